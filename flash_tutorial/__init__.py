@@ -1,0 +1,18 @@
+"""How attention became linear: GAU, mixed chunk attention and FLASH (Hua et al., ICML 2022)."""
+
+from .model import LanguageModel, ModelConfig, Stack, count_parameters, pool
+from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FLASH",
+    "GAU",
+    "LanguageModel",
+    "MCTransformerBlock",
+    "ModelConfig",
+    "Stack",
+    "TransformerBlock",
+    "count_parameters",
+    "pool",
+]

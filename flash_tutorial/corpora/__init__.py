@@ -1,0 +1,188 @@
+"""What every corpus looks like, the embedded novels, and a text file of the reader's own.
+
+A corpus is three splits; a split is one flat array of bytes and the offsets of its documents. No document holds
+a NUL byte, so NUL is free to separate documents in a file and to stand for the start of a document in a batch.
+"""
+
+import bz2
+import codecs
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+# Whole novels, by their place in the file: *Northanger Abbey* is the test, *Persuasion* the validation.
+AUSTEN_SPLITS = {"train": (0, 1, 2, 3), "validation": (5,), "test": (4,)}
+HELD_OUT = 0.05  # the share of validation, and of test, where a corpus has no split of its own
+SMALLEST = 20  # bytes: below this a 5% split would be empty
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Documents laid end to end.
+
+    tokens: (n_bytes,) uint8, the text without separators.
+    offsets: (n_documents + 1,) int64; document i is tokens[offsets[i]:offsets[i + 1]].
+    titles: one for each document, "" where unknown.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    titles: tuple[str, ...]
+
+    @classmethod
+    def from_documents(cls, documents, titles=None):
+        """Join documents (bytes); an empty one is left out. A split without text is a ValueError."""
+        titles = ("",) * len(documents) if titles is None else titles
+        kept = [(document, title) for document, title in zip(documents, titles, strict=True) if document]
+        if not kept:
+            raise ValueError("a split needs at least one document with text, got none")
+        lengths = [len(document) for document, _ in kept]
+        tokens = np.frombuffer(b"".join(document for document, _ in kept), np.uint8)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return cls(tokens, offsets, tuple(title for _, title in kept))
+
+    @property
+    def n_documents(self):
+        return len(self.offsets) - 1
+
+    def document(self, i):
+        """The bytes of document i, (n,) uint8."""
+        if not 0 <= i < self.n_documents:
+            raise ValueError(f"document {i} does not exist: this split has documents 0 to {self.n_documents - 1}")
+        return self.tokens[self.offsets[i] : self.offsets[i + 1]]
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A name and the splits train, validation and test."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+
+    @property
+    def titles(self):
+        """Split name -> titles of its documents."""
+        return {name: getattr(self, name).titles for name in SPLITS}
+
+
+def load_austen(folder=None):
+    """Jane Austen's six novels, 4,024,283 bytes of ASCII; `folder` holds the two files (default: this package).
+
+    The sha256 of each novel and of the whole are checked; what is missing or altered is a ValueError.
+    """
+    folder = resources.files(__name__) if folder is None else Path(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))["austen"]
+        text = bz2.decompress((folder / "austen.txt.bz2").read_bytes())
+        novels, expected = text.split(b"\0"), manifest["documents"]
+        if len(novels) != len(expected):
+            raise ValueError(f"{len(novels)} novels, not {len(expected)}")
+        for novel, entry in zip(novels, expected):
+            if hashlib.sha256(novel).hexdigest() != entry["sha256"]:
+                raise ValueError(f"the text of {entry['title']} is altered")
+        if hashlib.sha256(text).hexdigest() != manifest["sha256"]:
+            raise ValueError("the text as a whole is altered")
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"the embedded corpus 'austen' is damaged ({one_line(error)}); install the package again, or restore "
+            "flash_tutorial/corpora/ from its repository"
+        ) from error
+    titles = [entry["title"] for entry in expected]
+    splits = {
+        name: Split.from_documents([novels[i] for i in places], [titles[i] for i in places])
+        for name, places in AUSTEN_SPLITS.items()
+    }
+    return Corpus("austen", **splits)
+
+
+def load_file(path, *, max_bytes=None):
+    """A UTF-8 text file, or its first `max_bytes`; a byte order mark is dropped, line ends stay as they are.
+
+    A NUL byte separates documents. Three documents or more are split whole, in their order: the last 5% of them
+    (at least one) are the test, the 5% before it the validation. With one or two the text is cut by position
+    at 90% and 95%. A file that is missing, empty, shorter than 20 bytes or not UTF-8 is a ValueError.
+    """
+    check_max_bytes(max_bytes)
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read() if max_bytes is None else file.read(max_bytes + 1)
+    except OSError as error:
+        raise ValueError(f"cannot read {str(path)!r} ({error.strerror}); give the path of a UTF-8 text file") from error
+    if max_bytes is not None:
+        raw = cut_text(raw, max_bytes)
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    check_text(raw, path)
+    documents = [document for document in raw.split(b"\0") if document]
+    return Corpus(path.name, **split_documents(documents))
+
+
+def check_text(raw, path):
+    """Refuse what is not UTF-8 text with something in it."""
+    if not raw.strip(b" \t\r\n\0"):
+        raise ValueError(f"{str(path)!r} is empty; give a file with text")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{str(path)!r} is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); "
+            "save it again with the encoding UTF-8"
+        ) from error
+    # UTF-16 without a byte order mark is valid UTF-8 with a NUL after every Latin letter
+    if raw.count(0) * 4 > len(raw):
+        raise ValueError(
+            f"{str(path)!r} looks like UTF-16 or binary data ({raw.count(0)} NUL bytes of {len(raw)}); "
+            "save it again with the encoding UTF-8"
+        )
+    if len(raw) < SMALLEST:
+        raise ValueError(f"{str(path)!r} has {len(raw)} bytes, too few for three splits; give at least {SMALLEST}")
+
+
+def check_max_bytes(max_bytes):
+    if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < SMALLEST):
+        raise ValueError(f"max_bytes must be None or an integer of at least {SMALLEST}, got {max_bytes!r}")
+
+
+def cut_text(text, limit):
+    """The first `limit` bytes, less a character that would be cut in two."""
+    if len(text) <= limit:
+        return text
+    while limit > 0 and text[limit] & 0b1100_0000 == 0b1000_0000:  # a UTF-8 continuation byte
+        limit -= 1
+    return text[:limit]
+
+
+def split_documents(documents):
+    """Documents (bytes) -> {"train": Split, ...}; the rule stands in `load_file`."""
+    if len(documents) < 3:
+        return split_by_position(Split.from_documents(documents))
+    held = max(1, round(HELD_OUT * len(documents)))
+    return {
+        "train": Split.from_documents(documents[: -2 * held]),
+        "validation": Split.from_documents(documents[-2 * held : -held]),
+        "test": Split.from_documents(documents[-held:]),
+    }
+
+
+def split_by_position(whole):
+    """Cut a split at 90% and 95% of its bytes; a document that a cut goes through becomes two."""
+    n = len(whole.tokens)
+    held = round(HELD_OUT * n)
+    borders = (0, n - 2 * held, n - held, n)
+    return {name: _between(whole, *borders[i : i + 2]) for i, name in enumerate(SPLITS)}
+
+
+def _between(whole, first, last):
+    offsets = np.unique(np.clip(whole.offsets, first, last)) - first
+    return Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1))
+
+
+def one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__

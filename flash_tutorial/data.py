@@ -1,0 +1,217 @@
+"""From a corpus to batches: the byte tokenizer, windows, and span masking.
+
+Everything is NumPy. What is drawn comes from the caller's generator alone, so a training loop that seeds it with
+(seed, step) draws the same batch at that step again after a restart:
+
+    ids, targets = random_windows(corpus.train, 8, 512, np.random.default_rng((seed, step)))
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from .corpora import Corpus, Split, load_austen, load_file
+from .online import SOURCES, load_online
+
+__all__ = [
+    "IGNORE",
+    "MASK_ID",
+    "START_ID",
+    "ByteTokenizer",
+    "Corpus",
+    "Split",
+    "evaluation_windows",
+    "load_corpus",
+    "mask_spans",
+    "packed_windows",
+    "random_windows",
+]
+
+START_ID = 0  # NUL: stands before a document's first byte, and fills a row behind a short document
+MASK_ID = 256  # the first id that is no byte
+IGNORE = -100  # the target of a position that the loss leaves out
+
+
+def load_corpus(name, *, max_bytes=None, cache_dir=None):
+    """Load a corpus as flat uint8 arrays with document offsets (see `Corpus` and `Split`).
+
+    name: "austen" (inside the package, split by novel), an online name ("enwik8", "text8", "wikitext-103", "pg19",
+        "wiki40b", "c4": see `flash_tutorial.online`), or the path of a UTF-8 text file (see
+        `flash_tutorial.corpora.load_file` for how it is split). A file named like a corpus is "./austen".
+    max_bytes: keep at most so many bytes over all three splits. Not for "austen", which stays whole so that
+        scores compare. None is all of a file, and 50 MB (enwik8 and text8: all 100 MB) of an online corpus.
+    cache_dir: where an online corpus is kept; default `$FLASH_TUTORIAL_CACHE` or `~/.cache/flash-tutorial`.
+
+    Raises ValueError for an unknown name, an unreadable file, a damaged copy, or a network that is not there.
+    """
+    if not isinstance(name, str | Path):
+        raise ValueError(f"a corpus is given by its name or a path, got {name!r}")
+    if name == "austen":
+        if max_bytes is not None:
+            raise ValueError(
+                f"max_bytes={max_bytes!r} is for files and online corpora; 'austen' is always whole: leave max_bytes out"
+            )
+        return load_austen()
+    if name in SOURCES:
+        return load_online(name, max_bytes=max_bytes, cache_dir=cache_dir)
+    if not Path(name).exists():
+        known = ", ".join(repr(known) for known in ("austen", *SOURCES))
+        raise ValueError(
+            f"{str(name)!r} is neither a corpus nor a file that exists; give one of {known}, or the path of a UTF-8 text file"
+        )
+    return load_file(name, max_bytes=max_bytes)
+
+
+class ByteTokenizer:
+    """Text as its UTF-8 bytes: 256 ids, and with `masked=True` one more, `mask_id` 256, for the masked objective."""
+
+    def __init__(self, masked=False):
+        self.mask_id = MASK_ID if masked else None
+        self.vocab_size = 257 if masked else 256
+
+    def encode(self, text):
+        """str -> (T,) int64. A lone surrogate, which UTF-8 cannot hold, is a ValueError."""
+        try:
+            raw = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            bad = text[error.start]
+            raise ValueError(
+                f"character {bad!r} at position {error.start} has no UTF-8 form; remove it from the text"
+            ) from error
+        return np.frombuffer(raw, np.uint8).astype(np.int64)
+
+    def decode(self, ids):
+        """(T,) integers -> str. Bytes that are not UTF-8 show as U+FFFD, a masked position as U+2423 (open box)."""
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or ids.size == 0):
+            raise ValueError(f"decode takes one row of integer ids, got shape {ids.shape} of {ids.dtype}")
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocab_size:
+            raise ValueError(
+                f"ids must lie in 0..{self.vocab_size - 1}, got {ids.min()}..{ids.max()}; "
+                "is this the tokenizer that the model was trained with?"
+            )
+        raw = b"".join(b"\xe2\x90\xa3" if i == MASK_ID else bytes((i,)) for i in ids.tolist())
+        return raw.decode("utf-8", errors="replace")
+
+
+def random_windows(split, batch, length, rng):
+    """Draw windows for training: ids and targets, both (B, T) int64, targets one byte ahead.
+
+    A window lies in one document. The start NUL counts as a document's first id, so that a document of n >= T
+    bytes offers n - T + 1 windows and every byte can be a target; a shorter document offers one, filled up behind
+    with id NUL and target -100. Each of these windows in all the documents is equally likely.
+    `targets != -100` is the mask of valid positions.
+    """
+    _check_counts(batch=batch, length=length)
+    lengths = np.diff(split.offsets)
+    windows = np.cumsum(np.maximum(lengths - length, 0) + 1)
+    drawn = rng.integers(windows[-1], size=batch)
+    documents = np.searchsorted(windows, drawn, side="right")
+    starts = drawn - np.concatenate([[0], windows])[documents]
+    return _windows(split, documents, starts, length)
+
+
+def evaluation_windows(split, length):
+    """Cut every document into windows of T: ids, targets (W, T) int64 and the mask (W, T) of valid positions.
+
+    Each byte of the split is a target exactly once, in order: `mask.sum()` is the split's number of bytes, so
+    summed nats / ln 2 / mask.sum() is bits per byte over all of it. A window's first byte is predicted from the
+    byte before it, a document's first byte from NUL. A document's last window is filled up with id NUL, target
+    -100 and mask False.
+    """
+    _check_counts(length=length)
+    per_document = -(-np.diff(split.offsets) // length)
+    documents = np.repeat(np.arange(split.n_documents), per_document)
+    starts = np.concatenate([np.arange(n) * length for n in per_document])
+    ids, targets = _windows(split, documents, starts, length)
+    return ids, targets, targets != IGNORE
+
+
+def packed_windows(split, batch, length, rng):
+    """Rows full of whole documents: ids, targets and segment_ids, all (B, T) int64.
+
+    Documents are drawn at random, each from its start NUL on, and laid one behind the other; the last is cut at
+    the row's end. segment_ids count 0, 1, 2, ... along a row. No target crosses a border: a document's last byte
+    is a target and never an id. For corpora of short documents; of a long one only the start is ever read.
+    """
+    _check_counts(batch=batch, length=length)
+    rows = [_packed_row(split, length, rng) for _ in range(batch)]
+    return tuple(np.stack(part) for part in zip(*rows))
+
+
+def _packed_row(split, length, rng):
+    ids, targets, segments = (np.empty(length, np.int64) for _ in range(3))
+    filled = segment = 0
+    while filled < length:
+        document = split.document(rng.integers(split.n_documents))[: length - filled]
+        place = slice(filled, filled + len(document))
+        ids[place] = np.concatenate([[START_ID], document[:-1]])
+        targets[place] = document
+        segments[place] = segment
+        filled, segment = place.stop, segment + 1
+    return ids, targets, segments
+
+
+def _windows(split, documents, starts, length):
+    """The windows whose first target is byte starts[i] of documents[i]."""
+    first = split.offsets[documents][:, None]
+    end = split.offsets[documents + 1][:, None]
+    target_at = first + starts[:, None] + np.arange(length)
+    inside = target_at < end
+    targets = np.where(inside, split.tokens[np.minimum(target_at, end - 1)], np.int64(IGNORE))
+    has_previous = inside & (target_at > first)
+    ids = np.where(has_previous, split.tokens[np.where(has_previous, target_at - 1, 0)], np.int64(START_ID))
+    return ids, targets
+
+
+def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID):
+    """Hide spans for the masked objective: (inputs, targets), int64 of the shape of ids, (B, T).
+
+    Of each row's positions that are not NUL, the share `rate` (rounded, at least one) is chosen, in spans whose
+    lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch, and
+    every placement is equally likely. One draw for each span: with 80% its positions become `mask_id`, with 10%
+    bytes drawn from the batch itself (uniform ones would be betrayed by being no letters), with 10% they stay.
+    Targets are the original ids on all chosen positions, -100 elsewhere. Single bytes are too easy a gap to fill,
+    hence spans.
+    """
+    ids = np.asarray(ids)
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"ids must be integers of shape (B, T), got shape {ids.shape} of {ids.dtype}")
+    if not 0 < rate <= 0.5:
+        raise ValueError(f"rate must lie in (0, 0.5], got {rate!r}: the usual share is 0.15")
+    if mean_span < 1:
+        raise ValueError(f"mean_span must be at least 1 position, got {mean_span!r}")
+    if (ids == mask_id).any():
+        raise ValueError(f"the ids already hold mask_id={mask_id}; take an id that is not in the vocabulary")
+    inputs, targets = ids.astype(np.int64), np.full(ids.shape, IGNORE, np.int64)
+    pool = ids[ids != START_ID]
+    for row in range(len(ids)):
+        may_hide = np.flatnonzero(ids[row] != START_ID)
+        for begin, end in _spans(len(may_hide), rate, mean_span, rng):
+            places = may_hide[begin:end]
+            targets[row, places] = ids[row, places]
+            fate = rng.random()
+            if fate < 0.8:
+                inputs[row, places] = mask_id
+            elif fate < 0.9:
+                inputs[row, places] = rng.choice(pool, len(places))
+    return inputs, targets
+
+
+def _spans(n, rate, mean_span, rng):
+    """Begin and end of the spans in 0..n-1, sorted, with at least one free position between two."""
+    if n == 0:
+        return []
+    hidden = max(1, round(rate * n))
+    ends = np.minimum(np.cumsum(rng.geometric(1 / mean_span, hidden)), hidden)
+    lengths = np.diff(np.unique(ends), prepend=0)
+    # n - hidden free positions leave n - hidden + 1 gaps; a span goes into a gap of its own
+    gaps = np.sort(rng.choice(n - hidden + 1, len(lengths), replace=False))
+    begins = gaps + np.cumsum(lengths) - lengths
+    return list(zip(begins, begins + lengths))
+
+
+def _check_counts(**counts):
+    for name, value in counts.items():
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")

@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all."""
+
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+
+@contextmanager
+def whole_file(path):
+    """A temporary path beside ``path`` that takes its place when the block ends well, else goes away."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())  # otherwise a power cut may leave a renamed, empty file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(
+            f"{path} could not be written ({error.strerror or error}): free some space or choose another folder; "
+            "what stood there before is untouched"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def save_tensors(tensors, path, metadata=None):
+    """Write a ``.safetensors`` file, whole or not at all."""
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except Exception as error:  # safetensors wraps a full disk in its own error
+            raise OSError(str(error)) from error

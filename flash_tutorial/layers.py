@@ -1,0 +1,272 @@
+"""The small parts that every unit is made of: norms, positions, the position bias, scale and offset.
+
+Letters: B batch, T length, D model width, E expanded width, S shared query/key width, H heads, n a number of positions.
+Sources are the paper's appendix listings (Codes 2 to 8 of Hua et al., 2022, arXiv 2202.10447).
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+EPS = 1e-5  # Code 5, both norms
+TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rotary form from it on
+
+
+# ---------------------------------------------------------------- norms (Code 5)
+
+
+class ScaleNorm(nn.Module):
+    """x / rms(x) * gain with one gain for all channels: ``(..., D) -> (..., D)`` (Code 5)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return F.rms_norm(x, (self.dim,), eps=EPS) * self.gain
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / std * gain + offset, gain and offset for each channel: ``(..., D) -> (..., D)`` (Code 5)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.gain = nn.Parameter(torch.ones(dim))
+        self.offset = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x):
+        return F.layer_norm(x, (self.dim,), self.gain, self.offset, eps=EPS)
+
+
+NORMS = {"scale": ScaleNorm, "layer": LayerNorm}
+
+
+def make_norm(kind: str, dim: int) -> nn.Module:
+    """The norm called ``"scale"`` or ``"layer"``."""
+    if kind not in NORMS:
+        raise ValueError(f"norm={kind!r} is unknown: expected one of {sorted(NORMS)}")
+    return NORMS[kind](dim)
+
+
+# ---------------------------------------------------------------- positions (Codes 2 and 3)
+
+
+def _angles(positions, dim: int):
+    """Angle of each (position, frequency): ``(..., dim // 2)`` in float64, frequency 10000^(-k / (dim // 2))."""
+    half = dim // 2
+    frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=positions.device) / half)
+    return positions.to(torch.float64)[..., None] * frequency
+
+
+@lru_cache(maxsize=32)
+def _cached_table(length: int, dim: int, device: torch.device, dtype: torch.dtype):
+    # A table made under inference_mode could not be saved for a later backward pass.
+    with torch.inference_mode(False), torch.no_grad():
+        return _make_table(length, dim, device, dtype)
+
+
+def _make_table(length: int, dim: int, device, dtype):
+    angles = _angles(torch.arange(length, device=device), dim)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def cos_sin(length: int, dim: int, like: torch.Tensor):
+    """cos and sin of the angles of positions 0..length-1: two ``(length, dim // 2)``.
+
+    Computed in float64, then cast: in float32 the angle of position 8192 is off by 5e-4 already. Tables are kept,
+    at lengths rounded up to a power of two, so that all layers and steps share one.
+    """
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    rounded = 1 << max(length - 1, 1).bit_length()
+    make = _make_table if torch.compiler.is_compiling() else _cached_table
+    cos, sin = make(rounded, dim, like.device, dtype)
+    return cos[:length], sin[:length]
+
+
+def cos_sin_at(positions, dim: int, like: torch.Tensor):
+    """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``."""
+    angles = _angles(positions, dim)
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+class _Rotate(torch.autograd.Function):
+    """Rotation of the two halves of the last axis. Its gradient is the rotation back, so nothing of x is kept."""
+
+    @staticmethod
+    def forward(ctx, x, cos, sin):
+        ctx.save_for_backward(cos, sin)
+        x1, x2 = x.chunk(2, -1)
+        out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, cos.dtype))
+        y1, y2 = out.chunk(2, -1)
+        torch.mul(x1, cos, out=y1).addcmul_(x2, sin, value=-1)
+        torch.mul(x2, cos, out=y2).addcmul_(x1, sin)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        cos, sin = ctx.saved_tensors
+        return _Rotate.apply(grad, cos, -sin), None, None
+
+
+def rotate(x, cos, sin):
+    """RoPE: rotate the pairs (x_k, x_{k + S/2}) by their angle. ``x (..., n, S)``, tables ``(n, S // 2)`` (Code 3)."""
+    return _Rotate.apply(x.contiguous(), cos, sin)
+
+
+class ScaledSin(nn.Module):
+    """Absolute positions: a sine table times one learnt number (Code 2). Returns what is added, ``(T, D)``."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.scale = nn.Parameter(torch.tensor(dim**-0.5))
+
+    def forward(self, x):
+        cos, sin = cos_sin(x.shape[1], self.dim, x)
+        return torch.cat([sin, cos], -1) * self.scale
+
+    def at(self, positions, like):
+        """Rows of the table at ``positions (B,)``: ``(B, D)``."""
+        cos, sin = cos_sin_at(positions, self.dim, like)
+        return torch.cat([sin, cos], -1) * self.scale
+
+
+class LearntPositions(nn.Module):
+    """A learnt row for each position, as the plain Transformer has: ``(T, D)``. It ends at ``max_length``."""
+
+    def __init__(self, dim: int, max_length: int):
+        super().__init__()
+        self.max_length = max_length
+        self.table = nn.Parameter(torch.empty(max_length, dim))
+
+    def forward(self, x):
+        self._refuse_longer(x.shape[1])
+        return self.table[: x.shape[1]]
+
+    def at(self, positions, like):
+        """Rows of the table at ``positions (B,)``: ``(B, D)``."""
+        self._refuse_longer(int(positions.max()) + 1)
+        return self.table[positions]
+
+    def _refuse_longer(self, length):
+        if length > self.max_length:
+            raise ValueError(
+                f"a sequence of length {length} is longer than the {self.max_length} learnt positions: "
+                "shorten it, or take architecture='transformer+', whose positions have no end"
+            )
+
+
+# ---------------------------------------------------------------- the bias of the quadratic part (Code 4)
+
+
+class ToeplitzBias(nn.Module):
+    """bias[i, j] = weights[(j - i) + n - 1]: one weight for each distance, 2n - 1 in all (Code 4)."""
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length = length
+        self.weights = nn.Parameter(torch.empty(2 * length - 1))
+
+    def forward(self, n: int):
+        """The bias among n positions, ``(n, n)``; n smaller than ``length`` takes the weights of the same distances."""
+        self._refuse_longer(n)
+        rows = torch.arange(n, device=self.weights.device)
+        return self.weights[rows[None, :] - rows[:, None] + self.length - 1]
+
+    def row(self, i, n: int):
+        """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
+        self._refuse_longer(n)
+        distance = torch.arange(n, device=self.weights.device)[None, :] - i[:, None]
+        return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
+
+    def _refuse_longer(self, n):
+        if n > self.length:
+            raise ValueError(
+                f"a sequence of length {n} is longer than bias_length={self.length}, the reach of the Toeplitz bias: "
+                "raise bias_length, or take bias='rotary', which has no end"
+            )
+
+
+class RotaryBias(nn.Module):
+    """bias[i, j] = rotate(a, i) . rotate(b, j): a function of j - i with 2S weights and no end (Code 4)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.a = nn.Parameter(torch.empty(dim))
+        self.b = nn.Parameter(torch.empty(dim))
+
+    def _rotated(self, vector, cos, sin):
+        return rotate(vector.expand(cos.shape[0], self.dim), cos, sin)
+
+    def forward(self, n: int):
+        """The bias among n positions, ``(n, n)``."""
+        cos, sin = cos_sin(n, self.dim, self.a)
+        return self._rotated(self.a, cos, sin) @ self._rotated(self.b, cos, sin).T
+
+    def row(self, i, n: int):
+        """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
+        a = self._rotated(self.a, *cos_sin_at(i, self.dim, self.a))
+        return a @ self._rotated(self.b, *cos_sin(n, self.dim, self.b)).T
+
+
+def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
+    """The bias called ``"toeplitz"``, ``"rotary"``, ``None``, or ``"auto"``: the paper's rule by length (Code 4)."""
+    if kind == "auto":
+        kind = "toeplitz" if length < TOEPLITZ_BELOW else "rotary"
+    if kind is None:
+        return None
+    if kind == "toeplitz":
+        return ToeplitzBias(length)
+    if kind == "rotary":
+        return RotaryBias(dim)
+    raise ValueError(f"bias={kind!r} is unknown: expected 'auto', 'toeplitz', 'rotary' or None")
+
+
+# ---------------------------------------------------------------- heads that cost almost nothing
+
+
+class ScaleOffset(nn.Module):
+    """H heads from one shared base: ``z (B, T, S) -> (H, B, T, S)``, head h is ``z * gamma[h] + beta[h]`` (Codes 6, 8).
+
+    The head axis stands first, so that each head is one contiguous block of memory.
+    """
+
+    def __init__(self, heads: int, dim: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.empty(heads, dim))
+        self.beta = nn.Parameter(torch.zeros(heads, dim))
+
+    def forward(self, z):
+        shape = (-1,) + (1,) * (z.dim() - 1) + (z.shape[-1],)
+        return torch.addcmul(self.beta.view(shape), z, self.gamma.view(shape))
+
+
+# ---------------------------------------------------------------- the activation of the attention map
+
+
+class _ReluSquared(torch.autograd.Function):
+    """relu(x)^2 that keeps relu(x) alone; two plain operations would keep and pass over more."""
+
+    @staticmethod
+    def forward(ctx, x):
+        r = torch.relu(x)
+        ctx.save_for_backward(r)
+        return r * r
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (r,) = ctx.saved_tensors
+        return (grad * r).mul_(2)
+
+
+def relu2(x):
+    """relu(x)^2, of any shape (Section 2.2 of the paper; found by the search behind Primer)."""
+    return _ReluSquared.apply(x)

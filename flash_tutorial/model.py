@@ -1,0 +1,423 @@
+"""The whole model: configuration, initialisation, a stack of units, the language model, saving and loading.
+
+Letters: B batch, T length, D model width, N vocabulary.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from . import decoding
+from .files import save_tensors, write_text
+from .layers import LearntPositions, ScaledSin, make_norm
+from .sampling import draw
+from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock, check_mask, check_segment_ids
+
+ARCHITECTURES = ("flash", "flash_quad", "transformer", "transformer+", "transformer++", "mc_transformer++")
+FORMAT = 1  # of config.json and model.safetensors
+
+# ---------------------------------------------------------------- configuration
+
+
+@dataclass
+class ModelConfig:
+    """All that is needed to build a model. Sizes are the letters of the course.
+
+    Args:
+        architecture: one of ``ARCHITECTURES``, or a class of your own, called as
+            ``architecture(dim, causal=causal, **unit_options)``.
+        vocab_size: N. dim: D. depth: number of units (a FLASH model needs two for one Transformer block).
+        causal: predict the next token, or read both sides (masked objective).
+        max_length: the longest T that the Transformer's learnt positions and a causal FLASH-Quad are made for.
+        norm: "scale" or "layer". expansion: E / D. qk_dim: S. chunk_size: C. bias, combine, local, global_,
+            attention: as in ``FLASH`` and ``GAU``.
+        length_scale: n of FLASH-Quad. None takes max_length when causal (so that a model can generate) and the
+            current length otherwise, as Code 6 does; "current" or an integer decides it for both.
+        heads, ff_dim: of the Transformer blocks (default D / 64, and 4 D or 8 D / 3).
+        init_std: standard deviation of kernels. embedding_std: of the tied embedding.
+        position_scale: start of the one number that scales the sine table; None is the paper's 1 / sqrt(D), which
+            drowns an embedding of standard deviation 0.02 in a small model.
+        positions: "scaled_sin", "learnt" or "none"; None takes what the architecture has in the paper.
+        tied: the head is the embedding, as the paper's parameter counts imply.
+    """
+
+    architecture: str | type = "flash"
+    vocab_size: int = 256
+    dim: int = 128
+    depth: int = 4
+    causal: bool = True
+    max_length: int = 512
+    norm: str = "scale"
+    expansion: int = 2
+    qk_dim: int = 64
+    chunk_size: int = 128
+    bias: str | None = "auto"
+    combine: str = "mean"
+    local: bool = True
+    global_: bool = True
+    attention: str = "relu2"
+    length_scale: int | str | None = None
+    heads: int | None = None
+    ff_dim: int | None = None
+    init_std: float = 0.02
+    embedding_std: float = 0.02
+    position_scale: float | None = 0.02
+    positions: str | None = None
+    tied: bool = True
+    unit_options: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        known = (
+            self.architecture in ARCHITECTURES if isinstance(self.architecture, str) else callable(self.architecture)
+        )
+        if not known:
+            raise ValueError(
+                f"architecture={self.architecture!r} is unknown: expected one of {', '.join(ARCHITECTURES)}, or a class"
+            )
+        for name in ("vocab_size", "dim", "depth", "max_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name}={value!r}: expected an integer of at least 1")
+        if self.positions not in (None, "scaled_sin", "learnt", "none"):
+            raise ValueError(f"positions={self.positions!r} is unknown: expected 'scaled_sin', 'learnt' or 'none'")
+        if self.positions_in_use == "scaled_sin" and self.dim % 2:
+            raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
+        if isinstance(self.length_scale, str) and self.length_scale != "current":
+            raise ValueError(f"length_scale={self.length_scale!r}: expected an integer, 'current' or None")
+
+    @property
+    def positions_in_use(self):
+        return self.positions or ("learnt" if self.architecture == "transformer" else "scaled_sin")
+
+    @classmethod
+    def paper(cls, task, architecture="flash", *, context=None):
+        """The paper's models (Tables 5 to 9): ``task`` "c4" (masked), "wiki40b" or "pg19" (causal).
+
+        ``context`` is the sequence length, 512 unless given (PG-19: 1024); the paper ran up to 8192.
+        """
+        if task not in ("c4", "wiki40b", "pg19"):
+            raise ValueError(f"task={task!r} is unknown: the paper ran 'c4', 'wiki40b' and 'pg19'")
+        if architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture={architecture!r} is unknown: expected one of {', '.join(ARCHITECTURES)}")
+        large = task == "pg19"
+        if large and architecture in ("transformer", "mc_transformer++"):
+            raise ValueError(f"the paper did not run {architecture} on PG-19: take 'c4' or 'wiki40b'")
+        gated = architecture in ("flash", "flash_quad")
+        blocks = 36 if large else 12
+        return cls(
+            architecture=architecture, vocab_size=32_000, dim=1024 if large else 768,
+            depth=2 * blocks if gated else blocks, causal=task != "c4",
+            max_length=context or (1024 if large else 512),
+            norm="scale" if task == "c4" and architecture != "transformer" else "layer",
+            qk_dim=128, chunk_size=512 if large else 256, heads=None if gated else (16 if large else 12),
+            position_scale=None,
+        )  # fmt: skip
+
+    def to_dict(self):
+        """Plain values, for JSON. A class is written as its qualified name, which is never imported back."""
+        values = asdict(self)
+        if not isinstance(self.architecture, str):
+            values["architecture"] = f"{self.architecture.__module__}.{self.architecture.__qualname__}"
+        return values
+
+    @classmethod
+    def from_dict(cls, values, *, architecture=None):
+        """The configuration of ``to_dict``; ``architecture`` hands a class of your own back."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(
+                f"the configuration has the unknown key {sorted(unknown)[0]!r}: expected only "
+                f"{', '.join(f.name for f in fields(cls))}"
+            )
+        values = dict(values)
+        name = values.get("architecture", "flash")
+        if architecture is not None:
+            values["architecture"] = architecture
+        elif name not in ARCHITECTURES:
+            raise ValueError(
+                f"this model was built from the class {name}: hand that class back, "
+                f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
+            )
+        return cls(**values)
+
+
+def make_unit(config: ModelConfig) -> nn.Module:
+    """One unit of the stack."""
+    c = config
+    if not isinstance(c.architecture, str):
+        return c.architecture(c.dim, causal=c.causal, **c.unit_options)
+    gated = dict(expansion=c.expansion, qk_dim=c.qk_dim, causal=c.causal, norm=c.norm, bias=c.bias)
+    block = dict(heads=c.heads, ff_dim=c.ff_dim, causal=c.causal, norm=c.norm)
+    if c.architecture == "flash":
+        return FLASH(c.dim, chunk_size=c.chunk_size, combine=c.combine, local=c.local, global_=c.global_, **gated)
+    if c.architecture == "flash_quad":
+        scale = c.length_scale if c.length_scale is not None else (c.max_length if c.causal else "current")
+        scale = None if scale == "current" else scale
+        return GAU(c.dim, bias_length=c.max_length, length_scale=scale, attention=c.attention, **gated)
+    if c.architecture == "mc_transformer++":
+        return MCTransformerBlock(c.dim, chunk_size=c.chunk_size, **block)
+    plus = c.architecture != "transformer"
+    return TransformerBlock(c.dim, rope=plus, glu=c.architecture == "transformer++", **block)
+
+
+# ---------------------------------------------------------------- the stack
+
+
+@dataclass
+class State:
+    """What a stack remembers between tokens: one state for each unit, and each row's position."""
+
+    units: list
+    lengths: torch.Tensor  # (B,) tokens read so far
+
+    def numel(self):
+        """Numbers in use, over all units."""
+        return sum(s.numel() for s in self.units)
+
+
+class Stack(nn.Module):
+    """Positions, units, a last norm: features ``(B, T, D) -> (B, T, D)``, for audio, pixels or embeddings."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        kinds = {
+            "scaled_sin": lambda: ScaledSin(config.dim),
+            "learnt": lambda: LearntPositions(config.dim, config.max_length),
+        }
+        make = kinds.get(config.positions_in_use)
+        self.positions = make() if make else None
+        self.units = nn.ModuleList(make_unit(config) for _ in range(config.depth))
+        self.norm = make_norm(config.norm, config.dim)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """The paper's start; a unit of your own keeps the start that it gave itself."""
+        for unit in self.units:
+            if isinstance(unit, (FLASH, GAU, TransformerBlock)):
+                unit.reset_parameters(self.config.init_std)
+        if isinstance(self.positions, LearntPositions):
+            nn.init.normal_(self.positions.table, std=self.config.embedding_std)
+        elif self.positions is not None and self.config.position_scale is not None:
+            nn.init.constant_(self.positions.scale, self.config.position_scale)
+
+    def forward(self, x, mask=None, segment_ids=None):
+        """``x (B, T, D)``; positions run over the row and do not start again at a document."""
+        if self.positions is not None:
+            x = x + self.positions(x)
+        for unit in self.units:
+            x = unit(x, mask=mask, segment_ids=segment_ids)
+        return self.norm(x)
+
+    def prefill(self, x, mask=None):
+        """Features ``(B, T, D)`` of a prompt, and the state after it."""
+        lengths = decoding.row_lengths(x, mask)
+        if self.positions is not None:
+            x = x + self.positions(x)
+        states = []
+        for unit in self.units:
+            x, state = decoding.prefill(unit, x, mask)
+            states.append(state)
+        return self.norm(x), State(states, lengths)
+
+    def step(self, x, state):
+        """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
+        if self.positions is not None:
+            x = x + self.positions.at(state.lengths, x)
+        for i, unit in enumerate(self.units):
+            x, state.units[i] = decoding.step(unit, x, state.units[i])
+        state.lengths = state.lengths + 1
+        return self.norm(x), state
+
+
+def pool(features, mask=None):
+    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``."""
+    if mask is None:
+        return features.mean(1)
+    return (features * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+# ---------------------------------------------------------------- the language model
+
+
+class LanguageModel(nn.Module):
+    """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        self.stack = Stack(config)
+        self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
+        nn.init.normal_(self.embedding.weight, std=config.embedding_std)
+        if config.tied:
+            self.head.weight = self.embedding.weight
+        else:
+            nn.init.normal_(self.head.weight, std=config.init_std)
+
+    def forward(self, ids, mask=None, segment_ids=None):
+        """``ids (B, T) -> logits (B, T, N)``; ``mask (B, T)`` bool of valid tokens, ``segment_ids (B, T)`` sorted."""
+        return self.head(self.features(ids, mask, segment_ids))
+
+    def features(self, ids, mask=None, segment_ids=None):
+        """``ids (B, T) ->`` what the head reads, ``(B, T, D)``."""
+        self._check_ids(ids, 2, mask)
+        check_mask(mask, ids.shape)
+        check_segment_ids(segment_ids, mask, ids.shape)
+        return self.stack(self.embedding(ids), mask, segment_ids)
+
+    def loss(self, ids, targets, mask=None, segment_ids=None):
+        """Mean cross-entropy in nats over the targets other than -100."""
+        if targets.shape != ids.shape or targets.is_floating_point():
+            raise ValueError(f"targets: {tuple(targets.shape)} {targets.dtype}: expected {tuple(ids.shape)} integers")
+        logits = self(ids, mask, segment_ids)
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100)
+
+    def prefill(self, ids, mask=None):
+        """Read a prompt ``(B, T)``: logits ``(B, N)`` of each row's last valid token, and the state."""
+        self._refuse_non_causal("prefill")
+        self._check_ids(ids, 2, mask)
+        check_mask(mask, ids.shape)
+        features, state = self.stack.prefill(self.embedding(ids), mask)
+        last = features[torch.arange(len(ids), device=ids.device), state.lengths - 1]
+        return self.head(last), state
+
+    def step(self, ids, state):
+        """Read one more token ``(B,)``: logits ``(B, N)`` of the next, and the state, which is changed in place."""
+        self._refuse_non_causal("step")
+        self._check_ids(ids, 1)
+        features, state = self.stack.step(self.embedding(ids), state)
+        return self.head(features), state
+
+    @torch.no_grad()
+    def generate(
+        self, ids, max_new_tokens, *, mask=None, temperature=1.0, top_k=None, top_p=None, generator=None, on_token=None
+    ):  # fmt: skip
+        """Go on from prompts ``ids (B, T)``: the new tokens, ``(B, max_new_tokens)``.
+
+        ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose
+        probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
+        Prompts of different length: pad on the right and hand in ``mask``.
+        """
+        if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+            raise ValueError(f"max_new_tokens={max_new_tokens!r}: expected an integer of at least 0")
+        logits, state = self.prefill(ids, mask)
+        new = ids.new_empty(len(ids), max_new_tokens)
+        for t in range(max_new_tokens):
+            new[:, t] = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+            if on_token is not None:
+                on_token(new[:, t])
+            if t + 1 < max_new_tokens:
+                logits, state = self.step(new[:, t], state)
+        return new
+
+    def _refuse_non_causal(self, what):
+        if not self.config.causal:
+            raise ValueError(f"{what} needs a causal model: this one reads both sides (ModelConfig(causal=False))")
+
+    def _check_ids(self, ids, dims, mask=None):
+        if ids.dim() != dims or ids.is_floating_point() or ids.dtype == torch.bool:
+            shape = "(B, T)" if dims == 2 else "(B,)"
+            raise ValueError(
+                f"ids has shape {tuple(ids.shape)} and dtype {ids.dtype}: expected {shape} integer token ids"
+            )
+        if ids.numel() == 0:
+            raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
+        if torch.compiler.is_compiling():
+            return
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.config.vocab_size:
+            raise ValueError(
+                f"ids hold {low if low < 0 else high}: expected 0 to {self.config.vocab_size - 1} "
+                f"(vocab_size={self.config.vocab_size}); was another tokenizer used?"
+            )
+
+    # ------------------------------------------------------------ save and load
+
+    def save_pretrained(self, folder, *, dtype=None):
+        """Write ``config.json`` and ``model.safetensors``, each whole or not at all; ``dtype`` casts the weights."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
+        save_tensors(weights, folder / "model.safetensors")
+        write_text(folder / "config.json", json.dumps({"format": FORMAT} | self.config.to_dict(), indent=1) + "\n")
+
+    def _own_state(self):
+        state = self.state_dict()
+        if self.config.tied:
+            del state["head.weight"]
+        return state
+
+    @classmethod
+    def from_pretrained(cls, folder_or_name, *, architecture=None):
+        """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++"."""
+        folder = _find_model(folder_or_name)
+        config = load_config(folder / "config.json", architecture)
+        model = cls(config)
+        weights = load_weights(folder / "model.safetensors")
+        expected = model._own_state()
+        for name in sorted(set(expected) ^ set(weights)):
+            where = "lacks" if name in expected else "has the unknown"
+            raise ValueError(
+                f"{folder / 'model.safetensors'} {where} weight {name!r}: it does not belong to its config.json"
+            )
+        for name, value in weights.items():
+            if value.shape != expected[name].shape:
+                raise ValueError(
+                    f"{folder / 'model.safetensors'}: {name} has shape {tuple(value.shape)}, config.json asks for "
+                    f"{tuple(expected[name].shape)}: the two files do not belong together"
+                )
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()}, strict=False)
+        return model.eval()
+
+
+def _find_model(folder_or_name):
+    if Path(folder_or_name).is_dir():
+        return Path(folder_or_name)
+    inside = resources.files("flash_tutorial") / "models" / str(folder_or_name)
+    if "/" not in str(folder_or_name) and inside.is_dir():
+        return inside
+    names = resources.files("flash_tutorial") / "models"
+    known = ", ".join(sorted(p.name for p in names.iterdir() if p.is_dir())) if names.is_dir() else "none"
+    raise ValueError(f"{str(folder_or_name)!r} is neither a folder nor a model of the package (which has: {known})")
+
+
+def load_config(path, architecture=None):
+    """The ModelConfig in a ``config.json``."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values.pop("format")
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
+    except (json.JSONDecodeError, KeyError, AttributeError, UnicodeDecodeError):
+        raise ValueError(
+            f"{path} is not a configuration of this package: it may be cut off; write or copy it again"
+        ) from None
+    if version != FORMAT:
+        raise ValueError(f"{path} has format {version}: expected {FORMAT}; it was written by another version")
+    return ModelConfig.from_dict(values, architecture=architecture)
+
+
+def load_weights(path):
+    """The tensors of a ``.safetensors`` file."""
+    try:
+        return load_file(str(path))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): it is cut off or altered; copy or train it again") from None
+
+
+# ---------------------------------------------------------------- counts
+
+
+def count_parameters(module) -> int:
+    """Numbers that are trained, shared ones once."""
+    return sum(p.numel() for p in module.parameters())

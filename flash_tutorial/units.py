@@ -1,0 +1,420 @@
+"""The units of the paper. One sentence holds for the first two: gate what was mixed.
+
+    u, v, z = project(x)          # gate, value, shared low-width base
+    y       = x + (u * mix(z, v)) @ W_out
+
+A unit maps ``x (B, T, D)`` to ``(B, T, D)``, its norm and residual included, for any T >= 1.
+Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, F hidden width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .layers import ScaleOffset, cos_sin, make_bias, make_norm, rotate
+from .mixing import (
+    chunk_counts,
+    chunk_documents,
+    global_attention,
+    into_chunks,
+    mixed_chunk_attention,
+    relu2_attention,
+    softmax_attention,
+)
+
+# ---------------------------------------------------------------- what all units ask of their input
+
+
+def check_input(x, dim, mask=None, segment_ids=None):
+    """Refuse what no unit can take, with one line that says what to do."""
+    if x.dim() != 3 or x.shape[-1] != dim:
+        raise ValueError(f"x has shape {tuple(x.shape)}: expected (B, T, {dim}), with the unit's dim={dim} last")
+    if x.shape[1] == 0:
+        raise ValueError(f"x has shape {tuple(x.shape)}: the sequence is empty, expected T >= 1")
+    if not x.is_floating_point():
+        raise ValueError(f"x has dtype {x.dtype}: expected floating point features; embed token ids first")
+    check_mask(mask, x.shape[:2])
+    check_segment_ids(segment_ids, mask, x.shape[:2])
+
+
+def check_mask(mask, shape):
+    """``mask (B, T)`` bool, True for valid tokens, which come first in each row."""
+    if mask is None:
+        return
+    if mask.dtype != torch.bool or mask.shape != shape:
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)} and dtype {mask.dtype}: expected {tuple(shape)} and torch.bool, "
+            "True for valid tokens"
+        )
+    if not torch.compiler.is_compiling() and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        raise ValueError(
+            "mask has a valid token after a masked one: valid tokens come first in each row, since padding on the "
+            "left would move the chunk borders; pad on the right"
+        )
+
+
+def check_segment_ids(segment_ids, mask, shape):
+    """``segment_ids (B, T)`` integers that never fall along a row."""
+    if segment_ids is None:
+        return
+    if segment_ids.shape != shape or segment_ids.is_floating_point() or segment_ids.dtype == torch.bool:
+        raise ValueError(
+            f"segment_ids has shape {tuple(segment_ids.shape)} and dtype {segment_ids.dtype}: expected "
+            f"{tuple(shape)} integers, one document id for each token"
+        )
+    falls = segment_ids[:, 1:] < segment_ids[:, :-1]
+    if mask is not None:
+        falls = falls & mask[:, 1:]
+    if not torch.compiler.is_compiling() and bool(falls.any()):
+        raise ValueError(
+            "segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"
+        )
+
+
+def fill_padding_ids(segment_ids, mask):
+    """Padding takes the id of the row's last valid token, so that ids stay sorted whatever stood there."""
+    if segment_ids is None or mask is None:
+        return segment_ids
+    last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
+    return torch.where(mask, segment_ids, segment_ids.gather(1, last))
+
+
+def who_may_read(mask, segment_ids):
+    """``(B, T, T)`` bool: valid keys of the query's own document; None if everybody may."""
+    visible = None
+    if segment_ids is not None:
+        visible = segment_ids[:, :, None] == segment_ids[:, None, :]
+    if mask is not None:
+        keys = mask[:, None, :].expand(-1, mask.shape[1], -1)
+        visible = keys if visible is None else visible & keys
+    return visible
+
+
+def _positive(**sizes):
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name}={size!r}: expected an integer of at least 1")
+
+
+def _array(tensor):
+    return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+def _norm_arrays(norm, name="norm"):
+    arrays = {f"{name}_gain": _array(norm.gain)}
+    if hasattr(norm, "offset"):
+        arrays[f"{name}_offset"] = _array(norm.offset)
+    return arrays
+
+
+# ---------------------------------------------------------------- GAU and FLASH
+
+
+class GatedUnit(nn.Module):
+    """What GAU and FLASH share: everything but the mixing (Codes 6 and 8)."""
+
+    heads: int  # how many query/key heads are made of the base z
+
+    def __init__(self, dim, *, expansion, qk_dim, causal, norm):
+        super().__init__()
+        _positive(dim=dim, expansion=expansion, qk_dim=qk_dim)
+        if qk_dim % 2:
+            raise ValueError(f"qk_dim={qk_dim}: RoPE turns pairs of channels, so qk_dim must be even")
+        self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
+        self.norm = make_norm(norm, dim)
+        self.in_proj = nn.Linear(dim, 2 * self.expanded + qk_dim)  # one product for gate, value and base
+        self.scale_offset = ScaleOffset(self.heads, qk_dim)
+        self.out_proj = nn.Linear(self.expanded, dim)
+        self.bias: nn.Module | None = None
+
+    def reset_parameters(self, std=0.02):
+        """The paper's start: kernels, gamma and the position bias from N(0, 0.02), beta and biases zero (Codes 4-8)."""
+        for linear in (self.in_proj, self.out_proj):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+        nn.init.normal_(self.scale_offset.gamma, std=std)
+        nn.init.zeros_(self.scale_offset.beta)
+        for weights in () if self.bias is None else self.bias.parameters():
+            nn.init.normal_(weights, std=std)
+
+    def forward(self, x, mask=None, segment_ids=None):
+        """``x (B, T, D) -> (B, T, D)``; ``mask (B, T)`` bool, ``segment_ids (B, T)`` sorted integers."""
+        check_input(x, self.dim, mask, segment_ids)
+        u, v, z = self.project(x, mask)
+        heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
+        mixed = self.mix(heads, v, mask, fill_padding_ids(segment_ids, mask))
+        return x + self.out_proj(u * mixed)
+
+    def project(self, x, mask=None):
+        """Gate ``u (B, T, E)``, value ``v (B, T, E)``, base ``z (B, T, S)``."""
+        h = F.silu(self.in_proj(self.norm(x)))
+        if mask is not None:  # after the activation: SiLU of a bias is not zero
+            h = h.masked_fill(~mask[..., None], 0)
+        return h.split([self.expanded, self.expanded, self.qk_dim], dim=-1)
+
+    def read_heads(self, z, cos, sin):
+        """Query and key heads ``(H, B, T, S)``: scale and offset, then RoPE."""
+        return rotate(self.scale_offset(z), cos, sin)
+
+    def mix(self, heads, v, mask, segment_ids):
+        """What each token reads of the others: ``(B, T, E)``."""
+        raise NotImplementedError
+
+    def to_numpy(self):
+        """The float64 arrays that ``flash_tutorial.reference`` takes.
+
+        ``norm_gain`` (() or (D,)), ``norm_offset`` (D,) for LayerNorm, ``in_weight`` (D, 2E+S) with columns u, v, z,
+        ``in_bias``, ``gamma`` and ``beta`` (H, S), ``bias_weights`` (2n-1) or ``bias_a`` and ``bias_b`` (S) or
+        neither, ``out_weight`` (E, D), ``out_bias``.
+        """
+        arrays = _norm_arrays(self.norm) | {
+            "in_weight": _array(self.in_proj.weight.T),
+            "in_bias": _array(self.in_proj.bias),
+            "gamma": _array(self.scale_offset.gamma),
+            "beta": _array(self.scale_offset.beta),
+            "out_weight": _array(self.out_proj.weight.T),
+            "out_bias": _array(self.out_proj.bias),
+        }
+        return arrays | {f"bias_{name}": _array(p) for name, p in self._bias_parameters()}
+
+    def _bias_parameters(self):
+        return () if self.bias is None else self.bias.named_parameters()
+
+
+class GAU(GatedUnit):
+    """Gated Attention Unit, the layer of FLASH-Quad: relu^2(q k^T / n + bias), gated (equations 3-5, Code 6).
+
+    Args:
+        dim: model width D. expansion: E / D. qk_dim: S, even. causal: read no later token.
+        norm: "scale" (ScaleNorm) or "layer" (LayerNorm).
+        bias: "toeplitz", "rotary", None, or "auto": the paper's rule, Toeplitz for bias_length below 512.
+        bias_length: reach of a Toeplitz bias; a longer T is a ValueError, a shorter one takes the same distances.
+        length_scale: n. None divides by the length at hand (a row's valid tokens), as Code 6 does: then outputs
+            depend on how long the sequence is. An integer fixes it, which decoding needs.
+        attention: "relu2", or "softmax" over q k^T / sqrt(S) + bias (the ablation of Table 1).
+    """
+
+    heads = 2  # q, k
+
+    def __init__(
+        self, dim, *, expansion=2, qk_dim=128, causal=False, norm="scale", bias="auto", bias_length=512,
+        length_scale=None, attention="relu2",
+    ):  # fmt: skip
+        super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
+        _positive(bias_length=bias_length)
+        if length_scale is not None:
+            _positive(length_scale=length_scale)
+        if attention not in ("relu2", "softmax"):
+            raise ValueError(f"attention={attention!r} is unknown: expected 'relu2' or 'softmax'")
+        self.length_scale, self.attention = length_scale, attention
+        self.bias = make_bias(bias, bias_length, qk_dim)
+        self.reset_parameters()
+
+    def mix(self, heads, v, mask, segment_ids):
+        q, k = heads
+        T = v.shape[1]
+        bias = None if self.bias is None else self.bias(T)
+        if self.attention == "softmax":
+            visible = who_may_read(mask, segment_ids)
+            visible = None if visible is None else visible[:, None]
+            return softmax_attention(
+                q[:, None], k[:, None], v[:, None], causal=self.causal, bias=bias, visible=visible
+            )[:, 0]
+        visible = None if segment_ids is None else who_may_read(None, segment_ids)
+        scale = 1 / (self.length_scale or T)
+        if self.length_scale is None and mask is not None:  # each row has its own number of valid tokens
+            root = mask.sum(1).clamp(min=1).to(q.dtype).rsqrt()[:, None, None]
+            q, k, scale = q * root, k * root, 1.0
+        return relu2_attention(q, k, v, scale=scale, causal=self.causal, bias=bias, visible=visible)
+
+
+class FLASH(GatedUnit):
+    """Mixed chunk attention, gated: relu^2 attention inside chunks, linear attention across them (Code 8).
+
+    Args (those of GAU besides):
+        chunk_size: C. It is architecture, not only speed: a model trained with one C is another function at another.
+        bias: the bias inside a chunk; "auto" decides by chunk_size.
+        combine: "mean" over the visible chunks of K^T V / C (Code 8) or "sum", the bare sum of equations 7 and 8.
+        local, global_: switch one part off (the paper's GlobalOnly and LocalOnly).
+    """
+
+    heads = 4  # quad_q, quad_k, lin_q, lin_k
+
+    def __init__(
+        self, dim, *, chunk_size=256, expansion=2, qk_dim=128, causal=False, norm="scale", bias="auto",
+        combine="mean", local=True, global_=True,
+    ):  # fmt: skip
+        super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
+        _positive(chunk_size=chunk_size)
+        if combine not in ("mean", "sum"):
+            raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equations 7, 8)")
+        if not (local or global_):
+            raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
+        self.chunk_size, self.combine, self.local, self.global_ = chunk_size, combine, local, global_
+        self.bias = make_bias(bias, chunk_size, qk_dim)
+        self.reset_parameters()
+
+    def mix(self, heads, v, mask, segment_ids):
+        return mixed_chunk_attention(
+            *heads, v, chunk_size=self.chunk_size, causal=self.causal, bias=self.bias, combine=self.combine,
+            local=self.local, global_=self.global_, mask=mask, segment_ids=segment_ids,
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------- the Transformer blocks
+
+
+class TransformerBlock(nn.Module):
+    """Multi-head softmax attention and a feed-forward layer, both pre-norm with a residual.
+
+    ``rope=True`` makes it Transformer+, ``glu=True`` besides Transformer++ (Section 4 of the paper).
+
+    Args:
+        dim: D. heads: H, default D / 64. ff_dim: F, default 4 D, with a gate 8 D / 3 rounded up to a multiple of 8
+        (what the paper's parameter counts ask for). glu: GELU(gate) * value instead of GELU. rope: rotate q and k.
+    """
+
+    def __init__(self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"):
+        super().__init__()
+        heads = max(1, dim // 64) if heads is None else heads
+        ff_dim = ff_dim or (gated_width(dim) if glu else 4 * dim)
+        _positive(dim=dim, heads=heads, ff_dim=ff_dim)
+        if dim % heads or dim // heads % 2:
+            raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
+        self.dim, self.heads, self.ff_dim, self.glu, self.rope, self.causal = (
+            dim,
+            heads,
+            ff_dim,
+            glu,
+            rope,
+            causal,
+        )
+        self.norm1, self.norm2 = make_norm(norm, dim), make_norm(norm, dim)
+        self.qkv_proj = nn.Linear(dim, 3 * dim)
+        self.attn_out = nn.Linear(dim, dim)
+        self.ff_in = nn.Linear(dim, 2 * ff_dim if glu else ff_dim)
+        self.ff_out = nn.Linear(ff_dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self, std=0.02):
+        """Kernels from N(0, 0.02), biases zero."""
+        for linear in (self.qkv_proj, self.attn_out, self.ff_in, self.ff_out):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x, mask=None, segment_ids=None):
+        """``x (B, T, D) -> (B, T, D)``; ``mask (B, T)`` bool, ``segment_ids (B, T)`` sorted integers."""
+        check_input(x, self.dim, mask, segment_ids)
+        q, k, v = self.read_heads(x)
+        mixed = self.mix(q, k, v, mask, fill_padding_ids(segment_ids, mask))
+        return self.feed_forward(self.join(x, mixed))
+
+    def read_heads(self, x):
+        """q, k, v, each ``(B, H, T, D / H)``, not yet rotated."""
+        return self.qkv_proj(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def mix(self, q, k, v, mask, segment_ids):
+        if self.rope:
+            q, k = (rotate(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        visible = who_may_read(mask, segment_ids)
+        return softmax_attention(q, k, v, causal=self.causal, visible=None if visible is None else visible[:, None])
+
+    def join(self, x, mixed):
+        """The heads ``(B, H, T, D / H)`` back into one width, projected, with the residual."""
+        return x + self.attn_out(mixed.transpose(1, 2).flatten(2))
+
+    def feed_forward(self, x):
+        h = self.ff_in(self.norm2(x))
+        if self.glu:
+            gate, value = h.chunk(2, -1)
+            return x + self.ff_out(F.gelu(gate) * value)
+        return x + self.ff_out(F.gelu(h))
+
+    def to_numpy(self):
+        """The float64 arrays that ``reference.transformer_block`` takes.
+
+        ``norm1_gain``, ``norm2_gain`` (() or (D,)), ``norm1_offset``, ``norm2_offset`` (D,) for LayerNorm,
+        ``qkv_weight`` (D, 3D) with columns q, k, v, each of H heads in a row, ``qkv_bias``, ``attn_out_weight``
+        (D, D), ``attn_out_bias``, ``ff_in_weight`` (D, F), with a gate (D, 2F) with columns gate, value,
+        ``ff_in_bias``, ``ff_out_weight`` (F, D), ``ff_out_bias``.
+        """
+        linears = {
+            "qkv": self.qkv_proj,
+            "attn_out": self.attn_out,
+            "ff_in": self.ff_in,
+            "ff_out": self.ff_out,
+        }
+        arrays = _norm_arrays(self.norm1, "norm1") | _norm_arrays(self.norm2, "norm2")
+        for name, linear in linears.items():
+            arrays |= {f"{name}_weight": _array(linear.weight.T), f"{name}_bias": _array(linear.bias)}
+        return arrays
+
+
+def gated_width(dim):
+    """8 D / 3 rounded up to a multiple of 8: a gated layer with the parameters of an MLP of 4 D."""
+    return -(-8 * dim // 24) * 8
+
+
+class MCTransformerBlock(TransformerBlock):
+    """MC-Transformer++: Transformer++ whose attention is softmax inside a chunk plus multi-head linear attention
+    across chunks (Section 4.3; the paper gives words only).
+
+    Chosen here: the linear heads are a scale and offset of the same projections, and are combined as in Code 8
+    (mean over visible chunks, no feature map, no normaliser); both parts are added.
+    """
+
+    def __init__(self, dim, *, chunk_size=256, heads=None, ff_dim=None, causal=False, norm="layer"):
+        super().__init__(dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm)
+        _positive(chunk_size=chunk_size)
+        self.chunk_size = chunk_size
+        self.gamma = nn.Parameter(torch.empty(2, dim))
+        self.beta = nn.Parameter(torch.zeros(2, dim))
+        nn.init.normal_(self.gamma, std=0.02)
+
+    def reset_parameters(self, std=0.02):
+        super().reset_parameters(std)
+        if hasattr(self, "gamma"):
+            nn.init.normal_(self.gamma, std=std)
+            nn.init.zeros_(self.beta)
+
+    def linear_heads(self, q, k):
+        """lin_q, lin_k ``(B, H, T, D / H)``, not yet rotated."""
+        gamma, beta = (p.view(2, 1, self.heads, 1, -1) for p in (self.gamma, self.beta))
+        return q * gamma[0] + beta[0], k * gamma[1] + beta[1]
+
+    def rotate_heads(self, q, k, cos, sin):
+        """quad_q, quad_k, lin_q, lin_k, all rotated."""
+        return [rotate(t, cos, sin) for t in (q, k, *self.linear_heads(q, k))]
+
+    def mix(self, q, k, v, mask, segment_ids):
+        B, H, T, d = q.shape
+        C = min(self.chunk_size, T)
+        heads = self.rotate_heads(q, k, *cos_sin(T, d, v))
+        if mask is None and not self.causal and T % C:
+            mask = torch.ones(B, T, dtype=torch.bool, device=v.device)  # the last chunk is filled up with empty keys
+        if mask is not None:
+            v = v.masked_fill(~mask[:, None, :, None], 0)
+        q, k, lin_q, lin_k, v = (into_chunks(t.to(v.dtype), C) for t in (*heads, v))  # (B, H, G, C, d)
+        documents = None if segment_ids is None else chunk_documents(segment_ids, C)
+        near = self._local(q, k, v, None if mask is None else into_chunks(mask[..., None], C)[..., 0], documents)
+        counts = chunk_counts(T, C, mask, v.device)
+        far = global_attention(
+            *(t.flatten(0, 1) for t in (lin_q, lin_k, v)), causal=self.causal,
+            counts=counts.repeat_interleave(H, 0) if counts.shape[0] > 1 else counts,
+            documents=None if documents is None else documents.repeat_interleave(H, 0),
+        )  # fmt: skip
+        return (near + far.unflatten(0, (B, H))).flatten(2, 3)[:, :, :T]
+
+    def _local(self, q, k, v, mask, documents):
+        """Softmax attention inside each chunk: ``(B, H, G, C, d)``; ``mask`` and ``documents (B, G, C)``."""
+        B, _, G = q.shape[:3]
+        q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (q, k, v))  # (B G, H, C, d)
+        flat = [None if t is None else t.flatten(0, 1) for t in (mask, documents)]
+        visible = who_may_read(*flat)
+        visible = None if visible is None else visible[:, None]
+        near = softmax_attention(q, k, v, causal=self.causal, visible=visible)
+        return near.unflatten(0, (B, G)).transpose(1, 2)
+
+    def to_numpy(self):
+        """As TransformerBlock, with ``gamma`` and ``beta`` (2, D) of the linear heads q, k."""
+        return super().to_numpy() | {"gamma": _array(self.gamma), "beta": _array(self.beta)}
