@@ -1,6 +1,7 @@
 """How attention became linear: GAU, mixed chunk attention and FLASH (Hua et al., ICML 2022)."""
 
 from .model import LanguageModel, ModelConfig, Stack, count_parameters, pool
+from .properties import check_unit
 from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock
 
 __version__ = "0.1.0"
@@ -13,6 +14,7 @@ __all__ = [
     "ModelConfig",
     "Stack",
     "TransformerBlock",
+    "check_unit",
     "count_parameters",
     "pool",
 ]

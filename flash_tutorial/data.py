@@ -49,7 +49,8 @@ def load_corpus(name, *, max_bytes=None, cache_dir=None):
     if name == "austen":
         if max_bytes is not None:
             raise ValueError(
-                f"max_bytes={max_bytes!r} is for files and online corpora; 'austen' is always whole: leave max_bytes out"
+                f"max_bytes={max_bytes!r} is for files and online corpora; 'austen' is always whole: "
+                "leave max_bytes out"
             )
         return load_austen()
     if name in SOURCES:
@@ -57,7 +58,8 @@ def load_corpus(name, *, max_bytes=None, cache_dir=None):
     if not Path(name).exists():
         known = ", ".join(repr(known) for known in ("austen", *SOURCES))
         raise ValueError(
-            f"{str(name)!r} is neither a corpus nor a file that exists; give one of {known}, or the path of a UTF-8 text file"
+            f"{str(name)!r} is neither a corpus nor a file that exists; give one of {known}, "
+            "or the path of a UTF-8 text file"
         )
     return load_file(name, max_bytes=max_bytes)
 
@@ -167,12 +169,12 @@ def _windows(split, documents, starts, length):
 def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID):
     """Hide spans for the masked objective: (inputs, targets), int64 of the shape of ids, (B, T).
 
-    Of each row's positions that are not NUL, the share `rate` (rounded, at least one) is chosen, in spans whose
-    lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch, and
-    every placement is equally likely. One draw for each span: with 80% its positions become `mask_id`, with 10%
-    bytes drawn from the batch itself (uniform ones would be betrayed by being no letters), with 10% they stay.
-    Targets are the original ids on all chosen positions, -100 elsewhere. Single bytes are too easy a gap to fill,
-    hence spans.
+    Of each row's positions that are not NUL, the share `rate` (rounded down, at least one) is chosen, in spans
+    whose lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch,
+    and every position is equally likely to be chosen (a span that runs over the row's end goes on at its start).
+    One draw for each span: with 80% its positions become `mask_id`, with 10% bytes drawn from the batch itself
+    (uniform ones would be betrayed by being no letters), with 10% they stay. Targets are the original ids on all
+    chosen positions, -100 elsewhere. A single hidden byte is too easily guessed from its word, hence spans.
     """
     ids = np.asarray(ids)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
@@ -187,8 +189,8 @@ def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID):
     pool = ids[ids != START_ID]
     for row in range(len(ids)):
         may_hide = np.flatnonzero(ids[row] != START_ID)
-        for begin, end in _spans(len(may_hide), rate, mean_span, rng):
-            places = may_hide[begin:end]
+        for span in _spans(len(may_hide), rate, mean_span, rng):
+            places = may_hide[span]
             targets[row, places] = ids[row, places]
             fate = rng.random()
             if fate < 0.8:
@@ -199,16 +201,17 @@ def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID):
 
 
 def _spans(n, rate, mean_span, rng):
-    """Begin and end of the spans in 0..n-1, sorted, with at least one free position between two."""
+    """The positions of each span in 0..n-1, with at least one free position between two spans."""
     if n == 0:
         return []
-    hidden = max(1, round(rate * n))
+    hidden = max(1, int(rate * n))
     ends = np.minimum(np.cumsum(rng.geometric(1 / mean_span, hidden)), hidden)
     lengths = np.diff(np.unique(ends), prepend=0)
-    # n - hidden free positions leave n - hidden + 1 gaps; a span goes into a gap of its own
-    gaps = np.sort(rng.choice(n - hidden + 1, len(lengths), replace=False))
-    begins = gaps + np.cumsum(lengths) - lengths
-    return list(zip(begins, begins + lengths))
+    # A span goes before a free position of its own. On a line the ends of a row would be chosen less often than
+    # its middle, so the row is closed to a ring and turned.
+    free_before = np.sort(rng.choice(max(n - hidden, 1), len(lengths), replace=False))
+    begins = free_before + np.cumsum(lengths) - lengths + rng.integers(n)
+    return [np.arange(begin, begin + length) % n for begin, length in zip(begins, lengths)]
 
 
 def _check_counts(**counts):

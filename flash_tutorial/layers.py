@@ -129,12 +129,12 @@ class ScaledSin(nn.Module):
 
     def forward(self, x):
         cos, sin = cos_sin(x.shape[1], self.dim, x)
-        return torch.cat([sin, cos], -1) * self.scale
+        return (torch.cat([sin, cos], -1) * self.scale).to(x.dtype)
 
     def at(self, positions, like):
         """Rows of the table at ``positions (B,)``: ``(B, D)``."""
         cos, sin = cos_sin_at(positions, self.dim, like)
-        return torch.cat([sin, cos], -1) * self.scale
+        return (torch.cat([sin, cos], -1) * self.scale).to(like.dtype)
 
 
 class LearntPositions(nn.Module):

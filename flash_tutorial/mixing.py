@@ -142,7 +142,7 @@ def shift_right(x):
 
 
 def global_attention(q, k, v, *, causal, combine="mean", counts=None, documents=None):
-    """What a chunk reads of other chunks, through sums of k^T v: ``(B, G, C, S)``, ``(B, G, C, E)`` -> ``(B, G, C, E)``.
+    """What a chunk reads of others, through sums of k^T v: ``(B, G, C, S)``, ``(B, G, C, E)`` -> ``(B, G, C, E)``.
 
     Causal: strictly earlier chunks (equation 8); otherwise all, the own one too (equation 7). ``combine="sum"`` is the
     bare sum of the equations, ``"mean"`` divides it by the valid tokens in the chunks read, as Code 8 does.

@@ -35,7 +35,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .corpora import (
     HELD_OUT,
@@ -109,7 +109,7 @@ def _host(source):
 
 
 def _fetch(name, source, max_bytes):
-    with tqdm(total=max_bytes, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+    with tqdm(total=max_bytes, unit="B", unit_scale=True, desc=name, mininterval=1) as bar:
         if "all" in source.urls:
             whole = _take(source.documents(source.urls["all"], max_bytes), max_bytes, bar)
             return Corpus(name, **split_by_position(whole))
@@ -186,7 +186,7 @@ def parquet_rows(url, columns):
         ) from error
     with _open_for_seeking(url) as file:
         try:
-            table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE)
+            table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE, pre_buffer=False)
             missing = [column for column in columns if column not in table.schema_arrow.names]
             if missing:
                 raise BadContent(f"no column {missing[0]!r}, only {table.schema_arrow.names}")
@@ -210,7 +210,10 @@ class RangeFile(io.RawIOBase):
     def __init__(self, url):
         self.url, self.position = url, 0
         with self._open(0, 1) as response:
-            self.size = int(response.headers["Content-Range"].rpartition("/")[2])
+            size = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if not size.isdecimal():
+            raise BadContent("the server does not say how long the file is")
+        self.size = int(size)
 
     def _open(self, first, count):
         response = open_url(self.url, Range=f"bytes={first}-{first + count - 1}")

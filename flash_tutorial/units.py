@@ -153,8 +153,8 @@ class GatedUnit(nn.Module):
         return h.split([self.expanded, self.expanded, self.qk_dim], dim=-1)
 
     def read_heads(self, z, cos, sin):
-        """Query and key heads ``(H, B, T, S)``: scale and offset, then RoPE."""
-        return rotate(self.scale_offset(z), cos, sin)
+        """Query and key heads ``(H, B, T, S)``: scale and offset, then RoPE (in float32 or better)."""
+        return rotate(self.scale_offset(z), cos, sin).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):
         """What each token reads of the others: ``(B, T, E)``."""
@@ -384,7 +384,7 @@ class MCTransformerBlock(TransformerBlock):
 
     def rotate_heads(self, q, k, cos, sin):
         """quad_q, quad_k, lin_q, lin_k, all rotated."""
-        return [rotate(t, cos, sin) for t in (q, k, *self.linear_heads(q, k))]
+        return [rotate(t, cos, sin).to(q.dtype) for t in (q, k, *self.linear_heads(q, k))]
 
     def mix(self, q, k, v, mask, segment_ids):
         B, H, T, d = q.shape

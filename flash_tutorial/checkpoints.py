@@ -1,0 +1,220 @@
+"""What a run keeps on disk: checkpoints, each there as a whole or not at all, and a log. No pickle.
+
+    runs/first/step_000200/   config.json, model.safetensors: a model that LanguageModel.from_pretrained reads
+                              optimizer.safetensors: AdamW's moments and step counts
+                              training.json: the step, the settings, the sha256 of the files and of itself
+    runs/first/log.csv        a row for each update
+
+The order of the data is not kept: it follows from the seed and the step.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from .files import save_tensors, write_text
+from .model import load_weights
+
+KEEP = 2  # checkpoints left after each new one
+FILES = ("config.json", "model.safetensors", "optimizer.safetensors")
+
+# ---------------------------------------------------------------- writing
+
+
+def save_checkpoint(folder, step, model, optimizer, facts):
+    """Write the checkpoint of ``step`` (updates done) into ``folder`` and keep the last two.
+
+    ``facts`` are plain values that go into training.json. Everything is written into a hidden folder first, which
+    then takes its name in one rename: a process that is killed leaves a checkpoint or none, never half of one.
+    """
+    folder = Path(folder)
+    target = folder / f"step_{step:06d}"
+    part = folder / f".{target.name}.part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        part.mkdir(parents=True)
+        model.save_pretrained(part)
+        save_tensors(optimizer_tensors(model, optimizer), part / "optimizer.safetensors")
+        values = {"step": step} | facts | {"sha256": {name: file_sha256(part / name) for name in FILES}}
+        write_text(part / "training.json", json.dumps(values | {"checksum": checksum(values)}, indent=1) + "\n")
+        _remove(target)  # a damaged one of the same step, which nobody resumed from
+        os.replace(part, target)
+        _sync(folder)
+    except (OSError, ValueError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        reason = error.__cause__ or error  # files.py wraps what the disk said
+        raise ValueError(
+            f"the checkpoint of step {step} could not be written to {folder} "
+            f"({getattr(reason, 'strerror', None) or reason}): free some space or choose another folder; what was "
+            "saved before is untouched, and --resume goes on from it"
+        ) from error
+    _keep_last(folder, step)
+
+
+def optimizer_tensors(model, optimizer):
+    """AdamW's numbers by parameter name: ``embedding.weight.exp_avg`` and so on."""
+    state = optimizer.state_dict()["state"]
+    names = [name for name, _ in model.named_parameters()]
+    return {
+        f"{names[i]}.{key}": value.detach().cpu().contiguous()
+        for i, entry in state.items()
+        for key, value in entry.items()
+    }
+
+
+def _remove(folder):
+    """Take a folder away in one step; its name is free even if the process dies before all its files are gone."""
+    if folder.exists():
+        gone = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(gone, ignore_errors=True)
+        os.replace(folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _keep_last(folder, step):
+    """Keep ``step`` and the one before it. A later one can only be damaged: this run went on from an earlier one."""
+    folders = checkpoint_folders(folder)
+    kept = [path for path in folders if step_of(path) <= step][-KEEP:]
+    with suppress(OSError):  # what cannot be removed does no harm
+        for path in folders:
+            if path not in kept:
+                _remove(path)
+
+
+def clear_leftovers(folder):
+    """Remove the hidden files and folders that a killed process left half written or half removed."""
+    for pattern in (".*.part", ".*.old"):
+        for path in Path(folder).glob(pattern):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _sync(folder):
+    """Make the rename itself last through a power cut, where the system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def file_sha256(path):
+    """The sha256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(values):
+    """The sha256 of plain values, in hex."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- reading
+
+
+def checkpoint_folders(folder):
+    """The checkpoints in a run's folder, oldest first."""
+    return sorted((path for path in Path(folder).glob("step_*") if path.name[5:].isdigit()), key=step_of)
+
+
+def step_of(path):
+    """The step in a checkpoint's name."""
+    return int(path.name[5:])
+
+
+def read_checkpoint(path):
+    """training.json of a checkpoint whose files are all as they were written; otherwise a ValueError."""
+    try:
+        values = json.loads((path / "training.json").read_text(encoding="utf-8"))
+        if values.pop("checksum") != checksum(values):
+            raise ValueError(f"{path / 'training.json'} is cut off or altered (its checksum does not match)")
+        for name, expected in values["sha256"].items():
+            if file_sha256(path / name) != expected:
+                raise ValueError(f"{path / name} is cut off or altered (its checksum does not match)")
+    except OSError as error:
+        raise ValueError(f"{error.filename or path} cannot be read ({error.strerror})") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError):
+        raise ValueError(f"{path / 'training.json'} is cut off or altered (not what this package wrote)") from None
+    return values
+
+
+def last_checkpoint(folder, say=print):
+    """``(path, values)`` of the newest checkpoint that is whole, or None if there is no checkpoint at all.
+
+    One that is damaged is named by ``say`` and passed over; if none is whole, that is a ValueError.
+    """
+    folders = checkpoint_folders(folder)
+    for path in reversed(folders):
+        try:
+            return path, read_checkpoint(path)
+        except ValueError as error:
+            if path == folders[0]:
+                raise ValueError(f"{error} and no earlier checkpoint is whole: start again in another folder") from None
+            say(f"{error}: trying the checkpoint before it")
+    return None
+
+
+def load_optimizer(path, model, optimizer):
+    """Put the numbers of ``optimizer_tensors`` back."""
+    tensors = load_weights(path / "optimizer.safetensors")
+    state = {}
+    for i, (name, _) in enumerate(model.named_parameters()):
+        keys = [key for key in tensors if key.rpartition(".")[0] == name]
+        # a copy has torch's own alignment in memory: where a tensor starts can change the last bit of a sum
+        state[i] = {key.rpartition(".")[2]: tensors[key].clone() for key in keys}
+    state = {i: entry for i, entry in state.items() if entry}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+# ---------------------------------------------------------------- the log
+
+
+COLUMNS = ("step", "loss", "bits_per_byte", "learning_rate", "gradient_norm", "tokens", "seconds")
+
+
+class Log:
+    """A row for each update, in memory (``rows``) and, given a path, in a CSV file."""
+
+    def __init__(self, path=None, step=0):
+        """Go on after ``step``: later rows of the file are dropped, they will be written again."""
+        self.path, self.rows = path, []
+        if path is None:
+            return
+        if step and path.exists():
+            self.rows = [row for row in read_log(path) if row["step"] <= step]
+        lines = [",".join(COLUMNS)] + [_line(row) for row in self.rows]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, "\n".join(lines) + "\n")
+
+    def append(self, **row):
+        """Add a row; it is in the file when this returns."""
+        self.rows.append(row)
+        if self.path is not None:
+            try:
+                with open(self.path, "a", encoding="utf-8", newline="\n") as file:
+                    file.write(_line(row) + "\n")
+            except OSError as error:
+                raise ValueError(
+                    f"{self.path} could not be written ({error.strerror}): free some space, then go on with --resume"
+                ) from error
+
+
+def _line(row):
+    return ",".join(repr(row[name]) for name in COLUMNS)  # repr gives a float back bit by bit
+
+
+def read_log(path):
+    """The rows of a log as numbers; a last line that is cut off is left out."""
+    rows = []
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        for values in csv.DictReader(file):
+            try:
+                rows.append({name: (int if name in ("step", "tokens") else float)(values[name]) for name in COLUMNS})
+            except (TypeError, ValueError, KeyError):
+                break
+    return rows

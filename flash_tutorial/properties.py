@@ -1,0 +1,324 @@
+"""What every unit must do, as numbers: it reads nothing later, cares for no padding and no other row, and can decode.
+
+Each function measures one property of ``unit(x, mask=None, segment_ids=None)`` at one place. A name in ``_leak`` gives
+the largest absolute change or gradient that should be exactly zero; a name in ``_error`` a relative error
+``||y - y_ref|| / ||y_ref - x||`` over the branch ``y - x``, the largest over the rows. ``check_unit`` runs them all.
+
+Parameters of order one are part of the method: at the paper's start a unit is almost the identity, and hides its faults.
+Letters: B batch, T length, D model width, C chunk length.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from . import decoding
+from .layers import LayerNorm, RotaryBias, ScaleNorm
+
+EXACT = 0.0
+ROUNDING = 1e-12  # float64: the same sums in another order
+DECODING = 1e-10  # float64: sums in another order, and a running state
+LOUD = 30.0  # what is put in for the rest is this much larger, so that a leak through rounding shows (without a norm)
+BRANCH_STD = (0.1, 10.0)
+
+# ---------------------------------------------------------------- parameters of order one
+
+_KERNELS = (nn.Linear, nn.modules.conv._ConvNd)
+_NORMS = (ScaleNorm, LayerNorm, nn.LayerNorm, nn.GroupNorm, *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []))
+
+
+def draw_order_one(module, generator):
+    """Draw all parameters anew, in place, so that every part of the unit shows in its output. Returns the module.
+
+    Kernels (the weight of a Linear or a convolution) N(0, 1/fan_in); gains of norms 1 + N(0, 1/4); the vectors of
+    a rotary bias so that the bias is N(0, 1); all others, such as gamma, beta, biases and offsets, N(0, 1).
+    """
+    with torch.no_grad():
+        for part in module.modules():
+            for name, p in part.named_parameters(recurse=False):
+                noise = torch.randn(p.shape, generator=generator, dtype=torch.float64)
+                if isinstance(part, _KERNELS) and name == "weight":
+                    noise = noise * (p.shape[0] / p.numel()) ** 0.5
+                elif isinstance(part, _NORMS) and name in ("gain", "weight"):
+                    noise = 1 + noise / 2
+                elif isinstance(part, RotaryBias):
+                    noise = noise * part.dim**-0.25  # bias = a . b, a sum of S products
+                p.copy_(noise)
+    return module
+
+
+@torch.no_grad()
+def settle_branch(unit, x):
+    """Scale each Linear that writes D channels to an output of standard deviation one on ``x (B, T, D)``, in place.
+
+    Sums over many tokens of products of order one are large; the branch should be near the size of x. Returns the unit.
+    """
+    for writer in [m for m in unit.modules() if isinstance(m, nn.Linear) and m.out_features == x.shape[-1]]:
+        stds = []
+        hook = writer.register_forward_hook(lambda module, args, y, stds=stds: stds.append(float(y.std())))
+        unit(x)
+        hook.remove()
+        if stds and 0 < stds[-1] < float("inf"):
+            for p in writer.parameters():
+                p.div_(stds[-1])
+    return unit
+
+
+def branch_std(unit, x):
+    """Standard deviation of what the unit adds to ``x (B, T, D)``."""
+    with torch.no_grad():
+        return float((unit(x) - x).std())
+
+
+# ---------------------------------------------------------------- the two kinds of number
+
+
+def branch_error(y, y_ref, x, valid=None):
+    """Largest over the rows: ``||y - y_ref|| / ||y_ref - x||``, at the ``valid (B, T)`` positions if given."""
+    difference, branch = (t.detach().double() for t in (y - y_ref, y_ref - x))
+    if valid is not None:
+        difference, branch = (t * valid[..., None] for t in (difference, branch))
+    return float((difference.flatten(1).norm(dim=1) / branch.flatten(1).norm(dim=1)).max())
+
+
+def largest(t):
+    """Largest absolute number; not a number counts as infinitely large, nothing at all as zero."""
+    t = t.detach().double().abs().nan_to_num(nan=float("inf"), posinf=float("inf"))
+    return float(t.max()) if t.numel() else 0.0
+
+
+def _noise_like(x):
+    generator = torch.Generator().manual_seed(2202_10447)  # a seed of its own: it must not be the caller's noise again
+    return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+
+
+def _valid(x, lengths):
+    return torch.arange(x.shape[1], device=x.device)[None] < lengths[:, None]
+
+
+# ---------------------------------------------------------------- no output reads a later input
+
+
+@torch.no_grad()
+def value_leak(unit, x, cut, **kw):
+    """Change of the outputs before ``cut`` when all inputs from ``cut`` on become other and ``LOUD`` times larger."""
+    changed = torch.cat([x[:, :cut], LOUD * _noise_like(x)[:, cut:]], 1)
+    return largest(unit(changed, **kw)[:, :cut] - unit(x, **kw)[:, :cut])
+
+
+def gradient_leak(unit, x, cut, **kw):
+    """Largest gradient of the outputs before ``cut`` with respect to the inputs from ``cut`` on."""
+    x = x.detach().requires_grad_()
+    y = unit(x, **kw)[:, :cut]
+    (gradient,) = torch.autograd.grad((y * _noise_like(y)).sum(), x)
+    return largest(gradient[:, cut:])
+
+
+@torch.no_grad()
+def prefix_error(unit, x, cut):
+    """The unit on the first ``cut`` tokens alone, against those outputs of the whole."""
+    return branch_error(unit(x[:, :cut]), unit(x)[:, :cut], x[:, :cut])
+
+
+# ---------------------------------------------------------------- padding, rows, documents
+
+
+@torch.no_grad()
+def padding_leak(unit, x, lengths, **kw):
+    """Change of the valid outputs when the content of the padding, behind ``lengths (B,)``, becomes other."""
+    mask = _valid(x, lengths)
+    changed = torch.where(mask[..., None], x, LOUD * _noise_like(x))
+    return largest((unit(changed, mask=mask, **kw) - unit(x, mask=mask, **kw))[mask])
+
+
+@torch.no_grad()
+def padding_error(unit, x, length):
+    """The first ``length`` tokens with padding behind them, against the same tokens alone."""
+    mask = _valid(x, torch.full((len(x),), length, device=x.device))
+    return branch_error(unit(x, mask=mask)[:, :length], unit(x[:, :length]), x[:, :length])
+
+
+@torch.no_grad()
+def row_leak(unit, x, **kw):
+    """Change of the first row's output when all other rows become other."""
+    changed = torch.cat([x[:1], LOUD * _noise_like(x)[1:]])
+    return largest(unit(changed, **kw)[0] - unit(x, **kw)[0])
+
+
+@torch.no_grad()
+def row_error(unit, x, lengths):
+    """Rows of different ``lengths (B,)`` in one padded batch, against each row alone without padding."""
+    y = unit(x, mask=_valid(x, lengths))
+    errors = []
+    for b, n in enumerate(lengths.tolist()):
+        alone = x[b : b + 1, :n]
+        errors.append(branch_error(y[b : b + 1, :n], unit(alone), alone))
+    return max(errors)
+
+
+@torch.no_grad()
+def document_leak(unit, x, segment_ids, document, **kw):
+    """Change of one document's outputs when the content of all other documents becomes other."""
+    own = segment_ids == document
+    changed = torch.where(own[..., None], x, LOUD * _noise_like(x))
+    return largest((unit(changed, segment_ids=segment_ids, **kw) - unit(x, segment_ids=segment_ids, **kw))[own])
+
+
+# ---------------------------------------------------------------- token by token
+
+
+@torch.no_grad()
+def step_error(unit, x, prompts):
+    """Prompts of ``prompts (B,)`` tokens read at once, the rest of ``x`` token by token, against all at once.
+
+    A row with a longer prompt comes to its end first, and then reads up to ``max(prompts) - min(prompts)`` tokens more.
+    """
+    T = x.shape[1]
+    mask = None if bool((prompts == prompts[0]).all()) else _valid(x, prompts)[:, : int(prompts.max())]
+    y, state = decoding.prefill(unit, x[:, : int(prompts.max())], mask)
+    outputs = [[y[b, t] for t in range(n)] for b, n in enumerate(prompts.tolist())]
+    for t in range(T - int(prompts.min())):  # a row that has come to its end reads its last token again
+        places = (prompts + t).clamp(max=T - 1)
+        y, state = decoding.step(unit, x[torch.arange(len(x), device=x.device), places], state)
+        for b, row in enumerate(outputs):
+            if len(row) < T:
+                row.append(y[b])
+    return branch_error(torch.stack([torch.stack(row) for row in outputs]), unit(x), x)
+
+
+# ---------------------------------------------------------------- the check of a unit of your own
+
+
+@dataclass
+class Report:
+    """What ``check_unit`` measured: rows of (property, largest value, limit, note). It prints as a table."""
+
+    unit: str
+    rows: list
+
+    def __str__(self):
+        lines = [f"{self.unit}: all properties hold", f"{'property':<18} {'measured':>9}  {'limit':>7}  note"]
+        for name, value, limit, note in self.rows:
+            numbers = f"{'-':>9}  {'-':>7}" if value is None else f"{value:>9.1e}  {limit:>7.0e}"
+            lines.append(f"{name:<18} {numbers}  {note}".rstrip())
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def check_unit(unit, *, dim=None, seed=0):
+    """Leak, prefix, padding, batch and step tests of a unit, a student's own or one of the package.
+
+    It works on a copy in float64, in ``eval`` mode, whose parameters are drawn anew, of order one (``draw_order_one``,
+    then ``settle_branch``). ``unit`` is called as ``unit(x, mask=mask)`` on ``x (B, T, D)``. ``dim`` is D, taken from ``unit.dim`` or the first Linear. Without a true
+    ``unit.causal`` the leak, prefix and step tests are left out.
+
+    Returns a ``Report``. Raises ValueError with the property that fails, its place and its size.
+    """
+    dim = _width(unit) if dim is None else dim
+    generator = torch.Generator().manual_seed(seed)
+    device = next((p.device for p in unit.parameters()), torch.device("cpu"))
+    copied = draw_order_one(copy.deepcopy(unit).double().eval(), generator)
+    C, T = _sizes(copied)
+    x = torch.randn(3, T, dim, generator=generator, dtype=torch.float64).to(device)
+    check = _Check(type(unit).__name__, copied, x, C)
+    check.branch()
+    if getattr(unit, "causal", False):
+        check.causal()
+    else:
+        reason = "reads both sides" if hasattr(unit, "causal") else "has no attribute causal"
+        check.rows += [(name, None, None, f"left out: the unit {reason}") for name in ("leak", "prefix", "step")]
+    check.padding_and_rows()
+    if getattr(unit, "causal", False):
+        check.steps()
+    return Report(check.name, check.rows)
+
+
+class _Check:
+    def __init__(self, name, unit, x, C):
+        self.name, self.unit, self.x, self.C, self.rows = name, unit, x, C, []
+
+    def _hold(self, name, limit, advice, measured):
+        """``measured`` yields (place, value): the largest goes into the report, the first above the limit is raised."""
+        worst = 0.0
+        for place, value in measured:
+            if not value <= limit:
+                raise ValueError(f"{self.name} fails {name} at {place}: {value:.2e}, expected at most {limit:g}; {advice}")
+            worst = max(worst, value)
+        self.rows.append((name, worst, limit, ""))
+
+    def branch(self):
+        y = self.unit(self.x)
+        if not isinstance(y, torch.Tensor) or y.shape != self.x.shape:
+            raise ValueError(
+                f"{self.name} fails shape: it maps {tuple(self.x.shape)} to {tuple(getattr(y, 'shape', ()))}, "
+                "expected the same shape; return x plus the branch"
+            )
+        settle_branch(self.unit, self.x)
+        std, (low, high) = branch_std(self.unit, self.x), BRANCH_STD
+        if not low <= std <= high:
+            raise ValueError(
+                f"{self.name} fails branch size: y - x has a standard deviation of {std:.2e}, expected {low} to {high} "
+                "with order-one parameters; make kernels nn.Linear and divide sums by their length"
+            )
+        self.rows.append(("branch std", std, high, f"at least {low}; x {tuple(self.x.shape)}, float64"))
+
+    def causal(self):
+        cuts = _cuts(self.x.shape[1], self.C)
+        advice = "outputs before it change with later inputs; look at the mask, and at sums that hold their own chunk"
+        for name, leak in (("leak of values", value_leak), ("leak of gradients", gradient_leak)):
+            self._hold(name, EXACT, advice, ((f"position {t}", leak(self.unit, self.x, t)) for t in cuts))
+        self._hold(
+            "prefix", ROUNDING, "earlier outputs depend on the length; divide by a fixed length, not by T",
+            ((f"length {t}", prefix_error(self.unit, self.x, t)) for t in cuts),
+        )  # fmt: skip
+
+    def padding_and_rows(self):
+        unit, x, (B, T, _) = self.unit, self.x, self.x.shape
+        cuts = _cuts(T, self.C)
+        lengths = [torch.full((B,), t, device=x.device) for t in cuts]
+        ragged = torch.tensor([T - 1, max(1, T // 2), 1], device=x.device)
+        advice = "what stands in the padding reaches valid outputs; set it to zero after the activation"
+        self._hold(
+            "padding content", EXACT, advice, ((f"length {int(n[0])}", padding_leak(unit, x, n)) for n in lengths)
+        )
+        advice = "padding counts as tokens; divide by the valid tokens, and let no query read a masked key"
+        self._hold("padding", ROUNDING, advice, ((f"length {t}", padding_error(unit, x, t)) for t in cuts))
+        advice = "the rows of a batch are mixed; sum over tokens, never over the first axis"
+        self._hold("batch rows", EXACT, advice, [("row 0", row_leak(unit, x))])
+        self._hold("ragged rows", ROUNDING, advice, [(f"lengths {ragged.tolist()}", row_error(unit, x, ragged))])
+
+    def steps(self):
+        x, (B, T, _) = self.x, self.x.shape
+        runs = [(torch.full((B,), t), min(T, t + self.C + 2)) for t in _cuts(T, self.C)]  # each goes over a border
+        runs.append((torch.tensor([1, max(1, T // 4), max(1, T // 2)]), T - max(1, T // 2) + 1))
+        advice = "token by token is not the parallel form; look at what prefill keeps and when a chunk is folded"
+        self._hold(
+            "step", DECODING, advice,
+            ((f"prompts {p.tolist()}", step_error(self.unit, x[:, :n], p.to(x.device))) for p, n in runs),
+        )  # fmt: skip
+
+
+def _width(unit):
+    if isinstance(getattr(unit, "dim", None), int):
+        return unit.dim
+    for part in unit.modules():
+        if isinstance(part, nn.Linear):
+            return part.in_features
+    raise ValueError(f"{type(unit).__name__} has neither an integer dim nor a Linear: hand its width in, dim=...")
+
+
+def _sizes(unit):
+    """Chunk length, and a length of at least three full chunks with a tail."""
+    C = getattr(unit, "chunk_size", 4)
+    T = max(3, -(-12 // C)) * C + C // 2
+    reach = getattr(getattr(unit, "bias", None), "length", None)  # of a GAU's Toeplitz bias
+    return C, T if reach is None or hasattr(unit, "chunk_size") else min(T, reach)
+
+
+def _cuts(T, C):
+    """Places in the middle of chunks and around their borders."""
+    places = {1, 2, C - 1, C, C + 1, 2 * C, 2 * C + 1, 3 * C, T - 1}
+    return sorted(t for t in places if 0 < t < T)

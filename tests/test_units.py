@@ -1,0 +1,130 @@
+"""The torch units hold the numbers of the NumPy reference, and their gradients those of finite differences."""
+
+import pytest
+import torch
+from unit_cases import BOTH_WAYS, CASES, DEVICES, IDS, B, T, features, how_to_read, make, run_reference
+
+from flash_tutorial import FLASH, GAU, MCTransformerBlock, TransformerBlock
+from flash_tutorial.properties import branch_error, branch_std, draw_order_one
+
+pytestmark = pytest.mark.quick
+
+READINGS = ("all", "mask", "documents", "both")
+LENGTHS = (T, 12, 3, 1)  # three chunks and a tail, chunks that are full, shorter than a chunk, one token
+
+
+def error_against_numpy(unit, length, which, dtype, device):
+    x, kw = features(length, dtype=dtype, device=device), how_to_read(which, length)
+    with torch.no_grad():
+        y = unit(x, **{k: v.to(device) for k, v in kw.items()}).cpu()
+    return branch_error(y.double(), run_reference(unit, x, **kw), x.cpu().double(), kw.get("mask"))
+
+
+@pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
+def test_float64_is_the_reference(name, causal):
+    unit = make(name, causal)
+    for length in LENGTHS:
+        for which in READINGS:
+            error = error_against_numpy(unit, length, which, torch.float64, "cpu")
+            assert error <= 1e-10, (length, which)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
+def test_float32_is_the_reference(name, causal, device):
+    unit = make(name, causal, dtype=torch.float32, device=device)
+    for length in LENGTHS:
+        for which in READINGS:
+            error = error_against_numpy(unit, length, which, torch.float32, device)
+            assert error <= 1e-5, (length, which)
+
+
+@pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
+def test_the_branch_is_of_order_one(name, causal):
+    """Otherwise the comparisons above would see little of it."""
+    assert 0.1 <= branch_std(make(name, causal), features()) <= 10
+
+
+def test_cases_cover_every_option_with_two_values():
+    """Both norms, both bias forms and none, both length scales, both attentions, both ways to combine, each part off."""
+    units = [make(name, True) for name in CASES]
+    gau = [u for u in units if isinstance(u, GAU)]
+    flash = [u for u in units if isinstance(u, FLASH)]
+    for group in (gau, flash):
+        assert len({type(u.norm) for u in group}) == 2
+        assert len({type(u.bias) for u in group}) == 3
+    assert {u.attention for u in gau} == {"relu2", "softmax"}
+    assert None in {u.length_scale for u in gau}
+    assert {(u.local, u.global_) for u in flash} == {(True, True), (True, False), (False, True)}
+    assert {u.combine for u in flash} == {"mean", "sum"}
+    assert {(u.glu, u.rope) for u in units if type(u) is TransformerBlock} == {
+        (False, False),
+        (False, True),
+        (True, True),
+    }
+
+
+@pytest.mark.parametrize("combine", ["mean", "sum"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_both_parts_of_flash_carry_weight(causal, combine):
+    """In the cases of these tests each part is at least a tenth of what is mixed; a fault in one cannot hide."""
+    unit, x = make("flash" if combine == "mean" else "flash, sum", causal), features()
+    whole = unit(x)
+    for switch in ("local", "global_"):
+        setattr(unit, switch, False)
+        without = unit(x)
+        setattr(unit, switch, True)
+        rest = slice(unit.chunk_size, None)  # a causal model has no global part in its first chunk
+        share = (whole - without)[:, rest].norm() / (whole - x)[:, rest].norm()
+        assert share >= 0.1, switch
+
+
+@pytest.mark.parametrize("which", READINGS)
+@pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
+def test_gradients(name, causal, which):
+    """Of x and of every parameter, by finite differences along random directions."""
+    unit, x, kw = make(name, causal), features(), how_to_read(which)
+    valid = kw.get("mask", torch.ones(B, T, dtype=torch.bool))
+    names, params = zip(*[(n, p.detach().clone().requires_grad_()) for n, p in unit.named_parameters()])
+
+    def run(x, *params):
+        return torch.func.functional_call(unit, dict(zip(names, params)), (x,), kw)[valid]
+
+    torch.manual_seed(0)
+    assert torch.autograd.gradcheck(run, (x.requires_grad_(), *params), fast_mode=True, atol=1e-6)
+
+
+@pytest.mark.parametrize("make_unit", [
+    lambda causal: GAU(4, expansion=1, qk_dim=4, causal=causal, bias_length=8, length_scale=5),
+    lambda causal: GAU(4, expansion=1, qk_dim=4, causal=causal, bias="rotary", attention="softmax"),
+    lambda causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=2),
+    lambda causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=2, combine="sum", bias="rotary"),
+    lambda causal: TransformerBlock(4, heads=1, ff_dim=4, causal=causal, rope=True, glu=True),
+    lambda causal: MCTransformerBlock(4, heads=1, ff_dim=4, causal=causal, chunk_size=2),
+])  # fmt: skip
+@pytest.mark.parametrize("causal", [True, False])
+def test_gradients_entry_by_entry(make_unit, causal):
+    """The whole Jacobian, at a size where that is quick; padding and documents at once."""
+    unit = draw_order_one(make_unit(causal).double(), torch.Generator().manual_seed(0))
+    x = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(7)[None] < torch.tensor([[7], [5]])
+    segments = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 2, 2, 2]])
+    names, params = zip(*[(n, p.detach().clone().requires_grad_()) for n, p in unit.named_parameters()])
+
+    def run(x, *params):
+        return torch.func.functional_call(unit, dict(zip(names, params)), (x, mask, segments))[mask]
+
+    assert torch.autograd.gradcheck(run, (x, *params), atol=1e-6)
+
+
+@pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
+def test_to_numpy_is_a_copy_in_float64(name, causal):
+    unit = make(name, causal, dtype=torch.float32)
+    arrays = unit.to_numpy()
+    assert all(a.dtype == "float64" for a in arrays.values())
+    assert sum(a.size for a in arrays.values()) == sum(p.numel() for p in unit.parameters())
+    x, before = features(dtype=torch.float32), None
+    before = unit(x)
+    for a in arrays.values():
+        a += 1.0
+    assert torch.equal(unit(x), before)

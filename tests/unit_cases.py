@@ -1,0 +1,122 @@
+"""The units that the tests run through: every option once, small, with parameters of order one."""
+
+import numpy as np
+import pytest
+import torch
+
+from flash_tutorial import FLASH, GAU, MCTransformerBlock, TransformerBlock, reference
+from flash_tutorial.properties import draw_order_one, settle_branch
+
+D, S, C, B = 12, 8, 4, 3
+T = 3 * C + 2  # three full chunks and a tail
+
+NO_GPU = "no CUDA device here: the same tests run on one where there is one"
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU)]),
+]
+
+
+def _gau(**options):
+    return lambda causal: GAU(D, qk_dim=S, causal=causal, **{"length_scale": T, "bias_length": 2 * T} | options)
+
+
+def _flash(**options):
+    return lambda causal: FLASH(D, qk_dim=S, causal=causal, **{"chunk_size": C} | options)
+
+
+def _block(**options):
+    return lambda causal: TransformerBlock(D, heads=3, causal=causal, **options)
+
+
+# At their defaults the small sizes give the Toeplitz bias, ScaleNorm and relu^2.
+CASES = {
+    "gau": _gau(),
+    "gau, current length": _gau(length_scale=None),
+    "gau, rotary": _gau(bias="rotary", length_scale=4),
+    "gau, no bias": _gau(bias=None, length_scale=4),
+    "gau, layer norm": _gau(norm="layer"),
+    "gau, softmax": _gau(attention="softmax"),
+    "gau, softmax, no bias": _gau(attention="softmax", bias=None),
+    "gau, expansion 3": _gau(expansion=3),
+    "flash": _flash(),
+    "flash, rotary": _flash(bias="rotary"),
+    "flash, no bias": _flash(bias=None),
+    "flash, layer norm": _flash(norm="layer"),
+    "flash, sum": _flash(combine="sum"),
+    "flash, local only": _flash(global_=False),
+    "flash, global only": _flash(local=False),
+    "flash, global only, sum": _flash(local=False, combine="sum"),
+    "flash, expansion 3": _flash(expansion=3),
+    "flash, chunks of 1": _flash(chunk_size=1),
+    "flash, chunks of 5": _flash(chunk_size=5, bias="rotary"),
+    "transformer": _block(),
+    "transformer+": _block(rope=True),
+    "transformer++": _block(rope=True, glu=True),
+    "transformer++, scale norm": _block(rope=True, glu=True, norm="scale"),
+    "mc_transformer++": lambda causal: MCTransformerBlock(D, heads=3, chunk_size=C, causal=causal),
+}
+BOTH_WAYS = [(name, causal) for name in CASES for causal in (True, False)]
+IDS = [f"{name}, {'causal' if causal else 'both sides'}" for name, causal in BOTH_WAYS]
+
+
+def make(name, causal, *, seed=0, dtype=torch.float64, device="cpu"):
+    """A unit with parameters of order one, and a branch of order one."""
+    generator = torch.Generator().manual_seed(seed)
+    unit = draw_order_one(CASES[name](causal).double(), generator)
+    return settle_branch(unit, features()).to(device, dtype)
+
+
+def features(length=T, *, batch=B, seed=1, dtype=torch.float64, device="cpu"):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, length, D, generator=generator, dtype=torch.float64).to(device, dtype)
+
+
+def mask_of(lengths, length=T):
+    return torch.arange(length)[None] < torch.tensor(lengths)[:, None]
+
+
+def ragged_mask(length=T):
+    """Rows of full length, of two chunks and a bit, of one token."""
+    return mask_of([length, max(1, length * 2 // 3), 1], length)
+
+
+def documents(length=T):
+    """Borders inside chunks and on them, a document of one token, one over several chunks; ids may skip numbers."""
+    rows = [[0] * 3 + [1] * 7 + [4] * 4, [2] * 8 + [3] * 1 + [5] * 5, [0] * 1 + [7] * 13]
+    return torch.tensor(rows)[:, :length]
+
+
+def how_to_read(which, length=T):
+    """Keyword arguments: nothing, a mask, documents, or both (then padding holds ids that would fall)."""
+    kw = {}
+    if which in ("mask", "both"):
+        kw["mask"] = ragged_mask(length)
+    if which in ("documents", "both"):
+        kw["segment_ids"] = documents(length)
+    if which == "both":
+        kw["segment_ids"] = kw["segment_ids"].masked_fill(~kw["mask"], 0)
+    return kw
+
+
+def run_reference(unit, x, mask=None, segment_ids=None):
+    """The NumPy form of the unit on a batch, row by row."""
+    params = unit.to_numpy()
+    if isinstance(unit, GAU):
+        run, options = reference.gau, dict(length_scale=unit.length_scale, attention=unit.attention)
+    elif isinstance(unit, FLASH):
+        run = reference.flash
+        options = dict(chunk_size=unit.chunk_size, combine=unit.combine, local=unit.local, global_=unit.global_)
+    elif isinstance(unit, MCTransformerBlock):
+        run, options = reference.mc_transformer_block, dict(heads=unit.heads, chunk_size=unit.chunk_size)
+    else:
+        run, options = reference.transformer_block, dict(heads=unit.heads, glu=unit.glu, rope=unit.rope)
+    x, mask, segment_ids = (None if t is None else t.cpu().numpy() for t in (x.double(), mask, segment_ids))
+    rows = [
+        run(
+            x[b], params, causal=unit.causal, mask=None if mask is None else mask[b],
+            segment_ids=None if segment_ids is None else segment_ids[b], **options,
+        )
+        for b in range(len(x))
+    ]  # fmt: skip
+    return torch.from_numpy(np.stack(rows))

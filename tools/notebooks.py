@@ -1,0 +1,367 @@
+#!/usr/bin/env python3
+"""Build and check the notebooks.
+
+    python tools/notebooks.py build          every notebook
+    python tools/notebooks.py build 00 03    those whose names start so
+    python tools/notebooks.py check          nothing is executed; a second or so
+
+The source of a notebook is ``notebooks/NN_topic.py`` or ``solutions/NN_topic.py`` (jupytext, py:percent). ``build``
+executes it and writes ``NN_topic.ipynb`` beside it, and for a lecture ``notebooks/work/NN_topic.ipynb``: the same cells
+without outputs. Two builds with the same versions give the same bytes, except in cells tagged ``timing``.
+``check`` finds what a reader must never meet: a pair out of step, outputs older than their code, a cell that never ran.
+"""
+
+import argparse
+import copy
+import hashlib
+import os
+import re
+import runpy
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("notebooks", "solutions")
+MAX_BYTES = 500_000
+MIN_COMPARED = 3
+CELL_SECONDS = 600
+# A misspelt tag would switch a comparison off without a word.
+TAGS = {"nbval-check-output", "nbval-skip", "raises-exception", "timing"}
+
+METADATA = {
+    "accelerator": "GPU",
+    "colab": {"gpuType": "T4", "provenance": []},
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class BuildError(Exception):
+    """A notebook that could not be executed."""
+
+
+# ---------------------------------------------------------------- files
+
+
+def sources(root=ROOT, prefixes=()):
+    """The notebooks' sources, or those whose names start with one of ``prefixes``."""
+    found = [path for folder in FOLDERS for path in sorted((Path(root) / folder).glob("[0-9][0-9]_*.py"))]
+    for prefix in prefixes:
+        if not any(path.name.startswith(prefix) for path in found):
+            names = ", ".join(sorted({path.stem for path in found})) or "none"
+            raise ValueError(f"no notebook starts with {prefix!r}: there are {names}")
+    return [path for path in found if not prefixes or path.name.startswith(tuple(prefixes))]
+
+
+def work_copy(source):
+    """Where a lecture's copy without outputs lies; None for a solution."""
+    return source.parent / "work" / f"{source.stem}.ipynb" if source.parent.name == "notebooks" else None
+
+
+def load_project(root=ROOT):
+    """``flash_tutorial/project.py`` by its path: importing the package would import torch as well."""
+    return runpy.run_path(str(Path(root) / "flash_tutorial" / "project.py"))
+
+
+# ---------------------------------------------------------------- cells
+
+
+def read_source(path):
+    """The cells of a source as a notebook without outputs, everything but text and tags left behind."""
+    read = jupytext.read(path, fmt="py:percent")
+    notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
+    seen = {}
+    for cell in read.cells:
+        new = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")(cell.source)
+        new.metadata = nbformat.from_dict({"tags": tags} if (tags := cell.metadata.get("tags")) else {})
+        text = f"{cell.cell_type}\n{cell.source}"
+        seen[text] = seen.get(text, 0) + 1  # equal cells still need ids of their own
+        new.id = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:12]
+        notebook.cells.append(new)
+    return notebook
+
+
+def code_cells(notebook):
+    """The code cells that hold something."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tags_of(cell):
+    return cell.metadata.get("tags", [])
+
+
+def code_hash(notebook):
+    """A hash of all that is executed, in order."""
+    return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()
+
+
+def outline(notebook):
+    """What source, notebook and work copy must share."""
+    return [(cell.cell_type, cell.source, tags_of(cell)) for cell in notebook.cells]
+
+
+# ---------------------------------------------------------------- build
+
+
+def execute(notebook):
+    """Run all cells, in place, with the interpreter that runs this script, in an empty folder."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    class ThisInterpreter(AsyncKernelManager):
+        # a kernelspec installed on the machine may start another Python
+        argv = (sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}")
+        kernel_spec = KernelSpec(argv=list(argv), display_name="Python 3", language="python")
+
+    # A folder of its own, and neither the author's start-up files nor a plot back end set for scripts.
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
+        environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+        environment["IPYTHONDIR"] = os.path.join(folder, "ipython")
+        cells = os.path.join(folder, "cells")
+        os.mkdir(cells)
+        running = []
+        client = NotebookClient(
+            notebook,
+            kernel_manager_class=ThisInterpreter,
+            record_timing=False,
+            timeout=CELL_SECONDS,
+            on_cell_execute=lambda cell, cell_index: running.append(cell.source),
+        )
+        try:
+            client.execute(cwd=cells, env=environment, stderr=log)
+        except (CellExecutionError, CellTimeoutError) as error:
+            raise BuildError(without_colours(str(error)).strip()) from error
+        except DeadKernelError as error:
+            log.seek(0)
+            said = "".join(line for line in log if "Kernel is running over TCP" not in line)
+            raise BuildError(f"the kernel died in this cell:\n{running[-1]}\n{said}".strip()) from error
+        for cell in code_cells(notebook):
+            cell.outputs = settled(cell.outputs, folder)
+
+
+def without_colours(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def settled(outputs, folder):
+    """Outputs without what changes from run to run: how printed text was cut, and where files lie."""
+    result = []
+    for output in outputs:
+        if output.output_type == "error":
+            output.traceback = [shortened(line, folder) for line in output.traceback]
+        if output.output_type != "stream":
+            result.append(output)
+            continue
+        if output.name == "stderr":
+            output.text = shortened(output.text, folder)
+        same = next((o for o in trailing_streams(result) if o.name == output.name), None)
+        if same is not None:
+            same.text += output.text
+        elif output.name == "stdout" and (streams := trailing_streams(result)):
+            result.insert(len(result) - len(streams), output)  # which of the two came first is chance
+        else:
+            result.append(output)
+    return result
+
+
+def trailing_streams(outputs):
+    """The streams since the last picture or value: at most one of each name."""
+    last = next((i for i in reversed(range(len(outputs))) if outputs[i].output_type != "stream"), -1)
+    return outputs[last + 1 :]
+
+
+def shortened(text, folder):
+    """Paths in warnings and tracebacks, without the part that only this machine has."""
+    text = re.sub(r"\S*ipykernel_\d+[/\\]\d+\.py", "cell", text)
+    for place in sorted({folder, str(ROOT), sys.prefix, sys.base_prefix, str(Path.home())}, key=len, reverse=True):
+        text = text.replace(place + os.sep, "")
+    return text
+
+
+def build(source):
+    """Execute one source, then write its notebook and work copy. A failure leaves the old files as they were."""
+    from flash_tutorial.files import write_text
+
+    notebook = read_source(source)
+    blank = copy.deepcopy(notebook)
+    execute(notebook)
+    notebook.metadata = nbformat.from_dict(METADATA | {"flash_tutorial": {"executed_code": code_hash(notebook)}})
+    for result, path in ((notebook, source.with_suffix(".ipynb")), (blank, work_copy(source))):
+        if path is not None:
+            nbformat.validate(result)
+            path.parent.mkdir(exist_ok=True)
+            write_text(path, nbformat.writes(result).rstrip("\n") + "\n")
+
+
+# ---------------------------------------------------------------- check
+
+
+def problems(source, project):
+    """All that is wrong with one notebook, a line each; nothing is executed.
+
+    ``project`` is what ``load_project`` gives.
+    """
+    path = source.with_suffix(".ipynb")
+    if not path.is_file():
+        return [f"{path.name} was never built"]
+    wanted, stored = read_source(source), nbformat.read(path, as_version=4)
+    found = [*pair_problems(wanted, stored), *output_problems(stored), *text_problems(wanted)]
+    if (size := path.stat().st_size) > MAX_BYTES:
+        found.append(f"{size // 1000} KB: {MAX_BYTES // 1000} at most, so draw fewer or smaller figures")
+    code = code_cells(wanted)
+    if not code or code[0].source != project["first_cell"]():
+        found.append("the first code cell is not flash_tutorial.project.first_cell(): copy that, or run tools/stamp.py")
+    if source.parent.name == "notebooks":
+        found += lecture_problems(source, wanted, stored, project)
+    return found
+
+
+def pair_problems(wanted, stored):
+    found = []
+    if outline(wanted) != outline(stored):
+        found.append(f"source and notebook differ from cell {first_difference(wanted, stored)} on: build again")
+    if stored.metadata.get("flash_tutorial", {}).get("executed_code") != code_hash(wanted):
+        found.append("outputs are older than the code: build again")
+    return found
+
+
+def first_difference(a, b):
+    """Number of the first cell, from 1, in which two notebooks differ."""
+    a, b = outline(a), outline(b)
+    return next((i for i, (x, y) in enumerate(zip(a, b), 1) if x != y), min(len(a), len(b)) + 1)
+
+
+def output_problems(stored):
+    found = []
+    for number, cell in enumerate(stored.cells, 1):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        errors = any(output.output_type == "error" for output in cell.outputs)
+        expected = "raises-exception" in tags_of(cell)
+        if cell.execution_count is None:  # nbval compares nothing with a cell that never ran
+            found.append(f"cell {number} was never executed")
+        elif errors and not expected:
+            found.append(f"cell {number} holds an error that is not expected (tag raises-exception)")
+        elif expected and not errors:
+            found.append(f"cell {number} is tagged raises-exception and raised nothing")
+    return found
+
+
+def text_problems(notebook):
+    found, levels = [], []
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type != "markdown":
+            continue
+        text = re.sub(r"^(```|~~~).*?^\1", "", cell.source, flags=re.M | re.S)
+        text = re.sub(r"`[^`\n]*`", "", text)
+        pictures = re.findall(r"!\[([^\]]*)\]", text)
+        pictures += [
+            (re.search(r"""\balt\s*=\s*(["'])(.*?)\1""", tag) or ["", "", ""])[2]
+            for tag in re.findall(r"<img\b[^>]*>", text)
+        ]
+        if not all(alt.strip() for alt in pictures):
+            found.append(f"cell {number} has a picture without alt text")
+        levels += [len(marks) for marks in re.findall(r"^(#{1,6})\s", text, flags=re.M)]
+    if levels.count(1) != 1 or levels[0] != 1:
+        found.append(f"{levels.count(1)} headings of level 1: exactly one is needed, before all others")
+    if any(after > before + 1 for before, after in pairwise(levels)):
+        found.append("a heading skips a level")
+    return found
+
+
+def lecture_problems(source, wanted, stored, project):
+    """What holds for a lecture and not for a solution."""
+    found = []
+    compared = [cell for cell in code_cells(stored) if "nbval-check-output" in tags_of(cell)]
+    if any(not has_text(cell) for cell in compared):
+        found.append("a cell tagged nbval-check-output prints nothing, so nothing is compared")
+    if (number := sum(map(has_text, compared))) < MIN_COMPARED:
+        found.append(f"{number} compared cells: at least {MIN_COMPARED} need the tag nbval-check-output")
+    if any({"timing", "nbval-skip"} & {*tags_of(cell)} for cell in compared):
+        found.append("a compared cell is tagged timing or nbval-skip: its output cannot be compared")
+    if unknown := {tag for cell in wanted.cells for tag in tags_of(cell)} - TAGS:
+        found.append(f"unknown tags {', '.join(sorted(unknown))}: expected {', '.join(sorted(TAGS))}")
+    if project["badges"](source.stem) not in (wanted.cells[0].source if wanted.cells else ""):
+        found.append(f"the badges are not in the first cell: copy flash_tutorial.project.badges({source.stem!r})")
+    return found + work_problems(work_copy(source), wanted, stored)
+
+
+def has_text(cell):
+    """Whether nbval has something to compare: of a picture it sees only that there is one."""
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if output.get("name") == "stdout" or ("text/plain" in data and "image/png" not in data):
+            return True
+    return False
+
+
+def work_problems(path, wanted, stored):
+    if not path.is_file():
+        return [f"work/{path.name} is missing: build again"]
+    blank, found = nbformat.read(path, as_version=4), []
+    if outline(blank) != outline(wanted):
+        found.append(f"work copy and source differ from cell {first_difference(blank, wanted)} on: build again")
+    if [cell.id for cell in blank.cells] != [cell.id for cell in stored.cells]:
+        found.append("work copy and notebook have other cell ids: build again")
+    if any(cell.outputs or cell.execution_count is not None for cell in blank.cells if cell.cell_type == "code"):
+        found.append("the work copy holds outputs: build again")
+    return found
+
+
+def orphans(root=ROOT):
+    """Built notebooks without a source."""
+    have = {path for source in sources(root) for path in (source.with_suffix(".ipynb"), work_copy(source))}
+    built = [path for folder in (*FOLDERS, "notebooks/work") for path in (Path(root) / folder).glob("*.ipynb")]
+    return [f"{path.relative_to(root).as_posix()}: no source .py" for path in sorted(built) if path not in have]
+
+
+def check(root=ROOT, prefixes=()):
+    """The problems of all notebooks, or of those asked for, each with its file's name."""
+    project = load_project(root)
+    found = [
+        f"{source.relative_to(root).as_posix()}: {problem}"
+        for source in sources(root, prefixes)
+        for problem in problems(source, project)
+    ]
+    return found + ([] if prefixes else orphans(root))
+
+
+# ---------------------------------------------------------------- command line
+
+
+def main(arguments=None, root=ROOT):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("build", "check"))
+    parser.add_argument("names", nargs="*", metavar="NN", help="the start of a notebook's name; all without one")
+    args = parser.parse_args(arguments)
+    failed = []
+    try:
+        chosen = sources(root, args.names)
+    except ValueError as error:
+        parser.error(str(error))
+    for source in chosen if args.command == "build" else ():
+        name = source.relative_to(root).as_posix()
+        print(f"{name} ...", flush=True)
+        try:
+            build(source)
+        except BuildError as error:
+            failed.append(name)
+            print(f"{name} failed; what was built before is untouched\n{error}", file=sys.stderr)
+    found = [line for line in check(root, args.names) if line.split(":")[0] not in failed]
+    for line in found:
+        print(line, file=sys.stderr)
+    if failed or found:
+        return 1
+    print(f"{len(chosen)} notebooks in order")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
