@@ -14,7 +14,6 @@ import lzma
 import os
 import platform
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from flash_tutorial.data import load_corpus
+from flash_tutorial.files import write_text
 
 ORDERS = (0, 1, 2, 3, 5)
 SHORT = 100_000
@@ -120,41 +120,26 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def write_json(path, record):
-    """Whole or not at all."""
-    handle, part = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1)
-            file.write("\n")
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     out = parser.parse_args().out
     corpus = load_corpus("austen")
     sizes, rows = measure(corpus)
-    write_json(
-        out,
-        {
-            "what": "bits per byte of n-gram models trained on the four training novels, and of compressors",
-            "unit": "bits per byte",
-            "train": list(corpus.train.titles),
-            "validation": corpus.validation.titles[0],
-            "test": corpus.test.titles[0],
-            "bytes": {"train": len(corpus.train.tokens), **sizes},
-            "rows": rows,
-            "command": "python benchmarks/ngrams.py",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
-            "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        },
-    )
+    record = {
+        "what": "bits per byte of n-gram models trained on the four training novels, and of compressors",
+        "unit": "bits per byte",
+        "train": list(corpus.train.titles),
+        "validation": corpus.validation.titles[0],
+        "test": corpus.test.titles[0],
+        "bytes": {"train": len(corpus.train.tokens), **sizes},
+        "rows": rows,
+        "command": "python benchmarks/ngrams.py",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+    write_text(out, json.dumps(record, indent=1) + "\n")
     print(f"written to {out}")
 
 

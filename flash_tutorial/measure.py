@@ -6,6 +6,7 @@ F hidden width of a feed-forward layer, N vocabulary.
 
 import contextlib
 import datetime
+import gc
 import json
 import os
 import platform
@@ -242,6 +243,7 @@ def peak_bytes(function, device="cpu"):
     On CUDA torch counts them itself. On a CPU the profiler reports every block that torch takes and gives back: their
     running sum is exact and knows nothing of the process's other memory, unlike its resident size, which never falls.
     """
+    gc.collect()  # so that no leftover of earlier work is given back meanwhile
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.synchronize(device)
@@ -261,6 +263,7 @@ def peak_bytes(function, device="cpu"):
 
 def _cpu_allocations(function):
     """Bytes taken (positive) and given back (negative) on the CPU while ``function()`` ran, in order."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler may write lines of its own to the terminal
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         function()
     with tempfile.TemporaryDirectory() as folder:

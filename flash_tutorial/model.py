@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from . import decoding
-from .files import save_tensors, write_text
+from .files import save_tensors, whole_file
 from .layers import LearntPositions, ScaledSin, make_norm
 from .sampling import draw
 from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock, check_mask, check_segment_ids
@@ -342,12 +342,14 @@ class LanguageModel(nn.Module):
     # ------------------------------------------------------------ save and load
 
     def save_pretrained(self, folder, *, dtype=None):
-        """Write ``config.json`` and ``model.safetensors``, each whole or not at all; ``dtype`` casts the weights."""
+        """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        save_tensors(weights, folder / "model.safetensors")
-        write_text(folder / "config.json", json.dumps({"format": FORMAT} | self.config.to_dict(), indent=1) + "\n")
+        text = json.dumps({"format": FORMAT} | self.config.to_dict(), indent=1) + "\n"
+        with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            save_tensors(weights, folder / "model.safetensors")
 
     def _own_state(self):
         state = self.state_dict()
@@ -396,7 +398,7 @@ def load_config(path, architecture=None):
         version = values.pop("format")
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
-    except (json.JSONDecodeError, KeyError, AttributeError, UnicodeDecodeError):
+    except (json.JSONDecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
         raise ValueError(
             f"{path} is not a configuration of this package: it may be cut off; write or copy it again"
         ) from None

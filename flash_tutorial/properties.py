@@ -4,7 +4,7 @@ Each function measures one property of ``unit(x, mask=None, segment_ids=None)`` 
 the largest absolute change or gradient that should be exactly zero; a name in ``_error`` a relative error
 ``||y - y_ref|| / ||y_ref - x||`` over the branch ``y - x``, the largest over the rows. ``check_unit`` runs them all.
 
-Parameters of order one are part of the method: at the paper's start a unit is almost the identity, and hides its faults.
+Order-one parameters are part of the method: at the paper's start a unit is almost the identity, and hides its faults.
 Letters: B batch, T length, D model width, C chunk length.
 """
 
@@ -212,8 +212,8 @@ def check_unit(unit, *, dim=None, seed=0):
     """Leak, prefix, padding, batch and step tests of a unit, a student's own or one of the package.
 
     It works on a copy in float64, in ``eval`` mode, whose parameters are drawn anew, of order one (``draw_order_one``,
-    then ``settle_branch``). ``unit`` is called as ``unit(x, mask=mask)`` on ``x (B, T, D)``. ``dim`` is D, taken from ``unit.dim`` or the first Linear. Without a true
-    ``unit.causal`` the leak, prefix and step tests are left out.
+    then ``settle_branch``). ``unit`` is called as ``unit(x, mask=mask)`` on ``x (B, T, D)``; ``dim`` is D, taken from
+    ``unit.dim`` or the first Linear. Without a true ``unit.causal`` the leak, prefix and step tests are left out.
 
     Returns a ``Report``. Raises ValueError with the property that fails, its place and its size.
     """
@@ -245,7 +245,9 @@ class _Check:
         worst = 0.0
         for place, value in measured:
             if not value <= limit:
-                raise ValueError(f"{self.name} fails {name} at {place}: {value:.2e}, expected at most {limit:g}; {advice}")
+                raise ValueError(
+                    f"{self.name} fails {name} at {place}: {value:.2e}, expected at most {limit:g}; {advice}"
+                )
             worst = max(worst, value)
         self.rows.append((name, worst, limit, ""))
 

@@ -36,7 +36,7 @@ def relu2(x):
     return np.maximum(x, 0.0) ** 2
 
 
-# ---- norms (Code 4's neighbours): over the last axis ----
+# ---- norms (Code 5): over the last axis ----
 
 
 def scale_norm_loops(x_TD, gain):
@@ -94,7 +94,7 @@ def scaled_sin_loops(T, D):
 
 
 def scaled_sin(T, D):
-    """ScaledSin's table `(T, D)`: sines, then cosines (Code 5). A model adds it times one learnt scalar."""
+    """ScaledSin's table `(T, D)`: sines, then cosines (Code 2). A model adds it times one learnt scalar."""
     angle_Tk = np.arange(T)[:, None] * frequencies(D)
     return np.concatenate([np.sin(angle_Tk), np.cos(angle_Tk)], axis=-1)
 

@@ -289,8 +289,8 @@ def progress_of(config, first, on):
 # ---------------------------------------------------------------- what a run leaves, and how it goes on
 
 
-# what may change when a run goes on: it has no part in the weights, or shows elsewhere (the text has its own hash)
-MAY_DIFFER = {"corpus", "compile", "eval_bytes", "checkpoint_every"}
+# settings that may change when a run goes on: they have no part in the weights, or show elsewhere (the text's hash)
+MAY_DIFFER = {"train_config": {"corpus", "compile", "eval_bytes", "checkpoint_every"}}
 
 
 def describe_run(model_config, config, corpus, device):
@@ -299,7 +299,7 @@ def describe_run(model_config, config, corpus, device):
     return {
         "model_config": json.loads(json.dumps(model_config.to_dict())),
         "train_config": asdict(config),
-        "corpus": {"name": corpus.name, "train_sha256": text},
+        "text": {"corpus": corpus.name, "train_sha256": text},
         "machine": describe_device(device, config.dtype),
     }
 
@@ -332,10 +332,10 @@ def open_folder(out, resume, facts, say):
 
 def refuse_another_run(path, saved, facts):
     """A run goes on with the settings that it began with; the first that differs is named."""
-    for part in ("model_config", "train_config", "corpus"):
-        for key in sorted(set(saved[part]) | set(facts[part])):
+    for part in ("model_config", "train_config", "text"):
+        for key in sorted((set(saved[part]) | set(facts[part])) - MAY_DIFFER.get(part, set())):
             before, now = (values[part].get(key, "absent") for values in (saved, facts))
-            if before != now and key not in MAY_DIFFER:
+            if before != now:
                 raise ValueError(
                     f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: give the same value "
                     "to go on, or choose another folder for a new run"
@@ -350,8 +350,6 @@ def load_model(path, config):
 
 def save_results(out, model, rows, score, facts):
     """The trained model, its score and its curve."""
-    from .figures import training_curve  # matplotlib takes a while to load
-
     model.save_pretrained(out)
     bits = None if score is None else score.bits_per_byte
     result = facts | {
@@ -362,8 +360,15 @@ def save_results(out, model, rows, score, facts):
         "tokens": rows[-1]["tokens"],
     }
     write_text(out / "result.json", json.dumps(result, indent=1) + "\n")
-    figure, alt = training_curve(rows, bits, title=f"{facts['model_config']['architecture']}, {len(rows)} updates")
-    with whole_file(out / "training.png") as temporary:
+    save_curve(out / "training.png", rows, bits, f"{facts['model_config']['architecture']}, {len(rows)} updates")
+
+
+def save_curve(path, rows, bits, title):
+    """The picture of a run; the PNG carries its alt text."""
+    from .figures import training_curve  # matplotlib takes a while to load
+
+    figure, alt = training_curve(rows, bits, title=title)
+    with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Description": alt})
 
 

@@ -636,6 +636,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, offer, monkeypatch, call):
 
 def test_an_interruption_leaves_no_half(tmp_path, offer, monkeypatch):
     offer("c4", c4_files(tmp_path))
+    load_corpus("c4", cache_dir=tmp_path / "cache")
+    (tmp_path / "cache" / "c4-50000000.txt").unlink()
     replaced = []
 
     def interrupted(source, target):
@@ -647,7 +649,7 @@ def test_an_interruption_leaves_no_half(tmp_path, offer, monkeypatch):
         patch.setattr(online.os, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             load_corpus("c4", cache_dir=tmp_path / "cache")
-    # a text without its record counts as nothing
+    # a text without its record counts as nothing; the old record must not vouch for it
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["c4-50000000.txt"]
     (tmp_path / "cache" / "c4-50000000.txt").write_bytes(b"half")
     assert texts(load_corpus("c4", cache_dir=tmp_path / "cache"))["test"] == ["test " * 20]

@@ -5,20 +5,38 @@ rewritten: then write the fault anew for the new code. The function's code objec
 refers to the function is the faulty one while the test runs.
 """
 
-import __future__
-
 import inspect
 import textwrap
 
 import pytest
+import test_model
 import torch
-from unit_cases import BOTH_WAYS, B, C, D, T, documents, features, how_to_read, make, run_reference
+from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
-from flash_tutorial import FLASH, GAU, MCTransformerBlock, TransformerBlock, decoding, layers, mixing, sampling, units
+from flash_tutorial import (
+    FLASH,
+    GAU,
+    MCTransformerBlock,
+    TransformerBlock,
+    decoding,
+    layers,
+    mixing,
+    model,
+    sampling,
+    units,
+)
 from flash_tutorial.properties import (
-    branch_error, document_leak, gradient_leak, largest, padding_error, padding_leak, prefix_error, row_error, row_leak,
-    step_error, value_leak,
-)  # fmt: skip
+    branch_error,
+    document_leak,
+    gradient_leak,
+    padding_error,
+    padding_leak,
+    prefix_error,
+    row_error,
+    row_leak,
+    step_error,
+    value_leak,
+)
 
 pytestmark = pytest.mark.quick
 
@@ -28,8 +46,8 @@ def plant(monkeypatch, function, old, new):
     assert source.count(old) == 1, f"{function.__qualname__} holds {source.count(old)} times {old!r}: plant it anew"
     source = source[source.index("def ") :].replace(old, new)  # without decorators
     place = {}
-    flags = function.__code__.co_flags & __future__.all_feature_names.__len__() * 0  # no future imports here
-    exec(compile(source, f"<{function.__qualname__} with a fault>", "exec", flags=flags), function.__globals__, place)
+    code = compile(source, f"<{function.__qualname__} with a fault>", "exec", dont_inherit=True)
+    exec(code, function.__globals__, place)
     (faulty,) = place.values()
     monkeypatch.setattr(function, "__code__", faulty.__code__)
 
@@ -48,16 +66,26 @@ def value(unit, x):
     return False
 
 
+def slope_is_wrong(function, x):
+    """The gradient along one random direction against a central difference."""
+    x, direction = x.detach(), torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    weights = torch.randn(function(x).shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
+    sums = [float((function(x + e * direction) * weights).sum()) for e in (1e-5, -1e-5)]
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad((function(x) * weights).sum(), x)
+    slope, expected = float((gradient * direction).sum()), (sums[0] - sums[1]) / 2e-5
+    return not abs(slope - expected) <= 1e-5 * max(1.0, abs(expected))
+
+
 def gradient(unit, x):
-    valid = torch.ones(B, T, dtype=torch.bool)
-
-    def run(x):
-        return torch.cat([unit(x, **how_to_read(which))[valid] for which in ("all", "documents")])
-
-    torch.manual_seed(0)
-    return not torch.autograd.gradcheck(
-        run, x.detach().requires_grad_(), fast_mode=True, atol=1e-6, raise_exception=False
-    )
+    """Of the unit, and of attention over more rows than one block has."""
+    n = 2 * mixing.ROWS + 3
+    long = torch.randn(1, n, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return any([
+        slope_is_wrong(unit, x),
+        slope_is_wrong(lambda x: unit(x, **how_to_read("documents")), x),
+        slope_is_wrong(lambda q: mixing.relu2_attention(q, q.flip(1), q, scale=0.1, causal=True), long),
+    ])  # fmt: skip
 
 
 CHECKS = {
@@ -101,7 +129,7 @@ def noticed_by(unit):
 GAU_STEP, FLASH_STEP = decoding.step.dispatch(GAU), decoding.step.dispatch(FLASH)
 BLOCK_STEP, MC_STEP = decoding.step.dispatch(TransformerBlock), decoding.step.dispatch(MCTransformerBlock)
 FLASH_PREFILL = decoding.prefill.dispatch(FLASH)
-RELU2, RELU2_BACK = mixing._Relu2Attention.forward, mixing._Relu2Attention.backward
+RELU2, RELU2_BACK = mixing._Relu2Attention.forward, mixing._Relu2Attention.backward.__wrapped__
 
 FAULTS = {
     # the sum over chunks
@@ -111,7 +139,7 @@ FAULTS = {
         "shift_right(chunk_means(k, v).cumsum(1))", "chunk_means(k, v).cumsum(1) - chunk_means(k, v)", {"leak"}),
     "no own chunk in the sum of both sides": ("flash, both sides", mixing.global_attention,
         "chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G",
-        "chunk_means(k, v).sum(1, keepdim=True) - chunk_means(k, v)", {"value", "gradient"} - {"gradient"}),
+        "chunk_means(k, v).sum(1, keepdim=True) - chunk_means(k, v)", {"value"}),
     "mean over chunks counts the own chunk": ("flash", mixing.global_attention,
         "count = shift_right(counts.cumsum(1))", "count = counts.cumsum(1)", {"value", "step"}),
     "mean over chunks counts all chunks": ("flash", mixing.global_attention,
@@ -129,7 +157,7 @@ FAULTS = {
     # the quadratic part
     "missing 1/C": ("flash", mixing.mixed_chunk_attention, "scale=1 / chunk_size", "scale=1.0", {"value", "step"}),
     "1/T where a sequence is short": ("flash", mixing.mixed_chunk_attention, "scale=1 / chunk_size", "scale=1 / C",
-        {"value", "prefix", "step"}),
+        {"value", "prefix"}),
     "bias divided by n": ("gau", RELU2, "torch.baddbmm(bias[a:b, :m], ", "torch.baddbmm(bias[a:b, :m] * scale, ",
         {"value", "step"}),
     "bias transposed": ("flash", layers.ToeplitzBias.forward,
@@ -149,15 +177,15 @@ FAULTS = {
     "gradient of q without its 2": ("gau", RELU2_BACK, "beta=0, alpha=2 * ctx.scale", "beta=0, alpha=ctx.scale",
         {"gradient"}),
     "gradient of k that forgets rows": ("flash", RELU2_BACK, "dk[:, :m].baddbmm_(", "dk[:, :m].mul_(0).baddbmm_(",
-        set()),  # one block of rows at this size: test_many_blocks_of_rows below
+        {"gradient"}),
     "padded rows keep the length of the batch": ("gau, current length, both sides", GAU.mix,
         "self.length_scale is None and mask is not None", "False", {"value", "padding", "rows"}),
     # projections and positions
     "padded projections not zeroed": ("flash, both sides", units.GatedUnit.project,
         "h = h.masked_fill(~mask[..., None], 0)", "pass", {"value", "padding content", "padding", "rows"}),
     "padding zeroed before the projection": ("gau, both sides", units.GatedUnit.project,
-        "h = F.silu(self.in_proj(self.norm(x)))\\n    if mask is not None:  # after the activation: SiLU of a bias is not zero\\n        h = h.masked_fill(~mask[..., None], 0)",
-        "h = F.silu(self.in_proj(self.norm(x) if mask is None else self.norm(x) * mask[..., None]))",
+        "h = h.masked_fill(~mask[..., None], 0)",
+        "h = F.silu(self.in_proj(self.norm(x) * mask[..., None]))",
         {"value", "padding", "rows"}),
     "local RoPE positions": ("flash", units.GatedUnit.forward, "*cos_sin(x.shape[1], self.qk_dim, x)",
         "*(t[torch.arange(x.shape[1]) % 4] for t in cos_sin(x.shape[1], self.qk_dim, x))", {"value", "step"}),
@@ -180,8 +208,8 @@ FAULTS = {
     "documents of both sides mixed in the own chunk": ("flash, both sides", mixing._document_attention,
         "same = documents[..., :, None] == documents[..., None, :]",
         "same = documents[..., :, None] == documents[..., :, None]", {"value", "documents"}),
-    "documents ignored in GAU": ("gau", GAU.mix, "visible = None if segment_ids is None else", "visible = None if True else",
-        {"value", "documents"}),
+    "documents ignored in GAU": ("gau", GAU.mix,
+        "visible = None if segment_ids is None else", "visible = None if True else", {"value", "documents"}),
     "mean counts the document's tokens only": ("flash", mixing._left_sums,
         "count = count * whole + counts[:, g : g + 1]", "count = count * whole + ends[:, g].sum(1)", {"value"}),
     "documents ignored in the Transformer": ("transformer++", units.who_may_read,
@@ -239,7 +267,7 @@ FAULTS = {
 
 
 def case_of(text):
-    """"flash" is causal; "flash, both sides" is not."""
+    """Name and causal: `flash` is causal, `flash, both sides` is not."""
     name = text.removesuffix(", both sides")
     return name, name == text
 
@@ -248,11 +276,57 @@ def case_of(text):
 def test_a_planted_fault_is_noticed(name, monkeypatch):
     case, function, old, new, expected = FAULTS[name]
     unit = make(*case_of(case))
-    indent = 8 * " " if inspect.ismethod(function) else ""
-    plant(monkeypatch, function, old.replace("\\n", "\n" + indent), new)
+    plant(monkeypatch, function, old, new)
     noticed = noticed_by(unit)
     print(f"{name}: noticed by {', '.join(sorted(noticed)) or 'nobody'}")
     assert expected <= noticed
+
+
+# ---------------------------------------------------------------- faults of whole models
+
+
+MODEL_FAULTS = {
+    "angles in float32": (layers._angles, "positions.to(torch.float64)[..., None] * frequency",
+        "positions.to(torch.float32)[..., None] * frequency.float()",
+        lambda: test_model.test_tables_are_computed_in_float64(8000)),
+    "logits of the last column": (model.LanguageModel.prefill, "state.lengths - 1", "-1 + 0 * state.lengths",
+        lambda: test_model.test_ragged_prompts_are_as_if_alone("flash")),
+    "positions of decode one too late": (model.Stack.step, "self.positions.at(state.lengths, x)",
+        "self.positions.at(state.lengths + 1, x)",
+        lambda: test_model.test_greedy_generation_is_the_argmax_of_the_parallel_form("flash")),
+    "positions start at the longest prompt": (model.Stack.step, "self.positions.at(state.lengths, x)",
+        "self.positions.at(state.lengths * 0 + state.lengths.max(), x)",
+        lambda: test_model.test_ragged_prompts_are_as_if_alone("transformer")),
+    "replay reads the last column": (decoding.step, "[rows, state.lengths - 1]", "[:, -1]",
+        lambda: test_model.test_ragged_prompts_are_as_if_alone(test_model.MyUnit)),
+    "documents kept from the units": (model.Stack.forward, "segment_ids=segment_ids", "segment_ids=None",
+        lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", True)),
+    "mask kept from the units": (model.Stack.forward, "mask=mask", "mask=None",
+        lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", False)),
+    "top_p without its last token": (sampling._keep_top_p, "before >= top_p", "before + probabilities > top_p",
+        lambda: test_model.test_draws_follow_the_probabilities()),
+    "top_k keeps one more": (sampling.draw, "min(top_k, logits", "min(top_k + 1, logits",
+        lambda: test_model.test_draws_follow_the_probabilities()),
+    "temperature multiplied": (sampling.draw, "/ temperature", "* temperature",
+        lambda: test_model.test_draws_follow_the_probabilities()),
+    "kernels of the default start": (units.GatedUnit.reset_parameters,
+        "nn.init.normal_(linear.weight, std=std)", "pass",
+        lambda: test_model.test_the_start_of_the_gated_units("flash", 256)),
+    "gamma starts at one": (units.GatedUnit.reset_parameters,
+        "nn.init.normal_(self.scale_offset.gamma, std=std)", "nn.init.ones_(self.scale_offset.gamma)",
+        lambda: test_model.test_at_the_start_a_unit_is_almost_the_identity(GAU)),
+    "gated layer of 4 D": (units.gated_width, "-(-8 * dim // 24) * 8", "4 * dim",
+        lambda: test_model.test_parameter_counts_of_the_paper("wiki40b", "transformer++", 110)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODEL_FAULTS)
+def test_a_fault_planted_in_the_model_is_noticed(name, monkeypatch):
+    function, old, new, test = MODEL_FAULTS[name]
+    test()
+    plant(monkeypatch, getattr(function, "dispatch", lambda _: function)(object), old, new)
+    with pytest.raises((AssertionError, RuntimeError)):
+        test()
 
 
 @pytest.mark.parametrize("name, causal", BOTH_WAYS)

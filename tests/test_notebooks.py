@@ -177,6 +177,18 @@ def test_streams_are_merged_between_pictures():
     assert [o.get("text") for o in settled] == ["bc", "a", None, "d"]
 
 
+def test_paths_of_this_machine_are_cut_from_warnings_and_tracebacks(tmp_path):
+    def error(*lines):
+        return nbformat.v4.new_output("error", ename="E", evalue="", traceback=list(lines))
+
+    places = [ROOT / "flash_tutorial" / "units.py", Path(sys.prefix, "lib", "torch.py"), tmp_path / "cells" / "a.txt"]
+    warning = nbformat.v4.new_output("stream", name="stderr", text=f"{places[0]}:7: odd\n")
+    outputs = notebooks.settled([warning, error(*(f"File {place}:3" for place in places))], str(tmp_path))
+    assert outputs[0].text.replace("\\", "/") == "flash_tutorial/units.py:7: odd\n"
+    lines = [line.replace("\\", "/") for line in outputs[1].traceback]
+    assert lines == ["File flash_tutorial/units.py:3", "File lib/torch.py:3", "File cells/a.txt:3"]
+
+
 def test_cells_run_in_this_interpreter_and_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.v4.new_notebook()
@@ -333,6 +345,13 @@ def test_check_finds(name, root, capsys):
     found = notebooks.check(root)
     assert any(expected in line for line in found), found
     assert notebooks.main(["check"], root) == 1 and expected in capsys.readouterr().err
+
+
+def test_a_notebook_without_headings_is_found():
+    for cells in ([], [nbformat.v4.new_markdown_cell("No heading here.")]):
+        assert notebooks.text_problems(nbformat.v4.new_notebook(cells=cells)) == [
+            "0 headings of level 1: exactly one is needed, before all others"
+        ]
 
 
 def test_code_in_a_fence_is_neither_heading_nor_picture():

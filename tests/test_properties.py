@@ -6,14 +6,41 @@ import pytest
 import torch
 from torch import nn
 from unit_cases import (
-    BOTH_WAYS, CASES, DEVICES, IDS, B, C, D, S, T, documents, features, how_to_read, make, mask_of, ragged_mask,
-)  # fmt: skip
+    BOTH_WAYS,
+    CASES,
+    DEVICES,
+    GPU,
+    IDS,
+    B,
+    C,
+    D,
+    S,
+    T,
+    documents,
+    features,
+    how_to_read,
+    make,
+    mask_of,
+    ragged_mask,
+)
 
 from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, TransformerBlock, check_unit, decoding, mixing
 from flash_tutorial.properties import (
-    LOUD, branch_error, document_leak, draw_order_one, gradient_leak, largest, padding_error, padding_leak,
-    prefix_error, row_error, row_leak, settle_branch, step_error, value_leak,
-)  # fmt: skip
+    LOUD,
+    branch_error,
+    document_leak,
+    draw_order_one,
+    gradient_leak,
+    largest,
+    padding_error,
+    padding_leak,
+    prefix_error,
+    row_error,
+    row_leak,
+    settle_branch,
+    step_error,
+    value_leak,
+)
 
 pytestmark = pytest.mark.quick
 
@@ -25,6 +52,12 @@ CUTS = range(1, T)
 
 on_devices = pytest.mark.parametrize("device", DEVICES)
 in_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no CUDA device here; where there is one, the tests that take a device run on it")
+def test_the_gpu_is_among_the_devices():
+    assert len(DEVICES) == 2
 
 
 def to(device, kw):
@@ -66,7 +99,7 @@ def test_a_unit_that_reads_both_sides_does_read_later_inputs(name):
     unit, x = make(name, False), features()
     assert value_leak(unit, x, 2 * C - 1) > 1e-2
     assert gradient_leak(unit, x, 2 * C - 1) > 1e-2
-    assert document_leak(unit, x, documents(), 1) == 0 < document_leak(lambda x, segment_ids: unit(x), x, documents(), 1)
+    assert document_leak(lambda x, segment_ids: unit(x), x, documents(), 1) > 1e-2
     assert padding_leak(lambda x, mask: unit(x), x, torch.tensor([2 * C - 2] * B)) > 1e-2
 
 
@@ -146,7 +179,7 @@ def test_documents_do_not_read_each_other(name, causal, dtype, device):
 
 @pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
 def test_numbers_of_documents_do_not_matter(name, causal):
-    """Only where the borders lie: other sorted numbers, also negative ones, give the same, one document is no document."""
+    """Only where the borders lie: other sorted numbers give the same, and one document is no document."""
     unit, x, ids = make(name, causal), features(), documents()
     assert torch.equal(unit(x, segment_ids=ids), unit(x, segment_ids=ids * 3 - 50))
     assert torch.equal(unit(x, segment_ids=ids), unit(x, segment_ids=ids.int()))
@@ -203,9 +236,9 @@ def test_the_state_of_mixed_chunks_does_not_grow(name):
 @pytest.mark.parametrize("name, numbers", [("gau", S + 2 * D), ("transformer++", 2 * D)])
 def test_a_cache_grows_by_one_token_a_step(name, numbers):
     unit, x = make(name, True), features()
-    y, state = decoding.prefill(unit, x[:, :5])
+    _, state = decoding.prefill(unit, x[:, :5])
     assert state.numel() == B * 5 * numbers
-    y, state = decoding.step(unit, x[:, 5], state)
+    _, state = decoding.step(unit, x[:, 5], state)
     assert state.numel() == B * 6 * numbers
 
 
@@ -433,13 +466,11 @@ class Averager(nn.Module):
 
     def forward(self, x, mask=None, segment_ids=None):
         v = torch.tanh(self.value(x) * self.kappa)
-        if mask is not None and self.fault != "padding":
+        if mask is not None:
             v = v.masked_fill(~mask[..., None], 0)
         total = v.cumsum(1)
         if self.fault == "leak":
             total = v.flip(1).cumsum(1).flip(1)
-        if self.fault == "leak through rounding":
-            total = total - v
         if self.fault == "leak at the border":
             total = total + nn.functional.pad(v, (0, 0, -1, 1)) * 1e-9
         if self.fault == "leak of gradients":
@@ -496,7 +527,6 @@ def test_check_unit_passes_a_right_unit_and_leaves_it_alone():
     ("leak at the border", "fails leak of values at position"),
     ("leak of gradients", "fails leak of gradients at position 1: "),
     ("prefix", "fails prefix at length 1: "),
-    ("padding", "fails padding content at length 1: "),
     ("padding count", "fails padding at length 1: "),
     ("rows", "fails batch rows at row 0: "),
     ("step", "fails step at prompts [1, 1, 1]: "),
@@ -504,8 +534,6 @@ def test_check_unit_passes_a_right_unit_and_leaves_it_alone():
     ("shape", "fails shape: "),
 ])  # fmt: skip
 def test_check_unit_names_what_fails(fault, said):
-    if fault == "padding":
-        pytest.skip("a causal unit reads no padding: see the next test")
     with pytest.raises(ValueError) as error:
         check_unit(Averager(10, fault=fault))
     message = str(error.value)

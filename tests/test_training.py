@@ -39,6 +39,18 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def quick_curve(request, monkeypatch):
+    """Drawing takes longer than all else that is tested here; one test draws."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(training, "save_curve", lambda path, *_: files.write_text(path, "a picture"))
+
+
+@pytest.fixture
+def drawn():
+    """For the test that wants the picture."""
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """Three documents, the middle ones shorter than a window."""
@@ -105,6 +117,26 @@ def test_loss_falls_and_the_log_says_so(corpus):
     assert [row["step"] for row in result.log] == list(range(1, 61))
     assert result.log[-1]["tokens"] == 60 * 4 * 20
     assert result.evaluation.n_bytes == 200 and result.evaluation.bits_per_byte < 4.5
+
+
+def test_updates_are_those_of_a_loop_by_hand(corpus, whole):
+    torch.manual_seed(CONFIG.seed)
+    model = LanguageModel(MODEL)
+    moments = {name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in model.named_parameters()}
+    for step in range(CONFIG.steps):
+        ids, targets = (torch.from_numpy(t) for t in draw_batch(corpus.train, CONFIG, step, True))
+        model.zero_grad()
+        model.loss(ids, targets, mask=None if (targets >= 0).all() else targets >= 0).backward()
+        norm = sum(float(p.grad.square().sum()) for p in model.parameters()) ** 0.5
+        rate = learning_rate_at(step, CONFIG)
+        for name, p in model.named_parameters():
+            grad, (m, v) = p.grad * min(1, 1 / norm), moments[name]
+            m += (1 - 0.9) * (grad - m)
+            v += (1 - 0.999) * (grad**2 - v)
+            m_hat, v_hat = m / (1 - 0.9 ** (step + 1)), v / (1 - 0.999 ** (step + 1))
+            p.data -= rate * (0.01 * p.data + m_hat / (v_hat.sqrt() + 1e-6))
+    for name, value in whole.model.state_dict().items():
+        assert torch.allclose(value, model.state_dict()[name], rtol=1e-3, atol=1e-4), name
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -208,7 +240,7 @@ def test_a_user_s_unit_with_dropout_goes_on_bit_by_bit(corpus, tmp_path):
 # ---------------------------------------------------------------- checkpoints
 
 
-def test_folder_of_a_run(corpus, tmp_path, whole):
+def test_folder_of_a_run(corpus, tmp_path, whole, drawn):
     result = run(corpus, tmp_path / "new" / "run")
     out = tmp_path / "new" / "run"
     assert [path.name for path in checkpoint_folders(out)] == ["step_000009", "step_000010"]  # the last two
@@ -221,8 +253,12 @@ def test_folder_of_a_run(corpus, tmp_path, whole):
     assert {path.suffix for path in out.rglob("*") if path.is_file()} == {".json", ".safetensors", ".csv", ".png"}
 
 
-def test_a_run_is_not_written_over(corpus, tmp_path):
+@pytest.mark.parametrize("gone", ["model.safetensors", "step_*"])
+def test_a_run_is_not_written_over(corpus, tmp_path, gone):
+    """Neither one that was stopped nor the model of one that has ended."""
     run(corpus, tmp_path)
+    for path in tmp_path.glob(gone):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="already holds a run"):
         run(corpus, tmp_path)
@@ -258,7 +294,7 @@ def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, wh
         run(corpus, tmp_path / "count")
         writes = len(calls)
     assert writes > 60
-    for count in range(1, writes + 1, 4):
+    for count in range(1, writes + 1, 5):
         out = tmp_path / str(count)
         with pytest.MonkeyPatch.context() as patch:
             kill_at(patch, count)
@@ -281,7 +317,7 @@ import torch
 if __name__ == "__main__":
     torch.set_num_threads(1)
     train(ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20),
-          TrainConfig(steps=120, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=sys.argv[1]),
+          TrainConfig(steps=60, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=sys.argv[1]),
           out=sys.argv[2], resume=True)
 """
 
@@ -292,21 +328,21 @@ def test_sigkill_at_random_moments_changes_no_bit(text, tmp_path):
     command = [sys.executable, "-u", str(script), str(text), str(tmp_path / "out")]
     rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
     steps = []
-    for _ in range(3):
+    for _ in range(2):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
                 if line.startswith("step "):  # the loop runs, and every second step is being written
                     break
-            time.sleep(rng.uniform(0, 0.25))
+            time.sleep(rng.uniform(0, 0.15))
             process.kill()
         found = last_checkpoint(tmp_path / "out", say=pytest.fail)
         steps.append(found[1]["step"])
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    config = TrainConfig(steps=120, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=str(text))
+    config = TrainConfig(steps=60, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=str(text))
     expected = train(MODEL, config, out=tmp_path / "expected", progress=False)
-    assert steps[0] < 120, "the first kill came too late to show anything"
+    assert steps[0] < 60, "the first kill came too late to show anything"
     for name in ("model.safetensors", "optimizer.safetensors"):
-        left, right = (tmp_path / folder / "step_000120" / name for folder in ("out", "expected"))
+        left, right = (tmp_path / folder / "step_000060" / name for folder in ("out", "expected"))
         assert left.read_bytes() == right.read_bytes()
     assert without_seconds(read_log(tmp_path / "out" / "log.csv")) == without_seconds(expected.log)
 
@@ -475,7 +511,10 @@ def test_evaluation_leaves_the_model_as_it_was(corpus):
 # ---------------------------------------------------------------- devices, memory, figure
 
 
-@pytest.mark.parametrize("capability, dtype", [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")])  # fmt: skip
+CAPABILITIES = [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")]
+
+
+@pytest.mark.parametrize("capability, dtype", CAPABILITIES)
 def test_number_format_follows_the_compute_capability(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     chosen, why = devices.pick_dtype("cuda")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from unit_cases import BOTH_WAYS, CASES, DEVICES, IDS, B, T, features, how_to_read, make, run_reference
 
-from flash_tutorial import FLASH, GAU, MCTransformerBlock, TransformerBlock
-from flash_tutorial.properties import branch_error, branch_std, draw_order_one
+from flash_tutorial import FLASH, GAU, MCTransformerBlock, TransformerBlock, mixing
+from flash_tutorial.properties import branch_error, branch_std, draw_order_one, settle_branch
 
 pytestmark = pytest.mark.quick
 
@@ -46,7 +46,7 @@ def test_the_branch_is_of_order_one(name, causal):
 
 
 def test_cases_cover_every_option_with_two_values():
-    """Both norms, both bias forms and none, both length scales, both attentions, both ways to combine, each part off."""
+    """Norms, bias forms and none, length scales, attentions, ways to combine, each part switched off."""
     units = [make(name, True) for name in CASES]
     gau = [u for u in units if isinstance(u, GAU)]
     flash = [u for u in units if isinstance(u, FLASH)]
@@ -95,10 +95,10 @@ def test_gradients(name, causal, which):
 
 
 @pytest.mark.parametrize("make_unit", [
-    lambda causal: GAU(4, expansion=1, qk_dim=4, causal=causal, bias_length=8, length_scale=5),
-    lambda causal: GAU(4, expansion=1, qk_dim=4, causal=causal, bias="rotary", attention="softmax"),
-    lambda causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=2),
-    lambda causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=2, combine="sum", bias="rotary"),
+    lambda causal: GAU(4, expansion=1, qk_dim=2, causal=causal, bias_length=8, length_scale=5),
+    lambda causal: GAU(4, expansion=1, qk_dim=2, causal=causal, bias="rotary", attention="softmax"),
+    lambda causal: FLASH(4, expansion=1, qk_dim=2, causal=causal, chunk_size=2),
+    lambda causal: FLASH(4, expansion=1, qk_dim=2, causal=causal, chunk_size=2, combine="sum", bias="rotary"),
     lambda causal: TransformerBlock(4, heads=1, ff_dim=4, causal=causal, rope=True, glu=True),
     lambda causal: MCTransformerBlock(4, heads=1, ff_dim=4, causal=causal, chunk_size=2),
 ])  # fmt: skip
@@ -106,9 +106,9 @@ def test_gradients(name, causal, which):
 def test_gradients_entry_by_entry(make_unit, causal):
     """The whole Jacobian, at a size where that is quick; padding and documents at once."""
     unit = draw_order_one(make_unit(causal).double(), torch.Generator().manual_seed(0))
-    x = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
-    mask = torch.arange(7)[None] < torch.tensor([[7], [5]])
-    segments = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 2, 2, 2]])
+    x = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(5)[None] < torch.tensor([[5], [4]])
+    segments = torch.tensor([[0, 0, 0, 1, 1], [0, 1, 1, 1, 2]])
     names, params = zip(*[(n, p.detach().clone().requires_grad_()) for n, p in unit.named_parameters()])
 
     def run(x, *params):
@@ -117,13 +117,32 @@ def test_gradients_entry_by_entry(make_unit, causal):
     assert torch.autograd.gradcheck(run, (x, *params), atol=1e-6)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("make_unit", [
+    lambda n, causal: GAU(4, expansion=1, qk_dim=4, causal=causal, bias_length=n, length_scale=4),
+    lambda n, causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=n - 5),
+])  # fmt: skip
+def test_maps_longer_than_a_block_of_rows(make_unit, causal):
+    """A causal map is computed block by block of rows; more than two blocks here, values and gradients."""
+    n = 2 * mixing.ROWS + 7
+    unit = draw_order_one(make_unit(n, causal).double(), torch.Generator().manual_seed(0))
+    x = torch.randn(2, n, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    settle_branch(unit, x)
+    segments = (torch.arange(n) // 50).expand(2, -1)
+    for kw in ({}, {"segment_ids": segments}):
+        assert branch_error(unit(x, **kw), run_reference(unit, x, **kw), x) <= 1e-10
+        torch.manual_seed(0)
+        assert torch.autograd.gradcheck(lambda x, kw=kw: unit(x, **kw), x.requires_grad_(), fast_mode=True, atol=1e-6)
+        x = x.detach()
+
+
 @pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
 def test_to_numpy_is_a_copy_in_float64(name, causal):
     unit = make(name, causal, dtype=torch.float32)
     arrays = unit.to_numpy()
     assert all(a.dtype == "float64" for a in arrays.values())
     assert sum(a.size for a in arrays.values()) == sum(p.numel() for p in unit.parameters())
-    x, before = features(dtype=torch.float32), None
+    x = features(dtype=torch.float32)
     before = unit(x)
     for a in arrays.values():
         a += 1.0
