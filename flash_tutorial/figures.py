@@ -1,7 +1,11 @@
 """Every figure of the course. Each function returns the figure and its alt text, and draws nothing on a screen."""
 
+import io
+from html import escape
+
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -148,3 +152,154 @@ def _benchmark_alt(result):
         f"{token['flash']['ratio']:.2f} times for FLASH and {token['transformer++']['ratio']:.2f} times for "
         "Transformer++; the state of FLASH keeps its size."
     )
+
+
+# ---------------------------------------------------------------- in a notebook
+
+
+def show(figure, alt, table=None):
+    """Display a figure in a notebook: a PNG with its alt text, and in a fold the same in words and as a table.
+
+    ``table``: rows of text or numbers, the first one the header. The same figure gives the same bytes.
+    """
+    from IPython.display import HTML, Image, display
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png", facecolor="white", metadata={"Software": None, "Description": alt})
+    display(Image(data=png.getvalue(), format="png", alt=alt))
+    text = f"<p>{escape(alt)}</p>" + ("" if table is None else f"<pre>{escape(text_table(table))}</pre>")
+    display(HTML(f"<details><summary>The picture in words{' and numbers' if table else ''}</summary>{text}</details>"))
+
+
+def text_table(rows):
+    """Rows as lines of text, the first column to the left, all others to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        for row in cells
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+# ---------------------------------------------------------------- 00, the tour
+
+UNREAD, DIRECT, SUMMED = 0, 1, 2  # what a map of ``who_reads_whom`` holds
+
+
+def who_reads_whom(maps, chunk_size):
+    """Maps of who reads whom, side by side: ``maps`` holds, by name, a ``(T, T)`` array of UNREAD, DIRECT, SUMMED.
+
+    A row is the token that reads, a column the one that is read. Thick lines mark the chunks of C tokens.
+    """
+    figure = Figure(figsize=(8.6, 3.3), dpi=120, layout="constrained")
+    for axes, (name, who) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+        T = len(who)
+        for kind, colour, marker in ((DIRECT, BLUE, "s"), (SUMMED, ORANGE, "o")):
+            rows, columns = np.nonzero(who == kind)
+            axes.plot(columns, rows, marker, color=colour, markersize=6.5 if kind == DIRECT else 5, linestyle="none")
+        for border in np.arange(chunk_size, T, chunk_size) - 0.5:
+            axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+            axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+        axes.set(xlim=(-0.6, T - 0.4), ylim=(T - 0.4, -0.6), aspect="equal")
+        ticks = range(0, T, chunk_size)
+        axes.set_xticks(ticks, [t + 1 for t in ticks])
+        axes.set_yticks(ticks, [t + 1 for t in ticks])
+        axes.tick_params(labelsize=FONT - 1)
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("token that is read", fontsize=FONT)
+    figure.axes[0].set_ylabel("token that reads", fontsize=FONT)
+    figure.suptitle("Mixed chunk attention: near tokens one by one, far ones through a sum", fontsize=FONT + 1)
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none") for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
+    ]
+    figure.legend(
+        marks, ["read one by one", "read through a sum"], loc="outside lower center", ncols=2, fontsize=FONT - 1,
+        frameon=False,
+    )  # fmt: skip
+    counts = "; ".join(
+        f"{name}: {(who == DIRECT).sum()} pairs one by one, {(who == SUMMED).sum()} through a sum"
+        for name, who in maps.items()
+    )
+    alt = (
+        f"{len(maps)} maps of {T} by {T} tokens in chunks of {chunk_size}, rows read columns, all on or below the "
+        f"diagonal. {counts}."
+    )
+    return figure, alt
+
+
+def loss_curves(curves, *, window=20, title):
+    """Training curves of several models: ``curves`` holds by name the bits per byte of each update."""
+    figure, axes = new_axes(xlabel="update", ylabel=f"bits per byte, mean over {window} updates", title=title)
+    styles = zip((VERMILION, BLUE, GREEN, ORANGE), ("--", "-", "-.", ":"))
+    ends = []
+    for (name, bits), (colour, style) in zip(curves.items(), styles):
+        mean = np.convolve(bits, np.full(window, 1 / window), mode="valid")
+        axes.plot(np.arange(window, len(bits) + 1), mean, style, color=colour, linewidth=2, label=name)
+        axes.annotate(
+            f"{mean[-1]:.2f}", (len(bits), mean[-1]), xytext=(4, 0), textcoords="offset points", fontsize=FONT,
+            va="center", color=colour,
+        )  # fmt: skip
+        ends.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
+    axes.set_xlim(0, 1.08 * max(map(len, curves.values())))
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    return figure, f"Line plot of bits per byte over the updates of a training run: {', '.join(ends)}."
+
+
+def operations_and_time(rows):
+    """Two bars a method, operations and time: ``rows`` holds by name ``(FLOPs, milliseconds)``, the first the base."""
+    names = list(rows)
+    figure = Figure(figsize=(7.5, 2.8), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    units = (("operations in millions", 1e-6, SKY, "//"), ("time in milliseconds", 1.0, ORANGE, ".."))
+    for axes, place, (label, factor, colour, hatch) in zip((left, right), (0, 1), units):
+        values = [rows[name][place] * factor for name in names]
+        axes.barh(names, values, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
+        for y, value in enumerate(values):
+            axes.text(value, y, f" {value:.3g}", va="center", fontsize=FONT - 1)
+        axes.set_xlim(0, 1.2 * max(values))
+        axes.set_xlabel(label, fontsize=FONT)
+        axes.tick_params(labelsize=FONT - 1)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.invert_yaxis()
+    (flops, time), (other_flops, other_time) = rows[names[0]], rows[names[1]]
+    message = f"{names[1]}: {flops / other_flops:.3g} times fewer operations, {other_time / time:.3g} times the time"
+    figure.suptitle(message, fontsize=FONT + 1)
+    numbers = "; ".join(f"{name}: {f * 1e-6:.3g} million, {ms:.3g} ms" for name, (f, ms) in rows.items())
+    return figure, f"Bars of the operations and of the time of two ways to mix tokens. {numbers}."
+
+
+def bits_ladder(rows, *, title):
+    """One bar for each way to guess the next byte: ``rows`` holds by name its bits per byte."""
+    figure, axes = new_axes(width=7.0, height=3.0, xlabel="bits per byte (less is better)", title=title)
+    names, bits = list(rows), list(rows.values())
+    colours = [SKY] * (len(names) - 1) + [ORANGE]
+    axes.barh(names, bits, color=colours, edgecolor=BLACK, linewidth=0.6, hatch=[""] * (len(names) - 1) + ["//"])
+    for y, value in enumerate(bits):
+        axes.text(value, y, f" {value:.2f}", va="center", fontsize=FONT)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, 1.1 * max(bits))
+    return figure, "Bars of bits per byte: " + ", ".join(f"{n} {b:.2f}" for n, b in rows.items()) + "."
+
+
+def loss_by_position(by_position, *, title):
+    """Bits per byte against the place in the window, as means over places 1, 2-3, 4-7, 8-15 ..."""
+    T = len(by_position)
+    starts = [2**i for i in range(max(1, T.bit_length() - 1))]
+    ends = [a - 1 for a in starts[1:]] + [T]
+    rows = [(a, b, float(np.mean(by_position[a - 1 : b]))) for a, b in zip(starts, ends)]
+    figure, axes = new_axes(
+        height=3.4, xlabel="place of the byte in the window (doubling)", ylabel="bits per byte", title=title
+    )
+    places, bits = range(len(rows)), [row[2] for row in rows]
+    axes.plot(places, bits, "o-", color=BLUE, linewidth=1.8)
+    axes.set_xticks(places, [str(a) if a == b else f"{a}-{b}" for a, b, _ in rows])
+    axes.tick_params(axis="x", labelrotation=30)
+    for x, value in zip(places, bits):
+        axes.annotate(f"{value:.2f}", (x, value), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+    axes.set_ylim(0, 1.15 * max(bits))
+    alt = f"Line plot of bits per byte by place in a window of {T}: " + ", ".join(
+        f"{value:.2f} at {a if a == b else f'{a} to {b}'}" for a, b, value in rows
+    )
+    return figure, alt + "."

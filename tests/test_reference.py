@@ -20,7 +20,7 @@ def dense(rng, rows, columns):
 
 def norm_params(rng, kind, name):
     if kind == "scale":
-        return {f"{name}_gain": np.array(1.3)}
+        return {f"{name}_gain": np.array({"norm": 1.3, "norm1": 1.2, "norm2": 0.8}[name])}
     return {f"{name}_gain": rng.normal(size=D), f"{name}_offset": rng.normal(size=D)}
 
 
@@ -291,17 +291,27 @@ def test_gau_and_flash_of_one_token_by_hand():
     close(alone, x + p["out_bias"])  # strictly earlier chunks: none
 
 
-def test_transformer_of_one_token_by_hand():
-    x = sequence(1)[0]
+def block_by_hand(x, p, glu, linear=False):
+    """One token: softmax over itself gives v; with `linear` each head adds (lin_q . lin_k) v."""
+    rms_norm = lambda y, gain: y / math.sqrt(np.mean(y**2) + 1e-5) * gain  # noqa: E731
+    q, k, v = np.split(rms_norm(x, 1.2) @ p["qkv_weight"] + p["qkv_bias"], 3)
+    match = (q * p["gamma"][0] + p["beta"][0]) * (k * p["gamma"][1] + p["beta"][1]) * linear
+    mixed = v + np.repeat(match.reshape(HEADS, -1).sum(1), D // HEADS) * v
+    y = x + mixed @ p["attn_out_weight"] + p["attn_out_bias"]
+    h = rms_norm(y, 0.8) @ p["ff_in_weight"] + p["ff_in_bias"]
+    h = ref.gelu(h[:12]) * h[12:] if glu else ref.gelu(h)
+    return y + h @ p["ff_out_weight"] + p["ff_out_bias"]
+
+
+def test_transformer_blocks_of_one_token_by_hand():
+    x = sequence(1)
     for glu in (False, True):
         p = block_params(glu)
-        rms_norm = lambda y: y / math.sqrt(np.mean(y**2) + 1e-5) * 1.3  # noqa: E731
-        v = (rms_norm(x) @ p["qkv_weight"] + p["qkv_bias"])[2 * D :]
-        y = x + v @ p["attn_out_weight"] + p["attn_out_bias"]
-        h = rms_norm(y) @ p["ff_in_weight"] + p["ff_in_bias"]
-        h = ref.gelu(h[:12]) * h[12:] if glu else ref.gelu(h)
-        y = y + h @ p["ff_out_weight"] + p["ff_out_bias"]
-        close(ref.transformer_block(x[None], p, causal=True, heads=HEADS, glu=glu, rope=True)[0], y)
+        y = ref.transformer_block(x, p, causal=True, heads=HEADS, glu=glu, rope=True)
+        close(y[0], block_by_hand(x[0], p, glu))
+    close(ref.mc_transformer_block(x, p, causal=True, heads=HEADS, chunk_size=4), y)
+    both_parts = ref.mc_transformer_block(x, p, causal=False, heads=HEADS, chunk_size=4)
+    close(both_parts[0], block_by_hand(x[0], p, True, linear=True))
 
 
 def test_relu2_divides_by_valid_tokens_and_softmax_ignores_the_length_scale():
