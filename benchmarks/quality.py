@@ -75,7 +75,9 @@ def best_rate(architecture):
     """The rate of the best run of 300 steps."""
     runs = [r for r in load(architecture)["runs"] if r["steps"] == 300]
     if not runs:
-        sys.exit(f"no rates are stored for {architecture}: run `python benchmarks/quality.py rates {architecture}` first")
+        sys.exit(
+            f"no rates are stored for {architecture}: run `python benchmarks/quality.py rates {architecture}` first"
+        )
     return min(runs, key=lambda r: r["bits_per_byte"])["learning_rate"]
 
 
@@ -128,8 +130,8 @@ def main():
     else:
         for name in RATES:
             for r in load(name)["runs"]:
-                print(f"{name:14s} rate {r['learning_rate']:<7g} steps {r['steps']:5d} seed {r['seed']} "
-                      f"{r['bits_per_byte']:.3f} bits/byte  {r['seconds']:6.1f} s  {r['parameters']} parameters")  # fmt: skip
+                what = f"{name:14s} rate {r['learning_rate']:<7g} steps {r['steps']:5d} seed {r['seed']}"
+                print(f"{what} {r['bits_per_byte']:.3f} bits/byte  {r['seconds']:6.1f} s  {r['parameters']} parameters")
 
 
 if __name__ == "__main__":

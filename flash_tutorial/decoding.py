@@ -3,7 +3,8 @@
 FLASH keeps a state of constant size; GAU and the Transformer blocks keep a cache that grows with the position.
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads.
 
-A state is changed in place by ``step``; ``copy.deepcopy(state)`` keeps one to come back to.
+A state is changed in place by ``step``; ``copy.deepcopy(state)`` keeps one to come back to (made under
+``torch.no_grad()``; torch copies no tensor that hangs on a graph).
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-ROWS = 64  # rows of a causal map computed at once: what lies right of the last one is never multiplied
+ROWS = 64  # rows of a causal map computed at once, at least: what lies right of the last one is never multiplied
 
 
 # ---------------------------------------------------------------- softmax attention
@@ -40,7 +40,7 @@ def softmax_attention(q, k, v, *, causal, visible=None, bias=None, scale=None):
 
 def _row_blocks(n, causal):
     """(first row, last row, keys they may read) of each block."""
-    step = ROWS if causal else n
+    step = max(ROWS, n // 8) if causal else n  # at most eight blocks or so: many small products are slow on a GPU
     for first in range(0, n, step):
         last = min(first + step, n)
         yield first, last, (last if causal else n)
