@@ -303,3 +303,37 @@ def loss_by_position(by_position, *, title):
         f"{value:.2f} at {a if a == b else f'{a} to {b}'}" for a, b, value in rows
     )
     return figure, alt + "."
+
+
+# ---------------------------------------------------------------- in the README
+
+
+def step_time(result):
+    """Time of a training step for each token against T, FLASH and Transformer++, with their crossover."""
+    figure, axes = new_axes(7.4, 3.9, "T, tokens in a sequence", "microseconds a token", "")
+    tokens = result["settings"]["tokens"]
+    names = ("flash", "transformer++")
+    for model in names:
+        color, marker, line, name = MODEL_STYLES[model]
+        points = [(row["T"], 1e6 * _median(row) / tokens) for row in result["training"] if row["model"] == model]
+        axes.plot(*zip(*points), line, color=color, marker=marker, markersize=5, linewidth=1.8, label=name)
+    cross = result["conclusions"]["crossover"]["measured"]
+    last = result["conclusions"]["speedups"][-1]
+    if cross:
+        axes.axvline(cross, color=BLACK, linewidth=1, linestyle=":")
+        axes.annotate(f" even at T = {cross:,}", (cross, axes.get_ylim()[1]), va="top", fontsize=FONT - 1)
+    title = f"FLASH costs the same at any length: {last['measured']:.1f} times as fast at T = {last['T']:,}"
+    axes.set_title(title, fontsize=FONT + 1)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_minor_formatter("{x:.0f}")
+    axes.tick_params(which="both", labelsize=FONT - 1)
+    axes.legend(fontsize=FONT - 1, frameon=False, loc="center left")
+    alt = (
+        f"Line plot, both axes logarithmic: microseconds for each token of a training step against T. Transformer++ "
+        f"climbs, FLASH stays flat; they meet at T = {cross}, and at T = {last['T']} FLASH is {last['measured']:.1f} "
+        "times as fast."
+    )
+    return figure, alt

@@ -9,7 +9,6 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 EPS = 1e-5  # Code 5, both norms
 TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rotary form from it on
@@ -116,6 +115,9 @@ class _Rotate(torch.autograd.Function):
 
 def rotate(x, cos, sin):
     """RoPE: rotate the pairs (x_k, x_{k + S/2}) by their angle. ``x (..., n, S)``, tables ``(n, S // 2)`` (Code 3)."""
+    if torch.compiler.is_compiling():  # a compiler fuses the plain form by itself, and cannot write into halves
+        x1, x2 = x.chunk(2, -1)
+        return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
     return _Rotate.apply(x.contiguous(), cos, sin)
 
 
@@ -246,27 +248,3 @@ class ScaleOffset(nn.Module):
     def forward(self, z):
         shape = (-1,) + (1,) * (z.dim() - 1) + (z.shape[-1],)
         return torch.addcmul(self.beta.view(shape), z, self.gamma.view(shape))
-
-
-# ---------------------------------------------------------------- the activation of the attention map
-
-
-class _ReluSquared(torch.autograd.Function):
-    """relu(x)^2 that keeps relu(x) alone; two plain operations would keep and pass over more."""
-
-    @staticmethod
-    def forward(ctx, x):
-        r = torch.relu(x)
-        ctx.save_for_backward(r)
-        return r * r
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        (r,) = ctx.saved_tensors
-        return (grad * r).mul_(2)
-
-
-def relu2(x):
-    """relu(x)^2, of any shape (Section 2.2 of the paper; found by the search behind Primer)."""
-    return _ReluSquared.apply(x)

@@ -6,7 +6,6 @@ A token that is padding comes with a value of zero; without a normaliser that al
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 
 ROWS = 64  # rows of a causal map computed at once, at least: what lies right of the last one is never multiplied
 
@@ -68,8 +67,12 @@ class _Relu2Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            raise RuntimeError(
+                "relu2_attention has no second derivative, since its backward pass is written by hand: "
+                "leave create_graph=True out"
+            )
         q, k, v, *maps = ctx.saved_tensors
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         dbias = torch.zeros(ctx.n, ctx.n, dtype=q.dtype, device=q.device)
@@ -158,11 +161,12 @@ def global_attention(q, k, v, *, causal, combine="mean", counts=None, documents=
     else:
         sums = chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G
         count = counts.sum(1)[:, None, None, None]
-    if combine == "mean":
-        sums = sums * (C / count.clamp(min=1).to(sums.dtype))
-    else:
-        sums = sums * C
-    return q @ sums.to(q.dtype)
+    return q @ _combined(sums, count, C, combine).to(q.dtype)
+
+
+def _combined(sums, count, C, combine):
+    """Sums of k^T v / C as the bare sum of k^T v, or divided by the ``count`` of valid tokens; 0 / 0 is 0."""
+    return sums * (C / count.clamp(min=1).to(sums.dtype)) if combine == "mean" else sums * C
 
 
 def _left_sums(k, v, documents, counts):
@@ -193,18 +197,23 @@ def _document_attention(q, k, v, documents, counts, causal, combine):
     a chunk from the left, and one from the right."""
     C = q.shape[2]
     counts = counts.expand(documents.shape[0], -1)
-    sums, count = _left_sums(k, v, documents, counts)
+    left, count = _left_sums(k, v, documents, counts)
     mine = (documents == documents[:, :, :1])[..., None]  # (B, G, C, 1)
-    out = (q * mine) @ (sums * C).to(q.dtype)
-    count = count[:, :, None, :] * mine
-    if not causal:
-        flipped = [t.flip(1).flip(2) for t in (k, v, documents)]
-        sums, right = (t.flip(1) for t in _left_sums(*flipped, counts.flip(1)))
-        mine = (documents == documents[:, :, -1:])[..., None]
-        same = documents[..., :, None] == documents[..., None, :]
-        out = out + (q * mine) @ (sums * C).to(q.dtype) + ((q @ k.mT) * same) @ v
-        count = count + right[:, :, None, :] * mine + counts[:, :, None, None]
-    return out / count.clamp(min=1).to(out.dtype) if combine == "mean" else out
+    if causal:
+        return (q * mine) @ _combined(left, count[..., None], C, combine).to(q.dtype)
+    # Each token has a divisor of its own here, so it comes last; float32, since sums before it may overflow fp16.
+    dtype = q.dtype
+    q, k, v = (t.to(left.dtype) for t in (q, k, v))
+    flipped = [t.flip(1).flip(2) for t in (k, v, documents)]
+    right, right_count = (t.flip(1) for t in _left_sums(*flipped, counts.flip(1)))
+    also_mine = (documents == documents[:, :, -1:])[..., None]
+    same = documents[..., :, None] == documents[..., None, :]
+    with torch.autocast(q.device.type, enabled=False):
+        out = C * ((q * mine) @ left + (q * also_mine) @ right) + ((q @ k.mT) * same) @ v
+    if combine == "mean":
+        count = count[:, :, None] * mine + right_count[:, :, None] * also_mine + counts[:, :, None, None]
+        out = out / count.clamp(min=1).to(out.dtype)
+    return out.to(dtype)
 
 
 # ---------------------------------------------------------------- mixed chunk attention (Section 3.2, Code 8)

@@ -419,13 +419,16 @@ def test_parameters_in_half_precision(name, dtype, device):
 @on_devices
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_long_sums_in_half_precision(dtype, device):
-    """4096 tokens of the same sign: in fp16 a bare sum of k^T v would pass 65504."""
+    """4096 tokens of the same sign: in fp16 a bare sum of k^T v would pass 65504; with documents and without."""
     k, v = (torch.full((1, 16, 256, n), 8.0, device=device) for n in (16, 16))
     q = torch.full((1, 16, 256, 16), 1 / 16, device=device)
-    with torch.autocast(device, dtype):
-        y = mixing.global_attention(q, k, v, causal=True)
-    assert y.isfinite().all()
-    torch.testing.assert_close(y[:, 1:].float(), torch.full_like(y[:, 1:], 64.0).float(), rtol=0.02, atol=0)
+    one_document = torch.zeros(1, 16, 256, dtype=torch.long, device=device)
+    for causal in (True, False):
+        for documents in (None, one_document):
+            with torch.autocast(device, dtype):
+                y = mixing.global_attention(q, k, v, causal=causal, documents=documents)
+            y = y[:, int(causal) :].float()  # a causal first chunk reads nothing
+            torch.testing.assert_close(y, torch.full_like(y, 64.0), rtol=0.02, atol=0)
 
 
 @on_devices

@@ -119,7 +119,8 @@ def test_loss_falls_and_the_log_says_so(corpus):
     assert result.evaluation.n_bytes == 200 and result.evaluation.bits_per_byte < 4.5
 
 
-def test_updates_are_those_of_a_loop_by_hand(corpus, whole):
+def test_updates_are_those_of_a_loop_by_hand(corpus):
+    result = run(corpus, config=replace(CONFIG, weight_decay=2.0))  # enough to be seen after ten updates
     torch.manual_seed(CONFIG.seed)
     model = LanguageModel(MODEL)
     moments = {name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in model.named_parameters()}
@@ -134,8 +135,8 @@ def test_updates_are_those_of_a_loop_by_hand(corpus, whole):
             m += (1 - 0.9) * (grad - m)
             v += (1 - 0.999) * (grad**2 - v)
             m_hat, v_hat = m / (1 - 0.9 ** (step + 1)), v / (1 - 0.999 ** (step + 1))
-            p.data -= rate * (0.01 * p.data + m_hat / (v_hat.sqrt() + 1e-6))
-    for name, value in whole.model.state_dict().items():
+            p.data -= rate * (2.0 * p.data + m_hat / (v_hat.sqrt() + 1e-6))
+    for name, value in result.model.state_dict().items():
         assert torch.allclose(value, model.state_dict()[name], rtol=1e-3, atol=1e-4), name
 
 
