@@ -67,7 +67,7 @@ class Settings:
     decoding_blocks: int = 2
     rounds: int = 5
     step_limit: float = 30.0  # seconds; a quadratic model is not run beyond
-    memory_limit: float = 8e9  # bytes; the same
+    memory_limit: float = 12e9  # bytes; the same
 
     def __post_init__(self):
         pick_dtype(pick_device(self.device), self.dtype)

@@ -7,7 +7,6 @@ import platform
 import shlex
 import sys
 from importlib import metadata, resources
-from importlib.util import find_spec
 from pathlib import Path
 
 PROGRAM = "flash-tutorial"
@@ -156,13 +155,15 @@ def build_parser(command=None):
     add_machine(doctor)
     doctor.set_defaults(run=run_doctor)
 
-    if find_spec("flash_tutorial.benchmark"):
-        bench = commands.add_parser("bench", help="time, memory and counted work against the length")
-        if command == "bench":
-            from . import benchmark
+    bench = commands.add_parser("bench", help="time, memory and counted work against the length")
+    if command == "bench":  # its options need torch, which `--help` should not wait for
+        from . import benchmark
 
-            benchmark.add_arguments(bench)
-            bench.set_defaults(run=benchmark.run)
+        benchmark.add_arguments(bench)
+        bench.set_defaults(run=benchmark.run)
+
+    report = commands.add_parser("report", help="your scoreboard, guesses and verdicts on one page")
+    report.set_defaults(run=run_report)
     return parser
 
 
@@ -313,6 +314,7 @@ def run_doctor(args):
     set_threads(args)
     from .corpora import load_austen
     from .devices import describe_device
+    from .project import PLACEHOLDER, is_stamped
 
     print(describe_device(args.device))
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
@@ -338,15 +340,17 @@ def run_doctor(args):
     models = resources.files("flash_tutorial") / "models"
     names = sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
     print(f"models of the package: {', '.join(names) or 'none'}")
-    if find_spec("flash_tutorial.project"):
-        from . import project
-
-        unset = [name for name, value in vars(project).items() if isinstance(value, str) and "OWNER/REPO" in value]
-        if unset:
-            print(
-                f"warning: flash_tutorial/project.py still has OWNER/REPO in {unset[0]}: set your repository's address"
-            )
+    if not is_stamped():
+        print(f"warning: the repository is still {PLACEHOLDER}: name it with `python tools/stamp.py OWNER/REPO TAG`")
     return 0 if healthy else 1
+
+
+def run_report(args):
+    """``flash-tutorial report``."""
+    from .progress import report
+
+    print(report())
+    return 0
 
 
 # ---------------------------------------------------------------- main

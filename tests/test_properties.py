@@ -424,9 +424,9 @@ def test_long_sums_in_half_precision(dtype, device):
     q = torch.full((1, 16, 256, 16), 1 / 16, device=device)
     one_document = torch.zeros(1, 16, 256, dtype=torch.long, device=device)
     for causal in (True, False):
-        for documents in (None, one_document):
+        for ids in (None, one_document):
             with torch.autocast(device, dtype):
-                y = mixing.global_attention(q, k, v, causal=causal, documents=documents)
+                y = mixing.global_attention(q, k, v, causal=causal, documents=ids)
             y = y[:, int(causal) :].float()  # a causal first chunk reads nothing
             torch.testing.assert_close(y, torch.full_like(y, 64.0), rtol=0.02, atol=0)
 

@@ -1,0 +1,63 @@
+"""Every figure: something is drawn, the alt text says what, nothing is below 9 points, no colour stands alone."""
+
+import io
+
+import numpy as np
+import pytest
+
+from flash_tutorial import figures
+
+pytestmark = pytest.mark.quick
+
+rng = np.random.default_rng(0)
+LOG = [{"step": i + 1, "bits_per_byte": 8 / (1 + 0.05 * i)} for i in range(60)]
+MAP = np.tril(np.ones((8, 8), int))
+BENCH = {
+    "settings": {"tokens": 4096},
+    "training": [
+        {"model": model, "T": T, "seconds": {"median": seconds}}
+        for model, times in {"flash": (0.2, 0.2, 0.2), "transformer++": (0.1, 0.2, 0.4)}.items()
+        for T, seconds in zip((512, 1024, 2048), times)
+    ],
+    "conclusions": {"crossover": {"measured": 1024}, "speedups": [{"T": 2048, "measured": 2.0}]},
+}
+DRAWN = {  # the figure, and a number that its alt text must hold
+    "training_curve": (lambda: figures.training_curve(LOG, 2.125), "2.125"),
+    "who_reads_whom": (lambda: figures.who_reads_whom({"full": MAP, "local": MAP * 2}, 4), "36 pairs"),
+    "loss_curves": (
+        lambda: figures.loss_curves({"a": np.full(40, 3.5), "b": np.full(40, 2.25)}, title="two"), "from 3.50",
+    ),
+    "operations_and_time": (lambda: figures.operations_and_time({"a": (8e6, 2.0), "b": (1e6, 4.0)}), "8 million"),
+    "bits_ladder": (lambda: figures.bits_ladder({"nothing": 8.0, "model": 1.75}, title="ladder"), "1.75"),
+    "loss_by_position": (lambda: figures.loss_by_position(np.linspace(4, 1, 64), title="by place"), "4.00 at 1"),
+    "step_time": (lambda: figures.step_time(BENCH), "T = 1024"),
+}  # fmt: skip
+
+
+def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
+    drawing = {name for name in vars(figures) if name[0].islower() and callable(getattr(figures, name))}
+    helpers = {"escape", "new_axes", "show", "text_table"}
+    assert drawing - helpers - {"benchmark_results"} == set(DRAWN)  # that one is drawn in test_measure.py
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure(name):
+    draw, number = DRAWN[name]
+    figure, alt = draw()
+    assert number in alt and alt.endswith(".") and len(alt) > 40
+    for axes in figure.axes:
+        assert axes.lines or axes.patches
+        texts = [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts, *axes.get_xticklabels()]
+        assert min(text.get_fontsize() for text in texts if text.get_text()) >= 9
+        styles = [(line.get_linestyle(), line.get_marker()) for line in axes.lines if line.get_label()[0] != "_"]
+        assert len(set(styles)) == len(styles), "lines that differ by colour alone"
+    pages = []
+    for _ in range(2):
+        page = io.BytesIO()
+        draw()[0].savefig(page, format="png", metadata={"Software": None})
+        pages.append(page.getvalue())
+    assert pages[0] == pages[1] and len(pages[0]) > 5000
+
+
+def test_a_figure_in_words_and_numbers():
+    assert figures.text_table([("name", "ms"), ("a", 12), ("long", 3)]) == "name  ms\na     12\nlong   3"
