@@ -26,6 +26,7 @@ examples:
   flash-tutorial train --out runs/short --steps 300
   flash-tutorial train --out runs/tfm --architecture transformer++ --depth 2 --lr 5e-3
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
+  flash-tutorial train --out runs/tuned --start-from austen-flash --corpus my_text.txt --lr 1e-3
   flash-tutorial train --out runs/masked --objective masked   fill gaps instead of going on
 """
 
@@ -81,6 +82,7 @@ TRAIN_OPTIONS = (
     ("--weight-decay", "weight_decay", float, 0.01, "of AdamW"),
     ("--seed", "seed", int, 0, "of everything that is drawn"),
     ("--corpus", "corpus", str, "austen", "austen, the name of an online corpus, or a text file"),
+    ("--start-from", "start_from", str, None, "a trained model, by folder or name, whose weights the run starts from"),
     ("--dtype", "dtype", ("auto", "float32", "bfloat16", "float16"), "auto", "number format"),
     (
         "--eval-bytes", "eval_bytes", number_or("all", None), 100_000,
@@ -218,7 +220,7 @@ def run_train(args):
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
     from .checkpoints import last_checkpoint
-    from .model import ModelConfig
+    from .model import ModelConfig, find_config
     from .training import TrainConfig
 
     model_fields, train_fields = ModelConfig.__dataclass_fields__, TrainConfig.__dataclass_fields__
@@ -235,6 +237,10 @@ def read_configs(args):
         for name in set(train) - set(train_fields):
             raise ValueError(f"{found[0]} has the unknown setting {name!r}: it was written by another version")
     else:
+        if train.get("start_from"):
+            start = find_config(train["start_from"]).to_dict()
+            train.setdefault("length", start["max_length"])
+            model = start | model
         model.setdefault("max_length", TrainConfig.length)
         train.setdefault("warmup", min(TrainConfig.warmup, train.get("steps", TrainConfig.steps) // 2))
     return ModelConfig.from_dict(model), TrainConfig(**train)

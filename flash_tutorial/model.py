@@ -391,6 +391,11 @@ def _find_model(folder_or_name):
     raise ValueError(f"{str(folder_or_name)!r} is neither a folder nor a model of the package (which has: {known})")
 
 
+def find_config(folder_or_name):
+    """The ModelConfig of a folder, or of a model of the package."""
+    return load_config(_find_model(folder_or_name) / "config.json")
+
+
 def load_config(path, architecture=None):
     """The ModelConfig in a ``config.json``."""
     try:

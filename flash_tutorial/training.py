@@ -44,6 +44,7 @@ class TrainConfig:
         weight_decay: 0.01 in the paper; on every parameter, since the paper names no exception.
         seed: of the start and of all that is drawn. corpus: what ``load_corpus`` takes.
         dtype: "auto" (what the device can do), "float32", "bfloat16" or "float16". compile: use ``torch.compile``.
+        start_from: a folder or a name of the package whose trained weights the run starts from; None draws new ones.
         eval_bytes: the score at the end is taken on the first so many bytes of the validation split; None: all, 0: no
             score.
         checkpoint_every: updates between two checkpoints.
@@ -61,6 +62,7 @@ class TrainConfig:
     corpus: str = "austen"
     dtype: str = "auto"
     compile: bool = False
+    start_from: str | None = None
     eval_bytes: int | None = 100_000
     checkpoint_every: int = 200
 
@@ -163,7 +165,8 @@ def train(
     out, found = open_folder(out, resume, facts, say)
 
     torch.manual_seed(config.seed)
-    model = load_model(found[0], model_config) if found else LanguageModel(model_config)
+    start = found[0] if found else config.start_from
+    model = load_model(start, model_config) if start else LanguageModel(model_config)
     model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-6,
@@ -342,10 +345,15 @@ def refuse_another_run(path, saved, facts):
                 )
 
 
-def load_model(path, config):
-    """The model of a checkpoint, with a class of the user's where the configuration has one."""
+def load_model(start, config):
+    """A trained model to go on with, with a class of the user's where the configuration has one."""
     custom = None if isinstance(config.architecture, str) else config.architecture
-    return LanguageModel.from_pretrained(path, architecture=custom)
+    model = LanguageModel.from_pretrained(start, architecture=custom)
+    for name, value in config.to_dict().items():
+        there = model.config.to_dict()[name]
+        if there != value:
+            raise ValueError(f"{start} has {name}={there!r}, but {name}={value!r} is asked for: give the same value")
+    return model
 
 
 def save_results(out, model, rows, score, facts):

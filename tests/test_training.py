@@ -595,3 +595,19 @@ def test_training_on_a_gpu_learns_and_goes_on(corpus, tmp_path, dtype):
     resumed = run(corpus, tmp_path, config=config, device="cuda", resume=True)
     assert abs(resumed.evaluation.bits_per_byte - result.evaluation.bits_per_byte) < 0.05
     assert training.load_model(tmp_path, MODEL).config == MODEL
+
+
+def test_a_run_starts_from_trained_weights(whole, corpus, tmp_path):
+    """Its first loss is that of the trained model, another shape is refused, and it goes on after a stop as it is."""
+    whole.model.save_pretrained(tmp_path / "trained")
+    config = replace(CONFIG, steps=4, start_from=str(tmp_path / "trained"))
+    tuned = run(corpus, tmp_path / "tuned", config=config)
+    ids, targets = (torch.from_numpy(a) for a in draw_batch(corpus.train, config, 0, True))
+    expected = float(whole.model.loss(ids, targets, mask=None if (targets != -100).all() else targets != -100))
+    assert abs(tuned.log[0]["loss"] - expected) < 1e-5 < abs(tuned.log[0]["loss"] - run(corpus).log[0]["loss"])
+    with pytest.raises(ValueError, match="has dim=16, but dim=32 is asked for"):
+        run(corpus, model=replace(MODEL, dim=32), config=config)
+    (tmp_path / "tuned" / "model.safetensors").unlink()
+    shutil.rmtree(tmp_path / "tuned" / "step_000004")
+    again = run(corpus, tmp_path / "tuned", config=config, resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), tuned.model.parameters()))
