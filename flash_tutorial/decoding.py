@@ -119,7 +119,8 @@ def row_lengths(x, mask):
 def _refuse_non_causal(unit):
     if not getattr(unit, "causal", False):
         raise ValueError(
-            f"this {type(unit).__name__} is not causal, so it cannot go token by token: build it with causal=True"
+            f"this {type(unit).__name__} is not causal, so it cannot go token by token: build it with causal=True "
+            "(a unit of your own says so by self.causal)"
         )
 
 
@@ -143,7 +144,13 @@ def _(unit: GAU, x, mask=None):
     u, v, z = unit.project(x, mask)
     heads = unit.read_heads(z, *cos_sin(x.shape[1], unit.qk_dim, x))
     y = x + unit.out_proj(u * unit.mix(heads, v, mask, None))
-    return y, Cache(heads[1], v, row_lengths(x, mask), x.shape[1])
+    return y, _cache(heads[1], v, row_lengths(x, mask))
+
+
+def _cache(k, v, lengths):
+    """The cache after a prompt: keys and values ``(B, T, ...)``, without what is padding in every row."""
+    used = int(lengths.max())
+    return Cache(k[:, :used], v[:, :used], lengths, used)
 
 
 def _refuse_current_length(unit):
@@ -189,22 +196,20 @@ def _take(t, places, inside):
 def _(unit: TransformerBlock, x, mask=None):
     _refuse_non_causal(unit)
     check_input(x, unit.dim, mask)
-    q, k, v = unit.read_heads(x)
+    q, k, v = unit.read_heads(x, mask)
     y = unit.feed_forward(unit.join(x, unit.mix(q, k, v, mask, None)))
     if unit.rope:
         k = rotate(k, *cos_sin(x.shape[1], k.shape[-1], x)).to(v.dtype)
-    return y, Cache(k.transpose(1, 2), v.transpose(1, 2), row_lengths(x, mask), x.shape[1])
+    return y, _cache(k.transpose(1, 2), v.transpose(1, 2), row_lengths(x, mask))
 
 
 @prefill.register
 def _(unit: MCTransformerBlock, x, mask=None):
     _refuse_non_causal(unit)
     check_input(x, unit.dim, mask)
-    q, k, v = unit.read_heads(x)
+    q, k, v = unit.read_heads(x, mask)
     y = unit.feed_forward(unit.join(x, unit.mix(q, k, v, mask, None)))
     _, quad_k, _, lin_k = unit.rotate_heads(q, k, *cos_sin(x.shape[1], k.shape[-1], x))
-    if mask is not None:
-        v = v.masked_fill(~mask[:, None, :, None], 0)
     return y, _chunk_state(quad_k, lin_k, v, unit.chunk_size, row_lengths(x, mask))
 
 

@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -303,6 +304,337 @@ def loss_by_position(by_position, *, title):
         f"{value:.2f} at {a if a == b else f'{a} to {b}'}" for a, b, value in rows
     )
     return figure, alt + "."
+
+
+# ---------------------------------------------------------------- 02, gated attention unit
+
+
+def gated_units():
+    """The data flow of MLP, GLU and GAU side by side, with the shape of each array."""
+    figure = Figure(figsize=(9.6, 5.6), dpi=120, layout="constrained")
+    dense, single, mixing = (SKY, 0.8), (YELLOW, 0.8), (ORANGE, 2.6)
+    columns = {  # name: boxes (text, x, y, kind), then arrows between them
+        "MLP: no gate, no mixing": (
+            [("x (T, D)", 0, 0, None), ("W_in", 0, 1, dense), ("GELU (T, F)", 0, 2, single), ("W_out", 0, 5, dense),
+             ("+ x (T, D)", 0, 6, None)],
+            [(0, 1), (1, 2), (2, 3), (3, 4)],
+        ),
+        "GLU: a gate, no mixing": (
+            [("x (T, D)", 0, 0, None), ("W_gate", -0.55, 1, dense), ("W_value", 0.55, 1, dense),
+             ("U (T, F)", -0.55, 2, single), ("V (T, F)", 0.55, 2, single), ("U × V (T, F)", 0, 4, single),
+             ("W_out", 0, 5, dense), ("+ x (T, D)", 0, 6, None)],
+            [(0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 5), (5, 6), (6, 7)],
+        ),
+        "GAU: a gate, and values mixed by a map": (
+            [("x (T, D)", 0, 0, None), ("W_u", -1.15, 1, dense), ("W_v", 0, 1, dense), ("W_z", 1.15, 1, dense),
+             ("U (T, E)", -1.15, 2, single), ("V (T, E)", 0, 2, single), ("Z (T, S)", 1.15, 2, single),
+             ("A (T, T)", 1.15, 3, mixing), ("A V (T, E)", 0, 3, mixing), ("U × A V (T, E)", -0.4, 4, single),
+             ("W_out", -0.4, 5, dense), ("+ x (T, D)", -0.4, 6, None)],
+            [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (6, 7), (5, 8), (7, 8), (4, 9), (8, 9), (9, 10),
+             (10, 11)],
+        ),
+    }  # fmt: skip
+    for axes, (name, (boxes, arrows)) in zip(figure.subplots(1, 3, width_ratios=(1, 1.7, 2.5)), columns.items()):
+        _draw_flow(axes, boxes, arrows)
+        edge = 0.75 + max(abs(x) for _, x, _, _ in boxes)
+        axes.set(xlim=(-edge, edge), ylim=(6.5, -0.5))
+        axes.set_axis_off()
+        axes.set_title(name, fontsize=FONT)
+    kinds = (("matrix product", dense), ("each number by itself", single), ("mixes tokens", mixing))
+    marks = [Line2D([], [], color=colour, marker="s", markersize=9, linestyle="none") for _, (colour, _) in kinds]
+    figure.legend(
+        marks, [name + (" (thick frame)" if name.startswith("mixes") else "") for name, _ in kinds],
+        loc="outside lower center", ncols=3, fontsize=FONT - 1, frameon=False,
+    )  # fmt: skip
+    figure.suptitle("From MLP to GAU: first a gate, then a map between the tokens", fontsize=FONT + 1)
+    alt = (
+        "Three drawings of data flow from x (T, D) down to x + branch (T, D). MLP: W_in, GELU (T, F), W_out. "
+        "GLU: two products side by side, U and V (T, F) each, multiplied number by number, then W_out. "
+        "GAU: three products, U and V (T, E) and Z (T, S); Z gives the map A (T, T), A mixes V, U gates A V, "
+        "then W_out. Only A and A V mix tokens. There are 2, 3 and 4 matrices."
+    )
+    return figure, alt
+
+
+def _draw_flow(axes, boxes, arrows):
+    """Boxes ``(text, x, y, (colour, width of the frame) or None)`` and arrows between them, by number."""
+    for text, x, y, kind in boxes:
+        colour, frame = kind or ("white", 0.8)
+        axes.text(
+            x, y, text, ha="center", va="center", fontsize=9, zorder=3,
+            bbox=dict(boxstyle="round,pad=0.35", facecolor=colour, edgecolor=BLACK, linewidth=frame),
+        )  # fmt: skip
+    for start, end in arrows:
+        (_, x1, y1, _), (_, x2, y2, _) = boxes[start], boxes[end]
+        level = y1 == y2
+        begin = (x1 - 0.42 * np.sign(x1 - x2), y1) if level else (x1, y1 + 0.22)
+        finish = (x2 + 0.48 * np.sign(x1 - x2), y2) if level else (x2, y2 - 0.22)
+        axes.plot(*zip(begin, finish), color=BLACK, linewidth=1, zorder=1)
+        axes.annotate("", finish, begin, arrowprops=dict(arrowstyle="-|>", color=BLACK, linewidth=1), zorder=2)
+
+
+def numbers_in_squares(panels, *, row, title):
+    """Small ``(T, T)`` arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden."""
+    figure = Figure(figsize=(9.6, 3.1), dpi=120, layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
+        T = len(values)
+        size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
+        axes.pcolormesh(np.ma.masked_invalid(values), cmap="PuOr_r", vmin=-size, vmax=size, edgecolors="#CCCCCC")
+        for (i, j), value in np.ndenumerate(values):
+            text = "·" if np.isnan(value) else f"{value:g}"
+            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9)
+        axes.add_patch(Rectangle((0, row - 1), T, 1, fill=False, edgecolor=BLACK, linewidth=2.2))
+        axes.set(xlim=(-0.05, T + 0.05), ylim=(T + 0.05, -0.05), aspect="equal")
+        axes.set_xticks(np.arange(T) + 0.5, range(1, T + 1))
+        axes.set_yticks(np.arange(T) + 0.5, range(1, T + 1))
+        axes.tick_params(labelsize=FONT - 1, length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("token j that is read", fontsize=FONT)
+    figure.axes[0].set_ylabel("token i that reads", fontsize=FONT)
+    figure.suptitle(title, fontsize=FONT + 1)
+    rows = "; ".join(
+        f"{name}: {', '.join('hidden' if np.isnan(v) else f'{v:g}' for v in values[row - 1])}"
+        for name, values in panels.items()
+    )
+    T = len(next(iter(panels.values())))
+    return figure, f"{len(panels)} squares of {T} by {T} numbers. Row {row}, in a frame: {rows}."
+
+
+def bias_tables(tables):
+    """Position biases: ``tables`` holds by name an ``(n, n)`` array; above each its values by distance j - i."""
+    figure = Figure(figsize=(8.6, 5.2), dpi=120, layout="constrained")
+    panels = figure.subplots(2, len(tables), height_ratios=(1, 2))
+    words = []
+    for axes, below, (name, table) in zip(*panels, tables.items(), strict=True):
+        n = len(table)
+        by_distance = np.concatenate([table[::-1, 0], table[0, 1:]])
+        axes.plot(np.arange(1 - n, n), by_distance, "o-", color=BLUE, markersize=3, linewidth=1.2)
+        axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
+        axes.set_xlabel("distance j - i", fontsize=FONT)
+        axes.set_title(name, fontsize=FONT)
+        axes.spines[["top", "right"]].set_visible(False)
+        size = np.abs(table).max()
+        below.pcolormesh(table, cmap="PuOr_r", vmin=-size, vmax=size)
+        below.plot([0, n], [0, n], "--", color=BLACK, linewidth=1)
+        below.set(xlim=(0, n), ylim=(n, 0), aspect="equal")
+        below.set_xlabel("token j that is read", fontsize=FONT)
+        for both in (axes, below):
+            both.tick_params(labelsize=FONT - 1)
+        words.append(f"{name}: {by_distance.min():.2f} to {by_distance.max():.2f}, {by_distance[n - 1]:.2f} at 0")
+    panels[0, 0].set_ylabel("bias", fontsize=FONT)
+    panels[1, 0].set_ylabel("token i that reads", fontsize=FONT)
+    figure.suptitle("Each diagonal holds one number: the bias is a table by distance", fontsize=FONT + 1)
+    alt = (
+        f"For each form of the bias a line plot by distance and below it the n by n table, n = {n}. Along every "
+        f"diagonal the table keeps its colour. The Toeplitz values jump, the rotary ones are waves. {'; '.join(words)}."
+    )
+    return figure, alt
+
+
+def score_to_weight():
+    """What exp, relu and relu^2 make of one score, before anything is divided."""
+    score = np.linspace(-2, 2, 81)
+    relu = np.maximum(score, 0)
+    figure, axes = new_axes(6.4, 3.4, "score", "weight", "relu² is 0 for all negative scores and has no corner")
+    axes.plot(score, np.exp(score), "--", color=VERMILION, linewidth=1.8, label="exp (softmax, not yet divided)")
+    axes.plot(score, relu, ":", color=BLACK, linewidth=1.8, label="relu")
+    axes.plot(score, relu**2, "-", color=BLUE, linewidth=2, label="relu²")
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    alt = (
+        "Line plot of the weight against the score from -2 to 2. exp is positive everywhere, 0.14 at -2 and 7.39 at 2. "
+        "relu is 0 up to 0, then a line with a corner, 2 at 2. relu squared is 0 up to 0, then a curve without a "
+        "corner, 4 at 2."
+    )
+    return figure, alt
+
+
+def map_readings(lengths, rows, *, title):
+    """Row sums of the map against n, by reading of the formula: ``rows`` holds by name a number for each length."""
+    figure, axes = new_axes(7.4, 3.8, "n, tokens in the sequence", "sum of a row of the map", title)
+    styles = zip((VERMILION, BLACK, BLUE, GREEN), ("s--", "D:", "o-", "^-."))
+    for (name, sums), (colour, style) in zip(rows.items(), styles):
+        axes.plot(lengths, sums, style, color=colour, markersize=6, linewidth=1.8, label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    ends = "; ".join(f"{name}: {sums[0]:.2g} to {sums[-1]:.2g}" for name, sums in rows.items())
+    alt = (
+        f"Line plot, both axes logarithmic: the mean sum of a row of the map, from n = {lengths[0]} to "
+        f"{lengths[-1]}. {ends}."
+    )
+    return figure, alt
+
+
+def attention_maps(maps, letters, *, title):
+    """Maps side by side, each scaled to its largest weight: rows read columns, both named by their ``letters``."""
+    figure = Figure(figsize=(9.2, 5.3), dpi=120, layout="constrained")
+    words = []
+    for axes, (name, weights) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
+        T = len(letters)
+        axes.pcolormesh(np.ma.masked_equal(weights, 0), cmap="Blues", vmin=0, vmax=weights.max())
+        axes.plot([0, T], [0, T], ":", color=BLACK, linewidth=1)
+        axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
+        places = np.arange(T) + 0.5
+        axes.set_xticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
+        axes.set_yticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
+        axes.tick_params(labelsize=FONT - 1, length=0)
+        axes.set_facecolor("#F2F2F2")
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("byte that is read", fontsize=FONT)
+        words.append(f"{name}: {(weights[np.tri(T, dtype=bool)] == 0).mean():.0%} of the allowed places are exactly 0")
+    figure.axes[0].set_ylabel("byte that reads", fontsize=FONT)
+    figure.suptitle(title, fontsize=FONT + 1)
+    alt = (
+        f"{len(maps)} maps of {len(letters)} by {len(letters)} bytes, darker for larger weights, grey for exactly 0. "
+        f"{'; '.join(words)}."
+    )
+    return figure, alt
+
+
+# ---------------------------------------------------------------- 01, attention
+
+
+def attention_by_hand(tokens, counts):
+    """Two maps of the same attention with their numbers: exp(score), then each row divided by its sum.
+
+    ``tokens``: T short names. ``counts``: exp(score), ``(T, T)``, a row for each token that reads.
+    """
+    counts = np.asarray(counts)
+    weights = counts / counts.sum(1, keepdims=True)
+    figure = Figure(figsize=(8.6, 4.1), dpi=100, layout="constrained")
+    panels = (
+        ("1. compare: exp(score)", counts, "{:.0f}"),
+        ("2. divide by the sum of the row: weight", weights, "{:.2f}"),
+    )
+    for axes, (title, numbers, form) in zip(figure.subplots(1, 2), panels):
+        top = numbers.max()
+        for (i, j), number in np.ndenumerate(numbers):
+            shade = 0.75 * number / top  # of blue; dark text stays readable on it
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=BLUE, alpha=shade, linewidth=0))
+            axes.text(j, i, form.format(number), ha="center", va="center", fontsize=FONT)
+        names = [f"{name}\n{t + 1}" for t, name in enumerate(tokens)]
+        axes.set_xticks(range(len(tokens)), names)
+        axes.set_yticks(range(len(tokens)), [name.replace("\n", " ") for name in names])
+        axes.set(xlim=(-0.5, len(tokens) - 0.5), ylim=(len(tokens) - 0.5, -0.5), aspect="equal")
+        axes.tick_params(labelsize=FONT, length=0)
+        axes.set_title(title, fontsize=FONT)
+        axes.set_xlabel("token j that is read", fontsize=FONT)
+    figure.axes[0].set_ylabel("token i that reads", fontsize=FONT)
+    figure.suptitle("A row of the map says how a token divides its attention", fontsize=FONT + 1)
+    last = ", ".join(f"{weight:.2f}" for weight in weights[-1])
+    alt = (
+        f"Two maps of {len(tokens)} by {len(tokens)} numbers for the tokens {' '.join(tokens)}. On the left "
+        f"exp(score), on the right the same with each row divided by its sum. The last row of weights: {last}."
+    )
+    return figure, alt
+
+
+def who_sees_whom(maps, title):
+    """What a test found, by name ``(T, T)`` bool: squares where a token sees itself or earlier ones, crosses where it
+    sees a later one."""
+    figure = Figure(figsize=(8.6, 3.7), dpi=100, layout="constrained")
+    for axes, (name, sees) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+        T = len(sees)
+        for part, colour, marker in ((np.tril(sees), BLUE, "s"), (np.triu(sees, 1), VERMILION, "x")):
+            rows, columns = np.nonzero(part)
+            axes.plot(
+                columns + 1, rows + 1, marker, color=colour, markersize=8, markeredgewidth=2, linestyle="none"
+            )  # fmt: skip
+        axes.plot([0.5, T + 0.5], [0.5, T + 0.5], "-", color=BLACK, linewidth=0.8, alpha=0.4)
+        axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
+        axes.set_xticks(range(1, T + 1))
+        axes.set_yticks(range(1, T + 1))
+        axes.tick_params(labelsize=FONT - 1)
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("token that is changed", fontsize=FONT)
+    figure.axes[0].set_ylabel("token whose output changes", fontsize=FONT)
+    figure.suptitle(title, fontsize=FONT + 1)
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=8, markeredgewidth=2)
+        for colour, marker in ((BLUE, "s"), (VERMILION, "x"))
+    ]
+    figure.legend(
+        marks, ["sees itself or an earlier token", "sees a later token"], loc="outside lower center", ncols=2,
+        fontsize=FONT - 1, frameon=False,
+    )  # fmt: skip
+    found = "; ".join(
+        f"{name}: {np.tril(sees).sum()} pairs on or below the diagonal, {np.triu(sees, 1).sum()} above it"
+        for name, sees in maps.items()
+    )
+    return figure, f"{len(maps)} maps of {T} by {T} tokens, found by changing one token at a time. {found}."
+
+
+def cost_of_a_block(lengths, parts, *, title):
+    """Multiply-adds of the parts of a layer against T: ``parts`` holds by name one number for each length."""
+    figure, axes = new_axes(7.0, 3.8, "T, tokens in a text (each step doubles)", "multiply-adds in billions", title)
+    figure.set_dpi(100)
+    styles = zip((VERMILION, BLUE, GREEN), ("s", "o", "^"), ("--", "-", "-."))
+    for (name, numbers), (colour, marker, line) in zip(parts.items(), styles):
+        billions = np.asarray(numbers) / 1e9
+        axes.plot(lengths, billions, line, marker=marker, color=colour, linewidth=1.8, label=name)
+        axes.annotate(
+            f"{billions[-1]:.0f}", (lengths[-1], billions[-1]), xytext=(7, 0), textcoords="offset points",
+            va="center", fontsize=FONT - 1, color=colour,
+        )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.tick_params(which="both", labelsize=FONT - 1)
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    ends = "; ".join(f"{name} from {n[0] / 1e9:.2f} to {n[-1] / 1e9:.0f} billion" for name, n in parts.items())
+    alt = f"Line plot, both axes logarithmic, of multiply-adds against T from {lengths[0]} to {lengths[-1]}: {ends}."
+    return figure, alt
+
+
+def turned_pairs(query, key, places):
+    """A query and a key of two numbers, turned by their places (RoPE): one circle for each pair of ``places``."""
+    figure = Figure(figsize=(8.6, 3.2), dpi=100, layout="constrained")
+    scores = []
+    for axes, pair in zip(figure.subplots(1, len(places)), places):
+        axes.plot(*_circle(), ":", color=BLACK, linewidth=0.8)
+        turned = [_turn(vector, place) for vector, place in zip((query, key), pair)]
+        looks = (("query", BLUE, "o", "-"), ("key", VERMILION, "s", "--"))
+        for (x, y), place, (name, colour, marker, line) in zip(turned, pair, looks):
+            axes.plot([0, x], [0, y], line, color=colour, linewidth=2)
+            axes.plot(x, y, marker, color=colour, markersize=8)
+            axes.text(1.5 * x, 1.4 * y, f"{name}\nplace {place}", ha="center", va="center", fontsize=9, color=colour)
+        scores.append(float(turned[0] @ turned[1]))
+        axes.set(xlim=(-2.0, 2.0), ylim=(-1.7, 1.7), aspect="equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"distance {pair[0] - pair[1]}: score {scores[-1]:.2f}", fontsize=FONT)
+    figure.suptitle("RoPE turns each arrow by its place; the angle between them tells the distance", fontsize=FONT + 1)
+    said = "; ".join(f"places {a} and {b}: score {s:.2f}" for (a, b), s in zip(places, scores))
+    return figure, f"{len(places)} circles, in each a query and a key as arrows, turned by their places. {said}."
+
+
+def _circle():
+    angle = np.linspace(0, 2 * np.pi, 100)
+    return np.cos(angle), np.sin(angle)
+
+
+def _turn(vector, angle):
+    (x, y), cos, sin = vector, np.cos(angle), np.sin(angle)
+    return np.array([x * cos - y * sin, y * cos + x * sin])
+
+
+def scores_when_moved(scores, *, distance):
+    """The score of one pair of tokens against the place where the pair stands: ``scores`` holds a row by name."""
+    title = "Move two tokens together: only RoPE keeps their score"
+    figure, axes = new_axes(7.0, 3.6, f"place of the key; the query stands {distance} further", "score", title)
+    figure.set_dpi(100)
+    styles = zip((VERMILION, ORANGE, BLUE), ("s", "^", "o"), (":", "--", "-"))
+    for (name, row), (colour, marker, line) in zip(scores.items(), styles):
+        axes.plot(row, line, marker=marker, markersize=4, markevery=2, color=colour, linewidth=1.6, label=name)
+    axes.set_ylim(top=axes.get_ylim()[1] + 0.35 * np.ptp(axes.get_ylim()))
+    axes.legend(fontsize=FONT - 1, frameon=False, ncols=len(scores), loc="upper center")
+    spread = ", ".join(f"{name} between {min(row):.2f} and {max(row):.2f}" for name, row in scores.items())
+    alt = f"Line plot of one score against the place of a pair of tokens {distance} apart: {spread}."
+    return figure, alt
 
 
 # ---------------------------------------------------------------- in the README

@@ -70,8 +70,17 @@ def _cached_table(length: int, dim: int, device: torch.device, dtype: torch.dtyp
 
 
 def _make_table(length: int, dim: int, device, dtype):
-    angles = _angles(torch.arange(length, device=device), dim)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    return _cos_sin(torch.arange(length, device=_with_float64(device)), dim, device, dtype)
+
+
+def _cos_sin(positions, dim, device, dtype):
+    angles = _angles(positions, dim)
+    return tuple(table.to(dtype).to(device) for table in (angles.cos(), angles.sin()))
+
+
+def _with_float64(device):
+    """The device, or the CPU where it has no float64 (Apple's GPUs)."""
+    return torch.device("cpu") if torch.device(device).type == "mps" else device
 
 
 def cos_sin(length: int, dim: int, like: torch.Tensor):
@@ -89,9 +98,8 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
 
 def cos_sin_at(positions, dim: int, like: torch.Tensor):
     """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``."""
-    angles = _angles(positions, dim)
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    return _cos_sin(positions.to(_with_float64(like.device)), dim, like.device, dtype)
 
 
 class _Rotate(torch.autograd.Function):

@@ -4,6 +4,7 @@ Letters: B batch, T length, D model width, N vocabulary.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -17,8 +18,8 @@ from torch import nn
 from . import decoding
 from .files import save_tensors, whole_file
 from .layers import LearntPositions, ScaledSin, make_norm
-from .sampling import draw
-from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock, check_mask, check_segment_ids
+from .sampling import check_sampling, draw
+from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock, check_input, check_mask, check_segment_ids
 
 ARCHITECTURES = ("flash", "flash_quad", "transformer", "transformer+", "transformer++", "mc_transformer++")
 FORMAT = 1  # of config.json and model.safetensors
@@ -89,6 +90,15 @@ class ModelConfig:
             raise ValueError(f"positions={self.positions!r} is unknown: expected 'scaled_sin', 'learnt' or 'none'")
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
             raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
+        for name in ("causal", "local", "global_", "tied"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected True or False")
+        for name in ("init_std", "embedding_std", "position_scale"):
+            value = getattr(self, name)
+            if value is None and name == "position_scale":
+                continue
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value!r}: expected a number of at least 0")
         if isinstance(self.length_scale, str) and self.length_scale != "current":
             raise ValueError(f"length_scale={self.length_scale!r}: expected an integer, 'current' or None")
 
@@ -107,6 +117,10 @@ class ModelConfig:
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture={architecture!r} is unknown: expected one of {', '.join(ARCHITECTURES)}")
         large = task == "pg19"
+        lengths = [512 * 2**i for i in range(large, 5)]
+        context = lengths[0] if context is None else context
+        if context not in lengths:
+            raise ValueError(f"context={context!r}: on {task} the paper ran {', '.join(map(str, lengths))}")
         if large and architecture in ("transformer", "mc_transformer++"):
             raise ValueError(f"the paper did not run {architecture} on PG-19: take 'c4' or 'wiki40b'")
         gated = architecture in ("flash", "flash_quad")
@@ -114,7 +128,7 @@ class ModelConfig:
         return cls(
             architecture=architecture, vocab_size=32_000, dim=1024 if large else 768,
             depth=2 * blocks if gated else blocks, causal=task != "c4",
-            max_length=context or (1024 if large else 512),
+            max_length=context,
             norm="scale" if task == "c4" and architecture != "transformer" else "layer",
             qk_dim=128, chunk_size=512 if large else 256, heads=None if gated else (16 if large else 12),
             position_scale=None,
@@ -140,7 +154,7 @@ class ModelConfig:
         name = values.get("architecture", "flash")
         if architecture is not None:
             values["architecture"] = architecture
-        elif name not in ARCHITECTURES:
+        elif name not in ARCHITECTURES and "." in str(name):
             raise ValueError(
                 f"this model was built from the class {name}: hand that class back, "
                 f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
@@ -210,6 +224,7 @@ class Stack(nn.Module):
 
     def forward(self, x, mask=None, segment_ids=None):
         """``x (B, T, D)``; positions run over the row and do not start again at a document."""
+        check_input(x, self.config.dim, mask, segment_ids)
         if self.positions is not None:
             x = x + self.positions(x)
         for unit in self.units:
@@ -218,6 +233,7 @@ class Stack(nn.Module):
 
     def prefill(self, x, mask=None):
         """Features ``(B, T, D)`` of a prompt, and the state after it."""
+        check_input(x, self.config.dim, mask)
         lengths = decoding.row_lengths(x, mask)
         if self.positions is not None:
             x = x + self.positions(x)
@@ -229,6 +245,11 @@ class Stack(nn.Module):
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
+        if x.shape != (len(state.lengths), self.config.dim):
+            raise ValueError(
+                f"one token for each row of the state is expected, {(len(state.lengths), self.config.dim)}: "
+                f"got {tuple(x.shape)}"
+            )
         if self.positions is not None:
             x = x + self.positions.at(state.lengths, x)
         for i, unit in enumerate(self.units):
@@ -241,7 +262,7 @@ def pool(features, mask=None):
     """Mean over the valid tokens: ``(B, T, D) -> (B, D)``."""
     if mask is None:
         return features.mean(1)
-    return (features * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 # ---------------------------------------------------------------- the language model
@@ -268,32 +289,36 @@ class LanguageModel(nn.Module):
 
     def features(self, ids, mask=None, segment_ids=None):
         """``ids (B, T) ->`` what the head reads, ``(B, T, D)``."""
-        self._check_ids(ids, 2, mask)
+        self._check_ids(ids, 2)
         check_mask(mask, ids.shape)
         check_segment_ids(segment_ids, mask, ids.shape)
-        return self.stack(self.embedding(ids), mask, segment_ids)
+        return self.stack(self.embedding(ids.long()), mask, segment_ids)
 
     def loss(self, ids, targets, mask=None, segment_ids=None):
         """Mean cross-entropy in nats over the targets other than -100."""
-        if targets.shape != ids.shape or targets.is_floating_point():
-            raise ValueError(f"targets: {tuple(targets.shape)} {targets.dtype}: expected {tuple(ids.shape)} integers")
         logits = self(ids, mask, segment_ids)
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100)
+        if not _is_integer_tensor(targets) or targets.shape != ids.shape:
+            raise ValueError(
+                f"targets are {_describe(targets)}: expected {tuple(ids.shape)} integers, -100 where nothing is asked"
+            )
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten().long(), ignore_index=-100)
 
+    @torch.no_grad()
     def prefill(self, ids, mask=None):
         """Read a prompt ``(B, T)``: logits ``(B, N)`` of each row's last valid token, and the state."""
         self._refuse_non_causal("prefill")
-        self._check_ids(ids, 2, mask)
+        self._check_ids(ids, 2)
         check_mask(mask, ids.shape)
-        features, state = self.stack.prefill(self.embedding(ids), mask)
+        features, state = self.stack.prefill(self.embedding(ids.long()), mask)
         last = features[torch.arange(len(ids), device=ids.device), state.lengths - 1]
         return self.head(last), state
 
+    @torch.no_grad()
     def step(self, ids, state):
         """Read one more token ``(B,)``: logits ``(B, N)`` of the next, and the state, which is changed in place."""
         self._refuse_non_causal("step")
         self._check_ids(ids, 1)
-        features, state = self.stack.step(self.embedding(ids), state)
+        features, state = self.stack.step(self.embedding(ids.long()), state)
         return self.head(features), state
 
     @torch.no_grad()
@@ -306,7 +331,8 @@ class LanguageModel(nn.Module):
         probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
         Prompts of different length: pad on the right and hand in ``mask``.
         """
-        if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        check_sampling(self.config.vocab_size, temperature, top_k, top_p)
+        if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
             raise ValueError(f"max_new_tokens={max_new_tokens!r}: expected an integer of at least 0")
         logits, state = self.prefill(ids, mask)
         new = ids.new_empty(len(ids), max_new_tokens)
@@ -322,12 +348,10 @@ class LanguageModel(nn.Module):
         if not self.config.causal:
             raise ValueError(f"{what} needs a causal model: this one reads both sides (ModelConfig(causal=False))")
 
-    def _check_ids(self, ids, dims, mask=None):
-        if ids.dim() != dims or ids.is_floating_point() or ids.dtype == torch.bool:
+    def _check_ids(self, ids, dims):
+        if not _is_integer_tensor(ids) or ids.dim() != dims:
             shape = "(B, T)" if dims == 2 else "(B,)"
-            raise ValueError(
-                f"ids has shape {tuple(ids.shape)} and dtype {ids.dtype}: expected {shape} integer token ids"
-            )
+            raise ValueError(f"ids are {_describe(ids)}: expected a tensor {shape} of integer token ids")
         if ids.numel() == 0:
             raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
         if torch.compiler.is_compiling():
@@ -376,8 +400,20 @@ class LanguageModel(nn.Module):
                     f"{folder / 'model.safetensors'}: {name} has shape {tuple(value.shape)}, config.json asks for "
                     f"{tuple(expected[name].shape)}: the two files do not belong together"
                 )
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()}, strict=False)
+        if any(value.dtype == torch.float64 for value in weights.values()):
+            model.double()
+        model.load_state_dict(weights, strict=False)  # half precision becomes float32
         return model.eval()
+
+
+def _is_integer_tensor(ids):
+    return isinstance(ids, torch.Tensor) and not (
+        ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
+    )
+
+
+def _describe(value):
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
 
 
 def _find_model(folder_or_name):

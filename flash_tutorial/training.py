@@ -421,7 +421,7 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
         rows = slice(first, first + batch)
         x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
         losses = F.cross_entropy(model(x, mask=mask).float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
-        nats += losses.double().sum(0).cpu().numpy()
+        nats += losses.cpu().double().sum(0).numpy()
         counts += (y != IGNORE).sum(0).cpu().numpy()
     model.train(was_training)
     by_position = np.divide(nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0)

@@ -27,10 +27,12 @@ from .mixing import (
 
 def check_input(x, dim, mask=None, segment_ids=None):
     """Refuse what no unit can take, with one line that says what to do."""
+    if not isinstance(x, torch.Tensor):
+        raise ValueError(f"x is a {type(x).__name__}: expected a torch tensor (B, T, {dim})")
     if x.dim() != 3 or x.shape[-1] != dim:
         raise ValueError(f"x has shape {tuple(x.shape)}: expected (B, T, {dim}), with the unit's dim={dim} last")
-    if x.shape[1] == 0:
-        raise ValueError(f"x has shape {tuple(x.shape)}: the sequence is empty, expected T >= 1")
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        raise ValueError(f"x has shape {tuple(x.shape)}: the sequence is empty, expected B >= 1 and T >= 1")
     if not x.is_floating_point():
         raise ValueError(f"x has dtype {x.dtype}: expected floating point features; embed token ids first")
     check_mask(mask, x.shape[:2])
@@ -38,7 +40,7 @@ def check_input(x, dim, mask=None, segment_ids=None):
 
 
 def check_mask(mask, shape):
-    """``mask (B, T)`` bool, True for valid tokens, which come first in each row."""
+    """``mask (B, T)`` bool, True for valid tokens, which come first in each row (not checked under torch.compile)."""
     if mask is None:
         return
     if mask.dtype != torch.bool or mask.shape != shape:
@@ -276,9 +278,11 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"):
         super().__init__()
+        _positive(dim=dim)
         heads = max(1, dim // 64) if heads is None else heads
-        ff_dim = ff_dim or (gated_width(dim) if glu else 4 * dim)
-        _positive(dim=dim, heads=heads, ff_dim=ff_dim)
+        if ff_dim is None:
+            ff_dim = gated_width(dim) if glu else 4 * dim
+        _positive(heads=heads, ff_dim=ff_dim)
         if dim % heads or dim // heads % 2:
             raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
         self.dim, self.heads, self.ff_dim, self.glu, self.rope, self.causal = (
@@ -305,13 +309,16 @@ class TransformerBlock(nn.Module):
     def forward(self, x, mask=None, segment_ids=None):
         """``x (B, T, D) -> (B, T, D)``; ``mask (B, T)`` bool, ``segment_ids (B, T)`` sorted integers."""
         check_input(x, self.dim, mask, segment_ids)
-        q, k, v = self.read_heads(x)
+        q, k, v = self.read_heads(x, mask)
         mixed = self.mix(q, k, v, mask, fill_padding_ids(segment_ids, mask))
         return self.feed_forward(self.join(x, mixed))
 
-    def read_heads(self, x):
+    def read_heads(self, x, mask=None):
         """q, k, v, each ``(B, H, T, D / H)``, not yet rotated."""
-        return self.qkv_proj(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = self.qkv_proj(self.norm1(x))
+        if mask is not None:  # a weight of zero times a NaN would still be a NaN
+            h = h.masked_fill(~mask[..., None], 0)
+        return h.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def mix(self, q, k, v, mask, segment_ids):
         if self.rope:
@@ -392,8 +399,6 @@ class MCTransformerBlock(TransformerBlock):
         heads = self.rotate_heads(q, k, *cos_sin(T, d, v))
         if mask is None and not self.causal and T % C:
             mask = torch.ones(B, T, dtype=torch.bool, device=v.device)  # the last chunk is filled up with empty keys
-        if mask is not None:
-            v = v.masked_fill(~mask[:, None, :, None], 0)
         q, k, lin_q, lin_k, v = (into_chunks(t.to(v.dtype), C) for t in (*heads, v))  # (B, H, G, C, d)
         documents = None if segment_ids is None else chunk_documents(segment_ids, C)
         near = self._local(q, k, v, None if mask is None else into_chunks(mask[..., None], C)[..., 0], documents)
