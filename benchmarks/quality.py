@@ -3,8 +3,8 @@
     python benchmarks/quality.py rates flash            # 300 steps at each rate of the grid, seed 0
     python benchmarks/quality.py rates transformer++
     python benchmarks/quality.py steps                  # step times, in turn: how many steps the same wall time holds
-    python benchmarks/quality.py seeds flash            # three seeds at the best rate
-    python benchmarks/quality.py seeds transformer++
+    python benchmarks/quality.py seeds flash --rate 1e-2              # three seeds at one rate, the whole time
+    python benchmarks/quality.py seeds transformer++ --rate 5e-3
     python benchmarks/quality.py table                  # prints what is stored
 
 Every finished run is stored at once in flash_tutorial/results/quality_<architecture>.json; a run that is there is not
@@ -112,6 +112,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["rates", "steps", "seeds", "table"])
     parser.add_argument("architecture", nargs="?", choices=list(RATES))
+    parser.add_argument("--rate", type=float, help="learning rate of `seeds` (default: the best after 300 steps)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     if args.what in ("rates", "seeds") and args.architecture is None:
         parser.error(f"{args.what} needs an architecture: flash or transformer++")
@@ -125,8 +127,9 @@ def main():
         write_text(RESULTS / "quality_steps.json", json.dumps(stored, indent=1) + "\n")
         print(stored)
     elif args.what == "seeds":
-        for seed in (0, 1, 2):
-            one_run(args.architecture, best_rate(args.architecture), same_wall_time()[args.architecture], seed)
+        rate = args.rate or best_rate(args.architecture)
+        for seed in args.seeds:
+            one_run(args.architecture, rate, same_wall_time()[args.architecture], seed)
     else:
         for name in RATES:
             for r in load(name)["runs"]:

@@ -1,24 +1,35 @@
 """How attention became linear: GAU, mixed chunk attention and FLASH (Hua et al., ICML 2022)."""
 
-from .data import load_corpus
-from .measure import count_multiply_adds
-from .model import LanguageModel, ModelConfig, Stack, count_parameters, pool
-from .properties import check_unit
-from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "FLASH",
-    "GAU",
-    "LanguageModel",
-    "MCTransformerBlock",
-    "ModelConfig",
-    "Stack",
-    "TransformerBlock",
-    "check_unit",
-    "count_multiply_adds",
-    "count_parameters",
-    "load_corpus",
-    "pool",
-]
+# Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
+# torch, and `flash-tutorial doctor` can say that torch is missing.
+_HOMES = {
+    "FLASH": "units",
+    "GAU": "units",
+    "LanguageModel": "model",
+    "MCTransformerBlock": "units",
+    "ModelConfig": "model",
+    "Stack": "model",
+    "TransformerBlock": "units",
+    "check_unit": "properties",
+    "count_multiply_adds": "measure",
+    "count_parameters": "model",
+    "load_corpus": "data",
+    "pool": "model",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_HOMES})

@@ -629,6 +629,8 @@ def run(args):
     """``flash-tutorial bench``."""
     settings = settings_from(args)
     path = Path(args.out or f"bench_{torch.device(settings.device).type}.json")
+    if path.suffix != ".json":
+        raise ValueError(f"--out {path}: expected a name that ends in .json; the picture lies beside it as .png")
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: the folder {path.parent} is not there; make it first, or choose another")
     result = benchmark(settings, command_of(args), say=lambda line: print(line, flush=True))

@@ -76,7 +76,7 @@ TRAIN_OPTIONS = (
     ("--batch", "batch", int, 8, "windows in an update"),
     ("--length", "length", int, 512, "bytes T in a window"),
     ("--lr", "learning_rate", float, 0.01, "learning rate at its peak"),
-    ("--warmup", "warmup", int, 100, "updates until the peak; at most half of them unless you say so"),
+    ("--warmup", "warmup", int, None, "updates until the peak (default: 100, in a short run half of it)"),
     ("--clip", "clip", number_or("none", None, float), 1.0, "largest norm of the gradient, or none; the paper has 0.1"),
     ("--accumulate", "accumulate", int, 1, "parts that a batch is computed in: more of them need less memory"),
     ("--weight-decay", "weight_decay", float, 0.01, "of AdamW"),
@@ -242,7 +242,6 @@ def read_configs(args):
             train.setdefault("length", start["max_length"])
             model = start | model
         model.setdefault("max_length", TrainConfig.length)
-        train.setdefault("warmup", min(TrainConfig.warmup, train.get("steps", TrainConfig.steps) // 2))
     return ModelConfig.from_dict(model), TrainConfig(**train)
 
 
@@ -275,7 +274,7 @@ def run_evaluate(args):
     keep_freed_memory()
     model = load_model(args.model, args.device)
     split = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
-    length = args.length or model.config.max_length
+    length = model.config.max_length if args.length is None else args.length
     score = evaluate(model, split, length, args.batch)
     kind = "byte" if model.config.causal else "hidden byte"
     print(f"{score.bits_per_byte:.4f} bits per {kind}: {args.model} on {args.corpus}, {args.split}, ", end="")

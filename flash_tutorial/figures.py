@@ -311,7 +311,7 @@ def loss_by_position(by_position, *, title):
 
 def gated_units():
     """The data flow of MLP, GLU and GAU side by side, with the shape of each array."""
-    figure = Figure(figsize=(9.6, 5.6), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9.0, 4.9), dpi=90, layout="constrained")
     dense, single, mixing = (SKY, 0.8), (YELLOW, 0.8), (ORANGE, 2.6)
     columns = {  # name: boxes (text, x, y, kind), then arrows between them
         "MLP: no gate, no mixing": (
@@ -375,7 +375,7 @@ def _draw_flow(axes, boxes, arrows):
 
 def numbers_in_squares(panels, *, row, title):
     """Small ``(T, T)`` arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden."""
-    figure = Figure(figsize=(9.6, 3.1), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9.6, 3.1), dpi=90, layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         T = len(values)
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
@@ -403,7 +403,7 @@ def numbers_in_squares(panels, *, row, title):
 
 def bias_tables(tables):
     """Position biases: ``tables`` holds by name an ``(n, n)`` array; above each its values by distance j - i."""
-    figure = Figure(figsize=(8.6, 5.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8.0, 4.6), dpi=90, layout="constrained")
     panels = figure.subplots(2, len(tables), height_ratios=(1, 2))
     words = []
     for axes, below, (name, table) in zip(*panels, tables.items(), strict=True):
@@ -415,7 +415,9 @@ def bias_tables(tables):
         axes.set_title(name, fontsize=FONT)
         axes.spines[["top", "right"]].set_visible(False)
         size = np.abs(table).max()
-        below.pcolormesh(table, cmap="PuOr_r", vmin=-size, vmax=size)
+        below.imshow(
+            table, cmap="PuOr_r", vmin=-size, vmax=size, extent=(0, n, n, 0), interpolation="nearest",
+        )  # fmt: skip
         below.plot([0, n], [0, n], "--", color=BLACK, linewidth=1)
         below.set(xlim=(0, n), ylim=(n, 0), aspect="equal")
         below.set_xlabel("token j that is read", fontsize=FONT)
@@ -436,7 +438,7 @@ def score_to_weight():
     """What exp, relu and relu^2 make of one score, before anything is divided."""
     score = np.linspace(-2, 2, 81)
     relu = np.maximum(score, 0)
-    figure, axes = new_axes(6.4, 3.4, "score", "weight", "relu² is 0 for all negative scores and has no corner")
+    figure, axes = new_axes(5.4, 2.8, "score", "weight", "relu² is 0 for all negative scores and has no corner")
     axes.plot(score, np.exp(score), "--", color=VERMILION, linewidth=1.8, label="exp (softmax, not yet divided)")
     axes.plot(score, relu, ":", color=BLACK, linewidth=1.8, label="relu")
     axes.plot(score, relu**2, "-", color=BLUE, linewidth=2, label="relu²")
@@ -451,7 +453,7 @@ def score_to_weight():
 
 def map_readings(lengths, rows, *, title):
     """Row sums of the map against n, by reading of the formula: ``rows`` holds by name a number for each length."""
-    figure, axes = new_axes(7.4, 3.8, "n, tokens in the sequence", "sum of a row of the map", title)
+    figure, axes = new_axes(6.2, 3.3, "n, tokens in the sequence", "sum of a row of the map", title)
     styles = zip((VERMILION, BLACK, BLUE, GREEN), ("s--", "D:", "o-", "^-."))
     for (name, sums), (colour, style) in zip(rows.items(), styles):
         axes.plot(lengths, sums, style, color=colour, markersize=6, linewidth=1.8, label=name)
@@ -469,11 +471,14 @@ def map_readings(lengths, rows, *, title):
 
 def attention_maps(maps, letters, *, title):
     """Maps side by side, each scaled to its largest weight: rows read columns, both named by their ``letters``."""
-    figure = Figure(figsize=(9.2, 5.3), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8.6, 5.0), dpi=90, layout="constrained")
     words = []
     for axes, (name, weights) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
         T = len(letters)
-        axes.pcolormesh(np.ma.masked_equal(weights, 0), cmap="Blues", vmin=0, vmax=weights.max())
+        axes.imshow(
+            np.ma.masked_equal(weights, 0), cmap="Blues", vmin=0, vmax=weights.max(), extent=(0, T, T, 0),
+            interpolation="nearest",
+        )  # fmt: skip
         axes.plot([0, T], [0, T], ":", color=BLACK, linewidth=1)
         axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
         places = np.arange(T) + 0.5

@@ -351,7 +351,7 @@ class LanguageModel(nn.Module):
     def _check_ids(self, ids, dims):
         if not _is_integer_tensor(ids) or ids.dim() != dims:
             shape = "(B, T)" if dims == 2 else "(B,)"
-            raise ValueError(f"ids are {_describe(ids)}: expected a tensor {shape} of integer token ids")
+            raise ValueError(f"ids are {_describe(ids)}: expected {shape} integer token ids, as a tensor")
         if ids.numel() == 0:
             raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
         if torch.compiler.is_compiling():

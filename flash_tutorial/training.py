@@ -37,7 +37,8 @@ class TrainConfig:
 
     Args:
         steps: updates. batch: windows (B) an update. length: bytes (T) a window.
-        learning_rate: its peak, after ``warmup`` steps; from there it falls linearly to 0.
+        learning_rate: its peak, after ``warmup`` updates (None: 100, in a short run half of it); from there it falls
+            linearly to 0.
         clip: the gradient's norm over all parameters is cut to this; None switches it off. The paper has 0.1 and calls
             it "local", which may mean each parameter by itself; 1.0 over all of them is the common choice.
         accumulate: in how many parts a batch is computed. It saves memory and changes nothing but rounding.
@@ -54,7 +55,7 @@ class TrainConfig:
     batch: int = 8
     length: int = 512
     learning_rate: float = 1e-2
-    warmup: int = 100
+    warmup: int | None = None
     clip: float | None = 1.0
     accumulate: int = 1
     weight_decay: float = 0.01
@@ -67,6 +68,8 @@ class TrainConfig:
     checkpoint_every: int = 200
 
     def __post_init__(self):
+        if self.warmup is None and isinstance(self.steps, int):
+            self.warmup = min(100, self.steps // 2)
         least = dict(steps=1, batch=1, length=1, accumulate=1, checkpoint_every=1, warmup=0, seed=0, eval_bytes=0)
         for name, smallest in least.items():
             value = getattr(self, name)
@@ -410,6 +413,8 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     it. Any other model predicts the hidden 15% of the bytes; the same ones at each call.
     """
     check_vocabulary(model.config)
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch={batch!r}: expected an integer of at least 1")
     ids, targets, valid = evaluation_windows(split, length)
     if not model.config.causal:
         ids, targets = hide_spans(targets, np.random.default_rng(0))

@@ -30,6 +30,37 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "operations_and_time": (lambda: figures.operations_and_time({"a": (8e6, 2.0), "b": (1e6, 4.0)}), "8 million"),
     "bits_ladder": (lambda: figures.bits_ladder({"nothing": 8.0, "model": 1.75}, title="ladder"), "1.75"),
     "loss_by_position": (lambda: figures.loss_by_position(np.linspace(4, 1, 64), title="by place"), "4.00 at 1"),
+    "attention_by_hand": (lambda: figures.attention_by_hand("ab", np.array([[1, 1], [3, 1]])), "weights: 0.75, 0.25"),
+    "who_sees_whom": (
+        lambda: figures.who_sees_whom({"all": np.ones((5, 5), bool), "causal": np.tri(5, dtype=bool)}, "two"),
+        "causal: 15 pairs on or below the diagonal, 0 above",
+    ),
+    "cost_of_a_block": (
+        lambda: figures.cost_of_a_block([512, 1024], {"a": [2e9, 8e9], "b": [4e9, 9e9]}, title="costs"), "2.00 to 8",
+    ),
+    "turned_pairs": (
+        lambda: figures.turned_pairs(np.array([1.0, 0.0]), np.array([1.0, 0.0]), [(2, 0), (3, 1)]), "score -0.42",
+    ),
+    "scores_when_moved": (
+        lambda: figures.scores_when_moved({"table": np.linspace(-1, 2, 9), "RoPE": np.full(9, 1.5)}, distance=3),
+        "RoPE between 1.50 and 1.50",
+    ),
+    # 02
+    "gated_units": (figures.gated_units, "There are 2, 3 and 4 matrices"),
+    "numbers_in_squares": (
+        lambda: figures.numbers_in_squares({"a": np.where(MAP, 3.5, np.nan), "b": MAP}, row=2, title="squares"),
+        "3.5, 3.5, hidden",
+    ),
+    "bias_tables": (
+        lambda: figures.bias_tables({"one": np.arange(8) - np.arange(8)[:, None] + 0.25, "two": MAP}), "0.25 at 0",
+    ),
+    "score_to_weight": (figures.score_to_weight, "7.39 at 2"),
+    "map_readings": (
+        lambda: figures.map_readings((64, 256), {"a": [1.0, 4.0], "b": [0.5, 0.125]}, title="by n"), "0.5 to 0.12",
+    ),
+    "attention_maps": (
+        lambda: figures.attention_maps({"a": MAP * np.eye(8), "b": MAP}, "so it is", title="maps"), "78% of the",
+    ),
     "step_time": (lambda: figures.step_time(BENCH), "T = 1024"),
 }  # fmt: skip
 

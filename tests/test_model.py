@@ -399,13 +399,16 @@ def test_draws_follow_the_probabilities():
     close(frequencies(top_p=0.75), [2 / 3, 1 / 3, 0, 0])
     close(frequencies(top_p=0.76), [5 / 9, 2.5 / 9, 1.5 / 9, 0])
     close(frequencies(top_p=0.3), [1.0, 0.0, 0.0, 0.0])
-    close(frequencies(top_k=99), probabilities.tolist())
+    close(frequencies(top_k=4), probabilities.tolist())
+    close(frequencies(temperature=1e-40), [1.0, 0.0, 0.0, 0.0])
+    assert draw(torch.zeros(100, 4), top_k=1).unique().numel() == 1, "one of several equals is kept, not all"
 
 
 @pytest.mark.parametrize("how, parts", [
     (dict(temperature=-1.0), ("temperature=-1.0", "0 (most likely")),
     (dict(temperature=float("nan")), ("temperature=nan", "expected")),
     (dict(top_k=0), ("top_k=0", f"1 to {N}")),
+    (dict(top_k=N + 1), (f"top_k={N + 1}", f"1 to {N}")),
     (dict(top_p=0.0), ("top_p=0.0", "at most 1")),
     (dict(top_p=1.5), ("top_p=1.5", "at most 1")),
 ])  # fmt: skip
@@ -729,3 +732,71 @@ def test_names_of_the_package():
     missing = "austen-nothing"
     message = one_line(lambda: LanguageModel.from_pretrained(missing), missing, "neither a folder nor a model")
     assert "(which has: " in message
+
+
+# ---------------------------------------------------------------- found by trying what a user would try
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_nan_in_the_padding_reaches_no_valid_token(architecture):
+    torch.manual_seed(0)
+    stack = Stack(config(architecture, dim=16, heads=2))
+    x, mask = torch.randn(2, 10, 16), torch.arange(10) < torch.tensor([[6], [9]])
+    poisoned = x.masked_fill(~mask[..., None], float("nan"))
+    assert torch.equal(stack(poisoned, mask)[mask], stack(x, mask)[mask])
+    assert torch.equal(pool(stack(poisoned, mask), mask), pool(stack(x, mask), mask))
+    with torch.no_grad():
+        (_, clean), (_, dirty) = stack.prefill(x, mask), stack.prefill(poisoned, mask)
+        token = torch.randn(2, 16)
+        assert torch.equal(stack.step(token, clean)[0], stack.step(token, dirty)[0])
+
+
+def test_a_step_takes_one_token_for_each_row():
+    model = LanguageModel(config("transformer++"))
+    _, state = model.prefill(ids(2, 3))
+    for n in (1, 3):
+        with pytest.raises(ValueError, match="one token for each row"):
+            model.step(ids(1, n)[0], state)
+
+
+def test_ids_of_any_integer_type_are_the_same_ids():
+    model, tokens = LanguageModel(config("flash")), ids(2, 9)
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        assert torch.equal(model(tokens.to(dtype)), model(tokens))
+        assert torch.equal(model.loss(tokens.to(dtype), tokens.int()), model.loss(tokens, tokens))
+    for wrong in (tokens.numpy(), tokens.tolist()):
+        with pytest.raises(ValueError, match="as a tensor"):
+            model(wrong)
+
+
+def test_a_float64_model_comes_back_as_it_was(tmp_path):
+    model, tokens = LanguageModel(config("flash")).double(), ids(2, 9)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(LanguageModel.from_pretrained(tmp_path)(tokens), model(tokens))
+
+
+@pytest.mark.parametrize("width", [1, 8])
+def test_a_stack_refuses_another_width(width):
+    for run in (Stack(config("flash", dim=16)), Stack(config("flash", dim=16)).prefill):
+        with pytest.raises(ValueError, match="dim=16 last"):
+            run(torch.randn(2, 10, width))
+
+
+@pytest.mark.parametrize("task, context", [("pg19", 512), ("c4", 0), ("wiki40b", 700), ("c4", 16384)])
+def test_the_paper_did_not_run_this_length(task, context):
+    with pytest.raises(ValueError, match=f"context={context}: on {task} the paper ran"):
+        ModelConfig.paper(task, "flash", context=context)
+
+
+@pytest.mark.parametrize("wrong", [{"causal": "false"}, {"tied": None}, {"init_std": -1.0}, {"position_scale": "x"}])
+def test_a_configuration_of_a_wrong_kind_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+        ModelConfig(**wrong)
+
+
+def test_a_padded_prompt_ends_where_its_tokens_end():
+    """FLASH-Quad's bias reaches 16 positions: padding is none of them."""
+    model = LanguageModel(config("flash_quad", max_length=16))
+    prompt, mask = ids(1, 16), torch.arange(16)[None] < 4
+    expected = model.generate(prompt[:, :4], 3, temperature=0)
+    assert torch.equal(model.generate(prompt, 3, mask=mask, temperature=0), expected)
