@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -311,21 +311,21 @@ def loss_by_position(by_position, *, title):
 
 def gated_units():
     """The data flow of MLP, GLU and GAU side by side, with the shape of each array."""
-    figure = Figure(figsize=(9.0, 4.9), dpi=90, layout="constrained")
+    figure = Figure(figsize=(8.6, 4.5), dpi=100, layout="constrained")
     dense, single, mixing = (SKY, 0.8), (YELLOW, 0.8), (ORANGE, 2.6)
     columns = {  # name: boxes (text, x, y, kind), then arrows between them
-        "MLP: no gate, no mixing": (
+        "MLP": (
             [("x (T, D)", 0, 0, None), ("W_in", 0, 1, dense), ("GELU (T, F)", 0, 2, single), ("W_out", 0, 5, dense),
              ("+ x (T, D)", 0, 6, None)],
             [(0, 1), (1, 2), (2, 3), (3, 4)],
         ),
-        "GLU: a gate, no mixing": (
+        "GLU: a gate": (
             [("x (T, D)", 0, 0, None), ("W_gate", -0.55, 1, dense), ("W_value", 0.55, 1, dense),
              ("U (T, F)", -0.55, 2, single), ("V (T, F)", 0.55, 2, single), ("U × V (T, F)", 0, 4, single),
              ("W_out", 0, 5, dense), ("+ x (T, D)", 0, 6, None)],
             [(0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 5), (5, 6), (6, 7)],
         ),
-        "GAU: a gate, and values mixed by a map": (
+        "GAU: a gate and a map": (
             [("x (T, D)", 0, 0, None), ("W_u", -1.15, 1, dense), ("W_v", 0, 1, dense), ("W_z", 1.15, 1, dense),
              ("U (T, E)", -1.15, 2, single), ("V (T, E)", 0, 2, single), ("Z (T, S)", 1.15, 2, single),
              ("A (T, T)", 1.15, 3, mixing), ("A V (T, E)", 0, 3, mixing), ("U × A V (T, E)", -0.4, 4, single),
@@ -369,13 +369,14 @@ def _draw_flow(axes, boxes, arrows):
         level = y1 == y2
         begin = (x1 - 0.42 * np.sign(x1 - x2), y1) if level else (x1, y1 + 0.22)
         finish = (x2 + 0.48 * np.sign(x1 - x2), y2) if level else (x2, y2 - 0.22)
-        axes.plot(*zip(begin, finish), color=BLACK, linewidth=1, zorder=1)
-        axes.annotate("", finish, begin, arrowprops=dict(arrowstyle="-|>", color=BLACK, linewidth=1), zorder=2)
+        axes.add_patch(
+            FancyArrowPatch(begin, finish, arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color=BLACK)
+        )
 
 
 def numbers_in_squares(panels, *, row, title):
     """Small ``(T, T)`` arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden."""
-    figure = Figure(figsize=(9.6, 3.1), dpi=90, layout="constrained")
+    figure = Figure(figsize=(9.0, 3.0), dpi=90, layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         T = len(values)
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
@@ -403,13 +404,13 @@ def numbers_in_squares(panels, *, row, title):
 
 def bias_tables(tables):
     """Position biases: ``tables`` holds by name an ``(n, n)`` array; above each its values by distance j - i."""
-    figure = Figure(figsize=(8.0, 4.6), dpi=90, layout="constrained")
+    figure = Figure(figsize=(7.4, 4.4), dpi=90, layout="constrained")
     panels = figure.subplots(2, len(tables), height_ratios=(1, 2))
     words = []
     for axes, below, (name, table) in zip(*panels, tables.items(), strict=True):
         n = len(table)
         by_distance = np.concatenate([table[::-1, 0], table[0, 1:]])
-        axes.plot(np.arange(1 - n, n), by_distance, "o-", color=BLUE, markersize=3, linewidth=1.2)
+        axes.bar(np.arange(1 - n, n), by_distance, width=1, color=SKY, edgecolor=BLUE, linewidth=0.5, snap=True)
         axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
         axes.set_xlabel("distance j - i", fontsize=FONT)
         axes.set_title(name, fontsize=FONT)
@@ -428,25 +429,8 @@ def bias_tables(tables):
     panels[1, 0].set_ylabel("token i that reads", fontsize=FONT)
     figure.suptitle("Each diagonal holds one number: the bias is a table by distance", fontsize=FONT + 1)
     alt = (
-        f"For each form of the bias a line plot by distance and below it the n by n table, n = {n}. Along every "
+        f"For each form of the bias bars by distance and below them the n by n table, n = {n}. Along every "
         f"diagonal the table keeps its colour. The Toeplitz values jump, the rotary ones are waves. {'; '.join(words)}."
-    )
-    return figure, alt
-
-
-def score_to_weight():
-    """What exp, relu and relu^2 make of one score, before anything is divided."""
-    score = np.linspace(-2, 2, 81)
-    relu = np.maximum(score, 0)
-    figure, axes = new_axes(5.4, 2.8, "score", "weight", "relu² is 0 for all negative scores and has no corner")
-    axes.plot(score, np.exp(score), "--", color=VERMILION, linewidth=1.8, label="exp (softmax, not yet divided)")
-    axes.plot(score, relu, ":", color=BLACK, linewidth=1.8, label="relu")
-    axes.plot(score, relu**2, "-", color=BLUE, linewidth=2, label="relu²")
-    axes.legend(fontsize=FONT - 1, frameon=False)
-    alt = (
-        "Line plot of the weight against the score from -2 to 2. exp is positive everywhere, 0.14 at -2 and 7.39 at 2. "
-        "relu is 0 up to 0, then a line with a corner, 2 at 2. relu squared is 0 up to 0, then a curve without a "
-        "corner, 4 at 2."
     )
     return figure, alt
 
@@ -573,8 +557,7 @@ def who_sees_whom(maps, title):
 
 def cost_of_a_block(lengths, parts, *, title):
     """Multiply-adds of the parts of a layer against T: ``parts`` holds by name one number for each length."""
-    figure, axes = new_axes(7.0, 3.8, "T, tokens in a text (each step doubles)", "multiply-adds in billions", title)
-    figure.set_dpi(100)
+    figure, axes = new_axes(6.2, 3.2, "T, tokens in a text (each step doubles)", "multiply-adds in billions", title)
     styles = zip((VERMILION, BLUE, GREEN), ("s", "o", "^"), ("--", "-", "-."))
     for (name, numbers), (colour, marker, line) in zip(parts.items(), styles):
         billions = np.asarray(numbers) / 1e9
@@ -630,8 +613,7 @@ def _turn(vector, angle):
 def scores_when_moved(scores, *, distance):
     """The score of one pair of tokens against the place where the pair stands: ``scores`` holds a row by name."""
     title = "Move two tokens together: only RoPE keeps their score"
-    figure, axes = new_axes(7.0, 3.6, f"place of the key; the query stands {distance} further", "score", title)
-    figure.set_dpi(100)
+    figure, axes = new_axes(6.2, 3.2, f"place of the key; the query stands {distance} further", "score", title)
     styles = zip((VERMILION, ORANGE, BLUE), ("s", "^", "o"), (":", "--", "-"))
     for (name, row), (colour, marker, line) in zip(scores.items(), styles):
         axes.plot(row, line, marker=marker, markersize=4, markevery=2, color=colour, linewidth=1.6, label=name)

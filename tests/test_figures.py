@@ -54,7 +54,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "bias_tables": (
         lambda: figures.bias_tables({"one": np.arange(8) - np.arange(8)[:, None] + 0.25, "two": MAP}), "0.25 at 0",
     ),
-    "score_to_weight": (figures.score_to_weight, "7.39 at 2"),
     "map_readings": (
         lambda: figures.map_readings((64, 256), {"a": [1.0, 4.0], "b": [0.5, 0.125]}, title="by n"), "0.5 to 0.12",
     ),
