@@ -72,7 +72,7 @@ SWITCHES = (
     ("--untied", "tied", "a head with weights of its own"),
 )
 TRAIN_OPTIONS = (
-    ("--steps", "steps", int, 1000, "updates"),
+    ("--steps", "steps", int, 1300, "updates"),
     ("--batch", "batch", int, 8, "windows in an update"),
     ("--length", "length", int, 512, "bytes T in a window"),
     ("--lr", "learning_rate", float, 0.01, "learning rate at its peak"),

@@ -51,7 +51,7 @@ class TrainConfig:
         checkpoint_every: updates between two checkpoints.
     """
 
-    steps: int = 1000
+    steps: int = 1300
     batch: int = 8
     length: int = 512
     learning_rate: float = 1e-2

@@ -60,7 +60,7 @@ def test_options_repeat_the_defaults_of_the_configurations():
 def test_no_option_gives_the_defaults(tmp_path):
     model, train = cli.read_configs(parsed("train", "--out", str(tmp_path)))
     assert model == ModelConfig() and train == TrainConfig()
-    assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (4096, 1000, 0.01, 100)
+    assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (4096, 1300, 0.01, 100)
 
 
 def test_each_option_reaches_its_configuration(tmp_path):
