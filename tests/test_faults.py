@@ -42,6 +42,7 @@ pytestmark = pytest.mark.quick
 
 
 def plant(monkeypatch, function, old, new):
+    function = inspect.unwrap(function)
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, f"{function.__qualname__} holds {source.count(old)} times {old!r}: plant it anew"
     source = source[source.index("def ") :].replace(old, new)  # without decorators
@@ -129,7 +130,7 @@ def noticed_by(unit):
 GAU_STEP, FLASH_STEP = decoding.step.dispatch(GAU), decoding.step.dispatch(FLASH)
 BLOCK_STEP, MC_STEP = decoding.step.dispatch(TransformerBlock), decoding.step.dispatch(MCTransformerBlock)
 FLASH_PREFILL = decoding.prefill.dispatch(FLASH)
-RELU2, RELU2_BACK = mixing._Relu2Attention.forward, mixing._Relu2Attention.backward.__wrapped__
+RELU2, RELU2_BACK = mixing._Relu2Attention.forward, mixing._Relu2Attention.backward
 
 FAULTS = {
     # the sum over chunks
@@ -147,7 +148,7 @@ FAULTS = {
         {"value", "prefix", "step"}),
     "mean counts padding": ("flash, both sides", mixing.chunk_counts,
         "mask.long()", "torch.ones_like(mask).long()", {"value", "padding", "rows"}),
-    "mean taken as a sum": ("flash", mixing.global_attention, 'combine == "mean"', "False", {"value", "step"}),
+    "mean taken as a sum": ("flash", mixing._combined, 'combine == "mean"', "False", {"value", "step"}),
     "chunk sums divided twice": ("flash, sum", mixing.chunk_means, "(k / k.shape[2])", "(k / k.shape[2] ** 2)",
         {"value"}),
     "swapped lin_q and lin_k": ("flash", mixing.mixed_chunk_attention,
@@ -215,7 +216,7 @@ FAULTS = {
     "documents ignored in the Transformer": ("transformer++", units.who_may_read,
         "if segment_ids is not None", "if False", {"value", "documents"}),
     "padding read by the Transformer": ("transformer++, both sides", units.who_may_read,
-        "if mask is not None", "if False", {"value", "padding content", "padding", "rows"}),
+        "if mask is not None", "if False", {"value", "padding", "rows"}),
     # the Transformer blocks
     "attention without its scale": ("transformer", TransformerBlock.mix, "causal=self.causal,",
         "causal=self.causal, scale=1.0,", {"value", "step"}),
@@ -291,6 +292,9 @@ MODEL_FAULTS = {
         lambda: test_model.test_tables_are_computed_in_float64(8000)),
     "logits of the last column": (model.LanguageModel.prefill, "state.lengths - 1", "-1 + 0 * state.lengths",
         lambda: test_model.test_ragged_prompts_are_as_if_alone("flash")),
+    "padding kept in the heads of the Transformer": (TransformerBlock.read_heads,
+        "h = h.masked_fill(~mask[..., None], 0)", "pass",
+        lambda: test_model.test_nan_in_the_padding_reaches_no_valid_token("transformer")),
     "positions of decode one too late": (model.Stack.step, "self.positions.at(state.lengths, x)",
         "self.positions.at(state.lengths + 1, x)",
         lambda: test_model.test_greedy_generation_is_the_argmax_of_the_parallel_form("flash")),
@@ -305,7 +309,7 @@ MODEL_FAULTS = {
         lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", False)),
     "top_p without its last token": (sampling._keep_top_p, "before >= top_p", "before + probabilities > top_p",
         lambda: test_model.test_draws_follow_the_probabilities()),
-    "top_k keeps one more": (sampling.draw, "min(top_k, logits", "min(top_k + 1, logits",
+    "top_k keeps one more": (sampling.draw, "logits.topk(top_k, -1)", "logits.topk(top_k + 1, -1)",
         lambda: test_model.test_draws_follow_the_probabilities()),
     "temperature multiplied": (sampling.draw, "/ temperature", "* temperature",
         lambda: test_model.test_draws_follow_the_probabilities()),
