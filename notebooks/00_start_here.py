@@ -656,7 +656,7 @@ print("6:", round(1.386 / np.log(2), 2))
 # 2. Count operations, steps in a row and numbers moved. Then measure the time.
 # 3. FLASH = a gated unit + exact attention inside chunks + one state for all earlier chunks.
 #
-# **What comes next** The lectures are in preparation:
+# **What comes next** Lectures 01 and 02 are there, the others are in preparation:
 #
 # | lecture | what it builds |
 # | --- | --- |
