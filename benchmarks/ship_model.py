@@ -1,7 +1,7 @@
 """Put a finished run into the package: half-precision weights, its log, its command and its scores.
 
     flash-tutorial train ... --eval-bytes all --out runs/austen-flash
-    python benchmarks/ship_model.py runs/austen-flash austen-flash
+    python benchmarks/ship_model.py runs/austen-flash austen-flash --command "..." --log runs/austen-flash/log.csv
 
 The scores are those of the half-precision weights as they ship, over whole novels in windows of the training length
 that do not overlap: Persuasion (validation), by which all choices were made, and Northanger Abbey (test), once.
@@ -39,6 +39,7 @@ def main():
     parser.add_argument("run", type=Path, help="folder that `flash-tutorial train` wrote")
     parser.add_argument("name", help="name in the package, as in austen-flash")
     parser.add_argument("--command", required=True, help="the command that trained it")
+    parser.add_argument("--log", type=Path, nargs="+", required=True, help="log.csv of each stage, in order")
     args = parser.parse_args()
 
     folder = MODELS / args.name
@@ -57,7 +58,8 @@ def main():
         "machine": machine(),
     }
     write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
-    shutil.copy(args.run / "log.csv", folder / "log.csv")
+    for stage, log in enumerate(args.log, 1):
+        shutil.copy(log, folder / f"log_stage{stage}.csv")
     print(json.dumps({k: v for k, v in card.items() if k not in ("training", "machine")}, indent=1))
 
 
