@@ -1,11 +1,15 @@
 """Every figure: something is drawn, the alt text says what, nothing is below 9 points, no colour stands alone."""
 
+import importlib
 import io
+import pkgutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from flash_tutorial import figures
+from flash_tutorial.figures import style
 
 pytestmark = pytest.mark.quick
 
@@ -66,8 +70,29 @@ DRAWN = {  # the figure, and a number that its alt text must hold
 
 def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
     drawing = {name for name in vars(figures) if name[0].islower() and callable(getattr(figures, name))}
-    helpers = {"escape", "new_axes", "show", "text_table"}
+    helpers = {"new_axes", "show", "text_table"}
     assert drawing - helpers - {"benchmark_results"} == set(DRAWN)  # that one is drawn in test_measure.py
+
+
+def test_each_public_function_of_the_modules_can_be_reached():
+    for module in pkgutil.iter_modules(figures.__path__):
+        module = importlib.import_module(f"flash_tutorial.figures.{module.name}")
+        own = {name for name, it in vars(module).items() if getattr(it, "__module__", "") == module.__name__}
+        public = {name for name in own if name[0].islower()} - {"small_png"}
+        assert public <= set(vars(figures)), f"{module.__name__}: import its figures in figures/__init__.py"
+
+
+def test_a_stored_picture_is_small_and_carries_its_alt_text():
+    figure, alt = figures.loss_curves({"a": np.full(40, 3.5)}, title="one")
+    small = style.small_png(figure, alt + " \N{GREEK SMALL LETTER GAMMA}")
+    assert small == style.small_png(figure, alt + " \N{GREEK SMALL LETTER GAMMA}")
+    picture = Image.open(io.BytesIO(small))
+    assert picture.mode == "P" and picture.text["Description"] == alt + " \N{GREEK SMALL LETTER GAMMA}"
+    full = io.BytesIO()
+    figure.savefig(full, format="png", facecolor="white")
+    assert len(small) < len(full.getvalue()) / 2
+    difference = np.asarray(picture.convert("RGB"), int) - np.asarray(Image.open(full).convert("RGB"), int)
+    assert np.abs(difference).mean() < 1  # of 255
 
 
 @pytest.mark.parametrize("name", DRAWN)

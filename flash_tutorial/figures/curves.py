@@ -1,0 +1,91 @@
+"""Training and its result: loss curves, scores, loss by position."""
+
+import numpy as np
+
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
+
+
+def training_curve(rows, score=None, *, window=25, title="Training"):
+    """Bits per byte against the update: each batch, the mean over the last ones, and the score at the end.
+
+    ``rows`` are those of a run's log, ``score`` its bits per byte on text that it was not trained on. The mean is over
+    ``window`` updates, but over a tenth of a short run.
+    """
+    if not rows:
+        raise ValueError("rows is empty: expected the log of a run with at least one update")
+    window = max(1, min(window, len(rows) // 10))
+    steps = np.array([row["step"] for row in rows])
+    bits = np.array([row["bits_per_byte"] for row in rows])
+    sums = np.cumsum(np.concatenate([[0.0], bits]))
+    first = np.maximum(np.arange(1, len(bits) + 1) - window, 0)
+    mean = (sums[1:] - sums[first]) / (np.arange(1, len(bits) + 1) - first)
+
+    figure, axes = new_axes(xlabel="update", ylabel="bits per byte", title=title)
+    axes.plot(steps, bits, ".", color=SKY, markersize=3, label="one batch")
+    axes.plot(steps, mean, "-", color=BLUE, linewidth=1.8, label=f"mean over {window} batches")
+    if score is not None:
+        axes.plot(steps[-1], score, "D", color=VERMILION, markersize=7, label=f"validation: {score:.3f}")
+    late = bits[len(bits) // 20 :]  # the first few are far above all the others
+    axes.set_ylim(min(late.min(), score or np.inf) - 0.1, late.max() + 0.1)
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    alt = (
+        f"Line plot of bits per byte over {len(steps)} updates: from {bits[0]:.2f} at the first to {mean[-1]:.2f}, "
+        f"the mean over the last {window}."
+    )
+    if score is not None:
+        alt += f" A diamond at the end marks the validation score, {score:.3f}."
+    return figure, alt
+
+
+def loss_curves(curves, *, window=20, title):
+    """Training curves of several models: ``curves`` holds by name the bits per byte of each update."""
+    figure, axes = new_axes(xlabel="update", ylabel=f"bits per byte, mean over {window} updates", title=title)
+    styles = zip((VERMILION, BLUE, GREEN, ORANGE), ("--", "-", "-.", ":"))
+    ends = []
+    for (name, bits), (colour, style) in zip(curves.items(), styles):
+        mean = np.convolve(bits, np.full(window, 1 / window), mode="valid")
+        axes.plot(np.arange(window, len(bits) + 1), mean, style, color=colour, linewidth=2, label=name)
+        axes.annotate(
+            f"{mean[-1]:.2f}", (len(bits), mean[-1]), xytext=(4, 0), textcoords="offset points", fontsize=FONT,
+            va="center", color=colour,
+        )  # fmt: skip
+        ends.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
+    axes.set_xlim(0, 1.08 * max(map(len, curves.values())))
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    return figure, f"Line plot of bits per byte over the updates of a training run: {', '.join(ends)}."
+
+
+def bits_ladder(rows, *, title):
+    """One bar for each way to guess the next byte: ``rows`` holds by name its bits per byte."""
+    figure, axes = new_axes(width=7.0, height=3.0, xlabel="bits per byte (less is better)", title=title)
+    names, bits = list(rows), list(rows.values())
+    colours = [SKY] * (len(names) - 1) + [ORANGE]
+    axes.barh(names, bits, color=colours, edgecolor=BLACK, linewidth=0.6, hatch=[""] * (len(names) - 1) + ["//"])
+    for y, value in enumerate(bits):
+        axes.text(value, y, f" {value:.2f}", va="center", fontsize=FONT)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, 1.1 * max(bits))
+    return figure, "Bars of bits per byte: " + ", ".join(f"{n} {b:.2f}" for n, b in rows.items()) + "."
+
+
+def loss_by_position(by_position, *, title):
+    """Bits per byte against the place in the window, as means over places 1, 2-3, 4-7, 8-15 ..."""
+    T = len(by_position)
+    starts = [2**i for i in range(max(1, T.bit_length() - 1))]
+    ends = [a - 1 for a in starts[1:]] + [T]
+    rows = [(a, b, float(np.mean(by_position[a - 1 : b]))) for a, b in zip(starts, ends)]
+    figure, axes = new_axes(
+        height=3.4, xlabel="place of the byte in the window (doubling)", ylabel="bits per byte", title=title
+    )
+    places, bits = range(len(rows)), [row[2] for row in rows]
+    axes.plot(places, bits, "o-", color=BLUE, linewidth=1.8)
+    axes.set_xticks(places, [str(a) if a == b else f"{a}-{b}" for a, b, _ in rows])
+    axes.tick_params(axis="x", labelrotation=30)
+    for x, value in zip(places, bits):
+        axes.annotate(f"{value:.2f}", (x, value), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+    axes.set_ylim(0, 1.15 * max(bits))
+    alt = f"Line plot of bits per byte by place in a window of {T}: " + ", ".join(
+        f"{value:.2f} at {a if a == b else f'{a} to {b}'}" for a, b, value in rows
+    )
+    return figure, alt + "."

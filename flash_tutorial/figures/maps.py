@@ -1,0 +1,178 @@
+"""Maps of tokens by tokens: who may read whom, and how much."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from .style import BLACK, BLUE, FONT, ORANGE, VERMILION
+
+UNREAD, DIRECT, SUMMED = 0, 1, 2  # what a map of ``who_reads_whom`` holds
+
+
+def who_reads_whom(maps, chunk_size):
+    """Maps of who reads whom, side by side: ``maps`` holds, by name, a ``(T, T)`` array of UNREAD, DIRECT, SUMMED.
+
+    A row is the token that reads, a column the one that is read. Thick lines mark the chunks of C tokens.
+    """
+    figure = Figure(figsize=(8.6, 3.3), dpi=120, layout="constrained")
+    for axes, (name, who) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+        T = len(who)
+        for kind, colour, marker in ((DIRECT, BLUE, "s"), (SUMMED, ORANGE, "o")):
+            rows, columns = np.nonzero(who == kind)
+            axes.plot(columns, rows, marker, color=colour, markersize=6.5 if kind == DIRECT else 5, linestyle="none")
+        for border in np.arange(chunk_size, T, chunk_size) - 0.5:
+            axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+            axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+        axes.set(xlim=(-0.6, T - 0.4), ylim=(T - 0.4, -0.6), aspect="equal")
+        ticks = range(0, T, chunk_size)
+        axes.set_xticks(ticks, [t + 1 for t in ticks])
+        axes.set_yticks(ticks, [t + 1 for t in ticks])
+        axes.tick_params(labelsize=FONT - 1)
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("token that is read", fontsize=FONT)
+    figure.axes[0].set_ylabel("token that reads", fontsize=FONT)
+    figure.suptitle("Mixed chunk attention: near tokens one by one, far ones through a sum", fontsize=FONT + 1)
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none") for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
+    ]
+    figure.legend(
+        marks, ["read one by one", "read through a sum"], loc="outside lower center", ncols=2, fontsize=FONT - 1,
+        frameon=False,
+    )  # fmt: skip
+    counts = "; ".join(
+        f"{name}: {(who == DIRECT).sum()} pairs one by one, {(who == SUMMED).sum()} through a sum"
+        for name, who in maps.items()
+    )
+    alt = (
+        f"{len(maps)} maps of {T} by {T} tokens in chunks of {chunk_size}, rows read columns, all on or below the "
+        f"diagonal. {counts}."
+    )
+    return figure, alt
+
+
+def numbers_in_squares(panels, *, row, title):
+    """Small ``(T, T)`` arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden."""
+    figure = Figure(figsize=(9.0, 3.0), dpi=90, layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
+        T = len(values)
+        size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
+        axes.pcolormesh(np.ma.masked_invalid(values), cmap="PuOr_r", vmin=-size, vmax=size, edgecolors="#CCCCCC")
+        for (i, j), value in np.ndenumerate(values):
+            text = "·" if np.isnan(value) else f"{value:g}"
+            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9)
+        axes.add_patch(Rectangle((0, row - 1), T, 1, fill=False, edgecolor=BLACK, linewidth=2.2))
+        axes.set(xlim=(-0.05, T + 0.05), ylim=(T + 0.05, -0.05), aspect="equal")
+        axes.set_xticks(np.arange(T) + 0.5, range(1, T + 1))
+        axes.set_yticks(np.arange(T) + 0.5, range(1, T + 1))
+        axes.tick_params(labelsize=FONT - 1, length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("token j that is read", fontsize=FONT)
+    figure.axes[0].set_ylabel("token i that reads", fontsize=FONT)
+    figure.suptitle(title, fontsize=FONT + 1)
+    rows = "; ".join(
+        f"{name}: {', '.join('hidden' if np.isnan(v) else f'{v:g}' for v in values[row - 1])}"
+        for name, values in panels.items()
+    )
+    T = len(next(iter(panels.values())))
+    return figure, f"{len(panels)} squares of {T} by {T} numbers. Row {row}, in a frame: {rows}."
+
+
+def attention_maps(maps, letters, *, title):
+    """Maps side by side, each scaled to its largest weight: rows read columns, both named by their ``letters``."""
+    figure = Figure(figsize=(8.6, 5.0), dpi=90, layout="constrained")
+    words = []
+    for axes, (name, weights) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
+        T = len(letters)
+        axes.imshow(
+            np.ma.masked_equal(weights, 0), cmap="Blues", vmin=0, vmax=weights.max(), extent=(0, T, T, 0),
+            interpolation="nearest",
+        )  # fmt: skip
+        axes.plot([0, T], [0, T], ":", color=BLACK, linewidth=1)
+        axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
+        places = np.arange(T) + 0.5
+        axes.set_xticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
+        axes.set_yticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
+        axes.tick_params(labelsize=FONT - 1, length=0)
+        axes.set_facecolor("#F2F2F2")
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("byte that is read", fontsize=FONT)
+        words.append(f"{name}: {(weights[np.tri(T, dtype=bool)] == 0).mean():.0%} of the allowed places are exactly 0")
+    figure.axes[0].set_ylabel("byte that reads", fontsize=FONT)
+    figure.suptitle(title, fontsize=FONT + 1)
+    alt = (
+        f"{len(maps)} maps of {len(letters)} by {len(letters)} bytes, darker for larger weights, grey for exactly 0. "
+        f"{'; '.join(words)}."
+    )
+    return figure, alt
+
+
+def attention_by_hand(tokens, counts):
+    """Two maps of the same attention with their numbers: exp(score), then each row divided by its sum.
+
+    ``tokens``: T short names. ``counts``: exp(score), ``(T, T)``, a row for each token that reads.
+    """
+    counts = np.asarray(counts)
+    weights = counts / counts.sum(1, keepdims=True)
+    figure = Figure(figsize=(8.6, 4.1), dpi=100, layout="constrained")
+    panels = (
+        ("1. compare: exp(score)", counts, "{:.0f}"),
+        ("2. divide by the sum of the row: weight", weights, "{:.2f}"),
+    )
+    for axes, (title, numbers, form) in zip(figure.subplots(1, 2), panels):
+        top = numbers.max()
+        for (i, j), number in np.ndenumerate(numbers):
+            shade = 0.75 * number / top  # of blue; dark text stays readable on it
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=BLUE, alpha=shade, linewidth=0))
+            axes.text(j, i, form.format(number), ha="center", va="center", fontsize=FONT)
+        names = [f"{name}\n{t + 1}" for t, name in enumerate(tokens)]
+        axes.set_xticks(range(len(tokens)), names)
+        axes.set_yticks(range(len(tokens)), [name.replace("\n", " ") for name in names])
+        axes.set(xlim=(-0.5, len(tokens) - 0.5), ylim=(len(tokens) - 0.5, -0.5), aspect="equal")
+        axes.tick_params(labelsize=FONT, length=0)
+        axes.set_title(title, fontsize=FONT)
+        axes.set_xlabel("token j that is read", fontsize=FONT)
+    figure.axes[0].set_ylabel("token i that reads", fontsize=FONT)
+    figure.suptitle("A row of the map says how a token divides its attention", fontsize=FONT + 1)
+    last = ", ".join(f"{weight:.2f}" for weight in weights[-1])
+    alt = (
+        f"Two maps of {len(tokens)} by {len(tokens)} numbers for the tokens {' '.join(tokens)}. On the left "
+        f"exp(score), on the right the same with each row divided by its sum. The last row of weights: {last}."
+    )
+    return figure, alt
+
+
+def who_sees_whom(maps, title):
+    """What a test found, by name ``(T, T)`` bool: squares where a token sees itself or earlier ones, crosses where it
+    sees a later one."""
+    figure = Figure(figsize=(8.6, 3.7), dpi=100, layout="constrained")
+    for axes, (name, sees) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+        T = len(sees)
+        for part, colour, marker in ((np.tril(sees), BLUE, "s"), (np.triu(sees, 1), VERMILION, "x")):
+            rows, columns = np.nonzero(part)
+            axes.plot(
+                columns + 1, rows + 1, marker, color=colour, markersize=8, markeredgewidth=2, linestyle="none"
+            )  # fmt: skip
+        axes.plot([0.5, T + 0.5], [0.5, T + 0.5], "-", color=BLACK, linewidth=0.8, alpha=0.4)
+        axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
+        axes.set_xticks(range(1, T + 1))
+        axes.set_yticks(range(1, T + 1))
+        axes.tick_params(labelsize=FONT - 1)
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("token that is changed", fontsize=FONT)
+    figure.axes[0].set_ylabel("token whose output changes", fontsize=FONT)
+    figure.suptitle(title, fontsize=FONT + 1)
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=8, markeredgewidth=2)
+        for colour, marker in ((BLUE, "s"), (VERMILION, "x"))
+    ]
+    figure.legend(
+        marks, ["sees itself or an earlier token", "sees a later token"], loc="outside lower center", ncols=2,
+        fontsize=FONT - 1, frameon=False,
+    )  # fmt: skip
+    found = "; ".join(
+        f"{name}: {np.tril(sees).sum()} pairs on or below the diagonal, {np.triu(sees, 1).sum()} above it"
+        for name, sees in maps.items()
+    )
+    return figure, f"{len(maps)} maps of {T} by {T} tokens, found by changing one token at a time. {found}."

@@ -1,0 +1,104 @@
+"""Positions: bias tables, rotations, and what depends on distance or length."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
+
+
+def bias_tables(tables):
+    """Position biases: ``tables`` holds by name an ``(n, n)`` array; above each its values by distance j - i."""
+    figure = Figure(figsize=(7.4, 4.4), dpi=90, layout="constrained")
+    panels = figure.subplots(2, len(tables), height_ratios=(1, 2))
+    words = []
+    for axes, below, (name, table) in zip(*panels, tables.items(), strict=True):
+        n = len(table)
+        by_distance = np.concatenate([table[::-1, 0], table[0, 1:]])
+        axes.bar(np.arange(1 - n, n), by_distance, width=1, color=SKY, edgecolor=BLUE, linewidth=0.5, snap=True)
+        axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
+        axes.set_xlabel("distance j - i", fontsize=FONT)
+        axes.set_title(name, fontsize=FONT)
+        axes.spines[["top", "right"]].set_visible(False)
+        size = np.abs(table).max()
+        below.imshow(
+            table, cmap="PuOr_r", vmin=-size, vmax=size, extent=(0, n, n, 0), interpolation="nearest",
+        )  # fmt: skip
+        below.plot([0, n], [0, n], "--", color=BLACK, linewidth=1)
+        below.set(xlim=(0, n), ylim=(n, 0), aspect="equal")
+        below.set_xlabel("token j that is read", fontsize=FONT)
+        for both in (axes, below):
+            both.tick_params(labelsize=FONT - 1)
+        words.append(f"{name}: {by_distance.min():.2f} to {by_distance.max():.2f}, {by_distance[n - 1]:.2f} at 0")
+    panels[0, 0].set_ylabel("bias", fontsize=FONT)
+    panels[1, 0].set_ylabel("token i that reads", fontsize=FONT)
+    figure.suptitle("Each diagonal holds one number: the bias is a table by distance", fontsize=FONT + 1)
+    alt = (
+        f"For each form of the bias bars by distance and below them the n by n table, n = {n}. Along every "
+        f"diagonal the table keeps its colour. The Toeplitz values jump, the rotary ones are waves. {'; '.join(words)}."
+    )
+    return figure, alt
+
+
+def map_readings(lengths, rows, *, title):
+    """Row sums of the map against n, by reading of the formula: ``rows`` holds by name a number for each length."""
+    figure, axes = new_axes(6.2, 3.3, "n, tokens in the sequence", "sum of a row of the map", title)
+    styles = zip((VERMILION, BLACK, BLUE, GREEN), ("s--", "D:", "o-", "^-."))
+    for (name, sums), (colour, style) in zip(rows.items(), styles):
+        axes.plot(lengths, sums, style, color=colour, markersize=6, linewidth=1.8, label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    ends = "; ".join(f"{name}: {sums[0]:.2g} to {sums[-1]:.2g}" for name, sums in rows.items())
+    alt = (
+        f"Line plot, both axes logarithmic: the mean sum of a row of the map, from n = {lengths[0]} to "
+        f"{lengths[-1]}. {ends}."
+    )
+    return figure, alt
+
+
+def turned_pairs(query, key, places):
+    """A query and a key of two numbers, turned by their places (RoPE): one circle for each pair of ``places``."""
+    figure = Figure(figsize=(8.6, 3.2), dpi=100, layout="constrained")
+    scores = []
+    for axes, pair in zip(figure.subplots(1, len(places)), places):
+        axes.plot(*_circle(), ":", color=BLACK, linewidth=0.8)
+        turned = [_turn(vector, place) for vector, place in zip((query, key), pair)]
+        looks = (("query", BLUE, "o", "-"), ("key", VERMILION, "s", "--"))
+        for (x, y), place, (name, colour, marker, line) in zip(turned, pair, looks):
+            axes.plot([0, x], [0, y], line, color=colour, linewidth=2)
+            axes.plot(x, y, marker, color=colour, markersize=8)
+            axes.text(1.5 * x, 1.4 * y, f"{name}\nplace {place}", ha="center", va="center", fontsize=9, color=colour)
+        scores.append(float(turned[0] @ turned[1]))
+        axes.set(xlim=(-2.0, 2.0), ylim=(-1.7, 1.7), aspect="equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"distance {pair[0] - pair[1]}: score {scores[-1]:.2f}", fontsize=FONT)
+    figure.suptitle("RoPE turns each arrow by its place; the angle between them tells the distance", fontsize=FONT + 1)
+    said = "; ".join(f"places {a} and {b}: score {s:.2f}" for (a, b), s in zip(places, scores))
+    return figure, f"{len(places)} circles, in each a query and a key as arrows, turned by their places. {said}."
+
+
+def _circle():
+    angle = np.linspace(0, 2 * np.pi, 100)
+    return np.cos(angle), np.sin(angle)
+
+
+def _turn(vector, angle):
+    (x, y), cos, sin = vector, np.cos(angle), np.sin(angle)
+    return np.array([x * cos - y * sin, y * cos + x * sin])
+
+
+def scores_when_moved(scores, *, distance):
+    """The score of one pair of tokens against the place where the pair stands: ``scores`` holds a row by name."""
+    title = "Move two tokens together: only RoPE keeps their score"
+    figure, axes = new_axes(6.2, 3.2, f"place of the key; the query stands {distance} further", "score", title)
+    styles = zip((VERMILION, ORANGE, BLUE), ("s", "^", "o"), (":", "--", "-"))
+    for (name, row), (colour, marker, line) in zip(scores.items(), styles):
+        axes.plot(row, line, marker=marker, markersize=4, markevery=2, color=colour, linewidth=1.6, label=name)
+    axes.set_ylim(top=axes.get_ylim()[1] + 0.35 * np.ptp(axes.get_ylim()))
+    axes.legend(fontsize=FONT - 1, frameon=False, ncols=len(scores), loc="upper center")
+    spread = ", ".join(f"{name} between {min(row):.2f} and {max(row):.2f}" for name, row in scores.items())
+    alt = f"Line plot of one score against the place of a pair of tokens {distance} apart: {spread}."
+    return figure, alt

@@ -1,0 +1,62 @@
+"""The look of all figures, and how a notebook shows one: PNG, alt text, and the same in words and numbers."""
+
+import io
+from html import escape
+
+from matplotlib.figure import Figure
+from PIL import Image  # matplotlib itself needs it
+from PIL.PngImagePlugin import PngInfo
+
+# Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+FONT = 10  # points; nothing smaller than 9
+COLOURS = 128  # of a stored picture
+
+
+def new_axes(width=7.0, height=4.0, xlabel="", ylabel="", title=""):
+    """A figure with one pair of axes in the course's style."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(xlabel, fontsize=FONT)
+    axes.set_ylabel(ylabel, fontsize=FONT)
+    axes.set_title(title, fontsize=FONT + 1)
+    axes.tick_params(labelsize=FONT - 1)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def show(figure, alt, table=None):
+    """Display a figure in a notebook: a PNG with its alt text, and in a fold the same in words and as a table.
+
+    ``table``: rows of text or numbers, the first one the header. The same figure gives the same bytes.
+    """
+    from IPython import display
+
+    display.display(display.Image(data=small_png(figure, alt), format="png", alt=alt))
+    text = f"<p>{escape(alt)}</p>" + ("" if table is None else f"<pre>{escape(text_table(table))}</pre>")
+    fold = f"<details><summary>The picture in words{' and numbers' if table else ''}</summary>{text}</details>"
+    display.display(display.HTML(fold))
+
+
+def small_png(figure, alt):
+    """The figure as the bytes of a PNG with a palette: a quarter of the size, and drawings need few colours."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", facecolor="white")
+    text = PngInfo()
+    text.add_itxt("Description", alt)
+    Image.open(full).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True, pnginfo=text)
+    return small.getvalue()
+
+
+def text_table(rows):
+    """Rows as lines of text, the first column to the left, all others to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        for row in cells
+    ]
+    return "\n".join(line.rstrip() for line in lines)
