@@ -164,6 +164,14 @@ def build_parser(command=None):
         benchmark.add_arguments(bench)
         bench.set_defaults(run=benchmark.run)
 
+    new = commands.add_parser(
+        "new", help="a folder to start a project from", formatter_class=raw,
+        description="A project of your own: a layer with its test, settings, a grid of runs over rates and seeds that\n"
+        "can be stopped, a page for your prediction, and a table of results.",
+    )  # fmt: skip
+    new.add_argument("folder", help="the new folder, as my-project")
+    new.set_defaults(run=run_new)
+
     report = commands.add_parser("report", help="your scoreboard, guesses and verdicts on one page")
     report.set_defaults(run=run_report)
     return parser
@@ -348,6 +356,15 @@ def run_doctor(args):
     if not is_stamped():
         print(f"warning: the repository is still {PLACEHOLDER}: name it with `python tools/stamp.py OWNER/REPO TAG`")
     return 0 if healthy else 1
+
+
+def run_new(args):
+    """``flash-tutorial new``"""
+    from .new_project import create_project
+
+    folder = create_project(args.folder)
+    print(f"{folder} is there. Next: fill in PREDICTION.md, then `pytest` and `python grid.py` in it; QUESTIONS.md has")
+    print("twelve questions to start from.")
 
 
 def run_report(args):

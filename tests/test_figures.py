@@ -116,3 +116,11 @@ def test_a_figure(name):
 
 def test_a_figure_in_words_and_numbers():
     assert figures.text_table([("name", "ms"), ("a", 12), ("long", 3)]) == "name  ms\na     12\nlong   3"
+
+
+def test_loss_curves_of_short_runs_and_of_too_many():
+    _, alt = figures.loss_curves({"a": [4.0, 2.0, 2.0, 2.0]}, title="short")
+    assert "from 3.00 to 2.00" in alt  # the mean of two
+    for curves in ({}, {"a": []}, {name: [1.0] for name in "abcde"}):
+        with pytest.raises(ValueError, match="one to four"):
+            figures.loss_curves(curves, title="none")

@@ -38,7 +38,13 @@ def training_curve(rows, score=None, *, window=25, title="Training"):
 
 
 def loss_curves(curves, *, window=20, title):
-    """Training curves of several models: ``curves`` holds by name the bits per byte of each update."""
+    """Training curves of up to four models: ``curves`` holds by name the bits per byte of each update.
+
+    The mean is over ``window`` updates, in a very short run over half of them.
+    """
+    if not 1 <= len(curves) <= 4 or not min(map(len, curves.values())):
+        raise ValueError(f"{len(curves)} curves: expected one to four, none of them empty")
+    window = max(1, min(window, min(map(len, curves.values())) // 2))
     figure, axes = new_axes(xlabel="update", ylabel=f"bits per byte, mean over {window} updates", title=title)
     styles = zip((VERMILION, BLUE, GREEN, ORANGE), ("--", "-", "-.", ":"))
     ends = []
