@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from .checkpoints import Log, clear_leftovers, last_checkpoint, load_optimizer, save_checkpoint
 from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_corpus, mask_spans, random_windows
-from .devices import describe_device, pick_device, pick_dtype
+from .devices import describe_device, pick_dtype
+from .distributed import Group, training_group
 from .files import whole_file, write_text
 from .memory import keep_freed_memory
 from .model import LanguageModel, ModelConfig
@@ -112,13 +113,16 @@ def hide_spans(text, rng):
     return mask_spans(np.where(text == IGNORE, START_ID, text), rng)
 
 
-def parts(split, config, step, causal, device):
-    """The batch of a step in ``accumulate`` parts: ids, targets, mask, and the part's share of all the targets."""
+def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it never changes)
+    """A rank's rows of a batch, in ``accumulate`` parts: ids, targets, mask, and the part's share of all the targets.
+
+    Every rank draws the whole batch and takes its own rows, so that the batch does not depend on how many they are.
+    """
     ids, targets = draw_batch(split, config, step, causal)
     valid = targets != IGNORE if causal else ids != START_ID
     chosen = targets != IGNORE
-    size = config.batch // config.accumulate
-    for first in range(0, config.batch, size):
+    size = config.batch // (config.accumulate * group.size)
+    for first in range(group.rank * size, config.batch, group.size * size):
         rows = slice(first, first + size)
         yield *to_device(ids[rows], targets[rows], valid[rows], device), float(chosen[rows].sum() / chosen.sum())
 
@@ -142,8 +146,9 @@ class Run:
 
 
 def train(
-    model_config=None, train_config=None, *, corpus=None, out=None, resume=False, device="auto", progress=True
-) -> Run:
+    model_config=None, train_config=None, *, corpus=None, out=None, resume=False, stop_at=None, device="auto",
+    progress=True,
+) -> Run:  # fmt: skip
     """Train a model; a causal one learns the next byte, any other the bytes of hidden spans.
 
     Args:
@@ -151,21 +156,35 @@ def train(
         out: a folder for checkpoints, ``log.csv``, and at the end the model, ``result.json`` and ``training.png``.
         resume: go on from the newest whole checkpoint in ``out``; on a CPU the weights end up the same, bit by bit, as
             if the run had never stopped (same versions and number of threads). Without a checkpoint it starts.
+        stop_at: the update after which the run is cut short; its rates stay those of ``steps`` updates, so that it is
+            the first part of the whole run. It is not scored, and leaves in ``out`` a checkpoint to go on from.
         progress: False prints nothing.
+
+    Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those of one process
+    up to rounding; the first writes, prints and scores. A run may go on with another number of processes.
 
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite, the disk is full, ``out``
     holds another run, the checkpoints are damaged.
     """
-    model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
+    with training_group(device) as (group, device):
+        return _train(
+            model_config or ModelConfig(), train_config or TrainConfig(), corpus, out, resume, stop_at, device, group,
+            progress and group.speaks,
+        )  # fmt: skip
+
+
+def _train(model_config, config, corpus, out, resume, stop_at, device, group, progress):
     say = print if progress else lambda *_: None
     keep_freed_memory()
     check_vocabulary(model_config)
+    check_shares(config, group)
     corpus = corpus or load_corpus(config.corpus)
-    device = pick_device(device)
     dtype, _ = pick_dtype(device, config.dtype)
-    facts = describe_run(model_config, config, corpus, device)
+    facts = describe_run(model_config, config, corpus, device, group)
     say(facts["machine"])
-    out, found = open_folder(out, resume, facts, say)
+    out, found = open_folder(out, resume, facts, say) if group.speaks else (None, None)  # the others write nothing
+    found = group.share(found)
+    last = last_update(stop_at, config, found)
 
     torch.manual_seed(config.seed)
     start = found[0] if found else config.start_from
@@ -187,26 +206,32 @@ def train(
     elif out:
         save_checkpoint(out, 0, model, optimizer, facts | {"seconds": 0.0, "scaler": scaler.state_dict()})
     log = Log(out and out / "log.csv", first)
-    loss_of = compiled(model.loss) if config.compile else model.loss
+    exchanging = group.loss_of(model)
+    loss_of = compiled(exchanging) if config.compile else exchanging
 
     began = time.perf_counter()
     with progress_of(config, first, progress) as show:
-        for step in range(first, config.steps):
-            torch.manual_seed(config.seed + step + 1)  # for a unit of your own that draws, such as dropout
+        for step in range(first, last):
+            # for a unit of your own that draws, such as dropout: other numbers in each step and rank
+            torch.manual_seed(config.seed + step + 1 + 1_000_003 * group.rank)
             rate = learning_rate_at(step, config)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = rate
 
             loss = 0.0
-            for ids, targets, mask, share in parts(corpus.train, config, step, model_config.causal, device):
-                with half:
-                    part = loss_of(ids, targets, mask=mask) * share
-                scaler.scale(part).backward()
+            for i, (ids, targets, mask, share) in enumerate(
+                parts(corpus.train, config, step, model_config.causal, device, group)
+            ):
+                with group.silent(exchanging, last=i + 1 == config.accumulate):
+                    with half:
+                        part = loss_of(ids, targets, mask=mask) * share
+                    # gradients come as the mean over the ranks, and the shares ask for their sum
+                    scaler.scale(part * group.size).backward()
                 loss += part.detach()
             scaler.unscale_(optimizer)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
 
-            loss, norm = float(loss), float(norm)
+            loss, norm = float(group.total(loss)), float(norm)
             check_finite(loss, norm, step, rate, config, scaler.is_enabled())
             scaler.step(optimizer)
             scaler.update()
@@ -218,19 +243,44 @@ def train(
                 tokens=(step + 1) * config.batch * config.length, seconds=round(seconds, 3),
             )  # fmt: skip
             show(log.rows)
-            if out and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
+            if out and ((step + 1) % config.checkpoint_every == 0 or step + 1 == last):
                 more = {"seconds": seconds, "scaler": scaler.state_dict()}
                 save_checkpoint(out, step + 1, model, optimizer, facts | more)
 
     model.eval()
+    if last < config.steps:
+        say(f"stopped after update {last} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
+        return Run(model, log.rows, None)
     score = None
-    if config.eval_bytes != 0:
+    if config.eval_bytes != 0 and group.speaks:
         score = evaluate(model, first_bytes(corpus.validation, config.eval_bytes), config.length, config.batch)
         say(f"validation: {score.bits_per_byte:.4f} bits per byte over {score.n_bytes:,} bytes")
     if out:
         save_results(out, model, log.rows, score, facts)
         say(f"model, log and curve are in {out}")
     return Run(model, log.rows, score)
+
+
+def check_shares(config, group):
+    """Each rank has the same number of rows in each part of a batch."""
+    if config.batch % (config.accumulate * group.size):
+        raise ValueError(
+            f"batch={config.batch} on {group.size} processes in accumulate={config.accumulate} parts: expected a "
+            f"multiple of {config.accumulate * group.size}"
+        )
+
+
+def last_update(stop_at, config, found):
+    """The number of updates after which the loop ends."""
+    if stop_at is None:
+        return config.steps
+    done = found[1]["step"] if found else 0
+    if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
+        raise ValueError(
+            f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}"
+            + (f", since {done} updates are done already" if done else "")
+        )
+    return stop_at
 
 
 def check_finite(loss, norm, step, rate, config, scaled):
@@ -299,14 +349,14 @@ def progress_of(config, first, on):
 MAY_DIFFER = {"train_config": {"corpus", "compile", "eval_bytes", "checkpoint_every"}}
 
 
-def describe_run(model_config, config, corpus, device):
+def describe_run(model_config, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
     """What decides the weights, as plain values."""
     text = hashlib.sha256(corpus.train.tokens.tobytes() + corpus.train.offsets.tobytes()).hexdigest()
     return {
         "model_config": json.loads(json.dumps(model_config.to_dict())),
         "train_config": asdict(config),
         "text": {"corpus": corpus.name, "train_sha256": text},
-        "machine": describe_device(device, config.dtype),
+        "machine": describe_device(device, config.dtype) + (f", {group.size} processes" if group.size > 1 else ""),
     }
 
 

@@ -450,6 +450,30 @@ def test_resume_with_another_model_or_text_names_it(corpus, tmp_path):
     run(corpus, tmp_path, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True)  # no part in it
 
 
+def test_a_run_cut_short_is_the_first_part_of_the_whole_one(corpus, tmp_path, whole):
+    """Its rates fall as if nothing were cut, and it goes on to the same weights; another run is refused as before."""
+    cut = run(corpus, tmp_path, stop_at=4)
+    assert without_seconds(cut.log) == without_seconds(whole.log[:4]) == without_seconds(run(corpus, stop_at=4).log)
+    assert cut.evaluation is None and not (tmp_path / "model.safetensors").exists()
+    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000003", "step_000004"]
+    run(corpus, tmp_path, resume=True, stop_at=7)
+    with pytest.raises(ValueError, match="already holds a run"):
+        run(corpus, tmp_path, stop_at=9)
+    resumed = run(corpus, tmp_path, resume=True, stop_at=10)
+    assert weights(resumed.model) == weights(whole.model) != weights(cut.model)
+    assert without_seconds(resumed.log) == without_seconds(whole.log)
+    assert resumed.evaluation.bits_per_byte == whole.evaluation.bits_per_byte
+
+
+@pytest.mark.parametrize("stop_at", [0, 11, 2.0, True, 3])
+def test_a_stop_that_cannot_be_is_named(corpus, tmp_path, stop_at):
+    run(corpus, tmp_path, stop_at=4)
+    with pytest.raises(ValueError, match=f"stop_at={stop_at!r}: expected an integer from 4 to 10, since 4 updates"):
+        run(corpus, tmp_path, resume=True, stop_at=stop_at)
+    with pytest.raises(ValueError, match=r"stop_at=0: expected an integer from 1 to 10$"):
+        run(corpus, stop_at=0)
+
+
 def test_resume_without_a_checkpoint_starts(corpus, tmp_path, whole):
     assert weights(run(corpus, tmp_path, resume=True).model) == weights(whole.model)
     with pytest.raises(ValueError, match="resume=True without out"):
