@@ -25,6 +25,10 @@ BENCH = {
     ],
     "conclusions": {"crossover": {"measured": 1024}, "speedups": [{"T": 2048, "measured": 2.0}]},
 }
+DECODED = [
+    {"model": "flash", "position": position, "state_numbers": 1e6, "seconds": {"median": ms / 1e3}}
+    for position, ms in ((512, 2.5), (1024, 3.5))
+]
 DRAWN = {  # the figure, and a number that its alt text must hold
     "training_curve": (lambda: figures.training_curve(LOG, 2.125), "2.125"),
     "who_reads_whom": (lambda: figures.who_reads_whom({"full": MAP, "local": MAP * 2}, 4), "36 pairs"),
@@ -64,7 +68,126 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "attention_maps": (
         lambda: figures.attention_maps({"a": MAP * np.eye(8), "b": MAP}, "so it is", title="maps"), "78% of the",
     ),
+    # 06
+    "four_units": (figures.four_units, "FLASH has the same 4 matrices"),
+    "documents_read": (
+        lambda: figures.documents_read({"strict": MAP * np.eye(8), "loose": MAP}, [0] * 5 + [1] * 3, 4, title="rows"),
+        "loose: 36 pairs, 15 of them across",
+    ),
+    "sizes_by_reading": (
+        lambda: figures.sizes_by_reading({"m": (("tied", 112.0), ("untied", 136.6), 112)}, title="sizes"),
+        "136.6 with untied",
+    ),
+    # 07
+    "training_of_seeds": (
+        lambda: figures.training_of_seeds(
+            {"a": [([0, 60, 120], [3.5, 2.5, 2.25], 2.375)], "b": [([0, 60, 120], [3.5, 2.5, 2.0], 2.125)] * 2},
+            xlabel="time in s", title="two", live=([0, 10], [3.5, 3.125]),
+        ),
+        "b trains down to 2.00 and scores 2.125, 2.125",
+    ),
+    "scores_by_rate": (
+        lambda: figures.scores_by_rate({"a": {0.01: 2.5, 0.02: 2.25}, "b": {0.01: 2.0}}, title="r", taken={"a": 0.01}),
+        "a is best at 0.02 with 2.25, and 0.01 is taken",
+    ),
+    "loss_in_chunks": (
+        lambda: figures.loss_in_chunks({"a": (64, [3, 2, 2.5, 2.25, 2.5, 2.25, 2.5, 2.25])}, 16, title="saw"),
+        "a has 2.50 in first halves and 2.25 in second halves",
+    ),
+    "training_gap": (
+        lambda: figures.training_gap([("one\npass", 2.25, 2.5), ("two", 1.75, 2.25)], title="gap"),
+        "two: training text 1.75, other text 2.25",
+    ),
+    # 05
+    "flash_unit": (figures.flash_unit, "a map in each chunk (G, C, C)"),
+    "other_chunks": (
+        lambda: figures.other_chunks({16: 3.0, 8: 3.25}, trained=16, level=3.125, title="C"), "3.25 at C = 8",
+    ),
+    "exclusive_sum": (
+        lambda: figures.exclusive_sum(np.arange(12).reshape(3, 2, 2), [2, 2, 2], title="sum"),
+        "running sum [[12, 15], [18, 21]], reads [[4, 6], [8, 10]], mean [[1, 1.5]",
+    ),
+    # 09
+    "chunk_state_by_token": (
+        lambda: figures.chunk_state_by_token(
+            np.arange(12).reshape(3, 2, 2), [[1], [], [3]], 2, [((0, 1), (0, 0)), ((2, 3), (0, 0)), ((4, 5), (6, 7))]
+        ),
+        "token 3 reads near (4, 5), far (6, 7), then sum [[8, 9], [10, 11]], waiting 3",
+    ),
+    "decoding_by_position": (
+        lambda: figures.decoding_by_position(DECODED, DECODED[:1], title="by position"), "2.5 at 512 to 3.5 at 1024",
+    ),
+    "temperatures": (
+        lambda: figures.temperatures({"a": [0.5, 0.5], "b": [0.25, 0.75]}, ("x", "y"), title="t"), "b: 0.250, 0.750",
+    ),
+    "scores_by_temperature": (
+        lambda: figures.scores_by_temperature([0.5, 1, 2], [1, 2, 3], {"a": [3, 2.25, 2.5], "b": [4, 3, 2]}, title="t"),
+        "a is best at 1 with 2.25",
+    ),
+    # 11
+    "shares_of_a_step": (
+        lambda: figures.shares_of_a_step({"a": (0.75, 0.5), "b": (0.25, 0.5)}, title="shares"), "75%, 50%",
+    ),
+    "rooflines": (
+        lambda: figures.rooflines(
+            {"card": (8e12, 1e11, {"a": (2.5, None), "b": (90.0, None)}), "cpu": (8e9, 1e9, {"a": (2.5, 1e9)})},
+            title="roofs",
+        ), "2.5 FLOPs per byte, 1 GFLOP/s",
+    ),
+    "tiles_of_a_chunk": (lambda: figures.tiles_of_a_chunk(40, 16), "6 tiles on and left"),
+    "kernel_times": (lambda: figures.kernel_times({"torch": 12.5, "kernel": 3.25}), "torch 12.5 MB"),
+    # 10
+    "recall_by_distance": (
+        lambda: figures.recall_by_distance({"a": {8: 1.0, 64: 0.75}, "b": {8: 0.5, 64: 0.125}}, 0.0625, title="recall"),
+        "b from 0.50 at 8 to 0.12 at 64",
+    ),
+    "losses_with_chance": (
+        lambda: figures.losses_with_chance({"a": np.full(40, 2.5), "b": np.full(40, 1.25)}, 2.08, title="losses"),
+        "a line at 2.08",
+    ),
+    "paired_differences": (
+        lambda: figures.paired_differences(
+            {"a": ([0.01, 0.03, 0.02], 0.02, 0.025, 1), "b": ([-0.1, -0.1, -0.1], -0.1, 0.0, -1)}, title="differences"
+        ),
+        "b -0.100 ± 0.000",
+    ),
+    # 12
+    "accuracies": (
+        lambda: figures.accuracies({"a": (0.5, 0.9), "b": (0.25, 1)}, ("x", "y"), chance=0.125, title="t"), "90% on y",
+    ),
     "step_time": (lambda: figures.step_time(BENCH), "T = 1024"),
+    # 03
+    "reshaped_bias": (
+        lambda: figures.reshaped_bias(np.array([[-1, 0, 1, np.nan], [np.nan, -1, 0, 1]]), first=1),
+        "its first row is 0, 1, its last -1, 0",
+    ),
+    "sizes_along": (
+        lambda: figures.sizes_along({"fresh": {"u": 0.1, "branch": 1e-5}, "order one": {"u": 1.0, "branch": 2.0}}),
+        "branch 1e-05",
+    ),
+    "squares_in_formats": (
+        lambda: figures.squares_in_formats(
+            np.array([0.1, 1.0, 10.0]), {"short": [1.0, 1e-3, np.nan], "long": [1e-7, 2e-7, 1e-7]}
+        ),
+        "short: 1e-03 in the middle",
+    ),
+    # 04
+    "state_by_token": (
+        lambda: figures.state_by_token(MAP[:3, :2], MAP[:3, :2], MAP[:3, :2], MAP[:6].reshape(3, 2, 8) * 3, MAP[:3]),
+        "after token 1 (3, 0,",
+    ),
+    "chunk_schedule": (lambda: figures.chunk_schedule(11, 4), "26 pairs inside chunks"),
+    "forms_by_length": (
+        lambda: figures.forms_by_length(
+            (64, 128), {"map": [1.0, 4.0], "chunks, C = 8": [2.0, 4000.0], "one": [1.5, None]}, ylabel="ms", title="t"
+        ),
+        "from 2 to 4,000",
+    ),
+    "chunk_sizes": (lambda: figures.chunk_sizes([1, 2, 4], [9.0, 3.0, 6.0], [1, 5, 7]), "least time is at C = 2"),
+    "what_time_waits_for": (
+        lambda: figures.what_time_waits_for({"a": (1.0, 2.0, 0.5, 3.0), "b": (0.1, 0.2, 4.0, 1250.0)}),
+        "b: 0.1, 0.2, 4, 1,250 ms",
+    ),
 }  # fmt: skip
 
 

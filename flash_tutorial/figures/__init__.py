@@ -1,7 +1,11 @@
 """Every figure of the course. Each function returns the figure and its alt text, and draws nothing on a screen."""
 
+from .ablations import losses_with_chance, paired_differences, recall_by_distance
+from .chunks import exclusive_sum, flash_unit, other_chunks
 from .costs import benchmark_results, cost_of_a_block, operations_and_time, step_time
-from .curves import bits_ladder, loss_by_position, loss_curves, training_curve
+from .curves import accuracies, bits_ladder, loss_by_position, loss_curves, training_curve
+from .generation import chunk_state_by_token, decoding_by_position, scores_by_temperature, temperatures
+from .kernels import kernel_times, rooflines, shares_of_a_step, tiles_of_a_chunk
 from .maps import (
     DIRECT,
     SUMMED,
@@ -12,6 +16,10 @@ from .maps import (
     who_reads_whom,
     who_sees_whom,
 )
+from .models import documents_read, sizes_by_reading
+from .numerics import reshaped_bias, sizes_along, squares_in_formats
 from .positions import bias_tables, map_readings, scores_when_moved, turned_pairs
+from .quality import loss_in_chunks, scores_by_rate, training_gap, training_of_seeds
+from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token, what_time_waits_for
 from .style import new_axes, show, text_table
-from .units import gated_units
+from .units import four_units, gated_units

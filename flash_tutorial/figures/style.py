@@ -35,7 +35,8 @@ def show(figure, alt, table=None):
     """
     from IPython import display
 
-    display.display(display.Image(data=small_png(figure, alt), format="png", alt=alt))
+    # by metadata, and not alt=, which the IPython 7 of Colab does not take
+    display.display(display.Image(data=small_png(figure, alt), format="png", metadata={"alt": alt}))
     text = f"<p>{escape(alt)}</p>" + ("" if table is None else f"<pre>{escape(text_table(table))}</pre>")
     fold = f"<details><summary>The picture in words{' and numbers' if table else ''}</summary>{text}</details>"
     display.display(display.HTML(fold))

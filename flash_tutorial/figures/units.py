@@ -7,44 +7,48 @@ from matplotlib.patches import FancyArrowPatch
 
 from .style import BLACK, FONT, ORANGE, SKY, YELLOW
 
+_DENSE, _SINGLE, _MIXING = (SKY, 0.8), (YELLOW, 0.8), (ORANGE, 2.6)  # kinds of box: colour, width of the frame
+
+_FLOWS = {  # name: boxes (text, x, y, kind), then arrows between them
+    "MLP": (
+        [("x (T, D)", 0, 0, None), ("W_in", 0, 1, _DENSE), ("GELU (T, F)", 0, 2, _SINGLE), ("W_out", 0, 5, _DENSE),
+         ("+ x (T, D)", 0, 6, None)],
+        [(0, 1), (1, 2), (2, 3), (3, 4)],
+    ),
+    "GLU: a gate": (
+        [("x (T, D)", 0, 0, None), ("W_gate", -0.55, 1, _DENSE), ("W_value", 0.55, 1, _DENSE),
+         ("U (T, F)", -0.55, 2, _SINGLE), ("V (T, F)", 0.55, 2, _SINGLE), ("U × V (T, F)", 0, 4, _SINGLE),
+         ("W_out", 0, 5, _DENSE), ("+ x (T, D)", 0, 6, None)],
+        [(0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 5), (5, 6), (6, 7)],
+    ),
+    "GAU: a gate and a map": (
+        [("x (T, D)", 0, 0, None), ("W_u", -1.15, 1, _DENSE), ("W_v", 0, 1, _DENSE), ("W_z", 1.15, 1, _DENSE),
+         ("U (T, E)", -1.15, 2, _SINGLE), ("V (T, E)", 0, 2, _SINGLE), ("Z (T, S)", 1.15, 2, _SINGLE),
+         ("A (T, T)", 1.15, 3, _MIXING), ("A V (T, E)", 0, 3, _MIXING), ("U × A V (T, E)", -0.4, 4, _SINGLE),
+         ("W_out", -0.4, 5, _DENSE), ("+ x (T, D)", -0.4, 6, None)],
+        [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (6, 7), (5, 8), (7, 8), (4, 9), (8, 9), (9, 10),
+         (10, 11)],
+    ),
+}  # fmt: skip
+_FLASH_FLOW = (
+    [("x (T, D)", 1, 0, None), ("W_u", -3.4, 1, _DENSE), ("W_v", 1, 1, _DENSE), ("W_z", 3.3, 1, _DENSE),
+     ("U (T, E)", -3.4, 2, _SINGLE), ("V (G, C, E)", 1, 2, _SINGLE), ("Z (T, S)", 3.3, 2, _SINGLE),
+     ("quad q, quad k (G, C, S)", -1.3, 3, _SINGLE), ("lin q, lin k (G, C, S)", 3.3, 3, _SINGLE),
+     ("A inside a chunk (G, C, C)", -1.3, 4, _MIXING), ("k\u1d40 v of the chunks read (G, S, E)", 3.3, 4, _MIXING),
+     ("local: A V (G, C, E)", -0.6, 5, _MIXING), ("global: q (k\u1d40 v) (G, C, E)", 3.3, 5, _DENSE),
+     ("local + global (T, E)", 1, 6, _SINGLE), ("U \u00d7 (local + global) (T, E)", -1.3, 7, _SINGLE),
+     ("W_out", -1.3, 8, _DENSE), ("+ x (T, D)", -1.3, 9, None)],
+    [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11), (5, 11), (5, 10),
+     (10, 12), (11, 13), (12, 13), (13, 14), (4, 14), (14, 15), (15, 16)],
+)  # fmt: skip
+
 
 def gated_units():
     """The data flow of MLP, GLU and GAU side by side, with the shape of each array."""
     figure = Figure(figsize=(8.6, 4.5), dpi=100, layout="constrained")
-    dense, single, mixing = (SKY, 0.8), (YELLOW, 0.8), (ORANGE, 2.6)
-    columns = {  # name: boxes (text, x, y, kind), then arrows between them
-        "MLP": (
-            [("x (T, D)", 0, 0, None), ("W_in", 0, 1, dense), ("GELU (T, F)", 0, 2, single), ("W_out", 0, 5, dense),
-             ("+ x (T, D)", 0, 6, None)],
-            [(0, 1), (1, 2), (2, 3), (3, 4)],
-        ),
-        "GLU: a gate": (
-            [("x (T, D)", 0, 0, None), ("W_gate", -0.55, 1, dense), ("W_value", 0.55, 1, dense),
-             ("U (T, F)", -0.55, 2, single), ("V (T, F)", 0.55, 2, single), ("U × V (T, F)", 0, 4, single),
-             ("W_out", 0, 5, dense), ("+ x (T, D)", 0, 6, None)],
-            [(0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 5), (5, 6), (6, 7)],
-        ),
-        "GAU: a gate and a map": (
-            [("x (T, D)", 0, 0, None), ("W_u", -1.15, 1, dense), ("W_v", 0, 1, dense), ("W_z", 1.15, 1, dense),
-             ("U (T, E)", -1.15, 2, single), ("V (T, E)", 0, 2, single), ("Z (T, S)", 1.15, 2, single),
-             ("A (T, T)", 1.15, 3, mixing), ("A V (T, E)", 0, 3, mixing), ("U × A V (T, E)", -0.4, 4, single),
-             ("W_out", -0.4, 5, dense), ("+ x (T, D)", -0.4, 6, None)],
-            [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (6, 7), (5, 8), (7, 8), (4, 9), (8, 9), (9, 10),
-             (10, 11)],
-        ),
-    }  # fmt: skip
-    for axes, (name, (boxes, arrows)) in zip(figure.subplots(1, 3, width_ratios=(1, 1.7, 2.5)), columns.items()):
-        _draw_flow(axes, boxes, arrows)
-        edge = 0.75 + max(abs(x) for _, x, _, _ in boxes)
-        axes.set(xlim=(-edge, edge), ylim=(6.5, -0.5))
-        axes.set_axis_off()
-        axes.set_title(name, fontsize=FONT)
-    kinds = (("matrix product", dense), ("each number by itself", single), ("mixes tokens", mixing))
-    marks = [Line2D([], [], color=colour, marker="s", markersize=9, linestyle="none") for _, (colour, _) in kinds]
-    figure.legend(
-        marks, [name + (" (thick frame)" if name.startswith("mixes") else "") for name, _ in kinds],
-        loc="outside lower center", ncols=3, fontsize=FONT - 1, frameon=False,
-    )  # fmt: skip
+    for axes, (name, flow) in zip(figure.subplots(1, 3, width_ratios=(1, 1.7, 2.5)), _FLOWS.items()):
+        _draw_panel(axes, name, *flow)
+    _draw_legend(figure)
     figure.suptitle("From MLP to GAU: first a gate, then a map between the tokens", fontsize=FONT + 1)
     alt = (
         "Three drawings of data flow from x (T, D) down to x + branch (T, D). MLP: W_in, GELU (T, F), W_out. "
@@ -53,6 +57,43 @@ def gated_units():
         "then W_out. Only A and A V mix tokens. There are 2, 3 and 4 matrices."
     )
     return figure, alt
+
+
+def four_units():
+    """The data flow of MLP, GLU, GAU and FLASH in one drawing, with the shape of each array."""
+    figure = Figure(figsize=(9.0, 10.2), dpi=90, layout="constrained")
+    grid = figure.add_gridspec(2, 3, width_ratios=(1, 1.7, 2.5), height_ratios=(7, 10))
+    for place, (name, flow) in zip(grid, _FLOWS.items()):
+        _draw_panel(figure.add_subplot(place), name, *flow)
+    below = figure.add_subplot(grid[1, :])
+    _draw_panel(below, "FLASH: the map is cut into chunks, and a sum reaches across them", *_FLASH_FLOW, edge=4.9)
+    _draw_legend(figure)
+    figure.suptitle("Four layers, one plan: FLASH exchanges only how tokens are mixed", fontsize=FONT + 1)
+    alt = (
+        "Four drawings of data flow from x (T, D) down to x + branch (T, D). MLP has 2 matrices, GLU 3, GAU 4: U, V, "
+        "Z, a map A (T, T) that mixes V, the gate U, W_out. FLASH has the same 4 matrices. Z gives 4 heads in chunks, "
+        "(G, C, S) each. Two make a map inside each chunk, A (G, C, C), which mixes V. Two go through one array of "
+        "(S, E) numbers a chunk, the sum of k\u1d40 v of the chunks read. Local and global part, (G, C, E) each, are "
+        "added, gated by U and multiplied by W_out."
+    )
+    return figure, alt
+
+
+def _draw_panel(axes, name, boxes, arrows, edge=None):
+    _draw_flow(axes, boxes, arrows)
+    edge = 0.75 + max(abs(x) for _, x, _, _ in boxes) if edge is None else edge
+    axes.set(xlim=(-edge, edge), ylim=(max(y for _, _, y, _ in boxes) + 0.5, -0.5))
+    axes.set_axis_off()
+    axes.set_title(name, fontsize=FONT)
+
+
+def _draw_legend(figure):
+    kinds = (("matrix product", _DENSE), ("each number by itself", _SINGLE), ("mixes tokens", _MIXING))
+    marks = [Line2D([], [], color=colour, marker="s", markersize=9, linestyle="none") for _, (colour, _) in kinds]
+    figure.legend(
+        marks, [name + (" (thick frame)" if name.startswith("mixes") else "") for name, _ in kinds],
+        loc="outside lower center", ncols=3, fontsize=FONT - 1, frameon=False,
+    )  # fmt: skip
 
 
 def _draw_flow(axes, boxes, arrows):

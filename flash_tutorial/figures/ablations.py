@@ -1,0 +1,62 @@
+"""Ablations: what is lost without a part, with its interval; and recall across chunks."""
+
+import numpy as np
+
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
+
+LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (ORANGE, "D", ":"), (SKY, "v", (0, (1, 1))))
+
+
+def recall_by_distance(curves, chance, *, title, xlabel="tokens between key and question", ylabel="right answers"):
+    """Right answers of several models: ``curves`` holds by name {distance: share}; ``chance`` is drawn as a line."""
+    figure, axes = new_axes(xlabel=xlabel, ylabel=ylabel, title=title)
+    words = []
+    for (name, curve), (colour, marker, style) in zip(curves.items(), LOOKS):
+        x, y = list(curve), list(curve.values())
+        axes.plot(x, y, linestyle=style, marker=marker, color=colour, markersize=5, linewidth=1.8, label=name)
+        words.append(f"{name} from {y[0]:.2f} at {x[0]:g} to {y[-1]:.2f} at {x[-1]:g}")
+    axes.axhline(chance, color=BLACK, linewidth=1, linestyle=(0, (5, 3)), label=f"chance, {chance:.2f}")
+    axes.set_ylim(0, 1.05)
+    axes.legend(fontsize=FONT - 1, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure, f"Line plot, share of right answers: {', '.join(words)}; a line at chance, {chance:.2f}."
+
+
+def losses_with_chance(curves, chance, *, window=10, title):
+    """Cross-entropy in nats of several training runs, smoothed, and the loss of a model that guesses."""
+    figure, axes = new_axes(height=3.2, xlabel="update", ylabel="loss in nats", title=title)
+    words = []
+    for (name, losses), (colour, _, style) in zip(curves.items(), LOOKS):
+        mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+        axes.plot(np.arange(window, len(losses) + 1), mean, linestyle=style, color=colour, linewidth=2, label=name)
+        words.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
+    axes.axhline(chance, color=BLACK, linewidth=1, linestyle=(0, (5, 3)), label=f"guessing, {chance:.2f}")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    return figure, f"Line plot of the loss over the updates: {', '.join(words)}; a line at {chance:.2f} for guessing."
+
+
+def paired_differences(rows, *, title, unit="bits per byte"):
+    """What each change costs: ``rows`` holds by name (three differences, their mean, half of the 95% interval, sign).
+
+    The sign is the paper's direction, drawn in the margin: +1 worse, -1 better, 0 not in the paper.
+    """
+    figure, axes = new_axes(
+        width=7.4, height=0.36 * len(rows) + 1.2, xlabel=f"change in {unit} (to the right: worse)", title=title
+    )
+    reach = max(abs(mean) + half for _, mean, half, _ in rows.values())
+    words = []
+    for y, (name, (differences, mean, half, sign)) in enumerate(rows.items()):
+        settled = abs(mean) > half
+        colour = BLACK if not settled else VERMILION if mean > 0 else BLUE
+        axes.errorbar(mean, y, xerr=half, fmt="s" if settled else "o", color=colour, capsize=4, linewidth=1.8,
+                      markersize=6, markerfacecolor=colour if settled else "white")  # fmt: skip
+        axes.plot(differences, [y + 0.22] * len(differences), "|", color=colour, markersize=7, label=f"_{name}")
+        if sign:
+            axes.plot(1.22 * reach, y, ">" if sign > 0 else "<", color=GREEN, markersize=8, label=f"_paper {name}")
+        words.append(f"{name} {mean:+.3f} ± {half:.3f}")
+    axes.axvline(0, color=BLACK, linewidth=1)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(-1.1 * reach, 1.3 * reach)
+    axes.text(1.22 * reach, -0.4, "paper", ha="center", va="center", fontsize=FONT - 1, color=GREEN)
+    return figure, f"Points with 95% intervals, change in {unit}: {'; '.join(words)}. Hollow where the bar holds zero."

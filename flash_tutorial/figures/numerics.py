@@ -1,0 +1,87 @@
+"""Sizes of numbers: how a bias is laid out in memory, how large each array of a unit is, how formats round."""
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, VERMILION, new_axes
+
+
+def reshaped_bias(rows, first):
+    """Code 4's trick: ``rows (n, 3n - 2)``, the padded weights one after the other; the bias stands from ``first`` on.
+
+    Weights are drawn as numbers, padding (nan) as a dot. A frame marks the n columns that are taken.
+    """
+    n, width = rows.shape
+    figure, axes = new_axes(8.2, 3.1, "column after the reshape", "row i", "")
+    size = 1.6 * np.nanmax(np.abs(rows))  # light enough for black numbers
+    axes.grid(visible=False)
+    axes.pcolormesh(np.ma.masked_invalid(rows), cmap="PuOr_r", vmin=-size, vmax=size, edgecolors="#CCCCCC")
+    for (i, j), value in np.ndenumerate(rows):
+        text = "·" if np.isnan(value) else f"{value:g}"
+        axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9)
+    axes.add_patch(Rectangle((first, 0), n, n, fill=False, edgecolor=BLACK, linewidth=2.6))
+    axes.set(xlim=(-0.05, width + 0.05), ylim=(n + 0.05, -0.05), aspect="equal")
+    axes.set_xticks(np.arange(width) + 0.5, range(width))
+    axes.set_yticks(np.arange(n) + 0.5, range(1, n + 1))
+    axes.tick_params(labelsize=FONT - 1, length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(
+        "The weights move right from row to row: in the frame, each diagonal is one weight", fontsize=FONT + 1
+    )
+    taken = rows[:, first : first + n]
+    alt = (
+        f"A table of {n} rows and {width} columns. From row to row the weights move one place to the right. "
+        f"A frame holds columns {first} to {first + n - 1}: its first row is {_spoken(taken[0])}, "
+        f"its last {_spoken(taken[-1])}."
+    )
+    return figure, alt
+
+
+def _spoken(row):
+    return ", ".join("nothing" if np.isnan(value) else f"{value:g}" for value in row)
+
+
+def sizes_along(stages):
+    """The size of each array on the way through a unit: ``stages`` holds by name a dictionary array -> size."""
+    figure, axes = new_axes(7.4, 3.5, "", "standard deviation", "A fresh unit adds almost nothing to its input")
+    words = []
+    for (name, sizes), (colour, style) in zip(stages.items(), ((VERMILION, "s--"), (BLUE, "o-"))):
+        values = list(sizes.values())
+        axes.plot(range(len(values)), values, style, color=colour, markersize=6, linewidth=1.8, label=name)
+        axes.annotate(
+            f"{values[-1]:.0e}", (len(values) - 1, values[-1]), xytext=(8, 0), textcoords="offset points",
+            va="center", fontsize=FONT - 1, color=colour,
+        )  # fmt: skip
+        words.append(f"{name}: " + ", ".join(f"{array} {value:.0e}" for array, value in sizes.items()))
+    axes.set_xticks(range(len(sizes)), list(sizes))
+    axes.set_xlim(right=len(sizes) - 0.2)
+    axes.set_yscale("log")
+    axes.tick_params(labelsize=FONT - 1)
+    axes.legend(fontsize=FONT - 1, frameon=False, loc="lower left")
+    return figure, f"Line plot, logarithmic, of the size of each array inside a unit. {'; '.join(words)}."
+
+
+def squares_in_formats(scores, errors):
+    """Relative error of relu^2 against the score: ``errors`` holds by format a number for each, nan if infinite."""
+    title = "float16 loses small and large squares; bfloat16 keeps all, with fewer digits"
+    figure, axes = new_axes(7.4, 3.4, "score s", "largest relative error of relu²(s)", title)
+    looks = ((VERMILION, "s--"), (GREEN, "^-."), (BLUE, "o-"), (ORANGE, "D:"))
+    words = []
+    for (name, row), (colour, style) in zip(errors.items(), looks):
+        row = np.asarray(row)
+        axes.plot(scores, row, style, color=colour, markersize=4, markevery=2, linewidth=1.6, label=name)
+        good = np.flatnonzero(row < 0.5)
+        low, high = scores[good[0]], scores[good[-1]]
+        if np.isnan(row).any():
+            axes.plot(high, row[good[-1]], "X", color=colour, markersize=10)
+            axes.annotate(
+                "infinite from here on", (high, row[good[-1]]), xytext=(6, -16), textcoords="offset points",
+                fontsize=FONT - 1, color=colour,
+            )  # fmt: skip
+        words.append(f"{name}: {np.median(row[good]):.0e} in the middle, of use from s = {low:.0e} to {high:.0e}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.tick_params(labelsize=FONT - 1)
+    axes.set_ylim(top=5)
+    axes.legend(fontsize=FONT - 1, frameon=False, loc="center left", bbox_to_anchor=(0.0, 0.36))
+    return figure, f"Line plot, both axes logarithmic, of the rounding error of relu squared. {'; '.join(words)}."

@@ -1,0 +1,212 @@
+"""Linear attention: the state token by token, the chunk form, and what the forms cost."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Rectangle
+
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, new_axes
+
+STYLES = {  # of a form, by the first word of its name: the same in all figures
+    "all": (VERMILION, "s", "--"), "token": (ORANGE, "D", ":"), "map": (GREEN, "^", "-."), "chunks": (BLUE, "o", "-"),
+    "one": (PURPLE, "v", (0, (5, 1, 1, 1, 1, 1))),
+}  # fmt: skip
+
+
+def state_by_token(q, k, v, states, outputs):
+    """The state ``(S, E)`` after each of T tokens with its numbers; what a token changed is shaded.
+
+    Above each state stand the token's k and v that are written, below it the q that reads and the output.
+    """
+    T, S, E = states.shape
+    figure = Figure(figsize=(8.8, 3.1), dpi=100, layout="constrained")
+    before = np.zeros((S, E), states.dtype)
+    for t, axes in enumerate(figure.subplots(1, T)):
+        for (s, e), value in np.ndenumerate(states[t]):
+            changed = value != before[s, e]
+            axes.add_patch(
+                Rectangle((e, s), 1, 1, facecolor=YELLOW if changed else "white", edgecolor=BLACK, linewidth=0.8)
+            )
+            axes.text(
+                e + 0.5, s + 0.5, f"{value:g}", ha="center", va="center", fontsize=FONT + 1,
+                fontweight="bold" if changed else "normal",
+            )  # fmt: skip
+        before = states[t]
+        axes.set(xlim=(-0.05, E + 0.05), ylim=(S + 0.05, -0.05), aspect="equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"token {t + 1}\nk = {_row(k[t])}\nv = {_row(v[t])}", fontsize=FONT)
+        axes.set_xlabel(f"q = {_row(q[t])}\nreads\n{_row(outputs[t])}", fontsize=FONT)
+    figure.suptitle(f"Each token adds k vᵀ; the state keeps its {S} × {E} numbers", fontsize=FONT + 1)
+    rows = "; ".join(f"after token {t + 1} {' / '.join(_row(row) for row in states[t])}" for t in range(T))
+    alt = (
+        f"{T} small tables of {S} by {E} numbers, the state after each token, changed numbers bold on yellow: {rows}. "
+        f"Token {T} reads {_row(outputs[-1])}."
+    )
+    return figure, alt
+
+
+def _row(numbers):
+    return "(" + ", ".join(f"{number:g}" for number in numbers) + ")"
+
+
+def chunk_schedule(T, C):
+    """Who is read how in the exact chunk form, and its steps: a map inside each chunk, a state between chunks."""
+    starts = list(range(0, T, C))
+    figure = Figure(figsize=(8.8, 3.9), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
+    i, j = np.tril_indices(T)
+    inside = i // C == j // C
+    left.plot(j[~inside] + 1, i[~inside] + 1, "o", color=ORANGE, markersize=5, linestyle="none")
+    left.plot(j[inside] + 1, i[inside] + 1, "s", color=BLUE, markersize=7, linestyle="none")
+    for start in starts[1:]:
+        left.axhline(start + 0.5, color=BLACK, linewidth=0.8, alpha=0.5)
+        left.axvline(start + 0.5, color=BLACK, linewidth=0.8, alpha=0.5)
+    left.set(xlim=(0.3, T + 0.7), ylim=(T + 0.7, 0.3), aspect="equal")
+    left.set_xticks([start + 1 for start in starts])
+    left.set_yticks([start + 1 for start in starts])
+    left.tick_params(labelsize=FONT - 1)
+    left.set_xlabel("token j that is read", fontsize=FONT)
+    left.set_ylabel("token i that reads", fontsize=FONT)
+    left.set_title("who is read how", fontsize=FONT)
+    _draw_chain(right, starts, C, T)
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none") for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
+    ]
+    figure.legend(
+        marks, ["by the map of the own chunk", "through the state"], loc="outside lower center", ncols=2,
+        fontsize=FONT - 1, frameon=False,
+    )  # fmt: skip
+    figure.suptitle(f"Inside a chunk a map, between chunks a state: {len(starts)} steps for {T} tokens", fontsize=11)
+    alt = (
+        f"Left, a map of {T} tokens in chunks of {C}: {inside.sum()} pairs inside chunks are read by a map, "
+        f"{(~inside).sum()} pairs of earlier chunks through the state. Right, {len(starts)} chunks in a row: each "
+        "reads the state that enters it and adds k transposed times v to it; the last chunk is shorter."
+    )
+    return figure, alt
+
+
+def _draw_chain(axes, starts, C, T):
+    """The chunks in a row, the state that enters and leaves each, and what is added to it."""
+    box = dict(boxstyle="round,pad=0.35", edgecolor=BLACK, linewidth=0.8)
+
+    def put(x, y, text, colour):
+        axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=box | {"facecolor": colour})
+
+    def arrow(begin, end):
+        axes.add_patch(
+            FancyArrowPatch(begin, end, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0, color=BLACK)
+        )
+
+    for g, start in enumerate(starts):
+        put(2 * g, 2.0, f"{start + 1} to {min(start + C, T)}", SKY)
+        put(2 * g, 0.0, "0" if g == 0 else f"state {g}", ORANGE)
+        arrow((2 * g - 0.2, 0.3), (2 * g - 0.2, 1.7))
+        axes.text(2 * g - 0.12, 0.85, "read", ha="left", va="center", fontsize=9)
+        if g + 1 < len(starts):
+            arrow((2 * g + 0.2, 1.7), (2 * g + 1.75, 0.3))
+            axes.text(2 * g + 1.0, 1.42, "+ kᵀv", ha="left", va="center", fontsize=9)
+            arrow((2 * g + 0.55, 0.0), (2 * g + 1.35, 0.0))
+    axes.text(-0.6, 2.75, "tokens of a chunk, all at once", fontsize=9, va="center")
+    axes.text(-0.6, -0.75, "the state that enters the chunk (S × E numbers)", fontsize=9, va="center")
+    axes.set(xlim=(-1.1, 2 * len(starts) - 1.0), ylim=(-1.2, 3.2))
+    axes.set_axis_off()
+    axes.set_title("what waits for what", fontsize=FONT)
+
+
+def forms_by_length(lengths, forms, *, ylabel, title):
+    """One line for each form against T, both axes logarithmic: ``forms`` holds by name a number for each length.
+
+    A name starts with a key of ``STYLES``. None stands for "out of memory" and is drawn as a cross at the top.
+    """
+    figure, axes = new_axes(7.0, 3.7, "T, tokens in a text (logarithmic)", ylabel, title)
+    highest = max(value for values in forms.values() for value in values if value is not None)
+    words = []
+    for name, values in forms.items():
+        colour, marker, line = STYLES[name.replace(",", " ").split()[0]]
+        points = [(T, value) for T, value in zip(lengths, values, strict=True) if value is not None]
+        axes.plot(
+            *zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name
+        )  # fmt: skip
+        axes.annotate(
+            _short(points[-1][1]), points[-1], xytext=(7, 0), textcoords="offset points", va="center",
+            fontsize=FONT - 1, color=colour,
+        )  # fmt: skip
+        missing = [T for T, value in zip(lengths, values) if value is None]
+        if missing:
+            axes.plot(missing, [highest] * len(missing), "x", color=colour, markersize=9, markeredgewidth=2)
+        words.append(
+            f"{name} from {_short(points[0][1])} to {_short(points[-1][1])}{', then no memory' if missing else ''}"
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlim(lengths[0] * 0.85, lengths[-1] * 1.5)
+    axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.tick_params(which="both", labelsize=FONT - 1)
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    alt = f"Line plot, both axes logarithmic, of {ylabel} against T from {lengths[0]} to {lengths[-1]}: "
+    return figure, alt + "; ".join(words) + "."
+
+
+def _short(value):
+    """Three digits, never with an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def chunk_sizes(sizes, milliseconds, operations):
+    """Time measured and operations counted against the chunk length C, each over its own smallest value."""
+    best = sizes[int(np.argmin(milliseconds))]
+    title = f"The fewest operations are not the least time: here C = {best} is fastest"
+    figure, axes = new_axes(7.0, 3.6, "C, tokens in a chunk", "times the smallest value", title)
+    lines = (
+        ("time, measured", milliseconds, BLUE, "o", "-"),
+        ("operations, counted", operations, VERMILION, "s", "--"),
+    )
+    words = []
+    for name, values, colour, marker, line in lines:
+        ratio = np.asarray(values, float) / min(values)
+        axes.plot(sizes, ratio, line, marker=marker, color=colour, linewidth=1.8, label=name)
+        words.append(f"{name} {', '.join(f'{r:.3g}' for r in ratio)}")
+    axes.axvline(best, color=BLACK, linewidth=1, linestyle=":")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [f"{C:,}" for C in sizes])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.tick_params(which="both", labelsize=FONT - 1)
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    alt = (
+        f"Line plot, both axes logarithmic, against C from {sizes[0]} to {sizes[-1]}, each over its smallest value: "
+        f"{'; '.join(words)}. The least time is at C = {best}."
+    )
+    return figure, alt
+
+
+def what_time_waits_for(rows):
+    """Four bars a form: ``rows`` holds by name the ms of operations, bytes and steps alone, and those measured."""
+    figure = Figure(figsize=(8.0, 4.3), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    bars = (("operations alone", SKY, "//"), ("bytes alone", ORANGE, ".."), ("steps alone", YELLOW, "--"))
+    lowest = 0.5 * min(min(times) for times in rows.values())
+    for place, (label, colour, hatch) in enumerate((*bars, ("measured", BLACK, ""))):
+        values = [times[place] for times in rows.values()]
+        heights = np.arange(len(rows)) + 0.2 * (place - 1.5)
+        axes.barh(
+            heights, np.subtract(values, lowest), 0.19, left=lowest, color=colour, hatch=hatch, edgecolor=BLACK,
+            linewidth=0.6, label=label,
+        )  # fmt: skip
+        for y, value in zip(heights, values):
+            axes.text(value, y, f" {_short(value)}", va="center", fontsize=FONT - 1)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(lowest, 4 * max(max(times) for times in rows.values()))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("milliseconds for a forward pass (each mark is ten times the one before)", fontsize=FONT)
+    axes.tick_params(labelsize=FONT - 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=FONT - 1, frameon=False)
+    figure.suptitle("What each form waits for: the longest bar above the black one", fontsize=FONT + 1)
+    numbers = "; ".join(f"{name}: {', '.join(map(_short, times))} ms" for name, times in rows.items())
+    return figure, f"Bars for each form: operations, bytes and steps alone, then measured. {numbers}."
