@@ -76,10 +76,11 @@ print("out again", flush=True)
 # ![a line that rises](line.png)
 
 # %%
-import matplotlib.pyplot as plt
+from flash_tutorial import figures
 
-plt.plot([1, 2, 3])
-plt.show()
+figure, axes = figures.new_axes()
+axes.plot([1, 2, 3])
+figures.show(figure, "A line that rises from 1 to 3 & no more.")
 
 # %% tags=["raises-exception"]
 1 / 0
@@ -163,7 +164,7 @@ def test_what_is_stored(built):
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
     printed = next(cell for cell in notebook.cells if "out again" in cell.source)
     assert [(o.name, o.text) for o in printed.outputs] == [("stdout", "out\nout again\n"), ("stderr", "err\n")]
-    assert "image/png" in next(cell for cell in notebook.cells if "plt.show" in cell.source).outputs[0].data
+    assert "image/png" in next(cell for cell in notebook.cells if "figures.show" in cell.source).outputs[0].data
     assert not re.search(r"ipykernel_\d|over TCP", text) and str(ROOT) not in text and sys.prefix not in text
 
 
@@ -191,20 +192,21 @@ def test_paths_of_this_machine_are_cut_from_warnings_and_tracebacks(tmp_path):
 
 def test_cells_run_in_this_interpreter_and_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # with it pyplot would draw nothing in a notebook
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
         nbformat.v4.new_code_cell("import os, sys\nprint(sys.executable)\nprint(os.listdir())"),
-        nbformat.v4.new_code_cell("print(os.environ['OMP_NUM_THREADS'])"),
+        nbformat.v4.new_code_cell("print(os.environ['OMP_NUM_THREADS'], os.environ.get('MPLBACKEND') == 'Agg')"),
     ]
     notebooks.execute(notebook)
-    assert [cell.outputs[0].text for cell in notebook.cells] == [f"{sys.executable}\n[]\n", "1\n"]
+    assert [cell.outputs[0].text for cell in notebook.cells] == [f"{sys.executable}\n[]\n", "1 False\n"]
 
 
 @pytest.mark.parametrize("fault", ["raise KeyError('lost')", "import os; os._exit(3)"])
 def test_a_failing_cell_is_shown_and_the_old_notebook_stays(root, capsys, fault):
     source = root / "notebooks" / "01_small.py"
     before = {path: path.read_bytes() for path in root.rglob("*.ipynb")}
-    source.write_text(SOURCE.replace("plt.plot([1, 2, 3])", fault), encoding="utf-8")
+    source.write_text(SOURCE.replace("axes.plot([1, 2, 3])", fault), encoding="utf-8")
     assert notebooks.main(["build", "01"], root) == 1
     said = capsys.readouterr().err
     assert fault in said and "01_small.py failed" in said
@@ -293,6 +295,11 @@ def no_error(notebook):
     next(cell for cell in notebook.cells if cell.metadata.get("tags") == ["raises-exception"]).outputs = []
 
 
+def picture(notebook):
+    """The outputs of the cell that shows a picture: the picture, and the fold with its words."""
+    return next(cell for cell in notebook.cells if "figures.show" in cell.source).outputs
+
+
 FAULTS = {
     "stale output": (in_source("6 * 7", "6 * 8"), "outputs are older than the code"),
     "code drift": (in_source("6 * 7", "6 * 8"), "source and notebook differ from cell 8 on"),
@@ -308,6 +315,18 @@ FAULTS = {
         in_source_and_notebooks("![a line that rises](line.png)", "<img src='a.png'>"),
         "without alt text",
     ),
+    "no alt of an output": (in_notebook(lambda nb: picture(nb)[0].metadata.clear()), "alt text has 0 letters"),
+    "alt that says nothing": (
+        in_notebook(lambda nb: picture(nb)[0].metadata["image/png"].update(alt="a plot")),
+        "cell 5 shows a picture whose alt text has 6 letters",
+    ),
+    "no words below": (in_notebook(lambda nb: picture(nb).pop()), "cell 5 shows a picture without its words below it"),
+    "other words below": (
+        in_notebook(lambda nb: picture(nb)[1].data.update({"text/html": "<p>A line.</p>"})),
+        "cell 5 shows a picture without its words below it",
+    ),
+    "underlined heading": (in_source_and_notebooks("## A picture", "A picture\n# ---------"), "not written with #"),
+    "heading in HTML": (in_source_and_notebooks("## A picture", "<h2>A picture</h2>"), "not written with #"),
     "too few compared": (untag("nbval-check-output"), "2 compared cells: at least 3"),
     "compares nothing": (in_notebook(silent), "prints nothing, so nothing is compared"),
     "compares a time": (retag("nbval-check-output", 'timing", "nbval-check-output'), "cannot be compared"),
@@ -355,7 +374,8 @@ def test_a_notebook_without_headings_is_found():
 
 
 def test_code_in_a_fence_is_neither_heading_nor_picture():
-    cell = nbformat.v4.new_markdown_cell("# Title\n\n```\n# comment\n![](x)\n```\n`![](y)`")
+    table = "| a | b |\n| - | - |\n| 1 | 2 |\n\n---\n\n- item\n- other\n\nText.\n\n---"
+    cell = nbformat.v4.new_markdown_cell(f"# Title\n\n```\n# comment\n![](x)\n```\n`![](y)`\n\n{table}")
     assert notebooks.text_problems(nbformat.v4.new_notebook(cells=[cell])) == []
 
 

@@ -19,6 +19,7 @@ import re
 import runpy
 import sys
 import tempfile
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("notebooks", "solutions")
 MAX_BYTES = 500_000
 MIN_COMPARED = 3
+MIN_ALT = 20  # letters; less can only say that there is a picture
 CELL_SECONDS = 600
 # A misspelt tag would switch a comparison off without a word.
 TAGS = {"nbval-check-output", "nbval-skip", "raises-exception", "timing"}
@@ -108,8 +110,8 @@ def outline(notebook):
 # ---------------------------------------------------------------- build
 
 
-def execute(notebook):
-    """Run all cells, in place, with the interpreter that runs this script, in an empty folder."""
+def execute(notebook, python=sys.executable):
+    """Run all cells, in place, with the interpreter that runs this script or another one, in an empty folder."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
@@ -117,13 +119,14 @@ def execute(notebook):
 
     class ThisInterpreter(AsyncKernelManager):
         # a kernelspec installed on the machine may start another Python
-        argv = (sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}")
+        argv = (str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}")
         kernel_spec = KernelSpec(argv=list(argv), display_name="Python 3", language="python")
 
     # A folder of its own, and neither the author's start-up files nor a plot back end set for scripts.
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
         environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         environment["IPYTHONDIR"] = os.path.join(folder, "ipython")
+        environment["FLASH_TUTORIAL_PROGRESS"] = os.path.join(folder, "progress.json")  # nobody's guesses and scores
         cells = os.path.join(folder, "cells")
         os.mkdir(cells)
         running = []
@@ -251,6 +254,25 @@ def output_problems(stored):
             found.append(f"cell {number} holds an error that is not expected (tag raises-exception)")
         elif expected and not errors:
             found.append(f"cell {number} is tagged raises-exception and raised nothing")
+        found += [f"cell {number} {problem}" for problem in picture_problems(cell.outputs)]
+    return found
+
+
+def picture_problems(outputs):
+    """Pictures that somebody who cannot see them would miss.
+
+    The alt text stands in the picture's metadata, and once more in words below it: JupyterLab 4.6 drops the first.
+    """
+    found = []
+    for output, below in zip(outputs, [*outputs[1:], {}]):
+        for kind in output.get("data", {}):
+            if not kind.startswith("image/"):
+                continue
+            alt = output.metadata.get(kind, {}).get("alt", "")
+            if len(alt.strip()) < MIN_ALT:
+                found.append(f"shows a picture whose alt text has {len(alt.strip())} letters: use figures.show")
+            elif escape(alt) not in "".join(below.get("data", {}).get("text/html", "")):
+                found.append("shows a picture without its words below it: use figures.show")
     return found
 
 
@@ -268,7 +290,9 @@ def text_problems(notebook):
         ]
         if not all(alt.strip() for alt in pictures):
             found.append(f"cell {number} has a picture without alt text")
-        levels += [len(marks) for marks in re.findall(r"^(#{1,6})\s", text, flags=re.M)]
+        if re.search(r"<h[1-6]\b|^(?![ \t]*[|#>*-]).*\S.*\n {0,3}(=+|-+)[ \t]*$", text, flags=re.M):
+            found.append(f"cell {number} has a heading that is not written with #, so its level is not checked")
+        levels += [len(marks) for marks in re.findall(r"^ {0,3}(#{1,6})\s", text, flags=re.M)]
     if levels.count(1) != 1 or levels[0] != 1:
         found.append(f"{levels.count(1)} headings of level 1: exactly one is needed, before all others")
     if any(after > before + 1 for before, after in pairwise(levels)):
