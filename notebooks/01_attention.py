@@ -20,7 +20,7 @@
 # - split a width into heads, and say what a longer text costs;
 # - state what ScaledSin and RoPE keep, and turn the Transformer into the paper's Transformer+.
 #
-# **You need** the tour 00, some NumPy, and a rough idea of attention. Hard spots: lecture 90, which is in preparation.
+# **You need** the tour 00, some NumPy, and a rough idea of attention. Hard spots: the refresher, lecture 90.
 #
 # **Time** About an hour to read. Its cells compute for about 20 seconds on two CPU cores. GPU: not yet measured.
 #
@@ -579,7 +579,7 @@ print("all tokens keep their outputs, in the new order:", np.allclose(shuffled, 
 # So something must tell the places. The plain Transformer **learns a table**: one row of D numbers for each place, added to the token.
 # That costs parameters, and the table ends.
 #
-# **ScaledSin** replaces it by waves. Place t, counted from 0, gets sin(t f) and cos(t f) for D/2 frequencies f.
+# **ScaledSin** (Code 2 of the paper) replaces it by waves. Place t, counted from 0, gets sin(t f) and cos(t f) for D/2 frequencies f.
 # The first frequency is 1, and the others fall towards 1/10,000: f = 10000^(-n / (D/2)) for n = 0, 1, 2 ...
 # The whole table is multiplied by *one* learnt number. It is added once, before the first block.
 # The first cell shows six places, the second what the waves have and the learnt table has not.
@@ -616,7 +616,7 @@ except ValueError as error:
 # %% [markdown]
 # ### RoPE: turn instead of add
 #
-# **RoPE** (rotary position embedding) adds nothing. It *turns* queries and keys, in each layer, before they are compared.
+# **RoPE** (rotary position embedding, Code 3 of the paper) adds nothing. It *turns* queries and keys, in each layer, before they are compared.
 # Two numbers are a point in the plane. At place t, turn the point around the origin by the angle t f.
 #
 # By hand, with f = 1: the point (1, 0) at place t becomes (cos t, sin t). Angles are in radians; 1 is about 57 degrees.
@@ -776,6 +776,9 @@ curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.
 figures.show(*figures.loss_curves(curves, title="RoPE helps early and stays ahead; the waves alone do not"))
 
 # %% tags=["nbval-check-output"]
+from flash_tutorial.stored import compare_with_stored
+
+compare_with_stored("01", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 plus = runs["ScaledSin + RoPE"].model.cpu()
 print("RoPE with ScaledSin gains more than 0.2 bits:", bits["learnt table"] - bits["ScaledSin + RoPE"] > 0.2)

@@ -925,6 +925,9 @@ curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.
 figures.show(*figures.loss_curves(curves, title="The mean and the bare sum: the same parameters, another model"))
 
 # %% tags=["nbval-check-output"]
+from flash_tutorial.stored import compare_with_stored
+
+compare_with_stored("06", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 print("parameters:", *(f"{count_parameters(run.model):,}" for run in runs.values()))
 print("first loss, bits a byte:", *(f"{curve[0]:.1f}" for curve in curves.values()))
