@@ -59,7 +59,7 @@ def _row(numbers):
 def decoding_by_position(stored, live=(), *, title):
     """Numbers kept and time for a token against the position: rows as ``flash-tutorial bench`` stores them.
 
-    ``live`` holds rows of the same kind that were measured now; they are drawn as large hollow marks.
+    ``live`` holds rows of the same kind whose time was measured now; it is drawn as large hollow marks.
     """
     figure = Figure(figsize=(9.2, 4.2), dpi=110, layout="constrained")
     panels = (
@@ -67,15 +67,17 @@ def decoding_by_position(stored, live=(), *, title):
         ("milliseconds for a token", lambda row: 1e3 * row["seconds"]["median"], "the time: measured"),
     )
     words = []
-    for axes, (label, value, heading) in zip(figure.subplots(1, 2), panels):
+    left, right = figure.subplots(1, 2)
+    for axes, (label, value, heading) in zip((left, right), panels):
         for model, (color, marker, line, name) in MODEL_STYLES.items():
             points = [(row["position"], value(row)) for row in stored if row["model"] == model]
             if not points:
                 continue
             axes.plot(*zip(*points), line, color=color, marker=marker, markersize=5, linewidth=1.7, label=name)
             words.append(f"{label}, {name}: {points[0][1]:.3g} at {points[0][0]} to {points[-1][1]:.3g}")
-            now = [(row["position"], value(row)) for row in live if row["model"] == model]
-            if now and "milliseconds" in label:
+            timed = live if axes is right else ()
+            now = [(row["position"], value(row)) for row in timed if row["model"] == model]
+            if now:
                 axes.plot(
                     *zip(*now), linestyle="none", marker=marker, markersize=11, markerfacecolor="none",
                     markeredgewidth=1.8, color=color, label=f"{name}, here",
@@ -117,16 +119,20 @@ def temperatures(probabilities, names, *, title):
 
 
 def scores_by_temperature(values, entropy, scores, *, title):
-    """Entropy of a model's predictions and its score on texts against the temperature; the best of each is ringed."""
+    """Entropy of a model's predictions and its score on texts against the temperature; the best of each is ringed.
+
+    ``scores`` holds by name one list or two, the lower one first.
+    """
     figure, axes = new_axes(7.2, 3.8, "temperature", "bits per byte", title)
     axes.plot(values, entropy, ":", color=BLACK, linewidth=2, marker="^", markersize=5, label="entropy")
     words = [f"entropy from {entropy[0]:.2f} at {values[0]:g} to {entropy[-1]:.2f} at {values[-1]:g}"]
-    for (name, bits), colour, line, marker in zip(scores.items(), (BLUE, VERMILION), ("-", "--"), ("o", "s")):
+    styles = zip(scores.items(), (BLUE, VERMILION), ("-", "--"), ("o", "s"), (-20, 22))
+    for (name, bits), colour, line, marker, above in styles:
         best = int(np.argmin(bits))
         axes.plot(values, bits, line, color=colour, marker=marker, markersize=5, linewidth=1.7, label=name)
         axes.plot(values[best], bits[best], "o", markersize=14, markerfacecolor="none", color=colour)
         axes.annotate(
-            f"{bits[best]:.2f} at {values[best]:g}", (values[best], bits[best]), xytext=(0, -20), ha="center",
+            f"{bits[best]:.2f} at {values[best]:g}", (values[best], bits[best]), xytext=(0, above), ha="center",
             textcoords="offset points", fontsize=FONT - 1, color=colour,
         )  # fmt: skip
         words.append(f"{name} is best at {values[best]:g} with {bits[best]:.2f}")
