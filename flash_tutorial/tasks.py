@@ -13,22 +13,26 @@ import numpy as np
 IGNORE = -100
 
 
-def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128):
+def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128, questions=None):
     """Multi-query associative recall: pairs in the first chunk, questions only in later chunks.
 
     Ids: 0 is filler, 1..keys are keys, keys+1..keys+values are values; the vocabulary has 1 + keys + values. A row
     begins k1 v1 k2 v2 ..., with `pairs` different keys and different values, drawn anew for each row. Each key
     comes once more, at a random place from position chunk_size on; the target there is its value, which is not
-    written into the row. The local part of mixed chunk attention never sees pair and question together.
+    written into the row. The local part of mixed chunk attention never sees pair and question together. With
+    ``questions`` more than ``pairs`` places ask: each key once, and then keys drawn freely; at most all later places.
 
     With chunk_size=4, pairs=2, keys=3, values=3, length=12 (a dot is -100):
 
         ids      2  6  1  4 | 0  0  1  0 | 0  2  0  0
         targets  .  .  .  . | .  .  4  . | .  6  .  .
 
-    Needs 2 pairs <= chunk_size, pairs <= keys, pairs <= values and length >= chunk_size + pairs; else ValueError.
+    Needs 2 pairs <= chunk_size, pairs <= keys, pairs <= values and length >= chunk_size + pairs, and of questions
+    pairs <= questions <= length - chunk_size; else ValueError.
     """
     _check_counts(batch=batch, length=length, chunk_size=chunk_size, pairs=pairs, keys=keys, values=values)
+    questions = pairs if questions is None else questions
+    _check_counts(questions=questions)
     if 2 * pairs > chunk_size:
         raise ValueError(
             f"{pairs} pairs take {2 * pairs} positions, more than the first chunk's {chunk_size}; "
@@ -43,14 +47,21 @@ def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128):
             f"length={length} leaves {max(length - chunk_size, 0)} positions behind the first chunk for {pairs} "
             f"questions; give a length of at least {chunk_size + pairs}"
         )
+    if not pairs <= questions <= length - chunk_size:
+        raise ValueError(
+            f"questions={questions}: expected {pairs} (each of the pairs) to {length - chunk_size} (each later place)"
+        )
     key = 1 + _choose(rng, batch, keys, pairs)
     value = 1 + keys + _choose(rng, batch, values, pairs)
-    place = chunk_size + _choose(rng, batch, length - chunk_size, pairs)
+    place = chunk_size + _choose(rng, batch, length - chunk_size, questions)
+    asked = np.broadcast_to(np.arange(pairs), (batch, pairs))
+    if questions > pairs:
+        asked = np.concatenate([asked, rng.integers(pairs, size=(batch, questions - pairs))], axis=1)
     ids, targets = _blank(batch, length)
     ids[:, 0 : 2 * pairs : 2] = key
     ids[:, 1 : 2 * pairs : 2] = value
-    np.put_along_axis(ids, place, key, axis=1)
-    np.put_along_axis(targets, place, value, axis=1)
+    np.put_along_axis(ids, place, np.take_along_axis(key, asked, axis=1), axis=1)
+    np.put_along_axis(targets, place, np.take_along_axis(value, asked, axis=1), axis=1)
     return ids, targets
 
 

@@ -84,6 +84,14 @@ FAULTS = {
     "padding not zeroed": (
         "units.py", "h = h.masked_fill(~mask[..., None], 0)\n        return h.split", "pass\n        return h.split",
     ),
+    # counts and times
+    "linear part counted once": ("measure.py", "far = 2 * T * S * E if", "far = T * S * E if"),
+    "last chunk not counted": (
+        "measure.py", "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
+        "T // C * attention_pairs(C, causal)",
+    ),
+    "fused attention without its mask": ("mixing.py", "v, is_causal=causal, scale", "v, is_causal=False, scale"),
+    "crossover from the wrong end": ("benchmark.py", "(-low / (high - low))", "(high / (high - low))"),
     # token by token
     "missing 1/C in decoding": ("decoding.py", "[:, 0, 0] / unit.chunk_size", "[:, 0, 0]"),
     "state folded one token early": (
@@ -95,6 +103,15 @@ FAULTS = {
     "positions in decoding one too late": (
         "decoding.py", "cos_sin_at(lengths, unit.qk_dim, x)", "cos_sin_at(lengths + 1, unit.qk_dim, x)",
     ),
+    # training
+    "rate that falls one update early": (
+        "training.py", "* (config.steps - step) / (config.steps - config.warmup)",
+        "* (config.steps - step - 1) / (config.steps - config.warmup)",
+    ),
+    "score as a mean over places": (
+        "training.py", "float(nats.sum() / math.log(2) / counts.sum())", "float(np.nanmean(by_position))",
+    ),
+    "no decay of weights": ("training.py", "weight_decay=config.weight_decay,", "weight_decay=0.0,"),
 }  # fmt: skip
 LECTURES = {
     "02": ["missing 1/n", "mask before the bias", "bias transposed", "RoPE before scale and offset",
@@ -105,8 +122,12 @@ LECTURES = {
            "linear heads swapped", "inclusive sum in torch"],
     "06": ["inclusive sum in torch", "missing 1/C in torch", "local RoPE positions in torch", "gated layer of 4 D",
            "documents kept from the units", "padding not zeroed"],
+    "07": ["rate that falls one update early", "score as a mean over places", "no decay of weights"],
+    "08": ["linear part counted once", "last chunk not counted", "gated layer of 4 D",
+           "fused attention without its mask", "crossover from the wrong end"],
     "09": ["missing 1/C in decoding", "state folded one token early", "mean in decoding counts one chunk more",
            "positions in decoding one too late"],
+    "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
 }  # fmt: skip
 PAIRS = [(lecture, fault) for lecture, faults in LECTURES.items() for fault in faults]
 noticed = {}  # the furthest cell of each lecture in which a fault was noticed

@@ -55,6 +55,19 @@ def test_mqar_takes_its_limits():
     assert (targets[:, 8:] != IGNORE).all() and (ids[:, :8] > 0).all()
 
 
+def test_mqar_may_ask_at_every_later_place():
+    ids, targets = mqar(300, 40, np.random.default_rng(0), **MQAR | dict(chunk_size=24, questions=16))
+    assert (targets[:, :24] == IGNORE).all() and (targets[:, 24:] != IGNORE).all()
+    for row, answers in zip(ids, targets):
+        bound = dict(zip(row[:24:2], row[1:24:2]))
+        assert set(row[24:]) == set(bound), "each key is asked for, and nothing else"
+        assert all(answers[p] == bound[row[p]] for p in range(24, 40))
+    repeated = [np.bincount(row[24:]).max() for row in ids]
+    assert set(repeated) > {2, 3}, "keys that come again are drawn freely"
+    some = mqar(50, 96, np.random.default_rng(0), **MQAR | dict(questions=13))[1]
+    assert ((some != IGNORE).sum(1) == 13).all()
+
+
 def test_induction_asks_for_what_followed_the_trigger():
     ids, targets = induction(2000, 12, np.random.default_rng(0), vocab_size=7)
     assert (targets[:, :-1] == IGNORE).all() and (ids[:, -1] == 6).all()
@@ -104,6 +117,9 @@ def test_docstring_rows_are_rows_of_the_task():
         (mqar, 96, MQAR | dict(values=11), "got keys=40, values=11"),
         (mqar, 43, MQAR, "leaves 11 positions .* at least 44"),
         (mqar, 20, MQAR, "leaves 0 positions"),
+        (mqar, 96, MQAR | dict(questions=11), "questions=11: expected 12 .* to 64"),
+        (mqar, 96, MQAR | dict(questions=65), "questions=65: expected 12 .* to 64"),
+        (mqar, 96, MQAR | dict(questions=0), "questions must be an integer of at least 1, got 0"),
         (mqar, 96, MQAR | dict(pairs=0), "pairs must be an integer of at least 1, got 0"),
         (mqar, 96, MQAR | dict(chunk_size=8.0), "chunk_size must be an integer"),
         (induction, 2, {}, "length >= 3"),

@@ -25,9 +25,10 @@ def losses_with_chance(curves, chance, *, window=10, title):
     """Cross-entropy in nats of several training runs, smoothed, and the loss of a model that guesses."""
     figure, axes = new_axes(height=3.2, xlabel="update", ylabel="loss in nats", title=title)
     words = []
-    for (name, losses), (colour, _, style) in zip(curves.items(), LOOKS):
+    for (name, losses), (colour, marker, style) in zip(curves.items(), LOOKS):
         mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        axes.plot(np.arange(window, len(losses) + 1), mean, linestyle=style, color=colour, linewidth=2, label=name)
+        axes.plot(np.arange(window, len(losses) + 1), mean, linestyle=style, marker=marker, markevery=window,
+                  color=colour, markersize=5, linewidth=2, label=name)  # fmt: skip
         words.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
     axes.axhline(chance, color=BLACK, linewidth=1, linestyle=(0, (5, 3)), label=f"guessing, {chance:.2f}")
     axes.set_ylim(bottom=0)
@@ -35,28 +36,37 @@ def losses_with_chance(curves, chance, *, window=10, title):
     return figure, f"Line plot of the loss over the updates: {', '.join(words)}; a line at {chance:.2f} for guessing."
 
 
-def paired_differences(rows, *, title, unit="bits per byte"):
+def paired_differences(rows, *, title, unit="bits per byte", span=None):
     """What each change costs: ``rows`` holds by name (three differences, their mean, half of the 95% interval, sign).
 
-    The sign is the paper's direction, drawn in the margin: +1 worse, -1 better, 0 not in the paper.
+    The sign is the paper's direction, drawn in the margin: +1 worse, -1 better, 0 not in the paper. ``span``: the ends
+    of the axis; what lies beyond is cut off, and an arrow says so.
     """
     figure, axes = new_axes(
         width=7.4, height=0.36 * len(rows) + 1.2, xlabel=f"change in {unit} (to the right: worse)", title=title
     )
     reach = max(abs(mean) + half for _, mean, half, _ in rows.values())
-    words = []
+    low, high = span or (-reach, reach)
+    margin, words = high + 0.1 * (high - low), []
     for y, (name, (differences, mean, half, sign)) in enumerate(rows.items()):
         settled = abs(mean) > half
         colour = BLACK if not settled else VERMILION if mean > 0 else BLUE
-        axes.errorbar(mean, y, xerr=half, fmt="s" if settled else "o", color=colour, capsize=4, linewidth=1.8,
-                      markersize=6, markerfacecolor=colour if settled else "white")  # fmt: skip
-        axes.plot(differences, [y + 0.22] * len(differences), "|", color=colour, markersize=7, label=f"_{name}")
+        ends = max(mean - half, low), min(mean + half, high)
+        axes.errorbar(mean, y, xerr=[[mean - ends[0]], [ends[1] - mean]], fmt="s" if settled else "o", capsize=4,
+                      color=colour, linewidth=1.8, markersize=6, markerfacecolor=colour if settled else "white",
+                      zorder=3)  # fmt: skip
+        beyond = ((low, "<", mean - half < low), (high, ">", mean + half > high))
+        cut = [(end, arrow) for end, arrow, is_so in beyond if is_so]
+        for end, arrow in cut:
+            axes.plot(end, y, arrow, color=colour, markersize=6, label=f"_{arrow} {name}")
+        inside = [d for d in differences if low <= d <= high]
+        axes.plot(inside, [y + 0.25] * len(inside), "|", color=colour, markersize=7, label=f"_{name}")
         if sign:
-            axes.plot(1.22 * reach, y, ">" if sign > 0 else "<", color=GREEN, markersize=8, label=f"_paper {name}")
-        words.append(f"{name} {mean:+.3f} ± {half:.3f}")
+            axes.plot(margin, y, ">" if sign > 0 else "<", color=GREEN, markersize=8, label=f"_paper {name}")
+        words.append(f"{name} {mean:+.3f} ± {half:.3f}" + (", cut off" if cut else ""))
     axes.axvline(0, color=BLACK, linewidth=1)
     axes.set_yticks(range(len(rows)), list(rows))
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(-1.1 * reach, 1.3 * reach)
-    axes.text(1.22 * reach, -0.4, "paper", ha="center", va="center", fontsize=FONT - 1, color=GREEN)
+    axes.set_ylim(len(rows) - 0.4, -0.9)
+    axes.set_xlim(low - 0.03 * (high - low), margin + 0.07 * (high - low))
+    axes.text(margin, -0.65, "paper", ha="center", va="center", fontsize=FONT - 1, color=GREEN)
     return figure, f"Points with 95% intervals, change in {unit}: {'; '.join(words)}. Hollow where the bar holds zero."
