@@ -136,6 +136,26 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     ),
     "tiles_of_a_chunk": (lambda: figures.tiles_of_a_chunk(40, 16), "6 tiles on and left"),
     "kernel_times": (lambda: figures.kernel_times({"torch": 12.5, "kernel": 3.25}), "torch 12.5 MB"),
+    # 08
+    "cost_against_length": (
+        lambda: figures.cost_against_length(
+            {"one": ({"FLASH": [(64, 2.0), (128, 2.5)], "Transformer++, plain": [(64, 1.0), (128, None)]},
+                     {"equal": 96.0, "never": None})},
+            ylabel="ms", title="t",
+        ), "does not fit at 128; equal: T = 96; never: none here",
+    ),
+    "speedups": (
+        lambda: figures.speedups({"a": [(64, 0.5), (128, 2.0)], "b": [(64, 1.0), (128, 1.25)]}, title="t"),
+        "b from 1.00 at T = 64 to 1.25 at 128",
+    ),
+    "chunk_costs": (
+        lambda: figures.chunk_costs([8, 16, 32], {"counted": [1, 2, 4]}, [3.0, 1.0, 2.0], title="t"),
+        "measured is least at C = 16, largest 3 times",
+    ),
+    "flattering_choices": (
+        lambda: figures.flattering_choices({"a": (2.5, "counted"), "b": (1.25, "stored")}, 1.5, title="t"),
+        "b: 1.25 (stored)",
+    ),
     # 10
     "recall_by_distance": (
         lambda: figures.recall_by_distance({"a": {8: 1.0, 64: 0.75}, "b": {8: 0.5, 64: 0.125}}, 0.0625, title="recall"),

@@ -128,6 +128,7 @@ LECTURES = {
     "09": ["missing 1/C in decoding", "state folded one token early", "mean in decoding counts one chunk more",
            "positions in decoding one too late"],
     "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
+    "11": ["inclusive sum in torch", "missing 1/C in torch"],
 }  # fmt: skip
 PAIRS = [(lecture, fault) for lecture, faults in LECTURES.items() for fault in faults]
 noticed = {}  # the furthest cell of each lecture in which a fault was noticed

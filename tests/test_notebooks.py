@@ -366,6 +366,11 @@ def test_check_finds(name, root, capsys):
     assert notebooks.main(["check"], root) == 1 and expected in capsys.readouterr().err
 
 
+def test_no_lecture_takes_its_preset_from_the_description_of_the_device():
+    for source in notebooks.sources(ROOT):  # it has the card's name, such as "Tesla T4", and no "cuda"
+        assert "in describe_device()" not in source.read_text(encoding="utf-8"), source.name
+
+
 def test_a_notebook_without_headings_is_found():
     for cells in ([], [nbformat.v4.new_markdown_cell("No heading here.")]):
         assert notebooks.text_problems(nbformat.v4.new_notebook(cells=cells)) == [

@@ -1,0 +1,169 @@
+"""Cost against length: several machines side by side, crossovers, chunk sizes, and benchmarks that flatter."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_axes
+
+STYLES = {  # colour, marker, line of a rival, by the start of its name: the same in all figures here
+    "FLASH-Quad": (GREEN, "^", "-."),
+    "FLASH": (BLUE, "o", "-"),
+    "Transformer++, plain": (ORANGE, "D", ":"),
+    "Transformer++": (VERMILION, "s", "--"),
+}
+CROSSINGS = ((0, (1, 1)), (0, (6, 2)), (0, (4, 2, 1, 2)))  # line styles of the vertical lines
+LOOKS = (
+    (BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (ORANGE, "D", ":"), (PURPLE, "v", (0, (5, 1))),
+    (BLACK, "P", (0, (3, 1, 1, 1))), (SKY, "X", (0, (1, 1))),
+)  # fmt: skip
+
+
+def _style(name):
+    return next(look for start, look in STYLES.items() if name.startswith(start))
+
+
+def _number(value):
+    """Three digits or all whole ones, never with an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _logarithmic(axes, lengths):
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    lengths = sorted(lengths)
+    axes.set_xlim(lengths[0] * 0.85, lengths[-1] * 1.2)
+    shown = lengths if len(lengths) < 7 else lengths[:: 2 if len(lengths) % 2 else -2]
+    axes.set_xticks(shown, [f"{T:,}" for T in shown])
+    axes.minorticks_off()
+    low, high = axes.get_ylim()
+    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):  # at least three marks
+        ticks = [t for t in (d * 10.0**p for p in range(-3, 9) for d in digits) if low <= t <= high]
+        if len(ticks) > 2:
+            break
+    axes.set_yticks(ticks)
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.tick_params(which="both", labelsize=FONT - 1)
+
+
+def cost_against_length(panels, *, ylabel, title):
+    """One panel for each machine or count: a line a model against T, vertical lines where two of them meet.
+
+    ``panels`` holds by name ``(lines, crossings)``: ``lines`` by name points ``(T, value)``, where None stands for a
+    run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None.
+    """
+    figure = Figure(figsize=(5.0 * len(panels) if len(panels) > 1 else 7.2, 4.3), dpi=100, layout="constrained")
+    words = []
+    for axes, (panel, (lines, crossings)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        highest = max(value for points in lines.values() for _, value in points if value is not None)
+        said = []
+        for name, points in lines.items():
+            colour, marker, line = _style(name)
+            known = [(T, value) for T, value in points if value is not None]
+            axes.plot(
+                *zip(*known), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name
+            )
+            missing = [T for T, value in points if value is None]
+            if missing:
+                axes.plot(
+                    missing, [1.25 * highest] * len(missing), marker="x", linestyle="none", color=colour,
+                    markersize=9, markeredgewidth=2,
+                )  # fmt: skip
+            ends = (
+                f"{name} from {_number(known[0][1])} at T = {known[0][0]} to {_number(known[-1][1])} at {known[-1][0]}"
+            )
+            said.append(ends + (f", does not fit at {', '.join(map(str, missing))}" if missing else ""))
+        for (name, T), line in zip(crossings.items(), CROSSINGS):
+            if T is not None:
+                axes.axvline(T, color=BLACK, linewidth=1.3, linestyle=line, label=f"{name}: {T:,.0f}")
+            said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
+        _logarithmic(axes, {T for points in lines.values() for T, _ in points})
+        axes.set_xlabel("T, tokens in a text (logarithmic)", fontsize=FONT)
+        axes.set_ylabel(ylabel, fontsize=FONT)
+        axes.set_title(panel, fontsize=FONT)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        handles, _ = axes.get_legend_handles_labels()
+        if any(value is None for points in lines.values() for _, value in points):
+            handles.append(
+                Line2D([], [], color=BLACK, marker="x", markeredgewidth=2, linestyle="none", label="does not fit")
+            )
+        axes.legend(
+            handles=handles, fontsize=FONT - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.46, -0.17),
+            ncols=2, columnspacing=1.2,
+        )  # fmt: skip
+        words.append(f"{panel}: {'; '.join(said)}")
+    figure.suptitle(title, fontsize=FONT + 1)
+    return figure, f"Line plots, both axes logarithmic, of {ylabel} against T. {'. '.join(words)}."
+
+
+def speedups(curves, *, title):
+    """How many times as fast FLASH is as its rival, against T: ``curves`` holds by name points ``(T, ratio)``."""
+    figure, axes = new_axes(8.4, 4.3, "T, tokens in a text (logarithmic)", "rival's time / FLASH's time", title)
+    for (name, points), (colour, marker, line) in zip(curves.items(), LOOKS):
+        axes.plot(*zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name)
+    axes.axhline(1, color=BLACK, linewidth=1.2)
+    axes.annotate(
+        "above this line FLASH is faster", (0.99, 1), xycoords=("axes fraction", "data"), xytext=(0, 3),
+        textcoords="offset points", ha="right", fontsize=FONT - 1,
+    )  # fmt: skip
+    _logarithmic(axes, {T for points in curves.values() for T, _ in points})
+    figure.legend(fontsize=FONT - 1, frameon=False, loc="outside right upper")
+    said = "; ".join(
+        f"{name} from {points[0][1]:.2f} at T = {points[0][0]} to {points[-1][1]:.2f} at {points[-1][0]}"
+        for name, points in curves.items()
+    )
+    return figure, f"Line plot, both axes logarithmic, of the speed-up of FLASH against T, with a line at 1: {said}."
+
+
+def chunk_costs(sizes, counts, milliseconds, *, title):
+    """Against C, each over its own smallest value: counts (by name a number for each C), and the measured time."""
+    figure, axes = new_axes(7.6, 4.0, "C, tokens in a chunk (logarithmic)", "times the smallest value", title)
+    lines = {"time, measured": milliseconds} | counts
+    words = []
+    for (name, values), (colour, marker, line) in zip(lines.items(), LOOKS):
+        ratio = np.asarray(values, float) / min(values)
+        axes.plot(sizes, ratio, linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name)
+        words.append(
+            f"{name} is least at C = {sizes[int(np.argmin(ratio))]}, largest {_number(ratio.max())} times that"
+        )
+    _logarithmic(axes, sizes)
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    return figure, f"Line plot, both axes logarithmic, against C from {sizes[0]} to {sizes[-1]}: {'; '.join(words)}."
+
+
+def flattering_choices(choices, honest, *, title):
+    """The speed-up that each way of comparing would report: ``choices`` holds by name ``(ratio, kind)``.
+
+    Kinds are "measured here", "counted" and "stored". ``honest`` is the ratio of the fair comparison.
+    """
+    kinds = {"measured here": (BLUE, "o"), "counted": (VERMILION, "s"), "stored": (GREEN, "^")}
+    figure, axes = new_axes(8.0, 1.3 + 0.36 * len(choices), "speed-up of FLASH that would be reported")
+    figure.suptitle(title, fontsize=FONT + 1)
+    for y, (ratio, kind) in enumerate(choices.values()):
+        colour, marker = kinds[kind]
+        axes.plot([honest, ratio], [y, y], "-", color=colour, linewidth=1.2, label="_")
+        axes.plot([ratio], [y], linestyle="none", marker=marker, color=colour, markersize=8)
+        axes.annotate(
+            f"{ratio:.2f}", (ratio, y), xytext=(7 if ratio >= honest else -7, 0), textcoords="offset points",
+            va="center", ha="left" if ratio >= honest else "right", fontsize=FONT - 1,
+        )  # fmt: skip
+    axes.axvline(honest, color=BLACK, linewidth=1.3, linestyle="--")
+    axes.set_yticks(range(len(choices)), choices)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    every = [honest, *(ratio for ratio, _ in choices.values())]
+    low, high = min(every) / 1.35, max(every) * 1.35
+    axes.set_xlim(low, high)
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50) if low <= t <= high]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
+    axes.tick_params(labelsize=FONT - 1)
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none", label=kind)
+        for kind, (colour, marker) in kinds.items()
+    ]
+    marks.append(Line2D([], [], color=BLACK, linestyle="--", label=f"honest, measured here: {honest:.2f}"))
+    figure.legend(handles=marks, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=4)
+    said = "; ".join(f"{name}: {ratio:.2f} ({kind})" for name, (ratio, kind) in choices.items())
+    return figure, f"Points on a logarithmic axis, with a dashed line at the honest speed-up of {honest:.2f}. {said}."
