@@ -47,26 +47,36 @@ def loss_curves(curves, *, window=20, title):
     window = max(1, min(window, min(map(len, curves.values())) // 2))
     figure, axes = new_axes(xlabel="update", ylabel=f"bits per byte, mean over {window} updates", title=title)
     styles = zip((VERMILION, BLUE, GREEN, ORANGE), ("--", "-", "-.", ":"))
-    ends = []
+    ends, labels = [], []
     for (name, bits), (colour, style) in zip(curves.items(), styles):
         mean = np.convolve(bits, np.full(window, 1 / window), mode="valid")
         axes.plot(np.arange(window, len(bits) + 1), mean, style, color=colour, linewidth=2, label=name)
-        axes.annotate(
-            f"{mean[-1]:.2f}", (len(bits), mean[-1]), xytext=(4, 0), textcoords="offset points", fontsize=FONT,
-            va="center", color=colour,
-        )  # fmt: skip
+        labels.append((mean[-1], len(bits), colour))
         ends.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
+    low, high = axes.get_ylim()
+    below = -np.inf
+    for end, place, colour in sorted(labels):  # from the lowest on, each one lifted off the one below it
+        height = max(end, below + 0.045 * (high - low))
+        axes.annotate(
+            f"{end:.2f}", (place, height), xytext=(4, 0), textcoords="offset points", fontsize=FONT, va="center",
+            color=colour,
+        )  # fmt: skip
+        below = height
     axes.set_xlim(0, 1.08 * max(map(len, curves.values())))
     axes.legend(fontsize=FONT - 1, frameon=False)
     return figure, f"Line plot of bits per byte over the updates of a training run: {', '.join(ends)}."
 
 
-def bits_ladder(rows, *, title):
-    """One bar for each way to guess the next byte: ``rows`` holds by name its bits per byte."""
+def bits_ladder(rows, *, title, marked=None):
+    """One bar for each way to guess the next byte: ``rows`` holds by name its bits per byte.
+
+    ``marked`` names the bars that are hatched; without it, the last one.
+    """
     figure, axes = new_axes(width=7.0, height=3.0, xlabel="bits per byte (less is better)", title=title)
     names, bits = list(rows), list(rows.values())
-    colours = [SKY] * (len(names) - 1) + [ORANGE]
-    axes.barh(names, bits, color=colours, edgecolor=BLACK, linewidth=0.6, hatch=[""] * (len(names) - 1) + ["//"])
+    marked = names[-1:] if marked is None else marked
+    colours, hatches = zip(*((ORANGE, "//") if name in marked else (SKY, "") for name in names))
+    axes.barh(names, bits, color=colours, edgecolor=BLACK, linewidth=0.6, hatch=hatches)
     for y, value in enumerate(bits):
         axes.text(value, y, f" {value:.2f}", va="center", fontsize=FONT)
     axes.invert_yaxis()

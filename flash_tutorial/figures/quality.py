@@ -23,15 +23,17 @@ def training_of_seeds(runs, *, xlabel, title, live=None):
         ends = ", ".join(f"{score:.3f}" for _, _, score in each)
         words.append(f"{name} trains down to {np.mean([bits[-1] for _, bits, _ in each]):.2f} and scores {ends}")
     if live is not None:
-        axes.plot(*live, "-", color=BLACK, linewidth=7, alpha=0.3, label="FLASH, trained here", zorder=0)
-        words.append(f"a thick line, trained here, covers the start down to {live[1][-1]:.2f}")
-    axes.text(last * 1.25, 2.3, "score on\nother text", fontsize=FONT - 1, ha="center")
+        dots = dict(color=BLACK, alpha=0.3, markersize=7, markeredgewidth=0)
+        axes.plot(*live, linestyle="none", marker="o", label="FLASH, trained here", zorder=0, **dots)
+        words.append(f"grey dots, trained here, follow it down to {live[1][-1]:.2f}")
+    top = max(score for each in runs.values() for _, _, score in each)
+    axes.text(last * 1.27, top * 1.06, "score on\nother text", fontsize=FONT - 1, ha="center", va="bottom")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_yticks([2, 2.5, 3, 4, 5, 6, 8], ["2", "2.5", "3", "4", "5", "6", "8"])
     axes.minorticks_off()
     axes.set_xticks(*[[t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if t <= last]] * 2)
-    axes.set_xlim(last / 150, last * 1.6)
+    axes.set_xlim(last / 100, last * 1.6)
     axes.legend(fontsize=FONT - 1, frameon=False)
     return figure, f"Lines of bits per byte against the {xlabel}: {'; '.join(words)}."
 
@@ -42,7 +44,7 @@ def scores_by_rate(grids, *, title, taken=None):
     ``taken`` holds by name the rate of the long runs; a ring marks it.
     """
     figure, axes = new_axes(
-        height=3.6, xlabel="peak learning rate (doubling)", ylabel="bits per byte after the short run", title=title
+        height=3.6, xlabel="peak learning rate (logarithmic)", ylabel="bits per byte after the short run", title=title
     )
     words = []
     for (name, grid), (colour, line, marker) in zip(grids.items(), STYLES):
@@ -95,11 +97,11 @@ def training_gap(rows, *, title):
     axes.vlines(places, [row[1] for row in rows], [row[2] for row in rows], color=SKY, linewidth=6, alpha=0.5)
     for x, (_, training, other) in zip(places, rows):
         axes.text(
-            x + 0.08, (training + other) / 2, f"gap {other - training:.2f}", fontsize=FONT - 1, va="center",
-            backgroundcolor="white",
+            x - 0.06, training + 0.75 * (other - training), f"gap {other - training:.2f}", fontsize=FONT - 1,
+            ha="right", va="center",
         )  # fmt: skip
     axes.set_xticks(places, [row[0] for row in rows])
-    axes.set_xlim(-0.3, len(rows) - 0.4)
+    axes.set_xlim(-0.5, len(rows) - 0.6)
     axes.legend(fontsize=FONT - 1, frameon=False)
     alt = "; ".join(
         f"{name.replace(chr(10), ' ')}: training text {training:.2f}, other text {other:.2f}"
