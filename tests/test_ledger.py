@@ -125,6 +125,40 @@ def problems(text, folder=LEDGER.parent):
     return found
 
 
+CELL = re.compile(r"\[(\d\d), section (\d+)\]\(\.\./notebooks/(\w+)\.ipynb\)")
+
+
+def mentioned(text):
+    """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8"."""
+    for kind, listed in re.findall(rf"\b({'|'.join(ITEMS)})s? (\d+(?:(?:, | and | to |-)\d+)*)", text, flags=re.I):
+        for first, last in re.findall(r"(\d+)(?:(?: to |-)(\d+))?", listed):
+            yield from ((kind.capitalize(), n) for n in range(int(first), int(last or first) + 1))
+
+
+@cache
+def sections(lecture):
+    """{number of a section: its text} of a lecture's source, code included."""
+    text = re.sub(r"^# ?", "", (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8"), flags=re.M)
+    parts = re.split(r"^## (\d+)\. ", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def unmet(text):
+    """Pieces of the paper whose row leads to no section of a lecture that names them, in words."""
+    found = []
+    for _, cells in rows(text):
+        if not (items := {*numbers(cells[0])}):
+            continue
+        named = set()
+        for number, section, lecture in CELL.findall(cells[-1]):
+            here = items & {*mentioned(sections(lecture).get(section, ""))} if lecture.startswith(number) else set()
+            named |= here
+            if not here:
+                found.append(f"{cells[0]}: not in section {section} of {lecture}")
+        found += [f"{kind} {n}: no lecture" for kind, n in sorted(items - named)]
+    return found
+
+
 def ledger():
     return LEDGER.read_text(encoding="utf-8")
 
@@ -155,6 +189,22 @@ def test_the_ledger_has_its_parts():
 def test_a_wrong_pointer_is_found(old, new, expected):
     assert old in ledger()
     assert expected in problems(ledger().replace(old, new))
+
+
+def test_every_piece_of_the_paper_is_met_in_a_lecture():
+    assert unmet(ledger()) == []
+
+
+def test_a_piece_that_its_lecture_does_not_name_is_found():
+    row = "| a | b |\n| --- | --- |\n| {} | [05, section {}](../notebooks/05_mixed_chunk_attention.ipynb) |\n"
+    assert unmet(row.format("Equation 8", 4)) == []
+    lost = ["not in section 99 of 05_mixed_chunk_attention", "no lecture"]
+    assert unmet(row.format("Equation 8", 99)) == [f"Equation 8: {said}" for said in lost]
+    assert "Table 9: no lecture" in unmet(row.format("Table 9", 4))
+    assert unmet("| a | b |\n| --- | --- |\n| Code 1 | none |\n") == ["Code 1: no lecture"]
+    assert [*mentioned("Codes 4 to 6, table 3 and equations 7 and 8")] == [
+        ("Code", 4), ("Code", 5), ("Code", 6), ("Table", 3), ("Equation", 7), ("Equation", 8),
+    ]  # fmt: skip
 
 
 def test_a_reading_without_a_test_is_found():
