@@ -39,7 +39,7 @@ def _read(text, where):
     return stored
 
 
-def _store(progress):
+def store_progress(progress):
     path = progress_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(progress, indent=1) + "\n")
@@ -52,7 +52,7 @@ def predict(name, guess=None):
         return
     progress = load_progress()
     progress["guesses"][name] = float(guess)
-    _store(progress)
+    store_progress(progress)
     print(f"{name}: your guess is stored.")
 
 
@@ -69,14 +69,14 @@ def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):
     progress["scoreboard"][f"{lecture} {mixer}"] = dict(
         lecture=lecture, mixer=mixer, bits_per_byte=bits_per_byte, step_ms=step_ms, state_numbers=state_numbers
     )
-    _store(progress)
+    store_progress(progress)
 
 
 def verdict(claim, text):
     """Store what you conclude about a claim of the paper."""
     progress = load_progress()
     progress["verdicts"][claim] = str(text)
-    _store(progress)
+    store_progress(progress)
 
 
 def report() -> str:
@@ -99,4 +99,4 @@ def export_progress() -> str:
 
 def restore_progress(text):
     """Take over what ``export_progress`` gave. What is stored here now is replaced."""
-    _store(_read(text, "the text"))
+    store_progress(_read(text, "the text"))

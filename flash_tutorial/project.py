@@ -56,6 +56,11 @@ def badges(name) -> str:
     return f"**[Read the finished page]({read})** · **[Work in Colab]({work})**"
 
 
+def exercise_badge(name) -> str:
+    """Markdown of a problem set's badge; ``name`` as in ``"05_mixed_chunk_attention"``."""
+    return f"**[Work in Colab]({work_address(f'exercises/{name}.ipynb')})**"
+
+
 def first_cell() -> str:
     """The first code cell of every notebook.
 

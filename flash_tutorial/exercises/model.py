@@ -1,0 +1,197 @@
+"""What an exercise is: the names that a student writes, the cases they must pass, and wrong answers with their messages.
+
+A set is a module ``set_NN`` whose ``EXERCISES`` lists them. The right answers of a set's notebook are not here; what is
+here is the oracle that answers are compared with. Who looks for it will find it.
+"""
+
+import copy
+import hashlib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+KINDS = ("build", "prove", "mend", "predict", "extend", "explain")
+SETS = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
+
+
+class Said(Exception):
+    """Raised by a case that rejects an answer with a sentence of its own: ``Said("05.1", "tail dropped", n=2)``."""
+
+    def __init__(self, exercise, key, **fields):
+        super().__init__(exercise, key)
+        self.exercise, self.key, self.fields = exercise, key, fields
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to an answer: ``run(answer)`` gives the value that is compared with that of the right answer."""
+
+    name: str  # what is special about it: "a tail", "one chunk"
+    part: str  # the part of the points that it belongs to
+    run: Callable
+    sizes: str = ""  # "T = 14, C = 4"
+    say: str | None = None  # the message if the answer fails here and no kept wrong answer fits
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong answer that is kept, under the key of its message. ``of`` names the one function that it replaces."""
+
+    key: str
+    answer: object
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """All that is known about one exercise.
+
+    ``names`` are what the student's notebook defines. With one name a case gets that object, with more a namespace of
+    them. ``cases(rng, numbers)`` lists the cases, ``numbers`` being the student's personal ones, of ``draw(rng)``.
+    """
+
+    id: str
+    title: str
+    kind: str
+    points: int
+    difficulty: int
+    importance: int
+    minutes: int
+    names: tuple
+    parts: dict  # part -> points
+    cases: Callable
+    right: object  # an object, or {name: object} where there are more names
+    wrong: tuple
+    hints: tuple  # a nudge, the shapes, pseudocode
+    core: bool = False
+    draw: Callable | None = None
+    shut: bool = True  # calls into the package's own forms end the case
+    tolerance: float = 1e-9
+    rubric: tuple = ()  # of an explain exercise: three lines, marked by a person
+    model_answer: str = ""
+    given: object = (
+        None  # of a mend exercise: what the notebook gives, which is "not attempted"; {name: object} for more
+    )
+
+    def __post_init__(self):
+        if self.kind not in KINDS or sum(self.parts.values()) != self.points or len(self.hints) != 3:
+            raise ValueError(f"{self.id}: kind {self.kind!r}, parts {self.parts}, {len(self.hints)} hints")
+
+    def assemble(self, answer, numbers, of=None):
+        """The answer as cases take it: an object, or a namespace of functions, or a table of predictions.
+
+        Kept answers of a predict exercise are functions of the personal numbers. Only ``of`` is taken from ``answer``
+        where it is given, the rest from the right answer.
+        """
+        if self.kind == "predict" and callable(answer):
+            return answer(numbers) if of is None else {**self.right(numbers), of: answer(numbers)}
+        if len(self.names) == 1:
+            return answer
+        if of is not None:
+            answer = {**self.right, of: answer}
+        return SimpleNamespace(**answer)
+
+    def numbers(self, student="me"):
+        """The personal numbers of a student, or None."""
+        if self.draw is None:
+            return None
+        digest = hashlib.sha256(f"{self.id} {student}".encode()).digest()
+        return self.draw(np.random.default_rng(list(digest[:8])))
+
+    def list_cases(self, numbers, seed=0):
+        return self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)
+
+
+def load_set(number):
+    """{id: exercise} of one set."""
+    try:
+        module = importlib.import_module(f".set_{number}", __package__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.set_{number}":
+            raise
+        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}") from None
+    return {exercise.id: exercise for exercise in module.EXERCISES}
+
+
+def there():
+    """The numbers of the sets that this version has."""
+    return [number for number in SETS if importlib.util.find_spec(f"{__package__}.set_{number}")]
+
+
+def load_exercise(name):
+    """The exercise with an id such as ``"05.2"``; ValueError with the ids that are there."""
+    number, _, rest = str(name).partition(".")
+    found = load_set(number) if rest else {}
+    if name not in found:
+        ids = ", ".join(found) or ", ".join(f"{number}.1, ..." for number in there())
+        raise ValueError(f"there is no exercise {name!r}: expected one of {ids}")
+    return found[name]
+
+
+def personal(name, student="me"):
+    """The numbers of a predict exercise that are drawn from a student's id: a dictionary."""
+    numbers = load_exercise(name).numbers(student)
+    if numbers is None:
+        raise ValueError(f"exercise {name} has no personal numbers")
+    return numbers
+
+
+def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: value, **kwargs):
+    """A case that calls the answer with these arguments, on copies, and sees to it that they stay as they are."""
+
+    def run(answer):
+        function = answer if of is None else getattr(answer, of)
+        given, named = copy.deepcopy(args), copy.deepcopy(kwargs)
+        value = then(function(*given, **named))
+        for position, (before, after) in enumerate(zip(args, given)):
+            if not unchanged(before, after):
+                raise Said("all", "changed", argument=position + 1)
+        for key, before in kwargs.items():
+            if not unchanged(before, named[key]):
+                raise Said("all", "changed", argument=key)
+        return value
+
+    return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
+
+
+def predicted(key, part=None, say=None):
+    """A case of a predict exercise: what was written under a key."""
+    return Case(key, part or key, lambda answer: answer.get(key), say=say)
+
+
+def outcome_of_test(test, implementation, *args, **kwargs):
+    """What a student's test says of an implementation: "passes it" or "fails it". Other errors go through."""
+    try:
+        test(implementation, *args, **kwargs)
+    except AssertionError:
+        return "fails it"
+    return "passes it"
+
+
+def unchanged(before, after):
+    if isinstance(before, np.ndarray):
+        return np.array_equal(before, after, equal_nan=True)
+    if type(before).__module__.startswith("torch") and hasattr(before, "isnan"):
+        return before.shape == after.shape and bool(((before == after) | (before != before)).all())
+    if isinstance(before, list | tuple):
+        return len(before) == len(after) and all(map(unchanged, before, after))
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(unchanged(before[k], after[k]) for k in before)
+    return True
+
+
+def describe(args, kwargs):
+    """Shapes and numbers of arguments, for a message."""
+    return ", ".join([*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())])
+
+
+def brief(value):
+    if hasattr(value, "shape"):
+        return f"array{tuple(value.shape)}"
+    text = getattr(value, "__name__", None) or repr(value)
+    return (
+        text if len(text) <= 40 else f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."
+    )

@@ -1,0 +1,338 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # Problem set 05: mixed chunk attention
+#
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/05_mixed_chunk_attention.ipynb)**
+#
+# Seven exercises, 100 points, about two and a half hours. The four marked *core* are 70 points in an hour and a half.
+# They belong to lecture 05. No exercise needs a GPU.
+#
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+#
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
+# `hint("05.1")` gives the first of three hints; call it again for the next one. `progress("05")` shows your points.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
+if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") is None:
+    if REPOSITORY.startswith("OWNER/"):
+        raise RuntimeError("to install flash_tutorial, set REPOSITORY above to its name on GitHub, as in ada/flash")
+    source = f"git+https://github.com/{REPOSITORY}@{TAG}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
+    importlib.invalidate_caches()
+
+from flash_tutorial.training import describe_device
+
+print(describe_device())
+
+# %%
+import math
+
+import numpy as np
+import torch
+
+from flash_tutorial.exercises import check, hint, personal, progress
+
+STUDENT = "me"  # your name or number; the numbers of 05.6 are drawn from it
+
+# %% [markdown]
+# ## 05.1 build: `to_chunks`
+#
+# **10 points** · difficulty 1/5 · importance 4/5 · 10 minutes · core
+#
+# Mixed chunk attention begins with a cut. The T tokens of a text become G chunks of C neighbours.
+# T need not be a multiple of C: then the last chunk is filled up with rows of zeros, at its end.
+#
+# You may use `numpy`.
+#
+# <details><summary>I get "cannot reshape array of size ..."</summary>
+#
+# The number of rows is not a multiple of C yet. Add the rows of zeros first.
+#
+# </details>
+
+
+# %%
+def to_chunks(x_TD, C):
+    """Cut a text into chunks.
+
+    x_TD: array (T, D), T >= 1. C: tokens in a chunk.
+    Returns an array (G, C, D), G = T / C rounded up. Chunk 0 holds tokens 0 to C - 1.
+    """
+    # BEGIN SOLUTION
+    missing = -len(x_TD) % C
+    rows = np.concatenate([x_TD, np.zeros((missing, x_TD.shape[1]))])
+    return rows.reshape(-1, C, x_TD.shape[1])
+    # END SOLUTION
+
+
+# %%
+check("05.1", to_chunks)
+
+# %% [markdown]
+# ## 05.2 build: `earlier_chunks`
+#
+# **15 points** · difficulty 2/5 · importance 5/5 · 20 minutes · core
+#
+# Each chunk has left a summary, `kv_GSE[g]`. Chunk g reads the summaries of earlier chunks, as their mean or as their sum.
+# Here the form has a *lag*: chunk g reads chunks 0 to g - lag. With a lag of 1 that is all chunks before it.
+# Where there is nothing to read, the result is zero.
+#
+# Write it without a loop over G. It must hold in bfloat16 too: a chunk may not move its own result, not even by rounding.
+#
+# You may use `torch`.
+#
+# <details><summary>I get "Sizes of tensors must match" for a small G</summary>
+#
+# With more lag than chunks, nothing is read at all. Is the block of zeros then longer than G?
+#
+# </details>
+
+
+# %%
+def earlier_chunks(kv_GSE, lag=1, mean=True):
+    """What each chunk reads of the chunks before it.
+
+    kv_GSE: tensor (G, S, E), a summary for each chunk. lag: at least 1.
+    Returns a tensor (G, S, E): for chunk g the mean (or the sum) of kv_GSE[0] to kv_GSE[g - lag], or zeros.
+    """
+    # BEGIN SOLUTION
+    G = len(kv_GSE)
+    lag = min(lag, G)
+    total = torch.cat([torch.zeros_like(kv_GSE[:lag]), kv_GSE.cumsum(0)[: G - lag]])
+    if not mean:
+        return total
+    read = (torch.arange(G) - lag + 1).clamp(min=1)
+    return total / read[:, None, None].to(total.dtype)
+    # END SOLUTION
+
+
+# %%
+check("05.2", earlier_chunks)
+
+# %% [markdown]
+# ## 05.3 build: `mixed_chunk`
+#
+# **25 points** · difficulty 4/5 · importance 5/5 · 35 minutes · core
+#
+# Now the whole mixing of lecture 05, with the lag of 05.2. For token i in chunk g it is the sum of two parts:
+#
+# - **local**: relu²(q · k / C + bias) of `q_quad` and `k_quad`, over the tokens of its own chunk;
+#   causal: up to itself. `bias_CC[a, b]` is for the tokens at places a and b of a chunk;
+# - **global**: `q_lin` times the sum of kᵀ v of `k_lin` and `v`. Causal: over chunks 0 to g - lag. Not causal: over all chunks,
+#   the own one too, whatever the lag. With `combine="mean"` the sum is divided by the number of tokens in those chunks.
+#   The last chunk may have fewer than C tokens.
+#
+# Write it without a loop over tokens. You may use `numpy`, `to_chunks`, and anything of your own.
+#
+# <details><summary>I get "operands could not be broadcast together"</summary>
+#
+# Print the shapes of all five chunked arrays. The quad and lin heads are (G, C, S), v is (G, C, E), the bias (C, C).
+#
+# </details>
+
+
+# %%
+def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+    """Mixed chunk attention of one text.
+
+    q_quad, k_quad, q_lin, k_lin: arrays (T, S). v: array (T, E). bias_CC: array (C, C).
+    combine: "mean" or "sum". lag: used if causal.
+    Returns an array (T, E).
+    """
+    # BEGIN SOLUTION
+    T, E = v.shape
+    quad_q, quad_k, lin_q, lin_k, v_GCE = (to_chunks(x, C) for x in (q_quad, k_quad, q_lin, k_lin, v))
+    A_GCC = np.maximum(quad_q @ quad_k.swapaxes(1, 2) / C + bias_CC, 0) ** 2
+    near = (np.tril(A_GCC) if causal else A_GCC) @ v_GCE
+
+    kv_GSE = torch.from_numpy(lin_k.swapaxes(1, 2) @ v_GCE)
+    tokens_G = torch.from_numpy(to_chunks(np.ones((T, 1)), C).sum((1, 2)))[:, None, None]
+    if causal:
+        kv_GSE, tokens_G = (earlier_chunks(x, lag, mean=False) for x in (kv_GSE, tokens_G))
+    else:
+        kv_GSE, tokens_G = kv_GSE.sum(0, keepdim=True), tokens_G.sum(0, keepdim=True)
+    if combine == "mean":
+        kv_GSE = kv_GSE / tokens_G.clamp(min=1)
+    far = lin_q @ kv_GSE.numpy()
+    return (near + far).reshape(-1, E)[:T]
+    # END SOLUTION
+
+
+# %%
+check("05.3", mixed_chunk)
+
+# %% [markdown]
+# ## 05.4 prove: `assert_causal_and_complete`
+#
+# **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
+#
+# Write a test. It gets a layer, `fn`, that takes an array (T, 8) for any T and returns an array (T, 8), and it gets its chunk length C.
+# The layer should be causal: no output may depend on a later token. And it should be complete: each output depends on *all* earlier tokens
+# and on its own. Your test raises an `AssertionError` if the layer is not so, and returns without one if it is.
+#
+# Your test is tried on three right layers and on ten wrong ones. A wrong one may be wrong at a single place, or by a millionth.
+# In these layers no weight inside a chunk is exactly zero.
+#
+# You may use `numpy`.
+#
+# <details><summary>My test fails a layer that is right</summary>
+#
+# Do you compare with a fixed output, or with one reading of the paper? Ask only which outputs move when you change a token.
+#
+# </details>
+
+
+# %%
+def assert_causal_and_complete(fn, C):
+    """Raise AssertionError unless output i of fn depends on tokens 0 to i, on each of them, and on no other.
+
+    fn: takes an array (T, 8), returns an array (T, 8), any T. C: its chunk length.
+    """
+    # BEGIN SOLUTION
+    T = 3 * C + max(C - 1, 1)
+    x_TD = np.random.default_rng(0).normal(size=(T, 8))
+    before = fn(x_TD)
+    for j in range(T):
+        changed = x_TD.copy()
+        changed[j] += 5 + np.arange(8)
+        moved = (fn(changed) != before).any(axis=1)
+        assert not moved[:j].any(), f"an output before token {j} moves with it"
+        assert moved[j:].all(), f"an output from token {j} on does not read it"
+    # END SOLUTION
+
+
+# %%
+check("05.4", assert_causal_and_complete)
+
+# %% [markdown]
+# ## 05.5 mend: three suspects
+#
+# **15 points** · difficulty 4/5 · importance 5/5 · 25 minutes
+#
+# Three causal layers have a validation loss that is too good to be true. Each has one fault, and each fault needs another way of looking:
+# change one token; change one token in bfloat16; change nothing but the number of chunks.
+# Find the faults and mend them. All three layers should then compute the same: local relu² scores over C, and the bare sum of kᵀ v
+# over strictly earlier chunks.
+#
+# They take q and k (G, C, S) and v (G, C, E) as tensors. The caller runs them in bfloat16 as well.
+#
+# <details><summary>I get "expected m1 and m2 to have the same dtype"</summary>
+#
+# A tensor that you make yourself takes the default format. Use `zeros_like`, or `.to(v.dtype)`.
+#
+# </details>
+
+
+# %%
+def suspect_one(q_GCS, k_GCS, v_GCE):
+    A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
+    # BEGIN SOLUTION
+    # STUB kv_GSE = (k_GCS.mT @ v_GCE).cumsum(0)
+    total = (k_GCS.mT @ v_GCE).cumsum(0)
+    kv_GSE = torch.cat([torch.zeros_like(total[:1]), total[:-1]])
+    # END SOLUTION
+    return A_GCC @ v_GCE + q_GCS @ kv_GSE
+
+
+def suspect_two(q_GCS, k_GCS, v_GCE):
+    A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
+    kv_GSE = k_GCS.mT @ v_GCE
+    # BEGIN SOLUTION
+    # STUB kv_GSE = kv_GSE.cumsum(0) - kv_GSE
+    kv_GSE = torch.cat([torch.zeros_like(kv_GSE[:1]), kv_GSE.cumsum(0)[:-1]])  # moved, not subtracted
+    # END SOLUTION
+    return A_GCC @ v_GCE + q_GCS @ kv_GSE
+
+
+def suspect_three(q_GCS, k_GCS, v_GCE):
+    # BEGIN SOLUTION
+    # STUB A_GCC = torch.relu(q_GCS @ k_GCS.mT / (q_GCS.shape[0] * q_GCS.shape[1])).square().tril()
+    C = q_GCS.shape[1]
+    A_GCC = torch.relu(q_GCS @ k_GCS.mT / C).square().tril()
+    # END SOLUTION
+    kv_GSE = k_GCS.mT @ v_GCE
+    kv_GSE = torch.cat([torch.zeros_like(kv_GSE[:1]), kv_GSE.cumsum(0)[:-1]])
+    return A_GCC @ v_GCE + q_GCS @ kv_GSE
+
+
+# %%
+check("05.5", suspect_one, suspect_two, suspect_three)
+
+# %% [markdown]
+# ## 05.6 predict: what the chunk decides
+#
+# **10 points** · difficulty 2/5 · importance 4/5 · 15 minutes
+#
+# The next cell prints your numbers: T tokens in chunks of C, one token t (counted from 0), and the widths S and E. Answer before you compute anything.
+# A causal layer, no padding.
+#
+# - `a`: how many tokens does token t read one by one, itself included?
+# - `b`: how many chunk summaries does it read?
+# - `c`: at which C do both parts need the same number of multiplications, if a token is counted with C neighbours:
+#   C (S + E) against 2 S E? Round to a whole number.
+# - `d`: True or False: if causal and C = T, the layer computes what FLASH-Quad does, with C as the divisor of its scores.
+# - `e`: True or False: the same if it is not causal.
+# - `f`: with C = 1, the layer is `"linear attention"` or `"linear attention and the token itself"`?
+#
+# <details><summary>My answer to d or e is called wrong, and I wrote "True"</summary>
+#
+# `True` and `False` are written without quotes.
+#
+# </details>
+
+# %%
+print(personal("05.6", STUDENT))
+
+# %%
+# BEGIN SOLUTION
+# STUB answer_05_6 = dict(a=None, b=None, c=None, d=None, e=None, f=None)
+_n = personal("05.6", STUDENT)
+answer_05_6 = dict(
+    a=_n["t"] % _n["C"] + 1, b=_n["t"] // _n["C"], c=236, d=True, e=False, f="linear attention and the token itself"
+)
+# END SOLUTION
+check("05.6", answer_05_6, student=STUDENT)
+
+# %% [markdown]
+# ## 05.7 explain: sum or mean?
+#
+# **5 points** · difficulty 2/5 · importance 4/5 · 10 minutes
+#
+# A port of FLASH *adds* the means of the earlier chunks, where the paper's Code 8 takes one mean over them.
+# It is trained at 1024 tokens with C = 256, and its loss is fine. Then it is used at 8192 tokens.
+# What happens, and why did nobody see it at 1024? At most 80 words, with the factor in the last chunk at both lengths.
+#
+# A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.
+#
+# <details><summary>It says that a number is missing</summary>
+#
+# Name the two factors as numbers: by how much is the last chunk's global part too large at 1024, and at 8192?
+#
+# </details>
+
+# %%
+# BEGIN SOLUTION
+# STUB text_05_7 = ""
+text_05_7 = (
+    "The sum of means is g times the mean in a chunk with g earlier chunks. At 1024 tokens there are 4 chunks, so the factor "
+    "is at most 3, and the learnt scales of the linear heads and W_out absorb it. At 8192 tokens the last of 32 chunks has a "
+    "factor of 31. No parameter was trained for that: the global part drowns the local part."
+)
+# END SOLUTION
+check("05.7", text_05_7)
+
+# %%
+progress("05")

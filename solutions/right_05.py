@@ -1,0 +1,152 @@
+"""Set 05: other right answers, and what only `grade` tries."""
+
+import numpy as np
+import torch
+
+from flash_tutorial.exercises.model import call
+from flash_tutorial.exercises.set_05 import layer, leak_in_the_tail, test_case
+
+# ---------------------------------------------------------------- right answers, written differently
+
+
+def to_chunks_by_rows(x_TD, C):
+    G = (len(x_TD) + C - 1) // C
+    out = np.zeros((G, C, x_TD.shape[1]))
+    for t, row in enumerate(x_TD):
+        out[t // C, t % C] = row
+    return out
+
+
+def to_chunks_by_pad(x_TD, C):
+    return np.stack(np.split(np.pad(x_TD, ((0, -len(x_TD) % C), (0, 0))), -(-len(x_TD) // C)))
+
+
+def earlier_by_map(kv_GSE, lag=1, mean=True):
+    G = len(kv_GSE)
+    sees = torch.ones(G, G, dtype=kv_GSE.dtype).tril(-lag)
+    if mean:
+        sees = sees / sees.sum(1, keepdim=True).clamp(min=1)
+    return torch.einsum("gh,hse->gse", sees, kv_GSE)
+
+
+def earlier_by_loop(kv_GSE, lag=1, mean=True):
+    rows = []
+    for g in range(len(kv_GSE)):
+        n = max(g - lag + 1, 0)
+        total = sum(kv_GSE[:n], torch.zeros_like(kv_GSE[0]))
+        rows.append(total / max(n, 1) if mean else total)
+    return torch.stack(rows)
+
+
+def mixed_by_weights(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+    """One map of T x T for both parts."""
+    i, j = np.indices((len(v), len(v)))
+    near = (i // C == j // C) & ((j <= i) if causal else True)
+    far = (j // C <= i // C - lag) if causal else np.ones_like(near)
+    weights = near * np.maximum(q_quad / C @ k_quad.T + bias_CC[i % C, j % C], 0) ** 2
+    divisor = np.maximum(far.sum(1, keepdims=True), 1) if combine == "mean" else 1
+    return (weights + far * (q_lin @ k_lin.T) / divisor) @ v
+
+
+def mixed_with_zero_mask(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+    """The mask is a 0 behind the bias and before relu²."""
+    T, out = len(v), []
+    for first in range(0, T, C):
+        own = slice(first, min(first + C, T))
+        n = own.stop - first
+        scores = q_quad[own] @ k_quad[own].T / C + bias_CC[:n, :n]
+        near = np.maximum(np.where(np.tri(n, dtype=bool) | (not causal), scores, 0), 0) ** 2 @ v[own]
+        last = max(first // C - lag + 1, 0) * C if causal else T
+        state = k_lin[:last].T @ v[:last] / (max(last, 1) if combine == "mean" else 1)
+        out.append(near + q_lin[own] @ state)
+    return np.concatenate(out)
+
+
+def assert_by_table(fn, C):
+    T = 4 * C + 2
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(T, 8))
+    table = np.zeros((T, T), bool)
+    for j in range(T):
+        for _ in range(2):
+            changed = x.copy()
+            changed[j] = rng.normal(size=8) * 4
+            table[:, j] |= (fn(changed) != fn(x)).any(1)
+    assert np.array_equal(table, np.tri(T, dtype=bool))
+
+
+def assert_at_two_lengths(fn, C):
+    for T in (3 * C + 2, 5 * C - 1):
+        x = np.random.default_rng(T).normal(size=(T, 8))
+        before = fn(x)
+        for j in range(T):
+            y = x.copy()
+            y[j] *= -3
+            after = fn(y)
+            for i in range(T):
+                if np.array_equal(before[i], after[i]) != (i < j):
+                    raise AssertionError(f"output {i}, token {j}")
+
+
+def mended_by_loop(q_GCS, k_GCS, v_GCE):
+    out, state = [], torch.zeros_like(k_GCS[0].mT @ v_GCE[0])
+    for q, k, v in zip(q_GCS, k_GCS, v_GCE):
+        out.append(torch.relu(q @ k.mT / len(q)).square().tril() @ v + q @ state)
+        state = state + k.mT @ v
+    return torch.stack(out)
+
+
+def mended_by_pad(q_GCS, k_GCS, v_GCE):
+    near = ((q_GCS / q_GCS.shape[1]) @ k_GCS.mT).clamp(min=0).pow(2).tril() @ v_GCE
+    kv = torch.nn.functional.pad((k_GCS.mT @ v_GCE).cumsum(0), (0, 0, 0, 0, 1, 0))[:-1]
+    return near + q_GCS @ kv
+
+
+RIGHT = {
+    "05.1": [to_chunks_by_rows, to_chunks_by_pad],
+    "05.2": [earlier_by_map, earlier_by_loop],
+    "05.3": [mixed_by_weights, mixed_with_zero_mask],
+    "05.4": [assert_by_table, assert_at_two_lengths],
+    "05.5": [
+        dict.fromkeys(("suspect_one", "suspect_two", "suspect_three"), mended)
+        for mended in (mended_by_loop, mended_by_pad)
+    ],
+}
+
+
+# ---------------------------------------------------------------- held-out faults and cases
+
+
+def held_out(rng):
+    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+
+    def last_row_inclusive(C):
+        right, wrong = layer(C), layer(C, which="inclusive")
+
+        def fn(x_TD):
+            out = right(x_TD)
+            out[C - 1 :: C] = wrong(x_TD)[C - 1 :: C]  # harmless there: no later token of the chunk is left
+            out[C::C] = wrong(x_TD)[C::C]
+            return out
+
+        return fn
+
+    def forgets_chunk_zero(C):
+        right, near = layer(C), layer(C, global_=False)
+
+        def fn(x_TD):
+            out = right(x_TD)
+            out[3 * C :] = near(x_TD)[3 * C :]
+            return out
+
+        return fn
+
+    cases = [test_case("held out", "held out", make, int(rng.integers(3, 6))) for make in
+             (last_row_inclusive, forgets_chunk_zero, lambda C: leak_in_the_tail(C))]  # fmt: skip
+    q, k = torch.from_numpy(rng.normal(size=(2, 6, 5, 3)))
+    v = torch.from_numpy(rng.normal(size=(6, 5, 4)))
+    return {
+        "05.4": cases,
+        "05.5": [call("held out", "held out", q, k, v, of=name, sizes="G = 6, C = 5")
+                 for name in ("suspect_one", "suspect_two", "suspect_three")],
+    }  # fmt: skip

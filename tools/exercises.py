@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Make the student's problem sets from the masters in ``solutions/``.
+
+    python tools/exercises.py build          every set; seconds, nothing is executed
+    python tools/exercises.py build 05
+    python tools/exercises.py check          are they in step, and does no answer show?
+
+In a master, lines between ``# BEGIN SOLUTION`` and ``# END SOLUTION`` are the answer. The student's file has in their
+place the text of the lines ``# STUB ...`` among them, or ``raise NotImplementedError`` where there is none. A cell with
+the tag ``solution`` is left out.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import nbformat
+
+from notebooks import METADATA, ROOT, read_source, tags_of
+
+BEGIN, END, STUB = "# BEGIN SOLUTION", "# END SOLUTION", "# STUB "
+LETTERS = 12  # a shorter line gives nothing away
+
+
+def masters(root=ROOT, prefixes=()):
+    found = sorted((Path(root) / "solutions").glob("[0-9][0-9]_*.py"))
+    return [path for path in found if not prefixes or path.name.startswith(tuple(prefixes))]
+
+
+def student_file(master):
+    return master.parent.parent / "exercises" / f"{master.stem}.ipynb"
+
+
+def split_code(source):
+    """(the student's text, the lines of the answer) of a code cell; ValueError where the marks do not pair."""
+    kept, answer, block = [], [], None
+    for line in source.split("\n"):
+        mark = line.strip()
+        if mark == BEGIN and block is None:
+            block, indent, stubs = [], line[: len(line) - len(line.lstrip())], []
+        elif mark == END and block is not None:
+            kept += [indent + stub for stub in stubs or ['raise NotImplementedError("your code here")']]
+            answer += block
+            block = None
+        elif mark in (BEGIN, END):
+            raise ValueError(f"{mark} without its partner")
+        elif block is None:
+            kept.append(line)
+        elif mark.startswith(STUB):
+            stubs.append(line.strip()[len(STUB) :])
+        else:
+            block.append(line)
+    if block is not None:
+        raise ValueError(f"{BEGIN} without {END}")
+    return "\n".join(kept), answer
+
+
+def student_notebook(master):
+    """The notebook of a problem set without its answers, and without outputs."""
+    notebook = read_source(master)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    cells = []
+    for cell in notebook.cells:
+        if "solution" in tags_of(cell):
+            continue
+        if cell.cell_type == "code":
+            cell.source, _ = split_code(cell.source)
+        cells.append(cell)
+    notebook.cells = cells
+    return notebook
+
+
+def answer_lines(master):
+    """Lines of the answers that stand nowhere outside them: those that a student must not find."""
+    cells = [cell for cell in read_source(master).cells if "solution" not in tags_of(cell)]
+    open_text, answers = [], []
+    for cell in cells:
+        if cell.cell_type != "code":
+            open_text.append(cell.source)
+            continue
+        kept, answer = split_code(cell.source)
+        open_text.append(kept)
+        answers += answer
+    text = "\n".join(open_text)
+    lines = {line.strip() for line in answers}
+    return sorted(line for line in lines if len(re.sub(r"\W", "", line)) >= LETTERS and line not in text)
+
+
+def text_of(notebook):
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
+
+
+def build(master):
+    from flash_tutorial.files import write_text
+
+    path = student_file(master)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, text_of(student_notebook(master)))
+
+
+def check(root=ROOT, prefixes=()):
+    """What is wrong, a line each."""
+    found = []
+    for master in masters(root, prefixes):
+        path = student_file(master)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text_of(student_notebook(master)):
+            found.append(f"{path.name} is out of step with {master.name}: build again")
+        if path.is_file():
+            cells = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+            found += [
+                f"{path.name} shows a line of the answer: {line}" for line in answer_lines(master) if line in cells
+            ]
+    known = {student_file(master) for master in masters(root)}
+    stray = sorted((Path(root) / "exercises").glob("*.ipynb"))
+    return found + [f"{path.name} has no master in solutions/" for path in stray if path not in known and not prefixes]
+
+
+def main(arguments=None, root=ROOT):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("build", "check"))
+    parser.add_argument("names", nargs="*", metavar="NN", help="numbers of sets; all without one")
+    args = parser.parse_args(arguments)
+    chosen = masters(root, args.names)
+    for master in chosen if args.command == "build" else ():
+        build(master)
+    found = check(root, args.names)
+    for line in found:
+        print(line, file=sys.stderr)
+    if not found:
+        print(f"{len(chosen)} problem sets in step")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
