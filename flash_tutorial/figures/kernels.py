@@ -18,7 +18,7 @@ def shares_of_a_step(parts, *, title):
         percent = 100 * np.array(shares)
         axes.barh(places + shift, percent, 0.38, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6, label=label)
         for y, value in zip(places + shift, percent):
-            axes.text(value, y, f" {value:.0f}", va="center", fontsize=FONT - 1)
+            axes.text(value, y, f" {value:.{int(0 < value < 1)}f}", va="center", fontsize=FONT - 1)
     axes.set_yticks(places, parts)
     axes.invert_yaxis()
     axes.set_xlim(right=1.15 * axes.get_xlim()[1])
@@ -62,7 +62,7 @@ def rooflines(machines, *, title):
         axes.tick_params(which="both", labelsize=FONT - 1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=FONT - 1, frameon=False, loc="lower right")
+        axes.legend(fontsize=FONT - 1, framealpha=1, edgecolor="white", loc="lower right")  # hides the dotted line
         words[-1] += f" ({name}, roof {peak / 1e9:.3g} GFLOP/s from {turn:.0f} FLOPs per byte on)"
     figure.suptitle(title, fontsize=FONT + 1)
     return figure, f"Log-log plots of a roof that rises, then is flat, with a mark for each part. {'; '.join(words)}."

@@ -51,32 +51,34 @@ def who_reads_whom(maps, chunk_size):
     return figure, alt
 
 
-def numbers_in_squares(panels, *, row, title):
-    """Small ``(T, T)`` arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden."""
+def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", "token j that is read")):
+    """Small arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden.
+
+    ``axis_names`` say what a row and a column are.
+    """
     figure = Figure(figsize=(9.0, 3.0), dpi=90, layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
-        T = len(values)
+        rows, columns = values.shape
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
         axes.pcolormesh(np.ma.masked_invalid(values), cmap="PuOr_r", vmin=-size, vmax=size, edgecolors="#CCCCCC")
         for (i, j), value in np.ndenumerate(values):
             text = "·" if np.isnan(value) else f"{value:g}"
             axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9)
-        axes.add_patch(Rectangle((0, row - 1), T, 1, fill=False, edgecolor=BLACK, linewidth=2.2))
-        axes.set(xlim=(-0.05, T + 0.05), ylim=(T + 0.05, -0.05), aspect="equal")
-        axes.set_xticks(np.arange(T) + 0.5, range(1, T + 1))
-        axes.set_yticks(np.arange(T) + 0.5, range(1, T + 1))
+        axes.add_patch(Rectangle((0, row - 1), columns, 1, fill=False, edgecolor=BLACK, linewidth=2.2))
+        axes.set(xlim=(-0.05, columns + 0.05), ylim=(rows + 0.05, -0.05), aspect="equal")
+        axes.set_xticks(np.arange(columns) + 0.5, range(1, columns + 1))
+        axes.set_yticks(np.arange(rows) + 0.5, range(1, rows + 1))
         axes.tick_params(labelsize=FONT - 1, length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(name, fontsize=FONT)
-        axes.set_xlabel("token j that is read", fontsize=FONT)
-    figure.axes[0].set_ylabel("token i that reads", fontsize=FONT)
+        axes.set_xlabel(axis_names[1], fontsize=FONT)
+    figure.axes[0].set_ylabel(axis_names[0], fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
-    rows = "; ".join(
+    framed = "; ".join(
         f"{name}: {', '.join('hidden' if np.isnan(v) else f'{v:g}' for v in values[row - 1])}"
         for name, values in panels.items()
     )
-    T = len(next(iter(panels.values())))
-    return figure, f"{len(panels)} squares of {T} by {T} numbers. Row {row}, in a frame: {rows}."
+    return figure, f"{len(panels)} squares of {rows} by {columns} numbers. Row {row}, in a frame: {framed}."
 
 
 def attention_maps(maps, letters, *, title):

@@ -1,0 +1,835 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # 11 GPU kernels: where the time goes, and a kernel of your own
+#
+# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/11_gpu_kernels.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/11_gpu_kernels.ipynb)**
+#
+# A *kernel* is a program that runs on a GPU, many copies of it at once. Each operation of PyTorch starts at least one.
+# Users of GAU have reported that it ran slower than attention on their GPUs. One possible cause: nobody had made a kernel for it.
+# This lecture shows what such a kernel needs, and what it can bring.
+#
+# **After it you can**
+# - measure where the time of a training step goes, and hold it against counted operations;
+# - count FLOPs and bytes of an operation, and say which of the two limits it on a given card;
+# - say what `torch.compile` merges and what it does not;
+# - read a Triton kernel for FLASH line by line, and check it without a GPU;
+# - say why a kernel of your own may lose, before you run it.
+#
+# **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help: there, operations were held against traffic.
+#
+# **Time** About 55 minutes to read (an estimate). Computing takes about 20 seconds on one CPU core (user time, measured after the build).
+# Most of it goes into two compilers, whose results are kept: a second run takes half. GPU: not yet measured.
+#
+# Text and figures: CC-BY-4.0. Code: MIT.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
+if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") is None:
+    if REPOSITORY.startswith("OWNER/"):
+        raise RuntimeError("to install flash_tutorial, set REPOSITORY above to its name on GitHub, as in ada/flash")
+    source = f"git+https://github.com/{REPOSITORY}@{TAG}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
+    importlib.invalidate_caches()
+
+from flash_tutorial.training import describe_device
+
+print(describe_device())
+
+# %% [markdown]
+# Two questions from lecture 10. Answer from memory, then open the fold.
+#
+# **1.** You have runs with three seeds and want a 95% interval for their mean. Which factor stands before the standard error?
+#
+# <details><summary>Answer</summary>
+#
+# 4.30. Three runs estimate their own spread badly, so the interval is wide. With very many runs the factor falls to 1.96.
+#
+# </details>
+#
+# **2.** A unit without its gate is worse. What else changed when the gate was removed?
+#
+# <details><summary>Answer</summary>
+#
+# The gate's matrix is gone, so the unit has D × E fewer parameters and less arithmetic. The gate is not the only suspect.
+#
+# </details>
+#
+# The letters: T tokens, cut into G chunks of C tokens. D is the model width, E the expanded width, S the query and key width.
+# B texts are computed at once. One letter is new: M, the number of tokens in a *tile*.
+
+# %%
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flash_tutorial import FLASH, count_multiply_adds, figures, mixing, reference
+from flash_tutorial.layers import cos_sin
+from flash_tutorial.measure import summary, time_in_turn
+from flash_tutorial.progress import predict, reveal
+from flash_tutorial.properties import draw_order_one
+
+
+@dataclass
+class Preset:
+    B: int  # texts in a step
+    T: int
+    D: int
+    S: int
+    C: int
+    rounds: int  # how often each part is timed
+
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+torch.set_num_threads(1)
+CPU, GPU = Preset(1, 1024, 256, 64, 128, 5), Preset(4, 4096, 768, 128, 256, 20)
+preset = GPU if DEVICE == "cuda" else CPU
+
+
+def same(a, b, limit=1e-10):
+    """The same shape and, up to rounding, the same numbers."""
+    return a.shape == b.shape and bool(np.abs(np.asarray(a) - np.asarray(b)).max() < limit)
+
+
+print(preset)
+
+# %% [markdown]
+# ## 1. Where the time of a step goes
+#
+# First the paper's own measurement on a GPU (Table 10): milliseconds of one training step on one V100, at four lengths.
+# Up to 2048 the tokens of a step stay the same: a text of 512 tokens comes four times, one of 2048 once.
+# One text of 4096 tokens is twice as much. There the Transformer++ ran out of memory.
+
+# %% tags=["nbval-check-output"]
+table_10 = {"Transformer++": (222.4, 243.9, 315.0, None), "FLASH": (254.4, 235.0, 242.8, 452.9)}
+for i, T in enumerate((512, 1024, 2048, 4096)):
+    theirs, flash = (row[i] for row in table_10.values())
+    share = f"{theirs} ms, FLASH takes {flash / theirs:.2f} of the time" if theirs else "out of memory"
+    print(f"T = {T:4}: FLASH {flash} ms, Transformer++ {share}")
+assert table_10["FLASH"][0] > table_10["Transformer++"][0]  # at 512 tokens FLASH is the slower one
+
+# %% [markdown]
+# FLASH wins at 2048, is about level at 1024, and loses at 512. Those times are older than today's fused attention kernels.
+# To mend such a loss, ask first which part of a step takes the time.
+#
+# A FLASH unit has five parts. *project*: one dense layer makes gate u, value v and base z. *heads*: scale, offset and RoPE.
+# *local*: the relu² map inside chunks. *global*: the state of earlier chunks. *out*: gate, then a dense layer back to D.
+#
+# Each part becomes a function of its own, from its inputs to its outputs.
+
+# %%
+p = preset
+unit = FLASH(p.D, qk_dim=p.S, chunk_size=p.C, causal=True)
+unit = draw_order_one(unit, torch.Generator().manual_seed(0)).to(DEVICE)
+E = unit.expanded
+
+
+def heads_of(z):
+    return unit.read_heads(z, *cos_sin(p.T, p.S, z))
+
+
+def local_part(q, k, v):
+    return mixing.mixed_chunk_attention(q, k, q, k, v, chunk_size=p.C, causal=True, bias=unit.bias, global_=False)
+
+
+def global_part(q, k, v):
+    return mixing.mixed_chunk_attention(q, k, q, k, v, chunk_size=p.C, causal=True, local=False)
+
+
+x = torch.randn(p.B, p.T, p.D, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+with torch.no_grad():
+    u, v, z = unit.project(x)
+    quad_q, quad_k, lin_q, lin_k = heads_of(z)
+    near, far = local_part(quad_q, quad_k, v), global_part(lin_q, lin_k, v)
+    apart = x + unit.out_proj(u * (near + far))
+    difference = (apart - unit(x)).norm() / (unit(x) - x).norm()
+print(f"the parts, one after the other, are the unit: {bool(difference < 1e-4)}")
+assert difference < 1e-4
+
+# %% [markdown]
+# Now count. A product of an (a, b) and a (b, c) matrix has a b c *multiply-adds*. What does each part need for one text?
+#
+# - project: each token goes from D to 2 E + S numbers. out: from E to D.
+# - local: C (C + 1) / 2 pairs in a chunk. A pair costs S for its score and E for its value.
+# - global: each token adds an S × E product to the state, and reads one.
+
+# %% tags=["nbval-check-output"]
+D, S, C, T = CPU.D, CPU.S, CPU.C, CPU.T  # counted at the sizes of the CPU preset, on any machine
+
+
+def counts(T, D, E, S, C):
+    return {
+        "project": T * D * (2 * E + S),
+        "heads": 0,
+        "local": T // C * (C * (C + 1) // 2) * (S + E),
+        "global": 2 * T * S * E,
+        "out": T * E * D,
+    }
+
+
+counted = counts(T, D, 2 * D, S, C)
+total = sum(counted.values())
+for name, number in counted.items():
+    print(f"{name:8} {number:12,} multiply-adds, {number / total:4.0%}")
+plain = FLASH(D, qk_dim=S, chunk_size=C, causal=True)
+print("their sum is what the package counts:", total == count_multiply_adds(plain, T))
+
+# %% [markdown]
+# **Your guess.** The mixing (local and global) has a fifth of the multiply-adds. What percent of the *time* does it take
+# on your machine, forward and backward? Write 20 if you expect time to follow the operations.
+
+# %%
+my_guess = None  # your number here
+predict("11.a", my_guess)
+
+
+# %%
+def step_of(part, *inputs):
+    """A function: ``part`` forward, then backward to its inputs and to the unit's parameters."""
+    inputs = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    grads = [torch.randn_like(out) for out in as_list(part(*inputs))]
+
+    def step():
+        torch.autograd.backward(as_list(part(*inputs)), grads)
+        for tensor in inputs:
+            tensor.grad = None
+        unit.zero_grad()
+
+    return step
+
+
+def as_list(outputs):
+    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+
+
+parts = {
+    "project": step_of(unit.project, x),
+    "heads": step_of(heads_of, z),
+    "local": step_of(local_part, quad_q, quad_k, v),
+    "global": step_of(global_part, lin_q, lin_k, v),
+    "out": step_of(lambda x, u, near, far: x + unit.out_proj(u * (near + far)), x, u, near, far),
+}
+
+# %% [markdown]
+# The parts take turns, so that whatever else the machine does slows all of them. Medians are kept.
+
+# %% tags=["timing"]
+timed = time_in_turn(parts | {"whole unit": step_of(unit, x)}, p.rounds, device=DEVICE)
+milliseconds = {name: 1e3 * summary(seconds)["median"] for name, seconds in timed.items()}
+in_parts = sum(milliseconds[name] for name in parts)
+print(f"the parts add up to {in_parts:.0f} ms, the whole unit takes {milliseconds['whole unit']:.0f} ms")
+here = counts(p.T, p.D, E, p.S, p.C)
+shares = {name: (here[name] / sum(here.values()), milliseconds[name] / in_parts) for name in parts}
+longest = max(shares, key=lambda name: shares[name][1])
+title = f"The part that takes longest here: {longest}"
+rows = [("part", "multiply-adds %", "time %")] + [(n, *(f"{100 * s:.0f}" for s in both)) for n, both in shares.items()]
+figures.show(*figures.shares_of_a_step(shares, title=title), rows)
+reveal("11.a", 100 * (shares["local"][1] + shares["global"][1]), "percent of the time")
+
+# %% [markdown]
+# Compare the two bars of each part. *heads* has no matrix product at all. What time it takes goes into moving numbers.
+# A part whose share of the time is larger than its share of the products loses time elsewhere.
+# A GPU has far more arithmetic for each byte it can move, so there the balance is another one.
+#
+# PyTorch's own profiler sees single operations. The list below holds those of one forward pass that take longest.
+# `addmm` is a dense layer, `bmm` a product inside or between chunks.
+
+# %% tags=["timing"]
+from torch.profiler import ProfilerActivity, profile
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes lines of its own
+activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE == "cuda")
+with profile(activities=activities) as profiler, torch.no_grad():
+    unit(x)
+print(profiler.key_averages().table(sort_by=f"self_{DEVICE}_time_total", row_limit=6, max_name_column_width=30))
+
+# %% [markdown]
+# ## 2. Arithmetic against bytes
+#
+# An operation has to move its numbers and to compute with them. The slower of the two sets the time.
+# A *FLOP* is one addition or one multiplication, so a multiply-add is two.
+#
+# A GPU keeps its tensors in a large, slow *main memory*. Each kernel reads its inputs from there and writes its results there.
+#
+# By hand, for one chunk of six tokens with S = 2 and E = 4, in float16 (2 bytes a number). Follow the sums.
+
+# %% tags=["nbval-check-output"]
+flops = moved = 0
+for _reader in range(6):
+    for _key in range(6):
+        flops += 2 * 2  # the score of the two: S multiply-adds
+        flops += 2 * 4  # the key's value into the reader's sum: E multiply-adds
+    moved += 2 * (2 + 2)  # the query and the key of a token, read
+    moved += 2 * (4 + 4)  # its value, read, and its result, written
+print(f"{flops} FLOPs, {moved} bytes if the map never leaves the kernel: {flops / moved:.1f} FLOPs per byte")
+in_memory = 2 * 6 * 6 * 4  # four times the map: scores written and read, their relu^2 written and read
+print(f"{in_memory} bytes more if the map lies in main memory: {flops / (moved + in_memory):.1f} FLOPs per byte")
+
+# %% [markdown]
+# FLOPs per byte is called the *arithmetic intensity*. Keeping the map inside one kernel makes it three times as large here.
+# That is the whole idea of *fusing*: the same arithmetic, fewer trips to main memory.
+#
+# **Your line.** The bytes for any size. One line is missing.
+#
+# ```python
+# def local_bytes(C, S, E, size, fused):
+#     numbers = 2 * C * S + 2 * C * E
+#     if not fused:
+#         ...                   # what else moves?
+#     return size * numbers
+# ```
+#
+# <details><summary>The line</summary>
+#
+# `numbers += 4 * C * C`: the scores are written and read, and so are their squares.
+#
+# </details>
+
+
+# %% tags=["nbval-check-output"]
+def local_flops(C, S, E):
+    return 2 * C * C * (S + E)  # all pairs: a dense product computes the hidden half too
+
+
+def local_bytes(C, S, E, size, fused):
+    numbers = 2 * C * S + 2 * C * E
+    if not fused:
+        numbers += 4 * C * C
+    return size * numbers
+
+
+assert local_flops(6, 2, 4) == flops and local_bytes(6, 2, 4, 2, True) == moved
+assert local_bytes(6, 2, 4, 2, False) == moved + in_memory
+for fused in (True, False):
+    intensity = local_flops(128, 64, 512) / local_bytes(128, 64, 512, 2, fused)
+    print(f"C = 128, S = 64, E = 512, {'fused' if fused else 'map in memory':13}: {intensity:.1f} FLOPs per byte")
+
+# %% [markdown]
+# Is that much or little? It depends on the card. A T4 is the card that Colab lends for free. By NVIDIA's data sheet it
+# computes at most 65 × 10¹² FLOPs a second in float16. It moves at most 320 × 10⁹ bytes a second. Their ratio is 203.
+#
+# An operation below 203 FLOPs per byte has to wait for memory on that card. One above waits for arithmetic.
+# The larger of two times is the least that an operation can take.
+
+# %% tags=["nbval-check-output"]
+T4_FLOPS, T4_BYTES = 65e12, 320e9
+
+
+def least_seconds(flops, moved, peak=T4_FLOPS, rate=T4_BYTES):
+    return max(flops / peak, moved / rate)
+
+
+print(f"the T4's turning point: {T4_FLOPS / T4_BYTES:.0f} FLOPs per byte")
+chunks = 1000
+flops = chunks * local_flops(128, 64, 512)
+for name, fused in (("map in memory", False), ("fused", True)):
+    moved = chunks * local_bytes(128, 64, 512, 2, fused)
+    times = [1e3 * least_seconds(flops, moved, peak) for peak in (T4_FLOPS, 2 * T4_FLOPS)]
+    print(f"{name:13}: at least {times[0]:.2f} ms; with twice the arithmetic: {times[1]:.2f} ms")
+
+# %% [markdown]
+# **Misconception: matrix products are limited by arithmetic.** The symptom is in the two lines above. A card with twice the
+# arithmetic would not be faster here, since both forms lie left of the turning point. Fewer bytes make it faster.
+#
+# The same as a picture, called a *roofline*. The slope is the memory, the flat part the arithmetic. Left is the T4, drawn from
+# its data sheet: nothing was measured on it. Right is your machine: its roof and the parts, measured now in float32.
+
+# %% tags=["timing"]
+N = p.B * p.T
+halves, singles = 2, 4  # bytes of a number
+
+
+def intensities(size, C, S, E, D, N):
+    dense = 2 * N * D * (2 * E + S) / (size * (N * D + D * (2 * E + S) + N * (2 * E + S)))
+    local = [local_flops(C, S, E) / local_bytes(C, S, E, size, fused) for fused in (False, True)]
+    return {"dense layer": dense, "local, map in memory": local[0], "local, fused": local[1], "gate": 1 / (3 * size)}
+
+
+a = torch.randn(1024, 1024, device=DEVICE)
+large = torch.randn(16 * 2**20, device=DEVICE)
+copy = torch.empty_like(large)
+with torch.no_grad():
+    work = {
+        "product": lambda: a @ a, "copy": lambda: copy.copy_(large), "dense layer": lambda: unit.in_proj(x),
+        "local, map in memory": lambda: local_part(quad_q, quad_k, v), "gate": lambda: u * near,
+    }  # fmt: skip
+    best = {name: min(seconds) for name, seconds in time_in_turn(work, p.rounds, device=DEVICE).items()}
+done = {"dense layer": 2 * N * p.D * (2 * E + p.S), "gate": N * E}
+done["local, map in memory"] = 2 * p.B * here["local"]  # pairs that may be read
+mine = {n: (i, done[n] / best[n]) for n, i in intensities(singles, p.C, p.S, E, p.D, N).items() if n in done}
+peak = max(2 * 1024**3 / best["product"], *(speed for _, speed in mine.values()))  # the fastest product seen
+on_t4 = {name: (i, None) for name, i in intensities(halves, 128, 64, 512, 256, 8192).items()}
+roofs = {
+    "T4, data sheet, float16": (T4_FLOPS, T4_BYTES, on_t4),
+    "your machine, float32": (peak, 2 * 4 * large.numel() / best["copy"], mine),
+}
+figures.show(*figures.rooflines(roofs, title="Left of the turning point, bytes set the pace"))
+
+# %% [markdown]
+# Read one mark. The gate multiplies two arrays: one FLOP for three numbers moved. It sits at the foot of the slope.
+# On your machine a mark may lie above the slope. Then its numbers came from the processor's cache, not from main memory.
+#
+# ## 3. What `torch.compile` merges
+#
+# Between the two products of the local part stands a chain of small operations. Run one by one, each is a kernel.
+
+# %% tags=["nbval-check-output"]
+q, k, values = torch.randn(3, 64, 128, 16)  # 64 chunks; narrow, so that what lies between the products shows
+bias, lower = torch.randn(128, 128), torch.ones(128, 128).tril()
+chain = {
+    "divide by C": lambda s: s / 128, "add the bias": lambda s: s + bias, "relu": torch.relu, "square": torch.square,
+    "hide later keys": lambda s: s * lower,
+}  # fmt: skip
+step, passes = q @ k.mT, 0
+for operation in chain.values():
+    step, passes = operation(step), passes + 2  # it reads the whole map, and writes a new one
+
+
+def squared_map(scores, bias, lower):
+    return torch.relu(scores / 128 + bias).square() * lower
+
+
+def narrow_local(q, k, values, bias, lower):
+    return squared_map(q @ k.mT, bias, lower) @ values
+
+
+print(f"{len(chain)} operations, {passes} passes over the map; one merged operation needs 2")
+print("one by one = as one expression:", torch.equal(step @ values, narrow_local(q, k, values, bias, lower)))
+
+# %% [markdown]
+# `torch.compile` writes such a merged operation by itself: in Triton for a GPU, in C++ for a CPU. It needs a compiler for that.
+# The first call takes seconds, since it compiles. Where no compiler is installed, the cell says so and the lecture goes on.
+#
+# What has become of the operations? The profiler counts how often each of PyTorch's own is called.
+
+# %% tags=["timing"]
+import time
+
+from flash_tutorial.training import compiled
+
+inputs = [tensor.to(DEVICE) for tensor in (q, k, values, bias, lower)]
+ways = {"one by one": narrow_local, "compiled": compiled(narrow_local)}
+start = time.perf_counter()
+try:
+    assert torch.allclose(ways["compiled"](*inputs), narrow_local(*inputs), rtol=1e-3, atol=1e-3)  # the same numbers
+    print(f"compiled in {time.perf_counter() - start:.0f} s")
+except ValueError as error:
+    del ways["compiled"]
+    print(error)
+for name, seconds in time_in_turn(
+    {n: lambda f=f: f(*inputs) for n, f in ways.items()}, p.rounds, device=DEVICE
+).items():
+    with profile(activities=activities) as profiler:
+        ways[name](*inputs)
+    calls = {event.key.removeprefix("aten::"): event.count for event in profiler.key_averages()}
+    called = {n: calls.get(n, 0) for n in ("bmm", "div", "add", "relu", "square", "mul")}
+    print(f"{name:10} {1e3 * summary(seconds)['median']:5.2f} ms, calls {called}")
+    assert list(called.values()) == ([2, 0, 0, 0, 0, 0] if name == "compiled" else [2, 1, 1, 1, 1, 1])
+
+# %% [markdown]
+# Compiled, the five small operations are gone: they became one. The two products (`bmm`) are still calls of their own.
+# So the merged operation reads the scores that the first product wrote, and writes the map that the second one reads.
+# To keep the map out of main memory, somebody has to write a kernel that works in tiles.
+#
+# ## 4. A map in tiles
+#
+# A program on a GPU has little fast memory: at most 64 KiB on a T4. A 256 × 256 map in float32 alone needs 256 KiB.
+# So the map is made in *tiles* of M × M numbers. Each tile is used at once and then forgotten.
+#
+# Six tokens, tiles of 3 × 3, whole numbers, without bias and division. The value of a token is its number.
+
+# %%
+q_TS = np.array([(1, 0), (0, 1), (1, 1), (2, -1), (-1, 1), (1, 1)])
+k_TS = np.array([(1, 1), (2, 0), (-1, 1), (1, 2), (1, -1), (1, 0)])
+v_TE = np.arange(1, 7)[:, None]
+lower_TT = np.tri(6, dtype=int)
+scores_TT = q_TS @ k_TS.T
+map_TT = np.maximum(scores_TT, 0) ** 2 * lower_TT
+hidden = np.where(lower_TT == 1, 1.0, np.nan)
+panels = {"scores q kᵀ": scores_TT * hidden, "map: relu² of them": map_TT * hidden}
+figures.show(*figures.numbers_in_squares(panels, row=6, title="Six tokens: token 6 reads two tiles of three"))
+
+# %% tags=["nbval-check-output"]
+read = np.zeros((6, 1), int)
+for top in (0, 3):  # readers, three at a time
+    for left in range(0, top + 3, 3):  # those who are read: tiles on or left of the diagonal
+        readers, keys = slice(top, top + 3), slice(left, left + 3)
+        tile = np.maximum(q_TS[readers] @ k_TS[keys].T, 0) ** 2
+        if left == top:
+            tile = tile * np.tri(3, dtype=int)  # only this tile has something to hide
+        adds = tile @ v_TE[keys]
+        read[readers] += adds
+        print(
+            f"tile ({top // 3}, {left // 3}): token {top + 3} reads {tile[2]}, adds {adds[2, 0]}, has {read[top + 2, 0]}"
+        )
+print("tiles = whole map:", (read == map_TT @ v_TE).all())
+
+# %% [markdown]
+# Follow token 6 through its two tiles, and check the sums against the figure. The tile (0, 1) was never made.
+#
+# **Why this is so easy.** A relu² weight depends on its own score alone. So contributions of tiles add up, in any order.
+# A softmax weight is divided by the sum over the *whole row*, which the first tile does not know yet.
+#
+# **Misconception: fusing needs a running maximum.** It does for softmax, which is what FlashAttention is known for.
+# Token 6 again, with a softmax in each tile. The symptom of adding those: its weights sum to two.
+
+# %% tags=["nbval-check-output"]
+row, values = scores_TT[5].astype(float), v_TE[:, 0]
+
+
+def softmax(s):
+    return np.exp(s - s.max()) / np.exp(s - s.max()).sum()
+
+
+added = np.concatenate([softmax(row[:3]), softmax(row[3:])])
+print(f"softmax of the row: weights sum to {softmax(row).sum():.0f}, reads {softmax(row) @ values:.3f}")
+print(f"softmax of each tile, added: sum {added.sum():.0f}, reads {added @ values:.3f}")
+
+most, total, read_6 = -np.inf, 0.0, 0.0
+for keys in (slice(0, 3), slice(3, 6)):
+    new = max(most, row[keys].max())
+    old = np.exp(most - new)  # all that was summed so far belongs to the old maximum
+    weights = np.exp(row[keys] - new)
+    most, total, read_6 = new, total * old + weights.sum(), read_6 * old + weights @ values[keys]
+print(f"with a running maximum and sum: reads {read_6 / total:.3f}")
+
+# %% [markdown]
+# Three numbers carried along, and a rescaling at each tile. A relu² kernel needs none of it: one sum is all.
+#
+# ## 5. Loops, vectorised, torch
+#
+# Before a kernel is written, its result must be known for sure. First as loops, for one text: heads (T, S), values (T, E).
+# T = 150 and C = 40: three full chunks and a tail of 30. All numbers are of order one.
+#
+# The state holds the *mean* of kᵀ v over all tokens of earlier chunks (lecture 05). The first chunk has none.
+
+
+# %%
+def mix_loops(quad_q, quad_k, lin_q, lin_k, v, u, bias, C):
+    out = np.zeros_like(v)
+    for i in range(len(v)):
+        chunk = i // C * C  # the first token of i's chunk
+        for j in range(chunk, i + 1):
+            score = quad_q[i] @ quad_k[j] / C + bias[i - chunk, j - chunk]
+            out[i] += max(score, 0) ** 2 * v[j]
+        for j in range(chunk):  # strictly earlier chunks
+            out[i] += lin_q[i] @ lin_k[j] * v[j] / chunk
+        out[i] *= u[i]  # the gate of the token that reads
+    return out
+
+
+def mix(quad_q, quad_k, lin_q, lin_k, v, u, bias, C):
+    out = np.zeros_like(v)
+    for chunk in range(0, len(v), C):
+        own, n = slice(chunk, chunk + C), min(C, len(v) - chunk)
+        a = np.maximum(quad_q[own] @ quad_k[own].T / C + bias[:n, :n], 0) ** 2 * np.tri(n)
+        state = lin_k[:chunk].T @ v[:chunk] / max(chunk, 1)
+        out[own] = u[own] * (lin_q[own] @ state + a @ v[own])
+    return out
+
+
+# %% tags=["nbval-check-output"]
+T, C, S, E = 150, 40, 24, 40
+rng = np.random.default_rng(0)
+heads = list(rng.normal(size=(4, T, S)))
+v_TE, u_TE = rng.normal(size=(2, T, E))
+bias_CC = rng.normal(size=(C, C))
+by_loops = mix_loops(*heads, v_TE, u_TE, bias_CC, C)
+
+
+def mix_torch(*tensors, C):
+    *heads, v, u, bias = tensors
+    return u * mixing.mixed_chunk_attention(*heads, v, chunk_size=C, causal=True, bias=lambda n: bias[:n, :n])
+
+
+in_torch = [torch.from_numpy(array)[None] for array in (*heads, v_TE, u_TE)] + [torch.from_numpy(bias_CC)]
+everybody = np.ones(T, bool), np.zeros(T, int)
+by_reference = u_TE * (
+    reference.local_part(heads[0], heads[1], v_TE, *everybody, True, C, bias_CC)
+    + reference.global_part(heads[2], heads[3], v_TE, *everybody, True, C, "mean")
+)
+print("loops = vectorised:", same(by_loops, mix(*heads, v_TE, u_TE, bias_CC, C)))
+print("loops = reference:", same(by_loops, by_reference))
+print("loops = torch:", same(by_loops, mix_torch(*in_torch, C=C)[0]))
+print(f"size of the output: {by_loops.std():.1f}")
+
+# %% [markdown]
+# ## 6. What a kernel sees
+#
+# A kernel is one program, started many times at once. Each copy has a number and makes its own piece of the output.
+# Here a piece is M tokens of one chunk. Let M = 16, and C = 40 again: M does not divide C.
+
+# %%
+figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
+
+# %% [markdown]
+# A kernel gets no arrays. It gets the *address* of a first number, and *strides*: how far apart two rows and two columns lie.
+# Here is a toy memory of 20 numbers. It holds the values of six tokens, E = 2. What lies before and behind is NaN,
+# standing for whatever another program has left there.
+
+# %% tags=["nbval-check-output"]
+memory = np.full(20, np.nan)
+first, strides = 4, (2, 1)
+memory[first : first + 12] = np.arange(1, 13)  # token 1 has (1, 2), token 6 has (11, 12)
+
+
+def addresses(rows, columns):
+    return first + rows[:, None] * strides[0] + columns[None, :] * strides[1]
+
+
+rows, columns = np.arange(4, 8), np.arange(2)  # the second tile of M = 4: tokens 5 to 8
+tile = memory[addresses(rows, columns)]
+print("second tile, as loaded:", tile.tolist())
+print("strides swapped, first row of the transposed array:", memory[first + np.arange(6) * strides[0]].tolist())
+inside = (rows < 6)[:, None]
+print("times a mask:", (tile * inside).tolist())
+print("chosen by a mask:", np.where(inside, tile, 0).tolist())
+
+# %% [markdown]
+# **Misconception: what lies outside is zero.** There are only six tokens, and the tile asked for eight. It got NaN.
+# In a test it may get zeros, or the neighbour's numbers. The symptom: right whenever M divides C, wrong otherwise, not always the same.
+#
+# Multiplying by a mask does not help: 0 × NaN is NaN. A number must be *chosen*, or better, never be loaded.
+# So each load of a kernel carries a mask, and says what stands for the numbers left out.
+#
+# ## 7. The kernel
+#
+# *Triton* is a language for kernels inside Python. A program works on whole tiles, and the compiler spreads a tile over threads.
+# `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask.
+#
+# Here is the kernel of the package, whole. Read it with the list below it.
+
+# %% tags=["nbval-check-output"]
+path = Path(importlib.util.find_spec("flash_tutorial.kernels").origin)
+text = path.read_text(encoding="utf-8")
+print(text.split("# " + "-" * 64)[1].partition("\n")[2].strip())
+
+# %% [markdown]
+# 1. Three program numbers: one chunk of one text, M of its tokens, and some of the E columns.
+# 2. `end` is where the chunk ends. The last chunk of a text may be short. Rows from `end` on are masked in loads and in the store.
+# 3. The global part comes first. Its state is an input: torch makes it by a running sum and a shift (lecture 05).
+# 4. The loop goes over tiles of keys, up to the reader's own tile. Those further right are never touched.
+# 5. The bias is read at places *inside the chunk*, so `chunk` is subtracted. It is added after the division by C, as ever.
+# 6. `tl.where` hides later keys. It compares places in the text, so it is right in every tile.
+# 7. `y` stays in float32, also when the inputs are float16. The weights are rounded before their product.
+# 8. The gate multiplies once, after both parts. One store, masked.
+#
+# **Your line.** Cover the kernel. This line hides what may not be read. What stands for the dots?
+#
+# ```python
+# a = tl.where(..., a * a, 0.0)
+# ```
+#
+# <details><summary>The line</summary>
+#
+# `rows[:, None] >= keys[None, :]`. With `>` a token would not read itself. With places counted from the tile's own corner,
+# only tiles on the diagonal would be right.
+#
+# </details>
+#
+# ## 8. Is it right? Asked without a GPU
+#
+# Triton has an *interpreter*: it runs the programs one after the other in NumPy. The variable `TRITON_INTERPRET` switches it on.
+# It is read when a kernel is defined, so set it before the import. On a GPU it must not be set.
+
+# %%
+if DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"
+try:
+    from flash_tutorial import kernels
+except ImportError as error:
+    kernels = None
+    print(error)
+
+
+def check_kernel(dtype, limit):
+    tensors = [tensor.to(DEVICE, dtype) for tensor in in_torch]
+    *all_heads, v, u, bias = tensors
+    got = kernels.fused_mixed_chunk(*all_heads, v, chunk_size=C, bias=lambda n: bias[:n, :n], gate=u, tile=(16, 32))
+    wanted = mix_torch(*(tensor.double() for tensor in tensors), C=C)  # by torch, in float64
+    both = [float((y.double() - wanted).norm() / wanted.norm()) for y in (got, mix_torch(*tensors, C=C))]
+    print(f"{dtype!s:13}: relative difference {both[0]:.0e}; torch's own in that format {both[1]:.0e}")
+    assert both[0] < limit
+
+
+if kernels:
+    check_kernel(torch.float32, 1e-5)
+    check_kernel(torch.float16, 2e-3)
+
+# %% [markdown]
+# float16 has three digits, so its difference is larger, in torch as well. The kernel and its reference need not agree in
+# more digits than the format has.
+#
+# The interpreter finds wrong numbers: `tests/test_kernels.py` plants faults in this kernel one by one, and it notices each.
+# It cannot find everything. It runs programs in order, so it may hide that two programs write the same place.
+# And it says nothing about time.
+#
+# ## 9. What will it cost?
+#
+# The first question is what the compiler makes of it. Compiling needs no card, so you can ask for two:
+# compute capability, the version of a card's design, is 7.5 for a T4 and 8.0 for an A100.
+# *Matrix instructions* use the units that give a card its high peak. *Shared* memory is the fast memory of a program.
+
+# %%
+if kernels:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-W", "ignore", "-m", "flash_tutorial.kernels", "7.5", "8.0"]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    t4, a100 = cards = [json.loads(line) for line in printed.splitlines()]
+    for card in cards:
+        print(", ".join(f"{name} {value}" for name, value in card.items()))
+    assert t4["matrix_instructions"] == 0 < a100["matrix_instructions"]
+    assert t4["shared_bytes"] <= 64 * 1024  # fast memory of a T4
+else:
+    print("not compiled: Triton is missing here")
+
+# %% [markdown]
+# For the T4 there is **not one** matrix instruction. Triton supports capability 8.0 and later; for older cards it writes
+# ordinary multiply-adds, in float32. A T4 does 65 × 10¹² FLOPs a second by its matrix units, and 8.1 × 10¹² in float32
+# without them (data sheet).
+# PyTorch's own products do use the matrix units of a T4. So expect this kernel to **lose** there.
+#
+# The second question is how many products it makes. Each program has its own columns of E.
+# Programs that share M tokens each make the *same* scores again. Fusing saves bytes and repeats arithmetic.
+#
+# **Your second guess.** At the paper's sizes C = 256, S = 128, E = 1536, with tiles of 32 tokens and 64 columns:
+# how many times the needed multiply-adds does the local part make? Write 1 if you expect no waste.
+
+# %%
+my_second_guess = None  # your number here
+predict("11.b", my_second_guess)
+
+
+# %% tags=["nbval-check-output"]
+def executed(C, S, E, M, columns):
+    tiles = C // M * (C // M + 1) // 2  # on and left of the diagonal
+    return tiles * M * M * (S * (E // columns) + E)
+
+
+needed = 256 * 257 // 2 * (128 + 1536)
+for M, columns in ((32, 64), (32, 256), (64, 256), (64, 1536)):
+    times = executed(256, 128, 1536, M, columns) / needed
+    kib = M * columns * 4 // 1024
+    print(f"M = {M}, {columns:4} columns: {times:.2f} times the needed products, y takes {kib:3} KiB")
+
+# %%
+reveal("11.b", executed(256, 128, 1536, 32, 64) / needed, "times as many")
+
+# %% [markdown]
+# Wider tiles waste less, but the float32 sum y of a program must stay in *registers*, the fastest memory of all.
+# One processor of a GPU has 256 KiB of them, for all programs that it runs at a time.
+# So the tile's size is a bargain between repeated products and memory. `tile=` sets it, and the result does not depend on it.
+#
+# The third question is what it saves. Count the megabytes that one unit moves at T = 4096 in float16, at least:
+# each input read once, each result written once. A merged chain leaves the map in memory, as section 3 said.
+
+# %% tags=["nbval-check-output"]
+N, C, S, E, M = 4096, 256, 128, 1536, 32
+inputs_and_output = 3 * N * S + 2 * N * E + N * E  # three heads; v and u; the gated result
+state = 2 * (N // C) * S * E  # float32, so twice
+tiles = C // M * (C // M + 1) // 2
+map_numbers = N // C * tiles * M * M  # of the tiles that hold something
+extra = {
+    "torch, one by one": 6 * map_numbers + 6 * N * E,  # scores, relu, square; near, far, their sum: written, read
+    "torch.compile, at best": 4 * map_numbers + 4 * N * E,  # scores, weights; near, far
+    "one kernel": 0,
+}
+megabytes = {name: 2 * (inputs_and_output + state + more) / 1e6 for name, more in extra.items()}
+for name, number in megabytes.items():
+    print(f"{name:22} {number:6.1f} MB, at least {1e3 * 1e6 * number / T4_BYTES:.2f} ms of a T4's memory")
+torch_flops, kernel_flops = (2 * (N // C * pairs + N * S * E) for pairs in (needed, executed(C, S, E, M, 64)))
+by_units, without = (1e3 * f / r for f, r in ((torch_flops, T4_FLOPS), (kernel_flops, 8.1e12)))
+print(f"products on a T4: torch at least {by_units:.2f} ms, the kernel at least {without:.2f} ms")
+assert without > 1e9 * megabytes["torch, one by one"] / T4_BYTES  # more than torch needs for all its bytes
+
+# %% [markdown]
+# By these least bytes the kernel wins. On a T4 its products alone take twice the least time of torch's bytes.
+# So expect it to lose there. These are least times from a data sheet, not measurements: nobody reaches the peaks.
+# They leave out that a program loads keys again that another one has loaded. If the card's cache still holds them, that is cheap.
+#
+# On a newer card the kernel has matrix units too, and only a measurement decides.
+# If there is a card, the next cell measures: torch, `torch.compile` and the kernel, in turn.
+
+# %% tags=["timing"]
+if DEVICE == "cpu" or not kernels:
+    print("not measured:", "no CUDA card here" if DEVICE == "cpu" else "Triton is missing here")
+else:
+    print(torch.cuda.get_device_name(), "compute capability", ".".join(map(str, torch.cuda.get_device_capability())))
+    widths = (S, S, S, S, E, E)  # four heads, v, u
+    *five, gate = [torch.randn(8, N, n, device=DEVICE, dtype=torch.float16) for n in widths]
+    table = torch.randn(C, C, device=DEVICE, dtype=torch.float16)
+    faster = compiled(mix_torch)
+    candidates = {
+        "torch": lambda: mix_torch(*five, gate, table, C=C),
+        "kernel": lambda: kernels.fused_mixed_chunk(*five, chunk_size=C, bias=lambda n: table[:n, :n], gate=gate),
+    } | ({"torch.compile": lambda: faster(*five, gate, table, C=C)} if "compiled" in ways else {})
+    with torch.no_grad():
+        for name, seconds in time_in_turn(candidates, p.rounds, warmup=3, device=DEVICE).items():
+            print(f"{name:14} {1e3 * summary(seconds)['median']:.2f} ms")
+
+# %% [markdown]
+# A stored measurement from a newer card belongs beside yours. Where none is stored yet, the figure leaves its place empty.
+# On a machine with a card, this command stores it: `python benchmarks/kernels.py`.
+
+# %%
+stored = resources.files("flash_tutorial") / "results" / "kernels_gpu.json"
+result = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else None
+print(
+    "stored GPU result:", result["machine"] if result else "not yet measured; to store it: python benchmarks/kernels.py"
+)
+rows = [("way", "megabytes moved, counted")] + [(name, f"{number:.1f}") for name, number in megabytes.items()]
+figures.show(*figures.kernel_times(megabytes, result), rows)
+
+# %% [markdown]
+# One more thing the kernel lacks: it has no backward pass, so it cannot train. Asked for a gradient, it refuses.
+# Each product of the forward pass has two in the backward pass. So a forward kernel could save a third of the products' time at most.
+
+# %%
+if kernels:
+    wanted = [tensor.float().to(DEVICE).requires_grad_() for tensor in in_torch[:5]]
+    try:
+        kernels.fused_mixed_chunk(*wanted, chunk_size=40)
+    except ValueError as error:
+        print(error)
+    else:
+        raise AssertionError("a gradient was promised")
+
+# %% [markdown]
+# ## 10. What you take along
+#
+# Fill in the last column yourself. "Not shown" is a good answer.
+# `progress.verdict("11 kernel", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+#
+# | claim | your evidence | your verdict |
+# | --- | --- | --- |
+# | Attention takes most of a FLASH step | section 1: counted and timed on your machine | |
+# | Matrix products are limited by arithmetic | section 2: FLOPs per byte against a T4's data sheet | |
+# | `torch.compile` makes a kernel of one's own needless | section 3: five operations became one, two products stayed | |
+# | A fused kernel needs a running maximum | section 4: softmax does, relu² does not | |
+# | The kernel computes what the model computes | section 8: against torch, odd lengths, two formats | |
+# | A kernel of one's own is faster | section 9: fewer bytes, more products; on a T4 the count says: expect a loss; on a GPU not yet measured | |
+#
+# **Three takeaways**
+# 1. Measure first, by part; then count FLOPs and bytes; only then write code.
+# 2. relu² tiles add up. That makes the kernel short, and every load still needs its mask.
+# 3. Fusing trades bytes for repeated arithmetic. Whether it pays depends on the card.
+#
+# **Exercises** Problem set 11 comes with the exercises.
+#
+# **Next** Lecture 12 uses the package in a project of your own.
