@@ -8,7 +8,7 @@
 # ---
 
 # %% [markdown]
-# # Start here: what attention costs, and what FLASH does about it
+# # 00 Start here: what attention costs, and what FLASH does about it
 #
 # **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/00_start_here.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/00_start_here.ipynb)**
 #
@@ -49,7 +49,7 @@ print(describe_device())
 # The tour asks you for two guesses before two results. A guess that turns out wrong is the one you remember.
 # Without a guess everything still runs.
 #
-# All sizes stand in one place, the `Preset`. Take larger ones when your machine is fast.
+# What depends on your machine stands in one place, the `Preset`. Take larger numbers when your machine is fast.
 
 # %%
 from dataclasses import dataclass
@@ -80,7 +80,8 @@ print(f"{device.type}: {preset}\ntraining text: {', '.join(corpus.train.titles)}
 # ## 1. The question: what does attention cost?
 #
 # A text is a row of *tokens*. Here a token is one byte, that is, one letter of English text.
-# Attention lets each token read the others. Eight letters name all sizes in this course:
+# Attention lets each token read the others. Nine letters name the sizes in this course.
+# Read the table once, and come back to it when a letter turns up:
 #
 # | letter | what it counts | paper's base model |
 # | --- | --- | --- |
@@ -91,7 +92,7 @@ print(f"{device.type}: {preset}\ntraining text: {', '.join(corpus.train.titles)}
 # | S | numbers by which two tokens are compared (shared width) | 128 |
 # | C | tokens in a chunk, a piece of the text | 256 |
 # | G | chunks in a text, T / C rounded up | 2 to 32 |
-# | H | heads: comparisons that run side by side | 4 in FLASH |
+# | H | heads: comparisons that a Transformer makes side by side; in FLASH, the copies of z (section 5) | 12 in a Transformer, 4 in FLASH |
 # | N | different tokens there are (vocabulary) | 32,000; here 256 |
 #
 # A model that writes text is *causal*: a token reads itself and earlier tokens, never later ones.
@@ -105,7 +106,7 @@ for T in (512, 1024, 2048, 4096, 8192):
     print(f"T = {T:5d}: {pairs:11,d} pairs of tokens")
 
 # %% [markdown]
-# Twice the length, four times the pairs. This is *quadratic* cost.
+# Twice the length, about four times the pairs. This is *quadratic* cost.
 #
 # Many papers offer attention whose cost grows only in proportion to T. This is *linear* cost.
 # Still the quadratic kind stayed in use. The FLASH paper names three reasons, and you will now see each.
@@ -113,12 +114,13 @@ for T in (512, 1024, 2048, 4096, 8192):
 # ## 2. Complaint one: quality
 #
 # A new kind of attention must be compared with something. Often, the paper says, that was the plain Transformer.
-# It has become better since 2017. The paper's *Transformer++* has two of these changes:
+# The Transformer has become better since it appeared in 2017. The paper's *Transformer++* has two of these changes:
 #
-# - positions by rotation (RoPE) and by sine waves, where the plain one learns a table;
+# - it tells a token its position by rotation (RoPE) and by sine waves, where the plain one learns a table;
 # - a gate in the feed-forward layer: one half of the numbers is multiplied by the other half (GLU).
+#   That layer treats each token by itself.
 #
-# Neither needs more parameters. How much do they bring?
+# Neither needs more parameters. How much do they bring? Lectures 01 and 02 explain both; here you only need the result.
 # You train both for the same number of updates, on the same text, with the same random numbers.
 #
 # Then you score both in bits per byte. Less is better; section 6 explains the unit.
@@ -154,15 +156,18 @@ print("Transformer++ is better by more than 0.2 bits per byte:", plain - plus > 
 # So a method that beats the plain Transformer may still lose to Transformer++.
 # **The baseline to beat is Transformer++.** The paper uses it, and so does this course.
 #
+# (Where the dashed curve jumps, one update had a loss twice as high as its neighbours.
+# It stays in the mean for 20 updates.)
+#
 # Two cautions. Both models got the learning rate that was best for both, out of 0.002, 0.003 and 0.005.
-# And this is a short run of tiny models: it shows the order, not the size of the gap in large ones.
+# And this is one short run of tiny models. It does not tell how large the gap is between large ones.
 #
 # ## 3. Complaint two: fewer operations, and no less time
 #
 # Attention compares a *query* with *keys* and mixes *values*: three arrays Q, K and V with T rows.
-# Quadratic attention computes (Q Kᵀ) V. The bracket holds T × T numbers.
+# Quadratic attention computes softmax(Q Kᵀ) V. The bracket holds T × T numbers.
 #
-# Linear attention leaves out the softmax. Then the brackets may move: Q (Kᵀ V).
+# Linear attention leaves out the softmax. Then (Q Kᵀ) V is a product of three matrices, and the brackets may move: Q (Kᵀ V).
 # Now the bracket holds S × E numbers, however long the text is. This array is called the *state*.
 #
 # If the model is causal, token t may only use the state of tokens 1 to t. So T different states are needed.
@@ -188,7 +193,7 @@ from flash_tutorial.mixing import linear_attention, softmax_attention
 
 torch.manual_seed(0)
 T = preset.tokens
-q, k = torch.randn(2, 1, T, S, device=device) / S**0.25  # (B, T, S) each, B = 1
+q, k = torch.randn(2, 1, T, S, device=device) / S**0.25  # (B, T, S) each, B = 1; products q · k of size one
 v = torch.randn(1, T, E, device=device)
 
 
@@ -226,7 +231,8 @@ if my_guess is not None:
 
 # %% [markdown]
 # **Misconception: fewer operations mean less time.** A processor also has to move numbers.
-# The T states are written to memory and read again, and for each number moved little is computed.
+# Here the T states are written to memory and read again, and for each number moved little is computed.
+# How many numbers are that?
 
 # %% tags=["nbval-check-output"]
 T = 1024
@@ -241,7 +247,7 @@ print(f"numbers in all T states:        {states.numel():,}, {states.numel() / in
 #
 # ## 4. Complaint three: training goes token by token
 #
-# You can avoid storing T states. Keep one state, and update it once for each token, as an RNN does.
+# You can avoid storing T states. Keep one state, and update it once for each token, as a recurrent network (RNN) does.
 # Each update waits for the one before it. So T tokens need T steps in a row.
 #
 # For *writing* text this is ideal, because tokens come one by one anyway.
@@ -268,7 +274,7 @@ def read_by_chunk(q, k, v):
     state, outputs = torch.zeros(1, S, E, device=device), []
     for q_chunk, k_chunk, v_chunk in zip(q.split(C, 1), k.split(C, 1), v.split(C, 1)):
         outputs.append(q_chunk @ state)  # what earlier chunks left
-        state = state + k_chunk.mT @ v_chunk  # one update for C tokens
+        state = state + k_chunk.mT @ v_chunk  # one update for C tokens; .mT swaps the last two axes
     return torch.cat(outputs, 1), len(outputs)
 
 
@@ -280,12 +286,13 @@ def same(a, b):
     return bool((a - b).norm() < 1e-4 * b.norm())
 
 
-first = [t[:, :1024] for t in (q, k, v)]
-one_by_one, steps_by_token = read_by_token(*first)
-in_chunks, steps_by_chunk = read_by_chunk(*first)
-packaged = mixed_chunk_attention(*first[:2], *first, chunk_size=C, causal=True, local=False, combine="sum")
+q1, k1, v1 = (t[:, :1024] for t in (q, k, v))
+one_by_one, steps_by_token = read_by_token(q1, k1, v1)
+in_chunks, steps_by_chunk = read_by_chunk(q1, k1, v1)
+# FLASH takes a query and a key for each of its two parts (section 5); here both parts get the same, and one is off
+packaged = mixed_chunk_attention(q1, k1, q1, k1, v1, chunk_size=C, causal=True, local=False, combine="sum")
 print(f"{steps_by_token} steps in a row by token, {steps_by_chunk} by chunk")
-print("by token = linear attention of the package:", same(one_by_one, linear_attention(*first, causal=True)))
+print("by token = linear attention of the package:", same(one_by_one, linear_attention(q1, k1, v1, causal=True)))
 print("by chunk = global part of FLASH in the package:", same(in_chunks, packaged))
 print("by token = by chunk:", same(one_by_one, in_chunks))
 
@@ -294,6 +301,7 @@ print("by token = by chunk:", same(one_by_one, in_chunks))
 # FLASH reads the own chunk in another way, which the next section shows.
 #
 # Now the time of a training step: forward, and backward for the gradients.
+# Set it beside the steps in a row that you saw. The third line does what FLASH does, and reads the own chunk too.
 
 
 # %% tags=["timing"]
@@ -316,6 +324,8 @@ for name, ms in steps.items():
     print(f"{name:18} {ms:8.1f} ms")
 
 # %% [markdown]
+# The same text, and many short steps in a row take far longer than a few larger ones.
+#
 # ## 5. What FLASH answers
 #
 # **Mixed chunk attention** has two parts, and adds their results:
@@ -326,6 +336,7 @@ for name, ms in steps.items():
 # C, S and E do not depend on T, so both costs grow only in proportion to T.
 #
 # Which token reads which? You can measure that: token i reads token j if output i changes when value j changes.
+# The *Jacobian* holds all these changes: the slope of each output by each value. You ask where it is not zero.
 
 
 # %%
@@ -362,7 +373,7 @@ figures.show(*figures.who_reads_whom({name: who.numpy() for name, who in maps.it
 
 # %% [markdown]
 # A square is a pair that is compared by itself. A circle is a token that is read through a sum.
-# In FLASH the near tokens stay sharp, and the far ones come as a summary.
+# In FLASH each near token is compared by itself, and the far ones are read as one summary.
 #
 # **The unit in three lines.** A Transformer block has two layers: attention, then feed-forward.
 # FLASH has one kind of unit that does both, and two such units replace a block:
@@ -374,8 +385,10 @@ figures.show(*figures.who_reads_whom({name: who.numpy() for name, who in maps.it
 # ```
 #
 # Put v in the place of `mix(z, v)`, and you have a gated feed-forward layer.
-# All queries and keys are copies of z, each with a scale and an offset of its own.
-# Inside a chunk FLASH takes relu(score)², where a Transformer takes a softmax.
+# All queries and keys are copies of z, each times a scale and plus an offset of its own.
+# Inside a chunk FLASH takes relu(score)², where a Transformer takes a softmax. (relu makes negative numbers 0.)
+#
+# The next cell runs the three lines with the parts of the package's own unit, and compares.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.layers import cos_sin
@@ -404,7 +417,7 @@ with torch.no_grad():
 
 # %% tags=["nbval-check-output"]
 changed = x.clone()
-changed[:, 8] += 10
+changed[:, 8] += 10  # Python counts from 0: row 8 is token 9
 with torch.no_grad():
     difference = (unit(changed) - unit(x)).abs().amax(-1)[0]
     cuts = [(unit(x[:, :T]) - y[:, :T]).abs().max().item() for T in range(1, 15)]
@@ -436,8 +449,9 @@ print(f"know nothing: {uniform:.2f} bits per byte")
 # Next, count how often each byte stands in the four training novels. This is a table of *order 0*.
 #
 # A byte that was never seen must not get probability 0, since it would cost infinitely many bits.
-# So the table is blended with a coarser guess (Witten and Bell, 1991).
-# The more often a place was seen, the more the table counts.
+# So the counts are blended with a coarser guess, here 1/256 (Witten and Bell, 1991).
+# The coarser guess weighs as much as `kinds` more bytes of text, where `kinds` different bytes were seen.
+# So the more text was counted, the less the coarser guess matters.
 
 # %% tags=["nbval-check-output"]
 counts = np.bincount(corpus.train.tokens, minlength=256)
@@ -447,7 +461,8 @@ assert abs(order_0.sum() - 1) < 1e-12
 print(f"know how often each byte comes: {bits_per_byte(order_0[text]):.2f} bits per byte")
 
 # %% [markdown]
-# *Order 1*: count the same once for each byte that may stand before. One row of the table for each.
+# *Order 1*: count the same once for each byte that may stand before. The table has one row for each.
+# The coarser guess is now order 0.
 
 # %% tags=["nbval-check-output"]
 pairs = np.zeros((256, 256))
@@ -470,9 +485,10 @@ print(f"pairs of letters {table_score:.2f}, Transformer {plain:.2f}, Transformer
 assert abs(plain - table_score) < 0.4
 
 # %% [markdown]
-# Always put a simple table beside a neural network.
+# After 300 updates the plain Transformer is hardly better than the pairs of letters. Transformer++ is.
+# So always put a simple table beside a neural network.
 #
-# With more bytes of context the tables improve, up to order 5. That takes longer to count.
+# With more bytes of context the tables improve. Order 5 is the best one stored, and takes longer to count.
 # Its score is stored in the package, with the command, the date and the machine that made it.
 
 # %% tags=["nbval-check-output"]
@@ -519,19 +535,23 @@ assert abs(whole - piece) < 0.1
 assert score.bits_per_byte < tables[5], "the model should need fewer bits than the order-5 table"
 
 # %% [markdown]
-# What does the model know that a table does not? It can use bytes that are further back.
-# If so, bytes late in a window cost less than early ones, which have little before them.
+# The table reads five bytes back. The model reads back to the start of its window. How far back does it help?
+# As long as it helps, a byte costs less the more bytes stand before it.
 
 # %%
-title = "With more text before it, a byte costs fewer bits"
+title = "The first 60 bytes or so before a byte make it cheaper"
 figures.show(*figures.loss_by_position(score.by_position, title=title))
-early, late = score.by_position[:8].mean(), score.by_position[-T // 2 :].mean()
-print(f"first 8 places {early:.2f}, last {T // 2} places {late:.2f} bits per byte")
-assert late < early - 0.5
+places = {"1 to 6": slice(0, 6), "7 to 63": slice(6, 63), "64 on": slice(63, None)}
+early, middle, late = (score.by_position[place].mean() for place in places.values())
+print(f"places {', '.join(places)}: {early:.2f}, {middle:.2f}, {late:.2f} bits per byte")
+assert early - 0.5 > middle and middle - late > -0.1
 
 # %% [markdown]
+# So the near bytes bring nearly all of it. From about 60 bytes on, the cost stays where it is.
+# This is a small model, and the mean over few windows is rough. Lecture 07 looks again, on more text.
+#
 # Now let it write. It draws one byte after the other from its own probabilities.
-# A *temperature* below 1 makes likely bytes more likely, so the text becomes less wild.
+# A *temperature* below 1 makes likely bytes more likely, so rare spellings become rarer.
 
 # %%
 tokenizer = ByteTokenizer()
@@ -565,7 +585,7 @@ from flash_tutorial.measure import count_state_numbers
 for n in (64, 512):
     _, state = model.prefill(torch.tensor(text[None, :n].astype(np.int64), device=device))
     assert state.numel() == count_state_numbers(model, n)  # the count is what decoding really keeps
-other = ModelConfig("transformer++", dim=model.config.dim, depth=model.config.depth // 2)
+other = ModelConfig("transformer++", dim=model.config.dim, depth=model.config.depth // 2)  # a block for two units
 for n in (512, 8192):
     flash_keeps, other_keeps = count_state_numbers(model, n), count_state_numbers(other, n)
     print(f"after {n:4d} bytes: FLASH {flash_keeps:9,d} numbers, Transformer++ {other_keeps:9,d}")
@@ -615,7 +635,7 @@ for n in (512, 8192):
 #
 # <details><summary>Answer</summary>
 #
-# Compare it with (f(x + h) - f(x - h)) / 2h for a small h, one coordinate after the other, in float64.
+# Compare it with (f(x + h) - f(x - h)) / (2h) for a small h, one coordinate after the other, in float64.
 # Hard? Lecture 90, section *finite differences*.
 #
 # </details>
@@ -631,11 +651,11 @@ for n in (512, 8192):
 
 # %% tags=["nbval-check-output"]
 a, b = torch.ones(2, 5, 3), torch.ones(3, 4)
-one, million = torch.tensor(1.0), torch.tensor(1e8)
+one, large = torch.tensor(1.0), torch.tensor(1e8)
 print("1:", torch.allclose(torch.einsum("bts,se->bte", a, b), a @ b))
 print("2:", tuple((torch.ones(4, 1) + torch.ones(3)).shape))
 print("3:", -(-10 // 4), "chunks,", -10 % 4, "empty places")
-print("4:", (million + one - million).item())
+print("4:", (large + one - large).item())
 slope = ((1.5 + 1e-5) ** 3 - (1.5 - 1e-5) ** 3) / 2e-5
 print(f"5: slope of x**3 at 1.5: {slope:.4f}, exactly {3 * 1.5**2}")
 print("6:", round(1.386 / np.log(2), 2))

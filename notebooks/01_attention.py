@@ -15,7 +15,7 @@
 # FLASH changes softmax attention. So the course starts with what it changes, and builds it from loops.
 #
 # **After it you can**
-# - compute softmax attention by hand, in loops, with einsum and with torch's fused kernel;
+# - compute softmax attention by hand, in loops, with einsum and with torch's own fast program;
 # - put a mask where it belongs, and test who sees whom without reading the code;
 # - split a width into heads, and say what a longer text costs;
 # - state what ScaledSin and RoPE keep, and turn the Transformer into the paper's Transformer+.
@@ -90,11 +90,13 @@ print(f"{device.type}: {preset}")
 # %% [markdown]
 # ## 1. Attention by hand
 #
-# Take the six letters of *banana* as six tokens. Each token has three rows of numbers:
+# *Sees* and *reads* mean the same here. Take the six letters of *banana* as six tokens. Each token has three rows of numbers:
 #
 # - a **query**: what it looks for. An *a* looks for *n*, an *n* looks for *a*, and *b* looks for nothing;
 # - a **key**: what it can be found by. Here that is the letter itself;
 # - a **value**: what others get when they read it. Here: (1, 0) for a vowel, (0, 1) for a consonant.
+#
+# One of the numbers in such a row is also called a *channel*.
 #
 # In a model, three learnt matrices make these rows. Here they are written by hand, so that you can follow each number.
 #
@@ -113,7 +115,7 @@ print(f"{device.type}: {preset}")
 
 # %% tags=["nbval-check-output"]
 word, T, S, E = "banana", 6, 4, 2
-channel = {"b": 0, "a": 1, "n": 2}  # the fourth of the S channels stays empty
+channel = {"b": 0, "a": 1, "n": 2}  # the fourth of the S channels stays 0
 wanted = {"a": "n", "n": "a"}
 
 q_TS, k_TS, v_TE = np.zeros((T, S)), np.zeros((T, S)), np.zeros((T, E))
@@ -133,7 +135,7 @@ for j in range(T):
 print(f"output of token 6: {out_E[0]:.2f} vowel, {out_E[1]:.2f} consonant")
 
 # %% [markdown]
-# The two *n* get 8 of 12 parts. So token 6 now knows that consonants stand around it.
+# The two *n* get 8 of 12 parts, and *b* gets 1. So token 6 now knows that it is among consonants, by 9 parts of 12.
 #
 # The same for each token, as two loops. The T × T weights are called the **map**.
 
@@ -176,7 +178,7 @@ def attention(q_TS, k_TS, v_TE):
 
 rng = np.random.default_rng(0)
 q, k, v = rng.normal(size=(50, 16)), rng.normal(size=(50, 16)), rng.normal(size=(50, 8))
-everyone = np.ones((50, 50), bool)
+everyone = np.ones((50, 50), bool)  # each token may see each other
 print("banana, einsum = loops:", np.allclose(attention(q_TS, k_TS, v_TE), out_TE))
 print("50 random tokens, einsum = loops:", np.allclose(attention(q, k, v), attention_loops(q, k, v)))
 print("einsum = the package:", np.allclose(attention(q, k, v), reference.softmax_attention(q, k, v, everyone)))
@@ -206,7 +208,7 @@ for width in (4, 64, 1024):
 #
 # **change one token, and look which outputs change.**
 #
-# To try it we need a layer: six random tokens of D numbers each, and three matrices that make queries, keys and values.
+# To try it you need a layer: six random tokens of D numbers each, and three matrices that make queries, keys and values.
 
 
 # %% tags=["nbval-check-output"]
@@ -236,7 +238,8 @@ print(f"without a mask: {sees_TT.sum()} of {T * T} pairs, {np.triu(sees_TT, 1).s
 
 # %% [markdown]
 # **Your line.** A pair that must not be seen gets the score -inf, before the softmax. Its weight is exp(-inf) = 0.
-# Write that line. `np.tri(n, dtype=bool)` is True on and below the diagonal of an n × n table. The cell after it checks your line.
+# Write that line into the next cell. `np.tri(n, dtype=bool)` is True on and below the diagonal of an n × n table.
+# The cell after the next one checks your line.
 #
 # <details><summary>The line</summary>
 #
@@ -283,7 +286,8 @@ def causal_attention(q_TS, k_TS, v_TE):
 
 
 check_causal(causal_attention)
-print("banana, token 3 sees b, a, n: weights 1/6, 4/6, 1/6:", causal_attention(q_TS, k_TS, np.eye(6))[2].round(3))
+weight_T = causal_attention(q_TS, k_TS, np.eye(6))[2]  # token j has the value "1 in place j": out come the weights
+print("banana, token 3 sees b, a, n: weights 1/6, 4/6, 1/6:", weight_T.round(3))
 
 # %% [markdown]
 # Which row of the causal map has one entry only? The first: token 1 sees itself, and its weight is 1.
@@ -326,8 +330,9 @@ print("each row divided by its sum again = mask before:", np.allclose(repaired_T
 # **Other masks.** Two texts often share a row of a batch. Then a token may see its own text only.
 # And *padding*, which fills a short text up, must not be seen by any token. All rules are combined with "and".
 #
-# **In torch** a batch axis B and an axis H for heads come first: `(B, H, T, S)`. The package calls torch's own function.
-# It is *fused*: scores, softmax and mix happen piece by piece in one program. The T × T map is never stored.
+# **In torch** a batch axis B and an axis H for heads come first: `(B, H, T, S)`. (Heads follow in section 4; here H = 1.)
+# The package calls torch's own function. It runs one *fused* program, called a *kernel*.
+# Scores, softmax and mix happen in it piece by piece. The T × T map is never stored.
 # (Such a program is called FlashAttention. It computes the same numbers, and is not the FLASH of this course.)
 #
 # The first cell compares both, with a text of 3 tokens, one of 2, and one token of padding.
@@ -468,16 +473,16 @@ print("wrong:", wrong_TT.sum(), "pairs; token 4 sees tokens", *(np.flatnonzero(w
 # Head 1 now holds tokens 1 to 3 in pieces. So token 4, which went into head 2, no longer sees them.
 # The right way, split the last axis and then move the head axis, is yours in the problem set.
 #
-# In a Transformer, attention is one half of a *block*: normalise each token, make q, k, v, attend,
-# multiply by a last matrix, add to x.
-# The other half treats each token by itself (lecture 02). Is ours the same as the package's?
+# In a Transformer, attention is one half of a *block*. It normalises each token, makes q, k and v, and attends.
+# Then it multiplies by a last matrix, and adds to x. The other half, an *MLP*, treats each token by itself (lecture 02).
+# Is our first half the same as the package's?
 
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.properties import draw_order_one
 
 
-def attention_half(x_TD, p, H, rotate=lambda x_TS: x_TS):
+def attention_half(x_TD, p, H, rotate=lambda x_TS: x_TS):  # rotate: nothing yet; section 6 puts RoPE there
     h_TD = reference.layer_norm(x_TD, p["norm1_gain"], p["norm1_offset"])  # each token: mean 0, size 1
     q_TD, k_TD, v_TD = np.split(h_TD @ p["qkv_weight"] + p["qkv_bias"], 3, axis=-1)
     mixed_TD = multi_head(q_TD, k_TD, v_TD, H, lambda q, k, v: causal_attention(rotate(q), rotate(k), v))
@@ -499,11 +504,13 @@ print("our half of the block = the package's:", compare_block(rope=False))
 # %% [markdown]
 # ## 5. What it costs
 #
-# Count on the six tokens first. Causal attention has 1 + 2 + 3 + 4 + 5 + 6 = 21 pairs, which is T (T + 1) / 2.
+# Count on the six tokens first. Causal attention has 1 + 2 + 3 + 4 + 5 + 6 = 21 pairs. That is T (T + 1) / 2.
 # Each pair takes S multiply-adds for the score and E for the mix.
+# (A *multiply-add* is one multiplication and one addition: two of the operations of the tour.)
 # In a Transformer all heads together have S = E = D. So a pair costs 2 D, however many heads there are.
 #
-# The rest of a block is paid for each token: 4 D² for q, k, v and the projection, 8 D² in the other half.
+# The rest of a block is paid for each token. There are four D × D matrices, for q, k, v and the last one: 4 D².
+# The other half has a matrix from D to 4 D numbers and one back: 8 D².
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.measure import count_multiply_adds
@@ -562,7 +569,7 @@ reveal("01.b", time[8] / time[4], "times the time on this machine")
 # %% [markdown]
 # The multiply-adds stay the same, since H heads are 1/H as wide. The exps grow with H, for each head has a map of its own.
 # So the time may double although the multiply-adds do not. Here, too, a count of them is not a time.
-# FLASH has a single wide head and no exps. Lecture 02 comes back to this.
+# FLASH has one wide map and no exps. Lecture 02 comes back to this.
 #
 # ## 6. Where a token stands
 #
@@ -576,7 +583,7 @@ print("the last token gets the same output:", np.allclose(shuffled[5], out_TE[5]
 print("all tokens keep their outputs, in the new order:", np.allclose(shuffled, out_TE[order]))
 
 # %% [markdown]
-# So something must tell the places. The plain Transformer **learns a table**: one row of D numbers for each place, added to the token.
+# So something must tell each token its place. The plain Transformer **learns a table**: one row of D numbers for each place, added to the token.
 # That costs parameters, and the table ends.
 #
 # **ScaledSin** (Code 2 of the paper) replaces it by waves. Place t, counted from 0, gets sin(t f) and cos(t f) for D/2 frequencies f.
@@ -618,6 +625,7 @@ except ValueError as error:
 #
 # **RoPE** (rotary position embedding, Code 3 of the paper) adds nothing. It *turns* queries and keys, in each layer, before they are compared.
 # Two numbers are a point in the plane. At place t, turn the point around the origin by the angle t f.
+# (Here a score is the sum of products alone; √S is left out.)
 #
 # By hand, with f = 1: the point (1, 0) at place t becomes (cos t, sin t). Angles are in radians; 1 is about 57 degrees.
 
@@ -632,11 +640,11 @@ figures.show(*figures.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 
 # %% [markdown]
 # With S channels there are S/2 points, each with a frequency of its own, as in ScaledSin.
-# The paper pairs channel c with channel c + S/2. Turning (x1, x2) by an angle gives
+# The paper pairs channel c with channel c + S/2. Turning the point (x₁, x₂) by the angle α gives
 #
-# $$ y_1 = x_1 \cos - x_2 \sin \qquad y_2 = x_2 \cos + x_1 \sin $$
+# $$ y_1 = x_1 \cos\alpha - x_2 \sin\alpha \qquad y_2 = x_2 \cos\alpha + x_1 \sin\alpha $$
 #
-# **Your line.** Write the second half.
+# **Your line.** The next cell has the line for y1. Write the one for y2.
 #
 # <details><summary>The line</summary>
 #
@@ -689,7 +697,7 @@ def rope(x_TS, first=0):
 from flash_tutorial.layers import cos_sin, rotate
 
 check_rope(rope)
-turned = rotate(torch.tensor(q), *cos_sin(50, 16, torch.tensor(q))).numpy()
+turned = rotate(torch.tensor(q), *cos_sin(50, 16, torch.tensor(q))).numpy()  # q: the 50 random queries of section 2
 print("ours = the package's:", np.allclose(rope(q), turned), np.allclose(rope(q), reference.rope(q)))
 print("our half of a block with RoPE = the package's:", compare_block(rope=True, rotate=rope))
 
@@ -697,6 +705,8 @@ print("our half of a block with RoPE = the package's:", compare_block(rope=True,
 # **The property: a score depends on the difference of the places, not on the places.**
 # Test it in two ways. Move all tokens by 100 places: the scores must stay.
 # Give all tokens the same query and the same key: then the score can depend on i - j only, so each diagonal holds one number.
+#
+# Last, pair the channels in another way, 1 with 2, 3 with 4, as some programs do. Does the property still hold?
 
 # %% tags=["nbval-check-output"]
 score_TT = rope(q) @ rope(k).T
@@ -716,7 +726,8 @@ print("other pairs of channels, same scores as ours:", np.allclose(other_q @ oth
 # The last two lines are a warning. A property can hold while the numbers differ from the paper's.
 # So test both: the property, and the values against a second program.
 #
-# Do added positions have this property too? The waves alone do, as you saw. But they are added to a token, and the sum is projected.
+# Do added positions have this property too? The waves alone do: products of rows 3 apart were all the same.
+# But they are added to a token, and the sum is multiplied by the matrices for queries and keys.
 # Then token and place are mixed in one product. Take two tokens 3 places apart, and move both.
 
 # %% tags=["nbval-check-output"]
@@ -743,19 +754,19 @@ for name, scores in moved.items():
 # %% [markdown]
 # ## 7. From Transformer to Transformer+
 #
-# You have all parts now. The paper's baselines differ in three switches:
+# You have nearly all parts now. The paper's baselines all use softmax attention, and differ in two places:
 #
-# | | places | attention | other half |
-# | --- | --- | --- | --- |
-# | Transformer | learnt table | softmax | MLP |
-# | Transformer+ | ScaledSin and RoPE | softmax | MLP |
-# | Transformer++ | ScaledSin and RoPE | softmax | GLU (lecture 02) |
+# | | places of tokens | other half of the block |
+# | --- | --- | --- |
+# | Transformer | learnt table | MLP |
+# | Transformer+ | ScaledSin and RoPE | MLP |
+# | Transformer++ | ScaledSin and RoPE | GLU, an MLP with a gate (lecture 02) |
 #
 # Train the first two as in the tour: same text, same seed, 300 updates. A third model has ScaledSin without RoPE.
 # It tells which of the two does the work.
 #
 # **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens.
-# The last cell writes two scores into your progress file. `flash-tutorial report` prints them on one page.
+# The last code cell writes two scores into your progress file. `flash-tutorial report` prints them on one page.
 
 # %%
 from flash_tutorial.data import load_corpus
@@ -803,11 +814,14 @@ for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, Sc
     print(f"{mixer:26} {bits[name]:.2f} bits per byte, {step_ms:.0f} ms a step, {kept:,} numbers kept")
 
 # %% [markdown]
-# So nearly the whole gain is RoPE's, at this size and after 300 updates. Then why keep ScaledSin?
-# It costs one number, and unlike the learnt table it has no end. A longer run of a larger model may judge otherwise.
-# (Where a curve jumps, a single update went wrong, and the next one repaired it.)
+# So the whole gain comes with RoPE, at this size, with one seed and after 300 updates. ScaledSin alone is 0.06 bits behind the table.
+# Then why keep ScaledSin? It costs one number, and unlike the learnt table it has no end.
+# A longer run of a larger model may give another order.
 #
+# Transformer++ had 3.01 in the tour. So here positions bring 0.35 of its lead of 0.48 bits.
 # The paper agrees that most of the gain comes from the positions. It does not separate ScaledSin from RoPE.
+# A caution: its plain Transformer alone was trained without a limit on the size of gradients (clipping).
+# So a part of that gain may be the clipping.
 #
 # ## 8. What you take along
 #

@@ -54,7 +54,7 @@ print(describe_device())
 # <details><summary>Answer</summary>
 #
 # A score is a sum of S products, so its size grows like √S. A softmax of large scores puts nearly all weight on one token.
-# Then almost no gradient is left for the others. Dividing by √S keeps scores near size one.
+# Dividing by √S keeps scores near size one.
 #
 # </details>
 #
@@ -62,7 +62,7 @@ print(describe_device())
 #
 # <details><summary>Answer</summary>
 #
-# The length of every query and key. And a score depends on the distance j - i only, not on the two positions themselves.
+# The length of every query and key. And of the two positions, only their distance j - i counts in a score.
 #
 # </details>
 #
@@ -74,6 +74,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from flash_tutorial import figures, progress, reference
 from flash_tutorial.progress import predict, reveal
@@ -86,7 +87,7 @@ class Preset:
 
 
 CPU, GPU = Preset((64, 256, 1024), 20_000), Preset((64, 256, 1024, 4096), 100_000)
-preset = GPU if "cuda" in describe_device() else CPU
+preset = GPU if torch.cuda.is_available() else CPU
 
 
 def same(a, b):
@@ -100,7 +101,7 @@ print(preset)
 # ## 1. The feed-forward layer, and its gate
 #
 # The *MLP* of a Transformer widens each token to F = 4 D numbers, applies an activation, and narrows it again:
-# `phi(x W_in) W_out`. The activation phi is GELU.
+# `phi(x W_in) W_out`. An *activation* is a function of each number by itself. Here phi is GELU, a smooth form of relu.
 #
 # The *gated linear unit* (GLU) makes two wide arrays from the token. One of them, the *gate*, multiplies the other:
 # `(phi(x W_gate) × (x W_value)) W_out`. The cross × means number by number.
@@ -133,12 +134,12 @@ def glu(x_TD):
 
 
 def mlp(x_TD):
-    return gelu(x_TD @ W_value) @ W_out
+    return gelu(x_TD @ W_value) @ W_out  # W_value serves as W_in
 
 
 # %% [markdown]
 # In a model the layer reads a normed input and is added to x. The norm here is ScaleNorm: x over its root mean square.
-# So the whole layer is `x + glu(norm(x))`. Is that what the package has?
+# (A learnt number, the *gain*, multiplies it.) So the whole layer is `x + glu(norm(x))`. Is that what the package has?
 
 
 # %% tags=["nbval-check-output"]
@@ -158,14 +159,13 @@ print("token 3 changed; outputs that move:", (np.flatnonzero((glu(changed) != gl
 
 # %% [markdown]
 # A GLU has three matrices where the MLP has two. For a fair comparison F must shrink from 4 D to 8 D / 3:
-# 3 × 8/3 = 2 × 4. Transformer++ is the Transformer with RoPE and such a GLU.
+# 3 × 8/3 = 2 × 4. Transformer++ is Transformer+ with such a GLU in place of the MLP.
 #
 # The paper writes "expansion 4" for Transformer++. Its own parameter counts tell otherwise: it states 110 million.
 
 # %% tags=["nbval-check-output"]
 from dataclasses import replace
 
-import torch
 
 from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters
 
@@ -183,9 +183,9 @@ print(f"an MLP of 4 D: {2 * config.dim * 4 * config.dim:,} numbers")
 # %% [markdown]
 # ## 2. One picture
 #
-# GAU goes one step further than GLU. The gate U stays as it is. The values V are first *mixed between tokens*.
+# GAU goes one step further than GLU (Figure 2 of the paper draws both). The gate U stays as it is. The values V are first *mixed between tokens*.
 #
-# How they are mixed says a map A of T × T weights: row i of A V is the sum of all `A[i, j] × V[j]`.
+# A map A of T × T weights says how: row i of A V is the sum of all `A[i, j] × V[j]`.
 # The map is made from a third array Z. It has only S numbers a token, 128 in the paper, where E is 1536.
 
 # %%
@@ -200,7 +200,7 @@ figures.show(*figures.gated_units())
 # y = x + read @ W_out         # back to width D, and added to the input
 # ```
 #
-# `project` is one matrix for all three arrays, then the activation SiLU on all of them: silu(x) = x / (1 + exp(-x)).
+# `project` is the norm, one matrix for all three arrays, and the activation SiLU on all of them: silu(x) = x / (1 + exp(-x)).
 #
 # ## 3. What the gate does, on six tokens
 #
@@ -232,7 +232,7 @@ for name, A in (("no mixing", np.eye(6)), ("read the one before", A_TT)):
 # %% [markdown]
 # So a test without mixing cannot see this fault. Test a unit with a map that lets tokens read each other.
 #
-# **Your line.** Here is the unit for any `mix`. One line is missing.
+# **Your line.** Here is the unit for any `mix`; `p` holds its parameters. One line is missing. Write it down, then open the fold.
 #
 # ```python
 # def unit(x_TD, p, mix):
@@ -266,7 +266,7 @@ def unit(x_TD, p, mix):
 
 
 def draw(T, D, E, S, seed=0):
-    """All parameters of a unit, of order one. Two heads, q and k, each with a scale gamma and an offset beta."""
+    """All parameters of a unit, of order one. Sections 5 and 6 explain gamma, beta and bias_weights."""
     normal = np.random.default_rng(seed).normal
     return {
         "norm_gain": np.array(1.5), "in_weight": normal(size=(D, 2 * E + S)) / math.sqrt(D),
@@ -282,9 +282,14 @@ def draw(T, D, E, S, seed=0):
 # **No mixing gives a GLU.** Let each token read only itself: A is the identity, and `mix(z, v)` is v.
 #
 # **A gate of one gives plain attention.** If u is 1 everywhere, the rest is one head of attention and its output matrix.
+# (Its values have passed SiLU.)
 #
-# The package's unit can do both, by its parameters alone. With gamma = beta = 0 all scores are zero, so the map is relu²(bias).
-# A bias of 1 at distance 0 and 0 elsewhere is the identity. And silu(1.278...) = 1, which makes the gate one.
+# The package's unit can do both, by its parameters alone. Three of them are explained later; here you need this much:
+#
+# - `gamma` and `beta` make queries and keys out of z (section 5). With gamma = beta = 0 all scores are zero;
+# - `bias_weights` adds a number to each score, by distance (section 6). The map is relu(score + bias)² (section 7).
+#   With zero scores, a bias of 1 at distance 0, and 0 elsewhere, this is the identity;
+# - silu(1.278...) = 1. So weights of 0 and an `in_bias` of 1.278... make the gate one.
 
 # %% tags=["nbval-check-output"]
 T, D, E, S = 14, 8, 16, 4
@@ -318,7 +323,11 @@ print("U = 1: package = one head of softmax attention:",
 # ## 5. Queries and keys from one shared base
 #
 # Attention usually has a matrix for queries and one for keys. GAU has only the base z for both (equation 4 of the paper).
-# A head is a copy of z with a *scale* gamma and an *offset* beta of its own: `q = z * gamma[0] + beta[0]` and `k = z * gamma[1] + beta[1]`.
+# The queries are a copy of z with a *scale* gamma and an *offset* beta: `q = z * gamma[0] + beta[0]`.
+# The keys are another copy: `k = z * gamma[1] + beta[1]`.
+#
+# From here on such a copy is also called a *head*. That is a second meaning of the word.
+# In lecture 01 a head was a map of its own. GAU has two copies of z, and a single map.
 #
 # Six tokens, S = 2, numbers chosen so that everything stays whole.
 
@@ -337,7 +346,7 @@ products = " + ".join(f"{a} x {b}" for a, b in zip(q_TS[5], k_TS[2]))
 print(f"token 6 reads token 3: score {products} = {q_TS[5] @ k_TS[2]}")
 
 # %% [markdown]
-# **Your line.** The same for both heads at once, without a loop. What stands for the dots?
+# **Your line.** The same for both copies at once, without a loop. What stands for the dots?
 #
 # ```python
 # def heads(z_TS, gamma_2S, beta_2S):
@@ -461,7 +470,7 @@ steps = np.random.default_rng(4).normal(size=2 * n - 1)
 figures.show(*figures.bias_tables({"Toeplitz, 63 numbers": toeplitz(steps, n), "rotary, 64 numbers": waves}))
 
 # %% [markdown]
-# At the start of training the Toeplitz numbers are noise, as drawn here. Training makes a shape of them.
+# At the start of training the Toeplitz numbers are noise, as here, only 50 times smaller. Section 12 shows a trained map.
 #
 # ## 7. The map: relu² of score plus bias
 #
@@ -541,6 +550,8 @@ for causal, sees in ((True, np.tri(6)), (False, everybody)):
 # - double all scores, and the output is four times as large;
 # - add the same number to a whole row, and the map changes (a softmax does not notice);
 # - write the text twice, and everything is read twice, if n stays the same.
+#
+# The cell also cuts each row in two halves, and adds what they read.
 
 
 # %% tags=["nbval-check-output"]
@@ -561,7 +572,7 @@ for name, f in (("softmax", softmax), ("relu²", relu2)):
     print(f"text twice: output x {(f(twice[0]) @ twice[1])[0, 0] / read[0, 0]:.0f}")
 
 # %% [markdown]
-# There is a good side to it. Each weight of a relu² map depends on its own score alone.
+# This has a use. Each weight of a relu² map depends on its own score alone.
 # A softmax must first see the whole row. A relu² row can be cut into pieces and each piece summed when it comes.
 # Lecture 05 will need that.
 #
@@ -571,7 +582,9 @@ for name, f in (("softmax", softmax), ("relu²", relu2)):
 # A squared relu in the *feed-forward* layer was among the changes that helped most. The GAU paper took it for the *map*.
 #
 # **What is measured.** The paper exchanged the two functions, in models of 105 to 110 million parameters (Tables 1 and 2).
-# The scores are perplexities, 2 to the power of the bits for each token, so less is better. As far as we can tell, each model was trained once.
+# Wiki-40B and C4 are two collections of text. On the first the model writes, on the second it fills gaps.
+# The scores are perplexities, 2 to the power of the bits for each token, so less is better.
+# As far as we can tell, each model was trained once.
 
 # %%
 table = {  # layer: scores on Wiki-40B and C4 with its own function, and after the exchange
@@ -593,7 +606,7 @@ for name, (own, exchanged) in table.items():
 # ## 9. Two orders that matter
 #
 # **First: mask, bias, relu².** Multiplying by the mask is allowed in some places, and in one it is a fault.
-# We try four orders, and beside relu² a function f with f(0) > 0. What weight falls on later tokens?
+# Try four orders, each with relu² and with exp. Unlike relu², exp is not 0 at 0. Does weight fall on later tokens?
 
 # %% tags=["nbval-check-output"]
 scores_TT, b_TT, sees_TT = rng.normal(size=(T, T)), rng.normal(size=(T, T)), np.tri(T)
@@ -606,7 +619,7 @@ orders = {
 for name, order in orders.items():
     late = {f.__name__: np.triu(order(f), 1).sum() for f in (relu2, np.exp)}
     print(f"{name:24} " + ", ".join(f"{f}: {'no leak' if w == 0 else 'LEAKS'}" for f, w in late.items()))
-late = reference.relu2_attention(scores_TT, np.eye(T), np.eye(T), 1, sees_TT, b_TT)
+late = reference.relu2_attention(scores_TT, np.eye(T), np.eye(T), 1, sees_TT, b_TT)  # identities: the map comes out
 print("package, weight on later tokens:", np.triu(late, 1).sum())
 
 # %% [markdown]
@@ -643,8 +656,8 @@ for name, (first, second, *_) in sums.items():
 print("mean size of s / n:", ", ".join(f"{np.abs(scores_at(n)).mean() / n:.4f} at n = {n}" for n in (64, 1024)))
 for name, scale in (("equation 5", 1), ("Code 6, n = T", None)):
     u_TE, v_TE, z_TS = project(x_TD, p)
-    q, k = reference.rope(heads(z_TS, p["gamma"], p["beta"]))
-    mine = relu2_map(q, k, toeplitz(p["bias_weights"], T), scale or T, causal=True) @ v_TE
+    q_TS, k_TS = reference.rope(heads(z_TS, p["gamma"], p["beta"]))
+    mine = relu2_map(q_TS, k_TS, toeplitz(p["bias_weights"], T), scale or T, causal=True) @ v_TE
     package = reference.gau(x_TD, p, causal=True, length_scale=scale)
     print(f"{name:14} = package:", same(x_TD + (u_TE * mine) @ p["out_weight"] + p["out_bias"], package))
 
@@ -663,16 +676,18 @@ for name, scale in (("equation 5", 1), ("Code 6, n = T", None)):
 
 # %%
 def gau_loops(x_TD, p, causal, n):
-    E, T = p["out_weight"].shape[0], len(x_TD)
-    uvz = [silu(norm(x_D, p["norm_gain"]) @ p["in_weight"] + p["in_bias"]) for x_D in x_TD]
-    qk = [[reference.rope((t[2 * E :] * p["gamma"][h] + p["beta"][h])[None], first=i)[0] for i, t in enumerate(uvz)]
-          for h in (0, 1)]  # fmt: skip
+    E, T, uvz, q, k = p["out_weight"].shape[0], len(x_TD), [], [], []
+    for i in range(T):  # each token by itself: gate, value and base, then query and key at place i
+        uvz.append(silu(norm(x_TD[i], p["norm_gain"]) @ p["in_weight"] + p["in_bias"]))
+        for rows, gamma_S, beta_S in zip((q, k), p["gamma"], p["beta"]):
+            z_S = uvz[i][2 * E :]
+            rows.append(reference.rope((z_S * gamma_S + beta_S)[None], first=i)[0])
     out_TD = x_TD + p["out_bias"]
-    for i in range(T):
+    for i in range(T):  # then token i reads
         read_E = np.zeros(E)
         for j in range(i + 1 if causal else T):
             bias = p["bias_weights"][(j - i) + T - 1]
-            weight = max(qk[0][i] @ qk[1][j] / n + bias, 0) ** 2
+            weight = max(q[i] @ k[j] / n + bias, 0) ** 2
             read_E += weight * uvz[j][E : 2 * E]  # the value of the token that is read
         out_TD[i] += (uvz[i][:E] * read_E) @ p["out_weight"]  # the gate of the token that reads
     return out_TD
@@ -714,6 +729,8 @@ for causal in (True, False):
 # Count the matrices, with E = 2 D. A GAU has 3 D E + D S = 6 D² + D S numbers: u, v, out, and the base.
 # A block has 4 D² for attention (query, key, value, out) and 8 D² for the MLP or the GLU: 12 D².
 # So two GAUs have as many as one block, plus 2 D S.
+# (The cell counts biases and norms as well. So its two counts differ by slightly less than 2 D S.)
+# The paper's model of GAUs, with a map over the whole text, is called **FLASH-Quad** (`flash_quad` in the package).
 
 # %% tags=["nbval-check-output"]
 D, S, H = 768, 128, 12
@@ -726,7 +743,7 @@ for name in ("transformer++", "flash_quad"):
     print(f"paper's base size, {name:13} {config.depth} layers, {millions(config):.0f}M parameters")
 
 # %% [markdown]
-# Now the cost between tokens. One block has H = 12 heads, so it makes 12 maps of T × T numbers. Two GAUs make two.
+# Now the cost between tokens. One Transformer++ block has H = 12 heads, so it makes 12 maps of T × T numbers. Two GAUs make two.
 #
 # **Your second guess.** For each pair of tokens, count the multiplications of scores and of mixing.
 # How many times as many do two GAUs need as one block? Write 0.17 if you expect a sixth.
@@ -748,8 +765,8 @@ print(f"numbers in the maps at T = {T}: two GAUs {2 * T * T:,}, one block {H * T
 reveal("02.b", of_gau / of_block, "times as many multiplications")
 
 # %% [markdown]
-# More arithmetic, and a sixth of the numbers to move. On TPUs the paper's GAU model was still the faster one:
-# 132 against 252 ms a step at T = 8192 (Table 11). Lecture 00 has shown why that can be: moving numbers takes time too.
+# More arithmetic, and a sixth of the numbers to move. On TPUs the paper's FLASH-Quad was still faster than Transformer++:
+# 132 against 252 ms a step at T = 8192 (Table 11). A likely reason is that of lecture 00: moving numbers takes time too.
 #
 # This was counted without fused attention, which never writes the maps to memory. Lecture 08 measures against that too.
 #
@@ -757,6 +774,7 @@ reveal("02.b", of_gau / of_block, "times as many multiplications")
 #
 # The tiny model of lecture 01 again, with the same text, seed and updates: D = 64, LayerNorm, four GAUs in place of two blocks.
 # Beside it stands the same model with a softmax in the map. All else is equal: parameters, text, updates, random numbers.
+# The learning rate is that of lecture 01. It was chosen for other models, not for these two.
 
 # %%
 from flash_tutorial.data import load_corpus
@@ -771,7 +789,7 @@ runs = {
     "GAU, softmax": train(replace(tiny, attention="softmax"), settings, corpus=corpus, progress=False),
 }
 curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.items()}
-figures.show(*figures.loss_curves(curves, title="The same unit, two maps: relu² learns faster here"))
+figures.show(*figures.loss_curves(curves, title="The same unit, two maps: relu² starts slower and ends lower"))
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.stored import compare_with_stored
@@ -794,7 +812,7 @@ for name, run in runs.items():
 print(progress.report())
 
 # %% [markdown]
-# This is one seed of a tiny model: it agrees with the direction of Table 1, and it proves nothing about large ones.
+# This is one seed of a tiny model. It agrees with the direction of Table 1, and proves nothing about large ones.
 # Lecture 10 repeats it with three seeds.
 #
 # What do the maps look like? Here is the first unit of each model, at work on the same bytes of new text.

@@ -81,9 +81,10 @@ rng = np.random.default_rng(0)
 #
 # The *shape* of an array is a tuple of sizes, one for each *axis*. Most faults in this field are wrong shapes.
 # So say the shape of each line before you run it. The course writes shapes into names: `x_TD` has T rows and D columns.
+# (The letters stand in a table in lecture 00. On this page tokens, heads and chunks count from 0, as in Python.)
 #
 # Chunks are the most frequent change of shape here. T tokens are cut into G chunks of C tokens: (T, D) becomes (G, C, D).
-# If C does not divide T, zeros fill the last chunk, and they are cut away at the end.
+# If T is no multiple of C, zeros fill the last chunk, and they are cut away at the end.
 
 # %% tags=["nbval-check-output"]
 T, C, D = 10, 4, 2
@@ -123,12 +124,14 @@ column, row = np.array([[0], [10], [20], [30]]), np.array([1, 2, 3])
 panels = {"(4, 1), repeated to the right": np.broadcast_to(column, (4, 3)).astype(float),
           "(3,), repeated downwards": np.broadcast_to(row, (4, 3)).astype(float),
           "their sum, (4, 3)": (column + row).astype(float)}  # fmt: skip
-figures.show(*figures.numbers_in_squares(panels, row=2, title="A size of 1 is repeated until the shapes agree"))
+title = "A size of 1 is repeated until the shapes agree"
+figures.show(*figures.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column")))
 
 # %% [markdown]
-# An index `None` makes an axis of size 1. The relative distance of all pairs of tokens is one line: column minus row.
+# An index `None` makes an axis of size 1. The distance j - i of all pairs of tokens is one line.
+# Row i and column j of the result hold j - i.
 #
-# A fault that raises no error: the mean over tokens is subtracted, and the axis is lost. Then (T,) meets (T, T) from the right.
+# A fault that raises no error: the mean of each row is subtracted, and its axis was lost. Then (T,) meets (T, T) from the right.
 
 # %% tags=["nbval-check-output"]
 i = np.arange(4)
@@ -161,7 +164,7 @@ print("einsum:", np.einsum("is,js->ij", q_TS, k_TS).tolist())
 print("matmul:", (q_TS @ k_TS.T).tolist())
 
 # %% [markdown]
-# Cover the right side and say each result's shape first. With x of shape (2, 5, 3):
+# Cover the output below and say each result's shape first. With x of shape (2, 5, 3):
 
 # %% tags=["nbval-check-output"]
 x = rng.normal(size=(2, 5, 3))
@@ -173,7 +176,7 @@ for pattern, meaning in {
     print(f"{pattern:14} {result.shape!s:10} {meaning}")
 
 # %% [markdown]
-# The last line is the *state* of linear attention, Kᵀ V. You meet it in lecture 04. Its shape holds no T.
+# The last line is the *state* of linear attention, Kᵀ V, as in the tour. Lecture 04 builds it. Its shape holds no T.
 #
 # **Your line.** Chunks need the same sum for each chunk by itself: (B, G, C, S) and (B, G, C, E) to (B, G, S, E).
 # Which pattern is it?
@@ -194,8 +197,8 @@ print("all chunks together = all tokens at once:",
 # %% [markdown]
 # ## Floats
 #
-# A float is a whole number of a fixed count of binary digits, times a power of two. So it has about the same *relative* precision everywhere.
-# And two neighbours lie further apart the larger they are.
+# A float is a whole number with a fixed count of binary digits, times a power of two.
+# So its *relative* precision is about the same everywhere: the larger two neighbours are, the further apart they lie.
 #
 # **A guess.** In float32, what is the smallest whole number n for which n + 1 is n again? Write it as a power of two: give the exponent.
 
@@ -220,11 +223,13 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     print(f"{str(dtype)[6:]:10} {digits:4}           {info.max:8.1e}  {info.tiny:8.1e}          {after:.9g}")
 
 # %% [markdown]
-# float16 has more digits than bfloat16, and a far smaller range. Above 65,504 it holds only infinity.
+# (*Smallest normal*: below it, numbers have fewer digits than the format promises.)
+#
+# float16 has more digits than bfloat16, and a far smaller range. Its largest number is 65,504; clearly above it comes infinity.
 # Lecture 03 shows what that means for a square.
 #
 # **Misconception: (a + b) - b is a.** A small number that is added to a large one loses its digits. Subtraction does not bring them back.
-# The symptom in this course: a sum over all chunks minus the own chunk is *not* the sum over the others.
+# The symptom in this course: a sum over all chunks minus the own chunk is *not* the sum over the others (lecture 05).
 
 # %% tags=["nbval-check-output"]
 small, large = torch.tensor(1.0), torch.tensor(300.0)
@@ -239,14 +244,16 @@ print("4096 ones, added one by one in bfloat16:", running.item())
 print("the same, kept in float32:", numbers.float().sum().item())
 
 # %% [markdown]
-# So a running sum is kept in float32 or better, whatever format its terms have. The package does so everywhere.
+# So a running sum is kept in float32 or better, whatever format its terms have. The package does so for its states.
 #
 # ## Finite differences
 #
 # You have written a gradient and want to know whether it is right. The function itself is enough:
-# `(f(x + h) - f(x - h)) / 2h` is the slope along one coordinate. Do it for each coordinate, in float64.
+# `(f(x + h) - f(x - h)) / (2 * h)` is the slope along one coordinate. Do it for each coordinate, in float64.
 #
-# How small should h be? Too large, and the curve bends between the two points: below, h = 1 steps over the kink of relu² at 0.
+# The example is relu²: the square of x where x is positive, and 0 elsewhere.
+#
+# How small should h be? Too large, and the curve bends between the two points: below, h = 1 reaches across 0, where relu² begins.
 # Too small, and rounding is all that is left.
 
 
@@ -269,7 +276,8 @@ for h in (1.0, 1e-2, 1e-5, 1e-13):
     print(f"h = {h:7.0e}: {'right to 6 digits' if error < 1e-6 else 'wrong' if error > 1e-3 else 'about right'}")
 
 # %% [markdown]
-# A gradient check needs inputs at which the function does something. At x = 0 relu² is flat from one side, and a wrong factor passes.
+# A gradient check needs inputs at which the function does something. Near x = 0 the slope of relu² is almost 0, and so is a wrong one.
+# Then even a slope with a wrong factor lies within the tolerance, and passes.
 # That is why the tests of this course draw all numbers of order one.
 
 
@@ -313,12 +321,24 @@ print(f"perplexity {word_perplexity} for each word of {bytes_in_a_word} bytes:"
       f" {math.log2(word_perplexity) / bytes_in_a_word:.2f} bits per byte")  # fmt: skip
 losses = np.array([1.0, 5.0])
 print(f"mean of perplexities {np.exp(losses).mean():.1f}, perplexity of the mean {np.exp(losses.mean()):.1f}")
-my_second_guess = None  # a loss of 0.01 nats less: how many percent less is the perplexity?
-predict("90.b", my_second_guess)
-reveal("90.b", 100 * (1 - math.exp(-0.01)), "percent")
 
 # %% [markdown]
+# **A second guess.** Papers compare losses in the second decimal. A loss falls by 0.01 nats, from 3.00 to 2.99.
+# By how many percent does the perplexity fall?
+
+# %%
+my_second_guess = None  # percent
+predict("90.b", my_second_guess)
+
+# %%
+reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
+
+# %% [markdown]
+# Whatever the loss was, 0.01 nats are 1 percent of perplexity.
+#
 # ## What you take along
+#
+# Fill in the last column yourself. "Not shown" is a good answer.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
