@@ -170,7 +170,13 @@ def lent(function):
 
 def predicted(key, part=None, say=None):
     """A case of a predict exercise: what was written under a key."""
-    return Case(key, part or key, lambda answer: answer.get(key), say=say)
+
+    def run(answer):
+        if answer.get(key) is None:
+            raise Said("all", "unanswered", key=key)
+        return answer[key]
+
+    return Case(key, part or key, run, say=say)
 
 
 def outcome_of_test(test, implementation, *args, **kwargs):
