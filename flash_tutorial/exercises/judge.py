@@ -174,7 +174,8 @@ def verdict(exercise, cases, outcomes, problems, numbers):
     case = cases[first]
     kind = "in case" if case.sizes else "in case plain"
     result.lines.append(say("all", kind, name=case.name, sizes=case.sizes, said=problems[first]))
-    result.likely = likely_mistakes(exercise, cases, outcomes, failed, numbers)
+    found = likely_mistakes(exercise, cases, outcomes, failed, numbers)
+    result.likely = [said for said in found if said not in result.lines[-1]]
     return result
 
 

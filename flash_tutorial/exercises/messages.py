@@ -535,6 +535,114 @@ MESSAGES = {
         "e: the same": "e: without a mask the one chunk is in the linear sum as well.",
         "f: exactly": "f: the diagonal of the local part is left.",
     },
+    # ---- set 06
+    "06.1": {
+        "untied": "The head is the embedding: a second table is 24.6M too many at the base size.",
+        "no biases": "Both projections have biases: each layer has 2E + S + D of them.",
+        "two heads": "FLASH has four pairs of gamma and beta.",
+        "full table": "A Toeplitz bias has 2C - 1 weights, one for each distance, and not C^2.",
+        "one form": "From C = 512 on the bias is two vectors of S.",
+        "no norms": "Norms have gains: LayerNorm two vectors of D, ScaleNorm one number.",
+        "last norm": "One more norm stands before the head.",
+        "positions": "ScaledSin learns one number. Its table of sines is computed.",
+        "positions none": "One is missing: ScaledSin learns the number that scales its table.",
+        "expansion": "E is the expansion times D, and the expansion is not always 2.",
+    },
+    "06.2": {
+        "shape of": "{name} must have the shape {expected}, got {got}.",
+        "gate": "Where a token reads only itself, u * v is v * u, and nothing shows. Elsewhere it does: "
+        "which half is the gate?",
+        "bias order": "Weights moved, their biases did not.",
+        "bias of the base": "The base's columns of in_weight moved, their biases did not.",
+        "heads": "The port's second head is lin_q, ours is quad_k.",
+        "rotary": "Position 0 agrees, later ones do not: the pair (0, 1) must become (0, S/2).",
+        "base": "gamma and beta moved, the base's columns did not.",
+        "scale and offset": "The base's columns moved: gamma and beta move with them, both.",
+        "inverse": "That is the inverse order. Apply it to 0, 1, ..., S - 1 and look where column 1 goes.",
+        "transposed": "in_weight must be (D, 2E+S) and out_weight (E, D): the port's matrices are (out, in).",
+    },
+    "06.3": {
+        "weak: causal": "You test the causal form only. Padding on the right is the future, and a causal layer does "
+        "not read it: nearly every fault passes.",
+        "weak: last chunk": "Your padding ends with the last chunk: that passes a unit that counts chunks of padding.",
+        "weak: contents": "You change what the padding holds, never how much there is: that passes a unit that divides "
+        "by the padded length.",
+        "weak: zeros": "With zeros as inputs and biases of 0 everything passes: SiLU(0) = 0.",
+        "weak: zero padding": "Your padding is zero and the biases are 0: who reads it reads SiLU(0) = 0.",
+        "weak: no bias": "With a bias of 0 zero padding stays zero behind the projection: try a bias that is not 0.",
+        "weak: loose": "Your tolerance is too wide: padding that is read with a hundredth of its weight passes.",
+        "weak: exact": "Your test fails a unit that is right: sums of another length are rounded otherwise. "
+        "Allow a tiny difference.",
+        "weak: rows": "Your test fails a unit that is right: the outputs at the padding itself may be anything.",
+        "weak: one reading": "You compare with one reading: another divisor and the bare sum are right as well.",
+        "the mean over valid tokens": 'Your test fails a unit that is right: "the mean over valid tokens".',
+        "the mean over the places of chunks that hold a token": "Your test fails a unit that is right: the mean over "
+        "the places of chunks that hold a token.",
+        "the bare sum": 'Your test fails a unit that is right: "the bare sum".',
+        "anything in the rows of the padding": "Your test fails a unit that is right: its outputs at the padding are "
+        "noise, and nobody reads them.",
+        "other rounding at another length": "Your test fails a unit that is right: it rounds otherwise at another "
+        "length. Allow a tiny difference.",
+        "zeros in the rows of the padding": "Your test fails a unit that is right: its outputs at the padding are zeros, "
+        "and nobody reads them.",
+        "the local part sees padding": 'Your test passes a faulty unit: "the local part sees padding".',
+        "the global part sees padding": 'Your test passes a faulty unit: "the global part sees padding".',
+        "chunks of padding are counted in the mean": "Your test passes a faulty unit: chunks of padding are counted in "
+        "the mean.",
+        "divided by the padded length": 'Your test passes a faulty unit: "divided by the padded length".',
+        "zero before the projection": "Your test passes a faulty unit: padding is zero before the projection, and "
+        "SiLU(bias) behind it.",
+        "padding is read with a hundredth of its weight": "Your test passes a faulty unit: padding is read with a "
+        "hundredth of its weight.",
+        "the mean over the row is taken off": "Your test passes a faulty unit: it takes off the mean over the row, "
+        "padding included.",
+    },
+    "06.4": {
+        "ratio is": "the embedding has the size {embedding}, the positions {position}: the first over the second should be "
+        "0.5 to 4.",
+        "logits are": "the first logits should have a standard deviation of 0.02 to 2, got {got}.",
+        "only reported": "The report is right; nothing was mended.",
+        "alike": "Position 3 and position 300 now look alike.",
+        "both": "You scaled both alike: the positions are still 3 times larger.",
+        "logits": "Logits at the start have a standard deviation of 11: the head is the same matrix as the embedding.",
+        "ratio": "The positions still drown the embedding.",
+        "positions drowned": "Now the positions are drowned: they are 10 times smaller than the embedding.",
+        "not sines": "The positions are no sines and cosines any more: change their size only.",
+        "deviation": "The mean of the positions is not zero: take the root of the mean square, not the standard "
+        "deviation.",
+        "row": "That is the length of a row. The size of its numbers is smaller by the root of D.",
+        "mean size": "Take the root of the mean square, not the mean of the absolute values.",
+        "no root": "The root is missing: you report the mean square.",
+        "swapped": "The embedding comes first, then the positions.",
+    },
+    "06.5": {
+        "no mask": "The future teaches the past inside a chunk: the mask belongs into the backward pass too.",
+        "one chunk": "The bias table is shared by all chunks: add up their parts.",
+        "no mean": "The mean is forgotten: dk_lin of chunk 0 is too large.",
+        "mean after": "Each chunk divides by its own count before you sum.",
+        "inclusive": "No chunk read itself through the sum: the sum from the right leaves the own chunk out.",
+        "forwards": "Chunk 0 was read by later chunks: sum from the right.",
+        "all": "Chunk 0 was read by later chunks only: you sum over all of them, earlier ones too.",
+        "over chunks": "dk_lin is C times too large: the mean is over tokens, not over chunks.",
+        "not over C": "dq_quad and dk_quad are C times too large: the scores were divided by C.",
+        "bias over C": "The bias is added after the division: its gradient is not divided by C.",
+        "half": "The slope of relu2 is 2 relu: dq_quad, dk_quad and dbias_CC are half of what they should be.",
+        "dv near": "v is also in the summaries: later chunks read it.",
+        "dv far": "v is also read inside its chunk.",
+    },
+    "06.6": {
+        "subtraction": "Right in float64. In float32 the first document's sum rounds the second's: start again "
+        "instead of subtracting.",
+        "no reset": "Document 2 reads document 1.",
+        "late": "The first chunk of document 2 reads document 1: forget before you read.",
+        "own": "Exclusive: a chunk does not read itself.",
+        "global count": "Divide by the earlier chunks of the same document, not by those of the whole row.",
+        "all": "Chunk 0 reads chunk 1: only earlier chunks are read.",
+        "sum": "The mean was asked, and this is the sum.",
+        "last only": "Older chunks of the document are forgotten.",
+        "nan": "The first chunk of a document is NaN: 0 / 0.",
+        "table": "Right values, but a table of G x G: 3.2 GB at G = 20,000.",
+    },
     # ---- set 09
     "09.1": {
         "a: sum only": "a: the unfinished chunk must be kept too: its rows are read one by one, and folded later.",

@@ -1,0 +1,320 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # Problem set 01: attention
+#
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/01_attention.ipynb)**
+#
+# Six exercises, 100 points, about two hours. The four marked *core* are 65 points in an hour and a quarter.
+# They belong to lecture 01. No exercise needs a GPU.
+#
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+#
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
+# `hint("01.1")` gives the first of three hints; call it again for the next one. `progress("01")` shows your points.
+#
+# Tokens count from 0 here, as the rows of an array do. All numbers are float64.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
+if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") is None:
+    if REPOSITORY.startswith("OWNER/"):
+        raise RuntimeError("to install flash_tutorial, set REPOSITORY above to its name on GitHub, as in ada/flash")
+    source = f"git+https://github.com/{REPOSITORY}@{TAG}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
+    importlib.invalidate_caches()
+
+from flash_tutorial.training import describe_device
+
+print(describe_device())
+
+# %%
+import math
+
+import numpy as np
+
+from flash_tutorial.exercises import check, hint, personal, progress
+
+STUDENT = "me"  # your name or number; the numbers of 01.4 are drawn from it
+
+# %% [markdown]
+# ## 01.1 build: `causal_softmax`
+#
+# **10 points** · difficulty 1/5 · importance 4/5 · 10 minutes · core
+#
+# You get the scores of a text: row i holds the scores of query i with all keys, already divided by √S.
+# Return the map. Each row is a softmax over tokens 0 to i, itself included. All later tokens get the weight 0.
+#
+# Scores may be as large as 3000 and as small as -3000, seen ones and hidden ones. Your map must hold there too.
+#
+# You may use `math` and `numpy`.
+#
+# <details><summary>I get NaN in a row of large scores</summary>
+#
+# NaN comes from inf / inf or from 0 / 0. Print the exps of that row: is one of them inf? Are all of them 0?
+#
+# </details>
+
+
+# %%
+def causal_softmax(scores_TT):
+    """Softmax of each row over the tokens that it sees.
+
+    scores_TT: array (T, T), T >= 1; scores_TT[i, j] is for query i and key j.
+    Returns an array (T, T): row i sums to 1 over the columns 0 to i, and is 0 behind them.
+    """
+    # BEGIN SOLUTION
+    seen_TT = np.tri(len(scores_TT), dtype=bool)
+    scores_TT = np.where(seen_TT, scores_TT, -np.inf)
+    exps_TT = np.exp(scores_TT - scores_TT.max(axis=1, keepdims=True))
+    return exps_TT / exps_TT.sum(axis=1, keepdims=True)
+    # END SOLUTION
+
+
+# %%
+check("01.1", causal_softmax)
+
+# %% [markdown]
+# ## 01.2 build: `who_sees`
+#
+# **20 points** · difficulty 2/5 · importance 5/5 · 25 minutes · core
+#
+# Lecture 01 tests who sees whom by changing one token. Its `reads` changes each token once, so some functions fool it.
+# Build a better tool. Set 05 asks for such a test again.
+#
+# You get a function `fn` and call it as often as you like. It takes an array (T, D) with the given T and D.
+# It returns an array (T, E) for some E. The same input always gives the same output.
+# Your table says True at `[i, j]` if output i depends on input token j in any way, and False if it never does.
+#
+# Some of the functions are hard to see through:
+#
+# - some channels of a token may not be read, and some channels of an output may not react;
+# - a reaction may be as small as a ten-billionth of the change;
+# - a function may react to a token only if its numbers are large, say of size 10;
+# - a function may ask only which channel of a token is the largest.
+#
+# None of them changes its input. You may use `numpy`. Draw your random numbers from `rng`.
+#
+# <details><summary>I get True nearly everywhere</summary>
+#
+# Does an earlier change still stand in your input? Start each try from a fresh copy.
+#
+# </details>
+
+
+# %%
+def who_sees(fn, T, D, rng):
+    """Which outputs of fn depend on which inputs.
+
+    fn: takes an array (T, D), returns an array (T, E). rng: a numpy Generator.
+    Returns an array (T, T) of bool: [i, j] is True where output i depends on input token j.
+    """
+    # BEGIN SOLUTION
+    sees_TT = np.zeros((T, T), dtype=bool)
+    for _ in range(20):
+        x_TD = rng.normal(size=(T, D))
+        before_TE = fn(x_TD)
+        for j in range(T):
+            changed_TD = x_TD.copy()
+            changed_TD[j] += 10 * rng.normal(size=D)
+            sees_TT[:, j] |= (fn(changed_TD) != before_TE).any(axis=1)
+    return sees_TT
+    # END SOLUTION
+
+
+# %%
+check("01.2", who_sees)
+
+# %% [markdown]
+# ## 01.3 build: `multi_head`
+#
+# **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
+#
+# The lecture loops over heads. Here you do all heads at once, without a loop over heads or tokens:
+#
+# - queries, keys and values are `x_TD` times `W_q`, `W_k` and `W_v`;
+# - head h has the channels h d to (h + 1) d - 1 of each of them, with d = D / H;
+# - each head has a softmax map of its own. Its scores are divided by √d. Causal: token i sees tokens 0 to i;
+# - the outputs of the heads stand side by side, in the same channels, and the whole is multiplied by `W_o`.
+#
+# There are no biases. You may use `math`, `numpy`, and anything of your own.
+#
+# <details><summary>I get "matmul: Input operand 1 has a mismatch"</summary>
+#
+# For the scores, the last two axes of the keys must change places: (H, T, d) becomes (H, d, T). `.T` turns all three axes.
+#
+# </details>
+
+
+# %%
+def multi_head(x_TD, weights, heads, causal):
+    """Softmax attention in heads, of one text.
+
+    x_TD: array (T, D). weights: dictionary with the arrays "W_q", "W_k", "W_v", "W_o", each (D, D).
+    heads: H, which divides D. causal: True or False.
+    Returns an array (T, D).
+    """
+    # BEGIN SOLUTION
+    T, D = x_TD.shape
+    d = D // heads
+    q_HTd, k_HTd, v_HTd = (
+        (x_TD @ weights[name]).reshape(T, heads, d).transpose(1, 0, 2) for name in ("W_q", "W_k", "W_v")
+    )
+    scores_HTT = q_HTd @ k_HTd.transpose(0, 2, 1) / math.sqrt(d)
+    if causal:
+        scores_HTT = np.where(np.tri(T, dtype=bool), scores_HTT, -np.inf)
+    maps_HTT = np.exp(scores_HTT - scores_HTT.max(axis=2, keepdims=True))
+    maps_HTT /= maps_HTT.sum(axis=2, keepdims=True)
+    return (maps_HTT @ v_HTd).transpose(1, 0, 2).reshape(T, D) @ weights["W_o"]
+    # END SOLUTION
+
+
+# %%
+check("01.3", multi_head)
+
+# %% [markdown]
+# ## 01.4 predict: what attention costs
+#
+# **15 points** · difficulty 2/5 · importance 4/5 · 15 minutes · core
+#
+# The next cell prints your numbers: T tokens, width D, H heads, and B texts of T tokens each. Answer before you compute anything.
+# It is one layer, without a mask: all T × T pairs are computed. All heads together have the width D.
+#
+# - `a`: how many multiply-adds do the two products take, query times key and map times value, for *one* text?
+# - `b`: how many bytes do the maps of *all* B texts take, in float16?
+# - `c`: at which T does `a` equal the multiply-adds of the rest of a Transformer block, for the same text?
+#   The rest is four D × D matrices, and an MLP from D to 4D and back.
+# - `d`: by what factor does `a` grow if H doubles, and D stays?
+#
+# `a` and `b` are large numbers: let Python multiply, as in `a=3 * 1200 * 1200`.
+#
+# <details><summary>The lecture counts half as many pairs</summary>
+#
+# It counts causal pairs, T (T + 1) / 2 of them. Here every token reads every token.
+#
+# </details>
+
+# %%
+print(personal("01.4", STUDENT))
+
+# %%
+# BEGIN SOLUTION
+# STUB answer_01_4 = dict(a=None, b=None, c=None, d=None)
+_n = personal("01.4", STUDENT)
+answer_01_4 = dict(a=2 * _n["T"] ** 2 * _n["D"], b=2 * _n["B"] * _n["H"] * _n["T"] ** 2, c=6 * _n["D"], d=1)
+# END SOLUTION
+check("01.4", answer_01_4, student=STUDENT)
+
+# %% [markdown]
+# ## 01.5 mend: `rope`
+#
+# **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
+#
+# This RoPE should do what the lecture's does, and it takes the positions of its tokens as an array.
+# Channel k is paired with channel k + S/2. The pair turns by the angle position × 10000^(-k / (S/2)).
+# For a pair (x1, x2) that is y1 = x1 cos - x2 sin and y2 = x2 cos + x1 sin.
+# Positions are whole numbers of any size, in any order; they may be negative.
+#
+# The code has two faults. One is in the *pairing*: which angle meets which channel. The other is in the *precision* of the angles.
+# Mend both (7 points each). Angles, sines and cosines must be float64.
+#
+# One more point is for two words. The lecture tests two properties:
+#
+# - `"norm"`: turning keeps the length of each row;
+# - `"distance"`: if all queries are alike and all keys are alike, a score depends on the difference of their positions only.
+#
+# Suppose one fault is mended and the other left. Which property fails then? Write `"norm"`, `"distance"` or `"both"`:
+# under `pairing` for the fault of pairing left, under `precision` for the fault of precision left. Any positions may be used to find out.
+#
+# You may use `math` and `numpy`.
+#
+# <details><summary>Both properties hold, and my answer is called wrong</summary>
+#
+# Many rotations have both properties. Compare your numbers with the formula above, for S = 4 and position 1.
+#
+# </details>
+
+
+# %%
+def rope(x_TS, positions):
+    """Turn the channel pairs (k, k + S/2) of each token by its position times their frequency.
+
+    x_TS: array (T, S), S even. positions: whole numbers (T,), of any size and order.
+    Returns an array (T, S).
+    """
+    half = x_TS.shape[1] // 2
+    frequency = 10000.0 ** (-np.arange(half) / half)
+    # BEGIN SOLUTION
+    # STUB angle = np.multiply.outer(positions, frequency).astype(np.float16)
+    # STUB angle_TS = np.repeat(angle, 2, axis=1)
+    angle = np.multiply.outer(positions, frequency)
+    angle_TS = np.concatenate([angle, angle], axis=1)
+    # END SOLUTION
+    turned_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)
+    return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
+
+
+# BEGIN SOLUTION
+# STUB shown_01_5 = dict(pairing=None, precision=None)
+shown_01_5 = dict(pairing="both", precision="distance")
+# END SOLUTION
+
+# %%
+check("01.5", rope, shown_01_5)
+
+# %% [markdown]
+# ## 01.6 extend: `window_attention`
+#
+# **20 points** · difficulty 3/5 · importance 3/5 · 25 minutes
+#
+# A cheap way to long texts: token i reads only the last `window` tokens, itself included. A window of 3 is tokens i - 2, i - 1 and i.
+# The first tokens have fewer to read. Softmax attention, scores divided by √S, one head.
+#
+# A mask gives the right numbers, and saves nothing. Yours must need memory that grows like T × window.
+# The check runs T = 1024 with a window of 16, and allows 4 MB at one time. One full map alone takes 8 MB there.
+# At T = 8192 it takes 537 MB.
+#
+# The window may be longer than the text. You may use `math` and `numpy`. A loop over tokens is allowed here.
+#
+# <details><summary>I get "index ... is out of bounds"</summary>
+#
+# Before the text begins there is no token. Negative places count from the end of an array, until they leave it there too.
+#
+# </details>
+
+
+# %%
+def window_attention(q_TS, k_TS, v_TE, window):
+    """Causal softmax attention in which token i reads tokens i - window + 1 to i, as far as they exist.
+
+    q_TS, k_TS: arrays (T, S). v_TE: array (T, E). window: at least 1.
+    Returns an array (T, E).
+    """
+    # BEGIN SOLUTION
+    T, S = q_TS.shape
+    window = min(window, T)
+    place_TW = np.arange(T)[:, None] + np.arange(1 - window, 1)
+    scores_TW = np.einsum("ts,tws->tw", q_TS, k_TS[place_TW]) / math.sqrt(S)
+    scores_TW = np.where(place_TW >= 0, scores_TW, -np.inf)
+    weights_TW = np.exp(scores_TW - scores_TW.max(axis=1, keepdims=True))
+    weights_TW /= weights_TW.sum(axis=1, keepdims=True)
+    return np.einsum("tw,twe->te", weights_TW, v_TE[place_TW])
+    # END SOLUTION
+
+
+# %%
+check("01.6", window_attention)
+
+# %%
+progress("01")
