@@ -120,6 +120,12 @@ def test_every_wrong_answer_is_rejected_with_its_sentence(name):
     assert not survived, "\n".join(survived)
 
 
+def test_the_kill_table_is_what_the_checks_say():
+    page, count, survived = tool.kill_table()
+    print(f"{count - len(survived)} of {count} wrong answers rejected with their own sentence")
+    assert survived == [] and page == (ROOT / "docs" / "kill_table.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", CODE)
 def test_a_code_exercise_keeps_at_least_five_wrong_answers(name):
     assert len({wrong.key for wrong in CODE[name].wrong}) >= 5
@@ -145,7 +151,7 @@ def test_a_set_has_its_form(number):
     for exercise in listed:
         assert all(1 <= x <= 5 for x in (exercise.difficulty, exercise.importance)) and exercise.minutes > 0
         assert exercise.kind == "explain" or exercise.wrong, exercise.id
-        assert {wrong.key for wrong in exercise.wrong} <= set(MESSAGES.get(exercise.id, {})), exercise.id
+        assert {wrong.key for wrong in exercise.wrong} <= {*MESSAGES.get(exercise.id, ()), *MESSAGES["all"]}, exercise.id
         assert all(len(hint) > 20 for hint in exercise.hints), exercise.id
 
 
@@ -291,6 +297,7 @@ def test_values_are_compared_by_shape_type_and_number():
     assert "Every value is zero" in difference(a, 0 * a, 1e-9)
     assert "got nan" in difference(a, a * np.nan, 1e-9)
     assert difference(a * np.nan, a * np.nan, 1e-9) is None
+    assert "expected inf, got 1" in difference(np.array(np.inf), np.array(1.0), 1e-9)
     assert "expected 2 values, got 1" in difference((a, a), a, 1e-9)
     assert "value 2: " in difference((a, a), (a, b), 1e-9)
     assert "expected the keys x, got y" in difference({"x": 1}, {"y": 1}, 1e-9)

@@ -4,6 +4,7 @@
     python tools/exercises.py build          every set; seconds, nothing is executed
     python tools/exercises.py build 05
     python tools/exercises.py check          are they in step, and does no answer show?
+    python tools/exercises.py kill           docs/kill_table.md: what the checks say to every kept wrong answer
 
 In a master, lines between ``# BEGIN SOLUTION`` and ``# END SOLUTION`` are the answer. The student's file has in their
 place the text of the lines ``# STUB ...`` among them, or ``raise NotImplementedError`` where there is none. A cell with
@@ -102,7 +103,9 @@ def build(master):
 
 
 def check(root=ROOT, prefixes=()):
-    """What is wrong, a line each."""
+    """What is wrong, a line each. A course's fork has no masters, and nothing to compare with."""
+    if not (Path(root) / "solutions").is_dir():
+        return []
     found = []
     for master in masters(root, prefixes):
         path = student_file(master)
@@ -118,11 +121,63 @@ def check(root=ROOT, prefixes=()):
     return found + [f"{path.name} has no master in solutions/" for path in stray if path not in known and not prefixes]
 
 
+# ---------------------------------------------------------------- the kill table
+
+
+def kill_table():
+    """(the page, how many wrong answers there are, those that survive)."""
+    from flash_tutorial.exercises.judge import judge
+    from flash_tutorial.exercises.messages import say
+    from flash_tutorial.exercises.model import load_set, there
+
+    lines, count, survived = [], 0, []
+    for number in there():
+        for exercise in load_set(number).values():
+            if not exercise.wrong:
+                continue
+            lines += ["", f"## {exercise.id} {exercise.title} ({exercise.kind}, {exercise.points} points)", ""]
+            lines += ["| wrong answer | points left | what it is told |", "| --- | --- | --- |"]
+            for wrong in exercise.wrong:
+                verdict = judge(exercise, handed_in(exercise, wrong))
+                said, count = say(exercise.id, wrong.key), count + 1
+                if verdict.status == "right" or said not in " ".join([*verdict.likely, *verdict.lines]):
+                    survived.append(f"{exercise.id} {wrong.key}")
+                of = f" ({wrong.of})" if wrong.of else ""
+                lines.append(f"| {wrong.key}{of} | {verdict.points:g} | {said} |")
+    killed = f"{count - len(survived)} of {count} kept wrong answers are rejected with their own sentence."
+    return "\n".join([KILL_HEAD, killed, *lines]) + "\n", count, survived
+
+
+KILL_HEAD = """\
+# What the checks reject
+
+Made by `python tools/exercises.py kill`; a test holds that this page is what the checks say. Besides these, every code
+exercise rejects its stub, a constant, and the input as it came. An answer that is wrong in one part keeps the points of
+the others.
+"""
+
+
+def handed_in(exercise, wrong):
+    """A kept wrong answer as a student would hand it in."""
+    if exercise.kind == "predict":
+        value = wrong.answer(exercise.numbers())
+        return value if wrong.of is None else {**exercise.right(exercise.numbers()), wrong.of: value}
+    return wrong.answer if wrong.of is None else {**exercise.right, wrong.of: wrong.answer}
+
+
 def main(arguments=None, root=ROOT):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("build", "check"))
+    parser.add_argument("command", choices=("build", "check", "kill"))
     parser.add_argument("names", nargs="*", metavar="NN", help="numbers of sets; all without one")
     args = parser.parse_args(arguments)
+    if args.command == "kill":
+        from flash_tutorial.files import write_text
+
+        page, count, survived = kill_table()
+        write_text(Path(root) / "docs" / "kill_table.md", page)
+        print(f"{count - len(survived)} of {count} wrong answers rejected with their own sentence")
+        print(*survived, sep="\n", end="\n" if survived else "")
+        return 1 if survived else 0
     chosen = masters(root, args.names)
     for master in chosen if args.command == "build" else ():
         build(master)

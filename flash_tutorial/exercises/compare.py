@@ -88,7 +88,7 @@ def of_numbers(expected, got, tolerance):
 def near(want, have, tolerance):
     with np.errstate(invalid="ignore"):
         scale = np.maximum(np.abs(want), np.max(np.abs(want[np.isfinite(want)]), initial=0) * 1e-3)
-        close = np.abs(want - have) <= tolerance * np.maximum(scale, 1)
+        close = np.isfinite(want) & (np.abs(want - have) <= tolerance * np.maximum(scale, 1))
     return close | (want == have) | (np.isnan(want) & np.isnan(have))
 
 
