@@ -69,6 +69,7 @@ print(describe_device())
 #
 # The letters: B texts in a batch, T tokens, D model width, E expanded width (2 D), S query and key width.
 # And n is the number by which scores are divided. A name like `x_TD` says the shape.
+# `F` in the code is torch's collection of functions, not a width.
 
 # %%
 import tempfile
@@ -92,7 +93,7 @@ class Preset:
 
 
 CPU, GPU = Preset(512, 20_000), Preset(2048, 100_000)
-preset = GPU if "cuda" in describe_device() else CPU
+preset = GPU if torch.cuda.is_available() else CPU
 torch.set_num_threads(1)
 print(preset)
 
@@ -112,7 +113,7 @@ print(preset)
 # Every tensor that is made on the way needs `device=`, or it stays on the CPU. And there is a batch axis in front:
 # `k.mT` exchanges the last two axes only.
 #
-# First the two helpers.
+# First three helpers: RoPE, relu², and the position bias in its form 1.
 
 
 # %%
@@ -146,6 +147,9 @@ class Toeplitz(nn.Module):
 # %% [markdown]
 # Now the unit. `forward` reads from top to bottom like the four lines above. Three short methods hold
 # the heads, the map, and what is read. They stand apart so that section 2 can plant a fault in each.
+#
+# `length` is the longest text that the bias table serves. `make_norm("scale", dim)` is the ScaleNorm of lecture 02.
+# `"layer"` is *LayerNorm*: it also takes the mean off, and each channel has its own gain and offset.
 #
 # `mask` marks padding. A padded token gets v = 0, so nobody reads anything from it.
 
@@ -195,6 +199,9 @@ class MyGAU(nn.Module):
 # We draw all of them of order one: each number is about as large as 1. Then three programs compute the same thing:
 # NumPy, the package, and the class above.
 #
+# What a unit adds to its input, `y - x`, is called its *branch*. Differences are measured against the branch:
+# x is passed through by all three, and would hide them.
+#
 # With float64 they must agree to 10 digits, with float32 to 5.
 # T is 200 here: the package computes a causal map in blocks of 64 rows, so that is three blocks and a rest.
 
@@ -232,6 +239,7 @@ for causal in (True, False):
 #
 # PyTorch's `nn.Linear` starts with its own rule. The paper has another one (Codes 4 to 8), and it is the same everywhere:
 # matrices, gamma and the bias table are normal numbers with standard deviation (std) 0.02; beta and all other offsets are 0.
+# The gain of a norm starts at 1.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
@@ -246,7 +254,7 @@ for name, mine in fresh.named_parameters():
 print(f"nn.Linear by itself: std {nn.Linear(D, D).weight.std():.2f}")
 
 # %% [markdown]
-# Each factor is small, and the unit multiplies many of them. Follow one text through it, step by step.
+# Each factor is small, and the unit multiplies many of them. Follow x through it, step by step.
 # The other unit has the same shapes and parameters of order one.
 #
 # `settle_branch` then scales `out_proj`, so that the branch is about as large as x.
@@ -270,7 +278,7 @@ settle_branch(draw_order_one(loud, torch.Generator().manual_seed(1)), x)
 stages = {"fresh": sizes(fresh, x), "order one": sizes(loud, x)}
 figures.show(*figures.sizes_along(stages))
 assert stages["fresh"]["branch"] < 1e-4 and 0.5 < stages["order one"]["branch"] < 2
-assert stages["fresh"]["q kᵀ / n"] < 1e-3 * stages["fresh"]["bias"]  # the scores drown in the bias
+assert stages["fresh"]["q kᵀ / n"] < 1e-3 * stages["fresh"]["bias"]  # next to the bias the scores vanish
 print(f"the branch of a fresh unit: {stages['fresh']['branch']:.0e}, of x: {x.std():.0e}")
 deep = nn.Sequential(*(MyGAU(D, length=T, n=T) for _ in range(24)))
 with torch.no_grad():
@@ -279,10 +287,10 @@ print(f"scores of a fresh unit: {stages['fresh']['q kᵀ / n']:.0e}, bias: {stag
 
 # %% [markdown]
 # So at the start a unit is almost the identity: y is x, up to the fifth digit. For training this is good.
-# A stack of 24 such units passes its input through, and each unit grows where it helps.
+# A stack of 24 such units passes its input through. Training then changes it from there.
 #
 # For testing it is dangerous. **Misconception: a unit that passes its test when it is made is right.**
-# Let us plant eight faults, one at a time. Each replaces one method by a wrong one.
+# Let us plant eight faults, one at a time. Each replaces one method by a wrong one; the next cell lists them.
 #
 # The test is a good one, it seems: it compares all outputs with the right ones, `torch.testing.assert_close` in float32.
 # Its tolerance there is 0.00001.
@@ -334,13 +342,20 @@ reveal("03.a", totals[0], "of 8 faults")
 # Everything that goes wrong in queries and keys stays unseen: scores of 5e-08 are added to a bias of 0.02.
 # Two faults change nothing at all, since beta is 0. With a tolerance of 0.001, all eight pass.
 #
-# The symptom outside a test: *the check is green, the model trains, and it trains worse than it should.*
+# The symptom outside a test: *the check passes, the model trains, and it trains worse than it should.*
 # So this course tests units with parameters of order one only. `draw_order_one` does that, and lecture 02 did it too.
 #
 # ## 3. The position bias in both forms
 #
-# **Form 1: a table by distance.** Code 4 of the paper builds it without an index, by padding, tiling and reshaping.
-# Weights w, 2 n - 1 of them; n zeros behind; the whole n times in a row; the last n numbers off; n rows.
+# In this section n is the number of tokens, as in Code 4 of the paper.
+#
+# **Form 1: a table by distance.** Code 4 builds it without an index, in five steps:
+#
+# 1. take the weights w, 2 n - 1 of them;
+# 2. put n zeros behind them (the padding);
+# 3. write the whole n times in a row;
+# 4. drop the last n numbers;
+# 5. cut what is left into n rows.
 #
 # A row then has 3 n - 2 numbers, and the pattern repeats after 3 n - 1.
 # So each row begins one place earlier in the pattern, and the weights move one place to the right.
@@ -416,9 +431,10 @@ print("4 tokens, corner, row 4:", corner[3].int().tolist())
 
 # %% [markdown]
 # With the wrong offset, token 6 meets token 1 with the weight for 5 places *ahead*. All others are moved by one.
+# With the corner, token 4 reads itself with the weight for 2 places *behind*.
 #
 # **Form 2: two vectors a and b of S numbers.** RoPE turns a to position i and b to position j, and their product is the bias.
-# In torch it is one line more than in NumPy. How do the two forms compare when the text becomes longer?
+# How do the two forms compare when the text becomes longer?
 
 
 # %% tags=["nbval-check-output"]
@@ -434,7 +450,7 @@ class Rotary(nn.Module):
 
 waves = Rotary(128).double()
 for vector in waves.parameters():
-    nn.init.normal_(vector, std=128**-0.25)
+    nn.init.normal_(vector, std=128**-0.25)  # a bias sums 128 products: now it is of order one
 with torch.no_grad():
     a, b, long = waves.a.numpy(), waves.b.numpy(), waves(600).numpy()
 of_package = GAU(8, qk_dim=128, bias="rotary").double().bias
@@ -452,7 +468,7 @@ except ValueError as refusal:
 
 # %% [markdown]
 # The table ends where its weights end, and the package says so. The rotary form goes on for any length.
-# Whether it goes on *well* is another question: nothing was learnt there. Section 7 trains both.
+# Whether it goes on *well* is another question: nothing was learnt there. Section 7 trains both, at one length.
 #
 # ## 4. The gradient by hand
 #
@@ -464,18 +480,19 @@ except ValueError as refusal:
 # `s = q kᵀ / n + b`, `r = relu(s)`, `A = r × r`, `o = A v`.
 #
 # Let `d_o` be the gradient of the loss with respect to o: how the loss changes when a number of o grows.
+# `d_A`, `d_s` and so on mean the same for A, s and the rest.
 # Go backwards, one pair (i, j) at a time. Where does `s[i, j]` matter? Only in `o[i] += r² v[j]`.
 #
-# - The loss changes with A[i, j] by `d_o[i] · v[j]`, a product of two rows.
+# - The weight A[i, j] multiplies v[j] there. So `d_A[i, j] = d_o[i] · v[j]`, a product of two rows.
 # - A is r², so its slope is 2 r. A closed place, r = 0, has slope zero: no gradient passes.
-# - So `d_s[i, j] = 2 r[i, j] (d_o[i] · v[j])`. All else follows from it, since s is a product plus a bias.
-
+# - So `d_s[i, j] = 2 r[i, j] × d_A[i, j]`. All else follows from it, since s is a product plus a bias.
 #
-# Six tokens, whole numbers. Row 6 in the picture is token 6. Follow how it reads token 4:
+# Six tokens, whole numbers, no mask. Row 6 in the picture is token 6. Follow how it reads token 4:
 # s is (0 × (-2) + 2 × 2) / 2 + 0 = 2, where 0 is the bias of two steps back. d_A is 2 × 2 + 1 × 0 = 4. So d_s is 2 × 2 × 4 = 16.
 #
 # Check it without any rule: raise this one bias by 1, then lower it by 1, and look at the loss.
-# The loss here is the sum of `o × d_o`, whose gradient is d_o. For a parabola, half the difference is exactly the slope.
+# The loss here is the sum of `o × d_o`, whose gradient is d_o. As long as s stays positive, the loss is a parabola in s.
+# For a parabola, half the difference is exactly the slope.
 
 
 # %%
@@ -503,7 +520,9 @@ print(f"loss with bias + 1: {up:.0f}, with bias - 1: {down:.0f}, slope: {(up - d
 assert (up - down) / 2 == d_s[5, 3] == 16 and not d_s[r == 0].any()
 
 # %% [markdown]
-# Now all four gradients, as loops. Each pair (i, j) hands its share to the query of i, the key of j and the value of j.
+# Now all four gradients. Each pair (i, j) hands its share to the query of i, the key of j, the value of j and the bias.
+# Since `s[i, j] = q[i] · k[j] / n + b[i, j]`, the share of q[i] is `d_s[i, j] k[j] / n`, and that of k[j] is `d_s[i, j] q[i] / n`.
+# Since `o[i]` holds `A[i, j] v[j]`, the share of v[j] is `A[i, j] d_o[i]`. The next cell first does it in loops.
 #
 # **Your line** is in the form without loops. Row j of d_k gathers from *all* queries that read key j.
 #
@@ -583,7 +602,8 @@ print("a weight gathers its diagonal:", np.allclose(sums, table.weights.grad))
 # `torch.autograd.Function` takes both halves. `ctx` goes from one to the other: what is saved in it stays in memory.
 # We keep q, k, v and r. The map A is r × r, so it can be made again for the price of one multiplication.
 #
-# A causal map needs no mask here: a bias of minus infinity at later tokens makes r exactly 0 there, and so d_s.
+# A causal map needs no mask after the square here. A bias of minus infinity at later tokens makes r exactly 0 there, and so d_s.
+# (It is the third order that lecture 02 tried: no leak.)
 
 
 # %%
@@ -671,11 +691,11 @@ print(f"one float32 map at T = 8192: {4 * 8192**2 / 1e6:.0f} MB")
 # The package also leaves out the upper right of a causal map, block by block of rows: little more than half a map.
 # (What is over 1 comes from the mask of `hide_later`, one for all texts.)
 #
-# At T = 8192 that is 268 MB for each map, each text and each unit. It decides what fits on a GPU.
+# At T = 8192 that is 268 MB for each map, each text and each unit. The maps that are kept can decide what fits on a GPU.
 #
 # ## 6. Numbers in half precision
 #
-# GPUs multiply much faster in 16 bits than in 32. There are two formats. **float16** spends its bits on digits, **bfloat16** on range.
+# Many GPUs multiply much faster in 16 bits than in 32. There are two formats. **float16** spends its bits on digits, **bfloat16** on range.
 # A score is squared here, so its exponent doubles. That is where a format can end.
 #
 # **Your second guess.** What is relu²(300) in float16? Write `float("inf")` if you think it is infinite.
@@ -707,14 +727,15 @@ figures.show(*figures.squares_in_formats(scores, errors))
 # The largest float16 is 65504, and 256² = 65536 is a little above it. At the other end, the smallest float16 is 2⁻²⁴.
 # A score near 2⁻¹², about 0.0002, has a square of that size; below that the square rounds to zero.
 # bfloat16 has the range of float32, but its next number after 1 is 1.0078.
+# (The picture tries four sizes for each power of ten. So its cross stands at 178, although the end is at 256.)
 #
 # **Where the division stands matters here too.** Code 6 divides the scores by n *before* the square.
-# Let us take scores of three sizes, S = 128 and n = 512, and see how many squares float16 loses with and without it.
+# Take queries and keys of three sizes, with S = 128 and n = 512. How many squares does float16 lose, with the division and without?
 
 # %%
 q_TS, k_TS = torch.randn(2, 512, 128, generator=torch.Generator().manual_seed(4))
 lost = {}
-for name, size in (("heads of size 8", 8.0), ("of size 1", 1.0), ("fresh, 0.002", 0.002)):
+for name, size in (("q, k of size 8", 8.0), ("of size 1", 1.0), ("fresh, 0.002", 0.002)):
     s = size**2 * q_TS @ k_TS.T
     s = s[s > 0]
     for where, divided in (("relu²(s)", s), ("relu²(s / n)", s / 512)):
@@ -725,16 +746,16 @@ for name, size in (("heads of size 8", 8.0), ("of size 1", 1.0), ("fresh, 0.002"
 b = 0.02 * torch.randn(len(s), generator=torch.Generator().manual_seed(5)).to(torch.float16)
 alike = float((relu2(b + (s / 512).to(torch.float16)) == relu2(b)).float().mean())
 print(f"fresh scores beside a fresh bias: {alike:.1%} of the float16 map is as without scores")
-assert alike > 0.99 and lost["heads of size 8", "relu²(s)"][0] > 0.5 and lost["heads of size 8", "relu²(s / n)"][0] == 0
+assert alike > 0.99 and lost["q, k of size 8", "relu²(s)"][0] > 0.5 and lost["q, k of size 8", "relu²(s / n)"][0] == 0
 assert lost["fresh, 0.002", "relu²(s / n)"][1] == 1
 
 # %% [markdown]
-# Dividing first brings large scores back into range. That is the side where a training run breaks: one infinity spoils all.
+# Dividing first brings large scores back into range. A training run breaks at that side: one infinity makes the loss infinite, or not a number.
 # The price is at the small end. The squares of a fresh unit's scores are all lost there.
 # The bias is added first, so the map is not empty. But a fresh float16 map is a map of the bias alone.
 #
 # The package uses *autocast*: matrix products in half precision, and float32 where sums or small differences matter.
-# Which is where? A hook on each part shows its format.
+# Which parts are these? A *hook*, a function that torch calls after each part, notes the format of the result.
 
 # %% tags=["nbval-check-output"]
 package = GAU(D, qk_dim=S, causal=True, bias="toeplitz", bias_length=T, length_scale=T)
@@ -765,13 +786,15 @@ for dtype in (torch.bfloat16, torch.float16):
     print(f"  branch within 2% of float32: {error(y, exact, x) < 0.02}, within 0.1%: {error(y, exact, x) < 0.001}")
 
 # %% [markdown]
-# So x, the norm, and scale and offset stay in float32. The products and the map are in half precision.
-# float16 is closer, as long as nothing leaves its range. A T4 has no bfloat16 units, so there it must be float16.
+# So x, the norm, the bias table, and scale and offset stay in float32. The products and the map are in half precision.
+# float16 is closer, as long as nothing leaves its range. The T4, the GPU that Colab lends, has no bfloat16 units.
+# There half precision means float16.
 #
 # ## 7. It trains
 #
 # Your module can take the place of the package's unit: `ModelConfig(architecture=MyGAU)`.
-# It is the tiny model of lectures 01 and 02: same text, seed and updates, four units, D = 64, and n = 64 fixed.
+# It is the tiny model of lecture 02: same text, seed and updates, four units, D = 64, and n = 64 fixed.
+# The paper calls a model of GAUs *FLASH-Quad*, for its cost is quadratic in T; hence the name in the code.
 #
 # To compare, both must start from the same numbers. So we copy them from the package's model and start from the copy.
 
@@ -842,12 +865,15 @@ for name, run in runs.items():
 print(progress.report())
 
 # %% [markdown]
-# The same loss, update by update, and the score of lecture 02. Your unit has PyTorch's own gradient,
+# The same losses for 30 updates, and at the end the score of lecture 02, 3.01. Your unit has PyTorch's own gradient,
 # and the package's has the one by hand. A fault in either would drive the two models apart.
 #
-# Both biases have learnt the same: read what is near. Far behind, they are negative, and relu closes those places.
-# The weights for later tokens are never read. Weight decay shrank them all by the same factor, and nothing else.
-# The rotary form has no weights for "later" alone, so its upper right moves with the rest.
+# Both biases have learnt to read what is near. Far behind they are negative on average.
+# A place whose score and bias add up to less than zero is closed by relu.
+#
+# The weights for later tokens are never read, so no gradient reaches them. They shrank by one factor, 0.995.
+# That is *weight decay*: each update makes every parameter a little smaller (lecture 07).
+# The rotary form has no weights for "later" alone, so its upper right, the later tokens, moves with the rest.
 #
 # ## 8. The trap: dividing by the current length
 #
@@ -855,6 +881,9 @@ print(progress.report())
 #
 # **Misconception: with a causal mask, the beginning of a text cannot depend on what follows.**
 # Take a text of 100 tokens. Run the unit on its first 50 tokens alone, and on all 100.
+#
+# Three tests look at it. `value_leak` replaces the later tokens. `prefix_error` leaves them away.
+# `step_error` reads 50 tokens at once and the rest one by one, as in writing.
 #
 # **Your third guess.** By how many per cent does the branch of the first 50 tokens differ?
 
@@ -882,11 +911,11 @@ reveal("03.c", 100 * drift["n = current length"], "per cent")
 
 # %% [markdown]
 # Three tests, three answers. Changing the *content* of later tokens moves nothing: no leak, the mask is right.
-# Changing their *number* moves every earlier output. And text written token by token is not what the unit was trained on.
+# Changing their *number* moves the earlier outputs. And token by token gives other outputs than all tokens at once.
 # On a fresh unit, the comparison says that all is well.
 #
-# In a trained model the symptom is this: *good at the length of training, worse at every other length.*
-# Your trained model shows it. It never saw a text of another length than 64.
+# In a trained model the symptom is this: *good at the length of training, worse at another one.*
+# Your trained model shows it at shorter lengths. It never saw a text of another length than 64.
 
 # %%
 text_bytes = first_bytes(corpus.validation, 8192)

@@ -12,7 +12,7 @@
 #
 # **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/05_mixed_chunk_attention.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/05_mixed_chunk_attention.ipynb)**
 #
-# A map of all pairs is sharp and costs T². A running state costs T and needs T steps in a row.
+# A map is *sharp*: each pair of tokens has a weight of its own. It costs T². A running state costs T and needs T steps in a row.
 # Mixed chunk attention takes a map inside each chunk and a state between chunks. It is the attention of FLASH.
 #
 # **After it you can**
@@ -88,7 +88,7 @@ class Preset:
 
 
 CPU, GPU = Preset(2048, 20_000), Preset(8192, 100_000)
-preset = GPU if "cuda" in describe_device() else CPU
+preset = GPU if torch.cuda.is_available() else CPU
 torch.set_num_threads(1)
 
 
@@ -123,7 +123,8 @@ figures.show(*figures.flash_unit())
 # Follow the two branches. *Near* reads the own chunk by a map. *Far* reads earlier chunks through one small array.
 # Then they are added, number by number, and gated as before.
 #
-# A relu² weight is never negative, and a weight of linear attention may be. So each part has a query and a key of its own.
+# The two parts use a score in different ways: a relu² weight is never negative, and a weight of linear attention may be.
+# So each part has a query and a key of its own.
 # All four heads are a scale and an offset of the same base z. The value v is shared by both parts as it is.
 #
 # ## 2. Four heads of one base, on six tokens
@@ -209,7 +210,7 @@ print("near:", [tuple(int(n) for n in row) for row in near_TE])
 #
 # $$\text{far}_g = Q^{\text{lin}}_g \; \frac{1}{(g-1)\,C} \sum_{h=1}^{g-1} {K^{\text{lin}}_h}^{\top} V_h$$
 #
-# Q, K and V with an index hold the rows of lin_q, lin_k and v in that chunk. The sign ⊤ is the ᵀ of the text.
+# Q, K and V with an index hold the rows of lin_q, lin_k and v in that chunk. h runs over the chunks that are read. The sign ⊤ is the ᵀ of the text.
 #
 # In words: add the summaries of chunks 1 to g - 1, and divide by the tokens in them. Chunk 1 reads nothing.
 # The division makes a *mean* of it. Section 10 shows what happens without.
@@ -338,6 +339,7 @@ def mixed_chunk(heads_4TS, v_TE, bias_CC, C, causal=True, combine="mean", local=
 # It rotates all four heads, by the position in the *text*, not in the chunk.
 #
 # The same is then tried with other C: one token a chunk, a C that divides T, one chunk, and a chunk longer than the text.
+# In the code below, n is the chunk length that is tried.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -373,7 +375,7 @@ for causal, combine in ((True, "mean"), (True, "sum"), (False, "mean"), (False, 
 # %% [markdown]
 # ## 6. Who reads whom
 #
-# Figure 4 of the paper draws who reads whom. Do not trust the drawing in your head: measure it. Change one token, and see which outputs move at all.
+# Figure 4 of the paper draws who reads whom. A drawing proves nothing, so measure: change one token, and see which outputs move at all.
 # Each part is asked alone. One detail: relu² gives many weights of exactly 0, and such a token is allowed but not read.
 # So for this question a large number is added to the bias. Then every allowed weight is above 0.
 #
@@ -401,9 +403,8 @@ bias_CC, all_open = toeplitz(bias_weights, C), 20  # more than any score here
 full = moves(lambda h, v: mixed_chunk(h, v, toeplitz(bias_weights, T) + all_open, T, global_=0))
 linear = moves(lambda h, v: reference.linear_attention(h[2], h[3], v, causal=True))
 near = moves(lambda h, v: mixed_chunk(h, v, bias_CC + all_open, C, global_=0))
-far = moves(lambda h, v: mixed_chunk(h, v, bias_CC, C, local=0)) & ~np.eye(
-    T, dtype=bool
-)  # its own query reads nobody new
+far = moves(lambda h, v: mixed_chunk(h, v, bias_CC, C, local=0))
+far &= ~np.eye(T, dtype=bool)  # changing a token changes its query too: that is not reading
 panels = {
     "full (one map)": (full, 0),
     "local part": (near, 0),
@@ -436,14 +437,15 @@ for name, on in (("global part alone", 0), ("with the local part", 1)):
 
 # %% [markdown]
 # Without the local part, token 8 does not notice its neighbour. The news arrives in the next chunk, at token 9.
-# The paper tried each part alone: at T = 8192 its model has a perplexity of about 15, local only about 18, global only about 73
-# (read off Figure 7; global only had C = 64).
+# The paper tried each part alone (read off Figure 7, T = 8192). Its model has a perplexity of about 15, local only about 18.
+# Global only has about 73, with C = 64.
 #
 # **Misconception 2: tokens of chunk 2 see the tokens of chunk 1 one by one, only more coarsely.**
 # They see one array, the summary. Two different chunks with the same summary are the same chunk to every later token.
 #
 # The symptom: replace the keys and the values of chunk 1 by mixtures of themselves. Take a square array R with rows
-# of length 1 at right angles (like a rotation), and use R K and R V. Then (R K)ᵀ R V = Kᵀ Rᵀ R V = Kᵀ V, since Rᵀ R = 1. The tokens are all different now, and no later chunk can tell.
+# of length 1 at right angles (like a rotation), and use R K and R V. Then (R K)ᵀ R V = Kᵀ Rᵀ R V = Kᵀ V, since Rᵀ R is the identity.
+# The tokens are all different now, and no later chunk can tell.
 
 # %% tags=["nbval-check-output"]
 R = np.array([(1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1)]) / 2
@@ -601,7 +603,8 @@ for dtype in (torch.float64, torch.float32, torch.bfloat16):
         print(f"{str(dtype)[6:]:9} own chunk x {loud:4}:", ", ".join(f"{name} {m:.0e}" for name, m in moved.items()))
 
 # %% [markdown]
-# The 1 of the earlier chunks is read as 0 or as 2, *depending on the token's own future*. The own chunk leaks through rounding.
+# The sum 1 + 300 is rounded to 300, and 1 + 302 to 304. So the 1 of the earlier chunks is read as 0 or as 2,
+# *depending on the token's own future*. The own chunk leaks through rounding.
 #
 # The shift moves nothing, in any format. The subtraction leaks in *all* formats. In bfloat16 with an own chunk 30 times as loud,
 # it moves by about a tenth of the signal. At 1000 times the leak is larger than the signal.
@@ -622,7 +625,7 @@ print("and by an earlier chunk:", float(gradient[2].abs().max()))
 # ## 10. Mean or sum?
 #
 # The paper has two versions. Equations 7 and 8 add the summaries. The fuller listing, Code 8, divides each summary by C,
-# and takes the *mean* over the chunks read. A public port has a third: divide each summary by C, then *add*.
+# and takes the *mean* over the chunks read. A public port (somebody's version in PyTorch) has a third: divide each summary by C, then *add*.
 #
 # Run all three. How large is the global part in each chunk, compared with the mean?
 
@@ -761,7 +764,8 @@ for n in (1, 2, 4, 7, 14):
 
 # %% [markdown]
 # So a model trained with one C is another function at another C. Section 15 does this to a trained model.
-# For the paper's models, C was 256 (512 for the largest). It reports that longer contexts like larger C (Figure 8), and did not tune it.
+# For the paper's models, C was 256 (512 for the largest). The authors did not tune it.
+# They report that a larger C gets better as texts get longer (Figure 8).
 #
 # ## 14. What it costs
 #
@@ -797,7 +801,7 @@ figures.show(*figures.cost_of_a_block(lengths, counted, title=title))
 
 # %% [markdown]
 # At T = 512 a GAU's map needs fewer multiplications than FLASH's two parts. At 8192 it needs about 11 times as many.
-# And 32 states are made in a row, in place of 8192. Table 11 of the paper shows the same on TPUs, with equal tokens in a batch:
+# And 32 states are made in a row, where linear attention makes 8192. Table 11 of the paper shows the same on TPUs, with equal tokens in a batch:
 # FLASH goes from 51 to 60 ms a step between T = 512 and 8192, FLASH-Quad (a stack of GAUs) from 44 to 132 ms.
 #
 # On your machine: linear attention with T states, the GAU's map, and mixed chunks.
@@ -876,9 +880,11 @@ for C in (16, 8, 4, 2):
 title = "Trained with C = 16: at another C the same numbers are another function"
 figures.show(*figures.other_chunks(by_chunk, trained=16, level=bits["FLASH, local only"], title=title))
 assert abs(by_chunk[16] - bits["FLASH, C = 16"]) < 1e-3
-assert by_chunk[4] > by_chunk[8] > by_chunk[16] + 0.1
+assert by_chunk[4] > by_chunk[8] > by_chunk[16] + 0.1 and by_chunk[8] > bits["FLASH, local only"]
 
 # %% [markdown]
+# At C = 8 the model is already worse than the one that was trained without a global part. No weight has changed.
+#
 # ## 16. What came after
 #
 # FLASH's schedule stayed: chunks in parallel, a map inside each, a state from chunk to chunk. What changed is the inside.
@@ -922,8 +928,8 @@ for name, rule in rules.items():
     print(f"{name:16} 8 tokens in a row = one matrix and one sum:", same(through_chunk(rule, M), matrix @ M + adds))
 
 # %% [markdown]
-# FLASH's relu² has no such state: relu²(q · k) does not split into something of q times something of k.
-# So inside the chunk no array can stand for the tokens. This is the price of the sharp part, and the reason why C is architecture.
+# FLASH's relu² has no such state: relu²(q · k) does not split into S numbers of q times S numbers of k.
+# So inside the chunk no S × E array can stand for the tokens. This is the price of the sharp part, and the reason why C is architecture.
 #
 # (The table is a short guide to names that you will meet. Years are those of the first papers.)
 #

@@ -63,7 +63,7 @@ print(describe_device())
 #
 # <details><summary>Answer</summary>
 #
-# The mean is the sum over the number of tokens read. So they agree where that number is one, and in the first chunk, where both are zero.
+# The mean is the sum, divided by the number of tokens read. So they agree where that number is one, and in the first chunk, where both are zero.
 # Everywhere else they differ.
 #
 # </details>
@@ -90,7 +90,7 @@ class Preset:
 
 
 CPU, GPU = Preset(20_000), Preset(100_000)
-preset = GPU if "cuda" in describe_device() else CPU
+preset = GPU if torch.cuda.is_available() else CPU
 
 
 def same(a, b):
@@ -125,7 +125,7 @@ figures.show(*figures.four_units())
 # ## 2. One unit on six tokens
 #
 # Let S = E = 1 and C = 2. The values are 2, 4, 6, 8, 10, 12. All heads are constant, so you can trace each number:
-# quad q = 2 and quad k = 1, so a weight of the map is relu²(2 × 1 / 2) = 1. And lin q = lin k = 1, so the global part is a plain mean.
+# quad q = 2, quad k = 1 and no bias b, so a weight of the map is relu²(2 × 1 / 2) = 1. And lin q = lin k = 1, so the global part is a plain mean.
 
 
 # %% tags=["nbval-check-output"]
@@ -304,7 +304,7 @@ for causal in (True, False):
 #
 # ## 4. The unit in PyTorch
 #
-# The same letters, with a batch axis in front. Four parts come from the package: ScaleNorm, the scale and offset of the heads,
+# The same letters, with a batch axis in front. Four parts come from the package: ScaleNorm (Code 5), the scale and offset of the heads,
 # RoPE, and the bias table. Lectures 02 and 03 have shown what is in them.
 #
 # The parameters have the names of the package's unit, so each can load the other's. The second cell compares outputs and all gradients,
@@ -380,7 +380,8 @@ for causal in (True, False):
 # ## 5. The whole model
 #
 # A model is short now. Each id gets a row of D numbers from a table, the *embedding*. ScaledSin adds the place in the text (lecture 01).
-# Then come the units, each with its own norm before it and its residual. One more norm, and the *head*: D numbers become N scores.
+# Then come the units, each with its own norm before it and its residual. One more norm, and the *head*: D numbers become N scores,
+# one for each id. They are called *logits*.
 #
 # The head is the embedding table again, transposed. It is called *tied*: there is one table with N × D numbers, and not two.
 #
@@ -442,11 +443,11 @@ for causal in (True, False):
 from flash_tutorial.data import ByteTokenizer, load_corpus, mask_spans
 
 corpus = load_corpus("austen")
-text = corpus.validation.tokens[1002:1062][None].astype(np.int64)
+text = corpus.validation.tokens[1308:1368][None].astype(np.int64)
 inputs, targets = mask_spans(text, np.random.default_rng(3))
 words = ByteTokenizer(masked=True).decode
 print("causal, reads: ", words(text[0, :-1]))
-print("causal, names: ", " " + words(text[0, 1:])[1:])
+print("causal, names: ", words(text[0, 1:]))
 print("masked, reads: ", words(inputs[0]))
 print("masked, names: ", "".join(words([t]) if t >= 0 else "." for t in targets[0]))
 print(f"asked: {text.size - 1} places of the causal model, {(targets >= 0).sum()} of {text.size} of the masked one")
@@ -552,7 +553,7 @@ in_batch = unit(x, mask=torch.from_numpy(valid_T == 1)[None]).detach()[:, :10]
 print("torch package, with its mask: ten tokens as alone:", same(in_batch, unit(x[:, :10]).detach()))
 
 # %% [markdown]
-# The first three ways are faults, and a unit that reads both sides shows them. If padding is counted, more padding does more harm.
+# The first three ways are faults, and a unit that reads both sides shows them. The third one does more harm with more padding.
 # The causal rows are blind to all three.
 #
 # **The symptom.** A batch of two texts gives other numbers than two batches of one. And zero before the projection looks right at first:
@@ -574,7 +575,7 @@ except ValueError as refusal:
     print("package:", refusal)
 
 # %% [markdown]
-# A whole chunk of padding does no harm to a unit, any other number does. (In a model ScaledSin would notice even that.)
+# A whole number of chunks does no harm to a unit. Any other number of padding tokens does. (In a model ScaledSin would notice even that.)
 # So the package refuses padding on the left.
 #
 # ## 7. Documents
@@ -627,6 +628,9 @@ for i in range(6):
 # `mix(heads, v_TE * own[:, None], p, C, causal, tokens_G=tokens_G)[own]`
 #
 # </details>
+#
+# The first cell has your line in `strict`; there the last chunk counts the tokens that it has, which may be fewer than C.
+# `loose` follows the paper's listing: `reads_GG` says which chunk reads which, and each row of it becomes a mean.
 
 
 # %%
@@ -791,13 +795,18 @@ for name, (taken, other, number) in sizes.items():
 
 # %% [markdown]
 # Why 8 D / 3? A GLU has three matrices, an MLP two. With 3 × 8/3 = 2 × 4 they weigh the same, and the comparison is fair.
-# So the settings say 4, and the sizes say 8/3. The sizes are evidence, the word "expansion" is not.
+# The settings say 4, and only 8/3 fits the sizes. Both cannot be true of one model, and this project follows the sizes.
 #
 # ## 9. Both readings run
 #
 # The paper contradicts itself in places, and is silent in others. No official code exists. For each place: run both readings, say how far they are apart, name the default.
 #
 # First the unit. Parameters of order one, T = 14, C = 4, causal. "Apart" is a share of what the unit adds to x.
+# The first column says where the paper has the two readings. Three rows need a word:
+#
+# - the tables of models name RoPE and no bias b, and the Codes have both;
+# - Code 8 uses an array `lin_v` that it never makes. It may be v, or what the global part gave, mixed once more;
+# - the tables give ScaleNorm for C4, and LayerNorm for the two causal sets, Wiki-40B and PG-19.
 
 
 # %% tags=["nbval-check-output"]
@@ -835,7 +844,7 @@ for name, mine, package in (
     print(f"{name}: = package: {same(mine, package)}")
 
 # %% [markdown]
-# The package offers the first, fourth and last row as options: `combine`, `bias`, `norm`. The others stay as Code 8 has them.
+# The package offers the first, fourth and last row as options: `combine`, `bias`, `norm`. In the others it does what stands under "taken here".
 #
 # **Misconception: same shapes, same model.** Most readings have the same parameters, with the same names and shapes.
 # So each loads the weights of the other without an error. Take the trained model `austen-flash` of the package, and load its weights
@@ -899,9 +908,10 @@ for causal in (True, False):
 # %% [markdown]
 # Reading both sides the factor is T everywhere, and gamma can undo it at one length. Causal it cannot. So this is the place that matters most.
 #
-# The remaining readings need no run here, and stand in the ledger, `docs/paper_to_code.md`, with their tests:
-# the bias form at exactly C = 512, dividing by the current length (lecture 03), whether Transformer++ has a bias,
-# the start of the position table, the shares of the masked objective, what "local" clipping means.
+# The remaining readings need no run here, and stand in the ledger, `docs/paper_to_code.md`, with their tests.
+# For the unit: the bias form at exactly C = 512, and dividing by the current length (lecture 03).
+# For models and training: whether Transformer++ has a bias, the start of the position table,
+# the shares of the masked objective, what "local" clipping means.
 #
 # ## 10. Train both readings of the sum
 #
@@ -961,7 +971,7 @@ print(progress.report())
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
 # | FLASH is a GAU with another way to mix | section 1: the drawing; sections 3, 4: against the package | |
-# | With C = T FLASH is FLASH-Quad | section 9: causal exactly, reading both sides not | |
+# | With C = T FLASH is FLASH-Quad | section 3: causal exactly, reading both sides not | |
 # | Base FLASH has 112M parameters | section 8: counted, with a tied head and 32,000 ids, which are inferred | |
 # | Transformer++ has expansion 4 | section 8: the stated sizes fit 8 D / 3 | |
 # | Code 8 keeps packed documents apart | section 7: only if they end where chunks end | |

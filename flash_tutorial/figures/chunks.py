@@ -109,7 +109,7 @@ def other_chunks(bits, *, trained, level, title):
     for C in lengths:
         axes.annotate(
             f"{bits[C]:.2f}", (C, bits[C]), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=FONT,
-            fontweight="bold" if C == trained else "normal",
+            fontweight="bold" if C == trained else "normal", bbox=dict(facecolor="white", edgecolor="none", pad=1),
         )  # fmt: skip
     axes.plot([trained], [bits[trained]], "s", color=VERMILION, markersize=9, zorder=3)
     axes.axhline(level, color=BLACK, linewidth=1.2, linestyle="--")

@@ -12,7 +12,7 @@ STYLES = {  # colour, marker, line of a rival, by the start of its name: the sam
     "Transformer++, plain": (ORANGE, "D", ":"),
     "Transformer++": (VERMILION, "s", "--"),
 }
-CROSSINGS = ((0, (1, 1)), (0, (6, 2)), (0, (4, 2, 1, 2)))  # line styles of the vertical lines
+CROSSINGS = {"plain": (0, (6, 2)), "fused": (0, (4, 2, 1, 2)), "": (0, (1, 1))}  # vertical lines, by a word of the name
 LOOKS = (
     (BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (ORANGE, "D", ":"), (PURPLE, "v", (0, (5, 1))),
     (BLACK, "P", (0, (3, 1, 1, 1))), (SKY, "X", (0, (1, 1))),
@@ -73,7 +73,8 @@ def cost_against_length(panels, *, ylabel, title):
                 f"{name} from {_number(known[0][1])} at T = {known[0][0]} to {_number(known[-1][1])} at {known[-1][0]}"
             )
             said.append(ends + (f", does not fit at {', '.join(map(str, missing))}" if missing else ""))
-        for (name, T), line in zip(crossings.items(), CROSSINGS):
+        for name, T in crossings.items():
+            line = next(look for word, look in CROSSINGS.items() if word in name)
             if T is not None:
                 axes.axvline(T, color=BLACK, linewidth=1.3, linestyle=line, label=f"{name}: {T:,.0f}")
             said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
