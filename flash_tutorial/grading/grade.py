@@ -64,14 +64,14 @@ def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), worker
     out = Path(out)
     (out / "students").mkdir(parents=True, exist_ok=True)
     submissions = [read_submission(path, name, number) for path, name in find_submissions(paths)]
-    key = state_of(seed, pool, limits)
-    results = {s.name: stored(out, s, key) for s in submissions}
+    keys = {s.name: state_of(s.number, seed, pool, limits) for s in submissions}
+    results = {s.name: stored(out, s, keys[s.name]) for s in submissions}
     todo = [s for s in submissions if results[s.name] is None]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a forked child cannot use a pool of threads that its parent has begun
     try:
         for submission, exercises in in_children(todo, seed, pool, limits, workers, quiet):
-            results[submission.name] = result = result_of(submission, exercises, key)
+            results[submission.name] = result = result_of(submission, exercises, keys[submission.name])
             write_text(file_of(out, submission.name), json.dumps(result, indent=1) + "\n")
     finally:
         torch.set_num_threads(threads)
@@ -82,12 +82,13 @@ def file_of(out, name):
     return Path(out) / "students" / f"{name}.json"
 
 
-def state_of(seed, pool, limits):
-    """A hash of all that a result depends on, besides the submission."""
-    parts = [str(seed), str(limits)]
-    folders = [PACKAGE / "exercises", *([pool.folder] if pool else [])]
-    for folder in folders:
-        parts += [path.name + path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))]
+def state_of(number, seed, pool, limits):
+    """A hash of all that a result depends on, besides the submission: the checker, the set, the held-out cases."""
+    files = [
+        p for p in sorted((PACKAGE / "exercises").glob("*.py")) if p.stem[:4] != "set_" or p.stem == f"set_{number}"
+    ]
+    files += [pool.folder / f"right_{number}.py"] if pool and (pool.folder / f"right_{number}.py").is_file() else []
+    parts = [str(seed), str(limits), *(path.name + path.read_text(encoding="utf-8") for path in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -1,0 +1,87 @@
+"""A course's fork: no solutions, no held-out faults, the course's badges, and its own tests pass."""
+
+import importlib.machinery
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "solutions").is_dir(), reason="this is a fork: it has no solutions/ to leave out"),
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: what belongs to it is not known"),
+]
+
+
+def tool():
+    loader = importlib.machinery.SourceFileLoader("course_fork", str(ROOT / "tools" / "course_fork"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("course_fork", loader))
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it has no .py: bytecode would lie beside it
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory):
+    out = tmp_path_factory.mktemp("fork") / "course"
+    tool().make_fork(out, "ada/flash-2027", "fall")
+    return out
+
+
+def test_it_has_no_answer(fork):
+    assert not (fork / "solutions").exists() and not list(fork.rglob("right_*.py"))
+    assert (fork / "exercises").is_dir() and (fork / "notebooks").is_dir()
+    assert "held_out" not in "".join(
+        path.read_text(encoding="utf-8") for path in fork.glob("flash_tutorial/exercises/*.py")
+    )
+
+
+def test_badges_and_install_line_are_the_courses(fork):
+    for path in [fork / "README.md", *fork.glob("exercises/*.ipynb"), *fork.glob("notebooks/*.ipynb")]:
+        text = path.read_text(encoding="utf-8")
+        assert "ada/flash-2027" in text and "OWNER/REPO/blob" not in text, path.name
+    assert 'REPOSITORY, TAG = "ada/flash-2027", "fall"' in (fork / "flash_tutorial" / "project.py").read_text()
+
+
+def test_assistants_are_told_what_they_may_do(fork):
+    text = (fork / "AGENTS.md").read_text(encoding="utf-8")
+    assert "You may:" in text and "You may not:" in text and "write, complete, translate or mend code" in text
+
+
+def test_a_folder_that_is_there_is_refused(fork, capsys):
+    with pytest.raises(SystemExit):
+        tool().main([str(fork)])
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(900)
+def test_its_own_tests_pass_or_are_skipped_with_a_sentence(fork):
+    names = [
+        "test_exercises",
+        "test_grading",
+        "test_notebooks",
+        "test_packaging",
+        "test_docs",
+        "test_fork",
+        "test_ledger",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        *(f"tests/{name}.py" for name in names),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(fork), "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(command, cwd=fork, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert "a course's fork has none" in run.stdout and " passed" in run.stdout
