@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flash_tutorial import properties
+from flash_tutorial import project, properties
 
 pytestmark = pytest.mark.quick
 
@@ -44,3 +44,13 @@ def test_ten_questions_have_ten_answers():
     asked, answered = text.split("<details>")
     for part in (asked, answered):
         assert re.findall(r"^(\d+)\. ", part, flags=re.M) == [str(n) for n in range(1, 11)]
+
+
+def test_the_readme_lists_every_lecture_with_its_badges_and_its_set():
+    table = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for path in sorted((DOCS.parent / "notebooks").glob("[0-9][0-9]_*.py")):
+        row = next(line for line in table.splitlines() if line.startswith(f"| {path.name[:2]} | "))
+        assert f"(notebooks/{path.stem}.ipynb)" in row and project.badges(path.stem) in row
+        assert "not yet measured" in row and re.search(r"\| \d+ s \|", row), "minutes on a CPU and on a GPU"
+        exercises = f"(exercises/{path.stem}.ipynb)"
+        assert (exercises in row) == (DOCS.parent / "exercises" / f"{path.stem}.ipynb").exists()
