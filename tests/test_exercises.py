@@ -151,7 +151,9 @@ def test_a_set_has_its_form(number):
     for exercise in listed:
         assert all(1 <= x <= 5 for x in (exercise.difficulty, exercise.importance)) and exercise.minutes > 0
         assert exercise.kind == "explain" or exercise.wrong, exercise.id
-        assert {wrong.key for wrong in exercise.wrong} <= {*MESSAGES.get(exercise.id, ()), *MESSAGES["all"]}, exercise.id
+        assert {wrong.key for wrong in exercise.wrong} <= {*MESSAGES.get(exercise.id, ()), *MESSAGES["all"]}, (
+            exercise.id
+        )
         assert all(len(hint) > 20 for hint in exercise.hints), exercise.id
 
 

@@ -254,7 +254,7 @@ MESSAGES = {
     },
     # ---- set 03
     "03.1": {
-        "backwards": "toeplitz_bias: w's last entry is for the key furthest ahead, and yours for the key furthest behind.",
+        "backwards": "toeplitz_bias: w's last entry is for the key furthest ahead, not furthest behind.",
         "absolute": "toeplitz_bias: keys before and after a token share a weight. Distance has a sign.",
         "off by one": "toeplitz_bias: the diagonal must be w[n - 1]. Yours is the weight beside it.",
         "wraps": "toeplitz_bias: key n - 1 is not one step before key 0. Distances do not go round.",
@@ -305,10 +305,10 @@ MESSAGES = {
         "float32": "Half the digits are lost before you subtract: somewhere the numbers are float32.",
         "not restored": "Later entries are taken at a moved point: put each number back before the next one.",
         "together": "Several numbers of x move at once. Each entry of the gradient moves one number.",
-        "whole numbers": "x holds whole numbers: a small step added to them, or a slope stored in them, is rounded away.",
+        "whole numbers": "x holds whole numbers: a small step or a slope that is stored among them is rounded away.",
     },
     "03.4": {
-        "slope of relu": "The gradient of a score must grow with the score. The slope of relu was taken, not of its power.",
+        "slope of relu": "The gradient of a score must grow with the score. Your slope is that of relu alone.",
         "no factor": "All but dv are too small by the factor `power`.",
         "not closed": "Scores below zero pass a gradient. A closed place passes none.",
         "skipped": "You skipped the power: the gradient of A is not yet that of the score.",
@@ -333,9 +333,12 @@ MESSAGES = {
         "weak: loose": "Your test passes a drift of 0.1%: compare more closely, in float64.",
         "weak: short": "Your text fits into one chunk, where a sum over chunks never acts. Take a longer one.",
         "weak: one reading": "Your test fails FLASH with the sum. Both readings are prefix-consistent.",
-        "a GAU with n fixed": "Your test fails a GAU whose n is fixed. Rounding differs with the length: is it in float64?",
-        "FLASH with the mean": "Your test fails FLASH with the mean. Rounding differs with the length: is it in float64?",
-        "FLASH with the sum": "Your test fails FLASH with the sum. Its branch is large: compare in relation to its size.",
+        "a GAU with n fixed": "Your test fails a GAU whose n is fixed. Rounding differs with the length: "
+        "do you use float64?",
+        "FLASH with the mean": "Your test fails FLASH with the mean. Rounding differs with the length: "
+        "do you use float64?",
+        "FLASH with the sum": "Your test fails FLASH with the sum. Its branch is large: "
+        "measure differences against it.",
         "divides by the current length": 'Your test passes a faulty unit: "divides by the current length".',
         "divides by all tokens of the text": 'Your test passes a faulty unit: "divides by all tokens of the text".',
         "counts positions from the end": 'Your test passes a faulty unit: "counts positions from the end".',
@@ -350,7 +353,7 @@ MESSAGES = {
         "a: no n": "a: the division by n comes before the square, so the score itself may be larger.",
         "a: root of n": "a: the score is divided by n, and then squared. No root of n is left.",
         "b: smallest number": "b: that is the smallest number above 0; you need about its square root.",
-        "b: smallest normal": "b: below that, float16 still has numbers with fewer digits; and it is s that is squared.",
+        "b: smallest normal": "b: smaller numbers exist in float16, with fewer digits; and it is s that is squared.",
         "c: never": "c: at 2048 the next number is 2 away, so 2048 + 1 rounds back.",
         "c: swapped": "c: that is bfloat16's, with 8 binary digits. float16 has 11.",
         "c: step": "c: that is for steps of 1. Yours has another size.",
@@ -583,8 +586,8 @@ MESSAGES = {
         "noise, and nobody reads them.",
         "other rounding at another length": "Your test fails a unit that is right: it rounds otherwise at another "
         "length. Allow a tiny difference.",
-        "zeros in the rows of the padding": "Your test fails a unit that is right: its outputs at the padding are zeros, "
-        "and nobody reads them.",
+        "zeros in the rows of the padding": "Your test fails a unit that is right: its outputs at the padding "
+        "are zeros, and nobody reads them.",
         "the local part sees padding": 'Your test passes a faulty unit: "the local part sees padding".',
         "the global part sees padding": 'Your test passes a faulty unit: "the global part sees padding".',
         "chunks of padding are counted in the mean": "Your test passes a faulty unit: chunks of padding are counted in "
@@ -598,8 +601,8 @@ MESSAGES = {
         "padding included.",
     },
     "06.4": {
-        "ratio is": "the embedding has the size {embedding}, the positions {position}: the first over the second should be "
-        "0.5 to 4.",
+        "ratio is": "the embedding has the size {embedding}, the positions {position}: the first over the second "
+        "should be 0.5 to 4.",
         "logits are": "the first logits should have a standard deviation of 0.02 to 2, got {got}.",
         "only reported": "The report is right; nothing was mended.",
         "alike": "Position 3 and position 300 now look alike.",
@@ -643,6 +646,242 @@ MESSAGES = {
         "nan": "The first chunk of a document is NaN: 0 / 0.",
         "table": "Right values, but a table of G x G: 3.2 GB at G = 20,000.",
     },
+    # ---- set 07
+    "07.1": {
+        "mean of means": "The short last window counts as much as a full one. Weigh each mean by its tokens.",
+        "nats": "These are nats: divide by ln 2.",
+        "times ln 2": "A bit is smaller than a nat, so the number must grow: divide by ln 2.",
+        "per token": "These are bits per token. Models with other tokens could not be compared: divide by n_bytes.",
+        "perplexity": "Not an exponential: bits add up.",
+        "wrong side": "More bytes for the same bits must give a smaller number: n_bytes belongs below the line.",
+        "means as sums": "A window's number is the mean over its tokens: multiply by the tokens before you add.",
+    },
+    "07.2": {
+        "first is 0": "The first update has the rate 0: one update is lost.",
+        "jump": "There is a jump at the end of the warm-up: the falling line begins at the peak, at update warmup.",
+        "cosine": "The paper decays linearly; this is a cosine.",
+        "no decay": "The last update has the peak rate: the rate falls from the peak on.",
+        "negative": "Behind the last update your rate is negative: there it is 0.",
+        "last is 0": "The last update has the rate 0 and is lost: the line reaches 0 one update later.",
+        "peak twice": "Your line begins one update late, so the peak stands twice: it is met at update warmup only.",
+        "no warm-up": "The rate begins at its peak: the warm-up is missing.",
+        "global": "A large gradient of one tensor shrank all others: each tensor has a norm of its own here.",
+        "by value": "The direction changed: you cut single numbers. Multiply the whole tensor by one number.",
+        "always": "Small gradients grew: a tensor under the limit stays as it is.",
+        "largest": "The norm is still above the limit: you went by the largest entry.",
+        "squared": "The result is too small by a factor of the norm: divide by the norm, not by its square.",
+        "NaN": "A gradient of zeros became NaN: 0 / 0.",
+        "rows": "You took a norm for each row: it is one norm for the whole tensor.",
+        "PyTorch's": "PyTorch's own clipping divides by the norm plus 0.000001, so 6 digits are right. Write the "
+        "division yourself.",
+    },
+    "07.3": {
+        "clip before": "You clip gradients that still carry the scaler's factor. At a factor of 65536 every step "
+        "would have the norm max_norm / 65536.",
+        "not divided": "n parts act like an n times larger rate: each loss counts for a part of the batch only.",
+        "cleared inside": "Only the last part counts: the gradients are cleared inside the accumulation.",
+        "never cleared": "The second update still holds the gradients of the first.",
+        "optimizer's step": "An update with inf is not skipped: ask the scaler to step.",
+        "each part": "The warm-up ends n times too early: the schedule moves once for an update, not for each part.",
+        "no update": "After an overflow the factor never changes, so the next update overflows as well.",
+        "moves early": "Each update uses the rate of the next one: the schedule moves after the step.",
+        "update early": "The scaler's update comes before its step: it forgets that the gradients were divided, and "
+        "divides them again.",
+        "cleared late": "The gradients are cleared after the backward pass: no step is left to take.",
+        "schedule forgotten": "The rate never changes: the schedule is not asked to move.",
+        "no clipping": "A gradient over the limit is not clipped.",
+    },
+    "07.4": {
+        "no averages": "The update after the stop has no momentum: m and v belong to the run.",
+        "no v": "The average of the squares, v, is not saved: the step after the stop has another size.",
+        "no rng": "The update after the stop drew other numbers: the generator's state belongs to the run.",
+        "rng by step": "A new generator, even one with a seed from the step, draws other numbers: save the state it "
+        "has.",
+        "no position": "The update after the stop read the first examples again: position belongs to the run.",
+        "no step": "The warm-up started again: step belongs to the run.",
+        "weights alone": "The weights are not the state of a run. Go through `update`: what else does it read and "
+        "change?",
+        "float16": "The weights agree to 3 digits only: they passed through float16.",
+        "float32": "The weights agree to 7 digits only: they passed through float32.",
+        "swapped": "m and v have changed places.",
+        "in place": "You write into the file at path. Killed in the middle, the old file is gone as well: write "
+        "beside it, then rename.",
+        "removed": "The old file is removed before the new one is there. Killed between, there is none: os.replace "
+        "takes the old one's place in one step.",
+        "elsewhere": "The new file is written in another folder. Between two disks a move is a copy, and not one "
+        "step: write beside path.",
+        "not whole": "At the moment of the rename the file is not complete yet: close it first.",
+        "pickle": "You use a pickle. Loading one can run foreign code: arrays and JSON only.",
+    },
+    "07.5": {
+        "no such cause": "Write one of these, as it stands: {causes}.",
+        "inclusive sum: healthy": "Compare with the table of five bytes, 2.07. No honest run of this size is at 0.3, "
+        "and its text would be better.",
+        "inclusive sum: local only": "A model that reads less cannot be at 0.3 bits. Look at the last place of each "
+        "chunk: why is that one alone bad?",
+        "inclusive sum: overfit": "Overfitting shows a gap; here other text is as good as training text, and that is "
+        "the alarm.",
+        "inclusive sum: rate too high": "With a rate too high nothing is learnt; here the loss is far too good.",
+        "inclusive sum: rate too low": "With a rate too low the loss is worse than it could be; here it is too good.",
+        "inclusive sum: targets not shifted": "Then every place would be near 0. Here the last place of each chunk "
+        "is at 3.7: no later byte of its chunk is left to be read.",
+        "healthy: inclusive sum": "A leak pulls both losses far below 2.07, the table of five bytes. This run is "
+        "above it.",
+        "healthy: local only": "Look at the places after the first chunk: the first places of later chunks are "
+        "better than those of the first chunk.",
+        "healthy: overfit": "Overfitting shows a gap that grows. Here other text gets better until the end.",
+        "healthy: rate too high": "No spike, and it falls far below 4.4, the letters' own frequencies.",
+        "healthy: rate too low": "A low rate is slow from the beginning; this one is below 3.3 after half of its "
+        "updates.",
+        "healthy: targets not shifted": "Then the loss would fall towards 0.",
+        "local only: healthy": "Look at the places after the first chunk: each chunk begins as badly as the first "
+        "one, so nothing older is read.",
+        "local only: inclusive sum": "A leak pulls both losses far below 2.07. This run is above it.",
+        "local only: overfit": "Overfitting shows a gap that grows. Here other text gets better until the end.",
+        "local only: rate too high": "No spike, and it falls far below 4.4, the letters' own frequencies.",
+        "local only: rate too low": "A low rate slows all places. Here it is the first places of each chunk that are "
+        "bad.",
+        "local only: targets not shifted": "Then the loss would fall towards 0.",
+        "overfit: healthy": "Look at other text: it gets worse while the training loss falls.",
+        "overfit: inclusive sum": "A leak helps on other text as well; here other text gets worse and worse.",
+        "overfit: local only": "Look at other text first: it gets worse while the training loss falls. No missing "
+        "part of the model does that.",
+        "overfit: rate too high": "With a rate too high the training loss would not fall like this.",
+        "overfit: rate too low": "With a rate too low the training loss would not fall like this.",
+        "overfit: targets not shifted": "Then other text would fall towards 0 as well.",
+        "rate too high: healthy": "Above 4 bits it knows how frequent letters are, and hardly more. Look at the "
+        "first updates.",
+        "rate too high: inclusive sum": "A leak pulls the loss down; this one is stuck.",
+        "rate too high: local only": "All places are alike: this model does not even use the bytes of its own chunk.",
+        "rate too high: overfit": "There is no gap: training text is as bad as other text.",
+        "rate too high: rate too low": "A low rate is slow, not flat, and has no spike in the first updates.",
+        "rate too high: targets not shifted": "Then the loss would fall towards 0.",
+        "targets not shifted: healthy": "A loss of 0 on text with surprises in it? Compare with the table of five "
+        "bytes, 2.07.",
+        "targets not shifted: inclusive sum": "The last byte of a chunk finds no later byte in its own chunk, so a "
+        "leak of the sum leaves it bad. Here all places are near 0.",
+        "targets not shifted: local only": "A model that reads less cannot be near 0.",
+        "targets not shifted: overfit": "Overfitting shows a gap; here other text is as good as training text.",
+        "targets not shifted: rate too high": "With a rate too high nothing is learnt; here the loss is far too good.",
+        "targets not shifted: rate too low": "With a rate too low the loss is worse than it could be; here it is "
+        "near 0.",
+    },
+    "07.6": {
+        "weak: shapes": "You look at shapes only: that passes targets equal to inputs.",
+        "weak: first batch": "You look at one batch only: that passes the same windows at every update.",
+        "weak: repeating": "In a text whose pieces repeat, nobody sees where a window comes from: number the tokens.",
+        "weak: one book": "There is no border in your text: that passes windows across a book's end.",
+        "weak: inputs": "You look at the inputs, and never at the targets: that passes a loader that never predicts "
+        "the last token of a window.",
+        "weak: no masks": "You never call masked: that passes single hidden tokens, which their neighbours give away.",
+        "weak: one reading": "Not every hidden token stands behind the mask: some show another token, and a few "
+        "themselves.",
+        "the package's own": "Your test fails a loader that is right: the package's own way. Some hidden places show "
+        "another token, a few the right one; and with a short T even right spans are short.",
+        "spans of five": 'Your test fails a loader that is right: "spans of five", all of them hidden.',
+        "every window once in a pass": "Your test fails a loader that is right: it takes every window once in a "
+        "pass, then all of them in another order.",
+        "targets equal to inputs": 'Your test passes a faulty loader: "targets equal to inputs".',
+        "windows across a book's end": 'Your test passes a faulty loader: "windows across a book\'s end".',
+        "trained on the validation text": 'Your test passes a faulty loader: "validation windows among the training '
+        'ones".',
+        "single hidden tokens": 'Your test passes a faulty loader: "single hidden tokens, given away by their '
+        'neighbours".',
+        "nothing is hidden": 'Your test passes a faulty loader: "hidden tokens stay visible".',
+        "the same windows at every update": 'Your test passes a faulty loader: "the same windows at every update".',
+        "the last token of a window is never a target": 'Your test passes a faulty loader: "the last token of a '
+        'window is never a target".',
+    },
+    # ---- set 08
+    "08.1": {
+        "local over T": "In FLASH a token is multiplied with the tokens of its own chunk: at most C, never T.",
+        "linear once": "Each token adds to the state and reads a state: S E twice.",
+        "one only": "The hidden half is left out of one model and not of the other. Both or neither.",
+        "none halved": "Done and needed are the same here, but in a causal map the later keys are not needed.",
+        "always halved": "Without a mask nothing is hidden: all pairs are needed.",
+        "linear halved": "The state has no hidden half: S E to add and S E to read, causal or not.",
+        "half a square": "A token reads itself: n tokens have n (n + 1) / 2 pairs, not n² / 2.",
+        "dense forgotten": "The dense layers are missing: at T = 512 they are nine tenths of a Transformer++.",
+        "gate forgotten": "The feed-forward layer of Transformer++ has a gate: three matrices of D x F.",
+        "base forgotten": "The in-projection of a FLASH unit makes z too: D S more.",
+        "one unit": "Two FLASH units replace one block.",
+        "FLOPs": "Twice too much: a multiply-add is two FLOPs, and is counted once here.",
+        "one product": "A pair is in two products: a score, and a value that is mixed in.",
+        "full chunks": "The last chunk is counted as a full one. It has only the tokens that are left.",
+        "heads": "Heads are D / H wide: H cancels.",
+        "whole text": "That is the count of the whole text: divide by T.",
+        "swapped": "Done comes first, then needed. Needed is never more than done.",
+    },
+    "08.2": {
+        "a: no dense": "a: FLASH's two units have 2 D S more dense work than a block. It does not cancel.",
+        "b: no dense": "b: FLASH's two units have 2 D S more dense work than a block. It does not cancel.",
+        "c: no dense": "c: FLASH's two units have 2 D S more dense work than a block. It does not cancel.",
+        "a: one unit": "a: two FLASH units replace one block.",
+        "b: one unit": "b: two FLASH units replace one block.",
+        "c: one unit": "c: two FLASH units replace one block.",
+        "a: linear once": "a: the state is written and read, S E each, in both units.",
+        "b: linear once": "b: the state is written and read, S E each, in both units.",
+        "c: linear once": "c: the state is written and read, S E each, in both units.",
+        "a: in chunks": "a: count in tokens, not in chunks.",
+        "b: in chunks": "b: count in tokens, not in chunks.",
+        "c: in chunks": "c: count in tokens, not in chunks.",
+        "b: half of a": "b: both halve their pairs. The block's cost then grows more slowly, so they meet later.",
+        "b: as a": "b: both halve their pairs, but the state and the dense difference are not halved.",
+        "b: twice a": "b: the block's pairs are halved, so T would double. But FLASH's pairs in chunks are halved too.",
+        "c: as a": "c: one model skips, the other does not.",
+        "c: as b": "c: only the block skips here; FLASH's chunks are whole squares.",
+        "c: the other": "c: it is the block that skips the hidden half, not FLASH.",
+    },
+    "08.3": {
+        "form": "Three things come back: the ratio, the readings of f, the readings of g.",
+        "own clock": "`clock` was never read. This machine has a time of its own: use the clock that you are given.",
+        "asking": "A reading is 1 ms: you timed the asking, not the work. Wait before the second look at the clock.",
+        "left over": "Work that was left over from before was charged to a reading. Wait before the first look at the "
+        "clock, too.",
+        "charged": "Left-over work of f was charged to g: the clock was read between them, and nobody waited.",
+        "in a row": "All calls of one came before those of the other, and meanwhile the machine got slower. Take "
+        "turns.",
+        "mean": "Other people's jobs are in your mean: one of them moves it. Take the median or the minimum.",
+        "most": "The longest reading is the one that somebody else's job hit.",
+        "one loop": "One reading around the whole loop: every foreign job is in it, and there is no spread to see.",
+        "first kept": "The first call of each compiles. Make it, and do not count it.",
+        "count": "The number of readings is not `repeats` for each of the two.",
+        "inverted": "That is the time of g over the time of f.",
+        "off": "The ratio is off by more than 2%.",
+    },
+    "08.4": {
+        "form": "The plan is a list of dictionaries.",
+        "keys": "Each row has the nine keys of the table, no more and no fewer.",
+        "rows": "Each of the two models belongs at each length, once. A row that is left out mends nothing.",
+        "batch": "The number of tokens in a step is not `tokens` at every length. With a constant batch, a step at "
+        "T = 8192 has 16 times the tokens of one at T = 512.",
+        "written out": "The rival writes its map to memory. One would train with a fused program where there is one.",
+        "other rival": "The rival must stay a Transformer++: its attention is written out or fused.",
+        "not FLASH": "FLASH mixes by chunks: fused softmax attention belongs to the rival.",
+        "passes": "One model trains, the other only looks: both need the backward pass.",
+        "no training": "Both are treated alike, but a training step has a forward and a backward pass.",
+        "formats": "Two number formats: part of the ratio is that of float16 and float32.",
+        "no format": "The format is one of float32, float16 and bfloat16.",
+        "sizes left": "131 million parameters against 105 million: the smaller model is faster because it is smaller.",
+        "sizes": "The parameters differ by more than 5%. As many layers is not as many parameters: two FLASH units are "
+        "about one block.",
+        "compilation": "The first call compiles, and it is timed: make at least one call of each model that is not.",
+        "one reading": "One reading has no spread: say how many calls are timed, at least 3.",
+        "few readings": "Both models need the same number of timed calls, at least 3.",
+    },
+    "08.5": {
+        "twice": "A tensor that two operations keep lies in memory once: count each storage once.",
+        "elements": "You counted numbers. A number of float32 has 4 bytes, one of float64 has 8.",
+        "always 4": "Not every number has 4 bytes: look at the storage.",
+        "inputs left out": "Inputs are kept for the backward pass too, where an operation needs them.",
+        "view": "A slice keeps its whole storage alive, and an expanded row has only the storage of a row.",
+        "two views": "Two slices of one tensor begin at different addresses and share one storage.",
+        "output": "A result is not kept because it is a result: a sum's backward pass does not need it.",
+        "inputs added": "Not all inputs are kept: a + b needs neither of them for its backward pass.",
+        "inputs only": "What is kept lies between the inputs and the result, and is often more than the inputs.",
+        "floats only": "Row numbers and masks are kept too, and they take bytes.",
+        "no graph": "Under no_grad nothing is kept: run fn with gradients on.",
+    },
     # ---- set 09
     "09.1": {
         "a: sum only": "a: the unfinished chunk must be kept too: its rows are read one by one, and folded later.",
@@ -664,7 +903,7 @@ MESSAGES = {
         "i + 1": "The near part is right at the last place of each chunk only: divide its scores by C, as in training.",
         "t + 1": "The near scores are divided by C at every position, not by the number of tokens read.",
         "one more": "g chunks are in the sum: divide by g C, not by (g + 1) C.",
-        "not divided": "The far part is right in the second chunk, and wrong from the third: take the mean of the chunks.",
+        "not divided": "The far part is right in the second chunk, wrong from the third: take the mean of the chunks.",
         "by tokens read": "The far part is a mean over the tokens in the sum, not over all tokens read.",
         "folds first": "The own chunk is read twice by its last token: fold it only after that token has read.",
         "not over C": "The far part is C times too large: the mean is over tokens, not over chunks.",

@@ -23,8 +23,11 @@ def count_parameters(
         "to 512": 2 * C - 1 if C <= 512 else 2 * S,
     }[bias]  # fmt: skip
     unit = norm + D * (2 * E + S) + E * D + biases * (2 * E + S + D) + 2 * heads * S + table
-    return tables * N * D + (config.max_length * D if positions == "table" else positions) + config.depth * unit + (
-        last_norm * norm
+    return (
+        tables * N * D
+        + (config.max_length * D if positions == "table" else positions)
+        + config.depth * unit
+        + (last_norm * norm)
     )
 
 
@@ -120,7 +123,7 @@ def adopt(
     bias_base=True, out=True,
 ):  # fmt: skip
     """The oracle, column by column. What stands behind the star makes the wrong answers."""
-    (D, E), S = port["out_weight"].shape, port["gamma"].shape[1]
+    E, S = port["out_weight"].shape[1], port["gamma"].shape[1]
     to_ours = [*range(0, S, 2), *range(1, S, 2)]
     if inverse:
         to_ours = [to_ours.index(k) for k in range(S)]
@@ -196,7 +199,6 @@ def cases_2(rng, numbers):
 
 def padded_unit(
     C, near="valid", far="valid", divisor="valid", before=False, centred=False, rows="kept", rescaled=False,
-    open_chunks=False,
 ):  # fmt: skip
     """A unit(x (T, 8), valid (T,), causal=True, bias=0.0), as a map of T x T; local weights are never closed.
 
@@ -228,6 +230,7 @@ def padded_unit(
         count = {
             "valid": (reads * valid_T).sum(1), "chunks held": C * (chunks * held).sum(1), "chunks": C * chunks.sum(1),
             "length": reads.sum(1), "none": np.ones(T),
+            "length if causal": np.full(T, T) if causal else (reads * valid_T).sum(1),
         }[divisor]  # fmt: skip
         weights = local + reads * (lin_q @ lin_k.T) * weight_of[far] / np.maximum(count, 1)[:, None]
         read = ((weights / T) @ v) * T if rescaled else weights @ v
@@ -458,13 +461,12 @@ def cases_4(rng, numbers):
 
 def mixed_chunk_backward(
     q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out, *,
-    mask="both", over=None, slope=2, bias_over=1, one_chunk=False, divide="tokens", reads="later", dv_of=("near", "far"),
+    mask="both", over=None, slope=2, bias_over=1, one_chunk=False, divide="tokens", reads="later",
+    dv_of=("near", "far"),
 ):  # fmt: skip
     """The oracle, pair by pair. What stands behind the star makes the wrong answers."""
     T, C_s = len(v), C if over is None else over
-    dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias = (
-        np.zeros_like(x) for x in (q_quad, k_quad, q_lin, k_lin, v, bias_CC)
-    )
+    dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias = (np.zeros_like(x) for x in (q_quad, k_quad, q_lin, k_lin, v, bias_CC))
     for i in range(T):
         for j in range(T):
             g, h, a, b = i // C, j // C, i % C, j % C
@@ -516,9 +518,7 @@ def some_of(which):
         if gradients is None:
             raise Said("all", "none")
         if not isinstance(gradients, tuple | list) or len(gradients) != 6:
-            raise Said(
-                "all", "several", expected=6, got=len(gradients) if isinstance(gradients, tuple | list) else 1
-            )
+            raise Said("all", "several", expected=6, got=len(gradients) if isinstance(gradients, tuple | list) else 1)
         named = ("dq_quad", "dk_quad", "dq_lin", "dk_lin", "dv", "dbias_CC")
         return {named[k]: gradients[k] for k in which}
 
@@ -531,8 +531,8 @@ def cases_5(rng, numbers):
         return *heads, rng.normal(size=(T, E)), rng.normal(size=(C, C)), C, rng.normal(size=(T, E))
 
     drawn = {
-        "three chunks and a tail": (14, 3, 5, 4), "four full chunks": (12, 4, 2, 3), "fewer tokens than C": (4, 2, 3, 7),
-        "C = 1": (6, 3, 4, 1),
+        "three chunks and a tail": (14, 3, 5, 4), "four full chunks": (12, 4, 2, 3),
+        "fewer tokens than C": (4, 2, 3, 7), "C = 1": (6, 3, 4, 1),
     }  # fmt: skip
     drawn = {name: (sizes, draw(*sizes)) for name, sizes in drawn.items()}
     return [
@@ -593,7 +593,9 @@ states_last_only = states_by(lambda g, first_G: max(g - 1, first_G[g]), over=lam
 def states_all(kv_GSE, doc_G):
     out = np.zeros_like(kv_GSE)
     for g in range(len(doc_G)):
-        out[g] = kv_GSE[(doc_G == doc_G[g]) & (np.arange(len(doc_G)) != g)].sum(0) / max((doc_G == doc_G[g]).sum() - 1, 1)
+        out[g] = kv_GSE[(doc_G == doc_G[g]) & (np.arange(len(doc_G)) != g)].sum(0) / max(
+            (doc_G == doc_G[g]).sum() - 1, 1
+        )
     return out
 
 
@@ -711,9 +713,9 @@ EXERCISES = (
         ),
         (
             "What may the outputs of valid tokens depend on? Change everything else: contents, amount.",
-            "x (n, 8) alone, then x and padding (T, 8) with n flags True and T - n False: compare the first n outputs.",
-            "for causal False; for a bias that is not 0; for T in the last chunk, and some chunks further: fill up with "
-            "numbers of order one; assert that the first n outputs are those of x alone, up to 1e-9.",
+            "x (n, 8) alone, then x and padding (T, 8), with n flags True and T - n False: compare the first n rows.",
+            "for both values of causal; for a bias that is not 0; for T in the last chunk, and some chunks further: "
+            "fill up with numbers of order one; assert that the first n outputs are those of x alone, up to 1e-9.",
         ),
         core=True, shut=False,
     ),
@@ -756,11 +758,11 @@ EXERCISES = (
             Wrong("dv near", gradients(dv_of=("near",))), Wrong("dv far", gradients(dv_of=("far",))),
         ),
         (
-            "Write the output of token i as a sum over j. Which outputs does k_lin[j] appear in, and with which factor?",
-            "near: scores (G, C, C); far: q_lin and d_out make (G, S, E), a sum from the right makes (G, S, E) for k_lin, v.",
-            "near: r = relu(scores), dscores = 2 r (d_out v^T), masked; dq = dscores k / C; dk = dscores^T q / C; dbias = "
-            "its sum over chunks. far: dq_lin = d_out kv^T / n; w[g] = q_lin[g]^T d_out[g] / n[g]; R[h] = sum of w[g], "
-            "g > h; dk_lin = v R^T, dv = r^2^T d_out + k_lin R.",
+            "Write the output of token i as a sum over j. In which outputs does k_lin[j] stand, and with which factor?",
+            "near: scores (G, C, C). far: q_lin and d_out make (G, S, E), and its sum from the right serves k_lin, v.",
+            "near: r = relu(scores), dscores = 2 r (d_out v^T), masked; dq = dscores k / C; dk = dscores^T q / C; "
+            "dbias is the sum of dscores over chunks. far, n tokens being read: dq_lin = d_out kv^T / n; w[g] = "
+            "q_lin[g]^T d_out[g] / n[g]; R[h] = sum of w[g] over g > h; dk_lin = v R^T; dv = (r^2)^T d_out + k_lin R.",
         ),
     ),
     Exercise(

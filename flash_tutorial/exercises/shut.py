@@ -8,7 +8,7 @@ import torch
 
 PACKAGE = Path(__file__).resolve().parent.parent
 EXERCISES = str(Path(__file__).resolve().parent)
-TORCH = str(Path(torch.__file__).resolve().parent)
+TORCH = str(Path(torch.__file__).parent)  # as its frames name it
 CLOSED = {str(PACKAGE / f"{name}.py"): name for name in ("reference", "mixing", "units", "decoding")}
 
 

@@ -1,0 +1,149 @@
+"""The runs that problem set 07 lets a student read: one healthy, five with a cause of their own.
+
+    python benchmarks/curves.py              # the causes that are not stored yet
+    python benchmarks/curves.py "healthy"    # these, anew
+
+All are the tiny model of the scoreboard (lecture 05): four FLASH units, chunks of 16 bytes, windows of 64, 300 updates,
+seed 0. The peak rate is 0.01, at which it learns more than at the scoreboard's 0.003; the scoreboard's own runs of the
+healthy model and of its local part keep no score on the way, and no loss by place. What is stored, in bits per byte:
+the training losses, the loss on other text after every 30th update, and after the last one by place in the window;
+besides, what the model writes. Some 10 seconds a run on one free core.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.data import IGNORE, evaluation_windows, load_corpus
+from flash_tutorial.files import write_text
+from flash_tutorial.measure import machine
+from flash_tutorial.mixing import into_chunks, mixed_chunk_attention
+from flash_tutorial.training import TrainConfig, draw_batch, first_bytes, learning_rate_at
+from flash_tutorial.units import FLASH
+
+OUT = Path(__file__).resolve().parent.parent / "flash_tutorial" / "results" / "curves.json"
+EVERY = 30  # updates between two scores on other text
+MODEL = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer")
+SETTINGS = TrainConfig(steps=300, batch=16, length=64, learning_rate=1e-2, warmup=20, eval_bytes=0)
+PROMPT = b"She had not "
+
+
+class InclusiveFLASH(FLASH):
+    """FLASH with the fault of lecture 05: a chunk's sum holds the chunk itself, so its tokens read later ones."""
+
+    def mix(self, heads, v, mask, segment_ids):
+        T, C = v.shape[1], self.chunk_size
+        near = mixed_chunk_attention(*heads, v, chunk_size=C, causal=True, bias=self.bias, global_=False)
+        q, k, v = (into_chunks(t, C) for t in (heads[2], heads[3], v))
+        sums = (k.mT @ v).cumsum(1)  # not moved by a chunk: here is the leak
+        tokens = C * torch.arange(1, sums.shape[1] + 1)[:, None, None]
+        return near + (q @ (sums / tokens)).flatten(1, 2)[:, :T]
+
+
+def inclusive():
+    """The same model with the faulty unit; the class takes as options what the configuration has for FLASH."""
+    options = dict(chunk_size=MODEL.chunk_size, qk_dim=MODEL.qk_dim, expansion=MODEL.expansion, norm=MODEL.norm)
+    return replace(MODEL, architecture=InclusiveFLASH, unit_options=options)
+
+
+# cause: (model, settings, bytes of the training text, targets one byte ahead)
+CAUSES = {
+    "healthy": (MODEL, SETTINGS, None, True),
+    "local only": (replace(MODEL, global_=False), SETTINGS, None, True),
+    "inclusive sum": (inclusive(), SETTINGS, None, True),
+    "targets not shifted": (MODEL, SETTINGS, None, False),
+    "rate too high": (MODEL, replace(SETTINGS, learning_rate=0.3, clip=None), None, True),
+    "overfit": (MODEL, SETTINGS, 4000, True),
+}
+
+
+def bits_by_place(model, windows, shifted):
+    """Bits per byte at each place of the window: ``(T,)``, and over all of them."""
+    ids, targets = (torch.from_numpy(a) for a in windows[:2])
+    nats, counts = torch.zeros(ids.shape[1], dtype=torch.double), (targets != IGNORE).sum(0)
+    with torch.no_grad():
+        for rows in torch.arange(len(ids)).split(64):
+            x, y = ids[rows], targets[rows]
+            logits = model(x if shifted else y.clamp(min=0))
+            nats += F.cross_entropy(logits.transpose(1, 2), y, ignore_index=IGNORE, reduction="none").double().sum(0)
+    return (nats / counts / math.log(2)).numpy(), float(nats.sum() / counts.sum() / math.log(2))
+
+
+@torch.no_grad()
+def write(model, seed, count=48):
+    """What the model writes behind a prompt, one byte after the other, drawn from its probabilities."""
+    generator, text = torch.Generator().manual_seed(seed), list(PROMPT)
+    for _ in range(count):
+        p = model(torch.tensor([text]))[0, -1].softmax(-1)
+        text.append(int(torch.multinomial(p, 1, generator=generator)))
+    return bytes(text[len(PROMPT) :]).decode("latin-1")
+
+
+def run(cause, corpus):
+    """One run, as the package's loop does it (``training.train``), with a score every now and then."""
+    model_config, settings, n_bytes, shifted = CAUSES[cause]
+    split, other = first_bytes(corpus.train, n_bytes), corpus.validation
+    few, many = (evaluation_windows(first_bytes(other, n), settings.length) for n in (10_000, 100_000))
+    began = time.perf_counter()
+    torch.manual_seed(settings.seed)
+    model = LanguageModel(model_config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, fused=True)
+    losses, validation = [], []
+    for step in range(settings.steps):
+        ids, targets = (torch.from_numpy(a) for a in draw_batch(split, settings, step, causal=True))
+        optimizer.param_groups[0]["lr"] = learning_rate_at(step, settings)
+        loss = model.loss(ids if shifted else targets, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip or math.inf)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()) / math.log(2))
+        if (step + 1) % EVERY == 0:
+            validation.append(bits_by_place(model, few, shifted)[1])
+    by_place, score = bits_by_place(model, many, shifted)
+    return {
+        "cause": cause, "seed": settings.seed, "learning_rate": settings.learning_rate, "clip": settings.clip,
+        "training_bytes": len(split.tokens), "bits_per_byte": round(score, 3),
+        "losses": [round(x, 3) for x in losses], "validation": [round(x, 3) for x in validation],
+        "by_place": [round(float(x), 3) for x in by_place], "writes": write(model, settings.seed),
+        "seconds": round(time.perf_counter() - began, 1),
+    }  # fmt: skip
+
+
+def store(rows):
+    """One line for each run, sorted, so that a new run is one changed line."""
+    facts = {
+        "command": "python benchmarks/curves.py", "machine": machine(), "unit": "bits per byte", "every": EVERY,
+        "chunk_size": MODEL.chunk_size, "prompt": PROMPT.decode(),
+        "settings": {k: v for k, v in asdict(SETTINGS).items() if k in ("steps", "batch", "length", "warmup")},
+    }  # fmt: skip
+    lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda row: row["cause"]))
+    write_text(OUT, f'{json.dumps(facts)[:-1]}, "runs": [\n  {lines}\n]}}\n')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("causes", nargs="*", metavar="CAUSE", help=", ".join(CAUSES))
+    asked = parser.parse_args().causes
+    if unknown := [name for name in asked if name not in CAUSES]:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(CAUSES)}")
+    torch.set_num_threads(1)
+    rows = json.loads(OUT.read_text(encoding="utf-8"))["runs"] if OUT.exists() else []
+    there = {row["cause"] for row in rows}
+    corpus = load_corpus("austen")
+    for cause in asked or [name for name in CAUSES if name not in there]:
+        rows = [row for row in rows if row["cause"] != cause]
+        rows.append(run(cause, corpus))
+        print(f"{cause}: {rows[-1]['bits_per_byte']} bits per byte", flush=True)
+        store(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,458 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # Problem set 07: training
+#
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/07_training.ipynb)**
+#
+# Seven exercises, 100 points, about two hours and a quarter. The four marked *core* are 65 points in an hour and a half.
+# They belong to lecture 07. No exercise needs a GPU.
+#
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+#
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
+# `hint("07.1")` gives the first of three hints; call it again for the next one. `progress("07")` shows your points.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
+if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") is None:
+    if REPOSITORY.startswith("OWNER/"):
+        raise RuntimeError("to install flash_tutorial, set REPOSITORY above to its name on GitHub, as in ada/flash")
+    source = f"git+https://github.com/{REPOSITORY}@{TAG}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
+    importlib.invalidate_caches()
+
+from flash_tutorial.training import describe_device
+
+print(describe_device())
+
+# %%
+import json
+import math
+import os
+
+import numpy as np
+import torch
+
+from flash_tutorial import figures
+from flash_tutorial.exercises import check, hint, personal, progress
+from flash_tutorial.exercises.tiny_run import Run
+from flash_tutorial.stored import load_stored
+
+STUDENT = "me"  # your name or number; the order of the runs in 07.5 is drawn from it
+
+# %% [markdown]
+# ## 07.1 build: `bits_per_byte`
+#
+# **10 points** · difficulty 1/5 · importance 5/5 · 10 minutes · core
+#
+# A text was read in windows, and they differ in length. Of each window you know two numbers:
+# the mean loss of its tokens, in nats, and how many tokens it has.
+# A token may be one byte or several. So the number of bytes of the whole text is given as well.
+# How many bits does the model need for a byte?
+#
+# You may use `math` and `numpy`.
+#
+# <details><summary>I get a number that is nearly right</summary>
+#
+# Does a short window count as much as a long one?
+#
+# </details>
+
+
+# %%
+def bits_per_byte(windows, n_bytes):
+    """The score of a text: all its bits over all its bytes.
+
+    windows: a list of pairs (mean nats of a token, number of tokens), at least one. n_bytes: bytes of the whole text.
+    Returns a number.
+    """
+    # BEGIN SOLUTION
+    nats = sum(mean * tokens for mean, tokens in windows)
+    return nats / math.log(2) / n_bytes
+    # END SOLUTION
+
+
+# %%
+check("07.1", bits_per_byte)
+
+# %% [markdown]
+# ## 07.2 build: `learning_rate` and `clip_each`
+#
+# **15 points** · difficulty 2/5 · importance 4/5 · 20 minutes · core
+#
+# **The rate** (7 points). Here updates are counted from 1: the first has `step = 1`, the last has `step = total`.
+# The rate is made of two straight lines.
+#
+# - The first line goes from 0 at step 0 up to the peak at `step = warmup`. It holds for the steps before `warmup`.
+# - The second line begins with the peak at `step = warmup`, and reaches 0 at `step = total + 1`. It holds from `warmup` to `total`.
+#
+# So no update has the rate 0, and the peak is met once. With `warmup = 0` there is only the second line: its peak stands at step 0, before the first update.
+# For a step behind `total` the rate is 0. (The lecture's rule differs a little: it meets the peak twice.)
+#
+# **Clipping** (8 points). The paper calls its clipping *local*, and does not explain it. One reading: each tensor is clipped by itself.
+# Take the norm of a tensor, the root of the sum of its squares. If it is above `max_norm`, multiply the tensor by one number, so that the norm is exactly `max_norm`.
+# All other tensors stay as they are.
+#
+# You may use `math` and `torch`, but not `torch.nn.utils`: its clipping is not exact.
+#
+# <details><summary>I get nan</summary>
+#
+# A tensor of zeros has the norm 0. Compare with the limit before you divide.
+#
+# </details>
+
+
+# %%
+def learning_rate(step, peak, warmup, total):
+    """The rate of an update.
+
+    step: from 1 on. peak: a number. warmup: 0 to total. total: the number of the last update.
+    Returns a number.
+    """
+    # BEGIN SOLUTION
+    if step > total:
+        return 0.0
+    if step < warmup:
+        return peak * step / warmup
+    return peak * (total + 1 - step) / (total + 1 - warmup)
+    # END SOLUTION
+
+
+def clip_each(grads, max_norm):
+    """Clip each tensor by itself.
+
+    grads: a list of tensors of any shapes; it may be empty, and it is not changed. max_norm: above 0.
+    Returns a new list of tensors of the same shapes.
+    """
+    # BEGIN SOLUTION
+    norms = [torch.linalg.vector_norm(g) for g in grads]
+    return [g * (max_norm / norm) if norm > max_norm else g for g, norm in zip(grads, norms)]
+    # END SOLUTION
+
+
+# %%
+check("07.2", learning_rate, clip_each)
+
+# %% [markdown]
+# ## 07.3 mend: one update in float16
+#
+# **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
+#
+# The function below is one update of a run in float16. A batch is too large for the memory, so it comes in parts.
+# Their gradients add up in `p.grad`, and should be those of the *mean* of the parts' losses.
+# (The parts are equally large.) The function runs without an error, and it is full of faults:
+# one number is not divided, and five calls stand in the wrong place, are the wrong ones, or are missing. Mend it.
+#
+# What the scaler does, like `torch.amp.GradScaler`:
+#
+# - `scale(loss)` multiplies the loss by a large factor, so that small gradients do not vanish in float16;
+# - `unscale_(optimizer)` divides the gradients by the factor, and notes whether one of them is inf or nan;
+# - `step(optimizer)` lets the optimizer step, or skips the step if something was noted. (It divides by itself if nobody did. Once is enough.)
+# - `update()` halves the factor if something was noted, and forgets it.
+#
+# The schedule moves on once for each update, skipped or not. Gradients left from before must not count.
+# The check uses small stand-ins for scaler, optimizer and schedule, on the CPU. It looks at the weights, the factor and the rate after each update.
+#
+# You may use `torch`.
+#
+# <details><summary>I get "unscale_() has already been called"</summary>
+#
+# The gradients are divided once for each update: after the last part.
+#
+# </details>
+
+
+# %%
+def training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
+    """One update in float16, from the parts of a batch. Returns nothing.
+
+    loss_of(part): the mean loss of a part, a tensor of one number. parts: a list. parameters: a list of tensors.
+    optimizer: has zero_grad() and step(). scaler: has scale(loss), unscale_(optimizer), step(optimizer) and update().
+    schedule: its step() sets the rate of the next update. max_norm: the limit of the norm of all gradients together.
+    """
+    # BEGIN SOLUTION
+    # STUB for part in parts:
+    # STUB     optimizer.zero_grad()
+    # STUB     loss = loss_of(part)
+    # STUB     scaler.scale(loss).backward()
+    # STUB     schedule.step()
+    # STUB torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    # STUB scaler.unscale_(optimizer)
+    # STUB optimizer.step()
+    optimizer.zero_grad()
+    for part in parts:
+        loss = loss_of(part) / len(parts)
+        scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    schedule.step()
+    # END SOLUTION
+
+
+# %%
+check("07.3", training_step)
+
+# %% [markdown]
+# ## 07.4 build: `save` and `load`
+#
+# **20 points** · difficulty 3/5 · importance 4/5 · 30 minutes · core
+#
+# `Run` is a small run of training, all in NumPy. The next cell prints its code: read `__init__` and `update` first.
+# Write two functions that stop such a run and go on with it. After three updates, `save`, a new process, `load` and three more updates,
+# all losses and weights must be those of six updates in one go: bit for bit.
+#
+# Three rules:
+#
+# - `path` may hold an older checkpoint. Whoever is killed in the middle of `save` must find it there, whole.
+#   So write a new file beside it, in the same folder; once it is closed, move it there with `os.replace`, which is one step.
+# - No pickle, for loading one can run foreign code. That rules out `torch.save` and arrays of objects. Arrays and JSON are enough.
+# - `save` leaves the run as it is, and everything is in that one file.
+#
+# The format is your choice. You may use `numpy`, `json`, `os`, `pathlib` and `Run`. `Run()` makes a fresh run, whose attributes you can set.
+#
+# <details><summary>What is the state of a generator?</summary>
+#
+# `rng.bit_generator.state` is a dictionary of texts and whole numbers, some of them very large. JSON can hold it.
+# You can read it, and you can set it in another generator.
+#
+# </details>
+#
+# <details><summary>I get "FileNotFoundError"</summary>
+#
+# `np.savez` adds `.npz` to a name that has another ending. Give it an open file: `with open(name, "wb") as file`.
+#
+# </details>
+
+# %%
+import inspect
+
+print(inspect.getsource(Run))
+
+
+# %%
+def save(path, run):
+    """Write a run to a file; an older file there is replaced in one step.
+
+    path: a pathlib.Path, in a folder that is there. run: a Run; it is not changed.
+    """
+    # BEGIN SOLUTION
+    arrays = {f"{kind} {name}": array for kind in ("weights", "m", "v") for name, array in getattr(run, kind).items()}
+    plain = {"step": run.step, "position": run.position, "rng": run.rng.bit_generator.state}
+    beside = path.with_name(path.name + ".new")
+    with open(beside, "wb") as file:
+        np.savez(file, plain=json.dumps(plain), **arrays)
+    os.replace(beside, path)
+    # END SOLUTION
+
+
+def load(path):
+    """Read what save wrote.
+
+    path: a pathlib.Path.
+    Returns a new Run that goes on where the saved one was.
+    """
+    # BEGIN SOLUTION
+    run = Run()
+    with np.load(path) as file:
+        plain = json.loads(str(file["plain"]))
+        for kind in ("weights", "m", "v"):
+            for name in getattr(run, kind):
+                getattr(run, kind)[name] = file[f"{kind} {name}"]
+    run.step, run.position = plain["step"], plain["position"]
+    run.rng.bit_generator.state = plain["rng"]
+    return run
+    # END SOLUTION
+
+
+# %%
+check("07.4", save, load)
+
+# %% [markdown]
+# ## 07.5 predict: read the curve
+#
+# **15 points** · difficulty 3/5 · importance 5/5 · 20 minutes
+#
+# Here are four runs of the tiny FLASH of lecture 05: chunks of 16 bytes, windows of 64, 300 updates on the novels.
+# They were trained once, by `benchmarks/curves.py`, and stored. Some have a fault, and each fault is another one. All numbers are bits per byte.
+# Which runs you get, and in which order, depends on `STUDENT`. Choose for each run what it is, from these seven. At least three of them do not occur:
+#
+# - `"healthy"`: nothing is wrong;
+# - `"inclusive sum"`: the sum over earlier chunks holds the own chunk as well;
+# - `"local only"`: the sum over earlier chunks is switched off;
+# - `"overfit"`: trained on 4000 bytes, again and again;
+# - `"rate too high"`: a peak rate 30 times too high, and no clipping;
+# - `"rate too low"`: a peak rate 30 times too low;
+# - `"targets not shifted"`: the target at each place is the byte that the model reads there.
+#
+# "Other text" is scored by the same code as training text, with the same fault. For the last line, the model has read `She had not `
+# and then draws byte after byte, each from what it has written so far.
+# Landmarks of lecture 07: 4.43 for a table of letter counts, 2.86, 2.35 and 2.07 for tables of two, three and five bytes.
+#
+# The causes stand in the stored file. Look at the curves first: in your own runs there will be no such file.
+#
+# <details><summary>Two runs look the same to me</summary>
+#
+# Look at the picture by place. The dotted lines are the borders of chunks. Compare the first places of the first chunk with those of the later chunks.
+#
+# </details>
+
+# %%
+stored = load_stored("curves")
+runs = {f"run {letter}": stored["runs"][number] for letter, number in personal("07.5", STUDENT).items()}
+print("after update         ", *(f"{n:5}" for n in range(30, 301, 30)))
+for name, run in runs.items():
+    print(f"{name}, training text ", *(f"{np.mean(run['losses'][n - 10 : n]):5.2f}" for n in range(30, 301, 30)))
+    print(f"{name}, other text    ", *(f"{bits:5.2f}" for bits in run["validation"]))
+    print(f"{name}, first updates ", *(f"{bits:5.2f}" for bits in run["losses"][:10]))
+    print(f"{name}, by place 0-63 ", *(f"{bits:.1f}" for bits in run["by_place"]))
+    print(f"{name} writes          {run['writes']!r}")
+figures.show(*figures.loss_in_chunks(
+    {name: (64, run["by_place"]) for name, run in runs.items()}, stored["chunk_size"],
+    title="Other text after 300 updates, by the place in the window",
+))  # fmt: skip
+
+# %%
+# BEGIN SOLUTION
+# STUB answer_07_5 = dict(a=None, b=None, c=None, d=None)
+_n = personal("07.5", STUDENT)
+_causes = ("healthy", "inclusive sum", "local only", "overfit", "rate too high", "targets not shifted")
+answer_07_5 = dict(a=_causes[_n["a"]], b=_causes[_n["b"]], c=_causes[_n["c"]], d=_causes[_n["d"]])
+# END SOLUTION
+check("07.5", answer_07_5, student=STUDENT)
+
+# %% [markdown]
+# ## 07.6 prove: `assert_honest_loader`
+#
+# **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes
+#
+# Write a test for code that makes batches. `made = loader(train, validation, T)` takes two lists of books, at least one book in each. You invent them.
+# A book is an array of whole numbers from 1 on, its tokens; any numbers will do. T is the length of a window. `made` has three methods.
+# Each returns two arrays of whole numbers, `ids` and `targets`:
+#
+# - `made.batch(update)`: 8 windows to train on, (8, T), for the update of that number, from 0 on;
+# - `made.scored()`: all windows that a model is scored on, (any number, T);
+# - `made.masked(update)`: 8 windows of the masked kind to train on, (8, T). The model has to find hidden tokens.
+#
+# This is what an honest loader does:
+#
+# 1. In `batch` and `scored` the targets of a row are neighbours in one book: `book[s : s + T]`. The ids are one token earlier: `ids[i]` is the token before `targets[i]`.
+#    Before a book's first token stands 0. Where the book ends, the rest of the row has the id 0 and the target -100.
+# 2. `batch` and `masked` read the training books, `scored` the validation books. In `scored` each validation token is a target once.
+# 3. A row of `batch` is one of these windows: of a book with n tokens, n at least T, all n - T + 1 windows of T tokens; of a shorter book its one window.
+#    `batch` draws them by chance. Each window can come, and another update brings others. The same number gives the same batch again.
+# 4. The windows of `masked` are chosen as those of `batch`, but ids and targets stand at the same place. Hidden are 15% of a row's tokens (rounded down, at least 1).
+#    There the target is the token; elsewhere it is -100, and the id is the token itself.
+#    At most of the hidden places the id is -1. At some it is another token, or the right one.
+# 5. Hidden places come in spans of neighbours, of five on average before the last one is cut. In rows of 100 tokens a span is more than 3 long, on average over many rows.
+#    A single hidden token is too easily guessed from its neighbours.
+#
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three right loaders and seven wrong ones.
+# You may use `numpy`.
+#
+# <details><summary>My test fails a loader that is right</summary>
+#
+# Do you ask for spans in short windows? Of 11 tokens, 15% are one. Take a T of 100 there. Do you draw enough batches to meet every window?
+#
+# </details>
+
+
+# %%
+def assert_honest_loader(loader):
+    """Raise AssertionError unless a loader keeps the five points above.
+
+    loader(train, validation, T): two lists of 1-D integer arrays, and the length of a window.
+    """
+    # BEGIN SOLUTION
+    T = 10
+    train = [1 + np.arange(33), 1001 + np.arange(21), 2001 + np.arange(6)]
+    validation = [5001 + np.arange(27), 6001 + np.arange(12)]
+    made = loader(train, validation, T)
+
+    rows = {}  # the first target of a window -> what its row must be
+    for book in train:
+        for s in range(max(len(book) - T + 1, 1)):
+            target = book[s : s + T]
+            before = np.concatenate([[book[s - 1] if s else 0], target[:-1]])
+            gap = T - len(target)
+            rows[int(target[0])] = (np.pad(before, (0, gap)), np.pad(target, (0, gap), constant_values=-100))
+    met = set()
+    for update in range(200):
+        for row_ids, row_targets in zip(*made.batch(update)):
+            first = int(row_targets[0])
+            assert first in rows, "a window that is none"
+            assert np.array_equal(row_ids, rows[first][0]), "ids are not one token earlier"
+            assert np.array_equal(row_targets, rows[first][1]), "targets are not a stretch of one book"
+            met.add(first)
+    assert met == set(rows), "some windows never come"
+
+    _, targets = made.scored()
+    assert sorted(targets[targets != -100]) == sorted(np.concatenate(validation)), "not each validation token once"
+
+    text = 1 + np.arange(300)
+    made = loader([text], validation, 100)
+    places = spans = shown = 0
+    for update in range(30):
+        ids, targets = made.masked(update)
+        hidden = targets != -100
+        assert (hidden.sum(1) == 15).all(), "not 15 hidden tokens"
+        assert (np.diff(np.where(hidden, targets, ids)) == 1).all(), "the window is not the text"
+        places += hidden.sum()
+        spans += hidden[:, 0].sum() + (hidden[:, 1:] & ~hidden[:, :-1]).sum()
+        shown += (ids == targets).sum()
+    assert places / spans > 3, "hidden tokens stand alone"
+    assert shown < places / 2, "hidden tokens are not hidden"
+    # END SOLUTION
+
+
+# %%
+check("07.6", assert_honest_loader)
+
+# %% [markdown]
+# ## 07.7 explain: same budget?
+#
+# **5 points** · difficulty 2/5 · importance 4/5 · 10 minutes
+#
+# Somebody shows you this table, and says: "On the same budget Transformer++ is better." The runs are real, and stored in the package.
+#
+# | model | updates | rate | bits per byte on new text |
+# | --- | --- | --- | --- |
+# | FLASH | 300 | 0.003 | 2.455 |
+# | Transformer++ | 300 | 0.003 | 2.420 |
+#
+# What do you ask before you believe it? Write at least three questions, each with a question mark, and say why each one matters: 30 to 80 words.
+#
+# A person marks this one. At home you get a model answer and three questions to ask of yours, once it is long enough.
+#
+# <details><summary>It says that something is missing</summary>
+#
+# The check only counts words and question marks.
+#
+# </details>
+
+# %%
+# BEGIN SOLUTION
+# STUB text_07_7 = ""
+text_07_7 = (
+    "Was the rate chosen for each model by the same rule? At 0.01 the order may turn round. Did both have the same number of "
+    "parameters, read the same bytes, and take the same time? 300 updates of one can cost more than 300 of the other. "
+    "How many seeds were run, and how far are they apart? One run each can differ by luck."
+)
+# END SOLUTION
+check("07.7", text_07_7)
+
+# %%
+progress("07")

@@ -1,0 +1,398 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # Problem set 09: generation
+#
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/09_generation.ipynb)**
+#
+# Six exercises, 100 points, about two hours and twenty minutes. The three marked *core* are 60 points in an hour and a quarter.
+# They belong to lecture 09. No exercise needs a GPU.
+#
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+#
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
+# `hint("09.1")` gives the first of three hints; call it again for the next one. `progress("09")` shows your points.
+#
+# In this set tokens, chunks and places are counted from 0.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+
+REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
+if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") is None:
+    if REPOSITORY.startswith("OWNER/"):
+        raise RuntimeError("to install flash_tutorial, set REPOSITORY above to its name on GitHub, as in ada/flash")
+    source = f"git+https://github.com/{REPOSITORY}@{TAG}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
+    importlib.invalidate_caches()
+
+from flash_tutorial.training import describe_device
+
+print(describe_device())
+
+# %%
+import json
+import os
+
+import numpy as np
+
+from flash_tutorial.exercises import check, hint, personal, progress
+
+STUDENT = "me"  # your name or number; the numbers of 09.1 are drawn from it
+
+# %% [markdown]
+# ## 09.1 predict: what must be kept
+#
+# **15 points** · difficulty 2/5 · importance 4/5 · 15 minutes · core
+#
+# The next cell prints your numbers: the model width D, the heads of a Transformer block, the width S of queries and keys,
+# the width E of values, and C. Answer before you compute anything with the package. Count numbers, not bytes, for one text.
+# For FLASH and FLASH-Quad, S and E are those of a layer. A Transformer block has `heads` heads of width D / heads.
+#
+# - `a`: how many numbers does one causal FLASH layer keep while it writes, with room for C unfinished tokens? Leave out the counters.
+# - `b`: how many numbers does the cache of one Transformer block keep for each token?
+# - `c`: two FLASH layers replace one block. What is the smallest number of tokens for which the cache of one block holds more than
+#   the state of two FLASH layers?
+# - `d`: how many numbers does one FLASH-Quad layer (a GAU) keep for each token?
+# - `e`: for each token, do two FLASH-Quad layers keep `"more"` or `"less"` than one Transformer block?
+#
+# For `a` to `d`, half a percent more or less still counts as right.
+#
+# <details><summary>I get "expected 'more', got ..."</summary>
+#
+# `e` is one of the two words `"more"` and `"less"`, in quotes.
+#
+# </details>
+
+# %%
+print(personal("09.1", STUDENT))
+
+# %%
+# BEGIN SOLUTION
+# STUB answer_09_1 = dict(a=None, b=None, c=None, d=None, e=None)
+_n = personal("09.1", STUDENT)
+_one = _n["S"] * _n["E"] + _n["C"] * (2 * _n["S"] + _n["E"])
+answer_09_1 = dict(a=_one, b=2 * _n["D"], c=_one // _n["D"] + 1, d=_n["S"] + _n["E"], e="more")
+# END SOLUTION
+check("09.1", answer_09_1, student=STUDENT)
+
+# %% [markdown]
+# ## 09.2 build: `step`
+#
+# **25 points** · difficulty 4/5 · importance 5/5 · 40 minutes · core
+#
+# At the end of a chunk a step does the fold, which is 27 times the work of its neighbours (lecture 09, section 8).
+# Say you want to compute it in the background, while the next chunk is written. Then the chunk must not be read yet.
+# So the layer gets the *lag* of exercise 05.2: a token of chunk g reads, as one mean, chunks 0 to g - lag. With a lag of 1 it is FLASH.
+#
+# Write one step of the mixing: from the base z and the value v of one token to its output, and to the next state. For token t:
+#
+# - its position is t, its place is i, and its four heads are `z * gamma + beta`, each turned by its position. Their order is quad_q, quad_k,
+#   lin_q, lin_k. The function `turn` below turns one vector;
+# - **near**: relu²(quad_q · quad_k / C + bias) v, summed over the tokens of its own chunk up to itself.
+#   `bias_CC[i, j]` is for a token at place i that reads one at place j;
+# - **far**: lin_q times the sum of lin_kᵀ v over the tokens of chunks 0 to g - lag, divided by the number of those tokens. Zero if there are none.
+#
+# `empty_state` below shows the state. Its entries, after any number of tokens:
+#
+# - `position`: how many tokens were read;
+# - `kv`: the sum of lin_kᵀ v over the finished chunks that the *next* token may read, not divided. `chunks`: how many chunks are in it;
+# - `waiting`: lin_kᵀ v of each finished chunk that it may not read yet, the oldest first. These are at most lag - 1, so none with a lag of 1;
+# - `quad_k`, `lin_k`, `v`: one row for each token of the unfinished chunk, keys turned. No rows right behind a border.
+#
+# Return a new state, and leave the given one as it is. The lecture's step changes it; the undo key of 09.6 needs the old one.
+# At every position the outputs must equal those of the parallel form. You may use `numpy`, `turn`, and anything of your own.
+#
+# <details><summary>I get "Your step changed the state it was given"</summary>
+#
+# `dict(state)` makes a new dictionary with the same arrays in it. `+=` on such an array changes the old state as well.
+# Write `new["kv"] = new["kv"] + ...`.
+#
+# </details>
+#
+# <details><summary>I get "operands could not be broadcast together" from `waiting`</summary>
+#
+# It is one array (w, S, E). `waiting[1:]` keeps three axes, even when nothing is left. `np.array([])` does not.
+#
+# </details>
+
+
+# %%
+def turn(x_S, position):
+    """RoPE: one vector, turned by its position."""
+    half = len(x_S) // 2
+    angles = position * 10000.0 ** (-np.arange(half) / half)
+    a, b = x_S[:half], x_S[half:]
+    return np.concatenate([a * np.cos(angles) - b * np.sin(angles), a * np.sin(angles) + b * np.cos(angles)])
+
+
+def empty_state(S, E):
+    """Before the first token."""
+    return dict(
+        position=0, kv=np.zeros((S, E)), chunks=0, waiting=np.zeros((0, S, E)),
+        quad_k=np.zeros((0, S)), lin_k=np.zeros((0, S)), v=np.zeros((0, E)),
+    )  # fmt: skip
+
+
+# %%
+def step(z_S, v_E, state, layer):
+    """One token through the mixing of a causal FLASH layer with a lag.
+
+    z_S: array (S,), S even. v_E: array (E,). state: dict, as above.
+    layer: dict of gamma_4S and beta_4S (4, S), bias_CC (C, C), and lag, a whole number of at least 1.
+    Returns two values: the output, an array (E,), and the state after this token.
+    """
+    # BEGIN SOLUTION
+    C, bias_CC, new = len(layer["bias_CC"]), layer["bias_CC"], dict(state)
+    quad_q, quad_k, lin_q, lin_k = (
+        turn(head_S, state["position"]) for head_S in z_S * layer["gamma_4S"] + layer["beta_4S"]
+    )
+    for name, row in (("quad_k", quad_k), ("lin_k", lin_k), ("v", v_E)):
+        new[name] = np.vstack([state[name], row])
+    i = len(state["v"])
+    scores = new["quad_k"] @ quad_q / C + bias_CC[i, : i + 1]
+    out_E = np.maximum(scores, 0) ** 2 @ new["v"] + lin_q @ state["kv"] / max(state["chunks"] * C, 1)
+    new["position"] = state["position"] + 1
+    if i + 1 == C:
+        queue = np.concatenate([state["waiting"], (new["lin_k"].T @ new["v"])[None]])
+        ready = max(len(queue) - layer["lag"] + 1, 0)
+        new["kv"], new["chunks"] = state["kv"] + queue[:ready].sum(0), state["chunks"] + ready
+        new["waiting"] = queue[ready:]
+        new["quad_k"], new["lin_k"], new["v"] = (new[name][:0] for name in ("quad_k", "lin_k", "v"))
+    return out_E, new
+    # END SOLUTION
+
+
+# %%
+check("09.2", step)
+
+# %% [markdown]
+# ## 09.3 build: `filter_logits`
+#
+# **15 points** · difficulty 2/5 · importance 3/5 · 25 minutes
+#
+# From the logits of the next token to the probabilities that it is drawn with. Three rules act in this order:
+#
+# 1. **temperature**: divide the logits by it. 0 means that the largest logit gets probability 1, whatever the other rules say;
+# 2. **top-k**: keep the k most likely tokens. `None` keeps all;
+# 3. **top-p**: keep the fewest most likely tokens whose probabilities reach p. `None` keeps all.
+#    Count with the probabilities after rules 1 and 2: those of the k kept tokens, divided by their sum.
+#
+# What is kept is divided by its sum. A dropped token has probability 0, and each probability stays at the place of its token.
+# No two logits are equal, and no sum hits p exactly. Logits may be as large as 1000.
+# You may use `numpy`.
+#
+# <details><summary>I get "nan" or "overflow encountered in exp"</summary>
+#
+# Subtract the largest logit before the exponential. It changes no probability.
+#
+# </details>
+#
+# <details><summary>My sorted probabilities are right, but not in their places</summary>
+#
+# `order = np.argsort(-p)` lists the tokens from the most likely one on. Write into a new array at `order[:n]`.
+#
+# </details>
+
+
+# %%
+def filter_logits(logits_N, temperature=1.0, top_k=None, top_p=None):
+    """Probabilities of the next token.
+
+    logits_N: array (N,). temperature: 0 or more. top_k: 1 to N, or None. top_p: between 0 and 1, or None.
+    Returns an array (N,) with the sum 1.
+    """
+    # BEGIN SOLUTION
+    if temperature == 0:
+        return np.eye(len(logits_N))[np.argmax(logits_N)]
+    scaled = (logits_N - logits_N.max()) / temperature
+    p = np.exp(scaled)
+    order = np.argsort(-p)[:top_k]
+    if top_p is not None:
+        sums = np.cumsum(p[order] / p[order].sum())
+        order = order[: np.searchsorted(sums, top_p) + 1]
+    out = np.zeros(len(p))
+    out[order] = p[order] / p[order].sum()
+    return out
+    # END SOLUTION
+
+
+# %%
+check("09.3", filter_logits)
+
+# %% [markdown]
+# ## 09.4 prove: `assert_steps_equal_parallel`
+#
+# **20 points** · difficulty 3/5 · importance 5/5 · 20 minutes · core
+#
+# Write a test. It gets a decoder of one causal layer, with its own weights. Is token by token the same function as all at once?
+# A decoder has
+#
+# - `decoder.C` and `decoder.D`: its chunk length and its width;
+# - `decoder.parallel(x_TD)`: all T tokens at once, an array (T, D). Take this form as right;
+# - `decoder.prefill(x_nD)`: reads a prompt of n tokens at once. Gives its n outputs (n, D), and the state after it. n may be 0;
+# - `decoder.step(x_D, state)`: reads one more token. Gives its output (D,), and the state after it. It must leave the given state as it is.
+#
+# What a state looks like is the decoder's own affair: do not look inside. To see whether a step leaves a state as it is, step from it again.
+# Your test raises an `AssertionError` if any output, of any prompt or of any later step, differs from `parallel`.
+# It also does so if a step changes the state that it was given.
+#
+# Outputs have order one and are in float64, so allow for rounding: less than 1e-10. Faults are larger than 1e-6.
+# Your test is tried on three right decoders and on eleven wrong ones. A wrong one may be right for most prompts, or at most positions.
+# You may use `numpy`.
+#
+# <details><summary>My test passes "changes the state it was given"</summary>
+#
+# Does your test use any state twice? Call `step` once more than needed, and go on from the state you had before.
+#
+# </details>
+#
+# <details><summary>I get "need at least one array to concatenate"</summary>
+#
+# A prompt of all T tokens leaves no steps. Compare the outputs one by one, without joining them.
+#
+# </details>
+
+
+# %%
+def assert_steps_equal_parallel(decoder):
+    """Raise AssertionError unless every prompt and every later step of the decoder give what `parallel` gives.
+
+    decoder: an object with C, D, parallel, prefill and step, as above.
+    """
+    # BEGIN SOLUTION
+    T = 3 * decoder.C + 2
+    x_TD = np.random.default_rng(0).normal(size=(T, decoder.D))
+    right_TD = decoder.parallel(x_TD)
+    for n in range(T + 1):
+        prompt_nD, state = decoder.prefill(x_TD[:n])
+        assert np.allclose(prompt_nD, right_TD[:n], rtol=0, atol=1e-8), f"a prompt of {n} tokens has other outputs"
+        for t in range(n, T):
+            decoder.step(x_TD[t], state)  # thrown away: the state must not know of it
+            y_D, state = decoder.step(x_TD[t], state)
+            assert np.allclose(y_D, right_TD[t], rtol=0, atol=1e-8), f"token {t} after a prompt of {n}"
+    # END SOLUTION
+
+
+# %%
+check("09.4", assert_steps_equal_parallel)
+
+# %% [markdown]
+# ## 09.5 build: `save_state` and `load_state`
+#
+# **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
+#
+# A long text is written over night, and the computer may stop. So save all that is needed to go on: stop in the middle of a chunk,
+# load in a new process, and get the same text as without the stop. What is saved is a dictionary with three entries:
+#
+# - `layers`: a list with one state for each layer, as in 09.2. Here there are two layers, and the second one has a lag of 2;
+# - `last`: the token that was drawn last. It was not yet read. A whole number;
+# - `rng`: the generator that draws the tokens, of `np.random.default_rng`. Its `rng.bit_generator.state` is a dictionary of texts and whole numbers,
+#   some of them very large. You can read it, and you can set it in a new generator.
+#
+# Three rules. The numbers come back as they were, to the last bit. You write no pickle, since reading one can run foreign code.
+# And if `path` already holds an older state, a stop in the middle of saving must not destroy it:
+# write a new file beside it, in the same folder, then move it there with `os.replace`.
+# The format of the file is your choice. You may use `numpy`, `json`, `os` and `pathlib`.
+#
+# <details><summary>I get "FileNotFoundError"</summary>
+#
+# `np.savez` adds `.npz` to a name that has another ending. Give it an open file: `with open(name, "wb") as file`.
+#
+# </details>
+#
+# <details><summary>I get "Object arrays cannot be loaded" or "You write a pickle"</summary>
+#
+# numpy stores a dictionary or a list of unequal arrays as a pickle. Give each array a name of its own, and store the generator's state as JSON text.
+#
+# </details>
+
+
+# %%
+def save_state(path, state):
+    """Write a state to a file.
+
+    path: a pathlib.Path, with any ending. There may be an older state. state: dict, as above; it is not changed.
+    """
+    # BEGIN SOLUTION
+    arrays = {"last": state["last"], "rng": json.dumps(state["rng"].bit_generator.state), "count": len(state["layers"])}
+    for number, layer in enumerate(state["layers"]):
+        arrays |= {f"{number}/{name}": value for name, value in layer.items()}
+    beside = path.with_name(path.name + ".new")
+    with open(beside, "wb") as file:
+        np.savez(file, **arrays)
+    os.replace(beside, path)
+    # END SOLUTION
+
+
+def load_state(path):
+    """Read a state that save_state wrote.
+
+    Returns a new dict with `layers`, `last` and `rng`, equal to the one that was saved.
+    """
+    # BEGIN SOLUTION
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    layers = [{} for _ in range(int(arrays["count"]))]
+    for name, value in arrays.items():
+        number, _, entry = name.partition("/")
+        if entry:
+            layers[int(number)][entry] = value if value.ndim else int(value)
+    rng = np.random.default_rng()
+    rng.bit_generator.state = json.loads(str(arrays["rng"]))
+    return {"layers": layers, "last": int(arrays["last"]), "rng": rng}
+    # END SOLUTION
+
+
+# %%
+check("09.5", save_state, load_state)
+
+# %% [markdown]
+# ## 09.6 extend: `rollback`
+#
+# **10 points** · difficulty 4/5 · importance 2/5 · 20 minutes
+#
+# Take back the last k tokens: for an undo key, or for a draft that was not accepted. The state is that of one layer, as in 09.2.
+# If the last k tokens all lie in the unfinished chunk, return the state as it was before them.
+# If one of them lies in a finished chunk, there is no way back. Then raise a `ValueError` whose text, of at least four words, says why.
+# k = 0 is always possible. Leave the given state as it is: the draft may still be accepted.
+#
+# You may use `numpy`.
+#
+# <details><summary>I get another number of rows for k = 0</summary>
+#
+# `rows[:-0]` is `rows[:0]`, which is empty. Count from the front: how many rows stay?
+#
+# </details>
+
+
+# %%
+def rollback(state, k):
+    """The state without its last k tokens.
+
+    state: dict of one layer. k: 0 or more, at most the number of tokens read.
+    Returns a new state; ValueError with a sentence if one of the k tokens is in a finished chunk.
+    """
+    # BEGIN SOLUTION
+    stay = len(state["v"]) - k
+    if stay < 0:
+        raise ValueError(f"only the last {len(state['v'])} tokens can be taken back: the others are in a sum, not {k}")
+    rows = {name: state[name][:stay] for name in ("quad_k", "lin_k", "v")}
+    return {**state, **rows, "position": state["position"] - k}
+    # END SOLUTION
+
+
+# %%
+check("09.6", rollback)
+
+# %%
+progress("09")

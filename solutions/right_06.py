@@ -1,0 +1,198 @@
+"""Set 06: other right answers, and what only `grade` tries."""
+
+import itertools
+import math
+
+import numpy as np
+
+from flash_tutorial.exercises.model import call
+from flash_tutorial.exercises.set_06 import look_at_logits, look_at_places, look_at_ratio, padding_case, start_case
+
+# ---------------------------------------------------------------- right answers, written differently
+
+
+def count_by_shapes(config):
+    """All shapes listed, as a state_dict would."""
+    D, S, C, E = config.dim, config.qk_dim, config.chunk_size, config.dim * config.expansion
+    norm = {"scale": [()], "layer": [(D,), (D,)]}[config.norm]
+    bias = [(S,), (S,)] if C >= 512 else [(2 * C - 1,)]
+    unit = [*norm, (D, 2 * E + S), (2 * E + S,), (4, S), (4, S), *bias, (E, D), (D,)]
+    return sum(map(math.prod, [(config.vocab_size, D), (), *config.depth * unit, *norm]))
+
+
+def count_by_width(config):
+    """By powers of D, as a float that is a whole number."""
+    D, S, e, C = config.dim, config.qk_dim, config.expansion, config.chunk_size
+    unit = 3 * e * D**2 + (S + 2 * e + 1) * D + 9 * S + (2 * S if C > 511 else 2 * C - 1)
+    norms = (config.depth + 1) * (1 if config.norm == "scale" else 2 * D)
+    return float(config.vocab_size * D + config.depth * unit + norms + 1)
+
+
+def adopt_by_parts(port_weights):
+    w = {name: np.array(value) for name, value in port_weights.items()}
+    E = w["out_weight"].shape[1]
+
+    def halves(x):  # (..., S), pairs side by side -> first members, then second members
+        return np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1)
+
+    for name in ("gamma", "beta"):
+        quad_q, lin_q, quad_k, lin_k = halves(w[name])
+        w[name] = np.stack([quad_q, quad_k, lin_q, lin_k])
+    for name in ("in_weight", "in_bias"):
+        value, gate, base = np.split(w[name].T, [E, 2 * E], axis=-1)
+        w[name] = np.concatenate([gate, value, halves(base)], axis=-1)
+    w["out_weight"] = w["out_weight"].T
+    return w
+
+
+def adopt_by_reshape(port_weights):
+    w = dict(port_weights)
+    E, S = w["out_weight"].shape[1], w["gamma"].shape[1]
+    to_ours = np.arange(S).reshape(S // 2, 2).T.ravel()
+    for name in ("in_weight", "in_bias"):
+        rolled = np.roll(w[name][: 2 * E], E, axis=0)
+        w[name] = np.append(rolled, w[name][2 * E :][to_ours], axis=0)
+    w["in_weight"], w["out_weight"] = w["in_weight"].swapaxes(0, 1), np.einsum("de->ed", w["out_weight"])
+    for name in ("gamma", "beta"):
+        w[name] = w[name].reshape(2, 2, S).swapaxes(0, 1).reshape(4, S)[:, to_ours]
+    return {name: w[name] for name in sorted(w)}
+
+
+def assert_by_amounts(unit, C):
+    """Compares amounts of padding with each other, each with new contents; no run without padding."""
+    rng = np.random.default_rng(5)
+    n = 2 * C + 1
+    x = rng.normal(size=(n, 8)) * 2
+    for causal in (True, False):
+        outs = []
+        for T in (n + 1, n + C, 6 * C + 1, 9 * C):
+            row = np.vstack([x, rng.uniform(-5, 5, size=(T - n, 8))])
+            outs.append(unit(row, np.arange(T) < n, causal=causal, bias=1.0)[:n])
+        for out in outs[1:]:
+            if np.abs(out - outs[0]).max() > 1e-7:
+                raise AssertionError("padding is read")
+
+
+def assert_at_all_lengths(unit, C):
+    for n in range(1, 3 * C + 2):
+        x = np.random.default_rng(n).normal(size=(n, 8))
+        for causal, more in itertools.product((False, True), (1, C, 4 * C + 1)):
+            full = np.concatenate([x, np.zeros((more, 8))])
+            full[n:] += np.linspace(-2, 3, 8)
+            alone = unit(x, np.full(n, True), causal, -1.5)
+            out = unit(full, np.arange(n + more) < n, causal, -1.5)
+            np.testing.assert_allclose(out[:n], alone, rtol=1e-6, atol=1e-8)
+
+
+def sizes_by_norm(embedding_ND, position_TD):
+    return [float(np.linalg.norm(table)) / math.sqrt(table.size) for table in (embedding_ND, position_TD)]
+
+
+def sizes_by_deviation(embedding_ND, position_TD):
+    return tuple(math.sqrt(table.var() + table.mean() ** 2) for table in (embedding_ND, position_TD))
+
+
+def tables(embedding_std, position_scale):
+    def start_tables(N, D, T, rng):
+        k = np.arange(D // 2)
+        angle = np.outer(np.arange(T), 10000.0 ** (-2 * k / D))
+        return (
+            rng.normal(scale=embedding_std(D), size=(N, D)),
+            position_scale(D) * np.hstack([np.sin(angle), np.cos(angle)]),
+        )
+
+    return start_tables
+
+
+def backward_by_map(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+    """Two maps of T x T."""
+    i, j = np.indices((len(v), len(v)))
+    near, far = (i // C == j // C) & (j <= i), (j // C < i // C) / np.maximum(i // C * C, 1)
+    r = near * np.maximum(q_quad @ k_quad.T / C + bias_CC[i % C, j % C], 0)
+    dA = d_out @ v.T
+    ds, dF = 2 * r * dA, far * dA
+    dbias = np.zeros_like(bias_CC)
+    np.add.at(dbias, (i % C, j % C), ds)
+    dv = (r**2 + far * (q_lin @ k_lin.T)).T @ d_out
+    return ds @ k_quad / C, ds.T @ q_quad / C, dF @ k_lin, dF.T @ q_lin, dv, dbias
+
+
+def backward_by_chunks(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+    """Arrays (G, C, ...) throughout; padded rows have a gradient of zero."""
+    T = len(v)
+
+    def chunks(x):
+        return np.pad(x, ((0, -T % C), (0, 0))).reshape(-1, C, x.shape[1])
+
+    def rows(x):
+        return x.reshape(-1, x.shape[2])[:T]
+
+    qq, kq, ql, kl, vv, dd = map(chunks, (q_quad, k_quad, q_lin, k_lin, v, d_out))
+    r = np.tril(np.maximum(np.einsum("gis,gjs->gij", qq, kq) / C + bias_CC, 0))
+    ds = 2 * r * np.einsum("gie,gje->gij", dd, vv)
+    n = np.maximum(np.arange(len(vv)) * C, 1)[:, None, None]
+    kv = np.einsum("gcs,gce->gse", kl, vv)
+    kv = np.concatenate([0 * kv[:1], kv.cumsum(0)[:-1]]) / n
+    back = np.einsum("gcs,gce->gse", ql, dd) / n
+    back = np.concatenate([back[::-1].cumsum(0)[::-1][1:], 0 * back[:1]])
+    dv = np.einsum("gij,gie->gje", r**2, dd) + kl @ back
+    return [
+        rows(ds @ kq / C), rows(ds.swapaxes(1, 2) @ qq / C), rows(dd @ kv.swapaxes(1, 2)),
+        rows(vv @ back.swapaxes(1, 2)), rows(dv), ds.sum(0),
+    ]  # fmt: skip
+
+
+def states_by_loop(kv_GSE, doc_G):
+    rows, state, count, now = [], None, 0, None
+    for kv_SE, doc in zip(kv_GSE, doc_G):
+        if doc != now:
+            state, count, now = np.zeros_like(kv_SE), 0, doc
+        rows.append(state / max(count, 1))
+        state, count = state + kv_SE, count + 1
+    return np.stack(rows)
+
+
+def states_by_running_mean(kv_GSE, doc_G):
+    """A mean that moves: no sum is kept at all."""
+    out, seen = np.zeros_like(kv_GSE), 0
+    for g in range(1, len(kv_GSE)):
+        seen = seen + 1 if doc_G[g] == doc_G[g - 1] else 0
+        if seen:
+            out[g] = out[g - 1] + (kv_GSE[g - 1] - out[g - 1]) / seen
+    return out
+
+
+RIGHT = {
+    "06.1": [count_by_shapes, count_by_width],
+    "06.2": [adopt_by_parts, adopt_by_reshape],
+    "06.3": [assert_by_amounts, assert_at_all_lengths],
+    "06.4": [
+        {"report_sizes": sizes_by_norm, "start_tables": tables(lambda D: D**-0.5 / 1.4, lambda D: D**-0.5)},
+        {"report_sizes": sizes_by_deviation, "start_tables": tables(lambda D: 0.03, lambda D: 0.3 * D**-0.5)},
+    ],
+    "06.5": [backward_by_map, backward_by_chunks],
+    "06.6": [states_by_loop, states_by_running_mean],
+}
+
+
+# ---------------------------------------------------------------- held-out faults and cases
+
+
+def held_out(rng):
+    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    C = int(rng.integers(3, 6))
+
+    faults = (
+        dict(divisor="length if causal"),  # a test that never sets causal=True passes this one
+        dict(near="one more", far="one more"),  # the flags reach one token too far
+        dict(far="empty chunks"),  # whole chunks of padding are read through the sum
+    )
+    return {
+        "06.3": [padding_case("held out", "held out", C, **fault) for fault in faults],
+        "06.4": [
+            start_case("held out", look_at_ratio, "held out", N=40, D=80, T=350, part="held out"),
+            start_case("held out", look_at_places, "held out", N=50, D=96, T=350, part="held out"),
+            start_case("held out", look_at_logits, "held out", N=500, D=96, T=310, part="held out"),
+            call("held out", "held out", rng.normal(size=(5, 6)) - 2, rng.normal(size=(3, 6)), of="report_sizes"),
+        ],
+    }

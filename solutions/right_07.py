@@ -1,0 +1,249 @@
+"""Set 07: other right answers, and what only `grade` tries."""
+
+import json
+import math
+import os
+import tempfile
+
+import numpy as np
+import torch
+
+from flash_tutorial.data import IGNORE, START_ID, random_windows
+from flash_tutorial.exercises.model import Case
+from flash_tutorial.exercises.set_07 import ROWS, Loader, draw_session, loader_case, session
+from flash_tutorial.exercises.tiny_run import Run
+
+# ---------------------------------------------------------------- right answers, written differently
+
+
+def bits_by_loop(windows, n_bytes):
+    bits = 0
+    for nats, tokens in windows:
+        bits += nats * math.log2(math.e) * tokens
+    return bits / n_bytes
+
+
+def bits_by_arrays(windows, n_bytes):
+    means, tokens = np.array(windows, float).T
+    return means @ tokens / (n_bytes * np.log(2))
+
+
+def rate_by_two_lines(step, peak, warmup, total):
+    down = (total + 1 - step) / (total + 1 - warmup)
+    up = step / warmup if warmup else 1
+    return peak * max(0, min(up, down, 1))
+
+
+def rate_by_interpolation(step, peak, warmup, total):
+    return float(np.interp(step, [0, warmup, total + 1], [0, peak, 0]))
+
+
+def clip_by_division(grads, max_norm):
+    return [g / (g.pow(2).sum().sqrt() / max_norm).clamp(min=1) for g in grads]
+
+
+def clip_by_loop(grads, max_norm):
+    result = []
+    for g in grads:
+        copy, norm = g.clone(), g.norm()
+        if norm > max_norm:
+            copy *= max_norm
+            copy /= norm
+        result.append(copy)
+    return result
+
+
+def step_cleared_behind(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
+    """The gradients are cleared for the next update, and clipped by hand."""
+    for part in parts:
+        (scaler.scale(loss_of(part)) / len(parts)).backward()
+    scaler.unscale_(optimizer)
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in parameters))
+    for p in parameters:
+        p.grad *= min(1, max_norm / norm)
+    scaler.step(optimizer)
+    optimizer.zero_grad()
+    schedule.step()
+    scaler.update()
+
+
+def step_divided_later(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
+    """The gradients are divided by the number of parts, and not the losses."""
+    optimizer.zero_grad()
+    for part in parts:
+        scaler.scale(loss_of(part)).backward()
+    scaler.unscale_(optimizer)
+    for p in parameters:
+        p.grad /= len(parts)
+    torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    schedule.step()
+
+
+def save_as_json(path, run):
+    values = {kind: {name: a.tolist() for name, a in getattr(run, kind).items()} for kind in ("weights", "m", "v")}
+    values |= {"step": run.step, "position": run.position, "rng": run.rng.bit_generator.state}
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(values))
+    beside.replace(path)
+
+
+def load_from_json(path):
+    values, run = json.loads(path.read_text()), Run(5)
+    for kind in ("weights", "m", "v"):
+        setattr(run, kind, {name: np.array(rows) for name, rows in values[kind].items()})
+    run.step, run.position = values["step"], values["position"]
+    run.rng = np.random.default_rng()
+    run.rng.bit_generator.state = values["rng"]
+    return run
+
+
+def save_flat(path, run):
+    """All arrays in one row of numbers, and the rest as bytes of JSON."""
+    row = np.concatenate([getattr(run, kind)[name].ravel() for kind in ("weights", "m", "v") for name in run.weights])
+    plain = json.dumps([run.step, run.position, run.rng.bit_generator.state]).encode()
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        np.savez_compressed(file, row=row, plain=np.frombuffer(plain, np.uint8))
+    os.rename(file.name, path)
+
+
+def load_flat(path):
+    with np.load(path) as file:
+        row, plain = file["row"], json.loads(file["plain"].tobytes())
+    run = Run()
+    for kind in ("weights", "m", "v"):
+        for array in getattr(run, kind).values():
+            array[...], row = row[: array.size].reshape(array.shape), row[array.size :]
+    run.step, run.position, run.rng.bit_generator.state = plain
+    return run
+
+
+def assert_by_tables(loader):
+    """All windows as a table, by text; the masked ones by their runs of hidden places."""
+    T, train, validation = 7, [np.arange(1, 21), np.arange(101, 105)], [np.arange(201, 217)]
+    windows = {(0, *range(1, 7), *range(1, 8))}
+    windows |= {(*range(s, s + 7), *range(s + 1, s + 8)) for s in range(1, 14)}
+    windows |= {(0, 101, 102, 103, 0, 0, 0, 101, 102, 103, 104, -100, -100, -100)}
+    made, met = loader(train, validation, T), set()
+    for update in range(100):
+        ids, targets = made.batch(update)
+        met |= {tuple(row) for row in np.concatenate([ids, targets], 1).tolist()}
+    assert met == windows
+    ids, targets = made.scored()
+    chosen = targets != -100
+    assert sorted(targets[chosen].tolist()) == list(range(201, 217))
+    assert np.where(ids[chosen] == 0, 200, ids[chosen]).tolist() == (targets[chosen] - 1).tolist()
+
+    made, lengths, seen = loader([np.arange(1, 1001)], [np.arange(2001, 2501)], 200), [], []
+    for update in range(10):
+        ids, targets = made.masked(update)
+        assert targets.max() <= 1000 and ids.max() <= 1000
+        for row_ids, row in zip(ids, targets):
+            text = "".join("x" if target != -100 else " " for target in row)
+            lengths += [len(span) for span in text.split()]
+            seen += (row_ids == row)[row != -100].tolist()
+            start = {int(token) - place for place, token in enumerate(np.where(row == -100, row_ids, row))}
+            assert len(start) == 1
+    assert np.mean(lengths) > 2.5 and np.mean(seen) < 0.5
+
+
+def assert_by_places(loader):
+    """Each book by itself first, then two together."""
+    book, other = 1 + np.arange(15), 301 + np.arange(90)
+    for train in ([book], [book, other], [other, book]):
+        made, met = loader(train, [901 + np.arange(40)], 12), []
+        for update in range(150 if len(train) > 1 else 40):
+            ids, targets = made.batch(update)
+            if (targets < 0).any() or (targets >= 900).any():
+                raise AssertionError("a place without a target, or one of another text")
+            assert (np.diff(targets, axis=1) == 1).all() and (ids[:, 1:] == targets[:, :-1]).all()
+            first = targets[:, 0]
+            assert (ids[:, 0] == np.where((first == 1) | (first == 301), 0, first - 1)).all()
+            met += targets[:, 0].tolist()
+        assert set(met) == {int(b[s]) for b in train for s in range(len(b) - 11)}
+        _, targets = made.scored()
+        assert np.array_equal(np.sort(targets[targets > 0]), 901 + np.arange(40))
+    runs = hidden = open_places = 0
+    made = loader([np.arange(1, 500)], [901 + np.arange(300)], 120)
+    for update in range(20):
+        ids, targets = made.masked(update)
+        for i in range(len(ids)):
+            row = [int(t) if t != -100 else int(x) for x, t in zip(ids[i], targets[i])]
+            assert row == list(range(row[0], row[0] + 120)) and row[-1] < 900
+            there = targets[i] != -100
+            runs += sum(bool(there[j] and not (j and there[j - 1])) for j in range(120))
+            hidden += int(there.sum())
+            open_places += int((ids[i] == targets[i]).sum())
+    assert hidden > 2 * runs and open_places < 0.4 * hidden
+
+
+RIGHT = {
+    "07.1": [bits_by_loop, bits_by_arrays],
+    "07.2": [
+        {"learning_rate": rate_by_two_lines, "clip_each": clip_by_division},
+        {"learning_rate": rate_by_interpolation, "clip_each": clip_by_loop},
+    ],
+    "07.3": [step_cleared_behind, step_divided_later],
+    "07.4": [{"save": save_as_json, "load": load_from_json}, {"save": save_flat, "load": load_flat}],
+    "07.6": [assert_by_tables, assert_by_places],
+}
+
+
+# ---------------------------------------------------------------- held-out faults and cases
+
+
+class NeverTheBooksEnd(Loader):
+    """The last window of a book is never drawn: its last token is no target."""
+
+    def batch(self, update):
+        rng, kept = self.rng(update), []
+        ends = {int(self.train.document(i)[-1]) for i in range(self.train.n_documents)}
+        for tried in range(51 * ROWS):
+            if len(kept) == ROWS:
+                break
+            ids, targets = random_windows(self.train, 1, self.T, rng)
+            late = tried >= 50 * ROWS  # a text of books that have one window each
+            if late or targets[0, -1] == IGNORE or int(targets[0, -1]) not in ends:
+                kept.append((ids[0], targets[0]))
+        return tuple(np.stack(part) for part in zip(*kept))
+
+
+class TwoBatches(Loader):
+    """Two batches in turn."""
+
+    def batch(self, update):
+        return super().batch(update % 2)
+
+
+class HidesTheValidationText(Loader):
+    """The masked windows are cut from the validation books."""
+
+    def masked(self, update):
+        ids = random_windows(self.validation, ROWS, self.T, self.rng(update))[1]
+        return self.hide(np.where(ids == IGNORE, START_ID, ids), self.rng(update + 1_000_000))
+
+
+class ScoresFullWindows(Loader):
+    """The short window at the end of a book is not scored."""
+
+    def scored(self):
+        ids, targets = super().scored()
+        full = (targets != IGNORE).all(1)
+        return ids[full], targets[full]
+
+
+def held_out(rng):
+    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    loaders = (NeverTheBooksEnd, TwoBatches, HidesTheValidationText, ScoresFullWindows)
+
+    def steps(n_parts, n_steps, max_norm, wild):
+        weights, batches = draw_session(rng, n_parts, n_steps, wild)
+        seen = ("weights", "scale", "rate of the next update")
+        run = session(weights, batches, max_norm, (0.02, 0.04, 0.06, 0.05, 0.04, 0.03), seen)
+        return Case("held out", "held out", run, f"{n_parts} parts, {n_steps} updates")
+
+    return {
+        "07.3": [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])],
+        "07.6": [loader_case("held out", "held out", make) for make in loaders],
+    }

@@ -1,0 +1,157 @@
+"""Set 08: other right answers, and what only `grade` tries."""
+
+import weakref
+
+import torch
+
+from flash_tutorial.exercises.set_08 import SINS, plan_case
+
+# ---------------------------------------------------------------- right answers, written differently
+
+
+def count_by_tokens(config, T, causal):
+    """Token by token."""
+    D, E, S, F = config["D"], config["E"], config["S"], config["F"]
+    flash = config["model"] == "flash"
+    reach = config["C"] if flash else T
+    done = needed = 0
+    for i in range(T):
+        place, first = i % reach, i - i % reach
+        tokens = min(reach, T - first)
+        done += tokens
+        needed += place + 1 if causal else tokens
+    if flash:
+        fixed, pair, layers = 3 * D * E + D * S + 2 * S * E, S + E, 2 * config["blocks"]
+    else:
+        fixed, pair, layers = 4 * D**2 + 3 * D * F, 2 * D, config["blocks"]
+    return layers * (fixed + pair * done / T), layers * (fixed + pair * needed / T)
+
+
+def count_by_matrices(config, T, causal):
+    """From the shapes of all products of a layer, (rows, inner, columns); the hidden pairs are taken off at the end."""
+    blocks, D, S, E, C, F = (config[name] for name in ("blocks", "D", "S", "E", "C", "F"))
+    if config["model"] == "transformer++":
+        lengths, pair = [T], [D, D]
+        shapes = [(T, D, 3 * D), (T, D, D), (T, D, 2 * F), (T, F, D)]
+    else:
+        lengths, pair, blocks = [min(C, T - first) for first in range(0, T, C)], [S, E], 2 * blocks
+        shapes = [(T, D, 2 * E + S), (T, E, D), *((S, n, E) for n in lengths), *((n, S, E) for n in lengths)]
+    shapes += [(n, width, n) for n in lengths for width in pair]
+    done = sum(a * b * c for a, b, c in shapes)
+    hidden = sum(n * (n - 1) / 2 for n in lengths) * sum(pair) if causal else 0
+    return [blocks * done / T, blocks * (done - hidden) / T]
+
+
+def pair_least(f, g, clock, synchronize, repeats):
+    """The shortest reading of each."""
+    of_f, of_g = [], []
+    f()
+    g()
+    for _ in range(repeats):
+        for function, readings in ((f, of_f), (g, of_g)):
+            synchronize()
+            start = clock()
+            function()
+            synchronize()
+            readings.append(clock() - start)
+    return min(of_f) / min(of_g), of_f, of_g
+
+
+def pair_by_rounds(f, g, clock, synchronize, repeats):
+    """A ratio for each round, every second one backwards, and the middle one of them."""
+
+    def reading(function):
+        synchronize()
+        start = clock()
+        function()
+        synchronize()
+        return clock() - start
+
+    reading(g), reading(f)
+    of_f, of_g = [0] * repeats, [0] * repeats
+    for n in range(repeats):
+        if n % 2:
+            of_g[n] = reading(g)
+            of_f[n] = reading(f)
+        else:
+            of_f[n], of_g[n] = reading(f), reading(g)
+    ratios = sorted(a / b for a, b in zip(of_f, of_g))
+    return (ratios[(repeats - 1) // 2] + ratios[repeats // 2]) / 2, tuple(of_f), tuple(of_g)
+
+
+def plan_by_rows(lengths, tokens):
+    plan = []
+    for model, attention, layers in (("flash", "mixed chunk", 30), ("transformer++", "fused", 15)):
+        for T in lengths:
+            plan.append(dict(model=model, T=T, batch=tokens // T, layers=layers, attention=attention))
+            plan[-1] |= {"passes": ("backward", "forward"), "format": "bfloat16", "untimed calls": 2, "timed calls": 5}
+    return plan
+
+
+def plan_from_one_row(lengths, tokens):
+    row = {"passes": ["forward", "backward"], "format": "float16", "untimed calls": 1, "timed calls": 21}
+    return [
+        {**row, "model": model, "layers": 12 if model != "flash" else 24, "T": T, "batch": int(tokens / T),
+         "attention": "fused" if model != "flash" else "mixed chunk"}
+        for T in sorted(lengths) for model in ("flash", "transformer++")
+    ]  # fmt: skip
+
+
+def saved_by_a_list(fn, *inputs):
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or len(kept) - 1, lambda i: kept[i]):
+        fn(*inputs)
+    seen, total = set(), 0
+    for tensor in kept:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in seen:
+            seen.add(place)
+            total += tensor.untyped_storage().nbytes()
+    return total
+
+
+class Packed:
+    """What is stored in place of a tensor; it knows by itself when it is given up."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def saved_by_objects(fn, *inputs):
+    """Looks only at what is still there when the function is done."""
+    packed = []
+
+    def pack(tensor):
+        one = Packed(tensor)
+        packed.append(weakref.ref(one))
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
+        result = fn(*inputs)
+    storages = [one().tensor.untyped_storage() for one in packed if one() is not None]
+    total = sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+    return total if result is not None else 0
+
+
+RIGHT = {
+    "08.1": [count_by_tokens, lambda config, T, causal: tuple(count_by_matrices(config, T, causal))],
+    "08.3": [pair_least, pair_by_rounds],
+    "08.4": [plan_by_rows, plan_from_one_row],
+    "08.5": [saved_by_a_list, saved_by_objects],
+}
+
+
+# ---------------------------------------------------------------- held-out cases
+
+
+def held_out(rng):
+    """{exercise: cases that only `grade` tries}; each has the part "held out". They meet plans that fit the lengths of
+    the practice pool only: batches from a table, in steps of 256, or as parts of the first length's batch."""
+    several = 3072 * int(rng.integers(5, 9))
+    return {
+        "08.4": [
+            plan_case("falling lengths, no powers of two", "held out", (3072, 768, 384, 192), several, SINS),
+            plan_case("one length", "held out", (640,), 640 * int(rng.integers(3, 20)), SINS),
+            plan_case("a batch of one text", "held out", (1536, 12_288, 6144), 12_288, SINS),
+        ]
+    }

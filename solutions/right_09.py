@@ -1,0 +1,233 @@
+"""Set 09: other right answers, and what only `grade` tries."""
+
+import copy
+import json
+import os
+from functools import partial
+
+import numpy as np
+
+from flash_tutorial.exercises.model import Case
+from flash_tutorial.exercises.set_09 import Decoder, test_case
+
+# ---------------------------------------------------------------- right answers, written differently
+
+
+def rotated(x_S, position):
+    """RoPE as multiplication of complex numbers."""
+    half = len(x_S) // 2
+    pairs = (x_S[:half] + 1j * x_S[half:]) * np.exp(1j * position / 10000 ** (np.arange(half) / half))
+    return np.concatenate([pairs.real, pairs.imag])
+
+
+def step_by_loops(z_S, v_E, state, layer):
+    """The rows are a list; the far part goes token by token through the sum."""
+    C, t = len(layer["bias_CC"]), state["position"]
+    heads = [rotated(z_S * g + b, t) for g, b in zip(layer["gamma_4S"], layer["beta_4S"])]
+    rows = [*zip(state["quad_k"], state["lin_k"], state["v"]), (heads[1], heads[3], v_E)]
+    out, i = np.zeros(len(v_E)), t % C
+    for j, (key, _, value) in enumerate(rows):
+        out += max(float(heads[0] @ key) / C + layer["bias_CC"][i][j], 0.0) ** 2 * value
+    if state["chunks"]:
+        out += np.einsum("s,se->e", heads[2], state["kv"]) / (C * state["chunks"])
+    kv, chunks, waiting = state["kv"], state["chunks"], [*state["waiting"]]
+    if len(rows) == C:
+        waiting.append(sum(np.outer(linear, value) for _, linear, value in rows))
+        rows = []
+        if len(waiting) == layer["lag"]:
+            kv, chunks = kv + waiting[0], chunks + 1
+            del waiting[0]
+    S, E = state["kv"].shape
+    widths = (S, S, E)
+    quad_k, lin_k, v = (np.array([row[n] for row in rows]).reshape(-1, widths[n]) for n in range(3))
+    return out, {
+        "position": t + 1, "kv": kv, "chunks": chunks, "waiting": np.array(waiting).reshape(-1, S, E),
+        "quad_k": quad_k, "lin_k": lin_k, "v": v,
+    }  # fmt: skip
+
+
+def step_on_a_copy(z_S, v_E, state, layer):
+    """A deep copy first, then in place. The chunk is folded behind the return value."""
+    state, C = copy.deepcopy(state), len(layer["bias_CC"])
+    quad_q, quad_k, lin_q, lin_k = (rotated(h, state["position"]) for h in layer["gamma_4S"] * z_S + layer["beta_4S"])
+    state["quad_k"] = np.append(state["quad_k"], [quad_k], axis=0)
+    state["lin_k"] = np.append(state["lin_k"], [lin_k], axis=0)
+    state["v"] = np.append(state["v"], [v_E], axis=0)
+    state["position"] += 1
+    m = len(state["v"])
+    weights = (quad_q / C @ state["quad_k"].T + layer["bias_CC"][m - 1, :m]).clip(min=0)
+    far = lin_q @ (state["kv"] / (C * state["chunks"])) if state["chunks"] > 0 else 0
+    out = (weights * weights) @ state["v"] + far
+    if m == C:
+        state["waiting"] = np.append(state["waiting"], [state["lin_k"].T @ state["v"]], axis=0)
+        for name in ("quad_k", "lin_k", "v"):
+            state[name] = state[name][m:]
+        while len(state["waiting"]) >= layer["lag"]:
+            state["kv"] += state["waiting"][0]
+            state["chunks"] += 1
+            state["waiting"] = state["waiting"][1:]
+    return out, state
+
+
+def filter_by_masks(logits_N, temperature=1.0, top_k=None, top_p=None):
+    """Dropped tokens have a logit of minus infinity."""
+    if temperature < 1e-6:
+        return (np.arange(len(logits_N)) == logits_N.argmax()).astype(float)
+    x = logits_N / temperature
+    if top_k is not None:
+        x = np.where(x >= np.sort(x)[-top_k], x, -np.inf)
+    p = np.exp(x - x.max())
+    p /= p.sum()
+    if top_p is not None:
+        larger = (p[None] * (p[None] > p[:, None])).sum(1)  # what the more likely ones hold
+        p = np.where(larger < top_p, p, 0)
+    return p / p.sum()
+
+
+def filter_by_loop(logits_N, temperature=1.0, top_k=None, top_p=None):
+    N = len(logits_N)
+    largest = int(np.argmax(logits_N))
+    if temperature == 0:
+        return np.bincount([largest], minlength=N).astype(float)
+    weights = {i: np.exp((logits_N[i] - logits_N[largest]) / temperature) for i in range(N)}
+    ranked = sorted(weights, key=weights.get, reverse=True)[: top_k or N]
+    total, kept = sum(weights[i] for i in ranked), []
+    while ranked and (top_p is None or sum(weights[i] for i in kept) < top_p * total):
+        kept.append(ranked.pop(0))
+    out = np.zeros(N)
+    out[kept] = [weights[i] for i in kept]
+    return out / out.sum()
+
+
+def assert_by_pieces(decoder):
+    """All prompts first, then one long way of steps, with a copy of each state's future."""
+    C = decoder.C
+    for T in (4 * C + 1, 3 * C + 2):
+        x = np.random.default_rng(T).normal(size=(T, decoder.D))
+        right = decoder.parallel(x)
+        for n in range(T + 1):
+            out, state = decoder.prefill(x[:n])
+            assert out.shape == right[:n].shape and (np.abs(out - right[:n]) < 1e-7).all()
+            for t in range(n, T):
+                first, after = decoder.step(x[t], state)
+                second, _ = decoder.step(x[t], state)
+                if np.abs(first - right[t]).max() > 1e-7 or np.abs(second - first).max() > 1e-7:
+                    raise AssertionError(f"prompt {n}, token {t}")
+                state = after
+
+
+def assert_with_another_token(decoder):
+    """Between two steps from one state, another token is read."""
+    T, rng = 3 * decoder.C + decoder.C - 1, np.random.default_rng(4)
+    x, other = rng.normal(size=(2, T, decoder.D))
+    right = decoder.parallel(x)
+    for n in range(T):
+        out, state = decoder.prefill(x[:n])
+        np.testing.assert_allclose(out, right[:n], atol=1e-8)
+        for t in range(n, T):
+            decoder.step(other[t], state)
+            y, state = decoder.step(x[t], state)
+            np.testing.assert_allclose(y, right[t], atol=1e-8)
+
+
+NAMES = ("position", "kv", "chunks", "waiting", "quad_k", "lin_k", "v")
+
+
+def save_as_json(path, state):
+    """Plain text: repr of a float64 comes back to the last bit."""
+    layers = [
+        {name: [np.shape(layer[name]), np.ravel(layer[name]).tolist()] for name in NAMES} for layer in state["layers"]
+    ]
+    text = json.dumps({"layers": layers, "last": int(state["last"]), "rng": state["rng"].bit_generator.state})
+    part = path.parent / ("new " + path.name)
+    part.write_text(text)
+    part.replace(path)
+
+
+def load_from_json(path):
+    stored = json.loads(path.read_text())
+    layers = []
+    for layer in stored["layers"]:
+        values = {name: np.array(numbers).reshape(shape) for name, (shape, numbers) in layer.items()}
+        layers.append({name: int(value) if value.ndim == 0 else value for name, value in values.items()})
+    bits = np.random.PCG64()
+    bits.state = stored["rng"]
+    return {"layers": layers, "last": stored["last"], "rng": np.random.Generator(bits)}
+
+
+def save_in_one_row(path, state):
+    """One JSON line for what is not an array, then the arrays one behind the other."""
+    head = {
+        "last": int(state["last"]),
+        "rng": state["rng"].bit_generator.state,
+        "whole": [],
+        "arrays": len(state["layers"]),
+    }
+    with open(str(path) + "~", "wb") as file:
+        for layer in state["layers"]:
+            head["whole"].append([int(layer["position"]), int(layer["chunks"])])
+        file.write(json.dumps(head).encode() + b"\n")
+        for layer in state["layers"]:
+            for name in ("kv", "waiting", "quad_k", "lin_k", "v"):
+                np.save(file, layer[name], allow_pickle=False)
+    os.replace(str(path) + "~", path)
+
+
+def load_from_one_row(path):
+    with open(path, "rb") as file:
+        head = json.loads(file.readline())
+        layers = [
+            {"position": position, "chunks": chunks}
+            | {name: np.load(file) for name in ("kv", "waiting", "quad_k", "lin_k", "v")}
+            for position, chunks in head["whole"]
+        ]
+    rng = np.random.default_rng(1)
+    rng.bit_generator.state = head["rng"]
+    return dict(layers=layers, last=head["last"], rng=rng)
+
+
+def rollback_by_copy(state, k):
+    new, rows = copy.deepcopy(state), len(state["v"])
+    if k > rows:
+        raise ValueError("a token of a finished chunk cannot be taken back")
+    for _ in range(k):
+        for name in ("quad_k", "lin_k", "v"):
+            new[name] = np.delete(new[name], -1, axis=0)
+        new["position"] -= 1
+    return new
+
+
+def rollback_by_indices(state, k):
+    keep = np.arange(len(state["v"]))
+    if k > len(keep):
+        raise ValueError(f"token {state['position'] - k} is part of a sum now")
+    keep = keep[: len(keep) - k]
+    new = {name: value[keep] if name in ("quad_k", "lin_k", "v") else value for name, value in state.items()}
+    new["position"] = int(new["position"]) - k
+    return new
+
+
+RIGHT = {
+    "09.2": [step_by_loops, step_on_a_copy],
+    "09.3": [filter_by_masks, filter_by_loop],
+    "09.4": [assert_by_pieces, assert_with_another_token],
+    "09.5": [
+        {"save_state": save_as_json, "load_state": load_from_json},
+        {"save_state": save_in_one_row, "load_state": load_from_one_row},
+    ],
+    "09.6": [rollback_by_copy, rollback_by_indices],
+}
+
+
+# ---------------------------------------------------------------- held-out faults and cases
+
+
+def held_out(rng) -> dict[str, list[Case]]:
+    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    faults = ("count", "one token", "old chunk", "in place at a border")
+    return {
+        "09.4": [
+            test_case("held out", "held out", partial(Decoder, fault=fault), int(rng.integers(3, 5)))
+            for fault in faults
+        ]
+    }
