@@ -101,8 +101,9 @@ check("01.1", causal_softmax)
 #
 # - some channels of a token may not be read, and some channels of an output may not react;
 # - a reaction may be as small as a ten-billionth of the change;
-# - a function may react to a token only if its numbers are large, say of size 10;
-# - a function may ask only which channel of a token is the largest.
+# - a function may react to a token only if the numbers of that token are large, say of size 10;
+# - a function may ask only which channel of a token is the largest;
+# - an output may be a product, so that it reacts to one token only if another token is not zero.
 #
 # None of them changes its input. You may use `numpy`. Draw your random numbers from `rng`.
 #
@@ -141,11 +142,13 @@ check("01.2", who_sees)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The lecture loops over heads. Here you do all heads at once, without a loop over heads or tokens:
+# The lecture loops over heads. Here you do all heads at once, without a loop over heads or tokens.
+# (The check compares numbers only, so it accepts a loop. The exercise is to do without.)
 #
 # - queries, keys and values are `x_TD` times `W_q`, `W_k` and `W_v`;
 # - head h has the channels h d to (h + 1) d - 1 of each of them, with d = D / H;
-# - each head has a softmax map of its own. Its scores are divided by √d. Causal: token i sees tokens 0 to i;
+# - each head has a softmax map of its own. Its scores are divided by √d;
+# - if `causal` is true, token i sees tokens 0 to i. If not, each token sees all;
 # - the outputs of the heads stand side by side, in the same channels, and the whole is multiplied by `W_o`.
 #
 # There are no biases. You may use `math`, `numpy`, and anything of your own.
@@ -235,7 +238,8 @@ check("01.4", answer_01_4, student=STUDENT)
 # - `"distance"`: if all queries are alike and all keys are alike, a score depends on the difference of their positions only.
 #
 # Suppose one fault is mended and the other left. Which property fails then? Write `"norm"`, `"distance"` or `"both"`:
-# under `pairing` for the fault of pairing left, under `precision` for the fault of precision left. Any positions may be used to find out.
+# under `pairing` for the fault of pairing left, under `precision` for the fault of precision left.
+# To find out, take S = 4 or more and positions between 0 and 10,000. (float16 ends at 65,504: beyond it the given code returns NaN.)
 #
 # You may use `math` and `numpy`.
 #
@@ -282,8 +286,8 @@ check("01.5", rope, shown_01_5)
 # The first tokens have fewer to read. Softmax attention, scores divided by √S, one head.
 #
 # A mask gives the right numbers, and saves nothing. Yours must need memory that grows like T × window.
-# The check runs T = 1024 with a window of 16, and allows 4 MB at one time. One full map alone takes 8 MB there.
-# At T = 8192 it takes 537 MB.
+# The check runs T = 1024 with a window of 4, and allows 1 MB at one time. One full map alone takes 8 MB there,
+# and even a T × T table of True and False takes more than 1 MB. At T = 8192 a map takes 537 MB.
 #
 # The window may be longer than the text. You may use `math` and `numpy`. A loop over tokens is allowed here.
 #

@@ -107,6 +107,7 @@ check("02.1", relu2, relu2_slope)
 # <details><summary>I get "operands could not be broadcast together"</summary>
 #
 # u and v are (T, E), z is (T, S). E is the number of rows of `out_weight`. Did you cut h into three equal parts?
+# Does `mix` get z first, and v second?
 #
 # </details>
 
@@ -138,7 +139,8 @@ check("02.2", gated_unit)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 25 minutes · core
 #
-# Now the map itself, from the base z to an array (T, T), without a loop over tokens. Row i holds the weights with which token i reads.
+# Now the map itself, from the base z to an array (T, T). Row i holds the weights with which token i reads.
+# Do without a loop over tokens. (The check compares numbers only, so it accepts one.)
 #
 # - Queries and keys are scale and offset of z. Row 0 of `gamma_2S` and `beta_2S` is for queries, row 1 for keys. No rotary positions here.
 # - The product of query i and key j is divided by `length_scale`. This number is given; it need not be T, nor a whole number.
@@ -289,7 +291,8 @@ check("02.5", port)
 # Then write `map_with`, the map for *any* such function. The score is q kᵀ / `length_scale` + bias, as in 02.3; then comes f.
 # `sees_TT[i, j]` is True where row i may read token j: causal, or a window, or without padding. Every other place is exactly 0.
 # A row that sees nothing is a row of zeros.
-# The argument `f` takes an array of any shape and acts on each number. It comes near 0 far to the left, but need not be 0 at 0.
+# The argument `f` takes an array of any shape and acts on each number. It comes near 0 far to the left, some functions slowly.
+# It need not be 0 at 0, nor at any other number.
 #
 # You may use `math`, `numpy`, `torch`. `math.erf` takes one number; `np.vectorize(math.erf)` takes an array.
 # Both functions return NumPy arrays in float64.

@@ -53,7 +53,7 @@ STUDENT = "me"  # your name or number; the numbers of 05.6 are drawn from it
 # **10 points** · difficulty 1/5 · importance 4/5 · 10 minutes · core
 #
 # Mixed chunk attention begins with a cut. The T tokens of a text become G chunks of C neighbours.
-# T need not be a multiple of C: then the last chunk is filled up with rows of zeros, at its end.
+# If T is not a multiple of C, the last chunk is filled up with rows of zeros, at its end.
 #
 # You may use `numpy`.
 #
@@ -86,11 +86,13 @@ check("05.1", to_chunks)
 #
 # **15 points** · difficulty 2/5 · importance 5/5 · 20 minutes · core
 #
-# Each chunk has left a summary, `kv_GSE[g]`. Chunk g reads the summaries of earlier chunks, as their mean or as their sum.
+# Each chunk has left a summary, `kv_GSE[g]`. Chunk g reads the summaries of earlier chunks: their sum, or their mean,
+# which is the sum divided by the number of summaries read.
 # Here the form has a *lag*: chunk g reads chunks 0 to g - lag. With a lag of 1 that is all chunks before it.
 # Where there is nothing to read, the result is zero.
 #
-# Write it without a loop over G. It must hold in bfloat16 too: a chunk may not move its own result, not even by rounding.
+# Write it without a loop over G. When `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 and in float64.
+# The result has the number format of `kv_GSE`.
 #
 # You may use `torch`.
 #
@@ -106,7 +108,8 @@ def earlier_chunks(kv_GSE, lag=1, mean=True):
     """What each chunk reads of the chunks before it.
 
     kv_GSE: tensor (G, S, E), a summary for each chunk. lag: at least 1.
-    Returns a tensor (G, S, E): for chunk g the mean (or the sum) of kv_GSE[0] to kv_GSE[g - lag], or zeros.
+    Returns a tensor (G, S, E) in the number format of kv_GSE: for chunk g the mean (or the sum) of kv_GSE[0]
+    to kv_GSE[g - lag], or zeros where that is nothing.
     """
     # BEGIN SOLUTION
     G = len(kv_GSE)
@@ -135,7 +138,8 @@ check("05.2", earlier_chunks)
 #   the own one too, whatever the lag. With `combine="mean"` the sum is divided by the number of tokens in those chunks.
 #   The last chunk may have fewer than C tokens.
 #
-# Write it without a loop over tokens. You may use `numpy`. What you wrote in 05.1 and 05.2 is there to be used as well.
+# Write it without a loop over tokens. You may use `numpy`, and what you wrote in 05.1 and 05.2.
+# (05.2 takes a tensor: `torch.from_numpy(x)` and `.numpy()` lead there and back.)
 #
 # <details><summary>I get "operands could not be broadcast together"</summary>
 #
@@ -180,18 +184,21 @@ check("05.3", mixed_chunk)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
-# Write a test. It gets a layer, `fn`, that takes an array (T, 8) for any T and returns an array (T, 8), and it gets its chunk length C.
-# The layer should be causal: no output may depend on a later token. And it should be complete: each output depends on *all* earlier tokens
-# and on its own. Your test raises an `AssertionError` if the layer is not so, and returns without one if it is.
+# Write a test. It gets a layer, `fn`, that takes an array (T, 8) of float64 and returns an array (T, 8), and it gets its chunk length C.
+# T is yours to choose. The layer should be causal: no output may depend on a later token. And it should be complete:
+# each output depends on *all* earlier tokens and on its own. Your test raises an `AssertionError` if the layer is not so,
+# and returns without one if it is.
 #
-# Your test is tried on three right layers and on ten wrong ones. A wrong one may be wrong at a single place, or by a millionth.
-# In these layers no weight inside a chunk is exactly zero.
+# Your test is tried on three right layers and on twelve wrong ones. A wrong one may be wrong at a single output, or by a millionth,
+# or by rounding alone. In these layers no weight inside a chunk is exactly zero, if the numbers that you put in are of order one.
 #
 # You may use `numpy`.
 #
 # <details><summary>My test fails a layer that is right</summary>
 #
 # Do you compare with a fixed output, or with one reading of the paper? Ask only which outputs move when you change a token.
+# Texts of zeros or of NaN are no good test: at zero all values vanish, and 0 times NaN is NaN.
+# And if you compare a text with its beginning alone: products of other sizes may round differently, so allow 1e-9 there.
 #
 # </details>
 
@@ -223,12 +230,13 @@ check("05.4", assert_causal_and_complete)
 #
 # **15 points** · difficulty 4/5 · importance 5/5 · 25 minutes
 #
-# Three causal layers have a validation loss that is too good to be true. Each has one fault, and each fault needs another way of looking:
-# change one token; change one token in bfloat16; change nothing but the number of chunks.
+# In each of these three layers an early output knows something of what comes later. Each has one fault, and each fault needs another
+# way of looking: change one token; change one token and look for rounding, in bfloat16; change nothing but the number of chunks.
 # Find the faults and mend them. All three layers should then compute the same: local relu² scores over C, and the bare sum of kᵀ v
 # over strictly earlier chunks.
 #
-# They take q and k (G, C, S) and v (G, C, E) as tensors. The caller runs them in bfloat16 as well.
+# They take q and k (G, C, S) and v (G, C, E) as tensors, and return (G, C, E) in the same number format: the caller uses float64
+# and bfloat16. An output must stay the same, bit for bit, when a later token changes, in both.
 #
 # <details><summary>I get "expected m1 and m2 to have the same dtype"</summary>
 #
@@ -277,16 +285,19 @@ check("05.5", suspect_one, suspect_two, suspect_three)
 #
 # **10 points** · difficulty 2/5 · importance 4/5 · 15 minutes
 #
-# The next cell prints your numbers: T tokens in chunks of C, one token t (counted from 0), and the widths S and E. Answer before you compute anything.
-# A causal layer, no padding.
+# The next cell prints your numbers: T tokens in chunks of C, one token t (counted from 0), and the widths S and E. Answer on paper.
+# The layer of `a` to `c` is causal, without padding.
 #
 # - `a`: how many tokens does token t read one by one, itself included?
 # - `b`: how many chunk summaries does it read?
-# - `c`: at which C do both parts need the same number of multiplications, if a token is counted with C neighbours:
-#   C (S + E) against 2 S E? Round to a whole number.
-# - `d`: True or False: if causal and C = T, the layer computes what FLASH-Quad does, with C as the divisor of its scores.
+# - `c`: at which C do both parts need the same number of multiplications? Count C tokens read by each token in the local part
+#   (the whole square, as a plain matrix product computes it; the lecture counts only the (C + 1) / 2 that a mask leaves),
+#   and two products with S × E numbers in the global part. Round to a whole number.
+# - `d`: True or False: if causal and C = T, the layer computes what the gated attention unit of lecture 02 does (FLASH-Quad's unit),
+#   with T as the divisor of its scores.
 # - `e`: True or False: the same if it is not causal.
-# - `f`: with C = 1, the layer is `"linear attention"` or `"linear attention and the token itself"`?
+# - `f`: causal, with C = 1, what is read is `"linear attention"` over the earlier tokens and nothing else,
+#   or `"linear attention and the token itself"`?
 #
 # <details><summary>My answer to d or e is called wrong, and I wrote "True"</summary>
 #

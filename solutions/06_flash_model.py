@@ -204,11 +204,12 @@ check("06.2", adopt)
 #
 # - `x_TD`: array (T, 8), any T >= 1. `valid_T`: array (T,) of booleans, `True` for tokens. Padding stands behind them;
 # - `causal`: whether tokens read earlier tokens only, or both sides. A right unit is right in both forms;
-# - `bias`: a number that is taken for all biases of the first projection. A fresh unit has 0, a trained one has not.
+# - `bias`: a number that is taken for all biases of the first projection. A fresh unit has 0, a trained one other numbers.
 #
-# Your test is tried on six right units and on seven wrong ones. Right units may differ in their readings of the paper:
+# Your test is tried on six right units and on nine wrong ones. Right units may differ in their readings of the paper:
 # the mean may divide by valid tokens, or by the places of chunks that hold one; there may be no mean at all.
-# The outputs *at* the padding may be anything. In a wrong unit padding may be read with a hundredth of a token's weight.
+# The outputs *at* the padding may be anything. In a wrong unit padding may be read with a hundredth of a token's weight,
+# or by a single token, or only in one of the two forms.
 # In these units no weight inside a chunk is exactly zero.
 #
 # You may use `numpy`.
@@ -251,10 +252,10 @@ check("06.3", assert_padding_inert)
 # **10 points** · difficulty 3/5 · importance 3/5 · 15 minutes · core
 #
 # A model with D = 128 learns more slowly than it should. Nothing explodes.
-# For each token it adds a row of the embedding and a row of the positions. One of the two is much larger, and drowns the other.
+# For each token it adds a row of the embedding and a row of the positions. One of the two is larger, and drowns the other.
 #
 # The *size* of a table is the root of the mean of its squared numbers. `report_sizes` should return both sizes. At present it returns zeros.
-# Write it, and look at the two sizes. Then mend `start_tables`. What must hold at every D from 48 to 128:
+# Write it, and look at the two sizes. Then mend `start_tables`. What must hold at every even D from 48 to 128:
 #
 # - the embedding's size over that of the positions is between 0.5 and 4;
 # - the positions are still sines and cosines times one number, and no two positions look alike;
@@ -314,7 +315,8 @@ check("06.4", report_sizes, start_tables)
 # If you did 03.4 and 04.5, you know the two halves: a relu² map, and a causal linear sum.
 # New are the chunks, the bias table that all chunks share, and the mean.
 #
-# Your code may loop over chunks, not over tokens. You may use `numpy`, and no automatic differentiation.
+# Your code may loop over chunks, not over tokens. You may use `numpy`. Neither automatic differentiation nor small differences
+# count as a backward pass (differences are good for trying your answer, see below).
 #
 # <details><summary>I do not know whether my gradient is right</summary>
 #
@@ -380,7 +382,8 @@ check("06.5", mixed_chunk_backward)
 #
 # Three things are asked besides the values:
 #
-# - time and memory grow like G. A table of G x G is 3.2 GB at G = 20,000, so it is not allowed. (The check looks at G = 2000.) One loop over chunks is fine;
+# - time and memory grow like G. A table of G x G is 3.2 GB at G = 20,000, so it is not allowed. Nor is a sum that each chunk makes anew.
+#   (The check looks at G = 2000.) One loop over chunks is fine;
 # - in float32 a document may not be disturbed by another one whose numbers are 100,000 times larger;
 # - `kv_GSE` and `doc_G` stay as they are.
 #

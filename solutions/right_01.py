@@ -110,6 +110,17 @@ def window_by_chunks(q_TS, k_TS, v_TE, window):
     return out
 
 
+def window_by_places(q_TS, k_TS, v_TE, window):
+    """Keys, values and their products, gathered for all tokens: the most that an answer of size T x window holds."""
+    place = np.arange(len(q_TS))[:, None] + np.arange(1 - window, 1)
+    keys, values = k_TS[np.maximum(place, 0)], v_TE[np.maximum(place, 0)]
+    products = q_TS[:, None] * keys
+    scores = np.where(place < 0, -np.inf, products.sum(2) / math.sqrt(q_TS.shape[1]))
+    exps = np.exp(scores - scores.max(1, keepdims=True))
+    weighed = (exps / exps.sum(1, keepdims=True))[:, :, None] * values
+    return weighed.sum(1)
+
+
 def window_by_lags(q_TS, k_TS, v_TE, window):
     """A loop over distances: all tokens read the one that stands so far back."""
     total, out = np.zeros((len(q_TS), 1)), np.zeros_like(v_TE)
@@ -126,7 +137,7 @@ RIGHT = {
     "01.2": [sees_by_differences, sees_by_noise],
     "01.3": [heads_by_einsum, heads_by_split],
     "01.5": [{"rope": mended, "shown_01_5": SHOWN} for mended in (rope_by_complex, rope_by_matrices)],
-    "01.6": [window_by_slices, window_by_chunks, window_by_lags],
+    "01.6": [window_by_slices, window_by_chunks, window_by_places, window_by_lags],
 }
 
 
@@ -134,10 +145,11 @@ RIGHT = {
 
 
 def rope_by_table(x_TS, positions):
-    """Passes the practice pool: a table of 10,000 positions, which ends and has no negative ones."""
+    """Passes the practice pool: a table of 10,000 positions, which ends."""
     half = x_TS.shape[1] // 2
     table = np.exp(1j * np.multiply.outer(np.arange(10_000), 10000.0 ** (-np.arange(half) / half)))
-    pairs = (x_TS[:, :half] + 1j * x_TS[:, half:]) * table[positions]
+    turn = np.where(positions[:, None] < 0, table[np.abs(positions)].conj(), table[np.abs(positions)])
+    pairs = (x_TS[:, :half] + 1j * x_TS[:, half:]) * turn
     return np.concatenate([pairs.real, pairs.imag], axis=1)
 
 

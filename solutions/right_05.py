@@ -38,6 +38,15 @@ def earlier_by_loop(kv_GSE, lag=1, mean=True):
     return torch.stack(rows)
 
 
+def earlier_in_place(kv_GSE, lag=1, mean=True):
+    out, total = torch.zeros_like(kv_GSE), kv_GSE.cumsum(0)
+    if lag < len(kv_GSE):
+        out[lag:] = total[:-lag]
+    if mean:
+        out /= (torch.arange(len(kv_GSE)) - lag + 1).clamp(min=1)[:, None, None]
+    return out
+
+
 def mixed_by_weights(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
     """One map of T x T for both parts."""
     i, j = np.indices((len(v), len(v)))
@@ -88,6 +97,19 @@ def assert_at_two_lengths(fn, C):
                     raise AssertionError(f"output {i}, token {j}")
 
 
+def assert_with_prefixes(fn, C):
+    T = 4 * C + 2
+    x, rng = np.random.default_rng(1).normal(size=(T, 8)), np.random.default_rng(2)
+    y = fn(x)
+    for j in range(T):
+        changed = x.copy()
+        changed[j] = rng.normal(size=8)
+        moved = (fn(changed) != y).any(1)
+        assert not moved[:j].any() and moved[j:].all()
+    for n in range(1, T):
+        assert np.abs(fn(x[:n]) - y[:n]).max() < 1e-9
+
+
 def mended_by_loop(q_GCS, k_GCS, v_GCE):
     out, state = [], torch.zeros_like(k_GCS[0].mT @ v_GCE[0])
     for q, k, v in zip(q_GCS, k_GCS, v_GCE):
@@ -104,9 +126,9 @@ def mended_by_pad(q_GCS, k_GCS, v_GCE):
 
 RIGHT = {
     "05.1": [to_chunks_by_rows, to_chunks_by_pad],
-    "05.2": [earlier_by_map, earlier_by_loop],
+    "05.2": [earlier_by_map, earlier_by_loop, earlier_in_place],
     "05.3": [mixed_by_weights, mixed_with_zero_mask],
-    "05.4": [assert_by_table, assert_at_two_lengths],
+    "05.4": [assert_by_table, assert_at_two_lengths, assert_with_prefixes],
     "05.5": [
         dict.fromkeys(("suspect_one", "suspect_two", "suspect_three"), mended)
         for mended in (mended_by_loop, mended_by_pad)

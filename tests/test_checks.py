@@ -111,7 +111,7 @@ def test_values_are_compared_by_shape_type_and_number():
     b = a.copy()
     b[1, 0] = 7
     assert difference(a, a.copy(), 1e-9) is None
-    assert "first difference[1, 0]: expected 3, got 7 (1 of 6 differ)" in difference(a, b, 1e-9)
+    assert "first difference [1, 0]: expected 3, got 7 (1 of 6 differ)" in difference(a, b, 1e-9)
     assert "expected a value of type ndarray, got Tensor" in difference(a, torch.from_numpy(a), 1e-9)
     assert "expected the shape (2, 3), got (3, 2)" in difference(a, a.T, 1e-9)
     assert "Every value is zero" in difference(a, 0 * a, 1e-9)
@@ -140,6 +140,15 @@ def test_check_hint_and_progress_speak_to_a_student(capsys):
     assert re.search(r"05.1 to_chunks +10 / 10 +wrong core", table)
     stored = json.loads(progress.progress_path().read_text(encoding="utf-8"))
     assert stored["exercises"]["05.1"] == {"points": 10, "of": 10, "last": "wrong", "checks": 3, "hints": 3}
+
+
+def test_a_text_counts_no_points_before_a_person_has_read_it(capsys):
+    text = model.load_exercise("05.7").right
+    exercises.check("05.7", text)
+    assert capsys.readouterr().out.startswith("05.7: recorded: marked by a person")
+    exercises.progress("05")
+    table = capsys.readouterr().out
+    assert "set 05: 0 of 100 points" in table and re.search(r"05.7 .* +0 / 5 +recorded: marked by a person", table)
 
 
 @pytest.mark.parametrize(
@@ -189,3 +198,11 @@ def test_drift_and_a_visible_answer_are_found(tmp_path):
     assert "out of step" in found[0] and "shows a line of the answer: the_answer = 41 + 1" in found[1]
     path.unlink()
     assert tool.check(tmp_path) == ["01_small.ipynb has no master in solutions/"]
+
+
+def test_a_wrong_guess_is_not_told_the_right_one(capsys):
+    exercise = model.load_exercise("05.6")
+    right = exercise.right(exercise.numbers("me"))
+    exercises.check("05.6", right | {"a": 12345})
+    said = capsys.readouterr().out
+    assert 'in the case "a": not 12345.' in said and str(right["a"]) not in said

@@ -103,6 +103,6 @@ def kind_of_difference(want, have, bad):
 
 def first_difference(want, have, bad):
     where = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.ndim else ()
-    place = f"[{', '.join(map(str, where))}]" if where else ""
+    place = f" [{', '.join(map(str, where))}]" if where else ""
     a, b = (f"{x[where]:.6g}" if x.dtype.kind == "f" else str(x[where]) for x in (want, have))
     return say("all", "first", place=place, expected=a, got=b, bad=int(bad.sum()), of=bad.size)

@@ -27,12 +27,13 @@ def check(name, *answers, student="me"):
 
 
 def keep(verdict):
-    """Store the best points of an exercise, and its last verdict."""
+    """Store the best points of an exercise, and its last verdict. A text has no points before a person gives them."""
     stored = load_progress()
     table = stored.setdefault("exercises", {})
     before = table.get(verdict.exercise, {})
+    points = 0 if verdict.by_person else verdict.points
     table[verdict.exercise] = before | {
-        "points": max(verdict.points, before.get("points", 0)), "of": verdict.of, "last": verdict.status,
+        "points": max(points, before.get("points", 0)), "of": verdict.of, "last": verdict.status,
         "checks": before.get("checks", 0) + 1,
     }  # fmt: skip
     store_progress(stored)
@@ -64,5 +65,7 @@ def progress(number=None):
         print(f"set {each}: {total:g} of {sum(e.points for e in exercises.values())} points")
         for name, row in rows.items():
             exercise, last = exercises[name], row.get("last", "not attempted")
+            if exercise.kind == "explain" and last == "right":
+                last = say("all", "recorded")
             core = " core" if exercise.core else ""
             print(f"  {name} {exercise.title:34}{row.get('points', 0):5g} / {exercise.points:<4}{last}{core}")

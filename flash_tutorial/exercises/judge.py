@@ -4,7 +4,7 @@ import dis
 import traceback
 from dataclasses import dataclass, field
 
-from .compare import difference
+from .compare import difference, repr_of
 from .messages import say
 from .model import Said
 from .shut import PackageShut, package_shut
@@ -60,7 +60,8 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=()):
             return blank(exercise)
         outcomes.append(outcome)
     expected = [outcome_of(case, right, False) for case in cases]
-    problems = [problem(*each, exercise.tolerance) for each in zip(expected, outcomes)]
+    look = problem_of_guess if exercise.kind == "predict" else problem
+    problems = [look(*each, exercise.tolerance) for each in zip(expected, outcomes)]
     return verdict(exercise, cases, outcomes, problems, numbers)
 
 
@@ -142,6 +143,18 @@ def problem(expected, got, tolerance):
     return difference(expected.value, got.value, tolerance)
 
 
+def problem_of_guess(expected, got, tolerance):
+    """The same for a prediction, without the right answer: who guessed wrong thinks again."""
+    said = problem(expected, got, tolerance)
+    if said is None or not got.is_value or is_text(expected.value) != is_text(got.value):
+        return said
+    return say("all", "guess", got=repr_of(got.value))
+
+
+def is_text(value):
+    return isinstance(value, str)
+
+
 def in_words(error):
     """An exception in one line, and the student's own line that raised it."""
     text = say("all", "error", kind=type(error).__name__, said=str(error).partition("\n")[0] or "no message")
@@ -198,7 +211,7 @@ def likely_mistakes(exercise, cases, outcomes, failed, numbers):
         first = next((i for i in failed if cases[i].part == part), None)
         if first is None:
             continue
-        by_case = [cases[first].say] if cases[first].say else []
+        by_case = [cases[first].say] if cases[first].say and outcomes[first].said is None else []
         by_answer = [key for key, answer in kept if agrees(answer, [first])] if exercise.kind != "prove" else []
         sentences += [say(exercise.id, key) for key in (by_answer or by_case)[:1]]
     return list(dict.fromkeys(sentences))

@@ -18,6 +18,7 @@ MESSAGES = {
         "likely": "Likely: {said}",
         "next hint": 'hint("{exercise}") gives a hint; there are three.',
         # what came back
+        "guess": "not {got}.",
         "none": "Your function returned None: is a `return` missing?",
         "value": "expected {expected}, got {got}.",
         "type": "expected a value of type {expected}, got {got}.",
@@ -68,8 +69,15 @@ MESSAGES = {
         "upper": "Token 0 sees the future, and the last token sees itself only.",
         "diagonal": "Row 0 is empty (NaN): a token sees itself.",
         "score 0": "A score of 0 is not 'unseen': exp(0) = 1.",
-        "constant": "Row 1 has scores near -3000: your constant is not small enough there. Use -inf.",
+        "constant": "Row 1 sees scores near -3000 and hides some near 2000: your constant is not small enough there. "
+        "Use -inf.",
         "overflow": "exp(3000) is inf, and inf / inf is NaN: subtract each row's largest score first.",
+        "clipped": "Scores beyond your limit become equal, and their shares with them: subtract each row's largest "
+        "seen score instead. Then no exp is above 1.",
+        "NaN replaced": "You wrote 0 where the map had NaN, and such a row no longer sums to 1: "
+        "subtract each row's largest seen score, and no NaN comes up.",
+        "small divisor": "A constant in the divisor changes every weight a little. It is not needed: "
+        "the largest score of a row has exp(0) = 1, so the sum is never 0.",
         "one maximum": "Rows of small scores become 0 / 0: subtract each row's own maximum, not that of all rows.",
         "hidden maximum": "Row 1 becomes 0 / 0: its largest score is a hidden one. Hide first, then take the maximum.",
         "no mask": "Token 0 sees the future: no score is hidden.",
@@ -82,6 +90,12 @@ MESSAGES = {
         "and keep what any of them finds.",
         "not restored": "Column j also shows the changes made for earlier columns: start from a fresh copy each time.",
         "all channels": "One changed channel of an output is a dependence.",
+        "whole output": "You ask whether anything in the output changed. Ask it for each row: "
+        "row i tells about output i.",
+        "sums": "The channels of this output always sum to 0: compare them one by one, not their sum.",
+        "zero start": "Your input is zero everywhere but in one row, and zero times anything stays zero: "
+        "this output is a product. Start from random numbers.",
+        "not bool": "Your table holds numbers. Return True and False: an array of bool.",
         "first channel": "You compare channel 0 of the outputs only: one changed channel is enough, whichever it is.",
         "same step": "This function asks which channel is the largest. A small change, the same step in all channels, "
         "or a scaling leaves that as it is: change each channel by another amount, and by a lot.",
@@ -99,26 +113,45 @@ MESSAGES = {
         "always masked": "With causal = False every token sees all: yours is masked.",
         "one head": "All heads share one map: the softmax is taken for each head.",
         "columns": "The weights of one query must sum to 1: your softmax runs over the queries.",
+        "over heads": "The weights of one query must sum to 1 in each head: your softmax runs over the heads.",
+        "after": "With causal = True the weights of a row do not sum to 1: you removed some after the softmax. "
+        "Hide scores before it.",
+        "score 0": "A score of 0 is not 'unseen': exp(0) = 1. Use -inf.",
+        "upper": "With causal = True the last token sees itself only: the mask is turned over.",
         "turned": "A row of x times the matrix: x @ W, not x @ W.T.",
     },
     "01.4": {
         "a: times H": "a: heads are D / H wide: H cancels.",
         "a: one product": "a: you counted one of the two products.",
         "a: operations": "a: a multiply-add counts once here, not as two operations.",
+        "a: causal": "a: you counted causal pairs, T (T + 1) / 2 of them. Here there is no mask.",
+        "a: one head": "a: that is one head. There are H of them.",
+        "a: all texts": "a: that is for all B texts; the question asks for one.",
         "b: without H": "b: each head has a map of its own.",
-        "b: without B": "b: each of the B sequences has maps of its own.",
+        "b: without B": "b: each of the B texts has maps of its own.",
         "b: doubled": "b: a float16 number has two bytes.",
         "b: numbers": "b: that is how many numbers there are; the question asks for bytes.",
+        "b: bits": "b: that is how many bits; the question asks for bytes.",
+        "b: causal": "b: here there is no mask: a map has T T numbers.",
         "c: projections": "c: that is against the four projections; the MLP's 8 D D a token is in the block too.",
-        "c: MLP": "c: that is against the MLP; the four projections are in the block too.",
+        "c: MLP": "c: you set it against 8 D D a token. The four projections have 4 D D, the MLP has 8 D D: 12 in all.",
+        "c: causal": "c: you counted causal pairs. Here every token reads every token.",
         "c: one product": "c: you counted one of the two products, or half of the pairs.",
         "d: 2": "d: the memory of the maps doubles, the arithmetic does not.",
         "d: half": "d: each head does half as much, but there are twice as many.",
     },
     "01.5": {
         "pairing left": "Norm and distance both fail: the angle of channel k must meet channel k + S/2.",
+        "pairing": "Print the angles for S = 4 and position 100. Channels k and k + S/2 both get the angle "
+        "position times 10000^(-k / (S/2)).",
+        "precision": "Print the angle of pair 0 for position 4097. It must be 4097 exactly; "
+        "cosine and sine must be those of that number, in float64.",
         "precision left": "Between 4096 and 8192 float16 counts in steps of 4: your angles are off by up to 2 radians.",
-        "single": "float32 keeps 7 digits, and a large angle loses them first: compute the angles in float64.",
+        "single": "float32 keeps 7 digits, and a large angle loses them first: "
+        "angles, sines and cosines must be float64.",
+        "rounded late": "Bringing the angles near 0 first makes the error smaller, "
+        "and float16 still keeps 3 digits only: stay in float64.",
+        "no sign": "A negative position turns the other way round: you took it without its sign.",
         "neighbours": "This is a rotation too, of the pairs (0, 1), (2, 3): the paper pairs k with k + S/2. "
         "Both properties hold, the numbers differ.",
         "inverted": "Both properties hold and yet it is wrong: the first pair must turn fastest.",
@@ -130,7 +163,8 @@ MESSAGES = {
         "pairing: distance": "The distance fails under the fault of pairing, but it is not the only one: "
         "compare the lengths too.",
         "precision: norm": "A wrong angle is still a rotation: cos² + sin² = 1, so the norm is kept.",
-        "precision: both": "A wrong angle is still a rotation: one of the two properties holds.",
+        "precision: both": "Take positions below 10,000, where float16 gives no inf. "
+        "A wrong angle is still a rotation: one of the two properties holds.",
         "unnamed": 'shown_01_5 needs "norm", "distance" or "both" under each key.',
     },
     "01.6": {
@@ -144,8 +178,9 @@ MESSAGES = {
         "wrapped": "The first rows read the last tokens: a negative index counts from the end.",
         "no window": "Tokens older than the window are read too.",
         "no scale": "Scores are too large by sqrt(S).",
-        "full map": "A T x T map was made: 8 MB at T = 1024, 537 MB at T = 8192, and nearly all of it is hidden. "
-        "A mask saves no work.",
+        "after": "The weights of a row do not sum to 1: you left tokens out after the softmax. Leave out their scores.",
+        "full map": "An array of T x T was made: a map takes 8 MB at T = 1024 and 537 MB at T = 8192, and nearly all "
+        "of it is hidden. A table of True and False takes an eighth, and grows as fast.",
     },
     # ---- set 02
     "02.1": {
@@ -180,6 +215,11 @@ MESSAGES = {
         "no offset": "norm_offset never appears: a row of equal numbers must come out of the norm as norm_offset.",
         "no in bias": "in_bias never appears: it is added before SiLU.",
         "no out bias": "At u = 0 the unit must add out_bias to x.",
+        "cut": "u and v have E columns each and come first; z has the last S columns.",
+        "eps": "For a small x the 0.00001 counts: it is added to the variance, under the root.",
+        "no gain": "norm_gain never appears: it multiplies what the division gives, before norm_offset is added.",
+        "columns": "The norm is for each token: mean and variance run over its D channels, not over the tokens.",
+        "silu read": "SiLU was applied to v before the mixing: what was read is used as it is.",
     },
     "02.3": {
         "bias inside": "With gamma = beta = 0 the map must be relu2(bias): yours is relu2(bias / length_scale).",
@@ -189,7 +229,7 @@ MESSAGES = {
         "over T": "In the first case length_scale = 3 was given, and T = 5 was used.",
         "mask before": "Masked places hold relu2(bias), so the future is read: mask after the bias.",
         "no mask": "With causal=True token 0 still reads token 1.",
-        "scores turned": "Rows are queries: A[i, j] uses q_i and k_j.",
+        "scores turned": "Rows are queries: A[i, j] uses q_i and k_j, and row 0 of gamma and beta makes q.",
         "bias turned": "bias_TT[i, j] is for query i and key j.",
         "one head": "q and k each have a gamma and a beta: row 0 is for q, row 1 for k.",
         "offset first": "z * gamma + beta, not (z + beta) * gamma.",
@@ -199,6 +239,13 @@ MESSAGES = {
         "relu": "The square is missing.",
         "square": "A negative score must give 0: first relu, then the square.",
         "rope": "No rotary positions here: q and k are scale and offset of z, and nothing else.",
+        "bias after": "The bias is part of the score: add it before relu2. Yours is added to the finished map.",
+        "no bias": "bias_TT never appears: with gamma = beta = 0 the map must be relu2(bias).",
+        "no gamma": "gamma_2S never appears: q and k each take z times their own row of it.",
+        "no beta": "beta_2S never appears: q and k each add their own row of it.",
+        "always masked": "With causal=False every token reads all: yours is masked.",
+        "upper": "With causal=True token 0 reads the later tokens, and the last one reads itself only: "
+        "the mask is turned over.",
     },
     "02.4": {
         "a: not squared": "a: the factor stands inside the square, so it is squared.",
@@ -213,6 +260,10 @@ MESSAGES = {
         "d: one GAU": "d: that is one GAU, not two.",
         "d: one base": "d: each of the two GAUs has a base projection.",
         "d: own bases": "d: one base projection in each GAU: q and k share it.",
+        "a: doubled": "a: try one weight: the score 1 gives 1. What does the score r give?",
+        "d: one wide": "d: u and v each have a D x E matrix.",
+        "d: three matrices": "d: attention has four D x D matrices: q, k, v and the one behind the heads.",
+        "d: sign": "d: the other way round. The question asks how many more the two units have.",
     },
     "02.5": {
         "bias left": "With gamma = beta = 0 the map is not relu2(bias).",
@@ -231,6 +282,7 @@ MESSAGES = {
         "residual dropped": "With out_weight = 0 the port returns the bias alone: x must be added.",
         "norm dropped": "x is added as it should be. But in_weight must still get the normed x.",
         "signature": "The order of the arguments changed; the caller's did not.",
+        "scale dropped": "The bias is right. The product must still be divided by length_scale.",
     },
     "02.6": {
         "sigma": "laplace(0) is 0.21 where 0.006 is due: you took sqrt(pi / 4) for sigma. It is sqrt(1 / (4 pi)).",
@@ -251,6 +303,13 @@ MESSAGES = {
         "no scale": "The product is divided by length_scale.",
         "f not used": "The argument f is not used: some cases give exp, some another function.",
         "normalised": "Rows need not add up to 1 here either.",
+        "root outside": "Brackets: (x - mu) / sigma * sqrt(2) multiplies by the root. "
+        "The formula divides by sigma sqrt(2).",
+        "no one": "laplace runs from 0 to 1, yours from -1/2 to 1/2: the 1 in the bracket is missing.",
+        "minus thousand": "A large negative score is not hidden from every f: "
+        "one that falls slowly gives 0.13 at -1000. Set the places to zero after f.",
+        "sees not used": "You mask causally, whatever sees_TT says: a window or padding hides more.",
+        "no bias": "The bias never appears: it is added to the score, before f.",
     },
     # ---- set 03
     "03.1": {
@@ -263,7 +322,8 @@ MESSAGES = {
         "top rows": "toeplitz_bias: rows first to n - 1 were asked. Yours start at row 0.",
         "columns cut": "toeplitz_bias: only queries start at `first`. A row still has all n keys.",
         "detached": "toeplitz_bias: no gradient reaches w. `detach`, `numpy`, `tolist` and `torch.tensor` cut it off.",
-        "loop": "toeplitz_bias: right values, but the work is done by a loop: more rows need more calls of torch.",
+        "loop": "toeplitz_bias: right values, but the work is done by a loop: more rows run more lines of "
+        "Python. A list of all indices is a loop too.",
         "a only": "rotary_bias: t[i, j] depends on i alone. b must be turned as well.",
         "i + j": "rotary_bias: t depends on i + j. Both vectors turn in the same direction.",
         "a twice": "rotary_bias: b is never used. Before and after look alike then: t[i, j] = t[j, i].",
@@ -295,6 +355,7 @@ MESSAGES = {
         "stale": "The table changes, and the output does not: the bias is computed once, in `__init__`.",
         "detached": "A parameter gets no gradient: `.data` and `.detach()` cut it off.",
         "current length": "The scores are divided by `n`, which is given. Yours are divided by the current T.",
+        "mask before": "The mask belongs after relu². With a mask on the scores, a hidden place holds relu²(bias).",
         "no residual": "With out_proj = 0 the unit must return x.",
     },
     "03.3": {
@@ -305,13 +366,15 @@ MESSAGES = {
         "float32": "Half the digits are lost before you subtract: somewhere the numbers are float32.",
         "not restored": "Later entries are taken at a moved point: put each number back before the next one.",
         "together": "Several numbers of x move at once. Each entry of the gradient moves one number.",
-        "whole numbers": "x holds whole numbers: a small step or a slope that is stored among them is rounded away.",
+        "whole numbers": "x holds whole numbers: a small step or a slope that is stored among them is cut to a "
+        "whole number.",
     },
     "03.4": {
         "slope of relu": "The gradient of a score must grow with the score. Your slope is that of relu alone.",
         "no factor": "All but dv are too small by the factor `power`.",
         "not closed": "Scores below zero pass a gradient. A closed place passes none.",
         "skipped": "You skipped the power: the gradient of A is not yet that of the score.",
+        "same power": "The slope of r ** power is power * r ** (power - 1). Yours keeps the exponent.",
         "0 to the 0": "With power 1 a closed score passes a gradient: in NumPy, 0 to the power of 0 is 1.",
         "power ignored": "`power` is not always 2: it changes A and its slope.",
         "no mask": "The gradient of k[4] depends on d_out[1]: the future teaches the past. Mask the backward pass too.",
@@ -332,6 +395,7 @@ MESSAGES = {
         "weak: last token": "You look at the last token of a prefix only. Compare all of its tokens.",
         "weak: loose": "Your test passes a drift of 0.1%: compare more closely, in float64.",
         "weak: short": "Your text fits into one chunk, where a sum over chunks never acts. Take a longer one.",
+        "weak: multiples": "Your beginnings are all whole chunks. Try lengths that are no multiple of 8 too.",
         "weak: one reading": "Your test fails FLASH with the sum. Both readings are prefix-consistent.",
         "a GAU with n fixed": "Your test fails a GAU whose n is fixed. Rounding differs with the length: "
         "do you use float64?",
@@ -342,6 +406,7 @@ MESSAGES = {
         "divides by the current length": 'Your test passes a faulty unit: "divides by the current length".',
         "divides by all tokens of the text": 'Your test passes a faulty unit: "divides by all tokens of the text".',
         "counts positions from the end": 'Your test passes a faulty unit: "counts positions from the end".',
+        "scales an unfinished chunk": 'Your test passes a faulty unit: "scales an unfinished chunk".',
         "a drift of 0.1% when the length doubles": 'Your test passes a faulty unit: "a drift of 0.1%".',
         "reads both sides": 'Your test passes a faulty unit: "reads both sides".',
         "the first token reads the last": 'Your test passes a faulty unit: "the first token reads the last".',
@@ -350,9 +415,12 @@ MESSAGES = {
     "03.6": {
         "a: largest number": "a: that is the largest number, not the largest one whose square fits.",
         "a: one too many": "a: 256 squared is 65536, just above the largest number. Go one number down.",
+        "a: root": "a: no float16 number is that close to 256. Which is the next one below 256, with 11 digits?",
+        "a: whole numbers": "a: float16 has numbers between 255 and 256. Between 128 and 256 the gap is 1/8.",
         "a: no n": "a: the division by n comes before the square, so the score itself may be larger.",
         "a: root of n": "a: the score is divided by n, and then squared. No root of n is left.",
         "b: smallest number": "b: that is the smallest number above 0; you need about its square root.",
+        "b: half a gap": "b: its square is 2^-24. A smaller one still becomes 2^-24, if it is above half of that.",
         "b: smallest normal": "b: smaller numbers exist in float16, with fewer digits; and it is s that is squared.",
         "c: never": "c: at 2048 the next number is 2 away, so 2048 + 1 rounds back.",
         "c: swapped": "c: that is bfloat16's, with 8 binary digits. float16 has 11.",
@@ -386,6 +454,7 @@ MESSAGES = {
         "reads k": "q reads, k writes: your output is k times the state.",
         "divided": "No mean here: do not divide by the number of tokens.",
         "float16": "After 1000 tokens the third digit is wrong: the state is kept in float16.",
+        "one for all": "All texts write into one state: the state has the shape (B, S, E), one for each text.",
         "mixed rows": "Row 1 reads what row 0 wrote: each text of the batch has a state of its own.",
     },
     "04.3": {
@@ -404,7 +473,10 @@ MESSAGES = {
     },
     "04.4": {
         "a: one": "a: each state needs the one before it, so all updates stand in a row.",
-        "b: rounded down": "b: the tail needs a step too.",
+        "a: one less": "a: every token makes an update, the first and the last one too.",
+        "a: both ways": "a: that is forward and backward. Only the way forward is asked.",
+        "b: both ways": "b: that is forward and backward. Only the way forward is asked.",
+        "b: rounded down": "b: the tail is a chunk too, and the last chunk also writes to the state.",
         "b: C": "b: C is the number of tokens in a step. How many steps are there?",
         "c: S + E": "c: a state is a matrix: S times E numbers, not S plus E.",
         "c: one state": "c: that is one state; every one of the T states is kept.",
@@ -412,6 +484,7 @@ MESSAGES = {
         "d: S + E": "d: compare T states of S times E numbers with one map of T times T.",
         "d: operations": "d: you compared operations, not numbers kept.",
         "e: one product": "e: build and read: two products of T S E each.",
+        "e: half a map": "e: you count the pairs of a causal map. Here all T times T pairs count.",
         "e: numbers kept": "e: you compared numbers kept, not operations.",
         "f: memory": "f: at your T all states are larger than a map: compare T S E with T T.",
     },
@@ -423,11 +496,17 @@ MESSAGES = {
         "own left": "q_t reads what k_t wrote: the left state includes token t.",
         "dv from q": "dv_t uses k_t: the key says where the value was written.",
         "swapped": "dq and dk are swapped: dq uses the state, dk the sum of q and d_out.",
+        "dq from v": "dq_t asks with d_out_t what the state holds, not with v_t.",
+        "dk from d_out": "dk_t asks with v_t what the sum of q and d_out holds, not with d_out_t.",
+        "not reset": "The state from the right starts at zero, behind the last token. Yours starts with what the left "
+        "state held.",
         "memory": "Right values, but all T states, or a T x T map, are kept. One state at a time is enough.",
     },
     "04.6": {
         "default argument": "answer_one: the second request starts where the first ended. Who owns the default state?",
         "copied out": "answer_one: the first answer is right, the second is not. The state inside still lives on.",
+        "handed out twice": "answer_one: the state that the first request got back changes with the next request: both "
+        "got the same array.",
         "given state moved": "answer_one: the caller's state moved: two ways to go on from it would mix.",
         "given state ignored": "answer_one: a request that goes on must start from the state that is given.",
         "resets": "Memory is lost inside a request: a state begins anew with each request, not with each token.",
@@ -444,7 +523,13 @@ MESSAGES = {
         "decay^(C - c).",
         "writes undimmed": "The first token of your chunk is as fresh as the last: the factor at writing is missing.",
         "once per chunk": "C tokens passed, not one: the state fades by decay^C from chunk to chunk.",
-        "never between": "Only the chunk before is remembered: the state fades by decay^C, it is not replaced.",
+        "never between": "The state does not fade from chunk to chunk: it needs the factor decay^C there.",
+        "replaced": "Only the chunk before is remembered: the state fades by decay^C, it is not replaced.",
+        "inside too old": "Inside the chunk a token reads itself undiminished: decay^(i - j), which is 1 for i = j.",
+        "reads turned": "The factors of reading run the wrong way: the last token of a chunk finds the state most faded.",
+        "writes turned": "The factors of writing run the wrong way: the first token of a chunk fades most.",
+        "update first": "The own chunk is counted twice: read the state before you write the chunk.",
+        "memory": "Right values, but room for a T x T map, or for all T states, was asked for. Work chunk by chunk.",
         "no mask": "Token 0 sees token 1 of its chunk: the map inside needs a mask.",
         "quotient": "decay^i / decay^j is 0 / 0 in a long chunk. Take powers of the distance i - j.",
         "token by token": "Too many steps: NumPy is called more than once for two tokens, so there is a loop over "
@@ -471,6 +556,9 @@ MESSAGES = {
         "sum": "The mean was asked: right for chunk 1, twice too large for chunk 2.",
         "subtraction": "An inclusive sum minus the own chunk is equal on paper. In bfloat16 the own chunk leaks "
         "through rounding. Shift instead of subtracting.",
+        "in float64 and back": "In float64 the subtraction leaks too, only less. A shift has nothing to round.",
+        "no lag": "The lag is not used: with a lag of 2, chunk g reads chunks 0 to g - 2.",
+        "other format": "The result must have the number format of kv_GSE. Did a float32 tensor of counts change it?",
     },
     "05.3": {
         "bias inside": "With q_quad = 0 the local map must be relu2(bias): yours divides the bias as well.",
@@ -495,13 +583,26 @@ MESSAGES = {
         "relu": "No function stands on the linear heads: q_lin and k_lin may be negative.",
         "local only": "Chunk 1 does not read chunk 0: the global part is missing.",
         "global only": "Tokens of one chunk do not read each other: the local part is missing.",
+        "relu once": "A local weight is relu of the score, squared: yours is not squared.",
+        "no relu": "A negative score gives a weight of 0: the relu comes before the square.",
+        "bias turned": "The bias is turned: its row is the place of the query, its column that of the key.",
+        "always masked": "Not causal, a token reads the later tokens of its chunk too: no mask on the local map.",
+        "always earlier": "Not causal, the sum is over all chunks, not over the earlier ones.",
+        "no lag": "The lag is not used: with a lag of 2, chunk g reads chunks 0 to g - 2.",
+        "any lag": "With a lag of 2, chunk g reads g - 1 chunks: divide by their tokens, not by those of g chunks.",
+        "lag anyway": "Not causal, the lag does not count: all chunks are read.",
+        "always the mean": 'With combine="sum" nothing is divided.',
+        "always the sum": 'With combine="mean" the sum is divided by the number of tokens read.',
     },
     "05.4": {
         "weak: last token": "You change the last token only: that passes a layer that never reads the chunk before.",
         "weak: first of chunk": "You change first tokens of chunks only: all tokens before them are in other chunks, "
         "so an inclusive sum passes.",
         "weak: one chunk": "With one chunk the global part never acts.",
-        "weak: full chunks": "T divisible by C passes a leak in the last partial chunk.",
+        "weak: full chunks": "Your last chunk is full, or has one token: no leak shows there. Take a T with two "
+        "or more tokens in a last chunk that is not full.",
+        "weak: last output": "You ask for everything earlier at the last output only. Ask it of each output.",
+        "weak: neighbour": "You look at the output just before the changed token only. Look at all outputs before it.",
         "weak: allclose": "`allclose` passes subtraction instead of a shift. Compare for equality.",
         "weak: leaks only": "You look for leaks only. Ask also that everything earlier is read.",
         "weak: one reading": "You compare with one reading: the sum form is right as well.",
@@ -513,6 +614,8 @@ MESSAGES = {
         "a leak in the last partial chunk only": 'Your test passes a faulty layer: "a leak in the last partial chunk".',
         "an inclusive sum with weights of 0.0001": 'Your test passes a faulty layer: "an inclusive sum, weak".',
         "subtraction instead of a shift": 'Your test passes a faulty layer: "subtraction instead of a shift".',
+        "one output reads over a border": 'Your test passes a faulty layer: "one output reads over a border".',
+        "one output forgets a chunk": 'Your test passes a faulty layer: "one output forgets a chunk".',
         "one chunk too far back": 'Your test passes a faulty layer: "one chunk too far back".',
         "local only": 'Your test passes a faulty layer: "local only".',
         "global only": 'Your test passes a faulty layer: "global only".',
@@ -527,6 +630,11 @@ MESSAGES = {
         "detached": "The value still leaks; you only hid the gradient.",
         "other format": "Mend the sum, not the number format: the caller runs in bfloat16.",
         "by position": "The divisor is C at every place, not the place itself.",
+        "in float64 and back": "In float64 the subtraction leaks too, only less. A shift has nothing to round.",
+        "by subtraction": "suspect_one: the own chunk is put in and taken out again, and leaks through rounding.",
+        "rolled": "suspect_one: chunk 0 reads the sum of all chunks, since `roll` goes round.",
+        "no divisor": "suspect_three: the scores are not divided any more; the divisor is C.",
+        "over S": "suspect_three: the divisor is C, the number of tokens in a chunk, not the width S.",
     },
     "05.6": {
         "a: C": "a: on average half of it, and 1 right behind a border.",
@@ -549,6 +657,12 @@ MESSAGES = {
         "last norm": "One more norm stands before the head.",
         "positions": "ScaledSin learns one number. Its table of sines is computed.",
         "positions none": "One is missing: ScaledSin learns the number that scales its table.",
+        "gain only": "A LayerNorm has a gain and an offset for each channel: 2 D numbers.",
+        "shared bias": "Each unit has its own position bias: it is counted depth times.",
+        "one vector": "From C = 512 on the bias has two vectors of S, and you count one.",
+        "out bias": "The output matrix of a unit has a bias too: D numbers.",
+        "one side": "A chunk of C tokens has 2 C - 1 distances: C - 1 behind, none, C - 1 ahead.",
+        "head bias": "The head is the embedding, and has no bias.",
         "expansion": "E is the expansion times D, and the expansion is not always 2.",
     },
     "06.2": {
@@ -562,11 +676,17 @@ MESSAGES = {
         "base": "gamma and beta moved, the base's columns did not.",
         "scale and offset": "The base's columns moved: gamma and beta move with them, both.",
         "inverse": "That is the inverse order. Apply it to 0, 1, ..., S - 1 and look where column 1 goes.",
+        "reshaped": "A matrix has the right shape and mixed numbers: `reshape` keeps their order. Transpose instead.",
+        "one of the two": "Only one of gamma and beta has the heads in our order.",
         "transposed": "in_weight must be (D, 2E+S) and out_weight (E, D): the port's matrices are (out, in).",
     },
     "06.3": {
         "weak: causal": "You test the causal form only. Padding on the right is the future, and a causal layer does "
         "not read it: nearly every fault passes.",
+        "weak: both sides": "A fault of the causal form passes: test causal=True too, with more than one chunk.",
+        "weak: last token": "You look at the last valid token only. Compare all valid tokens.",
+        "weak: whole chunks": "Your tokens fill their chunks: no padding shares a chunk with a token, so the local "
+        "part is not tested.",
         "weak: last chunk": "Your padding ends with the last chunk: that passes a unit that counts chunks of padding.",
         "weak: contents": "You change what the padding holds, never how much there is: that passes a unit that divides "
         "by the padded length.",
@@ -597,6 +717,9 @@ MESSAGES = {
         "SiLU(bias) behind it.",
         "padding is read with a hundredth of its weight": "Your test passes a faulty unit: padding is read with a "
         "hundredth of its weight.",
+        "the first token alone reads padding": 'Your test passes a faulty unit: "the first token alone reads padding".',
+        "divided by the padded length, where causal": "Your test passes a faulty unit: it divides by the padded length "
+        "where it is causal.",
         "the mean over the row is taken off": "Your test passes a faulty unit: it takes off the mean over the row, "
         "padding included.",
     },
@@ -608,6 +731,7 @@ MESSAGES = {
         "alike": "Position 3 and position 300 now look alike.",
         "both": "You scaled both alike: the positions are still 3 times larger.",
         "logits": "Logits at the start have a standard deviation of 11: the head is the same matrix as the embedding.",
+        "ratio at small D": "Mended at D = 128 only: D**-0.5 grows in smaller models, the embedding does not.",
         "ratio": "The positions still drown the embedding.",
         "positions drowned": "Now the positions are drowned: they are 10 times smaller than the embedding.",
         "not sines": "The positions are no sines and cosines any more: change their size only.",
@@ -630,6 +754,11 @@ MESSAGES = {
         "not over C": "dq_quad and dk_quad are C times too large: the scores were divided by C.",
         "bias over C": "The bias is added after the division: its gradient is not divided by C.",
         "half": "The slope of relu2 is 2 relu: dq_quad, dk_quad and dbias_CC are half of what they should be.",
+        "not transposed": "A gradient collects from its readers: dk_quad and dv take the map transposed.",
+        "tail": "The short last chunk has its part of dbias_CC too, in the corner [:n, :n].",
+        "autograd": "Your answer uses torch's own gradient. This exercise asks for the derivation.",
+        "differences": "You move each number up and down. That is good for a look at your answer, and is no backward "
+        "pass: next to large numbers the digits are lost.",
         "dv near": "v is also in the summaries: later chunks read it.",
         "dv far": "v is also read inside its chunk.",
     },
@@ -644,6 +773,8 @@ MESSAGES = {
         "sum": "The mean was asked, and this is the sum.",
         "last only": "Older chunks of the document are forgotten.",
         "nan": "The first chunk of a document is NaN: 0 / 0.",
+        "again": "Right values, but each chunk adds up its whole document again: the time grows like G squared. Keep "
+        "a running sum.",
         "table": "Right values, but a table of G x G: 3.2 GB at G = 20,000.",
     },
     # ---- set 07
@@ -689,7 +820,16 @@ MESSAGES = {
         "divides them again.",
         "cleared late": "The gradients are cleared after the backward pass: no step is left to take.",
         "schedule forgotten": "The rate never changes: the schedule is not asked to move.",
-        "no clipping": "A gradient over the limit is not clipped.",
+        "no clipping": "A gradient over the limit is not clipped when the step is taken: clip after dividing by the "
+        "factor, and before the step.",
+        "divided after clipping": "You clip the sum of the parts' gradients and divide it by the number of parts "
+        "afterwards, so the step is n times too short: the limit is for the gradient of the mean.",
+        "clips each part": "You clip after each part. Only the gradient of the whole batch has a limit: clip once, "
+        "after the last part.",
+        "waits": "After a skipped update the schedule stands still: it moves on once for each update, skipped or not.",
+        "steps twice": "The optimizer steps twice: scaler.step already lets it step.",
+        "update for each part": "scaler.update() belongs after the step, once: inside the loop it has nothing to see "
+        "yet, and the overflow is noted later.",
     },
     "07.4": {
         "no averages": "The update after the stop has no momentum: m and v belong to the run.",
@@ -710,6 +850,9 @@ MESSAGES = {
         "takes the old one's place in one step.",
         "elsewhere": "The new file is written in another folder. Between two disks a move is a copy, and not one "
         "step: write beside path.",
+        "two files": "Your load looks for a second file. The check carries only the file at path to another folder: "
+        "put the JSON text into that file as well, as an array of one text.",
+        "no file": "After save there is no file at path: the name must be path itself, as it was given.",
         "not whole": "At the moment of the rename the file is not complete yet: close it first.",
         "pickle": "You use a pickle. Loading one can run foreign code: arrays and JSON only.",
     },
@@ -776,6 +919,9 @@ MESSAGES = {
         "weak: no masks": "You never call masked: that passes single hidden tokens, which their neighbours give away.",
         "weak: one reading": "Not every hidden token stands behind the mask: some show another token, and a few "
         "themselves.",
+        "weak: no scores": "You never look at what `scored` gives: that passes a window that is scored twice.",
+        "weak: asked once": "Ask for the same number again: the batch must be the same one, or nobody can go on from a "
+        "checkpoint.",
         "the package's own": "Your test fails a loader that is right: the package's own way. Some hidden places show "
         "another token, a few the right one; and with a short T even right spans are short.",
         "spans of five": 'Your test fails a loader that is right: "spans of five", all of them hidden.',
@@ -789,6 +935,9 @@ MESSAGES = {
         'neighbours".',
         "nothing is hidden": 'Your test passes a faulty loader: "hidden tokens stay visible".',
         "the same windows at every update": 'Your test passes a faulty loader: "the same windows at every update".',
+        "a window is scored twice": 'Your test passes a faulty loader: "a window is scored twice".',
+        "the same number gives another batch": 'Your test passes a faulty loader: "the same number gives another '
+        'batch".',
         "the last token of a window is never a target": 'Your test passes a faulty loader: "the last token of a '
         'window is never a target".',
     },
@@ -801,6 +950,9 @@ MESSAGES = {
         "always halved": "Without a mask nothing is hidden: all pairs are needed.",
         "linear halved": "The state has no hidden half: S E to add and S E to read, causal or not.",
         "half a square": "A token reads itself: n tokens have n (n + 1) / 2 pairs, not n² / 2.",
+        "without itself": "A token reads itself too: n tokens have n (n + 1) / 2 pairs, not n (n - 1) / 2.",
+        "tail dropped": "The tokens behind the last full chunk read each other too: r tokens more, so r² pairs more.",
+        "no state": "The state of FLASH is missing: each token writes it and reads it, S E each.",
         "dense forgotten": "The dense layers are missing: at T = 512 they are nine tenths of a Transformer++.",
         "gate forgotten": "The feed-forward layer of Transformer++ has a gate: three matrices of D x F.",
         "base forgotten": "The in-projection of a FLASH unit makes z too: D S more.",
@@ -847,6 +999,11 @@ MESSAGES = {
         "first kept": "The first call of each compiles. Make it, and do not count it.",
         "count": "The number of readings is not `repeats` for each of the two.",
         "inverted": "That is the time of g over the time of f.",
+        "lists swapped": "The lists have changed places: the readings of f come first, then those of g.",
+        "sorted": "Your readings are sorted. Give them back in the order in which they were taken: `sorted` makes a "
+        "new list, `sort` changes yours.",
+        "other unit": "A reading is far below 1 ms, the time of asking alone. The clock gives milliseconds: give the "
+        "readings back as they are.",
         "off": "The ratio is off by more than 2%.",
     },
     "08.4": {
@@ -866,6 +1023,8 @@ MESSAGES = {
         "sizes": "The parameters differ by more than 5%. As many layers is not as many parameters: two FLASH units are "
         "about one block.",
         "compilation": "The first call compiles, and it is timed: make at least one call of each model that is not.",
+        "untimed apart": "One model has more untimed calls than the other. That is no need of the models: take the "
+        "same number for both.",
         "one reading": "One reading has no spread: say how many calls are timed, at least 3.",
         "few readings": "Both models need the same number of timed calls, at least 3.",
     },
@@ -881,6 +1040,8 @@ MESSAGES = {
         "inputs only": "What is kept lies between the inputs and the result, and is often more than the inputs.",
         "floats only": "Row numbers and masks are kept too, and they take bytes.",
         "no graph": "Under no_grad nothing is kept: run fn with gradients on.",
+        "not returned": "A backward pass fails after your `pack`: return the tensor, or what `unpack` needs to give it "
+        "back. What nothing holds is also given back to the memory, and its address is used again.",
     },
     # ---- set 09
     "09.1": {
@@ -915,6 +1076,13 @@ MESSAGES = {
         "rows stay": "The next chunk still reads the rows of the last one by one: empty them when they are folded.",
         "not itself": "A token reads itself: write its rows before you read.",
         "bias inside": "The bias is added after the division by C.",
+        "all finished": "The far part is divided by all finished chunks, and some of them still wait: divide by those "
+        "in the sum.",
+        "one fewer": "Chunks 0 to g - lag are g - lag + 1 chunks. `chunks` has the number.",
+        "relu once": "The weight of a near token is relu², not relu.",
+        "turned first": "First gamma and beta, then the turn: here z was turned, and the heads were made of it.",
+        "not turned": "The heads were not turned: each gets its token's position.",
+        "queries first": "The four heads stand in another order: quad_q, quad_k, lin_q, lin_k.",
         "over C": "`kv` and `waiting` hold bare sums: divide when you read, not when you store.",
         "lag of 1": "You ignored the lag: with a lag of 2, chunk 1 reads nothing far.",
         "one later": "Each chunk is read one chunk too late: `waiting` holds at most lag - 1 chunks.",
@@ -937,7 +1105,7 @@ MESSAGES = {
         "sorted": "The probabilities came back sorted: each belongs to the place of its own token.",
     },
     "09.4": {
-        "weak: one chunk": "With one chunk nothing is read far: that passes six of the eleven faulty decoders.",
+        "weak: one chunk": "With one chunk nothing is read far: that passes eight of the thirteen faulty decoders.",
         "weak: two chunks": "With two chunks at most one is read far: a sum and a mean of one are the same number.",
         "weak: no prompt": "Without a prompt, four faulty decoders pass: those that go wrong in or after one.",
         "weak: inside only": "Prompts that end inside a chunk pass the decoder that forgets at a border.",
@@ -947,6 +1115,9 @@ MESSAGES = {
         "weak: steps only": "You compare the steps only. The outputs of the prompt may be wrong too.",
         "weak: equality": "Equality to the last bit fails a decoder that is right: allow for rounding, such as 1e-8.",
         "weak: loose": "A tolerance of 0.01 passes a fault that is small here. Rounding is below 1e-10.",
+        "weak: one step": "One step after each prompt: a step that leaves a wrong state behind is not found. Go on "
+        "from the state of a step.",
+        "weak: from 1": "A prompt may be empty, and a decoder may go wrong there only: begin with n = 0.",
         "weak: reads at once": "You compare reading at once with reading at once: no step is made.",
         "the mean": 'Your test fails a decoder that is right: "the mean".',
         "the sum": 'Your test fails a decoder that is right: "the sum".',
@@ -959,6 +1130,9 @@ MESSAGES = {
         "sum of means": 'Your test passes a faulty decoder: "sum of means". It is right for two chunks.',
         "RoPE of the far part starts again in each chunk": "Your test passes a faulty decoder: "
         '"RoPE of the far part starts again in each chunk".',
+        "forgets the older chunks when a step folds": "Your test passes a faulty decoder: "
+        '"forgets the older chunks when a step folds".',
+        "counts an empty prompt as a chunk": 'Your test passes a faulty decoder: "counts an empty prompt as a chunk".',
         "forgets a chunk after a prompt that ends on a border": "Your test passes a faulty decoder: "
         '"forgets a chunk after a prompt that ends on a border".',
         "counts from 0 after a prompt": 'Your test passes a faulty decoder: "counts from 0 after a prompt".',
@@ -980,7 +1154,13 @@ MESSAGES = {
         "in place": "You write into the old file: killed in the middle, both states are gone. "
         "Write beside it, then move with `os.replace`.",
         "reference": "Only a reference was stored: what comes back is the state of now. Write its numbers to the file.",
-        "removed": "You remove the old state before the new one is there: killed in between, both are gone.",
+        "elsewhere": "The new file is written in another folder. Between two disks a move is a copy, and not one step: "
+        "write beside path.",
+        "not whole": "At the moment of the move the new file is not complete yet: close it first.",
+        "two files": "Your load looks for a second file. The check carries only the file at path to another folder: "
+        "put everything into it.",
+        "removed": "You remove the old state, or move it away, before the new one is there: killed in between, "
+        "both are gone.",
         "no file": "Nothing lies at path. `np.savez` adds .npz to a name: give it an open file.",
         "pickle": "You write a pickle, and reading one can run foreign code. Store plain arrays and text.",
     },
@@ -995,6 +1175,294 @@ MESSAGES = {
         "lin_k": "lin_k was not cut: at the border the fold would add keys that were taken back.",
         "oldest": "You cut the oldest rows. The last k tokens are the newest rows.",
         "no sentence": "The ValueError says nothing: name the reason in a sentence of at least four words.",
+    },
+    # ---- set 10
+    "10.1": {
+        "form": "Two arrays of whole numbers come back, ids and targets, both (B, T).",
+        "pairs first": "A row begins with its pairs: key, value, key, value, from place 0 on.",
+        "one range": "A value could be taken for a key: 1 to n are keys, n + 1 to 2n are values.",
+        "key twice": "A key stands twice among the pairs of a row: two answers for one question.",
+        "in chunk 0": "Chunk 0 holds more than the pairs. A question there can be answered by the local part alone.",
+        "written": "The answer is written into the row. Whoever reads both ways copies it: it belongs to targets only.",
+        "filler": "Behind chunk 0 stand ids that belong to no pair of the row. Where nothing is asked the id is 0.",
+        "asked once": "Each key of a row is asked once, no more and no less.",
+        "targets": "The target of a question is the value of its key, and stands at its place. Everywhere else "
+        "it is -100.",
+        "late": "The targets stand one place late: a target belongs to the place of its question.",
+        "target is the key": "The target of a question is its own key. The value is what is asked for.",
+        "not -100": "Where nothing is asked the target is -100, which the loss leaves out. Any other is trained.",
+        "targets in chunk 0": "There are targets in chunk 0, where the local part alone has all it needs.",
+        "same rows": "All rows have the same pairs: the model learns that table, not to look something up.",
+        "one table": "A key has the same value in every row: the model learns that table by heart.",
+        "same places": "The questions stand at the same places in every row: draw them for each row anew.",
+        "law": "The places are not drawn evenly: too many questions are near chunk 0, or far from it. Every place "
+        "behind chunk 0 has the same chance.",
+        "block": "The questions of a row stand side by side: draw each place by itself, without repeats.",
+        "spread": "The places of a row depend on each other: each question has a chunk of its own, or all share one. Draw "
+        "them from all places behind chunk 0.",
+        "in order": "The questions come in the order of the pairs: a model could count, and never look at the key.",
+        "keys sorted": "The keys come in the order of their ids: the first one is small too often.",
+        "never": "A key, a value, or a place behind chunk 0 is never drawn. Does a range end one too early?",
+        "values differ": "Two pairs of a row never have the same value: who knows the other answers can guess by "
+        "elimination. Draw values freely.",
+        "values agree": "The values of a row agree too often: draw each by itself.",
+        "own generator": "The same generator gave another batch: draw from `rng` only.",
+        "seeded anew": "Two calls in a row give the same batch: draw from `rng`, and make no generator of your own.",
+    },
+    "10.2": {
+        "word": 'Write `"path"` or `"chance"` here, in quotes.',
+        "local only, far": "Local only: no path leads into another chunk, however near the key is. It is left with "
+        "chance.",
+        "local only, near": "Local only: pair and question are in one chunk, and there it reads everything earlier.",
+        "global only, near": "Global only: a token's own chunk is not in its sum. It is left with chance.",
+        "global only, far": "Global only: the pair is in an earlier chunk, and that is in the sum. The lecture's model "
+        "did not learn to use this path; that does not close it.",
+        "FLASH, far": "FLASH reads earlier chunks through its sum.",
+        "FLASH, near": "FLASH reads its own chunk token by token.",
+        "FLASH-Quad, far": "FLASH-Quad has no chunks: every earlier token is read.",
+        "FLASH-Quad, near": "FLASH-Quad has no chunks: every earlier token is read.",
+        "blind: pairs": "blind: this model does not know the row's values. It guesses among all there are.",
+        "blind: zero": "blind: a guess is right now and then.",
+        "whose: values": "whose: this model knows which values are in the row. It guesses among those.",
+        "whose: one": "whose: it knows the values, and not whose they are.",
+        "text: FLASH's": "text: that is FLASH with both parts. Each part is missed.",
+        "text: swapped": "text: neighbours matter most. Without the local part the perplexity is 78, without the "
+        "global part 17.7.",
+    },
+    "10.3": {
+        "as drawn": "Your keys differ in length. Long keys shout: divide each by its length.",
+        "columns": "You divided columns: the length is that of one key, a row of S numbers.",
+        "signs": "Your keys are signs, ±1 / √S. With S = 2 only four of them exist: here a key is what is drawn, "
+        "divided by its length.",
+        "not the root": "You divided by the squared length: the length is the root of the sum of squares.",
+        "sum of sizes": "The length is the root of the sum of squares, not the sum of the sizes.",
+        "right angles": "You turned the keys to right angles. More than S such keys do not exist: here pairs are mixed.",
+        "nearest key": "You looked among the keys, and they are not kept: the memory is the sum, and all that is read.",
+        "without sign": "The largest entry wins, with its sign: a large negative one is no vote for its value.",
+        "overwritten": "A value that is stored twice has lost its first key: add to the memory.",
+        "mean": "You divided by how often a value was stored: the memory is a sum.",
+        "first pair": "You asked for one pair only: all pairs are asked.",
+        "no repeats": "Values are drawn freely, and may repeat: with 9 values, 41 pairs must share.",
+        "count": "That is how many are right: divide by the number of pairs.",
+        "over values": "Divide by the number of pairs: those are asked.",
+        "one memory": "You measured one memory for each count: take the mean of `memories` calls.",
+        "the least": "One poor memory ended the search: the mean decides.",
+        "the most": "One good memory was enough: the mean decides.",
+        "median": "That is the median: the mean decides.",
+        "one by one": "You tried counts that are not asked: 1, 2, 4, 8, and so on.",
+        "first that fails": "That is the first count that fails. The last good one was asked.",
+        "strict": "A mean of exactly the share is good: at least, not above.",
+        "goes on": "The search ends at the first count that fails, even if a later one is good by luck.",
+        "below the limit": "The limit itself is tried too, where it is one of the counts.",
+        "no limit": "You went beyond the limit.",
+        "never none": "Where one pair is not good enough, the answer is 0.",
+        "never ends": "Your search does not end: after a thousand calls it was stopped.",
+    },
+    "10.4": {
+        "deviation": "The deviation of one difference stands where the error of their mean belongs: divide by √n. "
+        "Three seeds tell more than one.",
+        "over n": "Divide the deviation by √n, not by n.",
+        "n": "Too narrow with few seeds: the sum of squares is divided by n - 1.",
+        "unpaired": "The seeds are shared: take the differences first. What both runs share drops out.",
+        "1.96": "1.96 is for many seeds. With n of them it is T_975[n - 1]: for three 4.303.",
+        "one-sided": "This factor is for one side, as 2.92 is for three seeds. The interval has two sides: T_975.",
+        "degrees": "n differences have n - 1 degrees of freedom: T_975[n - 1].",
+        "always 4.30": "4.303 is for three seeds. With n of them it is T_975[n - 1].",
+        "sign": "a - b was asked.",
+        "order": "You paired by order. A pair is the same seed.",
+        "all seeds": "Seeds that only one of them has are in your mean: only shared seeds count.",
+        "one seed": "One shared seed or none has no spread: raise a ValueError.",
+        "signs": "That all seeds agree in sign does not settle it: the interval decides.",
+        "one spread": "You compared with one deviation. Three seeds that are 0.03 apart, with a deviation of 0.02, do "
+        "not settle it: the interval decides.",
+        "one way": "A loss can be settled, and a gain too: the interval lies on either side of 0.",
+        "turned round": "Turned round: it is settled where 0 is *not* in the interval.",
+        "high first": "The lower end comes first, then the upper one.",
+        "half twice": "The two ends of the interval were asked, not its half.",
+    },
+    "10.5": {
+        "form": "A dict comes back: models (two dicts with the keys of config), rates (two), differences (a list).",
+        "gated changed": "The gated model is the one of config, as it is.",
+        "gate left": "Both models have a gate: nothing was removed.",
+        "smaller": "The model without a gate is smaller: what the gate's matrix held must go into E.",
+        "twice": "With 2E the values have the gate's columns, but they come back through W_out too: one D x E matrix "
+        "too many. With the paper's sizes that makes 131 million against 105.",
+        "rounded": "No multiple of D matches here. Any whole number may be the width: take the one that fits.",
+        "apart": "The parameters of the two models differ by 1% or more.",
+        "depth": "The depth differs too: now two things are compared at once.",
+        "D": "D differs too, and the embedding with it.",
+        "S": "S differs too, and with it what queries and keys can tell apart.",
+        "something else": "More than the gate and E differs.",
+        "not whole": "E is a number of columns: a whole number.",
+        "another model": "You trained another model than the one that you return.",
+        "one rate": "Both models have the rate that was tuned for the gated one. The grid of the other is missing.",
+        "the other's rate": "Both models have the rate that is best without a gate. The gated one needs its own grid.",
+        "same rate": "One rate for both: each model gets the best of its own grid.",
+        "counted seeds": "The rate was chosen by seeds that are counted: that flatters. seeds[0] is there for it.",
+        "rates": "A rate is not the one with the least bits at seeds[0], or the order is not gated, then without gate.",
+        "tuning seed": "seeds[0] chose the rates, and it was counted as well.",
+        "sign": "Without gate minus gated was asked: positive where the gate helps.",
+        "not paired": "The differences are not those of the same seed.",
+        "how many": "One difference for each seed behind seeds[0] was asked.",
+        "differences": "A difference is not that of two runs of the same seed, each at its own rate.",
+    },
+    "10.6": {
+        "inclusive": "Chunk g reads itself: strictly earlier chunks only.",
+        "no mask": "Chunk 0 reads chunk 1: the mask is missing.",
+        "late": "The chunk just before is not read: all earlier ones are.",
+        "mask before": "Masked places hold relu2(bias): mask after the square.",
+        "softmax": "The weights are relu2, as inside a chunk, not a softmax.",
+        "normalised": "The weights need not sum to 1.",
+        "relu": "The square is missing.",
+        "no relu": "A negative score has the weight 0: relu comes before the square.",
+        "scores": "These are bare scores: relu2 makes weights of them.",
+        "transposed": "Row g of the bias is the reader.",
+        "no bias": "The bias is missing.",
+        "mean": "You divided by the number of chunks: the weights are learnt, and no mean is taken.",
+        "scaled": "The scores are not divided here.",
+        "first token": "Each token asks for itself: a chunk's first question is not that of its other tokens.",
+        "lin_q asks": "q asks for the weights; lin_q reads what was weighed.",
+        "q reads": "lin_q reads the weighed sum; q asks for the weights only.",
+        "no T / C": "Every summary must be kept and weighed: the cost grows with the number of earlier chunks.",
+        "own chunk": "The token's own chunk is not finished: t // C chunks are earlier.",
+        "folded early": "The last token of a chunk does not read its own chunk yet: t // C chunks are earlier.",
+        "not whole": "A chunk is there or not: t // C is a whole number.",
+        "no keys": "The keys of the summaries are kept too, S numbers each.",
+        "no weights": "The scores are missing: S multiply-adds for each earlier chunk.",
+        "no read": "After the weighing, lin_q reads the weighed sum: S E more.",
+        "sum kept": "The weighed sum is made anew for each token, and not kept.",
+    },
+    # ---- set 11
+    "11.1": {
+        "a: half": "a: half of it. A multiply-add is two FLOPs, and a number in float16 has two bytes.",
+        "a: output": "a: the result is written too: C x E numbers.",
+        "a: map": "a: fused, the map never leaves the kernel: no bytes for it.",
+        "a: causal": "a: a dense product computes the hidden half too: C² pairs.",
+        "b: as a": "b: the map lies in memory here. Scores are written and read, and so are their squares.",
+        "b: one map": "b: two maps move: the scores, written and read, and their relu², written and read.",
+        "b: one way": "b: what is written is also read: four times C² numbers in all.",
+        "b: half": "b: half of it. A multiply-add is two FLOPs, and a number in float16 has two bytes.",
+        "c: half": "c: half of it. The maximum and the square are two FLOPs, and a number in float16 has two bytes.",
+        "c: one way": "c: each number is read, and its relu² is written: four bytes.",
+        "c: numbers": "c: FLOPs per byte, not per number.",
+        "d: half": "d: half of it. A multiply-add is two FLOPs, and a number in float16 has two bytes.",
+        "d: output": "d: the result is written too: S x E numbers.",
+        "e: products": "e: being a matrix product says nothing yet. Hold each of your four numbers against 203.",
+        "e: a": "e: hold your own a against 203: fusing has moved it to the right, but how far?",
+        "e: the other way": "e: below 203 FLOPs per byte an operation waits for memory, above it for arithmetic.",
+        "e: c": "e: relu² has the fewest FLOPs per byte of all.",
+    },
+    "11.2": {
+        "diagonal skipped": "Token 0 reads nothing: the tile on the diagonal counts too.",
+        "no mask": "Token 0 reads token 1: the tile on the diagonal needs a mask.",
+        "tile mask": "Places in the tile were compared. That is right for tiles on the diagonal only; those on the left "
+        "hide nothing.",
+        "strict": "A token reads itself.",
+        "corner": "The bias comes from a corner of the table: tile (1, 0) with M = 3 needs b[3:6, 0:3].",
+        "bias transposed": "The rows of the bias are readers, its columns are keys.",
+        "no bias": "The bias is missing.",
+        "over M": "Scores are divided by C: C belongs to the model, M is your choice and may not change the result.",
+        "over T": "Scores are divided by C, not by T.",
+        "over sqrt S": "Scores are divided by C, not by the root of S.",
+        "not divided": "Scores are divided by C before the bias is added.",
+        "last tile": "Only the last tile counts: add what each tile brings.",
+        "all tiles": "Token 0 reads the tiles to its right: the loop over keys ends at the reader's own tile.",
+        "twice": "Right values, but too many multiplications: tiles above the diagonal are made and thrown away.",
+        "map": "You make an array of C x C numbers or more. A tile has M x M.",
+        "tail": "The last chunk may be short. Its tokens have no result.",
+        "rounded down": "M need not divide C: the last tile of a chunk may be smaller.",
+        "not squared": "The weight is relu², not relu.",
+        "softmax": "Each tile was divided by its own sum. relu² weights need no sum: tiles add up.",
+    },
+    "11.3": {
+        "needs Linux": "needs Linux: open it in Colab, a CPU runtime is enough.",
+        "interpreter broken": "cannot be checked here: Triton's interpreter does not run with this version of NumPy. "
+        "Open it in Colab, a CPU runtime is enough.",
+        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare arguments; "
+        "the result is for the kernel.",
+        "load without mask": "NaN from the guard zone: what lies outside is not zero, and 0 x NaN is NaN. Give each load "
+        "a mask and `other=0.0`.",
+        "rows not masked": "NaN in the last tile's rows: the columns of a load are masked, its rows are not.",
+        "outside": "Your kernel reads addresses outside of its arrays, and drops the numbers afterwards. On a card that "
+        "can stop the program: mask the load itself.",
+        "behind": "Your kernel wrote outside of `out`.",
+        "store without mask": "You wrote behind the output: the store needs a mask for its rows and its columns.",
+        "twice": "Two programs, or one of them twice, write the same number of `out`. On a card any of them may come "
+        "last: mask the store by the end of the program's own chunk.",
+        "float16 sum": "The third digit is wrong at C = 256: keep the sum over tiles in float32.",
+        "strides": "Wrong for a transposed view: neighbours in a row need not be neighbours in memory. Use both strides.",
+        "one block": "NaN is left in `out`: a chunk has C / M tiles, rounded up. You start one program for each chunk.",
+        "rounded down": "NaN is left in `out`: M does not divide C here, so the last tiles need programs too.",
+        "chunks rounded down": "NaN is left in `out`: the last chunk may be short, and it needs its programs too.",
+        "own tile": "The loop over keys stops before the reader's own tile.",
+        "no mask": "Token 0 reads token 1: hide the keys behind their reader.",
+        "strict": "A token reads itself.",
+        "mask in tile": "Places in the tile were compared. Compare places in the text.",
+        "corner": "The bias comes from a corner of the table: both of its places are counted from the chunk's first token.",
+        "bias transposed": "The rows of the bias are readers, its columns are keys.",
+        "bias forgotten": "The bias is missing.",
+        "bias inside": "The bias is divided by C too: divide first, then add.",
+        "over M": "Scores are divided by C: C belongs to the model, M is your choice and may not change the result.",
+        "last tile": "Only the last tile counts: add what each tile brings.",
+        "not squared": "The weight is relu², not relu.",
+    },
+    "11.4": {
+        "tables left": "`sin` or `cos` runs more than once a call: once would do for all chunks.",
+        "waiting left": "The processor asks for a value inside the loop. On a GPU it waits there, 24 times a call: find "
+        "the answer without asking a tensor.",
+        "half left": "The products have more multiply-adds than needed: keys of the chunk before are multiplied, and then "
+        "all hidden.",
+        "double left": "x is float32, and some operations run in float64. A GPU such as the T4 is 32 times slower there.",
+        "joined left": "`cat` copies what is there already: the copied bytes grow like the square of the chunks.",
+        "format": "The result must have the format of x.",
+        "inclusive": "Faster, but the values changed: chunk g reads its own sum as well.",
+        "no state": "Faster, but the values changed: nothing older than the chunk is read.",
+        "bare sum": "Faster, but the values changed: the sum is divided by the number of tokens before the chunk.",
+        "over chunks": "Faster, but the values changed: the sum is divided by tokens, not by chunks.",
+        "no mask": "Faster, but the values changed: token 0 reads token 1.",
+        "positions": "Faster, but the values changed: q and k are turned by their place in the text, not in the chunk.",
+        "stale cache": "Faster, but the second call, in float64, gets a table of float32: a cache must look at dtype and "
+        "device too. Within one call you need none.",
+    },
+    "11.5": {
+        "operand": "q, k, v and the tile of the map live there together: one of them is forgotten.",
+        "map": "The tile of the map itself needs M x M numbers.",
+        "bytes": "You counted numbers. Each of them has bytes_per_number bytes.",
+        "always 2": "Not every number has two bytes.",
+        "power": "Triton's ranges are powers of two.",
+        "next larger": "That is the next power of two: it no longer fits.",
+        "too small": "Must refuse, with a ValueError: `tl.dot` needs at least 16.",
+        "exactly": "What fits exactly, fits.",
+        "32": "16 is allowed.",
+    },
+    "11.6": {
+        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare the state; "
+        "the result is for the kernel.",
+        "outside": "Your kernel reads addresses outside of its arrays, and drops the numbers afterwards. On a card that "
+        "can stop the program: mask the load itself.",
+        "behind": "Your kernel wrote outside of `out`.",
+        "gate local only": "With local weights of zero the gate is missing: it multiplies both parts.",
+        "gate global only": "In the first chunk the gate is missing: it multiplies both parts.",
+        "no gate": "The gate is missing.",
+        "gate of the key": "u belongs to the reader, not to the token that is read.",
+        "gate in each tile": "The sum so far is multiplied by the gate once more in each tile: gate once, behind the loop.",
+        "inclusive": "The state holds the own chunk: chunk g reads chunks 0 to g - 1.",
+        "late": "The chunk before is not in the state: chunk 1 must read chunk 0.",
+        "last only": "Older chunks are forgotten: the state is of all chunks before.",
+        "sum": "The mean over earlier tokens was asked, not their sum.",
+        "over chunks": "Divide by the number of earlier tokens, g C, not by that of the chunks.",
+        "one more": "Chunk g has g C earlier tokens: the own chunk does not count.",
+        "over T": "The mean is over the tokens that are read, not over T: a longer text may not change it.",
+        "half state": "The state was summed in float16: after some chunks its third digit is lost. Sum in float32.",
+        "first chunk": "NaN in the first chunk: its state was never written. It is zero.",
+        "no global part": "Chunk 1 does not read chunk 0: the global part is missing.",
+        "global in the loop": "The global part is added once for each tile: add it once.",
+        "first state for all": "Each chunk reads the state of chunk 0: add g times the state's first stride.",
+        "twice": "The same number of `out` is written twice. Write it once, when all is summed, and mask the store by the "
+        "end of the program's own chunk.",
+        "store without mask": "You wrote behind the output: the store needs a mask for its rows and its columns.",
+        "load without mask": "NaN from the guard zone: what lies outside is not zero, and 0 x NaN is NaN. Give each load "
+        "a mask and `other=0.0`.",
     },
     # ---- end of the sets
 }

@@ -74,8 +74,8 @@ def softmax_mask_again(scores_TT):
     return shares(softmax_then_mask(scores_TT))
 
 
-def softmax_plus_constant(scores_TT):
-    return plain_softmax(scores_TT - 1000.0 * ~past(len(scores_TT)))
+def softmax_plus_constant(constant):
+    return lambda scores_TT: plain_softmax(scores_TT - constant * ~past(len(scores_TT)))
 
 
 def softmax_overflow(scores_TT):
@@ -90,6 +90,20 @@ def softmax_overflow_zeroed(scores_TT):
 
 def softmax_one_maximum(scores_TT):
     return shares(np.exp(hidden(scores_TT) - scores_TT.max()))
+
+
+def softmax_clipped(scores_TT):
+    return softmax_overflow(np.clip(scores_TT, -700, 700))
+
+
+def softmax_without_nan(scores_TT):
+    return np.nan_to_num(softmax_overflow(scores_TT))
+
+
+def softmax_small_divisor(scores_TT):
+    scores_TT = hidden(scores_TT)
+    exps_TT = np.exp(scores_TT - scores_TT.max(1, keepdims=True))
+    return exps_TT / (exps_TT.sum(1, keepdims=True) + 1e-8)
 
 
 # ---------------------------------------------------------------- 01.2 who_sees
@@ -156,6 +170,16 @@ def cases_2(rng, numbers):
         matrix_1E = rng.normal(size=(1, E))
         return lambda x_TD: x_TD.argmax(1)[:, None] @ matrix_1E
 
+    def opposite(D):
+        """Two channels, one the negative of the other."""
+        direction = rng.normal(size=D)
+        return lambda x_TD: np.outer(x_TD @ direction, [1.0, -1.0])
+
+    def gated(T, D, E):
+        """What token i reads, times a number that token i itself makes: zero if token i is."""
+        direction, read = rng.normal(size=D), reader(rng, table_of(T, causal), D, E)
+        return lambda x_TD: (x_TD @ direction)[:, None] * read(x_TD)
+
     who, weak, channel = "who sees whom", "weak and closed", "channels"
     return [
         plain("a causal function", who, 6, 3, 4),
@@ -167,15 +191,17 @@ def cases_2(rng, numbers):
         plain("channel 0 is not read", channel, 6, 4, 3, message=without_channel_0(4, 3), say="channel 0"),
         case("one channel of an output reads others", channel, one_output_channel(8, 3, 5), 8, 3, "all channels"),
         plain("the largest channel counts", channel, 9, 5, 2, message=largest(2), say="same step"),
+        plain("the channels of an output sum to zero", channel, 6, 3, 2, message=opposite(3), say="sums"),
+        case("each output is a product", weak, gated(6, 4, 3), 6, 4, "zero start"),
     ]
 
 
-def seeing(change, differs=None, tries=20, restore=True, collect=True):
+def seeing(change, differs=None, tries=20, restore=True, collect=True, start=1.0):
     """A wrong answer: another way to change a token, or to compare two outputs."""
     differs = differs or (lambda a, b: (a != b).any(1))
 
     def answer(fn, T, D, rng):
-        x_TD, sees_TT = rng.normal(size=(T, D)), np.zeros((T, T), bool)
+        x_TD, sees_TT = start * rng.normal(size=(T, D)), np.zeros((T, T), bool)
         before = fn(x_TD)
         for j in range(T):
             for k in range(tries):
@@ -216,11 +242,27 @@ def rows_not_close(a, b):
     return ~np.isclose(a, b).all(1)
 
 
+def anything_moved(a, b):
+    return np.full(len(a), (a != b).any())
+
+
+def sums_moved(a, b):
+    return a.sum(1) != b.sum(1)
+
+
 sees_right = seeing(change_all)
 
 
 def sees_transposed(fn, T, D, rng):
     return sees_right(fn, T, D, rng).T
+
+
+def sees_as_numbers(fn, T, D, rng):
+    return sees_right(fn, T, D, rng).astype(int)
+
+
+def sees_only_past(fn, T, D, rng):
+    return np.tril(sees_right(fn, T, D, rng))
 
 
 def sees_without_looking(fn, T, D, rng):
@@ -273,7 +315,10 @@ def merge_interleaved(x_HTd):
     return x_HTd.transpose(1, 2, 0).reshape(x_HTd.shape[1], -1)
 
 
-def headed(split=split_heads, merge=merge_heads, scale="d", axis=-1, mask=True, project=True, turned=False):
+def headed(
+    split=split_heads, merge=merge_heads, scale="d", axis=-1, mask=True, project=True, turned=False, hide="before",
+    unseen=-np.inf,
+):  # fmt: skip
     """A wrong answer: attention in heads, with something changed."""
 
     def answer(x_TD, weights, heads, causal):
@@ -281,9 +326,11 @@ def headed(split=split_heads, merge=merge_heads, scale="d", axis=-1, mask=True, 
         matrices = {name: matrix.T if turned else matrix for name, matrix in weights.items()}
         q, k, v = (split(x_TD @ matrices[name], heads) for name in ("W_q", "W_k", "W_v"))
         scores = q @ k.swapaxes(1, 2) / math.sqrt({"d": D // heads, "D": D, "none": 1}[scale])
-        if {True: causal, False: False, "always": True}[mask]:
-            scores = np.where(past(T), scores, -np.inf)
-        joined = merge(plain_softmax(scores, axis) @ v)
+        masked, seen_TT = {True: causal, False: False, "always": True}[mask], past(T).T if hide == "past" else past(T)
+        if masked and hide != "after":
+            scores = np.where(seen_TT, scores, unseen)
+        maps = plain_softmax(scores, axis)
+        joined = merge((maps * seen_TT if masked and hide == "after" else maps) @ v)
         return joined @ matrices["W_o"] if project else joined
 
     return answer
@@ -351,7 +398,9 @@ def rope(x_TS, positions):
     return out
 
 
-def roped(pairs="halves", exact=True, order=1, sign=1, restart=False, over=1, kind=np.float16):
+def roped(
+    pairs="halves", exact=True, order=1, sign=1, restart=False, over=1, kind=np.float16, reduced=False, tables=float,
+):  # fmt: skip
     """A wrong answer: the rotation with something changed."""
 
     def answer(x_TS, positions):
@@ -359,9 +408,11 @@ def roped(pairs="halves", exact=True, order=1, sign=1, restart=False, over=1, ki
         half = S // 2
         frequency = (10000.0 ** (-np.arange(half) / (half * over)))[::order]
         angle = np.multiply.outer(np.arange(len(x_TS)) if restart else positions, frequency)
+        if reduced:  # brought near 0 before it is rounded
+            angle = angle % (2 * np.pi)
         with quiet():
             angle = (angle if exact else angle.astype(kind)).astype(float)
-            cos, sin = np.cos(angle), np.sin(angle) * sign
+            cos, sin = np.cos(angle).astype(tables), np.sin(angle).astype(tables) * sign
         if pairs == "tables":  # angles in pairs of neighbours, the vector in halves
             cos, sin = np.repeat(cos, 2, axis=1), np.repeat(sin, 2, axis=1)
             return x_TS * cos + np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1) * sin
@@ -390,7 +441,7 @@ def cases_5(rng, numbers):
     tables, angles, shown = "pairing", "precision", "properties"
 
     def exact(T, S, step):  # positions whose angles float16 holds exactly
-        return rng.normal(size=(T, S)), step * rng.permutation(T)
+        return rng.normal(size=(T, S)), step * (rng.permutation(T) - 2)
 
     def far(T):
         return rng.integers(2048, 4096, size=T) * 2 + 1
@@ -410,12 +461,12 @@ def cases_5(rng, numbers):
     x, places = rng.normal(size=(7, 10)), rng.integers(0, 900, size=7)
     S2, S6 = (rng.normal(size=(6, 2)), far(6)), (outer_channels(rng, 9, 6), far(9))
     return [
-        call("small angles", tables, *exact(5, 4, 100), of="rope", sizes="T = 5, S = 4", say="pairing left"),
-        call("four pairs", tables, *exact(3, 8, 1000), of="rope", sizes="T = 3, S = 8", say="pairing left"),
-        Case("lengths of the rows", tables, norms, "T = 7, S = 10", say="pairing left"),
-        call("one pair, positions of 4096 to 8192", angles, *S2, of="rope", sizes="T = 6, S = 2", say="precision left"),
+        call("small angles", tables, *exact(5, 4, 100), of="rope", sizes="T = 5, S = 4", say="pairing"),
+        call("four pairs", tables, *exact(3, 8, 1000), of="rope", sizes="T = 3, S = 8", say="pairing"),
+        Case("lengths of the rows", tables, norms, "T = 7, S = 10", say="pairing"),
+        call("one pair, positions of 4096 to 8192", angles, *S2, of="rope", sizes="T = 6, S = 2", say="precision"),
         call("the slowest pair, positions of 4096 to 8192", angles, *S6, of="rope", sizes="T = 9, S = 6",
-             then=keep_outer, say="precision left"),
+             then=keep_outer, say="precision"),
         names("pairing"),
         names("precision"),
     ]  # fmt: skip
@@ -482,7 +533,24 @@ def window_by_mask(q_TS, k_TS, v_TE, window):
     return plain_softmax(scores) @ v_TE
 
 
-LIMIT = 4_000_000  # bytes held at once, with 1024 tokens and a window of 16
+def window_after(q_TS, k_TS, v_TE, window):
+    """Weights of all earlier tokens, and those outside the window left out."""
+    out = np.zeros_like(v_TE)
+    for i, q_S in enumerate(q_TS):
+        read = last_tokens(i, len(q_TS), window)
+        scores = k_TS[: i + 1] @ q_S / math.sqrt(len(q_S))
+        out[i] = shares(np.exp(scores - scores.max()))[read] @ v_TE[read]
+    return out
+
+
+def window_by_table(q_TS, k_TS, v_TE, window):
+    """Row by row, and the window stands in a table of T x T places."""
+    T = len(q_TS)
+    sees_TT = past(T) & ~past(T, -window)
+    return windowed(lambda i, T, window: np.flatnonzero(sees_TT[i]))(q_TS, k_TS, v_TE, window)
+
+
+LIMIT = 1_000_000  # bytes held at once, with 1024 tokens and a window of 4: less than T x T places of one byte
 
 
 def cases_6(rng, numbers):
@@ -490,7 +558,7 @@ def cases_6(rng, numbers):
         q, k, v = (rng.normal(size=(T, width)) for width in (S, S, E))
         return call(name, part, q, k, v, window, sizes=f"T = {T}, S = {S}, E = {E}, window = {window}")
 
-    q, k, v = (rng.normal(size=(1024, width)) for width in (5, 5, 3))
+    q, k, v = (rng.normal(size=(1024, width)) for width in (3, 3, 2))
 
     def held(answer):
         started = not tracemalloc.is_tracing()
@@ -499,7 +567,7 @@ def cases_6(rng, numbers):
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         try:
-            value = answer(q.copy(), k.copy(), v.copy(), 16)
+            value = answer(q.copy(), k.copy(), v.copy(), 4)
             peak = tracemalloc.get_traced_memory()[1] - before
         finally:
             if started:
@@ -514,7 +582,7 @@ def cases_6(rng, numbers):
         case("a window of 1", "edge sizes", 6, 3, 4, 1),
         case("a window longer than the text", "edge sizes", 5, 2, 3, 9),
         case("one token", "edge sizes", 1, 4, 3, 2),
-        Case("a long text", "memory", held, "T = 1024, S = 5, E = 3, window = 16"),
+        Case("a long text", "memory", held, "T = 1024, S = 3, E = 2, window = 4"),
     ]
 
 
@@ -527,7 +595,10 @@ EXERCISES = (
             Wrong("upper", softmax_of(lambda s: np.where(past(len(s)).T, s, -np.inf))),
             Wrong("diagonal", softmax_of(lambda s: hidden(s, diagonal=-1))),
             Wrong("score 0", softmax_of(lambda s: hidden(s, 0.0))),
-            Wrong("constant", softmax_of(lambda s: hidden(s, -1000.0))), Wrong("constant", softmax_plus_constant),
+            Wrong("constant", softmax_of(lambda s: hidden(s, -1000.0))),
+            Wrong("constant", softmax_plus_constant(1000.0)), Wrong("constant", softmax_plus_constant(5000.0)),
+            Wrong("clipped", softmax_clipped),
+            Wrong("NaN replaced", softmax_without_nan), Wrong("small divisor", softmax_small_divisor),
             Wrong("overflow", softmax_overflow), Wrong("overflow", softmax_overflow_zeroed),
             Wrong("one maximum", softmax_one_maximum), Wrong("hidden maximum", softmax_mask_again),
             Wrong("no mask", plain_softmax), Wrong("input", lambda scores_TT: scores_TT),
@@ -551,7 +622,9 @@ EXERCISES = (
             Wrong("not restored", seeing(change_all, restore=False)),
             Wrong("all channels", seeing(change_all, lambda a, b: (a != b).all(1))),
             Wrong("first channel", seeing(change_all, lambda a, b: a[:, 0] != b[:, 0])),
-            Wrong("without looking", sees_without_looking),
+            Wrong("whole output", seeing(change_all, anything_moved)), Wrong("sums", seeing(change_all, sums_moved)),
+            Wrong("zero start", seeing(change_all, start=0.0)), Wrong("not bool", sees_as_numbers),
+            Wrong("without looking", sees_without_looking), Wrong("without looking", sees_only_past),
         ),
         (
             "One change at one place is one try. What could make an output stay although it reads that token?",
@@ -572,7 +645,9 @@ EXERCISES = (
             Wrong("no scale", headed(scale="none")), Wrong("no projection", headed(project=False)),
             Wrong("no mask", headed(mask=False)), Wrong("always masked", headed(mask="always")),
             Wrong("one head", headed(split_not, scale="D")), Wrong("one head", headed(split_not)),
-            Wrong("columns", headed(axis=1)), Wrong("turned", headed(turned=True)),
+            Wrong("columns", headed(axis=1)), Wrong("over heads", headed(axis=0)), Wrong("turned", headed(turned=True)),
+            Wrong("after", headed(hide="after")), Wrong("score 0", headed(unseen=0.0)),
+            Wrong("upper", headed(hide="past")),
         ),
         (
             "Take T = 2, D = 4, H = 2 and the numbers 0 to 7. Which four belong to head 0?",
@@ -589,12 +664,18 @@ EXERCISES = (
             Wrong("a: times H", lambda n: 2 * n["T"] ** 2 * n["D"] * n["H"], of="a"),
             Wrong("a: one product", lambda n: n["T"] ** 2 * n["D"], of="a"),
             Wrong("a: operations", lambda n: 4 * n["T"] ** 2 * n["D"], of="a"),
+            Wrong("a: causal", lambda n: n["T"] * (n["T"] + 1) * n["D"], of="a"),
+            Wrong("a: one head", lambda n: 2 * n["T"] ** 2 * n["D"] // n["H"], of="a"),
+            Wrong("a: all texts", lambda n: 2 * n["B"] * n["T"] ** 2 * n["D"], of="a"),
             Wrong("b: without H", lambda n: 2 * n["B"] * n["T"] ** 2, of="b"),
             Wrong("b: without B", lambda n: 2 * n["H"] * n["T"] ** 2, of="b"),
             Wrong("b: doubled", lambda n: 4 * n["B"] * n["H"] * n["T"] ** 2, of="b"),
             Wrong("b: numbers", lambda n: n["B"] * n["H"] * n["T"] ** 2, of="b"),
+            Wrong("b: bits", lambda n: 16 * n["B"] * n["H"] * n["T"] ** 2, of="b"),
+            Wrong("b: causal", lambda n: n["B"] * n["H"] * n["T"] * (n["T"] + 1), of="b"),
             Wrong("c: projections", lambda n: 2 * n["D"], of="c"), Wrong("c: MLP", lambda n: 4 * n["D"], of="c"),
-            Wrong("c: one product", lambda n: 12 * n["D"], of="c"), Wrong("d: 2", lambda n: 2, of="d"),
+            Wrong("c: one product", lambda n: 12 * n["D"], of="c"),
+            Wrong("c: causal", lambda n: 12 * n["D"] - 1, of="c"), Wrong("d: 2", lambda n: 2, of="d"),
             Wrong("d: half", lambda n: 0.5, of="d"),
         ),
         (
@@ -612,6 +693,9 @@ EXERCISES = (
             Wrong("pairing left", roped("tables"), of="rope"), Wrong("precision left", roped(exact=False), of="rope"),
             Wrong("pairing left", rope_given, of="rope"),
             Wrong("single", roped(exact=False, kind=np.float32), of="rope"),
+            Wrong("single", roped(tables=np.float32), of="rope"),
+            Wrong("rounded late", roped(exact=False, reduced=True), of="rope"),
+            Wrong("no sign", lambda x_TS, positions: roped()(x_TS, np.abs(positions)), of="rope"),
             Wrong("neighbours", roped("neighbours"), of="rope"), Wrong("inverted", roped(order=-1), of="rope"),
             Wrong("direction", roped(sign=-1), of="rope"), Wrong("restarted", roped(restart=True), of="rope"),
             Wrong("exponent", roped(over=2), of="rope"),
@@ -638,7 +722,8 @@ EXERCISES = (
             Wrong("both sides", windowed(window_both_sides)), Wrong("chunks", windowed(window_chunks)),
             Wrong("zero keys", windowed(zero_keys=True)), Wrong("clipped", windowed(window_clipped)),
             Wrong("wrapped", windowed(window_wrapped)), Wrong("no window", windowed(window_none)),
-            Wrong("no scale", windowed(scaled=False)), Wrong("full map", window_by_mask),
+            Wrong("no scale", windowed(scaled=False)), Wrong("after", window_after),
+            Wrong("full map", window_by_mask), Wrong("full map", window_by_table),
         ),
         (
             "Each token needs `window` keys only. Where do they stand, and what is missing for the first tokens?",

@@ -37,12 +37,14 @@ def silu(x):
 
 
 def normed_row(x_D, params, norm):
-    centred = x_D if norm == "rms" else x_D - sum(x_D) / len(x_D)
-    divisor = len(x_D) - (norm == "sample")
-    size = math.sqrt(sum(a * a for a in centred) / divisor + EPS)
     if norm == "none":
         return x_D
-    return centred / size * params["norm_gain"] + (0 if norm == "no offset" else params["norm_offset"])
+    centred = x_D if norm == "rms" else x_D - sum(x_D) / len(x_D)
+    divisor = len(x_D) - (norm == "sample")
+    eps = {"no eps": 0.0, "eps outside": 0.0, "small eps": 1e-6}.get(norm, EPS)
+    size = math.sqrt(sum(a * a for a in centred) / divisor + eps) + (EPS if norm == "eps outside" else 0)
+    gain = 1 if norm == "no gain" else params["norm_gain"]
+    return centred / size * gain + (0 if norm == "no offset" else params["norm_offset"])
 
 
 def gated_unit(
@@ -52,16 +54,22 @@ def gated_unit(
     """The oracle. What stands behind the star makes the wrong answers."""
     T, E = len(x_TD), len(params["out_weight"])
     normed = np.array([normed_row(x_D, params, norm) for x_D in x_TD])
+    if norm == "columns":
+        centred = x_TD - x_TD.mean(0)
+        normed = centred / np.sqrt((centred**2).mean(0) + EPS) * params["norm_gain"] + params["norm_offset"]
     h = normed @ params["in_weight"] + (params["in_bias"] if in_bias else 0)
-    parts = dict(zip(order, (h[:, :E], h[:, E : 2 * E], h[:, 2 * E :])))
+    ends = np.cumsum([h.shape[1] - 2 * E if name == "z" else E for name in order])
+    parts = dict(zip(order, np.split(h, ends[:-1], axis=1)))
     u, v, z = (silu(parts[name]) if name in active else parts[name] for name in "uvz")
     read = mix(z, u * v if gate in ("before", "twice") else v)
+    read = silu(read) if gate == "silu" else read
     start = {"x": x_TD, "normed": normed, "none": np.zeros_like(x_TD)}[residual]
     out = np.zeros_like(x_TD)
     for i in range(T):
         out[i] = start[i] + (params["out_bias"] if out_bias else 0)
         for e in range(E):
-            gate_now = {"after": u[i, e], "twice": u[i, e], "sigmoid": 1 / (1 + math.exp(-u[i, e]))}.get(gate, 1)
+            gate_now = u[i, e] if gate in ("after", "twice", "silu") else 1
+            gate_now = 1 / (1 + math.exp(-u[i, e])) if gate == "sigmoid" else gate_now
             out[i] += gate_now * read[i, e] * params["out_weight"][e]
     return out
 
@@ -114,6 +122,7 @@ def cases_2(rng, numbers):
         return {"in_weight": zeros, "in_bias": zeros}
 
     return [
+        case("each token reads itself, small x", "no mixing", identity, 5, 4, 3, 2, size=0.003),
         case("each token reads itself", "no mixing", identity, 6, 4, 5, 3),
         case("each token reads itself, large x", "no mixing", identity, 7, 3, 4, 2, size=10.0),
         case("each token reads the one before", "with a map", one_before, 5, 4, 6, 3),
@@ -141,10 +150,13 @@ def weight_of(s, f):
 
 def attention_map(
     z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal, *, heads=(0, 1), offset_first=False, scale="n",
-    bias_inside=False, mask="after", scores_turned=False, bias_turned=False, f="relu2", normalise=False, rope=False,
+    bias_at="score", mask="after", scores_turned=False, bias_turned=False, f="relu2", normalise=False, rope=False,
+    use=("gamma", "beta"),
 ):  # fmt: skip
     """The oracle, as loops. What stands behind the star makes the wrong answers."""
     T, S = z_TS.shape
+    gamma_2S = gamma_2S if "gamma" in use else np.ones((2, S))
+    beta_2S = beta_2S if "beta" in use else np.zeros((2, S))
     q, k = ((z_TS + beta_2S[h]) * gamma_2S[h] if offset_first else z_TS * gamma_2S[h] + beta_2S[h] for h in heads)
     if rope:
         q, k = rotate(q), rotate(k)
@@ -154,12 +166,14 @@ def attention_map(
         for j in range(T):
             s = q[j] @ k[i] if scores_turned else q[i] @ k[j]
             b = bias_TT[j, i] if bias_turned else bias_TT[i, j]
-            future = causal and (j > i or (mask == "strict" and j == i))
-            if future and mask == "before":
+            unseen = j < i if mask == "past" else j > i or (mask == "strict" and j == i)
+            unseen = unseen and (causal or mask == "always")
+            if unseen and mask == "before":
                 s = 0
-            score = (s + b) / n if bias_inside else s / n + b
-            if not (future and mask in ("after", "strict")):
-                A[i, j] = weight_of(score, f) / (length_scale if scale == "outside" else 1)
+            score = {"score": s / n + b, "product": (s + b) / n}.get(bias_at, s / n)
+            if not unseen or mask in ("before", "none"):
+                weight = weight_of(score, f) + (b if bias_at == "map" else 0)
+                A[i, j] = weight / (length_scale if scale == "outside" else 1)
     return A / np.maximum(A.sum(1, keepdims=True), 1e-300) if normalise else A
 
 
@@ -234,7 +248,7 @@ def mended(x_TD, params, bias_TT, length_scale, *, bias="right", residual="right
                 s = 0.0
             if j > i and mask == "minus one":
                 s = -n
-            score = (s + b) / n if bias == "left" else s / n + b
+            score = (s + b) / n if bias == "left" else s / (1 if bias == "no scale" else n) + b
             unseen = j > i or (mask == "strict" and j == i)
             if not unseen or mask in ("left", "minus one", "none"):
                 read += max(score, 0) ** 2 * v[j]
@@ -318,13 +332,30 @@ def laplace_with(mu=MU, sigma=SIGMA, root=ROOT, half=0.5, sign=1):
     return lambda x: half * (1 + sign * erf((x - mu) / (sigma * root)))
 
 
+def laplace_of_parts(x):
+    """The root stands behind the division instead of below it."""
+    return 0.5 * (1 + erf((x - MU) / SIGMA * ROOT))
+
+
+def laplace_without_one(x):
+    return 0.5 * erf((x - MU) / (SIGMA * ROOT))
+
+
+def slow(x):
+    """1 from 0 on. To the left it falls like a logarithm: 0.13 at -1000, 0.05 at a billion below 0."""
+    return 1 / (1 + np.log1p(np.maximum(-np.asarray(x), 0)))
+
+
 def logistic(x):
     return 0.5 * (1 + np.tanh(np.asarray(x) / 2))
 
 
+INSTEAD = {"before f": 0.0, "minus one": -1.0, "minus thousand": -1000.0}  # scores of places that are hidden too early
+
+
 def map_with(
     f, q_TS, k_TS, bias_TT, length_scale, sees_TT, *, mask="after", scale=True, bias_inside=False, turned=False,
-    sees_turned=False, own=None, normalise=False,
+    sees_turned=False, own=None, normalise=False, biased=True,
 ):  # fmt: skip
     """The oracle, as loops. What stands behind the star makes the wrong answers."""
     T, f = len(q_TS), own or f
@@ -332,14 +363,14 @@ def map_with(
     n = length_scale if scale else 1
     for i in range(T):
         for j in range(T):
-            s, b = q_TS[j] @ k_TS[i] if turned else q_TS[i] @ k_TS[j], bias_TT[i, j]
+            s, b = q_TS[j] @ k_TS[i] if turned else q_TS[i] @ k_TS[j], bias_TT[i, j] if biased else 0.0
             hidden = not (sees_TT[j, i] if sees_turned else sees_TT[i, j])
             if hidden and mask == "before the bias":
                 s = 0.0
             score = (s + b) / n if bias_inside else s / n + b
-            if hidden and mask in ("before f", "minus one"):
-                score = 0.0 if mask == "before f" else -1.0
-            if not (hidden and mask == "after"):
+            if hidden and mask in INSTEAD:
+                score = INSTEAD[mask]
+            if not (hidden and mask == "after") and not (mask == "causal" and j > i):
                 A[i, j] = float(f(np.array(score)))
     return A / np.maximum(A.sum(1, keepdims=True), 1e-300) if normalise else A
 
@@ -354,12 +385,12 @@ def masked_as(**changed):
 
 
 def cases_6(rng, numbers):
-    def case(name, f, T, S, n, hide=None):
+    def case(name, f, T, S, n, hide=None, say=None):
         sees = np.tri(T, dtype=bool)
         if hide is not None:
             hide(sees)
         given = lent(f), *rng.normal(size=(2, T, S)), rng.normal(size=(T, T)) * 0.7 + 0.3, n, sees
-        return call(name, "map_with", *given, of="map_with", sizes=f"T = {T}, S = {S}, length_scale = {n}")
+        return call(name, "map_with", *given, of="map_with", sizes=f"T = {T}, S = {S}, length_scale = {n}", say=say)
 
     def last_two(sees):
         sees[:, -2:] = False
@@ -382,6 +413,7 @@ def cases_6(rng, numbers):
         case("the last two tokens are padding", laplace, 7, 2, 5, last_two),
         case("a window of three", logistic, 8, 5, 3, window),
         case("a row that sees nothing", np.exp, 4, 3, 2.5, one_row),
+        case("a function that falls slowly", slow, 5, 3, 2, say="minus thousand"),
         case("one token", laplace, 1, 4, 2),
     ]
 
@@ -423,7 +455,11 @@ EXERCISES = (
             Wrong("silu no u", unit_with(active="vz")), Wrong("no norm", unit_with(norm="none")),
             Wrong("mean left", unit_with(norm="rms")), Wrong("sample variance", unit_with(norm="sample")),
             Wrong("no offset", unit_with(norm="no offset")), Wrong("no in bias", unit_with(in_bias=False)),
-            Wrong("no out bias", unit_with(out_bias=False)),
+            Wrong("no out bias", unit_with(out_bias=False)), Wrong("cut", unit_with(order="uzv")),
+            Wrong("cut", unit_with(order="zuv")), Wrong("eps", unit_with(norm="no eps")),
+            Wrong("eps", unit_with(norm="small eps")), Wrong("eps", unit_with(norm="eps outside")),
+            Wrong("no gain", unit_with(norm="no gain")), Wrong("columns", unit_with(norm="columns")),
+            Wrong("silu read", unit_with(gate="silu")),
         ),
         (
             "Which token's gate multiplies what token i has read? And at which moment: before or after reading?",
@@ -438,7 +474,7 @@ EXERCISES = (
         "02.3", "attention_map", "build", 20, 3, 5, 25, ("attention_map",),
         {"both sides": 9, "causal": 7, "edge sizes": 4}, cases_3, map_as(),
         (
-            Wrong("bias inside", map_as(bias_inside=True)), Wrong("over sqrt S", map_as(scale="sqrt S")),
+            Wrong("bias inside", map_as(bias_at="product")), Wrong("over sqrt S", map_as(scale="sqrt S")),
             Wrong("no scale", map_as(scale="none")), Wrong("scaled after", map_as(scale="outside")),
             Wrong("over T", map_as(scale="T")), Wrong("mask before", map_as(mask="before")),
             Wrong("no mask", map_as(mask="none")), Wrong("scores turned", map_as(scores_turned=True)),
@@ -447,6 +483,9 @@ EXERCISES = (
             Wrong("normalised", map_as(normalise=True)), Wrong("softmax", map_as(f="exp", normalise=True)),
             Wrong("strict", map_as(mask="strict")), Wrong("relu", map_as(f="relu")),
             Wrong("square", map_as(f="square")), Wrong("rope", map_as(rope=True)),
+            Wrong("bias after", map_as(bias_at="map")), Wrong("no bias", map_as(bias_at="nowhere")),
+            Wrong("no gamma", map_as(use=("beta",))), Wrong("no beta", map_as(use=("gamma",))),
+            Wrong("always masked", map_as(mask="always")), Wrong("upper", map_as(mask="past")),
         ),
         (
             "Let one part act alone. What must the map be if gamma and beta are zero? And if the bias is zero?",
@@ -461,6 +500,7 @@ EXERCISES = (
         lambda rng, n: [predicted(key) for key in "abcd"], answers_4,
         (
             Wrong("a: not squared", lambda n: n["r"], of="a"), Wrong("a: no change", lambda n: 1, of="a"),
+            Wrong("a: doubled", lambda n: 2 * n["r"], of="a"),
             Wrong("b: both", lambda n: "both", of="b"), Wrong("b: neither", lambda n: "neither", of="b"),
             Wrong("b: the other", lambda n: "softmax", of="b"), Wrong("c: mean", lambda n: "x + mean", of="c"),
             Wrong("c: own", lambda n: "x + own", of="c"), Wrong("c: no bias", lambda n: "x", of="c"),
@@ -468,6 +508,9 @@ EXERCISES = (
             Wrong("d: one GAU", lambda n: n["D"] * n["S"] - 6 * n["D"] ** 2, of="d"),
             Wrong("d: one base", lambda n: n["D"] * n["S"], of="d"),
             Wrong("d: own bases", lambda n: 4 * n["D"] * n["S"], of="d"),
+            Wrong("d: one wide", lambda n: 2 * n["D"] * n["S"] - 4 * n["D"] ** 2, of="d"),
+            Wrong("d: three matrices", lambda n: n["D"] ** 2 + 2 * n["D"] * n["S"], of="d"),
+            Wrong("d: sign", lambda n: -2 * n["D"] * n["S"], of="d"),
         ),
         (
             "Write down a row of three scores, with one of them positive, and do to it what the question says.",
@@ -489,6 +532,7 @@ EXERCISES = (
             Wrong("residual and mask left", port_with(residual="left", mask="left")),
             Wrong("mask in front", port_with(mask="minus one")), Wrong("mask gone", port_with(mask="none")),
             Wrong("strict", port_with(mask="strict")), Wrong("bias dropped", port_with(bias="dropped")),
+            Wrong("scale dropped", port_with(bias="no scale")),
             Wrong("residual dropped", port_with(residual="none")), Wrong("norm dropped", port_with(norm=False)),
             Wrong("signature", port_reordered),
         ),
@@ -510,11 +554,16 @@ EXERCISES = (
             Wrong("no sqrt 2", laplace_with(root=1), of="laplace"), Wrong("mu", laplace_with(mu=0.5), of="laplace"),
             Wrong("mu", laplace_with(mu=0), of="laplace"), Wrong("no half", laplace_with(half=1), of="laplace"),
             Wrong("falls", laplace_with(sign=-1), of="laplace"), Wrong("logistic", logistic, of="laplace"),
-            Wrong("relu2", relu2, of="laplace"),
+            Wrong("relu2", relu2, of="laplace"), Wrong("mu", laplace_with(mu=ROOT), of="laplace"),
+            Wrong("root outside", laplace_of_parts, of="laplace"),
+            Wrong("no one", laplace_without_one, of="laplace"),
             Wrong("mask before f", masked_as(mask="before f"), of="map_with"),
             Wrong("mask before the bias", masked_as(mask="before the bias"), of="map_with"),
             Wrong("minus one", masked_as(mask="minus one"), of="map_with"),
+            Wrong("minus thousand", masked_as(mask="minus thousand"), of="map_with"),
             Wrong("no mask", masked_as(mask="none"), of="map_with"),
+            Wrong("sees not used", masked_as(mask="causal"), of="map_with"),
+            Wrong("no bias", masked_as(biased=False), of="map_with"),
             Wrong("sees turned", masked_as(sees_turned=True), of="map_with"),
             Wrong("scores turned", masked_as(turned=True), of="map_with"),
             Wrong("bias inside", masked_as(bias_inside=True), of="map_with"),

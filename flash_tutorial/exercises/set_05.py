@@ -76,18 +76,20 @@ def cases_2(rng, numbers):
     def draw(G, S, E):
         return torch.from_numpy(rng.normal(size=(G, S, E)))
 
-    def own_chunk_moves(f):
-        kv = torch.from_numpy(rng_16.normal(size=(6, 4, 3))).to(torch.bfloat16)
-        loud = kv.clone()
-        loud[3] *= 30
-        return bool((f(kv)[3] != f(loud)[3]).any())
+    own_16 = torch.from_numpy(np.random.default_rng(int(rng.integers(1 << 30))).normal(size=(6, 4, 3)))
 
-    rng_16 = np.random.default_rng(int(rng.integers(1 << 30)))
-    state = rng_16.bit_generator.state
+    def own_chunk_moves(dtype, key):
+        def run(f):
+            kv = own_16.to(dtype)
+            loud = kv.clone()
+            loud[3] *= 30
+            before, after = f(kv), f(loud)
+            if before.dtype != dtype:
+                raise Said("05.2", "other format")
+            return bool((before[3] != after[3]).any())
 
-    def in_bfloat16(f):
-        rng_16.bit_generator.state = state  # the same numbers for each answer
-        return own_chunk_moves(f)
+        name = str(dtype).removeprefix("torch.")
+        return Case(f"output 3 moves with its own chunk, {name}", "rounding", run, "G = 6", say=key)
 
     return [
         call("mean over the chunks before", "values", draw(5, 2, 3), sizes="G = 5, S = 2, E = 3"),
@@ -96,7 +98,8 @@ def cases_2(rng, numbers):
         call("lag of 3, sum", "edge sizes", draw(5, 4, 2), lag=3, mean=False, sizes="G = 5, S = 4, E = 2"),
         call("one chunk", "edge sizes", draw(1, 3, 2), sizes="G = 1, S = 3, E = 2"),
         call("lag of 4, three chunks", "edge sizes", draw(3, 2, 3), lag=4, sizes="G = 3, S = 2, E = 3"),
-        Case("the own chunk in bfloat16, 30 times larger", "bfloat16", in_bfloat16, "G = 6", say="subtraction"),
+        own_chunk_moves(torch.bfloat16, "subtraction"),
+        own_chunk_moves(torch.float64, "in float64 and back"),
     ]
 
 
@@ -161,13 +164,26 @@ def earlier_subtraction(kv_GSE, lag=1, mean=True):
     return total / counts(kv_GSE, lag) if mean else total
 
 
+def earlier_in_float64(kv_GSE, lag=1, mean=True):
+    return earlier_subtraction(kv_GSE.double(), lag, mean).to(kv_GSE.dtype)
+
+
+def earlier_no_lag(kv_GSE, lag=1, mean=True):
+    return earlier_chunks(kv_GSE, 1, mean)
+
+
+def earlier_in_float32(kv_GSE, lag=1, mean=True):
+    wider = torch.promote_types(kv_GSE.dtype, torch.float32)  # what a float32 tensor of counts makes of it
+    return shifted(kv_GSE, lag) / (counts(kv_GSE, lag).to(wider) if mean else 1)
+
+
 # ---------------------------------------------------------------- 05.3 mixed_chunk
 
 
 def mixed_chunk(
     q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1, *,
     bias_inside=False, scale=None, no_bias=False, mask="after", kv_scale=1.0, over=None, which="earlier", relu=False,
-    local=True, global_=True,
+    local=True, global_=True, power=2, turned=False, far_causal=None, kept=None, no_relu=False,
 ):  # fmt: skip
     """The oracle, as loops. What stands behind the star makes the wrong answers."""
     T, out = len(v), np.zeros_like(v)
@@ -175,16 +191,17 @@ def mixed_chunk(
         first = i // C * C
         for j in range(first, min(first + C, T)):
             s = q_quad[i] @ k_quad[j]
-            b = 0 if no_bias else bias_CC[i - first, j - first]
+            b = 0 if no_bias else bias_CC[j - first, i - first] if turned else bias_CC[i - first, j - first]
             divisor = {None: C, "T": T, "sqrt S": math.sqrt(q_quad.shape[1]), "none": 1}[scale]
-            future = causal and (j > i or (mask == "strict" and j == i))
+            future = (causal or mask == "always") and (j > i or (mask == "strict" and j == i))
             if future and mask == "before":
                 s = 0
             score = (s + b) / divisor if bias_inside else s / divisor + b
-            if local and not (future and mask in ("after", "strict")):
-                out[i] += max(score, 0) ** 2 * v[j]
+            if local and not (future and mask in ("after", "strict", "always")):
+                out[i] += (score if no_relu else max(score, 0)) ** power * v[j]
         if global_:
-            out[i] += far_part(i, q_lin, k_lin, v, C, causal, combine, lag, kv_scale, over, which, relu)
+            how = (causal if far_causal is None else far_causal, kept or combine, lag)
+            out[i] += far_part(i, q_lin, k_lin, v, C, *how, kv_scale, over, which, relu)
     return out
 
 
@@ -193,12 +210,13 @@ def far_part(i, q_lin, k_lin, v, C, causal, combine, lag, kv_scale, over, which,
     T, g = len(v), i // C
     G = -(-T // C)
     if not causal:
-        read = [h for h in range(G) if not (which == "others" and h == g)]
+        read = [h for h in range(G - (lag - 1 if which == "lag anyway" else 0)) if not (which == "others" and h == g)]
     else:
         read = {
             "earlier": range(max(g - lag + 1, 0)), "inclusive": range(max(g - lag + 2, 0)),
             "late": range(max(g - lag, 0)), "last": range(max(g - lag, 0), max(g - lag + 1, 0)),
             "rolled": range(max(g - lag + 1, 0)) if g else range(G), "others": range(max(g - lag + 1, 0)),
+            "no lag": range(g), "lag anyway": range(max(g - lag + 1, 0)),
         }[which]  # fmt: skip
     tokens = [j for h in read for j in range(h * C, min((h + 1) * C, T))]
     if not tokens:
@@ -209,6 +227,7 @@ def far_part(i, q_lin, k_lin, v, C, causal, combine, lag, kv_scale, over, which,
         "sum of means": C if combine == "mean" else 1, "all": T if combine == "mean" else 1,
         "places": len(read) * C if combine == "mean" else 1, "chunks": len(read) if combine == "mean" else 1,
         "excluded": max(counted - C, C) if combine == "mean" else 1,
+        "any lag": (g * C if causal else counted) if combine == "mean" else 1,
     }[over]  # fmt: skip
     q, k = (np.maximum(q_lin, 0), np.maximum(k_lin, 0)) if relu else (q_lin, k_lin)
     return sum((q[i] @ k[j]) * v[j] for j in tokens) / divisor * kv_scale
@@ -227,13 +246,15 @@ def cases_3(rng, numbers):
     def case(name, part, T, S, E, C, **how):
         heads = rng.normal(size=(4, T, S))
         given = (*heads, rng.normal(size=(T, E)), rng.normal(size=(C, C)), C)
-        return call(name, part, *given, **how, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, {how}")
+        said = ", ".join(f"{key} = {value}" for key, value in how.items())
+        return call(name, part, *given, **how, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, {said}")
 
     return [
         case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean"),
         case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum"),
         case("not causal", "not causal", 15, 5, 3, 4, causal=False, combine="mean"),
         case("not causal, the sum", "not causal", 10, 3, 4, 3, causal=False, combine="sum"),
+        case("not causal, a lag that does not count", "not causal", 11, 3, 2, 4, causal=False, combine="mean", lag=2),
         case("a lag of 2", "lag and edge sizes", 18, 3, 4, 4, causal=True, combine="mean", lag=2),
         case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean"),
         case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean"),
@@ -291,6 +312,31 @@ def by_subtraction(C):
     return fn
 
 
+def over_a_border(C):
+    """Output 1 reads the first token of the next chunk, and no other output reads a later token."""
+    right = layer(C)
+
+    def fn(x_TD):
+        out = right(x_TD)
+        out[1:2] += 1e-6 * x_TD[C : C + 1].sum() if len(x_TD) > C else 0
+        return out
+
+    return fn
+
+
+def one_output_forgets(C):
+    """The first output of chunk 2 does not read chunk 0."""
+    right = layer(C)
+
+    def fn(x_TD):
+        out, shorter = right(x_TD), x_TD.copy()
+        shorter[:C] = 0
+        out[2 * C : 2 * C + 1] = right(shorter)[2 * C : 2 * C + 1]
+        return out
+
+    return fn
+
+
 RIGHT_4 = {
     "the mean over earlier chunks": layer,
     "the bare sum": lambda C: layer(C, combine="sum"),
@@ -302,6 +348,8 @@ FAULTS_4 = {
     "a leak in the last partial chunk only": leak_in_the_tail,
     "an inclusive sum with weights of 0.0001": lambda C: layer(C, which="inclusive", lin=1e-4),
     "subtraction instead of a shift": by_subtraction,
+    "one output reads over a border": over_a_border,
+    "one output forgets a chunk": one_output_forgets,
     "one chunk too far back": lambda C: layer(C, which="late"),
     "local only": lambda C: layer(C, global_=False),
     "global only": lambda C: layer(C, local=False),
@@ -316,7 +364,7 @@ def test_case(name, part, make, C):
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 6))
-    leaks = [*FAULTS_4][:5]
+    leaks = [*FAULTS_4][:6]
     return [
         *(test_case(name, "passes what is right", make, C) for name, make in RIGHT_4.items()),
         *(test_case(name, "finds leaks", FAULTS_4[name], C) for name in leaks),
@@ -378,6 +426,20 @@ def weak_leaks_only(fn, C):
     assert not np.triu(table_of(fn, T), 1).any()
 
 
+def weak_last_output(fn, C):
+    table = table_of(fn, 4 * C + 2)
+    assert not np.triu(table, 1).any() and table[-1].all() and table.diagonal().all()
+
+
+def weak_neighbour(fn, C):
+    table = table_of(fn, 4 * C + 2)
+    assert not table.diagonal(1).any() and table[np.tri(len(table), dtype=bool)].all()
+
+
+def weak_tail_of_one(fn, C):
+    assert (table_of(fn, 4 * C + 1) == np.tri(4 * C + 1, dtype=bool)).all()
+
+
 def weak_one_reading(fn, C):
     assert_causal_and_complete(fn, C)
     x = np.random.default_rng(0).normal(size=(3 * C + 1, 8))
@@ -427,6 +489,22 @@ def two_in_float64(q_GCS, k_GCS, v_GCE):
     return suspect_two(q_GCS.double(), k_GCS.double(), v_GCE.double())
 
 
+def subtracted_in_float64(q_GCS, k_GCS, v_GCE):
+    return suspect_two(q_GCS.double(), k_GCS.double(), v_GCE.double()).to(v_GCE.dtype)
+
+
+def one_rolled(q_GCS, k_GCS, v_GCE):
+    return local_only(q_GCS, k_GCS, v_GCE) + q_GCS @ (k_GCS.mT @ v_GCE).cumsum(0).roll(1, 0)
+
+
+def three_over(divisor):
+    def answer(q_GCS, k_GCS, v_GCE):
+        A_GCC = torch.relu(q_GCS @ k_GCS.mT / divisor(q_GCS)).square().tril()
+        return A_GCC @ v_GCE + honest(q_GCS, k_GCS, v_GCE) - local_only(q_GCS, k_GCS, v_GCE)
+
+    return answer
+
+
 def three_by_position(q_GCS, k_GCS, v_GCE):
     C = q_GCS.shape[1]
     A_GCC = torch.relu(q_GCS @ k_GCS.mT / torch.arange(1, C + 1)[:, None]).square().tril()
@@ -440,19 +518,21 @@ def cases_5(rng, numbers):
             v[loud] *= 30
         return q, k, v
 
-    def own_chunk_moves(name):
-        q, k, v = heads(5, 4, torch.bfloat16)
+    def own_chunk_moves(name, dtype):
+        q, k, v = heads(5, 4, dtype)
         louder = v.clone()
         louder[3, 3] *= 30  # the last token of chunk 3: its tokens before must not move
 
         def run(answers):
             f = getattr(answers, name)
             before, after = f(q, k, v), f(q, k, louder)
-            if before.dtype != torch.bfloat16:
+            if before.dtype != dtype:
                 raise Said("05.5", "other format")
             return bool((before[:3] != after[:3]).any() or (before[3, :3] != after[3, :3]).any())
 
-        return Case("the last token of a chunk is loud, bfloat16", name, run, "G = 5, C = 4", say=f"{name} left")
+        form = str(dtype).removeprefix("torch.")
+        say = f"{name} left" if dtype == torch.bfloat16 else "in float64 and back"
+        return Case(f"outputs move with a later token, {form}", name, run, "G = 5, C = 4", say=say)
 
     q, k, v = heads(4, 4)
 
@@ -461,11 +541,11 @@ def cases_5(rng, numbers):
         answers.suspect_one(q, k, value)[2, 0].sum().backward()
         return bool(value.grad[2, 1:].any() or value.grad[3].any())
 
-    cases = [Case("gradients of later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
+    cases = [Case("an output has a gradient by later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
     for name in ("suspect_one", "suspect_two", "suspect_three"):
         cases += [call("values", name, *heads(5, 4), of=name, sizes="G = 5, C = 4"),
                   call("a longer text", name, *heads(7, 3), of=name, sizes="G = 7, C = 3"),
-                  own_chunk_moves(name)]  # fmt: skip
+                  own_chunk_moves(name, torch.bfloat16), own_chunk_moves(name, torch.float64)]  # fmt: skip
     return cases
 
 
@@ -497,9 +577,9 @@ def cases_7(rng, numbers):
         return True
 
     def numbers_in(text):
-        if not re.search(r"\b31\b", str(text)):
+        if not re.search(r"(?<![\d.])31(?![\d])|thirty-one", str(text)):
             raise Said("all", "needs", what="the factor in the last chunk at 8192 tokens")
-        if not re.search(r"\b(3|three)\b", str(text)):
+        if not re.search(r"(?<![\d.])3(?![\d])|\bthree\b", str(text)):
             raise Said("all", "needs", what="the factor in the last chunk at 1024 tokens")
         return True
 
@@ -530,12 +610,14 @@ EXERCISES = (
     ),
     Exercise(
         "05.2", "earlier_chunks", "build", 15, 2, 5, 20, ("earlier_chunks",),
-        {"values": 7, "edge sizes": 3, "bfloat16": 5}, cases_2, earlier_chunks,
+        {"values": 7, "edge sizes": 3, "rounding": 5}, cases_2, earlier_chunks,
         (
             Wrong("inclusive", earlier_inclusive), Wrong("inclusive", earlier_inclusive_over_g),
             Wrong("late", earlier_late), Wrong("last only", earlier_last_only), Wrong("one more", earlier_one_more),
             Wrong("any lag", earlier_any_lag), Wrong("over all", earlier_over_all), Wrong("nan", earlier_nan),
             Wrong("rolled", earlier_rolled), Wrong("sum", earlier_sum), Wrong("subtraction", earlier_subtraction),
+            Wrong("in float64 and back", earlier_in_float64), Wrong("no lag", earlier_no_lag),
+            Wrong("other format", earlier_in_float32),
         ),
         (
             "Write down for G = 4 which chunks each chunk reads. Where does a running sum hold just these?",
@@ -560,7 +642,12 @@ EXERCISES = (
             Wrong("late", variant(which="late")), Wrong("over all", variant(over="all")),
             Wrong("own left out", variant(which="others")), Wrong("places", variant(over="places")),
             Wrong("relu", variant(relu=True)), Wrong("local only", variant(global_=False)),
-            Wrong("global only", variant(local=False)),
+            Wrong("global only", variant(local=False)), Wrong("relu once", variant(power=1)),
+            Wrong("no relu", variant(no_relu=True)),
+            Wrong("bias turned", variant(turned=True)), Wrong("always masked", variant(mask="always")),
+            Wrong("always earlier", variant(far_causal=True)), Wrong("no lag", variant(which="no lag")),
+            Wrong("any lag", variant(over="any lag")), Wrong("lag anyway", variant(which="lag anyway")),
+            Wrong("always the mean", variant(kept="mean")), Wrong("always the sum", variant(kept="sum")),
         ),
         (
             "Do the two parts one by one. Once all five arrays are in chunks, each part is a product of small arrays.",
@@ -578,7 +665,8 @@ EXERCISES = (
             Wrong("weak: last token", weak_last_token), Wrong("weak: first of chunk", weak_first_of_chunk),
             Wrong("weak: one chunk", weak_one_chunk), Wrong("weak: full chunks", weak_full_chunks),
             Wrong("weak: allclose", weak_allclose), Wrong("weak: leaks only", weak_leaks_only),
-            Wrong("weak: one reading", weak_one_reading),
+            Wrong("weak: one reading", weak_one_reading), Wrong("weak: last output", weak_last_output),
+            Wrong("weak: neighbour", weak_neighbour), Wrong("weak: full chunks", weak_tail_of_one),
         ),
         (
             "Change one token at a time. Which outputs may move, and which must?",
@@ -600,11 +688,15 @@ EXERCISES = (
             Wrong("over-mended", local_only, of="suspect_three"), Wrong("detached", one_detached, of="suspect_one"),
             Wrong("other format", two_in_float64, of="suspect_two"),
             Wrong("by position", three_by_position, of="suspect_three"),
+            Wrong("in float64 and back", subtracted_in_float64, of="suspect_two"),
+            Wrong("by subtraction", suspect_two, of="suspect_one"), Wrong("rolled", one_rolled, of="suspect_one"),
+            Wrong("no divisor", three_over(lambda q: 1), of="suspect_three"),
+            Wrong("over S", three_over(lambda q: q.shape[2]), of="suspect_three"),
         ),
         (
             "Three tools: change one token; do it in bfloat16 with a loud token; change the number of chunks only.",
             "q, k (G, C, S) and v (G, C, E) give (G, C, E). All three sum k^T v over chunks, without a mean.",
-            "one: which chunks are in the sum? two: a + b - b is not a in bfloat16; three: what does the divisor know?",
+            "one: which chunks are in the sum? two: a + b - b, rounded, is not a; three: what does the divisor know?",
         ),
         given={"suspect_one": suspect_one, "suspect_two": suspect_two, "suspect_three": suspect_three},
     ),

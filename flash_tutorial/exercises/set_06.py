@@ -1,11 +1,14 @@
 """Problem set 06: the FLASH model. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
+import torch
 
 from ..model import ModelConfig
-from .model import Case, Exercise, Said, Wrong, call, outcome_of_test
+from .cost import Counted
+from .model import Case, Exercise, Said, Wrong, call, lent, outcome_of_test
 
 # ---------------------------------------------------------------- 06.1 count_parameters
 
@@ -34,6 +37,25 @@ def count_parameters(
 def counted(**changed):
     """A wrong answer: the oracle with something changed."""
     return lambda config: count_parameters(config, **changed)
+
+
+def counted_but(more):
+    """A wrong answer: the oracle and some numbers more, or fewer."""
+    return lambda config: count_parameters(config) + more(config)
+
+
+def bias_of(config):
+    return 2 * config.chunk_size - 1 if config.chunk_size < 512 else 2 * config.qk_dim
+
+
+WRONG_1 = {
+    "gain only": lambda c: -(c.depth + 1) * c.dim * (c.norm == "layer"),
+    "shared bias": lambda c: -(c.depth - 1) * bias_of(c),
+    "one vector": lambda c: -c.depth * c.qk_dim * (c.chunk_size >= 512),
+    "out bias": lambda c: -c.depth * c.dim,
+    "one side": lambda c: -c.depth * (c.chunk_size - 1) * (c.chunk_size < 512),
+    "head bias": lambda c: c.vocab_size,
+}
 
 
 def cases_1(rng, numbers):
@@ -147,6 +169,19 @@ def adopted(**changed):
     return lambda port_weights: adopt(port_weights, **changed)
 
 
+def adopted_but(**taken):
+    """A wrong answer: the oracle, with some arrays made otherwise from the port's weights."""
+    return lambda port: adopt(port) | {name: make(port) for name, make in taken.items()}
+
+
+def reshaped(name):
+    return lambda port: port[name].reshape(port[name].shape[::-1])
+
+
+def unordered_heads(name):
+    return lambda port: adopt(port, heads=False)[name]
+
+
 def draw_port(rng, D, E, S, C):
     return {
         "norm_gain": np.array(1 + rng.random()), "in_weight": rng.normal(size=(2 * E + S, D)) / D**0.5,
@@ -199,11 +234,13 @@ def cases_2(rng, numbers):
 
 def padded_unit(
     C, near="valid", far="valid", divisor="valid", before=False, centred=False, rows="kept", rescaled=False,
+    first_only=False,
 ):  # fmt: skip
     """A unit(x (T, 8), valid (T,), causal=True, bias=0.0), as a map of T x T; local weights are never closed.
 
     near, far: whose values the local and the global part read. divisor: what the mean divides by. before: padding is
-    put to zero before the projection, not after. centred: the mean over the row is taken off first.
+    put to zero before the projection, not after. centred: the mean over the row is taken off first, always or "causal".
+    first_only: the fault is that of the first token alone.
     """
     rng, D, E, S = np.random.default_rng(11), 8, 10, 4
     in_weight = rng.normal(size=(D, 2 * E + S)) / D**0.5
@@ -212,7 +249,7 @@ def padded_unit(
 
     def unit(x_TD, valid_T, causal=True, bias=0.0):
         T, valid_T = len(x_TD), np.asarray(valid_T, float)
-        x = x_TD - x_TD.mean(0) if centred else x_TD
+        x = x_TD - x_TD.mean(0) if centred is True or (centred == "causal" and causal) else x_TD
         x = x * valid_T[:, None] if before else x
         u, v, z = np.split(silu(scale_norm(x) @ in_weight + bias), [E, 2 * E], axis=1)
         quad_q, quad_k, lin_q, lin_k = z * gamma[:, None] + beta[:, None]
@@ -235,6 +272,8 @@ def padded_unit(
         weights = local + reads * (lin_q @ lin_k.T) * weight_of[far] / np.maximum(count, 1)[:, None]
         read = ((weights / T) @ v) * T if rescaled else weights @ v
         out = x_TD + (u * read) @ out_weight
+        if first_only:
+            out[1:] = padded_unit(C)(x_TD, valid_T, causal, bias)[1:]
         if rows == "noise":
             out[valid_T == 0] = T + 7 * x_TD[valid_T == 0]
         elif rows == "zero":
@@ -260,9 +299,11 @@ FAULTS_3 = {
     "zero before the projection": dict(before=True, near="all", far="all"),
     "padding is read with a hundredth of its weight": dict(far="weak"),
     "the mean over the row is taken off": dict(centred=True),
+    "the first token alone reads padding": dict(far="all", first_only=True),
+    "divided by the padded length, where causal": dict(divisor="length if causal"),
 }
 READS_3 = ("the local part sees padding", "the global part sees padding", "zero before the projection",
-           "padding is read with a hundredth of its weight")  # fmt: skip
+           "padding is read with a hundredth of its weight", "the first token alone reads padding")  # fmt: skip
 
 
 def padding_case(name, part, C, say=None, **how):
@@ -287,9 +328,9 @@ def fill_up(x_TD, T, size=3.0, seed=1):
 
 def inert(
     unit, C, lengths=None, causals=(False, True), biases=(0.7, -0.4), sizes=(0.0, 3.0), *, input_size=1.0,
-    contents_only=False, rows=False, **near,
+    contents_only=False, rows=False, n=None, look=slice(None), **near,
 ):  # fmt: skip
-    n = 2 * C + max(C // 2, 1)
+    n = n or 2 * C + max(C // 2, 1)
     x = input_size * np.random.default_rng(0).normal(size=(n, 8))
     for T in lengths(n) if lengths else (n + 1, 3 * C, 5 * C + 2):
         for causal in causals:
@@ -305,7 +346,7 @@ def inert(
                     if near.get("exact"):
                         assert (out[:n] == alone).all()
                     else:
-                        assert np.abs(out[:n] - alone).max() < near.get("limit", 1e-9)
+                        assert np.abs(out[:n] - alone)[look].max() < near.get("limit", 1e-9)
 
 
 def assert_padding_inert(unit, C):
@@ -314,6 +355,22 @@ def assert_padding_inert(unit, C):
 
 def weak_causal(unit, C):
     inert(unit, C, causals=(True,))
+
+
+def weak_both_sides(unit, C):
+    inert(unit, C, causals=(False,))
+
+
+def weak_last_token(unit, C):
+    inert(unit, C, look=slice(-1, None))
+
+
+def weak_whole_chunks(unit, C):
+    inert(unit, C, n=2 * C, lengths=lambda n: (n + 1, n + C, n + 3 * C))
+
+
+def weak_in_one_chunk(unit, C):
+    inert(unit, C, n=C - 1)
 
 
 def weak_last_chunk(unit, C):
@@ -445,13 +502,19 @@ def look_at_logits(embedding_ND, position_TD):
 def cases_4(rng, numbers):
     drowned = start_tables(300, 128, 400, rng)
     other = rng.normal(size=(7, 10)) + 1, rng.normal(size=(9, 10)) / 3
+
+    def two(value):  # an array of two numbers is two numbers
+        return tuple(value) if isinstance(value, np.ndarray) and value.shape == (2,) else value
+
+    how = dict(of="report_sizes", then=two)
     return [
-        call("the tables as they are", "report", *drowned, of="report_sizes", sizes="N = 300, D = 128, T = 400"),
-        call("other tables", "report", *other, of="report_sizes", sizes="N = 7, D = 10, T = 9"),
+        call("the tables as they are", "report", *drowned, sizes="N = 300, D = 128, T = 400", **how),
+        call("other tables", "report", *other, sizes="N = 7, D = 10, T = 9", **how),
         start_case("positions differ", look_at_places, "alike"),
         start_case("sines and cosines", look_at_form, "not sines"),
         start_case("the ratio", look_at_ratio, "ratio"),
-        start_case("the ratio in a smaller model", look_at_ratio, "ratio", D=64),
+        start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", D=64),
+        start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", D=48),
         start_case("the first logits", look_at_logits, "logits"),
     ]
 
@@ -462,7 +525,7 @@ def cases_4(rng, numbers):
 def mixed_chunk_backward(
     q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out, *,
     mask="both", over=None, slope=2, bias_over=1, one_chunk=False, divide="tokens", reads="later",
-    dv_of=("near", "far"),
+    dv_of=("near", "far"), flipped=(), tail=True,
 ):  # fmt: skip
     """The oracle, pair by pair. What stands behind the star makes the wrong answers."""
     T, C_s = len(v), C if over is None else over
@@ -474,12 +537,14 @@ def mixed_chunk_backward(
             if g == h:
                 s = q_quad[i] @ k_quad[j] / C + bias_CC[a, b]
                 if "near" in dv_of and (j <= i or mask == "none"):
-                    dv[j] += max(s, 0) ** 2 * d_out[i]
+                    to, by = (i, j) if "dv" in flipped else (j, i)
+                    dv[to] += max(s, 0) ** 2 * d_out[by]
                 if j <= i or mask in ("none", "forward"):
                     ds = slope * max(s, 0) * d_weight
                     dq_quad[i] += ds * k_quad[j] / C_s
-                    dk_quad[j] += ds * q_quad[i] / C_s
-                    dbias[a, b] += ds / bias_over * (g == 0 or not one_chunk)
+                    to, by = (i, j) if "dk_quad" in flipped else (j, i)
+                    dk_quad[to] += ds * q_quad[by] / C_s
+                    dbias[a, b] += ds / bias_over * (g == 0 or not one_chunk) * (tail or (g + 1) * C <= T)
             n = {"tokens": g * C, "after": g * C, "forgotten": 1, "chunks": g}[divide]
             if h < g:
                 dq_lin[i] += d_weight * k_lin[j] / n
@@ -506,6 +571,56 @@ def not_over_C(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
 
 def bias_over_C(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     return mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out, bias_over=C)
+
+
+def differences(step):
+    """Not a backward pass: each number is moved up and down."""
+
+    def answer(*given):
+        arrays, (C, d_out), gradients = [np.array(x) for x in given[:6]], given[6:], []
+        for x in arrays:
+            slope = np.zeros_like(x)
+            for place in np.ndindex(x.shape):
+                kept, losses = x[place], []
+                for moved in (kept + step, kept - step):
+                    x[place] = moved
+                    losses.append((forward(*arrays, C) * d_out).sum())
+                x[place], slope[place] = kept, (losses[0] - losses[1]) / (2 * step)
+            gradients.append(slope)
+        return gradients
+
+    return answer
+
+
+def forward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, like=np):
+    """The forward pass by one map of T x T, in NumPy or in torch."""
+    i, j = np.indices((len(v), len(v)))
+    near, far = (i // C == j // C) & (j <= i), (j // C < i // C) / np.maximum(i // C * C, 1)
+    if like is torch:
+        near, far = torch.from_numpy(near), torch.from_numpy(far)
+    scores = q_quad @ k_quad.T / C + bias_CC[i % C, j % C]
+    return (near * (scores * (scores > 0)) ** 2 + far * (q_lin @ k_lin.T)) @ v
+
+
+def backward_autograd(*given):
+    leaves = [torch.from_numpy(x).requires_grad_() for x in given[:6]]
+    forward(*leaves, given[6], like=torch).backward(torch.from_numpy(given[7]))
+    return [leaf.grad.numpy() for leaf in leaves]
+
+
+def without_autograd(case):
+    """The case, with the gradients of torch switched off."""
+
+    def run(answer):
+        try:
+            with torch.inference_mode():
+                return case.run(answer)
+        except RuntimeError as error:
+            if "does not require grad" in str(error) or "nference" in str(error):
+                raise Said("06.5", "autograd") from None
+            raise
+
+    return replace(case, run=run)
 
 
 PARTS_5 = {"q_quad, k_quad, bias": (0, 1, 5), "q_lin, k_lin": (2, 3), "v": (4,)}
@@ -535,8 +650,14 @@ def cases_5(rng, numbers):
         "fewer tokens than C": (4, 2, 3, 7), "C = 1": (6, 3, 4, 1),
     }  # fmt: skip
     drawn = {name: (sizes, draw(*sizes)) for name, sizes in drawn.items()}
+    loud = draw(9, 3, 4, 4)
+    loud[5][0, 0] += 9  # token 0 reads itself
+    loud[-1][0] *= 1e6  # the slopes by small differences lose their digits here
+    drawn["d_out of token 0 times a million"] = (9, 3, 4, 4), loud
     return [
-        call(name, part, *given, then=some_of(which), sizes="T = {}, S = {}, E = {}, C = {}".format(*sizes))
+        without_autograd(
+            call(name, part, *given, then=some_of(which), sizes="T = {}, S = {}, E = {}, C = {}".format(*sizes))
+        )
         for part, which in PARTS_5.items()
         for name, (sizes, given) in drawn.items()
     ]
@@ -605,6 +726,35 @@ def states_table(kv_GSE, doc_G):
     return np.tensordot(share_GG, kv_GSE, 1)
 
 
+def states_again(kv_GSE, doc_G):
+    """Each chunk adds up all that it reads, once more."""
+    out, first_G = np.zeros_like(kv_GSE), starts(doc_G)
+    for g in range(len(doc_G)):
+        if g > first_G[g]:
+            out[g] = kv_GSE[first_G[g] : g].mean(0)
+    return out
+
+
+class Weighed(Counted):
+    """An array that counts how many numbers NumPy's functions are given of it, or of what came of it."""
+
+    @lent  # it is the answer that calls it, by adding up
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **more):
+        self.count[0] += sum(np.size(x) for x in inputs) - 1  # the other one is counted there
+        return Counted.__array_ufunc__(self, ufunc, method, *inputs, out=out, **more)
+
+
+def numbers_read(f, kv_GSE, doc_G):
+    """How many numbers an answer hands to NumPy's functions; 0 where it cannot be counted."""
+    array = kv_GSE.copy().view(Weighed)
+    array.count = [0]
+    try:
+        f(array, doc_G.copy())
+    except Exception:
+        return 0
+    return array.count[0]
+
+
 def states_nan(kv_GSE, doc_G):
     read = np.arange(len(doc_G)) - starts(doc_G)
     with np.errstate(invalid="ignore"):
@@ -649,6 +799,11 @@ def cases_6(rng, numbers):
             raise Said("06.6", "table")
         return value
 
+    def in_little_time(f):
+        if numbers_read(f, kv_long, doc_long) > 100 * kv_long.size:  # a sum anew for each chunk is some 600 times
+            raise Said("06.6", "again")
+        return True
+
     return [
         case("three documents", "values", 2, 3, (3, 5, 4), (0, 1, 2)),
         case("one document", "values", 3, 2, (6,), (0,)),
@@ -656,7 +811,8 @@ def cases_6(rng, numbers):
         case("documents of one chunk", "edge sizes", 3, 4, (1, 1, 1, 1), (0, 1, 2, 3)),
         case("one chunk", "edge sizes", 4, 2, (1,), (5,)),
         Case("a first document 100,000 times larger, float32", "float32", in_float32, "G = 12", say="subtraction"),
-        Case("2000 chunks", "memory", in_little_memory, f"G = {G}", say="table"),
+        Case("2000 chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table"),
+        Case("2000 chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again"),
     ]
 
 
@@ -671,6 +827,7 @@ EXERCISES = (
             Wrong("no norms", counted(norms=False)), Wrong("last norm", counted(last_norm=False)),
             Wrong("positions", counted(positions="table")), Wrong("positions none", counted(positions=0)),
             Wrong("expansion", counted(expansion=2)),
+            *(Wrong(key, counted_but(more)) for key, more in WRONG_1.items()),
         ),
         (
             "Go through the drawing of one unit: which arrows are matrices, and which of them have a bias?",
@@ -690,7 +847,10 @@ EXERCISES = (
             Wrong("base", adopted(base=False)), Wrong("scale and offset", adopted(scale=False, offset=False)),
             Wrong("scale and offset", adopted(offset=False)), Wrong("scale and offset", adopted(scale=False)),
             Wrong("inverse", adopted(inverse=True)), Wrong("transposed", adopted(turned=False)),
-            Wrong("transposed", adopted(out=False)),
+            Wrong("transposed", adopted(out=False)), Wrong("reshaped", adopted_but(out_weight=reshaped("out_weight"))),
+            Wrong("reshaped", adopted_but(in_weight=reshaped("in_weight"))),
+            Wrong("one of the two", adopted_but(beta=unordered_heads("beta"))),
+            Wrong("one of the two", adopted_but(gamma=unordered_heads("gamma"))),
         ),
         (
             "Do one difference at a time, and compare both layers after each: matrices, gate, heads, rotary pairs.",
@@ -709,7 +869,9 @@ EXERCISES = (
             Wrong("weak: contents", weak_contents), Wrong("weak: zeros", weak_zeros),
             Wrong("weak: zero padding", weak_zero_padding), Wrong("weak: no bias", weak_no_bias),
             Wrong("weak: loose", weak_loose), Wrong("weak: exact", weak_exact), Wrong("weak: rows", weak_rows),
-            Wrong("weak: one reading", weak_one_reading),
+            Wrong("weak: one reading", weak_one_reading), Wrong("weak: both sides", weak_both_sides),
+            Wrong("weak: last token", weak_last_token), Wrong("weak: whole chunks", weak_whole_chunks),
+            Wrong("weak: both sides", weak_in_one_chunk),
         ),
         (
             "What may the outputs of valid tokens depend on? Change everything else: contents, amount.",
@@ -729,6 +891,8 @@ EXERCISES = (
             Wrong("logits", start_with(50, 1), of="start_tables"),
             Wrong("logits", start_with(50, 20), of="start_tables"),
             Wrong("ratio", start_with(0.3, 1), of="start_tables"),
+            Wrong("ratio at small D", start_with(1, 0.45), of="start_tables"),
+            Wrong("ratio at small D", start_with(2.2, 1), of="start_tables"),
             Wrong("positions drowned", start_with(1, 0.03), of="start_tables"),
             Wrong("not sines", start_with(1, 1, noise=True), of="start_tables"),
             Wrong("deviation", report_as(np.std), of="report_sizes"),
@@ -739,7 +903,7 @@ EXERCISES = (
         ),
         (
             "Print the two sizes. A row of each table is added: which of the two does the first unit hardly see?",
-            "Size of the embedding over size of the positions: 0.3 now, 0.5 to 4 wanted. Change one factor only.",
+            "Size of the embedding over size of the positions: 0.3 now (D = 128), 0.5 to 4 wanted. Change one factor.",
             "report: root of the mean square of each table. Mend: multiply the sines and cosines by about 0.02, not by "
             "the root of 1 / D; leave the embedding, since the head is the same matrix.",
         ),
@@ -755,6 +919,10 @@ EXERCISES = (
             Wrong("forwards", gradients(reads="forwards")), Wrong("all", gradients(reads="all")),
             Wrong("over chunks", gradients(divide="chunks")), Wrong("not over C", not_over_C),
             Wrong("bias over C", bias_over_C), Wrong("half", gradients(slope=1)),
+            Wrong("not transposed", gradients(flipped=("dk_quad",))),
+            Wrong("not transposed", gradients(flipped=("dv",))), Wrong("tail", gradients(tail=False)),
+            Wrong("autograd", backward_autograd),
+            Wrong("differences", differences(1e-3)), Wrong("differences", differences(1e-5)),
             Wrong("dv near", gradients(dv_of=("near",))), Wrong("dv far", gradients(dv_of=("far",))),
         ),
         (
@@ -767,12 +935,13 @@ EXERCISES = (
     ),
     Exercise(
         "06.6", "document_states", "extend", 15, 3, 3, 20, ("document_states",),
-        {"values": 6, "edge sizes": 2, "float32": 4, "memory": 3}, cases_6, document_states,
+        {"values": 6, "edge sizes": 2, "float32": 4, "time and memory": 3}, cases_6, document_states,
         (
             Wrong("subtraction", states_subtracted), Wrong("no reset", states_no_reset), Wrong("late", states_late),
             Wrong("own", states_own), Wrong("own", states_own_over_g), Wrong("global count", states_global_count),
             Wrong("all", states_all), Wrong("sum", states_sum), Wrong("last only", states_last_only),
             Wrong("nan", states_nan), Wrong("table", states_table),
+            Wrong("again", states_again),
         ),
         (
             "What does a reader that goes from chunk to chunk need to remember, and when must it forget?",
