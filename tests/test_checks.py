@@ -205,4 +205,4 @@ def test_a_wrong_guess_is_not_told_the_right_one(capsys):
     right = exercise.right(exercise.numbers("me"))
     exercises.check("05.6", right | {"a": 12345})
     said = capsys.readouterr().out
-    assert 'in the case "a": not 12345.' in said and str(right["a"]) not in said
+    assert 'in the case "a": not 12345.' in said and "expected" not in said
