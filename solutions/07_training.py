@@ -12,7 +12,7 @@
 #
 # **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/07_training.ipynb)**
 #
-# Seven exercises, 100 points, about two hours and a quarter. The four marked *core* are 65 points in an hour and a half.
+# Seven exercises, 100 points, about two hours and a half. The four marked *core* are 65 points in an hour and a half.
 # They belong to lecture 07. No exercise needs a GPU.
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
@@ -337,7 +337,7 @@ check("07.5", answer_07_5, student=STUDENT)
 # %% [markdown]
 # ## 07.6 prove: `assert_honest_loader`
 #
-# **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes
+# **15 points** · difficulty 3/5 · importance 4/5 · 40 minutes
 #
 # Write a test for code that makes batches. `made = loader(train, validation, T)` takes two lists of books, at least one book in each. You invent them.
 # A book is an array of whole numbers from 1 on, its tokens; any numbers will do. T is the length of a window. `made` has three methods.
@@ -356,11 +356,12 @@ check("07.5", answer_07_5, student=STUDENT)
 #    `batch` draws them by chance. Each window can come, and another update brings others. The same number gives the same batch again.
 # 4. The windows of `masked` are chosen as those of `batch`, but ids and targets stand at the same place. Hidden are 15% of a row's tokens (rounded down, at least 1).
 #    There the target is the token; elsewhere it is -100, and the id is the token itself.
-#    At most of the hidden places the id is -1. At some it is another token, or the right one.
+#    Over many rows, at most of the hidden places the id is -1. At some it is another token, or the right one.
+#    Behind a book's end stand the id 0 and the target -100, as above.
 # 5. Hidden places come in spans of neighbours, of five on average before the last one is cut. In rows of 100 tokens a span is more than 3 long, on average over many rows.
 #    A single hidden token is too easily guessed from its neighbours.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three right loaders and seven wrong ones.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three right loaders and nine wrong ones.
 # You may use `numpy`.
 #
 # <details><summary>My test fails a loader that is right</summary>
@@ -391,7 +392,9 @@ def assert_honest_loader(loader):
             rows[int(target[0])] = (np.pad(before, (0, gap)), np.pad(target, (0, gap), constant_values=-100))
     met = set()
     for update in range(200):
-        for row_ids, row_targets in zip(*made.batch(update)):
+        batch = made.batch(update)
+        assert all(map(np.array_equal, batch, made.batch(update))), "the same number, another batch"
+        for row_ids, row_targets in zip(*batch):
             first = int(row_targets[0])
             assert first in rows, "a window that is none"
             assert np.array_equal(row_ids, rows[first][0]), "ids are not one token earlier"

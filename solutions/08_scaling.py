@@ -367,7 +367,8 @@ except NotImplementedError:
 # When would *you* use FLASH for speed alone? Write 30 to 100 words, with
 #
 # - a length of the V100 table at which FLASH loses, and the two times;
-# - the length at which your own curve crosses 1, and your machine. If it does not cross, the longest T that you tried;
+# - the length at which your own curve crosses 1 against a fused program (the column "measured, fused"), and your machine.
+#   If it does not cross, the longest T that you tried;
 # - what the crossover depends on besides the machine.
 #
 # A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.

@@ -247,7 +247,7 @@ check("09.3", filter_logits)
 # It also does so if a step changes the state that it was given.
 #
 # Outputs have order one and are in float64, so allow for rounding: less than 1e-10. Faults are larger than 1e-6.
-# Your test is tried on three right decoders and on eleven wrong ones. A wrong one may be right for most prompts, or at most positions.
+# Your test is tried on three right decoders and on thirteen wrong ones. A wrong one may be right for most prompts, or at most positions.
 # You may use `numpy`.
 #
 # <details><summary>My test passes "changes the state it was given"</summary>
@@ -301,8 +301,8 @@ check("09.4", assert_steps_equal_parallel)
 #
 # Three rules. The numbers come back as they were, to the last bit. You write no pickle, since reading one can run foreign code.
 # And if `path` already holds an older state, a stop in the middle of saving must not destroy it:
-# write a new file beside it, in the same folder, then move it there with `os.replace`.
-# The format of the file is your choice. You may use `numpy`, `json`, `os` and `pathlib`.
+# write a new file beside it, in the same folder; once it is closed, move it there with `os.replace`.
+# The format of the file is your choice, and everything is in that one file. You may use `numpy`, `json`, `os` and `pathlib`.
 #
 # <details><summary>I get "FileNotFoundError"</summary>
 #

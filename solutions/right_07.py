@@ -128,6 +128,7 @@ def assert_by_tables(loader):
     made, met = loader(train, validation, T), set()
     for update in range(100):
         ids, targets = made.batch(update)
+        assert (made.batch(update)[1] == targets).all()
         met |= {tuple(row) for row in np.concatenate([ids, targets], 1).tolist()}
     assert met == windows
     ids, targets = made.scored()
@@ -155,6 +156,7 @@ def assert_by_places(loader):
         made, met = loader(train, [901 + np.arange(40)], 12), []
         for update in range(150 if len(train) > 1 else 40):
             ids, targets = made.batch(update)
+            assert np.array_equal(targets, made.batch(update)[1])
             if (targets < 0).any() or (targets >= 900).any():
                 raise AssertionError("a place without a target, or one of another text")
             assert (np.diff(targets, axis=1) == 1).all() and (ids[:, 1:] == targets[:, :-1]).all()

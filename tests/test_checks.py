@@ -73,6 +73,14 @@ def test_verdicts(answer, status, points, said):
     assert said in str(verdict)
 
 
+def test_the_line_that_is_shown_is_the_students_own(tmp_path):
+    path = tmp_path / "answer.py"
+    path.write_text("import json\n\ndef double(x):\n    return json.loads('{')  # mine\n", encoding="utf-8")
+    names = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    assert "(in your line: return json.loads('{')  # mine)" in str(judge(exercise(CASES), names["double"]))
+
+
 def test_a_stub_is_not_attempted():
     def double(x):
         raise NotImplementedError("your code here")

@@ -1,13 +1,16 @@
 """From an answer to a verdict: run the cases, compare, and look which kept wrong answer gives the same."""
 
 import dis
+import os
 import traceback
 from dataclasses import dataclass, field
 
 from .compare import difference, repr_of
 from .messages import say
 from .model import Said
-from .shut import PackageShut, package_shut
+from .shut import EXERCISES, PackageShut, package_shut
+
+LIBRARY = os.path.dirname(os.__file__)  # Python's own modules
 
 NOT_ATTEMPTED, RAISES, WRONG, RIGHT = "not attempted", "raises", "wrong", "right"
 
@@ -158,8 +161,9 @@ def is_text(value):
 def in_words(error):
     """An exception in one line, and the student's own line that raised it."""
     text = say("all", "error", kind=type(error).__name__, said=str(error).partition("\n")[0] or "no message")
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "flash_tutorial/exercises" not in f.filename]
-    own = [f for f in frames if "site-packages" not in f.filename and f.line]
+    not_own = (EXERCISES, LIBRARY, "site-packages", "dist-packages")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.line and not any(folder in f.filename for folder in not_own)]
     return f"{text} ({say('all', 'at line', line=own[-1].line.strip())})" if own else text
 
 

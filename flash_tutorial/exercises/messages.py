@@ -526,8 +526,8 @@ MESSAGES = {
         "never between": "The state does not fade from chunk to chunk: it needs the factor decay^C there.",
         "replaced": "Only the chunk before is remembered: the state fades by decay^C, it is not replaced.",
         "inside too old": "Inside the chunk a token reads itself undiminished: decay^(i - j), which is 1 for i = j.",
-        "reads turned": "The factors of reading run the wrong way: the last token of a chunk finds the state most faded.",
-        "writes turned": "The factors of writing run the wrong way: the first token of a chunk fades most.",
+        "reads turned": "Reading: the factors run the wrong way. The last token of a chunk finds the state faded most.",
+        "writes turned": "Writing: the factors run the wrong way. The first token of a chunk fades most.",
         "update first": "The own chunk is counted twice: read the state before you write the chunk.",
         "memory": "Right values, but room for a T x T map, or for all T states, was asked for. Work chunk by chunk.",
         "no mask": "Token 0 sees token 1 of its chunk: the map inside needs a mask.",
@@ -1198,8 +1198,8 @@ MESSAGES = {
         "law": "The places are not drawn evenly: too many questions are near chunk 0, or far from it. Every place "
         "behind chunk 0 has the same chance.",
         "block": "The questions of a row stand side by side: draw each place by itself, without repeats.",
-        "spread": "The places of a row depend on each other: each question has a chunk of its own, or all share one. Draw "
-        "them from all places behind chunk 0.",
+        "spread": "The places of a row depend on each other: each question has a chunk of its own, or all share one. "
+        "Draw them from all places behind chunk 0.",
         "in order": "The questions come in the order of the pairs: a model could count, and never look at the key.",
         "keys sorted": "The keys come in the order of their ids: the first one is small too often.",
         "never": "A key, a value, or a place behind chunk 0 is never drawn. Does a range end one too early?",
@@ -1236,13 +1236,15 @@ MESSAGES = {
         "divided by its length.",
         "not the root": "You divided by the squared length: the length is the root of the sum of squares.",
         "sum of sizes": "The length is the root of the sum of squares, not the sum of the sizes.",
-        "right angles": "You turned the keys to right angles. More than S such keys do not exist: here pairs are mixed.",
+        "right angles": "You turned the keys to right angles. More than S such keys do not exist: some must be mixed.",
         "nearest key": "You looked among the keys, and they are not kept: the memory is the sum, and all that is read.",
         "without sign": "The largest entry wins, with its sign: a large negative one is no vote for its value.",
         "overwritten": "A value that is stored twice has lost its first key: add to the memory.",
         "mean": "You divided by how often a value was stored: the memory is a sum.",
         "first pair": "You asked for one pair only: all pairs are asked.",
         "no repeats": "Values are drawn freely, and may repeat: with 9 values, 41 pairs must share.",
+        "other draws": "The draws differ from those of the text: first rng.normal for the keys, then rng.integers for "
+        "the values, once each.",
         "count": "That is how many are right: divide by the number of pairs.",
         "over values": "Divide by the number of pairs: those are asked.",
         "one memory": "You measured one memory for each count: take the mean of `memories` calls.",
@@ -1261,6 +1263,7 @@ MESSAGES = {
     "10.4": {
         "deviation": "The deviation of one difference stands where the error of their mean belongs: divide by √n. "
         "Three seeds tell more than one.",
+        "twice n - 1": "The deviation knows of n - 1 already. Its root n is that of all differences: divide by √n.",
         "over n": "Divide the deviation by √n, not by n.",
         "n": "Too narrow with few seeds: the sum of squares is divided by n - 1.",
         "unpaired": "The seeds are shared: take the differences first. What both runs share drops out.",
@@ -1330,6 +1333,8 @@ MESSAGES = {
         "no keys": "The keys of the summaries are kept too, S numbers each.",
         "no weights": "The scores are missing: S multiply-adds for each earlier chunk.",
         "no read": "After the weighing, lin_q reads the weighed sum: S E more.",
+        "other order": "You read each summary, then weigh what was read. Count: weigh the summaries, then read their "
+        "sum once, S E.",
         "sum kept": "The weighed sum is made anew for each token, and not kept.",
     },
     # ---- set 11

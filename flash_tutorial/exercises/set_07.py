@@ -330,9 +330,12 @@ def cases_3(rng, numbers):
         case("a gradient over the limit", "clipping", 1, 1, ("weights",), max_norm=0.7),
         case("a gradient under the limit", "clipping", 1, 1, ("weights",), max_norm=90.0),
         case("the second update overflows", "overflow", 1, 3, ("scale", "weights"), wild=[(1, 0)]),
+        case("a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9),
         case("a warm-up, parts", "schedule", 3, 2, ("rate of the next update",), rates=warmup),
         case("a warm-up, one part", "schedule", 1, 3, ("weights", "rate of the next update"), rates=warmup),
-    ]
+        case("a warm-up, and an update that is skipped", "schedule", 1, 3, ("rate of the next update",), rates=warmup,
+             wild=[(1, 0)]),
+    ]  # fmt: skip
 
 
 def training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
@@ -352,35 +355,51 @@ def training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_n
     optimizer.step()
 
 
-def mended(divide=True, clear="before", clip="after", step="scaler", moves="after", update="after"):
+def mended(divide="losses", clear="before", clip="after", step="scaler", moves="after", update="after"):
     """The oracle; each argument can put one fault in."""
+
+    def each_part(loss, n_parts, parameters, optimizer, scaler, schedule, max_norm):
+        if clear == "inside":
+            optimizer.zero_grad()
+        scaler.scale(loss / n_parts if divide == "losses" else loss).backward()
+        if clip == "each part":
+            torch.nn.utils.clip_grad_norm_(parameters, max_norm * scaler.factor)
+        if update == "each part":
+            scaler.update()
+        if moves == "each part":
+            schedule.step()
+
+    def the_step(optimizer, scaler):
+        if step != "optimizer":
+            scaler.step(optimizer)
+        if step != "scaler":
+            optimizer.step()
+            scaler.divided = False
 
     def training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
         if clear == "before":
             optimizer.zero_grad()
         for part in parts:
-            if clear == "inside":
-                optimizer.zero_grad()
-            scaler.scale(loss_of(part) / len(parts) if divide else loss_of(part)).backward()
-            if moves == "each part":
-                schedule.step()
+            each_part(loss_of(part), len(parts), parameters, optimizer, scaler, schedule, max_norm)
         if clip == "before":
             torch.nn.utils.clip_grad_norm_(parameters, max_norm)
         if clear == "late":
             optimizer.zero_grad()
         scaler.unscale_(optimizer)
+        skipped = scaler.overflow
         if clip == "after":
             torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        if divide == "after clipping":
+            for p in parameters:
+                p.grad /= len(parts)
         if moves == "early":
             schedule.step()
         if update == "early":
             scaler.update()
-        (scaler.step if step == "scaler" else lambda optimizer: optimizer.step())(optimizer)
-        if step != "scaler":
-            scaler.divided = False
+        the_step(optimizer, scaler)
         if update == "after":
             scaler.update()
-        if moves == "after":
+        if moves == "after" or (moves == "unless skipped" and not skipped):
             schedule.step()
 
     return training_step
@@ -439,6 +458,17 @@ def save_pickle(path, run):
 def load_pickle(path):
     with open(path, "rb") as file:
         return pickle.load(file)
+
+
+def save_in_two(path, run):
+    save(path, run)
+    Path(path).with_suffix(".json").write_text(json.dumps([run.step, run.position, run.rng.bit_generator.state]))
+
+
+def load_from_two(path):
+    run = load(path)
+    run.step, run.position, run.rng.bit_generator.state = json.loads(Path(path).with_suffix(".json").read_text())
+    return run
 
 
 def advanced(seed, updates):
@@ -509,6 +539,14 @@ def moves_to(path):
             setattr(os, name, move)
 
 
+def alone(path, to):
+    """The file goes to another folder, and nothing that may lie beside it."""
+    if not path.exists():
+        raise Said("07.4", "no file")
+    os.rename(path, to)
+    shutil.rmtree(path.parent)
+
+
 def cases_4(rng, numbers):
     seeds = [int(seed) for seed in rng.integers(1, 1000, size=6)]
 
@@ -523,10 +561,15 @@ def cases_4(rng, numbers):
         def work(answers, folder):
             run, here, there = advanced(seed, updates), folder / "here", folder / "there"
             here.mkdir()
+            there.mkdir()
             answers.save(here / "run.npz", run)
             spoil(run)
-            os.rename(here, there)
-            return look(answers.load(there / "run.npz"))
+            alone(here / "run.npz", there / "run.npz")
+            try:
+                loaded = answers.load(there / "run.npz")
+            except FileNotFoundError:
+                raise Said("07.4", "two files") from None
+            return look(loaded)
 
         return work
 
@@ -754,6 +797,23 @@ class NeverTheLast(Loader):
         return ids, targets
 
 
+class ScoresTwice(Loader):
+    """The last window is scored once more."""
+
+    def scored(self):
+        return tuple(np.concatenate([part, part[-1:]]) for part in super().scored())
+
+
+class Restless(Loader):
+    """Whoever goes on from a checkpoint gets other batches."""
+
+    asked = 0
+
+    def batch(self, update):
+        self.asked += 1
+        return random_windows(self.train, ROWS, self.T, np.random.default_rng((self.seed, update, self.asked)))
+
+
 RIGHT_6 = {"the package's own": Loader, "spans of five": FixedSpans, "every window once in a pass": Shuffled}
 FAULTS_6 = {
     "targets equal to inputs": Unshifted,
@@ -763,6 +823,8 @@ FAULTS_6 = {
     "nothing is hidden": NothingHidden,
     "the same windows at every update": Forgetful,
     "the last token of a window is never a target": NeverTheLast,
+    "a window is scored twice": ScoresTwice,
+    "the same number gives another batch": Restless,
 }
 
 
@@ -798,7 +860,10 @@ def check_rows(ids, targets, books):
         assert before[0] == (book[first - 1] if first else START_ID) and np.array_equal(before[1:n], row[: n - 1])
 
 
-def try_loader(loader, *, lengths=(31, 19, 7), updates=200, number=numbered, rows=check_rows, masks=True, strict=False):
+def try_loader(
+    loader, *, lengths=(31, 19, 7), updates=200, number=numbered, rows=check_rows, masks=True, strict=False,
+    scores=True, again=True,
+):  # fmt: skip
     """The oracle. What stands behind the star makes the weak tests."""
     T = 11
     train, validation = number(lengths, 1), number((25, 14), 50_001)
@@ -806,13 +871,15 @@ def try_loader(loader, *, lengths=(31, 19, 7), updates=200, number=numbered, row
     for update in range(updates):
         ids, targets = made.batch(update)
         rows(ids, targets, train)
+        assert not again or all(map(np.array_equal, (ids, targets), made.batch(update)))
         starts |= {int(row[0]) for row in targets}
         seen |= {*targets[targets != IGNORE].tolist()}
     if updates > 1:
         assert len(starts) >= sum(len({*book[: max(len(book) - T + 1, 1)].tolist()}) for book in train)
         assert seen == {int(token) for book in train for token in book}
     ids, targets = made.scored()
-    assert sorted(targets[targets != IGNORE].tolist()) == sorted(int(t) for book in validation for t in book)
+    tokens = sorted(targets[targets != IGNORE].tolist())
+    assert not scores or tokens == sorted(int(t) for book in validation for t in book)
     if masks:
         check_masks(loader, strict)
 
@@ -913,6 +980,14 @@ def weak_one_reading(loader):
     try_loader(loader, strict=True)
 
 
+def weak_no_scores(loader):
+    try_loader(loader, scores=False)
+
+
+def weak_once(loader):
+    try_loader(loader, again=False)
+
+
 # ---------------------------------------------------------------- 07.7 same budget?
 
 
@@ -983,12 +1058,15 @@ EXERCISES = (
         "07.3", "one update in float16", "mend", 20, 3, 4, 25, ("training_step",),
         {"accumulation": 7, "clipping": 4, "overflow": 6, "schedule": 3}, cases_3, mended(),
         (
-            Wrong("clip before", mended(clip="before")), Wrong("not divided", mended(divide=False)),
+            Wrong("clip before", mended(clip="before")), Wrong("not divided", mended(divide="never")),
             Wrong("cleared inside", mended(clear="inside")), Wrong("never cleared", mended(clear="never")),
             Wrong("optimizer's step", mended(step="optimizer")), Wrong("each part", mended(moves="each part")),
             Wrong("no update", mended(update="never")), Wrong("moves early", mended(moves="early")),
             Wrong("update early", mended(update="early")), Wrong("cleared late", mended(clear="late")),
             Wrong("schedule forgotten", mended(moves="never")), Wrong("no clipping", mended(clip="never")),
+            Wrong("divided after clipping", mended(divide="after clipping")),
+            Wrong("clips each part", mended(clip="each part")), Wrong("waits", mended(moves="unless skipped")),
+            Wrong("steps twice", mended(step="both")), Wrong("update for each part", mended(update="each part")),
         ),
         (
             "Write down the right order of an update: multiply the loss, gradient, divide, clip, step. Which lines run "
@@ -1018,6 +1096,7 @@ EXERCISES = (
             Wrong("elsewhere", partial(save, way="elsewhere"), of="save"),
             Wrong("not whole", partial(save, way="early"), of="save"),
             Wrong("pickle", {"save": save_pickle, "load": load_pickle}),
+            Wrong("two files", {"save": save_in_two, "load": load_from_two}),
         ),
         (
             "Go through `update` line by line: which attributes does it read that the line before has changed?",
@@ -1042,13 +1121,14 @@ EXERCISES = (
         draw=draw_5, shut=False,
     ),
     Exercise(
-        "07.6", "assert_honest_loader", "prove", 15, 3, 4, 20, ("assert_honest_loader",),
+        "07.6", "assert_honest_loader", "prove", 15, 3, 4, 40, ("assert_honest_loader",),
         {"passes what is right": 3, "finds leaks": 7, "finds gaps": 5}, cases_6, assert_honest_loader,
         (
             Wrong("weak: shapes", weak_shapes), Wrong("weak: first batch", weak_first_batch),
             Wrong("weak: repeating", weak_repeating), Wrong("weak: one book", weak_one_book),
             Wrong("weak: inputs", weak_inputs), Wrong("weak: no masks", weak_no_masks),
             Wrong("weak: one reading", weak_one_reading),
+            Wrong("weak: no scores", weak_no_scores), Wrong("weak: asked once", weak_once),
         ),
         (
             "You choose the books. Number their tokens, so that each token tells from where it comes.",

@@ -4,6 +4,7 @@ import math
 import re
 import statistics
 import time
+from operator import truediv
 
 import numpy as np
 import torch
@@ -24,12 +25,17 @@ def multiply_adds_per_token(
     done = needed = 0
     for i in range(T):
         first = i // C * C if flash and local != "text" else 0
-        last = min(first + C, T) if flash and local == "chunk" else first + C if flash and local == "full" else T
+        last = first + C if flash and local in ("chunk", "full", "no tail") else T
+        last = last if local == "full" else min(last, T)
         square, up_to_itself = last - first, i - first + 1
         if local == "full" and flash:  # all chunks taken as full ones
             up_to_itself = (C + 1) / 2
         if half == "squares":
             up_to_itself = square / 2
+        if half == "earlier":
+            up_to_itself -= 1
+        if local == "no tail" and flash and i >= T // C * C:
+            square = up_to_itself = 0
         hidden = (causal or always) and config["model"] in halved
         pair = (S + E if products == 2 else E) if flash else products * D * heads
         done += square * pair
@@ -188,6 +194,8 @@ def readings_of(answer, facts, repeats):
         raise Said("08.3", "first kept" if (len(f), len(g)) == (repeats + 1, repeats + 1) else "count")
     if min(f + g) >= 0 and max(f[0], g[0]) >= COMPILING:
         raise Said("08.3", "first kept")
+    if 0 < statistics.median(f + g) < ASKING / 2:
+        raise Said("08.3", "other unit")
     if statistics.median(f) <= 2 * ASKING < 2 * statistics.median(g) and statistics.median(g) > 1.5 * facts["g"]:
         raise Said("08.3", "charged")
     if statistics.median(f + g) <= 2 * ASKING:
@@ -200,6 +208,8 @@ def on_quiet(name, part, facts, repeats):
 
     def run(answer):
         _, ratio, f, g = readings_of(answer, facts, repeats)
+        if is_near(statistics.median(f), truth[1]) and is_near(statistics.median(g), truth[0]):
+            raise Said("08.3", "lists swapped")
         if max(f) > 1.02 * truth[0] or max(g) > 1.02 * truth[1]:
             raise Said("08.3", "left over")
         if is_near(ratio, truth[1] / truth[0]) and not is_near(ratio, truth[0] / truth[1]):
@@ -214,13 +224,15 @@ def on_busy(name, part, facts, repeats):
 
     def run(answer):
         machine, ratio, f, g = readings_of(answer, facts, repeats)
+        if len({*f}) > 1 and (f == sorted(f) or g == sorted(g)):
+            raise Said("08.3", "sorted")
         if is_near(ratio, truth):
             return truth
         if len({*f}) == 1:
             raise Said("08.3", "one loop")
         if is_near(ratio * truth, 1):
             raise Said("08.3", "inverted")
-        if abs(ratio * sum(g) / sum(f) - 1) < 1e-9:
+        if any(abs(ratio / mean - 1) < 1e-9 for mean in (sum(f) / sum(g), statistics.fmean(map(truediv, f, g)))):
             raise Said("08.3", "mean")
         if longest_run(machine.calls) >= repeats > 2:
             raise Said("08.3", "in a row")
@@ -349,6 +361,25 @@ def pair_inverted(f, g, clock, synchronize, repeats):
     return 1 / ratio, of_f, of_g
 
 
+def pair_lists_swapped(f, g, clock, synchronize, repeats):
+    ratio, of_f, of_g = measured(f, g, clock, synchronize, repeats)
+    return ratio, of_g, of_f
+
+
+def pair_sorted(f, g, clock, synchronize, repeats):
+    ratio, of_f, of_g = measured(f, g, clock, synchronize, repeats)
+    return ratio, sorted(of_f), sorted(of_g)
+
+
+def pair_in_seconds(f, g, clock, synchronize, repeats):
+    return measured(f, g, lambda: clock() / 1000, synchronize, repeats)
+
+
+def pair_mean_of_ratios(f, g, clock, synchronize, repeats):
+    _, of_f, of_g = measured(f, g, clock, synchronize, repeats)
+    return statistics.fmean(map(truediv, of_f, of_g)), of_f, of_g
+
+
 def pair_own_clock(f, g, clock, synchronize, repeats):
     return measured(f, g, time.perf_counter, synchronize, repeats)
 
@@ -454,6 +485,8 @@ def look_at(part, rows, lengths, tokens):
     if part == "clock":
         if any(min(pair) < 1 for pair in both["untimed calls"]):
             raise Said("08.4", "compilation")
+        if any(rival != ours for rival, ours in both["untimed calls"]):
+            raise Said("08.4", "untimed apart")
         for rival, ours in both["timed calls"]:
             if rival != ours or rival < 3:
                 raise Said("08.4", "one reading" if rival == ours == 1 else "few readings")
@@ -595,6 +628,29 @@ def without_gradients(fn, *inputs):
         return saved_bytes(fn, *inputs)
 
 
+def saved_not_returned(fn, *inputs):
+    found = {}
+
+    def pack(tensor):
+        found[storage(tensor).data_ptr()] = whole_size(tensor)
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        fn(*inputs)
+    return sum(found.values())
+
+
+def looks_at_its_gradient(x):
+    """A function with a backward pass of its own in it: what `pack` returns is asked back."""
+    if not torch.is_grad_enabled():
+        raise Said("08.5", "no graph")
+    y = x.exp() * x
+    try:
+        torch.autograd.grad(y.sum(), x, retain_graph=True)
+    except (RuntimeError, TypeError):
+        raise Said("08.5", "not returned") from None
+    return y
+
+
 def quadratic(q, k, v):
     return torch.relu(q @ k.mT / len(q)).square().tril() @ v
 
@@ -640,6 +696,7 @@ def cases_5(rng, numbers):
         return Case(name, "mixing", run, f"T = 8, 24 and 40, S = {S}, E = {E}, C = 4")
 
     return [
+        case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D)),
         case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D)),
         case("a + b: nothing is kept", "what is kept", lambda a, b: a + b, draw(T, D), draw(T, D)),
         case("a sum after a square", "what is kept", lambda x: x.square().sum(), draw(T, D)),
@@ -701,6 +758,8 @@ EXERCISES = (
             Wrong("one only", count_with(halved=("flash",))), Wrong("one only", count_with(halved=("transformer++",))),
             Wrong("none halved", count_with(halved=())), Wrong("always halved", count_with(always=True)),
             Wrong("linear halved", count_with(state_halved=True)), Wrong("half a square", count_with(half="squares")),
+            Wrong("without itself", count_with(half="earlier")), Wrong("tail dropped", count_with(local="no tail")),
+            Wrong("no state", count_with(state=0)),
             Wrong("dense forgotten", count_with(dense=False)), Wrong("gate forgotten", count_with(gate=False)),
             Wrong("base forgotten", count_with(base=False)), Wrong("one unit", count_with(units=1)),
             Wrong("FLOPs", count_with(factor=2)), Wrong("one product", count_with(products=1)),
@@ -735,6 +794,8 @@ EXERCISES = (
             Wrong("mean", pair_mean), Wrong("most", pair_most), Wrong("one loop", pair_loop),
             Wrong("first kept", pair_compiled), Wrong("first kept", pair_one_more), Wrong("count", pair_last_only),
             Wrong("inverted", pair_inverted), Wrong("own clock", pair_own_clock), Wrong("form", pair_ratio_only),
+            Wrong("lists swapped", pair_lists_swapped), Wrong("sorted", pair_sorted),
+            Wrong("other unit", pair_in_seconds), Wrong("mean", pair_mean_of_ratios),
         ),
         (
             "For each of the five troubles of the machine, write down which line of your function is against it.",
@@ -761,6 +822,7 @@ EXERCISES = (
             Wrong("sizes", plan_with(rival={"layers": 22}, ours={"layers": 22})),
             Wrong("compilation", plan_with(rival={"untimed calls": 0})),
             Wrong("compilation", for_both(**{"untimed calls": 0})),
+            Wrong("untimed apart", plan_with(ours={"untimed calls": 3})),
             Wrong("one reading", plan_with(without("timed calls"))),
             Wrong("one reading", for_both(**{"timed calls": 1})),
             Wrong("few readings", plan_with(ours={"timed calls": 2})),
@@ -786,7 +848,7 @@ EXERCISES = (
             Wrong("two views", saved_by(whole_size, key=lambda t: t.data_ptr())),
             Wrong("output", saved_and_output), Wrong("inputs added", saved_and_inputs),
             Wrong("inputs only", inputs_only), Wrong("floats only", floats_only),
-            Wrong("no graph", without_gradients),
+            Wrong("no graph", without_gradients), Wrong("not returned", saved_not_returned),
         ),
         (
             "A saved tensor is a view of a storage. Two views can share one, so what should be counted once?",

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import shutil
 import tempfile
 from contextlib import contextmanager
 from functools import partial
@@ -51,17 +52,28 @@ def empty_state(S, E):
     }  # fmt: skip
 
 
+def heads_of(z_S, t, layer, how, restart):
+    """quad_q, quad_k, lin_q, lin_k of token t, turned."""
+    angles = [t, t, t % len(layer["bias_CC"]), t % len(layer["bias_CC"])] if restart else [t] * 4
+    if how == "turned first":
+        return [turn(z_S, t) * layer["gamma_4S"][h] + layer["beta_4S"][h] for h in range(4)]
+    base = [z_S * layer["gamma_4S"][h] + layer["beta_4S"][h] for h in range(4)]
+    if how == "not turned":
+        return base
+    quad_q, quad_k, lin_q, lin_k = (turn(head, angle) for head, angle in zip(base, angles))
+    return (quad_q, lin_q, quad_k, lin_k) if how == "queries first" else (quad_q, quad_k, lin_q, lin_k)
+
+
 def step(
     z_S, v_E, state, layer, *,
     near_by="C", far_by="tokens", fold="behind", restart=False, bias="row", itself=True, bias_inside=False, lag=None,
-    first_out="oldest", in_place=False, place_from_rows=True,
+    first_out="oldest", in_place=False, place_from_rows=True, heads="turned", power=2,
 ):  # fmt: skip
     """The oracle, as loops. What stands behind the star makes the wrong answers."""
     C, t, new = len(layer["bias_CC"]), state["position"], state if in_place else dict(state)
+    quad_q, quad_k, lin_q, lin_k = heads_of(z_S, t, layer, heads, restart)
+    behind = {"g": t // C, "g - lag": t // C - layer["lag"]}
     lag = layer["lag"] if lag is None else layer["lag"] + lag if lag > 0 else 1
-    base = [z_S * layer["gamma_4S"][h] + layer["beta_4S"][h] for h in range(4)]
-    angles = [t, t, t % C, t % C] if restart else [t] * 4
-    quad_q, quad_k, lin_q, lin_k = (turn(head, angle) for head, angle in zip(base, angles))
     for name, row in (("quad_k", quad_k), ("lin_k", lin_k), ("v", v_E)):
         new[name] = np.concatenate([new[name], row[None]])
     rows = len(new["v"])
@@ -71,14 +83,15 @@ def step(
         b = {"row": (place, j % C), "column": (j % C, place), "row 0": (0, j % C)}[bias]
         score, by = quad_q @ new["quad_k"][j], {"C": C, "i + 1": place + 1, "t + 1": t + 1}[near_by]
         score = (score + layer["bias_CC"][b]) / by if bias_inside else score / by + layer["bias_CC"][b]
-        near += max(score, 0) ** 2 * new["v"][j]
+        near += max(score, 0) ** power * new["v"][j]
     if fold == "before":
         fold_in(new, C, lag, fold, first_out)
     far = np.zeros(len(v_E))
     for s in range(len(lin_q)):
         far += lin_q[s] * new["kv"][s]
     chunks = max(new["chunks"], 1)
-    far = far / {"tokens": chunks * C, "one more": (chunks + 1) * C, "C": C, "chunks": chunks, "t": max(t, 1)}[far_by]
+    far = far / {"tokens": chunks * C, "one more": (chunks + 1) * C, "C": C, "chunks": chunks, "t": max(t, 1),
+                 **{name: max(n, 1) * C for name, n in behind.items()}}[far_by]  # fmt: skip
     if fold != "before":
         fold_in(new, C, lag, fold, first_out)
     new["position"] = t + 1
@@ -304,6 +317,8 @@ class Decoder:
         out = self.parallel(x_nD)
         if fault == "border" and n and n == full:
             state["kv"], state["chunks"] = lin_k[: full - C].T @ v[: full - C], n // C - 1
+        if fault == "empty prompt" and not n:
+            state["chunks"] = 1
         if fault == "any prompt":
             state["t"] = 0
         if fault == "count" and n >= 2 * C:  # held out
@@ -334,6 +349,8 @@ class Decoder:
             new["kv"], new["chunks"], new["rows"] = kv + linear.T @ values, chunks + 1, []
             if fault == "folds first":
                 kv, chunks = new["kv"], new["chunks"]
+            if fault == "fold":
+                new["kv"] = linear.T @ values
             if fault == "old chunk" and chunks == 2:  # held out
                 new["kv"] = linear.T @ values * 3 / 2
         if fault == "sum" or self._combine == "sum":
@@ -361,10 +378,12 @@ FAULTS_4 = {
     "mean over one chunk more, far part small": partial(Decoder, fault="one more", far=1e-3),
     "sum of means": partial(Decoder, fault="sum"),
     "RoPE of the far part starts again in each chunk": partial(Decoder, fault="restart"),
+    "forgets the older chunks when a step folds": partial(Decoder, fault="fold"),
     "forgets a chunk after a prompt that ends on a border": partial(Decoder, fault="border"),
     "counts from 0 after a prompt": partial(Decoder, fault="any prompt"),
     "forgets the unfinished chunk of a prompt": partial(Decoder, fault="rows"),
     "outputs of the prompt are wrong": partial(Decoder, fault="prompt's outputs"),
+    "counts an empty prompt as a chunk": partial(Decoder, fault="empty prompt"),
     "changes the state it was given": partial(Decoder, fault="in place"),
 }
 
@@ -375,7 +394,7 @@ def test_case(name, part, make, C):
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 5))
-    late = [*FAULTS_4][6:]
+    late = [*FAULTS_4][7:]
     return [
         *(test_case(name, "passes what is right", make, C) for name, make in RIGHT_4.items()),
         *(test_case(name, "finds wrong steps", FAULTS_4[name], C) for name in FAULTS_4 if name not in late),
@@ -383,7 +402,7 @@ def cases_4(rng, numbers):
     ]
 
 
-def steps_test(decoder, T=None, prompts=None, places=None, again=True, prefix=True, close=None):
+def steps_test(decoder, T=None, prompts=None, places=None, again=True, prefix=True, close=None, most=None):
     """The oracle. With other arguments it makes the weak tests."""
     C = decoder.C
     T = 3 * C + 2 if T is None else T(C)
@@ -393,7 +412,7 @@ def steps_test(decoder, T=None, prompts=None, places=None, again=True, prefix=Tr
     for n in (0, 1, C - 1, C, C + 1, 2 * C) if prompts is None else prompts(C):
         out, state = decoder.prefill(x[:n])
         assert not prefix or close(out, right[:n])
-        for t in range(n, T):
+        for t in range(n, T if most is None else min(T, n + most)):
             if again:
                 decoder.step(x[t], state)
             out, state = decoder.step(x[t], state)
@@ -464,27 +483,70 @@ def same_session(a, b):
     return layers and a["last"] == b["last"] and a["rng"].bit_generator.state == b["rng"].bit_generator.state
 
 
+PICKLING = ("dump", "dumps", "Pickler")
+
+
 @contextmanager
 def watched():
-    """Within it, writing a pickle or removing a saved state ends the case."""
+    """Within it, writing a pickle, or losing a saved state on the way to a new one, ends the case.
+
+    A copy of what was moved to ``text.state`` last, as it was at that moment, lies beside it under the name ``came``;
+    ``from elsewhere`` lies there if it came from another folder.
+    """
 
     def refuse(*args, **kwargs):
         raise Said("09.5", "pickle")
 
-    def remove(path, **kwargs):
-        if Path(path).name == "text.state":
-            raise Said("09.5", "removed")
-        return os_remove(path, **kwargs)
-
     class Refuses(pickle.Pickler):
         __init__ = refuse
 
-    before, os_remove = (pickle.dump, pickle.dumps, pickle.Pickler, os.remove, os.unlink), os.remove
+    def lost(path):
+        if Path(path).name == "text.state" and Path(path).exists():
+            raise Said("09.5", "removed")
+
+    def removing(path, **kwargs):
+        lost(path)
+        return before["remove"](path, **kwargs)
+
+    def moving(move):
+        def moved(source, target, **kwargs):
+            if Path(target).name == "text.state":
+                folder = Path(target).resolve().parent
+                if Path(source).resolve().parent != folder:
+                    (folder / "from elsewhere").touch()
+                shutil.copyfile(source, folder / "came")
+            else:
+                lost(source)
+            return move(source, target, **kwargs)
+
+        return moved
+
+    before = {name: getattr(os, name) for name in ("remove", "unlink", "replace", "rename")}
+    pickling = {name: getattr(pickle, name) for name in PICKLING}
     try:
-        pickle.dump, pickle.dumps, pickle.Pickler, os.remove, os.unlink = refuse, refuse, Refuses, remove, remove
+        pickle.dump, pickle.dumps, pickle.Pickler = refuse, refuse, Refuses
+        os.remove = os.unlink = removing
+        os.replace, os.rename = moving(before["replace"]), moving(before["rename"])
         yield
     finally:
-        pickle.dump, pickle.dumps, pickle.Pickler, os.remove, os.unlink = before
+        for module, names in ((os, before), (pickle, pickling)):
+            for name, value in names.items():
+                setattr(module, name, value)
+
+
+def alone(path):
+    """The saved file in a folder of its own, without what may lie beside it."""
+    folder = path.parent / "alone"
+    folder.mkdir()
+    shutil.copyfile(path, folder / "moved.state")
+    return folder / "moved.state"
+
+
+def loaded(answers, path):
+    try:
+        return answers.load_state(path)
+    except FileNotFoundError:
+        raise Said("09.5", "two files") from None
 
 
 def cases_5(rng, numbers):
@@ -509,8 +571,7 @@ def cases_5(rng, numbers):
 
         def work(answers, folder):
             save(answers, folder / "text.state", state)
-            os.replace(folder / "text.state", folder / "moved.state")
-            return text_of(answers.load_state(folder / "moved.state"))
+            return text_of(loaded(answers, alone(folder / "text.state")))
 
         return in_folder(name, part, work, f"{n} tokens read, C = {SIZES_5['C']}")
 
@@ -540,6 +601,13 @@ def cases_5(rng, numbers):
         except (OSError, NotImplementedError, AttributeError):
             second.write_bytes(path.read_bytes())  # no second names here: this case sees nothing
         save(answers, path, other)
+        if (folder / "from elsewhere").exists():
+            raise Said("09.5", "elsewhere")
+        if (folder / "came").exists():
+            try:
+                text_of(answers.load_state(folder / "came"), 1)
+            except Exception:
+                raise Said("09.5", "not whole") from None
         try:
             before = text_of(answers.load_state(second))
         except Exception:  # half a file
@@ -556,17 +624,37 @@ def cases_5(rng, numbers):
     ]  # fmt: skip
 
 
-def save_state(path, state, narrow=None, in_place=False):
+def save_state(path, state, narrow=None, in_place=False, way="closed"):
     entries = {"last": np.array(state["last"]), "dice": np.array(json.dumps(state["rng"].bit_generator.state))}
     for number, layer in enumerate(state["layers"]):
         for name, value in layer.items():
             value = np.asarray(value)
             entries[f"{number} {name}"] = value.astype(narrow) if narrow and value.dtype == float else value
-    target = path if in_place else path.with_name(path.name + ".part")
+    folder = Path(tempfile.gettempdir()) if way == "elsewhere" else path.parent
+    target = path if in_place else folder / (path.name + ".part")
     with open(target, "wb") as file:
+        if way == "early":
+            os.replace(target, path)
         np.savez(file, **entries)
-    if not in_place:
+    if not in_place and way != "early":
         os.replace(target, path)
+
+
+def save_after_moving(path, state):
+    if path.exists():
+        os.replace(path, path.with_name("old"))
+    save_state(path, state)
+
+
+def save_in_two(path, state):
+    save_state(path, state)
+    path.with_suffix(".json").write_text(json.dumps(state["rng"].bit_generator.state))
+
+
+def load_from_two(path):
+    state = load_state(path)
+    state["rng"].bit_generator.state = json.loads(path.with_suffix(".json").read_text())
+    return state
 
 
 def remove_and_save(path, state):
@@ -701,7 +789,11 @@ EXERCISES = (
             Wrong("not itself", partial(step, itself=False)), Wrong("bias inside", partial(step, bias_inside=True)),
             Wrong("lag of 1", partial(step, lag=0)), Wrong("one later", partial(step, lag=1)),
             Wrong("newest first", partial(step, first_out="newest")), Wrong("in place", partial(step, in_place=True)),
-            Wrong("over C", step_over_C),
+            Wrong("over C", step_over_C), Wrong("all finished", partial(step, far_by="g")),
+            Wrong("one fewer", partial(step, far_by="g - lag")), Wrong("relu once", partial(step, power=1)),
+            Wrong("turned first", partial(step, heads="turned first")),
+            Wrong("not turned", partial(step, heads="not turned")),
+            Wrong("queries first", partial(step, heads="queries first")),
         ),
         (
             "Write, read near, read far, and only then the end of a chunk. Which entries of the state does each need?",
@@ -752,6 +844,8 @@ EXERCISES = (
             Wrong("weak: equality", partial(steps_test, close=np.array_equal)),
             Wrong("weak: loose", partial(steps_test, close=lambda a, b: np.allclose(a, b, rtol=0.01, atol=0.01))),
             Wrong("weak: reads at once", weak_reads_at_once),
+            Wrong("weak: one step", partial(steps_test, prompts=lambda C: range(3 * C + 2), most=1)),
+            Wrong("weak: from 1", partial(steps_test, prompts=lambda C: range(1, 3 * C + 2))),
         ),
         (
             "Every output of `parallel` has a partner: an output of the prompt or of a step. After which prompts?",
@@ -777,6 +871,10 @@ EXERCISES = (
             Wrong("dice", partial(load_state, dice="new"), of="load_state"),
             Wrong("in place", partial(save_state, in_place=True), of="save_state"),
             Wrong("removed", remove_and_save, of="save_state"),
+            Wrong("removed", save_after_moving, of="save_state"),
+            Wrong("elsewhere", partial(save_state, way="elsewhere"), of="save_state"),
+            Wrong("not whole", partial(save_state, way="early"), of="save_state"),
+            Wrong("two files", {"save_state": save_in_two, "load_state": load_from_two}),
             Wrong("reference", {"save_state": shelve_state, "load_state": lambda path: SHELF[path.parent]}),
         ),
         (
