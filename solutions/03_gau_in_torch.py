@@ -74,11 +74,11 @@ def rope(x):
 # Rows are queries, at the positions first to n - 1. Columns are keys, at *all* positions 0 to n - 1.
 # Row 0 of the result belongs to query `first`.
 #
-# - `toeplitz_bias(w, first)`, 10 points: query i reads key j with the weight of distance j - i. `w` holds the distances -(n - 1) to n - 1,
-#   in this order, so distance 0 stands at w[n - 1]. n follows from the length of w. A gradient must reach w.
+# - `toeplitz_bias(w, first)`, 10 points: query i reads key j with the weight of distance j - i. `w` holds the weights of the distances
+#   -(n - 1) to n - 1, in this order, so the weight of distance 0 stands at w[n - 1]. n follows from the length of w. A gradient must reach w.
 # - `rotary_bias(a, b, n, first)`, 5 points: RoPE turns a to position i and b to position j. Their product is the bias. There is no division.
 #
-# In `toeplitz_bias`, no work may be done by a loop over rows or columns.
+# In `toeplitz_bias`, no work may be done by a loop over rows or columns. A list of all indices is such a loop too.
 # You may use `torch`, and `rope` from the cell above.
 #
 # <details><summary>I get "no gradient reaches w"</summary>
@@ -157,7 +157,7 @@ check("03.1", toeplitz_bias, rotary_bias)
 #
 # You may use `torch`.
 #
-# <details><summary>I get "device meta is not on the expected device cpu"</summary>
+# <details><summary>I get "A tensor is made on the CPU in `forward`"</summary>
 #
 # `.to(device)` moves parameters. A tensor that `forward` makes by itself is on the CPU, unless you say `device=x.device`.
 #
@@ -211,7 +211,7 @@ check("03.2", SmallGAU)
 # Here you move one number at a time, and get the whole gradient.
 #
 # `f` takes an array of the shape of x and returns one number. Each entry of your result may err by 0.0000001 (1e-7), no more.
-# So choose how you move, and how far. x has any shape, and may hold whole numbers (dtype int). It must not change.
+# So choose how you move, and how far. x has any shape with at least one axis, and may hold whole numbers (dtype int). It must not change.
 #
 # You may use `numpy`.
 #
@@ -226,7 +226,7 @@ check("03.2", SmallGAU)
 def numeric_gradient(f, x):
     """The gradient of f at x, by moving one number at a time.
 
-    f: takes an array of the shape of x, returns a number. x: array of any shape, floats or whole numbers.
+    f: takes an array of the shape of x, returns a number. x: array with one axis or more, float64 or whole numbers.
     Returns a float64 array of the shape of x.
     """
     # BEGIN SOLUTION
@@ -259,7 +259,7 @@ check("03.3", numeric_gradient)
 # Return the gradients of q, k, v and bias. At a hidden place, the gradient of bias is 0.
 # The derivative of relu(s) is 0 for s below 0.
 #
-# Do it with `numpy`, without a loop over tokens. Torch's own gradient is switched off.
+# Do it with `numpy`. Loops are allowed, but a few products of matrices are shorter. Torch's own gradient is switched off.
 #
 # <details><summary>Only the case with power 1 is wrong</summary>
 #
@@ -301,11 +301,14 @@ check("03.4", quadratic_backward)
 # You may change the unit: cast it, or draw its parameters anew.
 # Some units cut the text into chunks of 8 tokens.
 #
-# Your test is tried on three right units: a GAU with n fixed, and FLASH with the mean and with the sum.
-# And it is tried on seven wrong ones. A unit may be wrong for one token only, by a thousandth, or from the second chunk on.
+# Your test is tried on three right units: a GAU with n fixed, and two kinds of FLASH. FLASH is the unit of lecture 05.
+# You need not know how it works, only that it reads earlier chunks as a whole, by their mean or by their sum.
+# And your test is tried on eight wrong units. A unit may be wrong for one token only, by a thousandth, from the second
+# chunk on, or where the last chunk is not full.
 #
 # You may use `torch`, `copy`, and from `flash_tutorial.properties` the functions `draw_order_one` and `settle_branch`.
-# (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws in place, and returns the unit.)
+# (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws in place, and returns the unit.
+# `settle_branch(unit, x)` scales its last matrix, so that the branch is about as large as x.)
 # Its `prefix_error`, `step_error` and `check_unit` are shut here: write the comparison yourself.
 #
 # <details><summary>My test fails a unit that is right</summary>
@@ -347,6 +350,8 @@ check("03.5", assert_prefix_consistent)
 #
 # float16 keeps 11 binary digits of a number, and bfloat16 keeps 8, the leading 1 counted.
 # The largest float16 is 65504, and the smallest above 0 is 2⁻²⁴.
+# Every result is rounded to the nearest number of its format. From the middle between two, it goes to the one
+# whose last binary digit is 0.
 #
 # - `a`: scores s and their squares are float16 numbers. What is the largest s for which relu²(s / n) is finite?
 # - `b`: what is the smallest s above 0 for which relu²(s) in float16 is not 0? There is no division here. Three digits are enough.

@@ -56,7 +56,7 @@ STUDENT = "me"  # your name or number; the numbers of 04.4 are drawn from it
 #
 # The formula names all pairs of tokens. Your function may not compute them.
 # At T = 20,000 a map of all pairs takes 3.2 GB. Yours may take 100 MB there, and 10 MB at T = 2,000.
-# It should also need no more than the 2 T S E multiplications of lecture 04, up to a few more.
+# And it may need at most three times the 2 T S E multiplications that lecture 04 counts.
 #
 # You may use `numpy`.
 #
@@ -186,7 +186,7 @@ check("04.3", chunked_exact)
 # The next cell prints your numbers: one text of T tokens, the widths S and E, and chunks of C tokens. Answer by formulas, with pencil and paper.
 #
 # - `a`: the form of 04.2 runs forward. How many updates of the state stand in a row?
-# - `b`: the same for the form of 04.3?
+# - `b`: the same for the form of 04.3? The last chunk writes to the state as well.
 # - `c`: a program keeps the state after *every* token for the backward pass. How many numbers is that?
 # - `d`: a map keeps T × T numbers. At which length T would that be as many as all the states of `c`?
 # - `e`: at which length T do both orders need the same number of multiplications? All T × T pairs of the map count,
@@ -337,7 +337,8 @@ check("04.6", answer_one, answer_batch)
 # This is the core of RetNet. (Mamba-2 and gated linear attention let the factor depend on the token.)
 #
 # Write it in chunks, as in 04.3: a loop over chunks, and none over tokens. All tokens of a chunk fade, inside it and across its border.
-# With T = 400 and C = 100 you may call NumPy 200 times. It must also hold for chunks of 300 tokens and a decay of 0.05.
+# The check looks at the cost as in 04.3: with T = 400 and C = 100 you may call NumPy 200 times, and with C = 64 you may take
+# 10 MB at T = 2,000, S = 24, E = 40. Your function must also hold for chunks of 300 tokens and a decay of 0.05.
 # There decay^299 is too small for float64.
 #
 # You may use `numpy`.

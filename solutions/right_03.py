@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial.exercises.set_03 import flash, gau, test_case
+from flash_tutorial.exercises.set_03 import gau, test_case
 from flash_tutorial.properties import draw_order_one
-from flash_tutorial.units import FLASH, GAU
+from flash_tutorial.units import GAU
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -186,16 +186,6 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out faults
 
 
-class TailByItsLength(FLASH):
-    """The last, unfinished chunk is scaled by its own length instead of C."""
-
-    def forward(self, x, mask=None, segment_ids=None):
-        added, tail = super().forward(x, mask, segment_ids) - x, x.shape[1] % self.chunk_size
-        if tail:
-            added = torch.cat([added[:, :-tail], added[:, -tail:] * self.chunk_size / tail], 1)
-        return x + added
-
-
 class RoundedLength(GAU):
     """Divides by the current length, rounded up to a multiple of 16."""
 
@@ -213,5 +203,5 @@ class FirstTokenAlone(GAU):
 
 def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    faults = (lambda: flash(TailByItsLength), lambda: gau(RoundedLength), lambda: gau(FirstTokenAlone))
+    faults = (lambda: gau(RoundedLength), lambda: gau(FirstTokenAlone))
     return {"03.5": [test_case("held out", "held out", make) for make in faults]}

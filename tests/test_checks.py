@@ -214,3 +214,9 @@ def test_a_wrong_guess_is_not_told_the_right_one(capsys):
     exercises.check("05.6", right | {"a": 12345})
     said = capsys.readouterr().out
     assert 'in the case "a": not 12345.' in said and "expected" not in said
+
+
+def test_a_guess_that_is_missing_is_named(capsys):
+    exercise = model.load_exercise("05.6")
+    exercises.check("05.6", exercise.right(exercise.numbers("me")) | {"b": None})
+    assert 'in the case "b": nothing is written under b.' in capsys.readouterr().out

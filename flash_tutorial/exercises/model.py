@@ -21,7 +21,7 @@ SETS = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
 class Said(Exception):
     """Raised by a case that rejects an answer with a sentence of its own: ``Said("05.1", "tail dropped", n=2)``."""
 
-    def __init__(self, exercise, key, **fields):
+    def __init__(self, exercise, key, /, **fields):
         super().__init__(exercise, key)
         self.exercise, self.key, self.fields = exercise, key, fields
 
@@ -180,12 +180,12 @@ def predicted(key, part=None, say=None):
 
 
 def outcome_of_test(test, implementation, *args, **kwargs):
-    """What a student's test says of an implementation: "passes it" or "fails it". Other errors go through."""
+    """What a student's test says of an implementation, in words. Other errors than AssertionError go through."""
     try:
         test(implementation, *args, **kwargs)
     except AssertionError:
-        return "fails it"
-    return "passes it"
+        return "your test fails it"
+    return "your test passes it"
 
 
 def unchanged(before, after):

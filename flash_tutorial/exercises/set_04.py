@@ -7,6 +7,7 @@ import numpy as np
 from .compare import difference
 from .cost import megabytes, multiplications, numpy_calls
 from .model import Case, Exercise, Said, Wrong, call, predicted
+from .steps import lines_run
 
 # ---------------------------------------------------------------- what an answer costs
 
@@ -37,9 +38,18 @@ def drawing(seed, letters, rows=None):
 
 
 def few_steps(exercise, function, arrays, *more):
-    """Said where a function calls NumPy more often than once for two tokens."""
-    calls = numpy_calls(function, arrays, *more)
-    if calls is not None and calls > arrays[0].shape[1] // 2:
+    """Said where a function calls NumPy more often than once for two tokens. The last of ``more`` is C.
+
+    Where calls cannot be counted, as after `np.asarray`: where more lines of Python run for the same number of chunks,
+    each ten times as long.
+    """
+    calls, T, C = numpy_calls(function, arrays, *more), arrays[0].shape[1], more[-1]
+    if calls:
+        many = calls > T // 2
+    else:
+        few = lines_run(function, *(array[:, : T // 10] for array in arrays), *more[:-1], C // 10)
+        many = lines_run(function, *arrays, *more) > few + 1.5 * T
+    if many:
         raise Said(exercise, "token by token")
 
 
@@ -158,6 +168,16 @@ def variant_2(**changed):
     return answer
 
 
+def recurrent_summed(q, k, v, state=None):
+    """All texts write into one state."""
+    state = np.zeros((len(q), q.shape[2], v.shape[2])) if state is None else state
+    out = np.zeros(v.shape)
+    for t in range(q.shape[1]):
+        state = state + np.einsum("bs,be->se", k[:, t], v[:, t])
+        out[:, t] = np.einsum("bs,bse->be", q[:, t], state)
+    return out, state
+
+
 def cases_2(rng, numbers):
     def texts(B, T, S, E):
         return [rng.normal(size=(B, T, width)) for width in (S, S, E)]
@@ -224,6 +244,10 @@ def chunked_by_states(q, k, v, C):
     return np.einsum("bts,btse->bte", q, np.cumsum(k[:, :, :, None] * v[:, :, None, :], 1))
 
 
+def chunked_by_token_as_array(q, k, v, C):
+    return recurrent(*map(np.asarray, (q, k, v)))[0]
+
+
 def cases_3(rng, numbers):
     def texts(B, T, S, E):
         return [rng.normal(size=(B, T, width)) for width in (S, S, E)]
@@ -265,12 +289,22 @@ def answers_4(n):
     }  # fmt: skip
 
 
+def cases_4(rng, numbers):
+    def updates(answer):
+        a = predicted("a").run(answer)  # the tolerance, which is there for rounding in e, would let it through
+        if a == numbers["T"] - 1:
+            raise Said("04.4", "a: one less")
+        return a
+
+    return [Case("a", "a", updates), *(predicted(key) for key in "bcdef")]
+
+
 # ---------------------------------------------------------------- 04.5 linear_backward
 
 
 def linear_backward(
     q, k, v, d_out, *, dq_side="left", dk_side="right", dv_side="right", own_left=True, own_right=True, dv_from="k",
-    swap=False,
+    swap=False, dq_reads="d_out", dk_reads="v", reset=True,
 ):  # fmt: skip
     """The oracle: a state from the left, one from the right. What stands behind the star makes the wrong answers."""
     T = len(q)
@@ -280,17 +314,19 @@ def linear_backward(
     for t in range(T):
         if dq_side == "left" and own_left:
             written = written + k[t][:, None] * v[t]
-        dq[t] = written @ d_out[t]
+        dq[t] = written @ (d_out if dq_reads == "d_out" else v)[t]
         if dq_side == "left" and not own_left:
             written = written + k[t][:, None] * v[t]
     for side in sorted({dk_side, dv_side}):
         asked = np.zeros((q.shape[1], v.shape[1])) if side != "whole" else q.T @ d_out
+        if not reset:
+            asked = written
         for t in reversed(range(T)) if side == "right" else range(T):
             brought = q[t][:, None] * d_out[t] * (side != "whole")
             if own_right:
                 asked = asked + brought
             if side == dk_side:
-                dk[t] = asked @ v[t]
+                dk[t] = asked @ (v if dk_reads == "v" else d_out)[t]
             if side == dv_side:
                 dv[t] = key[t] @ asked
             if not own_right:
@@ -392,6 +428,19 @@ def one_copied_out(q_TS, k_TS, v_TE, state_SE=ZEROS):
     return out_TE, state_SE.copy()
 
 
+def one_clears_default(q_TS, k_TS, v_TE, state_SE=np.zeros((4, 3))):  # noqa: B008, the fault itself
+    default = one_clears_default.__defaults__[0]
+    if state_SE is default:
+        default[:] = 0
+    else:
+        state_SE = state_SE.copy()
+    out_TE = np.zeros(v_TE.shape)
+    for t in range(len(q_TS)):
+        state_SE += np.outer(k_TS[t], v_TE[t])
+        out_TE[t] = q_TS[t] @ state_SE
+    return out_TE, state_SE
+
+
 def one_moves_given(q_TS, k_TS, v_TE, state_SE=None):
     state_SE = np.zeros((4, 3)) if state_SE is None else state_SE
     out_TE = np.zeros(v_TE.shape)
@@ -456,6 +505,7 @@ def cases_6(rng, numbers):
         return [rng.normal(size=(*T, width)) for width in (4, 4, 3)]
 
     request, prompt, state, rows = texts(6), texts(5), rng.normal(size=(4, 3)), texts(3, 5)
+    later = texts(4)
 
     def twice(answers):
         out, last = answers.answer_one(*copy.deepcopy(request))
@@ -463,6 +513,14 @@ def cases_6(rng, numbers):
         second = answers.answer_one(*copy.deepcopy(request))
         if not equal(first, second):
             raise Said("04.6", "copied out" if equal(first[1], last) else "default argument")
+        return True
+
+    def keeps_its_state(answers):
+        _, last = answers.answer_one(*copy.deepcopy(request))
+        before = copy.deepcopy(last)
+        answers.answer_one(*copy.deepcopy(later))
+        if not equal(before, last):
+            raise Said("04.6", "handed out twice")
         return True
 
     def two_ways_on(answers):
@@ -492,6 +550,7 @@ def cases_6(rng, numbers):
     return [
         Case("the same request twice", "answer_one", twice, "T = 6"),
         Case("one state, two ways to go on", "answer_one", two_ways_on, "T = 6"),
+        Case("another request comes in between", "answer_one", keeps_its_state, "T = 6, then 4"),
         call("a request", "answer_one", *request, of="answer_one", sizes="T = 6"),
         call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes="T = 5"),
         Case("the same batch twice", "answer_batch", batch_twice, "B = 3, T = 5"),
@@ -504,7 +563,9 @@ def cases_6(rng, numbers):
 # ---------------------------------------------------------------- 04.7 decayed
 
 
-def decayed(q, k, v, decay, C, *, reads="c + 1", inside="age", writes="rest", between="C", mask=True):
+def decayed(
+    q, k, v, decay, C, *, reads="c + 1", inside="age", writes="rest", between="C", mask=True, first_write=False
+):
     """The oracle: a loop over chunks. What stands behind the star makes the wrong answers."""
     B, T, S = q.shape
     state, out = np.zeros((B, S, v.shape[2])), np.zeros(v.shape)
@@ -513,15 +574,16 @@ def decayed(q, k, v, decay, C, *, reads="c + 1", inside="age", writes="rest", be
         n = q[:, own].shape[1]
         c = np.arange(n)
         age = c[:, None] - c[None, :]
-        powers = {"age": np.maximum(age, 0), "none": 0 * age, "raw": age}[inside]
+        powers = {"age": np.maximum(age, 0), "none": 0 * age, "raw": age, "older": np.maximum(age + 1, 0)}[inside]
         with np.errstate(all="ignore"):
             weights = np.einsum("bis,bjs->bij", q[:, own], k[:, own]) * np.float64(decay) ** powers
             near = (np.tril(weights) if mask else weights) @ v[:, own]
-        aged = decay ** {"c + 1": c + 1, "c": c, "none": 0 * c}[reads]
-        out[:, own] = near + aged[:, None] * (q[:, own] @ state)
-        left = decay ** {"rest": n - 1 - c, "one more": n - c, "none": 0 * c}[writes]
+        aged = decay ** {"c + 1": c + 1, "c": c, "none": 0 * c, "turned": n - c}[reads]
+        left = decay ** {"rest": n - 1 - c, "one more": n - c, "none": 0 * c, "turned": c}[writes]
         written = np.einsum("bjs,bje->bse", left[:, None] * k[:, own], v[:, own])
-        state = decay ** {"C": n, "one": 1, "none": 0}[between] * state + written
+        old, new = state, decay ** {"one": 1, "none": 0}.get(between, n) * state + written
+        out[:, own] = near + aged[:, None] * (q[:, own] @ (new if first_write else old))
+        state = written if between == "replaced" else new
     return out
 
 
@@ -554,6 +616,14 @@ def decayed_by_token(q, k, v, decay, C):
     return out
 
 
+def decayed_by_token_as_array(q, k, v, decay, C):
+    return decayed_by_token(*map(np.asarray, (q, k, v)), decay, C)
+
+
+def decayed_by_map(q, k, v, decay, C):
+    return decayed(q, k, v, decay, q.shape[1])
+
+
 def cases_7(rng, numbers):
     def texts(B, T, S, E):
         return [rng.normal(size=(B, T, width)) for width in (S, S, E)]
@@ -562,11 +632,11 @@ def cases_7(rng, numbers):
         sizes = f"B = {B}, T = {T}, S = {S}, E = {E}, decay = {decay}, C = {C}"
         return call(name, part, *texts(B, T, S, E), decay, C, sizes=sizes)
 
-    few = texts(2, 400, 3, 5)
+    few, draw = texts(2, 400, 3, 5), drawing(int(rng.integers(1 << 30)), "SSE", rows=1)
 
-    def steps(f):
+    def cost(f):
         few_steps("04.7", f, few, 0.9, 100)
-        return True
+        return within_limits("04.7", "memory", f, draw, 0.9, 64, lengths=(2_000,))[:, -40:]
 
     return [
         case("three chunks and a tail", "values", 2, 14, 3, 5, 0.8, 4),
@@ -576,7 +646,7 @@ def cases_7(rng, numbers):
         case("C = 1", "edge sizes", 3, 6, 2, 4, 0.9, 1),
         case("one token", "edge sizes", 1, 1, 2, 3, 0.5, 4),
         case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300),
-        Case("steps", "long chunks", steps, "B = 2, T = 400, C = 100"),
+        Case("steps and memory", "long chunks", cost, "T = 400, C = 100; T = 2,000, S = 24, E = 40, C = 64"),
     ]
 
 
@@ -604,7 +674,7 @@ EXERCISES = (
             Wrong("overwritten", variant_2(keep="last")), Wrong("in place", variant_2(in_place=True)),
             Wrong("writes q", variant_2(writes="q")), Wrong("reads k", variant_2(reads="k")),
             Wrong("divided", variant_2(divide=True)), Wrong("float16", variant_2(dtype=np.float16)),
-            Wrong("mixed rows", variant_2(mixed=True)),
+            Wrong("mixed rows", variant_2(mixed=True)), Wrong("one for all", recurrent_summed),
         ),
         (
             "Write the loop for one text first. What must be there before token 0, and what does the next call need?",
@@ -622,7 +692,8 @@ EXERCISES = (
             Wrong("strict", variant_3(mask="strict")), Wrong("update first", variant_3(update="before")),
             Wrong("inside left out", variant_3(inside=False)), Wrong("never read", variant_3(read=False)),
             Wrong("last only", variant_3(keep="last")), Wrong("over C", variant_3(over_C=True)),
-            Wrong("token by token", chunked_by_token), Wrong("memory", chunked_by_map),
+            Wrong("token by token", chunked_by_token), Wrong("token by token", chunked_by_token_as_array),
+            Wrong("memory", chunked_by_map),
             Wrong("memory", chunked_by_states),
         ),
         (
@@ -637,14 +708,18 @@ EXERCISES = (
     Exercise(
         "04.4", "fewer operations, more traffic", "predict", 15, 3, 5, 15, ("answer_04_4",),
         {"a": 2, "b": 3, "c": 3, "d": 2, "e": 3, "f": 2},
-        lambda rng, n: [predicted(key) for key in "abcdef"], answers_4,
+        cases_4, answers_4,
         (
-            Wrong("a: one", lambda n: 1, of="a"), Wrong("b: rounded down", lambda n: n["T"] // n["C"], of="b"),
+            Wrong("a: one", lambda n: 1, of="a"), Wrong("a: one less", lambda n: n["T"] - 1, of="a"),
+            Wrong("a: both ways", lambda n: 2 * n["T"], of="a"),
+            Wrong("b: both ways", lambda n: 2 * -(-n["T"] // n["C"]), of="b"),
+            Wrong("b: rounded down", lambda n: n["T"] // n["C"], of="b"),
             Wrong("b: C", lambda n: n["C"], of="b"), Wrong("c: S + E", lambda n: n["T"] * (n["S"] + n["E"]), of="c"),
             Wrong("c: one state", lambda n: n["S"] * n["E"], of="c"), Wrong("d: S", lambda n: n["S"], of="d"),
             Wrong("d: S + E", lambda n: n["S"] + n["E"], of="d"),
             Wrong("d: operations", lambda n: round(2 * n["S"] * n["E"] / (n["S"] + n["E"])), of="d"),
             Wrong("e: one product", lambda n: round(n["S"] * n["E"] / (n["S"] + n["E"])), of="e"),
+            Wrong("e: half a map", lambda n: round(4 * n["S"] * n["E"] / (n["S"] + n["E"])), of="e"),
             Wrong("e: numbers kept", lambda n: n["S"] * n["E"], of="e"), Wrong("f: memory", lambda n: "memory", of="f"),
         ),
         (
@@ -664,7 +739,9 @@ EXERCISES = (
             Wrong("whole right", variant_5(dk_side="whole", dv_side="whole")),
             Wrong("whole left", variant_5(dq_side="whole")), Wrong("own right", variant_5(own_right=False)),
             Wrong("own left", variant_5(own_left=False)), Wrong("dv from q", variant_5(dv_from="q")),
-            Wrong("swapped", variant_5(swap=True)), Wrong("memory", backward_by_map),
+            Wrong("swapped", variant_5(swap=True)), Wrong("dq from v", variant_5(dq_reads="v")),
+            Wrong("dk from d_out", variant_5(dk_reads="d_out")), Wrong("not reset", variant_5(reset=False)),
+            Wrong("memory", backward_by_map),
             Wrong("memory", backward_by_states),
         ),
         (
@@ -681,6 +758,7 @@ EXERCISES = (
         (
             Wrong("default argument", answer_one, of="answer_one"),
             Wrong("copied out", one_copied_out, of="answer_one"),
+            Wrong("handed out twice", one_clears_default, of="answer_one"),
             Wrong("given state moved", one_moves_given, of="answer_one"), Wrong("resets", one_resets, of="answer_one"),
             Wrong("given state ignored", one_forgets_given, of="answer_one"),
             Wrong("shared rows", answer_batch, of="answer_batch"),
@@ -701,12 +779,15 @@ EXERCISES = (
         cases_7, variant_7(),
         (
             Wrong("reads one too fresh", variant_7(reads="c")), Wrong("reads undimmed", variant_7(reads="none")),
-            Wrong("inside undimmed", variant_7(inside="none")),
+            Wrong("inside undimmed", variant_7(inside="none")), Wrong("inside too old", variant_7(inside="older")),
+            Wrong("reads turned", variant_7(reads="turned")), Wrong("writes turned", variant_7(writes="turned")),
+            Wrong("update first", variant_7(first_write=True)), Wrong("replaced", variant_7(between="replaced")),
             Wrong("writes one too old", variant_7(writes="one more")),
             Wrong("writes undimmed", variant_7(writes="none")), Wrong("once per chunk", variant_7(between="one")),
             Wrong("never between", variant_7(between="none")), Wrong("no mask", variant_7(mask=False)),
             Wrong("no mask", variant_7(mask=False, inside="raw")), Wrong("quotient", decayed_quotient),
-            Wrong("token by token", decayed_by_token),
+            Wrong("token by token", decayed_by_token), Wrong("token by token", decayed_by_token_as_array),
+            Wrong("memory", decayed_by_map),
         ),
         (
             "What token j wrote has faded i - j times when token i reads it. Which part of that lies in which chunk?",
