@@ -842,7 +842,8 @@ for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, Sc
 # 2. Attention costs T² pairs. Heads do not change the multiply-adds, but each brings a map of its own.
 # 3. RoPE turns queries and keys, so scores depend on differences of places. It needs no parameters.
 #
-# **Exercises** Problem set 01 comes with the exercises: six tasks, from a causal softmax to a sliding window.
+# **Exercises** Problem set 01, six tasks, from a causal softmax to a sliding window.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/01_attention.ipynb)**, or open `exercises/01_attention.ipynb`.
 # One of them asks for a `who_sees` that is harder to fool than `reads`. Which layer would fool `reads`?
 #
 # **Next lecture** 02 puts a gate and attention into one unit, and drops the softmax.

@@ -880,7 +880,8 @@ assert max(moved) < 0.5
 # 2. The map is relu²(q kᵀ / n + b): one head, no normaliser, a row may be empty. Mask last.
 # 3. Weights are not probabilities, so the length n is part of the model.
 #
-# **Exercises** Problem set 02 comes with the exercises.
+# **Exercises** Problem set 02, six tasks, from relu² and its slope to a port of the GAU with three faults that you find.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/02_gated_attention_unit.ipynb)**, or open `exercises/02_gated_attention_unit.ipynb`.
 #
 # **Next** Lecture 03 builds the same unit in PyTorch: its initialisation, its gradient, its numbers in half precision.
 # It also shows what breaks if n is the current length.

@@ -725,7 +725,7 @@ figures.show(*figures.squares_in_formats(scores, errors))
 
 # %% [markdown]
 # The largest float16 is 65504, and 256² = 65536 is a little above it. At the other end, the smallest float16 is 2⁻²⁴.
-# A score near 2⁻¹², about 0.0002, has a square of that size; below that the square rounds to zero.
+# A score of 2⁻¹², about 0.0002, has a square of that size; a square below half of it rounds to zero.
 # bfloat16 has the range of float32, but its next number after 1 is 1.0078.
 # (The picture tries four sizes for each power of ten. So its cross stands at 178, although the end is at 256.)
 #
@@ -979,6 +979,7 @@ for n in (64, None):
 # 2. For the gradient keep r = relu(s): `d_s = 2 r × d_A`, and all else is a product with it.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer text.
 #
-# **Exercises** Problem set 03 comes with the exercises.
+# **Exercises** Problem set 03, six tasks: the biases, a GAU of your own, its backward pass by hand, and a test that finds leaks.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/03_gau_in_torch.ipynb)**, or open `exercises/03_gau_in_torch.ipynb`.
 #
 # **Next** Lecture 04 leaves the map away: linear attention, its state, and why it is slow to train.

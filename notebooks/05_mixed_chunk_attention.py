@@ -954,6 +954,7 @@ for name, rule in rules.items():
 # 2. The sum is exclusive, by a shift. Test values for exact zeros, gradients, prefixes, and that nothing is missing.
 # 3. C is part of the model: a token right after a border sees one token sharply, and the rest through S × E numbers.
 #
-# **Exercises** Problem set 05 comes with the exercises.
+# **Exercises** Problem set 05, seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/05_mixed_chunk_attention.ipynb)**, or open `exercises/05_mixed_chunk_attention.ipynb`.
 #
 # **Next** Lecture 06 puts the units together: the whole FLASH model, causal and masked, with documents and padding.

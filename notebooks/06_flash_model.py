@@ -982,6 +982,7 @@ print(progress.report())
 # 2. Without a normaliser, a value of zero takes a token out. Padding and documents are made of that, and of the right divisor.
 # 3. Run both readings. The one that matters is the one that no parameter can undo.
 #
-# **Exercises** Problem set 06 comes with the exercises.
+# **Exercises** Problem set 06, six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/06_flash_model.ipynb)**, or open `exercises/06_flash_model.ipynb`.
 #
 # **Next** Lecture 07 trains FLASH, FLASH-Quad and Transformer++ on real text, on one budget, with three seeds.

@@ -1046,6 +1046,7 @@ print(*pick_dtype("cpu"), sep=": ")
 # 2. Same text, same time, a rate of its own for each, several seeds: then look into the odd run, and say what the numbers cannot show.
 # 3. FLASH pays at chunk borders: the first bytes behind one have lost the exact text before it.
 #
-# **Exercises** Problem set 07 comes with the exercises.
+# **Exercises** Problem set 07, seven tasks: bits, rates, one update in float16, checkpoints, and curves that you diagnose.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/07_training.ipynb)**, or open `exercises/07_training.ipynb`.
 #
 # **Next** Lecture 08 measures time, memory and operations against length, and asks where the curves cross.

@@ -19,7 +19,7 @@
 # - say what softmax attention, a GAU and FLASH must keep while they write, and from which position on FLASH keeps less;
 # - write one step of mixed chunk attention, with the fold in its right place and the right divisors;
 # - read a prompt in parallel, go on token by token, and prove that every split gives the same;
-# - name five wrong decoders by the positions at which they are wrong;
+# - recognise five wrong decoders by where, and by how, they are wrong;
 # - choose a temperature, top-k and top-p, and compute by hand what they do;
 # - say which tokens can be taken back, and why the others cannot.
 #
@@ -93,7 +93,7 @@ class Preset:
 
 
 CPU, GPU = Preset((512, 4096), 32, 160), Preset((512, 4096, 16384), 128, 400)
-device = "cuda" if "cuda" in describe_device() else "cpu"
+device = "cuda" if torch.cuda.is_available() else "cpu"
 preset = GPU if device == "cuda" else CPU
 torch.set_num_threads(1)
 
@@ -110,10 +110,11 @@ print(preset)
 # ## 1. Writing is another problem than training
 #
 # A model that writes is fed its own output. Token 8 cannot be read before token 7 is drawn.
-# So n new tokens take n steps in a row, with *any* architecture. In training no step waits, because all tokens are known.
+# So n new tokens take n steps in a row, with *any* architecture (unless some are guessed ahead, section 11).
+# In training no step waits for a token, because all are known.
 # Writing token by token is called *decoding*. Reading the prompt before it is called *prefill*.
 #
-# The number of steps is fixed. What a step costs is not. The plainest way reads the whole text again for each new token.
+# What a step costs depends on the way. The plainest way reads the whole text again for each new token.
 # The other way keeps something from the earlier steps. Count how many tokens go through the model in each.
 
 # %% tags=["nbval-check-output"]
@@ -134,7 +135,7 @@ def write_by_rereading(ids, n):
 
 ways = {"reading all again": lambda: write_by_rereading(ids, 40)}
 ways["keeping a state"] = lambda: (model.generate(ids, 40, temperature=0), None)
-calls, written = [], {}
+calls, written = [], {}  # a hook notes how many tokens each call reads
 handle = model.embedding.register_forward_hook(lambda module, inputs, output: calls.append(inputs[0].numel()))
 for name, write_text in ways.items():
     calls.clear()
@@ -328,9 +329,9 @@ h_4TS, v_TE = reference.rope(not_turned), rng.normal(size=(T, E))  # RoPE by the
 expected = parallel(h_4TS, v_TE, bias_CC, C)
 
 
-def token_by_token(one_step, heads_4TS=h_4TS):
+def token_by_token(one_step, heads_4TS=h_4TS, part=sum):  # part of (near, far): the sum, or one of them
     state = empty(S, E)
-    return np.array([sum(one_step(state, heads_4TS[:, t], v_TE[t], bias_CC, C)) for t in range(T)])
+    return np.array([part(one_step(state, heads_4TS[:, t], v_TE[t], bias_CC, C)) for t in range(T)])
 
 
 everybody = np.ones(T, bool), np.zeros(T, int)  # no padding, one document
@@ -388,15 +389,22 @@ for name, how in decoders.items():
     bad = wrong_tokens(token_by_token(*how))
     marks = ["x" if t + 1 in bad else "." for t in range(T)]
     print(f"{name:32}", " | ".join("".join(marks[f : f + C]) for f in range(0, T, C)))
+far_9 = {name: token_by_token(*how, part=lambda both: both[1])[8] for name, how in decoders.items()}
+for name in ("mean over one chunk more", "RoPE starts again in each chunk"):
+    ratio = far_9[name] / far_9["as in training"]
+    print(f"{name:32} what token 9 reads far, over the right numbers: {ratio.min():.2f} to {ratio.max():.2f}")
 
 # %% [markdown]
-# Read the table as a table of symptoms. Each fault has its own pattern, and each pattern has a blind test:
+# Read the table as a table of symptoms. Each pattern has a test that is blind to it:
 #
 # - *scores over the tokens so far* is right at the last place of each chunk. A test of whole chunks that looks at their last token passes.
 # - *mean over one chunk more* is right in chunk 1. A test with a short text passes.
 # - *sum of means* is right in chunks 1 and 2. You need **three full chunks**.
 # - *RoPE starts again* is right in chunk 1, too. The near part is even right everywhere: inside a chunk only distances count.
 #   The far part compares a query with keys of other chunks, so it needs the position in the text.
+#
+# The last fault has the pattern of *one chunk more*, so look at the numbers too. One chunk more makes all of them
+# smaller by one factor (at token 9, 2 chunks over 3). RoPE that starts again changes each number in its own way.
 #
 # ## 5. Read a prompt at once, then go on
 #
@@ -592,7 +600,8 @@ reveal("09.a", kept["transformer++"][-1] / kept["flash"][-1], "times")
 #
 # - A state of constant size is **not a small state**. At position 512 FLASH keeps twice as much as Transformer++.
 #   They are even at 1024. Three quarters of FLASH's state are the unfinished chunk, not the sum.
-# - FLASH-Quad keeps *more* than Transformer++. Its S is small, but it keeps a value of width E = 2 D in each of twice as many layers.
+# - FLASH-Quad, the stack of GAUs, keeps *more* than Transformer++. Its S is small, but it keeps a value of width
+#   E = 2 D, in twice as many units.
 #
 # A formula can be wrong. So count the numbers in real states, at small sizes.
 
@@ -644,6 +653,7 @@ print(
     f"FLASH's token is the faster one from position {first} on; matrix products are {products:.0%} of its time at 512"
 )
 assert first == 4096 and products < 0.2 and growth("flash", lambda row: row["seconds"]["median"]) < 1.1
+assert 0.65 < rows["flash", 2048]["multiply_adds"] / rows["transformer++", 2048]["multiply_adds"] < 0.7
 
 # %% [markdown]
 # The count explains it: 8 times the multiplications, not 32. At 512 most of the work is in the dense layers, which do not grow.
@@ -681,10 +691,12 @@ print("lines: stored, the machine above; hollow marks:", machine(device).get("ca
 
 # %% [markdown]
 # Read the right panel with care. In the stored run FLASH takes about 1.1 ms for a token at *every* position.
-# Transformer++ is **faster** up to 2048, and FLASH from 4096 on. Why does FLASH lose early, with about as many multiplications?
+# Transformer++ is **faster** up to 2048, and FLASH from 4096 on. Why does FLASH lose at 2048, where it needs a third
+# *fewer* multiplications?
 #
 # A step is many small operations on single rows. The bench also timed the matrix products alone: 15% of FLASH's time at 512.
-# The rest is small operations and the overhead of calling them, and four units make more calls than two blocks.
+# The rest is small operations and the overhead of calling them. That four units make more calls than two blocks
+# is a likely reason.
 # On a GPU: not yet measured.
 #
 # One detail remains. A token does not cost *exactly* the same: the near part grows inside a chunk, and the last token folds.
@@ -708,10 +720,13 @@ assert 4 * np.mean(total) + head == rows["flash", 16384]["multiply_adds"]  # fou
 # %% [markdown]
 # The last token of a chunk does the fold: 27 times the work of its neighbour. A program could spread it: add each kᵀ v as it comes.
 # Then it must keep a *second* sum that nobody reads before the border. Reading from it early would be misconception 1.
+# The stored times are means over C steps in a row, so each holds one fold. Your own steps hold none: they begin
+# behind a border and end before the next one.
 #
 # ## 9. From logits to a token: temperature
 #
-# The model gives a *logit* for each of its N tokens. The softmax makes probabilities of them. Divide the logits by a *temperature* first:
+# The model gives a *logit* for each token of its vocabulary (here 256 bytes). The softmax makes probabilities of them.
+# Divide the logits by a *temperature* first:
 # below 1 the likely tokens become likelier, above 1 all become more alike. At 0 the largest is taken; this is *greedy* writing.
 #
 # By hand: six tokens with logits 4, 3, 2, 1, 0, 0, counted in bits (times ln 2). Then exp(logit) is a power of two: 16, 8, 4, 2, 1, 1.
@@ -753,7 +768,8 @@ figures.show(*figures.temperatures(by_temperature, list("abcdef"), title=title))
 # At temperature 1 the weights are 16, 8, 4, 2, 1, 1 over 32. At one half each weight is squared: 256, 64, 16, 4, 1, 1 over 342.
 # The *entropy* is the mean number of bits that a draw costs: 1/2 × 1 + 1/4 × 2 + 1/8 × 3 + 1/16 × 4 + 2 × 1/32 × 5 = 1.9375 bits.
 #
-# Two more rules cut off the unlikely tail. It holds little by token, but much in sum, and one odd token can spoil a text.
+# Two more rules cut off the unlikely tokens. Each of these is rare, but together they are not,
+# and one odd token can spoil a text.
 #
 # - **top-k** keeps the k most likely tokens;
 # - **top-p** keeps the fewest most likely tokens whose probabilities *reach* p.
@@ -821,7 +837,7 @@ assert different_pieces(samples["temperature 0"]) < different_pieces(samples["te
 #
 # Is there a *best* temperature? For a score in bits per byte there is. Score the same model at several temperatures,
 # on text that it was trained on and on new text: 16 windows of 512 bytes, spread evenly over each.
-# The entropy says how unsure the model believes itself to be.
+# The entropy (on the new text, in the figure) says how unsure the model believes itself to be.
 
 
 # %% tags=["nbval-check-output"]
@@ -857,7 +873,8 @@ print("a better temperature gains something, but less than 0.03 bits:", 0 < on_n
 
 # %% [markdown]
 # On its training text the best of these temperatures is 1. On new text a higher one is better, though by little.
-# At 1 it believes that a byte costs fewer bits than it does: it knows its own novels better than others (lecture 07 measures the gap).
+# At 1 it believes that a byte of new text costs fewer bits than it does. It knows its own novels better than others
+# (lecture 07 measures the gap).
 # A score asks for honest probabilities. A reader may ask for few wrong words. The samples above let you judge.
 #
 # ## 11. What can be taken back
@@ -939,10 +956,10 @@ assert len(fast) == rounds + accepted
 
 # %% [markdown]
 # The text is the model's own, byte for byte. The draft changes only how many rounds are needed.
-# So few rounds flatter the draft: greedy text repeats itself, and is easy to foresee.
+# So few rounds flatter the draft: these 40 greedy bytes are frequent words, and easy to foresee.
 #
 # For brevity this cell reads the whole text in each round.
-# With `read` of section 5 a round reads the k new tokens only, from a copied state.
+# With `read` of section 5 a round reads the new tokens only, from a copied state.
 #
 # ## 12. Complaint three, answered
 #
@@ -956,7 +973,7 @@ by_token, bias = empty(S, E), rng.normal(size=(64, 64))
 one_by_one = [sum(step(by_token, long_4TS[:, t], long_TE[t], bias, 64)) for t in range(T)]
 for_all, rounds = read(empty(S, E), long_4TS, long_TE, bias, 64)
 print(f"the same outputs: {same(np.array(one_by_one), for_all)} | steps in a row: token by token {len(one_by_one)}, "
-      f"by chunk {rounds} = T / C")  # fmt: skip
+      f"by chunk {rounds} = T / C = {T} / 64")  # fmt: skip
 
 # %% tags=["timing"]
 text = torch.from_numpy(corpus.validation.tokens[:256].astype(np.int64)).to(device)[None]
@@ -975,7 +992,8 @@ for name, each in timed.items():
     print(f"reading a prompt of 256 bytes {name:15} {1000 * summary(each)['median']:7.1f} ms")
 
 # %% [markdown]
-# Writing has T steps in a row, since each token waits for the one before. That is the problem's nature, and not FLASH's fault.
+# Writing has T steps in a row (fewer with a good draft), since each token waits for the one before.
+# That lies in the problem, not in FLASH.
 # Training has T / C, and within the package they are one running sum over G small arrays. **Complaint three is answered**:
 # the update happens once a chunk, and all tokens of a chunk are read at once. A prompt profits in the same way.
 #
@@ -984,7 +1002,8 @@ for name, each in timed.items():
 # ## 13. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("09 constant state", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+# After `from flash_tutorial import progress`, `progress.verdict("09 constant state", "...")` stores a verdict.
+# `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
@@ -1003,6 +1022,7 @@ for name, each in timed.items():
 #    Test three full chunks and a tail.
 # 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on. Count it, and measure it.
 #
-# **Exercises** Problem set 09 comes with the exercises.
+# **Exercises** Problem set 09, six tasks: the state, one step, sampling, saving, and taking tokens back.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/09_generation.ipynb)**, or open `exercises/09_generation.ipynb`.
 #
 # **Next** Lecture 10 takes the model apart: which part brings what, and what a small ablation can say.
