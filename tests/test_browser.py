@@ -1,4 +1,4 @@
-"""A lecture in JupyterLab, in a real browser, as a reader meets it: run from the menu, looked at when it has run.
+"""A lecture and a problem set in JupyterLab, in a real browser: run from the menu, looked at when they have run.
 
 Needs playwright and a Chromium (CONTRIBUTING.md says how to get them); left out with a sentence where one is missing.
 """
@@ -19,7 +19,7 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).resolve().parent.parent
-LECTURE = "05"
+LECTURE, PROBLEM_SET = "notebooks/work/05", "exercises/05"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -60,12 +60,12 @@ SEEN = """() => {
 }""".replace("ERRORS", ERRORS)
 
 
-@pytest.fixture(scope="module")
-def notebook(tmp_path_factory):
-    """The lecture's copy without outputs, so that all that is seen comes from this run; and one cell more."""
-    found = sorted((ROOT / "notebooks" / "work").glob(f"{LECTURE}_*.ipynb"))
+@pytest.fixture(scope="module", params=[LECTURE, PROBLEM_SET])
+def notebook(request, tmp_path_factory):
+    """A notebook without outputs, so that all that is seen comes from this run; and one cell more."""
+    found = sorted(ROOT.glob(f"{request.param}_*.ipynb"))
     if not found:
-        pytest.skip(f"lecture {LECTURE} is not built")
+        pytest.skip(f"{request.param} is not built")
     notebook = nbformat.read(found[0], as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(LAST_CELL))
     path = tmp_path_factory.mktemp("lab") / "course" / found[0].name
@@ -87,6 +87,7 @@ def server(notebook):
                "JUPYTERLAB_SETTINGS_DIR": "settings", "IPYTHONDIR": "ipython"}  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "MPLBACKEND")}
     environment |= {name: str(home / folder) for name, folder in folders.items()}
+    environment["FLASH_TUTORIAL_PROGRESS"] = str(home / "progress.json")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -171,6 +172,7 @@ def test_no_cell_shows_an_error_that_is_not_meant(seen, notebook):
     assert len(seen["errors"]) == meant_errors(notebook), seen["errors"]
 
 
+@pytest.mark.parametrize("notebook", [LECTURE], indirect=True)
 def test_the_pictures_are_there_with_words(seen, notebook):
     stored = nbformat.read(ROOT / "notebooks" / notebook.name, as_version=4)
     outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
@@ -188,3 +190,9 @@ def test_markup_and_mathematics_are_rendered(seen, notebook):
     assert seen["tables"] >= ("| ---" in text)
     assert seen["folds"] >= ("<details>" in text)
     assert seen["maths"] >= ("$" in text) and seen["maths_errors"] == 0
+
+
+@pytest.mark.parametrize("notebook", [PROBLEM_SET], indirect=True)
+def test_each_exercise_says_that_it_is_not_attempted(seen):
+    said = [text for text in seen["printed"] if "not attempted" in text and "set 05" not in text]
+    assert len(said) == 7, seen["printed"]
