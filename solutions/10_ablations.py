@@ -110,13 +110,14 @@ check("10.1", recall_batch)
 # In a row there are `pairs` pairs, key and value side by side. All values of a row are different, out of `values` possible ones.
 # In this exercise a pair may stand in any chunk.
 #
-# The next cell prints C and two questions, A and B: the place of the key of a pair, and the place where this key is asked again.
-# The value stands one place behind the key.
+# The next cell prints C and two questions of one row, A and B: the place of the key of a pair, and the place where this key is
+# asked again. The value stands one place behind the key. It also prints `pairs` and `values`.
 #
 # - For each model and question: write `"path"` if the pair can reach the output at the question through what the units read,
-#   in a model of as many units as you like. Write `"chance"` if it cannot, however the model is trained.
-# - `blind`: the share of right answers of a model that guesses among all possible values.
-# - `whose`: that of a model that knows which values are in the row, but not whose they are.
+#   in a model of as many units as you like. Write `"chance"` if it cannot, however the model is trained;
+# - `blind`: the share of right answers of a model that guesses among all possible values;
+# - `whose`: that of a model that knows which values are in the row, but not whose they are, and guesses among them.
+#   Write both shares as a fraction, such as `1 / 40`, or with three decimals;
 # - `text, local only` and `text, global only`: on text, at 2048 tokens, the paper's Figure 7 has perplexities of
 #   about 15.5, 17.7 and 78. Which of the three belongs to these two models? (One of them is that of whole FLASH.)
 #
@@ -217,7 +218,8 @@ def most_pairs(accuracy, share, memories, limit):
 check("10.3", memory_accuracy, most_pairs)
 
 # %% [markdown]
-# Now both together. A sum with S = 16: how many pairs can it hold, so that nine of ten answers are right? Guess before you run the cell.
+# Now both together. The lecture's sum, with S = 16 and 64 values, held 32 pairs so that nine of ten answers were right.
+# With 8 values in place of 64: does it hold more, fewer, or as many? Guess before you run the cell.
 
 
 # %%
@@ -416,7 +418,7 @@ check("10.5", ablation)
 #
 # In chunk 0 both are 0. You may use `numpy`.
 #
-# <details><summary>I get other values where no bias is negative</summary>
+# <details><summary>My chunk 0 is not zero</summary>
 #
 # Where is your mask? relu² of a bias is not 0. Put the zeros into the weights, not into the scores.
 #

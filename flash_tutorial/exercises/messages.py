@@ -1193,6 +1193,9 @@ MESSAGES = {
         "not -100": "Where nothing is asked the target is -100, which the loss leaves out. Any other is trained.",
         "targets in chunk 0": "There are targets in chunk 0, where the local part alone has all it needs.",
         "same rows": "All rows have the same pairs: the model learns that table, not to look something up.",
+        "same keys": "All rows have the same keys: draw them for each row anew.",
+        "same values": "All rows have the same values, in the same order: a model learns them by heart. Draw them for "
+        "each row anew.",
         "one table": "A key has the same value in every row: the model learns that table by heart.",
         "same places": "The questions stand at the same places in every row: draw them for each row anew.",
         "law": "The places are not drawn evenly: too many questions are near chunk 0, or far from it. Every place "
@@ -1201,8 +1204,12 @@ MESSAGES = {
         "spread": "The places of a row depend on each other: each question has a chunk of its own, or all share one. "
         "Draw them from all places behind chunk 0.",
         "in order": "The questions come in the order of the pairs: a model could count, and never look at the key.",
+        "by id": "The order of the questions follows the ids of the keys or of the values: the places do not depend "
+        "on the pairs.",
         "keys sorted": "The keys come in the order of their ids: the first one is small too often.",
-        "never": "A key, a value, or a place behind chunk 0 is never drawn. Does a range end one too early?",
+        "values sorted": "The values come in the order of their ids: the first one is small too often.",
+        "never": "A key, a value, or a place behind chunk 0 is never drawn. Does a range end one too early? "
+        "The last chunk may be a short one.",
         "values differ": "Two pairs of a row never have the same value: who knows the other answers can guess by "
         "elimination. Draw values freely.",
         "values agree": "The values of a row agree too often: draw each by itself.",
@@ -1226,8 +1233,7 @@ MESSAGES = {
         "whose: values": "whose: this model knows which values are in the row. It guesses among those.",
         "whose: one": "whose: it knows the values, and not whose they are.",
         "text: FLASH's": "text: that is FLASH with both parts. Each part is missed.",
-        "text: swapped": "text: neighbours matter most. Without the local part the perplexity is 78, without the "
-        "global part 17.7.",
+        "text: swapped": "text: near tokens matter most. Which of the two models reads them?",
     },
     "10.3": {
         "as drawn": "Your keys differ in length. Long keys shout: divide each by its length.",
@@ -1253,10 +1259,11 @@ MESSAGES = {
         "median": "That is the median: the mean decides.",
         "one by one": "You tried counts that are not asked: 1, 2, 4, 8, and so on.",
         "first that fails": "That is the first count that fails. The last good one was asked.",
+        "the limit": "You returned the limit. The last good number was asked, one of 1, 2, 4, ...",
         "strict": "A mean of exactly the share is good: at least, not above.",
         "goes on": "The search ends at the first count that fails, even if a later one is good by luck.",
         "below the limit": "The limit itself is tried too, where it is one of the counts.",
-        "no limit": "You went beyond the limit.",
+        "no limit": "You tried a number beyond the limit: compare with it before you measure.",
         "never none": "Where one pair is not good enough, the answer is 0.",
         "never ends": "Your search does not end: after a thousand calls it was stopped.",
     },
@@ -1274,6 +1281,8 @@ MESSAGES = {
         "sign": "a - b was asked.",
         "order": "You paired by order. A pair is the same seed.",
         "all seeds": "Seeds that only one of them has are in your mean: only shared seeds count.",
+        "partner": "Some seeds are in one of the two only. Such a run counts nowhere: not in the differences, and "
+        "not in n.",
         "one seed": "One shared seed or none has no spread: raise a ValueError.",
         "signs": "That all seeds agree in sign does not settle it: the interval decides.",
         "one spread": "You compared with one deviation. Three seeds that are 0.03 apart, with a deviation of 0.02, do "
@@ -1285,7 +1294,7 @@ MESSAGES = {
     },
     "10.5": {
         "form": "A dict comes back: models (two dicts with the keys of config), rates (two), differences (a list).",
-        "gated changed": "The gated model is the one of config, as it is.",
+        "gated changed": "The first of the two models is the gated one: config, as it is.",
         "gate left": "Both models have a gate: nothing was removed.",
         "smaller": "The model without a gate is smaller: what the gate's matrix held must go into E.",
         "twice": "With 2E the values have the gate's columns, but they come back through W_out too: one D x E matrix "
@@ -1307,6 +1316,7 @@ MESSAGES = {
         "sign": "Without gate minus gated was asked: positive where the gate helps.",
         "not paired": "The differences are not those of the same seed.",
         "how many": "One difference for each seed behind seeds[0] was asked.",
+        "run at one rate": "Both models run at one rate in your differences: each runs at its own.",
         "differences": "A difference is not that of two runs of the same seed, each at its own rate.",
     },
     "10.6": {
@@ -1321,6 +1331,7 @@ MESSAGES = {
         "scores": "These are bare scores: relu2 makes weights of them.",
         "transposed": "Row g of the bias is the reader.",
         "no bias": "The bias is missing.",
+        "bias behind": "The bias is a part of the score: add it before relu2.",
         "mean": "You divided by the number of chunks: the weights are learnt, and no mean is taken.",
         "scaled": "The scores are not divided here.",
         "first token": "Each token asks for itself: a chunk's first question is not that of its other tokens.",
@@ -1336,6 +1347,7 @@ MESSAGES = {
         "other order": "You read each summary, then weigh what was read. Count: weigh the summaries, then read their "
         "sum once, S E.",
         "sum kept": "The weighed sum is made anew for each token, and not kept.",
+        "chunk 0": "In chunk 0 there is nothing to weigh and nothing to read: both are 0.",
     },
     # ---- set 11
     "11.1": {
@@ -1360,8 +1372,8 @@ MESSAGES = {
     "11.2": {
         "diagonal skipped": "Token 0 reads nothing: the tile on the diagonal counts too.",
         "no mask": "Token 0 reads token 1: the tile on the diagonal needs a mask.",
-        "tile mask": "Places in the tile were compared. That is right for tiles on the diagonal only; those on the left "
-        "hide nothing.",
+        "tile mask": "Places in the tile were compared. That is right for tiles on the diagonal only; those on the "
+        "left hide nothing.",
         "strict": "A token reads itself.",
         "corner": "The bias comes from a corner of the table: tile (1, 0) with M = 3 needs b[3:6, 0:3].",
         "bias transposed": "The rows of the bias are readers, its columns are keys.",
@@ -1383,19 +1395,20 @@ MESSAGES = {
         "needs Linux": "needs Linux: open it in Colab, a CPU runtime is enough.",
         "interpreter broken": "cannot be checked here: Triton's interpreter does not run with this version of NumPy. "
         "Open it in Colab, a CPU runtime is enough.",
-        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare arguments; "
-        "the result is for the kernel.",
-        "load without mask": "NaN from the guard zone: what lies outside is not zero, and 0 x NaN is NaN. Give each load "
-        "a mask and `other=0.0`.",
+        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare "
+        "arguments; the result is for the kernel.",
+        "load without mask": "NaN from the guard zone: what lies outside is not zero, and 0 x NaN is NaN. Give each "
+        "load a mask and `other=0.0`.",
         "rows not masked": "NaN in the last tile's rows: the columns of a load are masked, its rows are not.",
-        "outside": "Your kernel reads addresses outside of its arrays, and drops the numbers afterwards. On a card that "
-        "can stop the program: mask the load itself.",
+        "outside": "Your kernel reads addresses outside of its arrays, and drops the numbers afterwards. On a card "
+        "that can stop the program: mask the load itself.",
         "behind": "Your kernel wrote outside of `out`.",
         "store without mask": "You wrote behind the output: the store needs a mask for its rows and its columns.",
         "twice": "Two programs, or one of them twice, write the same number of `out`. On a card any of them may come "
         "last: mask the store by the end of the program's own chunk.",
         "float16 sum": "The third digit is wrong at C = 256: keep the sum over tiles in float32.",
-        "strides": "Wrong for a transposed view: neighbours in a row need not be neighbours in memory. Use both strides.",
+        "strides": "Wrong for a transposed view: neighbours in a row need not be neighbours in memory. Use both "
+        "strides.",
         "one block": "NaN is left in `out`: a chunk has C / M tiles, rounded up. You start one program for each chunk.",
         "rounded down": "NaN is left in `out`: M does not divide C here, so the last tiles need programs too.",
         "chunks rounded down": "NaN is left in `out`: the last chunk may be short, and it needs its programs too.",
@@ -1403,7 +1416,8 @@ MESSAGES = {
         "no mask": "Token 0 reads token 1: hide the keys behind their reader.",
         "strict": "A token reads itself.",
         "mask in tile": "Places in the tile were compared. Compare places in the text.",
-        "corner": "The bias comes from a corner of the table: both of its places are counted from the chunk's first token.",
+        "corner": "The bias comes from a corner of the table: both of its places are counted from the chunk's first "
+        "token.",
         "bias transposed": "The rows of the bias are readers, its columns are keys.",
         "bias forgotten": "The bias is missing.",
         "bias inside": "The bias is divided by C too: divide first, then add.",
@@ -1413,11 +1427,12 @@ MESSAGES = {
     },
     "11.4": {
         "tables left": "`sin` or `cos` runs more than once a call: once would do for all chunks.",
-        "waiting left": "The processor asks for a value inside the loop. On a GPU it waits there, 24 times a call: find "
-        "the answer without asking a tensor.",
-        "half left": "The products have more multiply-adds than needed: keys of the chunk before are multiplied, and then "
-        "all hidden.",
-        "double left": "x is float32, and some operations run in float64. A GPU such as the T4 is 32 times slower there.",
+        "waiting left": "The processor asks for a value inside the loop. On a GPU it waits there, once for each chunk: "
+        "find the answer without asking a tensor.",
+        "half left": "The products have more multiply-adds than needed: keys of the chunk before are multiplied, and "
+        "then all hidden.",
+        "double left": "x is float32, and some operations run in float64. A GPU such as the T4 is 32 times slower "
+        "there.",
         "joined left": "`cat` copies what is there already: the copied bytes grow like the square of the chunks.",
         "format": "The result must have the format of x.",
         "inclusive": "Faster, but the values changed: chunk g reads its own sum as well.",
@@ -1426,8 +1441,8 @@ MESSAGES = {
         "over chunks": "Faster, but the values changed: the sum is divided by tokens, not by chunks.",
         "no mask": "Faster, but the values changed: token 0 reads token 1.",
         "positions": "Faster, but the values changed: q and k are turned by their place in the text, not in the chunk.",
-        "stale cache": "Faster, but the second call, in float64, gets a table of float32: a cache must look at dtype and "
-        "device too. Within one call you need none.",
+        "stale cache": "Faster, but the second call, in float64, gets a table of float32: a cache must look at dtype "
+        "and device too. Within one call you need none.",
     },
     "11.5": {
         "operand": "q, k, v and the tile of the map live there together: one of them is forgotten.",
@@ -1441,16 +1456,17 @@ MESSAGES = {
         "32": "16 is allowed.",
     },
     "11.6": {
-        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare the state; "
-        "the result is for the kernel.",
-        "outside": "Your kernel reads addresses outside of its arrays, and drops the numbers afterwards. On a card that "
-        "can stop the program: mask the load itself.",
+        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare the "
+        "state; the result is for the kernel.",
+        "outside": "Your kernel reads addresses outside of its arrays, and drops the numbers afterwards. On a card "
+        "that can stop the program: mask the load itself.",
         "behind": "Your kernel wrote outside of `out`.",
         "gate local only": "With local weights of zero the gate is missing: it multiplies both parts.",
         "gate global only": "In the first chunk the gate is missing: it multiplies both parts.",
         "no gate": "The gate is missing.",
         "gate of the key": "u belongs to the reader, not to the token that is read.",
-        "gate in each tile": "The sum so far is multiplied by the gate once more in each tile: gate once, behind the loop.",
+        "gate in each tile": "The sum so far is multiplied by the gate once more in each tile: gate once, behind the "
+        "loop.",
         "inclusive": "The state holds the own chunk: chunk g reads chunks 0 to g - 1.",
         "late": "The chunk before is not in the state: chunk 1 must read chunk 0.",
         "last only": "Older chunks are forgotten: the state is of all chunks before.",
@@ -1462,12 +1478,11 @@ MESSAGES = {
         "first chunk": "NaN in the first chunk: its state was never written. It is zero.",
         "no global part": "Chunk 1 does not read chunk 0: the global part is missing.",
         "global in the loop": "The global part is added once for each tile: add it once.",
-        "first state for all": "Each chunk reads the state of chunk 0: add g times the state's first stride.",
-        "twice": "The same number of `out` is written twice. Write it once, when all is summed, and mask the store by the "
-        "end of the program's own chunk.",
+        "twice": "The same number of `out` is written twice. Write it once, when all is summed, and mask the store "
+        "by the end of the program's own chunk.",
         "store without mask": "You wrote behind the output: the store needs a mask for its rows and its columns.",
-        "load without mask": "NaN from the guard zone: what lies outside is not zero, and 0 x NaN is NaN. Give each load "
-        "a mask and `other=0.0`.",
+        "load without mask": "NaN from the guard zone: what lies outside is not zero, and 0 x NaN is NaN. Give each "
+        "load a mask and `other=0.0`.",
     },
     # ---- end of the sets
 }

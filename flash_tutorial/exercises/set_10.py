@@ -29,11 +29,14 @@ def recall_batch(
     key, value = draw_pairs(rng, B, pairs, n, keys, ranges, values)
     if table == "fixed":
         value = n + key
-    if rows == "same":
-        key, value = np.repeat(key[:1], B, 0), np.repeat(value[:1], B, 0)
+    if rows in ("same", "same keys"):
+        key = np.repeat(key[:1], B, 0)
+    if rows in ("same", "same values"):
+        value = np.repeat(value[:1], B, 0)
     place = draw_places(rng, B, pairs, first, T, law)
-    if order == "pairs":
-        place = np.sort(place, 1)
+    if order != "free":
+        by = {"pairs": np.arange(pairs)[None].repeat(B, 0), "keys": key, "values": value}[order]
+        place = np.take_along_axis(np.sort(place, 1), by.argsort(1, kind="stable").argsort(1), 1)
     ids, targets = np.zeros((B, T), np.int64), np.full((B, T), nothing, np.int64)
     if fill:
         ids[:, C:] = rng.integers(1, n + 1, size=(B, T - C))
@@ -64,6 +67,7 @@ def draw_pairs(rng, B, pairs, n, keys, ranges, values):
     key = 1 + (rng.integers(n, size=(B, pairs)) if keys == "repeated" else choose(rng, B, n, pairs))
     value = n + 1 + (choose(rng, B, n, pairs) if values == "different" else rng.integers(n, size=(B, pairs)))
     value = np.repeat(value[:, :1], pairs, 1) if values == "one" else value
+    value = np.sort(value, 1) if values == "sorted" else value
     return np.sort(key, 1) if keys == "sorted" else key, value
 
 
@@ -73,6 +77,8 @@ def draw_places(rng, B, pairs, first, T, law):
         return first + np.argsort(np.log(rng.random((B, room))) * np.arange(1, room + 1), 1)[:, ::-1][:, :pairs]
     if law == "not the last" and room > pairs:
         room -= 1
+    if law == "no tail" and room - room % first >= pairs:  # behind the last full chunk nothing is asked
+        room -= room % first
     if law == "block":
         return first + rng.integers(room - pairs + 1, size=(B, 1)) + choose(rng, B, pairs, pairs)
     if law == "spread":  # each in a chunk of its own, where there are enough full ones
@@ -159,10 +165,12 @@ def look_at_draws(ids, C, pairs, n):
     place = (ids[:, C:, None] == key[:, None]).argmax(1)  # of each pair's question, from C on
 
     def far_from(share, expected):
-        return abs(share.mean() - expected) > 6 * math.sqrt(expected * (1 - expected) / B)
+        return abs(share.mean() - expected) > 6 * math.sqrt(expected * (1 - expected) / len(share))
 
     if (key == key[0]).all():
-        raise Said("10.1", "same rows")
+        raise Said("10.1", "same rows" if (value == value[0]).all() else "same keys")
+    if (value == value[0]).all():
+        raise Said("10.1", "same values")
     if all(len(np.unique(value[key == k])) < 2 for k in range(1, n + 1)):
         raise Said("10.1", "one table")
     if (np.sort(place, 1) == np.sort(place[0])).all():
@@ -171,12 +179,20 @@ def look_at_draws(ids, C, pairs, n):
         raise Said("10.1", "law")
     if far_from(np.ptp(place, axis=1) == pairs - 1, (T - C - pairs + 1) / math.comb(T - C, pairs)):
         raise Said("10.1", "block")
-    if far_from(place[:, 0] // C == place[:, 1] // C, (C - 1) / (T - C - 1)):
+    sizes = np.bincount(np.arange(T - C) // C)
+    if far_from(place[:, 0] // C == place[:, 1] // C, (sizes * (sizes - 1)).sum() / ((T - C) * (T - C - 1))):
         raise Said("10.1", "spread")
-    if far_from(place[:, 0] < place[:, 1], 0.5):
+    early, differ = place[:, 0] < place[:, 1], value[:, 0] != value[:, 1]
+    if far_from((key[:, 0] < key[:, 1]) == early, 0.5) or (
+        differ.any() and far_from(((value[:, 0] < value[:, 1]) == early)[differ], 0.5)
+    ):
+        raise Said("10.1", "by id")
+    if far_from(early, 0.5):
         raise Said("10.1", "in order")
     if far_from(key[:, 0] < key[:, 1], 0.5):
         raise Said("10.1", "keys sorted")
+    if differ.any() and far_from((value[:, 0] < value[:, 1])[differ], 0.5):
+        raise Said("10.1", "values sorted")
     if len(np.unique(place)) < T - C or len(np.unique(key)) < n or len(np.unique(value)) < n:
         raise Said("10.1", "never")
     alike = value[:, 0] == value[:, 1]
@@ -218,7 +234,7 @@ def cases_1(rng, numbers):
         *(case(name, "the rows", *sizes, "rows") for name, *sizes in (many, full, each)),
         case("one pair, one row", "the rows", 1, 9, 4, 1, 2, "rows"),
         *(case(name, "the targets", *sizes, "targets") for name, *sizes in (many, full, each)),
-        case("500 rows", "the draws", 500, 30, 6, 3, 5, "rows", "draws"),
+        case("500 rows", "the draws", 500, 31, 6, 3, 5, "rows", "draws"),
         case("the generator", "the draws", 20, 25, 6, 3, 5, "generator"),
     ]
 
@@ -232,6 +248,8 @@ def draw_2(rng):
     """Two questions: one whose pair lies in its own chunk, and one that is nearer, but in another chunk."""
     C = int(rng.choice([12, 16, 24]))
     g, h = (int(x) for x in rng.choice(np.arange(1, 7), 2, replace=False))
+    while h == g + 1:  # both questions are of one row: no place may hold two tokens
+        g, h = (int(x) for x in rng.choice(np.arange(1, 7), 2, replace=False))
     far = ((g + 1) * C - int(rng.integers(2, 4)), (g + 1) * C + int(rng.integers(0, 3)))
     near = (h * C + int(rng.integers(0, 2)), h * C + C - 1 - int(rng.integers(0, 2)))
     A, B = (far, near) if rng.random() < 0.5 else (near, far)
@@ -345,11 +363,19 @@ def most_pairs(accuracy, share, memories, limit, *, takes="mean", grow=lambda pa
         score = {"mean": np.mean, "one": np.mean, "least": min, "most": max, "median": np.median}[takes](seen)
         if score < share or (strict and score == share):
             if stop:
-                return best if gives == "last good" else pairs
+                return pairs if gives == "first bad" else best
         else:
             best = pairs
         pairs = grow(pairs)
-    return best
+    return limit if gives == "the limit" else best
+
+
+def too_far(accuracy, share, memories, limit):
+    """Right numbers, but it measures once more before it looks at the limit."""
+    pairs = 1
+    while np.mean([accuracy(pairs) for _ in range(memories)]) >= share and pairs <= limit:
+        pairs *= 2
+    return pairs // 2
 
 
 def cases_3(rng, numbers):
@@ -362,16 +388,20 @@ def cases_3(rng, numbers):
         return Case(name, "memory_accuracy", run, f"{count} memories, S = {S}, pairs = {pairs}, values = {values}")
 
     def search(name, share, limit, *rows):
-        """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; of other counts, those of the next."""
+        """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters."""
 
         def run(answers):
             calls = {}
 
             def accuracy(pairs):
+                if pairs > limit:
+                    raise Said("10.3", "no limit")
+                if pairs < 1 or math.log2(pairs) % 1:
+                    raise Said("10.3", "one by one")
                 if calls.setdefault(pairs, 0) > 1000 or len(calls) > 1000:
                     raise Said("10.3", "never ends")
                 calls[pairs] += 1
-                row = rows[min(math.ceil(math.log2(max(pairs, 1))), len(rows) - 1)]
+                row = rows[min(int(math.log2(pairs)), len(rows) - 1)]
                 return row[(calls[pairs] - 1) % len(row)] / 4
 
             return answers.most_pairs(lent(accuracy), share, len(rows[0]), limit)
@@ -402,7 +432,7 @@ T_95 = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015, 6: 1.943, 7: 1.895, 8:
 
 
 def compare_runs(a, b, *, pairs="seeds", factor=lambda n: T_975[n - 1], ddof=1, error="mean", sign=1, rule="interval",
-                 ends="low first", few="refuse"):  # fmt: skip
+                 ends="low first", few="refuse", count="shared"):  # fmt: skip
     """The oracle. What stands behind the star makes the wrong answers."""
     shared = sorted(set(a) & set(b))
     if len(shared) < 2:
@@ -420,6 +450,7 @@ def compare_runs(a, b, *, pairs="seeds", factor=lambda n: T_975[n - 1], ddof=1, 
         spread = math.sqrt(x.var(ddof=ddof) + y.var(ddof=ddof))
     if pairs == "all":
         mean = np.mean([*a.values()]) - np.mean([*b.values()])
+    n = len(a) if count == "all" else n
     half = factor(n) * spread / {"mean": math.sqrt(n), "deviation": 1, "n": n, "n - 1": math.sqrt(n - 1)}[error]
     low, high = mean - half, mean + half
     settled = {
@@ -446,14 +477,14 @@ def verdict_of(value):
 
 
 def cases_4(rng, numbers):
-    def case(name, part, seeds_a, seeds_b, gap, spread=0.2, differences=None):
+    def case(name, part, seeds_a, seeds_b, gap, spread=0.2, differences=None, say=None):
         base = {seed: rng.normal(3, 0.6) for seed in {*seeds_a, *seeds_b}}
         b = {int(seed): float(base[seed]) for seed in seeds_b}
         a = {int(seed): float(base[seed] + gap + spread * rng.normal()) for seed in seeds_a}
         if differences is not None:
             a = {int(seed): float(base[seed] + d) for seed, d in zip(seeds_a, differences)}
         then = verdict_of if part == "verdict" else numbers_of
-        return call(name, part, a, b, sizes=f"seeds {list(a)} and {list(b)}", then=then)
+        return call(name, part, a, b, sizes=f"seeds {list(a)} and {list(b)}", say=say, then=then)
 
     def refused(name, seeds_a, seeds_b):
         def run(answer):
@@ -472,7 +503,7 @@ def cases_4(rng, numbers):
         case(f"{n} seeds", "interval", many[:n], many[:n], -0.8),
         case("two seeds", "interval", [4, 7], [4, 7], 0.4),
         case("another order", "seeds", [2, 0, 1, 3], [0, 1, 3, 2], -0.6),
-        case("some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7),
+        case("some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7, say="partner"),
         refused("one shared seed", [0, 1, 2], [2, 3]),
         refused("no shared seed", [0, 1], [2, 3]),
         case("a gap of 0.03, three seeds, deviation 0.02", "verdict", three, three, 0, 0, [0.01, 0.03, 0.05]),
@@ -511,7 +542,8 @@ def apart(config, other):
     return parameters(other) / parameters(config) - 1
 
 
-def ablation_with(change=None, tune="each", counted="rest", sign=1, paired=True, trains="returned"):
+def ablation_with(change=None, tune="each", counted="rest", sign=1, paired=True, trains="returned",
+                  models="gated first", gives="list"):  # fmt: skip
     """A fair ablation, with something changed. ``change(config)`` gives what differs from the gated model."""
 
     def answer(config, train, rates, seeds):
@@ -533,11 +565,14 @@ def ablation_with(change=None, tune="each", counted="rest", sign=1, paired=True,
         if tune == "first":
             chosen = [rates[0]] * 2
         use = seeds if counted == "all" else seeds[:1] if counted == "tuning" else seeds[1:]
-        bits = [[train(model, rate, seed) for seed in use] for model, rate in zip(trained, chosen)]
+        runs = chosen[:1] * 2 if tune == "each, and not used" else chosen
+        bits = [[train(model, rate, seed) for seed in use] for model, rate in zip(trained, runs)]
         if not paired:
             bits = [sorted(each) for each in bits]
         differences = [sign * (b - a) for a, b in zip(*bits)]
-        return {"models": (gated, other), "rates": tuple(chosen), "differences": differences}
+        turn = 1 if models == "gated first" else -1
+        differences = float(np.mean(differences)) if gives == "mean" else differences
+        return {"models": (gated, other)[::turn], "rates": tuple(chosen)[::turn], "differences": differences}
 
     return answer
 
@@ -580,6 +615,8 @@ def ablation_case(rng, name, part, config, rates, seeds, *looks):
             if before != now:
                 raise Said("all", "changed", argument=argument)
         models, chosen, differences = parts_of(result)
+        if all(model.get("gate") for model in models):
+            raise Said("10.5", "gate left")
         if "size" in looks:
             look_at_models(config, models)
             if any(model not in models for model in trained):
@@ -605,6 +642,8 @@ def parts_of(result):
         raise Said("10.5", "form")
     if not all(isinstance(model, dict) for model in two[0]):
         raise Said("10.5", "form")
+    if not isinstance(result["differences"], tuple | list | np.ndarray) or not np.ndim(result["differences"]):
+        raise Said("10.5", "form")
     return list(two[0]), list(two[1]), list(result["differences"])
 
 
@@ -614,8 +653,6 @@ def look_at_models(config, models):
         raise Said("10.5", "gated changed")
     if set(other) != set(config):
         raise Said("10.5", "form")
-    if other["gate"]:
-        raise Said("10.5", "gate left")
     for key in ("depth", "D", "S"):
         if other[key] != config[key]:
             raise Said("10.5", key)
@@ -668,6 +705,9 @@ def look_at_differences(differences, chosen, seeds, bits):
         raise Said("10.5", "how many")
     if math.isclose(sum(map(float, differences)), sum(by_seed[1:])):
         raise Said("10.5", "not paired")
+    for rate in chosen:
+        if same([of(False, rate, seed) - of(True, rate, seed) for seed in seeds[1:]]):
+            raise Said("10.5", "run at one rate")
     raise Said("10.5", "differences")
 
 
@@ -711,9 +751,9 @@ def weighted_far(q_GCS, k_GS, b_GG, lin_q_GCS, kv_GSE, *, sees="earlier", mask="
             scores = np.array([asked @ k_GS[h] / scale for h in range(G)])
             if mask == "before":
                 scores[seen:] = 0
-            if bias != "none":
+            if bias in ("row", "column"):
                 scores = scores + (b_GG[g] if bias == "row" else b_GG[:, g])
-            weights = weigh(scores, seen, weight)
+            weights = weigh(scores, seen, weight) + (b_GG[g] if bias == "behind" else 0)
             if mask == "behind":
                 weights[seen:] = 0
             if mean:
@@ -732,11 +772,12 @@ def weigh(scores, seen, how):
     return {"relu2": positive**2, "relu": positive, "square": scores**2, "none": scores}[how]
 
 
-def far_cost(t, C, S, E, *, chunks="finished", keys=True, weights=True, summaries=True, read="sum", kept_sum=False):
+def far_cost(t, C, S, E, *, chunks="finished", keys=True, weights=True, summaries=True, read="sum", kept_sum=False,
+             first="nothing"):  # fmt: skip
     g = {"finished": t // C, "one more": t // C + 1, "exact": t / C, "one": min(t // C, 1), "by C - 1": (t + 1) // C}
     g = g[chunks]
     if g == 0:
-        return 0, 0
+        return 0, 0 if first == "nothing" else S * E
     kept = g * S * E + (g * S if keys else 0) if summaries else S * E
     work = (g * S if weights else 0) + (g * S * E if summaries else 0) + {"sum": S * E, "none": 0, "each": g * E}[read]
     return kept + (S * E if kept_sum else 0), work
@@ -768,7 +809,7 @@ def cases_6(rng, numbers):
 
 # ---------------------------------------------------------------- 10.7 your reproduction
 
-SPREAD = r"±|\+\s?/?\s?[-−]|plus or minus|plus-minus"
+SPREAD = r"±|\\pm|\+\s?/?\s?[-−]|plus or minus|plus-minus"
 
 
 def cases_7(rng, numbers):
@@ -781,7 +822,7 @@ def cases_7(rng, numbers):
         return True
 
     def numbers_in(text):
-        if len(re.findall(rf"(?:{SPREAD})\s*\d", str(text), re.IGNORECASE)) < 2:
+        if len(re.findall(rf"(?:{SPREAD})\s*\.?\d", str(text), re.IGNORECASE)) < 2:
             raise Said("all", "needs", what="two of your numbers, each with its spread, as in +0.38 ± 0.65")
         if not re.search(r"\b(table|tables)\s+[14]\b", str(text), re.IGNORECASE):
             raise Said("all", "needs", what="which table a claim stands in, as in Table 1")
@@ -813,6 +854,8 @@ EXERCISES = (
             Wrong("written", partial(recall_batch, written=True)),
             Wrong("filler", partial(recall_batch, fill=True)),
             Wrong("same rows", partial(recall_batch, rows="same")),
+            Wrong("same keys", partial(recall_batch, rows="same keys")),
+            Wrong("same values", partial(recall_batch, rows="same values")),
             Wrong("one table", partial(recall_batch, table="fixed")),
             Wrong("law", partial(recall_batch, law="near")),
             Wrong("block", partial(recall_batch, law="block")),
@@ -820,8 +863,12 @@ EXERCISES = (
             Wrong("values agree", partial(recall_batch, values="one")),
             Wrong("same places", partial(recall_batch, law="one for all")),
             Wrong("never", partial(recall_batch, law="not the last")),
+            Wrong("never", partial(recall_batch, law="no tail")),
             Wrong("in order", partial(recall_batch, order="pairs")),
+            Wrong("by id", partial(recall_batch, order="keys")), Wrong("by id", partial(recall_batch, order="values")),
             Wrong("keys sorted", partial(recall_batch, keys="sorted")),
+            Wrong("values sorted", partial(recall_batch, values="sorted")),
+            Wrong("form", lambda *args: tuple(array.astype(float) for array in recall_batch(*args))),
             Wrong("values differ", partial(recall_batch, values="different")),
             Wrong("own generator", partial(recall_batch, generator="own")),
             Wrong("seeded anew", partial(recall_batch, generator="seeded")),
@@ -885,10 +932,12 @@ EXERCISES = (
             Wrong("median", partial(most_pairs, takes="median"), of="most_pairs"),
             Wrong("one by one", partial(most_pairs, grow=lambda pairs: pairs + 1), of="most_pairs"),
             Wrong("first that fails", partial(most_pairs, gives="first bad"), of="most_pairs"),
+            Wrong("the limit", partial(most_pairs, gives="the limit"), of="most_pairs"),
             Wrong("strict", partial(most_pairs, strict=True), of="most_pairs"),
             Wrong("goes on", partial(most_pairs, stop=False), of="most_pairs"),
             Wrong("below the limit", partial(most_pairs, upto="exclusive"), of="most_pairs"),
             Wrong("no limit", partial(most_pairs, upto="none"), of="most_pairs"),
+            Wrong("no limit", too_far, of="most_pairs"),
             Wrong("never none", partial(most_pairs, least=1), of="most_pairs"),
         ),
         (
@@ -915,6 +964,7 @@ EXERCISES = (
             Wrong("always 4.30", partial(compare_runs, factor=lambda n: 4.303)),
             Wrong("sign", partial(compare_runs, sign=-1)), Wrong("order", partial(compare_runs, pairs="order")),
             Wrong("all seeds", partial(compare_runs, pairs="all")),
+            Wrong("partner", partial(compare_runs, count="all")),
             Wrong("one seed", partial(compare_runs, few="nan")),
             Wrong("signs", partial(compare_runs, rule="signs")),
             Wrong("one spread", partial(compare_runs, rule="half")),
@@ -950,6 +1000,9 @@ EXERCISES = (
             Wrong("counted seeds", ablation_with(tune="counted")), Wrong("counted seeds", ablation_with(tune="all")),
             Wrong("tuning seed", ablation_with(counted="all")), Wrong("sign", ablation_with(sign=-1)),
             Wrong("not paired", ablation_with(paired=False)), Wrong("how many", ablation_with(counted="tuning")),
+            Wrong("run at one rate", ablation_with(tune="each, and not used")),
+            Wrong("gated changed", ablation_with(models="other first")),
+            Wrong("form", ablation_with(gives="mean")),
         ),
         (
             "Print the parameters of both models. Then ask of each line: is it fair to both of them?",
@@ -975,6 +1028,7 @@ EXERCISES = (
             Wrong("scores", partial(weighted_far, weight="none"), of="weighted_far"),
             Wrong("transposed", partial(weighted_far, bias="column"), of="weighted_far"),
             Wrong("no bias", partial(weighted_far, bias="none"), of="weighted_far"),
+            Wrong("bias behind", partial(weighted_far, bias="behind"), of="weighted_far"),
             Wrong("mean", partial(weighted_far, mean=True), of="weighted_far"),
             Wrong("scaled", lambda q, k, b, lin_q, kv: weighted_far(q, k, b, lin_q, kv, scale=k.shape[1]),
                   of="weighted_far"),
@@ -993,6 +1047,7 @@ EXERCISES = (
             Wrong("no read", partial(far_cost, read="none"), of="far_cost"),
             Wrong("other order", partial(far_cost, read="each"), of="far_cost"),
             Wrong("sum kept", partial(far_cost, kept_sum=True), of="far_cost"),
+            Wrong("chunk 0", partial(far_cost, first="reads"), of="far_cost"),
         ),
         (
             "It is attention: which rows ask, which rows are asked, and what is mixed? Here a value is a whole matrix.",
