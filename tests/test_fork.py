@@ -35,11 +35,11 @@ def fork(tmp_path_factory):
 
 
 def test_it_has_no_answer(fork):
+    assert not (fork / "docs" / "kill_table.md").exists()
     assert not (fork / "solutions").exists() and not list(fork.rglob("right_*.py"))
     assert (fork / "exercises").is_dir() and (fork / "notebooks").is_dir()
-    assert "held_out" not in "".join(
-        path.read_text(encoding="utf-8") for path in fork.glob("flash_tutorial/exercises/*.py")
-    )
+    text = "".join(path.read_text(encoding="utf-8") for path in fork.rglob("*.py") if path.parent.name != "tests")
+    assert "def held_out(" not in text and "\nWEAK = " not in text
 
 
 def test_badges_and_install_line_are_the_courses(fork):
@@ -60,10 +60,41 @@ def test_a_folder_that_is_there_is_refused(fork, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_its_readme_speaks_to_students(fork):
+    text = (fork / "README.md").read_text(encoding="utf-8")
+    assert "flash-tutorial check exercises/05" in text
+    assert not [word for word in ("solutions", "kill_table", "instructors.md") if word in text]
+
+
+def test_a_wrong_name_leaves_nothing_behind(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        tool().main([str(tmp_path / "course"), "--repository", "course"])
+    assert "expected the repository's name" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_python_without_the_courses_packages_is_said(tmp_path, capsys, monkeypatch):
+    fork_tool = tool()
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    with pytest.raises(SystemExit):
+        fork_tool.main([str(tmp_path / "course"), "--repository", "ada/course"])
+    assert "nbformat is missing: activate the environment" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_git_is_refused_and_what_git_does_not_know_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is no git checkout"):
+        tool().make_fork(tmp_path / "course", root=tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "set_12.py").write_text("")
+    (tmp_path / "solutions").mkdir()
+    (tmp_path / "solutions" / "right_12.py").write_text("")
+    assert tool().unknown(tmp_path) == ["set_12.py"]
+
+
 @pytest.mark.timeout(900)
 def test_its_own_tests_pass_or_are_skipped_with_a_sentence(fork):
     names = [
         "test_exercises",
+        "test_checks",
         "test_grading",
         "test_notebooks",
         "test_packaging",

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,11 +18,12 @@ import nbformat
 import pytest
 
 from flash_tutorial import cli
+from flash_tutorial.exercises.messages import MESSAGES
 from flash_tutorial.exercises.model import load_set
 from flash_tutorial.grading import export, reports
 from flash_tutorial.grading.grade import Pool, default_pool, grade
 from flash_tutorial.grading.isolation import Limits
-from flash_tutorial.grading.submission import read_submission
+from flash_tutorial.grading.submission import parsed, read_submission
 
 ROOT = Path(__file__).resolve().parent.parent
 HAS_SOLUTIONS = (ROOT / "solutions").is_dir()
@@ -105,7 +107,7 @@ FAULTS = {
     "files": (
         "open('mine.txt', 'w').write('x')\nreturn np.zeros((3, C, x_TD.shape[1]))", "Every value is zero",
     ),
-    "a huge file": ("open('mine.txt', 'w').write('x' * 200_000_000)\nreturn x_TD", "OSError"),
+    "a huge file": ("open('mine.txt', 'w').write('x' * 60_000_000)\nreturn x_TD", "OSError"),
     "the checker": (
         "from flash_tutorial.exercises import judge\njudge.difference = lambda *a: None\nreturn x_TD",
         "changes the checker",
@@ -139,7 +141,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_costs_one_exercise(name, tmp_path):
     body, said = FAULTS[name]
-    result = graded(tmp_path, with_body(body))
+    result = graded(tmp_path, with_body(body), limits=Limits(seconds=3, bytes=600_000_000))
     row = result["exercises"]["05.1"]
     assert row["points"] == 0 and any(said in line for line in row["said"]), row
     assert result["points"] == FULL - 10, points(result)
@@ -175,7 +177,42 @@ def test_an_answer_that_is_the_oracle_is_refused(tmp_path):
     assert points(result)["05.1"] == 0 and points(result)["05.4"] == 20
 
 
+@needs_solutions
+def test_an_answer_that_the_students_own_function_computes_is_run_for_its_exercise(tmp_path):
+    text = source() + (
+        "\n\n# %%\nimport time\n\ndef same(x):\n    return x\n\ndef slow():\n    time.sleep(100)\n\nmodel = slow()\n"
+        "kept, answer_05_6 = answer_05_6, None\nanswer_05_6 = same(kept)\nto_chunks = same(to_chunks)\n"
+    )
+    assert graded(tmp_path, text)["points"] == FULL
+
+
+@needs_solutions
+def test_a_name_that_is_missing_is_said(tmp_path):
+    result = graded(tmp_path, source().replace("def earlier_chunks(", "def somewhere_else("))
+    assert result["exercises"]["05.2"]["notes"] == ["earlier_chunks is not defined."]
+    assert result["exercises"]["05.1"]["notes"] == []
+
+
+def test_jupyters_own_lines_are_left_out_and_a_text_keeps_its_own():
+    code = "%matplotlib inline\nnp.tril?\n!pip list\nif True:\n    pass\n"
+    assert parsed(code)[0] == "\n\n\nif True:\n    pass\n"
+    text = 'answer = """\n% of all\nreally?\n"""\n'
+    assert parsed(text)[0] == text
+
+
 # ---------------------------------------------------------------- held-out faults, seeds
+
+
+@needs_solutions
+def test_a_pool_without_the_set_is_refused_and_its_files_may_not_be_read(tmp_path):
+    staff = tmp_path / "staff"
+    staff.mkdir()
+    (staff / "right_01.py").write_text("")
+    with pytest.raises(ValueError, match=r"staff has no right_05\.py"):
+        graded(tmp_path, source(), pool=Pool(staff))
+    shutil.copy(ROOT / "solutions" / "right_05.py", staff)
+    text = with_body(f"raise ValueError(open({str(staff / 'right_05.py')!r}).read())")
+    assert "may not be read" in graded(tmp_path, text, pool=Pool(staff))["exercises"]["05.1"]["said"][-1]
 
 
 @needs_solutions
@@ -274,6 +311,58 @@ def test_texts_go_out_without_names_and_come_back_with_points(classroom, tmp_pat
 
 
 @needs_solutions
+def test_marks_count_and_stay_in_every_later_run(classroom, tmp_path, capsys):
+    out = tmp_path / "graded"
+    run("grade", classroom, "--out", out)
+    assert "1 texts wait for a person's points" in capsys.readouterr().out
+    code = next(csv.DictReader(io.StringIO((out / "texts.csv").read_text())))["code"]
+    assert code.startswith("t")  # 1234567890 and 12345e6789 are numbers to a spreadsheet
+    (out / "texts.csv").write_text(f"code;exercise;of;points;text\n{code};05.7;5;3,5;mine\n")  # as Excel may save it
+    for _ in range(2):
+        assert run("grade", classroom, "--out", out) == 0
+        said = capsys.readouterr().out
+        assert "ada: 98.5 of 100" in said and "wait for" not in said
+    assert "recorded: marked by a person, 3.5 of 5 points" in (out / "feedback" / "ada.md").read_text()
+    (classroom / "ada.py").write_text(source() + "\nmore = 1\n", encoding="utf-8")  # the text is the same
+    run("grade", classroom / "bob.py", "--out", out)
+    run("grade", classroom, "--out", out)
+    assert "ada: 98.5 of 100" in capsys.readouterr().out
+
+
+@needs_solutions
+def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
+    (classroom / "__MACOSX").mkdir()
+    for name in ("__MACOSX/._ada.ipynb", ".DS_Store", "notes.pdf", "dan.ipynb"):
+        (classroom / name).write_bytes(b"\0\5\26\xff")
+    (master,) = (ROOT / "solutions").glob("02_*.ipynb")
+    shutil.copy(master, classroom / "eve.IPYNB")
+    out = tmp_path / "graded"
+    assert run("grade", classroom, "--out", out) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[:4] == ["ada: 95 of 100", "bob: 25 of 100", "cleo: 0 of 100", "eve: 100 of 100"]
+    assert said[4].startswith("dan: not read: the file cannot be read: it is no notebook.")
+    assert said[5] == "most submissions are of set 05, but of set 02: eve"
+    assert said[6] == "the same STUDENT = 'me', and so the same numbers in set 05: ada, bob, cleo"
+    assert said[8] == f"left out, neither .ipynb nor .py: {classroom / 'notes.pdf'}"
+    assert said[9].startswith("5 submissions")
+    assert (out / "feedback" / "dan.md").read_text().startswith("# dan: not read\n")
+    run("grade", classroom / "ada.py", "--out", out, "--set", "02")
+    assert "looks like problem set 05; it was graded as set 02" in (out / "feedback" / "ada.md").read_text()
+
+
+def test_what_was_stopped_by_the_clock_is_listed():
+    row = {"points": 0, "of": 5, "status": "raises", "seconds": 3.01}
+    result = {"name": "ada", "set": "05", "notes": [], "exercises": {"05.1": row}}
+    assert "ada 05.1" in reports.summary([result], SOON)[0] and reports.summary([result], Limits(seconds=9)) == []
+
+
+def test_a_page_is_in_the_language_of_the_messages(monkeypatch):
+    monkeypatch.setitem(MESSAGES["all"], "right", "richtig")
+    monkeypatch.setitem(MESSAGES["all"], "points", "{got} von {of}")
+    assert reports.state({"status": "right", "points": 2.5, "of": 5}) == "richtig, 2.5 von 5"
+
+
+@needs_solutions
 def test_a_canvas_export_is_filled_in(classroom, tmp_path, capsys):
     book = tmp_path / "book.csv"
     book.write_text(
@@ -289,9 +378,60 @@ def test_a_canvas_export_is_filled_in(classroom, tmp_path, capsys):
         reports.fill_gradebook([{"name": "ada", "set": "05", "points": 1}], book, "Set 09")
 
 
+HEAD = "Student,ID,SIS User ID,SIS Login ID,Section,Set 02 (8),Set 05 (9)\n    Points Possible,,,,,100,10\n"
+
+
+def booked(tmp_path, rows, column=None, **names):
+    """{ID: what a gradebook has for set 05}, and what is said; ``names``: {submission: set or None}."""
+    book = tmp_path / "book.csv"
+    book.write_text(HEAD + rows, encoding="utf-8-sig")
+    results = [
+        {"name": name, "set": number, "points": 7, "of": 100, "exercises": {"05.1": {}} if number else {}}
+        for name, number in names.items()
+    ]
+    text, said = reports.fill_gradebook(results, book, column)
+    return {row[1]: row[6] for row in list(csv.reader(io.StringIO(text)))[2:]}, said
+
+
+def test_a_file_as_canvas_names_it_and_other_spellings_are_found(tmp_path):
+    rows = '"Lovelace, Ada",101,S1,al\n"Wei, Li",102,S2,lw,,,\n"Ö, Dörte",103,S3,do,,,\n"Test",104,S4,te,,,50\n'
+    names = {"lovelaceada_LATE_101_5501_05_mixed": "05", "Li Wei": "05", "do\u0308rte o\u0308": "05"}
+    found, said = booked(tmp_path, rows, **names)
+    assert found == {"101": "7", "102": "7", "103": "7", "104": "50"}
+    assert said[:2] == ["3 of 3 submissions filled in", "not in the gradebook: nobody"]
+    assert said[2] == "the gradebook has 10 points for it, the set has 100: nothing was scaled"
+
+
+def test_a_doubtful_grade_is_not_filled_in(tmp_path):
+    rows = '"Wei, Li",1,S1,w1,,,\n"Wei, Li",2,S2,w2,,,\n"Ray, Fay",3,S3,fay,,,60\n'
+    rows += '"B, Ida",4,S4,ida,,,\n"C, Al",5,S5,al,,,\n'
+    names = {"Wei, Li": "05", "fay": None, "ida": "02", "al": "05", "S5": "05"}
+    found, said = booked(tmp_path, rows, "Set 05", **names)
+    assert found == {"1": "", "2": "", "3": "60", "4": "", "5": ""}
+    for line in (
+        "not read: fay", "of another set: ida", "fits two students: Wei, Li", "two files of one student: al, S5",
+    ):  # fmt: skip
+        assert line in said
+
+
+def test_the_column_is_the_sets_own(tmp_path):
+    global_head = HEAD.replace("Set 02 (8)", "Essay 105 (8)")
+    book = tmp_path / "book.csv"
+    book.write_text(global_head.replace("Set 05 (9)", "Set 5 (9)"))
+    result = {"name": "ada", "set": "05", "points": 7, "of": 100, "exercises": {"05.1": {}}}
+    with pytest.raises(ValueError, match="0 columns fit"):
+        reports.fill_gradebook([result], book)
+    book.write_text(global_head + "ada,1\n")
+    assert reports.fill_gradebook([result], book, "Set 05 (9)")[0].endswith("ada,1,,,,,7\n")
+    book.write_text(HEAD.replace("Set 05 (9)", "Second homework"))
+    with pytest.raises(ValueError, match="is 'Second homework' for set 02 or 05"):
+        reports.fill_gradebook([result, result | {"set": "02"}], book, "Second")
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [
+        (["check", "."], ". is a folder: give one notebook or .py file"),
         (["grade", "no/such/folder", "--out", "o"], "no/such/folder does not exist"),
         (["grade", ".", "--out", "o", "--seconds", "0"], "must be positive"),
         (["export", "gradescope", "99"], "there is no problem set '99'"),
@@ -304,19 +444,30 @@ def test_errors_are_one_line(arguments, said, tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1 and said in error
 
 
-def test_a_file_that_is_no_notebook_is_said(tmp_path):
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        (b"{]", "it is no notebook"), (bytes(range(256)), "it is no notebook"), (b"[" * 100_000, "it is no notebook"),
+        (b" \n", "it is empty"), (b'{"cells": []}', "there is no code in it"),
+        (b'{"cells": [{"cell_type": "code", "source": "a = 1"}]}', "no call such as check"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_notebook_is_said(data, said, tmp_path):
     path = tmp_path / "ada.ipynb"
-    path.write_text("{]")
+    path.write_bytes(data)
     submission = read_submission(path, "ada")
-    assert "the file cannot be read" in submission.notes[0] and submission.number is None
+    assert said in submission.notes[0] and submission.number is None
     (result,) = grade([path], tmp_path / "out", quiet=True, pool=Pool())
     assert result["points"] == 0 and result["exercises"] == {}
+    assert reports.page(result).startswith("# ada: not read")
+    if "it is" in said:  # no points by --set either
+        assert grade([path], tmp_path / "out", number="05", quiet=True, pool=Pool())[0]["exercises"] == {}
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     for name in ("a.py", "a.ipynb"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(ValueError, match="two submissions are named 'a'"):
+    with pytest.raises(ValueError, match=r"two submissions are named 'a', .*a\.ipynb and .*a\.py"):
         grade([tmp_path], tmp_path / "out", quiet=True, pool=Pool())
 
 
@@ -365,6 +516,8 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     assert form["score"] == FULL - 10 and form["visibility"] == "visible"
     assert [t["max_score"] for t in form["tests"]] == [e.points for e in load_set("05").values()]
     first = form["tests"][0]
+    assert form["tests"][1]["output"] == "right, 15 of 15 points"  # its imports work as well
+    assert form["tests"][6]["output"] == "recorded: marked by a person"
     assert first["name"] == "05.1 to_chunks" and first["score"] == 0 and "`return` missing" in first["output"]
 
 
@@ -372,3 +525,19 @@ def test_the_same_set_gives_the_same_zip(tmp_path):
     for name in ("a.zip", "b.zip"):
         export.export_gradescope("05", tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_gradescope_gets_a_python_that_is_new_enough(tmp_path):
+    """The script, with an old `python3` and an `apt-get` that only write down what they are called with."""
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    for name, code in {"python3": 1, "python3.11": 0, "apt-get": 0}.items():
+        (fake / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/calls"\nexit {code}\n')
+        (fake / name).chmod(0o755)
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to("/bin/true")
+    environment = os.environ | {"PATH": f"{fake}{os.pathsep}{os.environ['PATH']}", "AUTOGRADER_SOURCE": str(tmp_path)}
+    subprocess.run(["bash", "-c", export.SETUP], env=environment, check=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert "apt-get install -y -qq python3.11 python3.11-venv" in calls
+    assert calls[-1] == f"python3.11 -m venv {tmp_path}/venv"

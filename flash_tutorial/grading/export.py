@@ -8,15 +8,22 @@ from pathlib import Path
 from ..exercises.model import load_set
 from ..files import whole_file
 from .grade import PACKAGE, Pool, default_pool
+from .reports import state
 
 SETUP = """\
 #!/usr/bin/env bash
 # Gradescope runs this once, when the image is built.
 set -e
 SOURCE="${AUTOGRADER_SOURCE:-/autograder/source}"
-python3 -m venv "$SOURCE/venv" ${AUTOGRADER_VENV_OPTIONS:-}
+PYTHON=python3
+if ! "$PYTHON" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'; then
+  apt-get update -qq && apt-get install -y -qq python3.11 python3.11-venv
+  PYTHON=python3.11
+fi
+"$PYTHON" -m venv "$SOURCE/venv" ${AUTOGRADER_VENV_OPTIONS:-}
 "$SOURCE/venv/bin/python" -c "import torch" 2>/dev/null || \\
-  "$SOURCE/venv/bin/pip" install --quiet numpy torch safetensors matplotlib tqdm
+  "$SOURCE/venv/bin/pip" install --quiet --extra-index-url https://download.pytorch.org/whl/cpu \\
+    numpy torch safetensors matplotlib tqdm
 """
 RUN = """\
 #!/usr/bin/env bash
@@ -26,7 +33,7 @@ SOURCE="${AUTOGRADER_SOURCE:-$HERE/source}"
 export PYTHONPATH="$SOURCE" OMP_NUM_THREADS=1
 "$SOURCE/venv/bin/python" -m flash_tutorial.grading.gradescope NUMBER "$HERE/submission" "$SOURCE/pool" "$HERE/results"
 """
-LEFT_OUT = ("models", "corpora", "__pycache__")  # no exercise needs them
+NO_DATA = ("models", "corpora")  # no exercise needs what lies there, but the code is imported
 
 
 def export_gradescope(number, path, pool=None):
@@ -36,7 +43,7 @@ def export_gradescope(number, path, pool=None):
     files = {"setup.sh": SETUP, "run_autograder": RUN.replace("NUMBER", number)}
     for source in sorted(PACKAGE.rglob("*")):
         inside = source.relative_to(PACKAGE)
-        if source.is_file() and not set(inside.parts) & {*LEFT_OUT} and source.suffix in (".py", ".json"):
+        if source.suffix == ".py" or (source.suffix == ".json" and not set(inside.parts) & {*NO_DATA}):
             files[f"flash_tutorial/{inside.as_posix()}"] = source.read_text(encoding="utf-8")
     if pool:
         files[f"pool/right_{number}.py"] = (pool.folder / f"right_{number}.py").read_text(encoding="utf-8")
@@ -63,7 +70,7 @@ def gradescope_form(result, seconds):
     tests = [
         {
             "name": f"{name} {facts[name].title}", "score": row["points"], "max_score": row["of"],
-            "output": "\n".join([row["status"], *row["said"], *row["notes"]]), "visibility": "visible",
+            "output": "\n".join([state(row), *row["said"], *row["notes"]]), "visibility": "visible",
         }
         for name, row in result["exercises"].items()
     ]  # fmt: skip

@@ -36,11 +36,18 @@ class Pool:
     def __bool__(self):
         return self.folder is not None
 
+    @property
+    def hidden(self):
+        """How the paths begin that an answer may not open."""
+        return (os.path.join(os.path.abspath(self.folder), "right_"),) if self.folder else ()
+
     def cases(self, number, seed):
         """{exercise: cases} of a set."""
-        path = self.folder / f"right_{number}.py" if self.folder else None
-        if path is None or not path.is_file():
+        if self.folder is None:
             return {}
+        path = self.folder / f"right_{number}.py"
+        if not path.is_file():
+            raise ValueError(f"{self.folder} has no right_{number}.py, the held-out pool of set {number}")
         if number not in self.modules:
             spec = importlib.util.spec_from_file_location(f"held_out_{number}", path)
             module = importlib.util.module_from_spec(spec)
@@ -118,7 +125,7 @@ def in_children(submissions, seed, pool, limits, workers, quiet):
             while tasks and len(running) < workers:
                 submission, exercise = tasks.pop()
                 more = pool.cases(exercise.id[:2], seed).get(exercise.id, ())
-                child = start(submission, exercise, seed, more, limits)
+                child = start(submission, exercise, seed, more, limits, pool.hidden)
                 running[child.pipe] = (child, submission, exercise)
             for pipe, message in ended_children(running, limits):
                 child, submission, exercise = running.pop(pipe)
@@ -154,7 +161,8 @@ def result_of(submission, exercises, key):
     return {
         "name": submission.name, "set": submission.number, "points": points,
         "of": sum(row["of"] for row in exercises.values()),
-        "notes": submission.notes, "exercises": exercises, "digest": submission.digest, "key": key,
+        "student": submission.student, "notes": submission.notes, "exercises": exercises,
+        "digest": submission.digest, "key": key,
     }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class Child:
     data: bytes = b""
 
 
-def start(submission, exercise, seed, more_cases, limits):
+def start(submission, exercise, seed, more_cases, limits, hidden=()):
     """Fork a child that judges one exercise."""
     read, write = os.pipe()
     folder = tempfile.mkdtemp(prefix="grading-")
@@ -58,7 +58,7 @@ def start(submission, exercise, seed, more_cases, limits):
         try:
             os.close(read)
             settle(folder, limits)
-            send(write, judged(submission, exercise, seed, more_cases))
+            send(write, judged(submission, exercise, seed, more_cases, hidden))
         except BaseException as error:
             send(write, failed(exercise, say("all", "error", kind=type(error).__name__, said=str(error)[:300])))
         finally:
@@ -97,12 +97,12 @@ def addresses_used():
         return 0
 
 
-def judged(submission, exercise, seed, more_cases):
+def judged(submission, exercise, seed, more_cases, hidden=()):
     """In the child: run the definitions, judge, and see to it that the checker is still the checker."""
     judge_answer, before, fingerprint_of = judge.judge, fingerprint(), fingerprint
-    watch = watch_files()
+    watch = watch_files((*HIDDEN, *hidden))
     watch(True)
-    names, notes = run_definitions(submission)
+    names, notes = run_definitions(submission, exercise.names)
     answer = answer_of(exercise, names)
     if taken := from_the_package(exercise, names):
         return failed(exercise, say("all", "taken", name=taken))
@@ -110,6 +110,8 @@ def judged(submission, exercise, seed, more_cases):
     watch(False)
     if fingerprint_of() != before:
         return failed(exercise, say("all", "tampered"))
+    if verdict.status == judge.NOT_ATTEMPTED:
+        notes += [say("all", "missing", name=name) for name in exercise.names if name not in names]
     text = answer if exercise.kind == "explain" and isinstance(answer, str) else None
     return row(verdict.status, verdict.points, exercise, [*verdict.lines, *verdict.likely], notes, text)
 
@@ -147,14 +149,14 @@ def from_the_package(exercise, names):
     return None
 
 
-def watch_files():
+def watch_files(hidden):
     """Within a child: opening a file that holds answers is an error while the watch is on."""
     state = {"on": False}
 
     def look(event, arguments):
         if event == "open" and state["on"] and isinstance(arguments[0], str):
             path = os.path.abspath(arguments[0])
-            if path.startswith(HIDDEN) and not path.endswith(".pyc") and not called_by_import_or_traceback():
+            if path.startswith(hidden) and not path.endswith(".pyc") and not called_by_import_or_traceback():
                 raise PermissionError(say("all", "hidden file"))
 
     sys.addaudithook(look)

@@ -4,6 +4,9 @@ import csv
 import hashlib
 import io
 import json
+import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 from ..exercises.messages import say
@@ -11,14 +14,14 @@ from ..exercises.model import load_set
 from ..files import write_text
 
 
-def write_reports(results, out, pool, seed):
-    """All files of a graded class; each is written whole or not at all."""
+def write_reports(results, out, pool, seed, marks=None):
+    """All files of a graded class; each is written whole or not at all. ``marks``: what a person has given so far."""
     out = Path(out)
     facts = {"seed": seed, "held_out_faults": bool(pool), "note": say("all", "with pool" if pool else "without pool")}
     rows = [{k: v for k, v in result.items() if k not in ("key", "digest")} for result in results]
     write_text(out / "results.json", json.dumps(facts | {"students": rows}, indent=1) + "\n")
     write_text(out / "results.csv", table(results))
-    write_text(out / "texts.csv", texts(results))
+    write_text(out / "texts.csv", texts(results, marks or {}))
     (out / "feedback").mkdir(exist_ok=True)
     for result in results:
         write_text(out / "feedback" / f"{result['name']}.md", page(result))
@@ -32,60 +35,122 @@ def table(results):
     """One line for each student."""
     text, names = io.StringIO(), exercises_of(results)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "set", "points", "of", *names])
+    writer.writerow(["name", "set", "points", "of", *names, "STUDENT"])
     for result in results:
         points = [f"{result['exercises'][name]['points']:g}" if name in result["exercises"] else "" for name in names]
-        writer.writerow([result["name"], result["set"], f"{result['points']:g}", result["of"], *points])
+        writer.writerow(
+            [result["name"], result["set"], f"{result['points']:g}", result["of"], *points, result.get("student")]
+        )
     return text.getvalue()
 
 
 def page(result):
     """A student's page, in Markdown."""
-    lines = [f"# {result['name']}: set {result['set']}, {result['points']:g} of {result['of']} points", ""]
+    lines = [f"# {heading(result)}", ""]
     lines += [f"- {note}" for note in result["notes"]] + [""] * bool(result["notes"])
     facts = load_set(result["set"]) if result["set"] else {}
     for name, row in result["exercises"].items():
-        recorded = row.get("by_person") and row["status"] == "right" and "marked" not in row
-        points = say("all", "recorded") if recorded else f"{row['points']:g} of {row['of']} points"
-        lines += [f"## {name} {facts[name].title}: {row['status']}, {points}", ""]
+        lines += [f"## {name} {facts[name].title}: {state(row)}", ""]
         lines += [f"- {said}" for said in [*row["said"], *row["notes"]]] + [""] * bool(row["said"] or row["notes"])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def heading(result):
+    """Whose, which set, how many points."""
+    if not result["exercises"]:
+        return f"{result['name']}: not read"
+    return f"{result['name']}: set {result['set']}, {result['points']:g} of {result['of']} points"
+
+
+def state(row):
+    """Status and points of an exercise, in words."""
+    if waits(row):
+        return say("all", "recorded")
+    status = say("all", "recorded" if row.get("marked") else row["status"])
+    return f"{status}, {say('all', 'points', got=format(row['points'], 'g'), of=row['of'])}"
+
+
+def waits(row):
+    """Whether a person has still to mark a text."""
+    return bool(row.get("by_person") and row["status"] == "right" and "marked" not in row)
+
+
+def summary(results, limits):
+    """What an instructor should look at before the points count, a line each."""
+    found = [f"{r['name']}: not read: {' '.join(r['notes'])}" for r in results if not r["exercises"]]
+    sets = Counter(r["set"] for r in results if r["exercises"]).most_common()
+    for number, _ in sets[1:]:
+        names = ", ".join(r["name"] for r in results if r["set"] == number)
+        found.append(f"most submissions are of set {sets[0][0]}, but of set {number}: {names}")
+    slow = [
+        f"{r['name']} {e}" for r in results for e, row in r["exercises"].items() if row["seconds"] >= limits.seconds
+    ]
+    if slow:
+        found.append(
+            f"stopped after {limits.seconds:g} seconds (if this machine was busy, give --seconds): {', '.join(slow)}"
+        )
+    by_student = {}
+    for r in results:
+        if r.get("student"):
+            by_student.setdefault((r["set"], r["student"]), []).append(r["name"])
+    for (number, student), names in by_student.items():
+        if len(names) > 1:
+            found.append(f"the same STUDENT = {student!r}, and so the same numbers in set {number}: {', '.join(names)}")
+    if count := sum(waits(row) for r in results for row in r["exercises"].values()):
+        found.append(f"{count} texts wait for a person's points, in texts.csv")
+    return found
 
 
 # ---------------------------------------------------------------- texts, marked by a person
 
 
 def code_of(result, name):
-    """A text's code: it does not tell the name to a marker."""
-    return hashlib.sha256(f"{result['name']} {name} {result['digest']}".encode()).hexdigest()[:10]
+    """A text's code does not tell the name to a marker. With its letter no spreadsheet takes it for a number."""
+    text = result["exercises"][name].get("text")
+    return "t" + hashlib.sha256(f"{result['name']} {name} {text}".encode()).hexdigest()[:10]
 
 
-def texts(results):
-    """The answers to explain exercises, without names, sorted by their codes: a column for the points is empty."""
-    rows = []
+COLUMNS = ["code", "exercise", "of", "points", "text"]
+
+
+def texts(results, marks):
+    """The answers to explain exercises, without names, sorted by their codes, with the points given so far.
+
+    Marks of other texts stay in the file: what a person has written is not lost.
+    """
+    rows = {code: [row.get(column) or "" for column in COLUMNS] for code, row in marks.items()}
     for result in results:
         for name, row in result["exercises"].items():
             if row.get("text") and row["status"] == "right":
-                rows.append([code_of(result, name), name, row["of"], "", row["text"]])
+                points = f"{row['points']:g}" if row.get("marked") else ""
+                code = code_of(result, name)
+                rows[code] = [code, name, row["of"], points, row["text"]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["code", "exercise", "of", "points", "text"])
-    writer.writerows(sorted(rows))
+    writer.writerow(COLUMNS)
+    writer.writerows(rows[code] for code in sorted(rows))
     return text.getvalue()
 
 
-def merge_marks(results, path):
-    """Put the points of a filled ``texts.csv`` into the results; returns how many there were."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"code", "points"} <= set(rows[0]):
+def read_marks(path):
+    """{code: row} of the filled rows of a ``texts.csv``, as a spreadsheet may have saved it."""
+    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ","
+    )
+    if not {"code", "points"} <= set(reader.fieldnames or ()):
         raise ValueError(f"{path} has no columns code and points: fill in the texts.csv of an earlier run")
-    marks = {row["code"]: row["points"].strip() for row in rows if row["points"].strip()}
+    return {row["code"]: row for row in reader if (row["points"] or "").strip()}
+
+
+def merge_marks(results, marks, path):
+    """Put the points of ``read_marks`` into the results; returns how many there were."""
     merged = 0
     for result in results:
         for name, row in result["exercises"].items():
             if row.get("by_person") and (mark := marks.get(code_of(result, name))) is not None:
-                row["points"] = within(mark, row["of"], name, path)
+                row["points"] = within(mark["points"].strip(), row["of"], name, path)
                 row["marked"] = True
                 merged += 1
         result["points"] = sum(row["points"] for row in result["exercises"].values())
@@ -94,7 +159,7 @@ def merge_marks(results, path):
 
 def within(mark, most, name, path):
     try:
-        points = float(mark)
+        points = float(mark.replace(",", "."))
     except ValueError:
         points = -1.0
     if not 0 <= points <= most:
@@ -105,29 +170,82 @@ def within(mark, most, name, path):
 # ---------------------------------------------------------------- Canvas
 
 
-def fill_gradebook(results, path, column=None):
-    """The text of an instructor's own Canvas export with one column filled in, and the names that were not found.
+CANVAS_FILE = re.compile(r"_(\d+)_\d+_")  # lovelaceada_LATE_1001_20345_05.ipynb: the student's ID, then the file's
 
-    A student is found by ID, SIS User ID, SIS Login ID or name: one of them must be the submission's name.
+
+def fill_gradebook(results, path, column=None):
+    """The text of an instructor's own Canvas export with one column filled in, and what to say about it, a line each.
+
+    A student is found by ID, SIS User ID, SIS Login ID or name: one of them must be the submission's name, or the file
+    has the name that Canvas gives it. What fits two students, or was not read, or is of another set, is left as it is.
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.reader(file))
-    numbers = {result["set"] for result in results}
     head = rows[0] if rows else []
-    found = [h for h in head if (column in h if column else any(f"{n}" in h.split("(")[0] for n in numbers if n))]
+    target, number = target_of(head, results, column, path)
+    by_key, by_id = students_of(head, rows[1:])
+    places, left = {}, {"not in the gradebook": [], "not read": [], "of another set": [], "fits two students": []}
+    for result in results:
+        name = result["name"]
+        file = CANVAS_FILE.search(name)
+        found = by_key.get(plain(name)) or (by_id.get(file[1]) if file else None) or set()
+        if not result["exercises"]:
+            left["not read"].append(name)
+        elif result["set"] != number:
+            left["of another set"].append(name)
+        elif len(found) == 1:
+            places.setdefault(*found, []).append(result)
+        else:
+            left["fits two students" if found else "not in the gradebook"].append(name)
+    filled = {place: same[0] for place, same in places.items() if len(same) == 1}
+    left["two files of one student"] = [r["name"] for same in places.values() if len(same) > 1 for r in same]
+    for place, result in filled.items():
+        rows[place][target] = f"{result['points']:g}"
+    said = [f"{kind}: {', '.join(names) or 'nobody'}" for kind, names in left.items() if names or "gradebook" in kind]
+    for row in rows[1:]:
+        most = row[target] if row[:1] and row[0].strip() == "Points Possible" else ""
+        if filled and most.strip() and most.strip() != f"{next(iter(filled.values()))['of']:g}":
+            said.append(f"the gradebook has {most.strip()} points for it, the set has 100: nothing was scaled")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue(), [f"{len(filled)} of {len(results)} submissions filled in", *said]
+
+
+def target_of(head, results, column, path):
+    """Which column of a gradebook to fill in, and for which problem set."""
+    sets = Counter(r["set"] for r in results if r["set"])
+    numbered = {n: [i for i, h in enumerate(head) if re.search(rf"(?<!\d){n}(?!\d)", h.split("(")[0])] for n in sets}
+    found = [i for i, h in enumerate(head) if h == column] or [i for i, h in enumerate(head) if column and column in h]
+    if not column:
+        found = sorted({i for columns in numbered.values() for i in columns})
     if len(found) != 1:
         raise ValueError(
             f"{path}: {len(found)} columns fit {column or 'the number of the set'!r}: name one by --column, "
             f"of {', '.join(head)}"
         )
-    target = head.index(found[0])
+    of_sets = [n for n, columns in numbered.items() if found[0] in columns] or list(sets)
+    if len(of_sets) > 1:
+        raise ValueError(f"{path}: is {head[found[0]]!r} for set {' or '.join(sorted(of_sets))}? Say it by --set")
+    return found[0], of_sets[0] if of_sets else None
+
+
+def students_of(head, rows):
+    """{ID, login or name: places of rows} and {ID: places of rows}; rows are filled up to the length of the head."""
+    by_key, by_id = {}, {}
     keys = [i for i, name in enumerate(head) if name in ("Student", "ID", "SIS User ID", "SIS Login ID")]
-    points, used = {result["name"].lower(): result["points"] for result in results}, set()
-    for row in rows[1:]:
-        ids = {row[i].strip().lower() for i in keys if i < len(row) and row[i].strip()}
-        for name in ids & points.keys():
-            row[target] = f"{points[name]:g}"
-            used.add(name)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue(), sorted(points.keys() - used)
+    for place, row in enumerate(rows, 1):
+        row += [""] * (len(head) - len(row))
+        if row[:1] and row[0].strip() == "Points Possible":
+            continue
+        for i in keys:
+            by_key.setdefault(plain(row[i]), set()).add(place)
+            if head[i] == "Student":  # "Lovelace, Ada"
+                by_key.setdefault(plain(" ".join(row[i].split(", ")[::-1])), set()).add(place)
+            if head[i] == "ID":
+                by_id.setdefault(row[i].strip(), set()).add(place)
+    return by_key, by_id
+
+
+def plain(name):
+    """A name as it is compared: macOS writes the letters of a file's name in parts."""
+    return unicodedata.normalize("NFC", name).strip().casefold()

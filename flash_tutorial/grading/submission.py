@@ -1,7 +1,8 @@
 """Reading a submission: what it defines is kept, what it does is left out.
 
-Kept are imports, functions, classes, and assignments of plain values; plots, training, prints and calls of ``check``
-are not run again. A cell that cannot be read is left out and said, the others count.
+Kept are imports, functions, classes, assignments of plain values, and whatever is assigned to an exercise's own name;
+plots, training, prints and calls of ``check`` are not run again. A cell that cannot be read is left out and said, the
+others count.
 """
 
 import ast
@@ -20,6 +21,9 @@ PLAIN_CALLS = {
 }  # fmt: skip
 PLAIN_MODULES = {"math", "np", "numpy", "torch"}
 MAX_BYTES = 20_000_000
+ENDINGS = (".ipynb", ".py")
+NOBODYS = (".", "__MACOSX", "__pycache__")  # what systems put beside the files of students
+MAGICS = re.compile(r"^\s*([%!].*|\?{1,2}[\w.]+|[\w.]+\?{1,2})$")
 
 
 @dataclass
@@ -29,9 +33,10 @@ class Submission:
     path: Path
     name: str
     number: str | None  # of its problem set
-    statements: list = field(default_factory=list)  # (source, filename) of what is kept
+    statements: list = field(default_factory=list)  # (statement, filename, the names it is run for or None: always)
     notes: list = field(default_factory=list)  # what could not be read
     digest: str = ""
+    student: str | None = None  # what STUDENT is set to
 
 
 def find_submissions(paths):
@@ -40,16 +45,31 @@ def find_submissions(paths):
     for path in map(Path, paths):
         if not path.exists():
             raise ValueError(f"{path} does not exist: give a notebook, a .py file, or a folder of them")
-        inside = sorted(p for p in path.rglob("*") if p.suffix in (".ipynb", ".py")) if path.is_dir() else [path]
-        files += [(p, name_of(p, path)) for p in inside if ".ipynb_checkpoints" not in p.parts]
+        inside = [p for p in files_in(path) if p.suffix.lower() in ENDINGS] if path.is_dir() else [path]
+        files += [(p, name_of(p, path)) for p in inside]
     if not files:
         raise ValueError(f"no .ipynb and no .py in {', '.join(map(str, paths))}")
-    names = [name for _, name in files]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(
-            f"two submissions are named {sorted(twice)[0]!r}: give each student a file or folder of their own"
-        )
+    by_name = {}
+    for path, name in files:
+        by_name.setdefault(name.casefold(), []).append(str(path))
+    for name, same in by_name.items():
+        if len(same) > 1:
+            raise ValueError(
+                f"two submissions are named {name!r}, {' and '.join(same)}: give each student one file, or a folder"
+            )
     return files
+
+
+def files_in(folder):
+    """All files below a folder but those that no student made."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file())
+    return [p for p in found if not any(part.startswith(NOBODYS) for part in p.relative_to(folder).parts)]
+
+
+def not_taken(paths):
+    """The files in the folders that are neither a notebook nor a .py file."""
+    folders = [path for path in map(Path, paths) if path.is_dir()]
+    return [p for folder in folders for p in files_in(folder) if p.suffix.lower() not in ENDINGS]
 
 
 def name_of(path, top):
@@ -63,28 +83,41 @@ def read_submission(path, name, number=None):
     raw = path.read_bytes()
     result = Submission(path, name, number, digest=hashlib.sha256(raw).hexdigest())
     if len(raw) > MAX_BYTES:
+        result.number = None
         result.notes.append(
             f"the file has {len(raw) / 1e6:.0f} MB: clear its outputs (at most {MAX_BYTES / 1e6:.0f} MB)"
         )
         return result
     try:
-        cells = read_cells(path, raw.decode("utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
+        cells = read_cells(path, raw)
+    except ValueError as error:
+        result.number = None  # it is not graded, not even with no points
         result.notes.append(f"the file cannot be read: {error}")
         return result
-    result.number = number or number_of("\n".join(cells))
-    if result.number is None:
-        result.notes.append("it is not clear to which problem set it belongs: give --set")
+    seen = number_of("\n".join(cells))
+    result.number = number or seen
+    if not any(cell.strip() for cell in cells):
+        result.notes.append("there is no code in it")
+    elif result.number is None:
+        result.notes.append('no call such as check("05.1", ...) shows which problem set it is')
+    elif seen not in (None, result.number):
+        result.notes.append(f"this looks like problem set {seen}; it was graded as set {result.number}")
     for place, cell in enumerate(cells, 1):
-        keep_definitions(cell, f"{name}, cell {place}", result)
+        keep_definitions(cell, f"{name}, code cell {place}", result)
     return result
 
 
-def read_cells(path, text):
-    if path.suffix != ".ipynb":
-        return re.split(r"^# %%.*$", text, flags=re.M)
-    cells = json.loads(text)["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+def read_cells(path, raw):
+    """The code of each cell; what is wrong with a file is said to the student who handed it in."""
+    if not raw.strip():
+        raise ValueError("it is empty. Hand it in again")
+    try:
+        text = raw.decode("utf-8-sig")
+        if path.suffix.lower() != ".ipynb":
+            return re.split(r"^# %%.*$", text, flags=re.M)
+        return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError("it is no notebook. Open it in Jupyter, save it as .ipynb, and hand it in again") from None
 
 
 def number_of(text):
@@ -95,23 +128,50 @@ def number_of(text):
 
 
 def keep_definitions(cell, filename, result):
-    lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in cell.split("\n")]
-    source = "\n".join(lines)
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        result.notes.append(f"{filename.rpartition(', ')[2]} is left out: {error}")
+        source, tree = parsed(cell)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f" in its line {error.lineno}: `{error.text.strip()}`" if getattr(error, "text", None) else ""
+        said = getattr(error, "msg", None) or type(error).__name__
+        result.notes.append(f"{filename.rpartition(', ')[2]} is left out: {said}{where}")
         return
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show its lines
     for statement in tree.body:
+        names = assigned(statement)
         if is_definition(statement):
-            result.statements.append((statement, filename))
+            result.statements.append((statement, filename, None))
+        elif names:
+            result.statements.append((statement, filename, names))
+        if "STUDENT" in names and isinstance(statement.value, ast.Constant):
+            result.student = str(statement.value.value)
+
+
+def parsed(cell):
+    """A cell's text and tree, without Jupyter's own lines if it has some: `%time`, `!pip`, `name?`."""
+    try:
+        return cell, ast.parse(cell)
+    except SyntaxError:
+        source = "\n".join("" if MAGICS.match(line) else line for line in cell.split("\n"))
+        return source, ast.parse(source)
+
+
+def assigned(statement):
+    """The names to which a statement gives something: `a = ...`, `a["b"] = ...`, `a.update(...)`."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
+        targets = [statement.target]
+    elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        targets = [statement.value.func.value] if isinstance(statement.value.func, ast.Attribute) else []
+    else:
+        targets = []
+    return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
 
 
 def is_definition(statement):
     if isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
         return True
-    if not isinstance(statement, ast.Assign | ast.AnnAssign):
+    if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
         return False
     calls = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
     return all(is_plain(function) for function in calls)
@@ -125,10 +185,15 @@ def is_plain(function):
     return isinstance(function, ast.Name) and function.id in PLAIN_MODULES
 
 
-def run_definitions(submission):
-    """The names that a submission defines, and what failed on the way. This runs its code."""
+def run_definitions(submission, wanted=()):
+    """The names that a submission defines, and what failed on the way. This runs its code.
+
+    Assignments that call the student's own functions are run only where they give one of the names in ``wanted``.
+    """
     names, notes = {"__name__": "submission"}, []
-    for statement, filename in submission.statements:
+    for statement, filename, only_for in submission.statements:
+        if only_for is not None and not only_for & {*wanted}:
+            continue
         try:
             exec(compile(ast.Module([statement], []), filename, "exec"), names)
         except Exception as error:
