@@ -60,7 +60,7 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=()):
     for case in cases:
         outcome = outcome_of(case, given, exercise.shut)
         if outcome.not_attempted:
-            return blank(exercise)
+            return blank(exercise, outcome.error)
         outcomes.append(outcome)
     expected = [outcome_of(case, right, False) for case in cases]
     look = problem_of_guess if exercise.kind == "predict" else problem
@@ -112,9 +112,11 @@ def inner(code):
     return [constant for constant in code.co_consts if hasattr(constant, "co_code")]
 
 
-def blank(exercise):
+def blank(exercise, error=None):
+    """Not attempted: a stub, or an answer that this machine cannot run; then the error has the sentence."""
+    lines = [say(error.exercise, error.key, **error.fields)] if isinstance(error, Said) else []
     return Verdict(
-        exercise.id, NOT_ATTEMPTED, 0, exercise.points, by_part=dict.fromkeys(exercise.parts, 0),
+        exercise.id, NOT_ATTEMPTED, 0, exercise.points, lines, by_part=dict.fromkeys(exercise.parts, 0),
         by_person=exercise.kind == "explain",
     )  # fmt: skip
 

@@ -1,0 +1,160 @@
+"""Triton on any Linux machine, without a card: ``jit`` and ``tl`` for the kernels of problem set 11.
+
+``jit`` is ``triton.jit`` with Triton's interpreter switched on for that kernel alone. The variable TRITON_INTERPRET and
+the rest of the process stay as they are, so it does not matter what was imported before. Where Triton is missing,
+``jit`` and ``tl`` are stand-ins: a notebook runs, and its check says what it needs.
+"""
+
+import functools
+import os
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:
+    triton, tl = None, SimpleNamespace(constexpr=int)
+
+watching = []  # the innermost Memory that sees what kernels touch
+
+
+@contextmanager
+def interpreted():
+    """Within it, a kernel is interpreted, and so are Triton's own functions written in Triton, such as tl.zeros."""
+    before = os.environ.get("TRITON_INTERPRET")
+    os.environ["TRITON_INTERPRET"] = "1"
+    modules = [tl, tl.standard]
+    old = [(m, name, f) for m in modules for name, f in vars(m).items() if isinstance(f, triton.JITFunction)]
+    try:
+        for module, name, function in old:
+            setattr(module, name, interpreted_form(function.fn))
+        yield
+    finally:
+        for module, name, function in old:
+            setattr(module, name, function)
+        if before is None:
+            os.environ.pop("TRITON_INTERPRET", None)
+        else:
+            os.environ["TRITON_INTERPRET"] = before
+
+
+@functools.cache
+def interpreted_form(fn):
+    return triton.jit(fn)
+
+
+class Kernel:
+    """An interpreted kernel: ``kernel[grid](arguments)`` starts it, and other kernels may call it."""
+
+    def __init__(self, fn):
+        self.fn = fn
+        with interpreted():
+            self.interpreted = triton.jit(fn)
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, *args, **kwargs):
+        return self.interpreted(*args, **kwargs)
+
+    def __getitem__(self, grid):
+        def start(*args, **kwargs):
+            memory = watching[-1] if watching else Memory()
+            memory.started += 1
+            with interpreted(), memory.seen_from_inside():
+                try:
+                    self.interpreted[grid](*args, **kwargs)
+                except triton.runtime.errors.InterpreterError as error:
+                    raise cause_of(error) from None  # with the line of the kernel that raised it
+
+        return start
+
+
+def cause_of(error):
+    """What was raised inside a kernel: each kernel on the way wraps it once more."""
+    while isinstance(error, triton.runtime.errors.InterpreterError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+class Memory:
+    """What kernels that are started inside ``watch`` touch: lists of addresses that were read and written."""
+
+    def __init__(self):
+        self.started, self.reads, self.writes = 0, [], []
+
+    @contextmanager
+    def watch(self):
+        watching.append(self)
+        try:
+            yield self
+        finally:
+            watching.pop()
+
+    @contextmanager
+    def seen_from_inside(self):
+        """Triton's own parts are looked at here. If another version names them otherwise, nothing is seen."""
+        from triton.runtime import interpreter
+
+        builder, names = interpreter.interpreter_builder, ("create_masked_load", "create_masked_store")
+        if not all(hasattr(builder, name) for name in names):
+            yield
+            return
+        load, store = (getattr(builder, name) for name in names)
+
+        def seen_load(ptrs, mask, other, *more):
+            self.reads.append(ptrs.data[mask.data])
+            tile = load(ptrs, mask, other, *more)
+            if other is None and tile.data.dtype.kind == "f":
+                tile.data[~mask.data] = np.nan  # on a card anything may be there; the interpreter alone gives zeros
+            return tile
+
+        def seen_store(ptrs, value, mask, *more):
+            self.writes.append(ptrs.data[mask.data])
+            return store(ptrs, value, mask, *more)
+
+        builder.create_masked_load, builder.create_masked_store = seen_load, seen_store
+        try:
+            yield
+        finally:
+            del builder.create_masked_load, builder.create_masked_store
+
+
+def jit(fn):
+    """``triton.jit``, interpreted."""
+    return fn if triton is None else Kernel(fn)
+
+
+@functools.cache
+def missing():
+    """None where kernels can be checked, else the key of the sentence that says why they cannot."""
+    if triton is None:
+        return "needs Linux"
+    import torch
+
+    one = torch.ones(16, 16)
+    try:
+        probe[(1,)](one, M=16)
+    except Exception:
+        return "interpreter broken"
+    return None if bool((one == 17).all()) else "interpreter broken"
+
+
+@jit
+def probe(x, M: tl.constexpr):
+    """What a check needs of an interpreter: a product, a sum, a mask."""
+    row, column = tl.arange(0, M)[:, None], tl.arange(0, M)[None, :]
+    place = x + row * M + column
+    tile = tl.load(place, mask=row < M, other=0.0)
+    tl.store(place, tl.zeros((M, M), tl.float32) + tl.dot(tile, tl.trans(tile)) + tile)
+
+
+def addresses(tensor):
+    """The addresses of a tensor's numbers, in its own order."""
+    places = np.zeros((1,) * max(tensor.dim(), 1), dtype=np.uint64)
+    for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride())):
+        shape = [1] * tensor.dim()
+        shape[axis] = size
+        places = places + (np.arange(size, dtype=np.uint64) * np.uint64(stride)).reshape(shape)
+    return places * np.uint64(tensor.element_size()) + np.uint64(tensor.data_ptr())

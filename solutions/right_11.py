@@ -1,0 +1,168 @@
+"""Set 11: other right answers, and what only `grade` tries."""
+
+import math
+
+import numpy as np
+import torch
+
+from flash_tutorial.exercises import set_11
+from flash_tutorial.exercises.model import Case, Said, lent
+from flash_tutorial.exercises.set_11 import GATED, LOCAL, WASTES, Text, layer_case, layer_inputs, layer_with
+
+cos_sin, turn = lent(set_11.cos_sin), lent(set_11.turn)  # as the notebook gives them
+
+# ---------------------------------------------------------------- right answers, written differently
+
+
+def tiled_by_keys(q_TS, k_TS, v_TE, bias_CC, C, M):
+    """The outer loop is over keys, the scale stands on q, the mask is added as minus infinity."""
+    out = np.zeros_like(v_TE)
+    for first in range(0, len(v_TE), C):
+        q, k, v = (x[first : first + C] for x in (q_TS, k_TS, v_TE))
+        n = len(v)
+        for left in range(0, n, M):
+            for top in range(left, n, M):
+                i, j = slice(top, min(top + M, n)), slice(left, min(left + M, n))
+                score = np.einsum("is,js->ij", q[i] / C, k[j]) + bias_CC[i, j]
+                later = np.arange(j.start, j.stop) > np.arange(i.start, i.stop)[:, None]
+                score[later] = -np.inf
+                out[first + i.start : first + i.stop] += np.dot(np.square(score.clip(min=0)), v[j])
+    return out
+
+
+def tiled_by_rows(q_TS, k_TS, v_TE, bias_CC, C, M):
+    """Tiles of one reader and at most M keys."""
+    rows = []
+    for i in range(len(v_TE)):
+        first, total = i // C * C, 0
+        for left in range(first, i + 1, M):
+            j = slice(left, min(left + M, i + 1))
+            a = (k_TS[j] @ q_TS[i]) / C + bias_CC[i - first, j.start - first : j.stop - first]
+            total = total + (a * (a > 0)) ** 2 @ v_TE[j]
+        rows.append(total)
+    return np.array(rows)
+
+
+def exchanged(text, *pairs):
+    for old, new in zip(pairs[::2], pairs[1::2]):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+ONE_AXIS = (  # programs in one row; a float32 value tile; the strides one by one from the tuple
+    "chunk = tl.program_id(0) * C\n",
+    "side = (C + M - 1) // M\n    g = tl.program_id(0) // side\n    block = tl.program_id(0) % side\n    chunk = g * C\n",
+    "tl.program_id(1) * M + tl.arange(0, M)\n", "block * M + tl.arange(0, M)\n",
+    "chunk + (tl.program_id(1) + 1) * M, M)", "chunk + block * M + 1, M)",
+    "tl.dot(a.to(v_tile.dtype), v_tile)", "tl.dot(a, v_tile.to(tl.float32))",
+    "grid = (-(-T // C), -(-C // M))", "grid = (-(-T // C) * -(-C // M),)",
+)  # fmt: skip
+SUMMED = (  # products as sums; scores of the diagonal and beyond it by one comparison; all tiles of a chunk
+    "a = tl.dot(q_tile, tl.trans(k_tile)) / C",
+    "a = tl.sum(q_tile.to(tl.float32)[:, None, :] * k_tile.to(tl.float32)[None, :, :], 2) / C",
+    "range(chunk, chunk + (tl.program_id(1) + 1) * M, M)", "range(chunk, end, M)",
+    "a * a, 0.0)", "a, 0.0)", "tl.dot(a.to(v_tile.dtype), v_tile)", "tl.dot((a * a).to(v_tile.dtype), v_tile)",
+)  # fmt: skip
+GATED_ONE_AXIS = (
+    "g = tl.program_id(0)\n    chunk = g * C\n",
+    "side = (C + M - 1) // M\n    g = tl.program_id(0) // side\n    block = tl.program_id(0) % side\n    chunk = g * C\n",
+    *ONE_AXIS[2:],
+    "far = tl.dot(far_q.to(tl.float32), before)", "far = tl.dot(far_q, before.to(far_q.dtype))",
+    "y = gate * (y + far)", "y = gate * y + gate * far",
+)  # fmt: skip
+GATED_MEANS = (  # a running mean of means; the sum starts with the global part
+    "    state, total = torch.zeros(-(-T // C), S, E), torch.zeros(S, E)\n", "    state = torch.zeros(-(-T // C), S, E)\n",
+    "        total = total + lin_k[own].float().T @ v[own].float()\n        state[g] = total / (g * C)\n",
+    "        new = torch.einsum('cs,ce->se', lin_k[own].float(), v[own].float()) / C\n"
+    "        state[g] = state[g - 1] + (new - state[g - 1]) / g\n",
+    "y = tl.zeros((M, E_TILE), tl.float32)", "y = far", "y = gate * (y + far)", "y *= gate",
+)  # fmt: skip
+
+
+def layer_without_loop(x_TD, W_q, W_k, W_v, C):
+    T, S = len(x_TD), W_q.shape[1]
+    tables = cos_sin(T, S, x_TD)
+    q, k, v = (t.unflatten(0, (-1, C)) for t in (turn(x_TD @ W_q, *tables), turn(x_TD @ W_k, *tables), x_TD @ W_v))
+    sums = (k.mT @ v).cumsum(0)
+    before = torch.zeros_like(sums)
+    before[1:] = sums[:-1]
+    divisor = torch.arange(len(q), device=x_TD.device, dtype=x_TD.dtype).clamp(min=1) * C
+    near = torch.relu(q @ k.mT / C).square().tril() @ v
+    return (near + q @ (before / divisor[:, None, None])).flatten(0, 1)
+
+
+def layer_by_list(x_TD, W_q, W_k, W_v, C):
+    """A list of rows, joined once; the first chunk is told from the others by its number."""
+    angles = [table.split(C) for table in cos_sin(len(x_TD), W_q.shape[1], x_TD)]
+    hidden = torch.ones(C, C, dtype=torch.bool, device=x_TD.device).triu(1)
+    rows, state = [], None
+    for g, x in enumerate(x_TD.split(C)):
+        q, k = (turn(x @ weight, angles[0][g], angles[1][g]) for weight in (W_q, W_k))
+        v = x @ W_v
+        y = torch.relu(q @ k.T / C).masked_fill(hidden, 0).pow(2) @ v
+        rows.append(y if g == 0 else y + q @ state / (g * C))
+        state = k.T @ v if g == 0 else torch.addmm(state, k.T, v)
+    return torch.cat(rows)
+
+
+def tile_by_halving(S, E_tile, bytes_per_number, shared_bytes):
+    M = 1 << 20
+    while M >= 16:
+        if M * (S + S + E_tile + M) * bytes_per_number <= shared_bytes:
+            return M
+        M //= 2
+    raise ValueError("nothing fits")
+
+
+def tile_by_root(S, E_tile, bytes_per_number, shared_bytes):
+    """M² + M (2 S + E) = numbers, solved for M."""
+    width, numbers = 2 * S + E_tile, shared_bytes // bytes_per_number
+    M = (math.isqrt(width * width + 4 * numbers) - width) // 2
+    if M < 16:
+        raise ValueError(f"{M} is below 16")
+    return 2 ** (M.bit_length() - 1)
+
+
+RIGHT = {
+    "11.2": [tiled_by_keys, tiled_by_rows],
+    "11.3": [Text("11.3 one axis", exchanged(LOCAL, *ONE_AXIS)), Text("11.3 summed", exchanged(LOCAL, *SUMMED))],
+    "11.4": [layer_without_loop, layer_by_list],
+    "11.5": [tile_by_halving, tile_by_root],
+    "11.6": [
+        Text("11.6 one axis", exchanged(GATED, *GATED_ONE_AXIS)), Text("11.6 means", exchanged(GATED, *GATED_MEANS)),
+    ],
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------- held-out cases
+
+
+def held_out(rng):
+    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    C = int(rng.integers(3, 6))
+    first, second = layer_inputs(rng, 4 * C), layer_inputs(rng, 4 * C)
+    right = layer_with()(*second, C)
+
+    def gradients(answer):
+        leaves = [tensor.clone().requires_grad_() for tensor in first]
+        answer(*leaves, C).square().sum().backward()
+        if any(leaf.grad is None for leaf in leaves):
+            raise Said("all", "held out")
+        return [leaf.grad for leaf in leaves]
+
+    def alternating(answer):
+        """float64, float32 and float64 again, other values at the same sizes: what is kept from a call shows."""
+        values = [answer(*first, C), answer(*(t.float() for t in second), C), answer(*second, C)]
+        if values[1].dtype != torch.float32 or (values[1] - right).abs().max() > 1e-3:
+            raise Said("all", "held out")
+        return values[0], values[2]
+
+    return {
+        "11.4": [
+            layer_case(rng, "one chunk", "held out", 1, C, look=WASTES),
+            layer_case(rng, "chunks of one token", "held out", 30, 1, look=WASTES),
+            Case("gradients", "held out", gradients, f"G = 4, C = {C}"),
+            Case("formats in turn", "held out", alternating, f"G = 4, C = {C}"),
+        ]
+    }
