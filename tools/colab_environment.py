@@ -6,7 +6,8 @@
 
 The versions are those of ``tests/data/colab_gpu_*.txt``: of what the project needs and of all that this needs in turn.
 Then the package is installed as the first cell of a notebook does it, ``pip freeze`` before and after must differ by
-this package alone, and each notebook is executed from top to bottom, its tagged outputs compared with the stored ones.
+this package alone, and each notebook is executed from top to bottom: lectures, and problem sets with their solutions.
+What a lecture's tagged cells and a problem set's checks print is compared with what is stored.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def run_notebook(source, python):
         compared = [
             judge(None, stored_text(new.outputs), tags_of(new), stored_text(old.outputs))[1]
             for new, old in zip(notebook.cells, stored.cells)
-            if "nbval-check-output" in tags_of(new)
+            if "nbval-check-output" in tags_of(new) or "\ncheck(" in f"\n{new.source}"
         ]
         result["compared_cells"] = len(compared)
         result["other_outputs"] = [said for said in compared if said]
@@ -143,8 +144,9 @@ def main(arguments=None):
         print(f"installed: {', '.join(new)}; changed: {', '.join(changed) or 'nothing'}", flush=True)
         done = {}
         for source in chosen:
-            done[source.stem] = run_notebook(source, python)
-            print(source.stem, json.dumps(done[source.stem]), flush=True)
+            name = source.relative_to(ROOT).with_suffix("").as_posix()
+            done[name] = run_notebook(source, python)
+            print(name, json.dumps(done[name]), flush=True)
         ok = not changed and len(new) == 1 and all(each["ok"] for each in done.values())
         store(args.out, listed, python, new, changed, done, ok)
     return not ok

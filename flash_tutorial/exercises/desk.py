@@ -45,7 +45,7 @@ def hint(name):
     stored = load_progress()
     row = stored.setdefault("exercises", {}).setdefault(name, {})
     seen = min(row.get("hints", 0), len(exercise.hints) - 1)
-    print(f"{name}, hint {seen + 1} of {len(exercise.hints)}: {exercise.hints[seen]}")
+    print(say("all", "hint", exercise=name, number=seen + 1, of=len(exercise.hints)), exercise.hints[seen])
     if seen + 1 == len(exercise.hints):
         print(say("all", "no more hints"))
     row["hints"] = min(seen + 1, len(exercise.hints))
@@ -62,10 +62,10 @@ def progress(number=None):
         exercises = load_set(each)
         rows = {name: table.get(name, {}) for name in exercises}
         total = sum(row.get("points", 0) for row in rows.values())
-        print(f"set {each}: {total:g} of {sum(e.points for e in exercises.values())} points")
+        of = sum(e.points for e in exercises.values())
+        print(say("all", "set", number=each, points=say("all", "points", got=f"{total:g}", of=of)))
         for name, row in rows.items():
             exercise, last = exercises[name], row.get("last", "not attempted")
-            if exercise.kind == "explain" and last == "right":
-                last = say("all", "recorded")
-            core = " core" if exercise.core else ""
+            last = say("all", "recorded" if exercise.kind == "explain" and last == "right" else last)
+            core = f" {say('all', 'core')}" if exercise.core else ""
             print(f"  {name} {exercise.title:34}{row.get('points', 0):5g} / {exercise.points:<4}{last}{core}")

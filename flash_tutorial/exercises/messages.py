@@ -59,6 +59,9 @@ MESSAGES = {
         "too long": "At most {most} words; there are {words}.",
         "needs": "Something is missing that the question asks for: {what}.",
         # progress
+        "set": "set {number}: {points}",
+        "core": "core",
+        "hint": "{exercise}, hint {number} of {of}:",
         "no exercise yet": "no exercise was checked yet",
         "no more hints": "That was the last hint.",
     },
