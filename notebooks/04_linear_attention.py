@@ -943,6 +943,7 @@ print(progress.report())
 # 2. A causal state is a chain. It is ideal for writing, and slow for training: T steps, or T states in memory.
 # 3. Chunks break the chain into T / C links: a map inside, a state between. Exact here, so C is only a speed knob.
 #
-# **Exercises** Problem set 04 comes with the exercises. You write the forms of this lecture in your own way, and one that fades.
+# **Exercises** Problem set 04, seven tasks. You write the forms of this lecture in your own way, and one that fades.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/04_linear_attention.ipynb)**, or open `exercises/04_linear_attention.ipynb`.
 #
 # **Next lecture** 05 puts relu² inside the chunks and keeps the state between them: mixed chunk attention. There C is architecture.

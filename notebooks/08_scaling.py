@@ -907,6 +907,7 @@ print(f"FLASH's overhead is at most {max(over) - 1:.0%} of its products, and nev
 # 2. Linear says how cost grows. Look at your own length.
 # 3. Count multiply-adds *and* numbers moved; then measure a whole step, with the same tokens, in turn.
 #
-# **Exercises** Problem set 08 comes with the exercises.
+# **Exercises** Problem set 08, six tasks: count, predict crossovers, write a fair timer, and mend a benchmark that flatters.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/08_scaling.ipynb)**, or open `exercises/08_scaling.ipynb`.
 #
 # **Next** Lecture 09 lets the model write, with a state of constant size.

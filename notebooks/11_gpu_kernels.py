@@ -12,8 +12,9 @@
 #
 # **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/11_gpu_kernels.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/11_gpu_kernels.ipynb)**
 #
-# A *kernel* is a program that runs on a GPU, many copies of it at once. Each operation of PyTorch starts at least one.
-# Users of GAU have reported that it ran slower than attention on their GPUs. One possible cause: nobody had made a kernel for it.
+# A *kernel* is a program that runs on a GPU, many copies of it at once. Almost every operation of PyTorch starts
+# at least one. Some users of GAU have reported that it ran slower than attention on their GPUs.
+# One possible cause: nobody had made a kernel for it.
 # This lecture shows what such a kernel needs, and what it can bring.
 #
 # **After it you can**
@@ -58,11 +59,12 @@ print(describe_device())
 #
 # </details>
 #
-# **2.** A unit without its gate is worse. What else changed when the gate was removed?
+# **2.** You leave the gate out of a unit, and the unit gets worse. Why does that not yet blame the gate?
 #
 # <details><summary>Answer</summary>
 #
-# The gate's matrix is gone, so the unit has D × E fewer parameters and less arithmetic. The gate is not the only suspect.
+# The gate's matrix of D × E numbers is gone too. The lecture's small unit lost 30% of its parameters that way.
+# Only when its values were widened to E = 3 D was it a fair opponent.
 #
 # </details>
 #
@@ -128,8 +130,9 @@ assert table_10["FLASH"][0] > table_10["Transformer++"][0]  # at 512 tokens FLAS
 # FLASH wins at 2048, is about level at 1024, and loses at 512. Those times are older than today's fused attention kernels.
 # To mend such a loss, ask first which part of a step takes the time.
 #
-# A FLASH unit has five parts. *project*: one dense layer makes gate u, value v and base z. *heads*: scale, offset and RoPE.
-# *local*: the relu² map inside chunks. *global*: the state of earlier chunks. *out*: gate, then a dense layer back to D.
+# A FLASH unit has five parts. *project*: norm, one dense layer and SiLU make gate u, value v and base z.
+# *heads*: scale, offset and RoPE. *local*: the relu² map inside chunks. *global*: the state of earlier chunks.
+# *out*: gate, then a dense layer back to D.
 #
 # Each part becomes a function of its own, from its inputs to its outputs.
 
@@ -189,10 +192,13 @@ for name, number in counted.items():
     print(f"{name:8} {number:12,} multiply-adds, {number / total:4.0%}")
 plain = FLASH(D, qk_dim=S, chunk_size=C, causal=True)
 print("their sum is what the package counts:", total == count_multiply_adds(plain, T))
+on_gpu = counts(GPU.T, GPU.D, 2 * GPU.D, GPU.S, GPU.C)
+assert round(100 * (on_gpu["local"] + on_gpu["global"]) / sum(on_gpu.values())) == 14  # the guess below needs it
 
 # %% [markdown]
-# **Your guess.** The mixing (local and global) has a fifth of the multiply-adds. What percent of the *time* does it take
-# on your machine, forward and backward? Write 20 if you expect time to follow the operations.
+# **Your guess.** The mixing (local and global) has a fifth of these multiply-adds; at the sizes for a GPU it has 14%.
+# What percent of the *time* does it take on your machine, forward and backward?
+# Write 20 (on a GPU: 14) if you expect time to follow the operations.
 
 # %%
 my_guess = None  # your number here
@@ -203,7 +209,7 @@ predict("11.a", my_guess)
 def step_of(part, *inputs):
     """A function: ``part`` forward, then backward to its inputs and to the unit's parameters."""
     inputs = [tensor.detach().clone().requires_grad_() for tensor in inputs]
-    grads = [torch.randn_like(out) for out in as_list(part(*inputs))]
+    grads = [torch.randn_like(out) for out in as_list(part(*inputs))]  # stand for what later parts send back
 
     def step():
         torch.autograd.backward(as_list(part(*inputs)), grads)
@@ -234,7 +240,7 @@ timed = time_in_turn(parts | {"whole unit": step_of(unit, x)}, p.rounds, device=
 milliseconds = {name: 1e3 * summary(seconds)["median"] for name, seconds in timed.items()}
 in_parts = sum(milliseconds[name] for name in parts)
 print(f"the parts add up to {in_parts:.0f} ms, the whole unit takes {milliseconds['whole unit']:.0f} ms")
-here = counts(p.T, p.D, E, p.S, p.C)
+here = counts(p.T, p.D, unit.expanded, p.S, p.C)
 shares = {name: (here[name] / sum(here.values()), milliseconds[name] / in_parts) for name in parts}
 longest = max(shares, key=lambda name: shares[name][1])
 title = f"The part that takes longest here: {longest}"
@@ -243,12 +249,13 @@ figures.show(*figures.shares_of_a_step(shares, title=title), rows)
 reveal("11.a", 100 * (shares["local"][1] + shares["global"][1]), "percent of the time")
 
 # %% [markdown]
-# Compare the two bars of each part. *heads* has no matrix product at all. What time it takes goes into moving numbers.
+# Compare the two bars of each part. *heads* has no matrix product at all. Its time goes into small operations.
 # A part whose share of the time is larger than its share of the products loses time elsewhere.
-# A GPU has far more arithmetic for each byte it can move, so there the balance is another one.
+# A GPU has far more arithmetic for each byte it can move (section 2), so there the balance is another one.
 #
 # PyTorch's own profiler sees single operations. The list below holds those of one forward pass that take longest.
-# `addmm` is a dense layer, `bmm` a product inside or between chunks.
+# `addmm` is a dense layer, `silu` its activation, `bmm` a product inside or between chunks.
+# On a GPU the kernels behind them have lines of their own.
 
 # %% tags=["timing"]
 from torch.profiler import ProfilerActivity, profile
@@ -272,7 +279,7 @@ print(profiler.key_averages().table(sort_by=f"self_{DEVICE}_time_total", row_lim
 # %% tags=["nbval-check-output"]
 flops = moved = 0
 for _reader in range(6):
-    for _key in range(6):
+    for _key in range(6):  # all of them: a dense product computes the hidden half too
         flops += 2 * 2  # the score of the two: S multiply-adds
         flops += 2 * 4  # the key's value into the reader's sum: E multiply-adds
     moved += 2 * (2 + 2)  # the query and the key of a token, read
@@ -304,7 +311,7 @@ print(f"{in_memory} bytes more if the map lies in main memory: {flops / (moved +
 
 # %% tags=["nbval-check-output"]
 def local_flops(C, S, E):
-    return 2 * C * C * (S + E)  # all pairs: a dense product computes the hidden half too
+    return 2 * C * C * (S + E)  # all pairs, as above
 
 
 def local_bytes(C, S, E, size, fused):
@@ -349,16 +356,17 @@ for name, fused in (("map in memory", False), ("fused", True)):
 #
 # The same as a picture, called a *roofline*. The slope is the memory, the flat part the arithmetic. Left is the T4, drawn from
 # its data sheet: nothing was measured on it. Right is your machine: its roof and the parts, measured now in float32.
+# There the local part counts only pairs that may be read, so its mark lies further left.
 
 # %% tags=["timing"]
-N = p.B * p.T
+tokens, wide = p.B * p.T, unit.expanded
 halves, singles = 2, 4  # bytes of a number
 
 
-def intensities(size, C, S, E, D, N):
-    dense = 2 * N * D * (2 * E + S) / (size * (N * D + D * (2 * E + S) + N * (2 * E + S)))
+def intensities(size, C, S, E, D, T):
+    dense = 2 * T * D * (2 * E + S) / (size * (T * D + D * (2 * E + S) + T * (2 * E + S)))
     local = [local_flops(C, S, E) / local_bytes(C, S, E, size, fused) for fused in (False, True)]
-    return {"dense layer": dense, "local, map in memory": local[0], "local, fused": local[1], "gate": 1 / (3 * size)}
+    return {"dense layer": dense, "local, map in memory": local[0], "gate": 1 / (3 * size), "local, fused": local[1]}
 
 
 a = torch.randn(1024, 1024, device=DEVICE)
@@ -370,9 +378,13 @@ with torch.no_grad():
         "local, map in memory": lambda: local_part(quad_q, quad_k, v), "gate": lambda: u * near,
     }  # fmt: skip
     best = {name: min(seconds) for name, seconds in time_in_turn(work, p.rounds, device=DEVICE).items()}
-done = {"dense layer": 2 * N * p.D * (2 * E + p.S), "gate": N * E}
-done["local, map in memory"] = 2 * p.B * here["local"]  # pairs that may be read
-mine = {n: (i, done[n] / best[n]) for n, i in intensities(singles, p.C, p.S, E, p.D, N).items() if n in done}
+done = {
+    "dense layer": 2 * tokens * p.D * (2 * wide + p.S), "local, map in memory": 2 * p.B * here["local"],
+    "gate": tokens * wide,
+}  # fmt: skip
+per_byte = intensities(singles, p.C, p.S, wide, p.D, tokens)
+per_byte["local, map in memory"] *= (p.C + 1) / (2 * p.C)  # as in `done`: only pairs that may be read
+mine = {name: (per_byte[name], done[name] / best[name]) for name in done}
 peak = max(2 * 1024**3 / best["product"], *(speed for _, speed in mine.values()))  # the fastest product seen
 on_t4 = {name: (i, None) for name, i in intensities(halves, 128, 64, 512, 256, 8192).items()}
 roofs = {
@@ -384,6 +396,7 @@ figures.show(*figures.rooflines(roofs, title="Left of the turning point, bytes s
 # %% [markdown]
 # Read one mark. The gate multiplies two arrays: one FLOP for three numbers moved. It sits at the foot of the slope.
 # On your machine a mark may lie above the slope. Then its numbers came from the processor's cache, not from main memory.
+# A mark far below the roof has costs that this count leaves out. Section 3 looks for those of the local part.
 #
 # ## 3. What `torch.compile` merges
 #
@@ -443,7 +456,9 @@ for name, seconds in time_in_turn(
     assert list(called.values()) == ([2, 0, 0, 0, 0, 0] if name == "compiled" else [2, 1, 1, 1, 1, 1])
 
 # %% [markdown]
-# Compiled, the five small operations are gone: they became one. The two products (`bmm`) are still calls of their own.
+# Compiled, the five small operations are no longer called. One took their place: with `TORCH_LOGS=output_code` set,
+# PyTorch prints it, on a CPU under the name `cpp_fused_add_div_mul_pow_relu_0`.
+# The two products (`bmm`) are still calls of their own.
 # So the merged operation reads the scores that the first product wrote, and writes the map that the second one reads.
 # To keep the map out of main memory, somebody has to write a kernel that works in tiles.
 #
@@ -453,6 +468,7 @@ for name, seconds in time_in_turn(
 # So the map is made in *tiles* of M × M numbers. Each tile is used at once and then forgotten.
 #
 # Six tokens, tiles of 3 × 3, whole numbers, without bias and division. The value of a token is its number.
+# Tiles are named by row and column, from 0: tile (1, 0) holds what tokens 4 to 6 read of tokens 1 to 3.
 
 # %%
 q_TS = np.array([(1, 0), (0, 1), (1, 1), (2, -1), (-1, 1), (1, 1)])
@@ -463,7 +479,7 @@ scores_TT = q_TS @ k_TS.T
 map_TT = np.maximum(scores_TT, 0) ** 2 * lower_TT
 hidden = np.where(lower_TT == 1, 1.0, np.nan)
 panels = {"scores q kᵀ": scores_TT * hidden, "map: relu² of them": map_TT * hidden}
-figures.show(*figures.numbers_in_squares(panels, row=6, title="Six tokens: token 6 reads two tiles of three"))
+figures.show(*figures.numbers_in_squares(panels, row=6, title="Token 6 reads two tiles, of three tokens each"))
 
 # %% tags=["nbval-check-output"]
 read = np.zeros((6, 1), int)
@@ -559,7 +575,7 @@ def mix_torch(*tensors, C):
 
 
 in_torch = [torch.from_numpy(array)[None] for array in (*heads, v_TE, u_TE)] + [torch.from_numpy(bias_CC)]
-everybody = np.ones(T, bool), np.zeros(T, int)
+everybody = np.ones(T, bool), np.zeros(T, int)  # all tokens are valid, and of one document
 by_reference = u_TE * (
     reference.local_part(heads[0], heads[1], v_TE, *everybody, True, C, bias_CC)
     + reference.global_part(heads[2], heads[3], v_TE, *everybody, True, C, "mean")
@@ -580,6 +596,8 @@ figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
 # A kernel gets no arrays. It gets the *address* of a first number, and *strides*: how far apart two rows and two columns lie.
+# Swapped strides read the transposed array, and nothing is copied.
+#
 # Here is a toy memory of 20 numbers. It holds the values of six tokens, E = 2. What lies before and behind is NaN,
 # standing for whatever another program has left there.
 
@@ -602,16 +620,19 @@ print("times a mask:", (tile * inside).tolist())
 print("chosen by a mask:", np.where(inside, tile, 0).tolist())
 
 # %% [markdown]
-# **Misconception: what lies outside is zero.** There are only six tokens, and the tile asked for eight. It got NaN.
-# In a test it may get zeros, or the neighbour's numbers. The symptom: right whenever M divides C, wrong otherwise, not always the same.
+# **Misconception: what lies outside is zero.** There are only six tokens, and the tile asked for tokens 5 to 8.
+# It got NaN. In a test it may get zeros, or the neighbour's numbers.
+# The symptom: right whenever M divides C, wrong otherwise, not always the same.
 #
 # Multiplying by a mask does not help: 0 × NaN is NaN. A number must be *chosen*, or better, never be loaded.
 # So each load of a kernel carries a mask, and says what stands for the numbers left out.
 #
 # ## 7. The kernel
 #
-# *Triton* is a language for kernels inside Python. A program works on whole tiles, and the compiler spreads a tile over threads.
+# *Triton* is a language for kernels inside Python. `@triton.jit` marks what it is to compile.
+# A program works on whole tiles; the compiler spreads a tile over *threads*, which compute side by side.
 # `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask.
+# `tl.dot` multiplies two tiles as matrices and sums in float32; `"ieee"` forbids it to round float32 inputs first.
 #
 # Here is the kernel of the package, whole. Read it with the list below it.
 
@@ -685,6 +706,7 @@ if kernels:
 # The first question is what the compiler makes of it. Compiling needs no card, so you can ask for two:
 # compute capability, the version of a card's design, is 7.5 for a T4 and 8.0 for an A100.
 # *Matrix instructions* use the units that give a card its high peak. *Shared* memory is the fast memory of a program.
+# Counted is what stands in the code, not how often it runs.
 
 # %%
 if kernels:
@@ -732,35 +754,39 @@ for M, columns in ((32, 64), (32, 256), (64, 256), (64, 1536)):
 reveal("11.b", executed(256, 128, 1536, 32, 64) / needed, "times as many")
 
 # %% [markdown]
-# Wider tiles waste less, but the float32 sum y of a program must stay in *registers*, the fastest memory of all.
+# More columns waste less. More tokens waste more, since more of a tile on the diagonal is hidden (1.55, then 1.72).
+# But the float32 sum y of a program must stay in *registers*, the fastest memory of all.
 # One processor of a GPU has 256 KiB of them, for all programs that it runs at a time.
-# So the tile's size is a bargain between repeated products and memory. `tile=` sets it, and the result does not depend on it.
+# So the tile's size is a bargain between repeated products and memory.
+# `tile=` sets it; the result changes by rounding only.
 #
-# The third question is what it saves. Count the megabytes that one unit moves at T = 4096 in float16, at least:
+# The third question is what it saves. Count the megabytes that the mixing of one unit moves at T = 4096 in float16,
+# once the state is there, at least:
 # each input read once, each result written once. A merged chain leaves the map in memory, as section 3 said.
 
 # %% tags=["nbval-check-output"]
-N, C, S, E, M = 4096, 256, 128, 1536, 32
-inputs_and_output = 3 * N * S + 2 * N * E + N * E  # three heads; v and u; the gated result
-state = 2 * (N // C) * S * E  # float32, so twice
+T, C, S, E, M = 4096, 256, 128, 1536, 32
+inputs_and_output = 3 * T * S + 2 * T * E + T * E  # three heads; v and u; the gated result
+state = 2 * (T // C) * S * E  # float32, so twice
 tiles = C // M * (C // M + 1) // 2
-map_numbers = N // C * tiles * M * M  # of the tiles that hold something
+map_numbers = T // C * tiles * M * M  # of the tiles that hold something
 extra = {
-    "torch, one by one": 6 * map_numbers + 6 * N * E,  # scores, relu, square; near, far, their sum: written, read
-    "torch.compile, at best": 4 * map_numbers + 4 * N * E,  # scores, weights; near, far
+    "torch, one by one": 6 * map_numbers + 6 * T * E,  # scores, relu, square; near, far, their sum: written, read
+    "torch.compile, at best": 4 * map_numbers + 4 * T * E,  # scores, weights; near, far
     "one kernel": 0,
 }
 megabytes = {name: 2 * (inputs_and_output + state + more) / 1e6 for name, more in extra.items()}
 for name, number in megabytes.items():
     print(f"{name:22} {number:6.1f} MB, at least {1e3 * 1e6 * number / T4_BYTES:.2f} ms of a T4's memory")
-torch_flops, kernel_flops = (2 * (N // C * pairs + N * S * E) for pairs in (needed, executed(C, S, E, M, 64)))
+torch_flops, kernel_flops = (2 * (T // C * pairs + T * S * E) for pairs in (needed, executed(C, S, E, M, 64)))
 by_units, without = (1e3 * f / r for f, r in ((torch_flops, T4_FLOPS), (kernel_flops, 8.1e12)))
 print(f"products on a T4: torch at least {by_units:.2f} ms, the kernel at least {without:.2f} ms")
 assert without > 1e9 * megabytes["torch, one by one"] / T4_BYTES  # more than torch needs for all its bytes
 
 # %% [markdown]
 # By these least bytes the kernel wins. On a T4 its products alone take twice the least time of torch's bytes.
-# So expect it to lose there. These are least times from a data sheet, not measurements: nobody reaches the peaks.
+# So expect it to lose there, unless torch stays much further from its least time than the kernel from its own.
+# These are least times from a data sheet, not measurements: nobody reaches the peaks.
 # They leave out that a program loads keys again that another one has loaded. If the card's cache still holds them, that is cheap.
 #
 # On a newer card the kernel has matrix units too, and only a measurement decides.
@@ -771,8 +797,9 @@ if DEVICE == "cpu" or not kernels:
     print("not measured:", "no CUDA card here" if DEVICE == "cpu" else "Triton is missing here")
 else:
     print(torch.cuda.get_device_name(), "compute capability", ".".join(map(str, torch.cuda.get_device_capability())))
+    print(f"8 texts of {T} tokens in float16, so 8 times the megabytes above:")
     widths = (S, S, S, S, E, E)  # four heads, v, u
-    *five, gate = [torch.randn(8, N, n, device=DEVICE, dtype=torch.float16) for n in widths]
+    *five, gate = [torch.randn(8, T, n, device=DEVICE, dtype=torch.float16) for n in widths]
     table = torch.randn(C, C, device=DEVICE, dtype=torch.float16)
     faster = compiled(mix_torch)
     candidates = {
@@ -797,8 +824,9 @@ rows = [("way", "megabytes moved, counted")] + [(name, f"{number:.1f}") for name
 figures.show(*figures.kernel_times(megabytes, result), rows)
 
 # %% [markdown]
-# One more thing the kernel lacks: it has no backward pass, so it cannot train. Asked for a gradient, it refuses.
-# Each product of the forward pass has two in the backward pass. So a forward kernel could save a third of the products' time at most.
+# One thing the kernel lacks: it has no backward pass, so it cannot train. Asked for a gradient, it refuses.
+# Each product of the forward pass has two in the backward pass. So by the count of products, even a forward kernel
+# that took no time at all would save a third of the mixing's time in training.
 
 # %%
 if kernels:
@@ -814,7 +842,8 @@ if kernels:
 # ## 10. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("11 kernel", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+# `progress.verdict("11 kernel", "...")` from `flash_tutorial` stores a verdict,
+# and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
@@ -830,6 +859,7 @@ if kernels:
 # 2. relu² tiles add up. That makes the kernel short, and every load still needs its mask.
 # 3. Fusing trades bytes for repeated arithmetic. Whether it pays depends on the card.
 #
-# **Exercises** Problem set 11 comes with the exercises.
+# **Exercises** Problem set 11, six tasks: bytes against operations, tiles in NumPy, the same in Triton, and five wastes to find.
+# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/11_gpu_kernels.ipynb)**, or open `exercises/11_gpu_kernels.ipynb`.
 #
 # **Next** Lecture 12 uses the package in a project of your own.

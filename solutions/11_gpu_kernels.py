@@ -107,8 +107,10 @@ check("11.1", answer_11_1, student=STUDENT)
 #
 # Two rules, and the check counts:
 #
-# - make no array of C × C numbers or more inside the chunks: the tiles of a chunk exist one after the other (do not pad the bias either);
+# - make one tile at a time: no array of scores or weights has more than M × M numbers (do not pad the bias either);
 # - do not multiply for tiles that lie wholly above the diagonal. A tile on the diagonal may be multiplied whole.
+#
+# The check counts on the arrays that it gives you: do not pass them through `np.array` or `np.asarray` first.
 #
 # You may use `numpy`.
 #
@@ -159,8 +161,10 @@ check("11.2", tiled_local)
 # for whatever others have left in memory.
 #
 # - No program may read or write outside of the arrays, not even to drop the number afterwards.
-# - Each number of `out` is written once. A program writes rows of its own chunk only.
-# - The arrays may be transposed views: use the strides of both axes.
+# - Each number of `out` is written once. A program writes rows of its own chunk only. At the end `out` holds what the kernel stored:
+#   torch computes no part of it.
+# - The kernel reads q, k, v and the bias where they lie: no copies (`.contiguous()`, `.float()`), no padding. They may be transposed views:
+#   use the strides of both axes.
 # - Inputs are float32, or all float16. `out` is float32, and the sum over tiles stays in float32.
 # - Neither of C and T, M and C, S and M need divide each other. M is a power of two, at least 16. M may be larger than C.
 #
@@ -173,6 +177,12 @@ check("11.2", tiled_local)
 #
 # Do all of them have `other=0.0`, too? Is there a mask for the columns, S of which fill only a part of `tile_for(S)`?
 # And 0 × NaN is NaN: choose with `tl.where`, do not multiply by a mask.
+#
+# </details>
+#
+# <details><summary>I get "Both operands must be same dtype" from `tl.dot`</summary>
+#
+# The weights are float32, and the tile of v may be float16. Bring one of them to the format of the other, inside the kernel: `a.to(b.dtype)`.
 #
 # </details>
 #
@@ -263,7 +273,7 @@ check("11.3", launch_local)
 #   `turn` may keep its `cat`.
 #
 # Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64. The result has x's format.
-# You may change `chunk_layer` alone, and you may use `torch`, `cos_sin` and `turn`.
+# Change nothing but `chunk_layer`. You may use `torch`, `cos_sin` and `turn`.
 #
 # <details><summary>My values changed in the second call</summary>
 #
@@ -389,7 +399,8 @@ check("11.5", largest_tile)
 # tokens of chunks 0 to g - 1. For chunk 0 it is zero. u is the gate of the token that reads.
 #
 # Make the state in torch, before the kernel starts: a float32 tensor (G, S, E), summed in float32 also when the inputs are float16.
-# Everything else happens in one kernel. The rules of 11.3 hold: masks, strides, and each number of `out` written once.
+# lin_k and v become float32 before their product. Everything else happens in one kernel. The rules of 11.3 hold: masks, strides, no copies,
+# and each number of `out` stored once. Beside the given arrays the kernel reads the state, and nothing else.
 # Inputs are float32, or all float16; `out` is float32. What you wrote in 11.3 is there to be used. You may use `torch`, `jit` and `tl`.
 #
 # <details><summary>I get "Both operands must be same dtype" from `tl.dot`</summary>

@@ -62,7 +62,10 @@ class Kernel:
         def start(*args, **kwargs):
             memory = watching[-1] if watching else Memory()
             memory.started += 1
-            with interpreted(), memory.seen_from_inside():
+            quiet = np.errstate(
+                over="ignore", invalid="ignore"
+            )  # NaN and what follows from it is for the check to tell
+            with interpreted(), memory.seen_from_inside(), quiet:
                 try:
                     self.interpreted[grid](*args, **kwargs)
                 except triton.runtime.errors.InterpreterError as error:
@@ -79,10 +82,11 @@ def cause_of(error):
 
 
 class Memory:
-    """What kernels that are started inside ``watch`` touch: lists of addresses that were read and written."""
+    """What kernels that are started inside ``watch`` touch: the addresses that were read and written, and what was
+    written there."""
 
     def __init__(self):
-        self.started, self.reads, self.writes = 0, [], []
+        self.started, self.reads, self.writes, self.values = 0, [], [], []
 
     @contextmanager
     def watch(self):
@@ -112,6 +116,7 @@ class Memory:
 
         def seen_store(ptrs, value, mask, *more):
             self.writes.append(ptrs.data[mask.data])
+            self.values.append(value.data[mask.data])
             return store(ptrs, value, mask, *more)
 
         builder.create_masked_load, builder.create_masked_store = seen_load, seen_store
@@ -119,6 +124,16 @@ class Memory:
             yield
         finally:
             del builder.create_masked_load, builder.create_masked_store
+
+    def stored_in(self, tensor):
+        """A tensor's numbers as kernels have stored them, NaN where none was stored. The last one counts."""
+        import torch
+
+        latest = {}
+        for places, values in zip(self.writes, self.values):
+            latest.update(zip(places.tolist(), values.tolist()))
+        numbers = [latest.get(place, np.nan) for place in addresses(tensor).ravel().tolist()]
+        return torch.tensor(numbers, dtype=tensor.dtype).reshape(tensor.shape)
 
 
 def jit(fn):
@@ -139,6 +154,17 @@ def missing():
     except Exception:
         return "interpreter broken"
     return None if bool((one == 17).all()) else "interpreter broken"
+
+
+@functools.cache
+def sees():
+    """Whether what kernels touch can be seen with this version of Triton."""
+    import torch
+
+    one = torch.ones(16, 16)
+    with Memory().watch() as memory:
+        probe[(1,)](one, M=16)
+    return torch.equal(memory.stored_in(one), one) and set(addresses(one).ravel()) == set(np.concatenate(memory.reads))
 
 
 @jit

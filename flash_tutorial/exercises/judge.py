@@ -1,6 +1,8 @@
 """From an answer to a verdict: run the cases, compare, and look which kept wrong answer gives the same."""
 
 import dis
+import functools
+import itertools
 import os
 import traceback
 from dataclasses import dataclass, field
@@ -205,12 +207,12 @@ def likely_mistakes(exercise, cases, outcomes, failed, numbers):
     """
     kept = [(wrong.key, exercise.assemble(wrong.answer, numbers, wrong.of)) for wrong in exercise.wrong]
 
-    def agrees(answer, which):
-        return all(same_outcome(outcome_of(cases[i], answer, False), outcomes[i]) for i in which)
+    @functools.cache  # a case may take long: each is run once, and only if it is needed
+    def same(k, i):
+        return same_outcome(outcome_of(cases[i], kept[k][1], False), outcomes[i])
 
-    near = [(key, answer) for key, answer in kept if agrees(answer, failed[:1])]
-    for key, answer in near:
-        if agrees(answer, range(len(cases))):
+    for k, (key, _) in enumerate(kept):
+        if all(same(k, i) for i in (failed[0], *range(len(cases)))):
             return [say(exercise.id, key)]
     sentences = []
     for part in exercise.parts:
@@ -218,8 +220,8 @@ def likely_mistakes(exercise, cases, outcomes, failed, numbers):
         if first is None:
             continue
         by_case = [cases[first].say] if cases[first].say and outcomes[first].said is None else []
-        by_answer = [key for key, answer in kept if agrees(answer, [first])] if exercise.kind != "prove" else []
-        sentences += [say(exercise.id, key) for key in (by_answer or by_case)[:1]]
+        alike = (key for k, (key, _) in enumerate(kept) if same(k, first)) if exercise.kind != "prove" else ()
+        sentences += [say(exercise.id, key) for key in [*itertools.islice(alike, 1), *by_case][:1]]
     return list(dict.fromkeys(sentences))
 
 

@@ -1355,17 +1355,20 @@ MESSAGES = {
     # ---- set 11
     "11.1": {
         "a: half": "a: half of it. A multiply-add is two FLOPs, and a number in float16 has two bytes.",
+        "a: numbers": "a: FLOPs per byte, not per number: a number in float16 has two bytes.",
         "a: output": "a: the result is written too: C x E numbers.",
         "a: map": "a: fused, the map never leaves the kernel: no bytes for it.",
         "a: causal": "a: a dense product computes the hidden half too: C² pairs.",
         "b: as a": "b: the map lies in memory here. Scores are written and read, and so are their squares.",
         "b: one map": "b: two maps move: the scores, written and read, and their relu², written and read.",
         "b: one way": "b: what is written is also read: four times C² numbers in all.",
+        "b: numbers": "b: FLOPs per byte, not per number: a number in float16 has two bytes.",
         "b: half": "b: half of it. A multiply-add is two FLOPs, and a number in float16 has two bytes.",
         "c: half": "c: half of it. The maximum and the square are two FLOPs, and a number in float16 has two bytes.",
         "c: one way": "c: each number is read, and its relu² is written: four bytes.",
         "c: numbers": "c: FLOPs per byte, not per number.",
         "d: half": "d: half of it. A multiply-add is two FLOPs, and a number in float16 has two bytes.",
+        "d: numbers": "d: FLOPs per byte, not per number: a number in float16 has two bytes.",
         "d: output": "d: the result is written too: S x E numbers.",
         "e: products": "e: being a matrix product says nothing yet. Hold each of your four numbers against 203.",
         "e: a": "e: hold your own a against 203: fusing has moved it to the right, but how far?",
@@ -1389,6 +1392,13 @@ MESSAGES = {
         "all tiles": "Token 0 reads the tiles to its right: the loop over keys ends at the reader's own tile.",
         "twice": "Right values, but too many multiplications: tiles above the diagonal are made and thrown away.",
         "map": "You make an array of C x C numbers or more. A tile has M x M.",
+        "strip": "You make several tiles at once, side by side: one loop goes over readers, M at a time, and one over "
+        "keys, M at a time.",
+        "across": "A tile holds the end of a chunk and the beginning of the next one: count tiles from the chunk's "
+        "first token.",
+        "no relu": "relu comes before the square: a score below zero weighs nothing.",
+        "unseen": "Right values, but your products cannot be counted: work on the arrays as they are given, without "
+        "`np.array` or `np.asarray` around them.",
         "tail": "The last chunk may be short. Its tokens have no result.",
         "rounded down": "M need not divide C: the last tile of a chunk may be smaller.",
         "not squared": "The weight is relu², not relu.",
@@ -1398,8 +1408,10 @@ MESSAGES = {
         "needs Linux": "needs Linux: open it in Colab, a CPU runtime is enough.",
         "interpreter broken": "cannot be checked here: Triton's interpreter does not run with this version of NumPy. "
         "Open it in Colab, a CPU runtime is enough.",
-        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare "
-        "arguments; the result is for the kernel.",
+        "own kernel": "Not every number of `out` is what a kernel of yours stored there. The result is for the "
+        "kernel: torch writes none of it, neither before nor after.",
+        "elsewhere": "Your kernel reads numbers that lie in none of q, k, v and bias_CC. Let it read these where they "
+        "lie, by their strides and masks: no copies, no padding, nothing that torch has computed.",
         "load without mask": "NaN from the guard zone: what lies outside is not zero, and 0 x NaN is NaN. Give each "
         "load a mask and `other=0.0`.",
         "rows not masked": "NaN in the last tile's rows: the columns of a load are masked, its rows are not.",
@@ -1412,6 +1424,8 @@ MESSAGES = {
         "float16 sum": "The third digit is wrong at C = 256: keep the sum over tiles in float32.",
         "strides": "Wrong for a transposed view: neighbours in a row need not be neighbours in memory. Use both "
         "strides.",
+        "other strides": "Wrong for a transposed view: each array has strides of its own, and one is read or written "
+        "with those of another.",
         "one block": "NaN is left in `out`: a chunk has C / M tiles, rounded up. You start one program for each chunk.",
         "rounded down": "NaN is left in `out`: M does not divide C here, so the last tiles need programs too.",
         "chunks rounded down": "NaN is left in `out`: the last chunk may be short, and it needs its programs too.",
@@ -1423,8 +1437,13 @@ MESSAGES = {
         "token.",
         "bias transposed": "The rows of the bias are readers, its columns are keys.",
         "bias forgotten": "The bias is missing.",
+        "places in the text": "The bias is read at places in the text: subtract the chunk's first token from both.",
         "bias inside": "The bias is divided by C too: divide first, then add.",
         "over M": "Scores are divided by C: C belongs to the model, M is your choice and may not change the result.",
+        "not divided": "Scores are divided by C before the bias is added.",
+        "no relu": "relu comes before the square: a score below zero weighs nothing.",
+        "not cast": "`tl.dot` takes two tiles of the same format. The weights are float32; v may be float16.",
+        "not transposed": "The scores are q kᵀ: transpose the tile of k, with `tl.trans`.",
         "last tile": "Only the last tile counts: add what each tile brings.",
         "not squared": "The weight is relu², not relu.",
     },
@@ -1433,7 +1452,7 @@ MESSAGES = {
         "waiting left": "The processor asks for a value inside the loop. On a GPU it waits there, once for each chunk: "
         "find the answer without asking a tensor.",
         "half left": "The products have more multiply-adds than needed: keys of the chunk before are multiplied, and "
-        "then all hidden.",
+        "then all hidden. Or is a sum made anew for each chunk?",
         "double left": "x is float32, and some operations run in float64. A GPU such as the T4 is 32 times slower "
         "there.",
         "joined left": "`cat` copies what is there already: the copied bytes grow like the square of the chunks.",
@@ -1457,10 +1476,13 @@ MESSAGES = {
         "too small": "Must refuse, with a ValueError: `tl.dot` needs at least 16.",
         "exactly": "What fits exactly, fits.",
         "32": "16 is allowed.",
+        "cap": "A larger tile fits: go on doubling as long as the memory allows.",
     },
     "11.6": {
-        "own kernel": "Not every number of `out` was written by a kernel that you started. Torch may prepare the "
-        "state; the result is for the kernel.",
+        "own kernel": "Not every number of `out` is what a kernel of yours stored there. Torch makes the state, and "
+        "writes no number of the result, neither before nor after.",
+        "elsewhere": "Your kernel reads more than the inputs and a state of G x S x E numbers. Torch makes the "
+        "state alone: no copies, no padding, no part of the result.",
         "outside": "Your kernel reads addresses outside of its arrays, and drops the numbers afterwards. On a card "
         "that can stop the program: mask the load itself.",
         "behind": "Your kernel wrote outside of `out`.",
@@ -1477,8 +1499,15 @@ MESSAGES = {
         "over chunks": "Divide by the number of earlier tokens, g C, not by that of the chunks.",
         "one more": "Chunk g has g C earlier tokens: the own chunk does not count.",
         "over T": "The mean is over the tokens that are read, not over T: a longer text may not change it.",
-        "half state": "The state was summed in float16: after some chunks its third digit is lost. Sum in float32.",
+        "half state": "A product or a sum of the state was made in float16, and lost its fourth digit: bring lin_k "
+        "and v to float32 first.",
         "first chunk": "NaN in the first chunk: its state was never written. It is zero.",
+        "other strides": "Wrong for a transposed view: each array has strides of its own, and one is read with those "
+        "of another.",
+        "heads": "The global part has queries and keys of its own: lin_q reads, and the state is made of lin_k.",
+        "not cast": "`tl.dot` takes two tiles of the same format. The state and the weights are float32; lin_q and v "
+        "may be float16.",
+        "over C": "The global part is not divided by C: only scores of the local part are.",
         "no global part": "Chunk 1 does not read chunk 0: the global part is missing.",
         "global in the loop": "The global part is added once for each tile: add it once.",
         "twice": "The same number of `out` is written twice. Write it once, when all is summed, and mask the store "

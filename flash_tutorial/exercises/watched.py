@@ -7,11 +7,15 @@ import math
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Watched(np.ndarray):
-    """An array that notes, in ``seen``, the multiplications it takes part in and the largest array that comes of it."""
+    """An array that notes, in ``seen``, the multiplications it takes part in and the largest array it meets there.
+
+    Its partners count too: who collects the tiles in an array of its own has the whole map after all.
+    """
 
     seen = None
 
@@ -25,18 +29,18 @@ class Watched(np.ndarray):
         result = getattr(ufunc, method)(*plain, **more)
         if method == "__call__":
             inner = plain[0].shape[-1] if ufunc is np.matmul else ufunc is np.multiply
-            self.note(np.size(result) * inner, np.size(result))
+            self.note(np.size(result) * inner, max(map(np.size, (result, *plain))))
         return result if out is not None or not isinstance(result, np.ndarray) else watched(result, self.seen)
 
     def __array_function__(self, function, types, args, kwargs):
         result = super().__array_function__(function, types, args, kwargs)
         if function in (np.dot, np.inner):
-            self.note(np.size(result) * np.shape(args[0])[-1], np.size(result))
+            self.note(np.size(result) * np.shape(args[0])[-1], max(map(np.size, (result, *args[:2]))))
         elif function is np.einsum and isinstance(args[0], str):
             sizes = {}
             for names, array in zip(args[0].replace(" ", "").partition("->")[0].split(","), args[1:]):
                 sizes |= dict(zip(names, np.shape(array)))
-            self.note(math.prod(sizes.values()), np.size(result))
+            self.note(math.prod(sizes.values()), max(map(np.size, (result, *args[1:]))))
         elif isinstance(result, np.ndarray):
             self.note(0, result.size)
         return result
@@ -52,15 +56,38 @@ def watched(array, seen):
     return array
 
 
+class Asked(TorchFunctionMode):
+    """Counts, in ``calls``, how often a tensor is turned into a list or an array: no operation of torch shows that."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        if name in ("tolist", "numpy"):
+            self.calls[name] = self.calls.get(name, 0) + 1
+        return function(*args, **(kwargs or {}))
+
+
 class Operations(TorchDispatchMode):
     """Counts what torch does within it: calls by name, multiply-adds of products, numbers joined by cat."""
 
-    WAITS = ("_local_scalar_dense", "nonzero", "equal", "masked_select")
+    WAITS = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "tolist", "numpy")
     TABLES = ("sin", "cos", "polar", "exp", "sin_", "cos_")
 
     def __init__(self):
         super().__init__()
         self.calls, self.multiply_adds, self.joined, self.double = {}, 0, 0, 0
+        self.asked = Asked(self.calls)
+
+    def __enter__(self):
+        self.asked.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.asked.__exit__(*error)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
