@@ -54,3 +54,11 @@ def test_the_readme_lists_every_lecture_with_its_badges_and_its_set():
         assert "not yet measured" in row and re.search(r"\| \d+ s \|", row), "minutes on a CPU and on a GPU"
         exercises = f"(exercises/{path.stem}.ipynb)"
         assert (exercises in row) == (DOCS.parent / "exercises" / f"{path.stem}.ipynb").exists()
+
+
+def test_the_readme_counts_what_the_kill_table_counts():
+    page = DOCS / "kill_table.md"
+    if not page.exists():
+        pytest.skip("there is no kill table here: a course's fork has none")
+    (count,) = re.findall(r"^(\d+) of \1 kept wrong answers", page.read_text(encoding="utf-8"), flags=re.M)
+    assert f"proved on {count} wrong answers" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
