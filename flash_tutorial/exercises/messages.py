@@ -98,6 +98,7 @@ MESSAGES = {
         "sums": "The channels of this output always sum to 0: compare them one by one, not their sum.",
         "zero start": "Your input is zero everywhere but in one row, and zero times anything stays zero: "
         "this output is a product. Start from random numbers.",
+        "nothing": "Your table says that no output depends on any input: every value is False.",
         "not bool": "Your table holds numbers. Return True and False: an array of bool.",
         "first channel": "You compare channel 0 of the outputs only: one changed channel is enough, whichever it is.",
         "same step": "This function asks which channel is the largest. A small change, the same step in all channels, "
@@ -1362,6 +1363,7 @@ MESSAGES = {
         "b: as a": "b: the map lies in memory here. Scores are written and read, and so are their squares.",
         "b: one map": "b: two maps move: the scores, written and read, and their relu², written and read.",
         "b: one way": "b: what is written is also read: four times C² numbers in all.",
+        "b: output": "b: the result is written too: C x E numbers.",
         "b: numbers": "b: FLOPs per byte, not per number: a number in float16 has two bytes.",
         "b: half": "b: half of it. A multiply-add is two FLOPs, and a number in float16 has two bytes.",
         "c: half": "c: half of it. The maximum and the square are two FLOPs, and a number in float16 has two bytes.",

@@ -265,6 +265,10 @@ def sees_only_past(fn, T, D, rng):
     return np.tril(sees_right(fn, T, D, rng))
 
 
+def sees_nothing(fn, T, D, rng):
+    return np.zeros((T, T), dtype=bool)
+
+
 def sees_without_looking(fn, T, D, rng):
     return past(T)
 
@@ -624,6 +628,7 @@ EXERCISES = (
             Wrong("first channel", seeing(change_all, lambda a, b: a[:, 0] != b[:, 0])),
             Wrong("whole output", seeing(change_all, anything_moved)), Wrong("sums", seeing(change_all, sums_moved)),
             Wrong("zero start", seeing(change_all, start=0.0)), Wrong("not bool", sees_as_numbers),
+            Wrong("nothing", sees_nothing),
             Wrong("without looking", sees_without_looking), Wrong("without looking", sees_only_past),
         ),
         (
@@ -647,7 +652,7 @@ EXERCISES = (
             Wrong("one head", headed(split_not, scale="D")), Wrong("one head", headed(split_not)),
             Wrong("columns", headed(axis=1)), Wrong("over heads", headed(axis=0)), Wrong("turned", headed(turned=True)),
             Wrong("after", headed(hide="after")), Wrong("score 0", headed(unseen=0.0)),
-            Wrong("upper", headed(hide="past")),
+            Wrong("upper", headed(hide="past")), Wrong("input", lambda x_TD, weights, heads, causal: x_TD),
         ),
         (
             "Take T = 2, D = 4, H = 2 and the numbers 0 to 7. Which four belong to head 0?",
@@ -724,6 +729,7 @@ EXERCISES = (
             Wrong("wrapped", windowed(window_wrapped)), Wrong("no window", windowed(window_none)),
             Wrong("no scale", windowed(scaled=False)), Wrong("after", window_after),
             Wrong("full map", window_by_mask), Wrong("full map", window_by_table),
+            Wrong("input", lambda q_TS, k_TS, v_TE, window: v_TE),
         ),
         (
             "Each token needs `window` keys only. Where do they stand, and what is missing for the first tokens?",

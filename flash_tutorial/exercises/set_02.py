@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .model import Case, Exercise, Wrong, call, lent, predicted
+from .model import Case, Exercise, Said, Wrong, call, lent, predicted
 
 EPS = 1e-5
 
@@ -285,8 +285,10 @@ def branch_of(name, part, x_TD, params, bias_TT, n):
     (T, D), (E, S) = x_TD.shape, (len(params["out_weight"]), params["gamma"].shape[1])
 
     def run(answer):
-        full = call(name, part, x_TD, params, bias_TT, n).run(answer)
-        return full - call(name, part, x_TD, bare, bias_TT, n).run(answer)
+        full, rest = (call(name, part, x_TD, p, bias_TT, n).run(answer) for p in (params, bare))
+        if full is None or rest is None:
+            raise Said("all", "none")
+        return full - rest
 
     return Case(name, part, run, f"T = {T}, D = {D}, E = {E}, S = {S}, length_scale = {n}")
 

@@ -371,6 +371,8 @@ def branch(unit, x):
         y = unit(given)
         if not torch.equal(given, x):
             raise Said("all", "changed", argument=1)
+        if isinstance(y, torch.Tensor) and (torch.equal(y, x) or not y.any()):
+            raise Said("all", "input" if y.any() else "zeros")
         return y - x if isinstance(y, torch.Tensor) and y.shape == x.shape else y
 
 
@@ -486,6 +488,8 @@ def likely_step(points, x, got, right):
     stored = any(p.dtype.kind == "i" for p in points) or np.asarray(got).dtype.kind == "i"
     if x.dtype.kind == "i" and (stored or not moved):
         return "whole numbers"
+    if not np.any(got):  # that every value is zero says more than the step
+        return None
     if any(p.dtype == np.float32 for p in points) or np.asarray(got).dtype == np.float32:
         return "float32"
     if moved and max(moved) > 1:
@@ -923,7 +927,7 @@ EXERCISES = (
             Wrong("float32", numeric_by(dtype=np.float32, step=1e-3)), Wrong("not restored", numeric_by(keep=True)),
             Wrong("together", numeric_by(rows=True)), Wrong("whole numbers", numeric_by(same_kind=True)),
             Wrong("whole numbers", numeric_points_whole), Wrong("too small", numeric_by(step=1e-8)),
-            Wrong("too large", numeric_by(step=3e-4)),
+            Wrong("too large", numeric_by(step=3e-4)), Wrong("input", lambda f, x: x),
         ),
         (
             "Two errors pull in opposite directions: the curve bends within the step, and near numbers lose digits.",

@@ -496,6 +496,12 @@ def batch_in_a_row(q_BTS, k_BTS, v_BTE):
     return out_BTE
 
 
+def given_back(value):
+    if value is None:
+        raise Said("all", "none")
+    return value
+
+
 def equal(a, b):
     return difference(a, b, 1e-9) is None
 
@@ -508,7 +514,7 @@ def cases_6(rng, numbers):
     later = texts(4)
 
     def twice(answers):
-        out, last = answers.answer_one(*copy.deepcopy(request))
+        out, last = given_back(answers.answer_one(*copy.deepcopy(request)))
         first = copy.deepcopy((out, last))
         second = answers.answer_one(*copy.deepcopy(request))
         if not equal(first, second):
@@ -516,7 +522,7 @@ def cases_6(rng, numbers):
         return True
 
     def keeps_its_state(answers):
-        _, last = answers.answer_one(*copy.deepcopy(request))
+        _, last = given_back(answers.answer_one(*copy.deepcopy(request)))
         before = copy.deepcopy(last)
         answers.answer_one(*copy.deepcopy(later))
         if not equal(before, last):
@@ -531,13 +537,13 @@ def cases_6(rng, numbers):
         return True
 
     def batch_twice(answers):
-        first = copy.deepcopy(answers.answer_batch(*copy.deepcopy(rows)))
+        first = copy.deepcopy(given_back(answers.answer_batch(*copy.deepcopy(rows))))
         if not equal(first, answers.answer_batch(*copy.deepcopy(rows))):
             raise Said("04.6", "kept by size")
         return True
 
     def quiet_rows(answers):
-        before = copy.deepcopy(answers.answer_batch(*copy.deepcopy(rows)))
+        before = copy.deepcopy(given_back(answers.answer_batch(*copy.deepcopy(rows))))
         for row in range(3):
             louder = copy.deepcopy(rows)
             for array in louder:
@@ -658,6 +664,7 @@ EXERCISES = (
             Wrong("softmax", reordered_soft_q), Wrong("softmax", reordered_soft_k),
             Wrong("softmax", reordered_soft_both), Wrong("mean", reordered_mean), Wrong("scaled", reordered_scaled),
             Wrong("causal", reordered_causal), Wrong("transposed", reordered_transposed),
+            Wrong("input", lambda q, k, v: v),
         ),
         (
             "Which two of the three arrays do you multiply first, so that no result has T rows and T columns?",
@@ -693,8 +700,8 @@ EXERCISES = (
             Wrong("inside left out", variant_3(inside=False)), Wrong("never read", variant_3(read=False)),
             Wrong("last only", variant_3(keep="last")), Wrong("over C", variant_3(over_C=True)),
             Wrong("token by token", chunked_by_token), Wrong("token by token", chunked_by_token_as_array),
-            Wrong("memory", chunked_by_map),
-            Wrong("memory", chunked_by_states),
+            Wrong("memory", chunked_by_map), Wrong("memory", chunked_by_states),
+            Wrong("input", lambda q, k, v, C: v),
         ),
         (
             "Split what token i reads into two sums: over earlier chunks, and over its own chunk up to itself.",
@@ -765,6 +772,7 @@ EXERCISES = (
             Wrong("shared rows", batch_in_a_row, of="answer_batch"),
             Wrong("resets", batch_resets, of="answer_batch"), Wrong("kept by size", batch_cached, of="answer_batch"),
             Wrong("batch of one", batch_of_one, of="answer_batch"),
+            Wrong("input", lambda q_BTS, k_BTS, v_BTE: v_BTE, of="answer_batch"),
         ),
         (
             "Call each function twice with the same arguments. Then print `states[0] is states[1]` in a batch of two.",
@@ -787,7 +795,7 @@ EXERCISES = (
             Wrong("never between", variant_7(between="none")), Wrong("no mask", variant_7(mask=False)),
             Wrong("no mask", variant_7(mask=False, inside="raw")), Wrong("quotient", decayed_quotient),
             Wrong("token by token", decayed_by_token), Wrong("token by token", decayed_by_token_as_array),
-            Wrong("memory", decayed_by_map),
+            Wrong("memory", decayed_by_map), Wrong("input", lambda q, k, v, decay, C: v),
         ),
         (
             "What token j wrote has faded i - j times when token i reads it. Which part of that lies in which chunk?",

@@ -242,6 +242,10 @@ def variant(**changed):
     return answer
 
 
+def values_unchanged(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+    return v
+
+
 def cases_3(rng, numbers):
     def case(name, part, T, S, E, C, **how):
         heads = rng.normal(size=(4, T, S))
@@ -541,12 +545,15 @@ def cases_5(rng, numbers):
         answers.suspect_one(q, k, value)[2, 0].sum().backward()
         return bool(value.grad[2, 1:].any() or value.grad[3].any())
 
-    cases = [Case("an output has a gradient by later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
+    cases = []
     for name in ("suspect_one", "suspect_two", "suspect_three"):
         cases += [call("values", name, *heads(5, 4), of=name, sizes="G = 5, C = 4"),
                   call("a longer text", name, *heads(7, 3), of=name, sizes="G = 7, C = 3"),
+                  call("one chunk", name, *heads(1, 5), of=name, sizes="G = 1, C = 5"),
+                  call("C = 1", name, *heads(6, 1), of=name, sizes="G = 6, C = 1"),
                   own_chunk_moves(name, torch.bfloat16), own_chunk_moves(name, torch.float64)]  # fmt: skip
-    return cases
+    # behind the values, which say more about an answer that is None or zero
+    return [*cases, Case("an output has a gradient by later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
 
 
 # ---------------------------------------------------------------- 05.6 what the chunk decides
@@ -617,7 +624,7 @@ EXERCISES = (
             Wrong("any lag", earlier_any_lag), Wrong("over all", earlier_over_all), Wrong("nan", earlier_nan),
             Wrong("rolled", earlier_rolled), Wrong("sum", earlier_sum), Wrong("subtraction", earlier_subtraction),
             Wrong("in float64 and back", earlier_in_float64), Wrong("no lag", earlier_no_lag),
-            Wrong("other format", earlier_in_float32),
+            Wrong("other format", earlier_in_float32), Wrong("input", lambda kv_GSE, lag=1, mean=True: kv_GSE),
         ),
         (
             "Write down for G = 4 which chunks each chunk reads. Where does a running sum hold just these?",
@@ -648,6 +655,7 @@ EXERCISES = (
             Wrong("always earlier", variant(far_causal=True)), Wrong("no lag", variant(which="no lag")),
             Wrong("any lag", variant(over="any lag")), Wrong("lag anyway", variant(which="lag anyway")),
             Wrong("always the mean", variant(kept="mean")), Wrong("always the sum", variant(kept="sum")),
+            Wrong("input", values_unchanged),
         ),
         (
             "Do the two parts one by one. Once all five arrays are in chunks, each part is a product of small arrays.",
@@ -692,6 +700,7 @@ EXERCISES = (
             Wrong("by subtraction", suspect_two, of="suspect_one"), Wrong("rolled", one_rolled, of="suspect_one"),
             Wrong("no divisor", three_over(lambda q: 1), of="suspect_three"),
             Wrong("over S", three_over(lambda q: q.shape[2]), of="suspect_three"),
+            *(Wrong("input", lambda q_GCS, k_GCS, v_GCE: v_GCE, of=f"suspect_{n}") for n in ("one", "two", "three")),
         ),
         (
             "Three tools: change one token; do it in bfloat16 with a loud token; change the number of chunks only.",

@@ -462,6 +462,8 @@ def start_case(name, look, say, N=300, D=128, T=400, part="mended"):
 
     def run(answers):
         made = answers.start_tables(N, D, T, np.random.default_rng(4))
+        if made is None:
+            raise Said("all", "none")
         if not isinstance(made, tuple | list) or len(made) != 2:
             raise Said("all", "several", expected=2, got=len(made) if isinstance(made, tuple | list) else 1)
         for table, shape in zip(made, ((N, D), (T, D))):
@@ -851,6 +853,7 @@ EXERCISES = (
             Wrong("reshaped", adopted_but(in_weight=reshaped("in_weight"))),
             Wrong("one of the two", adopted_but(beta=unordered_heads("beta"))),
             Wrong("one of the two", adopted_but(gamma=unordered_heads("gamma"))),
+            Wrong("zeros", lambda port: {name: 0 * array for name, array in adopt(port).items()}),
         ),
         (
             "Do one difference at a time, and compare both layers after each: matrices, gate, heads, rotary pairs.",
@@ -941,7 +944,7 @@ EXERCISES = (
             Wrong("own", states_own), Wrong("own", states_own_over_g), Wrong("global count", states_global_count),
             Wrong("all", states_all), Wrong("sum", states_sum), Wrong("last only", states_last_only),
             Wrong("nan", states_nan), Wrong("table", states_table),
-            Wrong("again", states_again),
+            Wrong("again", states_again), Wrong("input", lambda kv_GSE, doc_G: kv_GSE),
         ),
         (
             "What does a reader that goes from chunk to chunk need to remember, and when must it forget?",

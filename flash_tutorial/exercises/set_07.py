@@ -1,5 +1,6 @@
 """Problem set 07, training: cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
+import copy
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import torch
 
 from ..data import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
 from ..stored import load_stored
-from .model import Case, Exercise, Said, Wrong, call, outcome_of_test
+from .model import Case, Exercise, Said, Wrong, call, outcome_of_test, unchanged
 from .tiny_run import Run
 
 # ---------------------------------------------------------------- 07.1 bits_per_byte
@@ -99,9 +100,10 @@ def clip_each(grads, max_norm):
 def cases_2(rng, numbers):
     def rates(name, peak, warmup, total, beyond=0):
         def run(answers):
-            return np.array(
-                [float(answers.learning_rate(n, peak, warmup, total)) for n in range(1, total + beyond + 1)]
-            )
+            found = [answers.learning_rate(n, peak, warmup, total) for n in range(1, total + beyond + 1)]
+            if any(rate is None for rate in found):
+                raise Said("all", "none")
+            return np.array([float(rate) for rate in found])
 
         return Case(name, "learning_rate", run, f"peak = {peak}, warmup = {warmup}, total = {total}")
 
@@ -292,7 +294,10 @@ def session(weights, batches, max_norm, rates, seen):
 
         rows = []
         for parts in batches:
-            training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm)
+            given = copy.deepcopy(parts)
+            training_step(loss_of, given, parameters, optimizer, scaler, schedule, max_norm)
+            if not unchanged(parts, given):
+                raise Said("all", "changed", argument=2)
             state = {"weights": [p.detach().clone() for p in parameters], "scale": scaler.factor,
                      "rate of the next update": optimizer.rate}  # fmt: skip
             rows.append({name: state[name] for name in seen})
@@ -569,6 +574,8 @@ def cases_4(rng, numbers):
                 loaded = answers.load(there / "run.npz")
             except FileNotFoundError:
                 raise Said("07.4", "two files") from None
+            if loaded is None:
+                raise Said("all", "none")
             return look(loaded)
 
         return work
@@ -581,9 +588,12 @@ def cases_4(rng, numbers):
         return goes_on(seed, updates, same)
 
     def itself(answers, folder):
-        run = advanced(seeds[3], 3)
+        run, untouched = advanced(seeds[3], 3), after(advanced(seeds[3], 3))
         answers.save(folder / "run.npz", run)
-        return after(run)
+        found = after(run)
+        if not unchanged(untouched, found):
+            raise Said("all", "changed", argument=2)
+        return found
 
     def twice(answers, folder):
         for updates in (2, 5):
@@ -1045,6 +1055,7 @@ EXERCISES = (
             Wrong("always", clip_always, of="clip_each"), Wrong("largest", clip_largest, of="clip_each"),
             Wrong("squared", clip_squared, of="clip_each"), Wrong("NaN", clip_nan, of="clip_each"),
             Wrong("rows", clip_rows, of="clip_each"), Wrong("PyTorch's", clip_as_torch, of="clip_each"),
+            Wrong("input", lambda grads, max_norm: grads, of="clip_each"),
         ),
         (
             "Draw the rate of 12 updates with a warm-up of 4: two straight lines that meet at update 4.",

@@ -183,6 +183,8 @@ def readings_of(answer, facts, repeats):
     machine = Machine(facts)
     asks = [lent(lambda: machine.ask("f")), lent(lambda: machine.ask("g"))]
     result = answer(*asks, lent(machine.clock), lent(machine.synchronize), repeats)
+    if result is None:
+        raise Said("all", "none")
     try:
         ratio, f, g = result
         ratio, f, g = float(ratio), [float(x) for x in f], [float(x) for x in g]
@@ -438,6 +440,8 @@ KEYS = {"model", "T", "batch", "layers", "attention", "passes", "format", "untim
 
 def rows_of(plan, lengths):
     """{(model, T): row}, once the plan has its form."""
+    if plan is None:
+        raise Said("all", "none")
     if not isinstance(plan, list | tuple) or not all(isinstance(row, dict) for row in plan):
         raise Said("08.4", "form")
     if any(not row.get("timed calls") for row in plan):

@@ -479,6 +479,8 @@ def text_of(state, n=12):
 
 def same_session(a, b):
     """As same_state, for all layers and the generator."""
+    if set(a) != set(b) or type(a["rng"]) is not type(b["rng"]):
+        return False
     layers = len(a["layers"]) == len(b["layers"]) and all(map(same_state, a["layers"], b["layers"]))
     return layers and a["last"] == b["last"] and a["rng"].bit_generator.state == b["rng"].bit_generator.state
 
@@ -821,6 +823,7 @@ EXERCISES = (
             Wrong("overflow", partial(filter_logits, shift=False)),
             Wrong("before top-k", partial(filter_logits, both="all")),
             Wrong("sorted", partial(filter_logits, place="sorted")),
+            Wrong("input", lambda logits_N, *rules, **named: logits_N),
         ),
         (
             "By hand: the probabilities 0.6, 0.25, 0.1, 0.05. What is left for p = 0.5, for p = 0.7, for p = 0.9?",
@@ -895,6 +898,7 @@ EXERCISES = (
             Wrong("too careful", partial(rollback, limit=1)), Wrong("changed", partial(rollback, in_place=True)),
             Wrong("k = 0", partial(rollback, zero=False)), Wrong("lin_k", partial(rollback, cut=("quad_k", "v"))),
             Wrong("oldest", partial(rollback, end="oldest")), Wrong("no sentence", partial(rollback, words="no")),
+            Wrong("input", lambda state, k: state),
         ),
         (
             "Where do the last k tokens lie? Which entries of the state know of them?",

@@ -57,6 +57,7 @@ WRONG_1 = (
     Wrong("b: as a", lambda n: local_intensity(n), of="b"),
     Wrong("b: one map", lambda n: local_intensity(n, maps=2), of="b"),
     Wrong("b: one way", lambda n: local_intensity(n, maps=1), of="b"),
+    Wrong("b: output", lambda n: local_intensity(n, maps=4, out=False), of="b"),
     Wrong("b: numbers", lambda n: 2 * local_intensity(n, maps=4), of="b"),
     Wrong("b: half", lambda n: local_intensity(n, flops=1, maps=4), of="b"),
     Wrong("c: half", lambda n: 0.25, of="c"),
@@ -209,7 +210,7 @@ def cases_2(rng, numbers):
 
     tail = int(rng.integers(1, 4))
     return [
-        case("M divides C, two chunks", "values", 24, 3, 5, 12, 4),
+        case("M divides C, three chunks", "values", 36, 3, 5, 12, 4),
         case("M does not divide C, a tail", "values", 2 * 11 + 5 + tail, 5, 4, 11, 4),
         case("one tile holds a chunk", "edge sizes", 15 + tail, 4, 3, 7, 8),
         case("fewer tokens than C", "edge sizes", 5 + tail, 3, 4, 13, 3),
@@ -709,9 +710,15 @@ def layer_case(rng, name, part, G, C, look=None):
 
     def run(answer):
         single = [t.float() for t in inputs]
+        given = [t.clone() for t in (*single, *inputs)]
         with Operations() as seen:
-            small = answer(*single, C)
-        value = answer(*inputs, C)
+            small = answer(*given[:4], C)
+        value = answer(*given[4:], C)
+        if value is None:
+            raise Said("all", "none")
+        for place, (before, now) in enumerate(zip((*single, *inputs), given)):
+            if not torch.equal(before, now):
+                raise Said("all", "changed", argument=place % 4 + 1)
         for waste in look or (part,):
             look_for(waste, seen, single[0], inputs[1], inputs[3], C)
         if getattr(small, "dtype", None) != torch.float32:
@@ -722,7 +729,11 @@ def layer_case(rng, name, part, G, C, look=None):
 
 
 def cases_4(rng, numbers):
-    return [layer_case(rng, f"{part}, 12 chunks", part, 12, 8) for part in WASTES]
+    return [
+        *(layer_case(rng, f"{part}, 12 chunks", part, 12, 8) for part in WASTES),
+        layer_case(rng, "waiting, one chunk", "waiting", 1, 7),
+        layer_case(rng, "half, chunks of one token", "half", 9, 1),
+    ]
 
 
 # ---------------------------------------------------------------- 11.5 largest_tile
