@@ -8,6 +8,7 @@ Every process (rank) holds the whole model and computes its own rows of each bat
 import os
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -82,6 +83,10 @@ def training_group(device="auto"):
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Group(dist.get_rank(), dist.get_world_size()), device
+        if own and device.type != "cuda":
+            # A process that ends while a thread of gloo still lets go of its last tensors aborts, and torchrun then
+            # stops the others too, rank 0 in the middle of its score. So all wait for the last one.
+            dist.monitored_barrier(timeout=timedelta(days=1))
     finally:
         if own:
             dist.destroy_process_group()

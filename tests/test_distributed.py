@@ -21,13 +21,13 @@ from flash_tutorial.training import TrainConfig, parts, train
 MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)
 TRAIN = dict(steps=6, batch=8, length=40, learning_rate=1e-2, warmup=2, eval_bytes=500, checkpoint_every=2)
 SCRIPT = """
-import json, os, sys
+import json, os, sys, time
 from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig, train
 
 model, settings, out, resume, stop_at = json.loads(sys.argv[1])
 run = train(ModelConfig(**model), TrainConfig(**settings), out=out, resume=resume, stop_at=stop_at)
-print(f"rank {os.environ['RANK']}: scored {run.evaluation is not None}")
+print(f"rank {os.environ['RANK']}: scored {run.evaluation is not None}, left at {time.time()}")
 """
 
 
@@ -118,6 +118,14 @@ def test_two_processes_are_one(torchrun, corpus, tmp_path):
         train(ModelConfig(**model), TrainConfig(**TRAIN), corpus=corpus, out=tmp_path / f"{name} alone", progress=False)
         same_run(tmp_path / name, tmp_path / f"{name} alone")
         assert {p.name for p in (tmp_path / name).iterdir()} == {p.name for p in (tmp_path / f"{name} alone").iterdir()}
+
+
+def test_no_process_leaves_before_rank_0_has_written(torchrun, tmp_path):
+    """One that ends badly would stop it: torchrun ends all processes with the first that fails."""
+    code, said = torchrun(2, tmp_path / "out")
+    assert code == 0, said
+    left = [float(at) for at in re.findall(r"rank \d: scored \w+, left at ([\d.]+)", said)]
+    assert len(left) == 2 and min(left) > (tmp_path / "out" / "model.safetensors").stat().st_mtime
 
 
 def test_a_run_goes_on_with_another_number_of_processes(torchrun, corpus, tmp_path):
