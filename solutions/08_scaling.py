@@ -385,7 +385,7 @@ except NotImplementedError:
 # STUB text_08_6 = ""
 text_08_6 = (
     "On the V100, FLASH loses at 512 tokens: 254 ms a step against 222. On my CPU (one thread, D = 128) the curve crosses 1 "
-    "near 2000 tokens against fused attention, but below 1024 against attention written out. So the rival's program moves "
+    "near 1850 tokens against fused attention, but below 1024 against attention written out. So the rival's program moves "
     "the crossover a lot. I would use FLASH for speed from some 3000 tokens on, after timing both with the same tokens in "
     "a step, and not for short texts."
 )

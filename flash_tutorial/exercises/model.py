@@ -179,6 +179,20 @@ def predicted(key, part=None, say=None):
     return Case(key, part or key, run, say=say)
 
 
+def length_of_text(least, most):
+    """The case of an explain exercise that counts words."""
+
+    def run(text):
+        words = len(str(text).split())
+        if words < least:
+            raise Said("all", "too short", least=least, words=words)
+        if words > most:
+            raise Said("all", "too long", most=most, words=words)
+        return True
+
+    return Case("length", "text", run)
+
+
 def outcome_of_test(test, implementation, *args, **kwargs):
     """What a student's test says of an implementation, in words. Other errors than AssertionError go through."""
     try:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import torch
 
-from .model import Case, Exercise, Said, Wrong, call, outcome_of_test, predicted
+from .model import Case, Exercise, Said, Wrong, call, length_of_text, outcome_of_test, predicted
 
 # ---------------------------------------------------------------- 05.1 to_chunks
 
@@ -575,14 +575,6 @@ def answers_6(n):
 
 
 def cases_7(rng, numbers):
-    def length(text):
-        words = len(str(text).split())
-        if words < 30:
-            raise Said("all", "too short", least=30, words=words)
-        if words > 80:
-            raise Said("all", "too long", most=80, words=words)
-        return True
-
     def numbers_in(text):
         if not re.search(r"(?<![\d.])31(?![\d])|thirty-one", str(text)):
             raise Said("all", "needs", what="the factor in the last chunk at 8192 tokens")
@@ -590,7 +582,7 @@ def cases_7(rng, numbers):
             raise Said("all", "needs", what="the factor in the last chunk at 1024 tokens")
         return True
 
-    return [Case("length", "text", length), Case("numbers", "text", numbers_in)]
+    return [length_of_text(30, 80), Case("numbers", "text", numbers_in)]
 
 
 MODEL_ANSWER = (

@@ -17,7 +17,7 @@ import torch
 
 from ..data import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
 from ..stored import load_stored
-from .model import Case, Exercise, Said, Wrong, call, outcome_of_test, unchanged
+from .model import Case, Exercise, Said, Wrong, call, length_of_text, outcome_of_test, unchanged
 from .tiny_run import Run
 
 # ---------------------------------------------------------------- 07.1 bits_per_byte
@@ -1002,20 +1002,12 @@ def weak_once(loader):
 
 
 def cases_7(rng, numbers):
-    def length(text):
-        words = len(str(text).split())
-        if words < 30:
-            raise Said("all", "too short", least=30, words=words)
-        if words > 80:
-            raise Said("all", "too long", most=80, words=words)
-        return True
-
     def questions(text):
         if str(text).count("?") < 3:
             raise Said("all", "needs", what="three questions, each with a question mark")
         return True
 
-    return [Case("length", "text", length), Case("questions", "text", questions)]
+    return [length_of_text(30, 80), Case("questions", "text", questions)]
 
 
 MODEL_ANSWER = (

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from .model import Case, Exercise, Said, Wrong, call, lent
+from .model import Case, Exercise, Said, Wrong, call, length_of_text, lent
 from .shut import PACKAGE, PackageShut
 
 # ---------------------------------------------------------------- 10.1 recall_batch
@@ -813,14 +813,6 @@ SPREAD = r"±|\\pm|\+\s?/?\s?[-−]|plus or minus|plus-minus"
 
 
 def cases_7(rng, numbers):
-    def length(text):
-        words = len(str(text).split())
-        if words < 30:
-            raise Said("all", "too short", least=30, words=words)
-        if words > 100:
-            raise Said("all", "too long", most=100, words=words)
-        return True
-
     def numbers_in(text):
         if len(re.findall(rf"(?:{SPREAD})\s*\.?\d", str(text), re.IGNORECASE)) < 2:
             raise Said("all", "needs", what="two of your numbers, each with its spread, as in +0.38 ± 0.65")
@@ -828,7 +820,7 @@ def cases_7(rng, numbers):
             raise Said("all", "needs", what="which table a claim stands in, as in Table 1")
         return True
 
-    return [Case("length", "text", length), Case("numbers", "text", numbers_in)]
+    return [length_of_text(30, 100), Case("numbers", "text", numbers_in)]
 
 
 MODEL_ANSWER = (
