@@ -4,8 +4,8 @@
     python benchmarks/ablations.py seeds        # seeds 1 and 2 at each variant's best rate
     python benchmarks/ablations.py table        # prints what is stored, with paired intervals
 
-Every finished run is stored at once in flash_tutorial/results/ablations.json; a run that is there is not made again,
-so a stopped command goes on where it was. About a quarter of an hour on one core in all.
+Every finished run is stored at once in flash_course/bench/results/ablations.json; a run that is there is not made
+again, so a stopped command goes on where it was. About a quarter of an hour on one core in all.
 
 The rate of each variant is chosen in the same way: the best of a small grid at seed 0. Where the best one ends the
 grid, the next rate beyond that end is tried, until the best one lies inside.
@@ -21,16 +21,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from flash_course.bench.clock import machine
 from flash_tutorial import GAU, ModelConfig, TransformerBlock, count_parameters, decoding
 from flash_tutorial.data import load_corpus
 from flash_tutorial.files import write_text
 from flash_tutorial.layers import ToeplitzBias, cos_sin, rotate
-from flash_tutorial.measure import machine
 from flash_tutorial.mixing import relu2_attention
 from flash_tutorial.training import TrainConfig, train
 from flash_tutorial.units import GatedUnit
 
-RESULTS = Path(__file__).parent.parent / "flash_tutorial" / "results" / "ablations.json"
+RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results" / "ablations.json"
 RATES = [4e-3, 1e-2, 2.5e-2]
 BEYOND = {4e-3: 1.6e-3, 1.6e-3: 6.4e-4, 2.5e-2: 6e-2, 6e-2: 1.5e-1}  # an end of the grid: the rate tried beyond it
 SEEDS = [0, 1, 2]
@@ -38,7 +38,7 @@ SETTINGS = dict(steps=200, batch=4, length=256, warmup=20, eval_bytes=50_000)
 T, C, HEADS = 256, 32, 4
 
 # ---------------------------------------------------------------- units that the package does not have; lecture 10
-# shows them, and tests/test_ablations.py holds that both texts are the same
+# shows them, and tests/course/test_ablations.py holds that both texts are the same
 
 
 class ManyHeadGAU(GatedUnit):

@@ -1,6 +1,6 @@
 """How long a check takes: for every exercise with the answer of its master, and for a set's notebook as a whole.
 
-    python benchmarks/checks.py             # prints, and stores flash_tutorial/results/checks.json
+    python benchmarks/checks.py             # prints, and stores flash_course/bench/results/checks.json
 
 A check of a right answer goes through all its cases. One that is wrong in a way of its own takes longer: it is compared
 with all kept wrong answers. The notebook of a set runs as a script, in a process of its own, with the start of Python
@@ -18,13 +18,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from flash_tutorial.exercises import model
-from flash_tutorial.exercises.judge import judge
+from flash_course.bench.clock import machine
+from flash_course.checks import exercise as model
+from flash_course.checks.verdict import judge
 from flash_tutorial.files import write_text
-from flash_tutorial.measure import machine
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "flash_tutorial" / "results" / "checks.json"
+OUT = ROOT / "flash_course" / "bench" / "results" / "checks.json"
 REPEATS = 3
 
 

@@ -20,15 +20,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from flash_course.bench.clock import machine
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.data import IGNORE, evaluation_windows, load_corpus
 from flash_tutorial.files import write_text
-from flash_tutorial.measure import machine
 from flash_tutorial.mixing import into_chunks, mixed_chunk_attention
 from flash_tutorial.training import TrainConfig, draw_batch, first_bytes, learning_rate_at
 from flash_tutorial.units import FLASH
 
-OUT = Path(__file__).resolve().parent.parent / "flash_tutorial" / "results" / "curves.json"
+OUT = Path(__file__).resolve().parent.parent / "flash_course" / "bench" / "results" / "curves.json"
 EVERY = 30  # updates between two scores on other text
 MODEL = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer")
 SETTINGS = TrainConfig(steps=300, batch=16, length=64, learning_rate=1e-2, warmup=20, eval_bytes=0)

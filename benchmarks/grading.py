@@ -1,9 +1,9 @@
 """A class of 30 made-up submissions, graded twice: once in one go, once killed in the middle and started again.
 
-    python benchmarks/grading.py            # prints, and stores flash_tutorial/results/grading.json
+    python benchmarks/grading.py            # prints, and stores flash_course/bench/results/grading.json
 
-Right, half done, untouched, and one for each thing that a submission may do wrong (tests/test_grading.py). The points
-must be exactly those expected, both times. Nothing else should run on the machine.
+Right, half done, untouched, and one for each thing that a submission may do wrong (tests/course/test_grading.py). The
+points must be exactly those expected, both times. Nothing else should run on the machine.
 """
 
 import importlib.util
@@ -15,11 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from flash_course.bench.clock import machine
 from flash_tutorial.files import write_text
-from flash_tutorial.measure import machine
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "flash_tutorial" / "results" / "grading.json"
+OUT = ROOT / "flash_course" / "bench" / "results" / "grading.json"
 SIZE = 30
 
 
@@ -47,7 +47,7 @@ def make_class(folder):
 
 
 def start(folder, out):
-    command = [sys.executable, "-m", "flash_tutorial.cli", "grade", folder, "--out", out]
+    command = [sys.executable, "-m", "flash_course.cli", "grade", folder, "--out", out]
     return subprocess.Popen(
         [str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

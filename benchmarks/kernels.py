@@ -3,7 +3,7 @@
     python benchmarks/kernels.py
 
 Sizes of a unit of the paper's base model, float16. Each way is first held against float32 mixing, then all take turns.
-The result goes to flash_tutorial/results/kernels_gpu.json; lecture 11 draws it.
+The result goes to flash_course/bench/results/kernels_gpu.json; lecture 11 draws it.
 """
 
 import json
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
+from flash_course.bench.clock import machine, summary, time_in_turn
 from flash_tutorial.files import write_text
-from flash_tutorial.measure import machine, summary, time_in_turn
 from flash_tutorial.mixing import mixed_chunk_attention
 
-RESULT = Path(__file__).parent.parent / "flash_tutorial" / "results" / "kernels_gpu.json"
+RESULT = Path(__file__).parent.parent / "flash_course" / "bench" / "results" / "kernels_gpu.json"
 TOKENS, S, E, C = 32_768, 128, 1536, 256
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16_384, 32_768)
 TILES = ((32, 64), (64, 64), (64, 128), (128, 128))

@@ -4,7 +4,7 @@
 
 Trains on the four training novels and scores *Persuasion* (validation) and *Northanger Abbey* (test), each whole,
 and the first 100,000 bytes of *Persuasion*. Order k means that a byte is predicted from the k bytes before it. The
-result is written to flash_tutorial/results/ngrams.json.
+result is written to flash_course/bench/results/ngrams.json.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from flash_tutorial.files import write_text
 
 ORDERS = (0, 1, 2, 3, 5)
 SHORT = 100_000
-RESULT = Path(__file__).resolve().parents[1] / "flash_tutorial" / "results" / "ngrams.json"
+RESULT = Path(__file__).resolve().parents[1] / "flash_course" / "bench" / "results" / "ngrams.json"
 
 
 class WittenBell:

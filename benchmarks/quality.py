@@ -11,8 +11,8 @@
     python benchmarks/quality.py maps                   # FLASH-Quad's maps over the warm-up: which units read anything
     python benchmarks/quality.py table                  # prints what is stored
 
-Every finished run is stored at once in flash_tutorial/results/quality_<architecture>.json; a run that is there is not
-made again, so a stopped command goes on where it was.
+Every finished run is stored at once in flash_course/bench/results/quality_<architecture>.json; a run that is there is
+not made again, so a stopped command goes on where it was.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flash_course.bench.clock import machine, time_in_turn
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
+from flash_tutorial.devices import keep_freed_memory
 from flash_tutorial.files import write_text
 from flash_tutorial.layers import cos_sin
-from flash_tutorial.measure import machine, time_in_turn
-from flash_tutorial.memory import keep_freed_memory
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, train
 
-RESULTS = Path(__file__).parent.parent / "flash_tutorial" / "results"
+RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results"
 RATES = {
     "flash": [3e-3, 5e-3, 1e-2, 1.5e-2, 2e-2, 3e-2],
     "flash_quad": [5e-3, 1e-2, 2e-2, 3e-2],

@@ -6,8 +6,8 @@
     python benchmarks/recall.py recipe          # FLASH without one part of the recipe at a time
     python benchmarks/recall.py table           # prints what is stored
 
-About a minute for each run on one core. Every finished run is stored at once in flash_tutorial/results/recall.json; a
-run that is there is not made again.
+About a minute for each run on one core. Every finished run is stored at once in flash_course/bench/results/recall.json;
+a run that is there is not made again.
 
 What it takes to learn four pairs was found by trial, and is all in RECIPE.
 """
@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flash_course.bench.clock import machine
+from flash_course.bench.tasks import IGNORE, mqar
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.files import write_text
-from flash_tutorial.measure import machine
-from flash_tutorial.tasks import IGNORE, mqar
 from flash_tutorial.training import TrainConfig, learning_rate_at
 
 PACKAGE = Path(__file__).parent.parent / "flash_tutorial"
-RESULTS = PACKAGE / "results" / "recall.json"
+RESULTS = PACKAGE.parent / "flash_course" / "bench" / "results" / "recall.json"
 C, BATCH = 8, 32
 TASKS = {
     "recall": dict(keys=16, values=16, pairs=(1, 2, 4), lengths=(16, 32, 64), steps=600),

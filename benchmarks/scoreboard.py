@@ -4,7 +4,7 @@
     python benchmarks/scoreboard.py 02 05       # these, anew
 
 A run is made by the lecture's own cells: they are executed up to the one that trains, and every loss is stored in
-flash_tutorial/results/scoreboard.json. The lectures compare their first losses with these. Some 15 seconds a run.
+flash_course/bench/results/scoreboard.json. The lectures compare their first losses with these. Some 15 seconds a run.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import jupytext
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "flash_tutorial" / "results" / "scoreboard.json"
+OUT = ROOT / "flash_course" / "bench" / "results" / "scoreboard.json"
 LECTURES = ("00", "01", "02", "03", "04", "05", "06", "12")
 
 
@@ -39,8 +39,8 @@ def load():
 
 def store(lecture, runs):
     """One line for each run, sorted, so that a new run is one changed line."""
+    from flash_course.bench.clock import machine
     from flash_tutorial.files import write_text
-    from flash_tutorial.measure import machine
 
     rows = {name: row for name, row in load()["runs"].items() if not name.startswith(lecture)}
     for name, run in runs.items():

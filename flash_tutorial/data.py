@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .corpora import Corpus, Split, load_austen, load_file
-from .online import SOURCES, load_online
+from .corpora.online import SOURCES, load_online
 
 __all__ = [
     "IGNORE",
@@ -36,7 +36,7 @@ def load_corpus(name, *, max_bytes=None, cache_dir=None):
     """Load a corpus as flat uint8 arrays with document offsets (see `Corpus` and `Split`).
 
     name: "austen" (inside the package, split by novel), an online name ("enwik8", "text8", "wikitext-103", "pg19",
-        "wiki40b", "c4": see `flash_tutorial.online`), or the path of a UTF-8 text file (see
+        "wiki40b", "c4": see `flash_tutorial.corpora.online`), or the path of a UTF-8 text file (see
         `flash_tutorial.corpora.load_file` for how it is split). A file named like a corpus is "./austen".
     max_bytes: keep at most so many bytes over all three splits. Not for "austen", which stays whole so that
         scores compare. None is all of a file, and 50 MB (enwik8 and text8: all 100 MB) of an online corpus.

@@ -22,12 +22,11 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from .checkpoints import Log, clear_leftovers, last_checkpoint, load_optimizer, save_checkpoint
+from .config import ModelConfig
 from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_corpus, mask_spans, random_windows
-from .devices import describe_device, pick_dtype
-from .distributed import Group, training_group
-from .files import whole_file, write_text
-from .memory import keep_freed_memory
-from .model import LanguageModel, ModelConfig
+from .devices import Group, describe_device, keep_freed_memory, pick_dtype, training_group
+from .files import write_text
+from .model import LanguageModel
 
 # ---------------------------------------------------------------- settings
 
@@ -257,7 +256,7 @@ def _train(model_config, config, corpus, out, resume, stop_at, device, group, pr
         say(f"validation: {score.bits_per_byte:.4f} bits per byte over {score.n_bytes:,} bytes")
     if out:
         save_results(out, model, log.rows, score, facts)
-        say(f"model, log and curve are in {out}")
+        say(f"model and log are in {out}")
     return Run(model, log.rows, score)
 
 
@@ -410,7 +409,7 @@ def load_model(start, config):
 
 
 def save_results(out, model, rows, score, facts):
-    """The trained model, its score and its curve."""
+    """The trained model and its score."""
     model.save_pretrained(out)
     bits = None if score is None else score.bits_per_byte
     result = facts | {
@@ -421,16 +420,6 @@ def save_results(out, model, rows, score, facts):
         "tokens": rows[-1]["tokens"],
     }
     write_text(out / "result.json", json.dumps(result, indent=1) + "\n")
-    save_curve(out / "training.png", rows, bits, f"{facts['model_config']['architecture']}, {len(rows)} updates")
-
-
-def save_curve(path, rows, bits, title):
-    """The picture of a run; the PNG carries its alt text."""
-    from .figures import training_curve  # matplotlib takes a while to load
-
-    figure, alt = training_curve(rows, bits, title=title)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Description": alt})
 
 
 # ---------------------------------------------------------------- the score

@@ -41,7 +41,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -57,7 +57,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, figures
+from flash_course import figures
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import ByteTokenizer, load_corpus
 from flash_tutorial.devices import pick_device
 
@@ -138,7 +139,7 @@ for name in ("transformer", "transformer++"):
     print(f"{name:14} {count_parameters(model):,} parameters, {score.bits_per_byte:.2f} bits per byte on new text")
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.stored import compare_with_stored
+from flash_course.bench.stored import compare_with_stored
 
 compare_with_stored("00", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 
@@ -208,7 +209,7 @@ def read_linear():
 print("outputs of shape", *tuple(read_quadratic()[0].shape), "and", *tuple(read_linear().shape))
 
 # %% tags=["timing"]
-from flash_tutorial.measure import summary, time_in_turn
+from flash_course.bench.clock import summary, time_in_turn
 
 
 def milliseconds(functions):
@@ -492,7 +493,7 @@ assert abs(plain - table_score) < 0.4
 # Its score is stored in the package, with the command, the date and the machine that made it.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.stored import load_stored
+from flash_course.bench.stored import load_stored
 
 stored = load_stored("ngrams")
 tables = {row["order"]: row["validation, first 100000 bytes"] for row in stored["rows"] if "order" in row}
@@ -580,7 +581,7 @@ assert len(new[0]) == 200 and share > 0.6
 # FLASH keeps one state and the chunk at hand, for a text of any length.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.measure import count_state_numbers
+from flash_tutorial.counts import count_state_numbers
 
 for n in (64, 512):
     _, state = model.prefill(torch.tensor(text[None, :n].astype(np.int64), device=device))

@@ -39,7 +39,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -70,9 +70,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from flash_tutorial import ModelConfig, TransformerBlock, count_parameters, figures, mixing, reference
+from flash_course import figures
+from flash_tutorial import ModelConfig, TransformerBlock, count_parameters, mixing, reference
 from flash_tutorial.devices import pick_device
-from flash_tutorial.progress import predict, reveal
+from flash_course.learner import predict, reveal
 
 
 @dataclass
@@ -357,7 +358,7 @@ for name, (ours_TE, how) in by_hand.items():
     print(f"NumPy = torch, {name}:", np.allclose(ours_TE, mixing.softmax_attention(*qkv, **how)[0, 0].numpy()))
 
 # %%
-from flash_tutorial.measure import peak_bytes
+from flash_course.bench.clock import peak_bytes
 
 
 def random_heads(H, D=64):
@@ -513,7 +514,7 @@ print("our half of the block = the package's:", compare_block(rope=False))
 # The other half has a matrix from D to 4 D numbers and one back: 8 D².
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.measure import count_multiply_adds
+from flash_tutorial.counts import count_multiply_adds
 
 print("six tokens:", np.tri(6).sum().astype(int), "pairs, formula", 6 * 7 // 2)
 D, lengths = 768, [512, 1024, 2048, 4096, 8192, 16_384, 32_768]  # D of the paper's base model
@@ -549,7 +550,7 @@ figures.show(*figures.cost_of_a_block(lengths, {"attention": pairs, "the rest of
 predict("01.b", None)  # your number in the place of None
 
 # %% tags=["timing"]
-from flash_tutorial.measure import summary, time_in_turn
+from flash_course.bench.clock import summary, time_in_turn
 
 
 def fused(H):
@@ -787,7 +788,7 @@ curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.
 figures.show(*figures.loss_curves(curves, title="RoPE helps early and stays ahead; the waves alone do not"))
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.stored import compare_with_stored
+from flash_course.bench.stored import compare_with_stored
 
 compare_with_stored("01", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
@@ -804,13 +805,13 @@ share = (paper["Transformer"] - paper["Transformer+"]) / (paper["Transformer"] -
 print(f"in the paper, positions bring {share:.0%} of the gain from Transformer to Transformer++")
 
 # %% tags=["timing"]
-from flash_tutorial import progress
-from flash_tutorial.measure import count_state_numbers
+from flash_course import learner
+from flash_tutorial.counts import count_state_numbers
 
 for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, ScaledSin + RoPE", "ScaledSin + RoPE")):
     step_ms = 1000 * np.median(np.diff([row["seconds"] for row in runs[name].log]))
     kept = count_state_numbers(models[name], settings.length)  # numbers kept after 64 bytes
-    progress.score("01", mixer, bits_per_byte=bits[name], step_ms=step_ms, state_numbers=kept)
+    learner.score("01", mixer, bits_per_byte=bits[name], step_ms=step_ms, state_numbers=kept)
     print(f"{mixer:26} {bits[name]:.2f} bits per byte, {step_ms:.0f} ms a step, {kept:,} numbers kept")
 
 # %% [markdown]
@@ -826,7 +827,7 @@ for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, Sc
 # ## 8. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("heads", "your sentence")` keeps one for your report.
+# `learner.verdict("heads", "your sentence")` keeps one for your report.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -42,7 +42,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -76,8 +76,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from flash_tutorial import figures, progress, reference
-from flash_tutorial.progress import predict, reveal
+from flash_course import figures, learner
+from flash_tutorial import reference
+from flash_course.learner import predict, reveal
 
 
 @dataclass
@@ -792,7 +793,7 @@ curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.
 figures.show(*figures.loss_curves(curves, title="The same unit, two maps: relu² starts slower and ends lower"))
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.stored import compare_with_stored
+from flash_course.bench.stored import compare_with_stored
 
 compare_with_stored("02", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
@@ -801,15 +802,15 @@ print("relu² better than softmax by more than 0.05 bits per byte:", bits["GAU, 
 print("relu² better than the table of pairs of letters (3.54):", bits["GAU, relu^2"] < 3.54)
 
 # %% tags=["timing"]
-from flash_tutorial.measure import count_state_numbers
+from flash_tutorial.counts import count_state_numbers
 
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])
-    progress.score(
+    learner.score(
         "02", name, bits_per_byte=bits[name], step_ms=1000 * float(np.median(seconds)),
         state_numbers=count_state_numbers(run.model, settings.length),
     )  # fmt: skip
-print(progress.report())
+print(learner.report())
 
 # %% [markdown]
 # This is one seed of a tiny model. It agrees with the direction of Table 1, and proves nothing about large ones.
@@ -864,7 +865,7 @@ assert max(moved) < 0.5
 # ## 13. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("02 relu2", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+# `learner.verdict("02 relu2", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

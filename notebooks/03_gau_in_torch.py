@@ -43,7 +43,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -80,9 +80,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial import GAU, LanguageModel, ModelConfig, check_unit, count_parameters, figures, progress, reference
+from flash_course import figures, learner
+from flash_tutorial import GAU, LanguageModel, ModelConfig, check_unit, count_parameters, reference
 from flash_tutorial.layers import make_norm
-from flash_tutorial.progress import predict, reveal
+from flash_course.learner import predict, reveal
 from flash_tutorial.properties import draw_order_one, settle_branch
 
 
@@ -834,7 +835,7 @@ names = {"my GAU, Toeplitz bias": "Toeplitz, 127 numbers", "GAU, rotary bias": "
 figures.show(*figures.bias_tables({names[name]: table for name, table in learnt.items()}))
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.stored import compare_with_stored
+from flash_course.bench.stored import compare_with_stored
 
 compare_with_stored("03", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
@@ -853,16 +854,16 @@ ahead = learnt["my GAU, Toeplitz bias"][0, 1:] / start[0, 1:]
 print("Toeplitz weights ahead, after / before training:", f"{ahead.min():.3f} to {ahead.max():.3f}")
 
 # %% tags=["timing"]
-from flash_tutorial.measure import count_state_numbers
+from flash_tutorial.counts import count_state_numbers
 
 states = {"my GAU, Toeplitz bias": of_package, "GAU, rotary bias": runs["GAU, rotary bias"].model}
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])
-    progress.score(
+    learner.score(
         "03", name, bits_per_byte=bits[name], step_ms=1000 * float(np.median(seconds)),
         state_numbers=count_state_numbers(states[name], settings.length),
     )  # fmt: skip
-print(progress.report())
+print(learner.report())
 
 # %% [markdown]
 # The same losses for 30 updates, and at the end the score of lecture 02, 3.01. Your unit has PyTorch's own gradient,
@@ -962,7 +963,7 @@ for n in (64, None):
 # ## 9. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("03 current length", "...")` stores a verdict.
+# `learner.verdict("03 current length", "...")` stores a verdict.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -43,7 +43,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -76,9 +76,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from flash_tutorial import figures, mixing, progress, reference
-from flash_tutorial.measure import peak_bytes, summary, time_in_turn
-from flash_tutorial.progress import predict, reveal
+from flash_course import figures, learner
+from flash_tutorial import mixing, reference
+from flash_course.bench.clock import peak_bytes, summary, time_in_turn
+from flash_course.learner import predict, reveal
 
 torch.set_num_threads(1)
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -881,7 +882,7 @@ runs = {"linear attention": train(tiny, settings, corpus=corpus, progress=False)
 run = runs["linear attention"]
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.stored import compare_with_stored, load_stored
+from flash_course.bench.stored import compare_with_stored, load_stored
 
 compare_with_stored("04", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 from flash_tutorial.layers import cos_sin
@@ -909,14 +910,14 @@ print(
 print(f"{count_parameters(run.model):,} parameters; better than the table of pairs of letters (3.54): {bits < 3.54}")
 
 # %% tags=["timing"]
-from flash_tutorial.measure import count_state_numbers
+from flash_tutorial.counts import count_state_numbers
 
-progress.score(
+learner.score(
     "04", "linear attention", bits_per_byte=bits,
     step_ms=1000 * float(np.median(np.diff([row["seconds"] for row in run.log]))),
     state_numbers=count_state_numbers(run.model, settings.length),
 )  # fmt: skip
-print(progress.report())
+print(learner.report())
 
 # %% [markdown]
 # The score lies near that of the GAU with a softmax, and behind the GAU with relu² (lecture 02, same text and updates: 3.20 and 3.01).
@@ -926,7 +927,7 @@ print(progress.report())
 # ## 11. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("04 linear", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+# `learner.verdict("04 linear", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

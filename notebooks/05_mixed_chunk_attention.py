@@ -43,7 +43,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -77,8 +77,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flash_tutorial import FLASH, ModelConfig, figures, progress, reference
-from flash_tutorial.progress import predict, reveal
+from flash_course import figures, learner
+from flash_tutorial import FLASH, ModelConfig, reference
+from flash_course.learner import predict, reveal
 
 
 @dataclass
@@ -807,7 +808,8 @@ figures.show(*figures.cost_of_a_block(lengths, counted, title=title))
 # On your machine: linear attention with T states, the GAU's map, and mixed chunks.
 
 # %% tags=["timing"]
-from flash_tutorial.measure import count_state_numbers, summary, time_in_turn
+from flash_course.bench.clock import summary, time_in_turn
+from flash_tutorial.counts import count_state_numbers
 from flash_tutorial.mixing import linear_attention, relu2_attention
 
 device = "cuda" if preset is GPU else "cpu"
@@ -836,7 +838,7 @@ for n in (preset.timed_tokens // 4, preset.timed_tokens // 2, preset.timed_token
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.data import load_corpus
-from flash_tutorial.stored import compare_with_stored
+from flash_course.bench.stored import compare_with_stored
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
 corpus = load_corpus("austen")
@@ -854,11 +856,11 @@ print("the global part gains more than 0.03 bits per byte:", gain > 0.03, "| les
 # %% tags=["timing"]
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])
-    progress.score(
+    learner.score(
         "05", name, bits_per_byte=bits[name], step_ms=1000 * float(np.median(seconds)),
         state_numbers=count_state_numbers(run.model, settings.length) if "C =" in name else 4 * 16 * (32 + 128),
     )  # fmt: skip
-print(progress.report())
+print(learner.report())
 
 # %% [markdown]
 # (The state of *local only* is a chunk of keys and values, in four units: 4 C (S + E).)
@@ -936,7 +938,7 @@ for name, rule in rules.items():
 # ## 17. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("05 exclusive", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+# `learner.verdict("05 exclusive", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -43,7 +43,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -80,8 +80,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, figures, progress, reference
-from flash_tutorial.progress import predict, reveal
+from flash_course import figures, learner
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, reference
+from flash_course.learner import predict, reveal
 
 
 @dataclass
@@ -935,7 +936,7 @@ curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.
 figures.show(*figures.loss_curves(curves, title="The mean and the bare sum: the same parameters, another model"))
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.stored import compare_with_stored
+from flash_course.bench.stored import compare_with_stored
 
 compare_with_stored("06", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
@@ -949,15 +950,15 @@ print(
 print("both better than the table of pairs of letters (3.54):", max(bits.values()) < 3.54)
 
 # %% tags=["timing"]
-from flash_tutorial.measure import count_state_numbers
+from flash_tutorial.counts import count_state_numbers
 
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])
-    progress.score(
+    learner.score(
         "06", name, bits_per_byte=bits[name], step_ms=1000 * float(np.median(seconds)),
         state_numbers=count_state_numbers(run.model, settings.length),
     )  # fmt: skip
-print(progress.report())
+print(learner.report())
 
 # %% [markdown]
 # In this run the mean is better. After 80 updates you would have said the opposite. This is one seed of a tiny model with one learning rate, which was not tuned for the sum.
@@ -966,7 +967,7 @@ print(progress.report())
 # ## 11. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("06 mean", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+# `learner.verdict("06 mean", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -44,7 +44,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -87,10 +87,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flash_tutorial import LanguageModel, ModelConfig, count_parameters, figures
+from flash_course import figures
+from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import Split, load_corpus
 from flash_tutorial.layers import RotaryBias, cos_sin
-from flash_tutorial.progress import predict, reveal
+from flash_course.bench.stored import load_stored
+from flash_course.learner import predict, reveal
 from flash_tutorial.properties import draw_order_one
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at, train
 
@@ -105,11 +107,6 @@ CPU, GPU = Preset(51, 20), Preset(51, 100)
 preset = GPU if torch.cuda.is_available() else CPU
 torch.set_num_threads(1)  # as in the stored runs: another number of threads rounds otherwise
 package = resources.files("flash_tutorial")
-
-
-def stored(name):
-    return json.loads((package / "results" / f"{name}.json").read_text())
-
 
 corpus = load_corpus("austen")
 print(preset)
@@ -241,7 +238,7 @@ landmarks = {"nothing known": 8.0, "letter counts": float(-np.log2(counts / coun
 landmarks |= {name: 8 * len(data) / len(raw) for name, data in compressed.items()}
 for name, value in landmarks.items():
     print(f"{name:20} {value:.1f} bits per byte, computed here")
-table = {row["model"]: row["validation, first 100000 bytes"] for row in stored("ngrams")["rows"]}
+table = {row["model"]: row["validation, first 100000 bytes"] for row in load_stored("ngrams")["rows"]}
 for order in (1, 2, 3, 5):
     print(f"{order} bytes before       {table[f'Witten-Bell, order {order}']:.2f} bits per byte, stored")
 landmarks["xz, after the novels"] = table["xz, given the training novels"]
@@ -457,15 +454,15 @@ contenders = {
     "Transformer++": ModelConfig("transformer++", depth=2, ff_dim=392),
 }
 files = {"FLASH": "quality_flash", "FLASH-Quad": "quality_flash_quad", "Transformer++": "quality_transformerpp"}
-results = {name: stored(file)["runs"] for name, file in files.items()}
-budget = stored("quality_steps")["steps"]
+results = {name: load_stored(file)["runs"] for name, file in files.items()}
+budget = load_stored("quality_steps")["steps"]
 for name, config in contenders.items():
     parameters = count_parameters(LanguageModel(config))
     assert all(run["parameters"] == parameters for run in results[name])
     print(f"{name:14} {config.depth} layers, {parameters:,} parameters, {budget[config.architecture]} updates")
-machine = stored("quality_flash")["machine"]
+machine = load_stored("quality_flash")["machine"]
 print(f"stored: {machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, {machine['date']}")
-again = stored("quality_steps")["timed_for_flash_quad"]["steps"]["transformer++"]
+again = load_stored("quality_steps")["timed_for_flash_quad"]["steps"]["transformer++"]
 print(f"Transformer++, timed again when FLASH-Quad was: {again} ({again / budget['transformer++'] - 1:+.0%})")
 
 # %% [markdown]
@@ -531,7 +528,7 @@ predict("07.a", my_guess)
 scores = {
     name: [run["bits_per_byte"] for run in runs if run["learning_rate"] == taken[name]] for name, runs in finals.items()
 }
-seconds_for_all = 1000 * stored("quality_steps")["seconds_a_step"]["flash"]  # the same for all, by construction
+seconds_for_all = 1000 * load_stored("quality_steps")["seconds_a_step"]["flash"]  # the same for all, by construction
 
 
 def curve(run, end):
@@ -609,7 +606,7 @@ def open_pairs(model, ids):
     return shares
 
 
-maps = stored("quality_maps")
+maps = load_stored("quality_maps")
 print(f"stored: {maps['machine']['cpu']}, {maps['machine']['date']}")
 for run in maps["runs"]:
     seed, rate = run["seed"], taken["FLASH-Quad"]
@@ -1028,7 +1025,7 @@ print(*pick_dtype("cpu"), sep=": ")
 # ## 11. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("07 quality", "...")` stores a verdict, and `flash-tutorial report` prints them all.
+# `learner.verdict("07 quality", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

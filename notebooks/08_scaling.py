@@ -44,7 +44,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -80,11 +80,12 @@ from importlib import resources
 import numpy as np
 import torch
 
-from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock, count_multiply_adds, figures
-from flash_tutorial.benchmark import Settings, make_units, measured_crossover, steady_processor, training_step
+from flash_course import figures
+from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock, count_multiply_adds
+from flash_course.bench.against_length import Settings, make_units, measured_crossover, steady_processor, training_step
 from flash_tutorial.devices import pick_device, pick_dtype
-from flash_tutorial.measure import peak_bytes, summary, time_in_turn
-from flash_tutorial.progress import predict, reveal
+from flash_course.bench.clock import peak_bytes, summary, time_in_turn
+from flash_course.learner import predict, reveal
 
 
 @dataclass
@@ -483,7 +484,9 @@ else:
 # It has no plain block. Its FLASH-Quad was not run where a step could have held more than 12 GB.
 
 # %% tags=["timing"]
-stored = json.loads(resources.files("flash_tutorial.results").joinpath("bench_cpu.json").read_text(encoding="utf-8"))
+stored = json.loads(
+    resources.files("flash_course.bench.results").joinpath("bench_cpu.json").read_text(encoding="utf-8")
+)
 labels = {"flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++, fused"}
 rows = {m: [row for row in stored["training"] if row["model"] == m] for m in labels}
 here = {name: [(T, t and 1e6 * t / sizes.tokens) for T, t in by_T.items()] for name, by_T in median.items()}
@@ -890,7 +893,7 @@ print(f"FLASH's overhead is at most {max(over) - 1:.0%} of its products, and nev
 # ## 14. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("08 speed", "...")` from `flash_tutorial` stores a verdict, and `flash-tutorial report` prints them all.
+# `learner.verdict("08 speed", "...")` from `flash_tutorial` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -43,7 +43,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -79,10 +79,11 @@ import numpy as np
 import torch
 
 from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters
-from flash_tutorial import decoding, figures, reference
+from flash_course import figures
+from flash_tutorial import decoding, reference
 from flash_tutorial.data import ByteTokenizer, load_corpus
-from flash_tutorial.progress import predict, reveal
-from flash_tutorial.stored import load_stored
+from flash_course.learner import predict, reveal
+from flash_course.bench.stored import load_stored
 
 
 @dataclass
@@ -577,7 +578,7 @@ my_guess = None  # your number here
 predict("09.a", my_guess)
 
 # %%
-from flash_tutorial.measure import count_state_numbers, unit_without_weights
+from flash_tutorial.counts import count_state_numbers, unit_without_weights
 
 sizes = {"dim": 256, "qk_dim": 128, "chunk_size": 256, "max_length": 20_000}
 depths = {"flash": 4, "flash_quad": 4, "transformer++": 2}
@@ -663,8 +664,8 @@ assert 0.65 < rows["flash", 2048]["multiply_adds"] / rows["transformer++", 2048]
 # Your own machine, at two positions. Each model is brought to a position, and then makes some steps in a row.
 
 # %% tags=["timing"]
-from flash_tutorial.benchmark import state_at
-from flash_tutorial.measure import machine, summary, time_in_turn
+from flash_course.bench.against_length import state_at
+from flash_course.bench.clock import machine, summary, time_in_turn
 
 one = torch.zeros(1, dtype=torch.long, device=device)
 models = {name: LanguageModel(configs[name]).to(device).eval() for name in ("flash", "transformer++")}
@@ -778,7 +779,7 @@ figures.show(*figures.temperatures(by_temperature, list("abcdef"), title=title))
 # top-k 2 keeps 1/2 and 1/4. Top-p 0.7 keeps the same two, since 1/2 does not reach 0.7. Top-p 0.8 needs a third.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.sampling import draw
+from flash_tutorial.decoding import draw
 
 many = torch.from_numpy(logits).expand(50_000, -1)
 by_hand = {
@@ -1002,7 +1003,7 @@ for name, each in timed.items():
 # ## 13. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# After `from flash_tutorial import progress`, `progress.verdict("09 constant state", "...")` stores a verdict.
+# After `from flash_course import learner`, `learner.verdict("09 constant state", "...")` stores a verdict.
 # `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |

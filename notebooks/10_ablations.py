@@ -42,7 +42,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -69,19 +69,19 @@ print(describe_device())
 # A name like `v_TE` says the shape: T rows, E columns.
 
 # %%
-import json
 import math
 from dataclasses import dataclass, replace
-from importlib import resources
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters, decoding, figures
-from flash_tutorial.progress import predict, reveal
-from flash_tutorial.tasks import IGNORE, induction, mqar
+from flash_course import figures
+from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters, decoding
+from flash_course.bench.stored import load_stored
+from flash_course.learner import predict, reveal
+from flash_course.bench.tasks import IGNORE, induction, mqar
 
 
 @dataclass
@@ -93,11 +93,6 @@ class Preset:
 CPU, GPU = Preset(512, 15), Preset(2048, 15)
 preset = GPU if torch.cuda.is_available() else CPU
 torch.set_num_threads(1)
-
-
-def stored(name):
-    """A result that comes with the package."""
-    return json.loads((resources.files("flash_tutorial") / "results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 print(preset)
@@ -477,7 +472,7 @@ title = "With the global part the answer is found, without it the model guesses"
 figures.show(*figures.losses_with_chance(live, math.log(8), title=title))
 
 # %% tags=["nbval-check-output"]
-recall = stored("recall")
+recall = load_stored("recall")
 for name, part in (("FLASH", "small flash"), ("local only", "small local")):
     log = np.array(recall["runs"][part]["losses"])
     print(f"{name}: all 100 losses within 1% of the stored run:", np.allclose(live[name], log[:100], rtol=0.01))
@@ -734,7 +729,7 @@ for name, count in counted.items():
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import draw_batch
 
-ablations, corpus = stored("ablations"), load_corpus("austen")
+ablations, corpus = load_stored("ablations"), load_corpus("austen")
 processors = " and ".join(sorted({run["cpu"] for run in ablations["runs"]}))
 print(f"{len(ablations['runs'])} stored runs, made on {processors}, the last one on {ablations['machine']['date']}")
 
@@ -907,7 +902,7 @@ print(f"the paper trains on {125_000 * 2**18 / (200 * 4 * 256):,.0f} times as ma
 # ## 14. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# After `from flash_tutorial import progress`, `progress.verdict("10 gate", "...")` stores a verdict.
+# After `from flash_course import learner`, `learner.verdict("10 gate", "...")` stores a verdict.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

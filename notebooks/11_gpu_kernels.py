@@ -44,7 +44,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -81,10 +81,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flash_tutorial import FLASH, count_multiply_adds, figures, mixing, reference
+from flash_course import figures
+from flash_tutorial import FLASH, count_multiply_adds, mixing, reference
 from flash_tutorial.layers import cos_sin
-from flash_tutorial.measure import summary, time_in_turn
-from flash_tutorial.progress import predict, reveal
+from flash_course.bench.clock import summary, time_in_turn
+from flash_course.learner import predict, reveal
 from flash_tutorial.properties import draw_order_one
 
 
@@ -697,7 +698,7 @@ if kernels:
 # float16 has three digits, so its difference is larger, in torch as well. The kernel and its reference need not agree in
 # more digits than the format has.
 #
-# The interpreter finds wrong numbers: `tests/test_kernels.py` plants faults in this kernel one by one, and it notices each.
+# The interpreter finds wrong numbers: `tests/tutorial/test_kernels.py` plants faults in this kernel one by one, and it notices each.
 # It cannot find everything. It runs programs in order, so it may hide that two programs write the same place.
 # And it says nothing about time.
 #
@@ -815,7 +816,7 @@ else:
 # On a machine with a card, this command stores it: `python benchmarks/kernels.py`.
 
 # %%
-stored = resources.files("flash_tutorial") / "results" / "kernels_gpu.json"
+stored = resources.files("flash_course") / "bench" / "results" / "kernels_gpu.json"
 result = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else None
 print(
     "stored GPU result:", result["machine"] if result else "not yet measured; to store it: python benchmarks/kernels.py"
@@ -842,7 +843,7 @@ if kernels:
 # ## 10. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `progress.verdict("11 kernel", "...")` from `flash_tutorial` stores a verdict,
+# `learner.verdict("11 kernel", "...")` from `flash_tutorial` stores a verdict,
 # and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |

@@ -42,7 +42,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -76,10 +76,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters, figures, pool, progress
+from flash_course import figures, learner
+from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters, pool
 from flash_tutorial.data import load_corpus
 from flash_tutorial.devices import pick_device
-from flash_tutorial.progress import predict, reveal
+from flash_course.learner import predict, reveal
 
 
 @dataclass
@@ -109,7 +110,7 @@ print(preset)
 import tempfile
 from pathlib import Path
 
-from flash_tutorial.new_project import create_project
+from flash_course.new_project import create_project
 
 folder = create_project(Path(tempfile.mkdtemp()) / "my-project")
 for path in sorted(folder.iterdir()):
@@ -380,7 +381,7 @@ my_second_guess = None  # bits per byte
 predict("12.b", my_second_guess)
 
 # %%
-from flash_tutorial.stored import compare_with_stored, load_stored
+from flash_course.bench.stored import compare_with_stored, load_stored
 from flash_tutorial.training import TrainConfig, train
 
 torch.set_num_threads(1)
@@ -411,10 +412,8 @@ print("the mean better than the table of pairs, by less than 0.1:", 0 < 3.54 - b
 
 # %% tags=["timing"]
 seconds = np.diff([row["seconds"] for row in run.log])
-progress.score(
-    "12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, step_ms=1000 * float(np.median(seconds))
-)
-print(progress.report())
+learner.score("12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, step_ms=1000 * float(np.median(seconds)))
+print(learner.report())
 
 # %% [markdown]
 # This is one seed of a tiny model. Seeds 1 and 2, tried once outside this lecture, gave the mean 3.51 and 3.50, and FLASH 3.06 twice.
@@ -462,7 +461,7 @@ print("each mean times its share of the targets:", sum(m * s for m, s in zip(mea
 # Each process knows its number, the *rank*, counted from 0. `Group(rank, 2)` plays one of two processes here:
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.distributed import Group
+from flash_tutorial.devices import Group
 from flash_tutorial.training import parts as rows_of
 
 small = TrainConfig(steps=4, batch=4, length=64, warmup=0, eval_bytes=0)
@@ -508,7 +507,7 @@ for step, (one, two) in enumerate(zip(logs["one"], logs["two"], strict=True), 1)
 # On a machine with several cards the command is
 #
 # ```
-# torchrun --standalone --nproc_per_node 4 -m flash_tutorial.cli train --batch 32
+# torchrun --standalone --nproc_per_node 4 -m flash_course.cli train --batch 32
 # ```
 #
 # The batch is that of all processes together. The first of them prints, scores and writes the files. `--resume` works as before.

@@ -42,7 +42,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -71,8 +71,8 @@ import math
 import numpy as np
 import torch
 
-from flash_tutorial import figures
-from flash_tutorial.progress import predict, reveal
+from flash_course import figures
+from flash_course.learner import predict, reveal
 
 rng = np.random.default_rng(0)
 

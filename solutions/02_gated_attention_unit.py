@@ -35,7 +35,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -44,7 +44,7 @@ import math
 
 import numpy as np
 
-from flash_tutorial.exercises import check, hint, personal, progress
+from flash_course import check, hint, personal, progress
 
 STUDENT = "me"  # your name or number; the numbers of 02.4 are drawn from it
 

@@ -36,7 +36,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -48,7 +48,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial.exercises import check, hint, personal, progress
+from flash_course import check, hint, personal, progress
 from flash_tutorial.properties import draw_order_one, settle_branch
 
 STUDENT = "me"  # your name or number; the numbers of 03.6 are drawn from it

@@ -33,7 +33,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -41,7 +41,7 @@ print(describe_device())
 import numpy as np
 
 from flash_tutorial import ModelConfig
-from flash_tutorial.exercises import check, hint, progress
+from flash_course import check, hint, progress
 
 # %% [markdown]
 # The letters: T tokens, D model width, E expanded width, S width of queries and keys, C tokens in a chunk, G chunks, N ids in the vocabulary.

@@ -33,7 +33,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -45,10 +45,10 @@ import os
 import numpy as np
 import torch
 
-from flash_tutorial import figures
-from flash_tutorial.exercises import check, hint, personal, progress
-from flash_tutorial.exercises.tiny_run import Run
-from flash_tutorial.stored import load_stored
+from flash_course import figures
+from flash_course import check, hint, personal, progress
+from flash_course.checks.sets.tiny_run import Run
+from flash_course.bench.stored import load_stored
 
 STUDENT = "me"  # your name or number; the order of the runs in 07.5 is drawn from it
 

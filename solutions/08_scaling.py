@@ -33,7 +33,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -42,7 +42,7 @@ import statistics
 
 import torch
 
-from flash_tutorial.exercises import check, hint, personal, progress
+from flash_course import check, hint, personal, progress
 
 STUDENT = "me"  # your name or number; the numbers of 08.2 are drawn from it
 

@@ -35,7 +35,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") 
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
     importlib.invalidate_caches()
 
-from flash_tutorial.training import describe_device
+from flash_tutorial.devices import describe_device
 
 print(describe_device())
 
@@ -43,8 +43,8 @@ print(describe_device())
 import numpy as np
 import torch
 
-from flash_tutorial.exercises import check, hint, personal, progress
-from flash_tutorial.exercises.interpreter import jit, tl
+from flash_course import check, hint, personal, progress
+from flash_course.checks.interpreter import jit, tl
 
 STUDENT = "me"  # your name or number; the numbers of 11.1 are drawn from it
 
@@ -413,7 +413,7 @@ check("11.5", largest_tile)
 #
 # No points hang on it. The interpreter says nothing about time, so make a new notebook. Put into it `import torch`, `import triton`,
 # `import triton.language as tl`, `jit = triton.jit`, then your cells of 11.3 and 11.6. Make the inputs with `device="cuda"`, and time
-# `launch_gated` beside `mix_torch` of lecture 11, section 5, and its compiled form, by `flash_tutorial.measure.time_in_turn` as in section 9.
+# `launch_gated` beside `mix_torch` of lecture 11, section 5, and its compiled form, by `flash_course.bench.clock.time_in_turn` as in section 9.
 # Print `torch.cuda.get_device_name()` with the times. On a T4, expect to lose: there Triton's `dot` uses ordinary multiply-adds.
 #
 # </details>

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from flash_tutorial.exercises.model import call
-from flash_tutorial.exercises.set_01 import SHOWN, keep_outer, outer_channels
+from flash_course.checks.exercise import call
+from flash_course.checks.sets.set_01 import SHOWN, keep_outer, outer_channels
 
 # ---------------------------------------------------------------- right answers, written differently
 

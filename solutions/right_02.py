@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
-from flash_tutorial.exercises.model import call
-from flash_tutorial.exercises.set_02 import draw_port
+from flash_course.checks.exercise import call
+from flash_course.checks.sets.set_02 import draw_port
 
 # ---------------------------------------------------------------- right answers, written differently
 

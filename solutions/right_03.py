@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial.exercises.set_03 import gau, test_case
+from flash_course.checks.sets.set_03 import gau, test_case
 from flash_tutorial.properties import draw_order_one
 from flash_tutorial.units import GAU
 

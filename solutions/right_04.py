@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import torch
 
-from flash_tutorial.exercises.compare import difference
-from flash_tutorial.exercises.model import Case, Said, call
+from flash_course.checks.compare import difference
+from flash_course.checks.exercise import Case, Said, call
 
 # ---------------------------------------------------------------- right answers, written differently
 

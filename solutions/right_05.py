@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from flash_tutorial.exercises.model import call
-from flash_tutorial.exercises.set_05 import layer, leak_in_the_tail, test_case
+from flash_course.checks.exercise import call
+from flash_course.checks.sets.set_05 import layer, leak_in_the_tail, test_case
 
 # ---------------------------------------------------------------- right answers, written differently
 

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from flash_tutorial.exercises.model import call
-from flash_tutorial.exercises.set_06 import look_at_logits, look_at_places, look_at_ratio, padding_case, start_case
+from flash_course.checks.exercise import call
+from flash_course.checks.sets.set_06 import look_at_logits, look_at_places, look_at_ratio, padding_case, start_case
 
 # ---------------------------------------------------------------- right answers, written differently
 

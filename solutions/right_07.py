@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from flash_tutorial.data import IGNORE, START_ID, random_windows
-from flash_tutorial.exercises.model import Case
-from flash_tutorial.exercises.set_07 import ROWS, Loader, draw_session, loader_case, session
-from flash_tutorial.exercises.tiny_run import Run
+from flash_course.checks.exercise import Case
+from flash_course.checks.sets.set_07 import ROWS, Loader, draw_session, loader_case, session
+from flash_course.checks.sets.tiny_run import Run
 
 # ---------------------------------------------------------------- right answers, written differently
 

@@ -4,7 +4,7 @@ import weakref
 
 import torch
 
-from flash_tutorial.exercises.set_08 import SINS, plan_case
+from flash_course.checks.sets.set_08 import SINS, plan_case
 
 # ---------------------------------------------------------------- right answers, written differently
 

@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from flash_tutorial.exercises.model import Case
-from flash_tutorial.exercises.set_09 import Decoder, test_case
+from flash_course.checks.exercise import Case
+from flash_course.checks.sets.set_09 import Decoder, test_case
 
 # ---------------------------------------------------------------- right answers, written differently
 

@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 
-from flash_tutorial.exercises.set_10 import LOOKS, T_975, ablation_case, draw_config
+from flash_course.checks.sets.set_10 import LOOKS, T_975, ablation_case, draw_config
 
 # ---------------------------------------------------------------- right answers, written differently
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import torch
 
-from flash_tutorial.exercises import set_11
-from flash_tutorial.exercises.model import Case, Said, lent
-from flash_tutorial.exercises.set_11 import GATED, LOCAL, WASTES, Text, layer_case, layer_inputs, layer_with
+from flash_course.checks.sets import set_11
+from flash_course.checks.exercise import Case, Said, lent
+from flash_course.checks.sets.set_11 import GATED, LOCAL, WASTES, Text, layer_case, layer_inputs, layer_with
 
 cos_sin, turn = lent(set_11.cos_sin), lent(set_11.turn)  # as the notebook gives them
 

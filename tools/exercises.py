@@ -5,6 +5,7 @@
     python tools/exercises.py build 05
     python tools/exercises.py check          are they in step, and does no answer show?
     python tools/exercises.py kill           docs/kill_table.md: what the checks say to every kept wrong answer
+    python tools/exercises.py kill 05        the same of one set, printed
 
 In a master, lines between ``# BEGIN SOLUTION`` and ``# END SOLUTION`` are the answer. The student's file has in their
 place the text of the lines ``# STUB ...`` among them, or ``raise NotImplementedError`` where there is none. A cell with
@@ -124,14 +125,14 @@ def check(root=ROOT, prefixes=()):
 # ---------------------------------------------------------------- the kill table
 
 
-def kill_table():
-    """(the page, how many wrong answers there are, those that survive)."""
-    from flash_tutorial.exercises.judge import judge
-    from flash_tutorial.exercises.messages import say
-    from flash_tutorial.exercises.model import load_set, there
+def kill_table(numbers=()):
+    """(the page, how many wrong answers there are, those that survive), of some sets or of all."""
+    from flash_course.checks.exercise import load_set, there
+    from flash_course.checks.texts import say
+    from flash_course.checks.verdict import judge
 
     lines, count, survived = [], 0, []
-    for number in there():
+    for number in numbers or there():
         for exercise in load_set(number).values():
             if not exercise.wrong:
                 continue
@@ -173,8 +174,11 @@ def main(arguments=None, root=ROOT):
     if args.command == "kill":
         from flash_tutorial.files import write_text
 
-        page, count, survived = kill_table()
-        write_text(Path(root) / "docs" / "kill_table.md", page)
+        page, count, survived = kill_table(args.names)
+        if args.names:
+            print(page)
+        else:
+            write_text(Path(root) / "docs" / "kill_table.md", page)
         print(f"{count - len(survived)} of {count} wrong answers rejected with their own sentence")
         print(*survived, sep="\n", end="\n" if survived else "")
         return 1 if survived else 0

@@ -44,8 +44,9 @@ def notebook_of(lecture, root=ROOT):
 
 def faulty_package(folder, file, old, new, root=ROOT):
     """A copy of the package in ``folder`` in which ``old``, which must be there once, is ``new``."""
-    copytree(Path(root) / "flash_tutorial", Path(folder) / "flash_tutorial", ignore=ignore_patterns("__pycache__"))
-    path = Path(folder) / "flash_tutorial" / file
+    for package in ("flash_tutorial", "flash_course"):
+        copytree(Path(root) / package, Path(folder) / package, ignore=ignore_patterns("__pycache__"))
+    path = Path(folder) / (file if "/" in file else f"flash_tutorial/{file}")
     source = path.read_text(encoding="utf-8")
     if (times := source.count(old)) != 1:
         raise ValueError(f"{file} holds {times} times {old!r}: the code was rewritten, so plant the fault anew")

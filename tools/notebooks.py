@@ -66,8 +66,8 @@ def work_copy(source):
 
 
 def load_project(root=ROOT):
-    """``flash_tutorial/project.py`` by its path: importing the package would import torch as well."""
-    return runpy.run_path(str(Path(root) / "flash_tutorial" / "project.py"))
+    """``flash_course/addresses.py`` by its path: importing the package would import torch as well."""
+    return runpy.run_path(str(Path(root) / "flash_course" / "addresses.py"))
 
 
 # ---------------------------------------------------------------- cells
@@ -220,7 +220,7 @@ def problems(source, project):
         found.append(f"{size // 1000} KB: {MAX_BYTES // 1000} at most, so draw fewer or smaller figures")
     code = code_cells(wanted)
     if not code or code[0].source != project["first_cell"]():
-        found.append("the first code cell is not flash_tutorial.project.first_cell(): copy that, or run tools/stamp.py")
+        found.append("the first code cell is not flash_course.addresses.first_cell(): copy that, or run tools/stamp.py")
     if source.parent.name == "notebooks":
         found += lecture_problems(source, wanted, stored, project)
     return found
@@ -313,7 +313,7 @@ def lecture_problems(source, wanted, stored, project):
     if unknown := {tag for cell in wanted.cells for tag in tags_of(cell)} - TAGS:
         found.append(f"unknown tags {', '.join(sorted(unknown))}: expected {', '.join(sorted(TAGS))}")
     if project["badges"](source.stem) not in (wanted.cells[0].source if wanted.cells else ""):
-        found.append(f"the badges are not in the first cell: copy flash_tutorial.project.badges({source.stem!r})")
+        found.append(f"the badges are not in the first cell: copy flash_course.addresses.badges({source.stem!r})")
     return found + work_problems(work_copy(source), wanted, stored)
 
 

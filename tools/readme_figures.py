@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from flash_tutorial import figures
+from flash_course import figures
 from flash_tutorial.files import whole_file
 
 ROOT = Path(__file__).parent.parent
 
 
 def main():
-    result = json.loads((ROOT / "flash_tutorial" / "results" / "bench_cpu.json").read_text())
+    result = json.loads((ROOT / "flash_course" / "bench" / "results" / "bench_cpu.json").read_text())
     figure, alt = figures.step_time(result)
     (ROOT / "docs" / "figures").mkdir(parents=True, exist_ok=True)
     with whole_file(ROOT / "docs" / "figures" / "step_time.png") as path:

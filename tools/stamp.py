@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the repository's name and tag wherever they stand: python tools/stamp.py OWNER/REPO TAG
 
-It rewrites the constant in flash_tutorial/project.py and in each notebook source's first cell, and every address of the
+It rewrites the constant in flash_course/addresses.py and in each notebook source's first cell, and every address of the
 repository in README.md, CONTRIBUTING.md, docs/*.md and the notebook sources.
 """
 
@@ -18,7 +18,7 @@ CONSTANT = re.compile(r'^REPOSITORY, TAG = "[^"]*", "[^"]*"', flags=re.M)
 def stamped_files(root):
     """The files that may name the repository."""
     patterns = ("README.md", "CONTRIBUTING.md", "docs/*.md", "notebooks/*.py", "solutions/*.py")
-    return [root / "flash_tutorial" / "project.py", *(path for p in patterns for path in sorted(root.glob(p)))]
+    return [root / "flash_course" / "addresses.py", *(path for p in patterns for path in sorted(root.glob(p)))]
 
 
 def addresses(repository, tag):
@@ -47,7 +47,7 @@ def stamp(repository, tag, root=ROOT):
         raise ValueError(f"{repository!r}: expected the repository's name on GitHub as OWNER/REPO, such as ada/flash")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/-]*", tag):
         raise ValueError(f"{tag!r}: expected a tag or branch, such as v0.1.0 or main")
-    project = runpy.run_path(str(root / "flash_tutorial" / "project.py"))
+    project = runpy.run_path(str(root / "flash_course" / "addresses.py"))
     old, changed = (project["REPOSITORY"], project["TAG"]), []
     # project.py last: a run that was cut short can be repeated, since the old name is still known
     for path in reversed(stamped_files(root)):

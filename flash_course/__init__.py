@@ -1,0 +1,29 @@
+"""What teaches and grades: checks of exercises, grading, figures, benchmarks, the template and the command.
+
+from flash_course import check, hint, progress, personal, predict, reveal
+"""
+
+from importlib import import_module
+
+# Where each public name lives. It is imported at its first use: a lecture that only draws needs no checks.
+_HOMES = {
+    "check": "checks.in_notebook",
+    "hint": "checks.in_notebook",
+    "personal": "checks.exercise",
+    "predict": "progress",
+    "progress": "checks.in_notebook",
+    "reveal": "progress",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_HOMES})

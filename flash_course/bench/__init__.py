@@ -1,0 +1,1 @@
+"""Benchmarks: the clock, what is timed, and the stored results."""

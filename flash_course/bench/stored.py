@@ -1,0 +1,41 @@
+"""Results that come with the package: what was measured or trained once, read from ``flash_course/bench/results``."""
+
+import json
+from importlib import resources
+
+import numpy as np
+
+NEAR = 0.01  # of a loss: how far a repeated run may be from the stored one
+
+
+def load_stored(name: str) -> dict:
+    """The stored result of that name, such as ``"bench_cpu"``; ValueError with the names that are there."""
+    folder = resources.files(__package__) / "results"
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        names = ", ".join(sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".json")))
+        raise ValueError(f"no result {name!r} is stored: there are {names}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def is_stored_run(losses, stored_losses, updates: int) -> bool:
+    """Whether the first ``updates`` losses are those of a stored run, each to 1%."""
+    live, stored = np.array(losses[:updates]), np.array(stored_losses[:updates])
+    if len(live) < updates or len(stored) < updates:
+        raise ValueError(f"{len(live)} live and {len(stored)} stored losses: {updates} of each are needed")
+    return bool(np.allclose(live, stored, rtol=NEAR, atol=0))
+
+
+def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
+    """Say of each run of a lecture's scoreboard whether it begins as the stored one does.
+
+    ``runs``: {mixer: what ``training.train`` returned}. The stored runs have the same seed and settings:
+    ``python benchmarks/scoreboard.py``.
+    """
+    stored = load_stored("scoreboard")["runs"]
+    for name, run in runs.items():
+        if f"{lecture} {name}" not in stored:
+            print(f"{name}: no run of this name is stored")
+            continue
+        same = is_stored_run([row["loss"] for row in run.log], stored[f"{lecture} {name}"]["losses"], updates)
+        print(f"{name}: the first {updates} losses are those of the stored run, to 1%: {same}")

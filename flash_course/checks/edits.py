@@ -1,0 +1,84 @@
+"""One piece of text replaced by another in code that is right: wrong answers of exercises, and faults that tests plant.
+
+The old text must stand there exactly once. If it does not, the code was rewritten, and the edit is written anew for it.
+"""
+
+import inspect
+import linecache
+import textwrap
+from contextlib import contextmanager
+from types import FunctionType
+
+
+def replace_once(text, *edits, where):
+    """``text`` after edits ``old, new, old, new, ...``. ValueError: an old text that is not there exactly once."""
+    for old, new in pairs_of(edits):
+        if (times := text.count(old)) != 1:
+            raise ValueError(f"{where} holds {times} times {old!r}: the code was rewritten, so write the edit anew")
+        text = text.replace(old, new)
+    return text
+
+
+def pairs_of(edits):
+    return list(zip(edits[::2], edits[1::2], strict=True))
+
+
+def edited(right, *edits, name):
+    """The function or class ``right`` after edits of its text, or of a function of its module that it calls.
+
+    ``name`` is shown in tracebacks. What is not edited is compiled anew as well, so that it calls what was edited.
+    """
+    sources = dict(sources_of(right))
+    for old, new in pairs_of(edits):
+        holders = [key for key, text in sources.items() if old in text] or [right.__name__]
+        if len(holders) > 1:
+            raise ValueError(f"{name}: {old!r} stands in {' and '.join(holders)}: take a longer piece of text")
+        sources[holders[0]] = replace_once(sources[holders[0]], old, new, where=holders[0])
+    module = inspect.getmodule(right)
+    place = dict(vars(module))
+    for key, text in sources.items():
+        run(text, f"{module.__file__}, {name}, {key}", place)
+    return place[right.__name__]
+
+
+def sources_of(right):
+    """(name, text) of a function or class, and of those of its module that it names, and that they name."""
+    module, found, open_names = inspect.getmodule(right), {}, [right.__name__]
+    while open_names:
+        key = open_names.pop()
+        thing = vars(module).get(key)
+        if key in found or not isinstance(thing, FunctionType | type) or thing.__module__ != module.__name__:
+            continue
+        found[key] = textwrap.dedent(inspect.getsource(thing))
+        open_names += sorted(names_in(compile(found[key], key, "exec")))
+    return found.items()
+
+
+def names_in(code):
+    """The global names that a code object and those inside it read."""
+    inner = [constant for constant in code.co_consts if hasattr(constant, "co_code")]
+    return {*code.co_names}.union(*map(names_in, inner))
+
+
+def run(text, filename, place):
+    """Compile under a name that tracebacks can quote from, and execute in ``place``."""
+    linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+    exec(compile(text, filename, "exec", dont_inherit=True), place)
+
+
+@contextmanager
+def planted(function, *edits):
+    """Within it, the function itself is the edited one, whoever holds a reference to it: its code object is swapped."""
+    function = inspect.unwrap(function)
+    source = textwrap.dedent(inspect.getsource(function))
+    source = replace_once(source, *edits, where=function.__qualname__)
+    place = {}
+    code = compile(source[source.index("def ") :], f"<{function.__qualname__} with a fault>", "exec", dont_inherit=True)
+    exec(code, function.__globals__, place)  # without decorators
+    before = function.__code__
+    (faulty,) = place.values()
+    function.__code__ = faulty.__code__
+    try:
+        yield
+    finally:
+        function.__code__ = before

@@ -1,0 +1,281 @@
+"""What an exercise is: the names that a student writes, the cases they must pass, wrong answers with their messages.
+
+A set is a module ``set_NN`` whose ``EXERCISES`` lists them. The right answers of a set's notebook are not here; what is
+here is the oracle that answers are compared with. Who looks for it will find it.
+"""
+
+import copy
+import functools
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from .edits import edited, sources_of
+from .texts import fact, read
+
+KINDS = ("build", "prove", "mend", "predict", "extend", "explain")
+SETS = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
+
+
+class Said(Exception):
+    """Raised by a case that rejects an answer with a sentence of its own: ``Said("05.1", "tail dropped", n=2)``."""
+
+    def __init__(self, exercise, key, /, **fields):
+        super().__init__(exercise, key)
+        self.exercise, self.key, self.fields = exercise, key, fields
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to an answer: ``run(answer)`` gives the value that is compared with that of the right answer."""
+
+    name: str  # what is special about it: "a tail", "one chunk"
+    part: str  # the part of the points that it belongs to
+    run: Callable
+    sizes: str = ""  # "T = 14, C = 4"
+    say: str | None = None  # the message if the answer fails here and no kept wrong answer fits
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong answer that is kept, under the key of its message. ``of`` names the one function that it replaces."""
+
+    key: str
+    answer: object
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """All that is known about one exercise.
+
+    ``names`` are what the student's notebook defines. With one name a case gets that object, with more a namespace of
+    them. ``cases(rng, numbers)`` lists the cases, ``numbers`` being the student's personal ones, of ``draw(rng)``.
+    """
+
+    id: str
+    title: str
+    kind: str
+    points: int
+    difficulty: int
+    importance: int
+    minutes: int
+    names: tuple
+    parts: dict  # part -> points
+    cases: Callable
+    right: object  # an object, or {name: object} where there are more names
+    wrong: tuple
+    hints: tuple  # a nudge, the shapes, pseudocode
+    core: bool = False
+    draw: Callable | None = None
+    shut: bool = True  # calls into the package's own forms end the case
+    tolerance: float = 1e-9
+    rubric: tuple = ()  # of an explain exercise: three lines, marked by a person
+    model_answer: str = ""
+    given: object = None  # of a mend exercise: what the notebook gives, "not attempted"; {name: object} for more
+
+    def __post_init__(self):
+        if self.kind not in KINDS or sum(self.parts.values()) != self.points or len(self.hints) != 3:
+            raise ValueError(f"{self.id}: kind {self.kind!r}, parts {self.parts}, {len(self.hints)} hints")
+
+    def assemble(self, answer, numbers, of=None):
+        """The answer as cases take it: an object, or a namespace of functions, or a table of predictions.
+
+        Kept answers of a predict exercise are functions of the personal numbers. Only ``of`` is taken from ``answer``
+        where it is given, the rest from the right answer.
+        """
+        if self.kind == "predict" and callable(answer):
+            return answer(numbers) if of is None else {**self.right(numbers), of: answer(numbers)}
+        if len(self.names) == 1:
+            return answer
+        if of is not None:
+            answer = {**self.right, of: answer}
+        return SimpleNamespace(**answer)
+
+    def numbers(self, student="me"):
+        """The personal numbers of a student, or None."""
+        if self.draw is None:
+            return None
+        digest = hashlib.sha256(f"{self.id} {student}".encode()).digest()
+        return self.draw(np.random.default_rng(list(digest[:8])))
+
+    def list_cases(self, numbers, seed=0):
+        return self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)
+
+
+# ---------------------------------------------------------------- an exercise from its table and its code
+
+
+def exercises_of(number, code):
+    """The exercises of a set: facts, texts and edits from ``set_NN.toml``, functions from ``code``.
+
+    ``code``: {id: dict(cases=..., right=..., wrong=...)}; ``wrong`` holds the wrong answers that are no edit of the
+    right one. ``draw``, ``shut``, ``tolerance`` and ``given`` are those of ``Exercise``.
+    """
+    return tuple(exercise_of(name, table, **code[name]) for name, table in read(f"set_{number}").items())
+
+
+def exercise_of(name, table, *, cases, right=None, wrong=(), **more):
+    facts = {key: table[key] for key in ("kind", "difficulty", "importance", "minutes", "parts")}
+    shown = {"title": fact(name, "title"), "model_answer": fact(name, "model_answer", "")}
+    shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
+    right = shown["model_answer"] if facts["kind"] == "explain" else right
+    answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
+    return Exercise(
+        id=name, points=sum(facts["parts"].values()), names=tuple(table["names"]), core=table.get("core", False),
+        cases=cases, right=right, wrong=answers, **facts, **shown, **more,
+    )  # fmt: skip
+
+
+def wrong_answers(name, right, rows, functions):
+    """All wrong answers, in the order of their rows: first the edits of a row, then the functions with its key."""
+    answers = []
+    for key, row in rows.items():
+        lists = [] if isinstance(row, str) else row[1:] if isinstance(row[1], list) else [row[1:]]
+        answers += [wrong_by_edits(name, key, right, edits) for edits in lists]
+        answers += [wrong for wrong in functions if wrong.key == key]
+        if not any(answer.key == key for answer in answers):
+            raise ValueError(f"{name} {key!r} has a sentence and no wrong answer: give edits in its row, or a function")
+    if unknown := {wrong.key for wrong in functions} - {*rows}:
+        raise ValueError(f"{name} has no row for the wrong answers {', '.join(sorted(unknown))}")
+    return tuple(answers)
+
+
+def wrong_by_edits(name, key, right, edits):
+    """``old, new, ...``, or ``function, old, new, ...`` where an exercise has more than one."""
+    of, edits = (edits[0], edits[1:]) if len(edits) % 2 else (None, edits)
+    if isinstance(right, dict):
+        if of is None:
+            holders = [n for n, function in right.items() if any(edits[0] in text for _, text in sources_of(function))]
+            if len(holders) != 1:
+                raise ValueError(f"{name} {key!r}: {edits[0]!r} stands in {holders}: put the function's name first")
+            (of,) = holders
+        right = right[of]
+    return Wrong(key, edited(right, *edits, name=f"{name} {key}"), of)
+
+
+def load_set(number):
+    """{id: exercise} of one set."""
+    try:
+        module = importlib.import_module(f".sets.set_{number}", __package__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.sets.set_{number}":
+            raise
+        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}") from None
+    return {exercise.id: exercise for exercise in module.EXERCISES}
+
+
+def there():
+    """The numbers of the sets that this version has."""
+    return [number for number in SETS if importlib.util.find_spec(f"{__package__}.sets.set_{number}")]
+
+
+def load_exercise(name):
+    """The exercise with an id such as ``"05.2"``; ValueError with the ids that are there."""
+    number, _, rest = str(name).partition(".")
+    found = load_set(number) if rest else {}
+    if name not in found:
+        ids = ", ".join(found) or ", ".join(f"{number}.1, ..." for number in there())
+        raise ValueError(f"there is no exercise {name!r}: expected one of {ids}")
+    return found[name]
+
+
+def personal(name, student="me"):
+    """The numbers of a predict exercise that are drawn from a student's id: a dictionary."""
+    numbers = load_exercise(name).numbers(student)
+    if numbers is None:
+        raise ValueError(f"exercise {name} has no personal numbers")
+    return numbers
+
+
+def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: value, **kwargs):
+    """A case that calls the answer with these arguments, on copies, and sees to it that they stay as they are."""
+
+    def run(answer):
+        function = answer if of is None else getattr(answer, of)
+        given, named = copy.deepcopy(args), copy.deepcopy(kwargs)
+        value = then(function(*given, **named))
+        for position, (before, after) in enumerate(zip(args, given)):
+            if not unchanged(before, after):
+                raise Said("all", "changed", argument=position + 1)
+        for key, before in kwargs.items():
+            if not unchanged(before, named[key]):
+                raise Said("all", "changed", argument=key)
+        return value
+
+    return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
+
+
+def lent(function):
+    """A set's own function as cases hand it to an answer: the answer may call it while the package is shut."""
+
+    @functools.wraps(function)
+    def call_it(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return call_it
+
+
+def predicted(key, part=None, say=None):
+    """A case of a predict exercise: what was written under a key."""
+
+    def run(answer):
+        if answer.get(key) is None:
+            raise Said("all", "unanswered", key=key)
+        return answer[key]
+
+    return Case(key, part or key, run, say=say)
+
+
+def length_of_text(least, most):
+    """The case of an explain exercise that counts words."""
+
+    def run(text):
+        words = len(str(text).split())
+        if words < least:
+            raise Said("all", "too short", least=least, words=words)
+        if words > most:
+            raise Said("all", "too long", most=most, words=words)
+        return True
+
+    return Case("length", "text", run)
+
+
+def outcome_of_test(test, implementation, *args, **kwargs):
+    """What a student's test says of an implementation, in words. Other errors than AssertionError go through."""
+    try:
+        test(implementation, *args, **kwargs)
+    except AssertionError:
+        return "your test fails it"
+    return "your test passes it"
+
+
+def unchanged(before, after):
+    if isinstance(before, np.ndarray):
+        return np.array_equal(before, after, equal_nan=True)
+    if type(before).__module__.startswith("torch") and hasattr(before, "isnan"):
+        return before.shape == after.shape and bool(((before == after) | (before != before)).all())
+    if isinstance(before, list | tuple):
+        return len(before) == len(after) and all(map(unchanged, before, after))
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(unchanged(before[k], after[k]) for k in before)
+    return True
+
+
+def describe(args, kwargs):
+    """Shapes and numbers of arguments, for a message."""
+    return ", ".join([*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())])
+
+
+def brief(value):
+    if hasattr(value, "shape"):
+        return f"array{tuple(value.shape)}"
+    text = getattr(value, "__name__", None) or repr(value)
+    return (
+        text if len(text) <= 40 else f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."
+    )

@@ -1,0 +1,71 @@
+"""What a student calls: check, hint, progress. What was reached is kept in the course's progress file."""
+
+from ..learner import load_progress, store_progress
+from .exercise import load_exercise, load_set, there
+from .texts import say
+from .verdict import judge
+
+
+def check(name, *answers, student="me"):
+    """Print the verdict on an answer, and keep the best points: ``check("05.2", earlier_chunks)``.
+
+    An exercise with several functions takes them in the order of its text. ``student`` is the id that the personal
+    numbers of a predict exercise are drawn from. Returns nothing, so that a cell shows the verdict only.
+    """
+    exercise = load_exercise(name)
+    if len(answers) != len(exercise.names):
+        raise ValueError(f"check({name!r}, ...) takes {', '.join(exercise.names)}: {len(answers)} were given")
+    answer = answers[0] if len(answers) == 1 else dict(zip(exercise.names, answers))
+    verdict = judge(exercise, answer, student=student)
+    keep(verdict)
+    print(verdict)
+    if verdict.by_person and verdict.status == "right":
+        print(exercise.model_answer)
+        print(*(f"[ ] {line}" for line in exercise.rubric), sep="\n")
+    elif verdict.status in ("wrong", "raises"):
+        print(f"  {say('all', 'next hint', exercise=name)}")
+
+
+def keep(verdict):
+    """Store the best points of an exercise, and its last verdict. A text has no points before a person gives them."""
+    stored = load_progress()
+    table = stored.setdefault("exercises", {})
+    before = table.get(verdict.exercise, {})
+    points = 0 if verdict.by_person else verdict.points
+    table[verdict.exercise] = before | {
+        "points": max(points, before.get("points", 0)), "of": verdict.of, "last": verdict.status,
+        "checks": before.get("checks", 0) + 1,
+    }  # fmt: skip
+    store_progress(stored)
+
+
+def hint(name):
+    """Print the next of an exercise's three hints: a nudge, the shapes, pseudocode."""
+    exercise = load_exercise(name)
+    stored = load_progress()
+    row = stored.setdefault("exercises", {}).setdefault(name, {})
+    seen = min(row.get("hints", 0), len(exercise.hints) - 1)
+    print(say("all", "hint", exercise=name, number=seen + 1, of=len(exercise.hints)), exercise.hints[seen])
+    if seen + 1 == len(exercise.hints):
+        print(say("all", "no more hints"))
+    row["hints"] = min(seen + 1, len(exercise.hints))
+    store_progress(stored)
+
+
+def progress(number=None):
+    """Print a table of what was reached, of one set or of all that were begun."""
+    table = load_progress().get("exercises", {})
+    numbers = [number] if number else sorted({name[:2] for name in table} & {*there()})
+    if not numbers:
+        print(say("all", "no exercise yet"))
+    for each in numbers:
+        exercises = load_set(each)
+        rows = {name: table.get(name, {}) for name in exercises}
+        total = sum(row.get("points", 0) for row in rows.values())
+        of = sum(e.points for e in exercises.values())
+        print(say("all", "set", number=each, points=say("all", "points", got=f"{total:g}", of=of)))
+        for name, row in rows.items():
+            exercise, last = exercises[name], row.get("last", "not attempted")
+            last = say("all", "recorded" if exercise.kind == "explain" and last == "right" else last)
+            core = f" {say('all', 'core')}" if exercise.core else ""
+            print(f"  {name} {exercise.title:34}{row.get('points', 0):5g} / {exercise.points:<4}{last}{core}")

@@ -1,0 +1,1 @@
+"""The problem sets, a module each."""

@@ -1,0 +1,447 @@
+"""The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
+
+import argparse
+import codecs
+import os
+import platform
+import shlex
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+from .grading.command import add_commands as add_grading
+
+PROGRAM = "flash-tutorial"
+EXAMPLES = """\
+examples:
+  flash-tutorial doctor                       is everything there?
+  flash-tutorial train                        a FLASH model on Jane Austen, minutes on two CPU cores
+  flash-tutorial evaluate runs/first          its bits per byte on a novel that it has not seen
+  flash-tutorial generate runs/first --prompt "Anne had"
+
+flash-tutorial COMMAND --help explains a command.
+"""
+TRAIN_EXAMPLES = """\
+examples:
+  flash-tutorial train                                        into runs/first
+  flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
+  flash-tutorial train --out runs/short --steps 300
+  flash-tutorial train --out runs/tfm --architecture transformer++ --depth 2 --lr 5e-3
+  flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
+  flash-tutorial train --out runs/tuned --start-from austen-flash --corpus my_text.txt --lr 1e-3
+  flash-tutorial train --out runs/masked --objective masked   fill gaps instead of going on
+"""
+
+
+def number_or(word, meaning, kind=int):
+    """An argument type: a ``kind``, or ``word`` for ``meaning``."""
+
+    def read(text):
+        return meaning if text == word else kind(text)
+
+    read.__name__ = f"{kind.__name__} or {word!r}"  # argparse shows this name
+    return read
+
+
+# flag, field, type or choices, default, explanation: the defaults are those of ModelConfig and TrainConfig, repeated
+# here so that --help need not load torch; a test holds them together
+MODEL_OPTIONS = (
+    (
+        "--architecture", "architecture",
+        ("flash", "flash_quad", "transformer", "transformer+", "transformer++", "mc_transformer++"), "flash",
+        "kind of model",
+    ),
+    ("--dim", "dim", int, 128, "width D"),
+    ("--depth", "depth", int, 4, "units; two of FLASH weigh as much as one Transformer block"),
+    ("--expansion", "expansion", int, 2, "E / D, how much wider gate and value are (FLASH)"),
+    ("--qk-dim", "qk_dim", int, 64, "width S of queries and keys (FLASH)"),
+    ("--chunk-size", "chunk_size", int, 128, "tokens C in a chunk (FLASH)"),
+    ("--norm", "norm", ("scale", "layer"), "scale", "ScaleNorm or LayerNorm"),
+    ("--bias", "bias", number_or("none", None, str), "auto", "auto (the paper's rule), toeplitz, rotary or none"),
+    ("--combine", "combine", ("mean", "sum"), "mean", "over the chunks: Code 8's mean, or the sum of equations 7, 8"),
+    ("--attention", "attention", ("relu2", "softmax"), "relu2", "of FLASH-Quad"),
+    ("--length-scale", "length_scale", number_or("current", "current"), None, "n of FLASH-Quad (default: T)"),
+    ("--heads", "heads", int, None, "of a Transformer (default: D / 64)"),
+    ("--ff-dim", "ff_dim", int, None, "hidden width of a Transformer (default: 4 D, with a gate 8 D / 3)"),
+    ("--positions", "positions", ("scaled_sin", "learnt", "none"), None, "added at the start (default: the paper's)"),
+    ("--position-scale", "position_scale", float, 0.02, "start of the scale of the sine positions"),
+    ("--init-std", "init_std", float, 0.02, "standard deviation of the kernels at the start"),
+    ("--embedding-std", "embedding_std", float, 0.02, "standard deviation of the embedding at the start"),
+)  # fmt: skip
+SWITCHES = (
+    ("--no-local", "local", "FLASH without the part inside chunks"),
+    ("--no-global", "global_", "FLASH without the part across chunks"),
+    ("--untied", "tied", "a head with weights of its own"),
+)
+TRAIN_OPTIONS = (
+    ("--steps", "steps", int, 1300, "updates"),
+    ("--batch", "batch", int, 8, "windows in an update"),
+    ("--length", "length", int, 512, "bytes T in a window"),
+    ("--lr", "learning_rate", float, 0.01, "learning rate at its peak"),
+    ("--warmup", "warmup", int, None, "updates until the peak (default: 100, in a short run half of it)"),
+    ("--clip", "clip", number_or("none", None, float), 1.0, "largest norm of the gradient, or none; the paper has 0.1"),
+    ("--accumulate", "accumulate", int, 1, "parts that a batch is computed in: more of them need less memory"),
+    ("--weight-decay", "weight_decay", float, 0.01, "of AdamW"),
+    ("--seed", "seed", int, 0, "of everything that is drawn"),
+    ("--corpus", "corpus", str, "austen", "austen, the name of an online corpus, or a text file"),
+    ("--start-from", "start_from", str, None, "a trained model, by folder or name, whose weights the run starts from"),
+    ("--dtype", "dtype", ("auto", "float32", "bfloat16", "float16"), "auto", "number format"),
+    (
+        "--eval-bytes", "eval_bytes", number_or("all", None), 100_000,
+        "bytes of the validation text for the score at the end, or all",
+    ),
+    ("--checkpoint-every", "checkpoint_every", int, 200, "updates between two checkpoints; the last two are kept"),
+)  # fmt: skip
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"{PROGRAM}: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(command=None):
+    """All commands. ``command`` is the one that will run: ``bench`` brings its own options, which load torch."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser(
+        prog=PROGRAM, description="Train, score and run the models of the FLASH paper.", epilog=EXAMPLES,
+        formatter_class=raw,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    train = commands.add_parser(
+        "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
+        description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
+        "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.",
+    )  # fmt: skip
+    train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    train.add_argument(
+        "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
+    )
+    add_options(train.add_argument_group("training"), TRAIN_OPTIONS)
+    train.add_argument("--compile", action="store_true", default=argparse.SUPPRESS, help="use torch.compile")
+    add_machine(train)
+    model = train.add_argument_group("the model")
+    add_options(model, MODEL_OPTIONS)
+    for flag, field, text in SWITCHES:
+        model.add_argument(flag, dest=field, action="store_false", default=argparse.SUPPRESS, help=text)
+    train.set_defaults(run=run_train)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="bits per byte of a model on a text", formatter_class=raw,
+        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.",
+    )  # fmt: skip
+    add_model(evaluate)
+    evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
+    evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
+    evaluate.add_argument("--bytes", type=int, help="only the first so many bytes (default: all)")
+    evaluate.add_argument("--length", type=int, help="bytes in a window (default: as in training)")
+    evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
+    add_machine(evaluate)
+    evaluate.set_defaults(run=run_evaluate)
+
+    generate = commands.add_parser(
+        "generate", help="let a model write", formatter_class=raw, description="Go on from a prompt, byte by byte."
+    )
+    add_model(generate)
+    generate.add_argument("--prompt", default="", help="text to go on from (default: the start of a book)")
+    generate.add_argument("--bytes", type=int, default=400, help="how many to write (default: 400)")
+    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely byte (default: 0.8)")
+    generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
+    generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
+    generate.add_argument("--seed", type=int, help="for the same text again")
+    add_machine(generate)
+    generate.set_defaults(run=run_generate)
+
+    doctor = commands.add_parser("doctor", help="versions, device, what is missing")
+    add_machine(doctor)
+    doctor.set_defaults(run=run_doctor)
+
+    bench = commands.add_parser("bench", help="time, memory and counted work against the length")
+    if command == "bench":  # its options need torch, which `--help` should not wait for
+        from .bench import against_length as benchmark
+
+        benchmark.add_arguments(bench)
+        bench.set_defaults(run=benchmark.run)
+
+    new = commands.add_parser(
+        "new", help="a folder to start a project from", formatter_class=raw,
+        description="A project of your own: a layer with its test, settings, a grid of runs over rates and seeds that\n"
+        "can be stopped, a page for your prediction, and a table of results.",
+    )  # fmt: skip
+    new.add_argument("folder", help="the new folder, as my-project")
+    new.set_defaults(run=run_new)
+
+    report = commands.add_parser("report", help="your scoreboard, guesses and verdicts on one page")
+    report.set_defaults(run=run_report)
+
+    add_grading(commands, raw)
+    return parser
+
+
+def add_options(group, options):
+    """Options that are absent unless given, so that a resumed run knows what was asked for anew."""
+    for flag, field, kind, default, text in options:
+        choices = kind if isinstance(kind, tuple) else None
+        shown = "" if default is None else f" (default: {default})"
+        group.add_argument(
+            flag, dest=field, default=argparse.SUPPRESS, type=None if choices else kind, choices=choices,
+            help=text + shown,
+            metavar=None if choices else flag[2:].upper().replace("-", "_"),
+        )  # fmt: skip
+
+
+def add_model(parser):
+    """The model to be used."""
+    parser.add_argument(
+        "model", nargs="?", default="austen-flash", help="folder of a run, or a model of the package (austen-flash)"
+    )
+
+
+def add_machine(parser):
+    """Where to compute."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def set_threads(args):
+    """Apply --threads."""
+    import torch
+
+    if args.threads is not None:
+        if args.threads < 1:
+            raise ValueError(f"--threads {args.threads}: expected at least 1")
+        torch.set_num_threads(args.threads)
+
+
+def run_train(args):
+    """``flash-tutorial train``"""
+    from flash_tutorial.training import train
+
+    set_threads(args)
+    model_config, train_config = read_configs(args)
+    run = train(model_config, train_config, out=args.out, resume=args.resume, device=args.device)
+    if int(os.environ.get("RANK", 0)) == 0:
+        save_curve(Path(args.out) / "training.png", run, model_config)
+    print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+
+
+def save_curve(path, run, config):
+    """The picture of a run; the PNG carries its alt text."""
+    from flash_tutorial.files import whole_file
+
+    from .figures import training_curve  # matplotlib takes a while to load
+
+    bits = None if run.evaluation is None else run.evaluation.bits_per_byte
+    figure, alt = training_curve(run.log, bits, title=f"{config.architecture}, {len(run.log)} updates")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Description": alt})
+
+
+def read_configs(args):
+    """The two configurations: what was given, over what a run that goes on had, over the defaults."""
+    from flash_tutorial.checkpoints import last_checkpoint
+    from flash_tutorial.config import ModelConfig
+    from flash_tutorial.model import find_config
+    from flash_tutorial.training import TrainConfig
+
+    model_fields, train_fields = ModelConfig.__dataclass_fields__, TrainConfig.__dataclass_fields__
+    model = {name: value for name, value in vars(args).items() if name in model_fields}
+    train = {name: value for name, value in vars(args).items() if name in train_fields}
+    if args.objective:
+        model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
+    if "length" in train:
+        model["max_length"] = train["length"]
+    found = last_checkpoint(args.out, say=lambda *_: None) if args.resume else None
+    if found:
+        saved = found[1]
+        model, train = saved["model_config"] | model, saved["train_config"] | train
+        for name in set(train) - set(train_fields):
+            raise ValueError(f"{found[0]} has the unknown setting {name!r}: it was written by another version")
+    else:
+        if train.get("start_from"):
+            start = find_config(train["start_from"]).to_dict()
+            train.setdefault("length", start["max_length"])
+            model = start | model
+        model.setdefault("max_length", TrainConfig.length)
+    return ModelConfig.from_dict(model), TrainConfig(**train)
+
+
+def load_model(name, device):
+    """A model from a run's folder (its last checkpoint, if it has not ended), a checkpoint, or the package."""
+    from flash_tutorial.checkpoints import last_checkpoint, read_checkpoint
+    from flash_tutorial.devices import pick_device
+    from flash_tutorial.model import LanguageModel
+
+    path = Path(name)
+    if path.is_dir() and not (path / "config.json").exists():
+        found = last_checkpoint(path, say=lambda line: print(line, file=sys.stderr))
+        if found:
+            name = found[0]
+            print(f"this run has not ended: taking {name}", file=sys.stderr)
+    elif (path / "training.json").exists():
+        read_checkpoint(path)
+    return LanguageModel.from_pretrained(name).to(pick_device(device))
+
+
+def run_evaluate(args):
+    """``flash-tutorial evaluate``"""
+    import numpy as np
+
+    from flash_tutorial.data import load_corpus
+    from flash_tutorial.devices import keep_freed_memory
+    from flash_tutorial.training import evaluate, first_bytes
+
+    set_threads(args)
+    keep_freed_memory()
+    model = load_model(args.model, args.device)
+    split = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    length = model.config.max_length if args.length is None else args.length
+    score = evaluate(model, split, length, args.batch)
+    kind = "byte" if model.config.causal else "hidden byte"
+    print(f"{score.bits_per_byte:.4f} bits per {kind}: {args.model} on {args.corpus}, {args.split}, ", end="")
+    print(f"{score.n_bytes:,} of {len(split.tokens):,} bytes, windows of {length}")
+    print(f"by position in the window (bits per {kind}):")
+    for places in np.array_split(np.arange(length), min(8, length)):
+        here = score.by_position[places]
+        mean = np.nanmean(here) if np.isfinite(here).any() else float("nan")
+        print(f"  {places[0]:6d} to {places[-1]:6d}  {mean:.3f}")
+
+
+def run_generate(args):
+    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte."""
+    import torch
+
+    from flash_tutorial.data import START_ID, ByteTokenizer
+
+    set_threads(args)
+    model = load_model(args.model, args.device)
+    device = next(model.parameters()).device
+    generator = torch.Generator(device)
+    generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
+    ids = torch.from_numpy(ByteTokenizer().encode(args.prompt)) if args.prompt else torch.tensor([START_ID])
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def show(token):
+        byte = int(token[0])
+        print(decoder.decode(bytes([byte])) if byte < 256 else "\N{REPLACEMENT CHARACTER}", end="", flush=True)
+
+    print(args.prompt, end="", flush=True)
+    try:
+        model.generate(
+            ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
+            generator=generator, on_token=show,
+        )  # fmt: skip
+    finally:
+        print(decoder.decode(b"", final=True), flush=True)
+
+
+def run_doctor(args):
+    """``flash-tutorial doctor``: 1 if something that is needed is missing."""
+    set_threads(args)
+    from flash_tutorial.corpora import load_austen
+    from flash_tutorial.devices import describe_device
+
+    from .addresses import PLACEHOLDER, is_stamped
+
+    print(describe_device(args.device))
+    print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
+    healthy = True
+    for package, purpose in {
+        "numpy": "", "torch": "", "safetensors": "", "tqdm": "", "matplotlib": "",
+        "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
+        "pytest": "the tests",
+    }.items():  # fmt: skip
+        try:
+            print(f"{package}: {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            healthy = healthy and bool(purpose)
+            print(
+                f"{package}: missing" + (f", only needed for {purpose}" if purpose else "") + f": pip install {package}"
+            )
+    try:
+        load_austen()
+        print("corpus austen: whole")
+    except ValueError as error:
+        healthy = False
+        print(f"corpus austen: {error}")
+    models = resources.files("flash_tutorial") / "models"
+    names = sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
+    print(f"models of the package: {', '.join(names) or 'none'}")
+    if not is_stamped():
+        print(f"warning: the repository is still {PLACEHOLDER}: name it with `python tools/stamp.py OWNER/REPO TAG`")
+    return 0 if healthy else 1
+
+
+def run_new(args):
+    """``flash-tutorial new``"""
+    from .new_project import create_project
+
+    folder = create_project(args.folder)
+    print(f"{folder} is there. Next: fill in PREDICTION.md, then `pytest` and `python grid.py` in it; QUESTIONS.md has")
+    print("twelve questions to start from.")
+
+
+def run_report(args):
+    """``flash-tutorial report``."""
+    from .learner import report
+
+    print(report())
+    return 0
+
+
+# ---------------------------------------------------------------- main
+
+
+def main(argv=None) -> int:
+    """Run a command: 0, or 2 after an error of the user's, in one line."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
+    args = build_parser(argv[0] if argv else None).parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except ValueError as error:
+        return fail(" ".join(str(error).split()))
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM}: stopped{how_to_go_on(args)}", file=sys.stderr)
+        return 130
+    except (RuntimeError, MemoryError) as error:
+        words = str(error).lower()
+        if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
+            return fail(
+                "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
+            )
+        raise
+
+
+def fail(message):
+    """One line on standard error, and the exit code."""
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    return 2
+
+
+def how_to_go_on(args):
+    """After Ctrl-C: the command that goes on."""
+    if args.command != "train":
+        return ""
+    from flash_tutorial.checkpoints import checkpoint_folders
+
+    if not checkpoint_folders(args.out):
+        return " before the first checkpoint"
+    return f"; go on with: {PROGRAM} train --out {shlex.quote(args.out)} --resume"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The commands ``flash-tutorial check``, ``grade`` and ``export``: what they take, and what they print."""
+
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  flash-tutorial grade submissions --out graded
+  flash-tutorial grade submissions --out graded --held-out ../staff/solutions --seed 2027
+  flash-tutorial grade submissions --out graded           again: takes the points that a person wrote into texts.csv
+  flash-tutorial grade submissions --out graded --canvas gradebook.csv
+
+A submission runs as you, on your files. It is kept from accidents, not from malice: grade a class that you do not
+trust in a container (docs/instructors.md).
+"""
+
+
+def add_commands(commands, raw):
+    """Put the three commands into the parser."""
+    check = commands.add_parser("check", help="the verdicts on a problem set that you work on")
+    check.add_argument("file", help="your notebook or .py file")
+    check.set_defaults(run=run_check)
+
+    grade = commands.add_parser(
+        "grade", help="points for one submission or a class", formatter_class=raw, epilog=EXAMPLES,
+        description="Grade notebooks or .py files. Each exercise runs in a process of its own with limits of time and\n"
+        "memory. Writes results.json, results.csv, texts.csv and a page for each student. Run it again to go on.",
+    )  # fmt: skip
+    grade.add_argument("paths", nargs="+", metavar="PATH", help="files, or folders of them")
+    grade.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results, one for each problem set")
+    grade.add_argument(
+        "--set", dest="number", metavar="NN", help="number of the problem set (default: seen in each file)"
+    )
+    grade.add_argument("--seed", type=int, default=1, help="of sizes and values; `check` has 0 (default: 1)")
+    grade.add_argument(
+        "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
+    )
+    grade.add_argument(
+        "--marks", metavar="TEXTS.csv", help="more points that a person gave (those in --out always count)"
+    )
+    grade.add_argument("--canvas", metavar="GRADEBOOK.csv", help="your own export; filled in as canvas.csv in --out")
+    grade.add_argument("--column", help="the gradebook's column (default: the one with the set's number)")
+    grade.add_argument("--seconds", type=float, default=10.0, help="for each exercise (default: 10)")
+    grade.add_argument("--workers", type=int, help="exercises at a time (default: one for each core)")
+    grade.set_defaults(run=run_grade)
+
+    export = commands.add_parser("export", help="a problem set for another grader", formatter_class=raw)
+    export.add_argument("form", choices=("gradescope",))
+    export.add_argument("number", metavar="NN", help="number of the problem set")
+    export.add_argument("--out", help="the zip (default: gradescope_NN.zip)")
+    export.add_argument(
+        "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
+    )
+    export.set_defaults(run=run_export)
+
+
+def run_check(args):
+    """``flash-tutorial check``: as ``grade`` sees it, without held-out faults, with the numbers of ``check``."""
+    import tempfile
+
+    from .grade import Pool, grade
+    from .reports import heading, state
+
+    if Path(args.file).is_dir():
+        raise ValueError(f"{args.file} is a folder: give one notebook or .py file")
+    with tempfile.TemporaryDirectory() as out:
+        (result,) = grade([args.file], out, seed=0, pool=Pool(), quiet=True)
+    print(heading(result))
+    for line in result["notes"]:
+        print(f"  {line}")
+    for name, row in result["exercises"].items():
+        print(f"{name}: {state(row)}")
+        for line in [*row["said"], *row["notes"]]:
+            print(f"  {line}")
+    return 0 if result["exercises"] else 1
+
+
+def run_grade(args):
+    """``flash-tutorial grade``: 1 if a submission could not be read."""
+    from flash_tutorial.files import write_text
+
+    from .grade import Pool, default_pool, grade, last_line
+    from .isolation import Limits
+    from .reports import fill_gradebook, merge_marks, read_marks, summary, write_reports
+    from .submission import not_taken
+
+    if args.seconds <= 0 or (args.workers is not None and args.workers < 1):
+        raise ValueError(f"--seconds {args.seconds:g}, --workers {args.workers}: both must be positive")
+    pool = Pool(args.held_out) if args.held_out else default_pool()
+    limits = Limits(seconds=args.seconds)
+    own = Path(args.out) / "texts.csv"
+    files = [path for path in (own if own.is_file() else None, args.marks) if path]
+    marks = {code: row for path in files for code, row in read_marks(path).items()}
+    results = grade(
+        args.paths, args.out, number=args.number, seed=args.seed, pool=pool, limits=limits, workers=args.workers
+    )
+    marked = merge_marks(results, marks, args.marks or own)
+    if marked or args.marks:
+        print(f"{marked} texts were marked by a person")
+    write_reports(results, args.out, pool, args.seed, marks)
+    if args.canvas:
+        text, said = fill_gradebook(results, args.canvas, args.column)
+        write_text(Path(args.out) / "canvas.csv", text)
+        print(f"{Path(args.out) / 'canvas.csv'}: {'; '.join(said)}")
+    for result in results:
+        if result["exercises"]:
+            print(f"{result['name']}: {result['points']:g} of {result['of']}")
+    for line in summary(results, limits):
+        print(line)
+    if others := not_taken(args.paths):
+        print(f"left out, neither .ipynb nor .py: {', '.join(map(str, others))}")
+    print(last_line(results, pool, args.out))
+    return 0 if all(result["exercises"] for result in results) else 1
+
+
+def run_export(args):
+    """``flash-tutorial export``"""
+    from .export import export_gradescope
+    from .grade import Pool, default_pool
+
+    pool = Pool(args.held_out) if args.held_out else default_pool()
+    path = args.out or f"gradescope_{args.number}.zip"
+    size = export_gradescope(args.number, path, pool)
+    faults = "with the held-out faults" if pool else "with the practice pool only"
+    print(f"{path}: {size / 1e6:.2f} MB, {faults}")

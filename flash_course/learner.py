@@ -1,0 +1,102 @@
+"""What a learner keeps from lecture to lecture: guesses, a scoreboard, verdicts. One small JSON file.
+
+The file is ``$FLASH_TUTORIAL_PROGRESS``, or ``progress.json`` in ``~/.flash-tutorial``. ``export_progress`` and
+``restore_progress`` carry it over where the home folder does not last, as on Colab.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from flash_tutorial.files import write_text
+
+FORMAT = 1
+
+
+def progress_path() -> Path:
+    """Where the file lies."""
+    return Path(os.environ.get("FLASH_TUTORIAL_PROGRESS") or Path.home() / ".flash-tutorial" / "progress.json")
+
+
+def load_progress() -> dict:
+    """What is stored; empty tables where nothing is. A damaged file is a ValueError and stays as it is."""
+    empty = {"format": FORMAT, "guesses": {}, "scoreboard": {}, "verdicts": {}}
+    path = progress_path()
+    if not path.exists():
+        return empty
+    return _read(path.read_text(encoding="utf-8"), path) if path.stat().st_size else empty
+
+
+def _read(text, where):
+    try:
+        stored = json.loads(text)
+        if stored["format"] != FORMAT or not all(
+            isinstance(stored[k], dict) for k in ("guesses", "scoreboard", "verdicts")
+        ):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{where} is not a progress file of this course: move it away to start anew") from None
+    return stored
+
+
+def store_progress(progress):
+    path = progress_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(progress, indent=1) + "\n")
+
+
+def predict(name, guess=None):
+    """Store a guess before a surprising result: ``predict("05.a", 8)``. Without a number nothing is stored."""
+    if guess is None:
+        print(f"{name}: no guess. The lecture goes on all the same; one that turns out wrong is the one you remember.")
+        return
+    progress = load_progress()
+    progress["guesses"][name] = float(guess)
+    store_progress(progress)
+    print(f"{name}: your guess is stored.")
+
+
+def reveal(name, value, unit=""):
+    """Set the guess beside what came out."""
+    guess = load_progress()["guesses"].get(name)
+    said = "you made no guess" if guess is None else f"you guessed {guess:g}"
+    print(f"{name}: {said}; it is {value:.4g}{' ' + unit if unit else ''}.")
+
+
+def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):
+    """Write one line of the scoreboard: the same tiny model with another mixer."""
+    progress = load_progress()
+    progress["scoreboard"][f"{lecture} {mixer}"] = dict(
+        lecture=lecture, mixer=mixer, bits_per_byte=bits_per_byte, step_ms=step_ms, state_numbers=state_numbers
+    )
+    store_progress(progress)
+
+
+def verdict(claim, text):
+    """Store what you conclude about a claim of the paper."""
+    progress = load_progress()
+    progress["verdicts"][claim] = str(text)
+    store_progress(progress)
+
+
+def report() -> str:
+    """Scoreboard, guesses and verdicts as one page of text."""
+    progress = load_progress()
+    lines = ["scoreboard", f"{'lecture':<8}{'mixer':<24}{'bits/byte':>10}{'ms a step':>11}{'state':>12}"]
+    for row in progress["scoreboard"].values():
+        step = "-" if row["step_ms"] is None else f"{row['step_ms']:.0f}"
+        state = "-" if row["state_numbers"] is None else f"{row['state_numbers']:,}"
+        lines.append(f"{row['lecture']:<8}{row['mixer']:<24}{row['bits_per_byte']:>10.2f}{step:>11}{state:>12}")
+    for title, table in (("guesses", progress["guesses"]), ("verdicts", progress["verdicts"])):
+        lines += ["", title, *(f"{name}: {value}" for name, value in table.items())]
+    return "\n".join(lines)
+
+
+def export_progress() -> str:
+    """The whole file as one line of text, to keep somewhere."""
+    return json.dumps(load_progress())
+
+
+def restore_progress(text):
+    """Take over what ``export_progress`` gave. What is stored here now is replaced."""
+    store_progress(_read(text, "the text"))

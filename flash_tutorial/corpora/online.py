@@ -1,0 +1,419 @@
+"""Corpora that are fetched by name, cut, and kept with a checksum.
+
+    name           what                                     splits
+    enwik8, text8  100 MB of English Wikipedia, 2006        by position: 90% / 5% / 5%
+    wikitext-103   good Wikipedia articles, regrouped       its own
+                   from lines
+    pg19           books before 1919 (Project Gutenberg)    its own
+    wiki40b        English Wikipedia articles               its own
+    c4             cleaned web pages                        train; its first validation file; its second as test
+
+`max_bytes` counts over all three splits: where a corpus has splits of its own, train takes 90% of it and the
+others 5% each, from their beginnings, the last document cut. Text comes as it is read, so 50 MB of an 11 GB corpus
+cost some 50 MB of traffic. Texts differ in licence and are fetched by the reader; none is inside the package.
+
+The cache is `NAME-BYTES.txt`, documents joined by NUL, and `NAME-BYTES.json` beside it with sha256, counts and titles.
+Both are written under other names first and then renamed, so that a full disk or an interruption leaves no half.
+Only urllib is used; every address may be a file:// one.
+"""
+
+import gzip
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import tempfile
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tqdm import tqdm
+
+from . import (
+    HELD_OUT,
+    SPLITS,
+    Corpus,
+    Split,
+    check_max_bytes,
+    cut_text,
+    one_line,
+    split_by_position,
+)
+
+TIMEOUT = 60  # seconds without a byte
+PIECE = 1 << 22  # bytes asked for at a time from a parquet file
+HUB = "https://huggingface.co/datasets"
+LISTING = "https://datasets-server.huggingface.co/parquet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An online corpus.
+
+    urls: split -> addresses; the one split "all" is cut by position.
+    documents: (addresses, limit) -> iterator of (title, bytes); limit is the most bytes that will be kept.
+    default_bytes: max_bytes where none is given.
+    """
+
+    urls: dict[str, tuple[str, ...]]
+    documents: Callable
+    default_bytes: int = 50_000_000
+
+
+def load_online(name, *, max_bytes=None, cache_dir=None):
+    """Load an online corpus from the cache, or fetch it and fill the cache; the corpus has to fit in memory.
+
+    Raises ValueError, in one line, for a name that is not in SOURCES, a network or server that does not answer, text
+    that cannot be read, a missing pyarrow, a cache that cannot be written, or a cached copy that was altered.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"unknown online corpus {name!r}; expected one of {', '.join(SOURCES)}")
+    check_max_bytes(max_bytes)
+    source = SOURCES[name]
+    max_bytes = source.default_bytes if max_bytes is None else max_bytes
+    folder = _cache_folder(cache_dir)
+    text_path, record_path = (folder / f"{name}-{max_bytes}.{end}" for end in ("txt", "json"))
+    cached = _read_cache(name, text_path, record_path)
+    if cached is not None:
+        return cached
+    try:
+        corpus = _fetch(name, source, max_bytes)
+    except FETCH_ERRORS as error:
+        raise ValueError(
+            f"the online corpus {name!r} could not be fetched from {_host(source)} ({one_line(error)}): check the "
+            "network and try again, or use the corpus 'austen', which is inside the package and needs none"
+        ) from error
+    _write_cache(corpus, source, max_bytes, text_path, record_path)
+    return corpus
+
+
+class BadContent(Exception):
+    """The server's answer is not what it should be."""
+
+
+# All that a dead address, a broken line or a wrong answer can raise; a ValueError of our own passes through.
+FETCH_ERRORS = (OSError, http.client.HTTPException, EOFError, zlib.error, zipfile.BadZipFile, BadContent)
+
+
+def _host(source):
+    address = urlsplit(next(iter(source.urls.values()))[0])
+    return address.netloc or address.path
+
+
+def _fetch(name, source, max_bytes):
+    with tqdm(total=max_bytes, unit="B", unit_scale=True, desc=name, mininterval=1) as bar:
+        if "all" in source.urls:
+            whole = _take(source.documents(source.urls["all"], max_bytes), max_bytes, bar)
+            return Corpus(name, **split_by_position(whole))
+        held = round(HELD_OUT * max_bytes)
+        limits = {"train": max_bytes - 2 * held, "validation": held, "test": held}
+        splits = {
+            split: _take(source.documents(source.urls[split], limits[split]), limits[split], bar) for split in SPLITS
+        }
+    return Corpus(name, **splits)
+
+
+def _take(documents, limit, bar):
+    """Documents from the beginning, at most `limit` bytes; NUL bytes are dropped."""
+    kept, titles = [], []
+    for title, text in documents:
+        text = text.replace(b"\0", b"")
+        piece = cut_text(text, limit)
+        kept.append(piece)
+        titles.append(title)
+        limit -= len(piece)
+        bar.update(len(piece))
+        if limit == 0 or len(piece) < len(text):
+            break
+    if not any(kept):
+        raise BadContent("no text in it")
+    return Split.from_documents(kept, titles)
+
+
+# --- reading ---
+
+
+def open_url(url, **headers):
+    """Open an address for reading; the server learns what asks."""
+    return urllib.request.urlopen(
+        urllib.request.Request(url, headers={"User-Agent": "flash-tutorial", **headers}), timeout=TIMEOUT
+    )
+
+
+def zip_text(urls, limit, *, member, sha256=None):
+    """One document: the first `limit` bytes (and one, so that a cut is seen) of a zip file's member."""
+    with open_url(urls[0]) as response:
+        packed = response.read()
+    found = hashlib.sha256(packed).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise BadContent(f"sha256 {found} where {sha256} was expected")
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        if member not in archive.namelist():
+            raise BadContent(f"no {member!r} in the zip file, only {archive.namelist()}")
+        with archive.open(member) as file:
+            yield "", file.read(limit + 1)
+
+
+def json_documents(urls, limit):
+    """Documents from gzip files of JSON lines, field "text", unpacked as they come in."""
+    for url in urls:
+        with open_url(url) as response, gzip.GzipFile(fileobj=response) as lines:
+            for line in lines:
+                try:
+                    text = json.loads(line)["text"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise BadContent("a line is not a JSON object with a text") from error
+                yield "", _as_bytes(text)
+
+
+def parquet_rows(url, columns):
+    """The rows of a parquet file as tuples, read in pieces."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError(
+            'this corpus is stored as parquet, which needs pyarrow: pip install "flash-tutorial[online]" '
+            "(or pip install pyarrow); the corpus 'austen' needs nothing"
+        ) from error
+    with _open_for_seeking(url) as file:
+        try:
+            table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE, pre_buffer=False)
+            missing = [column for column in columns if column not in table.schema_arrow.names]
+            if missing:
+                raise BadContent(f"no column {missing[0]!r}, only {table.schema_arrow.names}")
+            for batch in table.iter_batches(batch_size=64, columns=list(columns)):
+                yield from zip(*(batch.column(column).to_pylist() for column in columns))
+        except pyarrow.ArrowException as error:
+            raise BadContent(error) from error
+
+
+def _open_for_seeking(url):
+    # a parquet file's table of contents stands at its end
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return open(urllib.request.url2pathname(parts.path), "rb")
+    return io.BufferedReader(RangeFile(url), PIECE)
+
+
+class RangeFile(io.RawIOBase):
+    """A file on a server, read in parts by the Range header, so that its middle is not fetched to reach its end."""
+
+    def __init__(self, url):
+        self.url, self.position = url, 0
+        with self._open(0, 1) as response:
+            size = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if not size.isdecimal():
+            raise BadContent("the server does not say how long the file is")
+        self.size = int(size)
+
+    def _open(self, first, count):
+        response = open_url(self.url, Range=f"bytes={first}-{first + count - 1}")
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            response.close()
+            raise BadContent("the server does not send parts of a file")
+        return response
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def tell(self):
+        return self.position
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        self.position = base + offset
+        return self.position
+
+    def readinto(self, buffer):
+        count = min(len(buffer), self.size - self.position)
+        if count <= 0:
+            return 0
+        with self._open(self.position, count) as response:
+            data = response.read(count)
+        if len(data) != count:
+            raise BadContent(f"the server sent {len(data)} bytes of {count}")
+        buffer[:count] = data
+        self.position += count
+        return count
+
+
+def listed_urls(listings):
+    """Addresses of parquet files, from the hub's own list: the files' names hold hashes and change."""
+    for listing in listings:
+        wanted = {key: value[0] for key, value in parse_qs(urlsplit(listing).query).items()}
+        with open_url(listing) as response:
+            try:
+                files = json.load(response)["parquet_files"]
+                yield from (
+                    file["url"]
+                    for file in files
+                    if all(file[key] == wanted.get(key, file[key]) for key in ("config", "split"))
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadContent("not a list of parquet files") from error
+
+
+# --- from rows to documents ---
+
+WIKITEXT_TITLE = re.compile(r" = ([^=\s](?:.*[^=\s])?) = ")  # one = each side; sections have two and more
+WIKI40B_BREAK = re.compile(r"\n*_START_(?:ARTICLE|SECTION|PARAGRAPH)_\n*")
+
+
+def wikitext_documents(urls, limit):
+    """Rows are lines; an article begins at a line ` = Title = ` that follows an empty one."""
+    title, lines, after_empty = "", [], True
+    for url in urls:
+        for (line,) in parquet_rows(url, ("text",)):
+            begins = after_empty and WIKITEXT_TITLE.fullmatch(line.rstrip("\n"))
+            if begins:
+                yield title, _as_bytes("".join(lines).strip())
+                title, lines = begins[1], []
+            lines.append(line)
+            after_empty = not line.strip()
+    yield title, _as_bytes("".join(lines).strip())
+
+
+def pg19_documents(urls, limit):
+    """One row is one book."""
+    for url in listed_urls(urls):
+        for title, text in parquet_rows(url, ("short_book_title", "text")):
+            yield title, _as_bytes(text)
+
+
+def wiki40b_documents(urls, limit):
+    """One row is one article; its markers become an empty line, _NEWLINE_ a line end."""
+    for url in listed_urls(urls):
+        for (text,) in parquet_rows(url, ("text",)):
+            text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+            text = WIKI40B_BREAK.sub("\n\n", text).replace("_NEWLINE_", "\n").strip()
+            yield text.partition("\n")[0], _as_bytes(text)
+
+
+def _as_bytes(text):
+    return text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
+
+
+def _listing(dataset, config):
+    return {split: (f"{LISTING}?dataset={dataset}&config={config}&split={split}",) for split in SPLITS}
+
+
+_WIKITEXT = f"{HUB}/Salesforce/wikitext/resolve/main/wikitext-103-raw-v1"
+_C4 = f"{HUB}/allenai/c4/resolve/main/en"
+
+SOURCES = {
+    "enwik8": Source(
+        {"all": ("https://mattmahoney.net/dc/enwik8.zip",)},
+        partial(
+            zip_text,
+            member="enwik8",
+            sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
+        ),
+        default_bytes=100_000_000,
+    ),
+    "text8": Source(
+        {"all": ("https://mattmahoney.net/dc/text8.zip",)},
+        partial(zip_text, member="text8"),
+        default_bytes=100_000_000,
+    ),
+    "wikitext-103": Source(
+        {
+            "train": tuple(f"{_WIKITEXT}/train-0000{i}-of-00002.parquet" for i in range(2)),
+            "validation": (f"{_WIKITEXT}/validation-00000-of-00001.parquet",),
+            "test": (f"{_WIKITEXT}/test-00000-of-00001.parquet",),
+        },
+        wikitext_documents,
+    ),
+    "pg19": Source(_listing("emozilla/pg19", "default"), pg19_documents),
+    "wiki40b": Source(_listing("google/wiki40b", "en"), wiki40b_documents),
+    "c4": Source(
+        {
+            "train": tuple(f"{_C4}/c4-train.{i:05d}-of-01024.json.gz" for i in range(1024)),
+            "validation": (f"{_C4}/c4-validation.00000-of-00008.json.gz",),
+            "test": (f"{_C4}/c4-validation.00001-of-00008.json.gz",),
+        },
+        json_documents,
+    ),
+}
+
+
+# --- the cache ---
+
+
+def _cache_folder(cache_dir):
+    if cache_dir is None:
+        cache_dir = os.environ.get("FLASH_TUTORIAL_CACHE") or Path.home() / ".cache" / "flash-tutorial"
+    return Path(cache_dir).expanduser()
+
+
+def _read_cache(name, text_path, record_path):
+    """The cached corpus, None where there is none; ValueError where it is not what was written."""
+    if not (record_path.exists() and text_path.exists()):
+        return None
+    try:
+        record = json.loads(record_path.read_text("utf-8"))
+        text = text_path.read_bytes()
+        found = hashlib.sha256(text).hexdigest()
+        if found != record["sha256"]:
+            raise ValueError(f"{len(text)} bytes with sha256 {found[:12]}..., not {record['sha256'][:12]}...")
+        documents = text.split(b"\0")
+        if len(documents) != sum(len(record["titles"][split]) for split in SPLITS):
+            raise ValueError("its record names another number of documents")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"the cached corpus {str(text_path)!r} is altered or cannot be read ({one_line(error)}); delete it and "
+            "load it again"
+        ) from error
+    splits, first = {}, 0
+    for split in SPLITS:
+        titles = record["titles"][split]
+        splits[split] = Split.from_documents(documents[first : first + len(titles)], titles)
+        first += len(titles)
+    return Corpus(name, **splits)
+
+
+def _write_cache(corpus, source, max_bytes, text_path, record_path):
+    """Write text and record whole or not at all."""
+    splits = [getattr(corpus, split) for split in SPLITS]
+    text = b"\0".join(split.document(i).tobytes() for split in splits for i in range(split.n_documents))
+    record = {
+        "name": corpus.name,
+        "max_bytes": max_bytes,
+        "bytes": len(text),
+        "sha256": hashlib.sha256(text).hexdigest(),
+        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+        "from": {split: urls[0] for split, urls in source.urls.items()},
+        "titles": {split: list(titles) for split, titles in corpus.titles.items()},
+    }
+    parts = []
+    try:
+        text_path.parent.mkdir(parents=True, exist_ok=True)
+        for path, data in ((text_path, text), (record_path, json.dumps(record, indent=1).encode())):
+            handle, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
+            parts.append(Path(part))
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        record_path.unlink(missing_ok=True)  # an old record must not vouch for the new text
+        os.replace(parts[0], text_path)
+        os.replace(parts[1], record_path)
+    except OSError as error:
+        raise ValueError(
+            f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r} "
+            f"({error.strerror}); free some space, or give another folder by cache_dir"
+        ) from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,274 @@
+"""The command: help, defaults, one-line errors, and a round through its commands."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from flash_course import cli
+from flash_tutorial import LanguageModel, ModelConfig, training
+from flash_tutorial.training import TrainConfig
+
+pytestmark = pytest.mark.quick
+
+SIZES = "--dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 --steps 6 --eval-bytes 200"
+TINY = SIZES.split()
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text("Anne had been forced into prudence in her youth. " * 60, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_picture(monkeypatch):
+    monkeypatch.setattr(cli, "save_curve", lambda *_: None)
+
+
+@pytest.fixture
+def folder(text, tmp_path, capsys):
+    """A run that has ended."""
+    out = tmp_path / "run"
+    assert cli.main(["train", "--out", str(out), "--corpus", str(text), *TINY, "--checkpoint-every", "2"]) == 0
+    capsys.readouterr()
+    return out
+
+
+def parsed(*argv):
+    return cli.build_parser().parse_args(argv)
+
+
+def one_line_error(capsys):
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("flash-tutorial: error: "), captured.err
+    return lines[0]
+
+
+# ---------------------------------------------------------------- help and defaults
+
+
+def test_options_repeat_the_defaults_of_the_configurations():
+    for options, config in ((cli.MODEL_OPTIONS, ModelConfig()), (cli.TRAIN_OPTIONS, TrainConfig())):
+        for flag, field, _, default, _ in options:
+            assert type(config).__dataclass_fields__[field].default == default, flag
+
+
+def test_no_option_gives_the_defaults(tmp_path):
+    model, train = cli.read_configs(parsed("train", "--out", str(tmp_path)))
+    assert model == ModelConfig() and train == TrainConfig()
+    assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (4096, 1300, 0.01, 100)
+
+
+def test_each_option_reaches_its_configuration(tmp_path):
+    argv = (
+        "--architecture flash_quad --dim 32 --depth 3 --expansion 3 --qk-dim 16 --chunk-size 64 --norm layer "
+        "--bias none --combine sum --attention softmax --length-scale current --heads 2 --ff-dim 48 --positions none "
+        "--position-scale 0.5 --init-std 0.1 --embedding-std 0.2 --no-local --no-global --untied --objective masked "
+        "--steps 50 --batch 6 --length 64 --lr 0.5 --warmup 3 --clip none --accumulate 2 --weight-decay 0.3 --seed 9 "
+        "--corpus text8 --dtype float32 --eval-bytes all --checkpoint-every 7 --compile"
+    )
+    model, train = cli.read_configs(parsed("train", "--out", str(tmp_path), *argv.split()))
+    assert model == ModelConfig(
+        architecture="flash_quad", vocab_size=257, dim=32, depth=3, causal=False, max_length=64, norm="layer",
+        expansion=3, qk_dim=16, chunk_size=64, bias=None, combine="sum", local=False, global_=False,
+        attention="softmax", length_scale="current", heads=2, ff_dim=48, init_std=0.1, embedding_std=0.2,
+        position_scale=0.5, positions="none", tied=False,
+    )  # fmt: skip
+    assert train == TrainConfig(
+        steps=50, batch=6, length=64, learning_rate=0.5, warmup=3, clip=None, accumulate=2, weight_decay=0.3, seed=9,
+        corpus="text8", dtype="float32", compile=True, eval_bytes=None, checkpoint_every=7,
+    )  # fmt: skip
+
+
+def test_a_short_run_warms_up_over_half_of_its_steps_at_most(tmp_path):
+    assert cli.read_configs(parsed("train", "--out", str(tmp_path), "--steps", "30"))[1].warmup == 15
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "generate", "doctor"])
+def test_help_explains_every_option(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"] if command else ["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    if command in ("", "train"):
+        assert "examples:" in out
+    parser = cli.build_parser()
+    if command:
+        parser = next(action for action in parser._actions if action.dest == "command").choices[command]
+    unexplained = [action.option_strings for action in parser._actions if not action.help and not action.choices]
+    assert not unexplained
+
+
+def test_every_example_can_be_parsed():
+    lines = [line for line in (cli.EXAMPLES + cli.TRAIN_EXAMPLES).splitlines() if line.startswith("  flash-tutorial")]
+    assert len(lines) >= 8
+    for line in lines:
+        argv = line.split("   ")[0].replace('"Anne had"', "Anne").split()[1:]
+        parsed(*argv)
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    "argv, word",
+    [
+        ("train --dim 15 --qk-dim 8", "dim=15"),
+        ("train --dim x", "--dim"),
+        ("train --qk-dim 7", "qk_dim=7"),
+        ("train --clip x", "--clip"),
+        ("train --corpus no_such_file.txt", "no_such_file.txt"),
+        ("train --lr 0", "learning_rate=0"),
+        ("train --device gpu", "gpu"),
+        ("train --threads 0", "--threads 0"),
+        ("train --bias wrong", "wrong"),
+        ("evaluate no_such_model", "no_such_model"),
+        ("generate no_such_model", "no_such_model"),
+        ("nothing", "nothing"),
+        ("", "COMMAND"),
+    ],
+)
+def test_an_error_is_one_line(argv, word, capsys, tmp_path):
+    argv = argv.split()
+    if argv[:1] == ["train"]:
+        argv += ["--out", str(tmp_path / "run")]
+    try:
+        code = cli.main(argv)
+    except SystemExit as stop:  # argparse's own
+        code = stop.code
+    assert code == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and error.startswith("flash-tutorial: error: ") and word in error
+
+
+def test_a_folder_that_cannot_be_is_one_line(text, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert cli.main(["train", "--out", str(tmp_path / "file" / "run"), "--corpus", str(text), *TINY]) == 2
+    assert "could not be written" in one_line_error(capsys)
+
+
+def test_out_of_memory_is_one_line(monkeypatch, capsys, tmp_path):
+    def broken(*args, **kwargs):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 1e15 bytes")
+
+    monkeypatch.setattr(training, "train", broken)
+    assert cli.main(["train", "--out", str(tmp_path)]) == 2
+    assert "--accumulate" in one_line_error(capsys)
+
+
+def test_ctrl_c_names_the_command_that_goes_on(folder, monkeypatch, capsys):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", stopped)
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 130
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].endswith(f"train --out {folder} --resume")
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def test_resume_needs_no_other_option(folder, capsys):
+    before = (folder / "model.safetensors").read_bytes()
+    for path in folder.glob("step_000006"):
+        path.rename(folder / "away")
+    (folder / "model.safetensors").unlink()
+    assert cli.main(["train", "--out", str(folder), "--resume", "--corpus", "austen"]) == 2
+    assert "corpus='text.txt', now corpus='austen'" in one_line_error(capsys)
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
+    assert "going on after step 4" in capsys.readouterr().out
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_resume_refuses_another_setting(folder, capsys):
+    assert cli.main(["train", "--out", str(folder), "--resume", "--lr", "0.5"]) == 2
+    assert "learning_rate=0.01, now learning_rate=0.5" in one_line_error(capsys)
+    assert cli.main(["train", "--out", str(folder)]) == 2
+    assert "already holds a run" in one_line_error(capsys)
+
+
+def test_evaluate_prints_the_score_and_positions(folder, text, capsys):
+    assert cli.main(["evaluate", str(folder), "--corpus", str(text), "--bytes", "100"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = json.loads((folder / "result.json").read_text())
+    assert "100 of 100 bytes, windows of 20" in lines[0] and len(lines) == 2 + 8
+    assert cli.main(["evaluate", str(folder), "--corpus", str(text)]) == 0
+    assert capsys.readouterr().out.startswith(f"{expected['validation_bits_per_byte']:.4f} bits per byte")
+
+
+def test_a_run_that_has_not_ended_is_read_from_its_last_checkpoint(folder, text, capsys):
+    (folder / "config.json").unlink()
+    assert cli.main(["evaluate", str(folder), "--corpus", str(text)]) == 0
+    assert "step_000006" in capsys.readouterr().err
+
+
+def test_an_altered_checkpoint_is_not_used(folder, text, capsys):
+    path = folder / "step_000006" / "model.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 1
+    path.write_bytes(raw)
+    assert cli.main(["generate", str(path.parent), "--bytes", "5"]) == 2
+    assert "altered" in one_line_error(capsys)
+
+
+def test_generate_repeats_with_a_seed(folder, capsys):
+    texts = []
+    for seed in ("1", "1", "2"):
+        assert cli.main(["generate", str(folder), "--prompt", "Anne", "--bytes", "60", "--seed", seed]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2] and texts[0].startswith("Anne")
+
+
+def test_generate_streams_whole_characters(folder, monkeypatch):
+    """Each is written as soon as its last byte is there, and an unfinished one at the end does no harm."""
+    seen = []
+
+    class Out:
+        def write(self, text):
+            seen.append(text)
+
+        def flush(self):
+            seen.append("|")
+
+    def generate(self, ids, n, *, on_token, **options):
+        for byte in "aé€".encode() + b"\xe2":
+            on_token(torch.tensor([byte]))
+        return ids
+
+    monkeypatch.setattr(LanguageModel, "generate", generate)
+    monkeypatch.setattr(sys, "stdout", Out())
+    assert cli.main(["generate", str(folder), "--prompt", "x"]) == 0
+    flushed = "".join(seen).split("|")
+    assert [part for part in flushed if part] == ["x", "a", "é", "€", "\N{REPLACEMENT CHARACTER}\n"]
+
+
+def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert torch.__version__ in out and "corpus austen: whole" in out and "float32 (" in out
+    version = cli.metadata.version
+
+    def without(name):
+        if name == "tqdm":
+            raise cli.metadata.PackageNotFoundError
+        return version(name)
+
+    monkeypatch.setattr(cli.metadata, "version", without)
+    assert cli.main(["doctor"]) == 1
+    assert "tqdm: missing: pip install tqdm" in capsys.readouterr().out
+
+
+def test_the_command_runs_as_a_program_and_stops_when_nobody_reads(folder):
+    """`flash-tutorial generate ... | head -c 1`"""
+    command = [sys.executable, "-m", "flash_course.cli", "generate", str(folder), "--bytes", "300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

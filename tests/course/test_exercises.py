@@ -1,0 +1,216 @@
+"""Every problem set: right answers pass, every kept wrong answer is rejected with its own sentence.
+
+What needs ``solutions/`` is skipped in a course's fork, which has none.
+"""
+
+import contextlib
+import importlib.util
+import io
+import linecache
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from flash_course.checks import exercise as model
+from flash_course.checks import interpreter
+from flash_course.checks.texts import say
+from flash_course.checks.verdict import judge
+
+ROOT = Path(__file__).resolve().parents[2]
+SETS = model.there()
+EXERCISES = {name: exercise for number in SETS for name, exercise in model.load_set(number).items()}
+CODE = {name: exercise for name, exercise in EXERCISES.items() if exercise.kind not in ("predict", "explain")}
+SEEDS = (0, 1, 2)
+needs_solutions = pytest.mark.skipif(
+    not (ROOT / "solutions").is_dir(), reason="there is no solutions/ here: a course's fork has none"
+)
+
+
+def skip_without_triton(*names):
+    """Where a kernel cannot be interpreted, its answers are "not attempted", whatever they are."""
+    if {"11.3", "11.6"} & {*names} and interpreter.missing():
+        pytest.skip("Triton's interpreter does not run on this machine")
+
+
+def load(path, name):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load(ROOT / "tools" / "exercises.py", "exercises_tool")
+
+
+@cache
+def right_answers(number):
+    return load(ROOT / "solutions" / f"right_{number}.py", f"right_{number}")
+
+
+def master(number):
+    (path,) = (ROOT / "solutions").glob(f"{number}_*.py")
+    return path
+
+
+def run_cells(cells):
+    """The names that a notebook's code cells define, and what they printed."""
+    names, printed = {"__name__": "__main__"}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for number, cell in enumerate(cells, 1):
+            if cell.cell_type == "code":
+                name = f"cell {number} of {id(names)}"
+                linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)  # as IPython does
+                exec(compile(cell.source, name, "exec"), names)
+    return names, printed.getvalue()
+
+
+@cache
+def solved(number):
+    from notebooks import read_source  # beside the tool
+
+    return run_cells(read_source(master(number)).cells)
+
+
+def answer_of(exercise, names):
+    return names[exercise.names[0]] if len(exercise.names) == 1 else {name: names[name] for name in exercise.names}
+
+
+def wrong_answer(exercise, wrong, student):
+    """A kept wrong answer as a student would hand it in."""
+    numbers = exercise.numbers(student)
+    if exercise.kind == "predict":
+        value = wrong.answer(numbers)
+        return value if wrong.of is None else {**exercise.right(numbers), wrong.of: value}
+    return wrong.answer if wrong.of is None else {**exercise.right, wrong.of: wrong.answer}
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(tmp_path / "progress.json"))
+
+
+# ---------------------------------------------------------------- every exercise
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_oracle_gets_all_points(name):
+    exercise = EXERCISES[name]
+    for seed in SEEDS:
+        student = f"student {seed}"
+        right = exercise.right(exercise.numbers(student)) if exercise.kind == "predict" else exercise.right
+        verdict = judge(exercise, right, seed=seed, student=student)
+        assert (verdict.status, verdict.points) == ("right", exercise.points), f"seed {seed}: {verdict}"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_wrong_answer_is_rejected_with_its_sentence(name):
+    skip_without_triton(name)
+    exercise = EXERCISES[name]
+    survived = []
+    for wrong in exercise.wrong:
+        verdict = judge(exercise, wrong_answer(exercise, wrong, "me"))
+        said = " ".join([*verdict.likely, *verdict.lines])
+        if verdict.status not in ("wrong", "raises") or say(name, wrong.key) not in said:
+            survived.append(f"{wrong.key}: {verdict}")
+        for seed in SEEDS[1:]:  # as `grade` does it, with other sizes and values
+            student = f"student {seed}"
+            again = judge(exercise, wrong_answer(exercise, wrong, student), seed=seed, student=student)
+            if again.status == "right":
+                survived.append(f"{wrong.key}, seed {seed}")
+    assert not survived, "\n".join(survived)
+
+
+@needs_solutions
+def test_the_kill_table_is_what_the_checks_say():
+    skip_without_triton(*EXERCISES)
+    page, count, survived = tool.kill_table()
+    print(f"{count - len(survived)} of {count} wrong answers rejected with their own sentence")
+    assert survived == [] and page == (ROOT / "docs" / "kill_table.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_code_exercise_keeps_at_least_five_wrong_answers(name):
+    assert len({wrong.key for wrong in CODE[name].wrong}) >= 5
+
+
+@pytest.mark.parametrize("name", CODE)
+@pytest.mark.parametrize("what", ["constant", "identity"])
+def test_constant_and_identity_are_rejected(name, what):
+    exercise = CODE[name]
+
+    def poor(*args, **kwargs):
+        return 0 if what == "constant" else (args[0] if args else None)
+
+    answer = poor if len(exercise.names) == 1 else dict.fromkeys(exercise.names, poor)
+    assert judge(exercise, answer).points < exercise.points
+
+
+@pytest.mark.parametrize("number", SETS)
+def test_a_set_has_its_form(number):
+    listed = [EXERCISES[name] for name in EXERCISES if name.startswith(f"{number}.")]
+    assert sum(exercise.points for exercise in listed) == 100
+    assert 60 <= sum(exercise.points for exercise in listed if exercise.core) <= 70
+    for exercise in listed:
+        assert all(1 <= x <= 5 for x in (exercise.difficulty, exercise.importance)) and exercise.minutes > 0
+        assert exercise.kind == "explain" or exercise.wrong, exercise.id
+        assert all(say(exercise.id, wrong.key) for wrong in exercise.wrong), exercise.id
+        assert all(len(hint) > 20 for hint in exercise.hints), exercise.id
+
+
+# ---------------------------------------------------------------- masters and student files
+
+
+@needs_solutions
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_and_other_right_answers_get_all_points(name):
+    skip_without_triton(name)
+    exercise, number = EXERCISES[name], name[:2]
+    module = right_answers(number)
+    answers = [answer_of(exercise, solved(number)[0]), *module.RIGHT.get(name, ())]
+    assert exercise.kind in ("predict", "explain") or len(answers) >= 3
+    for answer in answers:
+        for seed in SEEDS:
+            more = module.held_out(np.random.default_rng(seed)).get(name, ())
+            student = solved(number)[0].get("STUDENT", "me")
+            verdict = judge(exercise, answer, seed=seed, student=student, more_cases=more)
+            assert (verdict.status, verdict.points) == ("right", exercise.points), f"{answer}, seed {seed}: {verdict}"
+
+
+@needs_solutions
+@pytest.mark.parametrize("name", [n for n, e in CODE.items() if e.kind in ("prove", "mend")])
+def test_prove_and_mend_have_a_held_out_pool(name):
+    assert len(right_answers(name[:2]).held_out(np.random.default_rng(0))[name]) >= 2
+
+
+@needs_solutions
+@pytest.mark.parametrize("number", SETS)
+def test_the_masters_text_has_the_facts_of_the_exercise(number):
+    text = master(number).read_text(encoding="utf-8")
+    for exercise in model.load_set(number).values():
+        core = " · core" if exercise.core else ""
+        facts = (
+            f"**{exercise.points} points** · difficulty {exercise.difficulty}/5 · importance {exercise.importance}/5 · "
+            f"{exercise.minutes} minutes{core}\n"
+        )
+        part = text.partition(f"## {exercise.id} {exercise.kind}: ")[2].partition("\n# ## ")[0]
+        assert facts in part, f"{exercise.id}: expected the line {facts}"
+        assert part.count("<details>") >= 1 and f'check("{exercise.id}", ' in part, exercise.id
+    assert "File > Save a copy in Drive" in text
+
+
+@needs_solutions
+def test_student_files_are_in_step_and_show_no_answer():
+    assert tool.check() == []
+    assert [path.name[:2] for path in tool.masters()] == SETS
+
+
+@pytest.mark.parametrize("number", SETS)
+def test_an_untouched_student_file_runs_and_gets_no_points(number):
+    (path,) = (ROOT / "exercises").glob(f"{number}_*.ipynb")
+    _, printed = run_cells(nbformat.read(path, as_version=4).cells)
+    for name, exercise in model.load_set(number).items():
+        points = "" if exercise.kind == "explain" else f", 0 of {exercise.points} points"
+        assert f"\n{name}: not attempted{points}\n" in printed, printed

@@ -1,0 +1,52 @@
+"""Results that come with the package, and the runs of the scoreboard that lectures are held to."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from flash_course.bench import stored
+
+pytestmark = pytest.mark.quick
+
+RUNS = {"runs": {"05 FLASH": {"losses": [4.0, 3.0, 2.0]}}}
+
+
+def run(*losses):
+    return {"FLASH": SimpleNamespace(log=[{"loss": loss} for loss in losses])}
+
+
+def test_a_result_is_read_by_its_name():
+    assert stored.load_stored("ngrams")["rows"]
+    with pytest.raises(ValueError, match=r"no result 'nothing' is stored: there are .*bench_cpu.*scoreboard"):
+        stored.load_stored("nothing")
+
+
+@pytest.mark.parametrize(
+    "losses, same", [((4.0, 3.0, 2.0), True), ((4.03, 2.98, 2.01), True), ((4.0, 3.0, 2.03), False)]
+)
+def test_a_run_is_held_to_one_per_cent(losses, same, monkeypatch, capsys):
+    monkeypatch.setattr(stored, "load_stored", {"scoreboard": RUNS}.get)
+    stored.compare_with_stored("05", run(*losses), 3)
+    assert capsys.readouterr().out == f"FLASH: the first 3 losses are those of the stored run, to 1%: {same}\n"
+
+
+def test_fewer_losses_than_compared_are_an_error(monkeypatch):
+    monkeypatch.setattr(stored, "load_stored", {"scoreboard": RUNS}.get)
+    with pytest.raises(ValueError, match="2 live and 3 stored losses: 3 of each are needed"):
+        stored.compare_with_stored("05", run(4.0, 3.0), 3)
+
+
+def test_a_run_that_is_not_stored_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(stored, "load_stored", {"scoreboard": RUNS}.get)
+    stored.compare_with_stored("06", run(4.0), 1)
+    assert capsys.readouterr().out == "FLASH: no run of this name is stored\n"
+
+
+def test_every_run_of_the_scoreboard_is_stored_whole():
+    rows = stored.load_stored("scoreboard")["runs"]
+    assert {name[:2] for name in rows} == {"00", "01", "02", "03", "04", "05", "06", "12"}
+    for name, row in rows.items():
+        assert len(row["losses"]) == 300 and row["losses"][0] > 4 > row["losses"][-1], name
+        assert row["machine"]["torch"] and 2 < row["bits_per_byte"] < 4, name
+    assert len({json.dumps(row["losses"]) for row in rows.values()}) >= 10, "different mixers have different losses"

@@ -1,0 +1,198 @@
+"""A lecture and a problem set in JupyterLab, in a real browser: run from the menu, looked at when they have run.
+
+Needs playwright and a Chromium (CONTRIBUTING.md says how to get them); left out with a sentence where one is missing.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+
+ROOT = Path(__file__).resolve().parents[2]
+LECTURE, PROBLEM_SET = "notebooks/work/05", "exercises/05"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+OPTIONS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SETTINGS = {  # all cells stay in the page, and nothing asks for news
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+# Tells that all cells have run, and in which Python.
+LAST_CELL = "import sys, flash_tutorial\nprint('ran to the end in', sys.executable)"
+ERRORS = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
+# An error that is not meant ends a run of all cells.
+OVER = """(meant) => {
+    const printed = [...document.querySelectorAll('.jp-Notebook .jp-OutputArea-output')];
+    return printed.some(output => output.innerText.startsWith('ran to the end'))
+        || document.querySelectorAll('ERRORS').length > meant;
+}""".replace("ERRORS", ERRORS)
+SEEN = """() => {
+    const area = document.querySelector('.jp-Notebook');
+    const all = (selector) => [...area.querySelectorAll(selector)];
+    const below = (img) => img.closest('.jp-OutputArea-child').nextElementSibling;
+    const words = (img) => img.alt || below(img)?.querySelector('details p')?.textContent;
+    return {
+        prompts: all('.jp-CodeCell').filter(cell => cell.querySelector('.cm-content').innerText.trim())
+            .map(cell => cell.querySelector('.jp-InputPrompt').innerText),
+        errors: all('ERRORS').map(e => e.innerText),
+        printed: all('.jp-OutputArea-output').map(output => output.innerText),
+        pictures: all('.jp-OutputArea-output img').map(img => ({width: img.naturalWidth, words: words(img)})),
+        maths: all('.jp-MarkdownCell mjx-container').length,
+        maths_errors: all('.jp-MarkdownCell mjx-merror, .jp-MarkdownCell [data-mjx-error]').length,
+        headings: all('.jp-MarkdownCell .jp-RenderedMarkdown :is(h1, h2, h3)').length,
+        tables: all('.jp-MarkdownCell table').length,
+        folds: all('.jp-MarkdownCell details').length,
+        raw: all('.jp-MarkdownCell .jp-RenderedMarkdown')
+            .filter(e => /(\\$\\$|\\\\frac|<details>)/.test(e.innerText)).length,
+    };
+}""".replace("ERRORS", ERRORS)
+
+
+@pytest.fixture(scope="module", params=[LECTURE, PROBLEM_SET])
+def notebook(request, tmp_path_factory):
+    """A notebook without outputs, so that all that is seen comes from this run; and one cell more."""
+    found = sorted(ROOT.glob(f"{request.param}_*.ipynb"))
+    if not found:
+        pytest.skip(f"{request.param} is not built")
+    notebook = nbformat.read(found[0], as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(LAST_CELL))
+    path = tmp_path_factory.mktemp("lab") / "course" / found[0].name
+    path.parent.mkdir()
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(notebook):
+    """JupyterLab with this Python's kernel, in the notebook's folder; gives its address."""
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
+    home = notebook.parent.parent
+    for name, values in SETTINGS.items():
+        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
+               "JUPYTERLAB_SETTINGS_DIR": "settings", "IPYTHONDIR": "ipython"}  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "MPLBACKEND")}
+    environment |= {name: str(home / folder) for name, folder in folders.items()}
+    environment["FLASH_TUTORIAL_PROGRESS"] = str(home / "progress.json")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+               f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+               f"--ServerApp.root_dir={notebook.parent}"]  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    with open(home / "server.log", "w+") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            wait_for(f"{address}/api", process, log)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def wait_for(address, process, log, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    log.seek(0)
+    pytest.fail(f"JupyterLab did not start: {log.read()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def page(server, notebook):
+    """The lecture, open in the browser."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")
+    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with api.sync_playwright() as playwright:
+        if browser_path is None and not Path(playwright.chromium.executable_path).is_file():
+            pytest.skip("there is no Chromium on this machine")
+        browser = playwright.chromium.launch(executable_path=browser_path, args=OPTIONS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.goto(f"{server}/lab/tree/{notebook.name}?reset")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        yield page
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def seen(page, notebook):
+    """What is on the page after Run > Run All Cells."""
+    page.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)  # what runs earlier is lost
+    page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+    page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+    page.wait_for_function(OVER, arg=meant_errors(notebook), timeout=300_000)
+    page.wait_for_timeout(1000)  # the last picture, the last formula
+    print("screenshots are in", photograph(page, notebook.parent.parent / "screenshots"))
+    return page.evaluate(SEEN)
+
+
+def meant_errors(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    return sum("raises-exception" in cell.metadata.get("tags", []) for cell in cells)
+
+
+def photograph(page, folder):
+    """The notebook from its top to its end, a PNG for each height of the window."""
+    folder.mkdir()
+    area = page.locator(".jp-Notebook .jp-WindowedPanel-outer, .jp-Notebook").last
+    end = "e.scrollTop + [...e.querySelectorAll('.jp-Cell')].at(-1).getBoundingClientRect().bottom"
+    height, window = area.evaluate(f"e => [{end} - e.getBoundingClientRect().top, e.clientHeight]")
+    for number, top in enumerate(range(0, int(height), window), 1):
+        area.evaluate("(e, top) => { e.scrollTop = top; }", top)
+        page.wait_for_timeout(150)
+        page.screenshot(path=folder / f"{number:02}.png")
+    return folder
+
+
+def test_all_cells_ran_in_this_python(seen):
+    assert f"ran to the end in {sys.executable}" in " ".join(seen["printed"])
+    assert [prompt.strip() for prompt in seen["prompts"]] == [f"[{i}]:" for i in range(1, len(seen["prompts"]) + 1)]
+
+
+def test_no_cell_shows_an_error_that_is_not_meant(seen, notebook):
+    assert len(seen["errors"]) == meant_errors(notebook), seen["errors"]
+
+
+@pytest.mark.parametrize("notebook", [LECTURE], indirect=True)
+def test_the_pictures_are_there_with_words(seen, notebook):
+    stored = nbformat.read(ROOT / "notebooks" / notebook.name, as_version=4)
+    outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
+    expected = sum("image/png" in output.get("data", {}) for output in outputs)
+    assert len(seen["pictures"]) == expected >= 1
+    assert all(picture["width"] > 200 for picture in seen["pictures"])
+    # JupyterLab 4.6 drops the alt text that a picture's metadata holds; then the fold below the picture has it.
+    assert all(len(picture["words"] or "") > 20 for picture in seen["pictures"]), seen["pictures"]
+
+
+def test_markup_and_mathematics_are_rendered(seen, notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert seen["headings"] >= 5 and seen["raw"] == 0
+    assert seen["tables"] >= ("| ---" in text)
+    assert seen["folds"] >= ("<details>" in text)
+    assert seen["maths"] >= ("$" in text) and seen["maths_errors"] == 0
+
+
+@pytest.mark.parametrize("notebook", [PROBLEM_SET], indirect=True)
+def test_each_exercise_says_that_it_is_not_attempted(seen):
+    said = [text for text in seen["printed"] if "not attempted" in text and "set 05" not in text]
+    assert len(said) == 7, seen["printed"]

@@ -1,0 +1,120 @@
+"""A course's fork: no solutions, no held-out faults, the course's badges, and its own tests pass."""
+
+import importlib.machinery
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "solutions").is_dir(), reason="this is a fork: it has no solutions/ to leave out"),
+    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: what belongs to it is not known"),
+]
+
+
+def tool():
+    loader = importlib.machinery.SourceFileLoader("course_fork", str(ROOT / "tools" / "course_fork"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("course_fork", loader))
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it has no .py: bytecode would lie beside it
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory):
+    out = tmp_path_factory.mktemp("fork") / "course"
+    tool().make_fork(out, "ada/flash-2027", "fall")
+    return out
+
+
+def test_it_has_no_answer(fork):
+    assert not (fork / "docs" / "kill_table.md").exists()
+    assert not (fork / "solutions").exists() and not list(fork.rglob("right_*.py"))
+    assert (fork / "exercises").is_dir() and (fork / "notebooks").is_dir()
+    text = "".join(path.read_text(encoding="utf-8") for path in fork.rglob("*.py") if path.parent.name != "tests")
+    assert "def held_out(" not in text and "\nWEAK = " not in text
+
+
+def test_badges_and_install_line_are_the_courses(fork):
+    for path in [fork / "README.md", *fork.glob("exercises/*.ipynb"), *fork.glob("notebooks/*.ipynb")]:
+        text = path.read_text(encoding="utf-8")
+        assert "ada/flash-2027" in text and "OWNER/REPO/blob" not in text, path.name
+    assert 'REPOSITORY, TAG = "ada/flash-2027", "fall"' in (fork / "flash_course" / "addresses.py").read_text()
+
+
+def test_assistants_are_told_what_they_may_do(fork):
+    text = (fork / "AGENTS.md").read_text(encoding="utf-8")
+    assert "You may:" in text and "You may not:" in text and "write, complete, translate or mend code" in text
+
+
+def test_a_folder_that_is_there_is_refused(fork, capsys):
+    with pytest.raises(SystemExit):
+        tool().main([str(fork)])
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_its_readme_speaks_to_students(fork):
+    text = (fork / "README.md").read_text(encoding="utf-8")
+    assert "flash-tutorial check exercises/05" in text
+    assert not [word for word in ("solutions", "kill_table", "instructors.md") if word in text]
+
+
+def test_a_wrong_name_leaves_nothing_behind(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        tool().main([str(tmp_path / "course"), "--repository", "course"])
+    assert "expected the repository's name" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_python_without_the_courses_packages_is_said(tmp_path, capsys, monkeypatch):
+    fork_tool = tool()
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    with pytest.raises(SystemExit):
+        fork_tool.main([str(tmp_path / "course"), "--repository", "ada/course"])
+    assert "nbformat is missing: activate the environment" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_git_is_refused_and_what_git_does_not_know_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is no git checkout"):
+        tool().make_fork(tmp_path / "course", root=tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "set_12.py").write_text("")
+    (tmp_path / "solutions").mkdir()
+    (tmp_path / "solutions" / "right_12.py").write_text("")
+    assert tool().unknown(tmp_path) == ["set_12.py"]
+
+
+@pytest.mark.timeout(900)
+def test_its_own_tests_pass_or_are_skipped_with_a_sentence(fork):
+    names = [
+        "course/test_exercises",
+        "course/test_checks",
+        "course/test_grading",
+        "repository/test_notebooks",
+        "repository/test_packaging",
+        "repository/test_docs",
+        "repository/test_fork",
+        "repository/test_ledger",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "not wrong_answer and not oracle",  # they ask nothing that depends on the fork, and take minutes
+        *(f"tests/{name}.py" for name in names),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(fork), "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(command, cwd=fork, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert "a course's fork has none" in run.stdout and " passed" in run.stdout

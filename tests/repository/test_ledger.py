@@ -1,0 +1,517 @@
+"""The ledger points to what is there, and the paper's readings that no other file runs side by side are run here.
+
+``docs/paper_to_code.md`` names functions, tests and files; each of them must exist. Every place where the paper can be
+read in two ways names a test that runs both.
+"""
+
+import ast
+import importlib
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from unit_cases import B, C, D, S, T, features, make
+
+from flash_tutorial import (
+    FLASH,
+    LanguageModel,
+    ModelConfig,
+    Stack,
+    count_parameters,
+    decoding,
+    layers,
+    mixing,
+    reference,
+)
+from flash_tutorial.data import IGNORE, START_ID, mask_spans
+from flash_tutorial.layers import cos_sin
+from flash_tutorial.properties import branch_error, draw_order_one, settle_branch
+from flash_tutorial.training import TrainConfig, train
+
+pytestmark = pytest.mark.quick
+
+ROOT = Path(__file__).parents[2]
+LEDGER = ROOT / "docs" / "paper_to_code.md"
+
+# ---------------------------------------------------------------- the ledger as a text
+
+ITEMS = {"Equation": 8, "Code": 8, "Table": 12, "Figure": 8}
+FILE_ENDINGS = ("py", "md", "json", "txt", "toml", "csv", "png", "ipynb", "bz2", "safetensors")
+UNDER_TEST = ("Readings", "Deviations")  # in the tables of these sections each row names a test, or says there is none
+
+
+def spans(text):
+    """The pieces of inline code, fenced blocks left out."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+
+
+def is_name(span):
+    """Whether a span is written as ``module.name``; a file's name is not, nor is a number."""
+    return re.fullmatch(r"[a-z_]\w*(\.\w+)+", span) and span.rpartition(".")[2] not in FILE_ENDINGS
+
+
+def resolve(name):
+    if name.startswith("bench."):
+        module, *attributes = name.removeprefix("bench.").split(".")
+        found = importlib.import_module(f"flash_course.bench.{module}")
+    else:
+        module, *attributes = name.split(".")
+        found = importlib.import_module(f"flash_tutorial.{module}")
+    for attribute in attributes:
+        found = getattr(found, attribute)
+    return found
+
+
+@cache
+def functions_of(path):
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def rows(text):
+    """(heading of the second level, cells) of each table row, the head of a table left out."""
+    heading, last = "", ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            heading = line[3:]
+        if line.startswith("|") and last.startswith("|") and not set(line) <= set("|-: "):
+            yield heading, [cell.strip() for cell in line.strip("|").split("|")]
+        last = line
+
+
+def numbers(cell):
+    """("Table", 5), ("Table", 6) of a first cell such as "Tables 5-6"."""
+    match = re.match(rf"({'|'.join(ITEMS)})s? (\d+)(?:-(\d+))?$", cell)
+    if match:
+        kind, first, last = match.groups()
+        yield from ((kind, n) for n in range(int(first), int(last or first) + 1))
+
+
+def anchors(text):
+    """The anchors that a page of this text has, one for each heading."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def problems(text, folder=LEDGER.parent):
+    """What is wrong with a ledger, in words."""
+    found = []
+    for span in spans(text):
+        path, colons, test = span.partition("::")
+        if colons and not ((ROOT / path).is_file() and test in functions_of(path)):
+            found.append(f"no test {span}")
+        if is_name(span):
+            try:
+                resolve(span)
+            except (ImportError, AttributeError):
+                found.append(f"no name {span}")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        if path and not (folder / path).exists():
+            found.append(f"no file {target}")
+        elif anchor and anchor not in anchors((folder / path).read_text(encoding="utf-8") if path else text):
+            found.append(f"no heading {target}")
+    there = {item for _, cells in rows(text) for item in numbers(cells[0])}
+    wanted = {(kind, n) for kind, last in ITEMS.items() for n in range(1, last + 1)}
+    found += [f"no row {kind} {n}" for kind, n in sorted(wanted - there)]
+    found += [f"unknown row {kind} {n}" for kind, n in sorted(there - wanted)]
+    for heading, cells in rows(text):
+        if any(word in heading for word in UNDER_TEST) and "::" not in cells[-1] and "No test" not in cells[-1]:
+            found.append(f"no test in the row {cells[0]}")
+    return found
+
+
+CELL = re.compile(r"\[(\d\d), section (\d+)\]\(\.\./notebooks/(\w+)\.ipynb\)")
+
+
+def mentioned(text):
+    """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8"."""
+    for kind, listed in re.findall(rf"\b({'|'.join(ITEMS)})s? (\d+(?:(?:, | and | to |-)\d+)*)", text, flags=re.I):
+        for first, last in re.findall(r"(\d+)(?:(?: to |-)(\d+))?", listed):
+            yield from ((kind.capitalize(), n) for n in range(int(first), int(last or first) + 1))
+
+
+@cache
+def sections(lecture):
+    """{number of a section: its text} of a lecture's source, code included."""
+    text = re.sub(r"^# ?", "", (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8"), flags=re.M)
+    parts = re.split(r"^## (\d+)\. ", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def unmet(text):
+    """Pieces of the paper whose row leads to no section of a lecture that names them, in words."""
+    found = []
+    for _, cells in rows(text):
+        if not (items := {*numbers(cells[0])}):
+            continue
+        named = set()
+        for number, section, lecture in CELL.findall(cells[-1]):
+            here = items & {*mentioned(sections(lecture).get(section, ""))} if lecture.startswith(number) else set()
+            named |= here
+            if not here:
+                found.append(f"{cells[0]}: not in section {section} of {lecture}")
+        found += [f"{kind} {n}: no lecture" for kind, n in sorted(items - named)]
+    return found
+
+
+def ledger():
+    return LEDGER.read_text(encoding="utf-8")
+
+
+def test_the_ledger_points_to_what_is_there():
+    assert problems(ledger()) == []
+
+
+def test_the_ledger_has_its_parts():
+    text = ledger()
+    assert len(re.findall(r"^\| (?:Equation|Code|Table|Figure)s? \d", text, flags=re.M)) >= 34
+    assert sum(is_name(span) is not None for span in spans(text)) > 60
+    assert sum("::" in span for span in spans(text)) > 80
+    assert {word for heading, _ in rows(text) for word in UNDER_TEST if word in heading} == set(UNDER_TEST)
+
+
+@pytest.mark.parametrize("old, new, expected", [
+    ("`reference.gau`", "`reference.gua`", "no name reference.gua"),
+    ("`units.FLASH`", "`unit.FLASH`", "no name unit.FLASH"),
+    ("`units.GatedUnit.forward`", "`units.GatedUnit.forwards`", "no name units.GatedUnit.forwards"),
+    ("::test_float64_is_the_reference`", "::test_float64`", "no test tests/tutorial/test_units.py::test_float64"),
+    ("`tests/tutorial/test_units.py::", "`tests/unit.py::", "no test tests/unit.py::test_float64_is_the_reference"),
+    ("| Equation 4 |", "| Eq. 4 |", "no row Equation 4"),
+    ("| Figure 8 |", "| Figures 8-9 |", "unknown row Figure 9"),
+    ("](../flash_tutorial/", "](../flash_tutorials/", "no file ../flash_tutorials/reference.py"),
+    ("](#", "](#never-", "no heading #never-numbers-that-were-recomputed"),
+])  # fmt: skip
+def test_a_wrong_pointer_is_found(old, new, expected):
+    assert old in ledger()
+    assert expected in problems(ledger().replace(old, new))
+
+
+def test_every_piece_of_the_paper_is_met_in_a_lecture():
+    assert unmet(ledger()) == []
+
+
+def test_a_piece_that_its_lecture_does_not_name_is_found():
+    row = "| a | b |\n| --- | --- |\n| {} | [05, section {}](../notebooks/05_mixed_chunk_attention.ipynb) |\n"
+    assert unmet(row.format("Equation 8", 4)) == []
+    lost = ["not in section 99 of 05_mixed_chunk_attention", "no lecture"]
+    assert unmet(row.format("Equation 8", 99)) == [f"Equation 8: {said}" for said in lost]
+    assert "Table 9: no lecture" in unmet(row.format("Table 9", 4))
+    assert unmet("| a | b |\n| --- | --- |\n| Code 1 | none |\n") == ["Code 1: no lecture"]
+    assert [*mentioned("Codes 4 to 6, table 3 and equations 7 and 8")] == [
+        ("Code", 4), ("Code", 5), ("Code", 6), ("Table", 3), ("Equation", 7), ("Equation", 8),
+    ]  # fmt: skip
+
+
+def test_a_reading_without_a_test_is_found():
+    table = "## Readings\n\n| where | test |\n| --- | --- |\n| Code 9 | {} |\n"
+    assert "no test in the row Code 9" in problems(table.format("none"))
+    assert "no test in the row Code 9" not in problems(table.format("No test: nothing to run"))
+
+
+# ---------------------------------------------------------------- the numbers that it states
+
+
+def count(config):
+    """Parameters of a model, from two small ones: each further unit has as many as the second."""
+    with torch.device("meta"):
+        one, two = (count_parameters(LanguageModel(replace(config, depth=n))) for n in (1, 2))
+    return one + (config.depth - 1) * (two - one)
+
+
+def test_the_counts_in_the_ledger_are_those_of_the_models():
+    stated = re.findall(r"^\| `(\w+)` \| `([\w+]+)` \| ([\d,]+) \|", ledger(), flags=re.M)
+    assert len(stated) == 16
+    for task, architecture, number in stated:
+        assert count(ModelConfig.paper(task, architecture)) == int(number.replace(",", "")), (task, architecture)
+
+
+def test_a_gated_layer_of_4_d_would_not_give_the_counts_of_the_paper():
+    """Tables 7 to 9 say expansion 4 for Transformer++, and 110M and 486M, which 8 D / 3 gives."""
+    for task, here, other in (("wiki40b", 110, 138), ("pg19", 486, 637)):
+        config = ModelConfig.paper(task, "transformer++")
+        assert count(config) / 1e6 == pytest.approx(here, rel=0.01)
+        assert count(replace(config, ff_dim=4 * config.dim)) / 1e6 == pytest.approx(other, abs=0.5)
+
+
+def test_46_layers_are_one_block_too_many_in_figure_3():
+    base = ModelConfig.paper("wiki40b", "flash_quad")
+    counts = {depth: count(replace(base, depth=depth, dim=dim)) / 1e6
+              for depth, dim in ((15, 512), (22, 768), (44, 1024), (46, 1024))}  # fmt: skip
+    assert {depth: round(millions) for depth, millions in counts.items()} == {15: 41, 22: 105, 44: 316, 46: 329}
+
+
+def test_an_untied_head_would_not_give_the_counts_of_the_paper():
+    base = ModelConfig.paper("wiki40b")
+    assert count(base) / 1e6 == pytest.approx(112, rel=0.01)
+    assert count(replace(base, tied=False)) / 1e6 == pytest.approx(136.6, abs=0.1)
+
+
+def test_arithmetic_on_the_numbers_of_the_paper():
+    """Table 3: PG-19 at 8192. Tables 11 and 12 against the FLASH rows of Table 4."""
+    assert 12.12 / 1.21 == pytest.approx(10.0, abs=0.05)  # over Transformer++, which itself is 1.21x over Transformer+
+    assert 125_000 * 1292 / (250 * 12.12) == pytest.approx(53_300, abs=100)  # steps that 12.12x stands for; text: 55K
+    flash = np.array([[4.172, 4.015, 3.928, 3.902, 3.897], [16.581, 15.935, 15.525, 15.259, 15.109]])
+    quad = np.array([[4.176, 3.964, 3.864, 3.828, 3.830], [16.633, 15.879, 15.305, 14.955, 14.998]])
+    table_4 = np.array([[0.0, 0.05, 0.06, 0.07, 0.07], [-0.05, 0.06, 0.22, 0.30, 0.11]])
+    assert np.abs(flash - quad - table_4).max() <= 0.0051
+
+
+# ---------------------------------------------------------------- readings of the quadratic part
+
+
+@torch.no_grad()
+def by_hand(unit, x, scores):
+    """A GAU whose map is relu(scores(q k^T, bias))^2."""
+    u, v, z = unit.project(x)
+    q, k = unit.read_heads(z, *cos_sin(x.shape[1], unit.qk_dim, x))
+    weights = torch.relu(scores(q @ k.mT, unit.bias(x.shape[1]))) ** 2
+    return x + unit.out_proj(u * (weights @ v))
+
+
+def test_equation_5_has_no_length_and_code_6_divides_by_it():
+    unit, x = make("gau", False), features()
+    readings = {
+        "equation 5": by_hand(unit, x, lambda qk, b: qk + b),
+        "code 6": by_hand(unit, x, lambda qk, b: qk / T + b),
+        "bias inside": by_hand(unit, x, lambda qk, b: (qk + b) / T),
+    }
+    for length_scale, which in ((1, "equation 5"), (None, "code 6"), (T, "code 6")):
+        unit.length_scale = length_scale
+        y = unit(x).detach()
+        for name, other in readings.items():
+            error = branch_error(y, other, x)
+            assert error <= 1e-12 if name == which else error > 0.1, (length_scale, name)
+
+
+def test_figure_2_has_no_activation_on_the_dense_layer_and_code_6_has_silu(monkeypatch):
+    unit, x = make("gau", True), features()
+    with torch.no_grad():
+        h = unit.in_proj(unit.norm(x))
+        parts = unit.project(x)
+        assert torch.allclose(torch.cat(parts, -1), h / (1 + (-h).exp()), rtol=1e-12)
+        y = unit(x)
+        monkeypatch.setattr(F, "silu", lambda t: t)
+        assert torch.equal(torch.cat(unit.project(x), -1), h)
+        assert branch_error(unit(x), y, x) > 0.1
+
+
+def test_both_forms_of_the_bias_exist_at_512():
+    """Code 4 tests for n < 512, its comment speaks of lengths over 512; at 512 itself the code decides here."""
+    auto, table = (FLASH(D, qk_dim=S, chunk_size=512, bias=bias).double() for bias in ("auto", "toeplitz"))
+    assert isinstance(auto.bias, layers.RotaryBias) and isinstance(table.bias, layers.ToeplitzBias)
+    assert table.bias.weights.shape == (1023,)
+    x = features()
+    for unit in (auto, table):
+        draw_order_one(unit, torch.Generator().manual_seed(0))
+        settle_branch(unit, x)
+    assert branch_error(auto(x), table(x), x) > 0.01
+
+
+def test_the_slice_of_code_4_is_empty_for_one_position():
+    def code_4(w, n):
+        r = (2 * n - 1) // 2
+        return np.tile(np.pad(w, (0, n)), n)[:-n].reshape(n, 3 * n - 2)[:, r:-r]
+
+    two, one = np.array([1.0, 2.0, 3.0]), np.array([2.5])
+    assert np.array_equal(code_4(two, 2), reference.toeplitz_bias(two, 2))
+    assert code_4(one, 1).size == 0
+    assert reference.toeplitz_bias(one, 1).tolist() == [[2.5]]
+    bias = FLASH(D, chunk_size=1).bias
+    assert torch.equal(bias(1).flatten(), bias.weights)
+
+
+def test_the_position_bias_belongs_to_its_layer():
+    """One for all layers is the other reading, which a user can make."""
+    stack = Stack(ModelConfig(dim=8, depth=3, qk_dim=4, chunk_size=C))
+    before = count_parameters(stack)
+    for unit in stack.units[1:]:
+        unit.bias = stack.units[0].bias
+    assert before - count_parameters(stack) == 2 * (2 * C - 1)
+
+
+# ---------------------------------------------------------------- readings of the global part
+
+
+def test_lin_v_of_code_8_is_v():
+    """The other reading that has been built takes it for the linear part's own output, and so applies it twice."""
+    unit, x = make("flash, global only", True), features()
+    with torch.no_grad():
+        u, v, z = unit.project(x)
+        _, _, q, k = (mixing.into_chunks(t, C) for t in unit.read_heads(z, *cos_sin(T, S, x)))
+        once = mixing.global_attention(q, k, mixing.into_chunks(v, C), causal=True)
+        twice = mixing.global_attention(q, k, once, causal=True)
+        y = unit(x)
+        with_v, with_output = (x + unit.out_proj(u * far.flatten(1, 2)[:, :T]) for far in (once, twice))
+    assert branch_error(y, with_v, x) <= 1e-12
+    assert branch_error(y, with_output, x) > 0.1
+
+
+def test_global_only_with_smaller_chunks_is_another_function_if_causal():
+    """The paper ran GlobalOnly with C = 64 in place of 256. Reading both sides, the mean over all chunks has no C."""
+    x = features(300)
+    for causal in (True, False):
+        units = [FLASH(D, qk_dim=S, chunk_size=c, causal=causal, local=False, bias=None).double() for c in (64, 256)]
+        draw_order_one(units[0], torch.Generator().manual_seed(0))
+        settle_branch(units[0], x)
+        units[1].load_state_dict(units[0].state_dict())
+        error = branch_error(units[1](x), units[0](x), x)
+        assert error > 0.1 if causal else error <= 1e-12
+
+
+def test_documents_take_time_linear_in_the_length():
+    """Code 8 multiplies the summaries by a map of G x G chunks; here twice the length is twice the work."""
+
+    def flops(G, causal):
+        q, k, v = (torch.zeros(1, G, C, n) for n in (S, S, D))
+        documents = (torch.arange(G * C) // 7).view(1, G, C)
+        with FlopCounterMode(display=False) as counter:
+            mixing.global_attention(q, k, v, causal=causal, documents=documents)
+        return counter.get_total_flops()
+
+    for causal in (True, False):
+        assert flops(64, causal) == 2 * flops(32, causal) > 0
+    assert reference.segment_mask_by_overlap(np.zeros((32, C)), True).shape == (32, 32)
+
+
+def test_the_running_sum_is_kept_in_float32():
+    """600 chunks of one token: a sum that is kept in bfloat16 stops at 256, where adding one is rounded away."""
+    one = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
+    kept, state = (
+        torch.zeros_like(one),
+        decoding.ChunkState(torch.zeros(1, 1, 1, 1), one, one, one, torch.zeros(1).long()),
+    )
+    for _ in range(600):
+        kept = kept + one
+        state.advance()
+    assert kept == 256 and state.sums == 600 and state.sums.dtype == torch.float32
+    unit, x = make("flash", True, dtype=torch.bfloat16), features(dtype=torch.bfloat16)
+    assert decoding.prefill(unit, x)[1].sums.dtype == torch.float32
+    for given, expected in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
+        assert mixing.chunk_means(*(torch.ones(1, 1, 2, 3, dtype=given) for _ in "kv")).dtype == expected
+
+
+# ---------------------------------------------------------------- the backward pass written by hand
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_relu2_attention_is_its_plain_form(causal):
+    n = 2 * mixing.ROWS + 3
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, n, w, generator=generator, dtype=torch.float64).requires_grad_() for w in (3, 3, 5))
+    bias = torch.randn(n, n, generator=generator, dtype=torch.float64).requires_grad_()
+    weights = torch.relu(0.2 * (q @ k.mT) + bias) ** 2
+    plain = (weights.tril() if causal else weights) @ v
+    y = mixing.relu2_attention(q, k, v, scale=0.2, causal=causal, bias=bias)
+    torch.testing.assert_close(y, plain, rtol=1e-12, atol=1e-10)
+    weight = torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    gradients, expected = (torch.autograd.grad((t * weight).sum(), (q, k, v, bias)) for t in (y, plain))
+    for a, b in zip(gradients, expected):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["gau", "flash"])
+def test_a_second_derivative_through_a_unit_is_refused(name):
+    """At the first one that asks for a graph, by ``backward()`` and by ``grad``: neither may return a wrong number."""
+    unit, x = make(name, True), features().requires_grad_()
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(unit(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        unit(x).sum().backward(create_graph=True)
+
+
+# ---------------------------------------------------------------- what the paper does not say: the model, the training
+
+
+def test_a_last_norm_stands_before_the_head():
+    """The paper draws none and names none; with it a model has one gain more, in LayerNorm two vectors."""
+    torch.manual_seed(0)
+    for norm, more in (("scale", 1), ("layer", 2 * D)):
+        stack = Stack(ModelConfig(dim=D, depth=1, qk_dim=S, chunk_size=C, norm=norm))
+        x, before = features(dtype=torch.float32), count_parameters(stack)
+        y, last = stack(x), stack.norm
+        stack.norm = torch.nn.Identity()
+        assert torch.equal(last(stack(x)), y) and not torch.allclose(stack(x), y, atol=0.1)
+        assert before - count_parameters(stack) == more
+
+
+def test_the_masked_objective_hides_spans_or_single_positions():
+    """The paper does not say; spans of five on average here, `mean_span=1` hides single positions."""
+    ids = np.random.default_rng(0).integers(START_ID + 1, 256, (40, 400))
+
+    def lengths(**how):
+        _, targets = mask_spans(ids, np.random.default_rng(1), **how)
+        hidden = targets != IGNORE
+        assert (hidden.sum(1) == 60).all()
+        starts = hidden & ~np.roll(hidden, 1, axis=1)
+        return hidden.sum() / starts.sum(), (hidden & np.roll(hidden, 1, axis=1)).any()
+
+    mean, touching = lengths()
+    assert 4 < mean < 6 and touching
+    mean, touching = lengths(mean_span=1)
+    assert mean == 1 and not touching
+
+
+def test_gradients_are_clipped_over_all_parameters_and_every_one_decays(tmp_path, monkeypatch):
+    """ "Local" clipping may mean each variable by itself: then the direction of the step changes, and its size is not
+    bounded by the limit. Here it is one norm over all."""
+    text = tmp_path / "text.txt"
+    text.write_text("\0".join("It is a truth universally acknowledged. " * 5 for _ in range(5)), encoding="utf-8")
+    limit, seen, optimizers = 0.1, [], []
+
+    def spy(parameters, most, real=torch.nn.utils.clip_grad_norm_):
+        parameters = list(parameters)
+        raw = [p.grad.clone() for p in parameters]
+        norm = real(parameters, most)
+        seen.append((raw, [p.grad.clone() for p in parameters], most))
+        return norm
+
+    class Spy(torch.optim.AdamW):
+        def __init__(self, parameters, **options):
+            super().__init__(parameters, **options)
+            optimizers.append(self)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    monkeypatch.setattr(torch.optim, "AdamW", Spy)
+    model = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
+    config = TrainConfig(steps=2, batch=2, length=20, warmup=0, eval_bytes=0, clip=limit, corpus=str(text))
+    run = train(model, config, progress=False)
+    assert len(seen) == 2 and all(most == limit for _, _, most in seen)
+    (group,) = optimizers[0].param_groups
+    assert (group["betas"], group["eps"]) == ((0.9, 0.999), 1e-6)  # Tables 5 and 6
+    assert group["weight_decay"] == 0.01 and len(group["params"]) == len(list(run.model.parameters()))
+
+    for raw, clipped, _ in seen:
+        assert len(raw) == len(group["params"])
+        flat, over_all = (torch.cat([g.flatten() for g in gradients]) for gradients in (raw, clipped))
+        one_by_one = torch.cat([(g * min(1.0, limit / float(g.norm() + 1e-6))).flatten() for g in raw])
+        assert float(flat.norm()) > 2 * limit  # there was something to cut
+        assert float(over_all.norm()) == pytest.approx(limit, rel=1e-3)
+        assert float(one_by_one.norm()) > 1.2 * limit
+        along = [float(torch.nn.functional.cosine_similarity(flat, g, dim=0)) for g in (over_all, one_by_one)]
+        assert along[0] > 0.9999 > 0.99 > along[1]
+
+
+def test_three_readings_of_the_sum_over_chunks():
+    """Mean over chunks of K^T V / C (Code 8), bare sum (equations 7, 8, Code 1), sum of K^T V / C (a public port)."""
+    q, k, v = (torch.randn(B, 4, C, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+               for n in (S, S + 1, D))  # fmt: skip
+    k = k[..., :S]
+    summaries = torch.einsum("bgcs,bgce->bgse", k, v)
+    for g in range(1, 4):
+        bare = torch.einsum("bcs,bse->bce", q[:, g], summaries[:, :g].sum(1))
+        readings = {"sum": bare, "mean": bare / (g * C)}
+        for combine, expected in readings.items():
+            y = mixing.global_attention(q, k, v, causal=True, combine=combine)[:, g]
+            torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+        if g > 1:
+            sum_of_means = bare / C
+            assert all((sum_of_means - y).norm() > 0.1 * y.norm() for y in readings.values())

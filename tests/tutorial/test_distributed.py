@@ -1,0 +1,146 @@
+"""Training on two processes, as torchrun starts them: the same losses as one, files written once, resume with another
+number of processes."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flash_tutorial import ModelConfig
+from flash_tutorial.data import load_corpus
+from flash_tutorial.devices import Group
+from flash_tutorial.training import TrainConfig, parts, train
+
+MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)
+TRAIN = dict(steps=6, batch=8, length=40, learning_rate=1e-2, warmup=2, eval_bytes=500, checkpoint_every=2)
+SCRIPT = """
+import json, os, sys, time
+from flash_tutorial import ModelConfig
+from flash_tutorial.training import TrainConfig, train
+
+model, settings, out, resume, stop_at = json.loads(sys.argv[1])
+run = train(ModelConfig(**model), TrainConfig(**settings), out=out, resume=resume, stop_at=stop_at)
+print(f"rank {os.environ['RANK']}: scored {run.evaluation is not None}, left at {time.time()}")
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return load_corpus("austen")
+
+
+@pytest.fixture
+def torchrun(tmp_path):
+    """Run ``train`` on several processes; gives what they said."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+
+    def start(processes, out, resume=False, stop_at=None, **changed):
+        model = MODEL | {k: v for k, v in changed.items() if k in ModelConfig.__dataclass_fields__}
+        settings = TRAIN | {k: v for k, v in changed.items() if k not in model}
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        done = subprocess.run(
+            [*command, str(script), json.dumps([model, settings, str(out), resume, stop_at])],
+            capture_output=True, text=True, timeout=240, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    return start
+
+
+def log_of(out):
+    with open(out / "log.csv", newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def same_run(out, other):
+    """Losses, gradient norms and weights of two folders, up to rounding."""
+    for a, b in zip(log_of(out), log_of(other), strict=True):
+        for key in ("step", "loss", "gradient_norm", "tokens"):
+            assert a[key] == pytest.approx(b[key], rel=1e-4), (a["step"], key)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, other))
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+# ---------------------------------------------------------------- rows
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("causal", [True, False])
+def test_ranks_see_different_windows_of_the_same_batch(corpus, causal):
+    config = TrainConfig(**TRAIN | {"accumulate": 2})
+    (whole,) = parts(corpus.train, TrainConfig(**TRAIN), 3, causal, "cpu")
+    seen, share = [], 0.0
+    for rank in (0, 1):
+        pieces = list(parts(corpus.train, config, 3, causal, "cpu", Group(rank, 2)))
+        assert [len(ids) for ids, *_ in pieces] == [2, 2]
+        seen += [row.tobytes() for ids, *_ in pieces for row in ids.numpy()]
+        share += sum(piece[3] for piece in pieces)
+    assert sorted(seen) == sorted(row.tobytes() for row in whole[0].numpy()) and len(set(seen)) == 8
+    assert share == pytest.approx(1)
+
+
+@pytest.mark.quick
+def test_a_batch_that_cannot_be_shared_is_refused(corpus, monkeypatch):
+    from contextlib import contextmanager
+
+    @contextmanager
+    def three(device):
+        yield Group(0, 3), torch.device("cpu")
+
+    monkeypatch.setattr("flash_tutorial.training.training_group", three)
+    with pytest.raises(ValueError, match="batch=8 on 3 processes in accumulate=1 parts: expected a multiple of 3"):
+        train(ModelConfig(**MODEL), TrainConfig(**TRAIN), corpus=corpus, progress=False)
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+def test_two_processes_are_one(torchrun, corpus, tmp_path):
+    """Also with parts, and in the masked objective, where the windows have unequal numbers of targets."""
+    for name, changed in {"causal": {}, "masked": dict(causal=False, vocab_size=257, accumulate=2)}.items():
+        code, said = torchrun(2, tmp_path / name, **changed)
+        assert code == 0, said
+        assert set(re.findall(r"rank \d: scored (?:True|False)", said)) == {
+            "rank 0: scored True",
+            "rank 1: scored False",
+        }, said
+        assert said.count("validation:") == 1 and "2 processes" in said
+        model = MODEL | {k: v for k, v in changed.items() if k != "accumulate"}
+        train(ModelConfig(**model), TrainConfig(**TRAIN), corpus=corpus, out=tmp_path / f"{name} alone", progress=False)
+        same_run(tmp_path / name, tmp_path / f"{name} alone")
+        assert {p.name for p in (tmp_path / name).iterdir()} == {p.name for p in (tmp_path / f"{name} alone").iterdir()}
+
+
+def test_no_process_leaves_before_rank_0_has_written(torchrun, tmp_path):
+    """One that ends badly would stop it: torchrun ends all processes with the first that fails."""
+    code, said = torchrun(2, tmp_path / "out")
+    assert code == 0, said
+    left = [float(at) for at in re.findall(r"rank \d: scored \w+, left at ([\d.]+)", said)]
+    assert len(left) == 2 and min(left) > (tmp_path / "out" / "model.safetensors").stat().st_mtime
+
+
+def test_a_run_goes_on_with_another_number_of_processes(torchrun, corpus, tmp_path):
+    train(ModelConfig(**MODEL), TrainConfig(**TRAIN), corpus=corpus, out=tmp_path / "whole", progress=False)
+    out = tmp_path / "parts"
+    code, said = torchrun(2, out, stop_at=2)
+    assert code == 0, said
+    train(ModelConfig(**MODEL), TrainConfig(**TRAIN), corpus=corpus, out=out, resume=True, stop_at=4, progress=False)
+    code, said = torchrun(4, out, resume=True)
+    assert code == 0 and "going on after step 4" in said and "began elsewhere" in said, said
+    assert [row["step"] for row in log_of(out)] == [1, 2, 3, 4, 5, 6]
+    same_run(out, tmp_path / "whole")
+    assert np.isfinite(json.loads((out / "result.json").read_text())["validation_bits_per_byte"])
+
+
+def test_an_error_of_the_user_ends_all_processes(torchrun, tmp_path):
+    code, said = torchrun(2, tmp_path / "out", batch=3)
+    assert code != 0 and "batch=3 on 2 processes" in said
