@@ -1,5 +1,6 @@
 """The package is shut while a student's function runs: an exercise that rebuilds a form may not call that form."""
 
+import inspect
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,22 +42,63 @@ def oracle(frame):
 
 
 @contextmanager
-def package_shut(shut=True):
-    """Within it, a call of a function of the closed modules raises PackageShut, seen by a profile hook."""
-    if not shut:
-        yield
-        return
-
-    def look(frame, event, argument):
-        if event != "call" or frame.f_code.co_name == "<module>":  # an import is no call
-            return
-        module = CLOSED.get(frame.f_code.co_filename) or oracle(frame)
-        if module is not None:
-            raise PackageShut(f"{module}.{frame.f_code.co_name}")
-
+def watched_calls(look):
+    """Within it, ``look(frame)`` sees each call of a Python function, and so does whoever watched before."""
     before = sys.getprofile()
-    sys.setprofile(look)
+
+    def hook(frame, event, argument):
+        if event == "call":
+            look(frame)
+        if callable(before):
+            before(frame, event, argument)
+
+    sys.setprofile(hook)
     try:
         yield
     finally:
         sys.setprofile(before)
+
+
+@contextmanager
+def package_shut(shut=True):
+    """Within it, a call of a function of the closed modules raises PackageShut."""
+    if not shut:
+        yield
+        return
+
+    def look(frame):
+        module = CLOSED.get(frame.f_code.co_filename) or oracle(frame)
+        if module is not None and frame.f_code.co_name != "<module>":  # an import is no call
+            raise PackageShut(f"{module}.{frame.f_code.co_name}")
+
+    with watched_calls(look):
+        yield
+
+
+@contextmanager
+def also_shut(*modules):
+    """Within it, these modules are shut as well, if the package is: for an exercise that rebuilds what lies there."""
+    if not callable(sys.getprofile()):  # the oracle runs
+        yield
+        return
+    names = {module.__file__: module.__name__ for module in modules}
+
+    def look(frame):
+        if frame.f_code.co_filename in names and frame.f_code.co_name != "<module>":
+            raise PackageShut(f"{names[frame.f_code.co_filename]}.{frame.f_code.co_name}")
+
+    with watched_calls(look):
+        yield
+
+
+@contextmanager
+def functions_shut(*functions):
+    """Within it, a call of one of these functions raises PackageShut."""
+    names = {inspect.unwrap(f).__code__: f"{f.__module__}.{f.__name__}" for f in functions}
+
+    def look(frame):
+        if frame.f_code in names:
+            raise PackageShut(names[frame.f_code])
+
+    with watched_calls(look):
+        yield

@@ -1,11 +1,11 @@
 """Problem set 01: attention. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import math
-import tracemalloc
 
 import numpy as np
 
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
+from ..instruments import megabytes
 
 
 def quiet():
@@ -554,7 +554,7 @@ def window_by_table(q_TS, k_TS, v_TE, window):
     return windowed(lambda i, T, window: np.flatnonzero(sees_TT[i]))(q_TS, k_TS, v_TE, window)
 
 
-LIMIT = 1_000_000  # bytes held at once, with 1024 tokens and a window of 4: less than T x T places of one byte
+LIMIT = 1.0  # megabytes held at once, with 1024 tokens and a window of 4: less than T x T places of one byte
 
 
 def cases_6(rng, numbers):
@@ -565,17 +565,7 @@ def cases_6(rng, numbers):
     q, k, v = (rng.normal(size=(1024, width)) for width in (3, 3, 2))
 
     def held(answer):
-        started = not tracemalloc.is_tracing()
-        if started:
-            tracemalloc.start()
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        try:
-            value = answer(q.copy(), k.copy(), v.copy(), 4)
-            peak = tracemalloc.get_traced_memory()[1] - before
-        finally:
-            if started:
-                tracemalloc.stop()
+        value, peak = megabytes(answer, q.copy(), k.copy(), v.copy(), 4)
         if peak > LIMIT:
             raise Said("01.6", "full map")
         return value

@@ -1,10 +1,7 @@
 """Problem set 03: GAU in torch. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import copy
-import inspect
 import math
-import sys
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,9 +12,9 @@ from flash_tutorial import properties
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
-from ..closed_book import PackageShut
+from ..closed_book import functions_shut
 from ..exercise import Case, Said, Wrong, call, exercises_of, lent, outcome_of_test, predicted
-from ..steps import lines_run
+from ..instruments import lines_run
 
 # ---------------------------------------------------------------- 03.1 toeplitz_bias, rotary_bias
 
@@ -720,23 +717,6 @@ FAULTS_5 = {
 }
 
 
-@contextmanager
-def without(*functions):
-    """Within it, a call of one of these functions ends the case."""
-    codes = {inspect.unwrap(f).__code__: f"{f.__module__}.{f.__name__}" for f in functions}
-
-    def look(frame, event, argument):
-        if event == "call" and frame.f_code in codes:
-            raise PackageShut(codes[frame.f_code])
-
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
-
-
 def test_case(name, part, make):
     """A fresh unit is made, and the test is asked about it."""
 
@@ -744,7 +724,7 @@ def test_case(name, part, make):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             unit = make()
-            with without(properties.prefix_error, properties.check_unit, properties.step_error):
+            with functions_shut(properties.prefix_error, properties.check_unit, properties.step_error):
                 return outcome_of_test(test, unit)
 
     return Case(name, part, run, say=name)

@@ -6,8 +6,7 @@ import numpy as np
 
 from ..compare import difference
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
-from ..instruments import megabytes, multiplications, numpy_calls
-from ..steps import lines_run
+from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 
 # ---------------------------------------------------------------- what an answer costs
 

@@ -1,6 +1,5 @@
 """Problem set 06: the FLASH model. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from flash_tutorial.config import ModelConfig
 
 from ..exercise import Case, Said, Wrong, call, exercises_of, lent, outcome_of_test
-from ..instruments import Counted
+from ..instruments import Counted, megabytes
 
 # ---------------------------------------------------------------- 06.1 count_parameters
 
@@ -786,19 +785,8 @@ def cases_6(rng, numbers):
     kv_long, doc_long = rng.normal(size=(G, 2, 2)), documents((1500, 200, 300), (0, 1, 2))
 
     def in_little_memory(f):
-        given = kv_long.copy(), doc_long.copy()
-        already = tracemalloc.is_tracing()
-        if not already:
-            tracemalloc.start()
-        try:
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            value = f(*given)
-            peak = tracemalloc.get_traced_memory()[1] - before
-        finally:
-            if not already:
-                tracemalloc.stop()
-        if peak > G * G / 2:  # a table of flags, one byte each, is twice this
+        value, peak = megabytes(f, kv_long.copy(), doc_long.copy())
+        if peak > G * G / 2e6:  # a table of flags, one byte each, is twice this
             raise Said("06.6", "table")
         return value
 

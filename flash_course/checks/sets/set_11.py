@@ -11,7 +11,7 @@ import torch
 from .. import interpreter
 from ..compare import difference
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
-from ..watched import Operations, watched
+from ..instruments import Operations, watched
 
 # ---------------------------------------------------------------- 11.1 bytes or operations?
 
