@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_course.bench.clock import machine
-from flash_tutorial import GAU, ModelConfig, TransformerBlock, count_parameters, decoding
+from flash_tutorial import GAU, ModelConfig, TransformerBlock, count_parameters
 from flash_tutorial.data import load_corpus
+from flash_tutorial.fast import relu2_attention
 from flash_tutorial.files import write_text
-from flash_tutorial.layers import ToeplitzBias, cos_sin, rotate
-from flash_tutorial.mixing import relu2_attention
+from flash_tutorial.layers import ToeplitzBias, cos_sin, rope
 from flash_tutorial.training import TrainConfig, train
 from flash_tutorial.units import GatedUnit
 
@@ -54,7 +54,7 @@ class ManyHeadGAU(GatedUnit):
 
     def read_heads(self, z, cos, sin):
         parts = self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)  # (2, B, H, T, S / H)
-        return rotate(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
+        return rope(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):
         q, k = (part.flatten(0, 1) for part in heads)  # (B H, T, S / H)
@@ -89,7 +89,7 @@ class Relu2Block(TransformerBlock):
         self.length_scale = length_scale
 
     def mix(self, q, k, v, mask, segment_ids):
-        q, k = (rotate(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
         q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B H, T, d)
         out = relu2_attention(q, k, v, scale=1 / math.sqrt(q.shape[-1]), causal=self.causal)
         return out.unflatten(0, (-1, self.heads)) / self.length_scale
@@ -109,8 +109,7 @@ class GatedBlock(TransformerBlock):
 
 
 # token by token: read the row again at each step, and not with the softmax of the class above
-decoding.prefill.register(Relu2Block, decoding.prefill.dispatch(object))
-decoding.step.register(Relu2Block, decoding.step.dispatch(object))
+Relu2Block.prefill = Relu2Block.step = None
 
 # ---------------------------------------------------------------- the variants
 

@@ -15,7 +15,6 @@ _HOMES = {
     "Stack": "model",
     "TransformerBlock": "units",
     "check_unit": "properties",
-    "count_multiply_adds": "counts",
     "count_parameters": "model",
     "load_corpus": "data",
     "pool": "model",

@@ -12,8 +12,8 @@ import sys
 
 import torch
 
-from .mixing import chunk_means, into_chunks, shift_right
-from .reference import one_of
+from .chunks import chunk_means, to_chunks
+from .mixing import earlier_chunks
 
 try:
     import triton
@@ -90,8 +90,9 @@ def state_before_chunks(lin_k, v, C, combine="mean"):
     ``combine="sum"`` the bare sum; zero for the first chunk. Earlier chunks are always full, so that the mean over
     tokens is the mean over chunks.
     """
-    one_of("combine", combine, "mean", "sum")
-    sums = shift_right(chunk_means(into_chunks(lin_k, C), into_chunks(v, C)).cumsum(1))
+    if combine not in ("mean", "sum"):
+        raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equation 8)")
+    sums = earlier_chunks(chunk_means(to_chunks(lin_k, C), to_chunks(v, C)))
     if combine == "sum":
         return sums * C
     earlier = torch.arange(sums.shape[1], device=v.device).clamp(min=1)

@@ -581,7 +581,7 @@ assert len(new[0]) == 200 and share > 0.6
 # FLASH keeps one state and the chunk at hand, for a text of any length.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 for n in (64, 512):
     _, state = model.prefill(torch.tensor(text[None, :n].astype(np.int64), device=device))

@@ -514,7 +514,7 @@ print("our half of the block = the package's:", compare_block(rope=False))
 # The other half has a matrix from D to 4 D numbers and one back: 8 D².
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.counts import count_multiply_adds
+from flash_course.bench.counts import count_multiply_adds
 
 print("six tokens:", np.tri(6).sum().astype(int), "pairs, formula", 6 * 7 // 2)
 D, lengths = 768, [512, 1024, 2048, 4096, 8192, 16_384, 32_768]  # D of the paper's base model
@@ -695,10 +695,10 @@ def rope(x_TS, first=0):
     return np.concatenate([y1, y2], axis=1)
 
 
-from flash_tutorial.layers import cos_sin, rotate
+from flash_tutorial import layers
 
 check_rope(rope)
-turned = rotate(torch.tensor(q), *cos_sin(50, 16, torch.tensor(q))).numpy()  # q: the 50 random queries of section 2
+turned = layers.rope(torch.tensor(q), *layers.cos_sin(50, 16, torch.tensor(q))).numpy()  # q: the 50 random queries of section 2
 print("ours = the package's:", np.allclose(rope(q), turned), np.allclose(rope(q), reference.rope(q)))
 print("our half of a block with RoPE = the package's:", compare_block(rope=True, rotate=rope))
 
@@ -806,7 +806,7 @@ print(f"in the paper, positions bring {share:.0%} of the gain from Transformer t
 
 # %% tags=["timing"]
 from flash_course import learner
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, ScaledSin + RoPE", "ScaledSin + RoPE")):
     step_ms = 1000 * np.median(np.diff([row["seconds"] for row in runs[name].log]))

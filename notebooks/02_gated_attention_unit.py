@@ -754,7 +754,7 @@ my_second_guess = None  # your number here
 predict("02.b", my_second_guess)
 
 # %%
-from flash_tutorial import count_multiply_adds
+from flash_course.bench.counts import count_multiply_adds
 
 E, T = 2 * D, 4096
 of_gau, of_block = 2 * (S + E), 2 * D  # a score costs S, mixing costs E; all 12 heads together cost D and D
@@ -802,7 +802,7 @@ print("relu² better than softmax by more than 0.05 bits per byte:", bits["GAU, 
 print("relu² better than the table of pairs of letters (3.54):", bits["GAU, relu^2"] < 3.54)
 
 # %% tags=["timing"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])

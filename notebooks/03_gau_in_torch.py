@@ -634,7 +634,7 @@ def hide_later(bias):
 # `gradcheck` is PyTorch's finite differences, for every number of every input.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.mixing import relu2_attention
+from flash_tutorial.fast import relu2_attention
 
 ways = {
     "plain": lambda q, k, v, b, n: relu2(q @ k.mT / n + b).tril() @ v,
@@ -854,7 +854,7 @@ ahead = learnt["my GAU, Toeplitz bias"][0, 1:] / start[0, 1:]
 print("Toeplitz weights ahead, after / before training:", f"{ahead.min():.3f} to {ahead.max():.3f}")
 
 # %% tags=["timing"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 states = {"my GAU, Toeplitz bias": of_package, "GAU, rotary bias": runs["GAU, rotary bias"].model}
 for name, run in runs.items():

@@ -910,7 +910,7 @@ print(
 print(f"{count_parameters(run.model):,} parameters; better than the table of pairs of letters (3.54): {bits < 3.54}")
 
 # %% tags=["timing"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 learner.score(
     "04", "linear attention", bits_per_byte=bits,

@@ -81,7 +81,8 @@ import numpy as np
 import torch
 
 from flash_course import figures
-from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock, count_multiply_adds
+from flash_course.bench.counts import count_multiply_adds
+from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock
 from flash_course.bench.against_length import Settings, make_units, measured_crossover, steady_processor, training_step
 from flash_tutorial.devices import pick_device, pick_dtype
 from flash_course.bench.clock import peak_bytes, summary, time_in_turn
@@ -345,7 +346,7 @@ print("plain block / the others:", [round(H * T * T / n) for n in list(numbers.v
 
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.layers import cos_sin, rotate
+from flash_tutorial.layers import cos_sin, rope
 
 
 class PlainBlock(TransformerBlock):
@@ -353,7 +354,7 @@ class PlainBlock(TransformerBlock):
 
     def mix(self, q, k, v, mask, segment_ids):
         T, width = q.shape[-2:]
-        q, k = (rotate(t, *cos_sin(T, width, v)).to(v.dtype) for t in (q, k))
+        q, k = (rope(t, *cos_sin(T, width, v)).to(v.dtype) for t in (q, k))
         scores = q @ k.mT / width**0.5  # (B, H, T, T)
         later = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
         return scores.masked_fill(later, float("-inf")).softmax(-1).to(v.dtype) @ v

@@ -80,7 +80,7 @@ import torch
 
 from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters
 from flash_course import figures
-from flash_tutorial import decoding, reference
+from flash_tutorial import reference
 from flash_tutorial.data import ByteTokenizer, load_corpus
 from flash_course.learner import predict, reveal
 from flash_course.bench.stored import load_stored
@@ -317,7 +317,7 @@ figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0
 # %% tags=["nbval-check-output"]
 def parallel(heads_4TS, v_TE, bias_CC, C):
     """Lecture 05: all tokens at once."""
-    quad_q, quad_k, lin_q, lin_k, v = (reference.in_chunks(x, C) for x in (*heads_4TS, v_TE))
+    quad_q, quad_k, lin_q, lin_k, v = (reference.to_chunks(x, C) for x in (*heads_4TS, v_TE))
     near = np.tril(np.maximum(quad_q @ quad_k.swapaxes(1, 2) / C + bias_CC, 0) ** 2) @ v
     sums = np.cumsum(lin_k.swapaxes(1, 2) @ v, axis=0)
     earlier = np.concatenate([0 * sums[:1], sums[:-1]]) / (C * np.maximum(np.arange(len(v)), 1))[:, None, None]
@@ -501,8 +501,8 @@ print("my steps = all at once:", same(mine, reference.flash(x_TD, p, causal=True
 print("package's NumPy steps = my steps:", same(its, mine))
 
 # %% [markdown]
-# In PyTorch the package has two functions: `decoding.prefill(unit, x)` and `decoding.step(unit, x, state)`.
-# They choose by the kind of unit: FLASH, a GAU with a cache, or a Transformer++ block with a cache.
+# In PyTorch each unit of the package has two methods: `unit.prefill(x)` and `unit.step(x, state)`.
+# FLASH keeps its state of constant size, a GAU or a Transformer++ block a cache.
 #
 # Compare with the parallel form once more, for every split, with B = 2 texts. Then with two prompts of *different* length, 9 and 6 tokens.
 # There each row stands at its own position, and folds at its own time.
@@ -512,10 +512,10 @@ print("package's NumPy steps = my steps:", same(its, mine))
 @torch.no_grad()
 def error(unit, x, n, mask=None):
     """A prompt of n tokens, then steps: the largest difference to all at once."""
-    y, state = decoding.prefill(unit, x[:, :n], mask)
+    y, state = unit.prefill(x[:, :n], mask)
     steps = []
     for t in range(n, x.shape[1]):
-        y_t, state = decoding.step(unit, x[:, t], state)
+        y_t, state = unit.step(x[:, t], state)
         steps.append(y_t)
     return float((torch.cat([y, *(s[:, None] for s in steps)], 1) - unit(x)).abs().max())
 
@@ -532,8 +532,8 @@ lengths = torch.tensor([9, 6])
 mask = torch.arange(9)[None] < lengths[:, None]
 for name, each in units.items():
     with torch.no_grad():
-        _, state = decoding.prefill(each, x[:, :9], mask)
-        steps = [decoding.step(each, x[[0, 1], lengths + i], state)[0] for i in range(5)]
+        _, state = each.prefill(x[:, :9], mask)
+        steps = [each.step(x[[0, 1], lengths + i], state)[0] for i in range(5)]
         alone = [[each(x[row : row + 1, : n + i + 1])[0, -1] for row, n in enumerate((9, 6))] for i in range(5)]
     print(f"{name:14} prompts of 9 and 6 tokens, 5 steps: = each text alone:",
           all(same(a, torch.stack(b)) for a, b in zip(steps, alone)))  # fmt: skip
@@ -553,12 +553,12 @@ p, state = unit.to_numpy(), empty(S, unit.expanded)
 for x_D in x[0].numpy():
     flash_step(x_D, p, state, C)
 with torch.no_grad():
-    _, package = decoding.prefill(unit, x[:1])
+    _, package = unit.prefill(x[:1])
     print("sum:", same(package.sums[0, 0] * C, state.kv_SE), "| tokens read:", int(package.lengths),
           "| rows that wait:", same(package.v[0, 0, :2], state.v), same(package.lin_k[0, 0, :2], state.lin_k))  # fmt: skip
     long, half = torch.from_numpy(rng.normal(size=(1, 62, D))), copy.deepcopy(unit).to(torch.bfloat16)
-    _, state = decoding.prefill(half, long[:, :30].to(torch.bfloat16))
-    steps = torch.stack([decoding.step(half, long[:, t].to(torch.bfloat16), state)[0] for t in range(30, 62)], 1)
+    _, state = half.prefill(long[:, :30].to(torch.bfloat16))
+    steps = torch.stack([half.step(long[:, t].to(torch.bfloat16), state)[0] for t in range(30, 62)], 1)
     right = unit(long)[:, 30:]
     branch = right - long[:, 30:]  # what the unit adds to its input
     off = float((steps.double() - right).norm() / branch.norm())
@@ -578,7 +578,7 @@ my_guess = None  # your number here
 predict("09.a", my_guess)
 
 # %%
-from flash_tutorial.counts import count_state_numbers, unit_without_weights
+from flash_course.bench.counts import count_state_numbers, unit_without_weights
 
 sizes = {"dim": 256, "qk_dim": 128, "chunk_size": 256, "max_length": 20_000}
 depths = {"flash": 4, "flash_quad": 4, "transformer++": 2}
@@ -890,10 +890,10 @@ print("a better temperature gains something, but less than 0.03 bits:", 0 < on_n
 # %% tags=["nbval-check-output"]
 @torch.no_grad()
 def right_after_taking_back(unit, n, k, copied):
-    _, state = decoding.prefill(unit, x[:, :1])
+    _, state = unit.prefill(x[:, :1])
     copies = [copy.deepcopy(state)]  # after 1, 2, ... tokens
     for t in range(1, n):
-        decoding.step(unit, x[:, t], state)
+        unit.step(x[:, t], state)
         copies.append(copy.deepcopy(state))
     if copied:
         state = copies[n - k - 1]
@@ -902,7 +902,7 @@ def right_after_taking_back(unit, n, k, copied):
         if hasattr(state, "used"):
             state.used -= k
     other = x[:, 13]
-    y, _ = decoding.step(unit, other, state)
+    y, _ = unit.step(other, state)
     return same(y, unit(torch.cat([x[:, : n - k], other[:, None]], 1))[:, -1])
 
 

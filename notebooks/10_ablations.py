@@ -78,7 +78,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_course import figures
-from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters, decoding
+from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters
 from flash_course.bench.stored import load_stored
 from flash_course.learner import predict, reveal
 from flash_course.bench.tasks import IGNORE, induction, mqar
@@ -566,8 +566,8 @@ for factor in (2, 3, 4):
 # **No gate.** Only `project` changes: a gate of ones, and wider values.
 
 # %%
-from flash_tutorial.layers import ToeplitzBias, cos_sin, rotate
-from flash_tutorial.mixing import relu2_attention
+from flash_tutorial.layers import ToeplitzBias, cos_sin, rope
+from flash_tutorial.fast import relu2_attention
 from flash_tutorial.units import GatedUnit
 
 
@@ -606,7 +606,7 @@ class ManyHeadGAU(GatedUnit):
 
     def read_heads(self, z, cos, sin):
         parts = self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)  # (2, B, H, T, S / H)
-        return rotate(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
+        return rope(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):
         q, k = (part.flatten(0, 1) for part in heads)  # (B H, T, S / H)
@@ -631,7 +631,7 @@ class Relu2Block(TransformerBlock):
         self.length_scale = length_scale
 
     def mix(self, q, k, v, mask, segment_ids):
-        q, k = (rotate(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
         q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B H, T, d)
         out = relu2_attention(q, k, v, scale=1 / math.sqrt(q.shape[-1]), causal=self.causal)
         return out.unflatten(0, (-1, self.heads)) / self.length_scale
@@ -679,11 +679,10 @@ check_all()
 
 # %% [markdown]
 # `Relu2Block` decodes with its parent's softmax. The gate variants change `project` and `join`, which decoding calls as well.
-# Two lines tell decoding to read the inputs again at each step, as it does for any unit that it does not know.
+# A unit without methods of its own for that reads all its inputs again at each step. One line takes the inherited ones away.
 
 # %% tags=["nbval-check-output"]
-decoding.prefill.register(Relu2Block, decoding.prefill.dispatch(object))
-decoding.step.register(Relu2Block, decoding.step.dispatch(object))
+Relu2Block.prefill = Relu2Block.step = None
 check_all()
 
 # %% [markdown]

@@ -82,7 +82,8 @@ import numpy as np
 import torch
 
 from flash_course import figures
-from flash_tutorial import FLASH, count_multiply_adds, mixing, reference
+from flash_course.bench.counts import count_multiply_adds
+from flash_tutorial import FLASH, mixing, reference
 from flash_tutorial.layers import cos_sin
 from flash_course.bench.clock import summary, time_in_turn
 from flash_course.learner import predict, reveal

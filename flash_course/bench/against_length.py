@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from flash_tutorial import decoding
+from flash_course.bench.counts import count_multiply_adds, count_state_numbers
+from flash_tutorial import states
 from flash_tutorial.config import ModelConfig
-from flash_tutorial.counts import count_multiply_adds, count_state_numbers
 from flash_tutorial.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
 from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
@@ -364,7 +364,7 @@ def state_at(model, position):
     return model.step(ids[:, 0], state)[1]  # a cache that is full doubles its room now, and not while it is timed
 
 
-def fill(cache: decoding.Cache, length):
+def fill(cache: states.Cache, length):
     """Make a cache of one row ``length`` tokens long."""
     for name in ("k", "v"):
         t = getattr(cache, name)

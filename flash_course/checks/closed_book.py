@@ -12,9 +12,8 @@ import flash_tutorial
 PACKAGE = Path(flash_tutorial.__file__).resolve().parent
 CHECKS = str(Path(__file__).resolve().parent)
 TORCH = str(Path(torch.__file__).parent)  # as its frames name it
-CLOSED = {
-    str(PACKAGE / f"{name}.py"): f"flash_tutorial.{name}" for name in ("reference", "mixing", "units", "decoding")
-}
+MODULES = ("reference", "mixing", "chunks", "fast", "units", "states", "decoding")
+CLOSED = {str(PACKAGE / f"{name}.py"): f"flash_tutorial.{name}" for name in MODULES}
 
 
 class PackageShut(BaseException):

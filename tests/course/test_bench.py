@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flash_course import figures
 from flash_course.bench import against_length as bench
 from flash_course.bench.clock import machine, peak_bytes, summary, time_in_turn
+from flash_course.bench.counts import attention_pairs, chunk_pairs, count_multiply_adds, count_state_numbers
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -23,7 +24,6 @@ from flash_tutorial import (
     mixing,
 )
 from flash_tutorial.config import ARCHITECTURES
-from flash_tutorial.counts import attention_pairs, chunk_pairs, count_multiply_adds, count_state_numbers
 
 pytestmark = pytest.mark.quick
 

@@ -85,9 +85,9 @@ FAULTS = {
         "units.py", "h = h.masked_fill(~mask[..., None], 0)\n        return h.split", "pass\n        return h.split",
     ),
     # counts and times
-    "linear part counted once": ("counts.py", "far = 2 * T * S * E if", "far = T * S * E if"),
+    "linear part counted once": ("flash_course/bench/counts.py", "far = 2 * T * S * E if", "far = T * S * E if"),
     "last chunk not counted": (
-        "counts.py", "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
+        "flash_course/bench/counts.py", "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
         "T // C * attention_pairs(C, causal)",
     ),
     "fused attention without its mask": ("mixing.py", "v, is_causal=causal, scale", "v, is_causal=False, scale"),
