@@ -97,10 +97,13 @@ class Stack(nn.Module):
         return self.norm(x)
 
     def prefill(self, x, mask=None, *, checked=False):
-        """Features ``(B, T, D)`` of a prompt, and the state after it."""
+        """Features ``(B, T, D)`` of a prompt up to the end of its longest row, and the state after it."""
         if not checked:
             check_input(x, self.config.dim, mask, every_row=True)
         lengths = states.row_lengths(x, mask)
+        if mask is not None:  # what is padding in every row is no position
+            longest = int(lengths.max())
+            x, mask = x[:, :longest], mask[:, :longest]
         if self.positions is not None:
             x = x + self.positions(x)
         of_units = []

@@ -273,7 +273,7 @@ def test_sums_in_float16_are_noticed(tmp_path):
         (dict(v=torch.ones(1, 20, 16, requires_grad=True)), "no backward pass"),
         (dict(bias=lambda n: torch.ones(n, n, requires_grad=True)), "no backward pass"),
         (dict(bias=lambda n: torch.ones(n, 1)), r"bias\(8\) has shape \(8, 1\): expected \(8, 8\)"),
-        (dict(combine="median"), "combine 'median' is unknown: give one of mean, sum"),
+        (dict(combine="median"), "combine='median' is unknown: expected 'mean'"),
     ],
     ids=[*range(9)],
 )
