@@ -84,7 +84,7 @@ def _with_float64(device):
 
 
 def cos_sin(length: int, dim: int, like: torch.Tensor):
-    """cos and sin of the angles of positions 0..length-1: two ``(length, dim // 2)``.
+    """cos and sin of the angles of positions 0..length-1 (Code 3): two ``(length, dim // 2)``.
 
     Computed in float64, then cast: in float32 the angle of position 8192 is off by 5e-4 already. Tables are kept,
     at lengths rounded up to a power of two, so that all layers and steps share one.
@@ -243,7 +243,7 @@ def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
 
 
 class ScaleOffset(nn.Module):
-    """H heads from one shared base: ``z (B, T, S) -> (H, B, T, S)``, head h is ``z * gamma[h] + beta[h]`` (Codes 6, 8).
+    """H heads from one shared base: ``z (B, T, S) -> (H, B, T, S)``, head h is ``z * gamma[h] + beta[h]`` (equation 4).
 
     The head axis stands first, so that each head is one contiguous block of memory.
     """

@@ -124,7 +124,7 @@ def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None)
     """What a chunk reads of others, through sums of k^T v: ``(B, G, C, S)``, ``(B, G, C, E)`` -> ``(B, G, C, E)``.
 
     Causal: strictly earlier chunks (equation 8); otherwise all, the own one too (equation 7). ``combine="sum"`` is the
-    bare sum of the equations, ``"mean"`` divides it by the valid tokens in the chunks read, as Code 8 does.
+    bare sum of the equations and of Code 1, ``"mean"`` divides it by the valid tokens in the chunks read (Code 8).
     ``counts (B or 1, G)`` valid tokens of each chunk (C each, if None); ``documents (B, G, C)`` sorted ids.
     """
     B, G, C, _ = q.shape

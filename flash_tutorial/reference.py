@@ -48,7 +48,7 @@ def scale_norm_loops(x_TD, gain):
 
 
 def scale_norm(x, gain):
-    """ScaleNorm with one gain `()`: x over its root mean square."""
+    """ScaleNorm with one gain `()`: x over its root mean square (Code 5)."""
     return x / np.sqrt(np.mean(x**2, -1, keepdims=True) + EPS) * gain
 
 
@@ -62,7 +62,7 @@ def layer_norm_loops(x_TD, gain_D, offset_D):
 
 
 def layer_norm(x, gain_D, offset_D):
-    """LayerNorm with gain and offset `(D,)`."""
+    """LayerNorm with gain and offset `(D,)` (Code 5)."""
     centred = x - np.mean(x, -1, keepdims=True)
     return centred / np.sqrt(np.mean(centred**2, -1, keepdims=True) + EPS) * gain_D + offset_D
 
@@ -273,7 +273,7 @@ def from_chunks(x, T):
 
 
 def earlier_chunks(x_G):
-    """Sum over the strictly earlier chunks: the running sum moved by one, never the running sum minus the own chunk."""
+    """Sum over the strictly earlier chunks (equation 8): the running sum moved by one, without a subtraction."""
     return np.concatenate([np.zeros_like(x_G[:1]), np.cumsum(x_G, axis=0)[:-1]])
 
 
@@ -406,7 +406,7 @@ def gau_loops(x, params, *, causal, length_scale=None, attention="relu2", mask=N
 
 
 def gau(x, params, *, causal, length_scale=None, attention="relu2", mask=None, segment_ids=None):
-    """The Gated Attention Unit, FLASH-Quad's layer (equations 3 to 5, Code 6): x `(T, D)` -> `(T, D)`.
+    """The Gated Attention Unit, FLASH-Quad's layer (equation 3 around equation 5, Code 6): x `(T, D)` -> `(T, D)`.
 
     Scores are divided by `length_scale`, or (None, the paper) by the number of valid tokens. "softmax" divides by
     sqrt(S) instead. `params` as `GAU.to_numpy()` gives them; `mask` (True = token) and `segment_ids` `(T,)`.

@@ -85,7 +85,7 @@ class GatedUnit(nn.Module):
 
 
 class GAU(GAUSteps, GatedUnit):
-    """Gated Attention Unit, the layer of FLASH-Quad: relu^2(q k^T / n + bias), gated (equations 3 to 5, Code 6).
+    """Gated Attention Unit, the layer of FLASH-Quad: relu^2(q k^T / n + bias), gated (equation 3, Code 6).
 
     Args:
         dim: model width D. expansion: E / D. qk_dim: S, even. causal: read no later token.

@@ -6,6 +6,7 @@ read in two ways names a test that runs both.
 
 import ast
 import importlib
+import inspect
 import re
 from dataclasses import replace
 from functools import cache
@@ -56,6 +57,21 @@ def spans(text):
 def is_name(span):
     """Whether a span is written as ``module.name``; a file's name is not, nor is a number."""
     return re.fullmatch(r"[a-z_]\w*(\.\w+)+", span) and span.rpartition(".")[2] not in FILE_ENDINGS
+
+
+TAGGED = [(kind, n) for kind in ("Equation", "Code") for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("kind, n", TAGGED, ids=[f"{kind} {n}" for kind, n in TAGGED])
+def test_a_search_for_the_tag_leads_to_both_twins(kind, n):
+    """`grep -rn "quation 8" flash_tutorial/*.py` finds what the ledger lists, in NumPy and in torch."""
+    (cells,) = (cells for _, cells in rows(LEDGER.read_text(encoding="utf-8")) if cells[0] == f"{kind} {n}")
+    listed = [span for span in spans(cells[2]) if is_name(span)]
+    tag = re.compile(rf"{kind.replace('Equation', '[Ee]quation')} {n}(?!\d)")
+    without = [name for name in listed if not tag.search(inspect.getsource(resolve(name)))]
+    assert not without, f"no {kind} {n} in the text of {', '.join(without)}"
+    modules = {name.partition(".")[0] for name in listed}
+    assert "reference" in modules and modules - {"reference"}
 
 
 def resolve(name):

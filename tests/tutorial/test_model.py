@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import features
 
 import flash_tutorial
@@ -800,3 +801,41 @@ def test_a_padded_prompt_ends_where_its_tokens_end():
     prompt, mask = ids(1, 16), torch.arange(16)[None] < 4
     expected = model.generate(prompt[:, :4], 3, temperature=0)
     assert torch.equal(model.generate(prompt, 3, mask=mask, temperature=0), expected)
+
+
+# ---------------------------------------------------------------- the door
+
+
+class HostReads(TorchDispatchMode):
+    """Counts what makes a GPU wait: a number of a tensor that Python asks for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        names = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique_dim", "_unique2")
+        self.count += function.overloadpacket.__name__ in names
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("what, most", [("nothing", 0), ("mask", 1), ("documents", 1), ("both", 1)])
+def test_mask_and_documents_are_looked_at_once(architecture, what, most):
+    model, tokens = LanguageModel(config(architecture)), ids(2, 20)
+    how = {}
+    if what in ("mask", "both"):
+        how["mask"] = torch.arange(20)[None] < torch.tensor([[20], [13]])
+    if what in ("documents", "both"):
+        how["segment_ids"] = torch.arange(20)[None].expand(2, -1) // 7
+    with HostReads() as reads:
+        model.loss(tokens, tokens, **how).backward()
+    assert reads.count <= most
+
+
+def test_a_unit_with_a_forward_of_its_own_is_not_told_of_the_door():
+    class Twice(FLASH):
+        def forward(self, x, mask=None, segment_ids=None):
+            return super().forward(super().forward(x, mask, segment_ids), mask, segment_ids)
+
+    options = dict(qk_dim=4, chunk_size=4)
+    model = LanguageModel(ModelConfig(Twice, vocab_size=11, dim=8, depth=2, unit_options=options))
+    assert model(ids(2, 9) % 11, mask=torch.ones(2, 9, dtype=torch.bool)).shape == (2, 9, 11)
