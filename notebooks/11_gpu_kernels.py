@@ -713,7 +713,7 @@ if kernels:
 # %%
 if kernels:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-W", "ignore", "-m", "flash_tutorial.kernels", "7.5", "8.0"]
+    command = [sys.executable, "-W", "ignore", "-m", "flash_course.bench.kernels", "7.5", "8.0"]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     t4, a100 = cards = [json.loads(line) for line in printed.splitlines()]
     for card in cards:

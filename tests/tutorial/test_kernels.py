@@ -310,14 +310,14 @@ def test_without_interpreter_and_card_one_line_says_what_to_set():
 
 
 def test_it_compiles_in_bfloat16():
-    code = "from flash_tutorial.kernels import *; print(compile_for('8.0', half='bf16')['matrix_instructions'])"
+    code = "from flash_course.bench.kernels import *; print(compile_for('8.0', half='bf16')['matrix_instructions'])"
     done = run_python("-c", code)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
 
 
 def test_compiled_for_a_t4_it_has_no_matrix_instructions():
-    done = run_python("-m", "flash_tutorial.kernels", "7.5", "8.0")
+    done = run_python("-m", "flash_course.bench.kernels", "7.5", "8.0")
     assert done.returncode == 0, done.stderr
     old, new = map(json.loads, done.stdout.splitlines())
     assert old["capability"] == "7.5" and old["matrix_instructions"] == 0 and old["multiply_adds"] > 1000
