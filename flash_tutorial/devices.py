@@ -142,6 +142,67 @@ class Group:
         return nullcontext() if last or self.size == 1 else loss_of.no_sync()
 
 
+class Engine:
+    """How a loss and its gradient are computed: number format, loss scaling, compiler, and the processes of a group."""
+
+    def __init__(self, model, dtype="auto", group=Group(), compile=False):
+        self.group, self.device = group, next(model.parameters()).device
+        dtype, _ = pick_dtype(self.device, dtype)
+        self.half = torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
+        # float16 gradients underflow
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.exchanging = group.loss_of(model)
+        self.loss_of = compiled(self.exchanging) if compile else self.exchanging
+
+    def each(self, parts):
+        """The parts of a batch; processes exchange gradients in the last one only."""
+        parts = list(parts)
+        for i, part in enumerate(parts, 1):
+            with self.group.silent(self.exchanging, last=i == len(parts)):
+                yield part
+
+    def loss(self, ids, targets, mask):
+        """The mean loss of the targets at hand."""
+        with self.half:
+            return self.loss_of(ids, targets, mask=mask)
+
+    def backward(self, part):
+        """Add the gradient of a loss. It comes as the mean over the ranks, and parts of a batch ask for their sum."""
+        self.scaler.scale(part * self.group.size).backward()
+
+    def unscale(self, optimizer):
+        """Take the loss scaling out of the gradients."""
+        self.scaler.unscale_(optimizer)
+
+    def step(self, optimizer):
+        """The optimizer's step; with loss scaling, an infinite gradient is skipped."""
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def total(self, loss):
+        """The sum over all ranks."""
+        return self.group.total(loss)
+
+    def load_scaler(self, state):
+        """Go on with a stored loss scaling, if both runs have one."""
+        if self.scaler.is_enabled() and state:
+            self.scaler.load_state_dict(state)
+
+
+def compiled(function):
+    """``torch.compile``, with one line where this machine has no compiler for it."""
+    fast = torch.compile(function)
+
+    def call(*args, **kwargs):
+        try:
+            return fast(*args, **kwargs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"torch.compile does not work here ({reason}): leave compile off") from error
+
+    return call
+
+
 class _Loss(nn.Module):
     """DistributedDataParallel only follows a module's call."""
 

@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from . import decoding, states
-from .config import ModelConfig
+from .config import GATED, ModelConfig
 from .files import save_tensors, whole_file
 from .layers import LearntPositions, ScaledSin, check_input, check_reading, make_norm
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
-FORMAT = 1  # of config.json and model.safetensors
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
 # ---------------------------------------------------------------- the stack
@@ -31,18 +30,20 @@ def make_unit(config: ModelConfig) -> nn.Module:
     c = config
     if not isinstance(c.architecture, str):
         return c.architecture(c.dim, causal=c.causal, **c.unit_options)
-    gated = dict(expansion=c.expansion, qk_dim=c.qk_dim, causal=c.causal, norm=c.norm, bias=c.bias)
-    block = dict(heads=c.heads, ff_dim=c.ff_dim, causal=c.causal, norm=c.norm)
+    unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
+    if c.architecture in GATED:
+        unit |= dict(expansion=c.expansion, qk_dim=c.qk_dim, bias=c.bias)
+    else:
+        unit |= dict(heads=c.heads_in_use, ff_dim=c.ff_dim_in_use)
     if c.architecture == "flash":
-        return FLASH(c.dim, chunk_size=c.chunk_size, combine=c.combine, local=c.local, global_=c.global_, **gated)
+        return FLASH(chunk_size=c.chunk_size, combine=c.combine, local=c.local, global_=c.global_, **unit)
     if c.architecture == "flash_quad":
         scale = c.length_scale if c.length_scale is not None else (c.max_length if c.causal else "current")
         scale = None if scale == "current" else scale
-        return GAU(c.dim, bias_length=c.max_length, length_scale=scale, attention=c.attention, **gated)
+        return GAU(bias_length=c.max_length, length_scale=scale, attention=c.attention, **unit)
     if c.architecture == "mc_transformer++":
-        return MCTransformerBlock(c.dim, chunk_size=c.chunk_size, **block)
-    plus = c.architecture != "transformer"
-    return TransformerBlock(c.dim, rope=plus, glu=c.architecture == "transformer++", **block)
+        return MCTransformerBlock(chunk_size=c.chunk_size, **unit)
+    return TransformerBlock(rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **unit)
 
 
 @dataclass
@@ -238,7 +239,7 @@ class LanguageModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        text = json.dumps({"format": FORMAT} | self.config.to_dict(), indent=1) + "\n"
+        text = json.dumps(self.config.to_dict(), indent=1) + "\n"
         with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
             temporary.write_text(text, encoding="utf-8", newline="\n")
             save_tensors(weights, folder / "model.safetensors")
@@ -304,16 +305,14 @@ def load_config(path, architecture=None):
     """The ModelConfig in a ``config.json``."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        version = values.pop("format")
+        values["format"]
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
-    except (json.JSONDecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
         raise ValueError(
             f"{path} is not a configuration of this package: it may be cut off; write or copy it again"
         ) from None
-    if version != FORMAT:
-        raise ValueError(f"{path} has format {version}: expected {FORMAT}; it was written by another version")
-    return ModelConfig.from_dict(values, architecture=architecture)
+    return ModelConfig.from_dict(values, architecture=architecture, where=path)
 
 
 def load_weights(path):

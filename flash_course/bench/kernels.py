@@ -1,6 +1,6 @@
 """What the compiler makes of the Triton kernel, for cards that need not be there.
 
-    python -m flash_course.bench.kernels 7.5 8.0
+python -m flash_course.bench.kernels 7.5 8.0
 """
 
 import json

@@ -28,7 +28,7 @@ from flash_tutorial import (
     reference,
     states,
 )
-from flash_tutorial.config import ARCHITECTURES
+from flash_tutorial.config import ARCHITECTURES, options_of
 from flash_tutorial.decoding import draw
 from flash_tutorial.layers import LearntPositions, ScaledSin, cos_sin, cos_sin_at
 from flash_tutorial.properties import draw_order_one, settle_branch
@@ -55,8 +55,10 @@ class MyUnit(nn.Module):
 
 
 def config(architecture="flash", **options):
-    sizes = dict(vocab_size=N, dim=12, depth=2, qk_dim=8, chunk_size=4, heads=3, max_length=32)
-    return ModelConfig(architecture, **sizes | options)
+    """Small, with those of the small sizes that the architecture has."""
+    sizes = dict(vocab_size=N, dim=12, depth=2, max_length=32)
+    own = {k: v for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items() if k in options_of(architecture)}
+    return ModelConfig(architecture, **sizes | own | options)
 
 
 def model(architecture="flash", *, seed=0, dtype=torch.float64, **options):
@@ -160,7 +162,8 @@ def near(tensor, std):
 def test_the_start_of_the_gated_units(architecture, chunk):
     """Codes 4 to 8: kernels, gamma and position bias from N(0, 0.02), all other biases zero, gains one."""
     torch.manual_seed(0)
-    small = config(architecture, dim=96, qk_dim=64, chunk_size=chunk, max_length=chunk, norm="layer")
+    reach = dict(chunk_size=chunk) if architecture == "flash" else dict(max_length=chunk)
+    small = config(architecture, dim=96, qk_dim=64, norm="layer", **reach)
     for unit in LanguageModel(small).stack.units:
         near(unit.in_proj.weight, 0.02)
         near(unit.out_proj.weight, 0.02)
@@ -553,7 +556,7 @@ def change(folder, **values):
 
 def test_config_that_does_not_fit(folder):
     before = (folder / "config.json").read_text()
-    one_line(change(folder, format=2), "format 2", "expected 1", "another version")
+    one_line(change(folder, format=1), "config.json has format 1", "expected 2", "another version")
     (folder / "config.json").write_text(before)
     one_line(change(folder, widht=3), "unknown key 'widht'", "vocab_size")
     (folder / "config.json").write_text(before)
@@ -688,26 +691,6 @@ def test_what_is_longer_than_its_positions_is_refused():
     one_line(lambda: quad.generate(ids(1, 6), 4), "length 9", "bias_length=8")
 
 
-@pytest.mark.parametrize("options, parts", [
-    (dict(architecture="flsh"), ("'flsh'", "flash_quad")),
-    (dict(architecture=3), ("3", "flash_quad")),
-    (dict(vocab_size=0), ("vocab_size=0", "at least 1")),
-    (dict(dim=12.0), ("dim=12.0", "integer")),
-    (dict(depth=True), ("depth=True", "integer")),
-    (dict(max_length=-5), ("max_length=-5", "at least 1")),
-    (dict(positions="rope"), ("'rope'", "'scaled_sin'")),
-    (dict(dim=13), ("dim=13", "even")),
-    (dict(length_scale="now"), ("'now'", "'current'")),
-])  # fmt: skip
-def test_configurations_that_are_refused(options, parts):
-    one_line(lambda: ModelConfig(**options), *parts)
-
-
-def test_configurations_from_a_dictionary():
-    assert ModelConfig.from_dict(config().to_dict()) == config()
-    one_line(lambda: ModelConfig.from_dict({"chunk": 3}), "unknown key 'chunk'", "chunk_size")
-
-
 @pytest.mark.parametrize("build, parts", [
     (lambda: GAU(0), ("dim=0", "at least 1")),
     (lambda: GAU(12, qk_dim=7), ("qk_dim=7", "even")),
@@ -741,7 +724,7 @@ def test_names_of_the_package():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nan_in_the_padding_reaches_no_valid_token(architecture):
     torch.manual_seed(0)
-    stack = Stack(config(architecture, dim=16, heads=2))
+    stack = Stack(config(architecture, dim=16, **({"heads": 2} if "transformer" in architecture else {})))
     x, mask = torch.randn(2, 10, 16), torch.arange(10) < torch.tensor([[6], [9]])
     poisoned = x.masked_fill(~mask[..., None], float("nan"))
     assert torch.equal(stack(poisoned, mask)[mask], stack(x, mask)[mask])
@@ -787,12 +770,6 @@ def test_a_stack_refuses_another_width(width):
 def test_the_paper_did_not_run_this_length(task, context):
     with pytest.raises(ValueError, match=f"context={context}: on {task} the paper ran"):
         ModelConfig.paper(task, "flash", context=context)
-
-
-@pytest.mark.parametrize("wrong", [{"causal": "false"}, {"tied": None}, {"init_std": -1.0}, {"position_scale": "x"}])
-def test_a_configuration_of_a_wrong_kind_is_refused(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
-        ModelConfig(**wrong)
 
 
 def test_a_padded_prompt_ends_where_its_tokens_end():
