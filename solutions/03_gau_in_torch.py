@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 03: GAU in PyTorch
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/03_gau_in_torch.ipynb)**
+# [Lecture 03](../notebooks/03_gau_in_torch.ipynb) · [the lecture without results](../notebooks/work/03_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty minutes. The four marked *core* are 65 points in an hour and a half.
 # They belong to lecture 03. No exercise needs a GPU.
