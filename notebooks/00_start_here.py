@@ -594,7 +594,7 @@ for n in (512, 8192):
 # %% [markdown]
 # ## 8. Are you ready for the lectures?
 #
-# Answer each question on paper, then open the fold. If one was hard, the refresher (lecture 90) has a section on it.
+# Answer each question on paper, then open the fold. If one was hard, the [refresher](90_refresher.ipynb) (lecture 90) has a section on it.
 #
 # **1. Einsum.** `x` has shape (B, T, S) and `w` has shape (S, E). What does `einsum("bts,se->bte", x, w)` compute?
 #

@@ -15,7 +15,7 @@
 # Six exercises, 100 points, about two hours. The four marked *core* are 65 points in an hour and twenty minutes.
 # They belong to lecture 02. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("02.1")` gives the first of three hints; call it again for the next one. `progress("02")` shows your points.

@@ -15,7 +15,7 @@
 # Seven exercises, 100 points, about two hours and a half. The four marked *core* are 65 points in an hour and a half.
 # They belong to lecture 07. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("07.1")` gives the first of three hints; call it again for the next one. `progress("07")` shows your points.

@@ -15,7 +15,7 @@
 # Six exercises, 100 points, about two hours and twenty-five minutes. The four marked *core* are 65 points in an hour and a quarter.
 # They belong to lecture 11. No exercise needs a GPU. 11.3 and 11.6 need Triton, which exists for Linux; on Colab a CPU runtime is enough.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("11.1")` gives the first of three hints; call it again for the next one. `progress("11")` shows your points.
