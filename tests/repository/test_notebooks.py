@@ -585,20 +585,19 @@ def test_before_stamping_no_page_holds_an_address_of_the_repository():
         pytest.skip("this repository has a name")
     for path, text in notebooks.pages(ROOT):
         assert "OWNER/REPO/" not in text and "research.google.com" not in text, path.name
-        assert notebooks.LINK.sub("", project.with_addresses(text, "notebooks")) == notebooks.LINK.sub("", text)
 
 
 def test_stamp_can_be_undone_and_repeated(tmp_path):
     root = stamped_copy(tmp_path)
     before = {path: path.read_bytes() for path in root.rglob("*.*")}
     assert stamp.stamp(project.REPOSITORY, project.TAG, root) == []
-    stamp.stamp("ada/flash", "v1", root)
+    stamp.stamp("ada/lamp", "v1", root)
     once = {path: path.read_bytes() for path in root.rglob("*.*")}
-    assert stamp.stamp("ada/flash", "v1", root) == []
+    assert stamp.stamp("ada/lamp", "v1", root) == []
     stamp.stamp("bea/f", "main", root)
     assert notebooks.load_project(root)["REPOSITORY"] == "bea/f"
-    assert not any(b"ada/flash" in path.read_bytes() for path in root.rglob("*.*"))
-    stamp.stamp("ada/flash", "v1", root)
+    assert not any(b"ada/lamp" in path.read_bytes() for path in root.rglob("*.*"))
+    stamp.stamp("ada/lamp", "v1", root)
     assert {path: path.read_bytes() for path in root.rglob("*.*")} == once
     stamp.stamp(project.REPOSITORY, project.TAG, root)
     assert {path: path.read_bytes() for path in root.rglob("*.*")} == before
