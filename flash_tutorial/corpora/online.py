@@ -35,8 +35,6 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from tqdm import tqdm
-
 from . import (
     HELD_OUT,
     SPLITS,
@@ -109,6 +107,8 @@ def _host(source):
 
 
 def _fetch(name, source, max_bytes):
+    from tqdm import tqdm  # only a download needs it
+
     with tqdm(total=max_bytes, unit="B", unit_scale=True, desc=name, mininterval=1) as bar:
         if "all" in source.urls:
             whole = _take(source.documents(source.urls["all"], max_bytes), max_bytes, bar)
