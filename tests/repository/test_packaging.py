@@ -270,7 +270,7 @@ def without_asserts(source):
     return [f.name for f in functions if f.name.startswith("test_") and not asserts(f, helpers)]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.name)
 def test_every_test_asserts_something(path):
     assert without_asserts(path.read_text(encoding="utf-8")) == []
 
@@ -300,6 +300,9 @@ def test_close():
 POSIX_ONLY = re.compile(r"\b(SIGALRM|SIGKILL|RLIMIT_\w+|setitimer|setrlimit|fork|forkpty|forkserver|getrusage)\b")
 
 
+PACKAGES = [path for name in ("flash_tutorial", "flash_course") for path in sorted((ROOT / name).rglob("*.py"))]
+
+
 def unguarded(source):
     """Uses of what Windows lacks that stand neither under an ``if`` about the system nor in a ``try`` that catches."""
     found = []
@@ -327,8 +330,8 @@ def unguarded(source):
 @pytest.mark.parametrize(
     "path",
     # isolation.py forks: `grade` says on Windows that it needs another system, before it gets there
-    sorted(path for path in (ROOT / "flash_tutorial").rglob("*.py") if path.name != "isolation.py"),
-    ids=lambda path: path.relative_to(ROOT / "flash_tutorial").as_posix(),
+    [path for path in PACKAGES if path.name != "isolation.py"],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_the_package_uses_nothing_that_windows_lacks(path):
     assert unguarded(path.read_text(encoding="utf-8")) == []
