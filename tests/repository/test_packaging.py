@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import flash_tutorial
+
 pytestmark = pytest.mark.quick
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +87,15 @@ def test_licences_are_there():
     assert PROJECT["license"] == "MIT AND CC-BY-4.0"
 
 
+def test_the_citation_names_this_version_and_these_licences():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {flash_tutorial.__version__}\n" in text
+    assert re.findall(r"^  - ([\w.-]+)$", text, flags=re.M) == PROJECT["license"].split(" AND ")
+    assert "arXiv:2202.10447" in text and 'name: "The flash-tutorial authors"' in text
+    changes = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)
+    assert changes[0] == flash_tutorial.__version__
+
+
 # ---------------------------------------------------------------- import
 
 
@@ -153,6 +164,20 @@ def test_readme_says_how_to_test():
     assert command, "README.md needs one fenced block after the line <!-- test command -->"
     assert "-m venv .venv" in command and "pip install -r requirements.txt" in command
     assert re.search(r"\bpytest$", command), "plain pytest comes last"
+
+
+def test_the_workflow_runs_the_readmes_commands_on_each_python_and_system():
+    yaml = pytest.importorskip("yaml")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    matrix, steps = jobs["all"]["strategy"]["matrix"], jobs["all"]["steps"]
+    assert {name.split("-")[0] for name in matrix["system"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+    assert all(SpecifierSet(PROJECT["requires-python"]).contains(version) for version in matrix["python"])
+    by_shell = {step.get("shell", "bash"): step["run"] for step in steps if "run" in step}
+    assert by_shell["bash"] == "bash .ci/run"  # which reads the block itself
+    assert f"```powershell\n{by_shell['pwsh']}\n```" in readme
+    assert jobs["all"]["needs"] == "quick" and jobs["quick"]["steps"][-1]["run"] == "pytest -m quick"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason=".ci/run is a bash script")
