@@ -99,7 +99,10 @@ def main(arguments=None, root=ROOT):
         parser.error(str(error))
     for path in changed:
         print(path.relative_to(root).as_posix())
-    print(f"{len(changed)} files rewritten" + ("; now run: python tools/notebooks.py build" if changed else ""))
+    print(
+        f"{len(changed)} files rewritten"
+        + ("; now run: python tools/exercises.py build, python tools/notebooks.py build" if changed else "")
+    )
     return 0
 
 

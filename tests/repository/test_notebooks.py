@@ -615,7 +615,10 @@ def test_a_stamp_that_was_cut_short_is_repeated(tmp_path):
 
 def test_stamp_says_to_rebuild(tmp_path, capsys):
     assert stamp.main(["ada/flash", "v1"], stamped_copy(tmp_path)) == 0
-    assert "5 files rewritten; now run: python tools/notebooks.py build" in capsys.readouterr().out
+    assert (
+        "5 files rewritten; now run: python tools/exercises.py build, python tools/notebooks.py build"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
