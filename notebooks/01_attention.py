@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 01 Attention: who reads whom, what it costs, and where a token stands
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/01_attention.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/01_attention.ipynb)**
+# [With results](01_attention.ipynb) · [without, to work in](work/01_attention.ipynb) · [problem set 01](../exercises/01_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # FLASH changes softmax attention. So the course starts with what it changes, and builds it from loops.
 #
@@ -843,8 +843,7 @@ for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, Sc
 # 2. Attention costs T² pairs. Heads do not change the multiply-adds, but each brings a map of its own.
 # 3. RoPE turns queries and keys, so scores depend on differences of places. It needs no parameters.
 #
-# **Exercises** Problem set 01, six tasks, from a causal softmax to a sliding window.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/01_attention.ipynb)**, or open `exercises/01_attention.ipynb`.
+# **Exercises** [Problem set 01](../exercises/01_attention.ipynb), six tasks, from a causal softmax to a sliding window.
 # One of them asks for a `who_sees` that is harder to fool than `reads`. Which layer would fool `reads`?
 #
-# **Next lecture** 02 puts a gate and attention into one unit, and drops the softmax.
+# **Next** [Lecture 02](02_gated_attention_unit.ipynb) puts a gate and attention into one unit, and drops the softmax.

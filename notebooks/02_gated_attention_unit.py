@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 02 Gated attention unit: attention and feed-forward in one layer
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/02_gated_attention_unit.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/02_gated_attention_unit.ipynb)**
+# [With results](02_gated_attention_unit.ipynb) · [without, to work in](work/02_gated_attention_unit.ipynb) · [problem set 02](../exercises/02_gated_attention_unit.ipynb) · [glossary](../docs/glossary.md)
 #
 # A Transformer block has two layers. Attention lets tokens read each other, and a feed-forward layer works on each token.
 # The gated attention unit (GAU) does both in one layer, with a single attention map. FLASH is built from it.
@@ -881,8 +881,7 @@ assert max(moved) < 0.5
 # 2. The map is relu²(q kᵀ / n + b): one head, no normaliser, a row may be empty. Mask last.
 # 3. Weights are not probabilities, so the length n is part of the model.
 #
-# **Exercises** Problem set 02, six tasks, from relu² and its slope to a port of the GAU with three faults that you find.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/02_gated_attention_unit.ipynb)**, or open `exercises/02_gated_attention_unit.ipynb`.
+# **Exercises** [Problem set 02](../exercises/02_gated_attention_unit.ipynb), six tasks, from relu² and its slope to a port of the GAU with three faults that you find.
 #
-# **Next** Lecture 03 builds the same unit in PyTorch: its initialisation, its gradient, its numbers in half precision.
+# **Next** [Lecture 03](03_gau_in_torch.ipynb) builds the same unit in PyTorch: its initialisation, its gradient, its numbers in half precision.
 # It also shows what breaks if n is the current length.

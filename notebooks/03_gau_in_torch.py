@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 03 GAU in PyTorch: start, gradient, half precision, and one trap
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/03_gau_in_torch.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/03_gau_in_torch.ipynb)**
+# [With results](03_gau_in_torch.ipynb) · [without, to work in](work/03_gau_in_torch.ipynb) · [problem set 03](../exercises/03_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
 #
 # In lecture 02 you wrote the gated attention unit (GAU) in NumPy. Here it becomes a PyTorch module that can be trained.
 # Four things are new: how it starts, its gradient by hand, its numbers in half precision, and what the length n does.
@@ -939,7 +939,7 @@ assert abs(by_length[64, 64] - by_length[64, None]) < 0.05 and by_length[8, None
 # A published port of FLASH-Quad met the same: its model was useless at short lengths, until its author fixed n at 512.
 #
 # **What this project does.** A causal FLASH-Quad model takes n = `max_length`, fixed. The unit alone still follows Code 6,
-# and then refuses to go token by token. `docs/paper_to_code.md` lists this under "Deviations", with the tests that hold it.
+# and then refuses to go token by token. [`docs/paper_to_code.md`](../docs/paper_to_code.md) lists this under "Deviations", with the tests that hold it.
 
 # %% tags=["nbval-check-output"]
 print("n of a causal FLASH-Quad model:", of_package.stack.units[0].length_scale)
@@ -980,7 +980,6 @@ for n in (64, None):
 # 2. For the gradient keep r = relu(s): `d_s = 2 r × d_A`, and all else is a product with it.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer text.
 #
-# **Exercises** Problem set 03, six tasks: the biases, a GAU of your own, its backward pass by hand, and a test that finds leaks.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/03_gau_in_torch.ipynb)**, or open `exercises/03_gau_in_torch.ipynb`.
+# **Exercises** [Problem set 03](../exercises/03_gau_in_torch.ipynb), six tasks: the biases, a GAU of your own, its backward pass by hand, and a test that finds leaks.
 #
-# **Next** Lecture 04 leaves the map away: linear attention, its state, and why it is slow to train.
+# **Next** [Lecture 04](04_linear_attention.ipynb) leaves the map away: linear attention, its state, and why it is slow to train.

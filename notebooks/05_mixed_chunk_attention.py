@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 05 Mixed chunk attention: near tokens one by one, far ones through a sum
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/05_mixed_chunk_attention.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/05_mixed_chunk_attention.ipynb)**
+# [With results](05_mixed_chunk_attention.ipynb) · [without, to work in](work/05_mixed_chunk_attention.ipynb) · [problem set 05](../exercises/05_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # A map is *sharp*: each pair of tokens has a weight of its own. It costs T². A running state costs T and needs T steps in a row.
 # Mixed chunk attention takes a map inside each chunk and a state between chunks. It is the attention of FLASH.
@@ -958,7 +958,6 @@ for name, rule in rules.items():
 # 2. The sum is exclusive, by a shift. Test values for exact zeros, gradients, prefixes, and that nothing is missing.
 # 3. C is part of the model: a token right after a border sees one token sharply, and the rest through S × E numbers.
 #
-# **Exercises** Problem set 05, seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/05_mixed_chunk_attention.ipynb)**, or open `exercises/05_mixed_chunk_attention.ipynb`.
+# **Exercises** [Problem set 05](../exercises/05_mixed_chunk_attention.ipynb), seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
 #
-# **Next** Lecture 06 puts the units together: the whole FLASH model, causal and masked, with documents and padding.
+# **Next** [Lecture 06](06_flash_model.ipynb) puts the units together: the whole FLASH model, causal and masked, with documents and padding.

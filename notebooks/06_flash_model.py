@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 06 The FLASH model: from one unit to a whole model
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/06_flash_model.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/06_flash_model.ipynb)**
+# [With results](06_flash_model.ipynb) · [without, to work in](work/06_flash_model.ipynb) · [problem set 06](../exercises/06_flash_model.ipynb) · [glossary](../docs/glossary.md)
 #
 # You know mixed chunk attention. Here it becomes a unit, and units become a language model.
 # Then come three things that real data ask for: any length, padding, several documents in a row.
@@ -460,7 +460,7 @@ for causal, model in models.items():
 
 # %% [markdown]
 # A hidden place shows the sign ␣, which is one more id, the 257th. Of the spans 80% are hidden so, 10% show other bytes, and 10% stay as they are.
-# The paper does not give these shares. They are this project's, and `docs/paper_to_code.md` (the *ledger*) says so.
+# The paper does not give these shares. They are this project's, and [`docs/paper_to_code.md`](../docs/paper_to_code.md) (the *ledger*) says so.
 #
 # The comparisons of this lecture draw all parameters anew, of order one. On a fresh model every reading of the paper would look alike (lecture 03).
 #
@@ -909,7 +909,7 @@ for causal in (True, False):
 # %% [markdown]
 # Reading both sides the factor is T everywhere, and gamma can undo it at one length. Causal it cannot. So this is the place that matters most.
 #
-# The remaining readings need no run here, and stand in the ledger, `docs/paper_to_code.md`, with their tests.
+# The remaining readings need no run here, and stand in the ledger, [`docs/paper_to_code.md`](../docs/paper_to_code.md), with their tests.
 # For the unit: the bias form at exactly C = 512, and dividing by the current length (lecture 03).
 # For models and training: whether Transformer++ has a bias, the start of the position table,
 # the shares of the masked objective, what "local" clipping means.
@@ -983,7 +983,6 @@ print(learner.report())
 # 2. Without a normaliser, a value of zero takes a token out. Padding and documents are made of that, and of the right divisor.
 # 3. Run both readings. The one that matters is the one that no parameter can undo.
 #
-# **Exercises** Problem set 06, six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/06_flash_model.ipynb)**, or open `exercises/06_flash_model.ipynb`.
+# **Exercises** [Problem set 06](../exercises/06_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
 #
-# **Next** Lecture 07 trains FLASH, FLASH-Quad and Transformer++ on real text, on one budget, with three seeds.
+# **Next** [Lecture 07](07_training.ipynb) trains FLASH, FLASH-Quad and Transformer++ on real text, on one budget, with three seeds.

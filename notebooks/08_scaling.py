@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 08 Scaling: what a longer text costs, counted and measured
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/08_scaling.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/08_scaling.ipynb)**
+# [With results](08_scaling.ipynb) · [without, to work in](work/08_scaling.ipynb) · [problem set 08](../exercises/08_scaling.ipynb) · [glossary](../docs/glossary.md)
 #
 # A count says from which length on FLASH needs fewer multiplications. A clock says something else, and it depends on the rival.
 # You count first, then measure, then set the paper's tables beside your own, and learn how a benchmark flatters.
@@ -911,7 +911,6 @@ print(f"FLASH's overhead is at most {max(over) - 1:.0%} of its products, and nev
 # 2. Linear says how cost grows. Look at your own length.
 # 3. Count multiply-adds *and* numbers moved; then measure a whole step, with the same tokens, in turn.
 #
-# **Exercises** Problem set 08, six tasks: count, predict crossovers, write a fair timer, and mend a benchmark that flatters.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/08_scaling.ipynb)**, or open `exercises/08_scaling.ipynb`.
+# **Exercises** [Problem set 08](../exercises/08_scaling.ipynb), six tasks: count, predict crossovers, write a fair timer, and mend a benchmark that flatters.
 #
-# **Next** Lecture 09 lets the model write, with a state of constant size.
+# **Next** [Lecture 09](09_generation.ipynb) lets the model write, with a state of constant size.

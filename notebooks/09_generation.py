@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 09 Generation: writing with a state that does not grow
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/09_generation.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/09_generation.ipynb)**
+# [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
 # In training the whole text is there. A model that writes has one token at a time, and has to keep what it needs of the others.
 # This lecture builds FLASH's token-by-token form, proves that it is the trained function, and measures what it keeps and what it costs.
@@ -1023,7 +1023,6 @@ for name, each in timed.items():
 #    Test three full chunks and a tail.
 # 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on. Count it, and measure it.
 #
-# **Exercises** Problem set 09, six tasks: the state, one step, sampling, saving, and taking tokens back.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/09_generation.ipynb)**, or open `exercises/09_generation.ipynb`.
+# **Exercises** [Problem set 09](../exercises/09_generation.ipynb), six tasks: the state, one step, sampling, saving, and taking tokens back.
 #
-# **Next** Lecture 10 takes the model apart: which part brings what, and what a small ablation can say.
+# **Next** [Lecture 10](10_ablations.ipynb) takes the model apart: which part brings what, and what a small ablation can say.

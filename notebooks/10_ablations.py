@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 10 Ablations: which part does what?
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/10_ablations.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/10_ablations.ipynb)**
+# [With results](10_ablations.ipynb) · [without, to work in](work/10_ablations.ipynb) · [problem set 10](../exercises/10_ablations.ipynb) · [glossary](../docs/glossary.md)
 #
 # FLASH has many parts: a gate, one map, relu², a local part, a global part, a chunk length. Does it need them all?
 # An *ablation* takes one part away, leaves all else equal, and measures what is lost.
@@ -920,7 +920,6 @@ print(f"the paper trains on {125_000 * 2**18 / (200 * 4 * 256):,.0f} times as ma
 # 2. "It does not learn" may be about the start, not about the architecture. Change one thing at a time to find out.
 # 3. Match the parameters, fix the search before the runs, pair the seeds, and say "not settled" when it is not.
 #
-# **Exercises** Problem set 10, seven tasks: a recall task of your own, the capacity of a sum, intervals, and a fair ablation.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/10_ablations.ipynb)**, or open `exercises/10_ablations.ipynb`.
+# **Exercises** [Problem set 10](../exercises/10_ablations.ipynb), seven tasks: a recall task of your own, the capacity of a sum, intervals, and a fair ablation.
 #
-# **Next** Lecture 11 asks where the time of a training step goes, and writes a kernel for the GPU.
+# **Next** [Lecture 11](11_gpu_kernels.ipynb) asks where the time of a training step goes, and writes a kernel for the GPU.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 11 GPU kernels: where the time goes, and a kernel of your own
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/11_gpu_kernels.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/11_gpu_kernels.ipynb)**
+# [With results](11_gpu_kernels.ipynb) · [without, to work in](work/11_gpu_kernels.ipynb) · [problem set 11](../exercises/11_gpu_kernels.ipynb) · [glossary](../docs/glossary.md)
 #
 # A *kernel* is a program that runs on a GPU, many copies of it at once. Almost every operation of PyTorch starts
 # at least one. Some users of GAU have reported that it ran slower than attention on their GPUs.
@@ -861,7 +861,6 @@ if kernels:
 # 2. relu² tiles add up. That makes the kernel short, and every load still needs its mask.
 # 3. Fusing trades bytes for repeated arithmetic. Whether it pays depends on the card.
 #
-# **Exercises** Problem set 11, six tasks: bytes against operations, tiles in NumPy, the same in Triton, and five wastes to find.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/11_gpu_kernels.ipynb)**, or open `exercises/11_gpu_kernels.ipynb`.
+# **Exercises** [Problem set 11](../exercises/11_gpu_kernels.ipynb), six tasks: bytes against operations, tiles in NumPy, the same in Triton, and five wastes to find.
 #
-# **Next** Lecture 12 uses the package in a project of your own.
+# **Next** [Lecture 12](12_your_project.ipynb) uses the package in a project of your own.

@@ -107,7 +107,7 @@ def _host(source):
 
 
 def _fetch(name, source, max_bytes):
-    from tqdm import tqdm  # nothing else needs it
+    from tqdm import tqdm  # only a download needs it
 
     with tqdm(total=max_bytes, unit="B", unit_scale=True, desc=name, mininterval=1) as bar:
         if "all" in source.urls:
