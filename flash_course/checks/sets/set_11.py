@@ -166,11 +166,6 @@ class Unable(Said, NotImplementedError):
     """Nothing is known of an answer, since this machine cannot run it: that is "not attempted", and never "wrong"."""
 
 
-def require_triton():
-    if key := interpreter.missing():
-        raise Unable("11.3", key)
-
-
 GAP = 40  # numbers of NaN on each side: more than a tile of 32 sticks out
 
 
@@ -226,7 +221,8 @@ def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=F
     def run(answer):
         if answer is right:
             return oracle(*tensors, C)
-        require_triton()
+        if key := interpreter.missing():
+            raise Unable("11.3", key)
         is_kept = getattr(answer, "__module__", None) == __name__
         return remembered(answer, started, name, C, M, *tensors) if is_kept else started(answer)
 
@@ -317,11 +313,6 @@ def cases_3(rng, numbers):
     ]
 
 
-def padded(x, M, C):
-    """What wrong answers make of an array, to read it without masks."""
-    return torch.nn.functional.pad(x, (0, 64 + M, 0, C + 2 * M))
-
-
 # ---------------------------------------------------------------- 11.4 a wasteful layer
 
 
@@ -380,19 +371,17 @@ def layer(x_TD, W_q, W_k, W_v, C):
 def look_for(part, seen, x, W_q, W_v, C):
     """Raise the sentence of one waste."""
     (T, D), S, E = x.shape, W_q.shape[1], W_v.shape[1]
-    G = T // C
-    if part == "tables" and max(seen.calls.get(name, 0) for name in seen.TABLES) > 1:
-        raise Said("11.4", "tables left")
-    if part == "waiting" and seen.count(seen.WAITS):
-        raise Said("11.4", "waiting left")
     needed = T * D * (2 * S + E) + T * C * (S + E) + 2 * T * S * E
-    if part == "half" and seen.multiply_adds > 1.1 * needed:
-        raise Said("11.4", "half left")
-    if part == "double" and x.dtype != torch.float64 and seen.double:
-        raise Said("11.4", "double left")
     heads = 2 * T * S  # each turn joins two halves
-    if part == "joined" and seen.joined > 2 * heads + 2 * (T * E + G * S * E):
-        raise Said("11.4", "joined left")
+    found = {
+        "tables": max(seen.calls.get(name, 0) for name in seen.TABLES) > 1,
+        "waiting": seen.count(seen.WAITS),
+        "half": seen.multiply_adds > 1.1 * needed,
+        "double": x.dtype != torch.float64 and seen.double,
+        "joined": seen.joined > 2 * heads + 2 * (T * E + T // C * S * E),
+    }
+    if found[part]:
+        raise Said("11.4", f"{part} left")
 
 
 WASTES = ("tables", "waiting", "half", "double", "joined")
