@@ -4,10 +4,14 @@ The old text must stand there exactly once. If it does not, the code was rewritt
 """
 
 import inspect
+import itertools
 import linecache
 import textwrap
 from contextlib import contextmanager
+from functools import cache
 from types import FunctionType
+
+NUMBERS = itertools.count(1)  # each text that is compiled has a file name of its own
 
 
 def replace_once(text, *edits, where):
@@ -37,16 +41,20 @@ def edited(right, *edits, name):
     module = inspect.getmodule(right)
     place = dict(vars(module))
     for key, text in sources.items():
-        run(text, f"{module.__file__}, {name}, {key}", place)
+        run(text, f"{module.__file__}, {name}, {key}, {next(NUMBERS)}", place)
     return place[right.__name__]
 
 
+@cache
 def sources_of(right):
-    """(name, text) of a function or class, and of those of its module that it names, and that they name."""
+    """(name, text) of a function or class, and of those of its module that it names, and that they name.
+
+    What a decorator has wrapped, such as a kernel, counts with its decorators.
+    """
     module, found, open_names = inspect.getmodule(right), {}, [right.__name__]
     while open_names:
         key = open_names.pop()
-        thing = vars(module).get(key)
+        thing = inspect.unwrap(vars(module).get(key))
         if key in found or not isinstance(thing, FunctionType | type) or thing.__module__ != module.__name__:
             continue
         found[key] = textwrap.dedent(inspect.getsource(thing))

@@ -127,7 +127,7 @@ def exercise_of(name, table, *, cases, right=None, wrong=(), **more):
     right = shown["model_answer"] if facts["kind"] == "explain" else right
     answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
-        id=name, points=sum(facts["parts"].values()), names=tuple(table["names"]), core=table.get("core", False),
+        id=name, points=round(sum(facts["parts"].values())), names=tuple(table["names"]), core=table.get("core", False),
         cases=cases, right=right, wrong=answers, **facts, **shown, **more,
     )  # fmt: skip
 

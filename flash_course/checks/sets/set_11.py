@@ -1,21 +1,17 @@
 """Problem set 11, GPU kernels: cases, the oracle, wrong answers; the right answers lie in ``solutions``."""
 
-import linecache
-import math
 from contextlib import contextmanager
-from functools import cached_property
 
 import numpy as np
 import torch
 
 from .. import interpreter
 from ..compare import difference
-from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
+from ..exercise import Case, Said, call, exercises_of, predicted
 from ..instruments import Operations, watched
+from ..interpreter import jit, tl
 
 # ---------------------------------------------------------------- 11.1 bytes or operations?
-
-TURN = 65e12 / 320e9  # FLOPs per byte of a T4
 
 
 def draw_1(rng):
@@ -23,21 +19,16 @@ def draw_1(rng):
     return {"C": C, "S": S, "E": E}
 
 
-def local_intensity(n, *, flops=2, maps=0, out=True, pairs=None):
-    C, S, E = n["C"], n["S"], n["E"]
-    numbers = 2 * C * S + (2 if out else 1) * C * E + maps * C * C
-    return flops * (pairs or C * C) * (S + E) / (2 * numbers)
-
-
-def summary_intensity(n, *, flops=2, out=True):
-    C, S, E = n["C"], n["S"], n["E"]
-    return flops * C * S * E / (2 * (C * S + C * E + (S * E if out else 0)))
-
-
 def answers_1(n):
+    """FLOPs per byte, of numbers of two bytes."""
+    C, S, E = n["C"], n["S"], n["E"]
     return {
-        "a": local_intensity(n), "b": local_intensity(n, maps=4), "c": 0.5, "d": summary_intensity(n), "e": "abcd",
-    }  # fmt: skip
+        "a": 2 * C * C * (S + E) / (2 * (2 * C * S + 2 * C * E)),
+        "b": 2 * C * C * (S + E) / (2 * (2 * C * S + 4 * C * C + 2 * C * E)),
+        "c": 2 / 4,
+        "d": 2 * C * S * E / (2 * (C * S + C * E + S * E)),
+        "e": "abcd",
+    }
 
 
 def letters(answer):
@@ -48,135 +39,22 @@ def letters(answer):
     return "".join(sorted({letter for letter in given.lower() if letter in "abcd"}))
 
 
-WRONG_1 = (
-    Wrong("a: half", lambda n: local_intensity(n, flops=1), of="a"),
-    Wrong("a: output", lambda n: local_intensity(n, out=False), of="a"),
-    Wrong("a: map", lambda n: local_intensity(n, maps=4), of="a"),
-    Wrong("a: numbers", lambda n: 2 * local_intensity(n), of="a"),
-    Wrong("a: causal", lambda n: local_intensity(n, pairs=n["C"] * (n["C"] + 1) / 2), of="a"),
-    Wrong("b: as a", lambda n: local_intensity(n), of="b"),
-    Wrong("b: one map", lambda n: local_intensity(n, maps=2), of="b"),
-    Wrong("b: one way", lambda n: local_intensity(n, maps=1), of="b"),
-    Wrong("b: output", lambda n: local_intensity(n, maps=4, out=False), of="b"),
-    Wrong("b: numbers", lambda n: 2 * local_intensity(n, maps=4), of="b"),
-    Wrong("b: half", lambda n: local_intensity(n, flops=1, maps=4), of="b"),
-    Wrong("c: half", lambda n: 0.25, of="c"),
-    Wrong("c: one way", lambda n: 1.0, of="c"),
-    Wrong("c: numbers", lambda n: 2.0, of="c"),
-    Wrong("d: half", lambda n: summary_intensity(n, flops=1), of="d"),
-    Wrong("d: numbers", lambda n: 2 * summary_intensity(n), of="d"),
-    Wrong("d: output", lambda n: summary_intensity(n, out=False), of="d"),
-    Wrong("e: products", lambda n: "c", of="e"),
-    Wrong("e: a", lambda n: "bcd", of="e"),
-    Wrong("e: the other way", lambda n: "", of="e"),
-    Wrong("e: c", lambda n: "abd", of="e"),
-)
-
 # ---------------------------------------------------------------- 11.2 tiled_local
 
 
-def tiled_local(
-    q_TS, k_TS, v_TE, bias_CC, C, M, *,
-    keys_until="own", mask="text", bias="place", divisor="C", add=True, chunks="all", tiles="all", squared=True,
-    softmax=False, relu=True,
-):  # fmt: skip
-    """The oracle, tile by tile. What stands behind the star makes the wrong answers."""
+def tiled_local(q_TS, k_TS, v_TE, bias_CC, C, M):
+    """The oracle, tile by tile."""
     T, out = len(v_TE), np.zeros_like(v_TE)
-    for chunk in range(0, T if chunks == "all" else T // C * C, C):
+    for chunk in range(0, T, C):
         end = min(chunk + C, T)
-        last = end if tiles == "all" else chunk + max(C // M, 1) * M
-        for top in range(chunk, min(end, last), M):
+        for top in range(chunk, end, M):
             i = np.arange(top, min(top + M, end))
-            for left in range(chunk, {"own": top + 1, "before": top, "all": end}[keys_until], M):
+            for left in range(chunk, top + 1, M):
                 j = np.arange(left, min(left + M, end))
-                divide_by = {"C": C, "M": M, "T": T, "none": 1, "sqrt S": math.sqrt(q_TS.shape[1])}[divisor]
-                part = tile_of_bias(bias, bias_CC, i - chunk, j - chunk, left - chunk)
-                score = q_TS[i] @ k_TS[j].T / divide_by + part
-                weight = (np.maximum(score, 0) if relu else score) ** (2 if squared else 1)
-                if softmax:
-                    weight = np.exp(np.where(i[:, None] >= j, score, -np.inf))
-                    weight = weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)
-                weight = weight * hide(mask, i, j, top, left)
-                read = weight @ v_TE[j]
-                out[i] = out[i] + read if add else read
+                score = q_TS[i] @ k_TS[j].T / C + bias_CC[np.ix_(i - chunk, j - chunk)]
+                weight = np.maximum(score, 0) ** 2 * (i[:, None] >= j)
+                out[i] += weight @ v_TE[j]
     return out
-
-
-def tile_of_bias(how, bias_CC, i, j, left):
-    if how == "none":
-        return 0
-    if how == "transposed":
-        return bias_CC[np.ix_(j, i)].T
-    return bias_CC[np.ix_({"corner": i - i[0]}.get(how, i), j - left if how in ("corner", "keys") else j)]
-
-
-def hide(mask, i, j, top, left):
-    if mask == "none" or (mask == "left only" and left == top):
-        return 1
-    if mask == "tile":
-        return (i - top)[:, None] >= (j - left)
-    return i[:, None] > j if mask == "strict" else i[:, None] >= j
-
-
-def tiles_with(**changed):
-    """A wrong answer: the oracle with something changed."""
-
-    def answer(q_TS, k_TS, v_TE, bias_CC, C, M):
-        return tiled_local(q_TS, k_TS, v_TE, bias_CC, C, M, **changed)
-
-    return answer
-
-
-def whole_map(q_TS, k_TS, v_TE, bias_CC, C, M):
-    out = np.zeros_like(v_TE)
-    for first in range(0, len(v_TE), C):
-        own, n = slice(first, first + C), min(C, len(v_TE) - first)
-        out[own] = np.tril(np.maximum(q_TS[own] @ k_TS[own].T / C + bias_CC[:n, :n], 0) ** 2) @ v_TE[own]
-    return out
-
-
-def by_strips(q_TS, k_TS, v_TE, bias_CC, C, M):
-    """M readers and all that they read at once: several tiles, side by side."""
-    out = np.zeros_like(v_TE)
-    for first in range(0, len(v_TE), C):
-        for top in range(first, min(first + C, len(v_TE)), M):
-            i = np.arange(top, min(top + M, first + C, len(v_TE)))
-            j = np.arange(first, i[-1] + 1)
-            part = bias_CC[i[0] - first : i[-1] + 1 - first, : len(j)]
-            out[i] = (np.maximum(q_TS[i] @ k_TS[j].T / C + part, 0) ** 2 * (i[:, None] >= j)) @ v_TE[j]
-    return out
-
-
-def tiles_across_chunks(q_TS, k_TS, v_TE, bias_CC, C, M):
-    """The readers' tiles are counted from the text's first token, so one may hold the end of a chunk and the next."""
-    out = np.zeros_like(v_TE)
-    for top in range(0, len(v_TE), M):
-        i, first = np.arange(top, min(top + M, len(v_TE))), top // C * C
-        for left in range(first, top + 1, M):
-            j = np.arange(left, min(left + M, len(v_TE)))
-            part = bias_CC[np.ix_((i - first) % C, (j - first) % C)]
-            out[i] += (np.maximum(q_TS[i] @ k_TS[j].T / C + part, 0) ** 2 * (i[:, None] >= j)) @ v_TE[j]
-    return out
-
-
-def collected_map(q_TS, k_TS, v_TE, bias_CC, C, M):
-    """Tile by tile into a whole map, which is multiplied at the end."""
-    out = np.zeros(v_TE.shape)
-    for chunk in range(0, len(v_TE), C):
-        n = min(C, len(v_TE) - chunk)
-        q, k, v, weights = q_TS[chunk:], k_TS[chunk:], v_TE[chunk : chunk + n], np.zeros((n, n))
-        for top in range(0, n, M):
-            i = slice(top, min(top + M, n))
-            for left in range(0, top + 1, M):
-                j = slice(left, min(left + M, n))
-                weights[i, j] = np.maximum(q[i] @ k[j].T / C + bias_CC[i, j], 0) ** 2
-        out[chunk : chunk + n] = np.tril(weights) @ v
-    return out
-
-
-def map_unseen(*arrays_and_sizes):
-    *arrays, C, M = arrays_and_sizes
-    return whole_map(*map(np.array, arrays), C, M)
 
 
 def work_case(rng, name, C, M, width, T):
@@ -221,11 +99,7 @@ def cases_2(rng, numbers):
     ]
 
 
-# ---------------------------------------------------------------- kernels: kept as text, run by the interpreter
-
-HEAD = """
-import torch
-from flash_course.checks.interpreter import jit, tl
+# ---------------------------------------------------------------- kernels: the interpreter runs them
 
 
 def tile_for(n):
@@ -236,15 +110,17 @@ def tile_for(n):
 def load_tile(x, strides, rows, columns, row_end, column_end):
     inside = (rows < row_end)[:, None] & (columns < column_end)[None, :]
     return tl.load(x + rows[:, None] * strides[0] + columns[None, :] * strides[1], mask=inside, other=0.0)
-"""
-LOCAL = (
-    HEAD
-    + """
+
 
 @jit
-def local_kernel(q, k, v, bias, out, q_strides, k_strides, v_strides, bias_strides, out_strides, T, C, S, E,
-                 M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr):
-    chunk = tl.program_id(0) * C
+def kernel(
+    q, k, v, bias, out, q_strides, k_strides, v_strides, bias_strides, out_strides, T, C, S, E,
+    M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,
+    lin_q=None, state=None, u=None, lin_q_strides=None, state_strides=None, u_strides=None,
+):  # fmt: skip
+    """One program: M rows of one chunk. What has None for a default is there in 11.6 alone."""
+    g = tl.program_id(0)
+    chunk = g * C
     end = tl.minimum(chunk + C, T)
     rows = chunk + tl.program_id(1) * M + tl.arange(0, M)
     s, e = tl.arange(0, S_TILE), tl.arange(0, E_TILE)
@@ -259,100 +135,35 @@ def local_kernel(q, k, v, bias, out, q_strides, k_strides, v_strides, bias_strid
         a = tl.where(rows[:, None] >= keys[None, :], a * a, 0.0)
         v_tile = load_tile(v, v_strides, keys, e, end, E)
         y += tl.dot(a.to(v_tile.dtype), v_tile)
+    if u is not None:
+        before = load_tile(state + g * state_strides[0], state_strides[1:], s, e, S, E)
+        far_q = load_tile(lin_q, lin_q_strides, rows, s, end, S)
+        far = tl.dot(far_q.to(tl.float32), before)
+        y = load_tile(u, u_strides, rows, e, end, E) * (y + far)
     place = out + rows[:, None] * out_strides[0] + e[None, :] * out_strides[1]
     tl.store(place, y, mask=(rows < end)[:, None] & (e < E)[None, :])
 
 
-def launch(q, k, v, bias_CC, out, C, M):
+def launch_local(q, k, v, bias_CC, out, C, M, **more):
     (T, S), E = q.shape, v.shape[1]
-    strides = [x.stride() for x in (q, k, v, bias_CC, out)]
+    tensors = {"q": q, "k": k, "v": v, "bias": bias_CC, "out": out, **more}
+    strides = {f"{name}_strides": x.stride() for name, x in tensors.items()}
     grid = (-(-T // C), -(-C // M))
-    local_kernel[grid](q, k, v, bias_CC, out, *strides, T, C, S, E, M=M, S_TILE=tile_for(S), E_TILE=tile_for(E))
-"""
-)
-GATED = (
-    HEAD
-    + """
-
-@jit
-def gated_kernel(quad_q, quad_k, lin_q, state, v, u, bias, out, quad_q_strides, quad_k_strides, lin_q_strides,
-                 state_strides, v_strides, u_strides, bias_strides, out_strides, T, C, S, E,
-                 M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr):
-    g = tl.program_id(0)
-    chunk = g * C
-    end = tl.minimum(chunk + C, T)
-    rows = chunk + tl.program_id(1) * M + tl.arange(0, M)
-    s, e = tl.arange(0, S_TILE), tl.arange(0, E_TILE)
-    before = load_tile(state + g * state_strides[0], state_strides[1:], s, e, S, E)
-    far_q = load_tile(lin_q, lin_q_strides, rows, s, end, S)
-    far = tl.dot(far_q.to(tl.float32), before)
-    gate = load_tile(u, u_strides, rows, e, end, E)
-    q_tile = load_tile(quad_q, quad_q_strides, rows, s, end, S)
-    y = tl.zeros((M, E_TILE), tl.float32)
-    for first in range(chunk, chunk + (tl.program_id(1) + 1) * M, M):
-        keys = first + tl.arange(0, M)
-        k_tile = load_tile(quad_k, quad_k_strides, keys, s, end, S)
-        a = tl.dot(q_tile, tl.trans(k_tile)) / C
-        a += load_tile(bias, bias_strides, rows - chunk, keys - chunk, C, C)
-        a = tl.maximum(a, 0.0)
-        a = tl.where(rows[:, None] >= keys[None, :], a * a, 0.0)
-        v_tile = load_tile(v, v_strides, keys, e, end, E)
-        y += tl.dot(a.to(v_tile.dtype), v_tile)
-    y = gate * (y + far)
-    place = out + rows[:, None] * out_strides[0] + e[None, :] * out_strides[1]
-    tl.store(place, y, mask=(rows < end)[:, None] & (e < E)[None, :])
+    kernel[grid](**tensors, **strides, T=T, C=C, S=S, E=E, M=M, S_TILE=tile_for(S), E_TILE=tile_for(E))
 
 
-def state_before(lin_k, v, C):
+def launch_gated(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, out, C, M):
     (T, S), E = lin_k.shape, v.shape[1]
     state, total = torch.zeros(-(-T // C), S, E), torch.zeros(S, E)
     for g in range(1, len(state)):
         own = slice((g - 1) * C, g * C)
         total = total + lin_k[own].float().T @ v[own].float()
         state[g] = total / (g * C)
-    return state
-
-
-def launch(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, out, C, M):
-    (T, S), E = quad_q.shape, v.shape[1]
-    state = state_before(lin_k, v, C)
-    arrays = (quad_q, quad_k, lin_q, state, v, u, bias_CC, out)
-    strides = [x.stride() for x in arrays]
-    grid = (-(-T // C), -(-C // M))
-    gated_kernel[grid](*arrays, *strides, T, C, S, E, M=M, S_TILE=tile_for(S), E_TILE=tile_for(E))
-"""
-)
-
-
-class Text:
-    """An answer that is kept as text, some of it exchanged. It is compiled when it is first called: a set is read
-    where Triton is missing too, and in a file that is not one of the checker's."""
-
-    def __init__(self, name, text, *pairs):
-        for old, new in zip(pairs[::2], pairs[1::2]):
-            if old not in text:
-                raise ValueError(f"{name}: {old!r} is not in the text")
-            text = text.replace(old, new)
-        self.name, self.text = name, text
-
-    @cached_property
-    def launch(self):
-        file, names = f"kept answer {self.name}", {"__name__": "kept"}
-        linecache.cache[file] = (len(self.text), None, self.text.splitlines(True), file)
-        exec(compile(self.text, file, "exec"), names)
-        return names["launch"]
-
-    def __call__(self, *args):
-        return self.launch(*args)
+    launch_local(quad_q, quad_k, v, bias_CC, out, C, M, lin_q=lin_q, state=state, u=u)
 
 
 class Unable(Said, NotImplementedError):
     """Nothing is known of an answer, since this machine cannot run it: that is "not attempted", and never "wrong"."""
-
-
-def require_triton():
-    if key := interpreter.missing():
-        raise Unable("11.3", key)
 
 
 GAP = 40  # numbers of NaN on each side: more than a tile of 32 sticks out
@@ -369,11 +180,11 @@ def guarded(values, transposed=False, gap=GAP):
     return view, memory
 
 
-known = {}  # what kept answers gave: each is asked several times, and each start takes a while
+known = {}  # what the kernels of this file gave: each is asked several times, and each start takes a while
 
 
 def remembered(answer, run, *inputs):
-    key = (answer.name, *(x.numpy().tobytes() if isinstance(x, torch.Tensor) else x for x in inputs))
+    key = (answer, *(x.numpy().tobytes() if isinstance(x, torch.Tensor) else x for x in inputs))
     if key not in known:
         try:
             known[key] = run(answer), None
@@ -398,19 +209,22 @@ def nan_in_new_memory():
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
-def kernel_case(exercise, oracle, name, part, tensors, C, M, transposed=False, memory_too=False, prepared=0):
+def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=False, memory_too=False, prepared=0):
     """Start an answer between guard zones, and see to it that its kernel made the result out of the arrays.
 
-    ``transposed``: every second array is, and no two have the same strides. ``memory_too``: look also at each address
-    that it touches. ``prepared``: so many numbers torch may make for it.
+    ``right`` is not started: ``oracle`` is exact, and needs no Triton. ``transposed``: every second array is, and no
+    two have the same strides. ``memory_too``: look also at each address that it touches. ``prepared``: so many numbers
+    torch may make for it.
     """
     (T, S), E = tensors[0].shape, tensors[-2].shape[1]
 
     def run(answer):
-        if answer is oracle:
+        if answer is right:
             return oracle(*tensors, C)
-        require_triton()
-        return remembered(answer, started, name, C, M, *tensors) if isinstance(answer, Text) else started(answer)
+        if key := interpreter.missing():
+            raise Unable("11.3", key)
+        is_kept = getattr(answer, "__module__", None) == __name__
+        return remembered(answer, started, name, C, M, *tensors) if is_kept else started(answer)
 
     def started(answer):
         empty = torch.full((T, E), float("nan"))
@@ -464,14 +278,9 @@ def look_at_memory(exercise, seen, pairs):
 # ---------------------------------------------------------------- 11.3 a Triton kernel
 
 
-def local_by_torch(q, k, v, bias_CC, C):
-    """The oracle, in float64."""
-    q, k, v, bias_CC = (x.double() for x in (q, k, v, bias_CC))
-    out = torch.zeros_like(v)
-    for first in range(0, len(v), C):
-        own, n = slice(first, first + C), min(C, len(v) - first)
-        out[own] = torch.relu(q[own] @ k[own].T / C + bias_CC[:n, :n]).square().tril() @ v[own]
-    return out
+def local_part(q, k, v, bias_CC, C):
+    """The oracle, in float64: a chunk is one tile."""
+    return torch.from_numpy(tiled_local(*(x.double().numpy() for x in (q, k, v, bias_CC)), C, C))
 
 
 def drawn(rng, *shape, low=None, high=None, step=1.0):
@@ -483,13 +292,13 @@ def drawn(rng, *shape, low=None, high=None, step=1.0):
 def cases_3(rng, numbers):
     def case(name, part, T, S, E, C, M, **how):
         tensors = drawn(rng, T, S), drawn(rng, T, S), drawn(rng, T, E), drawn(rng, C, C)
-        return kernel_case("11.3", local_by_torch, name, part, tensors, C, M, **how)
+        return kernel_case("11.3", launch_local, local_part, name, part, tensors, C, M, **how)
 
     def exact(T, S, E, C, M):
         """Numbers that stay exact in float16 but for the last sum."""
         q, k = (drawn(rng, T, S, low=-1, high=2, step=16.0) for _ in range(2))
         tensors = q.half(), k.half(), drawn(rng, T, E).half(), drawn(rng, C, C, low=-2, high=5, step=0.5).half()
-        return kernel_case("11.3", local_by_torch, "float16, a long chunk", "formats", tensors, C, M)
+        return kernel_case("11.3", launch_local, local_part, "float16, a long chunk", "formats", tensors, C, M)
 
     a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
     return [
@@ -502,94 +311,6 @@ def cases_3(rng, numbers):
         case("transposed views", "strides", 18 + b, 6 + a, 9 + b, 18 + a, 16, transposed=True),
         exact(256, 16, 16, 256, 128),
     ]
-
-
-LOAD, STRIDES = ", mask=inside, other=0.0)", "    strides = [x.stride()"
-PADDED = """def padded(x, M, C):
-    return torch.nn.functional.pad(x, (0, 64 + M, 0, C + 2 * M))
-
-
-"""
-KEPT_3 = (
-    ("load without mask", LOAD, ")"),
-    ("load without mask", LOAD, ") * inside"),
-    ("load without mask", LOAD, ", mask=inside)"),
-    ("rows not masked", "mask=inside, other", "mask=(columns < column_end)[None, :], other"),
-    ("outside", LOAD, ")\n    return tl.where(inside, tile, 0.0)", "    return tl.load", "    tile = tl.load"),
-    ("store without mask", ", mask=(rows < end)[:, None] & (e < E)[None, :]", ""),
-    ("store without mask", "mask=(rows < end)", "mask=(rows < chunk + C)"),
-    ("store without mask", "(rows < end)[:, None] & (e < E)[None, :]", "(rows < end)[:, None]"),
-    ("twice", "mask=(rows < end)", "mask=(rows < T)"),
-    ("float16 sum", "y += tl.dot(a.to(v_tile.dtype), v_tile)",
-     "y = (y + tl.dot(a.to(v_tile.dtype), v_tile)).to(v_tile.dtype)"),
-    ("strides", "rows[:, None] * strides[0] + columns[None, :] * strides[1]",
-     "rows[:, None] * strides[0] + columns[None, :]"),
-    ("strides", "e[None, :] * out_strides[1]", "e[None, :]"),
-    ("one block", "-(-C // M))\n", "1)\n"),
-    ("rounded down", "-(-C // M))\n", "max(C // M, 1))\n"),
-    ("chunks rounded down", "(-(-T // C)", "(max(T // C, 1)"),
-    ("own tile", "(tl.program_id(1) + 1) * M", "tl.program_id(1) * M"),
-    ("no mask", "rows[:, None] >= keys[None, :]", "rows[:, None] > -1"),
-    ("strict", "rows[:, None] >= keys[None, :]", "rows[:, None] > keys[None, :]"),
-    ("mask in tile", "rows[:, None] >= keys[None, :]", "rows[:, None] >= (keys - first + chunk)[None, :]"),
-    ("mask in tile", "rows[:, None] >= keys[None, :]", "tl.arange(0, M)[:, None] >= tl.arange(0, M)[None, :]"),
-    ("corner", "rows - chunk, keys - chunk, C, C", "rows - chunk, keys - first, C, C"),
-    ("bias transposed", "rows - chunk, keys - chunk, C, C)", "keys - chunk, rows - chunk, C, C).T"),
-    ("bias forgotten", "a += load_tile(bias", "b = load_tile(bias"),
-    ("bias inside", "tl.trans(k_tile)) / C", "tl.trans(k_tile))", "tl.maximum(a, 0.0)", "tl.maximum(a / C, 0.0)"),
-    ("over M", "tl.trans(k_tile)) / C", "tl.trans(k_tile)) / M"),
-    ("last tile", "y += tl.dot", "y = tl.dot"),
-    ("not squared", "a * a, 0.0", "a, 0.0"),
-    ("places in the text", "rows - chunk, keys - chunk, C, C", "rows, keys, T, T"),
-    ("places in the text", "rows - chunk, keys - chunk, C, C", "rows, keys, C, C"),
-    ("other strides", "k, k_strides, keys", "k, q_strides, keys"),
-    ("other strides", "v, v_strides, keys", "v, k_strides, keys"),
-    ("no relu", "a = tl.maximum(a, 0.0)", "a = a + 0.0"),
-    ("not divided", "tl.trans(k_tile)) / C", "tl.trans(k_tile))"),
-    ("not cast", "a.to(v_tile.dtype)", "a"),
-    ("not transposed", "tl.trans(k_tile)", "k_tile"),
-    ("elsewhere", STRIDES, "    q, k, v, bias_CC = (x.contiguous() for x in (q, k, v, bias_CC))\n" + STRIDES),
-    ("elsewhere", STRIDES, "    q, k, v, bias_CC = (padded(x, M, C) for x in (q, k, v, bias_CC))\n" + STRIDES,
-     "def launch", PADDED + "def launch", LOAD, ")"),
-)  # fmt: skip
-# Torch computes the result. A kernel stands beside it, or copies it.
-COPYING = (
-    HEAD
-    + """
-
-@jit
-def copy(x, out, x_strides, out_strides, T, E, M: tl.constexpr, E_TILE: tl.constexpr):
-    rows, e = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, E_TILE)
-    tile = load_tile(x, x_strides, rows, e, T, E)
-    place = out + rows[:, None] * out_strides[0] + e[None, :] * out_strides[1]
-    tl.store(place, tile, mask=(rows < T)[:, None] & (e < E)[None, :])
-
-
-def launch(*tensors_and_sizes):
-    *tensors, out, C, M = tensors_and_sizes
-    (T, E), made = out.shape, by_torch(*tensors, C).float()
-    copy[(-(-T // M),)](made, out, made.stride(), out.stride(), T, E, M=M, E_TILE=tile_for(E))
-
-
-def by_torch(q, k, v, bias_CC, C):
-    out = []
-    for i, x in enumerate(v.split(C)):
-        own = slice(i * C, i * C + len(x))
-        scores = q[own].float() @ k[own].float().T / C + bias_CC[: len(x), : len(x)].float()
-        out.append(torch.relu(scores).square().tril() @ x.float())
-    return torch.cat(out)
-"""
-)
-COPIED = (
-    ("elsewhere",),
-    ("elsewhere", "copy[(", "out.copy_(made)\n    copy[(", "](made, out, made.stride()", "](out, out, out.stride()"),
-    ("own kernel", "by_torch(*tensors, C).float()\n", "torch.zeros(out.shape)\n",
-     "E_TILE=tile_for(E))\n", "E_TILE=tile_for(E))\n    out.copy_(by_torch(*tensors, C))\n"),
-)  # fmt: skip
-
-
-def by_torch_only(q, k, v, bias_CC, out, C, M):
-    out.copy_(local_by_torch(q, k, v, bias_CC, C))
 
 
 # ---------------------------------------------------------------- 11.4 a wasteful layer
@@ -632,68 +353,35 @@ def chunk_layer(x_TD, W_q, W_k, W_v, C):
     return out
 
 
-def layer_with(
-    *, tables=False, waiting=False, half=False, double=False, joined=False,
-    state="mean", mask=True, positions="text", cache=None,
-):  # fmt: skip
-    """The oracle of 11.4. The first five switch one waste on again, the others change the values."""
-
-    def table(T, S, like):
-        if cache is None:
-            return cos_sin(T, S, like)
-        if (T, S) not in cache:
-            cache[T, S] = cos_sin(T, S, like)
-        return cache[T, S]
-
-    def answer(x_TD, W_q, W_k, W_v, C):
-        T, S, E = len(x_TD), W_q.shape[1], W_v.shape[1]
-        q_TS, k_TS, v_TE = x_TD @ W_q, x_TD @ W_k, x_TD @ W_v
-        cos, sin = table(T, S, x_TD)
-        places = torch.arange(T, device=x_TD.device)
-        total = torch.zeros(S, E, dtype=torch.float64 if double else x_TD.dtype, device=x_TD.device)
-        tokens, out = torch.zeros((), device=x_TD.device), x_TD.new_zeros(T, E)
-        parts = x_TD.new_zeros(0, E)
-        for first in range(0, T, C):
-            if tables:
-                cos, sin = cos_sin(T, S, x_TD)
-            own = slice(first, first + C)
-            seen = slice(max(first - C, 0), first + C) if half else own
-            turned_at = [slice(s.start - first * (positions == "chunk"), s.stop - first * (positions == "chunk"))
-                         for s in (own, seen)]  # fmt: skip
-            q, k = (turn(x[s], cos[at], sin[at]) for x, s, at in zip((q_TS, k_TS), (own, seen), turned_at, strict=True))
-            allowed = (places[own, None] >= places[seen]) & (places[seen] >= first) if mask else 1
-            rows = (torch.relu(q @ k.T / C).square() * allowed) @ v_TE[seen]
-            new = total + k[-C:].to(total.dtype).T @ v_TE[own].to(total.dtype)
-            read = new if state == "inclusive" else total
-            divisor = {"mean": max(first, 1), "inclusive": first + C, "sum": 1, "chunks": max(first // C, 1)}
-            if state in divisor and (not waiting or tokens.item() > 0):
-                rows = rows + (q.to(total.dtype) @ (read / divisor[state])).to(x_TD.dtype)
-            total, tokens = new, tokens + C
-            if joined:
-                parts = torch.cat([parts, rows])
-            else:
-                out[own] = rows
-        return parts if joined else out
-
-    return answer
+def layer(x_TD, W_q, W_k, W_v, C):
+    """The oracle."""
+    T, S, E = len(x_TD), W_q.shape[1], W_v.shape[1]
+    cos, sin = cos_sin(T, S, x_TD)
+    q_TS, k_TS, v_TE = x_TD @ W_q, x_TD @ W_k, x_TD @ W_v
+    state_SE, out_TE = x_TD.new_zeros(S, E), x_TD.new_zeros(T, E)
+    for first in range(0, T, C):
+        own = slice(first, first + C)
+        q, k = (turn(x_TS[own], cos[own], sin[own]) for x_TS in (q_TS, k_TS))
+        near = torch.relu(q @ k.T / C).square().tril() @ v_TE[own]
+        out_TE[own] = near + q @ state_SE / max(first, 1)
+        state_SE = state_SE + k.T @ v_TE[own]
+    return out_TE
 
 
 def look_for(part, seen, x, W_q, W_v, C):
     """Raise the sentence of one waste."""
     (T, D), S, E = x.shape, W_q.shape[1], W_v.shape[1]
-    G = T // C
-    if part == "tables" and max(seen.calls.get(name, 0) for name in seen.TABLES) > 1:
-        raise Said("11.4", "tables left")
-    if part == "waiting" and seen.count(seen.WAITS):
-        raise Said("11.4", "waiting left")
     needed = T * D * (2 * S + E) + T * C * (S + E) + 2 * T * S * E
-    if part == "half" and seen.multiply_adds > 1.1 * needed:
-        raise Said("11.4", "half left")
-    if part == "double" and x.dtype != torch.float64 and seen.double:
-        raise Said("11.4", "double left")
     heads = 2 * T * S  # each turn joins two halves
-    if part == "joined" and seen.joined > 2 * heads + 2 * (T * E + G * S * E):
-        raise Said("11.4", "joined left")
+    found = {
+        "tables": max(seen.calls.get(name, 0) for name in seen.TABLES) > 1,
+        "waiting": seen.count(seen.WAITS),
+        "half": seen.multiply_adds > 1.1 * needed,
+        "double": x.dtype != torch.float64 and seen.double,
+        "joined": seen.joined > 2 * heads + 2 * (T * E + T // C * S * E),
+    }
+    if found[part]:
+        raise Said("11.4", f"{part} left")
 
 
 WASTES = ("tables", "waiting", "half", "double", "joined")
@@ -743,21 +431,13 @@ def bytes_of(M, S, E_tile, size):
     return size * (2 * M * S + M * E_tile + M * M)
 
 
-def tile_by(needed=bytes_of, *, powers=True, least=16, most=2048, fits=lambda a, b: a <= b, beyond=0,
-            refuse=True):  # fmt: skip
-    """The oracle, and with something changed a wrong answer."""
-
-    def answer(S, E_tile, bytes_per_number, shared_bytes):
-        steps = [2**n for n in range(most.bit_length())] if powers else range(1, most)
-        found = [M for M in steps if fits(needed(M, S, E_tile, bytes_per_number), shared_bytes)]
-        M = max(found, default=0)
-        if beyond and M:
-            M *= 2
-        if M < least and refuse:
-            raise ValueError(f"no tile of at least {least} fits")
-        return M
-
-    return answer
+def largest_tile(S, E_tile, bytes_per_number, shared_bytes):
+    """The oracle."""
+    fitting = [2**n for n in range(12) if bytes_of(2**n, S, E_tile, bytes_per_number) <= shared_bytes]
+    M = max(fitting, default=0)
+    if M < 16:
+        raise ValueError("no tile of at least 16 fits")
+    return M
 
 
 def tile_case(name, part, S, E, size, shared):
@@ -794,10 +474,10 @@ def cases_5(rng, numbers):
 # ---------------------------------------------------------------- 11.6 gate and global part
 
 
-def gated_by_torch(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, C):
+def gated(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, C):
     """The oracle, in float64."""
+    out = local_part(quad_q, quad_k, v, bias_CC, C)
     lin_q, lin_k, v, u = (x.double() for x in (lin_q, lin_k, v, u))
-    out = local_by_torch(quad_q, quad_k, v, bias_CC, C)
     for first in range(C, len(v), C):
         own = slice(first, first + C)
         out[own] += lin_q[own] @ (lin_k[:first].T @ v[:first]) / first
@@ -813,7 +493,7 @@ def cases_6(rng, numbers):
 
     def gated_case(name, part, tensors, C, M, **how):
         state = -(-len(tensors[0]) // C) * tensors[0].shape[1] * tensors[-2].shape[1]
-        return kernel_case("11.6", gated_by_torch, name, part, tensors, C, M, prepared=state, **how)
+        return kernel_case("11.6", launch_gated, gated, name, part, tensors, C, M, prepared=state, **how)
 
     def exact(G, S, E, C, M):
         """Every token has the same lin_k and v: each mean is exact in float16, the sum of a chunk is not."""
@@ -835,122 +515,16 @@ def cases_6(rng, numbers):
     ]
 
 
-FAR = "    far = torch.cat([q.float() @ s for q, s in zip(lin_q.split(C), state)])\n"
-GATE, STATE = "y = gate * (y + far)", "state, total = torch.zeros(-(-T // C), S, E), torch.zeros(S, E)"
-KEPT_6 = (
-    ("gate local only", GATE, "y = gate * y + far"),
-    ("gate global only", GATE, "y = y + gate * far"),
-    ("no gate", GATE, "y = y + far"),
-    ("gate of the key", GATE, "y = y + gate * far", "v_tile = load_tile(v, v_strides, keys, e, end, E)",
-     "v_tile = load_tile(v, v_strides, keys, e, end, E) * load_tile(u, u_strides, keys, e, end, E)"),
-    ("gate of the key", GATE, "y = y + far", "v_tile = load_tile(v, v_strides, keys, e, end, E)",
-     "v_tile = load_tile(v, v_strides, keys, e, end, E) * load_tile(u, u_strides, keys, e, end, E)"),
-    ("gate in each tile", "v_tile)\n", "v_tile)\n        y = gate * y\n", GATE, "y = y + gate * far"),
-    ("inclusive", "range(1, len(state))", "range(len(state))", "slice((g - 1) * C, g * C)", "slice(g * C, g * C + C)",
-     "(g * C)\n", "min(g * C + C, T)\n"),
-    ("inclusive", "range(1, len(state))", "range(len(state))", "slice((g - 1) * C, g * C)", "slice(g * C, g * C + C)",
-     "(g * C)\n", "max(g * C, 1)\n"),
-    ("late", "range(1, len(state))", "range(2, len(state))", "slice((g - 1) * C, g * C)",
-     "slice((g - 2) * C, g * C - C)", "(g * C)\n", "(g * C - C)\n"),
-    ("last only", "total = total + ", "total = g * "),
-    ("sum", " / (g * C)", ""),
-    ("over chunks", " / (g * C)", " / g"),
-    ("one more", " / (g * C)", " / (g * C + C)"),
-    ("over T", " / (g * C)", " / T"),
-    ("half state", STATE, "state, total = torch.zeros(-(-T // C), S, E), torch.zeros(S, E, dtype=v.dtype)",
-     "lin_k[own].float().T @ v[own].float()", "lin_k[own].T @ v[own]"),
-    ("half state", "lin_k[own].float().T @ v[own].float()", "lin_k[own].T @ v[own]"),
-    ("first chunk", STATE, STATE.replace("torch.zeros", "torch.empty", 1)),
-    ("other strides", "lin_q, lin_q_strides, rows", "lin_q, quad_q_strides, rows"),
-    ("other strides", "u, u_strides, rows", "u, v_strides, rows"),
-    ("heads", "load_tile(lin_q, lin_q_strides,", "load_tile(quad_q, quad_q_strides,"),
-    ("heads", "state_before(lin_k, v, C)", "state_before(quad_k, v, C)"),
-    ("not cast", "far_q.to(tl.float32)", "far_q"),
-    ("not cast", "a.to(v_tile.dtype)", "a"),
-    ("over C", "before)\n    gate", "before) / C\n    gate"),
-    ("no global part", GATE, "y = gate * y"),
-    ("global in the loop", "y = tl.zeros((M, E_TILE), tl.float32)", "y = far * 0", "v_tile)\n",
-     "v_tile) + far\n", GATE, "y = gate * y"),
-    ("twice", "mask=(rows < end)", "mask=(rows < T)"),
-    ("twice", "    tl.store(place", "    tl.store(place, far, mask=(rows < end)[:, None] & (e < E)[None, :])\n"
-     "    tl.store(place"),
-    ("store without mask", ", mask=(rows < end)[:, None] & (e < E)[None, :]", ""),
-    ("load without mask", LOAD, ")"),
-    ("own kernel", GATE, "y = y + far", "E_TILE=tile_for(E))\n", "E_TILE=tile_for(E))\n    out.mul_(u)\n"),
-    ("elsewhere", "    arrays = (", FAR + "    arrays = (", "state_strides,", "state_strides, far_strides,",
-     "state, v, u", "state, far, v, u", "far = tl.dot(far_q.to(tl.float32), before)",
-     "far = load_tile(far, far_strides, rows, e, end, E)"),
-)  # fmt: skip
-
-
-def all_by_torch(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, out, C, M):
-    out.copy_(gated_by_torch(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, C))
-
-
-def kept(exercise, text, rows):
-    return tuple(
-        Wrong(key, Text(f"{exercise} {number} {key}", text, *pairs)) for number, (key, *pairs) in enumerate(rows)
-    )
-
-
 # ---------------------------------------------------------------- the set
 
 EXERCISES = exercises_of("11", {
     "11.1": dict(
-        cases=lambda rng, n: [*(predicted(key) for key in "abcd"), Case("e", "e", letters)],
-        right=answers_1,
+        cases=lambda rng, n: [*(predicted(key) for key in "abcd"), Case("e", "e", letters)], right=answers_1,
         draw=draw_1, tolerance=0.005,
-        wrong=WRONG_1,
     ),
-    "11.2": dict(
-        cases=cases_2, right=tiles_with(),
-        wrong=(
-            Wrong("diagonal skipped", tiles_with(keys_until="before")), Wrong("no mask", tiles_with(mask="left only")),
-            Wrong("tile mask", tiles_with(mask="tile")), Wrong("strict", tiles_with(mask="strict")),
-            Wrong("corner", tiles_with(bias="keys")), Wrong("corner", tiles_with(bias="corner")),
-            Wrong("bias transposed", tiles_with(bias="transposed")), Wrong("no bias", tiles_with(bias="none")),
-            Wrong("over M", tiles_with(divisor="M")), Wrong("over T", tiles_with(divisor="T")),
-            Wrong("over sqrt S", tiles_with(divisor="sqrt S")), Wrong("not divided", tiles_with(divisor="none")),
-            Wrong("last tile", tiles_with(add=False)), Wrong("all tiles", tiles_with(keys_until="all", mask="none")),
-            Wrong("twice", tiles_with(keys_until="all")), Wrong("map", whole_map), Wrong("map", collected_map),
-            Wrong("strip", by_strips), Wrong("unseen", map_unseen), Wrong("across", tiles_across_chunks),
-            Wrong("no relu", tiles_with(relu=False)),
-            Wrong("tail", tiles_with(chunks="full")), Wrong("rounded down", tiles_with(tiles="full")),
-            Wrong("not squared", tiles_with(squared=False)), Wrong("softmax", tiles_with(softmax=True)),
-        ),
-    ),
-    "11.3": dict(
-        cases=cases_3, right=local_by_torch, shut=False, tolerance=3e-5,
-        wrong=(*kept("11.3", LOCAL, KEPT_3), *kept("11.3", COPYING, COPIED), Wrong("own kernel", by_torch_only)),
-    ),
-    "11.4": dict(
-        cases=cases_4, right=layer_with(), given=chunk_layer,
-        wrong=(
-            Wrong("tables left", layer_with(tables=True)), Wrong("waiting left", layer_with(waiting=True)),
-            Wrong("half left", layer_with(half=True)), Wrong("double left", layer_with(double=True)),
-            Wrong("joined left", layer_with(joined=True)), Wrong("inclusive", layer_with(state="inclusive")),
-            Wrong("no state", layer_with(state="none")), Wrong("bare sum", layer_with(state="sum")),
-            Wrong("over chunks", layer_with(state="chunks")),
-            Wrong("no mask", layer_with(mask=False)), Wrong("positions", layer_with(positions="chunk")),
-            Wrong("stale cache", layer_with(cache={})),
-        ),
-    ),
-    "11.5": dict(
-        cases=cases_5, right=tile_by(),
-        wrong=(
-            Wrong("operand", tile_by(lambda M, S, E, b: b * (M * S + M * E + M * M))),
-            Wrong("operand", tile_by(lambda M, S, E, b: b * (2 * M * S + M * M))),
-            Wrong("map", tile_by(lambda M, S, E, b: b * (2 * M * S + M * E))),
-            Wrong("bytes", tile_by(lambda M, S, E, b: bytes_of(M, S, E, 1))),
-            Wrong("always 2", tile_by(lambda M, S, E, b: bytes_of(M, S, E, 2))),
-            Wrong("power", tile_by(powers=False)), Wrong("next larger", tile_by(beyond=1)),
-            Wrong("too small", tile_by(refuse=False)), Wrong("too small", tile_by(least=1)),
-            Wrong("exactly", tile_by(fits=lambda a, b: a < b)), Wrong("32", tile_by(least=32)),
-            Wrong("cap", tile_by(most=128)), Wrong("cap", tile_by(most=512)),
-        ),
-    ),
-    "11.6": dict(
-        cases=cases_6, right=gated_by_torch, shut=False, tolerance=3e-5,
-        wrong=(*kept("11.6", GATED, KEPT_6), Wrong("own kernel", all_by_torch)),
-    ),
+    "11.2": dict(cases=cases_2, right=tiled_local),
+    "11.3": dict(cases=cases_3, right=launch_local, shut=False, tolerance=3e-5),
+    "11.4": dict(cases=cases_4, right=layer, given=chunk_layer),
+    "11.5": dict(cases=cases_5, right=largest_tile),
+    "11.6": dict(cases=cases_6, right=launch_gated, shut=False, tolerance=3e-5),
 })  # fmt: skip
