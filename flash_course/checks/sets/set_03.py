@@ -1,7 +1,6 @@
 """Problem set 03: GAU in torch. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import copy
-import math
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from flash_tutorial import properties
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
-from ..closed_book import functions_shut
+from ..closed_book import functions_shut, without_autograd
 from ..exercise import Case, Said, Wrong, call, exercises_of, lent, outcome_of_test, predicted
 from ..instruments import lines_run
 
@@ -106,35 +105,22 @@ class SmallGAU(nn.Module):
         return x + self.out_proj(u * (A @ v))
 
 
-SIZES_2 = dict(dim=10, expanded=14, qk_dim=6, reach=4, n=5)
-
-
-def shapes_of(dim, expanded, qk_dim, reach, n):
-    wide = 2 * expanded + qk_dim
-    return {
-        "gain": (), "in_proj.weight": (wide, dim), "in_proj.bias": (wide,), "gamma": (2, qk_dim), "beta": (2, qk_dim),
-        "table": (2 * reach + 1,), "out_proj.weight": (dim, expanded), "out_proj.bias": (dim,),
-    }  # fmt: skip
-
-
-def build(answer, sizes, causal=True, seed=0):
-    """A unit of the student's class, made with a fixed seed of torch."""
-    sizes = dict(sizes)
-    first = [sizes.pop(name) for name in ("dim", "expanded", "qk_dim")]
+def build(answer, widths=(10, 14, 6), seed=0, **how):
+    """A unit of the student's class, made with a fixed seed of torch. widths: D, E and S."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return answer(*first, **sizes, causal=causal)
+        return answer(*widths, **dict(reach=4, n=5, causal=True) | how)
 
 
-def filled(unit, arrays):
+def shapes_of(unit):
+    return {name: tuple(p.shape) for name, p in unit.named_parameters()}
+
+
+def filled(unit, drawn):
     """The unit in float64, with these parameters."""
-    unit = unit.double()
-    own = dict(unit.named_parameters())
-    if {name: tuple(p.shape) for name, p in own.items()} != {name: array.shape for name, array in arrays.items()}:
+    if shapes_of(unit) != {name: tuple(p.shape) for name, p in drawn.items()}:
         raise Said("03.2", "names")
-    with torch.no_grad():
-        for name, p in own.items():
-            p.copy_(torch.from_numpy(np.asarray(arrays[name])))
+    unit.double().load_state_dict(drawn, strict=False)
     return unit
 
 
@@ -150,22 +136,20 @@ def branch(unit, x):
 
 
 def cases_2(rng, numbers):
-    def order_one(sizes):
-        arrays = {}
-        for name, shape in shapes_of(**sizes).items():
-            fan_in = shape[1] if name.endswith("weight") else 1
-            arrays[name] = np.asarray(rng.normal(size=shape) / math.sqrt(fan_in))
-        return arrays | {"gain": np.asarray(1.3)}
+    def draw(*shape):
+        return torch.as_tensor(rng.normal(size=shape))
 
-    def tokens(*shape):
-        return torch.from_numpy(rng.normal(size=shape))
+    def order_one(**how):
+        shapes = shapes_of(build(SmallGAU, **how)).items()
+        drawn = {name: draw(*shape) / (shape[1] if name.endswith("weight") else 1) ** 0.5 for name, shape in shapes}
+        return drawn | {"gain": torch.tensor(1.3), "table": drawn["table"] + 1}  # no draw closes the whole map
 
-    def values(name, part, B, T, causal=True, **changed):
-        sizes = SIZES_2 | changed
-        arrays, x = order_one(sizes), tokens(B, T, sizes["dim"])
+    def values(name, B, T, *, reach=4, n=5, causal=True):
+        how = dict(reach=reach, n=n, causal=causal)
+        drawn, x = order_one(**how), draw(B, T, 10)
 
         def run(answer):
-            unit = filled(build(answer, sizes, causal), arrays)
+            unit = filled(build(answer, **how), drawn)
             result = branch(unit, x)
             with torch.no_grad():
                 unit.table += 10
@@ -173,20 +157,17 @@ def cases_2(rng, numbers):
                     raise Said("03.2", "stale")
             return result
 
-        return Case(name, part, run, f"B = {B}, T = {T}, reach = {sizes['reach']}, n = {sizes['n']}, causal = {causal}")
+        return Case(name, "numbers", run, f"B = {B}, T = {T}, reach = {reach}, n = {n}, causal = {causal}")
 
-    def names(answer):
-        return {name: tuple(p.shape) for name, p in build(answer, SIZES_2).named_parameters()}
-
-    arrays, x = order_one(SIZES_2), tokens(2, 7, 10)
+    drawn, x = order_one(), draw(2, 7, 10)
 
     def round_trip(answer):
-        one, other = filled(build(answer, SIZES_2), arrays), build(answer, SIZES_2, seed=1).double()
+        one, other = filled(build(answer), drawn), build(answer, seed=1).double()
         other.load_state_dict(one.state_dict())
         return branch(other, x)
 
     def gradients(answer):
-        unit = filled(build(answer, SIZES_2), arrays)
+        unit = filled(build(answer), drawn)
         (unit(x) * torch.arange(1.0, 11)).sum().backward()
         for p in unit.parameters():
             if p.grad is None or not p.grad.any():
@@ -194,22 +175,22 @@ def cases_2(rng, numbers):
         return None
 
     def starts(answer):
-        unit = build(answer, dict(dim=128, expanded=256, qk_dim=32, reach=200, n=5), seed=3)
+        unit = build(answer, (128, 256, 32), seed=3, reach=200)
         found = dict(unit.named_parameters())
-        if found.keys() != shapes_of(**SIZES_2).keys():
+        if found.keys() != drawn.keys():
             raise Said("03.2", "names")
-        if bool((found["gain"] != 1).any()):
+        if (found["gain"] != 1).any():
             raise Said("03.2", "gain start")
         for name in ("in_proj.weight", "out_proj.weight", "gamma", "table"):
             p = found[name].detach().double()
             if abs(float(p.std()) - 0.02) > 0.004 or abs(float(p.mean())) > 0.01:
                 raise Said("03.2", {"gamma": "gamma one", "table": "table start"}.get(name, "linear start"))
-        if any(bool(found[name].any()) for name in ("in_proj.bias", "out_proj.bias", "beta")):
+        if any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")):
             raise Said("03.2", "not zero")
         return None
 
     def on_meta(answer, causal=True):
-        unit, text = build(answer, SIZES_2, causal), torch.zeros(2, 7, 10)
+        unit, text = build(answer, causal=causal), torch.zeros(2, 7, 10)
         with torch.no_grad():
             unit(text)  # what fails here fails for another reason
             try:
@@ -222,12 +203,13 @@ def cases_2(rng, numbers):
         return tuple(y.shape)
 
     return [
-        Case("names and shapes", "parameters", names, "D = 10, E = 14, S = 6, reach = 4", say="names"),
-        values("one text, causal", "numbers", 1, 5, reach=6),
-        values("three texts", "numbers", 3, 7, causal=False),
-        values("a text longer than the reach", "numbers", 2, 9, reach=3, n=8),
-        values("a short text", "numbers", 2, 3, causal=False, reach=5, n=4),
-        values("one token", "numbers", 2, 1),
+        Case("names and shapes", "parameters", lambda answer: shapes_of(build(answer)),
+             "D = 10, E = 14, S = 6, reach = 4", say="names"),
+        values("one text, causal", 1, 5, reach=6),
+        values("three texts", 3, 7, causal=False),
+        values("a text longer than the reach", 2, 9, reach=3, n=8),
+        values("a short text", 2, 3, causal=False, reach=5, n=4),
+        values("one token", 2, 1),
         Case("state_dict into another unit", "parameters", round_trip, "B = 2, T = 7"),
         Case("gradients", "parameters", gradients, "B = 2, T = 7"),
         Case("how it starts", "start", starts, "D = 128, E = 256, S = 32, reach = 200"),
@@ -337,19 +319,9 @@ def backward_autograd(q, k, v, bias, n, causal, d_out, power=2):
 def cases_4(rng, numbers):
     def case(name, part, T, S, E, n, causal, **how):
         given = [rng.normal(size=shape) for shape in ((T, S), (T, S), (T, E), (T, T))]
-        plain = call(name, part, *given, n, causal, rng.normal(size=(T, E)), **how)
-
-        def run(answer):
-            try:
-                with torch.inference_mode():  # autograd is off
-                    return plain.run(answer)
-            except RuntimeError as error:
-                if "does not require grad" in str(error) or "nference" in str(error):
-                    raise Said("03.4", "autograd") from None
-                raise
-
         power = f", power = {how['power']}" if how else ""
-        return Case(name, part, run, f"T = {T}, S = {S}, E = {E}, n = {n}{power}, causal = {causal}")
+        sizes = f"T = {T}, S = {S}, E = {E}, n = {n}{power}, causal = {causal}"
+        return without_autograd(call(name, part, *given, n, causal, rng.normal(size=(T, E)), sizes=sizes, **how))
 
     return [
         case("not causal", "not causal", 6, 3, 4, 5, False),
@@ -384,16 +356,6 @@ class OverTheText(FLASH):
         return near + mixed_chunk_attention(*heads, v, **how, local=False, combine="sum") / v.shape[1]
 
 
-class TailByItsLength(FLASH):
-    """The last, unfinished chunk is scaled by its own length instead of C."""
-
-    def forward(self, x, mask=None, segment_ids=None):
-        added, tail = super().forward(x, mask, segment_ids) - x, x.shape[1] % self.chunk_size
-        if tail:
-            added = torch.cat([added[:, :-tail], added[:, -tail:] * self.chunk_size / tail], 1)
-        return x + added
-
-
 class FromTheEnd(GAU):
     """Adds a position that is counted from the end of the text."""
 
@@ -402,22 +364,25 @@ class FromTheEnd(GAU):
         return super().project(x + torch.sin(left / (1 + torch.arange(self.dim, device=x.device))), mask)
 
 
-class Noise(GAU):
-    def forward(self, x, mask=None, segment_ids=None):
-        return x + torch.randn_like(x)
+def bent(kind, bend):
+    """Units of a kind whose branch goes through a function before it is added to x."""
+
+    class Bent(kind):
+        def forward(self, x, mask=None, segment_ids=None):
+            return x + bend(super().forward(x, mask, segment_ids) - x)
+
+    return Bent
 
 
-class Rolled(GAU):
-    """Mixes each token with the one before by a roll: the first token gets the last."""
-
-    def forward(self, x, mask=None, segment_ids=None):
-        added = super().forward(x, mask, segment_ids) - x
-        return x + (added + added.roll(1, dims=1)) / 2
+def tail_by_its_length(added):
+    """The last, unfinished chunk is scaled by its own length instead of C."""
+    tail = added.shape[1] % CHUNK
+    return torch.cat([added[:, :-tail], added[:, -tail:] * CHUNK / tail], 1) if tail else added
 
 
-class Drift(GAU):
-    def forward(self, x, mask=None, segment_ids=None):
-        return x + (super().forward(x, mask, segment_ids) - x) * x.shape[1] ** 0.0015
+def rolled(added):
+    """Each token mixed with the one before by a roll: the first token gets the last."""
+    return (added + added.roll(1, dims=1)) / 2
 
 
 RIGHT_5 = {"a GAU with n fixed": gau, "FLASH with the mean": flash, "FLASH with the sum": lambda: flash(combine="sum")}
@@ -425,11 +390,11 @@ FAULTS_5 = {
     "divides by the current length": lambda: gau(length_scale=None),
     "divides by all tokens of the text": lambda: flash(OverTheText),
     "counts positions from the end": lambda: gau(FromTheEnd),
-    "scales an unfinished chunk": lambda: flash(TailByItsLength),
-    "a drift of 0.1% when the length doubles": lambda: gau(Drift),
+    "scales an unfinished chunk": lambda: flash(bent(FLASH, tail_by_its_length)),
+    "a drift of 0.1% when the length doubles": lambda: gau(bent(GAU, lambda added: added * added.shape[1] ** 0.0015)),
     "reads both sides": lambda: gau(causal=False),
-    "the first token reads the last": lambda: gau(Rolled),
-    "noise": lambda: gau(Noise),
+    "the first token reads the last": lambda: gau(bent(GAU, rolled)),
+    "noise": lambda: gau(bent(GAU, torch.randn_like)),
 }
 
 
@@ -481,27 +446,24 @@ def answers_6(n):
 
 
 def cases_6(rng, numbers):
-    def root(answer):
-        b = predicted("b").run(answer)  # 2 to the power of -12.5, or the float16 above it
-        if isinstance(b, int | float) and abs(b * 2**12 - 1) < 0.03:
-            raise Said("03.6", "b: half a gap")
-        close = isinstance(b, int | float) and abs(b / 1.7263e-4 - 1) < 0.005
-        return 1.7273e-4 if close else b
+    def case(key, look=lambda value: value):
+        def run(answer):
+            value = predicted(key).run(answer)
+            return look(float(value) if type(value) is int and key != "b" else value)
 
-    def below_256(answer):
-        a = plain("a").run(answer)
+        return Case(key, key, run)
+
+    def below_256(a):
         if isinstance(a, float) and 255.88 < a / numbers["n"] < 256:
             raise Said("03.6", "a: root")
         return a
 
-    def plain(key):
-        def run(answer):
-            value = predicted(key).run(answer)
-            return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    def root(b):  # 2 to the power of -12.5, or the float16 above it
+        if isinstance(b, float) and abs(b * 2**12 - 1) < 0.03:
+            raise Said("03.6", "b: half a gap")
+        return 1.7273e-4 if isinstance(b, float) and abs(b / 1.7263e-4 - 1) < 0.005 else b
 
-        return Case(key, key, run)
-
-    return [Case("a", "a", below_256), Case("b", "b", root), *(plain(key) for key in "cdefg")]
+    return [case("a", below_256), case("b", root), *map(case, "cdefg")]
 
 
 EXERCISES = exercises_of("03", {
