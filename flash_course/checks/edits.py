@@ -7,6 +7,7 @@ import inspect
 import linecache
 import textwrap
 from contextlib import contextmanager
+from functools import cache
 from types import FunctionType
 
 
@@ -41,6 +42,7 @@ def edited(right, *edits, name):
     return place[right.__name__]
 
 
+@cache
 def sources_of(right):
     """(name, text) of a function or class, and of those of its module that it names, and that they name."""
     module, found, open_names = inspect.getmodule(right), {}, [right.__name__]
