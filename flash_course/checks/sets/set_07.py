@@ -8,7 +8,7 @@ import pickle
 import shutil
 import tempfile
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -20,7 +20,7 @@ from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mas
 
 from ...bench.stored import load_stored
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, predicted, unchanged
 from .tiny_run import Run
 
 # ---------------------------------------------------------------- 07.1 bits_per_byte
@@ -163,6 +163,10 @@ def overflow_to_inf(gradient):
     return torch.where(gradient.abs() > 65504, gradient.sign() * math.inf, gradient)
 
 
+FAR = 1e9  # a limit that no gradient reaches
+RATE = "rate of the next update"
+
+
 def session(weights, batches, max_norm, rates, seen):
     """A case's run: some updates with a student's function, and what is seen after each."""
 
@@ -182,9 +186,8 @@ def session(weights, batches, max_norm, rates, seen):
             training_step(loss_of, given, parameters, optimizer, scaler, schedule, max_norm)
             if not unchanged(parts, given):
                 raise Said("all", "changed", argument=2)
-            state = {"weights": [p.detach().clone() for p in parameters], "scale": scaler.factor,
-                     "rate of the next update": optimizer.rate}  # fmt: skip
-            rows.append({name: state[name] for name in seen})
+            now = {"weights": [p.detach().clone() for p in parameters], "scale": scaler.factor, RATE: optimizer.rate}
+            rows.append({name: now[name] for name in seen})
         return rows
 
     return run
@@ -202,9 +205,6 @@ def draw_session(rng, n_parts, n_steps, wild=()):
     return weights, batches
 
 
-FAR = 1e9  # a limit that no gradient reaches
-
-
 def cases_3(rng, numbers):
     def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=()):
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
@@ -220,11 +220,10 @@ def cases_3(rng, numbers):
         case("a gradient under the limit", "clipping", 1, 1, ("weights",), max_norm=90.0),
         case("the second update overflows", "overflow", 1, 3, ("scale", "weights"), wild=[(1, 0)]),
         case("a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9),
-        case("a warm-up, parts", "schedule", 3, 2, ("rate of the next update",), rates=warmup),
-        case("a warm-up, one part", "schedule", 1, 3, ("weights", "rate of the next update"), rates=warmup),
-        case("a warm-up, and an update that is skipped", "schedule", 1, 3, ("rate of the next update",), rates=warmup,
-             wild=[(1, 0)]),
-    ]  # fmt: skip
+        case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup),
+        case("a warm-up, one part", "schedule", 1, 3, ("weights", RATE), rates=warmup),
+        case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)]),
+    ]
 
 
 def training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
@@ -279,27 +278,6 @@ def load(path):
     return loaded
 
 
-def save_pickle(path, run):
-    part = path.with_name("part")
-    part.write_bytes(pickle.dumps(run))
-    os.replace(part, path)
-
-
-def load_pickle(path):
-    return pickle.loads(path.read_bytes())
-
-
-def save_in_two(path, run):
-    save(path, run)
-    path.with_suffix(".json").write_text(json.dumps([run.step, run.position, run.rng.bit_generator.state]))
-
-
-def load_from_two(path):
-    run = load(path)
-    run.step, run.position, run.rng.bit_generator.state = json.loads(path.with_suffix(".json").read_text())
-    return run
-
-
 def advanced(seed, updates):
     run = Run(seed)
     for _ in range(updates):
@@ -339,18 +317,15 @@ def moves_to(path):
     """Within it, what is moved to a path is noted: a row for each move, and a copy of what came."""
     rows = []
 
-    def watched(move):
-        def watched_move(source, target, **kwargs):
-            if os.path.abspath(target) == os.path.abspath(path):
-                copy_of = path.with_name(f"came {len(rows)}")
-                shutil.copyfile(source, copy_of)
-                beside = os.path.dirname(os.path.abspath(source)) == str(path.parent)
-                rows.append({"old there": path.exists(), "beside": beside, "came": copy_of})
-            return move(source, target, **kwargs)
+    def watched(move, source, target, **kwargs):
+        if os.path.abspath(target) == os.path.abspath(path):
+            copy_of = path.with_name(f"came {len(rows)}")
+            shutil.copyfile(source, copy_of)
+            beside = os.path.dirname(os.path.abspath(source)) == str(path.parent)
+            rows.append({"old there": path.exists(), "beside": beside, "came": copy_of})
+        return move(source, target, **kwargs)
 
-        return watched_move
-
-    with patch.multiple(os, replace=watched(os.replace), rename=watched(os.rename)):
+    with patch.multiple(os, replace=partial(watched, os.replace), rename=partial(watched, os.rename)):
         yield rows
 
 
@@ -466,13 +441,9 @@ def answers_5(n):
 
 
 def cases_5(rng, numbers):
-    def case(letter):
-        cause = answers_5(numbers)[letter]
-
+    def case(letter, cause):
         def run(answer):
-            choice = answer.get(letter)
-            if choice is None:
-                raise Said("all", "unanswered", key=letter)
+            choice = predicted(letter).run(answer)
             if choice not in CHOICES:
                 raise Said("07.5", "no such cause", causes=", ".join(CHOICES))
             if choice != cause:
@@ -481,14 +452,11 @@ def cases_5(rng, numbers):
 
         return Case(f"run {letter}", letter, run)
 
-    return [case(letter) for letter in LETTERS]
+    return [case(letter, cause) for letter, cause in answers_5(numbers).items()]
 
 
 def taken_for(choice):
-    def answer(n):
-        return {letter: choice if cause == "inclusive sum" else cause for letter, cause in answers_5(n).items()}
-
-    return answer
+    return lambda n: {letter: choice if cause == "inclusive sum" else cause for letter, cause in answers_5(n).items()}
 
 
 # ---------------------------------------------------------------- 07.6 assert_honest_loader
@@ -532,19 +500,16 @@ class Loader:
 class FixedSpans(Loader):
     """Spans of five, all of them hidden behind the mask."""
 
-    seed, span = 1, 5
+    seed = 1
 
     def hide(self, text, rng):
         ids, targets = text.copy(), np.full(text.shape, IGNORE)
-        for row in range(len(text)):
-            n = int((text[row] != START_ID).sum())
+        for row, n in enumerate((text != START_ID).sum(1)):
             hidden = max(1, int(0.15 * n))
-            lengths = [self.span] * (hidden // self.span) + [hidden % self.span] * (hidden % self.span > 0)
-            gaps = np.sort(rng.choice(n - hidden + 1, size=len(lengths), replace=False))
-            for i, (gap, length) in enumerate(zip(gaps, lengths)):
-                first = gap + sum(lengths[:i])
-                targets[row, first : first + length] = text[row, first : first + length]
-                ids[row, first : first + length] = MASK
+            gaps = np.sort(rng.choice(n - hidden + 1, size=-(-hidden // 5), replace=False))
+            for first, gap in zip(range(0, hidden, 5), gaps):
+                place = slice(gap + first, gap + min(first + 5, hidden))
+                targets[row, place], ids[row, place] = text[row, place], MASK
         return ids, targets
 
 
@@ -664,8 +629,18 @@ EXERCISES = exercises_of("07", {
     "07.4": dict(
         cases=cases_4, right={"save": save, "load": load}, shut=False,
         wrong=(
-            Wrong("pickle", {"save": save_pickle, "load": load_pickle}),
-            Wrong("two files", {"save": save_in_two, "load": load_from_two}),
+            Wrong("pickle", {
+                "save": edited(save, "np.savez(file, plain=json.dumps(plain), **arrays)", "pickle.dump(run, file)",
+                               name="07.4 pickle"),
+                "load": lambda path: pickle.loads(path.read_bytes()),
+            }),
+            Wrong("two files", {
+                "save": edited(save, "plain=json.dumps(plain), ", "", "    os.replace",
+                               "    path.with_suffix('.json').write_text(json.dumps(plain))\n    os.replace",
+                               name="07.4 two files"),
+                "load": edited(load, 'str(file["plain"])', 'path.with_suffix(".json").read_text()',
+                               name="07.4 two files"),
+            }),
         ),
     ),
     "07.5": dict(
