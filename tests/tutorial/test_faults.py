@@ -5,14 +5,12 @@ rewritten: then write the fault anew for the new code. The function's code objec
 refers to the function is the faulty one while the test runs.
 """
 
-import inspect
-import textwrap
-
 import pytest
 import test_model
 import torch
 from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
+from flash_course.checks.edits import planted
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -41,18 +39,6 @@ from flash_tutorial.properties import (
 )
 
 pytestmark = pytest.mark.quick
-
-
-def plant(monkeypatch, function, old, new):
-    function = inspect.unwrap(function)
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(old) == 1, f"{function.__qualname__} holds {source.count(old)} times {old!r}: plant it anew"
-    source = source[source.index("def ") :].replace(old, new)  # without decorators
-    place = {}
-    code = compile(source, f"<{function.__qualname__} with a fault>", "exec", dont_inherit=True)
-    exec(code, function.__globals__, place)
-    (faulty,) = place.values()
-    monkeypatch.setattr(function, "__code__", faulty.__code__)
 
 
 # ---------------------------------------------------------------- the checks, each true when something is wrong
@@ -276,11 +262,11 @@ def case_of(text):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_noticed(name, monkeypatch):
+def test_a_planted_fault_is_noticed(name):
     case, function, old, new, expected = FAULTS[name]
     unit = make(*case_of(case))
-    plant(monkeypatch, function, old, new)
-    noticed = noticed_by(unit)
+    with planted(function, old, new):
+        noticed = noticed_by(unit)
     print(f"{name}: noticed by {', '.join(sorted(noticed)) or 'nobody'}")
     assert expected <= noticed
 
@@ -327,11 +313,11 @@ MODEL_FAULTS = {
 
 
 @pytest.mark.parametrize("name", MODEL_FAULTS)
-def test_a_fault_planted_in_the_model_is_noticed(name, monkeypatch):
+def test_a_fault_planted_in_the_model_is_noticed(name):
     function, old, new, test = MODEL_FAULTS[name]
     test()
-    plant(monkeypatch, getattr(function, "dispatch", lambda _: function)(object), old, new)
-    with pytest.raises((AssertionError, RuntimeError)):
+    function = getattr(function, "dispatch", lambda _: function)(object)
+    with planted(function, old, new), pytest.raises((AssertionError, RuntimeError)):
         test()
 
 
