@@ -152,7 +152,9 @@ def prefill(unit, x, mask=None, **door):
 
 def step(unit, x, state):
     """One more token ``x (B, D)`` through a unit: output ``(B, D)`` and the state."""
-    return (state.step(unit, x), state) if isinstance(state, Replay) else unit.step(x, state)
+    if getattr(unit, "step", None) is None:
+        return state.step(unit, x), state
+    return unit.step(x, state)
 
 
 def refuse_non_causal(unit):
