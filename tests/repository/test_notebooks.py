@@ -99,8 +99,9 @@ print(6 * 7)
 def small_project(root):
     """A project with one lecture, whose first cell needs no package, and the two files that it shows or links to."""
     own = (ROOT / "flash_course" / "addresses.py").read_text(encoding="utf-8")
+    without_name = f"REPOSITORY = {project.PLACEHOLDER!r}\n\n\ndef first_cell():\n    return {FIRST_CELL!r}\n"
     files = {
-        "flash_course/addresses.py": f"{own}\n\ndef first_cell():\n    return {FIRST_CELL!r}\n",
+        "flash_course/addresses.py": f"{own}\n\n{without_name}",
         "notebooks/01_small.py": SOURCE,
         "notebooks/line.png": "",
         "docs/words.md": "# Words\n\nThe map is in [the lecture](../notebooks/01_small.ipynb).\n",
@@ -545,10 +546,11 @@ def stamped_copy(folder):
         f"Another: https://github.com/{own}-other/blob/{project.TAG}/x and https://github.com/lucidrains/FLASH-pytorch\n"
     )
     (folder / "README.md").write_text(project.with_addresses(readme, ""), encoding="utf-8")
-    (folder / "CITATION.cff").write_text("cff-version: 1.2.0\nlicense:\n  - MIT\n", encoding="utf-8")
+    citation = stamp.cited("cff-version: 1.2.0\nlicense:\n  - MIT\n", vars(project))
+    (folder / "CITATION.cff").write_text(citation, encoding="utf-8")
     for place in ("notebooks", "solutions"):
         (folder / place).mkdir()
-        links = project.with_addresses(LECTURE, "notebooks")
+        links = project.with_addresses(LECTURE, place)
         text = f"# %% [markdown]\n# # One\n# {links}\n\n# %%\n{project.first_cell()}\n"
         (folder / place / "01_one.py").write_text(text, encoding="utf-8")
     return folder
