@@ -98,10 +98,11 @@ def build_parser(command=None):
 
     bench = commands.add_parser("bench", help="time, memory and counted work against the length")
     if command == "bench":  # its options need torch, which `--help` should not wait for
-        from .bench import against_length as benchmark
+        from .bench import against_length
+        from .figures import benchmark_results
 
-        benchmark.add_arguments(bench)
-        bench.set_defaults(run=benchmark.run)
+        against_length.add_arguments(bench)
+        bench.set_defaults(run=lambda args: against_length.run(args, draw=benchmark_results))
 
     new = commands.add_parser(
         "new", help="a folder to start a project from", formatter_class=raw,

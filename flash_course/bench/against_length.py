@@ -27,7 +27,6 @@ from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
 from flash_tutorial.properties import draw_order_one
 
-from .. import figures
 from .clock import machine, peak_bytes, summary, time_in_turn
 
 FORMAT = 1  # of the JSON
@@ -577,11 +576,11 @@ def benchmark(settings, command="", say=print):
     )  # fmt: skip
 
 
-def save(result, path):
-    """The JSON, and beside it the plot, each whole or not at all."""
+def save(result, path, draw):
+    """The JSON, and beside it the plot that ``draw`` makes of it, each whole or not at all."""
     path = Path(path)
     write_text(path, json.dumps(result, indent=1) + "\n")
-    figure, _ = figures.benchmark_results(result)
+    figure, _ = draw(result)
     picture = path.with_suffix(".png")
     with whole_file(picture) as temporary:
         figure.savefig(temporary, format="png")
@@ -621,7 +620,7 @@ def command_of(args):
     return " ".join(word for word in words if word)
 
 
-def run(args):
+def run(args, draw):
     """``flash-tutorial bench``."""
     settings = settings_from(args)
     path = Path(args.out or f"bench_{torch.device(settings.device).type}.json")
@@ -630,5 +629,5 @@ def run(args):
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: the folder {path.parent} is not there; make it first, or choose another")
     result = benchmark(settings, command_of(args), say=lambda line: print(line, flush=True))
-    picture = save(result, path)
+    picture = save(result, path, draw)
     print(f"\n{path} and {picture} are written.")

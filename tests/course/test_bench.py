@@ -290,7 +290,7 @@ def test_smoke_benchmark_decodes_from_states_of_the_counted_size(result):
 
 
 def test_smoke_saved_files_are_json_and_a_picture(result, tmp_path):
-    picture = bench.save(result, tmp_path / "out.json")
+    picture = bench.save(result, tmp_path / "out.json", figures.benchmark_results)
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["format"] == 1
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.png"]
@@ -389,5 +389,5 @@ def test_options_that_cannot_be_are_refused_in_one_line(words, part, monkeypatch
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     with pytest.raises(ValueError, match=part) as error:
-        bench.run(parser.parse_args(["--device", "cpu", *words]))
+        bench.run(parser.parse_args(["--device", "cpu", *words]), figures.benchmark_results)
     assert "\n" not in str(error.value)
