@@ -107,6 +107,12 @@ def test_import_loads_nothing_that_is_needed_later_only():
     loaded = run_python("import sys; from flash_tutorial import *; print(*sys.modules)").split()
     assert "torch" in loaded
     assert not {"matplotlib", "pyarrow", "IPython", "jupytext", "triton", "torch._dynamo"} & set(loaded)
+    assert not any(name.partition(".")[0] == "flash_course" for name in loaded)
+
+
+def test_import_needs_no_progress_bar():
+    """Torch itself takes tqdm where it is installed, so it is hidden; a bar asks for it when it is drawn."""
+    run_python("import sys; sys.modules['tqdm'] = None; from flash_tutorial import *; import flash_tutorial.training")
 
 
 # ---------------------------------------------------------------- the README's commands and .ci/run

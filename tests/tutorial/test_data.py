@@ -176,7 +176,12 @@ def test_missing_file_folder_and_wrong_limit(tmp_path):
     one_line_error("cannot read .* give the path", load_corpus, tmp_path)
     (tmp_path / "own.txt").write_text("some text to be cut into splits")
     for limit in (0, -5, 19, 1e6):
-        one_line_error("max_bytes must be None or an integer", load_corpus, tmp_path / "own.txt", max_bytes=limit)
+        one_line_error(
+            "max_bytes=.*: expected an integer of at least 20 or None",
+            load_corpus,
+            tmp_path / "own.txt",
+            max_bytes=limit,
+        )
 
 
 # --- tokenizer ---
