@@ -51,7 +51,8 @@ class InclusiveFLASH(FLASH):
 def inclusive():
     """The same model with the faulty unit; the class takes as options what the configuration has for FLASH."""
     options = dict(chunk_size=MODEL.chunk_size, qk_dim=MODEL.qk_dim, expansion=MODEL.expansion, norm=MODEL.norm)
-    return replace(MODEL, architecture=InclusiveFLASH, unit_options=options)
+    sizes = dict(dim=MODEL.dim, depth=MODEL.depth, max_length=MODEL.max_length, norm=MODEL.norm)
+    return ModelConfig(InclusiveFLASH, unit_options=options, **sizes)
 
 
 # cause: (model, settings, bytes of the training text, targets one byte ahead)

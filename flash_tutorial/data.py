@@ -11,21 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from .config import check_counts
-from .corpora import Corpus, Split, load_austen, load_file
+from .corpora import Split as Split
+from .corpora import load_austen, load_file
 from .corpora.online import SOURCES, load_online
-
-__all__ = [
-    "IGNORE",
-    "MASK_ID",
-    "START_ID",
-    "ByteTokenizer",
-    "Corpus",
-    "Split",
-    "evaluation_windows",
-    "load_corpus",
-    "mask_spans",
-    "random_windows",
-]
 
 START_ID = 0  # NUL: stands before a document's first byte, and fills a row behind a short document
 MASK_ID = 256  # the first id that is no byte

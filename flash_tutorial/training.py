@@ -40,9 +40,9 @@ def train_step(model, optimizer, batch, step, config, engine=None):
         part = engine.loss(ids, targets, mask) * share
         engine.backward(part)
         loss += part.detach()
-    engine.unscale(optimizer)
+    engine.scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
-    loss, norm = float(engine.total(loss)), float(norm)
+    loss, norm = float(engine.group.total(loss)), float(norm)
     check_finite(loss, norm, step, config, engine.scaler.is_enabled())
     engine.step(optimizer)
     optimizer.zero_grad()
@@ -182,7 +182,8 @@ def run_updates(model, engine, split, config, found, last, out, facts, progress)
         path, saved = found
         first, seconds_before = saved["step"], saved["seconds"]
         load_optimizer(path, model, optimizer)
-        engine.load_scaler(saved["scaler"])
+        if engine.scaler.is_enabled() and saved["scaler"]:
+            engine.scaler.load_state_dict(saved["scaler"])
     elif out:
         save(0, 0.0)
     log = Log(out and out / "log.csv", first)

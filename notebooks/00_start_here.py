@@ -132,8 +132,8 @@ from flash_tutorial.training import TrainConfig, train
 
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
 runs = {}
-for name in ("transformer", "transformer++"):
-    config = ModelConfig(name, dim=64, depth=2, heads=2, max_length=64, norm="layer")
+for name, F in {"transformer": 256, "transformer++": 176}.items():  # about as many numbers, with a gate or without
+    config = ModelConfig(name, dim=64, depth=2, heads=2, ff_dim=F, max_length=64, norm="layer")
     runs[name] = train(config, settings, corpus=corpus, progress=False)
     model, score = runs[name].model, runs[name].evaluation
     print(f"{name:14} {count_parameters(model):,} parameters, {score.bits_per_byte:.2f} bits per byte on new text")

@@ -808,7 +808,7 @@ settings = TrainConfig(
     steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, dtype="float32", eval_bytes=preset.score_bytes
 )
 tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer")
-mine = replace(tiny, architecture=MyGAU, unit_options=dict(length=64, n=64))
+mine = ModelConfig(MyGAU, dim=64, depth=4, max_length=64, norm="layer", unit_options=dict(length=64, n=64))
 
 torch.manual_seed(settings.seed)
 of_package, of_mine = LanguageModel(tiny), LanguageModel(mine)

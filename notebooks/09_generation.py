@@ -580,9 +580,12 @@ predict("09.a", my_guess)
 # %%
 from flash_course.bench.counts import count_state_numbers, unit_without_weights
 
-sizes = {"dim": 256, "qk_dim": 128, "chunk_size": 256, "max_length": 20_000}
-depths = {"flash": 4, "flash_quad": 4, "transformer++": 2}
-configs = {name: ModelConfig(name, depth=depth, **sizes) for name, depth in depths.items()}
+sizes = {"dim": 256, "max_length": 20_000}
+configs = {
+    "flash": ModelConfig("flash", qk_dim=128, chunk_size=256, **sizes),
+    "flash_quad": ModelConfig("flash_quad", qk_dim=128, **sizes),
+    "transformer++": ModelConfig("transformer++", ff_dim=688, **sizes),
+}
 positions = (512, 1024, 2048, 4096, 8192, 16384)
 print(figures.text_table([("position", *configs)] + [
     (f"{n:,}", *(f"{count_state_numbers(config, n):,}" for config in configs.values())) for n in positions
@@ -607,9 +610,9 @@ reveal("09.a", kept["transformer++"][-1] / kept["flash"][-1], "times")
 # A formula can be wrong. So count the numbers in real states, at small sizes.
 
 # %% tags=["nbval-check-output"]
-small = {"dim": 32, "qk_dim": 16, "chunk_size": 8, "max_length": 128}
-for name, depth in depths.items():
-    config = ModelConfig(name, depth=depth, **small)
+small = {"flash": {"qk_dim": 16, "chunk_size": 8}, "flash_quad": {"qk_dim": 16}, "transformer++": {}}
+for name, options in small.items():
+    config = ModelConfig(name, dim=32, max_length=128, **options)
     little, sizes_seen = LanguageModel(config), []
     for n in (5, 8, 40, 100):
         _, state = little.prefill(torch.zeros(1, n, dtype=torch.long))

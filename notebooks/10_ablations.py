@@ -690,8 +690,8 @@ check_all()
 
 # %% tags=["nbval-check-output"]
 sizes = dict(dim=64, max_length=256, norm="layer")
-gated_model = ModelConfig("flash_quad", depth=4, qk_dim=32, chunk_size=32, **sizes)
-block_model = ModelConfig("transformer+", depth=2, heads=4, **sizes)
+gated_model = ModelConfig("flash_quad", depth=4, qk_dim=32, **sizes)
+block_model = ModelConfig("transformer+", depth=2, heads=4, ff_dim=256, **sizes)
 options = dict(qk_dim=32, length_scale=256)
 variants = {
     "GAU": gated_model,

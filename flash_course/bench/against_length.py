@@ -21,11 +21,12 @@ import torch.nn.functional as F
 
 from flash_course.bench.counts import count_multiply_adds, count_state_numbers
 from flash_tutorial import states
-from flash_tutorial.config import ModelConfig
+from flash_tutorial.config import GATED, ModelConfig
 from flash_tutorial.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
 from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
 from flash_tutorial.properties import draw_order_one
+from flash_tutorial.units import gated_width
 
 from .clock import machine, peak_bytes, summary, time_in_turn
 
@@ -96,11 +97,13 @@ def config_of(architecture, settings, **more):
     """A causal model of this benchmark, of so many blocks."""
     s = settings
     blocks = more.pop("blocks", s.blocks)
-    return ModelConfig(
-        architecture, dim=s.dim, qk_dim=s.qk_dim, chunk_size=s.chunk_size,
-        depth=blocks if architecture == "transformer++" else 2 * blocks,
-        max_length=max(*s.lengths, *s.positions) + 2 * s.chunk_size, **more,
-    )  # fmt: skip
+    options = {
+        "flash": dict(depth=2 * blocks, qk_dim=s.qk_dim, chunk_size=s.chunk_size),
+        "flash_quad": dict(depth=2 * blocks, qk_dim=s.qk_dim),
+        "transformer++": dict(depth=blocks, ff_dim=gated_width(s.dim)),
+    }
+    longest = max(*s.lengths, *s.positions) + 2 * s.chunk_size
+    return ModelConfig(architecture, dim=s.dim, max_length=longest, **options[architecture], **more)
 
 
 def make_units(architecture, settings):
@@ -180,7 +183,7 @@ def flash_products(config, batch, T):
 
 def transformer_products(config, N):
     """The same for the dense layers of a Transformer++ block, on N tokens."""
-    D, ff = config.dim, make_unit(replace(config, depth=1)).ff_dim
+    D, ff = config.dim, config.ff_dim_in_use
     return [(1, N, D, 3 * D), (1, N, D, D), (1, N, D, 2 * ff), (1, N, ff, D)]
 
 
@@ -329,7 +332,7 @@ def measure_decoding(settings, say=print):
                 states[key] = state_at(model, position)
                 timed[key, "seconds"] = decode_chunk(model, settings)
                 timed[key, "floor"] = decoding_floor(config, settings, position)
-                rows.append(decoding_row(config, model, position, states[key]))
+                rows.append(decoding_row(config, position, states[key], settings.chunk_size))
         seconds = time_in_turn(
             timed, settings.rounds, prepare=lambda key: copy.deepcopy(states[key[0]]), device=settings.device
         )
@@ -341,8 +344,8 @@ def measure_decoding(settings, say=print):
     return rows
 
 
-def decoding_row(config, model, position, state):
-    C = config.chunk_size
+def decoding_row(config, position, state, C):
+    """What a step costs at a position, counted: the mean over C steps, which are one chunk of FLASH."""
     after = count_multiply_adds(config, position + C) - count_multiply_adds(config, position)
     return dict(
         model=config.architecture, position=position, state_numbers=state.numel(),
@@ -384,14 +387,15 @@ def decode_chunk(model, settings):
 
 def decoding_floor(config, settings, position):
     """A function: the matrix products of C steps alone."""
-    D, S, C = config.dim, config.qk_dim, config.chunk_size
-    E = config.expansion * D
-    gated = [(1, 1, D, 2 * E + S), (1, 1, E, D)]
-    every_step, once = [], []
-    if config.architecture == "flash":
-        every_step, once = [*gated, (1, 1, S, C), (1, 1, C, E), (1, 1, S, E)], [(1, S, C, E)]
-    elif config.architecture == "flash_quad":
-        every_step = [*gated, (1, 1, S, position), (1, 1, position, E)]
+    D, C, once = config.dim, settings.chunk_size, []
+    if config.architecture in GATED:
+        S, E = config.qk_dim, config.expansion * D
+        every_step = [(1, 1, D, 2 * E + S), (1, 1, E, D)]
+        if config.architecture == "flash":
+            every_step += [(1, 1, S, C), (1, 1, C, E), (1, 1, S, E)]
+            once = [(1, S, C, E)]
+        else:
+            every_step += [(1, 1, S, position), (1, 1, position, E)]
     else:
         H = max(1, D // 64)
         every_step = [

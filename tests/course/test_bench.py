@@ -23,7 +23,7 @@ from flash_tutorial import (
     TransformerBlock,
     mixing,
 )
-from flash_tutorial.config import ARCHITECTURES
+from flash_tutorial.config import ARCHITECTURES, options_of
 
 pytestmark = pytest.mark.quick
 
@@ -50,9 +50,8 @@ def executed(model, *inputs):
 
 
 def config(architecture, **more):
-    return ModelConfig(
-        architecture, vocab_size=11, dim=D, depth=2, qk_dim=S, chunk_size=C, heads=H, max_length=64, **more
-    )
+    small = {k: v for k, v in dict(qk_dim=S, chunk_size=C, heads=H).items() if k in options_of(architecture)}
+    return ModelConfig(architecture, vocab_size=11, dim=D, depth=2, max_length=64, **small, **more)
 
 
 # ---------------------------------------------------------------- multiply-adds

@@ -34,6 +34,7 @@ from flash_tutorial import (
     mixing,
     states,
 )
+from flash_tutorial.config import options_of
 from flash_tutorial.properties import (
     LOUD,
     branch_error,
@@ -264,7 +265,7 @@ def test_decoding_refuses_a_unit_that_reads_both_sides(name):
 
 @pytest.mark.parametrize("architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"])
 def test_a_model_that_reads_both_sides_does_not_generate(architecture):
-    model = LanguageModel(ModelConfig(architecture, vocab_size=11, dim=8, depth=1, causal=False, heads=2))
+    model = LanguageModel(ModelConfig(architecture, vocab_size=11, dim=8, depth=1, causal=False))
     ids = torch.zeros(1, 3, dtype=torch.long)
     for call in (lambda: model.prefill(ids), lambda: model.step(ids[:, 0], None), lambda: model.generate(ids, 1)):
         with pytest.raises(ValueError, match="causal model"):
@@ -445,9 +446,8 @@ def test_long_sums_in_half_precision(dtype, device):
 def test_a_whole_model_in_half_precision(architecture, device):
     """Finite; how far it is from float32 is printed, not bounded."""
     torch.manual_seed(0)
-    config = ModelConfig(
-        architecture, vocab_size=31, dim=32, depth=4, qk_dim=16, chunk_size=8, heads=2, max_length=64, embedding_std=1.0
-    )
+    small = {k: v for k, v in dict(qk_dim=16, chunk_size=8, heads=2).items() if k in options_of(architecture)}
+    config = ModelConfig(architecture, vocab_size=31, dim=32, depth=4, max_length=64, embedding_std=1.0, **small)
     model, ids = LanguageModel(config).to(device), torch.randint(31, (2, 30), device=device)
     exact = model(ids)
     for dtype in HALF:
