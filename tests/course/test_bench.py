@@ -21,7 +21,7 @@ from flash_tutorial import (
     ModelConfig,
     Stack,
     TransformerBlock,
-    mixing,
+    fast,
 )
 from flash_tutorial.config import ARCHITECTURES, options_of
 
@@ -74,7 +74,7 @@ def test_a_unit_that_reads_both_sides_counts_what_torch_executes(name):
 
 @pytest.mark.parametrize("name", GATED)
 def test_a_causal_unit_counts_what_torch_executes_where_no_masked_pair_is_multiplied(name, monkeypatch):
-    monkeypatch.setattr(mixing, "ROWS", 1)  # row by row the code multiplies the causal pairs alone
+    monkeypatch.setattr(fast, "ROWS", 1)  # row by row the code multiplies the causal pairs alone
     T = 3 * C
     unit = UNITS[name](True)
     assert count_multiply_adds(unit, T) == executed(unit, torch.randn(1, T, D))
