@@ -426,21 +426,6 @@ def watched():
         yield
 
 
-def alone(path):
-    """The saved file in a folder of its own, without what may lie beside it."""
-    folder = path.parent / "alone"
-    folder.mkdir()
-    shutil.copyfile(path, folder / "moved.state")
-    return folder / "moved.state"
-
-
-def loaded(answers, path):
-    try:
-        return answers.load_state(path)
-    except FileNotFoundError:
-        raise Said("09.5", "two files") from None
-
-
 def cases_5(rng, numbers):
     def in_folder(name, part, work, sizes):
         def run(answers):
@@ -463,7 +448,13 @@ def cases_5(rng, numbers):
 
         def work(answers, folder):
             save(answers, folder / "text.state", state)
-            return text_of(loaded(answers, alone(folder / "text.state")))
+            moved = folder / "alone" / "moved.state"  # without what may lie beside the saved file
+            moved.parent.mkdir()
+            shutil.copyfile(folder / "text.state", moved)
+            try:
+                return text_of(answers.load_state(moved))
+            except FileNotFoundError:
+                raise Said("09.5", "two files") from None
 
         return in_folder(name, part, work, f"{n} tokens read, C = {SIZES_5['C']}")
 
