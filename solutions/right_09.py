@@ -234,6 +234,4 @@ FAULTS = [
 
 def held_out(rng) -> dict[str, list[Case]]:
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    return {
-        "09.4": [test_case("held out", "held out", faulty(*edits), int(rng.integers(3, 5))) for edits in FAULTS]
-    }
+    return {"09.4": [test_case("held out", "held out", faulty(*edits), int(rng.integers(3, 5))) for edits in FAULTS]}
