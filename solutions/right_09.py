@@ -3,12 +3,11 @@
 import copy
 import json
 import os
-from functools import partial
 
 import numpy as np
 
 from flash_course.checks.exercise import Case
-from flash_course.checks.sets.set_09 import Decoder, test_case
+from flash_course.checks.sets.set_09 import faulty, test_case
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -222,12 +221,17 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out faults and cases
 
 
+COPY = '{**state, "rows": [*state["rows"]]}'
+FAULTS = [
+    ("full // self.C,", "full // self.C - (n >= 2 * self.C),"),  # miscounts the chunks of a long prompt
+    # forgets the one token behind a prompt's last border
+    ("state = {", "rows = [tuple(0 * a for a in rows[0])] if n % self.C == 1 else rows; state = {"),
+    # forgets the older chunks at the third border
+    ('"kv": kv + linear.T @ values', '"kv": linear.T @ values * 3 / 2 if chunks == 2 else kv + linear.T @ values'),
+    (COPY, f'state if len(state["rows"]) == self.C - 1 else {COPY}'),  # changes its state at a border only
+]
+
+
 def held_out(rng) -> dict[str, list[Case]]:
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    faults = ("count", "one token", "old chunk", "in place at a border")
-    return {
-        "09.4": [
-            test_case("held out", "held out", partial(Decoder, fault=fault), int(rng.integers(3, 5)))
-            for fault in faults
-        ]
-    }
+    return {"09.4": [test_case("held out", "held out", faulty(*edits), int(rng.integers(3, 5))) for edits in FAULTS]}
