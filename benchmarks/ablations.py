@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_course.bench.clock import machine
-from flash_tutorial import GAU, ModelConfig, TransformerBlock, count_parameters, decoding
+from flash_tutorial import GAU, ModelConfig, TransformerBlock, count_parameters
 from flash_tutorial.data import load_corpus
+from flash_tutorial.fast import relu2_attention
 from flash_tutorial.files import write_text
-from flash_tutorial.layers import ToeplitzBias, cos_sin, rotate
-from flash_tutorial.mixing import relu2_attention
+from flash_tutorial.layers import ToeplitzBias, cos_sin, rope
 from flash_tutorial.training import TrainConfig, train
-from flash_tutorial.units import GatedUnit
+from flash_tutorial.units import GatedUnit, gated_width
 
 RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results" / "ablations.json"
 RATES = [4e-3, 1e-2, 2.5e-2]
@@ -54,7 +54,7 @@ class ManyHeadGAU(GatedUnit):
 
     def read_heads(self, z, cos, sin):
         parts = self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)  # (2, B, H, T, S / H)
-        return rotate(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
+        return rope(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):
         q, k = (part.flatten(0, 1) for part in heads)  # (B H, T, S / H)
@@ -89,7 +89,7 @@ class Relu2Block(TransformerBlock):
         self.length_scale = length_scale
 
     def mix(self, q, k, v, mask, segment_ids):
-        q, k = (rotate(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
         q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B H, T, d)
         out = relu2_attention(q, k, v, scale=1 / math.sqrt(q.shape[-1]), causal=self.causal)
         return out.unflatten(0, (-1, self.heads)) / self.length_scale
@@ -109,24 +109,27 @@ class GatedBlock(TransformerBlock):
 
 
 # token by token: read the row again at each step, and not with the softmax of the class above
-decoding.prefill.register(Relu2Block, decoding.prefill.dispatch(object))
-decoding.step.register(Relu2Block, decoding.step.dispatch(object))
+Relu2Block.prefill = Relu2Block.step = None
 
 # ---------------------------------------------------------------- the variants
 
 
-def gated(architecture="flash", **changed):
-    """Four gated units."""
-    return ModelConfig(
-        architecture, **dict(dim=64, depth=4, qk_dim=32, chunk_size=C, max_length=T, norm="layer") | changed
-    )
+def gau(**changed):
+    """Four GAUs."""
+    return ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=T, norm="layer", **changed)
+
+
+def flash(**changed):
+    """Four FLASH units."""
+    sizes = dict(dim=64, depth=4, qk_dim=32, chunk_size=C, max_length=T, norm="layer")
+    return ModelConfig("flash", **sizes | changed)
 
 
 def blocks(architecture="transformer+", **changed):
-    """Two Transformer blocks."""
-    return ModelConfig(
-        architecture, **dict(dim=64, depth=2, heads=HEADS, chunk_size=C, max_length=T, norm="layer") | changed
-    )
+    """Two Transformer blocks, with the paper's hidden width: 4 D, and 8 D / 3 with a gate."""
+    ff_dim = gated_width(64) if architecture.endswith("++") else 4 * 64
+    sizes = dict(dim=64, depth=2, heads=HEADS, ff_dim=ff_dim, max_length=T, norm="layer")
+    return ModelConfig(architecture, **sizes | changed)
 
 
 def own(unit, depth, **options):
@@ -136,21 +139,21 @@ def own(unit, depth, **options):
 
 # name -> (what it is compared with, its configuration); the first of a family is compared with nothing
 VARIANTS = {
-    "GAU": (None, gated("flash_quad")),
-    "GAU, softmax": ("GAU", gated("flash_quad", attention="softmax")),
+    "GAU": (None, gau()),
+    "GAU, softmax": ("GAU", gau(attention="softmax")),
     "GAU, 4 heads": ("GAU", own(ManyHeadGAU, 4, n_heads=HEADS, length_scale=T)),
     "GAU, no gate": ("GAU", own(GAUWithoutGate, 4, qk_dim=32, bias_length=T, length_scale=T, norm="layer")),
     "MHSA+MLP": (None, blocks()),
     "MHSA+MLP, relu^2": ("MHSA+MLP", own(Relu2Block, 2, heads=HEADS, length_scale=T)),
     "MHSA+MLP, 1 head": ("MHSA+MLP", blocks(heads=1)),
     "MHSA+MLP, gate": ("MHSA+MLP", own(GatedBlock, 2, heads=HEADS)),
-    "FLASH": ("GAU", gated()),
-    "FLASH, local only": ("FLASH", gated(global_=False)),
-    "FLASH, global only": ("FLASH", gated(local=False, chunk_size=C // 4)),
-    "FLASH, C = 16": ("FLASH", gated(chunk_size=16)),
-    "FLASH, C = 128": ("FLASH", gated(chunk_size=128)),
+    "FLASH": ("GAU", flash()),
+    "FLASH, local only": ("FLASH", flash(global_=False)),
+    "FLASH, global only": ("FLASH", flash(local=False, chunk_size=C // 4)),
+    "FLASH, C = 16": ("FLASH", flash(chunk_size=16)),
+    "FLASH, C = 128": ("FLASH", flash(chunk_size=128)),
     "Transformer++": (None, blocks("transformer++")),
-    "MC-Transformer++": ("Transformer++", blocks("mc_transformer++")),
+    "MC-Transformer++": ("Transformer++", blocks("mc_transformer++", chunk_size=C)),
 }
 
 # ---------------------------------------------------------------- runs

@@ -22,9 +22,10 @@ import torch.nn.functional as F
 
 from flash_course.bench.clock import machine
 from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.chunks import to_chunks
 from flash_tutorial.data import IGNORE, evaluation_windows, load_corpus
 from flash_tutorial.files import write_text
-from flash_tutorial.mixing import into_chunks, mixed_chunk_attention
+from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.training import TrainConfig, draw_batch, first_bytes, learning_rate_at
 from flash_tutorial.units import FLASH
 
@@ -41,7 +42,7 @@ class InclusiveFLASH(FLASH):
     def mix(self, heads, v, mask, segment_ids):
         T, C = v.shape[1], self.chunk_size
         near = mixed_chunk_attention(*heads, v, chunk_size=C, causal=True, bias=self.bias, global_=False)
-        q, k, v = (into_chunks(t, C) for t in (heads[2], heads[3], v))
+        q, k, v = (to_chunks(t, C) for t in (heads[2], heads[3], v))
         sums = (k.mT @ v).cumsum(1)  # not moved by a chunk: here is the leak
         tokens = C * torch.arange(1, sums.shape[1] + 1)[:, None, None]
         return near + (q @ (sums / tokens)).flatten(1, 2)[:, :T]
@@ -50,7 +51,8 @@ class InclusiveFLASH(FLASH):
 def inclusive():
     """The same model with the faulty unit; the class takes as options what the configuration has for FLASH."""
     options = dict(chunk_size=MODEL.chunk_size, qk_dim=MODEL.qk_dim, expansion=MODEL.expansion, norm=MODEL.norm)
-    return replace(MODEL, architecture=InclusiveFLASH, unit_options=options)
+    sizes = dict(dim=MODEL.dim, depth=MODEL.depth, max_length=MODEL.max_length, norm=MODEL.norm)
+    return ModelConfig(InclusiveFLASH, unit_options=options, **sizes)
 
 
 # cause: (model, settings, bytes of the training text, targets one byte ahead)

@@ -10,9 +10,9 @@ _HOMES = {
     "check": "checks.in_notebook",
     "hint": "checks.in_notebook",
     "personal": "checks.exercise",
-    "predict": "progress",
+    "predict": "learner",
     "progress": "checks.in_notebook",
-    "reveal": "progress",
+    "reveal": "learner",
 }
 __all__ = sorted(_HOMES)
 

@@ -1,8 +1,12 @@
 """Where this project lies: one constant, and all that is made from it.
 
-The addresses in README and notebooks and the install line of each notebook's first cell come from here.
-A fork rewrites them all with ``python tools/stamp.py OWNER/REPO TAG``; nobody edits this file by hand.
+Until the constant names a repository no page holds an address of it: pages link to each other by relative paths.
+``python tools/stamp.py OWNER/REPO TAG`` writes it here and into the first cells, and the addresses behind the links of
+README and notebooks; nobody edits this file by hand.
 """
+
+import posixpath
+import re
 
 REPOSITORY, TAG = "OWNER/REPO", "main"
 
@@ -47,18 +51,32 @@ def install_address() -> str:
     return f"git+https://github.com/{REPOSITORY}@{TAG}"
 
 
-def badges(name) -> str:
-    """Markdown of a lecture's two badges, *read* and *work*; ``name`` as in ``"00_start_here"``.
+# A relative link to a notebook, or the line that installs a copy; then the address that an earlier stamp wrote there.
+_NOTEBOOK = re.compile(
+    r"(?P<link>\[[^\]\n]*\]\((?!\w+:)(?P<target>[^)\s#]+\.ipynb)\))(?: \(\[(?:in Colab|on GitHub)\]\([^)\s]*\)\))?"
+)
+_INSTALL = re.compile(r"`pip install \.`(?: \(without a copy: `[^`]*`\))?")
 
-    They are links without a picture: a picture would be fetched from the network each time a notebook is opened.
+
+def with_addresses(text, folder) -> str:
+    """A page's Markdown with the repository's addresses where they help, and with none as long as it has no name.
+
+    Links between pages are relative: they work in a copy, in JupyterLab and on GitHub. Behind those that lead to a work
+    copy or a problem set comes its address in Colab. A page that is read in Colab, where no relative link works, shows
+    behind a finished page its address on GitHub. ``folder`` is the page's own: "" for README.md, or "notebooks".
     """
-    read, work = read_address(f"notebooks/{name}.ipynb"), work_address(f"notebooks/work/{name}.ipynb")
-    return f"**[Read the finished page]({read})** · **[Work in Colab]({work})**"
+    install = f" (without a copy: `pip install {install_address()}`)" if is_stamped() else ""
+    text = _INSTALL.sub(lambda _: f"`pip install .`{install}", text)
+    return _NOTEBOOK.sub(lambda match: match["link"] + _address_of(match["target"], folder), text)
 
 
-def exercise_badge(name) -> str:
-    """Markdown of a problem set's badge; ``name`` as in ``"05_mixed_chunk_attention"``."""
-    return f"**[Work in Colab]({work_address(f'exercises/{name}.ipynb')})**"
+def _address_of(target, folder):
+    path = posixpath.normpath(posixpath.join(folder, target))
+    if is_stamped() and path.startswith(("notebooks/work/", "exercises/")):
+        return f" ([in Colab]({work_address(path)}))"
+    if is_stamped() and path.startswith("notebooks/") and folder:
+        return f" ([on GitHub]({read_address(path)}))"
+    return ""
 
 
 def first_cell() -> str:

@@ -9,6 +9,8 @@ import sys
 from importlib import metadata, resources
 from pathlib import Path
 
+from flash_tutorial.config import FORMAT, ModelConfig, TrainConfig, rules
+
 from .grading.command import add_commands as add_grading
 
 PROGRAM = "flash-tutorial"
@@ -26,72 +28,11 @@ examples:
   flash-tutorial train                                        into runs/first
   flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
   flash-tutorial train --out runs/short --steps 300
-  flash-tutorial train --out runs/tfm --architecture transformer++ --depth 2 --lr 5e-3
+  flash-tutorial train --out runs/tfm --architecture transformer++ --lr 5e-3
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
   flash-tutorial train --out runs/tuned --start-from austen-flash --corpus my_text.txt --lr 1e-3
   flash-tutorial train --out runs/masked --objective masked   fill gaps instead of going on
 """
-
-
-def number_or(word, meaning, kind=int):
-    """An argument type: a ``kind``, or ``word`` for ``meaning``."""
-
-    def read(text):
-        return meaning if text == word else kind(text)
-
-    read.__name__ = f"{kind.__name__} or {word!r}"  # argparse shows this name
-    return read
-
-
-# flag, field, type or choices, default, explanation: the defaults are those of ModelConfig and TrainConfig, repeated
-# here so that --help need not load torch; a test holds them together
-MODEL_OPTIONS = (
-    (
-        "--architecture", "architecture",
-        ("flash", "flash_quad", "transformer", "transformer+", "transformer++", "mc_transformer++"), "flash",
-        "kind of model",
-    ),
-    ("--dim", "dim", int, 128, "width D"),
-    ("--depth", "depth", int, 4, "units; two of FLASH weigh as much as one Transformer block"),
-    ("--expansion", "expansion", int, 2, "E / D, how much wider gate and value are (FLASH)"),
-    ("--qk-dim", "qk_dim", int, 64, "width S of queries and keys (FLASH)"),
-    ("--chunk-size", "chunk_size", int, 128, "tokens C in a chunk (FLASH)"),
-    ("--norm", "norm", ("scale", "layer"), "scale", "ScaleNorm or LayerNorm"),
-    ("--bias", "bias", number_or("none", None, str), "auto", "auto (the paper's rule), toeplitz, rotary or none"),
-    ("--combine", "combine", ("mean", "sum"), "mean", "over the chunks: Code 8's mean, or the sum of equations 7, 8"),
-    ("--attention", "attention", ("relu2", "softmax"), "relu2", "of FLASH-Quad"),
-    ("--length-scale", "length_scale", number_or("current", "current"), None, "n of FLASH-Quad (default: T)"),
-    ("--heads", "heads", int, None, "of a Transformer (default: D / 64)"),
-    ("--ff-dim", "ff_dim", int, None, "hidden width of a Transformer (default: 4 D, with a gate 8 D / 3)"),
-    ("--positions", "positions", ("scaled_sin", "learnt", "none"), None, "added at the start (default: the paper's)"),
-    ("--position-scale", "position_scale", float, 0.02, "start of the scale of the sine positions"),
-    ("--init-std", "init_std", float, 0.02, "standard deviation of the kernels at the start"),
-    ("--embedding-std", "embedding_std", float, 0.02, "standard deviation of the embedding at the start"),
-)  # fmt: skip
-SWITCHES = (
-    ("--no-local", "local", "FLASH without the part inside chunks"),
-    ("--no-global", "global_", "FLASH without the part across chunks"),
-    ("--untied", "tied", "a head with weights of its own"),
-)
-TRAIN_OPTIONS = (
-    ("--steps", "steps", int, 1300, "updates"),
-    ("--batch", "batch", int, 8, "windows in an update"),
-    ("--length", "length", int, 512, "bytes T in a window"),
-    ("--lr", "learning_rate", float, 0.01, "learning rate at its peak"),
-    ("--warmup", "warmup", int, None, "updates until the peak (default: 100, in a short run half of it)"),
-    ("--clip", "clip", number_or("none", None, float), 1.0, "largest norm of the gradient, or none; the paper has 0.1"),
-    ("--accumulate", "accumulate", int, 1, "parts that a batch is computed in: more of them need less memory"),
-    ("--weight-decay", "weight_decay", float, 0.01, "of AdamW"),
-    ("--seed", "seed", int, 0, "of everything that is drawn"),
-    ("--corpus", "corpus", str, "austen", "austen, the name of an online corpus, or a text file"),
-    ("--start-from", "start_from", str, None, "a trained model, by folder or name, whose weights the run starts from"),
-    ("--dtype", "dtype", ("auto", "float32", "bfloat16", "float16"), "auto", "number format"),
-    (
-        "--eval-bytes", "eval_bytes", number_or("all", None), 100_000,
-        "bytes of the validation text for the score at the end, or all",
-    ),
-    ("--checkpoint-every", "checkpoint_every", int, 200, "updates between two checkpoints; the last two are kept"),
-)  # fmt: skip
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -120,13 +61,9 @@ def build_parser(command=None):
     train.add_argument(
         "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
     )
-    add_options(train.add_argument_group("training"), TRAIN_OPTIONS)
-    train.add_argument("--compile", action="store_true", default=argparse.SUPPRESS, help="use torch.compile")
     add_machine(train)
-    model = train.add_argument_group("the model")
-    add_options(model, MODEL_OPTIONS)
-    for flag, field, text in SWITCHES:
-        model.add_argument(flag, dest=field, action="store_false", default=argparse.SUPPRESS, help=text)
+    add_settings(train, TrainConfig, "training")
+    add_settings(train, ModelConfig, "the model")
     train.set_defaults(run=run_train)
 
     evaluate = commands.add_parser(
@@ -161,10 +98,11 @@ def build_parser(command=None):
 
     bench = commands.add_parser("bench", help="time, memory and counted work against the length")
     if command == "bench":  # its options need torch, which `--help` should not wait for
-        from .bench import against_length as benchmark
+        from .bench import against_length
+        from .figures import benchmark_results
 
-        benchmark.add_arguments(bench)
-        bench.set_defaults(run=benchmark.run)
+        against_length.add_arguments(bench)
+        bench.set_defaults(run=lambda args: against_length.run(args, draw=benchmark_results))
 
     new = commands.add_parser(
         "new", help="a folder to start a project from", formatter_class=raw,
@@ -181,16 +119,42 @@ def build_parser(command=None):
     return parser
 
 
-def add_options(group, options):
-    """Options that are absent unless given, so that a resumed run knows what was asked for anew."""
-    for flag, field, kind, default, text in options:
-        choices = kind if isinstance(kind, tuple) else None
-        shown = "" if default is None else f" (default: {default})"
-        group.add_argument(
-            flag, dest=field, default=argparse.SUPPRESS, type=None if choices else kind, choices=choices,
-            help=text + shown,
-            metavar=None if choices else flag[2:].upper().replace("-", "_"),
-        )  # fmt: skip
+def add_settings(parser, config, title):
+    """Flags of a configuration's fields, in a group for all models and one for each set of architectures.
+
+    What is not given is absent, so that a resumed run knows what was asked for anew; a wrong value is refused by the
+    configuration itself.
+    """
+    groups = {title: parser.add_argument_group(title)}
+    for name, rule in rules(config).items():
+        if rule.flag is None:
+            continue
+        of = f"options of {', '.join(rule.of)}" if rule.of else title
+        if of not in groups:
+            groups[of] = parser.add_argument_group(of)
+        flag = rule.flag or "--" + name.replace("_", "-")
+        if rule.kind is bool:
+            how = {"action": "store_false" if rule.default else "store_true"}
+        else:
+            how = {"type": reader(rule), "metavar": "|".join([*(rule.choices or [name.upper()]), *rule.words])}
+        groups[of].add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how)
+
+
+def reader(rule):
+    """An argument type: the field's kind, or a word that stands for a value."""
+
+    def read(text):
+        return rule.words[text] if text in rule.words else rule.kind(text)
+
+    read.__name__ = " or ".join([rule.kind.__name__, *map(repr, rule.words)])  # argparse shows this name
+    return read
+
+
+def help_of(rule):
+    """What a flag does; a switch says what it switches off, and a value its default."""
+    if rule.kind is bool:
+        return f"without {rule.text}" if rule.default else rule.text
+    return rule.text + ("" if rule.default is None else f" (default: {rule.default})")
 
 
 def add_model(parser):
@@ -246,30 +210,28 @@ def save_curve(path, run, config):
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
     from flash_tutorial.checkpoints import last_checkpoint
-    from flash_tutorial.config import ModelConfig
     from flash_tutorial.model import find_config
-    from flash_tutorial.training import TrainConfig
 
-    model_fields, train_fields = ModelConfig.__dataclass_fields__, TrainConfig.__dataclass_fields__
-    model = {name: value for name, value in vars(args).items() if name in model_fields}
-    train = {name: value for name, value in vars(args).items() if name in train_fields}
+    model, train = (
+        {name: value for name, value in vars(args).items() if name in rules(config)}
+        for config in (ModelConfig, TrainConfig)
+    )
     if args.objective:
         model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
     if "length" in train:
         model["max_length"] = train["length"]
     found = last_checkpoint(args.out, say=lambda *_: None) if args.resume else None
     if found:
-        saved = found[1]
+        path, saved = found
         model, train = saved["model_config"] | model, saved["train_config"] | train
-        for name in set(train) - set(train_fields):
-            raise ValueError(f"{found[0]} has the unknown setting {name!r}: it was written by another version")
-    else:
-        if train.get("start_from"):
-            start = find_config(train["start_from"]).to_dict()
-            train.setdefault("length", start["max_length"])
-            model = start | model
-        model.setdefault("max_length", TrainConfig.length)
-    return ModelConfig.from_dict(model), TrainConfig(**train)
+        for name in set(train) - set(rules(TrainConfig)):
+            raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
+        return ModelConfig.from_dict(model, where=path), TrainConfig(**train)
+    start = {"format": FORMAT, "max_length": TrainConfig.length}
+    if train.get("start_from"):
+        start = find_config(train["start_from"]).to_dict()
+        train.setdefault("length", start["max_length"])
+    return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
 def load_model(name, device):

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
 # torch, and `flash-tutorial doctor` can say that torch is missing.
@@ -15,7 +15,6 @@ _HOMES = {
     "Stack": "model",
     "TransformerBlock": "units",
     "check_unit": "properties",
-    "count_multiply_adds": "counts",
     "count_parameters": "model",
     "load_corpus": "data",
     "pool": "model",

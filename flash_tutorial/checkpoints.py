@@ -14,8 +14,11 @@ import json
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
+from .config import check_format
+from .devices import Group, describe_device
 from .files import save_tensors, write_text
 from .model import load_weights
 
@@ -169,6 +172,77 @@ def load_optimizer(path, model, optimizer):
         state[i] = {key.rpartition(".")[2]: tensors[key].clone() for key in keys}
     state = {i: entry for i, entry in state.items() if entry}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+# ---------------------------------------------------------------- what a run is, and how it goes on
+
+
+# settings that may change when a run goes on: they have no part in the weights, or show elsewhere (the text's hash)
+MAY_DIFFER = {"train_config": {"corpus", "compile", "eval_bytes", "checkpoint_every"}}
+
+
+def describe_run(model_config, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
+    """What decides the weights, as plain values."""
+    text = hashlib.sha256(corpus.train.tokens.tobytes() + corpus.train.offsets.tobytes()).hexdigest()
+    return {
+        "model_config": json.loads(json.dumps(model_config.to_dict())),
+        "train_config": asdict(config),
+        "text": {"corpus": corpus.name, "train_sha256": text},
+        "machine": describe_device(device, config.dtype) + (f", {group.size} processes" if group.size > 1 else ""),
+    }
+
+
+def open_folder(out, resume, facts, say):
+    """The folder as a Path, and the checkpoint to go on from, if any: ``(path, values)``."""
+    if out is None:
+        if resume:
+            raise ValueError("resume=True without out: name the folder of the run that is to go on")
+        return None, None
+    out = Path(out)
+    if not resume:
+        if any(out.glob("step_*")) or (out / "model.safetensors").exists():
+            raise ValueError(
+                f"{out} already holds a run: go on with --resume (resume=True), or choose another folder (--out)"
+            )
+        return out, None
+    clear_leftovers(out)
+    found = last_checkpoint(out, say)
+    if found is None:
+        say(f"{out} has no checkpoint yet: starting from the beginning")
+        return out, None
+    path, saved = found
+    refuse_another_run(path, saved, facts)
+    if saved["machine"] != facts["machine"]:
+        say(f"this run began elsewhere ({saved['machine']}): its weights will be the same up to rounding only")
+    say(f"going on after step {saved['step']}, from {path}")
+    return out, found
+
+
+def refuse_another_run(path, saved, facts):
+    """A run goes on with the settings that it began with; the first that differs is named."""
+    check_format(saved["model_config"], path)
+    for part in ("model_config", "train_config", "text"):
+        for key in sorted((set(saved[part]) | set(facts[part])) - MAY_DIFFER.get(part, set())):
+            before, now = (values[part].get(key, "absent") for values in (saved, facts))
+            if before != now:
+                raise ValueError(
+                    f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: give the same value "
+                    "to go on, or choose another folder for a new run"
+                )
+
+
+def save_results(out, model, rows, score, facts):
+    """The trained model and its score."""
+    model.save_pretrained(out)
+    last = [row["bits_per_byte"] for row in rows[-25:]]
+    result = facts | {
+        "train_bits_per_byte": sum(last) / len(last),
+        "validation_bits_per_byte": None if score is None else score.bits_per_byte,
+        "validation_bytes": 0 if score is None else score.n_bytes,
+        "seconds": rows[-1]["seconds"],
+        "tokens": rows[-1]["tokens"],
+    }
+    write_text(out / "result.json", json.dumps(result, indent=1) + "\n")
 
 
 # ---------------------------------------------------------------- the log

@@ -1,92 +1,227 @@
-"""What a model is made of: ModelConfig, and the configurations that the paper ran.
+"""What a model is made of and how it is trained: ModelConfig, TrainConfig, and the configurations that the paper ran.
 
-Letters: D model width, E expanded width, S shared width, C chunk length, N vocabulary.
+A field has its default, its meaning and what it may be in one place; the command's flags are made of the same lines.
+Nothing here loads torch. A unit's own signature has the paper's defaults; those of a small model stand here.
+
+Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, N vocabulary.
 """
 
+import copy
 import math
 from dataclasses import asdict, dataclass, field, fields
 
-ARCHITECTURES = ("flash", "flash_quad", "transformer", "transformer+", "transformer++", "mc_transformer++")
+GATED = ("flash", "flash_quad")
+BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
+ARCHITECTURES = GATED + BLOCKS
+OWN = "a class of your own"
+ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
+FORMAT = 2  # of a stored configuration
+
+# ---------------------------------------------------------------- what a field may be
 
 
-@dataclass
-class ModelConfig:
-    """All that is needed to build a model. Sizes are the letters of the course.
+def check_counts(**counts):
+    """Refuse what is no integer of at least 1."""
+    for name, value in counts.items():
+        Rule(1, int).check(name, value)
 
-    Args:
-        architecture: one of ``ARCHITECTURES``, or a class of your own, called as
-            ``architecture(dim, causal=causal, **unit_options)``.
-        vocab_size: N. dim: D. depth: number of units (a FLASH model needs two for one Transformer block).
-        causal: predict the next token, or read both sides (masked objective).
-        max_length: the longest T that the Transformer's learnt positions and a causal FLASH-Quad are made for.
-        norm: "scale" or "layer". expansion: E / D. qk_dim: S. chunk_size: C. bias, combine, local, global_,
-            attention: as in ``FLASH`` and ``GAU``.
-        length_scale: n of FLASH-Quad. None takes max_length when causal (so that a model can generate) and the
-            current length otherwise, as Code 6 does; "current" or an integer decides it for both.
-        heads, ff_dim: of the Transformer blocks (default D / 64, and 4 D or 8 D / 3).
-        init_std: standard deviation of kernels. embedding_std: of the tied embedding.
-        position_scale: start of the one number that scales the sine table; None is the paper's 1 / sqrt(D), which
-            drowns an embedding of standard deviation 0.02 in a small model.
-        positions: "scaled_sin", "learnt" or "none"; None takes what the architecture has in the paper.
-        tied: the head is the embedding, as the paper's parameter counts imply.
+
+@dataclass(frozen=True)
+class Rule:
+    """A field's default and kind, the smallest number that it may be, or a list of all that it may be.
+
+    ``words`` are what the command calls values that cannot be typed, or have a name: ``{"none": None}``. ``flag`` is
+    None where the command has none for it. ``of`` names the architectures that have the option; without, all do.
     """
 
-    architecture: str | type = "flash"
-    vocab_size: int = 256
-    dim: int = 128
-    depth: int = 4
-    causal: bool = True
-    max_length: int = 512
-    norm: str = "scale"
-    expansion: int = 2
-    qk_dim: int = 64
-    chunk_size: int = 128
-    bias: str | None = "auto"
-    combine: str = "mean"
-    local: bool = True
-    global_: bool = True
-    attention: str = "relu2"
-    length_scale: int | str | None = None
-    heads: int | None = None
-    ff_dim: int | None = None
-    init_std: float = 0.02
-    embedding_std: float = 0.02
-    position_scale: float | None = 0.02
-    positions: str | None = None
-    tied: bool = True
-    unit_options: dict = field(default_factory=dict)
+    default: object
+    kind: type
+    text: str = ""
+    least: float = 1
+    above: float | None = None
+    choices: tuple = ()
+    words: dict = field(default_factory=dict)
+    flag: str | None = None
+    of: tuple = ()
+
+    def check(self, name, value):
+        """Refuse a value in one line that says what is expected."""
+        if not self.allows(value):
+            raise ValueError(f"{name}={value!r}: expected {self.expected()}")
+
+    def allows(self, value):
+        """Whether it may be the field's value."""
+        if value in self.words.values() or (value is None and self.default is None):
+            return True
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or self.kind is bool:
+            return isinstance(value, bool) and self.kind is bool
+        if self.kind in (int, float):
+            number = isinstance(value, int if self.kind is int else int | float) and value < math.inf
+            return number and (value >= self.least if self.above is None else value > self.above)
+        return isinstance(value, self.kind)
+
+    def expected(self):
+        """What it may be, in words."""
+        bound = f" of at least {self.least}" if self.above is None else f" above {self.above}"
+        kinds = {bool: "True or False", int: "an integer" + bound, float: "a number" + bound, str: "a text"}
+        these = list(map(repr, self.choices)) or [kinds.get(self.kind, f"a {self.kind.__name__}")]
+        these += map(repr, self.words.values())
+        if self.default is None and "None" not in these:
+            these.append("None")
+        return " or ".join([", ".join(these[:-1]), these[-1]] if these[1:] else these)
+
+
+def setting(default, text, *, kind=None, **rule):
+    """A field of a configuration; an option of some architectures only is absent until they ask for its default."""
+    kind = kind or type(default)
+    least = {"least": 0} if kind is float else {}
+    rule = Rule(default, kind, text, **{"flag": "", **least, **rule})
+    return field(default=ABSENT if rule.of else default, metadata={"rule": rule})
+
+
+def rules(config):
+    """The fields of a configuration, or of its class: name -> Rule."""
+    return {f.name: f.metadata["rule"] for f in fields(config)}
+
+
+def explained(cls):
+    """Add the fields to the docstring, for those who ask ``help`` and not this file."""
+    of = {name: f" ({', '.join(rule.of)})" if rule.of else "" for name, rule in rules(cls).items()}
+    cls.__doc__ += "\n" + "".join(
+        f"    {name} = {rule.default!r}: {rule.text}{of[name]}\n" for name, rule in rules(cls).items()
+    )
+    return cls
+
+
+# ---------------------------------------------------------------- the model
+
+
+@explained
+@dataclass(repr=False)
+class ModelConfig:
+    """All that is needed to build a model: fields that every model has, and the options of its architecture.
+
+    An option that the architecture does not have is refused, and so is one without effect, unless it is left at its
+    default. A class of your own is called as ``architecture(dim, causal=causal, **unit_options)``.
+    """
+
+    architecture: str | type = setting("flash", "kind of model", choices=ARCHITECTURES)  # noqa: RUF009 (a field)
+    vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
+    dim: int = setting(128, "width D")
+    depth: int | None = setting(None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int)
+    causal: bool = setting(True, "predict the next token, or read both sides (masked objective)", flag=None)
+    max_length: int = setting(512, "longest T of learnt positions and of a causal FLASH-Quad", flag=None)
+    norm: str = setting("scale", "ScaleNorm or LayerNorm", choices=("scale", "layer"))
+    positions: str | None = setting(
+        None, "added at the start (default: learnt in transformer, scaled_sin elsewhere, as in the paper)", kind=str,
+        choices=("scaled_sin", "learnt", "none"),
+    )  # fmt: skip
+    # 1 / sqrt(D), the paper's, drowns an embedding of standard deviation 0.02 in a small model
+    position_scale: float | None = setting(
+        0.02, "start of the sine table's scale; None is the paper's, 1 / sqrt(D)", words={"paper": None}
+    )
+    init_std: float = setting(0.02, "standard deviation of the kernels at the start")
+    embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
+    tied: bool = setting(True, "a head that is the embedding, as the paper's parameter counts imply", flag="--untied")
+
+    expansion: int = setting(2, "E / D, how much wider gate and value are", of=GATED)
+    qk_dim: int = setting(64, "width S of queries and keys, even", of=GATED)
+    bias: str | None = setting(
+        "auto", "position bias; auto is the paper's rule by length", of=GATED,
+        choices=("auto", "toeplitz", "rotary"), words={"none": None},
+    )  # fmt: skip
+    chunk_size: int = setting(128, "tokens C in a chunk", of=("flash", "mc_transformer++"))
+    combine: str = setting(
+        "mean", "over the chunks: Code 8's mean, or the sum of equations 7, 8", of=("flash",), choices=("mean", "sum")
+    )
+    local: bool = setting(True, "the part inside chunks", of=("flash",), flag="--no-local")
+    global_: bool = setting(True, "the part across chunks", of=("flash",), flag="--no-global")
+    attention: str = setting("relu2", "how scores become weights", of=("flash_quad",), choices=("relu2", "softmax"))
+    length_scale: int | str | None = setting(
+        None, "n, which divides the scores; current is the T at hand, as in Code 6 (default: max_length if causal, so "
+        "that a model can generate, else current)", kind=int, of=("flash_quad",), words={"current": "current"},
+    )  # fmt: skip
+    heads: int | None = setting(None, "H (default: D / 64)", kind=int, of=BLOCKS)
+    ff_dim: int | None = setting(
+        None, "hidden width (default: 3 D with a gate, else 4.5 D, and 3.5 D in transformer)", kind=int, of=BLOCKS
+    )
+    unit_options: dict = setting({}, "what your class is called with", of=(OWN,), flag=None)  # noqa: RUF009
 
     def __post_init__(self):
-        known = (
-            self.architecture in ARCHITECTURES if isinstance(self.architecture, str) else callable(self.architecture)
-        )
-        if not known:
-            raise ValueError(
-                f"architecture={self.architecture!r} is unknown: expected one of {', '.join(ARCHITECTURES)}, or a class"
-            )
-        for name in ("vocab_size", "dim", "depth", "max_length"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r}: expected an integer of at least 1")
-        if self.positions not in (None, "scaled_sin", "learnt", "none"):
-            raise ValueError(f"positions={self.positions!r} is unknown: expected 'scaled_sin', 'learnt' or 'none'")
-        if self.positions_in_use == "scaled_sin" and self.dim % 2:
-            raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
-        for name in ("causal", "local", "global_", "tied"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected True or False")
-        for name in ("init_std", "embedding_std", "position_scale"):
-            value = getattr(self, name)
-            if value is None and name == "position_scale":
-                continue
-            if not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise ValueError(f"{name}={value!r}: expected a number of at least 0")
-        if isinstance(self.length_scale, str) and self.length_scale != "current":
-            raise ValueError(f"length_scale={self.length_scale!r}: expected an integer, 'current' or None")
+        if self.architecture not in ARCHITECTURES and not callable(self.architecture):
+            expected = ", ".join(ARCHITECTURES)
+            raise ValueError(f"architecture={self.architecture!r}: expected one of {expected}, or a class")
+        if self.depth is None:
+            self.depth = 2 if self.kind in BLOCKS else 4
+        own = options_of(self.architecture)
+        for name, rule in rules(self).items():
+            if name in own and getattr(self, name) is ABSENT:
+                setattr(self, name, copy.copy(rule.default))
+            elif rule.of and name not in own:
+                self._refuse_absent(name, own)
+            elif name != "architecture":
+                rule.check(name, getattr(self, name))
+        self._refuse_inert()
+        self._refuse_odd()
+
+    @property
+    def kind(self):
+        return kind_of(self.architecture)
 
     @property
     def positions_in_use(self):
         return self.positions or ("learnt" if self.architecture == "transformer" else "scaled_sin")
+
+    @property
+    def heads_in_use(self):
+        return self.heads or max(1, self.dim // 64)
+
+    @property
+    def ff_dim_in_use(self):
+        """With it a block weighs as much as two gated units. The paper's 4 D and 8 D / 3 do so where S is small
+        beside D; here it is D / 2. The table of learnt positions counts as well: in two blocks it is D of this width.
+        """
+        return self.ff_dim or int(self.dim * {"transformer": 3.5, "transformer+": 4.5}.get(self.architecture, 3))
+
+    def inert(self):
+        """Fields that have no effect beside the others: name -> why."""
+        return {name: why for name, why, so in (
+            ("position_scale", f"the positions are {self.positions_in_use}", self.positions_in_use != "scaled_sin"),
+            ("init_std", "your class starts itself and the head is tied", self.kind == OWN and self.tied),
+            ("combine", "global_=False", self.global_ is False),
+            ("bias", "local=False", self.local is False),
+            ("length_scale", "attention='softmax'", self.attention == "softmax"),
+        ) if so}  # fmt: skip
+
+    def _refuse_absent(self, name, own):
+        if getattr(self, name) is not ABSENT:
+            raise ValueError(
+                f"{name}={getattr(self, name)!r}: {self.kind} has no such option, it has {', '.join(own)}"
+                + (", a dictionary of what the class takes" if self.kind == OWN else "")
+            )
+
+    def _refuse_inert(self):
+        for name, why in self.inert().items():
+            if getattr(self, name) != rules(self)[name].default:
+                raise ValueError(f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out")
+
+    def _refuse_odd(self):
+        if self.positions_in_use == "scaled_sin" and self.dim % 2:
+            raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
+        if self.kind in GATED and self.qk_dim % 2:
+            raise ValueError(f"qk_dim={self.qk_dim}: RoPE turns pairs of channels, so qk_dim must be even")
+        if self.kind == "flash" and not (self.local or self.global_):
+            raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
+        if self.kind in BLOCKS and self.dim % (2 * self.heads_in_use):
+            raise ValueError(
+                f"dim={self.dim} and heads={self.heads_in_use}: expected heads to divide dim into even widths"
+            )
+
+    def __repr__(self):
+        shown = [f"{name}={getattr(self, name)!r}" for name in rules(self) if getattr(self, name) is not ABSENT]
+        return f"ModelConfig({', '.join(shown)})"
 
     @classmethod
     def paper(cls, task, architecture="flash", *, context=None):
@@ -105,34 +240,35 @@ class ModelConfig:
             raise ValueError(f"context={context!r}: on {task} the paper ran {', '.join(map(str, lengths))}")
         if large and architecture in ("transformer", "mc_transformer++"):
             raise ValueError(f"the paper did not run {architecture} on PG-19: take 'c4' or 'wiki40b'")
-        gated = architecture in ("flash", "flash_quad")
-        blocks = 36 if large else 12
+        dim, blocks = (1024, 36) if large else (768, 12)
+        options = {"position_scale": None} if architecture != "transformer" else {}
+        if architecture in rules(cls)["chunk_size"].of:
+            options["chunk_size"] = 512 if large else 256
+        if architecture in GATED:
+            options |= dict(depth=2 * blocks, qk_dim=128)
+        else:  # a gate has 8 D / 3 hidden channels, rounded up to a multiple of 8: the parameters of 4 D without one
+            gate = architecture.endswith("++")
+            options |= dict(depth=blocks, heads=dim // 64, ff_dim=-(-8 * dim // 24) * 8 if gate else 4 * dim)
         return cls(
-            architecture=architecture, vocab_size=32_000, dim=1024 if large else 768,
-            depth=2 * blocks if gated else blocks, causal=task != "c4",
-            max_length=context,
-            norm="scale" if task == "c4" and architecture != "transformer" else "layer",
-            qk_dim=128, chunk_size=512 if large else 256, heads=None if gated else (16 if large else 12),
-            position_scale=None,
+            architecture, vocab_size=32_000, dim=dim, causal=task != "c4", max_length=context,
+            norm="scale" if task == "c4" and architecture != "transformer" else "layer", **options,
         )  # fmt: skip
 
     def to_dict(self):
-        """Plain values, for JSON. A class is written as its qualified name, which is never imported back."""
-        values = asdict(self)
-        if not isinstance(self.architecture, str):
+        """What has an effect, as plain values for JSON. A class is written as its qualified name, which is never
+        imported back."""
+        values = {"format": FORMAT} | asdict(self)
+        if self.kind == OWN:
             values["architecture"] = f"{self.architecture.__module__}.{self.architecture.__qualname__}"
-        return values
+        return {name: value for name, value in values.items() if value is not ABSENT and name not in self.inert()}
 
     @classmethod
-    def from_dict(cls, values, *, architecture=None):
-        """The configuration of ``to_dict``; ``architecture`` hands a class of your own back."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(
-                f"the configuration has the unknown key {sorted(unknown)[0]!r}: expected only "
-                f"{', '.join(f.name for f in fields(cls))}"
-            )
-        values = dict(values)
+    def from_dict(cls, values, *, architecture=None, where="the configuration"):
+        """The configuration of ``to_dict``; ``architecture`` hands a class of your own back. Errors say ``where``."""
+        check_format(values, where)
+        values = {name: value for name, value in values.items() if name != "format"}
+        for name in sorted(set(values) - set(rules(cls))):
+            raise ValueError(f"{where} has the unknown key {name!r}: expected only {', '.join(rules(cls))}")
         name = values.get("architecture", "flash")
         if architecture is not None:
             values["architecture"] = architecture
@@ -142,3 +278,73 @@ class ModelConfig:
                 f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
             )
         return cls(**values)
+
+
+def kind_of(architecture):
+    """The architecture's name, or that it is a class of your own."""
+    return architecture if isinstance(architecture, str) else OWN
+
+
+def options_of(architecture):
+    """The names of the options that an architecture has."""
+    return [name for name, rule in rules(ModelConfig).items() if kind_of(architecture) in rule.of]
+
+
+def check_format(values, where="the configuration"):
+    """Refuse a stored configuration of another format."""
+    found = values.get("format", 1)
+    if found != FORMAT:
+        raise ValueError(
+            f"{where} has format {found}, expected {FORMAT}: another version of this package wrote it, "
+            "so train the model again, or use that version"
+        )
+
+
+# ---------------------------------------------------------------- its training
+
+
+@explained
+@dataclass
+class TrainConfig:
+    """How a model is trained. AdamW's betas (0.9, 0.999) and eps 1e-6 are the paper's (Tables 5 to 7) and fixed.
+
+    The learning rate rises over ``warmup`` updates to its peak and falls from there in a line to 0. The paper's clip is
+    0.1, and it calls it "local", which may mean each parameter by itself; 1.0 over all of them is the common choice.
+    The paper's weight decay is 0.01, here on every parameter, since it names no exception. ``accumulate`` changes
+    nothing but memory and rounding.
+    """
+
+    steps: int = setting(1300, "updates")
+    batch: int = setting(8, "windows B in an update")
+    length: int = setting(512, "bytes T in a window")
+    learning_rate: float = setting(1e-2, "learning rate at its peak", above=0, flag="--lr")
+    warmup: int | None = setting(
+        None, "updates until the peak (default: 100, in a short run half of it)", kind=int, least=0
+    )
+    clip: float | None = setting(1.0, "largest norm of the gradient over all parameters", above=0, words={"none": None})
+    accumulate: int = setting(1, "parts that a batch is computed in: more of them need less memory")
+    weight_decay: float = setting(0.01, "of AdamW")
+    seed: int = setting(0, "of the start and of all that is drawn", least=0)
+    corpus: str = setting("austen", "austen, the name of an online corpus, or a text file")
+    dtype: str = setting(
+        "auto", "number format; auto takes what the device can do", choices=("auto", "float32", "bfloat16", "float16")
+    )
+    compile: bool = setting(False, "use torch.compile", flag="--compile")
+    start_from: str | None = setting(
+        None, "a trained model, by folder or name, whose weights the run starts from", kind=str
+    )
+    eval_bytes: int | None = setting(
+        100_000, "bytes of the validation text for the score at the end; 0: no score", least=0,
+        words={"all": None},
+    )  # fmt: skip
+    checkpoint_every: int = setting(200, "updates between two checkpoints; the last two are kept")
+
+    def __post_init__(self):
+        if self.warmup is None and isinstance(self.steps, int):
+            self.warmup = min(100, self.steps // 2)
+        for name, rule in rules(self).items():
+            rule.check(name, getattr(self, name))
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate}: expected a divisor of batch={self.batch}")
+        if self.warmup >= self.steps and self.warmup:
+            raise ValueError(f"warmup={self.warmup}: expected fewer than steps={self.steps}")

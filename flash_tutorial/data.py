@@ -10,22 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .corpora import Corpus, Split, load_austen, load_file
+from .config import check_counts
+from .corpora import Split as Split
+from .corpora import load_austen, load_file
 from .corpora.online import SOURCES, load_online
-
-__all__ = [
-    "IGNORE",
-    "MASK_ID",
-    "START_ID",
-    "ByteTokenizer",
-    "Corpus",
-    "Split",
-    "evaluation_windows",
-    "load_corpus",
-    "mask_spans",
-    "packed_windows",
-    "random_windows",
-]
 
 START_ID = 0  # NUL: stands before a document's first byte, and fills a row behind a short document
 MASK_ID = 256  # the first id that is no byte
@@ -104,7 +92,7 @@ def random_windows(split, batch, length, rng):
     with id NUL and target -100. Each of these windows in all the documents is equally likely.
     `targets != -100` is the mask of valid positions.
     """
-    _check_counts(batch=batch, length=length)
+    check_counts(batch=batch, length=length)
     lengths = np.diff(split.offsets)
     windows = np.cumsum(np.maximum(lengths - length, 0) + 1)
     drawn = rng.integers(windows[-1], size=batch)
@@ -121,37 +109,12 @@ def evaluation_windows(split, length):
     byte before it, a document's first byte from NUL. A document's last window is filled up with id NUL, target
     -100 and mask False.
     """
-    _check_counts(length=length)
+    check_counts(length=length)
     per_document = -(-np.diff(split.offsets) // length)
     documents = np.repeat(np.arange(split.n_documents), per_document)
     starts = np.concatenate([np.arange(n) * length for n in per_document])
     ids, targets = _windows(split, documents, starts, length)
     return ids, targets, targets != IGNORE
-
-
-def packed_windows(split, batch, length, rng):
-    """Rows full of whole documents: ids, targets and segment_ids, all (B, T) int64.
-
-    Documents are drawn at random, each from its start NUL on, and laid one behind the other; the last is cut at
-    the row's end. segment_ids count 0, 1, 2, ... along a row. No target crosses a border: a document's last byte
-    is a target and never an id. For corpora of short documents; of a long one only the start is ever read.
-    """
-    _check_counts(batch=batch, length=length)
-    rows = [_packed_row(split, length, rng) for _ in range(batch)]
-    return tuple(np.stack(part) for part in zip(*rows))
-
-
-def _packed_row(split, length, rng):
-    ids, targets, segments = (np.empty(length, np.int64) for _ in range(3))
-    filled = segment = 0
-    while filled < length:
-        document = split.document(rng.integers(split.n_documents))[: length - filled]
-        place = slice(filled, filled + len(document))
-        ids[place] = np.concatenate([[START_ID], document[:-1]])
-        targets[place] = document
-        segments[place] = segment
-        filled, segment = place.stop, segment + 1
-    return ids, targets, segments
 
 
 def _windows(split, documents, starts, length):
@@ -212,9 +175,3 @@ def _spans(n, rate, mean_span, rng):
     free_before = np.sort(rng.choice(max(n - hidden, 1), len(lengths), replace=False))
     begins = free_before + np.cumsum(lengths) - lengths + rng.integers(n)
     return [np.arange(begin, begin + length) % n for begin, length in zip(begins, lengths)]
-
-
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")

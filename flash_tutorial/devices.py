@@ -130,16 +130,55 @@ class Group:
             dist.all_reduce(tensor)
         return tensor
 
-    def loss_of(self, model):
-        """``model.loss`` whose gradients are the mean over all ranks."""
-        if self.size == 1:
-            return model.loss
-        # a unit of a learner's own may have parameters that a mixing does not use
-        return nn.parallel.DistributedDataParallel(_Loss(model), find_unused_parameters=True)
 
-    def silent(self, loss_of, last):
-        """No gradients are exchanged inside, but in the ``last`` part of a batch."""
-        return nullcontext() if last or self.size == 1 else loss_of.no_sync()
+class Engine:
+    """How a loss and its gradient are computed: number format, loss scaling, compiler, and the processes of a group."""
+
+    def __init__(self, model, dtype="auto", group=Group(), compile=False):
+        self.group, self.device = group, next(model.parameters()).device
+        dtype, _ = pick_dtype(self.device, dtype)
+        self.half = torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
+        # float16 gradients underflow
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.model_loss = model.loss
+        if group.size > 1:  # a unit of a learner's own may have parameters that a mixing does not use
+            self.model_loss = nn.parallel.DistributedDataParallel(_Loss(model), find_unused_parameters=True)
+        self.call = compiled(self.model_loss) if compile else self.model_loss
+
+    def each(self, parts):
+        """The parts of a batch; processes exchange gradients in the last one only."""
+        parts = list(parts)
+        for i, part in enumerate(parts, 1):
+            with nullcontext() if i == len(parts) or self.group.size == 1 else self.model_loss.no_sync():
+                yield part
+
+    def loss(self, ids, targets, mask):
+        """The mean loss of the targets at hand."""
+        with self.half:
+            return self.call(ids, targets, mask=mask)
+
+    def backward(self, part):
+        """Add the gradient of a loss. It comes as the mean over the ranks, and parts of a batch ask for their sum."""
+        self.scaler.scale(part * self.group.size).backward()
+
+    def step(self, optimizer):
+        """The optimizer's step; with loss scaling, an infinite gradient is skipped."""
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+
+def compiled(function):
+    """``torch.compile``, with one line where this machine has no compiler for it."""
+    fast = torch.compile(function)
+
+    def call(*args, **kwargs):
+        try:
+            return fast(*args, **kwargs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"torch.compile does not work here ({reason}): leave compile off") from error
+
+    return call
 
 
 class _Loss(nn.Module):

@@ -6,14 +6,10 @@ variable TRITON_INTERPRET=1 before this module is imported. (Triton 3.6's interp
 Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width, M tokens of a tile.
 """
 
-import json
-import re
-import sys
-
 import torch
 
-from .mixing import chunk_means, into_chunks, shift_right
-from .reference import one_of
+from .chunks import chunk_means, to_chunks
+from .mixing import earlier_chunks
 
 try:
     import triton
@@ -90,8 +86,9 @@ def state_before_chunks(lin_k, v, C, combine="mean"):
     ``combine="sum"`` the bare sum; zero for the first chunk. Earlier chunks are always full, so that the mean over
     tokens is the mean over chunks.
     """
-    one_of("combine", combine, "mean", "sum")
-    sums = shift_right(chunk_means(into_chunks(lin_k, C), into_chunks(v, C)).cumsum(1))
+    if combine not in ("mean", "sum"):
+        raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equation 8)")
+    sums = earlier_chunks(chunk_means(to_chunks(lin_k, C), to_chunks(v, C)))
     if combine == "sum":
         return sums * C
     earlier = torch.arange(sums.shape[1], device=v.device).clamp(min=1)
@@ -151,43 +148,3 @@ def _check(tensors, gate, table, C, tile):
             f"the tensors lie on {v.device}: set TRITON_INTERPRET=1 before flash_tutorial.kernels is imported, or move "
             "them to a CUDA card"
         )
-
-
-# ---------------------------------------------------------------- what the compiler makes of it
-
-
-def compile_for(capability, *, S=128, tile=TILE, half="fp16"):
-    """Compile for a card that need not be there: ``capability`` "7.5" is a T4, "8.0" an A100; ``half`` fp16 or bf16.
-
-    Returns the counts, in the code, of matrix-unit instructions and of ordinary multiply-adds, and the bytes of fast
-    (shared) memory that a program takes.
-    """
-    if INTERPRETED:
-        raise ValueError("TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart")
-    names = mixed_chunk_kernel.arg_names
-    fixed = {"M": tile[0], "S_TILE": S, "E_TILE": tile[1]}
-    kinds = dict.fromkeys(names[:8], f"*{half}") | {"state": "*fp32", "bias": "*fp32"}
-    kinds |= {f"{name}_strides": ("i32", "i32", "constexpr") for name in names[:8]}  # the last stride is 1
-    kinds |= {"state_strides": ("i32", "i32", "i32", "constexpr"), "bias_strides": ("i32", "constexpr")}
-    kinds |= dict.fromkeys("TCSE", "i32") | {"scale": "fp32"} | dict.fromkeys(fixed, "constexpr")
-    constants = {(names.index(name),): value for name, value in fixed.items()}
-    aligned = {}  # as they are at the usual sizes: addresses and strides are multiples of 16
-    for i, kind in enumerate(kinds[name] for name in names):
-        if isinstance(kind, tuple):
-            constants[i, len(kind) - 1] = 1
-            aligned |= {(i, j): [["tt.divisibility", 16]] for j in range(len(kind) - 1)}
-        elif kind[0] == "*":
-            aligned[(i,)] = [["tt.divisibility", 16]]
-    source = triton.compiler.ASTSource(mixed_chunk_kernel, {name: kinds[name] for name in names}, constants, aligned)
-    target = triton.backends.compiler.GPUTarget("cuda", int(capability.replace(".", "")), 32)
-    compiled = triton.compile(source, target=target)
-    code = compiled.asm["ptx"]
-    return {
-        "capability": capability, "matrix_instructions": len(re.findall(r"\bw?g?mma\.(?:mma_async\.)?sync", code)),
-        "multiply_adds": len(re.findall(r"\bfma\.rn\.f", code)), "shared_bytes": compiled.metadata.shared,
-    }  # fmt: skip
-
-
-if __name__ == "__main__":  # python -m flash_tutorial.kernels 7.5 8.0
-    for wanted in sys.argv[1:]:
-        print(json.dumps(compile_for(wanted)))

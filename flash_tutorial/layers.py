@@ -1,4 +1,4 @@
-"""The small parts that every unit is made of: norms, positions, the position bias, scale and offset.
+"""The small parts that every unit is made of: norms, positions, the position bias, scale and offset, and the door.
 
 Letters: B batch, T length, D model width, E expanded width, S shared query/key width, H heads, n a number of positions.
 Sources are the paper's appendix listings (Codes 2 to 8 of Hua et al., 2022, arXiv 2202.10447).
@@ -84,7 +84,7 @@ def _with_float64(device):
 
 
 def cos_sin(length: int, dim: int, like: torch.Tensor):
-    """cos and sin of the angles of positions 0..length-1: two ``(length, dim // 2)``.
+    """cos and sin of the angles of positions 0..length-1 (Code 3): two ``(length, dim // 2)``.
 
     Computed in float64, then cast: in float32 the angle of position 8192 is off by 5e-4 already. Tables are kept,
     at lengths rounded up to a power of two, so that all layers and steps share one.
@@ -121,7 +121,7 @@ class _Rotate(torch.autograd.Function):
         return _Rotate.apply(grad, cos, -sin), None, None
 
 
-def rotate(x, cos, sin):
+def rope(x, cos, sin):
     """RoPE: rotate the pairs (x_k, x_{k + S/2}) by their angle. ``x (..., n, S)``, tables ``(n, S // 2)`` (Code 3)."""
     if torch.compiler.is_compiling():  # a compiler fuses the plain form by itself, and cannot write into halves
         x1, x2 = x.chunk(2, -1)
@@ -204,7 +204,7 @@ class ToeplitzBias(nn.Module):
 
 
 class RotaryBias(nn.Module):
-    """bias[i, j] = rotate(a, i) . rotate(b, j): a function of j - i with 2S weights and no end (Code 4)."""
+    """bias[i, j] = rope(a, i) . rope(b, j): a function of j - i with 2S weights and no end (Code 4)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -213,7 +213,7 @@ class RotaryBias(nn.Module):
         self.b = nn.Parameter(torch.empty(dim))
 
     def _rotated(self, vector, cos, sin):
-        return rotate(vector.expand(cos.shape[0], self.dim), cos, sin)
+        return rope(vector.expand(cos.shape[0], self.dim), cos, sin)
 
     def forward(self, n: int):
         """The bias among n positions, ``(n, n)``."""
@@ -243,7 +243,7 @@ def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
 
 
 class ScaleOffset(nn.Module):
-    """H heads from one shared base: ``z (B, T, S) -> (H, B, T, S)``, head h is ``z * gamma[h] + beta[h]`` (Codes 6, 8).
+    """H heads from one shared base: ``z (B, T, S) -> (H, B, T, S)``, head h is ``z * gamma[h] + beta[h]`` (equation 4).
 
     The head axis stands first, so that each head is one contiguous block of memory.
     """
@@ -256,3 +256,91 @@ class ScaleOffset(nn.Module):
     def forward(self, z):
         shape = (-1,) + (1,) * (z.dim() - 1) + (z.shape[-1],)
         return torch.addcmul(self.beta.view(shape), z, self.gamma.view(shape))
+
+
+# ---------------------------------------------------------------- the door: what no unit can take
+
+
+def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False):
+    """Refuse features, mask and document ids that no unit can take, with one line that says what to do.
+
+    ``mask (B, T)`` bool, valid tokens first; ``segment_ids (B, T)`` integers that never fall along a row. What depends
+    on their numbers is asked at once, so that a GPU is waited for once, and not without either; not under
+    torch.compile. ``every_row``: each row needs a valid token. Returns the ids, padding with that of the last valid
+    token, so that they are sorted whatever stood there.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise ValueError(f"x is a {type(x).__name__}: expected a torch tensor (B, T, {dim})")
+    if x.dim() != 3 or x.shape[-1] != dim:
+        raise ValueError(f"x has shape {tuple(x.shape)}: expected (B, T, {dim}), with the unit's dim={dim} last")
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        raise ValueError(f"x has shape {tuple(x.shape)}: the sequence is empty, expected B >= 1 and T >= 1")
+    if not x.is_floating_point():
+        raise ValueError(f"x has dtype {x.dtype}: expected floating point features; embed token ids first")
+    return check_reading(mask, segment_ids, x.shape[:2], every_row=every_row)
+
+
+def check_reading(mask, segment_ids, shape, *, every_row=False):
+    """The part of ``check_input`` that is about mask and document ids."""
+    wrong = {}
+    if mask is not None:
+        _check_mask_form(mask, shape)
+        wrong[
+            "mask has a valid token after a masked one: valid tokens come first in each row, since padding on the "
+            "left would move the chunk borders; pad on the right"
+        ] = mask[:, 1:] & ~mask[:, :-1]
+        if every_row:
+            wrong["mask has a row without a valid token: every row of a prompt needs at least one"] = ~mask[:, :1]
+    if segment_ids is not None:
+        _check_ids_form(segment_ids, shape)
+        if mask is not None:
+            last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
+            segment_ids = torch.where(mask, segment_ids, segment_ids.gather(1, last))
+        wrong["segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"] = (
+            segment_ids[:, 1:] < segment_ids[:, :-1]
+        )
+    if wrong and not torch.compiler.is_compiling() and bool(torch.stack([w.any() for w in wrong.values()]).any()):
+        raise ValueError(next(said for said, w in wrong.items() if w.any()))
+    return segment_ids
+
+
+def _check_mask_form(mask, shape):
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
+        raise ValueError(f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens")
+
+
+def _check_ids_form(ids, shape):
+    whole = isinstance(ids, torch.Tensor) and not ids.is_floating_point() and ids.dtype != torch.bool
+    if not whole or ids.shape != shape:
+        raise ValueError(
+            f"segment_ids is {_form(ids)}: expected {tuple(shape)} integers, one document id for each token"
+        )
+
+
+def _form(value):
+    return (
+        f"of shape {tuple(value.shape)} and {value.dtype}"
+        if isinstance(value, torch.Tensor)
+        else f"a {type(value).__name__}"
+    )
+
+
+def check_sizes(**sizes):
+    """Refuse a size that is no integer of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name}={size!r}: expected an integer of at least 1")
+
+
+# ---------------------------------------------------------------- to NumPy
+
+
+def arrays_of(norms=None, linears=None, **parameters):
+    """Float64 arrays of parts, by name: ``NAME_gain`` (and ``NAME_offset``) of norms, ``NAME_weight`` (in, out) and
+    ``NAME_bias`` of linears, and parameters as they are."""
+    parameters = dict(parameters)
+    for name, norm in (norms or {}).items():
+        parameters |= {f"{name}_{key}": p for key, p in norm.named_parameters()}
+    for name, linear in (linears or {}).items():
+        parameters |= {f"{name}_weight": linear.weight.T, f"{name}_bias": linear.bias}
+    return {name: p.detach().to("cpu", torch.float64).numpy() for name, p in parameters.items()}

@@ -14,14 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from . import decoding
-from .config import ModelConfig
-from .decoding import check_sampling, draw
+from . import decoding, states
+from .config import GATED, ModelConfig
 from .files import save_tensors, whole_file
-from .layers import LearntPositions, ScaledSin, make_norm
-from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock, check_input, check_mask, check_segment_ids
+from .layers import LearntPositions, ScaledSin, check_input, check_reading, make_norm
+from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
-FORMAT = 1  # of config.json and model.safetensors
+OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
 # ---------------------------------------------------------------- the stack
 
@@ -31,18 +30,20 @@ def make_unit(config: ModelConfig) -> nn.Module:
     c = config
     if not isinstance(c.architecture, str):
         return c.architecture(c.dim, causal=c.causal, **c.unit_options)
-    gated = dict(expansion=c.expansion, qk_dim=c.qk_dim, causal=c.causal, norm=c.norm, bias=c.bias)
-    block = dict(heads=c.heads, ff_dim=c.ff_dim, causal=c.causal, norm=c.norm)
+    unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
+    if c.architecture in GATED:
+        unit |= dict(expansion=c.expansion, qk_dim=c.qk_dim, bias=c.bias)
+    else:
+        unit |= dict(heads=c.heads_in_use, ff_dim=c.ff_dim_in_use)
     if c.architecture == "flash":
-        return FLASH(c.dim, chunk_size=c.chunk_size, combine=c.combine, local=c.local, global_=c.global_, **gated)
+        return FLASH(chunk_size=c.chunk_size, combine=c.combine, local=c.local, global_=c.global_, **unit)
     if c.architecture == "flash_quad":
         scale = c.length_scale if c.length_scale is not None else (c.max_length if c.causal else "current")
         scale = None if scale == "current" else scale
-        return GAU(c.dim, bias_length=c.max_length, length_scale=scale, attention=c.attention, **gated)
+        return GAU(bias_length=c.max_length, length_scale=scale, attention=c.attention, **unit)
     if c.architecture == "mc_transformer++":
-        return MCTransformerBlock(c.dim, chunk_size=c.chunk_size, **block)
-    plus = c.architecture != "transformer"
-    return TransformerBlock(c.dim, rope=plus, glu=c.architecture == "transformer++", **block)
+        return MCTransformerBlock(chunk_size=c.chunk_size, **unit)
+    return TransformerBlock(rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **unit)
 
 
 @dataclass
@@ -83,26 +84,34 @@ class Stack(nn.Module):
         elif self.positions is not None and self.config.position_scale is not None:
             nn.init.constant_(self.positions.scale, self.config.position_scale)
 
-    def forward(self, x, mask=None, segment_ids=None):
-        """``x (B, T, D)``; positions run over the row and do not start again at a document."""
-        check_input(x, self.config.dim, mask, segment_ids)
+    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+        """``x (B, T, D)``; positions run over the row and do not start again at a document.
+
+        Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
+        """
+        if not checked:
+            segment_ids = check_input(x, self.config.dim, mask, segment_ids)
         if self.positions is not None:
             x = x + self.positions(x)
         for unit in self.units:
-            x = unit(x, mask=mask, segment_ids=segment_ids)
+            x = unit(x, mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
         return self.norm(x)
 
-    def prefill(self, x, mask=None):
-        """Features ``(B, T, D)`` of a prompt, and the state after it."""
-        check_input(x, self.config.dim, mask)
-        lengths = decoding.row_lengths(x, mask)
+    def prefill(self, x, mask=None, *, checked=False):
+        """Features ``(B, T, D)`` of a prompt up to the end of its longest row, and the state after it."""
+        if not checked:
+            check_input(x, self.config.dim, mask, every_row=True)
+        lengths = states.row_lengths(x, mask)
+        if mask is not None:  # what is padding in every row is no position
+            longest = int(lengths.max())
+            x, mask = x[:, :longest], mask[:, :longest]
         if self.positions is not None:
             x = x + self.positions(x)
-        states = []
+        of_units = []
         for unit in self.units:
-            x, state = decoding.prefill(unit, x, mask)
-            states.append(state)
-        return self.norm(x), State(states, lengths)
+            x, state = states.prefill(unit, x, mask, **_inside(getattr(type(unit), "prefill", None)))
+            of_units.append(state)
+        return self.norm(x), State(of_units, lengths)
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
@@ -114,9 +123,14 @@ class Stack(nn.Module):
         if self.positions is not None:
             x = x + self.positions.at(state.lengths, x)
         for i, unit in enumerate(self.units):
-            x, state.units[i] = decoding.step(unit, x, state.units[i])
+            x, state.units[i] = states.step(unit, x, state.units[i])
         state.lengths = state.lengths + 1
         return self.norm(x), state
+
+
+def _inside(method):
+    """What a method of our units is told inside a model: mask and documents were checked at the door."""
+    return {"checked": True} if method in OURS else {}
 
 
 def pool(features, mask=None):
@@ -151,9 +165,8 @@ class LanguageModel(nn.Module):
     def features(self, ids, mask=None, segment_ids=None):
         """``ids (B, T) ->`` what the head reads, ``(B, T, D)``."""
         self._check_ids(ids, 2)
-        check_mask(mask, ids.shape)
-        check_segment_ids(segment_ids, mask, ids.shape)
-        return self.stack(self.embedding(ids.long()), mask, segment_ids)
+        segment_ids = check_reading(mask, segment_ids, ids.shape)
+        return self.stack(self._embedded(ids), mask, segment_ids, checked=True)
 
     def loss(self, ids, targets, mask=None, segment_ids=None):
         """Mean cross-entropy in nats over the targets other than -100."""
@@ -169,8 +182,8 @@ class LanguageModel(nn.Module):
         """Read a prompt ``(B, T)``: logits ``(B, N)`` of each row's last valid token, and the state."""
         self._refuse_non_causal("prefill")
         self._check_ids(ids, 2)
-        check_mask(mask, ids.shape)
-        features, state = self.stack.prefill(self.embedding(ids.long()), mask)
+        check_reading(mask, None, ids.shape, every_row=True)
+        features, state = self.stack.prefill(self._embedded(ids), mask, checked=True)
         last = features[torch.arange(len(ids), device=ids.device), state.lengths - 1]
         return self.head(last), state
 
@@ -179,7 +192,7 @@ class LanguageModel(nn.Module):
         """Read one more token ``(B,)``: logits ``(B, N)`` of the next, and the state, which is changed in place."""
         self._refuse_non_causal("step")
         self._check_ids(ids, 1)
-        features, state = self.stack.step(self.embedding(ids.long()), state)
+        features, state = self.stack.step(self._embedded(ids), state)
         return self.head(features), state
 
     @torch.no_grad()
@@ -192,18 +205,10 @@ class LanguageModel(nn.Module):
         probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
         Prompts of different length: pad on the right and hand in ``mask``.
         """
-        check_sampling(self.config.vocab_size, temperature, top_k, top_p)
-        if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
-            raise ValueError(f"max_new_tokens={max_new_tokens!r}: expected an integer of at least 0")
-        logits, state = self.prefill(ids, mask)
-        new = ids.new_empty(len(ids), max_new_tokens)
-        for t in range(max_new_tokens):
-            new[:, t] = draw(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
-            if on_token is not None:
-                on_token(new[:, t])
-            if t + 1 < max_new_tokens:
-                logits, state = self.step(new[:, t], state)
-        return new
+        return decoding.generate(
+            self, ids, max_new_tokens, mask=mask, temperature=temperature, top_k=top_k, top_p=top_p,
+            generator=generator, on_token=on_token,
+        )  # fmt: skip
 
     def _refuse_non_causal(self, what):
         if not self.config.causal:
@@ -215,14 +220,17 @@ class LanguageModel(nn.Module):
             raise ValueError(f"ids are {_describe(ids)}: expected {shape} integer token ids, as a tensor")
         if ids.numel() == 0:
             raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
-        if torch.compiler.is_compiling():
-            return
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= self.config.vocab_size:
+
+    def _embedded(self, ids):
+        """``(..., D)``. A CPU finds an id that is none by itself; asking beforehand would make a GPU wait."""
+        try:
+            return self.embedding(ids.long())
+        except IndexError:
+            low, high, N = int(ids.min()), int(ids.max()), self.config.vocab_size
             raise ValueError(
-                f"ids hold {low if low < 0 else high}: expected 0 to {self.config.vocab_size - 1} "
-                f"(vocab_size={self.config.vocab_size}); was another tokenizer used?"
-            )
+                f"ids hold {low if low < 0 else high}: expected 0 to {N - 1} (vocab_size={N}); "
+                "was another tokenizer used?"
+            ) from None
 
     # ------------------------------------------------------------ save and load
 
@@ -231,7 +239,7 @@ class LanguageModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        text = json.dumps({"format": FORMAT} | self.config.to_dict(), indent=1) + "\n"
+        text = json.dumps(self.config.to_dict(), indent=1) + "\n"
         with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
             temporary.write_text(text, encoding="utf-8", newline="\n")
             save_tensors(weights, folder / "model.safetensors")
@@ -297,16 +305,14 @@ def load_config(path, architecture=None):
     """The ModelConfig in a ``config.json``."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        version = values.pop("format")
+        values["format"]
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
-    except (json.JSONDecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
         raise ValueError(
             f"{path} is not a configuration of this package: it may be cut off; write or copy it again"
         ) from None
-    if version != FORMAT:
-        raise ValueError(f"{path} has format {version}: expected {FORMAT}; it was written by another version")
-    return ModelConfig.from_dict(values, architecture=architecture)
+    return ModelConfig.from_dict(values, architecture=architecture, where=path)
 
 
 def load_weights(path):

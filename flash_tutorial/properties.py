@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from . import decoding
+from . import states
 from .layers import LayerNorm, RotaryBias, ScaleNorm
 
 EXACT = 0.0
@@ -177,11 +177,11 @@ def step_error(unit, x, prompts):
     """
     T = x.shape[1]
     mask = None if bool((prompts == prompts[0]).all()) else _valid(x, prompts)[:, : int(prompts.max())]
-    y, state = decoding.prefill(unit, x[:, : int(prompts.max())], mask)
+    y, state = states.prefill(unit, x[:, : int(prompts.max())], mask)
     outputs = [[y[b, t] for t in range(n)] for b, n in enumerate(prompts.tolist())]
     for t in range(T - int(prompts.min())):  # a row that has come to its end reads its last token again
         places = (prompts + t).clamp(max=T - 1)
-        y, state = decoding.step(unit, x[torch.arange(len(x), device=x.device), places], state)
+        y, state = states.step(unit, x[torch.arange(len(x), device=x.device), places], state)
         for b, row in enumerate(outputs):
             if len(row) < T:
                 row.append(y[b])

@@ -32,7 +32,7 @@ def gelu(x):
 
 
 def relu2(x):
-    """max(x, 0)^2: takes the place of the softmax (eq. 5)."""
+    """max(x, 0)^2: takes the place of the softmax (equation 5)."""
     return np.maximum(x, 0.0) ** 2
 
 
@@ -48,7 +48,7 @@ def scale_norm_loops(x_TD, gain):
 
 
 def scale_norm(x, gain):
-    """ScaleNorm with one gain `()`: x over its root mean square."""
+    """ScaleNorm with one gain `()`: x over its root mean square (Code 5)."""
     return x / np.sqrt(np.mean(x**2, -1, keepdims=True) + EPS) * gain
 
 
@@ -62,7 +62,7 @@ def layer_norm_loops(x_TD, gain_D, offset_D):
 
 
 def layer_norm(x, gain_D, offset_D):
-    """LayerNorm with gain and offset `(D,)`."""
+    """LayerNorm with gain and offset `(D,)` (Code 5)."""
     centred = x - np.mean(x, -1, keepdims=True)
     return centred / np.sqrt(np.mean(centred**2, -1, keepdims=True) + EPS) * gain_D + offset_D
 
@@ -118,11 +118,6 @@ def rope(x, first=0):
     return np.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1)
 
 
-def bias_form(n):
-    """Code 4's rule: Toeplitz below 512 positions, rotary from 512 on."""
-    return "toeplitz" if n < 512 else "rotary"
-
-
 def centre(weights, n):
     """Index of distance 0 in the Toeplitz weights, after a look whether they reach n positions."""
     longest = (len(weights) + 1) // 2
@@ -146,11 +141,8 @@ def toeplitz_bias(weights, n):
 
 
 def rotary_bias_loops(a_S, b_S, n):
-    bias_nn = np.zeros((n, n))
-    for i in range(n):
-        for j in range(n):
-            bias_nn[i, j] = rope_loops(a_S[None], first=i)[0] @ rope_loops(b_S[None], first=j)[0]
-    return bias_nn
+    turned = [[rope_loops(y_S[None], first=i)[0] for i in range(n)] for y_S in (a_S, b_S)]
+    return np.array([[a @ b for b in turned[1]] for a in turned[0]])
 
 
 def rotary_bias(a_S, b_S, n):
@@ -193,12 +185,10 @@ def tokens_and_documents(T, mask, segment_ids):
 
 
 def visible_pairs_loops(valid_T, document_T, causal):
-    T = len(valid_T)
-    sees_TT = np.zeros((T, T), bool)
-    for i in range(T):
-        for j in range(T):
-            sees_TT[i, j] = valid_T[j] and document_T[i] == document_T[j] and (j <= i or not causal)
-    return sees_TT
+    def sees(i, j):
+        return valid_T[j] and document_T[i] == document_T[j] and (j <= i or not causal)
+
+    return np.array([[sees(i, j) for j in range(len(valid_T))] for i in range(len(valid_T))], bool)
 
 
 def visible_pairs(valid, document, causal):
@@ -226,8 +216,7 @@ def softmax_attention(q, k, v, sees, bias=0.0):
     """softmax(q k^T / sqrt(S) + bias) v over the visible keys, `(..., T, S)`; a row that sees no key gives zero."""
     score = np.where(sees, q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + bias, -np.inf)
     weight = np.exp(score - score.max(-1, keepdims=True, initial=-1e30))
-    # A row with a key holds exp(0) = 1, so its sum is at least 1; a row without one has sum 0.
-    return weight / np.maximum(weight.sum(-1, keepdims=True), 1.0) @ v
+    return weight / np.maximum(weight.sum(-1, keepdims=True), 1.0) @ v  # a row with a key holds exp(0) = 1
 
 
 def relu2_attention_loops(q_TS, k_TS, v_TE, n, sees_TT, bias_TT):
@@ -239,7 +228,7 @@ def relu2_attention_loops(q_TS, k_TS, v_TE, n, sees_TT, bias_TT):
 
 
 def relu2_attention(q, k, v, n, sees, bias):
-    """relu^2(q k^T / n + bias) v (eq. 5 with the scale of Codes 6 and 8); what is not seen is zero after the square."""
+    """relu^2(q k^T / n + bias) v (equation 5, over n as in Code 6); what is not seen is zero after the square."""
     return relu2(q @ k.swapaxes(-1, -2) / n + bias) * sees @ v
 
 
@@ -260,15 +249,15 @@ def linear_attention(q_TS, k_TS, v_TE, *, causal):
 
 
 def linear_attention_step(state_SE, q_S, k_S, v_E):
-    """The same as a recurrent network: M_t = M_(t-1) + K_t V_t^T (eq. 6). Returns the output `(E,)` and M_t."""
+    """The same as a recurrent network: M_t = M_(t-1) + K_t V_t^T (equation 6). Returns the output `(E,)` and M_t."""
     state_SE = state_SE + np.outer(k_S, v_E)
     return q_S @ state_SE, state_SE
 
 
-# ---- mixed chunk attention (eqs. 7-8, Code 8) ----
+# ---- mixed chunk attention (equation 7, equation 8, Code 8) ----
 
 
-def in_chunks(x, C):
+def to_chunks(x, C):
     """`(T, ...)` -> `(G, C, ...)`, G = ceil(T / C), zeros (False) behind the last token."""
     if C < 1:
         raise ValueError(f"chunk_size {C} is not a length: give at least 1")
@@ -277,13 +266,13 @@ def in_chunks(x, C):
     return np.concatenate([x, padding]).reshape(G, C, *x.shape[1:])
 
 
-def out_of_chunks(x, T):
+def from_chunks(x, T):
     """`(G, C, ...)` -> `(T, ...)`."""
     return x.reshape(-1, *x.shape[2:])[:T]
 
 
-def earlier(x_G):
-    """Sum over the strictly earlier chunks: the running sum moved by one, never the running sum minus the own chunk."""
+def earlier_chunks(x_G):
+    """Sum over the strictly earlier chunks (equation 8): the running sum moved by one, without a subtraction."""
     return np.concatenate([np.zeros_like(x_G[:1]), np.cumsum(x_G, axis=0)[:-1]])
 
 
@@ -298,75 +287,67 @@ def local_part_loops(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, bias_CC):
 
 def local_part(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, bias_CC):
     """relu^2 attention inside each chunk, always over C, with the same bias in every chunk."""
-    q_GCS, k_GCS, v_GCE = (in_chunks(x, C) for x in (q_TS, k_TS, v_TE))
-    sees_GCC = visible_pairs(in_chunks(valid_T, C), in_chunks(document_T, C), causal)
-    return out_of_chunks(relu2_attention(q_GCS, k_GCS, v_GCE, C, sees_GCC, bias_CC), len(v_TE))
+    q_GCS, k_GCS, v_GCE = (to_chunks(x, C) for x in (q_TS, k_TS, v_TE))
+    sees_GCC = visible_pairs(to_chunks(valid_T, C), to_chunks(document_T, C), causal)
+    return from_chunks(relu2_attention(q_GCS, k_GCS, v_GCE, C, sees_GCC, bias_CC), len(v_TE))
 
 
 def global_part_loops(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine):
     T, out_TE = len(q_TS), np.zeros_like(v_TE)
     for i in range(T):
-        summary_SE, tokens = np.zeros((k_TS.shape[1], v_TE.shape[1])), 0
+        sum_SE, tokens = np.zeros((k_TS.shape[1], v_TE.shape[1])), 0
         for start in range(0, i // C * C if causal else T, C):
             chunk = range(start, min(start + C, T))
             own = [j for j in chunk if valid_T[j] and document_T[i] == document_T[j]]
             for j in own:
-                summary_SE += np.outer(k_TS[j], v_TE[j])
+                sum_SE += np.outer(k_TS[j], v_TE[j])
             if own:
                 tokens += sum(valid_T[j] for j in chunk)
         if combine == "mean" and tokens:
-            summary_SE /= tokens
-        out_TE[i] = q_TS[i] @ summary_SE
+            sum_SE /= tokens
+        out_TE[i] = q_TS[i] @ sum_SE
     return out_TE
 
 
 def global_part(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine):
-    """Linear attention across chunks: q times the sum of K^T V over all chunks (7), or the strictly earlier ones (8).
+    """Linear attention across chunks: q times the sum of K^T V over all chunks (equation 7), or the strictly earlier
+    ones (equation 8).
 
     `combine="sum"` is that bare sum, "mean" divides it by the valid tokens in the visible chunks (Code 8; 0/0 = 0).
     A token sums over its own document, and sees the chunks that hold some of it.
     """
     one_of("combine", combine, "mean", "sum")
-    q_GCS, k_GCS, v_GCE = (in_chunks(x, C) for x in (q_TS, k_TS, v_TE))
-    valid_GC, document_GC = in_chunks(valid_T, C), in_chunks(document_T, C)
+    q_GCS, k_GCS, v_GCE = (to_chunks(x, C) for x in (q_TS, k_TS, v_TE))
+    valid_GC, document_GC = to_chunks(valid_T, C), to_chunks(document_T, C)
     out_GCE = np.zeros_like(v_GCE)
     for document in np.unique(document_T):
         own_GC = document_GC == document
         keys_GC = own_GC & valid_GC
         kv_GSE = np.einsum("gcs,gce->gse", k_GCS * keys_GC[..., None], v_GCE)
         tokens_G = valid_GC.sum(1) * keys_GC.any(1)
-        if causal:
-            kv_GSE, tokens_G = earlier(kv_GSE), earlier(tokens_G)
-        else:
-            kv_GSE, tokens_G = kv_GSE.sum(0, keepdims=True), tokens_G.sum(0, keepdims=True)
+        kv_GSE, tokens_G = (earlier_chunks(y) if causal else y.sum(0, keepdims=True) for y in (kv_GSE, tokens_G))
         if combine == "mean":
             kv_GSE = kv_GSE / np.maximum(tokens_G, 1)[:, None, None]
         out_GCE += own_GC[..., None] * (q_GCS @ kv_GSE)
-    return out_of_chunks(out_GCE, len(v_TE))
+    return from_chunks(out_GCE, len(v_TE))
 
 
-def mixed_chunk_attention_loops(
-    heads_4TS, v_TE, valid_T, document_T, bias_CC, *, causal, chunk_size, combine="mean", local=True, global_=True
-):
-    (quad_q_TS, quad_k_TS, lin_q_TS, lin_k_TS), where = heads_4TS, (valid_T, document_T, causal, chunk_size)
-    out_TE = np.zeros_like(v_TE)
-    if local:
-        out_TE += local_part_loops(quad_q_TS, quad_k_TS, v_TE, *where, bias_CC)
-    if global_:
-        out_TE += global_part_loops(lin_q_TS, lin_k_TS, v_TE, *where, combine)
-    return out_TE
+def mixed_chunk_attention_loops(heads_4TS, v_TE, *where, **how):
+    return mixed_chunk_attention(heads_4TS, v_TE, *where, **how, parts=(local_part_loops, global_part_loops))
 
 
 def mixed_chunk_attention(
-    heads_4TS, v_TE, valid_T, document_T, bias_CC, *, causal, chunk_size, combine="mean", local=True, global_=True
-):
-    """Quadratic inside the chunk plus linear across chunks. Heads in the order quad_q, quad_k, lin_q, lin_k."""
+    heads_4TS, v_TE, valid_T, document_T, bias_CC, *, causal, chunk_size, combine="mean", local=True, global_=True,
+    parts=(local_part, global_part),
+):  # fmt: skip
+    """Quadratic inside the chunk plus linear across chunks (Code 1). Heads: quad_q, quad_k, lin_q, lin_k."""
     (quad_q_TS, quad_k_TS, lin_q_TS, lin_k_TS), where = heads_4TS, (valid_T, document_T, causal, chunk_size)
+    near, far = parts
     out_TE = np.zeros_like(v_TE)
     if local:
-        out_TE += local_part(quad_q_TS, quad_k_TS, v_TE, *where, bias_CC)
+        out_TE += near(quad_q_TS, quad_k_TS, v_TE, *where, bias_CC)
     if global_:
-        out_TE += global_part(lin_q_TS, lin_k_TS, v_TE, *where, combine)
+        out_TE += far(lin_q_TS, lin_k_TS, v_TE, *where, combine)
     return out_TE
 
 
@@ -395,7 +376,7 @@ def project_loops(x_TD, p, valid_T):
 
 
 def project(x_TD, p, valid_T, first=0):
-    """u (gate) and v (value) `(T, E)`, and the heads `(H, T, S)`: a scale and offset of z for each, then rotated.
+    """u (gate) and v (value) `(T, E)`, and the heads `(H, T, S)` of the base z (equation 4): scale, offset, RoPE.
 
     Padding is put to zero here, after the activation: silu of a bias is not zero.
     """
@@ -406,7 +387,7 @@ def project(x_TD, p, valid_T, first=0):
 
 
 def gate_and_out(x, u, mixed, p):
-    """The residual and O = (U * mixed) W_out (eq. 3)."""
+    """The residual and O = (U * mixed) W_out (equation 3)."""
     return x + (u * mixed) @ p["out_weight"] + p["out_bias"]
 
 
@@ -424,7 +405,7 @@ def gau_loops(x, params, *, causal, length_scale=None, attention="relu2", mask=N
 
 
 def gau(x, params, *, causal, length_scale=None, attention="relu2", mask=None, segment_ids=None):
-    """The Gated Attention Unit, FLASH-Quad's layer (eqs. 3-5, Code 6): x `(T, D)` -> `(T, D)`.
+    """The Gated Attention Unit, FLASH-Quad's layer (equation 3 around equation 5, Code 6): x `(T, D)` -> `(T, D)`.
 
     Scores are divided by `length_scale`, or (None, the paper) by the number of valid tokens. "softmax" divides by
     sqrt(S) instead. `params` as `GAU.to_numpy()` gives them; `mask` (True = token) and `segment_ids` `(T,)`.
@@ -443,19 +424,17 @@ def gau(x, params, *, causal, length_scale=None, attention="relu2", mask=None, s
     return gate_and_out(x_TD, u_TE, mixed_TE, p)
 
 
-def flash_loops(
-    x, params, *, causal, chunk_size, combine="mean", local=True, global_=True, mask=None, segment_ids=None
-):
+def flash_loops(x, params, *, chunk_size, mask=None, segment_ids=None, **how):
     x_TD, p = float64(x, params)
     valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     u_TE, v_TE, heads_4TS = project_loops(x_TD, p, valid_T)
-    how = dict(causal=causal, chunk_size=chunk_size, combine=combine, local=local, global_=global_)
-    mixed_TE = mixed_chunk_attention_loops(heads_4TS, v_TE, valid_T, document_T, position_bias(p, chunk_size), **how)
+    where = (valid_T, document_T, position_bias(p, chunk_size))
+    mixed_TE = mixed_chunk_attention_loops(heads_4TS, v_TE, *where, chunk_size=chunk_size, **how)
     return gate_and_out(x_TD, u_TE, mixed_TE, p)
 
 
 def flash(x, params, *, causal, chunk_size, combine="mean", local=True, global_=True, mask=None, segment_ids=None):
-    """The FLASH layer, mixed chunk attention in a GAU (eqs. 7-8, Code 8): x `(T, D)` -> `(T, D)`, any T >= 1.
+    """The FLASH layer, mixed chunk attention in a GAU (Code 8): x `(T, D)` -> `(T, D)`, any T >= 1.
 
     Chunks start at token 0. `local` and `global_` switch a part off; the rest as in `gau` and `global_part`.
     """
@@ -501,7 +480,7 @@ def flash_code8(x, params, *, causal, chunk_size, segment_ids):
         raise ValueError(f"length {T} is not a multiple of chunk_size {C}: Code 8 takes full chunks, use flash instead")
     u_TE, v_TE, heads_HTS = project(x_TD, p, np.ones(T, bool))
     quad_q_GCS, quad_k_GCS, lin_q_GCS, lin_k_GCS = heads_HTS.reshape(4, T // C, C, -1)
-    v_GCE = in_chunks(v_TE, C)
+    v_GCE = to_chunks(v_TE, C)
     scores_GCC = relu2(quad_q_GCS @ quad_k_GCS.swapaxes(1, 2) / C + position_bias(p, C))
     quadratic_GCE = (np.tril(scores_GCC) if causal else scores_GCC) @ v_GCE
     kv_GSE = np.einsum("gcs,gce->gse", lin_k_GCS, v_GCE) / C
@@ -513,11 +492,9 @@ def flash_code8(x, params, *, causal, chunk_size, segment_ids):
 
 # ---- the baselines: attention, then a feed-forward layer, both pre-norm with a residual (Tables 5-9) ----
 
-rotate = rope  # inside the blocks `rope` is a switch
-
 
 def feed_forward(x, p, glu):
-    """MLP phi(x W_in) W_out, or GLU (eqs. 1-2) (phi(x W_gate) * x W_value) W_out, phi = GELU, with residual."""
+    """MLP phi(x W_in) W_out, or GLU (phi(x W_gate) * x W_value) W_out (equation 1, equation 2); phi = GELU."""
     h = norm(x, p, "norm2") @ p["ff_in_weight"] + p["ff_in_bias"]
     if glu:
         gate, value = np.split(h, 2, axis=-1)
@@ -527,12 +504,18 @@ def feed_forward(x, p, glu):
     return x + h @ p["ff_out_weight"] + p["ff_out_bias"]
 
 
-def split_heads(x_TD, heads):
-    """`(T, D)` -> `(H, T, d)`: each head takes d = D / H channels in a row."""
+def block_out(x, mixed, p, glu):
+    """What attention has mixed, projected, with the residual; then the feed-forward layer."""
+    return feed_forward(x + mixed @ p["attn_out_weight"] + p["attn_out_bias"], p, glu)
+
+
+def split_heads(x_TD, heads, turned=False, first=0):
+    """`(T, D)` -> `(H, T, d)`: each head takes d = D / H channels in a row, with RoPE if they are to be `turned`."""
     T, D = x_TD.shape
     if D % heads:
         raise ValueError(f"width {D} does not split into {heads} heads: choose heads that divide it")
-    return x_TD.reshape(T, heads, D // heads).swapaxes(0, 1)
+    x_HTd = x_TD.reshape(T, heads, D // heads).swapaxes(0, 1)
+    return rope(x_HTd, first) if turned else x_HTd
 
 
 def merge_heads(x_HTd):
@@ -543,22 +526,28 @@ def query_key_value(x_TD, p):
     return np.split(norm(x_TD, p, "norm1") @ p["qkv_weight"] + p["qkv_bias"], 3, axis=-1)
 
 
-def attention_out(x, mixed, p):
-    return x + mixed @ p["attn_out_weight"] + p["attn_out_bias"]
+def linear_heads(q_TD, k_TD, p):
+    """MC-Transformer++: a second pair of heads, a scale and offset of the unrotated q and k, as in FLASH."""
+    return q_TD * p["gamma"][0] + p["beta"][0], k_TD * p["gamma"][1] + p["beta"][1]
 
 
-def transformer_block_loops(x, params, *, causal, heads, glu, rope, mask=None, segment_ids=None):
+def transformer_block_loops(x, params, *, causal, heads, glu, rope, mask=None, segment_ids=None, chunk_size=None):
     x_TD, p = float64(x, params)
-    sees_TT = visible_pairs_loops(*tokens_and_documents(len(x_TD), mask, segment_ids), causal)
+    valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     q_TD, k_TD, v_TD = query_key_value(x_TD, p)
-    d = x_TD.shape[1] // heads
-    mixed_TD, out_TD = np.zeros_like(x_TD), np.zeros_like(x_TD)
+    lin_TD = linear_heads(q_TD, k_TD, p) if chunk_size else ()
+    d, C, mixed_TD, out_TD = x_TD.shape[1] // heads, chunk_size or len(x_TD), np.zeros_like(x_TD), np.zeros_like(x_TD)
     for head in range(heads):
         own = slice(head * d, (head + 1) * d)
-        q_Td, k_Td = (rope_loops(y[:, own]) if rope else y[:, own] for y in (q_TD, k_TD))
-        mixed_TD[:, own] = softmax_attention_loops(q_Td, k_Td, v_TD[:, own], sees_TT, np.zeros_like(sees_TT))
+        q_Td, k_Td, *lin_Td = (rope_loops(y[:, own]) if rope else y[:, own] for y in (q_TD, k_TD, *lin_TD))
+        for start in range(0, len(x_TD), C):
+            c = slice(start, start + C)
+            sees = visible_pairs_loops(valid_T[c], document_T[c], causal)
+            mixed_TD[c, own] = softmax_attention_loops(q_Td[c], k_Td[c], v_TD[c, own], sees, np.zeros_like(sees))
+        if chunk_size:
+            mixed_TD[:, own] += global_part_loops(*lin_Td, v_TD[:, own], valid_T, document_T, causal, C, "mean")
     for i in range(len(x_TD)):
-        out_TD[i] = feed_forward(attention_out(x_TD[i], mixed_TD[i], p), p, glu)
+        out_TD[i] = block_out(x_TD[i], mixed_TD[i], p, glu)
     return out_TD
 
 
@@ -569,37 +558,13 @@ def transformer_block(x, params, *, causal, heads, glu, rope, mask=None, segment
     """
     x_TD, p = float64(x, params)
     sees_TT = visible_pairs(*tokens_and_documents(len(x_TD), mask, segment_ids), causal)
-    q_HTd, k_HTd, v_HTd = (split_heads(y_TD, heads) for y_TD in query_key_value(x_TD, p))
-    if rope:
-        q_HTd, k_HTd = rotate(q_HTd), rotate(k_HTd)
+    q_HTd, k_HTd, v_HTd = (split_heads(y, heads, r) for y, r in zip(query_key_value(x_TD, p), (rope, rope, False)))
     mixed_HTd = softmax_attention(q_HTd, k_HTd, v_HTd, sees_TT)
-    return feed_forward(attention_out(x_TD, merge_heads(mixed_HTd), p), p, glu)
+    return block_out(x_TD, merge_heads(mixed_HTd), p, glu)
 
 
-def linear_heads(q_TD, k_TD, p):
-    """MC-Transformer++: a second pair of heads, a scale and offset of the unrotated q and k, as in FLASH."""
-    return q_TD * p["gamma"][0] + p["beta"][0], k_TD * p["gamma"][1] + p["beta"][1]
-
-
-def mc_transformer_block_loops(x, params, *, causal, heads, chunk_size, mask=None, segment_ids=None):
-    x_TD, p = float64(x, params)
-    valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
-    q_TD, k_TD, v_TD = query_key_value(x_TD, p)
-    d, C = x_TD.shape[1] // heads, chunk_size
-    mixed_TD, out_TD = np.zeros_like(x_TD), np.zeros_like(x_TD)
-    for head in range(heads):
-        own = slice(head * d, (head + 1) * d)
-        q_Td, k_Td, lin_q_Td, lin_k_Td = (
-            rope_loops(y_TD[:, own]) for y_TD in (q_TD, k_TD, *linear_heads(q_TD, k_TD, p))
-        )
-        for start in range(0, len(x_TD), C):
-            c = slice(start, start + C)
-            sees = visible_pairs_loops(valid_T[c], document_T[c], causal)
-            mixed_TD[c, own] = softmax_attention_loops(q_Td[c], k_Td[c], v_TD[c, own], sees, np.zeros_like(sees))
-        mixed_TD[:, own] += global_part_loops(lin_q_Td, lin_k_Td, v_TD[:, own], valid_T, document_T, causal, C, "mean")
-    for i in range(len(x_TD)):
-        out_TD[i] = feed_forward(attention_out(x_TD[i], mixed_TD[i], p), p, glu=True)
-    return out_TD
+def mc_transformer_block_loops(x, params, *, chunk_size, **how):
+    return transformer_block_loops(x, params, chunk_size=chunk_size, glu=True, rope=True, **how)
 
 
 def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, segment_ids=None):
@@ -609,20 +574,16 @@ def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, seg
     """
     x_TD, p = float64(x, params)
     T, C = len(x_TD), chunk_size
-    valid_T, document_T = tokens_and_documents(T, mask, segment_ids)
+    where = tokens_and_documents(T, mask, segment_ids)
+    sees_GCC = visible_pairs(*(to_chunks(y_T, C) for y_T in where), causal)
     q_TD, k_TD, v_TD = query_key_value(x_TD, p)
-    v_HTd = split_heads(v_TD, heads)
-    q_HTd, k_HTd, lin_q_HTd, lin_k_HTd = (
-        rope(split_heads(y_TD, heads)) for y_TD in (q_TD, k_TD, *linear_heads(q_TD, k_TD, p))
-    )
-    sees_GCC = visible_pairs(in_chunks(valid_T, C), in_chunks(document_T, C), causal)
-    mixed_HTd = np.zeros_like(v_HTd)
-    for head in range(heads):
-        q_GCd, k_GCd, v_GCd = (in_chunks(y_HTd[head], C) for y_HTd in (q_HTd, k_HTd, v_HTd))
-        mixed_HTd[head] = out_of_chunks(softmax_attention(q_GCd, k_GCd, v_GCd, sees_GCC), T) + global_part(
-            lin_q_HTd[head], lin_k_HTd[head], v_HTd[head], valid_T, document_T, causal, C, "mean"
-        )
-    return feed_forward(attention_out(x_TD, merge_heads(mixed_HTd), p), p, glu=True)
+    v_HTd, mixed_HTd = split_heads(v_TD, heads), []
+    four_HTd = [split_heads(y_TD, heads, turned=True) for y_TD in (q_TD, k_TD, *linear_heads(q_TD, k_TD, p))]
+    for q_Td, k_Td, lin_q_Td, lin_k_Td, v_Td in zip(*four_HTd, v_HTd):
+        near_GCd = softmax_attention(*(to_chunks(y_Td, C) for y_Td in (q_Td, k_Td, v_Td)), sees_GCC)
+        far_Td = global_part(lin_q_Td, lin_k_Td, v_Td, *where, causal, C, "mean")
+        mixed_HTd.append(from_chunks(near_GCd, T) + far_Td)
+    return block_out(x_TD, merge_heads(np.array(mixed_HTd)), p, glu=True)
 
 
 # ---- one token at a time: a step changes `state` in place and returns y_D ----
@@ -680,11 +641,10 @@ def gau_step(x_D, params, state, *, length_scale=None, attention="relu2"):
 def transformer_step(x_D, params, state, *, heads, glu, rope):
     """Causal `transformer_block` for the next token."""
     x_1D, p = float64(np.asarray(x_D)[None], params)
-    q_H1d, k_H1d, v_H1d = (split_heads(y_1D, heads) for y_1D in query_key_value(x_1D, p))
-    if rope:
-        q_H1d, k_H1d = rotate(q_H1d, len(state["k"])), rotate(k_H1d, len(state["k"]))
+    i, turned = len(state["k"]), (rope, rope, False)
+    q_H1d, k_H1d, v_H1d = (split_heads(y, heads, r, i) for y, r in zip(query_key_value(x_1D, p), turned))
     state["k"].append(k_H1d)
     state["v"].append(v_H1d)
     k_HTd, v_HTd = np.concatenate(state["k"], axis=1), np.concatenate(state["v"], axis=1)
     mixed_H1d = softmax_attention(q_H1d, k_HTd, v_HTd, True)
-    return feed_forward(attention_out(x_1D, merge_heads(mixed_H1d), p), p, glu)[0]
+    return block_out(x_1D, merge_heads(mixed_H1d), p, glu)[0]

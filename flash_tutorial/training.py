@@ -1,4 +1,4 @@
-"""Training: one loop, and the score that it is judged by.
+"""Training: one update, the loop around it, and the score that it is judged by.
 
     from flash_tutorial import ModelConfig
     from flash_tutorial.training import TrainConfig, train
@@ -8,85 +8,45 @@
 Letters: B batch, T length, N vocabulary.
 """
 
-import hashlib
-import json
 import math
 import time
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
-from .checkpoints import Log, clear_leftovers, last_checkpoint, load_optimizer, save_checkpoint
-from .config import ModelConfig
+from .checkpoints import Log, describe_run, load_optimizer, open_folder, save_checkpoint, save_results
+from .config import ModelConfig, TrainConfig, check_counts
 from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_corpus, mask_spans, random_windows
-from .devices import Group, describe_device, keep_freed_memory, pick_dtype, training_group
-from .files import write_text
-from .model import LanguageModel
+from .devices import Engine, Group, keep_freed_memory, training_group
+from .model import LanguageModel, count_parameters
 
-# ---------------------------------------------------------------- settings
+# ---------------------------------------------------------------- one update
 
 
-@dataclass
-class TrainConfig:
-    """How a model is trained. AdamW's betas (0.9, 0.999) and eps 1e-6 are the paper's (Tables 5 to 7) and fixed.
+def train_step(model, optimizer, batch, step, config, engine=None):
+    """One update: the loss of a batch and its gradient, part by part, cut to ``clip``; then AdamW at this step's rate.
 
-    Args:
-        steps: updates. batch: windows (B) an update. length: bytes (T) a window.
-        learning_rate: its peak, after ``warmup`` updates (None: 100, in a short run half of it); from there it falls
-            linearly to 0.
-        clip: the gradient's norm over all parameters is cut to this; None switches it off. The paper has 0.1 and calls
-            it "local", which may mean each parameter by itself; 1.0 over all of them is the common choice.
-        accumulate: in how many parts a batch is computed. It saves memory and changes nothing but rounding.
-        weight_decay: 0.01 in the paper; on every parameter, since the paper names no exception.
-        seed: of the start and of all that is drawn. corpus: what ``load_corpus`` takes.
-        dtype: "auto" (what the device can do), "float32", "bfloat16" or "float16". compile: use ``torch.compile``.
-        start_from: a folder or a name of the package whose trained weights the run starts from; None draws new ones.
-        eval_bytes: the score at the end is taken on the first so many bytes of the validation split; None: all, 0: no
-            score.
-        checkpoint_every: updates between two checkpoints.
+    ``batch`` holds parts (ids, targets, mask, share), as ``parts`` draws them; the shares sum to one. ``engine`` knows
+    of number formats and processes. Gives the loss in nats, and the gradient's norm before the cut.
     """
-
-    steps: int = 1300
-    batch: int = 8
-    length: int = 512
-    learning_rate: float = 1e-2
-    warmup: int | None = None
-    clip: float | None = 1.0
-    accumulate: int = 1
-    weight_decay: float = 0.01
-    seed: int = 0
-    corpus: str = "austen"
-    dtype: str = "auto"
-    compile: bool = False
-    start_from: str | None = None
-    eval_bytes: int | None = 100_000
-    checkpoint_every: int = 200
-
-    def __post_init__(self):
-        if self.warmup is None and isinstance(self.steps, int):
-            self.warmup = min(100, self.steps // 2)
-        least = dict(steps=1, batch=1, length=1, accumulate=1, checkpoint_every=1, warmup=0, seed=0, eval_bytes=0)
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if name == "eval_bytes" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-                raise ValueError(f"{name}={value!r}: expected an integer of at least {smallest}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate={self.learning_rate!r}: expected more than 0, for example 0.01")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay={self.weight_decay!r}: expected 0 or more, for example 0.01")
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip={self.clip!r}: expected more than 0, or None for no clipping")
-        if self.batch % self.accumulate:
-            raise ValueError(f"accumulate={self.accumulate}: expected a divisor of batch={self.batch}")
-        if self.warmup >= self.steps and self.warmup:
-            raise ValueError(f"warmup={self.warmup}: expected fewer than steps={self.steps}")
+    engine = engine or Engine(model)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, config)
+    loss = 0.0
+    for ids, targets, mask, share in engine.each(batch):
+        part = engine.loss(ids, targets, mask) * share
+        engine.backward(part)
+        loss += part.detach()
+    engine.scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+    loss, norm = float(engine.group.total(loss)), float(norm)
+    check_finite(loss, norm, step, config, engine.scaler.is_enabled())
+    engine.step(optimizer)
+    optimizer.zero_grad()
+    return loss, norm
 
 
 def learning_rate_at(step, config):
@@ -94,6 +54,17 @@ def learning_rate_at(step, config):
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     return config.learning_rate * (config.steps - step) / (config.steps - config.warmup)
+
+
+def check_finite(loss, norm, step, config, scaled):
+    """Stop before an update that would spoil the weights. With loss scaling an infinite gradient is only skipped."""
+    if not math.isfinite(loss) or not (math.isfinite(norm) or scaled):
+        rate, lower = learning_rate_at(step, config), config.learning_rate / 3
+        raise ValueError(
+            f"training stopped at step {step + 1}, learning rate {rate:.3g}: the loss is {loss:.4g} and its gradient's "
+            f"norm {norm:.4g}; try a lower peak ({lower:.1g}), a longer warm-up or a smaller clip; the last checkpoint "
+            "is untouched"
+        )
 
 
 # ---------------------------------------------------------------- batches
@@ -165,99 +136,112 @@ def train(
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite, the disk is full, ``out``
     holds another run, the checkpoints are damaged.
     """
+    model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
     with training_group(device) as (group, device):
-        return _train(
-            model_config or ModelConfig(), train_config or TrainConfig(), corpus, out, resume, stop_at, device, group,
-            progress and group.speaks,
-        )  # fmt: skip
+        say = print if progress and group.speaks else lambda *_: None
+        keep_freed_memory()
+        check_vocabulary(model_config)
+        check_shares(config, group)
+        torch.manual_seed(config.seed)
+        model = LanguageModel(model_config)
+        say(size_in_words(model))
+        corpus = corpus or load_corpus(config.corpus)
+        facts = describe_run(model_config, config, corpus, device, group)
+        say(facts["machine"])
+        out, found = open_folder(out, resume, facts, say) if group.speaks else (None, None)  # the others write nothing
+        found = group.share(found)
+        last = last_update(stop_at, config, found)
+        if found or config.start_from:
+            model = load_model(found[0] if found else config.start_from, model_config)
+        engine = Engine(model.to(device).train(), config.dtype, group, config.compile)
+        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, progress and group.speaks)
+        model.eval()
+        if last < config.steps:
+            say(f"stopped after update {last} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
+            return Run(model, rows, None)
+        return Run(model, rows, finish(model, rows, corpus.validation, config, out, facts, group, say))
 
 
-def _train(model_config, config, corpus, out, resume, stop_at, device, group, progress):
-    say = print if progress else lambda *_: None
-    keep_freed_memory()
-    check_vocabulary(model_config)
-    check_shares(config, group)
-    corpus = corpus or load_corpus(config.corpus)
-    dtype, _ = pick_dtype(device, config.dtype)
-    facts = describe_run(model_config, config, corpus, device, group)
-    say(facts["machine"])
-    out, found = open_folder(out, resume, facts, say) if group.speaks else (None, None)  # the others write nothing
-    found = group.share(found)
-    last = last_update(stop_at, config, found)
+def size_in_words(model):
+    """How many numbers the model learns, and of what kind it is."""
+    c = model.config
+    name = c.architecture if isinstance(c.architecture, str) else c.architecture.__name__
+    return f"{count_parameters(model):,} parameters: {name}, D = {c.dim}, {c.depth} units"
 
-    torch.manual_seed(config.seed)
-    start = found[0] if found else config.start_from
-    model = load_model(start, model_config) if start else LanguageModel(model_config)
-    model.to(device).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-6,
-        weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda"),
-    )  # fmt: skip
-    half = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)  # float16 gradients underflow
+
+def run_updates(model, engine, split, config, found, last, out, facts, progress):
+    """The loop: updates up to ``last``, each with its row in the log, and checkpoints. Gives the rows."""
+    optimizer = new_optimizer(model, config)
+
+    def save(step, seconds):
+        more = {"seconds": seconds, "scaler": engine.scaler.state_dict()}
+        save_checkpoint(out, step, model, optimizer, facts | more)
+
     first, seconds_before = 0, 0.0
     if found:
         path, saved = found
         first, seconds_before = saved["step"], saved["seconds"]
         load_optimizer(path, model, optimizer)
-        if scaler.is_enabled() and saved["scaler"]:
-            scaler.load_state_dict(saved["scaler"])
+        if engine.scaler.is_enabled() and saved["scaler"]:
+            engine.scaler.load_state_dict(saved["scaler"])
     elif out:
-        save_checkpoint(out, 0, model, optimizer, facts | {"seconds": 0.0, "scaler": scaler.state_dict()})
+        save(0, 0.0)
     log = Log(out and out / "log.csv", first)
-    exchanging = group.loss_of(model)
-    loss_of = compiled(exchanging) if config.compile else exchanging
-
     began = time.perf_counter()
     with progress_of(config, first, progress) as show:
         for step in range(first, last):
             # for a unit of your own that draws, such as dropout: other numbers in each step and rank
-            torch.manual_seed(config.seed + step + 1 + 1_000_003 * group.rank)
-            rate = learning_rate_at(step, config)
-            for param_group in optimizer.param_groups:
-                param_group["lr"] = rate
-
-            loss = 0.0
-            for i, (ids, targets, mask, share) in enumerate(
-                parts(corpus.train, config, step, model_config.causal, device, group)
-            ):
-                with group.silent(exchanging, last=i + 1 == config.accumulate):
-                    with half:
-                        part = loss_of(ids, targets, mask=mask) * share
-                    # gradients come as the mean over the ranks, and the shares ask for their sum
-                    scaler.scale(part * group.size).backward()
-                loss += part.detach()
-            scaler.unscale_(optimizer)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
-
-            loss, norm = float(group.total(loss)), float(norm)
-            check_finite(loss, norm, step, rate, config, scaler.is_enabled())
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad()
-
+            torch.manual_seed(config.seed + step + 1 + 1_000_003 * engine.group.rank)
+            batch = parts(split, config, step, model.config.causal, engine.device, engine.group)
+            loss, norm = train_step(model, optimizer, batch, step, config, engine)
             seconds = seconds_before + time.perf_counter() - began
             log.append(
-                step=step + 1, loss=loss, bits_per_byte=loss / math.log(2), learning_rate=rate, gradient_norm=norm,
-                tokens=(step + 1) * config.batch * config.length, seconds=round(seconds, 3),
+                step=step + 1, loss=loss, bits_per_byte=loss / math.log(2), gradient_norm=norm,
+                learning_rate=learning_rate_at(step, config), tokens=(step + 1) * config.batch * config.length,
+                seconds=round(seconds, 3),
             )  # fmt: skip
             show(log.rows)
             if out and ((step + 1) % config.checkpoint_every == 0 or step + 1 == last):
-                more = {"seconds": seconds, "scaler": scaler.state_dict()}
-                save_checkpoint(out, step + 1, model, optimizer, facts | more)
+                save(step + 1, seconds)
+    return log.rows
 
-    model.eval()
-    if last < config.steps:
-        say(f"stopped after update {last} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
-        return Run(model, log.rows, None)
+
+def new_optimizer(model, config):
+    """AdamW with the paper's betas and eps."""
+    device = next(model.parameters()).device
+    return torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=config.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )  # fmt: skip
+
+
+def finish(model, rows, split, config, out, facts, group, say):
+    """Score a run that has reached its end, and leave the model and the score in ``out``. Gives the score."""
     score = None
     if config.eval_bytes != 0 and group.speaks:
-        score = evaluate(model, first_bytes(corpus.validation, config.eval_bytes), config.length, config.batch)
+        score = evaluate(model, first_bytes(split, config.eval_bytes), config.length, config.batch)
         say(f"validation: {score.bits_per_byte:.4f} bits per byte over {score.n_bytes:,} bytes")
     if out:
-        save_results(out, model, log.rows, score, facts)
+        save_results(out, model, rows, score, facts)
         say(f"model and log are in {out}")
-    return Run(model, log.rows, score)
+    return score
+
+
+def load_model(start, config):
+    """A trained model to go on with, with a class of the user's where the configuration has one."""
+    custom = None if isinstance(config.architecture, str) else config.architecture
+    model = LanguageModel.from_pretrained(start, architecture=custom)
+    there, asked = model.config.to_dict(), config.to_dict()
+    for name in [*asked, *there]:
+        if there.get(name) != asked.get(name):
+            raise ValueError(
+                f"{start} has {name}={there.get(name)!r}, but {name}={asked.get(name)!r} is asked for: give the same "
+                "value"
+            )
+    return model
+
+
+# ---------------------------------------------------------------- what is refused, and what is shown
 
 
 def check_shares(config, group):
@@ -282,16 +266,6 @@ def last_update(stop_at, config, found):
     return stop_at
 
 
-def check_finite(loss, norm, step, rate, config, scaled):
-    """Stop before an update that would spoil the weights. With loss scaling an infinite gradient is only skipped."""
-    if not math.isfinite(loss) or not (math.isfinite(norm) or scaled):
-        raise ValueError(
-            f"training stopped at step {step + 1}, learning rate {rate:.3g}: the loss is {loss:.4g} and its gradient's "
-            f"norm {norm:.4g}; try a lower peak ({config.learning_rate / 3:.1g}), a longer warm-up or a smaller clip; "
-            "the last checkpoint is untouched"
-        )
-
-
 def check_vocabulary(config):
     """Bytes need 256 ids, and one more to hide them."""
     least = 256 if config.causal else MASK_ID + 1
@@ -302,23 +276,11 @@ def check_vocabulary(config):
         )
 
 
-def compiled(function):
-    """``torch.compile``, with one line where this machine has no compiler for it."""
-    fast = torch.compile(function)
-
-    def call(*args, **kwargs):
-        try:
-            return fast(*args, **kwargs)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"torch.compile does not work here ({reason}): leave compile off") from error
-
-    return call
-
-
 @contextmanager
 def progress_of(config, first, on):
     """A function that shows the log's last row: in a bar on a terminal, in a line now and then elsewhere."""
+    from tqdm import tqdm  # nothing else needs it
+
     began, tokens = time.perf_counter(), config.batch * config.length
     with tqdm(
         total=config.steps, initial=first, unit="step", disable=None if on else True, dynamic_ncols=True,
@@ -339,87 +301,6 @@ def progress_of(config, first, on):
                 print(f"step {step}/{config.steps}: {text}, {left:.0f} s left", flush=True)
 
         yield show
-
-
-# ---------------------------------------------------------------- what a run leaves, and how it goes on
-
-
-# settings that may change when a run goes on: they have no part in the weights, or show elsewhere (the text's hash)
-MAY_DIFFER = {"train_config": {"corpus", "compile", "eval_bytes", "checkpoint_every"}}
-
-
-def describe_run(model_config, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
-    """What decides the weights, as plain values."""
-    text = hashlib.sha256(corpus.train.tokens.tobytes() + corpus.train.offsets.tobytes()).hexdigest()
-    return {
-        "model_config": json.loads(json.dumps(model_config.to_dict())),
-        "train_config": asdict(config),
-        "text": {"corpus": corpus.name, "train_sha256": text},
-        "machine": describe_device(device, config.dtype) + (f", {group.size} processes" if group.size > 1 else ""),
-    }
-
-
-def open_folder(out, resume, facts, say):
-    """The folder as a Path, and the checkpoint to go on from, if any: ``(path, values)``."""
-    if out is None:
-        if resume:
-            raise ValueError("resume=True without out: name the folder of the run that is to go on")
-        return None, None
-    out = Path(out)
-    if not resume:
-        if any(out.glob("step_*")) or (out / "model.safetensors").exists():
-            raise ValueError(
-                f"{out} already holds a run: go on with --resume (resume=True), or choose another folder (--out)"
-            )
-        return out, None
-    clear_leftovers(out)
-    found = last_checkpoint(out, say)
-    if found is None:
-        say(f"{out} has no checkpoint yet: starting from the beginning")
-        return out, None
-    path, saved = found
-    refuse_another_run(path, saved, facts)
-    if saved["machine"] != facts["machine"]:
-        say(f"this run began elsewhere ({saved['machine']}): its weights will be the same up to rounding only")
-    say(f"going on after step {saved['step']}, from {path}")
-    return out, found
-
-
-def refuse_another_run(path, saved, facts):
-    """A run goes on with the settings that it began with; the first that differs is named."""
-    for part in ("model_config", "train_config", "text"):
-        for key in sorted((set(saved[part]) | set(facts[part])) - MAY_DIFFER.get(part, set())):
-            before, now = (values[part].get(key, "absent") for values in (saved, facts))
-            if before != now:
-                raise ValueError(
-                    f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: give the same value "
-                    "to go on, or choose another folder for a new run"
-                )
-
-
-def load_model(start, config):
-    """A trained model to go on with, with a class of the user's where the configuration has one."""
-    custom = None if isinstance(config.architecture, str) else config.architecture
-    model = LanguageModel.from_pretrained(start, architecture=custom)
-    for name, value in config.to_dict().items():
-        there = model.config.to_dict()[name]
-        if there != value:
-            raise ValueError(f"{start} has {name}={there!r}, but {name}={value!r} is asked for: give the same value")
-    return model
-
-
-def save_results(out, model, rows, score, facts):
-    """The trained model and its score."""
-    model.save_pretrained(out)
-    bits = None if score is None else score.bits_per_byte
-    result = facts | {
-        "train_bits_per_byte": float(np.mean([row["bits_per_byte"] for row in rows[-25:]])),
-        "validation_bits_per_byte": bits,
-        "validation_bytes": 0 if score is None else score.n_bytes,
-        "seconds": rows[-1]["seconds"],
-        "tokens": rows[-1]["tokens"],
-    }
-    write_text(out / "result.json", json.dumps(result, indent=1) + "\n")
 
 
 # ---------------------------------------------------------------- the score
@@ -452,8 +333,7 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     it. Any other model predicts the hidden 15% of the bytes; the same ones at each call.
     """
     check_vocabulary(model.config)
-    if not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch={batch!r}: expected an integer of at least 1")
+    check_counts(batch=batch)
     ids, targets, valid = evaluation_windows(split, length)
     if not model.config.causal:
         ids, targets = hide_spans(targets, np.random.default_rng(0))

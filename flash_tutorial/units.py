@@ -3,7 +3,9 @@
     u, v, z = project(x)          # gate, value, shared low-width base
     y       = x + (u * mix(z, v)) @ W_out
 
-A unit maps ``x (B, T, D)`` to ``(B, T, D)``, its norm and residual included, for any T >= 1.
+A unit maps ``x (B, T, D)`` to ``(B, T, D)``, its norm and residual included, for any T >= 1. ``mask (B, T)`` bool and
+sorted ``segment_ids (B, T)`` keep padding and other documents out. Twins in NumPy: ``reference.gau``, ``flash``,
+``transformer_block``, ``mc_transformer_block``, from ``unit.to_numpy()``; token by token: ``states.py``.
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, F hidden width.
 """
 
@@ -11,115 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import ScaleOffset, cos_sin, make_bias, make_norm, rotate
-from .mixing import (
-    chunk_counts,
-    chunk_documents,
-    global_attention,
-    into_chunks,
-    mixed_chunk_attention,
-    relu2_attention,
-    softmax_attention,
-)
-
-# ---------------------------------------------------------------- what all units ask of their input
-
-
-def check_input(x, dim, mask=None, segment_ids=None):
-    """Refuse what no unit can take, with one line that says what to do."""
-    if not isinstance(x, torch.Tensor):
-        raise ValueError(f"x is a {type(x).__name__}: expected a torch tensor (B, T, {dim})")
-    if x.dim() != 3 or x.shape[-1] != dim:
-        raise ValueError(f"x has shape {tuple(x.shape)}: expected (B, T, {dim}), with the unit's dim={dim} last")
-    if x.shape[0] == 0 or x.shape[1] == 0:
-        raise ValueError(f"x has shape {tuple(x.shape)}: the sequence is empty, expected B >= 1 and T >= 1")
-    if not x.is_floating_point():
-        raise ValueError(f"x has dtype {x.dtype}: expected floating point features; embed token ids first")
-    check_mask(mask, x.shape[:2])
-    check_segment_ids(segment_ids, mask, x.shape[:2])
-
-
-def check_mask(mask, shape):
-    """``mask (B, T)`` bool, True for valid tokens, which come first in each row (not checked under torch.compile)."""
-    if mask is None:
-        return
-    if mask.dtype != torch.bool or mask.shape != shape:
-        raise ValueError(
-            f"mask has shape {tuple(mask.shape)} and dtype {mask.dtype}: expected {tuple(shape)} and torch.bool, "
-            "True for valid tokens"
-        )
-    if not torch.compiler.is_compiling() and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
-        raise ValueError(
-            "mask has a valid token after a masked one: valid tokens come first in each row, since padding on the "
-            "left would move the chunk borders; pad on the right"
-        )
-
-
-def check_segment_ids(segment_ids, mask, shape):
-    """``segment_ids (B, T)`` integers that never fall along a row."""
-    if segment_ids is None:
-        return
-    if segment_ids.shape != shape or segment_ids.is_floating_point() or segment_ids.dtype == torch.bool:
-        raise ValueError(
-            f"segment_ids has shape {tuple(segment_ids.shape)} and dtype {segment_ids.dtype}: expected "
-            f"{tuple(shape)} integers, one document id for each token"
-        )
-    falls = segment_ids[:, 1:] < segment_ids[:, :-1]
-    if mask is not None:
-        falls = falls & mask[:, 1:]
-    if not torch.compiler.is_compiling() and bool(falls.any()):
-        raise ValueError(
-            "segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"
-        )
-
-
-def fill_padding_ids(segment_ids, mask):
-    """Padding takes the id of the row's last valid token, so that ids stay sorted whatever stood there."""
-    if segment_ids is None or mask is None:
-        return segment_ids
-    last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
-    return torch.where(mask, segment_ids, segment_ids.gather(1, last))
-
-
-def who_may_read(mask, segment_ids):
-    """``(B, T, T)`` bool: valid keys of the query's own document; None if everybody may."""
-    visible = None
-    if segment_ids is not None:
-        visible = segment_ids[:, :, None] == segment_ids[:, None, :]
-    if mask is not None:
-        keys = mask[:, None, :].expand(-1, mask.shape[1], -1)
-        visible = keys if visible is None else visible & keys
-    return visible
-
-
-def _positive(**sizes):
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{name}={size!r}: expected an integer of at least 1")
-
-
-def _array(tensor):
-    return tensor.detach().to("cpu", torch.float64).numpy()
-
-
-def _norm_arrays(norm, name="norm"):
-    arrays = {f"{name}_gain": _array(norm.gain)}
-    if hasattr(norm, "offset"):
-        arrays[f"{name}_offset"] = _array(norm.offset)
-    return arrays
-
+from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
+from .fast import relu2_attention
+from .layers import ScaleOffset, arrays_of, check_input, check_sizes, cos_sin, make_bias, make_norm, rope
+from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
+from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
 # ---------------------------------------------------------------- GAU and FLASH
 
 
 class GatedUnit(nn.Module):
-    """What GAU and FLASH share: everything but the mixing (Codes 6 and 8)."""
+    """What GAU and FLASH share: everything but the mixing (Code 6, Code 8)."""
 
     heads: int  # how many query/key heads are made of the base z
 
     def __init__(self, dim, *, expansion, qk_dim, causal, norm):
         super().__init__()
-        _positive(dim=dim, expansion=expansion, qk_dim=qk_dim)
+        check_sizes(dim=dim, expansion=expansion, qk_dim=qk_dim)
         if qk_dim % 2:
             raise ValueError(f"qk_dim={qk_dim}: RoPE turns pairs of channels, so qk_dim must be even")
         self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
@@ -139,24 +49,24 @@ class GatedUnit(nn.Module):
         for weights in () if self.bias is None else self.bias.parameters():
             nn.init.normal_(weights, std=std)
 
-    def forward(self, x, mask=None, segment_ids=None):
-        """``x (B, T, D) -> (B, T, D)``; ``mask (B, T)`` bool, ``segment_ids (B, T)`` sorted integers."""
-        check_input(x, self.dim, mask, segment_ids)
+    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+        """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: a model's door has looked."""
+        if not checked:
+            segment_ids = check_input(x, self.dim, mask, segment_ids)
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
-        mixed = self.mix(heads, v, mask, fill_padding_ids(segment_ids, mask))
-        return x + self.out_proj(u * mixed)
+        return x + self.out_proj(u * self.mix(heads, v, mask, segment_ids))
 
     def project(self, x, mask=None):
-        """Gate ``u (B, T, E)``, value ``v (B, T, E)``, base ``z (B, T, S)``."""
-        h = F.silu(self.in_proj(self.norm(x)))
+        """Gate ``u (B, T, E)``, value ``v (B, T, E)``, base ``z (B, T, S)`` (equation 4)."""
+        h = F.silu(self.in_proj(self.norm(x)))  # (B, T, 2E + S)
         if mask is not None:  # after the activation: SiLU of a bias is not zero
             h = h.masked_fill(~mask[..., None], 0)
         return h.split([self.expanded, self.expanded, self.qk_dim], dim=-1)
 
     def read_heads(self, z, cos, sin):
         """Query and key heads ``(H, B, T, S)``: scale and offset, then RoPE (in float32 or better)."""
-        return rotate(self.scale_offset(z), cos, sin).to(z.dtype)
+        return rope(self.scale_offset(z), cos, sin).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):
         """What each token reads of the others: ``(B, T, E)``."""
@@ -169,22 +79,13 @@ class GatedUnit(nn.Module):
         ``in_bias``, ``gamma`` and ``beta`` (H, S), ``bias_weights`` (2n-1) or ``bias_a`` and ``bias_b`` (S) or
         neither, ``out_weight`` (E, D), ``out_bias``.
         """
-        arrays = _norm_arrays(self.norm) | {
-            "in_weight": _array(self.in_proj.weight.T),
-            "in_bias": _array(self.in_proj.bias),
-            "gamma": _array(self.scale_offset.gamma),
-            "beta": _array(self.scale_offset.beta),
-            "out_weight": _array(self.out_proj.weight.T),
-            "out_bias": _array(self.out_proj.bias),
-        }
-        return arrays | {f"bias_{name}": _array(p) for name, p in self._bias_parameters()}
-
-    def _bias_parameters(self):
-        return () if self.bias is None else self.bias.named_parameters()
+        bias = {} if self.bias is None else {f"bias_{name}": p for name, p in self.bias.named_parameters()}
+        heads = {"gamma": self.scale_offset.gamma, "beta": self.scale_offset.beta}
+        return arrays_of(norms={"norm": self.norm}, linears={"in": self.in_proj, "out": self.out_proj}, **heads, **bias)
 
 
-class GAU(GatedUnit):
-    """Gated Attention Unit, the layer of FLASH-Quad: relu^2(q k^T / n + bias), gated (equations 3-5, Code 6).
+class GAU(GAUSteps, GatedUnit):
+    """Gated Attention Unit, the layer of FLASH-Quad: relu^2(q k^T / n + bias), gated (equation 3, Code 6).
 
     Args:
         dim: model width D. expansion: E / D. qk_dim: S, even. causal: read no later token.
@@ -203,9 +104,7 @@ class GAU(GatedUnit):
         length_scale=None, attention="relu2",
     ):  # fmt: skip
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
-        _positive(bias_length=bias_length)
-        if length_scale is not None:
-            _positive(length_scale=length_scale)
+        check_sizes(bias_length=bias_length, **({} if length_scale is None else {"length_scale": length_scale}))
         if attention not in ("relu2", "softmax"):
             raise ValueError(f"attention={attention!r} is unknown: expected 'relu2' or 'softmax'")
         self.length_scale, self.attention = length_scale, attention
@@ -213,30 +112,30 @@ class GAU(GatedUnit):
         self.reset_parameters()
 
     def mix(self, heads, v, mask, segment_ids):
-        q, k = heads
+        """The quadratic map over all tokens (equation 5), or the softmax in its place."""
+        q, k = heads  # (B, T, S)
         T = v.shape[1]
-        bias = None if self.bias is None else self.bias(T)
+        bias = None if self.bias is None else self.bias(T)  # (T, T)
         if self.attention == "softmax":
-            visible = who_may_read(mask, segment_ids)
+            visible = visible_pairs(mask, segment_ids)
             visible = None if visible is None else visible[:, None]
-            return softmax_attention(
-                q[:, None], k[:, None], v[:, None], causal=self.causal, bias=bias, visible=visible
-            )[:, 0]
-        visible = None if segment_ids is None else who_may_read(None, segment_ids)
+            q, k, v = q[:, None], k[:, None], v[:, None]  # one head: (B, 1, T, S or E)
+            return softmax_attention(q, k, v, causal=self.causal, bias=bias, visible=visible)[:, 0]
         scale = 1 / (self.length_scale or T)
         if self.length_scale is None and mask is not None:  # each row has its own number of valid tokens
             root = mask.sum(1).clamp(min=1).to(q.dtype).rsqrt()[:, None, None]
             q, k, scale = q * root, k * root, 1.0
+        visible = visible_pairs(None, segment_ids)
         return relu2_attention(q, k, v, scale=scale, causal=self.causal, bias=bias, visible=visible)
 
 
-class FLASH(GatedUnit):
+class FLASH(FLASHSteps, GatedUnit):
     """Mixed chunk attention, gated: relu^2 attention inside chunks, linear attention across them (Code 8).
 
     Args (those of GAU besides):
         chunk_size: C. It is architecture, not only speed: a model trained with one C is another function at another.
         bias: the bias inside a chunk; "auto" decides by chunk_size.
-        combine: "mean" over the visible chunks of K^T V / C (Code 8) or "sum", the bare sum of equations 7 and 8.
+        combine: "mean" over the visible chunks of K^T V / C (Code 8) or "sum", the bare sum (equation 7, equation 8).
         local, global_: switch one part off (the paper's GlobalOnly and LocalOnly).
     """
 
@@ -247,7 +146,7 @@ class FLASH(GatedUnit):
         combine="mean", local=True, global_=True,
     ):  # fmt: skip
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
-        _positive(chunk_size=chunk_size)
+        check_sizes(chunk_size=chunk_size)
         if combine not in ("mean", "sum"):
             raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equations 7, 8)")
         if not (local or global_):
@@ -259,14 +158,14 @@ class FLASH(GatedUnit):
     def mix(self, heads, v, mask, segment_ids):
         return mixed_chunk_attention(
             *heads, v, chunk_size=self.chunk_size, causal=self.causal, bias=self.bias, combine=self.combine,
-            local=self.local, global_=self.global_, mask=mask, segment_ids=segment_ids,
+            local=self.local, global_=self.global_, mask=mask, segment_ids=segment_ids, attend=relu2_attention,
         )  # fmt: skip
 
 
 # ---------------------------------------------------------------- the Transformer blocks
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(BlockSteps, nn.Module):
     """Multi-head softmax attention and a feed-forward layer, both pre-norm with a residual.
 
     ``rope=True`` makes it Transformer+, ``glu=True`` besides Transformer++ (Section 4 of the paper).
@@ -278,21 +177,13 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"):
         super().__init__()
-        _positive(dim=dim)
+        check_sizes(dim=dim)
         heads = max(1, dim // 64) if heads is None else heads
-        if ff_dim is None:
-            ff_dim = gated_width(dim) if glu else 4 * dim
-        _positive(heads=heads, ff_dim=ff_dim)
+        ff_dim = ff_dim if ff_dim is not None else gated_width(dim) if glu else 4 * dim
+        check_sizes(heads=heads, ff_dim=ff_dim)
         if dim % heads or dim // heads % 2:
             raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
-        self.dim, self.heads, self.ff_dim, self.glu, self.rope, self.causal = (
-            dim,
-            heads,
-            ff_dim,
-            glu,
-            rope,
-            causal,
-        )
+        self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = dim, heads, ff_dim, causal, glu, rope
         self.norm1, self.norm2 = make_norm(norm, dim), make_norm(norm, dim)
         self.qkv_proj = nn.Linear(dim, 3 * dim)
         self.attn_out = nn.Linear(dim, dim)
@@ -306,12 +197,11 @@ class TransformerBlock(nn.Module):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x, mask=None, segment_ids=None):
-        """``x (B, T, D) -> (B, T, D)``; ``mask (B, T)`` bool, ``segment_ids (B, T)`` sorted integers."""
-        check_input(x, self.dim, mask, segment_ids)
-        q, k, v = self.read_heads(x, mask)
-        mixed = self.mix(q, k, v, mask, fill_padding_ids(segment_ids, mask))
-        return self.feed_forward(self.join(x, mixed))
+    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+        """``x (B, T, D) -> (B, T, D)``; ``checked``: a model's door has looked at the input already."""
+        if not checked:
+            segment_ids = check_input(x, self.dim, mask, segment_ids)
+        return self.feed_forward(self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids)))
 
     def read_heads(self, x, mask=None):
         """q, k, v, each ``(B, H, T, D / H)``, not yet rotated."""
@@ -321,9 +211,10 @@ class TransformerBlock(nn.Module):
         return h.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def mix(self, q, k, v, mask, segment_ids):
+        """What each token reads of the others: ``(B, H, T, D / H)``."""
         if self.rope:
-            q, k = (rotate(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
-        visible = who_may_read(mask, segment_ids)
+            q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        visible = visible_pairs(mask, segment_ids)
         return softmax_attention(q, k, v, causal=self.causal, visible=None if visible is None else visible[:, None])
 
     def join(self, x, mixed):
@@ -331,7 +222,8 @@ class TransformerBlock(nn.Module):
         return x + self.attn_out(mixed.transpose(1, 2).flatten(2))
 
     def feed_forward(self, x):
-        h = self.ff_in(self.norm2(x))
+        """An MLP, or with a gate the gated linear unit (equation 1, equation 2), phi = GELU, with the residual."""
+        h = self.ff_in(self.norm2(x))  # (B, T, F or 2F)
         if self.glu:
             gate, value = h.chunk(2, -1)
             return x + self.ff_out(F.gelu(gate) * value)
@@ -345,16 +237,8 @@ class TransformerBlock(nn.Module):
         (D, D), ``attn_out_bias``, ``ff_in_weight`` (D, F), with a gate (D, 2F) with columns gate, value,
         ``ff_in_bias``, ``ff_out_weight`` (F, D), ``ff_out_bias``.
         """
-        linears = {
-            "qkv": self.qkv_proj,
-            "attn_out": self.attn_out,
-            "ff_in": self.ff_in,
-            "ff_out": self.ff_out,
-        }
-        arrays = _norm_arrays(self.norm1, "norm1") | _norm_arrays(self.norm2, "norm2")
-        for name, linear in linears.items():
-            arrays |= {f"{name}_weight": _array(linear.weight.T), f"{name}_bias": _array(linear.bias)}
-        return arrays
+        linears = {"qkv": self.qkv_proj, "attn_out": self.attn_out, "ff_in": self.ff_in, "ff_out": self.ff_out}
+        return arrays_of(norms={"norm1": self.norm1, "norm2": self.norm2}, linears=linears)
 
 
 def gated_width(dim):
@@ -362,7 +246,7 @@ def gated_width(dim):
     return -(-8 * dim // 24) * 8
 
 
-class MCTransformerBlock(TransformerBlock):
+class MCTransformerBlock(MCBlockSteps, TransformerBlock):
     """MC-Transformer++: Transformer++ whose attention is softmax inside a chunk plus multi-head linear attention
     across chunks (Section 4.3; the paper gives words only).
 
@@ -371,8 +255,8 @@ class MCTransformerBlock(TransformerBlock):
     """
 
     def __init__(self, dim, *, chunk_size=256, heads=None, ff_dim=None, causal=False, norm="layer"):
+        check_sizes(chunk_size=chunk_size)
         super().__init__(dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm)
-        _positive(chunk_size=chunk_size)
         self.chunk_size = chunk_size
         self.gamma = nn.Parameter(torch.empty(2, dim))
         self.beta = nn.Parameter(torch.zeros(2, dim))
@@ -391,7 +275,7 @@ class MCTransformerBlock(TransformerBlock):
 
     def rotate_heads(self, q, k, cos, sin):
         """quad_q, quad_k, lin_q, lin_k, all rotated."""
-        return [rotate(t, cos, sin).to(q.dtype) for t in (q, k, *self.linear_heads(q, k))]
+        return [rope(t, cos, sin).to(q.dtype) for t in (q, k, *self.linear_heads(q, k))]
 
     def mix(self, q, k, v, mask, segment_ids):
         B, H, T, d = q.shape
@@ -399,27 +283,26 @@ class MCTransformerBlock(TransformerBlock):
         heads = self.rotate_heads(q, k, *cos_sin(T, d, v))
         if mask is None and not self.causal and T % C:
             mask = torch.ones(B, T, dtype=torch.bool, device=v.device)  # the last chunk is filled up with empty keys
-        q, k, lin_q, lin_k, v = (into_chunks(t.to(v.dtype), C) for t in (*heads, v))  # (B, H, G, C, d)
-        documents = None if segment_ids is None else chunk_documents(segment_ids, C)
-        near = self._local(q, k, v, None if mask is None else into_chunks(mask[..., None], C)[..., 0], documents)
+        documents = None if segment_ids is None else chunk_documents(segment_ids, C)  # (B, G, C)
+        valid = None if mask is None else to_chunks(mask[..., None], C)[..., 0]  # (B, G, C)
+        q, k, lin_q, lin_k, v = (to_chunks(t.to(v.dtype), C) for t in (*heads, v))  # (B, H, G, C, d)
+        near = self.local_part(q, k, v, valid, documents)
         counts = chunk_counts(T, C, mask, v.device)
-        far = global_attention(
+        far = global_part(
             *(t.flatten(0, 1) for t in (lin_q, lin_k, v)), causal=self.causal,
             counts=counts.repeat_interleave(H, 0) if counts.shape[0] > 1 else counts,
             documents=None if documents is None else documents.repeat_interleave(H, 0),
         )  # fmt: skip
-        return (near + far.unflatten(0, (B, H))).flatten(2, 3)[:, :, :T]
+        return from_chunks(near + far.unflatten(0, (B, H)), T)
 
-    def _local(self, q, k, v, mask, documents):
-        """Softmax attention inside each chunk: ``(B, H, G, C, d)``; ``mask`` and ``documents (B, G, C)``."""
+    def local_part(self, q, k, v, valid, documents):
+        """Softmax attention inside each chunk: ``(B, H, G, C, d)``; ``valid`` and ``documents (B, G, C)``."""
         B, _, G = q.shape[:3]
         q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (q, k, v))  # (B G, H, C, d)
-        flat = [None if t is None else t.flatten(0, 1) for t in (mask, documents)]
-        visible = who_may_read(*flat)
+        visible = visible_pairs(*(None if t is None else t.flatten(0, 1) for t in (valid, documents)))
         visible = None if visible is None else visible[:, None]
-        near = softmax_attention(q, k, v, causal=self.causal, visible=visible)
-        return near.unflatten(0, (B, G)).transpose(1, 2)
+        return softmax_attention(q, k, v, causal=self.causal, visible=visible).unflatten(0, (B, G)).transpose(1, 2)
 
     def to_numpy(self):
         """As TransformerBlock, with ``gamma`` and ``beta`` (2, D) of the linear heads q, k."""
-        return super().to_numpy() | {"gamma": _array(self.gamma), "beta": _array(self.beta)}
+        return super().to_numpy() | arrays_of(gamma=self.gamma, beta=self.beta)

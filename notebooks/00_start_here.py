@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 00 Start here: what attention costs, and what FLASH does about it
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/00_start_here.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/00_start_here.ipynb)**
+# [With results](00_start_here.ipynb) · [without, to work in](work/00_start_here.ipynb) · [glossary](../docs/glossary.md)
 #
 # This tour is about one paper: *Transformer Quality in Linear Time* by Hua, Dai, Liu and Le (ICML 2022).
 # Its model is called FLASH. (It shares only the name with FlashAttention, a fast program for ordinary attention.)
@@ -132,8 +132,8 @@ from flash_tutorial.training import TrainConfig, train
 
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
 runs = {}
-for name in ("transformer", "transformer++"):
-    config = ModelConfig(name, dim=64, depth=2, heads=2, max_length=64, norm="layer")
+for name, F in {"transformer": 256, "transformer++": 176}.items():  # about as many numbers, with a gate or without
+    config = ModelConfig(name, dim=64, depth=2, heads=2, ff_dim=F, max_length=64, norm="layer")
     runs[name] = train(config, settings, corpus=corpus, progress=False)
     model, score = runs[name].model, runs[name].evaluation
     print(f"{name:14} {count_parameters(model):,} parameters, {score.bits_per_byte:.2f} bits per byte on new text")
@@ -581,7 +581,7 @@ assert len(new[0]) == 200 and share > 0.6
 # FLASH keeps one state and the chunk at hand, for a text of any length.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 for n in (64, 512):
     _, state = model.prefill(torch.tensor(text[None, :n].astype(np.int64), device=device))
@@ -594,7 +594,7 @@ for n in (512, 8192):
 # %% [markdown]
 # ## 8. Are you ready for the lectures?
 #
-# Answer each question on paper, then open the fold. If one was hard, the refresher (lecture 90) has a section on it.
+# Answer each question on paper, then open the fold. If one was hard, the [refresher](90_refresher.ipynb) (lecture 90) has a section on it.
 #
 # **1. Einsum.** `x` has shape (B, T, S) and `w` has shape (S, E). What does `einsum("bts,se->bte", x, w)` compute?
 #
@@ -682,20 +682,21 @@ print("6:", round(1.386 / np.log(2), 2))
 #
 # **What comes next** The lectures, in this order:
 #
-# | lecture | what it builds |
-# | --- | --- |
-# | 01 attention | softmax attention in NumPy, masks, heads, positions |
-# | 02 gated_attention_unit | gate and attention in one unit |
-# | 03 gau_in_torch | the same in PyTorch, and its training |
-# | 04 linear_attention | the state, and why training with it is slow |
-# | 05 mixed_chunk_attention | local and global part, step by step |
-# | 06 flash_model | the whole model, documents, padding |
-# | 07 training | FLASH against Transformer++ on real text |
-# | 08 scaling | time and memory against length |
-# | 09 generation | writing with a state of constant size |
-# | 10 ablations | which part brings what |
-# | 11 gpu_kernels | where the time goes on a GPU |
-# | 12 your_project | the package in your own work |
-# | 90 refresher | shapes, einsum, floats, finite differences, bits; optional |
+# | lecture | what it builds | problem set |
+# | --- | --- | --- |
+# | [01 attention](01_attention.ipynb) | softmax attention in NumPy, masks, heads, positions | [set 01](../exercises/01_attention.ipynb) |
+# | [02 gated attention unit](02_gated_attention_unit.ipynb) | gate and attention in one unit | [set 02](../exercises/02_gated_attention_unit.ipynb) |
+# | [03 gau in torch](03_gau_in_torch.ipynb) | the same in PyTorch, and its training | [set 03](../exercises/03_gau_in_torch.ipynb) |
+# | [04 linear attention](04_linear_attention.ipynb) | the state, and why training with it is slow | [set 04](../exercises/04_linear_attention.ipynb) |
+# | [05 mixed chunk attention](05_mixed_chunk_attention.ipynb) | local and global part, step by step | [set 05](../exercises/05_mixed_chunk_attention.ipynb) |
+# | [06 flash model](06_flash_model.ipynb) | the whole model, documents, padding | [set 06](../exercises/06_flash_model.ipynb) |
+# | [07 training](07_training.ipynb) | FLASH against Transformer++ on real text | [set 07](../exercises/07_training.ipynb) |
+# | [08 scaling](08_scaling.ipynb) | time and memory against length | [set 08](../exercises/08_scaling.ipynb) |
+# | [09 generation](09_generation.ipynb) | writing with a state of constant size | [set 09](../exercises/09_generation.ipynb) |
+# | [10 ablations](10_ablations.ipynb) | which part brings what | [set 10](../exercises/10_ablations.ipynb) |
+# | [11 gpu kernels](11_gpu_kernels.ipynb) | where the time goes on a GPU | [set 11](../exercises/11_gpu_kernels.ipynb) |
+# | [12 your project](12_your_project.ipynb) | the package in your own work |  |
+# | [90 refresher](90_refresher.ipynb) | shapes, einsum, floats, finite differences, bits; optional |  |
 #
 # This tour has no problem set; the first one belongs to lecture 01.
+# Words that you miss are in the [glossary](../docs/glossary.md), troubles and their causes in [symptoms](../docs/symptoms.md).

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 01 Attention: who reads whom, what it costs, and where a token stands
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/01_attention.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/01_attention.ipynb)**
+# [With results](01_attention.ipynb) · [without, to work in](work/01_attention.ipynb) · [problem set 01](../exercises/01_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # FLASH changes softmax attention. So the course starts with what it changes, and builds it from loops.
 #
@@ -514,7 +514,7 @@ print("our half of the block = the package's:", compare_block(rope=False))
 # The other half has a matrix from D to 4 D numbers and one back: 8 D².
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.counts import count_multiply_adds
+from flash_course.bench.counts import count_multiply_adds
 
 print("six tokens:", np.tri(6).sum().astype(int), "pairs, formula", 6 * 7 // 2)
 D, lengths = 768, [512, 1024, 2048, 4096, 8192, 16_384, 32_768]  # D of the paper's base model
@@ -695,10 +695,10 @@ def rope(x_TS, first=0):
     return np.concatenate([y1, y2], axis=1)
 
 
-from flash_tutorial.layers import cos_sin, rotate
+from flash_tutorial import layers
 
 check_rope(rope)
-turned = rotate(torch.tensor(q), *cos_sin(50, 16, torch.tensor(q))).numpy()  # q: the 50 random queries of section 2
+turned = layers.rope(torch.tensor(q), *layers.cos_sin(50, 16, torch.tensor(q))).numpy()  # q: the 50 random queries of section 2
 print("ours = the package's:", np.allclose(rope(q), turned), np.allclose(rope(q), reference.rope(q)))
 print("our half of a block with RoPE = the package's:", compare_block(rope=True, rotate=rope))
 
@@ -775,7 +775,7 @@ from flash_tutorial.training import TrainConfig, train
 
 corpus = load_corpus("austen")
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
-size = dict(dim=64, depth=2, heads=2, max_length=64, norm="layer")
+size = dict(dim=64, depth=2, heads=2, ff_dim=256, max_length=64, norm="layer")
 models = {
     "learnt table": ModelConfig("transformer", **size),
     "ScaledSin": ModelConfig("transformer", positions="scaled_sin", **size),
@@ -806,7 +806,7 @@ print(f"in the paper, positions bring {share:.0%} of the gain from Transformer t
 
 # %% tags=["timing"]
 from flash_course import learner
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, ScaledSin + RoPE", "ScaledSin + RoPE")):
     step_ms = 1000 * np.median(np.diff([row["seconds"] for row in runs[name].log]))
@@ -843,8 +843,7 @@ for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, Sc
 # 2. Attention costs T² pairs. Heads do not change the multiply-adds, but each brings a map of its own.
 # 3. RoPE turns queries and keys, so scores depend on differences of places. It needs no parameters.
 #
-# **Exercises** Problem set 01, six tasks, from a causal softmax to a sliding window.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/01_attention.ipynb)**, or open `exercises/01_attention.ipynb`.
+# **Exercises** [Problem set 01](../exercises/01_attention.ipynb), six tasks, from a causal softmax to a sliding window.
 # One of them asks for a `who_sees` that is harder to fool than `reads`. Which layer would fool `reads`?
 #
-# **Next lecture** 02 puts a gate and attention into one unit, and drops the softmax.
+# **Next** [Lecture 02](02_gated_attention_unit.ipynb) puts a gate and attention into one unit, and drops the softmax.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 02 Gated attention unit: attention and feed-forward in one layer
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/02_gated_attention_unit.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/02_gated_attention_unit.ipynb)**
+# [With results](02_gated_attention_unit.ipynb) · [without, to work in](work/02_gated_attention_unit.ipynb) · [problem set 02](../exercises/02_gated_attention_unit.ipynb) · [glossary](../docs/glossary.md)
 #
 # A Transformer block has two layers. Attention lets tokens read each other, and a feed-forward layer works on each token.
 # The gated attention unit (GAU) does both in one layer, with a single attention map. FLASH is built from it.
@@ -754,7 +754,7 @@ my_second_guess = None  # your number here
 predict("02.b", my_second_guess)
 
 # %%
-from flash_tutorial import count_multiply_adds
+from flash_course.bench.counts import count_multiply_adds
 
 E, T = 2 * D, 4096
 of_gau, of_block = 2 * (S + E), 2 * D  # a score costs S, mixing costs E; all 12 heads together cost D and D
@@ -802,7 +802,7 @@ print("relu² better than softmax by more than 0.05 bits per byte:", bits["GAU, 
 print("relu² better than the table of pairs of letters (3.54):", bits["GAU, relu^2"] < 3.54)
 
 # %% tags=["timing"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])
@@ -881,8 +881,7 @@ assert max(moved) < 0.5
 # 2. The map is relu²(q kᵀ / n + b): one head, no normaliser, a row may be empty. Mask last.
 # 3. Weights are not probabilities, so the length n is part of the model.
 #
-# **Exercises** Problem set 02, six tasks, from relu² and its slope to a port of the GAU with three faults that you find.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/02_gated_attention_unit.ipynb)**, or open `exercises/02_gated_attention_unit.ipynb`.
+# **Exercises** [Problem set 02](../exercises/02_gated_attention_unit.ipynb), six tasks, from relu² and its slope to a port of the GAU with three faults that you find.
 #
-# **Next** Lecture 03 builds the same unit in PyTorch: its initialisation, its gradient, its numbers in half precision.
+# **Next** [Lecture 03](03_gau_in_torch.ipynb) builds the same unit in PyTorch: its initialisation, its gradient, its numbers in half precision.
 # It also shows what breaks if n is the current length.

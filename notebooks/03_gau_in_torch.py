@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 03 GAU in PyTorch: start, gradient, half precision, and one trap
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/03_gau_in_torch.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/03_gau_in_torch.ipynb)**
+# [With results](03_gau_in_torch.ipynb) · [without, to work in](work/03_gau_in_torch.ipynb) · [problem set 03](../exercises/03_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
 #
 # In lecture 02 you wrote the gated attention unit (GAU) in NumPy. Here it becomes a PyTorch module that can be trained.
 # Four things are new: how it starts, its gradient by hand, its numbers in half precision, and what the length n does.
@@ -634,7 +634,7 @@ def hide_later(bias):
 # `gradcheck` is PyTorch's finite differences, for every number of every input.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.mixing import relu2_attention
+from flash_tutorial.fast import relu2_attention
 
 ways = {
     "plain": lambda q, k, v, b, n: relu2(q @ k.mT / n + b).tril() @ v,
@@ -808,7 +808,7 @@ settings = TrainConfig(
     steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, dtype="float32", eval_bytes=preset.score_bytes
 )
 tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer")
-mine = replace(tiny, architecture=MyGAU, unit_options=dict(length=64, n=64))
+mine = ModelConfig(MyGAU, dim=64, depth=4, max_length=64, norm="layer", unit_options=dict(length=64, n=64))
 
 torch.manual_seed(settings.seed)
 of_package, of_mine = LanguageModel(tiny), LanguageModel(mine)
@@ -854,7 +854,7 @@ ahead = learnt["my GAU, Toeplitz bias"][0, 1:] / start[0, 1:]
 print("Toeplitz weights ahead, after / before training:", f"{ahead.min():.3f} to {ahead.max():.3f}")
 
 # %% tags=["timing"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 states = {"my GAU, Toeplitz bias": of_package, "GAU, rotary bias": runs["GAU, rotary bias"].model}
 for name, run in runs.items():
@@ -939,7 +939,7 @@ assert abs(by_length[64, 64] - by_length[64, None]) < 0.05 and by_length[8, None
 # A published port of FLASH-Quad met the same: its model was useless at short lengths, until its author fixed n at 512.
 #
 # **What this project does.** A causal FLASH-Quad model takes n = `max_length`, fixed. The unit alone still follows Code 6,
-# and then refuses to go token by token. `docs/paper_to_code.md` lists this under "Deviations", with the tests that hold it.
+# and then refuses to go token by token. [`docs/paper_to_code.md`](../docs/paper_to_code.md) lists this under "Deviations", with the tests that hold it.
 
 # %% tags=["nbval-check-output"]
 print("n of a causal FLASH-Quad model:", of_package.stack.units[0].length_scale)
@@ -980,7 +980,6 @@ for n in (64, None):
 # 2. For the gradient keep r = relu(s): `d_s = 2 r × d_A`, and all else is a product with it.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer text.
 #
-# **Exercises** Problem set 03, six tasks: the biases, a GAU of your own, its backward pass by hand, and a test that finds leaks.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/03_gau_in_torch.ipynb)**, or open `exercises/03_gau_in_torch.ipynb`.
+# **Exercises** [Problem set 03](../exercises/03_gau_in_torch.ipynb), six tasks: the biases, a GAU of your own, its backward pass by hand, and a test that finds leaks.
 #
-# **Next** Lecture 04 leaves the map away: linear attention, its state, and why it is slow to train.
+# **Next** [Lecture 04](04_linear_attention.ipynb) leaves the map away: linear attention, its state, and why it is slow to train.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 04 Linear attention: a state instead of a map
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/04_linear_attention.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/04_linear_attention.ipynb)**
+# [With results](04_linear_attention.ipynb) · [without, to work in](work/04_linear_attention.ipynb) · [problem set 04](../exercises/04_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Attention compares all pairs of tokens. Leave out the softmax, and a small table, the state, can replace the map of all pairs.
 # Writing text becomes cheap. Training becomes slow, and this is the paper's third complaint. This lecture measures why, and mends it.
@@ -910,7 +910,7 @@ print(
 print(f"{count_parameters(run.model):,} parameters; better than the table of pairs of letters (3.54): {bits < 3.54}")
 
 # %% tags=["timing"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 learner.score(
     "04", "linear attention", bits_per_byte=bits,
@@ -944,7 +944,6 @@ print(learner.report())
 # 2. A causal state is a chain. It is ideal for writing, and slow for training: T steps, or T states in memory.
 # 3. Chunks break the chain into T / C links: a map inside, a state between. Exact here, so C is only a speed knob.
 #
-# **Exercises** Problem set 04, seven tasks. You write the forms of this lecture in your own way, and one that fades.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/04_linear_attention.ipynb)**, or open `exercises/04_linear_attention.ipynb`.
+# **Exercises** [Problem set 04](../exercises/04_linear_attention.ipynb), seven tasks. You write the forms of this lecture in your own way, and one that fades.
 #
-# **Next lecture** 05 puts relu² inside the chunks and keeps the state between them: mixed chunk attention. There C is architecture.
+# **Next** [Lecture 05](05_mixed_chunk_attention.ipynb) puts relu² inside the chunks and keeps the state between them: mixed chunk attention. There C is architecture.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 05 Mixed chunk attention: near tokens one by one, far ones through a sum
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/05_mixed_chunk_attention.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/05_mixed_chunk_attention.ipynb)**
+# [With results](05_mixed_chunk_attention.ipynb) · [without, to work in](work/05_mixed_chunk_attention.ipynb) · [problem set 05](../exercises/05_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # A map is *sharp*: each pair of tokens has a weight of its own. It costs T². A running state costs T and needs T steps in a row.
 # Mixed chunk attention takes a map inside each chunk and a state between chunks. It is the attention of FLASH.
@@ -290,7 +290,7 @@ print("token 6 reads, near + far:", tuple((near_TE + far_TE)[5].astype(int).toli
 # %% [markdown]
 # ## 5. Without loops
 #
-# `in_chunks` turns (T, S) into (G, C, S), with zeros behind the last token. Then both parts are products of small arrays.
+# `to_chunks` turns (T, S) into (G, C, S), with zeros behind the last token. Then both parts are products of small arrays.
 # A padded key has a value of zero, so it adds nothing. A padded query gives a row that is cut off at the end.
 #
 # `earlier` makes the exclusive sum: the running sum, moved by one chunk, with zeros in front.
@@ -298,7 +298,7 @@ print("token 6 reads, near + far:", tuple((near_TE + far_TE)[5].astype(int).toli
 # **Your line.** `cumsum` gives the running sum. How is it moved?
 #
 # ```python
-# def earlier(x_G):
+# def earlier_chunks(x_G):
 #     return np.concatenate([0 * x_G[:1], ...])
 # ```
 #
@@ -310,22 +310,22 @@ print("token 6 reads, near + far:", tuple((near_TE + far_TE)[5].astype(int).toli
 
 
 # %%
-def in_chunks(x_TS, C):
+def to_chunks(x_TS, C):
     padded = np.pad(x_TS, ((0, -len(x_TS) % C), (0, 0)))
     return padded.reshape(-1, C, x_TS.shape[1])
 
 
-def earlier(x_G):
+def earlier_chunks(x_G):
     return np.concatenate([0 * x_G[:1], np.cumsum(x_G, axis=0)[:-1]])
 
 
-def mixed_chunk(heads_4TS, v_TE, bias_CC, C, causal=True, combine="mean", local=1, global_=1, before=earlier):
-    quad_q, quad_k, lin_q, lin_k, v = (in_chunks(x, C) for x in (*heads_4TS, v_TE))  # (G, C, S), v (G, C, E)
+def mixed_chunk(heads_4TS, v_TE, bias_CC, C, causal=True, combine="mean", local=1, global_=1, before=earlier_chunks):
+    quad_q, quad_k, lin_q, lin_k, v = (to_chunks(x, C) for x in (*heads_4TS, v_TE))  # (G, C, S), v (G, C, E)
     A_GCC = np.maximum(quad_q @ quad_k.swapaxes(1, 2) / C + bias_CC, 0) ** 2
     near = (np.tril(A_GCC) if causal else A_GCC) @ v
 
     kv_GSE = lin_k.swapaxes(1, 2) @ v
-    tokens_G = in_chunks(np.ones((len(v_TE), 1)), C).sum((1, 2))  # the last chunk may hold fewer than C
+    tokens_G = to_chunks(np.ones((len(v_TE), 1)), C).sum((1, 2))  # the last chunk may hold fewer than C
     read = before if causal else lambda x_G: x_G.sum(0, keepdims=True)  # without a mask: all chunks (section 12)
     by_G = np.maximum(read(tokens_G), 1) if combine == "mean" else np.ones(1)
     far = lin_q @ (read(kv_GSE) / by_G[:, None, None])
@@ -546,7 +546,7 @@ def inclusive(x_G):
     return np.cumsum(x_G, axis=0)
 
 
-sums = {"exclusive sum": earlier, "inclusive sum": inclusive}
+sums = {"exclusive sum": earlier_chunks, "inclusive sum": inclusive}
 found = {
     name: moves(lambda h, v, before=before: mixed_chunk(h, v, bias_CC + all_open, C, before=before))
     for name, before in sums.items()
@@ -634,8 +634,8 @@ print("and by an earlier chunk:", float(gradient[2].abs().max()))
 n = 20  # five chunks of four
 h, v = rng.normal(size=(4, n, S)), rng.normal(size=(n, E))
 mean, total = (mixed_chunk(h, v, bias_CC, C, combine=how, local=0) for how in ("mean", "sum"))
-lin_q, lin_k, v_GCE = (in_chunks(x, C) for x in (h[2], h[3], v))
-of_means = (lin_q @ earlier(lin_k.swapaxes(1, 2) @ v_GCE / C)).reshape(n, E)
+lin_q, lin_k, v_GCE = (to_chunks(x, C) for x in (h[2], h[3], v))
+of_means = (lin_q @ earlier_chunks(lin_k.swapaxes(1, 2) @ v_GCE / C)).reshape(n, E)
 
 print("chunk                    2   3   4   5")
 readings = {"mean (Code 8)": mean, "sum (equations 7, 8)": total, "sum of means (a port)": of_means}
@@ -745,9 +745,9 @@ for length in (16, 20, 64):
 # %% tags=["nbval-check-output"]
 def exact_chunk_form(q_TS, k_TS, v_TE, C):
     """Lecture 04: linear attention inside the chunk as well."""
-    q, k, v = (in_chunks(x, C) for x in (q_TS, k_TS, v_TE))
+    q, k, v = (to_chunks(x, C) for x in (q_TS, k_TS, v_TE))
     inside = np.tril(q @ k.swapaxes(1, 2)) @ v
-    return (inside + q @ earlier(k.swapaxes(1, 2) @ v)).reshape(-1, v.shape[2])[: len(v_TE)]
+    return (inside + q @ earlier_chunks(k.swapaxes(1, 2) @ v)).reshape(-1, v.shape[2])[: len(v_TE)]
 
 
 def change(a, b):
@@ -778,7 +778,8 @@ for n in (1, 2, 4, 7, 14):
 # Both are a fixed number for each token: the cost is T (C + 1) (S + E) / 2 + 2 T S E. No T² is left.
 
 # %%
-from flash_tutorial import GAU, count_multiply_adds
+from flash_course.bench.counts import count_multiply_adds
+from flash_tutorial import GAU
 
 D, E, S, C = 768, 1536, 128, 256  # the paper's base model
 with torch.device("meta"):  # shapes only, no memory
@@ -809,8 +810,9 @@ figures.show(*figures.cost_of_a_block(lengths, counted, title=title))
 
 # %% tags=["timing"]
 from flash_course.bench.clock import summary, time_in_turn
-from flash_tutorial.counts import count_state_numbers
-from flash_tutorial.mixing import linear_attention, relu2_attention
+from flash_course.bench.counts import count_state_numbers
+from flash_tutorial.fast import relu2_attention
+from flash_tutorial.mixing import linear_attention
 
 device = "cuda" if preset is GPU else "cpu"
 
@@ -956,7 +958,6 @@ for name, rule in rules.items():
 # 2. The sum is exclusive, by a shift. Test values for exact zeros, gradients, prefixes, and that nothing is missing.
 # 3. C is part of the model: a token right after a border sees one token sharply, and the rest through S × E numbers.
 #
-# **Exercises** Problem set 05, seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/05_mixed_chunk_attention.ipynb)**, or open `exercises/05_mixed_chunk_attention.ipynb`.
+# **Exercises** [Problem set 05](../exercises/05_mixed_chunk_attention.ipynb), seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
 #
-# **Next** Lecture 06 puts the units together: the whole FLASH model, causal and masked, with documents and padding.
+# **Next** [Lecture 06](06_flash_model.ipynb) puts the units together: the whole FLASH model, causal and masked, with documents and padding.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 06 The FLASH model: from one unit to a whole model
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/06_flash_model.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/06_flash_model.ipynb)**
+# [With results](06_flash_model.ipynb) · [without, to work in](work/06_flash_model.ipynb) · [problem set 06](../exercises/06_flash_model.ipynb) · [glossary](../docs/glossary.md)
 #
 # You know mixed chunk attention. Here it becomes a unit, and units become a language model.
 # Then come three things that real data ask for: any length, padding, several documents in a row.
@@ -211,7 +211,7 @@ def flash_loops(x_TD, p, C, causal, combine="mean"):
 # **Your line.** How many rows of zeros must be added at the end?
 #
 # ```python
-# def in_chunks(x, C):                     # (T, ...) -> (G, C, ...)
+# def to_chunks(x, C):                     # (T, ...) -> (G, C, ...)
 #     missing = ...
 #     x = np.concatenate([x, np.zeros((missing, *x.shape[1:]))])
 #     return x.reshape(-1, C, *x.shape[1:])
@@ -230,21 +230,21 @@ def flash_loops(x_TD, p, C, causal, combine="mean"):
 
 
 # %% tags=["nbval-check-output"]
-def in_chunks(x, C):
+def to_chunks(x, C):
     missing = -len(x) % C
     x = np.concatenate([x, np.zeros((missing, *x.shape[1:]))])
     return x.reshape(-1, C, *x.shape[1:])
 
 
 for T in (1, 12, 14):
-    chunks = in_chunks(np.arange(1, T + 1), 4).astype(int)
+    chunks = to_chunks(np.arange(1, T + 1), 4).astype(int)
     print(f"T = {T}: G = {len(chunks)}, last chunk {chunks[-1].tolist()}")
-print("= package:", same(in_chunks(np.arange(14.0), 4), reference.in_chunks(np.arange(14.0), 4)))
+print("= package:", same(to_chunks(np.arange(14.0), 4), reference.to_chunks(np.arange(14.0), 4)))
 
 
 # %%
 def local_part(q_TS, k_TS, v_TE, bias_weights, C, causal, divisor=None):
-    q_GCS, k_GCS, v_GCE = (in_chunks(t, C) for t in (q_TS, k_TS, v_TE))
+    q_GCS, k_GCS, v_GCE = (to_chunks(t, C) for t in (q_TS, k_TS, v_TE))
     place = np.arange(C)
     b_CC = bias_weights[place[None, :] - place[:, None] + C - 1]  # by distance, lecture 02
     A_GCC = relu2(np.einsum("gis,gjs->gij", q_GCS, k_GCS) / (divisor or C) + b_CC)
@@ -252,20 +252,20 @@ def local_part(q_TS, k_TS, v_TE, bias_weights, C, causal, divisor=None):
     return (A_GCC @ v_GCE).reshape(-1, v_TE.shape[1])[: len(v_TE)]
 
 
-def earlier(x_G):
+def earlier_chunks(x_G):
     return np.concatenate([np.zeros_like(x_G[:1]), np.cumsum(x_G, axis=0)[:-1]])
 
 
 def global_part(q_TS, k_TS, v_TE, C, causal, combine="mean", tokens_G=None):
-    kv_GSE = np.einsum("gcs,gce->gse", in_chunks(k_TS, C), in_chunks(v_TE, C))
-    tokens_G = in_chunks(np.ones(len(v_TE)), C).sum(1) if tokens_G is None else tokens_G
+    kv_GSE = np.einsum("gcs,gce->gse", to_chunks(k_TS, C), to_chunks(v_TE, C))
+    tokens_G = to_chunks(np.ones(len(v_TE)), C).sum(1) if tokens_G is None else tokens_G
     if causal:
-        kv_GSE, tokens_G = earlier(kv_GSE), earlier(tokens_G)
+        kv_GSE, tokens_G = earlier_chunks(kv_GSE), earlier_chunks(tokens_G)
     else:
         kv_GSE, tokens_G = kv_GSE.sum(0, keepdims=True), tokens_G.sum(0, keepdims=True)
     if combine == "mean":
         kv_GSE = kv_GSE / np.maximum(tokens_G, 1)[:, None, None]
-    return (in_chunks(q_TS, C) @ kv_GSE).reshape(-1, v_TE.shape[1])[: len(v_TE)]
+    return (to_chunks(q_TS, C) @ kv_GSE).reshape(-1, v_TE.shape[1])[: len(v_TE)]
 
 
 # %% [markdown]
@@ -313,7 +313,7 @@ for causal in (True, False):
 
 
 # %%
-from flash_tutorial.layers import ScaledSin, ScaleNorm, ScaleOffset, ToeplitzBias, cos_sin, rotate
+from flash_tutorial.layers import ScaledSin, ScaleNorm, ScaleOffset, ToeplitzBias, cos_sin, rope
 
 
 class MyFLASH(nn.Module):
@@ -332,20 +332,20 @@ class MyFLASH(nn.Module):
     def forward(self, x):
         T = x.shape[1]
         u, v, z = F.silu(self.in_proj(self.norm(x))).split([self.E, self.E, self.S], -1)
-        heads = rotate(self.scale_offset(z), *cos_sin(T, self.S, x))  # (4, B, T, S)
+        heads = rope(self.scale_offset(z), *cos_sin(T, self.S, x))  # (4, B, T, S)
         quad_q, quad_k, lin_q, lin_k, v = (self.chunks(t) for t in (*heads, v))
         A = (torch.einsum("bgis,bgjs->bgij", quad_q, quad_k) / self.C + self.bias(self.C)).relu() ** 2
         kv = torch.einsum("bgcs,bgce->bgse", lin_k, v)
         tokens = self.chunks(x.new_ones(1, T, 1)).sum(2)[..., None]  # (1, G, 1, 1)
         if self.causal:
-            A, kv, tokens = A.tril(), self.earlier(kv), self.earlier(tokens)
+            A, kv, tokens = A.tril(), self.earlier_chunks(kv), self.earlier_chunks(tokens)
         else:
             kv, tokens = kv.sum(1, keepdim=True), tokens.sum(1, keepdim=True)
         kv = kv / tokens.clamp(min=1) if self.combine == "mean" else kv
         read = (A @ v + lin_q @ kv).flatten(1, 2)[:, :T]
         return x + self.out_proj(u * read)
 
-    def earlier(self, x):  # a running sum, moved by one chunk
+    def earlier_chunks(self, x):  # a running sum, moved by one chunk
         return F.pad(x.cumsum(1), (0, 0, 0, 0, 1, 0))[:, :-1]
 
 
@@ -460,7 +460,7 @@ for causal, model in models.items():
 
 # %% [markdown]
 # A hidden place shows the sign ␣, which is one more id, the 257th. Of the spans 80% are hidden so, 10% show other bytes, and 10% stay as they are.
-# The paper does not give these shares. They are this project's, and `docs/paper_to_code.md` (the *ledger*) says so.
+# The paper does not give these shares. They are this project's, and [`docs/paper_to_code.md`](../docs/paper_to_code.md) (the *ledger*) says so.
 #
 # The comparisons of this lecture draw all parameters anew, of order one. On a fresh model every reading of the paper would look alike (lecture 03).
 #
@@ -521,7 +521,7 @@ def apart(a_TD, b_TD, x_TD):
 def padded_flash(x_TD, valid_T, p, C, causal, zero_before=False, zero_after=True, count_valid=True):
     u_TE, v_TE, heads = project(x_TD * valid_T[:, None] if zero_before else x_TD, p)
     v_TE = v_TE * valid_T[:, None] if zero_after else v_TE
-    tokens_G = in_chunks(valid_T, C).sum(1) if count_valid else None
+    tokens_G = to_chunks(valid_T, C).sum(1) if count_valid else None
     return x_TD + (u_TE * mix(heads, v_TE, p, C, causal, tokens_G=tokens_G)) @ p["out_weight"] + p["out_bias"]
 
 
@@ -620,7 +620,7 @@ for i in range(6):
 # ```python
 # for d in np.unique(document_T):
 #     own = document_T == d
-#     tokens_G = C * in_chunks(own, C).any(1)
+#     tokens_G = C * to_chunks(own, C).any(1)
 #     read_TE[own] = ...
 # ```
 #
@@ -637,22 +637,22 @@ for i in range(6):
 # %%
 def strict(x_TD, p, C, causal, document_T):
     u_TE, v_TE, heads = project(x_TD, p)
-    read_TE, all_G = np.zeros_like(v_TE), in_chunks(np.ones(len(v_TE)), C).sum(1)
+    read_TE, all_G = np.zeros_like(v_TE), to_chunks(np.ones(len(v_TE)), C).sum(1)
     for d in np.unique(document_T):
         own = document_T == d
-        tokens_G = all_G * in_chunks(own, C).any(1)
+        tokens_G = all_G * to_chunks(own, C).any(1)
         read_TE[own] = mix(heads, v_TE * own[:, None], p, C, causal, tokens_G=tokens_G)[own]
     return x_TD + (u_TE * read_TE) @ p["out_weight"] + p["out_bias"]
 
 
 def loose(x_TD, p, C, causal, document_T):  # Codes 7 and 8; T is a multiple of C
     u_TE, v_TE, (quad_q, quad_k, lin_q, lin_k) = project(x_TD, p)
-    first_G, last_G = in_chunks(document_T, C)[:, 0], in_chunks(document_T, C)[:, -1]
+    first_G, last_G = to_chunks(document_T, C)[:, 0], to_chunks(document_T, C)[:, -1]
     reads_GG = (first_G[:, None] <= last_G) & (last_G[:, None] >= first_G)
     reads_GG = np.tril(reads_GG, -1) if causal else reads_GG
     share_GG = reads_GG / np.maximum(reads_GG.sum(1, keepdims=True), 1)  # the mean over the chunks read
-    kv_GSE = np.einsum("gcs,gce->gse", in_chunks(lin_k, C), in_chunks(v_TE, C)) / C
-    far_TE = (in_chunks(lin_q, C) @ np.einsum("gh,hse->gse", share_GG, kv_GSE)).reshape(v_TE.shape)
+    kv_GSE = np.einsum("gcs,gce->gse", to_chunks(lin_k, C), to_chunks(v_TE, C)) / C
+    far_TE = (to_chunks(lin_q, C) @ np.einsum("gh,hse->gse", share_GG, kv_GSE)).reshape(v_TE.shape)
     read_TE = local_part(quad_q, quad_k, v_TE, p["bias_weights"], C, causal) + far_TE
     return x_TD + (u_TE * read_TE) @ p["out_weight"] + p["out_bias"]
 
@@ -909,7 +909,7 @@ for causal in (True, False):
 # %% [markdown]
 # Reading both sides the factor is T everywhere, and gamma can undo it at one length. Causal it cannot. So this is the place that matters most.
 #
-# The remaining readings need no run here, and stand in the ledger, `docs/paper_to_code.md`, with their tests.
+# The remaining readings need no run here, and stand in the ledger, [`docs/paper_to_code.md`](../docs/paper_to_code.md), with their tests.
 # For the unit: the bias form at exactly C = 512, and dividing by the current length (lecture 03).
 # For models and training: whether Transformer++ has a bias, the start of the position table,
 # the shares of the masked objective, what "local" clipping means.
@@ -950,7 +950,7 @@ print(
 print("both better than the table of pairs of letters (3.54):", max(bits.values()) < 3.54)
 
 # %% tags=["timing"]
-from flash_tutorial.counts import count_state_numbers
+from flash_course.bench.counts import count_state_numbers
 
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])
@@ -983,7 +983,6 @@ print(learner.report())
 # 2. Without a normaliser, a value of zero takes a token out. Padding and documents are made of that, and of the right divisor.
 # 3. Run both readings. The one that matters is the one that no parameter can undo.
 #
-# **Exercises** Problem set 06, six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/06_flash_model.ipynb)**, or open `exercises/06_flash_model.ipynb`.
+# **Exercises** [Problem set 06](../exercises/06_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
 #
-# **Next** Lecture 07 trains FLASH, FLASH-Quad and Transformer++ on real text, on one budget, with three seeds.
+# **Next** [Lecture 07](07_training.ipynb) trains FLASH, FLASH-Quad and Transformer++ on real text, on one budget, with three seeds.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 07 Training: is FLASH as good, for the same budget?
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/07_training.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/07_training.ipynb)**
+# [With results](07_training.ipynb) · [without, to work in](work/07_training.ipynb) · [problem set 07](../exercises/07_training.ipynb) · [glossary](../docs/glossary.md)
 #
 # Lecture 00 raised a complaint: cheaper attention costs quality. Here it is tested by measurement, on real text.
 # FLASH, FLASH-Quad and Transformer++ get the same text, nearly the same number of parameters, and the same time.
@@ -1043,7 +1043,6 @@ print(*pick_dtype("cpu"), sep=": ")
 # 2. Same text, same time, a rate of its own for each, several seeds: then look into the odd run, and say what the numbers cannot show.
 # 3. FLASH pays at chunk borders: the first bytes behind one have lost the exact text before it.
 #
-# **Exercises** Problem set 07, seven tasks: bits, rates, one update in float16, checkpoints, and curves that you diagnose.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/07_training.ipynb)**, or open `exercises/07_training.ipynb`.
+# **Exercises** [Problem set 07](../exercises/07_training.ipynb), seven tasks: bits, rates, one update in float16, checkpoints, and curves that you diagnose.
 #
-# **Next** Lecture 08 measures time, memory and operations against length, and asks where the curves cross.
+# **Next** [Lecture 08](08_scaling.ipynb) measures time, memory and operations against length, and asks where the curves cross.

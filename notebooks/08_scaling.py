@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 08 Scaling: what a longer text costs, counted and measured
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/08_scaling.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/08_scaling.ipynb)**
+# [With results](08_scaling.ipynb) · [without, to work in](work/08_scaling.ipynb) · [problem set 08](../exercises/08_scaling.ipynb) · [glossary](../docs/glossary.md)
 #
 # A count says from which length on FLASH needs fewer multiplications. A clock says something else, and it depends on the rival.
 # You count first, then measure, then set the paper's tables beside your own, and learn how a benchmark flatters.
@@ -81,7 +81,8 @@ import numpy as np
 import torch
 
 from flash_course import figures
-from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock, count_multiply_adds
+from flash_course.bench.counts import count_multiply_adds
+from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock
 from flash_course.bench.against_length import Settings, make_units, measured_crossover, steady_processor, training_step
 from flash_tutorial.devices import pick_device, pick_dtype
 from flash_course.bench.clock import peak_bytes, summary, time_in_turn
@@ -345,7 +346,7 @@ print("plain block / the others:", [round(H * T * T / n) for n in list(numbers.v
 
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.layers import cos_sin, rotate
+from flash_tutorial.layers import cos_sin, rope
 
 
 class PlainBlock(TransformerBlock):
@@ -353,7 +354,7 @@ class PlainBlock(TransformerBlock):
 
     def mix(self, q, k, v, mask, segment_ids):
         T, width = q.shape[-2:]
-        q, k = (rotate(t, *cos_sin(T, width, v)).to(v.dtype) for t in (q, k))
+        q, k = (rope(t, *cos_sin(T, width, v)).to(v.dtype) for t in (q, k))
         scores = q @ k.mT / width**0.5  # (B, H, T, T)
         later = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
         return scores.masked_fill(later, float("-inf")).softmax(-1).to(v.dtype) @ v
@@ -910,7 +911,6 @@ print(f"FLASH's overhead is at most {max(over) - 1:.0%} of its products, and nev
 # 2. Linear says how cost grows. Look at your own length.
 # 3. Count multiply-adds *and* numbers moved; then measure a whole step, with the same tokens, in turn.
 #
-# **Exercises** Problem set 08, six tasks: count, predict crossovers, write a fair timer, and mend a benchmark that flatters.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/08_scaling.ipynb)**, or open `exercises/08_scaling.ipynb`.
+# **Exercises** [Problem set 08](../exercises/08_scaling.ipynb), six tasks: count, predict crossovers, write a fair timer, and mend a benchmark that flatters.
 #
-# **Next** Lecture 09 lets the model write, with a state of constant size.
+# **Next** [Lecture 09](09_generation.ipynb) lets the model write, with a state of constant size.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 09 Generation: writing with a state that does not grow
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/09_generation.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/09_generation.ipynb)**
+# [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
 # In training the whole text is there. A model that writes has one token at a time, and has to keep what it needs of the others.
 # This lecture builds FLASH's token-by-token form, proves that it is the trained function, and measures what it keeps and what it costs.
@@ -80,7 +80,7 @@ import torch
 
 from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters
 from flash_course import figures
-from flash_tutorial import decoding, reference
+from flash_tutorial import reference
 from flash_tutorial.data import ByteTokenizer, load_corpus
 from flash_course.learner import predict, reveal
 from flash_course.bench.stored import load_stored
@@ -317,7 +317,7 @@ figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0
 # %% tags=["nbval-check-output"]
 def parallel(heads_4TS, v_TE, bias_CC, C):
     """Lecture 05: all tokens at once."""
-    quad_q, quad_k, lin_q, lin_k, v = (reference.in_chunks(x, C) for x in (*heads_4TS, v_TE))
+    quad_q, quad_k, lin_q, lin_k, v = (reference.to_chunks(x, C) for x in (*heads_4TS, v_TE))
     near = np.tril(np.maximum(quad_q @ quad_k.swapaxes(1, 2) / C + bias_CC, 0) ** 2) @ v
     sums = np.cumsum(lin_k.swapaxes(1, 2) @ v, axis=0)
     earlier = np.concatenate([0 * sums[:1], sums[:-1]]) / (C * np.maximum(np.arange(len(v)), 1))[:, None, None]
@@ -501,8 +501,8 @@ print("my steps = all at once:", same(mine, reference.flash(x_TD, p, causal=True
 print("package's NumPy steps = my steps:", same(its, mine))
 
 # %% [markdown]
-# In PyTorch the package has two functions: `decoding.prefill(unit, x)` and `decoding.step(unit, x, state)`.
-# They choose by the kind of unit: FLASH, a GAU with a cache, or a Transformer++ block with a cache.
+# In PyTorch each unit of the package has two methods: `unit.prefill(x)` and `unit.step(x, state)`.
+# FLASH keeps its state of constant size, a GAU or a Transformer++ block a cache.
 #
 # Compare with the parallel form once more, for every split, with B = 2 texts. Then with two prompts of *different* length, 9 and 6 tokens.
 # There each row stands at its own position, and folds at its own time.
@@ -512,10 +512,10 @@ print("package's NumPy steps = my steps:", same(its, mine))
 @torch.no_grad()
 def error(unit, x, n, mask=None):
     """A prompt of n tokens, then steps: the largest difference to all at once."""
-    y, state = decoding.prefill(unit, x[:, :n], mask)
+    y, state = unit.prefill(x[:, :n], mask)
     steps = []
     for t in range(n, x.shape[1]):
-        y_t, state = decoding.step(unit, x[:, t], state)
+        y_t, state = unit.step(x[:, t], state)
         steps.append(y_t)
     return float((torch.cat([y, *(s[:, None] for s in steps)], 1) - unit(x)).abs().max())
 
@@ -532,8 +532,8 @@ lengths = torch.tensor([9, 6])
 mask = torch.arange(9)[None] < lengths[:, None]
 for name, each in units.items():
     with torch.no_grad():
-        _, state = decoding.prefill(each, x[:, :9], mask)
-        steps = [decoding.step(each, x[[0, 1], lengths + i], state)[0] for i in range(5)]
+        _, state = each.prefill(x[:, :9], mask)
+        steps = [each.step(x[[0, 1], lengths + i], state)[0] for i in range(5)]
         alone = [[each(x[row : row + 1, : n + i + 1])[0, -1] for row, n in enumerate((9, 6))] for i in range(5)]
     print(f"{name:14} prompts of 9 and 6 tokens, 5 steps: = each text alone:",
           all(same(a, torch.stack(b)) for a, b in zip(steps, alone)))  # fmt: skip
@@ -553,12 +553,12 @@ p, state = unit.to_numpy(), empty(S, unit.expanded)
 for x_D in x[0].numpy():
     flash_step(x_D, p, state, C)
 with torch.no_grad():
-    _, package = decoding.prefill(unit, x[:1])
+    _, package = unit.prefill(x[:1])
     print("sum:", same(package.sums[0, 0] * C, state.kv_SE), "| tokens read:", int(package.lengths),
           "| rows that wait:", same(package.v[0, 0, :2], state.v), same(package.lin_k[0, 0, :2], state.lin_k))  # fmt: skip
     long, half = torch.from_numpy(rng.normal(size=(1, 62, D))), copy.deepcopy(unit).to(torch.bfloat16)
-    _, state = decoding.prefill(half, long[:, :30].to(torch.bfloat16))
-    steps = torch.stack([decoding.step(half, long[:, t].to(torch.bfloat16), state)[0] for t in range(30, 62)], 1)
+    _, state = half.prefill(long[:, :30].to(torch.bfloat16))
+    steps = torch.stack([half.step(long[:, t].to(torch.bfloat16), state)[0] for t in range(30, 62)], 1)
     right = unit(long)[:, 30:]
     branch = right - long[:, 30:]  # what the unit adds to its input
     off = float((steps.double() - right).norm() / branch.norm())
@@ -578,11 +578,14 @@ my_guess = None  # your number here
 predict("09.a", my_guess)
 
 # %%
-from flash_tutorial.counts import count_state_numbers, unit_without_weights
+from flash_course.bench.counts import count_state_numbers, unit_without_weights
 
-sizes = {"dim": 256, "qk_dim": 128, "chunk_size": 256, "max_length": 20_000}
-depths = {"flash": 4, "flash_quad": 4, "transformer++": 2}
-configs = {name: ModelConfig(name, depth=depth, **sizes) for name, depth in depths.items()}
+sizes = {"dim": 256, "max_length": 20_000}
+configs = {
+    "flash": ModelConfig("flash", qk_dim=128, chunk_size=256, **sizes),
+    "flash_quad": ModelConfig("flash_quad", qk_dim=128, **sizes),
+    "transformer++": ModelConfig("transformer++", ff_dim=688, **sizes),
+}
 positions = (512, 1024, 2048, 4096, 8192, 16384)
 print(figures.text_table([("position", *configs)] + [
     (f"{n:,}", *(f"{count_state_numbers(config, n):,}" for config in configs.values())) for n in positions
@@ -607,9 +610,9 @@ reveal("09.a", kept["transformer++"][-1] / kept["flash"][-1], "times")
 # A formula can be wrong. So count the numbers in real states, at small sizes.
 
 # %% tags=["nbval-check-output"]
-small = {"dim": 32, "qk_dim": 16, "chunk_size": 8, "max_length": 128}
-for name, depth in depths.items():
-    config = ModelConfig(name, depth=depth, **small)
+small = {"flash": {"qk_dim": 16, "chunk_size": 8}, "flash_quad": {"qk_dim": 16}, "transformer++": {}}
+for name, options in small.items():
+    config = ModelConfig(name, dim=32, max_length=128, **options)
     little, sizes_seen = LanguageModel(config), []
     for n in (5, 8, 40, 100):
         _, state = little.prefill(torch.zeros(1, n, dtype=torch.long))
@@ -890,10 +893,10 @@ print("a better temperature gains something, but less than 0.03 bits:", 0 < on_n
 # %% tags=["nbval-check-output"]
 @torch.no_grad()
 def right_after_taking_back(unit, n, k, copied):
-    _, state = decoding.prefill(unit, x[:, :1])
+    _, state = unit.prefill(x[:, :1])
     copies = [copy.deepcopy(state)]  # after 1, 2, ... tokens
     for t in range(1, n):
-        decoding.step(unit, x[:, t], state)
+        unit.step(x[:, t], state)
         copies.append(copy.deepcopy(state))
     if copied:
         state = copies[n - k - 1]
@@ -902,7 +905,7 @@ def right_after_taking_back(unit, n, k, copied):
         if hasattr(state, "used"):
             state.used -= k
     other = x[:, 13]
-    y, _ = decoding.step(unit, other, state)
+    y, _ = unit.step(other, state)
     return same(y, unit(torch.cat([x[:, : n - k], other[:, None]], 1))[:, -1])
 
 
@@ -1023,7 +1026,6 @@ for name, each in timed.items():
 #    Test three full chunks and a tail.
 # 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on. Count it, and measure it.
 #
-# **Exercises** Problem set 09, six tasks: the state, one step, sampling, saving, and taking tokens back.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/09_generation.ipynb)**, or open `exercises/09_generation.ipynb`.
+# **Exercises** [Problem set 09](../exercises/09_generation.ipynb), six tasks: the state, one step, sampling, saving, and taking tokens back.
 #
-# **Next** Lecture 10 takes the model apart: which part brings what, and what a small ablation can say.
+# **Next** [Lecture 10](10_ablations.ipynb) takes the model apart: which part brings what, and what a small ablation can say.

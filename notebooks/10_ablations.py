@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 10 Ablations: which part does what?
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/10_ablations.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/10_ablations.ipynb)**
+# [With results](10_ablations.ipynb) · [without, to work in](work/10_ablations.ipynb) · [problem set 10](../exercises/10_ablations.ipynb) · [glossary](../docs/glossary.md)
 #
 # FLASH has many parts: a gate, one map, relu², a local part, a global part, a chunk length. Does it need them all?
 # An *ablation* takes one part away, leaves all else equal, and measures what is lost.
@@ -78,7 +78,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_course import figures
-from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters, decoding
+from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters
 from flash_course.bench.stored import load_stored
 from flash_course.learner import predict, reveal
 from flash_course.bench.tasks import IGNORE, induction, mqar
@@ -566,8 +566,8 @@ for factor in (2, 3, 4):
 # **No gate.** Only `project` changes: a gate of ones, and wider values.
 
 # %%
-from flash_tutorial.layers import ToeplitzBias, cos_sin, rotate
-from flash_tutorial.mixing import relu2_attention
+from flash_tutorial.layers import ToeplitzBias, cos_sin, rope
+from flash_tutorial.fast import relu2_attention
 from flash_tutorial.units import GatedUnit
 
 
@@ -606,7 +606,7 @@ class ManyHeadGAU(GatedUnit):
 
     def read_heads(self, z, cos, sin):
         parts = self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)  # (2, B, H, T, S / H)
-        return rotate(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
+        return rope(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):
         q, k = (part.flatten(0, 1) for part in heads)  # (B H, T, S / H)
@@ -631,7 +631,7 @@ class Relu2Block(TransformerBlock):
         self.length_scale = length_scale
 
     def mix(self, q, k, v, mask, segment_ids):
-        q, k = (rotate(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
         q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B H, T, d)
         out = relu2_attention(q, k, v, scale=1 / math.sqrt(q.shape[-1]), causal=self.causal)
         return out.unflatten(0, (-1, self.heads)) / self.length_scale
@@ -679,11 +679,10 @@ check_all()
 
 # %% [markdown]
 # `Relu2Block` decodes with its parent's softmax. The gate variants change `project` and `join`, which decoding calls as well.
-# Two lines tell decoding to read the inputs again at each step, as it does for any unit that it does not know.
+# A unit without methods of its own for that reads all its inputs again at each step. One line takes the inherited ones away.
 
 # %% tags=["nbval-check-output"]
-decoding.prefill.register(Relu2Block, decoding.prefill.dispatch(object))
-decoding.step.register(Relu2Block, decoding.step.dispatch(object))
+Relu2Block.prefill = Relu2Block.step = None
 check_all()
 
 # %% [markdown]
@@ -691,8 +690,8 @@ check_all()
 
 # %% tags=["nbval-check-output"]
 sizes = dict(dim=64, max_length=256, norm="layer")
-gated_model = ModelConfig("flash_quad", depth=4, qk_dim=32, chunk_size=32, **sizes)
-block_model = ModelConfig("transformer+", depth=2, heads=4, **sizes)
+gated_model = ModelConfig("flash_quad", depth=4, qk_dim=32, **sizes)
+block_model = ModelConfig("transformer+", depth=2, heads=4, ff_dim=256, **sizes)
 options = dict(qk_dim=32, length_scale=256)
 variants = {
     "GAU": gated_model,
@@ -921,7 +920,6 @@ print(f"the paper trains on {125_000 * 2**18 / (200 * 4 * 256):,.0f} times as ma
 # 2. "It does not learn" may be about the start, not about the architecture. Change one thing at a time to find out.
 # 3. Match the parameters, fix the search before the runs, pair the seeds, and say "not settled" when it is not.
 #
-# **Exercises** Problem set 10, seven tasks: a recall task of your own, the capacity of a sum, intervals, and a fair ablation.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/10_ablations.ipynb)**, or open `exercises/10_ablations.ipynb`.
+# **Exercises** [Problem set 10](../exercises/10_ablations.ipynb), seven tasks: a recall task of your own, the capacity of a sum, intervals, and a fair ablation.
 #
-# **Next** Lecture 11 asks where the time of a training step goes, and writes a kernel for the GPU.
+# **Next** [Lecture 11](11_gpu_kernels.ipynb) asks where the time of a training step goes, and writes a kernel for the GPU.

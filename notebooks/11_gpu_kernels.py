@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 11 GPU kernels: where the time goes, and a kernel of your own
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/11_gpu_kernels.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/11_gpu_kernels.ipynb)**
+# [With results](11_gpu_kernels.ipynb) · [without, to work in](work/11_gpu_kernels.ipynb) · [problem set 11](../exercises/11_gpu_kernels.ipynb) · [glossary](../docs/glossary.md)
 #
 # A *kernel* is a program that runs on a GPU, many copies of it at once. Almost every operation of PyTorch starts
 # at least one. Some users of GAU have reported that it ran slower than attention on their GPUs.
@@ -82,7 +82,8 @@ import numpy as np
 import torch
 
 from flash_course import figures
-from flash_tutorial import FLASH, count_multiply_adds, mixing, reference
+from flash_course.bench.counts import count_multiply_adds
+from flash_tutorial import FLASH, mixing, reference
 from flash_tutorial.layers import cos_sin
 from flash_course.bench.clock import summary, time_in_turn
 from flash_course.learner import predict, reveal
@@ -712,7 +713,7 @@ if kernels:
 # %%
 if kernels:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-W", "ignore", "-m", "flash_tutorial.kernels", "7.5", "8.0"]
+    command = [sys.executable, "-W", "ignore", "-m", "flash_course.bench.kernels", "7.5", "8.0"]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     t4, a100 = cards = [json.loads(line) for line in printed.splitlines()]
     for card in cards:
@@ -860,7 +861,6 @@ if kernels:
 # 2. relu² tiles add up. That makes the kernel short, and every load still needs its mask.
 # 3. Fusing trades bytes for repeated arithmetic. Whether it pays depends on the card.
 #
-# **Exercises** Problem set 11, six tasks: bytes against operations, tiles in NumPy, the same in Triton, and five wastes to find.
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/11_gpu_kernels.ipynb)**, or open `exercises/11_gpu_kernels.ipynb`.
+# **Exercises** [Problem set 11](../exercises/11_gpu_kernels.ipynb), six tasks: bytes against operations, tiles in NumPy, the same in Triton, and five wastes to find.
 #
-# **Next** Lecture 12 uses the package in a project of your own.
+# **Next** [Lecture 12](12_your_project.ipynb) uses the package in a project of your own.

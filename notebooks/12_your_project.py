@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 12 Your project: a classifier, a unit of your own, several processes
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/12_your_project.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/12_your_project.ipynb)**
+# [With results](12_your_project.ipynb) · [without, to work in](work/12_your_project.ipynb) · [glossary](../docs/glossary.md)
 #
 # You can build FLASH. Now you use it. This lecture makes three things with the package, each as small as it can be and whole:
 # a classifier of long documents, a mixing layer of your own, and training on several processes.
@@ -532,4 +532,4 @@ for step, (one, two) in enumerate(zip(logs["one"], logs["two"], strict=True), 1)
 #
 # **Exercises** Your project. `flash-tutorial new my-project` makes its folder; `QUESTIONS.md` in it has the questions and the marks.
 #
-# **Next** Answer the ten questions of `docs/questions.md` once more, and compare with the first time.
+# **Next** Answer the [ten questions](../docs/questions.md) once more, and compare with the first time.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 90 Refresher: the tools that the lectures take for granted
 #
-# **[Read the finished page](https://github.com/OWNER/REPO/blob/main/notebooks/90_refresher.ipynb)** · **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/notebooks/work/90_refresher.ipynb)**
+# [With results](90_refresher.ipynb) · [without, to work in](work/90_refresher.ipynb) · [glossary](../docs/glossary.md)
 #
 # This page is optional. Read the section that one of the six questions in lecture 00 sent you to, then go back.
 # Each section stands alone.
@@ -353,4 +353,4 @@ reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
 #
 # **Exercises** None belong to this page.
 #
-# **Next** Back to lecture 00, or on to lecture 01: softmax attention.
+# **Next** Back to [lecture 00](00_start_here.ipynb), or on to [lecture 01](01_attention.ipynb): softmax attention.

@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 02: the gated attention unit
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/02_gated_attention_unit.ipynb)**
+# [Lecture 02](../notebooks/02_gated_attention_unit.ipynb) · [the lecture without results](../notebooks/work/02_gated_attention_unit.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours. The four marked *core* are 65 points in an hour and twenty minutes.
 # They belong to lecture 02. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("02.1")` gives the first of three hints; call it again for the next one. `progress("02")` shows your points.

@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 03: GAU in PyTorch
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/03_gau_in_torch.ipynb)**
+# [Lecture 03](../notebooks/03_gau_in_torch.ipynb) · [the lecture without results](../notebooks/work/03_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty minutes. The four marked *core* are 65 points in an hour and a half.
 # They belong to lecture 03. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("03.1")` gives the first of three hints; call it again for the next one. `progress("03")` shows your points.

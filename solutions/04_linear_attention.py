@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 04: linear attention
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/04_linear_attention.ipynb)**
+# [Lecture 04](../notebooks/04_linear_attention.ipynb) · [the lecture without results](../notebooks/work/04_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two and a half hours. The four marked *core* are 60 points in an hour and a quarter.
 # They belong to lecture 04. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("04.1")` gives the first of three hints; call it again for the next one. `progress("04")` shows your points.

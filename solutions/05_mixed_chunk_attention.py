@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 05: mixed chunk attention
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/05_mixed_chunk_attention.ipynb)**
+# [Lecture 05](../notebooks/05_mixed_chunk_attention.ipynb) · [the lecture without results](../notebooks/work/05_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two and a half hours. The four marked *core* are 70 points in an hour and a half.
 # They belong to lecture 05. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("05.1")` gives the first of three hints; call it again for the next one. `progress("05")` shows your points.

@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 06: the FLASH model
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/06_flash_model.ipynb)**
+# [Lecture 06](../notebooks/06_flash_model.ipynb) · [the lecture without results](../notebooks/work/06_flash_model.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two and a half hours. The four marked *core* are 60 points in less than an hour and a half.
 # They belong to lecture 06. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("06.1")` gives the first of three hints; call it again for the next one. `progress("06")` shows your points.

@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 07: training
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/07_training.ipynb)**
+# [Lecture 07](../notebooks/07_training.ipynb) · [the lecture without results](../notebooks/work/07_training.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two hours and a half. The four marked *core* are 65 points in an hour and a half.
 # They belong to lecture 07. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("07.1")` gives the first of three hints; call it again for the next one. `progress("07")` shows your points.

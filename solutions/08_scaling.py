@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 08: scaling
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/08_scaling.ipynb)**
+# [Lecture 08](../notebooks/08_scaling.ipynb) · [the lecture without results](../notebooks/work/08_scaling.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours. The four marked *core* are 70 points in an hour and a half.
 # They belong to lecture 08. No exercise needs a GPU, and none depends on how fast your machine is.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("08.1")` gives the first of three hints; call it again for the next one. `progress("08")` shows your points.

@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 09: generation
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/09_generation.ipynb)**
+# [Lecture 09](../notebooks/09_generation.ipynb) · [the lecture without results](../notebooks/work/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty minutes. The three marked *core* are 60 points in an hour and a quarter.
 # They belong to lecture 09. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("09.1")` gives the first of three hints; call it again for the next one. `progress("09")` shows your points.

@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 10: ablations
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/10_ablations.ipynb)**
+# [Lecture 10](../notebooks/10_ablations.ipynb) · [the lecture without results](../notebooks/work/10_ablations.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two hours and a quarter. The four marked *core* are 60 points in an hour and a quarter.
 # They belong to lecture 10. No exercise needs a GPU.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("10.1")` gives the first of three hints; call it again for the next one. `progress("10")` shows your points.

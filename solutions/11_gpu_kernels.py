@@ -10,12 +10,12 @@
 # %% [markdown]
 # # Problem set 11: GPU kernels
 #
-# **[Work in Colab](https://colab.research.google.com/github/OWNER/REPO/blob/main/exercises/11_gpu_kernels.ipynb)**
+# [Lecture 11](../notebooks/11_gpu_kernels.ipynb) · [the lecture without results](../notebooks/work/11_gpu_kernels.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty-five minutes. The four marked *core* are 65 points in an hour and a quarter.
 # They belong to lecture 11. No exercise needs a GPU. 11.3 and 11.6 need Triton, which exists for Linux; on Colab a CPU runtime is enough.
 #
-# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a badge is not saved.
+# On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("11.1")` gives the first of three hints; call it again for the next one. `progress("11")` shows your points.

@@ -1,26 +1,33 @@
 #!/usr/bin/env python3
-"""Run a lecture against a copy of the package in which one line is wrong, and say which cell notices.
+"""Run a lecture with one line of the package wrong, and say which cell notices.
 
     python tools/lecture_faults.py 02                                      as it is: every cell must pass
     python tools/lecture_faults.py 02 reference.py OLD NEW                 OLD, found once in that file, becomes NEW
 
 Cells run one after the other, as plain `pytest` runs them: an error fails, and so does the printed output of a cell
-tagged ``nbval-check-output`` that is not the stored one. The first failure ends the run. There is no kernel, so a run
-costs little more than the import of torch and the cells themselves.
+tagged ``nbval-check-output`` that is not the stored one. The first failure ends the run.
+
+There is no kernel, and nothing is run twice: one process runs the cells without a fault, and before each of them a copy
+of it (a fork) stands still. A fault is planted in the copy before the first cell that calls what is faulty.
 """
 
 import argparse
+import cProfile
+import importlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 
 ROOT = Path(__file__).resolve().parent.parent
+FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None  # on a Mac a fork of torch may crash
+SECONDS = 300  # of the cells that run with one fault
 
 
 @dataclass
@@ -42,68 +49,140 @@ def notebook_of(lecture, root=ROOT):
     return next(iter(sorted((Path(root) / "notebooks").glob(f"{lecture}_*.ipynb"))), None)
 
 
-def faulty_package(folder, file, old, new, root=ROOT):
-    """A copy of the package in ``folder`` in which ``old``, which must be there once, is ``new``."""
-    for package in ("flash_tutorial", "flash_course"):
-        copytree(Path(root) / package, Path(folder) / package, ignore=ignore_patterns("__pycache__"))
-    path = Path(folder) / (file if "/" in file else f"flash_tutorial/{file}")
-    source = path.read_text(encoding="utf-8")
-    if (times := source.count(old)) != 1:
-        raise ValueError(f"{file} holds {times} times {old!r}: the code was rewritten, so plant the fault anew")
-    path.write_text(source.replace(old, new), encoding="utf-8")
-    compile(source.replace(old, new), file, "exec")  # a fault that cannot be read would be noticed by anything
+def module_of(file):
+    """The module of a file: ``units.py`` of the tutorial, or the file's path from the repository on."""
+    path = file if "/" in file else f"flash_tutorial/{file}"
+    return importlib.import_module(path.removesuffix(".py").replace("/", "."))
 
 
-def run_lecture(notebook, fault=None, last=None, timeout=300, root=ROOT):
-    """The first ``Failure`` of a notebook's cells up to number ``last``, or None. ``fault``: file, old, new."""
+def run_lecture(notebook, faults=None, root=ROOT):
+    """What fails first in a notebook: (as it is, {name: with this fault}), each a ``Failure`` or None.
+
+    ``faults``: {name: (file, old, new)}. With some, the cells as they are run only so far as a fault needs them.
+    """
+    faults = faults or {}
+    if FORK is None and len(faults) > 1:
+        raise ValueError(f"{len(faults)} faults at once need a system that can fork, as Linux can: give one")
     with tempfile.TemporaryDirectory() as folder:
         cells = Path(folder, "cells")
         cells.mkdir()
-        package = Path(root)
-        if fault is not None:
-            package = Path(folder, "package")
-            faulty_package(package, *fault, root=root)
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "FLASH_TUTORIAL_PROGRESS": str(Path(folder, "progress.json")),
             "IPYTHONDIR": str(Path(folder, "ipython")),
             "MPLBACKEND": "Agg",
+            "OMP_NUM_THREADS": "1",  # a pool's other threads would not be there after a fork
             "PYTHONIOENCODING": "utf-8",
         }
         answer = Path(folder, "answer.json")
-        command = [sys.executable, __file__, "--cells", str(notebook), str(package), str(last or 0), str(answer)]
+        order = json.dumps([str(notebook), faults, str(root), str(answer)])
         run = subprocess.run(
-            command, cwd=cells, env=environment, capture_output=True, encoding="utf-8", timeout=timeout
-        )
+            [sys.executable, __file__, "--cells", order],
+            cwd=cells, env=environment, capture_output=True, encoding="utf-8", timeout=SECONDS * (1 + len(faults)),
+        )  # fmt: skip
         if run.returncode:
             raise RuntimeError(f"{Path(notebook).name} could not be run: {(run.stderr or run.stdout).strip()[-2000:]}")
-        found = json.loads(answer.read_text(encoding="utf-8"))
-    return None if found is None else Failure(**found)
+        as_it_is, found = json.loads(answer.read_text(encoding="utf-8"))
+    return as_it_is and Failure(**as_it_is), {name: one and Failure(**one) for name, one in found.items()}
 
 
 # ---------------------------------------------------------------- in the process that runs the cells
 
 
-def run_cells(notebook, package, last):
-    """The first failure as a dictionary, or None."""
-    import nbformat
-    from IPython.core.interactiveshell import InteractiveShell
-
+def run_cells(notebook, faults, root):
+    """The two answers of ``run_lecture``, failures as dictionaries."""
     import flash_tutorial
 
-    if Path(flash_tutorial.__file__).resolve().parent.parent != Path(package).resolve():
-        raise RuntimeError(f"flash_tutorial comes from {flash_tutorial.__file__}, not from {package}")
-    shell = InteractiveShell.instance(displayhook_class=value_hook())
-    for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells, 1):
-        tags = cell.metadata.get("tags", [])
-        if last and number > last:
+    if Path(flash_tutorial.__file__).resolve().parent.parent != Path(root).resolve():
+        raise RuntimeError(f"flash_tutorial comes from {flash_tutorial.__file__}, not from {root}")
+    shell, cells = new_shell(), cells_of(notebook)
+    if FORK is None or not faults:
+        found = {name: first_failure(shell, cells, fault) for name, fault in faults.items()}
+        return (None if faults else first_failure(shell, cells)), found
+    return with_faults(shell, cells, faults)
+
+
+def with_faults(shell, cells, faults):
+    from flash_course.checks.edits import changed_in
+
+    faulty = {name: {*changed_in(module_of(file), old, new)} for name, (file, old, new) in faults.items()}
+    found, furthest = dict.fromkeys(faults), 0
+    for position, cell in enumerate(cells):
+        if not faulty and cell[0] > furthest:
             break
-        if cell.cell_type == "code" and cell.source.strip() and "nbval-skip" not in tags:
-            error, printed = run_cell(shell, cell.source)
-            kind, said = judge(error, printed, tags, stored_text(cell.outputs))
-            if kind:
-                return {"cell": number, "kind": kind, "said": said}
-    return None
+        snapshot = Snapshot(lambda name, at=position: first_failure(shell, cells[at:], faults[name]))
+        with cProfile.Profile() as profile:
+            as_it_is = failure_of(shell, *cell)
+        called = {entry.code for entry in profile.getstats()}
+        names = [name for name, codes in faulty.items() if codes & called]
+        for name, failure in snapshot.ask(names):
+            found[name] = failure
+            furthest = max(furthest, failure["cell"] if failure else 0)
+            del faulty[name]
+        if as_it_is:
+            return as_it_is, found
+    return None, found
+
+
+class Snapshot:
+    """A copy of this process that stands still. For each name it is given it runs ``run(name)`` in another copy."""
+
+    def __init__(self, run):
+        self.connection, other = FORK.Pipe()
+        self.process = FORK.Process(target=self.stand, args=(other, run))
+        self.process.start()
+        other.close()
+
+    def ask(self, names):
+        """[(name, what it gave)]"""
+        self.connection.send(names)
+        found = [self.connection.recv() for _ in names]
+        self.process.join()
+        return found
+
+    def stand(self, connection, run):
+        self.connection.close()  # then it ends with the process that it was copied from
+        for name in connection.recv():
+            process = FORK.Process(target=lambda name=name: connection.send((name, run(name))))
+            process.start()
+            process.join(SECONDS)
+            if process.exitcode != 0:
+                process.kill()
+                connection.send((name, {"cell": 0, "kind": "crash", "said": f"exit code {process.exitcode}"}))
+
+
+def first_failure(shell, cells, fault=None):
+    """The first failure of cells, with a fault in the package, or None."""
+    from flash_course.checks.edits import planted_in
+
+    with planted_in(module_of(fault[0]), *fault[1:]) if fault else nullcontext():
+        return next(filter(None, (failure_of(shell, *cell) for cell in cells)), None)
+
+
+def failure_of(shell, number, source, tags, stored):
+    error, printed = run_cell(shell, source)
+    kind, said = judge(error, printed, tags, stored)
+    return {"cell": number, "kind": kind, "said": said} if kind else None
+
+
+def cells_of(notebook):
+    """(number from 1, source, tags, stored text) of the cells that are run."""
+    import nbformat
+
+    return [
+        (number, cell.source, cell.metadata.get("tags", []), stored_text(cell.outputs))
+        for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells, 1)
+        if cell.cell_type == "code" and cell.source.strip() and "nbval-skip" not in cell.metadata.get("tags", [])
+    ]
+
+
+def new_shell():
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    # a thread writes the history, and would not be there after a fork
+    config = Config({"HistoryManager": {"enabled": False}})
+    return InteractiveShell.instance(config=config, displayhook_class=value_hook())
 
 
 def value_hook():
@@ -155,9 +234,8 @@ def judge(error, printed, tags, stored):
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["--cells"]:
-        notebook, package, last, answer = arguments[1:]
-        found = run_cells(notebook, package, int(last))
-        Path(answer).write_text(json.dumps(found), encoding="utf-8")
+        *order, answer = json.loads(arguments[1])
+        Path(answer).write_text(json.dumps(run_cells(*order)), encoding="utf-8")
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lecture", help="the start of its name, as in 02")
@@ -166,7 +244,8 @@ def main(arguments=None):
     notebook = notebook_of(args.lecture)
     if notebook is None or len(args.fault) not in (0, 3):
         parser.error(f"no notebook {args.lecture}_*.ipynb" if notebook is None else "a fault is FILE OLD NEW")
-    failure = run_lecture(notebook, args.fault or None)
+    as_it_is, found = run_lecture(notebook, {"fault": args.fault} if args.fault else {})
+    failure = found.get("fault") or as_it_is
     print(f"{notebook.name}: every cell passes" if failure is None else f"{notebook.name}: {failure}")
     return failure is not None
 

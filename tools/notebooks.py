@@ -7,14 +7,16 @@
 
 The source of a notebook is ``notebooks/NN_topic.py`` or ``solutions/NN_topic.py`` (jupytext, py:percent). ``build``
 executes it and writes ``NN_topic.ipynb`` beside it, and for a lecture ``notebooks/work/NN_topic.ipynb``: the same cells
-without outputs. Two builds with the same versions give the same bytes, except in cells tagged ``timing``.
-``check`` finds what a reader must never meet: a pair out of step, outputs older than their code, a cell that never ran.
+without outputs, its relative links turned so that they are right from there. Two builds with the same versions give
+the same bytes, except in cells tagged ``timing``. ``check`` finds what a reader must never meet: a pair out of step,
+outputs older than their code, a cell that never ran, a link to a file that is not there.
 """
 
 import argparse
 import copy
 import hashlib
 import os
+import posixpath
 import re
 import runpy
 import sys
@@ -107,6 +109,70 @@ def outline(notebook):
     return [(cell.cell_type, cell.source, tags_of(cell)) for cell in notebook.cells]
 
 
+# ---------------------------------------------------------------- links
+
+# Code in Markdown, which holds no links; or a link or picture by its target.
+LINK = re.compile(
+    r"^(?P<fence>```|~~~).*?^(?P=fence)|`[^`\n]*`|(?P<before>\]\(|\b(?:href|src)=[\"'])(?P<target>[^)\s\"']+)",
+    flags=re.M | re.S,
+)
+ELSEWHERE = re.compile(r"\w+:|//|#")  # an address, an attachment, a place on the same page
+
+
+def relative_links(text):
+    """The targets of a page's links to other files of the project."""
+    found = [match["target"] for match in LINK.finditer(text)]
+    return [target for target in found if target and not ELSEWHERE.match(target)]
+
+
+def moved(notebook, folder, to):
+    """A copy whose relative links lead from the folder ``to`` where they led from ``folder``."""
+
+    def link(match):
+        if not match["target"] or ELSEWHERE.match(match["target"]):
+            return match[0]
+        path = posixpath.relpath(posixpath.join(folder, match["target"]), to)
+        return match["before"] + path
+
+    copied = copy.deepcopy(notebook)
+    for cell in copied.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(link, cell.source)
+    return copied
+
+
+def blank_copy(notebook):
+    """The work copy of a lecture that is not executed yet."""
+    return moved(notebook, "notebooks", "notebooks/work")
+
+
+def pages(root=ROOT, prefixes=()):
+    """(file, its Markdown) of each page with links: notebooks as built, problem sets, README and docs."""
+    for source in sources(root, prefixes):
+        yield source, markdown_of(read_source(source))
+    for folder in ("notebooks/work", "exercises"):
+        for path in sorted((Path(root) / folder).glob("*.ipynb")):
+            if not prefixes or path.name.startswith(tuple(prefixes)):
+                yield path, markdown_of(nbformat.read(path, as_version=4))
+    for path in () if prefixes else [*sorted(Path(root).glob("*.md")), *sorted((Path(root) / "docs").glob("*.md"))]:
+        yield path, path.read_text(encoding="utf-8")
+
+
+def markdown_of(notebook):
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def dead_links(root=ROOT, prefixes=()):
+    """Links to files that are not there, or that lie outside of the project, a line each."""
+    found = []
+    for path, text in pages(root, prefixes):
+        for target in relative_links(text):
+            file = Path(os.path.normpath(path.parent / target.partition("#")[0]))
+            if not (file.exists() and file.is_relative_to(root)):
+                found.append(f"{path.relative_to(root).as_posix()}: dead link {target}")
+    return found
+
+
 # ---------------------------------------------------------------- build
 
 
@@ -193,7 +259,7 @@ def build(source):
     from flash_tutorial.files import write_text
 
     notebook = read_source(source)
-    blank = copy.deepcopy(notebook)
+    blank = blank_copy(notebook)
     execute(notebook)
     notebook.metadata = nbformat.from_dict(METADATA | {"flash_tutorial": {"executed_code": code_hash(notebook)}})
     for result, path in ((notebook, source.with_suffix(".ipynb")), (blank, work_copy(source))):
@@ -218,6 +284,8 @@ def problems(source, project):
     found = [*pair_problems(wanted, stored), *output_problems(stored), *text_problems(wanted)]
     if (size := path.stat().st_size) > MAX_BYTES:
         found.append(f"{size // 1000} KB: {MAX_BYTES // 1000} at most, so draw fewer or smaller figures")
+    if project["with_addresses"](text := markdown_of(wanted), source.parent.name) != text:
+        found.append("the addresses behind its links are not those of the repository: run tools/stamp.py")
     code = code_cells(wanted)
     if not code or code[0].source != project["first_cell"]():
         found.append("the first code cell is not flash_course.addresses.first_cell(): copy that, or run tools/stamp.py")
@@ -312,9 +380,10 @@ def lecture_problems(source, wanted, stored, project):
         found.append("a compared cell is tagged timing or nbval-skip: its output cannot be compared")
     if unknown := {tag for cell in wanted.cells for tag in tags_of(cell)} - TAGS:
         found.append(f"unknown tags {', '.join(sorted(unknown))}: expected {', '.join(sorted(TAGS))}")
-    if project["badges"](source.stem) not in (wanted.cells[0].source if wanted.cells else ""):
-        found.append(f"the badges are not in the first cell: copy flash_course.addresses.badges({source.stem!r})")
-    return found + work_problems(work_copy(source), wanted, stored)
+    head = relative_links(wanted.cells[0].source if wanted.cells else "")
+    if missing := {source.with_suffix(".ipynb").name, f"work/{source.stem}.ipynb"} - {*head}:
+        found.append(f"the first cell does not link to {', '.join(sorted(missing))}")
+    return found + work_problems(work_copy(source), blank_copy(wanted), stored)
 
 
 def has_text(cell):
@@ -354,7 +423,7 @@ def check(root=ROOT, prefixes=()):
         for source in sources(root, prefixes)
         for problem in problems(source, project)
     ]
-    return found + ([] if prefixes else orphans(root))
+    return found + dead_links(root, prefixes) + ([] if prefixes else orphans(root))
 
 
 # ---------------------------------------------------------------- command line

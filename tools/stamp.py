@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Write the repository's name and tag wherever they stand: python tools/stamp.py OWNER/REPO TAG
 
-It rewrites the constant in flash_course/addresses.py and in each notebook source's first cell, and every address of the
-repository in README.md, CONTRIBUTING.md, docs/*.md and the notebook sources.
+It rewrites the constant in flash_course/addresses.py and in each notebook source's first cell, writes an address behind
+the links of README.md and of the notebook sources that need one, and rewrites every other address of the repository in
+these, CONTRIBUTING.md, CITATION.cff and docs/*.md. `python tools/stamp.py OWNER/REPO main`, in just these words, takes
+the name out again.
 """
 
 import argparse
 import re
-import runpy
 import sys
 from pathlib import Path
 
@@ -17,8 +18,15 @@ CONSTANT = re.compile(r'^REPOSITORY, TAG = "[^"]*", "[^"]*"', flags=re.M)
 
 def stamped_files(root):
     """The files that may name the repository."""
-    patterns = ("README.md", "CONTRIBUTING.md", "docs/*.md", "notebooks/*.py", "solutions/*.py")
+    patterns = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "docs/*.md", "notebooks/*.py", "solutions/*.py")
     return [root / "flash_course" / "addresses.py", *(path for p in patterns for path in sorted(root.glob(p)))]
+
+
+def project_of(text):
+    """What flash_course/addresses.py defines, from its text."""
+    project = {}
+    exec(compile(text, "addresses.py", "exec"), project)
+    return project
 
 
 def addresses(repository, tag):
@@ -29,16 +37,33 @@ def addresses(repository, tag):
     )
 
 
-def restamped(text, old, new):
-    """``text`` with the constant and the addresses of ``old`` (repository, tag) turned to those of ``new``."""
-    repository, tag = new
+def restamped(text, folder, old, new):
+    """A file's text under the constants of ``new`` in place of ``old``, both as ``project_of`` gives them.
+
+    ``folder`` is the page's, from the root; None where links get no address behind them.
+    """
+    repository, tag = new["REPOSITORY"], new["TAG"]
 
     def address(match):
         start, before_tag = match.groups()
         return f"{start}{repository}" + (f"{before_tag}{tag}" if before_tag else "")
 
-    text = addresses(*old).sub(address, text)
+    text = text if folder is None else new["with_addresses"](text, folder)
+    text = addresses(old["REPOSITORY"], old["TAG"]).sub(address, text)
     return CONSTANT.sub(lambda _: f'REPOSITORY, TAG = "{repository}", "{tag}"', text)
+
+
+def cited(text, new):
+    """CITATION.cff with the line that says where the code lies, or without it."""
+    line = f'repository-code: "https://github.com/{new["REPOSITORY"]}"\n' if new["is_stamped"]() else ""
+    text = re.sub(r"^repository-code:.*\n", "", text, flags=re.M)
+    return re.sub(r"^(?=license:)", lambda _: line, text, count=1, flags=re.M)
+
+
+def folder_of(path, root):
+    """The folder whose relative links get addresses, None for a page whose links do not."""
+    folder = path.parent.relative_to(root).as_posix()
+    return {"notebooks": folder, "solutions": folder, ".": ""}.get(folder) if path.name != "CONTRIBUTING.md" else None
 
 
 def stamp(repository, tag, root=ROOT):
@@ -47,12 +72,16 @@ def stamp(repository, tag, root=ROOT):
         raise ValueError(f"{repository!r}: expected the repository's name on GitHub as OWNER/REPO, such as ada/flash")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/-]*", tag):
         raise ValueError(f"{tag!r}: expected a tag or branch, such as v0.1.0 or main")
-    project = runpy.run_path(str(root / "flash_course" / "addresses.py"))
-    old, changed = (project["REPOSITORY"], project["TAG"]), []
-    # project.py last: a run that was cut short can be repeated, since the old name is still known
+    text = (root / "flash_course" / "addresses.py").read_text(encoding="utf-8")
+    old = project_of(text)
+    new = project_of(CONSTANT.sub(f'REPOSITORY, TAG = "{repository}", "{tag}"', text))
+    changed = []
+    # addresses.py last: a run that was cut short can be repeated, since the old name is still known
     for path in reversed(stamped_files(root)):
         before = path.read_text(encoding="utf-8")
-        after = restamped(before, old, (repository, tag))
+        after = restamped(before, folder_of(path, root), old, new)
+        if path.name == "CITATION.cff":
+            after = cited(after, new)
         if after != before:
             path.write_text(after, encoding="utf-8", newline="\n")
             changed.append(path)
@@ -70,7 +99,10 @@ def main(arguments=None, root=ROOT):
         parser.error(str(error))
     for path in changed:
         print(path.relative_to(root).as_posix())
-    print(f"{len(changed)} files rewritten" + ("; now run: python tools/notebooks.py build" if changed else ""))
+    print(
+        f"{len(changed)} files rewritten"
+        + ("; now run: python tools/exercises.py build, python tools/notebooks.py build" if changed else "")
+    )
     return 0
 
 

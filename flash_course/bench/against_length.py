@@ -19,15 +19,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from flash_tutorial import decoding
-from flash_tutorial.config import ModelConfig
-from flash_tutorial.counts import count_multiply_adds, count_state_numbers
+from flash_course.bench.counts import count_multiply_adds, count_state_numbers
+from flash_tutorial import states
+from flash_tutorial.config import GATED, ModelConfig
 from flash_tutorial.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
 from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
 from flash_tutorial.properties import draw_order_one
+from flash_tutorial.units import gated_width
 
-from .. import figures
 from .clock import machine, peak_bytes, summary, time_in_turn
 
 FORMAT = 1  # of the JSON
@@ -97,11 +97,13 @@ def config_of(architecture, settings, **more):
     """A causal model of this benchmark, of so many blocks."""
     s = settings
     blocks = more.pop("blocks", s.blocks)
-    return ModelConfig(
-        architecture, dim=s.dim, qk_dim=s.qk_dim, chunk_size=s.chunk_size,
-        depth=blocks if architecture == "transformer++" else 2 * blocks,
-        max_length=max(*s.lengths, *s.positions) + 2 * s.chunk_size, **more,
-    )  # fmt: skip
+    options = {
+        "flash": dict(depth=2 * blocks, qk_dim=s.qk_dim, chunk_size=s.chunk_size),
+        "flash_quad": dict(depth=2 * blocks, qk_dim=s.qk_dim),
+        "transformer++": dict(depth=blocks, ff_dim=gated_width(s.dim)),
+    }
+    longest = max(*s.lengths, *s.positions) + 2 * s.chunk_size
+    return ModelConfig(architecture, dim=s.dim, max_length=longest, **options[architecture], **more)
 
 
 def make_units(architecture, settings):
@@ -181,7 +183,7 @@ def flash_products(config, batch, T):
 
 def transformer_products(config, N):
     """The same for the dense layers of a Transformer++ block, on N tokens."""
-    D, ff = config.dim, make_unit(replace(config, depth=1)).ff_dim
+    D, ff = config.dim, config.ff_dim_in_use
     return [(1, N, D, 3 * D), (1, N, D, D), (1, N, D, 2 * ff), (1, N, ff, D)]
 
 
@@ -330,7 +332,7 @@ def measure_decoding(settings, say=print):
                 states[key] = state_at(model, position)
                 timed[key, "seconds"] = decode_chunk(model, settings)
                 timed[key, "floor"] = decoding_floor(config, settings, position)
-                rows.append(decoding_row(config, model, position, states[key]))
+                rows.append(decoding_row(config, position, states[key], settings.chunk_size))
         seconds = time_in_turn(
             timed, settings.rounds, prepare=lambda key: copy.deepcopy(states[key[0]]), device=settings.device
         )
@@ -342,8 +344,8 @@ def measure_decoding(settings, say=print):
     return rows
 
 
-def decoding_row(config, model, position, state):
-    C = config.chunk_size
+def decoding_row(config, position, state, C):
+    """What a step costs at a position, counted: the mean over C steps, which are one chunk of FLASH."""
     after = count_multiply_adds(config, position + C) - count_multiply_adds(config, position)
     return dict(
         model=config.architecture, position=position, state_numbers=state.numel(),
@@ -364,7 +366,7 @@ def state_at(model, position):
     return model.step(ids[:, 0], state)[1]  # a cache that is full doubles its room now, and not while it is timed
 
 
-def fill(cache: decoding.Cache, length):
+def fill(cache: states.Cache, length):
     """Make a cache of one row ``length`` tokens long."""
     for name in ("k", "v"):
         t = getattr(cache, name)
@@ -385,14 +387,15 @@ def decode_chunk(model, settings):
 
 def decoding_floor(config, settings, position):
     """A function: the matrix products of C steps alone."""
-    D, S, C = config.dim, config.qk_dim, config.chunk_size
-    E = config.expansion * D
-    gated = [(1, 1, D, 2 * E + S), (1, 1, E, D)]
-    every_step, once = [], []
-    if config.architecture == "flash":
-        every_step, once = [*gated, (1, 1, S, C), (1, 1, C, E), (1, 1, S, E)], [(1, S, C, E)]
-    elif config.architecture == "flash_quad":
-        every_step = [*gated, (1, 1, S, position), (1, 1, position, E)]
+    D, C, once = config.dim, settings.chunk_size, []
+    if config.architecture in GATED:
+        S, E = config.qk_dim, config.expansion * D
+        every_step = [(1, 1, D, 2 * E + S), (1, 1, E, D)]
+        if config.architecture == "flash":
+            every_step += [(1, 1, S, C), (1, 1, C, E), (1, 1, S, E)]
+            once = [(1, S, C, E)]
+        else:
+            every_step += [(1, 1, S, position), (1, 1, position, E)]
     else:
         H = max(1, D // 64)
         every_step = [
@@ -577,11 +580,11 @@ def benchmark(settings, command="", say=print):
     )  # fmt: skip
 
 
-def save(result, path):
-    """The JSON, and beside it the plot, each whole or not at all."""
+def save(result, path, draw):
+    """The JSON, and beside it the plot that ``draw`` makes of it, each whole or not at all."""
     path = Path(path)
     write_text(path, json.dumps(result, indent=1) + "\n")
-    figure, _ = figures.benchmark_results(result)
+    figure, _ = draw(result)
     picture = path.with_suffix(".png")
     with whole_file(picture) as temporary:
         figure.savefig(temporary, format="png")
@@ -621,7 +624,7 @@ def command_of(args):
     return " ".join(word for word in words if word)
 
 
-def run(args):
+def run(args, draw):
     """``flash-tutorial bench``."""
     settings = settings_from(args)
     path = Path(args.out or f"bench_{torch.device(settings.device).type}.json")
@@ -630,5 +633,5 @@ def run(args):
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: the folder {path.parent} is not there; make it first, or choose another")
     result = benchmark(settings, command_of(args), say=lambda line: print(line, flush=True))
-    picture = save(result, path)
+    picture = save(result, path, draw)
     print(f"\n{path} and {picture} are written.")

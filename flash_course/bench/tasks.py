@@ -10,6 +10,8 @@ Multi-query associative recall is from Arora et al. (Zoology, 2023), induction f
 
 import numpy as np
 
+from flash_tutorial.config import check_counts
+
 IGNORE = -100
 
 
@@ -30,9 +32,9 @@ def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128, ques
     Needs 2 pairs <= chunk_size, pairs <= keys, pairs <= values and length >= chunk_size + pairs, and of questions
     pairs <= questions <= length - chunk_size; else ValueError.
     """
-    _check_counts(batch=batch, length=length, chunk_size=chunk_size, pairs=pairs, keys=keys, values=values)
+    check_counts(batch=batch, length=length, chunk_size=chunk_size, pairs=pairs, keys=keys, values=values)
     questions = pairs if questions is None else questions
-    _check_counts(questions=questions)
+    check_counts(questions=questions)
     if 2 * pairs > chunk_size:
         raise ValueError(
             f"{pairs} pairs take {2 * pairs} positions, more than the first chunk's {chunk_size}; "
@@ -78,7 +80,7 @@ def induction(batch, length, rng, *, vocab_size=20):
 
     Needs length >= 3 and vocab_size >= 3; else ValueError.
     """
-    _check_counts(batch=batch, length=length, vocab_size=vocab_size)
+    check_counts(batch=batch, length=length, vocab_size=vocab_size)
     if length < 3 or vocab_size < 3:
         raise ValueError(
             f"induction needs length >= 3 (trigger, answer, trigger) and vocab_size >= 3 (two ordinary ids and the "
@@ -105,7 +107,7 @@ def selective_copy(batch, length, rng, *, symbols=16, vocab_size=16):
 
     Needs length >= 2 symbols and vocab_size >= 4; else ValueError.
     """
-    _check_counts(batch=batch, length=length, symbols=symbols, vocab_size=vocab_size)
+    check_counts(batch=batch, length=length, symbols=symbols, vocab_size=vocab_size)
     if length < 2 * symbols:
         raise ValueError(f"{symbols} symbols and as many answers need length >= {2 * symbols}, got {length}")
     if vocab_size < 4:
@@ -126,9 +128,3 @@ def _blank(batch, length):
 def _choose(rng, batch, n, k):
     """For each row k different numbers of 0..n-1, in random order."""
     return rng.random((batch, n)).argsort(axis=1)[:, :k]
-
-
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")

@@ -11,7 +11,8 @@ from pathlib import Path
 from settings import MODELS, RATES, SEEDS, TRAIN, TUNING_STEPS
 from train import run
 
-from flash_tutorial import LanguageModel, count_multiply_adds, count_parameters
+from flash_course.bench.counts import count_multiply_adds
+from flash_tutorial import LanguageModel, count_parameters
 
 HERE = Path(__file__).parent
 BLANK = "(write here)"

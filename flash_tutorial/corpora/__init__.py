@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import Rule
+
 SPLITS = ("train", "validation", "test")
 # Whole novels, by their place in the file: *Northanger Abbey* is the test, *Persuasion* the validation.
 AUSTEN_SPLITS = {"train": (0, 1, 2, 3), "validation": (5,), "test": (4,)}
@@ -146,8 +148,7 @@ def check_text(raw, path):
 
 
 def check_max_bytes(max_bytes):
-    if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < SMALLEST):
-        raise ValueError(f"max_bytes must be None or an integer of at least {SMALLEST}, got {max_bytes!r}")
+    Rule(None, int, least=SMALLEST).check("max_bytes", max_bytes)
 
 
 def cut_text(text, limit):

@@ -24,29 +24,19 @@ import io
 import json
 import os
 import re
-import tempfile
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from tqdm import tqdm
-
-from . import (
-    HELD_OUT,
-    SPLITS,
-    Corpus,
-    Split,
-    check_max_bytes,
-    cut_text,
-    one_line,
-    split_by_position,
-)
+from ..files import whole_file
+from . import HELD_OUT, SPLITS, Corpus, Split, check_max_bytes, cut_text, one_line, split_by_position
 
 TIMEOUT = 60  # seconds without a byte
 PIECE = 1 << 22  # bytes asked for at a time from a parquet file
@@ -109,6 +99,8 @@ def _host(source):
 
 
 def _fetch(name, source, max_bytes):
+    from tqdm import tqdm  # only a download needs it
+
     with tqdm(total=max_bytes, unit="B", unit_scale=True, desc=name, mininterval=1) as bar:
         if "all" in source.urls:
             whole = _take(source.documents(source.urls["all"], max_bytes), max_bytes, bar)
@@ -315,37 +307,25 @@ _C4 = f"{HUB}/allenai/c4/resolve/main/en"
 SOURCES = {
     "enwik8": Source(
         {"all": ("https://mattmahoney.net/dc/enwik8.zip",)},
-        partial(
-            zip_text,
-            member="enwik8",
-            sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
-        ),
+        partial(zip_text, member="enwik8", sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc"),
         default_bytes=100_000_000,
     ),
     "text8": Source(
-        {"all": ("https://mattmahoney.net/dc/text8.zip",)},
-        partial(zip_text, member="text8"),
-        default_bytes=100_000_000,
+        {"all": ("https://mattmahoney.net/dc/text8.zip",)}, partial(zip_text, member="text8"), default_bytes=100_000_000
     ),
-    "wikitext-103": Source(
-        {
-            "train": tuple(f"{_WIKITEXT}/train-0000{i}-of-00002.parquet" for i in range(2)),
-            "validation": (f"{_WIKITEXT}/validation-00000-of-00001.parquet",),
-            "test": (f"{_WIKITEXT}/test-00000-of-00001.parquet",),
-        },
-        wikitext_documents,
-    ),
+    "wikitext-103": Source({
+        "train": tuple(f"{_WIKITEXT}/train-0000{i}-of-00002.parquet" for i in range(2)),
+        "validation": (f"{_WIKITEXT}/validation-00000-of-00001.parquet",),
+        "test": (f"{_WIKITEXT}/test-00000-of-00001.parquet",),
+    }, wikitext_documents),
     "pg19": Source(_listing("emozilla/pg19", "default"), pg19_documents),
     "wiki40b": Source(_listing("google/wiki40b", "en"), wiki40b_documents),
-    "c4": Source(
-        {
-            "train": tuple(f"{_C4}/c4-train.{i:05d}-of-01024.json.gz" for i in range(1024)),
-            "validation": (f"{_C4}/c4-validation.00000-of-00008.json.gz",),
-            "test": (f"{_C4}/c4-validation.00001-of-00008.json.gz",),
-        },
-        json_documents,
-    ),
-}
+    "c4": Source({
+        "train": tuple(f"{_C4}/c4-train.{i:05d}-of-01024.json.gz" for i in range(1024)),
+        "validation": (f"{_C4}/c4-validation.00000-of-00008.json.gz",),
+        "test": (f"{_C4}/c4-validation.00001-of-00008.json.gz",),
+    }, json_documents),
+}  # fmt: skip
 
 
 # --- the cache ---
@@ -396,24 +376,17 @@ def _write_cache(corpus, source, max_bytes, text_path, record_path):
         "from": {split: urls[0] for split, urls in source.urls.items()},
         "titles": {split: list(titles) for split, titles in corpus.titles.items()},
     }
-    parts = []
     try:
         text_path.parent.mkdir(parents=True, exist_ok=True)
-        for path, data in ((text_path, text), (record_path, json.dumps(record, indent=1).encode())):
-            handle, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
-            parts.append(Path(part))
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        record_path.unlink(missing_ok=True)  # an old record must not vouch for the new text
-        os.replace(parts[0], text_path)
-        os.replace(parts[1], record_path)
-    except OSError as error:
+        with whole_file(record_path) as record_part, whole_file(text_path) as text_part:  # the text is there first
+            text_part.write_bytes(text)
+            record_part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            record_path.unlink(missing_ok=True)  # an old record must not vouch for the new text
+    except (OSError, ValueError) as error:
+        with suppress(OSError):
+            text_path.unlink(missing_ok=True)  # without its record it counts as nothing
+        reason = error.__cause__ or error  # files.py wraps what the disk said
         raise ValueError(
             f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r} "
-            f"({error.strerror}); free some space, or give another folder by cache_dir"
+            f"({getattr(reason, 'strerror', None) or reason}); free some space, or give another folder by cache_dir"
         ) from error
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flash_course import figures
 from flash_course.bench import against_length as bench
 from flash_course.bench.clock import machine, peak_bytes, summary, time_in_turn
+from flash_course.bench.counts import attention_pairs, chunk_pairs, count_multiply_adds, count_state_numbers
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -20,10 +21,9 @@ from flash_tutorial import (
     ModelConfig,
     Stack,
     TransformerBlock,
-    mixing,
+    fast,
 )
-from flash_tutorial.config import ARCHITECTURES
-from flash_tutorial.counts import attention_pairs, chunk_pairs, count_multiply_adds, count_state_numbers
+from flash_tutorial.config import ARCHITECTURES, options_of
 
 pytestmark = pytest.mark.quick
 
@@ -50,9 +50,8 @@ def executed(model, *inputs):
 
 
 def config(architecture, **more):
-    return ModelConfig(
-        architecture, vocab_size=11, dim=D, depth=2, qk_dim=S, chunk_size=C, heads=H, max_length=64, **more
-    )
+    small = {k: v for k, v in dict(qk_dim=S, chunk_size=C, heads=H).items() if k in options_of(architecture)}
+    return ModelConfig(architecture, vocab_size=11, dim=D, depth=2, max_length=64, **small, **more)
 
 
 # ---------------------------------------------------------------- multiply-adds
@@ -75,7 +74,7 @@ def test_a_unit_that_reads_both_sides_counts_what_torch_executes(name):
 
 @pytest.mark.parametrize("name", GATED)
 def test_a_causal_unit_counts_what_torch_executes_where_no_masked_pair_is_multiplied(name, monkeypatch):
-    monkeypatch.setattr(mixing, "ROWS", 1)  # row by row the code multiplies the causal pairs alone
+    monkeypatch.setattr(fast, "ROWS", 1)  # row by row the code multiplies the causal pairs alone
     T = 3 * C
     unit = UNITS[name](True)
     assert count_multiply_adds(unit, T) == executed(unit, torch.randn(1, T, D))
@@ -290,7 +289,7 @@ def test_smoke_benchmark_decodes_from_states_of_the_counted_size(result):
 
 
 def test_smoke_saved_files_are_json_and_a_picture(result, tmp_path):
-    picture = bench.save(result, tmp_path / "out.json")
+    picture = bench.save(result, tmp_path / "out.json", figures.benchmark_results)
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["format"] == 1
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.png"]
@@ -389,5 +388,5 @@ def test_options_that_cannot_be_are_refused_in_one_line(words, part, monkeypatch
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     with pytest.raises(ValueError, match=part) as error:
-        bench.run(parser.parse_args(["--device", "cpu", *words]))
+        bench.run(parser.parse_args(["--device", "cpu", *words]), figures.benchmark_results)
     assert "\n" not in str(error.value)

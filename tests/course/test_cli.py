@@ -9,7 +9,8 @@ import torch
 
 from flash_course import cli
 from flash_tutorial import LanguageModel, ModelConfig, training
-from flash_tutorial.training import TrainConfig
+from flash_tutorial.checkpoints import checksum
+from flash_tutorial.config import BLOCKS, TrainConfig, rules
 
 pytestmark = pytest.mark.quick
 
@@ -52,10 +53,62 @@ def one_line_error(capsys):
 # ---------------------------------------------------------------- help and defaults
 
 
-def test_options_repeat_the_defaults_of_the_configurations():
-    for options, config in ((cli.MODEL_OPTIONS, ModelConfig()), (cli.TRAIN_OPTIONS, TrainConfig())):
-        for flag, field, _, default, _ in options:
-            assert type(config).__dataclass_fields__[field].default == default, flag
+def train_parser():
+    actions = cli.build_parser()._actions
+    return next(action for action in actions if action.dest == "command").choices["train"]
+
+
+@pytest.mark.parametrize("config", [ModelConfig, TrainConfig])
+def test_flags_are_the_fields_with_their_texts_and_defaults(config):
+    actions = {action.dest: action for action in train_parser()._actions}
+    left = {name for name, rule in rules(config).items() if rule.flag is None}
+    assert left == ({"vocab_size", "causal", "max_length", "unit_options"} if config is ModelConfig else set())
+    for name, rule in rules(config).items():
+        if name in left:
+            assert name not in actions
+            continue
+        text = actions[name].help
+        assert rule.text in text and actions[name].default is cli.argparse.SUPPRESS
+        if rule.kind is not bool and rule.default is not None:
+            assert f"(default: {rule.default})" in text, name
+        for word in [*rule.choices, *rule.words]:
+            assert word in actions[name].metavar.split("|"), name
+
+
+def test_help_groups_the_options_by_architecture():
+    groups = {g.title: {a.dest for a in g._group_actions} for g in train_parser()._action_groups}
+    assert groups["options of flash, flash_quad"] == {"expansion", "qk_dim", "bias"}
+    assert groups["options of flash"] == {"combine", "local", "global_"}
+    assert groups[f"options of {', '.join(BLOCKS)}"] == {"heads", "ff_dim"}
+    assert "dim" in groups["the model"] and "steps" in groups["training"]
+
+
+@pytest.mark.parametrize("argv, parts", [
+    ("--heads 7", ("heads=7: flash has no such option", "chunk_size")),
+    ("--architecture transformer++ --chunk-size 64", ("chunk_size=64: transformer++ has no such option", "ff_dim")),
+    ("--architecture transformer --no-global", ("global_=False: transformer has no such option", "heads")),
+    ("--no-global --combine sum", ("combine='sum' has no effect",)),
+    ("--architecture flsh", ("architecture='flsh'", "flash_quad")),
+    ("--start-from austen-flash --heads 3", ("heads=3: flash has no such option",)),
+])  # fmt: skip
+def test_an_option_of_another_architecture_is_one_line(argv, parts, capsys, tmp_path):
+    assert cli.main(["train", "--out", str(tmp_path / "run"), *argv.split()]) == 2
+    line = one_line_error(capsys)
+    assert all(part in line for part in parts), line
+
+
+def test_an_old_run_is_one_line(folder, capsys):
+    (folder / "model.safetensors").unlink()
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    assert cli.main(["generate", str(folder), "--bytes", "5"]) == 2
+    assert "config.json has format 1, expected 2" in one_line_error(capsys)
+    path = folder / "step_000006" / "training.json"
+    values = json.loads(path.read_text())
+    del values["model_config"]["format"], values["checksum"]
+    path.write_text(json.dumps(values | {"checksum": checksum(values)}))
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 2
+    assert "step_000006 has format 1, expected 2" in one_line_error(capsys)
 
 
 def test_no_option_gives_the_defaults(tmp_path):
@@ -64,24 +117,37 @@ def test_no_option_gives_the_defaults(tmp_path):
     assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (4096, 1300, 0.01, 100)
 
 
-def test_each_option_reaches_its_configuration(tmp_path):
+COMMON = "--dim 32 --depth 3 --norm layer --init-std 0.1 --embedding-std 0.2 --untied --objective masked --length 64"
+SIZES_OF_COMMON = dict(
+    vocab_size=257, dim=32, depth=3, causal=False, max_length=64, norm="layer", init_std=0.1, embedding_std=0.2,
+    tied=False,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("argv, model", [
+    ("--architecture flash --expansion 3 --qk-dim 16 --bias none --chunk-size 64 --combine sum --position-scale 0.5",
+     dict(architecture="flash", expansion=3, qk_dim=16, bias=None, chunk_size=64, combine="sum", position_scale=0.5)),
+    ("--no-local --position-scale paper", dict(local=False, position_scale=None)),
+    ("--no-global --positions none", dict(global_=False, positions="none")),
+    ("--architecture flash_quad --length-scale current", dict(architecture="flash_quad", length_scale="current")),
+    ("--architecture flash_quad --length-scale 9", dict(architecture="flash_quad", length_scale=9)),
+    ("--architecture flash_quad --attention softmax", dict(architecture="flash_quad", attention="softmax")),
+    ("--architecture mc_transformer++ --heads 2 --ff-dim 48 --chunk-size 8",
+     dict(architecture="mc_transformer++", heads=2, ff_dim=48, chunk_size=8)),
+])  # fmt: skip
+def test_each_option_of_a_model_reaches_it(tmp_path, argv, model):
+    args = parsed("train", "--out", str(tmp_path), *COMMON.split(), *argv.split())
+    assert cli.read_configs(args)[0] == ModelConfig(**SIZES_OF_COMMON | model)
+
+
+def test_each_option_of_training_reaches_it(tmp_path):
     argv = (
-        "--architecture flash_quad --dim 32 --depth 3 --expansion 3 --qk-dim 16 --chunk-size 64 --norm layer "
-        "--bias none --combine sum --attention softmax --length-scale current --heads 2 --ff-dim 48 --positions none "
-        "--position-scale 0.5 --init-std 0.1 --embedding-std 0.2 --no-local --no-global --untied --objective masked "
         "--steps 50 --batch 6 --length 64 --lr 0.5 --warmup 3 --clip none --accumulate 2 --weight-decay 0.3 --seed 9 "
-        "--corpus text8 --dtype float32 --eval-bytes all --checkpoint-every 7 --compile"
+        "--corpus text8 --dtype float32 --eval-bytes all --checkpoint-every 7 --compile --start-from austen-flash"
     )
-    model, train = cli.read_configs(parsed("train", "--out", str(tmp_path), *argv.split()))
-    assert model == ModelConfig(
-        architecture="flash_quad", vocab_size=257, dim=32, depth=3, causal=False, max_length=64, norm="layer",
-        expansion=3, qk_dim=16, chunk_size=64, bias=None, combine="sum", local=False, global_=False,
-        attention="softmax", length_scale="current", heads=2, ff_dim=48, init_std=0.1, embedding_std=0.2,
-        position_scale=0.5, positions="none", tied=False,
-    )  # fmt: skip
-    assert train == TrainConfig(
+    assert cli.read_configs(parsed("train", "--out", str(tmp_path), *argv.split()))[1] == TrainConfig(
         steps=50, batch=6, length=64, learning_rate=0.5, warmup=3, clip=None, accumulate=2, weight_decay=0.3, seed=9,
-        corpus="text8", dtype="float32", compile=True, eval_bytes=None, checkpoint_every=7,
+        corpus="text8", dtype="float32", compile=True, eval_bytes=None, checkpoint_every=7, start_from="austen-flash",
     )  # fmt: skip
 
 

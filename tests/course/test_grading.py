@@ -131,8 +131,8 @@ FAULTS = {
     ),
     "input": ("return input('chunks? ')", "asks for input"),
     "a call of the package": (
-        "from flash_tutorial import reference\nreturn reference.in_chunks(x_TD, C)",
-        "calls `flash_tutorial.reference.in_chunks`",
+        "from flash_tutorial import reference\nreturn reference.to_chunks(x_TD, C)",
+        "calls `flash_tutorial.reference.to_chunks`",
     ),
 }  # fmt: skip
 

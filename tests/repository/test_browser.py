@@ -1,16 +1,20 @@
 """A lecture and a problem set in JupyterLab, in a real browser: run from the menu, looked at when they have run.
+And a walk from the README's first command to the tour, a lecture, its problem set and back, by links alone.
 
 Needs playwright and a Chromium (CONTRIBUTING.md says how to get them); left out with a sentence where one is missing.
 """
 
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -74,17 +78,17 @@ def notebook(request, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def server(notebook):
-    """JupyterLab with this Python's kernel, in the notebook's folder; gives its address."""
+@contextmanager
+def jupyterlab(home, folder, *options):
+    """JupyterLab with this Python's kernel, started in ``folder``, its own files in ``home``; gives its address."""
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
-    home = notebook.parent.parent
     for name, values in SETTINGS.items():
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
     folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
-               "JUPYTERLAB_SETTINGS_DIR": "settings", "IPYTHONDIR": "ipython"}  # fmt: skip
+               "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+               "IPYTHONDIR": "ipython"}  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "MPLBACKEND")}
     environment |= {name: str(home / folder) for name, folder in folders.items()}
     environment["FLASH_TUTORIAL_PROGRESS"] = str(home / "progress.json")
@@ -93,16 +97,23 @@ def server(notebook):
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
                f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
-               f"--ServerApp.root_dir={notebook.parent}"]  # fmt: skip
+               *options]  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     with open(home / "server.log", "w+") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
             wait_for(f"{address}/api", process, log)
             yield address
         finally:
             process.terminate()
             process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def server(notebook):
+    """JupyterLab in the notebook's folder; gives its address."""
+    with jupyterlab(notebook.parent.parent, notebook.parent) as address:
+        yield address
 
 
 def wait_for(address, process, log, seconds=90):
@@ -117,20 +128,27 @@ def wait_for(address, process, log, seconds=90):
     pytest.fail(f"JupyterLab did not start: {log.read()[-2000:]}")
 
 
-@pytest.fixture(scope="module")
-def page(server, notebook):
-    """The lecture, open in the browser."""
+@contextmanager
+def browser_at(address, height=1400):
+    """A browser that shows the page at ``address`` with a notebook on it."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     with api.sync_playwright() as playwright:
         if browser_path is None and not Path(playwright.chromium.executable_path).is_file():
             pytest.skip("there is no Chromium on this machine")
         browser = playwright.chromium.launch(executable_path=browser_path, args=OPTIONS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        page.goto(f"{server}/lab/tree/{notebook.name}?reset")
+        page = browser.new_page(viewport={"width": 1280, "height": height})
+        page.goto(address)
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
         yield page
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(server, notebook):
+    """The lecture, open in the browser."""
+    with browser_at(f"{server}/lab/tree/{notebook.name}?reset") as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +214,50 @@ def test_markup_and_mathematics_are_rendered(seen, notebook):
 def test_each_exercise_says_that_it_is_not_attempted(seen):
     said = [text for text in seen["printed"] if "not attempted" in text and "set 05" not in text]
     assert len(said) == 7, seen["printed"]
+
+
+# ---------------------------------------------------------------- from the first command to a problem set
+
+
+def options_of_the_first_command():
+    """What the README's first command hands to JupyterLab, the same on each system."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = {tuple(shlex.split(line)) for line in re.findall(r"\bjupyter lab\b(.*)$", readme, flags=re.M)}
+    assert len(found) == 1, f"README starts JupyterLab in {len(found)} ways"
+    return found.pop()
+
+
+def shown(page, title):
+    """The notebook in front, once its title is ``title``."""
+    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    panel.locator("h1").filter(has_text=title).wait_for(timeout=60_000)
+    page.wait_for_timeout(1000)  # links are turned into Lab's own after the page is drawn
+    return panel
+
+
+def test_links_lead_from_the_first_command_to_a_problem_set_and_back(tmp_path):
+    course = tmp_path / "course"
+    for name in ("notebooks", "exercises", "docs"):
+        shutil.copytree(ROOT / name, course / name, ignore=shutil.ignore_patterns("*.py", ".ipynb_checkpoints"))
+    walk = [("05 mixed chunk attention", "05 Mixed chunk attention"), ("problem set 05", "Problem set 05"),
+            ("Lecture 05", "05 Mixed chunk attention"), ("without, to work in", "05 Mixed chunk attention"),
+            ("With results", "05 Mixed chunk attention"), ("Lecture 06", "06 ")]  # fmt: skip
+    with jupyterlab(tmp_path, course, *options_of_the_first_command()) as address, browser_at(address, 900) as page:
+        panel = shown(page, "00 Start here")
+        folders = page.locator("#filebrowser .jp-DirListing-itemText").all_inner_texts()
+        assert {"docs", "exercises", "notebooks"} <= {*folders}, "the file browser does not show the whole repository"
+        page.screenshot(path=tmp_path / "0.png")
+        for number, (link, title) in enumerate(walk, 1):
+            link = panel.get_by_role("link", name=link, exact=True).first
+            link.scroll_into_view_if_needed()
+            link.click()
+            panel = shown(page, title)
+            page.screenshot(path=tmp_path / f"{number}.png")
+        open_tabs = page.locator("#jp-main-dock-panel .lm-TabBar-tab").evaluate_all("all => all.map(tab => tab.title)")
+    paths = {re.search(r"Path: (\S+)", title)[1] for title in open_tabs if "Path: " in title}
+    name = "05_mixed_chunk_attention.ipynb"
+    assert paths == {
+        "notebooks/00_start_here.ipynb", f"notebooks/{name}", f"notebooks/work/{name}", f"exercises/{name}",
+        "notebooks/06_flash_model.ipynb",
+    }  # fmt: skip
+    print("screenshots are in", tmp_path)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from flash_course import addresses as project
 from flash_tutorial import properties
 
 pytestmark = pytest.mark.quick
@@ -47,14 +46,50 @@ def test_ten_questions_have_ten_answers():
         assert re.findall(r"^(\d+)\. ", part, flags=re.M) == [str(n) for n in range(1, 11)]
 
 
-def test_the_readme_lists_every_lecture_with_its_badges_and_its_set():
-    table = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_lists_every_lecture_with_its_work_copy_and_its_set():
     for path in sorted((DOCS.parent / "notebooks").glob("[0-9][0-9]_*.py")):
-        row = next(line for line in table.splitlines() if line.startswith(f"| {path.name[:2]} | "))
-        assert f"(notebooks/{path.stem}.ipynb)" in row and project.badges(path.stem) in row
+        row = next(line for line in README.splitlines() if line.startswith(f"| {path.name[:2]} | "))
+        assert f"(notebooks/{path.stem}.ipynb)" in row and f"(notebooks/work/{path.stem}.ipynb)" in row
         assert "not yet measured" in row and re.search(r"\| \d+ s \|", row), "minutes on a CPU and on a GPU"
         exercises = f"(exercises/{path.stem}.ipynb)"
         assert (exercises in row) == (DOCS.parent / "exercises" / f"{path.stem}.ipynb").exists()
+
+
+def anchors(path):
+    """Where a link with # may lead on a page, as GitHub names its headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [*DOCS.parent.glob("*.md"), *DOCS.glob("*.md")], ids=lambda path: path.name)
+def test_links_into_a_page_lead_to_a_heading(path):
+    for target, anchor in re.findall(r"\]\(([\w./-]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        assert anchor in anchors((path.parent / target) if target else path), f"{target}#{anchor}"
+
+
+def tree(folder):
+    """{name: comment} of what the README's tree lists in a folder."""
+    (part,) = re.findall(rf"^{folder}/\n((?:    \S.*\n)+)", README, flags=re.M)
+    return dict(line.split(maxsplit=1) for line in part.splitlines())
+
+
+@pytest.mark.parametrize("folder", ["flash_tutorial", "flash_course"])
+def test_the_readmes_tree_says_what_each_file_is(folder):
+    there = {path.name for path in (DOCS.parent / folder).glob("*.py")}
+    there |= {f"{path.name}/" for path in (DOCS.parent / folder).iterdir() if path.is_dir() and path.name[0] != "_"}
+    listed = tree(folder)
+    assert there - {*listed} <= ({"__init__.py"} if folder == "flash_course" else set()), "without a line"
+    assert {*listed} - there == set(), "listed and not there"
+    assert all(len(comment) > 10 for comment in listed.values())
+
+
+def test_the_readmes_first_screen_names_the_files_that_are_the_paper():
+    first = README[: README.index("![")]
+    assert all(f"(flash_tutorial/{name}.py)" in first for name in ("reference", "mixing", "units"))
+    assert len(first.splitlines()) < 20
 
 
 def test_the_readme_counts_what_the_kill_table_counts():
@@ -62,4 +97,4 @@ def test_the_readme_counts_what_the_kill_table_counts():
     if not page.exists():
         pytest.skip("there is no kill table here: a course's fork has none")
     (count,) = re.findall(r"^(\d+) of \1 kept wrong answers", page.read_text(encoding="utf-8"), flags=re.M)
-    assert f"proved on {count} wrong answers" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"proved on {count} wrong answers" in README

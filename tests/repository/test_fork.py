@@ -1,4 +1,4 @@
-"""A course's fork: no solutions, no held-out faults, the course's badges, and its own tests pass."""
+"""A course's fork: no solutions, no held-out faults, the course's addresses, and its own tests pass."""
 
 import importlib.machinery
 import importlib.util
@@ -38,14 +38,20 @@ def test_it_has_no_answer(fork):
     assert not (fork / "docs" / "kill_table.md").exists()
     assert not (fork / "solutions").exists() and not list(fork.rglob("right_*.py"))
     assert (fork / "exercises").is_dir() and (fork / "notebooks").is_dir()
-    text = "".join(path.read_text(encoding="utf-8") for path in fork.rglob("*.py") if path.parent.name != "tests")
+    sources = [path for path in fork.rglob("*.py") if "tests" not in path.relative_to(fork).parts]
+    text = "".join(path.read_text(encoding="utf-8") for path in sources)
     assert "def held_out(" not in text and "\nWEAK = " not in text
 
 
-def test_badges_and_install_line_are_the_courses(fork):
-    for path in [fork / "README.md", *fork.glob("exercises/*.ipynb"), *fork.glob("notebooks/*.ipynb")]:
+def test_addresses_and_install_line_are_the_courses(fork):
+    own = "ada/flash-2027/blob/fall"
+    for path in [fork / "README.md", *fork.glob("exercises/*.ipynb"), *fork.glob("notebooks/**/*.ipynb")]:
         text = path.read_text(encoding="utf-8")
-        assert "ada/flash-2027" in text and "OWNER/REPO/blob" not in text, path.name
+        assert "ada/flash-2027" in text and "OWNER/REPO" not in text, path.name
+    name = "05_mixed_chunk_attention.ipynb"
+    for folder, address in (("notebooks", f"{own}/notebooks/work"), ("notebooks/work", f"{own}/notebooks"),
+                            ("exercises", f"{own}/notebooks")):  # fmt: skip
+        assert f"{address}/{name})" in (fork / folder / name).read_text(encoding="utf-8"), folder
     assert 'REPOSITORY, TAG = "ada/flash-2027", "fall"' in (fork / "flash_course" / "addresses.py").read_text()
 
 

@@ -1,15 +1,20 @@
 """The lectures can fail: with one line of the package wrong, some cell of the lecture must disagree.
 
-A lecture that passes all the same would show a reader outputs that prove nothing. Each run stops at its first failing
-cell; the same cells are then run once against the package as it is, where they must pass. A text that is no longer
-there means that the code was rewritten: then plant the fault anew for the new code.
+A lecture that passes all the same would show a reader outputs that prove nothing. A run stops at its first failing
+cell; the same cells must pass with the package as it is. A text that is no longer there means that the code was
+rewritten: then plant the fault anew for the new code.
 """
 
 import importlib.util
+import inspect
+from functools import cache
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from flash_course.checks.edits import changed_in
+from flash_tutorial import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("lecture_faults", ROOT / "tools" / "lecture_faults.py")
@@ -85,9 +90,9 @@ FAULTS = {
         "units.py", "h = h.masked_fill(~mask[..., None], 0)\n        return h.split", "pass\n        return h.split",
     ),
     # counts and times
-    "linear part counted once": ("counts.py", "far = 2 * T * S * E if", "far = T * S * E if"),
+    "linear part counted once": ("flash_course/bench/counts.py", "far = 2 * T * S * E if", "far = T * S * E if"),
     "last chunk not counted": (
-        "counts.py", "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
+        "flash_course/bench/counts.py", "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
         "T // C * attention_pairs(C, causal)",
     ),
     "fused attention without its mask": ("mixing.py", "v, is_causal=causal, scale", "v, is_causal=False, scale"),
@@ -132,77 +137,102 @@ LECTURES = {
     "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
     "11": ["inclusive sum in torch", "missing 1/C in torch"],
 }  # fmt: skip
-PAIRS = [(lecture, fault) for lecture, faults in LECTURES.items() for fault in faults]
-noticed = {}  # the furthest cell of each lecture in which a fault was noticed
+PAIRS = [
+    pytest.param(lecture, fault, marks=pytest.mark.xdist_group(f"lecture {lecture}"), id=f"{lecture}-{fault}")
+    for lecture, faults in LECTURES.items()
+    for fault in faults
+]
+needs_fork = pytest.mark.skipif(lecture_faults.FORK is None, reason="many faults at once need a fork, as Linux has it")
 
 
-def built(lecture):
+@cache
+def run_of(lecture):
+    """(what fails as it is, {fault: the failure that noticed it}) of a lecture, run once for all its faults."""
     notebook = lecture_faults.notebook_of(lecture)
     if notebook is None:
         pytest.skip(f"lecture {lecture} is not built yet")
-    return notebook
+    return lecture_faults.run_lecture(notebook, {fault: FAULTS[fault] for fault in LECTURES[lecture]})
 
 
-@pytest.mark.parametrize("lecture, fault", PAIRS, ids=[f"{lecture}-{fault}" for lecture, fault in PAIRS])
+@needs_fork
+@pytest.mark.parametrize("lecture, fault", PAIRS)
 def test_a_lecture_notices(lecture, fault):
-    failure = lecture_faults.run_lecture(built(lecture), FAULTS[fault])
-    print(f"lecture {lecture}, {fault}: {failure}")
-    assert failure is not None, "every cell passes"
-    assert failure.is_a_finding, "a crash is no finding: plant the fault so that the code still computes"
-    noticed[lecture] = max(noticed.get(lecture, 0), failure.cell)
-
-
-@pytest.mark.parametrize("lecture", LECTURES)
-def test_the_same_cells_pass_without_a_fault(lecture):
-    notebook = built(lecture)
-    if lecture not in noticed:
-        pytest.skip(f"no fault was planted for lecture {lecture} in this run")
-    assert lecture_faults.run_lecture(notebook, last=noticed[lecture]) is None
+    as_it_is, found = run_of(lecture)
+    print(f"lecture {lecture}, {fault}: {found[fault]}")
+    assert as_it_is is None, "the same cells must pass without a fault"
+    assert found[fault] is not None, "every cell passes"
+    assert found[fault].is_a_finding, "a crash is no finding: plant the fault so that the code still computes"
 
 
 # ---------------------------------------------------------------- the runner itself
 
 
-def test_every_fault_is_planted_and_every_text_is_there_once(tmp_path):
-    assert {fault for _, fault in PAIRS} == set(FAULTS)
-    for name, fault in FAULTS.items():
-        lecture_faults.faulty_package(tmp_path / name.replace("/", " "), *fault)
+def test_every_fault_is_planted_and_every_text_is_there_once():
+    assert {fault for faults in LECTURES.values() for fault in faults} == set(FAULTS)
+    for file, old, new in FAULTS.values():
+        assert changed_in(lecture_faults.module_of(file), old, new)
 
 
-def test_a_text_that_is_not_there_once_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"reference.py holds 0 times 'no such text'.*plant the fault anew"):
-        lecture_faults.faulty_package(tmp_path / "none", "reference.py", "no such text", "")
-    with pytest.raises(ValueError, match="plant the fault anew"):
-        lecture_faults.faulty_package(tmp_path / "many", "reference.py", "return", "")
+CELLS = (
+    ("from flash_tutorial.reference import gelu, relu2, silu\nprint(1)", "2\n", "timing"),  # not compared
+    ("print(6 * 7)\nfloat(relu2(3))", "42\n9.0", "nbval-check-output"),
+    ("1 / 0", "", "raises-exception"),
+    ("assert silu(0.0) == 0", "", "timing"),
+    ("gelu(1.0)", "", "timing"),
+    ("print(6 * 7)", "43\n", "nbval-check-output"),
+)
 
 
-def test_the_runner_stops_at_the_first_cell_that_disagrees(tmp_path):
-    cells = [nbformat.v4.new_markdown_cell("# Small")]
-    for source, stored, tag in (
-        ("from flash_course.addresses import PLACEHOLDER\nprint(1)", "2\n", "timing"),  # not compared
-        ("print(6 * 7)\nPLACEHOLDER", "42\n", "nbval-check-output"),
-        ("1 / 0", "", "raises-exception"),
-        ("assert PLACEHOLDER == 'OWNER/REPO'", "", "timing"),
-        ("print(6 * 7)", "43\n", "nbval-check-output"),
-    ):
+def fault_of(function):
+    """A fault of a small function of reference.py: one more than it should be; ``gelu`` ends with an error."""
+    lines, _ = inspect.getsourcelines(function)
+    wrong = "    return 1 / 0" if function is reference.gelu else lines[-1].rstrip() + " + 1"
+    return "reference.py", "".join(lines).rstrip(), "".join([*lines[:-1], wrong])
+
+
+@pytest.fixture
+def small_notebook(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Small")])
+    for source, stored, tag in CELLS:
         cell = nbformat.v4.new_code_cell(source, metadata={"tags": [tag]})
-        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=stored)]
-        cells.append(cell)
-    cells[2].outputs.append(nbformat.v4.new_output("execute_result", {"text/plain": "'OWNER/REPO'"}))
-    path = tmp_path / "01_small.ipynb"
+        printed, _, value = stored.partition("\n")
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{printed}\n")]
+        cell.outputs += [nbformat.v4.new_output("execute_result", {"text/plain": value})] if value else []
+        notebook.cells.append(cell)
+    nbformat.write(notebook, tmp_path / "01_small.ipynb")
+    return tmp_path / "01_small.ipynb"
 
-    def failure(**options):
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-        found = lecture_faults.run_lecture(path, **options)
-        return None if found is None else (found.cell, found.kind, found.is_a_finding)
 
-    assert failure(last=5) is None
-    assert failure() == (6, "output", True)
-    placeholder = ("flash_course/addresses.py", 'PLACEHOLDER = "OWNER/REPO"', 'PLACEHOLDER = "x"')
-    assert failure(fault=placeholder) == (3, "output", True)
-    cells[2].metadata = {}
-    assert failure(fault=placeholder) == (5, "AssertionError", True)
-    cells[3].source = "1 / 1"
-    assert failure() == (4, "no error", True)
-    cells[3].metadata, cells[3].source = {}, "no_such_name"
-    assert failure() == (4, "NameError", False)
+def brief(failure):
+    return failure and (failure.cell, failure.kind, failure.is_a_finding)
+
+
+@needs_fork
+def test_each_fault_meets_the_first_cell_that_disagrees(small_notebook):
+    faults = {function.__name__: fault_of(function) for function in (reference.relu2, reference.silu)}
+    as_it_is, found = lecture_faults.run_lecture(small_notebook, faults)
+    assert {name: brief(failure) for name, failure in found.items()} == {
+        "relu2": (3, "output", True),
+        "silu": (5, "AssertionError", True),
+    }
+    assert as_it_is is None, "cells behind the last one that was needed are not run"
+
+
+@needs_fork
+def test_a_crash_is_no_finding_and_what_no_cell_calls_is_not_noticed(small_notebook):
+    faults = {function.__name__: fault_of(function) for function in (reference.gelu, reference.scaled_sin)}
+    as_it_is, found = lecture_faults.run_lecture(small_notebook, faults)
+    assert brief(found["gelu"]) == (6, "ZeroDivisionError", False) and found["scaled_sin"] is None
+    assert brief(as_it_is) == (7, "output", True)
+
+
+def test_an_error_that_a_cell_shows_must_come():
+    kind, _ = lecture_faults.judge(None, "", ["raises-exception"], "")
+    assert lecture_faults.Failure(4, kind, "").is_a_finding
+    assert lecture_faults.judge(ZeroDivisionError(), "", ["raises-exception"], "") == (None, None)
+
+
+def test_a_fault_is_tried_on_the_command_line(small_notebook, monkeypatch, capsys):
+    monkeypatch.setattr(lecture_faults, "notebook_of", lambda lecture: small_notebook)
+    assert lecture_faults.main(["01", *fault_of(reference.relu2)])
+    assert "01_small.ipynb: Failure(cell=3, kind='output'" in capsys.readouterr().out

@@ -6,6 +6,7 @@ read in two ways names a test that runs both.
 
 import ast
 import importlib
+import inspect
 import re
 from dataclasses import replace
 from functools import cache
@@ -23,11 +24,13 @@ from flash_tutorial import (
     LanguageModel,
     ModelConfig,
     Stack,
+    chunks,
     count_parameters,
-    decoding,
+    fast,
     layers,
     mixing,
     reference,
+    states,
 )
 from flash_tutorial.data import IGNORE, START_ID, mask_spans
 from flash_tutorial.layers import cos_sin
@@ -54,6 +57,21 @@ def spans(text):
 def is_name(span):
     """Whether a span is written as ``module.name``; a file's name is not, nor is a number."""
     return re.fullmatch(r"[a-z_]\w*(\.\w+)+", span) and span.rpartition(".")[2] not in FILE_ENDINGS
+
+
+TAGGED = [(kind, n) for kind in ("Equation", "Code") for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("kind, n", TAGGED, ids=[f"{kind} {n}" for kind, n in TAGGED])
+def test_a_search_for_the_tag_leads_to_both_twins(kind, n):
+    """`grep -rn "quation 8" flash_tutorial/*.py` finds what the ledger lists, in NumPy and in torch."""
+    (cells,) = (cells for _, cells in rows(LEDGER.read_text(encoding="utf-8")) if cells[0] == f"{kind} {n}")
+    listed = [span for span in spans(cells[2]) if is_name(span)]
+    tag = re.compile(rf"{kind.replace('Equation', '[Ee]quation')} {n}(?!\d)")
+    without = [name for name in listed if not tag.search(inspect.getsource(resolve(name)))]
+    assert not without, f"no {kind} {n} in the text of {', '.join(without)}"
+    modules = {name.partition(".")[0] for name in listed}
+    assert "reference" in modules and modules - {"reference"}
 
 
 def resolve(name):
@@ -346,9 +364,9 @@ def test_lin_v_of_code_8_is_v():
     unit, x = make("flash, global only", True), features()
     with torch.no_grad():
         u, v, z = unit.project(x)
-        _, _, q, k = (mixing.into_chunks(t, C) for t in unit.read_heads(z, *cos_sin(T, S, x)))
-        once = mixing.global_attention(q, k, mixing.into_chunks(v, C), causal=True)
-        twice = mixing.global_attention(q, k, once, causal=True)
+        _, _, q, k = (chunks.to_chunks(t, C) for t in unit.read_heads(z, *cos_sin(T, S, x)))
+        once = mixing.global_part(q, k, chunks.to_chunks(v, C), causal=True)
+        twice = mixing.global_part(q, k, once, causal=True)
         y = unit(x)
         with_v, with_output = (x + unit.out_proj(u * far.flatten(1, 2)[:, :T]) for far in (once, twice))
     assert branch_error(y, with_v, x) <= 1e-12
@@ -374,7 +392,7 @@ def test_documents_take_time_linear_in_the_length():
         q, k, v = (torch.zeros(1, G, C, n) for n in (S, S, D))
         documents = (torch.arange(G * C) // 7).view(1, G, C)
         with FlopCounterMode(display=False) as counter:
-            mixing.global_attention(q, k, v, causal=causal, documents=documents)
+            mixing.global_part(q, k, v, causal=causal, documents=documents)
         return counter.get_total_flops()
 
     for causal in (True, False):
@@ -387,14 +405,14 @@ def test_the_running_sum_is_kept_in_float32():
     one = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
     kept, state = (
         torch.zeros_like(one),
-        decoding.ChunkState(torch.zeros(1, 1, 1, 1), one, one, one, torch.zeros(1).long()),
+        states.ChunkState(torch.zeros(1, 1, 1, 1), one, one, one, torch.zeros(1).long()),
     )
     for _ in range(600):
         kept = kept + one
         state.advance()
     assert kept == 256 and state.sums == 600 and state.sums.dtype == torch.float32
     unit, x = make("flash", True, dtype=torch.bfloat16), features(dtype=torch.bfloat16)
-    assert decoding.prefill(unit, x)[1].sums.dtype == torch.float32
+    assert states.prefill(unit, x)[1].sums.dtype == torch.float32
     for given, expected in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
         assert mixing.chunk_means(*(torch.ones(1, 1, 2, 3, dtype=given) for _ in "kv")).dtype == expected
 
@@ -404,7 +422,7 @@ def test_the_running_sum_is_kept_in_float32():
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_relu2_attention_is_its_plain_form(causal):
-    n = 2 * mixing.ROWS + 3
+    n = 2 * fast.ROWS + 3
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, n, w, generator=generator, dtype=torch.float64).requires_grad_() for w in (3, 3, 5))
     bias = torch.randn(n, n, generator=generator, dtype=torch.float64).requires_grad_()
@@ -510,7 +528,7 @@ def test_three_readings_of_the_sum_over_chunks():
         bare = torch.einsum("bcs,bse->bce", q[:, g], summaries[:, :g].sum(1))
         readings = {"sum": bare, "mean": bare / (g * C)}
         for combine, expected in readings.items():
-            y = mixing.global_attention(q, k, v, causal=True, combine=combine)[:, g]
+            y = mixing.global_part(q, k, v, causal=True, combine=combine)[:, g]
             torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
         if g > 1:
             sum_of_means = bare / C

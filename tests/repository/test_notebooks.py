@@ -53,12 +53,12 @@ def test_addresses_of_the_repository_come_from_the_constant(path):
 # ---------------------------------------------------------------- a small project to try the tools on
 
 FIRST_CELL = "ready = True"
-BADGES = "**[Read](read/01_small)** · **[Work](work/01_small)**"
+LINKS = "[With results](01_small.ipynb) · [without](work/01_small.ipynb) · [words](../docs/words.md#map)"
 SOURCE = f"""\
 # %% [markdown]
 # # A small lecture
 #
-# {BADGES}
+# {LINKS}
 
 # %%
 {FIRST_CELL}
@@ -97,14 +97,19 @@ print(6 * 7)
 
 
 def small_project(root):
-    """A project with one lecture, whose first cell and badges need no package."""
-    (root / "flash_course").mkdir(parents=True)
-    stub = f"def first_cell():\n    return {FIRST_CELL!r}\n\ndef badges(name):\n    return {BADGES!r}\n"
-    (root / "flash_course" / "addresses.py").write_text(stub, encoding="utf-8")
-    source = root / "notebooks" / "01_small.py"
-    source.parent.mkdir()
-    source.write_text(SOURCE, encoding="utf-8")
-    return source
+    """A project with one lecture, whose first cell needs no package, and the two files that it shows or links to."""
+    own = (ROOT / "flash_course" / "addresses.py").read_text(encoding="utf-8")
+    without_name = f"REPOSITORY = {project.PLACEHOLDER!r}\n\n\ndef first_cell():\n    return {FIRST_CELL!r}\n"
+    files = {
+        "flash_course/addresses.py": f"{own}\n\n{without_name}",
+        "notebooks/01_small.py": SOURCE,
+        "notebooks/line.png": "",
+        "docs/words.md": "# Words\n\nThe map is in [the lecture](../notebooks/01_small.ipynb).\n",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return root / "notebooks" / "01_small.py"
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +340,28 @@ FAULTS = {
     "no title": (in_source_and_notebooks("# A small lecture", "## A small lecture"), "0 headings of level 1"),
     "skipped level": (in_source_and_notebooks("## A picture", "### A picture"), "a heading skips a level"),
     "other first cell": (in_source(FIRST_CELL, "ready = 1"), "the first code cell is not"),
-    "other badges": (in_source("read/01_small", "read/02_other"), "the badges are not in the first cell"),
+    "no way to the work copy": (
+        in_source("work/01_small", "../notebooks/work/01_small"),
+        "the first cell does not link to work/01_small.ipynb",
+    ),
+    "addresses without a name": (
+        in_source("(01_small.ipynb)", "(01_small.ipynb) ([on GitHub](https://github.com/a/b/blob/c/d.ipynb))"),
+        "the addresses behind its links are not those of the repository",
+    ),
+    "dead link": (in_source("../docs/words.md", "docs/words.md"), "notebooks/01_small.py: dead link docs/words.md#map"),
+    "dead picture": (lambda root: (root / "notebooks/line.png").unlink(), "dead link ../line.png"),
+    "dead link of the work copy": (
+        in_notebook(lambda nb: nb.cells[0].update(source="# One\n[a](../02.ipynb)"), "work/01_small.ipynb"),
+        "notebooks/work/01_small.ipynb: dead link ../02.ipynb",
+    ),
+    "dead link of a page": (
+        lambda root: (root / "docs/words.md").write_text("[a](../notebooks/02.ipynb)", encoding="utf-8"),
+        "docs/words.md: dead link ../notebooks/02.ipynb",
+    ),
+    "link out of the project": (
+        lambda root: (root / "docs/words.md").write_text("[a](../..)", encoding="utf-8"),
+        "docs/words.md: dead link ../..",
+    ),
     "too large": (in_notebook(lambda nb: nb.cells[2].outputs[0].update(text="x" * 500_000)), "500 at most"),
     "work copy missing": (
         lambda root: (root / "notebooks/work/01_small.ipynb").unlink(),
@@ -382,6 +408,48 @@ def test_code_in_a_fence_is_neither_heading_nor_picture():
     table = "| a | b |\n| - | - |\n| 1 | 2 |\n\n---\n\n- item\n- other\n\nText.\n\n---"
     cell = nbformat.v4.new_markdown_cell(f"# Title\n\n```\n# comment\n![](x)\n```\n`![](y)`\n\n{table}")
     assert notebooks.text_problems(nbformat.v4.new_notebook(cells=[cell])) == []
+
+
+def test_links_of_the_work_copy_lead_where_those_of_the_lecture_lead(built):
+    text = notebooks.markdown_of(nbformat.read(built / "notebooks" / "work" / "01_small.ipynb", as_version=4))
+    assert "[With results](../01_small.ipynb) · [without](01_small.ipynb) · [words](../../docs/words.md#map)" in text
+    assert "![a line that rises](../line.png)" in text
+
+
+def test_what_is_no_relative_link_stays_as_it_is():
+    text = "[a](https://x.y/z) ![b](attachment:c.png) [d](#e)\n```\n[f](g)\n```\n`h[i](j)` <a href='mailto:k'>"
+    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("kernel[grid](x)")]
+    copied = notebooks.moved(nbformat.v4.new_notebook(cells=cells), "notebooks", "notebooks/work")
+    assert [cell.source for cell in copied.cells] == [text, "kernel[grid](x)"] and not notebooks.relative_links(text)
+    assert notebooks.relative_links("<img src='a.png'> [b `c`](d.md)") == ["a.png", "d.md"]
+
+
+def chain(page, *targets):
+    """Whether each page of a walk links to the next one, from ``page`` on."""
+    for target in targets:
+        text = notebooks.markdown_of(notebooks.read_source(ROOT / page))
+        links = [
+            notebooks.posixpath.normpath(f"{page.rpartition('/')[0]}/{link}") for link in notebooks.relative_links(text)
+        ]
+        assert target in links, f"{page} does not link to {target}"
+        page = re.sub(r"^exercises/(.*)\.ipynb$", r"solutions/\1.py", target).replace(".ipynb", ".py")
+        if page.endswith(".md"):
+            break
+
+
+def test_links_lead_from_the_tour_through_the_course():
+    lectures = [source.stem for source in notebooks.sources(ROOT) if source.parent.name == "notebooks"]
+    sets = {path.stem for path in (ROOT / "exercises").glob("*.ipynb")}
+    for name, after in zip(lectures, [*lectures[1:-1], None, None]):
+        chain("notebooks/00_start_here.py", *([] if name == lectures[0] else [f"notebooks/{name}.ipynb"]))
+        chain(f"notebooks/{name}.py", "docs/glossary.md")
+        if after:
+            chain(f"notebooks/{name}.py", f"notebooks/{after}.ipynb")
+        if name in sets:
+            chain("notebooks/00_start_here.py", f"exercises/{name}.ipynb")
+            chain(f"notebooks/{name}.py", f"exercises/{name}.ipynb")
+        if name in sets and (ROOT / "solutions").is_dir():
+            chain(f"solutions/{name}.py", f"notebooks/{name}.ipynb")
 
 
 # ---------------------------------------------------------------- pytest runs the notebooks
@@ -459,59 +527,100 @@ def test_the_first_cell_is_the_same_in_a_script():
 
 # ---------------------------------------------------------------- stamp
 
+WORK = "[without, to work in](work/01_one.ipynb)"
+SET = "[problem set 01](../exercises/01_one.ipynb)"
+LECTURE = f"[With results](01_one.ipynb) · {WORK} · {SET} · [words](../docs/glossary.md)"
+README = "| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_one.ipynb) |\n`pip install .`\n"
+
 
 def stamped_copy(folder):
     """The parts of this project that stamp may write to, with addresses of every form."""
+    own = f"{project.REPOSITORY}"
     (folder / "flash_course").mkdir()
     shutil.copy(ROOT / "flash_course" / "addresses.py", folder / "flash_course")
-    own = f"{project.REPOSITORY}"
-    (folder / "README.md").write_text(
+    readme = (
+        f"{README}"
         f"git clone https://github.com/{own}.git\n"
         f'pip install "git+https://github.com/{own}@{project.TAG}"\n'
         f"See https://github.com/{own}/issues and https://github.com/{own}.\n"
-        f"{project.badges('00_start_here')}\n"
-        f"Another: https://github.com/{own}-other/blob/{project.TAG}/x and https://github.com/lucidrains/FLASH-pytorch\n",
-        encoding="utf-8",
+        f"Another: https://github.com/{own}-other/blob/{project.TAG}/x and https://github.com/lucidrains/FLASH-pytorch\n"
     )
+    (folder / "README.md").write_text(project.with_addresses(readme, ""), encoding="utf-8")
+    citation = stamp.cited("cff-version: 1.2.0\nlicense:\n  - MIT\n", vars(project))
+    (folder / "CITATION.cff").write_text(citation, encoding="utf-8")
     for place in ("notebooks", "solutions"):
         (folder / place).mkdir()
-        text = f"# %% [markdown]\n# # One\n# {project.badges('01_one')}\n\n# %%\n{project.first_cell()}\n"
+        links = project.with_addresses(LECTURE, place)
+        text = f"# %% [markdown]\n# # One\n# {links}\n\n# %%\n{project.first_cell()}\n"
         (folder / place / "01_one.py").write_text(text, encoding="utf-8")
     return folder
 
 
-def test_stamp_rewrites_constant_badges_and_install_address(tmp_path):
+def test_stamp_writes_constant_addresses_and_install_line(tmp_path):
     root = stamped_copy(tmp_path)
-    assert len(stamp.stamp("ada/flash-fork", "v1.2", root)) == 4
+    assert len(stamp.stamp("ada/flash-fork", "v1.2", root)) == 5
     new = types.SimpleNamespace(**notebooks.load_project(root))
     assert (new.REPOSITORY, new.TAG) == ("ada/flash-fork", "v1.2") and new.is_stamped()
+    colab = "https://colab.research.google.com/github/ada/flash-fork/blob/v1.2"
+    github = "https://github.com/ada/flash-fork/blob/v1.2"
     readme = (root / "README.md").read_text(encoding="utf-8").splitlines()
-    assert readme[0] == "git clone https://github.com/ada/flash-fork.git"
-    assert readme[1] == f'pip install "{new.install_address()}"' and new.install_address().endswith(
-        "ada/flash-fork@v1.2"
-    )
-    assert readme[2] == "See https://github.com/ada/flash-fork/issues and https://github.com/ada/flash-fork."
-    assert readme[3] == new.badges("00_start_here") and "/ada/flash-fork/blob/v1.2/notebooks/work/00" in readme[3]
-    assert f"{project.REPOSITORY}-other/blob/{project.TAG}/x" in readme[4] and "lucidrains/FLASH-pytorch" in readme[4]
-    for place in ("notebooks", "solutions"):
-        text = (root / place / "01_one.py").read_text(encoding="utf-8")
-        assert new.first_cell() in text and new.badges("01_one") in text
+    set_in_colab = f"([in Colab]({colab}/exercises/01_one.ipynb))"
+    assert readme[:2] == [
+        f"| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_one.ipynb) {set_in_colab} |",
+        "`pip install .` (without a copy: `pip install git+https://github.com/ada/flash-fork@v1.2`)",
+    ]
+    assert readme[2] == "git clone https://github.com/ada/flash-fork.git"
+    assert readme[3] == f'pip install "{new.install_address()}"'
+    assert readme[4] == "See https://github.com/ada/flash-fork/issues and https://github.com/ada/flash-fork."
+    assert f"{project.REPOSITORY}-other/blob/{project.TAG}/x" in readme[5] and "lucidrains/FLASH-pytorch" in readme[5]
+    assert 'repository-code: "https://github.com/ada/flash-fork"\nlicense' in (root / "CITATION.cff").read_text()
+    text = (root / "notebooks" / "01_one.py").read_text(encoding="utf-8")
+    assert new.first_cell() in text and "[words](../docs/glossary.md)\n" in text
+    assert f"[With results](01_one.ipynb) ([on GitHub]({github}/notebooks/01_one.ipynb)) ·" in text
+    assert f"{WORK} ([in Colab]({colab}/notebooks/work/01_one.ipynb)) ·" in text
+    assert f"{SET} {set_in_colab} ·" in text
+    assert new.first_cell() in (root / "solutions" / "01_one.py").read_text(encoding="utf-8")
+
+
+def test_before_stamping_no_page_holds_an_address_of_the_repository():
+    if project.is_stamped():
+        pytest.skip("this repository has a name")
+    for path, text in notebooks.pages(ROOT):
+        assert "OWNER/REPO/" not in text and "research.google.com" not in text, path.name
 
 
 def test_stamp_can_be_undone_and_repeated(tmp_path):
     root = stamped_copy(tmp_path)
     before = {path: path.read_bytes() for path in root.rglob("*.*")}
     assert stamp.stamp(project.REPOSITORY, project.TAG, root) == []
-    stamp.stamp("ada/flash", "v1", root)
+    stamp.stamp("ada/lamp", "v1", root)
+    once = {path: path.read_bytes() for path in root.rglob("*.*")}
+    assert stamp.stamp("ada/lamp", "v1", root) == []
     stamp.stamp("bea/f", "main", root)
     assert notebooks.load_project(root)["REPOSITORY"] == "bea/f"
+    assert not any(b"ada/lamp" in path.read_bytes() for path in root.rglob("*.*"))
+    stamp.stamp("ada/lamp", "v1", root)
+    assert {path: path.read_bytes() for path in root.rglob("*.*")} == once
     stamp.stamp(project.REPOSITORY, project.TAG, root)
     assert {path: path.read_bytes() for path in root.rglob("*.*")} == before
 
 
+def test_a_stamp_that_was_cut_short_is_repeated(tmp_path):
+    root = stamped_copy(tmp_path)
+    before = (root / "flash_course" / "addresses.py").read_bytes()
+    stamp.stamp("ada/flash", "v1", root)
+    once = {path: path.read_bytes() for path in root.rglob("*.*")}
+    (root / "flash_course" / "addresses.py").write_bytes(before)  # the last file was not reached
+    stamp.stamp("ada/flash", "v1", root)
+    assert {path: path.read_bytes() for path in root.rglob("*.*")} == once
+
+
 def test_stamp_says_to_rebuild(tmp_path, capsys):
     assert stamp.main(["ada/flash", "v1"], stamped_copy(tmp_path)) == 0
-    assert "4 files rewritten; now run: python tools/notebooks.py build" in capsys.readouterr().out
+    assert (
+        "5 files rewritten; now run: python tools/exercises.py build, python tools/notebooks.py build"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import flash_tutorial
+
 pytestmark = pytest.mark.quick
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +87,15 @@ def test_licences_are_there():
     assert PROJECT["license"] == "MIT AND CC-BY-4.0"
 
 
+def test_the_citation_names_this_version_and_these_licences():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {flash_tutorial.__version__}\n" in text
+    assert re.findall(r"^  - ([\w.-]+)$", text, flags=re.M) == PROJECT["license"].split(" AND ")
+    assert "arXiv:2202.10447" in text and 'name: "The flash-tutorial authors"' in text
+    changes = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)
+    assert changes[0] == flash_tutorial.__version__
+
+
 # ---------------------------------------------------------------- import
 
 
@@ -92,21 +103,50 @@ def run_python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
 
 
+PUBLIC = "import flash_tutorial; [getattr(flash_tutorial, name) for name in flash_tutorial.__all__]"
+
+
 def test_import_takes_little_more_than_torch():
     # One process has both times, so that what else the machine does falls out of the difference.
-    names = "import flash_tutorial; [getattr(flash_tutorial, name) for name in flash_tutorial.__all__]"
-    code = f"import time, torch; t = time.perf_counter(); {names}; print(time.perf_counter() - t)"
+    code = f"import time, torch; t = time.perf_counter(); {PUBLIC}; print(time.perf_counter() - t)"
     extra = []
-    while len(extra) < 5 and min(extra, default=1) > 0.3:
+    while len(extra) < 5 and min(extra, default=1) > 0.2:
         extra.append(float(run_python(code)))
-    assert min(extra) <= 0.3, f"import flash_tutorial after torch took {extra} s"
+    assert min(extra) <= 0.2, f"import flash_tutorial after torch took {extra} s"
 
 
-def test_import_loads_nothing_that_is_needed_later_only():
-    assert "torch" not in run_python("import sys, flash_course.cli; print(*sys.modules)").split()
-    loaded = run_python("import sys; from flash_tutorial import *; print(*sys.modules)").split()
-    assert "torch" in loaded
-    assert not {"matplotlib", "pyarrow", "IPython", "jupytext", "triton", "torch._dynamo"} & set(loaded)
+def loaded_by(code, before="import sys"):
+    """The modules that ``code`` loads, without those that ``before`` loads."""
+    code = f"{before}\nthere = {{*sys.modules}}\n{code}\nprint(*({{*sys.modules}} - there))"
+    return set(run_python(code).split())
+
+
+# torch itself loads tqdm: it is taken out again, so that it is seen who asks for it
+TORCH = (
+    "import sys, torch\nfor name in [name for name in sys.modules if name.startswith('tqdm')]: del sys.modules[name]"
+)
+
+
+@pytest.mark.parametrize(
+    "code", ["import flash_tutorial", "import flash_tutorial; flash_tutorial.GAU; flash_tutorial.LanguageModel", PUBLIC]
+)
+def test_import_loads_nothing_that_is_needed_later_only(code):
+    loaded = loaded_by(code, before=TORCH)
+    packages = {name.split(".")[0] for name in loaded}
+    assert "flash_tutorial" in packages and "torch._dynamo" not in loaded
+    later = {"flash_course", "matplotlib", "tqdm", "pyarrow", "IPython", "jupytext", "triton", "transformers"}
+    assert not later & packages
+
+
+@pytest.mark.parametrize("code", ["import flash_tutorial", "import flash_course.cli"])
+def test_a_first_import_waits_for_no_torch(code):
+    assert "torch" not in loaded_by(code)
+
+
+@pytest.mark.parametrize("package", ["flash_tutorial", "flash_course"])
+def test_each_public_name_is_where_the_package_says(package):
+    module = __import__(package)
+    assert all(getattr(module, name) is not None for name in module.__all__)
 
 
 # ---------------------------------------------------------------- the README's commands and .ci/run
@@ -123,6 +163,20 @@ def test_readme_says_how_to_test():
     assert command, "README.md needs one fenced block after the line <!-- test command -->"
     assert "-m venv .venv" in command and "pip install -r requirements.txt" in command
     assert re.search(r"\bpytest$", command), "plain pytest comes last"
+
+
+def test_the_workflow_runs_the_readmes_commands_on_each_python_and_system():
+    yaml = pytest.importorskip("yaml")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    matrix, steps = jobs["all"]["strategy"]["matrix"], jobs["all"]["steps"]
+    assert {name.split("-")[0] for name in matrix["system"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+    assert all(SpecifierSet(PROJECT["requires-python"]).contains(version) for version in matrix["python"])
+    by_shell = {step.get("shell", "bash"): step["run"] for step in steps if "run" in step}
+    assert by_shell["bash"] == "bash .ci/run"  # which reads the block itself
+    assert f"```powershell\n{by_shell['pwsh']}\n```" in readme
+    assert jobs["all"]["needs"] == "quick" and jobs["quick"]["steps"][-1]["run"] == "pytest -m quick"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason=".ci/run is a bash script")
@@ -240,7 +294,7 @@ def without_asserts(source):
     return [f.name for f in functions if f.name.startswith("test_") and not asserts(f, helpers)]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.name)
 def test_every_test_asserts_something(path):
     assert without_asserts(path.read_text(encoding="utf-8")) == []
 
@@ -270,6 +324,9 @@ def test_close():
 POSIX_ONLY = re.compile(r"\b(SIGALRM|SIGKILL|RLIMIT_\w+|setitimer|setrlimit|fork|forkpty|forkserver|getrusage)\b")
 
 
+PACKAGES = [path for name in ("flash_tutorial", "flash_course") for path in sorted((ROOT / name).rglob("*.py"))]
+
+
 def unguarded(source):
     """Uses of what Windows lacks that stand neither under an ``if`` about the system nor in a ``try`` that catches."""
     found = []
@@ -297,8 +354,8 @@ def unguarded(source):
 @pytest.mark.parametrize(
     "path",
     # isolation.py forks: `grade` says on Windows that it needs another system, before it gets there
-    sorted(path for path in (ROOT / "flash_tutorial").rglob("*.py") if path.name != "isolation.py"),
-    ids=lambda path: path.relative_to(ROOT / "flash_tutorial").as_posix(),
+    [path for path in PACKAGES if path.name != "isolation.py"],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_the_package_uses_nothing_that_windows_lacks(path):
     assert unguarded(path.read_text(encoding="utf-8")) == []

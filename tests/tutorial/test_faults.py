@@ -5,23 +5,24 @@ rewritten: then write the fault anew for the new code. The function's code objec
 refers to the function is the faulty one while the test runs.
 """
 
-import inspect
-import textwrap
-
 import pytest
 import test_model
 import torch
 from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
+from flash_course.checks.edits import planted
 from flash_tutorial import (
     FLASH,
     GAU,
     MCTransformerBlock,
     TransformerBlock,
+    chunks,
     decoding,
+    fast,
     layers,
     mixing,
     model,
+    states,
     units,
 )
 from flash_tutorial.properties import (
@@ -38,18 +39,6 @@ from flash_tutorial.properties import (
 )
 
 pytestmark = pytest.mark.quick
-
-
-def plant(monkeypatch, function, old, new):
-    function = inspect.unwrap(function)
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(old) == 1, f"{function.__qualname__} holds {source.count(old)} times {old!r}: plant it anew"
-    source = source[source.index("def ") :].replace(old, new)  # without decorators
-    place = {}
-    code = compile(source, f"<{function.__qualname__} with a fault>", "exec", dont_inherit=True)
-    exec(code, function.__globals__, place)
-    (faulty,) = place.values()
-    monkeypatch.setattr(function, "__code__", faulty.__code__)
 
 
 # ---------------------------------------------------------------- the checks, each true when something is wrong
@@ -79,12 +68,12 @@ def slope_is_wrong(function, x):
 
 def gradient(unit, x):
     """Of the unit, and of attention over more rows than one block has."""
-    n = 2 * mixing.ROWS + 3
+    n = 2 * fast.ROWS + 3
     long = torch.randn(1, n, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     return any([
         slope_is_wrong(unit, x),
         slope_is_wrong(lambda x: unit(x, **how_to_read("documents")), x),
-        slope_is_wrong(lambda q: mixing.relu2_attention(q, q.flip(1), q, scale=0.1, causal=True), long),
+        slope_is_wrong(lambda q: fast.relu2_attention(q, q.flip(1), q, scale=0.1, causal=True), long),
     ])  # fmt: skip
 
 
@@ -126,37 +115,35 @@ def noticed_by(unit):
 # ---------------------------------------------------------------- the faults
 
 
-GAU_STEP, FLASH_STEP = decoding.step.dispatch(GAU), decoding.step.dispatch(FLASH)
-BLOCK_STEP, MC_STEP = decoding.step.dispatch(TransformerBlock), decoding.step.dispatch(MCTransformerBlock)
-FLASH_PREFILL = decoding.prefill.dispatch(FLASH)
-RELU2, RELU2_BACK = mixing._Relu2Attention.forward, mixing._Relu2Attention.backward
+RELU2, RELU2_BACK = fast._Relu2Attention.forward, fast._Relu2Attention.backward
 
 FAULTS = {
     # the sum over chunks
-    "inclusive cumsum": ("flash", mixing.shift_right, "torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)", "x",
+    "inclusive cumsum": ("flash", mixing.earlier_chunks,
+        "torch.cat([torch.zeros_like(x[:, :1]), x.cumsum(1)[:, :-1]], dim=1)", "x.cumsum(1)",
         {"value", "leak", "leak of gradients", "prefix", "step"}),
-    "running sum minus the own chunk": ("flash, sum", mixing.global_attention,
-        "shift_right(chunk_means(k, v).cumsum(1))", "chunk_means(k, v).cumsum(1) - chunk_means(k, v)", {"leak"}),
-    "no own chunk in the sum of both sides": ("flash, both sides", mixing.global_attention,
+    "running sum minus the own chunk": ("flash, sum", mixing.global_part,
+        "earlier_chunks(chunk_means(k, v))", "chunk_means(k, v).cumsum(1) - chunk_means(k, v)", {"leak"}),
+    "no own chunk in the sum of both sides": ("flash, both sides", mixing.global_part,
         "chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G",
         "chunk_means(k, v).sum(1, keepdim=True) - chunk_means(k, v)", {"value"}),
-    "mean over chunks counts the own chunk": ("flash", mixing.global_attention,
-        "count = shift_right(counts.cumsum(1))", "count = counts.cumsum(1)", {"value", "step"}),
-    "mean over chunks counts all chunks": ("flash", mixing.global_attention,
-        "count = shift_right(counts.cumsum(1))", "count = counts.sum(1, keepdim=True).expand(-1, G)",
+    "mean over chunks counts the own chunk": ("flash", mixing.global_part,
+        "count = earlier_chunks(counts)", "count = counts.cumsum(1)", {"value", "step"}),
+    "mean over chunks counts all chunks": ("flash", mixing.global_part,
+        "count = earlier_chunks(counts)", "count = counts.sum(1, keepdim=True).expand(-1, G)",
         {"value", "prefix", "step"}),
-    "mean counts padding": ("flash, both sides", mixing.chunk_counts,
+    "mean counts padding": ("flash, both sides", chunks.chunk_counts,
         "mask.long()", "torch.ones_like(mask).long()", {"value", "padding", "rows"}),
-    "mean taken as a sum": ("flash", mixing._combined, 'combine == "mean"', "False", {"value", "step"}),
-    "chunk sums divided twice": ("flash, sum", mixing.chunk_means, "(k / k.shape[2])", "(k / k.shape[2] ** 2)",
+    "mean taken as a sum": ("flash", chunks.combined, 'combine == "mean"', "False", {"value", "step"}),
+    "chunk sums divided twice": ("flash, sum", chunks.chunk_means, "(k / k.shape[2])", "(k / k.shape[2] ** 2)",
         {"value"}),
     "swapped lin_q and lin_k": ("flash", mixing.mixed_chunk_attention,
-        "global_attention(lin_q, lin_k,", "global_attention(lin_k, lin_q,", {"value", "step"}),
+        "global_part(lin_q, lin_k,", "global_part(lin_k, lin_q,", {"value", "step"}),
     "swapped lin and quad heads": ("flash", mixing.mixed_chunk_attention,
         "for t in (quad_q, quad_k, lin_q, lin_k, v)", "for t in (lin_q, lin_k, quad_q, quad_k, v)", {"value", "step"}),
     # the quadratic part
-    "missing 1/C": ("flash", mixing.mixed_chunk_attention, "scale=1 / chunk_size", "scale=1.0", {"value", "step"}),
-    "1/T where a sequence is short": ("flash", mixing.mixed_chunk_attention, "scale=1 / chunk_size", "scale=1 / C",
+    "missing 1/C": ("flash", mixing.local_part, "scale=1 / chunk_size", "scale=1.0", {"value", "step"}),
+    "1/T where a sequence is short": ("flash", mixing.local_part, "scale=1 / chunk_size", "scale=1 / q.shape[1]",
         {"value", "prefix"}),
     "bias divided by n": ("gau", RELU2, "torch.baddbmm(bias[a:b, :m], ", "torch.baddbmm(bias[a:b, :m] * scale, ",
         {"value", "step"}),
@@ -167,11 +154,11 @@ FAULTS = {
         "self._rotated(self.b, cos, sin) @ self._rotated(self.a, cos, sin).T", {"value", "step"}),
     "bias off by one for a short sequence": ("gau", layers.ToeplitzBias.forward,
         "+ self.length - 1", "+ n - 1", {"value", "prefix"}),
-    "mask before bias": ("gau", mixing.relu2_attention,
+    "mask before bias": ("gau", fast.relu2_attention,
         'bias = bias.masked_fill(future, float("-inf"))', "bias = bias + 0 * future",
         {"leak", "leak of gradients", "value"}),
-    "causal mask without the diagonal": ("flash", mixing.relu2_attention, "triu(1)", "triu(0)", {"value", "step"}),
-    "causal mask that lets the next token in": ("flash", mixing.relu2_attention, "triu(1)", "triu(2)",
+    "causal mask without the diagonal": ("flash", fast.relu2_attention, "triu(1)", "triu(0)", {"value", "step"}),
+    "causal mask that lets the next token in": ("flash", fast.relu2_attention, "triu(1)", "triu(2)",
         {"value", "leak", "leak of gradients"}),
     "relu without the square": ("gau", RELU2, "(r * r) @", "r @", {"value", "gradient", "step"}),
     "gradient of q without its 2": ("gau", RELU2_BACK, "beta=0, alpha=2 * ctx.scale", "beta=0, alpha=ctx.scale",
@@ -190,7 +177,7 @@ FAULTS = {
     "local RoPE positions": ("flash", units.GatedUnit.forward, "*cos_sin(x.shape[1], self.qk_dim, x)",
         "*(t[torch.arange(x.shape[1]) % 4] for t in cos_sin(x.shape[1], self.qk_dim, x))", {"value", "step"}),
     "rotated before scale and offset": ("gau", units.GatedUnit.read_heads,
-        "rotate(self.scale_offset(z), cos, sin)", "self.scale_offset(rotate(z, cos, sin))", {"value"}),
+        "rope(self.scale_offset(z), cos, sin)", "self.scale_offset(rope(z, cos, sin))", {"value"}),
     "RoPE turns the other way": ("gau", layers._Rotate.forward, "addcmul_(x2, sin, value=-1)", "addcmul_(x2, sin)",
         {"value"}),
     "gradient of RoPE not turned back": ("gau", layers._Rotate.backward, "cos, -sin)", "cos, sin)", {"gradient"}),
@@ -199,22 +186,23 @@ FAULTS = {
     "no residual": ("gau", units.GatedUnit.forward, "return x + self", "return self", {"value", "step"}),
     "no offset": ("gau", layers.ScaleOffset.forward, "self.beta.view(shape)", "0 * self.beta.view(shape)", {"value"}),
     # documents
-    "document from the left let in everywhere": ("flash", mixing._document_attention,
+    "document from the left let in everywhere": ("flash", chunks.global_part_of_documents,
         "mine = (documents == documents[:, :, :1])", "mine = (documents == documents)", {"value", "documents"}),
-    "document never ends": ("flash", mixing._left_sums,
+    "document never ends": ("flash", chunks._sums_from_the_left,
         "sums, count = sums * enters[..., None], count * enters", "pass", {"value", "documents"}),
-    "documents mixed inside a chunk": ("flash", mixing.mixed_chunk_attention,
+    "documents mixed inside a chunk": ("flash", mixing.local_part,
         "visible = None if documents is None else ", "visible = None if True else ", {"value", "documents"}),
-    "documents of both sides mixed in the own chunk": ("flash, both sides", mixing._document_attention,
-        "same = documents[..., :, None] == documents[..., None, :]",
-        "same = documents[..., :, None] == documents[..., :, None]", {"value", "documents"}),
+    "documents of both sides mixed in the own chunk": ("flash, both sides", chunks.global_part_of_documents,
+        "own = documents[..., :, None] == documents[..., None, :]",
+        "own = documents[..., :, None] == documents[..., :, None]", {"value", "documents"}),
     "documents ignored in GAU": ("gau", GAU.mix,
-        "visible = None if segment_ids is None else", "visible = None if True else", {"value", "documents"}),
-    "mean counts the document's tokens only": ("flash", mixing._left_sums,
-        "count = count * whole + counts[:, g : g + 1]", "count = count * whole + ends[:, g].sum(1)", {"value"}),
-    "documents ignored in the Transformer": ("transformer++", units.who_may_read,
+        "visible_pairs(None, segment_ids)", "None", {"value", "documents"}),
+    "mean counts the document's tokens only": ("flash", chunks._sums_from_the_left,
+        "count = count * whole + counts[:, g : g + 1]",
+        "count = count * whole + (documents == last)[:, g].sum(1, keepdim=True)", {"value"}),
+    "documents ignored in the Transformer": ("transformer++", mixing.visible_pairs,
         "if segment_ids is not None", "if False", {"value", "documents"}),
-    "padding read by the Transformer": ("transformer++, both sides", units.who_may_read,
+    "padding read by the Transformer": ("transformer++, both sides", mixing.visible_pairs,
         "if mask is not None", "if False", {"value", "padding", "rows"}),
     # the Transformer blocks
     "attention without its scale": ("transformer", TransformerBlock.mix, "causal=self.causal,",
@@ -225,40 +213,41 @@ FAULTS = {
         "unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)",
         "unflatten(-1, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)", {"value"}),
     "linear heads from rotated ones": ("mc_transformer++", MCTransformerBlock.rotate_heads,
-        "*self.linear_heads(q, k))", "*self.linear_heads(rotate(q, cos, sin), rotate(k, cos, sin)))", {"value"}),
+        "*self.linear_heads(q, k))", "*self.linear_heads(rope(q, cos, sin), rope(k, cos, sin)))", {"value"}),
     "MC without the padding of the last chunk": ("mc_transformer++, both sides", MCTransformerBlock.mix,
         "if mask is None and not self.causal and T % C", "if False", {"value", "padding"}),
     # decoding
-    "divide by i + 1 in decode": ("flash", FLASH_STEP, "/ unit.chunk_size",
+    "divide by i + 1 in decode": ("flash", FLASH.mix_newest, "/ self.chunk_size",
         "/ (state.place()[:, None] + 1)", {"step"}),
-    "first row of the bias in decode": ("flash", FLASH_STEP, "unit.bias.row(state.place(),",
-        "unit.bias.row(state.place() * 0,", {"step"}),
-    "bias by absolute position in decode": ("flash", FLASH_STEP, "unit.bias.row(state.place(),",
-        "unit.bias.row(state.lengths.clamp(max=unit.chunk_size - 1),", {"step"}),
-    "state folded early": ("flash", decoding.ChunkState.advance, "full = self.place() == 0",
+    "first row of the bias in decode": ("flash", FLASH.mix_newest, "self.bias.row(state.place(),",
+        "self.bias.row(state.place() * 0,", {"step"}),
+    "bias by absolute position in decode": ("flash", FLASH.mix_newest, "self.bias.row(state.place(),",
+        "self.bias.row(state.lengths.clamp(max=self.chunk_size - 1),", {"step"}),
+    "state folded early": ("flash", states.ChunkState.advance, "full = self.place() == 0",
         "full = self.place() == self.v.shape[2] - 1", {"step"}),
-    "own chunk read from the state": ("flash", FLASH_STEP, "state.far(lin_q,",
+    "own chunk read from the state": ("flash", FLASH.mix_newest, "state.far(lin_q,",
         "(state.advance() or state).far(lin_q,", {"step"}),
-    "old keys of the last chunk seen": ("flash", decoding.ChunkState.visible, "<= self.place()[:, None]",
+    "old keys of the last chunk seen": ("flash", states.ChunkState.visible, "<= self.place()[:, None]",
         "<= self.place()[:, None] + 99", {"step"}),
-    "mean in decode counts one chunk more": ("flash", decoding.ChunkState.far,
+    "mean in decode counts one chunk more": ("flash", states.ChunkState.far,
         "(self.lengths // C).clamp(min=1)", "(self.lengths // C + 1)", {"step"}),
-    "sum in decode forgets C": ("flash, sum", decoding.ChunkState.far, "self.sums * C", "self.sums", {"step"}),
-    "prefill keeps the open chunk in the sums": ("flash", decoding._chunk_state, "< finished[:, None]",
+    "sum in decode forgets C": ("flash, sum", states.ChunkState.far, "self.sums * C", "self.sums", {"step"}),
+    "prefill keeps the open chunk in the sums": ("flash", states.ChunkState.after.__func__, "< finished[:, None]",
         "<= finished[:, None]", {"step"}),
-    "prefill takes the longest row's chunk": ("flash", decoding._chunk_state,
+    "prefill takes the longest row's chunk": ("flash", states.ChunkState.after,
         "finished = lengths // C", "finished = lengths // C * 0 + lengths.max() // C", {"step"}),
-    "decode at the batch's position": ("gau", decoding._project_one, "cos_sin_at(lengths,",
-        "cos_sin_at(lengths * 0 + lengths.max(),", {"step"}),
-    "cache written at the longest row's end": ("gau", decoding.Cache.append, "self.k[rows, self.lengths]",
+    "decode at the batch's position": ("gau", GAU.step, "cos_sin_at(state.lengths,",
+        "cos_sin_at(state.lengths * 0 + state.lengths.max(),", {"step"}),
+    "cache written at the longest row's end": ("gau", states.Cache.append, "self.k[rows, self.lengths]",
         "self.k[rows, self.used - 1]", {"step"}),
-    "cache one token behind": ("transformer++", decoding.Cache.visible, "<= self", "< self", {"step"}),
-    "keys of the cache not rotated": ("transformer++", decoding.prefill.dispatch(TransformerBlock),
-        "if unit.rope", "if False", {"step"}),
-    "length scale left out in decode": ("gau, no bias", GAU_STEP, "scores / unit.length_scale", "scores", {"step"}),
-    "query of decode not rotated": ("transformer++", BLOCK_STEP, "q, k = rotate(q, cos, sin), rotate(k, cos, sin)",
-        "k = rotate(k, cos, sin)", {"step"}),
-    "MC decodes the bare sum": ("mc_transformer++", MC_STEP, '"mean"', '"sum"', {"step"}),
+    "cache one token behind": ("transformer++", states.Cache.visible, "<= self", "< self", {"step"}),
+    "keys of the cache not rotated": ("transformer++", TransformerBlock.remember,
+        "if self.rope", "if False", {"step"}),
+    "length scale left out in decode": ("gau, no bias", GAU.mix_newest, "scores / self.length_scale", "scores",
+        {"step"}),
+    "query of decode not rotated": ("transformer++", TransformerBlock.mix_newest,
+        "q, k = rope(q, cos, sin), rope(k, cos, sin)", "k = rope(k, cos, sin)", {"step"}),
+    "MC decodes the bare sum": ("mc_transformer++", MCTransformerBlock.mix_newest, '"mean"', '"sum"', {"step"}),
     # the norm
     "ScaleNorm without its gain": ("gau", layers.ScaleNorm.forward, " * self.gain", "", {"value"}),
     "rows mixed by the norm": ("gau", layers.ScaleNorm.forward, "F.rms_norm(x, (self.dim,), eps=EPS)",
@@ -273,11 +262,11 @@ def case_of(text):
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_noticed(name, monkeypatch):
+def test_a_planted_fault_is_noticed(name):
     case, function, old, new, expected = FAULTS[name]
     unit = make(*case_of(case))
-    plant(monkeypatch, function, old, new)
-    noticed = noticed_by(unit)
+    with planted(function, old, new):
+        noticed = noticed_by(unit)
     print(f"{name}: noticed by {', '.join(sorted(noticed)) or 'nobody'}")
     assert expected <= noticed
 
@@ -300,7 +289,7 @@ MODEL_FAULTS = {
     "positions start at the longest prompt": (model.Stack.step, "self.positions.at(state.lengths, x)",
         "self.positions.at(state.lengths * 0 + state.lengths.max(), x)",
         lambda: test_model.test_ragged_prompts_are_as_if_alone("transformer")),
-    "replay reads the last column": (decoding.step, "[rows, state.lengths - 1]", "[:, -1]",
+    "replay reads the last column": (states.Replay.step, "[rows, self.lengths - 1]", "[:, -1]",
         lambda: test_model.test_ragged_prompts_are_as_if_alone(test_model.MyUnit)),
     "documents kept from the units": (model.Stack.forward, "segment_ids=segment_ids", "segment_ids=None",
         lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", True)),
@@ -324,11 +313,11 @@ MODEL_FAULTS = {
 
 
 @pytest.mark.parametrize("name", MODEL_FAULTS)
-def test_a_fault_planted_in_the_model_is_noticed(name, monkeypatch):
+def test_a_fault_planted_in_the_model_is_noticed(name):
     function, old, new, test = MODEL_FAULTS[name]
     test()
-    plant(monkeypatch, getattr(function, "dispatch", lambda _: function)(object), old, new)
-    with pytest.raises((AssertionError, RuntimeError)):
+    function = getattr(function, "dispatch", lambda _: function)(object)
+    with planted(function, old, new), pytest.raises((AssertionError, RuntimeError)):
         test()
 
 

@@ -24,7 +24,17 @@ from unit_cases import (
     ragged_mask,
 )
 
-from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, TransformerBlock, check_unit, decoding, mixing
+from flash_tutorial import (
+    FLASH,
+    GAU,
+    LanguageModel,
+    ModelConfig,
+    TransformerBlock,
+    check_unit,
+    mixing,
+    states,
+)
+from flash_tutorial.config import options_of
 from flash_tutorial.properties import (
     LOUD,
     branch_error,
@@ -204,7 +214,7 @@ def test_the_mean_counts_whole_chunks_that_hold_the_document():
     """A document that starts inside a chunk divides by all valid tokens of that chunk, those of others too."""
     v, ones = torch.ones(1, 3, C, 1, dtype=torch.float64), torch.ones(1, 3, C, 1, dtype=torch.float64)
     ids = torch.tensor([[[0] * (C - 1) + [1], [1] * C, [1] * C]])
-    y = mixing.global_attention(ones, ones, v, causal=True, documents=ids)[0, :, 0, 0]
+    y = mixing.global_part(ones, ones, v, causal=True, documents=ids)[0, :, 0, 0]
     assert y.tolist() == [0, 1 / C, (1 + C) / (2 * C)]
 
 
@@ -226,7 +236,7 @@ def test_token_by_token_is_the_parallel_form(name, dtype, limit, device):
 @pytest.mark.parametrize("name", ["flash", "flash, global only, sum", "mc_transformer++"])
 def test_the_state_of_mixed_chunks_does_not_grow(name):
     unit = make(name, True)
-    sizes = {decoding.prefill(unit, features(n))[1].numel() for n in (1, C, T)}
+    sizes = {states.prefill(unit, features(n))[1].numel() for n in (1, C, T)}
     assert len(sizes) == 1
     if isinstance(unit, FLASH):
         E = unit.expanded
@@ -236,26 +246,26 @@ def test_the_state_of_mixed_chunks_does_not_grow(name):
 @pytest.mark.parametrize("name, numbers", [("gau", S + 2 * D), ("transformer++", 2 * D)])
 def test_a_cache_grows_by_one_token_a_step(name, numbers):
     unit, x = make(name, True), features()
-    _, state = decoding.prefill(unit, x[:, :5])
+    _, state = states.prefill(unit, x[:, :5])
     assert state.numel() == B * 5 * numbers
-    _, state = decoding.step(unit, x[:, 5], state)
+    _, state = states.step(unit, x[:, 5], state)
     assert state.numel() == B * 6 * numbers
 
 
 def test_decoding_refuses_the_current_length():
     with pytest.raises(ValueError, match=r"length_scale=None.*length_scale=512"):
-        decoding.prefill(make(CURRENT, True), features())
+        states.prefill(make(CURRENT, True), features())
 
 
 @pytest.mark.parametrize("name", STEADY)
 def test_decoding_refuses_a_unit_that_reads_both_sides(name):
     with pytest.raises(ValueError, match="causal=True"):
-        decoding.prefill(make(name, False), features())
+        states.prefill(make(name, False), features())
 
 
 @pytest.mark.parametrize("architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"])
 def test_a_model_that_reads_both_sides_does_not_generate(architecture):
-    model = LanguageModel(ModelConfig(architecture, vocab_size=11, dim=8, depth=1, causal=False, heads=2))
+    model = LanguageModel(ModelConfig(architecture, vocab_size=11, dim=8, depth=1, causal=False))
     ids = torch.zeros(1, 3, dtype=torch.long)
     for call in (lambda: model.prefill(ids), lambda: model.step(ids[:, 0], None), lambda: model.generate(ids, 1)):
         with pytest.raises(ValueError, match="causal model"):
@@ -360,7 +370,7 @@ def test_mean_and_sum_differ_by_the_tokens_read():
     """Code 8 against equations 7 and 8: the factor is the number of valid tokens in the visible chunks."""
     q, k, v = (torch.randn(B, 4, C, n, dtype=torch.float64) for n in (S, S, D))
     for causal, tokens in ((True, [0, C, 2 * C, 3 * C]), (False, [4 * C] * 4)):
-        mean, bare = (mixing.global_attention(q, k, v, causal=causal, combine=c) for c in ("mean", "sum"))
+        mean, bare = (mixing.global_part(q, k, v, causal=causal, combine=c) for c in ("mean", "sum"))
         factor = torch.tensor(tokens, dtype=torch.float64)[:, None, None]
         torch.testing.assert_close(mean * factor, bare, rtol=1e-12, atol=1e-12)
 
@@ -369,7 +379,7 @@ def test_chunks_of_one_token_are_linear_attention():
     """Section 3.2's other end, up to the own token, which the exclusive sum leaves out."""
     q, k, v = (torch.randn(B, T, n, dtype=torch.float64) for n in (S, S, D))
     whole = mixing.linear_attention(q, k, v, causal=True)
-    chunks = mixing.global_attention(*(t[:, :, None] for t in (q, k, v)), causal=True, combine="sum")[:, :, 0]
+    chunks = mixing.global_part(*(t[:, :, None] for t in (q, k, v)), causal=True, combine="sum")[:, :, 0]
     torch.testing.assert_close(chunks + (q * k).sum(-1, keepdim=True) * v, whole, rtol=1e-12, atol=1e-12)
     state, rows = torch.zeros(B, S, D, dtype=torch.float64), []
     for t in range(T):
@@ -426,7 +436,7 @@ def test_long_sums_in_half_precision(dtype, device):
     for causal in (True, False):
         for ids in (None, one_document):
             with torch.autocast(device, dtype):
-                y = mixing.global_attention(q, k, v, causal=causal, documents=ids)
+                y = mixing.global_part(q, k, v, causal=causal, documents=ids)
             y = y[:, int(causal) :].float()  # a causal first chunk reads nothing
             torch.testing.assert_close(y, torch.full_like(y, 64.0), rtol=0.02, atol=0)
 
@@ -436,9 +446,8 @@ def test_long_sums_in_half_precision(dtype, device):
 def test_a_whole_model_in_half_precision(architecture, device):
     """Finite; how far it is from float32 is printed, not bounded."""
     torch.manual_seed(0)
-    config = ModelConfig(
-        architecture, vocab_size=31, dim=32, depth=4, qk_dim=16, chunk_size=8, heads=2, max_length=64, embedding_std=1.0
-    )
+    small = {k: v for k, v in dict(qk_dim=16, chunk_size=8, heads=2).items() if k in options_of(architecture)}
+    config = ModelConfig(architecture, vocab_size=31, dim=32, depth=4, max_length=64, embedding_std=1.0, **small)
     model, ids = LanguageModel(config).to(device), torch.randint(31, (2, 30), device=device)
     exact = model(ids)
     for dtype in HALF:
@@ -493,23 +502,12 @@ class Averager(nn.Module):
         return x + y
 
     def prefill(self, x, mask=None):
-        return self(x, mask=mask), decoding.Replay(x, decoding.row_lengths(x, mask))
+        return self(x, mask=mask), states.Replay(x, states.row_lengths(x, mask))
 
     def step(self, x, state):
         if self.fault == "step":
             return self(x[:, None])[:, 0], state
-        return decoding.step.dispatch(object)(_Plain(self), x, state)
-
-
-class _Plain(nn.Module):
-    """The unit without its own step, so that the package replays it."""
-
-    def __init__(self, unit):
-        super().__init__()
-        self.unit = unit
-
-    def forward(self, x, mask=None):
-        return self.unit(x, mask=mask)
+        return state.step(self, x), state
 
 
 def test_check_unit_passes_a_right_unit_and_leaves_it_alone():

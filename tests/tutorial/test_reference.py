@@ -188,10 +188,6 @@ def test_rotary_bias_depends_on_the_distance_only():
     close(bias[2, 5], waves.real.sum())
 
 
-def test_bias_form_changes_at_512():
-    assert [ref.bias_form(n) for n in (1, 511, 512, 513)] == ["toeplitz", "toeplitz", "rotary", "rotary"]
-
-
 @both_ways
 def test_attention_functions_equal_their_loops(causal):
     rng = np.random.default_rng(0)

@@ -218,7 +218,7 @@ def test_a_user_s_unit_with_dropout_goes_on_bit_by_bit(corpus, tmp_path):
         def forward(self, x, mask=None, segment_ids=None):
             return torch.nn.functional.dropout(super().forward(x, mask, segment_ids), 0.1, self.training)
 
-    model = replace(MODEL, architecture=Dropping, unit_options=dict(qk_dim=8, chunk_size=8))
+    model = ModelConfig(Dropping, dim=16, depth=1, max_length=20, unit_options=dict(qk_dim=8, chunk_size=8))
     expected = run(corpus, model=model)
     run(corpus, tmp_path, model)
     for path in checkpoint_folders(tmp_path)[1:]:

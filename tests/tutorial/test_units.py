@@ -4,7 +4,13 @@ import pytest
 import torch
 from unit_cases import BOTH_WAYS, CASES, DEVICES, IDS, B, T, features, how_to_read, make, run_reference
 
-from flash_tutorial import FLASH, GAU, MCTransformerBlock, TransformerBlock, mixing
+from flash_tutorial import (
+    FLASH,
+    GAU,
+    MCTransformerBlock,
+    TransformerBlock,
+    fast,
+)
 from flash_tutorial.properties import branch_error, branch_std, draw_order_one, settle_branch
 
 pytestmark = pytest.mark.quick
@@ -124,7 +130,7 @@ def test_gradients_entry_by_entry(make_unit, causal):
 ])  # fmt: skip
 def test_maps_longer_than_a_block_of_rows(make_unit, causal):
     """A causal map is computed block by block of rows; more than two blocks here, values and gradients."""
-    n = 2 * mixing.ROWS + 7
+    n = 2 * fast.ROWS + 7
     unit = draw_order_one(make_unit(n, causal).double(), torch.Generator().manual_seed(0))
     x = torch.randn(2, n, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     settle_branch(unit, x)

@@ -8,9 +8,9 @@ from functools import singledispatch
 
 import torch
 
-from .config import ModelConfig
-from .model import LanguageModel, Stack, make_unit
-from .units import FLASH, GAU, MCTransformerBlock, TransformerBlock
+from flash_tutorial.config import ModelConfig
+from flash_tutorial.model import LanguageModel, Stack, make_unit
+from flash_tutorial.units import FLASH, GAU, MCTransformerBlock, TransformerBlock
 
 # ---------------------------------------------------------------- pairs of tokens
 

@@ -1,0 +1,298 @@
+"""One token at a time: what each unit remembers, and its two methods for that, ``prefill`` and ``step``.
+
+FLASH keeps a state of constant size; GAU and the Transformer blocks keep a cache that grows with the position.
+``unit.prefill(x, mask)`` reads a prompt ``(B, T, D)`` in parallel, and gives its output and the state after it;
+``unit.step(x, state)`` reads one more token ``(B, D)``, and gives its output and the state, which is changed in place.
+A unit of your own has the same two methods, or none (in a subclass of ours: None); then each step runs it over all
+tokens again (``Replay``).
+Twins in NumPy: ``reference.gau_step``, ``flash_step``, ``transformer_step``.
+Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, G chunks.
+
+``copy.deepcopy(state)`` keeps a state to come back to (made under ``torch.no_grad()``; torch copies no tensor that
+hangs on a graph).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .chunks import chunk_means, to_chunks
+from .layers import check_input, cos_sin, cos_sin_at, rope
+
+# ---------------------------------------------------------------- what is remembered
+
+
+@dataclass
+class Cache:
+    """All keys and values so far: rows grow by doubling, so a step costs no copy on the average."""
+
+    k: torch.Tensor  # (B, room, ...) already rotated
+    v: torch.Tensor
+    lengths: torch.Tensor  # (B,) tokens held by each row
+    used: int  # no row is longer
+
+    @classmethod
+    def after(cls, k, v, lengths):
+        """The cache after a prompt: keys and values ``(B, T, ...)``."""
+        return cls(k, v, lengths, k.shape[1])
+
+    def append(self, k, v):
+        """Write ``k, v (B, ...)`` behind each row's last token."""
+        if self.used == self.k.shape[1]:
+            self.k, self.v = (torch.cat([t, torch.zeros_like(t)], 1) for t in (self.k, self.v))
+        rows = torch.arange(len(k), device=k.device)
+        self.k[rows, self.lengths], self.v[rows, self.lengths] = k.to(self.k.dtype), v.to(self.v.dtype)
+        self.used += 1
+
+    def visible(self):
+        """``(B, used)`` bool: a row's own tokens, the newest included."""
+        return torch.arange(self.used, device=self.k.device)[None] <= self.lengths[:, None]
+
+    def numel(self):
+        """Numbers in use."""
+        return sum(t[:, : self.used].numel() for t in (self.k, self.v))
+
+
+@dataclass
+class ChunkState:
+    """Sum of K^T V over the finished chunks, and the tokens of the chunk at hand. Its size does not depend on T."""
+
+    sums: torch.Tensor  # (B, H, S, E) sum over finished chunks of K^T V / C, float32 or better
+    quad_k: torch.Tensor  # (B, H, C, S) already rotated
+    lin_k: torch.Tensor  # (B, H, C, S) already rotated
+    v: torch.Tensor  # (B, H, C, E)
+    lengths: torch.Tensor  # (B,) tokens read so far by each row
+
+    @classmethod
+    def after(cls, quad_k, lin_k, v, C, lengths):
+        """The state after a prompt: keys ``(B, H, T, S)``, values ``(B, H, T, E)``."""
+        finished = lengths // C
+        kv = chunk_means(*(to_chunks(t, C).flatten(0, 1) for t in (lin_k, v))).unflatten(0, v.shape[:2])
+        keep = torch.arange(kv.shape[2], device=v.device)[None] < finished[:, None]  # (B, G)
+        sums = (kv * keep[:, None, :, None, None]).sum(2)  # kv (B, H, G, S, E)
+        places = finished[:, None] * C + torch.arange(C, device=v.device)  # of the chunk at hand, row by row
+        inside = places < lengths[:, None]
+        rest = (_take(t, places, inside) for t in (quad_k, lin_k, v))
+        return cls(sums, *rest, lengths)
+
+    def append(self, quad_k, lin_k, v):
+        """Write one token ``(B, H, ...)`` at each row's place in its chunk."""
+        rows, place = torch.arange(len(v), device=v.device), self.place()
+        for cache, new in ((self.quad_k, quad_k), (self.lin_k, lin_k), (self.v, v)):
+            cache[rows, :, place] = new.to(cache.dtype)
+
+    def place(self):
+        """``(B,)`` place in the chunk of each row's newest token."""
+        return self.lengths % self.v.shape[2]
+
+    def visible(self):
+        """``(B, C)`` bool: tokens of the chunk at hand, the newest included."""
+        return torch.arange(self.v.shape[2], device=self.v.device)[None] <= self.place()[:, None]
+
+    def far(self, q, combine):
+        """q read through the sums of the finished chunks: ``(B, H, S) -> (B, H, E)``; zero while there is none."""
+        C = self.v.shape[2]
+        if combine == "mean":
+            sums = self.sums / (self.lengths // C).clamp(min=1)[:, None, None, None]
+        else:
+            sums = self.sums * C
+        return (q[:, :, None] @ sums.to(q.dtype))[:, :, 0]
+
+    def advance(self):
+        """Count the token; where it was a chunk's last, fold that chunk into the sums."""
+        self.lengths = self.lengths + 1
+        full = self.place() == 0
+        if full.any():
+            self.sums = self.sums + chunk_means(self.lin_k, self.v) * full[:, None, None, None]
+
+    def numel(self):
+        """Numbers in use."""
+        return sum(t.numel() for t in (self.sums, self.quad_k, self.lin_k, self.v))
+
+
+def _take(t, places, inside):
+    """``t (B, H, T, F)`` at ``places (B, C)``, zero where not ``inside``."""
+    index = places.clamp(max=t.shape[2] - 1)[:, None, :, None].expand(-1, t.shape[1], -1, t.shape[3])
+    return t.gather(2, index) * inside[:, None, :, None]
+
+
+@dataclass
+class Replay:
+    """All inputs so far, for a unit that says nothing about decoding: each step runs it again over all of them."""
+
+    x: torch.Tensor  # (B, T, D)
+    lengths: torch.Tensor  # (B,)
+
+    def step(self, unit, x):
+        """The unit's output ``(B, D)`` for one more token ``x (B, D)``."""
+        rows = torch.arange(len(x), device=x.device)
+        if self.x.shape[1] <= int(self.lengths.max()):
+            self.x = torch.cat([self.x, torch.zeros_like(x)[:, None]], 1)
+        self.x = self.x.index_put((rows, self.lengths), x.to(self.x.dtype))
+        self.lengths = self.lengths + 1
+        mask = torch.arange(self.x.shape[1], device=x.device)[None] < self.lengths[:, None]
+        return unit(self.x, mask=mask)[rows, self.lengths - 1]
+
+    def numel(self):
+        """Numbers in use."""
+        return self.x.numel()
+
+
+# ---------------------------------------------------------------- the two methods, whatever the unit
+
+
+def prefill(unit, x, mask=None, **door):
+    """A unit over a prompt ``x (B, T, D)``: output ``(B, T, D)`` and the state after it."""
+    refuse_non_causal(unit)
+    if getattr(unit, "prefill", None) is None:
+        return unit(x, mask=mask), Replay(x, row_lengths(x, mask))
+    return unit.prefill(x, mask, **door)
+
+
+def step(unit, x, state):
+    """One more token ``x (B, D)`` through a unit: output ``(B, D)`` and the state."""
+    if getattr(unit, "step", None) is None:
+        return state.step(unit, x), state
+    return unit.step(x, state)
+
+
+def refuse_non_causal(unit):
+    if not getattr(unit, "causal", False):
+        raise ValueError(
+            f"this {type(unit).__name__} is not causal, so it cannot go token by token: build it with causal=True "
+            "(a unit of your own says so by self.causal)"
+        )
+
+
+def row_lengths(x, mask):
+    """``(B,)`` valid tokens of each row."""
+    return torch.full((x.shape[0],), x.shape[1], device=x.device) if mask is None else mask.sum(1)
+
+
+# ---------------------------------------------------------------- GAU and FLASH
+
+
+class GatedSteps:
+    """What decoding GAU and FLASH shares. They say what they remember of a prompt, and what the newest token reads."""
+
+    def prefill(self, x, mask=None, *, checked=False):
+        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
+        refuse_non_causal(self)
+        if not checked:
+            check_input(x, self.dim, mask, every_row=True)
+        u, v, z = self.project(x, mask)
+        heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
+        y = x + self.out_proj(u * self.mix(heads, v, mask, None))
+        return y, self.remember(heads, v, row_lengths(x, mask))
+
+    def step(self, x, state):
+        """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
+        u, v, z = self.project(x)
+        heads = self.read_heads(z, *cos_sin_at(state.lengths, self.qk_dim, x))  # (H, B, S)
+        return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
+
+
+class GAUSteps(GatedSteps):
+    def remember(self, heads, v, lengths):
+        if self.attention == "relu2" and self.length_scale is None:
+            raise ValueError(
+                "this GAU divides by the current length (length_scale=None), so earlier outputs change with each new "
+                "token and cannot be kept: fix it, for example length_scale=512"
+            )
+        return Cache.after(heads[1], v, lengths)
+
+    def mix_newest(self, heads, v, state):
+        """What the newest token reads of all: ``(B, E)``."""
+        q, k = heads  # (B, S)
+        state.append(k, v)
+        n = state.used
+        keys, values, visible = state.k[:, :n], state.v[:, :n], state.visible()
+        scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
+        bias = 0 if self.bias is None else self.bias.row(state.lengths, n)
+        if self.attention == "softmax":
+            scores = scores * self.qk_dim**-0.5 + bias
+            weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
+        else:
+            weights = (scores / self.length_scale + bias).relu().square() * visible
+        state.lengths = state.lengths + 1
+        return (weights.to(values.dtype)[:, None] @ values)[:, 0]
+
+
+class FLASHSteps(GatedSteps):
+    def remember(self, heads, v, lengths):
+        _, quad_k, _, lin_k = (t[:, None] for t in heads)
+        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, lengths)
+
+    def mix_newest(self, heads, v, state):
+        """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""
+        quad_q, quad_k, lin_q, lin_k = (t[:, None] for t in heads)  # (B, 1, S)
+        state.append(quad_k, lin_k, v[:, None])
+        mixed = 0
+        if self.local:
+            scores = (quad_q[:, :, None] @ state.quad_k.mT)[:, 0, 0] / self.chunk_size  # (B, C)
+            if self.bias is not None:
+                scores = scores + self.bias.row(state.place(), self.chunk_size)
+            weights = scores.relu().square() * state.visible()
+            mixed = (weights[:, None, None].to(state.v.dtype) @ state.v)[:, 0, 0]
+        if self.global_:
+            mixed = mixed + state.far(lin_q, self.combine)[:, 0]
+        state.advance()
+        return mixed
+
+
+# ---------------------------------------------------------------- the Transformer blocks
+
+
+class BlockSteps:
+    def prefill(self, x, mask=None, *, checked=False):
+        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
+        refuse_non_causal(self)
+        if not checked:
+            check_input(x, self.dim, mask, every_row=True)
+        q, k, v = self.read_heads(x, mask)  # (B, H, T, d)
+        y = self.feed_forward(self.join(x, self.mix(q, k, v, mask, None)))
+        return y, self.remember(q, k, v, row_lengths(x, mask))
+
+    def remember(self, q, k, v, lengths):
+        if self.rope:
+            k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
+        return Cache.after(k.transpose(1, 2), v.transpose(1, 2), lengths)
+
+    def step(self, x, state):
+        """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
+        q, k, v = self.read_heads(x[:, None])  # (B, H, 1, d)
+        mixed = self.mix_newest(q, k, v, state)
+        return self.feed_forward(self.join(x[:, None], mixed))[:, 0], state
+
+    def mix_newest(self, q, k, v, state):
+        """What the newest token reads of all: ``(B, H, 1, d)``."""
+        if self.rope:
+            cos, sin = _tables_at(state.lengths, k)
+            q, k = rope(q, cos, sin), rope(k, cos, sin)
+        state.append(k[:, :, 0], v[:, :, 0])
+        keys, values = (t[:, : state.used].transpose(1, 2) for t in (state.k, state.v))
+        visible = state.visible()[:, None, None]
+        state.lengths = state.lengths + 1
+        return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)
+
+
+class MCBlockSteps(BlockSteps):
+    def remember(self, q, k, v, lengths):
+        _, quad_k, _, lin_k = self.rotate_heads(q, k, *cos_sin(k.shape[2], k.shape[3], k))
+        return ChunkState.after(quad_k, lin_k, v, self.chunk_size, lengths)
+
+    def mix_newest(self, q, k, v, state):
+        """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, H, 1, d)``."""
+        q, k, lin_q, lin_k = self.rotate_heads(q, k, *_tables_at(state.lengths, k))
+        state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
+        visible = state.visible()[:, None, None]
+        near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=visible)
+        mixed = near + state.far(lin_q[:, :, 0], "mean")[:, :, None]
+        state.advance()
+        return mixed
+
+
+def _tables_at(lengths, k):
+    """cos and sin for one token at each row's own position, to go with heads ``(B, H, 1, d)``."""
+    return (t[:, None, None] for t in cos_sin_at(lengths, k.shape[-1], k))

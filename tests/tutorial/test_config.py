@@ -1,0 +1,210 @@
+"""The configurations: what is refused, sizes that compare, and what is written and read back."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from flash_tutorial import LanguageModel, ModelConfig, count_parameters
+from flash_tutorial.config import ABSENT, ARCHITECTURES, BLOCKS, FORMAT, TrainConfig, options_of, rules
+from flash_tutorial.model import find_config, make_unit
+from flash_tutorial.training import train
+from flash_tutorial.units import FLASH
+
+pytestmark = pytest.mark.quick
+
+# a value other than the default for each option, which some architecture takes
+OTHER = dict(
+    expansion=3, qk_dim=8, bias="rotary", chunk_size=16, combine="sum", local=False, global_=False,
+    attention="softmax", length_scale=7, heads=1, ff_dim=24, unit_options={"expansion": 3},
+)  # fmt: skip
+EVERY = [*ARCHITECTURES, FLASH]
+NAMES = [a if isinstance(a, str) else a.__name__ for a in EVERY]
+
+
+def one_line(call, *parts):
+    """The call is a ValueError whose single line holds all of ``parts``."""
+    with pytest.raises(ValueError) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message and len(message) < 300
+    for part in parts:
+        assert part in message, message
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_every_option_is_tried_here():
+    assert set(OTHER) == {name for name, rule in rules(ModelConfig).items() if rule.of}
+
+
+@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("architecture", EVERY, ids=NAMES)
+def test_an_option_is_taken_or_refused_with_those_that_there_are(architecture, name):
+    if name in options_of(architecture):
+        assert getattr(ModelConfig(architecture, **{name: OTHER[name]}), name) == OTHER[name]
+        return
+    there = options_of(architecture)
+    one_line(lambda: ModelConfig(architecture, **{name: OTHER[name]}), f"{name}={OTHER[name]!r}", ", ".join(there))
+    default = rules(ModelConfig)[name].default  # also where it says nothing new
+    one_line(lambda: ModelConfig(architecture, **{name: default}), f"{name}={default!r}", ", ".join(there))
+    assert getattr(ModelConfig(architecture), name) is ABSENT
+
+
+@pytest.mark.parametrize("options", [
+    dict(positions="none", position_scale=0.5), dict(positions="learnt", position_scale=None),
+    dict(architecture="transformer", position_scale=0.5), dict(global_=False, combine="sum"),
+    dict(local=False, bias="rotary"), dict(architecture="flash_quad", attention="softmax", length_scale=7),
+    dict(architecture=FLASH, init_std=0.1),
+])  # fmt: skip
+def test_what_has_no_effect_is_refused(options):
+    name = list(options)[-1]
+    one_line(lambda: ModelConfig(**options), f"{name}={options[name]!r} has no effect, since", "leave it out")
+    default = rules(ModelConfig)[name].default
+    plain = ModelConfig(**options | {name: default})  # so that replace(config, global_=False) hands combine on
+    assert plain == ModelConfig(**{k: v for k, v in options.items() if k != name})
+    assert name not in plain.to_dict()
+
+
+@pytest.mark.parametrize("options, parts", [
+    (dict(architecture="flsh"), ("'flsh'", "flash_quad", "or a class")),
+    (dict(architecture=3), ("architecture=3", "flash_quad")),
+    (dict(vocab_size=0), ("vocab_size=0", "at least 1")),
+    (dict(dim=12.0), ("dim=12.0", "integer")),
+    (dict(dim=13), ("dim=13", "even")),
+    (dict(depth=True), ("depth=True", "integer")),
+    (dict(max_length=-5), ("max_length=-5", "at least 1")),
+    (dict(causal="false"), ("causal='false'", "True or False")),
+    (dict(norm="batch"), ("norm='batch'", "'scale' or 'layer'")),
+    (dict(positions="rope"), ("'rope'", "'scaled_sin', 'learnt', 'none' or None")),
+    (dict(position_scale="x"), ("position_scale='x'", "a number")),
+    (dict(init_std=-1.0), ("init_std=-1.0", "at least 0")),
+    (dict(embedding_std=float("nan")), ("embedding_std=nan", "at least 0")),
+    (dict(tied=None), ("tied=None", "True or False")),
+    (dict(expansion=0), ("expansion=0", "at least 1")),
+    (dict(qk_dim=7), ("qk_dim=7", "even")),
+    (dict(bias="t5"), ("bias='t5'", "'rotary' or None")),
+    (dict(chunk_size=0), ("chunk_size=0", "at least 1")),
+    (dict(combine="max"), ("combine='max'", "'mean' or 'sum'")),
+    (dict(local=1), ("local=1", "True or False")),
+    (dict(local=False, global_=False), ("local=False", "switch one of them on")),
+    (dict(architecture="flash_quad", attention="nonsense"), ("attention='nonsense'", "'relu2' or 'softmax'")),
+    (dict(architecture="flash_quad", length_scale="now"), ("length_scale='now'", "'current'")),
+    (dict(architecture="flash_quad", length_scale=0), ("length_scale=0", "at least 1")),
+    (dict(architecture="transformer", heads=5), ("dim=128", "heads=5", "divide")),
+    (dict(architecture="transformer", dim=200), ("dim=200", "heads=3", "divide")),
+    (dict(architecture="mc_transformer++", dim=12, heads=4), ("heads=4", "even")),
+    (dict(architecture="transformer++", ff_dim=1.5), ("ff_dim=1.5", "integer")),
+    (dict(architecture=FLASH, unit_options=[3]), ("unit_options=[3]", "dict")),
+])  # fmt: skip
+def test_a_wrong_value_is_refused_before_a_model_is_built(options, parts):
+    one_line(lambda: ModelConfig(**options), *parts)
+
+
+def test_replace_changes_one_thing():
+    base = ModelConfig("flash", dim=64, chunk_size=16)
+    assert replace(base, global_=False) == ModelConfig("flash", dim=64, chunk_size=16, global_=False)
+    assert replace(base, dim=32).dim == 32
+    one_line(lambda: replace(base, heads=2), "heads=2", "flash has no such option")
+    own = ModelConfig(FLASH, unit_options={"qk_dim": 8})
+    assert replace(own, depth=1).unit_options == {"qk_dim": 8}
+
+
+def test_classes_do_not_share_their_options():
+    first, second = ModelConfig(FLASH), ModelConfig(FLASH)
+    first.unit_options["qk_dim"] = 8
+    assert second.unit_options == ModelConfig(FLASH).unit_options == {}
+
+
+def test_a_configuration_shows_what_it_has():
+    shown = repr(ModelConfig("transformer++"))
+    assert "ff_dim=None" in shown and "chunk_size" not in shown and eval(shown) == ModelConfig("transformer++")
+    for name, rule in rules(ModelConfig).items():
+        assert f"    {name} = {rule.default!r}: {rule.text}" in ModelConfig.__doc__
+
+
+# ---------------------------------------------------------------- sizes that compare
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_default_models_have_the_size_of_flash(architecture):
+    """Within 2%: four gated units, or two blocks; the learnt positions of the plain Transformer are counted."""
+    flash, other = (count_parameters(LanguageModel(ModelConfig(name))) for name in ("flash", architecture))
+    print(f"{architecture}: {other:,} parameters, {other / flash - 1:+.2%}")
+    assert abs(other / flash - 1) <= 0.02
+    assert ModelConfig(architecture).depth == (2 if architecture in BLOCKS else 4)
+
+
+@pytest.mark.parametrize("dim", [64, 96, 256])
+def test_a_block_weighs_as_much_as_two_gated_units_at_other_widths_too(dim):
+    """With S = D / 2, as in the default model; the plain Transformer's table is left out, which made it narrower."""
+    pair = 2 * count_parameters(make_unit(ModelConfig("flash", dim=dim, qk_dim=dim // 2)))
+    for architecture in BLOCKS[1:]:
+        assert count_parameters(make_unit(ModelConfig(architecture, dim=dim))) == pytest.approx(pair, rel=0.03)
+
+
+def test_train_says_the_size_first(capsys):
+    settings = TrainConfig(steps=1, batch=1, length=8, eval_bytes=0)
+    train(ModelConfig("transformer++", dim=16, heads=2, max_length=8), settings)
+    model = LanguageModel(ModelConfig("transformer++", dim=16, heads=2))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"{count_parameters(model):,} parameters: transformer++, D = 16, 2 units"
+
+
+# ---------------------------------------------------------------- written and read back
+
+
+@pytest.mark.parametrize("architecture", EVERY, ids=NAMES)
+def test_only_what_matters_is_written_and_all_of_it_comes_back(architecture):
+    one = ModelConfig(architecture, dim=64, tied=False)
+    values = json.loads(json.dumps(one.to_dict()))
+    assert ModelConfig.from_dict(values, architecture=None if isinstance(architecture, str) else architecture) == one
+    common = {name for name, rule in rules(ModelConfig).items() if not rule.of}
+    expected = {"format", *common, *options_of(architecture)} - one.inert().keys()
+    assert set(values) == expected and values["format"] == FORMAT
+
+
+def test_what_does_not_fit_is_named():
+    values = ModelConfig().to_dict()
+    one_line(lambda: ModelConfig.from_dict(values | {"chunk": 3}), "unknown key 'chunk'", "chunk_size")
+    one_line(lambda: ModelConfig.from_dict(values | {"heads": 3}), "heads=3", "flash has no such option")
+
+
+@pytest.mark.parametrize("version", [None, 1, 3])
+def test_another_format_is_one_line(version):
+    """A configuration of before had no number, or 1, and all options of all architectures."""
+    values = {"format": version} | dict(architecture="flash", dim=16, heads=None, attention="relu2")
+    if version is None:
+        del values["format"]
+    one_line(lambda: ModelConfig.from_dict(values), f"format {version or 1}, expected {FORMAT}", "another version")
+
+
+@pytest.mark.parametrize(
+    "name", ["austen-flash", "austen-transformer++", "recall-flash", "recall-global", "recall-local"]
+)
+def test_models_of_the_package_have_this_format(name):
+    assert ModelConfig.from_dict(find_config(name).to_dict()) == find_config(name)
+
+
+def test_an_old_run_is_not_gone_on_with(tmp_path):
+    from flash_tutorial.checkpoints import checksum
+
+    small, settings = ModelConfig(dim=16, depth=1), TrainConfig(steps=2, batch=1, length=8, eval_bytes=0)
+    train(small, settings, out=tmp_path, progress=False)
+    path = tmp_path / "step_000002" / "training.json"
+    values = json.loads(path.read_text())
+    del values["checksum"], values["model_config"]["format"]
+    path.write_text(json.dumps(values | {"checksum": checksum(values)}))
+    one_line(lambda: train(small, settings, out=tmp_path, resume=True, progress=False), "step_000002 has format 1")
+
+
+# ---------------------------------------------------------------- where it stands
+
+
+def test_no_torch_is_needed():
+    code = "import sys, flash_tutorial.config; print({'torch', 'numpy'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout == "set()\n"
