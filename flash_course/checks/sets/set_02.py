@@ -90,13 +90,13 @@ def cases_2(rng, numbers):
 # ---------------------------------------------------------------- 02.3 attention_map
 
 
-def attention_map(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
-    """The oracle."""
-    q_TS, k_TS = (z_TS * gamma_2S[h] + beta_2S[h] for h in (0, 1))
-    sees_TT = np.tri(len(z_TS)) if causal else 1
-    scores_TT = q_TS @ k_TS.T / length_scale + bias_TT
-    A_TT = relu2(scores_TT) * sees_TT
-    return A_TT
+def attention_map(z_TS, gamma_2S, beta_2S, bias_TT, n, causal):
+    """The oracle; n is the length scale."""
+    q, k = (z_TS * gamma_2S[h] + beta_2S[h] for h in (0, 1))
+    sees = np.tri(len(z_TS)) if causal else 1
+    scores = q @ k.T / n + bias_TT
+    A = relu2(scores) * sees
+    return A
 
 
 def rotate(x_TS):
@@ -152,13 +152,13 @@ def port(x_TD, params, bias_TT, length_scale):
     return x_TD + (u_TE * (A_TT @ v_TE)) @ params["out_weight"] + params["out_bias"]
 
 
-def mended(x_TD, params, bias_TT, length_scale):
-    """The oracle: what the port should do."""
+def mended(x_TD, params, bias_TT, n):
+    """The oracle: what the port should do; n is the length scale."""
     E = len(params["out_weight"])
     normed = x_TD / np.sqrt((x_TD**2).mean(1, keepdims=True) + EPS) * params["norm_gain"]
     u, v, z = np.split(silu(normed @ params["in_weight"] + params["in_bias"]), [E, 2 * E], axis=1)
-    A_TT = attention_map(z, params["gamma"], params["beta"], bias_TT, length_scale, True)
-    return x_TD + (u * (A_TT @ v)) @ params["out_weight"] + params["out_bias"]
+    read = u * (attention_map(z, params["gamma"], params["beta"], bias_TT, n, True) @ v)
+    return x_TD + read @ params["out_weight"] + params["out_bias"]
 
 
 def draw_port(rng, T, D, E, S):
@@ -170,9 +170,9 @@ def draw_port(rng, T, D, E, S):
 def cases_5(rng, numbers):
     def case(name, part, x_TD, params, bias_TT, n, zero=()):
         """On what the map adds: the output, less the output at out_weight = 0. The residual has cases on the output."""
-        params, (T, D), (E, _) = {**params}, x_TD.shape, params["out_weight"].shape
-        params |= {key: 0 * params[key] for key in zero}
-        sizes = f"T = {T}, D = {D}, E = {E}, S = {params['gamma'].shape[1]}, length_scale = {n}"
+        params = params | {key: 0 * params[key] for key in zero}
+        (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
+        sizes = f"T = {T}, D = {D}, E = {E}, S = {S}, length_scale = {n}"
         bare = params | {"out_weight": 0 * params["out_weight"]}
         full, rest = (call(name, part, x_TD, each, bias_TT, n, sizes=sizes) for each in (params, bare))
 
@@ -221,11 +221,11 @@ def logistic(x):
     return 0.5 * (1 + np.tanh(np.asarray(x) / 2))
 
 
-def map_with(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
-    """The oracle."""
-    scores = q_TS @ k_TS.T / length_scale + bias_TT
-    A_TT = f(scores) * sees_TT
-    return A_TT
+def map_with(f, q, k, bias_TT, n, sees):
+    """The oracle; n is the length scale."""
+    scores = q @ k.T / n + bias_TT
+    A = f(scores) * sees
+    return A
 
 
 def cases_6(rng, numbers):
