@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from types import CodeType, FunctionType
 
-NUMBERS = itertools.count(1)  # each text that is compiled has a file name of its own
+NUMBERS = itertools.count(1)  # each text has a file name of its own: Triton reads a kernel's when it first starts
 
 
 def replace_once(text, *edits, where):
