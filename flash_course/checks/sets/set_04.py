@@ -1,6 +1,7 @@
 """Problem set 04: linear attention. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import copy
+from functools import partial
 
 import numpy as np
 
@@ -25,20 +26,20 @@ def within_limits(exercise, key, function, draw, *more, lengths):
     return value
 
 
-def drawing(seed, letters, rows=None):
-    """A function of T that draws arrays (T, S) or (T, E), or with rows in front: the same ones at each call."""
-
-    def draw(T):
-        rng = np.random.default_rng(seed)
-        widths = {"S": 24, "E": 40} if T <= 2_000 else {"S": 3, "E": 5}
-        return [rng.normal(size=(T, widths[x]) if rows is None else (rows, T, widths[x])) for x in letters]
-
-    return draw
-
-
 def texts(rng, *sizes, S, E, reads=1):
     """What an exercise's functions take: q, k, v, and d_out where ``reads`` is 2."""
     return [rng.normal(size=(*sizes, width)) for width in [S, S] + [E] * reads]
+
+
+def drawing(rng, *rows, reads=1):
+    """A function of T that draws texts of T tokens, with rows in front: the same ones at each call."""
+    seed = int(rng.integers(1 << 30))
+
+    def draw(T):
+        widths = {"S": 24, "E": 40} if T <= 2_000 else {"S": 3, "E": 5}
+        return texts(np.random.default_rng(seed), *rows, T, **widths, reads=reads)
+
+    return draw
 
 
 def few_steps(exercise, function, arrays, *more):
@@ -64,17 +65,11 @@ def reordered(q, k, v):
     return q @ (k.T @ v)
 
 
-def soft(x, axis):
-    """Of wrong answers."""
-    x = np.exp(x - x.max(axis, keepdims=True))
-    return x / x.sum(axis, keepdims=True)
-
-
 def cases_1(rng, numbers):
     def case(name, part, T, S, E):
         return call(name, part, *texts(rng, T, S=S, E=E), sizes=f"T = {T}, S = {S}, E = {E}")
 
-    small, draw = texts(rng, 40, S=2, E=3), drawing(int(rng.integers(1 << 30)), "SSE")
+    small, draw = texts(rng, 40, S=2, E=3), drawing(rng)
 
     def cost(f, *longer):
         count = multiplications(f, *small)
@@ -149,7 +144,7 @@ def in_chunks(exercise, rng, *decay):
         sizes = f"B = {B}, T = {T}, S = {S}, E = {E}" + (f", decay = {more[0]}" if decay else "") + f", C = {more[-1]}"
         return call(name, part, *texts(rng, B, T, S=S, E=E), *more, sizes=sizes)
 
-    few, draw = texts(rng, 2, 400, S=3, E=5), drawing(int(rng.integers(1 << 30)), "SSE", rows=1)
+    few, draw = texts(rng, 2, 400, S=3, E=5), drawing(rng, 1)
 
     def cost(f, *longer):
         few_steps(exercise, f, few, *decay, 100)
@@ -183,9 +178,7 @@ def draw_4(rng):
 
 def answers_4(n):
     T, S, E, C = (n[name] for name in "TSEC")
-    return {
-        "a": T, "b": -(-T // C), "c": T * S * E, "d": S * E, "e": round(2 * S * E / (S + E)), "f": "operations",
-    }  # fmt: skip
+    return {"a": T, "b": -(-T // C), "c": T * S * E, "d": S * E, "e": round(2 * S * E / (S + E)), "f": "operations"}
 
 
 def cases_4(rng, numbers):
@@ -214,15 +207,9 @@ def linear_backward(q, k, v, d_out):
     return dq, dk, dv
 
 
-def gradient(*places):
+def gradient(places):
     """What a case looks at: some of the three gradients, or whatever came back."""
-
-    def look(value):
-        if isinstance(value, tuple | list) and len(value) == 3:
-            return value[places[0]] if len(places) == 1 else tuple(value[place] for place in places)
-        return value
-
-    return look
+    return lambda value: tuple(value)[places] if isinstance(value, tuple | list) and len(value) == 3 else value
 
 
 def cases_5(rng, numbers):
@@ -230,14 +217,10 @@ def cases_5(rng, numbers):
         given, sizes = texts(rng, T, S=S, E=E, reads=2), f"T = {T}, S = {S}, E = {E}"
         return [
             call(name, "dq", *given, sizes=sizes, then=gradient(0)),
-            call(name, "dk and dv", *given, sizes=sizes, then=gradient(1, 2)),
+            call(name, "dk and dv", *given, sizes=sizes, then=gradient(slice(1, 3))),
         ]
 
-    draw = drawing(int(rng.integers(1 << 30)), "SSEE")
-
-    def memory(f):
-        return within_limits("04.5", "memory", f, draw, lengths=(1_000,))
-
+    memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(1_000,))
     return [
         *both("a text", 9, 3, 5),
         *both("wide keys", 14, 6, 4),
@@ -247,7 +230,6 @@ def cases_5(rng, numbers):
 
 
 # ---------------------------------------------------------------- 04.6 a stream server
-
 
 ZEROS = np.zeros((4, 3))
 
