@@ -329,24 +329,19 @@ def moves_to(path):
         yield rows
 
 
-def alone(path, to):
-    """The file goes to another folder, and nothing that may lie beside it."""
-    if not path.exists():
-        raise Said("07.4", "no file")
-    os.rename(path, to)
-    shutil.rmtree(path.parent)
-
-
 def goes_on(answers, folder, run, look):
     """What a look sees of the run that is loaded from the file alone, after the process that saved it has ended."""
-    here, there = folder / "here", folder / "there"
-    here.mkdir()
-    there.mkdir()
-    answers.save(here / "run.npz", run)
+    here, there = folder / "here" / "run.npz", folder / "there" / "run.npz"
+    here.parent.mkdir()
+    there.parent.mkdir()
+    answers.save(here, run)
     spoil(run)
-    alone(here / "run.npz", there / "run.npz")
+    if not here.exists():
+        raise Said("07.4", "no file")
+    os.rename(here, there)
+    shutil.rmtree(here.parent)  # and what may lie beside it
     try:
-        loaded = answers.load(there / "run.npz")
+        loaded = answers.load(there)
     except FileNotFoundError:
         raise Said("07.4", "two files") from None
     if loaded is None:
@@ -420,7 +415,6 @@ def cases_4(rng, numbers):
 CHOICES = (
     "healthy", "inclusive sum", "local only", "overfit", "rate too high", "rate too low", "targets not shifted",
 )  # fmt: skip
-LETTERS = "abcd"
 
 
 @cache
@@ -433,7 +427,7 @@ def draw_5(rng):
     leak = causes().index("inclusive sum")
     others = [i for i in range(len(causes())) if i != leak]
     chosen = [leak, *rng.choice(others, size=3, replace=False)]
-    return dict(zip(LETTERS, (int(i) for i in rng.permutation(chosen))))
+    return dict(zip("abcd", (int(i) for i in rng.permutation(chosen))))
 
 
 def answers_5(n):
@@ -563,8 +557,7 @@ def cases_6(rng, numbers):
     leaks = [*FAULTS_6][:5]
     return [
         *(loader_case(name, "passes what is right", make) for name, make in RIGHT_6.items()),
-        *(loader_case(name, "finds leaks", FAULTS_6[name]) for name in leaks),
-        *(loader_case(name, "finds gaps", make) for name, make in FAULTS_6.items() if name not in leaks),
+        *(loader_case(name, f"finds {'leaks' if name in leaks else 'gaps'}", FAULTS_6[name]) for name in FAULTS_6),
     ]
 
 
