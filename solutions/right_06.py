@@ -6,7 +6,9 @@ import math
 import numpy as np
 
 from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_06 import look_at_logits, look_at_places, look_at_ratio, padding_case, start_case
+from flash_course.checks.sets.set_06 import (
+    BOTH, HELD, look_at_logits, look_at_places, look_at_ratio, padding_case, start_case,
+)  # fmt: skip
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -203,12 +205,12 @@ def held_out(rng):
     C = int(rng.integers(3, 6))
 
     faults = (
-        dict(centred="causal"),  # a test that never sets causal=True passes this one
-        dict(near="one more", far="one more"),  # the flags reach one token too far
-        dict(far="empty chunks"),  # whole chunks of padding are read through the sum
+        ("(x_TD) @", "(x_TD - causal * x_TD.mean(0)) @"),  # a test that never sets causal=True passes this one
+        (BOTH, "(near + far) * np.maximum(valid_T, np.append(0, valid_T[:-1]))"),  # the flags reach one token too far
+        ("far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),  # chunks of padding are read through the sum
     )
     return {
-        "06.3": [padding_case("held out", "held out", C, **fault) for fault in faults],
+        "06.3": [padding_case("held out", "held out", C, *edits) for edits in faults],
         "06.4": [
             start_case("held out", look_at_ratio, "held out", N=40, D=80, T=350, part="held out"),
             start_case("held out", look_at_places, "held out", N=50, D=96, T=350, part="held out"),
