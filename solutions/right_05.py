@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_05 import layer, leak_in_the_tail, test_case
+from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, test_case
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -143,7 +143,7 @@ def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
 
     def last_row_inclusive(C):
-        right, wrong = layer(C), layer(C, which="inclusive")
+        right, wrong = layer(C), LEAKS_4["inclusive sum"](C)
 
         def fn(x_TD):
             out = right(x_TD)
@@ -154,7 +154,7 @@ def held_out(rng):
         return fn
 
     def forgets_chunk_zero(C):
-        right, near = layer(C), layer(C, global_=False)
+        right, near = layer(C), GAPS_4["local only"](C)
 
         def fn(x_TD):
             out = right(x_TD)
@@ -164,7 +164,7 @@ def held_out(rng):
         return fn
 
     cases = [test_case("held out", "held out", make, int(rng.integers(3, 6))) for make in
-             (last_row_inclusive, forgets_chunk_zero, lambda C: leak_in_the_tail(C))]  # fmt: skip
+             (last_row_inclusive, forgets_chunk_zero, LEAKS_4["a leak in the last partial chunk only"])]  # fmt: skip
     q, k = torch.from_numpy(rng.normal(size=(2, 6, 5, 3)))
     v = torch.from_numpy(rng.normal(size=(6, 5, 4)))
     return {
