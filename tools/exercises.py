@@ -13,8 +13,12 @@ the tag ``solution`` is left out.
 """
 
 import argparse
+import ast
+import functools
+import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -125,44 +129,113 @@ def check(root=ROOT, prefixes=()):
 # ---------------------------------------------------------------- the kill table
 
 
-def kill_table(numbers=()):
-    """(the page, how many wrong answers there are, those that survive), of some sets or of all."""
-    from flash_course.checks.exercise import load_set, there
-    from flash_course.checks.texts import say
-    from flash_course.checks.verdict import judge
-
-    lines, count, survived = [], 0, []
-    for number in numbers or there():
-        for exercise in load_set(number).values():
-            if not exercise.wrong:
-                continue
-            lines += ["", f"## {exercise.id} {exercise.title} ({exercise.kind}, {exercise.points} points)", ""]
-            lines += ["| wrong answer | points left | what it is told |", "| --- | --- | --- |"]
-            for wrong in exercise.wrong:
-                verdict = judge(exercise, handed_in(exercise, wrong))
-                said, count = say(exercise.id, wrong.key), count + 1
-                if verdict.status == "right" or said not in " ".join([*verdict.likely, *verdict.lines]):
-                    survived.append(f"{exercise.id} {wrong.key}")
-                of = f" ({wrong.of})" if wrong.of else ""
-                lines.append(f"| {wrong.key}{of} | {verdict.points:g} | {said} |")
-    killed = f"{count - len(survived)} of {count} kept wrong answers are rejected with their own sentence."
-    return "\n".join([KILL_HEAD, killed, *lines]) + "\n", count, survived
-
-
 KILL_HEAD = """\
 # What the checks reject
 
-Made by `python tools/exercises.py kill`; a test holds that this page is what the checks say. Besides these, every code
+Made by `python tools/exercises.py kill`; tests hold that this page is what the checks say. Besides these, every code
 exercise rejects its stub, a constant, and the input as it came. An answer that is wrong in one part keeps the points of
-the others.
+the others. Under each wrong answer stands what it is: the lines of the right answer that it changes, its text where it
+is short, or its name in the set's file.
 """
+MOST_LINES = 8  # of a wrong answer's text on the page; a longer one is named
 
 
-def handed_in(exercise, wrong):
-    """A kept wrong answer as a student would hand it in."""
+def kill_table(numbers=()):
+    """(the page, how many wrong answers there are, those that survive), of some sets or of all."""
+    found = [kill_section(exercise) for exercise in with_wrong_answers(numbers)]
+    survived = [name for _, names in found for name in names]
+    count = sum(len(exercise.wrong) for exercise in with_wrong_answers(numbers))
+    return "\n".join([kill_head(count, len(survived)), *(text for text, _ in found)]), count, survived
+
+
+def with_wrong_answers(numbers=()):
+    from flash_course.checks.exercise import load_set, there
+
+    exercises = (exercise for number in numbers or there() for exercise in load_set(number).values())
+    return [exercise for exercise in exercises if exercise.wrong]
+
+
+def kill_head(count, survivors=0):
+    return f"{KILL_HEAD}\n{count - survivors} of {count} kept wrong answers are rejected with their own sentence.\n"
+
+
+def kill_section(exercise):
+    """(the page's part on one exercise, names of the wrong answers that survive)."""
+    from flash_course.checks.texts import say
+    from flash_course.checks.verdict import RIGHT, judge
+
+    title = f"## {exercise.id} {exercise.title} ({exercise.kind}, {exercise.points} points)\n"
+    blocks, survived = [title], []
+    for wrong in exercise.wrong:
+        verdict, said = judge(exercise, handed_in(exercise, wrong)), say(exercise.id, wrong.key)
+        if verdict.status == RIGHT or said not in " ".join([*verdict.likely, *verdict.lines]):
+            survived.append(f"{exercise.id} {wrong.key}: {verdict}")
+        of = f" (`{wrong.of}`)" if wrong.of else ""
+        blocks.append(f"**{wrong.key}**{of}, points left: {verdict.points:g}. {said}\n\n{shown(exercise, wrong)}\n")
+    return "\n".join(blocks), survived
+
+
+def shown(exercise, wrong):
+    """What a wrong answer is: its edits, its value, its text where that is short, or where it is written out."""
+    if wrong.edits:
+        return fenced("diff", edits_as_diff(wrong.edits))
     if exercise.kind == "predict":
         value = wrong.answer(exercise.numbers())
-        return value if wrong.of is None else {**exercise.right(exercise.numbers()), wrong.of: value}
+        return f"Predicted: `{value if wrong.of or not isinstance(value, dict) else written(value)}`"
+    if isinstance(wrong.answer, dict):
+        return "Functions: " + ", ".join(f"`{name}={written(answer)}`" for name, answer in wrong.answer.items())
+    text = source_of(wrong.answer)
+    if text and text.count("\n") < MOST_LINES:
+        return fenced("python", text)
+    return f"Written out in set_{exercise.id[:2]}.py: `{written(wrong.answer)}`"
+
+
+def fenced(language, text):
+    return f"```{language}\n{text}\n```"
+
+
+def edits_as_diff(edits):
+    """Lines of the old texts behind -, of the new ones behind +, both from the margin."""
+    lines = []
+    for old, new in zip(edits[::2], edits[1::2], strict=True):
+        for mark, text in (("-", old), ("+", new)):
+            margin = re.match(r"\s*", text.lstrip("\n"))[0]
+            lines += [f"{mark} {line.removeprefix(margin)}".rstrip() for line in text.strip().split("\n")]
+    return "\n".join(lines)
+
+
+def source_of(answer):
+    """The text of a function or class; of a lambda where it is the only one of its line; else None."""
+    if not (inspect.isfunction(answer) or inspect.isclass(answer)) or "<locals>" in answer.__qualname__:
+        return None  # what a function made has its text for all that it makes
+    if answer.__name__ != "<lambda>":
+        return textwrap.dedent(inspect.getsource(answer)).rstrip()
+    first, tree = answer.__code__.co_firstlineno, ast.parse(Path(inspect.getsourcefile(answer)).read_text("utf-8"))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == first]
+    return ast.unparse(found[0]) if len(found) == 1 else None
+
+
+def written(value, depth=2):
+    """A value in short, the same on every machine: functions by their names, made ones with what they were made of."""
+    if isinstance(value, functools.partial):
+        named = [written(each, depth - 1) for each in value.args] + [written(value.keywords, depth - 1)]
+        return f"{written(value.func, depth - 1)}({', '.join(filter(None, named))})"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={written(each, depth - 1)}" for key, each in value.items())
+    if depth and inspect.isfunction(value) and "<locals>" in value.__qualname__:
+        of = inspect.getclosurevars(value).nonlocals
+        return f"{value.__qualname__.partition('.<locals>')[0]}({written(of, depth - 1)})"
+    name = getattr(value, "__name__", None)
+    plain = value is None or isinstance(value, str | int | float | tuple)
+    return name or (repr(value) if plain else type(value).__name__)
+
+
+def handed_in(exercise, wrong, student="me"):
+    """A kept wrong answer as a student would hand it in."""
+    if exercise.kind == "predict":
+        numbers = exercise.numbers(student)
+        value = wrong.answer(numbers)
+        return value if wrong.of is None else {**exercise.right(numbers), wrong.of: value}
     return wrong.answer if wrong.of is None else {**exercise.right, wrong.of: wrong.answer}
 
 

@@ -43,11 +43,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A wrong answer that is kept, under the key of its message. ``of`` names the one function that it replaces."""
+    """A wrong answer that is kept, under the key of its message. ``of`` names the one function that it replaces.
+
+    ``edits``: old, new, ... where it is the right answer with pieces of its text replaced.
+    """
 
     key: str
     answer: object
     of: str | None = None
+    edits: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def wrong_by_edits(name, key, right, edits):
                 raise ValueError(f"{name} {key!r}: {edits[0]!r} stands in {holders}: put the function's name first")
             (of,) = holders
         right = right[of]
-    return Wrong(key, edited(right, *edits, name=f"{name} {key}"), of)
+    return Wrong(key, edited(right, *edits, name=f"{name} {key}"), of, tuple(edits))
 
 
 def load_set(number):
