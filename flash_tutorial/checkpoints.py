@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .config import check_format
 from .devices import Group, describe_device
-from .files import save_tensors, write_text
+from .files import disk_said, save_tensors, write_text
 from .model import load_weights
 
 KEEP = 2  # checkpoints left after each new one
@@ -49,10 +49,9 @@ def save_checkpoint(folder, step, model, optimizer, facts):
         _sync(folder)
     except (OSError, ValueError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        reason = error.__cause__ or error  # files.py wraps what the disk said
         raise ValueError(
             f"the checkpoint of step {step} could not be written to {folder} "
-            f"({getattr(reason, 'strerror', None) or reason}): free some space or choose another folder; what was "
+            f"({disk_said(error)}): free some space or choose another folder; what was "
             "saved before is untouched, and --resume goes on from it"
         ) from error
     _keep_last(folder, step)
