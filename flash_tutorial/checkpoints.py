@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .config import check_format
 from .devices import Group, describe_device
-from .files import save_tensors, write_text
+from .files import disk_said, save_tensors, write_text
 from .model import load_weights
 
 KEEP = 2  # checkpoints left after each new one
@@ -49,10 +49,9 @@ def save_checkpoint(folder, step, model, optimizer, facts):
         _sync(folder)
     except (OSError, ValueError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        reason = error.__cause__ or error  # files.py wraps what the disk said
         raise ValueError(
             f"the checkpoint of step {step} could not be written to {folder} "
-            f"({getattr(reason, 'strerror', None) or reason}): free some space or choose another folder; what was "
+            f"({disk_said(error)}): free some space or choose another folder; what was "
             "saved before is untouched, and --resume goes on from it"
         ) from error
     _keep_last(folder, step)
@@ -60,13 +59,9 @@ def save_checkpoint(folder, step, model, optimizer, facts):
 
 def optimizer_tensors(model, optimizer):
     """AdamW's numbers by parameter name: ``embedding.weight.exp_avg`` and so on."""
-    state = optimizer.state_dict()["state"]
     names = [name for name, _ in model.named_parameters()]
-    return {
-        f"{names[i]}.{key}": value.detach().cpu().contiguous()
-        for i, entry in state.items()
-        for key, value in entry.items()
-    }
+    entries = optimizer.state_dict()["state"].items()
+    return {f"{names[i]}.{key}": t.detach().cpu().contiguous() for i, entry in entries for key, t in entry.items()}
 
 
 def _remove(folder):
@@ -164,13 +159,11 @@ def last_checkpoint(folder, say=print):
 
 def load_optimizer(path, model, optimizer):
     """Put the numbers of ``optimizer_tensors`` back."""
-    tensors = load_weights(path / "optimizer.safetensors")
-    state = {}
-    for i, (name, _) in enumerate(model.named_parameters()):
-        keys = [key for key in tensors if key.rpartition(".")[0] == name]
+    places, state = {name: i for i, (name, _) in enumerate(model.named_parameters())}, {}
+    for key, tensor in load_weights(path / "optimizer.safetensors").items():
+        name, _, what = key.rpartition(".")
         # a copy has torch's own alignment in memory: where a tensor starts can change the last bit of a sum
-        state[i] = {key.rpartition(".")[2]: tensors[key].clone() for key in keys}
-    state = {i: entry for i, entry in state.items() if entry}
+        state.setdefault(places[name], {})[what] = tensor.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -201,9 +194,8 @@ def open_folder(out, resume, facts, say):
     out = Path(out)
     if not resume:
         if any(out.glob("step_*")) or (out / "model.safetensors").exists():
-            raise ValueError(
-                f"{out} already holds a run: go on with --resume (resume=True), or choose another folder (--out)"
-            )
+            other = "go on with --resume (resume=True), or choose another folder (--out)"
+            raise ValueError(f"{out} already holds a run: {other}")
         return out, None
     clear_leftovers(out)
     found = last_checkpoint(out, say)
@@ -239,9 +231,7 @@ def save_results(out, model, rows, score, facts):
         "train_bits_per_byte": sum(last) / len(last),
         "validation_bits_per_byte": None if score is None else score.bits_per_byte,
         "validation_bytes": 0 if score is None else score.n_bytes,
-        "seconds": rows[-1]["seconds"],
-        "tokens": rows[-1]["tokens"],
-    }
+    } | {key: rows[-1][key] for key in ("seconds", "tokens")}  # fmt: skip
     write_text(out / "result.json", json.dumps(result, indent=1) + "\n")
 
 
@@ -273,9 +263,8 @@ class Log:
                 with open(self.path, "a", encoding="utf-8", newline="\n") as file:
                     file.write(_line(row) + "\n")
             except OSError as error:
-                raise ValueError(
-                    f"{self.path} could not be written ({error.strerror}): free some space, then go on with --resume"
-                ) from error
+                advice = "free some space, then go on with --resume"
+                raise ValueError(f"{self.path} could not be written ({error.strerror}): {advice}") from error
 
 
 def _line(row):

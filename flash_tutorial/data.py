@@ -36,19 +36,15 @@ def load_corpus(name, *, max_bytes=None, cache_dir=None):
         raise ValueError(f"a corpus is given by its name or a path, got {name!r}")
     if name == "austen":
         if max_bytes is not None:
-            raise ValueError(
-                f"max_bytes={max_bytes!r} is for files and online corpora; 'austen' is always whole: "
-                "leave max_bytes out"
-            )
+            rule = "is for files and online corpora; 'austen' is always whole: leave max_bytes out"
+            raise ValueError(f"max_bytes={max_bytes!r} {rule}")
         return load_austen()
     if name in SOURCES:
         return load_online(name, max_bytes=max_bytes, cache_dir=cache_dir)
     if not Path(name).exists():
-        known = ", ".join(repr(known) for known in ("austen", *SOURCES))
-        raise ValueError(
-            f"{str(name)!r} is neither a corpus nor a file that exists; give one of {known}, "
-            "or the path of a UTF-8 text file"
-        )
+        known = ", ".join(map(repr, ("austen", *SOURCES)))
+        advice = f"give one of {known}, or the path of a UTF-8 text file"
+        raise ValueError(f"{str(name)!r} is neither a corpus nor a file that exists; {advice}")
     return load_file(name, max_bytes=max_bytes)
 
 
@@ -64,10 +60,8 @@ class ByteTokenizer:
         try:
             raw = text.encode("utf-8")
         except UnicodeEncodeError as error:
-            bad = text[error.start]
-            raise ValueError(
-                f"character {bad!r} at position {error.start} has no UTF-8 form; remove it from the text"
-            ) from error
+            bad = f"character {text[error.start]!r} at position {error.start}"
+            raise ValueError(f"{bad} has no UTF-8 form; remove it from the text") from error
         return np.frombuffer(raw, np.uint8).astype(np.int64)
 
     def decode(self, ids):
@@ -76,10 +70,8 @@ class ByteTokenizer:
         if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or ids.size == 0):
             raise ValueError(f"decode takes one row of integer ids, got shape {ids.shape} of {ids.dtype}")
         if ids.size and not 0 <= ids.min() <= ids.max() < self.vocab_size:
-            raise ValueError(
-                f"ids must lie in 0..{self.vocab_size - 1}, got {ids.min()}..{ids.max()}; "
-                "is this the tokenizer that the model was trained with?"
-            )
+            asked = "is this the tokenizer that the model was trained with?"
+            raise ValueError(f"ids must lie in 0..{self.vocab_size - 1}, got {ids.min()}..{ids.max()}; {asked}")
         raw = b"".join(b"\xe2\x90\xa3" if i == MASK_ID else bytes((i,)) for i in ids.tolist())
         return raw.decode("utf-8", errors="replace")
 

@@ -6,8 +6,17 @@ Letters: B batch, T length, N vocabulary.
 import torch
 
 
-def generate(model, ids, max_new_tokens, *, mask, generator, on_token, **how):
-    """``LanguageModel.generate``; ``how``: temperature, top_k, top_p."""
+@torch.no_grad()
+def generate(
+    model, ids, max_new_tokens, *, mask=None, temperature=1.0, top_k=None, top_p=None, generator=None, on_token=None
+):  # fmt: skip
+    """Go on from prompts ``ids (B, T)``: the new tokens, ``(B, max_new_tokens)``. A method of ``LanguageModel``.
+
+    ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose
+    probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
+    Prompts of different length: pad on the right and hand in ``mask``.
+    """
+    how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how)
     if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
         raise ValueError(f"max_new_tokens={max_new_tokens!r}: expected an integer of at least 0")

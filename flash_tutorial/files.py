@@ -27,6 +27,12 @@ def whole_file(path):
             temporary.unlink(missing_ok=True)
 
 
+def disk_said(error):
+    """The reason in an OSError, or in the ValueError that ``whole_file`` made of one."""
+    reason = error.__cause__ or error
+    return getattr(reason, "strerror", None) or reason
+
+
 def write_text(path, text):
     """Write a text file, whole or not at all."""
     with whole_file(path) as temporary:

@@ -172,6 +172,13 @@ class LearntPositions(nn.Module):
             )
 
 
+def make_positions(kind: str, dim: int, max_length: int) -> nn.Module | None:
+    """The positions called ``"scaled_sin"``, ``"learnt"`` or ``"none"``."""
+    if kind == "none":
+        return None
+    return LearntPositions(dim, max_length) if kind == "learnt" else ScaledSin(dim)
+
+
 # ---------------------------------------------------------------- the bias of the quadratic part (Code 4)
 
 
@@ -230,13 +237,9 @@ def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
     """The bias called ``"toeplitz"``, ``"rotary"``, ``None``, or ``"auto"``: the paper's rule by length (Code 4)."""
     if kind == "auto":
         kind = "toeplitz" if length < TOEPLITZ_BELOW else "rotary"
-    if kind is None:
-        return None
-    if kind == "toeplitz":
-        return ToeplitzBias(length)
-    if kind == "rotary":
-        return RotaryBias(dim)
-    raise ValueError(f"bias={kind!r} is unknown: expected 'auto', 'toeplitz', 'rotary' or None")
+    if kind not in ("toeplitz", "rotary", None):
+        raise ValueError(f"bias={kind!r} is unknown: expected 'auto', 'toeplitz', 'rotary' or None")
+    return ToeplitzBias(length) if kind == "toeplitz" else RotaryBias(dim) if kind == "rotary" else None
 
 
 # ---------------------------------------------------------------- heads that cost almost nothing
@@ -284,7 +287,8 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     """The part of ``check_input`` that is about mask and document ids."""
     wrong = {}
     if mask is not None:
-        _check_mask_form(mask, shape)
+        if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
+            raise ValueError(f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens")
         wrong[
             "mask has a valid token after a masked one: valid tokens come first in each row, since padding on the "
             "left would move the chunk borders; pad on the right"
@@ -292,7 +296,9 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
         if every_row:
             wrong["mask has a row without a valid token: every row of a prompt needs at least one"] = ~mask[:, :1]
     if segment_ids is not None:
-        _check_ids_form(segment_ids, shape)
+        if not is_integers(segment_ids) or segment_ids.shape != shape:
+            expected = f"expected {tuple(shape)} integers, one document id for each token"
+            raise ValueError(f"segment_ids is {_form(segment_ids)}: {expected}")
         if mask is not None:
             last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
             segment_ids = torch.where(mask, segment_ids, segment_ids.gather(1, last))
@@ -304,32 +310,16 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     return segment_ids
 
 
-def _check_mask_form(mask, shape):
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-        raise ValueError(f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens")
-
-
-def _check_ids_form(ids, shape):
-    whole = isinstance(ids, torch.Tensor) and not ids.is_floating_point() and ids.dtype != torch.bool
-    if not whole or ids.shape != shape:
-        raise ValueError(
-            f"segment_ids is {_form(ids)}: expected {tuple(shape)} integers, one document id for each token"
-        )
-
-
 def _form(value):
-    return (
-        f"of shape {tuple(value.shape)} and {value.dtype}"
-        if isinstance(value, torch.Tensor)
-        else f"a {type(value).__name__}"
+    tensor = isinstance(value, torch.Tensor)
+    return f"of shape {tuple(value.shape)} and {value.dtype}" if tensor else f"a {type(value).__name__}"
+
+
+def is_integers(value):
+    """Whether it is a tensor of integers; bools are none."""
+    return isinstance(value, torch.Tensor) and not (
+        value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool
     )
-
-
-def check_sizes(**sizes):
-    """Refuse a size that is no integer of at least 1."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{name}={size!r}: expected an integer of at least 1")
 
 
 # ---------------------------------------------------------------- to NumPy

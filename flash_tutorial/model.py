@@ -17,7 +17,7 @@ from torch import nn
 from . import decoding, states
 from .config import GATED, ModelConfig
 from .files import save_tensors, whole_file
-from .layers import LearntPositions, ScaledSin, check_input, check_reading, make_norm
+from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
@@ -64,12 +64,7 @@ class Stack(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        kinds = {
-            "scaled_sin": lambda: ScaledSin(config.dim),
-            "learnt": lambda: LearntPositions(config.dim, config.max_length),
-        }
-        make = kinds.get(config.positions_in_use)
-        self.positions = make() if make else None
+        self.positions = make_positions(config.positions_in_use, config.dim, config.max_length)
         self.units = nn.ModuleList(make_unit(config) for _ in range(config.depth))
         self.norm = make_norm(config.norm, config.dim)
         self.reset_parameters()
@@ -116,10 +111,8 @@ class Stack(nn.Module):
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
         if x.shape != (len(state.lengths), self.config.dim):
-            raise ValueError(
-                f"one token for each row of the state is expected, {(len(state.lengths), self.config.dim)}: "
-                f"got {tuple(x.shape)}"
-            )
+            expected = (len(state.lengths), self.config.dim)
+            raise ValueError(f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}")
         if self.positions is not None:
             x = x + self.positions.at(state.lengths, x)
         for i, unit in enumerate(self.units):
@@ -171,7 +164,7 @@ class LanguageModel(nn.Module):
     def loss(self, ids, targets, mask=None, segment_ids=None):
         """Mean cross-entropy in nats over the targets other than -100."""
         logits = self(ids, mask, segment_ids)
-        if not _is_integer_tensor(targets) or targets.shape != ids.shape:
+        if not is_integers(targets) or targets.shape != ids.shape:
             raise ValueError(
                 f"targets are {_describe(targets)}: expected {tuple(ids.shape)} integers, -100 where nothing is asked"
             )
@@ -195,27 +188,14 @@ class LanguageModel(nn.Module):
         features, state = self.stack.step(self._embedded(ids), state)
         return self.head(features), state
 
-    @torch.no_grad()
-    def generate(
-        self, ids, max_new_tokens, *, mask=None, temperature=1.0, top_k=None, top_p=None, generator=None, on_token=None
-    ):  # fmt: skip
-        """Go on from prompts ``ids (B, T)``: the new tokens, ``(B, max_new_tokens)``.
-
-        ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose
-        probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
-        Prompts of different length: pad on the right and hand in ``mask``.
-        """
-        return decoding.generate(
-            self, ids, max_new_tokens, mask=mask, temperature=temperature, top_k=top_k, top_p=top_p,
-            generator=generator, on_token=on_token,
-        )  # fmt: skip
+    generate = decoding.generate
 
     def _refuse_non_causal(self, what):
         if not self.config.causal:
             raise ValueError(f"{what} needs a causal model: this one reads both sides (ModelConfig(causal=False))")
 
     def _check_ids(self, ids, dims):
-        if not _is_integer_tensor(ids) or ids.dim() != dims:
+        if not is_integers(ids) or ids.dim() != dims:
             shape = "(B, T)" if dims == 2 else "(B,)"
             raise ValueError(f"ids are {_describe(ids)}: expected {shape} integer token ids, as a tensor")
         if ids.numel() == 0:
@@ -256,29 +236,21 @@ class LanguageModel(nn.Module):
         folder = _find_model(folder_or_name)
         config = load_config(folder / "config.json", architecture)
         model = cls(config)
-        weights = load_weights(folder / "model.safetensors")
-        expected = model._own_state()
+        path = folder / "model.safetensors"
+        weights, expected = load_weights(path), model._own_state()
         for name in sorted(set(expected) ^ set(weights)):
             where = "lacks" if name in expected else "has the unknown"
-            raise ValueError(
-                f"{folder / 'model.safetensors'} {where} weight {name!r}: it does not belong to its config.json"
-            )
+            raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
         for name, value in weights.items():
             if value.shape != expected[name].shape:
                 raise ValueError(
-                    f"{folder / 'model.safetensors'}: {name} has shape {tuple(value.shape)}, config.json asks for "
+                    f"{path}: {name} has shape {tuple(value.shape)}, config.json asks for "
                     f"{tuple(expected[name].shape)}: the two files do not belong together"
                 )
         if any(value.dtype == torch.float64 for value in weights.values()):
             model.double()
         model.load_state_dict(weights, strict=False)  # half precision becomes float32
         return model.eval()
-
-
-def _is_integer_tensor(ids):
-    return isinstance(ids, torch.Tensor) and not (
-        ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
-    )
 
 
 def _describe(value):

@@ -234,10 +234,8 @@ def load_model(start, config):
     there, asked = model.config.to_dict(), config.to_dict()
     for name in [*asked, *there]:
         if there.get(name) != asked.get(name):
-            raise ValueError(
-                f"{start} has {name}={there.get(name)!r}, but {name}={asked.get(name)!r} is asked for: give the same "
-                "value"
-            )
+            but = f"but {name}={asked.get(name)!r} is asked for: give the same value"
+            raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
     return model
 
 
@@ -246,11 +244,10 @@ def load_model(start, config):
 
 def check_shares(config, group):
     """Each rank has the same number of rows in each part of a batch."""
-    if config.batch % (config.accumulate * group.size):
-        raise ValueError(
-            f"batch={config.batch} on {group.size} processes in accumulate={config.accumulate} parts: expected a "
-            f"multiple of {config.accumulate * group.size}"
-        )
+    parts = config.accumulate * group.size
+    if config.batch % parts:
+        where = f"on {group.size} processes in accumulate={config.accumulate} parts"
+        raise ValueError(f"batch={config.batch} {where}: expected a multiple of {parts}")
 
 
 def last_update(stop_at, config, found):
@@ -259,10 +256,8 @@ def last_update(stop_at, config, found):
         return config.steps
     done = found[1]["step"] if found else 0
     if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
-        raise ValueError(
-            f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}"
-            + (f", since {done} updates are done already" if done else "")
-        )
+        why = f", since {done} updates are done already" if done else ""
+        raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")
     return stop_at
 
 
@@ -270,10 +265,8 @@ def check_vocabulary(config):
     """Bytes need 256 ids, and one more to hide them."""
     least = 256 if config.causal else MASK_ID + 1
     if config.vocab_size < least:
-        raise ValueError(
-            f"vocab_size={config.vocab_size}: expected at least {least}, for "
-            f"{'bytes' if config.causal else 'bytes and the mask of the masked objective'}"
-        )
+        what = "bytes" if config.causal else "bytes and the mask of the masked objective"
+        raise ValueError(f"vocab_size={config.vocab_size}: expected at least {least}, for {what}")
 
 
 @contextmanager
@@ -288,9 +281,8 @@ def progress_of(config, first, on):
     ) as bar:  # fmt: skip
 
         def show(rows):
-            step = rows[-1]["step"]
-            recent = rows[-20:]
-            loss = sum(row["loss"] for row in recent) / len(recent)
+            step, recent = rows[-1]["step"], [row["loss"] for row in rows[-20:]]
+            loss = sum(recent) / len(recent)
             speed = (step - first) * tokens / (time.perf_counter() - began)
             text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/byte, {speed:,.0f} tokens/s"
             bar.set_postfix_str(text, refresh=False)

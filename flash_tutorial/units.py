@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
+from .config import check_counts
 from .fast import relu2_attention
-from .layers import ScaleOffset, arrays_of, check_input, check_sizes, cos_sin, make_bias, make_norm, rope
+from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
@@ -29,7 +30,7 @@ class GatedUnit(nn.Module):
 
     def __init__(self, dim, *, expansion, qk_dim, causal, norm):
         super().__init__()
-        check_sizes(dim=dim, expansion=expansion, qk_dim=qk_dim)
+        check_counts(dim=dim, expansion=expansion, qk_dim=qk_dim)
         if qk_dim % 2:
             raise ValueError(f"qk_dim={qk_dim}: RoPE turns pairs of channels, so qk_dim must be even")
         self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
@@ -104,7 +105,7 @@ class GAU(GAUSteps, GatedUnit):
         length_scale=None, attention="relu2",
     ):  # fmt: skip
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
-        check_sizes(bias_length=bias_length, **({} if length_scale is None else {"length_scale": length_scale}))
+        check_counts(bias_length=bias_length, **({} if length_scale is None else {"length_scale": length_scale}))
         if attention not in ("relu2", "softmax"):
             raise ValueError(f"attention={attention!r} is unknown: expected 'relu2' or 'softmax'")
         self.length_scale, self.attention = length_scale, attention
@@ -146,7 +147,7 @@ class FLASH(FLASHSteps, GatedUnit):
         combine="mean", local=True, global_=True,
     ):  # fmt: skip
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
-        check_sizes(chunk_size=chunk_size)
+        check_counts(chunk_size=chunk_size)
         if combine not in ("mean", "sum"):
             raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equations 7, 8)")
         if not (local or global_):
@@ -177,10 +178,10 @@ class TransformerBlock(BlockSteps, nn.Module):
 
     def __init__(self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"):
         super().__init__()
-        check_sizes(dim=dim)
+        check_counts(dim=dim)
         heads = max(1, dim // 64) if heads is None else heads
         ff_dim = ff_dim if ff_dim is not None else gated_width(dim) if glu else 4 * dim
-        check_sizes(heads=heads, ff_dim=ff_dim)
+        check_counts(heads=heads, ff_dim=ff_dim)
         if dim % heads or dim // heads % 2:
             raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
         self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = dim, heads, ff_dim, causal, glu, rope
@@ -255,7 +256,7 @@ class MCTransformerBlock(MCBlockSteps, TransformerBlock):
     """
 
     def __init__(self, dim, *, chunk_size=256, heads=None, ff_dim=None, causal=False, norm="layer"):
-        check_sizes(chunk_size=chunk_size)
+        check_counts(chunk_size=chunk_size)
         super().__init__(dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm)
         self.chunk_size = chunk_size
         self.gamma = nn.Parameter(torch.empty(2, dim))

@@ -32,10 +32,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from urllib.request import url2pathname
 
-from ..files import whole_file
+from ..files import disk_said, whole_file
 from . import HELD_OUT, SPLITS, Corpus, Split, check_max_bytes, cut_text, one_line, split_by_position
 
 TIMEOUT = 60  # seconds without a byte
@@ -69,7 +71,8 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
     check_max_bytes(max_bytes)
     source = SOURCES[name]
     max_bytes = source.default_bytes if max_bytes is None else max_bytes
-    folder = _cache_folder(cache_dir)
+    home = os.environ.get("FLASH_TUTORIAL_CACHE") or Path.home() / ".cache" / "flash-tutorial"
+    folder = Path(home if cache_dir is None else cache_dir).expanduser()
     text_path, record_path = (folder / f"{name}-{max_bytes}.{end}" for end in ("txt", "json"))
     cached = _read_cache(name, text_path, record_path)
     if cached is not None:
@@ -107,10 +110,9 @@ def _fetch(name, source, max_bytes):
             return Corpus(name, **split_by_position(whole))
         held = round(HELD_OUT * max_bytes)
         limits = {"train": max_bytes - 2 * held, "validation": held, "test": held}
-        splits = {
-            split: _take(source.documents(source.urls[split], limits[split]), limits[split], bar) for split in SPLITS
-        }
-    return Corpus(name, **splits)
+        return Corpus(name, **{
+            split: _take(source.documents(source.urls[split], limit), limit, bar) for split, limit in limits.items()
+        })  # fmt: skip
 
 
 def _take(documents, limit, bar):
@@ -135,9 +137,8 @@ def _take(documents, limit, bar):
 
 def open_url(url, **headers):
     """Open an address for reading; the server learns what asks."""
-    return urllib.request.urlopen(
-        urllib.request.Request(url, headers={"User-Agent": "flash-tutorial", **headers}), timeout=TIMEOUT
-    )
+    request = urllib.request.Request(url, headers={"User-Agent": "flash-tutorial", **headers})
+    return urllib.request.urlopen(request, timeout=TIMEOUT)
 
 
 def zip_text(urls, limit, *, member, sha256=None):
@@ -176,24 +177,17 @@ def parquet_rows(url, columns):
             'this corpus is stored as parquet, which needs pyarrow: pip install "flash-tutorial[online]" '
             "(or pip install pyarrow); the corpus 'austen' needs nothing"
         ) from error
-    with _open_for_seeking(url) as file:
+    parts = urlsplit(url)  # a parquet file's table of contents stands at its end, so the reader has to seek
+    local = parts.scheme == "file"
+    with open(url2pathname(parts.path), "rb") if local else io.BufferedReader(RangeFile(url), PIECE) as file:
         try:
             table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE, pre_buffer=False)
-            missing = [column for column in columns if column not in table.schema_arrow.names]
-            if missing:
-                raise BadContent(f"no column {missing[0]!r}, only {table.schema_arrow.names}")
+            for missing in (column for column in columns if column not in table.schema_arrow.names):
+                raise BadContent(f"no column {missing!r}, only {table.schema_arrow.names}")
             for batch in table.iter_batches(batch_size=64, columns=list(columns)):
                 yield from zip(*(batch.column(column).to_pylist() for column in columns))
         except pyarrow.ArrowException as error:
             raise BadContent(error) from error
-
-
-def _open_for_seeking(url):
-    # a parquet file's table of contents stands at its end
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return open(urllib.request.url2pathname(parts.path), "rb")
-    return io.BufferedReader(RangeFile(url), PIECE)
 
 
 class RangeFile(io.RawIOBase):
@@ -217,15 +211,10 @@ class RangeFile(io.RawIOBase):
     def readable(self):
         return True
 
-    def seekable(self):
-        return True
-
-    def tell(self):
-        return self.position
+    seekable = readable
 
     def seek(self, offset, whence=io.SEEK_SET):
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
-        self.position = base + offset
+        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
         return self.position
 
     def readinto(self, buffer):
@@ -247,12 +236,9 @@ def listed_urls(listings):
         wanted = {key: value[0] for key, value in parse_qs(urlsplit(listing).query).items()}
         with open_url(listing) as response:
             try:
-                files = json.load(response)["parquet_files"]
-                yield from (
-                    file["url"]
-                    for file in files
-                    if all(file[key] == wanted.get(key, file[key]) for key in ("config", "split"))
-                )
+                for file in json.load(response)["parquet_files"]:
+                    if all(file[key] == wanted.get(key, file[key]) for key in ("config", "split")):
+                        yield file["url"]
             except (ValueError, KeyError, TypeError) as error:
                 raise BadContent("not a list of parquet files") from error
 
@@ -305,14 +291,10 @@ _WIKITEXT = f"{HUB}/Salesforce/wikitext/resolve/main/wikitext-103-raw-v1"
 _C4 = f"{HUB}/allenai/c4/resolve/main/en"
 
 SOURCES = {
-    "enwik8": Source(
-        {"all": ("https://mattmahoney.net/dc/enwik8.zip",)},
-        partial(zip_text, member="enwik8", sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc"),
-        default_bytes=100_000_000,
-    ),
-    "text8": Source(
-        {"all": ("https://mattmahoney.net/dc/text8.zip",)}, partial(zip_text, member="text8"), default_bytes=100_000_000
-    ),
+    "enwik8": Source({"all": ("https://mattmahoney.net/dc/enwik8.zip",)}, partial(
+        zip_text, member="enwik8", sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc"
+    ), 100_000_000),
+    "text8": Source({"all": ("https://mattmahoney.net/dc/text8.zip",)}, partial(zip_text, member="text8"), 100_000_000),
     "wikitext-103": Source({
         "train": tuple(f"{_WIKITEXT}/train-0000{i}-of-00002.parquet" for i in range(2)),
         "validation": (f"{_WIKITEXT}/validation-00000-of-00001.parquet",),
@@ -329,12 +311,6 @@ SOURCES = {
 
 
 # --- the cache ---
-
-
-def _cache_folder(cache_dir):
-    if cache_dir is None:
-        cache_dir = os.environ.get("FLASH_TUTORIAL_CACHE") or Path.home() / ".cache" / "flash-tutorial"
-    return Path(cache_dir).expanduser()
 
 
 def _read_cache(name, text_path, record_path):
@@ -355,12 +331,11 @@ def _read_cache(name, text_path, record_path):
             f"the cached corpus {str(text_path)!r} is altered or cannot be read ({one_line(error)}); delete it and "
             "load it again"
         ) from error
-    splits, first = {}, 0
-    for split in SPLITS:
-        titles = record["titles"][split]
-        splits[split] = Split.from_documents(documents[first : first + len(titles)], titles)
-        first += len(titles)
-    return Corpus(name, **splits)
+    following = iter(documents)
+    titles = {split: record["titles"][split] for split in SPLITS}
+    return Corpus(name, **{
+        split: Split.from_documents(list(islice(following, len(of))), of) for split, of in titles.items()
+    })  # fmt: skip
 
 
 def _write_cache(corpus, source, max_bytes, text_path, record_path):
@@ -368,14 +343,11 @@ def _write_cache(corpus, source, max_bytes, text_path, record_path):
     splits = [getattr(corpus, split) for split in SPLITS]
     text = b"\0".join(split.document(i).tobytes() for split in splits for i in range(split.n_documents))
     record = {
-        "name": corpus.name,
-        "max_bytes": max_bytes,
-        "bytes": len(text),
-        "sha256": hashlib.sha256(text).hexdigest(),
+        "name": corpus.name, "max_bytes": max_bytes, "bytes": len(text), "sha256": hashlib.sha256(text).hexdigest(),
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         "from": {split: urls[0] for split, urls in source.urls.items()},
         "titles": {split: list(titles) for split, titles in corpus.titles.items()},
-    }
+    }  # fmt: skip
     try:
         text_path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(record_path) as record_part, whole_file(text_path) as text_part:  # the text is there first
@@ -385,8 +357,7 @@ def _write_cache(corpus, source, max_bytes, text_path, record_path):
     except (OSError, ValueError) as error:
         with suppress(OSError):
             text_path.unlink(missing_ok=True)  # without its record it counts as nothing
-        reason = error.__cause__ or error  # files.py wraps what the disk said
         raise ValueError(
             f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r} "
-            f"({getattr(reason, 'strerror', None) or reason}); free some space, or give another folder by cache_dir"
+            f"({disk_said(error)}); free some space, or give another folder by cache_dir"
         ) from error
