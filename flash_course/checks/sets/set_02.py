@@ -173,6 +173,8 @@ def cases_5(rng, numbers):
         params = params | {key: 0 * params[key] for key in zero}
         (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
         sizes = f"T = {T}, D = {D}, E = {E}, S = {S}, length_scale = {n}"
+        if part == "the bias":  # it leaves nothing at later places, so that a fault of the mask there shows nothing
+            bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -1 - np.abs(bias_TT))
         bare = params | {"out_weight": 0 * params["out_weight"]}
         full, rest = (call(name, part, x_TD, each, bias_TT, n, sizes=sizes) for each in (params, bare))
 
@@ -184,16 +186,11 @@ def cases_5(rng, numbers):
 
         return full if part == "the residual" else replace(full, run=run)
 
-    def only_scores_may_read_ahead(bias_TT):
-        """A bias that leaves nothing at later places, so that a fault of the mask there shows nothing."""
-        return np.where(np.tri(len(bias_TT), dtype=bool), bias_TT, -1 - np.abs(bias_TT))
-
-    x, y, w, one = (draw_port(rng, *sizes) for sizes in ((6, 4, 5, 3), (8, 5, 3, 4), (7, 3, 4, 2), (1, 4, 3, 2)))
-    calm_x, calm_y = ((*given, only_scores_may_read_ahead(bias)) for *given, bias in (x, y))
-    *w, ahead = w
+    sizes = (6, 4, 5, 3), (8, 5, 3, 4), (7, 3, 4, 2), (1, 4, 3, 2)
+    x, y, (*w, ahead), one = (draw_port(rng, *each) for each in sizes)
     return [
-        case("the bias alone: gamma and beta are zero", "the bias", *calm_x, 3, ("gamma", "beta")),
-        case("bias and product", "the bias", *calm_y, 5),
+        case("the bias alone: gamma and beta are zero", "the bias", *x, 3, ("gamma", "beta")),
+        case("bias and product", "the bias", *y, 5),
         case("the residual alone: out_weight is zero", "the residual", *y, 3, ("out_weight",)),
         case("the residual alone: the map is empty", "the residual", *w, -np.abs(ahead), 5, ("gamma", "beta")),
         case("a positive bias, length_scale is 1", "the mask", *w, 1 + np.abs(ahead), 1),
