@@ -1,6 +1,7 @@
 """Training: the loop, its score, and that nothing is lost when it stops."""
 
 import errno
+import inspect
 import json
 import os
 import shutil
@@ -129,6 +130,21 @@ def test_updates_are_those_of_a_loop_by_hand(corpus):
         assert torch.allclose(value, model.state_dict()[name], rtol=1e-3, atol=1e-4), name
 
 
+def test_one_step_called_by_hand_is_that_of_the_loop(corpus, whole):
+    """``train_step`` needs no more than a model, an optimizer and a batch, and fits on a page."""
+    torch.manual_seed(CONFIG.seed)
+    model = LanguageModel(MODEL)
+    optimizer = training.new_optimizer(model, CONFIG)
+    for row in whole.log:
+        step = row["step"] - 1
+        batch = training.parts(corpus.train, CONFIG, step, True, "cpu")
+        loss, norm = training.train_step(model, optimizer, batch, step, CONFIG)
+        assert (loss, norm) == (row["loss"], row["gradient_norm"])
+        assert optimizer.param_groups[0]["lr"] == row["learning_rate"]
+    assert weights(model) == weights(whole.model)
+    assert len(inspect.getsource(training.train_step).splitlines()) <= 30
+
+
 @pytest.mark.parametrize("causal", [True, False])
 def test_accumulation_changes_only_rounding(corpus, causal):
     """With short documents: parts of a batch hold different numbers of targets, and weigh by them."""
@@ -168,6 +184,7 @@ def test_masked_objective_learns_and_scores_hidden_bytes_only(corpus):
         (dict(learning_rate=float("nan")), "learning_rate=nan"), (dict(clip=0), "clip=0"),
         (dict(batch=8, accumulate=3), "accumulate=3"), (dict(steps=50, warmup=50), "warmup=50"),
         (dict(weight_decay=-1), "weight_decay=-1"), (dict(eval_bytes=-1), "eval_bytes=-1"),
+        (dict(dtype="int8"), "dtype='int8'"), (dict(corpus=3), "corpus=3"), (dict(compile="yes"), "compile='yes'"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_named(options, word):
