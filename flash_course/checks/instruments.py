@@ -84,6 +84,25 @@ def numpy_calls(function, arrays, *more):
     return count[0]
 
 
+class Weighed(Counted):
+    """An array that counts how many numbers NumPy's functions are given of it, or of what came of it."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **more):
+        self.count[0] += sum(np.size(x) for x in inputs) - 1  # the other one is counted there
+        return super().__array_ufunc__(ufunc, method, *inputs, out=out, **more)
+
+
+def numbers_read(function, array, *more):
+    """How many numbers NumPy's functions are given; 0 where it cannot be counted."""
+    array = array.copy().view(Weighed)
+    array.count = [0]
+    try:
+        function(array, *more)
+    except Exception:
+        return 0
+    return array.count[0]
+
+
 def megabytes(function, *args):
     """(what a function returns, the most that NumPy and Python took at one time meanwhile)."""
     running = tracemalloc.is_tracing()
