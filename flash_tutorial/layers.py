@@ -35,8 +35,7 @@ class LayerNorm(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
-        self.gain = nn.Parameter(torch.ones(dim))
-        self.offset = nn.Parameter(torch.zeros(dim))
+        self.gain, self.offset = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
 
     def forward(self, x):
         return F.layer_norm(x, (self.dim,), self.gain, self.offset, eps=EPS)
@@ -156,20 +155,22 @@ class LearntPositions(nn.Module):
         self.table = nn.Parameter(torch.empty(max_length, dim))
 
     def forward(self, x):
-        self._refuse_longer(x.shape[1])
-        return self.table[: x.shape[1]]
+        return self._reaching(x.shape[1])[: x.shape[1]]
 
     def at(self, positions, like):
         """Rows of the table at ``positions (B,)``: ``(B, D)``."""
-        self._refuse_longer(int(positions.max()) + 1)
-        return self.table[positions]
+        return self._reaching(int(positions.max()) + 1)[positions]
 
-    def _refuse_longer(self, length):
-        if length > self.max_length:
-            raise ValueError(
-                f"a sequence of length {length} is longer than the {self.max_length} learnt positions: "
-                "shorten it, or take architecture='transformer+', whose positions have no end"
-            )
+    def _reaching(self, n):
+        advice = "shorten it, or take architecture='transformer+', whose positions have no end"
+        refuse_longer(n, self.max_length, f"the {self.max_length} learnt positions: {advice}")
+        return self.table
+
+
+def refuse_longer(n, longest, reach):
+    """Refuse a sequence of n tokens that is longer than what stands in ``reach``, with what to do."""
+    if n > longest:
+        raise ValueError(f"a sequence of length {n} is longer than {reach}")
 
 
 def make_positions(kind: str, dim: int, max_length: int) -> nn.Module | None:
@@ -192,22 +193,19 @@ class ToeplitzBias(nn.Module):
 
     def forward(self, n: int):
         """The bias among n positions, ``(n, n)``; n smaller than ``length`` takes the weights of the same distances."""
-        self._refuse_longer(n)
+        self._check_reach(n)
         rows = torch.arange(n, device=self.weights.device)
         return self.weights[rows[None, :] - rows[:, None] + self.length - 1]
 
     def row(self, i, n: int):
         """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
-        self._refuse_longer(n)
+        self._check_reach(n)
         distance = torch.arange(n, device=self.weights.device)[None, :] - i[:, None]
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
-    def _refuse_longer(self, n):
-        if n > self.length:
-            raise ValueError(
-                f"a sequence of length {n} is longer than bias_length={self.length}, the reach of the Toeplitz bias: "
-                "raise bias_length, or take bias='rotary', which has no end"
-            )
+    def _check_reach(self, n):
+        advice = "raise bias_length, or take bias='rotary', which has no end"
+        refuse_longer(n, self.length, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
 
 
 class RotaryBias(nn.Module):
@@ -216,8 +214,7 @@ class RotaryBias(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
-        self.a = nn.Parameter(torch.empty(dim))
-        self.b = nn.Parameter(torch.empty(dim))
+        self.a, self.b = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
 
     def _rotated(self, vector, cos, sin):
         return rope(vector.expand(cos.shape[0], self.dim), cos, sin)
@@ -253,8 +250,7 @@ class ScaleOffset(nn.Module):
 
     def __init__(self, heads: int, dim: int):
         super().__init__()
-        self.gamma = nn.Parameter(torch.empty(heads, dim))
-        self.beta = nn.Parameter(torch.zeros(heads, dim))
+        self.gamma, self.beta = nn.Parameter(torch.empty(heads, dim)), nn.Parameter(torch.zeros(heads, dim))
 
     def forward(self, z):
         shape = (-1,) + (1,) * (z.dim() - 1) + (z.shape[-1],)
@@ -328,7 +324,6 @@ def is_integers(value):
 def arrays_of(norms=None, linears=None, **parameters):
     """Float64 arrays of parts, by name: ``NAME_gain`` (and ``NAME_offset``) of norms, ``NAME_weight`` (in, out) and
     ``NAME_bias`` of linears, and parameters as they are."""
-    parameters = dict(parameters)
     for name, norm in (norms or {}).items():
         parameters |= {f"{name}_{key}": p for key, p in norm.named_parameters()}
     for name, linear in (linears or {}).items():

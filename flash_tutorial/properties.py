@@ -151,11 +151,8 @@ def row_leak(unit, x, **kw):
 def row_error(unit, x, lengths):
     """Rows of different ``lengths (B,)`` in one padded batch, against each row alone without padding."""
     y = unit(x, mask=_valid(x, lengths))
-    errors = []
-    for b, n in enumerate(lengths.tolist()):
-        alone = x[b : b + 1, :n]
-        errors.append(branch_error(y[b : b + 1, :n], unit(alone), alone))
-    return max(errors)
+    alone = [x[b : b + 1, :n] for b, n in enumerate(lengths.tolist())]
+    return max(branch_error(y[b : b + 1, : a.shape[1]], unit(a), a) for b, a in enumerate(alone))
 
 
 @torch.no_grad()
@@ -245,19 +242,16 @@ class _Check:
         worst = 0.0
         for place, value in measured:
             if not value <= limit:
-                raise ValueError(
-                    f"{self.name} fails {name} at {place}: {value:.2e}, expected at most {limit:g}; {advice}"
-                )
+                found = f"{self.name} fails {name} at {place}: {value:.2e}"
+                raise ValueError(f"{found}, expected at most {limit:g}; {advice}")
             worst = max(worst, value)
         self.rows.append((name, worst, limit, ""))
 
     def branch(self):
         y = self.unit(self.x)
         if not isinstance(y, torch.Tensor) or y.shape != self.x.shape:
-            raise ValueError(
-                f"{self.name} fails shape: it maps {tuple(self.x.shape)} to {tuple(getattr(y, 'shape', ()))}, "
-                "expected the same shape; return x plus the branch"
-            )
+            found = f"it maps {tuple(self.x.shape)} to {tuple(getattr(y, 'shape', ()))}"
+            raise ValueError(f"{self.name} fails shape: {found}, expected the same shape; return x plus the branch")
         settle_branch(self.unit, self.x)
         std, (low, high) = branch_std(self.unit, self.x), BRANCH_STD
         if not low <= std <= high:
