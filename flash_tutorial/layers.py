@@ -54,32 +54,22 @@ def make_norm(kind: str, dim: int) -> nn.Module:
 # ---------------------------------------------------------------- positions (Codes 2 and 3)
 
 
-def _angles(positions, dim: int):
-    """Angle of each (position, frequency): ``(..., dim // 2)`` in float64, frequency 10000^(-k / (dim // 2))."""
-    half = dim // 2
+def _tables(positions, dim: int, device, dtype):
+    """cos and sin of the angle of each (position, frequency): ``(..., dim // 2)``, frequency 10000^(-k / (dim // 2)).
+
+    Angles are made on the CPU where the device has no float64 (Apple's GPUs).
+    """
+    positions, half = positions.cpu() if device.type == "mps" else positions, dim // 2
     frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=positions.device) / half)
-    return positions.to(torch.float64)[..., None] * frequency
-
-
-@lru_cache(maxsize=32)
-def _cached_table(length: int, dim: int, device: torch.device, dtype: torch.dtype):
-    # A table made under inference_mode could not be saved for a later backward pass.
-    with torch.inference_mode(False), torch.no_grad():
-        return _make_table(length, dim, device, dtype)
-
-
-def _make_table(length: int, dim: int, device, dtype):
-    return _cos_sin(torch.arange(length, device=_with_float64(device)), dim, device, dtype)
-
-
-def _cos_sin(positions, dim, device, dtype):
-    angles = _angles(positions, dim)
+    angles = positions.to(torch.float64)[..., None] * frequency
     return tuple(table.to(dtype).to(device) for table in (angles.cos(), angles.sin()))
 
 
-def _with_float64(device):
-    """The device, or the CPU where it has no float64 (Apple's GPUs)."""
-    return torch.device("cpu") if torch.device(device).type == "mps" else device
+@lru_cache(maxsize=32)
+def _cached_tables(length: int, dim: int, device: torch.device, dtype: torch.dtype):
+    # A table made under inference_mode could not be saved for a later backward pass.
+    with torch.inference_mode(False), torch.no_grad():
+        return _tables(torch.arange(length, device=device), dim, device, dtype)
 
 
 def cos_sin(length: int, dim: int, like: torch.Tensor):
@@ -88,17 +78,17 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
     Computed in float64, then cast: in float32 the angle of position 8192 is off by 5e-4 already. Tables are kept,
     at lengths rounded up to a power of two, so that all layers and steps share one.
     """
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     rounded = 1 << max(length - 1, 1).bit_length()
-    make = _make_table if torch.compiler.is_compiling() else _cached_table
-    cos, sin = make(rounded, dim, like.device, dtype)
+    if torch.compiler.is_compiling():
+        cos, sin = cos_sin_at(torch.arange(rounded, device=like.device), dim, like)
+    else:
+        cos, sin = _cached_tables(rounded, dim, like.device, torch.promote_types(like.dtype, torch.float32))
     return cos[:length], sin[:length]
 
 
 def cos_sin_at(positions, dim: int, like: torch.Tensor):
     """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``."""
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    return _cos_sin(positions.to(_with_float64(like.device)), dim, like.device, dtype)
+    return _tables(positions, dim, like.device, torch.promote_types(like.dtype, torch.float32))
 
 
 class _Rotate(torch.autograd.Function):

@@ -240,10 +240,8 @@ class LanguageModel(nn.Module):
             raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
         for name, value in weights.items():
             if value.shape != expected[name].shape:
-                raise ValueError(
-                    f"{path}: {name} has shape {tuple(value.shape)}, config.json asks for "
-                    f"{tuple(expected[name].shape)}: the two files do not belong together"
-                )
+                asked = f"config.json asks for {tuple(expected[name].shape)}: the two files do not belong together"
+                raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, {asked}")
         if any(value.dtype == torch.float64 for value in weights.values()):
             model.double()
         model.load_state_dict(weights, strict=False)  # half precision becomes float32

@@ -255,10 +255,9 @@ class _Check:
         settle_branch(self.unit, self.x)
         std, (low, high) = branch_std(self.unit, self.x), BRANCH_STD
         if not low <= std <= high:
-            raise ValueError(
-                f"{self.name} fails branch size: y - x has a standard deviation of {std:.2e}, expected {low} to {high} "
-                "with order-one parameters; make kernels nn.Linear and divide sums by their length"
-            )
+            found = f"y - x has a standard deviation of {std:.2e}, expected {low} to {high} with order-one parameters"
+            advice = "make kernels nn.Linear and divide sums by their length"
+            raise ValueError(f"{self.name} fails branch size: {found}; {advice}")
         self.rows.append(("branch std", std, high, f"at least {low}; x {tuple(self.x.shape)}, float64"))
 
     def causal(self):

@@ -186,10 +186,8 @@ class GatedSteps:
 class GAUSteps(GatedSteps):
     def remember(self, heads, v, lengths):
         if self.attention == "relu2" and self.length_scale is None:
-            raise ValueError(
-                "this GAU divides by the current length (length_scale=None), so earlier outputs change with each new "
-                "token and cannot be kept: fix it, for example length_scale=512"
-            )
+            why = "earlier outputs change with each new token and cannot be kept: fix it, for example length_scale=512"
+            raise ValueError(f"this GAU divides by the current length (length_scale=None), so {why}")
         return Cache(heads[1], v, lengths, used=v.shape[1])
 
     def mix_newest(self, heads, v, state):

@@ -92,10 +92,8 @@ def load_austen(folder=None):
         if hashlib.sha256(text).hexdigest() != manifest["sha256"]:
             raise ValueError("the text as a whole is altered")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"the embedded corpus 'austen' is damaged ({one_line(error)}); install the package again, or restore "
-            "flash_tutorial/corpora/ from its repository"
-        ) from error
+        advice = "install the package again, or restore flash_tutorial/corpora/ from its repository"
+        raise ValueError(f"the embedded corpus 'austen' is damaged ({one_line(error)}); {advice}") from error
     return Corpus("austen", **{
         name: Split.from_documents([novels[i] for i in places], [expected[i]["title"] for i in places])
         for name, places in AUSTEN_SPLITS.items()
