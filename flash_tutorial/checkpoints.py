@@ -76,9 +76,8 @@ def _keep_last(folder, step):
     folders = checkpoint_folders(folder)
     kept = [path for path in folders if step_of(path) <= step][-KEEP:]
     with suppress(OSError):  # what cannot be removed does no harm
-        for path in folders:
-            if path not in kept:
-                _remove(path)
+        for path in set(folders) - set(kept):
+            _remove(path)
 
 
 def clear_leftovers(folder):

@@ -67,14 +67,10 @@ def describe_device(device="auto", dtype="auto") -> str:
 
     device = pick_device(device)
     dtype, why = pick_dtype(device, dtype)
-    if device.type == "cuda":
-        where = torch.cuda.get_device_name(device)
-    else:
-        where = f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
-    return (
-        f"flash-tutorial {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{where}, {str(dtype).removeprefix('torch.')} ({why})"
-    )
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    versions = f"flash-tutorial {__version__}, Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{versions}, {where}{threads}, {str(dtype).removeprefix('torch.')} ({why})"
 
 
 # ---------------------------------------------------------------- memory

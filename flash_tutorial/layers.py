@@ -271,14 +271,13 @@ def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False):
 
 def check_reading(mask, segment_ids, shape, *, every_row=False):
     """The part of ``check_input`` that is about mask and document ids."""
-    wrong = {}
+    wrong = {}  # what is said -> where it is so
     if mask is not None:
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
             raise ValueError(f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens")
-        wrong[
-            "mask has a valid token after a masked one: valid tokens come first in each row, since padding on the "
-            "left would move the chunk borders; pad on the right"
-        ] = mask[:, 1:] & ~mask[:, :-1]
+        why = "padding on the left would move the chunk borders; pad on the right"
+        said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
+        wrong[said] = mask[:, 1:] & ~mask[:, :-1]
         if every_row:
             wrong["mask has a row without a valid token: every row of a prompt needs at least one"] = ~mask[:, :1]
     if segment_ids is not None:
@@ -288,9 +287,8 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
         if mask is not None:
             last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
             segment_ids = torch.where(mask, segment_ids, segment_ids.gather(1, last))
-        wrong["segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"] = (
-            segment_ids[:, 1:] < segment_ids[:, :-1]
-        )
+        falls = segment_ids[:, 1:] < segment_ids[:, :-1]
+        wrong["segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"] = falls
     if wrong and not torch.compiler.is_compiling() and bool(torch.stack([w.any() for w in wrong.values()]).any()):
         raise ValueError(next(said for said, w in wrong.items() if w.any()))
     return segment_ids

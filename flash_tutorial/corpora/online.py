@@ -81,10 +81,8 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
     except FETCH_ERRORS as error:
         address = urlsplit(next(iter(source.urls.values()))[0])
         what = f"the online corpus {name!r} could not be fetched from {address.netloc or address.path}"
-        advice = (
-            "check the network and try again, or use the corpus 'austen', which is inside the package and needs none"
-        )
-        raise ValueError(f"{what} ({one_line(error)}): {advice}") from error
+        other = "use the corpus 'austen', which is inside the package and needs none"
+        raise ValueError(f"{what} ({one_line(error)}): check the network and try again, or {other}") from error
     _write_cache(corpus, source, max_bytes, text_path, record_path)
     return corpus
 
@@ -169,10 +167,9 @@ def parquet_rows(url, columns):
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ValueError(
-            'this corpus is stored as parquet, which needs pyarrow: pip install "flash-tutorial[online]" '
-            "(or pip install pyarrow); the corpus 'austen' needs nothing"
-        ) from error
+        how = 'pip install "flash-tutorial[online]" (or pip install pyarrow)'
+        what = "this corpus is stored as parquet, which needs pyarrow"
+        raise ValueError(f"{what}: {how}; the corpus 'austen' needs nothing") from error
     parts = urlsplit(url)  # a parquet file's table of contents stands at its end, so the reader has to seek
     local = parts.scheme == "file"
     with open(url2pathname(parts.path), "rb") if local else io.BufferedReader(RangeFile(url), PIECE) as file:
