@@ -6,19 +6,11 @@ __version__ = "0.2.0"
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
 # torch, and `flash-tutorial doctor` can say that torch is missing.
-_HOMES = {
-    "FLASH": "units",
-    "GAU": "units",
-    "LanguageModel": "model",
-    "MCTransformerBlock": "units",
-    "ModelConfig": "config",
-    "Stack": "model",
-    "TransformerBlock": "units",
-    "check_unit": "properties",
-    "count_parameters": "model",
-    "load_corpus": "data",
-    "pool": "model",
-}
+_HOMES = {name: home for home, names in {
+    "config": ("ModelConfig",), "data": ("load_corpus",), "properties": ("check_unit",),
+    "model": ("LanguageModel", "Stack", "count_parameters", "pool"),
+    "units": ("FLASH", "GAU", "MCTransformerBlock", "TransformerBlock"),
+}.items() for name in names}  # fmt: skip
 __all__ = sorted(_HOMES)
 
 

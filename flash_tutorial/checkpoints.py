@@ -49,11 +49,9 @@ def save_checkpoint(folder, step, model, optimizer, facts):
         _sync(folder)
     except (OSError, ValueError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise ValueError(
-            f"the checkpoint of step {step} could not be written to {folder} "
-            f"({disk_said(error)}): free some space or choose another folder; what was "
-            "saved before is untouched, and --resume goes on from it"
-        ) from error
+        what = f"the checkpoint of step {step} could not be written to {folder} ({disk_said(error)})"
+        saved = "what was saved before is untouched, and --resume goes on from it"
+        raise ValueError(f"{what}: free some space or choose another folder; {saved}") from error
     _keep_last(folder, step)
 
 
@@ -78,9 +76,8 @@ def _keep_last(folder, step):
     folders = checkpoint_folders(folder)
     kept = [path for path in folders if step_of(path) <= step][-KEEP:]
     with suppress(OSError):  # what cannot be removed does no harm
-        for path in folders:
-            if path not in kept:
-                _remove(path)
+        for path in set(folders) - set(kept):
+            _remove(path)
 
 
 def clear_leftovers(folder):
@@ -217,10 +214,8 @@ def refuse_another_run(path, saved, facts):
         for key in sorted((set(saved[part]) | set(facts[part])) - MAY_DIFFER.get(part, set())):
             before, now = (values[part].get(key, "absent") for values in (saved, facts))
             if before != now:
-                raise ValueError(
-                    f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: give the same value "
-                    "to go on, or choose another folder for a new run"
-                )
+                advice = "give the same value to go on, or choose another folder for a new run"
+                raise ValueError(f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: {advice}")
 
 
 def save_results(out, model, rows, score, facts):

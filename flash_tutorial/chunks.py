@@ -67,7 +67,7 @@ def _sums_from_the_left(k, v, documents, counts):
     return torch.stack(all_sums, 1), torch.stack(all_counts, 1)
 
 
-def global_part_of_documents(q, k, v, documents, counts, causal, combine):
+def document_global_part(q, k, v, documents, counts, causal, combine):
     """``mixing.global_part`` where each token reads its own document only.
 
     Linear in T: at most one document enters a chunk from either side.

@@ -151,8 +151,8 @@ class ModelConfig:
 
     def __post_init__(self):
         if self.architecture not in ARCHITECTURES and not callable(self.architecture):
-            expected = ", ".join(ARCHITECTURES)
-            raise ValueError(f"architecture={self.architecture!r}: expected one of {expected}, or a class")
+            names = ", ".join(ARCHITECTURES)
+            raise ValueError(f"architecture={self.architecture!r}: expected one of {names}, or a class")
         if self.depth is None:
             self.depth = 2 if self.kind in BLOCKS else 4
         own = options_of(self.architecture)
@@ -197,10 +197,8 @@ class ModelConfig:
 
     def _refuse_absent(self, name, own):
         if getattr(self, name) is not ABSENT:
-            raise ValueError(
-                f"{name}={getattr(self, name)!r}: {self.kind} has no such option, it has {', '.join(own)}"
-                + (", a dictionary of what the class takes" if self.kind == OWN else "")
-            )
+            there = ", ".join(own) + (", a dictionary of what the class takes" if self.kind == OWN else "")
+            raise ValueError(f"{name}={getattr(self, name)!r}: {self.kind} has no such option, it has {there}")
 
     def _refuse_inert(self):
         for name, why in self.inert().items():
@@ -215,9 +213,8 @@ class ModelConfig:
         if self.kind == "flash" and not (self.local or self.global_):
             raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
         if self.kind in BLOCKS and self.dim % (2 * self.heads_in_use):
-            raise ValueError(
-                f"dim={self.dim} and heads={self.heads_in_use}: expected heads to divide dim into even widths"
-            )
+            given = f"dim={self.dim} and heads={self.heads_in_use}"
+            raise ValueError(f"{given}: expected heads to divide dim into even widths")
 
     def __repr__(self):
         shown = [f"{name}={getattr(self, name)!r}" for name in rules(self) if getattr(self, name) is not ABSENT]
@@ -273,10 +270,8 @@ class ModelConfig:
         if architecture is not None:
             values["architecture"] = architecture
         elif name not in ARCHITECTURES and "." in str(name):
-            raise ValueError(
-                f"this model was built from the class {name}: hand that class back, "
-                f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
-            )
+            back = f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
+            raise ValueError(f"this model was built from the class {name}: hand that class back, {back}")
         return cls(**values)
 
 
@@ -294,10 +289,8 @@ def check_format(values, where="the configuration"):
     """Refuse a stored configuration of another format."""
     found = values.get("format", 1)
     if found != FORMAT:
-        raise ValueError(
-            f"{where} has format {found}, expected {FORMAT}: another version of this package wrote it, "
-            "so train the model again, or use that version"
-        )
+        advice = "another version of this package wrote it, so train the model again, or use that version"
+        raise ValueError(f"{where} has format {found}, expected {FORMAT}: {advice}")
 
 
 # ---------------------------------------------------------------- its training

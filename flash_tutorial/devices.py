@@ -31,14 +31,10 @@ def pick_device(name="auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"device={name!r} is unknown: expected 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'") from None
-    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
-        device.type == "mps" and not has_mps
-    )
-    if missing:
-        raise ValueError(
-            f"device={name!r} is not there: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA cards and "
-            f"{'an' if has_mps else 'no'} MPS device; choose 'auto' or 'cpu'"
-        )
+    cards = torch.cuda.device_count()
+    if not {"cuda": (device.index or 0) < cards, "mps": has_mps}.get(device.type, True):
+        seen = f"torch {torch.__version__} sees {cards} CUDA cards and {'an' if has_mps else 'no'} MPS device"
+        raise ValueError(f"device={name!r} is not there: {seen}; choose 'auto' or 'cpu'")
     return device
 
 
@@ -71,14 +67,10 @@ def describe_device(device="auto", dtype="auto") -> str:
 
     device = pick_device(device)
     dtype, why = pick_dtype(device, dtype)
-    if device.type == "cuda":
-        where = torch.cuda.get_device_name(device)
-    else:
-        where = f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
-    return (
-        f"flash-tutorial {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{where}, {str(dtype).removeprefix('torch.')} ({why})"
-    )
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    versions = f"flash-tutorial {__version__}, Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{versions}, {where}{threads}, {str(dtype).removeprefix('torch.')} ({why})"
 
 
 # ---------------------------------------------------------------- memory

@@ -63,10 +63,8 @@ class _Relu2Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            raise RuntimeError(
-                "relu2_attention has no second derivative, since its backward pass is written by hand: "
-                "leave create_graph=True out"
-            )
+            why = "since its backward pass is written by hand: leave create_graph=True out"
+            raise RuntimeError(f"relu2_attention has no second derivative, {why}")
         q, k, v, *maps = ctx.saved_tensors
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         dbias = torch.zeros(ctx.n, ctx.n, dtype=q.dtype, device=q.device)

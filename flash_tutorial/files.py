@@ -18,10 +18,8 @@ def whole_file(path):
             os.fsync(file.fileno())  # otherwise a power cut may leave a renamed, empty file
         os.replace(temporary, path)
     except OSError as error:
-        raise ValueError(
-            f"{path} could not be written ({error.strerror or error}): free some space or choose another folder; "
-            "what stood there before is untouched"
-        ) from error
+        advice = "free some space or choose another folder; what stood there before is untouched"
+        raise ValueError(f"{path} could not be written ({error.strerror or error}): {advice}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

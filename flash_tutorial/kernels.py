@@ -139,12 +139,8 @@ def _check(tensors, gate, table, C, tile):
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in [*tensors, table]):
         raise ValueError("the kernel has no backward pass: call it under torch.no_grad(), or train with FLASH.forward")
     if INTERPRETED and (v.device.type != "cpu" or v.dtype == torch.bfloat16):
-        raise ValueError(
-            f"TRITON_INTERPRET was set, and the tensors are {v.dtype} on {v.device}: the interpreter is for float32 "
-            "and float16 on a CPU; unset it and restart for a GPU"
-        )
+        advice = "the interpreter is for float32 and float16 on a CPU; unset it and restart for a GPU"
+        raise ValueError(f"TRITON_INTERPRET was set, and the tensors are {v.dtype} on {v.device}: {advice}")
     if not INTERPRETED and v.device.type != "cuda":
-        raise ValueError(
-            f"the tensors lie on {v.device}: set TRITON_INTERPRET=1 before flash_tutorial.kernels is imported, or move "
-            "them to a CUDA card"
-        )
+        advice = "set TRITON_INTERPRET=1 before flash_tutorial.kernels is imported, or move them to a CUDA card"
+        raise ValueError(f"the tensors lie on {v.device}: {advice}")

@@ -35,8 +35,7 @@ class LayerNorm(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
-        self.gain = nn.Parameter(torch.ones(dim))
-        self.offset = nn.Parameter(torch.zeros(dim))
+        self.gain, self.offset = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
 
     def forward(self, x):
         return F.layer_norm(x, (self.dim,), self.gain, self.offset, eps=EPS)
@@ -55,32 +54,22 @@ def make_norm(kind: str, dim: int) -> nn.Module:
 # ---------------------------------------------------------------- positions (Codes 2 and 3)
 
 
-def _angles(positions, dim: int):
-    """Angle of each (position, frequency): ``(..., dim // 2)`` in float64, frequency 10000^(-k / (dim // 2))."""
-    half = dim // 2
+def _tables(positions, dim: int, device, dtype):
+    """cos and sin of the angle of each (position, frequency): ``(..., dim // 2)``, frequency 10000^(-k / (dim // 2)).
+
+    Angles are made on the CPU where the device has no float64 (Apple's GPUs).
+    """
+    positions, half = positions.cpu() if device.type == "mps" else positions, dim // 2
     frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=positions.device) / half)
-    return positions.to(torch.float64)[..., None] * frequency
-
-
-@lru_cache(maxsize=32)
-def _cached_table(length: int, dim: int, device: torch.device, dtype: torch.dtype):
-    # A table made under inference_mode could not be saved for a later backward pass.
-    with torch.inference_mode(False), torch.no_grad():
-        return _make_table(length, dim, device, dtype)
-
-
-def _make_table(length: int, dim: int, device, dtype):
-    return _cos_sin(torch.arange(length, device=_with_float64(device)), dim, device, dtype)
-
-
-def _cos_sin(positions, dim, device, dtype):
-    angles = _angles(positions, dim)
+    angles = positions.to(torch.float64)[..., None] * frequency
     return tuple(table.to(dtype).to(device) for table in (angles.cos(), angles.sin()))
 
 
-def _with_float64(device):
-    """The device, or the CPU where it has no float64 (Apple's GPUs)."""
-    return torch.device("cpu") if torch.device(device).type == "mps" else device
+@lru_cache(maxsize=32)
+def _cached_tables(length: int, dim: int, device: torch.device, dtype: torch.dtype):
+    # A table made under inference_mode could not be saved for a later backward pass.
+    with torch.inference_mode(False), torch.no_grad():
+        return _tables(torch.arange(length, device=device), dim, device, dtype)
 
 
 def cos_sin(length: int, dim: int, like: torch.Tensor):
@@ -89,17 +78,17 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
     Computed in float64, then cast: in float32 the angle of position 8192 is off by 5e-4 already. Tables are kept,
     at lengths rounded up to a power of two, so that all layers and steps share one.
     """
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     rounded = 1 << max(length - 1, 1).bit_length()
-    make = _make_table if torch.compiler.is_compiling() else _cached_table
-    cos, sin = make(rounded, dim, like.device, dtype)
+    if torch.compiler.is_compiling():
+        cos, sin = cos_sin_at(torch.arange(rounded, device=like.device), dim, like)
+    else:
+        cos, sin = _cached_tables(rounded, dim, like.device, torch.promote_types(like.dtype, torch.float32))
     return cos[:length], sin[:length]
 
 
 def cos_sin_at(positions, dim: int, like: torch.Tensor):
     """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``."""
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    return _cos_sin(positions.to(_with_float64(like.device)), dim, like.device, dtype)
+    return _tables(positions, dim, like.device, torch.promote_types(like.dtype, torch.float32))
 
 
 class _Rotate(torch.autograd.Function):
@@ -156,20 +145,22 @@ class LearntPositions(nn.Module):
         self.table = nn.Parameter(torch.empty(max_length, dim))
 
     def forward(self, x):
-        self._refuse_longer(x.shape[1])
-        return self.table[: x.shape[1]]
+        return self._reaching(x.shape[1])[: x.shape[1]]
 
     def at(self, positions, like):
         """Rows of the table at ``positions (B,)``: ``(B, D)``."""
-        self._refuse_longer(int(positions.max()) + 1)
-        return self.table[positions]
+        return self._reaching(int(positions.max()) + 1)[positions]
 
-    def _refuse_longer(self, length):
-        if length > self.max_length:
-            raise ValueError(
-                f"a sequence of length {length} is longer than the {self.max_length} learnt positions: "
-                "shorten it, or take architecture='transformer+', whose positions have no end"
-            )
+    def _reaching(self, n):
+        advice = "shorten it, or take architecture='transformer+', whose positions have no end"
+        refuse_longer(n, self.max_length, f"the {self.max_length} learnt positions: {advice}")
+        return self.table
+
+
+def refuse_longer(n, longest, reach):
+    """Refuse a sequence of n tokens that is longer than what stands in ``reach``, with what to do."""
+    if n > longest:
+        raise ValueError(f"a sequence of length {n} is longer than {reach}")
 
 
 def make_positions(kind: str, dim: int, max_length: int) -> nn.Module | None:
@@ -192,22 +183,19 @@ class ToeplitzBias(nn.Module):
 
     def forward(self, n: int):
         """The bias among n positions, ``(n, n)``; n smaller than ``length`` takes the weights of the same distances."""
-        self._refuse_longer(n)
+        self._check_reach(n)
         rows = torch.arange(n, device=self.weights.device)
         return self.weights[rows[None, :] - rows[:, None] + self.length - 1]
 
     def row(self, i, n: int):
         """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
-        self._refuse_longer(n)
+        self._check_reach(n)
         distance = torch.arange(n, device=self.weights.device)[None, :] - i[:, None]
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
-    def _refuse_longer(self, n):
-        if n > self.length:
-            raise ValueError(
-                f"a sequence of length {n} is longer than bias_length={self.length}, the reach of the Toeplitz bias: "
-                "raise bias_length, or take bias='rotary', which has no end"
-            )
+    def _check_reach(self, n):
+        advice = "raise bias_length, or take bias='rotary', which has no end"
+        refuse_longer(n, self.length, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
 
 
 class RotaryBias(nn.Module):
@@ -216,8 +204,7 @@ class RotaryBias(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
-        self.a = nn.Parameter(torch.empty(dim))
-        self.b = nn.Parameter(torch.empty(dim))
+        self.a, self.b = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
 
     def _rotated(self, vector, cos, sin):
         return rope(vector.expand(cos.shape[0], self.dim), cos, sin)
@@ -253,8 +240,7 @@ class ScaleOffset(nn.Module):
 
     def __init__(self, heads: int, dim: int):
         super().__init__()
-        self.gamma = nn.Parameter(torch.empty(heads, dim))
-        self.beta = nn.Parameter(torch.zeros(heads, dim))
+        self.gamma, self.beta = nn.Parameter(torch.empty(heads, dim)), nn.Parameter(torch.zeros(heads, dim))
 
     def forward(self, z):
         shape = (-1,) + (1,) * (z.dim() - 1) + (z.shape[-1],)
@@ -285,14 +271,13 @@ def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False):
 
 def check_reading(mask, segment_ids, shape, *, every_row=False):
     """The part of ``check_input`` that is about mask and document ids."""
-    wrong = {}
+    wrong = {}  # what is said -> where it is so
     if mask is not None:
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
             raise ValueError(f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens")
-        wrong[
-            "mask has a valid token after a masked one: valid tokens come first in each row, since padding on the "
-            "left would move the chunk borders; pad on the right"
-        ] = mask[:, 1:] & ~mask[:, :-1]
+        why = "padding on the left would move the chunk borders; pad on the right"
+        said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
+        wrong[said] = mask[:, 1:] & ~mask[:, :-1]
         if every_row:
             wrong["mask has a row without a valid token: every row of a prompt needs at least one"] = ~mask[:, :1]
     if segment_ids is not None:
@@ -302,9 +287,8 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
         if mask is not None:
             last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
             segment_ids = torch.where(mask, segment_ids, segment_ids.gather(1, last))
-        wrong["segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"] = (
-            segment_ids[:, 1:] < segment_ids[:, :-1]
-        )
+        falls = segment_ids[:, 1:] < segment_ids[:, :-1]
+        wrong["segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"] = falls
     if wrong and not torch.compiler.is_compiling() and bool(torch.stack([w.any() for w in wrong.values()]).any()):
         raise ValueError(next(said for said, w in wrong.items() if w.any()))
     return segment_ids
@@ -328,7 +312,6 @@ def is_integers(value):
 def arrays_of(norms=None, linears=None, **parameters):
     """Float64 arrays of parts, by name: ``NAME_gain`` (and ``NAME_offset``) of norms, ``NAME_weight`` (in, out) and
     ``NAME_bias`` of linears, and parameters as they are."""
-    parameters = dict(parameters)
     for name, norm in (norms or {}).items():
         parameters |= {f"{name}_{key}": p for key, p in norm.named_parameters()}
     for name, linear in (linears or {}).items():

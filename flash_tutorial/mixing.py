@@ -8,15 +8,7 @@ A token that is padding comes with a value of zero; without a normaliser that al
 import torch
 import torch.nn.functional as F
 
-from .chunks import (
-    chunk_counts,
-    chunk_documents,
-    chunk_means,
-    combined,
-    from_chunks,
-    global_part_of_documents,
-    to_chunks,
-)
+from .chunks import chunk_counts, chunk_documents, chunk_means, combined, document_global_part, from_chunks, to_chunks
 
 
 def visible_pairs(mask, segment_ids):
@@ -130,7 +122,7 @@ def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None)
     B, G, C, _ = q.shape
     counts = torch.full((1, G), C, device=q.device) if counts is None else counts
     if documents is not None:
-        return global_part_of_documents(q, k, v, documents, counts, causal, combine)
+        return document_global_part(q, k, v, documents, counts, causal, combine)
     if causal:
         sums = earlier_chunks(chunk_means(k, v))  # (B, G, S, E), G steps in a row instead of T
         count = earlier_chunks(counts)[:, :, None, None]

@@ -165,9 +165,8 @@ class LanguageModel(nn.Module):
         """Mean cross-entropy in nats over the targets other than -100."""
         logits = self(ids, mask, segment_ids)
         if not is_integers(targets) or targets.shape != ids.shape:
-            raise ValueError(
-                f"targets are {_describe(targets)}: expected {tuple(ids.shape)} integers, -100 where nothing is asked"
-            )
+            expected = f"expected {tuple(ids.shape)} integers, -100 where nothing is asked"
+            raise ValueError(f"targets are {_describe(targets)}: {expected}")
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten().long(), ignore_index=-100)
 
     @torch.no_grad()
@@ -206,11 +205,9 @@ class LanguageModel(nn.Module):
         try:
             return self.embedding(ids.long())
         except IndexError:
-            low, high, N = int(ids.min()), int(ids.max()), self.config.vocab_size
-            raise ValueError(
-                f"ids hold {low if low < 0 else high}: expected 0 to {N - 1} (vocab_size={N}); "
-                "was another tokenizer used?"
-            ) from None
+            wrong, N = int(ids.min()) if ids.min() < 0 else int(ids.max()), self.config.vocab_size
+            expected = f"expected 0 to {N - 1} (vocab_size={N}); was another tokenizer used?"
+            raise ValueError(f"ids hold {wrong}: {expected}") from None
 
     # ------------------------------------------------------------ save and load
 
@@ -243,10 +240,8 @@ class LanguageModel(nn.Module):
             raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
         for name, value in weights.items():
             if value.shape != expected[name].shape:
-                raise ValueError(
-                    f"{path}: {name} has shape {tuple(value.shape)}, config.json asks for "
-                    f"{tuple(expected[name].shape)}: the two files do not belong together"
-                )
+                asked = f"config.json asks for {tuple(expected[name].shape)}: the two files do not belong together"
+                raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, {asked}")
         if any(value.dtype == torch.float64 for value in weights.values()):
             model.double()
         model.load_state_dict(weights, strict=False)  # half precision becomes float32
@@ -281,9 +276,8 @@ def load_config(path, architecture=None):
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-        raise ValueError(
-            f"{path} is not a configuration of this package: it may be cut off; write or copy it again"
-        ) from None
+        advice = "it may be cut off; write or copy it again"
+        raise ValueError(f"{path} is not a configuration of this package: {advice}") from None
     return ModelConfig.from_dict(values, architecture=architecture, where=path)
 
 

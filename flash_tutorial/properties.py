@@ -151,11 +151,8 @@ def row_leak(unit, x, **kw):
 def row_error(unit, x, lengths):
     """Rows of different ``lengths (B,)`` in one padded batch, against each row alone without padding."""
     y = unit(x, mask=_valid(x, lengths))
-    errors = []
-    for b, n in enumerate(lengths.tolist()):
-        alone = x[b : b + 1, :n]
-        errors.append(branch_error(y[b : b + 1, :n], unit(alone), alone))
-    return max(errors)
+    alone = [x[b : b + 1, :n] for b, n in enumerate(lengths.tolist())]
+    return max(branch_error(y[b : b + 1, : a.shape[1]], unit(a), a) for b, a in enumerate(alone))
 
 
 @torch.no_grad()
@@ -245,26 +242,22 @@ class _Check:
         worst = 0.0
         for place, value in measured:
             if not value <= limit:
-                raise ValueError(
-                    f"{self.name} fails {name} at {place}: {value:.2e}, expected at most {limit:g}; {advice}"
-                )
+                found = f"{self.name} fails {name} at {place}: {value:.2e}"
+                raise ValueError(f"{found}, expected at most {limit:g}; {advice}")
             worst = max(worst, value)
         self.rows.append((name, worst, limit, ""))
 
     def branch(self):
         y = self.unit(self.x)
         if not isinstance(y, torch.Tensor) or y.shape != self.x.shape:
-            raise ValueError(
-                f"{self.name} fails shape: it maps {tuple(self.x.shape)} to {tuple(getattr(y, 'shape', ()))}, "
-                "expected the same shape; return x plus the branch"
-            )
+            found = f"it maps {tuple(self.x.shape)} to {tuple(getattr(y, 'shape', ()))}"
+            raise ValueError(f"{self.name} fails shape: {found}, expected the same shape; return x plus the branch")
         settle_branch(self.unit, self.x)
         std, (low, high) = branch_std(self.unit, self.x), BRANCH_STD
         if not low <= std <= high:
-            raise ValueError(
-                f"{self.name} fails branch size: y - x has a standard deviation of {std:.2e}, expected {low} to {high} "
-                "with order-one parameters; make kernels nn.Linear and divide sums by their length"
-            )
+            found = f"y - x has a standard deviation of {std:.2e}, expected {low} to {high} with order-one parameters"
+            advice = "make kernels nn.Linear and divide sums by their length"
+            raise ValueError(f"{self.name} fails branch size: {found}; {advice}")
         self.rows.append(("branch std", std, high, f"at least {low}; x {tuple(self.x.shape)}, float64"))
 
     def causal(self):
@@ -272,20 +265,16 @@ class _Check:
         advice = "outputs before it change with later inputs; look at the mask, and at sums that hold their own chunk"
         for name, leak in (("leak of values", value_leak), ("leak of gradients", gradient_leak)):
             self._hold(name, EXACT, advice, ((f"position {t}", leak(self.unit, self.x, t)) for t in cuts))
-        self._hold(
-            "prefix", ROUNDING, "earlier outputs depend on the length; divide by a fixed length, not by T",
-            ((f"length {t}", prefix_error(self.unit, self.x, t)) for t in cuts),
-        )  # fmt: skip
+        advice = "earlier outputs depend on the length; divide by a fixed length, not by T"
+        self._hold("prefix", ROUNDING, advice, ((f"length {t}", prefix_error(self.unit, self.x, t)) for t in cuts))
 
     def padding_and_rows(self):
         unit, x, (B, T, _) = self.unit, self.x, self.x.shape
         cuts = _cuts(T, self.C)
-        lengths = [torch.full((B,), t, device=x.device) for t in cuts]
+        leaks = ((f"length {t}", padding_leak(unit, x, torch.full((B,), t, device=x.device))) for t in cuts)
         ragged = torch.tensor([T - 1, max(1, T // 2), 1], device=x.device)
         advice = "what stands in the padding reaches valid outputs; set it to zero after the activation"
-        self._hold(
-            "padding content", EXACT, advice, ((f"length {int(n[0])}", padding_leak(unit, x, n)) for n in lengths)
-        )
+        self._hold("padding content", EXACT, advice, leaks)
         advice = "padding counts as tokens; divide by the valid tokens, and let no query read a masked key"
         self._hold("padding", ROUNDING, advice, ((f"length {t}", padding_error(unit, x, t)) for t in cuts))
         advice = "the rows of a batch are mixed; sum over tokens, never over the first axis"
@@ -297,10 +286,8 @@ class _Check:
         runs = [(torch.full((B,), t), min(T, t + self.C + 2)) for t in _cuts(T, self.C)]  # each goes over a border
         runs.append((torch.tensor([1, max(1, T // 4), max(1, T // 2)]), T - max(1, T // 2) + 1))
         advice = "token by token is not the parallel form; look at what prefill keeps and when a chunk is folded"
-        self._hold(
-            "step", DECODING, advice,
-            ((f"prompts {p.tolist()}", step_error(self.unit, x[:, :n], p.to(x.device))) for p, n in runs),
-        )  # fmt: skip
+        errors = ((f"prompts {p.tolist()}", step_error(self.unit, x[:, :n], p.to(x.device))) for p, n in runs)
+        self._hold("step", DECODING, advice, errors)
 
 
 def _width(unit):

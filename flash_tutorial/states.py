@@ -32,11 +32,6 @@ class Cache:
     lengths: torch.Tensor  # (B,) tokens held by each row
     used: int  # no row is longer
 
-    @classmethod
-    def after(cls, k, v, lengths):
-        """The cache after a prompt: keys and values ``(B, T, ...)``."""
-        return cls(k, v, lengths, k.shape[1])
-
     def append(self, k, v):
         """Write ``k, v (B, ...)`` behind each row's last token."""
         if self.used == self.k.shape[1]:
@@ -92,11 +87,8 @@ class ChunkState:
 
     def far(self, q, combine):
         """q read through the sums of the finished chunks: ``(B, H, S) -> (B, H, E)``; zero while there is none."""
-        C = self.v.shape[2]
-        if combine == "mean":
-            sums = self.sums / (self.lengths // C).clamp(min=1)[:, None, None, None]
-        else:
-            sums = self.sums * C
+        C, mean = self.v.shape[2], combine == "mean"
+        sums = self.sums / (self.lengths // C).clamp(min=1)[:, None, None, None] if mean else self.sums * C
         return (q[:, :, None] @ sums.to(q.dtype))[:, :, 0]
 
     def advance(self):
@@ -159,10 +151,8 @@ def step(unit, x, state):
 
 def refuse_non_causal(unit):
     if not getattr(unit, "causal", False):
-        raise ValueError(
-            f"this {type(unit).__name__} is not causal, so it cannot go token by token: build it with causal=True "
-            "(a unit of your own says so by self.causal)"
-        )
+        advice = "build it with causal=True (a unit of your own says so by self.causal)"
+        raise ValueError(f"this {type(unit).__name__} is not causal, so it cannot go token by token: {advice}")
 
 
 def row_lengths(x, mask):
@@ -196,11 +186,9 @@ class GatedSteps:
 class GAUSteps(GatedSteps):
     def remember(self, heads, v, lengths):
         if self.attention == "relu2" and self.length_scale is None:
-            raise ValueError(
-                "this GAU divides by the current length (length_scale=None), so earlier outputs change with each new "
-                "token and cannot be kept: fix it, for example length_scale=512"
-            )
-        return Cache.after(heads[1], v, lengths)
+            why = "earlier outputs change with each new token and cannot be kept: fix it, for example length_scale=512"
+            raise ValueError(f"this GAU divides by the current length (length_scale=None), so {why}")
+        return Cache(heads[1], v, lengths, used=v.shape[1])
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of all: ``(B, E)``."""
@@ -257,7 +245,7 @@ class BlockSteps:
     def remember(self, q, k, v, lengths):
         if self.rope:
             k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
-        return Cache.after(k.transpose(1, 2), v.transpose(1, 2), lengths)
+        return Cache(k.transpose(1, 2), v.transpose(1, 2), lengths, used=v.shape[2])
 
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""

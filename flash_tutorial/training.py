@@ -59,12 +59,10 @@ def learning_rate_at(step, config):
 def check_finite(loss, norm, step, config, scaled):
     """Stop before an update that would spoil the weights. With loss scaling an infinite gradient is only skipped."""
     if not math.isfinite(loss) or not (math.isfinite(norm) or scaled):
-        rate, lower = learning_rate_at(step, config), config.learning_rate / 3
-        raise ValueError(
-            f"training stopped at step {step + 1}, learning rate {rate:.3g}: the loss is {loss:.4g} and its gradient's "
-            f"norm {norm:.4g}; try a lower peak ({lower:.1g}), a longer warm-up or a smaller clip; the last checkpoint "
-            "is untouched"
-        )
+        where = f"step {step + 1}, learning rate {learning_rate_at(step, config):.3g}"
+        found = f"the loss is {loss:.4g} and its gradient's norm {norm:.4g}"
+        advice = f"try a lower peak ({config.learning_rate / 3:.1g}), a longer warm-up or a smaller clip"
+        raise ValueError(f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched")
 
 
 # ---------------------------------------------------------------- batches

@@ -21,6 +21,7 @@ SPLITS = ("train", "validation", "test")
 AUSTEN_SPLITS = {"train": (0, 1, 2, 3), "validation": (5,), "test": (4,)}
 HELD_OUT = 0.05  # the share of validation, and of test, where a corpus has no split of its own
 SMALLEST = 20  # bytes: below this a 5% split would be empty
+SAVE_AGAIN = "save it again with the encoding UTF-8"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +44,9 @@ class Split:
         kept = [(document, title) for document, title in zip(documents, titles, strict=True) if document]
         if not kept:
             raise ValueError("a split needs at least one document with text, got none")
-        lengths = [len(document) for document, _ in kept]
-        tokens = np.frombuffer(b"".join(document for document, _ in kept), np.uint8)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return cls(tokens, offsets, tuple(title for _, title in kept))
+        documents, titles = zip(*kept)
+        offsets = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
+        return cls(np.frombuffer(b"".join(documents), np.uint8), offsets, titles)
 
     @property
     def n_documents(self):
@@ -92,16 +92,12 @@ def load_austen(folder=None):
         if hashlib.sha256(text).hexdigest() != manifest["sha256"]:
             raise ValueError("the text as a whole is altered")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"the embedded corpus 'austen' is damaged ({one_line(error)}); install the package again, or restore "
-            "flash_tutorial/corpora/ from its repository"
-        ) from error
-    titles = [entry["title"] for entry in expected]
-    splits = {
-        name: Split.from_documents([novels[i] for i in places], [titles[i] for i in places])
+        advice = "install the package again, or restore flash_tutorial/corpora/ from its repository"
+        raise ValueError(f"the embedded corpus 'austen' is damaged ({one_line(error)}); {advice}") from error
+    return Corpus("austen", **{
+        name: Split.from_documents([novels[i] for i in places], [expected[i]["title"] for i in places])
         for name, places in AUSTEN_SPLITS.items()
-    }
-    return Corpus("austen", **splits)
+    })  # fmt: skip
 
 
 def load_file(path, *, max_bytes=None):
@@ -133,16 +129,12 @@ def check_text(raw, path):
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{str(path)!r} is not UTF-8 (byte {raw[error.start]:#04x} at position {error.start}); "
-            "save it again with the encoding UTF-8"
-        ) from error
+        found = f"byte {raw[error.start]:#04x} at position {error.start}"
+        raise ValueError(f"{str(path)!r} is not UTF-8 ({found}); {SAVE_AGAIN}") from error
     # UTF-16 without a byte order mark is valid UTF-8 with a NUL after every Latin letter
     if raw.count(0) * 4 > len(raw):
-        raise ValueError(
-            f"{str(path)!r} looks like UTF-16 or binary data ({raw.count(0)} NUL bytes of {len(raw)}); "
-            "save it again with the encoding UTF-8"
-        )
+        found = f"{raw.count(0)} NUL bytes of {len(raw)}"
+        raise ValueError(f"{str(path)!r} looks like UTF-16 or binary data ({found}); {SAVE_AGAIN}")
     if len(raw) < SMALLEST:
         raise ValueError(f"{str(path)!r} has {len(raw)} bytes, too few for three splits; give at least {SMALLEST}")
 
@@ -165,11 +157,8 @@ def split_documents(documents):
     if len(documents) < 3:
         return split_by_position(Split.from_documents(documents))
     held = max(1, round(HELD_OUT * len(documents)))
-    return {
-        "train": Split.from_documents(documents[: -2 * held]),
-        "validation": Split.from_documents(documents[-2 * held : -held]),
-        "test": Split.from_documents(documents[-held:]),
-    }
+    parts = documents[: -2 * held], documents[-2 * held : -held], documents[-held:]
+    return dict(zip(SPLITS, map(Split.from_documents, parts)))
 
 
 def split_by_position(whole):

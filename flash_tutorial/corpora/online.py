@@ -74,16 +74,15 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
     home = os.environ.get("FLASH_TUTORIAL_CACHE") or Path.home() / ".cache" / "flash-tutorial"
     folder = Path(home if cache_dir is None else cache_dir).expanduser()
     text_path, record_path = (folder / f"{name}-{max_bytes}.{end}" for end in ("txt", "json"))
-    cached = _read_cache(name, text_path, record_path)
-    if cached is not None:
-        return cached
+    if text_path.exists() and record_path.exists():
+        return _read_cache(name, text_path, record_path)
     try:
         corpus = _fetch(name, source, max_bytes)
     except FETCH_ERRORS as error:
-        raise ValueError(
-            f"the online corpus {name!r} could not be fetched from {_host(source)} ({one_line(error)}): check the "
-            "network and try again, or use the corpus 'austen', which is inside the package and needs none"
-        ) from error
+        address = urlsplit(next(iter(source.urls.values()))[0])
+        what = f"the online corpus {name!r} could not be fetched from {address.netloc or address.path}"
+        other = "use the corpus 'austen', which is inside the package and needs none"
+        raise ValueError(f"{what} ({one_line(error)}): check the network and try again, or {other}") from error
     _write_cache(corpus, source, max_bytes, text_path, record_path)
     return corpus
 
@@ -94,11 +93,6 @@ class BadContent(Exception):
 
 # All that a dead address, a broken line or a wrong answer can raise; a ValueError of our own passes through.
 FETCH_ERRORS = (OSError, http.client.HTTPException, EOFError, zlib.error, zipfile.BadZipFile, BadContent)
-
-
-def _host(source):
-    address = urlsplit(next(iter(source.urls.values()))[0])
-    return address.netloc or address.path
 
 
 def _fetch(name, source, max_bytes):
@@ -173,10 +167,9 @@ def parquet_rows(url, columns):
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ValueError(
-            'this corpus is stored as parquet, which needs pyarrow: pip install "flash-tutorial[online]" '
-            "(or pip install pyarrow); the corpus 'austen' needs nothing"
-        ) from error
+        how = 'pip install "flash-tutorial[online]" (or pip install pyarrow)'
+        what = "this corpus is stored as parquet, which needs pyarrow"
+        raise ValueError(f"{what}: {how}; the corpus 'austen' needs nothing") from error
     parts = urlsplit(url)  # a parquet file's table of contents stands at its end, so the reader has to seek
     local = parts.scheme == "file"
     with open(url2pathname(parts.path), "rb") if local else io.BufferedReader(RangeFile(url), PIECE) as file:
@@ -314,9 +307,7 @@ SOURCES = {
 
 
 def _read_cache(name, text_path, record_path):
-    """The cached corpus, None where there is none; ValueError where it is not what was written."""
-    if not (record_path.exists() and text_path.exists()):
-        return None
+    """The cached corpus; ValueError where it is not what was written."""
     try:
         record = json.loads(record_path.read_text("utf-8"))
         text = text_path.read_bytes()
@@ -327,10 +318,8 @@ def _read_cache(name, text_path, record_path):
         if len(documents) != sum(len(record["titles"][split]) for split in SPLITS):
             raise ValueError("its record names another number of documents")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"the cached corpus {str(text_path)!r} is altered or cannot be read ({one_line(error)}); delete it and "
-            "load it again"
-        ) from error
+        what = f"the cached corpus {str(text_path)!r} is altered or cannot be read"
+        raise ValueError(f"{what} ({one_line(error)}); delete it and load it again") from error
     following = iter(documents)
     titles = {split: record["titles"][split] for split in SPLITS}
     return Corpus(name, **{
@@ -357,7 +346,6 @@ def _write_cache(corpus, source, max_bytes, text_path, record_path):
     except (OSError, ValueError) as error:
         with suppress(OSError):
             text_path.unlink(missing_ok=True)  # without its record it counts as nothing
-        raise ValueError(
-            f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r} "
-            f"({disk_said(error)}); free some space, or give another folder by cache_dir"
-        ) from error
+        what = f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r}"
+        advice = "free some space, or give another folder by cache_dir"
+        raise ValueError(f"{what} ({disk_said(error)}); {advice}") from error

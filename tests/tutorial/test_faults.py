@@ -186,13 +186,13 @@ FAULTS = {
     "no residual": ("gau", units.GatedUnit.forward, "return x + self", "return self", {"value", "step"}),
     "no offset": ("gau", layers.ScaleOffset.forward, "self.beta.view(shape)", "0 * self.beta.view(shape)", {"value"}),
     # documents
-    "document from the left let in everywhere": ("flash", chunks.global_part_of_documents,
+    "document from the left let in everywhere": ("flash", chunks.document_global_part,
         "mine = (documents == documents[:, :, :1])", "mine = (documents == documents)", {"value", "documents"}),
     "document never ends": ("flash", chunks._sums_from_the_left,
         "sums, count = sums * enters[..., None], count * enters", "pass", {"value", "documents"}),
     "documents mixed inside a chunk": ("flash", mixing.local_part,
         "visible = None if documents is None else ", "visible = None if True else ", {"value", "documents"}),
-    "documents of both sides mixed in the own chunk": ("flash, both sides", chunks.global_part_of_documents,
+    "documents of both sides mixed in the own chunk": ("flash, both sides", chunks.document_global_part,
         "own = documents[..., :, None] == documents[..., None, :]",
         "own = documents[..., :, None] == documents[..., :, None]", {"value", "documents"}),
     "documents ignored in GAU": ("gau", GAU.mix,
@@ -275,7 +275,7 @@ def test_a_planted_fault_is_noticed(name):
 
 
 MODEL_FAULTS = {
-    "angles in float32": (layers._angles, "positions.to(torch.float64)[..., None] * frequency",
+    "angles in float32": (layers._tables, "positions.to(torch.float64)[..., None] * frequency",
         "positions.to(torch.float32)[..., None] * frequency.float()",
         lambda: test_model.test_tables_are_computed_in_float64(8000)),
     "logits of the last column": (model.LanguageModel.prefill, "state.lengths - 1", "-1 + 0 * state.lengths",
