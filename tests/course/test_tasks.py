@@ -121,12 +121,12 @@ def test_docstring_rows_are_rows_of_the_task():
         (mqar, 96, MQAR | dict(questions=65), "questions=65: expected 12 .* to 64"),
         (mqar, 96, MQAR | dict(questions=0), "questions=0: expected an integer of at least 1"),
         (mqar, 96, MQAR | dict(pairs=0), "pairs=0: expected an integer of at least 1"),
-        (mqar, 96, MQAR | dict(chunk_size=8.0), "chunk_size must be an integer"),
+        (mqar, 96, MQAR | dict(chunk_size=8.0), "chunk_size=8.0: expected an integer"),
         (induction, 2, {}, "length >= 3"),
         (induction, 20, dict(vocab_size=2), "vocab_size=2"),
         (selective_copy, 17, dict(symbols=9), "length >= 18, got 17"),
         (selective_copy, 60, dict(vocab_size=3), "at least 4"),
-        (selective_copy, 60, dict(symbols=0), "symbols must be"),
+        (selective_copy, 60, dict(symbols=0), "symbols=0: expected an integer"),
     ],
 )
 def test_bad_parameters_are_named(task, length, options, match):
@@ -137,5 +137,5 @@ def test_bad_parameters_are_named(task, length, options, match):
 
 @pytest.mark.parametrize("task, length, options", TASKS)
 def test_an_empty_batch_is_refused(task, length, options):
-    with pytest.raises(ValueError, match="batch must be an integer"):
+    with pytest.raises(ValueError, match="batch=0: expected an integer"):
         task(0, length, np.random.default_rng(0), **options)
