@@ -137,7 +137,7 @@ exercise rejects its stub, a constant, and the input as it came. An answer that 
 the others. Under each wrong answer stands what it is: the lines of the right answer that it changes, its text where it
 is short, or its name in the set's file.
 """
-MOST_LINES = 8  # of a wrong answer's text on the page; a longer one is named
+MOST_LINES = 12  # of a wrong answer's text on the page; a longer one is named
 
 
 def kill_table(numbers=()):
@@ -223,9 +223,12 @@ def written(value, depth=2):
     if isinstance(value, dict):
         return ", ".join(f"{key}={written(each, depth - 1)}" for key, each in value.items())
     if depth and inspect.isfunction(value) and "<locals>" in value.__qualname__:
-        of = inspect.getclosurevars(value).nonlocals
-        return f"{value.__qualname__.partition('.<locals>')[0]}({written(of, depth - 1)})"
+        of = inspect.getclosurevars(value).nonlocals.items()
+        named = [written({} if isinstance(each, dict) else {key: each}, depth - 1) for key, each in of]
+        named += [written(each, depth - 1) for _, each in of if isinstance(each, dict)]
+        return f"{value.__qualname__.partition('.<locals>')[0]}({', '.join(filter(None, named))})"
     name = getattr(value, "__name__", None)
+    name = source_of(value) or name if name == "<lambda>" else name
     plain = value is None or isinstance(value, str | int | float | tuple)
     return name or (repr(value) if plain else type(value).__name__)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from marks import needs_solutions
 
 from flash_course.checks import exercise as model
 from flash_course.checks import interpreter
@@ -28,9 +29,6 @@ CODE = {name: exercise for name, exercise in EXERCISES.items() if exercise.kind 
 WITH_WRONG = [name for name, exercise in EXERCISES.items() if exercise.wrong]
 KILL_TABLE = ROOT / "docs" / "kill_table.md"
 SEEDS = (0, 1, 2)
-needs_solutions = pytest.mark.skipif(
-    not (ROOT / "solutions").is_dir(), reason="there is no solutions/ here: a course's fork has none"
-)
 
 
 def skip_without_triton(*names):
@@ -218,6 +216,7 @@ def test_student_files_are_in_step_and_show_no_answer():
     assert [path.name[:2] for path in tool.masters()] == SETS
 
 
+@pytest.mark.fork
 @pytest.mark.parametrize("number", SETS)
 def test_an_untouched_student_file_runs_and_gets_no_points(number):
     (path,) = (ROOT / "exercises").glob(f"{number}_*.ipynb")

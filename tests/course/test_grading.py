@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from marks import needs_solutions
 
 from flash_course import cli
 from flash_course.checks import texts
@@ -26,8 +27,6 @@ from flash_course.grading.isolation import Limits
 from flash_course.grading.submission import parsed, read_submission
 
 ROOT = Path(__file__).resolve().parents[2]
-HAS_SOLUTIONS = (ROOT / "solutions").is_dir()
-needs_solutions = pytest.mark.skipif(not HAS_SOLUTIONS, reason="there is no solutions/ here: a course's fork has none")
 pytestmark = [
     pytest.mark.quick,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs Linux or macOS"),
@@ -72,6 +71,7 @@ def test_the_solution_gets_all_points_that_a_program_gives(tmp_path):
     assert result["points"] == FULL and result["of"] == 100 and result["notes"] == []
 
 
+@pytest.mark.fork
 def test_an_untouched_file_gets_none(tmp_path):
     result = graded(tmp_path, source(solved=False))
     assert set(points(result).values()) == {0}
@@ -521,6 +521,7 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     assert first["name"] == "05.1 to_chunks" and first["score"] == 0 and "`return` missing" in first["output"]
 
 
+@pytest.mark.fork
 def test_the_same_set_gives_the_same_zip(tmp_path):
     for name in ("a.zip", "b.zip"):
         export.export_gradescope("05", tmp_path / name)

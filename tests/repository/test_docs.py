@@ -7,7 +7,7 @@ import pytest
 
 from flash_tutorial import properties
 
-pytestmark = pytest.mark.quick
+pytestmark = [pytest.mark.quick, pytest.mark.fork]  # they read the README and the docs, which a fork rewrites
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

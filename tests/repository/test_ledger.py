@@ -185,10 +185,12 @@ def ledger():
     return LEDGER.read_text(encoding="utf-8")
 
 
+@pytest.mark.fork
 def test_the_ledger_points_to_what_is_there():
     assert problems(ledger()) == []
 
 
+@pytest.mark.fork
 def test_the_ledger_has_its_parts():
     text = ledger()
     assert len(re.findall(r"^\| (?:Equation|Code|Table|Figure)s? \d", text, flags=re.M)) >= 34
@@ -213,6 +215,7 @@ def test_a_wrong_pointer_is_found(old, new, expected):
     assert expected in problems(ledger().replace(old, new))
 
 
+@pytest.mark.fork
 def test_every_piece_of_the_paper_is_met_in_a_lecture():
     assert unmet(ledger()) == []
 

@@ -32,11 +32,13 @@ notebooks, stamp = tool("notebooks"), tool("stamp")
 # ---------------------------------------------------------------- this project's notebooks
 
 
+@pytest.mark.fork
 def test_all_notebooks_are_in_order():
     assert [path for path in notebooks.sources() if path.parent.name == "notebooks"], "notebooks/ holds no NN_topic.py"
     assert notebooks.check() == []
 
 
+@pytest.mark.fork
 @pytest.mark.parametrize(
     "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
 )
@@ -500,6 +502,7 @@ def first_cell(monkeypatch):
     return run
 
 
+@pytest.mark.fork
 def test_on_colab_the_first_cell_installs_the_package_alone(first_cell, capsys):
     [(command, options)] = first_cell(colab=True, installed=False)
     assert command[:4] == [sys.executable, "-m", "pip", "install"] and "--no-deps" in command
@@ -508,12 +511,14 @@ def test_on_colab_the_first_cell_installs_the_package_alone(first_cell, capsys):
     assert capsys.readouterr().out.count("\n") == 1
 
 
+@pytest.mark.fork
 @pytest.mark.parametrize("colab, installed", [(True, True), (False, False), (False, True)])
 def test_the_first_cell_installs_nothing_elsewhere_nor_twice(first_cell, colab, installed, capsys):
     assert first_cell(colab, installed) == []
     assert capsys.readouterr().out.startswith("flash_tutorial 0")
 
 
+@pytest.mark.fork
 def test_before_stamping_the_first_cell_says_what_to_set(first_cell):
     with pytest.raises(RuntimeError, match="set REPOSITORY above"):
         first_cell(colab=True, installed=False, repository=project.PLACEHOLDER, tag="main")
@@ -556,6 +561,7 @@ def stamped_copy(folder):
     return folder
 
 
+@pytest.mark.fork
 def test_stamp_writes_constant_addresses_and_install_line(tmp_path):
     root = stamped_copy(tmp_path)
     assert len(stamp.stamp("ada/flash-fork", "v1.2", root)) == 5
@@ -589,6 +595,7 @@ def test_before_stamping_no_page_holds_an_address_of_the_repository():
         assert "OWNER/REPO/" not in text and "research.google.com" not in text, path.name
 
 
+@pytest.mark.fork
 def test_stamp_can_be_undone_and_repeated(tmp_path):
     root = stamped_copy(tmp_path)
     before = {path: path.read_bytes() for path in root.rglob("*.*")}
@@ -615,6 +622,7 @@ def test_a_stamp_that_was_cut_short_is_repeated(tmp_path):
     assert {path: path.read_bytes() for path in root.rglob("*.*")} == once
 
 
+@pytest.mark.fork
 def test_stamp_says_to_rebuild(tmp_path, capsys):
     assert stamp.main(["ada/flash", "v1"], stamped_copy(tmp_path)) == 0
     assert (
@@ -633,6 +641,7 @@ def test_stamp_refuses_what_is_no_name(repository, tag, tmp_path):
     assert notebooks.load_project(root)["REPOSITORY"] == project.REPOSITORY
 
 
+@pytest.mark.fork
 def test_every_file_with_an_address_is_one_that_stamp_rewrites():
     pattern = re.compile(rf"github(\.com)?/{re.escape(project.REPOSITORY)}")
     written = set(stamp.stamped_files(ROOT))
