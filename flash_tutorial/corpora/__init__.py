@@ -111,11 +111,9 @@ def load_file(path, *, max_bytes=None):
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            raw = file.read() if max_bytes is None else file.read(max_bytes + 1)
+            raw = file.read() if max_bytes is None else cut_text(file.read(max_bytes + 1), max_bytes)
     except OSError as error:
         raise ValueError(f"cannot read {str(path)!r} ({error.strerror}); give the path of a UTF-8 text file") from error
-    if max_bytes is not None:
-        raw = cut_text(raw, max_bytes)
     raw = raw.removeprefix(codecs.BOM_UTF8)
     check_text(raw, path)
     documents = [document for document in raw.split(b"\0") if document]
@@ -165,13 +163,11 @@ def split_by_position(whole):
     """Cut a split at 90% and 95% of its bytes; a document that a cut goes through becomes two."""
     n = len(whole.tokens)
     held = round(HELD_OUT * n)
-    borders = (0, n - 2 * held, n - held, n)
-    return {name: _between(whole, *borders[i : i + 2]) for i, name in enumerate(SPLITS)}
-
-
-def _between(whole, first, last):
-    offsets = np.unique(np.clip(whole.offsets, first, last)) - first
-    return Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1))
+    splits, borders = {}, (0, n - 2 * held, n - held, n)
+    for name, first, last in zip(SPLITS, borders, borders[1:]):
+        offsets = np.unique(np.clip(whole.offsets, first, last)) - first
+        splits[name] = Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1))
+    return splits
 
 
 def one_line(error):

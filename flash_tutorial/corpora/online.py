@@ -51,7 +51,7 @@ class Source:
     """An online corpus.
 
     urls: split -> addresses; the one split "all" is cut by position.
-    documents: (addresses, limit) -> iterator of (title, bytes); limit is the most bytes that will be kept.
+    documents: (addresses, limit) -> iterator of (title, text or bytes); limit is the most bytes that will be kept.
     default_bytes: max_bytes where none is given.
     """
 
@@ -113,7 +113,7 @@ def _take(documents, limit, bar):
     """Documents from the beginning, at most `limit` bytes; NUL bytes are dropped."""
     kept, titles = [], []
     for title, text in documents:
-        text = text.replace(b"\0", b"")
+        text = (text.encode("utf-8", "replace") if isinstance(text, str) else text).replace(b"\0", b"")
         piece = cut_text(text, limit)
         kept.append(piece)
         titles.append(title)
@@ -158,7 +158,7 @@ def json_documents(urls, limit):
                     text = json.loads(line)["text"]
                 except (ValueError, KeyError, TypeError) as error:
                     raise BadContent("a line is not a JSON object with a text") from error
-                yield "", _as_bytes(text)
+                yield "", text
 
 
 def parquet_rows(url, columns):
@@ -249,18 +249,17 @@ def wikitext_documents(urls, limit):
         for (line,) in parquet_rows(url, ("text",)):
             begins = after_empty and WIKITEXT_TITLE.fullmatch(line.rstrip("\n"))
             if begins:
-                yield title, _as_bytes("".join(lines).strip())
+                yield title, "".join(lines).strip()
                 title, lines = begins[1], []
             lines.append(line)
             after_empty = not line.strip()
-    yield title, _as_bytes("".join(lines).strip())
+    yield title, "".join(lines).strip()
 
 
 def pg19_documents(urls, limit):
     """One row is one book."""
     for url in listed_urls(urls):
-        for title, text in parquet_rows(url, ("short_book_title", "text")):
-            yield title, _as_bytes(text)
+        yield from parquet_rows(url, ("short_book_title", "text"))
 
 
 def wiki40b_documents(urls, limit):
@@ -269,11 +268,7 @@ def wiki40b_documents(urls, limit):
         for (text,) in parquet_rows(url, ("text",)):
             text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
             text = WIKI40B_BREAK.sub("\n\n", text).replace("_NEWLINE_", "\n").strip()
-            yield text.partition("\n")[0], _as_bytes(text)
-
-
-def _as_bytes(text):
-    return text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
+            yield text.partition("\n")[0], text
 
 
 def _listing(dataset, config):
