@@ -21,6 +21,7 @@ SPLITS = ("train", "validation", "test")
 AUSTEN_SPLITS = {"train": (0, 1, 2, 3), "validation": (5,), "test": (4,)}
 HELD_OUT = 0.05  # the share of validation, and of test, where a corpus has no split of its own
 SMALLEST = 20  # bytes: below this a 5% split would be empty
+MAX_BYTES = Rule(None, int, least=SMALLEST)
 SAVE_AGAIN = "save it again with the encoding UTF-8"
 
 
@@ -107,7 +108,7 @@ def load_file(path, *, max_bytes=None):
     (at least one) are the test, the 5% before it the validation. With one or two the text is cut by position
     at 90% and 95%. A file that is missing, empty, shorter than 20 bytes or not UTF-8 is a ValueError.
     """
-    check_max_bytes(max_bytes)
+    MAX_BYTES.check("max_bytes", max_bytes)
     path = Path(path)
     try:
         with open(path, "rb") as file:
@@ -135,10 +136,6 @@ def check_text(raw, path):
         raise ValueError(f"{str(path)!r} looks like UTF-16 or binary data ({found}); {SAVE_AGAIN}")
     if len(raw) < SMALLEST:
         raise ValueError(f"{str(path)!r} has {len(raw)} bytes, too few for three splits; give at least {SMALLEST}")
-
-
-def check_max_bytes(max_bytes):
-    Rule(None, int, least=SMALLEST).check("max_bytes", max_bytes)
 
 
 def cut_text(text, limit):

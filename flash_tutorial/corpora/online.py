@@ -38,7 +38,7 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import url2pathname
 
 from ..files import disk_said, whole_file
-from . import HELD_OUT, SPLITS, Corpus, Split, check_max_bytes, cut_text, one_line, split_by_position
+from . import HELD_OUT, MAX_BYTES, SPLITS, Corpus, Split, cut_text, one_line, split_by_position
 
 TIMEOUT = 60  # seconds without a byte
 PIECE = 1 << 22  # bytes asked for at a time from a parquet file
@@ -68,7 +68,7 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
     """
     if name not in SOURCES:
         raise ValueError(f"unknown online corpus {name!r}; expected one of {', '.join(SOURCES)}")
-    check_max_bytes(max_bytes)
+    MAX_BYTES.check("max_bytes", max_bytes)
     source = SOURCES[name]
     max_bytes = source.default_bytes if max_bytes is None else max_bytes
     home = os.environ.get("FLASH_TUTORIAL_CACHE") or Path.home() / ".cache" / "flash-tutorial"
@@ -104,9 +104,8 @@ def _fetch(name, source, max_bytes):
             return Corpus(name, **split_by_position(whole))
         held = round(HELD_OUT * max_bytes)
         limits = {"train": max_bytes - 2 * held, "validation": held, "test": held}
-        return Corpus(name, **{
-            split: _take(source.documents(source.urls[split], limit), limit, bar) for split, limit in limits.items()
-        })  # fmt: skip
+        splits = {split: _take(source.documents(source.urls[split], n), n, bar) for split, n in limits.items()}
+        return Corpus(name, **splits)
 
 
 def _take(documents, limit, bar):
@@ -317,9 +316,8 @@ def _read_cache(name, text_path, record_path):
         raise ValueError(f"{what} ({one_line(error)}); delete it and load it again") from error
     following = iter(documents)
     titles = {split: record["titles"][split] for split in SPLITS}
-    return Corpus(name, **{
-        split: Split.from_documents(list(islice(following, len(of))), of) for split, of in titles.items()
-    })  # fmt: skip
+    splits = {split: Split.from_documents(list(islice(following, len(of))), of) for split, of in titles.items()}
+    return Corpus(name, **splits)
 
 
 def _write_cache(corpus, source, max_bytes, text_path, record_path):
