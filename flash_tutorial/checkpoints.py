@@ -82,10 +82,9 @@ def _keep_last(folder, step):
 
 def clear_leftovers(folder):
     """Remove the hidden files and folders that a killed process left half written or half removed."""
-    for pattern in (".*.part", ".*.old"):
-        for path in Path(folder).glob(pattern):
-            with suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (*Path(folder).glob(".*.part"), *Path(folder).glob(".*.old")):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _sync(folder):

@@ -115,13 +115,11 @@ class ModelConfig:
     max_length: int = setting(512, "longest T of learnt positions and of a causal FLASH-Quad", flag=None)
     norm: str = setting("scale", "ScaleNorm or LayerNorm", choices=("scale", "layer"))
     positions: str | None = setting(
-        None, "added at the start (default: learnt in transformer, scaled_sin elsewhere, as in the paper)", kind=str,
-        choices=("scaled_sin", "learnt", "none"),
-    )  # fmt: skip
+        None, "added at the start (default: learnt in transformer, scaled_sin elsewhere, as in the paper)",
+        kind=str, choices=("scaled_sin", "learnt", "none"))  # fmt: skip
     # 1 / sqrt(D), the paper's, drowns an embedding of standard deviation 0.02 in a small model
     position_scale: float | None = setting(
-        0.02, "start of the sine table's scale; None is the paper's, 1 / sqrt(D)", words={"paper": None}
-    )
+        0.02, "start of the sine table's scale; None is the paper's, 1 / sqrt(D)", words={"paper": None})  # fmt: skip
     init_std: float = setting(0.02, "standard deviation of the kernels at the start")
     embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
     tied: bool = setting(True, "a head that is the embedding, as the paper's parameter counts imply", flag="--untied")
@@ -130,12 +128,10 @@ class ModelConfig:
     qk_dim: int = setting(64, "width S of queries and keys, even", of=GATED)
     bias: str | None = setting(
         "auto", "position bias; auto is the paper's rule by length", of=GATED,
-        choices=("auto", "toeplitz", "rotary"), words={"none": None},
-    )  # fmt: skip
+        choices=("auto", "toeplitz", "rotary"), words={"none": None})  # fmt: skip
     chunk_size: int = setting(128, "tokens C in a chunk", of=("flash", "mc_transformer++"))
-    combine: str = setting(
-        "mean", "over the chunks: Code 8's mean, or the sum of equations 7, 8", of=("flash",), choices=("mean", "sum")
-    )
+    combine: str = setting("mean", "over the chunks: Code 8's mean, or the sum of equations 7, 8",
+        of=("flash",), choices=("mean", "sum"))  # fmt: skip
     local: bool = setting(True, "the part inside chunks", of=("flash",), flag="--no-local")
     global_: bool = setting(True, "the part across chunks", of=("flash",), flag="--no-global")
     attention: str = setting("relu2", "how scores become weights", of=("flash_quad",), choices=("relu2", "softmax"))
@@ -144,9 +140,8 @@ class ModelConfig:
         "that a model can generate, else current)", kind=int, of=("flash_quad",), words={"current": "current"},
     )  # fmt: skip
     heads: int | None = setting(None, "H (default: D / 64)", kind=int, of=BLOCKS)
-    ff_dim: int | None = setting(
-        None, "hidden width (default: 3 D with a gate, else 4.5 D, and 3.5 D in transformer)", kind=int, of=BLOCKS
-    )
+    ff_dim: int | None = setting(None, "hidden width (default: 3 D with a gate, else 4.5 D, and 3.5 D in transformer)",
+        kind=int, of=BLOCKS)  # fmt: skip
     unit_options: dict = setting({}, "what your class is called with", of=(OWN,), flag=None)  # noqa: RUF009
 
     def __post_init__(self):
@@ -312,24 +307,19 @@ class TrainConfig:
     length: int = setting(512, "bytes T in a window")
     learning_rate: float = setting(1e-2, "learning rate at its peak", above=0, flag="--lr")
     warmup: int | None = setting(
-        None, "updates until the peak (default: 100, in a short run half of it)", kind=int, least=0
-    )
+        None, "updates until the peak (default: 100, in a short run half of it)", kind=int, least=0)  # fmt: skip
     clip: float | None = setting(1.0, "largest norm of the gradient over all parameters", above=0, words={"none": None})
     accumulate: int = setting(1, "parts that a batch is computed in: more of them need less memory")
     weight_decay: float = setting(0.01, "of AdamW")
     seed: int = setting(0, "of the start and of all that is drawn", least=0)
     corpus: str = setting("austen", "austen, the name of an online corpus, or a text file")
-    dtype: str = setting(
-        "auto", "number format; auto takes what the device can do", choices=("auto", "float32", "bfloat16", "float16")
-    )
+    dtype: str = setting("auto", "number format; auto takes what the device can do",
+        choices=("auto", "float32", "bfloat16", "float16"))  # fmt: skip
     compile: bool = setting(False, "use torch.compile", flag="--compile")
     start_from: str | None = setting(
-        None, "a trained model, by folder or name, whose weights the run starts from", kind=str
-    )
-    eval_bytes: int | None = setting(
-        100_000, "bytes of the validation text for the score at the end; 0: no score", least=0,
-        words={"all": None},
-    )  # fmt: skip
+        None, "a trained model, by folder or name, whose weights the run starts from", kind=str)  # fmt: skip
+    eval_bytes: int | None = setting(100_000, "bytes of the validation text for the score at the end; 0: no score",
+        least=0, words={"all": None})  # fmt: skip
     checkpoint_every: int = setting(200, "updates between two checkpoints; the last two are kept")
 
     def __post_init__(self):

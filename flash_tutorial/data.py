@@ -96,10 +96,9 @@ def random_windows(split, batch, length, rng):
 def evaluation_windows(split, length):
     """Cut every document into windows of T: ids, targets (W, T) int64 and the mask (W, T) of valid positions.
 
-    Each byte of the split is a target exactly once, in order: `mask.sum()` is the split's number of bytes, so
-    summed nats / ln 2 / mask.sum() is bits per byte over all of it. A window's first byte is predicted from the
-    byte before it, a document's first byte from NUL. A document's last window is filled up with id NUL, target
-    -100 and mask False.
+    Each byte of the split is a target exactly once, in order: `mask.sum()` is the split's number of bytes, so summed
+    nats / ln 2 / mask.sum() is bits per byte over all of it. A window's first byte is predicted from the byte before
+    it, a document's first byte from NUL. A document's last window is filled up with id NUL, target -100 and mask False.
     """
     check_counts(length=length)
     per_document = -(-np.diff(split.offsets) // length)

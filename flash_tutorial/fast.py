@@ -20,16 +20,11 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
     if causal:
         future = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
         bias = bias.masked_fill(future, float("-inf"))
-    q, k, v, bias = _autocast(q, k, v, bias)
-    with torch.autocast(q.device.type, enabled=False):
+    kind = q.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else q.dtype  # of a matrix product
+    q, k, v, bias = (t.to(dtype) for t in (q, k, v, bias))
+    with torch.autocast(kind, enabled=False):
         return _Relu2Attention.apply(q, k, v, bias, visible, scale, causal)
-
-
-def _autocast(*tensors):
-    """The tensors in the type that autocast would give a matrix product."""
-    device = tensors[0].device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensors[0].dtype
-    return [t.to(dtype) for t in tensors]
 
 
 def _row_blocks(n, causal):

@@ -44,11 +44,6 @@ def save_tensors(tensors, path, metadata=None):
             save_file(tensors, temporary, metadata=metadata)
         except Exception as error:  # safetensors wraps a full disk in its own error
             raise OSError(str(error)) from error
-        os.chmod(temporary, 0o666 & ~_umask())  # safetensors lets nobody but the owner read
-
-
-def _umask():
-    """The rights that new files are denied; it can be read only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        denied = os.umask(0)  # the rights that new files are denied can be read only by setting them
+        os.umask(denied)
+        os.chmod(temporary, 0o666 & ~denied)  # safetensors lets nobody but the owner read

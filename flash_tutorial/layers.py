@@ -22,8 +22,7 @@ class ScaleNorm(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim = dim
-        self.gain = nn.Parameter(torch.ones(()))
+        self.dim, self.gain = dim, nn.Parameter(torch.ones(()))
 
     def forward(self, x):
         return F.rms_norm(x, (self.dim,), eps=EPS) * self.gain
@@ -123,8 +122,7 @@ class ScaledSin(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim = dim
-        self.scale = nn.Parameter(torch.tensor(dim**-0.5))
+        self.dim, self.scale = dim, nn.Parameter(torch.tensor(dim**-0.5))
 
     def forward(self, x):
         cos, sin = cos_sin(x.shape[1], self.dim, x)
@@ -141,8 +139,7 @@ class LearntPositions(nn.Module):
 
     def __init__(self, dim: int, max_length: int):
         super().__init__()
-        self.max_length = max_length
-        self.table = nn.Parameter(torch.empty(max_length, dim))
+        self.max_length, self.table = max_length, nn.Parameter(torch.empty(max_length, dim))
 
     def forward(self, x):
         return self._reaching(x.shape[1])[: x.shape[1]]
@@ -178,8 +175,7 @@ class ToeplitzBias(nn.Module):
 
     def __init__(self, length: int):
         super().__init__()
-        self.length = length
-        self.weights = nn.Parameter(torch.empty(2 * length - 1))
+        self.length, self.weights = length, nn.Parameter(torch.empty(2 * length - 1))
 
     def forward(self, n: int):
         """The bias among n positions, ``(n, n)``; n smaller than ``length`` takes the weights of the same distances."""

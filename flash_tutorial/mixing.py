@@ -146,13 +146,11 @@ def mixed_chunk_attention(
     C = min(chunk_size, T)  # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
     quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, lin_k, v))  # (B, G, C, S or E)
     documents = None if segment_ids is None else chunk_documents(segment_ids, C)
-    parts = []
+    parts, how = [], dict(causal=causal, documents=documents)
     if local:
         table = None if bias is None else bias(C)
-        how = dict(chunk_size=chunk_size, causal=causal, bias=table, documents=documents, attend=attend)
-        parts.append(local_part(quad_q, quad_k, v, **how))
+        parts.append(local_part(quad_q, quad_k, v, chunk_size=chunk_size, bias=table, attend=attend, **how))
     if global_:
         counts = chunk_counts(T, C, mask, v.device)
-        how = dict(causal=causal, combine=combine, counts=counts, documents=documents)
-        parts.append(global_part(lin_q, lin_k, v, **how))
+        parts.append(global_part(lin_q, lin_k, v, combine=combine, counts=counts, **how))
     return from_chunks(sum(parts[1:], parts[0]), T)

@@ -255,11 +255,10 @@ def _describe(value):
 def _find_model(folder_or_name):
     if Path(folder_or_name).is_dir():
         return Path(folder_or_name)
-    inside = resources.files("flash_tutorial") / "models" / str(folder_or_name)
-    if "/" not in str(folder_or_name) and inside.is_dir():
-        return inside
-    names = resources.files("flash_tutorial") / "models"
-    known = ", ".join(sorted(p.name for p in names.iterdir() if p.is_dir())) if names.is_dir() else "none"
+    models = resources.files("flash_tutorial") / "models"
+    if "/" not in str(folder_or_name) and (models / str(folder_or_name)).is_dir():
+        return models / str(folder_or_name)
+    known = ", ".join(sorted(p.name for p in models.iterdir() if p.is_dir())) if models.is_dir() else "none"
     raise ValueError(f"{str(folder_or_name)!r} is neither a folder nor a model of the package (which has: {known})")
 
 

@@ -67,8 +67,8 @@ class ChunkState:
         keep = torch.arange(kv.shape[2], device=v.device)[None] < finished[:, None]  # (B, G)
         sums = (kv * keep[:, None, :, None, None]).sum(2)  # kv (B, H, G, S, E)
         places = finished[:, None] * C + torch.arange(C, device=v.device)  # of the chunk at hand, row by row
-        inside = places < lengths[:, None]
-        rest = (_take(t, places, inside) for t in (quad_k, lin_k, v))
+        index, inside = (t[:, None, :, None] for t in (places.clamp(max=v.shape[2] - 1), places < lengths[:, None]))
+        rest = (t.gather(2, index.expand(-1, t.shape[1], -1, t.shape[3])) * inside for t in (quad_k, lin_k, v))
         return cls(sums, *rest, lengths)
 
     def append(self, quad_k, lin_k, v):
@@ -101,12 +101,6 @@ class ChunkState:
     def numel(self):
         """Numbers in use."""
         return sum(t.numel() for t in (self.sums, self.quad_k, self.lin_k, self.v))
-
-
-def _take(t, places, inside):
-    """``t (B, H, T, F)`` at ``places (B, C)``, zero where not ``inside``."""
-    index = places.clamp(max=t.shape[2] - 1)[:, None, :, None].expand(-1, t.shape[1], -1, t.shape[3])
-    return t.gather(2, index) * inside[:, None, :, None]
 
 
 @dataclass

@@ -142,7 +142,8 @@ def train(
         check_shares(config, group)
         torch.manual_seed(config.seed)
         model = LanguageModel(model_config)
-        say(size_in_words(model))
+        kind = getattr(model_config.architecture, "__name__", model_config.architecture)
+        say(f"{count_parameters(model):,} parameters: {kind}, D = {model_config.dim}, {model_config.depth} units")
         corpus = corpus or load_corpus(config.corpus)
         facts = describe_run(model_config, config, corpus, device, group)
         say(facts["machine"])
@@ -160,13 +161,6 @@ def train(
         return Run(model, rows, finish(model, rows, corpus.validation, config, out, facts, group, say))
 
 
-def size_in_words(model):
-    """How many numbers the model learns, and of what kind it is."""
-    c = model.config
-    name = c.architecture if isinstance(c.architecture, str) else c.architecture.__name__
-    return f"{count_parameters(model):,} parameters: {name}, D = {c.dim}, {c.depth} units"
-
-
 def run_updates(model, engine, split, config, found, last, out, facts, progress):
     """The loop: updates up to ``last``, each with its row in the log, and checkpoints. Gives the rows."""
     optimizer = new_optimizer(model, config)
@@ -175,10 +169,9 @@ def run_updates(model, engine, split, config, found, last, out, facts, progress)
         more = {"seconds": seconds, "scaler": engine.scaler.state_dict()}
         save_checkpoint(out, step, model, optimizer, facts | more)
 
-    first, seconds_before = 0, 0.0
+    path, saved = found or (None, {"step": 0, "seconds": 0.0})
+    first = saved["step"]
     if found:
-        path, saved = found
-        first, seconds_before = saved["step"], saved["seconds"]
         load_optimizer(path, model, optimizer)
         if engine.scaler.is_enabled() and saved["scaler"]:
             engine.scaler.load_state_dict(saved["scaler"])
@@ -192,7 +185,7 @@ def run_updates(model, engine, split, config, found, last, out, facts, progress)
             torch.manual_seed(config.seed + step + 1 + 1_000_003 * engine.group.rank)
             batch = parts(split, config, step, model.config.causal, engine.device, engine.group)
             loss, norm = train_step(model, optimizer, batch, step, config, engine)
-            seconds = seconds_before + time.perf_counter() - began
+            seconds = saved["seconds"] + time.perf_counter() - began
             log.append(
                 step=step + 1, loss=loss, bits_per_byte=loss / math.log(2), gradient_norm=norm,
                 learning_rate=learning_rate_at(step, config), tokens=(step + 1) * config.batch * config.length,
@@ -206,11 +199,9 @@ def run_updates(model, engine, split, config, found, last, out, facts, progress)
 
 def new_optimizer(model, config):
     """AdamW with the paper's betas and eps."""
-    device = next(model.parameters()).device
-    return torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-6, weight_decay=config.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )  # fmt: skip
+    fused, paper = next(model.parameters()).device.type in ("cpu", "cuda"), dict(betas=(0.9, 0.999), eps=1e-6)
+    rates = dict(lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(model.parameters(), **rates, **paper, fused=fused)
 
 
 def finish(model, rows, split, config, out, facts, group, say):

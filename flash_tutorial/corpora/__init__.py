@@ -21,6 +21,7 @@ SPLITS = ("train", "validation", "test")
 AUSTEN_SPLITS = {"train": (0, 1, 2, 3), "validation": (5,), "test": (4,)}
 HELD_OUT = 0.05  # the share of validation, and of test, where a corpus has no split of its own
 SMALLEST = 20  # bytes: below this a 5% split would be empty
+MAX_BYTES = Rule(None, int, least=SMALLEST)
 SAVE_AGAIN = "save it again with the encoding UTF-8"
 
 
@@ -107,15 +108,13 @@ def load_file(path, *, max_bytes=None):
     (at least one) are the test, the 5% before it the validation. With one or two the text is cut by position
     at 90% and 95%. A file that is missing, empty, shorter than 20 bytes or not UTF-8 is a ValueError.
     """
-    check_max_bytes(max_bytes)
+    MAX_BYTES.check("max_bytes", max_bytes)
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            raw = file.read() if max_bytes is None else file.read(max_bytes + 1)
+            raw = file.read() if max_bytes is None else cut_text(file.read(max_bytes + 1), max_bytes)
     except OSError as error:
         raise ValueError(f"cannot read {str(path)!r} ({error.strerror}); give the path of a UTF-8 text file") from error
-    if max_bytes is not None:
-        raw = cut_text(raw, max_bytes)
     raw = raw.removeprefix(codecs.BOM_UTF8)
     check_text(raw, path)
     documents = [document for document in raw.split(b"\0") if document]
@@ -137,10 +136,6 @@ def check_text(raw, path):
         raise ValueError(f"{str(path)!r} looks like UTF-16 or binary data ({found}); {SAVE_AGAIN}")
     if len(raw) < SMALLEST:
         raise ValueError(f"{str(path)!r} has {len(raw)} bytes, too few for three splits; give at least {SMALLEST}")
-
-
-def check_max_bytes(max_bytes):
-    Rule(None, int, least=SMALLEST).check("max_bytes", max_bytes)
 
 
 def cut_text(text, limit):
@@ -165,13 +160,11 @@ def split_by_position(whole):
     """Cut a split at 90% and 95% of its bytes; a document that a cut goes through becomes two."""
     n = len(whole.tokens)
     held = round(HELD_OUT * n)
-    borders = (0, n - 2 * held, n - held, n)
-    return {name: _between(whole, *borders[i : i + 2]) for i, name in enumerate(SPLITS)}
-
-
-def _between(whole, first, last):
-    offsets = np.unique(np.clip(whole.offsets, first, last)) - first
-    return Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1))
+    splits, borders = {}, (0, n - 2 * held, n - held, n)
+    for name, first, last in zip(SPLITS, borders, borders[1:]):
+        offsets = np.unique(np.clip(whole.offsets, first, last)) - first
+        splits[name] = Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1))
+    return splits
 
 
 def one_line(error):

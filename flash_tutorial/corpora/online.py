@@ -38,7 +38,7 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import url2pathname
 
 from ..files import disk_said, whole_file
-from . import HELD_OUT, SPLITS, Corpus, Split, check_max_bytes, cut_text, one_line, split_by_position
+from . import HELD_OUT, MAX_BYTES, SPLITS, Corpus, Split, cut_text, one_line, split_by_position
 
 TIMEOUT = 60  # seconds without a byte
 PIECE = 1 << 22  # bytes asked for at a time from a parquet file
@@ -51,7 +51,7 @@ class Source:
     """An online corpus.
 
     urls: split -> addresses; the one split "all" is cut by position.
-    documents: (addresses, limit) -> iterator of (title, bytes); limit is the most bytes that will be kept.
+    documents: (addresses, limit) -> iterator of (title, text or bytes); limit is the most bytes that will be kept.
     default_bytes: max_bytes where none is given.
     """
 
@@ -68,7 +68,7 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
     """
     if name not in SOURCES:
         raise ValueError(f"unknown online corpus {name!r}; expected one of {', '.join(SOURCES)}")
-    check_max_bytes(max_bytes)
+    MAX_BYTES.check("max_bytes", max_bytes)
     source = SOURCES[name]
     max_bytes = source.default_bytes if max_bytes is None else max_bytes
     home = os.environ.get("FLASH_TUTORIAL_CACHE") or Path.home() / ".cache" / "flash-tutorial"
@@ -104,16 +104,15 @@ def _fetch(name, source, max_bytes):
             return Corpus(name, **split_by_position(whole))
         held = round(HELD_OUT * max_bytes)
         limits = {"train": max_bytes - 2 * held, "validation": held, "test": held}
-        return Corpus(name, **{
-            split: _take(source.documents(source.urls[split], limit), limit, bar) for split, limit in limits.items()
-        })  # fmt: skip
+        splits = {split: _take(source.documents(source.urls[split], n), n, bar) for split, n in limits.items()}
+        return Corpus(name, **splits)
 
 
 def _take(documents, limit, bar):
     """Documents from the beginning, at most `limit` bytes; NUL bytes are dropped."""
     kept, titles = [], []
     for title, text in documents:
-        text = text.replace(b"\0", b"")
+        text = (text.encode("utf-8", "replace") if isinstance(text, str) else text).replace(b"\0", b"")
         piece = cut_text(text, limit)
         kept.append(piece)
         titles.append(title)
@@ -158,7 +157,7 @@ def json_documents(urls, limit):
                     text = json.loads(line)["text"]
                 except (ValueError, KeyError, TypeError) as error:
                     raise BadContent("a line is not a JSON object with a text") from error
-                yield "", _as_bytes(text)
+                yield "", text
 
 
 def parquet_rows(url, columns):
@@ -249,18 +248,17 @@ def wikitext_documents(urls, limit):
         for (line,) in parquet_rows(url, ("text",)):
             begins = after_empty and WIKITEXT_TITLE.fullmatch(line.rstrip("\n"))
             if begins:
-                yield title, _as_bytes("".join(lines).strip())
+                yield title, "".join(lines).strip()
                 title, lines = begins[1], []
             lines.append(line)
             after_empty = not line.strip()
-    yield title, _as_bytes("".join(lines).strip())
+    yield title, "".join(lines).strip()
 
 
 def pg19_documents(urls, limit):
     """One row is one book."""
     for url in listed_urls(urls):
-        for title, text in parquet_rows(url, ("short_book_title", "text")):
-            yield title, _as_bytes(text)
+        yield from parquet_rows(url, ("short_book_title", "text"))
 
 
 def wiki40b_documents(urls, limit):
@@ -269,11 +267,7 @@ def wiki40b_documents(urls, limit):
         for (text,) in parquet_rows(url, ("text",)):
             text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
             text = WIKI40B_BREAK.sub("\n\n", text).replace("_NEWLINE_", "\n").strip()
-            yield text.partition("\n")[0], _as_bytes(text)
-
-
-def _as_bytes(text):
-    return text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
+            yield text.partition("\n")[0], text
 
 
 def _listing(dataset, config):
@@ -322,9 +316,8 @@ def _read_cache(name, text_path, record_path):
         raise ValueError(f"{what} ({one_line(error)}); delete it and load it again") from error
     following = iter(documents)
     titles = {split: record["titles"][split] for split in SPLITS}
-    return Corpus(name, **{
-        split: Split.from_documents(list(islice(following, len(of))), of) for split, of in titles.items()
-    })  # fmt: skip
+    splits = {split: Split.from_documents(list(islice(following, len(of))), of) for split, of in titles.items()}
+    return Corpus(name, **splits)
 
 
 def _write_cache(corpus, source, max_bytes, text_path, record_path):

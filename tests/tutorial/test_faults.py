@@ -15,6 +15,7 @@ from flash_tutorial import (
     FLASH,
     GAU,
     MCTransformerBlock,
+    ModelConfig,
     TransformerBlock,
     chunks,
     decoding,
@@ -234,7 +235,7 @@ FAULTS = {
     "sum in decode forgets C": ("flash, sum", states.ChunkState.far, "self.sums * C", "self.sums", {"step"}),
     "prefill keeps the open chunk in the sums": ("flash", states.ChunkState.after.__func__, "< finished[:, None]",
         "<= finished[:, None]", {"step"}),
-    "prefill takes the longest row's chunk": ("flash", states.ChunkState.after,
+    "prefill takes the longest row's chunk": ("flash", states.ChunkState.after.__func__,
         "finished = lengths // C", "finished = lengths // C * 0 + lengths.max() // C", {"step"}),
     "decode at the batch's position": ("gau", GAU.step, "cos_sin_at(state.lengths,",
         "cos_sin_at(state.lengths * 0 + state.lengths.max(),", {"step"}),
@@ -307,7 +308,7 @@ MODEL_FAULTS = {
     "gamma starts at one": (units.GatedUnit.reset_parameters,
         "nn.init.normal_(self.scale_offset.gamma, std=std)", "nn.init.ones_(self.scale_offset.gamma)",
         lambda: test_model.test_at_the_start_a_unit_is_almost_the_identity(GAU)),
-    "gated layer of 4 D": (units.gated_width, "-(-8 * dim // 24) * 8", "4 * dim",
+    "gated layer of 4 D": (ModelConfig.paper.__func__, "-(-8 * dim // 24) * 8 if gate", "4 * dim if gate",
         lambda: test_model.test_parameter_counts_of_the_paper("wiki40b", "transformer++", 110)),
 }  # fmt: skip
 
