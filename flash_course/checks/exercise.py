@@ -125,13 +125,13 @@ def exercises_of(number, code):
 
 
 def exercise_of(name, table, *, cases, right=None, wrong=(), **more):
-    facts = {key: table[key] for key in ("kind", "difficulty", "importance", "minutes", "parts")}
+    facts = table["facts"] | {"parts": table["parts"]}
     shown = {"title": fact(name, "title"), "model_answer": fact(name, "model_answer", "")}
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
     right = shown["model_answer"] if facts["kind"] == "explain" else right
     answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
-        id=name, points=round(sum(facts["parts"].values())), names=tuple(table["names"]), core=table.get("core", False),
+        id=name, points=round(sum(facts["parts"].values())), names=tuple(table["names"]),
         cases=cases, right=right, wrong=answers, **facts, **shown, **more,
     )  # fmt: skip
 
