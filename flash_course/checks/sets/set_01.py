@@ -1,28 +1,22 @@
-"""Problem set 01: attention. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
+"""Problem set 01, attention: cases and right answers that wrong ones are edits of."""
 
 import math
 
 import numpy as np
 
+from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
 from ..instruments import megabytes
-
-
-def quiet():
-    """Wrong answers overflow without a warning."""
-    return np.errstate(all="ignore")
-
 
 # ---------------------------------------------------------------- 01.1 causal_softmax
 
 
 def causal_softmax(scores_TT):
-    out_TT = np.zeros_like(scores_TT)
-    for i in range(len(scores_TT)):
-        seen = scores_TT[i, : i + 1]
-        exps = [math.exp(score - max(seen)) for score in seen]
-        out_TT[i, : i + 1] = [value / sum(exps) for value in exps]
-    return out_TT
+    sees = np.tri(len(scores_TT), dtype=bool)
+    s = np.where(sees, scores_TT, -np.inf)
+    with np.errstate(all="ignore"):  # wrong answers overflow
+        exps = np.exp(s - s.max(1, keepdims=True))
+        return exps / exps.sum(1, keepdims=True)
 
 
 def cases_1(rng, numbers):
@@ -43,83 +37,17 @@ def cases_1(rng, numbers):
     ]
 
 
-def plain_softmax(scores, axis=-1):
-    with quiet():
-        return shares(np.exp(scores - scores.max(axis, keepdims=True)), axis)
-
-
-def shares(exps, axis=-1):
-    with quiet():
-        return exps / exps.sum(axis, keepdims=True)
-
-
-def past(n, diagonal=0):
-    return np.tri(n, k=diagonal, dtype=bool)
-
-
-def softmax_of(hide, axis=-1):
-    """A wrong answer: scores changed by ``hide``, then a plain softmax."""
-    return lambda scores_TT: plain_softmax(hide(scores_TT), axis)
-
-
-def hidden(scores_TT, value=-np.inf, diagonal=0):
-    return np.where(past(len(scores_TT), diagonal), scores_TT, value)
-
-
-def softmax_then_mask(scores_TT):
-    return np.tril(plain_softmax(scores_TT))
-
-
-def softmax_mask_again(scores_TT):
-    return shares(softmax_then_mask(scores_TT))
-
-
-def softmax_plus_constant(constant):
-    return lambda scores_TT: plain_softmax(scores_TT - constant * ~past(len(scores_TT)))
-
-
-def softmax_overflow(scores_TT):
-    with quiet():
-        return shares(np.exp(hidden(scores_TT)))
-
-
-def softmax_overflow_zeroed(scores_TT):
-    with quiet():
-        return shares(np.exp(scores_TT) * past(len(scores_TT)))
-
-
-def softmax_one_maximum(scores_TT):
-    return shares(np.exp(hidden(scores_TT) - scores_TT.max()))
-
-
-def softmax_clipped(scores_TT):
-    return softmax_overflow(np.clip(scores_TT, -700, 700))
-
-
-def softmax_without_nan(scores_TT):
-    return np.nan_to_num(softmax_overflow(scores_TT))
-
-
-def softmax_small_divisor(scores_TT):
-    scores_TT = hidden(scores_TT)
-    exps_TT = np.exp(scores_TT - scores_TT.max(1, keepdims=True))
-    return exps_TT / (exps_TT.sum(1, keepdims=True) + 1e-8)
-
-
 # ---------------------------------------------------------------- 01.2 who_sees
 
 
 def who_sees(fn, T, D, rng):
-    sees_TT = np.zeros((T, T), bool)
-    for _ in range(30):
-        x_TD = rng.normal(size=(T, D))
-        before = fn(x_TD)
-        for j in range(T):
+    x_TD, sees_TT = rng.normal(size=(T, D)), np.zeros((T, T), bool)
+    before = fn(x_TD)
+    for j in range(T):
+        for _ in range(30):
             changed = x_TD.copy()
             changed[j] = rng.normal(size=D) * 10
-            after = fn(changed)
-            for i in range(T):
-                sees_TT[i, j] |= bool((after[i] != before[i]).any())
+            sees_TT[:, j] |= (fn(changed) != before).any(1)
     return sees_TT
 
 
@@ -196,148 +124,18 @@ def cases_2(rng, numbers):
     ]
 
 
-def seeing(change, differs=None, tries=20, restore=True, collect=True, start=1.0):
-    """A wrong answer: another way to change a token, or to compare two outputs."""
-    differs = differs or (lambda a, b: (a != b).any(1))
-
-    def answer(fn, T, D, rng):
-        x_TD, sees_TT = start * rng.normal(size=(T, D)), np.zeros((T, T), bool)
-        before = fn(x_TD)
-        for j in range(T):
-            for k in range(tries):
-                changed = x_TD.copy() if restore else x_TD
-                change(changed, j, rng, k)
-                moved = differs(before, fn(changed))
-                sees_TT[:, j] = sees_TT[:, j] | moved if collect else moved
-        return sees_TT
-
-    return answer
-
-
-def change_all(x_TD, j, rng, k):
-    x_TD[j] = rng.normal(size=x_TD.shape[1]) * 10
-
-
-def change_channel_0(x_TD, j, rng, k):
-    x_TD[j, 0] = rng.normal() * 10
-
-
-def change_little(x_TD, j, rng, k):
-    x_TD[j] += 1e-3 * rng.normal(size=x_TD.shape[1])
-
-
-def change_once(x_TD, j, rng, k):
-    x_TD[j] = rng.normal(size=x_TD.shape[1])
-
-
-def change_alike(x_TD, j, rng, k):
-    x_TD[j] += 10.0 * (k + 1) * (-1) ** k
-
-
-def change_scale(x_TD, j, rng, k):
-    x_TD[j] *= 4.0 * (k + 2)
-
-
-def rows_not_close(a, b):
-    return ~np.isclose(a, b).all(1)
-
-
-def anything_moved(a, b):
-    return np.full(len(a), (a != b).any())
-
-
-def sums_moved(a, b):
-    return a.sum(1) != b.sum(1)
-
-
-sees_right = seeing(change_all)
-
-
-def sees_transposed(fn, T, D, rng):
-    return sees_right(fn, T, D, rng).T
-
-
-def sees_as_numbers(fn, T, D, rng):
-    return sees_right(fn, T, D, rng).astype(int)
-
-
-def sees_only_past(fn, T, D, rng):
-    return np.tril(sees_right(fn, T, D, rng))
-
-
-def sees_nothing(fn, T, D, rng):
-    return np.zeros((T, T), dtype=bool)
-
-
-def sees_without_looking(fn, T, D, rng):
-    return past(T)
-
-
 # ---------------------------------------------------------------- 01.3 multi_head
 
 
 def multi_head(x_TD, weights, heads, causal):
     T, D = x_TD.shape
-    d = D // heads
-    q, k, v = (x_TD @ weights[name] for name in ("W_q", "W_k", "W_v"))
-    joined = np.zeros((T, D))
-    for h in range(heads):
-        own = slice(h * d, (h + 1) * d)
-        for i in range(T):
-            read = range(i + 1 if causal else T)
-            scores = [q[i, own] @ k[j, own] / math.sqrt(d) for j in read]
-            exps = [math.exp(score - max(scores)) for score in scores]
-            joined[i, own] = sum(exps[j] / sum(exps) * v[j, own] for j in read)
-    return joined @ weights["W_o"]
-
-
-def split_heads(x_TD, H):
-    return x_TD.reshape(len(x_TD), H, -1).swapaxes(0, 1)
-
-
-def split_reshaped(x_TD, H):
-    return x_TD.reshape(H, len(x_TD), -1)
-
-
-def split_interleaved(x_TD, H):
-    return x_TD.reshape(len(x_TD), -1, H).transpose(2, 0, 1)
-
-
-def split_not(x_TD, H):
-    return x_TD[None]
-
-
-def merge_heads(x_HTd):
-    return x_HTd.swapaxes(0, 1).reshape(x_HTd.shape[1], -1)
-
-
-def merge_reshaped(x_HTd):
-    return x_HTd.reshape(x_HTd.shape[1], -1)
-
-
-def merge_interleaved(x_HTd):
-    return x_HTd.transpose(1, 2, 0).reshape(x_HTd.shape[1], -1)
-
-
-def headed(
-    split=split_heads, merge=merge_heads, scale="d", axis=-1, mask=True, project=True, turned=False, hide="before",
-    unseen=-np.inf,
-):  # fmt: skip
-    """A wrong answer: attention in heads, with something changed."""
-
-    def answer(x_TD, weights, heads, causal):
-        T, D = x_TD.shape
-        matrices = {name: matrix.T if turned else matrix for name, matrix in weights.items()}
-        q, k, v = (split(x_TD @ matrices[name], heads) for name in ("W_q", "W_k", "W_v"))
-        scores = q @ k.swapaxes(1, 2) / math.sqrt({"d": D // heads, "D": D, "none": 1}[scale])
-        masked, seen_TT = {True: causal, False: False, "always": True}[mask], past(T).T if hide == "past" else past(T)
-        if masked and hide != "after":
-            scores = np.where(seen_TT, scores, unseen)
-        maps = plain_softmax(scores, axis)
-        joined = merge((maps * seen_TT if masked and hide == "after" else maps) @ v)
-        return joined @ matrices["W_o"] if project else joined
-
-    return answer
+    q, k, v = ((x_TD @ weights[f"W_{name}"]).reshape(T, heads, -1).swapaxes(0, 1) for name in "qkv")
+    s = q @ k.swapaxes(1, 2) / math.sqrt(D // heads)
+    sees = np.tri(T, dtype=bool) if causal else True
+    exps = np.exp(np.where(sees, s, -np.inf))
+    with np.errstate(all="ignore"):
+        maps = exps / exps.sum(2, keepdims=True)
+    return (maps @ v).swapaxes(0, 1).reshape(T, -1) @ weights["W_o"]
 
 
 def cases_3(rng, numbers):
@@ -376,58 +174,21 @@ def answers_4(n):
 # ---------------------------------------------------------------- 01.5 rope
 
 
-def rope_given(x_TS, positions):
-    """Turn the channel pairs (k, k + S/2) of each token by its position times their frequency.
-
-    x_TS: array (T, S), S even. positions: whole numbers (T,), of any size and order.
-    Returns an array (T, S).
-    """
+def rope(x_TS, positions):
     half = x_TS.shape[1] // 2
     frequency = 10000.0 ** (-np.arange(half) / half)
-    angle = np.multiply.outer(positions, frequency).astype(np.float16)
-    angle_TS = np.repeat(angle, 2, axis=1)
+    angle = np.multiply.outer(positions, frequency)
+    angle_TS = np.tile(angle, 2)
     turned_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)
     return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
 
 
-def rope(x_TS, positions):
-    half = x_TS.shape[1] // 2
-    out = np.zeros_like(x_TS)
-    for row, position in enumerate(positions):
-        for k in range(half):
-            angle = int(position) * 10000.0 ** (-k / half)
-            x1, x2 = x_TS[row, k], x_TS[row, k + half]
-            out[row, k] = x1 * math.cos(angle) - x2 * math.sin(angle)
-            out[row, k + half] = x2 * math.cos(angle) + x1 * math.sin(angle)
-    return out
-
-
-def roped(
-    pairs="halves", exact=True, order=1, sign=1, restart=False, over=1, kind=np.float16, reduced=False, tables=float,
-):  # fmt: skip
-    """A wrong answer: the rotation with something changed."""
-
-    def answer(x_TS, positions):
-        S = x_TS.shape[1]
-        half = S // 2
-        frequency = (10000.0 ** (-np.arange(half) / (half * over)))[::order]
-        angle = np.multiply.outer(np.arange(len(x_TS)) if restart else positions, frequency)
-        if reduced:  # brought near 0 before it is rounded
-            angle = angle % (2 * np.pi)
-        with quiet():
-            angle = (angle if exact else angle.astype(kind)).astype(float)
-            cos, sin = np.cos(angle).astype(tables), np.sin(angle).astype(tables) * sign
-        if pairs == "tables":  # angles in pairs of neighbours, the vector in halves
-            cos, sin = np.repeat(cos, 2, axis=1), np.repeat(sin, 2, axis=1)
-            return x_TS * cos + np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1) * sin
-        first, second = (x_TS[:, ::2], x_TS[:, 1::2]) if pairs == "neighbours" else (x_TS[:, :half], x_TS[:, half:])
-        both = first * cos - second * sin, second * cos + first * sin
-        return np.stack(both, axis=2).reshape(x_TS.shape) if pairs == "neighbours" else np.concatenate(both, axis=1)
-
-    return answer
-
-
 SHOWN = {"pairing": "both", "precision": "distance"}
+GIVEN = {  # as the notebook gives them
+    "rope": edited(rope, "frequency)", "frequency).astype(np.float16)",
+                   "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)", name="rope_given"),
+    "shown_01_5": {"pairing": None, "precision": None},
+}  # fmt: skip
 
 
 def outer_channels(rng, T, S):
@@ -479,79 +240,14 @@ def cases_5(rng, numbers):
 # ---------------------------------------------------------------- 01.6 window_attention
 
 
-def last_tokens(i, T, window):
-    return range(max(i - window + 1, 0), i + 1)
-
-
-def windowed(seen=last_tokens, scaled=True, zero_keys=False):
-    """The oracle: token by token. What is passed makes the wrong answers."""
-
-    def answer(q_TS, k_TS, v_TE, window):
-        out = np.zeros_like(v_TE)
-        for i, q_S in enumerate(q_TS):
-            read = np.array(seen(i, len(q_TS), window), int)
-            if not len(read):
-                out[i] = np.nan
-                continue
-            scores = k_TS[read] @ q_S / (math.sqrt(len(q_S)) if scaled else 1)
-            top = max(scores.max(), 0) if zero_keys else scores.max()
-            exps = np.exp(scores - top)
-            missing = (window - len(read)) * math.exp(-top) if zero_keys else 0
-            out[i] = exps @ v_TE[read] / (exps.sum() + missing)
-        return out
-
-    return answer
-
-
-def window_long(i, T, window):
-    return last_tokens(i, T, window + 1)
-
-
-def window_short(i, T, window):
-    return last_tokens(i, T, window - 1)
-
-
-def window_both_sides(i, T, window):
-    return range(max(i - window + 1, 0), min(i + window, T))
-
-
-def window_chunks(i, T, window):
-    return range(i // window * window, i + 1)
-
-
-def window_clipped(i, T, window):
-    return [max(i - back, 0) for back in range(window)]
-
-
-def window_wrapped(i, T, window):
-    return [(i - back) % T for back in range(window)]
-
-
-def window_none(i, T, window):
-    return range(i + 1)
-
-
-def window_by_mask(q_TS, k_TS, v_TE, window):
-    i, j = np.indices((len(q_TS), len(q_TS)))
-    scores = np.where((j <= i) & (j > i - window), q_TS @ k_TS.T / math.sqrt(q_TS.shape[1]), -np.inf)
-    return plain_softmax(scores) @ v_TE
-
-
-def window_after(q_TS, k_TS, v_TE, window):
-    """Weights of all earlier tokens, and those outside the window left out."""
+def window_attention(q_TS, k_TS, v_TE, window):
     out = np.zeros_like(v_TE)
     for i, q_S in enumerate(q_TS):
-        read = last_tokens(i, len(q_TS), window)
-        scores = k_TS[: i + 1] @ q_S / math.sqrt(len(q_S))
-        out[i] = shares(np.exp(scores - scores.max()))[read] @ v_TE[read]
+        read = np.arange(max(i - window + 1, 0), i + 1)
+        exps = np.exp(k_TS[read] @ q_S / math.sqrt(len(q_S)))
+        with np.errstate(all="ignore"):
+            out[i] = exps @ v_TE[read] / exps.sum()
     return out
-
-
-def window_by_table(q_TS, k_TS, v_TE, window):
-    """Row by row, and the window stands in a table of T x T places."""
-    T = len(q_TS)
-    sees_TT = past(T) & ~past(T, -window)
-    return windowed(lambda i, T, window: np.flatnonzero(sees_TT[i]))(q_TS, k_TS, v_TE, window)
 
 
 LIMIT = 1.0  # megabytes held at once, with 1024 tokens and a window of 4: less than T x T places of one byte
@@ -581,90 +277,15 @@ def cases_6(rng, numbers):
 
 
 EXERCISES = exercises_of("01", {
-    "01.1": dict(
-        cases=cases_1, right=causal_softmax,
-        wrong=(
-            Wrong("after", softmax_then_mask), Wrong("columns", softmax_of(hidden, axis=0)),
-            Wrong("upper", softmax_of(lambda s: np.where(past(len(s)).T, s, -np.inf))),
-            Wrong("diagonal", softmax_of(lambda s: hidden(s, diagonal=-1))),
-            Wrong("score 0", softmax_of(lambda s: hidden(s, 0.0))),
-            Wrong("constant", softmax_of(lambda s: hidden(s, -1000.0))),
-            Wrong("constant", softmax_plus_constant(1000.0)), Wrong("constant", softmax_plus_constant(5000.0)),
-            Wrong("clipped", softmax_clipped),
-            Wrong("NaN replaced", softmax_without_nan), Wrong("small divisor", softmax_small_divisor),
-            Wrong("overflow", softmax_overflow), Wrong("overflow", softmax_overflow_zeroed),
-            Wrong("one maximum", softmax_one_maximum), Wrong("hidden maximum", softmax_mask_again),
-            Wrong("no mask", plain_softmax), Wrong("input", lambda scores_TT: scores_TT),
-        ),
-    ),
-    "01.2": dict(
-        cases=cases_2, right=who_sees, shut=False,
-        wrong=(
-            Wrong("transposed", sees_transposed), Wrong("channel 0", seeing(change_channel_0)),
-            Wrong("allclose", seeing(change_all, rows_not_close)),
-            Wrong("same step", seeing(change_alike)), Wrong("same step", seeing(change_scale)),
-            Wrong("one step", seeing(change_little)),
-            Wrong("one step", seeing(change_once, tries=1)), Wrong("one step", seeing(change_all, collect=False)),
-            Wrong("not restored", seeing(change_all, restore=False)),
-            Wrong("all channels", seeing(change_all, lambda a, b: (a != b).all(1))),
-            Wrong("first channel", seeing(change_all, lambda a, b: a[:, 0] != b[:, 0])),
-            Wrong("whole output", seeing(change_all, anything_moved)), Wrong("sums", seeing(change_all, sums_moved)),
-            Wrong("zero start", seeing(change_all, start=0.0)), Wrong("not bool", sees_as_numbers),
-            Wrong("nothing", sees_nothing),
-            Wrong("without looking", sees_without_looking), Wrong("without looking", sees_only_past),
-        ),
-    ),
-    "01.3": dict(
-        cases=cases_3, right=multi_head,
-        wrong=(
-            Wrong("reshaped", headed(split_reshaped)), Wrong("reshaped", headed(split_reshaped, merge_reshaped)),
-            Wrong("merge", headed(merge=merge_reshaped)),
-            Wrong("interleaved", headed(split_interleaved, merge_interleaved)),
-            Wrong("interleaved", headed(split_interleaved)), Wrong("full width", headed(scale="D")),
-            Wrong("no scale", headed(scale="none")), Wrong("no projection", headed(project=False)),
-            Wrong("no mask", headed(mask=False)), Wrong("always masked", headed(mask="always")),
-            Wrong("one head", headed(split_not, scale="D")), Wrong("one head", headed(split_not)),
-            Wrong("columns", headed(axis=1)), Wrong("over heads", headed(axis=0)), Wrong("turned", headed(turned=True)),
-            Wrong("after", headed(hide="after")), Wrong("score 0", headed(unseen=0.0)),
-            Wrong("upper", headed(hide="past")), Wrong("input", lambda x_TD, weights, heads, causal: x_TD),
-        ),
-    ),
+    "01.1": dict(cases=cases_1, right=causal_softmax),
+    "01.2": dict(cases=cases_2, right=who_sees, shut=False),
+    "01.3": dict(cases=cases_3, right=multi_head),
     "01.4": dict(
-        cases=lambda rng, n: [predicted(key) for key in "abcd"], right=answers_4, draw=draw_4, tolerance=0.005,
-        wrong=(
-            Wrong("a: times H", lambda n: 2 * n["T"] ** 2 * n["D"] * n["H"], of="a"),
-            Wrong("a: one product", lambda n: n["T"] ** 2 * n["D"], of="a"),
-            Wrong("a: operations", lambda n: 4 * n["T"] ** 2 * n["D"], of="a"),
-            Wrong("a: causal", lambda n: n["T"] * (n["T"] + 1) * n["D"], of="a"),
-            Wrong("a: one head", lambda n: 2 * n["T"] ** 2 * n["D"] // n["H"], of="a"),
-            Wrong("a: all texts", lambda n: 2 * n["B"] * n["T"] ** 2 * n["D"], of="a"),
-            Wrong("b: without H", lambda n: 2 * n["B"] * n["T"] ** 2, of="b"),
-            Wrong("b: without B", lambda n: 2 * n["H"] * n["T"] ** 2, of="b"),
-            Wrong("b: doubled", lambda n: 4 * n["B"] * n["H"] * n["T"] ** 2, of="b"),
-            Wrong("b: numbers", lambda n: n["B"] * n["H"] * n["T"] ** 2, of="b"),
-            Wrong("b: bits", lambda n: 16 * n["B"] * n["H"] * n["T"] ** 2, of="b"),
-            Wrong("b: causal", lambda n: n["B"] * n["H"] * n["T"] * (n["T"] + 1), of="b"),
-            Wrong("c: projections", lambda n: 2 * n["D"], of="c"), Wrong("c: MLP", lambda n: 4 * n["D"], of="c"),
-            Wrong("c: one product", lambda n: 12 * n["D"], of="c"),
-            Wrong("c: causal", lambda n: 12 * n["D"] - 1, of="c"), Wrong("d: 2", lambda n: 2, of="d"),
-            Wrong("d: half", lambda n: 0.5, of="d"),
-        ),
+        cases=lambda rng, n: [predicted(key) for key in "abcd"], right=answers_4, draw=draw_4, tolerance=0.005
     ),
     "01.5": dict(
-        cases=cases_5,
-        right={"rope": rope, "shown_01_5": SHOWN},
-        given={"rope": rope_given, "shown_01_5": {"pairing": None, "precision": None}},
+        cases=cases_5, right={"rope": rope, "shown_01_5": SHOWN}, given=GIVEN,
         wrong=(
-            Wrong("pairing left", roped("tables"), of="rope"), Wrong("precision left", roped(exact=False), of="rope"),
-            Wrong("pairing left", rope_given, of="rope"),
-            Wrong("single", roped(exact=False, kind=np.float32), of="rope"),
-            Wrong("single", roped(tables=np.float32), of="rope"),
-            Wrong("rounded late", roped(exact=False, reduced=True), of="rope"),
-            Wrong("no sign", lambda x_TS, positions: roped()(x_TS, np.abs(positions)), of="rope"),
-            Wrong("neighbours", roped("neighbours"), of="rope"), Wrong("inverted", roped(order=-1), of="rope"),
-            Wrong("direction", roped(sign=-1), of="rope"), Wrong("restarted", roped(restart=True), of="rope"),
-            Wrong("exponent", roped(over=2), of="rope"),
-            Wrong("not turned", lambda x_TS, positions: x_TS, of="rope"),
             Wrong("pairing: norm", SHOWN | {"pairing": "norm"}, of="shown_01_5"),
             Wrong("pairing: distance", SHOWN | {"pairing": "distance"}, of="shown_01_5"),
             Wrong("precision: norm", SHOWN | {"precision": "norm"}, of="shown_01_5"),
@@ -672,16 +293,5 @@ EXERCISES = exercises_of("01", {
             Wrong("unnamed", SHOWN | {"precision": None}, of="shown_01_5"),
         ),
     ),
-    "01.6": dict(
-        cases=cases_6, right=windowed(),
-        wrong=(
-            Wrong("too many", windowed(window_long)), Wrong("too few", windowed(window_short)),
-            Wrong("both sides", windowed(window_both_sides)), Wrong("chunks", windowed(window_chunks)),
-            Wrong("zero keys", windowed(zero_keys=True)), Wrong("clipped", windowed(window_clipped)),
-            Wrong("wrapped", windowed(window_wrapped)), Wrong("no window", windowed(window_none)),
-            Wrong("no scale", windowed(scaled=False)), Wrong("after", window_after),
-            Wrong("full map", window_by_mask), Wrong("full map", window_by_table),
-            Wrong("input", lambda q_TS, k_TS, v_TE, window: v_TE),
-        ),
-    ),
+    "01.6": dict(cases=cases_6, right=window_attention),
 })  # fmt: skip
