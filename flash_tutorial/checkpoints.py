@@ -25,6 +25,7 @@ from .model import load_weights
 KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors")
 
+
 # ---------------------------------------------------------------- writing
 
 

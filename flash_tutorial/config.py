@@ -17,6 +17,7 @@ OWN = "a class of your own"
 ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
 FORMAT = 2  # of a stored configuration
 
+
 # ---------------------------------------------------------------- what a field may be
 
 

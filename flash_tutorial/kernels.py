@@ -20,6 +20,7 @@ except ImportError as error:
         "open the lecture in Colab, where a CPU runtime is enough"
     ) from error
 
+
 # ---------------------------------------------------------------- the kernel
 
 

@@ -297,9 +297,8 @@ def _form(value):
 
 def is_integers(value):
     """Whether it is a tensor of integers; bools are none."""
-    return isinstance(value, torch.Tensor) and not (
-        value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool
-    )
+    kind = value.dtype if isinstance(value, torch.Tensor) else torch.bool
+    return not (kind.is_floating_point or kind.is_complex or kind == torch.bool)
 
 
 # ---------------------------------------------------------------- to NumPy

@@ -22,6 +22,7 @@ from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
+
 # ---------------------------------------------------------------- the stack
 
 
@@ -216,9 +217,8 @@ class LanguageModel(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        text = json.dumps(self.config.to_dict(), indent=1) + "\n"
         with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n", encoding="utf-8", newline="\n")
             save_tensors(weights, folder / "model.safetensors")
 
     def _own_state(self):

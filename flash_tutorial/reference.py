@@ -586,7 +586,7 @@ def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, seg
     return block_out(x_TD, merge_heads(np.array(mixed_HTd)), p, glu=True)
 
 
-# ---- one token at a time: a step changes `state` in place and returns y_D ----
+# ---- one token at a time: a step changes `state` in place and returns y_D; a cache starts as {"k": [], "v": []} ----
 
 
 def flash_state(params):
@@ -613,11 +613,6 @@ def flash_step(x_D, params, state, *, chunk_size, combine="mean", local=True, gl
         state["kv_SE"] = state["kv_SE"] + np.array(state["lin_k"]).T @ np.array(state["v"])
         state.update(chunks=g + 1, quad_k=[], lin_k=[], v=[])
     return gate_and_out(x_1D[0], u_1E[0], mixed_E, p)
-
-
-def kv_cache():
-    """Nothing read yet: the keys and values of all tokens, as `gau_step` and `transformer_step` keep them."""
-    return {"k": [], "v": []}
 
 
 def gau_step(x_D, params, state, *, length_scale=None, attention="relu2"):

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from .chunks import chunk_means, to_chunks
 from .layers import check_input, cos_sin, cos_sin_at, rope
 
+
 # ---------------------------------------------------------------- what is remembered
 
 

@@ -23,6 +23,7 @@ from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_cor
 from .devices import Engine, Group, keep_freed_memory, training_group
 from .model import LanguageModel, count_parameters
 
+
 # ---------------------------------------------------------------- one update
 
 
@@ -318,8 +319,7 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     ids, targets, valid = evaluation_windows(split, length)
     if not model.config.causal:
         ids, targets = hide_spans(targets, np.random.default_rng(0))
-    device = next(model.parameters()).device
-    was_training = model.training
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
     nats, counts = np.zeros(length), np.zeros(length, np.int64)
     for first in range(0, len(ids), batch):

@@ -20,6 +20,7 @@ from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, mak
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
+
 # ---------------------------------------------------------------- GAU and FLASH
 
 
