@@ -19,8 +19,6 @@ FORMAT = 2  # of a stored configuration
 
 
 # ---------------------------------------------------------------- what a field may be
-
-
 def check_counts(**counts):
     """Refuse what is no integer of at least 1."""
     for name, value in counts.items():
@@ -97,8 +95,6 @@ def explained(cls):
 
 
 # ---------------------------------------------------------------- the model
-
-
 @explained
 @dataclass(repr=False)
 class ModelConfig:
@@ -290,8 +286,6 @@ def check_format(values, where="the configuration"):
 
 
 # ---------------------------------------------------------------- its training
-
-
 @explained
 @dataclass
 class TrainConfig:

@@ -22,8 +22,6 @@ except ImportError as error:
 
 
 # ---------------------------------------------------------------- the kernel
-
-
 @triton.jit
 def load_tile(x, strides, rows, columns, row_end, column_end):
     """x[rows, columns]. Addresses at row_end or column_end and beyond are not touched; zeros stand for them."""

@@ -24,8 +24,6 @@ OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, 
 
 
 # ---------------------------------------------------------------- the stack
-
-
 def make_unit(config: ModelConfig) -> nn.Module:
     """One unit of the stack."""
     c = config
@@ -135,8 +133,6 @@ def pool(features, mask=None):
 
 
 # ---------------------------------------------------------------- the language model
-
-
 class LanguageModel(nn.Module):
     """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself."""
 
@@ -211,7 +207,6 @@ class LanguageModel(nn.Module):
             raise ValueError(f"ids hold {wrong}: {expected}") from None
 
     # ------------------------------------------------------------ save and load
-
     def save_pretrained(self, folder, *, dtype=None):
         """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights."""
         folder = Path(folder)
@@ -291,8 +286,6 @@ def load_weights(path):
 
 
 # ---------------------------------------------------------------- counts
-
-
 def count_parameters(module) -> int:
     """Numbers that are trained, shared ones once."""
     return sum(p.numel() for p in module.parameters())

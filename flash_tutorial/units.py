@@ -22,8 +22,6 @@ from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
 
 # ---------------------------------------------------------------- GAU and FLASH
-
-
 class GatedUnit(nn.Module):
     """What GAU and FLASH share: everything but the mixing (Code 6, Code 8)."""
 
@@ -165,8 +163,6 @@ class FLASH(FLASHSteps, GatedUnit):
 
 
 # ---------------------------------------------------------------- the Transformer blocks
-
-
 class TransformerBlock(BlockSteps, nn.Module):
     """Multi-head softmax attention and a feed-forward layer, both pre-norm with a residual.
 

@@ -126,8 +126,6 @@ def _take(documents, limit, bar):
 
 
 # --- reading ---
-
-
 def open_url(url, **headers):
     """Open an address for reading; the server learns what asks."""
     request = urllib.request.Request(url, headers={"User-Agent": "flash-tutorial", **headers})
@@ -298,8 +296,6 @@ SOURCES = {
 
 
 # --- the cache ---
-
-
 def _read_cache(name, text_path, record_path):
     """The cached corpus; ValueError where it is not what was written."""
     try:
