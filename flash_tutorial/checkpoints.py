@@ -25,9 +25,8 @@ from .model import load_weights
 KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors")
 
+
 # ---------------------------------------------------------------- writing
-
-
 def save_checkpoint(folder, step, model, optimizer, facts):
     """Write the checkpoint of ``step`` (updates done) into ``folder`` and keep the last two.
 
@@ -109,8 +108,6 @@ def checksum(values):
 
 
 # ---------------------------------------------------------------- reading
-
-
 def checkpoint_folders(folder):
     """The checkpoints in a run's folder, oldest first."""
     return sorted((path for path in Path(folder).glob("step_*") if path.name[5:].isdigit()), key=step_of)

@@ -43,8 +43,6 @@ def combined(sums, count, C, combine):
 
 
 # ---------------------------------------------------------------- several documents in one row: not the paper's
-
-
 def _sums_from_the_left(k, v, documents, counts):
     """Of the document that enters each chunk from the left: its sum of k^T v / C over the earlier chunks,
     ``(B, G, S, E)``, and the valid tokens of the chunks that hold it, ``(B, G, 1)``; zero where a document starts.

@@ -17,9 +17,8 @@ OWN = "a class of your own"
 ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
 FORMAT = 2  # of a stored configuration
 
+
 # ---------------------------------------------------------------- what a field may be
-
-
 def check_counts(**counts):
     """Refuse what is no integer of at least 1."""
     for name, value in counts.items():
@@ -96,8 +95,6 @@ def explained(cls):
 
 
 # ---------------------------------------------------------------- the model
-
-
 @explained
 @dataclass(repr=False)
 class ModelConfig:
@@ -289,8 +286,6 @@ def check_format(values, where="the configuration"):
 
 
 # ---------------------------------------------------------------- its training
-
-
 @explained
 @dataclass
 class TrainConfig:

@@ -110,8 +110,7 @@ def evaluation_windows(split, length):
 
 def _windows(split, documents, starts, length):
     """The windows whose first target is byte starts[i] of documents[i]."""
-    first = split.offsets[documents][:, None]
-    end = split.offsets[documents + 1][:, None]
+    first, end = (split.offsets[documents + i][:, None] for i in (0, 1))
     target_at = first + starts[:, None] + np.arange(length)
     inside = target_at < end
     targets = np.where(inside, split.tokens[np.minimum(target_at, end - 1)], np.int64(IGNORE))

@@ -74,8 +74,6 @@ def describe_device(device="auto", dtype="auto") -> str:
 
 
 # ---------------------------------------------------------------- memory
-
-
 def keep_freed_memory() -> bool:
     """Let this process reuse the memory of freed tensors instead of handing it back; True if that was switched on.
 
@@ -95,8 +93,6 @@ def keep_freed_memory() -> bool:
 
 
 # ---------------------------------------------------------------- several processes
-
-
 @dataclass(frozen=True)
 class Group:
     """The processes that train together. ``rank`` 0 speaks and writes for all ``size`` of them."""

@@ -20,9 +20,8 @@ except ImportError as error:
         "open the lecture in Colab, where a CPU runtime is enough"
     ) from error
 
+
 # ---------------------------------------------------------------- the kernel
-
-
 @triton.jit
 def load_tile(x, strides, rows, columns, row_end, column_end):
     """x[rows, columns]. Addresses at row_end or column_end and beyond are not touched; zeros stand for them."""

@@ -15,8 +15,6 @@ TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rot
 
 
 # ---------------------------------------------------------------- norms (Code 5)
-
-
 class ScaleNorm(nn.Module):
     """x / rms(x) * gain with one gain for all channels: ``(..., D) -> (..., D)`` (Code 5)."""
 
@@ -51,8 +49,6 @@ def make_norm(kind: str, dim: int) -> nn.Module:
 
 
 # ---------------------------------------------------------------- positions (Codes 2 and 3)
-
-
 def _tables(positions, dim: int, device, dtype):
     """cos and sin of the angle of each (position, frequency): ``(..., dim // 2)``, frequency 10000^(-k / (dim // 2)).
 
@@ -168,8 +164,6 @@ def make_positions(kind: str, dim: int, max_length: int) -> nn.Module | None:
 
 
 # ---------------------------------------------------------------- the bias of the quadratic part (Code 4)
-
-
 class ToeplitzBias(nn.Module):
     """bias[i, j] = weights[(j - i) + n - 1]: one weight for each distance, 2n - 1 in all (Code 4)."""
 
@@ -226,8 +220,6 @@ def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
 
 
 # ---------------------------------------------------------------- heads that cost almost nothing
-
-
 class ScaleOffset(nn.Module):
     """H heads from one shared base: ``z (B, T, S) -> (H, B, T, S)``, head h is ``z * gamma[h] + beta[h]`` (equation 4).
 
@@ -244,8 +236,6 @@ class ScaleOffset(nn.Module):
 
 
 # ---------------------------------------------------------------- the door: what no unit can take
-
-
 def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False):
     """Refuse features, mask and document ids that no unit can take, with one line that says what to do.
 
@@ -297,14 +287,11 @@ def _form(value):
 
 def is_integers(value):
     """Whether it is a tensor of integers; bools are none."""
-    return isinstance(value, torch.Tensor) and not (
-        value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool
-    )
+    kind = value.dtype if isinstance(value, torch.Tensor) else torch.bool
+    return not (kind.is_floating_point or kind.is_complex or kind == torch.bool)
 
 
 # ---------------------------------------------------------------- to NumPy
-
-
 def arrays_of(norms=None, linears=None, **parameters):
     """Float64 arrays of parts, by name: ``NAME_gain`` (and ``NAME_offset``) of norms, ``NAME_weight`` (in, out) and
     ``NAME_bias`` of linears, and parameters as they are."""

@@ -26,8 +26,6 @@ def visible_pairs(mask, segment_ids):
 
 
 # ---------------------------------------------------------------- softmax attention
-
-
 def softmax_attention(q, k, v, *, causal, visible=None, bias=None, scale=None):
     """softmax(q k^T * scale + bias) v on ``(B, H, T, S)``, ``(B, H, T, E)``; torch's own fused kernel.
 
@@ -49,8 +47,6 @@ def softmax_attention(q, k, v, *, causal, visible=None, bias=None, scale=None):
 
 
 # ---------------------------------------------------------------- relu^2 attention
-
-
 def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
     """relu^2(scale q k^T + bias) v: ``q, k (B, T, S)``, ``v (B, T, E)`` -> ``(B, T, E)`` (equation 5, Code 6).
 
@@ -69,8 +65,6 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
 
 
 # ---------------------------------------------------------------- linear attention
-
-
 def linear_attention(q, k, v, *, causal):
     """q (k^T v), a state instead of a map: ``q, k (B, T, S)``, ``v (B, T, E)`` -> ``(B, T, E)``.
 
@@ -90,8 +84,6 @@ def linear_attention_step(state, q, k, v):
 
 
 # ---------------------------------------------------------------- mixed chunk attention
-
-
 def earlier_chunks(x):
     """Sums over the strictly earlier chunks, ``(B, G, ...)``: the running sum moved by one (equation 8).
 

@@ -22,9 +22,8 @@ from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
+
 # ---------------------------------------------------------------- the stack
-
-
 def make_unit(config: ModelConfig) -> nn.Module:
     """One unit of the stack."""
     c = config
@@ -134,8 +133,6 @@ def pool(features, mask=None):
 
 
 # ---------------------------------------------------------------- the language model
-
-
 class LanguageModel(nn.Module):
     """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself."""
 
@@ -210,15 +207,13 @@ class LanguageModel(nn.Module):
             raise ValueError(f"ids hold {wrong}: {expected}") from None
 
     # ------------------------------------------------------------ save and load
-
     def save_pretrained(self, folder, *, dtype=None):
         """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        text = json.dumps(self.config.to_dict(), indent=1) + "\n"
         with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n", encoding="utf-8", newline="\n")
             save_tensors(weights, folder / "model.safetensors")
 
     def _own_state(self):
@@ -291,8 +286,6 @@ def load_weights(path):
 
 
 # ---------------------------------------------------------------- counts
-
-
 def count_parameters(module) -> int:
     """Numbers that are trained, shared ones once."""
     return sum(p.numel() for p in module.parameters())

@@ -73,8 +73,6 @@ def branch_std(unit, x):
 
 
 # ---------------------------------------------------------------- the two kinds of number
-
-
 def branch_error(y, y_ref, x, valid=None):
     """Largest over the rows: ``||y - y_ref|| / ||y_ref - x||``, at the ``valid (B, T)`` positions if given."""
     difference, branch = (t.detach().double() for t in (y - y_ref, y_ref - x))
@@ -99,8 +97,6 @@ def _valid(x, lengths):
 
 
 # ---------------------------------------------------------------- no output reads a later input
-
-
 @torch.no_grad()
 def value_leak(unit, x, cut, **kw):
     """Change of the outputs before ``cut`` when all inputs from ``cut`` on become other and ``LOUD`` times larger."""
@@ -123,8 +119,6 @@ def prefix_error(unit, x, cut):
 
 
 # ---------------------------------------------------------------- padding, rows, documents
-
-
 @torch.no_grad()
 def padding_leak(unit, x, lengths, **kw):
     """Change of the valid outputs when the content of the padding, behind ``lengths (B,)``, becomes other."""
@@ -164,8 +158,6 @@ def document_leak(unit, x, segment_ids, document, **kw):
 
 
 # ---------------------------------------------------------------- token by token
-
-
 @torch.no_grad()
 def step_error(unit, x, prompts):
     """Prompts of ``prompts (B,)`` tokens read at once, the rest of ``x`` token by token, against all at once.
@@ -186,8 +178,6 @@ def step_error(unit, x, prompts):
 
 
 # ---------------------------------------------------------------- the check of a unit of your own
-
-
 @dataclass
 class Report:
     """What ``check_unit`` measured: rows of (property, largest value, limit, note). It prints as a table."""

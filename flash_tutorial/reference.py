@@ -19,8 +19,6 @@ def one_of(name, value, *choices):
 
 
 # ---- activations: each acts on one number at a time, so the formula is its own loop ----
-
-
 def silu(x):
     """x * sigmoid(x): the activation of GAU and FLASH (u, v and z alike)."""
     return x / (1.0 + np.exp(-x))
@@ -37,8 +35,6 @@ def relu2(x):
 
 
 # ---- norms (Code 5): over the last axis ----
-
-
 def scale_norm_loops(x_TD, gain):
     out_TD = np.zeros_like(x_TD)
     for i, x_D in enumerate(x_TD):
@@ -75,8 +71,6 @@ def norm(x, params, name="norm"):
 
 
 # ---- positions: three kinds, all used at once ----
-
-
 def frequencies(width):
     """10000^(-k / half), k = 0 .. half-1: the angles per position of ScaledSin and RoPE."""
     if width % 2:
@@ -160,8 +154,6 @@ def position_bias(params, n):
 
 
 # ---- which token may read which: padding, documents, order ----
-
-
 def tokens_and_documents(T, mask, segment_ids):
     """`valid_T` and `document_T`. A padded token is in document -1 where there are documents, else in 0 like all."""
     if T == 0:
@@ -198,8 +190,6 @@ def visible_pairs(valid, document, causal):
 
 
 # ---- mixing tokens: softmax, relu^2, linear ----
-
-
 def softmax_attention_loops(q_TS, k_TS, v_TE, sees_TT, bias_TT):
     out_TE = np.zeros_like(v_TE)
     for i in range(len(q_TS)):
@@ -255,8 +245,6 @@ def linear_attention_step(state_SE, q_S, k_S, v_E):
 
 
 # ---- mixed chunk attention (equation 7, equation 8, Code 8) ----
-
-
 def to_chunks(x, C):
     """`(T, ...)` -> `(G, C, ...)`, G = ceil(T / C), zeros (False) behind the last token."""
     if C < 1:
@@ -352,8 +340,6 @@ def mixed_chunk_attention(
 
 
 # ---- the unit: u, v, z = project(x); y = u * mix(z, v); out = x + y @ W_out ----
-
-
 def float64(x, params):
     x_TD = np.asarray(x, np.float64)
     if x_TD.ndim != 2:
@@ -447,8 +433,6 @@ def flash(x, params, *, causal, chunk_size, combine="mean", local=True, global_=
 
 
 # ---- the paper's looser reading of documents: whole chunks, global part only (Codes 7-8) ----
-
-
 def segment_mask_by_overlap_loops(segment_ids_GC, causal):
     G = len(segment_ids_GC)
     mask_GG = np.zeros((G, G))
@@ -491,8 +475,6 @@ def flash_code8(x, params, *, causal, chunk_size, segment_ids):
 
 
 # ---- the baselines: attention, then a feed-forward layer, both pre-norm with a residual (Tables 5-9) ----
-
-
 def feed_forward(x, p, glu):
     """MLP phi(x W_in) W_out, or GLU (phi(x W_gate) * x W_value) W_out (equation 1, equation 2); phi = GELU."""
     h = norm(x, p, "norm2") @ p["ff_in_weight"] + p["ff_in_bias"]
@@ -586,9 +568,7 @@ def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, seg
     return block_out(x_TD, merge_heads(np.array(mixed_HTd)), p, glu=True)
 
 
-# ---- one token at a time: a step changes `state` in place and returns y_D ----
-
-
+# ---- one token at a time: a step changes `state` in place and returns y_D; a cache starts as {"k": [], "v": []} ----
 def flash_state(params):
     """Nothing read yet: the sum of K^T V over finished chunks, their number, and the caches of the open chunk."""
     S, E = np.shape(params["gamma"])[1], np.shape(params["out_weight"])[0]
@@ -613,11 +593,6 @@ def flash_step(x_D, params, state, *, chunk_size, combine="mean", local=True, gl
         state["kv_SE"] = state["kv_SE"] + np.array(state["lin_k"]).T @ np.array(state["v"])
         state.update(chunks=g + 1, quad_k=[], lin_k=[], v=[])
     return gate_and_out(x_1D[0], u_1E[0], mixed_E, p)
-
-
-def kv_cache():
-    """Nothing read yet: the keys and values of all tokens, as `gau_step` and `transformer_step` keep them."""
-    return {"k": [], "v": []}
 
 
 def gau_step(x_D, params, state, *, length_scale=None, attention="relu2"):

@@ -20,9 +20,8 @@ import torch.nn.functional as F
 from .chunks import chunk_means, to_chunks
 from .layers import check_input, cos_sin, cos_sin_at, rope
 
+
 # ---------------------------------------------------------------- what is remembered
-
-
 @dataclass
 class Cache:
     """All keys and values so far: rows grow by doubling, so a step costs no copy on the average."""
@@ -126,8 +125,6 @@ class Replay:
 
 
 # ---------------------------------------------------------------- the two methods, whatever the unit
-
-
 def prefill(unit, x, mask=None, **door):
     """A unit over a prompt ``x (B, T, D)``: output ``(B, T, D)`` and the state after it."""
     refuse_non_causal(unit)
@@ -155,8 +152,6 @@ def row_lengths(x, mask):
 
 
 # ---------------------------------------------------------------- GAU and FLASH
-
-
 class GatedSteps:
     """What decoding GAU and FLASH shares. They say what they remember of a prompt, and what the newest token reads."""
 
@@ -224,8 +219,6 @@ class FLASHSteps(GatedSteps):
 
 
 # ---------------------------------------------------------------- the Transformer blocks
-
-
 class BlockSteps:
     def prefill(self, x, mask=None, *, checked=False):
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""

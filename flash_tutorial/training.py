@@ -23,9 +23,8 @@ from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_cor
 from .devices import Engine, Group, keep_freed_memory, training_group
 from .model import LanguageModel, count_parameters
 
+
 # ---------------------------------------------------------------- one update
-
-
 def train_step(model, optimizer, batch, step, config, engine=None):
     """One update: the loss of a batch and its gradient, part by part, cut to ``clip``; then AdamW at this step's rate.
 
@@ -66,8 +65,6 @@ def check_finite(loss, norm, step, config, scaled):
 
 
 # ---------------------------------------------------------------- batches
-
-
 def draw_batch(split, config, step, causal):
     """ids, targets ``(B, T)`` of update ``step``. They depend on the seed and the step alone, so that a run that was
     stopped goes on with the same batches and nothing of their order need be saved."""
@@ -102,8 +99,6 @@ def to_device(ids, targets, valid, device):
 
 
 # ---------------------------------------------------------------- the loop
-
-
 @dataclass
 class Run:
     """What ``train`` gives back: the model, a row of numbers for each update, and the score."""
@@ -229,8 +224,6 @@ def load_model(start, config):
 
 
 # ---------------------------------------------------------------- what is refused, and what is shown
-
-
 def check_shares(config, group):
     """Each rank has the same number of rows in each part of a batch."""
     parts = config.accumulate * group.size
@@ -285,8 +278,6 @@ def progress_of(config, first, on):
 
 
 # ---------------------------------------------------------------- the score
-
-
 @dataclass
 class Evaluation:
     """``bits_per_byte`` over ``n_bytes`` targets, and ``by_position (T,)``: its mean at each place of the window."""
@@ -318,8 +309,7 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     ids, targets, valid = evaluation_windows(split, length)
     if not model.config.causal:
         ids, targets = hide_spans(targets, np.random.default_rng(0))
-    device = next(model.parameters()).device
-    was_training = model.training
+    device, was_training = next(model.parameters()).device, model.training
     model.eval()
     nats, counts = np.zeros(length), np.zeros(length, np.int64)
     for first in range(0, len(ids), batch):

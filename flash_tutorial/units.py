@@ -20,9 +20,8 @@ from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, mak
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
+
 # ---------------------------------------------------------------- GAU and FLASH
-
-
 class GatedUnit(nn.Module):
     """What GAU and FLASH share: everything but the mixing (Code 6, Code 8)."""
 
@@ -164,8 +163,6 @@ class FLASH(FLASHSteps, GatedUnit):
 
 
 # ---------------------------------------------------------------- the Transformer blocks
-
-
 class TransformerBlock(BlockSteps, nn.Module):
     """Multi-head softmax attention and a feed-forward layer, both pre-norm with a residual.
 

@@ -69,11 +69,6 @@ class Corpus:
     validation: Split
     test: Split
 
-    @property
-    def titles(self):
-        """Split name -> titles of its documents."""
-        return {name: getattr(self, name).titles for name in SPLITS}
-
 
 def load_austen(folder=None):
     """Jane Austen's six novels, 4,024,283 bytes of ASCII; `folder` holds the two files (default: this package).

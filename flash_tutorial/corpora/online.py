@@ -126,8 +126,6 @@ def _take(documents, limit, bar):
 
 
 # --- reading ---
-
-
 def open_url(url, **headers):
     """Open an address for reading; the server learns what asks."""
     request = urllib.request.Request(url, headers={"User-Agent": "flash-tutorial", **headers})
@@ -298,8 +296,6 @@ SOURCES = {
 
 
 # --- the cache ---
-
-
 def _read_cache(name, text_path, record_path):
     """The cached corpus; ValueError where it is not what was written."""
     try:
@@ -322,13 +318,13 @@ def _read_cache(name, text_path, record_path):
 
 def _write_cache(corpus, source, max_bytes, text_path, record_path):
     """Write text and record whole or not at all."""
-    splits = [getattr(corpus, split) for split in SPLITS]
-    text = b"\0".join(split.document(i).tobytes() for split in splits for i in range(split.n_documents))
+    splits = {name: getattr(corpus, name) for name in SPLITS}
+    text = b"\0".join(split.document(i).tobytes() for split in splits.values() for i in range(split.n_documents))
     record = {
         "name": corpus.name, "max_bytes": max_bytes, "bytes": len(text), "sha256": hashlib.sha256(text).hexdigest(),
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         "from": {split: urls[0] for split, urls in source.urls.items()},
-        "titles": {split: list(titles) for split, titles in corpus.titles.items()},
+        "titles": {name: list(split.titles) for name, split in splits.items()},
     }  # fmt: skip
     try:
         text_path.parent.mkdir(parents=True, exist_ok=True)

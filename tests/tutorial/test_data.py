@@ -63,9 +63,9 @@ def austen():
 
 
 def test_austen_is_split_by_novel(austen):
-    assert austen.titles["train"] == ("Sense and Sensibility", "Pride and Prejudice", "Mansfield Park", "Emma")
-    assert austen.titles["validation"] == ("Persuasion",)
-    assert austen.titles["test"] == ("Northanger Abbey",)
+    assert austen.train.titles == ("Sense and Sensibility", "Pride and Prejudice", "Mansfield Park", "Emma")
+    assert austen.validation.titles == ("Persuasion",)
+    assert austen.test.titles == ("Northanger Abbey",)
     assert [len(split.tokens) for split in (austen.train, austen.validation, austen.test)] == [
         3_124_536,
         466_828,
@@ -386,6 +386,10 @@ def offer(tmp_path, monkeypatch):
     return offer
 
 
+def titles(corpus):
+    return {name: getattr(corpus, name).titles for name in corpora.SPLITS}
+
+
 def texts(corpus):
     return {
         name: [split.document(i).tobytes().decode() for i in range(split.n_documents)]
@@ -491,7 +495,7 @@ def test_wikitext_lines_are_regrouped_into_articles(tmp_path, offer):
     held = parquet_file(tmp_path / "c.parquet", text=WIKITEXT_ROWS[11:])
     offer("wikitext-103", {"train": [first, second], "validation": [held], "test": [held]})
     corpus = load_corpus("wikitext-103", cache_dir=tmp_path / "cache")
-    assert corpus.titles["train"] == ("Valkyria", "1 + 1 = 2")
+    assert corpus.train.titles == ("Valkyria", "1 + 1 = 2")
     first_article = "= Valkyria = \n First words . \n = not a title = \n = = Section = = \n More ."
     assert texts(corpus)["train"] == [first_article, "= 1 + 1 = 2 = \n Sums ."]
 
@@ -516,9 +520,9 @@ def test_pg19_comes_by_the_hubs_list(tmp_path, offer):
     )
     corpus = load_corpus("pg19", cache_dir=tmp_path / "cache")
     assert texts(corpus)["train"] == ["First book", "Second book, longer"]
-    assert corpus.titles == {"train": ("One", "Two"), "validation": ("Three",), "test": ("Three",)}
+    assert titles(corpus) == {"train": ("One", "Two"), "validation": ("Three",), "test": ("Three",)}
     again = load_corpus("pg19", cache_dir=tmp_path / "cache")
-    assert again.titles == corpus.titles and texts(again) == texts(corpus)
+    assert titles(again) == titles(corpus) and texts(again) == texts(corpus)
 
 
 def test_wiki40b_markers_become_line_ends(tmp_path, offer):
@@ -531,7 +535,7 @@ def test_wiki40b_markers_become_line_ends(tmp_path, offer):
     offer("wiki40b", {"train": source, "validation": source, "test": source})
     corpus = load_corpus("wiki40b", cache_dir=tmp_path / "cache")
     assert texts(corpus)["train"] == ["Monte Rosa\n\nName\n\nIts name\nis old.\n\nAnd so on."] * 2
-    assert corpus.titles["train"] == ("Monte Rosa",) * 2
+    assert corpus.train.titles == ("Monte Rosa",) * 2
 
 
 def test_parquet_without_the_column_or_no_parquet(tmp_path, offer):
