@@ -215,6 +215,15 @@ def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: va
     return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
 
 
+def several(values, expected):
+    """The values that an answer returned, if there are as many as expected."""
+    if values is None:
+        raise Said("all", "none")
+    if not isinstance(values, tuple | list) or len(values) != expected:
+        raise Said("all", "several", expected=expected, got=len(values) if isinstance(values, tuple | list) else 1)
+    return values
+
+
 def lent(function):
     """A set's own function as cases hand it to an answer: the answer may call it while the package is shut."""
 

@@ -2,6 +2,7 @@
 
 import itertools
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from flash_tutorial.config import ModelConfig
 
 from ..closed_book import without_autograd
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test
+from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, several
 from ..instruments import megabytes, numbers_read
 
 # ---------------------------------------------------------------- 06.1 count_parameters
@@ -86,15 +87,13 @@ def our_layer(x_TD, p, C, causal):
 
 
 def adopt(port):
-    E, S = port["out_weight"].shape[1], port["gamma"].shape[1]
-    pairs = [*range(0, S, 2), *range(1, S, 2)]
+    w = SimpleNamespace(**port)
+    E, S = w.out_weight.shape[1], w.gamma.shape[1]
+    pairs, heads = [*range(0, S, 2), *range(1, S, 2)], [0, 2, 1, 3]
     rows = [*range(E, 2 * E), *range(E), *(2 * E + k for k in pairs)]
-    heads = [0, 2, 1, 3]
-    return port | {
-        "in_weight": port["in_weight"][rows].T, "in_bias": port["in_bias"][rows],
-        "gamma": port["gamma"][heads][:, pairs], "beta": port["beta"][heads][:, pairs],
-        "out_weight": port["out_weight"].T,
-    }  # fmt: skip
+    gamma, beta = w.gamma[heads][:, pairs], w.beta[heads][:, pairs]
+    mapped = dict(in_weight=w.in_weight[rows].T, in_bias=w.in_bias[rows], out_weight=w.out_weight.T)
+    return port | mapped | dict(gamma=gamma, beta=beta)
 
 
 def port_case(name, part, rng, T, D, E, S, C, causal):
@@ -121,8 +120,7 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
                 raise Said("06.2", "shape of", name=key, expected=shape, got=np.shape(params[key]))
         return our_layer(x_TD, {key: np.asarray(value) for key, value in params.items()}, C, causal)
 
-    sizes = f"T = {T}, D = {D}, E = {E}, S = {S}, C = {C}, causal = {causal}"
-    return call(name, part, port, then=layer, sizes=sizes)
+    return call(name, part, port, then=layer, sizes=f"T = {T}, D = {D}, E = {E}, S = {S}, C = {C}, causal = {causal}")
 
 
 def cases_2(rng, numbers):
@@ -184,9 +182,7 @@ COUNTS_3 = {
     "the mean over the row is taken off": (X, "(x_TD - x_TD.mean(0)) @"),
     "divided by the padded length, where causal": (COUNT, f"(np.full(T, T) if causal else {COUNT})"),
 }
-POOLS_3 = {
-    "passes what is right": RIGHT_3, "finds padding that is read": READS_3, "finds wrong counts": COUNTS_3,
-}  # fmt: skip
+POOLS_3 = {"passes what is right": RIGHT_3, "finds padding that is read": READS_3, "finds wrong counts": COUNTS_3}
 
 
 def padding_case(name, part, C, *edits):
@@ -199,19 +195,14 @@ def cases_3(rng, numbers):
     return [padding_case(name, part, C, *edits) for part, pool in POOLS_3.items() for name, edits in pool.items()]
 
 
-def filled_up(x_TD, T, size, seed=1):
-    """x with padding behind it, up to T, and which tokens are valid."""
-    noise = size * np.random.default_rng([seed, T]).normal(size=(T - len(x_TD), 8))
-    return np.concatenate([x_TD, noise]), np.arange(T) < len(x_TD)
-
-
 def assert_padding_inert(unit, C):
     n = 2 * C + C // 2
     x = np.random.default_rng(0).normal(size=(n, 8))
     for T, causal, bias in itertools.product((n + 1, 3 * C, 5 * C + 2), (False, True), (0.7, -0.4)):
-        alone = unit(x, np.ones(n, bool), causal=causal, bias=bias)
+        noise = np.random.default_rng(T).normal(size=(T - n, 8))
+        alone = unit(x, np.ones(n, bool), causal, bias)
         for size in (0.0, 3.0):
-            out = unit(*filled_up(x, T, size), causal=causal, bias=bias)
+            out = unit(np.concatenate([x, size * noise]), np.arange(T) < n, causal, bias)
             assert np.abs(out[:n] - alone).max() < 1e-9
 
 
@@ -241,15 +232,6 @@ def mended_tables(N, D, T, rng):
     return 1.0 * embedding_ND, 0.25 * position_TD
 
 
-def several(values, expected):
-    """The values, if there are as many as expected."""
-    if values is None:
-        raise Said("all", "none")
-    if not isinstance(values, tuple | list) or len(values) != expected:
-        raise Said("all", "several", expected=expected, got=len(values) if isinstance(values, tuple | list) else 1)
-    return values
-
-
 def start_case(name, look, say, N=300, D=128, T=400, part="mended"):
     """A look at the tables that the answer makes."""
 
@@ -271,8 +253,7 @@ def look_at_ratio(embedding_ND, position_TD):
 
 
 def look_at_places(embedding_ND, position_TD):
-    apart = position_TD[3] - position_TD[300]
-    if not np.abs(apart).max() > 1e-6:
+    if not np.abs(position_TD[3] - position_TD[300]).max() > 1e-6:
         raise Said("06.4", "alike")
 
 
@@ -351,32 +332,27 @@ def backward_autograd(*given):
 
 def differences(step, *given):
     """Not a backward pass: each number is moved up and down."""
-
-    def arrays(flat):
-        parts = np.split(flat, np.cumsum([x.size for x in given[:5]]))
-        return [part.reshape(x.shape) for part, x in zip(parts, given)]
-
-    flat = np.concatenate([x.ravel() for x in given[:6]])
-    ends = [[loss(*map(torch.tensor, arrays(flat + s * h)), *given[6:]).item() for s in (1, -1)]
-            for h in step * np.eye(len(flat))]  # fmt: skip
-    return arrays(np.subtract(*np.transpose(ends)) / (2 * step))
+    arrays, slopes = [torch.tensor(x) for x in given[:6]], [np.zeros_like(x) for x in given[:6]]
+    for x, slope in zip(arrays, slopes):
+        for place in np.ndindex(slope.shape):
+            for moved, counts in ((1, 1), (-2, -1), (1, 0)):
+                x[place] += moved * step
+                slope[place] += counts * loss(*arrays, *given[6:]).item() / (2 * step)
+    return slopes
 
 
-PARTS_5 = {
-    "q_quad, k_quad, bias": {"dq_quad": 0, "dk_quad": 1, "dbias_CC": 5}, "q_lin, k_lin": {"dq_lin": 2, "dk_lin": 3},
-    "v": {"dv": 4},
-}  # fmt: skip
+PARTS = {"q_quad, k_quad, bias": ["dq_quad", "dk_quad", "dbias_CC"], "q_lin, k_lin": ["dq_lin", "dk_lin"], "v": ["dv"]}
 
 
-def some_of(places):
+def some_of(names):
     """Some of six gradients, each under its name."""
-    return lambda gradients: {name: several(gradients, 6)[place] for name, place in places.items()}
+    order = ("dq_quad", "dk_quad", "dq_lin", "dk_lin", "dv", "dbias_CC")
+    return lambda gradients: {name: several(gradients, 6)[order.index(name)] for name in names}
 
 
 def cases_5(rng, numbers):
     def draw(T, S, E, C):
-        heads = rng.normal(size=(4, T, S))
-        return *heads, rng.normal(size=(T, E)), rng.normal(size=(C, C)), C, rng.normal(size=(T, E))
+        return *rng.normal(size=(4, T, S)), rng.normal(size=(T, E)), rng.normal(size=(C, C)), C, rng.normal(size=(T, E))
 
     sizes = {
         "three chunks and a tail": (14, 3, 5, 4), "four full chunks": (12, 4, 2, 3),
@@ -388,8 +364,8 @@ def cases_5(rng, numbers):
     d_out[0] *= 1e6  # the slopes by small differences lose their digits here
     shown = {name: "T = {}, S = {}, E = {}, C = {}".format(*each) for name, each in sizes.items()}
     return [
-        without_autograd(call(name, part, *given, then=some_of(places), sizes=shown[name]))
-        for part, places in PARTS_5.items()
+        without_autograd(call(name, part, *given, then=some_of(names), sizes=shown[name]))
+        for part, names in PARTS.items()
         for name, given in drawn.items()
     ]
 
@@ -431,7 +407,7 @@ def cases_6(rng, numbers):
         return value
 
     def in_little_time(f):
-        if numbers_read(f, kv_long, doc_long) > 100 * kv_long.size:  # a sum anew for each chunk is some 600 times
+        if numbers_read(f, kv_long, doc_long.copy()) > 100 * kv_long.size:  # a sum anew for each chunk: 600 times
             raise Said("06.6", "again")
         return True
 
@@ -451,16 +427,9 @@ EXERCISES = exercises_of("06", {
     "06.1": dict(cases=cases_1, right=count_parameters, tolerance=1e-12),
     "06.2": dict(cases=cases_2, right=adopt),
     "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False),
-    "06.4": dict(
-        cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
-        given={"report_sizes": report_stub, "start_tables": start_tables},
-    ),
-    "06.5": dict(
-        cases=cases_5, right=mixed_chunk_backward,
-        wrong=[
-            Wrong("autograd", backward_autograd),
-            *(Wrong("differences", partial(differences, step)) for step in (1e-3, 1e-5)),
-        ],
-    ),
+    "06.4": dict(cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
+                 given={"report_sizes": report_stub, "start_tables": start_tables}),
+    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[Wrong("autograd", backward_autograd),
+                 Wrong("differences", partial(differences, 1e-3)), Wrong("differences", partial(differences, 1e-5))]),
     "06.6": dict(cases=cases_6, right=document_states, wrong=[Wrong("input", lambda kv_GSE, doc_G: kv_GSE)]),
 })  # fmt: skip
