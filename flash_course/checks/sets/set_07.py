@@ -7,7 +7,6 @@ import os
 import pickle
 import shutil
 import tempfile
-from contextlib import contextmanager
 from functools import cache, cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -27,9 +26,7 @@ from .tiny_run import Run
 
 
 def bits_per_byte(windows, n_bytes):
-    nats = 0.0
-    for mean, tokens in windows:
-        nats += mean * tokens
+    nats = sum(mean * tokens for mean, tokens in windows)
     return nats / math.log(2) / n_bytes
 
 
@@ -51,19 +48,14 @@ def cases_1(rng, numbers):
 
 
 def learning_rate(step, peak, warmup, total):
-    if step > total:
-        return 0.0
     if step < warmup:
         return peak * step / warmup
-    return peak * (total + 1 - step) / (total + 1 - warmup)
+    return peak * (total + 1 - step) / (total + 1 - warmup) if step <= total else 0.0
 
 
 def clip_each(grads, max_norm):
-    clipped = []
-    for g in grads:
-        norm = torch.linalg.vector_norm(g)
-        clipped.append(g * (max_norm / norm) if norm > max_norm else g.clone())
-    return clipped
+    norms = [torch.linalg.vector_norm(g) for g in grads]
+    return [g * (max_norm / norm) if norm > max_norm else g.clone() for g, norm in zip(grads, norms)]
 
 
 def cases_2(rng, numbers):
@@ -109,18 +101,15 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
-    @torch.no_grad()
     def step(self):
-        for p in self.parameters:
-            if p.grad is not None:
-                p -= self.rate * p.grad
+        for p in (p for p in self.parameters if p.grad is not None):
+            p.data -= self.rate * p.grad
 
 
 class Scaler:
     """A stand-in for ``torch.amp.GradScaler``, with 1024 to begin with."""
 
-    def __init__(self):
-        self.factor, self.divided, self.overflow = 1024.0, False, False
+    factor, divided, overflow = 1024.0, False, False
 
     def scale(self, loss):
         return loss * self.factor
@@ -129,10 +118,9 @@ class Scaler:
         if self.divided:
             raise RuntimeError("unscale_() has already been called since the last step")
         self.divided, self.overflow = True, False
-        for p in optimizer.parameters:
-            if p.grad is not None:
-                p.grad /= self.factor
-                self.overflow |= not bool(p.grad.isfinite().all())
+        for grad in (p.grad for p in optimizer.parameters if p.grad is not None):
+            grad /= self.factor
+            self.overflow |= not bool(grad.isfinite().all())
 
     def step(self, optimizer):
         if not self.divided:
@@ -158,11 +146,6 @@ class Schedule:
         self.optimizer.rate = self.rates[min(self.done, len(self.rates) - 1)]
 
 
-def overflow_to_inf(gradient):
-    """What float16 does with numbers above its largest."""
-    return torch.where(gradient.abs() > 65504, gradient.sign() * math.inf, gradient)
-
-
 FAR = 1e9  # a limit that no gradient reaches
 RATE = "rate of the next update"
 
@@ -173,7 +156,7 @@ def session(weights, batches, max_norm, rates, seen):
     def run(training_step):
         parameters = [torch.from_numpy(w.copy()).requires_grad_() for w in weights]
         for p in parameters:
-            p.register_hook(overflow_to_inf)
+            p.register_hook(lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g))  # as in float16
         optimizer = Optimizer(parameters, rates[0])
         scaler, schedule = Scaler(), Schedule(optimizer, rates)
 
@@ -195,10 +178,9 @@ def session(weights, batches, max_norm, rates, seen):
 
 def draw_session(rng, n_parts, n_steps, wild=()):
     """Weights, and for each update its parts: (targets of each weight, a factor). ``wild`` are (update, part)."""
-    shapes = [(3,), (2, 4)]
-    weights = [rng.normal(size=shape) for shape in shapes]
+    weights = [rng.normal(size=shape) for shape in ((3,), (2, 4))]
     batches = [
-        [(*(torch.from_numpy(rng.normal(size=shape)) for shape in shapes), 1e6 if (step, i) in wild else 1.0)
+        [(*(torch.from_numpy(rng.normal(size=w.shape)) for w in weights), 1e6 if (step, i) in wild else 1.0)
          for i in range(n_parts)]
         for step in range(n_steps)
     ]  # fmt: skip
@@ -255,7 +237,6 @@ def training_step_in_order(loss_of, parts, parameters, optimizer, scaler, schedu
 
 
 # ---------------------------------------------------------------- 07.4 save and load
-
 KINDS = ("weights", "m", "v")
 
 
@@ -292,50 +273,18 @@ def after(run, updates=3):
     return {"losses": losses, **{name: p.copy() for name, p in run.weights.items()}}
 
 
-def spoil(run):
-    """The process ends: nothing in memory is what it was."""
-    for kind in KINDS:
-        for array in getattr(run, kind).values():
-            array[...] = np.nan
-    run.step = run.position = -1
-    run.rng.bit_generator.state = np.random.default_rng(99).bit_generator.state
-    np.random.seed(99)
-
-
-def no_pickle():
-    """Within it, writing or reading a pickle ends the case."""
-
-    def refuse(*args, **kwargs):
-        raise Said("07.4", "pickle")
-
-    classes = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
-    return patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **classes)
-
-
-@contextmanager
-def moves_to(path):
-    """Within it, what is moved to a path is noted: a row for each move, and a copy of what came."""
-    rows = []
-
-    def watched(move, source, target, **kwargs):
-        if os.path.abspath(target) == os.path.abspath(path):
-            copy_of = path.with_name(f"came {len(rows)}")
-            shutil.copyfile(source, copy_of)
-            beside = os.path.dirname(os.path.abspath(source)) == str(path.parent)
-            rows.append({"old there": path.exists(), "beside": beside, "came": copy_of})
-        return move(source, target, **kwargs)
-
-    with patch.multiple(os, replace=partial(watched, os.replace), rename=partial(watched, os.rename)):
-        yield rows
-
-
-def goes_on(answers, folder, run, look):
+def goes_on(seed, updates, look, answers, folder):
     """What a look sees of the run that is loaded from the file alone, after the process that saved it has ended."""
     here, there = folder / "here" / "run.npz", folder / "there" / "run.npz"
     here.parent.mkdir()
     there.parent.mkdir()
+    run = advanced(seed, updates)
     answers.save(here, run)
-    spoil(run)
+    for array in (array for kind in KINDS for array in getattr(run, kind).values()):
+        array[...] = np.nan  # the process ends: nothing in memory is what it was
+    run.step = run.position = -1
+    run.rng.bit_generator.state = np.random.default_rng(99).bit_generator.state
+    np.random.seed(99)
     if not here.exists():
         raise Said("07.4", "no file")
     os.rename(here, there)
@@ -359,9 +308,6 @@ def cases_4(rng, numbers):
 
         return Case(name, part, run, sizes)
 
-    def after_stop(seed, updates, look=after):
-        return lambda answers, folder: goes_on(answers, folder, advanced(seed, updates), look)
-
     def same_bits(loaded):
         there, here = after(advanced(seeds[0], 4), 20), after(loaded, 20)
         return all(np.array_equal(there[name], here[name]) for name in there)
@@ -380,9 +326,17 @@ def cases_4(rng, numbers):
         return after(answers.load(folder / "run.npz"))
 
     def whole(answers, folder):
-        path = folder / "run.npz"
+        path, moves = folder / "run.npz", []
+
+        def watched(move, source, target, **kwargs):
+            if os.path.abspath(target) == str(path):
+                copy_of = shutil.copyfile(source, path.with_name(f"came {len(moves)}"))
+                beside = os.path.dirname(os.path.abspath(source)) == str(folder)
+                moves.append({"old there": path.exists(), "beside": beside, "came": copy_of})
+            return move(source, target, **kwargs)
+
         answers.save(path, advanced(seeds[5], 2))
-        with moves_to(path) as moves:
+        with patch.multiple(os, replace=partial(watched, os.replace), rename=partial(watched, os.rename)):
             answers.save(path, advanced(seeds[5], 5))
         last = moves[-1] if moves else {}
         for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
@@ -394,15 +348,19 @@ def cases_4(rng, numbers):
             raise Said("07.4", "not whole") from None
 
     def without_pickle(answers, folder):
-        with no_pickle():
+        def refuse(*args, **kwargs):
+            raise Said("07.4", "pickle")
+
+        kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
+        with patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
             answers.save(folder / "run.npz", advanced(seeds[0], 3))
             return after(answers.load(folder / "run.npz"))
 
     return [
-        case("three updates, a stop, three more", "goes on", after_stop(seeds[0], 3)),
-        case("saved before the first update", "goes on", after_stop(seeds[1], 0), "0 + 3 updates"),
-        case("the examples have begun again", "goes on", after_stop(seeds[2], 17), "17 + 3 updates"),
-        case("to the last bit, twenty updates", "goes on", after_stop(seeds[0], 4, same_bits), "4 + 20 updates"),
+        case("three updates, a stop, three more", "goes on", partial(goes_on, seeds[0], 3, after)),
+        case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates"),
+        case("the examples have begun again", "goes on", partial(goes_on, seeds[2], 17, after), "17 + 3 updates"),
+        case("to the last bit, twenty updates", "goes on", partial(goes_on, seeds[0], 4, same_bits), "4 + 20 updates"),
         case("the run that was saved goes on", "goes on", itself),
         case("saved twice", "whole file", twice, "2, then 5 updates"),
         case("killed while it saves", "whole file", whole, "2, then 5 updates"),
@@ -410,11 +368,17 @@ def cases_4(rng, numbers):
     ]
 
 
-# ---------------------------------------------------------------- 07.5 read the curve
-
-CHOICES = (
-    "healthy", "inclusive sum", "local only", "overfit", "rate too high", "rate too low", "targets not shifted",
+WRONG_4 = (
+    ("pickle", ("np.savez(file, plain=json.dumps(plain), **arrays)", "pickle.dump(run, file)"),
+     ("loaded = Run()", "return pickle.loads(path.read_bytes())")),
+    ("two files", ("plain=json.dumps(plain), ", "",
+     "    os.replace", "    path.with_suffix('.json').write_text(json.dumps(plain))\n    os.replace"),
+     ('str(file["plain"])', 'path.with_suffix(".json").read_text()')),
 )  # fmt: skip
+
+
+# ---------------------------------------------------------------- 07.5 read the curve
+CHOICES = "healthy", "inclusive sum", "local only", "overfit", "rate too high", "rate too low", "targets not shifted"
 
 
 @cache
@@ -430,8 +394,9 @@ def draw_5(rng):
     return dict(zip("abcd", (int(i) for i in rng.permutation(chosen))))
 
 
-def answers_5(n):
-    return {letter: causes()[number] for letter, number in n.items()}
+def answers_5(n, leak="inclusive sum"):
+    """``leak``: what the inclusive sum is taken for."""
+    return {letter: causes()[number].replace("inclusive sum", leak) for letter, number in n.items()}
 
 
 def cases_5(rng, numbers):
@@ -449,12 +414,7 @@ def cases_5(rng, numbers):
     return [case(letter, cause) for letter, cause in answers_5(numbers).items()]
 
 
-def taken_for(choice):
-    return lambda n: {letter: choice if cause == "inclusive sum" else cause for letter, cause in answers_5(n).items()}
-
-
 # ---------------------------------------------------------------- 07.6 assert_honest_loader
-
 MASK = -1
 ROWS = 8
 
@@ -480,8 +440,7 @@ class Loader:
         return ids, targets
 
     def scored(self):
-        parts = evaluation_windows(self.validation, self.T)[:2]
-        return parts
+        return evaluation_windows(self.validation, self.T)[:2]
 
     def masked(self, update):
         _, targets = self.batch(update)
@@ -543,7 +502,8 @@ EDITS_6 = {
     "the same windows at every update": ("self.T, self.rng(update)", "self.T, self.rng(0)"),
     "the last token of a window is never a target":
         ("return ids, targets", "targets[:, -1] = IGNORE\n        return ids, targets"),
-    "a window is scored twice": ("return parts", "return [np.concatenate([part, part[-1:]]) for part in parts]"),
+    "a window is scored twice":
+        ("return eval", "return [np.concatenate([part, part[-1:]]) for part in eval", "[:2]", "[:2]]"),
     "the same number gives another batch": ("ids, targets = ", "self.seed += 1\n        ids, targets = "),
 }  # fmt: skip
 FAULTS_6 = {name: edited(Loader, *edits, name=f"07.6, {name}") for name, edits in EDITS_6.items()}
@@ -621,24 +581,12 @@ EXERCISES = exercises_of("07", {
     "07.3": dict(cases=cases_3, right=training_step_in_order, shut=False, tolerance=1e-6, given=training_step),
     "07.4": dict(
         cases=cases_4, right={"save": save, "load": load}, shut=False,
-        wrong=(
-            Wrong("pickle", {
-                "save": edited(save, "np.savez(file, plain=json.dumps(plain), **arrays)", "pickle.dump(run, file)",
-                               name="07.4 pickle"),
-                "load": lambda path: pickle.loads(path.read_bytes()),
-            }),
-            Wrong("two files", {
-                "save": edited(save, "plain=json.dumps(plain), ", "", "    os.replace",
-                               "    path.with_suffix('.json').write_text(json.dumps(plain))\n    os.replace",
-                               name="07.4 two files"),
-                "load": edited(load, 'str(file["plain"])', 'path.with_suffix(".json").read_text()',
-                               name="07.4 two files"),
-            }),
-        ),
+        wrong=[Wrong(key, {f.__name__: edited(f, *edits, name=f"07.4 {key}") for f, edits in zip((save, load), pair)})
+               for key, *pair in WRONG_4],
     ),
     "07.5": dict(
         cases=cases_5, right=answers_5, draw=draw_5, shut=False,
-        wrong=[Wrong(f"inclusive sum: {choice}", taken_for(choice)) for choice in CHOICES if choice != "inclusive sum"],
+        wrong=[Wrong(f"inclusive sum: {leak}", partial(answers_5, leak=leak)) for leak in CHOICES if "sum" not in leak],
     ),
     "07.6": dict(
         cases=cases_6, right=assert_honest_loader, shut=False, wrong=[Wrong("weak: inputs", weak_inputs)],

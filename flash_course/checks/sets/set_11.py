@@ -15,8 +15,7 @@ from ..interpreter import jit, tl
 
 
 def draw_1(rng):
-    C, S, E = 32 * int(rng.integers(6, 13)), 32 * int(rng.integers(2, 7)), 256 * int(rng.integers(3, 13))
-    return {"C": C, "S": S, "E": E}
+    return {"C": 32 * int(rng.integers(6, 13)), "S": 32 * int(rng.integers(2, 7)), "E": 256 * int(rng.integers(3, 13))}
 
 
 def answers_1(n):
@@ -243,35 +242,26 @@ def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=F
             if not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)):
                 raise Said("all", "changed", argument=place)
         if interpreter.sees() and value.isfinite().all():
-            look_for_copies(exercise, seen, pairs, prepared)
-            if memory_too:
-                look_at_memory(exercise, seen, [*pairs, (out, around)])
+            look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
         return value
 
     return Case(name, part, run, f"T = {T}, S = {S}, E = {E}, C = {C}, M = {M}, {str(tensors[0].dtype)[6:]}")
 
 
-def joined(found):
-    return np.concatenate([*found, np.zeros(0, np.uint64)])
-
-
-def look_for_copies(exercise, seen, pairs, prepared):
+def look_at_memory(exercise, seen, pairs, prepared, memory_too):
     """A kernel that reads what torch has made: copies without gaps, or the result itself, be it in `out`."""
-    read = joined(seen.reads)
-    for _, memory in pairs:
-        read = read[(read < memory.data_ptr()) | (read >= memory.data_ptr() + memory.nbytes)]
-    if len(np.unique(read)) > prepared:
+    read, written = (np.concatenate([*found, np.zeros(0, np.uint64)]) for found in (seen.reads, seen.writes))
+    made = read
+    for _, memory in pairs[:-1]:
+        made = made[(made < memory.data_ptr()) | (made >= memory.data_ptr() + memory.nbytes)]
+    if len(np.unique(made)) > prepared:
         raise Said(exercise, "elsewhere")
-
-
-def look_at_memory(exercise, seen, pairs):
-    read, written = joined(seen.reads), joined(seen.writes)
-    for view, memory in pairs:
-        inside, guard = interpreter.addresses(view).ravel(), interpreter.addresses(memory).ravel()
-        if np.isin(np.setdiff1d(read, inside), guard).any():
+    for view, memory in pairs if memory_too else ():
+        inside = interpreter.addresses(view).ravel()
+        if np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any():
             raise Said(exercise, "outside")
-    out = interpreter.addresses(pairs[-1][0]).ravel()
-    if (np.unique(written[np.isin(written, out)], return_counts=True)[1] > 1).any():
+    times = np.unique(written[np.isin(written, interpreter.addresses(pairs[-1][0]).ravel())], return_counts=True)[1]
+    if memory_too and (times > 1).any():
         raise Said(exercise, "twice")
 
 
@@ -372,13 +362,12 @@ def look_for(part, seen, x, W_q, W_v, C):
     """Raise the sentence of one waste."""
     (T, D), S, E = x.shape, W_q.shape[1], W_v.shape[1]
     needed = T * D * (2 * S + E) + T * C * (S + E) + 2 * T * S * E
-    heads = 2 * T * S  # each turn joins two halves
     found = {
         "tables": max(seen.calls.get(name, 0) for name in seen.TABLES) > 1,
         "waiting": seen.count(seen.WAITS),
         "half": seen.multiply_adds > 1.1 * needed,
         "double": x.dtype != torch.float64 and seen.double,
-        "joined": seen.joined > 2 * heads + 2 * (T * E + T // C * S * E),
+        "joined": seen.joined > 4 * T * S + 2 * (T * E + T // C * S * E),  # each turn joins two halves
     }
     if found[part]:
         raise Said("11.4", f"{part} left")
@@ -433,41 +422,40 @@ def bytes_of(M, S, E_tile, size):
 
 def largest_tile(S, E_tile, bytes_per_number, shared_bytes):
     """The oracle."""
-    fitting = [2**n for n in range(12) if bytes_of(2**n, S, E_tile, bytes_per_number) <= shared_bytes]
-    M = max(fitting, default=0)
+    M = max((2**n for n in range(12) if bytes_of(2**n, S, E_tile, bytes_per_number) <= shared_bytes), default=0)
     if M < 16:
         raise ValueError("no tile of at least 16 fits")
     return M
-
-
-def tile_case(name, part, S, E, size, shared):
-    def run(answer):
-        try:
-            return answer(S, E, size, shared)
-        except ValueError:
-            return "a ValueError"
-
-    return Case(name, part, run, f"S = {S}, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}")
 
 
 def cases_5(rng, numbers):
     S, E = 8 * int(rng.integers(5, 14)), 16 * int(rng.integers(3, 9))
     M, size = 2 ** int(rng.integers(5, 8)), int(rng.choice([2, 4]))
     room = bytes_of(M, S, E, size)
+
+    def case(name, part, S, E, size, shared):
+        def run(answer):
+            try:
+                return answer(S, E, size, shared)
+            except ValueError:
+                return "a ValueError"
+
+        return Case(name, part, run, f"S = {S}, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}")
+
     return [
-        tile_case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024),
-        tile_case("a T4, float32", "values", 128, 64, 4, 64 * 1024),
-        tile_case("a tile fits, with some room", "values", S, E, size, room + size * S),
-        tile_case("the map's tile is too much", "values", S, E, size, room - size * M * M // 2),
-        tile_case("the keys are too much", "values", S, E, size, room - size * M * S // 2),
-        tile_case("the values are too much", "values", S, E, size, room - size * M * E // 2),
-        tile_case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5),
-        tile_case("much memory", "values", S, E, size, bytes_of(1024, S, E, size) + 5),
-        tile_case("it fits exactly", "limits", S, E, size, room),
-        tile_case("one byte is missing", "limits", S, E, size, room - 1),
-        tile_case("16 fits exactly", "limits", S, E, size, bytes_of(16, S, E, size)),
-        tile_case("only 8 would fit", "limits", S, E, size, bytes_of(16, S, E, size) - 1),
-        tile_case("nothing fits", "limits", S, E, size, 64),
+        case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024),
+        case("a T4, float32", "values", 128, 64, 4, 64 * 1024),
+        case("a tile fits, with some room", "values", S, E, size, room + size * S),
+        case("the map's tile is too much", "values", S, E, size, room - size * M * M // 2),
+        case("the keys are too much", "values", S, E, size, room - size * M * S // 2),
+        case("the values are too much", "values", S, E, size, room - size * M * E // 2),
+        case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5),
+        case("much memory", "values", S, E, size, bytes_of(1024, S, E, size) + 5),
+        case("it fits exactly", "limits", S, E, size, room),
+        case("one byte is missing", "limits", S, E, size, room - 1),
+        case("16 fits exactly", "limits", S, E, size, bytes_of(16, S, E, size)),
+        case("only 8 would fit", "limits", S, E, size, bytes_of(16, S, E, size) - 1),
+        case("nothing fits", "limits", S, E, size, 64),
     ]
 
 
@@ -488,11 +476,7 @@ def cases_6(rng, numbers):
     def case(name, part, T, S, E, C, M, **how):
         heads = [drawn(rng, T, S) for _ in range(4)]
         heads[2] *= 4  # a mean over many tokens is small
-        tensors = *heads, drawn(rng, T, E), drawn(rng, T, E), drawn(rng, C, C)
-        return gated_case(name, part, tensors, C, M, **how)
-
-    def gated_case(name, part, tensors, C, M, **how):
-        state = -(-len(tensors[0]) // C) * tensors[0].shape[1] * tensors[-2].shape[1]
+        tensors, state = (*heads, drawn(rng, T, E), drawn(rng, T, E), drawn(rng, C, C)), -(-T // C) * S * E
         return kernel_case("11.6", launch_gated, gated, name, part, tensors, C, M, prepared=state, **how)
 
     def exact(G, S, E, C, M):
@@ -502,7 +486,8 @@ def cases_6(rng, numbers):
         lin_q, u = drawn(rng, T, S, low=-3, high=4), drawn(rng, T, E, low=1, high=9, step=0.25)
         bias = drawn(rng, C, C, low=-2, high=4, step=0.5)
         tensors = [x.half() for x in (nothing, nothing, lin_q, lin_k, v, u, bias)]
-        return gated_case("float16, sums of a chunk", "float16", tensors, C, M)
+        given = "11.6", launch_gated, gated, "float16, sums of a chunk", "float16", tensors, C, M
+        return kernel_case(*given, prepared=G * S * E)
 
     a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
     return [
@@ -516,7 +501,6 @@ def cases_6(rng, numbers):
 
 
 # ---------------------------------------------------------------- the set
-
 EXERCISES = exercises_of("11", {
     "11.1": dict(
         cases=lambda rng, n: [*(predicted(key) for key in "abcd"), Case("e", "e", letters)], right=answers_1,
