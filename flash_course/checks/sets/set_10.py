@@ -1,6 +1,7 @@
 """Problem set 10, ablations: cases and the oracle; the right answers lie in ``solutions``."""
 
 import copy
+import itertools
 import math
 import re
 from statistics import fmean, stdev
@@ -20,8 +21,6 @@ def reject(exercise, found):
 
 
 # ---------------------------------------------------------------- 10.1 recall_batch
-
-
 def recall_batch(rng, B, T, C, pairs, vocab):
     n, row = (vocab - 1) // 2, np.arange(B)[:, None]
     key = 1 + choose(rng, B, n, pairs)
@@ -40,8 +39,7 @@ def choose(rng, B, n, k):
 
 
 def look_at_form(batch, B, T):
-    if batch is None:
-        raise Said("all", "none")
+    reject("all", [("none", batch is None)])
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise Said("all", "several", expected=2, got=len(batch) if isinstance(batch, tuple | list) else 1)
     whole = [isinstance(array, np.ndarray) and array.shape == (B, T) and array.dtype.kind in "iu" for array in batch]
@@ -66,8 +64,7 @@ def the_targets(ids, targets, C, pairs, n):
     """What may be wrong with the targets, whatever the ids are."""
     found = ids[:, :, None] == ids[:, None, 0 : 2 * pairs : 2]
     asks = found.any(2) & (np.arange(ids.shape[1]) >= 2 * pairs)
-    value = np.take_along_axis(ids[:, 1 : 2 * pairs : 2], found.argmax(2), 1)
-    want = np.where(asks, value, -100)
+    want = np.where(asks, np.take_along_axis(ids[:, 1 : 2 * pairs : 2], found.argmax(2), 1), -100)
     if (targets == want).all():
         return
     yield "not -100", not (targets == -100).any()
@@ -79,24 +76,20 @@ def the_targets(ids, targets, C, pairs, n):
 
 def the_draws(ids, targets, C, pairs, n):
     """A law that the draws may follow and should not; chance alone would need six deviations."""
-    B, T = ids.shape
-    key, value = ids[:, 0 : 2 * pairs : 2], ids[:, 1 : 2 * pairs : 2]
+    (B, T), key, value = ids.shape, ids[:, 0 : 2 * pairs : 2], ids[:, 1 : 2 * pairs : 2]
     place = (ids[:, C:, None] == key[:, None]).argmax(1)  # of each pair's question, from C on
 
     def far_from(share, expected):
         return abs(share.mean() - expected) > 6 * math.sqrt(expected * (1 - expected) / len(share))
 
-    same_keys, same_values = (key == key[0]).all(), (value == value[0]).all()
-    yield "same rows", same_keys and same_values
-    yield "same keys", same_keys
-    yield "same values", same_values
+    yield "same rows", (ids[:, : 2 * pairs] == ids[0, : 2 * pairs]).all()
+    yield "same keys", (key == key[0]).all()
+    yield "same values", (value == value[0]).all()
     yield "one table", all(len(np.unique(value[key == k])) < 2 for k in range(1, n + 1))
     yield "same places", (np.sort(place, 1) == np.sort(place[0])).all()
     yield "law", abs(place.mean() - (T - C - 1) / 2) > 6 * (T - C) / math.sqrt(12 * B * pairs)
-    side_by_side = (T - C - pairs + 1) / math.comb(T - C, pairs)
-    yield "block", far_from(np.ptp(place, axis=1) == pairs - 1, side_by_side)
-    sizes = np.bincount(np.arange(T - C) // C)
-    one_chunk = (sizes * (sizes - 1)).sum() / ((T - C) * (T - C - 1))
+    yield "block", far_from(np.ptp(place, axis=1) == pairs - 1, (T - C - pairs + 1) / math.comb(T - C, pairs))
+    one_chunk = sum(size * (size - 1) for size in np.bincount(np.arange(T - C) // C)) / ((T - C) * (T - C - 1))
     yield "spread", far_from(place[:, 0] // C == place[:, 1] // C, one_chunk)
     early, differ = place[:, 0] < place[:, 1], value[:, 0] != value[:, 1]
     small_key, small_value = key[:, 0] < key[:, 1], (value[:, 0] < value[:, 1])[differ]
@@ -116,16 +109,13 @@ def cases_1(rng, numbers):
 
         def batch(answer, generator):
             with also_shut(tasks):
-                made = answer(generator, B, T, C, pairs, 2 * n + 1)
-            return look_at_form(made, B, T)
+                return look_at_form(answer(generator, B, T, C, pairs, 2 * n + 1), B, T)
 
         def run(answer):
             ids, targets = batch(answer, np.random.default_rng(seed))
-            for look in looks:
-                reject("10.1", look(ids, targets, C, pairs, n))
+            reject("10.1", itertools.chain(*(look(ids, targets, C, pairs, n) for look in looks)))
             if not looks:
-                again = np.random.default_rng(seed)
-                one, two = batch(answer, again)[0], batch(answer, again)[0]
+                one, two = (batch(answer, again)[0] for again in [np.random.default_rng(seed)] * 2)
                 reject("10.1", [("own generator", (one != ids).any()), ("seeded anew", (two == ids).all())])
             return True
 
@@ -145,8 +135,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 10.2 who can solve what
-
-
 def draw_2(rng):
     """Two questions: one whose pair lies in its own chunk, and one that is nearer, but in another chunk."""
     C = int(rng.choice([12, 16, 24]))
@@ -156,10 +144,8 @@ def draw_2(rng):
     far = ((g + 1) * C - int(rng.integers(2, 4)), (g + 1) * C + int(rng.integers(0, 3)))
     near = (h * C + int(rng.integers(0, 2)), h * C + C - 1 - int(rng.integers(0, 2)))
     A, B = (far, near) if rng.random() < 0.5 else (near, far)
-    return {
-        "C": C, "A: key at": A[0], "A: asked at": A[1], "B: key at": B[0], "B: asked at": B[1],
-        "pairs": int(rng.integers(3, 8)), "values": int(rng.choice([16, 20, 24, 32])),
-    }  # fmt: skip
+    return {"C": C, "A: key at": A[0], "A: asked at": A[1], "B: key at": B[0], "B: asked at": B[1],
+            "pairs": int(rng.integers(3, 8)), "values": int(rng.choice([16, 20, 24, 32]))}  # fmt: skip
 
 
 def is_near(n, question):
@@ -172,8 +158,8 @@ def answers_2(n):
         near = is_near(n, question)
         reads = {"local only": near, "global only": not near, "FLASH": True, "FLASH-Quad": True}
         table |= {f"{model}, {question}": "path" if path else "chance" for model, path in reads.items()}
-    return table | {"blind": 1 / n["values"], "whose": 1 / n["pairs"], "text, local only": 17.7,
-                    "text, global only": 78}  # fmt: skip
+    table |= {"blind": 1 / n["values"], "whose": 1 / n["pairs"]}
+    return table | {"text, local only": 17.7, "text, global only": 78}
 
 
 def cases_2(rng, n):
@@ -195,13 +181,10 @@ def cases_2(rng, n):
 
 
 # ---------------------------------------------------------------- 10.3 memory_accuracy, most_pairs
-
-
 def memory_accuracy(S, pairs, values, rng):
     key_PS, said_P = rng.normal(size=(pairs, S)), rng.integers(values, size=pairs)
     length_P1 = np.sqrt((key_PS**2).sum(1, keepdims=True))
-    key_PS = key_PS / length_P1
-    memory_SV = np.zeros((S, values))
+    key_PS, memory_SV = key_PS / length_P1, np.zeros((S, values))
     for key, value in zip(key_PS, said_P):
         memory_SV[:, value] += key
     read_P = (key_PS @ memory_SV).argmax(1)
@@ -219,7 +202,7 @@ def most_pairs(accuracy, share, memories, limit):
 
 def cases_3(rng, numbers):
     def memories(name, S, pairs, values, count=12):
-        seeds = [int(s) for s in rng.integers(2**31, size=count)]
+        seeds = rng.integers(2**31, size=count).tolist()
 
         def run(answers):
             return [answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed)) for seed in seeds]
@@ -233,13 +216,10 @@ def cases_3(rng, numbers):
             calls = {}
 
             def accuracy(pairs):
-                reject("10.3", [
-                    ("no limit", pairs > limit), ("one by one", pairs < 1 or math.log2(pairs) % 1),
-                    ("never ends", calls.setdefault(pairs, 0) > 1000),
-                ])  # fmt: skip
-                calls[pairs] += 1
-                row = rows[min(int(math.log2(pairs)), len(rows) - 1)]
-                return row[(calls[pairs] - 1) % len(row)] / 4
+                call_number = calls[pairs] = calls.get(pairs, -1) + 1
+                found = {"no limit": pairs > limit, "one by one": pairs < 1 or math.log2(pairs) % 1}
+                reject("10.3", [*found.items(), ("never ends", call_number > 1000)])
+                return rows[min(int(math.log2(pairs)), len(rows) - 1)][call_number % len(rows[0])] / 4
 
             return answers.most_pairs(lent(accuracy), share, len(rows[0]), limit)
 
@@ -263,7 +243,6 @@ def cases_3(rng, numbers):
 
 
 # ---------------------------------------------------------------- 10.4 compare_runs
-
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 T_95 = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015, 6: 1.943, 7: 1.895, 8: 1.860, 9: 1.833}  # for one side
 
@@ -271,7 +250,7 @@ T_95 = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015, 6: 1.943, 7: 1.895, 8:
 def compare_runs(a, b):
     shared = a.keys() & b.keys()
     if len(shared) < 2:
-        raise ValueError("two shared seeds are needed at least")
+        raise ValueError("too few shared seeds")
     d, n = [a[seed] - b[seed] for seed in shared], len(shared)
     mean, spread = fmean(d), stdev(d)
     half = T_975[n - 1] * spread / math.sqrt(n)
@@ -281,11 +260,10 @@ def compare_runs(a, b):
 
 def cases_4(rng, numbers):
     def case(name, part, seeds_a, seeds_b, gap, spread=0.2, differences=None, say=None):
-        base = {seed: rng.normal(3, 0.6) for seed in {*seeds_a, *seeds_b}}
-        b = {int(seed): float(base[seed]) for seed in seeds_b}
-        a = {int(seed): float(base[seed] + gap + spread * rng.normal()) for seed in seeds_a}
-        if differences is not None:
-            a = {int(seed): float(base[seed] + d) for seed, d in zip(seeds_a, differences)}
+        base = {seed: float(rng.normal(3, 0.6)) for seed in {*seeds_a, *seeds_b}}
+        drawn = [gap + spread * rng.normal() for _ in seeds_a]
+        a = {seed: float(base[seed] + d) for seed, d in zip(seeds_a, differences or drawn)}
+        b = {seed: base[seed] for seed in seeds_b}
         asked = 3 if part == "verdict" else slice(3)  # the verdict, or the mean and the two ends
 
         def then(value):
@@ -295,9 +273,8 @@ def cases_4(rng, numbers):
 
     def refused(name, seeds_a, seeds_b):
         def run(answer):
-            a, b = ({seed: 3.0 + seed / 10 for seed in seeds} for seeds in (seeds_a, seeds_b))
             try:
-                return answer(a, b)
+                return answer(*({seed: 3.0 + seed / 10 for seed in seeds} for seeds in (seeds_a, seeds_b)))
             except ValueError:
                 return "refuses"
 
@@ -322,8 +299,6 @@ def cases_4(rng, numbers):
 
 
 # ---------------------------------------------------------------- 10.5 an ablation that changes two things
-
-
 def parameters(model):
     """Of a GAU model with a tied head."""
     D, E, S = model["D"], model["E"], model["S"]
@@ -346,7 +321,7 @@ def ablation(config, train, rates, seeds):
 
 
 def apart(config, other):
-    return parameters(other) / parameters(config) - 1
+    return abs(parameters(other) / parameters(config) - 1)
 
 
 def fair_ablation(config, train, rates, seeds):
@@ -355,8 +330,7 @@ def fair_ablation(config, train, rates, seeds):
     models = [dict(config), {**config, "gate": False, "E": wide}]
     chosen = [min(rates, key=lambda rate: train(model, rate, seeds[0])) for model in models]
     bits = [[train(model, rate, seed) for seed in seeds[1:]] for model, rate in zip(models, chosen)]
-    differences = [b - a for a, b in zip(*bits)]
-    return {"models": models, "rates": chosen, "differences": differences}
+    return {"models": models, "rates": chosen, "differences": [b - a for a, b in zip(*bits)]}
 
 
 def best_rates(bits, rates, seeds):
@@ -367,13 +341,11 @@ def best_rates(bits, rates, seeds):
 def draw_bits(rng, rates, seeds):
     """Bits of each (gate, rate, seed), such that other ways to choose the rates choose others, and seeds fall apart."""
     while True:
-        bits = {(gate, rate, seed): float(rng.uniform(2.5, 4)) for gate in (True, False) for rate in rates
-                for seed in seeds}  # fmt: skip
+        bits = {key: float(rng.uniform(2.5, 4)) for key in itertools.product((True, False), rates, seeds)}
         ways = [tuple(best_rates(bits, rates, over)) for over in (seeds[:1], seeds[1:], seeds)]
         both = min(rates, key=lambda rate: bits[True, rate, seeds[0]] + bits[False, rate, seeds[0]])
-        orders = {tuple(sorted(seeds[1:], key=lambda seed: bits[gate, rate, seed]))
-                  for gate, rate in zip((True, False), ways[0])}  # fmt: skip
-        mixed = len(orders) == 2 or len(seeds) == 2
+        first, second = (sorted(seeds[1:], key=lambda s: bits[g, rate, s]) for g, rate in zip((True, False), ways[0]))
+        mixed = first != second or len(seeds) == 2
         if len({*ways}) == 3 and len({*ways[0], both}) == 3 and rates[0] not in ways[0] and mixed:
             return bits
 
@@ -382,29 +354,23 @@ def ablation_case(rng, name, part, config, rates, seeds, *looks):
     bits = draw_bits(rng, rates, seeds)
 
     def run(answer):
-        trained = []
+        trained, given = [], copy.deepcopy((config, rates, seeds))
 
         def train(model, rate, seed):
             trained.append(copy.deepcopy(model))
             return bits[bool(model["gate"]), rate, seed]
 
-        given = copy.deepcopy((config, rates, seeds))
         result = answer(given[0], lent(train), *given[1:])
         for argument, before, now in zip((1, 3, 4), (config, rates, seeds), given):
             if before != now:
                 raise Said("all", "changed", argument=argument)
-        if result is None:
-            raise Said("all", "none")
+        reject("all", [("none", result is None)])
         reject("10.5", [("form", not has_form(result))])
         models, chosen, differences = (list(result[key]) for key in ("models", "rates", "differences"))
         reject("10.5", [("gate left", all(model.get("gate") for model in models))])
-        if "size" in looks:
-            reject("10.5", the_models(config, models))
-            reject("10.5", [("another model", any(model not in models for model in trained))])
-        if "rates" in looks:
-            reject("10.5", the_rates(chosen, rates, seeds, bits))
-        if "differences" in looks:
-            reject("10.5", the_differences(differences, chosen, seeds, bits))
+        found = {"size": the_models(config, models, trained), "rates": the_rates(chosen, rates, seeds, bits),
+                 "differences": the_differences(differences, chosen, seeds, bits)}  # fmt: skip
+        reject("10.5", itertools.chain(*(found[look] for look in looks)))
         return True
 
     sizes = ", ".join(f"{key} = {config[key]}" for key in ("depth", "D", "E", "S"))
@@ -414,13 +380,12 @@ def ablation_case(rng, name, part, config, rates, seeds, *looks):
 def has_form(result):
     if not isinstance(result, dict) or set(result) != {"models", "rates", "differences"}:
         return False
-    models, differences = result["models"], result["differences"]
-    two = all(isinstance(each, tuple | list) and len(each) == 2 for each in (models, result["rates"]))
-    several = isinstance(differences, tuple | list | np.ndarray) and np.ndim(differences)
-    return two and several and all(isinstance(model, dict) for model in models)
+    two = all(isinstance(result[key], tuple | list) and len(result[key]) == 2 for key in ("models", "rates"))
+    several = isinstance(result["differences"], tuple | list | np.ndarray) and np.ndim(result["differences"])
+    return two and several and all(isinstance(model, dict) for model in result["models"])
 
 
-def the_models(config, models):
+def the_models(config, models, trained):
     gated, other = models
     yield "gated changed", gated != config
     yield "form", set(other) != set(config)
@@ -429,7 +394,8 @@ def the_models(config, models):
     yield "not whole", not isinstance(other["E"], int | np.integer)
     known = {config["E"]: "smaller", 2 * config["E"]: "twice"}
     key = known.get(other["E"], "apart" if other["E"] % config["D"] else "rounded")
-    yield key, abs(apart(config, other)) >= 0.01
+    yield key, apart(config, other) >= 0.01
+    yield "another model", any(model not in models for model in trained)
 
 
 def the_rates(chosen, rates, seeds, bits):
@@ -453,8 +419,7 @@ def the_differences(differences, chosen, seeds, bits):
     def same(want):
         return len(differences) == len(want) and np.allclose(np.array(differences, float), want, rtol=0, atol=1e-9)
 
-    by_seed = of(chosen[1], chosen[0])
-    if same(by_seed):
+    if same(by_seed := of(chosen[1], chosen[0])):
         return
     yield "tuning seed", len(differences) == len(seeds)
     yield "sign", same([-d for d in by_seed])
@@ -470,8 +435,7 @@ def draw_config(rng, depth=None, vocab=256):
         D = 16 * int(rng.integers(4, 12))
         config = {"gate": True, "vocab": vocab, "depth": depth or int(rng.integers(3, 9)), "D": D,
                   "E": int(rng.integers(D, 2 * D)), "S": 8 * int(rng.integers(3, 9)), "T": 128}  # fmt: skip
-        nearest = min((D, 2 * D, 3 * D), key=lambda E: abs(apart(config, {**config, "gate": False, "E": E})))
-        if abs(apart(config, {**config, "gate": False, "E": nearest})) > 0.015:
+        if min(apart(config, {**config, "gate": False, "E": E}) for E in (D, 2 * D, 3 * D)) > 0.015:
             return config
 
 
@@ -485,13 +449,10 @@ def cases_5(rng, numbers):
         ("small sizes", draw_config(rng), [0.01, 0.004, 0.025, 0.0016, 0.06], [5, 3, 8, 1, 4]),
         ("other sizes", draw_config(rng), [0.025, 0.004, 0.01], [2, 0, 1]),
     ]
-    return [ablation_case(rng, name, look, config, rates, seeds, look) for look in LOOKS
-            for name, config, rates, seeds in sets]  # fmt: skip
+    return [ablation_case(rng, name, look, *sizes, look) for look in LOOKS for name, *sizes in sets]
 
 
 # ---------------------------------------------------------------- 10.6 attention over chunk summaries
-
-
 def weighted_far(q_GCS, k_GS, b_GG, lin_q_GCS, kv_GSE):
     G, C = q_GCS.shape[:2]
     out = np.zeros((G, C, kv_GSE.shape[2]))
@@ -513,8 +474,7 @@ def cases_6(rng, numbers):
     def case(name, part, G, C, S, E, bias=0.3):
         q, lin_q = rng.normal(size=(2, G, C, S))
         k, kv, b = rng.normal(size=(G, S)), rng.normal(size=(G, S, E)), rng.normal(size=(G, G)) + bias
-        sizes = f"G = {G}, C = {C}, S = {S}, E = {E}"
-        return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=sizes)
+        return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=f"G = {G}, C = {C}, S = {S}, E = {E}")
 
     def cost(name, t, C, S, E):
         return call(name, "far_cost", t, C, S, E, of="far_cost", sizes=f"t = {t}, C = {C}, S = {S}, E = {E}")
@@ -534,13 +494,11 @@ def cases_6(rng, numbers):
 
 
 # ---------------------------------------------------------------- 10.7 your reproduction
-
-SPREAD = r"±|\\pm|\+\s?/?\s?[-−]|plus or minus|plus-minus"
-
-
 def cases_7(rng, numbers):
+    spread = r"±|\\pm|\+\s?/?\s?[-−]|plus or minus|plus-minus"
+
     def numbers_in(text):
-        if len(re.findall(rf"(?:{SPREAD})\s*\.?\d", str(text), re.IGNORECASE)) < 2:
+        if len(re.findall(rf"(?:{spread})\s*\.?\d", str(text), re.IGNORECASE)) < 2:
             raise Said("all", "needs", what="two of your numbers, each with its spread, as in +0.38 ± 0.65")
         if not re.search(r"\b(table|tables)\s+[14]\b", str(text), re.IGNORECASE):
             raise Said("all", "needs", what="which table a claim stands in, as in Table 1")
