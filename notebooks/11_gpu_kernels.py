@@ -436,7 +436,7 @@ print("one by one = as one expression:", torch.equal(step @ values, narrow_local
 # %% tags=["timing"]
 import time
 
-from flash_tutorial.training import compiled
+from flash_tutorial.devices import compiled
 
 inputs = [tensor.to(DEVICE) for tensor in (q, k, values, bias, lower)]
 ways = {"one by one": narrow_local, "compiled": compiled(narrow_local)}
