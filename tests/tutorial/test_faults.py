@@ -6,8 +6,11 @@ refers to the function is the faulty one while the test runs.
 """
 
 import pytest
+import test_decoding
+import test_layers
 import test_model
 import torch
+from small_model import MyUnit
 from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
 from flash_course.checks.edits import planted
@@ -278,30 +281,30 @@ def test_a_planted_fault_is_noticed(name):
 MODEL_FAULTS = {
     "angles in float32": (layers._tables, "positions.to(torch.float64)[..., None] * frequency",
         "positions.to(torch.float32)[..., None] * frequency.float()",
-        lambda: test_model.test_tables_are_computed_in_float64(8000)),
+        lambda: test_layers.test_tables_are_computed_in_float64(8000)),
     "logits of the last column": (model.LanguageModel.prefill, "state.lengths - 1", "-1 + 0 * state.lengths",
-        lambda: test_model.test_ragged_prompts_are_as_if_alone("flash")),
+        lambda: test_decoding.test_ragged_prompts_are_as_if_alone("flash")),
     "padding kept in the heads of the Transformer": (TransformerBlock.read_heads,
         "h = h.masked_fill(~mask[..., None], 0)", "pass",
         lambda: test_model.test_nan_in_the_padding_reaches_no_valid_token("transformer")),
     "positions of decode one too late": (model.Stack.step, "self.positions.at(state.lengths, x)",
         "self.positions.at(state.lengths + 1, x)",
-        lambda: test_model.test_greedy_generation_is_the_argmax_of_the_parallel_form("flash")),
+        lambda: test_decoding.test_greedy_generation_is_the_argmax_of_the_parallel_form("flash")),
     "positions start at the longest prompt": (model.Stack.step, "self.positions.at(state.lengths, x)",
         "self.positions.at(state.lengths * 0 + state.lengths.max(), x)",
-        lambda: test_model.test_ragged_prompts_are_as_if_alone("transformer")),
+        lambda: test_decoding.test_ragged_prompts_are_as_if_alone("transformer")),
     "replay reads the last column": (states.Replay.step, "[rows, self.lengths - 1]", "[:, -1]",
-        lambda: test_model.test_ragged_prompts_are_as_if_alone(test_model.MyUnit)),
+        lambda: test_decoding.test_ragged_prompts_are_as_if_alone(MyUnit)),
     "documents kept from the units": (model.Stack.forward, "segment_ids=segment_ids", "segment_ids=None",
         lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", True)),
     "mask kept from the units": (model.Stack.forward, "mask=mask", "mask=None",
         lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", False)),
     "top_p without its last token": (decoding._keep_top_p, "before >= top_p", "before + probabilities > top_p",
-        lambda: test_model.test_draws_follow_the_probabilities()),
+        lambda: test_decoding.test_draws_follow_the_probabilities()),
     "top_k keeps one more": (decoding.draw, "logits.topk(top_k, -1)", "logits.topk(top_k + 1, -1)",
-        lambda: test_model.test_draws_follow_the_probabilities()),
+        lambda: test_decoding.test_draws_follow_the_probabilities()),
     "temperature multiplied": (decoding.draw, "/ temperature", "* temperature",
-        lambda: test_model.test_draws_follow_the_probabilities()),
+        lambda: test_decoding.test_draws_follow_the_probabilities()),
     "kernels of the default start": (units.GatedUnit.reset_parameters,
         "nn.init.normal_(linear.weight, std=std)", "pass",
         lambda: test_model.test_the_start_of_the_gated_units("flash", 256)),

@@ -1,15 +1,13 @@
-"""The whole model: sizes of the paper, its start, saving and loading, generation, and every refusal in one line."""
+"""The whole model: sizes of the paper, its start, saving and loading, and every refusal in one line."""
 
-import copy
 import errno
 import json
 import os
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from small_model import ALL, NAMES, MyUnit, N, config, ids, model, one_line
 from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import features
 
@@ -25,67 +23,12 @@ from flash_tutorial import (
     count_parameters,
     files,
     pool,
-    reference,
     states,
 )
-from flash_tutorial.config import ARCHITECTURES, options_of
-from flash_tutorial.decoding import draw
-from flash_tutorial.layers import LearntPositions, ScaledSin, cos_sin, cos_sin_at
-from flash_tutorial.properties import draw_order_one, settle_branch
+from flash_tutorial.config import ARCHITECTURES
+from flash_tutorial.layers import LearntPositions, ScaledSin, cos_sin
 
 pytestmark = pytest.mark.quick
-
-N = 19
-
-
-class MyUnit(nn.Module):
-    """A class project's unit: the running mean of a projection."""
-
-    def __init__(self, dim, *, causal=True, power=1):
-        super().__init__()
-        self.causal, self.power = causal, power
-        self.value, self.write = nn.Linear(dim, dim), nn.Linear(dim, dim)
-
-    def forward(self, x, mask=None, segment_ids=None):
-        v = torch.tanh(self.value(x)) ** self.power
-        if mask is not None:
-            v = v.masked_fill(~mask[..., None], 0)
-        count = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
-        return x + self.write(v.cumsum(1) / count)
-
-
-def config(architecture="flash", **options):
-    """Small, with those of the small sizes that the architecture has."""
-    sizes = dict(vocab_size=N, dim=12, depth=2, max_length=32)
-    own = {k: v for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items() if k in options_of(architecture)}
-    return ModelConfig(architecture, **sizes | own | options)
-
-
-def model(architecture="flash", *, seed=0, dtype=torch.float64, **options):
-    """A language model with parameters of order one."""
-    model = LanguageModel(config(architecture, **options)).to(dtype)
-    draw_order_one(model.stack, torch.Generator().manual_seed(seed))
-    for unit in model.stack.units:
-        settle_branch(unit, features(min(8, model.config.max_length), dtype=dtype))
-    with torch.no_grad():
-        model.embedding.weight.copy_(torch.randn(N, 12, generator=torch.Generator().manual_seed(seed + 1)))
-    return model.eval()
-
-
-def ids(batch=2, length=14, seed=0):
-    return torch.randint(N, (batch, length), generator=torch.Generator().manual_seed(seed))
-
-
-def one_line(call, *parts):
-    """The call is a ValueError whose single line holds all of ``parts``."""
-    with pytest.raises(ValueError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message, message
-    return message
-
 
 # ---------------------------------------------------------------- sizes
 
@@ -215,41 +158,6 @@ def test_at_the_start_a_unit_is_almost_the_identity(unit):
     assert layer.bias(n).std() > 1000 * content
 
 
-# ---------------------------------------------------------------- position tables
-
-
-@pytest.mark.parametrize("first", [0, 8000, 32000])
-def test_tables_are_computed_in_float64(first):
-    """Against NumPy in float64, to the last place of float32; angles in float32 would be off by 5e-4 at 8192."""
-    like = torch.zeros(1)
-    positions = first + np.arange(64)
-    angles = positions[:, None] * 10000.0 ** (-np.arange(32) / 32)
-    eps = float(np.finfo(np.float32).eps)
-    for cos, sin in (
-        tuple(t[first:] for t in cos_sin(first + 64, 64, like)),
-        cos_sin_at(torch.from_numpy(positions), 64, like),
-    ):
-        assert cos.dtype == sin.dtype == torch.float32
-        assert np.abs(cos.numpy() - np.cos(angles)).max() <= eps
-        assert np.abs(sin.numpy() - np.sin(angles)).max() <= eps
-
-
-def test_scaled_sin_is_the_reference():
-    module, x = ScaledSin(12).double(), features(50)
-    with torch.no_grad():
-        module.scale.fill_(1.7)
-    torch.testing.assert_close(module(x), 1.7 * torch.from_numpy(reference.scaled_sin(50, 12)), rtol=1e-14, atol=1e-14)
-    torch.testing.assert_close(module.at(torch.tensor([3, 49]), x), module(x)[[3, 49]], rtol=1e-14, atol=1e-14)
-
-
-def test_tables_made_in_inference_mode_serve_training():
-    with torch.inference_mode():
-        FLASH(6, qk_dim=10, chunk_size=4)(torch.randn(1, 123, 6))
-    unit = FLASH(6, qk_dim=10, chunk_size=4)
-    unit(torch.randn(1, 123, 6)).sum().backward()
-    assert all(p.grad is not None for p in unit.parameters())
-
-
 # ---------------------------------------------------------------- the model as a whole
 
 
@@ -339,107 +247,6 @@ def test_causal_flash_quad_fixes_its_length_scale():
     one_line(lambda: asked.generate(ids(), 2), "length_scale=None", "length_scale=512")
 
 
-# ---------------------------------------------------------------- generation
-
-
-ALL = [*ARCHITECTURES, MyUnit]
-NAMES = [a if isinstance(a, str) else a.__name__ for a in ALL]
-
-
-@pytest.mark.parametrize("architecture", ALL, ids=NAMES)
-def test_greedy_generation_is_the_argmax_of_the_parallel_form(architecture):
-    """The fallback of a class of one's own, which replays everything, included."""
-    m, prompt = model(architecture), ids(2, 5)
-    with torch.no_grad():
-        expected = prompt
-        for _ in range(9):  # over two chunk borders
-            expected = torch.cat([expected, m(expected)[:, -1].argmax(-1, keepdim=True)], 1)
-    assert torch.equal(m.generate(prompt, 9, temperature=0), expected[:, 5:])
-    assert torch.equal(m.generate(prompt, 9, top_k=1), expected[:, 5:])
-    assert torch.equal(m.generate(prompt, 9, top_p=1e-9), expected[:, 5:])
-
-
-@pytest.mark.parametrize("architecture", ALL, ids=NAMES)
-def test_ragged_prompts_are_as_if_alone(architecture):
-    m, prompt, lengths = model(architecture), ids(3, 9), [9, 4, 1]
-    mask = torch.arange(9)[None] < torch.tensor(lengths)[:, None]
-    together = m.generate(prompt, 7, mask=mask, temperature=0)
-    logits, state = m.prefill(prompt, mask)
-    for b, n in enumerate(lengths):
-        alone = prompt[b : b + 1, :n]
-        assert torch.equal(together[b : b + 1], m.generate(alone, 7, temperature=0))
-        assert (logits[b] - m(alone)[0, -1]).abs().max() < 1e-9
-    logits, state = m.step(together[:, 0], state)
-    for b, n in enumerate(lengths):
-        longer = torch.cat([prompt[b : b + 1, :n], together[b : b + 1, :1]], 1)
-        assert (logits[b] - m(longer)[0, -1]).abs().max() < 1e-9
-    assert state.lengths.tolist() == [n + 1 for n in lengths]
-
-
-def test_generation_is_repeatable_with_a_generator():
-    m, prompt = model(), ids(2, 5)
-    runs = [m.generate(prompt, 20, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
-    seen = []
-    m.generate(prompt, 4, on_token=lambda token: seen.append(token.clone()))
-    assert [t.shape for t in seen] == [(2,)] * 4
-    assert m.generate(prompt, 0).shape == (2, 0)
-
-
-def test_draws_follow_the_probabilities():
-    probabilities = torch.tensor([0.5, 0.25, 0.15, 0.1])
-    logits = probabilities.log().expand(20_000, -1)
-
-    def frequencies(**how):
-        drawn = draw(logits, generator=torch.Generator().manual_seed(0), **how)
-        return drawn.bincount(minlength=4) / len(drawn)
-
-    def close(frequency, expected):
-        torch.testing.assert_close(frequency, torch.tensor(expected), atol=0.015, rtol=0)
-
-    close(frequencies(), probabilities.tolist())
-    close(frequencies(temperature=0.5), (probabilities**2 / (probabilities**2).sum()).tolist())
-    close(frequencies(top_k=2), [2 / 3, 1 / 3, 0.0, 0.0])
-    close(frequencies(top_p=0.75), [2 / 3, 1 / 3, 0, 0])
-    close(frequencies(top_p=0.76), [5 / 9, 2.5 / 9, 1.5 / 9, 0])
-    close(frequencies(top_p=0.3), [1.0, 0.0, 0.0, 0.0])
-    close(frequencies(top_k=4), probabilities.tolist())
-    close(frequencies(temperature=1e-40), [1.0, 0.0, 0.0, 0.0])
-    assert draw(torch.zeros(100, 4), top_k=1).unique().numel() == 1, "one of several equals is kept, not all"
-
-
-@pytest.mark.parametrize("how, parts", [
-    (dict(temperature=-1.0), ("temperature=-1.0", "0 (most likely")),
-    (dict(temperature=float("nan")), ("temperature=nan", "expected")),
-    (dict(top_k=0), ("top_k=0", f"1 to {N}")),
-    (dict(top_k=N + 1), (f"top_k={N + 1}", f"1 to {N}")),
-    (dict(top_p=0.0), ("top_p=0.0", "at most 1")),
-    (dict(top_p=1.5), ("top_p=1.5", "at most 1")),
-])  # fmt: skip
-def test_generation_refuses(how, parts):
-    one_line(lambda: model().generate(ids(), 1, **how), *parts)
-
-
-def test_generation_refuses_a_wrong_number_of_tokens():
-    one_line(lambda: model().generate(ids(), -1), "max_new_tokens=-1", "at least 0")
-    one_line(lambda: model().generate(ids(), 2.0), "max_new_tokens=2.0", "integer")
-
-
-def test_generation_refuses_a_row_without_a_token():
-    mask = torch.tensor([[True] * 14, [False] * 14])
-    one_line(lambda: model().prefill(ids(), mask), "row without a valid token", "at least one")
-
-
-@torch.no_grad()
-def test_a_state_can_be_kept_and_come_back_to():
-    m = model()
-    _, state = m.prefill(ids(1, 5))
-    kept = copy.deepcopy(state)
-    first = [m.step(torch.tensor([t]), state)[0] for t in (1, 2, 3)]
-    again = [m.step(torch.tensor([t]), kept)[0] for t in (1, 2, 3)]
-    assert all(torch.equal(a, b) for a, b in zip(first, again))
-
-
 # ---------------------------------------------------------------- a class of one's own
 
 
@@ -471,7 +278,7 @@ def test_a_class_of_ones_own_may_decode_by_itself():
 def test_a_class_of_ones_own_has_to_be_handed_back(tmp_path):
     mine = LanguageModel(ModelConfig(MyUnit, vocab_size=N, dim=12, depth=1, unit_options={"power": 3}))
     mine.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["architecture"].endswith("test_model.MyUnit")
+    assert json.loads((tmp_path / "config.json").read_text())["architecture"].endswith("small_model.MyUnit")
     one_line(lambda: LanguageModel.from_pretrained(tmp_path), "MyUnit", "hand that class back", "architecture=MyUnit")
     loaded = LanguageModel.from_pretrained(tmp_path, architecture=MyUnit)
     assert torch.equal(loaded(ids()), mine(ids()))

@@ -1,0 +1,176 @@
+"""The benchmark against length: its form at tiny sizes, and its floor. No test looks at seconds."""
+
+import argparse
+import json
+
+import pytest
+import torch
+from test_counts import executed
+
+from flash_course import figures
+from flash_course.bench import against_length as bench
+from flash_course.bench.clock import peak_bytes
+from flash_course.bench.counts import attention_pairs, count_multiply_adds
+from flash_tutorial import FLASH
+
+pytestmark = pytest.mark.quick
+
+
+def tiny(**more):
+    return bench.Settings(
+        **dict(
+            dim=16, qk_dim=8, chunk_size=8, tokens=64, lengths=(16, 32, 64), unit_length=32, positions=(16, 40),
+            decoding_blocks=1, rounds=1,
+        )
+        | more
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result():
+    return bench.benchmark(tiny(), "flash-tutorial bench", say=lambda line: None)
+
+
+def test_smoke_benchmark_has_all_rows_of_one_form(result):
+    result = json.loads(json.dumps(result))
+    assert set(result) == {
+        "format", "command", "machine", "settings", "steady", "method", "training", "unit", "decoding", "conclusions",
+    }  # fmt: skip
+    models = ("flash", "flash_quad", "transformer++", "flash_pytorch")
+    assert [(r["T"], r["model"]) for r in result["training"]] == [(T, m) for T in (16, 32, 64) for m in models]
+    for row in result["training"]:
+        assert set(row) == {
+            "model", "T", "batch", "seconds", "floor", "peak_bytes", "reason", "multiply_adds", "tokens_per_second",
+        }  # fmt: skip
+        assert row["batch"] * row["T"] == 64
+        assert (row["seconds"] is None) == (row["reason"] is not None)  # a missing number has a reason
+        if row["seconds"]:
+            assert set(row["seconds"]) == {"median", "low", "high", "rounds"} and row["peak_bytes"] > 0
+            assert (row["floor"] is not None) == (row["model"] in ("flash", "transformer++"))
+    assert [(r["T"], r["batch"]) for r in result["unit"]] == [(32, 1), (32, 2)]
+    assert set(result["conclusions"]) == {
+        "speedups", "crossover", "unit_over_floor", "constant_tokens", "decoding",
+    }  # fmt: skip
+
+
+def test_smoke_benchmark_decodes_from_states_of_the_counted_size(result):
+    rows = result["decoding"]
+    assert [(r["model"], r["position"]) for r in rows] == [
+        (m, p) for m in ("flash", "flash_quad", "transformer++") for p in (16, 40)
+    ]
+    for row in rows:
+        assert row["state_numbers"] == row["counted_state_numbers"]
+    flash = [row["state_numbers"] for row in rows if row["model"] == "flash"]
+    assert flash[0] == flash[1]
+
+
+def test_smoke_saved_files_are_json_and_a_picture(result, tmp_path):
+    picture = bench.save(result, tmp_path / "out.json", figures.benchmark_results)
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["format"] == 1
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.png"]
+
+
+def test_figure_has_labelled_axes_and_readable_type(result):
+    figure, alt = figures.benchmark_results(result)
+    assert len(figure.axes) == 4 and "Decoding" in alt
+    for axes in figure.axes:
+        assert axes.get_xlabel() and axes.get_ylabel() and axes.get_title()
+        sizes = [t.get_fontsize() for t in axes.get_xticklabels() + axes.get_legend().get_texts()]
+        assert min(sizes) >= 9
+        markers = [line.get_marker() for line in axes.lines if line.get_marker() != "None"]
+        assert len(set(markers)) == len(markers)  # told apart without colour
+
+
+def test_a_training_step_of_twice_the_tokens_holds_about_twice_the_bytes():
+    settings = tiny()
+    model = bench.make_units("flash", settings)
+    bytes_at = [peak_bytes(bench.training_step(model, settings, batch, 32)) for batch in (8, 16)]
+    weights = 4 * sum(p.numel() for p in model.parameters())  # their gradients are held at either size
+    assert 1.8 < (bytes_at[1] - weights) / (bytes_at[0] - weights) < 2.2
+
+
+def test_model_and_floor_multiply_the_same_shapes():
+    # full chunks, so that the floor's local part is whole: what the unit that reads both sides counts
+    settings, T = tiny(), 32
+    c = bench.config_of("flash", settings)
+    floor = sum(b * rows * inner * columns for b, rows, inner, columns in bench.flash_products(c, 2, T))
+    unit = FLASH(c.dim, qk_dim=c.qk_dim, chunk_size=c.chunk_size, causal=False)
+    assert floor == 2 * count_multiply_adds(unit, T)
+    plus = bench.config_of("transformer++", settings)
+    dense = sum(b * rows * inner * columns for b, rows, inner, columns in bench.transformer_products(plus, T))
+    attention = attention_pairs(T, True) * 2 * c.dim
+    assert dense + attention == bench.counted_units(plus, T)
+
+
+def test_the_floor_runs_three_products_for_each_of_the_forward_pass():
+    settings = tiny()
+    c = bench.config_of("flash", settings)
+    floor = bench.training_floor(c, settings, 2, 32)
+    forward = sum(b * rows * inner * columns for b, rows, inner, columns in bench.flash_products(c, 2, 32))
+    assert executed(floor) == 3 * c.depth * forward
+
+
+def test_compared_models_have_about_the_same_parameters_at_the_benchmarks_size():
+    flash, quad, plus = (
+        sum(p.numel() for p in bench.make_units(name, bench.Settings()).parameters())
+        for name in ("flash", "flash_quad", "transformer++")
+    )
+    assert abs(flash / quad - 1) < 0.01 and abs(flash / plus - 1) < 0.1
+
+
+def test_a_quadratic_model_stops_with_a_reason():
+    before = dict(T=16, seconds={"median": 1.0}, peak_bytes=100, multiply_adds=10, reason=None)
+    row = dict(model="flash_quad", T=32, multiply_adds=20)
+    assert bench.unreasonable(before, row, tiny(step_limit=3.0)) is None
+    assert "about 2 s" in bench.unreasonable(before, row, tiny(step_limit=1.5))
+    assert "GB" in bench.unreasonable(before, row, tiny(memory_limit=399))
+    assert bench.unreasonable(before, row, tiny(memory_limit=401)) is None
+    after = dict(T=32, seconds=None, reason="too long")
+    assert "too long" in bench.unreasonable(after, row, tiny())
+    assert bench.unreasonable(before, row | {"model": "flash"}, tiny(step_limit=0.1)) is None
+
+
+def test_the_crossover_is_where_the_speed_up_passes_one():
+    rows = [dict(T=T, measured=m) for T, m in ((512, 0.5), (1024, 0.5), (2048, 2.0), (4096, 3.0))]
+    assert bench.measured_crossover(rows) == 1448  # half way between, in logarithms
+    assert bench.measured_crossover(rows[:2]) is None
+    counted, settings = bench.counted_crossover(bench.Settings()), bench.Settings()
+    flash, plus = (bench.config_of(name, settings) for name in ("flash", "transformer++"))
+    assert bench.counted_units(flash, counted) < bench.counted_units(plus, counted)
+    assert bench.counted_units(flash, counted - 256) >= bench.counted_units(plus, counted - 256)
+
+
+def test_the_benchmark_leaves_denormals_as_it_found_them(result):
+    assert torch.tensor([1e-40]).mul(0.5).item() != 0
+
+
+def test_options_become_settings_and_the_command_hides_the_place_of_files(tmp_path):
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    words = ["--quick", "--device", "cpu", "--rounds", "2", "--out", str(tmp_path / "x.json")]
+    args = parser.parse_args(words)
+    settings = bench.settings_from(args)
+    assert (settings.rounds, settings.tokens, settings.device, settings.dtype) == (2, 4096, "cpu", "float32")
+    command = bench.command_of(args)
+    assert "--quick" in command and str(tmp_path) not in command
+    again = parser.parse_args(command.split()[2:])
+    assert bench.settings_from(again) == settings
+
+
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["--tokens", "100"], "tokens=100"),
+        (["--rounds", "0"], "rounds=0"),
+        (["--device", "abacus"], "abacus"),
+        (["--out", "no_such_folder/x.json"], "no_such_folder"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_line(words, part, monkeypatch):
+    monkeypatch.setattr(bench, "benchmark", lambda *a, **k: pytest.fail("it was run"))
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    with pytest.raises(ValueError, match=part) as error:
+        bench.run(parser.parse_args(["--device", "cpu", *words]), figures.benchmark_results)
+    assert "\n" not in str(error.value)

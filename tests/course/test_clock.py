@@ -1,0 +1,46 @@
+"""The clock of the benchmarks. No test looks at seconds."""
+
+import platform
+
+import pytest
+import torch
+
+from flash_course.bench.clock import machine, peak_bytes, summary, time_in_turn
+
+pytestmark = pytest.mark.quick
+
+
+def test_functions_take_turns_and_every_second_round_goes_backwards():
+    calls = []
+    seconds = time_in_turn(
+        {"a": lambda x: calls.append(x), "b": lambda x: calls.append(x)}, 3, warmup=1, prepare=str.upper
+    )
+    assert "".join(calls) == "BA" + "AB" + "BA" + "AB"
+    assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}  # the warm-up is not kept
+    with pytest.raises(ValueError, match="rounds=0"):
+        time_in_turn({}, 0)
+
+
+def test_summary_is_median_and_range():
+    assert summary([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "low": 1.0, "high": 10.0, "rounds": 4}
+
+
+def test_peak_is_the_most_held_at_once_and_not_the_sum():
+    def work():
+        a = torch.zeros(100_000)
+        b = torch.zeros(50_000)
+        del a
+        c = torch.zeros(20_000)
+        return b, c
+
+    assert peak_bytes(work) == 4 * 150_000
+    assert peak_bytes(work) == 4 * 150_000  # a high-water mark of the process would not know the second
+
+
+def test_machine_says_all_that_a_result_needs_and_names_nobody():
+    facts = machine()
+    assert set(facts) == {
+        "cpu", "cores", "threads", "os", "device", "python", "torch", "numpy", "flash_tutorial", "date",
+    }  # fmt: skip
+    assert not any(platform.node() == str(value) or "/" in str(value) for value in facts.values())
+    assert facts["cores"] >= 1 and len(facts["date"]) == 10

@@ -1,0 +1,71 @@
+"""What a student calls in a problem set: check, hint, progress."""
+
+import json
+import re
+
+import pytest
+
+import flash_course
+from flash_course import learner
+from flash_course.checks import exercise as model
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(tmp_path / "progress.json"))
+
+
+def test_check_hint_and_progress_speak_to_a_student(capsys):
+    flash_course.check("05.1", lambda x_TD, C: x_TD)
+    said = capsys.readouterr().out
+    assert said.startswith("05.1: wrong, 0 of 10 points") and 'hint("05.1") gives a hint' in said
+    flash_course.check("05.1", model.load_exercise("05.1").right)
+    flash_course.check("05.1", lambda x_TD, C: x_TD)
+    for number in (1, 2, 3, 3):
+        flash_course.hint("05.1")
+        assert f"05.1, hint {number} of 3: " in capsys.readouterr().out
+    flash_course.progress("05")
+    table = capsys.readouterr().out
+    assert "set 05: 10 of 100 points" in table  # the best is kept
+    assert re.search(r"05.1 to_chunks +10 / 10 +wrong core", table)
+    stored = json.loads(learner.progress_path().read_text(encoding="utf-8"))
+    assert stored["exercises"]["05.1"] == {"points": 10, "of": 10, "last": "wrong", "checks": 3, "hints": 3}
+
+
+def test_a_text_counts_no_points_before_a_person_has_read_it(capsys):
+    text = model.load_exercise("05.7").right
+    flash_course.check("05.7", text)
+    assert capsys.readouterr().out.startswith("05.7: recorded: marked by a person")
+    flash_course.progress("05")
+    table = capsys.readouterr().out
+    assert "set 05: 0 of 100 points" in table and re.search(r"05.7 .* +0 / 5 +recorded: marked by a person", table)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda: flash_course.check("05.9", 1), "there is no exercise '05.9': expected one of 05.1, 05.2"),
+        (lambda: flash_course.check("99.1", 1), "there is no problem set '99': expected one of"),
+        (lambda: flash_course.check("05.5", 1), "takes suspect_one, suspect_two, suspect_three: 1 were given"),
+        (lambda: flash_course.personal("05.1"), "has no personal numbers"),
+    ],
+)
+def test_wrong_calls_say_what_is_expected(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_a_wrong_guess_is_not_told_the_right_one(capsys):
+    exercise = model.load_exercise("05.6")
+    right = exercise.right(exercise.numbers("me"))
+    flash_course.check("05.6", right | {"a": 12345})
+    said = capsys.readouterr().out
+    assert 'in the case "a": not 12345.' in said and "expected" not in said
+
+
+def test_a_guess_that_is_missing_is_named(capsys):
+    exercise = model.load_exercise("05.6")
+    flash_course.check("05.6", exercise.right(exercise.numbers("me")) | {"b": None})
+    assert 'in the case "b": nothing is written under b.' in capsys.readouterr().out

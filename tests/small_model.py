@@ -1,0 +1,65 @@
+"""Small models of every architecture, and of a unit of one's own, that tests share."""
+
+import pytest
+import torch
+from torch import nn
+from unit_cases import features
+
+from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.config import ARCHITECTURES, options_of
+from flash_tutorial.properties import draw_order_one, settle_branch
+
+N = 19
+
+
+class MyUnit(nn.Module):
+    """A class project's unit: the running mean of a projection."""
+
+    def __init__(self, dim, *, causal=True, power=1):
+        super().__init__()
+        self.causal, self.power = causal, power
+        self.value, self.write = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x, mask=None, segment_ids=None):
+        v = torch.tanh(self.value(x)) ** self.power
+        if mask is not None:
+            v = v.masked_fill(~mask[..., None], 0)
+        count = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
+        return x + self.write(v.cumsum(1) / count)
+
+
+def config(architecture="flash", **options):
+    """Small, with those of the small sizes that the architecture has."""
+    sizes = dict(vocab_size=N, dim=12, depth=2, max_length=32)
+    own = {k: v for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items() if k in options_of(architecture)}
+    return ModelConfig(architecture, **sizes | own | options)
+
+
+def model(architecture="flash", *, seed=0, dtype=torch.float64, **options):
+    """A language model with parameters of order one."""
+    model = LanguageModel(config(architecture, **options)).to(dtype)
+    draw_order_one(model.stack, torch.Generator().manual_seed(seed))
+    for unit in model.stack.units:
+        settle_branch(unit, features(min(8, model.config.max_length), dtype=dtype))
+    with torch.no_grad():
+        model.embedding.weight.copy_(torch.randn(N, 12, generator=torch.Generator().manual_seed(seed + 1)))
+    return model.eval()
+
+
+def ids(batch=2, length=14, seed=0):
+    return torch.randint(N, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def one_line(call, *parts):
+    """The call is a ValueError whose single line holds all of ``parts``."""
+    with pytest.raises(ValueError) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message, message
+    return message
+
+
+ALL = [*ARCHITECTURES, MyUnit]
+NAMES = [a if isinstance(a, str) else a.__name__ for a in ALL]

@@ -1,0 +1,15 @@
+"""A small run that the tests of training share; its fixtures are in `tutorial/conftest.py`."""
+
+from flash_tutorial import ModelConfig
+from flash_tutorial.training import TrainConfig, train
+
+MODEL = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
+CONFIG = TrainConfig(steps=10, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=3)
+
+
+def run(corpus, out=None, model=MODEL, config=CONFIG, **options):
+    return train(model, config, corpus=corpus, out=out, progress=False, **options)
+
+
+def weights(model):
+    return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}

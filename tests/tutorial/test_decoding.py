@@ -1,0 +1,105 @@
+"""Generation: what comes token by token is what the parallel form gives, and draws follow the probabilities."""
+
+import copy
+
+import pytest
+import torch
+from small_model import ALL, NAMES, N, ids, model, one_line
+
+from flash_tutorial.decoding import draw
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.mark.parametrize("architecture", ALL, ids=NAMES)
+def test_greedy_generation_is_the_argmax_of_the_parallel_form(architecture):
+    """The fallback of a class of one's own, which replays everything, included."""
+    m, prompt = model(architecture), ids(2, 5)
+    with torch.no_grad():
+        expected = prompt
+        for _ in range(9):  # over two chunk borders
+            expected = torch.cat([expected, m(expected)[:, -1].argmax(-1, keepdim=True)], 1)
+    assert torch.equal(m.generate(prompt, 9, temperature=0), expected[:, 5:])
+    assert torch.equal(m.generate(prompt, 9, top_k=1), expected[:, 5:])
+    assert torch.equal(m.generate(prompt, 9, top_p=1e-9), expected[:, 5:])
+
+
+@pytest.mark.parametrize("architecture", ALL, ids=NAMES)
+def test_ragged_prompts_are_as_if_alone(architecture):
+    m, prompt, lengths = model(architecture), ids(3, 9), [9, 4, 1]
+    mask = torch.arange(9)[None] < torch.tensor(lengths)[:, None]
+    together = m.generate(prompt, 7, mask=mask, temperature=0)
+    logits, state = m.prefill(prompt, mask)
+    for b, n in enumerate(lengths):
+        alone = prompt[b : b + 1, :n]
+        assert torch.equal(together[b : b + 1], m.generate(alone, 7, temperature=0))
+        assert (logits[b] - m(alone)[0, -1]).abs().max() < 1e-9
+    logits, state = m.step(together[:, 0], state)
+    for b, n in enumerate(lengths):
+        longer = torch.cat([prompt[b : b + 1, :n], together[b : b + 1, :1]], 1)
+        assert (logits[b] - m(longer)[0, -1]).abs().max() < 1e-9
+    assert state.lengths.tolist() == [n + 1 for n in lengths]
+
+
+def test_generation_is_repeatable_with_a_generator():
+    m, prompt = model(), ids(2, 5)
+    runs = [m.generate(prompt, 20, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+    seen = []
+    m.generate(prompt, 4, on_token=lambda token: seen.append(token.clone()))
+    assert [t.shape for t in seen] == [(2,)] * 4
+    assert m.generate(prompt, 0).shape == (2, 0)
+
+
+def test_draws_follow_the_probabilities():
+    probabilities = torch.tensor([0.5, 0.25, 0.15, 0.1])
+    logits = probabilities.log().expand(20_000, -1)
+
+    def frequencies(**how):
+        drawn = draw(logits, generator=torch.Generator().manual_seed(0), **how)
+        return drawn.bincount(minlength=4) / len(drawn)
+
+    def close(frequency, expected):
+        torch.testing.assert_close(frequency, torch.tensor(expected), atol=0.015, rtol=0)
+
+    close(frequencies(), probabilities.tolist())
+    close(frequencies(temperature=0.5), (probabilities**2 / (probabilities**2).sum()).tolist())
+    close(frequencies(top_k=2), [2 / 3, 1 / 3, 0.0, 0.0])
+    close(frequencies(top_p=0.75), [2 / 3, 1 / 3, 0, 0])
+    close(frequencies(top_p=0.76), [5 / 9, 2.5 / 9, 1.5 / 9, 0])
+    close(frequencies(top_p=0.3), [1.0, 0.0, 0.0, 0.0])
+    close(frequencies(top_k=4), probabilities.tolist())
+    close(frequencies(temperature=1e-40), [1.0, 0.0, 0.0, 0.0])
+    assert draw(torch.zeros(100, 4), top_k=1).unique().numel() == 1, "one of several equals is kept, not all"
+
+
+@pytest.mark.parametrize("how, parts", [
+    (dict(temperature=-1.0), ("temperature=-1.0", "0 (most likely")),
+    (dict(temperature=float("nan")), ("temperature=nan", "expected")),
+    (dict(top_k=0), ("top_k=0", f"1 to {N}")),
+    (dict(top_k=N + 1), (f"top_k={N + 1}", f"1 to {N}")),
+    (dict(top_p=0.0), ("top_p=0.0", "at most 1")),
+    (dict(top_p=1.5), ("top_p=1.5", "at most 1")),
+])  # fmt: skip
+def test_generation_refuses(how, parts):
+    one_line(lambda: model().generate(ids(), 1, **how), *parts)
+
+
+def test_generation_refuses_a_wrong_number_of_tokens():
+    one_line(lambda: model().generate(ids(), -1), "max_new_tokens=-1", "at least 0")
+    one_line(lambda: model().generate(ids(), 2.0), "max_new_tokens=2.0", "integer")
+
+
+def test_generation_refuses_a_row_without_a_token():
+    mask = torch.tensor([[True] * 14, [False] * 14])
+    one_line(lambda: model().prefill(ids(), mask), "row without a valid token", "at least one")
+
+
+@torch.no_grad()
+def test_a_state_can_be_kept_and_come_back_to():
+    m = model()
+    _, state = m.prefill(ids(1, 5))
+    kept = copy.deepcopy(state)
+    first = [m.step(torch.tensor([t]), state)[0] for t in (1, 2, 3)]
+    again = [m.step(torch.tensor([t]), kept)[0] for t in (1, 2, 3)]
+    assert all(torch.equal(a, b) for a, b in zip(first, again))

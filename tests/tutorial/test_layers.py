@@ -1,0 +1,43 @@
+"""Tables of positions."""
+
+import numpy as np
+import pytest
+import torch
+from unit_cases import features
+
+from flash_tutorial import FLASH, reference
+from flash_tutorial.layers import ScaledSin, cos_sin, cos_sin_at
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.mark.parametrize("first", [0, 8000, 32000])
+def test_tables_are_computed_in_float64(first):
+    """Against NumPy in float64, to the last place of float32; angles in float32 would be off by 5e-4 at 8192."""
+    like = torch.zeros(1)
+    positions = first + np.arange(64)
+    angles = positions[:, None] * 10000.0 ** (-np.arange(32) / 32)
+    eps = float(np.finfo(np.float32).eps)
+    for cos, sin in (
+        tuple(t[first:] for t in cos_sin(first + 64, 64, like)),
+        cos_sin_at(torch.from_numpy(positions), 64, like),
+    ):
+        assert cos.dtype == sin.dtype == torch.float32
+        assert np.abs(cos.numpy() - np.cos(angles)).max() <= eps
+        assert np.abs(sin.numpy() - np.sin(angles)).max() <= eps
+
+
+def test_scaled_sin_is_the_reference():
+    module, x = ScaledSin(12).double(), features(50)
+    with torch.no_grad():
+        module.scale.fill_(1.7)
+    torch.testing.assert_close(module(x), 1.7 * torch.from_numpy(reference.scaled_sin(50, 12)), rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(module.at(torch.tensor([3, 49]), x), module(x)[[3, 49]], rtol=1e-14, atol=1e-14)
+
+
+def test_tables_made_in_inference_mode_serve_training():
+    with torch.inference_mode():
+        FLASH(6, qk_dim=10, chunk_size=4)(torch.randn(1, 123, 6))
+    unit = FLASH(6, qk_dim=10, chunk_size=4)
+    unit(torch.randn(1, 123, 6)).sum().backward()
+    assert all(p.grad is not None for p in unit.parameters())
