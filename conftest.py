@@ -26,5 +26,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.suffix == ".ipynb":  # a notebook's cells need each other
             item.add_marker(pytest.mark.xdist_group(item.path.name))
-        if item.get_closest_marker("timing"):
-            item.add_marker(pytest.mark.xdist_group("timing"))
+        for apart in ("timing", "browser"):  # one after the other: each wants a core, or what a fixture has started
+            if item.get_closest_marker(apart):
+                item.add_marker(pytest.mark.xdist_group(apart))

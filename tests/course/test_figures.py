@@ -11,8 +11,6 @@ from PIL import Image
 from flash_course import figures
 from flash_course.figures import style
 
-pytestmark = pytest.mark.quick
-
 rng = np.random.default_rng(0)
 LOG = [{"step": i + 1, "bits_per_byte": 8 / (1 + 0.05 * i)} for i in range(60)]
 MAP = np.tril(np.ones((8, 8), int))
@@ -211,12 +209,14 @@ DRAWN = {  # the figure, and a number that its alt text must hold
 }  # fmt: skip
 
 
+@pytest.mark.quick
 def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
     drawing = {name for name in vars(figures) if name[0].islower() and callable(getattr(figures, name))}
     helpers = {"new_axes", "show", "text_table"}
     assert drawing - helpers - {"benchmark_results"} == set(DRAWN)  # that one is drawn in test_measure.py
 
 
+@pytest.mark.quick
 def test_each_public_function_of_the_modules_can_be_reached():
     for module in pkgutil.iter_modules(figures.__path__):
         module = importlib.import_module(f"flash_course.figures.{module.name}")
@@ -225,6 +225,7 @@ def test_each_public_function_of_the_modules_can_be_reached():
         assert public <= set(vars(figures)), f"{module.__name__}: import its figures in figures/__init__.py"
 
 
+@pytest.mark.quick
 def test_a_stored_picture_is_small_and_carries_its_alt_text():
     figure, alt = figures.loss_curves({"a": np.full(40, 3.5)}, title="one")
     small = style.small_png(figure, alt + " \N{GREEK SMALL LETTER GAMMA}")
@@ -257,10 +258,12 @@ def test_a_figure(name):
     assert pages[0] == pages[1] and len(pages[0]) > 5000
 
 
+@pytest.mark.quick
 def test_a_figure_in_words_and_numbers():
     assert figures.text_table([("name", "ms"), ("a", 12), ("long", 3)]) == "name  ms\na     12\nlong   3"
 
 
+@pytest.mark.quick
 def test_loss_curves_of_short_runs_and_of_too_many():
     _, alt = figures.loss_curves({"a": [4.0, 2.0, 2.0, 2.0]}, title="short")
     assert "from 3.00 to 2.00" in alt  # the mean of two

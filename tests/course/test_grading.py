@@ -27,10 +27,7 @@ from flash_course.grading.isolation import Limits
 from flash_course.grading.submission import parsed, read_submission
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [
-    pytest.mark.quick,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs Linux or macOS"),
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs Linux or macOS")
 SOON = Limits(seconds=3)
 FULL = 95  # of set 05, whose last five points a person gives
 
@@ -64,6 +61,7 @@ def points(result):
 # ---------------------------------------------------------------- right, half, untouched
 
 
+@pytest.mark.quick
 @needs_solutions
 def test_the_solution_gets_all_points_that_a_program_gives(tmp_path):
     result = graded(tmp_path, source(), pool=default_pool(), seed=7)
@@ -71,6 +69,7 @@ def test_the_solution_gets_all_points_that_a_program_gives(tmp_path):
     assert result["points"] == FULL and result["of"] == 100 and result["notes"] == []
 
 
+@pytest.mark.quick
 @pytest.mark.fork
 def test_an_untouched_file_gets_none(tmp_path):
     result = graded(tmp_path, source(solved=False))
@@ -78,6 +77,7 @@ def test_an_untouched_file_gets_none(tmp_path):
     assert {row["status"] for row in result["exercises"].values()} == {"not attempted"}
 
 
+@pytest.mark.quick
 @needs_solutions
 def test_a_missing_exercise_is_not_attempted(tmp_path):
     text = source().replace("def earlier_chunks(", "def somewhere_else(")
@@ -148,12 +148,14 @@ def test_a_fault_costs_one_exercise(name, tmp_path):
     assert row["seconds"] < 10 and not list(Path.cwd().glob("mine.txt"))
 
 
+@pytest.mark.quick
 @needs_solutions
 def test_code_outside_functions_is_not_run_again(tmp_path):
     text = source() + "\n\n# %%\nimport time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x\n"
     assert graded(tmp_path, text)["points"] == FULL
 
 
+@pytest.mark.quick
 @needs_solutions
 def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
     text = source().replace("    missing = -len(x_TD) % C\n", "    missing = = 3\n")
@@ -162,6 +164,7 @@ def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
     assert "is left out: invalid syntax" in result["notes"][0]
 
 
+@pytest.mark.quick
 @needs_solutions
 def test_an_import_that_fails_is_said_and_the_rest_counts(tmp_path):
     result = graded(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
@@ -186,6 +189,7 @@ def test_an_answer_that_the_students_own_function_computes_is_run_for_its_exerci
     assert graded(tmp_path, text)["points"] == FULL
 
 
+@pytest.mark.quick
 @needs_solutions
 def test_a_name_that_is_missing_is_said(tmp_path):
     result = graded(tmp_path, source().replace("def earlier_chunks(", "def somewhere_else("))
@@ -193,6 +197,7 @@ def test_a_name_that_is_missing_is_said(tmp_path):
     assert result["exercises"]["05.1"]["notes"] == []
 
 
+@pytest.mark.quick
 def test_jupyters_own_lines_are_left_out_and_a_text_keeps_its_own():
     code = "%matplotlib inline\nnp.tril?\n!pip list\nif True:\n    pass\n"
     assert parsed(code)[0] == "\n\n\nif True:\n    pass\n"
@@ -203,6 +208,7 @@ def test_jupyters_own_lines_are_left_out_and_a_text_keeps_its_own():
 # ---------------------------------------------------------------- held-out faults, seeds
 
 
+@pytest.mark.quick
 @needs_solutions
 def test_a_pool_without_the_set_is_refused_and_its_files_may_not_be_read(tmp_path):
     staff = tmp_path / "staff"
@@ -231,6 +237,7 @@ def test_only_the_held_out_pool_finds_what_was_fitted_to_the_practice_pool(tmp_p
     assert with_pool["points"] <= without["points"]
 
 
+@pytest.mark.quick
 def test_a_folder_without_a_pool_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no held-out pool"):
         Pool(tmp_path)
@@ -350,12 +357,14 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
     assert "looks like problem set 05; it was graded as set 02" in (out / "feedback" / "ada.md").read_text()
 
 
+@pytest.mark.quick
 def test_what_was_stopped_by_the_clock_is_listed():
     row = {"points": 0, "of": 5, "status": "raises", "seconds": 3.01}
     result = {"name": "ada", "set": "05", "notes": [], "exercises": {"05.1": row}}
     assert "ada 05.1" in reports.summary([result], SOON)[0] and reports.summary([result], Limits(seconds=9)) == []
 
 
+@pytest.mark.quick
 def test_a_page_is_in_the_language_of_the_messages(monkeypatch):
     monkeypatch.setitem(texts.read("general"), "right", "richtig")
     monkeypatch.setitem(texts.read("general"), "points", "{got} von {of}")
@@ -393,6 +402,7 @@ def booked(tmp_path, rows, column=None, **names):
     return {row[1]: row[6] for row in list(csv.reader(io.StringIO(text)))[2:]}, said
 
 
+@pytest.mark.quick
 def test_a_file_as_canvas_names_it_and_other_spellings_are_found(tmp_path):
     rows = '"Lovelace, Ada",101,S1,al\n"Wei, Li",102,S2,lw,,,\n"Ö, Dörte",103,S3,do,,,\n"Test",104,S4,te,,,50\n'
     names = {"lovelaceada_LATE_101_5501_05_mixed": "05", "Li Wei": "05", "do\u0308rte o\u0308": "05"}
@@ -402,6 +412,7 @@ def test_a_file_as_canvas_names_it_and_other_spellings_are_found(tmp_path):
     assert said[2] == "the gradebook has 10 points for it, the set has 100: nothing was scaled"
 
 
+@pytest.mark.quick
 def test_a_doubtful_grade_is_not_filled_in(tmp_path):
     rows = '"Wei, Li",1,S1,w1,,,\n"Wei, Li",2,S2,w2,,,\n"Ray, Fay",3,S3,fay,,,60\n'
     rows += '"B, Ida",4,S4,ida,,,\n"C, Al",5,S5,al,,,\n'
@@ -414,6 +425,7 @@ def test_a_doubtful_grade_is_not_filled_in(tmp_path):
         assert line in said
 
 
+@pytest.mark.quick
 def test_the_column_is_the_sets_own(tmp_path):
     global_head = HEAD.replace("Set 02 (8)", "Essay 105 (8)")
     book = tmp_path / "book.csv"
@@ -428,6 +440,7 @@ def test_the_column_is_the_sets_own(tmp_path):
         reports.fill_gradebook([result, result | {"set": "02"}], book, "Second")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "arguments, said",
     [
@@ -444,6 +457,7 @@ def test_errors_are_one_line(arguments, said, tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1 and said in error
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "data, said",
     [
@@ -464,6 +478,7 @@ def test_a_file_that_is_no_notebook_is_said(data, said, tmp_path):
         assert grade([path], tmp_path / "out", number="05", quiet=True, pool=Pool())[0]["exercises"] == {}
 
 
+@pytest.mark.quick
 def test_two_files_of_one_name_are_refused(tmp_path):
     for name in ("a.py", "a.ipynb"):
         (tmp_path / name).write_text("{}")
@@ -521,6 +536,7 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     assert first["name"] == "05.1 to_chunks" and first["score"] == 0 and "`return` missing" in first["output"]
 
 
+@pytest.mark.quick
 @pytest.mark.fork
 def test_the_same_set_gives_the_same_zip(tmp_path):
     for name in ("a.zip", "b.zip"):
@@ -528,6 +544,7 @@ def test_the_same_set_gives_the_same_zip(tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
+@pytest.mark.quick
 def test_gradescope_gets_a_python_that_is_new_enough(tmp_path):
     """The script, with an old `python3` and an `apt-get` that only write down what they are called with."""
     fake = tmp_path / "bin"

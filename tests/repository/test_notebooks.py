@@ -454,34 +454,6 @@ def test_links_lead_from_the_tour_through_the_course():
             chain(f"solutions/{name}.py", f"notebooks/{name}.ipynb")
 
 
-# ---------------------------------------------------------------- pytest runs the notebooks
-
-
-def run_pytest(root, *arguments):
-    """This project's pytest, with its own options, on another folder."""
-    for name in ("pyproject.toml", "conftest.py"):
-        shutil.copy(ROOT / name, root)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
-    return run.returncode, run.stdout + run.stderr
-
-
-def test_plain_pytest_runs_lectures_and_compares_outputs(root):
-    """On two workers: a notebook's cells need each other, so they stay together."""
-    folder = root / "notebooks"
-    shutil.copy(folder / "01_small.ipynb", folder / "02_other.ipynb")
-    in_notebook(lambda nb: nb.cells[7].outputs[0].update(text="43\n"), "02_other.ipynb")(root)
-    code, said = run_pytest(root, "-v", "-n", "2")
-    assert code == 1 and "1 failed, 13 passed" in said, said
-    assert re.search(r"PASSED notebooks/01_small.ipynb::Cell 6", said) and "notebooks/work" not in said
-    assert re.search(r"FAILED notebooks/02_other.ipynb::Cell \d", said), said
-
-
-def test_quick_leaves_the_lectures_out(root):
-    code, said = run_pytest(root, "-m", "quick", "-n", "0")
-    assert code == 5 and "7 deselected" in said, said  # 5: nothing was run
-
-
 # ---------------------------------------------------------------- the first cell
 
 

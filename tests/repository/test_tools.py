@@ -13,8 +13,6 @@ import torch
 
 from flash_course import figures
 
-pytestmark = pytest.mark.quick
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -76,6 +74,7 @@ def test_lectures_are_run_and_stored_and_not_run_again(tmp_path, capsys, monkeyp
     assert (again["02_fine"], again["03_wrong"]) == (fine, stored["03_wrong"])
 
 
+@pytest.mark.quick
 def test_a_lecture_is_done_with_this_code_on_this_card_only(tmp_path):
     source = project(tmp_path, _01_a="x = 1") / "notebooks" / "01_a.py"
     code = run_on_gpu.code_hash(run_on_gpu.read_source(source))
@@ -86,6 +85,7 @@ def test_a_lecture_is_done_with_this_code_on_this_card_only(tmp_path):
     assert not run_on_gpu.is_done({}, source, "T4")
 
 
+@pytest.mark.quick
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, so nothing is missing")
 def test_without_a_gpu_one_line_says_so(tmp_path, capsys):
     assert run_on_gpu.main([], project(tmp_path, _01_a="x = 1")) == 2
@@ -94,6 +94,7 @@ def test_without_a_gpu_one_line_says_so(tmp_path, capsys):
     assert not list(tmp_path.rglob("*.json"))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("arguments, said", [(["--device", "cpu"], "needs --out"), (["77"], "no notebook starts")])
 def test_wrong_arguments(arguments, said, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -103,6 +104,7 @@ def test_wrong_arguments(arguments, said, tmp_path, capsys, monkeypatch):
     assert stop.value.code == 2 and said in capsys.readouterr().err
 
 
+@pytest.mark.quick
 def test_a_peak_is_kept_when_a_lecture_resets_it(monkeypatch):
     peak = [0]
     memory = types.SimpleNamespace()
@@ -124,6 +126,7 @@ def test_a_peak_is_kept_when_a_lecture_resets_it(monkeypatch):
     assert names["_peak_bytes"]() == 7
 
 
+@pytest.mark.quick
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: peak memory cannot be measured")
 def test_peak_memory_on_a_gpu(tmp_path):
@@ -136,6 +139,7 @@ def test_peak_memory_on_a_gpu(tmp_path):
 # ---------------------------------------------------------------- colab_environment
 
 
+@pytest.mark.quick
 def test_pip_is_held_to_colabs_versions():
     versions = colab.colab_versions(colab.colab_list())
     assert versions["numpy"] == "2.1.3" and versions["ipython"] == "7.34.0" and versions["torch"] == "2.11.0"
@@ -144,6 +148,7 @@ def test_pip_is_held_to_colabs_versions():
     assert not [line for line in lines if line.startswith(("torch=", "triton", "nvidia"))]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "after, expected",
     [
@@ -164,6 +169,7 @@ def test_what_an_install_changes_is_found(after, expected, monkeypatch):
     assert ("install", "--quiet", "--no-deps", ROOT) in commands
 
 
+@pytest.mark.quick
 def test_pictures_are_shown_by_what_colabs_ipython_has(monkeypatch):
     from IPython import display
 
@@ -181,6 +187,7 @@ def test_pictures_are_shown_by_what_colabs_ipython_has(monkeypatch):
     assert len(shown) == 2 and "An empty pair of axes." in shown[1][0][0].data
 
 
+@pytest.mark.quick
 def test_other_outputs_are_found(tmp_path, monkeypatch):
     source = project(tmp_path, _01_a='print(42)\n\n# %% tags=["nbval-check-output"]\nprint(43)') / "notebooks/01_a.py"
     notebook = colab.read_source(source)
@@ -203,6 +210,7 @@ def test_other_outputs_are_found(tmp_path, monkeypatch):
     assert not result["ok"] and "KeyError" in result["error"]
 
 
+@pytest.mark.quick
 def test_what_is_stored_says_that_it_was_simulated():
     stored = json.loads(colab.OUT.read_text(encoding="utf-8"))
     assert stored["what"].startswith("simulated") and stored["ok"] and stored["changed_by_it"] == []
