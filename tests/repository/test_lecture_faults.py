@@ -54,18 +54,19 @@ FAULTS = {
         "heads_4TS = project(x_TD, p, valid_T, -(np.arange(len(x_TD)) // chunk_size * chunk_size))",
     ),
     "mean that counts the own chunk": (
-        "reference.py", "earlier(kv_GSE), earlier(tokens_G)", "earlier(kv_GSE), np.cumsum(tokens_G)",
+        "reference.py", "(earlier_chunks(y) if causal else",
+        "((earlier_chunks(y) if y.ndim > 1 else np.cumsum(y)) if causal else",
     ),
     "linear heads swapped": (
-        "reference.py", "out_TE += global_part(lin_q_TS, lin_k_TS,", "out_TE += global_part(lin_k_TS, lin_q_TS,",
+        "reference.py", "out_TE += far(lin_q_TS, lin_k_TS,", "out_TE += far(lin_k_TS, lin_q_TS,",
     ),
     # torch
     "missing 1/n in torch": ("units.py", "scale = 1 / (self.length_scale or T)", "scale = 1.0"),
-    "mask before the bias in torch": ("mixing.py", 'bias = bias.masked_fill(future, float("-inf"))', "pass"),
+    "mask before the bias in torch": ("fast.py", 'bias = bias.masked_fill(future, float("-inf"))', "pass"),
     "bias transposed in torch": (
         "layers.py", "self.weights[rows[None, :] - rows[:, None] +", "self.weights[rows[:, None] - rows[None, :] +",
     ),
-    "gradient without its 2": ("mixing.py", "beta=0, alpha=2 * ctx.scale", "beta=0, alpha=ctx.scale"),
+    "gradient without its 2": ("fast.py", "beta=0, alpha=2 * ctx.scale", "beta=0, alpha=ctx.scale"),
     "gamma that starts at one": (
         "units.py", "nn.init.normal_(self.scale_offset.gamma, std=std)", "nn.init.ones_(self.scale_offset.gamma)",
     ),
@@ -74,7 +75,7 @@ FAULTS = {
         "states = shift_right(torch.cumsum(k[..., :, None] * v[..., None, :], dim=1))",
     ),
     "inclusive sum in torch": (
-        "mixing.py", "torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)", "x",
+        "mixing.py", "torch.cat([torch.zeros_like(x[:, :1]), x.cumsum(1)[:, :-1]], dim=1)", "x.cumsum(1)",
     ),
     "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
     "local RoPE positions in torch": (
@@ -100,15 +101,15 @@ FAULTS = {
         "flash_course/bench/against_length.py", "(-low / (high - low))", "(high / (high - low))",
     ),
     # token by token
-    "missing 1/C in decoding": ("decoding.py", "[:, 0, 0] / unit.chunk_size", "[:, 0, 0]"),
+    "missing 1/C in decoding": ("states.py", "[:, 0, 0] / self.chunk_size", "[:, 0, 0]"),
     "state folded one token early": (
-        "decoding.py", "full = self.place() == 0", "full = self.place() == self.v.shape[2] - 1",
+        "states.py", "full = self.place() == 0", "full = self.place() == self.v.shape[2] - 1",
     ),
     "mean in decoding counts one chunk more": (
-        "decoding.py", "(self.lengths // C).clamp(min=1)", "(self.lengths // C + 1)",
+        "states.py", "(self.lengths // C).clamp(min=1)", "(self.lengths // C + 1)",
     ),
     "positions in decoding one too late": (
-        "decoding.py", "cos_sin_at(lengths, unit.qk_dim, x)", "cos_sin_at(lengths + 1, unit.qk_dim, x)",
+        "states.py", "cos_sin_at(state.lengths, self.qk_dim, x)", "cos_sin_at(state.lengths + 1, self.qk_dim, x)",
     ),
     # training
     "rate that falls one update early": (
@@ -118,7 +119,7 @@ FAULTS = {
     "score as a mean over places": (
         "training.py", "float(nats.sum() / math.log(2) / counts.sum())", "float(np.nanmean(by_position))",
     ),
-    "no decay of weights": ("training.py", "weight_decay=config.weight_decay,", "weight_decay=0.0,"),
+    "no decay of weights": ("training.py", "weight_decay=config.weight_decay", "weight_decay=0.0"),
 }  # fmt: skip
 LECTURES = {
     "02": ["missing 1/n", "mask before the bias", "bias transposed", "RoPE before scale and offset",
