@@ -86,7 +86,7 @@ FAULTS = {
     ),
     # models
     "gated layer of 4 D": ("units.py", "return -(-8 * dim // 24) * 8", "return 4 * dim"),
-    "gate of 4 D in the paper": ("config.py", "-(-8 * dim // 24) * 8 if gate", "4 * dim if gate"),
+    "gate of 4 D, paper": ("config.py", "-(-8 * dim // 24) * 8 if gate", "4 * dim if gate"),
     "documents kept from the units": ("model.py", "segment_ids=segment_ids", "segment_ids=None"),
     "padding not zeroed": (
         "units.py", "h = h.masked_fill(~mask[..., None], 0)\n        return h.split", "pass\n        return h.split",
@@ -129,7 +129,7 @@ LECTURES = {
     "04": ["state without the own token", "step that reads before it writes", "state without the own token in torch"],
     "05": ["inclusive sum", "missing 1/C", "local RoPE positions", "mean that counts the own chunk",
            "linear heads swapped", "inclusive sum in torch"],
-    "06": ["inclusive sum in torch", "missing 1/C in torch", "local RoPE positions in torch", "gate of 4 D in the paper",
+    "06": ["inclusive sum in torch", "missing 1/C in torch", "local RoPE positions in torch", "gate of 4 D, paper",
            "documents kept from the units", "padding not zeroed"],
     "07": ["rate that falls one update early", "score as a mean over places", "no decay of weights"],
     "08": ["linear part counted once", "last chunk not counted", "gated layer of 4 D",
