@@ -698,7 +698,8 @@ def rope(x_TS, first=0):
 from flash_tutorial import layers
 
 check_rope(rope)
-turned = layers.rope(torch.tensor(q), *layers.cos_sin(50, 16, torch.tensor(q))).numpy()  # q: the 50 random queries of section 2
+q_tensor = torch.tensor(q)  # the 50 random queries of section 2
+turned = layers.rope(q_tensor, *layers.cos_sin(50, 16, q_tensor)).numpy()
 print("ours = the package's:", np.allclose(rope(q), turned), np.allclose(rope(q), reference.rope(q)))
 print("our half of a block with RoPE = the package's:", compare_block(rope=True, rotate=rope))
 

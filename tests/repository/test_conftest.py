@@ -26,6 +26,7 @@ def write_notebook(path, last):
         ("print(x + 2)", last, "nbval-check-output"),
     ):
         cell = nbformat.v4.new_code_cell(source, metadata={"tags": [tag]})
+        cell.execution_count = len(notebook.cells) + 1  # without it nbval takes the cell for one that was never run
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=printed)] if printed else []
         notebook.cells.append(cell)
     path.parent.mkdir(exist_ok=True, parents=True)

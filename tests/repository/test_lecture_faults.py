@@ -72,7 +72,7 @@ FAULTS = {
     ),
     "state without the own token in torch": (
         "mixing.py", "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1)",
-        "states = shift_right(torch.cumsum(k[..., :, None] * v[..., None, :], dim=1))",
+        "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1) - k[..., :, None] * v[..., None, :]",
     ),
     "inclusive sum in torch": (
         "mixing.py", "torch.cat([torch.zeros_like(x[:, :1]), x.cumsum(1)[:, :-1]], dim=1)", "x.cumsum(1)",
