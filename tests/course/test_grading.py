@@ -23,8 +23,9 @@ from flash_course.checks import texts
 from flash_course.checks.exercise import load_set
 from flash_course.grading import export, reports
 from flash_course.grading.grade import Pool, default_pool, grade
-from flash_course.grading.isolation import Limits
-from flash_course.grading.submission import parsed, read_submission
+from flash_course.grading.child import Limits
+from flash_course.grading.statements import parsed
+from flash_course.grading.submission import read_submission
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading needs Linux or macOS")
@@ -43,7 +44,7 @@ def source(solved=True):
 def graded(tmp_path, text, **options):
     path = tmp_path / "ada.py"
     path.write_text(text, encoding="utf-8")
-    options = {"limits": SOON, "quiet": True, "pool": Pool()} | options
+    options = {"limits": SOON, "quiet": True, "pool": Pool(), "mode": "none"} | options
     (result,) = grade([path], tmp_path / "out", **options)
     return result
 
