@@ -84,7 +84,7 @@ def run_check(args):
 
 
 def run_grade(args):
-    """``flash-tutorial grade``: 1 if a submission could not be read."""
+    """``flash-tutorial grade``: 0 also where a submission could not be read; it is named."""
     from flash_tutorial.files import write_text
 
     from . import sandbox
@@ -124,7 +124,7 @@ def run_grade(args):
     if others := find_submissions(args.paths).others:
         print(f"left out, neither .ipynb nor .py: {', '.join(clean(str(path)) for path in others)}")
     print(last_line(results, pool, args.out))
-    return 0 if all(result["exercises"] for result in results) else 1
+    return 0
 
 
 def run_export(args):

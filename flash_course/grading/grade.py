@@ -21,9 +21,9 @@ from . import processes, sandbox
 from .child import Limits
 from .files import find_submissions
 from .isolation import Judge
+from .kept import Journal, Results, key_path
 from .messages import failed
 from .statements import needed_text
-from .stored import Journal, Results, key_path
 from .submission import Submission, read_submission
 
 COURSE = Path(__file__).resolve().parent.parent

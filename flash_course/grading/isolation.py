@@ -4,6 +4,7 @@ Its lines are not trusted: what is no verdict on the exercise at hand costs that
 before its work is done costs the exercise that it was at; the others go on in a new one.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -90,8 +91,11 @@ class Judge:
 
     def end(self):
         """End the process and all that it has started: asked first, so that it clears away what is its own."""
+        if self.pid is None:
+            return
         if self.todo:
-            os.kill(self.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
         for wait in (0.001, 0.01, 0.1, 1, 1):
             if os.waitpid(self.pid, os.WNOHANG)[0]:
                 break
@@ -100,6 +104,7 @@ class Judge:
             processes.kill(self.pid)
             os.waitpid(self.pid, 0)
         os.close(self.pipe)
+        self.pid = None
 
 
 def fork(job, pipe, key):

@@ -21,8 +21,9 @@ from ..checks.texts import say
 from . import processes
 from .child import Limits, guard, in_child, send
 from .fingerprint import Fingerprint
+from .kept import Journal
+from .messages import TEXT
 from .statements import Statements
-from .stored import Journal
 from .watch import watch
 
 TRIES = 2  # on a machine that is too busy to tell
@@ -95,8 +96,8 @@ def judge(job, exercise, more_cases, mark):
     if what := checker.changed():
         return {"failed": say("all", "tampered", what=what)}
     if found.status == verdict.NOT_ATTEMPTED:
-        notes += [say("all", "missing", name=name) for name in exercise.names if name not in names]
-    text = answer if exercise.kind == "explain" and isinstance(answer, str) else None
+        notes = [*(say("all", "missing", name=name) for name in exercise.names if name not in names), *notes]
+    text = answer[: TEXT + 1] if exercise.kind == "explain" and isinstance(answer, str) else None
     return {
         "status": found.status, "parts": {part: found.by_part[part] == of for part, of in exercise.parts.items()},
         "said": [*found.lines, *found.likely], "notes": notes, "staff": found.staff, "text": text,

@@ -107,7 +107,8 @@ class Statements:
 
 def only_shows(tree):
     value = getattr(tree, "value", None)
-    return isinstance(tree, ast.Assert) or isinstance(value, ast.Constant) or base(value) in SHOWS
+    installs = isinstance(tree, ast.If) and "google.colab" in ast.unparse(tree.test)  # a notebook's first cell
+    return installs or isinstance(tree, ast.Assert) or isinstance(value, ast.Constant) or base(value) in SHOWS
 
 
 def first_line(statement):
