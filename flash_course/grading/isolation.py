@@ -20,6 +20,7 @@ from .messages import failed, row_of
 
 START = 120  # seconds on the clock until Python and torch are there, on a machine that has much to do
 STARTS = 3
+GRACE = 3  # seconds to clear away
 
 
 class Judge:
@@ -96,13 +97,11 @@ class Judge:
         if self.todo:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
-        for wait in (0.001, 0.01, 0.1, 1, 1):
-            if os.waitpid(self.pid, os.WNOHANG)[0]:
-                break
-            time.sleep(wait)
-        else:
-            processes.kill(self.pid)
-            os.waitpid(self.pid, 0)
+        asked = time.monotonic()
+        while not os.waitpid(self.pid, os.WNOHANG)[0]:
+            time.sleep(0.01)
+            if time.monotonic() - asked > GRACE:
+                processes.kill(self.pid)
         os.close(self.pipe)
         self.pid = None
 

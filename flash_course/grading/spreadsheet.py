@@ -5,7 +5,7 @@ import csv
 import io
 from pathlib import Path
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t")
 OTHER_TEXT = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -39,4 +39,7 @@ def written_rows(rows, students_own=None):
 
 def shown(cell):
     """A cell that a spreadsheet takes for a text or a number."""
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA) else cell
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r", " ")  # it would end the row
+    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell

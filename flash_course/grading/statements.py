@@ -54,7 +54,7 @@ class Statements:
         try:
             source, tree = parsed(cell)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            where = f" in its line {error.lineno}: `{error.text.strip()}`" if getattr(error, "text", None) else ""
+            where = f" in its line {error.lineno}: `{error.text.strip()[:80]}`" if getattr(error, "text", None) else ""
             said = getattr(error, "msg", None) or type(error).__name__
             self.notes.append(f"{filename.rpartition(', ')[2]} is left out: {said}{where}")
             return

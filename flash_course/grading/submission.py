@@ -78,11 +78,10 @@ def read_file(path, name, number=None):
 
 def bytes_of(path):
     """What a file holds, after a look at what it is: a pipe would never end, a sparse file fills the memory."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if kind := KINDS.get(stat.S_IFMT(facts.st_mode)):
-            raise ValueError(f"this is {kind}, not a file: hand in a notebook or a .py file")
+    if kind := KINDS.get(stat.S_IFMT(os.stat(path).st_mode)):
+        raise ValueError(f"this is {kind}, not a file: hand in a notebook or a .py file")
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        facts = os.fstat(file.fileno())
         if facts.st_size > FILE_BYTES:
             raise ValueError(
                 f"the file has {facts.st_size / 1e6:.0f} MB: clear its outputs (at most {FILE_BYTES / 1e6:.0f} MB)"
