@@ -27,7 +27,6 @@ class Verdict:
     of: int
     lines: list = field(default_factory=list)
     likely: list = field(default_factory=list)  # sentences of wrong answers that give the same
-    staff: list = field(default_factory=list)  # what a held-out case said: not shown to a student
     by_part: dict = field(default_factory=dict)
     by_person: bool = False
 
@@ -195,12 +194,7 @@ def verdict(exercise, cases, outcomes, problems, numbers):
         ]
     case = cases[first]
     kind = "in case" if case.sizes else "in case plain"
-    said = say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=problems[first])
-    if case.part not in exercise.parts:
-        result.lines.append(say("all", "held out" if exercise.kind == "prove" else "held-out case"))
-        result.staff.append(said)
-        return result
-    result.lines.append(said)
+    result.lines.append(say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=problems[first]))
     found = likely_mistakes(exercise, cases, outcomes, failed, numbers)
     result.likely = [said for said in found if said not in result.lines[-1]]
     return result

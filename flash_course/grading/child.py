@@ -67,7 +67,6 @@ def in_child(function, limits, folder=None, key=None):
     parent, begun = os.getpid(), time.monotonic()
     pid = os.fork()
     if pid == 0:
-        os.close(read)
         be_the_child(function, limits, folder, key, write, parent)
     os.close(write)
     try:
@@ -111,6 +110,8 @@ def be_the_child(function, limits, folder, key, pipe, parent):
     """In the child: never returns."""
     me = os.getpid()
     try:
+        os.closerange(3, pipe)
+        os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
         processes.die_with(parent)
         settle(folder, limits)
         message = function()

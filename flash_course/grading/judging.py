@@ -22,7 +22,7 @@ from . import processes
 from .child import Limits, guard, in_child, send
 from .fingerprint import Fingerprint
 from .kept import Journal
-from .messages import TEXT
+from .messages import TEXT, clean
 from .statements import Statements
 from .watch import watch
 
@@ -100,7 +100,7 @@ def judge(job, exercise, more_cases, mark):
     text = answer[: TEXT + 1] if exercise.kind == "explain" and isinstance(answer, str) else None
     return {
         "status": found.status, "parts": {part: found.by_part[part] == of for part, of in exercise.parts.items()},
-        "said": [*found.lines, *found.likely], "notes": notes, "staff": found.staff, "text": text,
+        "said": [*map(clean, [*found.lines, *found.likely])], "notes": [*map(clean, notes)], "text": text,
     }  # fmt: skip
 
 

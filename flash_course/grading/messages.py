@@ -10,7 +10,7 @@ from ..checks.verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 
 STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT)
 LINE, LINES, TEXT = 1000, 30, 20_000  # characters of a line, lines, characters of an answer in prose
-LISTS = ("said", "notes", "staff")  # what a student reads of the answer and of the file, what only the staff reads
+LISTS = ("said", "notes")  # on the answer, on the file
 
 
 def row_of(exercise, message):
@@ -27,7 +27,7 @@ def row_of(exercise, message):
 
 def failed(exercise, said, status=WRONG):
     """No points, and a sentence that says why."""
-    row = {"status": status, "points": 0, "of": exercise.points, "said": [clean(said)], "notes": [], "staff": []}
+    row = {"status": status, "points": 0, "of": exercise.points, "said": [clean(said)], "notes": []}
     return row | by_person(exercise, None)
 
 

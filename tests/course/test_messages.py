@@ -10,7 +10,7 @@ from flash_course.grading.messages import clean, row_of
 
 EXERCISE = exercise([])
 PARTS = {"small": True, "large": False}
-GOOD = {"status": "wrong", "parts": PARTS, "text": None, "said": ["no"], "notes": [], "staff": []}
+GOOD = {"status": "wrong", "parts": PARTS, "text": None, "said": ["no"], "notes": []}
 
 
 @pytest.mark.quick
@@ -18,7 +18,7 @@ def test_points_are_those_of_the_parts_that_passed():
     assert row_of(EXERCISE, GOOD)["points"] == 4
     right = GOOD | {"status": "right", "parts": {"small": True, "large": True}}
     assert row_of(EXERCISE, right) == {
-        "status": "right", "points": 10, "of": 10, "said": ["no"], "notes": [], "staff": [],
+        "status": "right", "points": 10, "of": 10, "said": ["no"], "notes": [],
     }  # fmt: skip
 
 
