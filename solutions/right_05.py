@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, test_case
+from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, layer_case
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -163,7 +163,7 @@ def held_out(rng):
 
         return fn
 
-    cases = [test_case("held out", "held out", make, int(rng.integers(3, 6))) for make in
+    cases = [layer_case("held out", "held out", make, int(rng.integers(3, 6))) for make in
              (last_row_inclusive, forgets_chunk_zero, LEAKS_4["a leak in the last partial chunk only"])]  # fmt: skip
     q, k = torch.from_numpy(rng.normal(size=(2, 6, 5, 3)))
     v = torch.from_numpy(rng.normal(size=(6, 5, 4)))

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from flash_course.checks.exercise import Case
-from flash_course.checks.sets.set_09 import faulty, test_case
+from flash_course.checks.sets.set_09 import decoder_case, faulty
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -234,4 +234,4 @@ FAULTS = [
 
 def held_out(rng) -> dict[str, list[Case]]:
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    return {"09.4": [test_case("held out", "held out", faulty(*edits), int(rng.integers(3, 5))) for edits in FAULTS]}
+    return {"09.4": [decoder_case("held out", "held out", faulty(*edits), int(rng.integers(3, 5))) for edits in FAULTS]}

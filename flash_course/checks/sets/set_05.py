@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, predicted
+from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted
+from ..proving import shown, version
 
 # ---------------------------------------------------------------- 05.1 to_chunks
 
@@ -165,14 +166,14 @@ GAPS_4 = layers({
 })  # fmt: skip
 
 
-def test_case(name, part, make, C):
-    return Case(name, part, lambda test: outcome_of_test(test, make(C), C), f"C = {C}", say=name)
+def layer_case(name, part, make, C):
+    return version(name, part, lambda: shown(make(C)), C, say=name)
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 6))
     pools = {"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}
-    return [test_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
+    return [layer_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
 
 
 def table_of(fn, T):

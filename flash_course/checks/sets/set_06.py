@@ -11,8 +11,9 @@ from flash_tutorial.config import ModelConfig
 
 from ..closed_book import without_autograd
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, several
+from ..exercise import Case, Said, Wrong, call, exercises_of, several
 from ..instruments import megabytes, numbers_read
+from ..proving import shown, version
 
 # ---------------------------------------------------------------- 06.1 count_parameters
 
@@ -186,8 +187,8 @@ POOLS_3 = {"passes what is right": RIGHT_3, "finds padding that is read": READS_
 
 
 def padding_case(name, part, C, *edits):
-    unit = edited(padded_unit, *edits, name=name)(C)
-    return Case(name, part, lambda test: outcome_of_test(test, unit, C), f"C = {C}", say=name)
+    make = edited(padded_unit, *edits, name=name)
+    return version(name, part, lambda: shown(make(C)), C, say=name)
 
 
 def cases_3(rng, numbers):

@@ -19,7 +19,8 @@ from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mas
 
 from ...bench.stored import load_stored
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, predicted, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted, unchanged
+from ..proving import shown, version
 from .tiny_run import Run
 
 # ---------------------------------------------------------------- 07.1 bits_per_byte
@@ -510,7 +511,10 @@ FAULTS_6 = {name: edited(Loader, *edits, name=f"07.6, {name}") for name, edits i
 
 
 def loader_case(name, part, make):
-    return Case(name, part, lambda test: outcome_of_test(test, make), say=name)
+    def loader(train, validation, T):
+        return shown(make(train, validation, T), ("batch", "scored", "masked"))
+
+    return version(name, part, lambda: shown(loader), say=name)
 
 
 def cases_6(rng, numbers):

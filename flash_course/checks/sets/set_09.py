@@ -14,7 +14,8 @@ from unittest import mock
 import numpy as np
 
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, predicted, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, unchanged
+from ..proving import shown, version
 
 
 # ---------------------------------------------------------------- 09.1 what must be kept
@@ -265,14 +266,14 @@ FAULTS_4 = {name: faulty(*edits) for name, edits in {
 }.items()}  # fmt: skip
 
 
-def test_case(name, part, make, C):
-    return Case(name, part, lambda test: outcome_of_test(test, make(C)), f"C = {C}", say=name)
+def decoder_case(name, part, make, C):
+    return version(name, part, lambda: shown(make(C), ("C", "D", "parallel", "prefill", "step")), say=name)
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 5))
     parts = ["passes what is right"] * 3 + ["finds wrong steps"] * 7 + ["finds wrong prompts and states"] * 6
-    return [test_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
+    return [decoder_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
 
 
 def steps_test(decoder):
