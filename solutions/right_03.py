@@ -204,4 +204,4 @@ class FirstTokenAlone(GAU):
 def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
     faults = (lambda: gau(RoundedLength), lambda: gau(FirstTokenAlone))
-    return {"03.5": [unit_case("held out", "held out", make) for make in faults]}
+    return {"03.5": [unit_case("held out", "the length", make) for make in faults]}

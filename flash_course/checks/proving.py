@@ -6,21 +6,33 @@ earned unless all that is right passes and something faulty does not.
 
 import copy
 import inspect
+import itertools
 import weakref
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
 
 from .closed_book import functions_shut
-from .exercise import Case
+from .exercise import Case, Wrong
 from .outcome import Outcome, in_words
 from .texts import say, sentences_of, word
 
-PASSES, FAILS, RETURNS, NEVER_RAN = "passes", "fails", "returns a value", "never ran"
+PASSES, RETURNS, NEVER_RAN = "passes", "returns a value", "never ran"
+FAILS, FAILS_NAN = "fails", "fails, and gave NaN or infinity"
 
 # ---------------------------------------------------------------- what a test is given
 
-BEHIND = weakref.WeakKeyDictionary()  # a version: what does its work, and the names that show
+BEHIND = weakref.WeakKeyDictionary()  # {version: Behind}
+
+
+@dataclass
+class Behind:
+    """What does a version's work, the names that show, and whether it was given numbers that are none."""
+
+    thing: object
+    names: tuple = ()
+    not_finite: bool = False
 
 
 class Version:
@@ -29,18 +41,19 @@ class Version:
     __name__ = "version"
 
     def __call__(self, *args, **kwargs):
-        return done(lambda: BEHIND[self][0](*args, **kwargs))
+        arrays = (each for each in args if isinstance(each, np.ndarray) and each.dtype.kind == "f")
+        BEHIND[self].not_finite |= not all(np.isfinite(array).all() for array in arrays)
+        return done(lambda: BEHIND[self].thing(*args, **kwargs))
 
     def __getattr__(self, name):
-        names = BEHIND[self][1] if self in BEHIND else ()
+        names = BEHIND[self].names if self in BEHIND else ()
         if name not in names:
             raise AttributeError(f"it has {', '.join(names) or 'no attributes'}, and no {name}")
-        value = getattr(BEHIND[self][0], name)
+        value = getattr(BEHIND[self].thing, name)
         return shown(value) if callable(value) else value
 
     def __deepcopy__(self, memo):
-        thing, names = BEHIND[self]
-        return shown(copy.deepcopy(thing, memo), names)
+        return shown(copy.deepcopy(BEHIND[self].thing, memo), BEHIND[self].names)
 
     def __reduce__(self):
         raise TypeError("a version cannot be stored")
@@ -51,20 +64,20 @@ class Unit(nn.Module):
 
     def __init__(self, unit):
         super().__init__()
-        self.dim, BEHIND[self] = unit.dim, (unit, ())
+        self.dim, BEHIND[self] = unit.dim, Behind(unit)
         self._parameters, self._buffers, self._modules = unit._parameters, unit._buffers, unit._modules
 
     def forward(self, *args, **kwargs):
-        return done(lambda: BEHIND[self][0](*args, **kwargs))
+        return done(lambda: BEHIND[self].thing(*args, **kwargs))
 
     def __deepcopy__(self, memo):
-        return Unit(copy.deepcopy(BEHIND[self][0], memo))
+        return Unit(copy.deepcopy(BEHIND[self].thing, memo))
 
 
 def shown(thing, names=()):
     """``thing`` as a test sees it: it can be called, and has the attributes ``names``."""
     version = Version()
-    BEHIND[version] = thing, tuple(names)
+    BEHIND[version] = Behind(thing, tuple(names))
     return version
 
 
@@ -81,7 +94,7 @@ def done(work):
 # ---------------------------------------------------------------- one version, and all of them
 
 
-def version(name, part, make, *more, right=None, shut=(), sizes="", say=None):
+def version(name, part, make, *more, right=None, shut=()):
     """A case: the test is asked about ``make()``, made anew each time, and gets ``more`` with it.
 
     ``right``: whether it must pass; in the part "passes what is right" it must. ``shut``: functions that the test may
@@ -94,12 +107,12 @@ def version(name, part, make, *more, right=None, shut=(), sizes="", say=None):
             try:
                 returned = test(made, *more)
             except AssertionError:
-                return FAILS
+                return FAILS_NAN if BEHIND[made].not_finite else FAILS
         ran = not (inspect.isgenerator(returned) or inspect.isawaitable(returned) or inspect.isasyncgen(returned))
         return NEVER_RAN if not ran else PASSES if returned is None else RETURNS
 
     right = part == "passes what is right" if right is None else right
-    return Case(name, part, run, sizes, say, truth=right)
+    return Case(name, part, run, truth=right)
 
 
 def order_of(cases, seed):
@@ -126,8 +139,8 @@ def problem_of_test(exercise, case, got):
         return f"{in_words(got.error)} {say('all', 'no assertion')}"
     if (got.value in (PASSES, RETURNS)) == case.truth:
         return None
-    if case.say in sentences_of(exercise.id):
-        return say(exercise.id, case.say)
+    if case.name in sentences_of(exercise.id):
+        return say(exercise.id, case.name)
     return say("all", "fails right" if case.truth else "passes faulty", name=word(exercise.id, case.name))
 
 
@@ -143,9 +156,42 @@ def remarks(cases, outcomes, problems):
     plain = all(outcome.is_value for outcome in outcomes)
     if NEVER_RAN in values:
         yield say("all", "test never ran")
-    elif plain and values == {FAILS}:
+    elif plain and values <= {FAILS, FAILS_NAN}:
         yield say("all", "fails all")
-    elif plain and FAILS not in values:
+    elif any(case.truth and outcome.value == FAILS_NAN for case, outcome in zip(cases, outcomes)):
+        yield say("all", "gave nan")
+    elif plain and not values & {FAILS, FAILS_NAN}:
         yield say("all", "returns" if RETURNS in values else "passes all")
     if not proves(cases, problems):
         yield say("all", "proves nothing")
+
+
+# ---------------------------------------------------------------- tests that prove nothing, kept for every exercise
+
+CALLS = itertools.count()
+
+
+def fails_all(*version):
+    raise AssertionError
+
+
+def passes_all(*version):
+    assert version
+
+
+def returns(*version):
+    return False
+
+
+def never_runs(*version):
+    yield
+
+
+def counts_calls(*version):
+    assert next(CALLS) % 20 < 3
+
+
+WORTHLESS = (
+    Wrong("fails all", fails_all), Wrong("passes all", passes_all), Wrong("returns", returns),
+    Wrong("test never ran", never_runs), Wrong("proves nothing", counts_calls),
+)  # fmt: skip

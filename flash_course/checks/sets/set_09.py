@@ -15,7 +15,7 @@ import numpy as np
 
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, unchanged
-from ..proving import shown, version
+from ..proving import WORTHLESS, shown, version
 
 
 # ---------------------------------------------------------------- 09.1 what must be kept
@@ -267,7 +267,7 @@ FAULTS_4 = {name: faulty(*edits) for name, edits in {
 
 
 def decoder_case(name, part, make, C):
-    return version(name, part, lambda: shown(make(C), ("C", "D", "parallel", "prefill", "step")), say=name)
+    return version(name, part, lambda: shown(make(C), ("C", "D", "parallel", "prefill", "step")))
 
 
 def cases_4(rng, numbers):
@@ -543,7 +543,7 @@ EXERCISES = exercises_of("09", {
     "09.1": dict(cases=lambda *_: [*map(predicted, "abcde")], right=answers_1, draw=draw_1, tolerance=0.005),
     "09.2": dict(cases=cases_2, right=step),
     "09.3": dict(cases=cases_3, right=filter_logits),
-    "09.4": dict(cases=cases_4, right=steps_test, shut=False),
+    "09.4": dict(cases=cases_4, right=steps_test, shut=False, wrong=WORTHLESS),
     "09.5": dict(cases=cases_5, right={"save_state": save_state, "load_state": load_state}, shut=False, wrong=(
         Wrong("two files", {"save_state": save_in_two, "load_state": lambda p: load_state(p.with_suffix(".second"))}),
         Wrong("reference", {"save_state": shelve_state, "load_state": lambda path: SHELF[path.parent]}),
