@@ -127,11 +127,11 @@ def package_shut(shut=True, answers=()):
     """
     codes = {code for answer in answers for code in codes_of(answer)}
 
-    def name_shut(frame):
-        if frame.f_code.co_name == "<module>" or not (shut or frame.f_code in codes):  # an import is no call
+    def name_shut(frame):  # an import is no call
+        if not shut and frame.f_code not in codes:
             return None
         module = module_shut(frame)
-        return module and f"{module}.{frame.f_code.co_name}"
+        return f"{module}.{frame.f_code.co_name}" if module and frame.f_code.co_name != "<module>" else None
 
     with watched_calls(name_shut):
         yield
@@ -156,6 +156,9 @@ def also_shut(*modules):
 @contextmanager
 def functions_shut(*functions):
     """Within it, a call of one of these functions raises PackageShut."""
+    if not functions:
+        yield
+        return
     names = {inspect.unwrap(f).__code__: f"{f.__module__}.{f.__name__}" for f in functions}
     with watched_calls(lambda frame: names.get(frame.f_code)):
         yield

@@ -21,6 +21,7 @@ from ...bench.stored import load_stored
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted, unchanged
 from ..proving import WORTHLESS, shown, version
+from ..sizes import grown
 from .tiny_run import Run
 
 # ---------------------------------------------------------------- 07.1 bits_per_byte
@@ -33,6 +34,7 @@ def bits_per_byte(windows, n_bytes):
 
 def cases_1(rng, numbers):
     def case(name, part, counts, bytes_of_a_token):
+        counts = [grown(rng, count)[0] for count in counts]
         windows = [(float(rng.uniform(1, 4)), count) for count in counts]
         n_bytes = round(sum(counts) * bytes_of_a_token)
         return call(name, part, windows, n_bytes, sizes=f"tokens {counts}, {n_bytes} bytes")
@@ -61,6 +63,9 @@ def clip_each(grads, max_norm):
 
 def cases_2(rng, numbers):
     def rates(name, peak, warmup, total, beyond=0):
+        peak, more = round(float(peak * rng.uniform(0.8, 1.2)), 2), int(rng.integers(1, 6))
+        warmup, total = warmup + more * (warmup == total), total + more
+
         def run(answers):
             found = [answers.learning_rate(n, peak, warmup, total) for n in range(1, total + beyond + 1)]
             if any(rate is None for rate in found):
@@ -70,6 +75,7 @@ def cases_2(rng, numbers):
         return Case(name, "learning_rate", run, f"peak = {peak}, warmup = {warmup}, total = {total}")
 
     def clip(name, shapes, max_norm, zero=None):
+        shapes = [tuple(grown(rng, *shape)) for shape in shapes]
         grads = [torch.from_numpy(np.array(rng.normal(size=shape) * 2)) for shape in shapes]
         if zero is not None:
             grads[zero] = torch.zeros_like(grads[zero])
@@ -179,7 +185,7 @@ def session(weights, batches, max_norm, rates, seen):
 
 def draw_session(rng, n_parts, n_steps, wild=()):
     """Weights, and for each update its parts: (targets of each weight, a factor). ``wild`` are (update, part)."""
-    weights = [rng.normal(size=shape) for shape in ((3,), (2, 4))]
+    weights = [rng.normal(size=shape) for shape in (grown(rng, 3), grown(rng, 2, 4))]
     batches = [
         [(*(torch.from_numpy(rng.normal(size=w.shape)) for w in weights), 1e6 if (step, i) in wild else 1.0)
          for i in range(n_parts)]
@@ -190,6 +196,7 @@ def draw_session(rng, n_parts, n_steps, wild=()):
 
 def cases_3(rng, numbers):
     def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=()):
+        n_steps += int(rng.integers(2)) * (n_steps > 1)
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
         clip = "" if max_norm == FAR else f", max_norm = {max_norm}"
         run = session(weights, batches, max_norm, rates, seen)
@@ -301,8 +308,9 @@ def goes_on(seed, updates, look, answers, folder):
 
 def cases_4(rng, numbers):
     seeds = [int(seed) for seed in rng.integers(1, 1000, size=6)]
+    few, exact, many, first, second = grown(rng, 3, 4, 17, 2, 7, more=40)
 
-    def case(name, part, work, sizes="3 + 3 updates"):
+    def case(name, part, work, sizes):
         def run(answers):
             with tempfile.TemporaryDirectory() as folder:
                 return work(answers, Path(folder).resolve())
@@ -310,19 +318,19 @@ def cases_4(rng, numbers):
         return Case(name, part, run, sizes)
 
     def same_bits(loaded):
-        there, here = after(advanced(seeds[0], 4), 20), after(loaded, 20)
+        there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
         return all(np.array_equal(there[name], here[name]) for name in there)
 
     def itself(answers, folder):
-        run = advanced(seeds[3], 3)
+        run = advanced(seeds[3], few)
         answers.save(folder / "run.npz", run)
         found = after(run)
-        if not unchanged(after(advanced(seeds[3], 3)), found):
+        if not unchanged(after(advanced(seeds[3], few)), found):
             raise Said("all", "changed", argument=2)
         return found
 
     def twice(answers, folder):
-        for updates in (2, 5):
+        for updates in (first, second):
             answers.save(folder / "run.npz", advanced(seeds[4], updates))
         return after(answers.load(folder / "run.npz"))
 
@@ -336,9 +344,9 @@ def cases_4(rng, numbers):
                 moves.append({"old there": path.exists(), "beside": beside, "came": copy_of})
             return move(source, target, **kwargs)
 
-        answers.save(path, advanced(seeds[5], 2))
+        answers.save(path, advanced(seeds[5], first))
         with patch.multiple(os, replace=partial(watched, os.replace), rename=partial(watched, os.rename)):
-            answers.save(path, advanced(seeds[5], 5))
+            answers.save(path, advanced(seeds[5], second))
         last = moves[-1] if moves else {}
         for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
             if not last.get(seen):
@@ -354,19 +362,22 @@ def cases_4(rng, numbers):
 
         kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
         with patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
-            answers.save(folder / "run.npz", advanced(seeds[0], 3))
+            answers.save(folder / "run.npz", advanced(seeds[0], few))
             return after(answers.load(folder / "run.npz"))
 
     return [
-        case("three updates, a stop, three more", "goes on", partial(goes_on, seeds[0], 3, after)),
+        case("some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after),
+             f"{few} + 3 updates"),
         case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates"),
-        case("the examples have begun again", "goes on", partial(goes_on, seeds[2], 17, after), "17 + 3 updates"),
-        case("to the last bit, twenty updates", "goes on", partial(goes_on, seeds[0], 4, same_bits), "4 + 20 updates"),
-        case("the run that was saved goes on", "goes on", itself),
-        case("saved twice", "whole file", twice, "2, then 5 updates"),
-        case("killed while it saves", "whole file", whole, "2, then 5 updates"),
-        case("no pickle", "no code", without_pickle),
-    ]
+        case("the examples have begun again", "goes on", partial(goes_on, seeds[2], many, after),
+             f"{many} + 3 updates"),
+        case("to the last bit, twenty updates", "goes on", partial(goes_on, seeds[0], exact, same_bits),
+             f"{exact} + 20 updates"),
+        case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates"),
+        case("saved twice", "whole file", twice, f"{first}, then {second} updates"),
+        case("killed while it saves", "whole file", whole, f"{first}, then {second} updates"),
+        case("no pickle", "no code", without_pickle, f"{few} updates"),
+    ]  # fmt: skip
 
 
 WRONG_4 = (
