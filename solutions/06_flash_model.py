@@ -316,7 +316,7 @@ check("06.4", report_sizes, start_tables)
 # If you did 03.4 and 04.5, you know the two halves: a relu² map, and a causal linear sum.
 # New are the chunks, the bias table that all chunks share, and the mean.
 #
-# Your code may loop over chunks, not over tokens. You may use `numpy`. Neither automatic differentiation nor small differences
+# Your code may loop, over chunks or over tokens. You may use `numpy`. Neither automatic differentiation nor small differences
 # count as a backward pass (differences are good for trying your answer, see below).
 #
 # <details><summary>I do not know whether my gradient is right</summary>

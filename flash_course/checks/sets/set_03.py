@@ -333,13 +333,43 @@ def backward_autograd(q, k, v, bias, n, causal, d_out, power=2):
     return tuple(leaf.grad.numpy() for leaf in leaves)
 
 
+def backward_vjp(q, k, v, bias, n, causal, d_out, power=2):
+    def forward(q, k, v, bias):
+        A = F.relu(q @ k.T / n + bias) ** power
+        return (A.tril() if causal else A) @ v
+
+    _, pull = torch.func.vjp(forward, *map(torch.from_numpy, (q, k, v, bias)))
+    return tuple(slope.numpy() for slope in pull(torch.from_numpy(d_out)))
+
+
+def backward_differences(q, k, v, bias, n, causal, d_out, power=2):
+    arrays, step = [np.array(x) for x in (q, k, v, bias)], 1e-3
+
+    def loss():
+        q, k, v, bias = arrays
+        A = np.maximum(q @ k.T / n + bias, 0) ** power
+        return ((np.tril(A) if causal else A) @ v * d_out).sum()
+
+    slopes = [np.zeros_like(x) for x in arrays]
+    for x, slope in zip(arrays, slopes):
+        for place in np.ndindex(x.shape):
+            for moved, counts in ((1, 1), (-2, -1), (1, 0)):
+                x[place] += moved * step
+                slope[place] += counts * loss() / (2 * step)
+    return tuple(slopes)
+
+
 def cases_4(rng, numbers):
-    def case(name, part, T, S, E, n, causal, **how):
+    def case(name, part, T, S, E, n, causal, loud=False, **how):
         T, S, E, n = grown(rng, T, S, E, n)
         given = [rng.normal(size=shape) for shape in ((T, S), (T, S), (T, E), (T, T))]
         power = f", power = {how['power']}" if how else ""
         sizes = f"T = {T}, S = {S}, E = {E}, n = {n}{power}, causal = {causal}"
-        return without_autograd(call(name, part, *given, n, causal, rng.normal(size=(T, E)), sizes=sizes, **how))
+        d_out = rng.normal(size=(T, E))
+        if loud:  # the slopes by small differences lose their digits here
+            given[3][0, 0] += 9  # token 0 reads itself
+            d_out[0] *= 1e6
+        return without_autograd(call(name, part, *given, n, causal, d_out, sizes=sizes, **how))
 
     return [
         case("not causal", "not causal", 6, 3, 4, 5, False),
@@ -347,6 +377,7 @@ def cases_4(rng, numbers):
         case("causal", "causal", 7, 2, 5, 4, True),
         case("causal, other sizes", "causal", 9, 5, 3, 2, True),
         case("one token", "causal", 1, 3, 2, 4, True),
+        case("d_out of token 0 times a million", "causal", 8, 3, 2, 5, True, loud=True),
         case("power 3", "powers", 6, 2, 3, 4, True, power=3),
         case("power 1", "powers", 5, 3, 4, 2, False, power=1),
     ]
@@ -479,7 +510,8 @@ EXERCISES = exercises_of("03", {
     "03.1": dict(cases=cases_1, right={"toeplitz_bias": toeplitz_bias, "rotary_bias": rotary_bias}),
     "03.2": dict(cases=cases_2, right=SmallGAU),
     "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7, wrong=[Wrong("input", lambda f, x: x)]),
-    "03.4": dict(cases=cases_4, right=quadratic_backward, wrong=[Wrong("autograd", backward_autograd)]),
+    "03.4": dict(cases=cases_4, right=quadratic_backward, wrong=[
+        Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp), Wrong("differences", backward_differences)]),
     "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
     "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
 })  # fmt: skip
