@@ -142,7 +142,7 @@ check("01.2", who_sees)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The lecture loops over heads. Here you do all heads at once, without a loop over heads or tokens.
+# The lecture loops over heads. Here you do all heads at once. (The check compares numbers only, so it accepts a loop.)
 # (The check compares numbers only, so it accepts a loop. The exercise is to do without.)
 #
 # - queries, keys and values are `x_TD` times `W_q`, `W_k` and `W_v`;

@@ -210,12 +210,13 @@ check("06.2", adopt)
 # the mean may divide by valid tokens, or by the places of chunks that hold one; there may be no mean at all.
 # The outputs *at* the padding may be anything. In a wrong unit padding may be read with a hundredth of a token's weight,
 # or by a single token, or only in one of the two forms.
-# In these units no weight inside a chunk is exactly zero.
+# In these units no weight inside a chunk is exactly zero. What you put in, padding included, are finite numbers.
 #
 # You may use `numpy`.
 #
 # <details><summary>My test fails a unit that is right</summary>
 #
+# Is your padding NaN? A flag of 0 times NaN is NaN, so a right unit may not bear it.
 # Compare the valid tokens only, with a small tolerance: sums of another length are rounded otherwise.
 # And compare the unit with itself, not with one reading.
 #
@@ -315,7 +316,7 @@ check("06.4", report_sizes, start_tables)
 # If you did 03.4 and 04.5, you know the two halves: a relu² map, and a causal linear sum.
 # New are the chunks, the bias table that all chunks share, and the mean.
 #
-# Your code may loop over chunks, not over tokens. You may use `numpy`. Neither automatic differentiation nor small differences
+# Your code may loop, over chunks or over tokens. You may use `numpy`. Neither automatic differentiation nor small differences
 # count as a backward pass (differences are good for trying your answer, see below).
 #
 # <details><summary>I do not know whether my gradient is right</summary>

@@ -14,7 +14,9 @@ from unittest import mock
 import numpy as np
 
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, predicted, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, unchanged
+from ..proving import WORTHLESS, shown, version
+from ..sizes import chunked, grown
 
 
 # ---------------------------------------------------------------- 09.1 what must be kept
@@ -102,6 +104,7 @@ def one_step(f, z_S, v_E, state, layer):
 
 def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, lag=1, read=0, look=None):
+        (T, C), S, (E,) = chunked(rng, T, C), S + 2 * int(rng.integers(4)), grown(rng, E)
         layer = draw_layer(rng, S, C, lag)
         begin, z_TS, v_TE = after(read, rng, layer, S, E), rng.normal(size=(T, S)), rng.normal(size=(T, E))
 
@@ -161,9 +164,12 @@ def nucleus(candidates, p, top_p):
 
 def cases_3(rng, numbers):
     def case(name, part, N, **how):
+        (N,) = grown(rng, N, more=30)
         return call(name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"N = {N}, {how}", **how)
 
     def fixed(name, part, p, **how):
+        rare = [0.02 / n] * n if (n := int(rng.integers(9))) else []  # more tokens, of which none is kept
+        p = [round(float(x), 4) for x in rng.permutation([x * (1 - sum(rare)) for x in p] + rare)]
         return call(name, part, np.log(np.array(p)), sizes=f"probabilities {p}, {how}", **how)
 
     return [
@@ -265,14 +271,14 @@ FAULTS_4 = {name: faulty(*edits) for name, edits in {
 }.items()}  # fmt: skip
 
 
-def test_case(name, part, make, C):
-    return Case(name, part, lambda test: outcome_of_test(test, make(C)), f"C = {C}", say=name)
+def decoder_case(name, part, make, C):
+    return version(name, part, lambda: shown(make(C), ("C", "D", "parallel", "prefill", "step")))
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 5))
     parts = ["passes what is right"] * 3 + ["finds wrong steps"] * 7 + ["finds wrong prompts and states"] * 6
-    return [test_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
+    return [decoder_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
 
 
 def steps_test(decoder):
@@ -386,7 +392,10 @@ def watched():
 
 
 def cases_5(rng, numbers):
-    def in_folder(name, part, work, sizes="13 tokens read, C = 5"):
+    C = SIZES_5["C"]
+    first, second, in_chunk, border = (C * int(rng.integers(2, 9)) + own for own in (3, 2, 4, 0))
+
+    def in_folder(name, part, work, sizes=f"{first} tokens read, C = {C}"):
         def run(answers):
             with tempfile.TemporaryDirectory() as folder, watched():
                 return work(answers, Path(folder))
@@ -414,9 +423,9 @@ def cases_5(rng, numbers):
             except FileNotFoundError:
                 raise Said("09.5", "two files") from None
 
-        return in_folder(name, "the numbers", work, f"{n} tokens read, C = {SIZES_5['C']}")
+        return in_folder(name, "the numbers", work, f"{n} tokens read, C = {C}")
 
-    one, other = written(13, int(rng.integers(1000))), written(17, int(rng.integers(1000)))
+    one, other = (written(n, int(rng.integers(1000))) for n in (first, second))
 
     def dice(answers, folder):
         save(answers, folder / "text.state", one)
@@ -453,10 +462,12 @@ def cases_5(rng, numbers):
         return before, text_of(answers.load_state(path))
 
     return [
-        *map(there_and_back, ("in the middle of a chunk", "on a border", "before the first border"), (14, 20, 3)),
+        there_and_back("in the middle of a chunk", in_chunk),
+        there_and_back("on a border", border),
+        there_and_back("before the first border", 3),
         in_folder("the next dice", "the dice", dice),
         in_folder("overwritten after it was saved", "the file", overwritten_later),
-        in_folder("saved over an older state", "the file", saved_over, "13 and 17 tokens read, C = 5"),
+        in_folder("saved over an older state", "the file", saved_over, f"{first} and {second} tokens read, C = {C}"),
     ]  # fmt: skip
 
 
@@ -503,6 +514,9 @@ def rollback(state, k):
 
 def cases_6(rng, numbers):
     def case(name, n, S, E, C, k, lag=1):
+        (full, own), S, (E,), more = divmod(n, C), S + 2 * int(rng.integers(4)), grown(rng, E), int(rng.integers(5))
+        C, k = C + more, k + more * (k >= C)
+        n = full * C + own
         state = after(n, rng, draw_layer(rng, S, C, lag), S, E)
         sizes = f"{n} tokens read, C = {C}, lag = {lag}, k = {k}"
 
@@ -542,7 +556,7 @@ EXERCISES = exercises_of("09", {
     "09.1": dict(cases=lambda *_: [*map(predicted, "abcde")], right=answers_1, draw=draw_1, tolerance=0.005),
     "09.2": dict(cases=cases_2, right=step),
     "09.3": dict(cases=cases_3, right=filter_logits),
-    "09.4": dict(cases=cases_4, right=steps_test, shut=False),
+    "09.4": dict(cases=cases_4, right=steps_test, shut=False, wrong=WORTHLESS),
     "09.5": dict(cases=cases_5, right={"save_state": save_state, "load_state": load_state}, shut=False, wrong=(
         Wrong("two files", {"save_state": save_in_two, "load_state": lambda p: load_state(p.with_suffix(".second"))}),
         Wrong("reference", {"save_state": shelve_state, "load_state": lambda path: SHELF[path.parent]}),
