@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from ..checks import texts, verdict
+from ..checks import closed_book, texts, verdict
 from ..checks.exercise import load_set
 from ..checks.texts import say
 from . import processes
@@ -86,10 +86,12 @@ def judge(job, exercise, more_cases, mark):
     """Run what the exercise needs of the submission, judge, and see to it that the checker is still the checker."""
     judge_answer, checker = verdict.judge, Fingerprint(exercise)
     watching = watch(job["hidden"], mark)
-    names, notes = Statements(job["cells"], job["name"]).run(exercise.names)
+    try:
+        with closed_book.oracle_shut():
+            names, notes = Statements(job["cells"], job["name"]).run(exercise.names)
+    except closed_book.PackageShut as error:
+        return {"failed": say("all", "shut", function=error.function)}
     answer = answer_of(exercise, names)
-    if taken := from_the_package(exercise, names):
-        return {"failed": say("all", "taken", name=taken)}
     student = str(names.get("STUDENT", "me"))
     found = judge_answer(exercise, answer, seed=job["seed"], student=student, more_cases=more_cases)
     watching(False)
@@ -110,15 +112,6 @@ def answer_of(exercise, names):
     found = {name: names.get(name) for name in exercise.names}
     given = exercise.given or {}
     return {name: given.get(name) if value is None else value for name, value in found.items()}
-
-
-def from_the_package(exercise, names):
-    """The name of an answer that is an object of the package, and not the student's own."""
-    for name in exercise.names:
-        module = getattr(names.get(name), "__module__", None) or ""
-        if module.partition(".")[0] in ("flash_tutorial", "flash_course"):
-            return name
-    return None
 
 
 if __name__ == "__main__":
