@@ -2,6 +2,7 @@
 
 import argparse
 import codecs
+import logging
 import os
 import platform
 import re
@@ -9,6 +10,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import warnings
 from importlib import metadata, resources
 from pathlib import Path
@@ -68,6 +70,9 @@ def build_parser(command=None):
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument(
         "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
+    )
+    train.add_argument(
+        "--processes", type=int, default=1, help="train on so many at once, with a part of each batch (default: 1)"
     )
     add_machine(train)
     add_settings(train, TrainConfig, "training")
@@ -203,6 +208,29 @@ def run_train(args):
         if run.log:
             save_curve(Path(args.out) / "training.png", run, model_config)
         print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+
+
+def run_processes(n, argv):
+    """Run the command in ``n`` processes, as torchrun does, but without its report of some forty lines where one of
+    them ends with an error: that is said in one line already."""
+    if n < 1:
+        raise ValueError(f"--processes {n}: expected at least 1")
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # of this process, which only waits
+    for name, value in {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
+        os.environ.setdefault(name, value)
+    here = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()))
+    try:
+        elastic_launch(LaunchConfig(1, 1, n, max_restarts=0, **here), sys.executable)("-m", __spec__.name, *argv)
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        return code if code >= 0 else 128 - code
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
 
 
 def speaks():
@@ -382,6 +410,8 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     try:
         load_torch(args.command)
+        if getattr(args, "processes", 1) != 1 and "WORLD_SIZE" not in os.environ:
+            return run_processes(args.processes, argv)
         return args.run(args) or 0
     except ValueError as error:
         return fail(in_flags(" ".join(str(error).split()), parser, args.command))
@@ -396,8 +426,8 @@ def main(argv=None) -> int:
         return 130
     except (RuntimeError, MemoryError) as error:
         words = str(error).lower()
-        if not speaks() and "connection" in words:  # another process of torchrun's has ended, and says why
-            return 1
+        if "connection" in words:
+            wait_to_be_stopped()
         if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
             return fail(
                 "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
@@ -406,10 +436,17 @@ def main(argv=None) -> int:
 
 
 def fail(message):
-    """One line on standard error, from the process that speaks, and the exit code."""
-    if speaks():
-        print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    """One line on standard error, and the exit code."""
+    wait_to_be_stopped()
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 2
+
+
+def wait_to_be_stopped():
+    """Under torchrun, leave the word to the process that speaks: most errors are its own too, and when it has said so
+    and ended, torchrun stops the others. One that ended before it would have it stopped unheard."""
+    if not speaks():
+        time.sleep(30)
 
 
 def load_torch(command):
