@@ -199,6 +199,7 @@ def set_threads(args):
 
 def run_train(args):
     """``flash-tutorial train``"""
+    from flash_tutorial.stopping import stoppable
     from flash_tutorial.training import train
 
     set_threads(args)
@@ -206,7 +207,8 @@ def run_train(args):
     run = train(model_config, train_config, out=args.out, resume=args.resume, device=args.device)
     if speaks():
         if run.log:
-            save_curve(Path(args.out) / "training.png", run, model_config)
+            with stoppable(print):
+                save_curve(Path(args.out) / "training.png", run, model_config)
         print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
 
 
@@ -454,15 +456,17 @@ def load_torch(command):
     exception in the middle of an import comes out as anything."""
     if command in ("train", "evaluate", "generate") and threading.current_thread() is threading.main_thread():
 
-        def leave(*_):
+        def leave(number, frame):
             os.write(2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b"")
-            os._exit(130)
+            os._exit(128 + number)
 
-        before = signal.signal(signal.SIGINT, leave)
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, leave) for number in numbers}
         try:
             import torch  # noqa: F401
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 # names that a message of the package may have for what a flag sets, beside the flag's own
