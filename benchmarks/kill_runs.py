@@ -3,9 +3,9 @@
     python benchmarks/kill_runs.py          # prints, and stores flash_course/bench/results/kill_runs.json
 
 Each time a small run starts in an empty folder, gets SIGKILL, SIGTERM or SIGINT somewhere between its first update and
-its last file, and is resumed. It writes a checkpoint after each update, so that many kills fall into a save: a SIGKILL there
-leaves half of one behind, which is counted. Then the model, the optimizer, the log (but for the seconds) and the score
-must be those of a run that nothing stopped, and no file may be left over.
+its last file, and is resumed. It writes a checkpoint after each update, so that many kills fall into a save: a SIGKILL
+there leaves half of one behind, which is counted. Then the model, the optimizer, the log (but for the seconds) and the
+score must be those of a run that nothing stopped, and no file may be left over.
 """
 
 import argparse

@@ -64,7 +64,8 @@ def build_parser(command=None):
         "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
         "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
-        "Ctrl-C or SIGTERM ends the update at hand and writes a checkpoint; a second one stops at once.",
+        "Ctrl-C or SIGTERM ends the update at hand, writes a checkpoint and exits with 130 or 143; a second one stops\n"
+        "at once. Whatever ended a run, --resume goes on to the same weights.",
     )  # fmt: skip
     train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
@@ -281,16 +282,11 @@ def read_configs(args):
 
 
 def load_model(name, device):
-    """A model from a run's folder, a checkpoint, or the package; what Python warns of is a line here."""
+    """A model from a run's folder, a checkpoint, or the package."""
     from flash_tutorial.devices import pick_device
     from flash_tutorial.model import LanguageModel
 
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", UserWarning)
-        model = LanguageModel.from_pretrained(name)
-    for warning in said:
-        print(warning.message, file=sys.stderr)
-    return model.to(pick_device(device))
+    return LanguageModel.from_pretrained(name).to(pick_device(device))
 
 
 def run_evaluate(args):
@@ -410,6 +406,13 @@ def main(argv=None) -> int:
             stream.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
     parser = build_parser(argv[0] if argv else None)
     args = parser.parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = one_line_warning(set())
+        return run_command(args, parser, argv)
+
+
+def run_command(args, parser, argv):
+    """What ``main`` does once the arguments are read."""
     try:
         load_torch(args.command)
         if getattr(args, "processes", 1) != 1 and "WORLD_SIZE" not in os.environ:
@@ -435,6 +438,17 @@ def main(argv=None) -> int:
                 "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
             )
         raise
+
+
+def one_line_warning(said):
+    """What shows a warning: in a line, and each only once."""
+
+    def show(message, *where, **more):
+        if str(message) not in said and speaks():
+            said.add(str(message))
+            print(f"{PROGRAM}: {' '.join(str(message).split())}", file=sys.stderr)
+
+    return show
 
 
 def fail(message):

@@ -19,6 +19,7 @@ from . import files
 KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
 OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in (*FILES, "training.json")))
+STEP = re.compile(r"step_\d{6,}")
 LEFT = re.compile(r"\.step_\d{6,}\.(part|old)")  # half written and half removed
 
 
@@ -119,8 +120,12 @@ def clear_leftovers(folder):
 # ---------------------------------------------------------------- reading
 def checkpoint_folders(folder):
     """The checkpoints in a run's folder, oldest first. What only has the name of one does not count."""
-    found = (path for path in Path(folder).glob("step_*") if re.fullmatch(r"step_\d{6,}", path.name))
-    return sorted(filter(is_checkpoint, found), key=step_of)
+    return sorted(filter(is_checkpoint, with_a_checkpoint_s_name(folder)), key=step_of)
+
+
+def with_a_checkpoint_s_name(folder):
+    """What has the name of a checkpoint, whoever wrote it."""
+    return [path for path in Path(folder).glob("step_*") if STEP.fullmatch(path.name)]
 
 
 def is_checkpoint(path):

@@ -27,6 +27,8 @@ from .model import LanguageModel, count_parameters
 from .run_folder import Log, describe_run, read_log, run_folder, save_results
 from .stopping import Stopped, stoppable
 
+FEW = 1000  # bytes of a validation text
+
 
 # ---------------------------------------------------------------- one update
 def train_step(model, optimizer, batch, step, config, engine=None):
@@ -150,6 +152,7 @@ def train(
         kind = getattr(model_config.architecture, "__name__", model_config.architecture)
         say(f"{count_parameters(model):,} parameters: {kind}, D = {model_config.dim}, {model_config.depth} units")
         corpus = corpus or load_corpus(config.corpus)
+        say_if_short(corpus, config, say)
         facts = describe_run(model_config, config, corpus, device, group)
         say(facts["machine"])
         found = stack.enter_context(run_folder(out, resume, facts, group, say))
@@ -295,6 +298,15 @@ def check_vocabulary(config):
     if config.vocab_size < least:
         what = "bytes" if config.causal else "bytes and the mask of the masked objective"
         raise ValueError(f"vocab_size={config.vocab_size}: expected at least {least}, for {what}")
+
+
+def say_if_short(corpus, config, say):
+    """A text of a few lines trains and is scored like any other, and that says nothing."""
+    longest, n = int(np.diff(corpus.train.offsets).max()), len(corpus.validation.tokens)
+    if longest < config.length:
+        say(f"the longest document has {longest:,} bytes, fewer than a window of {config.length}: the rest is empty")
+    if config.eval_bytes != 0 and n < FEW:
+        say(f"the validation text has {n:,} bytes: a score over fewer than {FEW:,} says little, give a longer text")
 
 
 @contextmanager

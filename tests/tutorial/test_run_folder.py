@@ -58,7 +58,7 @@ def test_resume_removes_what_it_left_and_nothing_else(corpus, tmp_path, whole):
 
 
 @quick
-@pytest.mark.parametrize("name", [*run_folder.FILES, "step_000100/notes.txt", "step_7/x"])
+@pytest.mark.parametrize("name", [*run_folder.FILES, "step_000100/notes.txt", "step_1000000"])
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_with_a_file_of_a_run_s_names_is_refused(corpus, tmp_path, name, resume):
     (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -115,6 +115,9 @@ def test_a_folder_by_another_name_and_one_that_is_none(corpus, tmp_path, whole):
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     one_line(lambda: run(corpus, tmp_path / "dangling"), "in the way: choose another name")
     one_line(lambda: run(corpus, ""), "out='': expected the name of a folder")
+    one_line(lambda: run(corpus, 7), "out=7: expected the name of a folder")
+    (tmp_path / "step_by_step.md").write_text("mine")
+    run(corpus, tmp_path, stop_at=1)
 
 
 @quick
