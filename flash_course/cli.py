@@ -1,7 +1,7 @@
 """The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
 
 import argparse
-import codecs
+import math
 import os
 import platform
 import shlex
@@ -68,26 +68,28 @@ def build_parser(command=None):
 
     evaluate = commands.add_parser(
         "evaluate", help="bits per byte of a model on a text", formatter_class=raw,
-        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.",
+        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.\n"
+        "A model of tokens encodes the text with its own tokenizer, and is scored per token and per byte.",
     )  # fmt: skip
     add_model(evaluate)
     evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
-    evaluate.add_argument("--bytes", type=int, help="only the first so many bytes (default: all)")
-    evaluate.add_argument("--length", type=int, help="bytes in a window (default: as in training)")
-    evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
+    evaluate.add_argument("--bytes", type=at_least(1), help="only the first so many bytes (default: all)")
+    evaluate.add_argument("--length", type=at_least(1), help="bytes (or tokens) in a window (default: as in training)")
+    evaluate.add_argument("--batch", type=at_least(1), default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser(
-        "generate", help="let a model write", formatter_class=raw, description="Go on from a prompt, byte by byte."
-    )
+        "generate", help="let a model write", formatter_class=raw,
+        description="Go on from a prompt, byte by byte, or token by token where the model has a tokenizer.",
+    )  # fmt: skip
     add_model(generate)
     generate.add_argument("--prompt", default="", help="text to go on from (default: the start of a book)")
-    generate.add_argument("--bytes", type=int, default=400, help="how many to write (default: 400)")
-    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely byte (default: 0.8)")
-    generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
-    generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
+    generate.add_argument("--bytes", type=at_least(0), default=400, help="how many bytes (or tokens) to write (default: 400)")
+    generate.add_argument("--temperature", type=at_least(0, float), default=0.8, help="0: the most likely (default: 0.8)")
+    generate.add_argument("--top-k", type=at_least(1), help="draw from the k most likely bytes")
+    generate.add_argument("--top-p", type=share, help="draw from the fewest that have probability p together")
     generate.add_argument("--seed", type=int, help="for the same text again")
     add_machine(generate)
     generate.set_defaults(run=run_generate)
@@ -155,6 +157,26 @@ def help_of(rule):
     if rule.kind is bool:
         return f"without {rule.text}" if rule.default else rule.text
     return rule.text + ("" if rule.default is None else f" (default: {rule.default})")
+
+
+def at_least(least, kind=int):
+    """An argument type: a number with a lower bound, so that an error names the flag."""
+
+    def read(text):
+        value = kind(text)
+        if not least <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: expected at least {least}")
+        return value
+
+    read.__name__ = kind.__name__
+    return read
+
+
+def share(text):
+    """An argument type: above 0, and at most 1."""
+    if not 0 < float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected more than 0 and at most 1")
+    return float(text)
 
 
 def add_model(parser):
@@ -251,23 +273,37 @@ def load_model(name, device):
     return LanguageModel.from_pretrained(name).to(pick_device(device))
 
 
+def readable(model, name):
+    """Whether text can be made of a model's ids; if not, the line that says so is on standard error."""
+    try:
+        model.vocabulary.encode("")
+        return True
+    except ValueError as error:
+        fail(f"{name}: {error}")
+        return False
+
+
 def run_evaluate(args):
-    """``flash-tutorial evaluate``"""
+    """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
 
     from flash_tutorial.data import load_corpus
     from flash_tutorial.devices import keep_freed_memory
-    from flash_tutorial.training import evaluate, first_bytes
+    from flash_tutorial.score import evaluate, first_bytes, in_words
 
     set_threads(args)
     keep_freed_memory()
     model = load_model(args.model, args.device)
-    split = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    if not readable(model, args.model):
+        return 1
+    whole = getattr(load_corpus(args.corpus), args.split)
+    text = first_bytes(whole, args.bytes)
+    split = text if model.config.tokens is None else text.encoded(model.vocabulary)
     length = model.config.max_length if args.length is None else args.length
     score = evaluate(model, split, length, args.batch)
-    kind = "byte" if model.config.causal else "hidden byte"
-    print(f"{score.bits_per_byte:.4f} bits per {kind}: {args.model} on {args.corpus}, {args.split}, ", end="")
-    print(f"{score.n_bytes:,} of {len(split.tokens):,} bytes, windows of {length}")
+    kind = ("" if model.config.causal else "hidden ") + split.vocabulary.unit
+    print(f"{in_words(score, kind)}: {args.model} on {args.corpus}, {args.split}, ", end="")
+    print(f"{len(text.tokens):,} of {len(whole.tokens):,} bytes, windows of {length}")
     print(f"by position in the window (bits per {kind}):")
     for places in np.array_split(np.arange(length), min(8, length)):
         here = score.by_position[places]
@@ -276,31 +312,32 @@ def run_evaluate(args):
 
 
 def run_generate(args):
-    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte."""
+    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte. 1 if the model's
+    tokens have no text."""
     import torch
-
-    from flash_tutorial.data import START_ID, ByteTokenizer
 
     set_threads(args)
     model = load_model(args.model, args.device)
-    device = next(model.parameters()).device
+    if not readable(model, args.model):
+        return 1
+    if not model.config.causal:
+        raise ValueError(f"{args.model} fills gaps (masked objective), it cannot go on from a prompt: take another model")
+    if args.top_k and args.top_k > model.config.vocab_size:
+        raise ValueError(f"--top-k {args.top_k}: expected at most {model.config.vocab_size}, the model's vocabulary")
+    device, vocabulary = next(model.parameters()).device, model.vocabulary
     generator = torch.Generator(device)
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
-    ids = torch.from_numpy(ByteTokenizer().encode(args.prompt)) if args.prompt else torch.tensor([START_ID])
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def show(token):
-        byte = int(token[0])
-        print(decoder.decode(bytes([byte])) if byte < 256 else "\N{REPLACEMENT CHARACTER}", end="", flush=True)
-
+    prompt = vocabulary.encode(args.prompt)
+    ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
+    write = vocabulary.writer(prompt)
     print(args.prompt, end="", flush=True)
     try:
         model.generate(
             ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
-            generator=generator, on_token=show,
+            generator=generator, on_token=lambda token: print(write(int(token[0])), end="", flush=True),
         )  # fmt: skip
     finally:
-        print(decoder.decode(b"", final=True), flush=True)
+        print(write(None), flush=True)
 
 
 def run_doctor(args):

@@ -16,9 +16,10 @@ from torch import nn
 
 from . import decoding, states
 from .config import GATED, ModelConfig
-from .files import save_tensors, whole_file
+from .files import save_tensors, whole_file, write_text
 from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
+from .vocabulary import Vocabulary, text_of
 
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
@@ -126,19 +127,29 @@ def _inside(method):
 
 
 def pool(features, mask=None):
-    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``."""
+    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool."""
+    if not isinstance(features, torch.Tensor) or features.dim() != 3:
+        raise ValueError(f"features are {_describe(features)}: expected a tensor (B, T, D)")
     if mask is None:
         return features.mean(1)
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != features.shape[:2]:
+        expected = f"expected {tuple(features.shape[:2])} torch.bool, True for valid tokens, as mask.bool() of 0 and 1"
+        raise ValueError(f"mask is {_describe(mask)}: {expected}")
     return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 # ---------------------------------------------------------------- the language model
 class LanguageModel(nn.Module):
-    """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself."""
+    """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself.
+
+    ``vocabulary`` says what its ids mean: bytes, or tokens, with their tokenizer if there is one.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config
+        if not isinstance(config, ModelConfig):
+            raise ValueError(f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig({config!r:.60})")
+        self.config, self.vocabulary = config, Vocabulary(config.tokens)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
@@ -208,9 +219,12 @@ class LanguageModel(nn.Module):
 
     # ------------------------------------------------------------ save and load
     def save_pretrained(self, folder, *, dtype=None):
-        """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights."""
+        """Write ``config.json``, ``model.safetensors`` and, where the model has a tokenizer, ``tokenizer.json``: each
+        of them whole, and the configuration only with the others; ``dtype`` casts the weights."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if self.config.tokens is not None:
+            save_tokenizer(self.vocabulary.tokenizer, folder)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
         with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
             temporary.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n", encoding="utf-8", newline="\n")
@@ -240,6 +254,7 @@ class LanguageModel(nn.Module):
         if any(value.dtype == torch.float64 for value in weights.values()):
             model.double()
         model.load_state_dict(weights, strict=False)  # half precision becomes float32
+        model.vocabulary = find_vocabulary(folder, config)
         return model.eval()
 
 
@@ -260,6 +275,21 @@ def _find_model(folder_or_name):
 def find_config(folder_or_name):
     """The ModelConfig of a folder, or of a model of the package."""
     return load_config(_find_model(folder_or_name) / "config.json")
+
+
+def save_tokenizer(text, folder):
+    """Write a ``tokenizer.json``; without a text, one that is there belongs to another model."""
+    path = folder / "tokenizer.json"
+    if text is not None:
+        write_text(path, text)
+    elif path.exists():
+        raise ValueError(f"{path} is there, but this model has no tokenizer: choose another folder, or remove the file")
+
+
+def find_vocabulary(folder, config):
+    """What the ids of a model in a folder mean; bytes need no file."""
+    path = folder / "tokenizer.json"
+    return Vocabulary(config.tokens, text_of(path) if config.tokens and path.exists() else None)
 
 
 def load_config(path, architecture=None):

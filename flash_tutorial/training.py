@@ -9,19 +9,25 @@ Letters: B batch, T length, N vocabulary.
 """
 
 import math
+import os
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from safetensors.torch import load_model as load_module
+from torch import nn
 
-from .checkpoints import Log, describe_run, load_optimizer, open_folder, save_checkpoint, save_results
-from .config import ModelConfig, TrainConfig, check_counts
-from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_corpus, mask_spans, random_windows
-from .devices import Engine, Group, keep_freed_memory, training_group
-from .model import LanguageModel, count_parameters
+from .checkpoints import Log, columns, describe_run, load_optimizer, open_folder, save_checkpoint, save_results
+from .config import ARCHITECTURES, ModelConfig, TrainConfig
+from .corpora import Corpus
+from .data import IGNORE, hide_spans, load_corpus, random_windows
+from .devices import Engine, Group, keep_freed_memory, to_device, training_group
+from .model import LanguageModel, count_parameters, find_vocabulary
+from .score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
+from .vocabulary import Vocabulary
 
 
 # ---------------------------------------------------------------- one update
@@ -61,7 +67,15 @@ def check_finite(loss, norm, step, config, scaled):
         where = f"step {step + 1}, learning rate {learning_rate_at(step, config):.3g}"
         found = f"the loss is {loss:.4g} and its gradient's norm {norm:.4g}"
         advice = f"try a lower peak ({config.learning_rate / 3:.1g}), a longer warm-up or a smaller clip"
-        raise ValueError(f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched")
+        raise Diverged(f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched", step + 1)
+
+
+class Diverged(ValueError):
+    """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
+
+    def __init__(self, message, step):
+        super().__init__(message)
+        self.step = step
 
 
 # ---------------------------------------------------------------- batches
@@ -70,12 +84,7 @@ def draw_batch(split, config, step, causal):
     stopped goes on with the same batches and nothing of their order need be saved."""
     rng = np.random.default_rng((config.seed, step))
     ids, targets = random_windows(split, config.batch, config.length, rng)
-    return (ids, targets) if causal else hide_spans(targets, rng)
-
-
-def hide_spans(text, rng):
-    """Inputs and targets of the masked objective, from windows ``(B, T)`` of bytes with -100 behind a short text."""
-    return mask_spans(np.where(text == IGNORE, START_ID, text), rng)
+    return (ids, targets) if causal else hide_spans(targets, rng, split.vocabulary)
 
 
 def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it never changes)
@@ -84,7 +93,7 @@ def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it
     Every rank draws the whole batch and takes its own rows, so that the batch does not depend on how many they are.
     """
     ids, targets = draw_batch(split, config, step, causal)
-    valid = targets != IGNORE if causal else ids != START_ID
+    valid = targets != IGNORE if causal else ids != split.vocabulary.start_id
     chosen = targets != IGNORE
     size = config.batch // (config.accumulate * group.size)
     for first in range(group.rank * size, config.batch, group.size * size):
@@ -92,73 +101,82 @@ def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it
         yield *to_device(ids[rows], targets[rows], valid[rows], device), float(chosen[rows].sum() / chosen.sum())
 
 
-def to_device(ids, targets, valid, device):
-    """Tensors for the model; the mask is None where nothing is masked, which is the fast way."""
-    ids, targets = torch.from_numpy(ids).to(device), torch.from_numpy(targets).to(device)
-    return ids, targets, None if valid.all() else torch.from_numpy(valid).to(device)
-
-
 # ---------------------------------------------------------------- the loop
 @dataclass
 class Run:
     """What ``train`` gives back: the model, a row of numbers for each update, and the score."""
 
-    model: LanguageModel
+    model: nn.Module
     log: list[dict]
-    evaluation: "Evaluation | None"
+    evaluation: Evaluation | None
 
 
 def train(
-    model_config=None, train_config=None, *, corpus=None, out=None, resume=False, stop_at=None, device="auto",
-    progress=True,
+    model_or_config=None, train_config=None, *, corpus=None, out=None, resume=False, stop_at=None, device="auto",
+    progress=True, callback=None,
 ) -> Run:  # fmt: skip
-    """Train a model; a causal one learns the next byte, any other the bytes of hidden spans.
+    """Train a model; a causal one learns the next byte (or token), any other those of hidden spans.
 
     Args:
-        corpus: a ``Corpus`` that is already loaded, in place of the one that ``train_config.corpus`` names.
+        model_or_config: a ``ModelConfig``, or a model, which is trained as it stands: a ``LanguageModel``, or an
+            ``nn.Module`` of your own with ``model.loss(ids, targets, mask=mask)``, the mean over the targets other
+            than -100 in nats, and ``model(ids, mask=mask) -> logits (B, T, N)`` for the score. ``mask`` is None or
+            ``(B, T)`` bool; ``model.causal`` (or ``model.config.causal``) is True where there is none.
+        corpus: a ``Corpus`` (as ``load_corpus`` and ``load_tokens`` give), or the name or path of one, in place of the
+            one that ``train_config.corpus`` names.
         out: a folder for checkpoints, ``log.csv``, and at the end the model, ``result.json`` and ``training.png``.
         resume: go on from the newest whole checkpoint in ``out``; on a CPU the weights end up the same, bit by bit, as
             if the run had never stopped (same versions and number of threads). Without a checkpoint it starts.
         stop_at: the update after which the run is cut short; its rates stay those of ``steps`` updates, so that it is
             the first part of the whole run. It is not scored, and leaves in ``out`` a checkpoint to go on from.
         progress: False prints nothing.
+        callback: called with the log's row of each update, a dictionary, once the update and its checkpoint are done;
+            in a row with a score it stands under ``validation_bits_per_byte`` (or ``_token``). If it gives False, the
+            run is cut short there, as by ``stop_at``. What it raises ends the run; the checkpoints stay.
 
-    Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those of one process
-    up to rounding; the first writes, prints and scores. A run may go on with another number of processes.
+    With ``train_config.eval_every`` the model is scored on the way, and the one of the best score is kept in
+    ``out/best``. Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those
+    of one process up to rounding; the first writes, prints, scores and calls back. A run may go on with another number
+    of processes.
 
-    Raises ValueError, after which the last checkpoint is intact: the loss is not finite, the disk is full, ``out``
-    holds another run, the checkpoints are damaged.
+    Raises ValueError, after which the last checkpoint is intact: the loss is not finite (``Diverged``), the disk is
+    full, ``out`` holds another run, the checkpoints are damaged.
     """
-    model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
+    given, config = default(model_or_config, ModelConfig), default(train_config, TrainConfig)
+    check_arguments(given, config, out, callback)
     with training_group(device) as (group, device):
         say = print if progress and group.speaks else lambda *_: None
         keep_freed_memory()
-        check_vocabulary(model_config)
         check_shares(config, group)
+        given, corpus = agree(given, find_corpus(corpus, config), config.start_from)
         torch.manual_seed(config.seed)
-        model = LanguageModel(model_config)
-        kind = getattr(model_config.architecture, "__name__", model_config.architecture)
-        say(f"{count_parameters(model):,} parameters: {kind}, D = {model_config.dim}, {model_config.depth} units")
-        corpus = corpus or load_corpus(config.corpus)
-        facts = describe_run(model_config, config, corpus, device, group)
+        model = given if isinstance(given, nn.Module) else LanguageModel(given)
+        check_vocabulary(model, corpus.vocabulary)
+        say(f"{count_parameters(model):,} parameters: {describe_model(model)}")
+        facts = describe_run(model, config, corpus, device, group)
         say(facts["machine"])
         out, found = open_folder(out, resume, facts, say) if group.speaks else (None, None)  # the others write nothing
         found = group.share(found)
         last = last_update(stop_at, config, found)
-        if found or config.start_from:
-            model = load_model(found[0] if found else config.start_from, model_config)
+        if found and model is given:
+            load_weights(model, found[0])
+        elif found or config.start_from:
+            model = load_model(found[0] if found else config.start_from, given)
+        share_tokenizer(model, corpus)
         engine = Engine(model.to(device).train(), config.dtype, group, config.compile)
-        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, progress and group.speaks)
+        scores = Scores(corpus.validation, config, out)
+        rows = run_updates(engine, model, corpus, config, found, last, out, facts, scores, callback, progress)
         model.eval()
-        if last < config.steps:
-            say(f"stopped after update {last} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
+        if rows[-1]["step"] < config.steps:
+            done = f"stopped after update {rows[-1]['step']} of {config.steps}"
+            say(done + (f"; go on with resume from {out}" if out else ""))
             return Run(model, rows, None)
-        return Run(model, rows, finish(model, rows, corpus.validation, config, out, facts, group, say))
+        return Run(model, rows, finish(model, rows, scores, out, facts, group, say))
 
 
-def run_updates(model, engine, split, config, found, last, out, facts, progress):
-    """The loop: updates up to ``last``, each with its row in the log, and checkpoints. Gives the rows."""
-    optimizer = new_optimizer(model, config)
+def run_updates(engine, model, corpus, config, found, last, out, facts, scores, callback, progress):
+    """The loop: updates up to ``last``, each with its row in the log, scores, and checkpoints. Gives the rows."""
+    optimizer, group = new_optimizer(model, config), engine.group
 
     def save(step, seconds):
         more = {"seconds": seconds, "scaler": engine.scaler.state_dict()}
@@ -172,23 +190,33 @@ def run_updates(model, engine, split, config, found, last, out, facts, progress)
             engine.scaler.load_state_dict(saved["scaler"])
     elif out:
         save(0, 0.0)
-    log = Log(out and out / "log.csv", first)
-    began = time.perf_counter()
-    with progress_of(config, first, progress) as show:
+    unit, causal = corpus.vocabulary.unit, is_causal(model)
+    log = Log(out and out / "log.csv", first, columns(unit, config.eval_every))
+    began = time.perf_counter() - saved["seconds"]
+    with progress_of(config, first, unit, progress and group.speaks) as show:
         for step in range(first, last):
             # for a unit of your own that draws, such as dropout: other numbers in each step and rank
-            torch.manual_seed(config.seed + step + 1 + 1_000_003 * engine.group.rank)
-            batch = parts(split, config, step, model.config.causal, engine.device, engine.group)
+            torch.manual_seed(config.seed + step + 1 + 1_000_003 * group.rank)
+            batch = parts(corpus.train, config, step, causal, engine.device, group)
             loss, norm = train_step(model, optimizer, batch, step, config, engine)
-            seconds = saved["seconds"] + time.perf_counter() - began
-            log.append(
-                step=step + 1, loss=loss, bits_per_byte=loss / math.log(2), gradient_norm=norm,
-                learning_rate=learning_rate_at(step, config), tokens=(step + 1) * config.batch * config.length,
-                seconds=round(seconds, 3),
-            )  # fmt: skip
+            seconds = time.perf_counter() - began
+            row = {
+                "step": step + 1, "loss": loss, f"bits_per_{unit}": loss / math.log(2), "gradient_norm": norm,
+                "learning_rate": learning_rate_at(step, config), "tokens": (step + 1) * config.batch * config.length,
+                "seconds": round(seconds, 3),
+            }  # fmt: skip
+            if scores.due(step + 1) and group.speaks:
+                row[f"validation_bits_per_{unit}"] = scores.take(model, step + 1).bits_per_token
+                began = time.perf_counter() - seconds  # training's seconds, without those of scores
+            log.append(**row)
             show(log.rows)
-            if out and ((step + 1) % config.checkpoint_every == 0 or step + 1 == last):
+            due = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
+            if out and due:
                 save(step + 1, seconds)
+            if callback is not None and group.share(group.speaks and callback(dict(row)) is False):
+                if out and not due:
+                    save(step + 1, seconds)
+                break
     return log.rows
 
 
@@ -199,16 +227,82 @@ def new_optimizer(model, config):
     return torch.optim.AdamW(model.parameters(), **rates, **paper, fused=fused)
 
 
-def finish(model, rows, split, config, out, facts, group, say):
+def finish(model, rows, scores, out, facts, group, say):
     """Score a run that has reached its end, and leave the model and the score in ``out``. Gives the score."""
     score = None
-    if config.eval_bytes != 0 and group.speaks:
-        score = evaluate(model, first_bytes(split, config.eval_bytes), config.length, config.batch)
-        say(f"validation: {score.bits_per_byte:.4f} bits per byte over {score.n_bytes:,} bytes")
+    if scores.config.eval_bytes != 0 and group.speaks:
+        score = scores.take(model, rows[-1]["step"])
+        unit = scores.split.vocabulary.unit
+        say(f"validation: {in_words(score, unit)} over {score.n_tokens:,} {unit}s")
     if out:
         save_results(out, model, rows, score, facts)
         say(f"model and log are in {out}")
     return score
+
+
+class Scores:
+    """The scores of a run on its validation text, and the best model so far, which ``best/`` keeps."""
+
+    def __init__(self, split, config, out):
+        self.config, self.out, self.last = config, out, (0, None)
+        self.split = split if config.eval_bytes == 0 else first_bytes(split, config.eval_bytes)
+
+    def due(self, step):
+        """Whether the model is scored after an update on the way."""
+        every = self.config.eval_every
+        return bool(every) and (step % every == 0 or step == self.config.steps)
+
+    def take(self, model, step):
+        """The score of the model as it stands after an update."""
+        if self.last[0] != step:
+            self.last = step, evaluate(model, self.split, self.config.length, self.config.batch)
+        return self.last[1]
+
+
+# ---------------------------------------------------------------- the model and the text, one made for the other
+def find_corpus(corpus, config):
+    """The corpus that was handed in, or the one of a name."""
+    if isinstance(corpus, Corpus):
+        return corpus
+    if not isinstance(corpus, str | Path | None):
+        made = "of an array of ids load_tokens(array, vocab_size) makes one"
+        raise ValueError(f"corpus is a {type(corpus).__name__}: expected a Corpus, or the name or path of one; {made}")
+    return load_corpus(config.corpus if corpus is None else corpus)
+
+
+def agree(given, corpus, start_from):
+    """A configuration (or model) whose ids are those of the corpus, and the corpus: text is encoded for a model that
+    reads tokens."""
+    config = getattr(given, "config", given)
+    if not isinstance(config, ModelConfig) or config.tokens == corpus.vocabulary.tokens:
+        return given, corpus
+    if corpus.vocabulary.tokens is None:
+        from_folder = start_from and find_vocabulary(start_from, config)
+        return given, corpus.encoded(getattr(given, "vocabulary", None) or from_folder or Vocabulary(config.tokens))
+    if config.tokens is None:
+        corpus.vocabulary.check(config.vocab_size, config.causal)
+        config = replace(config, tokens=corpus.vocabulary.tokens)
+        if given is not config and isinstance(given, nn.Module):
+            given.config = config
+            return given, corpus
+    return config, corpus
+
+
+def share_tokenizer(model, corpus):
+    """The model keeps the tokenizer of its text, and refuses that of another."""
+    if isinstance(model, LanguageModel):
+        ours, theirs = model.vocabulary.tokenizer, corpus.vocabulary.tokenizer
+        if ours and theirs and ours != theirs:
+            raise ValueError("the corpus has another tokenizer than the model: encode the text with the model's own")
+        model.vocabulary = corpus.vocabulary if theirs or not ours else model.vocabulary
+
+
+def describe_model(model):
+    """A model in a few words."""
+    if not isinstance(model, LanguageModel):
+        return f"{type(model).__name__}, a model of your own"
+    kind = getattr(model.config.architecture, "__name__", model.config.architecture)
+    return f"{kind}, D = {model.config.dim}, {model.config.depth} units"
 
 
 def load_model(start, config):
@@ -216,14 +310,57 @@ def load_model(start, config):
     custom = None if isinstance(config.architecture, str) else config.architecture
     model = LanguageModel.from_pretrained(start, architecture=custom)
     there, asked = model.config.to_dict(), config.to_dict()
+    bound = model.config.bound_by_length()
     for name in [*asked, *there]:
-        if there.get(name) != asked.get(name):
-            but = f"but {name}={asked.get(name)!r} is asked for: give the same value"
+        if there.get(name) != asked.get(name) and (name != "max_length" or bound):
+            why = f", since {bound}" if name == "max_length" else ""
+            but = f"but {name}={asked.get(name)!r} is asked for: give the same value{why}"
             raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
-    return model
+    longer = LanguageModel(config) if there["max_length"] != asked["max_length"] else model
+    if longer is not model:  # nothing of such a model depends on it
+        longer.load_state_dict(model.state_dict())
+        longer.vocabulary = model.vocabulary
+    return longer
+
+
+def load_weights(model, folder):
+    """Put the weights of a checkpoint into a model that was handed in."""
+    try:
+        load_module(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
+    except RuntimeError as error:
+        raise ValueError(f"{folder} does not hold this model ({' '.join(str(error).split())[:200]})") from None
 
 
 # ---------------------------------------------------------------- what is refused, and what is shown
+def default(value, kind):
+    """The value, or without one the default of its kind."""
+    return kind() if value is None else value
+
+
+def check_arguments(given, config, out, callback):
+    """Refuse what is of another kind than ``train`` asks for."""
+    kind = given.__name__ if isinstance(given, type) else type(given).__name__
+    if isinstance(given, type):
+        raise ValueError(f"the model is the class {kind}: give an object of it, or ModelConfig({kind}) if it is a unit")
+    if not isinstance(given, ModelConfig | nn.Module):
+        example = f"ModelConfig({given!r})" if given in ARCHITECTURES else "ModelConfig('flash')"
+        raise ValueError(f"the model is {given!r:.60}: expected a ModelConfig, such as {example}, or a model")
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"the settings are {config!r:.60}: expected a TrainConfig, such as TrainConfig(steps=300)")
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise ValueError(f"out={out!r:.60}: expected the path of a folder, or None")
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback={callback!r:.60}: expected a function of a row, or None")
+    if isinstance(given, nn.Module):
+        if not callable(getattr(given, "loss", None)):
+            asked = "loss(ids, targets, mask=None), and a call that gives logits (B, T, N)"
+            raise ValueError(f"{kind} has no loss: expected a LanguageModel, or a model with {asked}")
+        if next(given.parameters(), None) is None:
+            raise ValueError(f"{kind} has no parameters: there is nothing to train")
+        if config.start_from:
+            raise ValueError(f"start_from={config.start_from!r} beside a model, which starts as it is: give one of them")
+
+
 def check_shares(config, group):
     """Each rank has the same number of rows in each part of a batch."""
     parts = config.accumulate * group.size
@@ -243,16 +380,8 @@ def last_update(stop_at, config, found):
     return stop_at
 
 
-def check_vocabulary(config):
-    """Bytes need 256 ids, and one more to hide them."""
-    least = 256 if config.causal else MASK_ID + 1
-    if config.vocab_size < least:
-        what = "bytes" if config.causal else "bytes and the mask of the masked objective"
-        raise ValueError(f"vocab_size={config.vocab_size}: expected at least {least}, for {what}")
-
-
 @contextmanager
-def progress_of(config, first, on):
+def progress_of(config, first, unit, on):
     """A function that shows the log's last row: in a bar on a terminal, in a line now and then elsewhere."""
     from tqdm import tqdm  # nothing else needs it
 
@@ -266,7 +395,7 @@ def progress_of(config, first, on):
             step, recent = rows[-1]["step"], [row["loss"] for row in rows[-20:]]
             loss = sum(recent) / len(recent)
             speed = (step - first) * tokens / (time.perf_counter() - began)
-            text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/byte, {speed:,.0f} tokens/s"
+            text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {speed:,.0f} tokens/s"
             bar.set_postfix_str(text, refresh=False)
             bar.update()
             now_and_then = step % max(1, config.steps // 20) == 0 or step in (first + 1, config.steps)
@@ -275,49 +404,3 @@ def progress_of(config, first, on):
                 print(f"step {step}/{config.steps}: {text}, {left:.0f} s left", flush=True)
 
         yield show
-
-
-# ---------------------------------------------------------------- the score
-@dataclass
-class Evaluation:
-    """``bits_per_byte`` over ``n_bytes`` targets, and ``by_position (T,)``: its mean at each place of the window."""
-
-    bits_per_byte: float
-    by_position: np.ndarray
-    n_bytes: int
-
-
-def first_bytes(split, n):
-    """The first ``n`` bytes of a split, all for None: whole documents in their order, the last one cut."""
-    if n is None or n >= len(split.tokens):
-        return split
-    if n < 1:
-        raise ValueError(f"n={n}: expected at least 1 byte, or None for all")
-    offsets = np.append(split.offsets[split.offsets < n], n)
-    return Split(split.tokens[:n], offsets, split.titles[: len(offsets) - 1])
-
-
-@torch.no_grad()
-def evaluate(model, split, length, batch=8) -> Evaluation:
-    """Bits per byte of a split in windows of T that do not overlap, in float32.
-
-    A causal model predicts every byte once, with nothing known before a window's first byte but the one byte before
-    it. Any other model predicts the hidden 15% of the bytes; the same ones at each call.
-    """
-    check_vocabulary(model.config)
-    check_counts(batch=batch)
-    ids, targets, valid = evaluation_windows(split, length)
-    if not model.config.causal:
-        ids, targets = hide_spans(targets, np.random.default_rng(0))
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    nats, counts = np.zeros(length), np.zeros(length, np.int64)
-    for first in range(0, len(ids), batch):
-        rows = slice(first, first + batch)
-        x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
-        losses = F.cross_entropy(model(x, mask=mask).float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
-        nats += losses.cpu().double().sum(0).numpy()
-        counts += (y != IGNORE).sum(0).cpu().numpy()
-    model.train(was_training)
-    by_position = np.divide(nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0)
-    return Evaluation(float(nats.sum() / math.log(2) / counts.sum()), by_position, int(counts.sum()))
