@@ -17,7 +17,7 @@ BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
 ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
-FORMAT = 2  # of a stored configuration
+FORMAT = 3  # of a stored configuration
 TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rotary form from it on
 
 
@@ -348,4 +348,6 @@ class TrainConfig:
         if self.warmup >= self.steps and self.warmup:
             raise ValueError(f"warmup={self.warmup}: expected fewer than steps={self.steps}")
         if self.eval_every and self.eval_bytes == 0:
-            raise ValueError(f"eval_every={self.eval_every} with eval_bytes=0: there is nothing to score, give some bytes")
+            raise ValueError(
+                f"eval_every={self.eval_every} with eval_bytes=0: there is nothing to score, give some bytes"
+            )

@@ -89,7 +89,9 @@ def _windows(split, documents, starts, length):
     inside = target_at < end
     targets = np.where(inside, split.tokens[np.minimum(target_at, end - 1)], np.int64(IGNORE))
     has_previous = inside & (target_at > first)
-    ids = np.where(has_previous, split.tokens[np.where(has_previous, target_at - 1, 0)], np.int64(split.vocabulary.start_id))
+    ids = np.where(
+        has_previous, split.tokens[np.where(has_previous, target_at - 1, 0)], np.int64(split.vocabulary.start_id)
+    )
     return ids, targets
 
 

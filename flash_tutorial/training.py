@@ -9,25 +9,29 @@ Letters: B batch, T length, N vocabulary.
 """
 
 import math
-import os
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_model as load_module
 from torch import nn
 
-from .checkpoints import Log, columns, describe_run, load_optimizer, open_folder, save_checkpoint, save_results
-from .config import ARCHITECTURES, ModelConfig, TrainConfig
-from .corpora import Corpus
-from .data import IGNORE, hide_spans, load_corpus, random_windows
+from .best import Scores
+from .checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
+from .config import ModelConfig, TrainConfig
+from .data import IGNORE, hide_spans, random_windows
 from .devices import Engine, Group, keep_freed_memory, to_device, training_group
-from .model import LanguageModel, count_parameters, find_vocabulary
-from .score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
-from .vocabulary import Vocabulary
+from .files import write_json
+from .model import LanguageModel, count_parameters, save_model
+from .run_folder import Log, describe_run, read_log, run_folder, save_results
+from .score import Evaluation, check_vocabulary, in_words, is_causal
+from .score import evaluate as evaluate  # they belong to training as readers see it
+from .score import first_bytes as first_bytes
+from .start import agree, check_arguments, default, describe_model, find_corpus, restored, share_tokenizer
+from .stopping import Stopped, stoppable
 
 
 # ---------------------------------------------------------------- one update
@@ -74,8 +78,11 @@ class Diverged(ValueError):
     """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
 
     def __init__(self, message, step):
-        super().__init__(message)
+        super().__init__(message, step)
         self.step = step
+
+    def __str__(self):
+        return self.args[0]
 
 
 # ---------------------------------------------------------------- batches
@@ -104,11 +111,13 @@ def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it
 # ---------------------------------------------------------------- the loop
 @dataclass
 class Run:
-    """What ``train`` gives back: the model, a row of numbers for each update, and the score."""
+    """What ``train`` gives back: the model, a row of numbers for each update, the score at the end, and the best score
+    on the way: ``{"step": ..., "score": ...}`` of the model in ``best/``, None without ``eval_every``."""
 
     model: nn.Module
     log: list[dict]
     evaluation: Evaluation | None
+    best: dict | None = None
 
 
 def train(
@@ -119,9 +128,9 @@ def train(
 
     Args:
         model_or_config: a ``ModelConfig``, or a model, which is trained as it stands: a ``LanguageModel``, or an
-            ``nn.Module`` of your own with ``model.loss(ids, targets, mask=mask)``, the mean over the targets other
-            than -100 in nats, and ``model(ids, mask=mask) -> logits (B, T, N)`` for the score. ``mask`` is None or
-            ``(B, T)`` bool; ``model.causal`` (or ``model.config.causal``) is True where there is none.
+            ``nn.Module`` of your own with ``model.loss(ids, targets, mask=mask)``, the mean in nats over the targets
+            other than -100, and ``model(ids, mask=mask) -> logits (B, T, N)`` for the score. ``mask`` is None or
+            ``(B, T)`` bool. It reads both sides where ``model.causal`` or ``model.config.causal`` is False.
         corpus: a ``Corpus`` (as ``load_corpus`` and ``load_tokens`` give), or the name or path of one, in place of the
             one that ``train_config.corpus`` names.
         out: a folder for checkpoints, ``log.csv``, and at the end the model, ``result.json`` and ``training.png``.
@@ -130,22 +139,28 @@ def train(
         stop_at: the update after which the run is cut short; its rates stay those of ``steps`` updates, so that it is
             the first part of the whole run. It is not scored, and leaves in ``out`` a checkpoint to go on from.
         progress: False prints nothing.
-        callback: called with the log's row of each update, a dictionary, once the update and its checkpoint are done;
-            in a row with a score it stands under ``validation_bits_per_byte`` (or ``_token``). If it gives False, the
-            run is cut short there, as by ``stop_at``. What it raises ends the run; the checkpoints stay.
+        callback: called with the log's row of each update, a dictionary, after the update and its checkpoint; in a row
+            with a score that stands under ``validation_bits_per_byte`` (or ``_token``). If it returns False the run is
+            cut short there, as by ``stop_at``; what it raises ends the run, and the checkpoints stay.
 
-    With ``train_config.eval_every`` the model is scored on the way, and the one of the best score is kept in
-    ``out/best``. Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those
-    of one process up to rounding; the first writes, prints, scores and calls back. A run may go on with another number
-    of processes.
+    With ``train_config.eval_every`` the model is scored on the way, and that of the best score is kept in ``out/best``.
+
+    Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those of one process
+    up to rounding; the first writes, prints, scores and calls back. A run may go on with another number of processes.
+
+    A run with ``out`` that gets Ctrl-C (KeyboardInterrupt), SIGTERM or SIGHUP (SystemExit with 128 and the signal's
+    number) ends the update at hand and writes a checkpoint first; a second signal stops it at once. On resume ``steps``
+    may be another number: from there on, the rates are those of a run with so many.
 
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite (``Diverged``), the disk is
-    full, ``out`` holds another run, the checkpoints are damaged.
+    full, ``out`` holds another run or belongs to another process, the checkpoints are damaged.
     """
     given, config = default(model_or_config, ModelConfig), default(train_config, TrainConfig)
     check_arguments(given, config, out, callback)
-    with training_group(device) as (group, device):
+    with ExitStack() as stack:
+        group, device = stack.enter_context(training_group(device))
         say = print if progress and group.speaks else lambda *_: None
+        stop = stack.enter_context(stoppable(say))
         keep_freed_memory()
         check_shares(config, group)
         given, corpus = agree(given, find_corpus(corpus, config), config.start_from)
@@ -155,49 +170,55 @@ def train(
         say(f"{count_parameters(model):,} parameters: {describe_model(model)}")
         facts = describe_run(model, config, corpus, device, group)
         say(facts["machine"])
-        out, found = open_folder(out, resume, facts, say) if group.speaks else (None, None)  # the others write nothing
-        found = group.share(found)
+        found = stack.enter_context(run_folder(out, resume, facts, group, say))
+        out = Path(out) if out is not None and group.speaks else None  # the others write nothing
         last = last_update(stop_at, config, found)
-        if found and model is given:
-            load_weights(model, found[0])
-        elif found or config.start_from:
-            model = load_model(found[0] if found else config.start_from, given)
+        if found and found.values["train_config"]["steps"] != config.steps and not found.finished:
+            change_steps(found, facts, config, out, say)
+        if found or config.start_from:
+            model = restored(given, found[0] if found else config.start_from)
         share_tokenizer(model, corpus)
+        scores = Scores(corpus.validation, config, out, found)
+        if found and found.finished:
+            return finished_run(found.path, model.to(device), scores, facts, group, say)
         engine = Engine(model.to(device).train(), config.dtype, group, config.compile)
-        scores = Scores(corpus.validation, config, out)
-        rows = run_updates(engine, model, corpus, config, found, last, out, facts, scores, callback, progress)
+        shown = progress and group.speaks
+        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, scores, shown, stop, callback)
         model.eval()
-        if rows[-1]["step"] < config.steps:
-            done = f"stopped after update {rows[-1]['step']} of {config.steps}"
-            say(done + (f"; go on with resume from {out}" if out else ""))
-            return Run(model, rows, None)
-        return Run(model, rows, finish(model, rows, scores, out, facts, group, say))
+        done = rows[-1]["step"]
+        if done < config.steps:
+            say(f"stopped after update {done} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
+            return Run(model, rows, None, scores.best)
+        return Run(model, rows, finish(model, rows, scores, out, facts, group, say), scores.best)
 
 
-def run_updates(engine, model, corpus, config, found, last, out, facts, scores, callback, progress):
+def run_updates(model, engine, split, config, found, last, out, facts, scores, shown, stop, callback):
     """The loop: updates up to ``last``, each with its row in the log, scores, and checkpoints. Gives the rows."""
-    optimizer, group = new_optimizer(model, config), engine.group
+    optimizer, group, unit = new_optimizer(model, config), engine.group, split.vocabulary.unit
 
     def save(step, seconds):
         more = {"seconds": seconds, "scaler": engine.scaler.state_dict()}
-        save_checkpoint(out, step, model, optimizer, facts | more)
+        tensors = optimizer_tensors(model, optimizer)
+        save_checkpoint(out, step, partial(save_model, model), tensors, log.text(), facts | more)
 
-    path, saved = found or (None, {"step": 0, "seconds": 0.0})
-    first = saved["step"]
+    path, saved = found[:2] if found else (None, {"step": 0, "seconds": 0.0})
+    first, log = saved["step"], Log(read_log(path / "log.csv") if found else (), unit, scores.on_the_way)
     if found:
         load_optimizer(path, model, optimizer)
         if engine.scaler.is_enabled() and saved["scaler"]:
             engine.scaler.load_state_dict(saved["scaler"])
     elif out:
         save(0, 0.0)
-    unit, causal = corpus.vocabulary.unit, is_causal(model)
-    log = Log(out and out / "log.csv", first, columns(unit, config.eval_every))
+    if out:
+        log.write_to(out / "log.csv")
     began = time.perf_counter() - saved["seconds"]
-    with progress_of(config, first, unit, progress and group.speaks) as show:
+    # with nothing to write there is nothing to wait for
+    stop.can_wait, stop.patient = bool(out) or group.size > 1, group.size > 1
+    with progress_of(config, first, unit, shown) as show:
         for step in range(first, last):
             # for a unit of your own that draws, such as dropout: other numbers in each step and rank
             torch.manual_seed(config.seed + step + 1 + 1_000_003 * group.rank)
-            batch = parts(corpus.train, config, step, causal, engine.device, group)
+            batch = parts(split, config, step, is_causal(model), engine.device, group)
             loss, norm = train_step(model, optimizer, batch, step, config, engine)
             seconds = time.perf_counter() - began
             row = {
@@ -205,18 +226,24 @@ def run_updates(engine, model, corpus, config, found, last, out, facts, scores, 
                 "learning_rate": learning_rate_at(step, config), "tokens": (step + 1) * config.batch * config.length,
                 "seconds": round(seconds, 3),
             }  # fmt: skip
-            if scores.due(step + 1) and group.speaks:
-                row[f"validation_bits_per_{unit}"] = scores.take(model, step + 1).bits_per_token
-                began = time.perf_counter() - seconds  # training's seconds, without those of scores
+            if group.speaks and scores.due(step + 1):
+                row |= scores.keep_best(model, step + 1)
+                began = time.perf_counter() - seconds  # the seconds of training, without those of scores
             log.append(**row)
             show(log.rows)
-            due = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
+            asked = group.largest(stop.asked)
+            due = asked or (step + 1) % config.checkpoint_every == 0 or step + 1 == last
             if out and due:
                 save(step + 1, seconds)
-            if callback is not None and group.share(group.speaks and callback(dict(row)) is False):
-                if out and not due:
-                    save(step + 1, seconds)
+            enough = callback and not asked and group.share(group.speaks and callback(dict(row)) is False)
+            if enough and out and not due:
+                save(step + 1, seconds)
+            if asked or enough:
                 break
+    if asked := group.largest(stop.asked):  # after rank 0 has written; also if it came in the last of all updates
+        kept = "with a checkpoint; go on with --resume (resume=True)" if out else "and nothing is kept without out"
+        raise Stopped(asked, f"stopped after update {log.rows[-1]['step']} of {config.steps}, {kept}")
+    stop.can_wait = False
     return log.rows
 
 
@@ -230,137 +257,38 @@ def new_optimizer(model, config):
 def finish(model, rows, scores, out, facts, group, say):
     """Score a run that has reached its end, and leave the model and the score in ``out``. Gives the score."""
     score = None
-    if scores.config.eval_bytes != 0 and group.speaks:
-        score = scores.take(model, rows[-1]["step"])
-        unit = scores.split.vocabulary.unit
+    if scores.split is not None and group.speaks:
+        score, unit = scores.take(model, rows[-1]["step"] if rows else None), scores.split.vocabulary.unit
         say(f"validation: {in_words(score, unit)} over {score.n_tokens:,} {unit}s")
+        if scores.best:
+            say(f"the best was {scores.best['score']:.4f}, after update {scores.best['step']}")
     if out:
-        save_results(out, model, rows, score, facts)
+        save_results(out, partial(save_model, model), rows, scores.values(score), facts)
         say(f"model and log are in {out}")
     return score
 
 
-class Scores:
-    """The scores of a run on its validation text, and the best model so far, which ``best/`` keeps."""
-
-    def __init__(self, split, config, out):
-        self.config, self.out, self.last = config, out, (0, None)
-        self.split = split if config.eval_bytes == 0 else first_bytes(split, config.eval_bytes)
-
-    def due(self, step):
-        """Whether the model is scored after an update on the way."""
-        every = self.config.eval_every
-        return bool(every) and (step % every == 0 or step == self.config.steps)
-
-    def take(self, model, step):
-        """The score of the model as it stands after an update."""
-        if self.last[0] != step:
-            self.last = step, evaluate(model, self.split, self.config.length, self.config.batch)
-        return self.last[1]
+def change_steps(found, facts, config, out, say):
+    """Go on with another number of updates; says what that makes of the rate. The checkpoint holds it from now on."""
+    path, saved = found[:2]
+    before = replace(config, steps=saved["train_config"]["steps"])
+    was, now = (learning_rate_at(saved["step"], each) for each in (before, config))
+    jump = f"the rate of the next one is {now:.3g} instead of {was:.3g}, and ends in a line at 0"
+    say(f"{before.steps} updates become {config.steps}: {jump}")
+    saved["train_config"] = facts["train_config"]
+    if out:
+        write_json(path / "training.json", saved)
 
 
-# ---------------------------------------------------------------- the model and the text, one made for the other
-def find_corpus(corpus, config):
-    """The corpus that was handed in, or the one of a name."""
-    if isinstance(corpus, Corpus):
-        return corpus
-    if not isinstance(corpus, str | Path | None):
-        made = "of an array of ids load_tokens(array, vocab_size) makes one"
-        raise ValueError(f"corpus is a {type(corpus).__name__}: expected a Corpus, or the name or path of one; {made}")
-    return load_corpus(config.corpus if corpus is None else corpus)
+def finished_run(folder, model, scores, facts, group, say):
+    """A run that is finished already: what it left, with its score taken anew, since a folder does not hold all of it.
 
-
-def agree(given, corpus, start_from):
-    """A configuration (or model) whose ids are those of the corpus, and the corpus: text is encoded for a model that
-    reads tokens."""
-    config = getattr(given, "config", given)
-    if not isinstance(config, ModelConfig) or config.tokens == corpus.vocabulary.tokens:
-        return given, corpus
-    if corpus.vocabulary.tokens is None:
-        from_folder = start_from and find_vocabulary(start_from, config)
-        return given, corpus.encoded(getattr(given, "vocabulary", None) or from_folder or Vocabulary(config.tokens))
-    if config.tokens is None:
-        corpus.vocabulary.check(config.vocab_size, config.causal)
-        config = replace(config, tokens=corpus.vocabulary.tokens)
-        if given is not config and isinstance(given, nn.Module):
-            given.config = config
-            return given, corpus
-    return config, corpus
-
-
-def share_tokenizer(model, corpus):
-    """The model keeps the tokenizer of its text, and refuses that of another."""
-    if isinstance(model, LanguageModel):
-        ours, theirs = model.vocabulary.tokenizer, corpus.vocabulary.tokenizer
-        if ours and theirs and ours != theirs:
-            raise ValueError("the corpus has another tokenizer than the model: encode the text with the model's own")
-        model.vocabulary = corpus.vocabulary if theirs or not ours else model.vocabulary
-
-
-def describe_model(model):
-    """A model in a few words."""
-    if not isinstance(model, LanguageModel):
-        return f"{type(model).__name__}, a model of your own"
-    kind = getattr(model.config.architecture, "__name__", model.config.architecture)
-    return f"{kind}, D = {model.config.dim}, {model.config.depth} units"
-
-
-def load_model(start, config):
-    """A trained model to go on with, with a class of the user's where the configuration has one."""
-    custom = None if isinstance(config.architecture, str) else config.architecture
-    model = LanguageModel.from_pretrained(start, architecture=custom)
-    there, asked = model.config.to_dict(), config.to_dict()
-    bound = model.config.bound_by_length()
-    for name in [*asked, *there]:
-        if there.get(name) != asked.get(name) and (name != "max_length" or bound):
-            why = f", since {bound}" if name == "max_length" else ""
-            but = f"but {name}={asked.get(name)!r} is asked for: give the same value{why}"
-            raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
-    longer = LanguageModel(config) if there["max_length"] != asked["max_length"] else model
-    if longer is not model:  # nothing of such a model depends on it
-        longer.load_state_dict(model.state_dict())
-        longer.vocabulary = model.vocabulary
-    return longer
-
-
-def load_weights(model, folder):
-    """Put the weights of a checkpoint into a model that was handed in."""
-    try:
-        load_module(model, str(folder / "model.safetensors"), device=str(next(model.parameters()).device))
-    except RuntimeError as error:
-        raise ValueError(f"{folder} does not hold this model ({' '.join(str(error).split())[:200]})") from None
+    Nothing is written."""
+    rows = read_log(folder / "log.csv") if (folder / "log.csv").exists() else []
+    return Run(model.eval(), rows, finish(model, rows, scores, None, facts, group, say), scores.best)
 
 
 # ---------------------------------------------------------------- what is refused, and what is shown
-def default(value, kind):
-    """The value, or without one the default of its kind."""
-    return kind() if value is None else value
-
-
-def check_arguments(given, config, out, callback):
-    """Refuse what is of another kind than ``train`` asks for."""
-    kind = given.__name__ if isinstance(given, type) else type(given).__name__
-    if isinstance(given, type):
-        raise ValueError(f"the model is the class {kind}: give an object of it, or ModelConfig({kind}) if it is a unit")
-    if not isinstance(given, ModelConfig | nn.Module):
-        example = f"ModelConfig({given!r})" if given in ARCHITECTURES else "ModelConfig('flash')"
-        raise ValueError(f"the model is {given!r:.60}: expected a ModelConfig, such as {example}, or a model")
-    if not isinstance(config, TrainConfig):
-        raise ValueError(f"the settings are {config!r:.60}: expected a TrainConfig, such as TrainConfig(steps=300)")
-    if out is not None and not isinstance(out, str | os.PathLike):
-        raise ValueError(f"out={out!r:.60}: expected the path of a folder, or None")
-    if callback is not None and not callable(callback):
-        raise ValueError(f"callback={callback!r:.60}: expected a function of a row, or None")
-    if isinstance(given, nn.Module):
-        if not callable(getattr(given, "loss", None)):
-            asked = "loss(ids, targets, mask=None), and a call that gives logits (B, T, N)"
-            raise ValueError(f"{kind} has no loss: expected a LanguageModel, or a model with {asked}")
-        if next(given.parameters(), None) is None:
-            raise ValueError(f"{kind} has no parameters: there is nothing to train")
-        if config.start_from:
-            raise ValueError(f"start_from={config.start_from!r} beside a model, which starts as it is: give one of them")
-
-
 def check_shares(config, group):
     """Each rank has the same number of rows in each part of a batch."""
     parts = config.accumulate * group.size

@@ -53,6 +53,8 @@ CASES = {
     "transformer++, scale norm": _block(rope=True, glu=True, norm="scale"),
     "mc_transformer++": lambda causal: MCTransformerBlock(D, heads=3, chunk_size=C, causal=causal),
 }
+CURRENT = "gau, current length"  # divides by T: neither prefix-consistent nor fit for decoding
+STEADY = [name for name in CASES if name != CURRENT]
 BOTH_WAYS = [(name, causal) for name in CASES for causal in (True, False)]
 IDS = [f"{name}, {'causal' if causal else 'both sides'}" for name, causal in BOTH_WAYS]
 

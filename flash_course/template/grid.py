@@ -41,7 +41,9 @@ def results(get, ask=False):
             every[name] = list(short.values())
             continue
         if ask and len(scores) > 2 and best in (min(scores), max(scores)):
-            print(f"{name}: the best rate, {best:g}, is at the edge of its grid: widen RATES in settings.py", flush=True)
+            print(
+                f"{name}: the best rate, {best:g}, is at the edge of its grid: widen RATES in settings.py", flush=True
+            )
         every[name] = [get(name, best, seed) for seed in SEEDS]
     return every
 

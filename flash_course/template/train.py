@@ -110,7 +110,9 @@ def check_settings():
     """Refuse settings that would have no effect, or that lack a part."""
     for name in ("learning_rate", "seed"):
         if getattr(TRAIN, name) != getattr(TrainConfig(), name):
-            raise ValueError(f"TRAIN has {name}={getattr(TRAIN, name)!r} in settings.py: RATES and SEEDS say it, leave it out")
+            raise ValueError(
+                f"TRAIN has {name}={getattr(TRAIN, name)!r} in settings.py: RATES and SEEDS say it, leave it out"
+            )
     if TRAIN.eval_bytes == 0:
         raise ValueError("TRAIN has eval_bytes=0 in settings.py, so no run would have a score: give some bytes")
     if set(RATES) != set(MODELS) or not all(RATES.values()):

@@ -8,9 +8,11 @@ from torch import nn
 from unit_cases import (
     BOTH_WAYS,
     CASES,
+    CURRENT,
     DEVICES,
     GPU,
     IDS,
+    STEADY,
     B,
     C,
     D,
@@ -54,9 +56,7 @@ from flash_tutorial.properties import (
 
 pytestmark = pytest.mark.quick
 
-CURRENT = "gau, current length"  # divides by T: neither prefix-consistent nor fit for decoding
 CAUSAL = list(CASES)
-STEADY = [name for name in CASES if name != CURRENT]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 CUTS = range(1, T)
 
@@ -218,60 +218,6 @@ def test_the_mean_counts_whole_chunks_that_hold_the_document():
     assert y.tolist() == [0, 1 / C, (1 + C) / (2 * C)]
 
 
-# ---------------------------------------------------------------- token by token
-
-
-@on_devices
-@pytest.mark.parametrize("dtype, limit", [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=str)
-@pytest.mark.parametrize("name", STEADY)
-def test_token_by_token_is_the_parallel_form(name, dtype, limit, device):
-    unit = make(name, True, dtype=dtype, device=device)
-    x = features(dtype=dtype, device=device)
-    for prompt in (1, C - 1, C, C + 1, 2 * C, T - 1):
-        assert step_error(unit, x, torch.full((B,), prompt, device=device)) <= limit, prompt
-    for prompts in ([1, C, 2 * C + 1], [C + 1, C - 1, 3 * C]):  # padded on the right, each row at its own position
-        assert step_error(unit, x, torch.tensor(prompts, device=device)) <= limit, prompts
-
-
-@pytest.mark.parametrize("name", ["flash", "flash, global only, sum", "mc_transformer++"])
-def test_the_state_of_mixed_chunks_does_not_grow(name):
-    unit = make(name, True)
-    sizes = {states.prefill(unit, features(n))[1].numel() for n in (1, C, T)}
-    assert len(sizes) == 1
-    if isinstance(unit, FLASH):
-        E = unit.expanded
-        assert sizes == {B * (S * E + C * (2 * S + E))}  # section (h) of the fact sheet: s e + C (2 s + e)
-
-
-@pytest.mark.parametrize("name, numbers", [("gau", S + 2 * D), ("transformer++", 2 * D)])
-def test_a_cache_grows_by_one_token_a_step(name, numbers):
-    unit, x = make(name, True), features()
-    _, state = states.prefill(unit, x[:, :5])
-    assert state.numel() == B * 5 * numbers
-    _, state = states.step(unit, x[:, 5], state)
-    assert state.numel() == B * 6 * numbers
-
-
-def test_decoding_refuses_the_current_length():
-    with pytest.raises(ValueError, match=r"length_scale=None.*length_scale=512"):
-        states.prefill(make(CURRENT, True), features())
-
-
-@pytest.mark.parametrize("name", STEADY)
-def test_decoding_refuses_a_unit_that_reads_both_sides(name):
-    with pytest.raises(ValueError, match="causal=True"):
-        states.prefill(make(name, False), features())
-
-
-@pytest.mark.parametrize("architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"])
-def test_a_model_that_reads_both_sides_does_not_generate(architecture):
-    model = LanguageModel(ModelConfig(architecture, vocab_size=11, dim=8, depth=1, causal=False))
-    ids = torch.zeros(1, 3, dtype=torch.long)
-    for call in (lambda: model.prefill(ids), lambda: model.step(ids[:, 0], None), lambda: model.generate(ids, 1)):
-        with pytest.raises(ValueError, match="causal model"):
-            call()
-
-
 # ---------------------------------------------------------------- options
 
 
@@ -364,28 +310,6 @@ def test_flash_with_one_chunk_that_reads_both_sides_is_not_gau():
     assert branch_error(unit(x), same_heads(unit, T)(x), x) > 0.1
     unit.global_ = False
     assert branch_error(unit(x), same_heads(unit, T)(x), x) <= 1e-12
-
-
-def test_mean_and_sum_differ_by_the_tokens_read():
-    """Code 8 against equations 7 and 8: the factor is the number of valid tokens in the visible chunks."""
-    q, k, v = (torch.randn(B, 4, C, n, dtype=torch.float64) for n in (S, S, D))
-    for causal, tokens in ((True, [0, C, 2 * C, 3 * C]), (False, [4 * C] * 4)):
-        mean, bare = (mixing.global_part(q, k, v, causal=causal, combine=c) for c in ("mean", "sum"))
-        factor = torch.tensor(tokens, dtype=torch.float64)[:, None, None]
-        torch.testing.assert_close(mean * factor, bare, rtol=1e-12, atol=1e-12)
-
-
-def test_chunks_of_one_token_are_linear_attention():
-    """Section 3.2's other end, up to the own token, which the exclusive sum leaves out."""
-    q, k, v = (torch.randn(B, T, n, dtype=torch.float64) for n in (S, S, D))
-    whole = mixing.linear_attention(q, k, v, causal=True)
-    chunks = mixing.global_part(*(t[:, :, None] for t in (q, k, v)), causal=True, combine="sum")[:, :, 0]
-    torch.testing.assert_close(chunks + (q * k).sum(-1, keepdim=True) * v, whole, rtol=1e-12, atol=1e-12)
-    state, rows = torch.zeros(B, S, D, dtype=torch.float64), []
-    for t in range(T):
-        y, state = mixing.linear_attention_step(state, q[:, t], k[:, t], v[:, t])
-        rows.append(y)
-    torch.testing.assert_close(torch.stack(rows, 1), whole, rtol=1e-12, atol=1e-12)
 
 
 # ---------------------------------------------------------------- half precision

@@ -9,9 +9,8 @@ from flash_tutorial import (
     GAU,
     MCTransformerBlock,
     TransformerBlock,
-    fast,
 )
-from flash_tutorial.properties import branch_error, branch_std, draw_order_one, settle_branch
+from flash_tutorial.properties import branch_error, branch_std, draw_order_one
 
 pytestmark = pytest.mark.quick
 
@@ -121,25 +120,6 @@ def test_gradients_entry_by_entry(make_unit, causal):
         return torch.func.functional_call(unit, dict(zip(names, params)), (x, mask, segments))[mask]
 
     assert torch.autograd.gradcheck(run, (x, *params), atol=1e-6)
-
-
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("make_unit", [
-    lambda n, causal: GAU(4, expansion=1, qk_dim=4, causal=causal, bias_length=n, length_scale=4),
-    lambda n, causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=n - 5),
-])  # fmt: skip
-def test_maps_longer_than_a_block_of_rows(make_unit, causal):
-    """A causal map is computed block by block of rows; more than two blocks here, values and gradients."""
-    n = 2 * fast.ROWS + 7
-    unit = draw_order_one(make_unit(n, causal).double(), torch.Generator().manual_seed(0))
-    x = torch.randn(2, n, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    settle_branch(unit, x)
-    segments = (torch.arange(n) // 50).expand(2, -1)
-    for kw in ({}, {"segment_ids": segments}):
-        assert branch_error(unit(x, **kw), run_reference(unit, x, **kw), x) <= 1e-10
-        torch.manual_seed(0)
-        assert torch.autograd.gradcheck(lambda x, kw=kw: unit(x, **kw), x.requires_grad_(), fast_mode=True, atol=1e-6)
-        x = x.detach()
 
 
 @pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
