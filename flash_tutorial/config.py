@@ -110,7 +110,7 @@ class ModelConfig:
     architecture: str | type = setting("flash", "kind of model", choices=ARCHITECTURES)  # noqa: RUF009 (a field)
     vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
     tokens: int | None = setting(
-        None, "ids that a text can hold, one or two fewer than N (see vocabulary.py); None: bytes", kind=int, flag=None)  # fmt: skip
+        None, "ids that a text can hold, fewer than N (see vocabulary.py); None: bytes", kind=int, flag=None)  # fmt: skip
     dim: int = setting(128, "width D")
     depth: int | None = setting(None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int)
     causal: bool = setting(True, "predict the next token, or read both sides (masked objective)", flag=None)
@@ -335,7 +335,8 @@ class TrainConfig:
     eval_bytes: int | None = setting(100_000, "bytes (or tokens) of the validation text for a score; 0: no score",
         least=0, words={"all": None})  # fmt: skip
     eval_every: int | None = setting(
-        None, "updates between two scores; the best model is kept in best/ (default: one score, at the end)", kind=int)  # fmt: skip
+        None, "updates between two scores, of which best/ keeps the best model (default: a score at the end)", kind=int,
+    )  # fmt: skip
     checkpoint_every: int = setting(200, "updates between two checkpoints; the last two are kept")
 
     def __post_init__(self):

@@ -98,8 +98,8 @@ def _windows(split, documents, starts, length):
 def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=START_ID):
     """Hide spans for the masked objective: (inputs, targets), int64 of the shape of ids, (B, T).
 
-    Of each row's positions that do not hold `start_id`, the share `rate` (rounded down, at least one) is chosen, in spans
-    whose lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch,
+    Of each row's positions that do not hold `start_id`, the share `rate` (rounded down, at least one) is chosen, in
+    spans whose lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch,
     and every position is equally likely to be chosen (a span that runs over the row's end goes on at its start).
     One draw for each span: with 80% its positions become `mask_id`, with 10% tokens drawn from the batch itself
     (uniform ones would be betrayed by being rare), with 10% they stay. Targets are the original ids on all

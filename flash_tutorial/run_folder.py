@@ -201,7 +201,7 @@ def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (i
 
 
 def describe_config(model):
-    """A model's configuration as plain values; of a model without one of ours its class and the shapes of its weights."""
+    """A model's configuration as plain values; without one of ours, its class and the shapes of its weights."""
     if isinstance(getattr(model, "config", None), ModelConfig):
         return json.loads(json.dumps(model.config.to_dict()))
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}

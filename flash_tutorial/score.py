@@ -47,7 +47,8 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
 
     A causal model predicts every token once, with nothing known before a window's first but the one before it. Any
     other model predicts the hidden 15%; the same ones at each call. Tokens are bytes, or those of ``load_tokens``.
-    With a tokenizer a causal model is scored per byte too: all bits over the bytes of the text that the tokens decode to.
+    With a tokenizer a causal model is scored per byte too: all bits over the bytes of the text that its tokens decode
+    to.
     """
     check_vocabulary(model, split.vocabulary)
     check_counts(batch=batch)

@@ -14,6 +14,7 @@ loaded where text is encoded or decoded, and nowhere else; bytes never need it.
 """
 
 import codecs
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,7 +75,10 @@ class Vocabulary:
             raise ValueError(f"these are {self.tokens} tokens without a tokenizer, so their text is not known: {how}")
         library = import_tokenizers()
         try:
-            return library.Tokenizer.from_str(self.tokenizer)
+            tokenizer = library.Tokenizer.from_str(self.tokenizer)
+            tokenizer.no_truncation()  # a text is encoded whole, whatever the tokenizer did for another model
+            tokenizer.no_padding()
+            return tokenizer
         except Exception as error:  # the library raises no class of its own
             said = " ".join(str(error).split())
             raise ValueError(f"the tokenizer cannot be read ({said}): expected the library's tokenizer.json") from None
@@ -151,19 +155,19 @@ def import_tokenizers():
 
 
 def text_of(tokenizer):
-    """The text of a `tokenizer.json`: from a `tokenizers.Tokenizer`, from one of `transformers` (a fast one), or from
-    the path of the file. None stays None."""
+    """The text of a `tokenizer.json`, from a `tokenizers.Tokenizer`, a fast one of `transformers`, or the path of the
+    file; in one form, so that equal tokenizers are equal texts. None stays None."""
     if tokenizer is None:
         return None
     inner = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(inner, "to_str"):
-        return inner.to_str()
+        return json.dumps(json.loads(inner.to_str()))
     if not isinstance(tokenizer, str | Path):
         kinds = "a tokenizers.Tokenizer, the path of a tokenizer.json, or None"
         raise ValueError(f"tokenizer is a {type(tokenizer).__name__}: expected {kinds}")
     try:
-        return Path(tokenizer).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return json.dumps(json.loads(Path(tokenizer).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise ValueError(f"tokenizer={str(tokenizer)!r} cannot be read ({error}): give a tokenizer.json") from None
 
 

@@ -68,7 +68,7 @@ def name_the_others():
 
 # ---------------------------------------------------------------- the table
 def interval(values):
-    """Mean and half the width of its 95% interval, None with one value. From ten on, the t of ten: a little too wide."""
+    """Mean and half the width of its 95% interval, None with one value. Beyond ten the t of ten, a little wide."""
     if len(values) < 2:
         return statistics.mean(values), None
     t = T_975[min(len(values) - 1, max(T_975))]
