@@ -32,7 +32,7 @@ TRAIN_EXAMPLES = """\
 examples:
   flash-tutorial train                                        into runs/first
   flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
-  flash-tutorial train --out runs/first --resume --steps 2600 twice as many updates as at first
+  flash-tutorial train --out runs/first --resume --steps 2600   twice as many updates as at first
   flash-tutorial train --out runs/short --steps 300
   flash-tutorial train --out runs/tfm --architecture transformer++ --lr 5e-3
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
@@ -370,7 +370,7 @@ def run_doctor(args):
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {
-        "numpy": "", "torch": "", "safetensors": "", "tqdm": "", "matplotlib": "",
+        "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "",
         "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
         "pytest": "the tests",
     }.items():  # fmt: skip
@@ -435,7 +435,7 @@ def main(argv=None) -> int:
         return fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except KeyboardInterrupt as stop:
         if speaks():
-            print(f"\n{PROGRAM}: {stop or f'stopped{how_to_go_on(args)}'}", file=sys.stderr)
+            print(f"\n{PROGRAM}: {str(stop) or f'stopped{how_to_go_on(args)}'}", file=sys.stderr)
         return 130
     except (RuntimeError, MemoryError) as error:
         words = str(error).lower()

@@ -50,14 +50,18 @@ def whole_files(*paths):
 
 def disk_said(error):
     """The reason in an OSError, or in the ValueError that ``whole_file`` made of one."""
-    reason = error.__cause__ or error
+    reason = _of_disk(error)
     return getattr(reason, "strerror", None) or reason
 
 
 def advice(error):
     """What to do about an OSError, or about the ValueError that ``whole_file`` made of one."""
-    number = getattr(error.__cause__ or error, "errno", None)
+    number = getattr(_of_disk(error), "errno", None)
     return next((text for numbers, text in ADVICE.items() if number in numbers), "choose another folder")
+
+
+def _of_disk(error):
+    return error if isinstance(error, OSError) else error.__cause__ or error
 
 
 def make_folder(folder):
@@ -134,10 +138,19 @@ def load_tensors(path):
     """The tensors of a ``.safetensors`` file."""
     try:
         return load_file(str(path))
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): it is cut off or altered; copy or train it again") from None
+        raise ValueError(f"{path} cannot be read ({error})") from None
+
+
+@contextmanager
+def advising(text):
+    """Add to an error of a file that is missing or altered, or cannot be read, what to do about it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}: {text}") from None
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read ({error.strerror}): {text}") from None
 
 
 def check_sha256(folder, sha256):

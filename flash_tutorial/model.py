@@ -21,6 +21,7 @@ from .layers import LearntPositions, check_input, check_reading, is_integers, ma
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 from .vocabulary import Vocabulary, text_of
 
+AGAIN = "copy again the folder that save_pretrained wrote, or train again"
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
 
@@ -248,7 +249,8 @@ class LanguageModel(nn.Module):
         folder = _find_model(folder_or_name)
         config, sha256 = load_config(folder / "config.json", architecture)
         path = folder / "model.safetensors"
-        files.check_sha256(folder, sha256)
+        with files.advising(AGAIN):
+            files.check_sha256(folder, sha256)
         model = cls(config)
         weights, expected = files.load_tensors(path), model._own_state()
         for name in sorted(set(expected) ^ set(weights)):
@@ -331,17 +333,17 @@ def find_vocabulary(folder_or_name, tokens):
 
 def load_config(path, architecture=None):
     """The ModelConfig in a ``config.json``, and the sha256 of the files that belong to it."""
-    if not path.exists():
-        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote")
-    values = files.parse_json(path)
+    with files.advising(AGAIN):
+        values = files.parse_json(path)
     if "format" not in values:
         kind = values.get("model_type") or ", ".join(map(str, values.get("architectures") or ()))
         whose = f"of a Hugging Face model ({kind})" if kind else "no configuration of this package"
         raise ValueError(f"{path} is {whose}: expected the folder that LanguageModel.save_pretrained wrote")
     check_format(values, path)
-    values = files.without_checksum(values, path)
+    with files.advising(AGAIN):
+        values = files.without_checksum(values, path)
     if "model_class" in values:
-        how = f"build it, and read its weights with safetensors.torch.load_model(model, '{path.parent}/model.safetensors')"
+        how = f"build it, and call safetensors.torch.load_model(model, '{path.parent}/model.safetensors')"
         raise ValueError(f"{path.parent} holds a {values['model_class']}, which is not of this package: {how}")
     sha256 = values.pop("sha256")
     return ModelConfig.from_dict(values, architecture=architecture, where=path), sha256

@@ -25,7 +25,7 @@ import numpy as np
 from .checkpoints import checkpoint_folders, clear_leftovers, last_checkpoint
 from .config import FORMAT, ModelConfig, check_format
 from .devices import Group, describe_device
-from .files import advice, altered, check_sha256, file_sha256, read_json, write_json, write_text
+from .files import advice, advising, altered, check_sha256, file_sha256, read_json, write_json, write_text
 from .lock import locked
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")
@@ -156,7 +156,7 @@ def refuse_altered(out, found, result):
     """Files of a run that are not as it wrote them, or that somebody else put there, are neither used nor replaced."""
     ours = {values["sha256"]["model.safetensors"] for values in (found and found[1], result) if values}
     anew = f"move it away, and --resume writes it anew from {found[0]}" if found else "no checkpoint is left to mend it"
-    with naming(anew):
+    with advising(anew):
         if (out / "config.json").exists() and read_json(out / "config.json")["sha256"]["model.safetensors"] not in ours:
             raise altered(out / "config.json", "it is not of this run")
         if (out / "model.safetensors").exists() and file_sha256(out / "model.safetensors") not in ours:
@@ -175,17 +175,6 @@ def refuse_fewer_steps(asked, done):
     """What is done is done."""
     if asked < done:
         raise ValueError(f"steps={asked}: {done} updates are done already, expected at least so many")
-
-
-@contextmanager
-def naming(anew):
-    """Say what to do about a file that is altered or cannot be read."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{error}: {anew}") from None
-    except OSError as error:
-        raise ValueError(f"{error.filename} cannot be read ({error.strerror}): {anew}") from None
 
 
 # ---------------------------------------------------------------- what a run is, and its end
@@ -230,7 +219,7 @@ def read_result(out):
     """result.json of a finished run, or None where there is none; a ValueError if it is not as it was written."""
     if not (out / "result.json").exists():
         return None
-    with naming("move it away, and --resume writes it anew if a checkpoint is left"):
+    with advising("move it away, and --resume writes it anew if a checkpoint is left"):
         result = read_json(out / "result.json")
         if not {"step", "model_config", "train_config", "text", "sha256"} <= set(result):
             raise altered(out / "result.json", "not what this package wrote")

@@ -4,21 +4,27 @@ import json
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from refusals import one_line_error
 from small_run import CONFIG, run, weights
 
-from flash_tutorial import LanguageModel, checkpoints
+from flash_tutorial import LanguageModel, best, checkpoints, training
 from flash_tutorial.checkpoints import checkpoint_folders
+from flash_tutorial.corpora import Corpus, Split, load_file
 from flash_tutorial.run_folder import read_log, read_result
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 
-# so high a rate that a model on the way is better than the one at the end
-SCORED = replace(CONFIG, steps=24, warmup=2, learning_rate=0.3, eval_every=4, checkpoint_every=3)
+SCORED = replace(CONFIG, steps=24, warmup=2, learning_rate=0.03, eval_every=4, checkpoint_every=3)
 KEY = "validation_bits_per_byte"
+
+
+@pytest.fixture(scope="module")
+def corpus(text):
+    """Learning the words of the one text makes the other, with its strange characters, the more surprising."""
+    learnt, strange = load_file(text), Split.from_documents([b"Anne had XYZ been 123 forced QQ into 77 prudence " * 5])
+    return Corpus("strange", learnt.train, strange, learnt.test)
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +37,16 @@ def test_the_log_holds_the_scores_and_best_the_model_of_the_best(corpus, scored)
     result, out = scored
     scores = {row["step"]: row[KEY] for row in result.log if KEY in row}
     assert list(scores) == [4, 8, 12, 16, 20, 24] and scores[24] == result.evaluation.bits_per_byte
-    best = min(scores, key=scores.get)
-    assert best != 24, "the last model is the best one, so nothing is shown"
-    assert result.best == {"step": best, "score": scores[best]}
+    step = min(scores, key=scores.get)
+    assert 4 < step < 24, "the first or the last model is the best one, so little is shown"
+    assert result.best == {"step": step, "score": scores[step]}
     kept = LanguageModel.from_pretrained(out / "best")
     split = first_bytes(corpus.validation, SCORED.eval_bytes)
-    assert evaluate(kept, split, SCORED.length, SCORED.batch).bits_per_byte == scores[best]
-    assert weights(kept) == weights(run(corpus, config=SCORED, stop_at=best).model)
+    assert evaluate(kept, split, SCORED.length, SCORED.batch).bits_per_byte == scores[step]
+    assert weights(kept) == weights(run(corpus, config=SCORED, stop_at=step).model)
     assert read_log(out / "log.csv") == result.log
     saved = read_result(out)
-    assert (saved["best_step"], saved[f"best_{KEY}"]) == (best, scores[best])
+    assert (saved["best_step"], saved[f"best_{KEY}"]) == (step, scores[step])
     assert not list(out.glob(".*"))
 
 
@@ -179,15 +185,18 @@ def test_what_a_callback_raises_loses_nothing(corpus, tmp_path, scored):
 
 
 def test_seconds_are_those_of_training(corpus, monkeypatch):
-    from flash_tutorial import best
-
-    clock, evaluate_ = [0.0], best.evaluate
+    clock, evaluate_, step_ = [0.0], best.evaluate, training.train_step
 
     def slow(*args):
         clock[0] += 1000
         return evaluate_(*args)
 
+    def a_second(*args):
+        clock[0] += 1
+        return step_(*args)
+
     monkeypatch.setattr(best, "evaluate", slow)
+    monkeypatch.setattr(training, "train_step", a_second)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     result = run(corpus, config=replace(SCORED, eval_every=2))
-    assert np.max([row["seconds"] for row in result.log]) == 0
+    assert [row["seconds"] for row in result.log] == list(range(1, 25))

@@ -82,7 +82,7 @@ def test_who_reads_both_sides_says_so():
 
 
 def test_documents_of_one_token_are_scored(tmp_path):
-    (tmp_path / "text.txt").write_text("a\0bc\0d\0ef\0g\0hijklmnop\0q\0rs\0t\0u", encoding="utf-8")
+    (tmp_path / "text.txt").write_text("a\0bcdefgh\0d\0efghijklmnopqrst\0g\0hijklmnop\0q\0rs", encoding="utf-8")
     corpus = load_file(tmp_path / "text.txt")
     score = evaluate(LanguageModel(MODEL), corpus.train, 20)
     assert score.n_bytes == len(corpus.train.tokens)
