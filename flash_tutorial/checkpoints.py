@@ -18,8 +18,9 @@ from pathlib import Path
 from . import files
 
 KEEP = 2  # checkpoints left after each new one
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors", "log.csv", "training.json")
-OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in FILES))
+FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
+NAMES = (*FILES, "tokenizer.json", "training.json")
+OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES))
 LEFT = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
 
 
