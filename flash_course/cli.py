@@ -1,7 +1,6 @@
 """The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
 
 import argparse
-import math
 import os
 import platform
 import re
@@ -82,9 +81,9 @@ def build_parser(command=None):
     add_model(evaluate)
     evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
-    evaluate.add_argument("--bytes", type=at_least(1), help="only the first so many bytes (default: all)")
-    evaluate.add_argument("--length", type=at_least(1), help="bytes (or tokens) in a window (default: as in training)")
-    evaluate.add_argument("--batch", type=at_least(1), default=8, help="windows at once (default: 8)")
+    evaluate.add_argument("--bytes", type=int, help="only the first so many bytes (default: all)")
+    evaluate.add_argument("--length", type=int, help="bytes (or tokens) in a window (default: as in training)")
+    evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
@@ -94,14 +93,10 @@ def build_parser(command=None):
     )  # fmt: skip
     add_model(generate)
     generate.add_argument("--prompt", default="", help="text to go on from (default: the start of a book)")
-    generate.add_argument(
-        "--bytes", type=at_least(0), default=400, help="how many bytes (or tokens) to write (default: 400)"
-    )
-    generate.add_argument(
-        "--temperature", type=at_least(0, float), default=0.8, help="0: the most likely (default: 0.8)"
-    )
-    generate.add_argument("--top-k", type=at_least(1), help="draw from the k most likely bytes")
-    generate.add_argument("--top-p", type=share, help="draw from the fewest that have probability p together")
+    generate.add_argument("--bytes", type=int, default=400, help="how many bytes (or tokens) to write (default: 400)")
+    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely (default: 0.8)")
+    generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
+    generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
     generate.add_argument("--seed", type=int, help="for the same text again")
     add_machine(generate)
     generate.set_defaults(run=run_generate)
@@ -172,26 +167,6 @@ def help_of(rule):
     return rule.text + ("" if rule.default is None else f" (default: {rule.default})")
 
 
-def at_least(least, kind=int):
-    """An argument type: a number with a lower bound, so that an error names the flag."""
-
-    def read(text):
-        value = kind(text)
-        if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text}: expected at least {least}")
-        return value
-
-    read.__name__ = kind.__name__
-    return read
-
-
-def share(text):
-    """An argument type: above 0, and at most 1."""
-    if not 0 < float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected more than 0 and at most 1")
-    return float(text)
-
-
 def add_model(parser):
     """The model to be used."""
     parser.add_argument(
@@ -242,7 +217,7 @@ def save_curve(path, run, config):
 
     from .figures import training_curve  # matplotlib takes a while to load
 
-    bits = None if run.evaluation is None else run.evaluation.bits_per_byte
+    bits = None if run.evaluation is None else run.evaluation.bits_per_token
     figure, alt = training_curve(run.log, bits, title=f"{config.architecture}, {len(run.log)} updates")
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Description": alt})
@@ -259,8 +234,6 @@ def read_configs(args):
     )
     if args.objective:
         model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
-    if "length" in train:
-        model["max_length"] = train["length"]
     found = saved_settings(args.out) if args.resume and args.out else None
     if found:
         path, saved = found
@@ -269,10 +242,12 @@ def read_configs(args):
             raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
         refuse_fewer_steps(train["steps"], saved["step"])  # before a warm-up that fits into none so few
         return ModelConfig.from_dict(model, where=path), TrainConfig(**train)
-    start = {"format": FORMAT, "max_length": TrainConfig.length}
-    if train.get("start_from"):
-        start = find_config(train["start_from"]).to_dict()
-        train.setdefault("length", start["max_length"])
+    if not train.get("start_from"):
+        start = {"format": FORMAT, "max_length": train.get("length", TrainConfig.length)}
+        return ModelConfig.from_dict(start | model), TrainConfig(**train)
+    start = find_config(train["start_from"]).to_dict()
+    length = train.setdefault("length", start["max_length"])
+    start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
@@ -312,14 +287,14 @@ def run_evaluate(args):
     model = load_model(args.model, args.device)
     if not readable(model, args.model):
         return 1
-    whole = getattr(load_corpus(args.corpus), args.split)
-    text = first_bytes(whole, args.bytes)
+    text = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
     split = text if model.config.tokens is None else text.encoded(model.vocabulary)
     length = model.config.max_length if args.length is None else args.length
     score = evaluate(model, split, length, args.batch)
     kind = ("" if model.config.causal else "hidden ") + split.vocabulary.unit
     print(f"{in_words(score, kind)}: {args.model} on {args.corpus}, {args.split}, ", end="")
-    print(f"{len(text.tokens):,} of {len(whole.tokens):,} bytes, windows of {length}")
+    counted = "of" if model.config.tokens is None else "tokens in"
+    print(f"{score.n_tokens:,} {counted} {len(text.tokens):,} bytes, windows of {length}")
     print(f"by position in the window (bits per {kind}):")
     for places in np.array_split(np.arange(length), min(8, length)):
         here = score.by_position[places]
@@ -337,25 +312,24 @@ def run_generate(args):
     if not readable(model, args.model):
         return 1
     if not model.config.causal:
-        raise ValueError(
-            f"{args.model} fills gaps (masked objective), it cannot go on from a prompt: take another model"
-        )
-    if args.top_k and args.top_k > model.config.vocab_size:
-        raise ValueError(f"--top-k {args.top_k}: expected at most {model.config.vocab_size}, the model's vocabulary")
+        raise ValueError(f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model")
     device, vocabulary = next(model.parameters()).device, model.vocabulary
     generator = torch.Generator(device)
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
-    write = vocabulary.writer(prompt)
-    print(args.prompt, end="", flush=True)
-    try:
-        model.generate(
-            ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
-            generator=generator, on_token=lambda token: print(write(int(token[0])), end="", flush=True),
-        )  # fmt: skip
-    finally:
-        print(write(None), flush=True)
+    write, waiting = vocabulary.writer(prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
+
+    def show(token):
+        if waiting:
+            print(waiting.pop(), end="", flush=True)
+        print(write(int(token[0])), end="", flush=True)
+
+    model.generate(
+        ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
+        generator=generator, on_token=show,
+    )  # fmt: skip
+    print("".join(waiting) + write(None), flush=True)
 
 
 def run_doctor(args):

@@ -10,8 +10,6 @@ import copy
 import math
 from dataclasses import asdict, dataclass, field, fields
 
-from .vocabulary import Vocabulary
-
 GATED = ("flash", "flash_quad")
 BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
@@ -216,6 +214,8 @@ class ModelConfig:
 
     def _refuse_odd(self):
         if self.tokens is not None:
+            from .vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
+
             Vocabulary(self.tokens).check(self.vocab_size, self.causal)
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
             raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
@@ -276,7 +276,7 @@ class ModelConfig:
         check_format(values, where)
         values = {name: value for name, value in values.items() if name != "format"}
         for name in sorted(set(values) - set(rules(cls))):
-            raise ValueError(f"{where} has the unknown key {name!r}: expected only {', '.join(rules(cls))}")
+            raise ValueError(f"{where} has the unknown key {name!r}, known: {', '.join(rules(cls))}")
         name = values.get("architecture", "flash")
         if architecture is not None:
             values["architecture"] = architecture

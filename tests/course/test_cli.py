@@ -64,7 +64,8 @@ def train_parser():
 def test_flags_are_the_fields_with_their_texts_and_defaults(config):
     actions = {action.dest: action for action in train_parser()._actions}
     left = {name for name, rule in rules(config).items() if rule.flag is None}
-    assert left == ({"vocab_size", "causal", "max_length", "unit_options"} if config is ModelConfig else set())
+    of_model = {"vocab_size", "tokens", "causal", "max_length", "unit_options"}
+    assert left == (of_model if config is ModelConfig else set())
     for name, rule in rules(config).items():
         if name in left:
             assert name not in actions

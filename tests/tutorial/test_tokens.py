@@ -78,7 +78,7 @@ def test_documents_are_split_whole_as_those_of_a_file():
         [0, 1, 40, 60], [0, 39], [0, 1],
     ]  # fmt: skip
     assert corpus.test.tokens.tolist() == [99 % 5] and corpus.vocabulary.tokens == 5
-    ids, targets, mask = evaluation_windows(corpus.train, 50)
+    ids, _, mask = evaluation_windows(corpus.train, 50)
     assert mask.sum() == 60 and (ids[:, 0] == 5).all(), "a document of one token is a target as any other"
     cut = first_bytes(corpus.train, 41)
     assert cut.offsets.tolist() == [0, 1, 40, 41] and cut.vocabulary == corpus.vocabulary
@@ -94,7 +94,8 @@ def test_three_arrays_are_three_splits():
 @pytest.mark.parametrize(
     "array, words",
     [
-        (IDS - 60_000, "holds the id -[0-9]+: expected 0 to 50256"), (IDS + 50_257, r"holds the id 100\d\d\d: expected"),
+        (IDS - 60_000, "holds the id -[0-9]+: expected 0 to 50256"),
+        (IDS + 50_257, r"holds the id 100\d\d\d: expected"),
         (IDS.astype(float), r"float64: expected one row of integer ids"), (IDS > 5, "bool: expected one row"),
         (IDS.reshape(10, 100), r"shape \(10, 100\)"), ([], "is empty"), (np.int64(3), r"shape \(\)"),
         ([[1], [2, 3]], "no array"), (["a", "b"], "<U1: expected"), (None, "expected one row"),
