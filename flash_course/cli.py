@@ -61,7 +61,11 @@ def build_parser(command=None):
         "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
         "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
-        "Ctrl-C or SIGTERM ends the update at hand and writes a checkpoint; a second one stops at once.",
+        "Ctrl-C or SIGTERM ends the update at hand and writes a checkpoint; a second one stops at once.\n"
+        "\n"
+        "A file of your own is split into training, validation and test text. It may hold several documents, with a\n"
+        "NUL byte between two. Of three documents or more the last 5% (at least one) are the test, the 5% before them\n"
+        "the validation; one or two are cut at 90% and 95% of all bytes. Tokens in place of bytes: docs/projects.md.",
     )  # fmt: skip
     train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")

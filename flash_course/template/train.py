@@ -115,6 +115,9 @@ def check_settings():
             )
     if TRAIN.eval_bytes == 0:
         raise ValueError("TRAIN has eval_bytes=0 in settings.py, so no run would have a score: give some bytes")
+    for name in MODELS:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ValueError(f"MODELS in settings.py has the name {name!r}: it names a folder, so leave out '/'")
     if set(RATES) != set(MODELS) or not all(RATES.values()):
         raise ValueError(f"RATES in settings.py has {sorted(RATES)}: expected rates for each of {sorted(MODELS)}")
     if not SEEDS or len(set(SEEDS)) < len(SEEDS):
@@ -133,8 +136,8 @@ def in_one_line(main):
         main()
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt as stop:
-        print(f"{stop or 'stopped'}: the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 
 
