@@ -350,6 +350,7 @@ def run_doctor(args):
     for package, purpose in {
         "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "",
         "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
+        "tokenizers": "models of tokens that are no bytes",
         "pytest": "the tests",
     }.items():  # fmt: skip
         try:
