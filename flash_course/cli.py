@@ -1,7 +1,6 @@
 """The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
 
 import argparse
-import codecs
 import logging
 import os
 import platform
@@ -65,7 +64,11 @@ def build_parser(command=None):
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
         "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
         "Ctrl-C or SIGTERM ends the update at hand, writes a checkpoint and exits with 130 or 143; a second one stops\n"
-        "at once. Whatever ended a run, --resume goes on to the same weights.",
+        "at once. Whatever ended a run, --resume goes on to the same weights.\n"
+        "\n"
+        "A file of your own is split into training, validation and test text. It may hold several documents, with a\n"
+        "NUL byte between two. Of three documents or more the last 5% (at least one) are the test, the 5% before them\n"
+        "the validation; one or two are cut at 90% and 95% of all bytes. Tokens in place of bytes: docs/projects.md.",
     )  # fmt: skip
     train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
@@ -82,24 +85,26 @@ def build_parser(command=None):
 
     evaluate = commands.add_parser(
         "evaluate", help="bits per byte of a model on a text", formatter_class=raw,
-        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.",
+        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.\n"
+        "A model of tokens encodes the text with its own tokenizer, and is scored per token and per byte.",
     )  # fmt: skip
     add_model(evaluate)
     evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     evaluate.add_argument("--bytes", type=int, help="only the first so many bytes (default: all)")
-    evaluate.add_argument("--length", type=int, help="bytes in a window (default: as in training)")
+    evaluate.add_argument("--length", type=int, help="bytes (or tokens) in a window (default: as in training)")
     evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser(
-        "generate", help="let a model write", formatter_class=raw, description="Go on from a prompt, byte by byte."
-    )
+        "generate", help="let a model write", formatter_class=raw,
+        description="Go on from a prompt, byte by byte, or token by token where the model has a tokenizer.",
+    )  # fmt: skip
     add_model(generate)
     generate.add_argument("--prompt", default="", help="text to go on from (default: the start of a book)")
-    generate.add_argument("--bytes", type=int, default=400, help="how many to write (default: 400)")
-    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely byte (default: 0.8)")
+    generate.add_argument("--bytes", type=int, default=400, help="how many bytes (or tokens) to write (default: 400)")
+    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely (default: 0.8)")
     generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
     generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
     generate.add_argument("--seed", type=int, help="for the same text again")
@@ -247,7 +252,7 @@ def save_curve(path, run, config):
 
     from .figures import training_curve  # matplotlib takes a while to load
 
-    bits = None if run.evaluation is None else run.evaluation.bits_per_byte
+    bits = None if run.evaluation is None else run.evaluation.bits_per_token
     figure, alt = training_curve(run.log, bits, title=f"{config.architecture}, {len(run.log)} updates")
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Description": alt})
@@ -264,8 +269,6 @@ def read_configs(args):
     )
     if args.objective:
         model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
-    if "length" in train:
-        model["max_length"] = train["length"]
     found = saved_settings(args.out) if args.resume and args.out else None
     if found:
         path, saved = found
@@ -274,10 +277,12 @@ def read_configs(args):
             raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
         refuse_fewer_steps(train["steps"], saved["step"])  # before a warm-up that fits into none so few
         return ModelConfig.from_dict(model, where=path), TrainConfig(**train)
-    start = {"format": FORMAT, "max_length": TrainConfig.length}
-    if train.get("start_from"):
-        start = find_config(train["start_from"]).to_dict()
-        train.setdefault("length", start["max_length"])
+    if not train.get("start_from"):
+        start = {"format": FORMAT, "max_length": train.get("length", TrainConfig.length)}
+        return ModelConfig.from_dict(start | model), TrainConfig(**train)
+    start = find_config(train["start_from"]).to_dict()
+    length = train.setdefault("length", start["max_length"])
+    start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
@@ -289,23 +294,37 @@ def load_model(name, device):
     return LanguageModel.from_pretrained(name).to(pick_device(device))
 
 
+def readable(model, name):
+    """Whether text can be made of a model's ids; if not, the line that says so is on standard error."""
+    try:
+        model.vocabulary.encode("")
+        return True
+    except ValueError as error:
+        fail(f"{name}: {error}")
+        return False
+
+
 def run_evaluate(args):
-    """``flash-tutorial evaluate``"""
+    """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
 
     from flash_tutorial.data import load_corpus
     from flash_tutorial.devices import keep_freed_memory
-    from flash_tutorial.training import evaluate, first_bytes
+    from flash_tutorial.score import evaluate, first_bytes, in_words
 
     set_threads(args)
     keep_freed_memory()
     model = load_model(args.model, args.device)
-    split = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    if not readable(model, args.model):
+        return 1
+    text = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    split = text if model.config.tokens is None else text.encoded(model.vocabulary)
     length = model.config.max_length if args.length is None else args.length
     score = evaluate(model, split, length, args.batch)
-    kind = "byte" if model.config.causal else "hidden byte"
-    print(f"{score.bits_per_byte:.4f} bits per {kind}: {args.model} on {args.corpus}, {args.split}, ", end="")
-    print(f"{score.n_bytes:,} of {len(split.tokens):,} bytes, windows of {length}")
+    kind = ("" if model.config.causal else "hidden ") + split.vocabulary.unit
+    print(f"{in_words(score, kind)}: {args.model} on {args.corpus}, {args.split}, ", end="")
+    counted = "of" if model.config.tokens is None else "tokens in"
+    print(f"{score.n_tokens:,} {counted} {len(text.tokens):,} bytes, windows of {length}")
     print(f"by position in the window (bits per {kind}):")
     for places in np.array_split(np.arange(length), min(8, length)):
         here = score.by_position[places]
@@ -314,31 +333,33 @@ def run_evaluate(args):
 
 
 def run_generate(args):
-    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte."""
+    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte. 1 if the model's
+    tokens have no text."""
     import torch
-
-    from flash_tutorial.data import START_ID, ByteTokenizer
 
     set_threads(args)
     model = load_model(args.model, args.device)
-    device = next(model.parameters()).device
+    if not readable(model, args.model):
+        return 1
+    if not model.config.causal:
+        raise ValueError(f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model")
+    device, vocabulary = next(model.parameters()).device, model.vocabulary
     generator = torch.Generator(device)
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
-    ids = torch.from_numpy(ByteTokenizer().encode(args.prompt)) if args.prompt else torch.tensor([START_ID])
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    prompt = vocabulary.encode(args.prompt)
+    ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
+    write, waiting = vocabulary.writer(prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
 
     def show(token):
-        byte = int(token[0])
-        print(decoder.decode(bytes([byte])) if byte < 256 else "\N{REPLACEMENT CHARACTER}", end="", flush=True)
+        if waiting:
+            print(waiting.pop(), end="", flush=True)
+        print(write(int(token[0])), end="", flush=True)
 
-    print(args.prompt, end="", flush=True)
-    try:
-        model.generate(
-            ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
-            generator=generator, on_token=show,
-        )  # fmt: skip
-    finally:
-        print(decoder.decode(b"", final=True), flush=True)
+    model.generate(
+        ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
+        generator=generator, on_token=show,
+    )  # fmt: skip
+    print("".join(waiting) + write(None), flush=True)
 
 
 def run_doctor(args):
@@ -355,6 +376,7 @@ def run_doctor(args):
     for package, purpose in {
         "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "",
         "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
+        "tokenizers": "models of tokens that are no bytes",
         "pytest": "the tests",
     }.items():  # fmt: skip
         try:

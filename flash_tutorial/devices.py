@@ -74,6 +74,12 @@ def describe_device(device="auto", dtype="auto") -> str:
     return f"{versions}, {where}{threads}, {str(dtype).removeprefix('torch.')} ({why})"
 
 
+def to_device(ids, targets, valid, device):
+    """Tensors for a model, from arrays; the mask is None where nothing is masked, which is the fast way."""
+    ids, targets = torch.from_numpy(ids).to(device), torch.from_numpy(targets).to(device)
+    return ids, targets, None if valid.all() else torch.from_numpy(valid).to(device)
+
+
 # ---------------------------------------------------------------- memory
 def keep_freed_memory() -> bool:
     """Let this process reuse the memory of freed tensors instead of handing it back; True if that was switched on.

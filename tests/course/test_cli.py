@@ -68,7 +68,8 @@ def train_parser():
 def test_flags_are_the_fields_with_their_texts_and_defaults(config):
     actions = {action.dest: action for action in train_parser()._actions}
     left = {name for name, rule in rules(config).items() if rule.flag is None}
-    assert left == ({"vocab_size", "causal", "max_length", "unit_options"} if config is ModelConfig else set())
+    of_model = {"vocab_size", "tokens", "causal", "max_length", "unit_options"}
+    assert left == (of_model if config is ModelConfig else set())
     for name, rule in rules(config).items():
         if name in left:
             assert name not in actions
@@ -405,6 +406,105 @@ def test_generate_streams_whole_characters(folder, monkeypatch):
     assert cli.main(["generate", str(folder), "--prompt", "x"]) == 0
     flushed = "".join(seen).split("|")
     assert [part for part in flushed if part] == ["x", "a", "é", "€", "\N{REPLACEMENT CHARACTER}\n"]
+
+
+# ---------------------------------------------------------------- tokens, a longer context, scores on the way
+
+
+@pytest.fixture
+def of_tokens(tmp_path):
+    """Models of tokens, one with its tokenizer and one without."""
+    from small_tokens import TEXT, tokenizer
+
+    from flash_tutorial import ModelConfig
+    from flash_tutorial.data import load_tokens
+    from flash_tutorial.training import TrainConfig, train
+
+    config = ModelConfig(vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
+    for name, made in {"with": tokenizer(), "without": None}.items():
+        corpus = load_tokens(tokenizer().encode(TEXT).ids, 300, made)
+        train(config, TrainConfig(steps=2, batch=2, length=20), corpus=corpus, out=tmp_path / name, progress=False)
+    return tmp_path
+
+
+def test_a_model_of_tokens_is_scored_and_writes(of_tokens, text, capsys):
+    """Per token and per byte of the text, which it encodes itself; what it writes goes on from the prompt."""
+    assert cli.main(["evaluate", str(of_tokens / "with"), "--corpus", str(text), "--bytes", "100"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    found = re.match(
+        r"([\d.]+) bits per token, ([\d.]+) bits per byte: .*, (\d+) tokens in 100 bytes, windows of 20", first
+    )
+    per_token, per_byte, n = map(float, found.groups())
+    assert n < 100 and per_byte == pytest.approx(per_token * n / 100, abs=1e-3) and "bits per token" in second
+    command = ["generate", str(of_tokens / "with"), "--prompt", "It is ", "--bytes", "20", "--seed", "0"]
+    assert cli.main(command) == 0
+    written = capsys.readouterr().out
+    assert written.startswith("It is ") and len(written) > 10
+    assert cli.main(["generate", str(of_tokens / "with"), "--bytes", "5"]) == 0 and len(capsys.readouterr().out) > 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate"])
+def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(of_tokens, text, capsys, monkeypatch, command):
+    def refused(name):
+        assert (
+            cli.main([command, str(of_tokens / name), *(["--corpus", str(text)] if command == "evaluate" else [])]) == 1
+        )
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.count("\n") == 1 and str(of_tokens / name) in said.err
+        return said.err
+
+    assert "300 tokens without a tokenizer, so their text is not known" in refused("without")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert "pip install tokenizers" in refused("with")
+
+
+def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
+    """The run starts from the very weights, reads longer windows, and goes on without being told again."""
+    from flash_tutorial import LanguageModel
+    from flash_tutorial.run_folder import saved_settings
+
+    long = str(tmp_path / "long")
+    tune = ["train", "--out", long, "--corpus", str(text), "--start-from", str(folder), "--steps", "2", "--batch", "2"]
+    assert cli.main([*tune, "--length", "160", "--checkpoint-every", "1"]) == 0
+    capsys.readouterr()
+    short, tuned = (LanguageModel.from_pretrained(path) for path in (folder, long))
+    assert (short.config.max_length, tuned.config.max_length) == (20, 160)
+    assert saved_settings(long)[1]["train_config"]["length"] == 160
+    shutil.rmtree(tmp_path / "long" / "step_000002")
+    (tmp_path / "long" / "model.safetensors").unlink()
+    assert cli.main(["train", "--out", long, "--resume"]) == 0
+    assert cli.main(["evaluate", long, "--corpus", str(text), "--bytes", "500"]) == 0
+    assert "windows of 160" in capsys.readouterr().out
+    # a shorter one keeps what the model is built for
+    assert cli.main([*tune[:2], str(tmp_path / "shorter"), *tune[3:], "--length", "10"]) == 0
+    assert LanguageModel.from_pretrained(tmp_path / "shorter").config.max_length == 20
+    assert cli.main(["train", "--out", str(tmp_path / "shorter"), "--resume", "--length", "10"]) == 0
+
+
+def test_a_model_that_is_bound_to_its_length_says_why(text, tmp_path, capsys):
+    from flash_tutorial import LanguageModel, ModelConfig
+
+    LanguageModel(ModelConfig("transformer", dim=16, depth=1, heads=2, max_length=20)).save_pretrained(
+        tmp_path / "bound"
+    )
+    tune = ["train", "--out", str(tmp_path / "run"), "--corpus", str(text), "--start-from", str(tmp_path / "bound")]
+    assert cli.main([*tune, "--steps", "2", "--length", "40"]) == 2
+    said = capsys.readouterr().err
+    assert "has --length 20, but --length 40 is asked for" in said and "learnt positions end there" in said
+
+
+def test_scores_on_the_way_and_the_best_model_from_the_command(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main(["train", "--out", str(out), "--corpus", str(text), *TINY, "--eval-every", "2"]) == 0
+    assert "the best was" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(out / "best"), "--corpus", str(text), "--bytes", "100"]) == 0
+
+
+def test_help_says_how_a_file_is_split(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "at 90% and 95%" in said and "NUL" in said and "three documents or more the last 5%" in said
 
 
 def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from flash_tutorial import ModelConfig
+from flash_tutorial.checkpoints import checkpoint_folders
 from flash_tutorial.data import load_corpus
 from flash_tutorial.devices import Group
+from flash_tutorial.run_folder import read_log
 from flash_tutorial.training import TrainConfig, parts, train
 
 MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)
@@ -44,15 +46,14 @@ def corpus():
 @pytest.fixture
 def torchrun(tmp_path):
     """Run ``train`` on several processes; gives what they said."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT, encoding="utf-8")
 
-    def start(processes, out, resume=False, stop_at=None, **changed):
+    def start(processes, out, resume=False, stop_at=None, script=SCRIPT, **changed):
+        (tmp_path / "script.py").write_text(script, encoding="utf-8")
         model = MODEL | {k: v for k, v in changed.items() if k in ModelConfig.__dataclass_fields__}
         settings = TRAIN | {k: v for k, v in changed.items() if k not in model}
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         done = subprocess.run(
-            [*command, str(script), json.dumps([model, settings, str(out), resume, stop_at])],
+            [*command, "script.py", json.dumps([model, settings, str(out), resume, stop_at])],
             capture_output=True, text=True, timeout=240, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
@@ -144,6 +145,43 @@ def test_a_run_goes_on_with_another_number_of_processes(torchrun, corpus, tmp_pa
     assert [row["step"] for row in log_of(out)] == [1, 2, 3, 4, 5, 6]
     same_run(out, tmp_path / "whole")
     assert np.isfinite(json.loads((out / "result.json").read_text())["validation_bits_per_byte"])
+
+
+WATCHED = """
+import json, os, sys
+from flash_tutorial import ModelConfig
+from flash_tutorial.training import TrainConfig, train
+
+model, settings, out, *_ = json.loads(sys.argv[1])
+seen = []
+
+def callback(row):
+    seen.append(row["step"])
+    return row["step"] < 5
+
+run = train(ModelConfig(**model), TrainConfig(**settings), out=out, callback=callback, progress=False)
+print(f"rank {os.environ['RANK']}: saw {seen}, ended at {run.log[-1]['step']}", flush=True)
+os._exit(0)
+"""
+
+
+def test_scores_on_the_way_and_a_callback_are_rank_0s(torchrun, corpus, tmp_path):
+    """It alone scores, keeps the best and calls back; where the callback ends the run, it ends for all."""
+    scored = {"eval_every": 2, "checkpoint_every": 4}
+    code, said = torchrun(2, tmp_path / "two", script=WATCHED, **scored)
+    assert code == 0, said
+    assert "rank 0: saw [1, 2, 3, 4, 5], ended at 5" in said and "rank 1: saw [], ended at 5" in said
+    alone = train(
+        ModelConfig(**MODEL), TrainConfig(**TRAIN | scored), corpus=corpus, out=tmp_path / "one", progress=False,
+        callback=lambda row: row["step"] < 5,
+    )  # fmt: skip
+    ours, theirs = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("two", "one"))
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    rows = read_log(tmp_path / "two" / "log.csv")
+    scores = [row["validation_bits_per_byte"] for row in rows if "validation_bits_per_byte" in row]
+    assert scores == pytest.approx([r["validation_bits_per_byte"] for r in alone.log if len(r) == 8], rel=1e-4)
+    assert [path.name for path in checkpoint_folders(tmp_path / "two")] == ["step_000004", "step_000005"]
 
 
 def test_an_error_of_the_user_ends_all_processes(torchrun, tmp_path):

@@ -5,8 +5,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from small_run import run
@@ -25,17 +24,18 @@ with locked(Path(sys.argv[1])):
     time.sleep(60)
 """
 RACER = """
-import sys, time
+import sys
 from pathlib import Path
 from flash_tutorial.lock import locked
-while time.time() < float(sys.argv[2]):
-    pass
+print("ready", flush=True)
+sys.stdin.readline()
 try:
     with locked(Path(sys.argv[1])):
-        time.sleep(1)
-        print("had it")
+        print("has it", flush=True)
+        sys.stdin.readline()
 except ValueError as error:
-    print(error)
+    print(error, flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -98,13 +98,23 @@ def test_an_owner_s_file_may_hold_anything(tmp_path, text):
 
 
 def test_of_those_that_begin_in_the_same_moment_one_gets_it(tmp_path):
-    at = time.time() + 2
-    command = [sys.executable, "-c", RACER, str(tmp_path / "new" / "folder"), str(at)]
-    with ThreadPoolExecutor() as pool:
-        said = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(4)))
-    had = [done for done in said if done.stdout == "had it\n"]
-    assert len(had) == 1 and not any(done.stderr for done in said), said
-    assert all("in use by" in done.stdout for done in said if done not in had)
+    command = [sys.executable, "-c", RACER, str(tmp_path / "new" / "folder")]
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(4)
+        ]
+        assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 4
+
+        def go():
+            for racer in racers:
+                racer.stdin.write("go\n")
+                racer.stdin.flush()
+
+        go()
+        said = [racer.stdout.readline() for racer in racers]
+        go()  # the one that has it keeps it until all have tried
+    assert said.count("has it\n") == 1 and sum("in use by" in line for line in said) == 3, said
     assert not list((tmp_path / "new" / "folder").iterdir())
 
 

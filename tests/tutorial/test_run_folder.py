@@ -58,7 +58,7 @@ def test_resume_removes_what_it_left_and_nothing_else(corpus, tmp_path, whole):
 
 
 @quick
-@pytest.mark.parametrize("name", [*run_folder.FILES, "step_000100/notes.txt", "step_1000000"])
+@pytest.mark.parametrize("name", [*run_folder.FILES, "best", "step_000100/notes.txt", "step_1000000"])
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_with_a_file_of_a_run_s_names_is_refused(corpus, tmp_path, name, resume):
     (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -75,6 +75,9 @@ def test_a_folder_in_the_way_of_a_checkpoint_is_named_before_the_run_goes_on(cor
     (tmp_path / "step_000009" / "model.safetensors").write_text("mine")
     one_line(lambda: run(corpus, tmp_path, resume=True), "step_000009 is no checkpoint of this program: move it")
     assert (tmp_path / "step_000009" / "model.safetensors").read_text() == "mine"
+    (tmp_path / "step_000009").rename(tmp_path / "best")  # where a run with scores on the way keeps its best model
+    one_line(lambda: run(corpus, tmp_path, resume=True), "best is no checkpoint of this program: move it")
+    assert (tmp_path / "best" / "model.safetensors").read_text() == "mine"
 
 
 @quick

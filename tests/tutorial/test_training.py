@@ -255,6 +255,17 @@ def test_curve_shows_the_log_and_says_it_in_words(whole):
         training_curve([])
 
 
+def test_curve_of_tokens_shows_the_scores_on_the_way():
+    rows = [{"step": step, "bits_per_token": 9.0 - step} for step in range(1, 7)]
+    for step, score in ((2, 7.5), (4, 6.25), (6, 6.5)):
+        rows[step - 1]["validation_bits_per_token"] = score
+    figure, alt = training_curve(rows, 6.5)
+    (line,) = [line for line in figure.axes[0].get_lines() if line.get_label() == "validation on the way"]
+    assert line.get_xydata().tolist() == [[2, 7.5], [4, 6.25], [6, 6.5]]
+    assert figure.axes[0].get_ylabel() == "bits per token" and "bits per token over 6 updates" in alt
+    assert "3 validation scores on the way, of which the best is 6.250" in alt
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
