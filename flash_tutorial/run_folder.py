@@ -57,8 +57,8 @@ def run_folder(out, resume, facts, group, say):
                 if resume:
                     raise ValueError("resume=True without out: name the folder of the run that is to go on")
                 return None
-            if not isinstance(out, str | os.PathLike) or not str(out):
-                raise ValueError(f"out={out!r}: expected the name of a folder")
+            if not str(out):
+                raise ValueError("out='': expected the name of a folder")
             stack.enter_context(locked(Path(out), say))
             return open_folder(Path(out), resume, facts, say)
 

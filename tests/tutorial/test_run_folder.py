@@ -118,7 +118,7 @@ def test_a_folder_by_another_name_and_one_that_is_none(corpus, tmp_path, whole):
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     one_line(lambda: run(corpus, tmp_path / "dangling"), "in the way: choose another name")
     one_line(lambda: run(corpus, ""), "out='': expected the name of a folder")
-    one_line(lambda: run(corpus, 7), "out=7: expected the name of a folder")
+    one_line(lambda: run(corpus, 7), "out=7: expected the path of a folder")
     (tmp_path / "step_by_step.md").write_text("mine")
     run(corpus, tmp_path, stop_at=1)
 
