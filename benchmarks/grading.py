@@ -70,7 +70,7 @@ def measured(mode):
         result = {"submissions": len(graded.expected), "seconds": round(seconds, 1), "exit": code,
                   "exact": graded.exact(out), "left": graded.left()}  # fmt: skip
         dice, out, done = random.Random(1), Path(top, "killed"), []
-        for number in range(KILLS):
+        for _ in range(KILLS):
             grader = graded.start(out)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 grader.wait(dice.uniform(1, max(seconds / 4, 8)))
