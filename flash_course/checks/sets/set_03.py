@@ -511,7 +511,8 @@ EXERCISES = exercises_of("03", {
     "03.2": dict(cases=cases_2, right=SmallGAU),
     "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7, wrong=[Wrong("input", lambda f, x: x)]),
     "03.4": dict(cases=cases_4, right=quadratic_backward, wrong=[
-        Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp), Wrong("differences", backward_differences)]),
+        Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
+        Wrong("differences", backward_differences)]),
     "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
     "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
 })  # fmt: skip
