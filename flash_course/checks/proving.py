@@ -120,7 +120,7 @@ def version(name, part, make, *more, right=None, shut=()):
 
 
 def order_of(cases, seed):
-    """The places of cases in the order in which they are asked. Versions come in one that is drawn, the right ones twice."""
+    """The places of cases in the order in which they are asked. That of versions is drawn, and the right come twice."""
     places = [*range(len(cases))]
     if any(case.truth is None for case in cases):
         return places

@@ -105,8 +105,8 @@ def test_a_students_own_code_is_never_taken_for_the_packages():
 
         __wrapped__ = None
 
-    forms = (doubled, functools.partial(doubled), functools.cache(doubled), Doubler(), Doubler().method, np.vectorize(doubled),
-             functools.partial(np.multiply, 2), lambda x: 2 * x)  # fmt: skip
+    forms = (doubled, functools.partial(doubled), functools.cache(doubled), Doubler(), Doubler().method,
+             np.vectorize(doubled), functools.partial(np.multiply, 2), lambda x: 2 * x)  # fmt: skip
     for form in forms:
         assert refusal(exercise(CASES), form) is None
         if not isinstance(form, functools._lru_cache_wrapper):  # an array is no key

@@ -91,7 +91,8 @@ class Countdown:
     [
         (raises_always, "fails all"), (raises_at_last, "fails all"), (functools.partial(raises_always), "fails all"),
         (lambda *version: 1 / 1 and None, "passes all"), (returns_false, "returns"), (returns_a_numpy_flag, "returns"),
-        (yields, "test never ran"), (is_async, "test never ran"), (value_error, "no assertion"), (leaves, "no assertion"),
+        (yields, "test never ran"), (is_async, "test never ran"), (value_error, "no assertion"),
+        (leaves, "no assertion"),
     ],
 )  # fmt: skip
 def test_a_test_that_says_the_same_of_all_earns_nothing_and_hears_why(name, test, said):
@@ -134,7 +135,11 @@ def looks_of(version):
     found += [getattr(thing, "__doc__", None), getattr(thing, "__qualname__", None)]
     found += [sorted(name for name in dir(thing)), str(inspect.signature(thing))]
     found += [repr(thing).partition(" at 0x")[0], str(thing).partition(" at 0x")[0]]
-    found += [getattr(thing, "__code__", None), getattr(thing, "__closure__", None), getattr(thing, "__wrapped__", None)]
+    found += [
+        getattr(thing, "__code__", None),
+        getattr(thing, "__closure__", None),
+        getattr(thing, "__wrapped__", None),
+    ]
     found += [inspect.getsource(type(thing)), inspect.getfile(type(thing))]
     found += [{key: type(value) for key, value in vars(thing).items()}]
     found += [[type(each).__name__ for each in gc.get_referents(thing) if inspect.isfunction(each)]]
