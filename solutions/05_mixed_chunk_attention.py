@@ -189,12 +189,12 @@ check("05.3", mixed_chunk)
 # **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
 # Write a test. It gets a layer, `fn`, that takes an array (T, 8) of float64 and returns an array (T, 8), and it gets its chunk length C.
-# T is yours to choose. The layer should be causal: no output may depend on a later token. And it should be complete:
-# each output depends on *all* earlier tokens and on its own. Your test raises an `AssertionError` if the layer is not so,
+# T is yours to choose. The layer should be causal: no output may depend on a later token, nor on how many there are. And it should
+# be complete: each output depends on *all* earlier tokens and on its own. Your test raises an `AssertionError` if the layer is not so,
 # and returns without one if it is.
 #
-# Your test is tried on three right layers and on twelve wrong ones. A wrong one may be wrong at a single output, or by a millionth,
-# or by rounding alone. In these layers no weight inside a chunk is exactly zero, if the numbers that you put in are of order one.
+# Your test is tried on three right layers and on fifteen wrong ones. A wrong one may be wrong at a single output, in a single channel,
+# by a millionth, or by rounding alone. In these layers no weight inside a chunk is exactly zero, if the numbers that you put in are of order one.
 #
 # You may use `numpy`.
 #
@@ -223,6 +223,8 @@ def assert_causal_and_complete(fn, C):
         moved = (fn(changed) != before).any(axis=1)
         assert not moved[:j].any(), f"an output before token {j} moves with it"
         assert moved[j:].all(), f"an output from token {j} on does not read it"
+    for n in range(1, T):
+        assert np.allclose(fn(x_TD[:n]), before[:n], rtol=1e-8), f"{n} tokens alone give other outputs"
     # END SOLUTION
 
 

@@ -214,12 +214,13 @@ check("06.2", adopt)
 # the mean may divide by valid tokens, or by the places of chunks that hold one; there may be no mean at all.
 # The outputs *at* the padding may be anything. In a wrong unit padding may be read with a hundredth of a token's weight,
 # or by a single token, or only in one of the two forms.
-# In these units no weight inside a chunk is exactly zero.
+# In these units no weight inside a chunk is exactly zero. What you put in, padding included, are finite numbers.
 #
 # You may use `numpy`.
 #
 # <details><summary>My test fails a unit that is right</summary>
 #
+# Is your padding NaN? A flag of 0 times NaN is NaN, so a right unit may not bear it.
 # Compare the valid tokens only, with a small tolerance: sums of another length are rounded otherwise.
 # And compare the unit with itself, not with one reading.
 #

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course.checks.sets.set_03 import gau, test_case
+from flash_course.checks.sets.set_03 import gau, unit_case
 from flash_tutorial.properties import draw_order_one
 from flash_tutorial.units import GAU
 
@@ -204,4 +204,4 @@ class FirstTokenAlone(GAU):
 def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
     faults = (lambda: gau(RoundedLength), lambda: gau(FirstTokenAlone))
-    return {"03.5": [test_case("held out", "held out", make) for make in faults]}
+    return {"03.5": [unit_case("held out", "the length", make) for make in faults]}

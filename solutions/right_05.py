@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, test_case
+from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, layer_case
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -82,6 +82,7 @@ def assert_by_table(fn, C):
             changed[j] = rng.normal(size=8) * 4
             table[:, j] |= (fn(changed) != fn(x)).any(1)
     assert np.array_equal(table, np.tri(T, dtype=bool))
+    assert np.allclose(fn(x)[: C + 1], fn(x[: C + 1]), rtol=1e-8)
 
 
 def assert_at_two_lengths(fn, C):
@@ -95,6 +96,8 @@ def assert_at_two_lengths(fn, C):
             for i in range(T):
                 if np.array_equal(before[i], after[i]) != (i < j):
                     raise AssertionError(f"output {i}, token {j}")
+            if j:
+                np.testing.assert_allclose(fn(x[:j]), before[:j], atol=1e-9 * np.abs(before).max())
 
 
 def assert_with_prefixes(fn, C):
@@ -163,12 +166,22 @@ def held_out(rng):
 
         return fn
 
-    cases = [test_case("held out", "held out", make, int(rng.integers(3, 6))) for make in
-             (last_row_inclusive, forgets_chunk_zero, LEAKS_4["a leak in the last partial chunk only"])]  # fmt: skip
+    def counts_the_chunks(C):
+        """How many chunks there are shows from the third on."""
+        right = layer(C)
+        return lambda x_TD: right(x_TD) * (1 + 1e-4 * max(-(-len(x_TD) // C) - 2, 0))
+
+    def last_channel_leaks(C):
+        right, wrong = layer(C), LEAKS_4["inclusive sum"](C)
+        return lambda x_TD: np.concatenate([right(x_TD)[:, :7], wrong(x_TD)[:, 7:]], 1)
+
+    leaks = last_row_inclusive, LEAKS_4["a leak in the last partial chunk only"], counts_the_chunks, last_channel_leaks
+    cases = [layer_case("held out", "finds leaks", make, int(rng.integers(3, 6))) for make in leaks]
+    cases.append(layer_case("held out", "finds gaps", forgets_chunk_zero, int(rng.integers(3, 6))))
     q, k = torch.from_numpy(rng.normal(size=(2, 6, 5, 3)))
     v = torch.from_numpy(rng.normal(size=(6, 5, 4)))
     return {
         "05.4": cases,
-        "05.5": [call("held out", "held out", q, k, v, of=name, sizes="G = 6, C = 5")
+        "05.5": [call("held out", name, q, k, v, of=name, sizes="G = 6, C = 5")
                  for name in ("suspect_one", "suspect_two", "suspect_three")],
     }  # fmt: skip

@@ -205,12 +205,15 @@ def held_out(rng):
     C = int(rng.integers(3, 6))
 
     faults = (
-        ("(x_TD) @", "(x_TD - causal * x_TD.mean(0)) @"),  # a test that never sets causal=True passes this one
-        (BOTH, "(near + far) * np.maximum(valid_T, np.append(0, valid_T[:-1]))"),  # the flags reach one token too far
-        ("far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),  # chunks of padding are read through the sum
+        # a test that never sets causal=True passes this one
+        ("finds wrong counts", "(x_TD) @", "(x_TD - causal * x_TD.mean(0)) @"),
+        # the flags reach one token too far
+        ("finds padding that is read", BOTH, "(near + far) * np.maximum(valid_T, np.append(0, valid_T[:-1]))"),
+        # chunks of padding are read through the sum
+        ("finds padding that is read", "far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),
     )
     return {
-        "06.3": [padding_case("held out", "held out", C, *edits) for edits in faults],
+        "06.3": [padding_case("held out", part, C, *edits) for part, *edits in faults],
         "06.4": [
             start_case("held out", look_at_ratio, "held out", N=40, D=80, T=350, part="held out"),
             start_case("held out", look_at_places, "held out", N=50, D=96, T=350, part="held out"),

@@ -238,7 +238,7 @@ class ScoresFullWindows(Loader):
 
 def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    loaders = (NeverTheBooksEnd, TwoBatches, HidesTheValidationText, ScoresFullWindows)
+    gaps, leaks = (NeverTheBooksEnd, TwoBatches, ScoresFullWindows), (HidesTheValidationText,)
 
     def steps(n_parts, n_steps, max_norm, wild):
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
@@ -248,5 +248,6 @@ def held_out(rng):
 
     return {
         "07.3": [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])],
-        "07.6": [loader_case("held out", "held out", make) for make in loaders],
+        "07.6": [loader_case("held out", part, make) for part, makes in (("finds gaps", gaps), ("finds leaks", leaks))
+                 for make in makes],
     }

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from flash_course.checks.exercise import Case
-from flash_course.checks.sets.set_09 import faulty, test_case
+from flash_course.checks.sets.set_09 import decoder_case, faulty
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -222,16 +222,19 @@ RIGHT = {
 
 
 COPY = '{**state, "rows": [*state["rows"]]}'
+PROMPTS, STEPS = "finds wrong prompts and states", "finds wrong steps"
 FAULTS = [
-    ("full // self.C,", "full // self.C - (n >= 2 * self.C),"),  # miscounts the chunks of a long prompt
+    (PROMPTS, "full // self.C,", "full // self.C - (n >= 2 * self.C),"),  # miscounts the chunks of a long prompt
     # forgets the one token behind a prompt's last border
-    ("state = {", "rows = [tuple(0 * a for a in rows[0])] if n % self.C == 1 else rows; state = {"),
+    (PROMPTS, "state = {", "rows = [tuple(0 * a for a in rows[0])] if n % self.C == 1 else rows; state = {"),
     # forgets the older chunks at the third border
-    ('"kv": kv + linear.T @ values', '"kv": linear.T @ values * 3 / 2 if chunks == 2 else kv + linear.T @ values'),
-    (COPY, f'state if len(state["rows"]) == self.C - 1 else {COPY}'),  # changes its state at a border only
-]
+    (STEPS, '"kv": kv + linear.T @ values',
+     '"kv": linear.T @ values * 3 / 2 if chunks == 2 else kv + linear.T @ values'),
+    (PROMPTS, COPY, f'state if len(state["rows"]) == self.C - 1 else {COPY}'),  # changes its state at a border only
+]  # fmt: skip
 
 
 def held_out(rng) -> dict[str, list[Case]]:
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    return {"09.4": [test_case("held out", "held out", faulty(*edits), int(rng.integers(3, 5))) for edits in FAULTS]}
+    """{exercise: cases that only `grade` tries}."""
+    C = int(rng.integers(3, 5))
+    return {"09.4": [decoder_case("held out", part, faulty(*edits), C) for part, *edits in FAULTS]}

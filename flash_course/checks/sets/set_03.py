@@ -11,9 +11,10 @@ from flash_tutorial import properties
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
-from ..closed_book import functions_shut, without_autograd
-from ..exercise import Case, Said, Wrong, call, exercises_of, lent, outcome_of_test, predicted
+from ..closed_book import without_autograd
+from ..exercise import Case, Said, Wrong, call, exercises_of, lent, predicted
 from ..instruments import lines_run
+from ..proving import WORTHLESS, Unit, version
 from ..sizes import grown
 
 # ---------------------------------------------------------------- 03.1 toeplitz_bias, rotary_bias
@@ -434,21 +435,15 @@ UNITS_5 = {
 }  # fmt: skip
 
 
-def test_case(name, part, make):
-    """A fresh unit is made, and the test is asked about it."""
+SHUT_5 = (properties.prefix_error, properties.check_unit, properties.step_error)
 
-    def run(test):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            unit = make()
-            with functions_shut(properties.prefix_error, properties.check_unit, properties.step_error):
-                return outcome_of_test(test, unit)
 
-    return Case(name, part, run, say=name)
+def unit_case(name, part, make):
+    return version(name, part, lambda: Unit(make()), shut=SHUT_5)
 
 
 def cases_5(rng, numbers):
-    return [test_case(name, part, make) for part, units in UNITS_5.items() for name, make in units.items()]
+    return [unit_case(name, part, make) for part, units in UNITS_5.items() for name, make in units.items()]
 
 
 @torch.no_grad()
@@ -504,6 +499,6 @@ EXERCISES = exercises_of("03", {
     "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7, wrong=[Wrong("input", lambda f, x: x)]),
     "03.4": dict(cases=cases_4, right=quadratic_backward,
                   wrong=[Wrong("autograd", backward_autograd), Wrong("differences", backward_by_differences)]),
-    "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False),
+    "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
     "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
 })  # fmt: skip

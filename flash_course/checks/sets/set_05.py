@@ -8,7 +8,8 @@ import torch
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, predicted
+from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted
+from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- 05.1 to_chunks
@@ -146,7 +147,7 @@ def layer(C):
 
 
 def layers(edits):
-    return {name: edited(layer, old, new, name=name) for name, (old, new) in edits.items()}
+    return {name: edited(layer, old, new, name=f"05.4, {name}") for name, (old, new) in edits.items()}
 
 
 RIGHT_4 = {"the mean over earlier chunks": layer} | layers({
@@ -162,6 +163,9 @@ LEAKS_4 = layers({
         "weights @ v", "near_TT @ v + (((h <= g) * far_TT) @ v - ((g == h) * far_TT) @ v)"
     ),
     "one output reads over a border": ("h < g", "(h < g) + 1e-6 * ((i == 1) & (j == C))"),
+    "divided by the length of the text": ("weights @ v", "weights @ v / len(x_TD)"),
+    "one channel of later tokens is read": ("weights @ v", "weights @ v + 1e-3 * ((g == h) & (j > i)) @ x_TD[:, 5:6]"),
+    "one channel of the outputs leaks": ("weights @ v", "weights @ v + 1e-3 * ((g == h) @ v) * (np.arange(8) == 3)"),
 })  # fmt: skip
 GAPS_4 = layers({
     "one output forgets a chunk": ("h < g", "(h < g) & ~((i == 2 * C) & (h == 0))"),
@@ -173,14 +177,14 @@ GAPS_4 = layers({
 })  # fmt: skip
 
 
-def test_case(name, part, make, C):
-    return Case(name, part, lambda test: outcome_of_test(test, make(C), C), f"C = {C}", say=name)
+def layer_case(name, part, make, C):
+    return version(name, part, lambda: shown(make(C)), C)
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 6))
     pools = {"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}
-    return [test_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
+    return [layer_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
 
 
 def table_of(fn, T):
@@ -194,6 +198,14 @@ def assert_causal_and_complete(fn, C):
     for T in (3 * C + max(C - 1, 1), 4 * C):
         table = table_of(fn, T)
         assert (table == np.tri(T, dtype=bool)).all()
+    assert same_at_each_length(fn, T)
+
+
+def same_at_each_length(fn, T):
+    """Whether the beginning of a text gives the same alone, up to rounding."""
+    x_TD = np.random.default_rng(1).normal(size=(T, 8))
+    whole, alone = fn(x_TD), [fn(x_TD[:n]) for n in range(1, T)]
+    return max(np.abs(part - whole[: len(part)]).max() for part in alone) < 1e-10 * np.abs(whole).max()
 
 
 # ---------------------------------------------------------------- 05.5 three suspects
@@ -302,7 +314,7 @@ EXERCISES = exercises_of("05", {
     "05.1": dict(cases=cases_1, right=to_chunks),
     "05.2": dict(cases=cases_2, right=earlier_chunks),
     "05.3": dict(cases=cases_3, right=mixed_chunk),
-    "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False),
+    "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False, wrong=WORTHLESS),
     "05.5": dict(
         cases=cases_5, right=dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}, given=GIVEN_5,
         wrong=(

@@ -11,8 +11,9 @@ from flash_tutorial.config import ModelConfig
 
 from ..closed_book import without_autograd
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, several
+from ..exercise import Case, Said, Wrong, call, exercises_of, several
 from ..instruments import megabytes, numbers_read
+from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- 06.1 count_parameters
@@ -188,8 +189,8 @@ POOLS_3 = {"passes what is right": RIGHT_3, "finds padding that is read": READS_
 
 
 def padding_case(name, part, C, *edits):
-    unit = edited(padded_unit, *edits, name=name)(C)
-    return Case(name, part, lambda test: outcome_of_test(test, unit, C), f"C = {C}", say=name)
+    make = edited(padded_unit, *edits, name=name)
+    return version(name, part, lambda: shown(make(C)), C)
 
 
 def cases_3(rng, numbers):
@@ -451,7 +452,7 @@ def cases_6(rng, numbers):
 EXERCISES = exercises_of("06", {
     "06.1": dict(cases=cases_1, right=count_parameters, tolerance=1e-12),
     "06.2": dict(cases=cases_2, right=adopt),
-    "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False),
+    "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False, wrong=WORTHLESS),
     "06.4": dict(cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
                  given={"report_sizes": report_stub, "start_tables": start_tables}),
     "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[Wrong("autograd", backward_autograd),

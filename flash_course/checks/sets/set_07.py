@@ -17,8 +17,9 @@ from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mas
 
 from ...bench.stored import load_stored
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, predicted, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted, unchanged
 from ..files import Watch, no_pickle, second_name
+from ..proving import WORTHLESS, shown, version
 from ..sizes import grown
 from .tiny_run import Run
 
@@ -507,6 +508,13 @@ def windows_of(books, T):
     return found
 
 
+def every_second_window(loader, rng):
+    books = map(loader.train.document, range(loader.train.n_documents))
+    rows = np.array(sorted(windows_of(books, loader.T)))[::2]
+    rows = rows[rng.integers(len(rows), size=ROWS)]
+    return rows[:, : loader.T], rows[:, loader.T :]
+
+
 RIGHT_6 = {"the package's own": Loader, "spans of five": FixedSpans, "every window once in a pass": Shuffled}
 EDITS_6 = {
     "targets equal to inputs":
@@ -520,13 +528,18 @@ EDITS_6 = {
         ("return ids, targets", "targets[:, -1] = IGNORE\n        return ids, targets"),
     "a window is scored twice":
         ("return eval", "return [np.concatenate([part, part[-1:]]) for part in eval", "[:2]", "[:2]]"),
+    "some windows never come":
+        ("random_windows(self.train, ROWS, self.T, self.rng(update))", "every_second_window(self, self.rng(update))"),
     "the same number gives another batch": ("ids, targets = ", "self.seed += 1\n        ids, targets = "),
 }  # fmt: skip
 FAULTS_6 = {name: edited(Loader, *edits, name=f"07.6, {name}") for name, edits in EDITS_6.items()}
 
 
 def loader_case(name, part, make):
-    return Case(name, part, lambda test: outcome_of_test(test, make), say=name)
+    def loader(train, validation, T):
+        return shown(make(train, validation, T), ("batch", "scored", "masked"))
+
+    return version(name, part, lambda: shown(loader))
 
 
 def cases_6(rng, numbers):
@@ -555,7 +568,7 @@ def assert_honest_loader(loader):
 
 
 def check_masks(made):
-    spans = shown = hidden = 0
+    spans = shown = hidden = masked = 0
     for update in range(20):
         ids, targets = made.masked(update)
         chosen = targets != IGNORE
@@ -565,6 +578,7 @@ def check_masks(made):
         spans += (np.diff(chosen, axis=1, prepend=False) & chosen).sum()
         shown += (ids == targets).sum()
         hidden += chosen.sum()
+        masked += (ids == MASK).sum()
     assert hidden / spans > 2.5 and shown < hidden / 2
 
 
@@ -605,7 +619,7 @@ EXERCISES = exercises_of("07", {
         wrong=[Wrong(f"inclusive sum: {leak}", partial(answers_5, leak=leak)) for leak in CHOICES if "sum" not in leak],
     ),
     "07.6": dict(
-        cases=cases_6, right=assert_honest_loader, shut=False, wrong=[Wrong("weak: inputs", weak_inputs)],
+        cases=cases_6, right=assert_honest_loader, shut=False, wrong=[Wrong("weak: inputs", weak_inputs), *WORTHLESS],
     ),
     "07.7": dict(cases=cases_7),
 })  # fmt: skip

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, predicted, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, unchanged
 from ..files import Watch, no_pickle, second_name
+from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
 
 
@@ -269,14 +270,14 @@ FAULTS_4 = {name: faulty(*edits) for name, edits in {
 }.items()}  # fmt: skip
 
 
-def test_case(name, part, make, C):
-    return Case(name, part, lambda test: outcome_of_test(test, make(C)), f"C = {C}", say=name)
+def decoder_case(name, part, make, C):
+    return version(name, part, lambda: shown(make(C), ("C", "D", "parallel", "prefill", "step")))
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 5))
     parts = ["passes what is right"] * 3 + ["finds wrong steps"] * 7 + ["finds wrong prompts and states"] * 6
-    return [test_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
+    return [decoder_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
 
 
 def steps_test(decoder):
@@ -529,7 +530,7 @@ EXERCISES = exercises_of("09", {
     "09.1": dict(cases=lambda *_: [*map(predicted, "abcde")], right=answers_1, draw=draw_1, tolerance=0.005),
     "09.2": dict(cases=cases_2, right=step),
     "09.3": dict(cases=cases_3, right=filter_logits),
-    "09.4": dict(cases=cases_4, right=steps_test, shut=False),
+    "09.4": dict(cases=cases_4, right=steps_test, shut=False, wrong=WORTHLESS),
     "09.5": dict(cases=cases_5, right={"save_state": save_state, "load_state": load_state}, shut=False, wrong=(
         Wrong("two files", {"save_state": save_in_two, "load_state": lambda p: load_state(p.with_suffix(".second"))}),
         Wrong("reference", {"save_state": shelve_state, "load_state": lambda path: SHELF[path.parent]}),

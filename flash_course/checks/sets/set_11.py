@@ -7,7 +7,7 @@ import torch
 
 from .. import interpreter
 from ..compare import difference
-from ..exercise import Case, Said, call, exercises_of, predicted
+from ..exercise import Case, Said, Unable, call, exercises_of, predicted
 from ..instruments import Operations, watched
 from ..interpreter import jit, tl
 from ..sizes import grown
@@ -163,10 +163,6 @@ def launch_gated(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, out, C, M):
         total = total + lin_k[own].float().T @ v[own].float()
         state[g] = total / (g * C)
     launch_local(quad_q, quad_k, v, bias_CC, out, C, M, lin_q=lin_q, state=state, u=u)
-
-
-class Unable(Said, NotImplementedError):
-    """Nothing is known of an answer, since this machine cannot run it: that is "not attempted", and never "wrong"."""
 
 
 GAP = 40  # numbers of NaN on each side: more than a tile of 32 sticks out
