@@ -248,6 +248,9 @@ def held_out(rng):
 
     return {
         "07.3": [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])],
-        "07.6": [loader_case("held out", part, make) for part, makes in (("finds gaps", gaps), ("finds leaks", leaks))
-                 for make in makes],
+        "07.6": [
+            loader_case("held out", part, make)
+            for part, makes in (("finds gaps", gaps), ("finds leaks", leaks))
+            for make in makes
+        ],
     }

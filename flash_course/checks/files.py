@@ -43,7 +43,7 @@ class Watch:
             if event == "pickle.find_class":
                 self.unpickled = True
             elif event == "os.remove":
-                self.removed |= self.is_it(arguments[0])
+                self.removed |= self.is_it(arguments[0]) and self.path.exists()
             elif self.is_it(arguments[1]):
                 self.moved(Path(os.fsdecode(arguments[0])))
             else:
@@ -52,7 +52,7 @@ class Watch:
             self.busy = False
 
     def is_it(self, path):
-        return os.path.abspath(os.fsdecode(path)) == str(self.path) and self.path.exists()
+        return os.path.abspath(os.fsdecode(path)) == str(self.path)
 
     def moved(self, source):
         copy = self.path.with_name(f"came {len(self.moves)}")

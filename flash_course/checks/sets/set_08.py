@@ -69,7 +69,7 @@ def answers_2(n):
     b = more + 2 * (2 * S * E + (C + 1) / 2 * (S + E))
     c = more + 2 * (2 * S * E + C * (S + E))
     a, b, c = (max(T, 1) for T in (a / (2 * D), b / D - 1, c / D - 1))
-    flash, block = 2 * unit + 2 * (2 * S * E + (C + 1) / 2 * (S + E)), 4 * D * D + 3 * D * F + (512 + 1) / 2 * 2 * D
+    flash, block = 2 * (unit + 2 * S * E + (S + E) * (C + 1) / 2), 4 * D * D + 3 * D * F + D * (512 + 1)
     return {"a": math.ceil(a), "b": math.ceil(b), "c": math.ceil(c), "d": flash / block}
 
 
