@@ -4,11 +4,16 @@ import argparse
 import codecs
 import os
 import platform
+import re
 import shlex
+import signal
 import sys
+import threading
+import warnings
 from importlib import metadata, resources
 from pathlib import Path
 
+from flash_tutorial import __version__
 from flash_tutorial.config import FORMAT, ModelConfig, TrainConfig, rules
 
 from .grading.command import add_commands as add_grading
@@ -27,6 +32,7 @@ TRAIN_EXAMPLES = """\
 examples:
   flash-tutorial train                                        into runs/first
   flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
+  flash-tutorial train --out runs/first --resume --steps 2600   twice as many updates as at first
   flash-tutorial train --out runs/short --steps 300
   flash-tutorial train --out runs/tfm --architecture transformer++ --lr 5e-3
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
@@ -49,12 +55,14 @@ def build_parser(command=None):
         prog=PROGRAM, description="Train, score and run the models of the FLASH paper.", epilog=EXAMPLES,
         formatter_class=raw,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     train = commands.add_parser(
         "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
-        "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.",
+        "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
+        "Ctrl-C or SIGTERM ends the update at hand and writes a checkpoint; a second one stops at once.",
     )  # fmt: skip
     train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
@@ -137,7 +145,8 @@ def add_settings(parser, config, title):
             how = {"action": "store_false" if rule.default else "store_true"}
         else:
             how = {"type": reader(rule), "metavar": "|".join([*(rule.choices or [name.upper()]), *rule.words])}
-        groups[of].add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how)
+        action = groups[of].add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how)
+        action.words = rule.words
 
 
 def reader(rule):
@@ -190,9 +199,15 @@ def run_train(args):
     set_threads(args)
     model_config, train_config = read_configs(args)
     run = train(model_config, train_config, out=args.out, resume=args.resume, device=args.device)
-    if int(os.environ.get("RANK", 0)) == 0:
-        save_curve(Path(args.out) / "training.png", run, model_config)
-    print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+    if speaks():
+        if run.log:
+            save_curve(Path(args.out) / "training.png", run, model_config)
+        print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+
+
+def speaks():
+    """Whether this process is the one of torchrun's that talks to the user."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def save_curve(path, run, config):
@@ -209,8 +224,8 @@ def save_curve(path, run, config):
 
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
-    from flash_tutorial.checkpoints import last_checkpoint
     from flash_tutorial.model import find_config
+    from flash_tutorial.run_folder import refuse_fewer_steps, saved_settings
 
     model, train = (
         {name: value for name, value in vars(args).items() if name in rules(config)}
@@ -220,12 +235,13 @@ def read_configs(args):
         model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
     if "length" in train:
         model["max_length"] = train["length"]
-    found = last_checkpoint(args.out, say=lambda *_: None) if args.resume else None
+    found = saved_settings(args.out) if args.resume and args.out else None
     if found:
         path, saved = found
         model, train = saved["model_config"] | model, saved["train_config"] | train
         for name in set(train) - set(rules(TrainConfig)):
             raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
+        refuse_fewer_steps(train["steps"], saved["step"])  # before a warm-up that fits into none so few
         return ModelConfig.from_dict(model, where=path), TrainConfig(**train)
     start = {"format": FORMAT, "max_length": TrainConfig.length}
     if train.get("start_from"):
@@ -235,20 +251,16 @@ def read_configs(args):
 
 
 def load_model(name, device):
-    """A model from a run's folder (its last checkpoint, if it has not ended), a checkpoint, or the package."""
-    from flash_tutorial.checkpoints import last_checkpoint, read_checkpoint
+    """A model from a run's folder, a checkpoint, or the package; what Python warns of is a line here."""
     from flash_tutorial.devices import pick_device
     from flash_tutorial.model import LanguageModel
 
-    path = Path(name)
-    if path.is_dir() and not (path / "config.json").exists():
-        found = last_checkpoint(path, say=lambda line: print(line, file=sys.stderr))
-        if found:
-            name = found[0]
-            print(f"this run has not ended: taking {name}", file=sys.stderr)
-    elif (path / "training.json").exists():
-        read_checkpoint(path)
-    return LanguageModel.from_pretrained(name).to(pick_device(device))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        model = LanguageModel.from_pretrained(name)
+    for warning in said:
+        print(warning.message, file=sys.stderr)
+    return model.to(pick_device(device))
 
 
 def run_evaluate(args):
@@ -315,7 +327,7 @@ def run_doctor(args):
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {
-        "numpy": "", "torch": "", "safetensors": "", "tqdm": "", "matplotlib": "",
+        "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "",
         "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
         "pytest": "the tests",
     }.items():  # fmt: skip
@@ -366,21 +378,26 @@ def main(argv=None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
-    args = build_parser(argv[0] if argv else None).parse_args(argv)
+    parser = build_parser(argv[0] if argv else None)
+    args = parser.parse_args(argv)
     try:
+        load_torch(args.command)
         return args.run(args) or 0
     except ValueError as error:
-        return fail(" ".join(str(error).split()))
+        return fail(in_flags(" ".join(str(error).split()), parser, args.command))
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         return fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: stopped{how_to_go_on(args)}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        if speaks():
+            print(f"\n{PROGRAM}: {str(stop) or f'stopped{how_to_go_on(args)}'}", file=sys.stderr)
         return 130
     except (RuntimeError, MemoryError) as error:
         words = str(error).lower()
+        if not speaks() and "connection" in words:  # another process of torchrun's has ended, and says why
+            return 1
         if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
             return fail(
                 "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
@@ -389,18 +406,62 @@ def main(argv=None) -> int:
 
 
 def fail(message):
-    """One line on standard error, and the exit code."""
-    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    """One line on standard error, from the process that speaks, and the exit code."""
+    if speaks():
+        print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 2
+
+
+def load_torch(command):
+    """Load torch, where the command needs it. Ctrl-C meanwhile ends the process: nothing is at stake yet, and an
+    exception in the middle of an import comes out as anything."""
+    if command in ("train", "evaluate", "generate") and threading.current_thread() is threading.main_thread():
+
+        def leave(*_):
+            os.write(2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b"")
+            os._exit(130)
+
+        before = signal.signal(signal.SIGINT, leave)
+        try:
+            import torch  # noqa: F401
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+# names that a message of the package may have for what a flag sets, beside the flag's own
+OTHER_NAMES = {"train": {"max_length": "length"}, "evaluate": {"n": "bytes"}, "generate": {"max_new_tokens": "bytes"}}
+
+
+def in_flags(message, parser, command):
+    """A message of the package with the command's flags for the arguments: ``--lr 0`` for ``learning_rate=0``."""
+    commands = next(action for action in parser._actions if action.dest == "command").choices
+    flags = {action.dest: action for action in commands[command]._actions if action.option_strings}
+    flags |= {name: flags[dest] for name, dest in OTHER_NAMES.get(command, {}).items()}
+
+    def flag(match):
+        action, value = flags[match[1]], match[2]
+        name = action.option_strings[-1]
+        if action.nargs == 0:  # a switch
+            return name if value == str(action.const) else f"no {name}"
+        words = {repr(meant): word for word, meant in getattr(action, "words", {}).items()}
+        if value == "None" and value not in words:
+            return f"no {name}"
+        return f"{name} {words.get(value) or value.strip(chr(39)) or value}"
+
+    message = message.replace(" (resume=True)", "")
+    message = re.sub(rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+)", flag, message)
+    options = re.search(r"(?<=no such option, it has )[\w, ]+", message)
+    if options:
+        names = [flags[name].option_strings[-1] if name in flags else name for name in options[0].split(", ")]
+        message = message.replace(options[0], ", ".join(names))
+    return message
 
 
 def how_to_go_on(args):
     """After Ctrl-C: the command that goes on."""
     if args.command != "train":
         return ""
-    from flash_tutorial.checkpoints import checkpoint_folders
-
-    if not checkpoint_folders(args.out):
+    if not any(Path(args.out).glob("step_*")):  # without torch, which may not be loaded yet
         return " before the first checkpoint"
     return f"; go on with: {PROGRAM} train --out {shlex.quote(args.out)} --resume"
 

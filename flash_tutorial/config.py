@@ -15,7 +15,7 @@ BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
 ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
-FORMAT = 2  # of a stored configuration
+FORMAT = 3  # of a stored configuration
 
 
 # ---------------------------------------------------------------- what a field may be

@@ -112,6 +112,29 @@ class Group:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def of_first(self, call):
+        """What ``call`` gives in rank 0, everywhere; and so is its refusal, a ValueError."""
+        if self.size == 1:
+            return call()
+        outcome = None
+        if self.speaks:
+            try:
+                outcome = call()
+            except ValueError as error:
+                outcome = error
+        outcome = self.share(outcome)
+        if isinstance(outcome, ValueError):
+            raise outcome
+        return outcome
+
+    def largest(self, number):
+        """The largest of the ranks' integers, everywhere."""
+        if self.size == 1:
+            return number
+        tensor = torch.tensor(number, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor)
+
     def total(self, tensor):
         """The sum over all ranks of a tensor that each of them has."""
         if self.size > 1:

@@ -3,23 +3,22 @@
 Letters: B batch, T length, D model width, N vocabulary.
 """
 
-import json
+import warnings
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from . import decoding, states
-from .config import GATED, ModelConfig
-from .files import save_tensors, whole_file
+from . import decoding, files, states
+from .checkpoints import last_checkpoint
+from .config import GATED, ModelConfig, check_format
 from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
+AGAIN = "copy again the folder that save_pretrained wrote, or train again"
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
 
@@ -208,13 +207,17 @@ class LanguageModel(nn.Module):
 
     # ------------------------------------------------------------ save and load
     def save_pretrained(self, folder, *, dtype=None):
-        """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights."""
+        """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights.
+
+        config.json has the sha256 of the weights and of its own values, which ``from_pretrained`` compares.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
-            temporary.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n", encoding="utf-8", newline="\n")
-            save_tensors(weights, folder / "model.safetensors")
+        with files.whole_files(folder / "model.safetensors", folder / "config.json") as (weights_part, config_part):
+            files.save_tensors(weights, weights_part)
+            values = self.config.to_dict() | {"sha256": {"model.safetensors": files.file_sha256(weights_part)}}
+            config_part.write_text(files.to_json(values), encoding="utf-8", newline="\n")
 
     def _own_state(self):
         state = self.state_dict()
@@ -224,12 +227,18 @@ class LanguageModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder_or_name, *, architecture=None):
-        """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++"."""
+        """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++".
+
+        In the folder of a run that has not ended it is that of the newest whole checkpoint, and a warning says so. A
+        file that is missing, or altered by a byte, is a ValueError.
+        """
         folder = _find_model(folder_or_name)
-        config = load_config(folder / "config.json", architecture)
-        model = cls(config)
+        config, sha256 = load_config(folder / "config.json", architecture)
         path = folder / "model.safetensors"
-        weights, expected = load_weights(path), model._own_state()
+        with files.advising(AGAIN):
+            files.check_sha256(folder, sha256)
+        model = cls(config)
+        weights, expected = files.load_tensors(path), model._own_state()
         for name in sorted(set(expected) ^ set(weights)):
             where = "lacks" if name in expected else "has the unknown"
             raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
@@ -248,8 +257,12 @@ def _describe(value):
 
 
 def _find_model(folder_or_name):
-    if Path(folder_or_name).is_dir():
-        return Path(folder_or_name)
+    folder = Path(folder_or_name)
+    if folder.is_dir():
+        if not (folder / "config.json").exists() and (found := last_checkpoint(folder, say=warnings.warn)):
+            folder = found[0]
+            warnings.warn(f"this run has not ended: taking {folder}", stacklevel=3)
+        return folder
     models = resources.files("flash_tutorial") / "models"
     if "/" not in str(folder_or_name) and (models / str(folder_or_name)).is_dir():
         return models / str(folder_or_name)
@@ -259,30 +272,22 @@ def _find_model(folder_or_name):
 
 def find_config(folder_or_name):
     """The ModelConfig of a folder, or of a model of the package."""
-    return load_config(_find_model(folder_or_name) / "config.json")
+    return load_config(_find_model(folder_or_name) / "config.json")[0]
 
 
 def load_config(path, architecture=None):
-    """The ModelConfig in a ``config.json``."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["format"]
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-        advice = "it may be cut off; write or copy it again"
-        raise ValueError(f"{path} is not a configuration of this package: {advice}") from None
-    return ModelConfig.from_dict(values, architecture=architecture, where=path)
-
-
-def load_weights(path):
-    """The tensors of a ``.safetensors`` file."""
-    try:
-        return load_file(str(path))
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): it is cut off or altered; copy or train it again") from None
+    """The ModelConfig in a ``config.json``, and the sha256 of the files that belong to it."""
+    with files.advising(AGAIN):
+        values = files.parse_json(path)
+    if "format" not in values:
+        kind = values.get("model_type") or ", ".join(map(str, values.get("architectures") or ()))
+        whose = f"of a Hugging Face model ({kind})" if kind else "no configuration of this package"
+        raise ValueError(f"{path} is {whose}: expected the folder that LanguageModel.save_pretrained wrote")
+    check_format(values, path)
+    with files.advising(AGAIN):
+        values = files.without_checksum(values, path)
+    sha256 = values.pop("sha256")
+    return ModelConfig.from_dict(values, architecture=architecture, where=path), sha256
 
 
 # ---------------------------------------------------------------- counts

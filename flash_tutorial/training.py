@@ -10,18 +10,22 @@ Letters: B batch, T length, N vocabulary.
 
 import math
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .checkpoints import Log, describe_run, load_optimizer, open_folder, save_checkpoint, save_results
+from .checkpoints import load_optimizer, save_checkpoint
 from .config import ModelConfig, TrainConfig, check_counts
 from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_corpus, mask_spans, random_windows
 from .devices import Engine, Group, keep_freed_memory, training_group
+from .files import write_json
 from .model import LanguageModel, count_parameters
+from .run_folder import Log, describe_run, read_log, run_folder, save_results
+from .stopping import Stopped, stoppable
 
 
 # ---------------------------------------------------------------- one update
@@ -126,12 +130,18 @@ def train(
     Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those of one process
     up to rounding; the first writes, prints and scores. A run may go on with another number of processes.
 
+    A run with ``out`` that gets Ctrl-C (KeyboardInterrupt), SIGTERM or SIGHUP (SystemExit with 128 and the signal's
+    number) ends the update at hand and writes a checkpoint first; a second signal stops it at once. On resume ``steps``
+    may be another number: from there on, the rates are those of a run with so many.
+
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite, the disk is full, ``out``
-    holds another run, the checkpoints are damaged.
+    holds another run or belongs to another process, the checkpoints are damaged.
     """
     model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
-    with training_group(device) as (group, device):
+    with ExitStack() as stack:
+        group, device = stack.enter_context(training_group(device))
         say = print if progress and group.speaks else lambda *_: None
+        stop = stack.enter_context(stoppable(say))
         keep_freed_memory()
         check_vocabulary(model_config)
         check_shares(config, group)
@@ -142,13 +152,18 @@ def train(
         corpus = corpus or load_corpus(config.corpus)
         facts = describe_run(model_config, config, corpus, device, group)
         say(facts["machine"])
-        out, found = open_folder(out, resume, facts, say) if group.speaks else (None, None)  # the others write nothing
-        found = group.share(found)
+        found = stack.enter_context(run_folder(out, resume, facts, group, say))
+        out = Path(out) if out is not None and group.speaks else None  # the others write nothing
         last = last_update(stop_at, config, found)
+        if found and found.finished:
+            return finished_run(found.path, model_config, corpus.validation, config, device, group, say)
+        if found and found.values["train_config"]["steps"] != config.steps:
+            change_steps(found, facts, config, out, say)
         if found or config.start_from:
             model = load_model(found[0] if found else config.start_from, model_config)
         engine = Engine(model.to(device).train(), config.dtype, group, config.compile)
-        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, progress and group.speaks)
+        shown = progress and group.speaks
+        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, shown, stop)
         model.eval()
         if last < config.steps:
             say(f"stopped after update {last} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
@@ -156,29 +171,32 @@ def train(
         return Run(model, rows, finish(model, rows, corpus.validation, config, out, facts, group, say))
 
 
-def run_updates(model, engine, split, config, found, last, out, facts, progress):
+def run_updates(model, engine, split, config, found, last, out, facts, progress, stop):
     """The loop: updates up to ``last``, each with its row in the log, and checkpoints. Gives the rows."""
-    optimizer = new_optimizer(model, config)
+    optimizer, group = new_optimizer(model, config), engine.group
 
     def save(step, seconds):
         more = {"seconds": seconds, "scaler": engine.scaler.state_dict()}
-        save_checkpoint(out, step, model, optimizer, facts | more)
+        save_checkpoint(out, step, model, optimizer, log.text(), facts | more)
 
-    path, saved = found or (None, {"step": 0, "seconds": 0.0})
-    first = saved["step"]
+    path, saved = found[:2] if found else (None, {"step": 0, "seconds": 0.0})
+    first, log = saved["step"], Log(read_log(path / "log.csv") if found else ())
     if found:
         load_optimizer(path, model, optimizer)
         if engine.scaler.is_enabled() and saved["scaler"]:
             engine.scaler.load_state_dict(saved["scaler"])
     elif out:
         save(0, 0.0)
-    log = Log(out and out / "log.csv", first)
+    if out:
+        log.write_to(out / "log.csv")
     began = time.perf_counter()
+    # with nothing to write there is nothing to wait for
+    stop.can_wait, stop.patient = bool(out) or group.size > 1, group.size > 1
     with progress_of(config, first, progress) as show:
         for step in range(first, last):
             # for a unit of your own that draws, such as dropout: other numbers in each step and rank
-            torch.manual_seed(config.seed + step + 1 + 1_000_003 * engine.group.rank)
-            batch = parts(split, config, step, model.config.causal, engine.device, engine.group)
+            torch.manual_seed(config.seed + step + 1 + 1_000_003 * group.rank)
+            batch = parts(split, config, step, model.config.causal, engine.device, group)
             loss, norm = train_step(model, optimizer, batch, step, config, engine)
             seconds = saved["seconds"] + time.perf_counter() - began
             log.append(
@@ -187,8 +205,15 @@ def run_updates(model, engine, split, config, found, last, out, facts, progress)
                 seconds=round(seconds, 3),
             )  # fmt: skip
             show(log.rows)
-            if out and ((step + 1) % config.checkpoint_every == 0 or step + 1 == last):
+            asked = group.largest(stop.asked)
+            if out and (asked or (step + 1) % config.checkpoint_every == 0 or step + 1 == last):
                 save(step + 1, seconds)
+            if asked:
+                break
+    if asked := group.largest(stop.asked):  # after rank 0 has written; also if it came in the last of all updates
+        kept = "with a checkpoint; go on with --resume (resume=True)" if out else "and nothing is kept without out"
+        raise Stopped(asked, f"stopped after update {log.rows[-1]['step']} of {config.steps}, {kept}")
+    stop.can_wait = False
     return log.rows
 
 
@@ -209,6 +234,27 @@ def finish(model, rows, split, config, out, facts, group, say):
         save_results(out, model, rows, score, facts)
         say(f"model and log are in {out}")
     return score
+
+
+def change_steps(found, facts, config, out, say):
+    """Go on with another number of updates; says what that makes of the rate. The checkpoint holds it from now on."""
+    path, saved = found[:2]
+    before = replace(config, steps=saved["train_config"]["steps"])
+    was, now = (learning_rate_at(saved["step"], each) for each in (before, config))
+    jump = f"the rate of the next one is {now:.3g} instead of {was:.3g}, and ends in a line at 0"
+    say(f"{before.steps} updates become {config.steps}: {jump}")
+    saved["train_config"] = facts["train_config"]
+    if out:
+        write_json(path / "training.json", saved)
+
+
+def finished_run(folder, model_config, split, config, device, group, say):
+    """A run that is finished already: what it left, with its score taken anew, since a folder does not hold all of it.
+
+    Nothing is written."""
+    model = load_model(folder, model_config).to(device)
+    rows = read_log(folder / "log.csv") if (folder / "log.csv").exists() else []
+    return Run(model, rows, finish(model, rows, split, config, None, None, group, say))
 
 
 def load_model(start, config):

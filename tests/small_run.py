@@ -11,5 +11,12 @@ def run(corpus, out=None, model=MODEL, config=CONFIG, **options):
     return train(model, config, corpus=corpus, out=out, progress=False, **options)
 
 
+def run_all_but_the_end(corpus, out):
+    """All updates with their checkpoints, as if the process had died before it wrote the model."""
+    run(corpus, out)
+    for name in ("config.json", "model.safetensors", "result.json"):
+        (out / name).unlink()
+
+
 def weights(model):
     return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -338,7 +340,7 @@ def test_missing_files(folder, tmp_path):
 def test_weights_cut_off(folder, keep):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    one_line(load(folder), "model.safetensors cannot be read", "cut off or altered", "copy or train it again")
+    one_line(load(folder), "model.safetensors is cut off or altered", "copy again", "or train again")
 
 
 def test_weights_with_an_altered_head(folder):
@@ -346,24 +348,51 @@ def test_weights_with_an_altered_head(folder):
     data = bytearray(path.read_bytes())
     data[0] ^= 255
     path.write_bytes(data)
-    one_line(load(folder), "model.safetensors cannot be read", "cut off or altered")
+    one_line(load(folder), "model.safetensors is cut off or altered")
 
 
 @pytest.mark.parametrize("text", ["", '{"format": 1, "dim"', "[]", "{}", "\x00\x01", '"text"', "null", "3"])
 def test_config_cut_off_or_altered(folder, text):
     (folder / "config.json").write_text(text)
-    one_line(load(folder), "config.json is not a configuration", "write or copy it again")
+    one_line(
+        load(folder), "config.json is", "no configuration" if text == "{}" else "cut off or altered", "save_pretrained"
+    )
+
+
+def test_a_hugging_face_folder_is_called_so(folder):
+    (folder / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 16}')
+    one_line(load(folder), "config.json is of a Hugging Face model (bert)", "LanguageModel.save_pretrained")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_any_altered_byte_is_noticed(folder, name):
+    """Most of them are no longer JSON or no safetensors; the others would load in silence."""
+    path, rng = folder / name, random.Random(0)
+    raw = path.read_bytes()
+    for place in [*rng.sample(range(len(raw) - 2), 40), len(raw) - 2]:
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        one_line(load(folder), name)
+    path.write_bytes(raw)
+    LanguageModel.from_pretrained(folder)
+
+
+def test_models_of_the_package_have_digests():
+    models = sorted(path for path in (Path(flash_tutorial.__file__).parent / "models").iterdir() if path.is_dir())
+    assert len(models) == 5
+    for path in models:
+        files.check_sha256(path, files.read_json(path / "config.json")["sha256"])
 
 
 def change(folder, **values):
+    """Another configuration, as if it had been saved like this."""
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    files.write_json(path, files.read_json(path) | values)
     return load(folder)
 
 
 def test_config_that_does_not_fit(folder):
     before = (folder / "config.json").read_text()
-    one_line(change(folder, format=1), "config.json has format 1", "expected 2", "another version")
+    one_line(change(folder, format=1), "config.json has format 1", "expected 3", "another version")
     (folder / "config.json").write_text(before)
     one_line(change(folder, widht=3), "unknown key 'widht'", "vocab_size")
     (folder / "config.json").write_text(before)
@@ -380,8 +409,10 @@ def test_a_weight_too_many_or_too_few(folder):
     path = folder / "model.safetensors"
     weights = load_file(path)
     save_file(weights | {"extra": torch.zeros(2)}, path)
+    change(folder, sha256={path.name: files.file_sha256(path)})
     one_line(load(folder), "unknown weight 'extra'")
     save_file({n: t for n, t in weights.items() if n != "stack.norm.gain"}, path)
+    change(folder, sha256={path.name: files.file_sha256(path)})
     one_line(load(folder), "lacks weight 'stack.norm.gain'")
 
 
@@ -390,7 +421,7 @@ def no_space(*args, **kw):
 
 
 def no_space_in_rust(*args, **kw):
-    raise flash_tutorial.model.SafetensorError("I/O error: No space left on device (os error 28)")
+    raise files.SafetensorError("I/O error: No space left on device (os error 28)")
 
 
 @pytest.mark.parametrize("where, what", [
