@@ -11,10 +11,24 @@ from types import FunctionType, ModuleType
 import numpy as np
 import torch
 
-from ..checks import closed_book, compare, edits, exercise, instruments, texts, verdict
+from ..checks import (
+    closed_book,
+    compare,
+    edits,
+    exercise,
+    instruments,
+    outcome,
+    proving,
+    stub,
+    surroundings,
+    texts,
+    verdict,
+)  # fmt: skip
 from ..checks.edits import names_in
 
-CHECKERS = (verdict, compare, texts, exercise, closed_book, edits, instruments)
+CHECKERS = (
+    verdict, outcome, proving, stub, surroundings, compare, texts, exercise, closed_book, edits, instruments,
+)  # fmt: skip
 FREE = {"print", "input", "open"}  # an answer may want them otherwise, and no verdict depends on them
 
 
