@@ -303,13 +303,13 @@ def cases_3(rng, numbers):
         return case(name, part, rng.normal(size=shape), curve(shape))
 
     (T, E), (many, whole) = grown(rng, 5, 3), grown(rng, 7, 6, more=30)
-    v, d, bias = rng.normal(size=(T, E)), rng.normal(size=(T, E)), rng.normal(size=(T, T))
+    v, d, bias = rng.normal(size=(T, E)), rng.normal(size=(T, E)), rng.normal(size=(T, T))  # no step of 0.05 meets a kink
     return [
         case("a curved function", "one axis", rng.normal(size=many), curve(many)),
         curved("one number", "one axis", 1),
         curved("a matrix", "more axes", 3, 4),
         curved("three axes", "more axes", 2, 3, 4),
-        case("a loss of relu² attention, by its bias", "more axes", bias + np.copysign(0.05, bias),  # no step meets a kink
+        case("a loss of relu² attention, by its bias", "more axes", bias + np.copysign(0.05, bias),
              lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum())),
         case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole)),
     ]  # fmt: skip
