@@ -1,6 +1,5 @@
 """Set 05: other right answers, and what only `grade` tries."""
 
-import itertools
 import math
 from fractions import Fraction
 
@@ -32,15 +31,6 @@ def earlier_by_map(kv_GSE, lag=1, mean=True):
     if mean:
         sees = sees / sees.sum(1, keepdim=True).clamp(min=1)
     return torch.einsum("gh,hse->gse", sees, kv_GSE)
-
-
-def earlier_by_loop(kv_GSE, lag=1, mean=True):
-    rows = []
-    for g in range(len(kv_GSE)):
-        n = max(g - lag + 1, 0)
-        total = sum(kv_GSE[:n], torch.zeros_like(kv_GSE[0]))
-        rows.append(total / max(n, 1) if mean else total)
-    return torch.stack(rows)
 
 
 def earlier_in_place(kv_GSE, lag=1, mean=True):
@@ -148,19 +138,19 @@ def to_chunks_by_recursion(x_TD, C):
     return np.concatenate([to_chunks_by_recursion(x_TD[:C], C), to_chunks_by_recursion(x_TD[C:], C)])
 
 
-def earlier_by_accumulate(kv_GSE, lag=1, mean=True):
-    nothing = torch.zeros_like(kv_GSE[0])
-    sums = itertools.chain([nothing] * lag, itertools.accumulate(kv_GSE))
-    return torch.stack([total / max(1, g + 1 - lag if mean else 1) for g, total in zip(range(len(kv_GSE)), sums)])
+def earlier_by_choice(kv_GSE, lag=1, mean=True):
+    """All pairs of chunks, of which those that are read are chosen."""
+    g = torch.arange(len(kv_GSE))
+    reads = (g <= g[:, None] - lag)[:, :, None, None]
+    total = torch.where(reads, kv_GSE, torch.zeros((), dtype=kv_GSE.dtype)).sum(1)
+    return total / reads.sum(1).clamp(min=1) if mean else total
 
 
-def earlier_by_recursion(kv_GSE, lag=1, mean=True):
-    """The last row from the one before it: a mean that moves."""
-    if len(kv_GSE) <= lag:
-        return torch.zeros_like(kv_GSE)
-    before = earlier_by_recursion(kv_GSE[:-1], lag, mean)
-    new, n = kv_GSE[-1 - lag], len(kv_GSE) - lag
-    return torch.cat([before, torch.lerp(before[-1:], new[None], 1 / n) if mean else before[-1:] + new])
+def earlier_by_places(kv_GSE, lag=1, mean=True):
+    """All sums, the empty one first; each chunk takes the one at its place."""
+    place = (torch.arange(len(kv_GSE)) + 1 - lag).clip(0)
+    sums = torch.nn.functional.pad(kv_GSE.cumsum(0), (0, 0, 0, 0, 1, 0)).index_select(0, place)
+    return torch.where(place.bool()[:, None, None] & mean, sums / place.clip(1)[:, None, None], sums)
 
 
 def mixed_in_torch(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
@@ -179,19 +169,6 @@ def mixed_in_torch(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, com
         kv, count = (x.sum(0, keepdim=True).expand_as(x) for x in (kv, count))
     far = ql @ (kv / count.clamp(min=1)[:, None, None] if combine == "mean" else kv)
     return (near + far).flatten(0, 1)[:T].numpy()
-
-
-def mixed_one_by_one(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
-    """Each output is a sum over the tokens that it reads."""
-    rows = []
-    for i, (own_q, far_q) in enumerate(zip(q_quad, q_lin)):
-        g, a = divmod(i, C)
-        near = [j for j in range(g * C, min(g * C + C, len(v))) if j <= i or not causal]
-        far = [j for j in range(len(v)) if not causal or j // C <= g - lag]
-        row = sum(max(own_q @ k_quad[j] / C + bias_CC[a, j % C], 0) ** 2 * v[j] for j in near)
-        row = row + sum((far_q @ k_lin[j] * v[j] for j in far), 0 * v[0]) / (len(far) or 1 if combine == "mean" else 1)
-        rows.append(row)
-    return np.array(rows)
 
 
 @torch.no_grad()
@@ -230,8 +207,8 @@ def suspects(mended, found=FOUND):
 
 RIGHT = {
     "05.1": [to_chunks_by_rows, to_chunks_by_pad, to_chunks_flat, to_chunks_by_recursion],
-    "05.2": [earlier_by_map, earlier_by_loop, earlier_in_place, earlier_by_accumulate, earlier_by_recursion],
-    "05.3": [mixed_by_weights, mixed_with_zero_mask, mixed_in_torch, mixed_one_by_one],
+    "05.2": [earlier_by_map, earlier_in_place, earlier_by_choice, earlier_by_places],
+    "05.3": [mixed_by_weights, mixed_with_zero_mask, mixed_in_torch],
     "05.4": [assert_by_table, assert_at_two_lengths, assert_with_prefixes],
     "05.5": [
         suspects(mended_by_loop),

@@ -108,7 +108,12 @@ def verdict(exercise, cases, outcomes, problems, numbers):
     by_part = {part: points * (part not in lost) for part, points in exercise.parts.items()}
     failed = [i for i, said in enumerate(problems) if said is not None]
     result = Verdict(
-        exercise.id, RIGHT, sum(by_part.values()), exercise.points, by_part=by_part, by_person=exercise.kind == "explain"
+        exercise.id,
+        RIGHT,
+        sum(by_part.values()),
+        exercise.points,
+        by_part=by_part,
+        by_person=exercise.kind == "explain",
     )
     if not failed:
         return result

@@ -303,7 +303,7 @@ def cases_3(rng, numbers):
         return case(name, part, rng.normal(size=shape), curve(shape))
 
     (T, E), (many, whole) = grown(rng, 5, 3), grown(rng, 7, 6, more=30)
-    v, d, bias = rng.normal(size=(T, E)), rng.normal(size=(T, E)), rng.normal(size=(T, T))  # no step of 0.05 meets a kink
+    v, d, bias = (rng.normal(size=shape) for shape in ((T, E), (T, E), (T, T)))
     return [
         case("a curved function", "one axis", rng.normal(size=many), curve(many)),
         curved("one number", "one axis", 1),
@@ -347,6 +347,15 @@ def backward_autograd(q, k, v, bias, n, causal, d_out, power=2):
     A = F.relu(leaves[0] @ leaves[1].T / n + leaves[3]) ** power
     ((A.tril() if causal else A) @ leaves[2]).backward(torch.from_numpy(d_out))
     return tuple(leaf.grad.numpy() for leaf in leaves)
+
+
+def backward_vjp(q, k, v, bias, n, causal, d_out, power=2):
+    def forward(q, k, v, bias):
+        A = F.relu(q @ k.T / n + bias) ** power
+        return (A.tril() if causal else A) @ v
+
+    _, pull = torch.func.vjp(forward, *map(torch.from_numpy, (q, k, v, bias)))
+    return tuple(slope.numpy() for slope in pull(torch.from_numpy(d_out)))
 
 
 def cases_4(rng, numbers):
@@ -505,7 +514,8 @@ EXERCISES = exercises_of("03", {
     "03.2": dict(cases=cases_2, right=SmallGAU),
     "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7, wrong=[Wrong("input", lambda f, x: x)]),
     "03.4": dict(cases=cases_4, right=quadratic_backward,
-                  wrong=[Wrong("autograd", backward_autograd), Wrong("differences", backward_by_differences)]),
+                  wrong=[Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
+                         Wrong("differences", backward_by_differences)]),
     "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
     "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
 })  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted
+from ..instruments import no_loop
 from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
 
@@ -82,7 +83,22 @@ def cases_2(rng, numbers):
         case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4),
         own_chunk_moves(torch.bfloat16, "subtraction"),
         own_chunk_moves(torch.float64, "in float64 and back"),
+        no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"G = {G} and {8 * G}"),
     ]
+
+
+def by_a_loop(kv_GSE, lag=1, mean=True):
+    out = torch.zeros_like(kv_GSE)
+    for g in range(lag, len(out)):
+        read = kv_GSE[: g - lag + 1]
+        out[g] = read.mean(0) if mean else read.sum(0)
+    return out
+
+
+def by_sums(kv_GSE, lag=1, mean=True):
+    none = torch.zeros_like(kv_GSE[0])
+    counts = [max(g - lag + 1, 0) for g in range(len(kv_GSE))]
+    return torch.stack([sum(kv_GSE[:n], none) / (max(n, 1) if mean else 1) for n in counts])
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
@@ -111,6 +127,7 @@ def cases_3(rng, numbers):
         said = ", ".join(f"{key} = {value}" for key, value in how.items())
         return call(name, part, *given, **how, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, {said}")
 
+    short, long = ((*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C) for C in (3, 30))
     return [
         case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean"),
         case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum"),
@@ -121,7 +138,19 @@ def cases_3(rng, numbers):
         case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean"),
         case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean"),
         case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean"),
+        no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30"),
     ]
+
+
+def by_tokens(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+    out, chunk = np.zeros_like(v), np.arange(len(v)) // C
+    for i, g in enumerate(chunk):
+        near = np.flatnonzero(chunk == g)
+        near = near[near <= i] if causal else near
+        far = np.flatnonzero(chunk <= g - lag) if causal else np.arange(len(v))
+        weights = np.maximum(k_quad[near] @ q_quad[i] / C + bias_CC[i % C, near % C], 0) ** 2
+        out[i] = weights @ v[near] + k_lin[far] @ q_lin[i] @ v[far] / (max(len(far), 1) if combine == "mean" else 1)
+    return out
 
 
 # ---------------------------------------------------------------- 05.4 assert_causal_and_complete
@@ -312,8 +341,9 @@ def cases_7(rng, numbers):
 
 EXERCISES = exercises_of("05", {
     "05.1": dict(cases=cases_1, right=to_chunks),
-    "05.2": dict(cases=cases_2, right=earlier_chunks),
-    "05.3": dict(cases=cases_3, right=mixed_chunk),
+    "05.2": dict(cases=cases_2, right=earlier_chunks,
+                 wrong=[Wrong("by a loop", by_a_loop), Wrong("by a loop", by_sums)]),
+    "05.3": dict(cases=cases_3, right=mixed_chunk, wrong=[Wrong("by tokens", by_tokens)]),
     "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False, wrong=WORTHLESS),
     "05.5": dict(
         cases=cases_5, right=dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}, given=GIVEN_5,

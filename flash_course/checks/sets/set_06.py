@@ -340,6 +340,11 @@ def backward_autograd(*given):
     return [leaf.grad.numpy() for leaf in leaves]
 
 
+def backward_vjp(*given):
+    scale, pull = torch.func.vjp(lambda *arrays: loss(*arrays, *given[6:]), *map(torch.from_numpy, given[:6]))
+    return [slope.numpy() for slope in pull(torch.ones_like(scale))]
+
+
 def differences(step, *given):
     """Not a backward pass: each number is moved up and down."""
     arrays, slopes = [torch.tensor(x) for x in given[:6]], [np.zeros_like(x) for x in given[:6]]
@@ -455,7 +460,8 @@ EXERCISES = exercises_of("06", {
     "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False, wrong=WORTHLESS),
     "06.4": dict(cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
                  given={"report_sizes": report_stub, "start_tables": start_tables}),
-    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[Wrong("autograd", backward_autograd),
-                 Wrong("differences", partial(differences, 1e-3)), Wrong("differences", partial(differences, 1e-5))]),
+    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[
+        Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
+        *(Wrong("differences", partial(differences, step)) for step in (1e-3, 1e-5))]),
     "06.6": dict(cases=cases_6, right=document_states, wrong=[Wrong("input", lambda kv_GSE, doc_G: kv_GSE)]),
 })  # fmt: skip
