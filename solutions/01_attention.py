@@ -147,7 +147,6 @@ check("01.2", who_sees)
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
 # The lecture loops over heads. Here you do all heads at once. (The check compares numbers only, so it accepts a loop.)
-# (The check compares numbers only, so it accepts a loop. The exercise is to do without.)
 #
 # - queries, keys and values are `x_TD` times `W_q`, `W_k` and `W_v`;
 # - head h has the channels h d to (h + 1) d - 1 of each of them, with d = D / H;

@@ -95,7 +95,7 @@ check("05.1", to_chunks)
 # Here the form has a *lag*: chunk g reads chunks 0 to g - lag. With a lag of 1 that is all chunks before it.
 # Where there is nothing to read, the result is zero.
 #
-# A loop over G is allowed; `cumsum` is shorter. When `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 and in float64.
+# Write it without a loop over G (2 points). When `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 and in float64.
 # The result has the number format of `kv_GSE`.
 #
 # You may use `torch`.
@@ -142,7 +142,7 @@ check("05.2", earlier_chunks)
 #   the own one too, whatever the lag. With `combine="mean"` the sum is divided by the number of tokens in those chunks.
 #   The last chunk may have fewer than C tokens.
 #
-# Try to do without a loop over tokens. (The check compares numbers only, so it accepts one.) You may use `numpy`, and what you wrote in 05.1 and 05.2.
+# Write it without a loop over tokens (2 points); one over chunks is allowed. You may use `numpy`, and what you wrote in 05.1 and 05.2.
 # (05.2 takes a tensor: `torch.from_numpy(x)` and `.numpy()` lead there and back.)
 #
 # <details><summary>I get "operands could not be broadcast together"</summary>

@@ -1,6 +1,7 @@
 """Problem set 03: GAU in torch. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import copy
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -302,13 +303,13 @@ def cases_3(rng, numbers):
         return case(name, part, rng.normal(size=shape), curve(shape))
 
     (T, E), (many, whole) = grown(rng, 5, 3), grown(rng, 7, 6, more=30)
-    v, d = rng.normal(size=(T, E)), rng.normal(size=(T, E))
+    v, d, bias = (rng.normal(size=shape) for shape in ((T, E), (T, E), (T, T)))
     return [
         case("a curved function", "one axis", rng.normal(size=many), curve(many)),
         curved("one number", "one axis", 1),
         curved("a matrix", "more axes", 3, 4),
         curved("three axes", "more axes", 2, 3, 4),
-        case("a loss of relu² attention, by its bias", "more axes", rng.normal(size=(T, T)),
+        case("a loss of relu² attention, by its bias", "more axes", bias + np.copysign(0.05, bias),
              lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum())),
         case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole)),
     ]  # fmt: skip
@@ -481,11 +482,17 @@ def answers_6(numbers):
     }  # fmt: skip
 
 
+def as_float(value):
+    """A number of any kind as a float; anything else as it is."""
+    with suppress(TypeError, ValueError):
+        return value if isinstance(value, str | bool) else float(value)
+    return value
+
+
 def cases_6(rng, numbers):
     def case(key, look=lambda value: value):
         def run(answer):
-            value = predicted(key).run(answer)
-            return look(float(value) if type(value) is int and key != "b" else value)
+            return look(as_float(predicted(key).run(answer)))
 
         return Case(key, key, run)
 

@@ -16,6 +16,7 @@ import torch
 from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
 
 from ...bench.stored import load_stored
+from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted, unchanged
 from ..files import Watch, no_pickle, second_name
@@ -419,7 +420,7 @@ def answers_5(n, leak="inclusive sum"):
 def cases_5(rng, numbers):
     def case(letter, cause):
         def run(answer):
-            choice = predicted(letter).run(answer)
+            choice = as_word(predicted(letter).run(answer))
             if choice not in CHOICES:
                 raise Said("07.5", "no such cause", causes=", ".join(CHOICES))
             if choice != cause:
