@@ -19,6 +19,10 @@
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("07.1")` gives the first of three hints; call it again for the next one. `progress("07")` shows your points.
+#
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
 
 # %%
 import importlib.util
@@ -162,7 +166,8 @@ check("07.2", learning_rate, clip_each)
 # - `step(optimizer)` lets the optimizer step, or skips the step if something was noted. (It divides by itself if nobody did. Once is enough.)
 # - `update()` halves the factor if something was noted, and forgets it.
 #
-# The schedule moves on once for each update, skipped or not. Gradients left from before must not count.
+# The schedule moves on once for each update, skipped or not. Gradients left from before must not count, in the first update neither.
+# The memory holds one part: its backward pass runs before the next part's loss is asked for.
 # The check uses small stand-ins for scaler, optimizer and schedule, on the CPU. It looks at the weights, the factor and the rate after each update.
 #
 # You may use `torch`.

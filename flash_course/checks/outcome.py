@@ -64,7 +64,7 @@ def in_words(error):
 
 
 def same_outcome(a, b, same_value):
-    """Whether two answers came to the same: the same sentence, the same error, or values that ``same_value`` finds so."""
+    """Whether two answers came to the same: one sentence, one error, or values that ``same_value`` finds the same."""
     if a.error is not None or b.error is not None:
         return type(a.error) is type(b.error) and str(a.error) == str(b.error)
     if a.said is not None or b.said is not None:

@@ -108,15 +108,19 @@ def version(name, part, make, *more, right=None, shut=()):
                 returned = test(made, *more)
             except AssertionError:
                 return FAILS_NAN if BEHIND[made].not_finite else FAILS
-        ran = not (inspect.isgenerator(returned) or inspect.isawaitable(returned) or inspect.isasyncgen(returned))
-        return NEVER_RAN if not ran else PASSES if returned is None else RETURNS
+        if inspect.iscoroutine(returned):
+            returned.close()
+            return NEVER_RAN
+        if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+            return NEVER_RAN
+        return PASSES if returned is None else RETURNS
 
     right = part == "passes what is right" if right is None else right
     return Case(name, part, run, truth=right)
 
 
 def order_of(cases, seed):
-    """The places of cases in the order in which they are asked: of a test that is to prove, drawn, and the right twice."""
+    """The places of cases in the order in which they are asked. That of versions is drawn, and the right come twice."""
     places = [*range(len(cases))]
     if any(case.truth is None for case in cases):
         return places
@@ -156,10 +160,10 @@ def remarks(cases, outcomes, problems):
     plain = all(outcome.is_value for outcome in outcomes)
     if NEVER_RAN in values:
         yield say("all", "test never ran")
-    elif plain and values <= {FAILS, FAILS_NAN}:
-        yield say("all", "fails all")
     elif any(case.truth and outcome.value == FAILS_NAN for case, outcome in zip(cases, outcomes)):
         yield say("all", "gave nan")
+    elif plain and values == {FAILS}:
+        yield say("all", "fails all")
     elif plain and not values & {FAILS, FAILS_NAN}:
         yield say("all", "returns" if RETURNS in values else "passes all")
     if not proves(cases, problems):

@@ -1,4 +1,4 @@
-"""What all code of a process shares: each case begins with the same, and what an answer does to it ends with the case."""
+"""What all code of a process shares. Each case begins with the same; what an answer does to it ends with the case."""
 
 import os
 import random

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
 from ..instruments import megabytes
@@ -235,7 +236,7 @@ def cases_5(rng, numbers):
 
     def names(key):
         def run(answers):
-            said = answers.shown_01_5.get(key)
+            said = as_word(answers.shown_01_5.get(key))
             if said != SHOWN[key]:
                 raise Said("01.5", f"{key}: {said}" if said in ("norm", "distance", "both") else "unnamed")
             return said

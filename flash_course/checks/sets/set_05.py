@@ -6,6 +6,7 @@ import re
 import numpy as np
 import torch
 
+from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted
 from ..instruments import no_loop
@@ -254,6 +255,8 @@ SUSPECTS = {  # as the notebook gives them
                       "/ q_GCS.shape[1]", "/ (q_GCS.shape[0] * q_GCS.shape[1])"],
 }  # fmt: skip
 SUSPECTS = {name: edited(mended, *edits, name=name) for name, edits in SUSPECTS.items()}
+FOUND = {"one": "token", "two": "rounding", "three": "chunks"}  # the look that finds each fault
+GIVEN_5 = SUSPECTS | {"found_05_5": dict.fromkeys(FOUND)}
 
 
 def cases_5(rng, numbers):
@@ -290,7 +293,16 @@ def cases_5(rng, numbers):
             return False
         return value.grad is not None and bool(value.grad[2, 1:].any() or value.grad[3].any())
 
-    cases = []
+    def look(key):
+        def run(answers):
+            said = as_word(answers.found_05_5.get(key))
+            if said != FOUND[key]:
+                raise Said("05.5", f"{key}: {said}" if said in FOUND.values() else "unnamed")
+            return said
+
+        return Case(f"what finds suspect {key}", "what finds them", run)
+
+    cases = [*map(look, FOUND)]
     for of in SUSPECTS:
         cases += [case("values", of, 5, 4), case("a longer text", of, 7, 3)]
         cases += [case("one chunk", of, 1, 5), case("C = 1", of, 6, 1)]
@@ -334,10 +346,13 @@ EXERCISES = exercises_of("05", {
     "05.3": dict(cases=cases_3, right=mixed_chunk, wrong=[Wrong("by tokens", by_tokens)]),
     "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False, wrong=WORTHLESS),
     "05.5": dict(
-        cases=cases_5, right=dict.fromkeys(SUSPECTS, mended), given=SUSPECTS,
+        cases=cases_5, right=dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}, given=GIVEN_5,
         wrong=(
             *(Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()),
             Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one"),
+            *(Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
+              for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})),
+            Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5"),
         ),
     ),
     "05.6": dict(

@@ -4,13 +4,11 @@ import copy
 import json
 import math
 import os
-import pickle
 import shutil
 import tempfile
 from functools import cache, cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -18,8 +16,10 @@ import torch
 from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
 
 from ...bench.stored import load_stored
+from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted, unchanged
+from ..files import Watch, no_pickle, second_name
 from ..proving import WORTHLESS, shown, version
 from ..sizes import grown
 from .tiny_run import Run
@@ -157,18 +157,30 @@ FAR = 1e9  # a limit that no gradient reaches
 RATE = "rate of the next update"
 
 
-def session(weights, batches, max_norm, rates, seen):
-    """A case's run: some updates with a student's function, and what is seen after each."""
+def session(weights, batches, max_norm, rates, seen, stale=0.0):
+    """A case's run: some updates with a student's function, and what is seen after each.
+
+    ``stale``: what stands in the gradients before the first update.
+    """
 
     def run(training_step):
         parameters = [torch.from_numpy(w.copy()).requires_grad_() for w in weights]
         for p in parameters:
             p.register_hook(lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g))  # as in float16
+            p.grad = torch.full_like(p, stale) if stale else None
         optimizer = Optimizer(parameters, rates[0])
         scaler, schedule = Scaler(), Schedule(optimizer, rates)
 
+        graphs = []  # of the losses whose backward pass has not run yet
+
         def loss_of(part):
-            return sum(((p - x) ** 2).sum() for p, x in zip(parameters, part)) * part[-1]
+            if graphs:
+                raise Said("07.3", "all in memory")
+            loss = sum(((p - x) ** 2).sum() for p, x in zip(parameters, part)) * part[-1]
+            if loss.requires_grad:
+                graphs.append(loss)
+                loss.register_hook(lambda gradient: graphs.clear())
+            return loss
 
         rows = []
         for parts in batches:
@@ -195,11 +207,11 @@ def draw_session(rng, n_parts, n_steps, wild=()):
 
 
 def cases_3(rng, numbers):
-    def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=()):
+    def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=(), stale=0.0):
         n_steps += int(rng.integers(2)) * (n_steps > 1)
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
         clip = "" if max_norm == FAR else f", max_norm = {max_norm}"
-        run = session(weights, batches, max_norm, rates, seen)
+        run = session(weights, batches, max_norm, rates, seen, stale)
         return Case(name, part, run, f"{n_parts} parts, {n_steps} updates{clip}")
 
     warmup = (0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.29, 0.37, 0.46, 0.56, 0.67, 0.79)
@@ -213,6 +225,7 @@ def cases_3(rng, numbers):
         case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup),
         case("a warm-up, one part", "schedule", 1, 3, ("weights", RATE), rates=warmup),
         case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)]),
+        case("gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0),
     ]
 
 
@@ -335,35 +348,28 @@ def cases_4(rng, numbers):
         return after(answers.load(folder / "run.npz"))
 
     def whole(answers, folder):
-        path, moves = folder / "run.npz", []
-
-        def watched(move, source, target, **kwargs):
-            if os.path.abspath(target) == str(path):
-                copy_of = shutil.copyfile(source, path.with_name(f"came {len(moves)}"))
-                beside = os.path.dirname(os.path.abspath(source)) == str(folder)
-                moves.append({"old there": path.exists(), "beside": beside, "came": copy_of})
-            return move(source, target, **kwargs)
-
+        path, kept = folder / "run.npz", folder / "kept.npz"
         answers.save(path, advanced(seeds[5], first))
-        with patch.multiple(os, replace=partial(watched, os.replace), rename=partial(watched, os.rename)):
+        second_name(path, kept)  # what is written into the old file is seen here
+        with Watch(path).on() as watch:
             answers.save(path, advanced(seeds[5], second))
-        last = moves[-1] if moves else {}
+        last = watch.moves[-1] if watch.moves else {}
         for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
             if not last.get(seen):
                 raise Said("07.4", key)
         try:
-            return after(answers.load(last["came"]))
+            return after(answers.load(kept)), after(answers.load(last["came"]))
         except Exception:
             raise Said("07.4", "not whole") from None
 
     def without_pickle(answers, folder):
-        def refuse(*args, **kwargs):
-            raise Said("07.4", "pickle")
-
-        kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
-        with patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
-            answers.save(folder / "run.npz", advanced(seeds[0], few))
-            return after(answers.load(folder / "run.npz"))
+        path, pickled = folder / "run.npz", Said("07.4", "pickle")
+        with no_pickle(pickled), Watch(path).on() as watch:
+            answers.save(path, advanced(seeds[0], few))
+            found = after(answers.load(path))
+        if watch.unpickled:
+            raise pickled
+        return found
 
     return [
         case("some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after),
@@ -414,7 +420,7 @@ def answers_5(n, leak="inclusive sum"):
 def cases_5(rng, numbers):
     def case(letter, cause):
         def run(answer):
-            choice = predicted(letter).run(answer)
+            choice = as_word(predicted(letter).run(answer))
             if choice not in CHOICES:
                 raise Said("07.5", "no such cause", causes=", ".join(CHOICES))
             if choice != cause:

@@ -69,7 +69,8 @@ def answers_2(n):
     b = more + 2 * (2 * S * E + (C + 1) / 2 * (S + E))
     c = more + 2 * (2 * S * E + C * (S + E))
     a, b, c = (max(T, 1) for T in (a / (2 * D), b / D - 1, c / D - 1))
-    return {"a": math.ceil(a), "b": math.ceil(b), "c": math.ceil(c)}
+    flash, block = 2 * (unit + 2 * S * E + (S + E) * (C + 1) / 2), 4 * D * D + 3 * D * F + D * (512 + 1)
+    return {"a": math.ceil(a), "b": math.ceil(b), "c": math.ceil(c), "d": flash / block}
 
 
 # ---------------------------------------------------------------- 08.3 time_pair
@@ -431,7 +432,7 @@ def cases_6(rng, numbers):
 
 EXERCISES = exercises_of("08", {
     "08.1": dict(cases=cases_1, right=multiply_adds_per_token),
-    "08.2": dict(cases=lambda rng, n: [*map(predicted, "abc")], right=answers_2, draw=draw_2, tolerance=0.0015),
+    "08.2": dict(cases=lambda rng, n: [*map(predicted, "abcd")], right=answers_2, draw=draw_2, tolerance=0.0015),
     "08.3": dict(cases=cases_3, right=time_pair, tolerance=0.02),
     "08.4": dict(cases=cases_4, right=fair_plan, given=benchmark_plan),
     "08.5": dict(cases=cases_5, right=saved_bytes),

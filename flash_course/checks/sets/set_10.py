@@ -10,6 +10,7 @@ import numpy as np
 
 from ...bench import tasks
 from ..closed_book import also_shut
+from ..compare import as_word
 from ..exercise import Case, Said, call, exercises_of, length_of_text, lent, predicted
 from ..sizes import grown
 
@@ -45,7 +46,7 @@ def look_at_form(batch, B, T):
         raise Said("all", "several", expected=2, got=len(batch) if isinstance(batch, tuple | list) else 1)
     whole = [isinstance(array, np.ndarray) and array.shape == (B, T) and array.dtype.kind in "iu" for array in batch]
     reject("10.1", [("form", not all(whole))])
-    return batch
+    return [array.astype(np.int64) for array in batch]  # unsigned ids have no difference below 0
 
 
 def the_rows(ids, targets, C, pairs, n):
@@ -179,7 +180,7 @@ def cases_2(rng, n):
         model, _, question = key.partition(", ")
 
         def run(answer):
-            got = predicted(key).run(answer)
+            got = as_word(predicted(key).run(answer))
             if question in ("A", "B"):
                 cell = f"{model}, {'near' if is_near(n, question) else 'far'}"
                 reject("10.2", [("word", got not in ("path", "chance")), (cell, got != right[key])])

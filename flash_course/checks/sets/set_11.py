@@ -408,7 +408,7 @@ def layer_case(rng, name, part, G, C, look=None):
 
 def cases_4(rng, numbers):
     return [
-        *(layer_case(rng, f"{part}, many chunks", part, int(rng.integers(12, 20)), 8) for part in WASTES),
+        *(layer_case(rng, f"{part}, many chunks", part, *map(int, rng.integers([12, 7], [20, 10]))) for part in WASTES),
         layer_case(rng, "waiting, one chunk", "waiting", 1, 7),
         layer_case(rng, "half, chunks of one token", "half", 9, 1),
     ]
