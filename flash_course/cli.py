@@ -1,7 +1,7 @@
 """The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
 
 import argparse
-import codecs
+import logging
 import os
 import platform
 import re
@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import warnings
 from importlib import metadata, resources
 from pathlib import Path
@@ -62,12 +63,20 @@ def build_parser(command=None):
         "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
         "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
-        "Ctrl-C or SIGTERM ends the update at hand and writes a checkpoint; a second one stops at once.",
+        "Ctrl-C or SIGTERM ends the update at hand, writes a checkpoint and exits with 130 or 143; a second one stops\n"
+        "at once. Whatever ended a run, --resume goes on to the same weights.\n"
+        "\n"
+        "A file of your own is split into training, validation and test text. It may hold several documents, with a\n"
+        "NUL byte between two. Of three documents or more the last 5% (at least one) are the test, the 5% before them\n"
+        "the validation; one or two are cut at 90% and 95% of all bytes. Tokens in place of bytes: docs/projects.md.",
     )  # fmt: skip
     train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument(
         "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
+    )
+    train.add_argument(
+        "--processes", type=int, default=1, help="train on so many at once, with a part of each batch (default: 1)"
     )
     add_machine(train)
     add_settings(train, TrainConfig, "training")
@@ -76,24 +85,26 @@ def build_parser(command=None):
 
     evaluate = commands.add_parser(
         "evaluate", help="bits per byte of a model on a text", formatter_class=raw,
-        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.",
+        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.\n"
+        "A model of tokens encodes the text with its own tokenizer, and is scored per token and per byte.",
     )  # fmt: skip
     add_model(evaluate)
     evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     evaluate.add_argument("--bytes", type=int, help="only the first so many bytes (default: all)")
-    evaluate.add_argument("--length", type=int, help="bytes in a window (default: as in training)")
+    evaluate.add_argument("--length", type=int, help="bytes (or tokens) in a window (default: as in training)")
     evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser(
-        "generate", help="let a model write", formatter_class=raw, description="Go on from a prompt, byte by byte."
-    )
+        "generate", help="let a model write", formatter_class=raw,
+        description="Go on from a prompt, byte by byte, or token by token where the model has a tokenizer.",
+    )  # fmt: skip
     add_model(generate)
     generate.add_argument("--prompt", default="", help="text to go on from (default: the start of a book)")
-    generate.add_argument("--bytes", type=int, default=400, help="how many to write (default: 400)")
-    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely byte (default: 0.8)")
+    generate.add_argument("--bytes", type=int, default=400, help="how many bytes (or tokens) to write (default: 400)")
+    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely (default: 0.8)")
     generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
     generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
     generate.add_argument("--seed", type=int, help="for the same text again")
@@ -194,6 +205,7 @@ def set_threads(args):
 
 def run_train(args):
     """``flash-tutorial train``"""
+    from flash_tutorial.stopping import stoppable
     from flash_tutorial.training import train
 
     set_threads(args)
@@ -201,8 +213,32 @@ def run_train(args):
     run = train(model_config, train_config, out=args.out, resume=args.resume, device=args.device)
     if speaks():
         if run.log:
-            save_curve(Path(args.out) / "training.png", run, model_config)
+            with stoppable(print):
+                save_curve(Path(args.out) / "training.png", run, model_config)
         print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+
+
+def run_processes(n, argv):
+    """Run the command in ``n`` processes, as torchrun does, but without its report of some forty lines where one of
+    them ends with an error: that is said in one line already."""
+    if n < 1:
+        raise ValueError(f"--processes {n}: expected at least 1")
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # of this process, which only waits
+    for name, value in {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
+        os.environ.setdefault(name, value)
+    here = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()))
+    try:
+        elastic_launch(LaunchConfig(1, 1, n, max_restarts=0, **here), sys.executable)("-m", __spec__.name, *argv)
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        return code if code >= 0 else 128 - code
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
 
 
 def speaks():
@@ -216,7 +252,7 @@ def save_curve(path, run, config):
 
     from .figures import training_curve  # matplotlib takes a while to load
 
-    bits = None if run.evaluation is None else run.evaluation.bits_per_byte
+    bits = None if run.evaluation is None else run.evaluation.bits_per_token
     figure, alt = training_curve(run.log, bits, title=f"{config.architecture}, {len(run.log)} updates")
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Description": alt})
@@ -233,8 +269,6 @@ def read_configs(args):
     )
     if args.objective:
         model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
-    if "length" in train:
-        model["max_length"] = train["length"]
     found = saved_settings(args.out) if args.resume and args.out else None
     if found:
         path, saved = found
@@ -243,43 +277,54 @@ def read_configs(args):
             raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
         refuse_fewer_steps(train["steps"], saved["step"])  # before a warm-up that fits into none so few
         return ModelConfig.from_dict(model, where=path), TrainConfig(**train)
-    start = {"format": FORMAT, "max_length": TrainConfig.length}
-    if train.get("start_from"):
-        start = find_config(train["start_from"]).to_dict()
-        train.setdefault("length", start["max_length"])
+    if not train.get("start_from"):
+        start = {"format": FORMAT, "max_length": train.get("length", TrainConfig.length)}
+        return ModelConfig.from_dict(start | model), TrainConfig(**train)
+    start = find_config(train["start_from"]).to_dict()
+    length = train.setdefault("length", start["max_length"])
+    start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
 def load_model(name, device):
-    """A model from a run's folder, a checkpoint, or the package; what Python warns of is a line here."""
+    """A model from a run's folder, a checkpoint, or the package."""
     from flash_tutorial.devices import pick_device
     from flash_tutorial.model import LanguageModel
 
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", UserWarning)
-        model = LanguageModel.from_pretrained(name)
-    for warning in said:
-        print(warning.message, file=sys.stderr)
-    return model.to(pick_device(device))
+    return LanguageModel.from_pretrained(name).to(pick_device(device))
+
+
+def readable(model, name):
+    """Whether text can be made of a model's ids; if not, the line that says so is on standard error."""
+    try:
+        model.vocabulary.encode("")
+        return True
+    except ValueError as error:
+        fail(f"{name}: {error}")
+        return False
 
 
 def run_evaluate(args):
-    """``flash-tutorial evaluate``"""
+    """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
 
     from flash_tutorial.data import load_corpus
     from flash_tutorial.devices import keep_freed_memory
-    from flash_tutorial.training import evaluate, first_bytes
+    from flash_tutorial.score import evaluate, first_bytes, in_words
 
     set_threads(args)
     keep_freed_memory()
     model = load_model(args.model, args.device)
-    split = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    if not readable(model, args.model):
+        return 1
+    text = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    split = text if model.config.tokens is None else text.encoded(model.vocabulary)
     length = model.config.max_length if args.length is None else args.length
     score = evaluate(model, split, length, args.batch)
-    kind = "byte" if model.config.causal else "hidden byte"
-    print(f"{score.bits_per_byte:.4f} bits per {kind}: {args.model} on {args.corpus}, {args.split}, ", end="")
-    print(f"{score.n_bytes:,} of {len(split.tokens):,} bytes, windows of {length}")
+    kind = ("" if model.config.causal else "hidden ") + split.vocabulary.unit
+    print(f"{in_words(score, kind)}: {args.model} on {args.corpus}, {args.split}, ", end="")
+    counted = "of" if model.config.tokens is None else "tokens in"
+    print(f"{score.n_tokens:,} {counted} {len(text.tokens):,} bytes, windows of {length}")
     print(f"by position in the window (bits per {kind}):")
     for places in np.array_split(np.arange(length), min(8, length)):
         here = score.by_position[places]
@@ -288,31 +333,33 @@ def run_evaluate(args):
 
 
 def run_generate(args):
-    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte."""
+    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte. 1 if the model's
+    tokens have no text."""
     import torch
-
-    from flash_tutorial.data import START_ID, ByteTokenizer
 
     set_threads(args)
     model = load_model(args.model, args.device)
-    device = next(model.parameters()).device
+    if not readable(model, args.model):
+        return 1
+    if not model.config.causal:
+        raise ValueError(f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model")
+    device, vocabulary = next(model.parameters()).device, model.vocabulary
     generator = torch.Generator(device)
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
-    ids = torch.from_numpy(ByteTokenizer().encode(args.prompt)) if args.prompt else torch.tensor([START_ID])
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    prompt = vocabulary.encode(args.prompt)
+    ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
+    write, waiting = vocabulary.writer(prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
 
     def show(token):
-        byte = int(token[0])
-        print(decoder.decode(bytes([byte])) if byte < 256 else "\N{REPLACEMENT CHARACTER}", end="", flush=True)
+        if waiting:
+            print(waiting.pop(), end="", flush=True)
+        print(write(int(token[0])), end="", flush=True)
 
-    print(args.prompt, end="", flush=True)
-    try:
-        model.generate(
-            ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
-            generator=generator, on_token=show,
-        )  # fmt: skip
-    finally:
-        print(decoder.decode(b"", final=True), flush=True)
+    model.generate(
+        ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
+        generator=generator, on_token=show,
+    )  # fmt: skip
+    print("".join(waiting) + write(None), flush=True)
 
 
 def run_doctor(args):
@@ -329,6 +376,7 @@ def run_doctor(args):
     for package, purpose in {
         "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "",
         "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
+        "tokenizers": "models of tokens that are no bytes",
         "pytest": "the tests",
     }.items():  # fmt: skip
         try:
@@ -380,8 +428,17 @@ def main(argv=None) -> int:
             stream.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
     parser = build_parser(argv[0] if argv else None)
     args = parser.parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = one_line_warning(set())
+        return run_command(args, parser, argv)
+
+
+def run_command(args, parser, argv):
+    """What ``main`` does once the arguments are read."""
     try:
         load_torch(args.command)
+        if getattr(args, "processes", 1) != 1 and "WORLD_SIZE" not in os.environ:
+            return run_processes(args.processes, argv)
         return args.run(args) or 0
     except ValueError as error:
         return fail(in_flags(" ".join(str(error).split()), parser, args.command))
@@ -396,8 +453,8 @@ def main(argv=None) -> int:
         return 130
     except (RuntimeError, MemoryError) as error:
         words = str(error).lower()
-        if not speaks() and "connection" in words:  # another process of torchrun's has ended, and says why
-            return 1
+        if "connection" in words:
+            wait_to_be_stopped()
         if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
             return fail(
                 "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
@@ -405,11 +462,29 @@ def main(argv=None) -> int:
         raise
 
 
+def one_line_warning(said):
+    """What shows a warning: in a line, and each only once."""
+
+    def show(message, *where, **more):
+        if str(message) not in said and speaks():
+            said.add(str(message))
+            print(f"{PROGRAM}: {' '.join(str(message).split())}", file=sys.stderr)
+
+    return show
+
+
 def fail(message):
-    """One line on standard error, from the process that speaks, and the exit code."""
-    if speaks():
-        print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    """One line on standard error, and the exit code."""
+    wait_to_be_stopped()
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 2
+
+
+def wait_to_be_stopped():
+    """Under torchrun, leave the word to the process that speaks: most errors are its own too, and when it has said so
+    and ended, torchrun stops the others. One that ended before it would have it stopped unheard."""
+    if not speaks():
+        time.sleep(30)
 
 
 def load_torch(command):
@@ -417,15 +492,17 @@ def load_torch(command):
     exception in the middle of an import comes out as anything."""
     if command in ("train", "evaluate", "generate") and threading.current_thread() is threading.main_thread():
 
-        def leave(*_):
+        def leave(number, frame):
             os.write(2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b"")
-            os._exit(130)
+            os._exit(128 + number)
 
-        before = signal.signal(signal.SIGINT, leave)
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, leave) for number in numbers}
         try:
             import torch  # noqa: F401
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 # names that a message of the package may have for what a flag sets, beside the flag's own

@@ -1,6 +1,7 @@
 """Checkpoints of a run, each there as a whole or not at all. No pickle.
 
-    runs/first/step_000200/   config.json, model.safetensors: a model that LanguageModel.from_pretrained reads
+    runs/first/step_000200/   config.json, model.safetensors, tokenizer.json where there is one: a model that
+                              LanguageModel.from_pretrained reads
                               optimizer.safetensors: AdamW's moments and step counts
                               log.csv: a row for each update so far
                               training.json: the step, the settings, the sha256 of the files and of itself
@@ -11,47 +12,67 @@ written, and looked after, by ``run_folder``. Nothing is ever removed but files 
 
 import os
 import re
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import files
 
 KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
-OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in (*FILES, "training.json")))
-LEFT = re.compile(r"\.step_\d{6,}\.(part|old)")  # half written and half removed
+NAMES = (*FILES, "tokenizer.json", "training.json")
+OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES))
+STEP = re.compile(r"step_\d{6,}")
+LEFT = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
 
 
 # ---------------------------------------------------------------- writing
-def save_checkpoint(folder, step, model, optimizer, log, facts):
+def save_checkpoint(folder, step, save_model, tensors, log, facts):
     """Write the checkpoint of ``step`` (updates done) into ``folder`` and keep the last two.
 
-    ``log`` is the text of the log so far; ``facts`` are plain values that go into training.json. Everything is written
-    into a hidden folder first, which then takes its name in one rename: a process that is killed leaves a checkpoint or
-    none, never half of one.
+    ``save_model(folder)`` writes the model; ``tensors`` are those of the optimizer, ``log`` is the text of the log so
+    far; ``facts`` are plain values that go into training.json.
     """
     folder = Path(folder)
     target = folder / f"step_{step:06d}"
-    part = folder / f".{target.name}.part"
+    with whole_folder(target, f"the checkpoint of step {step}") as part:
+        save_model(part)
+        with files.whole_file(part / "optimizer.safetensors") as temporary:
+            files.save_tensors(tensors, temporary)
+        files.write_text(part / "log.csv", log)
+        files.write_json(part / "training.json", {"step": step} | facts | {"sha256": sums_of(part)})
+    _keep_last(folder, step)
+
+
+def save_best(target, save_model, record):
+    """Write the best model so far, with its record, in place of the one before it."""
+    with whole_folder(target, f"the best model, of step {record['step']},") as part:
+        save_model(part)
+        files.write_json(part / "training.json", record | {"sha256": sums_of(part)})
+
+
+@contextmanager
+def whole_folder(target, what):
+    """A hidden folder that takes the name ``target`` in one rename when the block ends well, else goes away: a process
+    that is killed leaves the whole of it or none, never half of one."""
+    part = target.with_name(f".{target.name}.part")
     try:
         remove(part)  # of a process that was killed
         files.make_folder(part)
-        model.save_pretrained(part)
-        with files.whole_file(part / "optimizer.safetensors") as temporary:
-            files.save_tensors(optimizer_tensors(model, optimizer), temporary)
-        files.write_text(part / "log.csv", log)
-        sums = {name: files.file_sha256(part / name) for name in FILES}
-        files.write_json(part / "training.json", {"step": step} | facts | {"sha256": sums})
-        put_aside(target)  # a damaged one of the same step, which nobody resumed from
+        yield part
+        put_aside(target)  # a damaged one of the same step, which nobody resumed from, or a best one no longer
         os.replace(part, target)
-        _sync(folder)
+        _sync(target.parent)
     except (OSError, ValueError) as error:
         with suppress(ValueError):
             remove(part)
-        what = f"the checkpoint of step {step} could not be written to {folder} ({files.disk_said(error)})"
+        said = f"{what} could not be written to {target.parent} ({files.disk_said(error)})"
         saved = "what was saved before is untouched, and --resume goes on from it"
-        raise ValueError(f"{what}: {files.advice(error)}; {saved}") from error
-    _keep_last(folder, step)
+        raise ValueError(f"{said}: {files.advice(error)}; {saved}") from error
+
+
+def sums_of(folder):
+    """The sha256 of a folder's files, by name."""
+    return {path.name: files.file_sha256(path) for path in sorted(folder.iterdir())}
 
 
 def optimizer_tensors(model, optimizer):
@@ -85,6 +106,8 @@ def put_aside(path):
     """Take a checkpoint away in one step: its name is free even if the process dies before all its files are gone."""
     if os.path.lexists(path):
         refuse_foreign(path)
+        if not is_ours(path):
+            raise ValueError(f"{path} is in the way and not of this program: move it, or choose another folder")
         gone = path.with_name(f".{path.name}.old")
         remove(gone)
         os.replace(path, gone)
@@ -119,15 +142,24 @@ def clear_leftovers(folder):
 # ---------------------------------------------------------------- reading
 def checkpoint_folders(folder):
     """The checkpoints in a run's folder, oldest first. What only has the name of one does not count."""
-    found = (path for path in Path(folder).glob("step_*") if re.fullmatch(r"step_\d{6,}", path.name))
-    return sorted(filter(is_checkpoint, found), key=step_of)
+    return sorted(filter(is_checkpoint, with_a_checkpoint_s_name(folder)), key=step_of)
+
+
+def with_a_checkpoint_s_name(folder):
+    """What has the name of a checkpoint, whoever wrote it."""
+    return [path for path in Path(folder).glob("step_*") if STEP.fullmatch(path.name)]
 
 
 def is_checkpoint(path):
-    """Whether this program wrote a folder: its training.json begins with the step that the name says."""
+    """Whether this program wrote a folder with a checkpoint's name."""
+    return is_ours(path, f"{step_of(path)},")
+
+
+def is_ours(path, step=""):
+    """Whether this program wrote a folder: its training.json begins with a step, the one that its name says."""
     try:
         with open(path / "training.json", "rb") as file:
-            return file.read(40).startswith(f'{{\n "step": {step_of(path)},'.encode())
+            return file.read(40).startswith(f'{{\n "step": {step}'.encode())
     except OSError:
         return False
 

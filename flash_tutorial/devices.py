@@ -1,5 +1,6 @@
 """Which device and which number format a model is trained with, and why; and several processes that train together.
 
+    flash-tutorial train --processes 2          or, with a longer report where one of them fails,
     torchrun --standalone --nproc_per_node 2 -m flash_course.cli train
 
 Every process (rank) holds the whole model and computes its own rows of each batch. One process alone is a group of one.
@@ -71,6 +72,12 @@ def describe_device(device="auto", dtype="auto") -> str:
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     versions = f"flash-tutorial {__version__}, Python {platform.python_version()}, torch {torch.__version__}"
     return f"{versions}, {where}{threads}, {str(dtype).removeprefix('torch.')} ({why})"
+
+
+def to_device(ids, targets, valid, device):
+    """Tensors for a model, from arrays; the mask is None where nothing is masked, which is the fast way."""
+    ids, targets = torch.from_numpy(ids).to(device), torch.from_numpy(targets).to(device)
+    return ids, targets, None if valid.all() else torch.from_numpy(valid).to(device)
 
 
 # ---------------------------------------------------------------- memory

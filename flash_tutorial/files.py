@@ -78,10 +78,10 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def save_tensors(tensors, path):
-    """Write a ``.safetensors`` file, into a temporary path of ``whole_file``."""
+def save_tensors(tensors, path, save=None):
+    """Write a ``.safetensors`` file, into a temporary path of ``whole_file``; ``save`` is safetensors' function."""
     try:
-        save_file(tensors, path)
+        (save or save_file)(tensors, path)
     except SafetensorError as error:  # it wraps what the disk said in its own words
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(*((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))) from error

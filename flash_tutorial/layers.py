@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .config import TOEPLITZ_BELOW
+
 EPS = 1e-5  # Code 5, both norms
-TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rotary form from it on
 
 
 # ---------------------------------------------------------------- norms (Code 5)

@@ -5,18 +5,21 @@ Letters: B batch, T length, D model width, N vocabulary.
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from . import decoding, files, states
 from .checkpoints import last_checkpoint
-from .config import GATED, ModelConfig, check_format
+from .config import FORMAT, GATED, ModelConfig, check_format
 from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
+from .vocabulary import Vocabulary, text_of
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
@@ -125,19 +128,31 @@ def _inside(method):
 
 
 def pool(features, mask=None):
-    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``."""
+    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool."""
+    if not isinstance(features, torch.Tensor) or features.dim() != 3:
+        raise ValueError(f"features are {_describe(features)}: expected a tensor (B, T, D)")
     if mask is None:
         return features.mean(1)
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != features.shape[:2]:
+        expected = f"expected {tuple(features.shape[:2])} torch.bool, True for valid tokens, as mask.bool() of 0 and 1"
+        raise ValueError(f"mask is {_describe(mask)}: {expected}")
     return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 # ---------------------------------------------------------------- the language model
 class LanguageModel(nn.Module):
-    """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself."""
+    """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself.
+
+    ``vocabulary`` says what its ids mean: bytes, or tokens, with their tokenizer if there is one.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config
+        if not isinstance(config, ModelConfig):
+            raise ValueError(
+                f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig({config!r:.60})"
+            )
+        self.config, self.vocabulary = config, Vocabulary(config.tokens)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
@@ -207,17 +222,16 @@ class LanguageModel(nn.Module):
 
     # ------------------------------------------------------------ save and load
     def save_pretrained(self, folder, *, dtype=None):
-        """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights.
+        """Write ``config.json``, ``model.safetensors`` and, where the model has a tokenizer, ``tokenizer.json``, all of
+        them whole or none; ``dtype`` casts the weights.
 
-        config.json has the sha256 of the weights and of its own values, which ``from_pretrained`` compares.
+        config.json has the sha256 of the others and of its own values, which ``from_pretrained`` compares.
         """
-        folder = Path(folder)
-        files.make_folder(folder)
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        with files.whole_files(folder / "model.safetensors", folder / "config.json") as (weights_part, config_part):
-            files.save_tensors(weights, weights_part)
-            values = self.config.to_dict() | {"sha256": {"model.safetensors": files.file_sha256(weights_part)}}
-            config_part.write_text(files.to_json(values), encoding="utf-8", newline="\n")
+        tokenizer = self.vocabulary.tokenizer
+        if tokenizer is None and self.config.tokens and (Path(folder) / "tokenizer.json").exists():
+            raise ValueError(f"{folder} has a tokenizer.json, but this model has none: choose another folder")
+        _write_model(folder, self.config.to_dict(), partial(files.save_tensors, weights), tokenizer)
 
     def _own_state(self):
         state = self.state_dict()
@@ -249,7 +263,43 @@ class LanguageModel(nn.Module):
         if any(value.dtype == torch.float64 for value in weights.values()):
             model.double()
         model.load_state_dict(weights, strict=False)  # half precision becomes float32
+        model.vocabulary = find_vocabulary(folder, config.tokens)
         return model.eval()
+
+
+def _write_model(folder, values, save_weights, tokenizer=None):
+    """The files of a model: ``values`` for config.json, weights, and the text of a tokenizer, if there is one."""
+    folder = Path(folder)
+    files.make_folder(folder)
+    names = ["model.safetensors", *(["tokenizer.json"] if tokenizer else []), "config.json"]
+    with files.whole_files(*(folder / name for name in names)) as parts:
+        save_weights(parts[0])
+        if tokenizer:
+            parts[1].write_text(tokenizer, encoding="utf-8", newline="\n")
+        sums = {name: files.file_sha256(part) for name, part in zip(names[:-1], parts)}
+        parts[-1].write_text(files.to_json(values | {"sha256": sums}), encoding="utf-8", newline="\n")
+
+
+def save_model(model, folder):
+    """``save_pretrained``; of a model of another class the weights, and a config.json that names the class."""
+    if isinstance(model, LanguageModel):
+        model.save_pretrained(folder)
+    else:
+        name = f"{type(model).__module__}.{type(model).__qualname__}"
+        save = partial(files.save_tensors, model, save=safetensors.torch.save_model)
+        _write_model(folder, {"format": FORMAT, "model_class": name}, save)
+
+
+def load_own_weights(model, folder):
+    """Put the weights that ``save_model`` wrote into a model of the same kind."""
+    path, device = Path(folder) / "model.safetensors", next(model.parameters()).device
+    try:
+        safetensors.torch.load_model(model, str(path), device=str(device))
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path} does not hold the weights of this model ({said}): give the one that it is of"
+        ) from None
 
 
 def _describe(value):
@@ -275,6 +325,12 @@ def find_config(folder_or_name):
     return load_config(_find_model(folder_or_name) / "config.json")[0]
 
 
+def find_vocabulary(folder_or_name, tokens):
+    """What the ids of a model in a folder mean, which reads so many ``tokens``; bytes (None) need no file."""
+    path = _find_model(folder_or_name) / "tokenizer.json"
+    return Vocabulary(tokens, text_of(path) if tokens and path.exists() else None)
+
+
 def load_config(path, architecture=None):
     """The ModelConfig in a ``config.json``, and the sha256 of the files that belong to it."""
     with files.advising(AGAIN):
@@ -286,6 +342,9 @@ def load_config(path, architecture=None):
     check_format(values, path)
     with files.advising(AGAIN):
         values = files.without_checksum(values, path)
+    if "model_class" in values:
+        how = f"build it, and call safetensors.torch.load_model(model, '{path.parent}/model.safetensors')"
+        raise ValueError(f"{path.parent} holds a {values['model_class']}, which is not of this package: {how}")
     sha256 = values.pop("sha256")
     return ModelConfig.from_dict(values, architecture=architecture, where=path), sha256
 

@@ -2,7 +2,8 @@
 
     runs/first/step_000200/     the newest two checkpoints: see ``checkpoints``
     runs/first/log.csv          a row for each update
-    runs/first/config.json      and model.safetensors: at the end, the model
+    runs/first/best/            with eval_every, the model of the best score: see ``best``
+    runs/first/config.json      and model.safetensors (and tokenizer.json): at the end, the model
     runs/first/result.json      at the end, its score, the settings, and the sha256 of the other files
     runs/first/training.png     at the end of ``flash-tutorial train``, the curve
 
@@ -14,18 +15,20 @@ import hashlib
 import json
 import os
 import re
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from .checkpoints import checkpoint_folders, clear_leftovers, last_checkpoint
-from .config import check_format
+import numpy as np
+
+from .checkpoints import checkpoint_folders, clear_leftovers, is_ours, last_checkpoint, with_a_checkpoint_s_name
+from .config import FORMAT, ModelConfig, check_format
 from .devices import Group, describe_device
 from .files import advice, advising, altered, check_sha256, file_sha256, read_json, write_json, write_text
 from .lock import locked
 
-FILES = ("config.json", "model.safetensors", "result.json", "log.csv", "training.png")
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")
 LEFT = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part")  # half written, of a process that was killed
 # settings that may change when a run goes on: they have no part in the weights, show elsewhere (the text's hash), or
 # are dealt with where they change (steps)
@@ -96,7 +99,8 @@ def saved_settings(out):
     out = Path(out)
     if not out.is_dir():
         return None
-    with locked(out, say=lambda _: None):  # a run that goes on would change the files while they are read
+    alone = "WORLD_SIZE" not in os.environ  # else a process that is quicker may begin the run already
+    with locked(out, say=lambda _: None) if alone else nullcontext():  # another run would change what is read
         found = last_checkpoint(out, say=lambda _: None)
         result = None if found else read_result(out)
     return found or (result and (out / "result.json", result))
@@ -114,7 +118,8 @@ def clear_up(out):
 # ---------------------------------------------------------------- what is refused
 def refuse_occupied(out, why):
     """A run is not written over, and neither is a file that has a name of a run's."""
-    there = sorted({path.name for path in out.glob("step_*")} | {name for name in FILES if os.path.lexists(out / name)})
+    there = sorted(path.name for path in with_a_checkpoint_s_name(out))
+    there = [name for name in (*FILES, "best") if os.path.lexists(out / name)] + there
     if there:
         others = f" and {len(there) - 1} more" if there[1:] else ""
         go_on = "go on with --resume (resume=True), or choose another folder (--out)"
@@ -124,9 +129,11 @@ def refuse_occupied(out, why):
 def refuse_foreign_steps(out):
     """A folder that only has the name of a checkpoint would be in the way at that step."""
     ours = checkpoint_folders(out)
-    for path in sorted(out.glob("step_*")):
-        if re.fullmatch(r"step_\d{6,}", path.name) and path not in ours:
-            raise ValueError(f"{path} is no checkpoint of this program: move it, or choose another folder (--out)")
+    foreign = [path for path in sorted(with_a_checkpoint_s_name(out)) if path not in ours]
+    if os.path.lexists(out / "best") and not is_ours(out / "best"):
+        foreign.append(out / "best")
+    if foreign:
+        raise ValueError(f"{foreign[0]} is no checkpoint of this program: move it, or choose another folder (--out)")
 
 
 def refuse_another_run(path, saved, facts):
@@ -152,9 +159,7 @@ def refuse_altered(out, found, result):
     ours = {values["sha256"]["model.safetensors"] for values in (found and found[1], result) if values}
     anew = f"move it away, and --resume writes it anew from {found[0]}" if found else "no checkpoint is left to mend it"
     with advising(anew):
-        if (out / "config.json").exists() and read_json(out / "config.json").get("sha256") not in (
-            {"model.safetensors": sha256} for sha256 in ours
-        ):
+        if (out / "config.json").exists() and read_json(out / "config.json")["sha256"]["model.safetensors"] not in ours:
             raise altered(out / "config.json", "it is not of this run")
         if (out / "model.safetensors").exists() and file_sha256(out / "model.safetensors") not in ours:
             raise altered(out / "model.safetensors")
@@ -175,10 +180,10 @@ def refuse_fewer_steps(asked, done):
 
 
 # ---------------------------------------------------------------- what a run is, and its end
-def describe_run(model_config, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
+def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
     """What decides the weights and the score, as plain values."""
     return {
-        "model_config": json.loads(json.dumps(model_config.to_dict())),
+        "model_config": describe_config(model),
         "train_config": asdict(config),
         "text": {"corpus": corpus.name, "train_sha256": sha256_of(corpus.train),
             "validation_sha256": sha256_of(corpus.validation)},
@@ -186,20 +191,28 @@ def describe_run(model_config, config, corpus, device, group=Group()):  # noqa: 
     }  # fmt: skip
 
 
+def describe_config(model):
+    """A model's configuration as plain values; without one of ours, its class and the shapes of its weights."""
+    if isinstance(getattr(model, "config", None), ModelConfig):
+        return json.loads(json.dumps(model.config.to_dict()))
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    return {"format": FORMAT, "model_class": f"{type(model).__module__}.{type(model).__qualname__}", "weights": shapes}
+
+
 def sha256_of(split):
     """The sha256 of a split's tokens and of where its documents begin, in hex."""
-    return hashlib.sha256(split.tokens.tobytes() + split.offsets.tobytes()).hexdigest()
+    sha256 = hashlib.sha256(np.ascontiguousarray(split.tokens))  # no copy of a large text
+    sha256.update(np.ascontiguousarray(split.offsets))
+    return sha256.hexdigest()
 
 
-def save_results(out, model, rows, score, facts):
-    """The trained model and its score."""
-    model.save_pretrained(out)
-    last = [row["bits_per_byte"] for row in rows[-25:]]
-    result = {"step": rows[-1]["step"]} | facts | {
-        "train_bits_per_byte": sum(last) / len(last),
-        "validation_bits_per_byte": None if score is None else score.bits_per_byte,
-        "validation_bytes": 0 if score is None else score.n_bytes,
-    } | {key: rows[-1][key] for key in ("seconds", "tokens")}  # fmt: skip
+def save_results(out, save_model, rows, scores, facts):
+    """The trained model, which ``save_model(folder)`` writes, and its scores."""
+    save_model(out)
+    (bits,) = (name for name in rows[-1] if name.startswith("bits_per_"))
+    last = [row[bits] for row in rows[-25:]]
+    result = {"step": rows[-1]["step"]} | facts | {f"train_{bits}": sum(last) / len(last)} | scores
+    result |= {key: rows[-1][key] for key in ("seconds", "tokens")}
     sums = {name: file_sha256(out / name) for name in ("config.json", "model.safetensors", "log.csv")}
     write_json(out / "result.json", result | {"sha256": sums})
 
@@ -225,18 +238,22 @@ def is_finished(out, result):
 
 
 # ---------------------------------------------------------------- the log
-COLUMNS = ("step", "loss", "bits_per_byte", "learning_rate", "gradient_norm", "tokens", "seconds")
-
-
 class Log:
     """A row for each update, in memory (``rows``) and, once it is told where, in a CSV file."""
 
-    def __init__(self, rows=()):
+    def __init__(self, rows=(), unit="byte", scored=False):
+        """``unit`` is what a bit is counted by, a byte or a token; ``scored``: some rows have a score."""
         self.path, self.rows = None, list(rows)
+        self.columns = ["step", "loss", f"bits_per_{unit}", "learning_rate", "gradient_norm", "tokens", "seconds"]
+        self.columns += [f"validation_bits_per_{unit}"] if scored else []
 
     def text(self):
         """The file."""
-        return "".join(line + "\n" for line in (",".join(COLUMNS), *map(_line, self.rows)))
+        return "".join(line + "\n" for line in (",".join(self.columns), *map(self.line, self.rows)))
+
+    def line(self, row):
+        """A row of the file; repr gives a float back bit by bit."""
+        return ",".join(repr(row[name]) if name in row else "" for name in self.columns)
 
     def write_to(self, path):
         """Write the rows there are, and from now on each new one."""
@@ -249,23 +266,23 @@ class Log:
         if self.path is not None:
             try:
                 with open(self.path, "a", encoding="utf-8", newline="\n") as file:
-                    file.write(_line(row) + "\n")
+                    file.write(self.line(row) + "\n")
             except OSError as error:
                 said = f"{self.path} could not be written ({error.strerror}): {advice(error)}"
                 raise ValueError(f"{said}; then go on with --resume") from error
 
 
-def _line(row):
-    return ",".join(repr(row[name]) for name in COLUMNS)  # repr gives a float back bit by bit
-
-
 def read_log(path):
-    """The rows of a log as numbers; a last line that is cut off is left out."""
-    rows = []
-    with open(path, encoding="utf-8", errors="replace", newline="") as file:
-        for values in csv.DictReader(file):
-            try:
-                rows.append({name: (int if name in ("step", "tokens") else float)(values[name]) for name in COLUMNS})
-            except (TypeError, ValueError, KeyError):
-                break
+    """The rows of a log as numbers, an empty cell left out; so is a last line that is cut off."""
+    text, rows = path.read_text(encoding="utf-8", errors="replace"), []
+    for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        try:
+            rows.append({name: number(name, cell) for name, cell in values.items() if cell != ""})
+        except (TypeError, ValueError):
+            break
     return rows
+
+
+def number(name, cell):
+    """A cell of the log."""
+    return (int if name in ("step", "tokens") else float)(cell)

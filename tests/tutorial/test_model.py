@@ -226,6 +226,17 @@ def test_a_stack_takes_features_and_pools_them():
     torch.testing.assert_close(lm.head(lm.features(ids())), lm(ids()))
 
 
+def test_what_cannot_be_pooled_is_named():
+    x, mask = features(14), torch.ones(3, 14, dtype=torch.bool)
+    for wrong in (mask.long(), mask.float(), mask[:2], mask[..., None], [True]):
+        one_line(lambda: pool(x, wrong), "mask is", "torch.bool")  # noqa: B023
+    one_line(lambda: pool(x, mask.long()), "mask.bool()")
+    one_line(lambda: pool(x[0]), "expected a tensor (B, T, D)")
+    holes = mask.clone()
+    holes[:, 3] = False  # which tokens are meant is the caller's choice
+    torch.testing.assert_close(pool(x, holes), x[:, [*range(3), *range(4, 14)]].mean(1))
+
+
 def test_learnt_and_no_positions():
     assert isinstance(Stack(config("transformer")).positions, LearntPositions)
     assert isinstance(Stack(config("flash", positions="learnt")).positions, LearntPositions)
