@@ -17,7 +17,14 @@ FORMATS = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "fl
 
 
 def difference(expected, got, tolerance):
-    """None if ``got`` is ``expected``, else a sentence."""
+    """None if ``got`` is ``expected``, else a sentence, also where ``got`` bears no comparison."""
+    try:
+        return compared(expected, got, tolerance)
+    except Exception as error:  # of an object of the student's own
+        return say("all", "type", expected=type_of(expected), got=f"{type(got).__name__} ({type(error).__name__})")
+
+
+def compared(expected, got, tolerance):
     if got is None and expected is not None:
         return say("all", "none")
     if inspect.isgenerator(got) or inspect.iscoroutine(got) or inspect.isasyncgen(got):
@@ -55,8 +62,11 @@ def as_word(value):
 
 
 def repr_of(value):
-    text = repr(value)
-    return text if len(text) < 80 else f"{type(value).__name__}"
+    try:
+        text = repr(value)
+    except Exception:
+        text = ""
+    return text if 0 < len(text) < 80 else type(value).__name__
 
 
 def of_dictionaries(expected, got, tolerance):

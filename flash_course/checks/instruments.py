@@ -124,6 +124,8 @@ class Held(TorchDispatchMode):
         return out
 
     def note(self, tensor, new):
+        if tensor.layout is not torch.strided or tensor.device.type == "meta":
+            return
         memory = tensor.untyped_storage()
         place, size = memory.data_ptr(), memory.nbytes() * new
         if place not in self.owners:
@@ -144,8 +146,11 @@ def tensors_in(value):
 
 
 def megabytes(function, *args):
-    """(what a function returns, the most that NumPy, Python and torch took at one time meanwhile)."""
-    running = tracemalloc.is_tracing()
+    """(what a function returns, the most that NumPy, Python and torch took at one time meanwhile).
+
+    What is imported on the way is none of its own: then it is measured again.
+    """
+    running, modules = tracemalloc.is_tracing(), len(sys.modules)
     if not running:
         tracemalloc.start()
     try:
@@ -153,7 +158,8 @@ def megabytes(function, *args):
         before = tracemalloc.get_traced_memory()[0]
         with Held() as tensors:
             value = function(*args)
-        return value, (tracemalloc.get_traced_memory()[1] - before + tensors.most) / 1e6
+        taken = (tracemalloc.get_traced_memory()[1] - before + tensors.most) / 1e6
+        return (value, taken) if len(sys.modules) == modules else megabytes(function, *args)
     finally:
         if not running:
             tracemalloc.stop()
@@ -195,8 +201,11 @@ class Seen(TorchDispatchMode):
 def steps(function, *args):
     """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
     given = [counted(arg.copy(), [0]) if isinstance(arg, np.ndarray) else arg for arg in args]
-    with Seen():
-        return lines_run(function, *given)
+    try:
+        with Seen():
+            return lines_run(function, *given)
+    except Exception:  # where it does not bear to be watched, Python's own steps are left
+        return lines_run(function, *args)
 
 
 def loops(function, few, many):

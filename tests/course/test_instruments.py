@@ -50,6 +50,15 @@ def test_a_loop_is_a_loop_however_it_is_written(name, kind):
     assert loops(function, [texts(8)[kind]], [texts(60)[kind]]) == (name in LOOPS)
 
 
+def test_who_does_not_bear_to_be_watched_is_seen_by_lines():
+    def picky(x):
+        assert type(x) is np.ndarray
+        return x * 2
+
+    assert not loops(picky, [np.ones(8)], [np.ones(80)])
+    assert loops(lambda x: [picky(row) for row in x], [np.ones((8, 2))], [np.ones((80, 2))])
+
+
 def test_numpys_own_loop_over_entries_counts():
     assert loops(np.vectorize(abs), [np.ones(8)], [np.ones(80)])
 

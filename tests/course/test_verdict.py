@@ -143,11 +143,33 @@ def test_of_a_held_out_case_only_the_part_is_shown():
         (lambda x: x.setflags(write=True), "AttributeError: 'float' object has no attribute 'setflags'"),
         (lambda x: [2 * x], "expected the shape (), got (1,)"),
         (lambda: 1, "TypeError: "),
+        (lambda x: Unspeakable(), "expected a value of type float, got Unspeakable"),
+        (lambda x: [Unspeakable()] * 2, "expected "),
     ],
 )
 def test_hostile_answers_get_a_line(answer, said):
     verdict = judge(exercise(CASES), answer)
     assert verdict.points == 0 and said in str(verdict), verdict
+
+
+class Unspeakable:
+    """Bears no question."""
+
+    def __repr__(self):
+        raise ZeroDivisionError
+
+    def __array__(self, *more, **how):
+        raise KeyError("no")
+
+    __eq__ = __bool__ = __len__ = __getitem__ = __float__ = __repr__
+
+
+BUFFER = np.zeros(2)
+
+
+def always_the_same_array(x):
+    np.multiply(x, 2, out=BUFFER[: np.size(x)].reshape(np.shape(x)))
+    return BUFFER[: np.size(x)].reshape(np.shape(x))
 
 
 async def later(x):
@@ -170,7 +192,7 @@ def read_only(x):
         lambda x: np.array(4, np.uint8) if np.ndim(x) == 0 else (2 * x).astype(np.uint8),
         lambda x: 4 if np.ndim(x) == 0 else (2 * x).astype(int),
         lambda x: complex(4) if np.ndim(x) == 0 else 2 * x + 0j,
-        read_only, lambda x: np.ma.masked_array(2 * x),
+        read_only, always_the_same_array, lambda x: np.ma.masked_array(2 * x),
     ],
 )  # fmt: skip
 def test_numbers_that_are_equal_are_right(answer):
