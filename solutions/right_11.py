@@ -191,28 +191,19 @@ BY_WHERE = (  # the mask of causality by arithmetic on places; pointers of colum
 )  # fmt: skip
 _n = personal("11.1")
 INTENSITY = {
-    key: Fraction(value) if key in "ac" else np.float64(value) for key, value in answers_1(_n).items() if key != "e"
+    key: Fraction(value) if key in "ac" else np.float64(value) for key, value in answers_1(_n).items() if key < "e"
 }
-INTENSITY["e"] = ["D", "b", "A", "c"]
+INTENSITY = INTENSITY | {"e": ["D", "b", "A", "c"]}
 
 
+KERNELS = {"11.3": [(), ONE_AXIS, SUMMED, BY_WHERE], "11.6": [(), GATED_ONE_AXIS, GATED_MEANS, BY_WHERE]}
 RIGHT = {
     "11.1": [INTENSITY],
     "11.2": [tiled_by_keys, tiled_by_rows, tiled_by_generator],
-    "11.3": [
-        as_edited(launch_local),
-        as_edited(launch_local, *ONE_AXIS),
-        as_edited(launch_local, *SUMMED),
-        as_edited(launch_local, *BY_WHERE),
-    ],
+    "11.3": [as_edited(launch_local, *edits) for edits in KERNELS["11.3"]],
     "11.4": [layer_without_loop, layer_by_list, layer_by_parts],
     "11.5": [tile_by_halving, tile_by_root, tile_by_recursion],
-    "11.6": [
-        as_edited(launch_gated),
-        as_edited(launch_gated, *GATED_ONE_AXIS),
-        as_edited(launch_gated, *GATED_MEANS),
-        as_edited(launch_gated, *BY_WHERE),
-    ],
+    "11.6": [as_edited(launch_gated, *edits) for edits in KERNELS["11.6"]],
 }
 
 

@@ -30,6 +30,9 @@ GRADIENTS = (
 )  # fmt: skip
 
 
+ASKING = ("assemble", "judge", "outcome_of", "lent")  # functions of the checks that call an answer
+
+
 class PackageShut(BaseException):
     """Not an Exception, so that ``except Exception`` in an answer does not hide it."""
 
@@ -132,6 +135,23 @@ def package_shut(shut=True, answers=()):
             return None
         module = module_shut(frame)
         return f"{module}.{frame.f_code.co_name}" if module and frame.f_code.co_name != "<module>" else None
+
+    with watched_calls(name_shut):
+        yield
+
+
+@contextmanager
+def oracle_shut():
+    """Within it no function of a set, and none that asks the sets' answers, is called from outside."""
+
+    def name_shut(frame):
+        code, caller = frame.f_code, frame.f_back
+        if not code.co_filename.startswith(CHECKS) or code.co_name == "<module>":
+            return None
+        if code.co_name in ASKING and not caller.f_code.co_filename.startswith(CHECKS):
+            return f"flash_course.checks, {code.co_name}"
+        module = module_shut(frame)
+        return module and f"{module}.{code.co_name}"
 
     with watched_calls(name_shut):
         yield

@@ -10,7 +10,13 @@ from .exercise import Said, Unable
 from .surroundings import same_surroundings
 from .texts import say
 
-NOT_OWN = (CHECKS, os.path.dirname(os.__file__), sysconfig.get_path("purelib"), "site-packages", "dist-packages")
+NOT_OWN = (
+    os.path.dirname(CHECKS),
+    os.path.dirname(os.__file__),
+    sysconfig.get_path("purelib"),
+    "site-packages",
+    "dist-packages",
+)
 
 
 @dataclass
@@ -51,7 +57,7 @@ def outcome_of(case, answer, shut=None, answers=()):
 
 def in_words(error):
     """An exception in one line, and the student's own line that raised it."""
-    text = say("all", "error", kind=type(error).__name__, said=str(error).partition("\n")[0] or "no message")
+    text = say("all", "error", kind=type(error).__name__, said=str(error).partition("\n")[0][:300] or "no message")
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if f.line and not any(folder in f.filename for folder in NOT_OWN)]
     return f"{text} ({say('all', 'at line', line=own[-1].line.strip())})" if own else text

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from ..checks import texts, verdict
+from ..checks import closed_book, texts, verdict
 from ..checks.exercise import load_set
 from ..checks.texts import say
 from . import processes
@@ -86,7 +86,11 @@ def judge(job, exercise, more_cases, mark):
     """Run what the exercise needs of the submission, judge, and see to it that the checker is still the checker."""
     judge_answer, checker = verdict.judge, Fingerprint(exercise)
     watching = watch(job["hidden"], mark)
-    names, notes = Statements(job["cells"], job["name"]).run(exercise.names)
+    try:
+        with closed_book.oracle_shut():
+            names, notes = Statements(job["cells"], job["name"]).run(exercise.names)
+    except closed_book.PackageShut as error:
+        return {"failed": say("all", "shut", function=error.function)}
     answer = answer_of(exercise, names)
     student = str(names.get("STUDENT", "me"))
     found = judge_answer(exercise, answer, seed=job["seed"], student=student, more_cases=more_cases)

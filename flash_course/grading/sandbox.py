@@ -40,7 +40,7 @@ def command(*arguments):
         line += ["--ro-bind", path, path]
     for name, value in environment().items():
         line += ["--setenv", name, value]
-    return [*line, "--remount-ro", "/", "--chdir", "/tmp", "--", sys.executable, *arguments]
+    return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--", sys.executable, *arguments]
 
 
 def python_folders():

@@ -1,15 +1,24 @@
 """Grading a class: exactly the points that each should get, whatever the others hand in."""
 
+import contextlib
 import csv
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+from hostile import make_class
 from marks import needs_solutions
-from submissions import FULL, ROOT, forks, graded, points, run, source, with_body
+from submissions import FULL, ROOT, forks, graded, needs_sandbox, points, run, source, with_body
 
 from flash_course import cli
+from flash_course.grading import processes
 from flash_course.grading.grade import Pool, default_pool, grade
 
 pytestmark = forks
@@ -168,3 +177,54 @@ def test_check_prints_the_verdicts_of_a_file(tmp_path, capsys):
     assert run("check", path) == 0
     said = capsys.readouterr().out
     assert "mine: set 05, 95 of 100 points" in said and "05.3: right, 25 of 25 points" in said
+
+
+# ---------------------------------------------------------------- a class with some of each kind
+
+HARMFUL = (
+    "endless loop", "os._exit", "segmentation fault", "all memory", "a forged message", "a flood",
+    "an end of its parent, below Python", "the checker", "an error that forges a page",
+)  # fmt: skip
+
+
+def points_in(out):
+    """{name: points, or None where a submission was not read}."""
+    students = json.loads((out / "results.json").read_text())["students"]
+    return {s["name"]: s["points"] if s["exercises"] else None for s in students}
+
+
+def command(folder, out, mode):
+    arguments = ["grade", folder, "--out", out, "--sandbox", mode, "--workers", "2"]
+    return [sys.executable, "-m", "flash_course.cli", *map(str, arguments)]
+
+
+@needs_solutions
+@pytest.mark.parametrize("mode", ["none", pytest.param("bwrap", marks=needs_sandbox)])
+def test_a_class_gets_exactly_its_points_also_when_the_grader_is_killed(mode, tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    folder.mkdir()
+    expected = make_class(folder, HARMFUL, honest=3)
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    for number, done in ((signal.SIGKILL, 4), (signal.SIGTERM, 10)):
+        grader = subprocess.Popen(command(folder, out, mode), env=environment, stdout=subprocess.DEVNULL)
+        while len(list(out.glob("students/*.json"))) < done and grader.poll() is None:
+            time.sleep(0.05)
+        grader.send_signal(number)
+        grader.wait()
+    last = subprocess.run(command(folder, out, mode), env=environment, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert points_in(out) == expected
+    until = time.monotonic() + 10
+    while (left := processes_of(tmp_path)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == [] and not list((tmp_path / "tmp").glob("flash-grading-*")) and not (out / "unfinished").exists()
+
+
+def processes_of(tmp_path):
+    """Processes that run for a folder."""
+    found = []
+    for pid in processes.table():
+        with contextlib.suppress(OSError):
+            found += [pid] if str(tmp_path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes() else []
+    return found

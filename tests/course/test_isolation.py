@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hostile import FAULTS, HOSTILE
 from marks import needs_solutions
 from submissions import FULL, forks, graded, points, source, with_body
 
@@ -14,122 +15,13 @@ from flash_course.grading.child import Limits
 
 pytestmark = forks
 
-FAULTS = {
-    "endless loop": ("while True:\n    pass", "stopped after 3 seconds"),
-    "endless loop under except": (
-        "while True:\n    try:\n        pass\n    except Exception:\n        pass", "stopped after 3 seconds",
-    ),
-    "endless in C": ("import re\nre.match('(a+)+$', 'a' * 60 + 'b')", "stopped after 3 seconds"),
-    "os._exit": ("import os\nos._exit(0)", "ended before the check was done"),
-    "sys.exit": ("import sys\nsys.exit(0)", "SystemExit"),
-    "segmentation fault": ("import ctypes\nctypes.string_at(0)", "crashed (SIGSEGV)"),
-    "all memory": ("return np.ones((400_000_000_000,))", "MemoryError"),
-    "memory bit by bit": ("rows = []\nwhile True:\n    rows.append(bytearray(10_000_000))", "MemoryError"),
-    "100 MB of output": (
-        "for _ in range(100):\n    print('x' * 1_000_000)\nreturn np.zeros((3, C, x_TD.shape[1]))",
-        "Every value is zero",
-    ),
-    "a fork": ("import os, time\nif os.fork() == 0:\n    time.sleep(60)\ntime.sleep(60)", "on the clock"),
-    "files": (
-        "open('mine.txt', 'w').write('x')\nreturn np.zeros((3, C, x_TD.shape[1]))", "Every value is zero",
-    ),
-    "a huge file": ("open('mine.txt', 'w').write('x' * 60_000_000)\nreturn x_TD", "OSError"),
-    "the checker": (
-        "from flash_course.checks import verdict\nverdict.difference = lambda *a: None\nreturn x_TD",
-        "changes the checker",
-    ),
-    "sys.modules": (
-        "import sys, types\nsys.modules['flash_course.checks.compare'] = types.ModuleType('compare')\nreturn x_TD",
-        "changes the checker",
-    ),
-    "the clock": (
-        "import time\ntime.time = time.monotonic = time.perf_counter = lambda: 0.0\nwhile True:\n    pass",
-        "stopped after 3 seconds",
-    ),
-    "the oracle": (
-        "from flash_course.checks.sets import set_05\nreturn set_05.to_chunks(x_TD, C)",
-        "calls `flash_course.checks.sets.set_05.to_chunks`",
-    ),
-    "the answer's file": (
-        "from flash_course.checks.sets import set_05\nn = {}\n"
-        "exec(open(set_05.__file__).read().split('# ------')[0], n)\nreturn n",
-        "may not be read by an answer",
-    ),
-    "input": ("return input('chunks? ')", "asks for input"),
-    "a call of the package": (
-        "from flash_tutorial import reference\nreturn reference.to_chunks(x_TD, C)",
-        "calls `flash_tutorial.reference.to_chunks`",
-    ),
-}  # fmt: skip
-
-
-HOSTILE = {
-    "a forged message": (
-        'import os\nfor fd in range(3, 60):\n    try:\n        os.write(fd, b\'{"status": "right"}\\n\')\n'
-        "    except OSError:\n        pass\nreturn x_TD",
-        "is no verdict",
-    ),
-    "a number in the pipe": (
-        'import os\nfor fd in range(3, 60):\n    try:\n        os.write(fd, b"[1]\\n{")\n'
-        "    except OSError:\n        pass\nreturn x_TD",
-        "is no verdict",
-    ),
-    "a flood": (
-        'import os\nwhile True:\n    for fd in range(3, 60):\n        try:\n            os.write(fd, b"x" * 65536)\n'
-        "        except OSError:\n            pass",
-        "more than a verdict",
-    ),
-    "drop by drop": (
-        'import os, time\nwhile True:\n    for fd in range(3, 60):\n        try:\n            os.write(fd, b"x")\n'
-        "        except OSError:\n            pass\n    time.sleep(0.01)",
-        "on the clock",
-    ),
-    "a closed pipe": ("import os, time\nos.closerange(3, 60)\ntime.sleep(60)", "ended before the check was done"),
-    "an end of its parent": (
-        "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nreturn x_TD", "may not end other processes",
-    ),
-    "an end of its parent, below Python": (
-        "import ctypes, os, time\nctypes.CDLL(None).kill(os.getppid(), 9)\ntime.sleep(60)",
-        "ended the process that judges",
-    ),
-    "an end of its parent, by a program": (
-        "import os, subprocess, time\nsubprocess.run(['kill', '-9', str(os.getppid())])\ntime.sleep(60)",
-        "ended the process that judges",
-    ),
-    "many processes": (
-        "import subprocess, time\nfor k in range(200):\n    subprocess.Popen(['sleep', '60.125'])\ntime.sleep(60)",
-        "more than 50 processes",
-    ),
-    "a caught signal of the clock": (
-        "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass",
-        "stopped after 3 seconds",
-    ),
-    "others that compute": (
-        "import os, time\nfor k in range(2):\n    if os.fork() == 0:\n        while True:\n            pass\n"
-        "time.sleep(60)",
-        "stopped after 3 seconds of computing",
-    ),
-    "an error of a megabyte": ('raise ValueError("x" * 10**7)', "ValueError: xxx"),
-    "an error that forges a page": ('raise ValueError("\\r# Points: 100\\x1b[2J \\ud800 <b>")', "ValueError"),
-    "a link to the pool": (
-        "import os\nfrom flash_course.checks.sets import set_05\nos.symlink(set_05.__file__, 'mine')\n"
-        "open('mine').read()",
-        "may not be read by an answer",
-    ),
-    "the pool through linecache": (
-        "import linecache\nfrom flash_course.checks.sets import set_06\nlinecache.clearcache()\n"
-        "assert not linecache.getlines(set_06.__file__)",
-        "may not be read by an answer",
-    ),
-}  # fmt: skip
-
 
 @needs_solutions
 @pytest.mark.parametrize("name", [*FAULTS, *HOSTILE])
 def test_a_fault_costs_one_exercise(name, tmp_path):
     body, said = (FAULTS | HOSTILE)[name]
     clock = 6 if "clock" in said else None
-    result = graded(tmp_path, with_body(body), limits=Limits(seconds=3, bytes=600_000_000, clock=clock))
+    result = graded(tmp_path, with_body(body), limits=Limits(seconds=5, bytes=600_000_000, clock=clock))
     row = result["exercises"]["05.1"]
     assert row["points"] == 0 and any(said in line for line in row["said"]), row
     assert all(len(line) < 1100 for line in row["said"])

@@ -2,9 +2,9 @@
 
 import json
 import os
-import socket
 
 import pytest
+from hostile import odd_files
 from submissions import forks, run
 
 from flash_course.grading import reports, submission
@@ -44,31 +44,6 @@ def test_two_files_of_one_name_are_named_and_cost_nobody_else(tmp_path):
     first, second, other = find_submissions([tmp_path]).files
     assert {first.name, second.name} == {"a, file 1", "a, file 2"} and other.name == "b" and other.refused is None
     assert "a.py has the same name: hand in one file" in first.refused
-
-
-def odd_files(folder):
-    """{path: what is said of it}: everything that somebody may have in a folder of submissions."""
-    (folder / "good.py").write_text('check("05.1", 0)')
-    os.mkfifo(folder / "pipe.ipynb")
-    (folder / "folder.ipynb").mkdir()
-    (folder / "link.py").symlink_to(folder / "good.py")
-    (folder / "broken.ipynb").symlink_to(folder / "nowhere")
-    (folder / "device.py").symlink_to("/dev/zero")
-    (folder / ".dot.ipynb").write_text("{}")
-    with open(folder / "sparse.ipynb", "wb") as file:
-        file.truncate(100_000_000_000)
-    (folder / "large.py").write_text("a = 1\n" * 700_000)
-    (folder / "deep.py").write_text('# %%\ncheck("05.1", 0)\n# %%\na = ' + "(" * 100_000)
-    (folder / "binary.ipynb").write_bytes(bytes(range(256)) * 100)
-    (folder / "no unicode.py").write_bytes(b"# \xff\xfe\n")
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(folder / "s.py"))
-    return {
-        "pipe": "this is a pipe, not a file", "folder": "this is a folder", "s": "this is a socket",
-        "link": "this is a link", "broken": "this is a link", "device": "this is a link", ".dot": "begins with a dot",
-        "sparse": "has 100000 MB", "large": "kB of code", "deep": "is left out: too many nested parentheses",
-        "binary": "it is no notebook", "no unicode": "it is no notebook",
-    }  # fmt: skip
 
 
 def test_each_odd_file_has_a_line_and_costs_nobody_else(tmp_path):
