@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from flash_course import personal
-from flash_course.checks.sets.set_10 import LOOKS, T_975, answers_2, ablation_case, draw_config
+from flash_course.checks.sets.set_10 import LOOKS, T_975, ablation_case, draw_config
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -241,11 +241,18 @@ def cost_as_array(t, C, S, E):
 
 
 _n = personal("10.2")
-GUESSES = {key: value.title() if isinstance(value, str) else value for key, value in answers_2(_n).items()}
+GUESSES = {f"{model}, {question}": "Path" for model in ("FLASH", "FLASH-Quad") for question in "AB"}
+for _question in "AB":
+    _near = len({_n[f"{_question}: {when} at"] // _n["C"] for when in ("key", "asked")}) == 1
+    GUESSES |= {
+        f"local only, {_question}": "PATH" if _near else "chance",
+        f"global only, {_question}": "Chance" if _near else "path",
+    }
 GUESSES |= {
     "blind": Fraction(1, _n["values"]),
     "whose": np.float32(1 / _n["pairs"]),
     "text, local only": np.array(17.7),
+    "text, global only": Fraction(78),
 }
 
 

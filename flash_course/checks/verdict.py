@@ -102,9 +102,8 @@ def is_text(value):
 
 def verdict(exercise, cases, outcomes, problems, numbers):
     parts = [case.part if case.part in exercise.parts else [*exercise.parts][-1] for case in cases]
-    lost = {part for part, said in zip(parts, problems) if said is not None}
-    if exercise.kind == "prove" and not proves(cases, problems):
-        lost = {*exercise.parts}
+    wrong = {part for part, said in zip(parts, problems) if said is not None}
+    lost = {*exercise.parts} if exercise.kind == "prove" and not proves(cases, problems) else wrong
     by_part = {part: points * (part not in lost) for part, points in exercise.parts.items()}
     failed = [i for i, said in enumerate(problems) if said is not None]
     result = Verdict(
@@ -121,7 +120,7 @@ def verdict(exercise, cases, outcomes, problems, numbers):
     result.status = RAISES if outcomes[first].error is not None else WRONG
     if len(exercise.parts) > 1:
         result.lines = [
-            say("all", "part", part=word(exercise.id, part), state=say("all", "wrong" if part in lost else "right"))
+            say("all", "part", part=word(exercise.id, part), state=say("all", "wrong" if part in wrong else "right"))
             for part in exercise.parts
         ]
     shown = [i for i in failed if not cases[i].held_out]

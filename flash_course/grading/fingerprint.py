@@ -17,9 +17,10 @@ from ..checks.edits import names_in
 
 NAMES = (
     "verdict", "outcome", "compare", "proving", "stub", "surroundings", "texts", "exercise", "closed_book", "edits",
-    "instruments", "sizes",
+    "instruments", "sizes", "files",
 )  # fmt: skip
 CHECKERS = tuple(import_module(f"{exercise.__package__}.{name}") for name in NAMES)
+WRAPPER = torch._disable_dynamo(len).__code__
 FREE = {"print", "input", "open"}  # an answer may want them otherwise, and no verdict depends on them
 
 
@@ -57,7 +58,12 @@ class Fingerprint:
 
 
 def state(thing):
-    """An object, and what it does; the object itself, so that no other can take its place in memory."""
+    """An object, and what it does; the object itself, so that no other can take its place in memory.
+
+    Torch wraps some functions of its own when its compiler is first imported: then what is inside counts.
+    """
+    while isinstance(thing, FunctionType) and thing.__code__ is WRAPPER and hasattr(thing, "__wrapped__"):
+        thing = thing.__wrapped__
     parts = [thing]
     if isinstance(thing, FunctionType):
         parts += [thing.__code__, thing.__defaults__, *(thing.__kwdefaults__ or {}).values()]
