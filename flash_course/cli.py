@@ -1,6 +1,7 @@
 """The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
 
 import argparse
+import logging
 import os
 import platform
 import re
@@ -8,6 +9,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import warnings
 from importlib import metadata, resources
 from pathlib import Path
@@ -61,7 +63,8 @@ def build_parser(command=None):
         "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
         "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
-        "Ctrl-C or SIGTERM ends the update at hand and writes a checkpoint; a second one stops at once.\n"
+        "Ctrl-C or SIGTERM ends the update at hand, writes a checkpoint and exits with 130 or 143; a second one stops\n"
+        "at once. Whatever ended a run, --resume goes on to the same weights.\n"
         "\n"
         "A file of your own is split into training, validation and test text. It may hold several documents, with a\n"
         "NUL byte between two. Of three documents or more the last 5% (at least one) are the test, the 5% before them\n"
@@ -71,6 +74,9 @@ def build_parser(command=None):
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument(
         "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
+    )
+    train.add_argument(
+        "--processes", type=int, default=1, help="train on so many at once, with a part of each batch (default: 1)"
     )
     add_machine(train)
     add_settings(train, TrainConfig, "training")
@@ -199,6 +205,7 @@ def set_threads(args):
 
 def run_train(args):
     """``flash-tutorial train``"""
+    from flash_tutorial.stopping import stoppable
     from flash_tutorial.training import train
 
     set_threads(args)
@@ -206,8 +213,32 @@ def run_train(args):
     run = train(model_config, train_config, out=args.out, resume=args.resume, device=args.device)
     if speaks():
         if run.log:
-            save_curve(Path(args.out) / "training.png", run, model_config)
+            with stoppable(print):
+                save_curve(Path(args.out) / "training.png", run, model_config)
         print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+
+
+def run_processes(n, argv):
+    """Run the command in ``n`` processes, as torchrun does, but without its report of some forty lines where one of
+    them ends with an error: that is said in one line already."""
+    if n < 1:
+        raise ValueError(f"--processes {n}: expected at least 1")
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # of this process, which only waits
+    for name, value in {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
+        os.environ.setdefault(name, value)
+    here = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()))
+    try:
+        elastic_launch(LaunchConfig(1, 1, n, max_restarts=0, **here), sys.executable)("-m", __spec__.name, *argv)
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        return code if code >= 0 else 128 - code
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
 
 
 def speaks():
@@ -256,16 +287,11 @@ def read_configs(args):
 
 
 def load_model(name, device):
-    """A model from a run's folder, a checkpoint, or the package; what Python warns of is a line here."""
+    """A model from a run's folder, a checkpoint, or the package."""
     from flash_tutorial.devices import pick_device
     from flash_tutorial.model import LanguageModel
 
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", UserWarning)
-        model = LanguageModel.from_pretrained(name)
-    for warning in said:
-        print(warning.message, file=sys.stderr)
-    return model.to(pick_device(device))
+    return LanguageModel.from_pretrained(name).to(pick_device(device))
 
 
 def readable(model, name):
@@ -402,8 +428,17 @@ def main(argv=None) -> int:
             stream.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
     parser = build_parser(argv[0] if argv else None)
     args = parser.parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = one_line_warning(set())
+        return run_command(args, parser, argv)
+
+
+def run_command(args, parser, argv):
+    """What ``main`` does once the arguments are read."""
     try:
         load_torch(args.command)
+        if getattr(args, "processes", 1) != 1 and "WORLD_SIZE" not in os.environ:
+            return run_processes(args.processes, argv)
         return args.run(args) or 0
     except ValueError as error:
         return fail(in_flags(" ".join(str(error).split()), parser, args.command))
@@ -418,8 +453,8 @@ def main(argv=None) -> int:
         return 130
     except (RuntimeError, MemoryError) as error:
         words = str(error).lower()
-        if not speaks() and "connection" in words:  # another process of torchrun's has ended, and says why
-            return 1
+        if "connection" in words:
+            wait_to_be_stopped()
         if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
             return fail(
                 "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
@@ -427,11 +462,29 @@ def main(argv=None) -> int:
         raise
 
 
+def one_line_warning(said):
+    """What shows a warning: in a line, and each only once."""
+
+    def show(message, *where, **more):
+        if str(message) not in said and speaks():
+            said.add(str(message))
+            print(f"{PROGRAM}: {' '.join(str(message).split())}", file=sys.stderr)
+
+    return show
+
+
 def fail(message):
-    """One line on standard error, from the process that speaks, and the exit code."""
-    if speaks():
-        print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    """One line on standard error, and the exit code."""
+    wait_to_be_stopped()
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 2
+
+
+def wait_to_be_stopped():
+    """Under torchrun, leave the word to the process that speaks: most errors are its own too, and when it has said so
+    and ended, torchrun stops the others. One that ended before it would have it stopped unheard."""
+    if not speaks():
+        time.sleep(30)
 
 
 def load_torch(command):
@@ -439,15 +492,17 @@ def load_torch(command):
     exception in the middle of an import comes out as anything."""
     if command in ("train", "evaluate", "generate") and threading.current_thread() is threading.main_thread():
 
-        def leave(*_):
+        def leave(number, frame):
             os.write(2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b"")
-            os._exit(130)
+            os._exit(128 + number)
 
-        before = signal.signal(signal.SIGINT, leave)
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, leave) for number in numbers}
         try:
             import torch  # noqa: F401
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 # names that a message of the package may have for what a flag sets, beside the flag's own

@@ -21,6 +21,7 @@ KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
 NAMES = (*FILES, "tokenizer.json", "training.json")
 OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES))
+STEP = re.compile(r"step_\d{6,}")
 LEFT = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
 
 
@@ -105,6 +106,8 @@ def put_aside(path):
     """Take a checkpoint away in one step: its name is free even if the process dies before all its files are gone."""
     if os.path.lexists(path):
         refuse_foreign(path)
+        if not is_ours(path):
+            raise ValueError(f"{path} is in the way and not of this program: move it, or choose another folder")
         gone = path.with_name(f".{path.name}.old")
         remove(gone)
         os.replace(path, gone)
@@ -139,15 +142,24 @@ def clear_leftovers(folder):
 # ---------------------------------------------------------------- reading
 def checkpoint_folders(folder):
     """The checkpoints in a run's folder, oldest first. What only has the name of one does not count."""
-    found = (path for path in Path(folder).glob("step_*") if re.fullmatch(r"step_\d{6,}", path.name))
-    return sorted(filter(is_checkpoint, found), key=step_of)
+    return sorted(filter(is_checkpoint, with_a_checkpoint_s_name(folder)), key=step_of)
+
+
+def with_a_checkpoint_s_name(folder):
+    """What has the name of a checkpoint, whoever wrote it."""
+    return [path for path in Path(folder).glob("step_*") if STEP.fullmatch(path.name)]
 
 
 def is_checkpoint(path):
-    """Whether this program wrote a folder: its training.json begins with the step that the name says."""
+    """Whether this program wrote a folder with a checkpoint's name."""
+    return is_ours(path, f"{step_of(path)},")
+
+
+def is_ours(path, step=""):
+    """Whether this program wrote a folder: its training.json begins with a step, the one that its name says."""
     try:
         with open(path / "training.json", "rb") as file:
-            return file.read(40).startswith(f'{{\n "step": {step_of(path)},'.encode())
+            return file.read(40).startswith(f'{{\n "step": {step}'.encode())
     except OSError:
         return False
 

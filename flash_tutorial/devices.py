@@ -1,5 +1,6 @@
 """Which device and which number format a model is trained with, and why; and several processes that train together.
 
+    flash-tutorial train --processes 2          or, with a longer report where one of them fails,
     torchrun --standalone --nproc_per_node 2 -m flash_course.cli train
 
 Every process (rank) holds the whole model and computes its own rows of each batch. One process alone is a group of one.

@@ -15,14 +15,14 @@ import hashlib
 import json
 import os
 import re
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .checkpoints import checkpoint_folders, clear_leftovers, last_checkpoint
+from .checkpoints import checkpoint_folders, clear_leftovers, is_ours, last_checkpoint, with_a_checkpoint_s_name
 from .config import FORMAT, ModelConfig, check_format
 from .devices import Group, describe_device
 from .files import advice, advising, altered, check_sha256, file_sha256, read_json, write_json, write_text
@@ -99,7 +99,8 @@ def saved_settings(out):
     out = Path(out)
     if not out.is_dir():
         return None
-    with locked(out, say=lambda _: None):  # a run that goes on would change the files while they are read
+    alone = "WORLD_SIZE" not in os.environ  # else a process that is quicker may begin the run already
+    with locked(out, say=lambda _: None) if alone else nullcontext():  # another run would change what is read
         found = last_checkpoint(out, say=lambda _: None)
         result = None if found else read_result(out)
     return found or (result and (out / "result.json", result))
@@ -117,9 +118,8 @@ def clear_up(out):
 # ---------------------------------------------------------------- what is refused
 def refuse_occupied(out, why):
     """A run is not written over, and neither is a file that has a name of a run's."""
-    there = sorted(
-        {path.name for path in out.glob("step_*")} | {name for name in (*FILES, "best") if os.path.lexists(out / name)}
-    )
+    there = sorted(path.name for path in with_a_checkpoint_s_name(out))
+    there = [name for name in (*FILES, "best") if os.path.lexists(out / name)] + there
     if there:
         others = f" and {len(there) - 1} more" if there[1:] else ""
         go_on = "go on with --resume (resume=True), or choose another folder (--out)"
@@ -129,9 +129,11 @@ def refuse_occupied(out, why):
 def refuse_foreign_steps(out):
     """A folder that only has the name of a checkpoint would be in the way at that step."""
     ours = checkpoint_folders(out)
-    for path in sorted(out.glob("step_*")):
-        if re.fullmatch(r"step_\d{6,}", path.name) and path not in ours:
-            raise ValueError(f"{path} is no checkpoint of this program: move it, or choose another folder (--out)")
+    foreign = [path for path in sorted(with_a_checkpoint_s_name(out)) if path not in ours]
+    if os.path.lexists(out / "best") and not is_ours(out / "best"):
+        foreign.append(out / "best")
+    if foreign:
+        raise ValueError(f"{foreign[0]} is no checkpoint of this program: move it, or choose another folder (--out)")
 
 
 def refuse_another_run(path, saved, facts):

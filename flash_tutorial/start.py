@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from .config import ARCHITECTURES, ModelConfig, TrainConfig
@@ -12,6 +13,8 @@ from .corpora import Corpus
 from .data import load_corpus
 from .model import LanguageModel, find_vocabulary, load_own_weights
 from .vocabulary import Vocabulary
+
+FEW = 1000  # tokens of a validation text
 
 
 def default(value, kind):
@@ -133,3 +136,13 @@ def load_model(start, config):
             raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
     model.config = model.stack.config = config
     return model
+
+
+def say_if_short(corpus, config, say):
+    """A text of a few lines trains and is scored like any other, and that says nothing."""
+    unit, longest = corpus.vocabulary.unit, int(np.diff(corpus.train.offsets).max())
+    n = len(corpus.validation.tokens)
+    if longest < config.length:
+        say(f"the longest document has {longest:,} {unit}s, fewer than a window of {config.length}: the rest is empty")
+    if config.eval_bytes != 0 and n < FEW:
+        say(f"the validation text has {n:,} {unit}s: a score over fewer than {FEW:,} says little, give a longer text")

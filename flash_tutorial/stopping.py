@@ -45,7 +45,7 @@ def stoppable(say):
         number, line = end.args
         if number == signal.SIGINT:
             raise KeyboardInterrupt(line) from None
-        say(f"{signal.Signals(number).name}: {line or 'stopped at once'}")
+        say(f"{signal.Signals(number).name}: {line or 'stopped at once, --resume goes on from the last checkpoint'}")
         raise SystemExit(128 + number) from None
     finally:
         for number, handler in before.items():

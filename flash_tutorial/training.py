@@ -30,7 +30,7 @@ from .run_folder import Log, describe_run, read_log, run_folder, save_results
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
 from .score import first_bytes as first_bytes
-from .start import agree, check_arguments, default, describe_model, find_corpus, restored, share_tokenizer
+from .start import agree, check_arguments, default, describe_model, find_corpus, restored, say_if_short, share_tokenizer
 from .stopping import Stopped, stoppable
 
 
@@ -168,6 +168,7 @@ def train(
         model = given if isinstance(given, nn.Module) else LanguageModel(given)
         check_vocabulary(model, corpus.vocabulary)
         say(f"{count_parameters(model):,} parameters: {describe_model(model)}")
+        say_if_short(corpus, config, say)
         facts = describe_run(model, config, corpus, device, group)
         say(facts["machine"])
         found = stack.enter_context(run_folder(out, resume, facts, group, say))

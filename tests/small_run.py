@@ -7,8 +7,8 @@ MODEL = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
 CONFIG = TrainConfig(steps=10, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=3)
 
 
-def run(corpus, out=None, model=MODEL, config=CONFIG, **options):
-    return train(model, config, corpus=corpus, out=out, progress=False, **options)
+def run(corpus, out=None, model=MODEL, config=CONFIG, say=False, **options):
+    return train(model, config, corpus=corpus, out=out, progress=say, **options)
 
 
 def run_all_but_the_end(corpus, out):

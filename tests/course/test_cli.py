@@ -1,10 +1,13 @@
 """The command: help, defaults, one-line errors, and a round through its commands."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -256,6 +259,76 @@ def test_ctrl_c_names_the_command_that_goes_on(folder, monkeypatch, capsys):
     assert cli.main(["train", "--out", str(folder), "--resume"]) == 130
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].endswith(f"train --out {folder} --resume")
+
+
+SLOW = """
+import sys, time
+print("importing", flush=True)
+try:
+    time.sleep(30)
+except BaseException as error:
+    raise ImportError("as a library in C may turn an interrupt into anything") from error
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@pytest.mark.parametrize("number, code", [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("command", ["train", "generate"])
+def test_ctrl_c_while_torch_is_loaded_is_one_line(tmp_path, command, number, code):
+    (tmp_path / "torch.py").write_text(SLOW)
+    path = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[1])])
+    with subprocess.Popen(
+        [sys.executable, "-m", "flash_course.cli", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(getattr(signal, number))
+        assert process.stderr.read().strip() == "flash-tutorial: stopped before anything was done"
+    assert process.returncode == code and [path.name for path in tmp_path.iterdir()] == ["torch.py"]
+
+
+def test_no_folder_is_no_folder(text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--out", "", "--corpus", str(text), *TINY]) == 2
+    assert one_line_error(capsys) == "flash-tutorial: error: --out '': expected the name of a folder"
+    assert not list(tmp_path.iterdir())
+    assert cli.main(["train", "--out", ".", "--corpus", str(text), *TINY]) == 0  # this is one
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "result.json", "log.csv"])
+def test_an_altered_file_is_one_line_of_the_command(folder, text, capsys, name):
+    path = folder / name
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:])
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 2
+    assert str(path) in (line := one_line_error(capsys)) and "altered" in line
+    code = cli.main(["evaluate", str(folder), "--corpus", str(text)])
+    if name in ("config.json", "model.safetensors"):
+        assert code == 2 and str(path) in (line := one_line_error(capsys)) and "altered" in line
+    else:
+        assert code == 0
+
+
+@pytest.mark.parametrize("gone", ["step_*", "step_* log.csv"])
+def test_a_finished_run_keeps_its_settings_without_checkpoints(folder, capsys, gone):
+    before = (folder / "model.safetensors").read_bytes()
+    for pattern in gone.split():
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
+    assert "is finished: its 6 updates are done (more of them with --steps)" in capsys.readouterr().out
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "9"]) == 2
+    assert f"--steps 9: {folder} has no checkpoint to go on from" in one_line_error(capsys)
+
+
+def test_more_steps_go_on_from_the_end(folder, capsys):
+    assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "9"]) == 0
+    assert "6 updates become 9: the rate of the next one is 0.005 instead of 0" in capsys.readouterr().out
+    assert json.loads((folder / "result.json").read_text())["step"] == 9
+    assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "3"]) == 2
+    assert "--steps 3: 9 updates are done already" in one_line_error(capsys)
 
 
 # ---------------------------------------------------------------- the commands

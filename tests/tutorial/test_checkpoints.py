@@ -4,20 +4,15 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from small_run import CONFIG, MODEL, run, run_all_but_the_end, weights
 
 from flash_tutorial import LanguageModel, checkpoints, files, run_folder
 from flash_tutorial.checkpoints import checkpoint_folders, last_checkpoint
 from flash_tutorial.run_folder import read_log
-from flash_tutorial.training import TrainConfig, train
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 
@@ -98,44 +93,6 @@ def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, wh
         assert without_seconds(result.log) == without_seconds(whole.log), count
         assert without_seconds(read_log(out / "log.csv")) == without_seconds(whole.log), count
         assert not list(out.glob(".*")), count
-
-
-SCRIPT = """
-import sys
-from flash_tutorial import ModelConfig
-from flash_tutorial.training import TrainConfig, train
-import torch
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train(ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20),
-          TrainConfig(steps=60, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=sys.argv[1]),
-          out=sys.argv[2], resume=True)
-"""
-
-
-def test_sigkill_at_random_moments_changes_no_bit(text, tmp_path):
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT, encoding="utf-8")
-    command = [sys.executable, "-u", str(script), str(text), str(tmp_path / "out")]
-    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
-    steps = []
-    for _ in range(2):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout:
-                if line.startswith("step "):  # the loop runs, and every second step is being written
-                    break
-            time.sleep(rng.uniform(0, 0.15))
-            process.kill()
-        found = last_checkpoint(tmp_path / "out", say=pytest.fail)
-        steps.append(found[1]["step"])
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    config = TrainConfig(steps=60, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=str(text))
-    expected = train(MODEL, config, out=tmp_path / "expected", progress=False)
-    assert steps[0] < 60, "the first kill came too late to show anything"
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        left, right = (tmp_path / folder / "step_000060" / name for folder in ("out", "expected"))
-        assert left.read_bytes() == right.read_bytes()
-    assert without_seconds(read_log(tmp_path / "out" / "log.csv")) == without_seconds(expected.log)
 
 
 def damage(path, how):

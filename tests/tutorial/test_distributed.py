@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -186,3 +187,44 @@ def test_scores_on_the_way_and_a_callback_are_rank_0s(torchrun, corpus, tmp_path
 def test_an_error_of_the_user_ends_all_processes(torchrun, tmp_path):
     code, said = torchrun(2, tmp_path / "out", batch=3)
     assert code != 0 and "batch=3 on 2 processes" in said
+
+
+# ---------------------------------------------------------------- the command
+
+
+SMALL = "--dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 --eval-bytes 200 --device cpu"
+
+
+def command(*argv, signal_at=None):
+    """The command on two processes; a signal after the update that is named."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-u", "-m", "flash_course.cli", "train", "--processes", "2", *SMALL.split(), *argv]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        if signal_at:
+            for line in process.stdout:
+                if line.startswith(f"step {signal_at[0]}/"):
+                    process.send_signal(signal_at[1])
+                    break
+        out, err = process.communicate(timeout=240)
+    return process.returncode, out, err.strip().splitlines()
+
+
+def test_an_error_of_the_user_is_one_line_of_several_processes(tmp_path):
+    """Of all of them, and of the first alone, which looks at the folder."""
+    out = ["--out", str(tmp_path / "run")]
+    assert command(*out, "--lr", "0")[::2] == (2, ["flash-tutorial: error: --lr 0.0: expected a number above 0"])
+    assert command(*out, "--steps", "4")[::2] == (0, [])
+    code, _, lines = command(*out, "--steps", "4")
+    assert code == 2 and len(lines) == 1 and "already holds a run" in lines[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
+def test_a_signal_stops_all_processes_with_one_checkpoint(tmp_path):
+    out = ["--out", str(tmp_path / "run"), "--steps", "400"]
+    code, said, lines = command(*out, signal_at=(20, signal.SIGTERM))
+    step = int(re.search(r"SIGTERM: stopped after update (\d+) of 400, with a checkpoint", said)[1])
+    assert code == 143 and not lines and 20 <= step < 400
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "log.csv", "step_000000", f"step_{step:06d}"
+    ]  # fmt: skip
+    assert command(*out, "--resume")[0] == 0

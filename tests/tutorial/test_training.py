@@ -12,7 +12,8 @@ from small_run import CONFIG, MODEL, run, weights
 from flash_course.figures import training_curve
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, training
 from flash_tutorial.checkpoints import last_checkpoint
-from flash_tutorial.corpora import Split
+from flash_tutorial.corpora import Split, load_file
+from flash_tutorial.data import load_corpus
 from flash_tutorial.run_folder import read_log
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at
 
@@ -235,3 +236,19 @@ def test_a_run_starts_from_trained_weights(whole, corpus, tmp_path):
     shutil.rmtree(tmp_path / "tuned" / "step_000004")
     again = run(corpus, tmp_path / "tuned", config=config, resume=True)
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), tuned.model.parameters()))
+
+
+# ---------------------------------------------------------------- a text of a few lines
+
+
+def test_a_short_text_is_called_short(tmp_path, corpus, capsys):
+    path = tmp_path / "short.txt"
+    path.write_text("It is a truth universally acknowledged.")
+    config = replace(CONFIG, steps=2, warmup=0, length=40)
+    run(load_file(path), config=config, model=replace(MODEL, max_length=40), say=True)
+    said = capsys.readouterr().out
+    assert "the longest document has 35 bytes, fewer than a window of 40" in said
+    assert "the validation text has 2 bytes: a score over fewer than 1,000 says little" in said
+    run(load_corpus("austen"), config=replace(CONFIG, steps=2, warmup=0), say=True)
+    said = capsys.readouterr().out
+    assert "the longest" not in said and "says little" not in said
