@@ -91,6 +91,13 @@ HOSTILE = {
         "import subprocess, time\nfor k in range(200):\n    subprocess.Popen(['sleep', '60.125'])\ntime.sleep(60)",
         "more than 50 processes",
     ),
+    "a stop of its parent": (
+        "import ctypes, os, time\nctypes.CDLL(None).kill(os.getppid(), 19)\ntime.sleep(60)  # the clock",
+        "did not answer",
+    ),
+    "processes that double": (
+        "import os, time\nfor k in range(8):\n    os.fork()\ntime.sleep(60)", "more than 50 processes",
+    ),
     "a caught signal of the clock": (
         "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass",
         "stopped after 5 seconds",
