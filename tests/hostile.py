@@ -110,8 +110,12 @@ HOSTILE = {
     "an error of a megabyte": ('raise ValueError("x" * 10**7)', "ValueError: xxx"),
     "an error that forges a page": ('raise ValueError("\\r# Points: 100\\x1b[2J \\ud800 <b>")', "ValueError"),
     "a link to the pool": (
-        "import os\nfrom flash_course.checks.sets import set_05\nos.symlink(set_05.__file__, 'mine')\n"
-        "open('mine').read()",
+        "import os\nfrom flash_course.checks.sets import set_05\nos.symlink(set_05.__file__, 'mine')",
+        "may not be read by an answer",
+    ),
+    "a link to a folder above the pool": (
+        "import os\nimport flash_course\nos.symlink(os.path.dirname(flash_course.__file__), 'all')\n"
+        "open('all/checks/sets/set_05.py').read()",
         "may not be read by an answer",
     ),
     "the pool through linecache": (

@@ -1,5 +1,6 @@
 """What one exercise of a submission does costs that exercise alone."""
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -63,6 +64,27 @@ def test_a_fork_that_both_go_on_hurts_nobody(tmp_path):
         + "\n\n# %%\nimport os\nkept = to_chunks\ndef to_chunks(x_TD, C):\n    os.fork()\n    return kept(x_TD, C)\n"
     )
     assert graded(tmp_path, text)["points"] == FULL
+
+
+def test_of_two_copies_the_first_one_speaks():
+    def answer():
+        if os.fork() == 0:
+            return "a copy"
+        time.sleep(1)
+        return "the answer"
+
+    assert in_child(answer, Limits()).message == "the answer"
+
+
+def test_a_flood_ends_long_before_the_limits():
+    def answer():
+        while True:
+            for pipe in range(3, 60):
+                with contextlib.suppress(OSError):
+                    os.write(pipe, b"x" * 65536)
+
+    ended = in_child(answer, Limits(seconds=60))
+    assert ended.why.startswith("It sent more than a verdict") and ended.seconds < 20
 
 
 @needs_solutions
