@@ -236,7 +236,7 @@ def run_updates(model, engine, split, config, found, last, out, facts, scores, s
             due = asked or (step + 1) % config.checkpoint_every == 0 or step + 1 == last
             if out and due:
                 save(step + 1, seconds)
-            enough = callback and not asked and group.share(group.speaks and callback(dict(row)) is False)
+            enough = callback and not asked and group.share(group.speaks and callback(row) is False)
             if enough and out and not due:
                 save(step + 1, seconds)
             if asked or enough:

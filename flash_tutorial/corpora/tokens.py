@@ -21,6 +21,7 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
 
     What is no such array, or holds an id that is none, is a ValueError.
     """
+    vocab_size = int(vocab_size) if isinstance(vocab_size, np.integer) else vocab_size
     check_counts(vocab_size=vocab_size)
     vocabulary = vocabulary_of(tokenizer, vocab_size)
     if not isinstance(array, dict):

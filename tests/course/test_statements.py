@@ -11,14 +11,12 @@ from flash_course.grading.statements import Statements, needed_text, parsed
 pytestmark = forks
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_code_outside_functions_is_not_run_again(tmp_path):
     text = source() + "\n\n# %%\nimport time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x\n"
     assert graded(tmp_path, text)["points"] == FULL
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
     text = source().replace("    missing = -len(x_TD) % C\n", "    missing = = 3\n")
@@ -27,7 +25,6 @@ def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
     assert "is left out: invalid syntax" in result["notes"][0]
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_an_import_that_fails_is_said_and_the_rest_counts(tmp_path):
     result = graded(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
@@ -44,7 +41,6 @@ def test_an_answer_that_the_students_own_function_computes_is_run_for_its_exerci
     assert graded(tmp_path, text)["points"] == FULL
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_a_name_that_is_missing_is_said(tmp_path):
     result = graded(tmp_path, source().replace("def earlier_chunks(", "def somewhere_else("))

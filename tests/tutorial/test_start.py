@@ -122,6 +122,26 @@ def test_a_model_of_ones_own_reads_both_sides_if_it_says_so(corpus):
     one_line_error("vocab_size=256: expected at least 257", run, corpus, model=model)
 
 
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(loss=lambda self, ids, targets: 0), r"cannot be called as loss\(ids, targets, mask=None\)"),
+        (dict(forward=lambda self, ids: 0), r"cannot be called as a call \(ids, mask=None\)"),
+        (dict(loss=lambda self, ids, targets, mask=None: self.embedding(ids)), r"loss is of shape \(4, 20, 16\)"),
+        (dict(loss=lambda self, ids, targets, mask=None: {"loss": 0}), "loss is a dict: expected one number"),
+        (
+            dict(forward=lambda self, ids, mask=None: (self.embedding(ids),)),
+            r"gave a tuple: expected logits",
+        ),
+    ],
+)
+def test_what_a_model_of_ones_own_lacks_is_one_line(corpus, change, words):
+    if "forward" in change:
+        change = change | {"loss": lambda self, ids, targets, mask=None: self.embedding(ids).sum()}
+    model = type("Odd", (OwnModel,), change)()
+    one_line_error(words, run, corpus, model=model, config=replace(CONFIG, steps=1, warmup=0))
+
+
 # ---------------------------------------------------------------- a text in the model's ids
 def test_a_configuration_takes_the_vocabulary_of_its_text():
     result = run(counting(), model=replace(MODEL, vocab_size=6))
