@@ -119,6 +119,7 @@ class ModelConfig:
         0.02, "start of the sine table's scale; None is the paper's, 1 / sqrt(D)", words={"paper": None})  # fmt: skip
     init_std: float = setting(0.02, "standard deviation of the kernels at the start")
     embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
+    dropout: float = setting(0.0, "share of the embedding and of each unit's branch that training puts to zero")
     tied: bool = setting(True, "a head that is the embedding, as the paper's parameter counts imply", flag="--untied")
 
     expansion: int = setting(2, "E / D, how much wider gate and value are", of=GATED)
@@ -198,6 +199,8 @@ class ModelConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out")
 
     def _refuse_odd(self):
+        if self.dropout >= 1:
+            raise ValueError(f"dropout={self.dropout}: expected a share below 1")
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
             raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
         if self.kind in GATED and self.qk_dim % 2:

@@ -66,6 +66,7 @@ class Stack(nn.Module):
         self.positions = make_positions(config.positions_in_use, config.dim, config.max_length)
         self.units = nn.ModuleList(make_unit(config) for _ in range(config.depth))
         self.norm = make_norm(config.norm, config.dim)
+        self.drop = nn.Dropout(config.dropout)
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -87,8 +88,10 @@ class Stack(nn.Module):
             segment_ids = check_input(x, self.config.dim, mask, segment_ids)
         if self.positions is not None:
             x = x + self.positions(x)
+        x, dropping = self.drop(x), self.training and self.drop.p
         for unit in self.units:
-            x = unit(x, mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
+            y = unit(x, mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
+            x = x + self.drop(y - x) if dropping else y
         return self.norm(x)
 
     def prefill(self, x, mask=None, *, checked=False):
