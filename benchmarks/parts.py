@@ -8,6 +8,7 @@ that is there is not made again. The guess that was written down before is in do
 """
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from flash_course.bench.clock import machine
-from flash_tutorial import LanguageModel, ModelConfig, count_parameters
+from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.data import evaluation_windows, load_corpus
 from flash_tutorial.files import write_text
 from flash_tutorial.training import TrainConfig, first_bytes, train
@@ -78,14 +79,14 @@ def scores(model, split):
         nats = F.cross_entropy(model(x).transpose(1, 2), y, ignore_index=-100, reduction="none")
         bits[i : i + 4] = nats.numpy() / np.log(2)
     by_place = np.nanmean(np.where(valid, bits, np.nan).reshape(len(bits), -1, 128)[:, 1:], axis=(0, 1))
-    names = {"first": []} | {f"{a} to {b}": [] for a, b in zip(DISTANCES, DISTANCES[1:])}
+    names = {"first": []} | {f"{a} to {b}": [] for a, b in itertools.pairwise(DISTANCES)}
     for row, ok, text in zip(bits, valid, targets):
         last = {}
         for found in NAME.finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
             start, end, word = found.start(), found.end(), found.group()
             away = start - last[word] if word in last else None
             key = "first" if away is None else next(
-                f"{a} to {b}" for a, b in zip(DISTANCES, DISTANCES[1:]) if a < away <= b)  # fmt: skip
+                f"{a} to {b}" for a, b in itertools.pairwise(DISTANCES) if a < away <= b)  # fmt: skip
             names[key].append(row[start:end].sum())
             last[word] = start
     return {
