@@ -51,6 +51,7 @@ class State:
 
     units: list
     lengths: torch.Tensor  # (B,) tokens read so far
+    used: int  # no row is longer
 
     def numel(self):
         """Numbers in use, over all units."""
@@ -108,7 +109,7 @@ class Stack(nn.Module):
         for unit in self.units:
             x, state = states.prefill(unit, x, mask, **_inside(getattr(type(unit), "prefill", None)))
             of_units.append(state)
-        return self.norm(x), State(of_units, lengths)
+        return self.norm(x), State(of_units, lengths, x.shape[1])
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
@@ -116,10 +117,10 @@ class Stack(nn.Module):
             expected = (len(state.lengths), self.config.dim)
             raise ValueError(f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}")
         if self.positions is not None:
-            x = x + self.positions.at(state.lengths, x)
+            x = x + self.positions.at(state.lengths, x, state.used)
         for i, unit in enumerate(self.units):
             x, state.units[i] = states.step(unit, x, state.units[i])
-        state.lengths = state.lengths + 1
+        state.lengths, state.used = state.lengths + 1, state.used + 1
         return self.norm(x), state
 
 
