@@ -214,7 +214,7 @@ class ModelConfig:
 
     def _refuse_odd(self):
         if self.tokens is not None:
-            from .vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
+            from .corpora.vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
 
             Vocabulary(self.tokens).check(self.vocab_size, self.causal)
         if self.positions_in_use == "scaled_sin" and self.dim % 2:

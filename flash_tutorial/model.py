@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import decoding, files, states
-from .checkpoints import last_checkpoint
 from .config import FORMAT, GATED, ModelConfig, check_format
+from .corpora.vocabulary import Vocabulary, text_of
 from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
+from .runs.checkpoints import last_checkpoint
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
-from .vocabulary import Vocabulary, text_of
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
