@@ -1,13 +1,15 @@
-"""A class of 30 made-up submissions, graded twice: once in one go, once killed in the middle and started again.
+"""A class of thirty with one of each kind that does harm, graded in one go and killed ten times at random.
 
     python benchmarks/grading.py            # prints, and stores flash_course/bench/results/grading.json
 
-Right, half done, untouched, and one for each thing that a submission may do wrong (tests/course/test_grading.py). The
-points must be exactly those expected, both times. Nothing else should run on the machine.
+In the sandbox, where it works, and without it. The points must be exactly those expected each time, and no process and
+no temporary file may be left. The submissions are those of tests/hostile.py. Nothing else should run on the machine.
 """
 
-import importlib.util
+import contextlib
 import json
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,73 +18,80 @@ import time
 from pathlib import Path
 
 from flash_course.bench.clock import machine
+from flash_course.grading import processes, sandbox
 from flash_tutorial.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "flash_course" / "bench" / "results" / "grading.json"
-SIZE = 30
+KILLS = 10
+sys.path.insert(0, str(ROOT / "tests"))
 
 
-def make_class(folder):
-    """Write the submissions; {name: expected points}."""
-    spec = importlib.util.spec_from_file_location("test_grading", ROOT / "tests" / "test_grading.py")
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    half = made.source().partition("# ## 05.3")[0]
-    texts = {f"fault_{name.replace(' ', '_').replace('.', '_')}": (made.with_body(body), made.FULL - 10)
-             for name, (body, _) in made.FAULTS.items()}  # fmt: skip
-    texts["syntax_error"] = (
-        made.source().replace("    missing = -len(x_TD) % C\n", "    missing = = 3\n"),
-        made.FULL - 10,
-    )
-    for k in range(SIZE - len(texts)):
-        name = ("right", "half", "untouched")[k % 3]
-        text, points = {"right": (made.source(), made.FULL), "half": (half, 25), "untouched": (made.source(False), 0)}[
-            name
-        ]
-        texts[f"{name}_{k:02}"] = (text, points)
-    for name, (text, _) in texts.items():
-        (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    return {name: points for name, (_, points) in texts.items()}
+class Graded:
+    """A class in a folder of its own, with a folder for temporary files that nobody else has."""
+
+    def __init__(self, top, mode):
+        from hostile import make_class
+
+        self.mode, self.folder, self.tmp = mode, Path(top, "class"), Path(top, "tmp")
+        for folder in (self.folder, self.tmp):
+            folder.mkdir()
+        self.expected = make_class(self.folder)
+
+    def start(self, out):
+        command = [sys.executable, "-m", "flash_course.cli", "grade", self.folder, "--out", out, "--workers", "2"]
+        return subprocess.Popen(
+            [*map(str, command), "--sandbox", self.mode], cwd=ROOT, env=os.environ | {"TMPDIR": str(self.tmp)},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def exact(self, out):
+        """Whether all points are those expected."""
+        students = json.loads((out / "results.json").read_text(encoding="utf-8"))["students"]
+        return {s["name"]: s["points"] if s["exercises"] else None for s in students} == self.expected
+
+    def left(self):
+        """Processes and temporary folders that are still there a moment later."""
+        time.sleep(3)
+        found = [path.name for path in self.tmp.glob("flash-grading-*")]
+        for pid in processes.table():
+            with contextlib.suppress(OSError):
+                if str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
 
 
-def start(folder, out):
-    command = [sys.executable, "-m", "flash_course.cli", "grade", folder, "--out", out]
-    return subprocess.Popen(
-        [str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def points_in(out):
-    stored = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    return {student["name"]: student["points"] for student in stored["students"]}
+def measured(mode):
+    with tempfile.TemporaryDirectory() as top:
+        graded = Graded(top, mode)
+        begun, out = time.monotonic(), Path(top, "whole")
+        code = graded.start(out).wait()
+        seconds = time.monotonic() - begun
+        result = {"submissions": len(graded.expected), "seconds": round(seconds, 1), "exit": code,
+                  "exact": graded.exact(out), "left": graded.left()}  # fmt: skip
+        dice, out, done = random.Random(1), Path(top, "killed"), []
+        for _ in range(KILLS):
+            grader = graded.start(out)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                grader.wait(dice.uniform(1, max(seconds / 4, 8)))
+            grader.send_signal(dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            grader.wait()
+            done.append(len(list(out.glob("students/*.json"))))
+        code = graded.start(out).wait()
+        return result | {"kills": KILLS, "done at each": done, "exit after them": code,
+                         "exact after them": graded.exact(out), "left after them": graded.left()}  # fmt: skip
 
 
 def main():
-    with tempfile.TemporaryDirectory() as temporary:
-        folder, whole, killed = (Path(temporary, name) for name in ("class", "whole", "killed"))
-        folder.mkdir()
-        expected = make_class(folder)
-        begun = time.monotonic()
-        start(folder, whole).wait()
-        seconds = time.monotonic() - begun
-        first = start(folder, killed)
-        while len(list(killed.glob("students/*.json"))) < SIZE // 2:
-            time.sleep(0.05)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        before = {path.name: path.stat().st_mtime_ns for path in killed.glob("students/*.json")}
-        start(folder, killed).wait()
-        kept = sum((killed / "students" / name).stat().st_mtime_ns == at for name, at in before.items())
-        result = {
-            "command": "python benchmarks/grading.py", "machine": machine(), "submissions": len(expected),
-            "seconds": round(seconds, 1),
-            "as_expected": points_in(whole) == expected, "as_expected_after_a_kill": points_in(killed) == expected,
-            "done_before_the_kill": len(before), "kept": kept, "points": expected,
-        }  # fmt: skip
-    write_text(OUT, json.dumps(result, indent=1) + "\n")
-    print({key: value for key, value in result.items() if key != "points"})
-    return 0 if result["as_expected"] and result["as_expected_after_a_kill"] else 1
+    modes = ["none"] + ["bwrap"] * (sandbox.trouble() is None)
+    results = {"command": "python benchmarks/grading.py", "machine": machine()}
+    for mode in modes:
+        results[mode] = measured(mode)
+        print(mode, results[mode], flush=True)
+    write_text(OUT, json.dumps(results, indent=1) + "\n")
+    right = (r["exact"] and r["exact after them"] and not r["left"] + r["left after them"] and r["exit"] == 0
+             for r in map(results.get, modes))  # fmt: skip
+    return 0 if all(right) else 1
 
 
 if __name__ == "__main__":

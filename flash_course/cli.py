@@ -1,14 +1,20 @@
 """The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
 
 import argparse
-import codecs
+import logging
 import os
 import platform
+import re
 import shlex
+import signal
 import sys
+import threading
+import time
+import warnings
 from importlib import metadata, resources
 from pathlib import Path
 
+from flash_tutorial import __version__
 from flash_tutorial.config import FORMAT, ModelConfig, TrainConfig, rules
 
 from .grading.command import add_commands as add_grading
@@ -27,6 +33,7 @@ TRAIN_EXAMPLES = """\
 examples:
   flash-tutorial train                                        into runs/first
   flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
+  flash-tutorial train --out runs/first --resume --steps 2600   twice as many updates as at first
   flash-tutorial train --out runs/short --steps 300
   flash-tutorial train --out runs/tfm --architecture transformer++ --lr 5e-3
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
@@ -49,17 +56,27 @@ def build_parser(command=None):
         prog=PROGRAM, description="Train, score and run the models of the FLASH paper.", epilog=EXAMPLES,
         formatter_class=raw,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="which version this is")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     train = commands.add_parser(
         "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
-        "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.",
+        "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
+        "Ctrl-C or SIGTERM ends the update at hand, writes a checkpoint and exits with 130 or 143; a second one stops\n"
+        "at once. Whatever ended a run, --resume goes on to the same weights.\n"
+        "\n"
+        "A file of your own is split into training, validation and test text. It may hold several documents, with a\n"
+        "NUL byte between two. Of three documents or more the last 5% (at least one) are the test, the 5% before them\n"
+        "the validation; one or two are cut at 90% and 95% of all bytes. Tokens in place of bytes: docs/projects.md.",
     )  # fmt: skip
     train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     train.add_argument(
         "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
+    )
+    train.add_argument(
+        "--processes", type=int, default=1, help="train on so many at once, with a part of each batch (default: 1)"
     )
     add_machine(train)
     add_settings(train, TrainConfig, "training")
@@ -68,24 +85,26 @@ def build_parser(command=None):
 
     evaluate = commands.add_parser(
         "evaluate", help="bits per byte of a model on a text", formatter_class=raw,
-        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.",
+        description="Bits per byte over a text, and by the position in the window: what a longer context is worth.\n"
+        "A model of tokens encodes the text with its own tokenizer, and is scored per token and per byte.",
     )  # fmt: skip
     add_model(evaluate)
     evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     evaluate.add_argument("--bytes", type=int, help="only the first so many bytes (default: all)")
-    evaluate.add_argument("--length", type=int, help="bytes in a window (default: as in training)")
+    evaluate.add_argument("--length", type=int, help="bytes (or tokens) in a window (default: as in training)")
     evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser(
-        "generate", help="let a model write", formatter_class=raw, description="Go on from a prompt, byte by byte."
-    )
+        "generate", help="let a model write", formatter_class=raw,
+        description="Go on from a prompt, byte by byte, or token by token where the model has a tokenizer.",
+    )  # fmt: skip
     add_model(generate)
     generate.add_argument("--prompt", default="", help="text to go on from (default: the start of a book)")
-    generate.add_argument("--bytes", type=int, default=400, help="how many to write (default: 400)")
-    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely byte (default: 0.8)")
+    generate.add_argument("--bytes", type=int, default=400, help="how many bytes (or tokens) to write (default: 400)")
+    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely (default: 0.8)")
     generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
     generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
     generate.add_argument("--seed", type=int, help="for the same text again")
@@ -137,7 +156,8 @@ def add_settings(parser, config, title):
             how = {"action": "store_false" if rule.default else "store_true"}
         else:
             how = {"type": reader(rule), "metavar": "|".join([*(rule.choices or [name.upper()]), *rule.words])}
-        groups[of].add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how)
+        action = groups[of].add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how)
+        action.words = rule.words
 
 
 def reader(rule):
@@ -185,14 +205,45 @@ def set_threads(args):
 
 def run_train(args):
     """``flash-tutorial train``"""
+    from flash_tutorial.runs.stopping import stoppable
     from flash_tutorial.training import train
 
     set_threads(args)
     model_config, train_config = read_configs(args)
     run = train(model_config, train_config, out=args.out, resume=args.resume, device=args.device)
-    if int(os.environ.get("RANK", 0)) == 0:
-        save_curve(Path(args.out) / "training.png", run, model_config)
-    print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+    if speaks():
+        if run.log:
+            with stoppable(print):
+                save_curve(Path(args.out) / "training.png", run, model_config)
+        print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+
+
+def run_processes(n, argv):
+    """Run the command in ``n`` processes, as torchrun does, but without its report of some forty lines where one of
+    them ends with an error: that is said in one line already."""
+    if n < 1:
+        raise ValueError(f"--processes {n}: expected at least 1")
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # of this process, which only waits
+    for name, value in {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
+        os.environ.setdefault(name, value)
+    here = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()))
+    try:
+        elastic_launch(LaunchConfig(1, 1, n, max_restarts=0, **here), sys.executable)("-m", __spec__.name, *argv)
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        return code if code >= 0 else 128 - code
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
+
+
+def speaks():
+    """Whether this process is the one of torchrun's that talks to the user."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def save_curve(path, run, config):
@@ -201,7 +252,7 @@ def save_curve(path, run, config):
 
     from .figures import training_curve  # matplotlib takes a while to load
 
-    bits = None if run.evaluation is None else run.evaluation.bits_per_byte
+    bits = None if run.evaluation is None else run.evaluation.bits_per_token
     figure, alt = training_curve(run.log, bits, title=f"{config.architecture}, {len(run.log)} updates")
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Description": alt})
@@ -209,8 +260,8 @@ def save_curve(path, run, config):
 
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
-    from flash_tutorial.checkpoints import last_checkpoint
     from flash_tutorial.model import find_config
+    from flash_tutorial.runs.run_folder import refuse_fewer_steps, saved_settings
 
     model, train = (
         {name: value for name, value in vars(args).items() if name in rules(config)}
@@ -218,56 +269,62 @@ def read_configs(args):
     )
     if args.objective:
         model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
-    if "length" in train:
-        model["max_length"] = train["length"]
-    found = last_checkpoint(args.out, say=lambda *_: None) if args.resume else None
+    found = saved_settings(args.out) if args.resume and args.out else None
     if found:
         path, saved = found
         model, train = saved["model_config"] | model, saved["train_config"] | train
         for name in set(train) - set(rules(TrainConfig)):
             raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
+        refuse_fewer_steps(train["steps"], saved["step"])  # before a warm-up that fits into none so few
         return ModelConfig.from_dict(model, where=path), TrainConfig(**train)
-    start = {"format": FORMAT, "max_length": TrainConfig.length}
-    if train.get("start_from"):
-        start = find_config(train["start_from"]).to_dict()
-        train.setdefault("length", start["max_length"])
+    if not train.get("start_from"):
+        start = {"format": FORMAT, "max_length": train.get("length", TrainConfig.length)}
+        return ModelConfig.from_dict(start | model), TrainConfig(**train)
+    start = find_config(train["start_from"]).to_dict()
+    length = train.setdefault("length", start["max_length"])
+    start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
 def load_model(name, device):
-    """A model from a run's folder (its last checkpoint, if it has not ended), a checkpoint, or the package."""
-    from flash_tutorial.checkpoints import last_checkpoint, read_checkpoint
+    """A model from a run's folder, a checkpoint, or the package."""
     from flash_tutorial.devices import pick_device
     from flash_tutorial.model import LanguageModel
 
-    path = Path(name)
-    if path.is_dir() and not (path / "config.json").exists():
-        found = last_checkpoint(path, say=lambda line: print(line, file=sys.stderr))
-        if found:
-            name = found[0]
-            print(f"this run has not ended: taking {name}", file=sys.stderr)
-    elif (path / "training.json").exists():
-        read_checkpoint(path)
     return LanguageModel.from_pretrained(name).to(pick_device(device))
 
 
+def readable(model, name):
+    """Whether text can be made of a model's ids; if not, the line that says so is on standard error."""
+    try:
+        model.vocabulary.encode("")
+        return True
+    except ValueError as error:
+        fail(f"{name}: {error}")
+        return False
+
+
 def run_evaluate(args):
-    """``flash-tutorial evaluate``"""
+    """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
 
     from flash_tutorial.data import load_corpus
     from flash_tutorial.devices import keep_freed_memory
-    from flash_tutorial.training import evaluate, first_bytes
+    from flash_tutorial.score import evaluate, first_bytes, in_words
 
     set_threads(args)
     keep_freed_memory()
     model = load_model(args.model, args.device)
-    split = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    if not readable(model, args.model):
+        return 1
+    text = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    split = text if model.config.tokens is None else text.encoded(model.vocabulary)
     length = model.config.max_length if args.length is None else args.length
     score = evaluate(model, split, length, args.batch)
-    kind = "byte" if model.config.causal else "hidden byte"
-    print(f"{score.bits_per_byte:.4f} bits per {kind}: {args.model} on {args.corpus}, {args.split}, ", end="")
-    print(f"{score.n_bytes:,} of {len(split.tokens):,} bytes, windows of {length}")
+    kind = ("" if model.config.causal else "hidden ") + split.vocabulary.unit
+    print(f"{in_words(score, kind)}: {args.model} on {args.corpus}, {args.split}, ", end="")
+    counted = "of" if model.config.tokens is None else "tokens in"
+    print(f"{score.n_tokens:,} {counted} {len(text.tokens):,} bytes, windows of {length}")
     print(f"by position in the window (bits per {kind}):")
     for places in np.array_split(np.arange(length), min(8, length)):
         here = score.by_position[places]
@@ -276,31 +333,33 @@ def run_evaluate(args):
 
 
 def run_generate(args):
-    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte."""
+    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte. 1 if the model's
+    tokens have no text."""
     import torch
-
-    from flash_tutorial.data import START_ID, ByteTokenizer
 
     set_threads(args)
     model = load_model(args.model, args.device)
-    device = next(model.parameters()).device
+    if not readable(model, args.model):
+        return 1
+    if not model.config.causal:
+        raise ValueError(f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model")
+    device, vocabulary = next(model.parameters()).device, model.vocabulary
     generator = torch.Generator(device)
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
-    ids = torch.from_numpy(ByteTokenizer().encode(args.prompt)) if args.prompt else torch.tensor([START_ID])
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    prompt = vocabulary.encode(args.prompt)
+    ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
+    write, waiting = vocabulary.writer(prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
 
     def show(token):
-        byte = int(token[0])
-        print(decoder.decode(bytes([byte])) if byte < 256 else "\N{REPLACEMENT CHARACTER}", end="", flush=True)
+        if waiting:
+            print(waiting.pop(), end="", flush=True)
+        print(write(int(token[0])), end="", flush=True)
 
-    print(args.prompt, end="", flush=True)
-    try:
-        model.generate(
-            ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
-            generator=generator, on_token=show,
-        )  # fmt: skip
-    finally:
-        print(decoder.decode(b"", final=True), flush=True)
+    model.generate(
+        ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
+        generator=generator, on_token=show,
+    )  # fmt: skip
+    print("".join(waiting) + write(None), flush=True)
 
 
 def run_doctor(args):
@@ -315,8 +374,9 @@ def run_doctor(args):
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {
-        "numpy": "", "torch": "", "safetensors": "", "tqdm": "", "matplotlib": "",
+        "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "",
         "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
+        "tokenizers": "models of tokens that are no bytes",
         "pytest": "the tests",
     }.items():  # fmt: skip
         try:
@@ -366,21 +426,35 @@ def main(argv=None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
-    args = build_parser(argv[0] if argv else None).parse_args(argv)
+    parser = build_parser(argv[0] if argv else None)
+    args = parser.parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = one_line_warning(set())
+        return run_command(args, parser, argv)
+
+
+def run_command(args, parser, argv):
+    """What ``main`` does once the arguments are read."""
     try:
+        load_torch(args.command)
+        if getattr(args, "processes", 1) != 1 and "WORLD_SIZE" not in os.environ:
+            return run_processes(args.processes, argv)
         return args.run(args) or 0
     except ValueError as error:
-        return fail(" ".join(str(error).split()))
+        return fail(in_flags(" ".join(str(error).split()), parser, args.command))
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         return fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: stopped{how_to_go_on(args)}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        if speaks():
+            print(f"\n{PROGRAM}: {str(stop) or f'stopped{how_to_go_on(args)}'}", file=sys.stderr)
         return 130
     except (RuntimeError, MemoryError) as error:
         words = str(error).lower()
+        if "connection" in words:
+            wait_to_be_stopped()
         if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
             return fail(
                 "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
@@ -388,19 +462,83 @@ def main(argv=None) -> int:
         raise
 
 
+def one_line_warning(said):
+    """What shows a warning: in a line, and each only once."""
+
+    def show(message, *where, **more):
+        if str(message) not in said and speaks():
+            said.add(str(message))
+            print(f"{PROGRAM}: {' '.join(str(message).split())}", file=sys.stderr)
+
+    return show
+
+
 def fail(message):
     """One line on standard error, and the exit code."""
+    wait_to_be_stopped()
     print(f"{PROGRAM}: error: {message}", file=sys.stderr)
     return 2
+
+
+def wait_to_be_stopped():
+    """Under torchrun, leave the word to the process that speaks: most errors are its own too, and when it has said so
+    and ended, torchrun stops the others. One that ended before it would have it stopped unheard."""
+    if not speaks():
+        time.sleep(30)
+
+
+def load_torch(command):
+    """Load torch, where the command needs it. Ctrl-C meanwhile ends the process: nothing is at stake yet, and an
+    exception in the middle of an import comes out as anything."""
+    if command in ("train", "evaluate", "generate") and threading.current_thread() is threading.main_thread():
+
+        def leave(number, frame):
+            os.write(2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b"")
+            os._exit(128 + number)
+
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, leave) for number in numbers}
+        try:
+            import torch  # noqa: F401
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+# names that a message of the package may have for what a flag sets, beside the flag's own
+OTHER_NAMES = {"train": {"max_length": "length"}, "evaluate": {"n": "bytes"}, "generate": {"max_new_tokens": "bytes"}}
+
+
+def in_flags(message, parser, command):
+    """A message of the package with the command's flags for the arguments: ``--lr 0`` for ``learning_rate=0``."""
+    commands = next(action for action in parser._actions if action.dest == "command").choices
+    flags = {action.dest: action for action in commands[command]._actions if action.option_strings}
+    flags |= {name: flags[dest] for name, dest in OTHER_NAMES.get(command, {}).items()}
+
+    def flag(match):
+        action, value = flags[match[1]], match[2]
+        name = action.option_strings[-1]
+        if action.nargs == 0:  # a switch
+            return name if value == str(action.const) else f"no {name}"
+        words = {repr(meant): word for word, meant in getattr(action, "words", {}).items()}
+        if value == "None" and value not in words:
+            return f"no {name}"
+        return f"{name} {words.get(value) or value.strip(chr(39)) or value}"
+
+    message = message.replace(" (resume=True)", "")
+    message = re.sub(rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+)", flag, message)
+    options = re.search(r"(?<=no such option, it has )[\w, ]+", message)
+    if options:
+        names = [flags[name].option_strings[-1] if name in flags else name for name in options[0].split(", ")]
+        message = message.replace(options[0], ", ".join(names))
+    return message
 
 
 def how_to_go_on(args):
     """After Ctrl-C: the command that goes on."""
     if args.command != "train":
         return ""
-    from flash_tutorial.checkpoints import checkpoint_folders
-
-    if not checkpoint_folders(args.out):
+    if not any(Path(args.out).glob("step_*")):  # without torch, which may not be loaded yet
         return " before the first checkpoint"
     return f"; go on with: {PROGRAM} train --out {shlex.quote(args.out)} --resume"
 

@@ -7,7 +7,7 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from flash_tutorial.files import write_text
+from flash_tutorial.files import advice, disk_said, write_text
 
 from .addresses import install_address, is_stamped
 
@@ -17,7 +17,8 @@ TEXT = {".md", ".cff", ".txt", ".ipynb"}  # files with {{blanks}}
 def create_project(folder) -> Path:
     """Copy the template to ``folder``, which must not exist or be empty, and fill in name, date and install line.
 
-    It appears whole or not at all. ValueError: the folder holds something, or its name is not one for a project.
+    It appears whole or not at all. ValueError: the folder holds something, its name is not one for a project, or it
+    cannot be written.
     """
     folder = Path(folder)
     name = folder.resolve().name
@@ -41,6 +42,11 @@ def create_project(folder) -> Path:
         if folder.exists():
             folder.rmdir()
         os.replace(part, folder)
+    except shutil.Error as error:  # copytree's list of all that it could not copy: (from, to, why)
+        why = re.sub(r"\[Errno \d+\] |: '.*", "", str(error.args[0][0][-1]))
+        raise ValueError(f"{folder} could not be made ({why}): free some space or choose another folder") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} could not be made ({disk_said(error)}): {advice(error)}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

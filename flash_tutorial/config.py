@@ -7,6 +7,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 """
 
 import copy
+import difflib
 import math
 from dataclasses import asdict, dataclass, field, fields
 
@@ -15,7 +16,8 @@ BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
 ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
-FORMAT = 2  # of a stored configuration
+FORMAT = 3  # of a stored configuration
+TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rotary form from it on
 
 
 # ---------------------------------------------------------------- what a field may be
@@ -106,6 +108,8 @@ class ModelConfig:
 
     architecture: str | type = setting("flash", "kind of model", choices=ARCHITECTURES)  # noqa: RUF009 (a field)
     vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
+    tokens: int | None = setting(
+        None, "ids that a text holds, fewer than N (see vocabulary.py); None: bytes", kind=int, flag=None)  # fmt: skip
     dim: int = setting(128, "width D")
     depth: int | None = setting(None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int)
     causal: bool = setting(True, "predict the next token, or read both sides (masked objective)", flag=None)
@@ -188,6 +192,18 @@ class ModelConfig:
             ("length_scale", "attention='softmax'", self.attention == "softmax"),
         ) if so}  # fmt: skip
 
+    def bound_by_length(self):
+        """Why a trained model of this kind cannot be given another ``max_length``; None if it has no part in it."""
+        if self.positions_in_use == "learnt":
+            return "its learnt positions end there"
+        if self.kind != "flash_quad":
+            return None
+        if self.bias in ("auto", "toeplitz") and (self.bias == "toeplitz" or self.max_length < TOEPLITZ_BELOW):
+            return "its Toeplitz bias has a weight for each distance up to there"
+        if self.length_scale is None and self.causal and self.attention == "relu2":
+            return "a causal FLASH-Quad divides its scores by it (length_scale)"
+        return None
+
     def _refuse_absent(self, name, own):
         if getattr(self, name) is not ABSENT:
             there = ", ".join(own) + (", a dictionary of what the class takes" if self.kind == OWN else "")
@@ -201,6 +217,10 @@ class ModelConfig:
     def _refuse_odd(self):
         if self.dropout >= 1:
             raise ValueError(f"dropout={self.dropout}: expected a share below 1")
+        if self.tokens is not None:
+            from .corpora.vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
+
+            Vocabulary(self.tokens).check(self.vocab_size, self.causal)
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
             raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
         if self.kind in GATED and self.qk_dim % 2:
@@ -260,7 +280,8 @@ class ModelConfig:
         check_format(values, where)
         values = {name: value for name, value in values.items() if name != "format"}
         for name in sorted(set(values) - set(rules(cls))):
-            raise ValueError(f"{where} has the unknown key {name!r}: expected only {', '.join(rules(cls))}")
+            near = " or ".join(difflib.get_close_matches(name, rules(cls))) or "one of those that help(ModelConfig) lists"
+            raise ValueError(f"{where} has the unknown key {name!r}: expected {near}")
         name = values.get("architecture", "flash")
         if architecture is not None:
             values["architecture"] = architecture
@@ -302,7 +323,7 @@ class TrainConfig:
 
     steps: int = setting(1300, "updates")
     batch: int = setting(8, "windows B in an update")
-    length: int = setting(512, "bytes T in a window")
+    length: int = setting(512, "bytes (or tokens) T in a window")
     learning_rate: float = setting(1e-2, "learning rate at its peak", above=0, flag="--lr")
     warmup: int | None = setting(
         None, "updates until the peak (default: 100, in a short run half of it)", kind=int, least=0)  # fmt: skip
@@ -310,14 +331,17 @@ class TrainConfig:
     accumulate: int = setting(1, "parts that a batch is computed in: more of them need less memory")
     weight_decay: float = setting(0.01, "of AdamW")
     seed: int = setting(0, "of the start and of all that is drawn", least=0)
-    corpus: str = setting("austen", "austen, the name of an online corpus, or a text file")
+    corpus: str = setting("austen", "austen, the name of an online corpus, or a UTF-8 text file")
     dtype: str = setting("auto", "number format; auto takes what the device can do",
         choices=("auto", "float32", "bfloat16", "float16"))  # fmt: skip
     compile: bool = setting(False, "use torch.compile", flag="--compile")
     start_from: str | None = setting(
         None, "a trained model, by folder or name, whose weights the run starts from", kind=str)  # fmt: skip
-    eval_bytes: int | None = setting(100_000, "bytes of the validation text for the score at the end; 0: no score",
+    eval_bytes: int | None = setting(100_000, "bytes (or tokens) of the validation text for a score; 0: no score",
         least=0, words={"all": None})  # fmt: skip
+    eval_every: int | None = setting(
+        None, "updates between two scores, of which best/ keeps the best model (default: a score at the end)", kind=int,
+    )  # fmt: skip
     checkpoint_every: int = setting(200, "updates between two checkpoints; the last two are kept")
 
     def __post_init__(self):
@@ -329,3 +353,7 @@ class TrainConfig:
             raise ValueError(f"accumulate={self.accumulate}: expected a divisor of batch={self.batch}")
         if self.warmup >= self.steps and self.warmup:
             raise ValueError(f"warmup={self.warmup}: expected fewer than steps={self.steps}")
+        if self.eval_every and self.eval_bytes == 0:
+            raise ValueError(
+                f"eval_every={self.eval_every} with eval_bytes=0: there is nothing to score, give some bytes"
+            )

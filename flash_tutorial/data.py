@@ -1,4 +1,4 @@
-"""From a corpus to batches: the byte tokenizer, windows, and span masking.
+"""From a corpus to batches: windows, and span masking.
 
 Everything is NumPy. What is drawn comes from the caller's generator alone, so a training loop that seeds it with
 (seed, step) draws the same batch at that step again after a restart:
@@ -14,14 +14,15 @@ from .config import check_counts
 from .corpora import Split as Split
 from .corpora import load_austen, load_file
 from .corpora.online import SOURCES, load_online
+from .corpora.tokens import load_tokens as load_tokens
+from .corpora.vocabulary import BYTES, MASK_ID, START_ID
+from .corpora.vocabulary import ByteTokenizer as ByteTokenizer
 
-START_ID = 0  # NUL: stands before a document's first byte, and fills a row behind a short document
-MASK_ID = 256  # the first id that is no byte
 IGNORE = -100  # the target of a position that the loss leaves out
 
 
 def load_corpus(name, *, max_bytes=None, cache_dir=None):
-    """Load a corpus as flat uint8 arrays with document offsets (see `Corpus` and `Split`).
+    """Load a corpus of text: flat uint8 arrays of its bytes, with document offsets (see `Corpus` and `Split`).
 
     name: "austen" (inside the package, split by novel), an online name ("enwik8", "text8", "wikitext-103", "pg19",
         "wiki40b", "c4": see `flash_tutorial.corpora.online`), or the path of a UTF-8 text file (see
@@ -48,40 +49,12 @@ def load_corpus(name, *, max_bytes=None, cache_dir=None):
     return load_file(name, max_bytes=max_bytes)
 
 
-class ByteTokenizer:
-    """Text as its UTF-8 bytes: 256 ids, and with `masked=True` one more, `mask_id` 256, for the masked objective."""
-
-    def __init__(self, masked=False):
-        self.mask_id = MASK_ID if masked else None
-        self.vocab_size = 257 if masked else 256
-
-    def encode(self, text):
-        """str -> (T,) int64. A lone surrogate, which UTF-8 cannot hold, is a ValueError."""
-        try:
-            raw = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            bad = f"character {text[error.start]!r} at position {error.start}"
-            raise ValueError(f"{bad} has no UTF-8 form; remove it from the text") from error
-        return np.frombuffer(raw, np.uint8).astype(np.int64)
-
-    def decode(self, ids):
-        """(T,) integers -> str. Bytes that are not UTF-8 show as U+FFFD, a masked position as U+2423 (open box)."""
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or ids.size == 0):
-            raise ValueError(f"decode takes one row of integer ids, got shape {ids.shape} of {ids.dtype}")
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocab_size:
-            asked = "is this the tokenizer that the model was trained with?"
-            raise ValueError(f"ids must lie in 0..{self.vocab_size - 1}, got {ids.min()}..{ids.max()}; {asked}")
-        raw = b"".join(b"\xe2\x90\xa3" if i == MASK_ID else bytes((i,)) for i in ids.tolist())
-        return raw.decode("utf-8", errors="replace")
-
-
 def random_windows(split, batch, length, rng):
-    """Draw windows for training: ids and targets, both (B, T) int64, targets one byte ahead.
+    """Draw windows for training: ids and targets, both (B, T) int64, targets one token ahead.
 
-    A window lies in one document. The start NUL counts as a document's first id, so that a document of n >= T
-    bytes offers n - T + 1 windows and every byte can be a target; a shorter document offers one, filled up behind
-    with id NUL and target -100. Each of these windows in all the documents is equally likely.
+    A window lies in one document. The start (NUL for bytes) counts as a document's first id, so that a document of
+    n >= T tokens offers n - T + 1 windows and every token can be a target; a shorter document offers one, filled up
+    behind with the start's id and target -100. Each of these windows in all the documents is equally likely.
     `targets != -100` is the mask of valid positions.
     """
     check_counts(batch=batch, length=length)
@@ -96,9 +69,10 @@ def random_windows(split, batch, length, rng):
 def evaluation_windows(split, length):
     """Cut every document into windows of T: ids, targets (W, T) int64 and the mask (W, T) of valid positions.
 
-    Each byte of the split is a target exactly once, in order: `mask.sum()` is the split's number of bytes, so summed
-    nats / ln 2 / mask.sum() is bits per byte over all of it. A window's first byte is predicted from the byte before
-    it, a document's first byte from NUL. A document's last window is filled up with id NUL, target -100 and mask False.
+    Each token of the split is a target exactly once, in order: `mask.sum()` is the split's number of tokens, so summed
+    nats / ln 2 / mask.sum() is bits per token over all of it, and for bytes per byte. A window's first token is
+    predicted from the one before it, a document's first from the start (NUL for bytes). A document's last window is
+    filled up with the start's id, target -100 and mask False.
     """
     check_counts(length=length)
     per_document = -(-np.diff(split.offsets) // length)
@@ -109,24 +83,26 @@ def evaluation_windows(split, length):
 
 
 def _windows(split, documents, starts, length):
-    """The windows whose first target is byte starts[i] of documents[i]."""
+    """The windows whose first target is token starts[i] of documents[i]."""
     first, end = (split.offsets[documents + i][:, None] for i in (0, 1))
     target_at = first + starts[:, None] + np.arange(length)
     inside = target_at < end
     targets = np.where(inside, split.tokens[np.minimum(target_at, end - 1)], np.int64(IGNORE))
     has_previous = inside & (target_at > first)
-    ids = np.where(has_previous, split.tokens[np.where(has_previous, target_at - 1, 0)], np.int64(START_ID))
+    ids = np.where(
+        has_previous, split.tokens[np.where(has_previous, target_at - 1, 0)], np.int64(split.vocabulary.start_id)
+    )
     return ids, targets
 
 
-def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID):
+def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=START_ID):
     """Hide spans for the masked objective: (inputs, targets), int64 of the shape of ids, (B, T).
 
-    Of each row's positions that are not NUL, the share `rate` (rounded down, at least one) is chosen, in spans
-    whose lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch,
+    Of each row's positions that do not hold `start_id`, the share `rate` (rounded down, at least one) is chosen, in
+    spans whose lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch,
     and every position is equally likely to be chosen (a span that runs over the row's end goes on at its start).
-    One draw for each span: with 80% its positions become `mask_id`, with 10% bytes drawn from the batch itself
-    (uniform ones would be betrayed by being no letters), with 10% they stay. Targets are the original ids on all
+    One draw for each span: with 80% its positions become `mask_id`, with 10% tokens drawn from the batch itself
+    (uniform ones would be betrayed by being rare), with 10% they stay. Targets are the original ids on all
     chosen positions, -100 elsewhere. A single hidden byte is too easily guessed from its word, hence spans.
     """
     ids = np.asarray(ids)
@@ -139,9 +115,9 @@ def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID):
     if (ids == mask_id).any():
         raise ValueError(f"the ids already hold mask_id={mask_id}; take an id that is not in the vocabulary")
     inputs, targets = ids.astype(np.int64), np.full(ids.shape, IGNORE, np.int64)
-    pool = ids[ids != START_ID]
+    pool = ids[ids != start_id]
     for row in range(len(ids)):
-        may_hide = np.flatnonzero(ids[row] != START_ID)
+        may_hide = np.flatnonzero(ids[row] != start_id)
         for span in _spans(len(may_hide), rate, mean_span, rng):
             places = may_hide[span]
             targets[row, places] = ids[row, places]
@@ -151,6 +127,12 @@ def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID):
             elif fate < 0.9:
                 inputs[row, places] = rng.choice(pool, len(places))
     return inputs, targets
+
+
+def hide_spans(text, rng, vocabulary=BYTES):
+    """Inputs and targets of the masked objective, from windows (B, T) of tokens with -100 behind a short text."""
+    start_id, mask_id = vocabulary.start_id, vocabulary.mask_id
+    return mask_spans(np.where(text == IGNORE, start_id, text), rng, mask_id=mask_id, start_id=start_id)
 
 
 def _spans(n, rate, mean_span, rng):

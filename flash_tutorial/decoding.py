@@ -8,24 +8,35 @@ import torch
 
 @torch.no_grad()
 def generate(
-    model, ids, max_new_tokens, *, mask=None, temperature=1.0, top_k=None, top_p=None, generator=None, on_token=None
+    model, ids, max_new_tokens, *, mask=None, temperature=1.0, top_k=None, top_p=None, generator=None, on_token=None,
+    stop_id=None,
 ):  # fmt: skip
     """Go on from prompts ``ids (B, T)``: the new tokens, ``(B, max_new_tokens)``. A method of ``LanguageModel``.
 
     ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose
     probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
-    Prompts of different length: pad on the right and hand in ``mask``.
+    Prompts of different length: pad on the right and hand in ``mask``. A row that has drawn ``stop_id`` is filled with
+    it; once all have, nothing more is drawn, and fewer tokens come back.
     """
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how)
     if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
         raise ValueError(f"max_new_tokens={max_new_tokens!r}: expected an integer of at least 0")
+    N = model.config.vocab_size
+    if stop_id is not None and (not isinstance(stop_id, int) or isinstance(stop_id, bool) or not 0 <= stop_id < N):
+        raise ValueError(f"stop_id={stop_id!r}: expected an id from 0 to {N - 1}, or None")
     logits, state = model.prefill(ids, mask)
     new = ids.new_empty(len(ids), max_new_tokens)  # (B, max_new_tokens)
+    stopped = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # rows that have drawn stop_id
     for t in range(max_new_tokens):
         new[:, t] = draw(logits, generator=generator, **how)
+        if stop_id is not None:
+            new[stopped, t] = stop_id
+            stopped = new[:, t] == stop_id
         if on_token is not None:
             on_token(new[:, t])
+        if stop_id is not None and stopped.all():
+            return new[:, : t + 1]
         if t + 1 < max_new_tokens:
             logits, state = model.step(new[:, t], state)
     return new

@@ -1,5 +1,6 @@
 """Which device and which number format a model is trained with, and why; and several processes that train together.
 
+    flash-tutorial train --processes 2          or, with a longer report where one of them fails,
     torchrun --standalone --nproc_per_node 2 -m flash_course.cli train
 
 Every process (rank) holds the whole model and computes its own rows of each batch. One process alone is a group of one.
@@ -73,6 +74,12 @@ def describe_device(device="auto", dtype="auto") -> str:
     return f"{versions}, {where}{threads}, {str(dtype).removeprefix('torch.')} ({why})"
 
 
+def to_device(ids, targets, valid, device):
+    """Tensors for a model, from arrays; the mask is None where nothing is masked, which is the fast way."""
+    ids, targets = torch.from_numpy(ids).to(device), torch.from_numpy(targets).to(device)
+    return ids, targets, None if valid.all() else torch.from_numpy(valid).to(device)
+
+
 # ---------------------------------------------------------------- memory
 def keep_freed_memory() -> bool:
     """Let this process reuse the memory of freed tensors instead of handing it back; True if that was switched on.
@@ -112,6 +119,29 @@ class Group:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def of_first(self, call):
+        """What ``call`` gives in rank 0, everywhere; and so is its refusal, a ValueError."""
+        if self.size == 1:
+            return call()
+        outcome = None
+        if self.speaks:
+            try:
+                outcome = call()
+            except ValueError as error:
+                outcome = error
+        outcome = self.share(outcome)
+        if isinstance(outcome, ValueError):
+            raise outcome
+        return outcome
+
+    def largest(self, number):
+        """The largest of the ranks' integers, everywhere."""
+        if self.size == 1:
+            return number
+        tensor = torch.tensor(number, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor)
+
     def total(self, tensor):
         """The sum over all ranks of a tensor that each of them has."""
         if self.size > 1:
@@ -143,7 +173,11 @@ class Engine:
     def loss(self, ids, targets, mask):
         """The mean loss of the targets at hand."""
         with self.half:
-            return self.call(ids, targets, mask=mask)
+            loss = self.call(ids, targets, mask=mask)
+        if not isinstance(loss, torch.Tensor) or loss.dim():
+            found = f"of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"
+            raise ValueError(f"the model's loss is {found}: expected one number, the mean in nats, as a tensor")
+        return loss
 
     def backward(self, part):
         """Add the gradient of a loss. It comes as the mean over the ranks, and parts of a batch ask for their sum."""

@@ -1,34 +1,75 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and that tell when a byte of them is altered."""
 
+import errno
+import hashlib
+import json
 import os
+import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+ADVICE = {
+    (errno.ENOSPC, errno.EDQUOT): "free some space or choose another folder",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "choose a folder that you may write to",
+    (errno.ENOTDIR, errno.EEXIST, errno.EISDIR): "a file of this name, or a folder, is in the way: choose another name",
+    (errno.ENAMETOOLONG,): "choose a shorter name",
+}
 
 
+# ---------------------------------------------------------------- writing
 @contextmanager
 def whole_file(path):
     """A temporary path beside ``path`` that takes its place when the block ends well, else goes away."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole_files(path) as (temporary,):
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())  # otherwise a power cut may leave a renamed, empty file
-        os.replace(temporary, path)
+
+
+@contextmanager
+def whole_files(*paths):
+    """``whole_file`` for files that belong together: each is whole on the disk before the first takes its place."""
+    paths = [Path(path) for path in paths]
+    temporaries = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
+    try:
+        yield temporaries
+        for temporary in temporaries:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())  # otherwise a power cut may leave a renamed, empty file
+        for temporary, path in zip(temporaries, paths):
+            os.replace(temporary, path)
     except OSError as error:
-        advice = "free some space or choose another folder; what stood there before is untouched"
-        raise ValueError(f"{path} could not be written ({error.strerror or error}): {advice}") from error
+        said = f"{' and '.join(map(str, paths))} could not be written ({disk_said(error)}): {advice(error)}"
+        raise ValueError(f"{said}; what stood there before is untouched") from error
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
 
 
 def disk_said(error):
     """The reason in an OSError, or in the ValueError that ``whole_file`` made of one."""
-    reason = error.__cause__ or error
+    reason = _of_disk(error)
     return getattr(reason, "strerror", None) or reason
+
+
+def advice(error):
+    """What to do about an OSError, or about the ValueError that ``whole_file`` made of one."""
+    number = getattr(_of_disk(error), "errno", None)
+    return next((text for numbers, text in ADVICE.items() if number in numbers), "choose another folder")
+
+
+def _of_disk(error):
+    return error if isinstance(error, OSError) else error.__cause__ or error
+
+
+def make_folder(folder):
+    """Make a folder and those above it, if they are not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} could not be made ({error.strerror}): {advice(error)}") from error
 
 
 def write_text(path, text):
@@ -37,13 +78,99 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def save_tensors(tensors, path, metadata=None):
-    """Write a ``.safetensors`` file, whole or not at all."""
-    with whole_file(path) as temporary:
+def save_tensors(tensors, path, save=None):
+    """Write a ``.safetensors`` file, into a temporary path of ``whole_file``; ``save`` is safetensors' function."""
+    try:
+        (save or save_file)(tensors, path)
+    except SafetensorError as error:  # it wraps what the disk said in its own words
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(*((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))) from error
+    denied = os.umask(0)  # the rights that new files are denied can be read only by setting them
+    os.umask(denied)
+    os.chmod(path, 0o666 & ~denied)  # safetensors lets nobody but the owner read
+
+
+def write_json(path, values):
+    """Write plain values, and a checksum of them by which ``read_json`` knows them again."""
+    write_text(path, to_json(values))
+
+
+def to_json(values):
+    """The text of plain values with their checksum."""
+    return json.dumps(values | {"checksum": checksum(values)}, indent=1) + "\n"
+
+
+# ---------------------------------------------------------------- reading
+def altered(path, what="its checksum does not match"):
+    """The error of a file that is not as it was written."""
+    return ValueError(f"{path} is cut off or altered ({what})")
+
+
+def read_json(path):
+    """The values that ``write_json`` wrote; a ValueError if a byte of them is another."""
+    return without_checksum(parse_json(path), path)
+
+
+def parse_json(path):
+    """The dictionary in a JSON file, not compared with its checksum."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        values = None
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    if not isinstance(values, dict):
+        raise altered(path, "not what this package wrote")
+    return values
+
+
+def without_checksum(values, path):
+    """Values of ``path`` that fit their checksum, without it."""
+    values = dict(values)
+    if values.pop("checksum", None) != checksum(values):
+        raise altered(path)
+    return values
+
+
+def load_tensors(path):
+    """The tensors of a ``.safetensors`` file."""
+    try:
+        return load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error})") from None
+
+
+@contextmanager
+def advising(text):
+    """Add to an error of a file that is missing or altered, or cannot be read, what to do about it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}: {text}") from None
+    except OSError as error:
+        raise ValueError(f"{error.filename} cannot be read ({error.strerror}): {text}") from None
+
+
+def check_sha256(folder, sha256):
+    """Refuse a folder in which a file is not the one whose sha256 is given by its name."""
+    for name, expected in sha256.items():
         try:
-            save_file(tensors, temporary, metadata=metadata)
-        except Exception as error:  # safetensors wraps a full disk in its own error
-            raise OSError(str(error)) from error
-        denied = os.umask(0)  # the rights that new files are denied can be read only by setting them
-        os.umask(denied)
-        os.chmod(temporary, 0o666 & ~denied)  # safetensors lets nobody but the owner read
+            if file_sha256(folder / name) != expected:
+                raise altered(folder / name)
+        except FileNotFoundError:
+            raise ValueError(f"{folder / name} is missing") from None
+        except OSError as error:
+            raise ValueError(f"{folder / name} cannot be read ({error.strerror})") from None
+
+
+def file_sha256(path):
+    """The sha256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(values):
+    """The sha256 of plain values, in hex."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

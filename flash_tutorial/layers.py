@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .config import TOEPLITZ_BELOW
+
 EPS = 1e-5  # Code 5, both norms
-TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rotary form from it on
 
 
 # ---------------------------------------------------------------- norms (Code 5)
@@ -272,7 +273,9 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     wrong = {}  # what is said -> where it is so
     if mask is not None:
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-            raise ValueError(f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens")
+            raise ValueError(
+                f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
+            )
         why = "padding on the left would move the chunk borders; pad on the right"
         said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
         wrong[said] = mask[:, 1:] & ~mask[:, :-1]

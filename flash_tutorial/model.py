@@ -3,23 +3,25 @@
 Letters: B batch, T length, D model width, N vocabulary.
 """
 
-import json
+import warnings
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from . import decoding, states
-from .config import GATED, ModelConfig
-from .files import save_tensors, whole_file
+from . import decoding, files, states
+from .config import FORMAT, GATED, ModelConfig, check_format
+from .corpora.vocabulary import Vocabulary, text_of
 from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
+from .runs.checkpoints import last_checkpoint
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
+AGAIN = "copy again the folder that save_pretrained wrote, or train again"
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
 
 
@@ -130,19 +132,31 @@ def _inside(method):
 
 
 def pool(features, mask=None):
-    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``."""
+    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool."""
+    if not isinstance(features, torch.Tensor) or features.dim() != 3:
+        raise ValueError(f"features are {_describe(features)}: expected a tensor (B, T, D)")
     if mask is None:
         return features.mean(1)
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != features.shape[:2]:
+        expected = f"expected {tuple(features.shape[:2])} torch.bool, True for valid tokens, as mask.bool() of 0 and 1"
+        raise ValueError(f"mask is {_describe(mask)}: {expected}")
     return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 # ---------------------------------------------------------------- the language model
 class LanguageModel(nn.Module):
-    """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself."""
+    """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself.
+
+    ``vocabulary`` says what its ids mean: bytes, or tokens, with their tokenizer if there is one.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config
+        if not isinstance(config, ModelConfig):
+            raise ValueError(
+                f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig({config!r:.60})"
+            )
+        self.config, self.vocabulary = config, Vocabulary(config.tokens)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
@@ -212,13 +226,16 @@ class LanguageModel(nn.Module):
 
     # ------------------------------------------------------------ save and load
     def save_pretrained(self, folder, *, dtype=None):
-        """Write ``config.json`` and ``model.safetensors``, both whole or neither; ``dtype`` casts the weights."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``config.json``, ``model.safetensors`` and, where the model has a tokenizer, ``tokenizer.json``, all of
+        them whole or none; ``dtype`` casts the weights.
+
+        config.json has the sha256 of the others and of its own values, which ``from_pretrained`` compares.
+        """
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
-        with whole_file(folder / "config.json") as temporary:  # takes its place only once the weights have theirs
-            temporary.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n", encoding="utf-8", newline="\n")
-            save_tensors(weights, folder / "model.safetensors")
+        tokenizer = self.vocabulary.tokenizer
+        if tokenizer is None and self.config.tokens and (Path(folder) / "tokenizer.json").exists():
+            raise ValueError(f"{folder} has a tokenizer.json, but this model has none: choose another folder")
+        _write_model(folder, self.config.to_dict(), partial(files.save_tensors, weights), tokenizer)
 
     def _own_state(self):
         state = self.state_dict()
@@ -228,12 +245,18 @@ class LanguageModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder_or_name, *, architecture=None):
-        """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++"."""
+        """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++".
+
+        In the folder of a run that has not ended it is that of the newest whole checkpoint, and a warning says so. A
+        file that is missing, or altered by a byte, is a ValueError.
+        """
         folder = _find_model(folder_or_name)
-        config = load_config(folder / "config.json", architecture)
-        model = cls(config)
+        config, sha256 = load_config(folder / "config.json", architecture)
         path = folder / "model.safetensors"
-        weights, expected = load_weights(path), model._own_state()
+        with files.advising(AGAIN):
+            files.check_sha256(folder, sha256)
+        model = cls(config)
+        weights, expected = files.load_tensors(path), model._own_state()
         for name in sorted(set(expected) ^ set(weights)):
             where = "lacks" if name in expected else "has the unknown"
             raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
@@ -244,7 +267,43 @@ class LanguageModel(nn.Module):
         if any(value.dtype == torch.float64 for value in weights.values()):
             model.double()
         model.load_state_dict(weights, strict=False)  # half precision becomes float32
+        model.vocabulary = find_vocabulary(folder, config.tokens)
         return model.eval()
+
+
+def _write_model(folder, values, save_weights, tokenizer=None):
+    """The files of a model: ``values`` for config.json, weights, and the text of a tokenizer, if there is one."""
+    folder = Path(folder)
+    files.make_folder(folder)
+    names = ["model.safetensors", *(["tokenizer.json"] if tokenizer else []), "config.json"]
+    with files.whole_files(*(folder / name for name in names)) as parts:
+        save_weights(parts[0])
+        if tokenizer:
+            parts[1].write_text(tokenizer, encoding="utf-8", newline="\n")
+        sums = {name: files.file_sha256(part) for name, part in zip(names[:-1], parts)}
+        parts[-1].write_text(files.to_json(values | {"sha256": sums}), encoding="utf-8", newline="\n")
+
+
+def save_model(model, folder):
+    """``save_pretrained``; of a model of another class the weights, and a config.json that names the class."""
+    if isinstance(model, LanguageModel):
+        model.save_pretrained(folder)
+    else:
+        name = f"{type(model).__module__}.{type(model).__qualname__}"
+        save = partial(files.save_tensors, model, save=safetensors.torch.save_model)
+        _write_model(folder, {"format": FORMAT, "model_class": name}, save)
+
+
+def load_own_weights(model, folder):
+    """Put the weights that ``save_model`` wrote into a model of the same kind."""
+    path, device = Path(folder) / "model.safetensors", next(model.parameters()).device
+    try:
+        safetensors.torch.load_model(model, str(path), device=str(device))
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path} does not hold the weights of this model ({said}): give the one that it is of"
+        ) from None
 
 
 def _describe(value):
@@ -252,8 +311,12 @@ def _describe(value):
 
 
 def _find_model(folder_or_name):
-    if Path(folder_or_name).is_dir():
-        return Path(folder_or_name)
+    folder = Path(folder_or_name)
+    if folder.is_dir():
+        if not (folder / "config.json").exists() and (found := last_checkpoint(folder, say=warnings.warn)):
+            folder = found[0]
+            warnings.warn(f"this run has not ended: taking {folder}", stacklevel=3)
+        return folder
     models = resources.files("flash_tutorial") / "models"
     if "/" not in str(folder_or_name) and (models / str(folder_or_name)).is_dir():
         return models / str(folder_or_name)
@@ -263,30 +326,31 @@ def _find_model(folder_or_name):
 
 def find_config(folder_or_name):
     """The ModelConfig of a folder, or of a model of the package."""
-    return load_config(_find_model(folder_or_name) / "config.json")
+    return load_config(_find_model(folder_or_name) / "config.json")[0]
+
+
+def find_vocabulary(folder_or_name, tokens):
+    """What the ids of a model in a folder mean, which reads so many ``tokens``; bytes (None) need no file."""
+    path = _find_model(folder_or_name) / "tokenizer.json"
+    return Vocabulary(tokens, text_of(path) if tokens and path.exists() else None)
 
 
 def load_config(path, architecture=None):
-    """The ModelConfig in a ``config.json``."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["format"]
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-        advice = "it may be cut off; write or copy it again"
-        raise ValueError(f"{path} is not a configuration of this package: {advice}") from None
-    return ModelConfig.from_dict(values, architecture=architecture, where=path)
-
-
-def load_weights(path):
-    """The tensors of a ``.safetensors`` file."""
-    try:
-        return load_file(str(path))
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing: expected the folder that save_pretrained wrote") from None
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): it is cut off or altered; copy or train it again") from None
+    """The ModelConfig in a ``config.json``, and the sha256 of the files that belong to it."""
+    with files.advising(AGAIN):
+        values = files.parse_json(path)
+    if "format" not in values:
+        kind = values.get("model_type") or ", ".join(map(str, values.get("architectures") or ()))
+        whose = f"of a Hugging Face model ({kind})" if kind else "no configuration of this package"
+        raise ValueError(f"{path} is {whose}: expected the folder that LanguageModel.save_pretrained wrote")
+    check_format(values, path)
+    with files.advising(AGAIN):
+        values = files.without_checksum(values, path)
+    if "model_class" in values:
+        how = f"build it, and call safetensors.torch.load_model(model, '{path.parent}/model.safetensors')"
+        raise ValueError(f"{path.parent} holds a {values['model_class']}, which is not of this package: {how}")
+    sha256 = values.pop("sha256")
+    return ModelConfig.from_dict(values, architecture=architecture, where=path), sha256
 
 
 # ---------------------------------------------------------------- counts

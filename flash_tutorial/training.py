@@ -10,18 +10,37 @@ Letters: B batch, T length, N vocabulary.
 
 import math
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch import nn
 
-from .checkpoints import Log, describe_run, load_optimizer, open_folder, save_checkpoint, save_results
-from .config import ModelConfig, TrainConfig, check_counts
-from .data import IGNORE, MASK_ID, START_ID, Split, evaluation_windows, load_corpus, mask_spans, random_windows
-from .devices import Engine, Group, keep_freed_memory, training_group
-from .model import LanguageModel, count_parameters
+from .config import ModelConfig, TrainConfig
+from .data import IGNORE, hide_spans, random_windows
+from .devices import Engine, Group, keep_freed_memory, to_device, training_group
+from .files import write_json
+from .model import LanguageModel, count_parameters, save_model
+from .runs.best import Scores
+from .runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
+from .runs.run_folder import Log, describe_run, read_log, run_folder, save_results
+from .runs.start import (
+    agree,
+    check_arguments,
+    default,
+    describe_model,
+    find_corpus,
+    restored,
+    say_if_short,
+    share_tokenizer,
+)
+from .runs.stopping import Stopped, stoppable
+from .score import Evaluation, check_vocabulary, in_words, is_causal
+from .score import evaluate as evaluate  # they belong to training as readers see it
+from .score import first_bytes as first_bytes
 
 
 # ---------------------------------------------------------------- one update
@@ -61,7 +80,18 @@ def check_finite(loss, norm, step, config, scaled):
         where = f"step {step + 1}, learning rate {learning_rate_at(step, config):.3g}"
         found = f"the loss is {loss:.4g} and its gradient's norm {norm:.4g}"
         advice = f"try a lower peak ({config.learning_rate / 3:.1g}), a longer warm-up or a smaller clip"
-        raise ValueError(f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched")
+        raise Diverged(f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched", step + 1)
+
+
+class Diverged(ValueError):
+    """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
+
+    def __init__(self, message, step):
+        super().__init__(message, step)
+        self.step = step
+
+    def __str__(self):
+        return self.args[0]
 
 
 # ---------------------------------------------------------------- batches
@@ -70,12 +100,7 @@ def draw_batch(split, config, step, causal):
     stopped goes on with the same batches and nothing of their order need be saved."""
     rng = np.random.default_rng((config.seed, step))
     ids, targets = random_windows(split, config.batch, config.length, rng)
-    return (ids, targets) if causal else hide_spans(targets, rng)
-
-
-def hide_spans(text, rng):
-    """Inputs and targets of the masked objective, from windows ``(B, T)`` of bytes with -100 behind a short text."""
-    return mask_spans(np.where(text == IGNORE, START_ID, text), rng)
+    return (ids, targets) if causal else hide_spans(targets, rng, split.vocabulary)
 
 
 def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it never changes)
@@ -84,7 +109,7 @@ def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it
     Every rank draws the whole batch and takes its own rows, so that the batch does not depend on how many they are.
     """
     ids, targets = draw_batch(split, config, step, causal)
-    valid = targets != IGNORE if causal else ids != START_ID
+    valid = targets != IGNORE if causal else ids != split.vocabulary.start_id
     chosen = targets != IGNORE
     size = config.batch // (config.accumulate * group.size)
     for first in range(group.rank * size, config.batch, group.size * size):
@@ -92,103 +117,143 @@ def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it
         yield *to_device(ids[rows], targets[rows], valid[rows], device), float(chosen[rows].sum() / chosen.sum())
 
 
-def to_device(ids, targets, valid, device):
-    """Tensors for the model; the mask is None where nothing is masked, which is the fast way."""
-    ids, targets = torch.from_numpy(ids).to(device), torch.from_numpy(targets).to(device)
-    return ids, targets, None if valid.all() else torch.from_numpy(valid).to(device)
-
-
 # ---------------------------------------------------------------- the loop
 @dataclass
 class Run:
-    """What ``train`` gives back: the model, a row of numbers for each update, and the score."""
+    """What ``train`` gives back: the model, a row of numbers for each update, the score at the end, and the best score
+    on the way: ``{"step": ..., "score": ...}`` of the model in ``best/``, None without ``eval_every``."""
 
-    model: LanguageModel
+    model: nn.Module
     log: list[dict]
-    evaluation: "Evaluation | None"
+    evaluation: Evaluation | None
+    best: dict | None = None
 
 
 def train(
-    model_config=None, train_config=None, *, corpus=None, out=None, resume=False, stop_at=None, device="auto",
-    progress=True,
+    model_or_config=None, train_config=None, *, corpus=None, out=None, resume=False, stop_at=None, device="auto",
+    progress=True, callback=None,
 ) -> Run:  # fmt: skip
-    """Train a model; a causal one learns the next byte, any other the bytes of hidden spans.
+    """Train a model; a causal one learns the next byte (or token), any other those of hidden spans.
 
     Args:
-        corpus: a ``Corpus`` that is already loaded, in place of the one that ``train_config.corpus`` names.
+        model_or_config: a ``ModelConfig``, or a model, which is trained as it stands: a ``LanguageModel``, or an
+            ``nn.Module`` of your own with ``model.loss(ids, targets, mask=mask)``, the mean in nats over the targets
+            other than -100, and ``model(ids, mask=mask) -> logits (B, T, N)`` for the score. ``mask`` is None or
+            ``(B, T)`` bool. It reads both sides where ``model.causal`` or ``model.config.causal`` is False.
+        corpus: a ``Corpus`` (as ``load_corpus`` and ``load_tokens`` give), or the name or path of one, in place of the
+            one that ``train_config.corpus`` names.
         out: a folder for checkpoints, ``log.csv``, and at the end the model, ``result.json`` and ``training.png``.
         resume: go on from the newest whole checkpoint in ``out``; on a CPU the weights end up the same, bit by bit, as
             if the run had never stopped (same versions and number of threads). Without a checkpoint it starts.
         stop_at: the update after which the run is cut short; its rates stay those of ``steps`` updates, so that it is
             the first part of the whole run. It is not scored, and leaves in ``out`` a checkpoint to go on from.
         progress: False prints nothing.
+        callback: called with the log's row of each update, a dictionary, after the update and its checkpoint; in a row
+            with a score that stands under ``validation_bits_per_byte`` (or ``_token``). If it returns False the run is
+            cut short there, as by ``stop_at``; what it raises ends the run, and the checkpoints stay.
+
+    With ``train_config.eval_every`` the model is scored on the way, and that of the best score is kept in ``out/best``.
 
     Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those of one process
-    up to rounding; the first writes, prints and scores. A run may go on with another number of processes.
+    up to rounding; the first writes, prints, scores and calls back. A run may go on with another number of processes.
 
-    Raises ValueError, after which the last checkpoint is intact: the loss is not finite, the disk is full, ``out``
-    holds another run, the checkpoints are damaged.
+    A run with ``out`` that gets Ctrl-C (KeyboardInterrupt), SIGTERM or SIGHUP (SystemExit with 128 and the signal's
+    number) ends the update at hand and writes a checkpoint first; a second signal stops it at once. On resume ``steps``
+    may be another number: from there on, the rates are those of a run with so many.
+
+    Raises ValueError, after which the last checkpoint is intact: the loss is not finite (``Diverged``), the disk is
+    full, ``out`` holds another run or belongs to another process, the checkpoints are damaged.
     """
-    model_config, config = model_config or ModelConfig(), train_config or TrainConfig()
-    with training_group(device) as (group, device):
+    given, config = default(model_or_config, ModelConfig), default(train_config, TrainConfig)
+    check_arguments(given, config, out, callback)
+    with ExitStack() as stack:
+        group, device = stack.enter_context(training_group(device))
         say = print if progress and group.speaks else lambda *_: None
+        stop = stack.enter_context(stoppable(say))
         keep_freed_memory()
-        check_vocabulary(model_config)
         check_shares(config, group)
+        given, corpus = agree(given, find_corpus(corpus, config), config.start_from)
         torch.manual_seed(config.seed)
-        model = LanguageModel(model_config)
-        kind = getattr(model_config.architecture, "__name__", model_config.architecture)
-        say(f"{count_parameters(model):,} parameters: {kind}, D = {model_config.dim}, {model_config.depth} units")
-        corpus = corpus or load_corpus(config.corpus)
-        facts = describe_run(model_config, config, corpus, device, group)
+        model = given if isinstance(given, nn.Module) else LanguageModel(given)
+        check_vocabulary(model, corpus.vocabulary)
+        say(f"{count_parameters(model):,} parameters: {describe_model(model)}")
+        say_if_short(corpus, config, say)
+        facts = describe_run(model, config, corpus, device, group)
         say(facts["machine"])
-        out, found = open_folder(out, resume, facts, say) if group.speaks else (None, None)  # the others write nothing
-        found = group.share(found)
+        found = stack.enter_context(run_folder(out, resume, facts, group, say))
+        out = Path(out) if out is not None and group.speaks else None  # the others write nothing
         last = last_update(stop_at, config, found)
+        if found and found.values["train_config"]["steps"] != config.steps and not found.finished:
+            change_steps(found, facts, config, out, say)
         if found or config.start_from:
-            model = load_model(found[0] if found else config.start_from, model_config)
+            model = restored(given, found[0] if found else config.start_from)
+        share_tokenizer(model, corpus)
+        scores = Scores(corpus.validation, config, out, found)
+        if found and found.finished:
+            return finished_run(found.path, model.to(device), scores, facts, group, say)
         engine = Engine(model.to(device).train(), config.dtype, group, config.compile)
-        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, progress and group.speaks)
+        shown = progress and group.speaks
+        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, scores, shown, stop, callback)
         model.eval()
-        if last < config.steps:
-            say(f"stopped after update {last} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
-            return Run(model, rows, None)
-        return Run(model, rows, finish(model, rows, corpus.validation, config, out, facts, group, say))
+        done = rows[-1]["step"]
+        if done < config.steps:
+            say(f"stopped after update {done} of {config.steps}" + (f"; go on with resume from {out}" if out else ""))
+            return Run(model, rows, None, scores.best)
+        return Run(model, rows, finish(model, rows, scores, out, facts, group, say), scores.best)
 
 
-def run_updates(model, engine, split, config, found, last, out, facts, progress):
-    """The loop: updates up to ``last``, each with its row in the log, and checkpoints. Gives the rows."""
-    optimizer = new_optimizer(model, config)
+def run_updates(model, engine, split, config, found, last, out, facts, scores, shown, stop, callback):
+    """The loop: updates up to ``last``, each with its row in the log, scores, and checkpoints. Gives the rows."""
+    optimizer, group, unit = new_optimizer(model, config), engine.group, split.vocabulary.unit
 
     def save(step, seconds):
         more = {"seconds": seconds, "scaler": engine.scaler.state_dict()}
-        save_checkpoint(out, step, model, optimizer, facts | more)
+        tensors = optimizer_tensors(model, optimizer)
+        save_checkpoint(out, step, partial(save_model, model), tensors, log.text(), facts | more)
 
-    path, saved = found or (None, {"step": 0, "seconds": 0.0})
-    first = saved["step"]
+    path, saved = found[:2] if found else (None, {"step": 0, "seconds": 0.0})
+    first, log = saved["step"], Log(read_log(path / "log.csv") if found else (), unit, scores.on_the_way)
     if found:
         load_optimizer(path, model, optimizer)
         if engine.scaler.is_enabled() and saved["scaler"]:
             engine.scaler.load_state_dict(saved["scaler"])
     elif out:
         save(0, 0.0)
-    log = Log(out and out / "log.csv", first)
-    began = time.perf_counter()
-    with progress_of(config, first, progress) as show:
+    if out:
+        log.write_to(out / "log.csv")
+    began = time.perf_counter() - saved["seconds"]
+    # with nothing to write there is nothing to wait for
+    stop.can_wait, stop.patient = bool(out) or group.size > 1, group.size > 1
+    with progress_of(config, first, unit, shown) as show:
         for step in range(first, last):
             # for a unit of your own that draws, such as dropout: other numbers in each step and rank
-            torch.manual_seed(config.seed + step + 1 + 1_000_003 * engine.group.rank)
-            batch = parts(split, config, step, model.config.causal, engine.device, engine.group)
+            torch.manual_seed(config.seed + step + 1 + 1_000_003 * group.rank)
+            batch = parts(split, config, step, is_causal(model), engine.device, group)
             loss, norm = train_step(model, optimizer, batch, step, config, engine)
-            seconds = saved["seconds"] + time.perf_counter() - began
-            log.append(
-                step=step + 1, loss=loss, bits_per_byte=loss / math.log(2), gradient_norm=norm,
-                learning_rate=learning_rate_at(step, config), tokens=(step + 1) * config.batch * config.length,
-                seconds=round(seconds, 3),
-            )  # fmt: skip
+            seconds = time.perf_counter() - began
+            row = {
+                "step": step + 1, "loss": loss, f"bits_per_{unit}": loss / math.log(2), "gradient_norm": norm,
+                "learning_rate": learning_rate_at(step, config), "tokens": (step + 1) * config.batch * config.length,
+                "seconds": round(seconds, 3),
+            }  # fmt: skip
+            if group.speaks and scores.due(step + 1):
+                row |= scores.keep_best(model, step + 1)
+                began = time.perf_counter() - seconds  # the seconds of training, without those of scores
+            log.append(**row)
             show(log.rows)
-            if out and ((step + 1) % config.checkpoint_every == 0 or step + 1 == last):
+            asked = group.largest(stop.asked)
+            due = asked or (step + 1) % config.checkpoint_every == 0 or step + 1 == last
+            if out and due:
                 save(step + 1, seconds)
+            enough = callback and not asked and group.share(group.speaks and callback(row) is False)
+            if enough and out and not due:
+                save(step + 1, seconds)
+            if asked or enough:
+                break
+    if asked := group.largest(stop.asked):  # after rank 0 has written; also if it came in the last of all updates
+        kept = "with a checkpoint; go on with --resume (resume=True)" if out else "and nothing is kept without out"
+        raise Stopped(asked, f"stopped after update {log.rows[-1]['step']} of {config.steps}, {kept}")
+    stop.can_wait = False
     return log.rows
 
 
@@ -199,28 +264,38 @@ def new_optimizer(model, config):
     return torch.optim.AdamW(model.parameters(), **rates, **paper, fused=fused)
 
 
-def finish(model, rows, split, config, out, facts, group, say):
+def finish(model, rows, scores, out, facts, group, say):
     """Score a run that has reached its end, and leave the model and the score in ``out``. Gives the score."""
     score = None
-    if config.eval_bytes != 0 and group.speaks:
-        score = evaluate(model, first_bytes(split, config.eval_bytes), config.length, config.batch)
-        say(f"validation: {score.bits_per_byte:.4f} bits per byte over {score.n_bytes:,} bytes")
+    if scores.split is not None and group.speaks:
+        score, unit = scores.take(model, rows[-1]["step"] if rows else None), scores.split.vocabulary.unit
+        say(f"validation: {in_words(score, unit)} over {score.n_tokens:,} {unit}s")
+        if scores.best:
+            say(f"the best was {scores.best['score']:.4f}, after update {scores.best['step']}")
     if out:
-        save_results(out, model, rows, score, facts)
+        save_results(out, partial(save_model, model), rows, scores.values(score), facts)
         say(f"model and log are in {out}")
     return score
 
 
-def load_model(start, config):
-    """A trained model to go on with, with a class of the user's where the configuration has one."""
-    custom = None if isinstance(config.architecture, str) else config.architecture
-    model = LanguageModel.from_pretrained(start, architecture=custom)
-    there, asked = model.config.to_dict(), config.to_dict()
-    for name in [*asked, *there]:
-        if there.get(name) != asked.get(name):
-            but = f"but {name}={asked.get(name)!r} is asked for: give the same value"
-            raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
-    return model
+def change_steps(found, facts, config, out, say):
+    """Go on with another number of updates; says what that makes of the rate. The checkpoint holds it from now on."""
+    path, saved = found[:2]
+    before = replace(config, steps=saved["train_config"]["steps"])
+    was, now = (learning_rate_at(saved["step"], each) for each in (before, config))
+    jump = f"the rate of the next one is {now:.3g} instead of {was:.3g}, and ends in a line at 0"
+    say(f"{before.steps} updates become {config.steps}: {jump}")
+    saved["train_config"] = facts["train_config"]
+    if out:
+        write_json(path / "training.json", saved)
+
+
+def finished_run(folder, model, scores, facts, group, say):
+    """A run that is finished already: what it left, with its score taken anew, since a folder does not hold all of it.
+
+    Nothing is written."""
+    rows = read_log(folder / "log.csv") if (folder / "log.csv").exists() else []
+    return Run(model.eval(), rows, finish(model, rows, scores, None, facts, group, say), scores.best)
 
 
 # ---------------------------------------------------------------- what is refused, and what is shown
@@ -243,16 +318,8 @@ def last_update(stop_at, config, found):
     return stop_at
 
 
-def check_vocabulary(config):
-    """Bytes need 256 ids, and one more to hide them."""
-    least = 256 if config.causal else MASK_ID + 1
-    if config.vocab_size < least:
-        what = "bytes" if config.causal else "bytes and the mask of the masked objective"
-        raise ValueError(f"vocab_size={config.vocab_size}: expected at least {least}, for {what}")
-
-
 @contextmanager
-def progress_of(config, first, on):
+def progress_of(config, first, unit, on):
     """A function that shows the log's last row: in a bar on a terminal, in a line now and then elsewhere."""
     from tqdm import tqdm  # nothing else needs it
 
@@ -266,7 +333,7 @@ def progress_of(config, first, on):
             step, recent = rows[-1]["step"], [row["loss"] for row in rows[-20:]]
             loss = sum(recent) / len(recent)
             speed = (step - first) * tokens / (time.perf_counter() - began)
-            text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/byte, {speed:,.0f} tokens/s"
+            text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {speed:,.0f} tokens/s"
             bar.set_postfix_str(text, refresh=False)
             bar.update()
             now_and_then = step % max(1, config.steps // 20) == 0 or step in (first + 1, config.steps)
@@ -275,49 +342,3 @@ def progress_of(config, first, on):
                 print(f"step {step}/{config.steps}: {text}, {left:.0f} s left", flush=True)
 
         yield show
-
-
-# ---------------------------------------------------------------- the score
-@dataclass
-class Evaluation:
-    """``bits_per_byte`` over ``n_bytes`` targets, and ``by_position (T,)``: its mean at each place of the window."""
-
-    bits_per_byte: float
-    by_position: np.ndarray
-    n_bytes: int
-
-
-def first_bytes(split, n):
-    """The first ``n`` bytes of a split, all for None: whole documents in their order, the last one cut."""
-    if n is None or n >= len(split.tokens):
-        return split
-    if n < 1:
-        raise ValueError(f"n={n}: expected at least 1 byte, or None for all")
-    offsets = np.append(split.offsets[split.offsets < n], n)
-    return Split(split.tokens[:n], offsets, split.titles[: len(offsets) - 1])
-
-
-@torch.no_grad()
-def evaluate(model, split, length, batch=8) -> Evaluation:
-    """Bits per byte of a split in windows of T that do not overlap, in float32.
-
-    A causal model predicts every byte once, with nothing known before a window's first byte but the one byte before
-    it. Any other model predicts the hidden 15% of the bytes; the same ones at each call.
-    """
-    check_vocabulary(model.config)
-    check_counts(batch=batch)
-    ids, targets, valid = evaluation_windows(split, length)
-    if not model.config.causal:
-        ids, targets = hide_spans(targets, np.random.default_rng(0))
-    device, was_training = next(model.parameters()).device, model.training
-    model.eval()
-    nats, counts = np.zeros(length), np.zeros(length, np.int64)
-    for first in range(0, len(ids), batch):
-        rows = slice(first, first + batch)
-        x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
-        losses = F.cross_entropy(model(x, mask=mask).float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
-        nats += losses.cpu().double().sum(0).numpy()
-        counts += (y != IGNORE).sum(0).cpu().numpy()
-    model.train(was_training)
-    by_position = np.divide(nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0)
-    return Evaluation(float(nats.sum() / math.log(2) / counts.sum()), by_position, int(counts.sum()))

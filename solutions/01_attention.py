@@ -20,6 +20,10 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("01.1")` gives the first of three hints; call it again for the next one. `progress("01")` shows your points.
 #
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+#
 # Tokens count from 0 here, as the rows of an array do. All numbers are float64.
 
 # %%
@@ -142,8 +146,7 @@ check("01.2", who_sees)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The lecture loops over heads. Here you do all heads at once, without a loop over heads or tokens.
-# (The check compares numbers only, so it accepts a loop. The exercise is to do without.)
+# The lecture loops over heads. Here you do all heads at once. (The check compares numbers only, so it accepts a loop.)
 #
 # - queries, keys and values are `x_TD` times `W_q`, `W_k` and `W_v`;
 # - head h has the channels h d to (h + 1) d - 1 of each of them, with d = D / H;
@@ -286,7 +289,7 @@ check("01.5", rope, shown_01_5)
 # The first tokens have fewer to read. Softmax attention, scores divided by √S, one head.
 #
 # A mask gives the right numbers, and saves nothing. Yours must need memory that grows like T × window.
-# The check runs T = 1024 with a window of 4, and allows 1 MB at one time. One full map alone takes 8 MB there,
+# The check runs a text of some 1024 tokens with a window of 3 to 5, and allows 1 MB at one time. One full map alone takes 8 MB there,
 # and even a T × T table of True and False takes more than 1 MB. At T = 8192 a map takes 537 MB.
 #
 # The window may be longer than the text. You may use `math` and `numpy`. A loop over tokens is allowed here.

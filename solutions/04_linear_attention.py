@@ -20,6 +20,10 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("04.1")` gives the first of three hints; call it again for the next one. `progress("04")` shows your points.
 #
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+#
 # In this set tokens, texts and places in a chunk are counted from 0. All arrays are NumPy arrays of float64.
 
 # %%
@@ -140,9 +144,9 @@ check("04.2", recurrent)
 #
 # The check looks at the cost too:
 #
-# - with T = 400 and C = 100 you may call NumPy 200 times (a token-by-token loop needs more than 400 calls);
-# - with C = 64 you may take 10 MB at T = 2,000, S = 24, E = 40. A T × T map takes more, and so do T states;
-# - at T = 20,000, S = 3, E = 5 you may take 100 MB.
+# - you may call NumPy once for every two tokens, 200 times with T = 400 and C = 100 (a token-by-token loop needs more than 400 calls);
+# - you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T map takes more, and so do T states.
+#   At T = 20,000 the arrays are narrower, with S = 3 and E = 5.
 #
 # You may use `numpy`.
 #

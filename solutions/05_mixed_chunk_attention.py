@@ -19,6 +19,10 @@
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("05.1")` gives the first of three hints; call it again for the next one. `progress("05")` shows your points.
+#
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
 
 # %%
 import importlib.util
@@ -91,7 +95,7 @@ check("05.1", to_chunks)
 # Here the form has a *lag*: chunk g reads chunks 0 to g - lag. With a lag of 1 that is all chunks before it.
 # Where there is nothing to read, the result is zero.
 #
-# Write it without a loop over G. When `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 and in float64.
+# Write it without a loop over G (2 points). When `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 and in float64.
 # The result has the number format of `kv_GSE`.
 #
 # You may use `torch`.
@@ -138,7 +142,7 @@ check("05.2", earlier_chunks)
 #   the own one too, whatever the lag. With `combine="mean"` the sum is divided by the number of tokens in those chunks.
 #   The last chunk may have fewer than C tokens.
 #
-# Write it without a loop over tokens. You may use `numpy`, and what you wrote in 05.1 and 05.2.
+# Write it without a loop over tokens (2 points); one over chunks is allowed. You may use `numpy`, and what you wrote in 05.1 and 05.2.
 # (05.2 takes a tensor: `torch.from_numpy(x)` and `.numpy()` lead there and back.)
 #
 # <details><summary>I get "operands could not be broadcast together"</summary>
@@ -185,12 +189,12 @@ check("05.3", mixed_chunk)
 # **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
 # Write a test. It gets a layer, `fn`, that takes an array (T, 8) of float64 and returns an array (T, 8), and it gets its chunk length C.
-# T is yours to choose. The layer should be causal: no output may depend on a later token. And it should be complete:
-# each output depends on *all* earlier tokens and on its own. Your test raises an `AssertionError` if the layer is not so,
+# T is yours to choose. The layer should be causal: no output may depend on a later token, nor on how many there are. And it should
+# be complete: each output depends on *all* earlier tokens and on its own. Your test raises an `AssertionError` if the layer is not so,
 # and returns without one if it is.
 #
-# Your test is tried on three right layers and on twelve wrong ones. A wrong one may be wrong at a single output, or by a millionth,
-# or by rounding alone. In these layers no weight inside a chunk is exactly zero, if the numbers that you put in are of order one.
+# Your test is tried on three right layers and on fifteen wrong ones. A wrong one may be wrong at a single output, in a single channel,
+# by a millionth, or by rounding alone. In these layers no weight inside a chunk is exactly zero, if the numbers that you put in are of order one.
 #
 # You may use `numpy`.
 #
@@ -219,6 +223,8 @@ def assert_causal_and_complete(fn, C):
         moved = (fn(changed) != before).any(axis=1)
         assert not moved[:j].any(), f"an output before token {j} moves with it"
         assert moved[j:].all(), f"an output from token {j} on does not read it"
+    for n in range(1, T):
+        assert np.allclose(fn(x_TD[:n]), before[:n], rtol=1e-8), f"{n} tokens alone give other outputs"
     # END SOLUTION
 
 
@@ -230,10 +236,16 @@ check("05.4", assert_causal_and_complete)
 #
 # **15 points** · difficulty 4/5 · importance 5/5 · 25 minutes
 #
-# In each of these three layers an early output knows something of what comes later. Each has one fault, and each fault needs another
-# way of looking: change one token; change one token and look for rounding, in bfloat16; change nothing but the number of chunks.
-# Find the faults and mend them. All three layers should then compute the same: local relu² scores over C, and the bare sum of kᵀ v
-# over strictly earlier chunks.
+# In each of these three layers an early output knows something of what comes later. Each has one fault. Find the faults and mend them.
+# All three layers should then compute the same: local relu² scores over C, and the bare sum of kᵀ v over strictly earlier chunks.
+# Mending is 4 points each.
+#
+# Three more points are for the looks that find the faults in the layers as they are given. Each look below finds one of them alone.
+# Try each on each layer, and write its word under `one`, `two` and `three`:
+#
+# - `"chunks"`: whole chunks are put behind the text, no token of it changes, and an output of the text moves;
+# - `"rounding"`: a later token gets 30 times larger, and an output moves in bfloat16, but in float64 by less than a billionth of its size;
+# - `"token"`: a later token changes, and an output moves in float64 by more than a billionth of its size.
 #
 # They take q and k (G, C, S) and v (G, C, E) as tensors, and return (G, C, E) in the same number format: the caller uses float64
 # and bfloat16. An output must stay the same, bit for bit, when a later token changes, in both.
@@ -277,8 +289,13 @@ def suspect_three(q_GCS, k_GCS, v_GCE):
     return A_GCC @ v_GCE + q_GCS @ kv_GSE
 
 
+# BEGIN SOLUTION
+# STUB found_05_5 = dict(one=None, two=None, three=None)
+found_05_5 = dict(one="token", two="rounding", three="chunks")
+# END SOLUTION
+
 # %%
-check("05.5", suspect_one, suspect_two, suspect_three)
+check("05.5", suspect_one, suspect_two, suspect_three, found_05_5)
 
 # %% [markdown]
 # ## 05.6 predict: what the chunk decides

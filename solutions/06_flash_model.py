@@ -19,6 +19,10 @@
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("06.1")` gives the first of three hints; call it again for the next one. `progress("06")` shows your points.
+#
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
 
 # %%
 import importlib.util
@@ -210,12 +214,13 @@ check("06.2", adopt)
 # the mean may divide by valid tokens, or by the places of chunks that hold one; there may be no mean at all.
 # The outputs *at* the padding may be anything. In a wrong unit padding may be read with a hundredth of a token's weight,
 # or by a single token, or only in one of the two forms.
-# In these units no weight inside a chunk is exactly zero.
+# In these units no weight inside a chunk is exactly zero. What you put in, padding included, are finite numbers.
 #
 # You may use `numpy`.
 #
 # <details><summary>My test fails a unit that is right</summary>
 #
+# Is your padding NaN? A flag of 0 times NaN is NaN, so a right unit may not bear it.
 # Compare the valid tokens only, with a small tolerance: sums of another length are rounded otherwise.
 # And compare the unit with itself, not with one reading.
 #
@@ -258,7 +263,7 @@ check("06.3", assert_padding_inert)
 # Write it, and look at the two sizes. Then mend `start_tables`. What must hold at every even D from 48 to 128:
 #
 # - the embedding's size over that of the positions is between 0.5 and 4;
-# - the positions are still sines and cosines times one number, and no two positions look alike;
+# - the positions are still sines and cosines times one number, in any order of the channels, and no two positions look alike;
 # - the head is the embedding again, so the first logits must stay small: a standard deviation from 0.02 to 2.
 #
 # You may use `numpy`.
@@ -315,7 +320,7 @@ check("06.4", report_sizes, start_tables)
 # If you did 03.4 and 04.5, you know the two halves: a relu² map, and a causal linear sum.
 # New are the chunks, the bias table that all chunks share, and the mean.
 #
-# Your code may loop over chunks, not over tokens. You may use `numpy`. Neither automatic differentiation nor small differences
+# Loops are allowed; one over chunks is enough. You may use `numpy`. Neither automatic differentiation nor small differences
 # count as a backward pass (differences are good for trying your answer, see below).
 #
 # <details><summary>I do not know whether my gradient is right</summary>
@@ -383,7 +388,7 @@ check("06.5", mixed_chunk_backward)
 # Three things are asked besides the values:
 #
 # - time and memory grow like G. A table of G x G is 3.2 GB at G = 20,000, so it is not allowed. Nor is a sum that each chunk makes anew.
-#   (The check looks at G = 2000.) One loop over chunks is fine;
+#   (The check looks at some 2000 chunks.) One loop over chunks is fine;
 # - in float32 a document may not be disturbed by another one whose numbers are 100,000 times larger;
 # - `kv_GSE` and `doc_G` stay as they are.
 #

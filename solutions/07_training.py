@@ -19,6 +19,10 @@
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("07.1")` gives the first of three hints; call it again for the next one. `progress("07")` shows your points.
+#
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
 
 # %%
 import importlib.util
@@ -162,7 +166,8 @@ check("07.2", learning_rate, clip_each)
 # - `step(optimizer)` lets the optimizer step, or skips the step if something was noted. (It divides by itself if nobody did. Once is enough.)
 # - `update()` halves the factor if something was noted, and forgets it.
 #
-# The schedule moves on once for each update, skipped or not. Gradients left from before must not count.
+# The schedule moves on once for each update, skipped or not. Gradients left from before must not count, in the first update neither.
+# The memory holds one part: its backward pass runs before the next part's loss is asked for.
 # The check uses small stand-ins for scaler, optimizer and schedule, on the CPU. It looks at the weights, the factor and the rate after each update.
 #
 # You may use `torch`.
@@ -349,19 +354,16 @@ check("07.5", answer_07_5, student=STUDENT)
 #
 # This is what an honest loader does:
 #
-# 1. In `batch` and `scored` the targets of a row are neighbours in one book: `book[s : s + T]`. The ids are one token earlier: `ids[i]` is the token before `targets[i]`.
-#    Before a book's first token stands 0. Where the book ends, the rest of the row has the id 0 and the target -100.
+# 1. A row of `batch` or `scored` is a window of one book: its targets are `book[s : s + T]`, and `ids[i]` is the token before `targets[i]`.
+#    Before a book's first token stands 0. Where a book ends before the row does, the rest has the id 0 and the target -100.
 # 2. `batch` and `masked` read the training books, `scored` the validation books. In `scored` each validation token is a target once.
-# 3. A row of `batch` is one of these windows: of a book with n tokens, n at least T, all n - T + 1 windows of T tokens; of a shorter book its one window.
-#    `batch` draws them by chance. Each window can come, and another update brings others. The same number gives the same batch again.
-# 4. The windows of `masked` are chosen as those of `batch`, but ids and targets stand at the same place. Hidden are 15% of a row's tokens (rounded down, at least 1).
-#    There the target is the token; elsewhere it is -100, and the id is the token itself.
-#    Over many rows, at most of the hidden places the id is -1. At some it is another token, or the right one.
-#    Behind a book's end stand the id 0 and the target -100, as above.
-# 5. Hidden places come in spans of neighbours, of five on average before the last one is cut. In rows of 100 tokens a span is more than 3 long, on average over many rows.
-#    A single hidden token is too easily guessed from its neighbours.
+# 3. Another update brings other windows, by chance, and the same number the same ones again. Of a book of T tokens or more any
+#    full window can come; in 200 updates on books of some dozen tokens they all do. A shorter book is one window.
+# 4. A row of `masked` is a window too, and 15% of its tokens are hidden (rounded down, at least 1). There the target is the token;
+#    elsewhere the target is -100 and the id is the token. Of the hidden places most have the id -1, or all of them;
+#    the others have any token as id, the right one too. Hidden tokens are neighbours: of 15 in a row of 100, spans are 3 long or more on average.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three right loaders and nine wrong ones.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three right loaders and ten wrong ones.
 # You may use `numpy`.
 #
 # <details><summary>My test fails a loader that is right</summary>

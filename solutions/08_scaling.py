@@ -19,6 +19,10 @@
 #
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("08.1")` gives the first of three hints; call it again for the next one. `progress("08")` shows your points.
+#
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
 
 # %%
 import importlib.util
@@ -122,7 +126,10 @@ check("08.1", multiply_adds_per_token)
 # - `b`: both do only the pairs that may be read;
 # - `c`: only the block leaves the hidden pairs out, FLASH does whole squares. (A fused program for softmax, and a plain one for the chunks.)
 #
-# Assume that C divides T. Solve on paper, or with a few lines of Python. Give whole numbers of tokens; one more or less does not matter.
+# - `d`: the paper's V100 table has one length at which FLASH loses, 512 tokens: 254 ms a step against 222. What does the count say?
+#   At T = 512, counted as in `b`, how many times as many multiply-adds do the two units take as the block?
+#
+# Assume that C divides T. Solve on paper, or with a few lines of Python. Give whole numbers of tokens for `a` to `c`, where one more or less does not matter, and three digits for `d`.
 # Guess first: is there an order among a, b and c?
 #
 # <details><summary>My b is the lecture's number, 1836, and it is called wrong</summary>
@@ -136,7 +143,7 @@ print(personal("08.2", STUDENT))
 
 # %%
 # BEGIN SOLUTION
-# STUB answer_08_2 = dict(a=None, b=None, c=None)
+# STUB answer_08_2 = dict(a=None, b=None, c=None, d=None)
 _n = personal("08.2", STUDENT)
 _D, _S, _E, _C, _F = (_n[letter] for letter in "DSECF")
 _more = 2 * (3 * _D * _E + _D * _S) - (4 * _D * _D + 3 * _D * _F) + 4 * _S * _E
@@ -144,6 +151,7 @@ answer_08_2 = dict(
     a=round((_more + 2 * _C * (_S + _E)) / (2 * _D)),
     b=round((_more + (_C + 1) * (_S + _E)) / _D - 1),
     c=round((_more + 2 * _C * (_S + _E)) / _D - 1),
+    d=1 + (_more + (_C + 1) * (_S + _E) - 513 * _D) / (4 * _D * _D + 3 * _D * _F + 513 * _D),
 )
 # END SOLUTION
 check("08.2", answer_08_2, student=STUDENT)

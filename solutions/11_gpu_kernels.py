@@ -20,6 +20,10 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("11.1")` gives the first of three hints; call it again for the next one. `progress("11")` shows your points.
 #
+# `check` and grading call your functions by name, with the arguments that the text names: keep both.
+# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+#
 # In this set tokens, chunks and places are counted from 0.
 
 # %%

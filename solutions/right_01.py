@@ -1,9 +1,13 @@
 """Set 01: other right answers, and what only `grade` tries."""
 
 import math
+from collections import deque
+from fractions import Fraction
 
 import numpy as np
+import torch
 
+from flash_course import personal
 from flash_course.checks.exercise import call
 from flash_course.checks.sets.set_01 import SHOWN, keep_outer, outer_channels
 
@@ -132,12 +136,102 @@ def window_by_lags(q_TS, k_TS, v_TE, window):
     return out / total
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+class CausalSoftmax:
+    """An object that is called; torch inside."""
+
+    def __call__(self, scores_TT):
+        scores = torch.from_numpy(scores_TT)
+        later = torch.ones_like(scores, dtype=torch.bool).triu(1)
+        return scores.masked_fill(later, -math.inf).softmax(-1).numpy()
+
+
+def causal_by_recursion(scores_TT):
+    """The map of T - 1 tokens first, then one row more; with more digits than asked for."""
+    T = len(scores_TT)
+    exps = np.exp(np.longdouble(scores_TT[-1]) - scores_TT[-1].max())
+    out = np.zeros((T, T), np.longdouble)
+    if T > 1:
+        out[:-1, :-1] = causal_by_recursion(scores_TT[:-1, :-1])
+    out[-1] = exps / exps.sum()
+    return out
+
+
+def sees_by_halves(fn, T, D, rng):
+    """Half of the tokens at once; a half that moves nothing is not looked at again."""
+    found = set()
+
+    def moved_by(tokens, tries):
+        rows = set()
+        for _ in range(tries):
+            start = rng.normal(size=(T, D))
+            changed = start.copy()
+            changed[tokens] += 30 * rng.normal(size=(len(tokens), D))
+            rows |= {int(i) for i in np.flatnonzero((fn(start) != fn(changed)).any(1))}
+        return rows
+
+    def look(tokens):
+        rows = moved_by(tokens, 25)
+        if len(tokens) == 1:
+            found.update((i, tokens[0]) for i in rows)
+        elif rows:
+            look(tokens[: len(tokens) // 2])
+            look(tokens[len(tokens) // 2 :])
+
+    look([*range(T)])
+    return np.array([[(i, j) in found for j in range(T)] for i in range(T)])
+
+
+def heads_in_torch(x_TD, weights, heads, causal):
+    q, k, v = (torch.from_numpy(x_TD @ weights[f"W_{n}"]).unflatten(1, (heads, -1)).swapaxes(0, 1) for n in "qkv")
+    mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    return mixed.swapaxes(0, 1).flatten(1).numpy() @ weights["W_o"]
+
+
+def rope_in_torch(x_TS, positions):
+    half = x_TS.shape[1] // 2
+    angle = torch.tensor(positions).double()[:, None] * 1e4 ** (-torch.arange(half).double() / half)
+    pairs = torch.complex(*torch.from_numpy(x_TS).chunk(2, dim=1)) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([pairs.real, pairs.imag], 1).numpy()
+
+
+def window_by_deque(q_TS, k_TS, v_TE, window):
+    """Keys and values in a queue that drops the oldest."""
+    waiting, rows = deque(maxlen=window), []
+    for q, *pair in zip(q_TS, k_TS, v_TE):
+        waiting.append(pair)
+        exps = [math.exp(float(q @ k) / math.sqrt(len(q))) for k, _ in waiting]
+        rows.append(sum(weight * v for weight, (_, v) in zip(exps, waiting)) / math.fsum(exps))
+    return np.stack(rows)
+
+
+def window_by_views(q_TS, k_TS, v_TE, window):
+    """Sliding views of padded arrays: no key is copied."""
+    view, pad = np.lib.stride_tricks.sliding_window_view, ((window - 1, 0), (0, 0))
+    keys, values = (view(np.pad(x, pad), window, axis=0) for x in (k_TS, v_TE))
+    there = view(np.pad(np.ones(len(q_TS)), (window - 1, 0)), window)
+    exps = there * np.exp(np.einsum("ts,tsw->tw", q_TS, keys) / len(q_TS.T) ** 0.5)
+    return np.einsum("tw,tew->te", exps, values) / exps.sum(1)[:, None]
+
+
+_n = personal("01.4")
+COSTS = {"a": np.int64(2 * _n["T"] ** 2 * _n["D"]), "b": float(2 * _n["B"] * _n["H"] * _n["T"] ** 2),
+         "c": Fraction(12 * _n["D"], 2), "d": np.array(1)}  # fmt: skip
+
+
 RIGHT = {
-    "01.1": [causal_by_rows, causal_by_logarithm],
-    "01.2": [sees_by_differences, sees_by_noise],
-    "01.3": [heads_by_einsum, heads_by_split],
-    "01.5": [{"rope": mended, "shown_01_5": SHOWN} for mended in (rope_by_complex, rope_by_matrices)],
-    "01.6": [window_by_slices, window_by_chunks, window_by_places, window_by_lags],
+    "01.1": [causal_by_rows, causal_by_logarithm, CausalSoftmax(), causal_by_recursion],
+    "01.2": [sees_by_differences, sees_by_noise, sees_by_halves],
+    "01.3": [heads_by_einsum, heads_by_split, heads_in_torch],
+    "01.4": [COSTS],
+    "01.5": [
+        {"rope": rope_by_complex, "shown_01_5": SHOWN},
+        {"rope": rope_by_matrices, "shown_01_5": SHOWN},
+        {"rope": rope_in_torch, "shown_01_5": {"pairing": "Both", "precision": " DISTANCE"}},
+    ],
+    "01.6": [window_by_slices, window_by_chunks, window_by_places, window_by_lags, window_by_deque, window_by_views],
 }
 
 

@@ -1,10 +1,14 @@
 """Set 02: other right answers, and what only `grade` tries."""
 
 import math
+from fractions import Fraction
+from statistics import NormalDist
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
+from flash_course import personal
 from flash_course.checks.exercise import call
 from flash_course.checks.sets.set_02 import draw_port
 
@@ -125,17 +129,96 @@ def map_row_by_row(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
     return A
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def relu2_by_select(s):
+    return np.select([s > 0, s <= 0], [s**2, np.zeros_like(s)])
+
+
+class Slope:
+    """An object that is called: the slope of a function, through torch."""
+
+    def __call__(self, s):
+        leaf = torch.tensor(s, requires_grad=True)
+        leaf.relu().pow(2).sum().backward()
+        return leaf.grad.numpy()
+
+
+def unit_in_torch(x_TD, params, mix):
+    x, w = torch.from_numpy(x_TD), {name: torch.from_numpy(np.asarray(p)) for name, p in params.items()}
+    E = len(w["out_weight"])
+    normed = torch.nn.functional.layer_norm(x, x.shape[1:], w["norm_gain"], w["norm_offset"], 1e-5)
+    u, v, z = torch.nn.functional.silu(torch.addmm(w["in_bias"], normed, w["in_weight"])).tensor_split((E, 2 * E), 1)
+    read = torch.as_tensor(mix(z.numpy(), v.numpy()))
+    return torch.add(x, torch.addmm(w["out_bias"], u * read, w["out_weight"])).numpy()
+
+
+def map_in_torch(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
+    z, gamma, beta, bias = map(torch.tensor, (z_TS, gamma_2S, beta_2S, bias_TT))
+    q, k = torch.addcmul(beta[:, None], z[None], gamma[:, None])
+    A = torch.baddbmm(bias[None], q[None], k[None].mT, alpha=1 / length_scale).squeeze(0).clamp_(min=0).square_()
+    return (A.tril_() if causal else A).numpy()
+
+
+def map_one_by_one(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
+    """A generator of all places, row after row."""
+    T = len(z_TS)
+    q, k = ([z * g + b for z in z_TS] for g, b in zip(gamma_2S, beta_2S))
+    scores = (math.fsum(q[i] * k[j]) / length_scale + bias_TT[i, j] for i, j in np.ndindex(T, T))
+    hidden = (causal and j > i for i, j in np.ndindex(T, T))
+    return np.fromiter((0.0 if h or s < 0 else s * s for s, h in zip(scores, hidden)), float, T * T).reshape(T, T)
+
+
+class Port:
+    """A method of an object is a function too."""
+
+    def run(self, x_TD, params, bias_TT, length_scale):
+        w, E = SimpleNamespace(**params), len(params["out_weight"])
+        normed = (
+            w.norm_gain
+            * x_TD
+            / np.linalg.norm(np.c_[x_TD / len(x_TD[0]) ** 0.5, 0 * x_TD[:, 0] + 1e-5**0.5], axis=1)[:, None]
+        )
+        u, v, z = np.hsplit(
+            self.silu(np.c_[normed, np.ones(len(x_TD))] @ np.r_[w.in_weight, w.in_bias[None]]), [E, 2 * E]
+        )
+        q, k = (z * g + b for g, b in zip(w.gamma, w.beta))
+        A = np.tril(np.clip(np.inner(q, k) / length_scale + bias_TT, 0, None)) ** 2
+        return np.linalg.multi_dot([u * (A @ v), w.out_weight]) + w.out_bias + x_TD
+
+    def silu(self, h):
+        return h * 0.5 * (1 + np.tanh(h / 2))
+
+
+def laplace_by_statistics(x):
+    curve = NormalDist(0.5**0.5, (4 * math.pi) ** -0.5)
+    return np.array([curve.cdf(float(a)) for a in np.ravel(x)]).reshape(np.shape(x))
+
+
+def map_with_masked_array(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
+    scores = np.ma.masked_array(np.inner(q_TS, k_TS) / length_scale + bias_TT, mask=~sees_TT)
+    return np.ma.masked_array(f(scores.filled(0.0)), mask=scores.mask).filled(0.0)
+
+
+_n = personal("02.4")
+WORDS = {"a": np.float64(_n["r"]) ** 2, "b": "ReLU2", "c": "X + out_bias", "d": Fraction(2 * _n["D"] * _n["S"])}
+
+
 RIGHT = {
     "02.1": [
         {"relu2": relu2_by_where, "relu2_slope": slope_by_where},
         {"relu2": relu2_one_by_one, "relu2_slope": slope_one_by_one},
+        {"relu2": relu2_by_select, "relu2_slope": Slope()},
     ],
-    "02.2": [unit_token_by_token, unit_with_three_matrices],
-    "02.3": [map_zero_before_square, map_with_a_constant, map_by_loops],
-    "02.5": [port_by_copy, port_row_by_row],
+    "02.2": [unit_token_by_token, unit_with_three_matrices, unit_in_torch],
+    "02.3": [map_zero_before_square, map_with_a_constant, map_by_loops, map_in_torch, map_one_by_one],
+    "02.4": [WORDS],
+    "02.5": [port_by_copy, port_row_by_row, Port().run],
     "02.6": [
         {"laplace": laplace_in_torch, "map_with": map_with_minus_infinity},
         {"laplace": laplace_by_erfc, "map_with": map_row_by_row},
+        {"laplace": laplace_by_statistics, "map_with": map_with_masked_array},
     ],
 }
 

@@ -1,13 +1,15 @@
 """Set 03: other right answers, and what only `grade` tries."""
 
 import copy
+from fractions import Fraction
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course.checks.sets.set_03 import gau, test_case
+from flash_course import personal
+from flash_course.checks.sets.set_03 import gau, unit_case
 from flash_tutorial.properties import draw_order_one
 from flash_tutorial.units import GAU
 
@@ -171,15 +173,101 @@ def assert_by_pairs_of_lengths(unit):
             assert (alone - whole).norm() <= 1e-8 * whole.norm()
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def toeplitz_by_strides(w, first=0):
+    n = (len(w) + 1) // 2
+    return torch.as_strided(w, (n, n), (w.stride(0),) * 2, w.storage_offset()).flip(0)[first:]
+
+
+def rotary_by_turning(a, b, n, first=0):
+    """The columns are turned on, one token at a time, by a matrix; the rows are turned by its powers."""
+    k = torch.arange(len(a) // 2, dtype=a.dtype)
+    angle = 10000.0 ** (-k / len(k))
+    turn = torch.zeros(len(a), len(a), dtype=a.dtype)
+    for one, two, c, s in zip(range(len(k)), range(len(k), len(a)), angle.cos(), angle.sin()):
+        turn[one, one], turn[one, two], turn[two, one], turn[two, two] = c, -s, s, c
+    powers = [torch.matrix_power(turn, t) for t in range(n)]
+    return torch.stack([torch.stack([(powers[i] @ a) @ (powers[j] @ b) for j in range(n)]) for i in range(first, n)])
+
+
+class GauInParts(nn.Module):
+    """Small methods; the mask is minus infinity, the norm a division by a length, the products are addbmm and einsum."""
+
+    def __init__(self, dim, expanded, qk_dim, *, reach, n, causal):
+        super().__init__()
+        self.sizes = dict(D=dim, E=expanded, S=qk_dim, n=n, reach=reach)
+        self.hide = causal
+        self.in_proj, self.out_proj = (
+            nn.utils.skip_init(nn.Linear, *io) for io in ((dim, 2 * expanded + qk_dim), (expanded, dim))
+        )
+        self.gain, self.beta = nn.Parameter(torch.full((), 1.0)), nn.Parameter(torch.zeros(2, qk_dim))
+        self.gamma, self.table = nn.Parameter(torch.empty(2, qk_dim)), nn.Parameter(torch.empty(2 * reach + 1))
+        for p in (self.in_proj.weight, self.out_proj.weight, self.gamma, self.table):
+            p.data = torch.normal(0.0, 0.02, p.shape)
+        for linear in (self.in_proj, self.out_proj):
+            linear.bias.data = torch.zeros_like(linear.bias)
+
+    def normed(self, x):
+        length = (x.pow(2).sum(-1, keepdim=True) + 1e-5 * self.sizes["D"]).rsqrt()
+        return self.gain * x * length * self.sizes["D"] ** 0.5
+
+    def scores(self, z):
+        q, k = (torch.addcmul(b, z, g) for g, b in zip(self.gamma, self.beta))
+        i = torch.arange(z.shape[1], device=z.device)
+        far = torch.clamp(i[None] - i[:, None], -self.sizes["reach"], self.sizes["reach"])
+        s = torch.einsum("bis,bjs->bij", q, k).div(self.sizes["n"]) + self.table.take(far + self.sizes["reach"])
+        return s.masked_fill(i[None] > i[:, None], -torch.inf) if self.hide else s
+
+    def forward(self, x):
+        E = self.sizes["E"]
+        h = F.silu(self.in_proj(self.normed(x)))
+        read = self.scores(h[..., 2 * E :]).clamp(min=0).pow(2).bmm(h[..., E : 2 * E])
+        return torch.add(self.out_proj(h[..., :E].mul(read)), x)
+
+
+def gradient_by_extrapolation(f, x):
+    """Two steps, and what they say of a step of zero; a generator of places, a tuple of slopes."""
+    x = np.array(x, np.float64)
+
+    def slope(place, h):
+        def at(t):
+            moved = x.copy()
+            moved.flat[place] += t
+            return f(moved)
+
+        return (at(h) - at(-h)) / (2 * h)
+
+    return np.reshape([(4 * slope(i, 1e-3) - slope(i, 2e-3)) / 3 for i in range(x.size)], x.shape)
+
+
+def backward_in_torch(q, k, v, bias, n, causal, d_out, power=2):
+    """Torch's products, and no gradient of torch."""
+    q, k, v, bias, d_out = map(torch.tensor, (q, k, v, bias, d_out))
+    s = torch.addmm(bias, q, k.T, alpha=1 / n)
+    opened = (s > 0) & (torch.ones_like(s).tril() > 0 if causal else torch.ones_like(s) > 0)
+    A, slope = (torch.where(opened, x, torch.zeros_like(s)) for x in (s.abs() ** power, power * s.abs() ** (power - 1)))
+    ds = slope * (d_out @ v.T)
+    return [x.numpy() for x in (ds @ k / n, ds.T @ q / n, A.T @ d_out, ds)]
+
+
+_n = personal("03.6")
+FORMATS = {"a": Fraction(255.875) * _n["n"], "b": np.float32(2**-12.5), "c": 2048 * Fraction(_n["step"]),
+           "d": np.float64(256 * _n["step"]), "e": "Float16", "f": "bf16", "g": "EMULATION"}  # fmt: skip
+
+
 RIGHT = {
     "03.1": [
         {"toeplitz_bias": toeplitz_by_reshape, "rotary_bias": rotary_by_complex},
         {"toeplitz_bias": toeplitz_by_windows, "rotary_bias": rotary_by_distance},
+        {"toeplitz_bias": toeplitz_by_strides, "rotary_bias": rotary_by_turning},
     ],
-    "03.2": [GauWithEinsum, GauByRows],
-    "03.3": [gradient_of_five_points, gradient_by_flat_index],
-    "03.4": [backward_with_einsum, backward_by_rows],
+    "03.2": [GauWithEinsum, GauByRows, GauInParts],
+    "03.3": [gradient_of_five_points, gradient_by_flat_index, gradient_by_extrapolation],
+    "03.4": [backward_with_einsum, backward_by_rows, backward_in_torch],
     "03.5": [assert_by_growing, assert_by_pairs_of_lengths],
+    "03.6": [FORMATS],
 }
 
 
@@ -204,4 +292,4 @@ class FirstTokenAlone(GAU):
 def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
     faults = (lambda: gau(RoundedLength), lambda: gau(FirstTokenAlone))
-    return {"03.5": [test_case("held out", "held out", make) for make in faults]}
+    return {"03.5": [unit_case("held out", "the length", make) for make in faults]}

@@ -3,10 +3,14 @@
 import contextlib
 import copy
 import itertools
+import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import torch
 
+from flash_course import personal
 from flash_course.checks.compare import difference
 from flash_course.checks.exercise import Case, Said, call
 
@@ -172,16 +176,104 @@ def decayed_without_a_loop(q, k, v, decay, C):
     return (near + decay ** (c + 1)[:, None] * (q_c @ before)).reshape(B, -1, E)[:, :T]
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def reordered_by_the_best_order(q, k, v):
+    return np.linalg.multi_dot([q, k.T, v]) if len(q) > 2 * len(k.T) + 2 * len(v.T) else np.dot(q, np.dot(k.T, v))
+
+
+def reordered_in_torch(q, k, v):
+    q, k, v = (torch.as_tensor(np.asarray(x, dtype=float)) for x in (q, k, v))
+    return torch.einsum("ts,se->te", q, torch.tensordot(k, v, dims=([0], [0]))).numpy()
+
+
+def recurrent_by_accumulate(q, k, v, state=None):
+    """The states are a chain of sums; time is the first axis."""
+    B, T, S = q.shape
+    start = np.zeros((B, S, v.shape[2])) if state is None else state
+    states = list(itertools.accumulate(map(np.multiply, k.swapaxes(0, 1)[..., None], v.swapaxes(0, 1)[:, :, None]),
+                                       np.add, initial=start))  # fmt: skip
+    rows = [np.matmul(row[:, None], now)[:, 0] for row, now in zip(q.swapaxes(0, 1), states[1:])]
+    return np.array(rows).reshape(T, B, v.shape[2]).swapaxes(0, 1), states[-1].copy()
+
+
+def chunked_by_generator(q, k, v, C):
+    """A generator of chunks that carries the state."""
+
+    def chunks():
+        state = 0
+        for first in range(0, q.shape[1], C):
+            own = np.s_[:, first : min(first + C, q.shape[1])]
+            scores = np.matmul(q[own], k[own].swapaxes(-1, -2))
+            scores[..., *np.triu_indices(scores.shape[-1], 1)] = 0
+            yield scores @ v[own] + (q[own] @ state if first else 0)
+            state = state + k[own].swapaxes(-1, -2) @ v[own]
+
+    return np.concatenate([*chunks()], axis=1)
+
+
+def backward_by_parts(q, k, v, d_out):
+    """In parts of 50 tokens: sums to the left and to the right of each, and maps inside."""
+    cuts = range(0, len(q), 50)
+    parts = [slice(c, c + 50) for c in cuts]
+    left = [*itertools.accumulate((k[p].T @ v[p] for p in parts), initial=0 * k[:1].T @ v[:1])]
+    right = [*itertools.accumulate((q[p].T @ d_out[p] for p in reversed(parts)), initial=left[0] * 0)][-2::-1]
+    found = [[], [], []]
+    for p, before, behind in zip(parts, left, right):
+        weight, score = np.tril(d_out[p] @ v[p].T), np.tril(q[p] @ k[p].T)
+        for rows, row in zip(found, (weight @ k[p] + d_out[p] @ before.T, weight.T @ q[p] + v[p] @ behind.T,
+                                     score.T @ d_out[p] + k[p] @ behind)):  # fmt: skip
+            rows.append(row)
+    return [np.vstack(rows) for rows in found]
+
+
+class Server:
+    """Keeps nothing between requests."""
+
+    def one(self, q_TS, k_TS, v_TE, state_SE=None):
+        states = np.cumsum(np.concatenate([[np.zeros((4, 3)) if state_SE is None else state_SE],
+                                           k_TS[:, :, None] * v_TE[:, None]]), axis=0)  # fmt: skip
+        return np.einsum("ts,tse->te", q_TS, states[1:]), states[-1].copy()
+
+    def batch(self, q_BTS, k_BTS, v_BTE):
+        return np.vectorize(lambda *row: self.one(*row)[0], signature="(t,s),(t,s),(t,e)->(t,e)")(q_BTS, k_BTS, v_BTE)
+
+
+def decayed_in_torch(q, k, v, decay, C):
+    q, k, v = (torch.as_tensor(np.asarray(x)) for x in (q, k, v))
+    state, parts = torch.zeros(len(q), q.shape[2], v.shape[2], dtype=q.dtype), []
+    for q_c, k_c, v_c in zip(*(x.split(C, dim=1) for x in (q, k, v))):
+        age = torch.arange(1.0, q_c.shape[1] + 1, dtype=q.dtype)
+        fades = torch.pow(decay, (age[:, None] - age).clamp(min=0)).tril()
+        parts.append((q_c @ k_c.mT * fades).bmm(v_c) + (decay**age)[:, None] * q_c.bmm(state))
+        state = decay ** len(age) * state + (k_c * (decay ** (age.max() - age))[:, None]).mT.bmm(v_c)
+    return torch.cat(parts, dim=1).numpy()
+
+
+_n = personal("04.4")
+COUNTS = {"a": np.int32(_n["T"]), "b": Fraction(math.ceil(_n["T"] / _n["C"])), "c": 1.0 * _n["T"] * _n["S"] * _n["E"],
+          "d": Decimal(_n["S"] * _n["E"]), "e": 2 / (1 / _n["S"] + 1 / _n["E"]), "f": "Operations"}  # fmt: skip
+
+
 RIGHT = {
-    "04.1": [reordered_by_token, reordered_by_einsum, reordered_by_column],
-    "04.2": [recurrent_by_text, recurrent_by_running_sum, recurrent_by_map],
-    "04.3": [chunked_without_a_loop, chunked_by_parts, chunked_or_map, chunked_in_torch],
-    "04.5": [backward_by_chunks, backward_by_subtraction],
+    "04.1": [
+        reordered_by_token,
+        reordered_by_einsum,
+        reordered_by_column,
+        reordered_by_the_best_order,
+        reordered_in_torch,
+    ],
+    "04.2": [recurrent_by_text, recurrent_by_running_sum, recurrent_by_map, recurrent_by_accumulate],
+    "04.3": [chunked_without_a_loop, chunked_by_parts, chunked_or_map, chunked_in_torch, chunked_by_generator],
+    "04.4": [COUNTS],
+    "04.5": [backward_by_chunks, backward_by_subtraction, backward_by_parts],
     "04.6": [
         {"answer_one": one_by_map, "answer_batch": batch_by_one},
         {"answer_one": one_with_shared_zeros, "answer_batch": batch_in_a_list},
+        {"answer_one": Server().one, "answer_batch": Server().batch},
     ],
-    "04.7": [decayed_without_masked_powers, decayed_without_a_loop],
+    "04.7": [decayed_without_masked_powers, decayed_without_a_loop, decayed_in_torch],
 }
 
 

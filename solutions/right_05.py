@@ -1,10 +1,14 @@
 """Set 05: other right answers, and what only `grade` tries."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import torch
 
+from flash_course import personal
 from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, test_case
+from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, layer_case
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -27,15 +31,6 @@ def earlier_by_map(kv_GSE, lag=1, mean=True):
     if mean:
         sees = sees / sees.sum(1, keepdim=True).clamp(min=1)
     return torch.einsum("gh,hse->gse", sees, kv_GSE)
-
-
-def earlier_by_loop(kv_GSE, lag=1, mean=True):
-    rows = []
-    for g in range(len(kv_GSE)):
-        n = max(g - lag + 1, 0)
-        total = sum(kv_GSE[:n], torch.zeros_like(kv_GSE[0]))
-        rows.append(total / max(n, 1) if mean else total)
-    return torch.stack(rows)
 
 
 def earlier_in_place(kv_GSE, lag=1, mean=True):
@@ -82,6 +77,7 @@ def assert_by_table(fn, C):
             changed[j] = rng.normal(size=8) * 4
             table[:, j] |= (fn(changed) != fn(x)).any(1)
     assert np.array_equal(table, np.tri(T, dtype=bool))
+    assert np.allclose(fn(x)[: C + 1], fn(x[: C + 1]), rtol=1e-8)
 
 
 def assert_at_two_lengths(fn, C):
@@ -95,6 +91,8 @@ def assert_at_two_lengths(fn, C):
             for i in range(T):
                 if np.array_equal(before[i], after[i]) != (i < j):
                     raise AssertionError(f"output {i}, token {j}")
+            if j:
+                np.testing.assert_allclose(fn(x[:j]), before[:j], atol=1e-9 * np.abs(before).max())
 
 
 def assert_with_prefixes(fn, C):
@@ -124,15 +122,102 @@ def mended_by_pad(q_GCS, k_GCS, v_GCE):
     return near + q_GCS @ kv
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def to_chunks_flat(x_TD, C):
+    """One long row of numbers, written into zeros, with more digits than asked for."""
+    out = np.zeros((math.ceil(len(x_TD) / C), C, len(x_TD.T)), np.longdouble)
+    out.flat[: x_TD.size] = x_TD.flat
+    return out
+
+
+def to_chunks_by_recursion(x_TD, C):
+    if len(x_TD) <= C:
+        return np.vstack([x_TD, *[np.zeros_like(x_TD[:1])] * (C - len(x_TD))])[np.newaxis]
+    return np.concatenate([to_chunks_by_recursion(x_TD[:C], C), to_chunks_by_recursion(x_TD[C:], C)])
+
+
+def earlier_by_choice(kv_GSE, lag=1, mean=True):
+    """All pairs of chunks, of which those that are read are chosen."""
+    g = torch.arange(len(kv_GSE))
+    reads = (g <= g[:, None] - lag)[:, :, None, None]
+    total = torch.where(reads, kv_GSE, torch.zeros((), dtype=kv_GSE.dtype)).sum(1)
+    return total / reads.sum(1).clamp(min=1) if mean else total
+
+
+def earlier_by_places(kv_GSE, lag=1, mean=True):
+    """All sums, the empty one first; each chunk takes the one at its place."""
+    place = (torch.arange(len(kv_GSE)) + 1 - lag).clip(0)
+    sums = torch.nn.functional.pad(kv_GSE.cumsum(0), (0, 0, 0, 0, 1, 0)).index_select(0, place)
+    return torch.where(place.bool()[:, None, None] & mean, sums / place.clip(1)[:, None, None], sums)
+
+
+def mixed_in_torch(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+    T = len(v)
+    pad = (0, 0, 0, -T % C)
+    q, k, ql, kl, v = (torch.nn.functional.pad(torch.tensor(x), pad).unflatten(0, (-1, C))
+                       for x in (q_quad, k_quad, q_lin, k_lin, v))  # fmt: skip
+    s = torch.baddbmm(torch.tensor(bias_CC).expand(len(q), C, C), q, k.mT, alpha=1 / C).clamp(min=0)
+    near = (s.tril() if causal else s).square().bmm(v)
+    kv, count = kl.mT @ v, torch.tensor([min(C, T - first) for first in range(0, T, C)])
+    if causal:
+        kv, count = (
+            torch.cat([x.new_zeros(min(lag, len(x)), *x.shape[1:]), x.cumsum(0)])[: len(x)] for x in (kv, count)
+        )
+    else:
+        kv, count = (x.sum(0, keepdim=True).expand_as(x) for x in (kv, count))
+    far = ql @ (kv / count.clamp(min=1)[:, None, None] if combine == "mean" else kv)
+    return (near + far).flatten(0, 1)[:T].numpy()
+
+
+@torch.no_grad()
+def mended_into_out(q_GCS, k_GCS, v_GCE):
+    """Without gradients, and with `out=`."""
+    A = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
+    out, sums = torch.empty_like(v_GCE), torch.zeros_like(k_GCS.mT @ v_GCE)
+    torch.cumsum((k_GCS.mT @ v_GCE)[:-1], 0, out=sums[1:])
+    torch.add(A @ v_GCE, q_GCS @ sums, out=out)
+    return out
+
+
+def mended_in_numpy(q_GCS, k_GCS, v_GCE):
+    """float32 holds each bfloat16 number; a sum over earlier chunks alone, made anew for each."""
+    q, k, v = (x.detach().to(torch.promote_types(x.dtype, torch.float32)).numpy() for x in (q_GCS, k_GCS, v_GCE))
+    near = np.tril(np.maximum(q @ k.swapaxes(1, 2) / len(q[0]), 0)) ** 2 @ v
+    states = [
+        sum((k[h].T @ v[h] for h in range(g)), np.zeros((k.shape[2], v.shape[2]), k.dtype)) for g in range(len(q))
+    ]
+    return torch.from_numpy(near + q @ np.stack(states)).to(v_GCE.dtype)
+
+
+_n = personal("05.6")
+WORDS = {"a": np.int64(_n["t"] % _n["C"] + 1), "b": float(_n["t"] // _n["C"]), "c": Fraction(2 * 128 * 1536, 128 + 1536),
+         "d": np.True_, "e": np.array(False), "f": "Linear attention and the token itself."}  # fmt: skip
+TEXT = """
+At 1024 tokens the last of four chunks has three earlier ones, so a sum of means is three times the mean at most, and what
+is learnt takes that up. At 8192 tokens there are thirty-one earlier chunks: the global part is thirty-one times too large.
+"""
+FOUND = dict(one="token", two="rounding", three="chunks")
+
+
+def suspects(mended, found=FOUND):
+    return {"suspect_one": mended, "suspect_two": mended, "suspect_three": mended, "found_05_5": found}
+
+
 RIGHT = {
-    "05.1": [to_chunks_by_rows, to_chunks_by_pad],
-    "05.2": [earlier_by_map, earlier_by_loop, earlier_in_place],
-    "05.3": [mixed_by_weights, mixed_with_zero_mask],
+    "05.1": [to_chunks_by_rows, to_chunks_by_pad, to_chunks_flat, to_chunks_by_recursion],
+    "05.2": [earlier_by_map, earlier_in_place, earlier_by_choice, earlier_by_places],
+    "05.3": [mixed_by_weights, mixed_with_zero_mask, mixed_in_torch],
     "05.4": [assert_by_table, assert_at_two_lengths, assert_with_prefixes],
     "05.5": [
-        dict.fromkeys(("suspect_one", "suspect_two", "suspect_three"), mended)
-        for mended in (mended_by_loop, mended_by_pad)
+        suspects(mended_by_loop),
+        suspects(mended_by_pad, {"one": "Token", "two": "ROUNDING", "three": "chunks "}),
+        suspects(mended_into_out),
+        suspects(mended_in_numpy),
     ],
+    "05.6": [WORDS],
+    "05.7": [TEXT],
 }
 
 
@@ -163,12 +248,22 @@ def held_out(rng):
 
         return fn
 
-    cases = [test_case("held out", "held out", make, int(rng.integers(3, 6))) for make in
-             (last_row_inclusive, forgets_chunk_zero, LEAKS_4["a leak in the last partial chunk only"])]  # fmt: skip
+    def counts_the_chunks(C):
+        """How many chunks there are shows from the third on."""
+        right = layer(C)
+        return lambda x_TD: right(x_TD) * (1 + 1e-4 * max(-(-len(x_TD) // C) - 2, 0))
+
+    def last_channel_leaks(C):
+        right, wrong = layer(C), LEAKS_4["inclusive sum"](C)
+        return lambda x_TD: np.concatenate([right(x_TD)[:, :7], wrong(x_TD)[:, 7:]], 1)
+
+    leaks = last_row_inclusive, LEAKS_4["a leak in the last partial chunk only"], counts_the_chunks, last_channel_leaks
+    cases = [layer_case("held out", "finds leaks", make, int(rng.integers(3, 6))) for make in leaks]
+    cases.append(layer_case("held out", "finds gaps", forgets_chunk_zero, int(rng.integers(3, 6))))
     q, k = torch.from_numpy(rng.normal(size=(2, 6, 5, 3)))
     v = torch.from_numpy(rng.normal(size=(6, 5, 4)))
     return {
         "05.4": cases,
-        "05.5": [call("held out", "held out", q, k, v, of=name, sizes="G = 6, C = 5")
+        "05.5": [call("held out", name, q, k, v, of=name, sizes="G = 6, C = 5")
                  for name in ("suspect_one", "suspect_two", "suspect_three")],
     }  # fmt: skip

@@ -2,8 +2,12 @@
 
 import itertools
 import math
+from collections import Counter, OrderedDict
+from itertools import accumulate, groupby
+from operator import itemgetter
 
 import numpy as np
+import torch
 
 from flash_course.checks.exercise import call
 from flash_course.checks.sets.set_06 import (
@@ -184,16 +188,97 @@ def states_by_running_mean(kv_GSE, doc_G):
     return out
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def count_by_names(config):
+    """A table of all names, counted; a NumPy number."""
+    c, E = config, config.dim * config.expansion
+    bias = Counter(bias_a=c.qk_dim, bias_b=c.qk_dim) if c.chunk_size >= 512 else Counter(bias=2 * c.chunk_size - 1)
+    norm = Counter(gain=c.dim, offset=c.dim) if c.norm == "layer" else Counter(gain=1)
+    layers = Counter(into=(c.dim + 1) * (E + E + c.qk_dim), out=(E + 1) * c.dim, gamma=4 * c.qk_dim, beta=4 * c.qk_dim)
+    once = norm.total() + c.vocab_size * c.dim + 1  # and one number for the size of the embedding
+    return np.int64((norm + bias + layers).total()) * c.depth + once
+
+
+def adopt_in_torch(port_weights):
+    """Tensors, in another order of the names."""
+    w = {name: torch.tensor(value) for name, value in port_weights.items()}
+    E, S = w["out_weight"].shape[1], w["gamma"].shape[1]
+    pairs = torch.cat([torch.arange(0, S, 2), torch.arange(1, S, 2)])
+    found = OrderedDict(out_weight=w["out_weight"].mT, out_bias=w["out_bias"], norm_gain=w["norm_gain"])
+    for name in ("in_weight", "in_bias"):
+        v, u, z = w[name].split([E, E, S])
+        found[name] = torch.cat([u, v, z[pairs]]).movedim(0, -1)
+    found |= {name: w[name][[0, 2, 1, 3]][:, pairs] for name in ("beta", "gamma")}
+    return found | {"bias_weights": w["bias_weights"]}
+
+
+def adopt_by_matrices(port_weights):
+    """Permutations as matrices, and arrays whose columns are neighbours in memory."""
+    w = {name: np.array(value, order="F") for name, value in port_weights.items()}
+    E, S = w["out_weight"].shape[1], w["gamma"].shape[1]
+    turn = np.eye(S)[[*range(0, S, 2), *range(1, S, 2)]]
+    swap = np.zeros((2 * E + S,) * 2)
+    swap[:E, E : 2 * E] = swap[E : 2 * E, :E] = np.eye(E)
+    swap[2 * E :, 2 * E :] = turn
+    heads = np.eye(4)[[0, 2, 1, 3]]
+    return {**w, "in_weight": w["in_weight"].T @ swap.T, "in_bias": swap @ w["in_bias"], "out_weight": w["out_weight"].T,
+            "gamma": heads @ w["gamma"] @ turn.T, "beta": heads @ w["beta"] @ turn.T}  # fmt: skip
+
+
+def sizes_as_array(embedding_ND, position_TD):
+    return np.array([math.hypot(*table.ravel()) / table.size**0.5 for table in (embedding_ND, position_TD)])
+
+
+def interleaved_tables(N, D, T, rng):
+    """Sine and cosine of a frequency are neighbours."""
+    position_TD = np.empty((T, D))
+    angle = np.arange(T)[:, None] / 10000.0 ** (np.arange(0, D, 2) / D)
+    position_TD[:, 0::2], position_TD[:, 1::2] = np.sin(angle), np.cos(angle)
+    return [rng.standard_normal((N, D)) * 0.02, position_TD * 0.02]
+
+
+def backward_in_torch(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+    """Chunk by chunk with torch's products, and no gradient of torch; a state from the left, one from the right."""
+    given = q_quad, k_quad, q_lin, k_lin, v, d_out
+    parts = [torch.tensor(x).split(C) for x in given]
+    bias, found, dbias = torch.tensor(bias_CC), [], torch.zeros(C, C, dtype=torch.float64)
+    left = right = torch.zeros(len(q_lin.T), len(v.T), dtype=torch.float64)
+    states = []
+    for g, (kl, vv) in enumerate(zip(parts[3], parts[4])):
+        states.append(left / max(g * C, 1))
+        left = torch.addmm(left, kl.T, vv)
+    for g, (qq, kq, ql, kl, vv, dd) in reversed([*enumerate(zip(*parts))]):
+        n = len(vv)
+        r = torch.addmm(bias[:n, :n], qq, kq.T, alpha=1 / C).relu().tril()
+        ds = (2 * r).mul(dd @ vv.T)
+        dbias[:n, :n] += ds
+        found.append((ds @ kq / C, ds.T @ qq / C, dd @ states[g].T, vv @ right.T, r.square().T @ dd + kl @ right))
+        right = right + ql.T @ dd / max(g * C, 1)
+    return [*(torch.cat(rows[::-1]).numpy() for rows in zip(*found)), dbias.numpy()]
+
+
+def states_by_groups(kv_GSE, doc_G):
+    """Documents are groups of neighbours; each is a chain of sums."""
+    rows = []
+    for _, group in groupby(zip(doc_G, kv_GSE), key=itemgetter(0)):
+        sums = accumulate((kv for _, kv in group), initial=np.zeros_like(kv_GSE[0]))
+        rows += [total / max(read, 1) for read, total in enumerate(sums)][:-1]
+    return np.array(rows)
+
+
 RIGHT = {
-    "06.1": [count_by_shapes, count_by_width],
-    "06.2": [adopt_by_parts, adopt_by_reshape],
+    "06.1": [count_by_shapes, count_by_width, count_by_names],
+    "06.2": [adopt_by_parts, adopt_by_reshape, adopt_in_torch, adopt_by_matrices],
     "06.3": [assert_by_amounts, assert_at_all_lengths],
     "06.4": [
         {"report_sizes": sizes_by_norm, "start_tables": tables(lambda D: D**-0.5 / 1.4, lambda D: D**-0.5)},
         {"report_sizes": sizes_by_deviation, "start_tables": tables(lambda D: 0.03, lambda D: 0.3 * D**-0.5)},
+        {"report_sizes": sizes_as_array, "start_tables": interleaved_tables},
     ],
-    "06.5": [backward_by_map, backward_by_chunks],
-    "06.6": [states_by_loop, states_by_running_mean, states_in_place, states_by_document],
+    "06.5": [backward_by_map, backward_by_chunks, backward_in_torch],
+    "06.6": [states_by_loop, states_by_running_mean, states_in_place, states_by_document, states_by_groups],
 }
 
 
@@ -205,12 +290,15 @@ def held_out(rng):
     C = int(rng.integers(3, 6))
 
     faults = (
-        ("(x_TD) @", "(x_TD - causal * x_TD.mean(0)) @"),  # a test that never sets causal=True passes this one
-        (BOTH, "(near + far) * np.maximum(valid_T, np.append(0, valid_T[:-1]))"),  # the flags reach one token too far
-        ("far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),  # chunks of padding are read through the sum
+        # a test that never sets causal=True passes this one
+        ("finds wrong counts", "(x_TD) @", "(x_TD - causal * x_TD.mean(0)) @"),
+        # the flags reach one token too far
+        ("finds padding that is read", BOTH, "(near + far) * np.maximum(valid_T, np.append(0, valid_T[:-1]))"),
+        # chunks of padding are read through the sum
+        ("finds padding that is read", "far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),
     )
     return {
-        "06.3": [padding_case("held out", "held out", C, *edits) for edits in faults],
+        "06.3": [padding_case("held out", part, C, *edits) for part, *edits in faults],
         "06.4": [
             start_case("held out", look_at_ratio, "held out", N=40, D=80, T=350, part="held out"),
             start_case("held out", look_at_places, "held out", N=50, D=96, T=350, part="held out"),

@@ -3,12 +3,18 @@
 import json
 import math
 import os
+import sqlite3
 import tempfile
+from contextlib import closing
+from fractions import Fraction
+from os import replace
 
 import numpy as np
 import torch
 
 from flash_tutorial.data import IGNORE, START_ID, random_windows
+from flash_course import personal
+from flash_course.bench.stored import load_stored
 from flash_course.checks.exercise import Case
 from flash_course.checks.sets.set_07 import ROWS, Loader, draw_session, loader_case, session
 from flash_course.checks.sets.tiny_run import Run
@@ -53,8 +59,10 @@ def clip_by_loop(grads, max_norm):
     return result
 
 
-def step_cleared_behind(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
-    """The gradients are cleared for the next update, and clipped by hand."""
+def step_cleared_by_hand(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
+    """The gradients are filled with zeros, and clipped by hand."""
+    for p in parameters:
+        p.grad = torch.zeros_like(p)
     for part in parts:
         (scaler.scale(loss_of(part)) / len(parts)).backward()
     scaler.unscale_(optimizer)
@@ -62,7 +70,6 @@ def step_cleared_behind(loss_of, parts, parameters, optimizer, scaler, schedule,
     for p in parameters:
         p.grad *= min(1, max_norm / norm)
     scaler.step(optimizer)
-    optimizer.zero_grad()
     schedule.step()
     scaler.update()
 
@@ -180,15 +187,101 @@ def assert_by_places(loader):
     assert hidden > 2 * runs and open_places < 0.4 * hidden
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def bits_by_fractions(windows, n_bytes):
+    """The sum is exact."""
+    return float(sum(Fraction(mean) * tokens for mean, tokens in windows) / n_bytes) * np.log2(np.e)
+
+
+def bits_by_average(windows, n_bytes):
+    means, tokens = zip(*windows)
+    return (
+        np.average(means, weights=tokens) * sum(tokens) / math.log(2**n_bytes)
+        if n_bytes < 500
+        else bits_by_loop(windows, n_bytes)
+    )
+
+
+def rate_as_fraction(step, peak, warmup, total):
+    """Exact, and the least of two lines."""
+    falling = Fraction(total + 1 - step, total + 1 - warmup)
+    return Fraction(peak) * sorted([0, min(Fraction(step, warmup or step), falling)])[-1]
+
+
+def clip_with_where(grads, max_norm):
+    norms = map(torch.norm, grads)
+    return [torch.where(norm > max_norm, g * max_norm / norm.clamp(min=max_norm), g) for g, norm in zip(grads, norms)]
+
+
+def step_by_grad(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
+    """Gradients are asked for, not stored by a backward pass; hung up at the end."""
+    total = [torch.zeros_like(p) for p in parameters]
+    for part in parts:
+        scaled = scaler.scale(loss_of(part)).div(len(parts))
+        total = [a + g for a, g in zip(total, torch.autograd.grad(scaled, parameters))]
+    for p, g in zip(parameters, total):
+        p.grad = g
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grads_with_norm_(
+        parameters, max_norm, torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    )
+    for act in (lambda: scaler.step(optimizer), scaler.update, schedule.step):
+        act()
+
+
+def save_in_database(path, run):
+    """A database of one table; the move has a name of its own."""
+    part = str(path) + ".new"
+    with closing(sqlite3.connect(part)) as base, base:
+        base.execute("CREATE TABLE numbers (kind, name, place, value)")
+        for kind in ("weights", "m", "v"):
+            for name, array in getattr(run, kind).items():
+                rows = ((kind, name, place, float(value)) for place, value in enumerate(array.flat))
+                base.executemany("INSERT INTO numbers VALUES (?, ?, ?, ?)", rows)
+        plain = {"step": run.step, "position": run.position, "dice": json.dumps(run.rng.bit_generator.state)}
+        base.executemany("INSERT INTO numbers VALUES ('plain', ?, 0, ?)", plain.items())
+    replace(part, path)
+
+
+def load_from_database(path):
+    run = Run()
+    with closing(sqlite3.connect(path)) as base:
+        for kind, name, place, value in base.execute("SELECT * FROM numbers"):
+            if kind != "plain":
+                getattr(run, kind)[name].flat[place] = value
+            elif name == "dice":
+                run.rng.bit_generator.state = json.loads(value)
+            else:
+                setattr(run, name, value)
+    return run
+
+
+CURVES = {letter: load_stored("curves")["runs"][number]["cause"].upper() for letter, number in personal("07.5").items()}
+TEXT = """
+Did both models see the same number of tokens, in batches of the same size? Was the learning rate of each one chosen by as
+many tries, or was one model given the other's? Are their parameters equally many, and was each run repeated with several
+seeds before a difference of 0.02 was called one?
+"""
+
+
 RIGHT = {
-    "07.1": [bits_by_loop, bits_by_arrays],
+    "07.1": [bits_by_loop, bits_by_arrays, bits_by_fractions, bits_by_average],
     "07.2": [
         {"learning_rate": rate_by_two_lines, "clip_each": clip_by_division},
         {"learning_rate": rate_by_interpolation, "clip_each": clip_by_loop},
+        {"learning_rate": rate_as_fraction, "clip_each": clip_with_where},
     ],
-    "07.3": [step_cleared_behind, step_divided_later],
-    "07.4": [{"save": save_as_json, "load": load_from_json}, {"save": save_flat, "load": load_flat}],
+    "07.3": [step_cleared_by_hand, step_divided_later, step_by_grad],
+    "07.4": [
+        {"save": save_as_json, "load": load_from_json},
+        {"save": save_flat, "load": load_flat},
+        {"save": save_in_database, "load": load_from_database},
+    ],
+    "07.5": [CURVES],
     "07.6": [assert_by_tables, assert_by_places],
+    "07.7": [TEXT],
 }
 
 
@@ -237,7 +330,7 @@ class ScoresFullWindows(Loader):
 
 def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    loaders = (NeverTheBooksEnd, TwoBatches, HidesTheValidationText, ScoresFullWindows)
+    gaps, leaks = (NeverTheBooksEnd, TwoBatches, ScoresFullWindows), (HidesTheValidationText,)
 
     def steps(n_parts, n_steps, max_norm, wild):
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
@@ -247,5 +340,9 @@ def held_out(rng):
 
     return {
         "07.3": [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])],
-        "07.6": [loader_case("held out", "held out", make) for make in loaders],
+        "07.6": [
+            loader_case("held out", part, make)
+            for part, makes in (("finds gaps", gaps), ("finds leaks", leaks))
+            for make in makes
+        ],
     }

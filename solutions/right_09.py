@@ -3,11 +3,16 @@
 import copy
 import json
 import os
+import tempfile
+from fractions import Fraction
+from os import replace as move_to
 
 import numpy as np
+import torch
 
+from flash_course import personal
 from flash_course.checks.exercise import Case
-from flash_course.checks.sets.set_09 import faulty, test_case
+from flash_course.checks.sets.set_09 import decoder_case, faulty
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -206,15 +211,100 @@ def rollback_by_indices(state, k):
     return new
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def step_in_torch(z_S, v_E, state, layer):
+    """Torch inside, NumPy outside; the heads are turned by one product of complex numbers."""
+    C, t = len(layer["bias_CC"]), state["position"]
+    z, v, gamma, beta = (torch.from_numpy(x) for x in (z_S, v_E, layer["gamma_4S"], layer["beta_4S"]))
+    real, imaginary = torch.addcmul(beta, z, gamma).chunk(2, dim=1)
+    angle = t * 1e4 ** (-torch.arange(len(z) // 2, dtype=z.dtype) / (len(z) // 2))
+    turned = torch.complex(real, imaginary) * torch.polar(torch.ones_like(angle), angle)
+    heads = torch.cat([turned.real, turned.imag], dim=1)
+    rows = {name: torch.cat([torch.from_numpy(state[name]), row[None]])
+            for name, row in zip(("quad_k", "lin_k", "v"), (heads[1], heads[3], v))}  # fmt: skip
+    n = len(rows["v"])
+    bias = torch.from_numpy(layer["bias_CC"])[n - 1, :n]
+    out = torch.addmv(bias, rows["quad_k"], heads[0], alpha=1 / C).relu().square() @ rows["v"]
+    out = out + heads[2] @ torch.from_numpy(state["kv"]) / (C * max(state["chunks"], 1))
+    new = {**state, "position": t + 1} | {name: row.numpy() for name, row in rows.items()}
+    if n == C:
+        waiting = np.append(state["waiting"], (rows["lin_k"].T @ rows["v"]).numpy()[None], axis=0)
+        ready = len(waiting) - layer["lag"] + 1
+        new |= {"kv": state["kv"] + waiting[:ready].sum(0), "chunks": state["chunks"] + ready, "waiting": waiting[ready:]} if (
+            ready > 0) else {"waiting": waiting}  # fmt: skip
+        new |= {name: row[:0].numpy() for name, row in rows.items()}
+    return out.numpy(), new
+
+
+def filter_in_torch(logits_N, temperature=1.0, top_k=None, top_p=None):
+    """Sorted, cut, and put back by `scatter`."""
+    x = torch.tensor(logits_N)
+    if not temperature:
+        return torch.nn.functional.one_hot(x.argmax(), len(x)).double().numpy()
+    p, place = (x / temperature).softmax(0).sort(descending=True)
+    p[slice(top_k or len(p), None)] = 0
+    p /= p.sum()
+    if top_p is not None:
+        p[p.cumsum(0) - p >= top_p] = 0
+    return torch.zeros_like(p).scatter(0, place, p / p.sum()).numpy()
+
+
+def save_as_hex(path, state):
+    """Text in which each number stands in base 16; the move is imported by its name."""
+    layers = [{name: [*np.shape(x), *map(float.hex, map(float, np.ravel(x)))] for name, x in layer.items()}
+              for layer in state["layers"]]  # fmt: skip
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        json.dump([layers, int(state["last"]), state["rng"].bit_generator.state], file)
+    move_to(file.name, path)
+
+
+def load_from_hex(path):
+    stored, last, dice = json.loads(path.read_bytes())
+    rng = np.random.Generator(getattr(np.random, dice["bit_generator"])())
+    rng.bit_generator.state = dice
+    layers = []
+    for layer in stored:
+        whole = {name: [n for n in row if isinstance(n, int)] for name, row in layer.items()}
+        arrays = {name: np.array([float.fromhex(n) for n in layer[name] if isinstance(n, str)]).reshape(shape)
+                  for name, shape in whole.items()}  # fmt: skip
+        layers.append({name: x if x.ndim else np.int64(x) for name, x in arrays.items()})
+    return {"rng": rng, "last": np.int32(last), "layers": layers}
+
+
+def rollback_one_by_one(state, k):
+    """By recursion, one token at a time."""
+    if not k:
+        return dict(state)
+    if not state["v"].size:
+        raise ValueError(f"chunk {state['position'] // 2} is folded, nothing comes back")
+    shorter = {name: x[:-1] if name in {"quad_k", "lin_k", "v"} else x for name, x in state.items()}
+    return rollback_one_by_one(shorter | {"position": state["position"] - 1}, k - 1)
+
+
+_n = personal("09.1")
+_kept = _n["S"] * _n["E"] + _n["C"] * (2 * _n["S"] + _n["E"])
+KEPT = {
+    "a": float(_kept),
+    "b": np.uint16(2 * _n["D"]),
+    "c": Fraction(_kept, _n["D"]),
+    "d": np.int64(_n["S"] + _n["E"]),
+    "e": "MORE",
+}
+
+
 RIGHT = {
-    "09.2": [step_by_loops, step_on_a_copy],
-    "09.3": [filter_by_masks, filter_by_loop],
+    "09.1": [KEPT],
+    "09.2": [step_by_loops, step_on_a_copy, step_in_torch],
+    "09.3": [filter_by_masks, filter_by_loop, filter_in_torch],
     "09.4": [assert_by_pieces, assert_with_another_token],
     "09.5": [
         {"save_state": save_as_json, "load_state": load_from_json},
         {"save_state": save_in_one_row, "load_state": load_from_one_row},
+        {"save_state": save_as_hex, "load_state": load_from_hex},
     ],
-    "09.6": [rollback_by_copy, rollback_by_indices],
+    "09.6": [rollback_by_copy, rollback_by_indices, rollback_one_by_one],
 }
 
 
@@ -222,16 +312,19 @@ RIGHT = {
 
 
 COPY = '{**state, "rows": [*state["rows"]]}'
+PROMPTS, STEPS = "finds wrong prompts and states", "finds wrong steps"
 FAULTS = [
-    ("full // self.C,", "full // self.C - (n >= 2 * self.C),"),  # miscounts the chunks of a long prompt
+    (PROMPTS, "full // self.C,", "full // self.C - (n >= 2 * self.C),"),  # miscounts the chunks of a long prompt
     # forgets the one token behind a prompt's last border
-    ("state = {", "rows = [tuple(0 * a for a in rows[0])] if n % self.C == 1 else rows; state = {"),
+    (PROMPTS, "state = {", "rows = [tuple(0 * a for a in rows[0])] if n % self.C == 1 else rows; state = {"),
     # forgets the older chunks at the third border
-    ('"kv": kv + linear.T @ values', '"kv": linear.T @ values * 3 / 2 if chunks == 2 else kv + linear.T @ values'),
-    (COPY, f'state if len(state["rows"]) == self.C - 1 else {COPY}'),  # changes its state at a border only
-]
+    (STEPS, '"kv": kv + linear.T @ values',
+     '"kv": linear.T @ values * 3 / 2 if chunks == 2 else kv + linear.T @ values'),
+    (PROMPTS, COPY, f'state if len(state["rows"]) == self.C - 1 else {COPY}'),  # changes its state at a border only
+]  # fmt: skip
 
 
 def held_out(rng) -> dict[str, list[Case]]:
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    return {"09.4": [test_case("held out", "held out", faulty(*edits), int(rng.integers(3, 5))) for edits in FAULTS]}
+    """{exercise: cases that only `grade` tries}."""
+    C = int(rng.integers(3, 5))
+    return {"09.4": [decoder_case("held out", part, faulty(*edits), C) for part, *edits in FAULTS]}

@@ -1,10 +1,14 @@
 """Set 10: other right answers, and what only `grade` tries."""
 
+import itertools
 import math
 import statistics
+from fractions import Fraction
 
 import numpy as np
+import torch
 
+from flash_course import personal
 from flash_course.checks.sets.set_10 import LOOKS, T_975, ablation_case, draw_config
 
 # ---------------------------------------------------------------- right answers, written differently
@@ -160,17 +164,112 @@ Table 1 says that the gate helps, and it does here: without it the small GAU is 
 Table 4 says that chunks cost something. Here $-0.14 \pm .38$ does not settle it: three seeds and 200 updates are few.
 """
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def batch_unsigned(rng, B, T, C, pairs, vocab):
+    """Unsigned ids, filled by lists of places; targets need a sign."""
+    n = vocab // 2
+    ids, targets = np.zeros((B, T), np.uint16), np.full((B, T), -100, np.int16)
+    for row, target in zip(ids, targets):
+        keys, later = rng.permutation(n)[:pairs] + 1, C + rng.permutation(T - C)[:pairs]
+        values = rng.choice(np.arange(n + 1, 2 * n + 1), pairs)
+        row[: 2 * pairs] = np.ravel([keys, values], order="F")
+        row[later], target[later] = keys, values
+    return ids, targets
+
+
+def memory_by_lookup(S, pairs, values, rng):
+    """A dictionary of sums; the share as a fraction."""
+    keys, said = rng.normal(size=(pairs, S)), rng.integers(values, size=pairs)
+    memory = {}
+    for key, value in zip(keys, said):
+        memory[value] = memory.get(value, 0) + key / math.dist(key, 0 * key)
+
+    def read(key):
+        votes = {value: float(key @ total) for value, total in memory.items()}
+        votes |= {value: 0.0 for value in range(values) if value not in votes}
+        return max(votes, key=votes.get)
+
+    return Fraction(sum(read(key) == value for key, value in zip(keys, said)), pairs)
+
+
+def most_by_takewhile(accuracy, share, memories, limit):
+    counts = itertools.takewhile(limit.__ge__, (2**power for power in itertools.count()))
+    good = itertools.takewhile(lambda n: statistics.fmean(accuracy(n) for _ in range(memories)) >= share, counts)
+    return max(good, default=0)
+
+
+def compare_as_arrays(a, b):
+    """Sorted shared seeds, NumPy numbers, a list."""
+    seeds = np.intersect1d([*a], [*b])
+    if seeds.size < 2:
+        raise ValueError(f"{seeds.size} shared seeds")
+    d = np.array([[run[int(seed)] for seed in seeds] for run in (a, b)])
+    d = np.subtract(*d)
+    half = T_975[d.size - 1] * d.std(ddof=1) / np.sqrt(d.size)
+    ends = d.mean() + half * np.array([-1, 1])
+    return [d.mean(), *ends, np.prod(ends) > 0]
+
+
+def ablation_by_bisection(config, train, rates, seeds):
+    """The width between two bounds; NumPy numbers, tuples and arrays."""
+    low, high = config["E"], 3 * config["E"]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (middle, high)
+            if parameters({**config, "gate": False, "E": middle}) <= parameters(config)
+            else (low, middle)
+        )
+    models = dict(config), dict(config, gate=False, E=np.int64(low))
+    table = np.array([[train(model, rate, seeds[0]) for rate in rates] for model in models])
+    chosen = tuple(rates[best] for best in table.argmin(1))
+    bits = np.array([[train(model, rate, seed) for seed in seeds[1:]] for model, rate in zip(models, chosen)])
+    return {"models": models, "rates": chosen, "differences": np.diff(bits, axis=0)[0]}
+
+
+def far_in_torch(q_GCS, k_GS, b_GG, lin_q_GCS, kv_GSE):
+    q, k, b, lin_q, kv = map(torch.tensor, (q_GCS, k_GS, b_GG, lin_q_GCS, kv_GSE))
+    w = (q @ k.T + b[:, None]).relu().square() * torch.ones_like(b).tril(-1)[:, None]
+    return (lin_q[:, :, None] @ torch.tensordot(w, kv, dims=1)).squeeze(2).numpy()
+
+
+def cost_as_array(t, C, S, E):
+    earlier = len(range(C, t + 1, C))
+    return np.array([earlier * S, earlier * S + S * E / (E + 1) * bool(earlier)]) * (1 + E)
+
+
+_n = personal("10.2")
+GUESSES = {f"{model}, {question}": "Path" for model in ("FLASH", "FLASH-Quad") for question in "AB"}
+for _question in "AB":
+    _near = len({_n[f"{_question}: {when} at"] // _n["C"] for when in ("key", "asked")}) == 1
+    GUESSES |= {
+        f"local only, {_question}": "PATH" if _near else "chance",
+        f"global only, {_question}": "Chance" if _near else "path",
+    }
+GUESSES |= {
+    "blind": Fraction(1, _n["values"]),
+    "whose": np.float32(1 / _n["pairs"]),
+    "text, local only": np.array(17.7),
+    "text, global only": Fraction(78),
+}
+
+
 RIGHT = {
-    "10.1": [batch_row_by_row, batch_by_shuffling],
+    "10.1": [batch_row_by_row, batch_by_shuffling, batch_unsigned],
+    "10.2": [GUESSES],
     "10.3": [
         {"memory_accuracy": memory_at_once, "most_pairs": most_by_recursion},
         {"memory_accuracy": memory_by_overlaps, "most_pairs": most_by_powers},
+        {"memory_accuracy": memory_by_lookup, "most_pairs": most_by_takewhile},
     ],
-    "10.4": [compare_by_statistics, compare_by_hand],
-    "10.5": [ablation_by_search, ablation_by_half],
+    "10.4": [compare_by_statistics, compare_by_hand, compare_as_arrays],
+    "10.5": [ablation_by_search, ablation_by_half, ablation_by_bisection],
     "10.6": [
         {"weighted_far": far_by_einsum, "far_cost": cost_by_steps},
         {"weighted_far": far_by_reads, "far_cost": cost_by_formula},
+        {"weighted_far": far_in_torch, "far_cost": cost_as_array},
     ],
     "10.7": [TEXT_IN_LATEX],
 }

@@ -1,16 +1,38 @@
 """Set 11: other right answers, and what only `grade` tries."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import torch
 
+from flash_course import personal
 from flash_course.checks.edits import edited
-from flash_course.checks.exercise import Case, Said, lent
-from flash_course.checks.sets import set_11
-from flash_course.checks.sets.set_11 import WASTES, launch_gated, launch_local, layer, layer_case, layer_inputs
+from flash_course.checks.exercise import Case, Said
+from flash_course.checks.sets.set_11 import (
+    WASTES,
+    answers_1,
+    launch_gated,
+    launch_local,
+    layer,
+    layer_case,
+    layer_inputs,
+)
 
-cos_sin, turn = lent(set_11.cos_sin), lent(set_11.turn)  # as the notebook gives them
+
+def cos_sin(T, S, like):
+    """As the notebook gives it."""
+    place = torch.arange(T, dtype=like.dtype, device=like.device)
+    turns = 10000.0 ** (-torch.arange(S // 2, dtype=like.dtype, device=like.device) / (S // 2))
+    angles = place[:, None] * turns
+    return torch.cos(angles), torch.sin(angles)
+
+
+def turn(x_nS, cos, sin):
+    """As the notebook gives it."""
+    a, b = x_nS.chunk(2, dim=1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=1)
+
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -126,12 +148,75 @@ def tile_by_root(S, E_tile, bytes_per_number, shared_bytes):
     return 2 ** (M.bit_length() - 1)
 
 
+# ---------------------------------------------------------------- unusual, and right
+
+
+def tiled_by_generator(q_TS, k_TS, v_TE, bias_CC, C, M):
+    """A generator of tiles; what they bring is added at their rows."""
+
+    def tiles():
+        for first in range(0, len(q_TS), C):
+            cuts = [slice(a, min(a + M, first + C, len(q_TS))) for a in range(first, min(first + C, len(q_TS)), M)]
+            for n, rows in enumerate(cuts):
+                yield from ((first, rows, keys) for keys in cuts[: n + 1])
+
+    out = np.zeros(v_TE.shape)
+    for first, rows, keys in tiles():
+        near = [slice(s.start - first, s.stop - first) for s in (rows, keys)]
+        a = np.maximum(q_TS[rows] @ k_TS[keys].T / C + bias_CC[near[0], near[1]], 0)
+        if rows == keys:
+            a = np.tril(a)
+        out[rows] += a**2 @ v_TE[keys]
+    return out
+
+
+def layer_by_parts(x_TD, W_q, W_k, W_v, C):
+    """Chunks as a batch; the sums by a loop over chunks that adds in place."""
+    T = x_TD.shape[0]
+    cos, sin = cos_sin(T, W_q.shape[1], x_TD)
+    q, k = (turn(torch.mm(x_TD, weight), cos, sin).reshape(T // C, C, -1) for weight in (W_q, W_k))
+    v = torch.mm(x_TD, W_v).reshape(T // C, C, -1)
+    near = torch.bmm(q, k.transpose(1, 2)).div(C).relu().square().tril().bmm(v)
+    if T == C:
+        return near.reshape(T, -1)
+    means = (
+        torch.bmm(k[:-1].transpose(1, 2), v[:-1]).cumsum(0)
+        / (C * torch.arange(1, T // C, device=x_TD.device, dtype=x_TD.dtype))[:, None, None]
+    )
+    far = torch.bmm(q[1:], means)
+    return torch.add(near, torch.nn.functional.pad(far, (0, 0, 0, 0, 1, 0))).reshape(T, -1)
+
+
+def tile_by_recursion(S, E_tile, bytes_per_number, shared_bytes, M=16):
+    """By exact fractions of the memory."""
+    share = Fraction((2 * M * S + M * E_tile + M * M) * bytes_per_number, shared_bytes)
+    if share > 1 and M == 16:
+        raise ValueError
+    return np.int64(M // 2) if share > 1 else tile_by_recursion(S, E_tile, bytes_per_number, shared_bytes, 2 * M)
+
+
+BY_WHERE = (  # the mask of causality by arithmetic on places; pointers of columns first; a while loop
+    "a = tl.where(rows[:, None] >= keys[None, :], a * a, 0.0)", "a = a * a * ((rows[:, None] - keys[None, :]) >= 0)",
+    "return tl.load(x + rows[:, None] * strides[0] + columns[None, :] * strides[1], mask=inside, other=0.0)",
+    "places = columns[None, :] * strides[1] + rows[:, None] * strides[0]\n    return tl.load(x + places, inside, 0.0)",
+    "tl.maximum(a, 0.0)", "tl.where(a > 0, a, 0.0)",
+)  # fmt: skip
+_n = personal("11.1")
+INTENSITY = {
+    "a": Fraction(_n["C"], 2), "c": np.float16(0.5), "e": ["D", "b", "A", "c"],
+    "b": np.float64(_n["C"] * (_n["S"] + _n["E"])) / (2 * _n["S"] + 2 * _n["E"] + 4 * _n["C"]),
+    "d": 1 / float(Fraction(1, _n["E"]) + Fraction(1, _n["S"]) + Fraction(1, _n["C"])),
+}  # fmt: skip
+
+
+KERNELS = {"11.3": [(), ONE_AXIS, SUMMED, BY_WHERE], "11.6": [(), GATED_ONE_AXIS, GATED_MEANS, BY_WHERE]}
 RIGHT = {
-    "11.2": [tiled_by_keys, tiled_by_rows],
-    "11.3": [as_edited(launch_local), as_edited(launch_local, *ONE_AXIS), as_edited(launch_local, *SUMMED)],
-    "11.4": [layer_without_loop, layer_by_list],
-    "11.5": [tile_by_halving, tile_by_root],
-    "11.6": [as_edited(launch_gated), as_edited(launch_gated, *GATED_ONE_AXIS), as_edited(launch_gated, *GATED_MEANS)],
+    "11.1": [INTENSITY],
+    "11.2": [tiled_by_keys, tiled_by_rows, tiled_by_generator],
+    "11.3": [as_edited(launch_local, *edits) for edits in KERNELS["11.3"]],
+    "11.4": [layer_without_loop, layer_by_list, layer_by_parts],
+    "11.5": [tile_by_halving, tile_by_root, tile_by_recursion],
+    "11.6": [as_edited(launch_gated, *edits) for edits in KERNELS["11.6"]],
 }
 
 

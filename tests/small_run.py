@@ -7,8 +7,15 @@ MODEL = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
 CONFIG = TrainConfig(steps=10, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=3)
 
 
-def run(corpus, out=None, model=MODEL, config=CONFIG, **options):
-    return train(model, config, corpus=corpus, out=out, progress=False, **options)
+def run(corpus, out=None, model=MODEL, config=CONFIG, say=False, **options):
+    return train(model, config, corpus=corpus, out=out, progress=say, **options)
+
+
+def run_all_but_the_end(corpus, out):
+    """All updates with their checkpoints, as if the process had died before it wrote the model."""
+    run(corpus, out)
+    for name in ("config.json", "model.safetensors", "result.json"):
+        (out / name).unlink()
 
 
 def weights(model):

@@ -167,7 +167,7 @@ def kill_section(exercise):
     title = f"## {exercise.id} {exercise.title} ({exercise.kind}, {exercise.points} points)\n"
     blocks, survived = [title], []
     for wrong in exercise.wrong:
-        verdict, said = judge(exercise, handed_in(exercise, wrong)), say(exercise.id, wrong.key)
+        verdict, said = judge(exercise, handed_in(exercise, wrong), kept=True), say(exercise.id, wrong.key)
         if verdict.status == RIGHT or said not in " ".join([*verdict.likely, *verdict.lines]):
             survived.append(f"{exercise.id} {wrong.key}: {verdict}")
         of = f" (`{wrong.of}`)" if wrong.of else ""

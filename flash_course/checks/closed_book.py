@@ -1,8 +1,11 @@
-"""The package is shut while a student's function runs: an exercise that rebuilds a form may not call that form."""
+"""What is shut while an answer runs: the package's own forms, the course's own answers, torch's gradients."""
 
 import dataclasses
+import functools
 import inspect
+import os
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +14,23 @@ import torch
 import flash_tutorial
 
 from .exercise import Said
+from .texts import say
 
 PACKAGE = Path(flash_tutorial.__file__).resolve().parent
+COURSE = Path(__file__).resolve().parent.parent
 CHECKS = str(Path(__file__).resolve().parent)
 TORCH = str(Path(torch.__file__).parent)  # as its frames name it
 MODULES = ("reference", "mixing", "chunks", "fast", "units", "states", "decoding")
 CLOSED = {str(PACKAGE / f"{name}.py"): f"flash_tutorial.{name}" for name in MODULES}
+OWN = tuple(f"{folder}{os.sep}" for folder in (PACKAGE, COURSE))
+F, A = torch.func, torch.autograd
+GRADIENTS = (
+    A.backward, A.grad, *(getattr(A.functional, name) for name in ("vjp", "jvp", "jacobian", "hessian", "vhp", "hvp")),
+    F.grad, F.grad_and_value, F.vjp, F.jvp, F.jacrev, F.jacfwd, F.hessian, F.linearize, A.forward_ad.make_dual,
+)  # fmt: skip
+
+
+ASKING = ("assemble", "judge", "outcome_of", "lent")  # functions of the checks that call an answer
 
 
 class PackageShut(BaseException):
@@ -27,53 +41,119 @@ class PackageShut(BaseException):
         self.function = function
 
 
-def oracle(frame):
-    """The module of an exercise's own right or wrong answers, where it is called from outside.
+# ---------------------------------------------------------------- what is refused before it runs
+
+
+def refusal(exercise, answer):
+    """A sentence on an answer that is an object of the package and not the student's own, or None.
+
+    ``check`` and ``grade`` have no other reasons than this one and those of ``package_shut``.
+    """
+    answers = {exercise.names[0]: answer} if len(exercise.names) == 1 else answer
+    taken = (name for name in exercise.names if any(map(is_ours, codes_of(answers.get(name)))))
+    return next((say("all", "taken", name=name) for name in taken), None)
+
+
+def codes_of(thing):
+    """The code of what can be called, under partials, methods and wrappers; of all methods of a class."""
+    if isinstance(thing, functools.partial):
+        return codes_of(thing.func)
+    own = [thing.__code__] if hasattr(thing, "__code__") else []
+    if inspect.ismethod(thing) or inspect.isroutine(thing) or "__wrapped__" in getattr(thing, "__dict__", {}):
+        return own + codes_of(getattr(thing, "__wrapped__", None))
+    if own or not callable(thing):
+        return own
+    classes = (thing if isinstance(thing, type) else type(thing)).__mro__
+    return [f.__code__ for each in classes for f in vars(each).values() if inspect.isfunction(f)]
+
+
+def is_ours(code):
+    return code.co_filename.startswith(OWN)
+
+
+# ---------------------------------------------------------------- what is refused while it runs
+
+
+def module_shut(frame):
+    """The module of a function that belongs to the closed forms, or to a set and is called from outside.
 
     Frames of torch count as those of their caller: it is torch that calls the ``forward`` of a module.
     """
     name, caller = frame.f_code.co_filename, frame.f_back
     if not name.startswith(CHECKS):
-        return None
+        return CLOSED.get(name)
     while caller.f_back is not None and caller.f_code.co_filename.startswith(TORCH):
         caller = caller.f_back
     if caller.f_code.co_filename.startswith(CHECKS):
         return None
-    module = Path(name).stem
+    module = Path(name.partition(".py")[0]).name  # an edited function's file name has more behind it
     return f"flash_course.checks.sets.{module}" if module.startswith("set_") else None
 
 
 @contextmanager
-def watched_calls(look):
-    """Within it, ``look(frame)`` sees each call of a Python function, and so does whoever watched before."""
-    before = sys.getprofile()
+def watched_calls(name_shut):
+    """Within it, a call of a function raises PackageShut if ``name_shut(frame)`` gives its name, and so it does behind.
+
+    Who catches everything is met at the end. Whoever watched before sees the calls too, threads that start included.
+    """
+    before, seen = (sys.getprofile(), threading.getprofile()), []
 
     def hook(frame, event, argument):
-        if event == "call":
-            look(frame)
-        if callable(before):
-            before(frame, event, argument)
+        if event == "call" and (name := name_shut(frame)):
+            seen.append(name)
+            raise PackageShut(name)
+        if callable(before[0]):
+            try:
+                before[0](frame, event, argument)
+            except PackageShut as error:
+                seen.append(error.function)
+                raise
 
     sys.setprofile(hook)
+    threading.setprofile(hook)
     try:
         yield
     finally:
-        sys.setprofile(before)
+        if sys.getprofile() is not hook and not seen:
+            seen.append("sys.setprofile")
+        sys.setprofile(before[0])
+        threading.setprofile(before[1])
+        if seen:
+            raise PackageShut(seen[0]) from None
 
 
 @contextmanager
-def package_shut(shut=True):
-    """Within it, a call of a function of the closed modules raises PackageShut."""
-    if not shut:
+def package_shut(shut=True, answers=()):
+    """Within it, a call of the closed modules or of a set's functions raises PackageShut.
+
+    Where an exercise hands over objects of its set, ``shut`` is False: then only the course's own ``answers`` are shut.
+    """
+    codes = {code for answer in answers for code in codes_of(answer)}
+
+    def name_shut(frame):  # an import is no call
+        if not shut and frame.f_code not in codes:
+            return None
+        module = module_shut(frame)
+        return f"{module}.{frame.f_code.co_name}" if module and frame.f_code.co_name != "<module>" else None
+
+    with watched_calls(name_shut):
         yield
-        return
 
-    def look(frame):
-        module = CLOSED.get(frame.f_code.co_filename) or oracle(frame)
-        if module is not None and frame.f_code.co_name != "<module>":  # an import is no call
-            raise PackageShut(f"{module}.{frame.f_code.co_name}")
 
-    with watched_calls(look):
+@contextmanager
+def oracle_shut():
+    """Within it no function of a set, and none that asks the sets' answers, is called from outside."""
+
+    def name_shut(frame):
+        code, caller = frame.f_code, frame.f_back
+        if not code.co_filename.startswith(CHECKS) or code.co_name == "<module>":
+            return None
+        if code.co_name in ASKING and not caller.f_code.co_filename.startswith(CHECKS):
+            return f"flash_course.checks, {code.co_name}"
+        module = module_shut(frame)
+        return module and f"{module}.{code.co_name}"
+
+    with watched_calls(name_shut):
         yield
 
 
@@ -85,34 +165,36 @@ def also_shut(*modules):
         return
     names = {module.__file__: module.__name__ for module in modules}
 
-    def look(frame):
-        if frame.f_code.co_filename in names and frame.f_code.co_name != "<module>":
-            raise PackageShut(f"{names[frame.f_code.co_filename]}.{frame.f_code.co_name}")
+    def name_shut(frame):
+        name = names.get(frame.f_code.co_filename) if frame.f_code.co_name != "<module>" else None
+        return name and f"{name}.{frame.f_code.co_name}"
 
-    with watched_calls(look):
+    with watched_calls(name_shut):
         yield
 
 
 @contextmanager
 def functions_shut(*functions):
     """Within it, a call of one of these functions raises PackageShut."""
+    if not functions:
+        yield
+        return
     names = {inspect.unwrap(f).__code__: f"{f.__module__}.{f.__name__}" for f in functions}
-
-    def look(frame):
-        if frame.f_code in names:
-            raise PackageShut(names[frame.f_code])
-
-    with watched_calls(look):
+    with watched_calls(lambda frame: names.get(frame.f_code)):
         yield
 
 
 def without_autograd(case):
-    """The case, with the gradients of torch switched off: for an exercise that derives them."""
+    """The case, with torch's gradients switched off and shut: for an exercise that derives them."""
 
     def run(answer):
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), functions_shut(*GRADIENTS):
                 return case.run(answer)
+        except PackageShut as error:
+            if error.function.startswith("torch."):
+                raise Said("all", "autograd") from None
+            raise
         except RuntimeError as error:
             if "does not require grad" in str(error) or "nference" in str(error):
                 raise Said("all", "autograd") from None

@@ -1,34 +1,72 @@
-"""Whether a value is the expected one, and if not, where it first differs: types, then shapes, then numbers."""
+"""Whether a value is the expected one, and if not, where it first differs: types, then shapes, then numbers.
+
+What is equal is right, whatever holds it: a number may be Python's or NumPy's, a Fraction, an array or a tensor of no
+axes; a sequence may be a tuple, a list or an array. A tensor is asked for where the right answer is one.
+"""
+
+import inspect
+import numbers
+from decimal import Decimal
 
 import numpy as np
 
 from .texts import say
 
 SINGLE = 1e-5  # relative error below which right values have passed through float32
+FORMATS = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "fp64": "float64"}
 
 
-def difference(expected, got, tolerance, inputs=()):
-    """None if ``got`` is ``expected``, else a sentence."""
+def difference(expected, got, tolerance):
+    """None if ``got`` is ``expected``, else a sentence, also where ``got`` bears no comparison."""
+    try:
+        return compared(expected, got, tolerance)
+    except Exception as error:  # of an object of the student's own
+        return say("all", "type", expected=type_of(expected), got=f"{type(got).__name__} ({type(error).__name__})")
+
+
+def compared(expected, got, tolerance):
     if got is None and expected is not None:
         return say("all", "none")
+    if inspect.isgenerator(got) or inspect.iscoroutine(got) or inspect.isasyncgen(got):
+        return say("all", "never ran", what=type(got).__name__.replace("_", " "))
     if isinstance(expected, dict):
         return of_dictionaries(expected, got, tolerance)
     if isinstance(expected, tuple | list):
         return of_sequences(expected, got, tolerance)
-    if isinstance(expected, str | bool | type(None)):
+    if isinstance(expected, str | bool | np.bool_ | type(None)):
         return None if is_plain(got, expected) else say("all", "value", expected=repr(expected), got=repr_of(got))
     return of_numbers(expected, got, tolerance)
 
 
 def is_plain(got, expected):
-    if isinstance(expected, bool) and isinstance(got, np.bool_):
-        got = bool(got)
-    return type(got) is type(expected) and got == expected
+    """Whether a text, a flag or None is the same one. 1 is no True; NumPy's and torch's own are."""
+    if isinstance(expected, str):
+        return isinstance(got, str) and str(got) == expected
+    if expected is None:
+        return got is None
+    flag = as_array(got) if isinstance(got, np.generic | np.ndarray) or is_torch(got) else np.array(got, dtype=object)
+    return flag.ndim == 0 and isinstance(flag.item(), bool) and flag.item() == bool(expected)
+
+
+def as_word(value):
+    """A word of a prediction as it is compared: in any case and spacing; a number format under any of its names."""
+    if isinstance(value, type) and issubclass(value, np.generic):
+        value = value.__name__
+    if isinstance(value, np.dtype) or type(value).__name__ == "dtype":
+        value = str(value)
+    if not isinstance(value, str):
+        return value
+    word = " ".join(value.casefold().replace("_", " ").split()).rstrip(".")
+    word = word.removeprefix("torch.").removeprefix("np.").removeprefix("numpy.")
+    return FORMATS.get(word, word)
 
 
 def repr_of(value):
-    text = repr(value)
-    return text if len(text) < 80 else f"{type(value).__name__}"
+    try:
+        text = repr(value)
+    except Exception:
+        text = ""
+    return text if 0 < len(text) < 80 else type(value).__name__
 
 
 def of_dictionaries(expected, got, tolerance):
@@ -43,9 +81,14 @@ def of_dictionaries(expected, got, tolerance):
     return None
 
 
+def is_sequence(value):
+    """A tuple, a list, or an array or tensor with a first axis."""
+    return isinstance(value, tuple | list) or ((isinstance(value, np.ndarray) or is_torch(value)) and value.ndim > 0)
+
+
 def of_sequences(expected, got, tolerance):
-    if not isinstance(got, tuple | list) or len(got) != len(expected):
-        return say("all", "several", expected=len(expected), got=len(got) if isinstance(got, tuple | list) else 1)
+    if not is_sequence(got) or len(got) != len(expected):
+        return say("all", "several", expected=len(expected), got=len(got) if is_sequence(got) else 1)
     for number, (a, b) in enumerate(zip(expected, got), 1):
         if said := difference(a, b, tolerance):
             return f"{say('all', 'place', number=number)}{said}"
@@ -56,29 +99,45 @@ def as_array(value):
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         return value.double().numpy() if value.is_floating_point() else value.numpy()
-    return np.asarray(value)
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and all(isinstance(each, numbers.Real | Decimal) for each in array.flat):
+        array = array.astype(float)  # Fraction, Decimal, and whole numbers beyond 64 bits
+    return array
 
 
 def is_torch(value):
-    return type(value).__module__.partition(".")[0] == "torch"
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
+
+
+def type_of(value):
+    """A type as a message names it; for an array of objects, what these are."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.size:
+        return f"array of {type(value.flat[0]).__name__}"
+    if isinstance(value, np.ndarray) and value.dtype.kind in "USM":
+        return f"array of {value.dtype}"
+    return type(value).__name__
 
 
 def of_numbers(expected, got, tolerance):
-    if is_torch(expected) != is_torch(got):
-        return say("all", "type", expected=type(expected).__name__, got=type(got).__name__)
+    wrong_type = say("all", "type", expected=type_of(expected), got=type_of(got))
     try:
         want, have = as_array(expected), as_array(got)
-    except (TypeError, ValueError):
-        return say("all", "type", expected=type(expected).__name__, got=type(got).__name__)
-    if have.dtype.kind not in "biufc":
-        return say("all", "type", expected=type(expected).__name__, got=type(got).__name__)
+    except (TypeError, ValueError, RuntimeError):
+        return wrong_type
+    if have.dtype.kind not in "biufc" or (is_torch(expected) != is_torch(got) and want.ndim + have.ndim > 0):
+        return wrong_type
     if want.shape != have.shape:
         return say("all", "shape", expected=want.shape, got=have.shape)
     if (want.dtype.kind == "b") != (have.dtype.kind == "b"):
         return say("all", "dtype", expected=want.dtype, got=have.dtype)
     if want.dtype.kind == "b":
         return None if (want == have).all() else first_difference(want, have, want != have)
-    want, have = want.astype(float), have.astype(float)
+    if have.dtype.kind == "c" and want.dtype.kind != "c":
+        if have.imag.any():
+            return say("all", "dtype", expected=want.dtype, got=have.dtype)
+        have = have.real
+    kind = complex if want.dtype.kind == "c" else float
+    want, have = want.astype(kind), have.astype(kind)
     bad = ~near(want, have, tolerance)
     if not bad.any():
         return None
@@ -95,14 +154,27 @@ def near(want, have, tolerance):
 def kind_of_difference(want, have, bad):
     text = first_difference(want, have, bad)
     if np.isfinite(have).all() and near(want, have, SINGLE).all():
-        return f"{text} {say('all', 'single')}"
+        return f"{text} {say('all', 'single' if are_single(have[bad]) else 'close')}"
     if have.size > 1 and not have.any():
         return f"{text} {say('all', 'zeros')}"
     return text
 
 
+def are_single(values):
+    """Whether these are numbers of float32, as few of float64 are. 0.5 or 3, which float16 has too, tell nothing."""
+    if values.dtype.kind == "c":
+        return are_single(values.real) and are_single(values.imag)
+    return fit(values, np.float32) and not fit(values, np.float16)
+
+
+def fit(values, kind):
+    with np.errstate(over="ignore"):
+        return np.array_equal(values, values.astype(kind))
+
+
 def first_difference(want, have, bad):
     where = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.ndim else ()
     place = f" [{', '.join(map(str, where))}]" if where else ""
-    a, b = (f"{x[where]:.6g}" if x.dtype.kind == "f" else str(x[where]) for x in (want, have))
+    digits = 6 if f"{want[where]:.6g}" != f"{have[where]:.6g}" else 12
+    a, b = (f"{x[where]:.{digits}g}" if x.dtype.kind in "fc" else str(x[where]) for x in (want, have))
     return say("all", "first", place=place, expected=a, got=b, bad=int(bad.sum()), of=bad.size)

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from .compare import is_sequence
 from .edits import edited, sources_of
 from .texts import fact, read
 
@@ -30,6 +31,10 @@ class Said(Exception):
         self.exercise, self.key, self.fields = exercise, key, fields
 
 
+class Unable(Said):
+    """Nothing is known of an answer, since this machine cannot run it: that is "not attempted", and never "wrong"."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One question to an answer: ``run(answer)`` gives the value that is compared with that of the right answer."""
@@ -38,7 +43,9 @@ class Case:
     part: str  # the part of the points that it belongs to
     run: Callable
     sizes: str = ""  # "T = 14, C = 4"
-    say: str | None = None  # the message if the answer fails here and no kept wrong answer fits
+    say: str | None = None  # what the case is about: said if the answer fails here and no kept wrong answer fits
+    truth: bool | None = None  # of a version that a student's test is asked about: whether it is right
+    held_out: bool = False  # only `grade` has it; nothing of it is shown but its part
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,11 @@ class Exercise:
             return None
         digest = hashlib.sha256(f"{self.id} {student}".encode()).digest()
         return self.draw(np.random.default_rng(list(digest[:8])))
+
+    @property
+    def answers(self):
+        """The course's own right answers."""
+        return self.right.values() if isinstance(self.right, dict) else [self.right]
 
     def list_cases(self, numbers, seed=0):
         return self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)
@@ -216,11 +228,11 @@ def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: va
 
 
 def several(values, expected):
-    """The values that an answer returned, if there are as many as expected."""
+    """The values that an answer returned, if there are as many as expected: a tuple, a list, or an array of them."""
     if values is None:
         raise Said("all", "none")
-    if not isinstance(values, tuple | list) or len(values) != expected:
-        raise Said("all", "several", expected=expected, got=len(values) if isinstance(values, tuple | list) else 1)
+    if not is_sequence(values) or len(values) != expected:
+        raise Said("all", "several", expected=expected, got=len(values) if is_sequence(values) else 1)
     return values
 
 
@@ -257,15 +269,6 @@ def length_of_text(least, most):
         return True
 
     return Case("length", "text", run)
-
-
-def outcome_of_test(test, implementation, *args, **kwargs):
-    """What a student's test says of an implementation, in words. Other errors than AssertionError go through."""
-    try:
-        test(implementation, *args, **kwargs)
-    except AssertionError:
-        return "your test fails it"
-    return "your test passes it"
 
 
 def unchanged(before, after):

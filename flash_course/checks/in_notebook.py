@@ -67,5 +67,7 @@ def progress(number=None):
         for name, row in rows.items():
             exercise, last = exercises[name], row.get("last", "not attempted")
             last = say("all", "recorded" if exercise.kind == "explain" and last == "right" else last)
+            if row.get("points") == exercise.points and row["last"] != "right":
+                last = say("all", "right before", last=last)
             core = f" {say('all', 'core')}" if exercise.core else ""
             print(f"  {name} {exercise.title:34}{row.get('points', 0):5g} / {exercise.points:<4}{last}{core}")

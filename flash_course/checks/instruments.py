@@ -6,11 +6,15 @@ They are called from within an answer too, so they stand apart from the sets, wh
 import math
 import sys
 import tracemalloc
+import weakref
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .exercise import Case, Said
 
 # ---------------------------------------------------------------- multiplications, calls, lines, memory
 
@@ -103,19 +107,65 @@ def numbers_read(function, array, *more):
     return array.count[0]
 
 
+class Held(TorchDispatchMode):
+    """The bytes that tensors made within it hold, ``now`` and at ``most``. A view holds nothing of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = 0
+        self.owners = {}  # address of a memory: how many tensors look into it
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        for tensor in tensors_in((args, kwargs)):
+            self.note(tensor, new=False)
+        out = function(*args, **(kwargs or {}))
+        for tensor in tensors_in(out):
+            self.note(tensor, new=True)
+        return out
+
+    def note(self, tensor, new):
+        if tensor.layout is not torch.strided or tensor.device.type == "meta":
+            return
+        memory = tensor.untyped_storage()
+        place, size = memory.data_ptr(), memory.nbytes() * new
+        if place not in self.owners:
+            self.owners[place] = [0, size]
+            self.now += size
+            self.most = max(self.most, self.now)
+        self.owners[place][0] += 1
+        weakref.finalize(tensor, self.leave, place)
+
+    def leave(self, place):
+        self.owners[place][0] -= 1
+        if not self.owners[place][0]:
+            self.now -= self.owners.pop(place)[1]
+
+
+def tensors_in(value):
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
 def megabytes(function, *args):
-    """(what a function returns, the most that NumPy and Python took at one time meanwhile)."""
-    running = tracemalloc.is_tracing()
+    """(what a function returns, the most that NumPy, Python and torch took at one time meanwhile).
+
+    What is imported on the way is none of its own: then it is measured again.
+    """
+    running, modules = tracemalloc.is_tracing(), len(sys.modules)
     if not running:
         tracemalloc.start()
     try:
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        value = function(*args)
-        return value, (tracemalloc.get_traced_memory()[1] - before) / 1e6
+        with Held() as tensors:
+            value = function(*args)
+        taken = (tracemalloc.get_traced_memory()[1] - before + tensors.most) / 1e6
+        return (value, taken) if len(sys.modules) == modules else megabytes(function, *args)
     finally:
         if not running:
             tracemalloc.stop()
+
+
+BY_ENTRIES = np.vectorize.__call__.__code__  # NumPy's own loop over all entries, of which nothing is seen
 
 
 def lines_run(function, *args):
@@ -128,6 +178,8 @@ def lines_run(function, *args):
     def look(frame, event, argument):
         nonlocal count
         count += 1
+        if event == "call" and frame.f_code is BY_ENTRIES:
+            count += max(map(np.size, frame.f_locals["args"]), default=0)
         return look
 
     before = sys.gettrace()
@@ -137,6 +189,40 @@ def lines_run(function, *args):
     finally:
         sys.settrace(before)
     return count
+
+
+class Seen(TorchDispatchMode):
+    """Lets torch's operations run through Python, where they are counted as lines."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+def steps(function, *args):
+    """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
+    given = [counted(arg.copy(), [0]) if isinstance(arg, np.ndarray) else arg for arg in args]
+    try:
+        with Seen():
+            return lines_run(function, *given)
+    except Exception:  # where it does not bear to be watched, Python's own steps are left
+        return lines_run(function, *args)
+
+
+def loops(function, few, many):
+    """Whether a function takes more steps for ``many`` than for ``few``, arguments of two sizes, but for a constant."""
+    steps(function, *few)  # the first call of an operation sets it up
+    return 1.25 * steps(function, *few) + 30 < steps(function, *many)
+
+
+def no_loop(part, what, few, many, sizes):
+    """A case of an exercise that asks for no loop: the answer may not loop over ``what``, of which there are more."""
+
+    def run(answer):
+        if loops(answer, few, many):
+            raise Said("all", "loop", what=what)
+        return True
+
+    return Case(f"more {what}", part, run, sizes)
 
 
 # ---------------------------------------------------------------- arrays and tensors that are watched

@@ -1,18 +1,16 @@
 """From an answer to a verdict: run the cases, compare, and look which kept wrong answer gives the same."""
 
-import dis
 import functools
-import itertools
-import os
-import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .closed_book import CHECKS, PackageShut, package_shut
-from .compare import difference, repr_of
-from .exercise import Said
+import numpy as np
+
+from .closed_book import refusal
+from .compare import as_array, as_word, difference, repr_of
+from .outcome import in_words, outcome_of, same_outcome
+from .proving import agreed, order_of, problem_of_test, proves, remarks
+from .stub import is_blank
 from .texts import say, word
-
-LIBRARY = os.path.dirname(os.__file__)  # Python's own modules
 
 NOT_ATTEMPTED, RAISES, WRONG, RIGHT = "not attempted", "raises", "wrong", "right"
 
@@ -37,197 +35,181 @@ class Verdict:
         return "\n".join([f"{self.exercise}: {status}{points}", *(f"  {line}" for line in [*self.lines, *likely])])
 
 
-@dataclass
-class Outcome:
-    """What one case gave: a value, or an error, or a sentence that rejects."""
+def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False):
+    """The verdict on an answer: the object of an exercise with one name, else {name: object}.
 
-    value: object = None
-    error: BaseException | None = None
-    said: str | None = None
-    not_attempted: bool = False
-
-    @property
-    def is_value(self):
-        return self.error is None and self.said is None and not self.not_attempted
-
-
-def judge(exercise, answer, *, seed=0, student="me", more_cases=()):
-    """The verdict on an answer: the object of an exercise with one name, else {name: object}."""
+    ``more_cases`` are held out: nothing of them is shown. ``kept``: the answer is one of the course's own, and may lie
+    in the package. This is all that ``check`` and ``grade`` ask of an answer.
+    """
     if is_blank(exercise, answer):
-        return blank(exercise)
+        return without_points(exercise, NOT_ATTEMPTED)
+    if not kept and (said := refusal(exercise, answer)):
+        return without_points(exercise, WRONG, said)
     numbers = exercise.numbers(student)
     given, right = exercise.assemble(answer, numbers), exercise.assemble(exercise.right, numbers)
-    cases = [*exercise.list_cases(numbers, seed), *more_cases]
-    outcomes = []
-    for case in cases:
-        outcome = outcome_of(case, given, exercise.shut)
-        if outcome.not_attempted:
-            return blank(exercise, outcome.error)
-        outcomes.append(outcome)
-    expected = [outcome_of(case, right, False) for case in cases]
-    look = problem_of_guess if exercise.kind == "predict" else problem
-    problems = [look(*each, exercise.tolerance) for each in zip(expected, outcomes)]
+    cases = [*exercise.list_cases(numbers, seed), *(replace(case, held_out=True) for case in more_cases)]
+    outcomes, problems = [None] * len(cases), [None] * len(cases)
+    for i in order_of(cases, seed):
+        outcomes[i] = agreed(outcomes[i], outcome_of(cases[i], given, exercise.shut, exercise.answers))
+        if outcomes[i].unable:
+            return without_points(exercise, NOT_ATTEMPTED, outcomes[i].said)
+        problems[i] = problem(exercise, cases[i], outcomes[i], right)  # now: the next call may change what was returned
     return verdict(exercise, cases, outcomes, problems, numbers)
 
 
-def is_blank(exercise, answer):
-    """A name that is missing, a table of predictions that is empty, a text of no words."""
-    answers = {exercise.names[0]: answer} if len(exercise.names) == 1 else answer
-    given = exercise.given if len(exercise.names) > 1 else {exercise.names[0]: exercise.given}
-    return all(is_blank_object(answers.get(name), (given or {}).get(name)) for name in exercise.names)
-
-
-def is_blank_object(one, given):
-    if isinstance(one, dict):
-        return all(value is None for value in one.values())
-    if isinstance(one, str):
-        return not one.strip()
-    return one is None or one is ... or (given is not None and same_code(one, given))
-
-
-def same_code(a, b):
-    """Whether two functions or classes were compiled from the same text, wherever it stood."""
-    if isinstance(a, type) and isinstance(b, type):
-        methods = [{n: f for n, f in vars(c).items() if hasattr(f, "__code__")} for c in (a, b)]
-        return methods[0].keys() == methods[1].keys() and all(
-            same_code(f, methods[1][n]) for n, f in methods[0].items()
-        )
-    a, b = getattr(a, "__code__", a), getattr(b, "__code__", b)
-    if not (hasattr(a, "co_code") and hasattr(b, "co_code")):
-        return type(a) is type(b) and a == b
-    return instructions(a) == instructions(b) and all(map(same_code, inner(a), inner(b)))
-
-
-def instructions(code):
-    """What a function does, step by step. How an attribute is called depends on where the text was compiled."""
-    steps = []
-    for step in dis.get_instructions(code):
-        name = step.opname.replace("LOAD_METHOD", "LOAD_ATTR")
-        if name not in ("PRECALL", "PUSH_NULL", "CACHE", "RESUME", "NOP"):
-            plain = hasattr(step.argval, "co_code") or step.opcode in (*dis.hasjrel, *dis.hasjabs)
-            said = "" if plain else step.argrepr.replace("NULL + ", "").partition(" + NULL")[0]
-            steps.append((name, said))
-    return steps
-
-
-def inner(code):
-    return [constant for constant in code.co_consts if hasattr(constant, "co_code")]
-
-
-def blank(exercise, error=None):
-    """Not attempted: a stub, or an answer that this machine cannot run; then the error has the sentence."""
-    lines = [say(error.exercise, error.key, **error.fields)] if isinstance(error, Said) else []
+def without_points(exercise, status, *lines):
+    """Not attempted, or refused."""
     return Verdict(
-        exercise.id, NOT_ATTEMPTED, 0, exercise.points, lines, by_part=dict.fromkeys(exercise.parts, 0),
+        exercise.id, status, 0, exercise.points, [*lines], by_part=dict.fromkeys(exercise.parts, 0),
         by_person=exercise.kind == "explain",
     )  # fmt: skip
 
 
-def outcome_of(case, answer, shut):
-    try:
-        with package_shut(shut):
-            return Outcome(value=case.run(answer))
-    except NotImplementedError as error:
-        return Outcome(error=error, not_attempted=True)
-    except Said as said:
-        return Outcome(said=say(said.exercise, said.key, **said.fields))
-    except PackageShut as error:
-        return Outcome(said=say("all", "shut", function=error.function))
-    except EOFError:
-        return Outcome(said=say("all", "asks"))
-    except Exception as error:
-        return Outcome(error=error)
+# ---------------------------------------------------------------- one case
 
 
-def problem(expected, got, tolerance):
+def problem(exercise, case, got, right):
     """None, or what is wrong with an outcome, in words."""
+    if case.truth is not None:
+        return problem_of_test(exercise, case, got)
+    expected = outcome_of(case, right)
     if expected.error is not None:  # the oracle itself must not fail
         raise expected.error
     if got.said is not None:
         return got.said
     if got.error is not None:
         return in_words(got.error)
-    return difference(expected.value, got.value, tolerance)
+    look = guess if exercise.kind == "predict" else difference
+    return look(expected.value, got.value, exercise.tolerance)
 
 
-def problem_of_guess(expected, got, tolerance):
-    """The same for a prediction, without the right answer: who guessed wrong thinks again."""
-    said = problem(expected, got, tolerance)
-    if said is None or not got.is_value or is_text(expected.value) != is_text(got.value):
-        return said
-    return say("all", "guess", got=repr_of(got.value))
+def guess(expected, got, tolerance):
+    """The difference of a prediction without the right answer: who guessed wrong thinks again."""
+    if not is_text(expected):
+        said = difference(expected, got, tolerance)
+        return said and (said if is_text(got) else say("all", "guess", got=repr_of(got)))
+    if as_word(got) == as_word(expected):
+        return None
+    return say("all", "guess", got=repr_of(got)) if is_text(as_word(got)) else difference(expected, got, tolerance)
 
 
 def is_text(value):
     return isinstance(value, str)
 
 
-def in_words(error):
-    """An exception in one line, and the student's own line that raised it."""
-    text = say("all", "error", kind=type(error).__name__, said=str(error).partition("\n")[0] or "no message")
-    not_own = (CHECKS, LIBRARY, "site-packages", "dist-packages")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.line and not any(folder in f.filename for folder in not_own)]
-    return f"{text} ({say('all', 'at line', line=own[-1].line.strip())})" if own else text
+# ---------------------------------------------------------------- all of them
 
 
 def verdict(exercise, cases, outcomes, problems, numbers):
-    by_part = {
-        part: points * all(p is None for c, p in zip(cases, problems) if c.part == part)
-        for part, points in exercise.parts.items()
-    }
-    held_out = [p for c, p in zip(cases, problems) if c.part not in exercise.parts and p is not None]
-    total = sum(by_part.values())
-    if held_out:  # the points of the last part are for what only the held-out pool shows
-        total -= by_part.get([*exercise.parts][-1], 0)
-        by_part[[*exercise.parts][-1]] = 0
-    failed = [i for i, p in enumerate(problems) if p is not None]
-    result = Verdict(exercise.id, RIGHT, total, exercise.points, by_part=by_part, by_person=exercise.kind == "explain")
+    parts = [case.part if case.part in exercise.parts else [*exercise.parts][-1] for case in cases]
+    wrong = {part for part, said in zip(parts, problems) if said is not None}
+    lost = {*exercise.parts} if exercise.kind == "prove" and not proves(cases, problems) else wrong
+    by_part = {part: points * (part not in lost) for part, points in exercise.parts.items()}
+    failed = [i for i, said in enumerate(problems) if said is not None]
+    result = Verdict(
+        exercise.id,
+        RIGHT,
+        sum(by_part.values()),
+        exercise.points,
+        by_part=by_part,
+        by_person=exercise.kind == "explain",
+    )
     if not failed:
         return result
     first = failed[0]
     result.status = RAISES if outcomes[first].error is not None else WRONG
     if len(exercise.parts) > 1:
         result.lines = [
-            say("all", "part", part=word(exercise.id, part), state=say("all", "right" if by_part[part] else "wrong"))
+            say("all", "part", part=word(exercise.id, part), state=say("all", "wrong" if part in wrong else "right"))
             for part in exercise.parts
         ]
-    case = cases[first]
-    kind = "in case" if case.sizes else "in case plain"
-    result.lines.append(say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=problems[first]))
-    found = likely_mistakes(exercise, cases, outcomes, failed, numbers)
-    result.likely = [said for said in found if said not in result.lines[-1]]
+    shown = [i for i in failed if not cases[i].held_out]
+    if not shown:
+        key = "held out" if cases[first].truth is None else "held out versions"
+        result.lines.append(say("all", key, part=word(exercise.id, parts[first])))
+        return result
+    look = look_at_test if exercise.kind == "prove" else look_at_values
+    look(result, exercise, cases, outcomes, problems, shown, numbers)
     return result
 
 
-def likely_mistakes(exercise, cases, outcomes, failed, numbers):
-    """The sentence of the kept wrong answer that gives in every case what the student's gives.
+def look_at_test(result, exercise, cases, outcomes, problems, failed, numbers):
+    """What a test says wrongly of the first version of each part, and the kept test that says the same of all."""
+    result.lines += dict.fromkeys(problems[next(i for i in failed if cases[i].part == part)] for part in
+                                  dict.fromkeys(cases[i].part for i in failed))  # fmt: skip
+    result.lines += remarks(cases, outcomes, problems)
+    keys, same = kept_outcomes(exercise, cases, outcomes, numbers)
+    for said in alike_in_all(exercise, cases, failed, keys, same):
+        if said not in result.lines:
+            result.lines.append(say("all", "same as", said=said))
 
-    Where there is none: for each part that failed, that of the first one that gives the same in its first failed case.
-    """
+
+def look_at_values(result, exercise, cases, outcomes, problems, failed, numbers):
+    """The first difference; and where a kept wrong answer gives the same, its sentence."""
+    case, said = cases[failed[0]], problems[failed[0]]
+    kind = "in case" if case.sizes else "in case plain"
+    result.lines.append(say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said))
+    keys, same = kept_outcomes(exercise, cases, outcomes, numbers)
+    found = alike_in_all(exercise, cases, failed, keys, same)
+    if not found:
+        telling = [i for i in failed if tells(exercise, outcomes[i])]
+        found = alike_in_a_part(exercise, cases, telling, keys, same)
+    result.likely = [said for said in found if said not in result.lines[-1]]
+    if not found and case.say and outcomes[failed[0]].is_value:
+        result.lines.append(say("all", "about", said=say(exercise.id, case.say)))
+
+
+# ---------------------------------------------------------------- kept wrong answers that give the same
+
+
+def kept_outcomes(exercise, cases, outcomes, numbers):
+    """(keys, same): whether kept answer k gives what was given in case i. A case may take long: each is run once."""
     kept = [(wrong.key, exercise.assemble(wrong.answer, numbers, wrong.of)) for wrong in exercise.wrong]
 
-    @functools.cache  # a case may take long: each is run once, and only if it is needed
+    @functools.cache
     def same(k, i):
-        return same_outcome(outcome_of(cases[i], kept[k][1], False), outcomes[i])
+        return same_outcome(outcome_of(cases[i], kept[k][1]), outcomes[i], lambda a, b: difference(a, b, 1e-9) is None)
 
-    for k, (key, _) in enumerate(kept):
-        if all(same(k, i) for i in (failed[0], *range(len(cases)))):
-            return [say(exercise.id, key)]
+    return [key for key, _ in kept], same
+
+
+def alike_in_all(exercise, cases, failed, keys, same):
+    """The sentence of the kept wrong answer that gives the same in every case that is not held out."""
+    shown = [i for i, case in enumerate(cases) if not case.held_out]
+    found = (say(exercise.id, key) for k, key in enumerate(keys) if all(same(k, i) for i in (failed[0], *shown)))
+    return [*filter(None, [next(found, None)])]
+
+
+def alike_in_a_part(exercise, cases, telling, keys, same):
+    """For each part that failed, the sentence of the first kept wrong answer that gives the same in all its cases.
+
+    Two answers that give the same flag or the same error may differ in all else, so a case in ``telling`` must agree.
+    """
     sentences = []
     for part in exercise.parts:
-        first = next((i for i in failed if cases[i].part == part), None)
-        if first is None:
-            continue
-        by_case = [cases[first].say] if cases[first].say and outcomes[first].said is None else []
-        alike = (key for k, (key, _) in enumerate(kept) if same(k, first)) if exercise.kind != "prove" else ()
-        sentences += [say(exercise.id, key) for key in [*itertools.islice(alike, 1), *by_case][:1]]
+        first = [i for i in telling if cases[i].part == part][:1]
+        places = first + [i for i, case in enumerate(cases) if case.part == part and not case.held_out]
+        alike = (say(exercise.id, key) for k, key in enumerate(keys) if first and all(same(k, i) for i in places))
+        sentences += filter(None, [next(alike, None)])
     return list(dict.fromkeys(sentences))
 
 
-def same_outcome(a, b):
-    if a.error is not None or b.error is not None:
-        return type(a.error) is type(b.error)
-    if a.said is not None or b.said is not None:
-        return a.said == b.said
-    return a.is_value and b.is_value and difference(a.value, b.value, 1e-9) is None
+def tells(exercise, outcome):
+    """Whether an outcome can show which mistake was made: what was predicted, or numbers that are not all the same."""
+    if exercise.kind == "predict":
+        return outcome.is_value
+    return outcome.is_value and any(map(has_numbers, flat(outcome.value)))
+
+
+def flat(value):
+    if isinstance(value, dict):
+        value = [*value.values()]
+    return [each for inside in value for each in flat(inside)] if isinstance(value, tuple | list) else [value]
+
+
+def has_numbers(value):
+    try:
+        array = as_array(value)
+    except Exception:  # of an object of the student's own
+        return False
+    return array.dtype.kind in "iufc" and len(np.unique(array)) > (array.size > 1)

@@ -6,32 +6,41 @@ from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
 
 
 def training_curve(rows, score=None, *, window=25, title="Training"):
-    """Bits per byte against the update: each batch, the mean over the last ones, and the score at the end.
+    """Bits per byte (or token) against the update: each batch, the mean over the last ones, and scores.
 
-    ``rows`` are those of a run's log, ``score`` its bits per byte on text that it was not trained on. The mean is over
-    ``window`` updates, but over a tenth of a short run.
+    ``rows`` are those of a run's log, ``score`` its bits per byte at the end, on text that it was not trained on. The
+    mean is over ``window`` updates, but over a tenth of a short run.
     """
     if not rows:
         raise ValueError("rows is empty: expected the log of a run with at least one update")
     window = max(1, min(window, len(rows) // 10))
     steps = np.array([row["step"] for row in rows])
-    bits = np.array([row["bits_per_byte"] for row in rows])
+    unit = "byte" if "bits_per_byte" in rows[0] else "token"
+    bits, scored = np.array([row[f"bits_per_{unit}"] for row in rows]), f"validation_bits_per_{unit}"
     sums = np.cumsum(np.concatenate([[0.0], bits]))
     first = np.maximum(np.arange(1, len(bits) + 1) - window, 0)
     mean = (sums[1:] - sums[first]) / (np.arange(1, len(bits) + 1) - first)
 
-    figure, axes = new_axes(xlabel="update", ylabel="bits per byte", title=title)
+    figure, axes = new_axes(xlabel="update", ylabel=f"bits per {unit}", title=title)
     axes.plot(steps, bits, ".", color=SKY, markersize=3, label="one batch")
     axes.plot(steps, mean, "-", color=BLUE, linewidth=1.8, label=f"mean over {window} batches")
     if score is not None:
         axes.plot(steps[-1], score, "D", color=VERMILION, markersize=7, label=f"validation: {score:.3f}")
+    on_the_way = [(row["step"], row[scored]) for row in rows if scored in row]
+    if on_the_way:
+        axes.plot(*zip(*on_the_way), "--", color=VERMILION, linewidth=1.2, label="validation on the way")
     late = bits[len(bits) // 20 :]  # the first few are far above all the others
     axes.set_ylim(min(late.min(), score or np.inf) - 0.1, late.max() + 0.1)
     axes.legend(fontsize=FONT - 1, frameon=False)
     alt = (
-        f"Line plot of bits per byte over {len(steps)} updates: from {bits[0]:.2f} at the first to {mean[-1]:.2f}, "
+        f"Line plot of bits per {unit} over {len(steps)} updates: from {bits[0]:.2f} at the first to {mean[-1]:.2f}, "
         f"the mean over the last {window}."
     )
+    if on_the_way:
+        best = min(value for _, value in on_the_way)
+        alt += (
+            f" A dashed line has the {len(on_the_way)} validation scores on the way, of which the best is {best:.3f}."
+        )
     if score is not None:
         alt += f" A diamond at the end marks the validation score, {score:.3f}."
     return figure, alt

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+MODES = ("auto", "bwrap", "none")
+
 EXAMPLES = """\
 examples:
   flash-tutorial grade submissions --out graded
@@ -9,8 +11,8 @@ examples:
   flash-tutorial grade submissions --out graded           again: takes the points that a person wrote into texts.csv
   flash-tutorial grade submissions --out graded --canvas gradebook.csv
 
-A submission runs as you, on your files. It is kept from accidents, not from malice: grade a class that you do not
-trust in a container (docs/instructors.md).
+On Linux each submission runs in a sandbox, if bubblewrap is installed (apt-get install bubblewrap). Without it a
+submission runs as you, on your files, and is kept from accidents only (docs/instructors.md).
 """
 
 
@@ -39,13 +41,20 @@ def add_commands(commands, raw):
     )
     grade.add_argument("--canvas", metavar="GRADEBOOK.csv", help="your own export; filled in as canvas.csv in --out")
     grade.add_argument("--column", help="the gradebook's column (default: the one with the set's number)")
-    grade.add_argument("--seconds", type=float, default=10.0, help="for each exercise (default: 10)")
-    grade.add_argument("--workers", type=int, help="exercises at a time (default: one for each core)")
+    grade.add_argument("--seconds", type=float, default=10.0, help="of computing, for each exercise (default: 10)")
+    grade.add_argument("--workers", type=int, help="submissions at a time (default: one for each core)")
+    grade.add_argument(
+        "--sandbox",
+        choices=MODES,
+        default="auto",
+        help="auto: bwrap where it works (default); bwrap: nothing without it",
+    )
     grade.set_defaults(run=run_grade)
 
     export = commands.add_parser("export", help="a problem set for another grader", formatter_class=raw)
     export.add_argument("form", choices=("gradescope",))
     export.add_argument("number", metavar="NN", help="number of the problem set")
+    export.add_argument("--seed", type=int, default=1, help="of sizes and values; `check` has 0 (default: 1)")
     export.add_argument("--out", help="the zip (default: gradescope_NN.zip)")
     export.add_argument(
         "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
@@ -63,7 +72,7 @@ def run_check(args):
     if Path(args.file).is_dir():
         raise ValueError(f"{args.file} is a folder: give one notebook or .py file")
     with tempfile.TemporaryDirectory() as out:
-        (result,) = grade([args.file], out, seed=0, pool=Pool(), quiet=True)
+        (result,) = grade([args.file], out, seed=0, pool=Pool(), quiet=True, mode="none")
     print(heading(result))
     for line in result["notes"]:
         print(f"  {line}")
@@ -75,13 +84,17 @@ def run_check(args):
 
 
 def run_grade(args):
-    """``flash-tutorial grade``: 1 if a submission could not be read."""
+    """``flash-tutorial grade``: 0 also where a submission could not be read; it is named."""
     from flash_tutorial.files import write_text
 
+    from . import sandbox
+    from .canvas import fill_gradebook
+    from .child import Limits
+    from .files import find_submissions
     from .grade import Pool, default_pool, grade, last_line
-    from .isolation import Limits
-    from .reports import fill_gradebook, merge_marks, read_marks, summary, write_reports
-    from .submission import not_taken
+    from .marks import merge_marks, read_marks
+    from .messages import clean
+    from .reports import isolation, summary, write_reports
 
     if args.seconds <= 0 or (args.workers is not None and args.workers < 1):
         raise ValueError(f"--seconds {args.seconds:g}, --workers {args.workers}: both must be positive")
@@ -91,8 +104,10 @@ def run_grade(args):
     files = [path for path in (own if own.is_file() else None, args.marks) if path]
     marks = {code: row for path in files for code, row in read_marks(path).items()}
     results = grade(
-        args.paths, args.out, number=args.number, seed=args.seed, pool=pool, limits=limits, workers=args.workers
-    )
+        args.paths, args.out, number=args.number, seed=args.seed, pool=pool, limits=limits, workers=args.workers,
+        mode=args.sandbox,
+    )  # fmt: skip
+    print(isolation(results, None if args.sandbox == "none" else sandbox.trouble()))
     marked = merge_marks(results, marks, args.marks or own)
     if marked or args.marks:
         print(f"{marked} texts were marked by a person")
@@ -106,10 +121,10 @@ def run_grade(args):
             print(f"{result['name']}: {result['points']:g} of {result['of']}")
     for line in summary(results, limits):
         print(line)
-    if others := not_taken(args.paths):
-        print(f"left out, neither .ipynb nor .py: {', '.join(map(str, others))}")
+    if others := find_submissions(args.paths).others:
+        print(f"left out, neither .ipynb nor .py: {', '.join(clean(str(path)) for path in others)}")
     print(last_line(results, pool, args.out))
-    return 0 if all(result["exercises"] for result in results) else 1
+    return 0
 
 
 def run_export(args):
@@ -119,6 +134,6 @@ def run_export(args):
 
     pool = Pool(args.held_out) if args.held_out else default_pool()
     path = args.out or f"gradescope_{args.number}.zip"
-    size = export_gradescope(args.number, path, pool)
+    size = export_gradescope(args.number, path, pool, args.seed)
     faults = "with the held-out faults" if pool else "with the practice pool only"
-    print(f"{path}: {size / 1e6:.2f} MB, {faults}")
+    print(f"{path}: {size / 1e6:.2f} MB, {faults}, seed {args.seed}")

@@ -8,8 +8,9 @@ from pathlib import Path
 from flash_tutorial.files import whole_file
 
 from ..checks.exercise import load_set
-from .grade import PACKAGES, Pool, default_pool
+from .grade import Pool, default_pool
 from .reports import state
+from .sandbox import PACKAGES
 
 SETUP = """\
 #!/usr/bin/env bash
@@ -32,23 +33,24 @@ RUN = """\
 HERE="${AUTOGRADER_HOME:-/autograder}"
 SOURCE="${AUTOGRADER_SOURCE:-$HERE/source}"
 export PYTHONPATH="$SOURCE" OMP_NUM_THREADS=1
-"$SOURCE/venv/bin/python" -m flash_course.grading.gradescope NUMBER "$HERE/submission" "$SOURCE/pool" "$HERE/results"
+"$SOURCE/venv/bin/python" -m flash_course.grading.gradescope \\
+  NUMBER "$HERE/submission" "$SOURCE/pool" "$HERE/results" SEED
 """
 NO_DATA = ("models", "corpora")  # no exercise needs what lies there, but the code is imported
 
 
-def export_gradescope(number, path, pool=None):
-    """Write the zip; returns its size in bytes."""
+def export_gradescope(number, path, pool=None, seed=1):
+    """Write the zip, for sizes and values drawn from ``seed``; returns its size in bytes."""
     load_set(number)
     pool = default_pool() if pool is None else pool
-    files = {"setup.sh": SETUP, "run_autograder": RUN.replace("NUMBER", number)}
+    files = {"setup.sh": SETUP, "run_autograder": RUN.replace("NUMBER", number).replace("SEED", str(seed))}
     for package in PACKAGES:
         for source in sorted(package.rglob("*")):
             inside = source.relative_to(package.parent)
             if source.suffix in (".py", ".toml") or (source.suffix == ".json" and not set(inside.parts) & {*NO_DATA}):
                 files[inside.as_posix()] = source.read_text(encoding="utf-8")
     if pool:
-        files[f"pool/right_{number}.py"] = (pool.folder / f"right_{number}.py").read_text(encoding="utf-8")
+        files[f"pool/right_{number}.py"] = pool.source(number)
     with whole_file(Path(path)) as temporary:
         Path(temporary).write_bytes(zipped(files))
     return Path(path).stat().st_size

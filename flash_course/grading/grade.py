@@ -1,30 +1,32 @@
-"""Grading one submission or a class: every exercise in a process of its own, some at a time.
+"""Grading one submission or a class: a process for each submission, some at a time.
 
 What is finished is stored at once, so that a run that was killed goes on where it was.
 """
 
+import contextlib
 import hashlib
-import importlib.util
-import json
 import os
 import select
-import time
+import signal
+import threading
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-import flash_tutorial
-from flash_tutorial.files import write_text
-
 from ..checks.exercise import load_set
 from ..checks.texts import say
-from .isolation import Limits, failed, finish, receive, start
-from .submission import find_submissions, read_submission
+from . import processes, sandbox
+from .child import Limits
+from .files import find_submissions
+from .isolation import Judge
+from .kept import Journal, Results, key_path
+from .messages import failed
+from .statements import needed_text
+from .submission import Submission, read_submission
 
 COURSE = Path(__file__).resolve().parent.parent
-PACKAGES = (Path(flash_tutorial.__file__).resolve().parent, COURSE)
 
 
 class Pool:
@@ -34,29 +36,19 @@ class Pool:
         self.folder = None if folder is None else Path(folder)
         if folder is not None and not list(self.folder.glob("right_[0-9][0-9].py")):
             raise ValueError(f"{folder} holds no held-out pool: expected files such as right_05.py")
-        self.modules = {}
 
     def __bool__(self):
         return self.folder is not None
 
-    @property
-    def hidden(self):
-        """How the paths begin that an answer may not open."""
-        return (os.path.join(os.path.abspath(self.folder), "right_"),) if self.folder else ()
-
-    def cases(self, number, seed):
-        """{exercise: cases} of a set."""
-        if self.folder is None:
-            return {}
+    def path(self, number):
         path = self.folder / f"right_{number}.py"
         if not path.is_file():
             raise ValueError(f"{self.folder} has no right_{number}.py, the held-out pool of set {number}")
-        if number not in self.modules:
-            spec = importlib.util.spec_from_file_location(f"held_out_{number}", path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            self.modules[number] = module
-        return self.modules[number].held_out(np.random.default_rng([seed, 1]))
+        return path
+
+    def source(self, number):
+        """The text of the held-out cases of a set: what ``held_out`` needs of its file, and so no right answer."""
+        return needed_text(self.path(number).read_text(encoding="utf-8"), ["held_out"]) if self else None
 
 
 def default_pool():
@@ -65,107 +57,163 @@ def default_pool():
     return Pool(folder if list(folder.glob("right_[0-9][0-9].py")) else None)
 
 
-def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), workers=None, quiet=False):  # noqa: B008
-    """Grade files and folders; returns the list of students' results, which lie in ``out`` as well."""
+class Stopped(KeyboardInterrupt):
+    """The grader was asked to end: SIGTERM or SIGHUP."""
+
+
+def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), workers=None, quiet=False, mode="auto"):  # noqa: B008
+    """Grade files and folders; returns the list of students' results, which lie in ``out`` as well.
+
+    ``mode``: "bwrap" for the sandbox, "none" for processes without it, "auto" for the sandbox where it works.
+    """
     if not hasattr(os, "fork"):
         raise ValueError("grading needs Linux or macOS: use WSL, Colab or the container on Windows")
     pool = default_pool() if pool is None else pool
-    workers = workers or os.cpu_count() or 1
-    out = Path(out)
-    (out / "students").mkdir(parents=True, exist_ok=True)
-    submissions = [read_submission(path, name, number) for path, name in find_submissions(paths)]
-    keys = {s.name: state_of(s.number, seed, pool, limits) for s in submissions}
-    results = {s.name: stored(out, s, keys[s.name]) for s in submissions}
-    todo = [s for s in submissions if results[s.name] is None]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a forked child cannot use a pool of threads that its parent has begun
-    try:
-        for submission, exercises in in_children(todo, seed, pool, limits, workers, quiet):
-            results[submission.name] = result = result_of(submission, exercises, keys[submission.name])
-            write_text(file_of(out, submission.name), json.dumps(result, indent=1) + "\n")
-    finally:
-        torch.set_num_threads(threads)
+    handed, in_sandbox = find_submissions(paths), sandbox.chosen(mode)
+    hidden = [] if in_sandbox else hidden_paths(out, pool, handed)
+    kept = Results(out)
+    with stopped_by_signals(), own_processes():
+        submissions = [read(file, number) for file in handed.files]
+        sources = {n: pool.source(n) for n in sorted({s.number for s in submissions if s.number})}
+        keys = {n: state_of(n, seed, source, limits) for n, source in sources.items()}
+        results = {s.name: kept.load(s, keys.get(s.number)) for s in submissions}
+        desks = [
+            Desk(s, sources.get(s.number), seed, limits, hidden, in_sandbox, out)
+            for s in submissions if results[s.name] is None
+        ]  # fmt: skip
+        for desk in graded(desks, workers or os.cpu_count() or 1, quiet):
+            result = result_of(desk, keys.get(desk.submission.number), in_sandbox)
+            results[desk.submission.name] = result
+            kept.store(result)
+            desk.journal.finish()
     return [results[s.name] for s in submissions]
 
 
-def file_of(out, name):
-    return Path(out) / "students" / f"{name}.json"
+def read(file, number):
+    return (
+        Submission(file.name, notes=[file.refused]) if file.refused else read_submission(file.path, file.name, number)
+    )
 
 
-def state_of(number, seed, pool, limits):
+def hidden_paths(out, pool, handed):
+    """What a submission may not open where it runs on the same files: answers, other submissions, results."""
+    held_out = list(pool.folder.glob("right_*.py")) if pool else []
+    paths = [
+        COURSE / "checks",
+        COURSE.parent / "solutions",
+        *held_out,
+        out,
+        key_path(),
+        *(f.path for f in handed.files),
+    ]
+    return [os.path.abspath(path) for path in paths]
+
+
+def state_of(number, seed, held_out, limits):
     """A hash of all that a result depends on, besides the submission: the checker, the set, the held-out cases."""
-    checks = [*(COURSE / "checks").glob("*.*"), *(COURSE / "checks" / "sets").glob(f"set_{number}.*")]
-    files = sorted(path for path in checks if path.suffix in (".py", ".toml"))
-    files += [pool.folder / f"right_{number}.py"] if pool and (pool.folder / f"right_{number}.py").is_file() else []
-    parts = [str(seed), str(limits), *(path.name + path.read_text(encoding="utf-8") for path in files)]
+    code = [*(COURSE / "checks").glob("*.*"), *(COURSE / "grading").glob("*.py")]
+    code += (COURSE / "checks" / "sets").glob(f"set_{number}.*")
+    files = sorted(path for path in code if path.suffix in (".py", ".toml"))
+    parts = [str(seed), str(limits), str(held_out), *(path.name + path.read_text(encoding="utf-8") for path in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def stored(out, submission, key):
-    """The result of an earlier run on the same file, or None."""
-    try:
-        result = json.loads(file_of(out, submission.name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return result if (result.get("key"), result.get("digest")) == (key, submission.digest) else None
+class Desk:
+    """A submission and what it takes to judge it."""
+
+    def __init__(self, submission, held_out, seed, limits, hidden, in_sandbox, out):
+        self.submission, self.limits, self.in_sandbox = submission, limits, in_sandbox
+        self.exercises = load_set(submission.number) if submission.number else {}
+        self.journal = Journal(out, submission.name, submission.digest)
+        self.rows = {}
+        for name, times in self.journal.set_aside().items():
+            row = failed(self.exercises[name], say("all", "set aside", times=times))
+            self.rows[name] = row | {"seconds": 0, "set_aside": True}
+        self.job = {
+            "number": submission.number, "name": submission.name, "cells": submission.cells, "held_out": held_out,
+            "seed": seed, "limits": asdict(limits), "hidden": hidden,
+            "journal": None if in_sandbox else self.journal.facts,  # nothing in the sandbox can end the grader
+            "exercises": [name for name in self.exercises if name not in self.rows],
+        }  # fmt: skip
+        self.judge = None
+
+    def begin(self):
+        self.judge = Judge(self.job, self.exercises, self.limits, self.in_sandbox)
 
 
-def in_children(submissions, seed, pool, limits, workers, quiet):
-    """Judge all exercises, ``workers`` at a time; yields a submission when its last one is done."""
-    tasks, done = [], {}
-    for submission in submissions:
-        exercises = load_set(submission.number) if submission.number else {}
-        done[submission.name] = (submission, exercises, {})
-        tasks += [(submission, exercise) for exercise in exercises.values()]
-    for submission, exercises, rows in done.values():
-        if not exercises:
-            yield submission, rows
-    tasks, running = tasks[::-1], {}
-    bar = tqdm(total=len(tasks), unit="exercise", disable=True if quiet else None)  # None: not into a file
+def graded(desks, workers, quiet):
+    """Judge submissions, ``workers`` at a time; yields each desk when its last exercise is done."""
+    waiting, running = desks[::-1], []
+    bar = tqdm(
+        total=sum(len(d.job["exercises"]) for d in desks), unit="exercise", disable=True if quiet else None
+    )  # None: not into a file
     try:
-        while tasks or running:
-            while tasks and len(running) < workers:
-                submission, exercise = tasks.pop()
-                more = pool.cases(exercise.id[:2], seed).get(exercise.id, ())
-                child = start(submission, exercise, seed, more, limits, pool.hidden)
-                running[child.pipe] = (child, submission, exercise)
-            for pipe, message in ended_children(running, limits):
-                child, submission, exercise = running.pop(pipe)
-                _, exercises, rows = done[submission.name]
-                rows[exercise.id] = finish(child, exercise, message, limits)
-                bar.set_postfix_str(submission.name)
-                bar.update()
-                if len(rows) == len(exercises):
-                    yield submission, {name: rows[name] for name in exercises}
+        while waiting or running:
+            while waiting and len(running) < workers:
+                desk = waiting.pop()
+                if not desk.job["exercises"]:
+                    yield desk
+                    continue
+                desk.begin()
+                running.append(desk)
+            select.select([desk.judge.pipe for desk in running], [], [], 1)
+            for desk in [*running]:
+                bar.update(desk.judge.look())
+                if not desk.judge.todo:
+                    running.remove(desk)
+                    desk.rows |= desk.judge.rows
+                    bar.set_postfix_str(desk.submission.name)
+                    yield desk
     finally:
-        for child, _, exercise in running.values():
-            finish(child, exercise, failed(exercise, "stopped"), limits)
+        for desk in running:
+            desk.judge.end()
         bar.close()
 
 
-def ended_children(running, limits):
-    """(pipe, message) of the children that are done or out of time; waits until there is one."""
-    while True:
-        now = time.monotonic()
-        left = min(limits.seconds - (now - child.started) for child, _, _ in running.values())
-        ready, _, _ = select.select(list(running), [], [], max(left, 0) + 0.01)
-        found = []
-        for pipe, (child, _, _) in running.items():
-            message = receive(child) if pipe in ready else None
-            if message is not None or time.monotonic() - child.started >= limits.seconds:
-                found.append((pipe, message))
-        if found:
-            return found
-
-
-def result_of(submission, exercises, key):
-    points = sum(row["points"] for row in exercises.values())
+def result_of(desk, key, in_sandbox):
+    submission, rows = desk.submission, {name: desk.rows[name] for name in desk.exercises}
+    points, most = (sum(row[what] for row in rows.values()) for what in ("points", "of"))
     return {
-        "name": submission.name, "set": submission.number, "points": points,
-        "of": sum(row["of"] for row in exercises.values()),
-        "student": submission.student, "notes": submission.notes, "exercises": exercises,
-        "digest": submission.digest, "key": key,
+        "name": submission.name, "set": submission.number, "points": points, "of": most,
+        "student": submission.student, "notes": submission.notes, "exercises": rows,
+        "digest": submission.digest, "key": key, "sandbox": in_sandbox,
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------- the grader's own process
+
+
+@contextlib.contextmanager
+def stopped_by_signals():
+    """SIGTERM and SIGHUP end the grader like Ctrl-C does, so that its processes and folders go with it."""
+
+    def stop(*_):
+        raise Stopped
+
+    ours = [signal.SIGTERM, signal.SIGHUP] if threading.current_thread() is threading.main_thread() else []
+    before = {number: signal.signal(number, stop) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def own_processes():
+    """What was started within is gone afterwards, and so are temporary folders, those of a killed grader too."""
+    threads, me = torch.get_num_threads(), os.getpid()
+    torch.set_num_threads(1)  # a forked child cannot use a pool of threads that its parent has begun
+    processes.remove_folders()
+    others = processes.below(me)
+    processes.control(processes.ADOPT_ORPHANS, 1)
+    try:
+        yield
+    finally:
+        processes.kill_below(me, others)
+        processes.control(processes.ADOPT_ORPHANS, 0)
+        processes.remove_folders(me)
+        torch.set_num_threads(threads)
 
 
 def last_line(results, pool, out):

@@ -1,4 +1,4 @@
-"""Started by Gradescope's script: ``python -m flash_course.grading.gradescope NN SUBMISSION POOL RESULTS``."""
+"""Started by Gradescope's script: ``python -m flash_course.grading.gradescope NN SUBMISSION POOL RESULTS SEED``."""
 
 import sys
 import tempfile
@@ -9,12 +9,12 @@ from .export import gradescope_form, pool_of, write_json
 from .grade import grade
 
 
-def main(number, submission, pool, results):
+def main(number, submission, pool, results, seed):
     begun = time.monotonic()
     Path(results).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as out:
         try:
-            found = grade([submission], out, number=number, pool=pool_of(pool), workers=1, quiet=True)
+            found = grade([submission], out, number=number, seed=int(seed), pool=pool_of(pool), workers=1, quiet=True)
             best = max(found, key=lambda result: result["points"])
             form = gradescope_form(best, time.monotonic() - begun)
         except ValueError as error:

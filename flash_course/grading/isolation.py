@@ -1,242 +1,142 @@
-"""One exercise of one submission in a child process with limits of time and memory; what it does stays there.
+"""Outside: the process that judges one submission, in the sandbox or forked, as the grader sees it.
 
-The child sends one message through a pipe. No message means that it was killed, and why is said in plain words.
+Its lines are not trusted: what is no verdict on the exercise at hand costs that exercise, and a process that ends
+before its work is done costs the exercise that it was at; the others go on in a new one.
 """
 
-import faulthandler
+import contextlib
 import json
 import os
-import shutil
+import secrets
 import signal
-import struct
-import sys
 import tempfile
 import time
-from dataclasses import dataclass
 
-import numpy as np
-import torch
-
-from ..checks import closed_book, compare, exercise, texts, verdict
 from ..checks.texts import say
-from .submission import run_definitions
+from . import processes, sandbox
+from .child import MESSAGE_BYTES, message_in, take
+from .judging import READY, TRIES, serve
+from .messages import failed, row_of
 
-try:
-    import resource
-except ImportError:  # Windows; `grade` says so before it gets here
-    resource = None
-
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HIDDEN = (os.path.join(PACKAGE, "checks"), os.path.join(os.path.dirname(PACKAGE), "solutions"))
-FILE_BYTES = 50_000_000
+START = 120  # seconds on the clock until Python and torch are there, on a machine that has much to do
+STARTS = 3
+GRACE = 3  # seconds to clear away
 
 
-@dataclass(frozen=True)
-class Limits:
-    seconds: float = 10.0
-    bytes: int = 2_000_000_000
+class Judge:
+    """A process that judges the exercises of a job; ``rows`` is what came back."""
+
+    def __init__(self, job, exercises, limits, in_sandbox):
+        self.job, self.exercises, self.limits, self.in_sandbox = job, exercises, limits, in_sandbox
+        self.todo, self.rows = [*job["exercises"]], {}
+        self.failed_starts = 0
+        self.begin()
+
+    def begin(self):
+        """Start a process for what is still to do."""
+        self.pipe, write = os.pipe()
+        self.key, self.data, self.ready = secrets.token_hex(8).encode(), bytearray(), False
+        self.since = time.monotonic()
+        job = self.job | {"exercises": self.todo, "grader": os.getpid()}
+        self.pid = (exec_in_sandbox if self.in_sandbox else fork)(job, write, self.key)
+        os.close(write)
+
+    def look(self):
+        """Take what has come; how many exercises are done by it."""
+        going, before = take(self.pipe, self.data, 0), len(self.todo)
+        while self.todo and b"\n" in self.data:
+            line, _, rest = self.data.partition(b"\n")
+            self.data = rest
+            if not self.accept(bytes(line)):
+                self.give_up("malformed")
+                return before - len(self.todo)
+        if not self.todo:
+            self.end()
+        elif not going:
+            self.give_up("ended the judge")
+        elif len(self.data) > 2 * MESSAGE_BYTES:
+            self.give_up("too much")
+        elif time.monotonic() - self.since > START + TRIES * (self.limits.on_the_clock + START):
+            self.give_up("no answer")
+        return before - len(self.todo)
+
+    def accept(self, line):
+        """Take one line; False if it is not the one that is waited for."""
+        message = message_in(line, self.key)
+        if not self.ready:
+            self.ready = message == READY
+            return self.ready
+        if not isinstance(message, dict) or message.keys() != {"exercise", "message", "seconds", "stopped"}:
+            return False
+        if message["exercise"] != self.todo[0] or type(message["seconds"]) not in (int, float):
+            return False
+        row = row_of(self.exercises[self.todo[0]], message["message"])
+        self.keep(row, max(message["seconds"], 0), message["stopped"] is True)
+        return True
+
+    def keep(self, row, seconds, stopped=False):
+        self.rows[self.todo.pop(0)] = row | {"seconds": round(seconds, 2)} | ({"stopped": True} if stopped else {})
+        self.since = time.monotonic()
+
+    def give_up(self, why):
+        """The exercise at hand costs its points, and the rest goes on in a new process."""
+        self.end()
+        if self.ready:
+            self.keep(failed(self.exercises[self.todo[0]], say("all", why)), time.monotonic() - self.since)
+        else:
+            self.failed_starts += 1
+        if self.failed_starts == STARTS:
+            raise ValueError("the process that judges ends before it has begun: is there enough memory?")
+        if self.todo:
+            self.begin()
+
+    def end(self):
+        """End the process and all that it has started: asked first, so that it clears away what is its own."""
+        if self.pid is None:
+            return
+        if self.todo:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+        asked = time.monotonic()
+        while not os.waitpid(self.pid, os.WNOHANG)[0]:
+            time.sleep(0.01)
+            if time.monotonic() - asked > GRACE:
+                processes.kill(self.pid)
+        os.close(self.pipe)
+        self.pid = None
 
 
-@dataclass
-class Child:
-    """A running exercise."""
-
-    pid: int
-    pipe: int
-    started: float
-    folder: str
-    data: bytes = b""
-
-
-def start(submission, exercise, seed, more_cases, limits, hidden=()):
-    """Fork a child that judges one exercise."""
-    read, write = os.pipe()
-    folder = tempfile.mkdtemp(prefix="grading-")
-    for name in ("all", exercise.id):
-        texts.tables(name)  # read here: the child may open no file of the checks, not even for a sentence
-    sys.stdout.flush()
+def fork(job, pipe, key):
+    """A copy of this process, with nothing open but its pipe."""
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
-            os.close(read)
-            settle(folder, limits)
-            send(write, judged(submission, exercise, seed, more_cases, hidden))
-        except BaseException as error:
-            send(write, failed(exercise, say("all", "error", kind=type(error).__name__, said=str(error)[:300])))
+            os.setsid()
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            processes.die_with(parent, signal.SIGTERM)
+            os.closerange(3, pipe)
+            os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
+            serve(job, pipe, key)
         finally:
             os._exit(0)
-    os.close(write)
-    os.set_blocking(read, False)
-    return Child(pid, read, time.monotonic(), folder)
+    return pid
 
 
-def settle(folder, limits):
-    """In the child: a session, a folder and limits of its own; nobody at the keyboard; what is printed is lost."""
-    faulthandler.disable()  # a crash is said by the parent
-    os.setsid()
-    os.chdir(folder)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
-    sys.stderr = sys.stdout
-    used = addresses_used()
-    if used and not torch.cuda.is_initialized():  # CUDA reserves far more addresses than it uses
-        resource.setrlimit(resource.RLIMIT_AS, (used + limits.bytes, used + limits.bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing too much is an OSError in the answer
-    np.random.seed(0)
-    torch.manual_seed(0)
-
-
-def addresses_used():
-    """Bytes of address space of this process; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0
-
-
-def judged(submission, exercise, seed, more_cases, hidden=()):
-    """In the child: run the definitions, judge, and see to it that the checker is still the checker."""
-    judge_answer, before, fingerprint_of = verdict.judge, fingerprint(), fingerprint
-    watch = watch_files((*HIDDEN, *hidden))
-    watch(True)
-    names, notes = run_definitions(submission, exercise.names)
-    answer = answer_of(exercise, names)
-    if taken := from_the_package(exercise, names):
-        return failed(exercise, say("all", "taken", name=taken))
-    found = judge_answer(exercise, answer, seed=seed, student=str(names.get("STUDENT", "me")), more_cases=more_cases)
-    watch(False)
-    if fingerprint_of() != before:
-        return failed(exercise, say("all", "tampered"))
-    if found.status == verdict.NOT_ATTEMPTED:
-        notes += [say("all", "missing", name=name) for name in exercise.names if name not in names]
-    text = answer if exercise.kind == "explain" and isinstance(answer, str) else None
-    return row(found.status, found.points, exercise, [*found.lines, *found.likely], notes, text)
-
-
-def row(status, points, exercise, lines, notes=(), text=None):
-    person = {"by_person": True, "text": text} if exercise.kind == "explain" else {}
-    points = 0 if person else points
-    return {
-        "status": status,
-        "points": points,
-        "of": exercise.points,
-        "said": list(lines),
-        "notes": list(notes),
-    } | person
-
-
-def failed(exercise, said, status=verdict.WRONG):
-    return row(status, 0, exercise, [said])
-
-
-def answer_of(exercise, names):
-    if len(exercise.names) == 1:
-        return names.get(exercise.names[0])
-    found = {name: names.get(name) for name in exercise.names}
-    given = exercise.given or {}
-    return {name: given.get(name) if value is None else value for name, value in found.items()}
-
-
-def from_the_package(exercise, names):
-    """The name of an answer that is an object of the package, and not the student's own."""
-    for name in exercise.names:
-        module = getattr(names.get(name), "__module__", None) or ""
-        if module.partition(".")[0] in ("flash_tutorial", "flash_course"):
-            return name
-    return None
-
-
-def watch_files(hidden):
-    """Within a child: opening a file that holds answers is an error while the watch is on."""
-    state = {"on": False}
-
-    def look(event, arguments):
-        if event == "open" and state["on"] and isinstance(arguments[0], str):
-            path = os.path.abspath(arguments[0])
-            if path.startswith(hidden) and not path.endswith(".pyc") and not called_by_import_or_traceback():
-                raise PermissionError(say("all", "hidden file"))
-
-    sys.addaudithook(look)
-    return lambda on: state.update(on=on)
-
-
-def called_by_import_or_traceback():
-    frame = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if name.startswith("<frozen importlib") or os.path.basename(name) in (
-            "linecache.py",
-            "traceback.py",
-            "inspect.py",
-        ):
-            return os.path.basename(name) != "inspect.py"
-        frame = frame.f_back
-    return False
-
-
-def fingerprint():
-    """What the checker consists of: objects and code, by name."""
-    modules = (verdict, compare, texts, exercise, closed_book)
-    parts = []
-    for module in modules:
-        same = sys.modules.get(module.__name__) is module
-        parts.append((module.__name__, same))
-        for name, thing in vars(module).items():
-            code = getattr(thing, "__code__", None)
-            parts.append((module.__name__, name, id(thing), code and code.co_code))
-    return hash(tuple(sorted(map(repr, parts))))
-
-
-def send(pipe, message):
-    data = json.dumps(message, default=str).encode()
-    os.write(pipe, struct.pack("<I", len(data)))
-    while data:
-        data = data[os.write(pipe, data) :]
-
-
-def receive(child):
-    """The message if it is whole, None if it is not yet, an empty dictionary if the pipe ended without one."""
-    while True:
-        try:
-            data = os.read(child.pipe, 1 << 16)
-        except BlockingIOError:
-            break
-        if not data:
-            return whole(child) or {}
-        child.data += data
-    return whole(child)
-
-
-def whole(child):
-    if len(child.data) >= 4 and len(child.data) >= 4 + (size := struct.unpack("<I", child.data[:4])[0]):
-        return json.loads(child.data[4 : 4 + size])
-    return None
-
-
-def finish(child, exercise, message, limits):
-    """End a child and all that it started; what is stored of its exercise."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        os.kill(child.pid, signal.SIGKILL)
-    _, status = os.waitpid(child.pid, 0)
-    os.close(child.pipe)
-    shutil.rmtree(child.folder, ignore_errors=True)
-    seconds = time.monotonic() - child.started
-    if not message:
-        message = failed(exercise, ended(status, seconds, limits), verdict.RAISES)
-    return message | {"seconds": round(seconds, 2)}
-
-
-def ended(status, seconds, limits):
-    """Why a child sent nothing, in plain words."""
-    if seconds >= limits.seconds:
-        return say("all", "too slow", seconds=f"{limits.seconds:g}")
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
-        return say("all", "crashed", signal=signal.Signals(os.WTERMSIG(status)).name)
-    return say("all", "ended itself")
+def exec_in_sandbox(job, pipe, key):
+    """Python anew, in the sandbox; the job is its standard input."""
+    with tempfile.TemporaryFile() as given:
+        given.write(json.dumps({"job": job, "key": key.decode()}).encode())
+        given.seek(0)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.dup2(given.fileno(), 0)
+                os.dup2(pipe, 1)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                line = sandbox.command("-m", "flash_course.grading.judging")
+                os.execvp(line[0], line)
+            finally:
+                os._exit(1)
+    return pid

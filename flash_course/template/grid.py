@@ -1,70 +1,106 @@
 """All runs of the project, and its table.
 
 python grid.py          tune the rates, run every model with every seed; stopped, it goes on where it was
-python grid.py table    write the table of the finished runs into README.md
+python grid.py table    write the table of the finished runs into README.md; nothing is trained
 """
 
+import math
 import statistics
 import sys
-from pathlib import Path
 
 from settings import MODELS, RATES, SEEDS, TRAIN, TUNING_STEPS
-from train import run
+from train import HERE, RUNS, find, folder_of, in_one_line, run
 
 from flash_course.bench.counts import count_multiply_adds
 from flash_tutorial import LanguageModel, count_parameters
+from flash_tutorial.files import write_text
 
-HERE = Path(__file__).parent
 BLANK = "(write here)"
 START, END = "<!-- table: python grid.py table -->", "<!-- end of table -->"
 # Student's t at 97.5%, by degrees of freedom: with three seeds 4.30, not 1.96
 T_975 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
 
 
+# ---------------------------------------------------------------- the runs
 def refuse_without_prediction():
     """A guess that is written after the result is none."""
     left = (HERE / "PREDICTION.md").read_text(encoding="utf-8").count(BLANK)
     if left:
-        sys.exit(f"PREDICTION.md still has {left} blanks {BLANK}: fill them in before the first run")
+        raise ValueError(f"PREDICTION.md still has {left} blanks {BLANK}: fill them in before the first run")
 
 
-def best_rate(name):
-    """The rate of the best short run with seed 0."""
-    scores = {rate: run(name, rate, 0, TUNING_STEPS)["validation_bits_per_byte"] for rate in RATES[name]}
-    best = min(scores, key=scores.get)
-    if len(scores) > 2 and best in (min(scores), max(scores)):
-        print(f"{name}: the best rate, {best:g}, is at the edge of its grid: widen RATES in settings.py", flush=True)
-    return best
+def results(get, ask=False):
+    """{model: results in the order of the seeds}, at the rate whose short run with seed 0 was best; ``get`` is ``run``,
+    or ``find``, which trains nothing. A model whose runs are not there, or all diverged, has those in their place."""
+    every = {}
+    for name in MODELS:
+        short = {rate: get(name, rate, 0, TUNING_STEPS) for rate in RATES[name]}
+        scores = {rate: score(result) for rate, result in short.items()}
+        best = min(scores, key=scores.get)
+        if None in short.values() or scores[best] == math.inf:
+            every[name] = list(short.values())
+            continue
+        if ask and len(scores) > 2 and best in (min(scores), max(scores)):
+            print(
+                f"{name}: the best rate, {best:g}, is at the edge of its grid: widen RATES in settings.py", flush=True
+            )
+        every[name] = [get(name, best, seed) for seed in SEEDS]
+    return every
 
 
-def scores():
-    """Bits per byte of every model, in the order of the seeds."""
-    rates = {name: best_rate(name) for name in MODELS}
-    return {name: [run(name, rates[name], seed)["validation_bits_per_byte"] for seed in SEEDS] for name in MODELS}
+def score(result):
+    """Bits per byte; infinite for a run that diverged or is not there."""
+    return (result or {}).get("validation_bits_per_byte", math.inf)
 
 
+def in_the_grid():
+    """The folders of all runs that the settings ask for, at whatever rate."""
+    tuning = {folder_of(name, rate, 0, TUNING_STEPS) for name in MODELS for rate in RATES[name]}
+    return tuning | {folder_of(name, rate, seed) for name in MODELS for rate in RATES[name] for seed in SEEDS}
+
+
+def name_the_others():
+    """Say which folders are not used."""
+    others = sorted(path.name for path in RUNS.glob("*") if path.is_dir() and path not in in_the_grid())
+    if others:
+        print(f"not used, since made by other code, settings or text, or at another rate: {', '.join(others)}")
+
+
+# ---------------------------------------------------------------- the table
 def interval(values):
-    """Mean and half the width of its 95% interval."""
-    n = len(values)
-    if n < 2 or n - 1 not in T_975:
-        raise ValueError(f"{n} seeds: expected 2 to 10 of them for an interval")
-    return statistics.mean(values), T_975[n - 1] * statistics.stdev(values) / n**0.5
+    """Mean and half the width of its 95% interval, None with one value. Beyond ten the t of ten, a little wide."""
+    if len(values) < 2:
+        return statistics.mean(values), None
+    t = T_975[min(len(values) - 1, max(T_975))]
+    return statistics.mean(values), t * statistics.stdev(values) / len(values) ** 0.5
 
 
-def table():
+def with_interval(values, sign=""):
+    """``2.031 ± 0.012``, and for one value the number alone."""
+    mean, half = interval(values)
+    return f"{mean:{sign}.3f}" + ("" if half is None else f" ± {half:.3f}")
+
+
+def table(every):
     """Markdown: a row for each model, and the paired difference of each from the first."""
     rows = ["| model | parameters | multiply-adds a token | bits per byte | minus the first, seed by seed |"]
     rows += ["| --- | --- | --- | --- | --- |"]
-    all_scores = scores()
-    first = all_scores[next(iter(MODELS))]
+    first = [score(result) for result in next(iter(every.values()))]
     for name, config in MODELS.items():
-        mean, half = interval(all_scores[name])
-        difference = "-"
-        if all_scores[name] is not first:
-            gap, wide = interval([a - b for a, b in zip(all_scores[name], first, strict=True)])
-            difference = f"{gap:+.3f} ± {wide:.3f}" + (" (not settled)" if abs(gap) < wide else "")
-        rows.append(f"| {name} | {parameters(name):,} | {cost(config)} | {mean:.3f} ± {half:.3f} | {difference} |")
-    return "\n".join([*rows, "", f"{len(SEEDS)} seeds, {TRAIN.steps} updates; ± is half of a 95% interval."])
+        scores, difference = [score(result) for result in every[name]], "-"
+        if math.inf in scores:
+            steps = [str(result["diverged_at_step"]) for result in every[name] if score(result) == math.inf]
+            cell = f"diverged at step {', '.join(steps)} ({len(steps)} of {len(scores)} runs)"
+        else:
+            cell = with_interval(scores)
+            if name != next(iter(MODELS)) and math.inf not in first:
+                gaps = [a - b for a, b in zip(scores, first, strict=True)]
+                mean, half = interval(gaps)
+                settled = half is not None and abs(mean) >= half
+                difference = with_interval(gaps, "+") + ("" if settled else " (not settled)")
+        rows.append(f"| {name} | {parameters(name):,} | {cost(config)} | {cell} | {difference} |")
+    seeds = "1 seed, no interval" if len(SEEDS) == 1 else f"{len(SEEDS)} seeds; ± is half of a 95% interval"
+    return "\n".join([*rows, "", f"{TRAIN.steps} updates, {seeds}."])
 
 
 def parameters(name):
@@ -81,22 +117,40 @@ def cost(config):
 
 
 def write_table():
-    """Put the table between the two marks of README.md."""
-    path = HERE / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split(START)
-    after = rest.split(END)[1]
-    path.write_text(f"{before}{START}\n{table()}\n{END}{after}", encoding="utf-8")
+    """Put the table between the two marks of README.md; without all its runs, say which are missing."""
+    missing = []
+
+    def get(*key):
+        if (result := find(*key)) is None:
+            missing.append(folder_of(*key).name)
+        return result
+
+    every, path = results(get), HERE / "README.md"
+    if missing:
+        raise ValueError(f"missing: {', '.join(missing)}: `python grid.py` makes them, and what follows from them")
+    text = path.read_text(encoding="utf-8")
+    if not 0 <= text.find(START) < text.find(END):
+        raise ValueError(f"README.md has lost the marks of the table, {START} and {END}: put them back")
+    before, after = text.split(START)[0], text.split(END)[-1]
+    write_text(path, f"{before}{START}\n{table(every)}\n{END}{after}")
+    print("the table is in README.md")
 
 
-if __name__ == "__main__":
+def main():
+    """The command of this file."""
     if sys.argv[1:] not in ([], ["table"]):
         sys.exit(__doc__)
     refuse_without_prediction()
-    for each in MODELS:
-        print(f"{each}: {parameters(each):,} parameters", flush=True)
+    name_the_others()
     if sys.argv[1:] == ["table"]:
         write_table()
-        print("the table is in README.md")
-    else:
-        for each, values in scores().items():
-            print(f"{each}: " + ", ".join(f"{value:.3f}" for value in values) + " bits per byte")
+        return
+    for each in MODELS:
+        print(f"{each}: {parameters(each):,} parameters", flush=True)
+    for each, found in results(run, ask=True).items():
+        cells = [f"{score(result):.3f}" if score(result) < math.inf else "diverged" for result in found]
+        print(f"{each}: {', '.join(cells)} bits per byte")
+
+
+if __name__ == "__main__":
+    in_one_line(main)

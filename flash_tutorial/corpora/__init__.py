@@ -2,6 +2,7 @@
 
 A corpus is three splits; a split is one flat array of bytes and the offsets of its documents. No document holds
 a NUL byte, so NUL is free to separate documents in a file and to stand for the start of a document in a batch.
+Tokens in place of bytes: `flash_tutorial.corpora.tokens`.
 """
 
 import bz2
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Rule
+from .vocabulary import BYTES, Vocabulary, vocabulary_of
 
 SPLITS = ("train", "validation", "test")
 # Whole novels, by their place in the file: *Northanger Abbey* is the test, *Persuasion* the validation.
@@ -29,14 +31,16 @@ SAVE_AGAIN = "save it again with the encoding UTF-8"
 class Split:
     """Documents laid end to end.
 
-    tokens: (n_bytes,) uint8, the text without separators.
+    tokens: (n,) uint8, the bytes of the text without separators; or ids of another vocabulary, unsigned.
     offsets: (n_documents + 1,) int64; document i is tokens[offsets[i]:offsets[i + 1]].
     titles: one for each document, "" where unknown.
+    vocabulary: what the ids mean.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     titles: tuple[str, ...]
+    vocabulary: Vocabulary = BYTES
 
     @classmethod
     def from_documents(cls, documents, titles=None):
@@ -54,10 +58,29 @@ class Split:
         return len(self.offsets) - 1
 
     def document(self, i):
-        """The bytes of document i, (n,) uint8."""
+        """The tokens of document i, (n,), in bytes uint8."""
         if not 0 <= i < self.n_documents:
             raise ValueError(f"document {i} does not exist: this split has documents 0 to {self.n_documents - 1}")
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def n_bytes(self):
+        """Bytes of the text: of tokens, those of the text that they decode to; None without a tokenizer."""
+        if self.vocabulary.tokens is None:
+            return len(self.tokens)
+        if not self.vocabulary.readable:
+            return None
+        return sum(len(self.vocabulary.decode(self.document(i)).encode()) for i in range(self.n_documents))
+
+    def encoded(self, vocabulary):
+        """The same documents, of bytes, in another vocabulary; one that becomes no token at all is left out."""
+        texts = (self.document(i).tobytes().decode(errors="replace") for i in range(self.n_documents))
+        kept = [(ids, title) for ids, title in zip(map(vocabulary.encode, texts), self.titles) if len(ids)]
+        if not kept:
+            raise ValueError("the tokenizer makes no token of this text: was it made for another language?")
+        documents, titles = zip(*kept)
+        offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+        return Split(np.concatenate(documents).astype(vocabulary.dtype), offsets, titles, vocabulary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +91,16 @@ class Corpus:
     train: Split
     validation: Split
     test: Split
+
+    @property
+    def vocabulary(self):
+        """What the ids mean."""
+        return self.train.vocabulary
+
+    def encoded(self, tokenizer):
+        """The corpus in tokens: `tokenizer` is one of the library `tokenizers`, or the path of a `tokenizer.json`."""
+        vocabulary = tokenizer if isinstance(tokenizer, Vocabulary) else vocabulary_of(tokenizer)
+        return Corpus(self.name, *(getattr(self, name).encoded(vocabulary) for name in SPLITS))
 
 
 def load_austen(folder=None):
@@ -113,7 +146,7 @@ def load_file(path, *, max_bytes=None):
     raw = raw.removeprefix(codecs.BOM_UTF8)
     check_text(raw, path)
     documents = [document for document in raw.split(b"\0") if document]
-    return Corpus(path.name, **split_documents(documents))
+    return Corpus(path.name, **three_splits(Split.from_documents(documents)))
 
 
 def check_text(raw, path):
@@ -142,23 +175,28 @@ def cut_text(text, limit):
     return text[:limit]
 
 
-def split_documents(documents):
-    """Documents (bytes) -> {"train": Split, ...}; the rule stands in `load_file`."""
-    if len(documents) < 3:
-        return split_by_position(Split.from_documents(documents))
-    held = max(1, round(HELD_OUT * len(documents)))
-    parts = documents[: -2 * held], documents[-2 * held : -held], documents[-held:]
-    return dict(zip(SPLITS, map(Split.from_documents, parts)))
+def three_splits(whole):
+    """A split -> {"train": Split, ...}; the rule stands in `load_file`."""
+    n = whole.n_documents
+    if n < 3:
+        return split_by_position(whole)
+    held = max(1, round(HELD_OUT * n))
+    return cut_at(whole, whole.offsets[[0, n - 2 * held, n - held, n]])
 
 
 def split_by_position(whole):
-    """Cut a split at 90% and 95% of its bytes; a document that a cut goes through becomes two."""
+    """Cut a split at 90% and 95% of its tokens; a document that a cut goes through becomes two."""
     n = len(whole.tokens)
     held = round(HELD_OUT * n)
-    splits, borders = {}, (0, n - 2 * held, n - held, n)
+    return cut_at(whole, (0, n - 2 * held, n - held, n))
+
+
+def cut_at(whole, borders):
+    """The pieces of a split between four borders, by name; titles are left behind."""
+    splits = {}
     for name, first, last in zip(SPLITS, borders, borders[1:]):
         offsets = np.unique(np.clip(whole.offsets, first, last)) - first
-        splits[name] = Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1))
+        splits[name] = Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1), whole.vocabulary)
     return splits
 
 

@@ -1,16 +1,22 @@
 """The command: help, defaults, one-line errors, and a round through its commands."""
 
 import json
+import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import flash_tutorial
 from flash_course import cli
 from flash_tutorial import LanguageModel, ModelConfig, training
-from flash_tutorial.checkpoints import checksum
 from flash_tutorial.config import BLOCKS, TrainConfig, rules
+from flash_tutorial.files import parse_json, read_json, write_json
 
 pytestmark = pytest.mark.quick
 
@@ -62,7 +68,8 @@ def train_parser():
 def test_flags_are_the_fields_with_their_texts_and_defaults(config):
     actions = {action.dest: action for action in train_parser()._actions}
     left = {name for name, rule in rules(config).items() if rule.flag is None}
-    assert left == ({"vocab_size", "causal", "max_length", "unit_options"} if config is ModelConfig else set())
+    of_model = {"vocab_size", "tokens", "causal", "max_length", "unit_options"}
+    assert left == (of_model if config is ModelConfig else set())
     for name, rule in rules(config).items():
         if name in left:
             assert name not in actions
@@ -84,12 +91,12 @@ def test_help_groups_the_options_by_architecture():
 
 
 @pytest.mark.parametrize("argv, parts", [
-    ("--heads 7", ("heads=7: flash has no such option", "chunk_size")),
-    ("--architecture transformer++ --chunk-size 64", ("chunk_size=64: transformer++ has no such option", "ff_dim")),
-    ("--architecture transformer --no-global", ("global_=False: transformer has no such option", "heads")),
-    ("--no-global --combine sum", ("combine='sum' has no effect",)),
-    ("--architecture flsh", ("architecture='flsh'", "flash_quad")),
-    ("--start-from austen-flash --heads 3", ("heads=3: flash has no such option",)),
+    ("--heads 7", ("--heads 7: flash has no such option", "--chunk-size, --combine, --no-local")),
+    ("--architecture transformer++ --chunk-size 64", ("--chunk-size 64: transformer++ has no such option", "--ff-dim")),
+    ("--architecture transformer --no-global", ("--no-global: transformer has no such option", "--heads")),
+    ("--no-global --combine sum", ("--combine sum has no effect, since --no-global: leave it out",)),
+    ("--architecture flsh", ("--architecture flsh: expected one of", "flash_quad")),
+    ("--start-from austen-flash --heads 3", ("--heads 3: flash has no such option",)),
 ])  # fmt: skip
 def test_an_option_of_another_architecture_is_one_line(argv, parts, capsys, tmp_path):
     assert cli.main(["train", "--out", str(tmp_path / "run"), *argv.split()]) == 2
@@ -100,15 +107,15 @@ def test_an_option_of_another_architecture_is_one_line(argv, parts, capsys, tmp_
 def test_an_old_run_is_one_line(folder, capsys):
     (folder / "model.safetensors").unlink()
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    write_json(path, parse_json(path) | {"format": 1})
     assert cli.main(["generate", str(folder), "--bytes", "5"]) == 2
-    assert "config.json has format 1, expected 2" in one_line_error(capsys)
+    assert "config.json has format 1, expected 3" in one_line_error(capsys)
     path = folder / "step_000006" / "training.json"
-    values = json.loads(path.read_text())
-    del values["model_config"]["format"], values["checksum"]
-    path.write_text(json.dumps(values | {"checksum": checksum(values)}))
+    values = read_json(path)
+    del values["model_config"]["format"]
+    write_json(path, values)
     assert cli.main(["train", "--out", str(folder), "--resume"]) == 2
-    assert "step_000006 has format 1, expected 2" in one_line_error(capsys)
+    assert "step_000006 has format 1, expected 3" in one_line_error(capsys)
 
 
 def test_no_option_gives_the_defaults(tmp_path):
@@ -155,6 +162,12 @@ def test_a_short_run_warms_up_over_half_of_its_steps_at_most(tmp_path):
     assert cli.read_configs(parsed("train", "--out", str(tmp_path), "--steps", "30"))[1].warmup == 15
 
 
+def test_the_version_can_be_asked_for(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"flash-tutorial {flash_tutorial.__version__}\n"
+
+
 @pytest.mark.parametrize("command", ["", "train", "evaluate", "generate", "doctor"])
 def test_help_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -184,17 +197,27 @@ def test_every_example_can_be_parsed():
 @pytest.mark.parametrize(
     "argv, word",
     [
-        ("train --dim 15 --qk-dim 8", "dim=15"),
+        ("train --dim 15 --qk-dim 8", "--dim 15"),
         ("train --dim x", "--dim"),
-        ("train --qk-dim 7", "qk_dim=7"),
+        ("train --qk-dim 7", "--qk-dim 7"),
         ("train --clip x", "--clip"),
         ("train --corpus no_such_file.txt", "no_such_file.txt"),
-        ("train --lr 0", "learning_rate=0"),
+        ("train --lr 0", "--lr 0"),
         ("train --device gpu", "gpu"),
         ("train --threads 0", "--threads 0"),
         ("train --bias wrong", "wrong"),
         ("evaluate no_such_model", "no_such_model"),
         ("generate no_such_model", "no_such_model"),
+        ("train --clip 0", "--clip 0"),
+        ("train --steps 5 --warmup 5", "--warmup 5: expected fewer than --steps 5"),
+        ("train --length 0", "--length 0"),
+        ("train --no-local --no-global", "--no-local and --no-global leave nothing to mix"),
+        ("generate --bytes -1", "--bytes -1"),
+        ("generate --temperature -1", "--temperature -1"),
+        ("generate --top-k 0", "--top-k 0"),
+        ("evaluate --bytes 0", "--bytes 0"),
+        ("evaluate --batch 0", "--batch 0"),
+        ("evaluate --length 0", "--length 0"),
         ("nothing", "nothing"),
         ("", "COMMAND"),
     ],
@@ -210,12 +233,13 @@ def test_an_error_is_one_line(argv, word, capsys, tmp_path):
     assert code == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and error.startswith("flash-tutorial: error: ") and word in error
+    assert not re.search(r"\b[a-z_]+=", error), "fields are called by their flags"
 
 
 def test_a_folder_that_cannot_be_is_one_line(text, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert cli.main(["train", "--out", str(tmp_path / "file" / "run"), "--corpus", str(text), *TINY]) == 2
-    assert "could not be written" in one_line_error(capsys)
+    assert "a file of this name, or a folder, is in the way" in one_line_error(capsys)
 
 
 def test_out_of_memory_is_one_line(monkeypatch, capsys, tmp_path):
@@ -237,6 +261,76 @@ def test_ctrl_c_names_the_command_that_goes_on(folder, monkeypatch, capsys):
     assert len(lines) == 1 and lines[0].endswith(f"train --out {folder} --resume")
 
 
+SLOW = """
+import sys, time
+print("importing", flush=True)
+try:
+    time.sleep(30)
+except BaseException as error:
+    raise ImportError("as a library in C may turn an interrupt into anything") from error
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@pytest.mark.parametrize("number, code", [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("command", ["train", "generate"])
+def test_ctrl_c_while_torch_is_loaded_is_one_line(tmp_path, command, number, code):
+    (tmp_path / "torch.py").write_text(SLOW)
+    path = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[1])])
+    with subprocess.Popen(
+        [sys.executable, "-m", "flash_course.cli", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(getattr(signal, number))
+        assert process.stderr.read().strip() == "flash-tutorial: stopped before anything was done"
+    assert process.returncode == code and [path.name for path in tmp_path.iterdir()] == ["torch.py"]
+
+
+def test_no_folder_is_no_folder(text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--out", "", "--corpus", str(text), *TINY]) == 2
+    assert one_line_error(capsys) == "flash-tutorial: error: --out '': expected the name of a folder"
+    assert not list(tmp_path.iterdir())
+    assert cli.main(["train", "--out", ".", "--corpus", str(text), *TINY]) == 0  # this is one
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "result.json", "log.csv"])
+def test_an_altered_file_is_one_line_of_the_command(folder, text, capsys, name):
+    path = folder / name
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:])
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 2
+    assert str(path) in (line := one_line_error(capsys)) and "altered" in line
+    code = cli.main(["evaluate", str(folder), "--corpus", str(text)])
+    if name in ("config.json", "model.safetensors"):
+        assert code == 2 and str(path) in (line := one_line_error(capsys)) and "altered" in line
+    else:
+        assert code == 0
+
+
+@pytest.mark.parametrize("gone", ["step_*", "step_* log.csv"])
+def test_a_finished_run_keeps_its_settings_without_checkpoints(folder, capsys, gone):
+    before = (folder / "model.safetensors").read_bytes()
+    for pattern in gone.split():
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
+    assert "is finished: its 6 updates are done (more of them with --steps)" in capsys.readouterr().out
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "9"]) == 2
+    assert f"--steps 9: {folder} has no checkpoint to go on from" in one_line_error(capsys)
+
+
+def test_more_steps_go_on_from_the_end(folder, capsys):
+    assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "9"]) == 0
+    assert "6 updates become 9: the rate of the next one is 0.005 instead of 0" in capsys.readouterr().out
+    assert json.loads((folder / "result.json").read_text())["step"] == 9
+    assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "3"]) == 2
+    assert "--steps 3: 9 updates are done already" in one_line_error(capsys)
+
+
 # ---------------------------------------------------------------- the commands
 
 
@@ -246,7 +340,7 @@ def test_resume_needs_no_other_option(folder, capsys):
         path.rename(folder / "away")
     (folder / "model.safetensors").unlink()
     assert cli.main(["train", "--out", str(folder), "--resume", "--corpus", "austen"]) == 2
-    assert "corpus='text.txt', now corpus='austen'" in one_line_error(capsys)
+    assert "trained on the text 'text.txt' as it was then, and 'austen' has other bytes" in one_line_error(capsys)
     assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
     assert "going on after step 4" in capsys.readouterr().out
     assert (folder / "model.safetensors").read_bytes() == before
@@ -254,7 +348,7 @@ def test_resume_needs_no_other_option(folder, capsys):
 
 def test_resume_refuses_another_setting(folder, capsys):
     assert cli.main(["train", "--out", str(folder), "--resume", "--lr", "0.5"]) == 2
-    assert "learning_rate=0.01, now learning_rate=0.5" in one_line_error(capsys)
+    assert "--lr 0.01, now --lr 0.5 is asked for" in one_line_error(capsys)
     assert cli.main(["train", "--out", str(folder)]) == 2
     assert "already holds a run" in one_line_error(capsys)
 
@@ -312,6 +406,105 @@ def test_generate_streams_whole_characters(folder, monkeypatch):
     assert cli.main(["generate", str(folder), "--prompt", "x"]) == 0
     flushed = "".join(seen).split("|")
     assert [part for part in flushed if part] == ["x", "a", "é", "€", "\N{REPLACEMENT CHARACTER}\n"]
+
+
+# ---------------------------------------------------------------- tokens, a longer context, scores on the way
+
+
+@pytest.fixture
+def of_tokens(tmp_path):
+    """Models of tokens, one with its tokenizer and one without."""
+    from small_tokens import TEXT, tokenizer
+
+    from flash_tutorial import ModelConfig
+    from flash_tutorial.data import load_tokens
+    from flash_tutorial.training import TrainConfig, train
+
+    config = ModelConfig(vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
+    for name, made in {"with": tokenizer(), "without": None}.items():
+        corpus = load_tokens(tokenizer().encode(TEXT).ids, 300, made)
+        train(config, TrainConfig(steps=2, batch=2, length=20), corpus=corpus, out=tmp_path / name, progress=False)
+    return tmp_path
+
+
+def test_a_model_of_tokens_is_scored_and_writes(of_tokens, text, capsys):
+    """Per token and per byte of the text, which it encodes itself; what it writes goes on from the prompt."""
+    assert cli.main(["evaluate", str(of_tokens / "with"), "--corpus", str(text), "--bytes", "100"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    found = re.match(
+        r"([\d.]+) bits per token, ([\d.]+) bits per byte: .*, (\d+) tokens in 100 bytes, windows of 20", first
+    )
+    per_token, per_byte, n = map(float, found.groups())
+    assert n < 100 and per_byte == pytest.approx(per_token * n / 100, abs=1e-3) and "bits per token" in second
+    command = ["generate", str(of_tokens / "with"), "--prompt", "It is ", "--bytes", "20", "--seed", "0"]
+    assert cli.main(command) == 0
+    written = capsys.readouterr().out
+    assert written.startswith("It is ") and len(written) > 10
+    assert cli.main(["generate", str(of_tokens / "with"), "--bytes", "5"]) == 0 and len(capsys.readouterr().out) > 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate"])
+def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(of_tokens, text, capsys, monkeypatch, command):
+    def refused(name):
+        assert (
+            cli.main([command, str(of_tokens / name), *(["--corpus", str(text)] if command == "evaluate" else [])]) == 1
+        )
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.count("\n") == 1 and str(of_tokens / name) in said.err
+        return said.err
+
+    assert "300 tokens without a tokenizer, so their text is not known" in refused("without")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert "pip install tokenizers" in refused("with")
+
+
+def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
+    """The run starts from the very weights, reads longer windows, and goes on without being told again."""
+    from flash_tutorial import LanguageModel
+    from flash_tutorial.runs.run_folder import saved_settings
+
+    long = str(tmp_path / "long")
+    tune = ["train", "--out", long, "--corpus", str(text), "--start-from", str(folder), "--steps", "2", "--batch", "2"]
+    assert cli.main([*tune, "--length", "160", "--checkpoint-every", "1"]) == 0
+    capsys.readouterr()
+    short, tuned = (LanguageModel.from_pretrained(path) for path in (folder, long))
+    assert (short.config.max_length, tuned.config.max_length) == (20, 160)
+    assert saved_settings(long)[1]["train_config"]["length"] == 160
+    shutil.rmtree(tmp_path / "long" / "step_000002")
+    (tmp_path / "long" / "model.safetensors").unlink()
+    assert cli.main(["train", "--out", long, "--resume"]) == 0
+    assert cli.main(["evaluate", long, "--corpus", str(text), "--bytes", "500"]) == 0
+    assert "windows of 160" in capsys.readouterr().out
+    # a shorter one keeps what the model is built for
+    assert cli.main([*tune[:2], str(tmp_path / "shorter"), *tune[3:], "--length", "10"]) == 0
+    assert LanguageModel.from_pretrained(tmp_path / "shorter").config.max_length == 20
+    assert cli.main(["train", "--out", str(tmp_path / "shorter"), "--resume", "--length", "10"]) == 0
+
+
+def test_a_model_that_is_bound_to_its_length_says_why(text, tmp_path, capsys):
+    from flash_tutorial import LanguageModel, ModelConfig
+
+    LanguageModel(ModelConfig("transformer", dim=16, depth=1, heads=2, max_length=20)).save_pretrained(
+        tmp_path / "bound"
+    )
+    tune = ["train", "--out", str(tmp_path / "run"), "--corpus", str(text), "--start-from", str(tmp_path / "bound")]
+    assert cli.main([*tune, "--steps", "2", "--length", "40"]) == 2
+    said = capsys.readouterr().err
+    assert "has --length 20, but --length 40 is asked for" in said and "learnt positions end there" in said
+
+
+def test_scores_on_the_way_and_the_best_model_from_the_command(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main(["train", "--out", str(out), "--corpus", str(text), *TINY, "--eval-every", "2"]) == 0
+    assert "the best was" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(out / "best"), "--corpus", str(text), "--bytes", "100"]) == 0
+
+
+def test_help_says_how_a_file_is_split(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "at 90% and 95%" in said and "NUL" in said and "three documents or more the last 5%" in said
 
 
 def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):

@@ -1,21 +1,26 @@
 """While an answer runs the package is shut."""
 
 import contextlib
+import functools
 import sys
+import threading
 
 import numpy as np
 import pytest
+import torch
 from small_exercise import CASES, exercise
 
-from flash_course.checks.closed_book import PackageShut, package_shut
+from flash_course.checks import exercise as model
+from flash_course.checks.closed_book import PackageShut, package_shut, refusal, without_autograd
+from flash_course.checks.exercise import load_exercise
+from flash_course.checks.texts import say
 from flash_course.checks.verdict import judge
+from flash_tutorial import reference
 
 pytestmark = pytest.mark.quick
 
 
 def test_a_call_into_the_package_is_seen_even_behind_except():
-    from flash_tutorial import reference
-
     def double(x):
         with contextlib.suppress(Exception):
             reference.silu(np.zeros(1))
@@ -27,3 +32,108 @@ def test_a_call_into_the_package_is_seen_even_behind_except():
     with pytest.raises(PackageShut), package_shut():
         reference.silu(np.zeros(1))
     assert sys.getprofile() is None
+
+
+# ---------------------------------------------------------------- the course's own answers
+
+
+def doubled(x):
+    return 2 * x
+
+
+def oracle_forms():
+    """The course's own answer to 05.1, taken over in ways of its own."""
+    from flash_course.checks.sets.set_05 import to_chunks
+
+    def in_a_thread(x, C):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(to_chunks(x, C)))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    def behind_an_except(x, C):
+        try:
+            return to_chunks(x, C)
+        except BaseException:
+            return np.zeros((1, C, x.shape[1]))
+
+    def renamed(x, C):
+        return to_chunks(x, C)
+
+    renamed.__module__ = "__main__"
+
+    def without_the_watch(x, C):
+        sys.setprofile(None)
+        return to_chunks(x, C)
+
+    class Chunker:
+        def __call__(self, x, C):
+            return to_chunks(x, C)
+
+    return {
+        "itself": to_chunks, "partial": functools.partial(to_chunks), "a partial of a partial":
+        functools.partial(functools.partial(to_chunks)), "cached": functools.lru_cache(to_chunks),
+        "wrapped": functools.wraps(to_chunks)(lambda x, C: to_chunks(x, C)), "a lambda": lambda x, C: to_chunks(x, C),
+        "a thread": in_a_thread, "behind an except": behind_an_except, "renamed": renamed, "an object": Chunker(),
+        "of the package": reference.to_chunks, "without the watch": without_the_watch,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", oracle_forms())
+def test_the_courses_own_answer_earns_nothing_in_any_form(name):
+    verdict = judge(load_exercise("05.1"), oracle_forms()[name])
+    assert verdict.points == 0 and verdict.status == "wrong"
+    assert "asks for your own code" in str(verdict), verdict
+
+
+@pytest.mark.parametrize("name", ["03.5", "05.4", "07.6", "09.4"])
+def test_where_the_package_is_open_the_courses_own_test_is_shut(name):
+    right = load_exercise(name).right
+    for answer in (right, lambda *version: right(*version), functools.partial(right)):
+        verdict = judge(load_exercise(name), answer)
+        assert verdict.points == 0 and "asks for your own code" in str(verdict), verdict
+
+
+def test_a_students_own_code_is_never_taken_for_the_packages():
+    class Doubler:
+        def __call__(self, x):
+            return 2 * x
+
+        def method(self, x):
+            return 2 * x
+
+        __wrapped__ = None
+
+    forms = (doubled, functools.partial(doubled), functools.cache(doubled), Doubler(), Doubler().method,
+             np.vectorize(doubled), functools.partial(np.multiply, 2), lambda x: 2 * x)  # fmt: skip
+    for form in forms:
+        assert refusal(exercise(CASES), form) is None
+        if not isinstance(form, functools._lru_cache_wrapper):  # an array is no key
+            assert judge(exercise(CASES), form).points == 10, form
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        lambda f, x: torch.autograd.grad(f(x.requires_grad_()), x)[0],
+        lambda f, x: (f(x.requires_grad_()).backward(), x.grad)[1],
+        lambda f, x: torch.func.grad(f)(x), lambda f, x: torch.func.vjp(f, x)[1](torch.tensor(1.0))[0],
+        lambda f, x: torch.func.jacrev(f)(x), lambda f, x: torch.func.jacfwd(f)(x),
+        lambda f, x: torch.func.jvp(f, (x,), (x,))[1], lambda f, x: torch.autograd.functional.jacobian(f, x),
+        lambda f, x: torch.func.linearize(f, x)[1](x),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("again", [False, True])
+def test_no_gradient_of_torch_passes_where_it_is_to_be_derived(gradient, again):
+    def answer(x):
+        with contextlib.ExitStack() as stack:
+            if again:
+                stack.enter_context(torch.inference_mode(False))
+                stack.enter_context(torch.enable_grad())
+            return gradient(lambda t: (t * t).sum(), torch.from_numpy(x.copy()).float()).numpy()
+
+    case = without_autograd(model.call("slope", "small", np.array([2.0, 3.0])))
+    verdict = judge(exercise([case], right=lambda x: 2 * x), answer)
+    assert say("all", "autograd") in str(verdict), verdict
+    assert judge(exercise([case], right=lambda x: 2 * x), lambda x: 2 * torch.from_numpy(x).numpy()).points == 10

@@ -1,12 +1,18 @@
 """From an answer to a verdict: points, messages, and when nothing counts as attempted."""
 
+import sys
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
+import torch
 from small_exercise import CASES, exercise
 
 import flash_course
+from flash_course.checks import exercise as model
 from flash_course.checks.texts import say
-from flash_course.checks.verdict import judge, same_code
+from flash_course.checks.verdict import judge
 
 pytestmark = pytest.mark.quick
 
@@ -23,7 +29,7 @@ def own_progress(tmp_path, monkeypatch):
         (lambda x: x * x, "wrong", 4, say("05.1", "strided")),  # right at 2
         (lambda x: None, "wrong", 0, "is a `return` missing?"),
         (lambda x: 1 / 0, "raises", 0, "ZeroDivisionError: division by zero"),
-        (lambda x: np.float32(2) * np.float32(x) * np.float32(1.000001), "wrong", 0, "7 digits only"),
+        (lambda x: np.float32(2) * np.float32(x) * np.float32(1.000001), "wrong", 0, "numbers of float32"),
         (
             lambda x: np.multiply(x, 2, out=x if isinstance(x, np.ndarray) else None),
             "wrong",
@@ -50,21 +56,144 @@ def test_the_line_that_is_shown_is_the_students_own(tmp_path):
     assert "(in your line: return json.loads('{')  # mine)" in str(judge(exercise(CASES), names["double"]))
 
 
-def test_a_stub_is_not_attempted():
-    def double(x):
-        raise NotImplementedError("your code here")
-
-    assert judge(exercise(CASES), double).status == "not attempted"
-
-
-def test_same_code_looks_at_the_text_only():
-    one, two, three = {}, {}, {}
-    exec("import torch\ndef f(x):\n    for i in range(3):\n        x = torch.relu(x)\n    return x", one)
-    exec("def f(x):\n\n    for i in range(3):\n        x = torch.relu(x)\n    return x", two)
-    exec("def f(x):\n    for i in range(4):\n        x = torch.relu(x)\n    return x", three)
-    assert same_code(one["f"], two["f"]) and not same_code(one["f"], three["f"])
-
-
 def test_personal_numbers_are_drawn_from_the_id():
     drawn = {name: flash_course.personal("05.6", name) for name in ("ada", "me", "grace")}
     assert drawn["ada"] == flash_course.personal("05.6", "ada") and len({str(n) for n in drawn.values()}) == 3
+
+
+# ---------------------------------------------------------------- what is said is true
+
+
+def likely(answer, cases, **more):
+    return judge(exercise(cases, **more), answer).likely
+
+
+def cases_of(*pairs):
+    return [model.call(f"case {i}", part, value) for i, (part, value) in enumerate(pairs)]
+
+
+SQUARE, PLUS = say("05.1", "strided"), say("05.1", "front")  # what the kept answers x * x and x + 2 are told
+
+
+def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
+    cases = cases_of(("small", 2.0), ("small", 3.0), ("large", 5.0), ("large", 7.0))
+    assert likely(lambda x: x * x, cases) == [SQUARE]
+    assert likely(lambda x: x * x if x < 4 else 2 * x, cases) == [SQUARE]  # all of one part
+    assert likely(lambda x: x * x if x == 3 else 2 * x + 0.1 * (x > 4), cases) == [SQUARE]
+    assert likely(lambda x: x * x if x == 5 else 2 * x, cases) == []  # one case of two: it may be chance
+    assert likely(lambda x: 2 * x + 0.5, cases) == []
+
+
+def test_the_same_flag_or_error_shows_no_mistake():
+    def fails(x):
+        raise ValueError("a")
+
+    flags = cases_of(("small", 2.0), ("large", 5.0))
+    wrong = (model.Wrong("strided", lambda x: x > 2), model.Wrong("front", fails))
+    how = dict(right=lambda x: x > 0, wrong=wrong)
+    assert likely(lambda x: x > 2, flags, **how) == [SQUARE]  # all cases
+    assert likely(lambda x: x == 7, flags, **how) == []  # the part "small" alone
+    assert likely(fails, flags, **how) == [PLUS]
+
+    def other(x):
+        raise ValueError("b")
+
+    assert likely(other, flags, **how) == []
+
+
+def test_what_a_case_is_about_is_not_called_a_cause():
+    case = model.call("three", "small", 3.0, say="strided")
+    verdict = judge(exercise([case, CASES[1]]), lambda x: 2 * x + (np.ndim(x) == 0))
+    assert verdict.likely == [] and say("all", "about", said=SQUARE) in verdict.lines
+    error = judge(exercise([case, CASES[1]]), lambda x: 2 * x if np.ndim(x) else x.no)
+    assert SQUARE not in str(error) and "AttributeError" in str(error)
+
+
+def test_float32_is_said_only_where_the_numbers_are_of_float32():
+    single, close = say("all", "single"), say("all", "close")
+    x = [model.call("many", "small", np.array([0.1, 0.7, 1.3])), CASES[1]]
+    assert single in str(judge(exercise(x), lambda x: (2 * x).astype(np.float32)))
+    assert single in str(judge(exercise(x), lambda x: (2 * x).astype(np.float32).astype(float)))
+    for answer in (lambda x: 2 * x + 1e-6, lambda x: 2 * x * (1 + 1e-6), lambda x: np.round(2 * x, 6) + 1e-6):
+        said = str(judge(exercise(x), answer))
+        assert close in said and single not in said
+
+
+def test_of_a_held_out_case_only_the_part_is_shown():
+    secret = model.call("a secret", "small", 17.25, sizes="T = 99")
+    verdict = judge(exercise(CASES), lambda x: 2 * x + (np.ndim(x) == 0 and x == 17.25), more_cases=[secret])
+    assert (verdict.status, verdict.points) == ("wrong", 6)
+    assert verdict.lines == ["small: wrong", "large: right", say("all", "held out", part="small")]
+    error = judge(exercise(CASES), lambda x: 2 * x if np.ndim(x) or x != 17.25 else int("17.25"), more_cases=[secret])
+    assert error.points == 6 and not any(word in str(error) for word in ("17", "99", "secret", "ValueError"))
+
+
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        (lambda x: sys.exit(3), "SystemExit: 3"),
+        (lambda x: exec("raise BaseException('no')"), "BaseException: no"),
+        (lambda x: exec("raise AssertionError"), "AssertionError: no message"),
+        (lambda x: (each for each in [x]), "returned a generator, and did not run"),
+        (lambda x: later(x), "returned a coroutine, and did not run"),
+        (lambda x: torch.tensor([2.0 * x]), "expected a value of type float, got Tensor"),
+        (lambda x: str(2 * x), "expected a value of type float, got str"),
+        (lambda x: 2 * x + 1j, "expected numbers of type float64, got complex128"),
+        (lambda x: np.array([object()])[0], "expected a value of type float, got object"),
+        (lambda x: x.setflags(write=True), "AttributeError: 'float' object has no attribute 'setflags'"),
+        (lambda x: [2 * x], "expected the shape (), got (1,)"),
+        (lambda: 1, "TypeError: "),
+        (lambda x: Unspeakable(), "expected a value of type float, got Unspeakable"),
+        (lambda x: [Unspeakable()] * 2, "expected "),
+    ],
+)
+def test_hostile_answers_get_a_line(answer, said):
+    verdict = judge(exercise(CASES), answer)
+    assert verdict.points == 0 and said in str(verdict), verdict
+
+
+class Unspeakable:
+    """Bears no question."""
+
+    def __repr__(self):
+        raise ZeroDivisionError
+
+    def __array__(self, *more, **how):
+        raise KeyError("no")
+
+    __eq__ = __bool__ = __len__ = __getitem__ = __float__ = __repr__
+
+
+BUFFER = np.zeros(2)
+
+
+def always_the_same_array(x):
+    np.multiply(x, 2, out=BUFFER[: np.size(x)].reshape(np.shape(x)))
+    return BUFFER[: np.size(x)].reshape(np.shape(x))
+
+
+async def later(x):
+    return 2 * x
+
+
+def read_only(x):
+    x = np.array(2 * x)
+    x.setflags(write=False)
+    return x
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: Fraction(4) if np.ndim(x) == 0 else 2 * x,
+        lambda x: Decimal(4) if np.ndim(x) == 0 else [Decimal(10), Fraction(2)],
+        lambda x: torch.tensor(4.0) if np.ndim(x) == 0 else (2 * x).tolist(),
+        lambda x: np.float32(4) if np.ndim(x) == 0 else tuple(2 * x),
+        lambda x: np.array(4, np.uint8) if np.ndim(x) == 0 else (2 * x).astype(np.uint8),
+        lambda x: 4 if np.ndim(x) == 0 else (2 * x).astype(int),
+        lambda x: complex(4) if np.ndim(x) == 0 else 2 * x + 0j,
+        read_only, always_the_same_array, lambda x: np.ma.masked_array(2 * x),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_equal_are_right(answer):
+    assert judge(exercise(CASES), answer).points == 10, judge(exercise(CASES), answer)

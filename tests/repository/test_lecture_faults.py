@@ -117,7 +117,7 @@ FAULTS = {
         "* (config.steps - step - 1) / (config.steps - config.warmup)",
     ),
     "score as a mean over places": (
-        "training.py", "float(nats.sum() / math.log(2) / counts.sum())", "float(np.nanmean(by_position))",
+        "score.py", "float(nats.sum() / math.log(2) / counts.sum())", "float(np.nanmean(by_position))",
     ),
     "no decay of weights": ("training.py", "weight_decay=config.weight_decay", "weight_decay=0.0"),
 }  # fmt: skip

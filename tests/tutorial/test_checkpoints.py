@@ -4,23 +4,20 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from small_run import CONFIG, MODEL, run, weights
+from small_run import CONFIG, MODEL, run, run_all_but_the_end, weights
 
-from flash_tutorial import LanguageModel, checkpoints, files
-from flash_tutorial.checkpoints import checkpoint_folders, last_checkpoint, read_log
-from flash_tutorial.training import TrainConfig, train
+from flash_tutorial import LanguageModel, files
+from flash_tutorial.runs import checkpoints, run_folder
+from flash_tutorial.runs.checkpoints import checkpoint_folders, last_checkpoint
+from flash_tutorial.runs.run_folder import read_log
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 
-FILES = ("training.json", "config.json", "model.safetensors", "optimizer.safetensors")
+FILES = ("training.json", *checkpoints.FILES)
 
 
 class Killed(BaseException):
@@ -71,8 +68,8 @@ def kill_at(monkeypatch, count):
         monkeypatch.setattr(module, name, call)
 
     for module, name in (
-        (checkpoints, "save_tensors"), (checkpoints, "write_text"), (checkpoints.Log, "append"),
-        (os, "replace"), (os, "fsync"), (shutil, "rmtree"), (os, "unlink"), (files, "save_file"),
+        (files, "save_tensors"), (files, "write_text"), (run_folder.Log, "append"), (run_folder, "write_json"),
+        (os, "replace"), (os, "fsync"), (os, "rmdir"), (os, "unlink"), (files, "save_file"),
     ):  # fmt: skip
         watch(module, name)
     return calls
@@ -99,44 +96,6 @@ def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, wh
         assert not list(out.glob(".*")), count
 
 
-SCRIPT = """
-import sys
-from flash_tutorial import ModelConfig
-from flash_tutorial.training import TrainConfig, train
-import torch
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train(ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20),
-          TrainConfig(steps=60, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=sys.argv[1]),
-          out=sys.argv[2], resume=True)
-"""
-
-
-def test_sigkill_at_random_moments_changes_no_bit(text, tmp_path):
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT, encoding="utf-8")
-    command = [sys.executable, "-u", str(script), str(text), str(tmp_path / "out")]
-    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
-    steps = []
-    for _ in range(2):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout:
-                if line.startswith("step "):  # the loop runs, and every second step is being written
-                    break
-            time.sleep(rng.uniform(0, 0.15))
-            process.kill()
-        found = last_checkpoint(tmp_path / "out", say=pytest.fail)
-        steps.append(found[1]["step"])
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    config = TrainConfig(steps=60, batch=4, length=20, warmup=2, eval_bytes=200, checkpoint_every=2, corpus=str(text))
-    expected = train(MODEL, config, out=tmp_path / "expected", progress=False)
-    assert steps[0] < 60, "the first kill came too late to show anything"
-    for name in ("model.safetensors", "optimizer.safetensors"):
-        left, right = (tmp_path / folder / "step_000060" / name for folder in ("out", "expected"))
-        assert left.read_bytes() == right.read_bytes()
-    assert without_seconds(read_log(tmp_path / "out" / "log.csv")) == without_seconds(expected.log)
-
-
 def damage(path, how):
     raw = bytearray(path.read_bytes())
     if how == "cut":
@@ -155,11 +114,16 @@ def damage(path, how):
 @pytest.mark.parametrize("how", ["cut", "altered", "gone"])
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_checkpoint_is_passed_over_and_named(corpus, tmp_path, whole, name, how, capsys):
-    run(corpus, tmp_path)
+    run_all_but_the_end(corpus, tmp_path)
     damage(tmp_path / "step_000010" / name, how)
     said = []
     assert last_checkpoint(tmp_path, said.append)[1]["step"] == 9
-    assert len(said) == 1 and "step_000010" in said[0] and "\n" not in said[0]
+    if (name, how) == ("training.json", "gone"):  # whose folder is it? It is named, and not touched
+        with pytest.raises(ValueError, match=r"step_000010 is no checkpoint of this program: move it"):
+            run(corpus, tmp_path, resume=True)
+        (tmp_path / "step_000010").rename(tmp_path / "away")
+    else:
+        assert len(said) == 1 and f"step_000010/{name}" in said[0] and "\n" not in said[0]
     result = run(corpus, tmp_path, resume=True)
     assert weights(result.model) == weights(whole.model)
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000009", "step_000010"]
@@ -167,7 +131,7 @@ def test_damaged_checkpoint_is_passed_over_and_named(corpus, tmp_path, whole, na
 
 
 def test_no_whole_checkpoint_is_one_line(corpus, tmp_path):
-    run(corpus, tmp_path)
+    run_all_but_the_end(corpus, tmp_path)
     for path in checkpoint_folders(tmp_path):
         damage(path / "optimizer.safetensors", "altered")
     with pytest.raises(ValueError, match=r"step_000009.*altered.*no earlier checkpoint is whole") as error:
@@ -176,10 +140,12 @@ def test_no_whole_checkpoint_is_one_line(corpus, tmp_path):
 
 
 def test_a_later_damaged_checkpoint_does_not_push_a_whole_one_out(corpus, tmp_path):
-    run(corpus, tmp_path)
+    run_all_but_the_end(corpus, tmp_path)
     shutil.copytree(tmp_path / "step_000010", tmp_path / "step_000011")
     for step in (10, 11):
-        damage(tmp_path / f"step_{step:06d}" / "training.json", "cut")
+        path = tmp_path / f"step_{step:06d}" / "training.json"
+        path.write_text(path.read_text().replace('"step": 10', f'"step": {step}'))
+        damage(path, "cut")
     run(corpus, tmp_path, resume=True)
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000009", "step_000010"]
 
@@ -190,7 +156,7 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, 
 
     def on(name, original, module):
         def call(first, second, *args, **kwargs):
-            path = Path(second if module is files else first)
+            path = Path(second if name == "save_file" else first)
             if where in path.name and ("step_000006" in str(path) or where == "log.csv"):
                 raise full
             return original(first, second, *args, **kwargs)
@@ -198,16 +164,16 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, 
         monkeypatch.setattr(module, name, call)
 
     if where == "log.csv":
-        append = checkpoints.Log.append
+        append = run_folder.Log.append
 
         def refuse(self, **row):
             if row["step"] == 6:
                 monkeypatch.setattr("builtins.open", lambda *args, **kwargs: (_ for _ in ()).throw(full))
             return append(self, **row)
 
-        monkeypatch.setattr(checkpoints.Log, "append", refuse)
+        monkeypatch.setattr(run_folder.Log, "append", refuse)
     elif where == "training.json":
-        on("write_text", checkpoints.write_text, checkpoints)
+        on("write_json", files.write_json, files)
     else:
         on("save_file", files.save_file, files)
     with pytest.raises(ValueError, match=r"No space left on device.*free some space") as error:
@@ -220,7 +186,7 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    "key, value", [("learning_rate", 0.02), ("batch", 8), ("steps", 20), ("seed", 1), ("clip", None), ("accumulate", 2)]
+    "key, value", [("learning_rate", 0.02), ("batch", 8), ("warmup", 3), ("seed", 1), ("clip", None), ("accumulate", 2)]
 )
 def test_resume_with_another_setting_names_it(corpus, tmp_path, key, value):
     run(corpus, tmp_path)
@@ -234,7 +200,7 @@ def test_resume_with_another_model_or_text_names_it(corpus, tmp_path):
     with pytest.raises(ValueError, match="dim=16, now dim=32"):
         run(corpus, tmp_path, replace(MODEL, dim=32), resume=True)
     other = corpus.__class__(corpus.name, corpus.validation, corpus.train, corpus.test)
-    with pytest.raises(ValueError, match="train_sha256"):
+    with pytest.raises(ValueError, match=r"trained on the text 'text.txt' as it was then.*has other bytes"):
         run(other, tmp_path, resume=True)
     run(corpus, tmp_path, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True)  # no part in it
 

@@ -90,6 +90,22 @@ def test_generation_refuses_a_wrong_number_of_tokens():
     one_line(lambda: model().generate(ids(), 2.0), "max_new_tokens=2.0", "integer")
 
 
+def test_rows_that_drew_the_stop_id_are_filled_with_it_and_the_last_ends_the_loop():
+    m, prompt = model(), ids(3, 5)
+    free = m.generate(prompt, 12, temperature=0)
+    stop = int(free[0, 2])
+    first = [row.index(stop) if stop in row else 12 for row in free.tolist()]
+    assert first[0] <= 2 and max(first) > min(first), "all rows stop at once, so nothing is shown"
+    stopped = m.generate(prompt, 12, temperature=0, stop_id=stop)
+    assert stopped.shape == (3, min(12, max(first) + 1))
+    for row, alone, n in zip(stopped.tolist(), free.tolist(), first):
+        assert row[: n + 1] == alone[: n + 1][: len(row)] and set(row[n:]) <= {stop}
+    one = m.generate(prompt[:1], 12, temperature=0, stop_id=stop)
+    assert one.tolist() == [free[0, : first[0] + 1].tolist()]
+    for wrong in (-1, N, 2.0, True):
+        one_line(lambda: m.generate(prompt, 1, stop_id=wrong), f"stop_id={wrong!r}", f"0 to {N - 1}")  # noqa: B023
+
+
 def test_generation_refuses_a_row_without_a_token():
     mask = torch.tensor([[True] * 14, [False] * 14])
     one_line(lambda: model().prefill(ids(), mask), "row without a valid token", "at least one")

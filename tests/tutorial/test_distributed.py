@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ from safetensors.torch import load_file
 from flash_tutorial import ModelConfig
 from flash_tutorial.data import load_corpus
 from flash_tutorial.devices import Group
+from flash_tutorial.runs.checkpoints import checkpoint_folders
+from flash_tutorial.runs.run_folder import read_log
 from flash_tutorial.training import TrainConfig, parts, train
 
 MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)
@@ -43,15 +46,14 @@ def corpus():
 @pytest.fixture
 def torchrun(tmp_path):
     """Run ``train`` on several processes; gives what they said."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT, encoding="utf-8")
 
-    def start(processes, out, resume=False, stop_at=None, **changed):
+    def start(processes, out, resume=False, stop_at=None, script=SCRIPT, **changed):
+        (tmp_path / "script.py").write_text(script, encoding="utf-8")
         model = MODEL | {k: v for k, v in changed.items() if k in ModelConfig.__dataclass_fields__}
         settings = TRAIN | {k: v for k, v in changed.items() if k not in model}
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         done = subprocess.run(
-            [*command, str(script), json.dumps([model, settings, str(out), resume, stop_at])],
+            [*command, "script.py", json.dumps([model, settings, str(out), resume, stop_at])],
             capture_output=True, text=True, timeout=240, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
@@ -145,6 +147,84 @@ def test_a_run_goes_on_with_another_number_of_processes(torchrun, corpus, tmp_pa
     assert np.isfinite(json.loads((out / "result.json").read_text())["validation_bits_per_byte"])
 
 
+WATCHED = """
+import json, os, sys
+from flash_tutorial import ModelConfig
+from flash_tutorial.training import TrainConfig, train
+
+model, settings, out, *_ = json.loads(sys.argv[1])
+seen = []
+
+def callback(row):
+    seen.append(row["step"])
+    return row["step"] < 5
+
+run = train(ModelConfig(**model), TrainConfig(**settings), out=out, callback=callback, progress=False)
+print(f"rank {os.environ['RANK']}: saw {seen}, ended at {run.log[-1]['step']}", flush=True)
+os._exit(0)
+"""
+
+
+def test_scores_on_the_way_and_a_callback_are_rank_0s(torchrun, corpus, tmp_path):
+    """It alone scores, keeps the best and calls back; where the callback ends the run, it ends for all."""
+    scored = {"eval_every": 2, "checkpoint_every": 4}
+    code, said = torchrun(2, tmp_path / "two", script=WATCHED, **scored)
+    assert code == 0, said
+    assert "rank 0: saw [1, 2, 3, 4, 5], ended at 5" in said and "rank 1: saw [], ended at 5" in said
+    alone = train(
+        ModelConfig(**MODEL), TrainConfig(**TRAIN | scored), corpus=corpus, out=tmp_path / "one", progress=False,
+        callback=lambda row: row["step"] < 5,
+    )  # fmt: skip
+    ours, theirs = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("two", "one"))
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    rows = read_log(tmp_path / "two" / "log.csv")
+    scores = [row["validation_bits_per_byte"] for row in rows if "validation_bits_per_byte" in row]
+    assert scores == pytest.approx([r["validation_bits_per_byte"] for r in alone.log if len(r) == 8], rel=1e-4)
+    assert [path.name for path in checkpoint_folders(tmp_path / "two")] == ["step_000004", "step_000005"]
+
+
 def test_an_error_of_the_user_ends_all_processes(torchrun, tmp_path):
     code, said = torchrun(2, tmp_path / "out", batch=3)
     assert code != 0 and "batch=3 on 2 processes" in said
+
+
+# ---------------------------------------------------------------- the command
+
+
+SMALL = "--dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 --eval-bytes 200 --device cpu"
+
+
+def command(*argv, signal_at=None):
+    """The command on two processes; a signal after the update that is named."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-u", "-m", "flash_course.cli", "train", "--processes", "2", *SMALL.split(), *argv]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        if signal_at:
+            for line in process.stdout:
+                if line.startswith(f"step {signal_at[0]}/"):
+                    process.send_signal(signal_at[1])
+                    break
+        out, err = process.communicate(timeout=240)
+    return process.returncode, out, err.strip().splitlines()
+
+
+def test_an_error_of_the_user_is_one_line_of_several_processes(tmp_path):
+    """Of all of them, and of the first alone, which looks at the folder."""
+    out = ["--out", str(tmp_path / "run")]
+    assert command(*out, "--lr", "0")[::2] == (2, ["flash-tutorial: error: --lr 0.0: expected a number above 0"])
+    assert command(*out, "--steps", "4")[::2] == (0, [])
+    code, _, lines = command(*out, "--steps", "4")
+    assert code == 2 and len(lines) == 1 and "already holds a run" in lines[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
+def test_a_signal_stops_all_processes_with_one_checkpoint(tmp_path):
+    out = ["--out", str(tmp_path / "run"), "--steps", "400"]
+    code, said, lines = command(*out, signal_at=(20, signal.SIGTERM))
+    step = int(re.search(r"SIGTERM: stopped after update (\d+) of 400, with a checkpoint", said)[1])
+    assert code == 143 and not lines and 20 <= step < 400
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "log.csv", "step_000000", f"step_{step:06d}"
+    ]  # fmt: skip
+    assert command(*out, "--resume")[0] == 0

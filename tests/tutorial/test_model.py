@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -224,6 +226,17 @@ def test_a_stack_takes_features_and_pools_them():
     torch.testing.assert_close(lm.head(lm.features(ids())), lm(ids()))
 
 
+def test_what_cannot_be_pooled_is_named():
+    x, mask = features(14), torch.ones(3, 14, dtype=torch.bool)
+    for wrong in (mask.long(), mask.float(), mask[:2], mask[..., None], [True]):
+        one_line(lambda: pool(x, wrong), "mask is", "torch.bool")  # noqa: B023
+    one_line(lambda: pool(x, mask.long()), "mask.bool()")
+    one_line(lambda: pool(x[0]), "expected a tensor (B, T, D)")
+    holes = mask.clone()
+    holes[:, 3] = False  # which tokens are meant is the caller's choice
+    torch.testing.assert_close(pool(x, holes), x[:, [*range(3), *range(4, 14)]].mean(1))
+
+
 def test_learnt_and_no_positions():
     assert isinstance(Stack(config("transformer")).positions, LearntPositions)
     assert isinstance(Stack(config("flash", positions="learnt")).positions, LearntPositions)
@@ -338,7 +351,7 @@ def test_missing_files(folder, tmp_path):
 def test_weights_cut_off(folder, keep):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    one_line(load(folder), "model.safetensors cannot be read", "cut off or altered", "copy or train it again")
+    one_line(load(folder), "model.safetensors is cut off or altered", "copy again", "or train again")
 
 
 def test_weights_with_an_altered_head(folder):
@@ -346,24 +359,51 @@ def test_weights_with_an_altered_head(folder):
     data = bytearray(path.read_bytes())
     data[0] ^= 255
     path.write_bytes(data)
-    one_line(load(folder), "model.safetensors cannot be read", "cut off or altered")
+    one_line(load(folder), "model.safetensors is cut off or altered")
 
 
 @pytest.mark.parametrize("text", ["", '{"format": 1, "dim"', "[]", "{}", "\x00\x01", '"text"', "null", "3"])
 def test_config_cut_off_or_altered(folder, text):
     (folder / "config.json").write_text(text)
-    one_line(load(folder), "config.json is not a configuration", "write or copy it again")
+    one_line(
+        load(folder), "config.json is", "no configuration" if text == "{}" else "cut off or altered", "save_pretrained"
+    )
+
+
+def test_a_hugging_face_folder_is_called_so(folder):
+    (folder / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 16}')
+    one_line(load(folder), "config.json is of a Hugging Face model (bert)", "LanguageModel.save_pretrained")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_any_altered_byte_is_noticed(folder, name):
+    """Most of them are no longer JSON or no safetensors; the others would load in silence."""
+    path, rng = folder / name, random.Random(0)
+    raw = path.read_bytes()
+    for place in [*rng.sample(range(len(raw) - 2), 40), len(raw) - 2]:
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        one_line(load(folder), name)
+    path.write_bytes(raw)
+    LanguageModel.from_pretrained(folder)
+
+
+def test_models_of_the_package_have_digests():
+    models = sorted(path for path in (Path(flash_tutorial.__file__).parent / "models").iterdir() if path.is_dir())
+    assert len(models) == 5
+    for path in models:
+        files.check_sha256(path, files.read_json(path / "config.json")["sha256"])
 
 
 def change(folder, **values):
+    """Another configuration, as if it had been saved like this."""
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    files.write_json(path, files.read_json(path) | values)
     return load(folder)
 
 
 def test_config_that_does_not_fit(folder):
     before = (folder / "config.json").read_text()
-    one_line(change(folder, format=1), "config.json has format 1", "expected 2", "another version")
+    one_line(change(folder, format=1), "config.json has format 1", "expected 3", "another version")
     (folder / "config.json").write_text(before)
     one_line(change(folder, widht=3), "unknown key 'widht'", "vocab_size")
     (folder / "config.json").write_text(before)
@@ -380,8 +420,10 @@ def test_a_weight_too_many_or_too_few(folder):
     path = folder / "model.safetensors"
     weights = load_file(path)
     save_file(weights | {"extra": torch.zeros(2)}, path)
+    change(folder, sha256={path.name: files.file_sha256(path)})
     one_line(load(folder), "unknown weight 'extra'")
     save_file({n: t for n, t in weights.items() if n != "stack.norm.gain"}, path)
+    change(folder, sha256={path.name: files.file_sha256(path)})
     one_line(load(folder), "lacks weight 'stack.norm.gain'")
 
 
@@ -390,7 +432,7 @@ def no_space(*args, **kw):
 
 
 def no_space_in_rust(*args, **kw):
-    raise flash_tutorial.model.SafetensorError("I/O error: No space left on device (os error 28)")
+    raise files.SafetensorError("I/O error: No space left on device (os error 28)")
 
 
 @pytest.mark.parametrize("where, what", [
@@ -623,3 +665,33 @@ def test_a_unit_with_a_forward_of_its_own_is_not_told_of_the_door():
     options = dict(qk_dim=4, chunk_size=4)
     model = LanguageModel(ModelConfig(Twice, vocab_size=11, dim=8, depth=2, unit_options=options))
     assert model(ids(2, 9) % 11, mask=torch.ones(2, 9, dtype=torch.bool)).shape == (2, 9, 11)
+
+
+@pytest.mark.parametrize("architecture", ["flash", "transformer++"])
+def test_dropout_is_of_training_alone(architecture):
+    """The embedding and each unit's branch lose a share of their numbers, others in each pass; a score loses none."""
+    options = dict(dim=64, depth=2, vocab_size=50)
+    torch.manual_seed(0)
+    model = LanguageModel(ModelConfig(architecture, dropout=0.5, **options))
+    without = LanguageModel(ModelConfig(architecture, **options))
+    without.load_state_dict(model.state_dict())
+    ids = torch.arange(40).view(2, 20)
+    assert torch.equal(model.eval()(ids), without.eval()(ids))
+    assert torch.equal(without.train()(ids), without.eval()(ids))
+    first, second = (model.train()(ids) for _ in range(2))
+    assert not torch.allclose(first, second)
+    seen = []
+    for unit in model.stack.units:
+        unit.register_forward_hook(lambda unit, inputs, y: seen.append((inputs[0], y)))
+    model(ids)
+    (x, y), (later, _) = seen
+    kept = (x != 0).float().mean()
+    lost = (later == x).float().mean()  # there the branch of the first unit was put to zero
+    assert 0.4 < kept < 0.6 and 0.4 < lost < 0.6
+    torch.testing.assert_close((later - x)[later != x], (2 * (y - x))[later != x])
+
+
+@pytest.mark.parametrize("share", [1, 1.0, -0.1])
+def test_dropout_of_everything_is_refused(share):
+    with pytest.raises(ValueError, match=f"dropout={share}: expected a"):
+        ModelConfig(dropout=share)

@@ -11,9 +11,11 @@ from small_run import CONFIG, MODEL, run, weights
 
 from flash_course.figures import training_curve
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, training
-from flash_tutorial.checkpoints import checkpoint_folders, last_checkpoint, read_log
-from flash_tutorial.corpora import Split
-from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes, learning_rate_at
+from flash_tutorial.corpora import Split, load_file
+from flash_tutorial.data import load_corpus
+from flash_tutorial.runs.checkpoints import last_checkpoint
+from flash_tutorial.runs.run_folder import read_log
+from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 
@@ -176,68 +178,9 @@ def test_a_user_s_unit_with_dropout_goes_on_bit_by_bit(corpus, tmp_path):
 
     model = ModelConfig(Dropping, dim=16, depth=1, max_length=20, unit_options=dict(qk_dim=8, chunk_size=8))
     expected = run(corpus, model=model)
-    run(corpus, tmp_path, model)
-    for path in checkpoint_folders(tmp_path)[1:]:
-        shutil.rmtree(path)
+    run(corpus, tmp_path, model, stop_at=7)
     resumed = run(corpus, tmp_path, model, resume=True)
     assert weights(resumed.model) == weights(expected.model)
-
-
-# ---------------------------------------------------------------- the score
-
-
-def test_model_that_knows_nothing_scores_eight_bits(corpus):
-    model = LanguageModel(MODEL)
-    torch.nn.init.zeros_(model.embedding.weight)
-    score = evaluate(model, corpus.validation, 20)
-    assert abs(score.bits_per_byte - 8) < 1e-6 and np.allclose(score.by_position, 8)
-    assert score.n_bytes == len(corpus.validation.tokens)
-
-
-def order_one(model):
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        fan = parameter.shape[-1] if parameter.dim() > 1 else 1
-        torch.nn.init.normal_(parameter, std=fan**-0.5, generator=generator)
-    return model
-
-
-def test_score_counts_every_byte_once_whatever_the_batch():
-    """Against a loop over single windows; documents end inside a window."""
-    rng = np.random.default_rng(1)
-    documents = [bytes(rng.integers(97, 123, n).tolist()) for n in (7, 63, 20)]
-    split = Split.from_documents(documents)
-    model = order_one(LanguageModel(MODEL))
-    nats, by_position = 0.0, np.zeros((2, 20))
-    for document in documents:
-        for start in range(0, len(document), 20):
-            target = list(document[start : start + 20])
-            ids = [document[start - 1] if start else 0, *target[:-1]]
-            log_p = model(torch.tensor([ids])).log_softmax(-1)[0].detach()
-            losses = np.array([-float(log_p[i, t]) for i, t in enumerate(target)])
-            nats += losses.sum()
-            by_position[:, : len(target)] += [losses, np.ones(len(target))]
-    for batch in (1, 3, 8):
-        score = evaluate(model, split, 20, batch)
-        assert score.n_bytes == 90
-        assert abs(score.bits_per_byte - nats / np.log(2) / 90) < 1e-5
-        assert np.allclose(score.by_position, by_position[0] / by_position[1] / np.log(2), atol=1e-5)
-
-
-def test_first_bytes_cuts_the_last_document():
-    split = Split.from_documents([b"abc", b"defg", b"hi"], ("x", "y", "z"))
-    cut = first_bytes(split, 5)
-    assert cut.tokens.tobytes() == b"abcde" and cut.offsets.tolist() == [0, 3, 5] and cut.titles == ("x", "y")
-    assert first_bytes(split, 3).offsets.tolist() == [0, 3]
-    assert first_bytes(split, None) is split and first_bytes(split, 100) is split
-    with pytest.raises(ValueError, match="n=0"):
-        first_bytes(split, 0)
-
-
-def test_evaluation_leaves_the_model_as_it_was(corpus):
-    model = LanguageModel(MODEL).train()
-    evaluate(model, first_bytes(corpus.validation, 50), 20)
-    assert model.training and all(p.grad is None for p in model.parameters())
 
 
 # ---------------------------------------------------------------- devices, memory, figure
@@ -253,6 +196,17 @@ def test_curve_shows_the_log_and_says_it_in_words(whole):
     assert min(word.get_fontsize() for word in words) >= 9
     with pytest.raises(ValueError, match="empty"):
         training_curve([])
+
+
+def test_curve_of_tokens_shows_the_scores_on_the_way():
+    rows = [{"step": step, "bits_per_token": 9.0 - step} for step in range(1, 7)]
+    for step, score in ((2, 7.5), (4, 6.25), (6, 6.5)):
+        rows[step - 1]["validation_bits_per_token"] = score
+    figure, alt = training_curve(rows, 6.5)
+    (line,) = [line for line in figure.axes[0].get_lines() if line.get_label() == "validation on the way"]
+    assert line.get_xydata().tolist() == [[2, 7.5], [4, 6.25], [6, 6.5]]
+    assert figure.axes[0].get_ylabel() == "bits per token" and "bits per token over 6 updates" in alt
+    assert "3 validation scores on the way, of which the best is 6.250" in alt
 
 
 @pytest.mark.gpu
@@ -282,3 +236,19 @@ def test_a_run_starts_from_trained_weights(whole, corpus, tmp_path):
     shutil.rmtree(tmp_path / "tuned" / "step_000004")
     again = run(corpus, tmp_path / "tuned", config=config, resume=True)
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), tuned.model.parameters()))
+
+
+# ---------------------------------------------------------------- a text of a few lines
+
+
+def test_a_short_text_is_called_short(tmp_path, corpus, capsys):
+    path = tmp_path / "short.txt"
+    path.write_text("It is a truth universally acknowledged.")
+    config = replace(CONFIG, steps=2, warmup=0, length=40)
+    run(load_file(path), config=config, model=replace(MODEL, max_length=40), say=True)
+    said = capsys.readouterr().out
+    assert "the longest document has 35 bytes, fewer than a window of 40" in said
+    assert "the validation text has 2 bytes: a score over fewer than 1,000 says little" in said
+    run(load_corpus("austen"), config=replace(CONFIG, steps=2, warmup=0), say=True)
+    said = capsys.readouterr().out
+    assert "the longest" not in said and "says little" not in said

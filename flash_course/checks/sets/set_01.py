@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 
+from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
 from ..instruments import megabytes
+from ..sizes import grown
 
 # ---------------------------------------------------------------- 01.1 causal_softmax
 
@@ -20,20 +22,24 @@ def causal_softmax(scores_TT):
 
 
 def cases_1(rng, numbers):
-    def large():
-        scores = rng.normal(size=(6, 6)) * 2
-        scores[1] += [-3000, -3000, 2000, 2000, 2000, 2000]
+    def case(name, part, T, look=lambda scores: scores):
+        return call(name, part, look(rng.normal(size=(T, T)) * 2), sizes=f"T = {T}")
+
+    def large(scores):
+        scores[1, :2] -= 3000
+        scores[1, 2:] += 2000
         scores[2] += 3000
         scores[3] -= 3000
         scores[4, 5] += 3000
-        scores[5] += [3000, -3000, 2995, 0, 2999, -2995]
+        scores[5, :6] += [3000, -3000, 2995, 0, 2999, -2995]
         return scores
 
+    short, long, wide = grown(rng, 5, 8, 6, more=30)
     return [
-        call("scores of order one", "values", rng.normal(size=(5, 5)) * 2, sizes="T = 5"),
-        call("another length", "values", rng.normal(size=(8, 8)), sizes="T = 8"),
-        call("one token", "values", rng.normal(size=(1, 1)), sizes="T = 1"),
-        call("scores between -3000 and 3000", "large scores", large(), sizes="T = 6"),
+        case("scores of order one", "values", short),
+        case("another length", "values", long),
+        case("one token", "values", 1),
+        case("scores between -3000 and 3000", "large scores", wide, large),
     ]
 
 
@@ -76,6 +82,9 @@ def cases_2(rng, numbers):
         return Case(name, part, run, f"T = {T}, D = {D}", say)
 
     def plain(name, part, T, D, E, condition=causal, say=None, **how):
+        T, D, E = grown(rng, T, D, E)
+        if how.get("message"):
+            how["message"] = how["message"](D, E)
         return case(name, part, reader(rng, table_of(T, condition), D, E, **how), T, D, say)
 
     def closed(D, E):
@@ -90,15 +99,15 @@ def cases_2(rng, numbers):
         return lambda x_TD: x_TD @ matrix_DE
 
     def one_output_channel(T, D, E):
-        """Output i reads others in its channel i % E."""
+        """Output i reads others in its channel i % E, and no others in the rest."""
         own, all_ = reader(rng, np.eye(T, dtype=bool), D, E), reader(rng, table_of(T, causal), D, E)
         return lambda x_TD: np.where(table_of(max(T, E), lambda i, e: i % E == e)[:T, :E], all_(x_TD), own(x_TD))
 
-    def largest(E):
+    def largest(D, E):
         matrix_1E = rng.normal(size=(1, E))
         return lambda x_TD: x_TD.argmax(1)[:, None] @ matrix_1E
 
-    def opposite(D):
+    def opposite(D, E):
         """Two channels, one the negative of the other."""
         direction = rng.normal(size=D)
         return lambda x_TD: np.outer(x_TD @ direction, [1.0, -1.0])
@@ -108,6 +117,10 @@ def cases_2(rng, numbers):
         direction, read = rng.normal(size=D), reader(rng, table_of(T, causal), D, E)
         return lambda x_TD: (x_TD @ direction)[:, None] * read(x_TD)
 
+    def made(name, part, make, T, D, E, say):
+        T, D, E = grown(rng, T, D, E)
+        return case(name, part, make(T, D, E), T, D, say)
+
     who, weak, channel = "who sees whom", "weak and closed", "channels"
     return [
         plain("a causal function", who, 6, 3, 4),
@@ -115,12 +128,12 @@ def cases_2(rng, numbers):
         plain("earlier tokens only", who, 5, 2, 3, lambda i, j: j < i),
         plain("one token", who, 1, 3, 2),
         plain("others count for 0.0000000001", weak, 7, 3, 5, far=1e-10, say="allclose"),
-        plain("a relu that is closed for small numbers", weak, 12, 4, 3, message=closed(4, 3), say="one step"),
-        plain("channel 0 is not read", channel, 6, 4, 3, message=without_channel_0(4, 3), say="channel 0"),
-        case("one channel of an output reads others", channel, one_output_channel(8, 3, 5), 8, 3, "all channels"),
-        plain("the largest channel counts", channel, 9, 5, 2, message=largest(2), say="same step"),
-        plain("the channels of an output sum to zero", channel, 6, 3, 2, message=opposite(3), say="sums"),
-        case("each output is a product", weak, gated(6, 4, 3), 6, 4, "zero start"),
+        plain("a relu that is closed for small numbers", weak, 12, 4, 3, message=closed, say="one step"),
+        plain("channel 0 is not read", channel, 6, 4, 3, message=without_channel_0, say="channel 0"),
+        made("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, "all channels"),
+        plain("the largest channel counts", channel, 9, 5, 2, message=largest, say="largest"),
+        plain("the channels of an output sum to zero", channel, 6, 3, 2, message=opposite, say="sums"),
+        made("each output is a product", weak, gated, 6, 4, 3, "zero start"),
     ]
 
 
@@ -139,19 +152,21 @@ def multi_head(x_TD, weights, heads, causal):
 
 
 def cases_3(rng, numbers):
-    def case(name, part, T, D, heads, causal):
+    def case(name, part, T, d, heads, causal):
+        T, d = grown(rng, T, d)
+        D = d * heads
         weights = {f"W_{letter}": rng.normal(size=(D, D)) * 1.5 / math.sqrt(D) for letter in "qkvo"}
         sizes = f"T = {T}, D = {D}, heads = {heads}, causal = {causal}"
         return call(name, part, rng.normal(size=(T, D)), weights, heads, causal, sizes=sizes)
 
     return [
-        case("three heads", "not causal", 5, 12, 3, False),
-        case("more tokens than channels", "not causal", 11, 8, 2, False),
-        case("three heads, causal", "causal", 7, 15, 3, True),
-        case("four heads, causal", "causal", 6, 8, 4, True),
+        case("three heads", "not causal", 5, 4, 3, False),
+        case("two heads, a longer text", "not causal", 17, 3, 2, False),
+        case("three heads, causal", "causal", 7, 5, 3, True),
+        case("four heads, causal", "causal", 6, 2, 4, True),
         case("one head", "edge sizes", 5, 6, 1, True),
-        case("one channel in a head", "edge sizes", 4, 5, 5, False),
-        case("one token", "edge sizes", 1, 6, 2, True),
+        case("one channel in a head", "edge sizes", 4, 1, 5, False),
+        case("one token", "edge sizes", 1, 3, 2, True),
     ]
 
 
@@ -205,36 +220,40 @@ def keep_outer(out_TS):
 def cases_5(rng, numbers):
     tables, angles, shown = "pairing", "precision", "properties"
 
-    def exact(T, S, step):  # positions whose angles float16 holds exactly
-        return rng.normal(size=(T, S)), step * (rng.permutation(T) - 2)
+    def exact(name, T, S, step):  # positions whose angles float16 holds exactly
+        (T,) = grown(rng, T, more=20)
+        given, sizes = (rng.normal(size=(T, S)), step * (rng.permutation(T) - 2)), f"T = {T}, S = {S}"
+        return call(name, tables, *given, of="rope", sizes=sizes, say="pairing")
 
-    def far(T):
-        return rng.integers(2048, 4096, size=T) * 2 + 1
+    def far(name, draw, T, S, then=lambda value: value):
+        (T,) = grown(rng, T, more=20)
+        places = rng.integers(2048, 4096, size=T) * 2 + 1
+        return call(name, angles, draw(rng, T, S), places, of="rope", sizes=f"T = {T}, S = {S}", then=then,
+                    say="precision")  # fmt: skip
 
     def norms(answers):
         return np.linalg.norm(answers.rope(x.copy(), places.copy()), axis=1)
 
     def names(key):
         def run(answers):
-            said = answers.shown_01_5.get(key)
+            said = as_word(answers.shown_01_5.get(key))
             if said != SHOWN[key]:
                 raise Said("01.5", f"{key}: {said}" if said in ("norm", "distance", "both") else "unnamed")
             return said
 
         return Case(f"what shows the fault of {key}", shown, run)
 
-    x, places = rng.normal(size=(7, 10)), rng.integers(0, 900, size=7)
-    S2, S6 = (rng.normal(size=(6, 2)), far(6)), (outer_channels(rng, 9, 6), far(9))
+    T, pairs = grown(rng, 7, 4)
+    x, places = rng.normal(size=(T, 2 * pairs)), rng.integers(0, 900, size=T)
     return [
-        call("small angles", tables, *exact(5, 4, 100), of="rope", sizes="T = 5, S = 4", say="pairing"),
-        call("four pairs", tables, *exact(3, 8, 1000), of="rope", sizes="T = 3, S = 8", say="pairing"),
-        Case("lengths of the rows", tables, norms, "T = 7, S = 10", say="pairing"),
-        call("one pair, positions of 4096 to 8192", angles, *S2, of="rope", sizes="T = 6, S = 2", say="precision"),
-        call("the slowest pair, positions of 4096 to 8192", angles, *S6, of="rope", sizes="T = 9, S = 6",
-             then=keep_outer, say="precision"),
+        exact("small angles", 5, 4, 100),
+        exact("four pairs", 3, 8, 1000),
+        Case("lengths of the rows", tables, norms, f"T = {T}, S = {2 * pairs}", say="pairing"),
+        far("one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2),
+        far("the slowest pair, positions of 4096 to 8192", outer_channels, 9, 2 * grown(rng, 3)[0], keep_outer),
         names("pairing"),
         names("precision"),
-    ]  # fmt: skip
+    ]
 
 
 # ---------------------------------------------------------------- 01.6 window_attention
@@ -255,13 +274,16 @@ LIMIT = 1.0  # megabytes held at once, with 1024 tokens and a window of 4: less 
 
 def cases_6(rng, numbers):
     def case(name, part, T, S, E, window):
+        T, S, E = grown(rng, T, S, E)
+        window = T + window if window > 5 else window
         q, k, v = (rng.normal(size=(T, width)) for width in (S, S, E))
         return call(name, part, q, k, v, window, sizes=f"T = {T}, S = {S}, E = {E}, window = {window}")
 
-    q, k, v = (rng.normal(size=(1024, width)) for width in (3, 3, 2))
+    T, window = 1024 + int(rng.integers(60)), int(rng.integers(3, 6))
+    q, k, v = (rng.normal(size=(T, width)) for width in (3, 3, 2))
 
     def held(answer):
-        value, peak = megabytes(answer, q.copy(), k.copy(), v.copy(), 4)
+        value, peak = megabytes(answer, q.copy(), k.copy(), v.copy(), window)
         if peak > LIMIT:
             raise Said("01.6", "full map")
         return value
@@ -272,7 +294,7 @@ def cases_6(rng, numbers):
         case("a window of 1", "edge sizes", 6, 3, 4, 1),
         case("a window longer than the text", "edge sizes", 5, 2, 3, 9),
         case("one token", "edge sizes", 1, 4, 3, 2),
-        Case("a long text", "memory", held, "T = 1024, S = 3, E = 2, window = 4"),
+        Case("a long text", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}"),
     ]
 
 

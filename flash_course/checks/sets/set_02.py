@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..exercise import Said, call, exercises_of, lent, predicted
+from ..sizes import grown
 
 EPS = 1e-5
 
@@ -21,10 +22,11 @@ def relu2_slope(s):
 
 
 def cases_1(rng, numbers):
+    more = rng.normal(size=rng.integers(30))
     given = {
-        "negative, zero and positive": np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0]),
-        "a table": rng.normal(size=(3, 5)) * 2,
-        "three axes, large numbers": rng.normal(size=(2, 3, 4)) * 300,
+        "negative, zero and positive": np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, *more]),
+        "a table": rng.normal(size=grown(rng, 3, 5)) * 2,
+        "three axes, large numbers": rng.normal(size=grown(rng, 2, 3, 4)) * 300,
         "one number, negative": -1 - np.abs(rng.normal(size=1)),
     }
     return [call(name, of, s, of=of) for of in ("relu2", "relu2_slope") for name, s in given.items()]
@@ -65,12 +67,13 @@ def draw_layers(rng, D, E, S):
 
 def cases_2(rng, numbers):
     def case(name, part, mix, T, D, E, S, size=1.0, **zeros):
-        """``zeros`` says of how many columns of a parameter are zero."""
+        """``zeros`` says how many columns of a parameter are zero."""
+        T, D, E, S = grown(rng, T, D, E, S)
         norm = {"norm_gain": rng.normal(size=D) + 1.5, "norm_offset": rng.normal(size=D)}
         params = norm | draw_layers(rng, D, E, S)
         x_TD = size * (rng.normal(size=(T, D)) + rng.normal(size=(T, 1)))
         for key, columns in zeros.items():
-            params[key][..., :columns] = 0
+            params[key][..., : {"D": D, "E": E}[columns]] = 0
         sizes = f"T = {T}, D = {D}, E = {E}, S = {S}, mix: {mix}"
         return call(name, part, x_TD, params, lent(MIXES[mix]), sizes=sizes)
 
@@ -81,8 +84,8 @@ def cases_2(rng, numbers):
         case("each token reads the one before", "with a map", "one_before", 5, 4, 6, 3),
         case("a causal map of z", "with a map", "causal_map", 8, 5, 3, 4),
         case("a map of z, both sides", "with a map", "both_sides", 4, 6, 7, 3),
-        case("out_weight is zero", "limits", "causal_map", 6, 5, 4, 3, out_weight=5),
-        case("u is zero", "limits", "causal_map", 5, 3, 4, 2, in_weight=4, in_bias=4),
+        case("out_weight is zero", "limits", "causal_map", 6, 5, 4, 3, out_weight="D"),
+        case("u is zero", "limits", "causal_map", 5, 3, 4, 2, in_weight="E", in_bias="E"),
         case("one token", "limits", "both_sides", 1, 5, 6, 2),
     ]
 
@@ -108,6 +111,7 @@ def rotate(x_TS):
 
 def cases_3(rng, numbers):
     def case(name, part, T, S, n, causal, heads=1.0, bias=1.0):
+        (T, n), S = grown(rng, T, n), S + 2 * int(rng.integers(3))
         gamma, beta = heads * rng.normal(size=(2, 2, S))
         given = rng.normal(size=(T, S)), gamma, beta, bias * (rng.normal(size=(T, T)) + 0.5), n, causal
         return call(name, part, *given, sizes=f"T = {T}, S = {S}, length_scale = {n}, causal = {causal}")
@@ -187,7 +191,7 @@ def cases_5(rng, numbers):
         return full if part == "the residual" else replace(full, run=run)
 
     sizes = (6, 4, 5, 3), (8, 5, 3, 4), (7, 3, 4, 2), (1, 4, 3, 2)
-    x, y, (*w, ahead), one = (draw_port(rng, *each) for each in sizes)
+    x, y, (*w, ahead), one = (draw_port(rng, *grown(rng, *each)) for each in sizes)
     return [
         case("the bias alone: gamma and beta are zero", "the bias", *x, 3, ("gamma", "beta")),
         case("bias and product", "the bias", *y, 5),
@@ -226,23 +230,24 @@ def map_with(f, q, k, bias_TT, n, sees):
 
 
 def cases_6(rng, numbers):
-    def case(name, f, T, S, n, seen=True, say=None):
+    def case(name, f, T, S, n, seen=lambda T: True, say=None):
+        T, S, n = grown(rng, T, S, n)
         q, k, bias = *rng.normal(size=(2, T, S)), rng.normal(size=(T, T)) * 0.7 + 0.3
-        given, sizes = (q, k, bias, n, np.tri(T, dtype=bool) & seen), f"T = {T}, S = {S}, length_scale = {n}"
+        given, sizes = (q, k, bias, n, np.tri(T, dtype=bool) & seen(T)), f"T = {T}, S = {S}, length_scale = {n}"
         return call(name, "map_with", lent(f), *given, of="map_with", sizes=sizes, say=say)
 
     values = {
         "around its middle, sqrt(1/2)": np.array([MU, 0.0, 0.5, 1.0, 2.0, -1.0, 0.9]),
-        "a table": rng.normal(size=(4, 3)),
-        "three axes, large numbers": rng.normal(size=(2, 2, 3)) * 30,
+        "a table": rng.normal(size=grown(rng, 4, 3)),
+        "three axes, large numbers": rng.normal(size=grown(rng, 2, 4, 3)) * 30,
     }
     return [
         *(call(name, "laplace", x, of="laplace") for name, x in values.items()),
         case("causal, the Laplace function", laplace, 6, 3, 4),
         case("causal, exp", np.exp, 5, 4, 3),
-        case("the last two tokens are padding", laplace, 7, 2, 5, np.arange(7) < 5),
-        case("a window of three", logistic, 8, 5, 3, ~np.tri(8, k=-3, dtype=bool)),
-        case("a row that sees nothing", np.exp, 4, 3, 2.5, np.arange(4)[:, None] != 2),
+        case("the last two tokens are padding", laplace, 7, 2, 5, lambda T: np.arange(T) < T - 2),
+        case("a window of three", logistic, 8, 5, 3, lambda T: ~np.tri(T, k=-3, dtype=bool)),
+        case("a row that sees nothing", np.exp, 4, 3, 2.5, lambda T: np.arange(T)[:, None] != 2),
         case("a function that falls slowly", slow, 5, 3, 2, say="minus thousand"),
         case("one token", laplace, 1, 4, 2),
     ]

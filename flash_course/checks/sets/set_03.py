@@ -1,6 +1,7 @@
 """Problem set 03: GAU in torch. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import copy
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from flash_tutorial import properties
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
-from ..closed_book import functions_shut, without_autograd
-from ..exercise import Case, Said, Wrong, call, exercises_of, lent, outcome_of_test, predicted
+from ..closed_book import without_autograd
+from ..exercise import Case, Said, Wrong, call, exercises_of, lent, predicted
 from ..instruments import lines_run
+from ..proving import WORTHLESS, Unit, version
+from ..sizes import grown
 
 # ---------------------------------------------------------------- 03.1 toeplitz_bias, rotary_bias
 
@@ -40,15 +43,23 @@ def cases_1(rng, numbers):
     def draw(*shape):
         return torch.from_numpy(rng.normal(size=shape))
 
-    def table(name, part, n, **how):
+    def first_of(n, first):
+        """A first row that stands where it stood: none is given, inside, or the last one."""
+        (size,) = grown(rng, n, more=12)
+        return size, {} if first is None else {"first": size - 1 if first == n - 1 else first}
+
+    def table(name, part, n, first=None):
+        n, how = first_of(n, first)
         sizes = f"n = {n}, first = {how.get('first', 0)}"
         return call(name, part, draw(2 * n - 1), **how, of="toeplitz_bias", sizes=sizes)
 
-    def waves(name, n, S, **how):
+    def waves(name, n, S, first=None):
+        (n, how), S = first_of(n, first), S + 2 * int(rng.integers(4))
         sizes = f"n = {n}, S = {S}, first = {how.get('first', 0)}"
         return call(name, "rotary", draw(S), draw(S), n, **how, of="rotary_bias", sizes=sizes)
 
-    w, weights = draw(2 * 5 - 1), draw(3, 5)
+    (n,) = grown(rng, 5)
+    w, weights = draw(2 * n - 1), draw(n - 2, n)
 
     def gradient(answers):
         leaf = w.clone().requires_grad_()
@@ -59,16 +70,16 @@ def cases_1(rng, numbers):
         return leaf.grad
 
     def no_loop(answers):
-        few, many = (lines_run(answers.toeplitz_bias, torch.ones(2 * n - 1)) for n in (8, 40))
+        few, many = (lines_run(answers.toeplitz_bias, torch.ones(2 * n - 1)) for n in lengths)
         if many > few + 16:
             raise Said("03.1", "loop")
 
-    edges = "toeplitz: edges and gradient"
+    lengths, edges = grown(rng, 8, 40), "toeplitz: edges and gradient"
     return [
         table("all rows", "toeplitz: values", 5), table("rows from 2", "toeplitz: values", 7, first=2),
         table("the last row", edges, 6, first=5), table("one token", edges, 1),
-        Case("the gradient of w", edges, gradient, "n = 5, first = 2"),
-        Case("n = 8 and n = 40", "toeplitz: no loop", no_loop, say="loop"),
+        Case("the gradient of w", edges, gradient, f"n = {n}, first = 2"),
+        Case("a short and a long table", "toeplitz: no loop", no_loop, f"n = {lengths}", say="loop"),
         waves("all rows", 5, 6), waves("rows from 3", 7, 4, first=3), waves("the last row", 9, 8, first=8),
         waves("one token", 1, 2),
     ]  # fmt: skip
@@ -104,7 +115,7 @@ class SmallGAU(nn.Module):
         return x + self.out_proj(u * (A @ v))
 
 
-def build(answer, widths=(10, 14, 6), seed=0, **how):
+def build(answer, widths, seed=0, **how):
     """A unit of the student's class, made with a fixed seed of torch. widths: D, E and S."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -138,17 +149,22 @@ def cases_2(rng, numbers):
     def draw(*shape):
         return torch.as_tensor(rng.normal(size=shape))
 
+    D, E, S = widths = grown(rng, 10, 14, 6)
+    shown = f"D = {D}, E = {E}, S = {S}"
+
     def order_one(**how):
-        shapes = shapes_of(build(SmallGAU, **how)).items()
+        shapes = shapes_of(build(SmallGAU, widths, **how)).items()
         drawn = {name: draw(*shape) / (shape[1] if name.endswith("weight") else 1) ** 0.5 for name, shape in shapes}
         return drawn | {"gain": torch.tensor(1.3), "table": drawn["table"] + 1}  # no draw closes the whole map
 
     def values(name, B, T, *, reach=4, n=5, causal=True):
+        B, n = grown(rng, B, n)
+        T, reach = (T + more for more in [int(rng.integers(5)) * (T > 1)] * 2)  # one stays the longer one
         how = dict(reach=reach, n=n, causal=causal)
-        drawn, x = order_one(**how), draw(B, T, 10)
+        drawn, x = order_one(**how), draw(B, T, D)
 
         def run(answer):
-            unit = filled(build(answer, **how), drawn)
+            unit = filled(build(answer, widths, **how), drawn)
             result = branch(unit, x)
             with torch.no_grad():
                 unit.table += 10
@@ -156,23 +172,24 @@ def cases_2(rng, numbers):
                     raise Said("03.2", "stale")
             return result
 
-        return Case(name, "numbers", run, f"B = {B}, T = {T}, reach = {reach}, n = {n}, causal = {causal}")
+        return Case(name, "numbers", run, f"B = {B}, T = {T}, {shown}, reach = {reach}, n = {n}, causal = {causal}")
 
-    drawn, x = order_one(), draw(2, 7, 10)
+    (B, T), drawn = grown(rng, 2, 7), order_one()
+    x, wide = draw(B, T, D), grown(rng, 128, 256, 32, 200)
 
     def round_trip(answer):
-        one, other = filled(build(answer), drawn), build(answer, seed=1).double()
+        one, other = filled(build(answer, widths), drawn), build(answer, widths, seed=1).double()
         other.load_state_dict(one.state_dict())
         return branch(other, x)
 
     def gradients(answer):
-        unit = filled(build(answer), drawn)
-        (unit(x) * torch.arange(1.0, 11)).sum().backward()
+        unit = filled(build(answer, widths), drawn)
+        (unit(x) * torch.arange(1.0, D + 1)).sum().backward()
         if any(p.grad is None or not p.grad.any() for p in unit.parameters()):
             raise Said("03.2", "detached")
 
     def starts(answer):
-        unit = build(answer, (128, 256, 32), seed=3, reach=200)
+        unit = build(answer, wide[:3], seed=3, reach=wide[3])
         found = dict(unit.named_parameters())
         if found.keys() != drawn.keys():
             raise Said("03.2", "names")
@@ -186,7 +203,7 @@ def cases_2(rng, numbers):
             raise Said("03.2", "not zero")
 
     def on_meta(answer, causal=True):
-        unit, text = build(answer, causal=causal), torch.zeros(2, 7, 10)
+        unit, text = build(answer, widths, causal=causal), torch.zeros(B, T, D)
         with torch.no_grad():
             unit(text)  # what fails here fails for another reason
             try:
@@ -199,18 +216,19 @@ def cases_2(rng, numbers):
         return tuple(y.shape)
 
     return [
-        Case("names and shapes", "parameters", lambda answer: shapes_of(build(answer)),
-             "D = 10, E = 14, S = 6, reach = 4", say="names"),
+        Case("names and shapes", "parameters", lambda answer: shapes_of(build(answer, widths)),
+             f"{shown}, reach = 4", say="names"),
         values("one text, causal", 1, 5, reach=6),
         values("three texts", 3, 7, causal=False),
         values("a text longer than the reach", 2, 9, reach=3, n=8),
         values("a short text", 2, 3, causal=False, reach=5, n=4),
         values("one token", 2, 1),
-        Case("state_dict into another unit", "parameters", round_trip, "B = 2, T = 7"),
-        Case("gradients", "parameters", gradients, "B = 2, T = 7"),
-        Case("how it starts", "start", starts, "D = 128, E = 256, S = 32, reach = 200"),
-        Case("causal, on torch's device meta", "device", on_meta, "B = 2, T = 7"),
-        Case("not causal, on torch's device meta", "device", lambda answer: on_meta(answer, False), "B = 2, T = 7"),
+        Case("state_dict into another unit", "parameters", round_trip, f"B = {B}, T = {T}, {shown}"),
+        Case("gradients", "parameters", gradients, f"B = {B}, T = {T}, {shown}"),
+        Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide)),
+        Case("causal, on torch's device meta", "device", on_meta, f"B = {B}, T = {T}, {shown}"),
+        Case("not causal, on torch's device meta", "device", lambda answer: on_meta(answer, False),
+             f"B = {B}, T = {T}, {shown}"),
     ]  # fmt: skip
 
 
@@ -280,15 +298,20 @@ def cases_3(rng, numbers):
         pace = 2 + rng.uniform(size=shape)
         return lambda x: float(30 + np.sin(pace * x).sum() + (x * np.roll(x, 1)).sum() + np.exp(x.mean()))
 
-    v, d = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+    def curved(name, part, *shape):
+        shape = grown(rng, *shape)
+        return case(name, part, rng.normal(size=shape), curve(shape))
+
+    (T, E), (many, whole) = grown(rng, 5, 3), grown(rng, 7, 6, more=30)
+    v, d, bias = (rng.normal(size=shape) for shape in ((T, E), (T, E), (T, T)))
     return [
-        case("a curved function", "one axis", rng.normal(size=7), curve(7)),
-        case("one number", "one axis", rng.normal(size=1), curve(1)),
-        case("a matrix", "more axes", rng.normal(size=(3, 4)), curve((3, 4))),
-        case("three axes", "more axes", rng.normal(size=(2, 3, 4)), curve((2, 3, 4))),
-        case("a loss of relu² attention, by its bias", "more axes", rng.normal(size=(5, 5)),
+        case("a curved function", "one axis", rng.normal(size=many), curve(many)),
+        curved("one number", "one axis", 1),
+        curved("a matrix", "more axes", 3, 4),
+        curved("three axes", "more axes", 2, 3, 4),
+        case("a loss of relu² attention, by its bias", "more axes", bias + np.copysign(0.05, bias),
              lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum())),
-        case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=6), curve(6)),
+        case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole)),
     ]  # fmt: skip
 
 
@@ -304,6 +327,21 @@ def quadratic_backward(q, k, v, bias, n, causal, d_out, power=2):
     return ds @ k / n, ds.T @ q / n, A.T @ d_out, ds
 
 
+def backward_by_differences(q, k, v, bias, n, causal, d_out, power=2):
+    """Not a backward pass: each number is moved up and down."""
+
+    def loss(place):
+        def of(x):
+            s = [q, k, v, bias]
+            s[place] = x
+            A = np.maximum(s[0] @ s[1].T / n + s[3], 0) ** power
+            return float(((np.tril(A) if causal else A) @ s[2] * d_out).sum())
+
+        return of
+
+    return tuple(numeric_gradient(loss(place), x) for place, x in enumerate((q, k, v, bias)))
+
+
 def backward_autograd(q, k, v, bias, n, causal, d_out, power=2):
     leaves = [torch.from_numpy(a).requires_grad_() for a in (q, k, v, bias)]
     A = F.relu(leaves[0] @ leaves[1].T / n + leaves[3]) ** power
@@ -311,12 +349,24 @@ def backward_autograd(q, k, v, bias, n, causal, d_out, power=2):
     return tuple(leaf.grad.numpy() for leaf in leaves)
 
 
+def backward_vjp(q, k, v, bias, n, causal, d_out, power=2):
+    def forward(q, k, v, bias):
+        A = F.relu(q @ k.T / n + bias) ** power
+        return (A.tril() if causal else A) @ v
+
+    _, pull = torch.func.vjp(forward, *map(torch.from_numpy, (q, k, v, bias)))
+    return tuple(slope.numpy() for slope in pull(torch.from_numpy(d_out)))
+
+
 def cases_4(rng, numbers):
-    def case(name, part, T, S, E, n, causal, **how):
+    def case(name, part, T, S, E, n, causal, loud=1.0, **how):
+        T, S, E, n = grown(rng, T, S, E, n)
         given = [rng.normal(size=shape) for shape in ((T, S), (T, S), (T, E), (T, T))]
+        given[3][0, 0] += 9 * (loud > 1)  # token 0 reads itself
+        d_out = rng.normal(size=(T, E)) * np.where(np.arange(T) == 0, loud, 1)[:, None]
         power = f", power = {how['power']}" if how else ""
         sizes = f"T = {T}, S = {S}, E = {E}, n = {n}{power}, causal = {causal}"
-        return without_autograd(call(name, part, *given, n, causal, rng.normal(size=(T, E)), sizes=sizes, **how))
+        return without_autograd(call(name, part, *given, n, causal, d_out, sizes=sizes, **how))
 
     return [
         case("not causal", "not causal", 6, 3, 4, 5, False),
@@ -324,6 +374,7 @@ def cases_4(rng, numbers):
         case("causal", "causal", 7, 2, 5, 4, True),
         case("causal, other sizes", "causal", 9, 5, 3, 2, True),
         case("one token", "causal", 1, 3, 2, 4, True),
+        case("d_out of token 0 times a million", "causal", 6, 3, 4, 5, True, loud=1e6),
         case("power 3", "powers", 6, 2, 3, 4, True, power=3),
         case("power 1", "powers", 5, 3, 4, 2, False, power=1),
     ]
@@ -394,21 +445,15 @@ UNITS_5 = {
 }  # fmt: skip
 
 
-def test_case(name, part, make):
-    """A fresh unit is made, and the test is asked about it."""
+SHUT_5 = (properties.prefix_error, properties.check_unit, properties.step_error)
 
-    def run(test):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            unit = make()
-            with functions_shut(properties.prefix_error, properties.check_unit, properties.step_error):
-                return outcome_of_test(test, unit)
 
-    return Case(name, part, run, say=name)
+def unit_case(name, part, make):
+    return version(name, part, lambda: Unit(make()), shut=SHUT_5)
 
 
 def cases_5(rng, numbers):
-    return [test_case(name, part, make) for part, units in UNITS_5.items() for name, make in units.items()]
+    return [unit_case(name, part, make) for part, units in UNITS_5.items() for name, make in units.items()]
 
 
 @torch.no_grad()
@@ -437,11 +482,17 @@ def answers_6(numbers):
     }  # fmt: skip
 
 
+def as_float(value):
+    """A number of any kind as a float; anything else as it is."""
+    with suppress(TypeError, ValueError):
+        return value if isinstance(value, str | bool) else float(value)
+    return value
+
+
 def cases_6(rng, numbers):
     def case(key, look=lambda value: value):
         def run(answer):
-            value = predicted(key).run(answer)
-            return look(float(value) if type(value) is int and key != "b" else value)
+            return look(as_float(predicted(key).run(answer)))
 
         return Case(key, key, run)
 
@@ -462,7 +513,9 @@ EXERCISES = exercises_of("03", {
     "03.1": dict(cases=cases_1, right={"toeplitz_bias": toeplitz_bias, "rotary_bias": rotary_bias}),
     "03.2": dict(cases=cases_2, right=SmallGAU),
     "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7, wrong=[Wrong("input", lambda f, x: x)]),
-    "03.4": dict(cases=cases_4, right=quadratic_backward, wrong=[Wrong("autograd", backward_autograd)]),
-    "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False),
+    "03.4": dict(cases=cases_4, right=quadratic_backward,
+                  wrong=[Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
+                         Wrong("differences", backward_by_differences)]),
+    "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
     "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
 })  # fmt: skip

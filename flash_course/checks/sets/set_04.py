@@ -8,22 +8,27 @@ import numpy as np
 from ..compare import difference
 from ..exercise import Case, Said, call, exercises_of, predicted
 from ..instruments import lines_run, megabytes, multiplications, numpy_calls
+from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- what an answer costs
 
-LIMITS = {1_000: 5, 2_000: 10, 20_000: 100}  # T: megabytes
+LONG, LONGER = 2_000, 20_000  # tokens, and a few more
 
 
 def within_limits(exercise, key, function, draw, *more, lengths):
-    """What a function returns for the last length; Said where it takes more memory than LIMITS says.
+    """What a function returns for the last length; Said where it takes more than 5 MB for each 1,000 tokens.
 
     Lengths go upwards, so that what fails at 2,000 never makes a map of 3.2 GB. A long text is narrow, for speed.
     """
     for T in lengths:
         value, taken = megabytes(function, *draw(T), *more)
-        if taken > LIMITS[T]:
+        if taken > limit(T):
             raise Said(exercise, key)
     return value
+
+
+def limit(T):
+    return 0.005 * T
 
 
 def texts(rng, *sizes, S, E, reads=1):
@@ -36,7 +41,7 @@ def drawing(rng, *rows, reads=1):
     seed = int(rng.integers(1 << 30))
 
     def draw(T):
-        widths = {"S": 24, "E": 40} if T <= 2_000 else {"S": 3, "E": 5}
+        widths = {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}
         return texts(np.random.default_rng(seed), *rows, T, **widths, reads=reads)
 
     return draw
@@ -67,23 +72,25 @@ def reordered(q, k, v):
 
 def cases_1(rng, numbers):
     def case(name, part, T, S, E):
+        T, S, E = grown(rng, T, S, E)
         return call(name, part, *texts(rng, T, S=S, E=E), sizes=f"T = {T}, S = {S}, E = {E}")
 
-    small, draw = texts(rng, 40, S=2, E=3), drawing(rng)
+    T, long, longer = grown(rng, 40, LONG, LONGER, more=30)
+    small, draw = texts(rng, T, S=2, E=3), drawing(rng)
 
-    def cost(f, *longer):
+    def cost(f, *lengths):
         count = multiplications(f, *small)
-        if count is not None and count > 3 * 480:
-            _, taken = megabytes(f, *draw(2_000))
-            raise Said("04.1", "map" if taken > LIMITS[2_000] else "pairs")
-        return within_limits("04.1", "map", f, draw, lengths=(2_000, *longer))[-3:]
+        if count is not None and count > 3 * 2 * T * 2 * 3:
+            _, taken = megabytes(f, *draw(long))
+            raise Said("04.1", "map" if taken > limit(long) else "pairs")
+        return within_limits("04.1", "map", f, draw, lengths=(long, *lengths))[-3:]
 
     return [
         case("a text", "values", 11, 3, 5),
         case("wide keys", "values", 9, 7, 4),
         case("one token", "values", 1, 2, 3),
-        Case("multiplications and memory", "cost", cost, "T = 40, S = 2, E = 3; T = 2,000, S = 24, E = 40"),
-        Case("a long text", "cost", lambda f: cost(f, 20_000), "T = 20,000, S = 3, E = 5"),
+        Case("multiplications and memory", "cost", cost, f"T = {T}, S = 2, E = 3; T = {long:,}, S = 24, E = 40"),
+        Case("a long text", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5"),
     ]
 
 
@@ -103,11 +110,14 @@ def recurrent(q, k, v, state=None):
 
 def cases_2(rng, numbers):
     def case(name, part, B, T, S, E, given=False):
+        (B, S, E), T = grown(rng, B, S, E), T and grown(rng, T)[0]
         arrays = texts(rng, B, T, S=S, E=E)
         arrays += [rng.normal(size=(B, S, E))] if given else []
         return call(name, part, *arrays, sizes=f"B = {B}, T = {T}, S = {S}, E = {E}")
 
-    prompt, one, other = (texts(rng, 2, T, S=3, E=5) for T in (6, 4, 3))
+    B, S, E = grown(rng, 2, 3, 5)
+    lengths = grown(rng, 6, 4, 3)
+    prompt, one, other = (texts(rng, B, T, S=S, E=E) for T in lengths)
 
     def continued(f):
         first, kept = f(*copy.deepcopy(prompt))
@@ -117,7 +127,12 @@ def cases_2(rng, numbers):
         case("two texts", "values", 2, 7, 3, 4),
         case("1000 tokens", "values", 1, 1000, 2, 3),
         case("a state is given", "goes on", 3, 5, 4, 2, given=True),
-        Case("one prompt, two ways to go on", "goes on", continued, "B = 2, T = 6, then 4 or 3, S = 3, E = 5"),
+        Case(
+            "one prompt, two ways to go on",
+            "goes on",
+            continued,
+            f"B = {B}, T = {lengths[0]}, then {lengths[1]} or {lengths[2]}, S = {S}, E = {E}",
+        ),
         case("one token", "edge sizes", 1, 1, 3, 2),
         case("no token", "edge sizes", 2, 0, 3, 4, given=True),
     ]
@@ -137,24 +152,31 @@ def chunked_exact(q, k, v, C):
     return out
 
 
-def in_chunks(exercise, rng, *decay):
-    """How exercises on chunks make a case of values, and the cost of an answer in steps and memory."""
+def in_chunks(exercise, part, rng, *decay):
+    """How exercises on chunks make a case of values, and the two cases of what an answer costs."""
 
     def case(name, part, B, T, S, E, *more):
-        sizes = f"B = {B}, T = {T}, S = {S}, E = {E}" + (f", decay = {more[0]}" if decay else "") + f", C = {more[-1]}"
-        return call(name, part, *texts(rng, B, T, S=S, E=E), *more, sizes=sizes)
+        (B, S, E), (T, C) = grown(rng, B, S, E), chunked(rng, T, more[-1])
+        fades = f", decay = {more[0]}" if decay else ""
+        sizes = f"B = {B}, T = {T}, S = {S}, E = {E}{fades}, C = {C}"
+        return call(name, part, *texts(rng, B, T, S=S, E=E), *more[:-1], C, sizes=sizes)
 
-    few, draw = texts(rng, 2, 400, S=3, E=5), drawing(rng, 1)
+    tenth, C, long, longer = grown(rng, 10, 64, LONG, LONGER, more=20)
+    few, draw = texts(rng, 2, 40 * tenth, S=3, E=5), drawing(rng, 1)
 
-    def cost(f, *longer):
-        few_steps(exercise, f, few, *decay, 100)
-        return within_limits(exercise, "memory", f, draw, *decay, 64, lengths=(2_000, *longer))[:, -40:]
+    def cost(f, *lengths):
+        few_steps(exercise, f, few, *decay, 10 * tenth)
+        return within_limits(exercise, "memory", f, draw, *decay, C, lengths=(long, *lengths))[:, -40:]
 
-    return case, cost
+    wide = f"T = {long:,}, S = 24, E = 40, C = {C}"
+    return case, [
+        Case("steps and memory", part, cost, f"T = {40 * tenth}, C = {10 * tenth}; {wide}"),
+        Case("a long text", part, lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5, C = {C}"),
+    ]
 
 
 def cases_3(rng, numbers):
-    case, cost = in_chunks("04.3", rng)
+    case, cost = in_chunks("04.3", "cost", rng)
     return [
         case("three chunks and a tail", "values", 2, 14, 3, 5, 4),
         case("four chunks and a tail", "values", 1, 23, 4, 2, 5),
@@ -162,8 +184,7 @@ def cases_3(rng, numbers):
         case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, 7),
         case("C = 1", "edge sizes", 2, 6, 3, 4, 1),
         case("one token", "edge sizes", 1, 1, 2, 3, 4),
-        Case("steps and memory", "cost", cost, "T = 400, C = 100; T = 2,000, S = 24, E = 40, C = 64"),
-        Case("a long text", "cost", lambda f: cost(f, 20_000), "T = 20,000, S = 3, E = 5, C = 64"),
+        *cost,
     ]
 
 
@@ -214,18 +235,20 @@ def gradient(places):
 
 def cases_5(rng, numbers):
     def both(name, T, S, E):
+        T, S, E = grown(rng, T, S, E)
         given, sizes = texts(rng, T, S=S, E=E, reads=2), f"T = {T}, S = {S}, E = {E}"
         return [
             call(name, "dq", *given, sizes=sizes, then=gradient(0)),
             call(name, "dk and dv", *given, sizes=sizes, then=gradient(slice(1, 3))),
         ]
 
-    memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(1_000,))
+    (T,) = grown(rng, 1_000, more=60)
+    memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(T,))
     return [
         *both("a text", 9, 3, 5),
         *both("wide keys", 14, 6, 4),
         *both("one token", 1, 4, 3),
-        Case("one state at a time", "memory", memory, "T = 1,000, S = 24, E = 40"),
+        Case("one state at a time", "memory", memory, f"T = {T:,}, S = 24, E = 40"),
     ]
 
 
@@ -284,7 +307,10 @@ def cases_6(rng, numbers):
     def draw(*sizes):
         return texts(rng, *sizes, S=4, E=3)
 
-    request, prompt, state, rows, later = draw(6), draw(5), rng.normal(size=(4, 3)), draw(3, 5), draw(4)
+    T, T_prompt, T_later, T_one = grown(rng, 6, 5, 4, 7, more=20)
+    B, T_rows = grown(rng, 3, 5)
+    request, prompt, later, rows = draw(T), draw(T_prompt), draw(T_later), draw(B, T_rows)
+    state, shown = rng.normal(size=(4, 3)), f"B = {B}, T = {T_rows}"
 
     def one(answers, arrays, *state):
         return given_back(answers.answer_one(*copy.deepcopy(arrays), *state))
@@ -322,23 +348,23 @@ def cases_6(rng, numbers):
 
     def quiet_rows(answers):
         before = copy.deepcopy(batch(answers, rows))
-        for row in range(3):
-            others = np.arange(3) != row
+        for row in range(B):
+            others = np.arange(B) != row
             louder = [np.where(others[:, None, None], array, 3 * array) for array in rows]
             if not equal(before[others], batch(answers, louder)[others]):
                 raise Said("04.6", "shared rows")
         return True
 
     return [
-        Case("the same request twice", "answer_one", twice, "T = 6"),
-        Case("one state, two ways to go on", "answer_one", two_ways_on, "T = 6"),
-        Case("another request comes in between", "answer_one", keeps_its_state, "T = 6, then 4"),
-        call("a request", "answer_one", *request, of="answer_one", sizes="T = 6"),
-        call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes="T = 5"),
-        Case("the same batch twice", "answer_batch", batch_twice, "B = 3, T = 5"),
-        Case("one row gets louder", "answer_batch", quiet_rows, "B = 3, T = 5"),
-        call("a batch", "answer_batch", *rows, of="answer_batch", sizes="B = 3, T = 5"),
-        call("one row", "answer_batch", *draw(1, 7), of="answer_batch", sizes="B = 1, T = 7"),
+        Case("the same request twice", "answer_one", twice, f"T = {T}"),
+        Case("one state, two ways to go on", "answer_one", two_ways_on, f"T = {T}"),
+        Case("another request comes in between", "answer_one", keeps_its_state, f"T = {T}, then {T_later}"),
+        call("a request", "answer_one", *request, of="answer_one", sizes=f"T = {T}"),
+        call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes=f"T = {T_prompt}"),
+        Case("the same batch twice", "answer_batch", batch_twice, shown),
+        Case("one row gets louder", "answer_batch", quiet_rows, shown),
+        call("a batch", "answer_batch", *rows, of="answer_batch", sizes=shown),
+        call("one row", "answer_batch", *draw(1, T_one), of="answer_batch", sizes=f"B = 1, T = {T_one}"),
     ]
 
 
@@ -361,16 +387,17 @@ def decayed(q, k, v, decay, C):
 
 
 def cases_7(rng, numbers):
-    case, cost = in_chunks("04.7", rng, 0.9)
+    fades = [round(float(rng.uniform(low, low + 0.15)), 2) for low in (0.8, 0.6, 0.7, 0.85, 0.5)]
+    case, (cost, _) = in_chunks("04.7", "long chunks", rng, fades[3])
     return [
-        case("three chunks and a tail", "values", 2, 14, 3, 5, 0.8, 4),
-        case("four chunks and a tail", "values", 1, 23, 4, 2, 0.6, 5),
+        case("three chunks and a tail", "values", 2, 14, 3, 5, fades[0], 4),
+        case("four chunks and a tail", "values", 1, 23, 4, 2, fades[1], 5),
         case("nothing fades", "edge sizes", 2, 11, 3, 4, 1.0, 3),
-        case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, 0.7, 7),
-        case("C = 1", "edge sizes", 3, 6, 2, 4, 0.9, 1),
-        case("one token", "edge sizes", 1, 1, 2, 3, 0.5, 4),
+        case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, fades[2], 7),
+        case("C = 1", "edge sizes", 3, 6, 2, 4, fades[3], 1),
+        case("one token", "edge sizes", 1, 1, 2, 3, fades[4], 4),
         case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300),
-        Case("steps and memory", "long chunks", cost, "T = 400, C = 100; T = 2,000, S = 24, E = 40, C = 64"),
+        cost,
     ]
 
 

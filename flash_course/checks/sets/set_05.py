@@ -6,8 +6,12 @@ import re
 import numpy as np
 import torch
 
+from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, predicted
+from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted
+from ..instruments import no_loop
+from ..proving import WORTHLESS, shown, version
+from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- 05.1 to_chunks
 
@@ -20,10 +24,11 @@ def to_chunks(x_TD, C):
 
 def cases_1(rng, numbers):
     def case(name, part, T, D, C):
+        (T, C), (D,) = chunked(rng, T, C), grown(rng, D)
         return call(name, part, rng.normal(size=(T, D)), C, sizes=f"T = {T}, D = {D}, C = {C}")
 
     return [
-        case("a tail", "values", 10, 3, 4),
+        case("two chunks and a tail", "values", 10, 3, 4),
         case("C divides T", "edge sizes", 8, 5, 4),
         case("fewer tokens than C", "edge sizes", 3, 2, 7),
         case("C = 1", "edge sizes", 5, 4, 1),
@@ -44,26 +49,30 @@ def moved(x_GSE, lag):
     return torch.cat([torch.zeros_like(x_GSE[:lag]), x_GSE])[: len(x_GSE)]
 
 
-def later_moves_earlier(exercise, f, given, louder, places):
-    """Whether outputs at some places move with what must be unread there."""
+def what_moves(exercise, f, given, louder, chunk, places):
+    """Whether outputs at some places move with what must be unread there; and whether those of the next chunk do."""
     before, after = f(*given), f(*louder)
     if before.dtype != given[0].dtype:
         raise Said(exercise, "other format")
-    return any(bool((before[place] != after[place]).any()) for place in places)
+    return tuple(bool((before != after)[place].any()) for place in (places, slice(chunk + 1, None)))
 
 
 def cases_2(rng, numbers):
-    def case(name, part, G, S, E, **how):
-        return call(name, part, torch.from_numpy(rng.normal(size=(G, S, E))), **how, sizes=f"G = {G}, S = {S}, E = {E}")
+    def case(name, part, G, S, E, lag=1, **how):
+        (S, E), more = grown(rng, S, E), int(rng.integers(3))
+        G, lag = G + more if G > 1 else G, lag + more if lag > G else lag  # a lag beyond the text stays beyond it
+        kv, how = torch.from_numpy(rng.normal(size=(G, S, E))), how | ({"lag": lag} if lag > 1 else {})
+        return call(name, part, kv, **how, sizes=f"G = {G}, S = {S}, E = {E}, lag = {lag}")
 
-    own = torch.from_numpy(np.random.default_rng(int(rng.integers(1 << 30))).normal(size=(6, 4, 3)))
+    G, S, E = grown(rng, 6, 4, 3)
+    own = torch.from_numpy(np.random.default_rng(int(rng.integers(1 << 30))).normal(size=(G, S, E)))
 
     def own_chunk_moves(dtype, key):
         kv = own.to(dtype)
         loud = kv.clone()
         loud[3] *= 30
         name = f"output 3 moves with its own chunk, {str(dtype).removeprefix('torch.')}"
-        return Case(name, "rounding", lambda f: later_moves_earlier("05.2", f, [kv], [loud], [3]), "G = 6", say=key)
+        return Case(name, "rounding", lambda f: what_moves("05.2", f, [kv], [loud], 3, 3), f"G = {G}", say=key)
 
     return [
         case("mean over the chunks before", "values", 5, 2, 3),
@@ -74,7 +83,22 @@ def cases_2(rng, numbers):
         case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4),
         own_chunk_moves(torch.bfloat16, "subtraction"),
         own_chunk_moves(torch.float64, "in float64 and back"),
+        no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"G = {G} and {8 * G}"),
     ]
+
+
+def by_a_loop(kv_GSE, lag=1, mean=True):
+    out = torch.zeros_like(kv_GSE)
+    for g in range(lag, len(out)):
+        read = kv_GSE[: g - lag + 1]
+        out[g] = read.mean(0) if mean else read.sum(0)
+    return out
+
+
+def by_sums(kv_GSE, lag=1, mean=True):
+    none = torch.zeros_like(kv_GSE[0])
+    counts = [max(g - lag + 1, 0) for g in range(len(kv_GSE))]
+    return torch.stack([sum(kv_GSE[:n], none) / (max(n, 1) if mean else 1) for n in counts])
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
@@ -97,11 +121,13 @@ def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combin
 
 def cases_3(rng, numbers):
     def case(name, part, T, S, E, C, **how):
+        (T, C), (S, E) = chunked(rng, T, C), grown(rng, S, E)
         heads = rng.normal(size=(4, T, S))
         given = (*heads, rng.normal(size=(T, E)), rng.normal(size=(C, C)), C)
         said = ", ".join(f"{key} = {value}" for key, value in how.items())
         return call(name, part, *given, **how, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, {said}")
 
+    short, long = ((*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C) for C in (3, 30))
     return [
         case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean"),
         case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum"),
@@ -112,7 +138,19 @@ def cases_3(rng, numbers):
         case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean"),
         case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean"),
         case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean"),
+        no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30"),
     ]
+
+
+def by_tokens(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+    out, chunk = np.zeros_like(v), np.arange(len(v)) // C
+    for i, g in enumerate(chunk):
+        near = np.flatnonzero(chunk == g)
+        near = near[near <= i] if causal else near
+        far = np.flatnonzero(chunk <= g - lag) if causal else np.arange(len(v))
+        weights = np.maximum(k_quad[near] @ q_quad[i] / C + bias_CC[i % C, near % C], 0) ** 2
+        out[i] = weights @ v[near] + k_lin[far] @ q_lin[i] @ v[far] / (max(len(far), 1) if combine == "mean" else 1)
+    return out
 
 
 # ---------------------------------------------------------------- 05.4 assert_causal_and_complete
@@ -138,7 +176,7 @@ def layer(C):
 
 
 def layers(edits):
-    return {name: edited(layer, old, new, name=name) for name, (old, new) in edits.items()}
+    return {name: edited(layer, old, new, name=f"05.4, {name}") for name, (old, new) in edits.items()}
 
 
 RIGHT_4 = {"the mean over earlier chunks": layer} | layers({
@@ -151,9 +189,12 @@ LEAKS_4 = layers({
     "a leak in the last partial chunk only": ("(j <= i)", "((j <= i) | (i >= len(x_TD) // C * C))"),
     "an inclusive sum with weights of 0.0001": ("h < g\n", "1e-4 * (h <= g)\n"),
     "subtraction instead of a shift": (
-        "weights @ v", "near_TT @ v + (((h <= g) * far_TT) @ v - ((g == h) * far_TT) @ v)"
+        "weights @ v", "near_TT @ v + (((h < g) * far_TT + (g == h) * 1e3) @ v - ((g == h) * 1e3) @ v)"
     ),
     "one output reads over a border": ("h < g", "(h < g) + 1e-6 * ((i == 1) & (j == C))"),
+    "divided by the length of the text": ("weights @ v", "weights @ v / len(x_TD)"),
+    "one channel of later tokens is read": ("weights @ v", "weights @ v + 1e-3 * ((g == h) & (j > i)) @ x_TD[:, 5:6]"),
+    "one channel of the outputs leaks": ("weights @ v", "weights @ v + 1e-3 * ((g == h) @ v) * (np.arange(8) == 3)"),
 })  # fmt: skip
 GAPS_4 = layers({
     "one output forgets a chunk": ("h < g", "(h < g) & ~((i == 2 * C) & (h == 0))"),
@@ -165,14 +206,14 @@ GAPS_4 = layers({
 })  # fmt: skip
 
 
-def test_case(name, part, make, C):
-    return Case(name, part, lambda test: outcome_of_test(test, make(C), C), f"C = {C}", say=name)
+def layer_case(name, part, make, C):
+    return version(name, part, lambda: shown(make(C)), C)
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 6))
     pools = {"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}
-    return [test_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
+    return [layer_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
 
 
 def table_of(fn, T):
@@ -186,6 +227,14 @@ def assert_causal_and_complete(fn, C):
     for T in (3 * C + max(C - 1, 1), 4 * C):
         table = table_of(fn, T)
         assert (table == np.tri(T, dtype=bool)).all()
+    assert same_at_each_length(fn, T)
+
+
+def same_at_each_length(fn, T):
+    """Whether the beginning of a text gives the same alone, up to rounding."""
+    x_TD = np.random.default_rng(1).normal(size=(T, 8))
+    whole, alone = fn(x_TD), [fn(x_TD[:n]) for n in range(1, T)]
+    return max(np.abs(part - whole[: len(part)]).max() for part in alone) < 1e-10 * np.abs(whole).max()
 
 
 # ---------------------------------------------------------------- 05.5 three suspects
@@ -206,36 +255,54 @@ SUSPECTS = {  # as the notebook gives them
                       "/ q_GCS.shape[1]", "/ (q_GCS.shape[0] * q_GCS.shape[1])"],
 }  # fmt: skip
 SUSPECTS = {name: edited(mended, *edits, name=name) for name, edits in SUSPECTS.items()}
+FOUND = {"one": "token", "two": "rounding", "three": "chunks"}  # the look that finds each fault
+GIVEN_5 = SUSPECTS | {"found_05_5": dict.fromkeys(FOUND)}
 
 
 def cases_5(rng, numbers):
     def heads(G, C):
-        return [torch.from_numpy(rng.normal(size=(G, C, width))) for width in (3, 3, 4)]
+        S, E = grown(rng, 3, 4)
+        return [torch.from_numpy(rng.normal(size=(G, C, width))) for width in (S, S, E)]
 
     def case(name, of, G, C):
+        G, C = grown(rng, G, C)
         return call(name, of, *heads(G, C), of=of, sizes=f"G = {G}, C = {C}")
 
     def own_chunk_moves(of, dtype):
-        q, k, v = given = [x.to(dtype) for x in heads(5, 4)]
+        G, C = grown(rng, 5, 4)
+        q, k, v = given = [x.to(dtype) for x in heads(G, C)]
         louder = v.clone()
-        louder[3, 3] *= 30  # the last token of chunk 3: its tokens before must not move
+        louder[3, -1] *= 30  # the last token of chunk 3: its tokens before must not move
+        earlier = torch.arange(G * C).reshape(G, C) < 4 * C - 1
 
         def run(answers):
-            places = slice(3), (3, slice(3))
-            return later_moves_earlier("05.5", getattr(answers, of), given, [q, k, louder], places)
+            return what_moves("05.5", getattr(answers, of), given, [q, k, louder], 3, earlier)
 
         form = str(dtype).removeprefix("torch.")
         say = f"{of} left" if dtype == torch.bfloat16 else "in float64 and back"
-        return Case(f"outputs move with a later token, {form}", of, run, "G = 5, C = 4", say=say)
+        return Case(f"outputs move with a later token, {form}", of, run, f"G = {G}, C = {C}", say=say)
 
     q, k, v = heads(4, 4)
 
     def gradient_leaks(answers):
+        """What has no gradient, as under no_grad, hides no leak in one."""
         value = v.clone().requires_grad_()
-        answers.suspect_one(q, k, value)[2, 0].sum().backward()
-        return bool(value.grad[2, 1:].any() or value.grad[3].any())
+        try:
+            answers.suspect_one(q, k, value)[2, 0].sum().backward()
+        except RuntimeError:
+            return False
+        return value.grad is not None and bool(value.grad[2, 1:].any() or value.grad[3].any())
 
-    cases = []
+    def look(key):
+        def run(answers):
+            said = as_word(answers.found_05_5.get(key))
+            if said != FOUND[key]:
+                raise Said("05.5", f"{key}: {said}" if said in FOUND.values() else "unnamed")
+            return said
+
+        return Case(f"what finds suspect {key}", "what finds them", run)
+
+    cases = [*map(look, FOUND)]
     for of in SUSPECTS:
         cases += [case("values", of, 5, 4), case("a longer text", of, 7, 3)]
         cases += [case("one chunk", of, 1, 5), case("C = 1", of, 6, 1)]
@@ -274,14 +341,18 @@ def cases_7(rng, numbers):
 
 EXERCISES = exercises_of("05", {
     "05.1": dict(cases=cases_1, right=to_chunks),
-    "05.2": dict(cases=cases_2, right=earlier_chunks),
-    "05.3": dict(cases=cases_3, right=mixed_chunk),
-    "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False),
+    "05.2": dict(cases=cases_2, right=earlier_chunks,
+                 wrong=[Wrong("by a loop", by_a_loop), Wrong("by a loop", by_sums)]),
+    "05.3": dict(cases=cases_3, right=mixed_chunk, wrong=[Wrong("by tokens", by_tokens)]),
+    "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False, wrong=WORTHLESS),
     "05.5": dict(
-        cases=cases_5, right=dict.fromkeys(SUSPECTS, mended), given=SUSPECTS,
+        cases=cases_5, right=dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}, given=GIVEN_5,
         wrong=(
             *(Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()),
             Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one"),
+            *(Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
+              for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})),
+            Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5"),
         ),
     ),
     "05.6": dict(

@@ -11,8 +11,10 @@ from flash_tutorial.config import ModelConfig
 
 from ..closed_book import without_autograd
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, several
+from ..exercise import Case, Said, Wrong, call, exercises_of, several
 from ..instruments import megabytes, numbers_read
+from ..proving import WORTHLESS, shown, version
+from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- 06.1 count_parameters
 
@@ -98,6 +100,7 @@ def adopt(port):
 
 def port_case(name, part, rng, T, D, E, S, C, causal):
     """The project's layer runs with the adopted weights, after a look at their shapes."""
+    (T, C), (D, E), S = chunked(rng, T, C), grown(rng, D, E), S + 2 * int(rng.integers(4))
     port = {
         "norm_gain": np.array(1 + rng.random()), "in_weight": rng.normal(size=(2 * E + S, D)) / D**0.5,
         "in_bias": rng.normal(size=2 * E + S), "gamma": rng.normal(size=(4, S)), "beta": rng.normal(size=(4, S)),
@@ -186,8 +189,8 @@ POOLS_3 = {"passes what is right": RIGHT_3, "finds padding that is read": READS_
 
 
 def padding_case(name, part, C, *edits):
-    unit = edited(padded_unit, *edits, name=name)(C)
-    return Case(name, part, lambda test: outcome_of_test(test, unit, C), f"C = {C}", say=name)
+    make = edited(padded_unit, *edits, name=name)
+    return version(name, part, lambda: shown(make(C)), C)
 
 
 def cases_3(rng, numbers):
@@ -232,7 +235,7 @@ def mended_tables(N, D, T, rng):
     return 1.0 * embedding_ND, 0.25 * position_TD
 
 
-def start_case(name, look, say, N=300, D=128, T=400, part="mended"):
+def start_case(name, look, say, N, D, T, part="mended"):
     """A look at the tables that the answer makes."""
 
     def run(answers):
@@ -258,9 +261,12 @@ def look_at_places(embedding_ND, position_TD):
 
 
 def look_at_form(embedding_ND, position_TD):
+    """Each sine and cosine is a column, wherever it stands."""
     T, D = position_TD.shape
     table = np.concatenate([np.sin(angles(T, D)), np.cos(angles(T, D))], axis=1)
-    if not np.allclose(position_TD, (position_TD * table).sum() / (table**2).sum() * table, rtol=1e-3, atol=1e-6):
+    columns = position_TD * np.linalg.norm(table) / max(np.linalg.norm(position_TD), 1e-300)
+    apart = np.abs(table[:, :, None] - columns[:, None]).max(0)
+    if apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < D:
         raise Said("06.4", "not sines")
 
 
@@ -272,22 +278,26 @@ def look_at_logits(embedding_ND, position_TD):
 
 
 def cases_4(rng, numbers):
-    drowned = start_tables(300, 128, 400, rng)
-    other = rng.normal(size=(7, 10)) + 1, rng.normal(size=(9, 10)) / 3
+    N, T = grown(rng, 300, 400, more=60)
+    wide, small, least = (D + 2 * int(rng.integers(4)) for D in (128, 64, 48))
+    drowned = start_tables(N, wide, T, rng)
+    sizes = dict(N=N, D=wide, T=T)
+    rows, places, D = grown(rng, 7, 9, 10)
+    other = rng.normal(size=(rows, D)) + 1, rng.normal(size=(places, D)) / 3
 
     def two(value):  # an array of two numbers is two numbers
         return tuple(value) if isinstance(value, np.ndarray) and value.shape == (2,) else value
 
     how = dict(of="report_sizes", then=two)
     return [
-        call("the tables as they are", "report", *drowned, sizes="N = 300, D = 128, T = 400", **how),
-        call("other tables", "report", *other, sizes="N = 7, D = 10, T = 9", **how),
-        start_case("positions differ", look_at_places, "alike"),
-        start_case("sines and cosines", look_at_form, "not sines"),
-        start_case("the ratio", look_at_ratio, "ratio"),
-        start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", D=64),
-        start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", D=48),
-        start_case("the first logits", look_at_logits, "logits"),
+        call("the tables as they are", "report", *drowned, sizes=f"N = {N}, D = {wide}, T = {T}", **how),
+        call("other tables", "report", *other, sizes=f"N = {rows}, D = {D}, T = {places}", **how),
+        start_case("positions differ", look_at_places, "alike", **sizes),
+        start_case("sines and cosines", look_at_form, "not sines", **sizes),
+        start_case("the ratio", look_at_ratio, "ratio", **sizes),
+        start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", **sizes | {"D": small}),
+        start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", **sizes | {"D": least}),
+        start_case("the first logits", look_at_logits, "logits", **sizes),
     ]
 
 
@@ -330,6 +340,11 @@ def backward_autograd(*given):
     return [leaf.grad.numpy() for leaf in leaves]
 
 
+def backward_vjp(*given):
+    scale, pull = torch.func.vjp(lambda *arrays: loss(*arrays, *given[6:]), *map(torch.from_numpy, given[:6]))
+    return [slope.numpy() for slope in pull(torch.ones_like(scale))]
+
+
 def differences(step, *given):
     """Not a backward pass: each number is moved up and down."""
     arrays, slopes = [torch.tensor(x) for x in given[:6]], [np.zeros_like(x) for x in given[:6]]
@@ -350,8 +365,13 @@ def some_of(names):
     return lambda gradients: {name: several(gradients, 6)[order.index(name)] for name in names}
 
 
+def shown_sizes(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+    return "T = {}, S = {}, E = {}, C = {}".format(*q_quad.shape, v.shape[1], C)
+
+
 def cases_5(rng, numbers):
     def draw(T, S, E, C):
+        (T, C), (S, E) = chunked(rng, T, C), grown(rng, S, E)
         return *rng.normal(size=(4, T, S)), rng.normal(size=(T, E)), rng.normal(size=(C, C)), C, rng.normal(size=(T, E))
 
     sizes = {
@@ -362,7 +382,7 @@ def cases_5(rng, numbers):
     *_, bias_CC, _, d_out = drawn["d_out of token 0 times a million"]
     bias_CC[0, 0] += 9  # token 0 reads itself
     d_out[0] *= 1e6  # the slopes by small differences lose their digits here
-    shown = {name: "T = {}, S = {}, E = {}, C = {}".format(*each) for name, each in sizes.items()}
+    shown = {name: shown_sizes(*given) for name, given in drawn.items()}
     return [
         without_autograd(call(name, part, *given, then=some_of(names), sizes=shown[name]))
         for part, names in PARTS.items()
@@ -385,20 +405,24 @@ def document_states(kv_GSE, doc_G):
 
 def cases_6(rng, numbers):
     def case(name, part, S, E, lengths, ids):
+        (S, E), lengths = grown(rng, S, E), [n + int(rng.integers(5)) if n > 1 else n for n in lengths]
         doc_G = np.repeat(ids, lengths)
         return call(name, part, rng.normal(size=(len(doc_G), S, E)), doc_G,
                     sizes=f"G = {len(doc_G)}, S = {S}, E = {E}, doc_G = {doc_G.tolist()}")  # fmt: skip
 
-    kv_loud = rng.normal(size=(12, 2, 3)).astype(np.float32)
-    kv_loud[:5] *= 1e5
+    first, second, S, E = grown(rng, 5, 7, 2, 3)
+    kv_loud = rng.normal(size=(first + second, S, E)).astype(np.float32)
+    kv_loud[:first] *= 1e5
 
     def in_float32(f):
-        doc_G = np.repeat((0, 1), (5, 7))
+        doc_G = np.repeat((0, 1), (first, second))
         got, exact = np.asarray(f(kv_loud.copy(), doc_G)), document_states(kv_loud.astype(float), doc_G)
         return got.shape == exact.shape and bool(np.allclose(got, exact, rtol=1e-3, atol=1e-4))
 
-    G = 2000
-    kv_long, doc_long = rng.normal(size=(G, 2, 2)), np.repeat((0, 1, 2), (1500, 200, 300))
+    (many,) = grown(rng, 4)
+    lengths = grown(rng, 1500, 200, 300, more=30)
+    G = sum(lengths)
+    kv_long, doc_long = rng.normal(size=(G, 2, 2)), np.repeat((0, 1, 2), lengths)
 
     def in_little_memory(f):
         value, peak = megabytes(f, kv_long.copy(), doc_long.copy())
@@ -415,21 +439,29 @@ def cases_6(rng, numbers):
         case("three documents", "values", 2, 3, (3, 5, 4), (0, 1, 2)),
         case("one document", "values", 3, 2, (6,), (0,)),
         case("ids that skip", "values", 2, 4, (4, 1, 5), (3, 7, 8)),
-        case("documents of one chunk", "edge sizes", 3, 4, (1, 1, 1, 1), (0, 1, 2, 3)),
+        case("documents of one chunk", "edge sizes", 3, 4, [1] * many, range(many)),
         case("one chunk", "edge sizes", 4, 2, (1,), (5,)),
-        Case("a first document 100,000 times larger, float32", "float32", in_float32, "G = 12", say="subtraction"),
-        Case("2000 chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table"),
-        Case("2000 chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again"),
+        case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6)),
+        Case(
+            "a first document 100,000 times larger, float32",
+            "float32",
+            in_float32,
+            f"G = {first + second}",
+            say="subtraction",
+        ),
+        Case("many chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table"),
+        Case("many chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again"),
     ]
 
 
 EXERCISES = exercises_of("06", {
     "06.1": dict(cases=cases_1, right=count_parameters, tolerance=1e-12),
     "06.2": dict(cases=cases_2, right=adopt),
-    "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False),
+    "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False, wrong=WORTHLESS),
     "06.4": dict(cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
                  given={"report_sizes": report_stub, "start_tables": start_tables}),
-    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[Wrong("autograd", backward_autograd),
-                 Wrong("differences", partial(differences, 1e-3)), Wrong("differences", partial(differences, 1e-5))]),
+    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[
+        Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
+        *(Wrong("differences", partial(differences, step)) for step in (1e-3, 1e-5))]),
     "06.6": dict(cases=cases_6, right=document_states, wrong=[Wrong("input", lambda kv_GSE, doc_G: kv_GSE)]),
 })  # fmt: skip

@@ -4,13 +4,11 @@ import copy
 import json
 import math
 import os
-import pickle
 import shutil
 import tempfile
 from functools import cache, cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -18,8 +16,12 @@ import torch
 from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
 
 from ...bench.stored import load_stored
+from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, outcome_of_test, predicted, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted, unchanged
+from ..files import Watch, no_pickle, second_name
+from ..proving import WORTHLESS, shown, version
+from ..sizes import grown
 from .tiny_run import Run
 
 # ---------------------------------------------------------------- 07.1 bits_per_byte
@@ -32,6 +34,7 @@ def bits_per_byte(windows, n_bytes):
 
 def cases_1(rng, numbers):
     def case(name, part, counts, bytes_of_a_token):
+        counts = [grown(rng, count)[0] for count in counts]
         windows = [(float(rng.uniform(1, 4)), count) for count in counts]
         n_bytes = round(sum(counts) * bytes_of_a_token)
         return call(name, part, windows, n_bytes, sizes=f"tokens {counts}, {n_bytes} bytes")
@@ -60,6 +63,9 @@ def clip_each(grads, max_norm):
 
 def cases_2(rng, numbers):
     def rates(name, peak, warmup, total, beyond=0):
+        peak, more = round(float(peak * rng.uniform(0.8, 1.2)), 2), int(rng.integers(1, 6))
+        warmup, total = warmup + more * (warmup == total), total + more
+
         def run(answers):
             found = [answers.learning_rate(n, peak, warmup, total) for n in range(1, total + beyond + 1)]
             if any(rate is None for rate in found):
@@ -69,6 +75,7 @@ def cases_2(rng, numbers):
         return Case(name, "learning_rate", run, f"peak = {peak}, warmup = {warmup}, total = {total}")
 
     def clip(name, shapes, max_norm, zero=None):
+        shapes = [tuple(grown(rng, *shape)) for shape in shapes]
         grads = [torch.from_numpy(np.array(rng.normal(size=shape) * 2)) for shape in shapes]
         if zero is not None:
             grads[zero] = torch.zeros_like(grads[zero])
@@ -150,18 +157,30 @@ FAR = 1e9  # a limit that no gradient reaches
 RATE = "rate of the next update"
 
 
-def session(weights, batches, max_norm, rates, seen):
-    """A case's run: some updates with a student's function, and what is seen after each."""
+def session(weights, batches, max_norm, rates, seen, stale=0.0):
+    """A case's run: some updates with a student's function, and what is seen after each.
+
+    ``stale``: what stands in the gradients before the first update.
+    """
 
     def run(training_step):
         parameters = [torch.from_numpy(w.copy()).requires_grad_() for w in weights]
         for p in parameters:
             p.register_hook(lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g))  # as in float16
+            p.grad = torch.full_like(p, stale) if stale else None
         optimizer = Optimizer(parameters, rates[0])
         scaler, schedule = Scaler(), Schedule(optimizer, rates)
 
+        graphs = []  # of the losses whose backward pass has not run yet
+
         def loss_of(part):
-            return sum(((p - x) ** 2).sum() for p, x in zip(parameters, part)) * part[-1]
+            if graphs:
+                raise Said("07.3", "all in memory")
+            loss = sum(((p - x) ** 2).sum() for p, x in zip(parameters, part)) * part[-1]
+            if loss.requires_grad:
+                graphs.append(loss)
+                loss.register_hook(lambda gradient: graphs.clear())
+            return loss
 
         rows = []
         for parts in batches:
@@ -178,7 +197,7 @@ def session(weights, batches, max_norm, rates, seen):
 
 def draw_session(rng, n_parts, n_steps, wild=()):
     """Weights, and for each update its parts: (targets of each weight, a factor). ``wild`` are (update, part)."""
-    weights = [rng.normal(size=shape) for shape in ((3,), (2, 4))]
+    weights = [rng.normal(size=shape) for shape in (grown(rng, 3), grown(rng, 2, 4))]
     batches = [
         [(*(torch.from_numpy(rng.normal(size=w.shape)) for w in weights), 1e6 if (step, i) in wild else 1.0)
          for i in range(n_parts)]
@@ -188,10 +207,11 @@ def draw_session(rng, n_parts, n_steps, wild=()):
 
 
 def cases_3(rng, numbers):
-    def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=()):
+    def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=(), stale=0.0):
+        n_steps += int(rng.integers(2)) * (n_steps > 1)
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
         clip = "" if max_norm == FAR else f", max_norm = {max_norm}"
-        run = session(weights, batches, max_norm, rates, seen)
+        run = session(weights, batches, max_norm, rates, seen, stale)
         return Case(name, part, run, f"{n_parts} parts, {n_steps} updates{clip}")
 
     warmup = (0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.29, 0.37, 0.46, 0.56, 0.67, 0.79)
@@ -205,6 +225,7 @@ def cases_3(rng, numbers):
         case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup),
         case("a warm-up, one part", "schedule", 1, 3, ("weights", RATE), rates=warmup),
         case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)]),
+        case("gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0),
     ]
 
 
@@ -300,8 +321,9 @@ def goes_on(seed, updates, look, answers, folder):
 
 def cases_4(rng, numbers):
     seeds = [int(seed) for seed in rng.integers(1, 1000, size=6)]
+    few, exact, many, first, second = grown(rng, 3, 4, 17, 2, 7, more=40)
 
-    def case(name, part, work, sizes="3 + 3 updates"):
+    def case(name, part, work, sizes):
         def run(answers):
             with tempfile.TemporaryDirectory() as folder:
                 return work(answers, Path(folder).resolve())
@@ -309,63 +331,59 @@ def cases_4(rng, numbers):
         return Case(name, part, run, sizes)
 
     def same_bits(loaded):
-        there, here = after(advanced(seeds[0], 4), 20), after(loaded, 20)
+        there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
         return all(np.array_equal(there[name], here[name]) for name in there)
 
     def itself(answers, folder):
-        run = advanced(seeds[3], 3)
+        run = advanced(seeds[3], few)
         answers.save(folder / "run.npz", run)
         found = after(run)
-        if not unchanged(after(advanced(seeds[3], 3)), found):
+        if not unchanged(after(advanced(seeds[3], few)), found):
             raise Said("all", "changed", argument=2)
         return found
 
     def twice(answers, folder):
-        for updates in (2, 5):
+        for updates in (first, second):
             answers.save(folder / "run.npz", advanced(seeds[4], updates))
         return after(answers.load(folder / "run.npz"))
 
     def whole(answers, folder):
-        path, moves = folder / "run.npz", []
-
-        def watched(move, source, target, **kwargs):
-            if os.path.abspath(target) == str(path):
-                copy_of = shutil.copyfile(source, path.with_name(f"came {len(moves)}"))
-                beside = os.path.dirname(os.path.abspath(source)) == str(folder)
-                moves.append({"old there": path.exists(), "beside": beside, "came": copy_of})
-            return move(source, target, **kwargs)
-
-        answers.save(path, advanced(seeds[5], 2))
-        with patch.multiple(os, replace=partial(watched, os.replace), rename=partial(watched, os.rename)):
-            answers.save(path, advanced(seeds[5], 5))
-        last = moves[-1] if moves else {}
+        path, kept = folder / "run.npz", folder / "kept.npz"
+        answers.save(path, advanced(seeds[5], first))
+        second_name(path, kept)  # what is written into the old file is seen here
+        with Watch(path).on() as watch:
+            answers.save(path, advanced(seeds[5], second))
+        last = watch.moves[-1] if watch.moves else {}
         for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
             if not last.get(seen):
                 raise Said("07.4", key)
         try:
-            return after(answers.load(last["came"]))
+            return after(answers.load(kept)), after(answers.load(last["came"]))
         except Exception:
             raise Said("07.4", "not whole") from None
 
     def without_pickle(answers, folder):
-        def refuse(*args, **kwargs):
-            raise Said("07.4", "pickle")
-
-        kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
-        with patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
-            answers.save(folder / "run.npz", advanced(seeds[0], 3))
-            return after(answers.load(folder / "run.npz"))
+        path, pickled = folder / "run.npz", Said("07.4", "pickle")
+        with no_pickle(pickled), Watch(path).on() as watch:
+            answers.save(path, advanced(seeds[0], few))
+            found = after(answers.load(path))
+        if watch.unpickled:
+            raise pickled
+        return found
 
     return [
-        case("three updates, a stop, three more", "goes on", partial(goes_on, seeds[0], 3, after)),
+        case("some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after),
+             f"{few} + 3 updates"),
         case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates"),
-        case("the examples have begun again", "goes on", partial(goes_on, seeds[2], 17, after), "17 + 3 updates"),
-        case("to the last bit, twenty updates", "goes on", partial(goes_on, seeds[0], 4, same_bits), "4 + 20 updates"),
-        case("the run that was saved goes on", "goes on", itself),
-        case("saved twice", "whole file", twice, "2, then 5 updates"),
-        case("killed while it saves", "whole file", whole, "2, then 5 updates"),
-        case("no pickle", "no code", without_pickle),
-    ]
+        case("the examples have begun again", "goes on", partial(goes_on, seeds[2], many, after),
+             f"{many} + 3 updates"),
+        case("to the last bit, twenty updates", "goes on", partial(goes_on, seeds[0], exact, same_bits),
+             f"{exact} + 20 updates"),
+        case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates"),
+        case("saved twice", "whole file", twice, f"{first}, then {second} updates"),
+        case("killed while it saves", "whole file", whole, f"{first}, then {second} updates"),
+        case("no pickle", "no code", without_pickle, f"{few} updates"),
+    ]  # fmt: skip
 
 
 WRONG_4 = (
@@ -402,7 +420,7 @@ def answers_5(n, leak="inclusive sum"):
 def cases_5(rng, numbers):
     def case(letter, cause):
         def run(answer):
-            choice = predicted(letter).run(answer)
+            choice = as_word(predicted(letter).run(answer))
             if choice not in CHOICES:
                 raise Said("07.5", "no such cause", causes=", ".join(CHOICES))
             if choice != cause:
@@ -491,6 +509,13 @@ def windows_of(books, T):
     return found
 
 
+def every_second_window(loader, rng):
+    books = map(loader.train.document, range(loader.train.n_documents))
+    rows = np.array(sorted(windows_of(books, loader.T)))[::2]
+    rows = rows[rng.integers(len(rows), size=ROWS)]
+    return rows[:, : loader.T], rows[:, loader.T :]
+
+
 RIGHT_6 = {"the package's own": Loader, "spans of five": FixedSpans, "every window once in a pass": Shuffled}
 EDITS_6 = {
     "targets equal to inputs":
@@ -504,13 +529,18 @@ EDITS_6 = {
         ("return ids, targets", "targets[:, -1] = IGNORE\n        return ids, targets"),
     "a window is scored twice":
         ("return eval", "return [np.concatenate([part, part[-1:]]) for part in eval", "[:2]", "[:2]]"),
+    "some windows never come":
+        ("random_windows(self.train, ROWS, self.T, self.rng(update))", "every_second_window(self, self.rng(update))"),
     "the same number gives another batch": ("ids, targets = ", "self.seed += 1\n        ids, targets = "),
 }  # fmt: skip
 FAULTS_6 = {name: edited(Loader, *edits, name=f"07.6, {name}") for name, edits in EDITS_6.items()}
 
 
 def loader_case(name, part, make):
-    return Case(name, part, lambda test: outcome_of_test(test, make), say=name)
+    def loader(train, validation, T):
+        return shown(make(train, validation, T), ("batch", "scored", "masked"))
+
+    return version(name, part, lambda: shown(loader))
 
 
 def cases_6(rng, numbers):
@@ -539,7 +569,7 @@ def assert_honest_loader(loader):
 
 
 def check_masks(made):
-    spans = shown = hidden = 0
+    spans = shown = hidden = masked = 0
     for update in range(20):
         ids, targets = made.masked(update)
         chosen = targets != IGNORE
@@ -549,6 +579,7 @@ def check_masks(made):
         spans += (np.diff(chosen, axis=1, prepend=False) & chosen).sum()
         shown += (ids == targets).sum()
         hidden += chosen.sum()
+        masked += (ids == MASK).sum()
     assert hidden / spans > 2.5 and shown < hidden / 2
 
 
@@ -589,7 +620,7 @@ EXERCISES = exercises_of("07", {
         wrong=[Wrong(f"inclusive sum: {leak}", partial(answers_5, leak=leak)) for leak in CHOICES if "sum" not in leak],
     ),
     "07.6": dict(
-        cases=cases_6, right=assert_honest_loader, shut=False, wrong=[Wrong("weak: inputs", weak_inputs)],
+        cases=cases_6, right=assert_honest_loader, shut=False, wrong=[Wrong("weak: inputs", weak_inputs), *WORTHLESS],
     ),
     "07.7": dict(cases=cases_7),
 })  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..exercise import Case, Said, call, exercises_of, length_of_text, lent, predicted
+from ..sizes import grown
 
 # ---------------------------------------------------------------- 08.1 multiply_adds_per_token
 
@@ -68,7 +69,8 @@ def answers_2(n):
     b = more + 2 * (2 * S * E + (C + 1) / 2 * (S + E))
     c = more + 2 * (2 * S * E + C * (S + E))
     a, b, c = (max(T, 1) for T in (a / (2 * D), b / D - 1, c / D - 1))
-    return {"a": math.ceil(a), "b": math.ceil(b), "c": math.ceil(c)}
+    flash, block = 2 * (unit + 2 * S * E + (S + E) * (C + 1) / 2), 4 * D * D + 3 * D * F + D * (512 + 1)
+    return {"a": math.ceil(a), "b": math.ceil(b), "c": math.ceil(c), "d": flash / block}
 
 
 # ---------------------------------------------------------------- 08.3 time_pair
@@ -183,13 +185,13 @@ def cases_3(rng, numbers):
         g = float(rng.uniform(90, 120))
         return g * float(rng.uniform(1.25, 1.5)), g
 
-    f, g = works()
+    (f, g), (some, even), many = works(), grown(rng, 5, 4, more=8), 21 + 2 * int(rng.integers(8))
     cases = [
-        on_quiet("a quiet machine", "quiet", quiet(f, g), 5),
-        on_quiet("a quiet machine, f is the faster one", "quiet", quiet(g, f), 4),
+        on_quiet("a quiet machine", "quiet", quiet(f, g), some),
+        on_quiet("a quiet machine, f is the faster one", "quiet", quiet(g, f), even),
         on_quiet("a quiet machine, one reading of each", "quiet", quiet(*works()), 1),
     ]
-    return cases + [on_busy(f"a busy machine, {n}", "busy", busy(rng, *works(), 21), 21) for n in range(1, 5)]
+    return cases + [on_busy(f"a busy machine, {n}", "busy", busy(rng, *works(), many), many) for n in range(1, 5)]
 
 
 def time_pair(f, g, clock, synchronize, repeats):
@@ -380,13 +382,13 @@ def cases_5(rng, numbers):
         return call(name, part, lent(fn), *inputs, sizes=sizes)
 
     def mixing(name, fn):
-        S, E = 3, 5
+        (S, E), lengths = grown(rng, 3, 5), [4 * n for n in grown(rng, 2, 6, 10)]
 
         def run(answer):
             return [answer(lent(fn), *heads) for heads in all_heads]
 
-        all_heads = [(draw(T, S), draw(T, S), draw(T, E)) for T in (8, 24, 40)]
-        return Case(name, "mixing", run, f"T = 8, 24 and 40, S = {S}, E = {E}, C = 4")
+        all_heads = [(draw(T, S), draw(T, S), draw(T, E)) for T in lengths]
+        return Case(name, "mixing", run, f"T = {lengths}, S = {S}, E = {E}, C = 4")
 
     return [
         case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D)),
@@ -430,7 +432,7 @@ def cases_6(rng, numbers):
 
 EXERCISES = exercises_of("08", {
     "08.1": dict(cases=cases_1, right=multiply_adds_per_token),
-    "08.2": dict(cases=lambda rng, n: [*map(predicted, "abc")], right=answers_2, draw=draw_2, tolerance=0.0015),
+    "08.2": dict(cases=lambda rng, n: [*map(predicted, "abcd")], right=answers_2, draw=draw_2, tolerance=0.0015),
     "08.3": dict(cases=cases_3, right=time_pair, tolerance=0.02),
     "08.4": dict(cases=cases_4, right=fair_plan, given=benchmark_plan),
     "08.5": dict(cases=cases_5, right=saved_bytes),

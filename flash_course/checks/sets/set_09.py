@@ -3,18 +3,19 @@
 import copy
 import json
 import os
-import pickle
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, outcome_of_test, predicted, unchanged
+from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, unchanged
+from ..files import Watch, no_pickle, second_name
+from ..proving import WORTHLESS, shown, version
+from ..sizes import chunked, grown
 
 
 # ---------------------------------------------------------------- 09.1 what must be kept
@@ -102,6 +103,7 @@ def one_step(f, z_S, v_E, state, layer):
 
 def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, lag=1, read=0, look=None):
+        (T, C), S, (E,) = chunked(rng, T, C), S + 2 * int(rng.integers(4)), grown(rng, E)
         layer = draw_layer(rng, S, C, lag)
         begin, z_TS, v_TE = after(read, rng, layer, S, E), rng.normal(size=(T, S)), rng.normal(size=(T, E))
 
@@ -161,9 +163,12 @@ def nucleus(candidates, p, top_p):
 
 def cases_3(rng, numbers):
     def case(name, part, N, **how):
+        (N,) = grown(rng, N, more=30)
         return call(name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"N = {N}, {how}", **how)
 
     def fixed(name, part, p, **how):
+        rare = [0.02 / n] * n if (n := int(rng.integers(9))) else []  # more tokens, of which none is kept
+        p = [round(float(x), 4) for x in rng.permutation([x * (1 - sum(rare)) for x in p] + rare)]
         return call(name, part, np.log(np.array(p)), sizes=f"probabilities {p}, {how}", **how)
 
     return [
@@ -265,14 +270,14 @@ FAULTS_4 = {name: faulty(*edits) for name, edits in {
 }.items()}  # fmt: skip
 
 
-def test_case(name, part, make, C):
-    return Case(name, part, lambda test: outcome_of_test(test, make(C)), f"C = {C}", say=name)
+def decoder_case(name, part, make, C):
+    return version(name, part, lambda: shown(make(C), ("C", "D", "parallel", "prefill", "step")))
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 5))
     parts = ["passes what is right"] * 3 + ["finds wrong steps"] * 7 + ["finds wrong prompts and states"] * 6
-    return [test_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
+    return [decoder_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
 
 
 def steps_test(decoder):
@@ -335,6 +340,8 @@ def text_of(state, n=12):
             raise Said("all", "keys", expected=", ".join(wanted), got=got)
 
     look_at(state, ("layers", "last", "rng"))
+    if np.asarray(state["last"]).dtype.kind not in "iu" or np.ndim(state["last"]):
+        raise Said("09.5", "no whole number", got=repr(state["last"])[:40])
     for layer in state["layers"]:
         look_at(layer, empty_state(1, 1))
     return go_on(state, n)[:2]
@@ -348,48 +355,20 @@ def same_session(a, b):
     return layers and a["last"] == b["last"] and a["rng"].bit_generator.state == b["rng"].bit_generator.state
 
 
-@contextmanager
-def watched():
-    """Within it, writing a pickle, or losing a saved state on the way to a new one, ends the case.
-
-    A copy of what was moved to ``text.state`` last, as it was at that moment, lies beside it under the name ``came``;
-    ``from elsewhere`` lies there if it came from another folder.
-    """
-
-    def refuse(*args, **kwargs):
-        raise Said("09.5", "pickle")
-
-    def lost(path):
-        if Path(path).name == "text.state" and Path(path).exists():
-            raise Said("09.5", "removed")
-
-    def removing(path, *, remove=os.remove, **kwargs):
-        lost(path)
-        return remove(path, **kwargs)
-
-    def moving(move):
-        def moved(source, target, **kwargs):
-            if Path(target).name == "text.state":
-                shutil.copyfile(source, Path(target).with_name("came"))
-                if Path(source).resolve().parent != Path(target).resolve().parent:
-                    Path(target).with_name("from elsewhere").touch()
-            else:
-                lost(source)
-            return move(source, target, **kwargs)
-
-        return moved
-
-    moves = {name: moving(getattr(os, name)) for name in ("replace", "rename")}
-    refuses = {"dump": refuse, "dumps": refuse, "Pickler": type("Refuses", (pickle.Pickler,), {"__init__": refuse})}
-    with mock.patch.multiple(pickle, **refuses), mock.patch.multiple(os, remove=removing, unlink=removing, **moves):
-        yield
-
-
 def cases_5(rng, numbers):
-    def in_folder(name, part, work, sizes="13 tokens read, C = 5"):
+    C = SIZES_5["C"]
+    first, second, in_chunk, border = (C * int(rng.integers(2, 9)) + own for own in (3, 2, 4, 0))
+
+    def in_folder(name, part, work, sizes=f"{first} tokens read, C = {C}"):
         def run(answers):
-            with tempfile.TemporaryDirectory() as folder, watched():
-                return work(answers, Path(folder))
+            pickled = Said("09.5", "pickle")
+            with tempfile.TemporaryDirectory() as folder, no_pickle(pickled):
+                path = Path(folder).resolve() / "text.state"
+                with Watch(path).on() as watch:
+                    found = work(answers, path, watch)
+                if watch.unpickled:
+                    raise pickled
+                return found
 
         return Case(name, part, run, sizes)
 
@@ -405,58 +384,64 @@ def cases_5(rng, numbers):
     def there_and_back(name, n):
         state = written(n, int(rng.integers(1000)))
 
-        def work(answers, folder):
-            save(answers, folder / "text.state", state)
-            (folder / "alone").mkdir()  # without what may lie beside the saved file
+        def work(answers, path, watch):
+            save(answers, path, state)
+            alone = path.parent / "alone"  # without what may lie beside the saved file
+            alone.mkdir()
             try:
-                moved = shutil.copyfile(folder / "text.state", folder / "alone" / "moved.state")
+                moved = shutil.copyfile(path, alone / "moved.state")
                 return text_of(answers.load_state(moved))
             except FileNotFoundError:
                 raise Said("09.5", "two files") from None
 
-        return in_folder(name, "the numbers", work, f"{n} tokens read, C = {SIZES_5['C']}")
+        return in_folder(name, "the numbers", work, f"{n} tokens read, C = {C}")
 
-    one, other = written(13, int(rng.integers(1000))), written(17, int(rng.integers(1000)))
+    one, other = (written(n, int(rng.integers(1000))) for n in (first, second))
 
-    def dice(answers, folder):
-        save(answers, folder / "text.state", one)
-        loaded = answers.load_state(folder / "text.state")
+    def dice(answers, path, watch):
+        save(answers, path, one)
+        loaded = answers.load_state(path)
         text_of(loaded, 1)
-        return loaded["rng"].integers(1000, size=9)
+        drawn, want = (state["rng"].integers(1000, size=9) for state in (loaded, copy.deepcopy(one)))
+        if (drawn != want).any():
+            raise Said("09.5", "dice")
+        return drawn
 
-    def overwritten_later(answers, folder):
-        given = save(answers, folder / "text.state", one)
+    def overwritten_later(answers, path, watch):
+        given = save(answers, path, one)
         for value in (v for layer in given["layers"] for v in layer.values() if isinstance(v, np.ndarray)):
             value[...] = 1  # as a decoder does that writes into one buffer
         given["rng"].random(5)
-        return text_of(answers.load_state(folder / "text.state"))
+        return text_of(answers.load_state(path))
 
-    def saved_over(answers, folder):
+    def saved_over(answers, path, watch):
         """A second name for the file keeps the old state, if the new one was written beside it and moved there."""
-        path, second = folder / "text.state", folder / "kept.state"
+        kept = path.with_name("kept.state")
         save(answers, path, one)
-        try:
-            os.link(path, second)
-        except (OSError, NotImplementedError, AttributeError):
-            second.write_bytes(path.read_bytes())  # no second names here: this case sees nothing
+        second_name(path, kept)
+        watch.moves.clear()
         save(answers, path, other)
-        if (folder / "from elsewhere").exists():
-            raise Said("09.5", "elsewhere")
-        if (folder / "came").exists():
+        if watch.removed:
+            raise Said("09.5", "removed")
+        for move in watch.moves:
+            if not move["beside"]:
+                raise Said("09.5", "elsewhere")
             try:
-                text_of(answers.load_state(folder / "came"), 1)
+                text_of(answers.load_state(move["came"]), 1)
             except Exception:
                 raise Said("09.5", "not whole") from None
         before = None
         with suppress(Exception):  # half a file
-            before = text_of(answers.load_state(second))
+            before = text_of(answers.load_state(kept))
         return before, text_of(answers.load_state(path))
 
     return [
-        *map(there_and_back, ("in the middle of a chunk", "on a border", "before the first border"), (14, 20, 3)),
         in_folder("the next dice", "the dice", dice),
+        there_and_back("in the middle of a chunk", in_chunk),
+        there_and_back("on a border", border),
+        there_and_back("before the first border", 3),
         in_folder("overwritten after it was saved", "the file", overwritten_later),
-        in_folder("saved over an older state", "the file", saved_over, "13 and 17 tokens read, C = 5"),
+        in_folder("saved over an older state", "the file", saved_over, f"{first} and {second} tokens read, C = {C}"),
     ]  # fmt: skip
 
 
@@ -503,6 +488,9 @@ def rollback(state, k):
 
 def cases_6(rng, numbers):
     def case(name, n, S, E, C, k, lag=1):
+        (full, own), S, (E,), more = divmod(n, C), S + 2 * int(rng.integers(4)), grown(rng, E), int(rng.integers(5))
+        C, k = C + more, k + more * (k >= C)
+        n = full * C + own
         state = after(n, rng, draw_layer(rng, S, C, lag), S, E)
         sizes = f"{n} tokens read, C = {C}, lag = {lag}, k = {k}"
 
@@ -542,7 +530,7 @@ EXERCISES = exercises_of("09", {
     "09.1": dict(cases=lambda *_: [*map(predicted, "abcde")], right=answers_1, draw=draw_1, tolerance=0.005),
     "09.2": dict(cases=cases_2, right=step),
     "09.3": dict(cases=cases_3, right=filter_logits),
-    "09.4": dict(cases=cases_4, right=steps_test, shut=False),
+    "09.4": dict(cases=cases_4, right=steps_test, shut=False, wrong=WORTHLESS),
     "09.5": dict(cases=cases_5, right={"save_state": save_state, "load_state": load_state}, shut=False, wrong=(
         Wrong("two files", {"save_state": save_in_two, "load_state": lambda p: load_state(p.with_suffix(".second"))}),
         Wrong("reference", {"save_state": shelve_state, "load_state": lambda path: SHELF[path.parent]}),

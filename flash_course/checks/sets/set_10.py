@@ -10,7 +10,9 @@ import numpy as np
 
 from ...bench import tasks
 from ..closed_book import also_shut
+from ..compare import as_word
 from ..exercise import Case, Said, call, exercises_of, length_of_text, lent, predicted
+from ..sizes import grown
 
 
 def reject(exercise, found):
@@ -44,7 +46,7 @@ def look_at_form(batch, B, T):
         raise Said("all", "several", expected=2, got=len(batch) if isinstance(batch, tuple | list) else 1)
     whole = [isinstance(array, np.ndarray) and array.shape == (B, T) and array.dtype.kind in "iu" for array in batch]
     reject("10.1", [("form", not all(whole))])
-    return batch
+    return [array.astype(np.int64) for array in batch]  # unsigned ids have no difference below 0
 
 
 def the_rows(ids, targets, C, pairs, n):
@@ -104,7 +106,8 @@ def the_draws(ids, targets, C, pairs, n):
 
 
 def cases_1(rng, numbers):
-    def case(name, part, B, T, C, pairs, n, *looks):
+    def case(name, part, sizes, *looks):
+        B, T, C, pairs, n = sizes
         seed = int(rng.integers(2**31))
 
         def batch(answer, generator):
@@ -121,16 +124,24 @@ def cases_1(rng, numbers):
 
         return Case(name, part, run, f"B = {B}, T = {T}, C = {C}, pairs = {pairs}, vocab = {2 * n + 1}")
 
-    C = int(rng.integers(7, 10))
-    many = ("three chunks and a tail", 60, 3 * C + 4, C, 3, 6)
-    full = ("chunk 0 is full, each key is used", 40, 17, 6, 3, 3)
-    each = ("each later place asks", 30, 12, 8, 4, 5)
+    def batches():
+        """{name: (B, T, C, pairs, n)}, drawn anew at each call."""
+        C, (B, T, pairs), (rows,) = int(rng.integers(7, 10)), grown(rng, 40, 17, 4), grown(rng, 500, more=40)
+        return {
+            "three chunks and a tail": (B + 20, 3 * C + 4, C, 3, 6),
+            "chunk 0 is full, each key is used": (B, T, 6, 3, 3),
+            "each later place asks": (B - 10, 3 * pairs, 2 * pairs, pairs, pairs + 1),
+            "one pair, one row": (1, T - 8, 4, 1, 2),
+            "many rows": (rows, 5 * (C - 1) + 1, C - 1, 3, 5),
+            "the generator": (B - 20, T + 8, 6, 3, 5),
+        }
+
+    one, two, rest = [*batches().items()], [*batches().items()], batches()
     return [
-        *(case(name, "the rows", *sizes, the_rows) for name, *sizes in (many, full, each)),
-        case("one pair, one row", "the rows", 1, 9, 4, 1, 2, the_rows),
-        *(case(name, "the targets", *sizes, the_targets) for name, *sizes in (many, full, each)),
-        case("500 rows", "the draws", 500, 31, 6, 3, 5, the_rows, the_draws),
-        case("the generator", "the draws", 20, 25, 6, 3, 5),
+        *(case(name, "the rows", sizes, the_rows) for name, sizes in one[:4]),
+        *(case(name, "the targets", sizes, the_targets) for name, sizes in two[:3]),
+        case("many rows", "the draws", rest["many rows"], the_rows, the_draws),
+        case("the generator", "the draws", rest["the generator"]),
     ]
 
 
@@ -169,7 +180,7 @@ def cases_2(rng, n):
         model, _, question = key.partition(", ")
 
         def run(answer):
-            got = predicted(key).run(answer)
+            got = as_word(predicted(key).run(answer))
             if question in ("A", "B"):
                 cell = f"{model}, {'near' if is_near(n, question) else 'far'}"
                 reject("10.2", [("word", got not in ("path", "chance")), (cell, got != right[key])])
@@ -202,6 +213,7 @@ def most_pairs(accuracy, share, memories, limit):
 
 def cases_3(rng, numbers):
     def memories(name, S, pairs, values, count=12):
+        S, pairs, values = grown(rng, S, pairs, values)
         seeds = rng.integers(2**31, size=count).tolist()
 
         def run(answers):
@@ -210,7 +222,9 @@ def cases_3(rng, numbers):
         return Case(name, "memory_accuracy", run, f"{count} memories, S = {S}, pairs = {pairs}, values = {values}")
 
     def search(name, share, limit, *rows):
-        """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters."""
+        """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; each as often as is drawn."""
+        times, share = int(rng.integers(1, 6)), share - int(rng.integers(2)) / 100 * (share != 0.75)
+        rows = [row * times for row in rows]
 
         def run(answers):
             calls = {}
@@ -280,12 +294,12 @@ def cases_4(rng, numbers):
 
         return Case(name, "seeds", run, f"seeds {seeds_a} and {seeds_b}", say="one seed")
 
-    three, n = [0, 1, 2], int(rng.integers(5, 8))
+    three, n = rng.permutation(30)[:3].tolist(), int(rng.integers(5, 8))
     many = [int(s) for s in rng.permutation(20)[: n + 3]]
     return [
         case("three seeds", "interval", three, three, 0.5),
         case(f"{n} seeds", "interval", many[:n], many[:n], -0.8),
-        case("two seeds", "interval", [4, 7], [4, 7], 0.4),
+        case("two seeds", "interval", three[:2], three[:2], 0.4),
         case("another order", "seeds", [2, 0, 1, 3], [0, 1, 3, 2], -0.6),
         case("some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7, say="partner"),
         refused("one shared seed", [0, 1, 2], [2, 3]),
@@ -472,6 +486,7 @@ def far_cost(t, C, S, E):
 
 def cases_6(rng, numbers):
     def case(name, part, G, C, S, E, bias=0.3):
+        G, C, S, E = grown(rng, G, C, S, E)
         q, lin_q = rng.normal(size=(2, G, C, S))
         k, kv, b = rng.normal(size=(G, S)), rng.normal(size=(G, S, E)), rng.normal(size=(G, G)) + bias
         return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=f"G = {G}, C = {C}, S = {S}, E = {E}")

@@ -1,0 +1,81 @@
+"""What an answer does to files, seen by Python's audit events, under whatever name it imported `os.replace`."""
+
+import os
+import pickle
+import shutil
+import sys
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+watching = []  # the watches that are on: an audit hook can be set, and never be taken away
+
+
+@cache
+def set_hook():
+    sys.addaudithook(lambda event, arguments: [watch.look(event, arguments) for watch in tuple(watching)])
+
+
+class Watch:
+    """Notes what happens to a file while it is on: the moves to it, whether it was removed, whether a pickle was read.
+
+    Of each move: a copy of what came, or None; whether an old file was there; whether it came from the same folder.
+    """
+
+    def __init__(self, path):
+        self.path, self.moves, self.removed, self.unpickled, self.busy = Path(path), [], False, False, False
+
+    @contextmanager
+    def on(self):
+        set_hook()
+        watching.append(self)
+        try:
+            yield self
+        finally:
+            watching.remove(self)
+
+    def look(self, event, arguments):
+        if self.busy or event not in ("os.rename", "os.remove", "pickle.find_class"):
+            return
+        self.busy = True  # what is done here is no act of the answer
+        try:
+            if event == "pickle.find_class":
+                self.unpickled = True
+            elif event == "os.remove":
+                self.removed |= self.is_it(arguments[0]) and self.path.exists()
+            elif self.is_it(arguments[1]):
+                self.moved(Path(os.fsdecode(arguments[0])))
+            else:
+                self.removed |= self.is_it(arguments[0])
+        finally:
+            self.busy = False
+
+    def is_it(self, path):
+        return os.path.abspath(os.fsdecode(path)) == str(self.path)
+
+    def moved(self, source):
+        copy = self.path.with_name(f"came {len(self.moves)}")
+        beside = source.resolve().parent == self.path.resolve().parent
+        came = Path(shutil.copyfile(source, copy)) if source.is_file() else None
+        self.moves.append({"came": came, "old there": self.path.exists(), "beside": beside})
+
+
+def second_name(path, name):
+    """Another name for a file: what is written into it shows there, what takes its place does not."""
+    try:
+        os.link(path, name)
+    except (OSError, NotImplementedError, AttributeError):
+        shutil.copyfile(path, name)  # no second names on this disk: nothing shows
+
+
+@contextmanager
+def no_pickle(error):
+    """Within it, writing or reading a pickle raises the error."""
+
+    def refuse(*args, **kwargs):
+        raise error
+
+    kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
+    with mock.patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
+        yield

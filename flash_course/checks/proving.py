@@ -1,0 +1,201 @@
+"""Tests that a student writes. Each is asked about versions whose truth is known, and of which only what they do shows.
+
+Versions that are right stand among the faulty ones, in an order drawn by seed, and are asked about twice. Nothing is
+earned unless all that is right passes and something faulty does not.
+"""
+
+import copy
+import inspect
+import itertools
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from .closed_book import functions_shut
+from .exercise import Case, Wrong
+from .outcome import Outcome, in_words
+from .texts import say, sentences_of, word
+
+PASSES, RETURNS, NEVER_RAN = "passes", "returns a value", "never ran"
+FAILS, FAILS_NAN = "fails", "fails, and gave NaN or infinity"
+
+# ---------------------------------------------------------------- what a test is given
+
+BEHIND = weakref.WeakKeyDictionary()  # {version: Behind}
+
+
+@dataclass
+class Behind:
+    """What does a version's work, the names that show, and whether it was given numbers that are none."""
+
+    thing: object
+    names: tuple = ()
+    not_finite: bool = False
+
+
+class Version:
+    """Does what is behind it, and looks like every other one: it has no text, no name and no attribute of its own."""
+
+    __name__ = "version"
+
+    def __call__(self, *args, **kwargs):
+        arrays = (each for each in args if isinstance(each, np.ndarray) and each.dtype.kind == "f")
+        BEHIND[self].not_finite |= not all(np.isfinite(array).all() for array in arrays)
+        return done(lambda: BEHIND[self].thing(*args, **kwargs))
+
+    def __getattr__(self, name):
+        names = BEHIND[self].names if self in BEHIND else ()
+        if name not in names:
+            raise AttributeError(f"it has {', '.join(names) or 'no attributes'}, and no {name}")
+        value = getattr(BEHIND[self].thing, name)
+        return shown(value) if callable(value) else value
+
+    def __deepcopy__(self, memo):
+        return shown(copy.deepcopy(BEHIND[self].thing, memo), BEHIND[self].names)
+
+    def __reduce__(self):
+        raise TypeError("a version cannot be stored")
+
+
+class Unit(nn.Module):
+    """The same for a module of torch. Its parameters and parts show, and are those of what is behind it."""
+
+    def __init__(self, unit):
+        super().__init__()
+        self.dim, BEHIND[self] = unit.dim, Behind(unit)
+        self._parameters, self._buffers, self._modules = unit._parameters, unit._buffers, unit._modules
+
+    def forward(self, *args, **kwargs):
+        return done(lambda: BEHIND[self].thing(*args, **kwargs))
+
+    def __deepcopy__(self, memo):
+        return Unit(copy.deepcopy(BEHIND[self].thing, memo))
+
+
+def shown(thing, names=()):
+    """``thing`` as a test sees it: it can be called, and has the attributes ``names``."""
+    version = Version()
+    BEHIND[version] = Behind(thing, tuple(names))
+    return version
+
+
+def done(work):
+    """What ``work()`` gives. An error comes without the frames in which the version would show."""
+    try:
+        return work()
+    except Exception as error:
+        plain = error.with_traceback(None)
+    plain.__cause__ = plain.__context__ = None
+    raise plain
+
+
+# ---------------------------------------------------------------- one version, and all of them
+
+
+def version(name, part, make, *more, right=None, shut=()):
+    """A case: the test is asked about ``make()``, made anew each time, and gets ``more`` with it.
+
+    ``right``: whether it must pass; in the part "passes what is right" it must. ``shut``: functions that the test may
+    not call.
+    """
+
+    def run(test):
+        made = make()
+        with functions_shut(*shut):
+            try:
+                returned = test(made, *more)
+            except AssertionError:
+                return FAILS_NAN if BEHIND[made].not_finite else FAILS
+        if inspect.iscoroutine(returned):
+            returned.close()
+            return NEVER_RAN
+        if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+            return NEVER_RAN
+        return PASSES if returned is None else RETURNS
+
+    right = part == "passes what is right" if right is None else right
+    return Case(name, part, run, truth=right)
+
+
+def order_of(cases, seed):
+    """The places of cases in the order in which they are asked. That of versions is drawn, and the right come twice."""
+    places = [*range(len(cases))]
+    if any(case.truth is None for case in cases):
+        return places
+    places += [place for place in places if cases[place].truth]
+    return np.random.default_rng([seed, len(places)]).permutation(places).tolist()
+
+
+def agreed(before, now):
+    """One outcome of two, if a test says the same each time that it is asked."""
+    if before is None or (before.is_value and now.is_value and before.value == now.value):
+        return now
+    return before if not before.is_value else now if not now.is_value else Outcome(said=say("all", "fickle"))
+
+
+def problem_of_test(exercise, case, got):
+    """None, or what a test says wrongly of a version."""
+    if got.said is not None:
+        return got.said
+    if got.error is not None:
+        return f"{in_words(got.error)} {say('all', 'no assertion')}"
+    if (got.value in (PASSES, RETURNS)) == case.truth:
+        return None
+    if case.name in sentences_of(exercise.id):
+        return say(exercise.id, case.name)
+    return say("all", "fails right" if case.truth else "passes faulty", name=word(exercise.id, case.name))
+
+
+def proves(cases, problems):
+    """Whether a test earns anything: all that is right passes, and something faulty does not."""
+    right, faulty = ([p for c, p in zip(cases, problems) if c.truth is truth] for truth in (True, False))
+    return all(p is None for p in right) and any(p is None for p in faulty)
+
+
+def remarks(cases, outcomes, problems):
+    """What can be said of a test as a whole, beside what it says of single versions."""
+    values = {outcome.value for outcome in outcomes if outcome.is_value}
+    plain = all(outcome.is_value for outcome in outcomes)
+    if NEVER_RAN in values:
+        yield say("all", "test never ran")
+    elif any(case.truth and outcome.value == FAILS_NAN for case, outcome in zip(cases, outcomes)):
+        yield say("all", "gave nan")
+    elif plain and values == {FAILS}:
+        yield say("all", "fails all")
+    elif plain and not values & {FAILS, FAILS_NAN}:
+        yield say("all", "returns" if RETURNS in values else "passes all")
+    if not proves(cases, problems):
+        yield say("all", "proves nothing")
+
+
+# ---------------------------------------------------------------- tests that prove nothing, kept for every exercise
+
+CALLS = itertools.count()
+
+
+def fails_all(*version):
+    raise AssertionError
+
+
+def passes_all(*version):
+    assert version
+
+
+def returns(*version):
+    return False
+
+
+def never_runs(*version):
+    yield
+
+
+def counts_calls(*version):
+    assert next(CALLS) % 20 < 3
+
+
+WORTHLESS = (
+    Wrong("fails all", fails_all), Wrong("passes all", passes_all), Wrong("returns", returns),
+    Wrong("test never ran", never_runs), Wrong("proves nothing", counts_calls),
+)  # fmt: skip

@@ -1,0 +1,61 @@
+"""Answers in prose, which a person marks: out without names, and back with points."""
+
+import hashlib
+
+from .spreadsheet import read_rows, written_rows
+
+
+def code_of(result, name):
+    """A text's code does not tell the name to a marker. With its letter no spreadsheet takes it for a number."""
+    text = result["exercises"][name].get("text")
+    return "t" + hashlib.sha256(f"{result['name']} {name} {text}".encode()).hexdigest()[:10]
+
+
+COLUMNS = ["code", "exercise", "of", "points", "text"]
+
+
+def texts(results, marks):
+    """The answers to explain exercises, without names, sorted by their codes, with the points given so far.
+
+    Marks of other texts stay in the file: what a person has written is not lost.
+    """
+    rows = {code: [row.get(column) or "" for column in COLUMNS] for code, row in marks.items()}
+    for result in results:
+        for name, row in result["exercises"].items():
+            if row.get("text") and row["status"] == "right":
+                points = f"{row['points']:g}" if row.get("marked") else ""
+                code = code_of(result, name)
+                rows[code] = [code, name, row["of"], points, row["text"]]
+    return written_rows([COLUMNS, *(rows[code] for code in sorted(rows))])
+
+
+def read_marks(path):
+    """{code: row} of the filled rows of a ``texts.csv``, as a spreadsheet may have saved it."""
+    head, *rows = read_rows(path) or [[]]
+    if not {"code", "points"} <= set(head):
+        raise ValueError(f"{path} has no columns code and points: fill in the texts.csv of an earlier run")
+    found = [dict(zip(head, row)) for row in rows]
+    return {row["code"]: row for row in found if row.get("points", "").strip()}
+
+
+def merge_marks(results, marks, path):
+    """Put the points of ``read_marks`` into the results; returns how many there were."""
+    merged = 0
+    for result in results:
+        for name, row in result["exercises"].items():
+            if row.get("by_person") and (mark := marks.get(code_of(result, name))) is not None:
+                row["points"] = within(mark["points"].strip(), row["of"], name, path)
+                row["marked"] = True
+                merged += 1
+        result["points"] = sum(row["points"] for row in result["exercises"].values())
+    return merged
+
+
+def within(mark, most, name, path):
+    try:
+        points = float(mark.replace(",", "."))
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= most:
+        raise ValueError(f"{path}: {mark!r} points for {name}, expected a number from 0 to {most}")
+    return points

@@ -1,0 +1,88 @@
+"""The sandbox: bubblewrap, a program of the Linux distributions (``apt-get install bubblewrap``).
+
+What is in it sees Python, the two packages and an empty, bounded /tmp, all else read-only; no network, no other
+process, no file of anybody. It dies with the process that started it, and takes along what runs in it.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import flash_tutorial
+
+PACKAGES = (Path(flash_tutorial.__file__).resolve().parent, Path(__file__).resolve().parent.parent)
+TMP_BYTES = 100_000_000
+WORKS = "import numpy, importlib.util as all_of; all_of.find_spec('flash_course.grading').origin"
+
+
+def command(*arguments):
+    """The command line that runs Python with some arguments in the sandbox."""
+    system = [path for path in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin") if os.path.lexists(path)]
+    line = [
+        "bwrap",
+        "--unshare-all",
+        "--unshare-user",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--clearenv",
+    ]
+    for path in system:
+        line += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
+    line += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--proc", "/proc", "--dev", "/dev"]
+    for path in ("/tmp", "/dev/shm"):
+        line += ["--size", str(TMP_BYTES), "--tmpfs", path]
+    for path in (*python_folders(), *map(str, PACKAGES), *texts()):  # last, since they may lie in /tmp
+        line += ["--ro-bind", path, path]
+    for name, value in environment().items():
+        line += ["--setenv", name, value]
+    return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--", sys.executable, *arguments]
+
+
+def python_folders():
+    """Where Python and its libraries lie, outer folders only."""
+    libraries = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    found = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, *libraries)} | {sys.prefix, sys.base_prefix}
+    found = sorted(path for path in found if os.path.isdir(path) and not path.startswith("/usr/"))
+    return [path for path in found if path != "/usr" and not any(Path(other) in Path(path).parents for other in found)]
+
+
+def texts():
+    """The folder of a translation, if there is one."""
+    folder = os.environ.get("FLASH_COURSE_TEXTS")
+    return [os.path.abspath(folder)] if folder and os.path.isdir(folder) else []
+
+
+def environment():
+    """All variables that there are within."""
+    folders = dict.fromkeys(str(path.parent) for path in PACKAGES)
+    found = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(folders)}
+    found |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return found | ({"FLASH_COURSE_TEXTS": texts()[0]} if texts() else {})
+
+
+@functools.cache
+def trouble():
+    """None where the sandbox works, else why it does not."""
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed"
+    try:
+        done = subprocess.run(command("-c", WORKS), capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap does not run: {error}"
+    return (
+        None
+        if done.returncode == 0
+        else f"bubblewrap is refused: {(done.stderr.strip() or 'no reason given').splitlines()[-1][:200]}"
+    )
+
+
+def chosen(mode):
+    """Whether to use the sandbox, for ``auto``, ``bwrap`` or ``none``."""
+    if mode == "bwrap" and trouble():
+        raise ValueError(f"--sandbox bwrap: {trouble()}; --sandbox none grades without it")
+    return mode != "none" and trouble() is None

@@ -1,0 +1,288 @@
+"""The folder of a run: whose it is, how a run begins in it, goes on and ends; and the log.
+
+    runs/first/step_000200/     the newest two checkpoints: see ``checkpoints``
+    runs/first/log.csv          a row for each update
+    runs/first/best/            with eval_every, the model of the best score: see ``best``
+    runs/first/config.json      and model.safetensors (and tokenizer.json): at the end, the model
+    runs/first/result.json      at the end, its score, the settings, and the sha256 of the other files
+    runs/first/training.png     at the end of ``flash-tutorial train``, the curve
+
+A file of these names that no run wrote, or that is not as it was written, is named, and stays as it is.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import re
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .checkpoints import checkpoint_folders, clear_leftovers, is_ours, last_checkpoint, with_a_checkpoint_s_name
+from ..config import FORMAT, ModelConfig, check_format
+from ..devices import Group, describe_device
+from ..files import advice, advising, altered, check_sha256, file_sha256, read_json, write_json, write_text
+from .lock import locked
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")
+LEFT = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part")  # half written, of a process that was killed
+# settings that may change when a run goes on: they have no part in the weights, show elsewhere (the text's hash), or
+# are dealt with where they change (steps)
+MAY_DIFFER = {"train_config": {"corpus", "compile", "eval_bytes", "checkpoint_every", "steps"}, "text": {"corpus"}}
+
+
+class Found(NamedTuple):
+    """What a run goes on from: a checkpoint with the values of its training.json, or the end of a finished run."""
+
+    path: Path
+    values: dict
+    finished: bool = False
+
+
+# ---------------------------------------------------------------- how a run begins and goes on
+@contextmanager
+def run_folder(out, resume, facts, group, say):
+    """Keep the folder to this run while the block lasts, and give what the run goes on from: a ``Found``, or None.
+
+    Rank 0 does it, and all ranks learn what came out, a refusal too.
+    """
+    with ExitStack() as stack:
+
+        def enter():
+            if out is None:
+                if resume:
+                    raise ValueError("resume=True without out: name the folder of the run that is to go on")
+                return None
+            if not str(out):
+                raise ValueError("out='': expected the name of a folder")
+            stack.enter_context(locked(Path(out), say))
+            return open_folder(Path(out), resume, facts, say)
+
+        yield group.of_first(enter)
+
+
+def open_folder(out, resume, facts, say):
+    """What the run goes on from, if anything. Refuses a folder that holds another run, or what no run has written."""
+    if not resume:
+        refuse_occupied(out, "already holds a run, or files with the names of one")
+        return None
+    clear_up(out)
+    refuse_foreign_steps(out)
+    found, result = last_checkpoint(out, say), read_result(out)
+    if found is None and result is None:
+        refuse_occupied(out, "has no checkpoint to go on from, but files with the names of a run's")
+        say(f"{out} has no checkpoint yet: starting from the beginning")
+        return None
+    path, saved = found or (out, result)
+    refuse_another_run(path, saved, facts)
+    refuse_altered(out, found, result)
+    asked = facts["train_config"]["steps"]
+    if result and asked == result["step"] and is_finished(out, result):
+        say(f"{out} is finished: its {asked} updates are done (more of them with --steps)")
+        return Found(out, result, finished=True)
+    if not found:
+        rest = f"take its model as a start in another folder (--start-from {out})"
+        raise ValueError(f"steps={asked}: {out} has no checkpoint to go on from, it ended at {result['step']}: {rest}")
+    refuse_fewer_steps(asked, saved["step"])
+    if saved["machine"] != facts["machine"]:
+        say(f"this run began elsewhere ({saved['machine']}): its weights will be the same up to rounding only")
+    say(f"going on after step {saved['step']}, from {path}")
+    return Found(path, saved)
+
+
+def saved_settings(out):
+    """The newest values with the settings of the run in a folder, and where they stand: ``(path, values)`` or None."""
+    out = Path(out)
+    if not out.is_dir():
+        return None
+    alone = "WORLD_SIZE" not in os.environ  # else a process that is quicker may begin the run already
+    with locked(out, say=lambda _: None) if alone else nullcontext():  # another run would change what is read
+        found = last_checkpoint(out, say=lambda _: None)
+        result = None if found else read_result(out)
+    return found or (result and (out / "result.json", result))
+
+
+def clear_up(out):
+    """Remove what a killed process left half written, by this package's own names for it, and nothing else."""
+    clear_leftovers(out)
+    for path in out.iterdir():
+        if LEFT.fullmatch(path.name) and path.is_file():
+            with suppress(OSError):
+                path.unlink()
+
+
+# ---------------------------------------------------------------- what is refused
+def refuse_occupied(out, why):
+    """A run is not written over, and neither is a file that has a name of a run's."""
+    there = sorted(path.name for path in with_a_checkpoint_s_name(out))
+    there = [name for name in (*FILES, "best") if os.path.lexists(out / name)] + there
+    if there:
+        others = f" and {len(there) - 1} more" if there[1:] else ""
+        go_on = "go on with --resume (resume=True), or choose another folder (--out)"
+        raise ValueError(f"{out} {why} ({there[0]}{others}): {go_on}")
+
+
+def refuse_foreign_steps(out):
+    """A folder that only has the name of a checkpoint would be in the way at that step."""
+    ours = checkpoint_folders(out)
+    foreign = [path for path in sorted(with_a_checkpoint_s_name(out)) if path not in ours]
+    if os.path.lexists(out / "best") and not is_ours(out / "best"):
+        foreign.append(out / "best")
+    if foreign:
+        raise ValueError(f"{foreign[0]} is no checkpoint of this program: move it, or choose another folder (--out)")
+
+
+def refuse_another_run(path, saved, facts):
+    """A run goes on with the settings that it began with; the first that differs is named."""
+    check_format(saved["model_config"], path)
+    for part in ("model_config", "train_config"):
+        for key in sorted((set(saved[part]) | set(facts[part])) - MAY_DIFFER.get(part, set())):
+            before, now = (values[part].get(key, "absent") for values in (saved, facts))
+            if before != now:
+                advice = "give the same value to go on, or choose another folder for a new run"
+                raise ValueError(f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: {advice}")
+    before, now = (
+        {name: value for name, value in values["text"].items() if name not in MAY_DIFFER["text"]}
+        for values in (saved, facts)
+    )
+    if before != now:
+        names = f"{saved['text']['corpus']!r} as it was then, and {facts['text']['corpus']!r} has other bytes"
+        raise ValueError(f"{path} was trained on the text {names}: give that text (--corpus), or choose another folder")
+
+
+def refuse_altered(out, found, result):
+    """Files of a run that are not as it wrote them, or that somebody else put there, are neither used nor replaced."""
+    ours = {values["sha256"]["model.safetensors"] for values in (found and found[1], result) if values}
+    anew = f"move it away, and --resume writes it anew from {found[0]}" if found else "no checkpoint is left to mend it"
+    with advising(anew):
+        if (out / "config.json").exists() and read_json(out / "config.json")["sha256"]["model.safetensors"] not in ours:
+            raise altered(out / "config.json", "it is not of this run")
+        if (out / "model.safetensors").exists() and file_sha256(out / "model.safetensors") not in ours:
+            raise altered(out / "model.safetensors")
+        if (out / "log.csv").exists():
+            if found:
+                there, saved = (out / "log.csv").read_bytes(), (found[0] / "log.csv").read_bytes()
+                whole = there.startswith(saved) or saved.startswith(there)
+            else:
+                whole = file_sha256(out / "log.csv") == result["sha256"]["log.csv"]
+            if not whole:
+                raise altered(out / "log.csv")
+
+
+def refuse_fewer_steps(asked, done):
+    """What is done is done."""
+    if asked < done:
+        raise ValueError(f"steps={asked}: {done} updates are done already, expected at least so many")
+
+
+# ---------------------------------------------------------------- what a run is, and its end
+def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
+    """What decides the weights and the score, as plain values."""
+    return {
+        "model_config": describe_config(model),
+        "train_config": asdict(config),
+        "text": {"corpus": corpus.name, "train_sha256": sha256_of(corpus.train),
+            "validation_sha256": sha256_of(corpus.validation)},
+        "machine": describe_device(device, config.dtype) + (f", {group.size} processes" if group.size > 1 else ""),
+    }  # fmt: skip
+
+
+def describe_config(model):
+    """A model's configuration as plain values; without one of ours, its class and the shapes of its weights."""
+    if isinstance(getattr(model, "config", None), ModelConfig):
+        return json.loads(json.dumps(model.config.to_dict()))
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    return {"format": FORMAT, "model_class": f"{type(model).__module__}.{type(model).__qualname__}", "weights": shapes}
+
+
+def sha256_of(split):
+    """The sha256 of a split's tokens and of where its documents begin, in hex."""
+    sha256 = hashlib.sha256(np.ascontiguousarray(split.tokens))  # no copy of a large text
+    sha256.update(np.ascontiguousarray(split.offsets))
+    return sha256.hexdigest()
+
+
+def save_results(out, save_model, rows, scores, facts):
+    """The trained model, which ``save_model(folder)`` writes, and its scores."""
+    save_model(out)
+    (bits,) = (name for name in rows[-1] if name.startswith("bits_per_"))
+    last = [row[bits] for row in rows[-25:]]
+    result = {"step": rows[-1]["step"]} | facts | {f"train_{bits}": sum(last) / len(last)} | scores
+    result |= {key: rows[-1][key] for key in ("seconds", "tokens")}
+    sums = {name: file_sha256(out / name) for name in ("config.json", "model.safetensors", "log.csv")}
+    write_json(out / "result.json", result | {"sha256": sums})
+
+
+def read_result(out):
+    """result.json of a finished run, or None where there is none; a ValueError if it is not as it was written."""
+    if not (out / "result.json").exists():
+        return None
+    with advising("move it away, and --resume writes it anew if a checkpoint is left"):
+        result = read_json(out / "result.json")
+        if not {"step", "model_config", "train_config", "text", "sha256"} <= set(result):
+            raise altered(out / "result.json", "not what this package wrote")
+    return result
+
+
+def is_finished(out, result):
+    """Whether the model is there that ``result`` is about."""
+    try:
+        check_sha256(out, {name: result["sha256"][name] for name in ("config.json", "model.safetensors")})
+    except ValueError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- the log
+class Log:
+    """A row for each update, in memory (``rows``) and, once it is told where, in a CSV file."""
+
+    def __init__(self, rows=(), unit="byte", scored=False):
+        """``unit`` is what a bit is counted by, a byte or a token; ``scored``: some rows have a score."""
+        self.path, self.rows = None, list(rows)
+        self.columns = ["step", "loss", f"bits_per_{unit}", "learning_rate", "gradient_norm", "tokens", "seconds"]
+        self.columns += [f"validation_bits_per_{unit}"] if scored else []
+
+    def text(self):
+        """The file."""
+        return "".join(line + "\n" for line in (",".join(self.columns), *map(self.line, self.rows)))
+
+    def line(self, row):
+        """A row of the file; repr gives a float back bit by bit."""
+        return ",".join(repr(row[name]) if name in row else "" for name in self.columns)
+
+    def write_to(self, path):
+        """Write the rows there are, and from now on each new one."""
+        write_text(path, self.text())
+        self.path = path
+
+    def append(self, **row):
+        """Add a row; it is in the file when this returns."""
+        self.rows.append(row)
+        if self.path is not None:
+            try:
+                with open(self.path, "a", encoding="utf-8", newline="\n") as file:
+                    file.write(self.line(row) + "\n")
+            except OSError as error:
+                said = f"{self.path} could not be written ({error.strerror}): {advice(error)}"
+                raise ValueError(f"{said}; then go on with --resume") from error
+
+
+def read_log(path):
+    """The rows of a log as numbers, an empty cell left out; so is a last line that is cut off."""
+    text, rows = path.read_text(encoding="utf-8", errors="replace"), []
+    for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        try:
+            rows.append({name: number(name, cell) for name, cell in values.items() if cell != ""})
+        except (TypeError, ValueError):
+            break
+    return rows
+
+
+def number(name, cell):
+    """A cell of the log."""
+    return (int if name in ("step", "tokens") else float)(cell)

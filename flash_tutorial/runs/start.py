@@ -1,0 +1,148 @@
+"""What a run begins with: its arguments, the model, and a text in the model's ids."""
+
+import inspect
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ..config import ARCHITECTURES, ModelConfig, TrainConfig
+from ..corpora import Corpus
+from ..data import load_corpus
+from ..model import LanguageModel, find_vocabulary, load_own_weights
+from ..corpora.vocabulary import Vocabulary
+
+FEW = 1000  # tokens of a validation text
+
+
+def default(value, kind):
+    """The value, or without one the default of its kind."""
+    return kind() if value is None else value
+
+
+def check_arguments(given, config, out, callback):
+    """Refuse what is of another kind than ``train`` asks for."""
+    if isinstance(given, type):
+        name = given.__name__
+        raise ValueError(f"the model is the class {name}: give an object of it, or ModelConfig({name}) if it is a unit")
+    if not isinstance(given, ModelConfig | nn.Module):
+        example = repr(given) if isinstance(given, str) and given in ARCHITECTURES else "'flash'"
+        raise ValueError(f"the model is {short(given)}: expected a ModelConfig, as ModelConfig({example}), or a model")
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"the settings are {short(config)}: expected a TrainConfig, as TrainConfig(steps=300)")
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise ValueError(f"out={short(out)}: expected the path of a folder, or None")
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback={short(callback)}: expected a function of a row, or None")
+    if isinstance(given, nn.Module):
+        check_model(given, config)
+
+
+def check_model(model, config):
+    """Refuse a module that cannot be trained, or settings that do not go with a model that is there already."""
+    name = type(model).__name__
+    if not callable(getattr(model, "loss", None)):
+        asked = "loss(ids, targets, mask=None) and a call (ids, mask=None) that gives logits (B, T, N)"
+        raise ValueError(f"{name} has no method loss: expected a LanguageModel, or a model of your own with {asked}")
+    for call, arguments, said in (
+        (model.loss, (None, None), "loss(ids, targets, mask=None)"),
+        (model.forward, (None,), "a call (ids, mask=None)"),
+    ):
+        try:
+            inspect.signature(call).bind(*arguments, mask=None)
+        except TypeError as error:
+            raise ValueError(f"{name} cannot be called as {said} ({error}): it is handed a mask by its name") from None
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(f"{name} has no parameter that requires a gradient: there is nothing to train")
+    if config.start_from:
+        raise ValueError(f"start_from={config.start_from!r} beside a model, which starts as it is: give one of the two")
+
+
+def short(value):
+    """A value in an error, on one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+# ---------------------------------------------------------------- the text
+def find_corpus(corpus, config):
+    """The corpus that was handed in, or the one of a name."""
+    if isinstance(corpus, Corpus):
+        return corpus
+    if not isinstance(corpus, str | Path | None):
+        made = "load_tokens(array, vocab_size) makes one of an array of ids"
+        raise ValueError(f"corpus is a {type(corpus).__name__}: expected a Corpus, or the name or path of one; {made}")
+    return load_corpus(config.corpus if corpus is None else corpus)
+
+
+def agree(given, corpus, start_from):
+    """The configuration (or model) with the vocabulary of the corpus, and the corpus: text is encoded for a model that
+    reads tokens."""
+    config = getattr(given, "config", given)
+    if not isinstance(config, ModelConfig) or config.tokens == corpus.vocabulary.tokens:
+        return given, corpus
+    if corpus.vocabulary.tokens is None:
+        vocabulary = getattr(given, "vocabulary", None)
+        if vocabulary is None:
+            vocabulary = find_vocabulary(start_from, config.tokens) if start_from else Vocabulary(config.tokens)
+        return given, corpus.encoded(vocabulary)
+    if config.tokens is None:
+        corpus.vocabulary.check(config.vocab_size, config.causal)
+        config = replace(config, tokens=corpus.vocabulary.tokens)
+        if isinstance(given, nn.Module):
+            given.config = config
+    return given if isinstance(given, nn.Module) else config, corpus
+
+
+def share_tokenizer(model, corpus):
+    """The model keeps the tokenizer of its text, and refuses that of another."""
+    if isinstance(model, LanguageModel):
+        ours, theirs = model.vocabulary.tokenizer, corpus.vocabulary.tokenizer
+        if ours and theirs and ours != theirs:
+            raise ValueError("the corpus has another tokenizer than the model: encode the text with the model's own")
+        model.vocabulary = Vocabulary(model.config.tokens, theirs or ours)
+
+
+# ---------------------------------------------------------------- the model
+def describe_model(model):
+    """A model in a few words."""
+    if not isinstance(model, LanguageModel):
+        return f"{type(model).__name__}, a model of your own"
+    kind = getattr(model.config.architecture, "__name__", model.config.architecture)
+    return f"{kind}, D = {model.config.dim}, {model.config.depth} units"
+
+
+def restored(given, start):
+    """A model with trained weights: the one that was handed in, or one of a configuration."""
+    if not isinstance(given, nn.Module):
+        return load_model(start, given)
+    load_own_weights(given, start)
+    return given
+
+
+def load_model(start, config):
+    """A trained model to go on with, with a class of the user's where the configuration has one.
+
+    Its ``max_length`` may be another one where nothing in it depends on that."""
+    custom = None if isinstance(config.architecture, str) else config.architecture
+    model = LanguageModel.from_pretrained(start, architecture=custom)
+    there, asked, bound = model.config.to_dict(), config.to_dict(), model.config.bound_by_length()
+    for name in [*asked, *there]:
+        if there.get(name) != asked.get(name) and (name != "max_length" or bound):
+            why = f", since {bound}" if name == "max_length" else ""
+            but = f"but {name}={asked.get(name)!r} is asked for: give the same value{why}"
+            raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
+    model.config = model.stack.config = config
+    return model
+
+
+def say_if_short(corpus, config, say):
+    """A text of a few lines trains and is scored like any other, and that says nothing."""
+    unit, longest = corpus.vocabulary.unit, int(np.diff(corpus.train.offsets).max())
+    n = len(corpus.validation.tokens)
+    if longest < config.length:
+        say(f"the longest document has {longest:,} {unit}s, fewer than a window of {config.length}: the rest is empty")
+    if config.eval_bytes != 0 and n < FEW:
+        say(f"the validation text has {n:,} {unit}s: a score over fewer than {FEW:,} says little, give a longer text")

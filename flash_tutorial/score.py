@@ -1,0 +1,107 @@
+"""The score that a model is judged by: bits per token of a text, and per byte where its bytes are known."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .config import check_counts
+from .corpora import Split
+from .corpora.vocabulary import Vocabulary
+from .data import IGNORE, evaluation_windows, hide_spans
+from .devices import to_device
+
+
+@dataclass
+class Evaluation:
+    """``bits_per_token`` over ``n_tokens`` targets; ``by_position (T,)``, its mean at each place of the window;
+    ``n_bytes`` that these targets stand for, None where that is not known."""
+
+    bits_per_token: float
+    by_position: np.ndarray
+    n_tokens: int
+    n_bytes: int | None = None
+
+    @property
+    def bits_per_byte(self):
+        """All bits over all bytes, so that models with different tokens compare; None where the bytes are unknown."""
+        if not self.n_bytes or self.n_bytes == self.n_tokens:
+            return self.bits_per_token if self.n_bytes else None
+        return self.bits_per_token * self.n_tokens / self.n_bytes
+
+
+def first_bytes(split, n):
+    """The first ``n`` bytes (or tokens) of a split, all for None: whole documents in their order, the last one cut."""
+    check_counts(**({} if n is None else {"n": n}))
+    if n is None or n >= len(split.tokens):
+        return split
+    offsets = np.append(split.offsets[split.offsets < n], n)
+    return Split(split.tokens[:n], offsets, split.titles[: len(offsets) - 1], split.vocabulary)
+
+
+@torch.no_grad()
+def evaluate(model, split, length, batch=8) -> Evaluation:
+    """Bits per token of a split in windows of T that do not overlap, in float32.
+
+    A causal model predicts every token once, with nothing known before a window's first but the one before it. Any
+    other model predicts the hidden 15%; the same ones at each call. Tokens are bytes, or those of ``load_tokens``.
+    With a tokenizer a causal model is scored per byte too: all bits over the bytes of the text that its tokens decode
+    to.
+    """
+    check_vocabulary(model, split.vocabulary)
+    check_counts(batch=batch)
+    ids, targets, valid = evaluation_windows(split, length)
+    causal = is_causal(model)
+    if not causal:
+        ids, targets = hide_spans(targets, np.random.default_rng(0), split.vocabulary)
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    nats, counts = np.zeros(length), np.zeros(length, np.int64)
+    for first in range(0, len(ids), batch):
+        rows = slice(first, first + batch)
+        x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
+        logits = model(x, mask=mask)
+        check_logits(logits, x, model)
+        losses = F.cross_entropy(logits.float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
+        nats += losses.cpu().double().sum(0).numpy()
+        counts += (y != IGNORE).sum(0).cpu().numpy()
+    model.train(was_training)
+    by_position = np.divide(nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0)
+    score = Evaluation(float(nats.sum() / math.log(2) / counts.sum()), by_position, int(counts.sum()))
+    if causal:
+        score.n_bytes = split.n_bytes
+    elif split.vocabulary.tokens is None:
+        score.n_bytes = score.n_tokens
+    return score
+
+
+def check_logits(logits, ids, model):
+    """Refuse what a model of one's own gives in place of logits."""
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 3 or logits.shape[:2] != ids.shape:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        B, T = ids.shape
+        raise ValueError(f"{type(model).__name__} gave {found}: expected logits (B, T, N), here ({B}, {T}, N)")
+
+
+def is_causal(model):
+    """Whether a model reads earlier tokens only: its configuration says so, or itself; by default it does."""
+    return bool(getattr(getattr(model, "config", None), "causal", getattr(model, "causal", True)))
+
+
+def check_vocabulary(model, vocabulary):
+    """Refuse a text whose ids mean something else than the model's, or are too many for it."""
+    config = getattr(model, "config", None)
+    if hasattr(config, "tokens") and config.tokens != vocabulary.tokens:
+        ours, theirs = (f"{v.tokens} tokens" if v.tokens else "bytes" for v in (Vocabulary(config.tokens), vocabulary))
+        fit = f"give it a text of {ours}, or build it with ModelConfig(tokens={vocabulary.tokens})"
+        raise ValueError(f"the model reads {ours}, the text holds {theirs}: {fit}")
+    if isinstance(getattr(config, "vocab_size", None), int):
+        vocabulary.check(config.vocab_size, is_causal(model))
+
+
+def in_words(score, unit):
+    """Bits per token, and per byte where that is another number; ``unit`` is what is counted, a byte or a token."""
+    text = f"{score.bits_per_token:.4f} bits per {unit}"
+    return text if score.n_bytes in (None, score.n_tokens) else f"{text}, {score.bits_per_byte:.4f} bits per byte"

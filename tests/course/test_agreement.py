@@ -1,0 +1,72 @@
+"""`check` and `grade` say the same of an answer: every kept one, right or wrong, goes through both."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import pytest
+from test_exercises import EXERCISES, right_answers, skip_without_triton, tool
+
+from flash_course.checks import verdict
+from flash_course.checks.texts import say
+from flash_course.grading import judging
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = {"hidden": [], "cells": [], "name": "ada", "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def handed_in(monkeypatch):
+    """A submission that defines what lies in the dictionary; files need no watch here."""
+    names = {}
+    monkeypatch.setattr(judging, "watch", lambda *paths: lambda on: None)
+    monkeypatch.setattr(judging.Statements, "run", lambda self, wanted: (dict(names), []))
+    return names
+
+
+@cache
+def answers_to(name):
+    """The course's own answer, other right ones, and all wrong ones."""
+    exercise = EXERCISES[name]
+    right = exercise.right(exercise.numbers()) if exercise.kind == "predict" else exercise.right
+    others = right_answers(name[:2]).RIGHT.get(name, ()) if (ROOT / "solutions").is_dir() else ()
+    return [right, *others, *(tool.handed_in(exercise, wrong) for wrong in exercise.wrong)]
+
+
+def named(exercise, answer):
+    return {exercise.names[0]: answer} if len(exercise.names) == 1 else answer
+
+
+def of_grade(exercise, answer, handed_in):
+    handed_in.clear()
+    handed_in.update(named(exercise, answer))
+    return judging.judge(JOB, exercise, (), None)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_check_and_grade_give_the_same_points_for_every_kept_answer(name, handed_in, monkeypatch):
+    skip_without_triton(name)
+    exercise = EXERCISES[name]
+    monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)  # both would refuse what lies in the package
+    monkeypatch.setattr(verdict, "alike_in_all", lambda *looks: [])
+    monkeypatch.setattr(verdict, "alike_in_a_part", lambda *looks: [])
+    for answer in answers_to(name):
+        checked, graded = verdict.judge(exercise, answer), of_grade(exercise, answer, handed_in)
+        assert "failed" not in graded, graded
+        assert graded["status"] == checked.status, answer
+        assert graded["parts"] == {part: checked.by_part[part] == of for part, of in exercise.parts.items()}, answer
+
+
+@pytest.mark.parametrize("name", ["01.1", "03.2", "05.4", "05.5"])
+def test_both_refuse_the_courses_own_answer_with_one_sentence(name, handed_in):
+    exercise = EXERCISES[name]
+    said = say("all", "taken", name=exercise.names[0])
+    checked, graded = verdict.judge(exercise, exercise.right), of_grade(exercise, exercise.right, handed_in)
+    assert checked.points == 0 and checked.lines == [said]
+    assert graded.get("failed") == said or (graded["said"] == [said] and not any(graded["parts"].values()))
+
+
+def test_where_both_ask_nothing_else_refuses():
+    """One list of reasons: grading looks at an answer through `judge` alone."""
+    source = Path(importlib.util.find_spec("flash_course.grading.judging").origin).read_text(encoding="utf-8")
+    assert "from_the_package" not in source and "verdict.judge" in source

@@ -1,0 +1,140 @@
+"""What counts as a changed checker: what the checker reads. Honest answers may do the oddest things on their way."""
+
+import os
+
+import numpy as np
+import pytest
+from submissions import forks
+
+from flash_course.checks import verdict
+from flash_course.checks.exercise import load_exercise
+from flash_course.grading.child import Limits, in_child
+from flash_course.grading.fingerprint import Fingerprint
+from flash_course.grading.grade import Pool, grade
+
+pytestmark = forks
+RIGHT = """
+import numpy as np
+import torch
+{before}
+
+def to_chunks(x_TD, C):
+    {inside}
+    missing = -len(x_TD) % C
+    return np.concatenate([x_TD, np.zeros((missing, x_TD.shape[1]))]).reshape(-1, C, x_TD.shape[1])
+"""
+INSIDE = {
+    "complex numbers": "x_TD = (x_TD * (1 + 0j)).real",
+    "complex numbers that warn": "x_TD = (x_TD + 0j).astype(float)",
+    "a file left open": "kept = open('odd.txt', 'w'); kept.write('x')",
+    "a file opened and lost": "open('odd.txt', 'w').write('x')",
+    "a socket": "import socket; lost = socket.socket()",
+    "a warning": "import warnings; warnings.warn('odd')",
+    "a warning of the caller": "import warnings; warnings.warn('odd', stacklevel=2)",
+    "a warning of the caller's caller": "import warnings; warnings.warn('odd', stacklevel=3)",
+    "all warnings shown": "import warnings; warnings.simplefilter('always'); np.log(np.zeros(1))",
+    "warnings that are errors": "import warnings; warnings.simplefilter('error')",
+    "a thread": "import threading; t = threading.Thread(target=sum, args=([1],)); t.start(); t.join()",
+    "a thread that stays": "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+    "a pool of threads": "from concurrent.futures import ThreadPoolExecutor as P; assert [*P(2).map(abs, [-1])] == [1]",
+    "a process": "import subprocess; subprocess.run(['true'])",
+    "a default format of single numbers": "torch.set_default_dtype(torch.float32)",
+    "a default format of double numbers": "torch.set_default_dtype(torch.float64)",
+    "no gradients": "torch.set_grad_enabled(False)",
+    "two threads of torch": "torch.set_num_threads(2)",
+    "the same again, in torch": "torch.use_deterministic_algorithms(True)",
+    "errors of NumPy that raise": "np.seterr(all='raise')",
+    "how NumPy prints": "np.set_printoptions(precision=2)",
+    "a plot": "import matplotlib; matplotlib.use('Agg'); import matplotlib.pyplot as plt; plt.plot([1]); plt.close()",
+    "another print": "import builtins; builtins.print = lambda *a, **k: None",
+    "dice": "import random; random.seed(3); np.random.seed(1); torch.manual_seed(2)",
+    "dice thrown": "np.random.normal(size=3)",
+    "recursion": "import sys; sys.setrecursionlimit(5000)",
+    "a locale": "import locale; locale.setlocale(locale.LC_ALL, 'C')",
+    "a cache": "import functools; assert functools.lru_cache(None)(abs)(-1) == 1",
+    "something for the end": "import atexit; atexit.register(print)",
+    "a log": "import logging; logging.basicConfig(level=0); logging.info('odd')",
+    "no collection of garbage": "import gc; gc.collect(); gc.disable()",
+    "another folder": "import os, tempfile; os.chdir(tempfile.mkdtemp())",
+    "a variable of the system": "import os; os.environ['ODD'] = '1'",
+    "a signal": "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)",
+    "a patch that ends": "from unittest import mock; patch = mock.patch('os.getcwd'); patch.start(); patch.stop()",
+    "an event loop": "import asyncio; asyncio.run(asyncio.sleep(0))",
+    "text that is run": "exec('a = 1')",
+    "imports of much": "import sqlite3, unittest.mock, json, http.client",
+    "more of NumPy": "import numpy.ma, numpy.polynomial, torch.fft, torch.nn.utils",
+    "a name added to NumPy": "np.mine = 3",
+    "an array that is another class": "x_TD = x_TD.view(type('Mine', (np.ndarray,), {}))",
+    "what somebody looks at": "import inspect, traceback; inspect.stack(0); traceback.format_stack()",
+}
+BEFORE = {
+    "a default format, before": "torch.set_default_dtype(torch.float64)",
+    "errors of NumPy, before": "np.seterr(all='raise')",
+    "a print of its own": "def print(*a): pass",
+    "a counter": "NUMBER = 0\ndef more():\n    global NUMBER\n    NUMBER += 1\nmore()",
+    "a class of data": "import dataclasses\n@dataclasses.dataclass\nclass Pair:\n    a: 'int' = 1\nPAIR = Pair()",
+    "a generator": "rows = (row for row in [1, 2])\nnext(rows)",
+    "a list of functions": "REGISTRY = {}\ndef register(f):\n    REGISTRY[f.__name__] = f\n    return f\n",
+}
+ODD = {name: RIGHT.format(before="", inside=code) for name, code in INSIDE.items()}
+ODD |= {name: RIGHT.format(before=code, inside="pass") for name, code in BEFORE.items()}
+
+
+def test_forty_honest_answers_that_do_something_odd_are_right_in_grade(tmp_path):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for name, text in ODD.items():
+        (folder / f"{name}.py").write_text(f"{text}\n\n# %%\ncheck('05.1', to_chunks)\n")
+    results = grade([folder], tmp_path / "out", pool=Pool(), quiet=True, mode="none", limits=Limits(seconds=20))
+    rows = {result["name"]: result["exercises"]["05.1"] for result in results}
+    assert {name: row["said"] for name, row in rows.items() if row["points"] != 10} == {} and len(rows) >= 40
+
+
+def test_they_are_right_in_check():
+    def status(text):
+        names = {}
+        exec(text, names)
+        return verdict.judge(load_exercise("05.1"), names["to_chunks"]).status
+
+    said = {name: in_child(lambda text=text: status(text), Limits(seconds=20)).message for name, text in ODD.items()}
+    assert {name: status for name, status in said.items() if status != "right"} == {}
+
+
+CHANGED = {
+    "a function of the checks": "from flash_course.checks import compare; compare.difference = lambda *a: None",
+    "its code": "from flash_course.checks import compare; compare.difference.__code__ = (lambda *a: None).__code__",
+    "its defaults": "from flash_course.checks import verdict; verdict.judge.__kwdefaults__ = {'seed': 1}",
+    "a method": "from flash_course.checks import exercise; exercise.Exercise.numbers = lambda *a: None",
+    "a name that hides Python's": "from flash_course.checks import verdict; verdict.all = lambda *a: True",
+    "Python's own": "import builtins; builtins.all = lambda *a: True",
+    "NumPy": "np.abs = lambda *a: np.zeros(1)",
+    "NumPy, deeper": "np.random.default_rng = lambda *a: None",
+    "torch": "torch.einsum = lambda *a: None",
+    "a tensor's method": "torch.Tensor.detach = lambda self: self",
+    "the tolerance": "from flash_course.checks.exercise import load_exercise\n"
+    "    object.__setattr__(load_exercise('05.1'), 'tolerance', 1e9)",
+    "the points": "from flash_course.checks.exercise import load_exercise\n"
+    "    load_exercise('05.1').parts['values'] = 100",
+    "the right answer": "from flash_course.checks.sets import set_05; set_05.to_chunks = lambda *a: None",
+    "a module": "import sys; sys.modules['flash_course.checks.compare'] = None",
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_changed_checker_is_seen(name):
+    def seen():
+        names, before = {"np": np}, Fingerprint(load_exercise("05.1"))
+        exec(f"import torch\ndef change():\n    {CHANGED[name]}\n", names)
+        names["change"]()
+        return before.changed()
+
+    assert in_child(seen, Limits(seconds=20)).message, os.getpid()
+
+
+def test_nothing_is_seen_where_nothing_changed():
+    def seen():
+        before = Fingerprint(load_exercise("05.1"))
+        verdict.judge(load_exercise("05.1"), lambda x_TD, C: x_TD)
+        return str(before.changed())
+
+    assert in_child(seen, Limits(seconds=20)).message == "None"

@@ -1,0 +1,74 @@
+"""What a judging process says is read strictly: points are counted here, and a message of another form is none."""
+
+import json
+
+import pytest
+from small_exercise import exercise
+
+from flash_course.grading.child import message_in
+from flash_course.grading.messages import clean, row_of
+
+EXERCISE = exercise([])
+PARTS = {"small": True, "large": False}
+GOOD = {"status": "wrong", "parts": PARTS, "text": None, "said": ["no"], "notes": []}
+
+
+@pytest.mark.quick
+def test_points_are_those_of_the_parts_that_passed():
+    assert row_of(EXERCISE, GOOD)["points"] == 4
+    right = GOOD | {"status": "right", "parts": {"small": True, "large": True}}
+    assert row_of(EXERCISE, right) == {
+        "status": "right", "points": 10, "of": 10, "said": ["no"], "notes": [],
+    }  # fmt: skip
+
+
+BAD = {
+    "a number": 7, "a list": [1], "nothing": None, "a word": "right", "another key": {"a": 1},
+    "no status": GOOD | {"status": "best"}, "points": GOOD | {"points": 1000},
+    "a part too many": GOOD | {"parts": PARTS | {"huge": True}}, "a part too few": GOOD | {"parts": {"small": True}},
+    "no truth value": GOOD | {"parts": {"small": 1, "large": 0}},
+    "right with a part that failed": GOOD | {"status": "right"},
+    "wrong with all parts": GOOD | {"parts": PARTS | {"large": True}},
+    "points without an attempt": GOOD | {"status": "not attempted"}, "lines that are none": GOOD | {"said": "abc"},
+    "a line that is none": GOOD | {"notes": [1]}, "a text that is none": GOOD | {"text": ["a"]},
+}  # fmt: skip
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_verdict_costs_the_exercise(name):
+    row = row_of(EXERCISE, BAD[name])
+    assert row["points"] == 0 and row["said"] == [
+        "What came back from it is no verdict. Nothing was counted for this exercise."
+    ]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("data", [b"", b"{", b'{"a": NaN}', b"[Infinity]", b"[" * 100_000, b"\xff\xfe", b"9" * 5000])
+def test_what_is_no_json_is_no_message(data):
+    assert message_in(b"key" + data, b"key") is None
+
+
+@pytest.mark.quick
+def test_a_message_without_its_key_is_none():
+    assert message_in(json.dumps(GOOD).encode(), b"key") is None
+    assert message_in(b"key" + json.dumps(GOOD).encode(), b"key") == GOOD
+
+
+@pytest.mark.quick
+def test_texts_can_be_written_shown_and_do_not_turn_into_something_else():
+    odd = "a\ud800b\x1b[2Jc\r\n# Heading\x00\u202e"
+    shown = clean(odd)
+    assert shown == "a\ufffdb\ufffd[2Jc  # Heading\ufffd\ufffd" and shown.encode()
+    assert clean("x" * 2000) == "x" * 1000 + " ..." and clean("a\nb", keep="\n") == "a\nb"
+    assert clean("Ä é 漢 👩\u200d🔬 नमस्\u200dते") == "Ä é 漢 👩\u200d🔬 नमस्\u200dते"
+    row = row_of(EXERCISE, GOOD | {"said": [odd] * 500, "notes": ["y" * 10**5]})
+    assert len(row["said"]) == 30 and len(row["notes"][0]) < 1010 and json.dumps(row).encode()
+
+
+@pytest.mark.quick
+def test_a_text_is_for_a_person_and_has_no_points_of_its_own():
+    text = exercise([], kind="explain", parts={"text": 10})
+    message = GOOD | {"status": "right", "parts": {"text": True}, "text": "Because.\nAnd \ud800"}
+    row = row_of(text, message)
+    assert row["points"] == 0 and row["by_person"] and row["text"] == "Because.\nAnd \ufffd"

@@ -1,0 +1,84 @@
+"""Files that are written whole or not at all; what is said where that fails; and altered bytes."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from flash_tutorial import files
+
+pytestmark = pytest.mark.quick
+
+ADVICE = {
+    "ENOSPC": "free some space", "EDQUOT": "free some space", "EROFS": "choose a folder that you may write to",
+    "EACCES": "choose a folder that you may write to", "ENOTDIR": "in the way: choose another name",
+    "EEXIST": "in the way: choose another name", "ENAMETOOLONG": "choose a shorter name", "EIO": "another folder",
+}  # fmt: skip
+
+
+def one_line(call, *words):
+    with pytest.raises(ValueError) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message and all(word in message for word in words), message
+    return message
+
+
+@pytest.mark.parametrize("name", ADVICE)
+@pytest.mark.parametrize("where", ["replace", "fsync"])
+def test_the_advice_is_for_what_is_wrong(tmp_path, monkeypatch, name, where):
+    number = getattr(errno, name)
+    monkeypatch.setattr(os, where, lambda *_: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    message = one_line(lambda: files.write_text(tmp_path / "a", "text"), "a could not be written", ADVICE[name])
+    assert os.strerror(number) in message and ("free some space" in message) == (name in ("ENOSPC", "EDQUOT"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "file").write_text("x")
+    one_line(lambda: files.write_text(tmp_path / "file" / "a", "text"), "in the way")
+    one_line(lambda: files.make_folder(tmp_path / "file"), "in the way")
+    (tmp_path / "folder").mkdir()
+    one_line(lambda: files.write_text(tmp_path / "folder", "text"), "in the way")
+    one_line(lambda: files.write_text(tmp_path / ("x" * 300), "text"), "choose a shorter name")
+
+
+def test_files_that_belong_together_change_together(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in "abc"]
+
+    def write(text):
+        with files.whole_files(*paths) as parts:
+            for part in parts:
+                part.write_text(text)
+
+    write("first")
+    calls, fsync = [], os.fsync
+    for at in (1, 2, 3):
+
+        def fail(handle, at=at):
+            calls.append(handle)
+            if len(calls) == at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(handle)
+
+        monkeypatch.setattr(os, "fsync", fail)
+        calls.clear()
+        one_line(lambda: write("second"), "a and ", "c could not be written", "untouched")
+        assert sorted(tmp_path.iterdir()) == paths and {path.read_text() for path in paths} == {"first"}
+
+
+def test_any_altered_byte_of_plain_values_is_noticed(tmp_path):
+    path = tmp_path / "values.json"
+    values = {"steps": 10, "rate": 0.01, "name": "Anne", "of": {"a": [1, None, True]}}
+    files.write_json(path, values)
+    assert files.read_json(path) == values
+    raw = path.read_bytes()
+    for place in range(len(raw)):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        one_line(lambda: files.read_json(path), "values.json is cut off or altered")
+    for text in (raw[:-20], b"", b"[]", b"{}", b"[" * 100_000, json.dumps(values).encode()):
+        path.write_bytes(text)
+        one_line(lambda: files.read_json(path), "values.json is cut off or altered")
+    path.unlink()
+    one_line(lambda: files.read_json(path), "values.json is missing")

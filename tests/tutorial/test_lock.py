@@ -1,0 +1,181 @@
+"""One writer for a folder: the second is refused and told of the first, and a dead one holds nothing."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import pytest
+from small_run import run
+
+from flash_tutorial import files
+from flash_tutorial.runs import lock
+from flash_tutorial.runs.lock import LOCK, OWNER, SOFT_LOCK, locked
+
+pytestmark = pytest.mark.quick
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from flash_tutorial.runs.lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+RACER = """
+import sys
+from pathlib import Path
+from flash_tutorial.runs.lock import locked
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with locked(Path(sys.argv[1])):
+        print("has it", flush=True)
+        sys.stdin.readline()
+except ValueError as error:
+    print(error, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the folder."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def refused(folder, *words):
+    with pytest.raises(ValueError) as error, locked(folder):
+        pytest.fail("two of them")
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), error.value
+
+
+def test_a_second_process_is_refused_in_a_line_that_names_the_first(tmp_path, holder, corpus):
+    refused(tmp_path, f"{tmp_path} is in use by process {holder.pid} on ", "which began at 20", "choose another folder")
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=f"in use by process {holder.pid}"):
+            run(corpus, tmp_path, resume=resume)
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, OWNER}
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_a_dead_process_holds_nothing(tmp_path, holder, end):
+    getattr(holder, end)()
+    holder.wait()
+    said = []
+    with locked(tmp_path, said.append):
+        assert (tmp_path / OWNER).exists()
+    assert not said and not list(tmp_path.iterdir())
+
+
+def test_a_process_number_that_is_used_again_holds_nothing(tmp_path):
+    """After a new start of the machine it may be anybody's, here our own."""
+    (tmp_path / LOCK).touch()
+    (tmp_path / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": lock.socket.gethostname(), "since": "then"}))
+    with locked(tmp_path, pytest.fail):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_died_on_another_machine_is_named(tmp_path):
+    (tmp_path / OWNER).write_text(json.dumps({"pid": 7, "host": "elsewhere", "since": "yesterday"}))
+    said = []
+    with locked(tmp_path, said.append):
+        pass
+    assert len(said) == 1 and "process 7 on elsewhere, which began at yesterday did not end in order" in said[0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "\x00", '{"pid": '])
+def test_an_owner_s_file_may_hold_anything(tmp_path, text):
+    (tmp_path / OWNER).write_text(text)
+    with locked(tmp_path, lambda line: None):
+        assert json.loads((tmp_path / OWNER).read_text())["pid"] == os.getpid()
+
+
+def test_of_those_that_begin_in_the_same_moment_one_gets_it(tmp_path):
+    command = [sys.executable, "-c", RACER, str(tmp_path / "new" / "folder")]
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(4)
+        ]
+        assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 4
+
+        def go():
+            for racer in racers:
+                racer.stdin.write("go\n")
+                racer.stdin.flush()
+
+        go()
+        said = [racer.stdout.readline() for racer in racers]
+        go()  # the one that has it keeps it until all have tried
+    assert said.count("has it\n") == 1 and sum("in use by" in line for line in said) == 3, said
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+def test_one_that_goes_takes_no_other_s_lock_along(tmp_path, monkeypatch):
+    """Between opening and locking its last owner may have removed the file: a lock on that would be nobody's."""
+    original, gone = lock.lock_descriptor, []
+
+    def slow(handle, **options):
+        if not gone:
+            gone.append((tmp_path / LOCK).unlink())
+        return original(handle, **options)
+
+    monkeypatch.setattr(lock, "lock_descriptor", slow)
+    with locked(tmp_path):
+        assert gone and (tmp_path / LOCK).exists()
+        refused(tmp_path, "in use by")
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def without(*args, **options):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock, "lock_descriptor", without)
+    said = []
+    with locked(tmp_path):
+        assert (tmp_path / SOFT_LOCK).exists()
+        with pytest.raises(ValueError, match=f"in use by process {os.getpid()}"), locked(tmp_path, said.append):
+            pytest.fail("two of them")
+    assert said == [
+        f"this file system has no locks: if that process is gone, remove {tmp_path / SOFT_LOCK} and start again"
+    ]
+    assert not list(tmp_path.iterdir())
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    (tmp_path / SOFT_LOCK).write_text(f"{dead.pid}\n{lock.socket.gethostname()}\n")
+    os.utime(tmp_path / SOFT_LOCK, (0, 0))
+    with locked(tmp_path, said.append):
+        pass
+    assert len(said) == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number, advice", [
+    (errno.ENOSPC, "free some space"), (errno.EROFS, "folder that you may write to"), (errno.EACCES, "may write to"),
+])  # fmt: skip
+def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path, monkeypatch, number, advice):
+    def fail(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(ValueError, match=advice) as error, locked(tmp_path):
+        pytest.fail("not locked")
+    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+    monkeypatch.undo()
+    monkeypatch.setattr(files.Path, "mkdir", fail)
+    with pytest.raises(ValueError, match=advice), locked(tmp_path / "new"):
+        pytest.fail("not made")
+
+
+def test_a_disk_that_is_full_when_the_owner_is_written_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(ValueError, match="free some space"), locked(tmp_path):
+        pytest.fail("not locked")
+    assert not list(tmp_path.iterdir())

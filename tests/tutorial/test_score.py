@@ -1,0 +1,144 @@
+"""The score: bits per token, and per byte where the bytes are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from refusals import one_line_error
+from small_run import CONFIG, MODEL, run
+from small_tokens import TEXT, counting, tokenizer
+
+from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.corpora import Split, load_file
+from flash_tutorial.data import load_tokens
+from flash_tutorial.score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
+
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
+
+
+def test_model_that_knows_nothing_scores_eight_bits(corpus):
+    model = LanguageModel(MODEL)
+    torch.nn.init.zeros_(model.embedding.weight)
+    score = evaluate(model, corpus.validation, 20)
+    assert abs(score.bits_per_byte - 8) < 1e-6 and np.allclose(score.by_position, 8)
+    assert score.n_bytes == len(corpus.validation.tokens)
+
+
+def order_one(model):
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        fan = parameter.shape[-1] if parameter.dim() > 1 else 1
+        torch.nn.init.normal_(parameter, std=fan**-0.5, generator=generator)
+    return model
+
+
+def test_score_counts_every_byte_once_whatever_the_batch():
+    """Against a loop over single windows; documents end inside a window."""
+    rng = np.random.default_rng(1)
+    documents = [bytes(rng.integers(97, 123, n).tolist()) for n in (7, 63, 20)]
+    split = Split.from_documents(documents)
+    model = order_one(LanguageModel(MODEL))
+    nats, by_position = 0.0, np.zeros((2, 20))
+    for document in documents:
+        for start in range(0, len(document), 20):
+            target = list(document[start : start + 20])
+            ids = [document[start - 1] if start else 0, *target[:-1]]
+            log_p = model(torch.tensor([ids])).log_softmax(-1)[0].detach()
+            losses = np.array([-float(log_p[i, t]) for i, t in enumerate(target)])
+            nats += losses.sum()
+            by_position[:, : len(target)] += [losses, np.ones(len(target))]
+    for batch in (1, 3, 8):
+        score = evaluate(model, split, 20, batch)
+        assert score.n_bytes == 90
+        assert abs(score.bits_per_byte - nats / np.log(2) / 90) < 1e-5
+        assert np.allclose(score.by_position, by_position[0] / by_position[1] / np.log(2), atol=1e-5)
+
+
+def test_first_bytes_cuts_the_last_document():
+    split = Split.from_documents([b"abc", b"defg", b"hi"], ("x", "y", "z"))
+    cut = first_bytes(split, 5)
+    assert cut.tokens.tobytes() == b"abcde" and cut.offsets.tolist() == [0, 3, 5] and cut.titles == ("x", "y")
+    assert first_bytes(split, 3).offsets.tolist() == [0, 3]
+    assert first_bytes(split, None) is split and first_bytes(split, 100) is split
+    with pytest.raises(ValueError, match="n=0"):
+        first_bytes(split, 0)
+
+
+def test_evaluation_leaves_the_model_as_it_was(corpus):
+    model = LanguageModel(MODEL).train()
+    evaluate(model, first_bytes(corpus.validation, 50), 20)
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def knows_nothing(**options):
+    model = LanguageModel(replace(MODEL, **options))
+    torch.nn.init.zeros_(model.embedding.weight)
+    return model
+
+
+def test_bits_per_byte_are_all_bits_over_all_bytes():
+    """A model that knows nothing pays log2 N for each token, of which the text has fewer than bytes."""
+    made = tokenizer()
+    ids = made.encode(TEXT).ids
+    corpus = load_tokens({"train": ids, "validation": ids, "test": ids}, 300, made)
+    score = evaluate(knows_nothing(vocab_size=301, tokens=300), corpus.test, 20)
+    assert score.n_tokens == len(ids) and score.n_bytes == len(TEXT.encode())
+    assert score.bits_per_token == pytest.approx(np.log2(301))
+    assert score.bits_per_byte == pytest.approx(np.log2(301) * len(ids) / len(TEXT.encode()))
+    assert "bits per token" in in_words(score, "token") and "bits per byte" in in_words(score, "token")
+    whole = first_bytes(corpus.test, 50)
+    assert whole.n_bytes == len(made.decode(ids[:50]).encode())
+
+
+def test_tokens_without_a_tokenizer_have_no_bits_per_byte():
+    score = evaluate(knows_nothing(vocab_size=6, tokens=5), counting().test, 20)
+    assert score.bits_per_token == pytest.approx(np.log2(6)) and score.bits_per_byte is None
+    assert in_words(score, "token") == f"{np.log2(6):.4f} bits per token"
+
+
+def test_of_bytes_both_are_one_number(corpus):
+    for options in ({}, dict(causal=False, vocab_size=257)):
+        score = evaluate(knows_nothing(**options), corpus.validation, 20)
+        assert score.bits_per_byte == score.bits_per_token and score.n_bytes == score.n_tokens
+    assert in_words(score, "hidden byte").endswith(" bits per hidden byte")
+    assert Evaluation(2.0, None, 10, 0).bits_per_byte is None
+
+
+@pytest.mark.parametrize("vocab_size, causal", [(2, True), (65, True), (2, False)])
+def test_small_vocabularies_train_and_are_scored(vocab_size, causal):
+    corpus = counting(2000, vocab_size)
+    model = replace(MODEL, vocab_size=vocab_size + 1 + (not causal), causal=causal)
+    result = run(corpus, model=model, config=replace(CONFIG, steps=150, warmup=8, learning_rate=0.02, eval_bytes=None))
+    assert result.model.config.tokens == vocab_size
+    assert result.evaluation.bits_per_token < 0.3 * np.log2(vocab_size), "the next token follows from the last one"
+    assert "bits_per_token" in result.log[-1] and "bits_per_byte" not in result.log[-1]
+
+
+def test_a_text_that_means_something_else_is_refused(corpus):
+    bytes_model, tokens_model = LanguageModel(MODEL), knows_nothing(vocab_size=6, tokens=5)
+    one_line_error("model reads bytes, the text holds 5 tokens", evaluate, bytes_model, counting().test, 20)
+    one_line_error("model reads 5 tokens, the text holds bytes", evaluate, tokens_model, corpus.test, 20)
+    one_line_error(
+        "model reads 5 tokens, the text holds 7 tokens", check_vocabulary, tokens_model, counting(400, 7).vocabulary
+    )
+    one_line_error("vocab_size=5: expected at least 6, for 5 tokens", ModelConfig, vocab_size=5, tokens=5)
+    one_line_error("vocab_size=6: expected at least 7", ModelConfig, vocab_size=6, tokens=5, causal=False)
+
+
+def test_who_reads_both_sides_says_so():
+    assert is_causal(LanguageModel(MODEL)) and not is_causal(LanguageModel(replace(MODEL, causal=False)))
+    module = torch.nn.Linear(2, 2)
+    assert is_causal(module)
+    module.causal = False
+    assert not is_causal(module)
+
+
+def test_documents_of_one_token_are_scored(tmp_path):
+    (tmp_path / "text.txt").write_text("a\0bcdefgh\0d\0efghijklmnopqrst\0g\0hijklmnop\0q\0rs", encoding="utf-8")
+    corpus = load_file(tmp_path / "text.txt")
+    score = evaluate(LanguageModel(MODEL), corpus.train, 20)
+    assert score.n_bytes == len(corpus.train.tokens)

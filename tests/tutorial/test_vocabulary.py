@@ -1,0 +1,85 @@
+"""What ids mean: the ids beyond a text, and the way to text and back."""
+
+import sys
+
+import numpy as np
+import pytest
+from refusals import one_line_error
+from small_tokens import TEXT, tokenizer
+
+from flash_tutorial.corpora.vocabulary import BYTES, Vocabulary, text_of, vocabulary_of
+from flash_tutorial.data import load_tokens
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.mark.parametrize(
+    "vocabulary, start, mask, causal, masked",
+    [(BYTES, 0, 256, 256, 257), (Vocabulary(65), 65, 66, 66, 67), (Vocabulary(50_257), 50_257, 50_258, 50_258, 50_259)],
+)
+def test_the_ids_beyond_a_text(vocabulary, start, mask, causal, masked):
+    assert (vocabulary.start_id, vocabulary.mask_id) == (start, mask)
+    for least, reads_left in ((causal, True), (masked, False)):
+        assert vocabulary.ids(reads_left) == least
+        vocabulary.check(least, reads_left)
+        one_line_error(f"vocab_size={least - 1}: expected at least {least}", vocabulary.check, least - 1, reads_left)
+
+
+def test_text_becomes_tokens_and_text_again(tmp_path):
+    made = tokenizer()
+    made.save(str(tmp_path / "tokenizer.json"))
+    for kind in (made, tmp_path / "tokenizer.json", str(tmp_path / "tokenizer.json")):
+        vocabulary = vocabulary_of(kind)
+        assert vocabulary.tokens == 300 and vocabulary == vocabulary_of(made)
+        ids = vocabulary.encode(TEXT)
+        assert ids.dtype == np.int64 and ids.tolist() == made.encode(TEXT).ids and len(ids) < len(TEXT.encode()) / 2
+        assert vocabulary.decode(ids) == TEXT
+
+
+def test_a_tokenizer_that_cuts_or_pads_does_neither_here():
+    made = tokenizer()
+    made.enable_truncation(5)
+    made.enable_padding(length=5000)
+    assert vocabulary_of(made).decode(vocabulary_of(made).encode(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize("kind", ["bytes", "tokens"])
+def test_a_writer_gives_whole_characters_and_nothing_twice(kind):
+    vocabulary = BYTES if kind == "bytes" else vocabulary_of(tokenizer())
+    prompt, rest = "It is a ", "truth — naïve \N{GRINNING FACE} as he is"
+    write = vocabulary.writer(vocabulary.encode(prompt))
+    pieces = [write(int(i)) for i in vocabulary.encode(rest)]
+    assert "".join(pieces) + write(None) == rest and "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
+    write = vocabulary.writer([])
+    assert write(vocabulary.mask_id) in ("", "\N{REPLACEMENT CHARACTER}")  # an id that no text holds ends nothing
+
+
+def test_a_corpus_of_text_becomes_one_of_tokens(corpus):
+    of_tokens = corpus.encoded(tokenizer())
+    for here, there in ((corpus.train, of_tokens.train), (corpus.test, of_tokens.test)):
+        assert there.vocabulary.tokens == 300 and there.tokens.dtype == np.uint16
+        assert there.n_bytes == len(here.tokens) > len(there.tokens) and there.n_documents == here.n_documents
+        assert [there.vocabulary.decode(there.document(i)).encode() for i in range(there.n_documents)] == [
+            here.document(i).tobytes() for i in range(here.n_documents)
+        ]
+
+
+def test_what_is_no_tokenizer_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text('{"model": 3}')
+    one_line_error("tokenizer is a int: expected a tokenizers.Tokenizer", text_of, 3)
+    one_line_error("cannot be read", text_of, tmp_path / "absent.json")
+    (tmp_path / "text.json").write_text("no JSON")
+    one_line_error("cannot be read", text_of, tmp_path / "text.json")
+    pytest.importorskip("tokenizers")
+    one_line_error("the tokenizer cannot be read", vocabulary_of, tmp_path / "tokenizer.json")
+    one_line_error("vocab_size=299: the tokenizer has ids up to 299", load_tokens, range(100), 299, tokenizer())
+
+
+def test_without_its_library_a_tokenizer_is_one_line_and_bytes_need_none(monkeypatch):
+    vocabulary = vocabulary_of(tokenizer())
+    fresh = Vocabulary(vocabulary.tokens, vocabulary.tokenizer)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    one_line_error("pip install tokenizers", fresh.encode, "text")
+    one_line_error("pip install tokenizers", fresh.decode, [1])
+    one_line_error("5 tokens without a tokenizer", Vocabulary(5).decode, [1])
+    assert BYTES.decode(BYTES.encode(TEXT)) == TEXT
