@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from .config import check_counts
 from .corpora import Split
+from .corpora.vocabulary import Vocabulary
 from .data import IGNORE, evaluation_windows, hide_spans
 from .devices import to_device
-from .vocabulary import Vocabulary
 
 
 @dataclass

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from .config import ARCHITECTURES, ModelConfig, TrainConfig
-from .corpora import Corpus
-from .data import load_corpus
-from .model import LanguageModel, find_vocabulary, load_own_weights
-from .vocabulary import Vocabulary
+from ..config import ARCHITECTURES, ModelConfig, TrainConfig
+from ..corpora import Corpus
+from ..data import load_corpus
+from ..model import LanguageModel, find_vocabulary, load_own_weights
+from ..corpora.vocabulary import Vocabulary
 
 FEW = 1000  # tokens of a validation text
 
