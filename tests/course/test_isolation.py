@@ -49,12 +49,13 @@ def command_of(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
 @needs_solutions
 def test_descendants_in_a_session_of_their_own_end_too(tmp_path):
+    mine = f"4321.{os.getpid()}"
     body = (
-        "import subprocess\nsubprocess.Popen(['sleep', '4321.5'], start_new_session=True)\n"
-        "subprocess.run(['sh', '-c', 'setsid sleep 4321.5 >/dev/null 2>&1 & sleep 0.2'])\nreturn x_TD"
+        f"import subprocess\nsubprocess.Popen(['sleep', '{mine}'], start_new_session=True)\n"
+        f"subprocess.run(['sh', '-c', 'setsid sleep {mine} >/dev/null 2>&1 & sleep 0.2'])\nreturn x_TD"
     )
     assert graded(tmp_path, with_body(body))["points"] == FULL - 10
-    assert not [pid for pid in processes.table() if "4321.5" in command_of(pid)]
+    assert not [pid for pid in processes.table() if mine in command_of(pid)]
 
 
 @needs_solutions

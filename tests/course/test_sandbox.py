@@ -14,6 +14,7 @@ from submissions import FULL, ROOT, graded, needs_sandbox, points, run, source, 
 from flash_course.grading import processes, sandbox
 from flash_course.grading.grade import default_pool
 
+MINE = f"4321.{os.getpid()}"  # seconds that no other test sleeps
 TRIES = """
 import os, socket, sys
 
@@ -68,17 +69,17 @@ def test_the_sandbox_shows_python_and_the_packages_alone(monkeypatch):
 
 @needs_sandbox
 def test_the_sandbox_and_all_in_it_die_with_who_started_it(tmp_path):
-    inside = "import subprocess; subprocess.Popen(['sleep', '4321.75'], start_new_session=True).wait()"
+    inside = f"import subprocess; subprocess.Popen(['sleep', {MINE!r}], start_new_session=True).wait()"
     code = (
         f"import subprocess\nfrom flash_course.grading import sandbox as s\nsubprocess.run(s.command('-c', {inside!r}))"
     )
     outer = subprocess.Popen([sys.executable, "-c", code])
-    wait_for(lambda: sleeping("4321.75"))
-    assert sleeping("4321.75")
+    wait_for(lambda: sleeping(MINE))
+    assert sleeping(MINE)
     outer.kill()
     outer.wait()
-    wait_for(lambda: not sleeping("4321.75"))
-    assert not sleeping("4321.75")
+    wait_for(lambda: not sleeping(MINE))
+    assert not sleeping(MINE)
 
 
 def sleeping(seconds):
@@ -105,7 +106,7 @@ def test_a_solution_is_right_in_the_sandbox(tmp_path):
 IN_THE_SANDBOX = {
     "kills all": "import os, time\ntime.sleep(0.3)\nos.kill(-1, 9)",
     "kills all, below Python": "import ctypes, time\nctypes.CDLL(None).kill(-1, 9)\ntime.sleep(60)",
-    "a session of its own": "import subprocess as s\ns.Popen(['sleep', '4321.875'], start_new_session=True)",
+    "a session of its own": f"import subprocess as s\ns.Popen(['sleep', {MINE!r}], start_new_session=True)",
     "ends": "import os\nos._exit(3)",
 }
 
@@ -116,7 +117,7 @@ IN_THE_SANDBOX = {
 def test_what_it_does_in_the_sandbox_costs_one_exercise(name, tmp_path):
     result = graded(tmp_path, with_body(IN_THE_SANDBOX[name]), mode="bwrap")
     assert result["points"] == FULL - 10, (points(result), result["exercises"]["05.1"]["said"])
-    assert not sleeping("4321.875")
+    assert not sleeping(MINE)
 
 
 @pytest.mark.quick
