@@ -21,7 +21,7 @@ from pathlib import Path
 
 from flash_course.bench.clock import machine
 from flash_tutorial.files import read_json, write_text
-from flash_tutorial.run_folder import read_log
+from flash_tutorial.runs.run_folder import read_log
 
 OUT = Path(__file__).resolve().parent.parent / "flash_course" / "bench" / "results" / "kill_runs.json"
 STEPS = 40

@@ -205,7 +205,7 @@ def set_threads(args):
 
 def run_train(args):
     """``flash-tutorial train``"""
-    from flash_tutorial.stopping import stoppable
+    from flash_tutorial.runs.stopping import stoppable
     from flash_tutorial.training import train
 
     set_threads(args)
@@ -261,7 +261,7 @@ def save_curve(path, run, config):
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
     from flash_tutorial.model import find_config
-    from flash_tutorial.run_folder import refuse_fewer_steps, saved_settings
+    from flash_tutorial.runs.run_folder import refuse_fewer_steps, saved_settings
 
     model, train = (
         {name: value for name, value in vars(args).items() if name in rules(config)}

@@ -7,6 +7,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 """
 
 import copy
+import difflib
 import math
 from dataclasses import asdict, dataclass, field, fields
 
@@ -122,6 +123,7 @@ class ModelConfig:
         0.02, "start of the sine table's scale; None is the paper's, 1 / sqrt(D)", words={"paper": None})  # fmt: skip
     init_std: float = setting(0.02, "standard deviation of the kernels at the start")
     embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
+    dropout: float = setting(0.0, "share of the embedding and of each unit's branch that training puts to zero")
     tied: bool = setting(True, "a head that is the embedding, as the paper's parameter counts imply", flag="--untied")
 
     expansion: int = setting(2, "E / D, how much wider gate and value are", of=GATED)
@@ -213,8 +215,10 @@ class ModelConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out")
 
     def _refuse_odd(self):
+        if self.dropout >= 1:
+            raise ValueError(f"dropout={self.dropout}: expected a share below 1")
         if self.tokens is not None:
-            from .vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
+            from .corpora.vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
 
             Vocabulary(self.tokens).check(self.vocab_size, self.causal)
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
@@ -276,7 +280,8 @@ class ModelConfig:
         check_format(values, where)
         values = {name: value for name, value in values.items() if name != "format"}
         for name in sorted(set(values) - set(rules(cls))):
-            raise ValueError(f"{where} has the unknown key {name!r}, known: {', '.join(rules(cls))}")
+            near = " or ".join(difflib.get_close_matches(name, rules(cls))) or "one of those that help(ModelConfig) lists"
+            raise ValueError(f"{where} has the unknown key {name!r}: expected {near}")
         name = values.get("architecture", "flash")
         if architecture is not None:
             values["architecture"] = architecture

@@ -15,8 +15,8 @@ from .corpora import Split as Split
 from .corpora import load_austen, load_file
 from .corpora.online import SOURCES, load_online
 from .corpora.tokens import load_tokens as load_tokens
-from .vocabulary import BYTES, MASK_ID, START_ID
-from .vocabulary import ByteTokenizer as ByteTokenizer
+from .corpora.vocabulary import BYTES, MASK_ID, START_ID
+from .corpora.vocabulary import ByteTokenizer as ByteTokenizer
 
 IGNORE = -100  # the target of a position that the loss leaves out
 

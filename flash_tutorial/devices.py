@@ -173,7 +173,11 @@ class Engine:
     def loss(self, ids, targets, mask):
         """The mean loss of the targets at hand."""
         with self.half:
-            return self.call(ids, targets, mask=mask)
+            loss = self.call(ids, targets, mask=mask)
+        if not isinstance(loss, torch.Tensor) or loss.dim():
+            found = f"of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"
+            raise ValueError(f"the model's loss is {found}: expected one number, the mean in nats, as a tensor")
+        return loss
 
     def backward(self, part):
         """Add the gradient of a loss. It comes as the mean over the ranks, and parts of a batch ask for their sum."""

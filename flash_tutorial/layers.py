@@ -82,9 +82,24 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
     return cos[:length], sin[:length]
 
 
-def cos_sin_at(positions, dim: int, like: torch.Tensor):
-    """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``."""
-    return _tables(positions, dim, like.device, torch.promote_types(like.dtype, torch.float32))
+def cos_sin_at(positions, dim: int, like: torch.Tensor, most: int | None = None):
+    """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``.
+
+    ``most``: a number that no position is above, known without asking the device; then rows of the kept tables are
+    taken.
+    """
+    if most is None or torch.compiler.is_compiling():
+        return _tables(positions, dim, like.device, torch.promote_types(like.dtype, torch.float32))
+    return tuple(table[positions] for table in cos_sin(most + 1, dim, like))
+
+
+def _rotated(x, cos, sin):
+    x1, x2 = x.chunk(2, -1)
+    out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, cos.dtype))
+    y1, y2 = out.chunk(2, -1)
+    torch.mul(x1, cos, out=y1).addcmul_(x2, sin, value=-1)
+    torch.mul(x2, cos, out=y2).addcmul_(x1, sin)
+    return out
 
 
 class _Rotate(torch.autograd.Function):
@@ -93,12 +108,7 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, cos, sin):
         ctx.save_for_backward(cos, sin)
-        x1, x2 = x.chunk(2, -1)
-        out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, cos.dtype))
-        y1, y2 = out.chunk(2, -1)
-        torch.mul(x1, cos, out=y1).addcmul_(x2, sin, value=-1)
-        torch.mul(x2, cos, out=y2).addcmul_(x1, sin)
-        return out
+        return _rotated(x, cos, sin)
 
     @staticmethod
     def backward(ctx, grad):
@@ -111,6 +121,8 @@ def rope(x, cos, sin):
     if torch.compiler.is_compiling():  # a compiler fuses the plain form by itself, and cannot write into halves
         x1, x2 = x.chunk(2, -1)
         return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
+    if not torch.is_grad_enabled():  # token by token, what autograd asks of a function costs as much as the function
+        return _rotated(x.contiguous(), cos, sin)
     return _Rotate.apply(x.contiguous(), cos, sin)
 
 
@@ -125,9 +137,9 @@ class ScaledSin(nn.Module):
         cos, sin = cos_sin(x.shape[1], self.dim, x)
         return (torch.cat([sin, cos], -1) * self.scale).to(x.dtype)
 
-    def at(self, positions, like):
-        """Rows of the table at ``positions (B,)``: ``(B, D)``."""
-        cos, sin = cos_sin_at(positions, self.dim, like)
+    def at(self, positions, like, most=None):
+        """Rows of the table at ``positions (B,)``: ``(B, D)``; ``most`` as in ``cos_sin_at``."""
+        cos, sin = cos_sin_at(positions, self.dim, like, most)
         return (torch.cat([sin, cos], -1) * self.scale).to(like.dtype)
 
 
@@ -141,9 +153,9 @@ class LearntPositions(nn.Module):
     def forward(self, x):
         return self._reaching(x.shape[1])[: x.shape[1]]
 
-    def at(self, positions, like):
-        """Rows of the table at ``positions (B,)``: ``(B, D)``."""
-        return self._reaching(int(positions.max()) + 1)[positions]
+    def at(self, positions, like, most=None):
+        """Rows of the table at ``positions (B,)``: ``(B, D)``; ``most`` as in ``cos_sin_at``."""
+        return self._reaching((int(positions.max()) if most is None else most) + 1)[positions]
 
     def _reaching(self, n):
         advice = "shorten it, or take architecture='transformer+', whose positions have no end"
@@ -207,7 +219,7 @@ class RotaryBias(nn.Module):
 
     def row(self, i, n: int):
         """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
-        a = self._rotated(self.a, *cos_sin_at(i, self.dim, self.a))
+        a = self._rotated(self.a, *cos_sin_at(i, self.dim, self.a, n))
         return a @ self._rotated(self.b, *cos_sin(n, self.dim, self.b)).T
 
 
@@ -261,7 +273,9 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     wrong = {}  # what is said -> where it is so
     if mask is not None:
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-            raise ValueError(f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens")
+            raise ValueError(
+                f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
+            )
         why = "padding on the left would move the chunk borders; pad on the right"
         said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
         wrong[said] = mask[:, 1:] & ~mask[:, :-1]

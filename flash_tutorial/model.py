@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import decoding, files, states
-from .checkpoints import last_checkpoint
 from .config import FORMAT, GATED, ModelConfig, check_format
+from .corpora.vocabulary import Vocabulary, text_of
 from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
+from .runs.checkpoints import last_checkpoint
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
-from .vocabulary import Vocabulary, text_of
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
 OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
@@ -53,6 +53,7 @@ class State:
 
     units: list
     lengths: torch.Tensor  # (B,) tokens read so far
+    used: int  # no row is longer
 
     def numel(self):
         """Numbers in use, over all units."""
@@ -68,6 +69,7 @@ class Stack(nn.Module):
         self.positions = make_positions(config.positions_in_use, config.dim, config.max_length)
         self.units = nn.ModuleList(make_unit(config) for _ in range(config.depth))
         self.norm = make_norm(config.norm, config.dim)
+        self.drop = nn.Dropout(config.dropout)
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -89,8 +91,10 @@ class Stack(nn.Module):
             segment_ids = check_input(x, self.config.dim, mask, segment_ids)
         if self.positions is not None:
             x = x + self.positions(x)
+        x, dropping = self.drop(x), self.training and self.drop.p
         for unit in self.units:
-            x = unit(x, mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
+            y = unit(x, mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
+            x = x + self.drop(y - x) if dropping else y
         return self.norm(x)
 
     def prefill(self, x, mask=None, *, checked=False):
@@ -107,7 +111,7 @@ class Stack(nn.Module):
         for unit in self.units:
             x, state = states.prefill(unit, x, mask, **_inside(getattr(type(unit), "prefill", None)))
             of_units.append(state)
-        return self.norm(x), State(of_units, lengths)
+        return self.norm(x), State(of_units, lengths, x.shape[1])
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
@@ -115,10 +119,10 @@ class Stack(nn.Module):
             expected = (len(state.lengths), self.config.dim)
             raise ValueError(f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}")
         if self.positions is not None:
-            x = x + self.positions.at(state.lengths, x)
+            x = x + self.positions.at(state.lengths, x, state.used)
         for i, unit in enumerate(self.units):
             x, state.units[i] = states.step(unit, x, state.units[i])
-        state.lengths = state.lengths + 1
+        state.lengths, state.used = state.lengths + 1, state.used + 1
         return self.norm(x), state
 
 

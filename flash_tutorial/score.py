@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from .config import check_counts
 from .corpora import Split
+from .corpora.vocabulary import Vocabulary
 from .data import IGNORE, evaluation_windows, hide_spans
 from .devices import to_device
-from .vocabulary import Vocabulary
 
 
 @dataclass
@@ -62,7 +62,9 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     for first in range(0, len(ids), batch):
         rows = slice(first, first + batch)
         x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
-        losses = F.cross_entropy(model(x, mask=mask).float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
+        logits = model(x, mask=mask)
+        check_logits(logits, x, model)
+        losses = F.cross_entropy(logits.float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
         nats += losses.cpu().double().sum(0).numpy()
         counts += (y != IGNORE).sum(0).cpu().numpy()
     model.train(was_training)
@@ -73,6 +75,14 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     elif split.vocabulary.tokens is None:
         score.n_bytes = score.n_tokens
     return score
+
+
+def check_logits(logits, ids, model):
+    """Refuse what a model of one's own gives in place of logits."""
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 3 or logits.shape[:2] != ids.shape:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        B, T = ids.shape
+        raise ValueError(f"{type(model).__name__} gave {found}: expected logits (B, T, N), here ({B}, {T}, N)")
 
 
 def is_causal(model):

@@ -57,10 +57,12 @@ class ChunkState:
     lin_k: torch.Tensor  # (B, H, C, S) already rotated
     v: torch.Tensor  # (B, H, C, E)
     lengths: torch.Tensor  # (B,) tokens read so far by each row
+    used: int  # no row is longer
+    bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
 
     @classmethod
-    def after(cls, quad_k, lin_k, v, C, lengths):
-        """The state after a prompt: keys ``(B, H, T, S)``, values ``(B, H, T, E)``."""
+    def after(cls, quad_k, lin_k, v, C, lengths, bias=None):
+        """The state after a prompt: keys ``(B, H, T, S)``, values ``(B, H, T, E)``; ``bias (C, C)``."""
         finished = lengths // C
         kv = chunk_means(*(to_chunks(t, C).flatten(0, 1) for t in (lin_k, v))).unflatten(0, v.shape[:2])
         keep = torch.arange(kv.shape[2], device=v.device)[None] < finished[:, None]  # (B, G)
@@ -68,34 +70,39 @@ class ChunkState:
         places = finished[:, None] * C + torch.arange(C, device=v.device)  # of the chunk at hand, row by row
         index, inside = (t[:, None, :, None] for t in (places.clamp(max=v.shape[2] - 1), places < lengths[:, None]))
         rest = (t.gather(2, index.expand(-1, t.shape[1], -1, t.shape[3])) * inside for t in (quad_k, lin_k, v))
-        return cls(sums, *rest, lengths)
+        future = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
+        bias = torch.zeros(C, C, dtype=v.dtype, device=v.device) if bias is None else bias.to(v.dtype)
+        state = cls(sums, *rest, lengths, v.shape[2], bias.masked_fill(future, float("-inf")))
+        state.count_chunks()
+        return state
+
+    def count_chunks(self):
+        """What changes only where a chunk ends: the divisor of the mean, and how soon the next chunk may be full."""
+        C = self.v.shape[2]
+        finished = self.lengths // C
+        self.chunks = finished.clamp(min=1).to(self.sums.dtype)[:, None, None]  # (B, 1, 1)
+        self.left = C - int((self.lengths - finished * C).max())  # steps until some row's chunk is full
 
     def append(self, quad_k, lin_k, v):
-        """Write one token ``(B, H, ...)`` at each row's place in its chunk."""
-        rows, place = torch.arange(len(v), device=v.device), self.place()
+        """Write one token ``(B, H, ...)`` at each row's place in its chunk; gives the places ``(B,)``."""
+        rows, place = torch.arange(len(v), device=v.device), self.lengths % self.v.shape[2]
         for cache, new in ((self.quad_k, quad_k), (self.lin_k, lin_k), (self.v, v)):
             cache[rows, :, place] = new.to(cache.dtype)
-
-    def place(self):
-        """``(B,)`` place in the chunk of each row's newest token."""
-        return self.lengths % self.v.shape[2]
-
-    def visible(self):
-        """``(B, C)`` bool: tokens of the chunk at hand, the newest included."""
-        return torch.arange(self.v.shape[2], device=self.v.device)[None] <= self.place()[:, None]
+        return place
 
     def far(self, q, combine):
         """q read through the sums of the finished chunks: ``(B, H, S) -> (B, H, E)``; zero while there is none."""
-        C, mean = self.v.shape[2], combine == "mean"
-        sums = self.sums / (self.lengths // C).clamp(min=1)[:, None, None, None] if mean else self.sums * C
-        return (q[:, :, None] @ sums.to(q.dtype))[:, :, 0]
+        q, dtype = q.to(self.sums.dtype), q.dtype
+        q = q / self.chunks if combine == "mean" else q * self.v.shape[2]
+        return (q[:, :, None] @ self.sums)[:, :, 0].to(dtype)
 
     def advance(self):
         """Count the token; where it was a chunk's last, fold that chunk into the sums."""
-        self.lengths = self.lengths + 1
-        full = self.place() == 0
-        if full.any():
+        self.lengths, self.used, self.left = self.lengths + 1, self.used + 1, self.left - 1
+        if self.left == 0:  # only now are the rows looked at
+            full = self.lengths % self.v.shape[2] == 0
             self.sums = self.sums + chunk_means(self.lin_k, self.v) * full[:, None, None, None]
+            self.count_chunks()
 
     def numel(self):
         """Numbers in use."""
@@ -168,7 +175,7 @@ class GatedSteps:
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         u, v, z = self.project(x)
-        heads = self.read_heads(z, *cos_sin_at(state.lengths, self.qk_dim, x))  # (H, B, S)
+        heads = self.read_heads(z, *cos_sin_at(state.lengths, self.qk_dim, x, state.used))  # (H, B, S)
         return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
 
 
@@ -199,19 +206,19 @@ class GAUSteps(GatedSteps):
 class FLASHSteps(GatedSteps):
     def remember(self, heads, v, lengths):
         _, quad_k, _, lin_k = (t[:, None] for t in heads)
-        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, lengths)
+        bias = None if self.bias is None else self.bias(self.chunk_size).detach()
+        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, lengths, bias)
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""
         quad_q, quad_k, lin_q, lin_k = (t[:, None] for t in heads)  # (B, 1, S)
-        state.append(quad_k, lin_k, v[:, None])
+        place = state.append(quad_k, lin_k, v[:, None])
         mixed = 0
         if self.local:
-            scores = (quad_q[:, :, None] @ state.quad_k.mT)[:, 0, 0] / self.chunk_size  # (B, C)
-            if self.bias is not None:
-                scores = scores + self.bias.row(state.place(), self.chunk_size)
-            weights = scores.relu().square() * state.visible()
-            mixed = (weights[:, None, None].to(state.v.dtype) @ state.v)[:, 0, 0]
+            keys, values = state.quad_k[:, 0], state.v[:, 0]  # (B, C, S or E)
+            row = state.bias[place][:, None]  # (B, 1, C)
+            scores = torch.baddbmm(row, quad_q.to(keys.dtype), keys.mT, alpha=1 / self.chunk_size)
+            mixed = (scores.relu().square() @ values)[:, 0]
         if self.global_:
             mixed = mixed + state.far(lin_q, self.combine)[:, 0]
         state.advance()
@@ -243,7 +250,7 @@ class BlockSteps:
     def mix_newest(self, q, k, v, state):
         """What the newest token reads of all: ``(B, H, 1, d)``."""
         if self.rope:
-            cos, sin = _tables_at(state.lengths, k)
+            cos, sin = _tables_at(state, k)
             q, k = rope(q, cos, sin), rope(k, cos, sin)
         state.append(k[:, :, 0], v[:, :, 0])
         keys, values = (t[:, : state.used].transpose(1, 2) for t in (state.k, state.v))
@@ -259,15 +266,15 @@ class MCBlockSteps(BlockSteps):
 
     def mix_newest(self, q, k, v, state):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, H, 1, d)``."""
-        q, k, lin_q, lin_k = self.rotate_heads(q, k, *_tables_at(state.lengths, k))
-        state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
-        visible = state.visible()[:, None, None]
-        near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=visible)
+        q, k, lin_q, lin_k = self.rotate_heads(q, k, *_tables_at(state, k))
+        place = state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
+        row = state.bias[place][:, None, None]  # (B, 1, 1, C): nothing but which keys there are
+        near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=row)
         mixed = near + state.far(lin_q[:, :, 0], "mean")[:, :, None]
         state.advance()
         return mixed
 
 
-def _tables_at(lengths, k):
+def _tables_at(state, k):
     """cos and sin for one token at each row's own position, to go with heads ``(B, H, 1, d)``."""
-    return (t[:, None, None] for t in cos_sin_at(lengths, k.shape[-1], k))
+    return (t[:, None, None] for t in cos_sin_at(state.lengths, k.shape[-1], k, state.used))

@@ -19,19 +19,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from .best import Scores
-from .checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
 from .config import ModelConfig, TrainConfig
 from .data import IGNORE, hide_spans, random_windows
 from .devices import Engine, Group, keep_freed_memory, to_device, training_group
 from .files import write_json
 from .model import LanguageModel, count_parameters, save_model
-from .run_folder import Log, describe_run, read_log, run_folder, save_results
+from .runs.best import Scores
+from .runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
+from .runs.run_folder import Log, describe_run, read_log, run_folder, save_results
+from .runs.start import (
+    agree,
+    check_arguments,
+    default,
+    describe_model,
+    find_corpus,
+    restored,
+    say_if_short,
+    share_tokenizer,
+)
+from .runs.stopping import Stopped, stoppable
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
 from .score import first_bytes as first_bytes
-from .start import agree, check_arguments, default, describe_model, find_corpus, restored, say_if_short, share_tokenizer
-from .stopping import Stopped, stoppable
 
 
 # ---------------------------------------------------------------- one update
@@ -236,7 +245,7 @@ def run_updates(model, engine, split, config, found, last, out, facts, scores, s
             due = asked or (step + 1) % config.checkpoint_every == 0 or step + 1 == last
             if out and due:
                 save(step + 1, seconds)
-            enough = callback and not asked and group.share(group.speaks and callback(dict(row)) is False)
+            enough = callback and not asked and group.share(group.speaks and callback(row) is False)
             if enough and out and not due:
                 save(step + 1, seconds)
             if asked or enough:

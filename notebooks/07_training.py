@@ -926,7 +926,7 @@ print("same losses, bit by bit:", [row["loss"] for row in resumed.log] == theirs
 # The symptom: take the weights alone and go on. The first loss is right, and then the run is another one.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.checkpoints import load_optimizer
+from flash_tutorial.runs.checkpoints import load_optimizer
 
 continued = {}
 for name in ("weights and averages", "weights alone"):

@@ -142,7 +142,8 @@ def odd_files(folder):
 # of an answer that does harm; with the odd files and seven honest submissions they are a class of thirty
 KINDS = (
     "endless loop", "os._exit", "segmentation fault", "all memory", "a fork", "the checker", "a forged message",
-    "a flood", "an end of its parent, below Python", "many processes", "others that compute", "an error that forges a page",
+    "a flood", "an end of its parent, below Python", "many processes", "others that compute",
+    "an error that forges a page",
 )  # fmt: skip
 
 

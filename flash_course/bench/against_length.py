@@ -362,7 +362,7 @@ def state_at(model, position):
     _, state = model.prefill(ids if constant else ids[:, :1])
     for unit in () if constant else state.units:
         fill(unit, position - 1)
-    state.lengths = torch.full((1,), position - 1, device=device)
+    state.lengths, state.used = torch.full((1,), position - 1, device=device), position - 1
     return model.step(ids[:, 0], state)[1]  # a cache that is full doubles its room now, and not while it is timed
 
 

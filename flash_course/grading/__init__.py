@@ -1,5 +1,5 @@
-"""From submissions to points: each exercise of each submission in a process of its own.
+"""From submissions to points: a process for each submission, in a sandbox where there is one.
 
-It guards against accidents, not against malice: a submission runs as the same user, on the same files. A class that
-needs more grades in a container (docs/instructors.md has the recipe).
+``files`` finds and ``submission`` reads, ``isolation`` starts what ``judging`` does inside, ``messages`` reads what
+comes back, ``grade`` leads a class through it. What a submission can still do stands in docs/instructors.md.
 """

@@ -25,9 +25,9 @@ def control(option, value):
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def die_with(parent, by=signal.SIGKILL):
+def die_with(parent, by=None):
     """This process ends when ``parent`` does, also if that has happened already."""
-    control(DIE_WITH_PARENT, by)
+    control(DIE_WITH_PARENT, by or signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 

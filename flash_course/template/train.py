@@ -19,7 +19,7 @@ from settings import MODELS, RATES, SEEDS, TRAIN, TUNING_STEPS
 from flash_tutorial import load_corpus
 from flash_tutorial.config import TrainConfig
 from flash_tutorial.files import read_json, write_json
-from flash_tutorial.run_folder import read_result
+from flash_tutorial.runs.run_folder import read_result
 from flash_tutorial.training import Diverged, train
 
 HERE = Path(__file__).parent
@@ -84,8 +84,8 @@ def find(name, rate, seed, steps=None):
     if (folder / "diverged.json").exists():
         return read_json(folder / "diverged.json")
     result = read_result(folder)
-    settings = asdict(settings_of(rate, seed, steps))
-    if result and (result["train_config"], result["model_config"]) != (settings, MODELS[name].to_dict()):
+    asked = json.loads(json.dumps([asdict(settings_of(rate, seed, steps)), MODELS[name].to_dict()]))
+    if result and [result["train_config"], result["model_config"]] != asked:
         raise ValueError(f"{folder / 'result.json'} is of another run: move that folder out of {RUNS.name}/")
     return result
 
@@ -135,7 +135,7 @@ def in_one_line(main):
         check_settings()
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(str(error))
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
         sys.exit(130)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Rule
-from ..vocabulary import BYTES, Vocabulary, vocabulary_of
+from .vocabulary import BYTES, Vocabulary, vocabulary_of
 
 SPLITS = ("train", "validation", "test")
 # Whole novels, by their place in the file: *Northanger Abbey* is the test, *Persuasion* the validation.

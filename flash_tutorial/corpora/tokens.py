@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..config import check_counts
-from ..vocabulary import vocabulary_of
 from . import SMALLEST, SPLITS, Corpus, Split, three_splits
+from .vocabulary import vocabulary_of
 
 
 def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens"):
@@ -13,7 +13,7 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
     array: (n,) integers of any type, the documents end to end: NumPy (a memmap too), a list, a tensor on the CPU. Or
         three of them, `{"train": ..., "validation": ..., "test": ...}`, where you have splits of your own.
     vocab_size: N; ids lie in 0..N-1. A model of them has N + 1 ids, and N + 2 for the masked objective: see
-        `flash_tutorial.vocabulary`, which says why.
+        `flash_tutorial.corpora.vocabulary`, which says why.
     tokenizer: of the library `tokenizers`, or the path of a `tokenizer.json`. It is saved with a model, which then
         reads and writes text, and is scored in bits per byte. None: ids stay ids.
     offsets: (n_documents + 1,) where documents begin, and the end: 0, ..., n. None is one document. With three
@@ -21,6 +21,7 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
 
     What is no such array, or holds an id that is none, is a ValueError.
     """
+    vocab_size = int(vocab_size) if isinstance(vocab_size, np.integer) else vocab_size
     check_counts(vocab_size=vocab_size)
     vocabulary = vocabulary_of(tokenizer, vocab_size)
     if not isinstance(array, dict):

@@ -22,11 +22,13 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     home = tmp_path / "autograder"
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+        pool = archive.read("pool/right_05.py").decode()
         archive.extractall(home / "source")
     assert {"setup.sh", "run_autograder", "pool/right_05.py", "flash_course/grading/grade.py"} <= set(names)
+    assert "def held_out" in pool and "RIGHT" not in pool and "to_chunks_by_rows" not in pool
     assert not [name for name in names if "models/" in name or name.endswith(".ipynb")]
     (home / "submission").mkdir()
-    (home / "submission" / "ada.py").write_text(with_body("return None"), encoding="utf-8")
+    (home / "submission" / "ada.py").write_text(with_body("chunks = x_TD"), encoding="utf-8")
     environment = {
         **os.environ, "AUTOGRADER_HOME": str(home), "AUTOGRADER_SOURCE": str(home / "source"),
         "AUTOGRADER_VENV_OPTIONS": "--system-site-packages", "PYTHONNOUSERSITE": "1",
@@ -59,6 +61,16 @@ def test_the_same_set_gives_the_same_zip(tmp_path):
     for name in ("a.zip", "b.zip"):
         export.export_gradescope("05", tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+@pytest.mark.quick
+@pytest.mark.fork
+def test_the_zip_has_the_seed_of_grading_or_the_one_that_is_given(tmp_path, capsys):
+    for arguments, seed in (([], 1), (["--seed", 2027], 2027)):
+        assert run("export", "gradescope", "05", "--out", tmp_path / "a.zip", *arguments) == 0
+        assert f"seed {seed}" in capsys.readouterr().out
+        with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+            assert archive.read("run_autograder").decode().endswith(f'"$HERE/results" {seed}\n')
 
 
 @pytest.mark.quick

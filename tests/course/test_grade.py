@@ -27,7 +27,6 @@ pytestmark = forks
 # ---------------------------------------------------------------- right, half, untouched
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_the_solution_gets_all_points_that_a_program_gives(tmp_path):
     result = graded(tmp_path, source(), pool=default_pool(), seed=7)
@@ -43,7 +42,6 @@ def test_an_untouched_file_gets_none(tmp_path):
     assert {row["status"] for row in result["exercises"].values()} == {"not attempted"}
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_a_missing_exercise_is_not_attempted(tmp_path):
     text = source().replace("def earlier_chunks(", "def somewhere_else(")
@@ -55,7 +53,6 @@ def test_a_missing_exercise_is_not_attempted(tmp_path):
 # ---------------------------------------------------------------- held-out faults, seeds
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_a_pool_without_the_set_is_refused_and_its_files_may_not_be_read(tmp_path):
     staff = tmp_path / "staff"

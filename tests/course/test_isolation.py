@@ -1,8 +1,10 @@
 """What one exercise of a submission does costs that exercise alone."""
 
+import multiprocessing
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,8 @@ from hostile import FAULTS, HOSTILE
 from marks import needs_solutions
 from submissions import FULL, forks, graded, points, source, with_body
 
-from flash_course.grading import processes
-from flash_course.grading.child import Limits
+from flash_course.grading import isolation, judging, processes
+from flash_course.grading.child import Limits, in_child
 
 pytestmark = forks
 
@@ -70,9 +72,94 @@ def test_a_text_of_forty_megabytes_costs_itself(tmp_path):
     assert result["points"] == FULL and len(result["exercises"]["05.7"]["text"]) < 20_010
 
 
+SET = "from flash_course.checks.sets import set_05 as s\n"
+ASK = "from flash_course.checks.exercise import lent, load_exercise\n"
+ORACLES = {
+    "itself": "from flash_course.checks.sets.set_05 import to_chunks",
+    "a partial": f"{SET}import functools\nto_chunks = functools.partial(s.to_chunks)",
+    "another module's name": f"{SET}to_chunks = s.to_chunks\nto_chunks.__module__ = '__main__'",
+    "a wrapper": f"{SET}def to_chunks(x, C):\n    return s.to_chunks(x, C)",
+    "a wrapper of the course": f"{SET}{ASK}to_chunks = lent(s.to_chunks)",
+    "a method": f"{SET}class A:\n    to_chunks = staticmethod(s.to_chunks)\nto_chunks = A().to_chunks",
+    "a thread": f"{SET}import threading\ndef to_chunks(x, C):\n    kept = []\n    def put():\n"
+    "        kept.append(s.to_chunks(x, C))\n    t = threading.Thread(target=put)\n    t.start()\n    t.join()\n"
+    "    return kept[0]",
+    "by map": f"{SET}def to_chunks(x, C):\n    return [*map(s.to_chunks, [x], [C])][0]",
+    "its code": f"{SET}import types\nto_chunks = types.FunctionType(s.to_chunks.__code__, vars(s))",
+    "the exercise's own": f"{ASK}to_chunks = load_exercise('05.1').right",
+}
+
+
 @needs_solutions
-def test_an_answer_that_is_the_oracle_is_refused(tmp_path):
-    text = source() + "\n\n# %%\nfrom flash_course.checks.sets.set_05 import to_chunks\n"
-    result = graded(tmp_path, text)
-    assert "is an object of the package" in result["exercises"]["05.1"]["said"][0]
-    assert points(result)["05.1"] == 0 and points(result)["05.4"] == 20
+@pytest.mark.parametrize("name", ORACLES)
+def test_an_answer_that_is_the_oracle_by_whatever_way_is_refused(name, tmp_path):
+    result = graded(tmp_path, f"{source()}\n\n# %%\n{ORACLES[name]}\n")
+    assert points(result)["05.1"] == 0 and (points(result)["05.3"] == 25 or "__module__ =" in ORACLES[name])
+    said = result["exercises"]["05.1"]["said"][-1]
+    assert any(
+        text in said for text in ("an object of the package", "calls `flash_course.checks", "changes the checker")
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "answer_08_2 = load_exercise('08.2').right(load_exercise('08.2').numbers(STUDENT))",
+        "e = load_exercise('08.2')\nanswer_08_2 = e.assemble(e.right, e.numbers(STUDENT))",
+        "from flash_course.checks.sets.set_08 import answers_2 as a\n"
+        "answer_08_2 = a(load_exercise('08.2').numbers(STUDENT))",
+    ],
+)
+def test_a_prediction_that_the_oracle_makes_is_refused(code, tmp_path):
+    text = "from flash_course.checks.exercise import load_exercise\nSTUDENT = 'ada'\n# %%\n"
+    result = graded(tmp_path, f"{text}{code}\n# %%\ncheck('08.2', answer_08_2)\n")
+    assert result["points"] == 0 and "calls `flash_course.checks" in result["exercises"]["08.2"]["said"][0]
+
+
+def burn():
+    while True:
+        pass
+
+
+def test_a_second_of_computing_on_a_machine_with_much_to_do_is_in_time():
+    others = [multiprocessing.Process(target=burn, daemon=True) for _ in range(8)]
+    for other in others:
+        other.start()
+    try:
+        ended = in_child(lambda: compute(1.0), Limits(seconds=3))
+    finally:
+        for other in others:
+            other.kill()
+    assert ended.message is True, ended
+
+
+def compute(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return True
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("busy, tries", [(True, 2), (False, 1)])
+def test_on_a_busy_machine_an_answer_that_was_stopped_is_tried_again(busy, tries, tmp_path, monkeypatch):
+    monkeypatch.setattr(judging, "busy", lambda: busy)
+    log = tmp_path / "log"
+
+    def answer():
+        with open(log, "a") as file:
+            file.write("x")
+        compute(60)
+
+    ended = judging.judged(answer, Limits(seconds=0.2), tmp_path)
+    assert "of computing" in ended.why and log.read_text() == "x" * tries
+
+
+@pytest.mark.quick
+def test_a_judge_that_cannot_begin_is_said(monkeypatch):
+    monkeypatch.setattr(isolation, "serve", lambda *_: os._exit(1))
+    judge = isolation.Judge({"exercises": ["05.1"]}, {}, Limits(), False)
+    with pytest.raises(ValueError, match="ends before it has begun"):
+        for _ in range(100):
+            time.sleep(0.05)
+            judge.look()

@@ -206,7 +206,7 @@ def test_a_changed_layer_model_training_or_text_begins_new_runs(project, grid_of
         change()
         table = (project / "README.md").read_text(encoding="utf-8")
         said = call(grid_of(), monkeypatch, "table")
-        assert str(said).startswith("error: missing: mine_rate0.005_steps2_seed0_") or "baseline" in said, what
+        assert str(said).startswith("missing: mine_rate0.005_steps2_seed0_") or "baseline" in said, what
         assert (project / "README.md").read_text(encoding="utf-8") == table, what
         out = capsys.readouterr().out
         assert "not used" in out and all(name in out for name in there if name.startswith("mine")), what
@@ -315,7 +315,7 @@ def test_every_field_of_TRAIN_has_an_effect_or_is_refused(project, grid_of, monk
     train = sys.modules["train"]
     if name in ("learning_rate", "seed"):
         said = call(grid, monkeypatch)
-        assert said == f"error: TRAIN has {name}={value!r} in settings.py: RATES and SEEDS say it, leave it out"
+        assert said == f"TRAIN has {name}={value!r} in settings.py: RATES and SEEDS say it, leave it out"
         return
     assert getattr(train.settings_of(5e-3, 1), name) == value and train.folder_of("mine", 5e-3, 1) != before
     given = []
@@ -356,7 +356,7 @@ def test_the_other_settings_have_effects_too(project, grid_of, monkeypatch):
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_one_line(grid_of, monkeypatch, lines, words):
     said = call(grid_of(lines), monkeypatch)
-    assert re.match(f"error: .*{words}", said) and "\n" not in said
+    assert re.match(f".*{words}", said) and "\n" not in said
 
 
 # ---------------------------------------------------------------- the table
@@ -407,7 +407,7 @@ def test_the_table_keeps_the_rest_of_the_page_and_misses_its_marks(project, grid
     assert text.count("## Mine") == 1 and text.count("| baseline |") == 1
     edit(project, "<!-- end of table -->", "", "README.md")
     said = call(grid, monkeypatch, "table")
-    assert said.startswith("error: README.md has lost the marks") and "\n" not in said
+    assert said.startswith("README.md has lost the marks") and "\n" not in said
 
 
 @pytest.mark.parametrize("argv, words", [
@@ -421,7 +421,7 @@ def test_wrong_numbers_of_one_run_are_one_line(grid_of, monkeypatch, argv, words
     monkeypatch.setattr(sys, "argv", ["train.py", *argv])
     with pytest.raises(SystemExit) as end:
         train.in_one_line(train.main)
-    assert end.value.code.startswith(f"error: {words}") and "\n" not in end.value.code
+    assert end.value.code.startswith(f"{words}") and "\n" not in end.value.code
 
 
 def test_one_run_says_where_its_result_is_and_a_stop_is_one_line(project, grid_of, monkeypatch, capsys):

@@ -1,22 +1,22 @@
 """What of a submission is run for an exercise."""
 
+import numpy as np
 import pytest
 from marks import needs_solutions
 from submissions import FULL, forks, graded, points, source
 
-from flash_course.grading.statements import parsed
+from flash_course.grading.child import Limits, in_child
+from flash_course.grading.statements import Statements, needed_text, parsed
 
 pytestmark = forks
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_code_outside_functions_is_not_run_again(tmp_path):
     text = source() + "\n\n# %%\nimport time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x\n"
     assert graded(tmp_path, text)["points"] == FULL
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
     text = source().replace("    missing = -len(x_TD) % C\n", "    missing = = 3\n")
@@ -25,7 +25,6 @@ def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
     assert "is left out: invalid syntax" in result["notes"][0]
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_an_import_that_fails_is_said_and_the_rest_counts(tmp_path):
     result = graded(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
@@ -42,7 +41,6 @@ def test_an_answer_that_the_students_own_function_computes_is_run_for_its_exerci
     assert graded(tmp_path, text)["points"] == FULL
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_a_name_that_is_missing_is_said(tmp_path):
     result = graded(tmp_path, source().replace("def earlier_chunks(", "def somewhere_else("))
@@ -56,3 +54,84 @@ def test_jupyters_own_lines_are_left_out_and_a_text_keeps_its_own():
     assert parsed(code)[0] == "\n\n\nif True:\n    pass\n"
     text = 'answer = """\n% of all\nreally?\n"""\n'
     assert parsed(text)[0] == text
+
+
+CUT = "np.concatenate([x, np.zeros((-len(x) % C, x.shape[1]))]).reshape(-1, C, x.shape[1])"
+
+
+def cut(axis="1", numpy="np", indent=""):
+    """A right answer that finds a 1 under some name."""
+    code = CUT.replace("[1]", f"[{axis}]").replace("np.", f"{numpy}.")
+    return f"{indent}def to_chunks(x, C):\n{indent}    return {code}\n"
+
+
+AS_IN_A_NOTEBOOK = {
+    "a lambda": f"to_chunks = lambda x, C: {CUT}",
+    "a table filled by a loop": f"AXES = {{}}\nfor k in range(3):\n    AXES[k] = k\n{cut('AXES[1]')}",
+    "a function under if": f"if True:\n{cut(indent='    ')}",
+    "a lambda under else": f"if None:\n    pass\nelse:\n    to_chunks = lambda x, C: {CUT}",
+    "an import that is tried": f"try:\n    import none as m\nexcept ImportError:\n    m = np\n{cut(numpy='m')}",
+    "a text that is split": f"FIRST, LAST = '0 1'.split()\n{cut('int(LAST)')}",
+    "a walrus": f"(ROW := 1)\n{cut('ROW')}",
+    "with": f"import contextlib\nwith contextlib.suppress(ValueError):\n{cut(indent='    ')}",
+    "while": f"AXIS = 0\nwhile AXIS < 1:\n    AXIS += 1\n{cut('AXIS')}",
+    "a decorator of its own": f"def twice(f):\n    return lambda *a: f(*a)\n@twice\n{cut()}",
+    "a function that registers": "AXES = {}\ndef register(f):\n    AXES[0] = f\ndef one():\n    return 1\n"
+    f"register(one)\n{cut('AXES[0]()')}",
+    "a function that sets a global name": f"def begin():\n    global AXIS\n    AXIS = 1\nbegin()\n{cut('AXIS')}",
+    "a list that a function fills": f"AXES = []\ndef fill(a):\n    a.append(1)\nfill(AXES)\n{cut('AXES[0]')}",
+    "a list that grows": f"AXES = []\nAXES.append(1)\n{cut('AXES[0]')}",
+    "a value that a function computed": f"def one():\n    return 1\nAXIS = one()\n{cut('AXIS')}",
+    "a name that is removed": f"AXIS = 1\nold = AXIS\ndel old\n{cut('AXIS')}",
+    "an object that is called": f"class Cut:\n    def __call__(self, x, C):\n        return {CUT}\nto_chunks = Cut()",
+    "a partial": f"import functools\ndef at(axis, x, C):\n    return {CUT}\nto_chunks = functools.partial(at, 1)",
+    "a main guard": f"if __name__ == '__main__':\n    to_chunks = lambda x, C: {CUT}",
+    "a line that is timed": f"%time AXIS = 1\n{cut('AXIS')}",
+    "a cell that is timed": f"%%time\n{cut()}",
+}  # fmt: skip
+
+
+def to_chunks_of(code):
+    names, notes = Statements(["import numpy as np", code, "check('05.1', to_chunks)\nprint(to_chunks)"], "a").run(
+        ["to_chunks"]
+    )
+    return (names["to_chunks"](np.arange(10.0).reshape(5, 2), 3).tolist() if "to_chunks" in names else None), notes
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", AS_IN_A_NOTEBOOK)
+def test_what_an_answer_depends_on_runs_as_it_did_for_check(name):
+    ended = in_child(lambda: to_chunks_of(AS_IN_A_NOTEBOOK[name]), Limits())
+    assert ended.message == [[[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [0, 0]]], []], ended
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    "first", ["%%script bash", "%%writefile mine.py", "%%bash", "%%html", "%%javascript", "%%timeit"]
+)
+def test_a_cell_for_another_program_is_no_code(first):
+    assert Statements([f"{first}\nto_chunks = 3"], "a").all == []
+
+
+@pytest.mark.quick
+def test_plots_training_and_checks_do_not_run():
+    code = (
+        "def f(x):\n    return x\ndef train(steps):\n    raise SystemExit\ncheck('05.1', f)\nplt.plot(f(1))\n"
+        "print(f(1))\nlosses = train(3)\nfor x in train(4):\n    losses.append(x)\nassert train(5)\ntrain(6)\n"
+    )
+    needed = Statements([code], "a").needed(["f"])
+    assert [one.tree.name for one in needed] == ["f", "train"]
+
+
+@pytest.mark.quick
+def test_what_was_left_out_is_named_where_a_name_is_missing():
+    found = in_child(lambda: to_chunks_of("exec('to_chunks = 3')"), Limits())
+    assert found.message == [None, ["line 1 of code cell 2: left out: exec('to_chunks = 3')"]]
+
+
+@pytest.mark.quick
+def test_a_pool_without_what_its_cases_do_not_need():
+    text = "import numpy as np\ndef right(x):\n    return x\nRIGHT = {'a': right}\ndef size(rng):\n    return 3\n"
+    text += "def held_out(rng):\n    return {'05.1': [size(rng)]}\n"
+    kept = needed_text(text, ["held_out"])
+    assert "held_out" in kept and "size" in kept and "right" not in kept and "RIGHT" not in kept

@@ -27,7 +27,7 @@ COURSE = {
     "bench": set(),
     "figures": set(),
     "checks": {"learner", "bench.counts", "bench.stored", "bench.tasks"},  # nothing that has a clock
-    "grading": {"checks"},
+    "grading": {"checks", "learner"},
     "__init__": {"checks", "learner"},
     "cli": {"addresses", "learner", "new_project", "bench", "figures", "checks", "grading"},
 }

@@ -102,15 +102,14 @@ FAULTS = {
         "flash_course/bench/against_length.py", "(-low / (high - low))", "(high / (high - low))",
     ),
     # token by token
-    "missing 1/C in decoding": ("states.py", "[:, 0, 0] / self.chunk_size", "[:, 0, 0]"),
-    "state folded one token early": (
-        "states.py", "full = self.place() == 0", "full = self.place() == self.v.shape[2] - 1",
-    ),
+    "missing 1/C in decoding": ("states.py", "alpha=1 / self.chunk_size", "alpha=1.0"),
+    "full chunk not folded": ("states.py", "self.left == 0", "self.left == 1"),
     "mean in decoding counts one chunk more": (
-        "states.py", "(self.lengths // C).clamp(min=1)", "(self.lengths // C + 1)",
+        "states.py", "finished.clamp(min=1)", "(finished + 1)",
     ),
     "positions in decoding one too late": (
-        "states.py", "cos_sin_at(state.lengths, self.qk_dim, x)", "cos_sin_at(state.lengths + 1, self.qk_dim, x)",
+        "states.py", "cos_sin_at(state.lengths, self.qk_dim, x, state.used)",
+        "cos_sin_at(state.lengths + 1, self.qk_dim, x, state.used + 1)",
     ),
     # training
     "rate that falls one update early": (
@@ -134,7 +133,7 @@ LECTURES = {
     "07": ["rate that falls one update early", "score as a mean over places", "no decay of weights"],
     "08": ["linear part counted once", "last chunk not counted", "gated layer of 4 D",
            "fused attention without its mask", "crossover from the wrong end"],
-    "09": ["missing 1/C in decoding", "state folded one token early", "mean in decoding counts one chunk more",
+    "09": ["missing 1/C in decoding", "full chunk not folded", "mean in decoding counts one chunk more",
            "positions in decoding one too late"],
     "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
     "11": ["inclusive sum in torch", "missing 1/C in torch"],

@@ -8,10 +8,11 @@ import pytest
 from refusals import one_line_error
 from small_run import CONFIG, run, weights
 
-from flash_tutorial import LanguageModel, best, checkpoints, training
-from flash_tutorial.checkpoints import checkpoint_folders
+from flash_tutorial import LanguageModel, training
 from flash_tutorial.corpora import Corpus, Split, load_file
-from flash_tutorial.run_folder import read_log, read_result
+from flash_tutorial.runs import best, checkpoints
+from flash_tutorial.runs.checkpoints import checkpoint_folders
+from flash_tutorial.runs.run_folder import read_log, read_result
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
@@ -98,7 +99,7 @@ def test_killed_at_any_write_of_the_best_it_ends_with_the_same(corpus, tmp_path,
             elif name == "put_aside":
                 patch.setattr(checkpoints, "put_aside", dies(checkpoints.put_aside))
             else:
-                patch.setattr("flash_tutorial.best.save_best", dies(checkpoints.save_best))
+                patch.setattr("flash_tutorial.runs.best.save_best", dies(checkpoints.save_best))
             try:
                 run(corpus, folder, config=SCORED)
                 died = False

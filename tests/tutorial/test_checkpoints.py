@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from small_run import CONFIG, MODEL, run, run_all_but_the_end, weights
 
-from flash_tutorial import LanguageModel, checkpoints, files, run_folder
-from flash_tutorial.checkpoints import checkpoint_folders, last_checkpoint
-from flash_tutorial.run_folder import read_log
+from flash_tutorial import LanguageModel, files
+from flash_tutorial.runs import checkpoints, run_folder
+from flash_tutorial.runs.checkpoints import checkpoint_folders, last_checkpoint
+from flash_tutorial.runs.run_folder import read_log
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 

@@ -665,3 +665,33 @@ def test_a_unit_with_a_forward_of_its_own_is_not_told_of_the_door():
     options = dict(qk_dim=4, chunk_size=4)
     model = LanguageModel(ModelConfig(Twice, vocab_size=11, dim=8, depth=2, unit_options=options))
     assert model(ids(2, 9) % 11, mask=torch.ones(2, 9, dtype=torch.bool)).shape == (2, 9, 11)
+
+
+@pytest.mark.parametrize("architecture", ["flash", "transformer++"])
+def test_dropout_is_of_training_alone(architecture):
+    """The embedding and each unit's branch lose a share of their numbers, others in each pass; a score loses none."""
+    options = dict(dim=64, depth=2, vocab_size=50)
+    torch.manual_seed(0)
+    model = LanguageModel(ModelConfig(architecture, dropout=0.5, **options))
+    without = LanguageModel(ModelConfig(architecture, **options))
+    without.load_state_dict(model.state_dict())
+    ids = torch.arange(40).view(2, 20)
+    assert torch.equal(model.eval()(ids), without.eval()(ids))
+    assert torch.equal(without.train()(ids), without.eval()(ids))
+    first, second = (model.train()(ids) for _ in range(2))
+    assert not torch.allclose(first, second)
+    seen = []
+    for unit in model.stack.units:
+        unit.register_forward_hook(lambda unit, inputs, y: seen.append((inputs[0], y)))
+    model(ids)
+    (x, y), (later, _) = seen
+    kept = (x != 0).float().mean()
+    lost = (later == x).float().mean()  # there the branch of the first unit was put to zero
+    assert 0.4 < kept < 0.6 and 0.4 < lost < 0.6
+    torch.testing.assert_close((later - x)[later != x], (2 * (y - x))[later != x])
+
+
+@pytest.mark.parametrize("share", [1, 1.0, -0.1])
+def test_dropout_of_everything_is_refused(share):
+    with pytest.raises(ValueError, match=f"dropout={share}: expected a"):
+        ModelConfig(dropout=share)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from small_run import CONFIG, run, run_all_but_the_end, weights
 
-from flash_tutorial import LanguageModel, checkpoints, files, run_folder
-from flash_tutorial.checkpoints import checkpoint_folders
+from flash_tutorial import LanguageModel, files
 from flash_tutorial.corpora import load_file
-from flash_tutorial.run_folder import read_log
+from flash_tutorial.runs import checkpoints, run_folder
+from flash_tutorial.runs.checkpoints import checkpoint_folders
+from flash_tutorial.runs.run_folder import read_log
 
 quick = pytest.mark.quick
 pytestmark = pytest.mark.usefixtures("one_thread")

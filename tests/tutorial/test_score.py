@@ -10,11 +10,68 @@ from small_run import CONFIG, MODEL, run
 from small_tokens import TEXT, counting, tokenizer
 
 from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.corpora import load_file
+from flash_tutorial.corpora import Split, load_file
 from flash_tutorial.data import load_tokens
 from flash_tutorial.score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
+
+
+def test_model_that_knows_nothing_scores_eight_bits(corpus):
+    model = LanguageModel(MODEL)
+    torch.nn.init.zeros_(model.embedding.weight)
+    score = evaluate(model, corpus.validation, 20)
+    assert abs(score.bits_per_byte - 8) < 1e-6 and np.allclose(score.by_position, 8)
+    assert score.n_bytes == len(corpus.validation.tokens)
+
+
+def order_one(model):
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        fan = parameter.shape[-1] if parameter.dim() > 1 else 1
+        torch.nn.init.normal_(parameter, std=fan**-0.5, generator=generator)
+    return model
+
+
+def test_score_counts_every_byte_once_whatever_the_batch():
+    """Against a loop over single windows; documents end inside a window."""
+    rng = np.random.default_rng(1)
+    documents = [bytes(rng.integers(97, 123, n).tolist()) for n in (7, 63, 20)]
+    split = Split.from_documents(documents)
+    model = order_one(LanguageModel(MODEL))
+    nats, by_position = 0.0, np.zeros((2, 20))
+    for document in documents:
+        for start in range(0, len(document), 20):
+            target = list(document[start : start + 20])
+            ids = [document[start - 1] if start else 0, *target[:-1]]
+            log_p = model(torch.tensor([ids])).log_softmax(-1)[0].detach()
+            losses = np.array([-float(log_p[i, t]) for i, t in enumerate(target)])
+            nats += losses.sum()
+            by_position[:, : len(target)] += [losses, np.ones(len(target))]
+    for batch in (1, 3, 8):
+        score = evaluate(model, split, 20, batch)
+        assert score.n_bytes == 90
+        assert abs(score.bits_per_byte - nats / np.log(2) / 90) < 1e-5
+        assert np.allclose(score.by_position, by_position[0] / by_position[1] / np.log(2), atol=1e-5)
+
+
+def test_first_bytes_cuts_the_last_document():
+    split = Split.from_documents([b"abc", b"defg", b"hi"], ("x", "y", "z"))
+    cut = first_bytes(split, 5)
+    assert cut.tokens.tobytes() == b"abcde" and cut.offsets.tolist() == [0, 3, 5] and cut.titles == ("x", "y")
+    assert first_bytes(split, 3).offsets.tolist() == [0, 3]
+    assert first_bytes(split, None) is split and first_bytes(split, 100) is split
+    with pytest.raises(ValueError, match="n=0"):
+        first_bytes(split, 0)
+
+
+def test_evaluation_leaves_the_model_as_it_was(corpus):
+    model = LanguageModel(MODEL).train()
+    evaluate(model, first_bytes(corpus.validation, 50), 20)
+    assert model.training and all(p.grad is None for p in model.parameters())
+
+
+# ---------------------------------------------------------------- tokens
 
 
 def knows_nothing(**options):

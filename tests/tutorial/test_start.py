@@ -17,7 +17,7 @@ from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.config import TrainConfig
 from flash_tutorial.corpora import Corpus, load_file
 from flash_tutorial.data import load_tokens
-from flash_tutorial.start import load_model
+from flash_tutorial.runs.start import load_model
 from flash_tutorial.training import train
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
@@ -120,6 +120,26 @@ def test_a_model_of_ones_own_reads_both_sides_if_it_says_so(corpus):
     model = OwnModel(256)
     model.config = type("Config", (), {"causal": False, "vocab_size": 256})()
     one_line_error("vocab_size=256: expected at least 257", run, corpus, model=model)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(loss=lambda self, ids, targets: 0), r"cannot be called as loss\(ids, targets, mask=None\)"),
+        (dict(forward=lambda self, ids: 0), r"cannot be called as a call \(ids, mask=None\)"),
+        (dict(loss=lambda self, ids, targets, mask=None: self.embedding(ids)), r"loss is of shape \(4, 20, 16\)"),
+        (dict(loss=lambda self, ids, targets, mask=None: {"loss": 0}), "loss is a dict: expected one number"),
+        (
+            dict(forward=lambda self, ids, mask=None: (self.embedding(ids),)),
+            r"gave a tuple: expected logits",
+        ),
+    ],
+)
+def test_what_a_model_of_ones_own_lacks_is_one_line(corpus, change, words):
+    if "forward" in change:
+        change = change | {"loss": lambda self, ids, targets, mask=None: self.embedding(ids).sum()}
+    model = type("Odd", (OwnModel,), change)()
+    one_line_error(words, run, corpus, model=model, config=replace(CONFIG, steps=1, warmup=0))
 
 
 # ---------------------------------------------------------------- a text in the model's ids

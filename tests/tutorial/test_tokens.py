@@ -72,6 +72,10 @@ def test_the_type_holds_the_largest_id(vocab_size, dtype):
     assert tokens.dtype == dtype and set(tokens.tolist()) == {vocab_size - 1}
 
 
+def test_a_vocabulary_may_be_counted_by_numpy():
+    assert load_tokens(IDS, IDS.max() + 1).vocabulary.tokens == int(IDS.max()) + 1
+
+
 def test_documents_are_split_whole_as_those_of_a_file():
     corpus = counting(100, offsets=[0, 1, 40, 60, 99, 100])
     assert [split.offsets.tolist() for split in (corpus.train, corpus.validation, corpus.test)] == [

@@ -7,8 +7,8 @@ import pytest
 from refusals import one_line_error
 from small_tokens import TEXT, tokenizer
 
+from flash_tutorial.corpora.vocabulary import BYTES, Vocabulary, text_of, vocabulary_of
 from flash_tutorial.data import load_tokens
-from flash_tutorial.vocabulary import BYTES, Vocabulary, text_of, vocabulary_of
 
 pytestmark = pytest.mark.quick
 

@@ -10,9 +10,9 @@ comes to the same scores again, and ends with the same best model, bit by bit.
 from functools import partial
 
 from .checkpoints import save_best
-from .files import check_sha256, read_json
-from .model import save_model
-from .score import evaluate, first_bytes
+from ..files import check_sha256, read_json
+from ..model import save_model
+from ..score import evaluate, first_bytes
 
 
 class Scores:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from filelock import SoftFileLock, Timeout, lock_descriptor
 
-from .files import advice, make_folder, write_text
+from ..files import advice, make_folder, write_text
 
 LOCK, SOFT_LOCK, OWNER = ".flash-tutorial.lock", ".flash-tutorial.softlock", ".flash-tutorial.owner"
 

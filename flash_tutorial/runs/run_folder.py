@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .checkpoints import checkpoint_folders, clear_leftovers, is_ours, last_checkpoint, with_a_checkpoint_s_name
-from .config import FORMAT, ModelConfig, check_format
-from .devices import Group, describe_device
-from .files import advice, advising, altered, check_sha256, file_sha256, read_json, write_json, write_text
+from ..config import FORMAT, ModelConfig, check_format
+from ..devices import Group, describe_device
+from ..files import advice, advising, altered, check_sha256, file_sha256, read_json, write_json, write_text
 from .lock import locked
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")

@@ -15,7 +15,7 @@ import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import files
+from .. import files
 
 KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")

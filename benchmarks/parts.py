@@ -1,0 +1,137 @@
+"""Does the global part help on text? FLASH against its halves and Transformer++ at T = 2048, paired by seed.
+
+    python benchmarks/parts.py run --models runs/parts     # rates by short runs, then three seeds at the best of them
+    python benchmarks/parts.py table
+
+Every finished run is stored at once in flash_course/bench/results/parts.json, and its model in ``--models``; a run
+that is there is not made again. The guess that was written down before is in docs/predictions.md.
+"""
+
+import argparse
+import itertools
+import json
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from flash_course.bench.clock import machine
+from flash_tutorial import ModelConfig, count_parameters
+from flash_tutorial.data import evaluation_windows, load_corpus
+from flash_tutorial.files import write_text
+from flash_tutorial.training import TrainConfig, first_bytes, train
+
+PATH = Path(__file__).parent.parent / "flash_course" / "bench" / "results" / "parts.json"
+T, SEEDS, BYTES = 2048, (0, 1, 2), 400_000
+RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2], "local only": [2.5e-3, 5e-3, 1e-2, 2e-2],
+         "global only": [2.5e-3, 5e-3, 1e-2, 2e-2], "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2]}  # fmt: skip
+TUNING, STEPS = 500, 2000
+# bytes since the last mention of a name; a chunk has 128
+DISTANCES = (0, 128, 512, T)
+NAME = re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}")  # a capital inside a sentence
+
+
+def model_of(name):
+    """Models of one size; D = 128, S = 64, C = 128."""
+    if name == "Transformer++":
+        return ModelConfig("transformer++", max_length=T)
+    switch = {"local only": {"global_": False}, "global only": {"local": False}}.get(name, {})
+    return ModelConfig("flash", max_length=T, **switch)
+
+
+def load():
+    return json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {"runs": []}
+
+
+def one_run(name, rate, steps, seed, models):
+    """Train once, unless the run is stored already."""
+    key = dict(model=name, learning_rate=rate, steps=steps, seed=seed)
+    for run in load()["runs"]:
+        if key.items() <= run.items():
+            return run
+    config = TrainConfig(steps=steps, batch=2, length=T, learning_rate=rate, seed=seed, dtype="bfloat16", eval_bytes=0)
+    corpus = load_corpus("austen")
+    done = train(model_of(name), config, corpus=corpus, progress=False)
+    run = key | {"parameters": count_parameters(done.model)} | scores(done.model, corpus.validation)
+    run["losses"] = [round(row["loss"], 4) for row in done.log][:: max(1, steps // 100)]
+    if steps == STEPS:
+        done.model.save_pretrained(models / f"{name}_{seed}".replace(" ", "_"))
+    stored = load()
+    stored["runs"].append(run)
+    rows = ",\n  ".join(json.dumps(row) for row in stored["runs"])
+    about = json.dumps({"command": "python benchmarks/parts.py run", "machine": machine()})
+    write_text(PATH, f'{{\n "about": {about},\n "runs": [\n  {rows}\n ]\n}}\n')
+    print({key: value for key, value in run.items() if key != "losses"}, flush=True)
+    return run
+
+
+@torch.no_grad()
+def scores(model, split):
+    """Bits per byte of the split, by the place in the chunk, and of names by the distance to their last mention."""
+    split = first_bytes(split, BYTES)
+    ids, targets, valid = evaluation_windows(split, T)
+    bits = np.zeros(targets.shape)
+    for i in range(0, len(ids), 4):
+        x, y = (torch.from_numpy(a[i : i + 4]) for a in (ids, targets))
+        nats = F.cross_entropy(model(x).transpose(1, 2), y, ignore_index=-100, reduction="none")
+        bits[i : i + 4] = nats.numpy() / np.log(2)
+    by_place = np.nanmean(np.where(valid, bits, np.nan).reshape(len(bits), -1, 128)[:, 1:], axis=(0, 1))
+    names = {"first": []} | {f"{a} to {b}": [] for a, b in itertools.pairwise(DISTANCES)}
+    for row, ok, text in zip(bits, valid, targets):
+        last = {}
+        for found in NAME.finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
+            start, end, word = found.start(), found.end(), found.group()
+            away = start - last[word] if word in last else None
+            key = "first" if away is None else next(
+                f"{a} to {b}" for a, b in itertools.pairwise(DISTANCES) if a < away <= b)  # fmt: skip
+            names[key].append(row[start:end].sum())
+            last[word] = start
+    return {
+        "bits_per_byte": round(float(bits[valid].mean()), 4),
+        "by_place": [round(float(by_place[a:b].mean()), 3) for a, b in ((0, 1), (1, 4), (4, 16), (16, 64), (64, 128))],
+        "bits_per_name": {key: [round(float(np.mean(found)), 3), len(found)] for key, found in names.items()},
+    }
+
+
+def run(models):
+    torch.set_num_threads(1)
+    models.mkdir(parents=True, exist_ok=True)
+    for name, rates in RATES.items():
+        tried = {rate: one_run(name, rate, TUNING, 0, models)["bits_per_byte"] for rate in rates}
+        best = min(tried, key=tried.get)
+        if best in (rates[0], rates[-1]):
+            print(f"{name}: the best rate, {best:g}, is at the edge of its grid", flush=True)
+    for seed in SEEDS:
+        for name in RATES:
+            one_run(name, best_rate(name), STEPS, seed, models)
+
+
+def best_rate(name):
+    runs = [r for r in load()["runs"] if r["model"] == name and r["steps"] == TUNING]
+    return min(runs, key=lambda r: r["bits_per_byte"])["learning_rate"]
+
+
+def table():
+    """Mean and range of three seeds, and the paired difference from FLASH."""
+    runs = [r for r in load()["runs"] if r["steps"] == STEPS]
+    of = {name: [r for r in runs if r["model"] == name] for name in RATES}
+    for name, rows in of.items():
+        values = [r["bits_per_byte"] for r in rows]
+        gaps = [b["bits_per_byte"] - a["bits_per_byte"] for a, b in zip(of["FLASH"], rows)]
+        said = ", ".join(f"{gap:+.4f}" for gap in gaps)
+        print(f"{name:14} {statistics.mean(values):.4f}  {values}  minus FLASH, seed by seed: {said}")
+        names = {
+            key: round(statistics.mean(r["bits_per_name"][key][0] for r in rows), 2) for key in rows[0]["bits_per_name"]
+        }
+        print(f"{'':14} bits of a name, by bytes since its last mention: {names}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("--models", type=Path, default=Path("runs/parts"))
+    args = parser.parse_args()
+    run(args.models) if args.what == "run" else table()
