@@ -280,7 +280,7 @@ class ModelConfig:
         check_format(values, where)
         values = {name: value for name, value in values.items() if name != "format"}
         for name in sorted(set(values) - set(rules(cls))):
-            near = " or ".join(difflib.get_close_matches(name, rules(cls))) or "one of those that help(ModelConfig) lists"
+            near = " or ".join(difflib.get_close_matches(name, rules(cls))) or "one of those of help(ModelConfig)"
             raise ValueError(f"{where} has the unknown key {name!r}: expected {near}")
         name = values.get("architecture", "flash")
         if architecture is not None:

@@ -107,7 +107,15 @@ def numbers_read(function, array, *more):
     return array.count[0]
 
 
-class Held(TorchDispatchMode):
+class Dispatched(TorchDispatchMode):
+    """Sees torch's operations. Torch would hide it from its compiler, and import that for it, which takes a second."""
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False
+
+
+class Held(Dispatched):
     """The bytes that tensors made within it hold, ``now`` and at ``most``. A view holds nothing of its own."""
 
     def __init__(self):
@@ -191,7 +199,7 @@ def lines_run(function, *args):
     return count
 
 
-class Seen(TorchDispatchMode):
+class Seen(Dispatched):
     """Lets torch's operations run through Python, where they are counted as lines."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -287,7 +295,7 @@ class Asked(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-class Operations(TorchDispatchMode):
+class Operations(Dispatched):
     """Counts what torch does within it: calls by name, multiply-adds of products, numbers joined by cat."""
 
     WAITS = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "tolist", "numpy")

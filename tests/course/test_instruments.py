@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +50,14 @@ def texts(n):
 def test_a_loop_is_a_loop_however_it_is_written(name, kind):
     function = (LOOPS | PLAIN)[name]
     assert loops(function, [texts(8)[kind]], [texts(60)[kind]]) == (name in LOOPS)
+
+
+def test_instruments_do_not_wait_for_torchs_compiler():
+    source = "import sys, torch; from flash_course.checks.instruments import *; x = torch.ones(8, 3); " + (
+        "loops(torch.sum, [x], [x]); megabytes(torch.sum, x)\nwith Operations(): x @ x.T\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", source], capture_output=True).returncode == 0
 
 
 def test_who_does_not_bear_to_be_watched_is_seen_by_lines():
