@@ -91,6 +91,13 @@ HOSTILE = {
         "import subprocess, time\nfor k in range(200):\n    subprocess.Popen(['sleep', '60.125'])\ntime.sleep(60)",
         "more than 50 processes",
     ),
+    "a stop of its parent": (
+        "import ctypes, os, time\nctypes.CDLL(None).kill(os.getppid(), 19)\ntime.sleep(60)  # the clock",
+        "did not answer",
+    ),
+    "processes that double": (
+        "import os, time\nfor k in range(8):\n    os.fork()\ntime.sleep(60)", "more than 50 processes",
+    ),
     "a caught signal of the clock": (
         "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass",
         "stopped after 5 seconds",
@@ -103,8 +110,12 @@ HOSTILE = {
     "an error of a megabyte": ('raise ValueError("x" * 10**7)', "ValueError: xxx"),
     "an error that forges a page": ('raise ValueError("\\r# Points: 100\\x1b[2J \\ud800 <b>")', "ValueError"),
     "a link to the pool": (
-        "import os\nfrom flash_course.checks.sets import set_05\nos.symlink(set_05.__file__, 'mine')\n"
-        "open('mine').read()",
+        "import os\nfrom flash_course.checks.sets import set_05\nos.symlink(set_05.__file__, 'mine')",
+        "may not be read by an answer",
+    ),
+    "a link to a folder above the pool": (
+        "import os\nimport flash_course\nos.symlink(os.path.dirname(flash_course.__file__), 'all')\n"
+        "open('all/checks/sets/set_05.py').read()",
         "may not be read by an answer",
     ),
     "the pool through linecache": (

@@ -27,6 +27,7 @@ from .statements import needed_text
 from .submission import Submission, read_submission
 
 COURSE = Path(__file__).resolve().parent.parent
+OWN = ("students", "feedback", "unfinished", "results.json", "results.csv", "texts.csv", "canvas.csv")
 
 
 class Pool:
@@ -98,14 +99,9 @@ def read(file, number):
 def hidden_paths(out, pool, handed):
     """What a submission may not open where it runs on the same files: answers, other submissions, results."""
     held_out = list(pool.folder.glob("right_*.py")) if pool else []
-    paths = [
-        COURSE / "checks",
-        COURSE.parent / "solutions",
-        *held_out,
-        out,
-        key_path(),
-        *(f.path for f in handed.files),
-    ]
+    results = [Path(out) / name for name in OWN]  # not all of ``out``: that may be a folder with libraries in it
+    others = [file.path for file in handed.files]
+    paths = [COURSE / "checks", COURSE.parent / "solutions", key_path(), *held_out, *results, *others]
     return [os.path.abspath(path) for path in paths]
 
 
@@ -126,13 +122,14 @@ class Desk:
         self.exercises = load_set(submission.number) if submission.number else {}
         self.journal = Journal(out, submission.name, submission.digest)
         self.rows = {}
-        for name, times in self.journal.set_aside().items():
+        aside = {} if in_sandbox else self.journal.set_aside()  # nothing in the sandbox can end the grader
+        for name, times in aside.items():
             row = failed(self.exercises[name], say("all", "set aside", times=times))
             self.rows[name] = row | {"seconds": 0, "set_aside": True}
         self.job = {
             "number": submission.number, "name": submission.name, "cells": submission.cells, "held_out": held_out,
             "seed": seed, "limits": asdict(limits), "hidden": hidden,
-            "journal": None if in_sandbox else self.journal.facts,  # nothing in the sandbox can end the grader
+            "journal": None if in_sandbox else self.journal.facts,
             "exercises": [name for name in self.exercises if name not in self.rows],
         }  # fmt: skip
         self.judge = None

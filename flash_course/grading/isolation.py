@@ -21,6 +21,7 @@ from .messages import failed, row_of
 START = 120  # seconds on the clock until Python and torch are there, on a machine that has much to do
 STARTS = 3
 GRACE = 3  # seconds to clear away
+LAG = 15  # seconds more, of a machine that has much to do
 
 
 class Judge:
@@ -56,15 +57,20 @@ class Judge:
             self.give_up("ended the judge")
         elif len(self.data) > 2 * MESSAGE_BYTES:
             self.give_up("too much")
-        elif time.monotonic() - self.since > START + TRIES * (self.limits.on_the_clock + START):
+        elif time.monotonic() - self.since > self.patience:
             self.give_up("no answer")
         return before - len(self.todo)
+
+    @property
+    def patience(self):
+        """Seconds without a line after which nothing is expected any more."""
+        return TRIES * (self.limits.on_the_clock + GRACE) + LAG if self.ready else START
 
     def accept(self, line):
         """Take one line; False if it is not the one that is waited for."""
         message = message_in(line, self.key)
         if not self.ready:
-            self.ready = message == READY
+            self.ready, self.since = message == READY, time.monotonic()
             return self.ready
         if not isinstance(message, dict) or message.keys() != {"exercise", "message", "seconds", "stopped"}:
             return False

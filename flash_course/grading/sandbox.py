@@ -33,7 +33,9 @@ def command(*arguments):
     ]
     for path in system:
         line += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
-    line += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--proc", "/proc", "--dev", "/dev"]
+    for path in ("/etc/ld.so.cache", "/etc/alternatives"):  # where the system's libraries are
+        line += ["--ro-bind-try", path, path]
+    line += ["--proc", "/proc", "--dev", "/dev"]
     for path in ("/tmp", "/dev/shm"):
         line += ["--size", str(TMP_BYTES), "--tmpfs", path]
     for path in (*python_folders(), *map(str, PACKAGES), *texts()):  # last, since they may lie in /tmp

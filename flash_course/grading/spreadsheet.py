@@ -1,19 +1,17 @@
 """Tables that a spreadsheet opens: read as it may have saved them, written so that no cell is a formula."""
 
-import codecs
 import csv
 import io
 from pathlib import Path
 
 FORMULA = ("=", "+", "-", "@", "\t")
-OTHER_TEXT = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_rows(path):
     """The rows of a table in UTF-8, with commas or semicolons between its cells."""
     raw = Path(path).read_bytes()
     advice = 'save it as "CSV UTF-8"'
-    if raw.startswith(OTHER_TEXT) or b"\0" in raw:
+    if b"\0" in raw:
         raise ValueError(f"{path} is no table in UTF-8, it looks like UTF-16: {advice}")
     try:
         text = raw.decode("utf-8-sig")

@@ -1,5 +1,6 @@
 """What one exercise of a submission does costs that exercise alone."""
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -22,7 +23,7 @@ pytestmark = forks
 @pytest.mark.parametrize("name", [*FAULTS, *HOSTILE])
 def test_a_fault_costs_one_exercise(name, tmp_path):
     body, said = (FAULTS | HOSTILE)[name]
-    clock = 6 if "clock" in said else None
+    clock = 6 if "clock" in said + body else None
     result = graded(tmp_path, with_body(body), limits=Limits(seconds=5, bytes=600_000_000, clock=clock))
     row = result["exercises"]["05.1"]
     assert row["points"] == 0 and any(said in line for line in row["said"]), row
@@ -63,6 +64,27 @@ def test_a_fork_that_both_go_on_hurts_nobody(tmp_path):
         + "\n\n# %%\nimport os\nkept = to_chunks\ndef to_chunks(x_TD, C):\n    os.fork()\n    return kept(x_TD, C)\n"
     )
     assert graded(tmp_path, text)["points"] == FULL
+
+
+def test_of_two_copies_the_first_one_speaks():
+    def answer():
+        if os.fork() == 0:
+            return "a copy"
+        time.sleep(1)
+        return "the answer"
+
+    assert in_child(answer, Limits()).message == "the answer"
+
+
+def test_a_flood_ends_long_before_the_limits():
+    def answer():
+        while True:
+            for pipe in range(3, 60):
+                with contextlib.suppress(OSError):
+                    os.write(pipe, b"x" * 65536)
+
+    ended = in_child(answer, Limits(seconds=60))
+    assert ended.why.startswith("It sent more than a verdict") and ended.seconds < 20
 
 
 @needs_solutions

@@ -52,6 +52,7 @@ def test_what_is_no_json_is_no_message(data):
 @pytest.mark.quick
 def test_a_message_without_its_key_is_none():
     assert message_in(json.dumps(GOOD).encode(), b"key") is None
+    assert message_in(b"yek" + json.dumps(GOOD).encode(), b"key") is None
     assert message_in(b"key" + json.dumps(GOOD).encode(), b"key") == GOOD
 
 
