@@ -125,7 +125,7 @@ def cases_2(rng, numbers):
 
     return [
         case("two texts", "values", 2, 7, 3, 4),
-        case("1000 tokens", "values", 1, 1000, 2, 3),
+        case("a long text", "values", 1, 1000, 2, 3),
         case("a state is given", "goes on", 3, 5, 4, 2, given=True),
         Case(
             "one prompt, two ways to go on",

@@ -1,0 +1,63 @@
+"""What an answer does to files is seen, under whatever name it imported the functions."""
+
+import pickle
+from os import remove, rename, replace
+from pickle import dumps, loads
+
+import numpy as np
+import pytest
+
+from flash_course.checks.exercise import load_exercise
+from flash_course.checks.files import Watch, no_pickle, second_name
+from flash_course.checks.verdict import judge
+
+pytestmark = pytest.mark.quick
+
+
+def test_moves_are_seen_with_what_came_and_from_where(tmp_path):
+    path, new, far = tmp_path / "run", tmp_path / "run.new", tmp_path / "far"
+    path.write_text("old")
+    far.mkdir()
+    second_name(path, tmp_path / "kept")
+    with Watch(path).on() as watch:
+        for source in (new, far / "run"):
+            source.write_text("new")
+            replace(source, path)
+    assert [move["came"].read_text() for move in watch.moves] == ["new", "new"]
+    assert [move["beside"] for move in watch.moves] == [True, False]
+    assert all(move["old there"] for move in watch.moves) and not watch.removed
+    assert (tmp_path / "kept").read_text() == "old"  # it took the old one's place, and did not write into it
+
+
+@pytest.mark.parametrize("act", [remove, lambda path: rename(path, path.with_name("away"))])
+def test_a_file_that_is_removed_first_is_seen(act, tmp_path):
+    path = tmp_path / "run"
+    path.write_text("old")
+    with Watch(path).on() as watch:
+        act(path)
+        (tmp_path / "new").write_text("new")
+        replace(tmp_path / "new", path)
+    assert watch.removed and not watch.moves[0]["old there"]
+
+
+def test_a_pickle_is_refused_and_seen_under_another_name(tmp_path):
+    with pytest.raises(KeyError), no_pickle(KeyError("pickle")):
+        pickle.dumps([])
+    with Watch(tmp_path / "run").on() as watch:
+        loads(dumps(np.zeros(2)))
+    assert watch.unpickled
+    with Watch(tmp_path / "run").on() as watch:
+        np.savez(tmp_path / "run.npz", a=np.zeros(2))
+        assert len(np.load(tmp_path / "run.npz")["a"]) == 2
+    assert not watch.unpickled
+
+
+def test_a_pickle_by_imported_names_loses_the_points_of_no_code():
+    def save(path, run):
+        part = path.with_name("part")
+        part.write_bytes(dumps(run))
+        replace(part, path)
+
+    verdict = judge(load_exercise("07.4"), {"save": save, "load": lambda path: loads(path.read_bytes())})
+    assert verdict.by_part == {"goes on": 12, "whole file": 5, "no code": 0}
+    assert "You use a pickle" in str(verdict)
