@@ -165,9 +165,10 @@ def kill_section(exercise):
     from flash_course.checks.verdict import RIGHT, judge
 
     title = f"## {exercise.id} {exercise.title} ({exercise.kind}, {exercise.points} points)\n"
-    blocks, survived = [title], []
+    blocks, survived, known = [title], [], {}
     for wrong in exercise.wrong:
-        verdict, said = judge(exercise, handed_in(exercise, wrong), kept=True), say(exercise.id, wrong.key)
+        said, answer = say(exercise.id, wrong.key), handed_in(exercise, wrong)
+        verdict = judge(exercise, answer, kept=True, known=known)
         if verdict.status == RIGHT or said not in " ".join([*verdict.likely, *verdict.lines]):
             survived.append(f"{exercise.id} {wrong.key}: {verdict}")
         of = f" (`{wrong.of}`)" if wrong.of else ""

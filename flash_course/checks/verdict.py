@@ -35,11 +35,12 @@ class Verdict:
         return "\n".join([f"{self.exercise}: {status}{points}", *(f"  {line}" for line in [*self.lines, *likely])])
 
 
-def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False):
+def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, known=None):
     """The verdict on an answer: the object of an exercise with one name, else {name: object}.
 
     ``more_cases`` are held out: nothing of them is shown. ``kept``: the answer is one of the course's own, and may lie
-    in the package. This is all that ``check`` and ``grade`` ask of an answer.
+    in the package. This is all that ``check`` and ``grade`` ask of an answer. ``known``: a dictionary for what the kept
+    wrong answers give, where several answers are judged with one seed and student.
     """
     if is_blank(exercise, answer):
         return without_points(exercise, NOT_ATTEMPTED)
@@ -54,7 +55,8 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False):
         if outcomes[i].unable:
             return without_points(exercise, NOT_ATTEMPTED, outcomes[i].said)
         problems[i] = problem(exercise, cases[i], outcomes[i], right)  # now: the next call may change what was returned
-    return verdict(exercise, cases, outcomes, problems, numbers)
+    kept = functools.partial(kept_outcomes, exercise, cases, outcomes, numbers, {} if known is None else known)
+    return verdict(exercise, cases, outcomes, problems, kept)
 
 
 def without_points(exercise, status, *lines):
@@ -100,7 +102,7 @@ def is_text(value):
 # ---------------------------------------------------------------- all of them
 
 
-def verdict(exercise, cases, outcomes, problems, numbers):
+def verdict(exercise, cases, outcomes, problems, kept):
     parts = [case.part if case.part in exercise.parts else [*exercise.parts][-1] for case in cases]
     wrong = {part for part, said in zip(parts, problems) if said is not None}
     lost = {*exercise.parts} if exercise.kind == "prove" and not proves(cases, problems) else wrong
@@ -129,27 +131,27 @@ def verdict(exercise, cases, outcomes, problems, numbers):
         result.lines.append(say("all", key, part=word(exercise.id, parts[first])))
         return result
     look = look_at_test if exercise.kind == "prove" else look_at_values
-    look(result, exercise, cases, outcomes, problems, shown, numbers)
+    look(result, exercise, cases, outcomes, problems, shown, kept)
     return result
 
 
-def look_at_test(result, exercise, cases, outcomes, problems, failed, numbers):
+def look_at_test(result, exercise, cases, outcomes, problems, failed, kept):
     """What a test says wrongly of the first version of each part, and the kept test that says the same of all."""
     result.lines += dict.fromkeys(problems[next(i for i in failed if cases[i].part == part)] for part in
                                   dict.fromkeys(cases[i].part for i in failed))  # fmt: skip
     result.lines += remarks(cases, outcomes, problems)
-    keys, same = kept_outcomes(exercise, cases, outcomes, numbers)
+    keys, same = kept()
     for said in alike_in_all(exercise, cases, failed, keys, same):
         if said not in result.lines:
             result.lines.append(say("all", "same as", said=said))
 
 
-def look_at_values(result, exercise, cases, outcomes, problems, failed, numbers):
+def look_at_values(result, exercise, cases, outcomes, problems, failed, kept):
     """The first difference; and where a kept wrong answer gives the same, its sentence."""
     case, said = cases[failed[0]], problems[failed[0]]
     kind = "in case" if case.sizes else "in case plain"
     result.lines.append(say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said))
-    keys, same = kept_outcomes(exercise, cases, outcomes, numbers)
+    keys, same = kept()
     found = alike_in_all(exercise, cases, failed, keys, same)
     if not found:
         telling = [i for i in failed if tells(exercise, outcomes[i])]
@@ -162,13 +164,15 @@ def look_at_values(result, exercise, cases, outcomes, problems, failed, numbers)
 # ---------------------------------------------------------------- kept wrong answers that give the same
 
 
-def kept_outcomes(exercise, cases, outcomes, numbers):
+def kept_outcomes(exercise, cases, outcomes, numbers, known):
     """(keys, same): whether kept answer k gives what was given in case i. A case may take long: each is run once."""
     kept = [(wrong.key, exercise.assemble(wrong.answer, numbers, wrong.of)) for wrong in exercise.wrong]
 
     @functools.cache
     def same(k, i):
-        return same_outcome(outcome_of(cases[i], kept[k][1]), outcomes[i], lambda a, b: difference(a, b, 1e-9) is None)
+        if (k, i) not in known:
+            known[k, i] = outcome_of(cases[i], kept[k][1])
+        return same_outcome(known[k, i], outcomes[i], lambda a, b: difference(a, b, 1e-9) is None)
 
     return [key for key, _ in kept], same
 

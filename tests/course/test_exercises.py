@@ -4,7 +4,6 @@ What needs ``solutions/`` is skipped in a course's fork, which has none.
 """
 
 import contextlib
-import functools
 import importlib.util
 import io
 import linecache
@@ -18,17 +17,13 @@ from marks import needs_solutions
 
 from flash_course.checks import exercise as model
 from flash_course.checks import interpreter
-from flash_course.checks.outcome import outcome_of
-from flash_course.checks.proving import agreed, order_of
 from flash_course.checks.texts import say
-from flash_course.checks.verdict import judge, problem
+from flash_course.checks.verdict import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = model.there()
 EXERCISES = {name: exercise for number in SETS for name, exercise in model.load_set(number).items()}
 CODE = {name: exercise for name, exercise in EXERCISES.items() if exercise.kind not in ("predict", "explain")}
-WITH_WRONG = [name for name, exercise in EXERCISES.items() if exercise.wrong]
-KILL_TABLE = ROOT / "docs" / "kill_table.md"
 SEEDS = (0, 1, 2)
 
 
@@ -107,56 +102,6 @@ def test_the_oracle_gets_all_points(name):
         assert (verdict.status, verdict.points) == ("right", exercise.points), f"seed {seed}: {verdict}"
 
 
-@pytest.mark.parametrize("name", WITH_WRONG)
-def test_every_wrong_answer_is_rejected_with_its_sentence(name):
-    """With the numbers of the kill table, of which this holds one part."""
-    skip_without_triton(name)
-    section, survived = tool.kill_section(EXERCISES[name])
-    assert not survived, "\n".join(survived)
-    if KILL_TABLE.exists():  # a course's fork has none
-        assert section in KILL_TABLE.read_text(encoding="utf-8"), "run python tools/exercises.py kill"
-
-
-@pytest.mark.parametrize("name", WITH_WRONG)
-def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
-    """As ``grade`` draws them. Which sentence it gets is not asked: that takes most of the time."""
-    skip_without_triton(name)
-    exercise = EXERCISES[name]
-    for seed in SEEDS[1:]:
-        student = f"student {seed}"
-        numbers = exercise.numbers(student)
-        right, cases = exercise.assemble(exercise.right, numbers), exercise.list_cases(numbers, seed)
-        for wrong in exercise.wrong:
-            given = exercise.assemble(tool.handed_in(exercise, wrong, student), numbers)
-            assert is_rejected(exercise, given, right, cases, seed), f"{wrong.key}, seed {seed}"
-
-
-def is_rejected(exercise, given, right, cases, seed):
-    """Whether some case tells an answer from the right one. No more cases are run than that takes."""
-    outcomes = {}
-    for i in order_of(cases, seed):
-        outcomes[i] = agreed(outcomes.get(i), outcome_of(cases[i], given, exercise.shut))
-        if problem(exercise, cases[i], outcomes[i], right) is not None:
-            return not outcomes[i].unable
-    return False
-
-
-@needs_solutions
-def test_the_kill_table_has_these_parts_and_no_others():
-    parts = KILL_TABLE.read_text(encoding="utf-8").split("\n## ")
-    assert parts[0] == tool.kill_head(sum(len(exercise.wrong) for exercise in EXERCISES.values()))
-    assert [part.split()[0] for part in parts[1:]] == WITH_WRONG
-    assert len("\n## ".join(parts).encode()) < 600_000
-
-
-def test_the_kill_table_shows_what_a_wrong_answer_is():
-    assert tool.edits_as_diff(("    a = 1\n    b = 2", "    a = 2", "c", "")) == "- a = 1\n- b = 2\n+ a = 2\n- c\n+"
-    made = functools.partial(max, 1, key=len)
-    assert tool.written(made) == "max(1, key=len)"
-    assert tool.source_of(fixed_answer) == "def fixed_answer(*args, **kwargs):\n    return 0"
-    assert "+" in tool.shown(EXERCISES["05.1"], model.Wrong("two", None, edits=("1", "2")))
-
-
 @pytest.mark.parametrize("name", CODE)
 def test_a_code_exercise_keeps_at_least_five_wrong_answers(name):
     assert len({wrong.key for wrong in CODE[name].wrong}) >= 5
@@ -183,22 +128,6 @@ def test_a_set_has_its_form(number):
 
 
 # ---------------------------------------------------------------- masters and student files
-
-
-@needs_solutions
-@pytest.mark.parametrize("name", EXERCISES)
-def test_the_solution_and_other_right_answers_get_all_points(name):
-    skip_without_triton(name)
-    exercise, number = EXERCISES[name], name[:2]
-    module = right_answers(number)
-    answers = [answer_of(exercise, solved(number)[0]), *module.RIGHT.get(name, ())]
-    assert exercise.kind in ("predict", "explain") or len(answers) >= 3
-    for answer in answers:
-        for seed in SEEDS:
-            more = module.held_out(np.random.default_rng(seed)).get(name, ())
-            student = solved(number)[0].get("STUDENT", "me")
-            verdict = judge(exercise, answer, seed=seed, student=student, more_cases=more, kept=True)
-            assert (verdict.status, verdict.points) == ("right", exercise.points), f"{answer}, seed {seed}: {verdict}"
 
 
 @needs_solutions

@@ -1,19 +1,18 @@
-"""Right answers that are written in unusual ways: as many as a class would write, with all points in ``grade`` as well.
-
-That ``check`` gives them all points, test_exercises holds.
-"""
+"""Right answers, the masters' and a hundred written in unusual ways, get all points in `check` and in `grade`."""
 
 import ast
 import inspect
 import re
 
+import numpy as np
 import pytest
 from marks import needs_solutions
 from submissions import ROOT, forks
-from test_exercises import EXERCISES, SETS, right_answers, skip_without_triton
+from test_exercises import EXERCISES, SEEDS, SETS, answer_of, right_answers, skip_without_triton, solved
 
 from flash_course.checks.edits import replace_once
 from flash_course.checks.sets import set_11
+from flash_course.checks.verdict import judge
 from flash_course.grading.child import Limits
 from flash_course.grading.grade import default_pool, grade
 
@@ -72,3 +71,19 @@ def test_grade_gives_all_points(number, tmp_path):
         for name, row in result["exercises"].items():
             points = 0 if row.get("by_person") else EXERCISES[name].points
             assert (row["status"], row["points"]) == ("right", points), f"{result['name']} {name}: {row}"
+
+
+@needs_solutions
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_and_other_right_answers_get_all_points(name):
+    skip_without_triton(name)
+    exercise, number = EXERCISES[name], name[:2]
+    module = right_answers(number)
+    answers = [answer_of(exercise, solved(number)[0]), *module.RIGHT.get(name, ())]
+    assert exercise.kind in ("predict", "explain") or len(answers) >= 3
+    for answer in answers:
+        for seed in SEEDS[:2]:  # test_right_answers takes another one, in `grade`
+            more = module.held_out(np.random.default_rng(seed)).get(name, ())
+            student = solved(number)[0].get("STUDENT", "me")
+            verdict = judge(exercise, answer, seed=seed, student=student, more_cases=more, kept=True)
+            assert (verdict.status, verdict.points) == ("right", exercise.points), f"{answer}, seed {seed}: {verdict}"
