@@ -543,5 +543,22 @@ def how_to_go_on(args):
     return f"; go on with: {PROGRAM} train --out {shlex.quote(args.out)} --resume"
 
 
+def program():
+    """The command as a process of its own.
+
+    One that trains with others leaves without an end of the interpreter: a thread of gloo that still lets go of a tensor
+    while the interpreter ends would abort the process, which has done its work.
+    """
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    if "WORLD_SIZE" not in os.environ or isinstance(code, str):
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code or 0)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -119,9 +119,10 @@ HOSTILE = {
         "may not be read by an answer",
     ),
     "the pool through linecache": (
-        "import linecache\nfrom flash_course.checks.sets import set_06\nlinecache.clearcache()\n"
-        "assert not linecache.getlines(set_06.__file__)",
-        "may not be read by an answer",
+        "import linecache, os\nfrom flash_course.checks import exercise\nlinecache.clearcache()\n"
+        "path = os.path.join(os.path.dirname(exercise.__file__), 'sets', 'set_06.py')\n"
+        "raise LookupError('it can be read' if linecache.getlines(path) else 'nothing comes of it')",
+        "nothing comes of it",
     ),
 }  # fmt: skip
 
