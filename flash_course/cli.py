@@ -546,8 +546,8 @@ def how_to_go_on(args):
 def program():
     """The command as a process of its own.
 
-    One that trains with others leaves without an end of the interpreter: a thread of gloo that still lets go of a tensor
-    while the interpreter ends would abort the process, which has done its work.
+    One that trains with others leaves without an end of the interpreter: a thread of gloo that still lets go of a
+    tensor while the interpreter ends would abort the process, which has done its work.
     """
     try:
         code = main()
