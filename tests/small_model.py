@@ -1,6 +1,5 @@
 """Small models of every architecture, and of a unit of one's own, that tests share."""
 
-import pytest
 import torch
 from torch import nn
 from unit_cases import features
@@ -48,17 +47,6 @@ def model(architecture="flash", *, seed=0, dtype=torch.float64, **options):
 
 def ids(batch=2, length=14, seed=0):
     return torch.randint(N, (batch, length), generator=torch.Generator().manual_seed(seed))
-
-
-def one_line(call, *parts):
-    """The call is a ValueError whose single line holds all of ``parts``."""
-    with pytest.raises(ValueError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message, message
-    return message
 
 
 ALL = [*ARCHITECTURES, MyUnit]

@@ -68,10 +68,10 @@ def counter(n):
     """The first n pass."""
     calls = itertools.count()
 
-    def test(*version):
+    def says(*version):
         assert next(calls) < n
 
-    return test
+    return says
 
 
 class Countdown:
@@ -175,7 +175,7 @@ def error_of(call):
 def test_no_attribute_name_source_or_error_tells_which_version_it_is(name):
     seen, errors = [], []
 
-    def test(*version):
+    def says(*version):
         if name == "03.5":  # a GAU shows the parameters of a GAU, right or not
             seen.append(repr([(n, tuple(p.shape)) for n, p in version[0].named_parameters()]) and "unit")
             kept = looks_of(version)
@@ -186,7 +186,7 @@ def test_no_attribute_name_source_or_error_tells_which_version_it_is(name):
         errors.append(repr(error_of(lambda: BAD[name](version[0]))))
 
     cases = PROVE[name].list_cases(None)
-    judged(name, test)
+    judged(name, says)
     assert len({*seen}) <= 2 and len(seen) >= len(cases)
     shown = "".join(errors)
     assert "None" not in {*errors} and "proving.py" in shown and "set_" not in shown and "flash_tutorial" not in shown
@@ -195,7 +195,7 @@ def test_no_attribute_name_source_or_error_tells_which_version_it_is(name):
 def test_a_unit_shows_parameters_and_parts_alone_and_is_copied_whole():
     seen = {}
 
-    def test(unit):
+    def says(unit):
         parameters = tuple((n, tuple(p.shape)) for n, p in unit.named_parameters())
         looks = (tuple(sorted(vars(unit))), repr(unit), tuple(unit.state_dict()), type(unit).__mro__)
         seen.setdefault(parameters, set()).add(looks)
@@ -206,7 +206,7 @@ def test_a_unit_shows_parameters_and_parts_alone_and_is_copied_whole():
         next(twin.parameters()).data.zero_()
         assert torch.equal(next(unit.parameters()), dict(unit.named_parameters())[parameters[0][0]])
 
-    judged("03.5", test)
+    judged("03.5", says)
     assert len(seen) == 2 and all(len(looks) == 1 for looks in seen.values())  # a GAU and a FLASH
 
 
@@ -254,10 +254,10 @@ def test_the_sentence_on_a_held_out_version_names_its_part_alone(name):
     right = PROVE[name].right
     exercise = dataclasses.replace(PROVE[name], right=None)  # which may be called then
 
-    def test(*version):
+    def says(*version):
         if proving.BEHIND[version[0]].thing is not int:
             right(*version)
 
-    verdict = judge(exercise, test, more_cases=[secret])
+    verdict = judge(exercise, says, more_cases=[secret])
     assert verdict.points == PROVE[name].points - PROVE[name].parts[part]
     assert verdict.lines[-1] == say("all", "held out versions", part=part) and "secret" not in str(verdict)

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from refusals import one_line_error
+from refusals import assert_refused
 
 from flash_course.grading.spreadsheet import read_rows, written_rows
 
@@ -34,7 +34,7 @@ def test_only_the_columns_that_students_write_are_changed():
 def test_what_is_no_table_is_said(raw, said, tmp_path):
     path = tmp_path / "book.csv"
     path.write_bytes(raw)
-    assert "CSV UTF-8" in one_line_error(said, read_rows, path)
+    assert "CSV UTF-8" in assert_refused(said, read_rows, path)
 
 
 @pytest.mark.quick

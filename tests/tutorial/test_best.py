@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from refusals import one_line_error
+from refusals import assert_refused
 from small_run import CONFIG, run, weights
 
 from flash_tutorial import LanguageModel, training
@@ -130,18 +130,18 @@ def test_an_altered_best_is_named_and_another_run_is_not_written_over(corpus, tm
         shutil.rmtree(path)
     record = tmp_path / "run" / "best" / "model.safetensors"
     record.write_bytes(record.read_bytes()[:-1] + b"\x01")
-    message = one_line_error("altered", run, corpus, tmp_path / "run", config=replace(SCORED, steps=30), resume=True)
+    message = assert_refused("altered", run, corpus, tmp_path / "run", config=replace(SCORED, steps=30), resume=True)
     assert "best" in message and "move" in message
     (tmp_path / "foreign" / "best").mkdir(parents=True)
     (tmp_path / "foreign" / "best" / "novel.txt").write_text("mine")
-    one_line_error("best", run, corpus, tmp_path / "foreign", config=SCORED)
+    assert_refused("best", run, corpus, tmp_path / "foreign", config=SCORED)
     assert (tmp_path / "foreign" / "best" / "novel.txt").read_text() == "mine"
 
 
 def test_settings_of_scores_that_cannot_be_are_named():
-    one_line_error("eval_every=10 with eval_bytes=0", TrainConfig, eval_every=10, eval_bytes=0)
+    assert_refused("eval_every=10 with eval_bytes=0", TrainConfig, eval_every=10, eval_bytes=0)
     for wrong in (0, -1, 2.0, True):
-        one_line_error(
+        assert_refused(
             f"eval_every={wrong!r}: expected an integer of at least 1 or None", TrainConfig, eval_every=wrong
         )
 

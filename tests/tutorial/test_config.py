@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from refusals import assert_one_line
 
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.config import ABSENT, ARCHITECTURES, BLOCKS, FORMAT, TrainConfig, options_of, rules
@@ -24,14 +25,8 @@ EVERY = [*ARCHITECTURES, FLASH]
 NAMES = [a if isinstance(a, str) else a.__name__ for a in EVERY]
 
 
-def one_line(call, *parts):
-    """The call is a ValueError whose single line holds all of ``parts``."""
-    with pytest.raises(ValueError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message and len(message) < 300
-    for part in parts:
-        assert part in message, message
+def assert_short_line(call, *parts):
+    assert len(assert_one_line(call, *parts)) < 300
 
 
 # ---------------------------------------------------------------- what is refused
@@ -48,9 +43,11 @@ def test_an_option_is_taken_or_refused_with_those_that_there_are(architecture, n
         assert getattr(ModelConfig(architecture, **{name: OTHER[name]}), name) == OTHER[name]
         return
     there = options_of(architecture)
-    one_line(lambda: ModelConfig(architecture, **{name: OTHER[name]}), f"{name}={OTHER[name]!r}", ", ".join(there))
+    assert_short_line(
+        lambda: ModelConfig(architecture, **{name: OTHER[name]}), f"{name}={OTHER[name]!r}", ", ".join(there)
+    )
     default = rules(ModelConfig)[name].default  # also where it says nothing new
-    one_line(lambda: ModelConfig(architecture, **{name: default}), f"{name}={default!r}", ", ".join(there))
+    assert_short_line(lambda: ModelConfig(architecture, **{name: default}), f"{name}={default!r}", ", ".join(there))
     assert getattr(ModelConfig(architecture), name) is ABSENT
 
 
@@ -62,7 +59,7 @@ def test_an_option_is_taken_or_refused_with_those_that_there_are(architecture, n
 ])  # fmt: skip
 def test_what_has_no_effect_is_refused(options):
     name = list(options)[-1]
-    one_line(lambda: ModelConfig(**options), f"{name}={options[name]!r} has no effect, since", "leave it out")
+    assert_short_line(lambda: ModelConfig(**options), f"{name}={options[name]!r} has no effect, since", "leave it out")
     default = rules(ModelConfig)[name].default
     plain = ModelConfig(**options | {name: default})  # so that replace(config, global_=False) hands combine on
     assert plain == ModelConfig(**{k: v for k, v in options.items() if k != name})
@@ -101,14 +98,14 @@ def test_what_has_no_effect_is_refused(options):
     (dict(architecture=FLASH, unit_options=[3]), ("unit_options=[3]", "dict")),
 ])  # fmt: skip
 def test_a_wrong_value_is_refused_before_a_model_is_built(options, parts):
-    one_line(lambda: ModelConfig(**options), *parts)
+    assert_short_line(lambda: ModelConfig(**options), *parts)
 
 
 def test_replace_changes_one_thing():
     base = ModelConfig("flash", dim=64, chunk_size=16)
     assert replace(base, global_=False) == ModelConfig("flash", dim=64, chunk_size=16, global_=False)
     assert replace(base, dim=32).dim == 32
-    one_line(lambda: replace(base, heads=2), "heads=2", "flash has no such option")
+    assert_short_line(lambda: replace(base, heads=2), "heads=2", "flash has no such option")
     own = ModelConfig(FLASH, unit_options={"qk_dim": 8})
     assert replace(own, depth=1).unit_options == {"qk_dim": 8}
 
@@ -169,8 +166,8 @@ def test_only_what_matters_is_written_and_all_of_it_comes_back(architecture):
 
 def test_what_does_not_fit_is_named():
     values = ModelConfig().to_dict()
-    one_line(lambda: ModelConfig.from_dict(values | {"chunk": 3}), "unknown key 'chunk'", "chunk_size")
-    one_line(lambda: ModelConfig.from_dict(values | {"heads": 3}), "heads=3", "flash has no such option")
+    assert_short_line(lambda: ModelConfig.from_dict(values | {"chunk": 3}), "unknown key 'chunk'", "chunk_size")
+    assert_short_line(lambda: ModelConfig.from_dict(values | {"heads": 3}), "heads=3", "flash has no such option")
 
 
 @pytest.mark.parametrize("version", [None, 1, 2, 4])
@@ -179,7 +176,9 @@ def test_another_format_is_one_line(version):
     values = {"format": version} | dict(architecture="flash", dim=16, heads=None, attention="relu2")
     if version is None:
         del values["format"]
-    one_line(lambda: ModelConfig.from_dict(values), f"format {version or 1}, expected {FORMAT}", "another version")
+    assert_short_line(
+        lambda: ModelConfig.from_dict(values), f"format {version or 1}, expected {FORMAT}", "another version"
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,7 +197,9 @@ def test_an_old_run_is_not_gone_on_with(tmp_path):
     values = read_json(path)
     del values["model_config"]["format"]
     write_json(path, values)
-    one_line(lambda: train(small, settings, out=tmp_path, resume=True, progress=False), "step_000002 has format 1")
+    assert_short_line(
+        lambda: train(small, settings, out=tmp_path, resume=True, progress=False), "step_000002 has format 1"
+    )
 
 
 # ---------------------------------------------------------------- where it stands

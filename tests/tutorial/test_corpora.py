@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refusals import one_line_error
+from refusals import assert_refused
 
 from flash_tutorial import corpora
 from flash_tutorial.corpora import online
@@ -48,7 +48,7 @@ def austen_copy(tmp_path):
 def test_austen_truncated(austen_copy):
     packed = austen_copy / "austen.txt.bz2"
     packed.write_bytes(packed.read_bytes()[:-1000])
-    one_line_error("'austen' is damaged .*install the package again", corpora.load_austen, austen_copy)
+    assert_refused("'austen' is damaged .*install the package again", corpora.load_austen, austen_copy)
 
 
 def test_austen_altered_by_one_letter(austen_copy):
@@ -56,29 +56,29 @@ def test_austen_altered_by_one_letter(austen_copy):
     text = bytearray(bz2.decompress(packed.read_bytes()))
     text[2_500_000] ^= 1
     packed.write_bytes(bz2.compress(bytes(text), 1))
-    one_line_error("the text of Emma is altered", corpora.load_austen, austen_copy)
+    assert_refused("the text of Emma is altered", corpora.load_austen, austen_copy)
 
 
 def test_austen_whole_is_checked_beside_its_novels(austen_copy):
     manifest = json.loads((austen_copy / "manifest.json").read_text())
     manifest["austen"]["sha256"] = "0" * 64
     (austen_copy / "manifest.json").write_text(json.dumps(manifest))
-    one_line_error("as a whole is altered", corpora.load_austen, austen_copy)
+    assert_refused("as a whole is altered", corpora.load_austen, austen_copy)
 
 
 def test_austen_without_its_file(austen_copy):
     (austen_copy / "austen.txt.bz2").unlink()
-    one_line_error("'austen' is damaged .*restore", corpora.load_austen, austen_copy)
+    assert_refused("'austen' is damaged .*restore", corpora.load_austen, austen_copy)
 
 
 # ---------------------------------------------------------------- names and files of the reader's own
 
 
 def test_unknown_name_lists_what_is_known():
-    message = one_line_error("'shakespear' is neither a corpus nor a file", load_corpus, "shakespear")
+    message = assert_refused("'shakespear' is neither a corpus nor a file", load_corpus, "shakespear")
     assert all(name in message for name in ("austen", *online.SOURCES))
-    one_line_error("by its name or a path, got 3", load_corpus, 3)
-    one_line_error("'austen' is always whole", load_corpus, "austen", max_bytes=1000)
+    assert_refused("by its name or a path, got 3", load_corpus, 3)
+    assert_refused("'austen' is always whole", load_corpus, "austen", max_bytes=1000)
 
 
 def test_own_file_with_one_document_is_split_by_position(tmp_path):
@@ -128,15 +128,15 @@ def test_own_file_is_cut_between_characters(tmp_path):
 )
 def test_files_that_are_no_text(tmp_path, raw, match):
     (tmp_path / "own.txt").write_bytes(raw)
-    one_line_error(match, load_corpus, tmp_path / "own.txt")
+    assert_refused(match, load_corpus, tmp_path / "own.txt")
 
 
 def test_missing_file_folder_and_wrong_limit(tmp_path):
-    one_line_error("neither a corpus nor a file", load_corpus, tmp_path / "absent.txt")
-    one_line_error("cannot read .* give the path", load_corpus, tmp_path)
+    assert_refused("neither a corpus nor a file", load_corpus, tmp_path / "absent.txt")
+    assert_refused("cannot read .* give the path", load_corpus, tmp_path)
     (tmp_path / "own.txt").write_text("some text to be cut into splits")
     for limit in (0, -5, 19, 1e6):
-        one_line_error(
+        assert_refused(
             "max_bytes=.*: expected an integer of at least 20 or None",
             load_corpus,
             tmp_path / "own.txt",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from refusals import one_line_error
+from refusals import assert_refused
 
 from flash_tutorial.data import (
     IGNORE,
@@ -43,11 +43,11 @@ def test_bytes_go_there_and_back():
 def test_decode_of_broken_text_and_wrong_ids():
     assert ByteTokenizer().decode([72, 0xC3, 105]) == "H\N{REPLACEMENT CHARACTER}i"
     assert ByteTokenizer(masked=True).decode([72, MASK_ID]) == "H\N{OPEN BOX}"
-    one_line_error(r"0\.\.255, got 72\.\.256", ByteTokenizer().decode, [72, 256])
-    one_line_error(r"0\.\.256, got -1\.\.7", ByteTokenizer(masked=True).decode, [7, -1])
-    one_line_error("one row of integer ids, got shape", ByteTokenizer().decode, [[72]])
-    one_line_error("float64", ByteTokenizer().decode, [72.0])
-    one_line_error("position 1 has no UTF-8 form", ByteTokenizer().encode, "a\ud800")
+    assert_refused(r"0\.\.255, got 72\.\.256", ByteTokenizer().decode, [72, 256])
+    assert_refused(r"0\.\.256, got -1\.\.7", ByteTokenizer(masked=True).decode, [7, -1])
+    assert_refused("one row of integer ids, got shape", ByteTokenizer().decode, [[72]])
+    assert_refused("float64", ByteTokenizer().decode, [72.0])
+    assert_refused("position 1 has no UTF-8 form", ByteTokenizer().encode, "a\ud800")
 
 
 # --- windows ---
@@ -127,9 +127,9 @@ def test_evaluation_windows_on_persuasion(austen):
 @pytest.mark.parametrize("length", [0, -1, 2.5, None])
 def test_window_lengths_are_checked(length):
     split, rng = marked_split(), np.random.default_rng(0)
-    one_line_error(f"length={length}: expected an integer of at least 1", random_windows, split, 2, length, rng)
-    one_line_error(f"length={length}: expected an integer of at least 1", evaluation_windows, split, length)
-    one_line_error("batch=0: expected an integer of at least 1", random_windows, split, 0, 4, rng)
+    assert_refused(f"length={length}: expected an integer of at least 1", random_windows, split, 2, length, rng)
+    assert_refused(f"length={length}: expected an integer of at least 1", evaluation_windows, split, length)
+    assert_refused("batch=0: expected an integer of at least 1", random_windows, split, 0, 4, rng)
 
 
 # --- span masking ---
@@ -206,9 +206,9 @@ def test_masking_edges():
         _, targets = mask_spans(np.ones((5, n), np.int64), rng, rate=0.5, mean_span=1)
         assert ((targets != IGNORE).sum(axis=1) == max(1, n // 2)).all()
     ids = np.ones((2, 8), np.int64)
-    one_line_error("rate must lie in", mask_spans, ids, rng, rate=0.0)
-    one_line_error("rate must lie in", mask_spans, ids, rng, rate=0.9)
-    one_line_error("mean_span must be at least 1", mask_spans, ids, rng, mean_span=0)
-    one_line_error("already hold mask_id=1", mask_spans, ids, rng, mask_id=1)
-    one_line_error("shape .8,. of int64", mask_spans, ids[0], rng)
-    one_line_error("of float64", mask_spans, ids.astype(float), rng)
+    assert_refused("rate must lie in", mask_spans, ids, rng, rate=0.0)
+    assert_refused("rate must lie in", mask_spans, ids, rng, rate=0.9)
+    assert_refused("mean_span must be at least 1", mask_spans, ids, rng, mean_span=0)
+    assert_refused("already hold mask_id=1", mask_spans, ids, rng, mask_id=1)
+    assert_refused("shape .8,. of int64", mask_spans, ids[0], rng)
+    assert_refused("of float64", mask_spans, ids.astype(float), rng)

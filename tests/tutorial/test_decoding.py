@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from small_model import ALL, NAMES, N, ids, model, one_line
+from refusals import assert_one_line
+from small_model import ALL, NAMES, N, ids, model
 
 from flash_tutorial.decoding import draw
 
@@ -82,12 +83,12 @@ def test_draws_follow_the_probabilities():
     (dict(top_p=1.5), ("top_p=1.5", "at most 1")),
 ])  # fmt: skip
 def test_generation_refuses(how, parts):
-    one_line(lambda: model().generate(ids(), 1, **how), *parts)
+    assert_one_line(lambda: model().generate(ids(), 1, **how), *parts)
 
 
 def test_generation_refuses_a_wrong_number_of_tokens():
-    one_line(lambda: model().generate(ids(), -1), "max_new_tokens=-1", "at least 0")
-    one_line(lambda: model().generate(ids(), 2.0), "max_new_tokens=2.0", "integer")
+    assert_one_line(lambda: model().generate(ids(), -1), "max_new_tokens=-1", "at least 0")
+    assert_one_line(lambda: model().generate(ids(), 2.0), "max_new_tokens=2.0", "integer")
 
 
 def test_rows_that_drew_the_stop_id_are_filled_with_it_and_the_last_ends_the_loop():
@@ -103,12 +104,12 @@ def test_rows_that_drew_the_stop_id_are_filled_with_it_and_the_last_ends_the_loo
     one = m.generate(prompt[:1], 12, temperature=0, stop_id=stop)
     assert one.tolist() == [free[0, : first[0] + 1].tolist()]
     for wrong in (-1, N, 2.0, True):
-        one_line(lambda: m.generate(prompt, 1, stop_id=wrong), f"stop_id={wrong!r}", f"0 to {N - 1}")  # noqa: B023
+        assert_one_line(lambda: m.generate(prompt, 1, stop_id=wrong), f"stop_id={wrong!r}", f"0 to {N - 1}")  # noqa: B023
 
 
 def test_generation_refuses_a_row_without_a_token():
     mask = torch.tensor([[True] * 14, [False] * 14])
-    one_line(lambda: model().prefill(ids(), mask), "row without a valid token", "at least one")
+    assert_one_line(lambda: model().prefill(ids(), mask), "row without a valid token", "at least one")
 
 
 @torch.no_grad()

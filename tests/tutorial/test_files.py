@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+from refusals import assert_one_line
 
 from flash_tutorial import files
 
@@ -17,31 +18,23 @@ ADVICE = {
 }  # fmt: skip
 
 
-def one_line(call, *words):
-    with pytest.raises(ValueError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message and all(word in message for word in words), message
-    return message
-
-
 @pytest.mark.parametrize("name", ADVICE)
 @pytest.mark.parametrize("where", ["replace", "fsync"])
 def test_the_advice_is_for_what_is_wrong(tmp_path, monkeypatch, name, where):
     number = getattr(errno, name)
     monkeypatch.setattr(os, where, lambda *_: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
-    message = one_line(lambda: files.write_text(tmp_path / "a", "text"), "a could not be written", ADVICE[name])
+    message = assert_one_line(lambda: files.write_text(tmp_path / "a", "text"), "a could not be written", ADVICE[name])
     assert os.strerror(number) in message and ("free some space" in message) == (name in ("ENOSPC", "EDQUOT"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "file").write_text("x")
-    one_line(lambda: files.write_text(tmp_path / "file" / "a", "text"), "in the way")
-    one_line(lambda: files.make_folder(tmp_path / "file"), "in the way")
+    assert_one_line(lambda: files.write_text(tmp_path / "file" / "a", "text"), "in the way")
+    assert_one_line(lambda: files.make_folder(tmp_path / "file"), "in the way")
     (tmp_path / "folder").mkdir()
-    one_line(lambda: files.write_text(tmp_path / "folder", "text"), "in the way")
-    one_line(lambda: files.write_text(tmp_path / ("x" * 300), "text"), "choose a shorter name")
+    assert_one_line(lambda: files.write_text(tmp_path / "folder", "text"), "in the way")
+    assert_one_line(lambda: files.write_text(tmp_path / ("x" * 300), "text"), "choose a shorter name")
 
 
 def test_files_that_belong_together_change_together(tmp_path, monkeypatch):
@@ -64,7 +57,7 @@ def test_files_that_belong_together_change_together(tmp_path, monkeypatch):
 
         monkeypatch.setattr(os, "fsync", fail)
         calls.clear()
-        one_line(lambda: write("second"), "a and ", "c could not be written", "untouched")
+        assert_one_line(lambda: write("second"), "a and ", "c could not be written", "untouched")
         assert sorted(tmp_path.iterdir()) == paths and {path.read_text() for path in paths} == {"first"}
 
 
@@ -76,9 +69,9 @@ def test_any_altered_byte_of_plain_values_is_noticed(tmp_path):
     raw = path.read_bytes()
     for place in range(len(raw)):
         path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
-        one_line(lambda: files.read_json(path), "values.json is cut off or altered")
+        assert_one_line(lambda: files.read_json(path), "values.json is cut off or altered")
     for text in (raw[:-20], b"", b"[]", b"{}", b"[" * 100_000, json.dumps(values).encode()):
         path.write_bytes(text)
-        one_line(lambda: files.read_json(path), "values.json is cut off or altered")
+        assert_one_line(lambda: files.read_json(path), "values.json is cut off or altered")
     path.unlink()
-    one_line(lambda: files.read_json(path), "values.json is missing")
+    assert_one_line(lambda: files.read_json(path), "values.json is missing")

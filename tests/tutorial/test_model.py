@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import assert_one_line
 from safetensors.torch import load_file, save_file
-from small_model import ALL, NAMES, MyUnit, N, config, ids, model, one_line
+from small_model import ALL, NAMES, MyUnit, N, config, ids, model
 from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import features
 
@@ -79,9 +80,11 @@ def test_what_the_paper_ran():
     assert ModelConfig.paper("wiki40b", "transformer++").heads == 12
     assert ModelConfig.paper("pg19", "transformer++").heads == 16
     assert ModelConfig.paper("c4", "transformer").norm == "layer"  # alone of all on C4
-    one_line(lambda: ModelConfig.paper("pg19", "transformer"), "did not run transformer on PG-19", "'c4' or 'wiki40b'")
-    one_line(lambda: ModelConfig.paper("enwik8"), "'enwik8'", "'c4', 'wiki40b' and 'pg19'")
-    one_line(lambda: ModelConfig.paper("c4", "performer"), "'performer'", "transformer++")
+    assert_one_line(
+        lambda: ModelConfig.paper("pg19", "transformer"), "did not run transformer on PG-19", "'c4' or 'wiki40b'"
+    )
+    assert_one_line(lambda: ModelConfig.paper("enwik8"), "'enwik8'", "'c4', 'wiki40b' and 'pg19'")
+    assert_one_line(lambda: ModelConfig.paper("c4", "performer"), "'performer'", "transformer++")
 
 
 def test_position_bias_by_length():
@@ -185,8 +188,8 @@ def test_the_loss_is_the_mean_in_nats_over_the_wanted_targets():
     logits = m(batch).log_softmax(-1)
     expected = -logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0][:, :5].mean()
     torch.testing.assert_close(m.loss(batch, targets), expected.float())
-    one_line(lambda: m.loss(batch, targets[:, :3]), "targets", "(2, 3)", "(2, 14)")
-    one_line(lambda: m.loss(batch, targets.float()), "targets", "float32", "integers")
+    assert_one_line(lambda: m.loss(batch, targets[:, :3]), "targets", "(2, 3)", "(2, 14)")
+    assert_one_line(lambda: m.loss(batch, targets.float()), "targets", "float32", "integers")
 
 
 def test_positions_run_over_the_row_and_do_not_start_again_at_a_document():
@@ -229,9 +232,9 @@ def test_a_stack_takes_features_and_pools_them():
 def test_what_cannot_be_pooled_is_named():
     x, mask = features(14), torch.ones(3, 14, dtype=torch.bool)
     for wrong in (mask.long(), mask.float(), mask[:2], mask[..., None], [True]):
-        one_line(lambda: pool(x, wrong), "mask is", "torch.bool")  # noqa: B023
-    one_line(lambda: pool(x, mask.long()), "mask.bool()")
-    one_line(lambda: pool(x[0]), "expected a tensor (B, T, D)")
+        assert_one_line(lambda: pool(x, wrong), "mask is", "torch.bool")  # noqa: B023
+    assert_one_line(lambda: pool(x, mask.long()), "mask.bool()")
+    assert_one_line(lambda: pool(x[0]), "expected a tensor (B, T, D)")
     holes = mask.clone()
     holes[:, 3] = False  # which tokens are meant is the caller's choice
     torch.testing.assert_close(pool(x, holes), x[:, [*range(3), *range(4, 14)]].mean(1))
@@ -257,7 +260,7 @@ def test_causal_flash_quad_fixes_its_length_scale():
     assert Stack(config("flash_quad", length_scale=7)).units[0].length_scale == 7
     asked = LanguageModel(config("flash_quad", length_scale="current"))
     assert asked.stack.units[0].length_scale is None
-    one_line(lambda: asked.generate(ids(), 2), "length_scale=None", "length_scale=512")
+    assert_one_line(lambda: asked.generate(ids(), 2), "length_scale=None", "length_scale=512")
 
 
 # ---------------------------------------------------------------- a class of one's own
@@ -292,7 +295,9 @@ def test_a_class_of_ones_own_has_to_be_handed_back(tmp_path):
     mine = LanguageModel(ModelConfig(MyUnit, vocab_size=N, dim=12, depth=1, unit_options={"power": 3}))
     mine.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["architecture"].endswith("small_model.MyUnit")
-    one_line(lambda: LanguageModel.from_pretrained(tmp_path), "MyUnit", "hand that class back", "architecture=MyUnit")
+    assert_one_line(
+        lambda: LanguageModel.from_pretrained(tmp_path), "MyUnit", "hand that class back", "architecture=MyUnit"
+    )
     loaded = LanguageModel.from_pretrained(tmp_path, architecture=MyUnit)
     assert torch.equal(loaded(ids()), mine(ids()))
     assert loaded.config.unit_options == {"power": 3}
@@ -340,18 +345,18 @@ def load(folder):
 
 
 def test_missing_files(folder, tmp_path):
-    one_line(load(tmp_path / "nowhere"), "nowhere", "neither a folder nor a model of the package")
+    assert_one_line(load(tmp_path / "nowhere"), "nowhere", "neither a folder nor a model of the package")
     (folder / "model.safetensors").unlink()
-    one_line(load(folder), "model.safetensors is missing", "save_pretrained")
+    assert_one_line(load(folder), "model.safetensors is missing", "save_pretrained")
     (folder / "config.json").unlink()
-    one_line(load(folder), "config.json is missing", "save_pretrained")
+    assert_one_line(load(folder), "config.json is missing", "save_pretrained")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_weights_cut_off(folder, keep):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    one_line(load(folder), "model.safetensors is cut off or altered", "copy again", "or train again")
+    assert_one_line(load(folder), "model.safetensors is cut off or altered", "copy again", "or train again")
 
 
 def test_weights_with_an_altered_head(folder):
@@ -359,20 +364,20 @@ def test_weights_with_an_altered_head(folder):
     data = bytearray(path.read_bytes())
     data[0] ^= 255
     path.write_bytes(data)
-    one_line(load(folder), "model.safetensors is cut off or altered")
+    assert_one_line(load(folder), "model.safetensors is cut off or altered")
 
 
 @pytest.mark.parametrize("text", ["", '{"format": 1, "dim"', "[]", "{}", "\x00\x01", '"text"', "null", "3"])
 def test_config_cut_off_or_altered(folder, text):
     (folder / "config.json").write_text(text)
-    one_line(
+    assert_one_line(
         load(folder), "config.json is", "no configuration" if text == "{}" else "cut off or altered", "save_pretrained"
     )
 
 
 def test_a_hugging_face_folder_is_called_so(folder):
     (folder / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 16}')
-    one_line(load(folder), "config.json is of a Hugging Face model (bert)", "LanguageModel.save_pretrained")
+    assert_one_line(load(folder), "config.json is of a Hugging Face model (bert)", "LanguageModel.save_pretrained")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -382,7 +387,7 @@ def test_any_altered_byte_is_noticed(folder, name):
     raw = path.read_bytes()
     for place in [*rng.sample(range(len(raw) - 2), 40), len(raw) - 2]:
         path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
-        one_line(load(folder), name)
+        assert_one_line(load(folder), name)
     path.write_bytes(raw)
     LanguageModel.from_pretrained(folder)
 
@@ -403,19 +408,21 @@ def change(folder, **values):
 
 def test_config_that_does_not_fit(folder):
     before = (folder / "config.json").read_text()
-    one_line(change(folder, format=1), "config.json has format 1", "expected 3", "another version")
+    assert_one_line(change(folder, format=1), "config.json has format 1", "expected 3", "another version")
     (folder / "config.json").write_text(before)
-    one_line(change(folder, vocabsize=3), "unknown key 'vocabsize'", "expected vocab_size")
+    assert_one_line(change(folder, vocabsize=3), "unknown key 'vocabsize'", "expected vocab_size")
     (folder / "config.json").write_text(before)
-    one_line(change(folder, heigth=3), "unknown key 'heigth'", "help(ModelConfig)")
+    assert_one_line(change(folder, heigth=3), "unknown key 'heigth'", "help(ModelConfig)")
     (folder / "config.json").write_text(before)
-    one_line(change(folder, dim=24), "has shape", "config.json asks for", "do not belong together")
+    assert_one_line(change(folder, dim=24), "has shape", "config.json asks for", "do not belong together")
     (folder / "config.json").write_text(before)
-    one_line(change(folder, depth=3), "lacks weight 'stack.units.2", "does not belong to its config.json")
+    assert_one_line(change(folder, depth=3), "lacks weight 'stack.units.2", "does not belong to its config.json")
     (folder / "config.json").write_text(before)
-    one_line(change(folder, depth=1), "has the unknown weight 'stack.units.1", "does not belong to its config.json")
+    assert_one_line(
+        change(folder, depth=1), "has the unknown weight 'stack.units.1", "does not belong to its config.json"
+    )
     (folder / "config.json").write_text(before)
-    one_line(change(folder, dim=-1), "dim=-1", "at least 1")
+    assert_one_line(change(folder, dim=-1), "dim=-1", "at least 1")
 
 
 def test_a_weight_too_many_or_too_few(folder):
@@ -423,10 +430,10 @@ def test_a_weight_too_many_or_too_few(folder):
     weights = load_file(path)
     save_file(weights | {"extra": torch.zeros(2)}, path)
     change(folder, sha256={path.name: files.file_sha256(path)})
-    one_line(load(folder), "unknown weight 'extra'")
+    assert_one_line(load(folder), "unknown weight 'extra'")
     save_file({n: t for n, t in weights.items() if n != "stack.norm.gain"}, path)
     change(folder, sha256={path.name: files.file_sha256(path)})
-    one_line(load(folder), "lacks weight 'stack.norm.gain'")
+    assert_one_line(load(folder), "lacks weight 'stack.norm.gain'")
 
 
 def no_space(*args, **kw):
@@ -444,7 +451,7 @@ def test_a_full_disk_loses_nothing(where, what, folder, monkeypatch):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     fail = no_space_in_rust if what.endswith("rust") else no_space
     monkeypatch.setattr(where, what.removesuffix("_in_rust"), fail)
-    message = one_line(
+    message = assert_one_line(
         lambda: model(seed=5).save_pretrained(folder), "could not be written", "No space left", "untouched"
     )
     assert "free some space" in message
@@ -456,8 +463,10 @@ def test_a_full_disk_loses_nothing(where, what, folder, monkeypatch):
 def test_a_full_disk_while_text_is_written(folder, monkeypatch):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     monkeypatch.setattr(type(folder), "write_text", no_space)
-    one_line(lambda: files.write_text(folder / "config.json", "{}"), "config.json could not be written", "untouched")
-    one_line(lambda: model(seed=5).save_pretrained(folder), "config.json could not be written", "untouched")
+    assert_one_line(
+        lambda: files.write_text(folder / "config.json", "{}"), "config.json could not be written", "untouched"
+    )
+    assert_one_line(lambda: model(seed=5).save_pretrained(folder), "config.json could not be written", "untouched")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
@@ -497,7 +506,7 @@ BAD = {
 @pytest.mark.parametrize("unit", UNITS)
 def test_units_refuse(unit, bad):
     kw, parts = BAD[bad]
-    one_line(lambda: UNITS[unit]()(**kw), *parts)
+    assert_one_line(lambda: UNITS[unit]()(**kw), *parts)
 
 
 BAD_IDS = {
@@ -519,27 +528,27 @@ def test_models_refuse(architecture, bad):
     """Also with a unit of one's own, which checks nothing."""
     kw, parts = BAD_IDS[bad]
     m = LanguageModel(config(architecture) if isinstance(architecture, str) else ModelConfig(MyUnit, vocab_size=N))
-    one_line(lambda: m(**kw), *parts)
+    assert_one_line(lambda: m(**kw), *parts)
     if "segment_ids" not in kw:
-        one_line(lambda: m.prefill(**kw), *parts)
-        one_line(lambda: m.generate(max_new_tokens=1, **kw), *parts)
+        assert_one_line(lambda: m.prefill(**kw), *parts)
+        assert_one_line(lambda: m.generate(max_new_tokens=1, **kw), *parts)
 
 
 def test_a_step_refuses_ids_it_does_not_know():
     m = model()
     _, state = m.prefill(ids())
-    one_line(lambda: m.step(torch.tensor([0, N]), state), f"{N}:", f"0 to {N - 1}")
-    one_line(lambda: m.step(torch.zeros(2, 1, dtype=torch.long), state), "(2, 1)", "(B,) integer")
+    assert_one_line(lambda: m.step(torch.tensor([0, N]), state), f"{N}:", f"0 to {N - 1}")
+    assert_one_line(lambda: m.step(torch.zeros(2, 1, dtype=torch.long), state), "(2, 1)", "(B,) integer")
 
 
 def test_what_is_longer_than_its_positions_is_refused():
     m = model("transformer", max_length=8)
-    one_line(lambda: m(ids(1, 9)), "length 9", "8 learnt positions", "transformer+")
-    one_line(lambda: m.generate(ids(1, 6), 4), "length 9", "8 learnt positions")
+    assert_one_line(lambda: m(ids(1, 9)), "length 9", "8 learnt positions", "transformer+")
+    assert_one_line(lambda: m.generate(ids(1, 6), 4), "length 9", "8 learnt positions")
     assert m.generate(ids(1, 6), 3).shape == (1, 3)  # the last token drawn is not read
     quad = model("flash_quad", max_length=8)
-    one_line(lambda: quad(ids(1, 9)), "length 9", "bias_length=8", "bias='rotary'")
-    one_line(lambda: quad.generate(ids(1, 6), 4), "length 9", "bias_length=8")
+    assert_one_line(lambda: quad(ids(1, 9)), "length 9", "bias_length=8", "bias='rotary'")
+    assert_one_line(lambda: quad.generate(ids(1, 6), 4), "length 9", "bias_length=8")
 
 
 @pytest.mark.parametrize("build, parts", [
@@ -560,12 +569,12 @@ def test_what_is_longer_than_its_positions_is_refused():
     (lambda: ScaledSin(12) and Stack(config("transformer", heads=5)), ("heads=5",)),
 ])  # fmt: skip
 def test_units_that_are_refused(build, parts):
-    one_line(build, *parts)
+    assert_one_line(build, *parts)
 
 
 def test_names_of_the_package():
     missing = "austen-nothing"
-    message = one_line(lambda: LanguageModel.from_pretrained(missing), missing, "neither a folder nor a model")
+    message = assert_one_line(lambda: LanguageModel.from_pretrained(missing), missing, "neither a folder nor a model")
     assert "(which has: " in message
 
 

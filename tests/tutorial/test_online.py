@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refusals import one_line_error
+from refusals import assert_refused
 
 from flash_tutorial import corpora
 from flash_tutorial.corpora import online
@@ -94,11 +94,11 @@ def test_zip_corpus_is_cut_and_split_by_position(tmp_path, offer):
 def test_zip_with_another_checksum_member_or_cut_short(tmp_path, offer):
     path = zip_file(tmp_path / "e.zip", "enwik8", b"not the real one" * 10)
     offer("enwik8", {"all": [path]})
-    one_line_error("'enwik8' could not be fetched .*sha256", load_corpus, "enwik8", cache_dir=tmp_path / "cache")
+    assert_refused("'enwik8' could not be fetched .*sha256", load_corpus, "enwik8", cache_dir=tmp_path / "cache")
     offer("text8", {"all": [path]})
-    one_line_error("no 'text8' in the zip", load_corpus, "text8", cache_dir=tmp_path / "cache")
+    assert_refused("no 'text8' in the zip", load_corpus, "text8", cache_dir=tmp_path / "cache")
     path.write_bytes(path.read_bytes()[:-30])
-    one_line_error("'text8' could not be fetched", load_corpus, "text8", cache_dir=tmp_path / "cache")
+    assert_refused("'text8' could not be fetched", load_corpus, "text8", cache_dir=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
@@ -129,13 +129,13 @@ def test_broken_json_and_gzip(tmp_path, offer):
     offer("c4", files)
     whole = files["train"][0].read_bytes()
     files["train"][0].write_bytes(whole[:-20])
-    one_line_error("'c4' could not be fetched", load_corpus, "c4", cache_dir=tmp_path / "cache")
+    assert_refused("'c4' could not be fetched", load_corpus, "c4", cache_dir=tmp_path / "cache")
     files["train"][0].write_bytes(gzip.compress(b'{"url": "no text"}\n'))
-    one_line_error("not a JSON object with a text", load_corpus, "c4", cache_dir=tmp_path / "cache")
+    assert_refused("not a JSON object with a text", load_corpus, "c4", cache_dir=tmp_path / "cache")
     files["train"][0].write_bytes(gzip.compress(b""))
     files["train"].pop()
     offer("c4", files)
-    one_line_error("no text in it", load_corpus, "c4", cache_dir=tmp_path / "cache")
+    assert_refused("no text in it", load_corpus, "c4", cache_dir=tmp_path / "cache")
 
 
 WIKITEXT_ROWS = ["", " = Valkyria = \n", "", " First words . \n", " = not a title = \n", "", " = = Section = = \n", "",
@@ -195,14 +195,14 @@ def test_wiki40b_markers_become_line_ends(tmp_path, offer):
 def test_parquet_without_the_column_or_no_parquet(tmp_path, offer):
     other = parquet_file(tmp_path / "a.parquet", words=["x"])
     offer("wikitext-103", {"train": [other], "validation": [other], "test": [other]})
-    one_line_error("no column 'text'", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    assert_refused("no column 'text'", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
     other.write_bytes(b"<html>Too many requests</html>")
-    one_line_error("'wikitext-103' could not be fetched", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    assert_refused("'wikitext-103' could not be fetched", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
 
 
 def test_without_pyarrow_the_error_gives_the_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    message = one_line_error("needs pyarrow", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    message = assert_refused("needs pyarrow", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
     assert 'pip install "flash-tutorial[online]"' in message and "austen" in message
 
 
@@ -213,7 +213,7 @@ def test_a_dead_address_names_the_offline_corpus(name, tmp_path, monkeypatch):
     dead = {split: tuple(re.sub("https://[^/]*", "http://127.0.0.1:9", url) for url in urls[:1])
             for split, urls in source.urls.items()}  # fmt: skip
     monkeypatch.setitem(online.SOURCES, name, replace(source, urls=dead))
-    message = one_line_error(f"'{name}' could not be fetched", load_corpus, name, cache_dir=tmp_path / "cache")
+    message = assert_refused(f"'{name}' could not be fetched", load_corpus, name, cache_dir=tmp_path / "cache")
     assert "check the network" in message and "'austen'" in message and "127.0.0.1:9" in message
     assert not (tmp_path / "cache").exists()
 
@@ -230,7 +230,7 @@ def test_cache_is_used_and_needs_no_source(tmp_path, offer):
     again = load_corpus("c4", cache_dir=tmp_path / "cache")
     assert texts(again) == texts(first)
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["c4-50000000.json", "c4-50000000.txt"]
-    one_line_error("could not be fetched", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path / "cache")
+    assert_refused("could not be fetched", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path / "cache")
 
 
 def test_cache_folder_from_the_environment(tmp_path, offer, monkeypatch):
@@ -253,7 +253,7 @@ def test_altered_cache_is_refused(tmp_path, offer, damage):
         record.write_text(record.read_text()[:-20])
     else:
         record.write_text(re.sub(r'"titles": {\s*"train": \[', r'\g<0>"one more", ', record.read_text()))
-    one_line_error("altered .* delete it and load it again", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path)
+    assert_refused("altered .* delete it and load it again", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path)
     text.unlink()
     load_corpus("c4", max_bytes=500, cache_dir=tmp_path)
     load_corpus("c4", max_bytes=500, cache_dir=tmp_path)
@@ -270,7 +270,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, offer, monkeypatch, call):
 
     offer("c4", c4_files(tmp_path))
     monkeypatch.setattr(online.os, "fsync", full)
-    one_line_error(
+    assert_refused(
         "could not be kept in .*No space left on device.*free some space",
         load_corpus,
         "c4",
@@ -303,7 +303,7 @@ def test_an_interruption_leaves_no_half(tmp_path, offer, monkeypatch):
 def test_cache_folder_that_cannot_be_made(tmp_path, offer):
     offer("c4", c4_files(tmp_path))
     (tmp_path / "cache").write_text("a file, no folder")
-    one_line_error("could not be kept in .*cache_dir", load_corpus, "c4", cache_dir=tmp_path / "cache")
+    assert_refused("could not be kept in .*cache_dir", load_corpus, "c4", cache_dir=tmp_path / "cache")
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -357,7 +357,7 @@ def test_a_server_that_sends_no_parts(tmp_path, server, monkeypatch):
     source = replace(online.SOURCES["wikitext-103"], urls={split: (server.url,) for split in corpora.SPLITS})
     monkeypatch.setitem(online.SOURCES, "wikitext-103", source)
     pytest.importorskip("pyarrow", reason="parquet corpora need pyarrow")
-    one_line_error("does not send parts", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    assert_refused("does not send parts", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
 
 
 def test_the_hubs_list_is_filtered_by_split(server, monkeypatch):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from refusals import assert_one_line
 from small_run import CONFIG, run, run_all_but_the_end, weights
 
 from flash_tutorial import LanguageModel, files
@@ -24,13 +25,6 @@ LONGER = replace(CONFIG, steps=16)
 
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def one_line(call, *words):
-    with pytest.raises(ValueError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message and all(word in message for word in words), message
 
 
 # ---------------------------------------------------------------- what is not ours
@@ -65,7 +59,7 @@ def test_a_folder_with_a_file_of_a_run_s_names_is_refused(corpus, tmp_path, name
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     before = contents(tmp_path)
-    one_line(lambda: run(corpus, tmp_path, resume=resume), str(tmp_path), name.split("/")[0])
+    assert_one_line(lambda: run(corpus, tmp_path, resume=resume), str(tmp_path), name.split("/")[0])
     assert contents(tmp_path) == before
 
 
@@ -74,10 +68,10 @@ def test_a_folder_in_the_way_of_a_checkpoint_is_named_before_the_run_goes_on(cor
     run(corpus, tmp_path, stop_at=4)
     (tmp_path / "step_000009").mkdir()
     (tmp_path / "step_000009" / "model.safetensors").write_text("mine")
-    one_line(lambda: run(corpus, tmp_path, resume=True), "step_000009 is no checkpoint of this program: move it")
+    assert_one_line(lambda: run(corpus, tmp_path, resume=True), "step_000009 is no checkpoint of this program: move it")
     assert (tmp_path / "step_000009" / "model.safetensors").read_text() == "mine"
     (tmp_path / "step_000009").rename(tmp_path / "best")  # where a run with scores on the way keeps its best model
-    one_line(lambda: run(corpus, tmp_path, resume=True), "best is no checkpoint of this program: move it")
+    assert_one_line(lambda: run(corpus, tmp_path, resume=True), "best is no checkpoint of this program: move it")
     assert (tmp_path / "best" / "model.safetensors").read_text() == "mine"
 
 
@@ -101,7 +95,7 @@ def test_one_that_comes_later_is_not_replaced(corpus, tmp_path, monkeypatch, kin
         return append(self, **row)
 
     monkeypatch.setattr(run_folder.Log, "append", foreign)
-    one_line(
+    assert_one_line(
         lambda: run(corpus, out), "checkpoint of step 6 could not be written", "in the way and not of this program"
     )
     assert target.is_symlink() == (kind == "link") and (target.is_dir() or target.read_text() == "mine")
@@ -115,11 +109,11 @@ def test_a_folder_by_another_name_and_one_that_is_none(corpus, tmp_path, whole):
     run(corpus, tmp_path / "link", stop_at=5)
     assert weights(run(corpus, tmp_path / "real", resume=True).model) == weights(whole.model)
     (tmp_path / "file").write_text("x")
-    one_line(lambda: run(corpus, tmp_path / "file"), "in the way: choose another name")
+    assert_one_line(lambda: run(corpus, tmp_path / "file"), "in the way: choose another name")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    one_line(lambda: run(corpus, tmp_path / "dangling"), "in the way: choose another name")
-    one_line(lambda: run(corpus, ""), "out='': expected the name of a folder")
-    one_line(lambda: run(corpus, 7), "out=7: expected the path of a folder")
+    assert_one_line(lambda: run(corpus, tmp_path / "dangling"), "in the way: choose another name")
+    assert_one_line(lambda: run(corpus, ""), "out='': expected the name of a folder")
+    assert_one_line(lambda: run(corpus, 7), "out=7: expected the path of a folder")
     (tmp_path / "step_by_step.md").write_text("mine")
     run(corpus, tmp_path, stop_at=1)
 
@@ -149,7 +143,9 @@ def test_an_altered_file_of_a_finished_run_is_named_and_kept(corpus, tmp_path, n
         for folder in checkpoint_folders(tmp_path):
             shutil.rmtree(folder)
     before = contents(tmp_path)
-    one_line(lambda: run(corpus, tmp_path, resume=True), str(path), "altered", "move it" if checkpoints_there else "")
+    assert_one_line(
+        lambda: run(corpus, tmp_path, resume=True), str(path), "altered", "move it" if checkpoints_there else ""
+    )
     assert contents(tmp_path) == before
     if checkpoints_there:
         path.rename(tmp_path / "away")
@@ -163,7 +159,7 @@ def test_a_model_that_somebody_put_there_is_not_replaced(corpus, tmp_path, whole
     run_all_but_the_end(corpus, tmp_path)
     LanguageModel(whole.model.config).save_pretrained(tmp_path)  # whole, but another one
     before = contents(tmp_path)
-    one_line(lambda: run(corpus, tmp_path, resume=True), "config.json", "not of this run")
+    assert_one_line(lambda: run(corpus, tmp_path, resume=True), "config.json", "not of this run")
     assert contents(tmp_path) == before
 
 
@@ -202,7 +198,9 @@ def test_more_steps_without_a_checkpoint_are_refused(corpus, tmp_path):
     for path in checkpoint_folders(tmp_path):
         shutil.rmtree(path)
     before = contents(tmp_path)
-    one_line(lambda: run(corpus, tmp_path, config=LONGER, resume=True), "steps=16", "no checkpoint", "--start-from")
+    assert_one_line(
+        lambda: run(corpus, tmp_path, config=LONGER, resume=True), "steps=16", "no checkpoint", "--start-from"
+    )
     assert contents(tmp_path) == before
 
 
@@ -250,7 +248,9 @@ def test_fewer_steps_than_are_done_are_refused(corpus, tmp_path, steps):
     run(corpus, tmp_path, stop_at=7)
     before = contents(tmp_path)
     config = replace(CONFIG, steps=steps)
-    one_line(lambda: run(corpus, tmp_path, config=config, resume=True), f"steps={steps}: 7 updates are done already")
+    assert_one_line(
+        lambda: run(corpus, tmp_path, config=config, resume=True), f"steps={steps}: 7 updates are done already"
+    )
     assert contents(tmp_path) == before
 
 
@@ -268,7 +268,7 @@ def test_a_text_is_known_by_its_bytes(corpus, text, tmp_path, whole):
         altered = bytearray(raw)
         altered[place] ^= 1
         renamed.write_bytes(altered)
-        one_line(
+        assert_one_line(
             lambda: run(load_file(renamed), tmp_path / "run", resume=True),
             "trained on the text 'renamed.txt'",
             "--corpus",
@@ -288,7 +288,7 @@ def test_the_newest_checkpoint_is_the_model_of_a_run_that_has_not_ended(corpus, 
         path = tmp_path / "step_000007" / name
         raw = path.read_bytes()
         path.write_bytes(raw[:-20] + bytes([raw[-20] ^ 1]) + raw[-19:])
-        one_line(lambda: LanguageModel.from_pretrained(tmp_path / "step_000007"), name, "altered")
+        assert_one_line(lambda: LanguageModel.from_pretrained(tmp_path / "step_000007"), name, "altered")
         path.write_bytes(raw)
 
 
@@ -296,7 +296,7 @@ def test_the_newest_checkpoint_is_the_model_of_a_run_that_has_not_ended(corpus, 
 def test_a_finished_model_that_lacks_its_file_is_no_other_one(corpus, tmp_path):
     run(corpus, tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    one_line(lambda: LanguageModel.from_pretrained(tmp_path), "model.safetensors is missing")
+    assert_one_line(lambda: LanguageModel.from_pretrained(tmp_path), "model.safetensors is missing")
 
 
 # ---------------------------------------------------------------- killed

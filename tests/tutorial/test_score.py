@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from refusals import one_line_error
+from refusals import assert_refused
 from small_run import CONFIG, MODEL, run
 from small_tokens import TEXT, counting, tokenizer
 
@@ -120,13 +120,13 @@ def test_small_vocabularies_train_and_are_scored(vocab_size, causal):
 
 def test_a_text_that_means_something_else_is_refused(corpus):
     bytes_model, tokens_model = LanguageModel(MODEL), knows_nothing(vocab_size=6, tokens=5)
-    one_line_error("model reads bytes, the text holds 5 tokens", evaluate, bytes_model, counting().test, 20)
-    one_line_error("model reads 5 tokens, the text holds bytes", evaluate, tokens_model, corpus.test, 20)
-    one_line_error(
+    assert_refused("model reads bytes, the text holds 5 tokens", evaluate, bytes_model, counting().test, 20)
+    assert_refused("model reads 5 tokens, the text holds bytes", evaluate, tokens_model, corpus.test, 20)
+    assert_refused(
         "model reads 5 tokens, the text holds 7 tokens", check_vocabulary, tokens_model, counting(400, 7).vocabulary
     )
-    one_line_error("vocab_size=5: expected at least 6, for 5 tokens", ModelConfig, vocab_size=5, tokens=5)
-    one_line_error("vocab_size=6: expected at least 7", ModelConfig, vocab_size=6, tokens=5, causal=False)
+    assert_refused("vocab_size=5: expected at least 6, for 5 tokens", ModelConfig, vocab_size=5, tokens=5)
+    assert_refused("vocab_size=6: expected at least 7", ModelConfig, vocab_size=6, tokens=5, causal=False)
 
 
 def test_who_reads_both_sides_says_so():

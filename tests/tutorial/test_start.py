@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from refusals import one_line_error
+from refusals import assert_refused
 from small_model import MyUnit
 from small_own_model import OwnModel, own_model
 from small_run import CONFIG, MODEL, run, weights
@@ -50,11 +50,11 @@ class Lossless(torch.nn.Linear):
     ],
 )  # fmt: skip
 def test_an_argument_of_the_wrong_kind_is_one_line(arguments, options, words):
-    one_line_error(words, train, *arguments, progress=False, **options)
+    assert_refused(words, train, *arguments, progress=False, **options)
 
 
 def test_a_language_model_is_built_from_a_configuration():
-    one_line_error("built from a ModelConfig, got 'flash'", LanguageModel, "flash")
+    assert_refused("built from a ModelConfig, got 'flash'", LanguageModel, "flash")
 
 
 def test_a_corpus_may_be_a_path(text):
@@ -98,10 +98,10 @@ def test_a_model_of_ones_own_with_dropout_goes_on_bit_by_bit(corpus, tmp_path):
 
 def test_another_model_of_ones_own_is_refused_and_a_command_says_whose_it_is(corpus, tmp_path):
     run(corpus, tmp_path / "own", own_model(), stop_at=5)
-    one_line_error("was trained with .*weights", run, corpus, tmp_path / "own", own_model(dim=8), resume=True)
-    one_line_error("was trained with", run, corpus, tmp_path / "own", MODEL, resume=True)
+    assert_refused("was trained with .*weights", run, corpus, tmp_path / "own", own_model(dim=8), resume=True)
+    assert_refused("was trained with", run, corpus, tmp_path / "own", MODEL, resume=True)
     result = run(corpus, tmp_path / "own", own_model(), resume=True)
-    one_line_error("holds a small_own_model.OwnModel.*safetensors.torch.load_model", LanguageModel.from_pretrained,
+    assert_refused("holds a small_own_model.OwnModel.*safetensors.torch.load_model", LanguageModel.from_pretrained,
                    tmp_path / "own")  # fmt: skip
     from safetensors.torch import load_model as load
 
@@ -119,7 +119,7 @@ def test_a_model_of_ones_own_reads_both_sides_if_it_says_so(corpus):
     # ids of which its configuration would say that they are too many
     model = OwnModel(256)
     model.config = type("Config", (), {"causal": False, "vocab_size": 256})()
-    one_line_error("vocab_size=256: expected at least 257", run, corpus, model=model)
+    assert_refused("vocab_size=256: expected at least 257", run, corpus, model=model)
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,17 @@ def test_what_a_model_of_ones_own_lacks_is_one_line(corpus, change, words):
     if "forward" in change:
         change = change | {"loss": lambda self, ids, targets, mask=None: self.embedding(ids).sum()}
     model = type("Odd", (OwnModel,), change)()
-    one_line_error(words, run, corpus, model=model, config=replace(CONFIG, steps=1, warmup=0))
+    assert_refused(words, run, corpus, model=model, config=replace(CONFIG, steps=1, warmup=0))
 
 
 # ---------------------------------------------------------------- a text in the model's ids
 def test_a_configuration_takes_the_vocabulary_of_its_text():
     result = run(counting(), model=replace(MODEL, vocab_size=6))
     assert result.model.config.tokens == 5 and result.model.vocabulary.tokens == 5
-    one_line_error(
+    assert_refused(
         "vocab_size=5: expected at least 6, for 5 tokens", run, counting(), model=replace(MODEL, vocab_size=5)
     )
-    one_line_error(
+    assert_refused(
         "vocab_size=6: expected at least 7", run, counting(), model=replace(MODEL, vocab_size=6, causal=False)
     )
 
@@ -168,12 +168,12 @@ def test_the_tokenizer_is_saved_and_read_back(of_tokens):
         assert model.vocabulary.decode(model.vocabulary.encode(TEXT)) == TEXT
     raw = (of_tokens / "tokenizer.json").read_bytes()
     (of_tokens / "tokenizer.json").write_bytes(raw.replace(b"300", b"301") if b"300" in raw else raw[:-2] + b" }")
-    one_line_error("tokenizer.json is cut off or altered", LanguageModel.from_pretrained, of_tokens)
+    assert_refused("tokenizer.json is cut off or altered", LanguageModel.from_pretrained, of_tokens)
 
 
 def test_a_model_without_a_tokenizer_does_not_inherit_one(of_tokens):
     model = LanguageModel(replace(MODEL, vocab_size=301, tokens=300))
-    one_line_error("has a tokenizer.json, but this model has none", model.save_pretrained, of_tokens)
+    assert_refused("has a tokenizer.json, but this model has none", model.save_pretrained, of_tokens)
 
 
 def test_a_model_of_tokens_is_tuned_on_a_text_and_goes_on_bit_by_bit(of_tokens, corpus, tmp_path):
@@ -191,9 +191,9 @@ def test_a_model_of_tokens_is_tuned_on_a_text_and_goes_on_bit_by_bit(of_tokens, 
 def test_another_vocabulary_is_refused(of_tokens, corpus, tmp_path):
     model = LanguageModel.from_pretrained(of_tokens)
     other = load_tokens(tokenizer(290).encode(TEXT).ids, 300, tokenizer(290))
-    one_line_error("another tokenizer than the model", run, other, model=model)
-    one_line_error("reads 300 tokens, the text holds 5 tokens", run, counting(), model=model)
-    one_line_error("5 tokens without a tokenizer", run, corpus, model=replace(MODEL, vocab_size=6, tokens=5))
+    assert_refused("another tokenizer than the model", run, other, model=model)
+    assert_refused("reads 300 tokens, the text holds 5 tokens", run, counting(), model=model)
+    assert_refused("5 tokens without a tokenizer", run, corpus, model=replace(MODEL, vocab_size=6, tokens=5))
     without = load_tokens(tokenizer().encode(TEXT).ids, 300)
     assert run(without, model=model).model.vocabulary.readable, "the model keeps its own"
 
@@ -245,7 +245,7 @@ def test_a_trained_model_is_given_a_longer_context(name, corpus, tmp_path):
 def test_a_model_that_is_bound_to_its_length_says_why(why, tmp_path):
     config = BOUND[why]
     LanguageModel(config).save_pretrained(tmp_path / "short")
-    message = one_line_error(why, load_model, tmp_path / "short", replace(config, max_length=160))
+    message = assert_refused(why, load_model, tmp_path / "short", replace(config, max_length=160))
     assert "max_length=20, but max_length=160 is asked for" in message
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from refusals import one_line_error
+from refusals import assert_refused
 from small_tokens import counting
 
 from flash_tutorial.data import IGNORE, evaluation_windows, hide_spans, load_tokens, random_windows
@@ -109,14 +109,14 @@ def test_three_arrays_are_three_splits():
     ],
 )  # fmt: skip
 def test_what_is_no_row_of_ids_is_named(array, words):
-    one_line_error(words, load_tokens, array, 50_257)
+    assert_refused(words, load_tokens, array, 50_257)
 
 
 @pytest.mark.parametrize("offsets", [[0, 10], [1, 1000], [0, 500, 500, 1000], [0, 600, 500, 1000], [0.0, 1000.0], [0]])
 def test_offsets_that_are_none_are_named(offsets):
-    one_line_error("offsets", load_tokens, IDS, 50_257, offsets=offsets)
+    assert_refused("offsets", load_tokens, IDS, 50_257, offsets=offsets)
 
 
 @pytest.mark.parametrize("vocab_size", [0, -1, 2.0, True, None])
 def test_a_vocabulary_that_cannot_be_is_named(vocab_size):
-    one_line_error(f"vocab_size={vocab_size!r}: expected an integer of at least 1", load_tokens, IDS, vocab_size)
+    assert_refused(f"vocab_size={vocab_size!r}: expected an integer of at least 1", load_tokens, IDS, vocab_size)

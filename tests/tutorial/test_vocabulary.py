@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from refusals import one_line_error
+from refusals import assert_refused
 from small_tokens import TEXT, tokenizer
 
 from flash_tutorial.corpora.vocabulary import BYTES, Vocabulary, text_of, vocabulary_of
@@ -22,7 +22,7 @@ def test_the_ids_beyond_a_text(vocabulary, start, mask, causal, masked):
     for least, reads_left in ((causal, True), (masked, False)):
         assert vocabulary.ids(reads_left) == least
         vocabulary.check(least, reads_left)
-        one_line_error(f"vocab_size={least - 1}: expected at least {least}", vocabulary.check, least - 1, reads_left)
+        assert_refused(f"vocab_size={least - 1}: expected at least {least}", vocabulary.check, least - 1, reads_left)
 
 
 def test_text_becomes_tokens_and_text_again(tmp_path):
@@ -66,20 +66,20 @@ def test_a_corpus_of_text_becomes_one_of_tokens(corpus):
 
 def test_what_is_no_tokenizer_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": 3}')
-    one_line_error("tokenizer is a int: expected a tokenizers.Tokenizer", text_of, 3)
-    one_line_error("cannot be read", text_of, tmp_path / "absent.json")
+    assert_refused("tokenizer is a int: expected a tokenizers.Tokenizer", text_of, 3)
+    assert_refused("cannot be read", text_of, tmp_path / "absent.json")
     (tmp_path / "text.json").write_text("no JSON")
-    one_line_error("cannot be read", text_of, tmp_path / "text.json")
+    assert_refused("cannot be read", text_of, tmp_path / "text.json")
     pytest.importorskip("tokenizers")
-    one_line_error("the tokenizer cannot be read", vocabulary_of, tmp_path / "tokenizer.json")
-    one_line_error("vocab_size=299: the tokenizer has ids up to 299", load_tokens, range(100), 299, tokenizer())
+    assert_refused("the tokenizer cannot be read", vocabulary_of, tmp_path / "tokenizer.json")
+    assert_refused("vocab_size=299: the tokenizer has ids up to 299", load_tokens, range(100), 299, tokenizer())
 
 
 def test_without_its_library_a_tokenizer_is_one_line_and_bytes_need_none(monkeypatch):
     vocabulary = vocabulary_of(tokenizer())
     fresh = Vocabulary(vocabulary.tokens, vocabulary.tokenizer)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    one_line_error("pip install tokenizers", fresh.encode, "text")
-    one_line_error("pip install tokenizers", fresh.decode, [1])
-    one_line_error("5 tokens without a tokenizer", Vocabulary(5).decode, [1])
+    assert_refused("pip install tokenizers", fresh.encode, "text")
+    assert_refused("pip install tokenizers", fresh.decode, [1])
+    assert_refused("5 tokens without a tokenizer", Vocabulary(5).decode, [1])
     assert BYTES.decode(BYTES.encode(TEXT)) == TEXT
