@@ -39,8 +39,8 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
     """The verdict on an answer: the object of an exercise with one name, else {name: object}.
 
     ``more_cases`` are held out: nothing of them is shown. ``kept``: the answer is one of the course's own, and may lie
-    in the package. This is all that ``check`` and ``grade`` ask of an answer. ``known``: a dictionary for what the kept
-    wrong answers give, where several answers are judged with one seed and student.
+    in the package. This is all that ``check`` and ``grade`` ask of an answer. ``known``: a dictionary of what the
+    right answer and the kept wrong ones give, where several are judged with one seed, student and list of cases.
     """
     if is_blank(exercise, answer):
         return without_points(exercise, NOT_ATTEMPTED)
@@ -49,13 +49,15 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
     numbers = exercise.numbers(student)
     given, right = exercise.assemble(answer, numbers), exercise.assemble(exercise.right, numbers)
     cases = [*exercise.list_cases(numbers, seed), *(replace(case, held_out=True) for case in more_cases)]
-    outcomes, problems = [None] * len(cases), [None] * len(cases)
+    outcomes, problems, known = [None] * len(cases), [None] * len(cases), {} if known is None else known
     for i in order_of(cases, seed):
         outcomes[i] = agreed(outcomes[i], outcome_of(cases[i], given, exercise.shut, exercise.answers))
         if outcomes[i].unable:
             return without_points(exercise, NOT_ATTEMPTED, outcomes[i].said)
-        problems[i] = problem(exercise, cases[i], outcomes[i], right)  # now: the next call may change what was returned
-    kept = functools.partial(kept_outcomes, exercise, cases, outcomes, numbers, {} if known is None else known)
+        if i not in known and cases[i].truth is None:
+            known[i] = outcome_of(cases[i], right)
+        problems[i] = problem(exercise, cases[i], outcomes[i], known.get(i))  # now: the next call may change the value
+    kept = functools.partial(kept_outcomes, exercise, cases, outcomes, numbers, known)
     return verdict(exercise, cases, outcomes, problems, kept)
 
 
@@ -70,11 +72,10 @@ def without_points(exercise, status, *lines):
 # ---------------------------------------------------------------- one case
 
 
-def problem(exercise, case, got, right):
-    """None, or what is wrong with an outcome, in words."""
+def problem(exercise, case, got, expected):
+    """None, or what is wrong with an outcome, in words. ``expected``: the right one's; of a test there is none."""
     if case.truth is not None:
         return problem_of_test(exercise, case, got)
-    expected = outcome_of(case, right)
     if expected.error is not None:  # the oracle itself must not fail
         raise expected.error
     if got.said is not None:
