@@ -9,7 +9,6 @@ that is there is not made again. The guess that was written down before is in do
 
 import argparse
 import itertools
-import json
 import re
 import statistics
 from pathlib import Path
@@ -17,17 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from stored_runs import StoredRuns, say_if_at_edge
 
-from flash_course.bench.clock import machine
 from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.data import evaluation_windows, load_corpus
-from flash_tutorial.files import write_text
 from flash_tutorial.training import TrainConfig, first_bytes, train
 
-PATH = Path(__file__).parent.parent / "flash_course" / "bench" / "results" / "parts.json"
+RUNS = StoredRuns("parts", "python benchmarks/parts.py run")
 T, SEEDS, BYTES = 2048, (0, 1, 2), 400_000
 RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2], "local only": [2.5e-3, 5e-3, 1e-2, 2e-2],
-         "global only": [2.5e-3, 5e-3, 1e-2, 2e-2], "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2]}  # fmt: skip
+         "global only": [5e-3, 1e-2, 2e-2, 4e-2], "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2]}  # fmt: skip
 TUNING, STEPS = 500, 2000
 # bytes since the last mention of a name; a chunk has 128
 DISTANCES = (0, 128, 512, T)
@@ -42,30 +40,21 @@ def model_of(name):
     return ModelConfig("flash", max_length=T, **switch)
 
 
-def load():
-    return json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {"runs": []}
-
-
 def one_run(name, rate, steps, seed, models):
     """Train once, unless the run is stored already."""
-    key = dict(model=name, learning_rate=rate, steps=steps, seed=seed)
-    for run in load()["runs"]:
-        if key.items() <= run.items():
-            return run
-    config = TrainConfig(steps=steps, batch=2, length=T, learning_rate=rate, seed=seed, dtype="bfloat16", eval_bytes=0)
-    corpus = load_corpus("austen")
-    done = train(model_of(name), config, corpus=corpus, progress=False)
-    run = key | {"parameters": count_parameters(done.model)} | scores(done.model, corpus.validation)
-    run["losses"] = [round(row["loss"], 4) for row in done.log][:: max(1, steps // 100)]
-    if steps == STEPS:
-        done.model.save_pretrained(models / f"{name}_{seed}".replace(" ", "_"))
-    stored = load()
-    stored["runs"].append(run)
-    rows = ",\n  ".join(json.dumps(row) for row in stored["runs"])
-    about = json.dumps({"command": "python benchmarks/parts.py run", "machine": machine()})
-    write_text(PATH, f'{{\n "about": {about},\n "runs": [\n  {rows}\n ]\n}}\n')
-    print({key: value for key, value in run.items() if key != "losses"}, flush=True)
-    return run
+
+    def make():
+        config = TrainConfig(
+            steps=steps, batch=2, length=T, learning_rate=rate, seed=seed, dtype="bfloat16", eval_bytes=0
+        )
+        corpus = load_corpus("austen")
+        done = train(model_of(name), config, corpus=corpus, progress=False)
+        if steps == STEPS:
+            done.model.save_pretrained(models / f"{name}_{seed}".replace(" ", "_"))
+        losses = [round(row["loss"], 4) for row in done.log][:: max(1, steps // 100)]
+        return {"parameters": count_parameters(done.model), **scores(done.model, corpus.validation), "losses": losses}
+
+    return RUNS.find_or_make(dict(model=name, learning_rate=rate, steps=steps, seed=seed), make)
 
 
 @torch.no_grad()
@@ -100,24 +89,21 @@ def run(models):
     torch.set_num_threads(1)
     models.mkdir(parents=True, exist_ok=True)
     for name, rates in RATES.items():
-        tried = {rate: one_run(name, rate, TUNING, 0, models)["bits_per_byte"] for rate in rates}
-        best = min(tried, key=tried.get)
-        if best in (rates[0], rates[-1]):
-            print(f"{name}: the best rate, {best:g}, is at the edge of its grid", flush=True)
+        for rate in rates:
+            one_run(name, rate, TUNING, 0, models)
+        say_if_at_edge(name, best_rate(name), rates)
     for seed in SEEDS:
         for name in RATES:
             one_run(name, best_rate(name), STEPS, seed, models)
 
 
 def best_rate(name):
-    runs = [r for r in load()["runs"] if r["model"] == name and r["steps"] == TUNING]
-    return min(runs, key=lambda r: r["bits_per_byte"])["learning_rate"]
+    return RUNS.best(model=name, steps=TUNING)["learning_rate"]
 
 
 def table():
     """Mean and range of three seeds, and the paired difference from FLASH."""
-    runs = [r for r in load()["runs"] if r["steps"] == STEPS]
-    of = {name: [r for r in runs if r["model"] == name] for name in RATES}
+    of = {name: RUNS.where(model=name, steps=STEPS) for name in RATES}
     for name, rows in of.items():
         values = [r["bits_per_byte"] for r in rows]
         gaps = [b["bits_per_byte"] - a["bits_per_byte"] for a, b in zip(of["FLASH"], rows)]

@@ -1,0 +1,88 @@
+"""Train the two models that come with the package, each at its own best rate, and say what was tried.
+
+    python benchmarks/shipping.py run flash --models runs/shipping            # and transformer++; one core each
+    python benchmarks/shipping.py table
+
+First the rate, by short runs; then the long run at the best rate, which goes on where it was stopped; then, by runs
+of middle length, whether another dropout or weight decay would have been better. All in flash_course/bench/results/
+shipping.json; ``benchmarks/ship_model.py`` puts the long run's model into the package. The guess that was written down
+before is in docs/predictions.md.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from stored_runs import StoredRuns, say_if_at_edge
+
+from flash_tutorial import ModelConfig, count_parameters
+from flash_tutorial.data import load_corpus
+from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
+
+RUNS = StoredRuns(
+    "shipping", "python benchmarks/shipping.py run flash; python benchmarks/shipping.py run transformer++"
+)
+MODELS = {
+    "flash": dict(dim=192, depth=8, max_length=1024, chunk_size=256),
+    "transformer++": dict(dim=192, depth=4, max_length=1024, heads=3, ff_dim=560),
+}
+RATES = {"flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "transformer++": [1e-3, 2e-3, 4e-3, 8e-3]}
+DROPOUT, DECAY = [0.05, 0.1, 0.2], [0.03, 0.1, 0.3]
+SHORT, MIDDLE, LONG = 600, 2000, 7000
+BYTES = 400_000  # of Persuasion, by which all choices are made
+
+
+def one_run(name, steps, rate, dropout, decay, models):
+    """Train once, unless the run is stored already; the long run leaves its model in ``models``."""
+    key = dict(model=name, steps=steps, learning_rate=rate, dropout=dropout, weight_decay=decay, seed=0)
+
+    def make():
+        long = steps == LONG
+        config = TrainConfig(
+            steps=steps, batch=4, length=1024, learning_rate=rate, weight_decay=decay, dtype="bfloat16",
+            eval_bytes=100_000 if long else 0, eval_every=500 if long else None,
+        )  # fmt: skip
+        model = ModelConfig(name, dropout=dropout, **MODELS[name])
+        done = train(model, config, out=models / name if long else None, resume=long, progress=False)
+        split = first_bytes(load_corpus("austen").validation, BYTES)
+        scored = [row for row in done.log if "validation_bits_per_byte" in row]
+        return {
+            "parameters": count_parameters(done.model),
+            "bits_per_byte": round(evaluate(done.model, split, 1024).bits_per_byte, 4),
+            "training_bits_per_byte": round(sum(row["bits_per_byte"] for row in done.log[-100:]) / 100, 4),
+            "on_the_way": [[row["step"], round(row["validation_bits_per_byte"], 4)] for row in scored],
+        }
+
+    return RUNS.find_or_make(key, make)
+
+
+def run(name, models):
+    torch.set_num_threads(1)
+    for rate in RATES[name]:
+        one_run(name, SHORT, rate, 0.1, 0.1, models)
+    best = RUNS.best(model=name, steps=SHORT)["learning_rate"]
+    say_if_at_edge(f"{name}, rate", best, RATES[name])
+    one_run(name, LONG, best, 0.1, 0.1, models)
+    for dropout in DROPOUT:
+        one_run(name, MIDDLE, best, dropout, 0.1, models)
+    for decay in DECAY:
+        one_run(name, MIDDLE, best, 0.1, decay, models)
+
+
+def table():
+    for name in MODELS:
+        for row in RUNS.where(model=name):
+            settings = "rate {learning_rate:g}, dropout {dropout:g}, decay {weight_decay:g}".format(**row)
+            scores = "{bits_per_byte:.4f} (training {training_bits_per_byte:.4f})".format(**row)
+            print(f"{name:14} {row['steps']:5} updates, {settings}: {scores}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    what = parser.add_subparsers(dest="what", required=True)
+    one = what.add_parser("run")
+    one.add_argument("model", choices=MODELS)
+    one.add_argument("--models", type=Path, default=Path("runs/shipping"))
+    what.add_parser("table")
+    args = parser.parse_args()
+    run(args.model, args.models) if args.what == "run" else table()

@@ -1,0 +1,54 @@
+"""Runs of an experiment, each stored as soon as it is finished: one that is there is not made again.
+
+    runs = StoredRuns("parts", "python benchmarks/parts.py run")
+    row = runs.find_or_make(dict(model="FLASH", seed=0), make)     # make() gives a dictionary of what came out
+
+They lie in flash_course/bench/results, one line for each run. Several processes may add to one file.
+"""
+
+import json
+from pathlib import Path
+
+from filelock import FileLock
+
+from flash_course.bench.clock import machine
+from flash_tutorial.files import write_text
+
+RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results"
+
+
+class StoredRuns:
+    """The runs in ``results/name.json``, made by ``command``."""
+
+    def __init__(self, name, command):
+        self.path, self.command = RESULTS / f"{name}.json", command
+
+    def load(self):
+        """All runs, in the order in which they were finished."""
+        return json.loads(self.path.read_text(encoding="utf-8"))["runs"] if self.path.exists() else []
+
+    def where(self, **key):
+        """The runs that agree with ``key``."""
+        return [run for run in self.load() if key.items() <= run.items()]
+
+    def find_or_make(self, key, make):
+        """The stored run of that key; else ``make()`` makes it, and it is stored beside its key and printed."""
+        if found := self.where(**key):
+            return found[0]
+        run = key | make()
+        with FileLock(self.path.with_suffix(".lock")):
+            rows = ",\n  ".join(json.dumps(row) for row in [*self.load(), run])
+            about = json.dumps({"command": self.command, "machine": machine()})
+            write_text(self.path, f'{{\n "about": {about},\n "runs": [\n  {rows}\n ]\n}}\n')
+        print({name: value for name, value in run.items() if name != "losses"}, flush=True)
+        return run
+
+    def best(self, score="bits_per_byte", **key):
+        """Of the runs that agree with ``key``, the one with the lowest score."""
+        return min(self.where(**key), key=lambda run: run[score])
+
+
+def say_if_at_edge(name, value, grid):
+    """A best value at the edge of its grid may not be the best at all."""
+    if value in (grid[0], grid[-1]):
+        print(f"{name}: the best value, {value:g}, is at the edge of its grid {grid}", flush=True)
