@@ -8,18 +8,15 @@ that is there is not made again. The guess that was written down before is in do
 """
 
 import argparse
-import itertools
-import re
 import statistics
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from stored_runs import StoredRuns, say_if_at_edge
+from text_losses import bits_of, by_mention, by_place
 
 from flash_tutorial import ModelConfig, count_parameters
-from flash_tutorial.data import evaluation_windows, load_corpus
+from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
 
 RUNS = StoredRuns("parts", "python benchmarks/parts.py run")
@@ -29,7 +26,6 @@ RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2], "local only": [2.5e-3, 5e-3, 1e-2,
 TUNING, STEPS = 500, 2000
 # bytes since the last mention of a name; a chunk has 128
 DISTANCES = (0, 128, 512, T)
-NAME = re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}")  # a capital inside a sentence
 
 
 def model_of(name):
@@ -57,31 +53,13 @@ def one_run(name, rate, steps, seed, models):
     return RUNS.find_or_make(dict(model=name, learning_rate=rate, steps=steps, seed=seed), make)
 
 
-@torch.no_grad()
 def scores(model, split):
     """Bits per byte of the split, by the place in the chunk, and of names by the distance to their last mention."""
-    split = first_bytes(split, BYTES)
-    ids, targets, valid = evaluation_windows(split, T)
-    bits = np.zeros(targets.shape)
-    for i in range(0, len(ids), 4):
-        x, y = (torch.from_numpy(a[i : i + 4]) for a in (ids, targets))
-        nats = F.cross_entropy(model(x).transpose(1, 2), y, ignore_index=-100, reduction="none")
-        bits[i : i + 4] = nats.numpy() / np.log(2)
-    by_place = np.nanmean(np.where(valid, bits, np.nan).reshape(len(bits), -1, 128)[:, 1:], axis=(0, 1))
-    names = {"first": []} | {f"{a} to {b}": [] for a, b in itertools.pairwise(DISTANCES)}
-    for row, ok, text in zip(bits, valid, targets):
-        last = {}
-        for found in NAME.finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
-            start, end, word = found.start(), found.end(), found.group()
-            away = start - last[word] if word in last else None
-            key = "first" if away is None else next(
-                f"{a} to {b}" for a, b in itertools.pairwise(DISTANCES) if a < away <= b)  # fmt: skip
-            names[key].append(row[start:end].sum())
-            last[word] = start
+    bits, valid, targets = bits_of(model, first_bytes(split, BYTES), T)
     return {
         "bits_per_byte": round(float(bits[valid].mean()), 4),
-        "by_place": [round(float(by_place[a:b].mean()), 3) for a, b in ((0, 1), (1, 4), (4, 16), (16, 64), (64, 128))],
-        "bits_per_name": {key: [round(float(np.mean(found)), 3), len(found)] for key, found in names.items()},
+        "by_place": by_place(bits, valid, 128),
+        "bits_per_name": by_mention(bits, valid, targets, DISTANCES),
     }
 
 
