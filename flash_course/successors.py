@@ -106,12 +106,12 @@ class Retention(Successor):
     """o_t = q_t S_t, S_t = gamma S_{t-1} + k_t^T v_t, with a fixed gamma.
 
     RetNet: Sun et al. (2023, arXiv 2307.08621), equation 6 and, for several scales, equation 8:
-    gamma = 1 - 2^(-5-i). As published: norm and gate of the output, four scales. Simplified: the scales belong to
-    quarters of the channels of q and k, where the paper has heads.
+    gamma = 1 - 2^(-5-i). As published: norm and gate of the output, eight scales. Simplified: the scales belong to
+    eighths of the channels of q and k, where the paper has eight heads.
     """
 
     def mix(self, q, k, v, h):
-        scale = torch.arange(self.qk_dim, dtype=torch.float64, device=v.device) * 4 // self.qk_dim  # 0, 1, 2, 3
+        scale = torch.arange(self.qk_dim, dtype=torch.float64, device=v.device) * 8 // self.qk_dim  # 0 to 7
         log_gamma = torch.log1p(-(2 ** -(5 + scale))).to(v.dtype)
         return decayed_attention(q, k, v, log_gamma.expand_as(k), self.chunk_size)
 
@@ -126,6 +126,7 @@ class GatedLinearAttention(Successor):
     def __init__(self, dim, **options):
         super().__init__(dim, **options)
         self.decay = nn.Sequential(nn.Linear(dim, 16, bias=False), nn.Linear(16, self.qk_dim))
+        nn.init.constant_(self.decay[1].bias, 1.75)  # alpha begins at 0.99
 
     def mix(self, q, k, v, h):
         return decayed_attention(q, k, v, F.logsigmoid(self.decay(h)) / 16, self.chunk_size)
@@ -146,7 +147,7 @@ class GatedDeltaRule(Successor):
         super().__init__(dim, **options)
         self.strength, self.decay = nn.Linear(dim, 1), nn.Linear(dim, 1)
         self.log_rate = nn.Parameter(torch.zeros(()))  # a
-        nn.init.constant_(self.decay.bias, -4.6)  # alpha begins at exp(-0.01)
+        nn.init.constant_(self.decay.bias, -4.6)  # alpha begins at 0.99
 
     def mix(self, q, k, v, h):
         T, C = v.shape[1], self.chunk_size
@@ -186,7 +187,7 @@ class WindowAttention(Successor):
         T = v.shape[1]
         w = min(self.window, T)
         q, k, v = (to_chunks(t, w) for t in (q, k, v))  # (B, G, w, S or E)
-        k, v = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (k, v))  # the chunk before, and the own
+        k, v = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (k, v))  # with the chunk before
         distance = torch.arange(w, 2 * w, device=v.device)[:, None] - torch.arange(2 * w, device=v.device)
         seen = ((distance >= 0) & (distance < w)).expand(q.shape[1], w, 2 * w).clone()
         seen[0, :, :w] = False  # before the first chunk there is none
