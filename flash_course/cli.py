@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import nullcontext
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -261,7 +262,7 @@ def save_curve(path, run, config):
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
     from flash_tutorial.model import find_config
-    from flash_tutorial.runs.run_folder import refuse_fewer_steps, saved_settings
+    from flash_tutorial.runs.run_folder import refuse_fewer_steps
 
     model, train = (
         {name: value for name, value in vars(args).items() if name in rules(config)}
@@ -284,6 +285,22 @@ def read_configs(args):
     length = train.setdefault("length", start["max_length"])
     start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
+
+
+def saved_settings(out):
+    """The newest values with the settings of the run in a folder, and where they stand: ``(path, values)`` or None."""
+    from flash_tutorial.runs.checkpoints import last_checkpoint
+    from flash_tutorial.runs.lock import locked
+    from flash_tutorial.runs.run_folder import read_result
+
+    out = Path(out)
+    if not out.is_dir():
+        return None
+    alone = "WORLD_SIZE" not in os.environ  # else a process that is quicker may begin the run already
+    with locked(out, say=lambda _: None) if alone else nullcontext():  # another run would change what is read
+        found = last_checkpoint(out, say=lambda _: None)
+        result = None if found else read_result(out)
+    return found or (result and (out / "result.json", result))
 
 
 def load_model(name, device):

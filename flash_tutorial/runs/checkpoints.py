@@ -22,7 +22,7 @@ FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
 NAMES = (*FILES, "tokenizer.json", "training.json")
 OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES))
 STEP = re.compile(r"step_\d{6,}")
-LEFT = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
+HALF = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
 
 
 # ---------------------------------------------------------------- writing
@@ -65,9 +65,9 @@ def whole_folder(target, what):
     except (OSError, ValueError) as error:
         with suppress(ValueError):
             remove(part)
-        said = f"{what} could not be written to {target.parent} ({files.disk_said(error)})"
-        saved = "what was saved before is untouched, and --resume goes on from it"
-        raise ValueError(f"{said}: {files.advice(error)}; {saved}") from error
+        said = f"{what} could not be written to {target.parent}"
+        saved = "; what was saved before is untouched, and --resume goes on from it"
+        raise files.refused(said, error, saved) from error
 
 
 def sums_of(folder):
@@ -105,9 +105,7 @@ def _sync(folder):
 def put_aside(path):
     """Take a checkpoint away in one step: its name is free even if the process dies before all its files are gone."""
     if os.path.lexists(path):
-        refuse_foreign(path)
-        if not is_ours(path):
-            raise ValueError(f"{path} is in the way and not of this program: move it, or choose another folder")
+        refuse_foreign(path, whole=True)
         gone = path.with_name(f".{path.name}.old")
         remove(gone)
         os.replace(path, gone)
@@ -123,36 +121,24 @@ def remove(path):
         path.rmdir()
 
 
-def refuse_foreign(path):
-    """A folder of a checkpoint's name may be somebody else's, and then it is not touched."""
+def refuse_foreign(path, whole=False):
+    """A folder of a checkpoint's name may be somebody else's, and then it is not touched; a ``whole`` one says so."""
     foreign = None if path.is_dir() and not path.is_symlink() else path
     foreign = foreign or next((p for p in path.iterdir() if not OURS.fullmatch(p.name) or p.is_dir()), None)
-    if foreign:
-        raise ValueError(f"{foreign} is in the way and not of this program: move it, or choose another folder")
-
-
-def clear_leftovers(folder):
-    """Remove what a killed process left half written or half removed, by this module's own names for it."""
-    for path in folder.iterdir():
-        if LEFT.fullmatch(path.name):
-            with suppress(OSError, ValueError):
-                remove(path)
+    if foreign or (whole and not is_ours(path)):
+        raise ValueError(f"{foreign or path} is in the way and not of this program: move it, or choose another folder")
 
 
 # ---------------------------------------------------------------- reading
 def checkpoint_folders(folder):
     """The checkpoints in a run's folder, oldest first. What only has the name of one does not count."""
-    return sorted(filter(is_checkpoint, with_a_checkpoint_s_name(folder)), key=step_of)
+    named = with_a_checkpoint_s_name(folder)
+    return sorted((path for path in named if is_ours(path, f"{step_of(path)},")), key=step_of)
 
 
 def with_a_checkpoint_s_name(folder):
     """What has the name of a checkpoint, whoever wrote it."""
     return [path for path in Path(folder).glob("step_*") if STEP.fullmatch(path.name)]
-
-
-def is_checkpoint(path):
-    """Whether this program wrote a folder with a checkpoint's name."""
-    return is_ours(path, f"{step_of(path)},")
 
 
 def is_ours(path, step=""):
@@ -170,10 +156,8 @@ def step_of(path):
 
 
 def read_checkpoint(path):
-    """training.json of a checkpoint whose files are all as they were written; otherwise a ValueError."""
+    """training.json of a checkpoint, or of a best model, whose files are all as they were written; or a ValueError."""
     values = files.read_json(path / "training.json")
-    if not isinstance(values.get("sha256"), dict) or values.get("step") != step_of(path):
-        raise files.altered(path / "training.json", "not what this package wrote")
     files.check_sha256(path, values["sha256"])
     return values
 
