@@ -354,6 +354,8 @@ def run_generate(args):
     tokens have no text."""
     import torch
 
+    from .writing import writer
+
     set_threads(args)
     model = load_model(args.model, args.device)
     if not readable(model, args.model):
@@ -365,7 +367,7 @@ def run_generate(args):
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
-    write, waiting = vocabulary.writer(prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
+    write, waiting = writer(vocabulary, prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
 
     def show(token):
         if waiting:

@@ -43,15 +43,16 @@ class Split:
     vocabulary: Vocabulary = BYTES
 
     @classmethod
-    def from_documents(cls, documents, titles=None):
-        """Join documents (bytes); an empty one is left out. A split without text is a ValueError."""
+    def from_documents(cls, documents, titles=None, vocabulary=BYTES):
+        """Join documents (bytes, or arrays of ids); an empty one is left out. A split of nothing is a ValueError."""
         titles = ("",) * len(documents) if titles is None else titles
-        kept = [(document, title) for document, title in zip(documents, titles, strict=True) if document]
+        kept = [(document, title) for document, title in zip(documents, titles, strict=True) if len(document)]
         if not kept:
             raise ValueError("a split needs at least one document with text, got none")
         documents, titles = zip(*kept)
-        offsets = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
-        return cls(np.frombuffer(b"".join(documents), np.uint8), offsets, titles)
+        offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+        arrays = [np.frombuffer(ids, np.uint8) if isinstance(ids, bytes) else ids for ids in documents]
+        return cls(np.concatenate(arrays).astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary)
 
     @property
     def n_documents(self):
@@ -75,12 +76,10 @@ class Split:
     def encoded(self, vocabulary):
         """The same documents, of bytes, in another vocabulary; one that becomes no token at all is left out."""
         texts = (self.document(i).tobytes().decode(errors="replace") for i in range(self.n_documents))
-        kept = [(ids, title) for ids, title in zip(map(vocabulary.encode, texts), self.titles) if len(ids)]
-        if not kept:
+        documents = list(map(vocabulary.encode, texts))
+        if not any(map(len, documents)):
             raise ValueError("the tokenizer makes no token of this text: was it made for another language?")
-        documents, titles = zip(*kept)
-        offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
-        return Split(np.concatenate(documents).astype(vocabulary.dtype), offsets, titles, vocabulary)
+        return Split.from_documents(documents, self.titles, vocabulary)
 
 
 @dataclass(frozen=True, eq=False)
