@@ -121,8 +121,6 @@ class Group:
 
     def of_first(self, call):
         """What ``call`` gives in rank 0, everywhere; and so is its refusal, a ValueError."""
-        if self.size == 1:
-            return call()
         outcome = None
         if self.speaks:
             try:

@@ -158,15 +158,12 @@ class LearntPositions(nn.Module):
         return self._reaching((int(positions.max()) if most is None else most) + 1)[positions]
 
     def _reaching(self, n):
-        advice = "shorten it, or take architecture='transformer+', whose positions have no end"
-        refuse_longer(n, self.max_length, f"the {self.max_length} learnt positions: {advice}")
+        if n > self.max_length:
+            advice = "shorten it, or take architecture='transformer+', whose positions have no end"
+            raise ValueError(
+                f"a sequence of length {n} is longer than the {self.max_length} learnt positions: {advice}"
+            )
         return self.table
-
-
-def refuse_longer(n, longest, reach):
-    """Refuse a sequence of n tokens that is longer than what stands in ``reach``, with what to do."""
-    if n > longest:
-        raise ValueError(f"a sequence of length {n} is longer than {reach}")
 
 
 def make_positions(kind: str, dim: int, max_length: int) -> nn.Module | None:
@@ -197,8 +194,10 @@ class ToeplitzBias(nn.Module):
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
     def _check_reach(self, n):
-        advice = "raise bias_length, or take bias='rotary', which has no end"
-        refuse_longer(n, self.length, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
+        if n > self.length:
+            reach = f"bias_length={self.length}, the reach of the Toeplitz bias"
+            advice = "raise bias_length, or take bias='rotary', which has no end"
+            raise ValueError(f"a sequence of length {n} is longer than {reach}: {advice}")
 
 
 class RotaryBias(nn.Module):

@@ -27,16 +27,7 @@ from .model import LanguageModel, count_parameters, save_model
 from .runs.best import Scores
 from .runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
 from .runs.run_folder import Log, describe_run, read_log, run_folder, save_results
-from .runs.start import (
-    agree,
-    check_arguments,
-    default,
-    describe_model,
-    find_corpus,
-    restored,
-    say_if_short,
-    share_tokenizer,
-)
+from .runs.start import agree, check_arguments, describe_model, find_corpus, restored, say_if_short, share_tokenizer
 from .runs.stopping import Stopped, stoppable
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
@@ -86,12 +77,9 @@ def check_finite(loss, norm, step, config, scaled):
 class Diverged(ValueError):
     """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
 
-    def __init__(self, message, step):
-        super().__init__(message, step)
+    def __init__(self, message, step=None):
+        super().__init__(message)
         self.step = step
-
-    def __str__(self):
-        return self.args[0]
 
 
 # ---------------------------------------------------------------- batches
@@ -164,7 +152,8 @@ def train(
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite (``Diverged``), the disk is
     full, ``out`` holds another run or belongs to another process, the checkpoints are damaged.
     """
-    given, config = default(model_or_config, ModelConfig), default(train_config, TrainConfig)
+    given = ModelConfig() if model_or_config is None else model_or_config
+    config = TrainConfig() if train_config is None else train_config
     check_arguments(given, config, out, callback)
     with ExitStack() as stack:
         group, device = stack.enter_context(training_group(device))
