@@ -89,10 +89,10 @@ def rules(config):
 
 def explained(cls):
     """Add the fields to the docstring, for those who ask ``help`` and not this file."""
-    of = {name: f" ({', '.join(rule.of)})" if rule.of else "" for name, rule in rules(cls).items()}
-    cls.__doc__ += "\n" + "".join(
-        f"    {name} = {rule.default!r}: {rule.text}{of[name]}\n" for name, rule in rules(cls).items()
-    )
+    cls.__doc__ += "\n"
+    for name, rule in rules(cls).items():
+        of = f" ({', '.join(rule.of)})" if rule.of else ""
+        cls.__doc__ += f"    {name} = {rule.default!r}: {rule.text}{of}\n"
     return cls
 
 

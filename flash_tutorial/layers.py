@@ -159,10 +159,9 @@ class LearntPositions(nn.Module):
 
     def _reaching(self, n):
         if n > self.max_length:
+            reach = f"the {self.max_length} learnt positions"
             advice = "shorten it, or take architecture='transformer+', whose positions have no end"
-            raise ValueError(
-                f"a sequence of length {n} is longer than the {self.max_length} learnt positions: {advice}"
-            )
+            raise ValueError(f"a sequence of length {n} is longer than {reach}: {advice}")
         return self.table
 
 

@@ -33,32 +33,32 @@ def save_checkpoint(folder, step, save_model, tensors, log, facts):
     far; ``facts`` are plain values that go into training.json.
     """
     folder = Path(folder)
-    target = folder / f"step_{step:06d}"
-    with whole_folder(target, f"the checkpoint of step {step}") as part:
+    record = {"step": step} | facts
+    with whole_folder(folder / f"step_{step:06d}", f"the checkpoint of step {step}", record) as part:
         save_model(part)
         with files.whole_file(part / "optimizer.safetensors") as temporary:
             files.save_tensors(tensors, temporary)
         files.write_text(part / "log.csv", log)
-        files.write_json(part / "training.json", {"step": step} | facts | {"sha256": sums_of(part)})
     _keep_last(folder, step)
 
 
 def save_best(target, save_model, record):
     """Write the best model so far, with its record, in place of the one before it."""
-    with whole_folder(target, f"the best model, of step {record['step']},") as part:
+    with whole_folder(target, f"the best model, of step {record['step']},", record) as part:
         save_model(part)
-        files.write_json(part / "training.json", record | {"sha256": sums_of(part)})
 
 
 @contextmanager
-def whole_folder(target, what):
-    """A hidden folder that takes the name ``target`` in one rename when the block ends well, else goes away: a process
-    that is killed leaves the whole of it or none, never half of one."""
+def whole_folder(target, what, record):
+    """A hidden folder that gets its ``record`` and the name ``target``, in one rename, when the block ends well, else
+    goes away: a process that is killed leaves the whole of it or none, never half of one."""
     part = target.with_name(f".{target.name}.part")
     try:
         remove(part)  # of a process that was killed
         files.make_folder(part)
         yield part
+        sums = {path.name: files.file_sha256(path) for path in sorted(part.iterdir())}
+        files.write_json(part / "training.json", record | {"sha256": sums})
         put_aside(target)  # a damaged one of the same step, which nobody resumed from, or a best one no longer
         os.replace(part, target)
         _sync(target.parent)
@@ -68,11 +68,6 @@ def whole_folder(target, what):
         said = f"{what} could not be written to {target.parent}"
         saved = "; what was saved before is untouched, and --resume goes on from it"
         raise files.refused(said, error, saved) from error
-
-
-def sums_of(folder):
-    """The sha256 of a folder's files, by name."""
-    return {path.name: files.file_sha256(path) for path in sorted(folder.iterdir())}
 
 
 def optimizer_tensors(model, optimizer):
@@ -103,7 +98,7 @@ def _sync(folder):
 
 # ---------------------------------------------------------------- removing
 def put_aside(path):
-    """Take a checkpoint away in one step: its name is free even if the process dies before all its files are gone."""
+    """Take a folder of ours away in one step: its name is free even if the process dies before all of it is gone."""
     if os.path.lexists(path):
         refuse_foreign(path, whole=True)
         gone = path.with_name(f".{path.name}.old")
