@@ -159,10 +159,13 @@ class LearntPositions(nn.Module):
 
     def _reaching(self, n):
         if n > self.max_length:
-            reach = f"the {self.max_length} learnt positions"
             advice = "shorten it, or take architecture='transformer+', whose positions have no end"
-            raise ValueError(f"a sequence of length {n} is longer than {reach}: {advice}")
+            raise too_long(n, f"the {self.max_length} learnt positions: {advice}")
         return self.table
+
+
+def too_long(n, reach):
+    return ValueError(f"a sequence of length {n} is longer than {reach}")
 
 
 def make_positions(kind: str, dim: int, max_length: int) -> nn.Module | None:
@@ -194,9 +197,8 @@ class ToeplitzBias(nn.Module):
 
     def _check_reach(self, n):
         if n > self.length:
-            reach = f"bias_length={self.length}, the reach of the Toeplitz bias"
             advice = "raise bias_length, or take bias='rotary', which has no end"
-            raise ValueError(f"a sequence of length {n} is longer than {reach}: {advice}")
+            raise too_long(n, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
 
 
 class RotaryBias(nn.Module):
@@ -247,14 +249,16 @@ class ScaleOffset(nn.Module):
 
 
 # ---------------------------------------------------------------- the door: what no unit can take
-def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False):
+def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False, checked=False):
     """Refuse features, mask and document ids that no unit can take, with one line that says what to do.
 
     ``mask (B, T)`` bool, valid tokens first; ``segment_ids (B, T)`` integers that never fall along a row. What depends
     on their numbers is asked at once, so that a GPU is waited for once, and not without either; not under
-    torch.compile. ``every_row``: each row needs a valid token. Returns the ids, padding with that of the last valid
-    token, so that they are sorted whatever stood there.
+    torch.compile. ``every_row``: each row needs a valid token; ``checked``: a model's door has looked already. Returns
+    the ids, padding with that of the last valid token, so that they are sorted whatever stood there.
     """
+    if checked:
+        return segment_ids
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"x is a {type(x).__name__}: expected a torch tensor (B, T, {dim})")
     if x.dim() != 3 or x.shape[-1] != dim:

@@ -87,8 +87,7 @@ class Stack(nn.Module):
 
         Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
         """
-        if not checked:
-            segment_ids = check_input(x, self.config.dim, mask, segment_ids)
+        segment_ids = check_input(x, self.config.dim, mask, segment_ids, checked=checked)
         if self.positions is not None:
             x = x + self.positions(x)
         x, dropping = self.drop(x), self.training and self.drop.p
@@ -99,8 +98,7 @@ class Stack(nn.Module):
 
     def prefill(self, x, mask=None, *, checked=False):
         """Features ``(B, T, D)`` of a prompt up to the end of its longest row, and the state after it."""
-        if not checked:
-            check_input(x, self.config.dim, mask, every_row=True)
+        check_input(x, self.config.dim, mask, every_row=True, checked=checked)
         lengths = states.row_lengths(x, mask)
         if mask is not None:  # what is padding in every row is no position
             longest = int(lengths.max())

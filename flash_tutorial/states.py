@@ -165,8 +165,7 @@ class GatedSteps:
     def prefill(self, x, mask=None, *, checked=False):
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
         refuse_non_causal(self)
-        if not checked:
-            check_input(x, self.dim, mask, every_row=True)
+        check_input(x, self.dim, mask, every_row=True, checked=checked)
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
         y = x + self.out_proj(u * self.mix(heads, v, mask, None))
@@ -230,8 +229,7 @@ class BlockSteps:
     def prefill(self, x, mask=None, *, checked=False):
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
         refuse_non_causal(self)
-        if not checked:
-            check_input(x, self.dim, mask, every_row=True)
+        check_input(x, self.dim, mask, every_row=True, checked=checked)
         q, k, v = self.read_heads(x, mask)  # (B, H, T, d)
         y = self.feed_forward(self.join(x, self.mix(q, k, v, mask, None)))
         return y, self.remember(q, k, v, row_lengths(x, mask))
