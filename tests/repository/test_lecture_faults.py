@@ -75,7 +75,8 @@ FAULTS = {
         "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1) - k[..., :, None] * v[..., None, :]",
     ),
     "inclusive sum in torch": (
-        "mixing.py", "torch.cat([torch.zeros_like(x[:, :1]), x.cumsum(1)[:, :-1]], dim=1)", "x.cumsum(1)",
+        "mixing.py", "torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)",
+        "x.cumsum(1)",
     ),
     "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
     "local RoPE positions in torch": (

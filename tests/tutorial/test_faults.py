@@ -124,7 +124,7 @@ RELU2, RELU2_BACK = fast._Relu2Attention.forward, fast._Relu2Attention.backward
 FAULTS = {
     # the sum over chunks
     "inclusive cumsum": ("flash", mixing.earlier_chunks,
-        "torch.cat([torch.zeros_like(x[:, :1]), x.cumsum(1)[:, :-1]], dim=1)", "x.cumsum(1)",
+        "torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)", "x.cumsum(1)",
         {"value", "leak", "leak of gradients", "prefix", "step"}),
     "running sum minus the own chunk": ("flash, sum", mixing.global_part,
         "earlier_chunks(chunk_means(k, v))", "chunk_means(k, v).cumsum(1) - chunk_means(k, v)", {"leak"}),
