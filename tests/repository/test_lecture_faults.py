@@ -106,11 +106,11 @@ FAULTS = {
     "missing 1/C in decoding": ("states.py", "alpha=1 / self.chunk_size", "alpha=1.0"),
     "full chunk not folded": ("states.py", "self.left == 0", "self.left == 1"),
     "mean in decoding counts one chunk more": (
-        "states.py", "finished.clamp(min=1)", "(finished + 1)",
+        "states.py", "max(finished, 1)", "finished + 1",
     ),
     "positions in decoding one too late": (
-        "states.py", "cos_sin_at(state.lengths, self.qk_dim, x, state.used)",
-        "cos_sin_at(state.lengths + 1, self.qk_dim, x, state.used + 1)",
+        "states.py", "cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)",
+        "cos_sin_at(state.rows.place + 1, self.qk_dim, x, state.rows.used + 1)",
     ),
     # training
     "rate that falls one update early": (
