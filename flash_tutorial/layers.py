@@ -83,7 +83,7 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
 
 
 def cos_sin_at(positions, dim: int, like: torch.Tensor, most: int | None = None):
-    """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``.
+    """The same for one position, an integer: two ``(dim // 2,)``; for ``(B,)`` that differ by row: ``(B, dim // 2)``.
 
     ``most``: a number that no position is above, known without asking the device; then rows of the kept tables are
     taken.
@@ -138,7 +138,7 @@ class ScaledSin(nn.Module):
         return (torch.cat([sin, cos], -1) * self.scale).to(x.dtype)
 
     def at(self, positions, like, most=None):
-        """Rows of the table at ``positions (B,)``: ``(B, D)``; ``most`` as in ``cos_sin_at``."""
+        """Rows of the table at ``positions``: ``(D,)`` or ``(B, D)``; arguments as in ``cos_sin_at``."""
         cos, sin = cos_sin_at(positions, self.dim, like, most)
         return (torch.cat([sin, cos], -1) * self.scale).to(like.dtype)
 
@@ -154,7 +154,7 @@ class LearntPositions(nn.Module):
         return self._reaching(x.shape[1])[: x.shape[1]]
 
     def at(self, positions, like, most=None):
-        """Rows of the table at ``positions (B,)``: ``(B, D)``; ``most`` as in ``cos_sin_at``."""
+        """Rows of the table at ``positions``: ``(D,)`` or ``(B, D)``; arguments as in ``cos_sin_at``."""
         return self._reaching((int(positions.max()) if most is None else most) + 1)[positions]
 
     def _reaching(self, n):
@@ -190,9 +190,9 @@ class ToeplitzBias(nn.Module):
         return self.weights[rows[None, :] - rows[:, None] + self.length - 1]
 
     def row(self, i, n: int):
-        """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
+        """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
         self._check_reach(n)
-        distance = torch.arange(n, device=self.weights.device)[None, :] - i[:, None]
+        distance = torch.arange(n, device=self.weights.device) - (i if isinstance(i, int) else i[:, None])
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
     def _check_reach(self, n):
@@ -210,7 +210,7 @@ class RotaryBias(nn.Module):
         self.a, self.b = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
 
     def _rotated(self, vector, cos, sin):
-        return rope(vector.expand(cos.shape[0], self.dim), cos, sin)
+        return rope(vector.expand(*cos.shape[:-1], self.dim), cos, sin)
 
     def forward(self, n: int):
         """The bias among n positions, ``(n, n)``."""
@@ -218,7 +218,7 @@ class RotaryBias(nn.Module):
         return self._rotated(self.a, cos, sin) @ self._rotated(self.b, cos, sin).T
 
     def row(self, i, n: int):
-        """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
+        """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
         a = self._rotated(self.a, *cos_sin_at(i, self.dim, self.a, n))
         return a @ self._rotated(self.b, *cos_sin(n, self.dim, self.b)).T
 
