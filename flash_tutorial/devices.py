@@ -95,7 +95,7 @@ def measured_gain(device, dtype, parameters) -> str:
     if dtype != "auto" or device.type != "cpu" or parameters < LARGE:
         return ""
     gain = bfloat16_gain(torch.get_num_threads())
-    return f"; products of matrices are {gain:.1f} times as fast in bfloat16 as in float32, {PAYS} are needed"
+    return f"products of matrices are {gain:.1f} times as fast in bfloat16 as in float32, {PAYS} are needed"
 
 
 def describe_device(device="auto", dtype="auto", parameters=0) -> str:

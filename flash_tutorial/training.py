@@ -179,7 +179,9 @@ def train(
         say(f"{count_parameters(model):,} parameters: {describe_model(model)}")
         say_if_short(corpus, config, say)
         facts = describe_run(model, config, corpus, device, group)
-        say(facts["machine"] + measured_gain(device, config.dtype, count_parameters(model)))
+        say(facts["machine"])
+        if gain := measured_gain(device, config.dtype, count_parameters(model)):
+            say(gain)
         found = stack.enter_context(run_folder(out, resume, facts, group, say))
         out = Path(out) if out is not None and group.speaks else None  # the others write nothing
         last = last_update(stop_at, config, found)
