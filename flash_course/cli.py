@@ -385,11 +385,13 @@ def run_doctor(args):
     """``flash-tutorial doctor``: 1 if something that is needed is missing."""
     set_threads(args)
     from flash_tutorial.corpora import load_austen
-    from flash_tutorial.devices import describe_device
+    from flash_tutorial.devices import LARGE, describe_device, measured_gain, pick_device
 
     from .addresses import PLACEHOLDER, is_stamped
 
     print(describe_device(args.device))
+    if gain := measured_gain(pick_device(args.device), "auto", LARGE):
+        print(f"training: {gain}")
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {

@@ -21,7 +21,7 @@ from torch import nn
 
 from .config import ModelConfig, TrainConfig
 from .data import IGNORE, hide_spans, random_windows
-from .devices import Engine, Group, keep_freed_memory, to_device, training_group
+from .devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
 from .files import write_json
 from .model import LanguageModel, count_parameters, save_model
 from .runs.best import Scores
@@ -169,6 +169,8 @@ def train(
         say_if_short(corpus, config, say)
         facts = describe_run(model, config, corpus, device, group)
         say(facts["machine"])
+        if gain := measured_gain(device, config.dtype, count_parameters(model)):
+            say(gain)
         found = stack.enter_context(run_folder(out, resume, facts, group, say))
         out = Path(out) if out is not None and group.speaks else None  # the others write nothing
         last = last_update(stop_at, config, found)
@@ -180,7 +182,10 @@ def train(
         scores = Scores(corpus.validation, config, out, found)
         if found and found.finished:
             return finished_run(found.path, model.to(device), scores, facts, group, say)
-        engine = Engine(model.to(device).train(), config.dtype, group, config.compile)
+        if found and config.dtype == "auto" and device.type == "cpu":  # another measurement would change the bits
+            before = found.values.get("number_format")
+            facts["number_format"] = "bfloat16" if before == "bfloat16" else "float32"
+        engine = Engine(model.to(device).train(), facts["number_format"], group, config.compile)
         shown = progress and group.speaks
         rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, scores, shown, stop, callback)
         model.eval()

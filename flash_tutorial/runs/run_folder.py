@@ -24,7 +24,7 @@ import numpy as np
 
 from .checkpoints import HALF, checkpoint_folders, is_ours, last_checkpoint, remove, with_a_checkpoint_s_name
 from ..config import FORMAT, ModelConfig, check_format
-from ..devices import Group, describe_device
+from ..devices import Group, describe_device, pick_dtype
 from ..files import advising, altered, check_sha256, file_sha256, read_json, reading, refused, write_json, write_text
 from .lock import locked
 
@@ -168,12 +168,16 @@ def refuse_fewer_steps(asked, done):
 # ---------------------------------------------------------------- what a run is, and its end
 def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
     """What decides the weights and the score, as plain values."""
+    parameters = sum(p.numel() for p in model.parameters())
+    dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))  # each would measure for itself
     return {
         "model_config": describe_config(model),
         "train_config": asdict(config),
         "text": {"corpus": corpus.name, "train_sha256": sha256_of(corpus.train),
             "validation_sha256": sha256_of(corpus.validation)},
-        "machine": describe_device(device, config.dtype) + (f", {group.size} processes" if group.size > 1 else ""),
+        "number_format": dtype.removeprefix("torch."),
+        "machine": describe_device(device, config.dtype, parameters)
+            + (f", {group.size} processes" if group.size > 1 else ""),
     }  # fmt: skip
 
 
