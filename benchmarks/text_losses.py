@@ -9,7 +9,12 @@ import torch.nn.functional as F
 
 from flash_tutorial.data import evaluation_windows
 
-NAME = re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}")  # a capital inside a sentence
+NAMES = {
+    "austen": re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}"),  # a capital inside a sentence
+    "code": re.compile(rb"(?<![\w.])(?!(?:None|True|False|from|import|return|with|while|else|elif|pass|yield|raise|"
+                       rb"assert|lambda|class|break|continue|except|finally|global|nonlocal|async|await)\b)"
+                       rb"[A-Za-z_]\w{3,}"),  # an identifier
+}  # fmt: skip
 
 
 @torch.no_grad()
@@ -31,13 +36,14 @@ def by_place(bits, valid, C):
     return [round(float(places[a:b].mean()), 3) for a, b in itertools.pairwise(edges)]
 
 
-def by_mention(bits, valid, targets, distances):
-    """Mean bits of a whole name and how many there are, by the bytes since its last mention in the window."""
+def by_mention(bits, valid, targets, distances, kind="austen"):
+    """Mean bits of a whole name, or identifier, and how many there are, by the bytes since its last mention in the
+    window."""
     bins = {(a, b): f"{a} to {b}" for a, b in itertools.pairwise(distances)}
     names = {key: [] for key in ("first", *bins.values())}
     for row, ok, text in zip(bits, valid, targets):
         last = {}
-        for found in NAME.finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
+        for found in NAMES[kind].finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
             start, end, word = found.start(), found.end(), found.group()
             away = start - last[word] if word in last else None
             key = "first" if away is None else next(said for (a, b), said in bins.items() if a < away <= b)

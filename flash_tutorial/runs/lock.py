@@ -13,7 +13,7 @@ from datetime import datetime
 
 from filelock import SoftFileLock, Timeout, lock_descriptor
 
-from ..files import advice, make_folder, write_text
+from ..files import make_folder, refused, write_text
 
 LOCK, SOFT_LOCK, OWNER = ".flash-tutorial.lock", ".flash-tutorial.softlock", ".flash-tutorial.owner"
 
@@ -26,7 +26,7 @@ def locked(folder, say=print):
         try:
             held = stack.enter_context(_system_lock(folder / LOCK, say))
         except OSError as error:
-            raise ValueError(f"{folder} cannot be locked ({error.strerror or error}): {advice(error)}") from error
+            raise refused(f"{folder} cannot be locked", error) from error
         owner = _owner(folder)
         if not held:
             raise ValueError(f"{folder} is in use by {_named(owner)}: wait for it, stop it, or choose another folder")
