@@ -163,8 +163,8 @@ def main():
         "command": "python benchmarks/ngrams.py",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
-        "versions": {name: metadata.version(name) for name in ("numpy", "pyppmd")}
-        | {"python": platform.python_version()},
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in ("numpy", "pyppmd")},
     }
     write_text(out, json.dumps(record, indent=1) + "\n")
     print(f"written to {out}")
