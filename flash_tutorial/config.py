@@ -348,6 +348,5 @@ class TrainConfig:
         if self.warmup >= self.steps and self.warmup:
             raise ValueError(f"warmup={self.warmup}: expected fewer than steps={self.steps}")
         if self.eval_every and self.eval_bytes == 0:
-            raise ValueError(
-                f"eval_every={self.eval_every} with eval_bytes=0: there is nothing to score, give some bytes"
-            )
+            given = f"eval_every={self.eval_every} with eval_bytes=0"
+            raise ValueError(f"{given}: there is nothing to score, give some bytes")

@@ -275,9 +275,8 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     wrong = {}  # what is said -> where it is so
     if mask is not None:
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-            raise ValueError(
-                f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
-            )
+            expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
+            raise ValueError(f"mask is {_form(mask)}: {expected}")
         why = "padding on the left would move the chunk borders; pad on the right"
         said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
         wrong[said] = mask[:, 1:] & ~mask[:, :-1]

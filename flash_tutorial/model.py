@@ -149,9 +149,8 @@ class LanguageModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         if not isinstance(config, ModelConfig):
-            raise ValueError(
-                f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig({config!r:.60})"
-            )
+            given = f"{config!r:.60}"
+            raise ValueError(f"a model is built from a ModelConfig, got {given}: give ModelConfig({given})")
         self.config, self.vocabulary = config, Vocabulary(config.tokens)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
@@ -296,9 +295,8 @@ def load_own_weights(model, folder):
         safetensors.torch.load_model(model, str(path), device=str(device))
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{path} does not hold the weights of this model ({said}): give the one that it is of"
-        ) from None
+        found = f"{path} does not hold the weights of this model ({said})"
+        raise ValueError(f"{found}: give the one that it is of") from None
 
 
 def _describe(value):

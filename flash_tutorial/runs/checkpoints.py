@@ -127,17 +127,18 @@ def refuse_foreign(path, whole=False):
 # ---------------------------------------------------------------- reading
 def checkpoint_folders(folder):
     """The checkpoints in a run's folder, oldest first. What only has the name of one does not count."""
-    named = with_a_checkpoint_s_name(folder)
-    return sorted((path for path in named if is_ours(path, f"{step_of(path)},")), key=step_of)
+    return [path for path in named_as_ours(Path(folder)) if path.name != "best" and is_ours(path)]
 
 
-def with_a_checkpoint_s_name(folder):
-    """What has the name of a checkpoint, whoever wrote it."""
-    return [path for path in Path(folder).glob("step_*") if STEP.fullmatch(path.name)]
+def named_as_ours(folder):
+    """What has the name of a checkpoint, oldest first, or of the best model, whoever wrote it."""
+    steps = [path for path in folder.glob("step_*") if STEP.fullmatch(path.name)]
+    return sorted(steps, key=step_of) + [path for path in [folder / "best"] if os.path.lexists(path)]
 
 
-def is_ours(path, step=""):
+def is_ours(path):
     """Whether this program wrote a folder: its training.json begins with a step, the one that its name says."""
+    step = f"{step_of(path)}," if STEP.fullmatch(path.name) else ""
     try:
         with open(path / "training.json", "rb") as file:
             return file.read(40).startswith(f'{{\n "step": {step}'.encode())

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checkpoints import HALF, checkpoint_folders, is_ours, last_checkpoint, remove, with_a_checkpoint_s_name
+from .checkpoints import HALF, is_ours, last_checkpoint, named_as_ours, remove
 from ..config import FORMAT, ModelConfig, check_format
 from ..devices import Group, describe_device, pick_dtype
 from ..files import advising, altered, check_sha256, file_sha256, read_json, reading, refused, write_json, write_text
+from ..model import count_parameters
 from .lock import locked
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")
@@ -107,8 +108,7 @@ def clear_up(out):
 # ---------------------------------------------------------------- what is refused
 def refuse_occupied(out, why):
     """A run is not written over, and neither is a file that has a name of a run's."""
-    there = sorted(path.name for path in with_a_checkpoint_s_name(out))
-    there = [name for name in (*FILES, "best") if os.path.lexists(out / name)] + there
+    there = [name for name in FILES if os.path.lexists(out / name)] + [path.name for path in named_as_ours(out)]
     if there:
         others = f" and {len(there) - 1} more" if there[1:] else ""
         go_on = "go on with --resume (resume=True), or choose another folder (--out)"
@@ -117,12 +117,9 @@ def refuse_occupied(out, why):
 
 def refuse_foreign_steps(out):
     """A folder that only has the name of a checkpoint would be in the way at that step."""
-    ours = checkpoint_folders(out)
-    foreign = [path for path in sorted(with_a_checkpoint_s_name(out)) if path not in ours]
-    if os.path.lexists(out / "best") and not is_ours(out / "best"):
-        foreign.append(out / "best")
-    if foreign:
-        raise ValueError(f"{foreign[0]} is no checkpoint of this program: move it, or choose another folder (--out)")
+    for path in named_as_ours(out):
+        if not is_ours(path):
+            raise ValueError(f"{path} is no checkpoint of this program: move it, or choose another folder (--out)")
 
 
 def refuse_another_run(path, saved, facts):
@@ -168,7 +165,7 @@ def refuse_fewer_steps(asked, done):
 # ---------------------------------------------------------------- what a run is, and its end
 def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
     """What decides the weights and the score, as plain values."""
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = count_parameters(model)
     dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))  # each would measure for itself
     return {
         "model_config": describe_config(model),
