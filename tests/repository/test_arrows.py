@@ -22,6 +22,7 @@ FLOORS = (GROUND, ("units",), ("decoding",), ("model",), ("training",))
 COURSE = {
     "addresses": set(),
     "learner": set(),
+    "successors": set(),
     "writing": set(),
     "template": {"bench.counts", "figures"},  # a project counts and draws; all else of the course stays behind
     "new_project": {"addresses", "template"},
