@@ -8,9 +8,9 @@ from submissions import forks
 
 from flash_course.checks import verdict
 from flash_course.checks.exercise import load_exercise
+from flash_course.grading import grade as grading
 from flash_course.grading.child import Limits, in_child
 from flash_course.grading.fingerprint import Fingerprint
-from flash_course.grading import grade as grading
 from flash_course.grading.grade import Pool, grade
 
 pytestmark = forks
