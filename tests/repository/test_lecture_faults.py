@@ -75,7 +75,8 @@ FAULTS = {
         "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1) - k[..., :, None] * v[..., None, :]",
     ),
     "inclusive sum in torch": (
-        "mixing.py", "torch.cat([torch.zeros_like(x[:, :1]), x.cumsum(1)[:, :-1]], dim=1)", "x.cumsum(1)",
+        "mixing.py", "torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)",
+        "x.cumsum(1)",
     ),
     "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
     "local RoPE positions in torch": (
@@ -105,11 +106,11 @@ FAULTS = {
     "missing 1/C in decoding": ("states.py", "alpha=1 / self.chunk_size", "alpha=1.0"),
     "full chunk not folded": ("states.py", "self.left == 0", "self.left == 1"),
     "mean in decoding counts one chunk more": (
-        "states.py", "finished.clamp(min=1)", "(finished + 1)",
+        "states.py", "max(finished, 1)", "finished + 1",
     ),
     "positions in decoding one too late": (
-        "states.py", "cos_sin_at(state.lengths, self.qk_dim, x, state.used)",
-        "cos_sin_at(state.lengths + 1, self.qk_dim, x, state.used + 1)",
+        "states.py", "cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)",
+        "cos_sin_at(state.rows.place + 1, self.qk_dim, x, state.rows.used + 1)",
     ),
     # training
     "rate that falls one update early": (

@@ -426,7 +426,7 @@ class Averager(nn.Module):
         return x + y
 
     def prefill(self, x, mask=None):
-        return self(x, mask=mask), states.Replay(x, states.row_lengths(x, mask))
+        return self(x, mask=mask), states.Replay(x, states.Rows.after(x, mask).lengths)
 
     def step(self, x, state):
         if self.fault == "step":
