@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -29,6 +30,12 @@ class Said(Exception):
     def __init__(self, exercise, key, /, **fields):
         super().__init__(exercise, key)
         self.exercise, self.key, self.fields = exercise, key, fields
+
+
+def reject_if(is_so, exercise, key, /, **fields):
+    """Reject an answer with a sentence, if something is so."""
+    if is_so:
+        raise Said(exercise, key, **fields)
 
 
 class Unable(Said):
@@ -136,20 +143,27 @@ def exercises_of(number, code):
     return tuple(exercise_of(name, table, **code[name]) for name, table in read(f"set_{number}").items())
 
 
-def exercise_of(name, table, *, cases, right=None, wrong=(), **more):
+def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
+    """What a table leaves out: the ``names`` of a prediction or a text follow from the id, a ``title`` is the names."""
     facts = table["facts"] | {"parts": table["parts"]}
-    shown = {"title": fact(name, "title"), "model_answer": fact(name, "model_answer", "")}
+    kind, number = facts["kind"], name.replace(".", "_")
+    names = table.get("names", [f"{'text' if kind == 'explain' else 'answer'}_{number}"])
+    shown = {"title": fact(name, "title", ", ".join(names)), "model_answer": fact(name, "model_answer", "")}
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
-    right = shown["model_answer"] if facts["kind"] == "explain" else right
+    if kind == "explain":
+        cases, right = functools.partial(cases_of_text, name), shown["model_answer"]
     answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
-        id=name, points=round(sum(facts["parts"].values())), names=tuple(table["names"]),
-        cases=cases, right=right, wrong=answers, **facts, **shown, **more,
+        id=name, points=round(sum(facts["parts"].values())), names=tuple(names), right=right, wrong=answers,
+        cases=cases or (lambda rng, numbers: [*map(predicted, facts["parts"])]), **facts, **shown, **more,
     )  # fmt: skip
 
 
 def wrong_answers(name, right, rows, functions):
-    """All wrong answers, in the order of their rows: first the edits of a row, then the functions with its key."""
+    """All wrong answers, in the order of their rows: first the edits of a row, then the functions with its key.
+
+    Last are those functions that have a general sentence and no row.
+    """
     answers = []
     for key, row in rows.items():
         lists = [] if isinstance(row, str) else row[1:] if isinstance(row[1], list) else [row[1:]]
@@ -157,9 +171,10 @@ def wrong_answers(name, right, rows, functions):
         answers += [wrong for wrong in functions if wrong.key == key]
         if not any(answer.key == key for answer in answers):
             raise ValueError(f"{name} {key!r} has a sentence and no wrong answer: give edits in its row, or a function")
-    if unknown := {wrong.key for wrong in functions} - {*rows}:
+    rest = [wrong for wrong in functions if wrong.key not in rows]
+    if unknown := {wrong.key for wrong in rest} - {*read("general")}:
         raise ValueError(f"{name} has no row for the wrong answers {', '.join(sorted(unknown))}")
-    return tuple(answers)
+    return *answers, *rest
 
 
 def wrong_by_edits(name, key, right, edits):
@@ -220,8 +235,7 @@ def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: va
             if not unchanged(before, after):
                 raise Said("all", "changed", argument=position + 1)
         for key, before in kwargs.items():
-            if not unchanged(before, named[key]):
-                raise Said("all", "changed", argument=key)
+            reject_if(not unchanged(before, named[key]), "all", "changed", argument=key)
         return value
 
     return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
@@ -229,8 +243,7 @@ def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: va
 
 def several(values, expected):
     """The values that an answer returned, if there are as many as expected: a tuple, a list, or an array of them."""
-    if values is None:
-        raise Said("all", "none")
+    reject_if(values is None, "all", "none")
     if not is_sequence(values) or len(values) != expected:
         raise Said("all", "several", expected=expected, got=len(values) if is_sequence(values) else 1)
     return values
@@ -250,25 +263,29 @@ def predicted(key, part=None, say=None):
     """A case of a predict exercise: what was written under a key."""
 
     def run(answer):
-        if answer.get(key) is None:
-            raise Said("all", "unanswered", key=key)
+        reject_if(answer.get(key) is None, "all", "unanswered", key=key)
         return answer[key]
 
     return Case(key, part or key, run, say=say)
 
 
-def length_of_text(least, most):
-    """The case of an explain exercise that counts words."""
+def cases_of_text(name, rng, numbers):
+    """The cases of an explain exercise: how many words there are, and whether each pattern of ``needs`` is found."""
+    least, most = fact(name, "length")
 
-    def run(text):
+    def length(text):
         words = len(str(text).split())
-        if words < least:
-            raise Said("all", "too short", least=least, words=words)
-        if words > most:
-            raise Said("all", "too long", most=most, words=words)
+        reject_if(words < least, "all", "too short", least=least, words=words)
+        reject_if(words > most, "all", "too long", most=most, words=words)
         return True
 
-    return Case("length", "text", run)
+    def content(text):
+        text = re.sub(r"(?<=\d),(?=\d{3})", "", str(text))  # 8,192 is 8192
+        for pattern, what in fact(name, "needs"):
+            reject_if(not re.search(pattern, text, re.IGNORECASE | re.DOTALL), "all", "needs", what=what)
+        return True
+
+    return [Case("length", "text", length), Case("content", "text", content)]
 
 
 def unchanged(before, after):

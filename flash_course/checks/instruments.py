@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .exercise import Case, Said
+from .exercise import Case, reject_if
 
 # ---------------------------------------------------------------- multiplications, calls, lines, memory
 
@@ -226,8 +226,7 @@ def no_loop(part, what, few, many, sizes):
     """A case of an exercise that asks for no loop: the answer may not loop over ``what``, of which there are more."""
 
     def run(answer):
-        if loops(answer, few, many):
-            raise Said("all", "loop", what=what)
+        reject_if(loops(answer, few, many), "all", "loop", what=what)
         return True
 
     return Case(f"more {what}", part, run, sizes)

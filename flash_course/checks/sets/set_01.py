@@ -6,7 +6,7 @@ import numpy as np
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
+from ..exercise import Case, Said, Wrong, call, exercises_of, reject_if
 from ..instruments import megabytes
 from ..sizes import grown
 
@@ -284,8 +284,7 @@ def cases_6(rng, numbers):
 
     def held(answer):
         value, peak = megabytes(answer, q.copy(), k.copy(), v.copy(), window)
-        if peak > LIMIT:
-            raise Said("01.6", "full map")
+        reject_if(peak > LIMIT, "01.6", "full map")
         return value
 
     return [
@@ -302,9 +301,7 @@ EXERCISES = exercises_of("01", {
     "01.1": dict(cases=cases_1, right=causal_softmax),
     "01.2": dict(cases=cases_2, right=who_sees, shut=False),
     "01.3": dict(cases=cases_3, right=multi_head),
-    "01.4": dict(
-        cases=lambda rng, n: [predicted(key) for key in "abcd"], right=answers_4, draw=draw_4, tolerance=0.005
-    ),
+    "01.4": dict(right=answers_4, draw=draw_4, tolerance=0.005),
     "01.5": dict(
         cases=cases_5, right={"rope": rope, "shown_01_5": SHOWN}, given=GIVEN,
         wrong=(

@@ -13,7 +13,7 @@ from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
 from ..closed_book import without_autograd
-from ..exercise import Case, Said, Wrong, call, exercises_of, lent, predicted
+from ..exercise import Case, Said, Wrong, call, exercises_of, lent, predicted, reject_if
 from ..instruments import lines_run
 from ..proving import WORTHLESS, Unit, version
 from ..sizes import grown
@@ -64,15 +64,13 @@ def cases_1(rng, numbers):
     def gradient(answers):
         leaf = w.clone().requires_grad_()
         rows = answers.toeplitz_bias(leaf, 2)
-        if isinstance(rows, torch.Tensor) and not rows.requires_grad:
-            raise Said("03.1", "detached")
+        reject_if(isinstance(rows, torch.Tensor) and not rows.requires_grad, "03.1", "detached")
         (rows * weights).sum().backward()
         return leaf.grad
 
     def no_loop(answers):
         few, many = (lines_run(answers.toeplitz_bias, torch.ones(2 * n - 1)) for n in lengths)
-        if many > few + 16:
-            raise Said("03.1", "loop")
+        reject_if(many > few + 16, "03.1", "loop")
 
     lengths, edges = grown(rng, 8, 40), "toeplitz: edges and gradient"
     return [
@@ -128,8 +126,7 @@ def shapes_of(unit):
 
 def filled(unit, drawn):
     """The unit in float64, with these parameters."""
-    if shapes_of(unit) != {name: tuple(p.shape) for name, p in drawn.items()}:
-        raise Said("03.2", "names")
+    reject_if(shapes_of(unit) != {name: tuple(p.shape) for name, p in drawn.items()}, "03.2", "names")
     unit.double().load_state_dict(drawn, strict=False)
     return unit
 
@@ -138,8 +135,7 @@ def branch(unit, x):
     with torch.no_grad():
         given = x.clone()
         y = unit(given)
-        if not torch.equal(given, x):
-            raise Said("all", "changed", argument=1)
+        reject_if(not torch.equal(given, x), "all", "changed", argument=1)
         if isinstance(y, torch.Tensor) and (torch.equal(y, x) or not y.any()):
             raise Said("all", "input" if y.any() else "zeros")
         return y - x if isinstance(y, torch.Tensor) and y.shape == x.shape else y
@@ -168,8 +164,7 @@ def cases_2(rng, numbers):
             result = branch(unit, x)
             with torch.no_grad():
                 unit.table += 10
-                if isinstance(result, torch.Tensor) and not (unit(x) - x - result).any():
-                    raise Said("03.2", "stale")
+                reject_if(isinstance(result, torch.Tensor) and not (unit(x) - x - result).any(), "03.2", "stale")
             return result
 
         return Case(name, "numbers", run, f"B = {B}, T = {T}, {shown}, reach = {reach}, n = {n}, causal = {causal}")
@@ -185,22 +180,18 @@ def cases_2(rng, numbers):
     def gradients(answer):
         unit = filled(build(answer, widths), drawn)
         (unit(x) * torch.arange(1.0, D + 1)).sum().backward()
-        if any(p.grad is None or not p.grad.any() for p in unit.parameters()):
-            raise Said("03.2", "detached")
+        reject_if(any(p.grad is None or not p.grad.any() for p in unit.parameters()), "03.2", "detached")
 
     def starts(answer):
         unit = build(answer, wide[:3], seed=3, reach=wide[3])
         found = dict(unit.named_parameters())
-        if found.keys() != drawn.keys():
-            raise Said("03.2", "names")
-        if (found["gain"] != 1).any():
-            raise Said("03.2", "gain start")
+        reject_if(found.keys() != drawn.keys(), "03.2", "names")
+        reject_if((found["gain"] != 1).any(), "03.2", "gain start")
         for name in ("in_proj.weight", "out_proj.weight", "gamma", "table"):
             p = found[name].detach().double()
             if abs(float(p.std()) - 0.02) > 0.004 or abs(float(p.mean())) > 0.01:
                 raise Said("03.2", {"gamma": "gamma one", "table": "table start"}.get(name, "linear start"))
-        if any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")):
-            raise Said("03.2", "not zero")
+        reject_if(any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")), "03.2", "not zero")
 
     def on_meta(answer, causal=True):
         unit, text = build(answer, widths, causal=causal), torch.zeros(B, T, D)
@@ -211,8 +202,7 @@ def cases_2(rng, numbers):
             except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
                 reads = any(word in str(error) for word in (".item()", "Cannot copy out", "numpy"))
                 raise Said("03.2", "reads numbers" if reads else "device") from None
-        if y.device.type != "meta":
-            raise Said("03.2", "device")
+        reject_if(y.device.type != "meta", "03.2", "device")
         return tuple(y.shape)
 
     return [
@@ -285,8 +275,7 @@ def cases_3(rng, numbers):
                 return value(np.asarray(point))
 
             got = answer(lent(f), given)
-            if not np.array_equal(given, x):
-                raise Said("all", "changed", argument=2)
+            reject_if(not np.array_equal(given, x), "all", "changed", argument=2)
             if key := likely_step(points, x, got, numeric_gradient(value, x)):
                 raise Said("03.3", key)
             return got
@@ -497,13 +486,11 @@ def cases_6(rng, numbers):
         return Case(key, key, run)
 
     def below_256(a):
-        if isinstance(a, float) and 255.88 < a / numbers["n"] < 256:
-            raise Said("03.6", "a: root")
+        reject_if(isinstance(a, float) and 255.88 < a / numbers["n"] < 256, "03.6", "a: root")
         return a
 
     def root(b):  # 2 to the power of -12.5, or the float16 above it
-        if isinstance(b, float) and abs(b * 2**12 - 1) < 0.03:
-            raise Said("03.6", "b: half a gap")
+        reject_if(isinstance(b, float) and abs(b * 2**12 - 1) < 0.03, "03.6", "b: half a gap")
         return 1.7273e-4 if isinstance(b, float) and abs(b / 1.7263e-4 - 1) < 0.005 else b
 
     return [case("a", below_256), case("b", root), *map(case, "cdefg")]

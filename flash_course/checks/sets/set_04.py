@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from ..compare import difference
-from ..exercise import Case, Said, call, exercises_of, predicted
+from ..exercise import Case, Said, call, exercises_of, predicted, reject_if
 from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
 
@@ -22,8 +22,7 @@ def within_limits(exercise, key, function, draw, *more, lengths):
     """
     for T in lengths:
         value, taken = megabytes(function, *draw(T), *more)
-        if taken > limit(T):
-            raise Said(exercise, key)
+        reject_if(taken > limit(T), exercise, key)
     return value
 
 
@@ -59,8 +58,7 @@ def few_steps(exercise, function, arrays, *more):
     else:
         few = lines_run(function, *(array[:, : T // 10] for array in arrays), *more[:-1], C // 10)
         many = lines_run(function, *arrays, *more) > few + 1.5 * T
-    if many:
-        raise Said(exercise, "token by token")
+    reject_if(many, exercise, "token by token")
 
 
 # ---------------------------------------------------------------- 04.1 reordered
@@ -205,8 +203,7 @@ def answers_4(n):
 def cases_4(rng, numbers):
     def updates(answer):
         a = predicted("a").run(answer)  # the tolerance, which is there for rounding in e, would let it through
-        if a == numbers["T"] - 1:
-            raise Said("04.4", "a: one less")
+        reject_if(a == numbers["T"] - 1, "04.4", "a: one less")
         return a
 
     return [Case("a", "a", updates), *(predicted(key) for key in "bcdef")]
@@ -294,8 +291,7 @@ def honest_batch(q_BTS, k_BTS, v_BTE):
 
 
 def given_back(value):
-    if value is None:
-        raise Said("all", "none")
+    reject_if(value is None, "all", "none")
     return value
 
 
@@ -329,21 +325,18 @@ def cases_6(rng, numbers):
         _, last = one(answers, request)
         before = copy.deepcopy(last)
         one(answers, later)
-        if not equal(before, last):
-            raise Said("04.6", "handed out twice")
+        reject_if(not equal(before, last), "04.6", "handed out twice")
         return True
 
     def two_ways_on(answers):
         kept = state.copy()
         first = copy.deepcopy(one(answers, request, kept))
-        if not equal(kept, state) or not equal(first, one(answers, request, kept)):
-            raise Said("04.6", "given state moved")
+        reject_if(not equal(kept, state) or not equal(first, one(answers, request, kept)), "04.6", "given state moved")
         return True
 
     def batch_twice(answers):
         first = copy.deepcopy(batch(answers, rows))
-        if not equal(first, batch(answers, rows)):
-            raise Said("04.6", "kept by size")
+        reject_if(not equal(first, batch(answers, rows)), "04.6", "kept by size")
         return True
 
     def quiet_rows(answers):
@@ -351,8 +344,7 @@ def cases_6(rng, numbers):
         for row in range(B):
             others = np.arange(B) != row
             louder = [np.where(others[:, None, None], array, 3 * array) for array in rows]
-            if not equal(before[others], batch(answers, louder)[others]):
-                raise Said("04.6", "shared rows")
+            reject_if(not equal(before[others], batch(answers, louder)[others]), "04.6", "shared rows")
         return True
 
     return [

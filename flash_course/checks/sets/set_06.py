@@ -11,7 +11,7 @@ from flash_tutorial.config import ModelConfig
 
 from ..closed_book import without_autograd
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, several
+from ..exercise import Case, Said, Wrong, call, exercises_of, reject_if, several
 from ..instruments import megabytes, numbers_read
 from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
@@ -111,8 +111,7 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
     shapes = {key: value.shape for key, value in adopt(port).items()}
 
     def layer(params):
-        if params is None:
-            raise Said("all", "none")
+        reject_if(params is None, "all", "none")
         if not isinstance(params, dict) or not set(shapes) <= set(params):
             got = ", ".join(map(str, params)) if isinstance(params, dict) else type(params).__name__
             raise Said("all", "keys", expected=", ".join(shapes), got=got)
@@ -256,8 +255,7 @@ def look_at_ratio(embedding_ND, position_TD):
 
 
 def look_at_places(embedding_ND, position_TD):
-    if not np.abs(position_TD[3] - position_TD[300]).max() > 1e-6:
-        raise Said("06.4", "alike")
+    reject_if(not np.abs(position_TD[3] - position_TD[300]).max() > 1e-6, "06.4", "alike")
 
 
 def look_at_form(embedding_ND, position_TD):
@@ -266,8 +264,7 @@ def look_at_form(embedding_ND, position_TD):
     table = np.concatenate([np.sin(angles(T, D)), np.cos(angles(T, D))], axis=1)
     columns = position_TD * np.linalg.norm(table) / max(np.linalg.norm(position_TD), 1e-300)
     apart = np.abs(table[:, :, None] - columns[:, None]).max(0)
-    if apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < D:
-        raise Said("06.4", "not sines")
+    reject_if(apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < D, "06.4", "not sines")
 
 
 def look_at_logits(embedding_ND, position_TD):

@@ -7,7 +7,7 @@ import torch
 
 from .. import interpreter
 from ..compare import difference
-from ..exercise import Case, Said, Unable, call, exercises_of, predicted
+from ..exercise import Case, Said, Unable, call, exercises_of, predicted, reject_if
 from ..instruments import Operations, watched
 from ..interpreter import jit, tl
 from ..sizes import grown
@@ -33,8 +33,7 @@ def answers_1(n):
 
 def letters(answer):
     """The letters of e, in whatever way they are written down."""
-    if answer.get("e") is None:
-        raise Said("all", "unanswered", key="e")
+    reject_if(answer.get("e") is None, "all", "unanswered", key="e")
     given = answer["e"] if isinstance(answer["e"], str) else " ".join(map(str, answer["e"]))
     return "".join(sorted({letter for letter in given.lower() if letter in "abcd"}))
 
@@ -67,13 +66,10 @@ def work_case(rng, name, C, M, width, T):
     def run(answer):
         seen = {"products": 0, "largest": 0}
         value = np.asarray(answer(*(watched(array.copy(), seen) for array in arrays), C, M)).view(np.ndarray)
-        if seen["largest"] >= C * C:
-            raise Said("11.2", "map")
-        if seen["largest"] > max(M * M, 2 * T * width):
-            raise Said("11.2", "strip")
+        reject_if(seen["largest"] >= C * C, "11.2", "map")
+        reject_if(seen["largest"] > max(M * M, 2 * T * width), "11.2", "strip")
         right = difference(tiled_local(*arrays, C, M), value, 1e-9) is None
-        if right and width >= M and seen["products"] > 1.35 * needed:
-            raise Said("11.2", "twice")
+        reject_if(right and width >= M and seen["products"] > 1.35 * needed, "11.2", "twice")
         if right and seen["products"] < 0.25 * needed:  # nobody needs so few
             raise Said("11.2", "unseen")
         return value
@@ -236,11 +232,9 @@ def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=F
         if not seen.started or (interpreter.sees() and not torch.equal(value.nan_to_num(7.5), stored.nan_to_num(7.5))):
             raise Said(exercise, "own kernel")
         out.fill_(float("nan"))
-        if not around.isnan().all():
-            raise Said(exercise, "behind")
+        reject_if(not around.isnan().all(), exercise, "behind")
         for place, (old, (_, memory)) in enumerate(zip(before, pairs), 1):
-            if not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)):
-                raise Said("all", "changed", argument=place)
+            reject_if(not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)), "all", "changed", argument=place)
         if interpreter.sees() and value.isfinite().all():
             look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
         return value
@@ -254,15 +248,12 @@ def look_at_memory(exercise, seen, pairs, prepared, memory_too):
     made = read
     for _, memory in pairs[:-1]:
         made = made[(made < memory.data_ptr()) | (made >= memory.data_ptr() + memory.nbytes)]
-    if len(np.unique(made)) > prepared:
-        raise Said(exercise, "elsewhere")
+    reject_if(len(np.unique(made)) > prepared, exercise, "elsewhere")
     for view, memory in pairs if memory_too else ():
         inside = interpreter.addresses(view).ravel()
-        if np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any():
-            raise Said(exercise, "outside")
+        reject_if(np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any(), exercise, "outside")
     times = np.unique(written[np.isin(written, interpreter.addresses(pairs[-1][0]).ravel())], return_counts=True)[1]
-    if memory_too and (times > 1).any():
-        raise Said(exercise, "twice")
+    reject_if(memory_too and (times > 1).any(), exercise, "twice")
 
 
 # ---------------------------------------------------------------- 11.3 a Triton kernel
@@ -369,8 +360,7 @@ def look_for(part, seen, x, W_q, W_v, C):
         "double": x.dtype != torch.float64 and seen.double,
         "joined": seen.joined > 4 * T * S + 2 * (T * E + T // C * S * E),  # each turn joins two halves
     }
-    if found[part]:
-        raise Said("11.4", f"{part} left")
+    reject_if(found[part], "11.4", f"{part} left")
 
 
 WASTES = ("tables", "waiting", "half", "double", "joined")
@@ -392,15 +382,13 @@ def layer_case(rng, name, part, G, C, look=None):
         with Operations() as seen:
             small = answer(*given[:4], C)
         value = answer(*given[4:], C)
-        if value is None:
-            raise Said("all", "none")
+        reject_if(value is None, "all", "none")
         for place, (before, now) in enumerate(zip((*single, *inputs), given)):
             if not torch.equal(before, now):
                 raise Said("all", "changed", argument=place % 4 + 1)
         for waste in look or (part,):
             look_for(waste, seen, single[0], inputs[1], inputs[3], C)
-        if getattr(small, "dtype", None) != torch.float32:
-            raise Said("11.4", "format")
+        reject_if(getattr(small, "dtype", None) != torch.float32, "11.4", "format")
         return value
 
     return Case(name, part, run, f"G = {G}, C = {C}")
