@@ -225,27 +225,28 @@ def personal(name, student="me"):
 
 
 def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: value, **kwargs):
-    """A case that calls the answer with these arguments, on copies, and sees to it that they stay as they are."""
+    """A case that calls the answer with these arguments."""
 
     def run(answer):
-        function = answer if of is None else getattr(answer, of)
-        given, named = copy.deepcopy(args), copy.deepcopy(kwargs)
-        value = then(function(*given, **named))
-        for position, (before, after) in enumerate(zip(args, given)):
-            if not unchanged(before, after):
-                raise Said("all", "changed", argument=position + 1)
-        for key, before in kwargs.items():
-            reject_if(not unchanged(before, named[key]), "all", "changed", argument=key)
-        return value
+        return then(asked(answer if of is None else getattr(answer, of), *args, **kwargs))
 
     return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
+
+
+def asked(function, *args, **kwargs):
+    """What an answer gives for copies of the arguments, which must stay as they are."""
+    given, named = copy.deepcopy((args, kwargs))
+    value = function(*given, **named)
+    for key, before, after in (*zip(range(1, 1 + len(args)), args, given), *((k, kwargs[k], named[k]) for k in kwargs)):
+        reject_if(not unchanged(before, after), "all", "changed", argument=key)
+    return value
 
 
 def several(values, expected):
     """The values that an answer returned, if there are as many as expected: a tuple, a list, or an array of them."""
     reject_if(values is None, "all", "none")
-    if not is_sequence(values) or len(values) != expected:
-        raise Said("all", "several", expected=expected, got=len(values) if is_sequence(values) else 1)
+    got = len(values) if is_sequence(values) else 1
+    reject_if(got != expected or not is_sequence(values), "all", "several", expected=expected, got=got)
     return values
 
 
@@ -309,6 +310,5 @@ def brief(value):
     if hasattr(value, "shape"):
         return f"array{tuple(value.shape)}"
     text = getattr(value, "__name__", None) or repr(value)
-    return (
-        text if len(text) <= 40 else f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."
-    )
+    long = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."
+    return text if len(text) <= 40 else long

@@ -1,11 +1,10 @@
 """Problem set 02: gated attention. Cases and the oracle; the right answers lie in ``solutions``."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
-from ..exercise import call, exercises_of, lent, reject_if
+from ..exercise import Case, asked, call, exercises_of, lent, reject_if
 from ..sizes import grown
 
 EPS = 1e-5
@@ -180,14 +179,13 @@ def cases_5(rng, numbers):
         if part == "the bias":  # it leaves nothing at later places, so that a fault of the mask there shows nothing
             bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -1 - np.abs(bias_TT))
         bare = params | {"out_weight": 0 * params["out_weight"]}
-        full, rest = (call(name, part, x_TD, each, bias_TT, n, sizes=sizes) for each in (params, bare))
 
         def run(answer):
-            outputs = full.run(answer), rest.run(answer)
-            reject_if(any(output is None for output in outputs), "all", "none")
-            return outputs[0] - outputs[1]
+            full = asked(answer, x_TD, params, bias_TT, n)
+            reject_if(full is None, "all", "none")
+            return full if part == "the residual" else full - asked(answer, x_TD, bare, bias_TT, n)
 
-        return full if part == "the residual" else replace(full, run=run)
+        return Case(name, part, run, sizes)
 
     sizes = (6, 4, 5, 3), (8, 5, 3, 4), (7, 3, 4, 2), (1, 4, 3, 2)
     x, y, (*w, ahead), one = (draw_port(rng, *grown(rng, *each)) for each in sizes)

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from ..compare import difference
+from ..edits import edited
 from ..exercise import Case, Said, call, exercises_of, predicted, reject_if
 from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
@@ -117,6 +118,8 @@ def cases_2(rng, numbers):
     lengths = grown(rng, 6, 4, 3)
     prompt, one, other = (texts(rng, B, T, S=S, E=E) for T in lengths)
 
+    sizes = "B = {}, T = {}, then {} or {}, S = {}, E = {}".format(B, *lengths, S, E)
+
     def continued(f):
         first, kept = f(*copy.deepcopy(prompt))
         return first, *(f(*copy.deepcopy(text), kept)[0] for text in (one, other))
@@ -125,12 +128,7 @@ def cases_2(rng, numbers):
         case("two texts", "values", 2, 7, 3, 4),
         case("a long text", "values", 1, 1000, 2, 3),
         case("a state is given", "goes on", 3, 5, 4, 2, given=True),
-        Case(
-            "one prompt, two ways to go on",
-            "goes on",
-            continued,
-            f"B = {B}, T = {lengths[0]}, then {lengths[1]} or {lengths[2]}, S = {S}, E = {E}",
-        ),
+        Case("one prompt, two ways to go on", "goes on", continued, sizes),
         case("one token", "edge sizes", 1, 1, 3, 2),
         case("no token", "edge sizes", 2, 0, 3, 4, given=True),
     ]
@@ -254,24 +252,6 @@ def cases_5(rng, numbers):
 ZEROS = np.zeros((4, 3))
 
 
-def answer_one(q_TS, k_TS, v_TE, state_SE=ZEROS):
-    out_TE = np.zeros(v_TE.shape)
-    for t in range(len(q_TS)):
-        state_SE += np.outer(k_TS[t], v_TE[t])
-        out_TE[t] = q_TS[t] @ state_SE
-    return out_TE, state_SE
-
-
-def answer_batch(q_BTS, k_BTS, v_BTE):
-    out_BTE = np.zeros(v_BTE.shape)
-    states = [ZEROS.copy()] * len(q_BTS)
-    for b in range(len(q_BTS)):
-        for t in range(q_BTS.shape[1]):
-            states[b] += np.outer(k_BTS[b, t], v_BTE[b, t])
-            out_BTE[b, t] = q_BTS[b, t] @ states[b]
-    return out_BTE
-
-
 def honest_one(q_TS, k_TS, v_TE, state_SE=None):
     out_TE = np.zeros(v_TE.shape)
     state_SE = np.zeros((4, 3)) if state_SE is None else state_SE.copy()
@@ -284,10 +264,19 @@ def honest_one(q_TS, k_TS, v_TE, state_SE=None):
 def honest_batch(q_BTS, k_BTS, v_BTE):
     out_BTE = np.zeros(v_BTE.shape)
     states = np.zeros((len(q_BTS), 4, 3))
-    for b, t in np.ndindex(q_BTS.shape[:2]):
-        states[b] += np.outer(k_BTS[b, t], v_BTE[b, t])
-        out_BTE[b, t] = q_BTS[b, t] @ states[b]
+    for b in range(len(q_BTS)):
+        for t in range(q_BTS.shape[1]):
+            states[b] += np.outer(k_BTS[b, t], v_BTE[b, t])
+            out_BTE[b, t] = q_BTS[b, t] @ states[b]
     return out_BTE
+
+
+OWN = "    state_SE = np.zeros((4, 3)) if state_SE is None else state_SE.copy()\n"
+ROWS = "np.zeros((len(q_BTS), 4, 3))", "[ZEROS.copy()] * len(q_BTS)"
+GIVEN_6 = {  # as the notebook gives them
+    "answer_one": edited(honest_one, "=None", "=ZEROS", OWN, "", name="answer_one"),
+    "answer_batch": edited(honest_batch, *ROWS, name="answer_batch"),
+}
 
 
 def given_back(value):
@@ -400,9 +389,7 @@ EXERCISES = exercises_of("04", {
     "04.4": dict(cases=cases_4, right=answers_4, draw=draw_4, tolerance=0.005),
     "04.5": dict(cases=cases_5, right=linear_backward),
     "04.6": dict(
-        cases=cases_6,
-        right={"answer_one": honest_one, "answer_batch": honest_batch},
-        given={"answer_one": answer_one, "answer_batch": answer_batch},
+        cases=cases_6, right={"answer_one": honest_one, "answer_batch": honest_batch}, given=GIVEN_6
     ),
     "04.7": dict(cases=cases_7, right=decayed),
 })  # fmt: skip

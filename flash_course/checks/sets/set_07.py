@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import os
-import shutil
 import tempfile
 from functools import cache, cached_property, partial
 from itertools import pairwise
@@ -19,7 +18,7 @@ from ...bench.stored import load_stored
 from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, reject_if, unchanged
-from ..files import Watch, no_pickle, second_name
+from ..files import carried, pickles_refused, saved_over
 from ..proving import WORTHLESS, shown, version
 from ..sizes import grown
 from .tiny_run import Run
@@ -291,27 +290,22 @@ def after(run, updates=3):
     return {"losses": losses, **{name: p.copy() for name, p in run.weights.items()}}
 
 
-def goes_on(seed, updates, look, answers, folder):
+def goes_on(seed, updates, look, answers, path):
     """What a look sees of the run that is loaded from the file alone, after the process that saved it has ended."""
-    here, there = folder / "here" / "run.npz", folder / "there" / "run.npz"
-    here.parent.mkdir()
-    there.parent.mkdir()
     run = advanced(seed, updates)
-    answers.save(here, run)
+    answers.save(path, run)
     for array in (array for kind in KINDS for array in getattr(run, kind).values()):
         array[...] = np.nan  # the process ends: nothing in memory is what it was
     run.step = run.position = -1
     run.rng.bit_generator.state = np.random.default_rng(99).bit_generator.state
     np.random.seed(99)
-    reject_if(not here.exists(), "07.4", "no file")
-    os.rename(here, there)
-    shutil.rmtree(here.parent)  # and what may lie beside it
-    try:
+
+    def load(there):
         loaded = answers.load(there)
-    except FileNotFoundError:
-        raise Said("07.4", "two files") from None
-    reject_if(loaded is None, "all", "none")
-    return look(loaded)
+        reject_if(loaded is None, "all", "none")
+        return look(loaded)
+
+    return carried("07.4", path, load)
 
 
 def cases_4(rng, numbers):
@@ -321,7 +315,7 @@ def cases_4(rng, numbers):
     def case(name, part, work, sizes):
         def run(answers):
             with tempfile.TemporaryDirectory() as folder:
-                return work(answers, Path(folder).resolve())
+                return work(answers, Path(folder).resolve() / "run.npz")
 
         return Case(name, part, run, sizes)
 
@@ -329,40 +323,27 @@ def cases_4(rng, numbers):
         there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
         return all(np.array_equal(there[name], here[name]) for name in there)
 
-    def itself(answers, folder):
+    def itself(answers, path):
         run = advanced(seeds[3], few)
-        answers.save(folder / "run.npz", run)
+        answers.save(path, run)
         found = after(run)
         reject_if(not unchanged(after(advanced(seeds[3], few)), found), "all", "changed", argument=2)
         return found
 
-    def twice(answers, folder):
+    def twice(answers, path):
         for updates in (first, second):
-            answers.save(folder / "run.npz", advanced(seeds[4], updates))
-        return after(answers.load(folder / "run.npz"))
+            answers.save(path, advanced(seeds[4], updates))
+        return after(answers.load(path))
 
-    def whole(answers, folder):
-        path, kept = folder / "run.npz", folder / "kept.npz"
+    def whole(answers, path):
         answers.save(path, advanced(seeds[5], first))
-        second_name(path, kept)  # what is written into the old file is seen here
-        with Watch(path).on() as watch:
-            answers.save(path, advanced(seeds[5], second))
-        last = watch.moves[-1] if watch.moves else {}
-        for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
-            reject_if(not last.get(seen), "07.4", key)
-        try:
-            return after(answers.load(kept)), after(answers.load(last["came"]))
-        except Exception:
-            raise Said("07.4", "not whole") from None
+        again = partial(answers.save, path, advanced(seeds[5], second))
+        return saved_over("07.4", path, again, lambda path: after(answers.load(path)))
 
-    def without_pickle(answers, folder):
-        path, pickled = folder / "run.npz", Said("07.4", "pickle")
-        with no_pickle(pickled), Watch(path).on() as watch:
+    def without_pickle(answers, path):
+        with pickles_refused("07.4", path):
             answers.save(path, advanced(seeds[0], few))
-            found = after(answers.load(path))
-        if watch.unpickled:
-            raise pickled
-        return found
+            return after(answers.load(path))
 
     return [
         case("some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after),

@@ -5,15 +5,14 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, reject_if, unchanged
-from ..files import Watch, no_pickle, second_name
+from ..exercise import Case, Said, Wrong, asked, call, exercises_of, reject_if, several, unchanged
+from ..files import carried, pickles_refused, saved_over
 from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
 
@@ -89,14 +88,7 @@ def same_state(a, b):
 
 def one_step(f, z_S, v_E, state, layer):
     """(out, state) of a student's step; what it was given must stay, but for the state, which is asked elsewhere."""
-    given = copy.deepcopy((z_S, v_E, layer))
-    result = f(*given[:2], state, given[2])
-    for position, *versions in zip((1, 2, 4), (z_S, v_E, layer), given):
-        reject_if(not unchanged(*versions), "all", "changed", argument=position)
-    reject_if(result is None, "all", "none")
-    if not isinstance(result, tuple | list) or len(result) != 2:
-        raise Said("all", "several", expected=2, got=len(result) if isinstance(result, tuple | list) else 1)
-    return result
+    return several(asked(lambda z, v, layer: f(z, v, state, layer), z_S, v_E, layer=layer), 2)
 
 
 def cases_2(rng, numbers):
@@ -357,14 +349,10 @@ def cases_5(rng, numbers):
 
     def in_folder(name, part, work, sizes=f"{first} tokens read, C = {C}"):
         def run(answers):
-            pickled = Said("09.5", "pickle")
-            with tempfile.TemporaryDirectory() as folder, no_pickle(pickled):
+            with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder).resolve() / "text.state"
-                with Watch(path).on() as watch:
-                    found = work(answers, path, watch)
-                if watch.unpickled:
-                    raise pickled
-                return found
+                with pickles_refused("09.5", path):
+                    return work(answers, path)
 
         return Case(name, part, run, sizes)
 
@@ -375,24 +363,21 @@ def cases_5(rng, numbers):
         reject_if(not path.is_file(), "09.5", "no file")
         return given
 
+    def text_in(answers, path):
+        return text_of(answers.load_state(path))
+
     def there_and_back(name, n):
         state = written(n, int(rng.integers(1000)))
 
-        def work(answers, path, watch):
+        def work(answers, path):
             save(answers, path, state)
-            alone = path.parent / "alone"  # without what may lie beside the saved file
-            alone.mkdir()
-            try:
-                moved = shutil.copyfile(path, alone / "moved.state")
-                return text_of(answers.load_state(moved))
-            except FileNotFoundError:
-                raise Said("09.5", "two files") from None
+            return carried("09.5", path, partial(text_in, answers))
 
         return in_folder(name, "the numbers", work, f"{n} tokens read, C = {C}")
 
     one, other = (written(n, int(rng.integers(1000))) for n in (first, second))
 
-    def dice(answers, path, watch):
+    def dice(answers, path):
         save(answers, path, one)
         loaded = answers.load_state(path)
         text_of(loaded, 1)
@@ -400,31 +385,16 @@ def cases_5(rng, numbers):
         reject_if((drawn != want).any(), "09.5", "dice")
         return drawn
 
-    def overwritten_later(answers, path, watch):
+    def overwritten_later(answers, path):
         given = save(answers, path, one)
         for value in (v for layer in given["layers"] for v in layer.values() if isinstance(v, np.ndarray)):
             value[...] = 1  # as a decoder does that writes into one buffer
         given["rng"].random(5)
-        return text_of(answers.load_state(path))
+        return text_in(answers, path)
 
-    def saved_over(answers, path, watch):
-        """A second name for the file keeps the old state, if the new one was written beside it and moved there."""
-        kept = path.with_name("kept.state")
+    def another(answers, path):
         save(answers, path, one)
-        second_name(path, kept)
-        watch.moves.clear()
-        save(answers, path, other)
-        reject_if(watch.removed, "09.5", "removed")
-        for move in watch.moves:
-            reject_if(not move["beside"], "09.5", "elsewhere")
-            try:
-                text_of(answers.load_state(move["came"]), 1)
-            except Exception:
-                raise Said("09.5", "not whole") from None
-        before = None
-        with suppress(Exception):  # half a file
-            before = text_of(answers.load_state(kept))
-        return before, text_of(answers.load_state(path))
+        return saved_over("09.5", path, partial(save, answers, path, other), partial(text_in, answers))
 
     return [
         in_folder("the next dice", "the dice", dice),
@@ -432,7 +402,7 @@ def cases_5(rng, numbers):
         there_and_back("on a border", border),
         there_and_back("before the first border", 3),
         in_folder("overwritten after it was saved", "the file", overwritten_later),
-        in_folder("saved over an older state", "the file", saved_over, f"{first} and {second} tokens read, C = {C}"),
+        in_folder("saved over an older state", "the file", another, f"{first} and {second} tokens read, C = {C}"),
     ]  # fmt: skip
 
 

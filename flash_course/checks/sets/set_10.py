@@ -10,7 +10,7 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word
-from ..exercise import Case, Said, call, exercises_of, lent, predicted, reject_if
+from ..exercise import Case, asked, call, exercises_of, lent, predicted, reject_if, several
 from ..sizes import grown
 
 
@@ -39,11 +39,9 @@ def choose(rng, B, n, k):
 
 
 def look_at_form(batch, B, T):
-    reject("all", [("none", batch is None)])
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise Said("all", "several", expected=2, got=len(batch) if isinstance(batch, tuple | list) else 1)
+    batch = several(batch, 2)
     whole = [isinstance(array, np.ndarray) and array.shape == (B, T) and array.dtype.kind in "iu" for array in batch]
-    reject("10.1", [("form", not all(whole))])
+    reject_if(not all(whole), "10.1", "form")
     return [array.astype(np.int64) for array in batch]  # unsigned ids have no difference below 0
 
 
@@ -366,19 +364,17 @@ def ablation_case(rng, name, part, config, rates, seeds, *looks):
     bits = draw_bits(rng, rates, seeds)
 
     def run(answer):
-        trained, given = [], copy.deepcopy((config, rates, seeds))
+        trained = []
 
         def train(model, rate, seed):
             trained.append(copy.deepcopy(model))
             return bits[bool(model["gate"]), rate, seed]
 
-        result = answer(given[0], lent(train), *given[1:])
-        for argument, before, now in zip((1, 3, 4), (config, rates, seeds), given):
-            reject_if(before != now, "all", "changed", argument=argument)
-        reject("all", [("none", result is None)])
-        reject("10.5", [("form", not has_form(result))])
+        result = asked(answer, config, lent(train), rates, seeds)
+        reject_if(result is None, "all", "none")
+        reject_if(not has_form(result), "10.5", "form")
         models, chosen, differences = (list(result[key]) for key in ("models", "rates", "differences"))
-        reject("10.5", [("gate left", all(model.get("gate") for model in models))])
+        reject_if(all(model.get("gate") for model in models), "10.5", "gate left")
         found = {"size": the_models(config, models, trained), "rates": the_rates(chosen, rates, seeds, bits),
                  "differences": the_differences(differences, chosen, seeds, bits)}  # fmt: skip
         reject("10.5", itertools.chain(*(found[look] for look in looks)))
