@@ -14,6 +14,7 @@ from flash_tutorial.units import FLASH, GAU
 
 from ..closed_book import without_autograd
 from ..exercise import Case, Said, Wrong, asked, call, exercises_of, lent, predicted, reject_if
+from ..gradients import not_derived
 from ..instruments import lines_run
 from ..proving import WORTHLESS, Unit, version
 from ..sizes import grown
@@ -313,35 +314,10 @@ def quadratic_backward(q, k, v, bias, n, causal, d_out, power=2):
     return ds @ k / n, ds.T @ q / n, A.T @ d_out, ds
 
 
-def backward_by_differences(q, k, v, bias, n, causal, d_out, power=2):
-    """Not a backward pass: each number is moved up and down."""
-
-    def loss(place):
-        def of(x):
-            s = [q, k, v, bias]
-            s[place] = x
-            A = np.maximum(s[0] @ s[1].T / n + s[3], 0) ** power
-            return float(((np.tril(A) if causal else A) @ s[2] * d_out).sum())
-
-        return of
-
-    return tuple(numeric_gradient(loss(place), x) for place, x in enumerate((q, k, v, bias)))
-
-
-def backward_autograd(q, k, v, bias, n, causal, d_out, power=2):
-    leaves = [torch.from_numpy(a).requires_grad_() for a in (q, k, v, bias)]
-    A = F.relu(leaves[0] @ leaves[1].T / n + leaves[3]) ** power
-    ((A.tril() if causal else A) @ leaves[2]).backward(torch.from_numpy(d_out))
-    return tuple(leaf.grad.numpy() for leaf in leaves)
-
-
-def backward_vjp(q, k, v, bias, n, causal, d_out, power=2):
-    def forward(q, k, v, bias):
-        A = F.relu(q @ k.T / n + bias) ** power
-        return (A.tril() if causal else A) @ v
-
-    _, pull = torch.func.vjp(forward, *map(torch.from_numpy, (q, k, v, bias)))
-    return tuple(slope.numpy() for slope in pull(torch.from_numpy(d_out)))
+def loss(q, k, v, bias, n, causal, d_out, power=2):
+    """What the gradients are of."""
+    A = F.relu(q @ k.T / n + bias) ** power
+    return ((A.tril() if causal else A) @ v * torch.from_numpy(d_out)).sum()
 
 
 def cases_4(rng, numbers):
@@ -497,9 +473,7 @@ EXERCISES = exercises_of("03", {
     "03.1": dict(cases=cases_1, right={"toeplitz_bias": toeplitz_bias, "rotary_bias": rotary_bias}),
     "03.2": dict(cases=cases_2, right=SmallGAU),
     "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7, wrong=[Wrong("input", lambda f, x: x)]),
-    "03.4": dict(cases=cases_4, right=quadratic_backward,
-                  wrong=[Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
-                         Wrong("differences", backward_by_differences)]),
+    "03.4": dict(cases=cases_4, right=quadratic_backward, wrong=not_derived(loss, 4, 1e-5)),
     "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
     "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
 })  # fmt: skip

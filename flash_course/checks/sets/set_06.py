@@ -1,7 +1,6 @@
 """Problem set 06: the FLASH model. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import itertools
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +11,7 @@ from flash_tutorial.config import ModelConfig
 from ..closed_book import without_autograd
 from ..edits import edited
 from ..exercise import Case, Said, Wrong, call, exercises_of, reject_if, several
+from ..gradients import not_derived
 from ..instruments import megabytes, numbers_read
 from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
@@ -331,28 +331,6 @@ def loss(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     return ((near * scores**2 + far * (q_lin @ k_lin.T)) @ v * torch.from_numpy(d_out)).sum()
 
 
-def backward_autograd(*given):
-    leaves = [torch.from_numpy(x).requires_grad_() for x in given[:6]]
-    loss(*leaves, *given[6:]).backward()
-    return [leaf.grad.numpy() for leaf in leaves]
-
-
-def backward_vjp(*given):
-    scale, pull = torch.func.vjp(lambda *arrays: loss(*arrays, *given[6:]), *map(torch.from_numpy, given[:6]))
-    return [slope.numpy() for slope in pull(torch.ones_like(scale))]
-
-
-def differences(step, *given):
-    """Not a backward pass: each number is moved up and down."""
-    arrays, slopes = [torch.tensor(x) for x in given[:6]], [np.zeros_like(x) for x in given[:6]]
-    for x, slope in zip(arrays, slopes):
-        for place in np.ndindex(slope.shape):
-            for moved, counts in ((1, 1), (-2, -1), (1, 0)):
-                x[place] += moved * step
-                slope[place] += counts * loss(*arrays, *given[6:]).item() / (2 * step)
-    return slopes
-
-
 PARTS = {"q_quad, k_quad, bias": ["dq_quad", "dk_quad", "dbias_CC"], "q_lin, k_lin": ["dq_lin", "dk_lin"], "v": ["dv"]}
 
 
@@ -416,7 +394,7 @@ def cases_6(rng, numbers):
         got, exact = np.asarray(f(kv_loud.copy(), doc_G)), document_states(kv_loud.astype(float), doc_G)
         return got.shape == exact.shape and bool(np.allclose(got, exact, rtol=1e-3, atol=1e-4))
 
-    (many,) = grown(rng, 4)
+    (many,), short = grown(rng, 4), f"G = {first + second}"
     lengths = grown(rng, 1500, 200, 300, more=30)
     G = sum(lengths)
     kv_long, doc_long = rng.normal(size=(G, 2, 2)), np.repeat((0, 1, 2), lengths)
@@ -439,13 +417,7 @@ def cases_6(rng, numbers):
         case("documents of one chunk", "edge sizes", 3, 4, [1] * many, range(many)),
         case("one chunk", "edge sizes", 4, 2, (1,), (5,)),
         case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6)),
-        Case(
-            "a first document 100,000 times larger, float32",
-            "float32",
-            in_float32,
-            f"G = {first + second}",
-            say="subtraction",
-        ),
+        Case("a first document 100,000 times larger, float32", "float32", in_float32, short, say="subtraction"),
         Case("many chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table"),
         Case("many chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again"),
     ]
@@ -457,8 +429,6 @@ EXERCISES = exercises_of("06", {
     "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False, wrong=WORTHLESS),
     "06.4": dict(cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
                  given={"report_sizes": report_stub, "start_tables": start_tables}),
-    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[
-        Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
-        *(Wrong("differences", partial(differences, step)) for step in (1e-3, 1e-5))]),
+    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=not_derived(loss, 6, 1e-3, 1e-5)),
     "06.6": dict(cases=cases_6, right=document_states, wrong=[Wrong("input", lambda kv_GSE, doc_G: kv_GSE)]),
 })  # fmt: skip

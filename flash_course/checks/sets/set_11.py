@@ -8,7 +8,7 @@ import torch
 from .. import interpreter
 from ..compare import difference
 from ..exercise import Case, Said, Unable, call, exercises_of, predicted, reject_if
-from ..instruments import Operations, watched
+from ..instruments import Operations, Watched, following
 from ..interpreter import jit, tl
 from ..sizes import grown
 
@@ -65,7 +65,7 @@ def work_case(rng, name, C, M, width, T):
 
     def run(answer):
         seen = {"products": 0, "largest": 0}
-        value = np.asarray(answer(*(watched(array.copy(), seen) for array in arrays), C, M)).view(np.ndarray)
+        value = np.asarray(answer(*(following(Watched, array.copy(), seen) for array in arrays), C, M)).view(np.ndarray)
         reject_if(seen["largest"] >= C * C, "11.2", "map")
         reject_if(seen["largest"] > max(M * M, 2 * T * width), "11.2", "strip")
         right = difference(tiled_local(*arrays, C, M), value, 1e-9) is None
