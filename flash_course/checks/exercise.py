@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from .compare import is_sequence
-from .edits import edited, sources_of
+from .edits import edited, pairs_of, sources_of
 from .texts import fact, read
 
 KINDS = ("build", "prove", "mend", "predict", "extend", "explain")
@@ -178,16 +178,26 @@ def wrong_answers(name, right, rows, functions):
 
 
 def wrong_by_edits(name, key, right, edits):
-    """``old, new, ...``, or ``function, old, new, ...`` where an exercise has more than one."""
+    """``old, new, ...``; or ``function, old, new, ...`` where the texts do not tell which of several is edited."""
     of, edits = (edits[0], edits[1:]) if len(edits) % 2 else (None, edits)
-    if isinstance(right, dict):
-        if of is None:
-            holders = [n for n, function in right.items() if any(edits[0] in text for _, text in sources_of(function))]
-            if len(holders) != 1:
-                raise ValueError(f"{name} {key!r}: {edits[0]!r} stands in {holders}: put the function's name first")
-            (of,) = holders
-        right = right[of]
-    return Wrong(key, edited(right, *edits, name=f"{name} {key}"), of, tuple(edits))
+    if not isinstance(right, dict):
+        return Wrong(key, edited(right, *edits, name=f"{name} {key}"), None, tuple(edits))
+    parts, place = {}, of
+    for pair in pairs_of(edits):
+        place = of or holder_of(f"{name} {key!r}", right, pair[0], place)
+        parts.setdefault(place, []).extend(pair)
+    made = {part: edited(right[part], *own, name=f"{name} {key}") for part, own in parts.items()}
+    return Wrong(key, *((made[place], place) if len(made) == 1 else ({**right, **made}, None)), tuple(edits))
+
+
+def holder_of(row, right, text, before):
+    """The name of the function that a text is edited in: the one that holds it, or that of the edit ``before``."""
+    holders = [name for name, function in right.items() if any(text in source for _, source in sources_of(function))]
+    if len(holders) == 1:
+        return holders[0]
+    if before is None or (holders and before not in holders):
+        raise ValueError(f"{row}: {text!r} stands in {holders}: put the function's name first")
+    return before
 
 
 def load_set(number):

@@ -201,7 +201,6 @@ def cases_5(rng, numbers):
 
 
 # ---------------------------------------------------------------- 02.6 the Laplace function
-
 MU, SIGMA = math.sqrt(0.5), math.sqrt(1 / (4 * math.pi))
 erf = np.vectorize(math.erf, otypes=[float])
 

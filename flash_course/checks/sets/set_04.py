@@ -12,7 +12,6 @@ from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- what an answer costs
-
 LONG, LONGER = 2_000, 20_000  # tokens, and a few more
 
 
@@ -248,7 +247,6 @@ def cases_5(rng, numbers):
 
 
 # ---------------------------------------------------------------- 04.6 a stream server
-
 ZEROS = np.zeros((4, 3))
 
 

@@ -85,20 +85,6 @@ def cases_2(rng, numbers):
     ]
 
 
-def by_a_loop(kv_GSE, lag=1, mean=True):
-    out = torch.zeros_like(kv_GSE)
-    for g in range(lag, len(out)):
-        read = kv_GSE[: g - lag + 1]
-        out[g] = read.mean(0) if mean else read.sum(0)
-    return out
-
-
-def by_sums(kv_GSE, lag=1, mean=True):
-    none = torch.zeros_like(kv_GSE[0])
-    counts = [max(g - lag + 1, 0) for g in range(len(kv_GSE))]
-    return torch.stack([sum(kv_GSE[:n], none) / (max(n, 1) if mean else 1) for n in counts])
-
-
 # ---------------------------------------------------------------- 05.3 mixed_chunk
 
 
@@ -138,17 +124,6 @@ def cases_3(rng, numbers):
         case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean"),
         no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30"),
     ]
-
-
-def by_tokens(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
-    out, chunk = np.zeros_like(v), np.arange(len(v)) // C
-    for i, g in enumerate(chunk):
-        near = np.flatnonzero(chunk == g)
-        near = near[near <= i] if causal else near
-        far = np.flatnonzero(chunk <= g - lag) if causal else np.arange(len(v))
-        weights = np.maximum(k_quad[near] @ q_quad[i] / C + bias_CC[i % C, near % C], 0) ** 2
-        out[i] = weights @ v[near] + k_lin[far] @ q_lin[i] @ v[far] / (max(len(far), 1) if combine == "mean" else 1)
-    return out
 
 
 # ---------------------------------------------------------------- 05.4 assert_causal_and_complete
@@ -324,9 +299,8 @@ def answers_6(n):
 
 EXERCISES = exercises_of("05", {
     "05.1": dict(cases=cases_1, right=to_chunks),
-    "05.2": dict(cases=cases_2, right=earlier_chunks,
-                 wrong=[Wrong("by a loop", by_a_loop), Wrong("by a loop", by_sums)]),
-    "05.3": dict(cases=cases_3, right=mixed_chunk, wrong=[Wrong("by tokens", by_tokens)]),
+    "05.2": dict(cases=cases_2, right=earlier_chunks),
+    "05.3": dict(cases=cases_3, right=mixed_chunk),
     "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False, wrong=WORTHLESS),
     "05.5": dict(
         cases=cases_5, right=dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}, given=GIVEN_5,

@@ -73,7 +73,6 @@ def answers_2(n):
 
 
 # ---------------------------------------------------------------- 08.3 time_pair
-
 ASKING, COMPILING = 1.0, 5000.0  # milliseconds
 
 
