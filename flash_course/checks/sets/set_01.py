@@ -10,9 +10,8 @@ from ..exercise import Case, Said, Wrong, call, exercises_of, reject_if
 from ..instruments import megabytes
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 01.1 causal_softmax
-
-
 def causal_softmax(scores_TT):
     sees = np.tri(len(scores_TT), dtype=bool)
     s = np.where(sees, scores_TT, -np.inf)
@@ -44,8 +43,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 01.2 who_sees
-
-
 def who_sees(fn, T, D, rng):
     x_TD, sees_TT = rng.normal(size=(T, D)), np.zeros((T, T), bool)
     before = fn(x_TD)
@@ -138,8 +135,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- 01.3 multi_head
-
-
 def multi_head(x_TD, weights, heads, causal):
     T, D = x_TD.shape
     q, k, v = ((x_TD @ weights[f"W_{name}"]).reshape(T, heads, -1).swapaxes(0, 1) for name in "qkv")
@@ -171,8 +166,6 @@ def cases_3(rng, numbers):
 
 
 # ---------------------------------------------------------------- 01.4 what attention costs
-
-
 def draw_4(rng):
     H = int(rng.choice([4, 6, 8, 12]))
     return {
@@ -187,8 +180,6 @@ def answers_4(n):
 
 
 # ---------------------------------------------------------------- 01.5 rope
-
-
 def rope(x_TS, positions):
     half = x_TS.shape[1] // 2
     frequency = 10000.0 ** (-np.arange(half) / half)
@@ -257,8 +248,6 @@ def cases_5(rng, numbers):
 
 
 # ---------------------------------------------------------------- 01.6 window_attention
-
-
 def window_attention(q_TS, k_TS, v_TE, window):
     out = np.zeros_like(v_TE)
     for i, q_S in enumerate(q_TS):

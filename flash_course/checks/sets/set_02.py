@@ -9,9 +9,8 @@ from ..sizes import grown
 
 EPS = 1e-5
 
+
 # ---------------------------------------------------------------- 02.1 relu2 and its slope
-
-
 def relu2(s):
     return np.where(s > 0, s * s, 0.0)
 
@@ -32,8 +31,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 02.2 gated_unit
-
-
 def silu(x):
     return x / (1 + np.exp(-x))
 
@@ -90,8 +87,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- 02.3 attention_map
-
-
 def attention_map(z_TS, gamma_2S, beta_2S, bias_TT, n, causal):
     """The oracle; n is the length scale."""
     q, k = (z_TS * gamma_2S[h] + beta_2S[h] for h in (0, 1))
@@ -129,8 +124,6 @@ def cases_3(rng, numbers):
 
 
 # ---------------------------------------------------------------- 02.4 what relu^2 is not
-
-
 def draw_4(rng):
     return {"r": int(rng.integers(3, 10)), "D": 64 * int(rng.integers(5, 16)), "S": 16 * int(rng.integers(3, 11))}
 
@@ -141,8 +134,6 @@ def answers_4(n):
 
 
 # ---------------------------------------------------------------- 02.5 a port with three faults
-
-
 def port(x_TD, params, bias_TT, length_scale):
     """A causal gated attention unit: x (T, D), bias (T, T) -> (T, D)."""
     E = len(params["out_weight"])

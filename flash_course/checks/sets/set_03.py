@@ -19,9 +19,8 @@ from ..instruments import lines_run
 from ..proving import WORTHLESS, Unit, version
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 03.1 toeplitz_bias, rotary_bias
-
-
 def toeplitz_bias(w, first=0):
     n = (len(w) + 1) // 2
     i, j = torch.arange(first, n)[:, None], torch.arange(n)
@@ -85,8 +84,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 03.2 SmallGAU
-
-
 class SmallGAU(nn.Module):
     def __init__(self, dim, expanded, qk_dim, *, reach, n, causal):
         super().__init__()
@@ -222,8 +219,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- 03.3 numeric_gradient
-
-
 def numeric_gradient(f, x):
     x, h = np.array(x, dtype=np.float64), 1e-5
     out = np.zeros_like(x)
@@ -303,8 +298,6 @@ def cases_3(rng, numbers):
 
 
 # ---------------------------------------------------------------- 03.4 quadratic_backward
-
-
 def quadratic_backward(q, k, v, bias, n, causal, d_out, power=2):
     s = q @ k.T / n + bias
     sees = np.tri(len(q)) if causal else np.ones_like(s)
@@ -429,8 +422,6 @@ def assert_prefix_consistent(unit):
 
 
 # ---------------------------------------------------------------- 03.6 floating point
-
-
 def draw_6(rng):
     return {"n": int(2 ** rng.integers(2, 8)), "step": float(rng.choice([0.25, 0.5, 2, 4, 8]))}
 

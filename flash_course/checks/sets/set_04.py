@@ -62,8 +62,6 @@ def few_steps(exercise, function, arrays, *more):
 
 
 # ---------------------------------------------------------------- 04.1 reordered
-
-
 def reordered(q, k, v):
     return q @ (k.T @ v)
 
@@ -93,8 +91,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 04.2 recurrent
-
-
 def recurrent(q, k, v, state=None):
     B, T, S = q.shape
     out = np.zeros(v.shape)
@@ -134,8 +130,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- 04.3 chunked_exact
-
-
 def chunked_exact(q, k, v, C):
     out, state = np.zeros(v.shape), np.zeros((len(q), q.shape[2], v.shape[2]))
     for first in range(0, q.shape[1], C):
@@ -184,8 +178,6 @@ def cases_3(rng, numbers):
 
 
 # ---------------------------------------------------------------- 04.4 fewer operations, more traffic
-
-
 def draw_4(rng):
     C, G = int(rng.integers(20, 60)), int(rng.integers(21, 50))
     S = int(rng.integers(5, 11)) * 8
@@ -207,8 +199,6 @@ def cases_4(rng, numbers):
 
 
 # ---------------------------------------------------------------- 04.5 linear_backward
-
-
 def linear_backward(q, k, v, d_out):
     """A state from the left, then one from the right."""
     dq, dk, dv = np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape)
@@ -348,8 +338,6 @@ def cases_6(rng, numbers):
 
 
 # ---------------------------------------------------------------- 04.7 decayed
-
-
 def decayed(q, k, v, decay, C):
     out, state = np.zeros(v.shape), np.zeros((len(q), q.shape[2], v.shape[2]))
     for first in range(0, q.shape[1], C):

@@ -12,9 +12,8 @@ from ..instruments import no_loop
 from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
 
+
 # ---------------------------------------------------------------- 05.1 to_chunks
-
-
 def to_chunks(x_TD, C):
     missing = -len(x_TD) % C
     rows = np.pad(x_TD, ((0, missing), (0, 0)))
@@ -36,8 +35,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 05.2 earlier_chunks
-
-
 def earlier_chunks(kv_GSE, lag=1, mean=True):
     total_GSE = moved(kv_GSE.cumsum(0), lag)
     counts = (torch.arange(len(kv_GSE)) - lag + 1).clamp(min=1)[:, None, None]
@@ -86,8 +83,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
-
-
 def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
     T, E = v.shape
     q, k, far_q, far_k, v_GCE = (to_chunks(x, C) for x in (q_quad, k_quad, q_lin, k_lin, v))
@@ -127,8 +122,6 @@ def cases_3(rng, numbers):
 
 
 # ---------------------------------------------------------------- 05.4 assert_causal_and_complete
-
-
 def layer(C):
     """A layer of one argument, x (T, 8): heads and values by fixed matrices, local weights that are never closed."""
     rng = np.random.default_rng(5)
@@ -211,8 +204,6 @@ def same_at_each_length(fn, T):
 
 
 # ---------------------------------------------------------------- 05.5 three suspects
-
-
 def mended(q_GCS, k_GCS, v_GCE):
     A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
     kv_GSE = k_GCS.mT @ v_GCE
@@ -284,8 +275,6 @@ def cases_5(rng, numbers):
 
 
 # ---------------------------------------------------------------- 05.6 what the chunk decides
-
-
 def draw_6(rng):
     C, G = int(rng.integers(5, 12)), int(rng.integers(5, 9))
     return {"T": G * C, "C": C, "t": int(rng.integers(2, G - 1)) * C + int(rng.integers(1, C - 1)), "S": 128, "E": 1536}

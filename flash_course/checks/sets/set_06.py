@@ -17,9 +17,8 @@ from ..instruments import megabytes, numbers_read
 from ..proving import WORTHLESS, shown, version
 from ..sizes import chunked, grown
 
+
 # ---------------------------------------------------------------- 06.1 count_parameters
-
-
 def count_parameters(config):
     N, D, S, C = config.vocab_size, config.dim, config.qk_dim, config.chunk_size
     E = config.expansion * D
@@ -53,8 +52,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 06.2 adopt
-
-
 def silu(x):
     return x / (1 + np.exp(-x))
 
@@ -115,8 +112,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- 06.3 assert_padding_inert
-
-
 def padded_unit(C):
     """A unit(x (T, 8), valid (T,), causal=True, bias=0.0), as a map of T x T; local weights are never closed."""
     rng, D, E, S = np.random.default_rng(11), 8, 10, 4
@@ -188,8 +183,6 @@ def assert_padding_inert(unit, C):
 
 
 # ---------------------------------------------------------------- 06.4 the drowned embedding
-
-
 def report_stub(embedding_ND, position_TD):
     """What the notebook gives."""
     return 0.0, 0.0
@@ -278,8 +271,6 @@ def cases_4(rng, numbers):
 
 
 # ---------------------------------------------------------------- 06.5 mixed_chunk_backward
-
-
 def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     """Pair by pair."""
     dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias = (np.zeros_like(x) for x in (q_quad, k_quad, q_lin, k_lin, v, bias_CC))
@@ -345,8 +336,6 @@ def cases_5(rng, numbers):
 
 
 # ---------------------------------------------------------------- 06.6 document_states
-
-
 def document_states(kv_GSE, doc_G):
     out, total, read = np.zeros_like(kv_GSE), 0, 0
     for g, kv_SE in enumerate(kv_GSE):

@@ -23,9 +23,8 @@ from ..proving import WORTHLESS, shown, version
 from ..sizes import grown
 from .tiny_run import Run
 
+
 # ---------------------------------------------------------------- 07.1 bits_per_byte
-
-
 def bits_per_byte(windows, n_bytes):
     nats = sum(mean * tokens for mean, tokens in windows)
     return nats / math.log(2) / n_bytes
@@ -47,8 +46,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 07.2 learning_rate and clip_each
-
-
 def learning_rate(step, peak, warmup, total):
     if step < warmup:
         return peak * step / warmup
@@ -94,8 +91,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- 07.3 one update in float16
-
-
 class Optimizer:
     """A stand-in: the step is the rate times the gradient, so that its size is seen."""
 

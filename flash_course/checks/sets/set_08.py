@@ -11,9 +11,8 @@ import torch
 from ..exercise import Case, Said, asked, call, exercises_of, lent, reject_if
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 08.1 multiply_adds_per_token
-
-
 def multiply_adds_per_token(config, T, causal):
     """The oracle: (done, needed)."""
     D, S, E, C, F = (config[letter] for letter in "DSECF")
@@ -51,8 +50,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 08.2 three crossovers
-
-
 def draw_2(rng):
     D = 96 * int(rng.integers(5, 13))
     S, C = int(rng.choice([128, 160, 192])), int(rng.choice([192, 256, 320, 384]))
@@ -197,8 +194,6 @@ def time_pair(f, g, clock, synchronize, repeats):
 
 
 # ---------------------------------------------------------------- 08.4 a benchmark that flatters
-
-
 def benchmark_plan(lengths, tokens):
     """What is to be timed: a list of dictionaries, one for each model at each length."""
     rival = {
@@ -289,8 +284,6 @@ def cases_4(rng, numbers):
 
 
 # ---------------------------------------------------------------- 08.5 saved_bytes
-
-
 def saved_bytes(fn, *inputs):
     """The oracle."""
     found, kept = {}, []

@@ -12,9 +12,8 @@ from ..instruments import Operations, Watched, following
 from ..interpreter import jit, tl
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 11.1 bytes or operations?
-
-
 def draw_1(rng):
     return {"C": 32 * int(rng.integers(6, 13)), "S": 32 * int(rng.integers(2, 7)), "E": 256 * int(rng.integers(3, 13))}
 
@@ -39,8 +38,6 @@ def letters(answer):
 
 
 # ---------------------------------------------------------------- 11.2 tiled_local
-
-
 def tiled_local(q_TS, k_TS, v_TE, bias_CC, C, M):
     """The oracle, tile by tile."""
     T, out = len(v_TE), np.zeros_like(v_TE)
@@ -99,8 +96,6 @@ def cases_2(rng, numbers):
 
 
 # ---------------------------------------------------------------- kernels: the interpreter runs them
-
-
 def tile_for(n):
     return max(16, 1 << (n - 1).bit_length())
 
@@ -257,8 +252,6 @@ def look_at_memory(exercise, seen, pairs, prepared, memory_too):
 
 
 # ---------------------------------------------------------------- 11.3 a Triton kernel
-
-
 def local_part(q, k, v, bias_CC, C):
     """The oracle, in float64: a chunk is one tile."""
     return torch.from_numpy(tiled_local(*(x.double().numpy() for x in (q, k, v, bias_CC)), C, C))
@@ -295,8 +288,6 @@ def cases_3(rng, numbers):
 
 
 # ---------------------------------------------------------------- 11.4 a wasteful layer
-
-
 def cos_sin(T, S, like):
     place = torch.arange(T, dtype=like.dtype, device=like.device)
     turns = 10000.0 ** (-torch.arange(S // 2, dtype=like.dtype, device=like.device) / (S // 2))
@@ -403,8 +394,6 @@ def cases_4(rng, numbers):
 
 
 # ---------------------------------------------------------------- 11.5 largest_tile
-
-
 def bytes_of(M, S, E_tile, size):
     return size * (2 * M * S + M * E_tile + M * M)
 
@@ -449,8 +438,6 @@ def cases_5(rng, numbers):
 
 
 # ---------------------------------------------------------------- 11.6 gate and global part
-
-
 def gated(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, C):
     """The oracle, in float64."""
     out = local_part(quad_q, quad_k, v, bias_CC, C)
