@@ -134,13 +134,23 @@ class Exercise:
 # ---------------------------------------------------------------- an exercise from its table and its code
 
 
-def exercises_of(number, code):
-    """The exercises of a set: facts, texts and edits from ``set_NN.toml``, functions from ``code``.
+def exercises_of(number, module):
+    """The exercises of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
 
-    ``code``: {id: dict(cases=..., right=..., wrong=...)}; ``wrong`` holds the wrong answers that are no edit of the
-    right one. ``draw``, ``shut``, ``tolerance`` and ``given`` are those of ``Exercise``.
+    Of exercise 05.3 the module has ``cases_3``; the right answer under its own name, or as ``right_3``; ``draw_3`` of a
+    prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one.
     """
-    return tuple(exercise_of(name, table, **code[name]) for name, table in read(f"set_{number}").items())
+    return tuple(
+        exercise_of(name, table, **named(name, table, module)) for name, table in read(f"set_{number}").items()
+    )
+
+
+def named(name, table, module):
+    parts = {key: f"{key}_{name.partition('.')[2]}" for key in ("cases", "right", "wrong", "draw", "given")}
+    found = {key: module[place] for key, place in parts.items() if place in module}
+    names = [] if "right" in found else table.get("names", [])
+    right = {each: module[each] for each in names}
+    return {"right": right if len(right) > 1 else right[names[0]]} | found if right else found
 
 
 def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):

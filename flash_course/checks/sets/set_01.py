@@ -174,7 +174,7 @@ def draw_4(rng):
     }  # fmt: skip
 
 
-def answers_4(n):
+def right_4(n):
     T, D, H, B = n["T"], n["D"], n["H"], n["B"]
     return {"a": 2 * T**2 * D, "b": 2 * B * H * T**2, "c": 6 * D, "d": 1}
 
@@ -190,11 +190,6 @@ def rope(x_TS, positions):
 
 
 SHOWN = {"pairing": "both", "precision": "distance"}
-GIVEN = {  # as the notebook gives them
-    "rope": edited(rope, "frequency)", "frequency).astype(np.float16)",
-                   "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)", name="rope_given"),
-    "shown_01_5": {"pairing": None, "precision": None},
-}  # fmt: skip
 
 
 def outer_channels(rng, T, S):
@@ -247,6 +242,17 @@ def cases_5(rng, numbers):
     ]
 
 
+right_5 = {"rope": rope, "shown_01_5": SHOWN}
+given_5 = {  # as the notebook gives them
+    "rope": edited(rope, "frequency)", "frequency).astype(np.float16)",
+                   "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)", name="rope_given"),
+    "shown_01_5": {"pairing": None, "precision": None},
+}  # fmt: skip
+TAKEN = [("pairing", "norm"), ("pairing", "distance"), ("precision", "norm"), ("precision", "both")]
+wrong_5 = [Wrong(f"{key}: {word}", SHOWN | {key: word}, "shown_01_5") for key, word in TAKEN]
+wrong_5 += [Wrong("unnamed", SHOWN | {"precision": None}, "shown_01_5")]
+
+
 # ---------------------------------------------------------------- 01.6 window_attention
 def window_attention(q_TS, k_TS, v_TE, window):
     out = np.zeros_like(v_TE)
@@ -286,20 +292,4 @@ def cases_6(rng, numbers):
     ]
 
 
-EXERCISES = exercises_of("01", {
-    "01.1": dict(cases=cases_1, right=causal_softmax),
-    "01.2": dict(cases=cases_2, right=who_sees, shut=False),
-    "01.3": dict(cases=cases_3, right=multi_head),
-    "01.4": dict(right=answers_4, draw=draw_4, tolerance=0.005),
-    "01.5": dict(
-        cases=cases_5, right={"rope": rope, "shown_01_5": SHOWN}, given=GIVEN,
-        wrong=(
-            Wrong("pairing: norm", SHOWN | {"pairing": "norm"}, of="shown_01_5"),
-            Wrong("pairing: distance", SHOWN | {"pairing": "distance"}, of="shown_01_5"),
-            Wrong("precision: norm", SHOWN | {"precision": "norm"}, of="shown_01_5"),
-            Wrong("precision: both", SHOWN | {"precision": "both"}, of="shown_01_5"),
-            Wrong("unnamed", SHOWN | {"precision": None}, of="shown_01_5"),
-        ),
-    ),
-    "01.6": dict(cases=cases_6, right=window_attention),
-})  # fmt: skip
+EXERCISES = exercises_of("01", globals())

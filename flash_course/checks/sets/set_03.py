@@ -335,6 +335,9 @@ def cases_4(rng, numbers):
     ]
 
 
+wrong_4 = not_derived(loss, 4, 1e-5)
+
+
 # ---------------------------------------------------------------- 03.5 assert_prefix_consistent
 DIM, CHUNK = 12, 8
 
@@ -421,12 +424,15 @@ def assert_prefix_consistent(unit):
         assert (alone - same).abs().max() <= 1e-9 * same.abs().max()
 
 
+wrong_5 = WORTHLESS
+
+
 # ---------------------------------------------------------------- 03.6 floating point
 def draw_6(rng):
     return {"n": int(2 ** rng.integers(2, 8)), "step": float(rng.choice([0.25, 0.5, 2, 4, 8]))}
 
 
-def answers_6(numbers):
+def right_6(numbers):
     n, step = numbers["n"], numbers["step"]
     return {
         "a": 255.875 * n, "b": 1.7273e-4, "c": 2048 * step, "d": 256 * step,
@@ -459,11 +465,4 @@ def cases_6(rng, numbers):
     return [case("a", below_256), case("b", root), *map(case, "cdefg")]
 
 
-EXERCISES = exercises_of("03", {
-    "03.1": dict(cases=cases_1, right={"toeplitz_bias": toeplitz_bias, "rotary_bias": rotary_bias}),
-    "03.2": dict(cases=cases_2, right=SmallGAU),
-    "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7),
-    "03.4": dict(cases=cases_4, right=quadratic_backward, wrong=not_derived(loss, 4, 1e-5)),
-    "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
-    "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
-})  # fmt: skip
+EXERCISES = exercises_of("03", globals())

@@ -184,7 +184,7 @@ def draw_4(rng):
     return {"T": G * C + int(rng.integers(1, C)), "S": S, "E": S * 2 + int(rng.integers(1, 9)) * 16, "C": C}
 
 
-def answers_4(n):
+def right_4(n):
     T, S, E, C = (n[name] for name in "TSEC")
     return {"a": T, "b": -(-T // C), "c": T * S * E, "d": S * E, "e": round(2 * S * E / (S + E)), "f": "operations"}
 
@@ -240,7 +240,7 @@ def cases_5(rng, numbers):
 ZEROS = np.zeros((4, 3))
 
 
-def honest_one(q_TS, k_TS, v_TE, state_SE=None):
+def answer_one(q_TS, k_TS, v_TE, state_SE=None):
     out_TE = np.zeros(v_TE.shape)
     state_SE = np.zeros((4, 3)) if state_SE is None else state_SE.copy()
     for t in range(len(q_TS)):
@@ -249,7 +249,7 @@ def honest_one(q_TS, k_TS, v_TE, state_SE=None):
     return out_TE, state_SE
 
 
-def honest_batch(q_BTS, k_BTS, v_BTE):
+def answer_batch(q_BTS, k_BTS, v_BTE):
     out_BTE = np.zeros(v_BTE.shape)
     states = np.zeros((len(q_BTS), 4, 3))
     for b in range(len(q_BTS)):
@@ -261,9 +261,9 @@ def honest_batch(q_BTS, k_BTS, v_BTE):
 
 OWN = "    state_SE = np.zeros((4, 3)) if state_SE is None else state_SE.copy()\n"
 ROWS = "np.zeros((len(q_BTS), 4, 3))", "[ZEROS.copy()] * len(q_BTS)"
-GIVEN_6 = {  # as the notebook gives them
-    "answer_one": edited(honest_one, "=None", "=ZEROS", OWN, "", name="answer_one"),
-    "answer_batch": edited(honest_batch, *ROWS, name="answer_batch"),
+given_6 = {  # as the notebook gives them
+    "answer_one": edited(answer_one, "=None", "=ZEROS", OWN, "", name="answer_one"),
+    "answer_batch": edited(answer_batch, *ROWS, name="answer_batch"),
 }
 
 
@@ -368,14 +368,4 @@ def cases_7(rng, numbers):
     ]
 
 
-EXERCISES = exercises_of("04", {
-    "04.1": dict(cases=cases_1, right=reordered),
-    "04.2": dict(cases=cases_2, right=recurrent),
-    "04.3": dict(cases=cases_3, right=chunked_exact),
-    "04.4": dict(cases=cases_4, right=answers_4, draw=draw_4, tolerance=0.005),
-    "04.5": dict(cases=cases_5, right=linear_backward),
-    "04.6": dict(
-        cases=cases_6, right={"answer_one": honest_one, "answer_batch": honest_batch}, given=GIVEN_6
-    ),
-    "04.7": dict(cases=cases_7, right=decayed),
-})  # fmt: skip
+EXERCISES = exercises_of("04", globals())

@@ -203,6 +203,9 @@ def same_at_each_length(fn, T):
     return max(np.abs(part - whole[: len(part)]).max() for part in alone) < 1e-10 * np.abs(whole).max()
 
 
+wrong_4 = WORTHLESS
+
+
 # ---------------------------------------------------------------- 05.5 three suspects
 def mended(q_GCS, k_GCS, v_GCE):
     A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
@@ -220,7 +223,6 @@ SUSPECTS = {  # as the notebook gives them
 }  # fmt: skip
 SUSPECTS = {name: edited(mended, *edits, name=name) for name, edits in SUSPECTS.items()}
 FOUND = {"one": "token", "two": "rounding", "three": "chunks"}  # the look that finds each fault
-GIVEN_5 = SUSPECTS | {"found_05_5": dict.fromkeys(FOUND)}
 
 
 def cases_5(rng, numbers):
@@ -274,33 +276,25 @@ def cases_5(rng, numbers):
     return [*cases, Case("an output has a gradient by later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
 
 
+given_5 = SUSPECTS | {"found_05_5": dict.fromkeys(FOUND)}
+right_5 = dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}
+wrong_5 = [Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()]
+wrong_5 += [Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one")]
+wrong_5 += [Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
+            for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})]  # fmt: skip
+wrong_5 += [Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5")]
+
+
 # ---------------------------------------------------------------- 05.6 what the chunk decides
 def draw_6(rng):
     C, G = int(rng.integers(5, 12)), int(rng.integers(5, 9))
     return {"T": G * C, "C": C, "t": int(rng.integers(2, G - 1)) * C + int(rng.integers(1, C - 1)), "S": 128, "E": 1536}
 
 
-def answers_6(n):
+def right_6(n):
     C, t, S, E = (n[key] for key in "CtSE")
     last = "linear attention and the token itself"
     return {"a": t % C + 1, "b": t // C, "c": round(2 * S * E / (S + E)), "d": True, "e": False, "f": last}
 
 
-EXERCISES = exercises_of("05", {
-    "05.1": dict(cases=cases_1, right=to_chunks),
-    "05.2": dict(cases=cases_2, right=earlier_chunks),
-    "05.3": dict(cases=cases_3, right=mixed_chunk),
-    "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False, wrong=WORTHLESS),
-    "05.5": dict(
-        cases=cases_5, right=dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}, given=GIVEN_5,
-        wrong=(
-            *(Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()),
-            Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one"),
-            *(Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
-              for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})),
-            Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5"),
-        ),
-    ),
-    "05.6": dict(right=answers_6, draw=draw_6, tolerance=0.005),
-    "05.7": {},
-})  # fmt: skip
+EXERCISES = exercises_of("05", globals())

@@ -182,12 +182,10 @@ def assert_padding_inert(unit, C):
             assert np.abs(out[:n] - alone).max() < 1e-9
 
 
+wrong_3 = WORTHLESS
+
+
 # ---------------------------------------------------------------- 06.4 the drowned embedding
-def report_stub(embedding_ND, position_TD):
-    """What the notebook gives."""
-    return 0.0, 0.0
-
-
 def start_tables(N, D, T, rng):
     """What the notebook gives: the embedding, which is the head too, and the positions that drown it."""
     embedding_ND = 0.02 * rng.normal(size=(N, D))
@@ -270,6 +268,10 @@ def cases_4(rng, numbers):
     ]
 
 
+given_4 = {"report_sizes": lambda embedding_ND, position_TD: (0.0, 0.0), "start_tables": start_tables}
+right_4 = {"report_sizes": report_sizes, "start_tables": mended_tables}
+
+
 # ---------------------------------------------------------------- 06.5 mixed_chunk_backward
 def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     """Pair by pair."""
@@ -335,6 +337,9 @@ def cases_5(rng, numbers):
     ]
 
 
+wrong_5 = not_derived(loss, 6, 1e-3, 1e-5)
+
+
 # ---------------------------------------------------------------- 06.6 document_states
 def document_states(kv_GSE, doc_G):
     out, total, read = np.zeros_like(kv_GSE), 0, 0
@@ -391,12 +396,4 @@ def cases_6(rng, numbers):
     ]
 
 
-EXERCISES = exercises_of("06", {
-    "06.1": dict(cases=cases_1, right=count_parameters, tolerance=1e-12),
-    "06.2": dict(cases=cases_2, right=adopt, shut=False),
-    "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False, wrong=WORTHLESS),
-    "06.4": dict(cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
-                 given={"report_sizes": report_stub, "start_tables": start_tables}),
-    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=not_derived(loss, 6, 1e-3, 1e-5)),
-    "06.6": dict(cases=cases_6, right=document_states),
-})  # fmt: skip
+EXERCISES = exercises_of("06", globals())

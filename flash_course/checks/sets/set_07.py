@@ -248,6 +248,9 @@ def training_step_in_order(loss_of, parts, parameters, optimizer, scaler, schedu
     schedule.step()
 
 
+right_3, given_3 = training_step_in_order, training_step
+
+
 # ---------------------------------------------------------------- 07.4 save and load
 KINDS = ("weights", "m", "v")
 
@@ -372,7 +375,7 @@ def draw_5(rng):
     return dict(zip("abcd", (int(i) for i in rng.permutation(chosen))))
 
 
-def answers_5(n, leak="inclusive sum"):
+def right_5(n, leak="inclusive sum"):
     """``leak``: what the inclusive sum is taken for."""
     return {letter: causes()[number].replace("inclusive sum", leak) for letter, number in n.items()}
 
@@ -388,7 +391,10 @@ def cases_5(rng, numbers):
 
         return Case(f"run {letter}", letter, run)
 
-    return [case(letter, cause) for letter, cause in answers_5(numbers).items()]
+    return [case(letter, cause) for letter, cause in right_5(numbers).items()]
+
+
+wrong_5 = [Wrong(f"inclusive sum: {leak}", partial(right_5, leak=leak)) for leak in CHOICES if "sum" not in leak]
 
 
 # ---------------------------------------------------------------- 07.6 assert_honest_loader
@@ -553,17 +559,7 @@ def weak_inputs(loader):
     assert all((made.masked(update)[0] == MASK).any() for update in range(20))
 
 
-EXERCISES = exercises_of("07", {
-    "07.1": dict(cases=cases_1, right=bits_per_byte),
-    "07.2": dict(cases=cases_2, right={"learning_rate": learning_rate, "clip_each": clip_each}),
-    "07.3": dict(cases=cases_3, right=training_step_in_order, shut=False, tolerance=1e-6, given=training_step),
-    "07.4": dict(cases=cases_4, right={"save": save, "load": load}, shut=False),
-    "07.5": dict(
-        cases=cases_5, right=answers_5, draw=draw_5, shut=False,
-        wrong=[Wrong(f"inclusive sum: {leak}", partial(answers_5, leak=leak)) for leak in CHOICES if "sum" not in leak],
-    ),
-    "07.6": dict(
-        cases=cases_6, right=assert_honest_loader, shut=False, wrong=[Wrong("weak: inputs", weak_inputs), *WORTHLESS],
-    ),
-    "07.7": {},
-})  # fmt: skip
+wrong_6 = Wrong("weak: inputs", weak_inputs), *WORTHLESS
+
+
+EXERCISES = exercises_of("07", globals())

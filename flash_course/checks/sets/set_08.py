@@ -56,7 +56,7 @@ def draw_2(rng):
     return {"D": D, "S": S, "E": 2 * D, "C": C, "F": 8 * D // 3}
 
 
-def answers_2(n):
+def right_2(n):
     """The T where a token costs the same. A token reads C keys or (C + 1) / 2, of a block's T all or (T + 1) / 2."""
     D, S, E, C, F = (n[letter] for letter in "DSECF")
     unit = 3 * D * E + D * S
@@ -283,6 +283,9 @@ def cases_4(rng, numbers):
     return [plan_case(f"{sin}: {name}", sin, *pool) for sin in SINS for name, *pool in pools]
 
 
+right_4, given_4 = fair_plan, benchmark_plan
+
+
 # ---------------------------------------------------------------- 08.5 saved_bytes
 def saved_bytes(fn, *inputs):
     """The oracle."""
@@ -371,11 +374,4 @@ def cases_5(rng, numbers):
     ]
 
 
-EXERCISES = exercises_of("08", {
-    "08.1": dict(cases=cases_1, right=multiply_adds_per_token),
-    "08.2": dict(right=answers_2, draw=draw_2, tolerance=0.0015),
-    "08.3": dict(cases=cases_3, right=time_pair, tolerance=0.02),
-    "08.4": dict(cases=cases_4, right=fair_plan, given=benchmark_plan),
-    "08.5": dict(cases=cases_5, right=saved_bytes),
-    "08.6": {},
-})  # fmt: skip
+EXERCISES = exercises_of("08", globals())

@@ -22,7 +22,7 @@ def draw_1(rng):
     return {"D": 64 * heads, "heads": heads, "S": S, "E": 128 * heads, "C": C}
 
 
-def answers_1(n):
+def right_1(n):
     D, S, E, C = n["D"], n["S"], n["E"], n["C"]
     kept = S * E + C * (2 * S + E)
     return dict(a=kept, b=2 * D, c=2 * kept // (2 * D) + 1, d=S + E, e="more")
@@ -268,7 +268,7 @@ def cases_4(rng, numbers):
     return [decoder_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
 
 
-def steps_test(decoder):
+def assert_steps_equal_parallel(decoder):
     close = partial(np.allclose, rtol=0, atol=1e-8)
     C, T = decoder.C, 3 * decoder.C + 2
     x = np.random.default_rng(0).normal(size=(T, decoder.D))
@@ -280,6 +280,9 @@ def steps_test(decoder):
             decoder.step(x[t], state)  # thrown away
             out, state = decoder.step(x[t], state)
             assert close(out, right[t])
+
+
+wrong_4 = WORTHLESS
 
 
 # ---------------------------------------------------------------- 09.5 save_state, load_state
@@ -475,11 +478,4 @@ def cases_6(rng, numbers):
     ]
 
 
-EXERCISES = exercises_of("09", {
-    "09.1": dict(right=answers_1, draw=draw_1, tolerance=0.005),
-    "09.2": dict(cases=cases_2, right=step),
-    "09.3": dict(cases=cases_3, right=filter_logits),
-    "09.4": dict(cases=cases_4, right=steps_test, shut=False, wrong=WORTHLESS),
-    "09.5": dict(cases=cases_5, right={"save_state": save_state, "load_state": load_state}, shut=False),
-    "09.6": dict(cases=cases_6, right=rollback),
-})  # fmt: skip
+EXERCISES = exercises_of("09", globals())

@@ -159,7 +159,7 @@ def is_near(n, question):
     return n[f"{question}: key at"] // n["C"] == n[f"{question}: asked at"] // n["C"]
 
 
-def answers_2(n):
+def right_2(n):
     table = {}
     for question in "AB":
         near = is_near(n, question)
@@ -170,7 +170,7 @@ def answers_2(n):
 
 
 def cases_2(rng, n):
-    right = answers_2(n)
+    right = right_2(n)
 
     def case(key):
         model, _, question = key.partition(", ")
@@ -459,6 +459,9 @@ def cases_5(rng, numbers):
     return [ablation_case(rng, name, look, *sizes, look) for look in LOOKS for name, *sizes in sets]
 
 
+right_5, given_5 = fair_ablation, ablation
+
+
 # ---------------------------------------------------------------- 10.6 attention over chunk summaries
 def weighted_far(q_GCS, k_GS, b_GG, lin_q_GCS, kv_GSE):
     G, C = q_GCS.shape[:2]
@@ -501,12 +504,4 @@ def cases_6(rng, numbers):
     ]
 
 
-EXERCISES = exercises_of("10", {
-    "10.1": dict(cases=cases_1, right=recall_batch),
-    "10.2": dict(cases=cases_2, right=answers_2, draw=draw_2, tolerance=0.001),
-    "10.3": dict(cases=cases_3, right={"memory_accuracy": memory_accuracy, "most_pairs": most_pairs}),
-    "10.4": dict(cases=cases_4, right=compare_runs, tolerance=2e-4),
-    "10.5": dict(cases=cases_5, right=fair_ablation, given=ablation),
-    "10.6": dict(cases=cases_6, right={"weighted_far": weighted_far, "far_cost": far_cost}),
-    "10.7": {},
-})  # fmt: skip
+EXERCISES = exercises_of("10", globals())

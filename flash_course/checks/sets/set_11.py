@@ -18,7 +18,7 @@ def draw_1(rng):
     return {"C": 32 * int(rng.integers(6, 13)), "S": 32 * int(rng.integers(2, 7)), "E": 256 * int(rng.integers(3, 13))}
 
 
-def answers_1(n):
+def right_1(n):
     """FLOPs per byte, of numbers of two bytes."""
     C, S, E = n["C"], n["S"], n["E"]
     return {
@@ -28,6 +28,10 @@ def answers_1(n):
         "d": 2 * C * S * E / (2 * (C * S + C * E + S * E)),
         "e": "abcd",
     }
+
+
+def cases_1(rng, numbers):
+    return [*map(predicted, "abcd"), Case("e", "e", letters)]
 
 
 def letters(answer):
@@ -393,6 +397,9 @@ def cases_4(rng, numbers):
     ]
 
 
+right_4, given_4 = layer, chunk_layer
+
+
 # ---------------------------------------------------------------- 11.5 largest_tile
 def bytes_of(M, S, E_tile, size):
     return size * (2 * M * S + M * E_tile + M * M)
@@ -477,15 +484,4 @@ def cases_6(rng, numbers):
     ]  # fmt: skip
 
 
-# ---------------------------------------------------------------- the set
-EXERCISES = exercises_of("11", {
-    "11.1": dict(
-        cases=lambda rng, n: [*(predicted(key) for key in "abcd"), Case("e", "e", letters)], right=answers_1,
-        draw=draw_1, tolerance=0.005,
-    ),
-    "11.2": dict(cases=cases_2, right=tiled_local),
-    "11.3": dict(cases=cases_3, right=launch_local, shut=False, tolerance=3e-5),
-    "11.4": dict(cases=cases_4, right=layer, given=chunk_layer),
-    "11.5": dict(cases=cases_5, right=largest_tile),
-    "11.6": dict(cases=cases_6, right=launch_gated, shut=False, tolerance=3e-5),
-})  # fmt: skip
+EXERCISES = exercises_of("11", globals())
