@@ -38,6 +38,12 @@ def reject_if(is_so, exercise, key, /, **fields):
         raise Said(exercise, key, **fields)
 
 
+def reject(exercise, found):
+    """Reject an answer with the sentence of the first of (key, whether it is so) that is so."""
+    for key, is_so in found:
+        reject_if(is_so, exercise, key)
+
+
 class Unable(Said):
     """Nothing is known of an answer, since this machine cannot run it: that is "not attempted", and never "wrong"."""
 

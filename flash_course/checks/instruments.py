@@ -231,11 +231,12 @@ def loops(function, few, many):
     return 1.25 * steps(function, *few) + 30 < steps(function, *many)
 
 
-def no_loop(part, what, few, many, sizes):
+def no_loop(part, what, few, many, sizes, of=None):
     """A case of an exercise that asks for no loop: the answer may not loop over ``what``, of which there are more."""
 
     def run(answer):
-        reject_if(loops(answer, few, many), "all", "loop", what=what)
+        function = answer if of is None else getattr(answer, of)
+        reject_if(loops(function, few, many), "all", "loop", what=what)
         return True
 
     return Case(f"more {what}", part, run, sizes)

@@ -73,16 +73,14 @@ def causal(i, j):
 
 
 def cases_2(rng, numbers):
-    def case(name, part, fn, T, D, say=None):
-        seed = int(rng.integers(1 << 30))
+    def case(name, part, make, *sizes, say=None):
+        T, D, E = grown(rng, *sizes)
+        fn, seed = make(T, D, E), int(rng.integers(1 << 30))
         run = lambda answer: answer(fn, T, D, np.random.default_rng(seed))  # noqa: E731
         return Case(name, part, run, f"T = {T}, D = {D}", say)
 
-    def plain(name, part, T, D, E, condition=causal, say=None, **how):
-        T, D, E = grown(rng, T, D, E)
-        if how.get("message"):
-            how["message"] = how["message"](D, E)
-        return case(name, part, reader(rng, table_of(T, condition), D, E, **how), T, D, say)
+    def plain(condition=causal, message=None, far=1.0):
+        return lambda T, D, E: reader(rng, table_of(T, condition), D, E, message and message(D, E), far)
 
     def closed(D, E):
         """Zero unless x_j is large in the direction of a vector."""
@@ -114,23 +112,19 @@ def cases_2(rng, numbers):
         direction, read = rng.normal(size=D), reader(rng, table_of(T, causal), D, E)
         return lambda x_TD: (x_TD @ direction)[:, None] * read(x_TD)
 
-    def made(name, part, make, T, D, E, say):
-        T, D, E = grown(rng, T, D, E)
-        return case(name, part, make(T, D, E), T, D, say)
-
     who, weak, channel = "who sees whom", "weak and closed", "channels"
     return [
-        plain("a causal function", who, 6, 3, 4),
-        plain("3 tokens back, 1 ahead", who, 9, 4, 2, lambda i, j: (j >= i - 3) & (j <= i + 1)),
-        plain("earlier tokens only", who, 5, 2, 3, lambda i, j: j < i),
-        plain("one token", who, 1, 3, 2),
-        plain("others count for 0.0000000001", weak, 7, 3, 5, far=1e-10, say="allclose"),
-        plain("a relu that is closed for small numbers", weak, 12, 4, 3, message=closed, say="one step"),
-        plain("channel 0 is not read", channel, 6, 4, 3, message=without_channel_0, say="channel 0"),
-        made("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, "all channels"),
-        plain("the largest channel counts", channel, 9, 5, 2, message=largest, say="largest"),
-        plain("the channels of an output sum to zero", channel, 6, 3, 2, message=opposite, say="sums"),
-        made("each output is a product", weak, gated, 6, 4, 3, "zero start"),
+        case("a causal function", who, plain(), 6, 3, 4),
+        case("3 tokens back, 1 ahead", who, plain(lambda i, j: (j >= i - 3) & (j <= i + 1)), 9, 4, 2),
+        case("earlier tokens only", who, plain(lambda i, j: j < i), 5, 2, 3),
+        case("one token", who, plain(), 1, 3, 2),
+        case("others count for 0.0000000001", weak, plain(far=1e-10), 7, 3, 5, say="allclose"),
+        case("a relu that is closed for small numbers", weak, plain(message=closed), 12, 4, 3, say="one step"),
+        case("channel 0 is not read", channel, plain(message=without_channel_0), 6, 4, 3, say="channel 0"),
+        case("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, say="all channels"),
+        case("the largest channel counts", channel, plain(message=largest), 9, 5, 2, say="largest"),
+        case("the channels of an output sum to zero", channel, plain(message=opposite), 6, 3, 2, say="sums"),
+        case("each output is a product", weak, gated, 6, 4, 3, say="zero start"),
     ]
 
 

@@ -312,10 +312,6 @@ def some_of(names):
     return lambda gradients: {name: several(gradients, 6)[order.index(name)] for name in names}
 
 
-def shown_sizes(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
-    return "T = {}, S = {}, E = {}, C = {}".format(*q_quad.shape, v.shape[1], C)
-
-
 def cases_5(rng, numbers):
     def draw(T, S, E, C):
         (T, C), (S, E) = chunked(rng, T, C), grown(rng, S, E)
@@ -329,7 +325,9 @@ def cases_5(rng, numbers):
     *_, bias_CC, _, d_out = drawn["d_out of token 0 times a million"]
     bias_CC[0, 0] += 9  # token 0 reads itself
     d_out[0] *= 1e6  # the slopes by small differences lose their digits here
-    shown = {name: shown_sizes(*given) for name, given in drawn.items()}
+    shown = {
+        name: "T = {}, S = {}, E = {}, C = {}".format(*g[0].shape, g[4].shape[1], g[6]) for name, g in drawn.items()
+    }
     return [
         without_autograd(call(name, part, *given, then=some_of(names), sizes=shown[name]))
         for part, names in PARTS.items()

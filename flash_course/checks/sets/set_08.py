@@ -1,14 +1,14 @@
 """Problem set 08, scaling: cases, the oracle, wrong answers; the right answers lie in ``solutions``."""
 
+import itertools
 import math
 import statistics
-from itertools import groupby
 from operator import truediv
 
 import numpy as np
 import torch
 
-from ..exercise import Case, Said, asked, call, exercises_of, lent, reject_if
+from ..exercise import Case, Said, asked, call, exercises_of, lent, reject, reject_if
 from ..sizes import grown
 
 
@@ -158,7 +158,11 @@ def on_busy(name, part, facts, repeats):
         reject_if(is_near(ratio * truth, 1), "08.3", "inverted")
         if any(abs(ratio / mean - 1) < 1e-9 for mean in (sum(f) / sum(g), statistics.fmean(map(truediv, f, g)))):
             raise Said("08.3", "mean")
-        reject_if(max((len([*run]) for _, run in groupby(machine.calls)), default=0) >= repeats > 2, "08.3", "in a row")
+        reject_if(
+            max((len([*run]) for _, run in itertools.groupby(machine.calls)), default=0) >= repeats > 2,
+            "08.3",
+            "in a row",
+        )
         return ratio
 
     return Case(name, part, run, f"repeats = {repeats}", say="off")
@@ -232,36 +236,38 @@ def rows_of(plan, lengths):
     return rows
 
 
-def look_at(part, rows, lengths, tokens):
-    """Raise the sentence of one sin."""
-    both = {key: [tuple(rows[model, T][key] for model in MILLIONS) for T in lengths] for key in KEYS}
-    if part == "batch" and any(b * T != tokens for T, batches in zip(lengths, both["batch"]) for b in batches):
-        raise Said("08.4", "batch")
-    if part == "rival":
-        for rival, ours in both["attention"]:
-            reject_if(ours != "mixed chunk", "08.4", "not FLASH")
-            reject_if(rival != "fused", "08.4", "written out" if rival == "written out" else "other rival")
-    if part == "passes":
-        for pair in both["passes"]:
-            reject_if(set(pair[0]) != set(pair[1]), "08.4", "passes")
-            reject_if(set(pair[0]) != {"forward", "backward"}, "08.4", "no training")
-    if part == "formats":
-        for rival, ours in both["format"]:
-            reject_if(rival != ours, "08.4", "formats")
-            reject_if(rival not in ("float32", "float16", "bfloat16"), "08.4", "no format")
-    if part == "parameters":
-        for layers in both["layers"]:
-            rival, ours = (EMBEDDING + n * MILLIONS[model] for n, model in zip(layers, MILLIONS))
-            if min(layers) < 1 or abs(ours / rival - 1) > 0.05:
-                raise Said("08.4", "sizes" if layers != (15, 22) else "sizes left")
-    if part == "clock":
-        reject_if(any(min(pair) < 1 for pair in both["untimed calls"]), "08.4", "compilation")
-        reject_if(any(rival != ours for rival, ours in both["untimed calls"]), "08.4", "untimed apart")
-        for rival, ours in both["timed calls"]:
-            reject_if(rival != ours or rival < 3, "08.4", "one reading" if rival == ours == 1 else "few readings")
+SINS = {  # of the two rows of one length: (the sentence, whether it is so)
+    "batch": lambda rival, ours, tokens: [
+        ("batch", any(row["batch"] * row["T"] != tokens for row in (rival, ours))),
+    ],
+    "rival": lambda rival, ours, tokens: [
+        ("not FLASH", ours["attention"] != "mixed chunk"),
+        ("written out", rival["attention"] == "written out"),
+        ("other rival", rival["attention"] != "fused"),
+    ],
+    "passes": lambda rival, ours, tokens: [
+        ("passes", {*rival["passes"]} != {*ours["passes"]}),
+        ("no training", {*rival["passes"]} != {"forward", "backward"}),
+    ],
+    "formats": lambda rival, ours, tokens: [
+        ("formats", rival["format"] != ours["format"]),
+        ("no format", rival["format"] not in ("float32", "float16", "bfloat16")),
+    ],
+    "parameters": lambda rival, ours, tokens: [
+        ("sizes left" if (rival["layers"], ours["layers"]) == (15, 22) else "sizes", not same_size(rival, ours)),
+    ],
+    "clock": lambda rival, ours, tokens: [
+        ("compilation", min(rival["untimed calls"], ours["untimed calls"]) < 1),
+        ("untimed apart", rival["untimed calls"] != ours["untimed calls"]),
+        ("one reading", rival["timed calls"] == ours["timed calls"] == 1),
+        ("few readings", rival["timed calls"] != ours["timed calls"] or rival["timed calls"] < 3),
+    ],
+}
 
 
-SINS = ("batch", "rival", "passes", "formats", "parameters", "clock")
+def same_size(*rows):
+    rival, ours = (EMBEDDING + row["layers"] * MILLIONS[row["model"]] for row in rows)
+    return min(row["layers"] for row in rows) >= 1 and abs(ours / rival - 1) <= 0.05
 
 
 def plan_case(name, part, lengths, tokens, look=None):
@@ -269,8 +275,8 @@ def plan_case(name, part, lengths, tokens, look=None):
 
     def run(answer):
         rows = rows_of(asked(answer, list(lengths), tokens), lengths)
-        for sin in look or (part,):
-            look_at(sin, rows, lengths, tokens)
+        for sin, T in itertools.product(look or (part,), lengths):
+            reject("08.4", SINS[sin](*(rows[model, T] for model in MILLIONS), tokens))
         return True
 
     return Case(name, part, run, f"lengths = {list(lengths)}, tokens = {tokens}")

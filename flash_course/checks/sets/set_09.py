@@ -85,11 +85,6 @@ def same_state(a, b):
     return unchanged(a, b) and all(a[name] == b[name] for name in ("position", "chunks"))
 
 
-def one_step(f, z_S, v_E, state, layer):
-    """(out, state) of a student's step; what it was given must stay, but for the state, which is asked elsewhere."""
-    return several(asked(lambda z, v, layer: f(z, v, state, layer), z_S, v_E, layer=layer), 2)
-
-
 def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, lag=1, read=0, look=None):
         (T, C), S, (E,) = chunked(rng, T, C), S + 2 * int(rng.integers(4)), grown(rng, E)
@@ -100,7 +95,8 @@ def cases_2(rng, numbers):
             state, out = copy.deepcopy(begin), []
             for z_S, v_E in zip(z_TS, v_TE):
                 before, given = copy.deepcopy(state), state
-                out_E, state = one_step(f, z_S, v_E, given, layer)
+                answer = asked(lambda z, v, layer: f(z, v, given, layer), z_S, v_E, layer=layer)  # noqa: B023
+                out_E, state = several(answer, 2)
                 reject_if(look == "stays" and not same_state(before, given), "09.2", "in place")
                 out.append(out_E)
             return True if look == "stays" else state if look == "state" else np.array(out)

@@ -10,14 +10,8 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word
-from ..exercise import Case, asked, call, exercises_of, lent, predicted, reject_if, several
+from ..exercise import Case, asked, call, exercises_of, lent, predicted, reject, reject_if, several
 from ..sizes import grown
-
-
-def reject(exercise, found):
-    """Raise the sentence of the first of (key, whether it is so) that is so."""
-    for key, is_so in found:
-        reject_if(is_so, exercise, key)
 
 
 # ---------------------------------------------------------------- 10.1 recall_batch
