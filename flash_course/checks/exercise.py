@@ -134,7 +134,7 @@ class Exercise:
         return self.right.values() if isinstance(self.right, dict) else [self.right]
 
     def list_cases(self, numbers, seed=0):
-        return self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)
+        return [*self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)]
 
 
 # ---------------------------------------------------------------- an exercise from its table and its code
@@ -304,13 +304,11 @@ def cases_of_text(name, rng, numbers):
         words = len(str(text).split())
         reject_if(words < least, "all", "too short", least=least, words=words)
         reject_if(words > most, "all", "too long", most=most, words=words)
-        return True
 
     def content(text):
         text = re.sub(r"(?<=\d),(?=\d{3})", "", str(text))  # 8,192 is 8192
         for pattern, what in fact(name, "needs"):
             reject_if(not re.search(pattern, text, re.IGNORECASE | re.DOTALL), "all", "needs", what=what)
-        return True
 
     return [Case("length", "text", length), Case("content", "text", content)]
 

@@ -237,7 +237,6 @@ def no_loop(part, what, few, many, sizes, of=None):
     def run(answer):
         function = answer if of is None else getattr(answer, of)
         reject_if(loops(function, few, many), "all", "loop", what=what)
-        return True
 
     return Case(f"more {what}", part, run, sizes)
 

@@ -34,12 +34,10 @@ def cases_1(rng, numbers):
         return scores
 
     short, long, wide = grown(rng, 5, 8, 6, more=30)
-    return [
-        case("scores of order one", "values", short),
-        case("another length", "values", long),
-        case("one token", "values", 1),
-        case("scores between -3000 and 3000", "large scores", wide, large),
-    ]
+    yield case("scores of order one", "values", short)
+    yield case("another length", "values", long)
+    yield case("one token", "values", 1)
+    yield case("scores between -3000 and 3000", "large scores", wide, large)
 
 
 # ---------------------------------------------------------------- 01.2 who_sees
@@ -113,19 +111,17 @@ def cases_2(rng, numbers):
         return lambda x_TD: (x_TD @ direction)[:, None] * read(x_TD)
 
     who, weak, channel = "who sees whom", "weak and closed", "channels"
-    return [
-        case("a causal function", who, plain(), 6, 3, 4),
-        case("3 tokens back, 1 ahead", who, plain(lambda i, j: (j >= i - 3) & (j <= i + 1)), 9, 4, 2),
-        case("earlier tokens only", who, plain(lambda i, j: j < i), 5, 2, 3),
-        case("one token", who, plain(), 1, 3, 2),
-        case("others count for 0.0000000001", weak, plain(far=1e-10), 7, 3, 5, say="allclose"),
-        case("a relu that is closed for small numbers", weak, plain(message=closed), 12, 4, 3, say="one step"),
-        case("channel 0 is not read", channel, plain(message=without_channel_0), 6, 4, 3, say="channel 0"),
-        case("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, say="all channels"),
-        case("the largest channel counts", channel, plain(message=largest), 9, 5, 2, say="largest"),
-        case("the channels of an output sum to zero", channel, plain(message=opposite), 6, 3, 2, say="sums"),
-        case("each output is a product", weak, gated, 6, 4, 3, say="zero start"),
-    ]
+    yield case("a causal function", who, plain(), 6, 3, 4)
+    yield case("3 tokens back, 1 ahead", who, plain(lambda i, j: (j >= i - 3) & (j <= i + 1)), 9, 4, 2)
+    yield case("earlier tokens only", who, plain(lambda i, j: j < i), 5, 2, 3)
+    yield case("one token", who, plain(), 1, 3, 2)
+    yield case("others count for 0.0000000001", weak, plain(far=1e-10), 7, 3, 5, say="allclose")
+    yield case("a relu that is closed for small numbers", weak, plain(message=closed), 12, 4, 3, say="one step")
+    yield case("channel 0 is not read", channel, plain(message=without_channel_0), 6, 4, 3, say="channel 0")
+    yield case("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, say="all channels")
+    yield case("the largest channel counts", channel, plain(message=largest), 9, 5, 2, say="largest")
+    yield case("the channels of an output sum to zero", channel, plain(message=opposite), 6, 3, 2, say="sums")
+    yield case("each output is a product", weak, gated, 6, 4, 3, say="zero start")
 
 
 # ---------------------------------------------------------------- 01.3 multi_head
@@ -148,15 +144,13 @@ def cases_3(rng, numbers):
         sizes = f"T = {T}, D = {D}, heads = {heads}, causal = {causal}"
         return call(name, part, rng.normal(size=(T, D)), weights, heads, causal, sizes=sizes)
 
-    return [
-        case("three heads", "not causal", 5, 4, 3, False),
-        case("two heads, a longer text", "not causal", 17, 3, 2, False),
-        case("three heads, causal", "causal", 7, 5, 3, True),
-        case("four heads, causal", "causal", 6, 2, 4, True),
-        case("one head", "edge sizes", 5, 6, 1, True),
-        case("one channel in a head", "edge sizes", 4, 1, 5, False),
-        case("one token", "edge sizes", 1, 3, 2, True),
-    ]
+    yield case("three heads", "not causal", 5, 4, 3, False)
+    yield case("two heads, a longer text", "not causal", 17, 3, 2, False)
+    yield case("three heads, causal", "causal", 7, 5, 3, True)
+    yield case("four heads, causal", "causal", 6, 2, 4, True)
+    yield case("one head", "edge sizes", 5, 6, 1, True)
+    yield case("one channel in a head", "edge sizes", 4, 1, 5, False)
+    yield case("one token", "edge sizes", 1, 3, 2, True)
 
 
 # ---------------------------------------------------------------- 01.4 what attention costs
@@ -225,15 +219,13 @@ def cases_5(rng, numbers):
 
     T, pairs = grown(rng, 7, 4)
     x, places = rng.normal(size=(T, 2 * pairs)), rng.integers(0, 900, size=T)
-    return [
-        exact("small angles", 5, 4, 100),
-        exact("four pairs", 3, 8, 1000),
-        Case("lengths of the rows", tables, norms, f"T = {T}, S = {2 * pairs}", say="pairing"),
-        far("one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2),
-        far("the slowest pair, positions of 4096 to 8192", outer_channels, 9, 2 * grown(rng, 3)[0], keep_outer),
-        names("pairing"),
-        names("precision"),
-    ]
+    yield exact("small angles", 5, 4, 100)
+    yield exact("four pairs", 3, 8, 1000)
+    yield Case("lengths of the rows", tables, norms, f"T = {T}, S = {2 * pairs}", say="pairing")
+    yield far("one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2)
+    yield far("the slowest pair, positions of 4096 to 8192", outer_channels, 9, 2 * grown(rng, 3)[0], keep_outer)
+    yield names("pairing")
+    yield names("precision")
 
 
 right_5 = {"rope": rope, "shown_01_5": SHOWN}
@@ -276,14 +268,12 @@ def cases_6(rng, numbers):
         reject_if(peak > LIMIT, "01.6", "full map")
         return value
 
-    return [
-        case("a window of 3", "values", 11, 4, 5, 3),
-        case("a window of 4", "values", 14, 3, 2, 4),
-        case("a window of 1", "edge sizes", 6, 3, 4, 1),
-        case("a window longer than the text", "edge sizes", 5, 2, 3, 9),
-        case("one token", "edge sizes", 1, 4, 3, 2),
-        Case("a long text", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}"),
-    ]
+    yield case("a window of 3", "values", 11, 4, 5, 3)
+    yield case("a window of 4", "values", 14, 3, 2, 4)
+    yield case("a window of 1", "edge sizes", 6, 3, 4, 1)
+    yield case("a window longer than the text", "edge sizes", 5, 2, 3, 9)
+    yield case("one token", "edge sizes", 1, 4, 3, 2)
+    yield Case("a long text", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}")
 
 
 EXERCISES = exercises_of("01", globals())

@@ -70,14 +70,16 @@ def cases_1(rng, numbers):
 
     lengths, edges = grown(rng, 8, 40), "toeplitz: edges and gradient"
     tables = [[torch.ones(2 * size - 1)] for size in lengths]
-    return [
-        table("all rows", "toeplitz: values", 5), table("rows from 2", "toeplitz: values", 7, first=2),
-        table("the last row", edges, 6, first=5), table("one token", edges, 1),
-        Case("the gradient of w", edges, gradient, f"n = {n}, first = 2"),
-        no_loop("toeplitz: no loop", "rows", *tables, f"n = {lengths}", of="toeplitz_bias"),
-        waves("all rows", 5, 6), waves("rows from 3", 7, 4, first=3), waves("the last row", 9, 8, first=8),
-        waves("one token", 1, 2),
-    ]  # fmt: skip
+    yield table("all rows", "toeplitz: values", 5)
+    yield table("rows from 2", "toeplitz: values", 7, first=2)
+    yield table("the last row", edges, 6, first=5)
+    yield table("one token", edges, 1)
+    yield Case("the gradient of w", edges, gradient, f"n = {n}, first = 2")
+    yield no_loop("toeplitz: no loop", "rows", *tables, f"n = {lengths}", of="toeplitz_bias")
+    yield waves("all rows", 5, 6)
+    yield waves("rows from 3", 7, 4, first=3)
+    yield waves("the last row", 9, 8, first=8)
+    yield waves("one token", 1, 2)
 
 
 # ---------------------------------------------------------------- 03.2 SmallGAU
@@ -198,21 +200,28 @@ def cases_2(rng, numbers):
         reject_if(y.device.type != "meta", "03.2", "device")
         return tuple(y.shape)
 
-    return [
-        Case("names and shapes", "parameters", lambda answer: shapes_of(build(answer, widths)),
-             f"{shown}, reach = 4", say="names"),
-        values("one text, causal", 1, 5, reach=6),
-        values("three texts", 3, 7, causal=False),
-        values("a text longer than the reach", 2, 9, reach=3, n=8),
-        values("a short text", 2, 3, causal=False, reach=5, n=4),
-        values("one token", 2, 1),
-        Case("state_dict into another unit", "parameters", round_trip, f"B = {B}, T = {T}, {shown}"),
-        Case("gradients", "parameters", gradients, f"B = {B}, T = {T}, {shown}"),
-        Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide)),
-        Case("causal, on torch's device meta", "device", on_meta, f"B = {B}, T = {T}, {shown}"),
-        Case("not causal, on torch's device meta", "device", lambda answer: on_meta(answer, False),
-             f"B = {B}, T = {T}, {shown}"),
-    ]  # fmt: skip
+    yield Case(
+        "names and shapes",
+        "parameters",
+        lambda answer: shapes_of(build(answer, widths)),
+        f"{shown}, reach = 4",
+        say="names",
+    )
+    yield values("one text, causal", 1, 5, reach=6)
+    yield values("three texts", 3, 7, causal=False)
+    yield values("a text longer than the reach", 2, 9, reach=3, n=8)
+    yield values("a short text", 2, 3, causal=False, reach=5, n=4)
+    yield values("one token", 2, 1)
+    yield Case("state_dict into another unit", "parameters", round_trip, f"B = {B}, T = {T}, {shown}")
+    yield Case("gradients", "parameters", gradients, f"B = {B}, T = {T}, {shown}")
+    yield Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide))
+    yield Case("causal, on torch's device meta", "device", on_meta, f"B = {B}, T = {T}, {shown}")
+    yield Case(
+        "not causal, on torch's device meta",
+        "device",
+        lambda answer: on_meta(answer, False),
+        f"B = {B}, T = {T}, {shown}",
+    )
 
 
 # ---------------------------------------------------------------- 03.3 numeric_gradient
@@ -283,15 +292,17 @@ def cases_3(rng, numbers):
 
     (T, E), (many, whole) = grown(rng, 5, 3), grown(rng, 7, 6, more=30)
     v, d, bias = (rng.normal(size=shape) for shape in ((T, E), (T, E), (T, T)))
-    return [
-        case("a curved function", "one axis", rng.normal(size=many), curve(many)),
-        curved("one number", "one axis", 1),
-        curved("a matrix", "more axes", 3, 4),
-        curved("three axes", "more axes", 2, 3, 4),
-        case("a loss of relu² attention, by its bias", "more axes", bias + np.copysign(0.05, bias),
-             lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum())),
-        case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole)),
-    ]  # fmt: skip
+    yield case("a curved function", "one axis", rng.normal(size=many), curve(many))
+    yield curved("one number", "one axis", 1)
+    yield curved("a matrix", "more axes", 3, 4)
+    yield curved("three axes", "more axes", 2, 3, 4)
+    yield case(
+        "a loss of relu² attention, by its bias",
+        "more axes",
+        bias + np.copysign(0.05, bias),
+        lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum()),
+    )
+    yield case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole))
 
 
 # ---------------------------------------------------------------- 03.4 quadratic_backward
@@ -320,16 +331,14 @@ def cases_4(rng, numbers):
         sizes = f"T = {T}, S = {S}, E = {E}, n = {n}{power}, causal = {causal}"
         return without_autograd(call(name, part, *given, n, causal, d_out, sizes=sizes, **how))
 
-    return [
-        case("not causal", "not causal", 6, 3, 4, 5, False),
-        case("not causal, other sizes", "not causal", 5, 4, 2, 3, False),
-        case("causal", "causal", 7, 2, 5, 4, True),
-        case("causal, other sizes", "causal", 9, 5, 3, 2, True),
-        case("one token", "causal", 1, 3, 2, 4, True),
-        case("d_out of token 0 times a million", "causal", 6, 3, 4, 5, True, loud=1e6),
-        case("power 3", "powers", 6, 2, 3, 4, True, power=3),
-        case("power 1", "powers", 5, 3, 4, 2, False, power=1),
-    ]
+    yield case("not causal", "not causal", 6, 3, 4, 5, False)
+    yield case("not causal, other sizes", "not causal", 5, 4, 2, 3, False)
+    yield case("causal", "causal", 7, 2, 5, 4, True)
+    yield case("causal, other sizes", "causal", 9, 5, 3, 2, True)
+    yield case("one token", "causal", 1, 3, 2, 4, True)
+    yield case("d_out of token 0 times a million", "causal", 6, 3, 4, 5, True, loud=1e6)
+    yield case("power 3", "powers", 6, 2, 3, 4, True, power=3)
+    yield case("power 1", "powers", 5, 3, 4, 2, False, power=1)
 
 
 wrong_4 = not_derived(loss, 4, 1e-5)

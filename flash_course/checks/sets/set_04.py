@@ -81,13 +81,11 @@ def cases_1(rng, numbers):
             raise Said("04.1", "map" if taken > limit(long) else "pairs")
         return within_limits("04.1", "map", f, draw, lengths=(long, *lengths))[-3:]
 
-    return [
-        case("a text", "values", 11, 3, 5),
-        case("wide keys", "values", 9, 7, 4),
-        case("one token", "values", 1, 2, 3),
-        Case("multiplications and memory", "cost", cost, f"T = {T}, S = 2, E = 3; T = {long:,}, S = 24, E = 40"),
-        Case("a long text", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5"),
-    ]
+    yield case("a text", "values", 11, 3, 5)
+    yield case("wide keys", "values", 9, 7, 4)
+    yield case("one token", "values", 1, 2, 3)
+    yield Case("multiplications and memory", "cost", cost, f"T = {T}, S = 2, E = 3; T = {long:,}, S = 24, E = 40")
+    yield Case("a long text", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5")
 
 
 # ---------------------------------------------------------------- 04.2 recurrent
@@ -119,14 +117,12 @@ def cases_2(rng, numbers):
         first, kept = f(*copy.deepcopy(prompt))
         return first, *(f(*copy.deepcopy(text), kept)[0] for text in (one, other))
 
-    return [
-        case("two texts", "values", 2, 7, 3, 4),
-        case("a long text", "values", 1, 1000, 2, 3),
-        case("a state is given", "goes on", 3, 5, 4, 2, given=True),
-        Case("one prompt, two ways to go on", "goes on", continued, sizes),
-        case("one token", "edge sizes", 1, 1, 3, 2),
-        case("no token", "edge sizes", 2, 0, 3, 4, given=True),
-    ]
+    yield case("two texts", "values", 2, 7, 3, 4)
+    yield case("a long text", "values", 1, 1000, 2, 3)
+    yield case("a state is given", "goes on", 3, 5, 4, 2, given=True)
+    yield Case("one prompt, two ways to go on", "goes on", continued, sizes)
+    yield case("one token", "edge sizes", 1, 1, 3, 2)
+    yield case("no token", "edge sizes", 2, 0, 3, 4, given=True)
 
 
 # ---------------------------------------------------------------- 04.3 chunked_exact
@@ -166,15 +162,13 @@ def in_chunks(exercise, part, rng, *decay):
 
 def cases_3(rng, numbers):
     case, cost = in_chunks("04.3", "cost", rng)
-    return [
-        case("three chunks and a tail", "values", 2, 14, 3, 5, 4),
-        case("four chunks and a tail", "values", 1, 23, 4, 2, 5),
-        case("C divides T", "edge sizes", 3, 12, 2, 4, 3),
-        case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, 7),
-        case("C = 1", "edge sizes", 2, 6, 3, 4, 1),
-        case("one token", "edge sizes", 1, 1, 2, 3, 4),
-        *cost,
-    ]
+    yield case("three chunks and a tail", "values", 2, 14, 3, 5, 4)
+    yield case("four chunks and a tail", "values", 1, 23, 4, 2, 5)
+    yield case("C divides T", "edge sizes", 3, 12, 2, 4, 3)
+    yield case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, 7)
+    yield case("C = 1", "edge sizes", 2, 6, 3, 4, 1)
+    yield case("one token", "edge sizes", 1, 1, 2, 3, 4)
+    yield from cost
 
 
 # ---------------------------------------------------------------- 04.4 fewer operations, more traffic
@@ -228,12 +222,10 @@ def cases_5(rng, numbers):
 
     (T,) = grown(rng, 1_000, more=60)
     memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(T,))
-    return [
-        *both("a text", 9, 3, 5),
-        *both("wide keys", 14, 6, 4),
-        *both("one token", 1, 4, 3),
-        Case("one state at a time", "memory", memory, f"T = {T:,}, S = 24, E = 40"),
-    ]
+    yield from both("a text", 9, 3, 5)
+    yield from both("wide keys", 14, 6, 4)
+    yield from both("one token", 1, 4, 3)
+    yield Case("one state at a time", "memory", memory, f"T = {T:,}, S = 24, E = 40")
 
 
 # ---------------------------------------------------------------- 04.6 a stream server
@@ -296,25 +288,21 @@ def cases_6(rng, numbers):
         first = copy.deepcopy((out, last))
         if not equal(first, one(answers, request)):
             raise Said("04.6", "copied out" if equal(first[1], last) else "default argument")
-        return True
 
     def keeps_its_state(answers):
         _, last = one(answers, request)
         before = copy.deepcopy(last)
         one(answers, later)
         reject_if(not equal(before, last), "04.6", "handed out twice")
-        return True
 
     def two_ways_on(answers):
         kept = state.copy()
         first = copy.deepcopy(one(answers, request, kept))
         reject_if(not equal(kept, state) or not equal(first, one(answers, request, kept)), "04.6", "given state moved")
-        return True
 
     def batch_twice(answers):
         first = copy.deepcopy(batch(answers, rows))
         reject_if(not equal(first, batch(answers, rows)), "04.6", "kept by size")
-        return True
 
     def quiet_rows(answers):
         before = copy.deepcopy(batch(answers, rows))
@@ -322,19 +310,16 @@ def cases_6(rng, numbers):
             others = np.arange(B) != row
             louder = [np.where(others[:, None, None], array, 3 * array) for array in rows]
             reject_if(not equal(before[others], batch(answers, louder)[others]), "04.6", "shared rows")
-        return True
 
-    return [
-        Case("the same request twice", "answer_one", twice, f"T = {T}"),
-        Case("one state, two ways to go on", "answer_one", two_ways_on, f"T = {T}"),
-        Case("another request comes in between", "answer_one", keeps_its_state, f"T = {T}, then {T_later}"),
-        call("a request", "answer_one", *request, of="answer_one", sizes=f"T = {T}"),
-        call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes=f"T = {T_prompt}"),
-        Case("the same batch twice", "answer_batch", batch_twice, shown),
-        Case("one row gets louder", "answer_batch", quiet_rows, shown),
-        call("a batch", "answer_batch", *rows, of="answer_batch", sizes=shown),
-        call("one row", "answer_batch", *draw(1, T_one), of="answer_batch", sizes=f"B = 1, T = {T_one}"),
-    ]
+    yield Case("the same request twice", "answer_one", twice, f"T = {T}")
+    yield Case("one state, two ways to go on", "answer_one", two_ways_on, f"T = {T}")
+    yield Case("another request comes in between", "answer_one", keeps_its_state, f"T = {T}, then {T_later}")
+    yield call("a request", "answer_one", *request, of="answer_one", sizes=f"T = {T}")
+    yield call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes=f"T = {T_prompt}")
+    yield Case("the same batch twice", "answer_batch", batch_twice, shown)
+    yield Case("one row gets louder", "answer_batch", quiet_rows, shown)
+    yield call("a batch", "answer_batch", *rows, of="answer_batch", sizes=shown)
+    yield call("one row", "answer_batch", *draw(1, T_one), of="answer_batch", sizes=f"B = 1, T = {T_one}")
 
 
 # ---------------------------------------------------------------- 04.7 decayed
@@ -356,16 +341,14 @@ def decayed(q, k, v, decay, C):
 def cases_7(rng, numbers):
     fades = [round(float(rng.uniform(low, low + 0.15)), 2) for low in (0.8, 0.6, 0.7, 0.85, 0.5)]
     case, (cost, _) = in_chunks("04.7", "long chunks", rng, fades[3])
-    return [
-        case("three chunks and a tail", "values", 2, 14, 3, 5, fades[0], 4),
-        case("four chunks and a tail", "values", 1, 23, 4, 2, fades[1], 5),
-        case("nothing fades", "edge sizes", 2, 11, 3, 4, 1.0, 3),
-        case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, fades[2], 7),
-        case("C = 1", "edge sizes", 3, 6, 2, 4, fades[3], 1),
-        case("one token", "edge sizes", 1, 1, 2, 3, fades[4], 4),
-        case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300),
-        cost,
-    ]
+    yield case("three chunks and a tail", "values", 2, 14, 3, 5, fades[0], 4)
+    yield case("four chunks and a tail", "values", 1, 23, 4, 2, fades[1], 5)
+    yield case("nothing fades", "edge sizes", 2, 11, 3, 4, 1.0, 3)
+    yield case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, fades[2], 7)
+    yield case("C = 1", "edge sizes", 3, 6, 2, 4, fades[3], 1)
+    yield case("one token", "edge sizes", 1, 1, 2, 3, fades[4], 4)
+    yield case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300)
+    yield cost
 
 
 EXERCISES = exercises_of("04", globals())

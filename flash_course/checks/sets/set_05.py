@@ -25,13 +25,11 @@ def cases_1(rng, numbers):
         (T, C), (D,) = chunked(rng, T, C), grown(rng, D)
         return call(name, part, rng.normal(size=(T, D)), C, sizes=f"T = {T}, D = {D}, C = {C}")
 
-    return [
-        case("two chunks and a tail", "values", 10, 3, 4),
-        case("C divides T", "edge sizes", 8, 5, 4),
-        case("fewer tokens than C", "edge sizes", 3, 2, 7),
-        case("C = 1", "edge sizes", 5, 4, 1),
-        case("one token", "edge sizes", 1, 6, 3),
-    ]
+    yield case("two chunks and a tail", "values", 10, 3, 4)
+    yield case("C divides T", "edge sizes", 8, 5, 4)
+    yield case("fewer tokens than C", "edge sizes", 3, 2, 7)
+    yield case("C = 1", "edge sizes", 5, 4, 1)
+    yield case("one token", "edge sizes", 1, 6, 3)
 
 
 # ---------------------------------------------------------------- 05.2 earlier_chunks
@@ -69,17 +67,15 @@ def cases_2(rng, numbers):
         name = f"output 3 moves with its own chunk, {str(dtype).removeprefix('torch.')}"
         return Case(name, "rounding", lambda f: what_moves("05.2", f, [kv], [loud], 3, 3), f"G = {G}", say=key)
 
-    return [
-        case("mean over the chunks before", "values", 5, 2, 3),
-        case("sum", "values", 6, 3, 2, mean=False),
-        case("lag of 2", "values", 7, 2, 4, lag=2),
-        case("lag of 3, sum", "edge sizes", 5, 4, 2, lag=3, mean=False),
-        case("one chunk", "edge sizes", 1, 3, 2),
-        case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4),
-        own_chunk_moves(torch.bfloat16, "subtraction"),
-        own_chunk_moves(torch.float64, "in float64 and back"),
-        no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"G = {G} and {8 * G}"),
-    ]
+    yield case("mean over the chunks before", "values", 5, 2, 3)
+    yield case("sum", "values", 6, 3, 2, mean=False)
+    yield case("lag of 2", "values", 7, 2, 4, lag=2)
+    yield case("lag of 3, sum", "edge sizes", 5, 4, 2, lag=3, mean=False)
+    yield case("one chunk", "edge sizes", 1, 3, 2)
+    yield case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4)
+    yield own_chunk_moves(torch.bfloat16, "subtraction")
+    yield own_chunk_moves(torch.float64, "in float64 and back")
+    yield no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"G = {G} and {8 * G}")
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
@@ -107,18 +103,16 @@ def cases_3(rng, numbers):
         return call(name, part, *given, **how, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, {said}")
 
     short, long = ((*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C) for C in (3, 30))
-    return [
-        case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean"),
-        case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum"),
-        case("not causal", "not causal", 15, 5, 3, 4, causal=False, combine="mean"),
-        case("not causal, the sum", "not causal", 10, 3, 4, 3, causal=False, combine="sum"),
-        case("not causal, a lag that does not count", "not causal", 11, 3, 2, 4, causal=False, combine="mean", lag=2),
-        case("a lag of 2", "lag and edge sizes", 18, 3, 4, 4, causal=True, combine="mean", lag=2),
-        case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean"),
-        case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean"),
-        case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean"),
-        no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30"),
-    ]
+    yield case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean")
+    yield case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum")
+    yield case("not causal", "not causal", 15, 5, 3, 4, causal=False, combine="mean")
+    yield case("not causal, the sum", "not causal", 10, 3, 4, 3, causal=False, combine="sum")
+    yield case("not causal, a lag that does not count", "not causal", 11, 3, 2, 4, causal=False, combine="mean", lag=2)
+    yield case("a lag of 2", "lag and edge sizes", 18, 3, 4, 4, causal=True, combine="mean", lag=2)
+    yield case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean")
+    yield case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean")
+    yield case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean")
+    yield no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30")
 
 
 # ---------------------------------------------------------------- 05.4 assert_causal_and_complete

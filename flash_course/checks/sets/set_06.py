@@ -39,16 +39,14 @@ def cases_1(rng, numbers):
         how = dict(qk_dim=S, chunk_size=C, norm=norm, expansion=expansion, max_length=1024)
         return ModelConfig("flash", vocab_size=N, dim=D, depth=depth, **how)
 
-    return [
-        case("short chunks, ScaleNorm", "short chunks", small(int(rng.integers(5, 20)), "scale", 2)),
-        case("short chunks, LayerNorm", "short chunks", small(int(rng.integers(60, 90)), "layer", 3)),
-        case("just below 512", "short chunks", small(511, "scale", 2)),
-        case("C = 512", "long chunks", small(512, "layer", 2)),
-        case("long chunks", "long chunks", small(int(rng.integers(600, 900)), "scale", 3)),
-        case("the base size", "published sizes", ModelConfig.paper("wiki40b")),
-        case("the base size, masked", "published sizes", ModelConfig.paper("c4")),
-        case("the large size", "published sizes", ModelConfig.paper("pg19")),
-    ]
+    yield case("short chunks, ScaleNorm", "short chunks", small(int(rng.integers(5, 20)), "scale", 2))
+    yield case("short chunks, LayerNorm", "short chunks", small(int(rng.integers(60, 90)), "layer", 3))
+    yield case("just below 512", "short chunks", small(511, "scale", 2))
+    yield case("C = 512", "long chunks", small(512, "layer", 2))
+    yield case("long chunks", "long chunks", small(int(rng.integers(600, 900)), "scale", 3))
+    yield case("the base size", "published sizes", ModelConfig.paper("wiki40b"))
+    yield case("the base size, masked", "published sizes", ModelConfig.paper("c4"))
+    yield case("the large size", "published sizes", ModelConfig.paper("pg19"))
 
 
 # ---------------------------------------------------------------- 06.2 adopt
@@ -102,13 +100,11 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
 
 
 def cases_2(rng, numbers):
-    return [
-        port_case("one token", "one token", rng, 1, 5, 8, 6, 3, False),
-        port_case("three chunks and a tail", "causal", rng, 14, 5, 9, 6, 4, True),
-        port_case("fewer tokens than C", "causal", rng, 6, 4, 7, 8, 9, True),
-        port_case("three chunks and a tail, both sides", "both sides", rng, 11, 7, 10, 6, 3, False),
-        port_case("C = 1, both sides", "both sides", rng, 5, 3, 8, 10, 1, False),
-    ]
+    yield port_case("one token", "one token", rng, 1, 5, 8, 6, 3, False)
+    yield port_case("three chunks and a tail", "causal", rng, 14, 5, 9, 6, 4, True)
+    yield port_case("fewer tokens than C", "causal", rng, 6, 4, 7, 8, 9, True)
+    yield port_case("three chunks and a tail, both sides", "both sides", rng, 11, 7, 10, 6, 3, False)
+    yield port_case("C = 1, both sides", "both sides", rng, 5, 3, 8, 10, 1, False)
 
 
 # ---------------------------------------------------------------- 06.3 assert_padding_inert
@@ -213,7 +209,6 @@ def start_case(name, look, say, N, D, T, part="mended"):
             if np.shape(table) != shape:
                 raise Said("all", "shape", expected=shape, got=np.shape(table))
         look(*map(np.asarray, made))
-        return True
 
     return Case(name, part, run, f"N = {N}, D = {D}, T = {T}", say=say)
 
@@ -256,16 +251,14 @@ def cases_4(rng, numbers):
         return tuple(value) if isinstance(value, np.ndarray) and value.shape == (2,) else value
 
     how = dict(of="report_sizes", then=two)
-    return [
-        call("the tables as they are", "report", *drowned, sizes=f"N = {N}, D = {wide}, T = {T}", **how),
-        call("other tables", "report", *other, sizes=f"N = {rows}, D = {D}, T = {places}", **how),
-        start_case("positions differ", look_at_places, "alike", **sizes),
-        start_case("sines and cosines", look_at_form, "not sines", **sizes),
-        start_case("the ratio", look_at_ratio, "ratio", **sizes),
-        start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", **sizes | {"D": small}),
-        start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", **sizes | {"D": least}),
-        start_case("the first logits", look_at_logits, "logits", **sizes),
-    ]
+    yield call("the tables as they are", "report", *drowned, sizes=f"N = {N}, D = {wide}, T = {T}", **how)
+    yield call("other tables", "report", *other, sizes=f"N = {rows}, D = {D}, T = {places}", **how)
+    yield start_case("positions differ", look_at_places, "alike", **sizes)
+    yield start_case("sines and cosines", look_at_form, "not sines", **sizes)
+    yield start_case("the ratio", look_at_ratio, "ratio", **sizes)
+    yield start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", **sizes | {"D": small})
+    yield start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", **sizes | {"D": least})
+    yield start_case("the first logits", look_at_logits, "logits", **sizes)
 
 
 given_4 = {"report_sizes": lambda embedding_ND, position_TD: (0.0, 0.0), "start_tables": start_tables}
@@ -325,9 +318,8 @@ def cases_5(rng, numbers):
     *_, bias_CC, _, d_out = drawn["d_out of token 0 times a million"]
     bias_CC[0, 0] += 9  # token 0 reads itself
     d_out[0] *= 1e6  # the slopes by small differences lose their digits here
-    shown = {
-        name: "T = {}, S = {}, E = {}, C = {}".format(*g[0].shape, g[4].shape[1], g[6]) for name, g in drawn.items()
-    }
+    shown = {name: f"T = {q.shape[0]}, S = {q.shape[1]}, E = {d_out.shape[1]}, C = {C}"
+             for name, (q, *_, C, d_out) in drawn.items()}  # fmt: skip
     return [
         without_autograd(call(name, part, *given, then=some_of(names), sizes=shown[name]))
         for part, names in PARTS.items()
@@ -379,19 +371,16 @@ def cases_6(rng, numbers):
     def in_little_time(f):
         if numbers_read(f, kv_long, doc_long.copy()) > 100 * kv_long.size:  # a sum anew for each chunk: 600 times
             raise Said("06.6", "again")
-        return True
 
-    return [
-        case("three documents", "values", 2, 3, (3, 5, 4), (0, 1, 2)),
-        case("one document", "values", 3, 2, (6,), (0,)),
-        case("ids that skip", "values", 2, 4, (4, 1, 5), (3, 7, 8)),
-        case("documents of one chunk", "edge sizes", 3, 4, [1] * many, range(many)),
-        case("one chunk", "edge sizes", 4, 2, (1,), (5,)),
-        case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6)),
-        Case("a first document 100,000 times larger, float32", "float32", in_float32, short, say="subtraction"),
-        Case("many chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table"),
-        Case("many chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again"),
-    ]
+    yield case("three documents", "values", 2, 3, (3, 5, 4), (0, 1, 2))
+    yield case("one document", "values", 3, 2, (6,), (0,))
+    yield case("ids that skip", "values", 2, 4, (4, 1, 5), (3, 7, 8))
+    yield case("documents of one chunk", "edge sizes", 3, 4, [1] * many, range(many))
+    yield case("one chunk", "edge sizes", 4, 2, (1,), (5,))
+    yield case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6))
+    yield Case("a first document 100,000 times larger, float32", "float32", in_float32, short, say="subtraction")
+    yield Case("many chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table")
+    yield Case("many chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again")
 
 
 EXERCISES = exercises_of("06", globals())

@@ -37,12 +37,10 @@ def cases_1(rng, numbers):
         n_bytes = round(sum(counts) * bytes_of_a_token)
         return call(name, part, windows, n_bytes, sizes=f"tokens {counts}, {n_bytes} bytes")
 
-    return [
-        case("a token is a byte, the last window is short", "values", [64, 64, 64, 5], 1),
-        case("a token has about four bytes", "values", [40, 7, 40], 4.3),
-        case("one window", "edge sizes", [17], 2.9),
-        case("windows of one token", "edge sizes", [1, 9, 1, 3], 3.6),
-    ]
+    yield case("a token is a byte, the last window is short", "values", [64, 64, 64, 5], 1)
+    yield case("a token has about four bytes", "values", [40, 7, 40], 4.3)
+    yield case("one window", "edge sizes", [17], 2.9)
+    yield case("windows of one token", "edge sizes", [1, 9, 1, 3], 3.6)
 
 
 # ---------------------------------------------------------------- 07.2 learning_rate and clip_each
@@ -77,17 +75,15 @@ def cases_2(rng, numbers):
         sizes = f"shapes {', '.join(map(str, shapes))}, max_norm = {max_norm}"
         return call(name, "clip_each", grads, max_norm, of="clip_each", sizes=sizes)
 
-    return [
-        rates("every update of a run", 0.7, 4, 12),
-        rates("steps behind the end", 1.3, 3, 12, beyond=3),
-        rates("no warm-up", 0.9, 0, 7),
-        rates("warm-up to the last update", 2.1, 5, 5),
-        clip("one large and one small tensor", [(7, 5), (2,)], 4.0),
-        clip("all under the limit", [(3,), (2, 2)], 50.0),
-        clip("no gradient at all in one tensor", [(4, 3), (5,), (2, 3)], 0.8, zero=1),
-        clip("a single number, and three axes", [(), (2, 3, 4)], 0.01),
-        clip("no tensors", [], 1.0),
-    ]
+    yield rates("every update of a run", 0.7, 4, 12)
+    yield rates("steps behind the end", 1.3, 3, 12, beyond=3)
+    yield rates("no warm-up", 0.9, 0, 7)
+    yield rates("warm-up to the last update", 2.1, 5, 5)
+    yield clip("one large and one small tensor", [(7, 5), (2,)], 4.0)
+    yield clip("all under the limit", [(3,), (2, 2)], 50.0)
+    yield clip("no gradient at all in one tensor", [(4, 3), (5,), (2, 3)], 0.8, zero=1)
+    yield clip("a single number, and three axes", [(), (2, 3, 4)], 0.01)
+    yield clip("no tensors", [], 1.0)
 
 
 # ---------------------------------------------------------------- 07.3 one update in float16
@@ -206,18 +202,16 @@ def cases_3(rng, numbers):
         return Case(name, part, run, f"{n_parts} parts, {n_steps} updates{clip}")
 
     warmup = (0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.29, 0.37, 0.46, 0.56, 0.67, 0.79)
-    return [
-        case("four parts", "accumulation", 4, 2, ("weights",)),
-        case("three parts", "accumulation", 3, 3, ("weights",)),
-        case("a gradient over the limit", "clipping", 1, 1, ("weights",), max_norm=0.7),
-        case("a gradient under the limit", "clipping", 1, 1, ("weights",), max_norm=90.0),
-        case("the second update overflows", "overflow", 1, 3, ("scale", "weights"), wild=[(1, 0)]),
-        case("a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9),
-        case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup),
-        case("a warm-up, one part", "schedule", 1, 3, ("weights", RATE), rates=warmup),
-        case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)]),
-        case("gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0),
-    ]
+    yield case("four parts", "accumulation", 4, 2, ("weights",))
+    yield case("three parts", "accumulation", 3, 3, ("weights",))
+    yield case("a gradient over the limit", "clipping", 1, 1, ("weights",), max_norm=0.7)
+    yield case("a gradient under the limit", "clipping", 1, 1, ("weights",), max_norm=90.0)
+    yield case("the second update overflows", "overflow", 1, 3, ("scale", "weights"), wild=[(1, 0)])
+    yield case("a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9)
+    yield case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup)
+    yield case("a warm-up, one part", "schedule", 1, 3, ("weights", RATE), rates=warmup)
+    yield case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)])
+    yield case("gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0)
 
 
 def training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
@@ -343,19 +337,23 @@ def cases_4(rng, numbers):
             answers.save(path, advanced(seeds[0], few))
             return after(answers.load(path))
 
-    return [
-        case("some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after),
-             f"{few} + 3 updates"),
-        case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates"),
-        case("the examples have begun again", "goes on", partial(goes_on, seeds[2], many, after),
-             f"{many} + 3 updates"),
-        case("to the last bit, twenty updates", "goes on", partial(goes_on, seeds[0], exact, same_bits),
-             f"{exact} + 20 updates"),
-        case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates"),
-        case("saved twice", "whole file", twice, f"{first}, then {second} updates"),
-        case("killed while it saves", "whole file", whole, f"{first}, then {second} updates"),
-        case("no pickle", "no code", without_pickle, f"{few} updates"),
-    ]  # fmt: skip
+    yield case(
+        "some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after), f"{few} + 3 updates"
+    )
+    yield case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates")
+    yield case(
+        "the examples have begun again", "goes on", partial(goes_on, seeds[2], many, after), f"{many} + 3 updates"
+    )
+    yield case(
+        "to the last bit, twenty updates",
+        "goes on",
+        partial(goes_on, seeds[0], exact, same_bits),
+        f"{exact} + 20 updates",
+    )
+    yield case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates")
+    yield case("saved twice", "whole file", twice, f"{first}, then {second} updates")
+    yield case("killed while it saves", "whole file", whole, f"{first}, then {second} updates")
+    yield case("no pickle", "no code", without_pickle, f"{few} updates")
 
 
 # ---------------------------------------------------------------- 07.5 read the curve
@@ -510,10 +508,8 @@ def loader_case(name, part, make):
 
 def cases_6(rng, numbers):
     leaks = [*FAULTS_6][:5]
-    return [
-        *(loader_case(name, "passes what is right", make) for name, make in RIGHT_6.items()),
-        *(loader_case(name, f"finds {'leaks' if name in leaks else 'gaps'}", FAULTS_6[name]) for name in FAULTS_6),
-    ]
+    yield from (loader_case(name, "passes what is right", make) for name, make in RIGHT_6.items())
+    yield from (loader_case(name, f"finds {'leaks' if name in leaks else 'gaps'}", FAULTS_6[name]) for name in FAULTS_6)
 
 
 def numbered(lengths, start):

@@ -1,8 +1,8 @@
 """Problem set 08, scaling: cases, the oracle, wrong answers; the right answers lie in ``solutions``."""
 
-import itertools
 import math
 import statistics
+from itertools import groupby, product
 from operator import truediv
 
 import numpy as np
@@ -35,18 +35,16 @@ def cases_1(rng, numbers):
         return call(name, part, config, T, causal, sizes=f"T = {T}, causal = {causal}, {config}")
 
     tail = int(rng.integers(3, 12))
-    return [
-        case("a causal Transformer++", "Transformer++", "transformer++", 50 + tail),
-        case("a Transformer++ that is not causal", "Transformer++", "transformer++", 60 + tail, causal=False),
-        case("causal FLASH, four full chunks", "FLASH", "flash", 4 * 13, C=13),
-        case("FLASH that is not causal, three full chunks", "FLASH", "flash", 3 * 17, causal=False, C=17),
-        case("causal FLASH, a short last chunk", "edge sizes", "flash", 3 * 13 + tail, C=13),
-        case("not causal, a short last chunk", "edge sizes", "flash", 4 * 14 + tail, causal=False, C=14),
-        case("fewer tokens than C", "edge sizes", "flash", 20 + tail),
-        case("C = 1", "edge sizes", "flash", 9 + tail, C=1),
-        case("one token, FLASH", "edge sizes", "flash", 1),
-        case("one token, Transformer++", "edge sizes", "transformer++", 1),
-    ]
+    yield case("a causal Transformer++", "Transformer++", "transformer++", 50 + tail)
+    yield case("a Transformer++ that is not causal", "Transformer++", "transformer++", 60 + tail, causal=False)
+    yield case("causal FLASH, four full chunks", "FLASH", "flash", 4 * 13, C=13)
+    yield case("FLASH that is not causal, three full chunks", "FLASH", "flash", 3 * 17, causal=False, C=17)
+    yield case("causal FLASH, a short last chunk", "edge sizes", "flash", 3 * 13 + tail, C=13)
+    yield case("not causal, a short last chunk", "edge sizes", "flash", 4 * 14 + tail, causal=False, C=14)
+    yield case("fewer tokens than C", "edge sizes", "flash", 20 + tail)
+    yield case("C = 1", "edge sizes", "flash", 9 + tail, C=1)
+    yield case("one token, FLASH", "edge sizes", "flash", 1)
+    yield case("one token, Transformer++", "edge sizes", "transformer++", 1)
 
 
 # ---------------------------------------------------------------- 08.2 three crossovers
@@ -159,7 +157,7 @@ def on_busy(name, part, facts, repeats):
         if any(abs(ratio / mean - 1) < 1e-9 for mean in (sum(f) / sum(g), statistics.fmean(map(truediv, f, g)))):
             raise Said("08.3", "mean")
         reject_if(
-            max((len([*run]) for _, run in itertools.groupby(machine.calls)), default=0) >= repeats > 2,
+            max((len([*run]) for _, run in groupby(machine.calls)), default=0) >= repeats > 2,
             "08.3",
             "in a row",
         )
@@ -275,9 +273,8 @@ def plan_case(name, part, lengths, tokens, look=None):
 
     def run(answer):
         rows = rows_of(asked(answer, list(lengths), tokens), lengths)
-        for sin, T in itertools.product(look or (part,), lengths):
+        for sin, T in product(look or (part,), lengths):
             reject("08.4", SINS[sin](*(rows[model, T] for model in MILLIONS), tokens))
-        return True
 
     return Case(name, part, run, f"lengths = {list(lengths)}, tokens = {tokens}")
 
@@ -360,24 +357,22 @@ def cases_5(rng, numbers):
         all_heads = [(draw(T, S), draw(T, S), draw(T, E)) for T in lengths]
         return Case(name, "mixing", run, f"T = {lengths}, S = {S}, E = {E}, C = 4")
 
-    return [
-        case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D)),
-        case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D)),
-        case("a + b: nothing is kept", "what is kept", lambda a, b: a + b, draw(T, D), draw(T, D)),
-        case("a sum after a square", "what is kept", lambda x: x.square().sum(), draw(T, D)),
-        case("a product with a weight that is no input", "what is kept", lambda x: x @ weight, draw(T, D)),
-        case("the square of relu, twice", "what is kept", lambda x: torch.relu(torch.relu(x).square()), draw(T, D)),
-        case("float64", "formats", lambda x: torch.exp(x) * x, draw(T, D, dtype=torch.float64)),
-        case("bfloat16", "formats", lambda x: torch.exp(x) * x, draw(T, E, dtype=torch.bfloat16)),
-        case("rows by their numbers", "formats", lambda x: x.gather(0, places[:, None]).exp(), draw(T, 1)),
-        case("a mask of True and False", "formats", lambda x: torch.where(hidden, x, 0 * x).tanh(), draw(T, D)),
-        case("a slice", "storages", lambda x, y: x[:, 1:3] * y, draw(T, D), draw(T, 2)),
-        case("two slices of one tensor", "storages", lambda x: x[: T // 2] * x[T - T // 2 :], draw(T, D)),
-        case("one row for all", "storages", lambda x, y: x * y.expand(T, D), draw(T, D), draw(1, D)),
-        mixing("quadratic", quadratic),
-        mixing("mixed chunk", mixed_chunk),
-        mixing("recurrent", recurrent),
-    ]
+    yield case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D))
+    yield case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D))
+    yield case("a + b: nothing is kept", "what is kept", lambda a, b: a + b, draw(T, D), draw(T, D))
+    yield case("a sum after a square", "what is kept", lambda x: x.square().sum(), draw(T, D))
+    yield case("a product with a weight that is no input", "what is kept", lambda x: x @ weight, draw(T, D))
+    yield case("the square of relu, twice", "what is kept", lambda x: torch.relu(torch.relu(x).square()), draw(T, D))
+    yield case("float64", "formats", lambda x: torch.exp(x) * x, draw(T, D, dtype=torch.float64))
+    yield case("bfloat16", "formats", lambda x: torch.exp(x) * x, draw(T, E, dtype=torch.bfloat16))
+    yield case("rows by their numbers", "formats", lambda x: x.gather(0, places[:, None]).exp(), draw(T, 1))
+    yield case("a mask of True and False", "formats", lambda x: torch.where(hidden, x, 0 * x).tanh(), draw(T, D))
+    yield case("a slice", "storages", lambda x, y: x[:, 1:3] * y, draw(T, D), draw(T, 2))
+    yield case("two slices of one tensor", "storages", lambda x: x[: T // 2] * x[T - T // 2 :], draw(T, D))
+    yield case("one row for all", "storages", lambda x, y: x * y.expand(T, D), draw(T, D), draw(1, D))
+    yield mixing("quadratic", quadratic)
+    yield mixing("mixed chunk", mixed_chunk)
+    yield mixing("recurrent", recurrent)
 
 
 EXERCISES = exercises_of("08", globals())

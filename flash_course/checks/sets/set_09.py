@@ -103,17 +103,15 @@ def cases_2(rng, numbers):
 
         return Case(name, part, run, f"T = {T}, S = {S}, E = {E}, C = {C}, lag = {lag}, {read} tokens read before")
 
-    return [
-        case("three chunks and a tail", "values", 15, 4, 5, 4),
-        case("four chunks and a tail", "values", 23, 6, 3, 5),
-        case("a lag of 2", "lag", 22, 4, 3, 5, 2),
-        case("a lag of 3", "lag", 19, 2, 5, 3, 3),
-        case("C = 1", "edge sizes", 7, 4, 3, 1),
-        case("fewer tokens than C", "edge sizes", 3, 2, 5, 7),
-        case("goes on from a given state", "edge sizes", 9, 4, 3, 5, 1, 13),
-        case("the state after the last token", "the state", 14, 2, 5, 4, 2, look="state"),
-        case("the state that was given", "the state", 9, 4, 2, 3, look="stays"),
-    ]
+    yield case("three chunks and a tail", "values", 15, 4, 5, 4)
+    yield case("four chunks and a tail", "values", 23, 6, 3, 5)
+    yield case("a lag of 2", "lag", 22, 4, 3, 5, 2)
+    yield case("a lag of 3", "lag", 19, 2, 5, 3, 3)
+    yield case("C = 1", "edge sizes", 7, 4, 3, 1)
+    yield case("fewer tokens than C", "edge sizes", 3, 2, 5, 7)
+    yield case("goes on from a given state", "edge sizes", 9, 4, 3, 5, 1, 13)
+    yield case("the state after the last token", "the state", 14, 2, 5, 4, 2, look="state")
+    yield case("the state that was given", "the state", 9, 4, 2, 3, look="stays")
 
 
 # ---------------------------------------------------------------- 09.3 filter_logits
@@ -155,23 +153,26 @@ def cases_3(rng, numbers):
         p = [round(float(x), 4) for x in rng.permutation([x * (1 - sum(rare)) for x in p] + rare)]
         return call(name, part, np.log(np.array(p)), sizes=f"probabilities {p}, {how}", **how)
 
-    return [
-        case("as it is", "temperature", 7),
-        case("cold", "temperature", 8, temperature=0.6),
-        case("hot", "temperature", 6, temperature=1.7),
-        case("temperature 0", "temperature", 9, temperature=0),
-        call("large logits", "temperature", rng.permutation(900 + 5 * np.arange(6.0)), temperature=0.5,
-             sizes="logits up to 925, temperature 0.5"),
-        case("three of nine", "top-k", 9, top_k=3),
-        case("all are kept", "top-k", 5, top_k=5),
-        case("one is kept, hot", "top-k", 6, top_k=1, temperature=1.4),
-        case("top-p", "top-p", 10, top_p=0.7),
-        fixed("the first alone is more than p", "top-p", [0.05, 0.6, 0.1, 0.25], top_p=0.5),
-        fixed("the third crosses p", "top-p", [0.08, 0.3, 0.12, 0.4, 0.1], top_p=0.75),
-        fixed("hot, top-p", "top-p", [0.1, 0.02, 0.7, 0.05, 0.13], top_p=0.72, temperature=1.5),
-        fixed("top-k, then top-p", "both", [0.06, 0.36, 0.12, 0.2, 0.1, 0.16], top_k=3, top_p=0.6),
-        fixed("all three", "both", [0.3, 0.06, 0.1, 0.36, 0.18], temperature=1.3, top_k=4, top_p=0.65),
-    ]  # fmt: skip
+    yield case("as it is", "temperature", 7)
+    yield case("cold", "temperature", 8, temperature=0.6)
+    yield case("hot", "temperature", 6, temperature=1.7)
+    yield case("temperature 0", "temperature", 9, temperature=0)
+    yield call(
+        "large logits",
+        "temperature",
+        rng.permutation(900 + 5 * np.arange(6.0)),
+        temperature=0.5,
+        sizes="logits up to 925, temperature 0.5",
+    )
+    yield case("three of nine", "top-k", 9, top_k=3)
+    yield case("all are kept", "top-k", 5, top_k=5)
+    yield case("one is kept, hot", "top-k", 6, top_k=1, temperature=1.4)
+    yield case("top-p", "top-p", 10, top_p=0.7)
+    yield fixed("the first alone is more than p", "top-p", [0.05, 0.6, 0.1, 0.25], top_p=0.5)
+    yield fixed("the third crosses p", "top-p", [0.08, 0.3, 0.12, 0.4, 0.1], top_p=0.75)
+    yield fixed("hot, top-p", "top-p", [0.1, 0.02, 0.7, 0.05, 0.13], top_p=0.72, temperature=1.5)
+    yield fixed("top-k, then top-p", "both", [0.06, 0.36, 0.12, 0.2, 0.1, 0.16], top_k=3, top_p=0.6)
+    yield fixed("all three", "both", [0.3, 0.06, 0.1, 0.36, 0.18], temperature=1.3, top_k=4, top_p=0.65)
 
 
 # ---------------------------------------------------------------- 09.4 assert_steps_equal_parallel
@@ -394,14 +395,12 @@ def cases_5(rng, numbers):
         save(answers, path, one)
         return saved_over("09.5", path, partial(save, answers, path, other), partial(text_in, answers))
 
-    return [
-        in_folder("the next dice", "the dice", dice),
-        there_and_back("in the middle of a chunk", in_chunk),
-        there_and_back("on a border", border),
-        there_and_back("before the first border", 3),
-        in_folder("overwritten after it was saved", "the file", overwritten_later),
-        in_folder("saved over an older state", "the file", another, f"{first} and {second} tokens read, C = {C}"),
-    ]  # fmt: skip
+    yield in_folder("the next dice", "the dice", dice)
+    yield there_and_back("in the middle of a chunk", in_chunk)
+    yield there_and_back("on a border", border)
+    yield there_and_back("before the first border", 3)
+    yield in_folder("overwritten after it was saved", "the file", overwritten_later)
+    yield in_folder("saved over an older state", "the file", another, f"{first} and {second} tokens read, C = {C}")
 
 
 def save_state(path, state):
@@ -460,18 +459,16 @@ def cases_6(rng, numbers):
         how = ("inside the chunk", inside) if k <= n % C else ("across a border", refused)
         return Case(name, *how, sizes, say="across" if k > n % C else None)
 
-    return [
-        case("two of four", 14, 4, 3, 5, 2),
-        case("all that is there", 19, 2, 5, 8, 3),
-        case("back to the start of the text", 4, 6, 2, 7, 4),
-        case("nothing", 13, 4, 5, 5, 0),
-        case("nothing, on a border", 12, 2, 3, 4, 0),
-        case("one of three, a lag of 2", 15, 4, 2, 4, 1, 2),
-        case("one token too many", 14, 4, 3, 5, 5),
-        case("one token, on a border", 15, 2, 5, 5, 1),
-        case("two tokens, a lag of 2", 9, 4, 3, 4, 2, 2),
-        case("more than a chunk", 23, 2, 4, 5, 9),
-    ]
+    yield case("two of four", 14, 4, 3, 5, 2)
+    yield case("all that is there", 19, 2, 5, 8, 3)
+    yield case("back to the start of the text", 4, 6, 2, 7, 4)
+    yield case("nothing", 13, 4, 5, 5, 0)
+    yield case("nothing, on a border", 12, 2, 3, 4, 0)
+    yield case("one of three, a lag of 2", 15, 4, 2, 4, 1, 2)
+    yield case("one token too many", 14, 4, 3, 5, 5)
+    yield case("one token, on a border", 15, 2, 5, 5, 1)
+    yield case("two tokens, a lag of 2", 9, 4, 3, 4, 2, 2)
+    yield case("more than a chunk", 23, 2, 4, 5, 9)
 
 
 EXERCISES = exercises_of("09", globals())

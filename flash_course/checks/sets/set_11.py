@@ -87,16 +87,14 @@ def cases_2(rng, numbers):
     tail, M = int(rng.integers(1, 4)), int(rng.integers(3, 6))
     wide, narrow = int(rng.integers(14, 19)), 2
     chunk, rest = 8 * int(rng.integers(5, 8)), 8 * int(rng.integers(3, 5))
-    return [
-        case("M divides C, three chunks", "values", 9 * M, 3, 5, 3 * M, M),
-        case("M does not divide C, a tail", "values", 6 * M + 4 + tail, 5, 4, 3 * M - 1, M),
-        case("one tile holds a chunk", "edge sizes", 15 + tail, 4, 3, 7, 8),
-        case("fewer tokens than C", "edge sizes", 5 + tail, 3, 4, 10 + M, 3),
-        case("M = 1", "edge sizes", 9 + tail, 2, 5, 5, 1),
-        case("one token", "edge sizes", 1, 4, 2, 3 + M, 2),
-        work_case(rng, "what is done", chunk, 8, wide, chunk + rest),
-        work_case(rng, "one tile at a time", chunk, 8, narrow, chunk + rest),
-    ]
+    yield case("M divides C, three chunks", "values", 9 * M, 3, 5, 3 * M, M)
+    yield case("M does not divide C, a tail", "values", 6 * M + 4 + tail, 5, 4, 3 * M - 1, M)
+    yield case("one tile holds a chunk", "edge sizes", 15 + tail, 4, 3, 7, 8)
+    yield case("fewer tokens than C", "edge sizes", 5 + tail, 3, 4, 10 + M, 3)
+    yield case("M = 1", "edge sizes", 9 + tail, 2, 5, 5, 1)
+    yield case("one token", "edge sizes", 1, 4, 2, 3 + M, 2)
+    yield work_case(rng, "what is done", chunk, 8, wide, chunk + rest)
+    yield work_case(rng, "one tile at a time", chunk, 8, narrow, chunk + rest)
 
 
 # ---------------------------------------------------------------- kernels: the interpreter runs them
@@ -279,16 +277,14 @@ def cases_3(rng, numbers):
         return kernel_case("11.3", launch_local, local_part, "float16, a long chunk", "formats", tensors, C, M)
 
     a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
-    return [
-        case("one tile holds a chunk", "values", 12 + a, 3 + b, 17 + b, 12, 16),
-        case("M does not divide C, a tail", "values", 20 + a, 9 + b, 17 + a, 20, 16),
-        case("two tiles a chunk, no tail", "values", 32, 16 + a, 16 + b, 32, 16),
-        case("fewer tokens than C", "values", 18 + b, 8, 5 + a, 30 + a, 16),
-        case("chunks of one", "values", 3, 4 + a, 6 + b, 1, 16),
-        case("every address", "memory", 40 + b, 7 + a, 18 + b, 20, 16, memory_too=True),
-        case("transposed views", "strides", 18 + b, 6 + a, 9 + b, 18 + a, 16, transposed=True),
-        exact(256, 12 + a, 15 + b, 256, 128),
-    ]
+    yield case("one tile holds a chunk", "values", 12 + a, 3 + b, 17 + b, 12, 16)
+    yield case("M does not divide C, a tail", "values", 20 + a, 9 + b, 17 + a, 20, 16)
+    yield case("two tiles a chunk, no tail", "values", 32, 16 + a, 16 + b, 32, 16)
+    yield case("fewer tokens than C", "values", 18 + b, 8, 5 + a, 30 + a, 16)
+    yield case("chunks of one", "values", 3, 4 + a, 6 + b, 1, 16)
+    yield case("every address", "memory", 40 + b, 7 + a, 18 + b, 20, 16, memory_too=True)
+    yield case("transposed views", "strides", 18 + b, 6 + a, 9 + b, 18 + a, 16, transposed=True)
+    yield exact(256, 12 + a, 15 + b, 256, 128)
 
 
 # ---------------------------------------------------------------- 11.4 a wasteful layer
@@ -390,11 +386,10 @@ def layer_case(rng, name, part, G, C, look=None):
 
 
 def cases_4(rng, numbers):
-    return [
-        *(layer_case(rng, f"{part}, many chunks", part, *map(int, rng.integers([12, 7], [20, 10]))) for part in WASTES),
-        layer_case(rng, "waiting, one chunk", "waiting", 1, 7),
-        layer_case(rng, "half, chunks of one token", "half", 9, 1),
-    ]
+    for part in WASTES:
+        yield layer_case(rng, f"{part}, many chunks", part, *map(int, rng.integers([12, 7], [20, 10])))
+    yield layer_case(rng, "waiting, one chunk", "waiting", 1, 7)
+    yield layer_case(rng, "half, chunks of one token", "half", 9, 1)
 
 
 right_4, given_4 = layer, chunk_layer
@@ -427,21 +422,19 @@ def cases_5(rng, numbers):
 
         return Case(name, part, run, f"S = {S}, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}")
 
-    return [
-        case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024),
-        case("a T4, float32", "values", 128, 64, 4, 64 * 1024),
-        case("a tile fits, with some room", "values", S, E, size, room + size * S),
-        case("the map's tile is too much", "values", S, E, size, room - size * M * M // 2),
-        case("the keys are too much", "values", S, E, size, room - size * M * S // 2),
-        case("the values are too much", "values", S, E, size, room - size * M * E // 2),
-        case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5),
-        case("much memory", "values", S, E, size, bytes_of(1024, S, E, size) + 5),
-        case("it fits exactly", "limits", S, E, size, room),
-        case("one byte is missing", "limits", S, E, size, room - 1),
-        case("16 fits exactly", "limits", S, E, size, bytes_of(16, S, E, size)),
-        case("only 8 would fit", "limits", S, E, size, bytes_of(16, S, E, size) - 1),
-        case("nothing fits", "limits", S, E, size, 64),
-    ]
+    yield case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024)
+    yield case("a T4, float32", "values", 128, 64, 4, 64 * 1024)
+    yield case("a tile fits, with some room", "values", S, E, size, room + size * S)
+    yield case("the map's tile is too much", "values", S, E, size, room - size * M * M // 2)
+    yield case("the keys are too much", "values", S, E, size, room - size * M * S // 2)
+    yield case("the values are too much", "values", S, E, size, room - size * M * E // 2)
+    yield case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5)
+    yield case("much memory", "values", S, E, size, bytes_of(1024, S, E, size) + 5)
+    yield case("it fits exactly", "limits", S, E, size, room)
+    yield case("one byte is missing", "limits", S, E, size, room - 1)
+    yield case("16 fits exactly", "limits", S, E, size, bytes_of(16, S, E, size))
+    yield case("only 8 would fit", "limits", S, E, size, bytes_of(16, S, E, size) - 1)
+    yield case("nothing fits", "limits", S, E, size, 64)
 
 
 # ---------------------------------------------------------------- 11.6 gate and global part
@@ -473,15 +466,14 @@ def cases_6(rng, numbers):
         return kernel_case(*given, prepared=G * S * E)
 
     a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
-    return [
-        case("three chunks and a tail", "values", 3 * 11 + a, 5 + b, 6 + a, 11, 16),
-        case("M does not divide C", "values", 2 * 18 + b, 4 + a, 17 + b, 18, 16),
-        case("fewer tokens than C", "values", 12 + a, 8, 9 + a, 20 + b, 16),
-        case("one token", "values", 1, 6 + a, 5 + b, 4, 16),
-        case("every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, memory_too=True,
-             transposed=True),
-        exact(6, 5 + a, 6 + b, 31, 32),
-    ]  # fmt: skip
+    yield case("three chunks and a tail", "values", 3 * 11 + a, 5 + b, 6 + a, 11, 16)
+    yield case("M does not divide C", "values", 2 * 18 + b, 4 + a, 17 + b, 18, 16)
+    yield case("fewer tokens than C", "values", 12 + a, 8, 9 + a, 20 + b, 16)
+    yield case("one token", "values", 1, 6 + a, 5 + b, 4, 16)
+    yield case(
+        "every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, memory_too=True, transposed=True
+    )
+    yield exact(6, 5 + a, 6 + b, 31, 32)
 
 
 EXERCISES = exercises_of("11", globals())
