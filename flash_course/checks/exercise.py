@@ -168,6 +168,10 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
     if kind == "explain":
         cases, right = functools.partial(cases_of_text, name), shown["model_answer"]
+    if kind == "prove":
+        from .proving import WORTHLESS  # it imports this module
+
+        wrong = (*wrong, *WORTHLESS)
     answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
         id=name, points=round(sum(facts["parts"].values())), names=tuple(names), right=right, wrong=answers,

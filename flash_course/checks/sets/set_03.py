@@ -16,7 +16,7 @@ from ..closed_book import without_autograd
 from ..exercise import Case, Said, asked, call, exercises_of, lent, predicted, reject_if
 from ..gradients import not_derived
 from ..instruments import no_loop
-from ..proving import WORTHLESS, Unit, version
+from ..proving import Unit, version
 from ..sizes import grown
 
 
@@ -428,9 +428,6 @@ def assert_prefix_consistent(unit):
     for t in (1, 7, 8, 9, 20, 32, 33, 44):
         alone, same = unit(x[:, :t]), whole[:, :t]
         assert (alone - same).abs().max() <= 1e-9 * same.abs().max()
-
-
-wrong_5 = WORTHLESS
 
 
 # ---------------------------------------------------------------- 03.6 floating point

@@ -9,7 +9,7 @@ from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Wrong, call, exercises_of, reject_if
 from ..instruments import no_loop
-from ..proving import WORTHLESS, shown, version
+from ..proving import shown, version
 from ..sizes import chunked, grown
 
 
@@ -195,9 +195,6 @@ def same_at_each_length(fn, T):
     x_TD = np.random.default_rng(1).normal(size=(T, 8))
     whole, alone = fn(x_TD), [fn(x_TD[:n]) for n in range(1, T)]
     return max(np.abs(part - whole[: len(part)]).max() for part in alone) < 1e-10 * np.abs(whole).max()
-
-
-wrong_4 = WORTHLESS
 
 
 # ---------------------------------------------------------------- 05.5 three suspects

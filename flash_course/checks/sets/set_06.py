@@ -14,7 +14,7 @@ from ..edits import edited
 from ..exercise import Case, Said, call, exercises_of, reject_if, several
 from ..gradients import not_derived
 from ..instruments import megabytes, numbers_read
-from ..proving import WORTHLESS, shown, version
+from ..proving import shown, version
 from ..sizes import chunked, grown
 
 
@@ -176,9 +176,6 @@ def assert_padding_inert(unit, C):
         for size in (0.0, 3.0):
             out = unit(np.concatenate([x, size * noise]), np.arange(T) < n, causal, bias)
             assert np.abs(out[:n] - alone).max() < 1e-9
-
-
-wrong_3 = WORTHLESS
 
 
 # ---------------------------------------------------------------- 06.4 the drowned embedding

@@ -12,7 +12,7 @@ import numpy as np
 from ..edits import edited
 from ..exercise import Case, Said, asked, call, exercises_of, reject_if, several, unchanged
 from ..files import carried, pickles_refused, saved_over
-from ..proving import WORTHLESS, shown, version
+from ..proving import shown, version
 from ..sizes import chunked, grown
 
 
@@ -277,9 +277,6 @@ def assert_steps_equal_parallel(decoder):
             decoder.step(x[t], state)  # thrown away
             out, state = decoder.step(x[t], state)
             assert close(out, right[t])
-
-
-wrong_4 = WORTHLESS
 
 
 # ---------------------------------------------------------------- 09.5 save_state, load_state
