@@ -9,6 +9,8 @@ score must be those of a run that nothing stopped, and no file may be left over.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import random
 import shlex
@@ -19,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from flash_course import cli
 from flash_course.bench.clock import machine
 from flash_tutorial.files import read_json, write_text
 from flash_tutorial.runs.run_folder import read_log
@@ -31,34 +34,44 @@ TRAIN = (
 )
 
 
+class Clocked(io.StringIO):
+    """Notes when a word first begins a line of what is printed."""
+
+    def __init__(self):
+        super().__init__()
+        self.at = {}
+
+    def write(self, text):
+        self.at.setdefault(text.partition(" ")[0], time.perf_counter())
+        return super().write(text)
+
+
 class Trial:
     """A run in a folder of its own."""
 
     def __init__(self, out, text):
         self.out, self.text = out, text
 
-    def start(self, *more):
-        command = [sys.executable, "-u", "-m", "flash_course.cli", *TRAIN.split()]
-        return subprocess.Popen(
-            [*command, "--corpus", str(self.text), "--out", str(self.out), *more], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell in the background ignores it
-        )  # fmt: skip
+    @property
+    def arguments(self):
+        return [*TRAIN.split(), "--corpus", str(self.text), "--out", str(self.out)]
 
     def to_the_end(self, *more):
-        """Run it, and give the seconds from its first update until all is written."""
-        with self.start(*more) as process:
-            said, at = [], {}
-            for line in process.stdout:
-                said.append(line)
-                at.setdefault(line.split()[0], time.perf_counter())
-        if process.returncode:
-            sys.exit("".join(said))
-        return at.get("model", 0) - at.get("step", 0)
+        """Run it in this process, and give the seconds from its first update until all is written."""
+        said = Clocked()
+        with contextlib.redirect_stdout(said):
+            code = cli.main([*self.arguments, *more])
+        if code:
+            sys.exit(f"{' '.join(self.arguments)} {' '.join(more)}: exit code {code}")
+        return said.at.get("model", 0) - said.at.get("step", 0)
 
     def killed(self, number, after):
         """Send a signal so many seconds after the first update. Gives the process's exit code, and what it left."""
-        with self.start() as process:
+        with subprocess.Popen(
+            [sys.executable, "-u", "-m", "flash_course.cli", *self.arguments], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell in the background ignores it
+        ) as process:  # fmt: skip
             for line in process.stdout:
                 if line.startswith("step "):
                     break

@@ -5,6 +5,10 @@
 Trains on the four training novels and scores *Persuasion* (validation) and *Northanger Abbey* (test), each whole,
 and the first 100,000 bytes of *Persuasion*. Order k means that a byte is predicted from the k bytes before it. The
 result is written to flash_course/bench/results/ngrams.json.
+
+PPMd needs `pip install pyppmd`. It learns while it reads, as no model of the package does once it is trained. So it is
+scored twice: over the whole novel, and over windows of 1024 bytes, each read as if it came right after the four
+training novels. What a text adds to the compressed size of what came before it is its score.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import platform
 import sys
 import time
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +29,7 @@ from flash_tutorial.data import load_corpus
 from flash_tutorial.files import write_text
 
 ORDERS = (0, 1, 2, 3, 5)
+PPMD_ORDER, PPMD_MEMORY, WINDOW, EVERY = 8, 512 << 20, 1024, 8  # one window of eight is scored: each reads the novels
 SHORT = 100_000
 RESULT = Path(__file__).resolve().parents[1] / "flash_course" / "bench" / "results" / "ngrams.json"
 
@@ -96,6 +102,11 @@ def measure(corpus):
         "xz": lambda text: len(xz(text)),
         "xz, given the training novels": lambda text: len(xz(novels + text)) - len(xz(novels)),
     }
+    novels_alone = len(ppmd(novels))
+    compressors |= {
+        f"PPMd, order {PPMD_ORDER}, given the training novels": lambda text: len(ppmd(novels + text)) - novels_alone,
+        f"the same, learning no more than a window of {WINDOW}": lambda text: in_windows(novels, novels_alone, text),
+    }
     for name, size in compressors.items():
         begun = time.perf_counter()
         scores = {key: round(8 * size(text.tobytes()) / len(text), 4) for key, text in texts.items()}
@@ -108,8 +119,23 @@ def xz(text):
     return lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)
 
 
+def ppmd(text):
+    """Compressed by PPMd, variant H."""
+    import pyppmd
+
+    encoder = pyppmd.Ppmd7Encoder(PPMD_ORDER, PPMD_MEMORY)
+    return encoder.encode(text) + encoder.flush()
+
+
+def in_windows(novels, novels_alone, text):
+    """The bytes that windows of a text add to the novels, each by itself, scaled to the whole text."""
+    windows = [text[i : i + WINDOW] for i in range(0, len(text), WINDOW * EVERY)]
+    added = sum(len(ppmd(novels + window)) - novels_alone for window in windows)
+    return added * len(text) / sum(map(len, windows))
+
+
 def print_row(row, texts):
-    print(f"{row['model']:30}", *(f"{row[name]:7.4f}" for name in texts), f"{row['seconds']:7.2f} s", flush=True)
+    print(f"{row['model']:52}", *(f"{row[name]:7.4f}" for name in texts), f"{row['seconds']:7.2f} s", flush=True)
 
 
 def processor():
@@ -137,7 +163,8 @@ def main():
         "command": "python benchmarks/ngrams.py",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in ("numpy", "pyppmd")},
     }
     write_text(out, json.dumps(record, indent=1) + "\n")
     print(f"written to {out}")

@@ -1,25 +1,23 @@
 """Does the global part help on text? FLASH against its halves and Transformer++ at T = 2048, paired by seed.
 
-    python benchmarks/parts.py run --models runs/parts     # rates by short runs, then three seeds at the best of them
+    python benchmarks/parts.py run austen                  # rates by short runs, then three seeds at the best of them
+    python tools/code_corpus.py runs/code.txt              # a corpus of program text ...
+    python benchmarks/parts.py run runs/code.txt
     python benchmarks/parts.py table
 
-Every finished run is stored at once in flash_course/bench/results/parts.json, and its model in ``--models``; a run
-that is there is not made again. The guess that was written down before is in docs/predictions.md.
+Every finished run is stored at once in flash_course/bench/results/parts.json; a run that is there is not made again.
+The guess that was written down before is in docs/predictions.md.
 """
 
 import argparse
-import itertools
-import re
 import statistics
-from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from stored_runs import StoredRuns, say_if_at_edge
+from text_losses import bits_of, by_mention, by_place
 
 from flash_tutorial import ModelConfig, count_parameters
-from flash_tutorial.data import evaluation_windows, load_corpus
+from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
 
 RUNS = StoredRuns("parts", "python benchmarks/parts.py run")
@@ -29,7 +27,6 @@ RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2], "local only": [2.5e-3, 5e-3, 1e-2,
 TUNING, STEPS = 500, 2000
 # bytes since the last mention of a name; a chunk has 128
 DISTANCES = (0, 128, 512, T)
-NAME = re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}")  # a capital inside a sentence
 
 
 def model_of(name):
@@ -40,84 +37,69 @@ def model_of(name):
     return ModelConfig("flash", max_length=T, **switch)
 
 
-def one_run(name, rate, steps, seed, models):
+def one_run(corpus, name, rate, steps, seed):
     """Train once, unless the run is stored already."""
 
     def make():
         config = TrainConfig(
             steps=steps, batch=2, length=T, learning_rate=rate, seed=seed, dtype="bfloat16", eval_bytes=0
         )
-        corpus = load_corpus("austen")
         done = train(model_of(name), config, corpus=corpus, progress=False)
-        if steps == STEPS:
-            done.model.save_pretrained(models / f"{name}_{seed}".replace(" ", "_"))
         losses = [round(row["loss"], 4) for row in done.log][:: max(1, steps // 100)]
-        return {"parameters": count_parameters(done.model), **scores(done.model, corpus.validation), "losses": losses}
+        found = scores(done.model, corpus.validation, kind_of(corpus))
+        return {"parameters": count_parameters(done.model), **found, "losses": losses}
 
-    return RUNS.find_or_make(dict(model=name, learning_rate=rate, steps=steps, seed=seed), make)
+    return RUNS.find_or_make(dict(corpus=kind_of(corpus), model=name, learning_rate=rate, steps=steps, seed=seed), make)
 
 
-@torch.no_grad()
-def scores(model, split):
+def kind_of(corpus):
+    return "austen" if corpus.name == "austen" else "code"
+
+
+def scores(model, split, kind):
     """Bits per byte of the split, by the place in the chunk, and of names by the distance to their last mention."""
-    split = first_bytes(split, BYTES)
-    ids, targets, valid = evaluation_windows(split, T)
-    bits = np.zeros(targets.shape)
-    for i in range(0, len(ids), 4):
-        x, y = (torch.from_numpy(a[i : i + 4]) for a in (ids, targets))
-        nats = F.cross_entropy(model(x).transpose(1, 2), y, ignore_index=-100, reduction="none")
-        bits[i : i + 4] = nats.numpy() / np.log(2)
-    by_place = np.nanmean(np.where(valid, bits, np.nan).reshape(len(bits), -1, 128)[:, 1:], axis=(0, 1))
-    names = {"first": []} | {f"{a} to {b}": [] for a, b in itertools.pairwise(DISTANCES)}
-    for row, ok, text in zip(bits, valid, targets):
-        last = {}
-        for found in NAME.finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
-            start, end, word = found.start(), found.end(), found.group()
-            away = start - last[word] if word in last else None
-            key = "first" if away is None else next(
-                f"{a} to {b}" for a, b in itertools.pairwise(DISTANCES) if a < away <= b)  # fmt: skip
-            names[key].append(row[start:end].sum())
-            last[word] = start
+    bits, valid, targets = bits_of(model, first_bytes(split, BYTES), T)
     return {
         "bits_per_byte": round(float(bits[valid].mean()), 4),
-        "by_place": [round(float(by_place[a:b].mean()), 3) for a, b in ((0, 1), (1, 4), (4, 16), (16, 64), (64, 128))],
-        "bits_per_name": {key: [round(float(np.mean(found)), 3), len(found)] for key, found in names.items()},
+        "by_place": by_place(bits, valid, 128),
+        "bits_per_name": by_mention(bits, valid, targets, DISTANCES, kind),
     }
 
 
-def run(models):
+def run(corpus):
     torch.set_num_threads(1)
-    models.mkdir(parents=True, exist_ok=True)
     for name, rates in RATES.items():
         for rate in rates:
-            one_run(name, rate, TUNING, 0, models)
-        say_if_at_edge(name, best_rate(name), rates)
+            one_run(corpus, name, rate, TUNING, 0)
+        say_if_at_edge(name, best_rate(corpus, name), rates)
     for seed in SEEDS:
         for name in RATES:
-            one_run(name, best_rate(name), STEPS, seed, models)
+            one_run(corpus, name, best_rate(corpus, name), STEPS, seed)
 
 
-def best_rate(name):
-    return RUNS.best(model=name, steps=TUNING)["learning_rate"]
+def best_rate(corpus, name):
+    return RUNS.best(corpus=kind_of(corpus), model=name, steps=TUNING)["learning_rate"]
 
 
 def table():
     """Mean and range of three seeds, and the paired difference from FLASH."""
-    of = {name: RUNS.where(model=name, steps=STEPS) for name in RATES}
-    for name, rows in of.items():
-        values = [r["bits_per_byte"] for r in rows]
-        gaps = [b["bits_per_byte"] - a["bits_per_byte"] for a, b in zip(of["FLASH"], rows)]
-        said = ", ".join(f"{gap:+.4f}" for gap in gaps)
-        print(f"{name:14} {statistics.mean(values):.4f}  {values}  minus FLASH, seed by seed: {said}")
-        names = {
-            key: round(statistics.mean(r["bits_per_name"][key][0] for r in rows), 2) for key in rows[0]["bits_per_name"]
-        }
-        print(f"{'':14} bits of a name, by bytes since its last mention: {names}")
+    for corpus in ("austen", "code"):
+        of = {name: RUNS.where(corpus=corpus, model=name, steps=STEPS) for name in RATES}
+        for name, rows in of.items():
+            values = [r["bits_per_byte"] for r in rows]
+            gaps = [b["bits_per_byte"] - a["bits_per_byte"] for a, b in zip(of["FLASH"], rows)]
+            said = ", ".join(f"{gap:+.4f}" for gap in gaps)
+            print(f"{corpus:6} {name:14} {statistics.mean(values):.4f}  {values}  minus FLASH, seed by seed: {said}")
+            bits = {d: statistics.mean(r["bits_per_name"][d][0] for r in rows) for d in rows[0]["bits_per_name"]}
+            print(
+                f"{'':21} bits of a name, by bytes since its last mention:", {d: round(b, 2) for d, b in bits.items()}
+            )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "table"))
-    parser.add_argument("--models", type=Path, default=Path("runs/parts"))
+    what = parser.add_subparsers(dest="what", required=True)
+    what.add_parser("run").add_argument("corpus", help="austen, or the path of a text")
+    what.add_parser("table")
     args = parser.parse_args()
-    run(args.models) if args.what == "run" else table()
+    run(load_corpus(args.corpus)) if args.what == "run" else table()

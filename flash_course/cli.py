@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import nullcontext
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -261,7 +262,7 @@ def save_curve(path, run, config):
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
     from flash_tutorial.model import find_config
-    from flash_tutorial.runs.run_folder import refuse_fewer_steps, saved_settings
+    from flash_tutorial.runs.run_folder import refuse_fewer_steps
 
     model, train = (
         {name: value for name, value in vars(args).items() if name in rules(config)}
@@ -284,6 +285,22 @@ def read_configs(args):
     length = train.setdefault("length", start["max_length"])
     start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
+
+
+def saved_settings(out):
+    """The newest values with the settings of the run in a folder, and where they stand: ``(path, values)`` or None."""
+    from flash_tutorial.runs.checkpoints import last_checkpoint
+    from flash_tutorial.runs.lock import locked
+    from flash_tutorial.runs.run_folder import read_result
+
+    out = Path(out)
+    if not out.is_dir():
+        return None
+    alone = "WORLD_SIZE" not in os.environ  # else a process that is quicker may begin the run already
+    with locked(out, say=lambda _: None) if alone else nullcontext():  # another run would change what is read
+        found = last_checkpoint(out, say=lambda _: None)
+        result = None if found else read_result(out)
+    return found or (result and (out / "result.json", result))
 
 
 def load_model(name, device):
@@ -337,6 +354,8 @@ def run_generate(args):
     tokens have no text."""
     import torch
 
+    from .writing import writer
+
     set_threads(args)
     model = load_model(args.model, args.device)
     if not readable(model, args.model):
@@ -348,7 +367,7 @@ def run_generate(args):
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
-    write, waiting = vocabulary.writer(prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
+    write, waiting = writer(vocabulary, prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
 
     def show(token):
         if waiting:
@@ -366,11 +385,13 @@ def run_doctor(args):
     """``flash-tutorial doctor``: 1 if something that is needed is missing."""
     set_threads(args)
     from flash_tutorial.corpora import load_austen
-    from flash_tutorial.devices import describe_device
+    from flash_tutorial.devices import LARGE, describe_device, measured_gain, pick_device
 
     from .addresses import PLACEHOLDER, is_stamped
 
     print(describe_device(args.device))
+    if gain := measured_gain(pick_device(args.device), "auto", LARGE):
+        print(f"training: {gain}")
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {

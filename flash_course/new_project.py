@@ -7,7 +7,7 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from flash_tutorial.files import advice, disk_said, write_text
+from flash_tutorial.files import refused, write_text
 
 from .addresses import install_address, is_stamped
 
@@ -46,7 +46,7 @@ def create_project(folder) -> Path:
         why = re.sub(r"\[Errno \d+\] |: '.*", "", str(error.args[0][0][-1]))
         raise ValueError(f"{folder} could not be made ({why}): free some space or choose another folder") from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} could not be made ({disk_said(error)}): {advice(error)}") from error
+        raise refused(f"{folder} could not be made", error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

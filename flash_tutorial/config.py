@@ -21,10 +21,10 @@ TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rot
 
 
 # ---------------------------------------------------------------- what a field may be
-def check_counts(**counts):
-    """Refuse what is no integer of at least 1."""
+def check_counts(least=1, **counts):
+    """Refuse what is no integer of at least 1, or ``least``."""
     for name, value in counts.items():
-        Rule(1, int).check(name, value)
+        Rule(1, int, least=least).check(name, value)
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def rules(config):
 
 def explained(cls):
     """Add the fields to the docstring, for those who ask ``help`` and not this file."""
-    of = {name: f" ({', '.join(rule.of)})" if rule.of else "" for name, rule in rules(cls).items()}
-    cls.__doc__ += "\n" + "".join(
-        f"    {name} = {rule.default!r}: {rule.text}{of[name]}\n" for name, rule in rules(cls).items()
-    )
+    cls.__doc__ += "\n"
+    for name, rule in rules(cls).items():
+        of = f" ({', '.join(rule.of)})" if rule.of else ""
+        cls.__doc__ += f"    {name} = {rule.default!r}: {rule.text}{of}\n"
     return cls
 
 
@@ -154,13 +154,17 @@ class ModelConfig:
             self.depth = 2 if self.kind in BLOCKS else 4
         own = options_of(self.architecture)
         for name, rule in rules(self).items():
-            if name in own and getattr(self, name) is ABSENT:
+            value = getattr(self, name)
+            if name in own and value is ABSENT:
                 setattr(self, name, copy.copy(rule.default))
-            elif rule.of and name not in own:
-                self._refuse_absent(name, own)
-            elif name != "architecture":
-                rule.check(name, getattr(self, name))
-        self._refuse_inert()
+            elif rule.of and name not in own and value is not ABSENT:
+                there = ", ".join(own) + (", a dictionary of what the class takes" if self.kind == OWN else "")
+                raise ValueError(f"{name}={value!r}: {self.kind} has no such option, it has {there}")
+            elif name != "architecture" and value is not ABSENT:
+                rule.check(name, value)
+        for name, why in self.inert().items():
+            if getattr(self, name) != rules(self)[name].default:
+                raise ValueError(f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out")
         self._refuse_odd()
 
     @property
@@ -203,16 +207,6 @@ class ModelConfig:
         if self.length_scale is None and self.causal and self.attention == "relu2":
             return "a causal FLASH-Quad divides its scores by it (length_scale)"
         return None
-
-    def _refuse_absent(self, name, own):
-        if getattr(self, name) is not ABSENT:
-            there = ", ".join(own) + (", a dictionary of what the class takes" if self.kind == OWN else "")
-            raise ValueError(f"{name}={getattr(self, name)!r}: {self.kind} has no such option, it has {there}")
-
-    def _refuse_inert(self):
-        for name, why in self.inert().items():
-            if getattr(self, name) != rules(self)[name].default:
-                raise ValueError(f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out")
 
     def _refuse_odd(self):
         if self.dropout >= 1:
@@ -354,6 +348,5 @@ class TrainConfig:
         if self.warmup >= self.steps and self.warmup:
             raise ValueError(f"warmup={self.warmup}: expected fewer than steps={self.steps}")
         if self.eval_every and self.eval_bytes == 0:
-            raise ValueError(
-                f"eval_every={self.eval_every} with eval_bytes=0: there is nothing to score, give some bytes"
-            )
+            given = f"eval_every={self.eval_every} with eval_bytes=0"
+            raise ValueError(f"{given}: there is nothing to score, give some bytes")

@@ -13,8 +13,8 @@ import numpy as np
 from .config import check_counts
 from .corpora import Split as Split
 from .corpora import load_austen, load_file
+from .corpora import load_tokens as load_tokens
 from .corpora.online import SOURCES, load_online
-from .corpora.tokens import load_tokens as load_tokens
 from .corpora.vocabulary import BYTES, MASK_ID, START_ID
 from .corpora.vocabulary import ByteTokenizer as ByteTokenizer
 
@@ -89,10 +89,8 @@ def _windows(split, documents, starts, length):
     inside = target_at < end
     targets = np.where(inside, split.tokens[np.minimum(target_at, end - 1)], np.int64(IGNORE))
     has_previous = inside & (target_at > first)
-    ids = np.where(
-        has_previous, split.tokens[np.where(has_previous, target_at - 1, 0)], np.int64(split.vocabulary.start_id)
-    )
-    return ids, targets
+    previous = split.tokens[np.where(has_previous, target_at - 1, 0)]
+    return np.where(has_previous, previous, np.int64(split.vocabulary.start_id)), targets
 
 
 def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=START_ID):

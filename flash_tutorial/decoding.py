@@ -5,6 +5,8 @@ Letters: B batch, T length, N vocabulary.
 
 import torch
 
+from .config import check_counts
+
 
 @torch.no_grad()
 def generate(
@@ -20,8 +22,7 @@ def generate(
     """
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how)
-    if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens={max_new_tokens!r}: expected an integer of at least 0")
+    check_counts(least=0, max_new_tokens=max_new_tokens)
     N = model.config.vocab_size
     if stop_id is not None and (not isinstance(stop_id, int) or isinstance(stop_id, bool) or not 0 <= stop_id < N):
         raise ValueError(f"stop_id={stop_id!r}: expected an id from 0 to {N - 1}, or None")

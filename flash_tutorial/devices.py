@@ -9,9 +9,11 @@ Every process (rank) holds the whole model and computes its own rows of each bat
 import ctypes
 import os
 import platform
+import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,10 @@ from torch import nn
 
 # names and numbers of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+# A model of fewer parameters is too narrow for bfloat16 to pay on a CPU; where products are not PAYS times as fast, the
+# rest of a step, which stays in float32, eats up the gain.
+LARGE, PAYS = 300_000, 1.5
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,11 +45,11 @@ def pick_device(name="auto") -> torch.device:
     return device
 
 
-def pick_dtype(device, name="auto") -> tuple[torch.dtype, str]:
-    """The format of autocast on ``device``, and the reason in words.
+def pick_dtype(device, name="auto", parameters=0) -> tuple[torch.dtype, str]:
+    """The format of autocast on ``device`` for a model of so many parameters, and the reason in words.
 
     By compute capability, not by ``torch.cuda.is_bf16_supported()``: that is true as well where bfloat16 is only
-    emulated, and slow.
+    emulated, and slow. On a CPU by a measurement, where the model is large enough to gain anything.
     """
     device = torch.device(device)
     if name not in (None, "auto"):
@@ -52,6 +58,10 @@ def pick_dtype(device, name="auto") -> tuple[torch.dtype, str]:
         if name == "float16" and device.type != "cuda":
             raise ValueError(f"dtype='float16' on {device.type}: its loss scaling needs a CUDA card; choose 'auto'")
         return DTYPES[name], "asked for"
+    if device.type == "cpu" and parameters >= LARGE:
+        if bfloat16_gain(torch.get_num_threads()) >= PAYS:
+            return torch.bfloat16, "bfloat16 pays on this CPU"
+        return torch.float32, "bfloat16 does not pay on this CPU"
     if device.type != "cuda":
         return torch.float32, f"half precision is not faster on every {device.type.upper()}"
     major, minor = torch.cuda.get_device_capability(device)
@@ -62,12 +72,38 @@ def pick_dtype(device, name="auto") -> tuple[torch.dtype, str]:
     return torch.float32, f"compute capability {major}.{minor} has no half-precision matrix units"
 
 
-def describe_device(device="auto", dtype="auto") -> str:
-    """One line: versions, device, number format and why."""
+@lru_cache
+def bfloat16_gain(threads) -> float:
+    """How many times as fast products of matrices are in bfloat16 as in float32, here and with so many threads.
+
+    Measured in a tenth of a second of the processor's time, in turn, by the shortest times, so that a busy machine
+    comes to the same answer.
+    """
+    a, b = torch.randn(2048, 128), torch.randn(128, 576)  # as of a FLASH unit of D = 128
+    pairs = {torch.float32: (a, b), torch.bfloat16: (a.bfloat16(), b.bfloat16())}
+    shortest, end = dict.fromkeys(pairs, float("inf")), time.process_time() + 0.1
+    while time.process_time() < end or max(shortest.values()) == float("inf"):
+        for dtype, (left, right) in pairs.items():
+            began = time.process_time()
+            left @ right
+            shortest[dtype] = min(shortest[dtype], time.process_time() - began)
+    return shortest[torch.float32] / shortest[torch.bfloat16]
+
+
+def measured_gain(device, dtype, parameters) -> str:
+    """What ``pick_dtype`` measured for it, in words; empty where it measured nothing."""
+    if dtype != "auto" or device.type != "cpu" or parameters < LARGE:
+        return ""
+    gain = bfloat16_gain(torch.get_num_threads())
+    return f"products of matrices are {gain:.1f} times as fast in bfloat16 as in float32, {PAYS} are needed"
+
+
+def describe_device(device="auto", dtype="auto", parameters=0) -> str:
+    """One line: versions, device, number format (for a model of so many parameters) and why."""
     from . import __version__
 
     device = pick_device(device)
-    dtype, why = pick_dtype(device, dtype)
+    dtype, why = pick_dtype(device, dtype, parameters)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     versions = f"flash-tutorial {__version__}, Python {platform.python_version()}, torch {torch.__version__}"
@@ -121,8 +157,6 @@ class Group:
 
     def of_first(self, call):
         """What ``call`` gives in rank 0, everywhere; and so is its refusal, a ValueError."""
-        if self.size == 1:
-            return call()
         outcome = None
         if self.speaks:
             try:
@@ -154,7 +188,7 @@ class Engine:
 
     def __init__(self, model, dtype="auto", group=Group(), compile=False):
         self.group, self.device = group, next(model.parameters()).device
-        dtype, _ = pick_dtype(self.device, dtype)
+        dtype, _ = pick_dtype(self.device, dtype, sum(p.numel() for p in model.parameters()))
         self.half = torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
         # float16 gradients underflow
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)

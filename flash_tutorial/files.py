@@ -40,28 +40,20 @@ def whole_files(*paths):
         for temporary, path in zip(temporaries, paths):
             os.replace(temporary, path)
     except OSError as error:
-        said = f"{' and '.join(map(str, paths))} could not be written ({disk_said(error)}): {advice(error)}"
-        raise ValueError(f"{said}; what stood there before is untouched") from error
+        said = f"{' and '.join(map(str, paths))} could not be written"
+        raise refused(said, error, "; what stood there before is untouched") from error
     finally:
         with suppress(OSError):
             for temporary in temporaries:
                 temporary.unlink(missing_ok=True)
 
 
-def disk_said(error):
-    """The reason in an OSError, or in the ValueError that ``whole_file`` made of one."""
-    reason = _of_disk(error)
-    return getattr(reason, "strerror", None) or reason
-
-
-def advice(error):
-    """What to do about an OSError, or about the ValueError that ``whole_file`` made of one."""
-    number = getattr(_of_disk(error), "errno", None)
-    return next((text for numbers, text in ADVICE.items() if number in numbers), "choose another folder")
-
-
-def _of_disk(error):
-    return error if isinstance(error, OSError) else error.__cause__ or error
+def refused(said, error, then=""):
+    """The error of what could not be written: the reason, from an OSError or what was made of one, and what to do."""
+    reason = error if isinstance(error, OSError) else error.__cause__ or error
+    number = getattr(reason, "errno", None)
+    advice = next((text for numbers, text in ADVICE.items() if number in numbers), "choose another folder")
+    return ValueError(f"{said} ({getattr(reason, 'strerror', None) or reason}): {advice}{then}")
 
 
 def make_folder(folder):
@@ -69,7 +61,7 @@ def make_folder(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{folder} could not be made ({error.strerror}): {advice(error)}") from error
+        raise refused(f"{folder} could not be made", error) from error
 
 
 def write_text(path, text):
@@ -113,14 +105,12 @@ def read_json(path):
 
 def parse_json(path):
     """The dictionary in a JSON file, not compared with its checksum."""
+    with reading(path):
+        raw = path.read_bytes()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        values = json.loads(raw.decode())
+    except (ValueError, RecursionError):
         values = None
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
     if not isinstance(values, dict):
         raise altered(path, "not what this package wrote")
     return values
@@ -143,31 +133,35 @@ def load_tensors(path):
 
 
 @contextmanager
+def reading(path):
+    """Say in one line that a file is missing, or why it cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+
+
+@contextmanager
 def advising(text):
-    """Add to an error of a file that is missing or altered, or cannot be read, what to do about it."""
+    """Add to the error of a file that is missing or altered, or cannot be read, what to do about it."""
     try:
         yield
     except ValueError as error:
         raise ValueError(f"{error}: {text}") from None
-    except OSError as error:
-        raise ValueError(f"{error.filename} cannot be read ({error.strerror}): {text}") from None
 
 
 def check_sha256(folder, sha256):
     """Refuse a folder in which a file is not the one whose sha256 is given by its name."""
     for name, expected in sha256.items():
-        try:
-            if file_sha256(folder / name) != expected:
-                raise altered(folder / name)
-        except FileNotFoundError:
-            raise ValueError(f"{folder / name} is missing") from None
-        except OSError as error:
-            raise ValueError(f"{folder / name} cannot be read ({error.strerror})") from None
+        if file_sha256(folder / name) != expected:
+            raise altered(folder / name)
 
 
 def file_sha256(path):
     """The sha256 of a file, in hex."""
-    with open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

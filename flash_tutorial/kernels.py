@@ -8,7 +8,7 @@ Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value
 
 import torch
 
-from .chunks import chunk_means, to_chunks
+from .chunks import chunk_means, combined, to_chunks
 from .mixing import earlier_chunks
 
 try:
@@ -88,10 +88,8 @@ def state_before_chunks(lin_k, v, C, combine="mean"):
     if combine not in ("mean", "sum"):
         raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equation 8)")
     sums = earlier_chunks(chunk_means(to_chunks(lin_k, C), to_chunks(v, C)))
-    if combine == "sum":
-        return sums * C
-    earlier = torch.arange(sums.shape[1], device=v.device).clamp(min=1)
-    return sums / earlier[:, None, None]
+    tokens = C * torch.arange(sums.shape[1], device=v.device)
+    return combined(sums, tokens[:, None, None], C, combine)
 
 
 def fused_mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, *, chunk_size, bias=None, combine="mean", gate=None, tile=TILE):

@@ -83,7 +83,7 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
 
 
 def cos_sin_at(positions, dim: int, like: torch.Tensor, most: int | None = None):
-    """The same for positions ``(B,)`` that differ by row: two ``(B, dim // 2)``.
+    """The same for one position, an integer: two ``(dim // 2,)``; for ``(B,)`` that differ by row: ``(B, dim // 2)``.
 
     ``most``: a number that no position is above, known without asking the device; then rows of the kept tables are
     taken.
@@ -138,7 +138,7 @@ class ScaledSin(nn.Module):
         return (torch.cat([sin, cos], -1) * self.scale).to(x.dtype)
 
     def at(self, positions, like, most=None):
-        """Rows of the table at ``positions (B,)``: ``(B, D)``; ``most`` as in ``cos_sin_at``."""
+        """Rows of the table at ``positions``: ``(D,)`` or ``(B, D)``; arguments as in ``cos_sin_at``."""
         cos, sin = cos_sin_at(positions, self.dim, like, most)
         return (torch.cat([sin, cos], -1) * self.scale).to(like.dtype)
 
@@ -154,19 +154,18 @@ class LearntPositions(nn.Module):
         return self._reaching(x.shape[1])[: x.shape[1]]
 
     def at(self, positions, like, most=None):
-        """Rows of the table at ``positions (B,)``: ``(B, D)``; ``most`` as in ``cos_sin_at``."""
+        """Rows of the table at ``positions``: ``(D,)`` or ``(B, D)``; arguments as in ``cos_sin_at``."""
         return self._reaching((int(positions.max()) if most is None else most) + 1)[positions]
 
     def _reaching(self, n):
-        advice = "shorten it, or take architecture='transformer+', whose positions have no end"
-        refuse_longer(n, self.max_length, f"the {self.max_length} learnt positions: {advice}")
+        if n > self.max_length:
+            advice = "shorten it, or take architecture='transformer+', whose positions have no end"
+            raise too_long(n, f"the {self.max_length} learnt positions: {advice}")
         return self.table
 
 
-def refuse_longer(n, longest, reach):
-    """Refuse a sequence of n tokens that is longer than what stands in ``reach``, with what to do."""
-    if n > longest:
-        raise ValueError(f"a sequence of length {n} is longer than {reach}")
+def too_long(n, reach):
+    return ValueError(f"a sequence of length {n} is longer than {reach}")
 
 
 def make_positions(kind: str, dim: int, max_length: int) -> nn.Module | None:
@@ -191,14 +190,15 @@ class ToeplitzBias(nn.Module):
         return self.weights[rows[None, :] - rows[:, None] + self.length - 1]
 
     def row(self, i, n: int):
-        """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
+        """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
         self._check_reach(n)
-        distance = torch.arange(n, device=self.weights.device)[None, :] - i[:, None]
+        distance = torch.arange(n, device=self.weights.device) - (i if isinstance(i, int) else i[:, None])
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
     def _check_reach(self, n):
-        advice = "raise bias_length, or take bias='rotary', which has no end"
-        refuse_longer(n, self.length, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
+        if n > self.length:
+            advice = "raise bias_length, or take bias='rotary', which has no end"
+            raise too_long(n, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
 
 
 class RotaryBias(nn.Module):
@@ -210,7 +210,7 @@ class RotaryBias(nn.Module):
         self.a, self.b = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
 
     def _rotated(self, vector, cos, sin):
-        return rope(vector.expand(cos.shape[0], self.dim), cos, sin)
+        return rope(vector.expand(*cos.shape[:-1], self.dim), cos, sin)
 
     def forward(self, n: int):
         """The bias among n positions, ``(n, n)``."""
@@ -218,7 +218,7 @@ class RotaryBias(nn.Module):
         return self._rotated(self.a, cos, sin) @ self._rotated(self.b, cos, sin).T
 
     def row(self, i, n: int):
-        """Rows ``i (B,)`` of the bias among n positions: ``(B, n)``."""
+        """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
         a = self._rotated(self.a, *cos_sin_at(i, self.dim, self.a, n))
         return a @ self._rotated(self.b, *cos_sin(n, self.dim, self.b)).T
 
@@ -249,14 +249,16 @@ class ScaleOffset(nn.Module):
 
 
 # ---------------------------------------------------------------- the door: what no unit can take
-def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False):
+def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False, checked=False):
     """Refuse features, mask and document ids that no unit can take, with one line that says what to do.
 
     ``mask (B, T)`` bool, valid tokens first; ``segment_ids (B, T)`` integers that never fall along a row. What depends
     on their numbers is asked at once, so that a GPU is waited for once, and not without either; not under
-    torch.compile. ``every_row``: each row needs a valid token. Returns the ids, padding with that of the last valid
-    token, so that they are sorted whatever stood there.
+    torch.compile. ``every_row``: each row needs a valid token; ``checked``: a model's door has looked already. Returns
+    the ids, padding with that of the last valid token, so that they are sorted whatever stood there.
     """
+    if checked:
+        return segment_ids
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"x is a {type(x).__name__}: expected a torch tensor (B, T, {dim})")
     if x.dim() != 3 or x.shape[-1] != dim:
@@ -273,9 +275,8 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     wrong = {}  # what is said -> where it is so
     if mask is not None:
         if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-            raise ValueError(
-                f"mask is {_form(mask)}: expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
-            )
+            expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
+            raise ValueError(f"mask is {_form(mask)}: {expected}")
         why = "padding on the left would move the chunk borders; pad on the right"
         said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
         wrong[said] = mask[:, 1:] & ~mask[:, :-1]

@@ -49,11 +49,10 @@ def make_unit(config: ModelConfig) -> nn.Module:
 
 @dataclass
 class State:
-    """What a stack remembers between tokens: one state for each unit, and each row's position."""
+    """What a stack remembers between tokens: one state for each unit, and how far the rows were read."""
 
     units: list
-    lengths: torch.Tensor  # (B,) tokens read so far
-    used: int  # no row is longer
+    rows: states.Rows
 
     def numel(self):
         """Numbers in use, over all units."""
@@ -87,8 +86,7 @@ class Stack(nn.Module):
 
         Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
         """
-        if not checked:
-            segment_ids = check_input(x, self.config.dim, mask, segment_ids)
+        segment_ids = check_input(x, self.config.dim, mask, segment_ids, checked=checked)
         if self.positions is not None:
             x = x + self.positions(x)
         x, dropping = self.drop(x), self.training and self.drop.p
@@ -99,11 +97,9 @@ class Stack(nn.Module):
 
     def prefill(self, x, mask=None, *, checked=False):
         """Features ``(B, T, D)`` of a prompt up to the end of its longest row, and the state after it."""
-        if not checked:
-            check_input(x, self.config.dim, mask, every_row=True)
-        lengths = states.row_lengths(x, mask)
+        check_input(x, self.config.dim, mask, every_row=True, checked=checked)
         if mask is not None:  # what is padding in every row is no position
-            longest = int(lengths.max())
+            longest = int(mask.sum(1).max())
             x, mask = x[:, :longest], mask[:, :longest]
         if self.positions is not None:
             x = x + self.positions(x)
@@ -111,18 +107,18 @@ class Stack(nn.Module):
         for unit in self.units:
             x, state = states.prefill(unit, x, mask, **_inside(getattr(type(unit), "prefill", None)))
             of_units.append(state)
-        return self.norm(x), State(of_units, lengths, x.shape[1])
+        return self.norm(x), State(of_units, states.Rows.after(x, mask))
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
-        if x.shape != (len(state.lengths), self.config.dim):
-            expected = (len(state.lengths), self.config.dim)
+        expected = (state.rows.batch, self.config.dim)
+        if x.shape != expected:
             raise ValueError(f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}")
         if self.positions is not None:
-            x = x + self.positions.at(state.lengths, x, state.used)
+            x = x + self.positions.at(state.rows.place, x, state.rows.used)
         for i, unit in enumerate(self.units):
             x, state.units[i] = states.step(unit, x, state.units[i])
-        state.lengths, state.used = state.lengths + 1, state.used + 1
+        state.rows.used += 1
         return self.norm(x), state
 
 
@@ -153,9 +149,8 @@ class LanguageModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         if not isinstance(config, ModelConfig):
-            raise ValueError(
-                f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig({config!r:.60})"
-            )
+            given = f"{config!r:.60}"
+            raise ValueError(f"a model is built from a ModelConfig, got {given}: give ModelConfig({given})")
         self.config, self.vocabulary = config, Vocabulary(config.tokens)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
@@ -191,8 +186,7 @@ class LanguageModel(nn.Module):
         self._check_ids(ids, 2)
         check_reading(mask, None, ids.shape, every_row=True)
         features, state = self.stack.prefill(self._embedded(ids), mask, checked=True)
-        last = features[torch.arange(len(ids), device=ids.device), state.lengths - 1]
-        return self.head(last), state
+        return self.head(features[state.rows.at(state.rows.place - 1)]), state
 
     @torch.no_grad()
     def step(self, ids, state):
@@ -301,9 +295,8 @@ def load_own_weights(model, folder):
         safetensors.torch.load_model(model, str(path), device=str(device))
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{path} does not hold the weights of this model ({said}): give the one that it is of"
-        ) from None
+        found = f"{path} does not hold the weights of this model ({said})"
+        raise ValueError(f"{found}: give the one that it is of") from None
 
 
 def _describe(value):

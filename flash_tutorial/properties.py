@@ -92,16 +92,22 @@ def _noise_like(x):
     return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
 
 
-def _valid(x, lengths):
-    return torch.arange(x.shape[1], device=x.device)[None] < lengths[:, None]
+def _first(x, lengths):
+    """``(B, T)`` bool: the first ``lengths``, a number or one for each row, of the tokens of ``x``."""
+    return torch.arange(x.shape[1], device=x.device) < torch.as_tensor(lengths, device=x.device).expand(len(x))[:, None]
+
+
+@torch.no_grad()
+def _change(unit, x, kept, **kw):
+    """Change of the outputs at ``kept (B, T)`` when all other inputs become other and ``LOUD`` times larger."""
+    changed = torch.where(kept[..., None], x, LOUD * _noise_like(x))
+    return largest((unit(changed, **kw) - unit(x, **kw))[kept])
 
 
 # ---------------------------------------------------------------- no output reads a later input
-@torch.no_grad()
 def value_leak(unit, x, cut, **kw):
-    """Change of the outputs before ``cut`` when all inputs from ``cut`` on become other and ``LOUD`` times larger."""
-    changed = torch.cat([x[:, :cut], LOUD * _noise_like(x)[:, cut:]], 1)
-    return largest(unit(changed, **kw)[:, :cut] - unit(x, **kw)[:, :cut])
+    """Change of the outputs before ``cut`` when the inputs from ``cut`` on become other."""
+    return _change(unit, x, _first(x, cut), **kw)
 
 
 def gradient_leak(unit, x, cut, **kw):
@@ -119,42 +125,33 @@ def prefix_error(unit, x, cut):
 
 
 # ---------------------------------------------------------------- padding, rows, documents
-@torch.no_grad()
 def padding_leak(unit, x, lengths, **kw):
     """Change of the valid outputs when the content of the padding, behind ``lengths (B,)``, becomes other."""
-    mask = _valid(x, lengths)
-    changed = torch.where(mask[..., None], x, LOUD * _noise_like(x))
-    return largest((unit(changed, mask=mask, **kw) - unit(x, mask=mask, **kw))[mask])
+    return _change(unit, x, _first(x, lengths), mask=_first(x, lengths), **kw)
 
 
 @torch.no_grad()
 def padding_error(unit, x, length):
     """The first ``length`` tokens with padding behind them, against the same tokens alone."""
-    mask = _valid(x, torch.full((len(x),), length, device=x.device))
-    return branch_error(unit(x, mask=mask)[:, :length], unit(x[:, :length]), x[:, :length])
+    return branch_error(unit(x, mask=_first(x, length))[:, :length], unit(x[:, :length]), x[:, :length])
 
 
-@torch.no_grad()
 def row_leak(unit, x, **kw):
     """Change of the first row's output when all other rows become other."""
-    changed = torch.cat([x[:1], LOUD * _noise_like(x)[1:]])
-    return largest(unit(changed, **kw)[0] - unit(x, **kw)[0])
+    return _change(unit, x, _first(x, [x.shape[1]] + [0] * (len(x) - 1)), **kw)
 
 
 @torch.no_grad()
 def row_error(unit, x, lengths):
     """Rows of different ``lengths (B,)`` in one padded batch, against each row alone without padding."""
-    y = unit(x, mask=_valid(x, lengths))
+    y = unit(x, mask=_first(x, lengths))
     alone = [x[b : b + 1, :n] for b, n in enumerate(lengths.tolist())]
     return max(branch_error(y[b : b + 1, : a.shape[1]], unit(a), a) for b, a in enumerate(alone))
 
 
-@torch.no_grad()
 def document_leak(unit, x, segment_ids, document, **kw):
     """Change of one document's outputs when the content of all other documents becomes other."""
-    own = segment_ids == document
-    changed = torch.where(own[..., None], x, LOUD * _noise_like(x))
-    return largest((unit(changed, segment_ids=segment_ids, **kw) - unit(x, segment_ids=segment_ids, **kw))[own])
+    return _change(unit, x, segment_ids == document, segment_ids=segment_ids, **kw)
 
 
 # ---------------------------------------------------------------- token by token
@@ -165,7 +162,7 @@ def step_error(unit, x, prompts):
     A row with a longer prompt comes to its end first, and then reads up to ``max(prompts) - min(prompts)`` tokens more.
     """
     T = x.shape[1]
-    mask = None if bool((prompts == prompts[0]).all()) else _valid(x, prompts)[:, : int(prompts.max())]
+    mask = None if bool((prompts == prompts[0]).all()) else _first(x, prompts)[:, : int(prompts.max())]
     y, state = states.prefill(unit, x[:, : int(prompts.max())], mask)
     outputs = [[y[b, t] for t in range(n)] for b, n in enumerate(prompts.tolist())]
     for t in range(T - int(prompts.min())):  # a row that has come to its end reads its last token again
@@ -210,74 +207,65 @@ def check_unit(unit, *, dim=None, seed=0):
     copied = draw_order_one(copy.deepcopy(unit).double().eval(), generator)
     C, T = _sizes(copied)
     x = torch.randn(3, T, dim, generator=generator, dtype=torch.float64).to(device)
-    check = _Check(type(unit).__name__, copied, x, C)
-    check.branch()
-    if getattr(unit, "causal", False):
-        check.causal()
-    else:
+    name, causal = type(unit).__name__, getattr(unit, "causal", False)
+    rows = [_branch_row(name, copied, x)]
+    if not causal:
         reason = "reads both sides" if hasattr(unit, "causal") else "has no attribute causal"
-        check.rows += [(name, None, None, f"left out: the unit {reason}") for name in ("leak", "prefix", "step")]
-    check.padding_and_rows()
-    if getattr(unit, "causal", False):
-        check.steps()
-    return Report(check.name, check.rows)
-
-
-class _Check:
-    def __init__(self, name, unit, x, C):
-        self.name, self.unit, self.x, self.C, self.rows = name, unit, x, C, []
-
-    def _hold(self, name, limit, advice, measured):
-        """``measured`` yields (place, value): the largest goes into the report, the first above the limit is raised."""
+        rows += [(left, None, None, f"left out: the unit {reason}") for left in ("leak", "prefix", "step")]
+    for said, limit, advice, measured in _properties(copied, x, C, causal):
         worst = 0.0
-        for place, value in measured:
+        for place, value in measured:  # each is measured only now: the first above the limit is the last
             if not value <= limit:
-                found = f"{self.name} fails {name} at {place}: {value:.2e}"
+                found = f"{name} fails {said} at {place}: {value:.2e}"
                 raise ValueError(f"{found}, expected at most {limit:g}; {advice}")
             worst = max(worst, value)
-        self.rows.append((name, worst, limit, ""))
+        rows.append((said, worst, limit, ""))
+    return Report(name, rows)
 
-    def branch(self):
-        y = self.unit(self.x)
-        if not isinstance(y, torch.Tensor) or y.shape != self.x.shape:
-            found = f"it maps {tuple(self.x.shape)} to {tuple(getattr(y, 'shape', ()))}"
-            raise ValueError(f"{self.name} fails shape: {found}, expected the same shape; return x plus the branch")
-        settle_branch(self.unit, self.x)
-        std, (low, high) = branch_std(self.unit, self.x), BRANCH_STD
-        if not low <= std <= high:
-            found = f"y - x has a standard deviation of {std:.2e}, expected {low} to {high} with order-one parameters"
-            advice = "make kernels nn.Linear and divide sums by their length"
-            raise ValueError(f"{self.name} fails branch size: {found}; {advice}")
-        self.rows.append(("branch std", std, high, f"at least {low}; x {tuple(self.x.shape)}, float64"))
 
-    def causal(self):
-        cuts = _cuts(self.x.shape[1], self.C)
+def _branch_row(name, unit, x):
+    """The first row of a report; the branch is settled, if it can be."""
+    y = unit(x)
+    if not isinstance(y, torch.Tensor) or y.shape != x.shape:
+        found = f"it maps {tuple(x.shape)} to {tuple(getattr(y, 'shape', ()))}"
+        raise ValueError(f"{name} fails shape: {found}, expected the same shape; return x plus the branch")
+    settle_branch(unit, x)
+    std, (low, high) = branch_std(unit, x), BRANCH_STD
+    if not low <= std <= high:
+        found = f"y - x has a standard deviation of {std:.2e}, expected {low} to {high} with order-one parameters"
+        raise ValueError(f"{name} fails branch size: {found}; make kernels nn.Linear and divide sums by their length")
+    return "branch std", std, high, f"at least {low}; x {tuple(x.shape)}, float64"
+
+
+def _properties(unit, x, C, causal):
+    """(property, limit, advice, (place, value) ...) of each, the values measured as they are asked for."""
+    B, T, _ = x.shape
+    places = {1, 2, C - 1, C, C + 1, 2 * C, 2 * C + 1, 3 * C, T - 1}  # in the middle of chunks and around their borders
+    cuts = sorted(t for t in places if 0 < t < T)
+
+    def at_each(measure, what="length"):
+        return ((f"{what} {t}", measure(unit, x, t)) for t in cuts)
+
+    if causal:
         advice = "outputs before it change with later inputs; look at the mask, and at sums that hold their own chunk"
-        for name, leak in (("leak of values", value_leak), ("leak of gradients", gradient_leak)):
-            self._hold(name, EXACT, advice, ((f"position {t}", leak(self.unit, self.x, t)) for t in cuts))
+        yield "leak of values", EXACT, advice, at_each(value_leak, "position")
+        yield "leak of gradients", EXACT, advice, at_each(gradient_leak, "position")
         advice = "earlier outputs depend on the length; divide by a fixed length, not by T"
-        self._hold("prefix", ROUNDING, advice, ((f"length {t}", prefix_error(self.unit, self.x, t)) for t in cuts))
-
-    def padding_and_rows(self):
-        unit, x, (B, T, _) = self.unit, self.x, self.x.shape
-        cuts = _cuts(T, self.C)
-        leaks = ((f"length {t}", padding_leak(unit, x, torch.full((B,), t, device=x.device))) for t in cuts)
-        ragged = torch.tensor([T - 1, max(1, T // 2), 1], device=x.device)
-        advice = "what stands in the padding reaches valid outputs; set it to zero after the activation"
-        self._hold("padding content", EXACT, advice, leaks)
-        advice = "padding counts as tokens; divide by the valid tokens, and let no query read a masked key"
-        self._hold("padding", ROUNDING, advice, ((f"length {t}", padding_error(unit, x, t)) for t in cuts))
-        advice = "the rows of a batch are mixed; sum over tokens, never over the first axis"
-        self._hold("batch rows", EXACT, advice, [("row 0", row_leak(unit, x))])
-        self._hold("ragged rows", ROUNDING, advice, [(f"lengths {ragged.tolist()}", row_error(unit, x, ragged))])
-
-    def steps(self):
-        x, (B, T, _) = self.x, self.x.shape
-        runs = [(torch.full((B,), t), min(T, t + self.C + 2)) for t in _cuts(T, self.C)]  # each goes over a border
+        yield "prefix", ROUNDING, advice, at_each(prefix_error)
+    advice = "what stands in the padding reaches valid outputs; set it to zero after the activation"
+    yield "padding content", EXACT, advice, at_each(padding_leak)
+    advice = "padding counts as tokens; divide by the valid tokens, and let no query read a masked key"
+    yield "padding", ROUNDING, advice, at_each(padding_error)
+    advice = "the rows of a batch are mixed; sum over tokens, never over the first axis"
+    yield "batch rows", EXACT, advice, [("row 0", row_leak(unit, x))]
+    ragged = torch.tensor([T - 1, max(1, T // 2), 1], device=x.device)
+    yield "ragged rows", ROUNDING, advice, [(f"lengths {ragged.tolist()}", row_error(unit, x, ragged))]
+    if causal:
+        runs = [(torch.full((B,), t), min(T, t + C + 2)) for t in cuts]  # each goes over a border
         runs.append((torch.tensor([1, max(1, T // 4), max(1, T // 2)]), T - max(1, T // 2) + 1))
         advice = "token by token is not the parallel form; look at what prefill keeps and when a chunk is folded"
-        errors = ((f"prompts {p.tolist()}", step_error(self.unit, x[:, :n], p.to(x.device))) for p, n in runs)
-        self._hold("step", DECODING, advice, errors)
+        errors = ((f"prompts {p.tolist()}", step_error(unit, x[:, :n], p.to(x.device))) for p, n in runs)
+        yield "step", DECODING, advice, errors
 
 
 def _width(unit):
@@ -295,9 +283,3 @@ def _sizes(unit):
     T = max(3, -(-12 // C)) * C + C // 2
     reach = getattr(getattr(unit, "bias", None), "length", None)  # of a GAU's Toeplitz bias
     return C, T if reach is None or hasattr(unit, "chunk_size") else min(T, reach)
-
-
-def _cuts(T, C):
-    """Places in the middle of chunks and around their borders."""
-    places = {1, 2, C - 1, C, C + 1, 2 * C, 2 * C + 1, 3 * C, T - 1}
-    return sorted(t for t in places if 0 < t < T)

@@ -4,7 +4,7 @@ FLASH keeps a state of constant size; GAU and the Transformer blocks keep a cach
 ``unit.prefill(x, mask)`` reads a prompt ``(B, T, D)`` in parallel, and gives its output and the state after it;
 ``unit.step(x, state)`` reads one more token ``(B, D)``, and gives its output and the state, which is changed in place.
 A unit of your own has the same two methods, or none (in a subclass of ours: None); then each step runs it over all
-tokens again (``Replay``).
+tokens again (``replay``).
 Twins in NumPy: ``reference.gau_step``, ``flash_step``, ``transformer_step``.
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, G chunks.
 
@@ -23,29 +23,65 @@ from .layers import check_input, cos_sin, cos_sin_at, rope
 
 # ---------------------------------------------------------------- what is remembered
 @dataclass
+class Rows:
+    """How far the rows of a batch were read. They go on together, so that what a row is behind stays as it was.
+
+    Where no row is behind, as without padding, places are plain integers, and a token is written into a slice.
+    """
+
+    batch: int
+    used: int  # tokens of the longest row
+    behind: torch.Tensor | None  # (B,) how many fewer each row has; None: all are as long
+
+    @classmethod
+    def after(cls, x, mask):
+        """Behind a prompt ``x (B, T, ...)`` whose valid tokens ``mask (B, T)`` says; no number is looked at."""
+        return cls(*x.shape[:2], None if mask is None else x.shape[1] - mask.sum(1))
+
+    @property
+    def place(self):
+        """Where the next token of each row goes: an integer, or ``(B,)``."""
+        return self.used if self.behind is None else self.used - self.behind
+
+    @property
+    def lengths(self):
+        """``(B,)`` tokens of each row."""
+        return torch.full((self.batch,), self.used) if self.behind is None else self.used - self.behind
+
+    def at(self, place):
+        """The index of a token at ``place`` of each row."""
+        return (slice(None) if self.behind is None else torch.arange(self.batch, device=place.device)), place
+
+
+@dataclass
 class Cache:
-    """All keys and values so far: rows grow by doubling, so a step costs no copy on the average."""
+    """All that was read so far: the room grows by doubling, so a step costs no copy on the average."""
 
-    k: torch.Tensor  # (B, room, ...) already rotated
-    v: torch.Tensor
-    lengths: torch.Tensor  # (B,) tokens held by each row
-    used: int  # no row is longer
+    tensors: tuple  # each (B, room, ...): keys, already rotated, and values; of a unit that is replayed, its inputs
+    rows: Rows
 
-    def append(self, k, v):
-        """Write ``k, v (B, ...)`` behind each row's last token."""
-        if self.used == self.k.shape[1]:
-            self.k, self.v = (torch.cat([t, torch.zeros_like(t)], 1) for t in (self.k, self.v))
-        rows = torch.arange(len(k), device=k.device)
-        self.k[rows, self.lengths], self.v[rows, self.lengths] = k.to(self.k.dtype), v.to(self.v.dtype)
-        self.used += 1
+    def append(self, *tokens):
+        """Write one token of each tensor, ``(B, ...)``, behind each row's last; gives the places."""
+        rows, place = self.rows, self.rows.place
+        if rows.used == self.tensors[0].shape[1]:
+            self.tensors = tuple(torch.cat([t, torch.zeros_like(t)], 1) for t in self.tensors)
+        for cache, new in zip(self.tensors, tokens):
+            cache[rows.at(place)] = new.to(cache.dtype)
+        rows.used += 1
+        return place
+
+    def held(self):
+        """The tensors as far as they are written: each ``(B, used, ...)``."""
+        return [t[:, : self.rows.used] for t in self.tensors]
 
     def visible(self):
-        """``(B, used)`` bool: a row's own tokens, the newest included."""
-        return torch.arange(self.used, device=self.k.device)[None] <= self.lengths[:, None]
+        """``(B, used)`` bool: a row's own tokens, the newest included; None if that is all."""
+        behind = self.rows.behind
+        return None if behind is None else torch.arange(self.rows.used, device=behind.device) < self.rows.place[:, None]
 
     def numel(self):
         """Numbers in use."""
-        return sum(t[:, : self.used].numel() for t in (self.k, self.v))
+        return sum(t.numel() for t in self.held())
 
 
 @dataclass
@@ -56,13 +92,13 @@ class ChunkState:
     quad_k: torch.Tensor  # (B, H, C, S) already rotated
     lin_k: torch.Tensor  # (B, H, C, S) already rotated
     v: torch.Tensor  # (B, H, C, E)
-    lengths: torch.Tensor  # (B,) tokens read so far by each row
-    used: int  # no row is longer
+    rows: Rows
     bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
 
     @classmethod
-    def after(cls, quad_k, lin_k, v, C, lengths, bias=None):
+    def after(cls, quad_k, lin_k, v, C, rows, bias=None):
         """The state after a prompt: keys ``(B, H, T, S)``, values ``(B, H, T, E)``; ``bias (C, C)``."""
+        lengths = rows.lengths.to(v.device)
         finished = lengths // C
         kv = chunk_means(*(to_chunks(t, C).flatten(0, 1) for t in (lin_k, v))).unflatten(0, v.shape[:2])
         keep = torch.arange(kv.shape[2], device=v.device)[None] < finished[:, None]  # (B, G)
@@ -72,22 +108,27 @@ class ChunkState:
         rest = (t.gather(2, index.expand(-1, t.shape[1], -1, t.shape[3])) * inside for t in (quad_k, lin_k, v))
         future = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
         bias = torch.zeros(C, C, dtype=v.dtype, device=v.device) if bias is None else bias.to(v.dtype)
-        state = cls(sums, *rest, lengths, v.shape[2], bias.masked_fill(future, float("-inf")))
+        state = cls(sums, *rest, rows, bias.masked_fill(future, float("-inf")))
         state.count_chunks()
         return state
 
     def count_chunks(self):
         """What changes only where a chunk ends: the divisor of the mean, and how soon the next chunk may be full."""
-        C = self.v.shape[2]
-        finished = self.lengths // C
-        self.chunks = finished.clamp(min=1).to(self.sums.dtype)[:, None, None]  # (B, 1, 1)
-        self.left = C - int((self.lengths - finished * C).max())  # steps until some row's chunk is full
+        C, place = self.v.shape[2], self.rows.place
+        finished, ahead = place // C, place % C
+        if self.rows.behind is None:
+            self.chunks = max(finished, 1)
+        else:
+            self.chunks = finished.clamp(min=1).to(self.sums.dtype)[:, None, None]  # (B, 1, 1)
+            ahead = int(ahead.max())
+        self.left = C - ahead  # steps until some row's chunk is full
 
     def append(self, quad_k, lin_k, v):
-        """Write one token ``(B, H, ...)`` at each row's place in its chunk; gives the places ``(B,)``."""
-        rows, place = torch.arange(len(v), device=v.device), self.lengths % self.v.shape[2]
+        """Write one token ``(B, H, ...)`` at each row's place in its chunk; gives the places."""
+        place = self.rows.place % self.v.shape[2]
+        row, column = self.rows.at(place)
         for cache, new in ((self.quad_k, quad_k), (self.lin_k, lin_k), (self.v, v)):
-            cache[rows, :, place] = new.to(cache.dtype)
+            cache[row, :, column] = new.to(cache.dtype)
         return place
 
     def far(self, q, combine):
@@ -98,10 +139,11 @@ class ChunkState:
 
     def advance(self):
         """Count the token; where it was a chunk's last, fold that chunk into the sums."""
-        self.lengths, self.used, self.left = self.lengths + 1, self.used + 1, self.left - 1
+        self.rows.used, self.left = self.rows.used + 1, self.left - 1
         if self.left == 0:  # only now are the rows looked at
-            full = self.lengths % self.v.shape[2] == 0
-            self.sums = self.sums + chunk_means(self.lin_k, self.v) * full[:, None, None, None]
+            full = self.rows.place % self.v.shape[2] == 0
+            full = full if self.rows.behind is None else full[:, None, None, None]
+            self.sums = self.sums + chunk_means(self.lin_k, self.v) * full
             self.count_chunks()
 
     def numel(self):
@@ -109,53 +151,33 @@ class ChunkState:
         return sum(t.numel() for t in (self.sums, self.quad_k, self.lin_k, self.v))
 
 
-@dataclass
-class Replay:
-    """All inputs so far, for a unit that says nothing about decoding: each step runs it again over all of them."""
-
-    x: torch.Tensor  # (B, T, D)
-    lengths: torch.Tensor  # (B,)
-
-    def step(self, unit, x):
-        """The unit's output ``(B, D)`` for one more token ``x (B, D)``."""
-        rows = torch.arange(len(x), device=x.device)
-        if self.x.shape[1] <= int(self.lengths.max()):
-            self.x = torch.cat([self.x, torch.zeros_like(x)[:, None]], 1)
-        self.x = self.x.index_put((rows, self.lengths), x.to(self.x.dtype))
-        self.lengths = self.lengths + 1
-        mask = torch.arange(self.x.shape[1], device=x.device)[None] < self.lengths[:, None]
-        return unit(self.x, mask=mask)[rows, self.lengths - 1]
-
-    def numel(self):
-        """Numbers in use."""
-        return self.x.numel()
-
-
 # ---------------------------------------------------------------- the two methods, whatever the unit
 def prefill(unit, x, mask=None, **door):
     """A unit over a prompt ``x (B, T, D)``: output ``(B, T, D)`` and the state after it."""
     refuse_non_causal(unit)
     if getattr(unit, "prefill", None) is None:
-        return unit(x, mask=mask), Replay(x, row_lengths(x, mask))
+        return unit(x, mask=mask), Cache((x,), Rows.after(x, mask))
     return unit.prefill(x, mask, **door)
 
 
 def step(unit, x, state):
     """One more token ``x (B, D)`` through a unit: output ``(B, D)`` and the state."""
     if getattr(unit, "step", None) is None:
-        return state.step(unit, x), state
+        return replay(unit, x, state), state
     return unit.step(x, state)
+
+
+def replay(unit, x, state):
+    """One more token through a unit that says nothing about decoding: it is run again over all inputs so far."""
+    place = state.append(x)
+    (inputs,) = state.held()
+    return unit(inputs, mask=state.visible())[state.rows.at(place)]
 
 
 def refuse_non_causal(unit):
     if not getattr(unit, "causal", False):
         advice = "build it with causal=True (a unit of your own says so by self.causal)"
         raise ValueError(f"this {type(unit).__name__} is not causal, so it cannot go token by token: {advice}")
-
-
-def row_lengths(x, mask):
-    """``(B,)`` valid tokens of each row."""
-    return torch.full((x.shape[0],), x.shape[1], device=x.device) if mask is None else mask.sum(1)
 
 
 # ---------------------------------------------------------------- GAU and FLASH
@@ -165,49 +187,47 @@ class GatedSteps:
     def prefill(self, x, mask=None, *, checked=False):
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
         refuse_non_causal(self)
-        if not checked:
-            check_input(x, self.dim, mask, every_row=True)
+        check_input(x, self.dim, mask, every_row=True, checked=checked)
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
         y = x + self.out_proj(u * self.mix(heads, v, mask, None))
-        return y, self.remember(heads, v, row_lengths(x, mask))
+        return y, self.remember(heads, v, Rows.after(x, mask))
 
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         u, v, z = self.project(x)
-        heads = self.read_heads(z, *cos_sin_at(state.lengths, self.qk_dim, x, state.used))  # (H, B, S)
+        heads = self.read_heads(z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used))  # (H, B, S)
         return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
 
 
 class GAUSteps(GatedSteps):
-    def remember(self, heads, v, lengths):
+    def remember(self, heads, v, rows):
         if self.attention == "relu2" and self.length_scale is None:
             why = "earlier outputs change with each new token and cannot be kept: fix it, for example length_scale=512"
             raise ValueError(f"this GAU divides by the current length (length_scale=None), so {why}")
-        return Cache(heads[1], v, lengths, used=v.shape[1])
+        return Cache((heads[1], v), rows)
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of all: ``(B, E)``."""
         q, k = heads  # (B, S)
-        state.append(k, v)
-        n = state.used
-        keys, values, visible = state.k[:, :n], state.v[:, :n], state.visible()
+        place = state.append(k, v)
+        keys, values = state.held()
+        visible, n = state.visible(), state.rows.used
         scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
-        bias = 0 if self.bias is None else self.bias.row(state.lengths, n)
-        if self.attention == "softmax":
-            scores = scores * self.qk_dim**-0.5 + bias
-            weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
-        else:
-            weights = (scores / self.length_scale + bias).relu().square() * visible
-        state.lengths = state.lengths + 1
+        scores = scores * self.qk_dim**-0.5 if self.attention == "softmax" else scores / self.length_scale
+        if self.bias is not None:
+            scores = scores + self.bias.row(place, n)
+        if visible is not None:  # relu makes of -inf an exact zero, as softmax does
+            scores = scores.masked_fill(~visible, float("-inf"))
+        weights = scores.softmax(-1) if self.attention == "softmax" else scores.relu().square()
         return (weights.to(values.dtype)[:, None] @ values)[:, 0]
 
 
 class FLASHSteps(GatedSteps):
-    def remember(self, heads, v, lengths):
+    def remember(self, heads, v, rows):
         _, quad_k, _, lin_k = (t[:, None] for t in heads)
         bias = None if self.bias is None else self.bias(self.chunk_size).detach()
-        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, lengths, bias)
+        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, rows, bias)
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""
@@ -216,7 +236,7 @@ class FLASHSteps(GatedSteps):
         mixed = 0
         if self.local:
             keys, values = state.quad_k[:, 0], state.v[:, 0]  # (B, C, S or E)
-            row = state.bias[place][:, None]  # (B, 1, C)
+            row = state.bias[place][..., None, :]  # (B, 1, C), or (1, C) for all rows
             scores = torch.baddbmm(row, quad_q.to(keys.dtype), keys.mT, alpha=1 / self.chunk_size)
             mixed = (scores.relu().square() @ values)[:, 0]
         if self.global_:
@@ -230,16 +250,15 @@ class BlockSteps:
     def prefill(self, x, mask=None, *, checked=False):
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
         refuse_non_causal(self)
-        if not checked:
-            check_input(x, self.dim, mask, every_row=True)
+        check_input(x, self.dim, mask, every_row=True, checked=checked)
         q, k, v = self.read_heads(x, mask)  # (B, H, T, d)
         y = self.feed_forward(self.join(x, self.mix(q, k, v, mask, None)))
-        return y, self.remember(q, k, v, row_lengths(x, mask))
+        return y, self.remember(q, k, v, Rows.after(x, mask))
 
-    def remember(self, q, k, v, lengths):
+    def remember(self, q, k, v, rows):
         if self.rope:
             k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
-        return Cache(k.transpose(1, 2), v.transpose(1, 2), lengths, used=v.shape[2])
+        return Cache((k.transpose(1, 2), v.transpose(1, 2)), rows)
 
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
@@ -253,22 +272,22 @@ class BlockSteps:
             cos, sin = _tables_at(state, k)
             q, k = rope(q, cos, sin), rope(k, cos, sin)
         state.append(k[:, :, 0], v[:, :, 0])
-        keys, values = (t[:, : state.used].transpose(1, 2) for t in (state.k, state.v))
-        visible = state.visible()[:, None, None]
-        state.lengths = state.lengths + 1
+        keys, values = (t.transpose(1, 2) for t in state.held())
+        visible = state.visible()
+        visible = None if visible is None else visible[:, None, None]
         return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)
 
 
 class MCBlockSteps(BlockSteps):
-    def remember(self, q, k, v, lengths):
+    def remember(self, q, k, v, rows):
         _, quad_k, _, lin_k = self.rotate_heads(q, k, *cos_sin(k.shape[2], k.shape[3], k))
-        return ChunkState.after(quad_k, lin_k, v, self.chunk_size, lengths)
+        return ChunkState.after(quad_k, lin_k, v, self.chunk_size, rows)
 
     def mix_newest(self, q, k, v, state):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, H, 1, d)``."""
         q, k, lin_q, lin_k = self.rotate_heads(q, k, *_tables_at(state, k))
         place = state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
-        row = state.bias[place][:, None, None]  # (B, 1, 1, C): nothing but which keys there are
+        row = _of_each_row(state.bias[place])  # nothing but which keys there are
         near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=row)
         mixed = near + state.far(lin_q[:, :, 0], "mean")[:, :, None]
         state.advance()
@@ -276,5 +295,10 @@ class MCBlockSteps(BlockSteps):
 
 
 def _tables_at(state, k):
-    """cos and sin for one token at each row's own position, to go with heads ``(B, H, 1, d)``."""
-    return (t[:, None, None] for t in cos_sin_at(state.lengths, k.shape[-1], k, state.used))
+    """cos and sin for one token at each row's own place, to go with heads ``(B, H, 1, d)``."""
+    return map(_of_each_row, cos_sin_at(state.rows.place, k.shape[-1], k, state.rows.used))
+
+
+def _of_each_row(t):
+    """``(B, n)`` as ``(B, 1, 1, n)``, to go with heads; what all rows share, ``(n,)``, as ``(1, n)``."""
+    return t[None] if t.dim() == 1 else t[:, None, None]

@@ -21,22 +21,13 @@ from torch import nn
 
 from .config import ModelConfig, TrainConfig
 from .data import IGNORE, hide_spans, random_windows
-from .devices import Engine, Group, keep_freed_memory, to_device, training_group
+from .devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
 from .files import write_json
 from .model import LanguageModel, count_parameters, save_model
 from .runs.best import Scores
 from .runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
 from .runs.run_folder import Log, describe_run, read_log, run_folder, save_results
-from .runs.start import (
-    agree,
-    check_arguments,
-    default,
-    describe_model,
-    find_corpus,
-    restored,
-    say_if_short,
-    share_tokenizer,
-)
+from .runs.start import agree, check_arguments, describe_model, find_corpus, restored, say_if_short, share_tokenizer
 from .runs.stopping import Stopped, stoppable
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
@@ -86,12 +77,9 @@ def check_finite(loss, norm, step, config, scaled):
 class Diverged(ValueError):
     """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
 
-    def __init__(self, message, step):
-        super().__init__(message, step)
+    def __init__(self, message, step=None):
+        super().__init__(message)
         self.step = step
-
-    def __str__(self):
-        return self.args[0]
 
 
 # ---------------------------------------------------------------- batches
@@ -164,7 +152,8 @@ def train(
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite (``Diverged``), the disk is
     full, ``out`` holds another run or belongs to another process, the checkpoints are damaged.
     """
-    given, config = default(model_or_config, ModelConfig), default(train_config, TrainConfig)
+    given = ModelConfig() if model_or_config is None else model_or_config
+    config = TrainConfig() if train_config is None else train_config
     check_arguments(given, config, out, callback)
     with ExitStack() as stack:
         group, device = stack.enter_context(training_group(device))
@@ -180,6 +169,8 @@ def train(
         say_if_short(corpus, config, say)
         facts = describe_run(model, config, corpus, device, group)
         say(facts["machine"])
+        if gain := measured_gain(device, config.dtype, count_parameters(model)):
+            say(gain)
         found = stack.enter_context(run_folder(out, resume, facts, group, say))
         out = Path(out) if out is not None and group.speaks else None  # the others write nothing
         last = last_update(stop_at, config, found)
@@ -191,7 +182,10 @@ def train(
         scores = Scores(corpus.validation, config, out, found)
         if found and found.finished:
             return finished_run(found.path, model.to(device), scores, facts, group, say)
-        engine = Engine(model.to(device).train(), config.dtype, group, config.compile)
+        if found and config.dtype == "auto" and device.type == "cpu":  # another measurement would change the bits
+            before = found.values.get("number_format")
+            facts["number_format"] = "bfloat16" if before == "bfloat16" else "float32"
+        engine = Engine(model.to(device).train(), facts["number_format"], group, config.compile)
         shown = progress and group.speaks
         rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, scores, shown, stop, callback)
         model.eval()

@@ -51,8 +51,7 @@ class GatedUnit(nn.Module):
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: a model's door has looked."""
-        if not checked:
-            segment_ids = check_input(x, self.dim, mask, segment_ids)
+        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
         return x + self.out_proj(u * self.mix(heads, v, mask, segment_ids))
@@ -197,8 +196,7 @@ class TransformerBlock(BlockSteps, nn.Module):
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """``x (B, T, D) -> (B, T, D)``; ``checked``: a model's door has looked at the input already."""
-        if not checked:
-            segment_ids = check_input(x, self.dim, mask, segment_ids)
+        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         return self.feed_forward(self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids)))
 
     def read_heads(self, x, mask=None):

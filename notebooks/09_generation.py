@@ -554,7 +554,7 @@ for x_D in x[0].numpy():
     flash_step(x_D, p, state, C)
 with torch.no_grad():
     _, package = unit.prefill(x[:1])
-    print("sum:", same(package.sums[0, 0] * C, state.kv_SE), "| tokens read:", int(package.lengths),
+    print("sum:", same(package.sums[0, 0] * C, state.kv_SE), "| tokens read:", package.rows.used,
           "| rows that wait:", same(package.v[0, 0, :2], state.v), same(package.lin_k[0, 0, :2], state.lin_k))  # fmt: skip
     long, half = torch.from_numpy(rng.normal(size=(1, 62, D))), copy.deepcopy(unit).to(torch.bfloat16)
     _, state = half.prefill(long[:, :30].to(torch.bfloat16))
@@ -901,9 +901,7 @@ def right_after_taking_back(unit, n, k, copied):
     if copied:
         state = copies[n - k - 1]
     else:
-        state.lengths = state.lengths - k  # rows behind the newest are never read, and are written over
-        if hasattr(state, "used"):
-            state.used -= k
+        state.rows.used -= k  # rows behind the newest are never read, and are written over
     other = x[:, 13]
     y, _ = unit.step(other, state)
     return same(y, unit(torch.cat([x[:, : n - k], other[:, None]], 1))[:, -1])

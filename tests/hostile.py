@@ -6,11 +6,11 @@ import stat
 from submissions import FULL, source, with_body
 
 FAULTS = {
-    "endless loop": ("while True:\n    pass", "stopped after 5 seconds"),
+    "endless loop": ("while True:\n    pass", "stopped after 3 seconds"),
     "endless loop under except": (
-        "while True:\n    try:\n        pass\n    except Exception:\n        pass", "stopped after 5 seconds",
+        "while True:\n    try:\n        pass\n    except Exception:\n        pass", "stopped after 3 seconds",
     ),
-    "endless in C": ("import re\nre.match('(a+)+$', 'a' * 60 + 'b')", "stopped after 5 seconds"),
+    "endless in C": ("import re\nre.match('(a+)+$', 'a' * 60 + 'b')", "stopped after 3 seconds"),
     "os._exit": ("import os\nos._exit(0)", "ended before the check was done"),
     "sys.exit": ("import sys\nsys.exit(0)", "SystemExit"),
     "segmentation fault": ("import ctypes\nctypes.string_at(0)", "crashed (SIGSEGV)"),
@@ -35,7 +35,7 @@ FAULTS = {
     ),
     "the clock": (
         "import time\ntime.time = time.monotonic = time.perf_counter = lambda: 0.0\nwhile True:\n    pass",
-        "stopped after 5 seconds",
+        "stopped after 3 seconds",
     ),
     "the oracle": (
         "from flash_course.checks.sets import set_05\nreturn set_05.to_chunks(x_TD, C)",
@@ -100,12 +100,12 @@ HOSTILE = {
     ),
     "a caught signal of the clock": (
         "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass",
-        "stopped after 5 seconds",
+        "stopped after 3 seconds",
     ),
     "others that compute": (
         "import os, time\nfor k in range(2):\n    if os.fork() == 0:\n        while True:\n            pass\n"
         "time.sleep(60)",
-        "stopped after 5 seconds of computing",
+        "stopped after 3 seconds of computing",
     ),
     "an error of a megabyte": ('raise ValueError("x" * 10**7)', "ValueError: xxx"),
     "an error that forges a page": ('raise ValueError("\\r# Points: 100\\x1b[2J \\ud800 <b>")', "ValueError"),

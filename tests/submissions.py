@@ -12,7 +12,7 @@ from flash_course.grading.child import Limits
 from flash_course.grading.grade import Pool, grade
 
 ROOT = Path(__file__).resolve().parents[1]
-SOON = Limits(seconds=5)
+SOON = Limits(seconds=3)
 FULL = 95  # of set 05, whose last five points a person gives
 forks = pytest.mark.skipif(sys.platform == "win32", reason="grading needs Linux or macOS")
 needs_sandbox = pytest.mark.skipif(sandbox.trouble() is not None, reason=f"no sandbox: {sandbox.trouble()}")

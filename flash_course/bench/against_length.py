@@ -362,16 +362,14 @@ def state_at(model, position):
     _, state = model.prefill(ids if constant else ids[:, :1])
     for unit in () if constant else state.units:
         fill(unit, position - 1)
-    state.lengths, state.used = torch.full((1,), position - 1, device=device), position - 1
+    state.rows.used = position - 1
     return model.step(ids[:, 0], state)[1]  # a cache that is full doubles its room now, and not while it is timed
 
 
 def fill(cache: states.Cache, length):
     """Make a cache of one row ``length`` tokens long."""
-    for name in ("k", "v"):
-        t = getattr(cache, name)
-        setattr(cache, name, torch.randn(1, length, *t.shape[2:], dtype=t.dtype, device=t.device))
-    cache.lengths, cache.used = torch.full_like(cache.lengths, length), length
+    cache.tensors = tuple(torch.randn(1, length, *t.shape[2:], dtype=t.dtype, device=t.device) for t in cache.tensors)
+    cache.rows.used = length
 
 
 def decode_chunk(model, settings):

@@ -5,10 +5,13 @@ the rest of the process stay as they are, so it does not matter what was importe
 ``jit`` and ``tl`` are stand-ins: a notebook runs, and its check says what it needs.
 """
 
+import dis
 import functools
 import os
+import sys
 from contextlib import contextmanager
-from types import SimpleNamespace
+from inspect import ismodule
+from types import CodeType, SimpleNamespace
 
 import numpy as np
 
@@ -65,11 +68,70 @@ class Kernel:
             quiet = np.errstate(over="ignore", invalid="ignore")  # NaN, and what follows, is for the check to tell
             with interpreted(), memory.seen_from_inside(), quiet:
                 try:
-                    self.interpreted[grid](*args, **kwargs)
+                    with unwatched(self.interpreted.rewrite(), (grid, args, *kwargs.values())):
+                        self.interpreted[grid](*args, **kwargs)
                 except triton.runtime.errors.InterpreterError as error:
                     raise cause_of(error) from None  # with the line of the kernel that raised it
 
         return start
+
+
+# ---------------------------------------------------------------- what a kernel can call
+
+HARMLESS = {"range", "min", "max", "abs", "len"}  # functions of Python
+PUT_IN = {"interpreter_semantic", "_InterpreterComparison"}  # by Triton's interpreter, in the form that it runs
+
+
+@contextmanager
+def unwatched(function, given):
+    """Where a kernel calls nothing but Triton nobody has to look at each call: that would take most of its time."""
+    hook = sys.getprofile()
+    sys.setprofile(None)
+    if not (is_plain((given, function.__defaults__)) and is_closed(function)):
+        sys.setprofile(hook)
+    try:
+        yield
+    finally:
+        sys.setprofile(hook)
+
+
+def is_plain(value):
+    """Whether an argument brings no code with it."""
+    import torch
+
+    if type(value) is tuple:
+        return all(map(is_plain, value))
+    return type(value) in (int, float, bool, type(None), torch.Tensor)
+
+
+def is_closed(function, seen=()):
+    """Whether a function, in the form that is run, names nothing but Triton's language, numbers and kernels like it."""
+    if function in seen:
+        return True
+    from triton.runtime import interpreter
+
+    def is_known(instruction):
+        name, values = instruction.argval, function.__globals__
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            there = hasattr(tl, name) or hasattr(tl.tensor, name) or name in ("to_tensor", "get_result")  # of PUT_IN
+            return there and not name.startswith("_") and not ismodule(getattr(tl, name, None))
+        if instruction.opname != "LOAD_GLOBAL":
+            return False
+        if name not in values:
+            return name in HARMLESS
+        value = values[name]
+        if isinstance(value, Kernel):
+            return is_closed(value.interpreted.rewrite(), (*seen, function))
+        put_in = name in PUT_IN and value is getattr(interpreter, name, None)
+        return put_in or value is tl or type(value) in (int, float, bool, tl.constexpr, tl.dtype)
+
+    named = (each for code in codes_in(function.__code__) for each in dis.get_instructions(code))
+    return all(is_known(each) for each in named if each.opcode in dis.hasname)
+
+
+def codes_in(code):
+    """A function's code and that of the functions inside it."""
+    return [code, *(inner for each in code.co_consts if isinstance(each, CodeType) for inner in codes_in(each))]
 
 
 def cause_of(error):

@@ -86,9 +86,10 @@ def judge(job, exercise, more_cases, mark):
     """Run what the exercise needs of the submission, judge, and see to it that the checker is still the checker."""
     judge_answer, checker = verdict.judge, Fingerprint(exercise)
     watching = watch(job["hidden"], mark)
+    statements = Statements(job["cells"], job["name"])  # read only: nothing of it runs yet
     try:
         with closed_book.oracle_shut():
-            names, notes = Statements(job["cells"], job["name"]).run(exercise.names)
+            names, notes = statements.run(exercise.names)
     except closed_book.PackageShut as error:
         return {"failed": say("all", "shut", function=error.function)}
     answer = answer_of(exercise, names)

@@ -37,7 +37,8 @@ def table():
     found, tick = {}, os.sysconf("SC_CLK_TCK")
     for name in filter(str.isdigit, os.listdir("/proc") if LINUX else ()):
         with contextlib.suppress(OSError, ValueError, IndexError):  # it has just ended
-            facts = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+            with open(f"/proc/{name}/stat") as file:
+                facts = file.read().rpartition(")")[2].split()
             if facts[0] != "Z":
                 found[int(name)] = (int(facts[1]), sum(map(int, facts[11:15])) / tick)
     return found

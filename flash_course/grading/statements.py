@@ -201,9 +201,9 @@ class Changes:
         self.fixed = {node.name for node in everything if isinstance(node, ast.ClassDef)} | SHOWS
         self.fixed |= {node.name for node in self.functions}
         self.fixed |= {(alias.asname or alias.name).partition(".")[0] for node in imports for alias in node.names}
-        self.effects = {}
+        self.effects, found = {}, {node: [*symbols(node)] for node in self.functions}
         for _ in range(3):  # a function that calls one that calls one
-            self.effects = {node.name: self.inside(node) for node in self.functions}
+            self.effects = {node.name: self.inside(node, found[node]) for node in self.functions}
 
     def of(self, tree):
         """The names that a statement at the top changes."""
@@ -213,9 +213,8 @@ class Changes:
         given = {symbol.get_name() for symbol in symbols(tree) if symbol.is_assigned() or symbol.is_imported()}
         return given | self.changed(tree)
 
-    def inside(self, function):
-        """The global names that a call of a function changes."""
-        found = [*symbols(function)]
+    def inside(self, function, found):
+        """The global names that a call of a function with these symbols changes."""
         declared = {symbol.get_name() for symbol in found if symbol.is_declared_global() and symbol.is_assigned()}
         return declared | self.changed(function) & {symbol.get_name() for symbol in found}
 

@@ -1,8 +1,7 @@
-"""What every corpus looks like, the embedded novels, and a text file of the reader's own.
+"""What every corpus looks like; the embedded novels, and a text file or an array of tokens of the reader's own.
 
-A corpus is three splits; a split is one flat array of bytes and the offsets of its documents. No document holds
-a NUL byte, so NUL is free to separate documents in a file and to stand for the start of a document in a batch.
-Tokens in place of bytes: `flash_tutorial.corpora.tokens`.
+A corpus is three splits; a split is one flat array of bytes (or tokens) and the offsets of its documents. No document
+of bytes holds a NUL, so NUL is free to separate documents in a file and to stand for the start of one in a batch.
 """
 
 import bz2
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Rule
+from ..config import Rule, check_counts
 from .vocabulary import BYTES, Vocabulary, vocabulary_of
 
 SPLITS = ("train", "validation", "test")
@@ -43,15 +42,16 @@ class Split:
     vocabulary: Vocabulary = BYTES
 
     @classmethod
-    def from_documents(cls, documents, titles=None):
-        """Join documents (bytes); an empty one is left out. A split without text is a ValueError."""
+    def from_documents(cls, documents, titles=None, vocabulary=BYTES):
+        """Join documents (bytes, or arrays of ids); an empty one is left out. A split of nothing is a ValueError."""
         titles = ("",) * len(documents) if titles is None else titles
-        kept = [(document, title) for document, title in zip(documents, titles, strict=True) if document]
+        kept = [(document, title) for document, title in zip(documents, titles, strict=True) if len(document)]
         if not kept:
             raise ValueError("a split needs at least one document with text, got none")
         documents, titles = zip(*kept)
-        offsets = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
-        return cls(np.frombuffer(b"".join(documents), np.uint8), offsets, titles)
+        offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+        arrays = [np.frombuffer(ids, np.uint8) if isinstance(ids, bytes) else ids for ids in documents]
+        return cls(np.concatenate(arrays).astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary)
 
     @property
     def n_documents(self):
@@ -75,12 +75,10 @@ class Split:
     def encoded(self, vocabulary):
         """The same documents, of bytes, in another vocabulary; one that becomes no token at all is left out."""
         texts = (self.document(i).tobytes().decode(errors="replace") for i in range(self.n_documents))
-        kept = [(ids, title) for ids, title in zip(map(vocabulary.encode, texts), self.titles) if len(ids)]
-        if not kept:
+        documents = list(map(vocabulary.encode, texts))
+        if not any(map(len, documents)):
             raise ValueError("the tokenizer makes no token of this text: was it made for another language?")
-        documents, titles = zip(*kept)
-        offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
-        return Split(np.concatenate(documents).astype(vocabulary.dtype), offsets, titles, vocabulary)
+        return Split.from_documents(documents, self.titles, vocabulary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +173,61 @@ def cut_text(text, limit):
     return text[:limit]
 
 
+# ---------------------------------------------------------------- tokens
+def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens"):
+    """A corpus of tokens, split as a text file is (see `load_file`).
+
+    array: (n,) integers of any type, the documents end to end: NumPy (a memmap too), a list, a tensor on the CPU. Or
+        three of them, `{"train": ..., "validation": ..., "test": ...}`, where you have splits of your own.
+    vocab_size: N; ids lie in 0..N-1. A model of them has N + 1 ids, and N + 2 for the masked objective: see
+        `flash_tutorial.corpora.vocabulary`, which says why.
+    tokenizer: of the library `tokenizers`, or the path of a `tokenizer.json`. It is saved with a model, which then
+        reads and writes text, and is scored in bits per byte. None: ids stay ids.
+    offsets: (n_documents + 1,) where documents begin, and the end: 0, ..., n. None is one document. With three
+        arrays a dictionary too.
+
+    What is no such array, or holds an id that is none, is a ValueError.
+    """
+    vocab_size = int(vocab_size) if isinstance(vocab_size, np.integer) else vocab_size
+    check_counts(vocab_size=vocab_size)
+    vocabulary = vocabulary_of(tokenizer, vocab_size)
+    if not isinstance(array, dict):
+        whole = split_of(array, offsets, vocabulary, "the array")
+        if len(whole.tokens) < SMALLEST and whole.n_documents < 3:
+            raise ValueError(f"{len(whole.tokens)} tokens are too few for three splits: give at least {SMALLEST}")
+        return Corpus(name, **three_splits(whole))
+    offsets = {} if offsets is None else offsets
+    if set(array) != set(SPLITS) or not isinstance(offsets, dict) or set(offsets) - set(SPLITS):
+        raise ValueError(f"the keys are {', '.join(map(str, array))}: expected {', '.join(SPLITS)}, in offsets too")
+    return Corpus(name, **{key: split_of(array[key], offsets.get(key), vocabulary, key) for key in SPLITS})
+
+
+def split_of(array, offsets, vocabulary, what):
+    """One split, its ids in the smallest type that holds them: equal tokens are equal bytes, whatever they came as."""
+    tokens = integers(array, what)
+    low, high, N = int(tokens.min()), int(tokens.max()), vocabulary.tokens
+    if low < 0 or high >= N:
+        raise ValueError(f"{what} holds the id {low if low < 0 else high}: expected 0 to {N - 1} (vocab_size={N})")
+    tokens = tokens.astype(vocabulary.dtype, copy=False)
+    offsets = integers([0, len(tokens)] if offsets is None else offsets, "offsets")
+    if offsets[0] != 0 or offsets[-1] != len(tokens) or len(offsets) < 2 or (offsets[1:] <= offsets[:-1]).any():
+        raise ValueError(f"offsets do not rise from 0 to {len(tokens)}, the number of tokens in {what}")
+    return Split(tokens, offsets.astype(np.int64), ("",) * (len(offsets) - 1), vocabulary)
+
+
+def integers(array, what):
+    """A flat NumPy array of integers, in this machine's byte order."""
+    try:
+        array = np.asarray(array)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{what} is no array ({str(error).splitlines()[0]}): expected one row of ids") from None
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
+        found = "empty" if not array.size else f"of shape {array.shape} and {array.dtype}"
+        raise ValueError(f"{what} is {found}: expected one row of integer ids, (n,)")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+# ---------------------------------------------------------------- three splits of one
 def three_splits(whole):
     """A split -> {"train": Split, ...}; the rule stands in `load_file`."""
     n = whole.n_documents

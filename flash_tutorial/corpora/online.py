@@ -28,7 +28,6 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -37,7 +36,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import url2pathname
 
-from ..files import disk_said, whole_file
+from ..files import advising, check_sha256, make_folder, read_json, refused, to_json, whole_files
 from . import HELD_OUT, MAX_BYTES, SPLITS, Corpus, Split, cut_text, one_line, split_by_position
 
 TIMEOUT = 60  # seconds without a byte
@@ -298,22 +297,12 @@ SOURCES = {
 # --- the cache ---
 def _read_cache(name, text_path, record_path):
     """The cached corpus; ValueError where it is not what was written."""
-    try:
-        record = json.loads(record_path.read_text("utf-8"))
-        text = text_path.read_bytes()
-        found = hashlib.sha256(text).hexdigest()
-        if found != record["sha256"]:
-            raise ValueError(f"{len(text)} bytes with sha256 {found[:12]}..., not {record['sha256'][:12]}...")
-        documents = text.split(b"\0")
-        if len(documents) != sum(len(record["titles"][split]) for split in SPLITS):
-            raise ValueError("its record names another number of documents")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = f"the cached corpus {str(text_path)!r} is altered or cannot be read"
-        raise ValueError(f"{what} ({one_line(error)}); delete it and load it again") from error
-    following = iter(documents)
-    titles = {split: record["titles"][split] for split in SPLITS}
-    splits = {split: Split.from_documents(list(islice(following, len(of))), of) for split, of in titles.items()}
-    return Corpus(name, **splits)
+    with advising("delete it and load it again"):
+        record = read_json(record_path)
+        check_sha256(text_path.parent, record["sha256"])
+    documents = iter(text_path.read_bytes().split(b"\0"))
+    titles = record["titles"].items()
+    return Corpus(name, **{split: Split.from_documents(list(islice(documents, len(of))), of) for split, of in titles})
 
 
 def _write_cache(corpus, source, max_bytes, text_path, record_path):
@@ -321,20 +310,18 @@ def _write_cache(corpus, source, max_bytes, text_path, record_path):
     splits = {name: getattr(corpus, name) for name in SPLITS}
     text = b"\0".join(split.document(i).tobytes() for split in splits.values() for i in range(split.n_documents))
     record = {
-        "name": corpus.name, "max_bytes": max_bytes, "bytes": len(text), "sha256": hashlib.sha256(text).hexdigest(),
+        "name": corpus.name, "max_bytes": max_bytes, "bytes": len(text),
+        "sha256": {text_path.name: hashlib.sha256(text).hexdigest()},
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         "from": {split: urls[0] for split, urls in source.urls.items()},
         "titles": {name: list(split.titles) for name, split in splits.items()},
     }  # fmt: skip
     try:
-        text_path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(record_path) as record_part, whole_file(text_path) as text_part:  # the text is there first
+        make_folder(text_path.parent)
+        with whole_files(text_path, record_path) as (text_part, record_part):
             text_part.write_bytes(text)
-            record_part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            record_part.write_text(to_json(record), encoding="utf-8")
             record_path.unlink(missing_ok=True)  # an old record must not vouch for the new text
-    except (OSError, ValueError) as error:
-        with suppress(OSError):
-            text_path.unlink(missing_ok=True)  # without its record it counts as nothing
+    except ValueError as error:
         what = f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r}"
-        advice = "free some space, or give another folder by cache_dir"
-        raise ValueError(f"{what} ({disk_said(error)}); {advice}") from error
+        raise refused(what, error, ", by cache_dir") from error

@@ -13,7 +13,6 @@ A tokenizer is one of Hugging Face's library `tokenizers`, kept as the text of i
 loaded where text is encoded or decoded, and nowhere else; bytes never need it.
 """
 
-import codecs
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,6 @@ import numpy as np
 
 START_ID = 0  # of bytes: NUL
 MASK_ID = 256  # of bytes: the first id that is none
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Vocabulary:
 
     def ids(self, causal):
         """The smallest `vocab_size` of a model."""
-        return self.mask_id + (not causal) if self.tokens is None else self.tokens + 1 + (not causal)
+        return self.mask_id + (not causal)
 
     def check(self, vocab_size, causal):
         """Refuse a model that has too few ids."""
@@ -92,24 +90,6 @@ class Vocabulary:
     def decode(self, ids):
         """(T,) integers -> str. Tokens that stand for no text (`<|endoftext|>`) give none."""
         return ByteTokenizer(masked=True).decode(ids) if self.tokens is None else self.library.decode(list(ids))
-
-    def writer(self, prompt):
-        """A function that takes one id after the other, behind the ids of a prompt, and gives the text that became
-        whole with it; None is the end."""
-        if self.tokens is None:
-            decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-            def write(i):
-                if i is not None and i >= MASK_ID:
-                    return REPLACEMENT
-                return decoder.decode(b"" if i is None else bytes([i]), final=i is None)
-
-            return write
-        tokenizer, stream = self.library, import_tokenizers().decoders.DecodeStream(skip_special_tokens=False)
-        write = lambda i: "" if i is None or i >= self.tokens else stream.step(tokenizer, i) or ""  # noqa: E731
-        for i in prompt:
-            write(int(i))
-        return write
 
 
 BYTES = Vocabulary()

@@ -9,8 +9,8 @@ comes to the same scores again, and ends with the same best model, bit by bit.
 
 from functools import partial
 
-from .checkpoints import save_best
-from ..files import check_sha256, read_json
+from .checkpoints import read_checkpoint, save_best
+from ..files import advising
 from ..model import save_model
 from ..score import evaluate, first_bytes
 
@@ -63,9 +63,6 @@ def read_best(folder):
     """The record of the best model so far, or None; a ValueError if a file is not as it was written."""
     if not (folder / "training.json").exists():
         return None
-    try:
-        values = read_json(folder / "training.json")
-        check_sha256(folder, values["sha256"])
-        return {"step": values["step"], "score": values["score"]}
-    except ValueError as error:
-        raise ValueError(f"{error}: move {folder} away, and go on; a later best one will be kept") from None
+    with advising(f"move {folder} away, and go on; a later best one will be kept"):
+        values = read_checkpoint(folder)
+    return {"step": values["step"], "score": values["score"]}

@@ -22,7 +22,7 @@ FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
 NAMES = (*FILES, "tokenizer.json", "training.json")
 OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES))
 STEP = re.compile(r"step_\d{6,}")
-LEFT = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
+HALF = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
 
 
 # ---------------------------------------------------------------- writing
@@ -33,46 +33,41 @@ def save_checkpoint(folder, step, save_model, tensors, log, facts):
     far; ``facts`` are plain values that go into training.json.
     """
     folder = Path(folder)
-    target = folder / f"step_{step:06d}"
-    with whole_folder(target, f"the checkpoint of step {step}") as part:
+    record = {"step": step} | facts
+    with whole_folder(folder / f"step_{step:06d}", f"the checkpoint of step {step}", record) as part:
         save_model(part)
         with files.whole_file(part / "optimizer.safetensors") as temporary:
             files.save_tensors(tensors, temporary)
         files.write_text(part / "log.csv", log)
-        files.write_json(part / "training.json", {"step": step} | facts | {"sha256": sums_of(part)})
     _keep_last(folder, step)
 
 
 def save_best(target, save_model, record):
     """Write the best model so far, with its record, in place of the one before it."""
-    with whole_folder(target, f"the best model, of step {record['step']},") as part:
+    with whole_folder(target, f"the best model, of step {record['step']},", record) as part:
         save_model(part)
-        files.write_json(part / "training.json", record | {"sha256": sums_of(part)})
 
 
 @contextmanager
-def whole_folder(target, what):
-    """A hidden folder that takes the name ``target`` in one rename when the block ends well, else goes away: a process
-    that is killed leaves the whole of it or none, never half of one."""
+def whole_folder(target, what, record):
+    """A hidden folder that gets its ``record`` and the name ``target``, in one rename, when the block ends well, else
+    goes away: a process that is killed leaves the whole of it or none, never half of one."""
     part = target.with_name(f".{target.name}.part")
     try:
         remove(part)  # of a process that was killed
         files.make_folder(part)
         yield part
+        sums = {path.name: files.file_sha256(path) for path in sorted(part.iterdir())}
+        files.write_json(part / "training.json", record | {"sha256": sums})
         put_aside(target)  # a damaged one of the same step, which nobody resumed from, or a best one no longer
         os.replace(part, target)
         _sync(target.parent)
     except (OSError, ValueError) as error:
         with suppress(ValueError):
             remove(part)
-        said = f"{what} could not be written to {target.parent} ({files.disk_said(error)})"
-        saved = "what was saved before is untouched, and --resume goes on from it"
-        raise ValueError(f"{said}: {files.advice(error)}; {saved}") from error
-
-
-def sums_of(folder):
-    """The sha256 of a folder's files, by name."""
-    return {path.name: files.file_sha256(path) for path in sorted(folder.iterdir())}
+        said = f"{what} could not be written to {target.parent}"
+        saved = "; what was saved before is untouched, and --resume goes on from it"
+        raise files.refused(said, error, saved) from error
 
 
 def optimizer_tensors(model, optimizer):
@@ -103,11 +98,9 @@ def _sync(folder):
 
 # ---------------------------------------------------------------- removing
 def put_aside(path):
-    """Take a checkpoint away in one step: its name is free even if the process dies before all its files are gone."""
+    """Take a folder of ours away in one step: its name is free even if the process dies before all of it is gone."""
     if os.path.lexists(path):
-        refuse_foreign(path)
-        if not is_ours(path):
-            raise ValueError(f"{path} is in the way and not of this program: move it, or choose another folder")
+        refuse_foreign(path, whole=True)
         gone = path.with_name(f".{path.name}.old")
         remove(gone)
         os.replace(path, gone)
@@ -123,40 +116,29 @@ def remove(path):
         path.rmdir()
 
 
-def refuse_foreign(path):
-    """A folder of a checkpoint's name may be somebody else's, and then it is not touched."""
+def refuse_foreign(path, whole=False):
+    """A folder of a checkpoint's name may be somebody else's, and then it is not touched; a ``whole`` one says so."""
     foreign = None if path.is_dir() and not path.is_symlink() else path
     foreign = foreign or next((p for p in path.iterdir() if not OURS.fullmatch(p.name) or p.is_dir()), None)
-    if foreign:
-        raise ValueError(f"{foreign} is in the way and not of this program: move it, or choose another folder")
-
-
-def clear_leftovers(folder):
-    """Remove what a killed process left half written or half removed, by this module's own names for it."""
-    for path in folder.iterdir():
-        if LEFT.fullmatch(path.name):
-            with suppress(OSError, ValueError):
-                remove(path)
+    if foreign or (whole and not is_ours(path)):
+        raise ValueError(f"{foreign or path} is in the way and not of this program: move it, or choose another folder")
 
 
 # ---------------------------------------------------------------- reading
 def checkpoint_folders(folder):
     """The checkpoints in a run's folder, oldest first. What only has the name of one does not count."""
-    return sorted(filter(is_checkpoint, with_a_checkpoint_s_name(folder)), key=step_of)
+    return [path for path in named_as_ours(Path(folder)) if path.name != "best" and is_ours(path)]
 
 
-def with_a_checkpoint_s_name(folder):
-    """What has the name of a checkpoint, whoever wrote it."""
-    return [path for path in Path(folder).glob("step_*") if STEP.fullmatch(path.name)]
+def named_as_ours(folder):
+    """What has the name of a checkpoint, oldest first, or of the best model, whoever wrote it."""
+    steps = [path for path in folder.glob("step_*") if STEP.fullmatch(path.name)]
+    return sorted(steps, key=step_of) + [path for path in [folder / "best"] if os.path.lexists(path)]
 
 
-def is_checkpoint(path):
-    """Whether this program wrote a folder with a checkpoint's name."""
-    return is_ours(path, f"{step_of(path)},")
-
-
-def is_ours(path, step=""):
+def is_ours(path):
     """Whether this program wrote a folder: its training.json begins with a step, the one that its name says."""
+    step = f"{step_of(path)}," if STEP.fullmatch(path.name) else ""
     try:
         with open(path / "training.json", "rb") as file:
             return file.read(40).startswith(f'{{\n "step": {step}'.encode())
@@ -170,10 +152,8 @@ def step_of(path):
 
 
 def read_checkpoint(path):
-    """training.json of a checkpoint whose files are all as they were written; otherwise a ValueError."""
+    """training.json of a checkpoint, or of a best model, whose files are all as they were written; or a ValueError."""
     values = files.read_json(path / "training.json")
-    if not isinstance(values.get("sha256"), dict) or values.get("step") != step_of(path):
-        raise files.altered(path / "training.json", "not what this package wrote")
     files.check_sha256(path, values["sha256"])
     return values
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from filelock import SoftFileLock, Timeout, lock_descriptor
 
-from ..files import advice, make_folder, write_text
+from ..files import make_folder, refused, write_text
 
 LOCK, SOFT_LOCK, OWNER = ".flash-tutorial.lock", ".flash-tutorial.softlock", ".flash-tutorial.owner"
 
@@ -22,11 +22,11 @@ LOCK, SOFT_LOCK, OWNER = ".flash-tutorial.lock", ".flash-tutorial.softlock", ".f
 def locked(folder, say=print):
     """Hold ``folder``, which is made if need be; a ValueError names the process that holds it already."""
     make_folder(folder)
-    with ExitStack() as stack:
+    with ExitStack() as stack:  # lets go of all at the end of the block
         try:
-            held = stack.enter_context(_system_lock(folder / LOCK, say))
+            held = _take(folder / LOCK, stack, say)
         except OSError as error:
-            raise ValueError(f"{folder} cannot be locked ({error.strerror or error}): {advice(error)}") from error
+            raise refused(f"{folder} cannot be locked", error) from error
         owner = _owner(folder)
         if not held:
             raise ValueError(f"{folder} is in use by {_named(owner)}: wait for it, stop it, or choose another folder")
@@ -34,16 +34,12 @@ def locked(folder, say=print):
             say(f"{_named(owner)} did not end in order: if it still runs there, stop it: two would write into {folder}")
         us = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
         write_text(folder / OWNER, json.dumps(us) + "\n")
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                (folder / OWNER).unlink()
+        stack.callback(_remove, folder / OWNER)
+        yield
 
 
-@contextmanager
-def _system_lock(path, say):
-    """Whether this process got the lock; it lets go at the end of the block, or of the process."""
+def _take(path, stack, say):
+    """Whether this process got the lock; the system takes it back at the latest when the process ends."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -51,26 +47,29 @@ def _system_lock(path, say):
         except OSError:
             os.close(handle)
             path.unlink(missing_ok=True)
-            break
+            return _take_soft(path.with_name(SOFT_LOCK), stack, say)
         if not held or os.fstat(handle).st_nlink:  # without a link: its last owner removed it in this very moment
-            try:
-                yield held
-            finally:
-                if held:
-                    with suppress(OSError):  # Windows removes no file that is open: then it stays, and does no harm
-                        path.unlink()
-                os.close(handle)
-            return
+            stack.callback(os.close, handle)
+            if held:
+                stack.callback(_remove, path)
+            return held
         os.close(handle)
-    with ExitStack() as stack:
-        soft = SoftFileLock(path.with_name(SOFT_LOCK), timeout=0)
-        try:
-            stack.enter_context(soft)
-        except Timeout:
-            say(f"this file system has no locks: if that process is gone, remove {soft.lock_file} and start again")
-            yield False
-        else:
-            yield True
+
+
+def _take_soft(path, stack, say):
+    """The same where the file system has no locks."""
+    try:
+        stack.enter_context(SoftFileLock(path, timeout=0))
+    except Timeout:
+        say(f"this file system has no locks: if that process is gone, remove {path} and start again")
+        return False
+    return True
+
+
+def _remove(path):
+    """Windows removes no file that is open: then it stays, and does no harm."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def _owner(folder):

@@ -15,24 +15,25 @@ import hashlib
 import json
 import os
 import re
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .checkpoints import checkpoint_folders, clear_leftovers, is_ours, last_checkpoint, with_a_checkpoint_s_name
+from .checkpoints import HALF, is_ours, last_checkpoint, named_as_ours, remove
 from ..config import FORMAT, ModelConfig, check_format
-from ..devices import Group, describe_device
-from ..files import advice, advising, altered, check_sha256, file_sha256, read_json, write_json, write_text
+from ..devices import Group, describe_device, pick_dtype
+from ..files import advising, altered, check_sha256, file_sha256, read_json, reading, refused, write_json, write_text
+from ..model import count_parameters
 from .lock import locked
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")
 LEFT = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part")  # half written, of a process that was killed
 # settings that may change when a run goes on: they have no part in the weights, show elsewhere (the text's hash), or
 # are dealt with where they change (steps)
-MAY_DIFFER = {"train_config": {"corpus", "compile", "eval_bytes", "checkpoint_every", "steps"}, "text": {"corpus"}}
+MAY_DIFFER = {"corpus", "compile", "eval_bytes", "checkpoint_every", "steps"}
 
 
 class Found(NamedTuple):
@@ -94,32 +95,20 @@ def open_folder(out, resume, facts, say):
     return Found(path, saved)
 
 
-def saved_settings(out):
-    """The newest values with the settings of the run in a folder, and where they stand: ``(path, values)`` or None."""
-    out = Path(out)
-    if not out.is_dir():
-        return None
-    alone = "WORLD_SIZE" not in os.environ  # else a process that is quicker may begin the run already
-    with locked(out, say=lambda _: None) if alone else nullcontext():  # another run would change what is read
-        found = last_checkpoint(out, say=lambda _: None)
-        result = None if found else read_result(out)
-    return found or (result and (out / "result.json", result))
-
-
 def clear_up(out):
     """Remove what a killed process left half written, by this package's own names for it, and nothing else."""
-    clear_leftovers(out)
     for path in out.iterdir():
-        if LEFT.fullmatch(path.name) and path.is_file():
-            with suppress(OSError):
+        with suppress(OSError, ValueError):  # a folder with a foreign file in it is foreign
+            if HALF.fullmatch(path.name):
+                remove(path)
+            elif LEFT.fullmatch(path.name) and path.is_file():
                 path.unlink()
 
 
 # ---------------------------------------------------------------- what is refused
 def refuse_occupied(out, why):
     """A run is not written over, and neither is a file that has a name of a run's."""
-    there = sorted(path.name for path in with_a_checkpoint_s_name(out))
-    there = [name for name in (*FILES, "best") if os.path.lexists(out / name)] + there
+    there = [name for name in FILES if os.path.lexists(out / name)] + [path.name for path in named_as_ours(out)]
     if there:
         others = f" and {len(there) - 1} more" if there[1:] else ""
         go_on = "go on with --resume (resume=True), or choose another folder (--out)"
@@ -128,27 +117,21 @@ def refuse_occupied(out, why):
 
 def refuse_foreign_steps(out):
     """A folder that only has the name of a checkpoint would be in the way at that step."""
-    ours = checkpoint_folders(out)
-    foreign = [path for path in sorted(with_a_checkpoint_s_name(out)) if path not in ours]
-    if os.path.lexists(out / "best") and not is_ours(out / "best"):
-        foreign.append(out / "best")
-    if foreign:
-        raise ValueError(f"{foreign[0]} is no checkpoint of this program: move it, or choose another folder (--out)")
+    for path in named_as_ours(out):
+        if not is_ours(path):
+            raise ValueError(f"{path} is no checkpoint of this program: move it, or choose another folder (--out)")
 
 
 def refuse_another_run(path, saved, facts):
     """A run goes on with the settings that it began with; the first that differs is named."""
     check_format(saved["model_config"], path)
     for part in ("model_config", "train_config"):
-        for key in sorted((set(saved[part]) | set(facts[part])) - MAY_DIFFER.get(part, set())):
+        for key in sorted({*saved[part], *facts[part]} - MAY_DIFFER):
             before, now = (values[part].get(key, "absent") for values in (saved, facts))
             if before != now:
                 advice = "give the same value to go on, or choose another folder for a new run"
                 raise ValueError(f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: {advice}")
-    before, now = (
-        {name: value for name, value in values["text"].items() if name not in MAY_DIFFER["text"]}
-        for values in (saved, facts)
-    )
+    before, now = (values["text"] | {"corpus": "any name"} for values in (saved, facts))
     if before != now:
         names = f"{saved['text']['corpus']!r} as it was then, and {facts['text']['corpus']!r} has other bytes"
         raise ValueError(f"{path} was trained on the text {names}: give that text (--corpus), or choose another folder")
@@ -158,7 +141,7 @@ def refuse_altered(out, found, result):
     """Files of a run that are not as it wrote them, or that somebody else put there, are neither used nor replaced."""
     ours = {values["sha256"]["model.safetensors"] for values in (found and found[1], result) if values}
     anew = f"move it away, and --resume writes it anew from {found[0]}" if found else "no checkpoint is left to mend it"
-    with advising(anew):
+    with advising(anew), reading(out / "log.csv"):
         if (out / "config.json").exists() and read_json(out / "config.json")["sha256"]["model.safetensors"] not in ours:
             raise altered(out / "config.json", "it is not of this run")
         if (out / "model.safetensors").exists() and file_sha256(out / "model.safetensors") not in ours:
@@ -182,12 +165,16 @@ def refuse_fewer_steps(asked, done):
 # ---------------------------------------------------------------- what a run is, and its end
 def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
     """What decides the weights and the score, as plain values."""
+    parameters = count_parameters(model)
+    dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))  # each would measure for itself
     return {
         "model_config": describe_config(model),
         "train_config": asdict(config),
         "text": {"corpus": corpus.name, "train_sha256": sha256_of(corpus.train),
             "validation_sha256": sha256_of(corpus.validation)},
-        "machine": describe_device(device, config.dtype) + (f", {group.size} processes" if group.size > 1 else ""),
+        "number_format": dtype.removeprefix("torch."),
+        "machine": describe_device(device, config.dtype, parameters)
+            + (f", {group.size} processes" if group.size > 1 else ""),
     }  # fmt: skip
 
 
@@ -238,6 +225,9 @@ def is_finished(out, result):
 
 
 # ---------------------------------------------------------------- the log
+WHOLE = ("step", "tokens")  # columns of integers
+
+
 class Log:
     """A row for each update, in memory (``rows``) and, once it is told where, in a CSV file."""
 
@@ -268,8 +258,7 @@ class Log:
                 with open(self.path, "a", encoding="utf-8", newline="\n") as file:
                     file.write(self.line(row) + "\n")
             except OSError as error:
-                said = f"{self.path} could not be written ({error.strerror}): {advice(error)}"
-                raise ValueError(f"{said}; then go on with --resume") from error
+                raise refused(f"{self.path} could not be written", error, "; then go on with --resume") from error
 
 
 def read_log(path):
@@ -277,12 +266,7 @@ def read_log(path):
     text, rows = path.read_text(encoding="utf-8", errors="replace"), []
     for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
         try:
-            rows.append({name: number(name, cell) for name, cell in values.items() if cell != ""})
+            rows.append({key: (int if key in WHOLE else float)(cell) for key, cell in values.items() if cell != ""})
         except (TypeError, ValueError):
             break
     return rows
-
-
-def number(name, cell):
-    """A cell of the log."""
-    return (int if name in ("step", "tokens") else float)(cell)

@@ -17,11 +17,6 @@ from ..corpora.vocabulary import Vocabulary
 FEW = 1000  # tokens of a validation text
 
 
-def default(value, kind):
-    """The value, or without one the default of its kind."""
-    return kind() if value is None else value
-
-
 def check_arguments(given, config, out, callback):
     """Refuse what is of another kind than ``train`` asks for."""
     if isinstance(given, type):

@@ -461,7 +461,6 @@ def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(of_tokens
 def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
     """The run starts from the very weights, reads longer windows, and goes on without being told again."""
     from flash_tutorial import LanguageModel
-    from flash_tutorial.runs.run_folder import saved_settings
 
     long = str(tmp_path / "long")
     tune = ["train", "--out", long, "--corpus", str(text), "--start-from", str(folder), "--steps", "2", "--batch", "2"]
@@ -469,7 +468,7 @@ def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
     capsys.readouterr()
     short, tuned = (LanguageModel.from_pretrained(path) for path in (folder, long))
     assert (short.config.max_length, tuned.config.max_length) == (20, 160)
-    assert saved_settings(long)[1]["train_config"]["length"] == 160
+    assert cli.saved_settings(long)[1]["train_config"]["length"] == 160
     shutil.rmtree(tmp_path / "long" / "step_000002")
     (tmp_path / "long" / "model.safetensors").unlink()
     assert cli.main(["train", "--out", long, "--resume"]) == 0

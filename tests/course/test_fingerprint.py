@@ -8,6 +8,7 @@ from submissions import forks
 
 from flash_course.checks import verdict
 from flash_course.checks.exercise import load_exercise
+from flash_course.grading import grade as grading
 from flash_course.grading.child import Limits, in_child
 from flash_course.grading.fingerprint import Fingerprint
 from flash_course.grading.grade import Pool, grade
@@ -80,7 +81,8 @@ ODD = {name: RIGHT.format(before="", inside=code) for name, code in INSIDE.items
 ODD |= {name: RIGHT.format(before=code, inside="pass") for name, code in BEFORE.items()}
 
 
-def test_forty_honest_answers_that_do_something_odd_are_right_in_grade(tmp_path):
+def test_forty_honest_answers_that_do_something_odd_are_right_in_grade(tmp_path, monkeypatch):
+    monkeypatch.setattr(grading, "load_set", lambda number: {"05.1": load_exercise("05.1")})  # the others are not there
     folder = tmp_path / "class"
     folder.mkdir()
     for name, text in ODD.items():

@@ -178,10 +178,7 @@ def test_check_prints_the_verdicts_of_a_file(tmp_path, capsys):
 
 # ---------------------------------------------------------------- a class with some of each kind
 
-HARMFUL = (
-    "endless loop", "os._exit", "segmentation fault", "all memory", "a forged message", "a flood",
-    "an end of its parent, below Python", "the checker", "an error that forges a page",
-)  # fmt: skip
+HARMFUL = ("endless loop", "os._exit", "all memory", "a forged message", "an end of its parent, below Python")
 
 
 def points_in(out):
@@ -191,7 +188,7 @@ def points_in(out):
 
 
 def command(folder, out, mode):
-    arguments = ["grade", folder, "--out", out, "--sandbox", mode, "--workers", "2"]
+    arguments = ["grade", folder, "--out", out, "--sandbox", mode, "--workers", "2", "--seconds", "3"]
     return [sys.executable, "-m", "flash_course.cli", *map(str, arguments)]
 
 
@@ -203,7 +200,7 @@ def test_a_class_gets_exactly_its_points_also_when_the_grader_is_killed(mode, tm
     expected = make_class(folder, HARMFUL, honest=3)
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
-    for number, done in ((signal.SIGKILL, 4), (signal.SIGTERM, 10)):
+    for number, done in ((signal.SIGKILL, 3), (signal.SIGTERM, 6)):
         grader = subprocess.Popen(command(folder, out, mode), env=environment, stdout=subprocess.DEVNULL)
         while len(list(out.glob("students/*.json"))) < done and grader.poll() is None:
             time.sleep(0.05)

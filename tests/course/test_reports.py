@@ -12,7 +12,7 @@ from flash_course.grading import reports
 def test_what_was_stopped_by_the_clock_is_listed():
     row = {"points": 0, "of": 5, "status": "wrong", "seconds": 3.01, "stopped": True}
     result = {"name": "ada", "set": "05", "notes": [], "exercises": {"05.1": row, "05.2": row | {"stopped": False}}}
-    assert reports.summary([result], SOON) == ["stopped after 5 seconds of computing or 30 on the clock: ada 05.1"]
+    assert reports.summary([result], SOON) == ["stopped after 3 seconds of computing or 18 on the clock: ada 05.1"]
 
 
 @pytest.mark.quick

@@ -22,6 +22,8 @@ FLOORS = (GROUND, ("units",), ("decoding",), ("model",), ("training",))
 COURSE = {
     "addresses": set(),
     "learner": set(),
+    "successors": set(),
+    "writing": set(),
     "template": {"bench.counts", "figures"},  # a project counts and draws; all else of the course stays behind
     "new_project": {"addresses", "template"},
     "bench": set(),
@@ -30,7 +32,7 @@ COURSE = {
     "planting": {"checks.edits"},
     "grading": {"checks", "learner"},
     "__init__": {"checks", "learner"},
-    "cli": {"addresses", "learner", "new_project", "bench", "figures", "checks", "grading"},
+    "cli": {"addresses", "learner", "writing", "new_project", "bench", "figures", "checks", "grading"},
 }
 
 

@@ -1,6 +1,7 @@
 """Glossary, symptoms and questions: the names in them exist, and the tables are whole."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,14 @@ def test_the_readme_counts_what_the_kill_table_counts():
         pytest.skip("there is no kill table here: a course's fork has none")
     (count,) = re.findall(r"^(\d+) of \1 kept wrong answers", page.read_text(encoding="utf-8"), flags=re.M)
     assert f"proved on {count} wrong answers" in README
+
+
+def test_the_readmes_tables_are_what_is_stored():
+    path = DOCS.parent / "tools" / "readme_tables.py"
+    if not path.exists():
+        pytest.skip("there are no tools here: a course's fork has none")
+    tables = runpy.run_path(str(path))
+    assert re.findall(r"<!-- stored: ([a-z ]+) -->", README) == list(tables["TABLES"])
+    assert tables["filled"](README) == README, "python tools/readme_tables.py"
+    number = next(iter(re.findall(r"\| (\d\.\d\d) \|", README)))
+    assert tables["filled"](README.replace(f"| {number} |", "| 9.99 |")) == README  # a number by hand would be noticed

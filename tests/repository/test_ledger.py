@@ -406,7 +406,7 @@ def test_documents_take_time_linear_in_the_length():
 def test_the_running_sum_is_kept_in_float32():
     """600 chunks of one token: a sum that is kept in bfloat16 stops at 256, where adding one is rounded away."""
     one = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
-    kept, state = torch.zeros_like(one), states.ChunkState.after(one, one, one, 1, torch.zeros(1).long())
+    kept, state = torch.zeros_like(one), states.ChunkState.after(one, one, one, 1, states.Rows(1, 0, None))
     state.lin_k = state.v = one  # every token's
     for _ in range(600):
         kept = kept + one

@@ -39,7 +39,7 @@ def test_ragged_prompts_are_as_if_alone(architecture):
     for b, n in enumerate(lengths):
         longer = torch.cat([prompt[b : b + 1, :n], together[b : b + 1, :1]], 1)
         assert (logits[b] - m(longer)[0, -1]).abs().max() < 1e-9
-    assert state.lengths.tolist() == [n + 1 for n in lengths]
+    assert state.rows.lengths.tolist() == [n + 1 for n in lengths]
 
 
 def test_generation_is_repeatable_with_a_generator():

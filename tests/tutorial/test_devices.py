@@ -1,5 +1,7 @@
 """Devices, number formats, and memory that is kept."""
 
+import time
+
 import pytest
 import torch
 
@@ -17,8 +19,30 @@ def test_number_format_follows_the_compute_capability(monkeypatch, capability, d
     assert chosen == getattr(torch, dtype) and "{}.{}".format(*capability) in why
 
 
-def test_cpu_and_mps_take_float32():
+def test_mps_and_small_models_on_a_cpu_take_float32(monkeypatch):
+    monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: 9.0)
     assert devices.pick_dtype("cpu")[0] == devices.pick_dtype("mps")[0] == torch.float32
+    assert devices.pick_dtype("cpu", parameters=devices.LARGE - 1)[0] == torch.float32
+    assert devices.measured_gain(torch.device("cpu"), "auto", devices.LARGE - 1) == ""
+
+
+@pytest.mark.parametrize("gain, dtype", [(2.4, "bfloat16"), (1.2, "float32"), (0.1, "float32")])
+def test_a_large_model_on_a_cpu_follows_a_measurement(monkeypatch, gain, dtype):
+    monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: gain)
+    chosen, _ = devices.pick_dtype("cpu", parameters=devices.LARGE)
+    assert chosen == getattr(torch, dtype)
+    assert f"{gain:.1f} times as fast in bfloat16" in devices.measured_gain(torch.device("cpu"), "auto", devices.LARGE)
+    asked, _ = devices.pick_dtype("cpu", "float32", devices.LARGE)
+    assert asked == torch.float32 and not devices.measured_gain(torch.device("cpu"), "float32", devices.LARGE)
+
+
+def test_the_measurement_is_short_and_made_once():
+    devices.bfloat16_gain.cache_clear()
+    began = time.process_time()
+    gain = devices.bfloat16_gain(torch.get_num_threads())
+    assert gain > 0 and time.process_time() - began < 3  # a processor that emulates bfloat16 takes longer for a pair
+    began = time.process_time()
+    assert devices.bfloat16_gain(torch.get_num_threads()) == gain and time.process_time() - began < 0.01
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from refusals import assert_one_line
 from small_run import CONFIG, run, run_all_but_the_end, weights
 
-from flash_tutorial import LanguageModel, files
+from flash_tutorial import LanguageModel, devices, files
 from flash_tutorial.corpora import load_file
 from flash_tutorial.runs import checkpoints, run_folder
 from flash_tutorial.runs.checkpoints import checkpoint_folders
@@ -310,6 +310,18 @@ def test_killed_at_five_random_moments_it_ends_with_the_same_bits(tmp_path):
     assert not done.returncode, result
     assert [kill["same_bits"] for kill in result["kills"]] == [True] * 5
     assert {kill["signal"] for kill in result["kills"]} >= {"SIGKILL", "SIGTERM"}
+
+
+@pytest.mark.parametrize("gain", [2.4, 1.0])
+def test_a_run_keeps_its_number_format_whatever_a_later_measurement_says(corpus, tmp_path, monkeypatch, gain):
+    monkeypatch.setattr(devices, "LARGE", 0)
+    monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: gain)
+    whole = weights(run(corpus).model)
+    run(corpus, tmp_path / "run", stop_at=4)
+    monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: 3.4 - gain)  # the other one of the two
+    assert weights(run(corpus).model) != whole
+    assert weights(run(corpus, tmp_path / "run", resume=True).model) == whole
+    assert files.read_json(tmp_path / "run" / "result.json")["number_format"] == ("bfloat16" if gain > 2 else "float32")
 
 
 def test_the_log_is_read_back_bit_by_bit(corpus, tmp_path):

@@ -43,17 +43,6 @@ def test_a_tokenizer_that_cuts_or_pads_does_neither_here():
     assert vocabulary_of(made).decode(vocabulary_of(made).encode(TEXT)) == TEXT
 
 
-@pytest.mark.parametrize("kind", ["bytes", "tokens"])
-def test_a_writer_gives_whole_characters_and_nothing_twice(kind):
-    vocabulary = BYTES if kind == "bytes" else vocabulary_of(tokenizer())
-    prompt, rest = "It is a ", "truth — naïve \N{GRINNING FACE} as he is"
-    write = vocabulary.writer(vocabulary.encode(prompt))
-    pieces = [write(int(i)) for i in vocabulary.encode(rest)]
-    assert "".join(pieces) + write(None) == rest and "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
-    write = vocabulary.writer([])
-    assert write(vocabulary.mask_id) in ("", "\N{REPLACEMENT CHARACTER}")  # an id that no text holds ends nothing
-
-
 def test_a_corpus_of_text_becomes_one_of_tokens(corpus):
     of_tokens = corpus.encoded(tokenizer())
     for here, there in ((corpus.train, of_tokens.train), (corpus.test, of_tokens.test)):

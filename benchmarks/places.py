@@ -1,0 +1,190 @@
+"""Where FLASH loses: bits by the place inside a chunk; and what mends it, at equal updates and at equal time.
+
+    python benchmarks/places.py run         # rates, then three seeds of each model with as many updates
+    python benchmarks/places.py seconds     # what an update of each costs, in turn, in processor time
+    python benchmarks/places.py equal_time  # three seeds of each with the updates that FLASH's time holds
+    python benchmarks/places.py table
+
+Every finished run is stored at once in flash_course/bench/results/places.json; one that is there is not made again.
+Austen, windows of 1024, D = 128, bfloat16. The guess that was written down before is in docs/predictions.md.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from stored_runs import StoredRuns, say_if_at_edge
+from text_losses import bits_of, by_place
+
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters
+from flash_tutorial.chunks import chunk_counts, from_chunks, to_chunks
+from flash_tutorial.data import load_corpus, load_tokens
+from flash_tutorial.devices import Engine, keep_freed_memory
+from flash_tutorial.layers import make_bias
+from flash_tutorial.mixing import global_part, relu2_attention
+from flash_tutorial.training import TrainConfig, first_bytes, new_optimizer, parts, train, train_step
+
+RUNS = StoredRuns("places", "python benchmarks/places.py run; ... seconds; ... equal_time")
+T, C, SEEDS, BYTES = 1024, 128, (0, 1, 2), 400_000
+TUNING, STEPS, TOKENS = 400, 1000, 1024
+RATES = {
+    "FLASH": [5e-3, 1e-2, 2e-2], "FLASH-Quad": [5e-3, 1e-2, 2e-2, 4e-2],
+    "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2], "subwords": [5e-3, 1e-2, 2e-2],
+}  # fmt: skip
+MODELS = ("FLASH", "local only", "FLASH-Quad", "Transformer++", "C = 256", "borders moved", "chunk before", "subwords")
+
+
+# ---------------------------------------------------------------- two units that the package does not have
+class MovedFLASH(FLASH):
+    """FLASH whose first chunk is half as long, so that all borders lie in the middle of the others' chunks."""
+
+    def mix(self, heads, v, mask, segment_ids):
+        half = self.chunk_size // 2
+        *heads, v = (F.pad(t, (0, 0, half, 0)) for t in (*heads, v))
+        seen = torch.ones(v.shape[:2], dtype=torch.bool, device=v.device)
+        seen[:, :half] = False
+        return super().mix(heads, v, seen, segment_ids)[:, half:]
+
+
+class OverlapFLASH(FLASH):
+    """FLASH whose local part reads the own chunk and the one before, with a position bias that reaches so far."""
+
+    def __init__(self, dim, **options):
+        super().__init__(dim, **options)
+        self.bias = make_bias("toeplitz", 2 * self.chunk_size, self.qk_dim)
+        self.reset_parameters()
+
+    def mix(self, heads, v, mask, segment_ids):
+        C, length = self.chunk_size, v.shape[1]
+        quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (*heads, v))  # (B, G, C, S or E)
+        k_two, v_two = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (quad_k, v))  # (B, G, 2C, ..)
+        future = torch.ones(C, 2 * C, dtype=torch.bool, device=v.device).triu(C + 1)
+        bias = self.bias(2 * C)[C:].masked_fill(future, float("-inf"))  # relu makes of it an exact zero
+        near = relu2_attention(quad_q, k_two, v_two, scale=1 / C, causal=False, bias=bias.to(v.dtype))
+        counts = chunk_counts(length, C, None, v.device)
+        return from_chunks(near + global_part(lin_q, lin_k, v, causal=True, counts=counts), length)
+
+
+def build(name, corpus):
+    """A model that has not been trained, at torch's current seed."""
+    if name == "FLASH-Quad":
+        return LanguageModel(ModelConfig("flash_quad", max_length=T))
+    if name == "Transformer++":
+        return LanguageModel(ModelConfig("transformer++", max_length=T))
+    options = {"local only": {"global_": False}, "C = 256": {"chunk_size": 256}}.get(name, {})
+    if name == "subwords":
+        tokens = corpus.vocabulary.tokens
+        options = {"tokens": tokens, "vocab_size": tokens + 1}
+    model = LanguageModel(ModelConfig("flash", max_length=T, **options))
+    other = {"borders moved": (MovedFLASH, 1), "chunk before": (OverlapFLASH, 0)}.get(name)
+    if other:
+        kind, first = other  # borders are moved in every second unit
+        for i in range(first, len(model.stack.units), 1 + first):
+            model.stack.units[i] = kind(128, chunk_size=C, qk_dim=64, causal=True)
+    return model
+
+
+def corpus_of(name):
+    """Austen in bytes, or in subwords that were learnt from the training novels."""
+    corpus = load_corpus("austen")
+    if name != "subwords":
+        return corpus
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    texts = {key: getattr(corpus, key).tokens.tobytes().decode() for key in ("train", "validation", "test")}
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=TOKENS, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator([texts["train"]], trainer)
+    return load_tokens({key: bpe.encode(text).ids for key, text in texts.items()}, TOKENS, bpe)
+
+
+# ---------------------------------------------------------------- runs
+def config_of(steps, rate, seed, dtype="bfloat16"):
+    return TrainConfig(steps=steps, batch=4, length=T, learning_rate=rate, seed=seed, dtype=dtype, eval_bytes=0)
+
+
+def one_run(name, rate, steps, seed):
+    """Train once, unless the run is stored already."""
+
+    def make():
+        corpus = corpus_of(name)
+        torch.manual_seed(seed)
+        model = build(name, corpus)
+        train(model, config_of(steps, rate, seed), corpus=corpus, progress=False)
+        n = BYTES if name != "subwords" else round(BYTES * len(corpus.validation.tokens) / corpus.validation.n_bytes)
+        split = first_bytes(corpus.validation, n)
+        bits, valid, _ = bits_of(model, split, T)
+        return {
+            "parameters": count_parameters(model),
+            "bits_per_byte": round(float(bits[valid].sum()) / split.n_bytes, 4),
+            "by_place_of_128": by_place(bits, valid, 128), "by_place_of_256": by_place(bits, valid, 256),
+        }  # fmt: skip
+
+    return RUNS.find_or_make(dict(model=name, learning_rate=rate, steps=steps, seed=seed), make)
+
+
+def best_rate(name):
+    """Models of FLASH's widths share its rate."""
+    return RUNS.best(model=name if name in RATES else "FLASH", steps=TUNING)["learning_rate"]
+
+
+def run():
+    for name, rates in RATES.items():
+        for rate in rates:
+            one_run(name, rate, TUNING, 0)
+        say_if_at_edge(name, best_rate(name), rates)
+    for seed in SEEDS:
+        for name in MODELS:
+            one_run(name, best_rate(name), STEPS, seed)
+
+
+def seconds(rounds=12):
+    """Processor seconds of an update, in turn."""
+    updates = {}
+    for name in MODELS:
+        corpus = corpus_of(name)
+        model = build(name, corpus)
+        config, engine = config_of(rounds + 2, 1e-2, 0), Engine(model, "bfloat16")
+        updates[name] = (model, new_optimizer(model, config), config, engine, corpus.train)
+    taken = {name: [] for name in MODELS}
+    for step in range(rounds + 2):
+        for name in list(MODELS)[:: -1 if step % 2 else 1]:
+            model, optimizer, config, engine, split = updates[name]
+            batch = list(parts(split, config, step, True, engine.device))
+            began = time.process_time()
+            train_step(model, optimizer, batch, step, config, engine)
+            taken[name].append(time.process_time() - began)
+    medians = {name: round(statistics.median(times[2:]), 4) for name, times in taken.items()}
+    RUNS.find_or_make({"what": "processor seconds of an update, in turn"}, lambda: {"seconds": medians})
+
+
+def equal_time():
+    of = RUNS.where(what="processor seconds of an update, in turn")[0]["seconds"]
+    for seed in SEEDS:
+        for name in MODELS[2:]:
+            one_run(name, best_rate(name), round(STEPS * of["FLASH"] / of[name]), seed)
+
+
+def table():
+    timed = RUNS.where(what="processor seconds of an update, in turn")
+    of = timed[0]["seconds"] if timed else dict.fromkeys(MODELS)
+    for name in MODELS:
+        for steps in sorted({run["steps"] for run in RUNS.where(model=name)} - {TUNING}, reverse=True):
+            rows = RUNS.where(model=name, steps=steps)
+            values = [row["bits_per_byte"] for row in rows]
+            places = [round(statistics.mean(place), 2) for place in zip(*(row["by_place_of_128"] for row in rows))]
+            cost = f"{of[name]} s an update"
+            print(f"{name:14} {steps:5} updates ({cost}): {statistics.mean(values):.4f} {values}, by place {places}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = {"run": run, "seconds": seconds, "equal_time": equal_time, "table": table}
+    parser.add_argument("what", choices=commands)
+    commands[parser.parse_args().what]()

@@ -1,0 +1,117 @@
+"""The paper's own measure of speed: quality against training time, and the time to reach the baseline's final quality.
+
+    python benchmarks/time_to_quality.py seconds     # an update of each, in turn, with nothing else running
+    python benchmarks/time_to_quality.py run         # rates by short runs, then three seeds for SECONDS each
+    python benchmarks/time_to_quality.py table
+
+FLASH, FLASH-Quad and Transformer++ at T = 512, 2048 and 8192 on Austen, 8192 bytes an update, one core, bfloat16
+(Figure 1 and Table 3 of the paper). A run has as many updates as fit into SECONDS at the stored time of an update, so
+that runs may share the machine; every tenth of the time it is scored. Each finished run is stored in
+flash_course/bench/results/time_to_quality.json. The guess that was written down before is in docs/predictions.md.
+"""
+
+import argparse
+import itertools
+import statistics
+
+import torch
+from stored_runs import StoredRuns, say_if_at_edge
+
+from flash_course.bench.clock import time_in_turn
+from flash_tutorial import LanguageModel, ModelConfig, count_parameters
+from flash_tutorial.data import load_corpus
+from flash_tutorial.devices import Engine, keep_freed_memory
+from flash_tutorial.training import TrainConfig, new_optimizer, parts, train, train_step
+
+RUNS = StoredRuns("time_to_quality", "python benchmarks/time_to_quality.py seconds; ... run")
+LENGTHS, BYTES, SEEDS, SECONDS, TENTHS = (512, 2048, 8192), 8192, (0, 1, 2), 300, 10
+RATES = {
+    "flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "flash_quad": [2.5e-3, 5e-3, 1e-2, 2e-2],
+    "transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2],
+}  # fmt: skip
+UPDATE = "seconds of an update, in turn"
+
+
+def config_of(T, steps, rate=1e-2, seed=0, **more):
+    settings = dict(batch=BYTES // T, length=T, learning_rate=rate, seed=seed, dtype="bfloat16")
+    return TrainConfig(steps=steps, **settings, **more)
+
+
+def seconds(rounds=9):
+    """The median over rounds of an update of all models at each length."""
+    split = load_corpus("austen").train
+
+    def update_of(name, T):
+        config, model = config_of(T, 1000), LanguageModel(ModelConfig(name, max_length=T))
+        engine, optimizer = Engine(model, "bfloat16"), new_optimizer(model, config)
+        batch = list(parts(split, config, 0, True, engine.device))
+        return lambda: train_step(model, optimizer, batch, 0, config, engine)
+
+    def measure():
+        updates = {f"{name} {T}": update_of(name, T) for T in LENGTHS for name in RATES}
+        times = time_in_turn(updates, rounds, warmup=2)
+        return {"seconds": {name: round(statistics.median(taken), 4) for name, taken in times.items()}}
+
+    RUNS.find_or_make({"what": UPDATE, "rounds": rounds}, measure)
+
+
+def updates_in(name, T, share=1.0):
+    return round(share * SECONDS / RUNS.where(what=UPDATE)[0]["seconds"][f"{name} {T}"])
+
+
+def one_run(name, T, rate, seed, share=1.0):
+    """Train once for a share of the time, unless the run is stored already."""
+
+    def make():
+        steps = updates_in(name, T, share)
+        every = {"eval_every": -(-steps // TENTHS)} if share == 1 else {}
+        config = config_of(T, steps, rate, seed, eval_bytes=100_000, **every)
+        done = train(ModelConfig(name, max_length=T), config, progress=False)
+        scored = [row for row in done.log if "validation_bits_per_byte" in row]
+        return {
+            "updates": steps, "parameters": count_parameters(done.model),
+            "bits_per_byte": round(done.evaluation.bits_per_byte, 4),
+            "on_the_way": [[round(row["step"] / steps * SECONDS), round(row["validation_bits_per_byte"], 4)]
+                           for row in scored],
+        }  # fmt: skip
+
+    return RUNS.find_or_make(dict(model=name, T=T, learning_rate=rate, seed=seed, share=share), make)
+
+
+def run():
+    torch.set_num_threads(1)
+    for T, name in itertools.product(LENGTHS, RATES):
+        for rate in RATES[name]:
+            one_run(name, T, rate, 0, share=0.25)
+        best = RUNS.best(model=name, T=T, share=0.25)["learning_rate"]
+        say_if_at_edge(f"{name} at {T}", best, RATES[name])
+    for seed, T, name in itertools.product(SEEDS, LENGTHS, RATES):
+        one_run(name, T, RUNS.best(model=name, T=T, share=0.25)["learning_rate"], seed)
+
+
+def reached(run, score):
+    """Seconds until a run is as good as ``score``, on straight lines between its scores; None if it never is."""
+    for (t0, a), (t1, b) in itertools.pairwise([[0, 8.0], *run["on_the_way"]]):
+        if b <= score:
+            return t0 + (t1 - t0) * (a - score) / (a - b)
+    return None
+
+
+def table():
+    for T in LENGTHS:
+        runs = {name: RUNS.where(model=name, T=T, share=1.0) for name in RATES}
+        for name, rows in runs.items():
+            values = [row["bits_per_byte"] for row in rows]
+            times = [reached(row, base["bits_per_byte"]) for row, base in zip(rows, runs["transformer++"])]
+            ratios = [f"{SECONDS / t:.2f}" if t else "never" for t in times]
+            said = f"{rows[0]['updates']} updates, {statistics.mean(values):.4f} {values}"
+            print(f"T = {T:4} {name:13} {said}; as good as Transformer++ sooner by {', '.join(ratios)}")
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = {"seconds": seconds, "run": run, "table": table}
+    parser.add_argument("what", choices=commands)
+    commands[parser.parse_args().what]()

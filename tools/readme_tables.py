@@ -1,0 +1,88 @@
+"""The README's tables of what was measured, from the stored results.
+
+    python tools/readme_tables.py           write them anew, each behind the comment with its name
+    python tools/readme_tables.py check     exit 1 if one of them is not what is stored; a test runs this
+
+A table stands behind ``<!-- stored: NAME -->`` and ends at the next empty line.
+"""
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+
+from flash_course.bench.stored import load_stored
+from flash_tutorial.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PLACE = re.compile(r"(<!-- stored: ([a-z ]+) -->\n)((?:\|.*\n)*)")
+
+
+def table(head, rows):
+    """Markdown of a table; all cells are texts."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def speed():
+    """A training step against length."""
+    head = ["T", "speed-up measured", "ratio of counted FLOPs", "measured / counted",
+            "FLASH / its matrix products alone", "FLASH / FLASH-pytorch 0.1.9"]  # fmt: skip
+    keys = ("measured", "counted", "fraction", "flash_over_floor", "flash_over_public")
+    rows = load_stored("bench_cpu")["conclusions"]["speedups"]
+    return table(head, [[f"{row['T']:,}", *(f"{row[key]:.2f}" for key in keys)] for row in rows])
+
+
+def quality():
+    """Three models in the same wall time: short runs that choose a rate, long ones of three seeds."""
+    head = ["model", "parameters", "rate: score after 300 steps", "rate taken", "steps", "seed 0", "seed 1", "seed 2",
+            "mean"]  # fmt: skip
+    rows = []
+    for name in ("flash", "flash_quad", "transformerpp"):
+        runs = load_stored(f"quality_{name}")["runs"]
+        short = ", ".join(f"{r['learning_rate']:g}: {r['bits_per_byte']:.2f}" for r in runs if r["steps"] == 300)
+        taken = next(r["learning_rate"] for r in runs if r["seed"] == 2)
+        long = [r for r in runs if r["steps"] > 300 and r["learning_rate"] == taken]
+        scores = [r["bits_per_byte"] for r in sorted(long, key=lambda r: r["seed"])]
+        rows.append([
+            long[0]["architecture"], f"{long[0]['parameters']:,}", short, f"{taken:g}", str(long[0]["steps"]),
+            *(f"{score:.3f}" for score in scores), f"**{statistics.mean(scores):.3f}**",
+        ])  # fmt: skip
+    return table(head, rows)
+
+
+def models():
+    """The models in the package, and the n-gram."""
+    head, rows = ["", "parameters", "*Persuasion* (validation)", "*Northanger Abbey* (test)"], []
+    for name in ("austen-flash", "austen-transformer++"):
+        card = json.loads((ROOT / "flash_tutorial" / "models" / name / "card.json").read_text(encoding="utf-8"))
+        scores = (f"{card[split]['bits_per_byte']:.3f}" for split in ("validation", "test"))
+        rows.append([f"`{name}`", f"{card['parameters']:,}", *scores])
+    said = {"Witten-Bell, order 5": "n-gram, order 5", "PPMd, order 8, given the training novels":
+            "PPMd, order 8, which goes on learning while it reads", "the same, learning no more than a window of 1024":
+            "PPMd, learning no more than the window"}  # fmt: skip
+    for row in load_stored("ngrams")["rows"]:
+        if name := said.get(row["model"]):
+            rows.append([name, "", f"{row['validation']:.3f}", f"{row['test']:.3f}"])
+    return table(head, rows)
+
+
+TABLES = {"speed": speed, "quality": quality, "models": models}
+
+
+def filled(text):
+    """The page with all tables as they are stored."""
+    return PLACE.sub(lambda found: found[1] + TABLES[found[2]](), text)
+
+
+def main(words):
+    text = README.read_text(encoding="utf-8")
+    if words == ["check"]:
+        sys.exit("README.md is not what is stored: python tools/readme_tables.py" if filled(text) != text else 0)
+    write_text(README, filled(text))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
