@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from . import worthless
 from .compare import is_sequence
 from .edits import edited, pairs_of, sources_of
 from .texts import fact, read
@@ -169,9 +170,7 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     if kind == "explain":
         cases, right = functools.partial(cases_of_text, name), shown["model_answer"]
     if kind == "prove":
-        from .proving import WORTHLESS  # it imports this module
-
-        wrong = (*wrong, *WORTHLESS)
+        wrong = (*wrong, *(Wrong(key, test) for key, test in worthless.TESTS.items()))
     answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
         id=name, points=round(sum(facts["parts"].values())), names=tuple(names), right=right, wrong=answers,
