@@ -4,7 +4,7 @@ FLASH keeps a state of constant size; GAU and the Transformer blocks keep a cach
 ``unit.prefill(x, mask)`` reads a prompt ``(B, T, D)`` in parallel, and gives its output and the state after it;
 ``unit.step(x, state)`` reads one more token ``(B, D)``, and gives its output and the state, which is changed in place.
 A unit of your own has the same two methods, or none (in a subclass of ours: None); then each step runs it over all
-tokens again (``Replay``).
+tokens again (``replay``).
 Twins in NumPy: ``reference.gau_step``, ``flash_step``, ``transformer_step``.
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, G chunks.
 
@@ -55,21 +55,24 @@ class Rows:
 
 @dataclass
 class Cache:
-    """All keys and values so far: the room grows by doubling, so a step costs no copy on the average."""
+    """All that was read so far: the room grows by doubling, so a step costs no copy on the average."""
 
-    k: torch.Tensor  # (B, room, ...) already rotated
-    v: torch.Tensor
+    tensors: tuple  # each (B, room, ...): keys, already rotated, and values; of a unit that is replayed, its inputs
     rows: Rows
 
-    def append(self, k, v):
-        """Write ``k, v (B, ...)`` behind each row's last token; gives the places."""
+    def append(self, *tokens):
+        """Write one token of each tensor, ``(B, ...)``, behind each row's last; gives the places."""
         rows, place = self.rows, self.rows.place
-        if rows.used == self.k.shape[1]:
-            self.k, self.v = (torch.cat([t, torch.zeros_like(t)], 1) for t in (self.k, self.v))
-        for cache, new in ((self.k, k), (self.v, v)):
+        if rows.used == self.tensors[0].shape[1]:
+            self.tensors = tuple(torch.cat([t, torch.zeros_like(t)], 1) for t in self.tensors)
+        for cache, new in zip(self.tensors, tokens):
             cache[rows.at(place)] = new.to(cache.dtype)
         rows.used += 1
         return place
+
+    def held(self):
+        """The tensors as far as they are written: each ``(B, used, ...)``."""
+        return [t[:, : self.rows.used] for t in self.tensors]
 
     def visible(self):
         """``(B, used)`` bool: a row's own tokens, the newest included; None if that is all."""
@@ -78,7 +81,7 @@ class Cache:
 
     def numel(self):
         """Numbers in use."""
-        return sum(t[:, : self.rows.used].numel() for t in (self.k, self.v))
+        return sum(t.numel() for t in self.held())
 
 
 @dataclass
@@ -148,42 +151,27 @@ class ChunkState:
         return sum(t.numel() for t in (self.sums, self.quad_k, self.lin_k, self.v))
 
 
-@dataclass
-class Replay:
-    """All inputs so far, for a unit that says nothing about decoding: each step runs it again over all of them."""
-
-    x: torch.Tensor  # (B, T, D)
-    lengths: torch.Tensor  # (B,)
-
-    def step(self, unit, x):
-        """The unit's output ``(B, D)`` for one more token ``x (B, D)``."""
-        rows = torch.arange(len(x), device=x.device)
-        if self.x.shape[1] <= int(self.lengths.max()):
-            self.x = torch.cat([self.x, torch.zeros_like(x)[:, None]], 1)
-        self.x = self.x.index_put((rows, self.lengths), x.to(self.x.dtype))
-        self.lengths = self.lengths + 1
-        mask = torch.arange(self.x.shape[1], device=x.device)[None] < self.lengths[:, None]
-        return unit(self.x, mask=mask)[rows, self.lengths - 1]
-
-    def numel(self):
-        """Numbers in use."""
-        return self.x.numel()
-
-
 # ---------------------------------------------------------------- the two methods, whatever the unit
 def prefill(unit, x, mask=None, **door):
     """A unit over a prompt ``x (B, T, D)``: output ``(B, T, D)`` and the state after it."""
     refuse_non_causal(unit)
     if getattr(unit, "prefill", None) is None:
-        return unit(x, mask=mask), Replay(x, Rows.after(x, mask).lengths.to(x.device))
+        return unit(x, mask=mask), Cache((x,), Rows.after(x, mask))
     return unit.prefill(x, mask, **door)
 
 
 def step(unit, x, state):
     """One more token ``x (B, D)`` through a unit: output ``(B, D)`` and the state."""
     if getattr(unit, "step", None) is None:
-        return state.step(unit, x), state
+        return replay(unit, x, state), state
     return unit.step(x, state)
+
+
+def replay(unit, x, state):
+    """One more token through a unit that says nothing about decoding: it is run again over all inputs so far."""
+    place = state.append(x)
+    (inputs,) = state.held()
+    return unit(inputs, mask=state.visible())[state.rows.at(place)]
 
 
 def refuse_non_causal(unit):
@@ -217,14 +205,14 @@ class GAUSteps(GatedSteps):
         if self.attention == "relu2" and self.length_scale is None:
             why = "earlier outputs change with each new token and cannot be kept: fix it, for example length_scale=512"
             raise ValueError(f"this GAU divides by the current length (length_scale=None), so {why}")
-        return Cache(heads[1], v, rows)
+        return Cache((heads[1], v), rows)
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of all: ``(B, E)``."""
         q, k = heads  # (B, S)
         place = state.append(k, v)
-        n = state.rows.used
-        keys, values, visible = state.k[:, :n], state.v[:, :n], state.visible()
+        keys, values = state.held()
+        visible, n = state.visible(), state.rows.used
         scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
         scores = scores * self.qk_dim**-0.5 if self.attention == "softmax" else scores / self.length_scale
         if self.bias is not None:
@@ -270,7 +258,7 @@ class BlockSteps:
     def remember(self, q, k, v, rows):
         if self.rope:
             k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
-        return Cache(k.transpose(1, 2), v.transpose(1, 2), rows)
+        return Cache((k.transpose(1, 2), v.transpose(1, 2)), rows)
 
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
@@ -284,7 +272,7 @@ class BlockSteps:
             cos, sin = _tables_at(state, k)
             q, k = rope(q, cos, sin), rope(k, cos, sin)
         state.append(k[:, :, 0], v[:, :, 0])
-        keys, values = (t[:, : state.rows.used].transpose(1, 2) for t in (state.k, state.v))
+        keys, values = (t.transpose(1, 2) for t in state.held())
         visible = state.visible()
         visible = None if visible is None else visible[:, None, None]
         return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)

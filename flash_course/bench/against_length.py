@@ -368,9 +368,7 @@ def state_at(model, position):
 
 def fill(cache: states.Cache, length):
     """Make a cache of one row ``length`` tokens long."""
-    for name in ("k", "v"):
-        t = getattr(cache, name)
-        setattr(cache, name, torch.randn(1, length, *t.shape[2:], dtype=t.dtype, device=t.device))
+    cache.tensors = tuple(torch.randn(1, length, *t.shape[2:], dtype=t.dtype, device=t.device) for t in cache.tensors)
     cache.rows.used = length
 
 

@@ -1,6 +1,6 @@
 """Every figure of the course. Each function returns the figure and its alt text, and draws nothing on a screen."""
 
-from .ablations import losses_with_chance, paired_differences, recall_by_distance
+from .ablations import losses_with_chance, paired_differences, recall_by_distance, recall_by_state
 from .chunks import exclusive_sum, flash_unit, other_chunks
 from .costs import benchmark_results, cost_of_a_block, operations_and_time, step_time
 from .curves import accuracies, bits_ladder, loss_by_position, loss_curves, training_curve

@@ -1,8 +1,9 @@
-"""Ablations: what is lost without a part, with its interval; and recall across chunks."""
+"""Ablations: what is lost without a part, with its interval; and recall, across chunks and by the size of the state."""
 
 import numpy as np
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
+from .costs import MODEL_STYLES
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_axes
 
 LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (ORANGE, "D", ":"), (SKY, "v", (0, (1, 1))))
 
@@ -19,6 +20,39 @@ def recall_by_distance(curves, chance, *, title, xlabel="tokens between key and 
     axes.set_ylim(0, 1.05)
     axes.legend(fontsize=FONT - 1, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure, f"Line plot, share of right answers: {', '.join(words)}; a line at chance, {chance:.2f}."
+
+
+STATE_STYLES = {  # colour, marker, line; the units of flash_course/successors.py
+    "FLASH": MODEL_STYLES["flash"][:3],
+    "window": MODEL_STYLES["transformer++"][:3],
+    "linear attention": (ORANGE, "D", ":"),
+    "RetNet": (GREEN, "^", "-."),
+    "GLA": (SKY, "v", (0, (1, 1))),
+    "gated DeltaNet": (PURPLE, "P", (0, (5, 1))),
+    "3:1 hybrid": (BLACK, "X", (0, (3, 1, 1, 1, 1, 1))),
+}
+
+
+def recall_by_state(curves, chance, *, title):
+    """Right answers against the numbers that a unit keeps: ``curves`` holds by name {numbers: share of each seed}.
+
+    A line leads through the means, an upright stroke from the worst seed to the best; ``chance`` is drawn as a line.
+    """
+    figure, axes = new_axes(height=4.4, xlabel="numbers in a unit's state", ylabel="right answers", title=title)
+    words = []
+    for name, curve in curves.items():
+        colour, marker, line = STATE_STYLES[name]
+        sizes, means = sorted(curve), [float(np.mean(curve[size])) for size in sorted(curve)]
+        axes.vlines(sizes, *zip(*((min(curve[s]), max(curve[s])) for s in sizes)), color=colour, linewidth=1)
+        axes.plot(sizes, means, linestyle=line, marker=marker, color=colour, markersize=6, linewidth=1.8, label=name)
+        words.append(f"{name} from {means[0]:.2f} at {sizes[0]:,} to {means[-1]:.2f} at {sizes[-1]:,}")
+    axes.axhline(chance, color=BLACK, linewidth=1, linestyle=(0, (5, 3)), label=f"chance, {chance:.2f}")
+    axes.set_xscale("log", base=2)
+    ticks = [2**i for i in range(8, 16) if axes.get_xlim()[0] <= 2**i <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_ylim(0, 1.05)
+    axes.legend(fontsize=FONT - 1, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure, f"Right answers by numbers in the state: {'; '.join(words)}; a line at chance, {chance:.2f}."
 
 
 def losses_with_chance(curves, chance, *, window=10, title):

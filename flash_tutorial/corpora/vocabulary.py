@@ -46,7 +46,7 @@ class Vocabulary:
 
     def ids(self, causal):
         """The smallest `vocab_size` of a model."""
-        return self.mask_id + (not causal) if self.tokens is None else self.tokens + 1 + (not causal)
+        return self.mask_id + (not causal)
 
     def check(self, vocab_size, causal):
         """Refuse a model that has too few ids."""

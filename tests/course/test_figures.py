@@ -10,6 +10,7 @@ from PIL import Image
 
 from flash_course import figures
 from flash_course.figures import style
+from flash_course.figures.ablations import STATE_STYLES
 
 rng = np.random.default_rng(0)
 LOG = [{"step": i + 1, "bits_per_byte": 8 / (1 + 0.05 * i)} for i in range(60)]
@@ -158,6 +159,13 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "recall_by_distance": (
         lambda: figures.recall_by_distance({"a": {8: 1.0, 64: 0.75}, "b": {8: 0.5, 64: 0.125}}, 0.0625, title="recall"),
         "b from 0.50 at 8 to 0.12 at 64",
+    ),
+    "recall_by_state": (
+        lambda: figures.recall_by_state(
+            {name: {512: [1.0]} for name in STATE_STYLES} | {"FLASH": {4096: [0.5, 1.0], 1024: [0.25, 0.5]}}, 0.0625,
+            title="state",
+        ),
+        "FLASH from 0.38 at 1,024 to 0.75 at 4,096",
     ),
     "losses_with_chance": (
         lambda: figures.losses_with_chance({"a": np.full(40, 2.5), "b": np.full(40, 1.25)}, 2.08, title="losses"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from flash_course.checks.edits import changed_in
+from flash_course.planting import changed_in
 from flash_tutorial import reference
 
 ROOT = Path(__file__).resolve().parents[2]

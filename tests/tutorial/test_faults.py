@@ -13,7 +13,7 @@ import torch
 from small_model import MyUnit
 from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
-from flash_course.checks.edits import planted
+from flash_course.planting import planted
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -301,7 +301,7 @@ MODEL_FAULTS = {
     "positions start at the longest prompt": (model.Stack.step, "at(state.rows.place, x, state.rows.used)",
         "at(state.rows.used, x, state.rows.used)",
         lambda: test_decoding.test_ragged_prompts_are_as_if_alone("transformer")),
-    "replay reads the last column": (states.Replay.step, "[rows, self.lengths - 1]", "[:, -1]",
+    "replay reads the last column": (states.replay, "[state.rows.at(place)]", "[:, -1]",
         lambda: test_decoding.test_ragged_prompts_are_as_if_alone(MyUnit)),
     "documents kept from the units": (model.Stack.forward, "segment_ids=segment_ids", "segment_ids=None",
         lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", True)),

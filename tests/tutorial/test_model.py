@@ -272,7 +272,7 @@ def test_a_class_of_ones_own_trains_and_generates():
     assert mine.stack.units[0].power == 3
     mine.loss(ids(), ids()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in mine.parameters())
-    assert isinstance(mine.prefill(ids())[1].units[0], states.Replay)
+    assert isinstance(mine.prefill(ids())[1].units[0], states.Cache)
 
 
 def test_a_class_of_ones_own_may_decode_by_itself():

@@ -1,0 +1,85 @@
+"""Recall against the size of the state: all models start where a question finds its pair, and rates are looked for."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flash_tutorial import FLASH
+from flash_tutorial.layers import cos_sin
+
+pytestmark = pytest.mark.quick
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def script():
+    """benchmarks/recall_state.py as a module; it imports a neighbour."""
+    sys.path.insert(0, str(FOLDER))
+    spec = importlib.util.spec_from_file_location("benchmarks_recall_state", FOLDER / "recall_state.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.path.remove(str(FOLDER))
+    return module
+
+
+def queries_and_keys(unit, x):
+    """``(B, T, S)`` each, as they are compared."""
+    if isinstance(unit, FLASH):
+        heads = unit.read_heads(unit.project(x)[2], *cos_sin(x.shape[1], unit.qk_dim, x))
+        return heads[2], heads[3]
+    return unit.in_proj(unit.norm(x))[..., -2 * unit.qk_dim :].chunk(2, -1)
+
+
+@pytest.mark.parametrize(
+    "name", ("FLASH", "linear attention", "RetNet", "GLA", "gated DeltaNet", "window", "3:1 hybrid")
+)
+@torch.no_grad()
+def test_a_question_finds_the_value_behind_its_key_before_any_update(script, name):
+    model = script.make_model(name, 16)
+    ids, _ = script.rows(64, 4, np.random.default_rng(0))
+    x = model.embedding(ids)
+    for unit in model.stack.units:
+        q, k = queries_and_keys(unit, x)
+        scores = q[:, script.FIRST :] @ k[:, 1:8:2].mT  # questions, values: (B, T - FIRST, 4)
+        own = ids[:, script.FIRST :, None] == ids[:, None, 0:8:2]
+        assert scores[own].mean() > scores[~own].mean() + scores[~own].std() / 2
+
+
+@torch.no_grad()
+def test_a_blank_writes_nothing_at_the_start(script):
+    model = script.make_model("RetNet", 8)
+    unit, x = model.stack.units[0], model.embedding(torch.zeros(1, 5, dtype=torch.long))
+    assert not x.any() and not unit.mix(*(t for t in unit.in_proj(unit.norm(x))[..., -16:].chunk(2, -1)), x, x).any()
+
+
+def test_the_numbers_in_a_state(script):
+    """S E of a sum; a chunk's two keys and value besides in FLASH; key and value of each token of a window."""
+    of = {}
+    for name in script.KINDS:
+        of[name] = [script.state_numbers(script.make_model(name, size).stack.units[0]) for size in (8, 64)]
+    C, E = script.C, 2 * script.D
+    assert of["RetNet"] == of["GLA"] == of["gated DeltaNet"] == [8 * E, 64 * E]
+    assert of["linear attention"] == [8 * (E + 1), 64 * (E + 1)]
+    assert of["FLASH"] == [8 * E + C * (2 * 8 + E), 64 * E + C * (2 * 64 + E)]
+    assert of["window"] == [8 * (16 + E), script.T * (16 + E)]
+    assert of["3:1 hybrid"] == [s * 3 * E // 4 + script.T * (s + E // 4) for s in (8, 64)]
+
+
+@pytest.mark.parametrize("best, tried", [(3e-3, [1.5e-3, 3e-3, 6e-3]), (7e-4, [1.5e-3, 3e-3, 6e-3, 7.5e-4])])
+def test_a_rate_at_the_edge_is_looked_beyond(script, best, tried, monkeypatch, tmp_path):
+    runs = []
+
+    def one_run(name, size, rate, seed):
+        runs.append({"model": name, "size": size, "learning_rate": rate, "seed": seed})
+        runs[-1]["losses"] = [abs(np.log(rate / best))] * 3
+
+    monkeypatch.setattr(script, "one_run", one_run)
+    monkeypatch.setattr(script.RUNS, "load", lambda: runs)
+    script.find_rate("GLA")
+    assert [run["learning_rate"] for run in runs] == tried
+    assert script.best_rate("GLA") == min(tried, key=lambda rate: abs(np.log(rate / best)))
