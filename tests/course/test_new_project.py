@@ -33,7 +33,7 @@ def project(tmp_path):
 
 
 def run(project, *command, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # it needs none
     return subprocess.run(
         [sys.executable, *command], cwd=project, capture_output=True, text=True, timeout=300, env=environment, **options
     )
