@@ -147,9 +147,8 @@ def exercises_of(number, module):
     Of exercise 05.3 the module has ``cases_3``; the right answer under its own name, or as ``right_3``; ``draw_3`` of a
     prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one.
     """
-    return tuple(
-        exercise_of(name, table, **named(name, table, module)) for name, table in read(f"set_{number}").items()
-    )
+    tables = read(f"set_{number}").items()
+    return tuple(exercise_of(name, table, **named(name, table, module)) for name, table in tables)
 
 
 def named(name, table, module):

@@ -156,11 +156,8 @@ def on_busy(name, part, facts, repeats):
         reject_if(is_near(ratio * truth, 1), "08.3", "inverted")
         if any(abs(ratio / mean - 1) < 1e-9 for mean in (sum(f) / sum(g), statistics.fmean(map(truediv, f, g)))):
             raise Said("08.3", "mean")
-        reject_if(
-            max((len([*run]) for _, run in groupby(machine.calls)), default=0) >= repeats > 2,
-            "08.3",
-            "in a row",
-        )
+        longest = max((len([*run]) for _, run in groupby(machine.calls)), default=0)
+        reject_if(longest >= repeats > 2, "08.3", "in a row")
         return ratio
 
     return Case(name, part, run, f"repeats = {repeats}", say="off")
@@ -235,9 +232,7 @@ def rows_of(plan, lengths):
 
 
 SINS = {  # of the two rows of one length: (the sentence, whether it is so)
-    "batch": lambda rival, ours, tokens: [
-        ("batch", any(row["batch"] * row["T"] != tokens for row in (rival, ours))),
-    ],
+    "batch": lambda rival, ours, tokens: [("batch", any(row["batch"] * row["T"] != tokens for row in (rival, ours)))],
     "rival": lambda rival, ours, tokens: [
         ("not FLASH", ours["attention"] != "mixed chunk"),
         ("written out", rival["attention"] == "written out"),
@@ -252,7 +247,7 @@ SINS = {  # of the two rows of one length: (the sentence, whether it is so)
         ("no format", rival["format"] not in ("float32", "float16", "bfloat16")),
     ],
     "parameters": lambda rival, ours, tokens: [
-        ("sizes left" if (rival["layers"], ours["layers"]) == (15, 22) else "sizes", not same_size(rival, ours)),
+        ("sizes left" if (rival["layers"], ours["layers"]) == (15, 22) else "sizes", not same_size(rival, ours))
     ],
     "clock": lambda rival, ours, tokens: [
         ("compilation", min(rival["untimed calls"], ours["untimed calls"]) < 1),
