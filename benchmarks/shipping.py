@@ -26,7 +26,7 @@ MODELS = {
     "flash": dict(dim=192, depth=8, max_length=1024, chunk_size=256),
     "transformer++": dict(dim=192, depth=4, max_length=1024, heads=3, ff_dim=560),
 }
-RATES = {"flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "transformer++": [1e-3, 2e-3, 4e-3, 8e-3]}
+RATES = {"flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "transformer++": [5e-4, 1e-3, 2e-3, 4e-3]}
 DROPOUT, DECAY = [0.05, 0.1, 0.2], [0.03, 0.1, 0.3]
 SHORT, MIDDLE, LONG = 600, 2000, 7000
 BYTES = 400_000  # of Persuasion, by which all choices are made

@@ -11,7 +11,7 @@ from flash_course.checks.edits import edited
 from flash_course.checks.exercise import Case, Said
 from flash_course.checks.sets.set_11 import (
     WASTES,
-    answers_1,
+    right_1,
     launch_gated,
     launch_local,
     layer,

@@ -104,7 +104,7 @@ def run_cells(notebook, faults, root, smaller=()):
 
 
 def with_faults(shell, cells, faults):
-    from flash_course.checks.edits import changed_in
+    from flash_course.planting import changed_in
 
     faulty = {name: {*changed_in(module_of(file), old, new)} for name, (file, old, new) in faults.items()}
     found, furthest = dict.fromkeys(faults), 0
@@ -154,7 +154,7 @@ class Snapshot:
 
 def first_failure(shell, cells, fault=None):
     """The first failure of cells, with a fault in the package, or None."""
-    from flash_course.checks.edits import planted_in
+    from flash_course.planting import planted_in
 
     with planted_in(module_of(fault[0]), *fault[1:]) if fault else nullcontext():
         return next(filter(None, (failure_of(shell, *cell) for cell in cells)), None)

@@ -71,10 +71,8 @@ def repr_of(value):
 
 def of_dictionaries(expected, got, tolerance):
     if not isinstance(got, dict) or set(got) != set(expected):
-        keys = ", ".join(map(str, expected))
-        return say(
-            "all", "keys", expected=keys, got=", ".join(map(str, got)) if isinstance(got, dict) else repr_of(got)
-        )
+        keys = ", ".join(map(str, got)) if isinstance(got, dict) else repr_of(got)
+        return say("all", "keys", expected=", ".join(map(str, expected)), got=keys)
     for key, value in expected.items():
         if said := difference(value, got[key], tolerance):
             return f"{key}: {said}"

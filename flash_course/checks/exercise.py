@@ -9,14 +9,16 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 
+from . import worthless
 from .compare import is_sequence
-from .edits import edited, sources_of
+from .edits import edited, pairs_of, sources_of
 from .texts import fact, read
 
 KINDS = ("build", "prove", "mend", "predict", "extend", "explain")
@@ -29,6 +31,18 @@ class Said(Exception):
     def __init__(self, exercise, key, /, **fields):
         super().__init__(exercise, key)
         self.exercise, self.key, self.fields = exercise, key, fields
+
+
+def reject_if(is_so, exercise, key, /, **fields):
+    """Reject an answer with a sentence, if something is so."""
+    if is_so:
+        raise Said(exercise, key, **fields)
+
+
+def reject(exercise, found):
+    """Reject an answer with the sentence of the first of (key, whether it is so) that is so."""
+    for key, is_so in found:
+        reject_if(is_so, exercise, key)
 
 
 class Unable(Said):
@@ -121,35 +135,53 @@ class Exercise:
         return self.right.values() if isinstance(self.right, dict) else [self.right]
 
     def list_cases(self, numbers, seed=0):
-        return self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)
+        return [*self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)]
 
 
 # ---------------------------------------------------------------- an exercise from its table and its code
 
 
-def exercises_of(number, code):
-    """The exercises of a set: facts, texts and edits from ``set_NN.toml``, functions from ``code``.
+def exercises_of(number, module):
+    """The exercises of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
 
-    ``code``: {id: dict(cases=..., right=..., wrong=...)}; ``wrong`` holds the wrong answers that are no edit of the
-    right one. ``draw``, ``shut``, ``tolerance`` and ``given`` are those of ``Exercise``.
+    Of exercise 05.3 the module has ``cases_3``; the right answer under its own name, or as ``right_3``; ``draw_3`` of a
+    prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one.
     """
-    return tuple(exercise_of(name, table, **code[name]) for name, table in read(f"set_{number}").items())
+    tables = read(f"set_{number}").items()
+    return tuple(exercise_of(name, table, **named(name, table, module)) for name, table in tables)
 
 
-def exercise_of(name, table, *, cases, right=None, wrong=(), **more):
+def named(name, table, module):
+    parts = {key: f"{key}_{name.partition('.')[2]}" for key in ("cases", "right", "wrong", "draw", "given")}
+    found = {key: module[place] for key, place in parts.items() if place in module}
+    names = [] if "right" in found else table.get("names", [])
+    right = {each: module[each] for each in names}
+    return {"right": right if len(right) > 1 else right[names[0]]} | found if right else found
+
+
+def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
+    """What a table leaves out: the ``names`` of a prediction or a text follow from the id, a ``title`` is the names."""
     facts = table["facts"] | {"parts": table["parts"]}
-    shown = {"title": fact(name, "title"), "model_answer": fact(name, "model_answer", "")}
+    kind, number = facts["kind"], name.replace(".", "_")
+    names = table.get("names", [f"{'text' if kind == 'explain' else 'answer'}_{number}"])
+    shown = {"title": fact(name, "title", ", ".join(names)), "model_answer": fact(name, "model_answer", "")}
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
-    right = shown["model_answer"] if facts["kind"] == "explain" else right
+    if kind == "explain":
+        cases, right = functools.partial(cases_of_text, name), shown["model_answer"]
+    if kind == "prove":
+        wrong = (*wrong, *(Wrong(key, test) for key, test in worthless.TESTS.items()))
     answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
-        id=name, points=round(sum(facts["parts"].values())), names=tuple(table["names"]),
-        cases=cases, right=right, wrong=answers, **facts, **shown, **more,
+        id=name, points=round(sum(facts["parts"].values())), names=tuple(names), right=right, wrong=answers,
+        cases=cases or (lambda rng, numbers: [*map(predicted, facts["parts"])]), **facts, **shown, **more,
     )  # fmt: skip
 
 
 def wrong_answers(name, right, rows, functions):
-    """All wrong answers, in the order of their rows: first the edits of a row, then the functions with its key."""
+    """All wrong answers, in the order of their rows: first the edits of a row, then the functions with its key.
+
+    Last are those functions that have a general sentence and no row.
+    """
     answers = []
     for key, row in rows.items():
         lists = [] if isinstance(row, str) else row[1:] if isinstance(row[1], list) else [row[1:]]
@@ -157,22 +189,33 @@ def wrong_answers(name, right, rows, functions):
         answers += [wrong for wrong in functions if wrong.key == key]
         if not any(answer.key == key for answer in answers):
             raise ValueError(f"{name} {key!r} has a sentence and no wrong answer: give edits in its row, or a function")
-    if unknown := {wrong.key for wrong in functions} - {*rows}:
+    rest = [wrong for wrong in functions if wrong.key not in rows]
+    if unknown := {wrong.key for wrong in rest} - {*read("general")}:
         raise ValueError(f"{name} has no row for the wrong answers {', '.join(sorted(unknown))}")
-    return tuple(answers)
+    return *answers, *rest
 
 
 def wrong_by_edits(name, key, right, edits):
-    """``old, new, ...``, or ``function, old, new, ...`` where an exercise has more than one."""
+    """``old, new, ...``; or ``function, old, new, ...`` where the texts do not tell which of several is edited."""
     of, edits = (edits[0], edits[1:]) if len(edits) % 2 else (None, edits)
-    if isinstance(right, dict):
-        if of is None:
-            holders = [n for n, function in right.items() if any(edits[0] in text for _, text in sources_of(function))]
-            if len(holders) != 1:
-                raise ValueError(f"{name} {key!r}: {edits[0]!r} stands in {holders}: put the function's name first")
-            (of,) = holders
-        right = right[of]
-    return Wrong(key, edited(right, *edits, name=f"{name} {key}"), of, tuple(edits))
+    if not isinstance(right, dict):
+        return Wrong(key, edited(right, *edits, name=f"{name} {key}"), None, tuple(edits))
+    parts, place = {}, of
+    for pair in pairs_of(edits):
+        place = of or holder_of(f"{name} {key!r}", right, pair[0], place)
+        parts.setdefault(place, []).extend(pair)
+    made = {part: edited(right[part], *own, name=f"{name} {key}") for part, own in parts.items()}
+    return Wrong(key, *((made[place], place) if len(made) == 1 else ({**right, **made}, None)), tuple(edits))
+
+
+def holder_of(row, right, text, before):
+    """The name of the function that a text is edited in: the one that holds it, or that of the edit ``before``."""
+    holders = [name for name, function in right.items() if any(text in source for _, source in sources_of(function))]
+    if len(holders) == 1:
+        return holders[0]
+    if before is None or (holders and before not in holders):
+        raise ValueError(f"{row}: {text!r} stands in {holders}: put the function's name first")
+    return before
 
 
 def load_set(number):
@@ -210,29 +253,28 @@ def personal(name, student="me"):
 
 
 def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: value, **kwargs):
-    """A case that calls the answer with these arguments, on copies, and sees to it that they stay as they are."""
+    """A case that calls the answer with these arguments."""
 
     def run(answer):
-        function = answer if of is None else getattr(answer, of)
-        given, named = copy.deepcopy(args), copy.deepcopy(kwargs)
-        value = then(function(*given, **named))
-        for position, (before, after) in enumerate(zip(args, given)):
-            if not unchanged(before, after):
-                raise Said("all", "changed", argument=position + 1)
-        for key, before in kwargs.items():
-            if not unchanged(before, named[key]):
-                raise Said("all", "changed", argument=key)
-        return value
+        return then(asked(answer if of is None else getattr(answer, of), *args, **kwargs))
 
     return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
 
 
+def asked(function, *args, **kwargs):
+    """What an answer gives for copies of the arguments, which must stay as they are."""
+    given, named = copy.deepcopy((args, kwargs))
+    value = function(*given, **named)
+    for key, before, after in (*zip(range(1, 1 + len(args)), args, given), *((k, kwargs[k], named[k]) for k in kwargs)):
+        reject_if(not unchanged(before, after), "all", "changed", argument=key)
+    return value
+
+
 def several(values, expected):
     """The values that an answer returned, if there are as many as expected: a tuple, a list, or an array of them."""
-    if values is None:
-        raise Said("all", "none")
-    if not is_sequence(values) or len(values) != expected:
-        raise Said("all", "several", expected=expected, got=len(values) if is_sequence(values) else 1)
+    reject_if(values is None, "all", "none")
+    got = len(values) if is_sequence(values) else 1
+    reject_if(got != expected or not is_sequence(values), "all", "several", expected=expected, got=got)
     return values
 
 
@@ -250,25 +292,27 @@ def predicted(key, part=None, say=None):
     """A case of a predict exercise: what was written under a key."""
 
     def run(answer):
-        if answer.get(key) is None:
-            raise Said("all", "unanswered", key=key)
+        reject_if(answer.get(key) is None, "all", "unanswered", key=key)
         return answer[key]
 
     return Case(key, part or key, run, say=say)
 
 
-def length_of_text(least, most):
-    """The case of an explain exercise that counts words."""
+def cases_of_text(name, rng, numbers):
+    """The cases of an explain exercise: how many words there are, and whether each pattern of ``needs`` is found."""
+    least, most = fact(name, "length")
 
-    def run(text):
+    def length(text):
         words = len(str(text).split())
-        if words < least:
-            raise Said("all", "too short", least=least, words=words)
-        if words > most:
-            raise Said("all", "too long", most=most, words=words)
-        return True
+        reject_if(words < least, "all", "too short", least=least, words=words)
+        reject_if(words > most, "all", "too long", most=most, words=words)
 
-    return Case("length", "text", run)
+    def content(text):
+        text = re.sub(r"(?<=\d),(?=\d{3})", "", str(text))  # 8,192 is 8192
+        for pattern, what in fact(name, "needs"):
+            reject_if(not re.search(pattern, text, re.IGNORECASE | re.DOTALL), "all", "needs", what=what)
+
+    return [Case("length", "text", length), Case("content", "text", content)]
 
 
 def unchanged(before, after):
@@ -292,6 +336,5 @@ def brief(value):
     if hasattr(value, "shape"):
         return f"array{tuple(value.shape)}"
     text = getattr(value, "__name__", None) or repr(value)
-    return (
-        text if len(text) <= 40 else f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."
-    )
+    long = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."
+    return text if len(text) <= 40 else long

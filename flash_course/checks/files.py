@@ -4,10 +4,13 @@ import os
 import pickle
 import shutil
 import sys
+import tempfile
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from unittest import mock
+
+from .exercise import Said, reject_if
 
 watching = []  # the watches that are on: an audit hook can be set, and never be taken away
 
@@ -79,3 +82,40 @@ def no_pickle(error):
     kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
     with mock.patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
         yield
+
+
+@contextmanager
+def pickles_refused(exercise, path):
+    """Within it a pickle is refused with the exercise's sentence; behind it, one that was read all the same."""
+    pickled = Said(exercise, "pickle")
+    with no_pickle(pickled), Watch(path).on() as watch:
+        yield
+    if watch.unpickled:
+        raise pickled
+
+
+def carried(exercise, path, load):
+    """What is loaded from a file alone, in another folder: nothing is left of what lay beside it."""
+    reject_if(not path.is_file(), exercise, "no file")
+    with tempfile.TemporaryDirectory() as folder:
+        there = Path(shutil.move(path, Path(folder).resolve() / path.name))
+        shutil.rmtree(path.parent)
+        try:
+            return load(there)
+        except FileNotFoundError:
+            raise Said(exercise, "two files") from None
+
+
+def saved_over(exercise, path, save, load):
+    """What is loaded from the old file, and from the one that took its place at ``path``, whole and in one step."""
+    kept = path.with_name(f"kept{path.suffix}")
+    second_name(path, kept)  # what is written into the old file is seen here
+    with Watch(path).on() as watch:
+        save()
+    last = watch.moves[-1] if watch.moves else {}
+    for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
+        reject_if(not last.get(seen), exercise, key)
+    try:
+        return load(kept), load(last["came"])
+    except Exception:
+        raise Said(exercise, "not whole") from None

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .exercise import Case, Said
+from .exercise import Case, reject_if
 
 # ---------------------------------------------------------------- multiplications, calls, lines, memory
 
@@ -49,62 +49,71 @@ def multiplications(function, *arrays):
     return count[0]
 
 
-class Counted(np.ndarray):
-    """An array that counts how often NumPy is called with it, or with what came of it, in ``count``."""
+class Followed(np.ndarray):
+    """An array that notes, in ``seen``, the calls of NumPy that it takes part in; so does what comes of it."""
 
-    count = None
+    seen = None
 
     def __array_finalize__(self, parent):
-        self.count = getattr(parent, "count", None)
+        self.seen = getattr(parent, "seen", None)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **more):
-        self.count[0] += 1
-        plain = [x.view(np.ndarray) if isinstance(x, Counted) else x for x in inputs]
+        given = [plain(x) for x in inputs]
         if out is not None:
-            more["out"] = tuple(x.view(np.ndarray) if isinstance(x, Counted) else x for x in out)
-        result = getattr(ufunc, method)(*plain, **more)
-        if out is not None:
-            return out[0]
-        return counted(result, self.count) if isinstance(result, np.ndarray) else result
+            more["out"] = tuple(map(plain, out))
+        result = getattr(ufunc, method)(*given, **more)
+        self.saw_ufunc(ufunc, method, given, result)
+        return out[0] if out is not None else following(type(self), result, self.seen)
 
     def __array_function__(self, function, types, args, kwargs):
-        self.count[0] += 1
-        return super().__array_function__(function, types, args, kwargs)
+        result = super().__array_function__(function, types, args, kwargs)
+        self.saw_function(function, args, result)
+        return result
+
+    def saw_ufunc(self, ufunc, method, given, result):
+        self.seen["calls"] += 1
+
+    def saw_function(self, function, args, result):
+        self.seen["calls"] += 1
 
 
-def counted(array, count):
-    array = array.view(Counted)
-    array.count = count
+def plain(x):
+    return x.view(np.ndarray) if isinstance(x, Followed) else x
+
+
+def following(kind, array, seen):
+    if not isinstance(array, np.ndarray):
+        return array
+    array = array.view(kind)
+    array.seen = seen
     return array
 
 
 def numpy_calls(function, arrays, *more):
     """How often NumPy is called, or None where it cannot be counted."""
-    count = [0]
+    seen = {"calls": 0}
     try:
-        function(*(counted(array.copy(), count) for array in arrays), *more)
+        function(*(following(Followed, array.copy(), seen) for array in arrays), *more)
     except Exception:
         return None
-    return count[0]
+    return seen["calls"]
 
 
-class Weighed(Counted):
-    """An array that counts how many numbers NumPy's functions are given of it, or of what came of it."""
+class Weighed(Followed):
+    """Notes how many numbers NumPy's functions are given of it, or of what came of it."""
 
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **more):
-        self.count[0] += sum(np.size(x) for x in inputs) - 1  # the other one is counted there
-        return super().__array_ufunc__(ufunc, method, *inputs, out=out, **more)
+    def saw_ufunc(self, ufunc, method, given, result):
+        self.seen["calls"] += sum(map(np.size, given))
 
 
 def numbers_read(function, array, *more):
     """How many numbers NumPy's functions are given; 0 where it cannot be counted."""
-    array = array.copy().view(Weighed)
-    array.count = [0]
+    seen = {"calls": 0}
     try:
-        function(array, *more)
+        function(following(Weighed, array.copy(), seen), *more)
     except Exception:
         return 0
-    return array.count[0]
+    return seen["calls"]
 
 
 class Dispatched(TorchDispatchMode):
@@ -208,7 +217,7 @@ class Seen(Dispatched):
 
 def steps(function, *args):
     """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
-    given = [counted(arg.copy(), [0]) if isinstance(arg, np.ndarray) else arg for arg in args]
+    given = [following(Followed, arg.copy(), {"calls": 0}) if isinstance(arg, np.ndarray) else arg for arg in args]
     try:
         with Seen():
             return lines_run(function, *given)
@@ -222,13 +231,12 @@ def loops(function, few, many):
     return 1.25 * steps(function, *few) + 30 < steps(function, *many)
 
 
-def no_loop(part, what, few, many, sizes):
+def no_loop(part, what, few, many, sizes, of=None):
     """A case of an exercise that asks for no loop: the answer may not loop over ``what``, of which there are more."""
 
     def run(answer):
-        if loops(answer, few, many):
-            raise Said("all", "loop", what=what)
-        return True
+        function = answer if of is None else getattr(answer, of)
+        reject_if(loops(function, few, many), "all", "loop", what=what)
 
     return Case(f"more {what}", part, run, sizes)
 
@@ -236,49 +244,31 @@ def no_loop(part, what, few, many, sizes):
 # ---------------------------------------------------------------- arrays and tensors that are watched
 
 
-class Watched(np.ndarray):
-    """An array that notes, in ``seen``, the multiplications it takes part in and the largest array it meets there.
+class Watched(Followed):
+    """Notes the multiplications it takes part in and the largest array it meets there.
 
     Its partners count too: who collects the tiles in an array of its own has the whole map after all.
     """
 
-    seen = None
-
-    def __array_finalize__(self, parent):
-        self.seen = getattr(parent, "seen", None)
-
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **more):
-        plain = [x.view(np.ndarray) if isinstance(x, Watched) else x for x in inputs]
-        if out is not None:
-            more["out"] = tuple(x.view(np.ndarray) if isinstance(x, Watched) else x for x in out)
-        result = getattr(ufunc, method)(*plain, **more)
+    def saw_ufunc(self, ufunc, method, given, result):
         if method == "__call__":
-            inner = plain[0].shape[-1] if ufunc is np.matmul else ufunc is np.multiply
-            self.note(np.size(result) * inner, max(map(np.size, (result, *plain))))
-        return result if out is not None or not isinstance(result, np.ndarray) else watched(result, self.seen)
+            inner = given[0].shape[-1] if ufunc is np.matmul else ufunc is np.multiply
+            self.note(np.size(result) * inner, result, *given)
 
-    def __array_function__(self, function, types, args, kwargs):
-        result = super().__array_function__(function, types, args, kwargs)
+    def saw_function(self, function, args, result):
         if function in (np.dot, np.inner):
-            self.note(np.size(result) * np.shape(args[0])[-1], max(map(np.size, (result, *args[:2]))))
+            self.note(np.size(result) * np.shape(args[0])[-1], result, *args[:2])
         elif function is np.einsum and isinstance(args[0], str):
             sizes = {}
             for names, array in zip(args[0].replace(" ", "").partition("->")[0].split(","), args[1:]):
                 sizes |= dict(zip(names, np.shape(array)))
-            self.note(math.prod(sizes.values()), max(map(np.size, (result, *args[1:]))))
+            self.note(math.prod(sizes.values()), result, *args[1:])
         elif isinstance(result, np.ndarray):
-            self.note(0, result.size)
-        return result
+            self.note(0, result)
 
-    def note(self, products, size):
+    def note(self, products, *arrays):
         self.seen["products"] += products
-        self.seen["largest"] = max(self.seen["largest"], size)
-
-
-def watched(array, seen):
-    array = array.view(Watched)
-    array.seen = seen
-    return array
+        self.seen["largest"] = max(self.seen["largest"], *map(np.size, arrays))
 
 
 class Asked(TorchFunctionMode):

@@ -65,9 +65,7 @@ class Kernel:
         def start(*args, **kwargs):
             memory = watching[-1] if watching else Memory()
             memory.started += 1
-            quiet = np.errstate(
-                over="ignore", invalid="ignore"
-            )  # NaN and what follows from it is for the check to tell
+            quiet = np.errstate(over="ignore", invalid="ignore")  # NaN, and what follows, is for the check to tell
             with interpreted(), memory.seen_from_inside(), quiet:
                 try:
                     with unwatched(self.interpreted.rewrite(), (grid, args, *kwargs.values())):

@@ -10,13 +10,7 @@ from .exercise import Said, Unable
 from .surroundings import same_surroundings
 from .texts import say
 
-NOT_OWN = (
-    os.path.dirname(CHECKS),
-    os.path.dirname(os.__file__),
-    sysconfig.get_path("purelib"),
-    "site-packages",
-    "dist-packages",
-)
+NOT_OWN = *map(os.path.dirname, (CHECKS, os.__file__)), sysconfig.get_path("purelib"), "site-packages", "dist-packages"
 
 
 @dataclass

@@ -6,7 +6,6 @@ earned unless all that is right passes and something faulty does not.
 
 import copy
 import inspect
-import itertools
 import weakref
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from .closed_book import functions_shut
-from .exercise import Case, Wrong
+from .exercise import Case
 from .outcome import Outcome, in_words
 from .texts import say, sentences_of, word
 
@@ -168,34 +167,3 @@ def remarks(cases, outcomes, problems):
         yield say("all", "returns" if RETURNS in values else "passes all")
     if not proves(cases, problems):
         yield say("all", "proves nothing")
-
-
-# ---------------------------------------------------------------- tests that prove nothing, kept for every exercise
-
-CALLS = itertools.count()
-
-
-def fails_all(*version):
-    raise AssertionError
-
-
-def passes_all(*version):
-    assert version
-
-
-def returns(*version):
-    return False
-
-
-def never_runs(*version):
-    yield
-
-
-def counts_calls(*version):
-    assert next(CALLS) % 20 < 3
-
-
-WORTHLESS = (
-    Wrong("fails all", fails_all), Wrong("passes all", passes_all), Wrong("returns", returns),
-    Wrong("test never ran", never_runs), Wrong("proves nothing", counts_calls),
-)  # fmt: skip

@@ -40,10 +40,8 @@ def no_body(): ...
 def same_code(a, b):
     """Whether two functions or classes were compiled from the same text, wherever it stood."""
     if isinstance(a, type) and isinstance(b, type):
-        methods = [{n: f for n, f in vars(c).items() if hasattr(f, "__code__")} for c in (a, b)]
-        return methods[0].keys() == methods[1].keys() and all(
-            same_code(f, methods[1][n]) for n, f in methods[0].items()
-        )
+        a, b = ({n: f for n, f in vars(each).items() if hasattr(f, "__code__")} for each in (a, b))
+        return a.keys() == b.keys() and all(same_code(f, b[n]) for n, f in a.items())
     a, b = getattr(a, "__code__", a), getattr(b, "__code__", b)
     if not (hasattr(a, "co_code") and hasattr(b, "co_code")):
         return type(a) is type(b) and a == b

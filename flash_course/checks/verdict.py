@@ -109,14 +109,8 @@ def verdict(exercise, cases, outcomes, problems, kept):
     lost = {*exercise.parts} if exercise.kind == "prove" and not proves(cases, problems) else wrong
     by_part = {part: points * (part not in lost) for part, points in exercise.parts.items()}
     failed = [i for i, said in enumerate(problems) if said is not None]
-    result = Verdict(
-        exercise.id,
-        RIGHT,
-        sum(by_part.values()),
-        exercise.points,
-        by_part=by_part,
-        by_person=exercise.kind == "explain",
-    )
+    result = Verdict(exercise.id, RIGHT, sum(by_part.values()), exercise.points, by_part=by_part)
+    result.by_person = exercise.kind == "explain"
     if not failed:
         return result
     first = failed[0]

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from flash_course.checks.edits import edited, planted, planted_in, replace_once
+from flash_course.checks.edits import edited, replace_once
+from flash_course.planting import planted, planted_in
 
 pytestmark = pytest.mark.quick
 

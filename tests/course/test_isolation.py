@@ -132,7 +132,7 @@ def test_an_answer_that_is_the_oracle_by_whatever_way_is_refused(name, tmp_path)
     [
         "answer_08_2 = load_exercise('08.2').right(load_exercise('08.2').numbers(STUDENT))",
         "e = load_exercise('08.2')\nanswer_08_2 = e.assemble(e.right, e.numbers(STUDENT))",
-        "from flash_course.checks.sets.set_08 import answers_2 as a\n"
+        "from flash_course.checks.sets.set_08 import right_2 as a\n"
         "answer_08_2 = a(load_exercise('08.2').numbers(STUDENT))",
     ],
 )

@@ -13,7 +13,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.fork,
-    pytest.mark.xdist_group("fork"),
     pytest.mark.skipif(not (ROOT / "solutions").is_dir(), reason="this is a fork: it has no solutions/ to leave out"),
     pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: what belongs to it is not known"),
 ]

@@ -7,19 +7,21 @@ rewritten: then plant the fault anew for the new code.
 
 import importlib.util
 import inspect
+import runpy
 from functools import cache
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from flash_course.checks.edits import changed_in
+from flash_course.planting import changed_in
 from flash_tutorial import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("lecture_faults", ROOT / "tools" / "lecture_faults.py")
 lecture_faults = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lecture_faults)
+SMALLER = runpy.run_path(str(ROOT / "conftest.py"))["SMALLER"]
 
 # ---------------------------------------------------------------- the faults: file, old text, new text
 
@@ -139,15 +141,7 @@ LECTURES = {
     "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
     "11": ["inclusive sum in torch", "missing 1/C in torch"],
 }  # fmt: skip
-SMALLER = {  # sizes of what is only measured or trained: no printed number that is compared depends on them
-    "08": [("lengths=(256, 512, 1024, 2048, 4096), rounds=3", "lengths=(1024, 2048), rounds=1")],
-    "11": [("Preset(1, 1024, 256, 64, 128, 5)", "Preset(1, 1024, 256, 64, 128, 1)")],
-}  # fmt: skip
-PAIRS = [
-    pytest.param(lecture, fault, marks=pytest.mark.xdist_group(f"lecture {lecture}"), id=f"{lecture}-{fault}")
-    for lecture, faults in LECTURES.items()
-    for fault in faults
-]
+PAIRS = [(lecture, fault) for lecture, faults in LECTURES.items() for fault in faults]
 needs_fork = pytest.mark.skipif(lecture_faults.FORK is None, reason="many faults at once need a fork, as Linux has it")
 
 
@@ -158,7 +152,7 @@ def run_of(lecture):
     if notebook is None:
         pytest.skip(f"lecture {lecture} is not built yet")
     faults = {fault: FAULTS[fault] for fault in LECTURES[lecture]}
-    return lecture_faults.run_lecture(notebook, faults, smaller=SMALLER.get(lecture, ()))
+    return lecture_faults.run_lecture(notebook, faults, smaller=[*SMALLER.get(notebook.stem, {}).items()])
 
 
 @needs_fork

@@ -13,7 +13,7 @@ import torch
 from small_model import MyUnit
 from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
-from flash_course.checks.edits import planted
+from flash_course.planting import planted
 from flash_tutorial import (
     FLASH,
     GAU,

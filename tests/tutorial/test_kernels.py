@@ -14,7 +14,7 @@ import torch
 from flash_tutorial.chunks import to_chunks
 from flash_tutorial.mixing import mixed_chunk_attention
 
-pytestmark = pytest.mark.quick
+quick = pytest.mark.quick  # without the faults, and what starts a process
 
 # On Linux x86_64 requirements.txt asks for Triton: there a missing one is an error, and nothing is skipped.
 HAS_WHEELS = sys.platform == "linux" and platform.machine() == "x86_64"
@@ -108,6 +108,7 @@ def is_right(module, sizes, limit, **options):
     return untouched and error(out, wanted) < limit  # a NaN is not below
 
 
+@quick
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("name", SIZES)
@@ -116,6 +117,7 @@ def test_kernel_is_torch(name, dtype, limit, device):
     assert is_right(kernels, SIZES[name], limit, dtype=dtype, device=device)
 
 
+@quick
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("options", [{"bias": False}, {"gate": False}, {"transposed": True}], ids=str)
 def test_options(options, device):
@@ -140,6 +142,7 @@ def test_sums_of_float16_are_kept_in_float32(device):
     assert half_error(kernels, device) < 5e-5
 
 
+@quick
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("combine", ["mean", "sum"])
 def test_fused_mixed_chunk(combine, device):
@@ -159,6 +162,7 @@ def test_fused_mixed_chunk(combine, device):
     assert error(got, short.double()) < 1e-5
 
 
+@quick
 @pytest.mark.parametrize("device", [DEVICE])
 def test_padding_on_the_right_needs_no_mask(device):
     """It is never read: as in mixing, whose mean leaves it out, and whatever stands there."""
@@ -243,6 +247,7 @@ def writes_its_own_chunk_only(module, device):
     return bool(out[:, :20].isfinite().all() and out[:, 20:].isnan().all())
 
 
+@quick
 @pytest.mark.parametrize("device", [DEVICE])
 def test_a_program_writes_its_own_chunk_only(device):
     assert writes_its_own_chunk_only(kernels, device)
@@ -263,6 +268,7 @@ def test_sums_in_float16_are_noticed(tmp_path):
 # ---------------------------------------------------------------- what is refused
 
 
+@quick
 @pytest.mark.parametrize(
     "change, words",
     [

@@ -6,13 +6,12 @@ import numpy as np
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, predicted
+from ..exercise import Case, Said, Wrong, call, exercises_of, reject_if
 from ..instruments import megabytes
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 01.1 causal_softmax
-
-
 def causal_softmax(scores_TT):
     sees = np.tri(len(scores_TT), dtype=bool)
     s = np.where(sees, scores_TT, -np.inf)
@@ -35,17 +34,13 @@ def cases_1(rng, numbers):
         return scores
 
     short, long, wide = grown(rng, 5, 8, 6, more=30)
-    return [
-        case("scores of order one", "values", short),
-        case("another length", "values", long),
-        case("one token", "values", 1),
-        case("scores between -3000 and 3000", "large scores", wide, large),
-    ]
+    yield case("scores of order one", "values", short)
+    yield case("another length", "values", long)
+    yield case("one token", "values", 1)
+    yield case("scores between -3000 and 3000", "large scores", wide, large)
 
 
 # ---------------------------------------------------------------- 01.2 who_sees
-
-
 def who_sees(fn, T, D, rng):
     x_TD, sees_TT = rng.normal(size=(T, D)), np.zeros((T, T), bool)
     before = fn(x_TD)
@@ -76,16 +71,14 @@ def causal(i, j):
 
 
 def cases_2(rng, numbers):
-    def case(name, part, fn, T, D, say=None):
-        seed = int(rng.integers(1 << 30))
+    def case(name, part, make, *sizes, say=None):
+        T, D, E = grown(rng, *sizes)
+        fn, seed = make(T, D, E), int(rng.integers(1 << 30))
         run = lambda answer: answer(fn, T, D, np.random.default_rng(seed))  # noqa: E731
         return Case(name, part, run, f"T = {T}, D = {D}", say)
 
-    def plain(name, part, T, D, E, condition=causal, say=None, **how):
-        T, D, E = grown(rng, T, D, E)
-        if how.get("message"):
-            how["message"] = how["message"](D, E)
-        return case(name, part, reader(rng, table_of(T, condition), D, E, **how), T, D, say)
+    def plain(condition=causal, message=None, far=1.0):
+        return lambda T, D, E: reader(rng, table_of(T, condition), D, E, message and message(D, E), far)
 
     def closed(D, E):
         """Zero unless x_j is large in the direction of a vector."""
@@ -117,29 +110,21 @@ def cases_2(rng, numbers):
         direction, read = rng.normal(size=D), reader(rng, table_of(T, causal), D, E)
         return lambda x_TD: (x_TD @ direction)[:, None] * read(x_TD)
 
-    def made(name, part, make, T, D, E, say):
-        T, D, E = grown(rng, T, D, E)
-        return case(name, part, make(T, D, E), T, D, say)
-
     who, weak, channel = "who sees whom", "weak and closed", "channels"
-    return [
-        plain("a causal function", who, 6, 3, 4),
-        plain("3 tokens back, 1 ahead", who, 9, 4, 2, lambda i, j: (j >= i - 3) & (j <= i + 1)),
-        plain("earlier tokens only", who, 5, 2, 3, lambda i, j: j < i),
-        plain("one token", who, 1, 3, 2),
-        plain("others count for 0.0000000001", weak, 7, 3, 5, far=1e-10, say="allclose"),
-        plain("a relu that is closed for small numbers", weak, 12, 4, 3, message=closed, say="one step"),
-        plain("channel 0 is not read", channel, 6, 4, 3, message=without_channel_0, say="channel 0"),
-        made("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, "all channels"),
-        plain("the largest channel counts", channel, 9, 5, 2, message=largest, say="largest"),
-        plain("the channels of an output sum to zero", channel, 6, 3, 2, message=opposite, say="sums"),
-        made("each output is a product", weak, gated, 6, 4, 3, "zero start"),
-    ]
+    yield case("a causal function", who, plain(), 6, 3, 4)
+    yield case("3 tokens back, 1 ahead", who, plain(lambda i, j: (j >= i - 3) & (j <= i + 1)), 9, 4, 2)
+    yield case("earlier tokens only", who, plain(lambda i, j: j < i), 5, 2, 3)
+    yield case("one token", who, plain(), 1, 3, 2)
+    yield case("others count for 0.0000000001", weak, plain(far=1e-10), 7, 3, 5, say="allclose")
+    yield case("a relu that is closed for small numbers", weak, plain(message=closed), 12, 4, 3, say="one step")
+    yield case("channel 0 is not read", channel, plain(message=without_channel_0), 6, 4, 3, say="channel 0")
+    yield case("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, say="all channels")
+    yield case("the largest channel counts", channel, plain(message=largest), 9, 5, 2, say="largest")
+    yield case("the channels of an output sum to zero", channel, plain(message=opposite), 6, 3, 2, say="sums")
+    yield case("each output is a product", weak, gated, 6, 4, 3, say="zero start")
 
 
 # ---------------------------------------------------------------- 01.3 multi_head
-
-
 def multi_head(x_TD, weights, heads, causal):
     T, D = x_TD.shape
     q, k, v = ((x_TD @ weights[f"W_{name}"]).reshape(T, heads, -1).swapaxes(0, 1) for name in "qkv")
@@ -159,20 +144,16 @@ def cases_3(rng, numbers):
         sizes = f"T = {T}, D = {D}, heads = {heads}, causal = {causal}"
         return call(name, part, rng.normal(size=(T, D)), weights, heads, causal, sizes=sizes)
 
-    return [
-        case("three heads", "not causal", 5, 4, 3, False),
-        case("two heads, a longer text", "not causal", 17, 3, 2, False),
-        case("three heads, causal", "causal", 7, 5, 3, True),
-        case("four heads, causal", "causal", 6, 2, 4, True),
-        case("one head", "edge sizes", 5, 6, 1, True),
-        case("one channel in a head", "edge sizes", 4, 1, 5, False),
-        case("one token", "edge sizes", 1, 3, 2, True),
-    ]
+    yield case("three heads", "not causal", 5, 4, 3, False)
+    yield case("two heads, a longer text", "not causal", 17, 3, 2, False)
+    yield case("three heads, causal", "causal", 7, 5, 3, True)
+    yield case("four heads, causal", "causal", 6, 2, 4, True)
+    yield case("one head", "edge sizes", 5, 6, 1, True)
+    yield case("one channel in a head", "edge sizes", 4, 1, 5, False)
+    yield case("one token", "edge sizes", 1, 3, 2, True)
 
 
 # ---------------------------------------------------------------- 01.4 what attention costs
-
-
 def draw_4(rng):
     H = int(rng.choice([4, 6, 8, 12]))
     return {
@@ -181,14 +162,12 @@ def draw_4(rng):
     }  # fmt: skip
 
 
-def answers_4(n):
+def right_4(n):
     T, D, H, B = n["T"], n["D"], n["H"], n["B"]
     return {"a": 2 * T**2 * D, "b": 2 * B * H * T**2, "c": 6 * D, "d": 1}
 
 
 # ---------------------------------------------------------------- 01.5 rope
-
-
 def rope(x_TS, positions):
     half = x_TS.shape[1] // 2
     frequency = 10000.0 ** (-np.arange(half) / half)
@@ -199,11 +178,6 @@ def rope(x_TS, positions):
 
 
 SHOWN = {"pairing": "both", "precision": "distance"}
-GIVEN = {  # as the notebook gives them
-    "rope": edited(rope, "frequency)", "frequency).astype(np.float16)",
-                   "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)", name="rope_given"),
-    "shown_01_5": {"pairing": None, "precision": None},
-}  # fmt: skip
 
 
 def outer_channels(rng, T, S):
@@ -245,20 +219,27 @@ def cases_5(rng, numbers):
 
     T, pairs = grown(rng, 7, 4)
     x, places = rng.normal(size=(T, 2 * pairs)), rng.integers(0, 900, size=T)
-    return [
-        exact("small angles", 5, 4, 100),
-        exact("four pairs", 3, 8, 1000),
-        Case("lengths of the rows", tables, norms, f"T = {T}, S = {2 * pairs}", say="pairing"),
-        far("one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2),
-        far("the slowest pair, positions of 4096 to 8192", outer_channels, 9, 2 * grown(rng, 3)[0], keep_outer),
-        names("pairing"),
-        names("precision"),
-    ]
+    yield exact("small angles", 5, 4, 100)
+    yield exact("four pairs", 3, 8, 1000)
+    yield Case("lengths of the rows", tables, norms, f"T = {T}, S = {2 * pairs}", say="pairing")
+    yield far("one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2)
+    yield far("the slowest pair, positions of 4096 to 8192", outer_channels, 9, 2 * grown(rng, 3)[0], keep_outer)
+    yield names("pairing")
+    yield names("precision")
+
+
+right_5 = {"rope": rope, "shown_01_5": SHOWN}
+given_5 = {  # as the notebook gives them
+    "rope": edited(rope, "frequency)", "frequency).astype(np.float16)",
+                   "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)", name="rope_given"),
+    "shown_01_5": {"pairing": None, "precision": None},
+}  # fmt: skip
+TAKEN = [("pairing", "norm"), ("pairing", "distance"), ("precision", "norm"), ("precision", "both")]
+wrong_5 = [Wrong(f"{key}: {word}", SHOWN | {key: word}, "shown_01_5") for key, word in TAKEN]
+wrong_5 += [Wrong("unnamed", SHOWN | {"precision": None}, "shown_01_5")]
 
 
 # ---------------------------------------------------------------- 01.6 window_attention
-
-
 def window_attention(q_TS, k_TS, v_TE, window):
     out = np.zeros_like(v_TE)
     for i, q_S in enumerate(q_TS):
@@ -284,36 +265,15 @@ def cases_6(rng, numbers):
 
     def held(answer):
         value, peak = megabytes(answer, q.copy(), k.copy(), v.copy(), window)
-        if peak > LIMIT:
-            raise Said("01.6", "full map")
+        reject_if(peak > LIMIT, "01.6", "full map")
         return value
 
-    return [
-        case("a window of 3", "values", 11, 4, 5, 3),
-        case("a window of 4", "values", 14, 3, 2, 4),
-        case("a window of 1", "edge sizes", 6, 3, 4, 1),
-        case("a window longer than the text", "edge sizes", 5, 2, 3, 9),
-        case("one token", "edge sizes", 1, 4, 3, 2),
-        Case("a long text", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}"),
-    ]
+    yield case("a window of 3", "values", 11, 4, 5, 3)
+    yield case("a window of 4", "values", 14, 3, 2, 4)
+    yield case("a window of 1", "edge sizes", 6, 3, 4, 1)
+    yield case("a window longer than the text", "edge sizes", 5, 2, 3, 9)
+    yield case("one token", "edge sizes", 1, 4, 3, 2)
+    yield Case("a long text", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}")
 
 
-EXERCISES = exercises_of("01", {
-    "01.1": dict(cases=cases_1, right=causal_softmax),
-    "01.2": dict(cases=cases_2, right=who_sees, shut=False),
-    "01.3": dict(cases=cases_3, right=multi_head),
-    "01.4": dict(
-        cases=lambda rng, n: [predicted(key) for key in "abcd"], right=answers_4, draw=draw_4, tolerance=0.005
-    ),
-    "01.5": dict(
-        cases=cases_5, right={"rope": rope, "shown_01_5": SHOWN}, given=GIVEN,
-        wrong=(
-            Wrong("pairing: norm", SHOWN | {"pairing": "norm"}, of="shown_01_5"),
-            Wrong("pairing: distance", SHOWN | {"pairing": "distance"}, of="shown_01_5"),
-            Wrong("precision: norm", SHOWN | {"precision": "norm"}, of="shown_01_5"),
-            Wrong("precision: both", SHOWN | {"precision": "both"}, of="shown_01_5"),
-            Wrong("unnamed", SHOWN | {"precision": None}, of="shown_01_5"),
-        ),
-    ),
-    "01.6": dict(cases=cases_6, right=window_attention),
-})  # fmt: skip
+EXERCISES = exercises_of("01", globals())

@@ -1,18 +1,16 @@
 """Problem set 02: gated attention. Cases and the oracle; the right answers lie in ``solutions``."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
-from ..exercise import Said, call, exercises_of, lent, predicted
+from ..exercise import Case, asked, call, exercises_of, lent, reject_if
 from ..sizes import grown
 
 EPS = 1e-5
 
+
 # ---------------------------------------------------------------- 02.1 relu2 and its slope
-
-
 def relu2(s):
     return np.where(s > 0, s * s, 0.0)
 
@@ -33,8 +31,6 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 02.2 gated_unit
-
-
 def silu(x):
     return x / (1 + np.exp(-x))
 
@@ -77,22 +73,18 @@ def cases_2(rng, numbers):
         sizes = f"T = {T}, D = {D}, E = {E}, S = {S}, mix: {mix}"
         return call(name, part, x_TD, params, lent(MIXES[mix]), sizes=sizes)
 
-    return [
-        case("each token reads itself, small x", "no mixing", "identity", 5, 4, 3, 2, size=0.003),
-        case("each token reads itself", "no mixing", "identity", 6, 4, 5, 3),
-        case("each token reads itself, large x", "no mixing", "identity", 7, 3, 4, 2, size=10.0),
-        case("each token reads the one before", "with a map", "one_before", 5, 4, 6, 3),
-        case("a causal map of z", "with a map", "causal_map", 8, 5, 3, 4),
-        case("a map of z, both sides", "with a map", "both_sides", 4, 6, 7, 3),
-        case("out_weight is zero", "limits", "causal_map", 6, 5, 4, 3, out_weight="D"),
-        case("u is zero", "limits", "causal_map", 5, 3, 4, 2, in_weight="E", in_bias="E"),
-        case("one token", "limits", "both_sides", 1, 5, 6, 2),
-    ]
+    yield case("each token reads itself, small x", "no mixing", "identity", 5, 4, 3, 2, size=0.003)
+    yield case("each token reads itself", "no mixing", "identity", 6, 4, 5, 3)
+    yield case("each token reads itself, large x", "no mixing", "identity", 7, 3, 4, 2, size=10.0)
+    yield case("each token reads the one before", "with a map", "one_before", 5, 4, 6, 3)
+    yield case("a causal map of z", "with a map", "causal_map", 8, 5, 3, 4)
+    yield case("a map of z, both sides", "with a map", "both_sides", 4, 6, 7, 3)
+    yield case("out_weight is zero", "limits", "causal_map", 6, 5, 4, 3, out_weight="D")
+    yield case("u is zero", "limits", "causal_map", 5, 3, 4, 2, in_weight="E", in_bias="E")
+    yield case("one token", "limits", "both_sides", 1, 5, 6, 2)
 
 
 # ---------------------------------------------------------------- 02.3 attention_map
-
-
 def attention_map(z_TS, gamma_2S, beta_2S, bias_TT, n, causal):
     """The oracle; n is the length scale."""
     q, k = (z_TS * gamma_2S[h] + beta_2S[h] for h in (0, 1))
@@ -116,34 +108,28 @@ def cases_3(rng, numbers):
         given = rng.normal(size=(T, S)), gamma, beta, bias * (rng.normal(size=(T, T)) + 0.5), n, causal
         return call(name, part, *given, sizes=f"T = {T}, S = {S}, length_scale = {n}, causal = {causal}")
 
-    return [
-        case("both sides", "both sides", 5, 4, 3, False),
-        case("the bias alone: gamma and beta are zero", "both sides", 7, 2, 3, False, heads=0.0),
-        case("the product alone: the bias is zero", "both sides", 6, 4, 5, False, bias=0.0),
-        case("causal", "causal", 8, 6, 5, True),
-        case("causal, the bias alone", "causal", 6, 2, 7, True, heads=0.0),
-        case("causal, the product alone", "causal", 9, 4, 3, True, bias=0.0),
-        case("one token", "edge sizes", 1, 2, 3, True),
-        case("length_scale is 1", "edge sizes", 4, 2, 1, True),
-        case("length_scale above T, not whole", "edge sizes", 3, 4, 7.5, False),
-    ]
+    yield case("both sides", "both sides", 5, 4, 3, False)
+    yield case("the bias alone: gamma and beta are zero", "both sides", 7, 2, 3, False, heads=0.0)
+    yield case("the product alone: the bias is zero", "both sides", 6, 4, 5, False, bias=0.0)
+    yield case("causal", "causal", 8, 6, 5, True)
+    yield case("causal, the bias alone", "causal", 6, 2, 7, True, heads=0.0)
+    yield case("causal, the product alone", "causal", 9, 4, 3, True, bias=0.0)
+    yield case("one token", "edge sizes", 1, 2, 3, True)
+    yield case("length_scale is 1", "edge sizes", 4, 2, 1, True)
+    yield case("length_scale above T, not whole", "edge sizes", 3, 4, 7.5, False)
 
 
 # ---------------------------------------------------------------- 02.4 what relu^2 is not
-
-
 def draw_4(rng):
     return {"r": int(rng.integers(3, 10)), "D": 64 * int(rng.integers(5, 16)), "S": 16 * int(rng.integers(3, 11))}
 
 
-def answers_4(n):
+def right_4(n):
     r, D, S = n["r"], n["D"], n["S"]
     return {"a": r**2, "b": "relu2", "c": "x + out_bias", "d": 2 * D * S}
 
 
 # ---------------------------------------------------------------- 02.5 a port with three faults
-
-
 def port(x_TD, params, bias_TT, length_scale):
     """A causal gated attention unit: x (T, D), bias (T, T) -> (T, D)."""
     E = len(params["out_weight"])
@@ -180,31 +166,29 @@ def cases_5(rng, numbers):
         if part == "the bias":  # it leaves nothing at later places, so that a fault of the mask there shows nothing
             bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -1 - np.abs(bias_TT))
         bare = params | {"out_weight": 0 * params["out_weight"]}
-        full, rest = (call(name, part, x_TD, each, bias_TT, n, sizes=sizes) for each in (params, bare))
 
         def run(answer):
-            outputs = full.run(answer), rest.run(answer)
-            if any(output is None for output in outputs):
-                raise Said("all", "none")
-            return outputs[0] - outputs[1]
+            full = asked(answer, x_TD, params, bias_TT, n)
+            reject_if(full is None, "all", "none")
+            return full if part == "the residual" else full - asked(answer, x_TD, bare, bias_TT, n)
 
-        return full if part == "the residual" else replace(full, run=run)
+        return Case(name, part, run, sizes)
 
     sizes = (6, 4, 5, 3), (8, 5, 3, 4), (7, 3, 4, 2), (1, 4, 3, 2)
     x, y, (*w, ahead), one = (draw_port(rng, *grown(rng, *each)) for each in sizes)
-    return [
-        case("the bias alone: gamma and beta are zero", "the bias", *x, 3, ("gamma", "beta")),
-        case("bias and product", "the bias", *y, 5),
-        case("the residual alone: out_weight is zero", "the residual", *y, 3, ("out_weight",)),
-        case("the residual alone: the map is empty", "the residual", *w, -np.abs(ahead), 5, ("gamma", "beta")),
-        case("a positive bias, length_scale is 1", "the mask", *w, 1 + np.abs(ahead), 1),
-        case("any bias, length_scale is 1", "the mask", *x, 1),
-        case("one token, length_scale is 1", "the mask", *one, 1),
-    ]
+    yield case("the bias alone: gamma and beta are zero", "the bias", *x, 3, ("gamma", "beta"))
+    yield case("bias and product", "the bias", *y, 5)
+    yield case("the residual alone: out_weight is zero", "the residual", *y, 3, ("out_weight",))
+    yield case("the residual alone: the map is empty", "the residual", *w, -np.abs(ahead), 5, ("gamma", "beta"))
+    yield case("a positive bias, length_scale is 1", "the mask", *w, 1 + np.abs(ahead), 1)
+    yield case("any bias, length_scale is 1", "the mask", *x, 1)
+    yield case("one token, length_scale is 1", "the mask", *one, 1)
+
+
+right_5, given_5 = mended, port
 
 
 # ---------------------------------------------------------------- 02.6 the Laplace function
-
 MU, SIGMA = math.sqrt(0.5), math.sqrt(1 / (4 * math.pi))
 erf = np.vectorize(math.erf, otypes=[float])
 
@@ -241,23 +225,14 @@ def cases_6(rng, numbers):
         "a table": rng.normal(size=grown(rng, 4, 3)),
         "three axes, large numbers": rng.normal(size=grown(rng, 2, 4, 3)) * 30,
     }
-    return [
-        *(call(name, "laplace", x, of="laplace") for name, x in values.items()),
-        case("causal, the Laplace function", laplace, 6, 3, 4),
-        case("causal, exp", np.exp, 5, 4, 3),
-        case("the last two tokens are padding", laplace, 7, 2, 5, lambda T: np.arange(T) < T - 2),
-        case("a window of three", logistic, 8, 5, 3, lambda T: ~np.tri(T, k=-3, dtype=bool)),
-        case("a row that sees nothing", np.exp, 4, 3, 2.5, lambda T: np.arange(T)[:, None] != 2),
-        case("a function that falls slowly", slow, 5, 3, 2, say="minus thousand"),
-        case("one token", laplace, 1, 4, 2),
-    ]
+    yield from (call(name, "laplace", x, of="laplace") for name, x in values.items())
+    yield case("causal, the Laplace function", laplace, 6, 3, 4)
+    yield case("causal, exp", np.exp, 5, 4, 3)
+    yield case("the last two tokens are padding", laplace, 7, 2, 5, lambda T: np.arange(T) < T - 2)
+    yield case("a window of three", logistic, 8, 5, 3, lambda T: ~np.tri(T, k=-3, dtype=bool))
+    yield case("a row that sees nothing", np.exp, 4, 3, 2.5, lambda T: np.arange(T)[:, None] != 2)
+    yield case("a function that falls slowly", slow, 5, 3, 2, say="minus thousand")
+    yield case("one token", laplace, 1, 4, 2)
 
 
-EXERCISES = exercises_of("02", {
-    "02.1": dict(cases=cases_1, right={"relu2": relu2, "relu2_slope": relu2_slope}),
-    "02.2": dict(cases=cases_2, right=gated_unit),
-    "02.3": dict(cases=cases_3, right=attention_map),
-    "02.4": dict(cases=lambda rng, n: [*map(predicted, "abcd")], right=answers_4, draw=draw_4),
-    "02.5": dict(cases=cases_5, right=mended, given=port),
-    "02.6": dict(cases=cases_6, right={"laplace": laplace, "map_with": map_with}),
-})  # fmt: skip
+EXERCISES = exercises_of("02", globals())

@@ -13,14 +13,14 @@ from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
 from ..closed_book import without_autograd
-from ..exercise import Case, Said, Wrong, call, exercises_of, lent, predicted
-from ..instruments import lines_run
-from ..proving import WORTHLESS, Unit, version
+from ..exercise import Case, Said, asked, call, exercises_of, lent, predicted, reject_if
+from ..gradients import not_derived
+from ..instruments import no_loop
+from ..proving import Unit, version
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 03.1 toeplitz_bias, rotary_bias
-
-
 def toeplitz_bias(w, first=0):
     n = (len(w) + 1) // 2
     i, j = torch.arange(first, n)[:, None], torch.arange(n)
@@ -64,30 +64,25 @@ def cases_1(rng, numbers):
     def gradient(answers):
         leaf = w.clone().requires_grad_()
         rows = answers.toeplitz_bias(leaf, 2)
-        if isinstance(rows, torch.Tensor) and not rows.requires_grad:
-            raise Said("03.1", "detached")
+        reject_if(isinstance(rows, torch.Tensor) and not rows.requires_grad, "03.1", "detached")
         (rows * weights).sum().backward()
         return leaf.grad
 
-    def no_loop(answers):
-        few, many = (lines_run(answers.toeplitz_bias, torch.ones(2 * n - 1)) for n in lengths)
-        if many > few + 16:
-            raise Said("03.1", "loop")
-
     lengths, edges = grown(rng, 8, 40), "toeplitz: edges and gradient"
-    return [
-        table("all rows", "toeplitz: values", 5), table("rows from 2", "toeplitz: values", 7, first=2),
-        table("the last row", edges, 6, first=5), table("one token", edges, 1),
-        Case("the gradient of w", edges, gradient, f"n = {n}, first = 2"),
-        Case("a short and a long table", "toeplitz: no loop", no_loop, f"n = {lengths}", say="loop"),
-        waves("all rows", 5, 6), waves("rows from 3", 7, 4, first=3), waves("the last row", 9, 8, first=8),
-        waves("one token", 1, 2),
-    ]  # fmt: skip
+    tables = [[torch.ones(2 * size - 1)] for size in lengths]
+    yield table("all rows", "toeplitz: values", 5)
+    yield table("rows from 2", "toeplitz: values", 7, first=2)
+    yield table("the last row", edges, 6, first=5)
+    yield table("one token", edges, 1)
+    yield Case("the gradient of w", edges, gradient, f"n = {n}, first = 2")
+    yield no_loop("toeplitz: no loop", "rows", *tables, f"n = {lengths}", of="toeplitz_bias")
+    yield waves("all rows", 5, 6)
+    yield waves("rows from 3", 7, 4, first=3)
+    yield waves("the last row", 9, 8, first=8)
+    yield waves("one token", 1, 2)
 
 
 # ---------------------------------------------------------------- 03.2 SmallGAU
-
-
 class SmallGAU(nn.Module):
     def __init__(self, dim, expanded, qk_dim, *, reach, n, causal):
         super().__init__()
@@ -128,18 +123,14 @@ def shapes_of(unit):
 
 def filled(unit, drawn):
     """The unit in float64, with these parameters."""
-    if shapes_of(unit) != {name: tuple(p.shape) for name, p in drawn.items()}:
-        raise Said("03.2", "names")
+    reject_if(shapes_of(unit) != {name: tuple(p.shape) for name, p in drawn.items()}, "03.2", "names")
     unit.double().load_state_dict(drawn, strict=False)
     return unit
 
 
 def branch(unit, x):
     with torch.no_grad():
-        given = x.clone()
-        y = unit(given)
-        if not torch.equal(given, x):
-            raise Said("all", "changed", argument=1)
+        y = asked(unit, x)
         if isinstance(y, torch.Tensor) and (torch.equal(y, x) or not y.any()):
             raise Said("all", "input" if y.any() else "zeros")
         return y - x if isinstance(y, torch.Tensor) and y.shape == x.shape else y
@@ -168,8 +159,7 @@ def cases_2(rng, numbers):
             result = branch(unit, x)
             with torch.no_grad():
                 unit.table += 10
-                if isinstance(result, torch.Tensor) and not (unit(x) - x - result).any():
-                    raise Said("03.2", "stale")
+                reject_if(isinstance(result, torch.Tensor) and not (unit(x) - x - result).any(), "03.2", "stale")
             return result
 
         return Case(name, "numbers", run, f"B = {B}, T = {T}, {shown}, reach = {reach}, n = {n}, causal = {causal}")
@@ -185,22 +175,18 @@ def cases_2(rng, numbers):
     def gradients(answer):
         unit = filled(build(answer, widths), drawn)
         (unit(x) * torch.arange(1.0, D + 1)).sum().backward()
-        if any(p.grad is None or not p.grad.any() for p in unit.parameters()):
-            raise Said("03.2", "detached")
+        reject_if(any(p.grad is None or not p.grad.any() for p in unit.parameters()), "03.2", "detached")
 
     def starts(answer):
         unit = build(answer, wide[:3], seed=3, reach=wide[3])
         found = dict(unit.named_parameters())
-        if found.keys() != drawn.keys():
-            raise Said("03.2", "names")
-        if (found["gain"] != 1).any():
-            raise Said("03.2", "gain start")
+        reject_if(found.keys() != drawn.keys(), "03.2", "names")
+        reject_if((found["gain"] != 1).any(), "03.2", "gain start")
         for name in ("in_proj.weight", "out_proj.weight", "gamma", "table"):
             p = found[name].detach().double()
             if abs(float(p.std()) - 0.02) > 0.004 or abs(float(p.mean())) > 0.01:
                 raise Said("03.2", {"gamma": "gamma one", "table": "table start"}.get(name, "linear start"))
-        if any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")):
-            raise Said("03.2", "not zero")
+        reject_if(any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")), "03.2", "not zero")
 
     def on_meta(answer, causal=True):
         unit, text = build(answer, widths, causal=causal), torch.zeros(B, T, D)
@@ -211,30 +197,34 @@ def cases_2(rng, numbers):
             except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
                 reads = any(word in str(error) for word in (".item()", "Cannot copy out", "numpy"))
                 raise Said("03.2", "reads numbers" if reads else "device") from None
-        if y.device.type != "meta":
-            raise Said("03.2", "device")
+        reject_if(y.device.type != "meta", "03.2", "device")
         return tuple(y.shape)
 
-    return [
-        Case("names and shapes", "parameters", lambda answer: shapes_of(build(answer, widths)),
-             f"{shown}, reach = 4", say="names"),
-        values("one text, causal", 1, 5, reach=6),
-        values("three texts", 3, 7, causal=False),
-        values("a text longer than the reach", 2, 9, reach=3, n=8),
-        values("a short text", 2, 3, causal=False, reach=5, n=4),
-        values("one token", 2, 1),
-        Case("state_dict into another unit", "parameters", round_trip, f"B = {B}, T = {T}, {shown}"),
-        Case("gradients", "parameters", gradients, f"B = {B}, T = {T}, {shown}"),
-        Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide)),
-        Case("causal, on torch's device meta", "device", on_meta, f"B = {B}, T = {T}, {shown}"),
-        Case("not causal, on torch's device meta", "device", lambda answer: on_meta(answer, False),
-             f"B = {B}, T = {T}, {shown}"),
-    ]  # fmt: skip
+    yield Case(
+        "names and shapes",
+        "parameters",
+        lambda answer: shapes_of(build(answer, widths)),
+        f"{shown}, reach = 4",
+        say="names",
+    )
+    yield values("one text, causal", 1, 5, reach=6)
+    yield values("three texts", 3, 7, causal=False)
+    yield values("a text longer than the reach", 2, 9, reach=3, n=8)
+    yield values("a short text", 2, 3, causal=False, reach=5, n=4)
+    yield values("one token", 2, 1)
+    yield Case("state_dict into another unit", "parameters", round_trip, f"B = {B}, T = {T}, {shown}")
+    yield Case("gradients", "parameters", gradients, f"B = {B}, T = {T}, {shown}")
+    yield Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide))
+    yield Case("causal, on torch's device meta", "device", on_meta, f"B = {B}, T = {T}, {shown}")
+    yield Case(
+        "not causal, on torch's device meta",
+        "device",
+        lambda answer: on_meta(answer, False),
+        f"B = {B}, T = {T}, {shown}",
+    )
 
 
 # ---------------------------------------------------------------- 03.3 numeric_gradient
-
-
 def numeric_gradient(f, x):
     x, h = np.array(x, dtype=np.float64), 1e-5
     out = np.zeros_like(x)
@@ -278,15 +268,13 @@ def likely_step(points, x, got, right):
 def cases_3(rng, numbers):
     def case(name, part, x, value):
         def run(answer):
-            points, given = [], x.copy()
+            points = []
 
             def f(point):
                 points.append(np.array(point))
                 return value(np.asarray(point))
 
-            got = answer(lent(f), given)
-            if not np.array_equal(given, x):
-                raise Said("all", "changed", argument=2)
+            got = asked(answer, lent(f), x)
             if key := likely_step(points, x, got, numeric_gradient(value, x)):
                 raise Said("03.3", key)
             return got
@@ -304,20 +292,20 @@ def cases_3(rng, numbers):
 
     (T, E), (many, whole) = grown(rng, 5, 3), grown(rng, 7, 6, more=30)
     v, d, bias = (rng.normal(size=shape) for shape in ((T, E), (T, E), (T, T)))
-    return [
-        case("a curved function", "one axis", rng.normal(size=many), curve(many)),
-        curved("one number", "one axis", 1),
-        curved("a matrix", "more axes", 3, 4),
-        curved("three axes", "more axes", 2, 3, 4),
-        case("a loss of relu² attention, by its bias", "more axes", bias + np.copysign(0.05, bias),
-             lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum())),
-        case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole)),
-    ]  # fmt: skip
+    yield case("a curved function", "one axis", rng.normal(size=many), curve(many))
+    yield curved("one number", "one axis", 1)
+    yield curved("a matrix", "more axes", 3, 4)
+    yield curved("three axes", "more axes", 2, 3, 4)
+    yield case(
+        "a loss of relu² attention, by its bias",
+        "more axes",
+        bias + np.copysign(0.05, bias),
+        lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum()),
+    )
+    yield case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole))
 
 
 # ---------------------------------------------------------------- 03.4 quadratic_backward
-
-
 def quadratic_backward(q, k, v, bias, n, causal, d_out, power=2):
     s = q @ k.T / n + bias
     sees = np.tri(len(q)) if causal else np.ones_like(s)
@@ -327,35 +315,10 @@ def quadratic_backward(q, k, v, bias, n, causal, d_out, power=2):
     return ds @ k / n, ds.T @ q / n, A.T @ d_out, ds
 
 
-def backward_by_differences(q, k, v, bias, n, causal, d_out, power=2):
-    """Not a backward pass: each number is moved up and down."""
-
-    def loss(place):
-        def of(x):
-            s = [q, k, v, bias]
-            s[place] = x
-            A = np.maximum(s[0] @ s[1].T / n + s[3], 0) ** power
-            return float(((np.tril(A) if causal else A) @ s[2] * d_out).sum())
-
-        return of
-
-    return tuple(numeric_gradient(loss(place), x) for place, x in enumerate((q, k, v, bias)))
-
-
-def backward_autograd(q, k, v, bias, n, causal, d_out, power=2):
-    leaves = [torch.from_numpy(a).requires_grad_() for a in (q, k, v, bias)]
-    A = F.relu(leaves[0] @ leaves[1].T / n + leaves[3]) ** power
-    ((A.tril() if causal else A) @ leaves[2]).backward(torch.from_numpy(d_out))
-    return tuple(leaf.grad.numpy() for leaf in leaves)
-
-
-def backward_vjp(q, k, v, bias, n, causal, d_out, power=2):
-    def forward(q, k, v, bias):
-        A = F.relu(q @ k.T / n + bias) ** power
-        return (A.tril() if causal else A) @ v
-
-    _, pull = torch.func.vjp(forward, *map(torch.from_numpy, (q, k, v, bias)))
-    return tuple(slope.numpy() for slope in pull(torch.from_numpy(d_out)))
+def loss(q, k, v, bias, n, causal, d_out, power=2):
+    """What the gradients are of."""
+    A = F.relu(q @ k.T / n + bias) ** power
+    return ((A.tril() if causal else A) @ v * torch.from_numpy(d_out)).sum()
 
 
 def cases_4(rng, numbers):
@@ -368,20 +331,20 @@ def cases_4(rng, numbers):
         sizes = f"T = {T}, S = {S}, E = {E}, n = {n}{power}, causal = {causal}"
         return without_autograd(call(name, part, *given, n, causal, d_out, sizes=sizes, **how))
 
-    return [
-        case("not causal", "not causal", 6, 3, 4, 5, False),
-        case("not causal, other sizes", "not causal", 5, 4, 2, 3, False),
-        case("causal", "causal", 7, 2, 5, 4, True),
-        case("causal, other sizes", "causal", 9, 5, 3, 2, True),
-        case("one token", "causal", 1, 3, 2, 4, True),
-        case("d_out of token 0 times a million", "causal", 6, 3, 4, 5, True, loud=1e6),
-        case("power 3", "powers", 6, 2, 3, 4, True, power=3),
-        case("power 1", "powers", 5, 3, 4, 2, False, power=1),
-    ]
+    yield case("not causal", "not causal", 6, 3, 4, 5, False)
+    yield case("not causal, other sizes", "not causal", 5, 4, 2, 3, False)
+    yield case("causal", "causal", 7, 2, 5, 4, True)
+    yield case("causal, other sizes", "causal", 9, 5, 3, 2, True)
+    yield case("one token", "causal", 1, 3, 2, 4, True)
+    yield case("d_out of token 0 times a million", "causal", 6, 3, 4, 5, True, loud=1e6)
+    yield case("power 3", "powers", 6, 2, 3, 4, True, power=3)
+    yield case("power 1", "powers", 5, 3, 4, 2, False, power=1)
+
+
+wrong_4 = not_derived(loss, 4, 1e-5)
 
 
 # ---------------------------------------------------------------- 03.5 assert_prefix_consistent
-
 DIM, CHUNK = 12, 8
 
 
@@ -468,13 +431,11 @@ def assert_prefix_consistent(unit):
 
 
 # ---------------------------------------------------------------- 03.6 floating point
-
-
 def draw_6(rng):
     return {"n": int(2 ** rng.integers(2, 8)), "step": float(rng.choice([0.25, 0.5, 2, 4, 8]))}
 
 
-def answers_6(numbers):
+def right_6(numbers):
     n, step = numbers["n"], numbers["step"]
     return {
         "a": 255.875 * n, "b": 1.7273e-4, "c": 2048 * step, "d": 256 * step,
@@ -497,25 +458,14 @@ def cases_6(rng, numbers):
         return Case(key, key, run)
 
     def below_256(a):
-        if isinstance(a, float) and 255.88 < a / numbers["n"] < 256:
-            raise Said("03.6", "a: root")
+        reject_if(isinstance(a, float) and 255.88 < a / numbers["n"] < 256, "03.6", "a: root")
         return a
 
     def root(b):  # 2 to the power of -12.5, or the float16 above it
-        if isinstance(b, float) and abs(b * 2**12 - 1) < 0.03:
-            raise Said("03.6", "b: half a gap")
+        reject_if(isinstance(b, float) and abs(b * 2**12 - 1) < 0.03, "03.6", "b: half a gap")
         return 1.7273e-4 if isinstance(b, float) and abs(b / 1.7263e-4 - 1) < 0.005 else b
 
     return [case("a", below_256), case("b", root), *map(case, "cdefg")]
 
 
-EXERCISES = exercises_of("03", {
-    "03.1": dict(cases=cases_1, right={"toeplitz_bias": toeplitz_bias, "rotary_bias": rotary_bias}),
-    "03.2": dict(cases=cases_2, right=SmallGAU),
-    "03.3": dict(cases=cases_3, right=numeric_gradient, tolerance=1e-7, wrong=[Wrong("input", lambda f, x: x)]),
-    "03.4": dict(cases=cases_4, right=quadratic_backward,
-                  wrong=[Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
-                         Wrong("differences", backward_by_differences)]),
-    "03.5": dict(cases=cases_5, right=assert_prefix_consistent, shut=False, wrong=WORTHLESS),
-    "03.6": dict(cases=cases_6, right=answers_6, draw=draw_6),
-})  # fmt: skip
+EXERCISES = exercises_of("03", globals())

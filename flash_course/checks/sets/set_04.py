@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 
 from ..compare import difference
-from ..exercise import Case, Said, call, exercises_of, predicted
+from ..edits import edited
+from ..exercise import Case, Said, call, exercises_of, predicted, reject_if
 from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- what an answer costs
-
 LONG, LONGER = 2_000, 20_000  # tokens, and a few more
 
 
@@ -22,8 +22,7 @@ def within_limits(exercise, key, function, draw, *more, lengths):
     """
     for T in lengths:
         value, taken = megabytes(function, *draw(T), *more)
-        if taken > limit(T):
-            raise Said(exercise, key)
+        reject_if(taken > limit(T), exercise, key)
     return value
 
 
@@ -59,13 +58,10 @@ def few_steps(exercise, function, arrays, *more):
     else:
         few = lines_run(function, *(array[:, : T // 10] for array in arrays), *more[:-1], C // 10)
         many = lines_run(function, *arrays, *more) > few + 1.5 * T
-    if many:
-        raise Said(exercise, "token by token")
+    reject_if(many, exercise, "token by token")
 
 
 # ---------------------------------------------------------------- 04.1 reordered
-
-
 def reordered(q, k, v):
     return q @ (k.T @ v)
 
@@ -85,18 +81,14 @@ def cases_1(rng, numbers):
             raise Said("04.1", "map" if taken > limit(long) else "pairs")
         return within_limits("04.1", "map", f, draw, lengths=(long, *lengths))[-3:]
 
-    return [
-        case("a text", "values", 11, 3, 5),
-        case("wide keys", "values", 9, 7, 4),
-        case("one token", "values", 1, 2, 3),
-        Case("multiplications and memory", "cost", cost, f"T = {T}, S = 2, E = 3; T = {long:,}, S = 24, E = 40"),
-        Case("a long text", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5"),
-    ]
+    yield case("a text", "values", 11, 3, 5)
+    yield case("wide keys", "values", 9, 7, 4)
+    yield case("one token", "values", 1, 2, 3)
+    yield Case("multiplications and memory", "cost", cost, f"T = {T}, S = 2, E = 3; T = {long:,}, S = 24, E = 40")
+    yield Case("a long text", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5")
 
 
 # ---------------------------------------------------------------- 04.2 recurrent
-
-
 def recurrent(q, k, v, state=None):
     B, T, S = q.shape
     out = np.zeros(v.shape)
@@ -119,28 +111,21 @@ def cases_2(rng, numbers):
     lengths = grown(rng, 6, 4, 3)
     prompt, one, other = (texts(rng, B, T, S=S, E=E) for T in lengths)
 
+    sizes = "B = {}, T = {}, then {} or {}, S = {}, E = {}".format(B, *lengths, S, E)
+
     def continued(f):
         first, kept = f(*copy.deepcopy(prompt))
         return first, *(f(*copy.deepcopy(text), kept)[0] for text in (one, other))
 
-    return [
-        case("two texts", "values", 2, 7, 3, 4),
-        case("a long text", "values", 1, 1000, 2, 3),
-        case("a state is given", "goes on", 3, 5, 4, 2, given=True),
-        Case(
-            "one prompt, two ways to go on",
-            "goes on",
-            continued,
-            f"B = {B}, T = {lengths[0]}, then {lengths[1]} or {lengths[2]}, S = {S}, E = {E}",
-        ),
-        case("one token", "edge sizes", 1, 1, 3, 2),
-        case("no token", "edge sizes", 2, 0, 3, 4, given=True),
-    ]
+    yield case("two texts", "values", 2, 7, 3, 4)
+    yield case("a long text", "values", 1, 1000, 2, 3)
+    yield case("a state is given", "goes on", 3, 5, 4, 2, given=True)
+    yield Case("one prompt, two ways to go on", "goes on", continued, sizes)
+    yield case("one token", "edge sizes", 1, 1, 3, 2)
+    yield case("no token", "edge sizes", 2, 0, 3, 4, given=True)
 
 
 # ---------------------------------------------------------------- 04.3 chunked_exact
-
-
 def chunked_exact(q, k, v, C):
     out, state = np.zeros(v.shape), np.zeros((len(q), q.shape[2], v.shape[2]))
     for first in range(0, q.shape[1], C):
@@ -177,27 +162,23 @@ def in_chunks(exercise, part, rng, *decay):
 
 def cases_3(rng, numbers):
     case, cost = in_chunks("04.3", "cost", rng)
-    return [
-        case("three chunks and a tail", "values", 2, 14, 3, 5, 4),
-        case("four chunks and a tail", "values", 1, 23, 4, 2, 5),
-        case("C divides T", "edge sizes", 3, 12, 2, 4, 3),
-        case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, 7),
-        case("C = 1", "edge sizes", 2, 6, 3, 4, 1),
-        case("one token", "edge sizes", 1, 1, 2, 3, 4),
-        *cost,
-    ]
+    yield case("three chunks and a tail", "values", 2, 14, 3, 5, 4)
+    yield case("four chunks and a tail", "values", 1, 23, 4, 2, 5)
+    yield case("C divides T", "edge sizes", 3, 12, 2, 4, 3)
+    yield case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, 7)
+    yield case("C = 1", "edge sizes", 2, 6, 3, 4, 1)
+    yield case("one token", "edge sizes", 1, 1, 2, 3, 4)
+    yield from cost
 
 
 # ---------------------------------------------------------------- 04.4 fewer operations, more traffic
-
-
 def draw_4(rng):
     C, G = int(rng.integers(20, 60)), int(rng.integers(21, 50))
     S = int(rng.integers(5, 11)) * 8
     return {"T": G * C + int(rng.integers(1, C)), "S": S, "E": S * 2 + int(rng.integers(1, 9)) * 16, "C": C}
 
 
-def answers_4(n):
+def right_4(n):
     T, S, E, C = (n[name] for name in "TSEC")
     return {"a": T, "b": -(-T // C), "c": T * S * E, "d": S * E, "e": round(2 * S * E / (S + E)), "f": "operations"}
 
@@ -205,16 +186,13 @@ def answers_4(n):
 def cases_4(rng, numbers):
     def updates(answer):
         a = predicted("a").run(answer)  # the tolerance, which is there for rounding in e, would let it through
-        if a == numbers["T"] - 1:
-            raise Said("04.4", "a: one less")
+        reject_if(a == numbers["T"] - 1, "04.4", "a: one less")
         return a
 
     return [Case("a", "a", updates), *(predicted(key) for key in "bcdef")]
 
 
 # ---------------------------------------------------------------- 04.5 linear_backward
-
-
 def linear_backward(q, k, v, d_out):
     """A state from the left, then one from the right."""
     dq, dk, dv = np.zeros(q.shape), np.zeros(k.shape), np.zeros(v.shape)
@@ -244,38 +222,17 @@ def cases_5(rng, numbers):
 
     (T,) = grown(rng, 1_000, more=60)
     memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(T,))
-    return [
-        *both("a text", 9, 3, 5),
-        *both("wide keys", 14, 6, 4),
-        *both("one token", 1, 4, 3),
-        Case("one state at a time", "memory", memory, f"T = {T:,}, S = 24, E = 40"),
-    ]
+    yield from both("a text", 9, 3, 5)
+    yield from both("wide keys", 14, 6, 4)
+    yield from both("one token", 1, 4, 3)
+    yield Case("one state at a time", "memory", memory, f"T = {T:,}, S = 24, E = 40")
 
 
 # ---------------------------------------------------------------- 04.6 a stream server
-
 ZEROS = np.zeros((4, 3))
 
 
-def answer_one(q_TS, k_TS, v_TE, state_SE=ZEROS):
-    out_TE = np.zeros(v_TE.shape)
-    for t in range(len(q_TS)):
-        state_SE += np.outer(k_TS[t], v_TE[t])
-        out_TE[t] = q_TS[t] @ state_SE
-    return out_TE, state_SE
-
-
-def answer_batch(q_BTS, k_BTS, v_BTE):
-    out_BTE = np.zeros(v_BTE.shape)
-    states = [ZEROS.copy()] * len(q_BTS)
-    for b in range(len(q_BTS)):
-        for t in range(q_BTS.shape[1]):
-            states[b] += np.outer(k_BTS[b, t], v_BTE[b, t])
-            out_BTE[b, t] = q_BTS[b, t] @ states[b]
-    return out_BTE
-
-
-def honest_one(q_TS, k_TS, v_TE, state_SE=None):
+def answer_one(q_TS, k_TS, v_TE, state_SE=None):
     out_TE = np.zeros(v_TE.shape)
     state_SE = np.zeros((4, 3)) if state_SE is None else state_SE.copy()
     for t in range(len(q_TS)):
@@ -284,18 +241,26 @@ def honest_one(q_TS, k_TS, v_TE, state_SE=None):
     return out_TE, state_SE
 
 
-def honest_batch(q_BTS, k_BTS, v_BTE):
+def answer_batch(q_BTS, k_BTS, v_BTE):
     out_BTE = np.zeros(v_BTE.shape)
     states = np.zeros((len(q_BTS), 4, 3))
-    for b, t in np.ndindex(q_BTS.shape[:2]):
-        states[b] += np.outer(k_BTS[b, t], v_BTE[b, t])
-        out_BTE[b, t] = q_BTS[b, t] @ states[b]
+    for b in range(len(q_BTS)):
+        for t in range(q_BTS.shape[1]):
+            states[b] += np.outer(k_BTS[b, t], v_BTE[b, t])
+            out_BTE[b, t] = q_BTS[b, t] @ states[b]
     return out_BTE
 
 
+OWN = "    state_SE = np.zeros((4, 3)) if state_SE is None else state_SE.copy()\n"
+ROWS = "np.zeros((len(q_BTS), 4, 3))", "[ZEROS.copy()] * len(q_BTS)"
+given_6 = {  # as the notebook gives them
+    "answer_one": edited(answer_one, "=None", "=ZEROS", OWN, "", name="answer_one"),
+    "answer_batch": edited(answer_batch, *ROWS, name="answer_batch"),
+}
+
+
 def given_back(value):
-    if value is None:
-        raise Said("all", "none")
+    reject_if(value is None, "all", "none")
     return value
 
 
@@ -323,54 +288,41 @@ def cases_6(rng, numbers):
         first = copy.deepcopy((out, last))
         if not equal(first, one(answers, request)):
             raise Said("04.6", "copied out" if equal(first[1], last) else "default argument")
-        return True
 
     def keeps_its_state(answers):
         _, last = one(answers, request)
         before = copy.deepcopy(last)
         one(answers, later)
-        if not equal(before, last):
-            raise Said("04.6", "handed out twice")
-        return True
+        reject_if(not equal(before, last), "04.6", "handed out twice")
 
     def two_ways_on(answers):
         kept = state.copy()
         first = copy.deepcopy(one(answers, request, kept))
-        if not equal(kept, state) or not equal(first, one(answers, request, kept)):
-            raise Said("04.6", "given state moved")
-        return True
+        reject_if(not equal(kept, state) or not equal(first, one(answers, request, kept)), "04.6", "given state moved")
 
     def batch_twice(answers):
         first = copy.deepcopy(batch(answers, rows))
-        if not equal(first, batch(answers, rows)):
-            raise Said("04.6", "kept by size")
-        return True
+        reject_if(not equal(first, batch(answers, rows)), "04.6", "kept by size")
 
     def quiet_rows(answers):
         before = copy.deepcopy(batch(answers, rows))
         for row in range(B):
             others = np.arange(B) != row
             louder = [np.where(others[:, None, None], array, 3 * array) for array in rows]
-            if not equal(before[others], batch(answers, louder)[others]):
-                raise Said("04.6", "shared rows")
-        return True
+            reject_if(not equal(before[others], batch(answers, louder)[others]), "04.6", "shared rows")
 
-    return [
-        Case("the same request twice", "answer_one", twice, f"T = {T}"),
-        Case("one state, two ways to go on", "answer_one", two_ways_on, f"T = {T}"),
-        Case("another request comes in between", "answer_one", keeps_its_state, f"T = {T}, then {T_later}"),
-        call("a request", "answer_one", *request, of="answer_one", sizes=f"T = {T}"),
-        call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes=f"T = {T_prompt}"),
-        Case("the same batch twice", "answer_batch", batch_twice, shown),
-        Case("one row gets louder", "answer_batch", quiet_rows, shown),
-        call("a batch", "answer_batch", *rows, of="answer_batch", sizes=shown),
-        call("one row", "answer_batch", *draw(1, T_one), of="answer_batch", sizes=f"B = 1, T = {T_one}"),
-    ]
+    yield Case("the same request twice", "answer_one", twice, f"T = {T}")
+    yield Case("one state, two ways to go on", "answer_one", two_ways_on, f"T = {T}")
+    yield Case("another request comes in between", "answer_one", keeps_its_state, f"T = {T}, then {T_later}")
+    yield call("a request", "answer_one", *request, of="answer_one", sizes=f"T = {T}")
+    yield call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes=f"T = {T_prompt}")
+    yield Case("the same batch twice", "answer_batch", batch_twice, shown)
+    yield Case("one row gets louder", "answer_batch", quiet_rows, shown)
+    yield call("a batch", "answer_batch", *rows, of="answer_batch", sizes=shown)
+    yield call("one row", "answer_batch", *draw(1, T_one), of="answer_batch", sizes=f"B = 1, T = {T_one}")
 
 
 # ---------------------------------------------------------------- 04.7 decayed
-
-
 def decayed(q, k, v, decay, C):
     out, state = np.zeros(v.shape), np.zeros((len(q), q.shape[2], v.shape[2]))
     for first in range(0, q.shape[1], C):
@@ -389,28 +341,14 @@ def decayed(q, k, v, decay, C):
 def cases_7(rng, numbers):
     fades = [round(float(rng.uniform(low, low + 0.15)), 2) for low in (0.8, 0.6, 0.7, 0.85, 0.5)]
     case, (cost, _) = in_chunks("04.7", "long chunks", rng, fades[3])
-    return [
-        case("three chunks and a tail", "values", 2, 14, 3, 5, fades[0], 4),
-        case("four chunks and a tail", "values", 1, 23, 4, 2, fades[1], 5),
-        case("nothing fades", "edge sizes", 2, 11, 3, 4, 1.0, 3),
-        case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, fades[2], 7),
-        case("C = 1", "edge sizes", 3, 6, 2, 4, fades[3], 1),
-        case("one token", "edge sizes", 1, 1, 2, 3, fades[4], 4),
-        case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300),
-        cost,
-    ]
+    yield case("three chunks and a tail", "values", 2, 14, 3, 5, fades[0], 4)
+    yield case("four chunks and a tail", "values", 1, 23, 4, 2, fades[1], 5)
+    yield case("nothing fades", "edge sizes", 2, 11, 3, 4, 1.0, 3)
+    yield case("fewer tokens than C", "edge sizes", 2, 3, 4, 5, fades[2], 7)
+    yield case("C = 1", "edge sizes", 3, 6, 2, 4, fades[3], 1)
+    yield case("one token", "edge sizes", 1, 1, 2, 3, fades[4], 4)
+    yield case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300)
+    yield cost
 
 
-EXERCISES = exercises_of("04", {
-    "04.1": dict(cases=cases_1, right=reordered),
-    "04.2": dict(cases=cases_2, right=recurrent),
-    "04.3": dict(cases=cases_3, right=chunked_exact),
-    "04.4": dict(cases=cases_4, right=answers_4, draw=draw_4, tolerance=0.005),
-    "04.5": dict(cases=cases_5, right=linear_backward),
-    "04.6": dict(
-        cases=cases_6,
-        right={"answer_one": honest_one, "answer_batch": honest_batch},
-        given={"answer_one": answer_one, "answer_batch": answer_batch},
-    ),
-    "04.7": dict(cases=cases_7, right=decayed),
-})  # fmt: skip
+EXERCISES = exercises_of("04", globals())

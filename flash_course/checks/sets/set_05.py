@@ -1,21 +1,19 @@
 """Problem set 05, mixed chunk attention: cases and right answers that wrong ones are edits of."""
 
 import math
-import re
 
 import numpy as np
 import torch
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted
+from ..exercise import Case, Wrong, call, exercises_of, reject_if
 from ..instruments import no_loop
-from ..proving import WORTHLESS, shown, version
+from ..proving import shown, version
 from ..sizes import chunked, grown
 
+
 # ---------------------------------------------------------------- 05.1 to_chunks
-
-
 def to_chunks(x_TD, C):
     missing = -len(x_TD) % C
     rows = np.pad(x_TD, ((0, missing), (0, 0)))
@@ -27,18 +25,14 @@ def cases_1(rng, numbers):
         (T, C), (D,) = chunked(rng, T, C), grown(rng, D)
         return call(name, part, rng.normal(size=(T, D)), C, sizes=f"T = {T}, D = {D}, C = {C}")
 
-    return [
-        case("two chunks and a tail", "values", 10, 3, 4),
-        case("C divides T", "edge sizes", 8, 5, 4),
-        case("fewer tokens than C", "edge sizes", 3, 2, 7),
-        case("C = 1", "edge sizes", 5, 4, 1),
-        case("one token", "edge sizes", 1, 6, 3),
-    ]
+    yield case("two chunks and a tail", "values", 10, 3, 4)
+    yield case("C divides T", "edge sizes", 8, 5, 4)
+    yield case("fewer tokens than C", "edge sizes", 3, 2, 7)
+    yield case("C = 1", "edge sizes", 5, 4, 1)
+    yield case("one token", "edge sizes", 1, 6, 3)
 
 
 # ---------------------------------------------------------------- 05.2 earlier_chunks
-
-
 def earlier_chunks(kv_GSE, lag=1, mean=True):
     total_GSE = moved(kv_GSE.cumsum(0), lag)
     counts = (torch.arange(len(kv_GSE)) - lag + 1).clamp(min=1)[:, None, None]
@@ -52,8 +46,7 @@ def moved(x_GSE, lag):
 def what_moves(exercise, f, given, louder, chunk, places):
     """Whether outputs at some places move with what must be unread there; and whether those of the next chunk do."""
     before, after = f(*given), f(*louder)
-    if before.dtype != given[0].dtype:
-        raise Said(exercise, "other format")
+    reject_if(before.dtype != given[0].dtype, exercise, "other format")
     return tuple(bool((before != after)[place].any()) for place in (places, slice(chunk + 1, None)))
 
 
@@ -74,36 +67,18 @@ def cases_2(rng, numbers):
         name = f"output 3 moves with its own chunk, {str(dtype).removeprefix('torch.')}"
         return Case(name, "rounding", lambda f: what_moves("05.2", f, [kv], [loud], 3, 3), f"G = {G}", say=key)
 
-    return [
-        case("mean over the chunks before", "values", 5, 2, 3),
-        case("sum", "values", 6, 3, 2, mean=False),
-        case("lag of 2", "values", 7, 2, 4, lag=2),
-        case("lag of 3, sum", "edge sizes", 5, 4, 2, lag=3, mean=False),
-        case("one chunk", "edge sizes", 1, 3, 2),
-        case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4),
-        own_chunk_moves(torch.bfloat16, "subtraction"),
-        own_chunk_moves(torch.float64, "in float64 and back"),
-        no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"G = {G} and {8 * G}"),
-    ]
-
-
-def by_a_loop(kv_GSE, lag=1, mean=True):
-    out = torch.zeros_like(kv_GSE)
-    for g in range(lag, len(out)):
-        read = kv_GSE[: g - lag + 1]
-        out[g] = read.mean(0) if mean else read.sum(0)
-    return out
-
-
-def by_sums(kv_GSE, lag=1, mean=True):
-    none = torch.zeros_like(kv_GSE[0])
-    counts = [max(g - lag + 1, 0) for g in range(len(kv_GSE))]
-    return torch.stack([sum(kv_GSE[:n], none) / (max(n, 1) if mean else 1) for n in counts])
+    yield case("mean over the chunks before", "values", 5, 2, 3)
+    yield case("sum", "values", 6, 3, 2, mean=False)
+    yield case("lag of 2", "values", 7, 2, 4, lag=2)
+    yield case("lag of 3, sum", "edge sizes", 5, 4, 2, lag=3, mean=False)
+    yield case("one chunk", "edge sizes", 1, 3, 2)
+    yield case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4)
+    yield own_chunk_moves(torch.bfloat16, "subtraction")
+    yield own_chunk_moves(torch.float64, "in float64 and back")
+    yield no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"G = {G} and {8 * G}")
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
-
-
 def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
     T, E = v.shape
     q, k, far_q, far_k, v_GCE = (to_chunks(x, C) for x in (q_quad, k_quad, q_lin, k_lin, v))
@@ -128,34 +103,19 @@ def cases_3(rng, numbers):
         return call(name, part, *given, **how, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, {said}")
 
     short, long = ((*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C) for C in (3, 30))
-    return [
-        case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean"),
-        case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum"),
-        case("not causal", "not causal", 15, 5, 3, 4, causal=False, combine="mean"),
-        case("not causal, the sum", "not causal", 10, 3, 4, 3, causal=False, combine="sum"),
-        case("not causal, a lag that does not count", "not causal", 11, 3, 2, 4, causal=False, combine="mean", lag=2),
-        case("a lag of 2", "lag and edge sizes", 18, 3, 4, 4, causal=True, combine="mean", lag=2),
-        case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean"),
-        case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean"),
-        case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean"),
-        no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30"),
-    ]
-
-
-def by_tokens(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
-    out, chunk = np.zeros_like(v), np.arange(len(v)) // C
-    for i, g in enumerate(chunk):
-        near = np.flatnonzero(chunk == g)
-        near = near[near <= i] if causal else near
-        far = np.flatnonzero(chunk <= g - lag) if causal else np.arange(len(v))
-        weights = np.maximum(k_quad[near] @ q_quad[i] / C + bias_CC[i % C, near % C], 0) ** 2
-        out[i] = weights @ v[near] + k_lin[far] @ q_lin[i] @ v[far] / (max(len(far), 1) if combine == "mean" else 1)
-    return out
+    yield case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean")
+    yield case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum")
+    yield case("not causal", "not causal", 15, 5, 3, 4, causal=False, combine="mean")
+    yield case("not causal, the sum", "not causal", 10, 3, 4, 3, causal=False, combine="sum")
+    yield case("not causal, a lag that does not count", "not causal", 11, 3, 2, 4, causal=False, combine="mean", lag=2)
+    yield case("a lag of 2", "lag and edge sizes", 18, 3, 4, 4, causal=True, combine="mean", lag=2)
+    yield case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean")
+    yield case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean")
+    yield case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean")
+    yield no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30")
 
 
 # ---------------------------------------------------------------- 05.4 assert_causal_and_complete
-
-
 def layer(C):
     """A layer of one argument, x (T, 8): heads and values by fixed matrices, local weights that are never closed."""
     rng = np.random.default_rng(5)
@@ -238,8 +198,6 @@ def same_at_each_length(fn, T):
 
 
 # ---------------------------------------------------------------- 05.5 three suspects
-
-
 def mended(q_GCS, k_GCS, v_GCE):
     A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
     kv_GSE = k_GCS.mT @ v_GCE
@@ -256,7 +214,6 @@ SUSPECTS = {  # as the notebook gives them
 }  # fmt: skip
 SUSPECTS = {name: edited(mended, *edits, name=name) for name, edits in SUSPECTS.items()}
 FOUND = {"one": "token", "two": "rounding", "three": "chunks"}  # the look that finds each fault
-GIVEN_5 = SUSPECTS | {"found_05_5": dict.fromkeys(FOUND)}
 
 
 def cases_5(rng, numbers):
@@ -296,8 +253,7 @@ def cases_5(rng, numbers):
     def look(key):
         def run(answers):
             said = as_word(answers.found_05_5.get(key))
-            if said != FOUND[key]:
-                raise Said("05.5", f"{key}: {said}" if said in FOUND.values() else "unnamed")
+            reject_if(said != FOUND[key], "05.5", f"{key}: {said}" if said in FOUND.values() else "unnamed")
             return said
 
         return Case(f"what finds suspect {key}", "what finds them", run)
@@ -311,52 +267,25 @@ def cases_5(rng, numbers):
     return [*cases, Case("an output has a gradient by later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
 
 
+given_5 = SUSPECTS | {"found_05_5": dict.fromkeys(FOUND)}
+right_5 = dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}
+wrong_5 = [Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()]
+wrong_5 += [Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one")]
+wrong_5 += [Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
+            for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})]  # fmt: skip
+wrong_5 += [Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5")]
+
+
 # ---------------------------------------------------------------- 05.6 what the chunk decides
-
-
 def draw_6(rng):
     C, G = int(rng.integers(5, 12)), int(rng.integers(5, 9))
     return {"T": G * C, "C": C, "t": int(rng.integers(2, G - 1)) * C + int(rng.integers(1, C - 1)), "S": 128, "E": 1536}
 
 
-def answers_6(n):
+def right_6(n):
     C, t, S, E = (n[key] for key in "CtSE")
     last = "linear attention and the token itself"
     return {"a": t % C + 1, "b": t // C, "c": round(2 * S * E / (S + E)), "d": True, "e": False, "f": last}
 
 
-# ---------------------------------------------------------------- 05.7 sum or mean?
-
-
-def cases_7(rng, numbers):
-    def numbers_in(text):
-        if not re.search(r"(?<![\d.])31(?![\d])|thirty-one", str(text)):
-            raise Said("all", "needs", what="the factor in the last chunk at 8192 tokens")
-        if not re.search(r"(?<![\d.])3(?![\d])|\bthree\b", str(text)):
-            raise Said("all", "needs", what="the factor in the last chunk at 1024 tokens")
-        return True
-
-    return [length_of_text(30, 80), Case("numbers", "text", numbers_in)]
-
-
-EXERCISES = exercises_of("05", {
-    "05.1": dict(cases=cases_1, right=to_chunks),
-    "05.2": dict(cases=cases_2, right=earlier_chunks,
-                 wrong=[Wrong("by a loop", by_a_loop), Wrong("by a loop", by_sums)]),
-    "05.3": dict(cases=cases_3, right=mixed_chunk, wrong=[Wrong("by tokens", by_tokens)]),
-    "05.4": dict(cases=cases_4, right=assert_causal_and_complete, shut=False, wrong=WORTHLESS),
-    "05.5": dict(
-        cases=cases_5, right=dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}, given=GIVEN_5,
-        wrong=(
-            *(Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()),
-            Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one"),
-            *(Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
-              for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})),
-            Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5"),
-        ),
-    ),
-    "05.6": dict(
-        cases=lambda rng, n: [predicted(key) for key in "abcdef"], right=answers_6, draw=draw_6, tolerance=0.005
-    ),
-    "05.7": dict(cases=cases_7),
-})  # fmt: skip
+EXERCISES = exercises_of("05", globals())

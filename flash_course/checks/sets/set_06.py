@@ -1,24 +1,24 @@
 """Problem set 06: the FLASH model. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import itertools
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from flash_tutorial.config import ModelConfig
+from flash_tutorial.reference import flash
 
 from ..closed_book import without_autograd
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, several
+from ..exercise import Case, Said, call, exercises_of, reject_if, several
+from ..gradients import not_derived
 from ..instruments import megabytes, numbers_read
-from ..proving import WORTHLESS, shown, version
+from ..proving import shown, version
 from ..sizes import chunked, grown
 
+
 # ---------------------------------------------------------------- 06.1 count_parameters
-
-
 def count_parameters(config):
     N, D, S, C = config.vocab_size, config.dim, config.qk_dim, config.chunk_size
     E = config.expansion * D
@@ -39,21 +39,17 @@ def cases_1(rng, numbers):
         how = dict(qk_dim=S, chunk_size=C, norm=norm, expansion=expansion, max_length=1024)
         return ModelConfig("flash", vocab_size=N, dim=D, depth=depth, **how)
 
-    return [
-        case("short chunks, ScaleNorm", "short chunks", small(int(rng.integers(5, 20)), "scale", 2)),
-        case("short chunks, LayerNorm", "short chunks", small(int(rng.integers(60, 90)), "layer", 3)),
-        case("just below 512", "short chunks", small(511, "scale", 2)),
-        case("C = 512", "long chunks", small(512, "layer", 2)),
-        case("long chunks", "long chunks", small(int(rng.integers(600, 900)), "scale", 3)),
-        case("the base size", "published sizes", ModelConfig.paper("wiki40b")),
-        case("the base size, masked", "published sizes", ModelConfig.paper("c4")),
-        case("the large size", "published sizes", ModelConfig.paper("pg19")),
-    ]
+    yield case("short chunks, ScaleNorm", "short chunks", small(int(rng.integers(5, 20)), "scale", 2))
+    yield case("short chunks, LayerNorm", "short chunks", small(int(rng.integers(60, 90)), "layer", 3))
+    yield case("just below 512", "short chunks", small(511, "scale", 2))
+    yield case("C = 512", "long chunks", small(512, "layer", 2))
+    yield case("long chunks", "long chunks", small(int(rng.integers(600, 900)), "scale", 3))
+    yield case("the base size", "published sizes", ModelConfig.paper("wiki40b"))
+    yield case("the base size, masked", "published sizes", ModelConfig.paper("c4"))
+    yield case("the large size", "published sizes", ModelConfig.paper("pg19"))
 
 
 # ---------------------------------------------------------------- 06.2 adopt
-
-
 def silu(x):
     return x / (1 + np.exp(-x))
 
@@ -62,30 +58,8 @@ def scale_norm(x_TD):
     return x_TD / np.sqrt(np.mean(x_TD**2, axis=1, keepdims=True) + 1e-5)
 
 
-def read_chunks(quad_q, quad_k, lin_q, lin_k, v_TE, bias_weights, C, causal):
-    """What each token reads, by one map of T x T."""
-    i, j = np.indices((len(v_TE), len(v_TE)))
-    near, far = i // C == j // C, (j // C < i // C) | (not causal)
-    near = near & ((j <= i) | (not causal))
-    b = bias_weights[np.clip(j - i + C - 1, 0, 2 * C - 2)]
-    weights = near * np.maximum(quad_q @ quad_k.T / C + b, 0) ** 2
-    weights = weights + far * (lin_q @ lin_k.T) / np.maximum(far.sum(1, keepdims=True), 1)
-    return weights @ v_TE
-
-
 def angles(T, S):
     return np.arange(T)[:, None] * 10000.0 ** (-np.arange(S // 2) / (S // 2))
-
-
-def our_layer(x_TD, p, C, causal):
-    """The project's layer: gate before value, heads quad_q, quad_k, lin_q, lin_k, channel k turned with k + S/2."""
-    E, S = p["out_weight"].shape[0], p["gamma"].shape[1]
-    h = silu(scale_norm(x_TD) * p["norm_gain"] @ p["in_weight"] + p["in_bias"])
-    u, v, z = np.split(h, [E, 2 * E], axis=1)
-    heads, angle = z * p["gamma"][:, None] + p["beta"][:, None], angles(len(x_TD), S)
-    (first, second), cos, sin = np.split(heads, 2, axis=2), np.cos(angle), np.sin(angle)
-    heads = np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=2)
-    return x_TD + (u * read_chunks(*heads, v, p["bias_weights"], C, causal)) @ p["out_weight"] + p["out_bias"]
 
 
 def adopt(port):
@@ -111,8 +85,7 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
     shapes = {key: value.shape for key, value in adopt(port).items()}
 
     def layer(params):
-        if params is None:
-            raise Said("all", "none")
+        reject_if(params is None, "all", "none")
         if not isinstance(params, dict) or not set(shapes) <= set(params):
             got = ", ".join(map(str, params)) if isinstance(params, dict) else type(params).__name__
             raise Said("all", "keys", expected=", ".join(shapes), got=got)
@@ -121,24 +94,20 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
                 if key in ("in_weight", "out_weight") and np.shape(params[key]) == shape[::-1]:
                     raise Said("06.2", "transposed")
                 raise Said("06.2", "shape of", name=key, expected=shape, got=np.shape(params[key]))
-        return our_layer(x_TD, {key: np.asarray(value) for key, value in params.items()}, C, causal)
+        return flash(x_TD, params, causal=causal, chunk_size=C)
 
     return call(name, part, port, then=layer, sizes=f"T = {T}, D = {D}, E = {E}, S = {S}, C = {C}, causal = {causal}")
 
 
 def cases_2(rng, numbers):
-    return [
-        port_case("one token", "one token", rng, 1, 5, 8, 6, 3, False),
-        port_case("three chunks and a tail", "causal", rng, 14, 5, 9, 6, 4, True),
-        port_case("fewer tokens than C", "causal", rng, 6, 4, 7, 8, 9, True),
-        port_case("three chunks and a tail, both sides", "both sides", rng, 11, 7, 10, 6, 3, False),
-        port_case("C = 1, both sides", "both sides", rng, 5, 3, 8, 10, 1, False),
-    ]
+    yield port_case("one token", "one token", rng, 1, 5, 8, 6, 3, False)
+    yield port_case("three chunks and a tail", "causal", rng, 14, 5, 9, 6, 4, True)
+    yield port_case("fewer tokens than C", "causal", rng, 6, 4, 7, 8, 9, True)
+    yield port_case("three chunks and a tail, both sides", "both sides", rng, 11, 7, 10, 6, 3, False)
+    yield port_case("C = 1, both sides", "both sides", rng, 5, 3, 8, 10, 1, False)
 
 
 # ---------------------------------------------------------------- 06.3 assert_padding_inert
-
-
 def padded_unit(C):
     """A unit(x (T, 8), valid (T,), causal=True, bias=0.0), as a map of T x T; local weights are never closed."""
     rng, D, E, S = np.random.default_rng(11), 8, 10, 4
@@ -210,13 +179,6 @@ def assert_padding_inert(unit, C):
 
 
 # ---------------------------------------------------------------- 06.4 the drowned embedding
-
-
-def report_stub(embedding_ND, position_TD):
-    """What the notebook gives."""
-    return 0.0, 0.0
-
-
 def start_tables(N, D, T, rng):
     """What the notebook gives: the embedding, which is the head too, and the positions that drown it."""
     embedding_ND = 0.02 * rng.normal(size=(N, D))
@@ -244,7 +206,6 @@ def start_case(name, look, say, N, D, T, part="mended"):
             if np.shape(table) != shape:
                 raise Said("all", "shape", expected=shape, got=np.shape(table))
         look(*map(np.asarray, made))
-        return True
 
     return Case(name, part, run, f"N = {N}, D = {D}, T = {T}", say=say)
 
@@ -256,8 +217,7 @@ def look_at_ratio(embedding_ND, position_TD):
 
 
 def look_at_places(embedding_ND, position_TD):
-    if not np.abs(position_TD[3] - position_TD[300]).max() > 1e-6:
-        raise Said("06.4", "alike")
+    reject_if(not np.abs(position_TD[3] - position_TD[300]).max() > 1e-6, "06.4", "alike")
 
 
 def look_at_form(embedding_ND, position_TD):
@@ -266,8 +226,7 @@ def look_at_form(embedding_ND, position_TD):
     table = np.concatenate([np.sin(angles(T, D)), np.cos(angles(T, D))], axis=1)
     columns = position_TD * np.linalg.norm(table) / max(np.linalg.norm(position_TD), 1e-300)
     apart = np.abs(table[:, :, None] - columns[:, None]).max(0)
-    if apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < D:
-        raise Said("06.4", "not sines")
+    reject_if(apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < D, "06.4", "not sines")
 
 
 def look_at_logits(embedding_ND, position_TD):
@@ -289,21 +248,21 @@ def cases_4(rng, numbers):
         return tuple(value) if isinstance(value, np.ndarray) and value.shape == (2,) else value
 
     how = dict(of="report_sizes", then=two)
-    return [
-        call("the tables as they are", "report", *drowned, sizes=f"N = {N}, D = {wide}, T = {T}", **how),
-        call("other tables", "report", *other, sizes=f"N = {rows}, D = {D}, T = {places}", **how),
-        start_case("positions differ", look_at_places, "alike", **sizes),
-        start_case("sines and cosines", look_at_form, "not sines", **sizes),
-        start_case("the ratio", look_at_ratio, "ratio", **sizes),
-        start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", **sizes | {"D": small}),
-        start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", **sizes | {"D": least}),
-        start_case("the first logits", look_at_logits, "logits", **sizes),
-    ]
+    yield call("the tables as they are", "report", *drowned, sizes=f"N = {N}, D = {wide}, T = {T}", **how)
+    yield call("other tables", "report", *other, sizes=f"N = {rows}, D = {D}, T = {places}", **how)
+    yield start_case("positions differ", look_at_places, "alike", **sizes)
+    yield start_case("sines and cosines", look_at_form, "not sines", **sizes)
+    yield start_case("the ratio", look_at_ratio, "ratio", **sizes)
+    yield start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", **sizes | {"D": small})
+    yield start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", **sizes | {"D": least})
+    yield start_case("the first logits", look_at_logits, "logits", **sizes)
+
+
+given_4 = {"report_sizes": lambda embedding_ND, position_TD: (0.0, 0.0), "start_tables": start_tables}
+right_4 = {"report_sizes": report_sizes, "start_tables": mended_tables}
 
 
 # ---------------------------------------------------------------- 06.5 mixed_chunk_backward
-
-
 def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     """Pair by pair."""
     dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias = (np.zeros_like(x) for x in (q_quad, k_quad, q_lin, k_lin, v, bias_CC))
@@ -334,28 +293,6 @@ def loss(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     return ((near * scores**2 + far * (q_lin @ k_lin.T)) @ v * torch.from_numpy(d_out)).sum()
 
 
-def backward_autograd(*given):
-    leaves = [torch.from_numpy(x).requires_grad_() for x in given[:6]]
-    loss(*leaves, *given[6:]).backward()
-    return [leaf.grad.numpy() for leaf in leaves]
-
-
-def backward_vjp(*given):
-    scale, pull = torch.func.vjp(lambda *arrays: loss(*arrays, *given[6:]), *map(torch.from_numpy, given[:6]))
-    return [slope.numpy() for slope in pull(torch.ones_like(scale))]
-
-
-def differences(step, *given):
-    """Not a backward pass: each number is moved up and down."""
-    arrays, slopes = [torch.tensor(x) for x in given[:6]], [np.zeros_like(x) for x in given[:6]]
-    for x, slope in zip(arrays, slopes):
-        for place in np.ndindex(slope.shape):
-            for moved, counts in ((1, 1), (-2, -1), (1, 0)):
-                x[place] += moved * step
-                slope[place] += counts * loss(*arrays, *given[6:]).item() / (2 * step)
-    return slopes
-
-
 PARTS = {"q_quad, k_quad, bias": ["dq_quad", "dk_quad", "dbias_CC"], "q_lin, k_lin": ["dq_lin", "dk_lin"], "v": ["dv"]}
 
 
@@ -363,10 +300,6 @@ def some_of(names):
     """Some of six gradients, each under its name."""
     order = ("dq_quad", "dk_quad", "dq_lin", "dk_lin", "dv", "dbias_CC")
     return lambda gradients: {name: several(gradients, 6)[order.index(name)] for name in names}
-
-
-def shown_sizes(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
-    return "T = {}, S = {}, E = {}, C = {}".format(*q_quad.shape, v.shape[1], C)
 
 
 def cases_5(rng, numbers):
@@ -382,7 +315,8 @@ def cases_5(rng, numbers):
     *_, bias_CC, _, d_out = drawn["d_out of token 0 times a million"]
     bias_CC[0, 0] += 9  # token 0 reads itself
     d_out[0] *= 1e6  # the slopes by small differences lose their digits here
-    shown = {name: shown_sizes(*given) for name, given in drawn.items()}
+    shown = {name: f"T = {q.shape[0]}, S = {q.shape[1]}, E = {d_out.shape[1]}, C = {C}"
+             for name, (q, *_, C, d_out) in drawn.items()}  # fmt: skip
     return [
         without_autograd(call(name, part, *given, then=some_of(names), sizes=shown[name]))
         for part, names in PARTS.items()
@@ -390,9 +324,10 @@ def cases_5(rng, numbers):
     ]
 
 
+wrong_5 = not_derived(loss, 6, 1e-3, 1e-5)
+
+
 # ---------------------------------------------------------------- 06.6 document_states
-
-
 def document_states(kv_GSE, doc_G):
     out, total, read = np.zeros_like(kv_GSE), 0, 0
     for g, kv_SE in enumerate(kv_GSE):
@@ -419,7 +354,7 @@ def cases_6(rng, numbers):
         got, exact = np.asarray(f(kv_loud.copy(), doc_G)), document_states(kv_loud.astype(float), doc_G)
         return got.shape == exact.shape and bool(np.allclose(got, exact, rtol=1e-3, atol=1e-4))
 
-    (many,) = grown(rng, 4)
+    (many,), short = grown(rng, 4), f"G = {first + second}"
     lengths = grown(rng, 1500, 200, 300, more=30)
     G = sum(lengths)
     kv_long, doc_long = rng.normal(size=(G, 2, 2)), np.repeat((0, 1, 2), lengths)
@@ -433,35 +368,16 @@ def cases_6(rng, numbers):
     def in_little_time(f):
         if numbers_read(f, kv_long, doc_long.copy()) > 100 * kv_long.size:  # a sum anew for each chunk: 600 times
             raise Said("06.6", "again")
-        return True
 
-    return [
-        case("three documents", "values", 2, 3, (3, 5, 4), (0, 1, 2)),
-        case("one document", "values", 3, 2, (6,), (0,)),
-        case("ids that skip", "values", 2, 4, (4, 1, 5), (3, 7, 8)),
-        case("documents of one chunk", "edge sizes", 3, 4, [1] * many, range(many)),
-        case("one chunk", "edge sizes", 4, 2, (1,), (5,)),
-        case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6)),
-        Case(
-            "a first document 100,000 times larger, float32",
-            "float32",
-            in_float32,
-            f"G = {first + second}",
-            say="subtraction",
-        ),
-        Case("many chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table"),
-        Case("many chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again"),
-    ]
+    yield case("three documents", "values", 2, 3, (3, 5, 4), (0, 1, 2))
+    yield case("one document", "values", 3, 2, (6,), (0,))
+    yield case("ids that skip", "values", 2, 4, (4, 1, 5), (3, 7, 8))
+    yield case("documents of one chunk", "edge sizes", 3, 4, [1] * many, range(many))
+    yield case("one chunk", "edge sizes", 4, 2, (1,), (5,))
+    yield case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6))
+    yield Case("a first document 100,000 times larger, float32", "float32", in_float32, short, say="subtraction")
+    yield Case("many chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table")
+    yield Case("many chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again")
 
 
-EXERCISES = exercises_of("06", {
-    "06.1": dict(cases=cases_1, right=count_parameters, tolerance=1e-12),
-    "06.2": dict(cases=cases_2, right=adopt),
-    "06.3": dict(cases=cases_3, right=assert_padding_inert, shut=False, wrong=WORTHLESS),
-    "06.4": dict(cases=cases_4, right={"report_sizes": report_sizes, "start_tables": mended_tables},
-                 given={"report_sizes": report_stub, "start_tables": start_tables}),
-    "06.5": dict(cases=cases_5, right=mixed_chunk_backward, wrong=[
-        Wrong("autograd", backward_autograd), Wrong("autograd", backward_vjp),
-        *(Wrong("differences", partial(differences, step)) for step in (1e-3, 1e-5))]),
-    "06.6": dict(cases=cases_6, right=document_states, wrong=[Wrong("input", lambda kv_GSE, doc_G: kv_GSE)]),
-})  # fmt: skip
+EXERCISES = exercises_of("06", globals())

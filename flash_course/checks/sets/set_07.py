@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import os
-import shutil
 import tempfile
 from functools import cache, cached_property, partial
 from itertools import pairwise
@@ -18,15 +17,14 @@ from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mas
 from ...bench.stored import load_stored
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, length_of_text, predicted, unchanged
-from ..files import Watch, no_pickle, second_name
-from ..proving import WORTHLESS, shown, version
+from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, reject_if, unchanged
+from ..files import carried, pickles_refused, saved_over
+from ..proving import shown, version
 from ..sizes import grown
 from .tiny_run import Run
 
+
 # ---------------------------------------------------------------- 07.1 bits_per_byte
-
-
 def bits_per_byte(windows, n_bytes):
     nats = sum(mean * tokens for mean, tokens in windows)
     return nats / math.log(2) / n_bytes
@@ -39,17 +37,13 @@ def cases_1(rng, numbers):
         n_bytes = round(sum(counts) * bytes_of_a_token)
         return call(name, part, windows, n_bytes, sizes=f"tokens {counts}, {n_bytes} bytes")
 
-    return [
-        case("a token is a byte, the last window is short", "values", [64, 64, 64, 5], 1),
-        case("a token has about four bytes", "values", [40, 7, 40], 4.3),
-        case("one window", "edge sizes", [17], 2.9),
-        case("windows of one token", "edge sizes", [1, 9, 1, 3], 3.6),
-    ]
+    yield case("a token is a byte, the last window is short", "values", [64, 64, 64, 5], 1)
+    yield case("a token has about four bytes", "values", [40, 7, 40], 4.3)
+    yield case("one window", "edge sizes", [17], 2.9)
+    yield case("windows of one token", "edge sizes", [1, 9, 1, 3], 3.6)
 
 
 # ---------------------------------------------------------------- 07.2 learning_rate and clip_each
-
-
 def learning_rate(step, peak, warmup, total):
     if step < warmup:
         return peak * step / warmup
@@ -68,8 +62,7 @@ def cases_2(rng, numbers):
 
         def run(answers):
             found = [answers.learning_rate(n, peak, warmup, total) for n in range(1, total + beyond + 1)]
-            if any(rate is None for rate in found):
-                raise Said("all", "none")
+            reject_if(any(rate is None for rate in found), "all", "none")
             return np.array([float(rate) for rate in found])
 
         return Case(name, "learning_rate", run, f"peak = {peak}, warmup = {warmup}, total = {total}")
@@ -82,22 +75,18 @@ def cases_2(rng, numbers):
         sizes = f"shapes {', '.join(map(str, shapes))}, max_norm = {max_norm}"
         return call(name, "clip_each", grads, max_norm, of="clip_each", sizes=sizes)
 
-    return [
-        rates("every update of a run", 0.7, 4, 12),
-        rates("steps behind the end", 1.3, 3, 12, beyond=3),
-        rates("no warm-up", 0.9, 0, 7),
-        rates("warm-up to the last update", 2.1, 5, 5),
-        clip("one large and one small tensor", [(7, 5), (2,)], 4.0),
-        clip("all under the limit", [(3,), (2, 2)], 50.0),
-        clip("no gradient at all in one tensor", [(4, 3), (5,), (2, 3)], 0.8, zero=1),
-        clip("a single number, and three axes", [(), (2, 3, 4)], 0.01),
-        clip("no tensors", [], 1.0),
-    ]
+    yield rates("every update of a run", 0.7, 4, 12)
+    yield rates("steps behind the end", 1.3, 3, 12, beyond=3)
+    yield rates("no warm-up", 0.9, 0, 7)
+    yield rates("warm-up to the last update", 2.1, 5, 5)
+    yield clip("one large and one small tensor", [(7, 5), (2,)], 4.0)
+    yield clip("all under the limit", [(3,), (2, 2)], 50.0)
+    yield clip("no gradient at all in one tensor", [(4, 3), (5,), (2, 3)], 0.8, zero=1)
+    yield clip("a single number, and three axes", [(), (2, 3, 4)], 0.01)
+    yield clip("no tensors", [], 1.0)
 
 
 # ---------------------------------------------------------------- 07.3 one update in float16
-
-
 class Optimizer:
     """A stand-in: the step is the rate times the gradient, so that its size is seen."""
 
@@ -174,8 +163,7 @@ def session(weights, batches, max_norm, rates, seen, stale=0.0):
         graphs = []  # of the losses whose backward pass has not run yet
 
         def loss_of(part):
-            if graphs:
-                raise Said("07.3", "all in memory")
+            reject_if(graphs, "07.3", "all in memory")
             loss = sum(((p - x) ** 2).sum() for p, x in zip(parameters, part)) * part[-1]
             if loss.requires_grad:
                 graphs.append(loss)
@@ -186,8 +174,7 @@ def session(weights, batches, max_norm, rates, seen, stale=0.0):
         for parts in batches:
             given = copy.deepcopy(parts)
             training_step(loss_of, given, parameters, optimizer, scaler, schedule, max_norm)
-            if not unchanged(parts, given):
-                raise Said("all", "changed", argument=2)
+            reject_if(not unchanged(parts, given), "all", "changed", argument=2)
             now = {"weights": [p.detach().clone() for p in parameters], "scale": scaler.factor, RATE: optimizer.rate}
             rows.append({name: now[name] for name in seen})
         return rows
@@ -215,18 +202,16 @@ def cases_3(rng, numbers):
         return Case(name, part, run, f"{n_parts} parts, {n_steps} updates{clip}")
 
     warmup = (0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.29, 0.37, 0.46, 0.56, 0.67, 0.79)
-    return [
-        case("four parts", "accumulation", 4, 2, ("weights",)),
-        case("three parts", "accumulation", 3, 3, ("weights",)),
-        case("a gradient over the limit", "clipping", 1, 1, ("weights",), max_norm=0.7),
-        case("a gradient under the limit", "clipping", 1, 1, ("weights",), max_norm=90.0),
-        case("the second update overflows", "overflow", 1, 3, ("scale", "weights"), wild=[(1, 0)]),
-        case("a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9),
-        case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup),
-        case("a warm-up, one part", "schedule", 1, 3, ("weights", RATE), rates=warmup),
-        case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)]),
-        case("gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0),
-    ]
+    yield case("four parts", "accumulation", 4, 2, ("weights",))
+    yield case("three parts", "accumulation", 3, 3, ("weights",))
+    yield case("a gradient over the limit", "clipping", 1, 1, ("weights",), max_norm=0.7)
+    yield case("a gradient under the limit", "clipping", 1, 1, ("weights",), max_norm=90.0)
+    yield case("the second update overflows", "overflow", 1, 3, ("scale", "weights"), wild=[(1, 0)])
+    yield case("a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9)
+    yield case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup)
+    yield case("a warm-up, one part", "schedule", 1, 3, ("weights", RATE), rates=warmup)
+    yield case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)])
+    yield case("gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0)
 
 
 def training_step(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
@@ -255,6 +240,9 @@ def training_step_in_order(loss_of, parts, parameters, optimizer, scaler, schedu
     scaler.step(optimizer)
     scaler.update()
     schedule.step()
+
+
+right_3, given_3 = training_step_in_order, training_step
 
 
 # ---------------------------------------------------------------- 07.4 save and load
@@ -294,29 +282,22 @@ def after(run, updates=3):
     return {"losses": losses, **{name: p.copy() for name, p in run.weights.items()}}
 
 
-def goes_on(seed, updates, look, answers, folder):
+def goes_on(seed, updates, look, answers, path):
     """What a look sees of the run that is loaded from the file alone, after the process that saved it has ended."""
-    here, there = folder / "here" / "run.npz", folder / "there" / "run.npz"
-    here.parent.mkdir()
-    there.parent.mkdir()
     run = advanced(seed, updates)
-    answers.save(here, run)
+    answers.save(path, run)
     for array in (array for kind in KINDS for array in getattr(run, kind).values()):
         array[...] = np.nan  # the process ends: nothing in memory is what it was
     run.step = run.position = -1
     run.rng.bit_generator.state = np.random.default_rng(99).bit_generator.state
     np.random.seed(99)
-    if not here.exists():
-        raise Said("07.4", "no file")
-    os.rename(here, there)
-    shutil.rmtree(here.parent)  # and what may lie beside it
-    try:
+
+    def load(there):
         loaded = answers.load(there)
-    except FileNotFoundError:
-        raise Said("07.4", "two files") from None
-    if loaded is None:
-        raise Said("all", "none")
-    return look(loaded)
+        reject_if(loaded is None, "all", "none")
+        return look(loaded)
+
+    return carried("07.4", path, load)
 
 
 def cases_4(rng, numbers):
@@ -326,7 +307,7 @@ def cases_4(rng, numbers):
     def case(name, part, work, sizes):
         def run(answers):
             with tempfile.TemporaryDirectory() as folder:
-                return work(answers, Path(folder).resolve())
+                return work(answers, Path(folder).resolve() / "run.npz")
 
         return Case(name, part, run, sizes)
 
@@ -334,65 +315,45 @@ def cases_4(rng, numbers):
         there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
         return all(np.array_equal(there[name], here[name]) for name in there)
 
-    def itself(answers, folder):
+    def itself(answers, path):
         run = advanced(seeds[3], few)
-        answers.save(folder / "run.npz", run)
+        answers.save(path, run)
         found = after(run)
-        if not unchanged(after(advanced(seeds[3], few)), found):
-            raise Said("all", "changed", argument=2)
+        reject_if(not unchanged(after(advanced(seeds[3], few)), found), "all", "changed", argument=2)
         return found
 
-    def twice(answers, folder):
+    def twice(answers, path):
         for updates in (first, second):
-            answers.save(folder / "run.npz", advanced(seeds[4], updates))
-        return after(answers.load(folder / "run.npz"))
+            answers.save(path, advanced(seeds[4], updates))
+        return after(answers.load(path))
 
-    def whole(answers, folder):
-        path, kept = folder / "run.npz", folder / "kept.npz"
+    def whole(answers, path):
         answers.save(path, advanced(seeds[5], first))
-        second_name(path, kept)  # what is written into the old file is seen here
-        with Watch(path).on() as watch:
-            answers.save(path, advanced(seeds[5], second))
-        last = watch.moves[-1] if watch.moves else {}
-        for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
-            if not last.get(seen):
-                raise Said("07.4", key)
-        try:
-            return after(answers.load(kept)), after(answers.load(last["came"]))
-        except Exception:
-            raise Said("07.4", "not whole") from None
+        again = partial(answers.save, path, advanced(seeds[5], second))
+        return saved_over("07.4", path, again, lambda path: after(answers.load(path)))
 
-    def without_pickle(answers, folder):
-        path, pickled = folder / "run.npz", Said("07.4", "pickle")
-        with no_pickle(pickled), Watch(path).on() as watch:
+    def without_pickle(answers, path):
+        with pickles_refused("07.4", path):
             answers.save(path, advanced(seeds[0], few))
-            found = after(answers.load(path))
-        if watch.unpickled:
-            raise pickled
-        return found
+            return after(answers.load(path))
 
-    return [
-        case("some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after),
-             f"{few} + 3 updates"),
-        case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates"),
-        case("the examples have begun again", "goes on", partial(goes_on, seeds[2], many, after),
-             f"{many} + 3 updates"),
-        case("to the last bit, twenty updates", "goes on", partial(goes_on, seeds[0], exact, same_bits),
-             f"{exact} + 20 updates"),
-        case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates"),
-        case("saved twice", "whole file", twice, f"{first}, then {second} updates"),
-        case("killed while it saves", "whole file", whole, f"{first}, then {second} updates"),
-        case("no pickle", "no code", without_pickle, f"{few} updates"),
-    ]  # fmt: skip
-
-
-WRONG_4 = (
-    ("pickle", ("np.savez(file, plain=json.dumps(plain), **arrays)", "pickle.dump(run, file)"),
-     ("loaded = Run()", "return pickle.loads(path.read_bytes())")),
-    ("two files", ("plain=json.dumps(plain), ", "",
-     "    os.replace", "    path.with_suffix('.json').write_text(json.dumps(plain))\n    os.replace"),
-     ('str(file["plain"])', 'path.with_suffix(".json").read_text()')),
-)  # fmt: skip
+    yield case(
+        "some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after), f"{few} + 3 updates"
+    )
+    yield case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates")
+    yield case(
+        "the examples have begun again", "goes on", partial(goes_on, seeds[2], many, after), f"{many} + 3 updates"
+    )
+    yield case(
+        "to the last bit, twenty updates",
+        "goes on",
+        partial(goes_on, seeds[0], exact, same_bits),
+        f"{exact} + 20 updates",
+    )
+    yield case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates")
+    yield case("saved twice", "whole file", twice, f"{first}, then {second} updates")
+    yield case("killed while it saves", "whole file", whole, f"{first}, then {second} updates")
+    yield case("no pickle", "no code", without_pickle, f"{few} updates")
 
 
 # ---------------------------------------------------------------- 07.5 read the curve
@@ -412,7 +373,7 @@ def draw_5(rng):
     return dict(zip("abcd", (int(i) for i in rng.permutation(chosen))))
 
 
-def answers_5(n, leak="inclusive sum"):
+def right_5(n, leak="inclusive sum"):
     """``leak``: what the inclusive sum is taken for."""
     return {letter: causes()[number].replace("inclusive sum", leak) for letter, number in n.items()}
 
@@ -423,13 +384,15 @@ def cases_5(rng, numbers):
             choice = as_word(predicted(letter).run(answer))
             if choice not in CHOICES:
                 raise Said("07.5", "no such cause", causes=", ".join(CHOICES))
-            if choice != cause:
-                raise Said("07.5", f"{cause}: {choice}")
+            reject_if(choice != cause, "07.5", f"{cause}: {choice}")
             return choice
 
         return Case(f"run {letter}", letter, run)
 
-    return [case(letter, cause) for letter, cause in answers_5(numbers).items()]
+    return [case(letter, cause) for letter, cause in right_5(numbers).items()]
+
+
+wrong_5 = [Wrong(f"inclusive sum: {leak}", partial(right_5, leak=leak)) for leak in CHOICES if "sum" not in leak]
 
 
 # ---------------------------------------------------------------- 07.6 assert_honest_loader
@@ -545,10 +508,8 @@ def loader_case(name, part, make):
 
 def cases_6(rng, numbers):
     leaks = [*FAULTS_6][:5]
-    return [
-        *(loader_case(name, "passes what is right", make) for name, make in RIGHT_6.items()),
-        *(loader_case(name, f"finds {'leaks' if name in leaks else 'gaps'}", FAULTS_6[name]) for name in FAULTS_6),
-    ]
+    yield from (loader_case(name, "passes what is right", make) for name, make in RIGHT_6.items())
+    yield from (loader_case(name, f"finds {'leaks' if name in leaks else 'gaps'}", FAULTS_6[name]) for name in FAULTS_6)
 
 
 def numbered(lengths, start):
@@ -594,33 +555,7 @@ def weak_inputs(loader):
     assert all((made.masked(update)[0] == MASK).any() for update in range(20))
 
 
-# ---------------------------------------------------------------- 07.7 same budget?
+wrong_6 = [Wrong("weak: inputs", weak_inputs)]
 
 
-def cases_7(rng, numbers):
-    def questions(text):
-        if str(text).count("?") < 3:
-            raise Said("all", "needs", what="three questions, each with a question mark")
-        return True
-
-    return [length_of_text(30, 80), Case("questions", "text", questions)]
-
-
-EXERCISES = exercises_of("07", {
-    "07.1": dict(cases=cases_1, right=bits_per_byte),
-    "07.2": dict(cases=cases_2, right={"learning_rate": learning_rate, "clip_each": clip_each}),
-    "07.3": dict(cases=cases_3, right=training_step_in_order, shut=False, tolerance=1e-6, given=training_step),
-    "07.4": dict(
-        cases=cases_4, right={"save": save, "load": load}, shut=False,
-        wrong=[Wrong(key, {f.__name__: edited(f, *edits, name=f"07.4 {key}") for f, edits in zip((save, load), pair)})
-               for key, *pair in WRONG_4],
-    ),
-    "07.5": dict(
-        cases=cases_5, right=answers_5, draw=draw_5, shut=False,
-        wrong=[Wrong(f"inclusive sum: {leak}", partial(answers_5, leak=leak)) for leak in CHOICES if "sum" not in leak],
-    ),
-    "07.6": dict(
-        cases=cases_6, right=assert_honest_loader, shut=False, wrong=[Wrong("weak: inputs", weak_inputs), *WORTHLESS],
-    ),
-    "07.7": dict(cases=cases_7),
-})  # fmt: skip
+EXERCISES = exercises_of("07", globals())

@@ -1,20 +1,18 @@
 """Problem set 08, scaling: cases, the oracle, wrong answers; the right answers lie in ``solutions``."""
 
 import math
-import re
 import statistics
-from itertools import groupby
+from itertools import groupby, product
 from operator import truediv
 
 import numpy as np
 import torch
 
-from ..exercise import Case, Said, call, exercises_of, length_of_text, lent, predicted
+from ..exercise import Case, Said, asked, call, exercises_of, lent, reject, reject_if
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 08.1 multiply_adds_per_token
-
-
 def multiply_adds_per_token(config, T, causal):
     """The oracle: (done, needed)."""
     D, S, E, C, F = (config[letter] for letter in "DSECF")
@@ -37,30 +35,26 @@ def cases_1(rng, numbers):
         return call(name, part, config, T, causal, sizes=f"T = {T}, causal = {causal}, {config}")
 
     tail = int(rng.integers(3, 12))
-    return [
-        case("a causal Transformer++", "Transformer++", "transformer++", 50 + tail),
-        case("a Transformer++ that is not causal", "Transformer++", "transformer++", 60 + tail, causal=False),
-        case("causal FLASH, four full chunks", "FLASH", "flash", 4 * 13, C=13),
-        case("FLASH that is not causal, three full chunks", "FLASH", "flash", 3 * 17, causal=False, C=17),
-        case("causal FLASH, a short last chunk", "edge sizes", "flash", 3 * 13 + tail, C=13),
-        case("not causal, a short last chunk", "edge sizes", "flash", 4 * 14 + tail, causal=False, C=14),
-        case("fewer tokens than C", "edge sizes", "flash", 20 + tail),
-        case("C = 1", "edge sizes", "flash", 9 + tail, C=1),
-        case("one token, FLASH", "edge sizes", "flash", 1),
-        case("one token, Transformer++", "edge sizes", "transformer++", 1),
-    ]
+    yield case("a causal Transformer++", "Transformer++", "transformer++", 50 + tail)
+    yield case("a Transformer++ that is not causal", "Transformer++", "transformer++", 60 + tail, causal=False)
+    yield case("causal FLASH, four full chunks", "FLASH", "flash", 4 * 13, C=13)
+    yield case("FLASH that is not causal, three full chunks", "FLASH", "flash", 3 * 17, causal=False, C=17)
+    yield case("causal FLASH, a short last chunk", "edge sizes", "flash", 3 * 13 + tail, C=13)
+    yield case("not causal, a short last chunk", "edge sizes", "flash", 4 * 14 + tail, causal=False, C=14)
+    yield case("fewer tokens than C", "edge sizes", "flash", 20 + tail)
+    yield case("C = 1", "edge sizes", "flash", 9 + tail, C=1)
+    yield case("one token, FLASH", "edge sizes", "flash", 1)
+    yield case("one token, Transformer++", "edge sizes", "transformer++", 1)
 
 
 # ---------------------------------------------------------------- 08.2 three crossovers
-
-
 def draw_2(rng):
     D = 96 * int(rng.integers(5, 13))
     S, C = int(rng.choice([128, 160, 192])), int(rng.choice([192, 256, 320, 384]))
     return {"D": D, "S": S, "E": 2 * D, "C": C, "F": 8 * D // 3}
 
 
-def answers_2(n):
+def right_2(n):
     """The T where a token costs the same. A token reads C keys or (C + 1) / 2, of a block's T all or (T + 1) / 2."""
     D, S, E, C, F = (n[letter] for letter in "DSECF")
     unit = 3 * D * E + D * S
@@ -74,7 +68,6 @@ def answers_2(n):
 
 
 # ---------------------------------------------------------------- 08.3 time_pair
-
 ASKING, COMPILING = 1.0, 5000.0  # milliseconds
 
 
@@ -120,25 +113,20 @@ def readings_of(answer, facts, repeats):
     machine = Machine(facts)
     asks = [lent(lambda: machine.ask("f")), lent(lambda: machine.ask("g"))]
     result = answer(*asks, lent(machine.clock), lent(machine.synchronize), repeats)
-    if result is None:
-        raise Said("all", "none")
+    reject_if(result is None, "all", "none")
     try:
         ratio, f, g = result
         ratio, f, g = float(ratio), [float(x) for x in f], [float(x) for x in g]
     except (TypeError, ValueError):
         raise Said("08.3", "form") from None
-    if not machine.reads:
-        raise Said("08.3", "own clock")
+    reject_if(not machine.reads, "08.3", "own clock")
     if len(f) != repeats or len(g) != repeats:
         raise Said("08.3", "first kept" if (len(f), len(g)) == (repeats + 1, repeats + 1) else "count")
-    if min(f + g) >= 0 and max(f[0], g[0]) >= COMPILING:
-        raise Said("08.3", "first kept")
-    if 0 < statistics.median(f + g) < ASKING / 2:
-        raise Said("08.3", "other unit")
+    reject_if(min(f + g) >= 0 and max(f[0], g[0]) >= COMPILING, "08.3", "first kept")
+    reject_if(0 < statistics.median(f + g) < ASKING / 2, "08.3", "other unit")
     if statistics.median(f) <= 2 * ASKING < 2 * statistics.median(g) and statistics.median(g) > 1.5 * facts["g"]:
         raise Said("08.3", "charged")
-    if statistics.median(f + g) <= 2 * ASKING:
-        raise Said("08.3", "asking")
+    reject_if(statistics.median(f + g) <= 2 * ASKING, "08.3", "asking")
     return machine, ratio, f, g
 
 
@@ -149,10 +137,8 @@ def on_quiet(name, part, facts, repeats):
         _, ratio, f, g = readings_of(answer, facts, repeats)
         if is_near(statistics.median(f), truth[1]) and is_near(statistics.median(g), truth[0]):
             raise Said("08.3", "lists swapped")
-        if max(f) > 1.02 * truth[0] or max(g) > 1.02 * truth[1]:
-            raise Said("08.3", "left over")
-        if is_near(ratio, truth[1] / truth[0]) and not is_near(ratio, truth[0] / truth[1]):
-            raise Said("08.3", "inverted")
+        reject_if(max(f) > 1.02 * truth[0] or max(g) > 1.02 * truth[1], "08.3", "left over")
+        reject_if(is_near(ratio, truth[1] / truth[0]) and not is_near(ratio, truth[0] / truth[1]), "08.3", "inverted")
         return {"ratio": ratio, "readings of f": np.array(f), "readings of g": np.array(g)}
 
     return Case(name, part, run, f"repeats = {repeats}")
@@ -163,18 +149,15 @@ def on_busy(name, part, facts, repeats):
 
     def run(answer):
         machine, ratio, f, g = readings_of(answer, facts, repeats)
-        if len({*f}) > 1 and (f == sorted(f) or g == sorted(g)):
-            raise Said("08.3", "sorted")
+        reject_if(len({*f}) > 1 and (f == sorted(f) or g == sorted(g)), "08.3", "sorted")
         if is_near(ratio, truth):
             return truth
-        if len({*f}) == 1:
-            raise Said("08.3", "one loop")
-        if is_near(ratio * truth, 1):
-            raise Said("08.3", "inverted")
+        reject_if(len({*f}) == 1, "08.3", "one loop")
+        reject_if(is_near(ratio * truth, 1), "08.3", "inverted")
         if any(abs(ratio / mean - 1) < 1e-9 for mean in (sum(f) / sum(g), statistics.fmean(map(truediv, f, g)))):
             raise Said("08.3", "mean")
-        if max((len([*run]) for _, run in groupby(machine.calls)), default=0) >= repeats > 2:
-            raise Said("08.3", "in a row")
+        longest = max((len([*run]) for _, run in groupby(machine.calls)), default=0)
+        reject_if(longest >= repeats > 2, "08.3", "in a row")
         return ratio
 
     return Case(name, part, run, f"repeats = {repeats}", say="off")
@@ -210,8 +193,6 @@ def time_pair(f, g, clock, synchronize, repeats):
 
 
 # ---------------------------------------------------------------- 08.4 a benchmark that flatters
-
-
 def benchmark_plan(lengths, tokens):
     """What is to be timed: a list of dictionaries, one for each model at each length."""
     rival = {
@@ -241,73 +222,54 @@ KEYS = {"model", "T", "batch", "layers", "attention", "passes", "format", "untim
 
 def rows_of(plan, lengths):
     """{(model, T): row}, once the plan has its form."""
-    if plan is None:
-        raise Said("all", "none")
-    if not isinstance(plan, list | tuple) or not all(isinstance(row, dict) for row in plan):
-        raise Said("08.4", "form")
-    if any(not row.get("timed calls") for row in plan):
-        raise Said("08.4", "one reading")
-    if any(set(row) != KEYS for row in plan):
-        raise Said("08.4", "keys")
+    reject_if(plan is None, "all", "none")
+    reject_if(not isinstance(plan, list | tuple) or not all(isinstance(row, dict) for row in plan), "08.4", "form")
+    reject_if(any(not row.get("timed calls") for row in plan), "08.4", "one reading")
+    reject_if(any(set(row) != KEYS for row in plan), "08.4", "keys")
     rows = {(row["model"], row["T"]): row for row in plan}
-    if len(plan) != 2 * len(lengths) or set(rows) != {(m, T) for m in MILLIONS for T in lengths}:
-        raise Said("08.4", "rows")
+    reject_if(len(plan) != 2 * len(lengths) or set(rows) != {(m, T) for m in MILLIONS for T in lengths}, "08.4", "rows")
     return rows
 
 
-def look_at(part, rows, lengths, tokens):
-    """Raise the sentence of one sin."""
-    both = {key: [tuple(rows[model, T][key] for model in MILLIONS) for T in lengths] for key in KEYS}
-    if part == "batch" and any(b * T != tokens for T, batches in zip(lengths, both["batch"]) for b in batches):
-        raise Said("08.4", "batch")
-    if part == "rival":
-        for rival, ours in both["attention"]:
-            if ours != "mixed chunk":
-                raise Said("08.4", "not FLASH")
-            if rival != "fused":
-                raise Said("08.4", "written out" if rival == "written out" else "other rival")
-    if part == "passes":
-        for pair in both["passes"]:
-            if set(pair[0]) != set(pair[1]):
-                raise Said("08.4", "passes")
-            if set(pair[0]) != {"forward", "backward"}:
-                raise Said("08.4", "no training")
-    if part == "formats":
-        for rival, ours in both["format"]:
-            if rival != ours:
-                raise Said("08.4", "formats")
-            if rival not in ("float32", "float16", "bfloat16"):
-                raise Said("08.4", "no format")
-    if part == "parameters":
-        for layers in both["layers"]:
-            rival, ours = (EMBEDDING + n * MILLIONS[model] for n, model in zip(layers, MILLIONS))
-            if min(layers) < 1 or abs(ours / rival - 1) > 0.05:
-                raise Said("08.4", "sizes" if layers != (15, 22) else "sizes left")
-    if part == "clock":
-        if any(min(pair) < 1 for pair in both["untimed calls"]):
-            raise Said("08.4", "compilation")
-        if any(rival != ours for rival, ours in both["untimed calls"]):
-            raise Said("08.4", "untimed apart")
-        for rival, ours in both["timed calls"]:
-            if rival != ours or rival < 3:
-                raise Said("08.4", "one reading" if rival == ours == 1 else "few readings")
+SINS = {  # of the two rows of one length: (the sentence, whether it is so)
+    "batch": lambda rival, ours, tokens: [("batch", any(row["batch"] * row["T"] != tokens for row in (rival, ours)))],
+    "rival": lambda rival, ours, tokens: [
+        ("not FLASH", ours["attention"] != "mixed chunk"),
+        ("written out", rival["attention"] == "written out"),
+        ("other rival", rival["attention"] != "fused"),
+    ],
+    "passes": lambda rival, ours, tokens: [
+        ("passes", {*rival["passes"]} != {*ours["passes"]}),
+        ("no training", {*rival["passes"]} != {"forward", "backward"}),
+    ],
+    "formats": lambda rival, ours, tokens: [
+        ("formats", rival["format"] != ours["format"]),
+        ("no format", rival["format"] not in ("float32", "float16", "bfloat16")),
+    ],
+    "parameters": lambda rival, ours, tokens: [
+        ("sizes left" if (rival["layers"], ours["layers"]) == (15, 22) else "sizes", not same_size(rival, ours))
+    ],
+    "clock": lambda rival, ours, tokens: [
+        ("compilation", min(rival["untimed calls"], ours["untimed calls"]) < 1),
+        ("untimed apart", rival["untimed calls"] != ours["untimed calls"]),
+        ("one reading", rival["timed calls"] == ours["timed calls"] == 1),
+        ("few readings", rival["timed calls"] != ours["timed calls"] or rival["timed calls"] < 3),
+    ],
+}
 
 
-SINS = ("batch", "rival", "passes", "formats", "parameters", "clock")
+def same_size(*rows):
+    rival, ours = (EMBEDDING + row["layers"] * MILLIONS[row["model"]] for row in rows)
+    return min(row["layers"] for row in rows) >= 1 and abs(ours / rival - 1) <= 0.05
 
 
 def plan_case(name, part, lengths, tokens, look=None):
     """The plan, looked at for one sin."""
 
     def run(answer):
-        given = list(lengths)
-        plan = answer(given, tokens)
-        if given != list(lengths):
-            raise Said("all", "changed", argument=1)
-        rows = rows_of(plan, lengths)
-        for sin in look or (part,):
-            look_at(sin, rows, lengths, tokens)
-        return True
+        rows = rows_of(asked(answer, list(lengths), tokens), lengths)
+        for sin, T in product(look or (part,), lengths):
+            reject("08.4", SINS[sin](*(rows[model, T] for model in MILLIONS), tokens))
 
     return Case(name, part, run, f"lengths = {list(lengths)}, tokens = {tokens}")
 
@@ -319,9 +281,10 @@ def cases_4(rng, numbers):
     return [plan_case(f"{sin}: {name}", sin, *pool) for sin in SINS for name, *pool in pools]
 
 
+right_4, given_4 = fair_plan, benchmark_plan
+
+
 # ---------------------------------------------------------------- 08.5 saved_bytes
-
-
 def saved_bytes(fn, *inputs):
     """The oracle."""
     found, kept = {}, []
@@ -339,8 +302,7 @@ def saved_bytes(fn, *inputs):
 
 def looks_at_its_gradient(x):
     """A function with a backward pass of its own in it: what `pack` returns is asked back."""
-    if not torch.is_grad_enabled():
-        raise Said("08.5", "no graph")
+    reject_if(not torch.is_grad_enabled(), "08.5", "no graph")
     y = x.exp() * x
     try:
         torch.autograd.grad(y.sum(), x, retain_graph=True)
@@ -390,51 +352,22 @@ def cases_5(rng, numbers):
         all_heads = [(draw(T, S), draw(T, S), draw(T, E)) for T in lengths]
         return Case(name, "mixing", run, f"T = {lengths}, S = {S}, E = {E}, C = 4")
 
-    return [
-        case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D)),
-        case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D)),
-        case("a + b: nothing is kept", "what is kept", lambda a, b: a + b, draw(T, D), draw(T, D)),
-        case("a sum after a square", "what is kept", lambda x: x.square().sum(), draw(T, D)),
-        case("a product with a weight that is no input", "what is kept", lambda x: x @ weight, draw(T, D)),
-        case("the square of relu, twice", "what is kept", lambda x: torch.relu(torch.relu(x).square()), draw(T, D)),
-        case("float64", "formats", lambda x: torch.exp(x) * x, draw(T, D, dtype=torch.float64)),
-        case("bfloat16", "formats", lambda x: torch.exp(x) * x, draw(T, E, dtype=torch.bfloat16)),
-        case("rows by their numbers", "formats", lambda x: x.gather(0, places[:, None]).exp(), draw(T, 1)),
-        case("a mask of True and False", "formats", lambda x: torch.where(hidden, x, 0 * x).tanh(), draw(T, D)),
-        case("a slice", "storages", lambda x, y: x[:, 1:3] * y, draw(T, D), draw(T, 2)),
-        case("two slices of one tensor", "storages", lambda x: x[: T // 2] * x[T - T // 2 :], draw(T, D)),
-        case("one row for all", "storages", lambda x, y: x * y.expand(T, D), draw(T, D), draw(1, D)),
-        mixing("quadratic", quadratic),
-        mixing("mixed chunk", mixed_chunk),
-        mixing("recurrent", recurrent),
-    ]
+    yield case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D))
+    yield case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D))
+    yield case("a + b: nothing is kept", "what is kept", lambda a, b: a + b, draw(T, D), draw(T, D))
+    yield case("a sum after a square", "what is kept", lambda x: x.square().sum(), draw(T, D))
+    yield case("a product with a weight that is no input", "what is kept", lambda x: x @ weight, draw(T, D))
+    yield case("the square of relu, twice", "what is kept", lambda x: torch.relu(torch.relu(x).square()), draw(T, D))
+    yield case("float64", "formats", lambda x: torch.exp(x) * x, draw(T, D, dtype=torch.float64))
+    yield case("bfloat16", "formats", lambda x: torch.exp(x) * x, draw(T, E, dtype=torch.bfloat16))
+    yield case("rows by their numbers", "formats", lambda x: x.gather(0, places[:, None]).exp(), draw(T, 1))
+    yield case("a mask of True and False", "formats", lambda x: torch.where(hidden, x, 0 * x).tanh(), draw(T, D))
+    yield case("a slice", "storages", lambda x, y: x[:, 1:3] * y, draw(T, D), draw(T, 2))
+    yield case("two slices of one tensor", "storages", lambda x: x[: T // 2] * x[T - T // 2 :], draw(T, D))
+    yield case("one row for all", "storages", lambda x, y: x * y.expand(T, D), draw(T, D), draw(1, D))
+    yield mixing("quadratic", quadratic)
+    yield mixing("mixed chunk", mixed_chunk)
+    yield mixing("recurrent", recurrent)
 
 
-# ---------------------------------------------------------------- 08.6 the verdict on speed
-
-
-def cases_6(rng, numbers):
-    def numbers_in(text):
-        text = re.sub(r"(?<=\d),(?=\d{3})", "", str(text))
-        if not re.search(r"\b512\b", text):
-            raise Said("all", "needs", what="the length in the V100 table at which FLASH loses")
-        table = {"512", "222", "223", "254", "255"}
-        if not {n for n in re.findall(r"(?<![\d.])\d{3,}", text)} - table:
-            raise Said("all", "needs", what="the length at which your own curve crosses 1, or the longest you tried")
-        if not re.search(r"fused|plain|kernel|program|written out|flashattention", text, re.IGNORECASE):
-            raise Said("all", "needs", what="which program computed the rival's attention")
-        return True
-
-    return [length_of_text(30, 100), Case("numbers", "text", numbers_in)]
-
-
-# ---------------------------------------------------------------- the set
-
-EXERCISES = exercises_of("08", {
-    "08.1": dict(cases=cases_1, right=multiply_adds_per_token),
-    "08.2": dict(cases=lambda rng, n: [*map(predicted, "abcd")], right=answers_2, draw=draw_2, tolerance=0.0015),
-    "08.3": dict(cases=cases_3, right=time_pair, tolerance=0.02),
-    "08.4": dict(cases=cases_4, right=fair_plan, given=benchmark_plan),
-    "08.5": dict(cases=cases_5, right=saved_bytes),
-    "08.6": dict(cases=cases_6),
-})  # fmt: skip
+EXERCISES = exercises_of("08", globals())

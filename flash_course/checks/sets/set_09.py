@@ -3,18 +3,16 @@
 import copy
 import json
 import os
-import shutil
 import tempfile
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, unchanged
-from ..files import Watch, no_pickle, second_name
-from ..proving import WORTHLESS, shown, version
+from ..exercise import Case, Said, asked, call, exercises_of, reject_if, several, unchanged
+from ..files import carried, pickles_refused, saved_over
+from ..proving import shown, version
 from ..sizes import chunked, grown
 
 
@@ -24,7 +22,7 @@ def draw_1(rng):
     return {"D": 64 * heads, "heads": heads, "S": S, "E": 128 * heads, "C": C}
 
 
-def answers_1(n):
+def right_1(n):
     D, S, E, C = n["D"], n["S"], n["E"], n["C"]
     kept = S * E + C * (2 * S + E)
     return dict(a=kept, b=2 * D, c=2 * kept // (2 * D) + 1, d=S + E, e="more")
@@ -87,20 +85,6 @@ def same_state(a, b):
     return unchanged(a, b) and all(a[name] == b[name] for name in ("position", "chunks"))
 
 
-def one_step(f, z_S, v_E, state, layer):
-    """(out, state) of a student's step; what it was given must stay, but for the state, which is asked elsewhere."""
-    given = copy.deepcopy((z_S, v_E, layer))
-    result = f(*given[:2], state, given[2])
-    for position, *versions in zip((1, 2, 4), (z_S, v_E, layer), given):
-        if not unchanged(*versions):
-            raise Said("all", "changed", argument=position)
-    if result is None:
-        raise Said("all", "none")
-    if not isinstance(result, tuple | list) or len(result) != 2:
-        raise Said("all", "several", expected=2, got=len(result) if isinstance(result, tuple | list) else 1)
-    return result
-
-
 def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, lag=1, read=0, look=None):
         (T, C), S, (E,) = chunked(rng, T, C), S + 2 * int(rng.integers(4)), grown(rng, E)
@@ -111,25 +95,23 @@ def cases_2(rng, numbers):
             state, out = copy.deepcopy(begin), []
             for z_S, v_E in zip(z_TS, v_TE):
                 before, given = copy.deepcopy(state), state
-                out_E, state = one_step(f, z_S, v_E, given, layer)
-                if look == "stays" and not same_state(before, given):
-                    raise Said("09.2", "in place")
+                answer = asked(lambda z, v, layer: f(z, v, given, layer), z_S, v_E, layer=layer)  # noqa: B023
+                out_E, state = several(answer, 2)
+                reject_if(look == "stays" and not same_state(before, given), "09.2", "in place")
                 out.append(out_E)
             return True if look == "stays" else state if look == "state" else np.array(out)
 
         return Case(name, part, run, f"T = {T}, S = {S}, E = {E}, C = {C}, lag = {lag}, {read} tokens read before")
 
-    return [
-        case("three chunks and a tail", "values", 15, 4, 5, 4),
-        case("four chunks and a tail", "values", 23, 6, 3, 5),
-        case("a lag of 2", "lag", 22, 4, 3, 5, 2),
-        case("a lag of 3", "lag", 19, 2, 5, 3, 3),
-        case("C = 1", "edge sizes", 7, 4, 3, 1),
-        case("fewer tokens than C", "edge sizes", 3, 2, 5, 7),
-        case("goes on from a given state", "edge sizes", 9, 4, 3, 5, 1, 13),
-        case("the state after the last token", "the state", 14, 2, 5, 4, 2, look="state"),
-        case("the state that was given", "the state", 9, 4, 2, 3, look="stays"),
-    ]
+    yield case("three chunks and a tail", "values", 15, 4, 5, 4)
+    yield case("four chunks and a tail", "values", 23, 6, 3, 5)
+    yield case("a lag of 2", "lag", 22, 4, 3, 5, 2)
+    yield case("a lag of 3", "lag", 19, 2, 5, 3, 3)
+    yield case("C = 1", "edge sizes", 7, 4, 3, 1)
+    yield case("fewer tokens than C", "edge sizes", 3, 2, 5, 7)
+    yield case("goes on from a given state", "edge sizes", 9, 4, 3, 5, 1, 13)
+    yield case("the state after the last token", "the state", 14, 2, 5, 4, 2, look="state")
+    yield case("the state that was given", "the state", 9, 4, 2, 3, look="stays")
 
 
 # ---------------------------------------------------------------- 09.3 filter_logits
@@ -171,23 +153,26 @@ def cases_3(rng, numbers):
         p = [round(float(x), 4) for x in rng.permutation([x * (1 - sum(rare)) for x in p] + rare)]
         return call(name, part, np.log(np.array(p)), sizes=f"probabilities {p}, {how}", **how)
 
-    return [
-        case("as it is", "temperature", 7),
-        case("cold", "temperature", 8, temperature=0.6),
-        case("hot", "temperature", 6, temperature=1.7),
-        case("temperature 0", "temperature", 9, temperature=0),
-        call("large logits", "temperature", rng.permutation(900 + 5 * np.arange(6.0)), temperature=0.5,
-             sizes="logits up to 925, temperature 0.5"),
-        case("three of nine", "top-k", 9, top_k=3),
-        case("all are kept", "top-k", 5, top_k=5),
-        case("one is kept, hot", "top-k", 6, top_k=1, temperature=1.4),
-        case("top-p", "top-p", 10, top_p=0.7),
-        fixed("the first alone is more than p", "top-p", [0.05, 0.6, 0.1, 0.25], top_p=0.5),
-        fixed("the third crosses p", "top-p", [0.08, 0.3, 0.12, 0.4, 0.1], top_p=0.75),
-        fixed("hot, top-p", "top-p", [0.1, 0.02, 0.7, 0.05, 0.13], top_p=0.72, temperature=1.5),
-        fixed("top-k, then top-p", "both", [0.06, 0.36, 0.12, 0.2, 0.1, 0.16], top_k=3, top_p=0.6),
-        fixed("all three", "both", [0.3, 0.06, 0.1, 0.36, 0.18], temperature=1.3, top_k=4, top_p=0.65),
-    ]  # fmt: skip
+    yield case("as it is", "temperature", 7)
+    yield case("cold", "temperature", 8, temperature=0.6)
+    yield case("hot", "temperature", 6, temperature=1.7)
+    yield case("temperature 0", "temperature", 9, temperature=0)
+    yield call(
+        "large logits",
+        "temperature",
+        rng.permutation(900 + 5 * np.arange(6.0)),
+        temperature=0.5,
+        sizes="logits up to 925, temperature 0.5",
+    )
+    yield case("three of nine", "top-k", 9, top_k=3)
+    yield case("all are kept", "top-k", 5, top_k=5)
+    yield case("one is kept, hot", "top-k", 6, top_k=1, temperature=1.4)
+    yield case("top-p", "top-p", 10, top_p=0.7)
+    yield fixed("the first alone is more than p", "top-p", [0.05, 0.6, 0.1, 0.25], top_p=0.5)
+    yield fixed("the third crosses p", "top-p", [0.08, 0.3, 0.12, 0.4, 0.1], top_p=0.75)
+    yield fixed("hot, top-p", "top-p", [0.1, 0.02, 0.7, 0.05, 0.13], top_p=0.72, temperature=1.5)
+    yield fixed("top-k, then top-p", "both", [0.06, 0.36, 0.12, 0.2, 0.1, 0.16], top_k=3, top_p=0.6)
+    yield fixed("all three", "both", [0.3, 0.06, 0.1, 0.36, 0.18], temperature=1.3, top_k=4, top_p=0.65)
 
 
 # ---------------------------------------------------------------- 09.4 assert_steps_equal_parallel
@@ -280,7 +265,7 @@ def cases_4(rng, numbers):
     return [decoder_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
 
 
-def steps_test(decoder):
+def assert_steps_equal_parallel(decoder):
     close = partial(np.allclose, rtol=0, atol=1e-8)
     C, T = decoder.C, 3 * decoder.C + 2
     x = np.random.default_rng(0).normal(size=(T, decoder.D))
@@ -331,8 +316,7 @@ def written(n, seed):
 
 def text_of(state, n=12):
     """What is written from a loaded state; says so if the state lacks something."""
-    if state is None:
-        raise Said("all", "none")
+    reject_if(state is None, "all", "none")
 
     def look_at(table, wanted):
         if not isinstance(table, dict) or set(table) != set(wanted):
@@ -361,88 +345,59 @@ def cases_5(rng, numbers):
 
     def in_folder(name, part, work, sizes=f"{first} tokens read, C = {C}"):
         def run(answers):
-            pickled = Said("09.5", "pickle")
-            with tempfile.TemporaryDirectory() as folder, no_pickle(pickled):
+            with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder).resolve() / "text.state"
-                with Watch(path).on() as watch:
-                    found = work(answers, path, watch)
-                if watch.unpickled:
-                    raise pickled
-                return found
+                with pickles_refused("09.5", path):
+                    return work(answers, path)
 
         return Case(name, part, run, sizes)
 
     def save(answers, path, state):
         given = copy.deepcopy(state)
         answers.save_state(path, given)
-        if not same_session(state, given):
-            raise Said("all", "changed", argument=2)
-        if not path.is_file():
-            raise Said("09.5", "no file")
+        reject_if(not same_session(state, given), "all", "changed", argument=2)
+        reject_if(not path.is_file(), "09.5", "no file")
         return given
+
+    def text_in(answers, path):
+        return text_of(answers.load_state(path))
 
     def there_and_back(name, n):
         state = written(n, int(rng.integers(1000)))
 
-        def work(answers, path, watch):
+        def work(answers, path):
             save(answers, path, state)
-            alone = path.parent / "alone"  # without what may lie beside the saved file
-            alone.mkdir()
-            try:
-                moved = shutil.copyfile(path, alone / "moved.state")
-                return text_of(answers.load_state(moved))
-            except FileNotFoundError:
-                raise Said("09.5", "two files") from None
+            return carried("09.5", path, partial(text_in, answers))
 
         return in_folder(name, "the numbers", work, f"{n} tokens read, C = {C}")
 
     one, other = (written(n, int(rng.integers(1000))) for n in (first, second))
 
-    def dice(answers, path, watch):
+    def dice(answers, path):
         save(answers, path, one)
         loaded = answers.load_state(path)
         text_of(loaded, 1)
         drawn, want = (state["rng"].integers(1000, size=9) for state in (loaded, copy.deepcopy(one)))
-        if (drawn != want).any():
-            raise Said("09.5", "dice")
+        reject_if((drawn != want).any(), "09.5", "dice")
         return drawn
 
-    def overwritten_later(answers, path, watch):
+    def overwritten_later(answers, path):
         given = save(answers, path, one)
         for value in (v for layer in given["layers"] for v in layer.values() if isinstance(v, np.ndarray)):
             value[...] = 1  # as a decoder does that writes into one buffer
         given["rng"].random(5)
-        return text_of(answers.load_state(path))
+        return text_in(answers, path)
 
-    def saved_over(answers, path, watch):
-        """A second name for the file keeps the old state, if the new one was written beside it and moved there."""
-        kept = path.with_name("kept.state")
+    def another(answers, path):
         save(answers, path, one)
-        second_name(path, kept)
-        watch.moves.clear()
-        save(answers, path, other)
-        if watch.removed:
-            raise Said("09.5", "removed")
-        for move in watch.moves:
-            if not move["beside"]:
-                raise Said("09.5", "elsewhere")
-            try:
-                text_of(answers.load_state(move["came"]), 1)
-            except Exception:
-                raise Said("09.5", "not whole") from None
-        before = None
-        with suppress(Exception):  # half a file
-            before = text_of(answers.load_state(kept))
-        return before, text_of(answers.load_state(path))
+        return saved_over("09.5", path, partial(save, answers, path, other), partial(text_in, answers))
 
-    return [
-        in_folder("the next dice", "the dice", dice),
-        there_and_back("in the middle of a chunk", in_chunk),
-        there_and_back("on a border", border),
-        there_and_back("before the first border", 3),
-        in_folder("overwritten after it was saved", "the file", overwritten_later),
-        in_folder("saved over an older state", "the file", saved_over, f"{first} and {second} tokens read, C = {C}"),
-    ]  # fmt: skip
+    yield in_folder("the next dice", "the dice", dice)
+    yield there_and_back("in the middle of a chunk", in_chunk)
+    yield there_and_back("on a border", border)
+    yield there_and_back("before the first border", 3)
+    yield in_folder("overwritten after it was saved", "the file", overwritten_later)
+    yield in_folder("saved over an older state", "the file", another, f"{first} and {second} tokens read, C = {C}")
 
 
 def save_state(path, state):
@@ -467,16 +422,6 @@ def load_state(path):
     return {"layers": layers, "last": int(found["last"]), "rng": rng}
 
 
-def save_in_two(path, state):
-    save_state(path, state)
-    shutil.copyfile(path, path.with_suffix(".second"))
-
-
-def shelve_state(path, state):
-    SHELF[path.parent] = state
-    path.write_text("kept in memory")
-
-
 # ---------------------------------------------------------------- 09.6 rollback
 def rollback(state, k):
     rows, new = len(state["v"]), dict(state)
@@ -497,8 +442,7 @@ def cases_6(rng, numbers):
         def inside(f):
             given = copy.deepcopy(state)
             back = f(given, k)
-            if not same_state(state, given):
-                raise Said("09.6", "changed")
+            reject_if(not same_state(state, given), "09.6", "changed")
             return back
 
         def refused(f):
@@ -512,28 +456,16 @@ def cases_6(rng, numbers):
         how = ("inside the chunk", inside) if k <= n % C else ("across a border", refused)
         return Case(name, *how, sizes, say="across" if k > n % C else None)
 
-    return [
-        case("two of four", 14, 4, 3, 5, 2),
-        case("all that is there", 19, 2, 5, 8, 3),
-        case("back to the start of the text", 4, 6, 2, 7, 4),
-        case("nothing", 13, 4, 5, 5, 0),
-        case("nothing, on a border", 12, 2, 3, 4, 0),
-        case("one of three, a lag of 2", 15, 4, 2, 4, 1, 2),
-        case("one token too many", 14, 4, 3, 5, 5),
-        case("one token, on a border", 15, 2, 5, 5, 1),
-        case("two tokens, a lag of 2", 9, 4, 3, 4, 2, 2),
-        case("more than a chunk", 23, 2, 4, 5, 9),
-    ]
+    yield case("two of four", 14, 4, 3, 5, 2)
+    yield case("all that is there", 19, 2, 5, 8, 3)
+    yield case("back to the start of the text", 4, 6, 2, 7, 4)
+    yield case("nothing", 13, 4, 5, 5, 0)
+    yield case("nothing, on a border", 12, 2, 3, 4, 0)
+    yield case("one of three, a lag of 2", 15, 4, 2, 4, 1, 2)
+    yield case("one token too many", 14, 4, 3, 5, 5)
+    yield case("one token, on a border", 15, 2, 5, 5, 1)
+    yield case("two tokens, a lag of 2", 9, 4, 3, 4, 2, 2)
+    yield case("more than a chunk", 23, 2, 4, 5, 9)
 
 
-EXERCISES = exercises_of("09", {
-    "09.1": dict(cases=lambda *_: [*map(predicted, "abcde")], right=answers_1, draw=draw_1, tolerance=0.005),
-    "09.2": dict(cases=cases_2, right=step),
-    "09.3": dict(cases=cases_3, right=filter_logits),
-    "09.4": dict(cases=cases_4, right=steps_test, shut=False, wrong=WORTHLESS),
-    "09.5": dict(cases=cases_5, right={"save_state": save_state, "load_state": load_state}, shut=False, wrong=(
-        Wrong("two files", {"save_state": save_in_two, "load_state": lambda p: load_state(p.with_suffix(".second"))}),
-        Wrong("reference", {"save_state": shelve_state, "load_state": lambda path: SHELF[path.parent]}),
-    )),
-    "09.6": dict(cases=cases_6, right=rollback),
-})  # fmt: skip
+EXERCISES = exercises_of("09", globals())

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import math
-import re
 from statistics import fmean, stdev
 
 import numpy as np
@@ -11,15 +10,8 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word
-from ..exercise import Case, Said, call, exercises_of, length_of_text, lent, predicted
+from ..exercise import Case, asked, call, exercises_of, lent, predicted, reject, reject_if, several
 from ..sizes import grown
-
-
-def reject(exercise, found):
-    """Raise the sentence of the first of (key, whether it is so) that is so."""
-    for key, is_so in found:
-        if is_so:
-            raise Said(exercise, key)
 
 
 # ---------------------------------------------------------------- 10.1 recall_batch
@@ -41,11 +33,9 @@ def choose(rng, B, n, k):
 
 
 def look_at_form(batch, B, T):
-    reject("all", [("none", batch is None)])
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise Said("all", "several", expected=2, got=len(batch) if isinstance(batch, tuple | list) else 1)
+    batch = several(batch, 2)
     whole = [isinstance(array, np.ndarray) and array.shape == (B, T) and array.dtype.kind in "iu" for array in batch]
-    reject("10.1", [("form", not all(whole))])
+    reject_if(not all(whole), "10.1", "form")
     return [array.astype(np.int64) for array in batch]  # unsigned ids have no difference below 0
 
 
@@ -120,7 +110,6 @@ def cases_1(rng, numbers):
             if not looks:
                 one, two = (batch(answer, again)[0] for again in [np.random.default_rng(seed)] * 2)
                 reject("10.1", [("own generator", (one != ids).any()), ("seeded anew", (two == ids).all())])
-            return True
 
         return Case(name, part, run, f"B = {B}, T = {T}, C = {C}, pairs = {pairs}, vocab = {2 * n + 1}")
 
@@ -137,12 +126,10 @@ def cases_1(rng, numbers):
         }
 
     one, two, rest = [*batches().items()], [*batches().items()], batches()
-    return [
-        *(case(name, "the rows", sizes, the_rows) for name, sizes in one[:4]),
-        *(case(name, "the targets", sizes, the_targets) for name, sizes in two[:3]),
-        case("many rows", "the draws", rest["many rows"], the_rows, the_draws),
-        case("the generator", "the draws", rest["the generator"]),
-    ]
+    yield from (case(name, "the rows", sizes, the_rows) for name, sizes in one[:4])
+    yield from (case(name, "the targets", sizes, the_targets) for name, sizes in two[:3])
+    yield case("many rows", "the draws", rest["many rows"], the_rows, the_draws)
+    yield case("the generator", "the draws", rest["the generator"])
 
 
 # ---------------------------------------------------------------- 10.2 who can solve what
@@ -163,7 +150,7 @@ def is_near(n, question):
     return n[f"{question}: key at"] // n["C"] == n[f"{question}: asked at"] // n["C"]
 
 
-def answers_2(n):
+def right_2(n):
     table = {}
     for question in "AB":
         near = is_near(n, question)
@@ -174,7 +161,7 @@ def answers_2(n):
 
 
 def cases_2(rng, n):
-    right = answers_2(n)
+    right = right_2(n)
 
     def case(key):
         model, _, question = key.partition(", ")
@@ -240,20 +227,18 @@ def cases_3(rng, numbers):
         return Case(name, "most_pairs", run, f"share = {share}, memories = {len(rows[0])}, limit = {limit}")
 
     good, none = (4, 4, 4, 4), (0, 0, 0, 0)
-    return [
-        memories("twice as many pairs as S", 16, 32, 64),
-        memories("more pairs than values", 12, 41, 9),
-        memories("two numbers for a key", 2, 5, 7, 30),
-        memories("fewer pairs than S", 24, 7, 30),
-        memories("one pair", 5, 1, 3, 4),
-        search("by the mean", 0.7, 64, good, (4, 2, 4, 2), (2, 4, 4, 4), (0, 3, 4, 4), none),
-        search("exactly the share", 0.75, 64, good, (2, 4, 4, 2), (4, 2, 2, 3), none),
-        search("up to the limit", 0.6, 8, good, good, (3, 3, 4, 3), (3, 3, 4, 2), (4, 2, 3, 4), none),
-        search("a limit between two counts", 0.6, 11, good, good, good, good, good, none),
-        search("not even one pair", 0.9, 32, (4, 3, 3, 3), good, none),
-        search("good again later", 0.8, 64, good, good, (3, 3, 4, 2), good, none),
-        search("two memories, the first one poor", 0.7, 32, (2, 4), (2, 4), (2, 4), (2, 3), (0, 0)),
-    ]
+    yield memories("twice as many pairs as S", 16, 32, 64)
+    yield memories("more pairs than values", 12, 41, 9)
+    yield memories("two numbers for a key", 2, 5, 7, 30)
+    yield memories("fewer pairs than S", 24, 7, 30)
+    yield memories("one pair", 5, 1, 3, 4)
+    yield search("by the mean", 0.7, 64, good, (4, 2, 4, 2), (2, 4, 4, 4), (0, 3, 4, 4), none)
+    yield search("exactly the share", 0.75, 64, good, (2, 4, 4, 2), (4, 2, 2, 3), none)
+    yield search("up to the limit", 0.6, 8, good, good, (3, 3, 4, 3), (3, 3, 4, 2), (4, 2, 3, 4), none)
+    yield search("a limit between two counts", 0.6, 11, good, good, good, good, good, none)
+    yield search("not even one pair", 0.9, 32, (4, 3, 3, 3), good, none)
+    yield search("good again later", 0.8, 64, good, good, (3, 3, 4, 2), good, none)
+    yield search("two memories, the first one poor", 0.7, 32, (2, 4), (2, 4), (2, 4), (2, 3), (0, 0))
 
 
 # ---------------------------------------------------------------- 10.4 compare_runs
@@ -294,22 +279,20 @@ def cases_4(rng, numbers):
 
         return Case(name, "seeds", run, f"seeds {seeds_a} and {seeds_b}", say="one seed")
 
-    three, n = rng.permutation(30)[:3].tolist(), int(rng.integers(5, 8))
+    three, five, n = rng.permutation(30)[:3].tolist(), [*range(5)], int(rng.integers(5, 8))
     many = [int(s) for s in rng.permutation(20)[: n + 3]]
-    return [
-        case("three seeds", "interval", three, three, 0.5),
-        case(f"{n} seeds", "interval", many[:n], many[:n], -0.8),
-        case("two seeds", "interval", three[:2], three[:2], 0.4),
-        case("another order", "seeds", [2, 0, 1, 3], [0, 1, 3, 2], -0.6),
-        case("some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7, say="partner"),
-        refused("one shared seed", [0, 1, 2], [2, 3]),
-        refused("no shared seed", [0, 1], [2, 3]),
-        case("a gap of 0.03, three seeds, deviation 0.02", "verdict", three, three, 0, 0, [0.01, 0.03, 0.05]),
-        case("all of one sign", "verdict", three, three, 0, 0, [-0.1, -0.2, -0.9]),
-        case("a settled loss", "verdict", three, three, 0, 0, [-0.8, -0.7, -0.75]),
-        case("a settled gain", "verdict", three, three, 0, 0, [0.8, 0.7, 0.75]),
-        case("five seeds, one of another sign", "verdict", [*range(5)], [*range(5)], 0, 0, [0.9, 0.7, 1.1, 0.8, -0.02]),
-    ]
+    yield case("three seeds", "interval", three, three, 0.5)
+    yield case(f"{n} seeds", "interval", many[:n], many[:n], -0.8)
+    yield case("two seeds", "interval", three[:2], three[:2], 0.4)
+    yield case("another order", "seeds", [2, 0, 1, 3], [0, 1, 3, 2], -0.6)
+    yield case("some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7, say="partner")
+    yield refused("one shared seed", [0, 1, 2], [2, 3])
+    yield refused("no shared seed", [0, 1], [2, 3])
+    yield case("a gap of 0.03, three seeds, deviation 0.02", "verdict", three, three, 0, 0, [0.01, 0.03, 0.05])
+    yield case("all of one sign", "verdict", three, three, 0, 0, [-0.1, -0.2, -0.9])
+    yield case("a settled loss", "verdict", three, three, 0, 0, [-0.8, -0.7, -0.75])
+    yield case("a settled gain", "verdict", three, three, 0, 0, [0.8, 0.7, 0.75])
+    yield case("five seeds, one of another sign", "verdict", five, five, 0, 0, [0.9, 0.7, 1.1, 0.8, -0.02])
 
 
 # ---------------------------------------------------------------- 10.5 an ablation that changes two things
@@ -368,20 +351,17 @@ def ablation_case(rng, name, part, config, rates, seeds, *looks):
     bits = draw_bits(rng, rates, seeds)
 
     def run(answer):
-        trained, given = [], copy.deepcopy((config, rates, seeds))
+        trained = []
 
         def train(model, rate, seed):
             trained.append(copy.deepcopy(model))
             return bits[bool(model["gate"]), rate, seed]
 
-        result = answer(given[0], lent(train), *given[1:])
-        for argument, before, now in zip((1, 3, 4), (config, rates, seeds), given):
-            if before != now:
-                raise Said("all", "changed", argument=argument)
-        reject("all", [("none", result is None)])
-        reject("10.5", [("form", not has_form(result))])
+        result = asked(answer, config, lent(train), rates, seeds)
+        reject_if(result is None, "all", "none")
+        reject_if(not has_form(result), "10.5", "form")
         models, chosen, differences = (list(result[key]) for key in ("models", "rates", "differences"))
-        reject("10.5", [("gate left", all(model.get("gate") for model in models))])
+        reject_if(all(model.get("gate") for model in models), "10.5", "gate left")
         found = {"size": the_models(config, models, trained), "rates": the_rates(chosen, rates, seeds, bits),
                  "differences": the_differences(differences, chosen, seeds, bits)}  # fmt: skip
         reject("10.5", itertools.chain(*(found[look] for look in looks)))
@@ -466,6 +446,9 @@ def cases_5(rng, numbers):
     return [ablation_case(rng, name, look, *sizes, look) for look in LOOKS for name, *sizes in sets]
 
 
+right_5, given_5 = fair_ablation, ablation
+
+
 # ---------------------------------------------------------------- 10.6 attention over chunk summaries
 def weighted_far(q_GCS, k_GS, b_GG, lin_q_GCS, kv_GSE):
     G, C = q_GCS.shape[:2]
@@ -495,39 +478,15 @@ def cases_6(rng, numbers):
         return call(name, "far_cost", t, C, S, E, of="far_cost", sizes=f"t = {t}, C = {C}, S = {S}, E = {E}")
 
     C, S, E = (int(n) for n in rng.permutation(np.arange(5, 14))[:3])
-    return [
-        case("five chunks", "values", 5, 3, 4, 6),
-        case("four chunks, large biases", "values", 4, 5, 2, 3, 2.0),
-        case("one chunk: nothing to read", "edge sizes", 1, 4, 3, 5),
-        case("C = 1", "edge sizes", 6, 1, 3, 2),
-        cost("inside a chunk", 5 * C + 2, C, S, E),
-        cost("the last token of a chunk", 4 * C - 1, C, S, E),
-        cost("the first token of a chunk", 3 * C, C, S, E),
-        cost("chunk 0", C - 2, C, S, E),
-        cost("the paper's sizes", 8191, 256, 128, 1536),
-    ]
+    yield case("five chunks", "values", 5, 3, 4, 6)
+    yield case("four chunks, large biases", "values", 4, 5, 2, 3, 2.0)
+    yield case("one chunk: nothing to read", "edge sizes", 1, 4, 3, 5)
+    yield case("C = 1", "edge sizes", 6, 1, 3, 2)
+    yield cost("inside a chunk", 5 * C + 2, C, S, E)
+    yield cost("the last token of a chunk", 4 * C - 1, C, S, E)
+    yield cost("the first token of a chunk", 3 * C, C, S, E)
+    yield cost("chunk 0", C - 2, C, S, E)
+    yield cost("the paper's sizes", 8191, 256, 128, 1536)
 
 
-# ---------------------------------------------------------------- 10.7 your reproduction
-def cases_7(rng, numbers):
-    spread = r"±|\\pm|\+\s?/?\s?[-−]|plus or minus|plus-minus"
-
-    def numbers_in(text):
-        if len(re.findall(rf"(?:{spread})\s*\.?\d", str(text), re.IGNORECASE)) < 2:
-            raise Said("all", "needs", what="two of your numbers, each with its spread, as in +0.38 ± 0.65")
-        if not re.search(r"\b(table|tables)\s+[14]\b", str(text), re.IGNORECASE):
-            raise Said("all", "needs", what="which table a claim stands in, as in Table 1")
-        return True
-
-    return [length_of_text(30, 100), Case("numbers", "text", numbers_in)]
-
-
-EXERCISES = exercises_of("10", {
-    "10.1": dict(cases=cases_1, right=recall_batch),
-    "10.2": dict(cases=cases_2, right=answers_2, draw=draw_2, tolerance=0.001),
-    "10.3": dict(cases=cases_3, right={"memory_accuracy": memory_accuracy, "most_pairs": most_pairs}),
-    "10.4": dict(cases=cases_4, right=compare_runs, tolerance=2e-4),
-    "10.5": dict(cases=cases_5, right=fair_ablation, given=ablation),
-    "10.6": dict(cases=cases_6, right={"weighted_far": weighted_far, "far_cost": far_cost}),
-    "10.7": dict(cases=cases_7),
-})  # fmt: skip
+EXERCISES = exercises_of("10", globals())

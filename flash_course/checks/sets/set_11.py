@@ -7,19 +7,18 @@ import torch
 
 from .. import interpreter
 from ..compare import difference
-from ..exercise import Case, Said, Unable, call, exercises_of, predicted
-from ..instruments import Operations, watched
+from ..exercise import Case, Said, Unable, call, exercises_of, predicted, reject_if
+from ..instruments import Operations, Watched, following
 from ..interpreter import jit, tl
 from ..sizes import grown
 
+
 # ---------------------------------------------------------------- 11.1 bytes or operations?
-
-
 def draw_1(rng):
     return {"C": 32 * int(rng.integers(6, 13)), "S": 32 * int(rng.integers(2, 7)), "E": 256 * int(rng.integers(3, 13))}
 
 
-def answers_1(n):
+def right_1(n):
     """FLOPs per byte, of numbers of two bytes."""
     C, S, E = n["C"], n["S"], n["E"]
     return {
@@ -31,17 +30,18 @@ def answers_1(n):
     }
 
 
+def cases_1(rng, numbers):
+    return [*map(predicted, "abcd"), Case("e", "e", letters)]
+
+
 def letters(answer):
     """The letters of e, in whatever way they are written down."""
-    if answer.get("e") is None:
-        raise Said("all", "unanswered", key="e")
+    reject_if(answer.get("e") is None, "all", "unanswered", key="e")
     given = answer["e"] if isinstance(answer["e"], str) else " ".join(map(str, answer["e"]))
     return "".join(sorted({letter for letter in given.lower() if letter in "abcd"}))
 
 
 # ---------------------------------------------------------------- 11.2 tiled_local
-
-
 def tiled_local(q_TS, k_TS, v_TE, bias_CC, C, M):
     """The oracle, tile by tile."""
     T, out = len(v_TE), np.zeros_like(v_TE)
@@ -66,14 +66,11 @@ def work_case(rng, name, C, M, width, T):
 
     def run(answer):
         seen = {"products": 0, "largest": 0}
-        value = np.asarray(answer(*(watched(array.copy(), seen) for array in arrays), C, M)).view(np.ndarray)
-        if seen["largest"] >= C * C:
-            raise Said("11.2", "map")
-        if seen["largest"] > max(M * M, 2 * T * width):
-            raise Said("11.2", "strip")
+        value = np.asarray(answer(*(following(Watched, array.copy(), seen) for array in arrays), C, M)).view(np.ndarray)
+        reject_if(seen["largest"] >= C * C, "11.2", "map")
+        reject_if(seen["largest"] > max(M * M, 2 * T * width), "11.2", "strip")
         right = difference(tiled_local(*arrays, C, M), value, 1e-9) is None
-        if right and width >= M and seen["products"] > 1.35 * needed:
-            raise Said("11.2", "twice")
+        reject_if(right and width >= M and seen["products"] > 1.35 * needed, "11.2", "twice")
         if right and seen["products"] < 0.25 * needed:  # nobody needs so few
             raise Said("11.2", "unseen")
         return value
@@ -90,21 +87,17 @@ def cases_2(rng, numbers):
     tail, M = int(rng.integers(1, 4)), int(rng.integers(3, 6))
     wide, narrow = int(rng.integers(14, 19)), 2
     chunk, rest = 8 * int(rng.integers(5, 8)), 8 * int(rng.integers(3, 5))
-    return [
-        case("M divides C, three chunks", "values", 9 * M, 3, 5, 3 * M, M),
-        case("M does not divide C, a tail", "values", 6 * M + 4 + tail, 5, 4, 3 * M - 1, M),
-        case("one tile holds a chunk", "edge sizes", 15 + tail, 4, 3, 7, 8),
-        case("fewer tokens than C", "edge sizes", 5 + tail, 3, 4, 10 + M, 3),
-        case("M = 1", "edge sizes", 9 + tail, 2, 5, 5, 1),
-        case("one token", "edge sizes", 1, 4, 2, 3 + M, 2),
-        work_case(rng, "what is done", chunk, 8, wide, chunk + rest),
-        work_case(rng, "one tile at a time", chunk, 8, narrow, chunk + rest),
-    ]
+    yield case("M divides C, three chunks", "values", 9 * M, 3, 5, 3 * M, M)
+    yield case("M does not divide C, a tail", "values", 6 * M + 4 + tail, 5, 4, 3 * M - 1, M)
+    yield case("one tile holds a chunk", "edge sizes", 15 + tail, 4, 3, 7, 8)
+    yield case("fewer tokens than C", "edge sizes", 5 + tail, 3, 4, 10 + M, 3)
+    yield case("M = 1", "edge sizes", 9 + tail, 2, 5, 5, 1)
+    yield case("one token", "edge sizes", 1, 4, 2, 3 + M, 2)
+    yield work_case(rng, "what is done", chunk, 8, wide, chunk + rest)
+    yield work_case(rng, "one tile at a time", chunk, 8, narrow, chunk + rest)
 
 
 # ---------------------------------------------------------------- kernels: the interpreter runs them
-
-
 def tile_for(n):
     return max(16, 1 << (n - 1).bit_length())
 
@@ -236,11 +229,9 @@ def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=F
         if not seen.started or (interpreter.sees() and not torch.equal(value.nan_to_num(7.5), stored.nan_to_num(7.5))):
             raise Said(exercise, "own kernel")
         out.fill_(float("nan"))
-        if not around.isnan().all():
-            raise Said(exercise, "behind")
+        reject_if(not around.isnan().all(), exercise, "behind")
         for place, (old, (_, memory)) in enumerate(zip(before, pairs), 1):
-            if not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)):
-                raise Said("all", "changed", argument=place)
+            reject_if(not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)), "all", "changed", argument=place)
         if interpreter.sees() and value.isfinite().all():
             look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
         return value
@@ -254,20 +245,15 @@ def look_at_memory(exercise, seen, pairs, prepared, memory_too):
     made = read
     for _, memory in pairs[:-1]:
         made = made[(made < memory.data_ptr()) | (made >= memory.data_ptr() + memory.nbytes)]
-    if len(np.unique(made)) > prepared:
-        raise Said(exercise, "elsewhere")
+    reject_if(len(np.unique(made)) > prepared, exercise, "elsewhere")
     for view, memory in pairs if memory_too else ():
         inside = interpreter.addresses(view).ravel()
-        if np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any():
-            raise Said(exercise, "outside")
+        reject_if(np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any(), exercise, "outside")
     times = np.unique(written[np.isin(written, interpreter.addresses(pairs[-1][0]).ravel())], return_counts=True)[1]
-    if memory_too and (times > 1).any():
-        raise Said(exercise, "twice")
+    reject_if(memory_too and (times > 1).any(), exercise, "twice")
 
 
 # ---------------------------------------------------------------- 11.3 a Triton kernel
-
-
 def local_part(q, k, v, bias_CC, C):
     """The oracle, in float64: a chunk is one tile."""
     return torch.from_numpy(tiled_local(*(x.double().numpy() for x in (q, k, v, bias_CC)), C, C))
@@ -291,21 +277,17 @@ def cases_3(rng, numbers):
         return kernel_case("11.3", launch_local, local_part, "float16, a long chunk", "formats", tensors, C, M)
 
     a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
-    return [
-        case("one tile holds a chunk", "values", 12 + a, 3 + b, 17 + b, 12, 16),
-        case("M does not divide C, a tail", "values", 20 + a, 9 + b, 17 + a, 20, 16),
-        case("two tiles a chunk, no tail", "values", 32, 16 + a, 16 + b, 32, 16),
-        case("fewer tokens than C", "values", 18 + b, 8, 5 + a, 30 + a, 16),
-        case("chunks of one", "values", 3, 4 + a, 6 + b, 1, 16),
-        case("every address", "memory", 40 + b, 7 + a, 18 + b, 20, 16, memory_too=True),
-        case("transposed views", "strides", 18 + b, 6 + a, 9 + b, 18 + a, 16, transposed=True),
-        exact(256, 12 + a, 15 + b, 256, 128),
-    ]
+    yield case("one tile holds a chunk", "values", 12 + a, 3 + b, 17 + b, 12, 16)
+    yield case("M does not divide C, a tail", "values", 20 + a, 9 + b, 17 + a, 20, 16)
+    yield case("two tiles a chunk, no tail", "values", 32, 16 + a, 16 + b, 32, 16)
+    yield case("fewer tokens than C", "values", 18 + b, 8, 5 + a, 30 + a, 16)
+    yield case("chunks of one", "values", 3, 4 + a, 6 + b, 1, 16)
+    yield case("every address", "memory", 40 + b, 7 + a, 18 + b, 20, 16, memory_too=True)
+    yield case("transposed views", "strides", 18 + b, 6 + a, 9 + b, 18 + a, 16, transposed=True)
+    yield exact(256, 12 + a, 15 + b, 256, 128)
 
 
 # ---------------------------------------------------------------- 11.4 a wasteful layer
-
-
 def cos_sin(T, S, like):
     place = torch.arange(T, dtype=like.dtype, device=like.device)
     turns = 10000.0 ** (-torch.arange(S // 2, dtype=like.dtype, device=like.device) / (S // 2))
@@ -369,8 +351,7 @@ def look_for(part, seen, x, W_q, W_v, C):
         "double": x.dtype != torch.float64 and seen.double,
         "joined": seen.joined > 4 * T * S + 2 * (T * E + T // C * S * E),  # each turn joins two halves
     }
-    if found[part]:
-        raise Said("11.4", f"{part} left")
+    reject_if(found[part], "11.4", f"{part} left")
 
 
 WASTES = ("tables", "waiting", "half", "double", "joined")
@@ -392,31 +373,29 @@ def layer_case(rng, name, part, G, C, look=None):
         with Operations() as seen:
             small = answer(*given[:4], C)
         value = answer(*given[4:], C)
-        if value is None:
-            raise Said("all", "none")
+        reject_if(value is None, "all", "none")
         for place, (before, now) in enumerate(zip((*single, *inputs), given)):
             if not torch.equal(before, now):
                 raise Said("all", "changed", argument=place % 4 + 1)
         for waste in look or (part,):
             look_for(waste, seen, single[0], inputs[1], inputs[3], C)
-        if getattr(small, "dtype", None) != torch.float32:
-            raise Said("11.4", "format")
+        reject_if(getattr(small, "dtype", None) != torch.float32, "11.4", "format")
         return value
 
     return Case(name, part, run, f"G = {G}, C = {C}")
 
 
 def cases_4(rng, numbers):
-    return [
-        *(layer_case(rng, f"{part}, many chunks", part, *map(int, rng.integers([12, 7], [20, 10]))) for part in WASTES),
-        layer_case(rng, "waiting, one chunk", "waiting", 1, 7),
-        layer_case(rng, "half, chunks of one token", "half", 9, 1),
-    ]
+    for part in WASTES:
+        yield layer_case(rng, f"{part}, many chunks", part, *map(int, rng.integers([12, 7], [20, 10])))
+    yield layer_case(rng, "waiting, one chunk", "waiting", 1, 7)
+    yield layer_case(rng, "half, chunks of one token", "half", 9, 1)
+
+
+right_4, given_4 = layer, chunk_layer
 
 
 # ---------------------------------------------------------------- 11.5 largest_tile
-
-
 def bytes_of(M, S, E_tile, size):
     return size * (2 * M * S + M * E_tile + M * M)
 
@@ -443,26 +422,22 @@ def cases_5(rng, numbers):
 
         return Case(name, part, run, f"S = {S}, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}")
 
-    return [
-        case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024),
-        case("a T4, float32", "values", 128, 64, 4, 64 * 1024),
-        case("a tile fits, with some room", "values", S, E, size, room + size * S),
-        case("the map's tile is too much", "values", S, E, size, room - size * M * M // 2),
-        case("the keys are too much", "values", S, E, size, room - size * M * S // 2),
-        case("the values are too much", "values", S, E, size, room - size * M * E // 2),
-        case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5),
-        case("much memory", "values", S, E, size, bytes_of(1024, S, E, size) + 5),
-        case("it fits exactly", "limits", S, E, size, room),
-        case("one byte is missing", "limits", S, E, size, room - 1),
-        case("16 fits exactly", "limits", S, E, size, bytes_of(16, S, E, size)),
-        case("only 8 would fit", "limits", S, E, size, bytes_of(16, S, E, size) - 1),
-        case("nothing fits", "limits", S, E, size, 64),
-    ]
+    yield case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024)
+    yield case("a T4, float32", "values", 128, 64, 4, 64 * 1024)
+    yield case("a tile fits, with some room", "values", S, E, size, room + size * S)
+    yield case("the map's tile is too much", "values", S, E, size, room - size * M * M // 2)
+    yield case("the keys are too much", "values", S, E, size, room - size * M * S // 2)
+    yield case("the values are too much", "values", S, E, size, room - size * M * E // 2)
+    yield case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5)
+    yield case("much memory", "values", S, E, size, bytes_of(1024, S, E, size) + 5)
+    yield case("it fits exactly", "limits", S, E, size, room)
+    yield case("one byte is missing", "limits", S, E, size, room - 1)
+    yield case("16 fits exactly", "limits", S, E, size, bytes_of(16, S, E, size))
+    yield case("only 8 would fit", "limits", S, E, size, bytes_of(16, S, E, size) - 1)
+    yield case("nothing fits", "limits", S, E, size, 64)
 
 
 # ---------------------------------------------------------------- 11.6 gate and global part
-
-
 def gated(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, C):
     """The oracle, in float64."""
     out = local_part(quad_q, quad_k, v, bias_CC, C)
@@ -491,26 +466,14 @@ def cases_6(rng, numbers):
         return kernel_case(*given, prepared=G * S * E)
 
     a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
-    return [
-        case("three chunks and a tail", "values", 3 * 11 + a, 5 + b, 6 + a, 11, 16),
-        case("M does not divide C", "values", 2 * 18 + b, 4 + a, 17 + b, 18, 16),
-        case("fewer tokens than C", "values", 12 + a, 8, 9 + a, 20 + b, 16),
-        case("one token", "values", 1, 6 + a, 5 + b, 4, 16),
-        case("every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, memory_too=True,
-             transposed=True),
-        exact(6, 5 + a, 6 + b, 31, 32),
-    ]  # fmt: skip
+    yield case("three chunks and a tail", "values", 3 * 11 + a, 5 + b, 6 + a, 11, 16)
+    yield case("M does not divide C", "values", 2 * 18 + b, 4 + a, 17 + b, 18, 16)
+    yield case("fewer tokens than C", "values", 12 + a, 8, 9 + a, 20 + b, 16)
+    yield case("one token", "values", 1, 6 + a, 5 + b, 4, 16)
+    yield case(
+        "every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, memory_too=True, transposed=True
+    )
+    yield exact(6, 5 + a, 6 + b, 31, 32)
 
 
-# ---------------------------------------------------------------- the set
-EXERCISES = exercises_of("11", {
-    "11.1": dict(
-        cases=lambda rng, n: [*(predicted(key) for key in "abcd"), Case("e", "e", letters)], right=answers_1,
-        draw=draw_1, tolerance=0.005,
-    ),
-    "11.2": dict(cases=cases_2, right=tiled_local),
-    "11.3": dict(cases=cases_3, right=launch_local, shut=False, tolerance=3e-5),
-    "11.4": dict(cases=cases_4, right=layer, given=chunk_layer),
-    "11.5": dict(cases=cases_5, right=largest_tile),
-    "11.6": dict(cases=cases_6, right=launch_gated, shut=False, tolerance=3e-5),
-})  # fmt: skip
+EXERCISES = exercises_of("11", globals())
