@@ -1,16 +1,17 @@
 """What bfloat16 costs and saves on a CPU: the default run of three seeds in both formats.
 
-    python benchmarks/number_formats.py run
+    python benchmarks/number_formats.py run               # with nothing else running, for the seconds that one waits
     python benchmarks/number_formats.py table
 
-Processor seconds, so that runs may share the machine; each finished run is stored in flash_course/bench/results/
-number_formats.json. The guess that was written down before is in docs/predictions.md.
+Each finished run is stored in flash_course/bench/results/number_formats.json; an earlier default had 1300 updates. The
+guess that was written down before is in docs/predictions.md.
 """
 
 import argparse
 import statistics
 import time
 
+import torch
 from stored_runs import StoredRuns
 
 from flash_tutorial import ModelConfig
@@ -28,15 +29,22 @@ def one_run(dtype, seed):
     training = statistics.mean(row["bits_per_byte"] for row in done.log[-100:])
     return {
         "bits_per_byte": round(done.evaluation.bits_per_byte, 4), "training_bits_per_byte": round(training, 4),
-        "processor_seconds": round(seconds, 1),
+        "processor_seconds": round(seconds, 1), "seconds": done.log[-1]["seconds"],
     }  # fmt: skip
 
 
 def table():
     for dtype in FORMATS:
-        rows = RUNS.where(dtype=dtype)
-        scores, seconds = ([row[name] for row in rows] for name in ("bits_per_byte", "processor_seconds"))
-        print(f"{dtype:9} {statistics.mean(scores):.3f} {scores}, {statistics.mean(seconds):.0f} s of the processor")
+        groups = {}
+        for row in RUNS.where(dtype=dtype):
+            groups.setdefault((row["steps"], row["threads"]), []).append(row)
+        for (steps, threads), rows in groups.items():
+            scores, seconds = ([row[name] for row in rows] for name in ("bits_per_byte", "processor_seconds"))
+            said = f"{statistics.mean(scores):.3f} {scores}, {statistics.mean(seconds):.0f} s of the processor"
+            waited = [row["seconds"] for row in rows if "seconds" in row]
+            print(
+                f"{dtype:9} {steps} updates, {threads} threads: {said}" + (f", {waited} s of waiting" if waited else "")
+            )
 
 
 if __name__ == "__main__":
@@ -47,4 +55,5 @@ if __name__ == "__main__":
     else:
         for dtype in FORMATS:
             for seed in SEEDS:
-                RUNS.find_or_make(dict(dtype=dtype, seed=seed), lambda d=dtype, s=seed: one_run(d, s))
+                key = dict(dtype=dtype, seed=seed, steps=TrainConfig().steps, threads=torch.get_num_threads())
+                RUNS.find_or_make(key, lambda d=dtype, s=seed: one_run(d, s))

@@ -315,7 +315,7 @@ class TrainConfig:
     nothing but memory and rounding.
     """
 
-    steps: int = setting(1300, "updates")
+    steps: int = setting(1700, "updates")
     batch: int = setting(8, "windows B in an update")
     length: int = setting(512, "bytes (or tokens) T in a window")
     learning_rate: float = setting(1e-2, "learning rate at its peak", above=0, flag="--lr")

@@ -121,7 +121,7 @@ def test_an_old_run_is_one_line(folder, capsys):
 def test_no_option_gives_the_defaults(tmp_path):
     model, train = cli.read_configs(parsed("train", "--out", str(tmp_path)))
     assert model == ModelConfig() and train == TrainConfig()
-    assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (4096, 1300, 0.01, 100)
+    assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (4096, 1700, 0.01, 100)
 
 
 COMMON = "--dim 32 --depth 3 --norm layer --init-std 0.1 --embedding-std 0.2 --untied --objective masked --length 64"
