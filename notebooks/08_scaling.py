@@ -512,7 +512,7 @@ figures.show(*figures.cost_against_length(panels, ylabel="microseconds a token",
 # One model, and the crossover moves with the rival. Against plain attention FLASH wins from a shorter T on than against a fused program.
 # The counted line cannot tell the two apart: they do the same arithmetic.
 #
-# On the stored machine the model is twice as wide, and the measured crossover, T = 1708, lies a little *below* the counted one.
+# On the stored machine the model is twice as wide, and the measured crossover, T = 1425, lies *below* the counted one.
 # Why not above it, as on the left? A guess, which is not tested here: most of a wide model is large matrix products, where time follows the count.
 # In a narrow one, the work between the products weighs more: activations, gates, rotations. FLASH has more of it.
 
@@ -531,9 +531,9 @@ print(
 )
 
 # %% [markdown]
-# On that machine the speed-up is 90 to 105% of the counted one at every length. There, fewer FLOPs *are* less time.
-# A token of FLASH costs 8% more at T = 32,768 than at 1024. That is less than two rounds of one step may differ.
-# So the cost is flat, as far as two rounds can tell. Nor can they tell 1708 from 1906 with certainty.
+# On that machine the speed-up is 99 to 110% of the counted one at every length. There, fewer FLOPs *are* less time.
+# A token of FLASH costs as much at T = 32,768 as at 1024: the cost is flat. Seven rounds of one step differ by up to a fifth,
+# so do not read much into a crossover at 1425 and not at 1906.
 #
 # Is the gap of the narrow model on your machine overhead? Compare your measured ratio with your counted one.
 
@@ -881,10 +881,10 @@ print(f"FLASH's overhead is at most {max(over) - 1:.0%} of its products, and nev
 # %% [markdown]
 # Now the answer, in three sentences.
 #
-# 1. **The overhead is small.** At D = 256, about four fifths of FLASH's time or more are matrix products. Its speed-up is 90% of the counted one or more.
+# 1. **The overhead is small.** At D = 256, some nine tenths of FLASH's time are matrix products. Its speed-up is 99% of the counted one or more.
 #    T states of linear attention were far from that (lectures 00 and 04). In a narrow model the overhead is larger, as you measured.
 # 2. **The saving comes late.** By the count it starts near T = 1900 at D = 256 and at D = 768. Against a fused block the clock said
-#    1708 at D = 256. In the narrow model of the finished page it was later than the count. Below its crossover FLASH is slower.
+#    1425 at D = 256. In the narrow model of the finished page it was later than the count. Below its crossover FLASH is slower.
 # 3. **Part of the paper's speed-up probably belonged to its rival.** On your machine plain attention is slower than its arithmetic says.
 #    On the stored one, fused attention is not. The memory that FLASH saved against plain attention, fused attention saves too.
 #
@@ -898,7 +898,7 @@ print(f"FLASH's overhead is at most {max(over) - 1:.0%} of its products, and nev
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | FLASH's cost is linear in T | sections 2, 6: the count; a token costs 8% more at 32,768 than at 1024, from two rounds | |
+# | FLASH's cost is linear in T | sections 2, 6: the count; a token costs as much at 32,768 as at 1024, from seven rounds | |
 # | The crossover is at T = 1836 at the base size | section 3: a formula, proved for the count alone | |
 # | Fewer FLOPs are faster | section 4: FLASH-Quad in Table 12; section 11: C = 8 | |
 # | FLASH is faster than Transformer++ | sections 6, 8: at some lengths; your crossover against fused | |

@@ -656,12 +656,12 @@ products = rows["flash", 512]["floor"]["median"] / rows["flash", 512]["seconds"]
 print(
     f"FLASH's token is the faster one from position {first} on; matrix products are {products:.0%} of its time at 512"
 )
-assert first == 4096 and products < 0.2 and growth("flash", lambda row: row["seconds"]["median"]) < 1.1
+assert first == 4096 and products < 0.35 and growth("flash", lambda row: row["seconds"]["median"]) < 1.1
 assert 0.65 < rows["flash", 2048]["multiply_adds"] / rows["transformer++", 2048]["multiply_adds"] < 0.7
 
 # %% [markdown]
 # The count explains it: 8 times the multiplications, not 32. At 512 most of the work is in the dense layers, which do not grow.
-# (The measured 9.6 is a little more. A long cache must also be fetched from slower memory, which may be a reason.
+# (The measured 11.2 is more. A long cache must also be fetched from slower memory, which may be a reason.
 # It was not measured apart.)
 #
 # Your own machine, at two positions. Each model is brought to a position, and then makes some steps in a row.
@@ -694,11 +694,11 @@ figures.show(*figures.decoding_by_position(stored["decoding"], live, title=title
 print("lines: stored, the machine above; hollow marks:", machine(device).get("card", machine(device)["cpu"]))
 
 # %% [markdown]
-# Read the right panel with care. In the stored run FLASH takes about 1.1 ms for a token at *every* position.
+# Read the right panel with care. In the stored run FLASH takes about 0.6 ms for a token at *every* position.
 # Transformer++ is **faster** up to 2048, and FLASH from 4096 on. Why does FLASH lose at 2048, where it needs a third
 # *fewer* multiplications?
 #
-# A step is many small operations on single rows. The bench also timed the matrix products alone: 15% of FLASH's time at 512.
+# A step is many small operations on single rows. The bench also timed the matrix products alone: 28% of FLASH's time at 512.
 # The rest is small operations and the overhead of calling them. That four units make more calls than two blocks
 # is a likely reason.
 # On a GPU: not yet measured.
