@@ -90,7 +90,7 @@ def earlier_chunks(x):
     """Sums over the strictly earlier chunks, ``(B, G, ...)``: the running sum moved by one (equation 8).
 
     Never the running sum minus the own chunk: that is equal on paper only, and leaks through rounding. A loop of G
-    additions: on a CPU torch's ``cumsum`` over any axis but the last takes ten times as long.
+    additions: on a CPU torch's ``cumsum`` over any axis but the last takes up to ten times as long.
     """
     return torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)
 

@@ -14,6 +14,7 @@ import torch
 import flash_tutorial
 
 from .exercise import Said
+from .interpreter import STARTS
 from .texts import say
 
 PACKAGE = Path(flash_tutorial.__file__).resolve().parent
@@ -80,6 +81,8 @@ def module_shut(frame):
     Frames of torch count as those of their caller: it is torch that calls the ``forward`` of a module.
     """
     name, caller = frame.f_code.co_filename, frame.f_back
+    if frame.f_code in STARTS:  # a kernel's text is run in another form: it counts as where it was written
+        name = frame.f_locals["self"].fn.__code__.co_filename
     if not name.startswith(CHECKS):
         return CLOSED.get(name)
     while caller.f_back is not None and caller.f_code.co_filename.startswith(TORCH):
@@ -126,9 +129,10 @@ def watched_calls(name_shut):
 def package_shut(shut=True, answers=()):
     """Within it, a call of the closed modules or of a set's functions raises PackageShut.
 
-    Where an exercise hands over objects of its set, ``shut`` is False: then only the course's own ``answers`` are shut.
+    Where an exercise hands over objects of its set, ``shut`` is False: then only the course's own ``answers`` and
+    kernels are shut.
     """
-    codes = {code for answer in answers for code in codes_of(answer)}
+    codes = {code for answer in answers for code in codes_of(answer)} | STARTS
 
     def name_shut(frame):  # an import is no call
         if not shut and frame.f_code not in codes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import sys
 import threading
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from small_exercise import CASES, exercise
+from test_exercises import skip_without_triton
 
 from flash_course.checks import exercise as model
 from flash_course.checks.closed_book import PackageShut, package_shut, refusal, without_autograd
@@ -137,3 +139,19 @@ def test_no_gradient_of_torch_passes_where_it_is_to_be_derived(gradient, again):
     verdict = judge(exercise([case], right=lambda x: 2 * x), answer)
     assert say("all", "autograd") in str(verdict), verdict
     assert judge(exercise([case], right=lambda x: 2 * x), lambda x: 2 * torch.from_numpy(x).numpy()).points == 10
+
+
+@pytest.mark.parametrize("number, name", [("11.3", "launch_local"), ("11.6", "launch_gated")])
+def test_a_kernel_of_the_course_starts_for_no_answer(number, name):
+    skip_without_triton(number)
+    from flash_course.checks.sets import set_11
+
+    names = {"kernel": set_11.kernel, "torch": torch, "tile_for": power_of_two}
+    for each in ("launch_local", "launch_gated"):
+        exec(compile(inspect.getsource(getattr(set_11, each)), "answer.py", "exec"), names)
+    verdict = judge(load_exercise(number), names[name])
+    assert verdict.status == "wrong" and verdict.points == 0 and "set_11" in str(verdict)
+
+
+def power_of_two(n):
+    return max(16, 1 << (n - 1).bit_length())

@@ -8,6 +8,7 @@ from test_exercises import skip_without_triton
 
 from flash_course.checks.closed_book import PackageShut, package_shut
 from flash_course.checks.interpreter import jit, tl
+from flash_course.checks.sets.set_11 import load_tile as load_of_the_course
 from flash_tutorial import reference
 
 M = 16
@@ -45,6 +46,11 @@ def of_a_function(x, M: tl.constexpr):
 @jit
 def of_a_kernel_that_calls(x, M: tl.constexpr):
     tl.store(x + tl.arange(0, M), load_with_package(x, M))
+
+
+@jit
+def of_the_course(x, M: tl.constexpr):
+    tl.store(x + tl.arange(0, M), load_of_the_course(x, (1,), 0, 0, M, M))
 
 
 @jit
@@ -108,6 +114,13 @@ def test_a_call_of_the_package_from_within_a_kernel_is_seen(name):
     skip_without_triton("11.3")
     with pytest.raises(PackageShut, match=r"reference\.silu"), package_shut():
         CALLING[name](torch.ones(M))
+    assert sys.getprofile() is None
+
+
+def test_a_kernel_of_the_course_within_an_answer_s_is_seen():
+    skip_without_triton("11.3")
+    with pytest.raises(PackageShut, match="set_11"), package_shut(shut=False):
+        of_the_course[(1,)](torch.ones(M), M=M)
     assert sys.getprofile() is None
 
 
