@@ -67,10 +67,8 @@ def bits(name):
 def table():
     for name in MODELS:
         values = list(bits(name).values())
-        spread = statistics.stdev(values)
-        print(
-            f"{name:18} rate {best_rate(name):g}: {statistics.mean(values):.4f}, spread {spread:.4f}, {len(values)} seeds"
-        )
+        said = f"{statistics.mean(values):.4f}, spread {statistics.stdev(values):.4f}, {len(values)} seeds"
+        print(f"{name:18} rate {best_rate(name):g}: {said}")
     for name, other in PAIRS:
         here, there = bits(name), bits(other)
         gaps = [here[seed] - there[seed] for seed in SEEDS]
