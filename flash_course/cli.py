@@ -384,14 +384,21 @@ def run_generate(args):
 def run_doctor(args):
     """``flash-tutorial doctor``: 1 if something that is needed is missing."""
     set_threads(args)
+    import torch
+
+    from flash_tutorial import FLASH
     from flash_tutorial.corpora import load_austen
-    from flash_tutorial.devices import LARGE, describe_device, measured_gain, pick_device
+    from flash_tutorial.devices import LARGE, describe_device, measured_gain, pick_device, pick_dtype
 
     from .addresses import PLACEHOLDER, is_stamped
 
     print(describe_device(args.device))
     if gain := measured_gain(pick_device(args.device), "auto", LARGE):
         print(f"training: {gain}")
+    device = pick_device(args.device)
+    half = torch.empty(0, device=device, dtype=pick_dtype(device, parameters=LARGE)[0])
+    fused, why = FLASH(16, chunk_size=16, causal=True).fused_on(half)
+    print(f"FLASH: computed by {'Triton kernels' if fused else 'torch'}, since {why}")
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {

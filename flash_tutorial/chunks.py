@@ -6,6 +6,8 @@ Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value
 import torch
 import torch.nn.functional as F
 
+from .layers import without_autocast
+
 
 def to_chunks(x, C):
     """``(..., T, F) -> (..., G, C, F)`` with G = ceil(T / C); the last chunk is filled up with zeros."""
@@ -31,38 +33,71 @@ def chunk_counts(T, C, mask, device):
     return to_chunks(valid[..., None], C).sum((-1, -2))
 
 
-def chunk_means(k, v):
-    """k^T v / C of each chunk, in float32 or better: ``k (B, G, C, S)``, ``v (B, G, C, E)`` -> ``(B, G, S, E)``."""
+def chunk_means(k, v, *, at_least=torch.float32):
+    """k^T v / C of each chunk: ``k (B, G, C, S)``, ``v (B, G, C, E)`` -> ``(B, G, S, E)``, in float32 or better."""
     means = (k / k.shape[2]).mT @ v  # divided first: in fp16 the bare sum may overflow
-    return means.to(torch.promote_types(means.dtype, torch.float32))
+    return means.to(torch.promote_types(means.dtype, at_least))
 
 
-def combined(sums, count, C, combine):
-    """Sums of k^T v / C as the bare sum of k^T v, or divided by the ``count`` of valid tokens; 0 / 0 is 0."""
-    return sums * (C / count.clamp(min=1).to(sums.dtype)) if combine == "mean" else sums * C
+def factor_of(count, C, combine, like):
+    """What turns sums of k^T v / C into the bare sum of k^T v, or into the mean over ``count`` tokens; 0 / 0 is 0."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return C / count.clamp(min=1).to(dtype) if combine == "mean" else torch.full_like(count, C, dtype=dtype)
+
+
+def goes_chunk_by_chunk(x):
+    """Whether sums over chunks are a loop: the fastest way on a CPU; elsewhere each step would be waited for."""
+    return x.device.type == "cpu"
+
+
+def read_chunks(k, v, reads, factor, at_least=None):
+    """``factor (B, G)`` times the sum of the chunk means that each chunk ``reads (B or 1, G, G)``, bool.
+
+    One product in place of a loop. Its zeros multiply what is not read: an inf or a NaN in a later chunk turns into a
+    NaN here, where a loop or the kernels of ``kernels.py`` never look at it.
+    """
+    means = chunk_means(k, v, at_least=at_least or v.dtype)  # a product sums in float32 by itself
+    weights = (reads * factor[..., None]).to(means.dtype)
+    return (weights @ means.flatten(2)).unflatten(2, means.shape[2:])
 
 
 # ---------------------------------------------------------------- several documents in one row: not the paper's
+def crossings(documents):
+    """Which chunks a document connects, from sorted ids ``(B, G, C)``; three times ``(B, G)``.
+
+    joins: a document crosses from the chunk before into this one. whole: one document fills the chunk. earlier: how
+    many earlier chunks hold the document that enters, 0 where none does.
+    """
+    first, last = documents[:, :, 0], documents[:, :, -1]
+    joins = F.pad(first[:, 1:] == last[:, :-1], (1, 0))
+    whole = first == last
+    places = torch.arange(documents.shape[1], device=documents.device)
+    begun = torch.where(joins & whole, 0, places).cummax(1).values  # the chunk where a chunk's last document began
+    return joins, whole, torch.where(joins, places - F.pad(begun[:, :-1], (1, 0)), 0)
+
+
 def _sums_from_the_left(k, v, documents, counts):
     """Of the document that enters each chunk from the left: its sum of k^T v / C over the earlier chunks,
-    ``(B, G, S, E)``, and the valid tokens of the chunks that hold it, ``(B, G, 1)``; zero where a document starts.
+    ``(B, G, S, E)``, and the valid tokens of the chunks that hold it, ``(B, G)``; zero where a document starts.
 
-    A loop over chunks, not a difference of running sums: a difference would carry one document's rounding into the
-    next. G steps, so linear in T.
+    Never a difference of running sums: that would carry one document's rounding into the next. Counts are integers, of
+    which a difference is exact. On a CPU a loop of G steps, linear in T.
     """
-    first, last = documents[:, :, :1], documents[:, :, -1:]  # (B, G, 1)
-    tails = chunk_means(k * (documents == last)[..., None], v)  # of the document that leaves to the right
-    sums, count = torch.zeros_like(tails[:, 0]), torch.zeros_like(documents[:, 0, :1])
-    all_sums, all_counts = [], []
+    joins, whole, earlier = crossings(documents)
+    places = torch.arange(documents.shape[1], device=documents.device).expand_as(earlier)
+    before = F.pad(counts.cumsum(1), (1, 0))  # valid tokens before each chunk
+    count = before.gather(1, places) - before.gather(1, places - earlier)
+    k = k * (documents == documents[:, :, -1:])[..., None]  # of the document that leaves each chunk
+    if not goes_chunk_by_chunk(k):
+        reads = (documents[:, :, None, 0] == documents[:, None, :, -1]) & (places[:, :, None] > places[:, None])
+        return read_chunks(k, v, reads, torch.ones_like(count), torch.float32), count
+    tails, joins, whole = chunk_means(k, v), joins[..., None, None], whole[..., None, None]
+    sums, all_sums = torch.zeros_like(tails[:, 0]), []
     for g in range(documents.shape[1]):
-        enters = first[:, g] == last[:, g - 1] if g else torch.zeros_like(first[:, 0], dtype=torch.bool)
-        sums, count = sums * enters[..., None], count * enters
+        sums = torch.where(joins[:, g], sums, 0)
         all_sums.append(sums)
-        all_counts.append(count)
-        whole = first[:, g] == last[:, g]  # one document fills the chunk: what entered goes on
-        sums = sums * whole[..., None] + tails[:, g]
-        count = count * whole + counts[:, g : g + 1]
-    return torch.stack(all_sums, 1), torch.stack(all_counts, 1)
+        sums = torch.where(whole[:, g], sums, 0) + tails[:, g]  # one document fills the chunk: what entered goes on
+    return torch.stack(all_sums, 1), count
 
 
 def document_global_part(q, k, v, documents, counts, causal, combine):
@@ -75,7 +110,7 @@ def document_global_part(q, k, v, documents, counts, causal, combine):
     left, count = _sums_from_the_left(k, v, documents, counts)
     mine = (documents == documents[:, :, :1])[..., None]  # (B, G, C, 1)
     if causal:
-        return (q * mine) @ combined(left, count[..., None], C, combine).to(q.dtype)
+        return (q * mine) @ (left * factor_of(count, C, combine, left)[..., None, None]).to(q.dtype)
     # Each token has a divisor of its own here, so it comes last; float32, since sums before it may overflow fp16.
     dtype = q.dtype
     q, k, v = (t.to(left.dtype) for t in (q, k, v))
@@ -83,9 +118,10 @@ def document_global_part(q, k, v, documents, counts, causal, combine):
     right, right_count = (t.flip(1) for t in _sums_from_the_left(*flipped, counts.flip(1)))
     also_mine = (documents == documents[:, :, -1:])[..., None]
     own = documents[..., :, None] == documents[..., None, :]  # (B, G, C, C)
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q):
         out = C * ((q * mine) @ left + (q * also_mine) @ right) + ((q @ k.mT) * own) @ v
     if combine == "mean":
-        count = count[:, :, None] * mine + right_count[:, :, None] * also_mine + counts[:, :, None, None]
+        count, right_count = (n[:, :, None, None] for n in (count, right_count))
+        count = count * mine + right_count * also_mine + counts[:, :, None, None]
         out = out / count.clamp(min=1).to(out.dtype)
     return out.to(dtype)

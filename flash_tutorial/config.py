@@ -124,6 +124,7 @@ class ModelConfig:
     init_std: float = setting(0.02, "standard deviation of the kernels at the start")
     embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
     dropout: float = setting(0.0, "share of the embedding and of each unit's branch that training puts to zero")
+    checkpoint: bool = setting(False, "keep a unit's input alone, and compute it again in the backward pass")
     tied: bool = setting(True, "a head that is the embedding, as the paper's parameter counts imply", flag="--untied")
 
     expansion: int = setting(2, "E / D, how much wider gate and value are", of=GATED)
@@ -136,6 +137,8 @@ class ModelConfig:
         of=("flash",), choices=("mean", "sum"))  # fmt: skip
     local: bool = setting(True, "the part inside chunks", of=("flash",), flag="--no-local")
     global_: bool = setting(True, "the part across chunks", of=("flash",), flag="--no-global")
+    backend: str = setting("auto", "what computes a unit: torch, Triton's kernels, or these where they are faster",
+        of=("flash",), choices=("auto", "torch", "triton"))  # fmt: skip
     attention: str = setting("relu2", "how scores become weights", of=("flash_quad",), choices=("relu2", "softmax"))
     length_scale: int | str | None = setting(
         None, "n, which divides the scores; current is the T at hand, as in Code 6 (default: max_length if causal, so "

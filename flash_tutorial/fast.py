@@ -6,7 +6,12 @@ is never computed. Letters: B batch, T length, S query/key width, E value width.
 
 import torch
 
-ROWS = 64  # rows of a causal map computed at once, at least: what lies right of the last one is never multiplied
+from . import mixing
+from .layers import product_dtype, without_autocast
+
+# Rows of a causal map computed at once, at least: what lies right of the last one is never multiplied. A GPU would
+# rather multiply the zeros of a whole chunk than read and write sums once more.
+ROWS, ROWS_ON_A_GPU = 64, 512
 
 
 def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
@@ -14,22 +19,23 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
 
     Arguments as in ``mixing.relu2_attention``, of which this is the faster form.
     """
+    if torch.compiler.is_compiling():  # a compiler fuses the plain form by itself
+        return mixing.relu2_attention(q, k, v, scale=scale, causal=causal, bias=bias, visible=visible)
     n = q.shape[1]
     if bias is None:
         bias = q.new_zeros(n, n)
     if causal:
         future = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
         bias = bias.masked_fill(future, float("-inf"))
-    kind = q.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else q.dtype  # of a matrix product
-    q, k, v, bias = (t.to(dtype) for t in (q, k, v, bias))
-    with torch.autocast(kind, enabled=False):
+    q, k, v = (t.to(product_dtype(q)) for t in (q, k, v))
+    with without_autocast(q):
         return _Relu2Attention.apply(q, k, v, bias, visible, scale, causal)
 
 
-def _row_blocks(n, causal):
+def _row_blocks(n, causal, device):
     """(first row, last row, keys they may read) of each block."""
-    step = max(ROWS, n // 8) if causal else n  # at most eight blocks or so: many small products are slow on a GPU
+    least = ROWS if device.type == "cpu" else ROWS_ON_A_GPU
+    step = max(least, n // 8) if causal else n  # at most eight blocks or so: many small products are slow on a GPU
     for first in range(0, n, step):
         last = min(first + step, n)
         yield first, last, (last if causal else n)
@@ -43,17 +49,16 @@ class _Relu2Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, bias, visible, scale, causal):
-        out = torch.empty(*q.shape[:2], v.shape[-1], dtype=q.dtype, device=q.device)
-        maps = []
-        for a, b, m in _row_blocks(q.shape[1], causal):
-            r = torch.baddbmm(bias[a:b, :m], q[:, a:b], k[:, :m].mT, alpha=scale).relu_()  # (B, rows, m)
+        outs, maps, table = [], [], bias.to(q.dtype)
+        for a, b, m in _row_blocks(q.shape[1], causal, q.device):
+            r = torch.baddbmm(table[a:b, :m], q[:, a:b], k[:, :m].mT, alpha=scale).relu_()  # (B, rows, m)
             if visible is not None:
                 r.masked_fill_(~visible[:, a:b, :m], 0)
-            out[:, a:b] = (r * r) @ v[:, :m]
+            outs.append((r * r) @ v[:, :m])
             maps.append(r)
         ctx.save_for_backward(q, k, v, *maps)
-        ctx.scale, ctx.causal, ctx.n = scale, causal, bias.shape[0]
-        return out
+        ctx.scale, ctx.causal, ctx.bias = scale, causal, (bias.shape, bias.dtype)
+        return _joined(outs)
 
     @staticmethod
     def backward(ctx, grad):
@@ -61,12 +66,18 @@ class _Relu2Attention(torch.autograd.Function):
             why = "since its backward pass is written by hand: leave create_graph=True out"
             raise RuntimeError(f"relu2_attention has no second derivative, {why}")
         q, k, v, *maps = ctx.saved_tensors
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        dbias = torch.zeros(ctx.n, ctx.n, dtype=q.dtype, device=q.device)
-        for (a, b, m), r in zip(_row_blocks(q.shape[1], ctx.causal), maps):
+        dk, dv, dqs = torch.empty_like(k), torch.empty_like(v), []
+        shape, dtype = ctx.bias
+        dbias = torch.zeros(shape, dtype=dtype, device=q.device)
+        blocks = list(zip(_row_blocks(q.shape[1], ctx.causal, q.device), maps))
+        for i, ((a, b, m), r) in enumerate(reversed(blocks)):  # the last block reads every key: it starts the sums
             ds = (grad[:, a:b] @ v[:, :m].mT).mul_(r)  # d/ds relu(s)^2 = 2 relu(s); the 2 goes into the products
-            dv[:, :m].baddbmm_((r * r).mT, grad[:, a:b])
-            dq[:, a:b] = torch.baddbmm(dq[:, a:b], ds, k[:, :m], beta=0, alpha=2 * ctx.scale)
-            dk[:, :m].baddbmm_(ds.mT, q[:, a:b], alpha=2 * ctx.scale)
-            dbias[a:b, :m] = 2 * ds.sum(0)
-        return dq, dk, dv, dbias, None, None, None
+            dv[:, :m].baddbmm_((r * r).mT, grad[:, a:b], beta=min(i, 1))
+            dk[:, :m].baddbmm_(ds.mT, q[:, a:b], beta=min(i, 1), alpha=2 * ctx.scale)
+            dqs.append((ds @ k[:, :m]).mul_(2 * ctx.scale))
+            dbias[a:b, :m] = ds.sum(0, dtype=dtype).mul_(2)
+        return _joined(dqs[::-1]), dk, dv, dbias, None, None, None
+
+
+def _joined(blocks):
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)

@@ -4,6 +4,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared query/key 
 Sources are the paper's appendix listings (Codes 2 to 8 of Hua et al., 2022, arXiv 2202.10447).
 """
 
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -15,6 +16,20 @@ from .config import TOEPLITZ_BELOW
 EPS = 1e-5  # Code 5, both norms
 
 
+# ---------------------------------------------------------------- number formats
+def product_dtype(x):
+    """The type of a matrix product of ``x``: autocast's, where that is on."""
+    kind = x.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else x.dtype
+
+
+def without_autocast(x):
+    """A context in which products of ``x`` keep its type; ``meta`` has no autocast to switch off."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
 # ---------------------------------------------------------------- norms (Code 5)
 class ScaleNorm(nn.Module):
     """x / rms(x) * gain with one gain for all channels: ``(..., D) -> (..., D)`` (Code 5)."""
@@ -24,7 +39,7 @@ class ScaleNorm(nn.Module):
         self.dim, self.gain = dim, nn.Parameter(torch.ones(()))
 
     def forward(self, x):
-        return F.rms_norm(x, (self.dim,), eps=EPS) * self.gain
+        return F.rms_norm(x, (self.dim,), self.gain.expand(self.dim), eps=EPS)
 
 
 class LayerNorm(nn.Module):

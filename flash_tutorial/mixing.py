@@ -10,7 +10,17 @@ from itertools import accumulate
 import torch
 import torch.nn.functional as F
 
-from .chunks import chunk_counts, chunk_documents, chunk_means, combined, document_global_part, from_chunks, to_chunks
+from . import chunks
+from .chunks import (
+    chunk_counts,
+    chunk_documents,
+    chunk_means,
+    document_global_part,
+    factor_of,
+    from_chunks,
+    read_chunks,
+    to_chunks,
+)
 
 
 def visible_pairs(mask, segment_ids):
@@ -86,11 +96,13 @@ def linear_attention_step(state, q, k, v):
 
 
 # ---------------------------------------------------------------- mixed chunk attention
+
+
 def earlier_chunks(x):
     """Sums over the strictly earlier chunks, ``(B, G, ...)``: the running sum moved by one (equation 8).
 
     Never the running sum minus the own chunk: that is equal on paper only, and leaks through rounding. A loop of G
-    additions: on a CPU torch's ``cumsum`` over any axis but the last takes up to ten times as long.
+    additions, for a CPU: torch's ``cumsum`` over any axis but the last takes up to ten times as long there.
     """
     return torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)
 
@@ -119,12 +131,14 @@ def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None)
     if documents is not None:
         return document_global_part(q, k, v, documents, counts, causal, combine)
     if causal:
+        factor = factor_of(counts.cumsum(1) - counts, C, combine, k)
+        if not chunks.goes_chunk_by_chunk(k):
+            return q @ read_chunks(k, v, torch.ones(1, G, G, dtype=torch.bool, device=q.device).tril(-1), factor)
         sums = earlier_chunks(chunk_means(k, v))  # (B, G, S, E), G steps in a row instead of T
-        count = earlier_chunks(counts)[:, :, None, None]
     else:
         sums = chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G  # (B, 1, S, E)
-        count = counts.sum(1)[:, None, None, None]
-    return q @ combined(sums, count, C, combine).to(q.dtype)
+        factor = factor_of(counts.sum(1, keepdim=True), C, combine, k)
+    return q @ (sums * factor[..., None, None]).to(q.dtype)
 
 
 def mixed_chunk_attention(

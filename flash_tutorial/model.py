@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from . import decoding, files, states
 from .config import FORMAT, GATED, ModelConfig, check_format
@@ -22,7 +23,9 @@ from .runs.checkpoints import last_checkpoint
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
-OURS = (GatedUnit.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill)
+OURS = (
+    GatedUnit.forward, FLASH.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill,
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- the stack
@@ -37,7 +40,8 @@ def make_unit(config: ModelConfig) -> nn.Module:
     else:
         unit |= dict(heads=c.heads_in_use, ff_dim=c.ff_dim_in_use)
     if c.architecture == "flash":
-        return FLASH(chunk_size=c.chunk_size, combine=c.combine, local=c.local, global_=c.global_, **unit)
+        parts = dict(combine=c.combine, local=c.local, global_=c.global_, backend=c.backend)
+        return FLASH(chunk_size=c.chunk_size, **parts, **unit)
     if c.architecture == "flash_quad":
         scale = c.length_scale if c.length_scale is not None else (c.max_length if c.causal else "current")
         scale = None if scale == "current" else scale
@@ -91,7 +95,9 @@ class Stack(nn.Module):
             x = x + self.positions(x)
         x, dropping = self.drop(x), self.training and self.drop.p
         for unit in self.units:
-            y = unit(x, mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
+            how = dict(mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
+            again = self.config.checkpoint and torch.is_grad_enabled()
+            y = checkpoint(unit, x, use_reentrant=False, **how) if again else unit(x, **how)
             x = x + self.drop(y - x) if dropping else y
         return self.norm(x)
 

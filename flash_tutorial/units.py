@@ -9,6 +9,8 @@ sorted ``segment_ids (B, T)`` keep padding and other documents out. Twins in Num
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, F hidden width.
 """
 
+import importlib.util
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +18,7 @@ from torch import nn
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
 from .config import check_counts
 from .fast import relu2_attention
-from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, rope
+from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, product_dtype, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
@@ -136,13 +138,14 @@ class FLASH(FLASHSteps, GatedUnit):
         bias: the bias inside a chunk; "auto" decides by chunk_size.
         combine: "mean" over the visible chunks of K^T V / C (Code 8) or "sum", the bare sum (equation 7, equation 8).
         local, global_: switch one part off (the paper's GlobalOnly and LocalOnly).
+        backend: "torch"; "triton", the kernels of kernels.py; or "auto", these where they are faster. The same numbers.
     """
 
     heads = 4  # quad_q, quad_k, lin_q, lin_k
 
     def __init__(
         self, dim, *, chunk_size=256, expansion=2, qk_dim=128, causal=False, norm="scale", bias="auto",
-        combine="mean", local=True, global_=True,
+        combine="mean", local=True, global_=True, backend="auto",
     ):  # fmt: skip
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
         check_counts(chunk_size=chunk_size)
@@ -150,9 +153,48 @@ class FLASH(FLASHSteps, GatedUnit):
             raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equations 7, 8)")
         if not (local or global_):
             raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
+        if backend not in ("auto", "torch", "triton"):
+            raise ValueError(f"backend={backend!r} is unknown: expected 'auto', 'torch' or 'triton'")
         self.chunk_size, self.combine, self.local, self.global_ = chunk_size, combine, local, global_
+        self.backend = backend
         self.bias = make_bias(bias, chunk_size, qk_dim)
         self.reset_parameters()
+
+    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+        """As of every gated unit, by Triton's kernels or by torch (``backend``)."""
+        fused, why = self.fused_on(x)
+        if not fused:
+            if self.backend == "triton":
+                raise ValueError(f"backend='triton' cannot compute this unit: {why}; take backend='auto'")
+            return super().forward(x, mask, segment_ids, checked=checked)
+        from .fused import fused_unit  # not every machine has Triton
+
+        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
+        h = self.in_proj(self.norm(x))
+        if mask is not None:  # before the activation here: SiLU of zero is zero
+            h = h.masked_fill(~mask[..., None], 0)
+        return x + fused_unit(self, h, cos_sin(x.shape[1], self.qk_dim, x), segment_ids)
+
+    def fused_on(self, x):
+        """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
+        kind, dtype = x.device.type, product_dtype(x)
+        if self.backend == "torch":
+            return False, "backend='torch'"
+        cannot = {
+            "they are for causal units": not self.causal,
+            "they compute both parts, local and global": not (self.local and self.global_),
+            f"S={self.qk_dim}, and they hold at most 128": self.qk_dim > 128,
+            f"C={self.chunk_size} is no multiple of 16": self.chunk_size % 16,
+            "float64 is torch's": dtype == torch.float64,
+            "Triton is not installed": importlib.util.find_spec("triton") is None,
+        }
+        if self.backend == "auto":
+            slower = kind == "cuda" and torch.cuda.get_device_capability(x.device) < (8, 0)
+            cannot = {"there is no CUDA card": kind != "cuda", "cards before 8.0 gain nothing": slower,
+                      "float32 gains nothing": dtype == torch.float32,
+                      "torch.compile makes kernels of its own": torch.compiler.is_compiling()} | cannot  # fmt: skip
+        why = next((said for said, so in cannot.items() if so), None)
+        return why is None, why or "the card, the sizes and the type are what they are made for"
 
     def mix(self, heads, v, mask, segment_ids):
         return mixed_chunk_attention(
@@ -210,6 +252,8 @@ class TransformerBlock(BlockSteps, nn.Module):
         """What each token reads of the others: ``(B, H, T, D / H)``."""
         if self.rope:
             q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        if self.causal:  # padding on the right comes later than whatever counts: no T x T mask for that
+            mask = None
         visible = visible_pairs(mask, segment_ids)
         return softmax_attention(q, k, v, causal=self.causal, visible=None if visible is None else visible[:, None])
 
@@ -294,6 +338,7 @@ class MCTransformerBlock(MCBlockSteps, TransformerBlock):
     def local_part(self, q, k, v, valid, documents):
         """Softmax attention inside each chunk: ``(B, H, G, C, d)``; ``valid`` and ``documents (B, G, C)``."""
         B, _, G = q.shape[:3]
+        valid = None if self.causal else valid
         q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (q, k, v))  # (B G, H, C, d)
         visible = visible_pairs(*(None if t is None else t.flatten(0, 1) for t in (valid, documents)))
         visible = None if visible is None else visible[:, None]

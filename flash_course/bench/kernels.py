@@ -1,47 +1,117 @@
-"""What the compiler makes of the Triton kernel, for cards that need not be there.
+"""What the compiler makes of the Triton kernels, for cards that need not be there.
 
-python -m flash_course.bench.kernels 7.5 8.0
+python -m flash_course.bench.kernels 7.5 8.0                one line for each kernel and card, in fp16
+python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out flash_course/bench/results/compiled.json     and in bf16
 """
 
+import argparse
 import json
 import re
-import sys
+import subprocess
+import tempfile
+from pathlib import Path
 
-from flash_tutorial.kernels import INTERPRETED, TILE, mixed_chunk_kernel, triton
+from triton.backends.nvidia.compiler import get_ptxas
+
+from flash_tutorial import kernels
+from flash_tutorial.files import write_text
+from flash_tutorial.kernels import INTERPRETED, triton
+
+CARDS = {"7.5": "T4", "8.0": "A100", "8.9": "L4", "9.0": "H100"}
+SHARED = {"7.5": 64, "8.0": 163, "8.9": 99, "9.0": 227}  # KiB of fast memory that one program may take
+KERNELS = ("heads", "scan", "mix", "ungate", "maps", "values", "unheads")
+WITH_PRODUCTS = ("mix", "maps", "values")  # the others have nothing for matrix units to do
+FLOATS = ("gamma", "beta", "cos", "sin", "factor", "sums", "bias")  # float32, whatever the rest is
+WHOLE = {"documents": "*i32", "joins": "*i8", "whole": "*i8", "scale": "fp32"}
+TILES = {"7.5": (32, 64)}  # M and E_TILE, as kernels.tile_for chooses them; (64, 64) on the others
 
 
-def compile_for(capability, *, S=128, tile=TILE, half="fp16"):
-    """Compile for a card that need not be there: ``capability`` "7.5" is a T4, "8.0" an A100; ``half`` fp16 or bf16.
+def signature(kernel, half, S, tile):
+    """The kinds of a kernel's arguments, and the values of those that are known when it is compiled.
 
-    Returns the counts, in the code, of matrix-unit instructions and of ordinary multiply-adds, and the bytes of fast
-    (shared) memory that a program takes.
+    As it is called in training: with bias and gate, without documents; at the paper's sizes, where addresses and
+    strides are multiples of 16.
+    """
+    fixed = {"M": tile[0], "E_TILE": tile[1], "S_TILE": S, "HALF": S // 2, "R": kernels.ROWS, "WIDTH": 1024,
+             "SILU": True, "LATER": False, "documents": None, "joins": None, "whole": None}  # fmt: skip
+    if kernel is kernels.ungate_kernel:
+        fixed |= {"R": 16, "WIDTH": 128}
+    kinds, constants, aligned = {}, {}, {}
+    for i, name in enumerate(kernel.arg_names):
+        if name in fixed:
+            kinds[name], constants[(i,)] = "constexpr", fixed[name]
+        elif name.endswith("_strides"):
+            dims = {"state_strides": 4, "dmeans_strides": 4, "bias_strides": 2}.get(name, 3)
+            kinds[name] = ("i32",) * (dims - 1) + ("constexpr",)
+            constants[i, dims - 1] = 1  # the numbers of a row lie side by side
+            aligned |= {(i, j): [["tt.divisibility", 16]] for j in range(dims - 1)}
+        elif name == "dheads":
+            kinds[name] = (f"*{half}",) * 4
+            aligned |= {(i, j): [["tt.divisibility", 16]] for j in range(4)}
+        elif name in WHOLE:
+            kinds[name] = WHOLE[name]
+        elif name in ("T", "C", "S", "E", "G", "N", "rows_end", "h_stride", "factor_stride"):
+            kinds[name] = "i32"
+            aligned |= {(i,): [["tt.divisibility", 16]]} if name in ("S", "E", "N", "h_stride") else {}
+        else:
+            kinds[name], aligned[(i,)] = "*fp32" if name in FLOATS else f"*{half}", [["tt.divisibility", 16]]
+    return kinds, constants, aligned
+
+
+def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None, warps=4):
+    """Compile a kernel for a card that need not be there: ``capability`` "7.5" is a T4, "8.0" an A100.
+
+    Returns the counts, in the code, of matrix-unit instructions and of ordinary multiply-adds, the bytes of fast
+    (shared) memory that a program takes, the registers of a thread, and the bytes that did not fit into them (spilled).
     """
     if INTERPRETED:
         raise ValueError("TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart")
-    names = mixed_chunk_kernel.arg_names
-    fixed = {"M": tile[0], "S_TILE": S, "E_TILE": tile[1]}
-    kinds = dict.fromkeys(names[:8], f"*{half}") | {"state": "*fp32", "bias": "*fp32"}
-    kinds |= {f"{name}_strides": ("i32", "i32", "constexpr") for name in names[:8]}  # the last stride is 1
-    kinds |= {"state_strides": ("i32", "i32", "i32", "constexpr"), "bias_strides": ("i32", "constexpr")}
-    kinds |= dict.fromkeys("TCSE", "i32") | {"scale": "fp32"} | dict.fromkeys(fixed, "constexpr")
-    constants = {(names.index(name),): value for name, value in fixed.items()}
-    aligned = {}  # as they are at the usual sizes: addresses and strides are multiples of 16
-    for i, kind in enumerate(kinds[name] for name in names):
-        if isinstance(kind, tuple):
-            constants[i, len(kind) - 1] = 1
-            aligned |= {(i, j): [["tt.divisibility", 16]] for j in range(len(kind) - 1)}
-        elif kind[0] == "*":
-            aligned[(i,)] = [["tt.divisibility", 16]]
-    source = triton.compiler.ASTSource(mixed_chunk_kernel, {name: kinds[name] for name in names}, constants, aligned)
+    kernel, tile = getattr(kernels, f"{name}_kernel"), tile or TILES.get(capability, (64, 64))
+    source = triton.compiler.ASTSource(kernel, *signature(kernel, half, S, tile))
     target = triton.backends.compiler.GPUTarget("cuda", int(capability.replace(".", "")), 32)
-    compiled = triton.compile(source, target=target)
+    compiled = triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": True})
     code = compiled.asm["ptx"]
+    registers, spilled = registers_of(code)
     return {
-        "capability": capability, "matrix_instructions": len(re.findall(r"\bw?g?mma\.(?:mma_async\.)?sync", code)),
+        "kernel": name, "capability": capability, "half": half, "tile": tile,
+        "matrix_instructions": len(re.findall(r"\bw?g?mma\.(?:mma_async\.)?sync", code)),
         "multiply_adds": len(re.findall(r"\bfma\.rn\.f", code)), "shared_bytes": compiled.metadata.shared,
+        "registers": registers, "spilled_bytes": spilled,
     }  # fmt: skip
 
 
-if __name__ == "__main__":  # python -m flash_course.bench.kernels 7.5 8.0
-    for wanted in sys.argv[1:]:
-        print(json.dumps(compile_for(wanted)))
+def registers_of(code):
+    """Registers of a thread, and bytes that do not fit into them, as ptxas says of PTX code."""
+    card = re.search(r"^\.target sm_(\d+)\w*", code, re.MULTILINE)
+    ptxas = get_ptxas(int(card[1])).path
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.ptx"
+        path.write_text(code, encoding="utf-8")
+        call = [ptxas, "-v", f"--gpu-name={card[0].split()[1]}", str(path), "-o", str(Path(folder) / "kernel.cubin")]
+        said = subprocess.run(call, capture_output=True, text=True, check=True).stderr
+    return int(re.search(r"Used (\d+) registers", said)[1]), sum(map(int, re.findall(r"(\d+) bytes spill", said)))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("capabilities", nargs="+", choices=CARDS)
+    parser.add_argument("--kernel", choices=KERNELS)
+    parser.add_argument("--tile", type=int, nargs=2, help="M tokens and numbers of E; powers of two, at least 16")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    halves, names = ("fp16", "bf16") if args.out else ("fp16",), [args.kernel] if args.kernel else KERNELS
+    wanted = [(c, name, half) for c in args.capabilities for name in names for half in halves]
+    rows = []
+    for capability, name, half in wanted:
+        if not (half == "bf16" and capability == "7.5"):  # a T4 has no bfloat16, and Triton refuses it
+            rows.append(compile_for(capability, name, half=half, tile=args.tile))
+            print(json.dumps(rows[-1]), flush=True)
+    if args.out:
+        about = {"command": "python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out " + args.out.as_posix(),
+                 "triton": triton.__version__}  # fmt: skip
+        lines = ",\n  ".join(map(json.dumps, rows))
+        write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
+
+
+if __name__ == "__main__":
+    main()

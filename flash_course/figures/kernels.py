@@ -1,5 +1,7 @@
 """Where the time of a step goes, arithmetic against bytes, and the tiles of a kernel."""
 
+import re
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -103,38 +105,49 @@ def tiles_of_a_chunk(C, M):
     )
 
 
-def kernel_times(megabytes, result=None):
-    """Bytes that each way moves, counted (``megabytes`` by name), and beside it the stored times of a GPU, if any.
-
-    ``result`` is what benchmarks/kernels.py stored; None draws an empty panel that says so.
-    """
-    figure = Figure(figsize=(8.6, 3.4), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.barh(list(megabytes), list(megabytes.values()), color=SKY, hatch="//", edgecolor=BLACK, linewidth=0.6)
-    for y, value in enumerate(megabytes.values()):
-        left.text(value, y, f" {value:.1f}", va="center", fontsize=FONT - 1)
-    left.invert_yaxis()
-    left.set_xlim(0, 1.25 * max(megabytes.values()))
-    left.set_xlabel("megabytes moved, counted", fontsize=FONT)
-    said = "; ".join(f"{name} {value:.1f} MB" for name, value in megabytes.items())
-    if result is None:
-        figure.suptitle("Bytes are counted; the time on a GPU is not yet measured", fontsize=FONT + 1)
-        right.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor=BLACK, linestyle="--"))
-        right.text(0.5, 0.5, "GPU: not yet measured", ha="center", va="center", fontsize=FONT)
-        right.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xticks=[], yticks=[])
-        words = "The panel for the time on a GPU is empty: not yet measured."
-    else:
-        words = _times(right, result)
-        figure.suptitle(f"One step of mixing on {result['machine']['card']}", fontsize=FONT + 1)
-    for axes in (left, right):
-        axes.tick_params(labelsize=FONT - 1)
-        axes.spines[["top", "right"]].set_visible(False)
-    right.spines[:].set_visible(result is not None)
-    return figure, f"Bars of the bytes moved: {said}. {words}"
+GROUPS = {  # what a step's bytes are for: what names of operations begin with, and a look
+    "dense layers": ("mm|addmm", SKY, ""),
+    "products of the mixing": ("bmm|baddbmm|mix|maps|values|_scaled_dot", BLUE, ""),
+    "norm and residual": ("rms_norm|add$", GREEN, "//"),
+    "gate and activation": ("silu|gelu|mul|ungate|cat", ORANGE, ".."),
+    "the rest": ("", "#BBBBBB", "xx"),
+}
 
 
-def _times(axes, result):
-    """A line a method: milliseconds against T."""
+def bytes_of_a_step(models, *, title):
+    """A bar for each model, cut by what the bytes are for: ``models`` holds by name gigabytes by operation."""
+    figure, axes = new_axes(7.4, 1.6 + 0.55 * len(models), "gigabytes moved in a step", "", title)
+    words = []
+    for y, (name, by_operation) in enumerate(models.items()):
+        left, said = 0.0, []
+        for group, size in _grouped(by_operation).items():
+            _, colour, hatch = GROUPS[group]
+            axes.barh(y, size, 0.6, left, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6, label=group)
+            left += size
+            said.append(f"{group} {size:.0f}")
+        axes.text(left, y, f" {left:.0f}", va="center", fontsize=FONT)
+        words.append(f"{name}: {', '.join(said)}; together {left:.0f}")
+    axes.set_yticks(range(len(models)), models)
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.1 * axes.get_xlim()[1])
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles))
+    figure.legend(unique.values(), unique, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=3)
+    return figure, f"Bars of the gigabytes that a training step moves. {'. '.join(words)}."
+
+
+def _grouped(by_operation):
+    """Sizes by group of ``GROUPS``, from sizes by operation."""
+    found = dict.fromkeys(GROUPS, 0.0)
+    for name, size in by_operation.items():
+        found[next(group for group, (words, *_) in GROUPS.items() if re.match(words, name))] += size
+    return found
+
+
+def kernel_times(result):
+    """Milliseconds against T of each way that ``benchmarks/kernels.py`` timed on a card, from its stored result."""
+    figure = Figure(figsize=(5.6, 3.6), dpi=100, layout="constrained")
+    axes = figure.subplots()
     ends = []
     for name, (colour, marker), line in zip(result["methods"], LOOKS, ("-", "--", "-.")):
         points = [
@@ -149,4 +162,6 @@ def _times(axes, result):
     axes.set_ylabel("milliseconds, forward", fontsize=FONT)
     axes.legend(fontsize=FONT - 1, frameon=False)
     facts = result["machine"]
-    return f"Line plot of the time on {facts['card']} ({facts['date']}): {'; '.join(ends)}."
+    axes.set_title(f"Mixing of one unit on {facts['card']}", fontsize=FONT + 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, f"Line plot of the time on {facts['card']} ({facts['date']}): {'; '.join(ends)}."

@@ -85,7 +85,7 @@ def test_flags_are_the_fields_with_their_texts_and_defaults(config):
 def test_help_groups_the_options_by_architecture():
     groups = {g.title: {a.dest for a in g._group_actions} for g in train_parser()._action_groups}
     assert groups["options of flash, flash_quad"] == {"expansion", "qk_dim", "bias"}
-    assert groups["options of flash"] == {"combine", "local", "global_"}
+    assert groups["options of flash"] == {"combine", "local", "global_", "backend"}
     assert groups[f"options of {', '.join(BLOCKS)}"] == {"heads", "ff_dim"}
     assert "dim" in groups["the model"] and "steps" in groups["training"]
 
@@ -509,6 +509,7 @@ def test_help_says_how_a_file_is_split(capsys):
 def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
+    assert torch.cuda.is_available() or "FLASH: computed by torch, since there is no CUDA card" in out
     assert torch.__version__ in out and "corpus austen: whole" in out and "float32 (" in out
     version = cli.metadata.version
 

@@ -28,6 +28,10 @@ DECODED = [
     {"model": "flash", "position": position, "state_numbers": 1e6, "seconds": {"median": ms / 1e3}}
     for position, ms in ((512, 2.5), (1024, 3.5))
 ]
+TIMED = {
+    "machine": {"card": "a card", "date": "2026-01-01"}, "methods": ["torch"],
+    "rows": [{"T": T, "seconds": {"torch": {"median": ms / 1e3}}} for T, ms in ((512, 1.5), (1024, 2.5))],
+}  # fmt: skip
 DRAWN = {  # the figure, and a number that its alt text must hold
     "training_curve": (lambda: figures.training_curve(LOG, 2.125), "2.125"),
     "who_reads_whom": (lambda: figures.who_reads_whom({"full": MAP, "local": MAP * 2}, 4), "36 pairs"),
@@ -134,7 +138,11 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         ), "2.5 FLOPs per byte, 1 GFLOP/s",
     ),
     "tiles_of_a_chunk": (lambda: figures.tiles_of_a_chunk(40, 16), "6 tiles on and left"),
-    "kernel_times": (lambda: figures.kernel_times({"torch": 12.5, "kernel": 3.25}), "torch 12.5 MB"),
+    "bytes_of_a_step": (
+        lambda: figures.bytes_of_a_step({"one": {"mm": 40.0, "silu": 7.5}, "two": {"x": 1.0}}, title="bytes"),
+        "one: dense layers 40",
+    ),
+    "kernel_times": (lambda: figures.kernel_times(TIMED), "torch 2.5 ms at T = 1,024"),
     # 08
     "cost_against_length": (
         lambda: figures.cost_against_length(

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.quick
 
 # a value other than the default for each option, which some architecture takes
 OTHER = dict(
-    expansion=3, qk_dim=8, bias="rotary", chunk_size=16, combine="sum", local=False, global_=False,
+    expansion=3, qk_dim=8, bias="rotary", chunk_size=16, combine="sum", local=False, global_=False, backend="torch",
     attention="softmax", length_scale=7, heads=1, ff_dim=24, unit_options={"expansion": 3},
 )  # fmt: skip
 EVERY = [*ARCHITECTURES, FLASH]

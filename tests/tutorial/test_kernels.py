@@ -1,4 +1,4 @@
-"""The Triton kernel against torch's form: on a CUDA card where there is one, otherwise by Triton's interpreter."""
+"""Each Triton kernel against torch's form: on a CUDA card where there is one, otherwise by Triton's interpreter."""
 
 import importlib.util
 import json
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from flash_tutorial.chunks import to_chunks
-from flash_tutorial.mixing import mixed_chunk_attention
+from flash_tutorial.chunks import from_chunks, to_chunks
+from flash_tutorial.layers import cos_sin, rope
+from flash_tutorial.mixing import earlier_chunks, mixed_chunk_attention
 
 quick = pytest.mark.quick  # without the faults, and what starts a process
 
@@ -75,12 +77,24 @@ def run(module, sizes, *, dtype, device, out_dtype=None, bias=True, gate=True, t
     C_now = min(C, T)
     table = guarded(C_now, C_now, seed=11, **kinds)[0]  # a bias above 0 where a chunk is one token
     state = guarded(B, -(-T // C_now), S, E, **kinds | {"dtype": torch.float32})[0]
-    state.copy_(module.state_before_chunks(heads[3], v, C_now))
+    state.copy_(states_of(heads[3], v, C_now))
     out, memory = guarded(B, T, E, **kinds | {"dtype": out_dtype or dtype})
-    module.launch(*heads[:3], v, state, table if bias else None, u if gate else None, out, C_now, 1 / C, tile)
+    table, u = table if bias else None, u if gate else None
+    module.run_mix(*heads[:3], v, state, table, None, u, None, out, C_now, 1 / C, tile)
+    return out, (heads, v, table, u), untouched(memory, out)
+
+
+def untouched(memory, view):
+    """Whether the memory around a guarded view is still NaN."""
     around = torch.ones_like(memory, dtype=torch.bool)
-    around[..., GAP : GAP + T, GAP : GAP + E] = False
-    return out, (heads, v, table if bias else None, u if gate else None), bool(memory[around].isnan().all())
+    around[..., GAP : GAP + view.shape[-2], GAP : GAP + view.shape[-1]] = False
+    return bool(memory[around].isnan().all())
+
+
+def states_of(lin_k, v, C):
+    """The mean of k^T v over the tokens of strictly earlier chunks, ``(B, G, S, E)``."""
+    sums = earlier_chunks(to_chunks(lin_k.float() / C, C).mT @ to_chunks(v.float(), C))
+    return sums / torch.arange(sums.shape[1], device=v.device).clamp(min=1)[:, None, None]
 
 
 def expected(inputs, C):
@@ -133,7 +147,7 @@ def half_error(module, device):
     )
     q, k, far_q, values = (to_chunks(t.double(), 256) for t in (*heads[:3], v))
     weights = torch.relu(q @ k.mT / 256 + table.double()).square().tril().half().double()
-    state = module.state_before_chunks(heads[3], v, 256).half().double()
+    state = states_of(heads[3], v, 256).half().double()
     return error(out, (weights @ values + far_q @ state).flatten(1, 2)[:, :520])
 
 
@@ -142,36 +156,140 @@ def test_sums_of_float16_are_kept_in_float32(device):
     assert half_error(kernels, device) < 5e-5
 
 
+# ---------------------------------------------------------------- the other kernels
+# Each returns (what came out, what was to come out, whether nothing else was written), for one list of tensors.
+ODD = {"dtype": torch.float32, "device": "cuda" if GPU else "cpu"}
+
+
+def scan_case(module, later):
+    """Three rows of five chunks; documents cross the borders of the second row, and join none of the third."""
+    x = torch.randn(3, 5, 6, 7, device=ODD["device"])
+    factor = torch.rand(3, 5, device=ODD["device"]) + 0.5
+    joins = torch.tensor([[0, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.int8, device=ODD["device"])
+    whole = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 1, 0], [1, 0, 1, 0, 1]], dtype=torch.int8, device=ODD["device"])
+    reads = torch.zeros(3, 5, 5, device=ODD["device"])
+    for b in range(3):
+        for g in range(5):
+            for h in range(g):  # chunk g reads h: one document leaves h, fills all between, and enters g
+                inner = whole[b, h + 1 : g].bool().all()
+                reads[b, g, h] = bool(joins[b, h + 1 : g + 1].bool().all() and inner)
+    weights = factor[:, :, None] * reads
+    wanted = (weights.mT if later else weights) @ x.flatten(2)
+    gap = 1024  # what one program may stick out
+    memory = torch.full((3 * 5 * 42 + 2 * gap,), NAN, device=ODD["device"])
+    out = memory[gap:-gap].view(3, 5, 6, 7)
+    module.run_scan(x, out, factor, joins, whole, later)
+    return [out.flatten(2)], [wanted], bool(memory[:gap].isnan().all() and memory[-gap:].isnan().all())
+
+
+def heads_case(module):
+    B, T, S = 2, 70, 12
+    h, gamma, beta, angles = heads_inputs(B, T, S)
+    memory = torch.full((4 * B * T * S + 2 * GAP,), NAN, device=ODD["device"])
+    out = memory[GAP:-GAP].view(4, B, T, S)
+    module.run_heads(h, gamma, beta, *angles, out)
+    wanted = rope(torch.addcmul(beta[:, None, None], F.silu(h), gamma[:, None, None]), *angles)
+    return [out], [wanted], bool(memory[:GAP].isnan().all() and memory[-GAP:].isnan().all())
+
+
+def heads_inputs(B, T, S):
+    h = guarded(B, T, S, seed=1, **ODD)[0]  # rows of h are parts of longer ones
+    h = torch.cat([torch.full_like(h, NAN), h, torch.full_like(h, NAN)], -1)[..., S : 2 * S]
+    gamma, beta = torch.randn(2, 4, S, device=ODD["device"])
+    return h, gamma, beta, [t.contiguous() for t in cos_sin(T, S, gamma)]
+
+
+def unheads_case(module):
+    B, T, S = 2, 70, 12
+    h, gamma, beta, angles = heads_inputs(B, T, S)
+    leaves = [t.detach().requires_grad_() for t in (h, gamma, beta)]
+    out = rope(torch.addcmul(leaves[2][:, None, None], F.silu(leaves[0]), leaves[1][:, None, None]), *angles)
+    grads = torch.randn(4, B, T, S, device=ODD["device"])
+    wanted = torch.autograd.grad(out, leaves, grads)
+    memory = torch.full((B, T, 3 * S), NAN, device=ODD["device"])
+    dh, programs = memory[..., S : 2 * S], -(-B * T // module.ROWS)
+    sums = torch.full((programs, 2, 4, S), NAN, device=ODD["device"])
+    module.run_unheads(h, gamma, *angles, tuple(grads.unbind()), dh, sums)
+    dgamma, dbeta = sums.sum(0)
+    free = memory[..., :S].isnan().all() and memory[..., 2 * S :].isnan().all()
+    return [dh, dgamma, dbeta], wanted, bool(free)
+
+
+def chunk_inputs(sizes, seed=0):
+    """quad_q, quad_k, lin_k, table, v, dy and h in memory of NaN, with scores of order one."""
+    T, C, S, E, _ = sizes
+    quad_q, quad_k, lin_k = (guarded(2, T, S, seed=seed + i, **ODD)[0] for i in range(3))
+    quad_q.mul_(C / S**0.5)
+    v, dy, h = (guarded(2, T, E, seed=seed + 3 + i, **ODD)[0] for i in range(3))
+    return quad_q, quad_k, lin_k, guarded(C, C, seed=seed + 11, **ODD)[0], v, dy, h
+
+
+def maps_case(module, sizes=(150, 40, 24, 40, (16, 32)), documents=True):
+    T, C, _, _, tile = sizes
+    quad_q, quad_k, _, table, v, dy, _ = chunk_inputs(sizes)
+    ids = torch.tensor([[0], [1]], device=ODD["device"]) * (torch.arange(T, device=ODD["device"]) // 27)
+    q, k, values, grads = (to_chunks(t, C) for t in (quad_q, quad_k, v, dy))
+    owners = to_chunks(ids[..., None], C)
+    seen = (owners == owners.mT).tril() if documents else torch.ones(C, C, device=ODD["device"]).tril().bool()
+    r = (q @ k.mT / C + table).relu() * seen
+    inside = to_chunks(torch.ones_like(ids[..., None]), C).bool()  # queries behind the end of the text have no map
+    wanted = [r.square() * inside, 2 * r * (grads @ values.mT) * inside]
+    G = -(-T // C)
+    memory = torch.full((2, 2 * G * C * C + 2 * GAP), NAN, device=ODD["device"])
+    a, ds = (row[GAP:-GAP].view(2, G, C, C) for row in memory)
+    ids = ids.to(torch.int32).contiguous() if documents else None
+    module.run_maps(quad_q, quad_k, dy, v, table, ids, a, ds, C, 1 / C, tile)
+    return [a, ds], wanted, bool(memory[:, :GAP].isnan().all() and memory[:, -GAP:].isnan().all())
+
+
+def values_case(module, silu, sizes=(150, 40, 24, 40, (16, 32))):
+    T, C, S, E, tile = sizes
+    _, _, lin_k, _, _, dy, h = chunk_inputs(sizes)
+    G = -(-T // C)
+    a = torch.randn(2, G, C, C, device=ODD["device"]).tril()
+    dmeans = guarded(2, G, S, E, seed=9, **ODD)[0].mul_(8)
+    wanted = from_chunks(a.mT @ to_chunks(dy, C) + to_chunks(lin_k, C) @ dmeans / C, T)
+    if silu:
+        leaf = h.detach().clone().requires_grad_()
+        wanted = torch.autograd.grad(F.silu(leaf), leaf, wanted)[0]
+    out, memory = guarded(2, T, E, **ODD)
+    module.run_values(lin_k, dmeans, a, dy, h if silu else None, out, C, tile)
+    return [out], [wanted], untouched(memory, out)
+
+
+def ungate_case(module):
+    B, T, E = 2, 19, 150  # more than one program, both ways
+    memory = torch.randn(3, B, T, E, device=ODD["device"])
+    y, dout, h = memory
+    wide = torch.full((2, B, T, 3 * E), NAN, device=ODD["device"])
+    wide[0, ..., :E] = h
+    out, dy = torch.full((2, B, T, E), NAN, device=ODD["device"])
+    module.run_ungate(wide[0, ..., :E], y, dout, out, dy, wide[1, ..., :E])
+    leaves = [t.clone().requires_grad_() for t in (h, y)]
+    wanted = F.silu(leaves[0]) * leaves[1]
+    dh, dmixed = torch.autograd.grad(wanted, leaves, dout)
+    return [out, dy, wide[1, ..., :E]], [wanted.detach(), dmixed, dh], bool(wide[1, ..., E:].isnan().all())
+
+
+CASES = {
+    "scan": lambda m: scan_case(m, False), "scan back": lambda m: scan_case(m, True), "heads": heads_case,
+    "unheads": unheads_case, "maps": maps_case, "maps, one document": lambda m: maps_case(m, documents=False),
+    "maps, whole tiles": lambda m: maps_case(m, (101, 32, 16, 16, (16, 16))),
+    "values": lambda m: values_case(m, False), "values of h": lambda m: values_case(m, True),
+    "values, whole tiles": lambda m: values_case(m, False, (101, 32, 16, 16, (16, 16))), "ungate": ungate_case,
+}  # fmt: skip
+
+
+def case_is_right(module, name, limit):
+    torch.manual_seed(0)
+    got, wanted, free = CASES[name](module)
+    return free and all(error(a, b.double()) < limit for a, b in zip(got, wanted, strict=True))
+
+
 @quick
-@pytest.mark.parametrize("device", [DEVICE])
-@pytest.mark.parametrize("combine", ["mean", "sum"])
-def test_fused_mixed_chunk(combine, device):
-    heads = [torch.randn(2, 70, 16, device=device) for _ in range(4)]
-    v, gate = torch.randn(2, 2, 70, 32, device=device)
-    table = torch.randn(20, 20, device=device)
-
-    def bias(n):
-        return table[:n, :n]
-
-    how = dict(chunk_size=20, bias=bias, combine=combine)
-    wanted = gate * mixed_chunk_attention(*heads, v, causal=True, **how)
-    got = kernels.fused_mixed_chunk(*heads, v, gate=gate, tile=(16, 16), **how)
-    assert got.dtype == v.dtype and error(got, wanted.double()) < 1e-5
-    short = mixed_chunk_attention(*(t[:, :9] for t in (*heads, v)), causal=True, **how)
-    got = kernels.fused_mixed_chunk(*(t[:, :9] for t in (*heads, v)), **how)
-    assert error(got, short.double()) < 1e-5
-
-
-@quick
-@pytest.mark.parametrize("device", [DEVICE])
-def test_padding_on_the_right_needs_no_mask(device):
-    """It is never read: as in mixing, whose mean leaves it out, and whatever stands there."""
-    heads = [torch.randn(3, 70, 16, device=device) for _ in range(4)]
-    v = torch.randn(3, 70, 32, device=device)
-    mask = torch.arange(70, device=device) < torch.tensor([[70], [53], [9]], device=device)
-    wanted = mixed_chunk_attention(*heads, v * mask[..., None], chunk_size=20, causal=True, mask=mask)
-    got = kernels.fused_mixed_chunk(*heads, v.masked_fill(~mask[..., None], 100.0), chunk_size=20)
-    assert error(got[mask], wanted[mask].double()) < 1e-5
+@pytest.mark.parametrize("name", CASES)
+def test_backward_kernels_are_torch(name):
+    assert case_is_right(kernels, name, 1e-5)
 
 
 # ---------------------------------------------------------------- planted faults
@@ -179,47 +297,100 @@ def test_padding_on_the_right_needs_no_mask(device):
 FAULTY = (80, 24, 8, 20, (16, 16))  # three full chunks of one and a half tiles, and a tail; few programs, so quick
 MASK = "mask=inside, other=0.0"
 GATE = "load_tile(u + b * u_strides[0], u_strides[1:], rows, columns, end, E)"
-FAULTS = {  # what the catalogue of wrong answers names, and a few more
-    "load without mask": (MASK, ""),
-    "columns masked, rows not": ("(rows < row_end)[:, None] & (columns", "(rows < row_end + 99)[:, None] & (columns"),
-    "rows masked, columns not": ("(columns < column_end)[None, :]", "(columns < column_end + 99)[None, :]"),
-    "multiplied by a mask": (f", {MASK})", ") * inside"),
-    "store without mask": (", mask=(rows < end)[:, None] & (columns < E)[None, :]", ""),
-    "store masked by the chunk, not by the text": ("mask=(rows < end)", "mask=(rows < chunk + C)"),
-    "contiguous strides assumed": ("columns[None, :] * strides[1]", "columns[None, :]"),
-    "output's strides assumed": ("columns[None, :] * out_strides[2]", "columns[None, :]"),
-    "one block a chunk assumed": ("-(-C // M)", "1"),
-    "tiles rounded down": ("-(-E // E_tile)", "E // E_tile"),
-    "own tile left out": ("(tl.program_id(1) + 1) * M", "tl.program_id(1) * M"),
-    "no causal mask": ("rows[:, None] >= keys[None, :]", "rows[:, None] > -1"),
-    "own token left out": ("rows[:, None] >= keys[None, :]", "rows[:, None] > keys[None, :]"),
-    "mask in tile coordinates": ("rows[:, None] >= keys[None, :]", "rows[:, None] >= (keys - first + chunk)[None, :]"),
-    "bias from the table's corner": ("rows - chunk, keys - chunk, C, C", "rows - chunk, keys - first, C, C"),
-    "bias transposed": ("rows - chunk, keys - chunk, C, C)", "keys - chunk, rows - chunk, C, C).T"),
-    "bias divided too": ("rows - chunk, keys - chunk, C, C)", "rows - chunk, keys - chunk, C, C) * scale"),
-    "divided by the tile": (") * scale\n", ") / M\n"),
-    "only the last tile counts": ("y += tl.dot", "y = tl.dot"),
-    "not squared": ("a * a, 0.0", "a, 0.0"),
-    "state of the next chunk": ("g * state_strides[1], ", "(g + 1) * state_strides[1], "),
-    "no global part": ("before.to(q.dtype)", "(before * 0).to(q.dtype)"),
+FAULTS = {  # of the forward pass: the function that is edited, and pairs of texts
+    "load without mask": ("load_tile", MASK, ""),
+    "columns masked, rows not": ("load_tile", "(rows < row_end)[:, None]", "(rows < row_end + 99)[:, None]"),
+    "rows masked, columns not": ("load_tile", "(columns < column_end)[None", "(columns < column_end + 99)[None"),
+    "multiplied by a mask": ("load_tile", f", {MASK})", ") * inside"),
+    "store without mask": ("mix_kernel", "tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)",
+                           "tl.store(out + place, total.to(out.dtype.element_ty))"),
+    "store masked by the chunk, not by the text": ("mix_kernel", "inside = (rows < end)",
+        "inside = (rows < chunk + C)"),
+    "contiguous strides assumed": ("load_tile", "columns[None, :] * strides[1]", "columns[None, :]"),
+    "output's strides assumed": ("mix_kernel", "columns[None, :] * out_strides[2]", "columns[None, :]"),
+    "one block a chunk assumed": ("run_mix", "triton.cdiv(C, M)", "1"),
+    "tiles rounded down": ("run_mix", "triton.cdiv(E, E_tile)", "(E // E_tile)"),
+    "own tile left out": ("mix_kernel", "(m + 1) * M", "m * M"),
+    "no causal mask": ("local_map", "rows[:, None] >= keys[None, :]", "rows[:, None] > -1"),
+    "own token left out": ("local_map", "rows[:, None] >= keys[None, :]", "rows[:, None] > keys[None, :]"),
+    "mask in tile coordinates": ("mix_kernel", "documents, rows, keys, chunk",
+        "documents, rows, keys - first + chunk, chunk"),
+    "bias from the table's corner": ("local_map", "rows - chunk, keys - chunk, C, C",
+        "rows - chunk, keys - chunk - 1, C, C"),
+    "bias transposed": ("local_map", "rows - chunk, keys - chunk, C, C)", "keys - chunk, rows - chunk, C, C).T"),
+    "bias divided too": ("local_map", "rows - chunk, keys - chunk, C, C)", "rows - chunk, keys - chunk, C, C) * scale"),
+    "divided by the tile": ("local_map", ") * scale", ") / 16"),
+    "only the last tile counts": ("mix_kernel", "total += tl.dot", "total = tl.dot"),
+    "not squared": ("mix_kernel", "(r * r)", "r"),
+    "state of the next chunk": ("mix_kernel", "g * state_strides[1], ", "(g + 1) * state_strides[1], "),
+    "no global part": ("mix_kernel", "before.to(q.dtype)", "(before * 0).to(q.dtype)"),
     "gate on the local part only": (
-        "y += tl.dot(a", f"y += {GATE} * tl.dot(a", "    if u is not None:", "    if False:",
+        "mix_kernel", "total += tl.dot(", f"total += {GATE} * tl.dot(", "    if u is not None:", "    if False:",
     ),
-    "gate of another token": ("u_strides[1:], rows, columns", "u_strides[1:], rows - 1, columns"),
-    "first sequence for all": ("b * v_strides[0]", "0 * v_strides[0]"),
-    "inclusive state": ("earlier_chunks(chunk_means", "(lambda x: x.cumsum(1))(chunk_means",
-                        "C * torch.arange", "C + C * torch.arange"),
+    "gate of another token": ("mix_kernel", "u_strides[1:], rows, columns", "u_strides[1:], rows - 1, columns"),
+    "first sequence for all": ("mix_kernel", "b * v_strides[0]", "0 * v_strides[0]"),
+}  # fmt: skip
+BACKWARD = {  # and of the other kernels: the case that is to notice it, the function, and pairs of texts
+    "inclusive state": ("scan", "scan_kernel", "(total if LATER else f * total)",
+        "(total if LATER else f * (total + new))"),
+    "factor forgotten": ("scan", "scan_kernel", "f * total)", "total)"),
+    "factor of the reader in the transpose": ("scan back", "scan_kernel", "f * new if LATER else new", "new"),
+    "transpose in the order of the text": ("scan back", "scan_kernel", "G - 1 - i if LATER else i", "i"),
+    "document goes on over its end": ("scan", "scan_kernel", "tl.where(joined, total, 0.0)", "total"),
+    "border of the wrong side": ("scan back", "scan_kernel", "g + 1 if LATER else g", "g"),
+    "document in one chunk alone goes on": ("scan", "scan_kernel", "tl.load(whole + b * G + g) != 0", "True"),
+    "first row's factor for all": ("scan", "run_scan", "G if factor", "0 if factor"),
+    "scan without mask": ("scan", "scan_kernel", "element_ty), mask=n < N)", "element_ty))"),
+    "turned the other way": ("heads", "heads_kernel", "x * c - y * s", "x * c + y * s"),
+    "position of the row, not of the token": ("heads", "heads_kernel", "rows % T", "rows"),
+    "base before its SiLU": ("heads", "silu_of", "x * sigmoid(x)", "x"),
+    "beta forgotten": ("heads", "heads_kernel", "x + weights(beta, head, k, S)", "x"),
+    "turned the same way in the gradient": ("unheads", "unheads_kernel", "x * c + y * s, y * c - x * s",
+                                            "x * c - y * s, y * c + x * s"),
+    "slope of SiLU forgotten": ("unheads", "unheads_kernel", "dlow * silu_slope(x)", "dlow"),
+    "slope of SiLU is SiLU": ("ungate", "silu_slope", "half * (1 + x * (1 - half))", "x * half"),
+    "gamma's share without z": ("unheads", "unheads_kernel", "tl.reduce(x * low, 0, add)", "tl.reduce(x, 0, add)"),
+    "shares in one place": ("unheads", "unheads_kernel", "tl.program_id(0) * 8 + head", "head"),
+    "only the last head counts": ("unheads", "unheads_kernel", "dlow += x", "dlow = x"),
+    "map not squared": ("maps", "maps_kernel", "(r * r)", "r"),
+    "two forgotten": ("maps", "maps_kernel", "2 * r * da", "r * da"),
+    "gradient where the map is empty": ("maps", "maps_kernel", "2 * r * da", "2 * (r + 1) * da"),
+    "only the last tile of E counts": ("maps", "maps_kernel", "da += tl.dot", "da = tl.dot"),
+    "tiles on the diagonal left out": ("maps", "maps_kernel", "if j <= i:", "if j < i:"),
+    "map of the keys": ("maps", "maps_kernel", "dy + b * dy_strides[0], dy_strides[1:], rows",
+                        "dy + b * dy_strides[0], dy_strides[1:], keys"),
+    "other documents": ("maps", "local_map", "seen & (mine[:, None] == theirs[None, :])", "seen"),
+    "documents of the first row": ("maps", "maps_kernel", "documents += b * T", "documents += 0"),
+    "queries beyond the text": ("maps", "local_map", " & (rows < end)[:, None]", ""),
+    "maps without mask": ("maps", "maps_kernel", "(column < C)[None, :]", "(column < C + M)[None, :]"),
+    "map not transposed": ("values", "values_kernel", "tl.trans(weight)", "weight"),
+    "earlier queries": ("values", "values_kernel", "chunk + j * M, end, M)", "chunk, chunk + j * M + M, M)"),
+    "not divided by C": ("values", "values_kernel", ' / C  # (M', "  # (M"),
+    "divided by the tile in the gradient": ("values", "values_kernel", ' / C  # (M', " / M  # (M"),
+    "map of the first row": ("values", "values_kernel", "(b * G + g) * C * C", "g * C * C"),
+    "value's SiLU forgotten": ("values of h", "values_kernel", "if h is not None", "if False"),
+    "values without mask": ("values", "values_kernel", "mask=(keys < end)[:, None] & ",
+        "mask=(keys < end + M)[:, None] & "),
+    "gate before its SiLU": ("ungate", "ungate_kernel", "gate = x * sigmoid(x)", "gate = x"),
+    "gradients of gate and value exchanged": ("ungate", "ungate_kernel", "(gate * grad)", "(gate * mixed)"),
+    "gate's gradient without what was mixed": ("ungate", "ungate_kernel", "silu_slope(x) * mixed * grad",
+        "silu_slope(x) * grad"),
+    "one program a row assumed": ("ungate", "run_ungate", "triton.cdiv(E, width)", "1"),
+    "one program for all tokens": ("ungate", "run_ungate", "triton.cdiv(B * T, R)", "1"),
 }  # fmt: skip
 
 
-def planted(tmp_path, *pairs):
-    """The kernel's module with some of its text exchanged."""
+def planted(tmp_path, function, *pairs):
+    """The kernels' module with some of the text of one function exchanged."""
     text = Path(kernels.__file__).read_text(encoding="utf-8")
+    start = text.index(f"def {function}(")
+    end = min(i for mark in ("\n@triton.jit", "\n\n\ndef ", "\n# ---") if (i := text.find(mark, start)) > 0)
+    part = text[start:end]
     for old, new in zip(pairs[::2], pairs[1::2]):
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in kernels.py"
-        text = text.replace(old, new)
+        assert part.count(old) == 1, f"{old!r} stands {part.count(old)} times in {function}"
+        part = part.replace(old, new)
     path = tmp_path / "faulty.py"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text[:start] + part + text[end:], encoding="utf-8")
     spec = importlib.util.spec_from_file_location("flash_tutorial.faulty", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -238,12 +409,20 @@ def test_a_fault_is_noticed(name, tmp_path):
     assert not is_right(module, FAULTY, 1e-3, **options)
 
 
+@no_faults_on_a_card
+@pytest.mark.parametrize("name", BACKWARD)
+def test_a_fault_of_the_other_kernels_is_noticed(name, tmp_path):
+    case, function, *pairs = BACKWARD[name]
+    assert not case_is_right(planted(tmp_path, function, *pairs), case, 1e-3)
+
+
 def writes_its_own_chunk_only(module, device):
     """Start the programs of the first chunk alone. Else the next chunk's programs would write over what was wrong
     there: always in the interpreter, which runs them in order; on a card the last one wins, whichever that is."""
     head, v, state = (torch.ones(1, n, 16, device=device) for n in (60, 60, 3 * 16))
     out = torch.full_like(v, NAN)
-    module.launch(head, head, head, v, state.view(1, 3, 16, 16)[:, :1], None, None, out, 20, 1 / 20, (16, 16))
+    first = v[:, :20]  # one chunk of text: its programs alone
+    module.run_mix(head, head, head, first, state.view(1, 3, 16, 16), None, None, None, None, out, 20, 1 / 20, (16, 16))
     return bool(out[:, :20].isfinite().all() and out[:, 20:].isnan().all())
 
 
@@ -255,46 +434,17 @@ def test_a_program_writes_its_own_chunk_only(device):
 
 @no_faults_on_a_card
 def test_rows_of_the_next_chunk_are_noticed(tmp_path):
-    module = planted(tmp_path, "mask=(rows < end)", "mask=(rows < T)")
+    module = planted(tmp_path, "mix_kernel", "inside = (rows < end)", "inside = (rows < T + C)")
     assert not writes_its_own_chunk_only(module, "cpu")
 
 
 @no_faults_on_a_card
 def test_sums_in_float16_are_noticed(tmp_path):
-    module = planted(tmp_path, "y += tl.dot(a.to(value.dtype)", "y = y.to(tl.float16) + tl.dot(a.to(value.dtype)")
+    module = planted(tmp_path, "mix_kernel", "total += tl.dot(", "total = total.to(tl.float16) + tl.dot(")
     assert half_error(module, "cpu") > 1e-4
 
 
-# ---------------------------------------------------------------- what is refused
-
-
-@quick
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (dict(tile=(24, 64)), r"tile=\(24, 64\): expected powers of two"),
-        (dict(tile=(8, 64)), "at least 16"),
-        (dict(gate=torch.ones(1, 20, 4)), r"gate has shape \(1, 20, 4\)"),
-        (dict(gate=torch.ones(1, 20, 16, dtype=torch.float64)), "dtypes"),
-        (dict(v=torch.ones(1, 19, 16)), "heads have shapes"),
-        (dict(v=torch.ones(1, 20, 16, requires_grad=True)), "no backward pass"),
-        (dict(bias=lambda n: torch.ones(n, n, requires_grad=True)), "no backward pass"),
-        (dict(bias=lambda n: torch.ones(n, 1)), r"bias\(8\) has shape \(8, 1\): expected \(8, 8\)"),
-        (dict(combine="median"), "combine='median' is unknown: expected 'mean'"),
-    ],
-    ids=[*range(9)],
-)
-def test_refused(change, words):
-    heads = [torch.ones(1, 20, 16) for _ in range(4)]
-    with pytest.raises(ValueError, match=words):
-        kernels.fused_mixed_chunk(*heads, **{"v": torch.ones(1, 20, 16), "chunk_size": 8} | change)
-
-
-@pytest.mark.skipif(GPU, reason="on a card the kernel takes bfloat16")
-def test_bfloat16_is_refused_by_the_interpreter_which_gets_it_wrong():
-    with pytest.raises(ValueError, match="TRITON_INTERPRET was set"):
-        tensors = [torch.ones(1, 20, 16, dtype=torch.bfloat16) for _ in range(5)]
-        kernels.fused_mixed_chunk(*tensors, chunk_size=8)
+# ---------------------------------------------------------------- without a card
 
 
 def run_python(*arguments):
@@ -310,7 +460,7 @@ def test_without_triton_one_line_says_what_is_missing():
 
 
 def test_without_interpreter_and_card_one_line_says_what_to_set():
-    code = "import torch; from flash_tutorial.kernels import *; x = torch.ones(1, 9, 16); print(INTERPRETED); "
+    code = "import torch; from flash_tutorial.fused import *; x = torch.ones(1, 9, 16); print(kernels.INTERPRETED); "
     done = run_python("-c", code + "fused_mixed_chunk(x, x, x, x, x, chunk_size=4)")
     assert done.stdout == "False\n" and done.returncode == 1
     assert "set TRITON_INTERPRET=1 before" in done.stderr.strip().splitlines()[-1]

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from unit_cases import B, C, D, S
+from unit_cases import B, C, D, S, features, how_to_read
 
-from flash_tutorial import mixing, reference
+from flash_tutorial import FLASH, chunks, fast, mixing, reference
+from flash_tutorial.properties import draw_order_one
 
 pytestmark = pytest.mark.quick
 T = 3 * C + 2
@@ -92,3 +93,23 @@ def test_chunks_of_one_token_are_linear_attention():
         y, state = mixing.linear_attention_step(state, q[:, t], k[:, t], v[:, t])
         rows.append(y)
     torch.testing.assert_close(torch.stack(rows, 1), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("combine", ["mean", "sum"])
+@pytest.mark.parametrize("reading", ["all", "mask", "documents", "both"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_what_a_gpu_computes_is_the_same(causal, reading, combine, monkeypatch):
+    """Sums over chunks as one triangular product, and a map in one block: values and gradients."""
+    unit = FLASH(D, expansion=2, qk_dim=4, chunk_size=C, causal=causal, combine=combine).double()
+    draw_order_one(unit, torch.Generator().manual_seed(0))
+    x, how = features(T), how_to_read(reading, T)
+    found = []
+    for on_a_gpu in (False, True):
+        if on_a_gpu:
+            monkeypatch.setattr(chunks, "goes_chunk_by_chunk", lambda x: False)
+            monkeypatch.setattr(fast, "ROWS", fast.ROWS_ON_A_GPU)
+        leaf = x.clone().requires_grad_()
+        branch = unit(leaf, **how) - leaf
+        found.append([branch, *torch.autograd.grad(branch.square().sum(), [leaf, *unit.parameters()])])
+    for one, other in zip(*found):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)

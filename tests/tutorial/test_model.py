@@ -702,6 +702,25 @@ def test_dropout_is_of_training_alone(architecture):
     torch.testing.assert_close((later - x)[later != x], (2 * (y - x))[later != x])
 
 
+def test_a_unit_that_is_computed_again_keeps_less_and_changes_nothing():
+    """The same loss and gradients, bit for bit; between forward and backward each unit keeps its input and no more."""
+    options = dict(dim=32, depth=3, qk_dim=8, chunk_size=16, vocab_size=50)
+    torch.manual_seed(0)
+    model = LanguageModel(ModelConfig(**options))
+    again = LanguageModel(ModelConfig(checkpoint=True, **options))
+    again.load_state_dict(model.state_dict())
+    ids, kept, found = torch.arange(80).view(2, 40) % 50, [], []
+    for each in (model, again):
+        numbers = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, n=numbers: n.append(t.numel()) or t, lambda t: t):
+            loss = each.loss(ids, ids)
+        loss.backward()
+        kept.append(sum(numbers))
+        found.append([loss.detach(), *(p.grad for p in each.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*found))
+    assert kept[1] < 0.5 * kept[0]
+
+
 @pytest.mark.parametrize("share", [1, 1.0, -0.1])
 def test_dropout_of_everything_is_refused(share):
     with pytest.raises(ValueError, match=f"dropout={share}: expected a"):

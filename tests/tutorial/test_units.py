@@ -133,3 +133,23 @@ def test_to_numpy_is_a_copy_in_float64(name, causal):
     for a in arrays.values():
         a += 1.0
     assert torch.equal(unit(x), before)
+
+
+@pytest.mark.parametrize("make_block", [
+    lambda: TransformerBlock(8, heads=2, glu=True, rope=True, causal=True),
+    lambda: MCTransformerBlock(8, heads=2, chunk_size=4, causal=True),
+], ids=["transformer++", "mc_transformer++"])  # fmt: skip
+def test_a_causal_block_needs_no_mask_for_padding_on_the_right(make_block, monkeypatch):
+    """torch's fused attention then runs without a T x T mask; what is padding comes later than all that counts."""
+    block, x, mask = make_block().double(), torch.randn(2, 11, 8, dtype=torch.float64), torch.ones(2, 11).bool()
+    mask[1, 6:] = False
+    given, attention = [], torch.nn.functional.scaled_dot_product_attention
+
+    def attend(*args, attn_mask=None, **options):
+        given.append(attn_mask)
+        return attention(*args, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    y, alone = block(x, mask=mask), block(x[1:, :6])
+    torch.testing.assert_close(y[1:, :6], alone)
+    assert given == [None] * len(given) and given

@@ -1,0 +1,218 @@
+"""What a training step moves and keeps in a GPU's memory, counted by operation on any machine, and a time from that.
+
+    python -m flash_course.bench.traffic                  # the paper's base size, 65,536 tokens a step
+    python -m flash_course.bench.traffic --out flash_course/bench/results/traffic.json
+
+A unit runs forward and backward on fake tensors, which have shapes and no numbers. Every operation reads its inputs
+once and writes its outputs once; what a cache saves, and what a kernel reads twice, is not counted.
+Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width.
+"""
+
+import argparse
+import json
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from flash_tutorial import ModelConfig, chunks, fast
+from flash_tutorial.files import write_text
+from flash_tutorial.model import make_unit
+
+TOKENS, LENGTHS = 65_536, (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
+
+# FLOPs and bytes a second that large products and long copies reach, about 60% and 84% of the data sheets: T4 65e12
+# and 320e9, L4 121e12 and 300e9, A100 (40 GB) 312e12 and 1555e9, H100 (SXM) 989e12 and 3350e9
+CARDS = {"T4": (28e12, 250e9), "L4": (72e12, 250e9), "A100": (190e12, 1.3e12), "H100": (600e12, 2.8e12)}
+
+
+@dataclass
+class Traffic:
+    """Of one unit, forward and backward: bytes and FLOPs by operation, in order, and bytes kept in between."""
+
+    operations: list = field(default_factory=list)  # (name, bytes, FLOPs)
+    kept: int = 0
+
+    @property
+    def moved(self):
+        return sum(n for _, n, _ in self.operations)
+
+    def by_name(self):
+        """Bytes of each kind of operation, the largest first."""
+        found = Counter()
+        for name, n, _ in self.operations:
+            found[name] += n
+        return dict(found.most_common())
+
+    def seconds(self, card):
+        """A roofline: every operation takes as long as its products or its bytes, whichever is longer."""
+        flops_a_second, bytes_a_second = CARDS[card]
+        return sum(max(n / bytes_a_second, flops / flops_a_second) for _, n, flops in self.operations)
+
+
+# ---------------------------------------------------------------- a norm that is one kernel, as it is on a card
+@torch.library.custom_op("flash_course::rms_norm", mutates_args=())
+def _rms_norm(x: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    raise NotImplementedError("it is counted, and never computed")
+
+
+@torch.library.custom_op("flash_course::rms_norm_backward", mutates_args=())
+def _rms_norm_backward(
+    grad: torch.Tensor, x: torch.Tensor, gain: torch.Tensor, rms: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    raise NotImplementedError("it is counted, and never computed")
+
+
+@_rms_norm.register_fake
+def _(x, gain):
+    return torch.empty_like(x), x.new_empty(x.shape[:-1])
+
+
+@_rms_norm_backward.register_fake
+def _(grad, x, gain, rms):
+    return torch.empty_like(x), torch.empty_like(gain)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, gain):
+        y, rms = _rms_norm(x, gain)
+        ctx.save_for_backward(x, gain, rms)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _rms_norm_backward(grad, *ctx.saved_tensors)
+
+
+# ---------------------------------------------------------------- counting
+def size_of(tensor):
+    """Its bytes; of one that was expanded, those that lie in memory."""
+    numbers = min(tensor.numel(), tensor.untyped_storage().nbytes() // tensor.element_size())
+    return numbers * tensor.element_size()
+
+
+def own_flops(name, args):
+    """FLOPs of attention kernels, ours and torch's; of causal maps the half that is computed."""
+    if name.startswith("_scaled_dot_product"):
+        q = args[1] if name.endswith("backward") else args[0]
+        # q (B, H, T, d); the backward pass makes five products where the forward pass makes two
+        return (5 if name.endswith("backward") else 2) * q.numel() * q.shape[2]
+    if name == "mix":
+        quad_q, v, C = args[0], args[3], args[10]
+        return v.shape[0] * v.shape[1] * (C * (quad_q.shape[2] + v.shape[2]) + 2 * quad_q.shape[2] * v.shape[2])
+    if name == "maps":
+        quad_q, v, C = args[0], args[3], args[6]
+        return v.shape[0] * v.shape[1] * C * (quad_q.shape[2] + v.shape[2])
+    if name == "values":
+        lin_k, dy, C = args[0], args[3], args[6]
+        return dy.shape[0] * dy.shape[1] * (C * dy.shape[2] + 2 * lin_k.shape[2] * dy.shape[2])
+    return 0
+
+
+class _Counting(TorchDispatchMode):
+    """Notes every operation that touches memory; views and empty tensors do not."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = function(*args, **kwargs)
+        name = function._schema.name.split("::")[1]
+        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns)
+        if is_view or "empty" in name or name in ("detach", "_unsafe_view", "device"):
+            return out
+        read = args[1:] if kwargs.get("beta") == 0 else args  # beta = 0: the first is not read
+        touched = [t for t in tree_leaves((read, kwargs, out)) if isinstance(t, torch.Tensor)]
+        name = name.rstrip("_")  # what is done in place costs as much
+        counter = flop_registry.get(getattr(torch.ops.aten, name, None))
+        flops = counter(*args, **kwargs, out_val=out) if counter else own_flops(name, args)
+        self.found.operations.append((name, sum(map(size_of, touched)), flops))
+        return out
+
+
+def count_traffic(config, T, tokens=TOKENS):
+    """The ``Traffic`` of one unit of a model, in bfloat16 by autocast, as a card would run it."""
+    found, kept = Traffic(), {}
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        enter(FakeTensorMode(allow_non_fake_inputs=True))
+        enter(mock.patch.object(chunks, "goes_chunk_by_chunk", lambda x: False))
+        enter(mock.patch.object(fast, "ROWS", fast.ROWS_ON_A_GPU))
+        enter(mock.patch.object(F, "rms_norm", lambda x, shape, gain, eps: _RMSNorm.apply(x, gain)))
+        unit, x = make_unit(config), torch.empty(tokens // T, T, config.dim, requires_grad=True)
+        own = {p.untyped_storage()._cdata for p in unit.parameters()}
+
+        def keep(tensor):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in own:
+                kept[storage._cdata] = storage.nbytes()
+            return tensor
+
+        saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with _Counting(found), torch.autocast("cpu", torch.bfloat16), saved:
+            y = unit(x)
+        with _Counting(found):
+            y.backward(torch.empty_like(y))
+    found.kept = sum(kept.values())
+    return found
+
+
+def base(architecture, T, backend=None):
+    """The paper's base size with ScaleNorm, causal, and how many units it has."""
+    config = ModelConfig.paper("wiki40b", architecture, context=512)
+    config.norm = "scale"
+    config.max_length = T
+    if backend:
+        config.backend = backend
+    return config, config.depth
+
+
+ROWS = {
+    "FLASH, torch": ("flash", "torch"),
+    "FLASH, Triton": ("flash", "triton"),
+    "Transformer++": ("transformer++", None),
+}
+
+
+def predictions(lengths=LENGTHS, names=ROWS):
+    """For each model and length: gigabytes moved and kept by all units in a step, and milliseconds by card."""
+    rows = []
+    for name in names:
+        for T in lengths:
+            config, units = base(ROWS[name][0], T, ROWS[name][1])
+            found = count_traffic(config, T)
+            rows.append({
+                "model": name, "T": T, "gigabytes_moved": round(units * found.moved / 1e9, 1),
+                "gigabytes_kept": round(units * found.kept / 1e9, 1),
+                "milliseconds": {card: round(1e3 * units * found.seconds(card), 1) for card in CARDS},
+            })  # fmt: skip
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    rows = predictions()
+    for row in rows:
+        print(json.dumps(row))
+    if args.out:
+        about = {"command": f"python -m flash_course.bench.traffic --out {args.out.as_posix()}", "tokens": TOKENS,
+                 "what": "predictions from counted bytes and FLOPs; nothing was measured", "cards": CARDS}  # fmt: skip
+        lines = ",\n  ".join(map(json.dumps, rows))
+        write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
+
+
+if __name__ == "__main__":
+    main()

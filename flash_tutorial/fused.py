@@ -1,0 +1,290 @@
+"""Causal FLASH by the kernels of ``kernels.py``: the same numbers and gradients as ``mixing``, with less memory moved.
+
+What the kernels leave of a backward pass are plain products, and torch's libraries are good at those. Every kernel is
+an operator of torch's here, so that fake tensors and ``meta`` know its shapes.
+Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width, D model width.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from . import kernels
+from .chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
+from .kernels import TILE
+
+
+# ---------------------------------------------------------------- who reads which chunk
+class Chunking(NamedTuple):
+    """A batch in chunks: what is to be known besides the tensors. The last five are None without documents."""
+
+    C: int
+    scale: float  # of the scores
+    tile: tuple[int, int]
+    factor: Tensor  # (B or 1, G) float32: by what the sum of the earlier chunks' means is multiplied
+    documents: Tensor | None = None  # (B, T) int32, sorted
+    joins: Tensor | None = None  # (B, G) int8: a document crosses from the chunk before into this one
+    whole: Tensor | None = None  # (B, G) int8: one document fills the chunk
+    entered: Tensor | None = None  # (B, T, 1) bool: the token's document is the first of its chunk
+    leaves: Tensor | None = None  # (B, T, 1) bool: it is the last of its chunk
+
+
+def chunking(T, chunk_size, combine, segment_ids, device, tile=TILE):
+    """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk."""
+    if combine not in ("mean", "sum"):
+        raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equation 8)")
+    C = min(chunk_size, T)
+    earlier, parts = torch.arange(-(-T // C), device=device)[None], ()  # how many chunks are read
+    if segment_ids is not None:
+        ids = chunk_documents(segment_ids, C)  # (B, G, C)
+        joins, whole, earlier = crossings(ids)
+        of_tokens = [from_chunks((ids == ids[:, :, edge, None])[..., None], T) for edge in (0, -1)]
+        parts = (segment_ids.to(torch.int32).contiguous(), joins.to(torch.int8), whole.to(torch.int8), *of_tokens)
+    factor = factor_of(C * earlier, C, combine, torch.empty(0)).contiguous()
+    return Chunking(C, 1 / chunk_size, tuple(tile), factor, *parts)
+
+
+# ---------------------------------------------------------------- the kernels as operators
+@torch.library.custom_op("flash_tutorial::scan", mutates_args=())
+def scan(x: Tensor, factor: Tensor, joins: Tensor | None, whole: Tensor | None, later: bool) -> Tensor:
+    """Sums of ``x (B, G, S, E)`` over the earlier chunks, times ``factor``; ``later``: the transpose of that."""
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    kernels.run_scan(x.contiguous(), out, factor, joins, whole, later)
+    return out
+
+
+@torch.library.custom_op("flash_tutorial::mix", mutates_args=())
+def mix(
+    quad_q: Tensor, quad_k: Tensor, lin_q: Tensor, v: Tensor, state: Tensor, table: Tensor | None,
+    documents: Tensor | None, u: Tensor | None, silu: bool, keep: bool, C: int, scale: float, tile: list[int],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """``out`` and, if it is to be kept, ``y``, both ``(B, T, E)``: what each token reads, with and without its gate."""
+    out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    y = torch.empty_like(out) if keep else out.new_empty(0)
+    places = y if keep else None
+    kernels.run_mix(quad_q, quad_k, lin_q, v, state, table, documents, u, places, out, C, scale, tile, silu)
+    return out, y
+
+
+@torch.library.custom_op("flash_tutorial::maps", mutates_args=())
+def maps(
+    quad_q: Tensor, quad_k: Tensor, dy: Tensor, v: Tensor, table: Tensor | None, documents: Tensor | None,
+    C: int, scale: float, tile: list[int],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The local map and the gradient of its scores, each ``(B, G, C, C)``: the backward pass is products with them."""
+    a, ds = (v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2))
+    kernels.run_maps(quad_q, quad_k, dy, v, table, documents, a, ds, C, scale, tile)
+    return a, ds
+
+
+@torch.library.custom_op("flash_tutorial::values", mutates_args=("out",))
+def values(
+    lin_k: Tensor, dmeans: Tensor, a: Tensor, dy: Tensor, h: Tensor | None, out: Tensor, C: int, tile: list[int]
+) -> None:
+    """The gradient of v, or with ``h`` that of h, where v = SiLU(h), into ``out (B, T, E)``."""
+    kernels.run_values(lin_k, dmeans, a, dy, h, out, C, tile)
+
+
+@torch.library.custom_op("flash_tutorial::heads", mutates_args=())
+def make_heads(h: Tensor, gamma: Tensor, beta: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """quad_q, quad_k, lin_q, lin_k, together ``(4, B, T, S)``, of the base z = SiLU(h) (equation 4)."""
+    out = h.new_empty(len(gamma), *h.shape)
+    kernels.run_heads(h, gamma, beta, cos, sin, out)
+    return out
+
+
+@torch.library.custom_op("flash_tutorial::unheads", mutates_args=("dh",))
+def unmake_heads(h: Tensor, gamma: Tensor, cos: Tensor, sin: Tensor, dheads: list[Tensor], dh: Tensor) -> Tensor:
+    """The gradients of gamma and beta ``(2, 4, S)``, float32; that of ``h`` goes into ``dh``, in place."""
+    sums = gamma.new_empty(-(-h[..., 0].numel() // kernels.ROWS), 2, *gamma.shape, dtype=torch.float32)
+    kernels.run_unheads(h, gamma, cos, sin, tuple(dheads), dh, sums)
+    return sums.sum(0)
+
+
+@torch.library.custom_op("flash_tutorial::ungate", mutates_args=("dh",))
+def ungate(h: Tensor, y: Tensor, dout: Tensor, dh: Tensor) -> tuple[Tensor, Tensor]:
+    """SiLU(h) y, and the gradient of y, ``(B, T, E)``; the gradient of the gate's part of ``h`` goes into ``dh``."""
+    out, dy = torch.empty_like(y), torch.empty_like(y)
+    kernels.run_ungate(h, y, dout, out, dy, dh)
+    return out, dy
+
+
+@scan.register_fake
+def _(x, *_):
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+@mix.register_fake
+def _(quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_):
+    return v.new_empty(v.shape), v.new_empty(v.shape if keep else 0)
+
+
+@maps.register_fake
+def _(quad_q, quad_k, dy, v, table, documents, C, *_):
+    return tuple(v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2))
+
+
+@values.register_fake
+def _(*_):
+    return None
+
+
+@make_heads.register_fake
+def _(h, gamma, *_):
+    return h.new_empty(len(gamma), *h.shape)
+
+
+@unmake_heads.register_fake
+def _(h, gamma, *_):
+    return gamma.new_empty(2, *gamma.shape, dtype=torch.float32)
+
+
+@ungate.register_fake
+def _(h, y, dout, dh):
+    return torch.empty_like(y), torch.empty_like(y)
+
+
+# ---------------------------------------------------------------- forward and backward of the mixing
+def scaled_product(scale, a, b):
+    """scale a b of matrices ``(B, G, m, k)``, ``(B, G, k, n)``, scaled while the sums are still in float32."""
+    nothing = torch.zeros((), dtype=a.dtype, device=a.device).expand(a[:, :, 0, 0].numel(), a.shape[2], b.shape[3])
+    return torch.baddbmm(nothing, a.flatten(0, 1), b.flatten(0, 1), beta=0, alpha=scale).unflatten(0, a.shape[:2])
+
+
+def read(heads, v, u, table, how, *, silu=False, keep=False):
+    """u * y, y if it is to be kept, and the state ``(B, G, S, E)`` that each chunk reads of those before it.
+
+    The state is the mean of k^T v over the tokens of strictly earlier chunks (equation 8 with the mean of Code 8), or
+    the bare sum; of the reader's document, where there are several. Zero for the first chunk.
+    """
+    quad_q, quad_k, lin_q, lin_k = heads
+    if how.documents is not None:
+        lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
+    means = scaled_product(1 / how.C, to_chunks(lin_k, how.C).mT, to_chunks(v, how.C))
+    state = scan(means, how.factor, how.joins, how.whole, False)
+    out, y = mix(quad_q, quad_k, lin_q, v, state, table, how.documents, u, silu, keep, how.C, how.scale, how.tile)
+    return out, y, state
+
+
+def unread(dy, heads, v, state, table, how, dv, h=None):
+    """The backward pass of y: gradients of the four heads, and of ``table`` or None.
+
+    That of ``v``, or of ``h`` where v = SiLU(h), goes into ``dv``.
+    """
+    T, C = v.shape[1], how.C
+    quad_q, quad_k, lin_q, lin_k = heads
+    if how.documents is not None:
+        lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
+    a, ds = maps(quad_q, quad_k, dy, v, table, how.documents, C, how.scale, how.tile)
+    quad_q, quad_k, lin_q, v_chunks, dy_chunks = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, v, dy))
+    dmeans = scan(lin_q.mT @ dy_chunks, how.factor, how.joins, how.whole, True)  # (B, G, S, E): later chunks' wishes
+    values(lin_k, dmeans, a, dy, h, dv, C, how.tile)
+    dlin_q, dlin_k = dy_chunks @ state.mT, scaled_product(1 / C, v_chunks, dmeans.mT)  # (B, G, C, S)
+    dquad_q, dquad_k = scaled_product(how.scale, ds, quad_k), scaled_product(how.scale, ds.mT, quad_q)
+    dtable = None if table is None else ds.sum((0, 1), dtype=torch.float32).to(table.dtype)
+    dheads = [from_chunks(t, T) for t in (dquad_q, dquad_k, dlin_q, dlin_k)]
+    if how.documents is not None:
+        dheads[2:] = [dheads[2] * how.entered, dheads[3] * how.leaves]
+    return dheads, dtable
+
+
+class _MixedChunk(torch.autograd.Function):
+    """Four heads, value, gate and table -> gate * y."""
+
+    @staticmethod
+    def forward(ctx, quad_q, quad_k, lin_q, lin_k, v, gate, table, how):
+        heads = (quad_q, quad_k, lin_q, lin_k)
+        out, y, state = read(heads, v, gate, table, how, keep=any(ctx.needs_input_grad))
+        ctx.save_for_backward(*heads, v, gate, table, state, y)
+        ctx.how = how
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        *heads, v, gate, table, state, y = ctx.saved_tensors
+        dy, dgate = (grad, None) if gate is None else (grad * gate, grad * y)
+        dv = torch.empty_like(v)
+        dheads, dtable = unread(dy, heads, v, state, table, ctx.how, dv)
+        return *dheads, dv, dgate, dtable, None
+
+
+def fused_mixed_chunk(
+    quad_q, quad_k, lin_q, lin_k, v, *, chunk_size, bias=None, combine="mean", gate=None, segment_ids=None, tile=TILE
+):
+    """``mixing.mixed_chunk_attention``, causal and gated, by the kernels: ``(B, T, E)``.
+
+    Padding on the right needs no mask: no token reads what comes later. The rows of padding itself mean nothing.
+    Heads ``(B, T, S)``, ``v`` and ``gate (B, T, E)``, all of one type: float32, float16, or on a GPU bfloat16.
+    ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep documents apart. ``tile`` (M, numbers of E) sets the speed
+    and nothing else; powers of two, at least 16. It has a gradient, and no second one.
+    """
+    table = None if bias is None else bias(min(chunk_size, v.shape[1]))
+    _check([quad_q, quad_k, lin_q, lin_k, v], gate, table, min(chunk_size, v.shape[1]), tile)
+    how = chunking(v.shape[1], chunk_size, combine, segment_ids, v.device, tile)
+    return _MixedChunk.apply(quad_q, quad_k, lin_q, lin_k, v, gate, table, how)
+
+
+def _check(tensors, gate, table, C, tile):
+    heads, v = tensors[:4], tensors[-1]
+    if any(t.dim() != 3 or t.shape[:2] != v.shape[:2] or t.shape != heads[0].shape for t in heads):
+        raise ValueError(f"heads have shapes {[tuple(t.shape) for t in heads]}, v {tuple(v.shape)}: expected (B, T, S)")
+    if gate is not None and gate.shape != v.shape:
+        raise ValueError(f"gate has shape {tuple(gate.shape)}: expected that of v, {tuple(v.shape)}")
+    if table is not None and table.shape != (C, C):
+        raise ValueError(f"bias({C}) has shape {tuple(table.shape)}: expected {(C, C)}, a number for each pair")
+    tensors = tensors if gate is None else [*tensors, gate]
+    if v.dtype not in kernels.DTYPES or any(t.dtype != v.dtype for t in tensors):
+        raise ValueError(f"dtypes {[t.dtype for t in tensors]}: expected one of {kernels.DTYPES} for all")
+    if any(size < 16 or size & (size - 1) for size in tile):
+        raise ValueError(f"tile={tile}: expected powers of two, at least 16, since Triton's dot takes no smaller ones")
+    kernels.check_device(v.device, v.dtype)
+
+
+# ---------------------------------------------------------------- a whole unit
+class _MixAndProject(torch.autograd.Function):
+    """A unit from behind its first dense layer, ``h (B, T, 2E + S)``, through its last one: ``(B, T, D)``.
+
+    One function, so that little is kept: h before its SiLU, y and the state. Gate, values and heads are made again in
+    the backward pass, which costs less than their way to memory and back.
+    """
+
+    @staticmethod
+    def forward(ctx, h, gamma, beta, table, weight, offset, angles, how):
+        E = weight.shape[1]
+        heads = make_heads(h[..., 2 * E :], gamma, beta, *angles)
+        v, keep = F.silu(h[..., E : 2 * E]), any(ctx.needs_input_grad)
+        out, y, state = read(heads, v, h[..., :E], table, how, silu=True, keep=keep)
+        ctx.save_for_backward(h, gamma, beta, table, weight, state, y, *angles)
+        ctx.how = how
+        return F.linear(out, weight, offset)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        h, gamma, beta, table, weight, state, y, *angles = ctx.saved_tensors
+        E, dh = weight.shape[1], torch.empty_like(h)
+        of_v, of_z = slice(E, 2 * E), slice(2 * E, None)
+        heads, v = make_heads(h[..., of_z], gamma, beta, *angles), F.silu(h[..., of_v])
+        out, dy = ungate(h[..., :E], y, (grad @ weight).contiguous(), dh[..., :E])
+        dheads, dtable = unread(dy, heads, v, state, table, ctx.how, dh[..., of_v], h[..., of_v])
+        dheads = [t.contiguous() for t in dheads]
+        dgamma, dbeta = unmake_heads(h[..., of_z], gamma, *angles, dheads, dh[..., of_z]).to(gamma.dtype)
+        dweight = grad.flatten(0, 1).mT @ out.flatten(0, 1)
+        return dh, dgamma, dbeta, dtable, dweight, grad.sum((0, 1)), None, None
+
+
+def fused_unit(unit, h, angles, segment_ids=None):
+    """What a FLASH unit adds to its input, ``(B, T, D)``, from ``h (B, T, 2E + S)`` before its SiLU.
+
+    ``angles``: cos and sin of ``layers.cos_sin``.
+    """
+    tile = kernels.tile_for(h.device, h.dtype)
+    how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, tile)
+    table = None if unit.bias is None else unit.bias(how.C)
+    weight, offset = unit.out_proj.weight.to(h.dtype), unit.out_proj.bias.to(h.dtype)
+    gamma, beta = unit.scale_offset.gamma.contiguous(), unit.scale_offset.beta.contiguous()
+    return _MixAndProject.apply(h.contiguous(), gamma, beta, table, weight, offset, angles, how)

@@ -1,0 +1,62 @@
+"""Bytes that a step moves and keeps on a card, counted on fake tensors: `flash_course/bench/traffic.py`."""
+
+import importlib.util
+from functools import cache
+
+import pytest
+
+from flash_course.bench.traffic import CARDS, base, count_traffic
+from flash_tutorial import ModelConfig
+
+pytestmark = pytest.mark.quick
+
+GB = 1e9
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+
+@cache
+def counted(architecture, T, backend=None):
+    config, units = base(architecture, T, backend)
+    return count_traffic(config, T), units
+
+
+def test_a_step_of_the_base_model_by_torch():
+    """65,536 tokens in bfloat16. Kept is what products and the two element-wise steps around the gate need."""
+    found, units = counted("flash", 8192, "torch")
+    assert units * found.moved < 520 * GB
+    assert units * found.kept < 43 * GB
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
+def test_a_step_of_the_base_model_by_the_kernels():
+    found, units = counted("flash", 8192, "triton")
+    assert units * found.moved < 300 * GB
+    assert units * found.kept < 26 * GB
+
+
+def test_a_dense_layer_is_counted_as_on_paper():
+    """FLOPs of the products of one unit: three times those of the forward pass."""
+    found, _ = counted("flash", 8192, "torch")
+    D, E, S, C, tokens = 768, 1536, 128, 256, 65_536
+    dense = 2 * tokens * (D * (2 * E + S) + E * D)
+    near, far = 2 * tokens * C * (S + E), 2 * tokens * 2 * S * E  # torch multiplies whole maps of a chunk
+    state = 2 * tokens // C * (8192 // C) * S * E  # the triangular product that sums over chunks
+    flops = sum(n for _, _, n in found.operations)
+    assert flops == pytest.approx(3 * (dense + near + far + state), rel=1e-2)
+
+
+def test_flash_costs_the_same_at_every_length_and_attention_does_not():
+    slow, fast = ({T: counted(name, T)[0].seconds("H100") for T in (512, 8192)} for name in ("transformer++", "flash"))
+    assert fast[8192] < 1.01 * fast[512]
+    assert slow[8192] > 1.3 * slow[512]
+    assert set(CARDS) == {"T4", "L4", "A100", "H100"}
+
+
+def test_bytes_are_those_of_the_shapes():
+    """A unit without a global part moves fewer, and half as many tokens move half as many."""
+    config = ModelConfig("flash", dim=256, qk_dim=64, chunk_size=128, norm="scale", backend="torch")
+    whole, half = (count_traffic(config, 1024, tokens).moved for tokens in (16_384, 8192))
+    config.global_ = False
+    assert count_traffic(config, 1024, 16_384).moved < whole
+    weights = 5 * 4 * (256 * (4 * 256 + 64) + 512 * 256)  # read and cast; their gradients
+    assert whole == pytest.approx(2 * half, abs=4 * weights)

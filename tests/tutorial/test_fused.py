@@ -1,0 +1,342 @@
+"""FLASH by Triton's kernels, forward and backward, against ``mixing`` and the unit in float64."""
+
+import copy
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from test_kernels import DEVICE, FORMATS, GPU, error, guarded, kernels  # it asks for the interpreter where it must
+
+from flash_tutorial import FLASH, ModelConfig, fused
+from flash_tutorial.data import load_corpus
+from flash_tutorial.mixing import mixed_chunk_attention
+from flash_tutorial.properties import draw_order_one
+from flash_tutorial.training import TrainConfig, train
+
+assert fused.kernels is kernels
+quick = pytest.mark.quick
+
+
+@pytest.fixture(autouse=True)
+def interpreter(monkeypatch):
+    if not GPU:
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+
+
+NAMES = ("quad_q", "quad_k", "lin_q", "lin_k", "v", "gate", "table")
+SIZES = {  # T, C, S, E, tile
+    "three chunks and a tail": (150, 40, 24, 40, (16, 32)),
+    "chunks of whole tiles": (101, 32, 16, 16, (16, 16)),
+    "one tile holds a chunk": (80, 24, 8, 20, (32, 32)),
+    "shorter than a chunk": (21, 32, 16, 16, (16, 16)),
+    "one token": (1, 16, 16, 16, (16, 16)),
+}
+USUAL = SIZES["one tile holds a chunk"]
+
+
+def inputs(sizes, dtype, device, combine="mean", transposed=False):
+    """The tensors of NAMES, of order one, in memory that is NaN around them, and an order-one gradient."""
+    T, C, S, E, _ = sizes
+    kinds = dict(dtype=dtype, device=device, transposed=transposed)
+    heads = [guarded(2, T, S, seed=seed, **kinds)[0] for seed in range(4)]
+    heads[0].mul_(C / S**0.5)  # so that scores / C are of order one
+    heads[2].mul_(8 if combine == "mean" else 0.2)  # a mean over many tokens is small, and a sum is not
+    v, gate = (guarded(2, T, E, seed=seed, **kinds)[0] for seed in (4, 5))
+    table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})[0]
+    grad = torch.randn(2, T, E, generator=torch.Generator().manual_seed(6)).to(device, dtype)
+    return [*heads, v, gate, table], grad
+
+
+def documents(T, device):
+    """Sorted ids: three documents in the first row, one of them longer than two chunks, and a dozen in the second."""
+    places = torch.arange(T, device=device)
+    return torch.stack([(places > T // 7).long() + (places > T - T // 6), places // 11])
+
+
+def gradients(mixed, tensors, grad):
+    leaves = [t.detach().clone(memory_format=torch.preserve_format).requires_grad_() for t in tensors]
+    out = mixed(*leaves)
+    found = torch.autograd.grad(out, leaves, grad, allow_unused=True)
+    return out.detach(), dict(zip(NAMES, found))
+
+
+def errors(module, sizes, dtype, device, *, bias=True, gate=True, combine="mean", ids=None, transposed=False):
+    """The relative error of the output and of each gradient, against ``mixing`` in float64."""
+    tensors, grad = inputs(sizes, dtype, device, combine, transposed)
+
+    def by_kernels(*leaves):
+        *five, u, table = leaves
+        how = dict(chunk_size=sizes[1], combine=combine, segment_ids=ids, tile=sizes[4])
+        how |= dict(bias=(lambda n: table) if bias else None, gate=u if gate else None)
+        return module.fused_mixed_chunk(*five, **how)
+
+    def by_mixing(*leaves):
+        *five, u, table = leaves
+        how = dict(chunk_size=sizes[1], combine=combine, segment_ids=ids, causal=True)
+        out = mixed_chunk_attention(*five, bias=(lambda n: table) if bias else None, **how)
+        return u * out if gate else out
+
+    got, found = gradients(by_kernels, tensors, grad)
+    wanted, expected = gradients(by_mixing, [t.double() for t in tensors], grad.double())
+    result = {"out": error(got, wanted)}
+    for name in NAMES:
+        if expected[name] is None or not expected[name].any():  # no gradient, as of the far heads in a single chunk
+            assert found[name] is None or not found[name].any(), name
+        else:
+            result[name] = error(found[name], expected[name])
+    return result
+
+
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("name", SIZES)
+def test_values_and_gradients_are_those_of_mixing(name, dtype, limit, device):
+    found = errors(fused, SIZES[name], dtype, device)
+    assert max(found.values()) < limit, found
+
+
+OPTIONS = {
+    "no bias": {"bias": False}, "no gate": {"gate": False}, "sum": {"combine": "sum"},
+    "any strides": {"transposed": True},
+}  # fmt: skip
+
+
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options(name, device):
+    found = errors(fused, USUAL, torch.float32, device, **OPTIONS[name])
+    assert max(found.values()) < 1e-5, found
+
+
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("combine", ["mean", "sum"])
+def test_documents(combine, device):
+    ids = documents(USUAL[0], device)
+    found = errors(fused, USUAL, torch.float32, device, combine=combine, ids=ids)
+    assert max(found.values()) < 1e-5, found
+
+
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+def test_padding_on_the_right_needs_no_mask(device):
+    """It is never read: as in mixing, whose mean leaves it out, and whatever stands there."""
+    heads = [torch.randn(3, 70, 16, device=device) for _ in range(4)]
+    v = torch.randn(3, 70, 32, device=device)
+    mask = torch.arange(70, device=device) < torch.tensor([[70], [53], [9]], device=device)
+    wanted = mixed_chunk_attention(*heads, v * mask[..., None], chunk_size=20, causal=True, mask=mask)
+    got = fused.fused_mixed_chunk(*heads, v.masked_fill(~mask[..., None], 100.0), chunk_size=20)
+    assert error(got[mask], wanted[mask].double()) < 1e-5
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+def test_the_slope_along_a_line_is_the_gradient(device):
+    """Of a sum of squares, between two points a little before and a little behind, for all inputs at once."""
+    tensors, _ = inputs(USUAL, torch.float32, device)
+    lines = [torch.randn(t.shape, generator=torch.Generator().manual_seed(7)).to(device) for t in tensors]
+
+    def value(tensors):
+        *five, u, table = tensors
+        return fused.fused_mixed_chunk(*five, chunk_size=USUAL[1], bias=lambda n: table, gate=u, tile=(32, 32)).square()
+
+    leaves = [t.clone().requires_grad_() for t in tensors]
+    value(leaves).sum().backward()
+    slope = sum(float((leaf.grad.double() * line).sum()) for leaf, line in zip(leaves, lines))
+    with torch.no_grad():
+        after, before = (
+            value([t + step * line for t, line in zip(tensors, lines)]).double().sum() for step in (1e-3, -1e-3)
+        )
+    assert abs(float(after - before) / 2e-3 - slope) < 2e-3 * abs(slope)
+
+
+# ---------------------------------------------------------------- planted faults
+FAULTS = {  # pairs of texts of fused.py; all are noticed with documents
+    "means not divided": ("scaled_product(1 / how.C, ", "scaled_product(1.0, "),
+    "keys' gradient not divided": ("scaled_product(1 / C, ", "scaled_product(1.0, "),
+    "queries of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    means",
+        "lin_q, lin_k * how.leaves\n    means"),
+    "keys of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    means",
+        "lin_q * how.entered, lin_k\n    means"),
+    "queries' gradient of other documents": ("dheads[2] * how.entered", "dheads[2]"),
+    "keys' gradient of other documents": ("dheads[3] * how.leaves", "dheads[3]"),
+    "wishes of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    a, ds",
+        "lin_q, lin_k * how.leaves\n    a, ds"),
+    "chunks before documents counted": ("factor_of(C * earlier", "factor_of(0 * earlier"),
+    "wishes of earlier chunks": ("how.joins, how.whole, True)", "how.joins, how.whole, False)"),
+    "keys and queries exchanged": ("scaled_product(how.scale, ds.mT, quad_q)", "scaled_product(how.scale, ds, quad_q)"),
+    "scores' gradient not divided": ("scaled_product(how.scale, ds, quad_k)", "scaled_product(1.0, ds, quad_k)"),
+    "gate left out of the gradient": ("(grad * gate, grad * y)", "(grad, grad * y)"),
+    "gated twice": ("(grad * gate, grad * y)", "(grad * gate, grad * y * gate)"),
+    "table's gradient of one row": ("ds.sum((0, 1), dtype=torch.float32)", "ds[0].sum(0, dtype=torch.float32)"),
+    "state not transposed by its chunk": ("dy_chunks @ state.mT", "dy_chunks @ state.mT.flip(1)"),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(GPU, reason="a faulty kernel may stop a card: the interpreter runs them")
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_noticed(name, tmp_path):
+    old, new = FAULTS[name]
+    text = Path(fused.__file__).read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in fused.py"
+    path = tmp_path / "faulty.py"
+    name = f"flash_tutorial_faulty_{list(FAULTS).index(name)}"  # operators of one name may not be there twice
+    path.write_text(text.replace(old, new).replace('"flash_tutorial::', f'"{name}::'), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("flash_tutorial.faulty", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = errors(module, USUAL, torch.float32, "cpu", ids=documents(USUAL[0], "cpu"))
+    assert max(found.values()) > 1e-3, found
+
+
+# ---------------------------------------------------------------- the unit
+def pair(device, dtype=torch.float32, **options):
+    """A unit of order one with the kernels, and the same in float64 by torch."""
+    unit = FLASH(24, chunk_size=16, qk_dim=8, causal=True, backend="triton", **options).to(device)
+    draw_order_one(unit, torch.Generator(device).manual_seed(1))
+    unit = unit.to(dtype)
+    other = copy.deepcopy(unit).double()
+    other.backend = "torch"
+    return unit, other
+
+
+def unit_errors(unit, other, x, mask=None, ids=None):
+    """Of the branch y - x, of the gradient of x and of each parameter's."""
+    grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).to(x)
+    if mask is not None:
+        grad = grad * mask[..., None]
+    branches, leaves = [], []
+    for module, value in ((unit, x), (other, x.double())):
+        leaf = value.clone().requires_grad_()
+        branch = module(leaf, mask, ids) - leaf
+        branch.backward(grad.to(branch))
+        branches.append(branch.detach() if mask is None else branch.detach()[mask])
+        leaves.append(leaf.grad)
+    found = {"branch": error(*branches), "x": error(*leaves)}
+    for (name, p), q in zip(unit.named_parameters(), other.parameters()):
+        found[name] = error(p.grad, q.grad)
+    return found
+
+
+UNITS = {
+    "Toeplitz, mean": {}, "rotary, sum": {"bias": "rotary", "combine": "sum"},
+    "no bias, LayerNorm": {"bias": None, "norm": "layer"},
+}  # fmt: skip
+
+
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_that_of_torch(name, device):
+    found = unit_errors(*pair(device, **UNITS[name]), torch.randn(2, 70, 24, device=device))
+    assert max(found.values()) < 2e-5, found
+
+
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("padded, in_documents", [(True, False), (False, True), (True, True)])
+def test_a_unit_with_padding_and_documents(padded, in_documents, device):
+    x = torch.randn(2, 70, 24, device=device)
+    mask = torch.arange(70, device=device) < torch.tensor([[70], [43]], device=device) if padded else None
+    if padded:
+        x[~mask] = float("nan")  # whatever stands there
+    ids = documents(70, device) if in_documents else None
+    unit, other = pair(device)
+    expected = x.nan_to_num()
+    assert not padded or torch.equal(unit(x, mask, ids)[mask], unit(expected, mask, ids)[mask])
+    found = unit_errors(unit, other, expected, mask, ids)
+    assert max(found.values()) < 2e-5, found
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+def test_a_model_trains_as_with_torch(device):
+    """Fifty updates on Austen: the same losses."""
+    options = dict(dim=16, depth=1, qk_dim=8, chunk_size=16)
+    config = TrainConfig(steps=50, batch=1, length=40, learning_rate=1e-2, eval_bytes=0, dtype="float32")
+    losses = {}
+    for backend in ("torch", "triton"):
+        model = ModelConfig("flash", backend=backend, **options)
+        done = train(model, config, corpus=load_corpus("austen"), device=device, progress=False)
+        losses[backend] = [row["loss"] for row in done.log]
+    assert losses["torch"][0] - losses["torch"][-1] > 0.5
+    assert max(abs(a - b) for a, b in zip(*losses.values())) < 1e-4
+
+
+@quick
+def test_shapes_without_numbers():
+    with torch.device("meta"):
+        unit = FLASH(32, chunk_size=16, qk_dim=8, causal=True, backend="triton")
+        x = torch.empty(2, 70, 32, requires_grad=True)
+        out = unit(x)
+        out.sum().backward()
+    assert out.shape == x.grad.shape == (2, 70, 32) and unit.bias.weights.grad.shape == (31,)
+
+
+# ---------------------------------------------------------------- which of the two, and what is refused
+@quick
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"causal": False}, "for causal units"),
+        ({"global_": False}, "both parts"),
+        ({"qk_dim": 130}, "S=130, and they hold at most 128"),
+        ({"chunk_size": 24}, "C=24 is no multiple of 16"),
+    ],
+    ids=str,
+)
+def test_a_unit_that_the_kernels_cannot_compute(options, words):
+    options = {"chunk_size": 16, "qk_dim": 8, "causal": True} | options
+    with pytest.raises(ValueError, match=f"backend='triton' cannot compute this unit: .*{words}"):
+        FLASH(16, backend="triton", **options)(torch.zeros(1, 5, 16))
+    assert FLASH(16, **options)(torch.zeros(1, 5, 16)).shape == (1, 5, 16)
+
+
+@quick
+def test_auto_takes_torch_on_a_cpu_and_says_why():
+    unit = FLASH(16, chunk_size=16, qk_dim=8, causal=True)
+    assert unit.fused_on(torch.zeros(1, 5, 16)) == (False, "there is no CUDA card")
+    with pytest.raises(ValueError, match="backend='cuda' is unknown: expected 'auto', 'torch' or 'triton'"):
+        FLASH(16, backend="cuda")
+
+
+@quick
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(tile=(24, 64)), r"tile=\(24, 64\): expected powers of two"),
+        (dict(tile=(8, 64)), "at least 16"),
+        (dict(gate=torch.ones(1, 20, 4)), r"gate has shape \(1, 20, 4\)"),
+        (dict(gate=torch.ones(1, 20, 16, dtype=torch.float64)), "dtypes"),
+        (dict(v=torch.ones(1, 19, 16)), "heads have shapes"),
+        (dict(bias=lambda n: torch.ones(n, 1)), r"bias\(8\) has shape \(8, 1\): expected \(8, 8\)"),
+        (dict(combine="median"), "combine='median' is unknown: expected 'mean'"),
+    ],
+    ids=[*range(7)],
+)
+def test_refused(change, words):
+    heads = [torch.ones(1, 20, 16) for _ in range(4)]
+    with pytest.raises(ValueError, match=words):
+        fused.fused_mixed_chunk(*heads, **{"v": torch.ones(1, 20, 16), "chunk_size": 8} | change)
+
+
+@quick
+def test_there_is_no_second_derivative():
+    heads = [torch.randn(1, 20, 16, requires_grad=True) for _ in range(4)]
+    out = fused.fused_mixed_chunk(*heads, torch.randn(1, 20, 16), chunk_size=16)
+    (slope,) = torch.autograd.grad(out.square().sum(), heads[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+@quick
+@pytest.mark.skipif(GPU, reason="on a card the kernels take bfloat16")
+def test_bfloat16_is_refused_by_the_interpreter_which_gets_it_wrong():
+    with pytest.raises(ValueError, match="TRITON_INTERPRET was set"):
+        tensors = [torch.ones(1, 20, 16, dtype=torch.bfloat16) for _ in range(5)]
+        fused.fused_mixed_chunk(*tensors, chunk_size=8)
+
+
+assert os.environ.get("TRITON_INTERPRET") is None  # other tests share the process
