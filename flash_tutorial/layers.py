@@ -146,7 +146,7 @@ class ScaledSin(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim, self.scale = dim, nn.Parameter(torch.tensor(dim**-0.5))
+        self.dim, self.scale = dim, nn.Parameter(torch.full((), dim**-0.5))
 
     def forward(self, x):
         cos, sin = cos_sin(x.shape[1], self.dim, x)
