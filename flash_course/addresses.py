@@ -14,17 +14,35 @@ PLACEHOLDER = "OWNER/REPO"  # until the project is stamped nothing can be instal
 
 # The first code cell of every notebook. It must run before the package is there, hence its own copy of the constant.
 _FIRST_CELL = """\
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 CONSTANT  # written by tools/stamp.py
-if "google.colab" in sys.modules and importlib.util.find_spec("flash_tutorial") is None:
+
+
+def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
+    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
+    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
+        if (folder / "flash_tutorial" / "__init__.py").is_file():
+            return str(folder)
+    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
+        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
+            return str(archive)
     if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("to install flash_tutorial, set REPOSITORY above to its name on GitHub, as in ada/flash")
-    source = f"git+https://github.com/{REPOSITORY}@{TAG}"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-    importlib.invalidate_caches()
+        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
+    return f"git+https://github.com/{REPOSITORY}@{TAG}"
+
+
+if "google.colab" in sys.modules:
+    there = importlib.util.find_spec("flash_tutorial") is not None
+    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
+        print("installing", source := find_package())
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
+        importlib.invalidate_caches()
 
 from flash_tutorial.devices import describe_device
 
@@ -82,7 +100,8 @@ def _address_of(target, folder):
 def first_cell() -> str:
     """The first code cell of every notebook.
 
-    On Colab it installs the package without its dependencies, so that Colab's torch and NumPy stay as they are; a
-    package that can be imported already is never installed again.
+    On Colab it installs the package without its dependencies, so that Colab's torch and NumPy stay as they are: from a
+    copy that lies there, as a folder or a zip, else from the repository's address. What is installed already stays,
+    unless it is of another version than the tag's.
     """
     return _FIRST_CELL.replace("CONSTANT", f'REPOSITORY, TAG = "{REPOSITORY}", "{TAG}"')

@@ -1,5 +1,6 @@
 """The notebooks of the project are in order, and the tools that build, check and stamp them do what they say."""
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -461,11 +462,12 @@ def test_links_lead_from_the_tour_through_the_course():
 def first_cell(monkeypatch):
     """Run a first cell as Colab would; gives what was printed or raised, and the commands that were started."""
 
-    def run(colab, installed, repository="ada/flash", tag="v1"):
+    def run(colab, installed, repository="ada/flash", tag="v1"):  # installed: a version, or None
         commands = []
         devices = types.SimpleNamespace(describe_device=lambda: "flash_tutorial 0, Python 3, torch 2, cpu, float32")
         monkeypatch.setitem(sys.modules, "flash_tutorial.devices", devices)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: installed)
         monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: commands.append((args[0], kwargs)))
         if colab:
             monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
@@ -479,15 +481,47 @@ def first_cell(monkeypatch):
 
 @pytest.mark.fork
 def test_on_colab_the_first_cell_installs_the_package_alone(first_cell, capsys):
-    [(command, options)] = first_cell(colab=True, installed=False)
+    [(command, options)] = first_cell(colab=True, installed=None)
     assert command[:4] == [sys.executable, "-m", "pip", "install"] and "--no-deps" in command
     assert command[-1] == "git+https://github.com/ada/flash@v1"
     assert options == {"check": True}  # a failed install stops here, and no shell reads the address
-    assert capsys.readouterr().out.count("\n") == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"installing {command[-1]}" and second.startswith("flash_tutorial 0")
 
 
 @pytest.mark.fork
-@pytest.mark.parametrize("colab, installed", [(True, True), (False, False), (False, True)])
+@pytest.mark.parametrize("form", ["folder", "folder above", "folder inside", "zip"])
+def test_on_colab_the_first_cell_takes_a_copy_that_lies_there(first_cell, form, tmp_path, monkeypatch, capsys):
+    """A clone whose notebook is open, one beside it, or a zip as GitHub makes it; a broken zip is passed over."""
+    inside = tmp_path / "flash-main" / "flash_tutorial"
+    inside.mkdir(parents=True)
+    (inside / "__init__.py").touch()
+    (inside.parent / "notebooks").mkdir()
+    here = {"folder": inside.parent, "folder above": inside.parent / "notebooks"}.get(form, tmp_path)
+    expected = inside.parent
+    if form == "zip":
+        here = tmp_path / "content"
+        here.mkdir()
+        (here / "a.zip").write_text("no archive", encoding="utf-8")
+        expected = Path(shutil.make_archive(str(here / "flash-main"), "zip", tmp_path, "flash-main"))
+    monkeypatch.chdir(here)
+    if form == "folder inside":  # Colab's own folders are looked into
+        monkeypatch.setattr(
+            project, "_FIRST_CELL", project._FIRST_CELL.replace("/content/drive/MyDrive", str(tmp_path))
+        )
+    [(command, _)] = first_cell(colab=True, installed=None, repository=project.PLACEHOLDER, tag="main")
+    assert command[-1] == str(expected)
+    assert f"installing {expected}" in capsys.readouterr().out
+
+
+@pytest.mark.fork
+def test_a_package_of_another_version_than_the_tag_is_replaced(first_cell):
+    assert len(first_cell(colab=True, installed="0.9", tag="v1")) == 1
+    assert first_cell(colab=True, installed="0.9", tag="main") == []
+
+
+@pytest.mark.fork
+@pytest.mark.parametrize("colab, installed", [(True, "1"), (False, None), (False, "0.9")])
 def test_the_first_cell_installs_nothing_elsewhere_nor_twice(first_cell, colab, installed, capsys):
     assert first_cell(colab, installed) == []
     assert capsys.readouterr().out.startswith("flash_tutorial 0")
@@ -495,9 +529,9 @@ def test_the_first_cell_installs_nothing_elsewhere_nor_twice(first_cell, colab, 
 
 @pytest.mark.fork
 def test_before_stamping_the_first_cell_says_what_to_set(first_cell):
-    with pytest.raises(RuntimeError, match="set REPOSITORY above"):
-        first_cell(colab=True, installed=False, repository=project.PLACEHOLDER, tag="main")
-    assert first_cell(colab=True, installed=True, repository=project.PLACEHOLDER, tag="main") == []
+    with pytest.raises(RuntimeError, match="upload the project's zip to Colab's files, or set REPOSITORY above"):
+        first_cell(colab=True, installed=None, repository=project.PLACEHOLDER, tag="main")
+    assert first_cell(colab=True, installed="1", repository=project.PLACEHOLDER, tag="main") == []
 
 
 def test_the_first_cell_is_the_same_in_a_script():
