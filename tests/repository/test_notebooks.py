@@ -459,8 +459,9 @@ def test_links_lead_from_the_tour_through_the_course():
 
 
 @pytest.fixture
-def first_cell(monkeypatch):
-    """Run a first cell as Colab would; gives what was printed or raised, and the commands that were started."""
+def first_cell(monkeypatch, tmp_path):
+    """Run a first cell as Colab would, in an empty folder; gives the commands that were started."""
+    monkeypatch.chdir(tmp_path)
 
     def run(colab, installed, repository="ada/flash", tag="v1"):  # installed: a version, or None
         commands = []
@@ -506,9 +507,9 @@ def test_on_colab_the_first_cell_takes_a_copy_that_lies_there(first_cell, form, 
         expected = Path(shutil.make_archive(str(here / "flash-main"), "zip", tmp_path, "flash-main"))
     monkeypatch.chdir(here)
     if form == "folder inside":  # Colab's own folders are looked into
-        monkeypatch.setattr(
-            project, "_FIRST_CELL", project._FIRST_CELL.replace("/content/drive/MyDrive", str(tmp_path))
-        )
+        cell = project._FIRST_CELL.replace("/content/drive/MyDrive", str(tmp_path))
+        monkeypatch.setattr(project, "_FIRST_CELL", cell)
+        monkeypatch.chdir(tmp_path.parent)
     [(command, _)] = first_cell(colab=True, installed=None, repository=project.PLACEHOLDER, tag="main")
     assert command[-1] == str(expected)
     assert f"installing {expected}" in capsys.readouterr().out
