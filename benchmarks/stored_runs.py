@@ -18,10 +18,10 @@ RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results"
 
 
 class StoredRuns:
-    """The runs in ``results/name.json``, made by ``command``."""
+    """The runs in ``name.json`` of the results, or of another folder, made by ``command``."""
 
-    def __init__(self, name, command):
-        self.path, self.command = RESULTS / f"{name}.json", command
+    def __init__(self, name, command, folder=RESULTS):
+        self.path, self.command = folder / f"{name}.json", command
 
     def load(self):
         """All runs, in the order in which they were finished."""

@@ -971,13 +971,15 @@ for architecture in ("flash", "transformer++"):
 # a *CUDA graph*, and to replay the record for each token. It needs a step whose shapes never change and which asks the card
 # for no number, and a state of constant size is just what that needs; a cache that grows is not.
 #
-# A stored measurement from a card belongs beside these predictions. `python benchmarks/kernels.py` makes it, on a machine
-# that has one.
+# A stored measurement from a card belongs beside these predictions. `tools/gpu_evidence` makes it, on a machine that has one.
 
 # %%
-stored = resources.files("flash_course") / "bench" / "results" / "kernels_gpu.json"
+stored = resources.files("flash_course") / "bench" / "results" / "card_steps.json"
 if stored.is_file():
-    figures.show(*figures.kernel_times(json.loads(stored.read_text(encoding="utf-8"))))
+    for row in json.loads(stored.read_text(encoding="utf-8"))["runs"]:
+        times = {name: way.get("seconds") for name, way in row["ways"].items()}
+        said = ", ".join(f"{name} {1e3 * seconds['median']:.0f}" for name, seconds in times.items() if seconds)
+        print(f"{row['card']}, {row['format']}, T = {row['T']}, milliseconds of a step: {said}")
 else:
     print("GPU: not yet measured")
 

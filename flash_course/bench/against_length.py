@@ -82,6 +82,7 @@ class Settings:
 PRESETS = {
     "small": Settings(),
     "paper-base": Settings(dim=768, blocks=12, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=60e9),
+    "t4": Settings(dim=768, blocks=4, tokens=8192, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=12e9),
 }
 
 
@@ -353,11 +354,11 @@ def decoding_row(config, position, state, C):
     )  # fmt: skip
 
 
-def state_at(model, position):
-    """The state after ``position`` tokens of one row. FLASH reads random ones; a cache is filled with noise, since its
+def state_at(model, position, batch=1):
+    """The state after ``position`` tokens of each row. FLASH reads random ones; a cache is filled with noise, since its
     size costs time and its content does not."""
     device = model.embedding.weight.device
-    ids = torch.randint(model.config.vocab_size, (1, position - 1), device=device)
+    ids = torch.randint(model.config.vocab_size, (batch, position - 1), device=device)
     constant = model.config.architecture == "flash"
     _, state = model.prefill(ids if constant else ids[:, :1])
     for unit in () if constant else state.units:
@@ -367,14 +368,15 @@ def state_at(model, position):
 
 
 def fill(cache: states.Cache, length):
-    """Make a cache of one row ``length`` tokens long."""
-    cache.tensors = tuple(torch.randn(1, length, *t.shape[2:], dtype=t.dtype, device=t.device) for t in cache.tensors)
+    """Make the rows of a cache ``length`` tokens long."""
+    shapes = [(len(t), length, *t.shape[2:]) for t in cache.tensors]
+    cache.tensors = tuple(torch.randn(s, dtype=t.dtype, device=t.device) for s, t in zip(shapes, cache.tensors))
     cache.rows.used = length
 
 
-def decode_chunk(model, settings):
+def decode_chunk(model, settings, batch=1):
     """A function of a state: C steps."""
-    ids = torch.zeros(1, dtype=torch.long, device=settings.device)
+    ids = torch.zeros(batch, dtype=torch.long, device=settings.device)
 
     def steps(state):
         for _ in range(settings.chunk_size):
@@ -594,7 +596,8 @@ def add_arguments(parser):
     parser.description = __doc__.split("\n\n")[1].replace("\n", " ")
     parser.add_argument(
         "--preset", choices=sorted(PRESETS), default="small",
-        help="small: D=256, one block, T to 32768. paper-base: D=768, 12 blocks, T to 8192, for a GPU (default: small)",
+        help="small: D=256, one block, T to 32768. For a GPU: paper-base, D=768, 12 blocks, T to 8192; t4: 4 blocks, "
+        "for 15 GB (default: small)",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="short sequences only, about a minute; numbers are rough")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")

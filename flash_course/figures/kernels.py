@@ -142,26 +142,3 @@ def _grouped(by_operation):
     for name, size in by_operation.items():
         found[next(group for group, (words, *_) in GROUPS.items() if re.match(words, name))] += size
     return found
-
-
-def kernel_times(result):
-    """Milliseconds against T of each way that ``benchmarks/kernels.py`` timed on a card, from its stored result."""
-    figure = Figure(figsize=(5.6, 3.6), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    ends = []
-    for name, (colour, marker), line in zip(result["methods"], LOOKS, ("-", "--", "-.")):
-        points = [
-            (row["T"], 1e3 * row["seconds"][name]["median"]) for row in result["rows"] if row["seconds"].get(name)
-        ]
-        axes.plot(*zip(*points), line, color=colour, marker=marker, markersize=6, linewidth=1.8, label=name)
-        ends.append(f"{name} {points[-1][1]:.3g} ms at T = {points[-1][0]:,}")
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("T, tokens in a sequence", fontsize=FONT)
-    axes.set_ylabel("milliseconds, forward", fontsize=FONT)
-    axes.legend(fontsize=FONT - 1, frameon=False)
-    facts = result["machine"]
-    axes.set_title(f"Mixing of one unit on {facts['card']}", fontsize=FONT + 1)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, f"Line plot of the time on {facts['card']} ({facts['date']}): {'; '.join(ends)}."

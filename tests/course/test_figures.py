@@ -28,10 +28,6 @@ DECODED = [
     {"model": "flash", "position": position, "state_numbers": 1e6, "seconds": {"median": ms / 1e3}}
     for position, ms in ((512, 2.5), (1024, 3.5))
 ]
-TIMED = {
-    "machine": {"card": "a card", "date": "2026-01-01"}, "methods": ["torch"],
-    "rows": [{"T": T, "seconds": {"torch": {"median": ms / 1e3}}} for T, ms in ((512, 1.5), (1024, 2.5))],
-}  # fmt: skip
 DRAWN = {  # the figure, and a number that its alt text must hold
     "training_curve": (lambda: figures.training_curve(LOG, 2.125), "2.125"),
     "who_reads_whom": (lambda: figures.who_reads_whom({"full": MAP, "local": MAP * 2}, 4), "36 pairs"),
@@ -142,7 +138,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         lambda: figures.bytes_of_a_step({"one": {"mm": 40.0, "silu": 7.5}, "two": {"x": 1.0}}, title="bytes"),
         "one: dense layers 40",
     ),
-    "kernel_times": (lambda: figures.kernel_times(TIMED), "torch 2.5 ms at T = 1,024"),
     # 08
     "cost_against_length": (
         lambda: figures.cost_against_length(

@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 import json
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -32,7 +33,7 @@ def tool(name):
     return module
 
 
-run_on_gpu, colab = tool("run_on_gpu"), tool("colab_environment.py")
+run_on_gpu, colab, evidence = tool("run_on_gpu"), tool("colab_environment.py"), tool("gpu_evidence")
 
 # ---------------------------------------------------------------- run_on_gpu
 
@@ -47,7 +48,8 @@ def project(root, **lectures):
 def run(root, *arguments):
     out = root / "out.json"
     code = run_on_gpu.main([*arguments, "--device", "cpu", "--out", str(out)], root)
-    return code, json.loads(out.read_text(encoding="utf-8"))
+    (stored,) = json.loads(out.read_text(encoding="utf-8")).values()  # of the one card
+    return code, stored
 
 
 OUT_OF_MEMORY = "import torch\nraise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GB')"
@@ -78,10 +80,11 @@ def test_lectures_are_run_and_stored_and_not_run_again(tmp_path, capsys, monkeyp
 def test_a_lecture_is_done_with_this_code_on_this_card_only(tmp_path):
     source = project(tmp_path, _01_a="x = 1") / "notebooks" / "01_a.py"
     code = run_on_gpu.code_hash(run_on_gpu.read_source(source))
-    row = {"ok": True, "card": "T4", "code": code}
-    assert run_on_gpu.is_done({"01_a": row}, source, "T4")
-    for other in ({"ok": False}, {"card": "L4"}, {"code": "older"}):
-        assert not run_on_gpu.is_done({"01_a": row | other}, source, "T4")
+    row = {"ok": True, "code": code}
+    assert run_on_gpu.is_done({"T4": {"01_a": row}}, source, "T4")
+    assert not run_on_gpu.is_done({"L4": {"01_a": row}}, source, "T4")
+    for other in ({"ok": False}, {"code": "older"}):
+        assert not run_on_gpu.is_done({"T4": {"01_a": row | other}}, source, "T4")
     assert not run_on_gpu.is_done({}, source, "T4")
 
 
@@ -134,6 +137,62 @@ def test_peak_memory_on_a_gpu(tmp_path):
     out = tmp_path / "out.json"
     assert run_on_gpu.main(["--out", str(out)], project(tmp_path, _01_a=code)) == 0
     assert 1.0 <= json.loads(out.read_text(encoding="utf-8"))["01_a"]["peak_gb"] < 1.2
+
+
+# ---------------------------------------------------------------- gpu_evidence
+
+
+def collect(out, *arguments):
+    code = evidence.main(["--dry-run", "--out", str(out), *arguments])
+    return code, json.loads((out / "gpu_evidence.json").read_text(encoding="utf-8"))
+
+
+def test_a_dry_run_measures_in_small_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, stored = collect(tmp_path, "--only", "decoding")
+    assert code == 0 and stored["no card"]["decoding"]["ok"]
+    rows = json.loads((tmp_path / "card_decoding.json").read_text(encoding="utf-8"))["runs"]
+    assert {(row["batch"], row["position"]) for row in rows} == {(1, 32), (1, 64), (64, 32), (64, 64)}
+    assert all(way["seconds"]["median"] > 0 for row in rows for way in row["ways"].values())
+    assert capsys.readouterr().out.startswith("decoding ... done")
+    assert collect(tmp_path, "--only", "decoding") == (0, stored)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_job_that_fails_or_never_ends_stops_no_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    jobs = {
+        "tests": "raise SystemExit('a broken card')",
+        "mixing": "import time; time.sleep(99)",
+        "bench": "print('fine')",
+    }
+    monkeypatch.setattr(
+        evidence, "JOBS", {name: (0.02 if name == "mixing" else 9, ["-c", code], []) for name, code in jobs.items()}
+    )
+    monkeypatch.setattr(evidence, "command_of", lambda name, args: [sys.executable, *evidence.JOBS[name][1]])
+    monkeypatch.setattr(evidence, "LEAST", 0)
+    code, stored = collect(tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    assert code == 1 and [job["ok"] for job in stored["no card"].values()] == [False, False, True]
+    assert "a broken card" in said[0] and "failed" in said[1] and said[2].endswith("fine")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, so nothing is missing")
+def test_without_a_card_nothing_is_stored(tmp_path, capsys):
+    assert evidence.main(["--out", str(tmp_path)]) == 2
+    assert "no CUDA card" in capsys.readouterr().err and not list(tmp_path.glob("*.json"))
+    with pytest.raises(SystemExit):
+        evidence.main(["--dry-run"])
+    assert "--dry-run needs --out" in capsys.readouterr().err
+
+
+def test_a_t4s_limits_are_set_before_a_job_begins(tmp_path):
+    args = types.SimpleNamespace(out=tmp_path, wheels=None, as_t4=True)
+    environment = evidence.environment_of(args)
+    assert environment["PYTHONPATH"].split(evidence.os.pathsep)[1] == str(tmp_path / "site")
+    code = "import sys; print('sitecustomize' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"]
 
 
 # ---------------------------------------------------------------- colab_environment
