@@ -44,10 +44,10 @@ def quality():
         runs = load_stored(f"quality_{name}")["runs"]
         short = ", ".join(f"{r['learning_rate']:g}: {r['bits_per_byte']:.2f}" for r in runs if r["steps"] == 300)
         taken = next(r["learning_rate"] for r in runs if r["seed"] == 2)
-        long = [r for r in runs if r["steps"] > 300 and r["learning_rate"] == taken]
-        scores = [r["bits_per_byte"] for r in sorted(long, key=lambda r: r["seed"])]
+        long = next(r for r in runs if r["steps"] > 300)
+        scores = scores_of_seeds(name)
         rows.append([
-            long[0]["architecture"], f"{long[0]['parameters']:,}", short, f"{taken:g}", str(long[0]["steps"]),
+            long["architecture"], f"{long['parameters']:,}", short, f"{taken:g}", str(long["steps"]),
             *(f"{score:.3f}" for score in scores), f"**{statistics.mean(scores):.3f}**",
         ])  # fmt: skip
     return table(head, rows)
@@ -69,7 +69,50 @@ def models():
     return table(head, rows)
 
 
-TABLES = {"speed": speed, "quality": quality, "models": models}
+def claims():
+    """The paper's three claims, a number of ours for each, and what it says."""
+    head = ["the paper claims", "our evidence, on a CPU", "verdict"]
+    flash, rival = (scores_of_seeds(name) for name in ("flash", "transformerpp"))
+    gaps = [a - b for a, b in zip(flash, rival)]
+    by_seed = ", ".join(f"{gap:+.3f}" for gap in gaps)
+    quality = (
+        f"bits per byte after equal time, FLASH minus Transformer++: {statistics.mean(gaps):+.3f} (seeds: {by_seed})"
+    )
+    ahead = {(True, True): "ahead with every seed", (False, False): "behind with every seed"}
+    order = ahead.get((max(gaps) < 0, min(gaps) < 0), "the seeds disagree")
+    small = max(map(abs, gaps)) < max(max(flash) - min(flash), max(rival) - min(rival))
+    bench = load_stored("bench_cpu")["conclusions"]
+    same, last = bench["constant_tokens"], bench["speedups"][-1]
+    cost = (
+        f"a token of a step at T = {same['long']:,} costs {same['ratio']:.2f} times one at {same['short']:,}; "
+        f"Transformer++ takes {last['measured']:.1f} times the time of FLASH there"
+    )
+    runs = load_stored("recall")["runs"]
+    whole = [runs[f"recall flash{seed}"]["accuracy"] for seed in ("", " seed 1", " seed 2")]
+    local, far = (runs[f"recall {name}"]["accuracy"] for name in ("local", "global"))
+    parts = (
+        f"recall across chunks: {min(whole):.2f} to {max(whole):.2f} (three seeds) with both, "
+        f"{local:.2f} with the local part, {far:.2f} with the global one"
+    )
+    return table(head, [
+        ["the quality of a strong Transformer", quality,
+         f"at this size {order}" + (", by less than the seeds differ" if small else "")],
+        ["at a cost for each token that does not grow with the text", cost,
+         f"holds; below T = {bench['crossover']['measured']:,} FLASH is the slower one"],
+        ["for which local and global part are both needed", parts,
+         "holds where a task asks for it; on text not settled at this size"],
+    ])  # fmt: skip
+
+
+def scores_of_seeds(name):
+    """Bits per byte of the long runs of ``quality``, seeds 0, 1, 2."""
+    runs = load_stored(f"quality_{name}")["runs"]
+    taken = next(r["learning_rate"] for r in runs if r["seed"] == 2)
+    long = [r for r in runs if r["steps"] > 300 and r["learning_rate"] == taken]
+    return [r["bits_per_byte"] for r in sorted(long, key=lambda r: r["seed"])]
+
+
+TABLES = {"claims": claims, "speed": speed, "quality": quality, "models": models}
 
 
 def filled(text):
