@@ -33,6 +33,7 @@ from flash_course.bench.against_length import (
 )
 from flash_course.bench.clock import peak_bytes, summary, time_in_turn
 from flash_tutorial import FLASH, LanguageModel
+from flash_tutorial.decoding import RecordedStep
 from flash_tutorial.devices import DTYPES
 from flash_tutorial.properties import draw_order_one
 
@@ -199,16 +200,30 @@ def decoding(card):
 
 
 def ways_of_decoding(settings, batch, position):
+    def model_of(architecture):
+        config = config_of(architecture, settings, blocks=settings.decoding_blocks)
+        model = draw_order_one(LanguageModel(config), torch.Generator().manual_seed(0)).eval()
+        return model.to(settings.device, DTYPES[settings.dtype])
+
     def steps(architecture):
         def make():
-            config = config_of(architecture, settings, blocks=settings.decoding_blocks)
-            model = draw_order_one(LanguageModel(config), torch.Generator().manual_seed(0)).eval()
-            model = model.to(settings.device, DTYPES[settings.dtype])
+            model = model_of(architecture)
             return decode_chunk(model, settings, batch), state_at(model, position, batch)
 
         return make
 
-    return {"FLASH": steps("flash"), "Transformer++": steps("transformer++")}
+    def recorded():
+        model, C = model_of("flash"), settings.chunk_size
+        step = RecordedStep(model, state_at(model, position, batch), room=position + (settings.rounds + 4) * C)
+        ids = torch.zeros(batch, dtype=torch.long, device=settings.device)
+
+        def go_on(_=None):  # from where it was: a graph has one state, and the time does not depend on the position
+            for _ in range(C):
+                step(ids)
+
+        return go_on, None
+
+    return {"FLASH": steps("flash"), "FLASH, recorded": recorded, "Transformer++": steps("transformer++")}
 
 
 def main():

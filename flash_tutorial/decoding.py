@@ -3,8 +3,11 @@
 Letters: B batch, T length, N vocabulary.
 """
 
+import math
+
 import torch
 
+from . import states
 from .config import check_counts
 
 
@@ -74,3 +77,84 @@ def check_sampling(vocab, temperature, top_k, top_p):
         raise ValueError(f"top_k={top_k}: expected 1 to {vocab}, or None for all tokens")
     if top_p is not None and not (isinstance(top_p, int | float) and 0 < top_p <= 1):
         raise ValueError(f"top_p={top_p}: expected more than 0 and at most 1, or None for all tokens")
+
+
+# ---------------------------------------------------------------- a step that is recorded once
+class RecordedStep:
+    """``model.step`` for a state of constant size, the same program each time: on a card it is one CUDA graph.
+
+        _, state = model.prefill(ids)
+        step = RecordedStep(model, state, room=4096)    # as many tokens as a row may have, the prompt's included
+        logits = step(next_ids)                         # (B,) -> (B, N), the same tensor each time
+
+    A token then costs one start of a graph in place of hundreds of kernels'. Nothing is asked of the card but, at the
+    end of a chunk, how soon the next one is full. Elsewhere than on a card the steps run as usual. No card was at hand
+    to try the recording itself on. ``state`` belongs to the steps from then on.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model, state, room):
+        check_counts(room=room)
+        grown = [type(unit).__name__ for unit in state.units if not isinstance(unit, states.ChunkState)]
+        if grown:
+            advice = "a step can be recorded where the state has one size, as in FLASH and MC-Transformer++"
+            raise ValueError(f"this model keeps a {grown[0]}, which grows with each token: {advice}")
+        if room < state.rows.used:
+            raise ValueError(f"room={room}: expected at least the {state.rows.used} tokens that were read already")
+        self.model, self.state, device = model, state, state.units[0].v.device
+        self.rest = room - state.rows.used
+        state.rows = states.FixedRows.of(state.rows, room, device)
+        for unit in state.units:
+            unit.rows = states.FixedRows.of(unit.rows, room, device)
+            unit.count_chunks()
+        self.left = self._count_outside()
+        self.ids = torch.zeros(state.rows.batch, dtype=torch.long, device=device)
+        self.graph = self._record() if device.type == "cuda" else None
+
+    @torch.no_grad()
+    def __call__(self, ids):
+        """Logits ``(B, N)`` behind one more token of each row, ``ids (B,)``."""
+        if self.rest == 0:
+            raise ValueError(f"the room of {self.state.rows.used} tokens is full: give RecordedStep a larger one")
+        self.ids.copy_(ids)
+        if self.graph is None:
+            self.logits, _ = self.model.step(self.ids, self.state)
+        else:
+            self.graph.replay()
+        self.rest, self.left = self.rest - 1, self.left - 1
+        if self.left == 0:
+            self._fold()
+        return self.logits
+
+    def _count_outside(self):
+        """Steps until some row's chunk is full; the units no longer count them, since a recorded one cannot."""
+        left = self.state.units[0].left
+        for unit in self.state.units:
+            unit.left = math.inf
+        return left
+
+    def _fold(self):
+        """Fold full chunks into the sums, which stay where they are in memory."""
+        for unit in self.state.units:
+            sums, chunks = unit.sums, unit.chunks
+            unit.fold()
+            unit.sums, unit.chunks = sums.copy_(unit.sums), chunks.copy_(unit.chunks)
+        self.left = self._count_outside()
+
+    def _record(self):
+        """Capture one step; what its trials change is put back."""
+        units = self.state.units
+        changed = [t for u in units for t in (u.quad_k, u.lin_k, u.v, u.rows.behind)] + [self.state.rows.behind]
+        before = [t.clone() for t in changed]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):  # tables and libraries are set up before the recording
+                self.model.step(self.ids, self.state)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.logits, _ = self.model.step(self.ids, self.state)
+        for t, old in zip(changed, before):
+            t.copy_(old)
+        return graph

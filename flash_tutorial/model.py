@@ -124,7 +124,7 @@ class Stack(nn.Module):
             x = x + self.positions.at(state.rows.place, x, state.rows.used)
         for i, unit in enumerate(self.units):
             x, state.units[i] = states.step(unit, x, state.units[i])
-        state.rows.used += 1
+        state.rows.advance()
         return self.norm(x), state
 
 

@@ -52,6 +52,24 @@ class Rows:
         """The index of a token at ``place`` of each row."""
         return (slice(None) if self.behind is None else torch.arange(self.batch, device=place.device)), place
 
+    def advance(self):
+        """One more token in every row."""
+        self.used += 1
+
+
+class FixedRows(Rows):
+    """Rows whose lengths are kept on the device alone: ``used`` is a room that nothing exceeds, ``behind`` shrinks.
+
+    A step then is the same program each time, which can be recorded (``decoding.RecordedStep``).
+    """
+
+    @classmethod
+    def of(cls, rows, room, device):
+        return cls(rows.batch, room, room - rows.lengths.to(device))
+
+    def advance(self):
+        self.behind.sub_(1)
+
 
 @dataclass
 class Cache:
@@ -67,7 +85,7 @@ class Cache:
             self.tensors = tuple(torch.cat([t, torch.zeros_like(t)], 1) for t in self.tensors)
         for cache, new in zip(self.tensors, tokens):
             cache[rows.at(place)] = new.to(cache.dtype)
-        rows.used += 1
+        rows.advance()
         return place
 
     def held(self):
@@ -139,12 +157,17 @@ class ChunkState:
 
     def advance(self):
         """Count the token; where it was a chunk's last, fold that chunk into the sums."""
-        self.rows.used, self.left = self.rows.used + 1, self.left - 1
+        self.rows.advance()
+        self.left -= 1
         if self.left == 0:  # only now are the rows looked at
-            full = self.rows.place % self.v.shape[2] == 0
-            full = full if self.rows.behind is None else full[:, None, None, None]
-            self.sums = self.sums + chunk_means(self.lin_k, self.v) * full
-            self.count_chunks()
+            self.fold()
+
+    def fold(self):
+        """Add the chunks that are full to the sums."""
+        full = self.rows.place % self.v.shape[2] == 0
+        full = full if self.rows.behind is None else full[:, None, None, None]
+        self.sums = self.sums + chunk_means(self.lin_k, self.v) * full
+        self.count_chunks()
 
     def numel(self):
         """Numbers in use."""

@@ -6,8 +6,9 @@ import pytest
 import torch
 from refusals import assert_one_line
 from small_model import ALL, NAMES, N, ids, model
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from flash_tutorial.decoding import draw
+from flash_tutorial.decoding import RecordedStep, draw
 
 pytestmark = pytest.mark.quick
 
@@ -120,3 +121,59 @@ def test_a_state_can_be_kept_and_come_back_to():
     first = [m.step(torch.tensor([t]), state)[0] for t in (1, 2, 3)]
     again = [m.step(torch.tensor([t]), kept)[0] for t in (1, 2, 3)]
     assert all(torch.equal(a, b) for a, b in zip(first, again))
+
+
+# ---------------------------------------------------------------- a step that is recorded
+
+
+class HostReads(TorchDispatchMode):
+    """Counts numbers that are asked of the device; on a card each of them waits for all that was started."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.asked += function._schema.name in ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("architecture", ["flash", "mc_transformer++"])
+@pytest.mark.parametrize("lengths", [[5, 5, 5], [9, 4, 1]], ids=["one length", "ragged"])
+def test_a_recorded_step_is_the_step(architecture, lengths):
+    """Over three chunk borders. And what a graph needs: tensors stay where they are, and the host is told nothing."""
+    m, prompt = model(architecture), ids(3, max(lengths))
+    mask = None if len(set(lengths)) == 1 else torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    _, plain = m.prefill(prompt, mask)
+    _, state = m.prefill(prompt, mask)
+    recorded, tokens = RecordedStep(m, state, room=64), ids(15, 3, seed=4)
+    where = [[t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units]
+    asked = []
+    for token in tokens:
+        expected, plain = m.step(token, plain)
+        with HostReads() as host:
+            logits = recorded(token)
+        asked.append(host.asked)
+        torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
+    assert where == [[t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units]
+    assert 0 < sum(n > 0 for n in asked) <= len(asked) // 2  # only where a chunk ends
+
+
+def test_a_plain_step_asks_the_device_for_nothing():
+    m = model("flash")
+    _, state = m.prefill(ids(2, 5))
+    with HostReads() as host:
+        for token in ids(3, 2):
+            _, state = m.step(token, state)
+    assert host.asked == 0
+
+
+def test_a_step_that_cannot_be_recorded_says_so():
+    _, state = model("transformer++").prefill(ids(1, 5))
+    assert_one_line(lambda: RecordedStep(model("transformer++"), state, room=9), "keeps a Cache, which grows")
+    m = model("flash")
+    _, state = m.prefill(ids(1, 5))
+    assert_one_line(lambda: RecordedStep(m, state, room=4), "room=4", "at least the 5 tokens")
+    step = RecordedStep(m, state, room=6)
+    step(ids(1, 1)[0])
+    assert_one_line(lambda: step(ids(1, 1)[0]), "room of 6 tokens is full")
