@@ -229,7 +229,7 @@ FAULTS = {
         "self.bias(self.chunk_size)[state.rows.lengths.clamp(max=self.chunk_size - 1)]"
         ".masked_fill(state.bias[place].isinf(), float('-inf'))", {"step"}),
     "full chunk not folded": ("flash", states.ChunkState.advance, "self.left == 0", "self.left == 1", {"step"}),
-    "folded for all rows at once": ("flash", states.ChunkState.advance, "full[:, None, None, None]", "full.any()",
+    "folded for all rows at once": ("flash", states.ChunkState.fold, "full[:, None, None, None]", "full.any()",
         {"step"}),
     "own chunk read from the state": ("flash", FLASH.mix_newest, "state.far(lin_q,",
         "(state.advance() or state).far(lin_q,", {"step"}),
