@@ -1,7 +1,7 @@
 """Put a finished run into the package: half-precision weights, its log, its command and its scores.
 
     flash-tutorial train ... --eval-bytes all --out runs/austen-flash
-    python benchmarks/ship_model.py runs/austen-flash austen-flash --command "..." --log runs/austen-flash/log.csv
+    python benchmarks/ship_model.py runs/austen-flash austen-flash --command "..."
 
 The scores are those of the half-precision weights as they ship, over whole novels in windows of the training length
 that do not overlap: Persuasion (validation), by which all choices were made, and Northanger Abbey (test), once.
@@ -9,7 +9,6 @@ that do not overlap: Persuasion (validation), by which all choices were made, an
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -34,12 +33,18 @@ def score(model, split, length):
     }
 
 
+def thinned(log):
+    """A log with every tenth update, and those that were scored."""
+    head, *rows = log.splitlines()
+    kept = [row for i, row in enumerate(rows, 1) if i % 10 == 0 or not row.endswith(",")]
+    return "\n".join([head, *kept]) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder that `flash-tutorial train` wrote")
     parser.add_argument("name", help="name in the package, as in austen-flash")
     parser.add_argument("--command", required=True, help="the command that trained it")
-    parser.add_argument("--log", type=Path, nargs="+", required=True, help="log.csv of each stage, in order")
     args = parser.parse_args()
 
     folder = MODELS / args.name
@@ -58,8 +63,7 @@ def main():
         "machine": machine(),
     }
     write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
-    for stage, log in enumerate(args.log, 1):
-        shutil.copy(log, folder / f"log_stage{stage}.csv")
+    write_text(folder / "log.csv", thinned((args.run / "log.csv").read_text(encoding="utf-8")))
     print(json.dumps({k: v for k, v in card.items() if k not in ("training", "machine")}, indent=1))
 
 
