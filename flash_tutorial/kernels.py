@@ -27,8 +27,8 @@ except ImportError as error:
     ) from error
 
 
-# ---------------------------------------------------------------- pieces of kernels, of Triton's builtins alone: its
-# other functions (tl.zeros, tl.cdiv, tl.sum) fail in the interpreter if Triton was imported before it was asked for
+# ---------------------------------------------------------------- pieces of kernels
+# Of Triton's builtins alone: tl.zeros, tl.cdiv, tl.sum fail in an interpreter that is asked for after Triton's import.
 @triton.jit
 def cdiv(a, b):
     """a / b, rounded up."""
@@ -117,8 +117,7 @@ def scan_kernel(
     out[g] = factor[g] * (x[0] + ... + x[g - 1]); LATER is its transpose: factor[g + 1] x[g + 1] + factor[g + 2] ...
     With documents the sum starts anew where none crosses from chunk to chunk (joins), or fills one (whole).
     """
-    b = tl.program_id(0).to(tl.int64)  # 64 bits: B G N may exceed 2^31
-    n = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    b, n = tl.program_id(0).to(tl.int64), tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)  # 64 bits: B G N may be large
     total = tl.full((WIDTH,), 0.0, tl.float32)
     for i in range(G):
         g = G - 1 - i if LATER else i

@@ -177,9 +177,12 @@ class FLASH(FLASHSteps, GatedUnit):
 
     def fused_on(self, x):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
-        kind, dtype = x.device.type, product_dtype(x)
+        kind = x.device.type
         if self.backend == "torch":
             return False, "backend='torch'"
+        if self.backend == "auto" and kind != "cuda":
+            return False, "there is no CUDA card"
+        dtype = product_dtype(x)
         cannot = {
             "they are for causal units": not self.causal,
             "they compute both parts, local and global": not (self.local and self.global_),
@@ -189,8 +192,8 @@ class FLASH(FLASHSteps, GatedUnit):
             "Triton is not installed": importlib.util.find_spec("triton") is None,
         }
         if self.backend == "auto":
-            slower = kind == "cuda" and torch.cuda.get_device_capability(x.device) < (8, 0)
-            cannot = {"there is no CUDA card": kind != "cuda", "cards before 8.0 gain nothing": slower,
+            slower = torch.cuda.get_device_capability(x.device) < (8, 0)
+            cannot = {"cards before 8.0 gain nothing": slower,
                       "float32 gains nothing": dtype == torch.float32,
                       "torch.compile makes kernels of its own": torch.compiler.is_compiling()} | cannot  # fmt: skip
         why = next((said for said, so in cannot.items() if so), None)

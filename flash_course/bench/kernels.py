@@ -18,9 +18,7 @@ from flash_tutorial.files import write_text
 from flash_tutorial.kernels import INTERPRETED, triton
 
 CARDS = {"7.5": "T4", "8.0": "A100", "8.9": "L4", "9.0": "H100"}
-SHARED = {"7.5": 64, "8.0": 163, "8.9": 99, "9.0": 227}  # KiB of fast memory that one program may take
 KERNELS = ("heads", "scan", "mix", "ungate", "maps", "values", "unheads")
-WITH_PRODUCTS = ("mix", "maps", "values")  # the others have nothing for matrix units to do
 FLOATS = ("gamma", "beta", "cos", "sin", "factor", "sums", "bias")  # float32, whatever the rest is
 WHOLE = {"documents": "*i32", "joins": "*i8", "whole": "*i8", "scale": "fp32"}
 TILES = {"7.5": (32, 64)}  # M and E_TILE, as kernels.tile_for chooses them; (64, 64) on the others
