@@ -30,7 +30,7 @@ RUNS = StoredRuns("places", "python benchmarks/places.py run; ... seconds; ... e
 T, C, SEEDS, BYTES = 1024, 128, (0, 1, 2), 400_000
 TUNING, STEPS, TOKENS = 400, 1000, 1024
 RATES = {
-    "FLASH": [5e-3, 1e-2, 2e-2], "FLASH-Quad": [5e-3, 1e-2, 2e-2, 4e-2],
+    "FLASH": [5e-3, 1e-2, 2e-2], "FLASH-Quad": [2.5e-3, 5e-3, 1e-2, 2e-2],
     "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2], "subwords": [5e-3, 1e-2, 2e-2],
 }  # fmt: skip
 MODELS = ("FLASH", "local only", "FLASH-Quad", "Transformer++", "C = 256", "borders moved", "chunk before", "subwords")

@@ -28,7 +28,7 @@ MODELS = {
 }
 RATES = {"flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "transformer++": [5e-4, 1e-3, 2e-3, 4e-3]}
 DROPOUT, DECAY = [0.05, 0.1, 0.2], [0.03, 0.1, 0.3]
-SHORT, MIDDLE, LONG = 600, 2000, 10_000
+SHORT, MIDDLE, LONG = 600, 2000, 7000
 BYTES = 400_000  # of Persuasion, by which all choices are made
 
 
