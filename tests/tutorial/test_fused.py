@@ -89,7 +89,6 @@ def errors(module, sizes, dtype, device, *, bias=True, gate=True, combine="mean"
     return result
 
 
-@quick
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("name", SIZES)
@@ -112,7 +111,6 @@ def test_options(name, device):
     assert max(found.values()) < 1e-5, found
 
 
-@quick
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("combine", ["mean", "sum"])
 def test_documents(combine, device):
@@ -235,7 +233,6 @@ def test_a_unit_is_that_of_torch(name, device):
     assert max(found.values()) < 2e-5, found
 
 
-@quick
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("padded, in_documents", [(True, False), (False, True), (True, True)])
 def test_a_unit_with_padding_and_documents(padded, in_documents, device):

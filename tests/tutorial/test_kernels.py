@@ -286,7 +286,6 @@ def case_is_right(module, name, limit):
     return free and all(error(a, b.double()) < limit for a, b in zip(got, wanted, strict=True))
 
 
-@quick
 @pytest.mark.parametrize("name", CASES)
 def test_backward_kernels_are_torch(name):
     assert case_is_right(kernels, name, 1e-5)
