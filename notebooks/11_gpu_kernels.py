@@ -726,15 +726,16 @@ if fused:
 #
 # ## 9. The way back
 #
-# A kernel without a gradient trains nothing. So follow the local part backwards, by hand. Let r = relu(q kᵀ / C + bias), A = r²
-# and y = A v, and let dy be the gradient of y that comes back from the gate. Then
+# A kernel without a gradient trains nothing. So follow the local part backwards, by hand. Let s = q kᵀ / C + bias be the scores,
+# r = relu(s), A = r² and y = A v. A small d stands for the gradient of the loss: dy is what comes back from the gate. Then
 #
 # - dv = Aᵀ dy, since y is linear in v;
-# - dA = dy vᵀ, for the same reason; and dS = 2 r dA for the scores, where the map was cut off r is zero and nothing flows;
-# - dq = dS k / C and dk = dSᵀ q / C; the bias gets the sum of dS over all chunks and texts.
+# - dA = dy vᵀ, for the same reason;
+# - ds = 2 r dA: where relu cut a score off, r is zero and nothing flows;
+# - dq = ds k / C and dk = dsᵀ q / C; the bias gets the sum of ds over all chunks and texts.
 #
 # The map A was never stored, so it is made again, tile by tile, together with dA. That is `maps_kernel`, the mirror of
-# `mix_kernel`. It writes A and dS, C numbers for each token where E is six times as many, and what remains are plain products:
+# `mix_kernel`. It writes A and ds, C numbers each for a token (at the paper's sizes E is six times C), and what remains are plain products:
 # those go to the libraries, which are better at them. The state runs backwards: what chunk g asked of its predecessors
 # is summed over *later* chunks, by the same scan in the other direction.
 #
@@ -745,11 +746,11 @@ values_61 = np.arange(1, 7)[:, None]  # as in section 4
 dy = np.array([1.0, -1, 2, 0, 1, 3])[:, None]
 r = np.maximum(scores_TT, 0) * lower_TT
 dA = dy @ values_61.T
-dS = 2 * r * dA
-print("dS of token 6:", dS[5].astype(int), " dv:", (r**2).T.dot(dy)[:, 0].astype(int))
+ds = 2 * r * dA
+print("ds of token 6:", ds[5].astype(int), " dv:", (r**2).T.dot(dy)[:, 0].astype(int))
 leaves = [torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in (q_TS, k_TS, values_61)]
 ((leaves[0] @ leaves[1].T).relu().square().tril() @ leaves[2]).backward(torch.from_numpy(dy))
-for by_hand, leaf in zip((dS @ k_TS, dS.T @ q_TS, (r**2).T @ dy), leaves):
+for by_hand, leaf in zip((ds @ k_TS, ds.T @ q_TS, (r**2).T @ dy), leaves):
     assert same(by_hand, leaf.grad)
 
 # %% [markdown]
@@ -909,7 +910,8 @@ if fused:
 # operation and read by the next. A tile does all of them while it is in fast memory.
 #
 # From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer, the roofline
-# of section 2. As rates we take what large products and long copies reach, about 60% and 84% of the data sheets.
+# of section 2. As rates we assume what large products and long copies reach: about 60% and 84% of the data sheets, on a T4, which
+# gets hot, 43% and 78%.
 #
 # **This is a prediction. Nothing was measured.** Every operation is assumed to reach these rates, and starting it costs nothing.
 # For the kernels on a T4 there is none: they would not use its matrix units.
@@ -930,19 +932,23 @@ assert abs(predicted[flash, 8192]["H100"] / predicted[flash, 512]["H100"] - 1) <
 # %% [markdown]
 # Read down a column. FLASH costs the same at every length. Transformer++, with torch's fused attention, climbs. With torch
 # alone FLASH would lose on an H100 at 2048 tokens, and still not lead at 8192; with the kernels it should be ahead at both.
-# So on a card the crossover is a matter of kernels as much as of mathematics, and that is how the reports that GAU was slow
-# fit with a paper in which it was fast: the paper ran on TPUs, whose compiler fuses by itself.
+# So on a card the crossover is a matter of kernels as much as of mathematics. That may be how the reports that GAU was slow fit
+# with a paper in which it was fast: the paper ran on TPUs, whose compiler fuses by itself.
 #
-# Be careful with what is left out. Once the mixing is fast, the rest of the step sets the pace: *Amdahl's law*.
+# What no kernel of ours touches sets a limit: *Amdahl's law*. Here these are the dense layers. Take their share of the predicted
+# time by torch, and let all the rest become faster.
 
-# %% tags=["nbval-check-output"]
-share = 0.4  # of a step's time, spent in what the kernels replace
+# %%
+units, found = counted["FLASH, torch", 8192]
+share = 1 - found.seconds("H100", ("mm", "addmm")) / found.seconds("H100")
+print(f"{share:.0%} of the predicted step on an H100 is not dense layers")
 for faster in (2, 4, 1000):
-    print(f"these parts {faster:4} times as fast: the step {1 / (1 - share + share / faster):.2f} times as fast")
+    print(f"that part {faster:4} times as fast: the step {1 / (1 - share + share / faster):.2f} times as fast")
+assert 0.5 < share < 0.8
 
 # %% [markdown]
-# And a kernel has to be *started*, which takes about 5 microseconds, whatever it does. A training step of 65,536 tokens does
-# not notice. A decoding step does: it has the same number of operations and a single token to work on. How many are there?
+# And a kernel has to be *started*, which takes some microseconds, whatever it does; let us assume 5. A training step of 65,536
+# tokens does not notice. A decoding step does: it has the same number of operations and a single token to work on. How many are there?
 
 # %%
 from torch.utils._python_dispatch import TorchDispatchMode

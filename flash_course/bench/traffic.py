@@ -29,8 +29,8 @@ from flash_tutorial.model import make_unit
 
 TOKENS, LENGTHS = 65_536, (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 
-# FLOPs and bytes a second that large products and long copies reach, about 60% and 84% of the data sheets: T4 65e12
-# and 320e9, L4 121e12 and 300e9, A100 (40 GB) 312e12 and 1555e9, H100 (SXM) 989e12 and 3350e9
+# FLOPs and bytes a second that large products and long copies are assumed to reach. The data sheets have, for half
+# precision, T4 65e12 and 320e9, L4 121e12 and 300e9, A100 (40 GB) 312e12 and 1555e9, H100 (SXM) 989e12 and 3350e9.
 CARDS = {"T4": (28e12, 250e9), "L4": (72e12, 250e9), "A100": (190e12, 1.3e12), "H100": (600e12, 2.8e12)}
 
 
@@ -52,10 +52,14 @@ class Traffic:
             found[name] += n
         return dict(found.most_common())
 
-    def seconds(self, card):
-        """A roofline: every operation takes as long as its products or its bytes, whichever is longer."""
+    def seconds(self, card, names=None):
+        """A roofline: every operation takes as long as its products or its bytes, whichever is longer.
+
+        With ``names`` of those operations alone.
+        """
         flops_a_second, bytes_a_second = CARDS[card]
-        return sum(max(n / bytes_a_second, flops / flops_a_second) for _, n, flops in self.operations)
+        chosen = [o for o in self.operations if names is None or o[0] in names]
+        return sum(max(n / bytes_a_second, flops / flops_a_second) for _, n, flops in chosen)
 
 
 # ---------------------------------------------------------------- a norm that is one kernel, as it is on a card
