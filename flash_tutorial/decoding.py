@@ -88,8 +88,8 @@ class RecordedStep:
         logits = step(next_ids)                         # (B,) -> (B, N), the same tensor each time
 
     A token then costs one start of a graph in place of more than a hundred kernels'. Nothing is asked of the card but,
-    at the end of a chunk, how soon the next one is full. Elsewhere than on a card the steps run as usual. No card was at
-    hand to try the recording itself on. ``state`` belongs to the steps from then on.
+    at the end of a chunk, how soon the next one is full. Elsewhere than on a card the steps run as usual. No card was
+    at hand to try the recording itself on. ``state`` belongs to the steps from then on.
     """
 
     @torch.no_grad()
