@@ -1,6 +1,7 @@
 """Train the two models that come with the package, each at its own best rate, and say what was tried.
 
     python benchmarks/shipping.py run flash --models runs/shipping            # and transformer++; one core each
+    python benchmarks/shipping.py run flash --dropout 0.2                     # the long run alone, with another dropout
     python benchmarks/shipping.py table
 
 First the rate, by short runs; then the long run at the best rate, which goes on where it was stopped; then, by runs
@@ -43,7 +44,7 @@ def one_run(name, steps, rate, dropout, decay, models):
             eval_bytes=100_000 if long else 0, eval_every=500 if long else None,
         )  # fmt: skip
         model = ModelConfig(name, dropout=dropout, **MODELS[name])
-        done = train(model, config, out=models / name if long else None, resume=long, progress=False)
+        done = train(model, config, out=models / f"{name}-dropout-{dropout:g}" if long else None, resume=long, progress=False)
         split = first_bytes(load_corpus("austen").validation, BYTES)
         scored = [row for row in done.log if "validation_bits_per_byte" in row]
         return {
@@ -56,12 +57,14 @@ def one_run(name, steps, rate, dropout, decay, models):
     return RUNS.find_or_make(key, make)
 
 
-def run(name, models):
+def run(name, models, dropout=None):
     torch.set_num_threads(1)
     for rate in RATES[name]:
         one_run(name, SHORT, rate, 0.1, 0.1, models)
     best = RUNS.best(model=name, steps=SHORT)["learning_rate"]
     say_if_at_edge(f"{name}, rate", best, RATES[name])
+    if dropout is not None:
+        return one_run(name, LONG, best, dropout, 0.1, models)
     one_run(name, LONG, best, 0.1, 0.1, models)
     for dropout in DROPOUT:
         one_run(name, MIDDLE, best, dropout, 0.1, models)
@@ -83,6 +86,7 @@ if __name__ == "__main__":
     one = what.add_parser("run")
     one.add_argument("model", choices=MODELS)
     one.add_argument("--models", type=Path, default=Path("runs/shipping"))
+    one.add_argument("--dropout", type=float, help="the long run alone, with this dropout")
     what.add_parser("table")
     args = parser.parse_args()
-    run(args.model, args.models) if args.what == "run" else table()
+    run(args.model, args.models, args.dropout) if args.what == "run" else table()
