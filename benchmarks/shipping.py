@@ -44,7 +44,9 @@ def one_run(name, steps, rate, dropout, decay, models):
             eval_bytes=100_000 if long else 0, eval_every=500 if long else None,
         )  # fmt: skip
         model = ModelConfig(name, dropout=dropout, **MODELS[name])
-        done = train(model, config, out=models / f"{name}-dropout-{dropout:g}" if long else None, resume=long, progress=False)
+        done = train(
+            model, config, out=models / f"{name}-dropout-{dropout:g}" if long else None, resume=long, progress=False
+        )
         split = first_bytes(load_corpus("austen").validation, BYTES)
         scored = [row for row in done.log if "validation_bits_per_byte" in row]
         return {
