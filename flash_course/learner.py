@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
 from flash_tutorial.files import write_text
 
 FORMAT = 1
@@ -46,21 +48,64 @@ def store_progress(progress):
 
 
 def predict(name, guess=None):
-    """Store a guess before a surprising result: ``predict("05.a", 8)``. Without a number nothing is stored."""
-    if guess is None:
-        print(f"{name}: no guess. The lecture goes on all the same; one that turns out wrong is the one you remember.")
+    """Store a guess before a surprising result: ``predict("05.a", 8)``. Without one nothing is stored or said."""
+    if guess is None or guess is ...:
+        return
+    try:
+        value = float(guess)
+    except (TypeError, ValueError):
+        print(f"{name}: {guess!r} is no number, so nothing is stored. A guess is a number, such as 8 or 0.5.")
         return
     progress = load_progress()
-    progress["guesses"][name] = float(guess)
+    progress["guesses"][name] = value
     store_progress(progress)
     print(f"{name}: your guess is stored.")
 
 
 def reveal(name, value, unit=""):
-    """Set the guess beside what came out."""
+    """What came out, and beside it the guess if there is one."""
     guess = load_progress()["guesses"].get(name)
-    said = "you made no guess" if guess is None else f"you guessed {guess:g}"
-    print(f"{name}: {said}; it is {value:.4g}{' ' + unit if unit else ''}.")
+    said = "" if guess is None else f"you guessed {guess:g}; "
+    print(f"{name}: {said}it is {value:.4g}{' ' + unit if unit else ''}.")
+
+
+def your_line(name, function, *cases):
+    """Try a line that the reader wrote: ``your_line("05.b", first_token, ((5, 4), 4), ((7, 4), 4))``.
+
+    Each case is ``(arguments, what is expected)``, a number or an array. Prints one line: that nothing is written yet
+    (the function returns ``...``), how far off the answer is and where, or that it is right.
+    """
+    worst = 0.0
+    for arguments, expected in cases:
+        try:
+            got = function(*arguments)
+        except Exception as error:
+            if isinstance(error, TypeError) and "ellipsis" in str(error):
+                print(f"{name}: write your line in place of the dots.")
+            else:
+                print(f"{name}: {type(error).__name__}: {error}")
+            return
+        if got is ... or got is None:
+            print(f"{name}: write your line in place of the dots.")
+            return
+        try:
+            got, expected = (np.asarray(getattr(x, "detach", lambda x=x: x)(), dtype=float) for x in (got, expected))
+        except (TypeError, ValueError):
+            print(f"{name}: a number or an array was expected, {type(got).__name__} came.")
+            return
+        if got.shape != expected.shape:
+            print(f"{name}: the shape is {got.shape}, and {expected.shape} is expected.")
+            return
+        off = np.array(abs(got - expected))
+        off[np.isnan(off)] = np.inf
+        off[got == expected] = 0  # two infinities
+        if not (off <= 1e-9 + 1e-6 * np.abs(expected)).all():
+            place = np.unravel_index(np.argmax(off), off.shape)
+            where = f" at [{', '.join(map(str, map(int, place)))}]" if off.ndim else ""
+            print(f"{name}: not yet: {got[place]:.4g}{where} where {expected[place]:.4g} is expected.")
+            return
+        worst = max(worst, float(off.max(initial=0)))
+    print(f"{name}: right in {len(cases)} case{'s' if len(cases) > 1 else ''}, off by at most {worst:.1g}.")
 
 
 def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):

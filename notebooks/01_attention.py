@@ -22,7 +22,7 @@
 #
 # **You need** the tour 00, some NumPy, and a rough idea of attention. Hard spots: the refresher, lecture 90.
 #
-# **Time** About an hour to read. Its cells compute for about 20 seconds on two CPU cores. GPU: not yet measured.
+# **Time** 35 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

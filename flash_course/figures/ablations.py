@@ -2,17 +2,15 @@
 
 import numpy as np
 
-from .costs import MODEL_STYLES
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_axes
-
-LOOKS = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (ORANGE, "D", ":"), (SKY, "v", (0, (1, 1))))
+from .style import BLACK, BLUE, FONT, GREEN, VERMILION, looks, new_axes
 
 
 def recall_by_distance(curves, chance, *, title, xlabel="tokens between key and question", ylabel="right answers"):
     """Right answers of several models: ``curves`` holds by name {distance: share}; ``chance`` is drawn as a line."""
     figure, axes = new_axes(xlabel=xlabel, ylabel=ylabel, title=title)
-    words = []
-    for (name, curve), (colour, marker, style) in zip(curves.items(), LOOKS):
+    styles, words = looks(curves), []
+    for name, curve in curves.items():
+        colour, marker, style = styles[name]
         x, y = list(curve), list(curve.values())
         axes.plot(x, y, linestyle=style, marker=marker, color=colour, markersize=5, linewidth=1.8, label=name)
         words.append(f"{name} from {y[0]:.2f} at {x[0]:g} to {y[-1]:.2f} at {x[-1]:g}")
@@ -22,26 +20,15 @@ def recall_by_distance(curves, chance, *, title, xlabel="tokens between key and 
     return figure, f"Line plot, share of right answers: {', '.join(words)}; a line at chance, {chance:.2f}."
 
 
-STATE_STYLES = {  # colour, marker, line; the units of flash_course/successors.py
-    "FLASH": MODEL_STYLES["flash"][:3],
-    "window": MODEL_STYLES["transformer++"][:3],
-    "linear attention": (ORANGE, "D", ":"),
-    "RetNet": (GREEN, "^", "-."),
-    "GLA": (SKY, "v", (0, (1, 1))),
-    "gated DeltaNet": (PURPLE, "P", (0, (5, 1))),
-    "3:1 hybrid": (BLACK, "X", (0, (3, 1, 1, 1, 1, 1))),
-}
-
-
 def recall_by_state(curves, chance, *, title):
     """Right answers against the numbers that a unit keeps: ``curves`` holds by name {numbers: share of each seed}.
 
     A line leads through the means, an upright stroke from the worst seed to the best; ``chance`` is drawn as a line.
     """
     figure, axes = new_axes(height=4.4, xlabel="numbers in a unit's state", ylabel="right answers", title=title)
-    words = []
+    styles, words = looks(curves), []
     for name, curve in curves.items():
-        colour, marker, line = STATE_STYLES[name]
+        colour, marker, line = styles[name]
         sizes, means = sorted(curve), [float(np.mean(curve[size])) for size in sorted(curve)]
         axes.vlines(sizes, *zip(*((min(curve[s]), max(curve[s])) for s in sizes)), color=colour, linewidth=1)
         axes.plot(sizes, means, linestyle=line, marker=marker, color=colour, markersize=6, linewidth=1.8, label=name)
@@ -58,8 +45,9 @@ def recall_by_state(curves, chance, *, title):
 def losses_with_chance(curves, chance, *, window=10, title):
     """Cross-entropy in nats of several training runs, smoothed, and the loss of a model that guesses."""
     figure, axes = new_axes(height=3.2, xlabel="update", ylabel="loss in nats", title=title)
-    words = []
-    for (name, losses), (colour, marker, style) in zip(curves.items(), LOOKS):
+    styles, words = looks(curves), []
+    for name, losses in curves.items():
+        colour, marker, style = styles[name]
         mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
         axes.plot(np.arange(window, len(losses) + 1), mean, linestyle=style, marker=marker, markevery=window,
                   color=colour, markersize=5, linewidth=2, label=name)  # fmt: skip

@@ -3,14 +3,12 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_axes
+from .style import BLACK, FONT, ORANGE, SKY, looks, new_axes
 
-MODEL_STYLES = {  # colour, marker, line, name
-    "flash": (BLUE, "o", "-", "FLASH"),
-    "flash_quad": (GREEN, "^", "-.", "FLASH-Quad"),
-    "transformer++": (VERMILION, "s", "--", "Transformer++"),
-    "flash_pytorch": (PURPLE, "D", ":", "FLASH-pytorch"),
-}
+NAMES = {
+    "flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++", "flash_pytorch": "FLASH-pytorch",
+}  # fmt: skip
+MODEL_STYLES = {model: (*looks([name])[name], name) for model, name in NAMES.items()}  # colour, marker, line, name
 
 
 def benchmark_results(result):
@@ -75,7 +73,9 @@ def _model_lines(axes, table, value):
     for model, (color, marker, line, name) in MODEL_STYLES.items():
         points = [(_place(row), value(row)) for row in table if row["model"] == model and value(row)]
         if points:
-            axes.plot(*zip(*points), line, color=color, marker=marker, markersize=5, linewidth=1.6, label=name)
+            axes.plot(
+                *zip(*points), linestyle=line, color=color, marker=marker, markersize=5, linewidth=1.6, label=name
+            )
 
 
 def _floor_lines(axes, table):
@@ -126,10 +126,11 @@ def operations_and_time(rows):
 def cost_of_a_block(lengths, parts, *, title):
     """Multiply-adds of the parts of a layer against T: ``parts`` holds by name one number for each length."""
     figure, axes = new_axes(6.2, 3.2, "T, tokens in a text (each step doubles)", "multiply-adds in billions", title)
-    styles = zip((VERMILION, BLUE, GREEN), ("s", "o", "^"), ("--", "-", "-."))
-    for (name, numbers), (colour, marker, line) in zip(parts.items(), styles):
+    styles = looks(parts)
+    for name, numbers in parts.items():
+        colour, marker, line = styles[name]
         billions = np.asarray(numbers) / 1e9
-        axes.plot(lengths, billions, line, marker=marker, color=colour, linewidth=1.8, label=name)
+        axes.plot(lengths, billions, linestyle=line, marker=marker, color=colour, linewidth=1.8, label=name)
         axes.annotate(
             f"{billions[-1]:.0f}", (lengths[-1], billions[-1]), xytext=(7, 0), textcoords="offset points",
             va="center", fontsize=FONT - 1, color=colour,
@@ -153,7 +154,7 @@ def step_time(result):
     for model in names:
         color, marker, line, name = MODEL_STYLES[model]
         points = [(row["T"], 1e6 * _median(row) / tokens) for row in result["training"] if row["model"] == model]
-        axes.plot(*zip(*points), line, color=color, marker=marker, markersize=5, linewidth=1.8, label=name)
+        axes.plot(*zip(*points), linestyle=line, color=color, marker=marker, markersize=5, linewidth=1.8, label=name)
     cross = result["conclusions"]["crossover"]["measured"]
     last = result["conclusions"]["speedups"][-1]
     if cross:

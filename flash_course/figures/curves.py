@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
+from .style import BLACK, BLUE, FONT, ORANGE, SKY, VERMILION, looks, new_axes
 
 
 def training_curve(rows, score=None, *, window=25, title="Training"):
@@ -55,11 +55,11 @@ def loss_curves(curves, *, window=20, title):
         raise ValueError(f"{len(curves)} curves: expected one to four, none of them empty")
     window = max(1, min(window, min(map(len, curves.values())) // 2))
     figure, axes = new_axes(xlabel="update", ylabel=f"bits per byte, mean over {window} updates", title=title)
-    styles = zip((VERMILION, BLUE, GREEN, ORANGE), ("--", "-", "-.", ":"))
-    ends, labels = [], []
-    for (name, bits), (colour, style) in zip(curves.items(), styles):
+    styles, ends, labels = looks(curves), [], []
+    for name, bits in curves.items():
+        colour, _, style = styles[name]
         mean = np.convolve(bits, np.full(window, 1 / window), mode="valid")
-        axes.plot(np.arange(window, len(bits) + 1), mean, style, color=colour, linewidth=2, label=name)
+        axes.plot(np.arange(window, len(bits) + 1), mean, linestyle=style, color=colour, linewidth=2, label=name)
         labels.append((mean[-1], len(bits), colour))
         ends.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
     low, high = axes.get_ylim()
@@ -119,10 +119,10 @@ def loss_by_position(by_position, *, title):
 def accuracies(results, conditions, *, chance, title):
     """Accuracies of several methods under the same conditions: ``results`` holds by name one number for each."""
     figure, axes = new_axes(7.4, 3.2, "accuracy on the test, percent", "", title)
-    styles = zip((BLUE, VERMILION, GREEN, ORANGE), ("o", "s", "^", "D"))
+    styles, words = looks(results), []
     places = np.arange(len(conditions))[::-1]
-    words = []
-    for (name, values), (colour, marker), shift in zip(results.items(), styles, (0.15, -0.15, 0.05, -0.05)):
+    for (name, values), shift in zip(results.items(), (0.15, -0.15, 0.05, -0.05)):
+        colour, marker, _ = styles[name]
         axes.plot(100 * np.array(values), places + shift, marker, color=colour, markersize=9, label=name, clip_on=False)
         for value, place in zip(values, places):
             axes.annotate(

@@ -73,7 +73,9 @@ def decoding_by_position(stored, live=(), *, title):
             points = [(row["position"], value(row)) for row in stored if row["model"] == model]
             if not points:
                 continue
-            axes.plot(*zip(*points), line, color=color, marker=marker, markersize=5, linewidth=1.7, label=name)
+            axes.plot(
+                *zip(*points), linestyle=line, color=color, marker=marker, markersize=5, linewidth=1.7, label=name
+            )
             words.append(f"{label}, {name}: {points[0][1]:.3g} at {points[0][0]} to {points[-1][1]:.3g}")
             timed = live if axes is right else ()
             now = [(row["position"], value(row)) for row in timed if row["model"] == model]

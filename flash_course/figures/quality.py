@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
-
-STYLES = ((VERMILION, "-", "o"), (GREEN, "-.", "s"), (BLUE, "--", "^"), (ORANGE, ":", "D"))
+from .style import BLACK, BLUE, FONT, SKY, VERMILION, looks, new_axes
 
 
 def training_of_seeds(runs, *, xlabel, title, live=None):
@@ -15,10 +13,11 @@ def training_of_seeds(runs, *, xlabel, title, live=None):
     """
     figure, axes = new_axes(xlabel=xlabel, ylabel="bits per byte", title=title)
     last = max(x[-1] for each in runs.values() for x, _, _ in each)
-    words = []
-    for place, ((name, each), (colour, line, marker)) in enumerate(zip(runs.items(), STYLES)):
+    styles, words = looks(runs), []
+    for place, (name, each) in enumerate(runs.items()):
+        colour, marker, line = styles[name]
         for i, (x, bits, score) in enumerate(each):
-            axes.plot(x, bits, line, color=colour, linewidth=1.2, label=name if i == 0 else "_")
+            axes.plot(x, bits, linestyle=line, color=colour, linewidth=1.2, label=name if i == 0 else "_")
             axes.plot(last * 1.15 * 1.1**place, score, marker, color=colour, markersize=5, label="_")
         ends = ", ".join(f"{score:.3f}" for _, _, score in each)
         words.append(f"{name} trains down to {np.mean([bits[-1] for _, bits, _ in each]):.2f} and scores {ends}")
@@ -46,10 +45,12 @@ def scores_by_rate(grids, *, title, taken=None):
     figure, axes = new_axes(
         height=3.6, xlabel="peak learning rate (logarithmic)", ylabel="bits per byte after the short run", title=title
     )
-    words = []
-    for (name, grid), (colour, line, marker) in zip(grids.items(), STYLES):
-        rates = sorted(grid)
-        axes.plot(rates, [grid[r] for r in rates], line, color=colour, marker=marker, linewidth=1.6, label=name)
+    styles, words = looks(grids), []
+    for name, grid in grids.items():
+        (colour, marker, line), rates = styles[name], sorted(grid)
+        axes.plot(
+            rates, [grid[r] for r in rates], linestyle=line, color=colour, marker=marker, linewidth=1.6, label=name
+        )
         best = min(grid, key=grid.get)
         words.append(f"{name} is best at {best:g} with {grid[best]:.2f}")
         if taken and name in taken:
@@ -71,13 +72,14 @@ def loss_in_chunks(curves, C, *, title):
     ``curves`` holds by name the means over equal stretches of the window: ``(length of the window, means)``.
     """
     figure, axes = new_axes(height=3.6, xlabel="place of the byte in the window", ylabel="bits per byte", title=title)
-    words, T = [], max(length for length, _ in curves.values())
+    words, styles, T = [], looks(curves), max(length for length, _ in curves.values())
     for border in range(C, T, C):
         axes.axvline(border, color=BLACK, linewidth=0.7, linestyle=":", label="_")
-    for (name, (length, bits)), (colour, line, marker) in zip(curves.items(), STYLES):
+    for name, (length, bits) in curves.items():
+        colour, marker, line = styles[name]
         bits, width = np.asarray(bits), length // len(bits)
         middle = width * (np.arange(len(bits)) + 0.5)
-        axes.plot(middle, bits, line, color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
+        axes.plot(middle, bits, linestyle=line, color=colour, marker=marker, markersize=4, linewidth=1.4, label=name)
         place, later = middle % C, middle > C
         first, second = (bits[later & part].mean() for part in (place < C / 2, place >= C / 2))
         words.append(f"{name} has {first:.2f} in first halves and {second:.2f} in second halves")

@@ -4,23 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, new_axes
+from .style import BLACK, BLUE, FONT, GREEN, VERMILION, looks, new_axes
 
-STYLES = {  # colour, marker, line of a rival, by the start of its name: the same in all figures here
-    "FLASH-Quad": (GREEN, "^", "-."),
-    "FLASH": (BLUE, "o", "-"),
-    "Transformer++, plain": (ORANGE, "D", ":"),
-    "Transformer++": (VERMILION, "s", "--"),
-}
 CROSSINGS = {"plain": (0, (6, 2)), "fused": (0, (4, 2, 1, 2)), "": (0, (1, 1))}  # vertical lines, by a word of the name
-LOOKS = (
-    (BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (ORANGE, "D", ":"), (PURPLE, "v", (0, (5, 1))),
-    (BLACK, "P", (0, (3, 1, 1, 1))), (SKY, "X", (0, (1, 1))),
-)  # fmt: skip
-
-
-def _style(name):
-    return next(look for start, look in STYLES.items() if name.startswith(start))
 
 
 def _number(value):
@@ -56,9 +42,9 @@ def cost_against_length(panels, *, ylabel, title):
     words = []
     for axes, (panel, (lines, crossings)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         highest = max(value for points in lines.values() for _, value in points if value is not None)
-        said = []
+        styles, said = looks(lines), []
         for name, points in lines.items():
-            colour, marker, line = _style(name)
+            colour, marker, line = styles[name]
             known = [(T, value) for T, value in points if value is not None]
             axes.plot(
                 *zip(*known), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name
@@ -101,7 +87,9 @@ def cost_against_length(panels, *, ylabel, title):
 def speedups(curves, *, title):
     """How many times as fast FLASH is as its rival, against T: ``curves`` holds by name points ``(T, ratio)``."""
     figure, axes = new_axes(8.4, 4.3, "T, tokens in a text (logarithmic)", "rival's time / FLASH's time", title)
-    for (name, points), (colour, marker, line) in zip(curves.items(), LOOKS):
+    styles = looks(curves)
+    for name, points in curves.items():
+        colour, marker, line = styles[name]
         axes.plot(*zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name)
     axes.axhline(1, color=BLACK, linewidth=1.2)
     axes.annotate(
@@ -121,8 +109,9 @@ def chunk_costs(sizes, counts, milliseconds, *, title):
     """Against C, each over its own smallest value: counts (by name a number for each C), and the measured time."""
     figure, axes = new_axes(7.6, 4.0, "C, tokens in a chunk (logarithmic)", "times the smallest value", title)
     lines = {"time, measured": milliseconds} | counts
-    words = []
-    for (name, values), (colour, marker, line) in zip(lines.items(), LOOKS):
+    styles, words = looks(lines), []
+    for name, values in lines.items():
+        colour, marker, line = styles[name]
         ratio = np.asarray(values, float) / min(values)
         axes.plot(sizes, ratio, linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name)
         words.append(

@@ -14,6 +14,35 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 FONT = 10  # points; nothing smaller than 9
 COLOURS = 128  # of a stored picture
 
+# Colour, marker and line of each model, the same in every figure; a name has the longest key that it holds.
+DASHES = (0, (5, 1))
+LOOKS = {
+    "flash": (BLUE, "o", "-"), "flash-quad": (GREEN, "^", "-."), "gau": (GREEN, "^", "-."),
+    "transformer++": (VERMILION, "s", "--"), "softmax": (VERMILION, "s", "--"),
+    "transformer": (BLACK, "P", (0, (3, 1, 1, 1))), "linear": (ORANGE, "D", ":"),
+    "local only": (SKY, "v", (0, (1, 1))), "global only": (PURPLE, "X", DASHES), "flash-pytorch": (PURPLE, "h", DASHES),
+    "window": (VERMILION, "d", (0, (5, 2))), "retnet": (BLACK, "<", DASHES), "gla": (SKY, ">", (0, (3, 1, 1, 1))),
+    "delta": (PURPLE, "P", "-"), "hybrid": (GREEN, "X", "--"),
+}  # fmt: skip
+SPARE = (
+    (BLACK, "*", (0, (1, 2))), (PURPLE, "p", (0, (4, 1, 1, 1))), (SKY, "H", (0, (2, 1))), (GREEN, "8", (0, (6, 1))),
+    (ORANGE, "X", (0, (7, 2, 1, 2))), (YELLOW, "P", "-"),
+)  # fmt: skip
+
+
+def looks(names):
+    """Colour, marker and line by name: the model's own; where two names are of one model, both have its colour."""
+    given, spare = {}, iter(SPARE)
+    for name in names:
+        plain = name.lower().replace("_", "-")
+        key = max((key for key in LOOKS if key in plain), key=len, default=None)
+        look = LOOKS[key] if key else next(spare)
+        if look in given.values():
+            other = next(spare)
+            look = (look[0], *other[1:])
+        given[name] = look
+    return given
+
 
 def new_axes(width=7.0, height=4.0, xlabel="", ylabel="", title=""):
     """A figure with one pair of axes in the course's style."""

@@ -10,7 +10,6 @@ from PIL import Image
 
 from flash_course import figures
 from flash_course.figures import style
-from flash_course.figures.ablations import STATE_STYLES
 
 rng = np.random.default_rng(0)
 LOG = [{"step": i + 1, "bits_per_byte": 8 / (1 + 0.05 * i)} for i in range(60)]
@@ -28,6 +27,7 @@ DECODED = [
     {"model": "flash", "position": position, "state_numbers": 1e6, "seconds": {"median": ms / 1e3}}
     for position, ms in ((512, 2.5), (1024, 3.5))
 ]
+RECALLERS = ("FLASH", "linear attention", "RetNet", "GLA", "gated DeltaNet", "window", "3:1 hybrid")
 DRAWN = {  # the figure, and a number that its alt text must hold
     "training_curve": (lambda: figures.training_curve(LOG, 2.125), "2.125"),
     "who_reads_whom": (lambda: figures.who_reads_whom({"full": MAP, "local": MAP * 2}, 4), "36 pairs"),
@@ -165,7 +165,7 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     ),
     "recall_by_state": (
         lambda: figures.recall_by_state(
-            {name: {512: [1.0]} for name in STATE_STYLES} | {"FLASH": {4096: [0.5, 1.0], 1024: [0.25, 0.5]}}, 0.0625,
+            {name: {512: [1.0]} for name in RECALLERS} | {"FLASH": {4096: [0.5, 1.0], 1024: [0.25, 0.5]}}, 0.0625,
             title="state",
         ),
         "FLASH from 0.38 at 1,024 to 0.75 at 4,096",

@@ -1,6 +1,8 @@
 """Guesses, scoreboard and verdicts survive; a damaged file is refused and left as it is."""
 
+import numpy as np
 import pytest
+import torch
 
 from flash_course import learner
 
@@ -18,11 +20,50 @@ def test_a_guess_is_kept_and_compared(capsys):
     learner.reveal("05.a", 2.0)
     learner.predict("05.a", 8)
     learner.reveal("05.a", 2.0, "times")
-    learner.predict("05.b")
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "05.a: you made no guess; it is 2."
-    assert out[2] == "05.a: you guessed 8; it is 2 times." and "no guess" in out[3]
+    assert out == ["05.a: it is 2.", "05.a: your guess is stored.", "05.a: you guessed 8; it is 2 times."]
     assert learner.load_progress()["guesses"] == {"05.a": 8.0}
+
+
+def test_a_finished_page_does_not_scold(capsys):
+    learner.predict("05.a")
+    learner.predict("05.b", ...)
+    assert capsys.readouterr().out == "" and learner.load_progress()["guesses"] == {}
+
+
+@pytest.mark.parametrize("guess", ["one", [1, 2], object()])
+def test_a_guess_that_is_no_number_is_refused_in_one_line(guess, capsys):
+    learner.predict("05.a", guess)
+    out = capsys.readouterr().out
+    assert "is no number" in out and out.count("\n") == 1 and learner.load_progress()["guesses"] == {}
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        (lambda i, C: i // C * C, "right in 3 cases, off by at most 0"),
+        (lambda i, C: i // C, "not yet: 1 where 4 is expected"),
+        (lambda i, C: ..., "write your line"),
+        (lambda i, C: i - ..., "write your line"),
+        (lambda i, C: None, "write your line"),
+        (lambda i, C: i // 0, "ZeroDivisionError"),
+        (lambda i, C: [i], "the shape is (1,), and () is expected"),
+        (lambda i, C: "four", "a number or an array was expected, str came"),
+        (lambda i, C: float("nan"), "not yet: nan where 0 is expected"),
+    ],
+)
+def test_your_line_says_how_far_off_it_is(line, said, capsys):
+    learner.your_line("05.b", line, ((1, 4), 0), ((5, 4), 4), ((13, 4), 12))
+    out = capsys.readouterr().out
+    assert out.startswith("05.b: ") and said in out and out.count("\n") == 1
+
+
+def test_your_line_says_where_an_array_differs(capsys):
+    right = np.arange(6.0).reshape(2, 3)
+    learner.your_line("05.c", lambda x: x + 0.5 * (x == 4), ((right,), right))
+    learner.your_line("05.c", lambda x: torch.tensor(x, requires_grad=True), ((right,), right))
+    out = capsys.readouterr().out.splitlines()
+    assert "4.5 at [1, 1] where 4 is expected" in out[0] and "right in 1 case," in out[1]
 
 
 def test_the_report_shows_what_was_stored():

@@ -62,6 +62,8 @@ SOURCE = f"""\
 # # A small lecture
 #
 # {LINKS}
+#
+# **Time** 0 minutes to read.
 
 # %%
 {FIRST_CELL}
@@ -346,6 +348,15 @@ FAULTS = {
     "no way to the work copy": (
         in_source("work/01_small", "../notebooks/work/01_small"),
         "the first cell does not link to work/01_small.ipynb",
+    ),
+    "another reading time": (
+        in_source_and_notebooks("0 minutes to read", "9 minutes to read"),
+        "the header says 9 minutes to read, and it is 0: build again",
+    ),
+    "no reading time": (in_source_and_notebooks("0 minutes to read", "a while"), "no line with **Time** NN minutes"),
+    "too long": (
+        in_source_and_notebooks("0 minutes to read.", "91 minutes to read." + 16_200 * " word"),
+        "90 minutes to read: 45 at most",
     ),
     "addresses without a name": (
         in_source("(01_small.ipynb)", "(01_small.ipynb) ([on GitHub](https://github.com/a/b/blob/c/d.ipynb))"),
