@@ -22,5 +22,5 @@ from .positions import bias_tables, map_readings, scores_when_moved, turned_pair
 from .quality import loss_in_chunks, scores_by_rate, training_gap, training_of_seeds
 from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups
 from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token, what_time_waits_for
-from .style import new_axes, show, text_table
+from .style import looks, new_axes, show, text_table
 from .units import four_units, gated_units

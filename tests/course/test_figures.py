@@ -223,7 +223,7 @@ DRAWN = {  # the figure, and a number that its alt text must hold
 @pytest.mark.quick
 def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
     drawing = {name for name in vars(figures) if name[0].islower() and callable(getattr(figures, name))}
-    helpers = {"new_axes", "show", "text_table"}
+    helpers = {"looks", "new_axes", "show", "text_table"}
     assert drawing - helpers - {"benchmark_results"} == set(DRAWN)  # that one is drawn in test_measure.py
 
 
@@ -259,7 +259,8 @@ def test_a_figure(name):
         assert axes.lines or axes.patches
         texts = [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts, *axes.get_xticklabels()]
         assert min(text.get_fontsize() for text in texts if text.get_text()) >= 9
-        styles = [(line.get_linestyle(), line.get_marker()) for line in axes.lines if line.get_label()[0] != "_"]
+        shown = [line for line in axes.lines if line.get_label()[0] != "_"]
+        styles = [(str(line._dash_pattern), line.get_linestyle(), line.get_marker()) for line in shown]
         assert len(set(styles)) == len(styles), "lines that differ by colour alone"
     pages = []
     for _ in range(2):

@@ -63,7 +63,7 @@ SOURCE = f"""\
 #
 # {LINKS}
 #
-# **Time** 0 minutes to read.
+# **Time** 1 minutes to read.
 
 # %%
 {FIRST_CELL}
@@ -350,13 +350,16 @@ FAULTS = {
         "the first cell does not link to work/01_small.ipynb",
     ),
     "another reading time": (
-        in_source_and_notebooks("0 minutes to read", "9 minutes to read"),
-        "the header says 9 minutes to read, and it is 0: build again",
+        in_source_and_notebooks("**Time** 1 minutes", "**Time** 9 minutes"),
+        "the header says 9 minutes to read, and it is 1: build again",
     ),
-    "no reading time": (in_source_and_notebooks("0 minutes to read", "a while"), "no line with **Time** NN minutes"),
+    "no reading time": (
+        in_source_and_notebooks("**Time** 1 minutes", "**Time** some minutes off"),
+        "no line with **Time** NN minutes",
+    ),
     "too long": (
-        in_source_and_notebooks("0 minutes to read.", "91 minutes to read." + 16_200 * " word"),
-        "90 minutes to read: 45 at most",
+        in_source_and_notebooks("**Time** 1 minutes to read.", "**Time** 91 minutes to read." + 16_200 * " word"),
+        "91 minutes to read: 45 at most",
     ),
     "addresses without a name": (
         in_source("(01_small.ipynb)", "(01_small.ipynb) ([on GitHub](https://github.com/a/b/blob/c/d.ipynb))"),
