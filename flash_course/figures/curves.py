@@ -114,25 +114,3 @@ def loss_by_position(by_position, *, title):
         f"{value:.2f} at {a if a == b else f'{a} to {b}'}" for a, b, value in rows
     )
     return figure, alt + "."
-
-
-def accuracies(results, conditions, *, chance, title):
-    """Accuracies of several methods under the same conditions: ``results`` holds by name one number for each."""
-    figure, axes = new_axes(7.4, 3.2, "accuracy on the test, percent", "", title)
-    styles, words = looks(results), []
-    places = np.arange(len(conditions))[::-1]
-    for (name, values), shift in zip(results.items(), (0.15, -0.15, 0.05, -0.05)):
-        colour, marker, _ = styles[name]
-        axes.plot(100 * np.array(values), places + shift, marker, color=colour, markersize=9, label=name, clip_on=False)
-        for value, place in zip(values, places):
-            axes.annotate(
-                f"{100 * value:.0f}", (100 * value, place + shift), xytext=(8, 0), textcoords="offset points",
-                va="center", fontsize=FONT - 1,
-            )  # fmt: skip
-        words.append(f"{name} " + ", ".join(f"{100 * v:.0f}% on {c}" for v, c in zip(values, conditions)))
-    axes.axvline(100 * chance, color=BLACK, linewidth=1, linestyle=":", label=f"chance, {100 * chance:.0f}")
-    axes.set_yticks(places, conditions, fontsize=FONT)
-    axes.set_ylim(-0.6, len(conditions) - 0.4)
-    axes.set_xlim(0, 108)
-    axes.legend(fontsize=FONT - 1, frameon=False, loc="center left", bbox_to_anchor=(0.18, 0.5))
-    return figure, f"Dot plot of accuracy, chance {100 * chance:.0f}%: {'; '.join(words)}."

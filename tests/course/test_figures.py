@@ -181,9 +181,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "b -0.100 ± 0.000",
     ),
     # 12
-    "accuracies": (
-        lambda: figures.accuracies({"a": (0.5, 0.9), "b": (0.25, 1)}, ("x", "y"), chance=0.125, title="t"), "90% on y",
-    ),
     "step_time": (lambda: figures.step_time(BENCH), "T = 1024"),
     # 03
     "reshaped_bias": (
