@@ -9,8 +9,10 @@ the notebook leave each other alone and several pages can stand in one notebook.
 notebook that is not trusted), a still picture and its words stand there; the page hides both when it starts.
 """
 
-from .cost import cost
-from .leaks import leaks
+from .by_hand import six_tokens
+from .costs import cost
+from .leaking import leaks
 from .page import Page, show
+from .token_by_token import decoding
 
-__all__ = ["Page", "cost", "leaks", "show"]
+__all__ = ["Page", "cost", "decoding", "leaks", "show", "six_tokens"]

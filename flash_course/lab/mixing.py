@@ -1,10 +1,11 @@
 """Causal mixed chunk attention as named lines of NumPy, the edits of them that the leak laboratory offers, and names.
 
-Letters: T tokens, C tokens in a chunk, G chunks, S and E the widths. Inside the lines quad_q, quad_k, lin_q and lin_k are
-(G, C, S), v is (G, C, E), bias (C, C), tokens (G,) counts each chunk's tokens.
+Letters: T tokens, C tokens in a chunk, G chunks, S and E the widths. Inside the lines quad_q, quad_k, lin_q and lin_k
+are (G, C, S), v is (G, C, E), bias (C, C), and tokens (G,) counts each chunk's tokens.
 """
 
 import re
+from functools import cache
 
 import numpy as np
 
@@ -27,8 +28,8 @@ CHOICES = {
         "shift": ("exclusive: the running sum, shifted by one chunk", {}, ""),
         "inclusive": (
             "inclusive: the running sum as it is", {"earlier": "np.cumsum(kv, axis=0)"},
-            "Inclusive sum: each chunk reads its own summary, so later tokens leak and tokens of its own chunk are read "
-            "twice.",
+            "Inclusive sum: each chunk reads its own summary, so later tokens leak, and tokens of its own chunk are "
+            "read twice.",
         ),
         "subtract": (
             "the running sum minus the chunk's own summary", {"earlier": "np.cumsum(kv, axis=0) - kv"},
@@ -79,7 +80,8 @@ CHOICES = {
     "positions": {
         "sequence": ("RoPE by the position in the sequence", {}, ""),
         "chunk": (
-            "RoPE by the position in the chunk", {"quad_q, quad_k, lin_q, lin_k": "(rope(to_chunks(x)) for x in heads)"},
+            "RoPE by the position in the chunk",
+            {"quad_q, quad_k, lin_q, lin_k": "(rope(to_chunks(x)) for x in heads)"},
             "Local positions: the same pairs, but across chunks the distance is lost (only a comparison sees it).",
         ),
     },
@@ -115,6 +117,10 @@ def run(lines, heads, v, C, bias):
 
     names = {"np": np, "rope": rope, "to_chunks": to_chunks, "heads": heads, "v": to_chunks(v), "C": C, "bias": bias}
     names["tokens"] = to_chunks(np.ones((T, 1))).sum((1, 2))
-    for name, expression in lines.items():
-        exec(f"{name} = {expression}", names)
+    exec(_compiled(tuple(lines.items())), names)
     return (names["near"] + names["far"]).reshape(-1, E)[:T]
+
+
+@cache
+def _compiled(lines):
+    return compile("\n".join(f"{name} = {expression}" for name, expression in lines), "<the mixing>", "exec")

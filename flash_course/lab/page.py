@@ -17,7 +17,8 @@ from flash_course.figures import style
 ASSETS = files(__package__) / "assets"
 FILE_LOOK = (
     ":root{color-scheme:light dark}"
-    "body{margin:0 auto;max-width:58rem;padding:1rem;background:Canvas;color:CanvasText;font-family:system-ui,sans-serif}"
+    "body{margin:0 auto;max-width:58rem;padding:1rem;background:Canvas;color:CanvasText}"
+    "body{font-family:system-ui,sans-serif}"
     "img{max-width:100%}"
 )
 
@@ -63,8 +64,8 @@ class Page:
         Path(path).write_text(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f'<link rel="icon" href="data:,">\n<title>{escape(self.title)}</title>\n<style>{FILE_LOOK}</style>\n</head>\n'
-            f'<body>\n<main>\n<img data-flash-lab-still src="{picture}" alt="{escape(self.alt)}">\n'
+            f'<link rel="icon" href="data:,">\n<title>{escape(self.title)}</title>\n<style>{FILE_LOOK}</style>\n'
+            f'</head>\n<body>\n<main>\n<img data-flash-lab-still src="{picture}" alt="{escape(self.alt)}">\n'
             f"{self.html}</main>\n</body>\n</html>\n",
             encoding="utf-8",
         )

@@ -9,7 +9,7 @@ from flash_course import figures
 from . import mixing
 from .page import Page
 
-LOUD = 1000.0  # how far a key is moved: far enough to be seen through rounding too
+LOUD = 1e6  # how far a key is moved: far enough for its rounding to be seen beside the local part
 
 
 @dataclass
@@ -36,7 +36,11 @@ class Measured:
         """The names of the faults, the far part first, and how many pairs they touch; empty if there is none."""
         names = [name for name in (self._fault_of_sum(), self._fault_of_near()) if name]
         kinds = self.kinds
-        words = {"leak": "pairs read a later token", "missing": "earlier tokens are never read", "twice": "are read twice"}
+        words = {
+            "leak": "pairs read a later token",
+            "missing": "earlier tokens are never read",
+            "twice": "are read twice",
+        }
         counts = ", ".join(f"{(kinds == kind).sum()} {said}" for kind, said in words.items() if (kinds == kind).any())
         return [*names, f"In all: {counts}."] if counts else names
 

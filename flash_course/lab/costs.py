@@ -25,7 +25,6 @@ def cost(T=16, C=4, *, widths="the paper's base"):
         "mixed chunk attention": np.where(j <= i, np.where(own, figures.DIRECT, figures.SUMMED), figures.UNREAD),
     }
     figure, alt = figures.who_reads_whom(maps, 4)
-    figure.set_dpi(90)
     data = {
         "T": T, "C": C, "Ts": sorted({*TS, T}), "Cs": sorted({*CS, C}), "widths": WIDTHS,
         "selected": names.index(widths),
