@@ -3,6 +3,7 @@
 Opened as files, and once in JupyterLab. Needs what test_browser.py needs, and is left out where that is missing.
 """
 
+import base64
 import itertools
 import json
 import re
@@ -66,6 +67,22 @@ def test_pages_stand_in_an_executed_notebook(tmp_path):
             assert "np.roll" in page.evaluate(BESIDE, "say")[1]
         assert all(re.match(r"(https?|wss?)://127\.0\.0\.1|data:|blob:", url) for url in asked) and not complaints
     print("a screenshot is", tmp_path / "lab.png")
+
+
+def test_a_notebook_that_is_not_trusted_shows_the_still_picture(tmp_path):
+    """As GitHub does too: the script is not run, and not shown as text."""
+    page, notebook = lab.leaks(), nbformat.v4.new_notebook()
+    picture = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(page.png).decode()})
+    html = nbformat.v4.new_output("display_data", {"text/html": page.html})
+    notebook.cells = [nbformat.v4.new_code_cell("lab.show(lab.leaks())", execution_count=1, outputs=[picture, html])]
+    (tmp_path / "course").mkdir()
+    nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
+    with jupyterlab(tmp_path, tmp_path / "course") as address:
+        with browser_at(f"{address}/lab/tree/page.ipynb?reset") as tab:
+            tab.locator(".jp-OutputArea-output img").wait_for(timeout=60_000)
+            tab.get_by_text("The picture in words").wait_for()
+            text = " ".join(tab.locator(".jp-OutputArea-output").all_inner_texts())
+            assert tab.locator("[data-started]").count() == 0 and "mount(" not in text and "{" not in text
 
 
 # ---------------------------------------------------------------- as files
@@ -317,7 +334,7 @@ def test_a_number_lights_what_it_is_made_of(opened):
         "value: token 5, number 1: 0", "value: token 6, number 1: −4", "weight of token 6 for token 5: 1",
         "weight of token 6 for token 6: 4",
     ]  # fmt: skip
-    assert "1 × 0 + 4 × (−4) = −16" in said(tab) and "tokens 5 to 6 one by one" in said(tab)
+    assert "1 × 0 + 4 × (−4) = −16" in said(tab) and "tokens 5 and 6 one by one" in said(tab)
     tab.get_by_role("button", name="far of token 6, number 2").hover()
     assert "lin_q times the mean" in said(tab) and len(lit()) == 4
     tab.mouse.move(0, 0)

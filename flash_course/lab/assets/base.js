@@ -22,6 +22,8 @@ function mark(kind, x, y) {
 const KINDS = {one: "read one by one", sum: "read through a sum", twice: "read twice", missing: "missing: never read",
   leak: "leak: a later token is read"};
 
+const COUNTED = {...KINDS, missing: "never read", leak: "leaking"};  // "19 leaking"
+
 // A legend of some of these marks.
 function legend(list, kinds) {
   list.replaceChildren(...kinds.map((kind) => {

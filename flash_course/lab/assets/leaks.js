@@ -93,7 +93,7 @@ function start(root, data) {
     at("picture").setAttribute("viewBox", `0 0 ${T} ${T}`);
     at("picture").replaceChildren(...borders(T, C), ...marks, frame);
     legend(at("key"), seen.filter(number));
-    const counts = seen.filter(number).map((kind) => `${number(kind)} ${KINDS[kind]}`).join(", ");
+    const counts = seen.filter(number).map((kind) => `${number(kind)} ${COUNTED[kind]}`).join(", ");
     at("picture").setAttribute("aria-label", `${T} tokens in chunks of ${C}, a row reads a column, in pairs: ${counts}`);
 
     const said = Object.entries(choices).map(([question, key]) => [question, data.choices[question][key][2]])

@@ -42,7 +42,7 @@ function trace(place, data) {
   }
   if (name === "near") {
     const pairs = Array.from({length: i - first + 1}, (_, b) => [["weight", chunk, i - first, b], ["v", first + b, e]]);
-    const read = i === first ? `only itself` : `tokens ${first + 1} to ${i + 1}`;
+    const read = i === first ? `only itself` : `tokens ${first + 1} and ${i + 1}`;
     return made(`near of token ${i + 1}, number ${e + 1}`, pairs.flat(), products(pairs),
       `token ${i + 1} reads ${read} one by one: weight times v`);
   }
