@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 PAGES = {"cost": lab.cost, "leaks": lab.leaks, "decoding": lab.decoding, "six_tokens": lab.six_tokens}
 SHADOW = "document.querySelector('[data-flash-lab]').shadowRoot"
 STARTED = "document.querySelectorAll('[data-flash-lab][data-started]')"
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 NAME_OF = "e => e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText"
 BESIDE = """(place) => [...document.querySelectorAll('[data-flash-lab]')].map(
     host => host.shadowRoot.getElementById(place).textContent)"""
@@ -35,7 +36,7 @@ BESIDE = """(place) => [...document.querySelectorAll('[data-flash-lab]')].map(
 
 def test_pages_stand_in_an_executed_notebook(tmp_path):
     """Two pages and a second copy of one: still pictures hidden, keys are the page's own, no request leaves."""
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    notebook = nbformat.v4.new_notebook(metadata=KERNEL)
     calls = ("lab.show(lab.cost())", "lab.show(lab.leaks())", "lab.show(lab.cost())")
     notebook.cells = [nbformat.v4.new_code_cell(f"from flash_course import lab\n{call}") for call in calls]
     (tmp_path / "course").mkdir()
@@ -71,18 +72,21 @@ def test_pages_stand_in_an_executed_notebook(tmp_path):
 
 def test_a_notebook_that_is_not_trusted_shows_the_still_picture(tmp_path):
     """As GitHub does too: the script is not run, and not shown as text."""
-    page, notebook = lab.leaks(), nbformat.v4.new_notebook()
+    page, notebook = lab.leaks(), nbformat.v4.new_notebook(metadata=KERNEL)
     picture = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(page.png).decode()})
     html = nbformat.v4.new_output("display_data", {"text/html": page.html})
     notebook.cells = [nbformat.v4.new_code_cell("lab.show(lab.leaks())", execution_count=1, outputs=[picture, html])]
     (tmp_path / "course").mkdir()
     nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
-    with jupyterlab(tmp_path, tmp_path / "course") as address:
-        with browser_at(f"{address}/lab/tree/page.ipynb?reset") as tab:
-            tab.locator(".jp-OutputArea-output img").wait_for(timeout=60_000)
-            tab.get_by_text("The picture in words").wait_for()
-            text = " ".join(tab.locator(".jp-OutputArea-output").all_inner_texts())
-            assert tab.locator("[data-started]").count() == 0 and "mount(" not in text and "{" not in text
+    with (
+        jupyterlab(tmp_path, tmp_path / "course") as address,
+        browser_at(f"{address}/lab/tree/page.ipynb?reset") as tab,
+    ):
+        tab.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)
+        tab.locator(".jp-OutputArea-output img").wait_for(timeout=60_000)
+        tab.get_by_text("The picture in words").wait_for()
+        text = " ".join(tab.locator(".jp-OutputArea-output").all_inner_texts())
+        assert tab.locator("[data-started]").count() == 0 and "mount(" not in text and "{" not in text
 
 
 # ---------------------------------------------------------------- as files
