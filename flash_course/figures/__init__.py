@@ -6,6 +6,7 @@ from .costs import benchmark_results, cost_of_a_block, operations_and_time, step
 from .curves import bits_ladder, loss_by_position, loss_curves, training_curve
 from .generation import chunk_state_by_token, decoding_by_position, scores_by_temperature, temperatures
 from .kernels import bytes_of_a_step, rooflines, shares_of_a_step, tiles_of_a_chunk
+from .laboratory import faults_of_mixing, numbers_kept
 from .maps import (
     DIRECT,
     SUMMED,

@@ -113,6 +113,14 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         ),
         "token 3 reads near (4, 5), far (6, 7), then sum [[8, 9], [10, 11]], waiting 3",
     ),
+    # the laboratory
+    "faults_of_mixing": (
+        lambda: figures.faults_of_mixing(
+            {"right": np.where(MAP, "one", ""), "wrong": np.where(MAP, "twice", "leak")}, 4
+        ),
+        "right: 36 read one by one; wrong: 36 read twice, 28 leak",
+    ),
+    "numbers_kept": (lambda: figures.numbers_kept([3, 6, 3], [2, 4, 6], title="kept"), "from 3 to 3, at most 6"),
     "decoding_by_position": (
         lambda: figures.decoding_by_position(DECODED, DECODED[:1], title="by position"), "2.5 at 512 to 3.5 at 1024",
     ),

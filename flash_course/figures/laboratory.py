@@ -1,0 +1,69 @@
+"""Still pictures of the laboratory: what an edit of the mixing does, and what decoding keeps."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .style import BLACK, BLUE, FONT, ORANGE, VERMILION, looks, new_axes
+
+HOLLOW = dict(markerfacecolor="none", markeredgecolor=BLACK, linestyle="none")
+MARKS = {  # kind: what is said of it, and its marks
+    "one": ("read one by one", [("s", 6, dict(color=BLUE, linestyle="none"))]),
+    "sum": ("read through the sum", [("o", 5, dict(color=ORANGE, linestyle="none"))]),
+    "twice": (
+        "read twice", [("s", 7, dict(color=BLUE, linestyle="none")), ("o", 4, dict(color=ORANGE, linestyle="none"))],
+    ),
+    "missing": ("missing", [("s", 6, HOLLOW)]),
+    "leak": ("leak: a later token is read", [("x", 6, dict(color=VERMILION, markeredgewidth=2, linestyle="none"))]),
+}  # fmt: skip
+
+
+def faults_of_mixing(maps, chunk_size):
+    """Who reads whom with faults: ``maps`` holds by name a ``(T, T)`` array of "" and the keys of ``MARKS``."""
+    figure = Figure(figsize=(2.9 * max(len(maps), 2), 3.5), dpi=90, layout="constrained")
+    for axes, (name, kinds) in zip(figure.subplots(1, len(maps), sharey=True, squeeze=False)[0], maps.items()):
+        T = len(kinds)
+        for kind, (_, marks) in MARKS.items():
+            rows, columns = np.nonzero(kinds == kind)
+            for marker, size, look in marks:
+                axes.plot(columns + 1, rows + 1, marker, markersize=size, **look)
+        for border in np.arange(chunk_size, T, chunk_size) + 0.5:
+            axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+            axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+        axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
+        ticks = range(1, T + 1, chunk_size)
+        axes.set_xticks(ticks)
+        axes.set_yticks(ticks)
+        axes.tick_params(labelsize=FONT - 1)
+        axes.set_title(name, fontsize=FONT)
+        axes.set_xlabel("token that is read", fontsize=FONT)
+    figure.axes[0].set_ylabel("token that reads", fontsize=FONT)
+    seen = [kind for kind in MARKS if any((kinds == kind).any() for kinds in maps.values())]
+    handles = [
+        tuple(Line2D([], [], marker=marker, markersize=size, **look) for marker, size, look in MARKS[kind][1])
+        for kind in seen
+    ]
+    figure.legend(
+        handles, [MARKS[kind][0] for kind in seen], loc="outside lower center", ncols=3, fontsize=FONT - 1,
+        frameon=False,
+    )  # fmt: skip
+    words = "; ".join(
+        f"{name}: " + ", ".join(f"{(kinds == kind).sum()} {MARKS[kind][0]}" for kind in seen if (kinds == kind).any())
+        for name, kinds in maps.items()
+    )
+    alt = f"Who reads whom of {T} tokens in chunks of {chunk_size}, a row reads a column, counted in pairs. {words}."
+    return figure, alt
+
+
+def numbers_kept(state_T, cache_T, *, title):
+    """Numbers that decoding keeps after each token: FLASH's state ``state_T`` and a cache of keys and values."""
+    figure, axes = new_axes(6.4, 3.2, "tokens read", "numbers kept", title)
+    tokens, words = np.arange(1, len(state_T) + 1), []
+    names = {"flash": "FLASH: sum and open chunk", "gau": "a GAU's cache of keys and values"}
+    for (key, (colour, marker, line)), numbers in zip(looks(names).items(), (state_T, cache_T)):
+        axes.plot(tokens, numbers, linestyle=line, marker=marker, color=colour, label=names[key])
+        words.append(f"{names[key]} from {numbers[0]} to {numbers[-1]}, at most {max(numbers)}")
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(tokens)
+    axes.legend(fontsize=FONT - 1, frameon=False)
+    return figure, f"Numbers kept after each of {len(tokens)} tokens. {'; '.join(words)}."

@@ -1,0 +1,32 @@
+"""Sliders for T and C: who reads whom, and what the mixing of FLASH costs against full attention."""
+
+import numpy as np
+
+from flash_course import figures
+
+from .page import Page
+
+TS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+CS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+WIDTHS = ((2, 2, "the six tokens of lecture 05"), (32, 128, "the course's tiny model"), (128, 1536, "the paper's base"))
+
+
+def cost(T=16, C=4, *, widths="the paper's base"):
+    """The page of costs, its sliders at ``T`` tokens in chunks of ``C``; ``widths`` is a name in ``WIDTHS``."""
+    names = [name for _, _, name in WIDTHS]
+    if not 1 <= C <= 4096 or not 2 <= T <= 8192:
+        raise ValueError(f"T={T}, C={C}: expected 2 to 8192 tokens in chunks of 1 to 4096")
+    if widths not in names:
+        raise ValueError(f"widths={widths!r}: expected one of {', '.join(names)}")
+    i, j = np.indices((16, 16))
+    own = i // 4 == j // 4
+    maps = {
+        "full attention": np.where(j <= i, figures.DIRECT, figures.UNREAD),
+        "mixed chunk attention": np.where(j <= i, np.where(own, figures.DIRECT, figures.SUMMED), figures.UNREAD),
+    }
+    figure, alt = figures.who_reads_whom(maps, 4)
+    data = {
+        "T": T, "C": C, "Ts": sorted({*TS, T}), "Cs": sorted({*CS, C}), "widths": WIDTHS,
+        "selected": names.index(widths),
+    }  # fmt: skip
+    return Page("cost", "Who reads whom, and what it costs", alt, figure, data)
