@@ -38,12 +38,13 @@ def surprise(result):
     steps = series(result["training"], "T", lambda row: row["seconds"]["median"])
     state = series(result["decoding"], "position", lambda row: row["state_numbers"] / 1e6)
     tokens, machine = result["settings"]["tokens"], result["machine"]
-    charts = chart(steps, "Seconds for a training step", f"T: the {tokens:,} tokens of a step come in sequences of this length",
-                   alt(steps, "seconds for a training step")) + chart(
-                   state, "Millions of numbers kept while writing", "tokens read and written so far",
-                   alt(state, "millions of numbers that are kept while writing"))  # fmt: skip
+    below = f"T: the {tokens:,} tokens of a step come in sequences of this length"
+    charts = chart(steps, "Seconds for a training step", below) + chart(
+        state, "Millions of numbers kept while writing", "tokens read and written so far"
+    )
     data = json.dumps({"steps": steps, "state": state}).replace("<", "\\u003c")
     first, last = steps["flash"][0][0], steps["flash"][-1][0]
+    crossover = result["conclusions"]["crossover"]["measured"]
     return f"""```{{raw}} html
 <figure class="surprise">
 <div class="charts">{charts}</div>
@@ -54,7 +55,7 @@ def surprise(result):
 <figcaption>Both charts are measured, not sketched: one Transformer++ block against two FLASH units, which have as many
 parameters (width {result["settings"]["dim"]}, {result["settings"]["dtype"]}), and for the right one the state of two
 blocks. {escape(machine["cpu"])}, {machine["cores"]} cores, torch {machine["torch"]}, {machine["date"]}. At
-T = {first:,} softmax attention is the faster one, and the lines cross near T = {result["conclusions"]["crossover"]["measured"]:,};
+T = {first:,} softmax attention is the faster one, and the lines cross near T = {crossover:,};
 lecture 08 lets you find where they cross on your machine.</figcaption>
 {table(steps, state)}
 </figure>
@@ -72,12 +73,12 @@ def sentence(steps, length):
     )
 
 
-def alt(lines, what):
+def alt(lines, title):
     ends = [
         f"{MODELS[m][0]} goes from {p[0][1]:.1f} at {p[0][0]:,} to {p[-1][1]:.1f} at {p[-1][0]:,}"
         for m, p in lines.items()
     ]
-    return f"Line chart of {what} against length: " + "; ".join(ends) + "."
+    return f"Line chart, {title} against length: " + "; ".join(ends) + "."
 
 
 def table(steps, state):
@@ -95,7 +96,7 @@ def table(steps, state):
     )
 
 
-def chart(lines, title, below, words):
+def chart(lines, title, below):
     """An SVG whose colours come from the style sheet, so that it is right in light and in dark."""
     xs = [x for x, _ in lines["flash"]]
     highest = max(y for points in lines.values() for _, y in points)
@@ -117,7 +118,7 @@ def chart(lines, title, below, words):
     drawn = "".join(line(model, [place(i, y) for i, (_, y) in enumerate(points)]) for model, points in lines.items())
     return (
         f'<div class="chart"><p class="title">{title}</p><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(words)}">{grid}{ticks}{drawn}<line class="here" x1="0" x2="0" y1="{TOP}" '
+        f'aria-label="{escape(alt(lines, title))}">{grid}{ticks}{drawn}<line class="here" x1="0" x2="0" y1="{TOP}" '
         f'y2="{HEIGHT - BOTTOM}" visibility="hidden"/><text class="below" x="{(LEFT + WIDTH - RIGHT) / 2}" '
         f'y="{HEIGHT - 4}" text-anchor="middle">{below}</text></svg></div>'
     )
@@ -178,7 +179,7 @@ def ways(root):
             "**Three hours.** The shortest way to a FLASH layer that you wrote and tested yourself. "
             "[Follow the path](docs/three_hours.md).",
         )
-    return "\n\n".join(f":::{{container}} card\n{card}\n:::" for card in cards)
+    return "\n\n".join(f":::{{container}} way\n{card}\n:::" for card in cards)
 
 
 def lectures(root):
@@ -194,6 +195,6 @@ def colab(address):
     if address["is_stamped"]():
         return "Or open any lecture in Colab: the rocket at the top of its page does it."
     return (
-        "In Colab, upload the course's zip to the files on the left, then a notebook: its page here has a download at the "
-        "top, and its first cell finds the zip."
+        "In Colab, upload the course's zip to the files on the left, then a notebook: its page here has a download at "
+        "the top, and its first cell finds the zip."
     )

@@ -1,4 +1,4 @@
-// The slider of the landing page, and names for what the theme leaves without one.
+// The slider of the landing page, and what the theme says in two ways.
 "use strict";
 
 function sayLength(data, index) {
@@ -21,6 +21,9 @@ function sayLength(data, index) {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  // what is written on them names the search button and a fold; the theme gives them a second, other name
+  const named = document.querySelectorAll(".search-button-field, details.hide summary");
+  named.forEach((element) => element.removeAttribute("aria-label"));
   const slider = document.getElementById("length");
   if (slider) {
     const data = JSON.parse(document.getElementById("surprise-data").textContent);
