@@ -52,9 +52,9 @@ def surprise(result):
 <input id="length" type="range" min="0" max="{len(steps["flash"]) - 1}" value="{len(steps["flash"]) - 1}"
  aria-describedby="at-length" aria-valuetext="{last:,} tokens">
 <output id="at-length" for="length">{sentence(steps, last)}</output></div>
-<figcaption>Both charts are measured, not sketched: one Transformer++ block against two FLASH units, which have as many
-parameters (width {result["settings"]["dim"]}, {result["settings"]["dtype"]}), and for the right one the state of two
-blocks. {escape(machine["cpu"])}, {machine["cores"]} cores, torch {machine["torch"]}, {machine["date"]}. At
+<figcaption>Both charts are measured, not sketched: one Transformer++ block against two FLASH units, which have about as
+many parameters (width {result["settings"]["dim"]}, {result["settings"]["dtype"]}), and on the right twice as many.
+{escape(machine["cpu"])}, {machine["cores"]} cores, torch {machine["torch"]}, {machine["date"]}. At
 T = {first:,} softmax attention is the faster one, and the lines cross near T = {crossover:,};
 lecture 08 lets you find where they cross on your machine.</figcaption>
 {table(steps, state)}
