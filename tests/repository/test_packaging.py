@@ -35,6 +35,7 @@ def by_name(lines):
 
 REQUIRED = by_name(PROJECT["dependencies"])
 EXTRAS = {extra: by_name(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
+EXTRAS.pop("site")  # the makers' tools, with exact versions: tests/repository/test_site.py looks at them
 DEVELOPER = by_name(requirements())
 BOUNDS = [*REQUIRED.values(), *(r for extra in EXTRAS.values() for r in extra.values()), *DEVELOPER.values()]
 

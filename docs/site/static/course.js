@@ -1,0 +1,33 @@
+// The slider of the landing page, and what the theme says in two ways.
+"use strict";
+
+function sayLength(data, index) {
+  const [length, softmax] = data.steps["transformer++"][index];
+  const flash = data.steps.flash[index][1];
+  const ratio = softmax > flash
+    ? `${(softmax / flash).toFixed(1)} times as long`
+    : `${(flash / softmax).toFixed(1)} times as fast`;
+  const words = length.toLocaleString("en");
+  document.getElementById("length").setAttribute("aria-valuetext", `${words} tokens`);
+  document.getElementById("at-length").innerHTML =
+    `At <b>${words}</b> tokens a step takes <b class="softmax">${softmax.toFixed(1)} s</b> with softmax attention and ` +
+    `<b class="flash">${flash.toFixed(1)} s</b> with FLASH: ${ratio}.`;
+  document.querySelectorAll(".surprise svg").forEach((svg) => {
+    const mark = svg.querySelectorAll(".flash circle")[index];
+    const here = svg.querySelector(".here");
+    here.setAttribute("visibility", mark ? "visible" : "hidden");
+    if (mark) ["x1", "x2"].forEach((name) => here.setAttribute(name, mark.getAttribute("cx")));
+  });
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  // what is written on them names the search button and a fold; the theme gives them a second, other name
+  const named = document.querySelectorAll(".search-button-field, details.hide summary");
+  named.forEach((element) => element.removeAttribute("aria-label"));
+  const slider = document.getElementById("length");
+  if (slider) {
+    const data = JSON.parse(document.getElementById("surprise-data").textContent);
+    slider.addEventListener("input", () => sayLength(data, Number(slider.value)));
+    sayLength(data, Number(slider.value));
+  }
+});
