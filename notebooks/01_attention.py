@@ -437,7 +437,7 @@ def reshaped(q_TD, k_TD, v_TD, H, attend):
 assert np.array_equal(np.split(traced_TD, 2, axis=1), reference.split_heads(traced_TD, 2))
 print("head 1 after reshape:", *(tuple(map(int, row)) for row in traced_TD.reshape(2, 6, 2)[0]))
 for name, split in (("right", multi_head), ("wrong", reshaped)):
-    sees_TT = reads(layer(lambda q, k, v: split(q, k, v, 2, causal_attention)), x_TD)
+    sees_TT = reads(layer(lambda q, k, v, split=split: split(q, k, v, 2, causal_attention)), x_TD)
     print(f"{name}: {sees_TT.sum()} pairs; token 4 sees tokens", *(np.flatnonzero(sees_TT[3]) + 1))
 
 # %% [markdown]
@@ -724,7 +724,6 @@ for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, Sc
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | Loops, einsum and the fused kernel compute the same | sections 1 to 3: compared on 6 and on 50 tokens | |
 # | A mask belongs before the softmax | section 3: 15 forbidden pairs found | |
 # | Twice as many heads cost twice the time | section 5: counts, and your times | |
 # | Attention is the main cost of a Transformer | section 5: shares at seven lengths | |

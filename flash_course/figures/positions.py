@@ -105,9 +105,9 @@ def scores_by_places(tables):
     figure = Figure(figsize=(8.6, 3.7), dpi=100, layout="constrained")
     ranges = {name: (np.diag(table, -3).min(), np.diag(table, -3).max()) for name, table in tables.items()}
     for axes, (name, table) in zip(figure.subplots(1, len(tables), sharey=True), tables.items(), strict=True):
-        T, size = len(table), np.abs(table).max()
-        axes.imshow(table, cmap="PuOr_r", vmin=-size, vmax=size, extent=(0, T, T, 0), interpolation="nearest")
-        axes.plot([0.5, T - 3.5], [3.5, T - 0.5], color=BLACK, linewidth=1.2)  # along the diagonal of distance 3
+        T = len(table)
+        axes.imshow(table, cmap="cividis", extent=(0, T, T, 0), interpolation="nearest")
+        axes.plot([0.5, T - 3.5], [3.5, T - 0.5], color=VERMILION, linewidth=2)  # along the diagonal of distance 3
         axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
         axes.tick_params(labelsize=FONT - 1)
         axes.set_title(name, fontsize=FONT)
@@ -118,7 +118,7 @@ def scores_by_places(tables):
     figure.suptitle("The same token at every place: only RoPE's scores are one number a diagonal", fontsize=FONT + 1)
     said = "; ".join(f"{name} from {low:.2f} to {high:.2f}" for name, (low, high) in ranges.items())
     alt = (
-        f"{len(tables)} tables of {T} by {T} scores, coloured by value. Only that of RoPE is striped along its "
+        f"{len(tables)} tables of {T} by {T} scores, lighter for larger ones. Only that of RoPE is striped along its "
         f"diagonals. Scores at distance 3: {said}."
     )
     return figure, alt
