@@ -53,8 +53,8 @@ def gated_units():
     alt = (
         "Three drawings of data flow from x (T, D) down to x + branch (T, D). MLP: W_in, GELU (T, F), W_out. "
         "GLU: two products side by side, U and V (T, F) each, multiplied element by element, then W_out. "
-        "GAU: three products, U and V (T, E) and Z (T, S); Z gives the attention matrix A (T, T), A mixes V, U gates A V, "
-        "then W_out. Only A and A V mix tokens. There are 2, 3 and 4 matrices."
+        "GAU: three products, U and V (T, E) and Z (T, S); Z gives the attention matrix A (T, T), A mixes V, "
+        "U gates A V, then W_out. Only A and A V mix tokens. There are 2, 3 and 4 matrices."
     )
     return figure, alt
 
