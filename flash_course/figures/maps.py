@@ -82,36 +82,40 @@ def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", 
 
 
 def attention_maps(maps, letters, *, title):
-    """Maps side by side, each scaled to its largest weight: rows read columns, both named by their ``letters``."""
+    """Causal attention matrices side by side, each scaled to its largest weight: rows read columns, both named by their
+    ``letters``. What the mask hides stays white; a weight of exactly 0 where it may read is a grey cell with a dot."""
     figure = Figure(figsize=(8.6, 5.0), dpi=90, layout="constrained")
-    words = []
+    words, T = [], len(letters)
+    allowed = np.tri(T, dtype=bool)
     for axes, (name, weights) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
-        T = len(letters)
+        zero = allowed & (weights == 0)
+        axes.imshow(np.ma.masked_where(~zero, zero), cmap="Greys", vmin=0, vmax=4, extent=(0, T, T, 0))
         axes.imshow(
-            np.ma.masked_equal(weights, 0), cmap="Blues", vmin=0, vmax=weights.max(), extent=(0, T, T, 0),
+            np.ma.masked_where(~allowed | zero, weights), cmap="Blues", vmin=0, vmax=weights.max(), extent=(0, T, T, 0),
             interpolation="nearest",
         )  # fmt: skip
-        axes.plot([0, T], [0, T], ":", color=BLACK, linewidth=1)
+        rows, columns = np.nonzero(zero)
+        axes.plot(columns + 0.5, rows + 0.5, ".", color=BLACK, markersize=2)
+        axes.text(0.97 * T, 0.06 * T, "hidden by the mask", ha="right", fontsize=FONT)
         axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
         places = np.arange(T) + 0.5
         axes.set_xticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
         axes.set_yticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
         axes.tick_params(labelsize=FONT - 1, length=0)
-        axes.set_facecolor("#F2F2F2")
         axes.set_title(name, fontsize=FONT)
         axes.set_xlabel("byte that is read", fontsize=FONT)
-        words.append(f"{name}: {(weights[np.tri(T, dtype=bool)] == 0).mean():.0%} of the allowed places are exactly 0")
+        words.append(f"{name}: {zero.sum() / allowed.sum():.0%} of the allowed places are exactly 0")
     figure.axes[0].set_ylabel("byte that reads", fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
     alt = (
-        f"{len(maps)} maps of {len(letters)} by {len(letters)} bytes, darker for larger weights, grey for exactly 0. "
-        f"{'; '.join(words)}."
+        f"{len(maps)} attention matrices of {T} by {T} bytes, darker for larger weights; a grey cell with a dot is a "
+        f"weight of exactly 0, and what the mask hides is white. {'; '.join(words)}."
     )
     return figure, alt
 
 
 def attention_by_hand(tokens, counts):
-    """Two maps of the same attention with their numbers: exp(score), then each row divided by its sum.
+    """One attention twice, with its numbers: exp(score), then each row divided by its sum.
 
     ``tokens``: T short names. ``counts``: exp(score), ``(T, T)``, a row for each token that reads.
     """
@@ -136,10 +140,10 @@ def attention_by_hand(tokens, counts):
         axes.set_title(title, fontsize=FONT)
         axes.set_xlabel("token j that is read", fontsize=FONT)
     figure.axes[0].set_ylabel("token i that reads", fontsize=FONT)
-    figure.suptitle("A row of the map says how a token divides its attention", fontsize=FONT + 1)
+    figure.suptitle("A row of the attention matrix: how one token divides its attention", fontsize=FONT + 1)
     last = ", ".join(f"{weight:.2f}" for weight in weights[-1])
     alt = (
-        f"Two maps of {len(tokens)} by {len(tokens)} numbers for the tokens {' '.join(tokens)}. On the left "
+        f"Two tables of {len(tokens)} by {len(tokens)} numbers for the tokens {' '.join(tokens)}. On the left "
         f"exp(score), on the right the same with each row divided by its sum. The last row of weights: {last}."
     )
     return figure, alt
@@ -148,7 +152,8 @@ def attention_by_hand(tokens, counts):
 def who_sees_whom(maps, title):
     """What a test found, by name ``(T, T)`` bool: squares where a token sees itself or earlier ones, crosses where it
     sees a later one."""
-    figure = Figure(figsize=(8.6, 3.7), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8.6, 4.1), dpi=100, layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # inches between title, names and legend
     for axes, (name, sees) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
         T = len(sees)
         for part, colour, marker in ((np.tril(sees), BLUE, "s"), (np.triu(sees, 1), VERMILION, "x")):

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, new_axes
+from .style import BLACK, BLUE, FONT, SKY, VERMILION, looks, new_axes
 
 
 def bias_tables(tables):
@@ -40,19 +40,25 @@ def bias_tables(tables):
 
 
 def map_readings(lengths, rows, *, title):
-    """Row sums of the map against n, by reading of the formula: ``rows`` holds by name a number for each length."""
-    figure, axes = new_axes(6.2, 3.3, "n, tokens in the sequence", "sum of a row of the map", title)
-    styles = zip((VERMILION, BLACK, BLUE, GREEN), ("s--", "D:", "o-", "^-."))
-    for (name, sums), (colour, style) in zip(rows.items(), styles):
-        axes.plot(lengths, sums, style, color=colour, markersize=6, linewidth=1.8, label=name)
+    """Row sums of the attention matrix against n, by reading of the formula: ``rows`` holds by name a number for each
+    length. A name stands at the end of its line."""
+    figure, axes = new_axes(7.0, 3.4, "T, tokens in the sequence", "sum of a row", title)
+    styles = looks(rows)
+    for name, sums in rows.items():
+        colour, marker, line = styles[name]
+        axes.plot(lengths, sums, linestyle=line, marker=marker, color=colour, markersize=6, linewidth=1.8)
+        axes.annotate(
+            name, (lengths[-1], sums[-1]), xytext=(9, 0), textcoords="offset points", fontsize=FONT - 1,
+            va="center", color=BLACK,
+        )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.legend(fontsize=FONT - 1, frameon=False)
-    ends = "; ".join(f"{name}: {sums[0]:.2g} to {sums[-1]:.2g}" for name, sums in rows.items())
+    axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
+    axes.set_xlim(0.8 * lengths[0], lengths[-1] * (lengths[-1] / lengths[0]) ** 0.75)
+    said = "; ".join(f"{name}: {sums[0]:.2g} to {sums[-1]:.2g}" for name, sums in rows.items())
     alt = (
-        f"Line plot, both axes logarithmic: the mean sum of a row of the map, from n = {lengths[0]} to "
-        f"{lengths[-1]}. {ends}."
+        f"Line plot, both axes logarithmic: the mean sum of a row of the attention matrix, from T = {lengths[0]} to "
+        f"{lengths[-1]}. {said}."
     )
     return figure, alt
 
@@ -64,8 +70,8 @@ def turned_pairs(query, key, places):
     for axes, pair in zip(figure.subplots(1, len(places)), places):
         axes.plot(*_circle(), ":", color=BLACK, linewidth=0.8)
         turned = [_turn(vector, place) for vector, place in zip((query, key), pair)]
-        looks = (("query", BLUE, "o", "-"), ("key", VERMILION, "s", "--"))
-        for (x, y), place, (name, colour, marker, line) in zip(turned, pair, looks):
+        drawn = (("query", BLUE, "o", "-"), ("key", VERMILION, "s", "--"))
+        for (x, y), place, (name, colour, marker, line) in zip(turned, pair, drawn):
             axes.plot([0, x], [0, y], line, color=colour, linewidth=2)
             axes.plot(x, y, marker, color=colour, markersize=8)
             axes.text(1.5 * x, 1.4 * y, f"{name}\nplace {place}", ha="center", va="center", fontsize=9, color=colour)
@@ -90,15 +96,29 @@ def _turn(vector, angle):
     return np.array([x * cos - y * sin, y * cos + x * sin])
 
 
-def scores_when_moved(scores, *, distance):
-    """The score of one pair of tokens against the place where the pair stands: ``scores`` holds a row by name."""
-    title = "Move two tokens together: only RoPE keeps their score"
-    figure, axes = new_axes(6.2, 3.2, f"place of the key; the query stands {distance} further", "score", title)
-    styles = zip((VERMILION, ORANGE, BLUE), ("s", "^", "o"), (":", "--", "-"))
-    for (name, row), (colour, marker, line) in zip(scores.items(), styles):
-        axes.plot(row, line, marker=marker, markersize=4, markevery=2, color=colour, linewidth=1.6, label=name)
-    axes.set_ylim(top=axes.get_ylim()[1] + 0.35 * np.ptp(axes.get_ylim()))
-    axes.legend(fontsize=FONT - 1, frameon=False, ncols=len(scores), loc="upper center")
-    spread = ", ".join(f"{name} between {min(row):.2f} and {max(row):.2f}" for name, row in scores.items())
-    alt = f"Line plot of one score against the place of a pair of tokens {distance} apart: {spread}."
+def scores_by_places(tables):
+    """Scores of one and the same token at all pairs of places: ``tables`` holds by name a ``(T, T)`` array.
+
+    Below each table the range of one of its diagonals, the third below the main one: where it is a single number, the
+    distance alone counts.
+    """
+    figure = Figure(figsize=(8.6, 3.7), dpi=100, layout="constrained")
+    ranges = {name: (np.diag(table, -3).min(), np.diag(table, -3).max()) for name, table in tables.items()}
+    for axes, (name, table) in zip(figure.subplots(1, len(tables), sharey=True), tables.items(), strict=True):
+        T = len(table)
+        axes.imshow(table, cmap="cividis", extent=(0, T, T, 0), interpolation="nearest")
+        axes.plot([0.5, T - 3.5], [3.5, T - 0.5], color=VERMILION, linewidth=2)  # along the diagonal of distance 3
+        axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
+        axes.tick_params(labelsize=FONT - 1)
+        axes.set_title(name, fontsize=FONT)
+        low, high = (f"{end:.1f}" for end in ranges[name])
+        along = low if low == high else f"{low} to {high}"
+        axes.set_xlabel(f"place of the key\ndistance 3: {along}", fontsize=FONT)
+    figure.axes[0].set_ylabel("place of the query", fontsize=FONT)
+    figure.suptitle("The same token at every place: only RoPE's scores are one number a diagonal", fontsize=FONT + 1)
+    said = "; ".join(f"{name} from {low:.2f} to {high:.2f}" for name, (low, high) in ranges.items())
+    alt = (
+        f"{len(tables)} tables of {T} by {T} scores, lighter for larger ones. Only that of RoPE is striped along its "
+        f"diagonals. Scores at distance 3: {said}."
+    )
     return figure, alt

@@ -21,7 +21,7 @@ _FLOWS = {  # name: boxes (text, x, y, kind), then arrows between them
          ("W_out", 0, 5, _DENSE), ("+ x (T, D)", 0, 6, None)],
         [(0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 5), (5, 6), (6, 7)],
     ),
-    "GAU: a gate and a map": (
+    "GAU: a gate and attention": (
         [("x (T, D)", 0, 0, None), ("W_u", -1.15, 1, _DENSE), ("W_v", 0, 1, _DENSE), ("W_z", 1.15, 1, _DENSE),
          ("U (T, E)", -1.15, 2, _SINGLE), ("V (T, E)", 0, 2, _SINGLE), ("Z (T, S)", 1.15, 2, _SINGLE),
          ("A (T, T)", 1.15, 3, _MIXING), ("A V (T, E)", 0, 3, _MIXING), ("U × A V (T, E)", -0.4, 4, _SINGLE),
@@ -49,12 +49,12 @@ def gated_units():
     for axes, (name, flow) in zip(figure.subplots(1, 3, width_ratios=(1, 1.7, 2.5)), _FLOWS.items()):
         _draw_panel(axes, name, *flow)
     _draw_legend(figure)
-    figure.suptitle("From MLP to GAU: first a gate, then a map between the tokens", fontsize=FONT + 1)
+    figure.suptitle("From MLP to GAU: first a gate, then attention between the tokens", fontsize=FONT + 1)
     alt = (
         "Three drawings of data flow from x (T, D) down to x + branch (T, D). MLP: W_in, GELU (T, F), W_out. "
-        "GLU: two products side by side, U and V (T, F) each, multiplied number by number, then W_out. "
-        "GAU: three products, U and V (T, E) and Z (T, S); Z gives the map A (T, T), A mixes V, U gates A V, "
-        "then W_out. Only A and A V mix tokens. There are 2, 3 and 4 matrices."
+        "GLU: two products side by side, U and V (T, F) each, multiplied element by element, then W_out. "
+        "GAU: three products, U and V (T, E) and Z (T, S); Z gives the attention matrix A (T, T), A mixes V, "
+        "U gates A V, then W_out. Only A and A V mix tokens. There are 2, 3 and 4 matrices."
     )
     return figure, alt
 
@@ -88,7 +88,7 @@ def _draw_panel(axes, name, boxes, arrows, edge=None):
 
 
 def _draw_legend(figure):
-    kinds = (("matrix product", _DENSE), ("each number by itself", _SINGLE), ("mixes tokens", _MIXING))
+    kinds = (("matrix product", _DENSE), ("element by element", _SINGLE), ("mixes tokens", _MIXING))
     marks = [Line2D([], [], color=colour, marker="s", markersize=9, linestyle="none") for _, (colour, _) in kinds]
     figure.legend(
         marks, [name + (" (thick frame)" if name.startswith("mixes") else "") for name, _ in kinds],

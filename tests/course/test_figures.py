@@ -48,9 +48,9 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "turned_pairs": (
         lambda: figures.turned_pairs(np.array([1.0, 0.0]), np.array([1.0, 0.0]), [(2, 0), (3, 1)]), "score -0.42",
     ),
-    "scores_when_moved": (
-        lambda: figures.scores_when_moved({"table": np.linspace(-1, 2, 9), "RoPE": np.full(9, 1.5)}, distance=3),
-        "RoPE between 1.50 and 1.50",
+    "scores_by_places": (
+        lambda: figures.scores_by_places({"table": np.arange(64.0).reshape(8, 8), "RoPE": np.full((8, 8), 1.5)}),
+        "table from 24.00 to 60.00; RoPE from 1.50 to 1.50",
     ),
     # 02
     "gated_units": (figures.gated_units, "There are 2, 3 and 4 matrices"),
