@@ -17,11 +17,9 @@
 # numbers leave half precision, and why it may matter by which n the scores are divided.
 #
 # **After it you can**
-# - write a GAU as an `nn.Module` in about 40 lines and show that it equals the NumPy one;
-# - explain why a test on a freshly made unit sees so little, and test with parameters of order one instead;
-# - build both forms of the position bias, and say what each does when the sequence becomes longer;
-# - derive the gradient of relu² attention, and say what must be kept for it;
-# - say where relu² leaves the range of float16, and what the package computes in float32;
+# - write a GAU as an `nn.Module` in about 40 lines, with either form of the position bias, and show that it equals the NumPy one;
+# - explain why a test on a freshly made unit sees so little, and write one that sees more;
+# - derive the gradient of relu² attention, and say what must be kept for it and where half precision breaks;
 # - recognise a unit whose outputs change with the length of the sequence.
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
@@ -86,9 +84,7 @@ for vectors in (broken.scale_offset.gamma, broken.scale_offset.beta):
 
 x = torch.randn(2, 200, 64)
 torch.testing.assert_close(broken(x), good(x))  # no complaint
-print(
-    f"outputs are of size {good(x).std():.2f}, and both agree to 7 digits:", f"{(broken(x) - good(x)).abs().max():.7f}"
-)
+print(f"outputs are of size {good(x).std():.2f}, the largest difference is {(broken(x) - good(x)).abs().max():.6f}")
 
 # %% [markdown]
 # The test passes, and it would pass in your project too. Section 2 shows what hides the bug, how many others hide in the same
@@ -122,7 +118,7 @@ from torch import nn
 from flash_course import figures, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters, reference
-from flash_tutorial.layers import make_norm
+from flash_tutorial.layers import cos_sin, make_norm
 from flash_tutorial.properties import draw_order_one, settle_branch
 
 
@@ -158,11 +154,7 @@ preset = GPU if torch.cuda.is_available() else CPU
 # %%
 def rope(x):
     """Turn the pairs of channels (s, s + S/2) by their position: (..., T, S) -> (..., T, S)."""
-    T, S = x.shape[-2:]
-    step = dict(dtype=torch.float64, device=x.device)
-    frequency = 10000.0 ** (-torch.arange(S // 2, **step) / (S // 2))
-    angle = torch.arange(T, **step)[:, None] * frequency  # in float64: angles become large
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    cos, sin = cos_sin(*x.shape[-2:], x)  # (T, S/2), of angles in float64, for they become large
     x1, x2 = x.chunk(2, dim=-1)
     return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], dim=-1)
 
@@ -278,7 +270,7 @@ of_package = GAU(D, qk_dim=S, causal=True, norm="layer", bias="toeplitz", bias_l
 theirs = {name.replace("scale_offset.", ""): p.detach() for name, p in of_package.named_parameters()}
 for name, mine in fresh.named_parameters():
     mine, other = mine.detach(), theirs[name]
-    print(f"{name:16} mean {mine.mean():.0f}, standard deviation {mine.std():.2f}")
+    print(f"{name:16} mean {abs(mine.mean()):.0f}, standard deviation {mine.std():.2f}")
     assert abs(mine.std() - other.std()) < 0.01 and abs(mine.mean() - other.mean()) < 0.01
 print(f"nn.Linear by itself: standard deviation {nn.Linear(D, D).weight.std():.2f}")
 
@@ -392,13 +384,16 @@ def by_loops(w):
     return torch.tensor([[float(w[(j - i) + n - 1]) for j in range(n)] for i in range(n)])
 
 
-def bias_by_reshape(w):
-    n = (len(w) + 1) // 2
-    rows = F.pad(w, (0, n)).tile(n)[:-n].reshape(n, 3 * n - 2)
+def in_rows(w, n):
+    return F.pad(w, (0, n)).tile(n)[:-n].reshape(n, 3 * n - 2)
+
+
+def inside_the_frame(rows, n):
     return ...  # your line
 
 
-learner.your_line("03.d", bias_by_reshape, *(((w,), by_loops(w)) for w in map(torch.randn, (11, 5, 1))))
+cases = [((in_rows(w, n), n), by_loops(w)) for n in (6, 3, 1) for w in [torch.randn(2 * n - 1)]]
+learner.your_line("03.d", inside_the_frame, *cases)
 
 # %% [markdown]
 # <details><summary>The line</summary>
@@ -440,10 +435,6 @@ with torch.no_grad():
     assert np.array_equal(table(200), reference.toeplitz_bias(weights, 200))
     assert np.abs(long - reference.rotary_bias(a, b, 600)).max() < 1e-9
     assert np.abs(long[1:, 1:] - long[:-1, :-1]).max() < 1e-9  # by distance only
-    for kind, module, options in (("toeplitz", table, {"bias_length": 200}), ("rotary", waves, {"qk_dim": 128})):
-        of_gau = GAU(8, bias=kind, **options).double().bias
-        of_gau.load_state_dict(module.state_dict())
-        assert np.abs(of_gau(200) - module(200)).max() < 1e-9
 for length in (64, 511, 512, 8192):
     chosen = GAU(8, qk_dim=128, bias="auto", bias_length=length).bias
     print(f"n = {length:4}: Toeplitz {2 * length - 1:6,} weights, rotary 256; the paper takes {type(chosen).__name__}")
@@ -535,9 +526,8 @@ learner.your_line("03.e", my_d_k, ((q, d_s, n), loops[1]), ((2 * q, d_s, 5), loo
 #
 # </details>
 #
-# With that line the four gradients are four products. Two judges look at them: finite differences, which
-# move all elements of an array a little way along a random direction and back, and PyTorch's own gradient. The weights of the Toeplitz
-# table need one step more, because each of them stands on a whole diagonal and so gathers d_b along it.
+# With that line the four gradients are four products, and PyTorch's own gradient can judge them. (The weights of the Toeplitz
+# table need one step more: each of them stands on a whole diagonal and so gathers d_b along it.)
 
 
 # %% tags=["nbval-check-output"]
@@ -557,19 +547,9 @@ by_hand = backward(*big[:3], np.maximum(big[0] @ big[1].T / n + big[3], 0), n, d
 tensors = [torch.from_numpy(array).requires_grad_() for array in big]
 q_, k_, v_, b_ = tensors
 (relu2(q_ @ k_.T / n + b_) @ v_).backward(torch.from_numpy(d_o))
-for place in range(4):
-    h, direction = 1e-5, rng.normal(size=big[place].shape)
-    ends = [[*big[:place], big[place] + sign * h * direction, *big[place + 1 :]] for sign in (1, -1)]
-    slope = np.subtract(*[(forward(*end, n) * d_o).sum() for end in ends]) / (2 * h)
-    assert abs(slope / (by_hand[place] * direction).sum() - 1) < 1e-6
-    assert np.allclose(by_hand[place], tensors[place].grad, rtol=1e-10, atol=1e-10)
-
-table = Toeplitz(big_T).double()
-nn.init.normal_(table.weights)
-table(big_T).backward(torch.from_numpy(by_hand[3]))  # what autograd makes of d_b
-sums = [np.trace(by_hand[3], offset=distance) for distance in range(1 - big_T, big_T)]
-assert np.allclose(sums, table.weights.grad)
-print("13 checks passed: loops, finite differences, autograd, and the diagonals of the table")
+for ours, tensor in zip(by_hand, tensors, strict=True):
+    assert np.allclose(ours, tensor.grad, rtol=1e-10, atol=1e-10)
+print("8 checks passed")
 
 # %% [markdown]
 # ## 5. The same as a function of PyTorch
@@ -667,8 +647,7 @@ predict("03.b", my_second_guess)
 
 # %% tags=["nbval-check-output"]
 formats = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-for name, dtype in formats.items():
-    print(f"{name:8} largest {torch.finfo(dtype).max:.3g}, step after 1: {torch.finfo(dtype).eps:.2g}")
+print("largest   " + "  ".join(f"{torch.finfo(dtype).max:10.3g}" for dtype in formats.values()))
 print(f"{'s':>8}  " + "  ".join(f"{name:>10}" for name in formats))
 for s in (1e-4, 0.01, 1.2345, 300):
     print(f"{s:8g}  " + "  ".join(f"{float(relu2(torch.tensor(s, dtype=t))):10.4g}" for t in formats.values()))
@@ -681,62 +660,35 @@ for name, dtype in formats.items():
     square = relu2(torch.from_numpy(around).to(dtype)).double().numpy()
     errors[name] = np.where(np.isfinite(square).all(1), np.abs(square / around**2 - 1).max(1), np.nan)
 figures.show(*figures.squares_in_formats(scores, errors))
+limits = [float(relu2(torch.tensor(s / n).half())) for n in (1, 512) for s in (255 * n, 257 * n)]
+assert np.isfinite(limits).tolist() == [True, False, True, False] and relu2(torch.tensor(5e-8).half()) == 0
 
 # %% [markdown]
 # The largest float16 is 65504, and 256² = 65536 is already beyond it. At the other end the smallest float16 is 2⁻²⁴, which is the
 # square of about 0.0002, and what is below half of it rounds to zero.
 #
-# This is why it matters that Code 6 divides the scores by n *before* the square. How many squares does float16 lose with the
-# division and without it? We take queries and keys of two sizes, with S = 128 and n = 512.
-
-# %%
-q_TS, k_TS = torch.randn(2, 512, 128, generator=torch.Generator().manual_seed(4))
-lost = {}
-for name, size in (("q, k of size 8", 8.0), ("fresh, 0.002", 0.002)):
-    s = size**2 * q_TS @ k_TS.T
-    s = s[s > 0]
-    for where, divided in (("relu²(s)", s), ("relu²(s / n)", s / 512)):
-        A = relu2(divided.to(torch.float16))
-        lost[name, where] = float(A.isinf().float().mean()), float((A == 0).float().mean())
-        print(f"{name:16} {where:13} infinite {lost[name, where][0]:4.0%}, rounded to zero {lost[name, where][1]:4.0%}")
-assert lost["q, k of size 8", "relu²(s)"][0] > 0.5 and lost["q, k of size 8", "relu²(s / n)"][0] == 0
-assert lost["fresh, 0.002", "relu²(s / n)"][1] == 1
-
-# %% [markdown]
-# Dividing first brings large scores back into range, and that is the side at which a training run breaks, since one infinity makes the loss
-# infinite or not a number. The price is paid at the small end, where a fresh unit loses all squares of its scores. The
-# bias is added before the square, so the matrix is not empty; but in float16 it starts as a matrix of the bias alone.
+# This is why it matters that Code 6 divides the scores by n *before* the square: with n = 512 a score may grow to 131,000 before
+# its weight becomes infinite, where it could only grow to 255 without the division. A training run breaks at that side, since one
+# infinity makes the loss infinite or not a number. (The price is paid at the small end: the scores of a fresh unit, which section 2 found to
+# be about 5e-08, have no square in float16 at all.)
 #
-# The package uses *autocast*, which computes matrix products in half precision and keeps float32 where sums or small differences
-# matter. To see which parts that is, a hook notes the format of what each of them returns.
-
+# The package uses *autocast*, which computes matrix products in half precision and leaves everything else, the norm, the sums and
+# the residual, in float32. How much of the branch does that cost?
 
 # %% tags=["nbval-check-output"]
-@torch.no_grad()
-def under_autocast(unit, x, dtype):
-    """The output, and the names of the parts that give their result in half precision and in float32."""
-    found, q = {}, torch.randn(1, x.shape[1], S)
-    for name, part in unit.named_modules():
-        part.register_forward_hook(lambda part, args, out, name=name: found.update({name or "y": out.dtype}))
-    with torch.autocast("cpu", dtype):
-        y = unit(x)
-        found["A v"] = relu2_attention(q, q, x[:1], scale=1 / n, causal=True).dtype
-    return y, *(sorted(name for name, kind in found.items() if (kind == dtype) is half) for half in (True, False))
-
-
 package = GAU(D, qk_dim=S, causal=True, bias="toeplitz", bias_length=T, length_scale=T)
 settle_branch(draw_order_one(package, torch.Generator().manual_seed(1)), x)
 exact, off = package(x).detach(), {}
 for dtype in (torch.bfloat16, torch.float16):
-    y, half, full = under_autocast(package, x, dtype)
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        y, product = package(x), package.in_proj(x)
     off[dtype] = error(y, exact, x)
-    print(f"{dtype}: in half precision {half}, in float32 {full}")
+    print(f"{dtype}: a product is {product.dtype}, the output {y.dtype}")
 assert off[torch.float16] < 0.001 < off[torch.bfloat16] < 0.02  # of the branch
-print("off by less than 2% of the branch in bfloat16, by less than 0.1% in float16")
+print("off by less than 0.1% of the branch in float16, by less than 2% in bfloat16")
 
 # %% [markdown]
-# So x, the norm, the bias table and the scale and offset stay in float32, while the large products are in half precision.
-# float16 comes closer, as long as nothing leaves its range. (Colab's free T4 has no bfloat16 units; there half precision means float16.)
+# float16 comes closer, as long as nothing leaves its range. (Colab's T4 has no bfloat16 units, so there half precision means float16.)
 #
 # ## 7. It trains
 #
@@ -794,18 +746,14 @@ for name, table in learnt.items():
     behind = np.array([table[distance, 0] for distance in range(64)])
     print(f"{name}: largest {behind.argmax()} places behind, mean from 10 places on {behind[10:].mean():.2f}")
     assert behind.argmax() < 2 and behind[10:].mean() < 0
-start = of_mine.stack.units[0].bias(64).detach().numpy()
-ahead = learnt["my GAU, Toeplitz bias"][0, 1:] / start[0, 1:]
-print("Toeplitz weights of later tokens, after over before training:", f"{ahead.min():.3f} to {ahead.max():.3f}")
 
 # %% [markdown]
 # Your unit has PyTorch's gradient and the package's has the one by hand, yet their losses agree for 30 updates to within 0.0001; a mistake in either
 # would have driven them apart. Both biases have learnt to look at what is near, and far behind they are negative on average, where
-# they help relu to close. The weights for later tokens are never read, so no gradient reaches them, and all of them shrank by one common factor:
-# that is *weight decay*, which makes every parameter a little smaller at each update (lecture 07).
+# they help relu to close.
 #
-# The scores are one seed of a tiny model on windows of 64 bytes, so treat equal digits as a coincidence. They go on your scoreboard, which grows
-# by a line or two in each lecture.
+# The scores are one seed of a tiny model on windows of 64 bytes, so the second digit behind the point means little. They go on your
+# scoreboard, which grows by a line or two in each lecture.
 
 # %% tags=["timing"]
 from flash_course.bench.counts import count_state_numbers
@@ -878,18 +826,11 @@ assert abs(by_length[64, 64] - by_length[64, None]) < 0.05 and by_length[8, None
 # trap: its model was useless at short lengths until its author fixed n at 512.
 #
 # This project therefore gives a causal FLASH-Quad model a fixed n = `max_length`. The unit alone still follows Code 6, and then
-# refuses to go token by token. [`docs/paper_to_code.md`](../docs/paper_to_code.md) lists this under "Deviations". `check_unit` finds the trap in
-# any unit of yours: it draws parameters of order one and then looks for leaks, compares prefixes, padding and the
-# sequences of a batch, and goes token by token.
+# refuses to go token by token. [`docs/paper_to_code.md`](../docs/paper_to_code.md) lists this under "Deviations". And `check_unit` finds
+# the trap, with eight others, in any unit of yours.
 
 # %% tags=["nbval-check-output"]
-print("n of a causal FLASH-Quad model:", of_package.stack.units[0].length_scale)
-print("n of one that reads both sides:", LanguageModel(replace(tiny, causal=False)).stack.units[0].length_scale)
-asked = LanguageModel(replace(tiny, length_scale="current"))
-try:
-    asked.generate(torch.tensor([[65, 66]]), 3)
-except ValueError as refusal:
-    print("generate:", str(refusal).split(",")[0])
+print("n of the package's causal FLASH-Quad model:", of_package.stack.units[0].length_scale)
 for n in (64, None):
     try:
         report = check_unit(MyGAU(64, length=64, n=n))
@@ -906,8 +847,8 @@ for n in (64, None):
 # | --- | --- | --- |
 # | The torch unit is the NumPy unit | section 1: to 1e-10, with parameters of order one | |
 # | A unit starts as the identity | section 2: a branch of size 1e-5 | |
-# | A test on a fresh unit is enough | section 2: five of eight bugs pass it | |
-# | The gradient by hand is right | sections 4, 5: finite differences, autograd, gradcheck; section 7: the same losses | |
+# | A test on a fresh unit is enough | section 2: five of eight bugs passed it | |
+# | The gradient by hand is right | sections 4, 5: a slope by hand, autograd, gradcheck; section 7: the same losses | |
 # | The rotary bias is as good as the table | section 7: one seed, one length; longer sequences not tried | |
 # | Half precision is exact enough | section 6: one unit within 2%; no training run | |
 # | Code 6 is causal | section 8: no leak, but the length gets in | |
