@@ -50,7 +50,7 @@ def sizes_along(stages):
         values = list(sizes.values())
         axes.plot(range(len(values)), values, linestyle=line, marker=marker, color=colour, markersize=7, linewidth=1.8)
         axes.annotate(
-            f"{name},\n{values[-1]:.0e}", (len(values) - 1, values[-1]), xytext=(9, 0), textcoords="offset points",
+            f"{name},\n{values[-1]:.1g}", (len(values) - 1, values[-1]), xytext=(9, 0), textcoords="offset points",
             va="center", fontsize=FONT, color=colour,
         )  # fmt: skip
         words.append(f"{name}: " + ", ".join(f"{array} {value:.0e}" for array, value in sizes.items()))

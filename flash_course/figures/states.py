@@ -145,6 +145,7 @@ def forms_by_length(lengths, forms, *, ylabel, title):
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.tick_params(which="both", labelsize=FONT - 1)
     low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.06)  # and above the highest of them
     below = 0
     for value, T, text, colour in sorted(ends):  # from the lowest on, each one lifted off the one below it
         below = max(value, below * (high / low) ** 0.06)
