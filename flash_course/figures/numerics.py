@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, VERMILION, new_axes
+from .style import BLACK, FONT, looks, new_axes
 
 
 def reshaped_bias(rows, first):
@@ -44,33 +44,36 @@ def _spoken(row):
 def sizes_along(stages):
     """The size of each array on the way through a unit: ``stages`` holds by name a dictionary array -> size."""
     figure, axes = new_axes(7.4, 3.5, "", "standard deviation", "A fresh unit adds almost nothing to its input")
-    words = []
-    for (name, sizes), (colour, style) in zip(stages.items(), ((VERMILION, "s--"), (BLUE, "o-"))):
+    words, styles = [], looks(stages)
+    for name, sizes in stages.items():
+        colour, marker, line = styles[name]
         values = list(sizes.values())
-        axes.plot(range(len(values)), values, style, color=colour, markersize=6, linewidth=1.8, label=name)
+        axes.plot(range(len(values)), values, linestyle=line, marker=marker, color=colour, markersize=7, linewidth=1.8)
         axes.annotate(
-            f"{values[-1]:.0e}", (len(values) - 1, values[-1]), xytext=(8, 0), textcoords="offset points",
-            va="center", fontsize=FONT - 1, color=colour,
+            f"{name},\n{values[-1]:.1g}", (len(values) - 1, values[-1]), xytext=(9, 0), textcoords="offset points",
+            va="center", fontsize=FONT, color=colour,
         )  # fmt: skip
         words.append(f"{name}: " + ", ".join(f"{array} {value:.0e}" for array, value in sizes.items()))
     axes.set_xticks(range(len(sizes)), list(sizes))
-    axes.set_xlim(right=len(sizes) - 0.2)
+    axes.set_xlim(right=len(sizes) + 0.2)
     axes.set_yscale("log")
     axes.tick_params(labelsize=FONT - 1)
-    axes.legend(fontsize=FONT - 1, frameon=False, loc="lower left")
     return figure, f"Line plot, logarithmic, of the size of each array inside a unit. {'; '.join(words)}."
 
 
 def squares_in_formats(scores, errors):
     """Relative error of relu^2 against the score: ``errors`` holds by format a number for each, nan if infinite."""
-    title = "float16 loses small and large squares; bfloat16 keeps all, with fewer digits"
+    title = "float16 loses small and large squares; bfloat16 keeps all, to fewer digits"
     figure, axes = new_axes(7.4, 3.4, "score s", "largest relative error of relu²(s)", title)
-    looks = ((VERMILION, "s--"), (GREEN, "^-."), (BLUE, "o-"), (ORANGE, "D:"))
-    words = []
-    for (name, row), (colour, style) in zip(errors.items(), looks):
+    words, styles = [], looks(errors)
+    for name, row in errors.items():
+        colour, marker, line = styles[name]
         row = np.asarray(row)
-        axes.plot(scores, row, style, color=colour, markersize=4, markevery=2, linewidth=1.6, label=name)
+        axes.plot(scores, row, linestyle=line, marker=marker, color=colour, markersize=5, markevery=2, linewidth=1.6)
         good = np.flatnonzero(row < 0.5)
+        axes.annotate(
+            name, (scores[0], row[0]), xytext=(0, 6), textcoords="offset points", fontsize=FONT, color=colour
+        )  # fmt: skip
         low, high = scores[good[0]], scores[good[-1]]
         if np.isnan(row).any():
             axes.plot(high, row[good[-1]], "X", color=colour, markersize=10)
@@ -82,6 +85,5 @@ def squares_in_formats(scores, errors):
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.tick_params(labelsize=FONT - 1)
-    axes.set_ylim(top=5)
-    axes.legend(fontsize=FONT - 1, frameon=False, loc="center left", bbox_to_anchor=(0.0, 0.36))
+    axes.set_ylim(top=8)
     return figure, f"Line plot, both axes logarithmic, of the rounding error of relu squared. {'; '.join(words)}."

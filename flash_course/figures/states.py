@@ -2,14 +2,13 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, new_axes
+from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, YELLOW, looks, new_axes
 
-STYLES = {  # of a form, by the first word of its name: the same in all figures
-    "all": (VERMILION, "s", "--"), "token": (ORANGE, "D", ":"), "map": (GREEN, "^", "-."), "chunks": (BLUE, "o", "-"),
-    "one": (PURPLE, "v", (0, (5, 1, 1, 1, 1, 1))),
+STYLES = {  # of a form, by the first word of its name: the same in all figures, and no model's look in style.LOOKS
+    "running": (BLACK, "*", (0, (1, 2))), "all": (BLACK, "*", (0, (1, 2))), "token": (GREEN, "8", (0, (6, 1))),
+    "attention": (PURPLE, "p", (0, (4, 1, 1, 1))), "chunks": (ORANGE, "X", "-"), "one": (SKY, "H", (0, (2, 1))),
 }  # fmt: skip
 
 
@@ -38,7 +37,7 @@ def state_by_token(q, k, v, states, outputs):
         axes.spines[:].set_visible(False)
         axes.set_title(f"token {t + 1}\nk = {_row(k[t])}\nv = {_row(v[t])}", fontsize=FONT)
         axes.set_xlabel(f"q = {_row(q[t])}\nreads\n{_row(outputs[t])}", fontsize=FONT)
-    figure.suptitle(f"Each token adds k vᵀ; the state keeps its {S} × {E} numbers", fontsize=FONT + 1)
+    figure.suptitle(f"Each token adds k vᵀ, and the state stays as small as it was: {S} × {E}", fontsize=FONT + 1)
     rows = "; ".join(f"after token {t + 1} {' / '.join(_row(row) for row in states[t])}" for t in range(T))
     alt = (
         f"{T} small tables of {S} by {E} numbers, the state after each token, changed numbers bold on yellow: {rows}. "
@@ -52,9 +51,9 @@ def _row(numbers):
 
 
 def chunk_schedule(T, C):
-    """Who is read how in the exact chunk form, and its steps: a map inside each chunk, a state between chunks."""
+    """Who is read how in the exact chunk form, and its steps: pairs inside each chunk, a state between chunks."""
     starts = list(range(0, T, C))
-    figure = Figure(figsize=(8.8, 3.9), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8.8, 3.7), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
     i, j = np.tril_indices(T)
     inside = i // C == j // C
@@ -70,18 +69,22 @@ def chunk_schedule(T, C):
     left.set_xlabel("token j that is read", fontsize=FONT)
     left.set_ylabel("token i that reads", fontsize=FONT)
     left.set_title("who is read how", fontsize=FONT)
+    white = dict(facecolor="white", edgecolor="none", pad=1)
+    named = dict(fontsize=FONT, ha="right", va="center", xycoords="data", textcoords="data")
+    for text, colour, at, place in (
+        ("pair by pair,\nin its own chunk", BLUE, (C, 1.2), 0.16), ("through\nthe state", ORANGE, (C, C + 1), 0.42),
+    ):  # fmt: skip
+        left.annotate(
+            text, at, xytext=(T + 0.4, 0.3 + place * T), color=colour, fontweight="bold", bbox=white, **named,
+        )  # fmt: skip
     _draw_chain(right, starts, C, T)
-    marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none") for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
-    ]
-    figure.legend(
-        marks, ["by the map of the own chunk", "through the state"], loc="outside lower center", ncols=2,
-        fontsize=FONT - 1, frameon=False,
+    figure.suptitle(
+        f"Pairs inside a chunk, a state between chunks: {len(starts)} sequential steps for {T} tokens",
+        fontsize=FONT + 1,
     )  # fmt: skip
-    figure.suptitle(f"Inside a chunk a map, between chunks a state: {len(starts)} steps for {T} tokens", fontsize=11)
     alt = (
-        f"Left, a map of {T} tokens in chunks of {C}: {inside.sum()} pairs inside chunks are read by a map, "
-        f"{(~inside).sum()} pairs of earlier chunks through the state. Right, {len(starts)} chunks in a row: each "
+        f"Left, the pairs of {T} tokens in chunks of {C}: {inside.sum()} pairs inside chunks are read pair by pair, "
+        f"{(~inside).sum()} pairs of earlier chunks through the state. Right, {len(starts)} chunks in order: each "
         "reads the state that enters it and adds k transposed times v to it; the last chunk is shorter."
     )
     return figure, alt
@@ -118,21 +121,17 @@ def _draw_chain(axes, starts, C, T):
 def forms_by_length(lengths, forms, *, ylabel, title):
     """One line for each form against T, both axes logarithmic: ``forms`` holds by name a number for each length.
 
-    A name starts with a key of ``STYLES``. None stands for "out of memory" and is drawn as a cross at the top.
+    A name starts with a key of ``STYLES`` and stands beside its line. None stands for "out of memory" and is drawn as
+    a cross at the top.
     """
-    figure, axes = new_axes(7.0, 3.7, "T, tokens in a text (logarithmic)", ylabel, title)
+    figure, axes = new_axes(7.4, 3.7, "T, tokens in a sequence (logarithmic)", ylabel, title)
     highest = max(value for values in forms.values() for value in values if value is not None)
-    words = []
+    words, ends = [], []
     for name, values in forms.items():
-        colour, marker, line = STYLES[name.replace(",", " ").split()[0]]
+        colour, marker, line = STYLES[name.split()[0]]
         points = [(T, value) for T, value in zip(lengths, values, strict=True) if value is not None]
-        axes.plot(
-            *zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name
-        )  # fmt: skip
-        axes.annotate(
-            _short(points[-1][1]), points[-1], xytext=(7, 0), textcoords="offset points", va="center",
-            fontsize=FONT - 1, color=colour,
-        )  # fmt: skip
+        axes.plot(*zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=7)
+        ends.append((points[-1][1], points[-1][0], f"{name}, {_short(points[-1][1])}", colour))
         missing = [T for T, value in zip(lengths, values) if value is None]
         if missing:
             axes.plot(missing, [highest] * len(missing), "x", color=colour, markersize=9, markeredgewidth=2)
@@ -141,11 +140,18 @@ def forms_by_length(lengths, forms, *, ylabel, title):
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlim(lengths[0] * 0.85, lengths[-1] * 1.5)
+    axes.set_xlim(lengths[0] * 0.85, lengths[-1] * (lengths[-1] / lengths[0]) ** 0.5)  # room for the names
     axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.tick_params(which="both", labelsize=FONT - 1)
-    axes.legend(fontsize=FONT - 1, frameon=False)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.06)  # and above the highest of them
+    below = 0
+    for value, T, text, colour in sorted(ends):  # from the lowest on, each one lifted off the one below it
+        below = max(value, below * (high / low) ** 0.06)
+        axes.annotate(
+            text, (T, below), xytext=(8, 0), textcoords="offset points", va="center", fontsize=FONT, color=colour
+        )  # fmt: skip
     alt = f"Line plot, both axes logarithmic, of {ylabel} against T from {lengths[0]} to {lengths[-1]}: "
     return figure, alt + "; ".join(words) + "."
 
@@ -158,16 +164,19 @@ def _short(value):
 def chunk_sizes(sizes, milliseconds, operations):
     """Time measured and operations counted against the chunk length C, each over its own smallest value."""
     best = sizes[int(np.argmin(milliseconds))]
-    title = f"The fewest operations are not the least time: here C = {best} is fastest"
+    fewest = sizes[int(np.argmin(operations))]
+    title = f"The fewest operations are at C = {fewest}, the least time at C = {best}"
     figure, axes = new_axes(7.0, 3.6, "C, tokens in a chunk", "times the smallest value", title)
-    lines = (
-        ("time, measured", milliseconds, BLUE, "o", "-"),
-        ("operations, counted", operations, VERMILION, "s", "--"),
-    )
-    words = []
-    for name, values, colour, marker, line in lines:
+    lines = {"time, measured": milliseconds, "operations, counted": operations}
+    words, styles = [], looks(lines)
+    for (name, values), place in zip(lines.items(), (0, -1)):
+        colour, marker, line = styles[name]
         ratio = np.asarray(values, float) / min(values)
-        axes.plot(sizes, ratio, line, marker=marker, color=colour, linewidth=1.8, label=name)
+        axes.plot(sizes, ratio, linestyle=line, marker=marker, color=colour, linewidth=1.8)
+        axes.annotate(
+            name, (sizes[place], ratio[place]), xytext=(-10 if place else 12, 4), textcoords="offset points",
+            ha="right" if place else "left", va="bottom" if place else "center", fontsize=FONT, color=colour,
+        )  # fmt: skip
         words.append(f"{name} {', '.join(f'{r:.3g}' for r in ratio)}")
     axes.axvline(best, color=BLACK, linewidth=1, linestyle=":")
     axes.set_xscale("log", base=2)
@@ -175,7 +184,6 @@ def chunk_sizes(sizes, milliseconds, operations):
     axes.set_xticks(sizes, [f"{C:,}" for C in sizes])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.tick_params(which="both", labelsize=FONT - 1)
-    axes.legend(fontsize=FONT - 1, frameon=False)
     alt = (
         f"Line plot, both axes logarithmic, against C from {sizes[0]} to {sizes[-1]}, each over its smallest value: "
         f"{'; '.join(words)}. The least time is at C = {best}."
@@ -207,6 +215,6 @@ def what_time_waits_for(rows):
     axes.tick_params(labelsize=FONT - 1)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=4, fontsize=FONT - 1, frameon=False)
-    figure.suptitle("What each form waits for: the longest bar above the black one", fontsize=FONT + 1)
+    figure.suptitle("A form takes at least as long as its longest coloured bar", fontsize=FONT + 1)
     numbers = "; ".join(f"{name}: {', '.join(map(_short, times))} ms" for name, times in rows.items())
     return figure, f"Bars for each form: operations, bytes and steps alone, then measured. {numbers}."

@@ -213,7 +213,8 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "chunk_schedule": (lambda: figures.chunk_schedule(11, 4), "26 pairs inside chunks"),
     "forms_by_length": (
         lambda: figures.forms_by_length(
-            (64, 128), {"map": [1.0, 4.0], "chunks, C = 8": [2.0, 4000.0], "one": [1.5, None]}, ylabel="ms", title="t"
+            (64, 128), {"attention matrix": [1.0, 4.0], "chunks of 8": [2.0, 4000.0], "one state": [1.5, None]},
+            ylabel="ms", title="t",
         ),
         "from 2 to 4,000",
     ),
