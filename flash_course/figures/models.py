@@ -1,5 +1,7 @@
 """A whole model: which documents its tokens read, and how many numbers it holds."""
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -68,7 +70,7 @@ def four_units():
 
 def _line(axes, *points):
     """Straight lines through the points, an arrow at the last one."""
-    for begin, end in zip(points[:-2], points[1:-1]):
+    for begin, end in pairwise(points[:-1]):
         axes.plot(*zip(begin, end), color=BLACK, linewidth=1)
     axes.add_patch(
         FancyArrowPatch(
