@@ -26,7 +26,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 44 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 43 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -815,7 +815,7 @@ for name in names:
     row = seeds[name]
     rows.append((name[3:], *(f"{b:.3f}" for b in (*row, np.mean(row), max(row) - min(row)))))
 print(figures.text_table(rows))
-plus, mixed, local = (np.array(seeds[name]) for name in names[:3])
+plus, mixed, local, linear = (np.array(seeds[name]) for name in names)
 assert (plus < mixed).all() and (mixed < local).all() and (local < linear).all()
 assert (local - mixed).min() < 0.01 and (local - mixed).mean() < np.ptp(local)  # smaller than the seeds differ
 
