@@ -149,7 +149,7 @@ def attention_by_hand(tokens, counts):
 def who_sees_whom(maps, title):
     """What a test found, by name ``(T, T)`` bool: squares where a token sees itself or earlier ones, crosses where it
     sees a later one."""
-    figure = Figure(figsize=(8.6, 4.9), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8.6, 5.5), dpi=100, layout="constrained")
     for axes, (name, sees) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
         T = len(sees)
         for part, colour, marker in ((np.tril(sees), BLUE, "s"), (np.triu(sees, 1), VERMILION, "x")):

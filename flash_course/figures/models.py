@@ -84,7 +84,7 @@ def documents_read(maps, documents, chunk_size, *, title):
 
     Thin lines mark chunks, thick ones documents. A pair that crosses a border of documents is a cross.
     """
-    figure = Figure(figsize=(8.6, 5.0), dpi=90, layout="constrained")
+    figure = Figure(figsize=(8.6, 5.6), dpi=90, layout="constrained")
     documents = np.asarray(documents)
     T, crosses = len(documents), documents[:, None] != documents[None, :]
     for axes, (name, who) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
