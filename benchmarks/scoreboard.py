@@ -2,6 +2,7 @@
 
     python benchmarks/scoreboard.py             # the lectures that are not stored yet
     python benchmarks/scoreboard.py 02 05       # these, anew
+    python benchmarks/scoreboard.py --seeds 05  # the stored runs of 05 with two more seeds: their bits per byte alone
 
 A run is made by the lecture's own cells: they are executed up to the one that trains, and every loss is stored in
 flash_course/bench/results/scoreboard.json. The lectures compare their first losses with these. Some 15 seconds a run.
@@ -12,17 +13,27 @@ import json
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import jupytext
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "flash_course" / "bench" / "results" / "scoreboard.json"
 LECTURES = ("00", "01", "02", "03", "04", "05", "06", "12")
+SEEDS = (0, 1, 2)  # the first is that of the lectures
 
 
-def runs_of(lecture):
-    """{mixer: what ``train`` returned}: the lecture's variable ``runs``."""
+def runs_of(lecture, seed=SEEDS[0]):
+    """{mixer: what ``train`` returned}: the lecture's variable ``runs``, its trainings begun from another seed."""
+    from flash_tutorial import training
+
+    with mock.patch.object(training, "TrainConfig", partial(training.TrainConfig, seed=seed)):
+        return _runs_of(lecture)
+
+
+def _runs_of(lecture):
     (source,) = (ROOT / "notebooks").glob(f"{lecture}_*.py")
     names = {"__name__": "__main__"}
     for cell in jupytext.read(source, fmt="py:percent").cells:
@@ -34,38 +45,62 @@ def runs_of(lecture):
 
 
 def load():
-    return json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {"runs": {}}
+    return json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {"runs": {}, "seeds": {}}
 
 
 def store(lecture, runs):
-    """One line for each run, sorted, so that a new run is one changed line."""
+    """A lecture's runs in place of those that are stored. Their other seeds go: they were of the old ones."""
     from flash_course.bench.clock import machine
+
+    stored = {kind: {k: v for k, v in load()[kind].items() if not k.startswith(lecture)} for kind in ("runs", "seeds")}
+    for name, run in runs.items():
+        stored["runs"][f"{lecture} {name}"] = dict(
+            bits_per_byte=bits_of(run), machine=machine(), losses=[round(row["loss"], 4) for row in run.log]
+        )
+    write(stored)
+
+
+def store_seeds(lecture, by_seed):
+    """Bits per byte of each run for all ``SEEDS``; ``by_seed`` holds the runs of all but the first, which is stored."""
+    stored = load()
+    for name in by_seed[0]:
+        first = stored["runs"][f"{lecture} {name}"]["bits_per_byte"]
+        stored["seeds"][f"{lecture} {name}"] = [first, *(bits_of(runs[name]) for runs in by_seed)]
+    write(stored)
+
+
+def bits_of(run):
+    return round(run.evaluation.bits_per_byte, 3)
+
+
+def write(stored):
+    """One line for each run and each list of seeds, sorted, so that a new one is one changed line."""
     from flash_tutorial.files import write_text
 
-    rows = {name: row for name, row in load()["runs"].items() if not name.startswith(lecture)}
-    for name, run in runs.items():
-        rows[f"{lecture} {name}"] = dict(
-            bits_per_byte=round(run.evaluation.bits_per_byte, 3),
-            machine=machine(),
-            losses=[round(row["loss"], 4) for row in run.log],
-        )
-    lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows))
-    facts = json.dumps({"command": "python benchmarks/scoreboard.py"})[:-1]
-    write_text(OUT, f'{facts}, "runs": {{\n  {lines}\n}}}}\n')
+    parts = [f'"command": {json.dumps("python benchmarks/scoreboard.py")}']
+    for kind in ("runs", "seeds"):
+        lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(stored[kind][name])}" for name in sorted(stored[kind]))
+        parts.append(f'"{kind}": {{\n  {lines}\n}}')
+    write_text(OUT, "{" + ", ".join(parts) + "}\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lectures", nargs="*", metavar="NN", help=", ".join(LECTURES))
-    asked = parser.parse_args().lectures
+    parser.add_argument("--seeds", action="store_true", help=f"seeds {SEEDS[1:]} of runs that are stored")
+    arguments = parser.parse_args()
+    asked = arguments.lectures
     there = {name[:2] for name in load()["runs"]}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLASH_TUTORIAL_PROGRESS"] = str(Path(folder, "progress.json"))  # nobody's guesses and scores
         os.environ["MPLBACKEND"] = "Agg"
         os.chdir(folder)
         for lecture in asked or [name for name in LECTURES if name not in there]:
-            runs = runs_of(lecture)
-            store(lecture, runs)
+            if arguments.seeds:
+                store_seeds(lecture, by_seed := [runs_of(lecture, seed) for seed in SEEDS[1:]])
+                runs = by_seed[0]
+            else:
+                store(lecture, runs := runs_of(lecture))
             print(f"stored: lecture {lecture}, {', '.join(runs)}", flush=True)
 
 

@@ -12,16 +12,16 @@
 #
 # [With results](06_flash_model.ipynb) · [without, to work in](work/06_flash_model.ipynb) · [problem set 06](../exercises/06_flash_model.ipynb) · [glossary](../docs/glossary.md)
 #
-# You know mixed chunk attention. Here it becomes a unit, and units become a language model.
-# Then come three things that real data ask for: any length, padding, several documents in a row.
-# At the end you try the paper's ambiguous places both ways.
+# You know mixed chunk attention. Here it becomes a unit, and units become a language model that takes what real data bring: sequences of
+# any length, padding, and several documents in one sequence. And because nobody can ask the authors for their code,
+# you will read the paper's doubtful places both ways and see what hangs on them.
 #
 # **After it you can**
 # - draw MLP, GLU, GAU and FLASH as one picture, with all shapes;
 # - write a FLASH unit in NumPy and in PyTorch, and a causal or a masked model around it;
 # - keep padding and other documents out, and say which test would notice if you did not;
 # - recount the paper's table of sizes, and read from it what the paper does not say;
-# - say which ambiguous places in the paper matter, and which a parameter can undo.
+# - say of two readings of a paper whether training could make up for the difference.
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 05 (mixed chunk attention). From lecture 03 you need `nn.Module`.
 #
@@ -71,8 +71,8 @@ print(describe_device())
 #
 # <details><summary>Answer</summary>
 #
-# Exclusive: a chunk reads strictly earlier chunks. With an inclusive sum a token reads later tokens of its own chunk.
-# The training loss then looks far too good, and the written text is bad.
+# It is exclusive: a chunk reads strictly earlier chunks. With an inclusive sum a token reads later tokens of its own chunk, so the
+# training loss looks far too good and the written text is bad.
 #
 # </details>
 #
@@ -80,13 +80,9 @@ print(describe_device())
 #
 # <details><summary>Answer</summary>
 #
-# The mean is the sum, divided by the number of tokens read. So they agree where that number is one, and in the first chunk, where both are zero.
-# Everywhere else they differ.
+# The mean is the sum divided by the number of tokens read. So they agree where that number is one, and in the first chunk, where both are zero.
 #
 # </details>
-#
-# The letters: T tokens, D model width, E expanded width (here 2 D), S width of queries and keys, C tokens in a chunk, G chunks.
-# B rows in a batch and N ids in the vocabulary. A name like `v_TE` says the shape: T rows, E columns.
 
 # %%
 import math
@@ -98,13 +94,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_course import figures, learner
+from flash_course.bench.stored import compare_with_stored, load_stored
+from flash_course.learner import predict, reveal, your_line
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, reference
-from flash_course.learner import predict, reveal
+from flash_tutorial.data import ByteTokenizer, load_corpus, mask_spans
 
 
 @dataclass
 class Preset:
-    score_bytes: int  # of new text, on which the trained models are scored
+    score_bytes: int  # of held-out text, on which the trained models are scored
 
 
 CPU, GPU = Preset(20_000), Preset(100_000)
@@ -120,19 +118,45 @@ def same(a, b):
 print(preset)
 
 # %% [markdown]
+# A surprise first. The package has a trained model, `austen-flash`. Its far part is the *mean* over earlier chunks, as in the paper's Code 8.
+# The paper's equations 7 and 8 show a bare *sum* instead. Let us load the very same weights into a model that follows the equations.
+# No name and no shape differs, so PyTorch has nothing to complain about.
+
+# %%
+corpus = load_corpus("austen")
+trained = LanguageModel.from_pretrained("austen-flash")
+held_out = torch.from_numpy(corpus.validation.tokens[20_000:22_049].astype(np.int64))[None]
+
+
+def score_of(change=lambda model: None, **options):
+    """Bits per byte of the trained weights in a model that reads the paper otherwise."""
+    other = LanguageModel(replace(trained.config, **options))
+    other.load_state_dict(trained.state_dict())  # strict: an error if a name or a shape differed
+    change(other)
+    with torch.no_grad():
+        return other.loss(held_out[:, :-1], held_out[:, 1:]).item() / math.log(2)
+
+
+as_trained, bare = score_of(), score_of(combine="sum")
+print(f"2048 bytes of held-out text, bits per byte: mean {as_trained:.2f}, bare sum about {bare:.0f}")
+assert as_trained < 2.5 and bare > 6.5
+
+# %% [markdown]
+# A byte that is guessed blindly costs 8 bits, so hardly anything is left of what the model had learnt. Two ways to read one symbol of a
+# paper, the same parameters, no error message, and two different models: that is the kind of fault this lecture teaches you to notice. Section 9 collects such places. First the model itself.
+#
 # ## 1. Four layers in one drawing
 #
-# Look for what stays and what changes. F is the hidden width of MLP and GLU.
+# Look for what stays and what changes. T tokens have width D; F is the inner width of MLP and GLU, and E that of GAU and FLASH, here 2 D.
+# S is the width of queries and keys, C the tokens of a chunk, and G the number of chunks.
 
 # %%
 figures.show(*figures.four_units())
 
 # %% [markdown]
-# GLU adds a gate U. GAU adds a map A between the tokens. FLASH keeps the four matrices of GAU and cuts the map into chunks.
-#
-# Two new heads and one array of S × E numbers a chunk replace what was cut away. A head costs 2 S numbers, so FLASH has 4 S more than GAU.
-#
-# The plan of lecture 00 still holds, for all of them:
+# GLU adds a gate U, and GAU adds an attention matrix A between the tokens. FLASH keeps the four weight matrices of GAU and cuts A into
+# chunks; two new heads and one array of S × E numbers a chunk replace what was cut away. A head has 2 S parameters, so FLASH has 4 S more than GAU.
+# The plan of lecture 00 holds for all of them:
 #
 # ```python
 # u, v, z = project(x)         # gate, value, base
@@ -142,34 +166,33 @@ figures.show(*figures.four_units())
 #
 # ## 2. One unit on six tokens
 #
-# Let S = E = 1 and C = 2. The values are 2, 4, 6, 8, 10, 12. All heads are constant, so you can trace each number:
-# quad q = 2, quad k = 1 and no bias b, so a weight of the map is relu²(2 × 1 / 2) = 1. And lin q = lin k = 1, so the global part is a plain mean.
+# Let S = E = 1 and C = 2, with the values 2, 4, 6, 8, 10, 12. All heads are constant: quad q = 2 and quad k = 1 with no bias, so
+# that an attention weight of the local part is relu²(2 × 1 / 2) = 1, and lin q = lin k = 1, so that the global part is a plain mean.
 
 
 # %% tags=["nbval-check-output"]
-v_T, u_T, C = [2, 4, 6, 8, 10, 12], [1, 1, 0, 1, 1, 2], 2
-for causal in (True, False):
-    print(f"causal {causal}:  token   local   global   u   u x (local + global)")
-    for i in range(6):
-        start = i // C * C  # where the chunk of token i begins
-        near = range(start, i + 1 if causal else start + C)
-        far = range(0, start if causal else 6)
-        local = sum(max(2 * 1 / C, 0) ** 2 * v_T[j] for j in near)
-        mean = sum(1 * 1 * v_T[j] for j in far) / max(len(far), 1)
-        print(f"{i + 1:20} {local:7.0f} {mean:8.0f} {u_T[i]:3} {u_T[i] * (local + mean):12.0f}")
+def reads(i, causal, C=2):
+    """Local and global part of token i, counted from 0."""
+    start = i // C * C  # where its chunk begins
+    near, far = range(start, i + 1 if causal else start + C), range(0, start if causal else 6)
+    return sum(v_T[j] for j in near), sum(v_T[j] for j in far) / max(len(far), 1)
+
+
+v_T, u_T = [2, 4, 6, 8, 10, 12], [1, 1, 0, 1, 1, 2]
+rows = [("token", "u", "causal: local", "global", "u x sum", "both sides: local", "global", "u x sum")]
+for i, u in enumerate(u_T):
+    pairs = reads(i, True), reads(i, False)
+    rows.append((i + 1, u, *(f"{x:.0f}" for local, far in pairs for x in (local, far, u * (local + far)))))
+print(figures.text_table(rows))
 
 # %% [markdown]
-# Causal, token 5 reads itself (10) and the mean of tokens 1 to 4 (5).
-#
-# Reading both sides, token 5 reads its chunk (10 + 12) and the mean of all six (7). Its own chunk is in both parts.
-# That is equation 7 as printed, and the project keeps it.
+# Causal, token 5 reads itself (10) and the mean of tokens 1 to 4 (5). Reading both sides, it reads its chunk (10 + 12) and the mean of all
+# six tokens (7), so its own chunk stands in both parts. That is equation 7 as printed, and the project keeps it.
 #
 # ## 3. The unit in NumPy
 #
-# First what every gated unit has. `project` makes gate, value and base, and four heads from the base.
-# RoPE (rotary positions, lecture 01) turns all four, by the place in the whole text and not in the chunk.
-#
-# Then the unit token by token. Token i has two lists: `near` holds the tokens of its chunk, `far` those that it reads through the sum.
+# First what every gated unit has. `project` makes gate, value and base, and from the base four heads. RoPE turns
+# all four, by the place in the whole sequence and not in the chunk.
 
 
 # %%
@@ -203,63 +226,38 @@ def draw(D, E, S, C, seed=0):
     }  # fmt: skip
 
 
-# %%
-def flash_loops(x_TD, p, C, causal, combine="mean"):
-    T, out_TD = len(x_TD), np.zeros_like(x_TD)
-    u_TE, v_TE, (quad_q, quad_k, lin_q, lin_k) = project(x_TD, p)
-    for i in range(T):
-        start = i // C * C
-        near = range(start, i + 1 if causal else min(start + C, T))
-        far = range(0, start if causal else T)
-        read_E = np.zeros(v_TE.shape[1])
-        for j in near:
-            b = p["bias_weights"][(j - i) + C - 1]
-            read_E += max(quad_q[i] @ quad_k[j] / C + b, 0) ** 2 * v_TE[j]
-        for j in far:
-            divisor = len(far) if combine == "mean" else 1
-            read_E += lin_q[i] @ lin_k[j] * v_TE[j] / divisor
-        out_TD[i] = x_TD[i] + (u_TE[i] * read_E) @ p["out_weight"] + p["out_bias"]
-    return out_TD
-
-
 # %% [markdown]
-# Without the loops the tokens must be cut into G chunks of C. But T may be any number, and 14 is not a multiple of 4.
+# Now the tokens must be cut into G chunks of C. But T may be any number, and 14 is not a multiple of 4.
 #
 # **Your line.** How many rows of zeros must be added at the end?
-#
-# ```python
-# def to_chunks(x, C):                     # (T, ...) -> (G, C, ...)
-#     missing = ...
-#     x = np.concatenate([x, np.zeros((missing, *x.shape[1:]))])
-#     return x.reshape(-1, C, *x.shape[1:])
-# ```
-#
+
+
+# %%
+def rows_missing(T, C):
+    return ...
+
+
+your_line("06.c", rows_missing, ((14, 4), 2), ((12, 4), 0), ((1, 4), 3), ((15, 7), 6))
+
+# %% [markdown]
 # <details><summary>The line</summary>
 #
-# `missing = -len(x) % C`. In Python this lies between 0 and C - 1. For T = 14 and C = 4 it is 2.
+# `return -T % C`. In Python this lies between 0 and C - 1.
 #
 # </details>
 #
-# The added rows are zero *values*. No part of FLASH has a normaliser over its row. So a value of zero leaves every sum as it is.
-# This one fact carries sections 6 and 7 too. With a softmax it would be false: the zero value would still take weight.
+# The added rows are zero *values*. FLASH has no normaliser over a row of attention weights, so a value of zero leaves every sum as it is.
+# This one fact carries sections 6 and 7 too. With a softmax it would be false, because the zero value would still take weight from the others.
 #
-# The first cell below checks your line. The second has both parts of lecture 05. There `tokens_G` counts the tokens of each chunk, and the mean divides by those that were read.
-
-
-# %% tags=["nbval-check-output"]
-def to_chunks(x, C):
-    missing = -len(x) % C
-    x = np.concatenate([x, np.zeros((missing, *x.shape[1:]))])
-    return x.reshape(-1, C, *x.shape[1:])
-
-
-for T in (1, 12, 14):
-    chunks = to_chunks(np.arange(1, T + 1), 4).astype(int)
-    print(f"T = {T}: G = {len(chunks)}, last chunk {chunks[-1].tolist()}")
-print("= package:", same(to_chunks(np.arange(14.0), 4), reference.to_chunks(np.arange(14.0), 4)))
+# The next cell has both parts of lecture 05. There `tokens_G` counts the tokens of each chunk, and the mean divides by those that were read.
 
 
 # %%
+def to_chunks(x, C):  # (T, ...) -> (G, C, ...)
+    x = np.concatenate([x, np.zeros((-len(x) % C, *x.shape[1:]))])
+    return x.reshape(-1, C, *x.shape[1:])
+
+
 def local_part(q_TS, k_TS, v_TE, bias_weights, C, causal, divisor=None):
     q_GCS, k_GCS, v_GCE = (to_chunks(t, C) for t in (q_TS, k_TS, v_TE))
     place = np.arange(C)
@@ -286,9 +284,8 @@ def global_part(q_TS, k_TS, v_TE, C, causal, combine="mean", tokens_G=None):
 
 
 # %% [markdown]
-# The unit puts the parts together. We hold it against the loops and the package: parameters of order one, three full chunks and a tail.
-#
-# The paper makes a claim here: one chunk of all tokens (C = T) gives FLASH-Quad, the GAU with a map of T × T. We try that too.
+# The unit puts the parts together. We hold it against the package's reference, which computes the equations token by token as well: parameters of order
+# one, three full chunks and a tail. And we try a claim of the paper, that one chunk of all tokens (C = T) gives FLASH-Quad, the GAU with an attention matrix of T × T.
 
 
 # %% tags=["nbval-check-output"]
@@ -304,29 +301,33 @@ def flash(x_TD, p, C, causal, combine="mean"):
     return x_TD + read_TE @ p["out_weight"] + p["out_bias"]
 
 
+def apart(a_TD, b_TD, x_TD):
+    """How far two outputs differ, as a share of what the unit adds to x."""
+    return float(np.linalg.norm(a_TD - b_TD) / np.linalg.norm(b_TD - x_TD))
+
+
 T, D, E, S, C = 14, 8, 16, 4, 4
 p, x_TD = draw(D, E, S, C), np.random.default_rng(1).normal(size=(T, D))
 for causal in (True, False):
     for combine in ("mean", "sum"):
         mine = flash(x_TD, p, C, causal, combine)
-        package = reference.flash(x_TD, p, causal=causal, chunk_size=C, combine=combine)
+        assert same(mine, reference.flash(x_TD, p, causal=causal, chunk_size=C, combine=combine))
         assert 0.1 < (mine - x_TD).std() < 30
-        print(f"causal {causal}, {combine}: loops = vectorised: {same(flash_loops(x_TD, p, C, causal, combine), mine)}",
-              f"= package: {same(mine, package)}")  # fmt: skip
     wide = draw(D, E, S, T)  # one chunk of all tokens
     gau = reference.gau(x_TD, wide | {"gamma": wide["gamma"][:2], "beta": wide["beta"][:2]}, causal=causal)
-    print(f"causal {causal}, C = T: FLASH-Quad: {same(flash(x_TD, wide, T, causal), gau)}")
+    print(
+        f"{'causal' if causal else 'both sides'}: C = T differs from FLASH-Quad by {apart(flash(x_TD, wide, T, causal), gau, x_TD):.0%}"
+    )
+print("4 checks passed: causal or not, mean or sum, the unit is that of the package")
 
 # %% [markdown]
-# Causal, the claim is exact. Reading both sides it is not: the global sum holds the own chunk too, so there is one part more.
+# Causal, the claim is exact. Reading both sides it is not, because the global sum holds the token's own chunk too, and there is one part more.
 #
 # ## 4. The unit in PyTorch
 #
-# The same letters, with a batch axis in front. Four parts come from the package: ScaleNorm (Code 5), the scale and offset of the heads,
-# RoPE, and the bias table. Lectures 02 and 03 have shown what is in them.
-#
-# The parameters have the names of the package's unit, so each can load the other's. The second cell compares outputs and all gradients,
-# at lengths below one chunk, at borders and beside them.
+# The same letters, with a batch axis B in front. ScaleNorm (Code 5), the scale and offset of the heads, RoPE and the bias table come from the
+# package; lectures 02 and 03 have shown what is in them. The parameters have the names of the package's unit, so that each can load the
+# other's, and the second cell compares outputs and all gradients, at lengths below one chunk, at chunk boundaries and beside them.
 
 
 # %%
@@ -362,7 +363,7 @@ class MyFLASH(nn.Module):
         read = (A @ v + lin_q @ kv).flatten(1, 2)[:, :T]
         return x + self.out_proj(u * read)
 
-    def earlier_chunks(self, x):  # a running sum, moved by one chunk
+    def earlier_chunks(self, x):  # an exclusive prefix sum
         return F.pad(x.cumsum(1), (0, 0, 0, 0, 1, 0))[:, :-1]
 
 
@@ -380,43 +381,43 @@ def gradients(unit, x, weights):
     return {name: w.grad.numpy().copy() for name, w in unit.named_parameters()}
 
 
+checks = 0
 for causal in (True, False):
     for combine in ("mean", "sum"):
         package = order_one(FLASH(D, qk_dim=S, chunk_size=C, causal=causal, combine=combine))
         mine = MyFLASH(D, S, C, causal, combine).double()
         mine.load_state_dict(package.state_dict())
-        found = []
         for T in (1, 3, 4, 5, 12, 14):
             x, weights = torch.randn(2, 2, T, D, generator=torch.Generator().manual_seed(T), dtype=torch.float64)
-            values = same(mine(x).detach(), package(x).detach())
+            assert same(mine(x).detach(), package(x).detach())
             a, b = gradients(mine, x, weights), gradients(package, x, weights)
-            found.append(values and all(np.allclose(a[name], b[name]) for name in b))
-        numpy_too = same(flash(x[0].numpy(), package.to_numpy(), C, causal, combine), package(x).detach()[0])
-        print(f"causal {causal}, {combine}: six lengths equal: {all(found)}, NumPy = torch: {numpy_too}")
+            assert all(np.allclose(a[name], b[name]) for name in b)
+            assert same(flash(x[0].numpy(), package.to_numpy(), C, causal, combine), package(x).detach()[0])
+            checks += 3
+print(f"{checks} checks passed: outputs, gradients, and NumPy, at six lengths")
 
 # %% [markdown]
 # ## 5. The whole model
 #
-# A model is short now. Each id gets a row of D numbers from a table, the *embedding*. ScaledSin adds the place in the text (lecture 01).
-# Then come the units, each with its own norm before it and its residual. One more norm, and the *head*: D numbers become N scores,
-# one for each id. They are called *logits*.
+# A model is short now. Each id gets a vector of D numbers from a table, the *embedding*, and ScaledSin adds the place in the sequence
+# (lecture 01). Then come the units, each with its own norm before it and its residual. After one more norm the *head* turns D numbers into N
+# scores, one for each id of the vocabulary, which are called *logits*. The head is the embedding table again, transposed; it is *tied*, so that there is one table of N × D numbers and not two.
 #
-# The head is the embedding table again, transposed. It is called *tied*: there is one table with N × D numbers, and not two.
-#
-# **Your line.** What is the head?
-#
-# ```python
-# def forward(self, ids):                  # (B, T) -> (B, T, N)
-#     x = self.embedding(ids)
-#     x = x + self.positions(x)
-#     for unit in self.units:
-#         x = unit(x)
-#     return ...
-# ```
-#
+# **Your line.** What are the logits? `x` has the shape (B, T, D), `norm` is a function, and `table` is the embedding, (N, D).
+
+
+# %%
+def logits(x, norm, table):
+    return ...
+
+
+x, table = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [3.0, -1.0]])
+your_line("06.d", logits, ((x, lambda x: 2 * x, table), [[[2, 4, 2]]]))
+
+# %% [markdown]
 # <details><summary>The line</summary>
 #
-# `self.norm(x) @ self.embedding.weight.T`: the score of id n is the product of the normed features with row n of the table.
+# `return norm(x) @ table.T`: the score of id n is the product of the normed features with row n of the table.
 #
 # </details>
 
@@ -432,7 +433,7 @@ class MyModel(nn.Module):
         )  # fmt: skip
         self.norm = ScaleNorm(c.dim)
 
-    def forward(self, ids):
+    def forward(self, ids):  # (B, T) -> (B, T, N)
         x = self.embedding(ids)
         x = x + self.positions(x)
         for unit in self.units:
@@ -448,19 +449,18 @@ for causal in (True, False):
     mine = MyModel(package.config).double()
     weights = {name.removeprefix("stack."): w for name, w in package.state_dict().items() if name != "head.weight"}
     mine.load_state_dict(weights)  # an error if a name or a shape differed
-    print(f"causal {causal}: mine = package: {same(mine(ids).detach(), package(ids).detach())},",
-          f"parameters {count_parameters(mine):,} and {count_parameters(package):,}")  # fmt: skip
+    assert same(mine(ids).detach(), package(ids).detach())
+    assert count_parameters(mine) == count_parameters(package)
+print(f"causal and masked model, {count_parameters(mine):,} parameters each: 4 checks passed")
 
 # %% [markdown]
-# **Causal or masked.** The two models have the same parameters. They differ in who may read whom, and in what they are asked.
+# (All comparisons of this lecture draw the parameters anew, of order one, because on a fresh model every reading of the paper would look alike; lecture 03 showed why.)
 #
-# - *Causal*: at each place the model names the next byte. It may read earlier places only. Such a model can write.
-# - *Masked*: spans of the text are hidden, and the model names the hidden bytes. It may read both sides. Such a model fills gaps.
+# **Causal or masked.** The two models have the same parameters. They differ in who may read whom, and in what they are asked. A *causal*
+# model names the next byte at each place and may read earlier places only, so it can write. In a *masked* model spans of the
+# text are hidden, and it names the hidden bytes and may read both sides, so it can fill gaps.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.data import ByteTokenizer, load_corpus, mask_spans
-
-corpus = load_corpus("austen")
 text = corpus.validation.tokens[1308:1368][None].astype(np.int64)
 inputs, targets = mask_spans(text, np.random.default_rng(3))
 words = ByteTokenizer(masked=True).decode
@@ -473,21 +473,19 @@ for causal, model in models.items():
     changed = ids.clone()
     changed[:, 8] = (ids[:, 8] + 1) % 30
     moved = (model(changed) != model(ids)).any(-1).all(0).nonzero().flatten() + 1
-    print(f"causal {causal}: id 9 changed, logits that move: {moved[0]} to {moved[-1]}")
+    print(f"{'causal' if causal else 'masked'}: id 9 changed, logits that move: {moved[0]} to {moved[-1]}")
 
 # %% [markdown]
-# A hidden place shows the sign ␣, which is one more id, the 257th. Of the spans 80% are hidden so, 10% show other bytes, and 10% stay as they are.
-# The paper does not give these shares. They are this project's, and [`docs/paper_to_code.md`](../docs/paper_to_code.md) (the *ledger*) says so.
-#
-# The comparisons of this lecture draw all parameters anew, of order one. On a fresh model every reading of the paper would look alike (lecture 03).
+# A hidden place shows the sign ␣, which is one more id, the 257th. Of the chosen spans 80% are hidden in this way, 10% get other bytes, and 10%
+# stay as they are. The paper does not give these shares; they are this project's, and [`docs/paper_to_code.md`](../docs/paper_to_code.md), the *ledger*, says so.
 #
 # ## 6. Padding
 #
-# Texts of a batch have different lengths. Short ones are filled up at the end. The filling is *padding*, and nobody may read it.
-# A `mask` of shape (B, T) says which tokens are valid.
+# The sequences of a batch have different lengths, so short ones are filled up at the end. The filling is *padding*, and nobody may read
+# it; a `mask` of shape (B, T) says which tokens are valid.
 #
-# **Your first guess.** A causal FLASH unit gets 10 valid tokens and 4 of padding, with large random numbers in it.
-# Nobody tells the unit: there is no mask. How many of the 10 valid outputs change, compared with the 10 tokens alone?
+# **Your first guess.** A causal FLASH unit gets 10 valid tokens and 4 of padding, with large random numbers in it, and nobody tells the
+# unit: there is no mask. How many of the 10 valid outputs change, compared with the 10 tokens alone?
 
 # %%
 my_guess = None  # your number here
@@ -507,13 +505,11 @@ print(f"reading both sides: {changed_outputs(causal=False)} of 10")
 assert (changed_outputs(causal=True), changed_outputs(causal=False)) == (0, 10)
 
 # %% [markdown]
-# None. Padding on the right lies in the future, and a causal unit does not read the future. So a causal test cannot see a padding fault.
-# A unit that reads both sides, as in the masked model, reads the padding too.
+# None. Padding on the right lies in the future, and a causal unit does not read the future. So a causal test cannot see a padding fault,
+# while a unit that reads both sides reads the padding too.
 #
-# **Misconception: padding is zero, so it adds nothing.** Zero goes in. But what comes out of the projection is silu(0 × W + bias) = silu(bias).
-#
-# Four valid tokens with the values 6, 12, 18, 24, then two of padding. Let the bias make the value 9 there.
-# A token that reads both sides takes the mean. Which mean?
+# **Misconception: padding is zero, so it adds nothing.** Zero goes in, but what comes out of the projection is silu(0 × W + bias) =
+# silu(bias). Take four valid tokens with the values 6, 12, 18, 24, then two of padding, and let the bias make the value 9 there. A token that reads both sides takes the mean. Which mean?
 
 # %% tags=["nbval-check-output"]
 valid_T = [1, 1, 1, 1, 0, 0]
@@ -524,17 +520,11 @@ print(f"put to zero, yet counted:   ({' + '.join(map(str, zeroed_T))}) / 6 = {su
 print(f"put to zero, valid counted: ({' + '.join(map(str, zeroed_T))}) / 4 = {sum(zeroed_T) / sum(valid_T):.0f}")
 
 # %% [markdown]
-# The last one is right: 15 is the mean of the four valid values. Two things are needed: zero *after* the projection, and a divisor of valid tokens.
-#
-# Now the real unit. We pad ten tokens to 14 and to 22. Then we compare the valid outputs with those of the ten tokens alone.
+# The last one is right, since 15 is the mean of the four valid values. So two things are needed: zero *after* the projection, and a divisor
+# that counts valid tokens. Now the real unit: ten tokens are padded to 14 and to 22, and the valid outputs are compared with those of the ten tokens alone.
 
 
-# %%
-def apart(a_TD, b_TD, x_TD):
-    """How far two outputs differ, as a share of what the unit adds to x."""
-    return float(np.linalg.norm(a_TD - b_TD) / np.linalg.norm(b_TD - x_TD))
-
-
+# %% tags=["nbval-check-output"]
 def padded_flash(x_TD, valid_T, p, C, causal, zero_before=False, zero_after=True, count_valid=True):
     u_TE, v_TE, heads = project(x_TD * valid_T[:, None] if zero_before else x_TD, p)
     v_TE = v_TE * valid_T[:, None] if zero_after else v_TE
@@ -548,107 +538,89 @@ ways = {
     "zero after, padding counted": dict(count_valid=False),
     "zero after, valid counted": dict(),
 }
-
-# %% tags=["nbval-check-output"]
-cases = {
-    "reads both sides": (False, p),
-    "reads both sides, biases 0": (False, p | {"in_bias": 0 * p["in_bias"]}),
-    "causal": (True, p),
-}
-for case, (causal, params) in cases.items():
-    alone = flash(x_TD[:10], params, C, causal)
-    for name, how in ways.items():
-        errors = []
-        for T in (14, 22):
-            long_TD, valid_T = np.random.default_rng(6).normal(size=(T, D)), np.arange(T) < 10.0
-            long_TD[:10] = x_TD[:10]
-            errors.append(apart(padded_flash(long_TD, valid_T, params, C, causal, **how)[:10], alone, x_TD[:10]))
-        print(f"{case:27} {name:28} padded to 14: {errors[0]:4.0%}   to 22: {errors[1]:4.0%}")
-package = reference.flash(long_TD, p, causal=False, chunk_size=C, mask=valid_T == 1)[:10]
-print("NumPy package, with its mask: ten tokens as alone:", same(package, flash(x_TD[:10], p, C, causal=False)))
-unit, x = order_one(FLASH(D, qk_dim=S, chunk_size=C)), torch.from_numpy(long_TD)[None]
-in_batch = unit(x, mask=torch.from_numpy(valid_T == 1)[None]).detach()[:, :10]
-print("torch package, with its mask: ten tokens as alone:", same(in_batch, unit(x[:, :10]).detach()))
+no_bias = p | {"in_bias": 0 * p["in_bias"]}
+cases = {"both sides": (False, p), "both sides, biases 0": (False, no_bias), "causal": (True, p)}
+longer = {T: np.concatenate([x_TD[:10], np.random.default_rng(6).normal(size=(T - 10, D))]) for T in (14, 22)}
+rows = [("padded to 14 / to 22, outputs off by", *cases)]
+for name, how in ways.items():
+    off = [
+        [apart(padded_flash(x, (np.arange(len(x)) < 10) * 1.0, params, C, causal, **how)[:10],
+               flash(x_TD[:10], params, C, causal), x_TD[:10]) for x in longer.values()]
+        for causal, params in cases.values()
+    ]  # fmt: skip
+    rows.append((name, *(f"{a:.0%} / {b:.0%}" for a, b in off)))
+print(figures.text_table(rows))
+valid, alone = np.arange(22) < 10, flash(x_TD[:10], p, C, causal=False)
+assert same(reference.flash(longer[22], p, causal=False, chunk_size=C, mask=valid)[:10], alone)
+unit, x = order_one(FLASH(D, qk_dim=S, chunk_size=C)), torch.from_numpy(longer[22])[None]
+assert same(unit(x, mask=torch.from_numpy(valid)[None]).detach()[:, :10], unit(x[:, :10]).detach())
 
 # %% [markdown]
-# The first three ways are faults, and a unit that reads both sides shows them. The third one does more harm with more padding.
-# The causal rows are blind to all three.
+# The first three ways are faults, which a unit that reads both sides shows and a causal one never does. In practice the symptom is that a batch of two
+# sequences gives other numbers than two batches of one. Look at the middle column as well: zero before the projection
+# looks right as long as biases are 0, as they are at the start of training, and goes wrong when they move.
 #
-# **The symptom.** A batch of two texts gives other numbers than two batches of one. And zero before the projection looks right at first:
-# biases start at 0, and silu(0) = 0. The fault comes with training, when the biases move.
+# <details><summary>And padding on the left?</summary>
 #
-# **And padding on the left?** Chunks begin at token 1 of the row. Padding in front moves all chunk borders.
-# RoPE and the bias do not notice, since they depend on distances only. The chunks do.
-
-# %% tags=["nbval-check-output"]
-alone = flash(x_TD, p, C, causal=True)
-for shift in (1, 2, 3, 4, 8):
-    moved_TD = np.concatenate([np.zeros((shift, D)), x_TD])
-    valid_T = np.arange(len(moved_TD)) >= shift
-    moved = padded_flash(moved_TD, valid_T.astype(float), p, C, causal=True)[shift:]
-    print(f"{shift} of padding on the left: outputs differ by {apart(moved, alone, x_TD):.0%}")
-try:
-    FLASH(D, qk_dim=S, chunk_size=C)(torch.zeros(1, 4, D), mask=torch.tensor([[False, True, True, True]]))
-except ValueError as refusal:
-    print("package:", refusal)
-
-# %% [markdown]
-# A whole number of chunks does no harm to a unit. Any other number of padding tokens does. (In a model ScaledSin would notice even that.)
-# So the package refuses padding on the left.
+# Chunks begin at token 1 of the sequence, so padding in front moves all chunk boundaries, and unless it fills whole chunks, other tokens are
+# read sharply. RoPE and the bias would not notice, since they depend on distances only. The package therefore refuses a mask whose
+# valid tokens do not come first, with an error that says so.
+#
+# </details>
 #
 # ## 7. Documents
 #
-# Short texts can share a row. Then each token has a document id (`segment_ids`), and a token should read its own document only.
-# The paper's Codes 7 and 8 do less. There are two readings:
+# Short texts can share a sequence. Each token then has a document id (`segment_ids`), and a token should read its own document only.
+# The paper's Codes 7 and 8 do less than that, so there are two readings:
 #
 # - *strict*, this project: a token reads its own document, in both parts;
 # - *loose*, the paper's listing: the local part knows no documents, and a chunk reads each earlier chunk whose range of ids overlaps with its own.
 #
-# Six tokens of the documents a a a b b b, C = 2, with the values of section 2. Chunk 2 holds the border.
+# Take six tokens of the documents a a a b b b with C = 2, so that the border lies in the middle of chunk 2. Who is read?
 
 # %% tags=["nbval-check-output"]
-v_T, document_T, C6 = [2, 4, 6, 8, 10, 12], "aaabbb", 2
-pairs = [set(document_T[g : g + C6]) for g in (0, 2, 4)]  # the documents of each chunk
-print("token  document   strict: local global    loose: local global")
-for i in range(6):
-    own, g = document_T[i], i // C6
-    near = range(g * C6, i + 1)
-    far = range(0, g * C6)
-    strict_local = sum(v_T[j] for j in near if document_T[j] == own)
-    held = [h for h in range(g) if own in pairs[h]]  # earlier chunks that hold some of the document
-    strict_global = sum(v_T[j] for j in far if document_T[j] == own) / max(len(held) * C6, 1)
-    overlap = [h for h in range(g) if pairs[h] & pairs[g]]
-    loose_global = sum(v_T[j] for j in far if j // C6 in overlap) / max(len(overlap) * C6, 1)
-    loose_local = sum(v_T[j] for j in near)
-    print(f"{i + 1:3} {own:>9} {strict_local:17} {strict_global:6.0f} {loose_local:18} {loose_global:6.0f}")
+document_T, C6 = "aaabbb", 2
+held = [set(document_T[g : g + C6]) for g in (0, 2, 4)]  # the documents of each chunk
+rows = [("token", "document", "strict: one by one", "through the sum", "loose: one by one", "through the sum")]
+for i, own_document in enumerate(document_T):
+    near, far, g = range(i // C6 * C6, i + 1), range(i // C6 * C6), i // C6
+    parts = [[j + 1 for j in part if document_T[j] == own_document] for part in (near, far)]
+    parts += [[j + 1 for j in near], [j + 1 for j in far if held[j // C6] & held[g]]]
+    rows.append((i + 1, own_document, *(" ".join(map(str, part)) or "-" for part in parts)))
+print(figures.text_table(rows))
 
 # %% [markdown]
-# Token 4 begins document b. Strictly, it reads itself only (8). Loosely, it reads token 3 in its chunk (6 + 8 = 14),
-# and the mean of tokens 1 and 2 (3). All three belong to document a.
+# Token 4 begins document b. Strictly, it reads only itself. Loosely, it also reads token 3 in its chunk, and tokens 1 and 2 through
+# the sum, since chunk 2 holds some of document a; all three belong to the other document.
 #
-# One detail of the strict reading: token 5 reads token 4 as 8 / 2 = 4. The divisor counts the whole chunk, as Code 8 does.
-# So a document that begins inside a chunk is weighted a little less. The ledger names it.
+# **How to build the strict reading.** Use the fact of section 3 again, that a value of zero leaves every sum: for each document
+# put all other values to zero, mix, and keep the outputs of that document. (The package gets the same numbers from one loop over chunks.)
 #
-# **How to build it.** Use the fact of section 3 again: a value of zero leaves every sum. For each document, put all other values to zero.
-# Then mix, and keep the rows of that document. (The package gets the same numbers from one loop over chunks.)
-#
-# **Your line.** `own` is true for the tokens of one document, `tokens_G` what the mean divides by.
-#
-# ```python
-# for d in np.unique(document_T):
-#     own = document_T == d
-#     tokens_G = C * to_chunks(own, C).any(1)
-#     read_TE[own] = ...
-# ```
-#
+# **Your line.** `own` is true for the tokens of one document. Which values are mixed for it?
+
+
+# %%
+def values_of(v_TE, own):
+    return ...
+
+
+three = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+your_line("06.e", values_of, ((three, np.array([True, False, True])), [[1, 2], [0, 0], [5, 6]]))
+
+# %% [markdown]
 # <details><summary>The line</summary>
 #
-# `mix(heads, v_TE * own[:, None], p, C, causal, tokens_G=tokens_G)[own]`
+# `return v_TE * own[:, None]`
 #
 # </details>
 #
-# The first cell has your line in `strict`; there the last chunk counts the tokens that it has, which may be fewer than C.
-# `loose` follows the paper's listing: `reads_GG` says which chunk reads which, and each row of it becomes a mean.
+# <details><summary>And what does the mean divide by?</summary>
+#
+# By all tokens of those earlier chunks that hold some of the document, as Code 8 does, and not by the tokens of the document. So token 5
+# reads token 4 with half its weight, because chunk 2 has two tokens. A document that begins inside a chunk is thus weighted
+# a little less there; the ledger names it. In `strict` below, `tokens_G` is that count.
+#
+# </details>
 
 
 # %%
@@ -682,13 +654,15 @@ for causal in (True, False):
     for name, document_T in (("inside chunks", inside), ("between chunks", at_border)):
         a, b = strict(x_TD, p, C, causal, document_T), loose(x_TD, p, C, causal, document_T)
         how = dict(causal=causal, chunk_size=C, segment_ids=document_T)
-        print(f"causal {causal!s:5} borders {name:14} strict = package: {same(a, reference.flash(x_TD, p, **how))}",
-              f"loose = package: {same(b, reference.flash_code8(x_TD, p, **how))}",
-              f"apart: {apart(b, a, x_TD):.0%}")  # fmt: skip
+        assert same(a, reference.flash(x_TD, p, **how)) and same(b, reference.flash_code8(x_TD, p, **how))
+        print(
+            f"{'causal' if causal else 'both sides'}, borders {name}: strict and loose differ by {apart(b, a, x_TD):.0%}"
+        )
+print("8 checks passed: both readings are those of the package")
 
 # %% [markdown]
-# If all documents end where chunks end, the two readings are the same. Otherwise they are far apart. Who reads whom in the case "inside chunks"?
-# We do not ask the code. We change one token after the other, and look which outputs move.
+# If all documents end where chunks end, the two readings are the same, and otherwise they are far apart. Who reads whom in the case "inside
+# chunks"? We do not ask the code. We change one token after the other, and look which outputs move.
 
 
 # %%
@@ -704,44 +678,58 @@ def who_reads(unit, document_T, C):
     return who
 
 
-maps = {
+found = {
     "strict: own document only": who_reads(strict, inside, C),
     "loose: the paper's listing": who_reads(loose, inside, C),
 }
 title = "Where a border lies inside a chunk, the loose reading crosses it"
-figures.show(*figures.documents_read(maps, inside, C, title=title))
+figures.show(*figures.documents_read(found, inside, C, title=title))
 foreign = inside[:, None] != inside
-print("pairs across a border of documents:", *(f"{name}: {(who[foreign] > 0).sum()}" for name, who in maps.items()))
-assert ((maps["strict: own document only"] > 0) == np.tril(~foreign)).all()  # all of the own document, nothing else
-assert (maps["loose: the paper's listing"][foreign] > 0).sum() > 10
+across = {name: int((who[foreign] > 0).sum()) for name, who in found.items()}
+print("pairs across documents:", across)
+assert ((found["strict: own document only"] > 0) == np.tril(~foreign)).all()  # all of its own document, nothing else
+assert across["loose: the paper's listing"] > 10
 
 # %% [markdown]
-# Is a document in a shared row read as if it stood alone? Only if it begins where a chunk begins. Else its chunk borders lie elsewhere.
-# And positions run on through the row: a unit does not notice, the ScaledSin of a model does.
+# Is a document in a shared sequence read as if it stood alone? By the units yes, if it begins where a chunk begins; otherwise its chunk
+# boundaries lie elsewhere. By the whole model no, because positions run on through the sequence, which ScaledSin notices.
 
 # %% tags=["nbval-check-output"]
 unit = order_one(FLASH(D, qk_dim=S, chunk_size=C, causal=True))
 model = models[True]
 x, ids = torch.from_numpy(x_TD)[None], torch.randint(30, (1, T), generator=torch.Generator().manual_seed(1))
 with torch.no_grad():
-    cases = ("token 5, a border of chunks", at_border, 4), ("token 7, inside a chunk", inside, 6)
-    for name, document_T, first in cases:
+    for name, document_T, first in (
+        ("token 5, a chunk boundary", at_border, 4),
+        ("token 7, inside a chunk", inside, 6),
+    ):
         segment_ids, own = torch.from_numpy(document_T)[None], slice(first, int((document_T <= 1).sum()))
-        in_row, alone = unit(x, segment_ids=segment_ids)[:, own], unit(x[:, own])
-        print(f"document 2 begins at {name}: unit as alone: {same(in_row, alone)},",
-              f"model as alone: {same(model(ids, segment_ids=segment_ids)[:, own], model(ids[:, own]))}")  # fmt: skip
+        pairs = (
+            (unit(x, segment_ids=segment_ids)[:, own], unit(x[:, own])),
+            (model(ids, segment_ids=segment_ids)[:, own], model(ids[:, own])),
+        )
+        off = [float((a - b).norm() / b.norm()) for a, b in pairs]
+        print(
+            f"document 2 begins at {name}: it differs from itself alone by {off[0]:.0%} in a unit, {off[1]:.0%} in a model"
+        )
     others = torch.where(torch.from_numpy(inside == 1), ids, (ids + 1) % 30)  # all documents but the second changed
     before, after = (model(each, segment_ids=torch.from_numpy(inside)[None])[0] for each in (ids, others))
-    moved = (before != after).any(-1)[inside == 1].sum()
-    print("other documents changed: logits of document 2 that move:", int(moved))
-    row = unit(x, segment_ids=torch.from_numpy(inside)[None])[0]
-    print("torch = NumPy, strict:", same(row, strict(x_TD, unit.to_numpy(), C, True, inside)))
+    print("other documents changed: logits of document 2 that move:", int((before != after).any(-1)[inside == 1].sum()))
+    shared = unit(x, segment_ids=torch.from_numpy(inside)[None])[0]
+    assert same(shared, strict(x_TD, unit.to_numpy(), C, True, inside))
 
 # %% [markdown]
 # ## 8. The paper's sizes, counted again
 #
-# The paper states how many parameters its models have (Tables 7 to 9). It does not state the vocabulary, nor whether the head is tied.
-# So a count is a test of a reading. `ModelConfig.paper` holds the settings of the tables, with N = 32,000 and a tied head.
+# The paper states how many parameters its models have (Tables 7 to 9), but neither the size of the vocabulary nor whether the head
+# is tied. So a count can decide between readings. `ModelConfig.paper` holds the settings of the tables, with N = 32,000 and a tied head.
+#
+# **Your second guess.** The base model has 24 FLASH units and one embedding table of 32,000 × 768. Of its 112 million parameters,
+# how many percent are in the embedding?
+
+# %%
+my_second_guess = None  # your number here
+predict("06.b", my_second_guess)
 
 
 # %% tags=["nbval-check-output"]
@@ -752,79 +740,50 @@ def millions(config):
 
 stated = {"flash": 112, "flash_quad": 112, "transformer": 110, "transformer+": 110, "transformer++": 110}
 large = {"flash": 496, "flash_quad": 496, "transformer+": 486, "transformer++": 486}
-rows, counts = [("model", "task", "layers", "D", "counted", "stated")], {}
+counts = {}
 for task, table in (("wiki40b", stated), ("c4", stated), ("pg19", large)):
     for name, number in table.items():
-        config = ModelConfig.paper(task, name)
-        counts[task, name] = counted = millions(config)
-        assert abs(counted / number - 1) < 0.01
-        rows.append((name, task, config.depth, config.dim, f"{counted:.1f}", number))
-print(figures.text_table(rows))
-
-# %% [markdown]
-# All within 1%. A model has twice as many FLASH units as blocks, since two units replace one block (lecture 02).
-#
-# **Your second guess.** The base model has 24 FLASH units and one embedding table of 32,000 × 768. Of its 112 million parameters,
-# how many percent are in the embedding?
-
-# %%
-my_second_guess = None  # your number here
-predict("06.b", my_second_guess)
-
-# %%
+        counts[task, name] = millions(ModelConfig.paper(task, name))
+        assert abs(counts[task, name] / number - 1) < 0.01
+print(f"{len(counts)} models counted, all within 1% of the stated size")
 base = ModelConfig.paper("wiki40b")
-with torch.device("meta"):
-    model = LanguageModel(base)
-units, S_base, E_base = 24 * count_parameters(model.stack.units[0]), base.qk_dim, 2 * base.dim
-parts = {
-    "embedding, which is the head too": 32_000 * base.dim,
-    "24 x matrix of u and v": 24 * 2 * base.dim * E_base,
-    "24 x matrix of z": 24 * base.dim * S_base,
-    "24 x W_out": 24 * E_base * base.dim,
-}
-parts["24 x biases, heads, bias table, norm"] = units - sum(list(parts.values())[1:])
-total = count_parameters(model)
-for name, number in parts.items():
-    print(f"{name:38} {number:12,} {number / total:6.1%}")
-embedding = parts["embedding, which is the head too"]
-assert 1e6 * millions(replace(base, depth=1)) - embedding - units / 24 < 3_000  # what is left: positions, last norm
-assert 6.5 < embedding / (units / 24) < 7.5 and 0 < parts["24 x biases, heads, bias table, norm"] < 0.002 * total
+embedding, total = 32_000 * base.dim / 1e6, counts["wiki40b", "flash"]
+matrices = 24 * base.dim * (3 * 2 * base.dim + base.qk_dim) / 1e6
+print(
+    f"base FLASH: embedding {embedding:.1f} M, matrices of the units {matrices:.1f} M, all else {total - embedding - matrices:.2f} M"
+)
+assert total - embedding - matrices < 0.002 * total
 reveal("06.b", 100 * embedding / total, "percent")
 
 # %% [markdown]
-# More than a fifth. One table weighs as much as seven units. All that makes FLASH special, heads and bias table, is in the last line: 0.2%.
+# More than a fifth: one table weighs as much as seven units. All that makes FLASH special, its heads and its bias table, is in "all else".
 #
-# Now let the count decide between readings. Would an untied head fit? Would a GLU of 4 D, as the tables say "expansion 4"?
+# Now let the count decide. Would an untied head fit? Would a GLU of inner width 4 D, as the tables say "expansion 4" for Transformer++?
 
 # %%
 sizes = {}
 for size, task, flash_stated, plus_stated in (("base", "wiki40b", 112, 110), ("PG-19", "pg19", 496, 486)):
     tied, gated = ModelConfig.paper(task, "flash"), ModelConfig.paper(task, "transformer++")
-    untied = millions(replace(tied, tied=False))
-    wide = millions(replace(gated, ff_dim=4 * gated.dim))
+    untied, wide = millions(replace(tied, tied=False)), millions(replace(gated, ff_dim=4 * gated.dim))
     sizes[f"FLASH, {size}"] = ("tied head", counts[task, "flash"]), ("untied", untied), flash_stated
-    two_thirds = ("F = 8 D / 3", counts[task, "transformer++"])
-    sizes[f"Transformer++, {size}"] = two_thirds, ("F = 4 D", wide), plus_stated
-title = "The stated sizes fit a tied head and a GLU of 8 D / 3"
-figures.show(*figures.sizes_by_reading(sizes, title=title))
-for name, (taken, other, number) in sizes.items():
-    print(f"{name:21} {taken[0]} {taken[1]:.1f}, {other[0]} {other[1]:.1f}, stated {number}")
+    sizes[f"Transformer++, {size}"] = ("F = 8 D / 3", counts[task, "transformer++"]), ("F = 4 D", wide), plus_stated
+figures.show(*figures.sizes_by_reading(sizes, title="The stated sizes fit a tied head and a GLU of 8 D / 3"))
+for taken, other, number in sizes.values():
     assert abs(taken[1] / number - 1) < 0.01 and abs(other[1] / number - 1) > 0.05
 
 # %% [markdown]
-# Why 8 D / 3? A GLU has three matrices, an MLP two. With 3 × 8/3 = 2 × 4 they weigh the same, and the comparison is fair.
-# The settings say 4, and only 8/3 fits the sizes. Both cannot be true of one model, and this project follows the sizes.
+# Why 8 D / 3? A GLU has three matrices and an MLP two, so that 3 × 8/3 = 2 × 4 makes them weigh the same, and the comparison is fair.
+# The tables say 4, the sizes say 8/3, and both cannot be true of one model; this project follows the sizes.
 #
 # ## 9. Both readings run
 #
-# The paper contradicts itself in places, and is silent in others. No official code exists. For each place: run both readings, say how far they are apart, name the default.
+# No official code exists, and the first arXiv version of the paper, from which this project was written, contradicts itself in places and is
+# silent in others. (The second version was not compared; the ledger says so.) For each such place: run both readings,
+# say how far they are apart, and name the default.
 #
-# First the unit. Parameters of order one, T = 14, C = 4, causal. "Apart" is a share of what the unit adds to x.
-# The first column says where the paper has the two readings. Three rows need a word:
-#
-# - the tables of models name RoPE and no bias b, and the Codes have both;
-# - Code 8 uses an array `lin_v` that it never makes. It may be v, or what the global part gave, mixed once more;
-# - the tables give ScaleNorm for C4, and LayerNorm for the two causal sets, Wiki-40B and PG-19.
+# First the unit, with parameters of order one, T = 14, C = 4, causal. "Apart" is a share of what the unit adds to x, and the first
+# column says where the paper has the two readings. Two rows need a word. Code 8 uses an array `lin_v` that it never makes; it
+# may be v, or what the global part gave, mixed once more. And the tables give ScaleNorm for C4, but LayerNorm for the two causal data sets.
 
 
 # %% tags=["nbval-check-output"]
@@ -844,7 +803,7 @@ default = reading()
 assert same(default, reference.flash(x_TD, p, causal=True, chunk_size=C))
 readings = [  # where, taken here, other, the other reading's output
     ("sum over chunks: Code 8 | equations 7, 8", "mean", "bare sum", reading(combine="sum")),
-    ("scale of the map: Code 8 | equation 5", "1 / C", "none", reading(divisor=1)),
+    ("scale of the scores: Code 8 | equation 5", "1 / C", "none", reading(divisor=1)),
     ("dense layers: Code 8 | Figure 2, Code 1", "SiLU", "none", reading(activation=lambda x: x)),
     ("bias b: Codes | tables of models", "on", "off", reading(bias=0.0)),
     ("lin_v, undefined in Code 8", "v", "global part again", reading(twice=True)),
@@ -854,33 +813,18 @@ rows = [("where", "taken here", "other", "apart")]
 rows += [(where, taken, other, f"{apart(out, default, x_TD):.0%}") for where, taken, other, out in readings]
 print(figures.text_table(rows))
 layer = p | {"norm_gain": np.full(D, 1.5), "norm_offset": np.zeros(D)}
-for name, mine, package in (
-    ("bare sum", readings[0][3], reference.flash(x_TD, p, causal=True, chunk_size=C, combine="sum")),
-    ("b off", readings[3][3], reference.flash(x_TD, p | {"bias_weights": np.zeros(7)}, causal=True, chunk_size=C)),
-    ("LayerNorm", readings[5][3], reference.flash(x_TD, layer, causal=True, chunk_size=C)),
-):
-    print(f"{name}: = package: {same(mine, package)}")
+assert same(readings[0][3], reference.flash(x_TD, p, causal=True, chunk_size=C, combine="sum"))
+assert same(readings[3][3], reference.flash(x_TD, p | {"bias_weights": np.zeros(7)}, causal=True, chunk_size=C))
+assert same(readings[5][3], reference.flash(x_TD, layer, causal=True, chunk_size=C))
 
 # %% [markdown]
-# The package offers the first, fourth and last row as options: `combine`, `bias`, `norm`. In the others it does what stands under "taken here".
+# The package offers the first, fourth and last row as options, `combine`, `bias` and `norm`; in the others it does what stands under "taken here".
 #
-# **Misconception: same shapes, same model.** Most readings have the same parameters, with the same names and shapes.
-# So each loads the weights of the other without an error. Take the trained model `austen-flash` of the package, and load its weights
-# into models with another reading. The symptom is not an error. It is the score on new text, in bits a byte.
+# **Misconception: same shapes, same model.** Most of these readings have the same parameters with the same names and shapes, so each loads
+# the weights of the other without an error, as you saw on the first page. Here are two more readings of `austen-flash`, of whole models this time. The only symptom is the score.
+
 
 # %%
-trained = LanguageModel.from_pretrained("austen-flash")
-new_text = torch.from_numpy(corpus.validation.tokens[20_000:22_049].astype(np.int64))[None]
-
-
-def score_of(change=lambda model: None, **options):
-    other = LanguageModel(replace(trained.config, **options))
-    other.load_state_dict(trained.state_dict())  # strict: an error if a name or a shape differed
-    change(other)
-    with torch.no_grad():
-        return other.loss(new_text[:, :-1], new_text[:, 1:]).item() / math.log(2)
-
-
 def share_bias(other):
     for unit in other.stack.units[1:]:
         unit.bias = other.stack.units[0].bias
@@ -890,54 +834,55 @@ def no_last_norm(other):
     other.stack.norm = nn.Identity()
 
 
-own = score_of()
 rows = [
-    ("where", "taken here", "other", "bits a byte"), ("trained and read alike", "", "", f"{own:.2f}"),
-    ("sum over chunks", "mean", "bare sum", f"{score_of(combine='sum'):.2f}"),
+    ("where", "taken here", "other", "bits per byte"), ("trained and read alike", "", "", f"{as_trained:.2f}"),
+    ("sum over chunks", "mean", "bare sum", f"about {bare:.0f}"),
     ("b: Code 4 makes it in the layer", "one a layer", "shared by all", f"{score_of(share_bias):.2f}"),
     ("norm before the head: not stated", "yes", "no", f"{score_of(no_last_norm):.2f}"),
 ]  # fmt: skip
 print(figures.text_table(rows))
-assert own < 2.5 and all(float(row[3]) > own + 0.5 for row in rows[2:])
+assert all(float(row[3].split()[-1]) > as_trained + 0.1 for row in rows[2:])
 with torch.device("meta"):
     bias = count_parameters(LanguageModel(base).stack.units[0].bias)
 print(f"one b for all 24 layers of the base model would save {23 * bias:,} of {millions(base) * 1e6:,.0f} parameters")
 assert 23 * bias < 0.001 * 1e6 * millions(base)
 
 # %% [markdown]
-# Only numbers tell readings apart. And no count can tell whether b is shared: it is too small.
+# Only numbers tell such readings apart. No count of parameters could decide whether b is shared, since it is too small.
 #
-# **Which of them matter?** A difference matters little if a parameter can undo it. Then training finds the same functions either way.
+# **Could training make up for the difference?** If a parameter can undo it, training finds the same functions either way, and you need not worry.
 #
-# Take the scale of the map. `q kᵀ / C` is also `(q / √C)(k / √C)ᵀ`. So equation 5 with smaller gamma and beta *is* Code 8.
-# And the bare sum? It is the mean times the number of tokens read. That number grows from chunk to chunk, and no parameter knows it.
+# Take the scale of the scores. `q kᵀ / C` is also `(q / √C)(k / √C)ᵀ`, so equation 5 with smaller gamma and beta *is* Code 8. And the bare sum? It is the mean
+# times the number of tokens read, which grows from chunk to chunk.
 
 # %% tags=["nbval-check-output"]
 quad = np.array([1 / math.sqrt(C)] * 2 + [1, 1])[:, None]
 u_TE, v_TE, (q, k, _, _) = project(x_TD, p | {"gamma": p["gamma"] * quad, "beta": p["beta"] * quad})
 _, _, (q1, k1, lin_q, lin_k) = project(x_TD, p)
 args = v_TE, p["bias_weights"], C, True
-print("equation 5 with gamma, beta / sqrt(C) = Code 8:", same(local_part(q, k, *args, 1), local_part(q1, k1, *args)))
+off = np.abs(local_part(q, k, *args, 1) - local_part(q1, k1, *args)).max()
+print("equation 5 with gamma, beta / sqrt(C), less Code 8, 10 digits:", round(off, 10))
+assert off < 1e-10
 for causal in (True, False):
     total, mean = (global_part(lin_q, lin_k, v_TE, C, causal, how) for how in ("sum", "mean"))
     ratio = [round(float(t[0] / m[0])) if m[0] else "-" for t, m in zip(total[::C], mean[::C])]
-    print(f"causal {causal}: sum over mean in chunks 1 to 4: {ratio}")
+    print(f"{'causal' if causal else 'both sides'}: sum over mean in chunks 1 to 4: {ratio}")
 
 # %% [markdown]
-# Reading both sides the factor is T everywhere, and gamma can undo it at one length. Causal it cannot. So this is the place that matters most.
+# Go through the table with this question. The scale can be undone completely. A bias b that is learnt can become zero, so "on" contains
+# "off", though not the other way round. The bare sum can be undone when both sides are read, at one length, but not in the causal
+# model, where no parameter knows how many chunks came before. And nothing at all undoes the other three: no weight turns SiLU into the
+# identity, takes a LayerNorm's division back, or removes a second pass of mixing. So this argument sorts the readings into harmless and not
+# harmless, but it does not rank the second kind. For that one has to train, and this lecture trains one pair of them.
 #
-# The remaining readings need no run here, and stand in the ledger, [`docs/paper_to_code.md`](../docs/paper_to_code.md), with their tests.
-# For the unit: the bias form at exactly C = 512, and dividing by the current length (lecture 03).
-# For models and training: whether Transformer++ has a bias, the start of the position table,
-# the shares of the masked objective, what "local" clipping means.
+# The remaining readings stand in the ledger with their tests, among them the bias form at exactly C = 512, dividing by the current length (lecture 03),
+# the start of the position table, and what "local" clipping means.
 #
 # ## 10. Train both readings of the sum
 #
-# The tiny model of all lectures: D = 64, four units, S = 32, LayerNorm, C = 16, T = 64, 300 updates.
-# One run has the mean, the other the bare sum. Text, seed, parameters and updates are the same.
-#
-# All matrices start at N(0, 0.02), all biases at 0. So a fresh unit changes almost nothing (lecture 03), and a fresh model knows nothing.
-# All 256 bytes look alike to it: log2 256 = 8 bits a byte. That must be the first loss. (The curves show means over 20 updates.)
+# The tiny model of all lectures once more: D = 64, four units, S = 32, LayerNorm, C = 16, T = 64, 300 updates. One run has the mean, the other
+# the bare sum, and text, seed, parameters and updates are the same. All matrices start at N(0, 0.02) and all biases at 0, so a fresh
+# model knows nothing, and its first loss must be log2 256 = 8 bits per byte.
 
 # %%
 from flash_tutorial.training import TrainConfig, train
@@ -953,18 +898,19 @@ curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.
 figures.show(*figures.loss_curves(curves, title="The mean and the bare sum: the same parameters, another model"))
 
 # %% tags=["nbval-check-output"]
-from flash_course.bench.stored import compare_with_stored
-
 compare_with_stored("06", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
-bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 print("parameters:", *(f"{count_parameters(run.model):,}" for run in runs.values()))
-print("first loss, bits a byte:", *(f"{curve[0]:.1f}" for curve in curves.values()))
+print("first loss, bits per byte:", *(f"{curve[0]:.1f}" for curve in curves.values()))
 early = {name: np.mean(curve[50:80]) for name, curve in curves.items()}
-print("updates 51 to 80, the bare sum ahead:", early["FLASH, bare sum"] < early["FLASH, mean"])
-print(
-    "in the end, the mean better by more than 0.05 bits a byte:", bits["FLASH, bare sum"] - bits["FLASH, mean"] > 0.05
-)
-print("both better than the table of pairs of letters (3.54):", max(bits.values()) < 3.54)
+assert early["FLASH, bare sum"] < early["FLASH, mean"]
+names = ("06 FLASH, mean", "06 FLASH, bare sum", "00 transformer++")
+seeds = {name: load_stored("scoreboard")["seeds"][name] for name in names}
+rows = [("bits per byte, seed", 0, 1, 2, "mean", "range")]
+for name, row in seeds.items():
+    rows.append((name[3:], *(f"{b:.3f}" for b in (*row, np.mean(row), max(row) - min(row)))))
+print(figures.text_table(rows))
+mean, bare_sum, plus = (np.array(row) for row in seeds.values())
+assert mean.max() < bare_sum.min() and (plus < mean).all()  # the worst seed of one against the best of the other
 
 # %% tags=["timing"]
 from flash_course.bench.counts import count_state_numbers
@@ -972,14 +918,16 @@ from flash_course.bench.counts import count_state_numbers
 for name, run in runs.items():
     seconds = np.diff([row["seconds"] for row in run.log])
     learner.score(
-        "06", name, bits_per_byte=bits[name], step_ms=1000 * float(np.median(seconds)),
+        "06", name, bits_per_byte=run.evaluation.bits_per_byte, step_ms=1000 * float(np.median(seconds)),
         state_numbers=count_state_numbers(run.model, settings.length),
     )  # fmt: skip
 print(learner.report())
 
 # %% [markdown]
-# In this run the mean is better. After 80 updates you would have said the opposite. This is one seed of a tiny model with one learning rate, which was not tuned for the sum.
-# It is a hint, and no proof of what the authors trained. The project takes the mean, because Code 8 is the fuller listing.
+# The mean is better at each of the three seeds, and its worst seed is better than the best one of the bare sum. After 80 updates of the run
+# above you would have said the opposite, which is a warning against short runs. It is still a tiny model with
+# one learning rate, which was not tuned for the sum, and at T = 64 the sum grows over four chunks only; so it is a hint, and no proof of what the authors trained.
+# The project takes the mean because Code 8 is the fuller listing. Transformer++ is ahead of both here, as in lecture 05.
 #
 # ## 11. What you take along
 #
@@ -993,12 +941,12 @@ print(learner.report())
 # | Base FLASH has 112M parameters | section 8: counted, with a tied head and 32,000 ids, which are inferred | |
 # | Transformer++ has expansion 4 | section 8: the stated sizes fit 8 D / 3 | |
 # | Code 8 keeps packed documents apart | section 7: only if they end where chunks end | |
-# | Equations 7, 8 and Code 8 are the same layer | section 9: a factor that grows by chunk; section 10: one seed | |
+# | Equations 7, 8 and Code 8 are the same layer | section 9: a factor that grows by chunk; section 10: three seeds of a tiny model | |
 #
 # **Three takeaways**
 # 1. A FLASH model is an embedding, positions, units, a norm, and the embedding again. Causal and masked differ in who reads whom.
 # 2. Without a normaliser, a value of zero takes a token out. Padding and documents are made of that, and of the right divisor.
-# 3. Run both readings. The one that matters is the one that no parameter can undo.
+# 3. Where a paper can be read in two ways, run both. That names and shapes agree proves nothing, and what no parameter can undo, training does not repair.
 #
 # **Exercises** [Problem set 06](../exercises/06_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
 #

@@ -2,51 +2,55 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, YELLOW, new_axes
-from .units import _draw_flow
+from .style import BLACK, BLUE, FONT, ORANGE, SKY, VERMILION, YELLOW, looks, new_axes
 
 
 def flash_unit():
-    """The data flow of FLASH's unit with the shape of each array: near tokens on the left, far ones on the right."""
-    figure = Figure(figsize=(8.4, 6.4), dpi=95, layout="constrained")
+    """What one token of FLASH reads: its own chunk token by token, each earlier chunk through one small array."""
+    figure = Figure(figsize=(8.4, 5.0), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    dense, single, local, far = (SKY, 0.8), (YELLOW, 0.8), (ORANGE, 2.6), (GREEN, 2.6)
-    boxes = [
-        ("x (T, D)", -1.2, 0, None),  # 0
-        ("W_u", -4.2, 1, dense), ("W_z", -1.9, 1, dense), ("W_v", 0.3, 1, dense),
-        ("U (T, E)", -4.2, 2, single), ("Z (T, S)", -1.9, 2, single), ("V (T, E)", 0.3, 2, single),  # 4 5 6
-        ("quad_q (T, S)", -2.8, 3.2, single), ("quad_k (T, S)", -1.1, 3.2, single),  # 7 8
-        ("lin_k (T, S)", 1.7, 3.2, single), ("lin_q (T, S)", 3.7, 3.2, single),  # 9 10
-        ("a map in each chunk (G, C, C)", -1.95, 4.3, local), ("KᵀV of each chunk (G, S, E)", 1.5, 4.3, far),  # 11 12
-        ("near (T, E)", -1.2, 5.9, local), ("mean of earlier chunks (G, S, E)", 1.5, 5.3, far),  # 13 14
-        ("far (T, E)", 2.9, 6.3, far), ("near + far (T, E)", 0.3, 7.2, single),  # 15 16
-        ("U × (near + far) (T, E)", -2.0, 8.1, single), ("W_out", -2.0, 9.0, dense), ("+ x (T, D)", -2.0, 9.9, None),
-    ]  # fmt: skip
-    arrows = [
-        (0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (5, 7), (5, 8), (5, 9), (5, 10), (7, 11), (8, 11), (9, 12),
-        (6, 12), (6, 13), (11, 13), (12, 14), (14, 15), (10, 15), (13, 16), (15, 16), (4, 17), (16, 17), (17, 18),
-        (18, 19),
-    ]  # fmt: skip
-    _draw_flow(axes, boxes, arrows)
-    axes.set(xlim=(-5.0, 4.4), ylim=(10.3, -0.4))
+    C, G, reader = 4, 3, 10  # tokens are counted from 0 here, and from 1 on the page
+    for i in range(C * G):
+        own, later = i // C == reader // C, i > reader
+        colour = "white" if later else ORANGE if own else SKY
+        axes.add_patch(
+            Rectangle(
+                (i - 0.36, -0.36), 0.72, 0.72, facecolor=colour, edgecolor=BLACK, linewidth=3 if i == reader else 1
+            )
+        )
+        axes.text(i, 0, i + 1, ha="center", va="center", fontsize=FONT)
+    for g in range(G):
+        axes.text(C * g + 1.5, -0.75, f"chunk {g + 1}", ha="center", va="center", fontsize=FONT)
+    for g in range(G - 1):  # a chunk is squeezed into one array
+        left, middle = C * g - 0.36, C * g + 1.5
+        corners = [(left, 0.42), (left + 3.72, 0.42), (middle + 0.55, 1.45), (middle - 0.55, 1.45)]
+        axes.add_patch(Polygon(corners, facecolor=SKY, alpha=0.35, linewidth=0))
+        _box(axes, middle, 1.75, "lin_kᵀ v: S × E numbers", SKY)
+        _arrow(axes, (middle, 2.05), (3.5 + 0.8 * (g - 0.5), 2.75), BLACK, "-")
+    _box(axes, 3.5, 3.05, "mean of the earlier chunks: S × E numbers", SKY)
+    for i, width in ((8, 1.2), (9, 4.0), (10, 2.2)):  # each token has a weight of its own
+        axes.plot([i, 9.3], [0.4, 2.75], color=ORANGE, linewidth=width, solid_capstyle="round")
+    axes.text(7.75, 1.75, "one weight\na token", ha="center", va="center", fontsize=FONT - 1)
+    _box(axes, 9.3, 3.05, "near: relu²(quad_q · quad_k / C + b) times v", ORANGE)
+    _box(axes, 3.5, 4.2, "far: lin_q times the mean", SKY)
+    _box(axes, 6.6, 5.1, "near + far", "white")
+    _box(axes, 6.6, 6.0, "gate u times (near + far), then W_out, then + x", YELLOW)
+    for begin, end in (((3.5, 3.35), (3.5, 3.9)), ((3.5, 4.5), (5.75, 5.0)), ((9.3, 3.35), (7.45, 5.0)),
+                       ((6.6, 5.35), (6.6, 5.7))):  # fmt: skip
+        _arrow(axes, begin, end, BLACK, "-")
+    axes.text(reader + 1, 0.62, "later:\nnot read", ha="center", va="bottom", fontsize=FONT - 1)
+    axes.set(xlim=(-0.7, 12.2), ylim=(-1.0, 6.4))
     axes.set_axis_off()
-    kinds = (
-        ("matrix product", SKY, "s"), ("each token by itself", YELLOW, "o"),
-        ("inside a chunk (thick frame)", ORANGE, "D"), ("across chunks (thick frame)", GREEN, "^"),
-    )  # fmt: skip
-    marks = [Line2D([], [], color=c, marker=m, markersize=9, linestyle="none") for _, c, m in kinds]
-    figure.legend(
-        marks, [name for name, _, _ in kinds], loc="outside lower center", ncols=4, fontsize=FONT - 1, frameon=False
+    figure.suptitle(
+        "Token 11 compares itself with its own chunk, and reads all earlier chunks as one mean", fontsize=FONT + 1
     )
-    figure.suptitle("FLASH is a GAU that reads its own chunk by a map and earlier ones by a mean", fontsize=FONT + 1)
     alt = (
-        "Data flow of FLASH's unit. From x (T, D) come U and V (T, E) and a base Z (T, S). Z gives four heads (T, S). "
-        "quad_q and quad_k make a map in each chunk (G, C, C), which reads V: near (T, E). lin_k and V make KᵀV of "
-        "each chunk (G, S, E); lin_q reads the mean of the earlier chunks: far (T, E). Near and far are added, U gates "
-        "the sum, W_out brings it back to width D, and x is added."
+        "Twelve tokens in three chunks of four; token 11 reads. Tokens 9, 10 and 11 of its own chunk have lines of "
+        "different width to a box: near, relu²(quad_q · quad_k / C + b) times v. Chunks 1 and 2 are each squeezed into "
+        "one array lin_kᵀ v of S × E numbers; their mean is multiplied by lin_q: far. Near and far are added, gated by "
+        "u, multiplied by W_out, and x is added. Token 12 is later and is not read."
     )
     return figure, alt
 
@@ -54,7 +58,7 @@ def flash_unit():
 def exclusive_sum(kv_GSE, tokens_G, *, title):
     """What each chunk reads of others, step by step: ``kv_GSE`` holds K^T V of each chunk, ``tokens_G`` its tokens.
 
-    Four rows of small arrays: the chunk's own product, the running sum, the running sum moved by one chunk, the mean.
+    Four rows of small arrays: the chunk's own product, the prefix sum, the prefix sum shifted by one chunk, the mean.
     """
     kv_GSE, tokens_G = np.asarray(kv_GSE), np.asarray(tokens_G)
     running = np.cumsum(kv_GSE, axis=0)
@@ -62,8 +66,8 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
     counts = np.concatenate([[0], np.cumsum(tokens_G)[:-1]])
     mean = moved / np.maximum(counts, 1)[:, None, None]
     rows = (
-        ("KᵀV of the chunk", kv_GSE, SKY), ("running sum", running, YELLOW),
-        ("moved by one chunk:\nwhat the chunk reads", moved, ORANGE), ("divided by the\ntokens read", mean, ORANGE),
+        ("KᵀV of the chunk", kv_GSE, SKY), ("prefix sum", running, YELLOW),
+        ("shifted by one chunk:\nwhat the chunk reads", moved, ORANGE), ("divided by the\ntokens read", mean, ORANGE),
     )  # fmt: skip
     G = len(kv_GSE)
     figure = Figure(figsize=(2.6 + 1.9 * G, 4.6), dpi=100, layout="constrained")
@@ -93,37 +97,60 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
     axes.set_axis_off()
     figure.suptitle(title, fontsize=FONT + 1)
     words = "; ".join(
-        f"chunk {g + 1}: product {_list(kv_GSE[g])}, running sum {_list(running[g])}, reads {_list(moved[g])}, "
+        f"chunk {g + 1}: product {_list(kv_GSE[g])}, prefix sum {_list(running[g])}, reads {_list(moved[g])}, "
         f"mean {_list(mean[g])}"
         for g in range(G)
     )
-    return figure, f"Four rows of arrays for {G} chunks, the third row moved by one chunk to the right. {words}."
+    return figure, f"Four rows of arrays for {G} chunks, the third row shifted by one chunk to the right. {words}."
 
 
 def other_chunks(bits, *, trained, level, title):
-    """Bits per byte of one trained model that is run with other chunk lengths: ``bits`` by C, ``trained`` the one it
-    learnt with; ``level`` is the score of a model that has the local part alone."""
-    figure, axes = new_axes(6.4, 3.2, "C the model is run with, tokens in a chunk", "bits per byte on new text", title)
-    lengths = sorted(bits)
-    axes.plot(lengths, [bits[C] for C in lengths], "-", marker="o", color=BLUE, linewidth=1.8)
-    for C in lengths:
+    """Bits per byte of one trained model that is run with other chunk lengths: ``bits`` by name and by C.
+
+    ``trained`` is the C it learnt with; ``level`` is the score of a model that has the local part alone.
+    """
+    figure, axes = new_axes(
+        6.8, 3.6, "C the model is run with, tokens in a chunk", "bits per byte, held-out text", title
+    )
+    styles, high = looks(bits), max(level, *(max(row.values()) for row in bits.values()))
+    low = min(level, *(min(row.values()) for row in bits.values()))
+    for n, (name, row) in enumerate(bits.items()):
+        colour, marker, line = styles[name]
+        lengths = sorted(row)
+        axes.plot(lengths, [row[C] for C in lengths], linestyle=line, marker=marker, color=colour, linewidth=1.8)
+        for C in lengths:
+            if C != trained or n == 0:
+                up = row[C] > level
+                axes.annotate(
+                    f"{row[C]:.2f}", (C, row[C]), xytext=(0, 9 if up else -9), textcoords="offset points", ha="center",
+                    va="bottom" if up else "top", fontsize=FONT, color=colour,
+                )  # fmt: skip
         axes.annotate(
-            f"{bits[C]:.2f}", (C, bits[C]), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=FONT,
-            fontweight="bold" if C == trained else "normal", bbox=dict(facecolor="white", edgecolor="none", pad=1),
+            name, (lengths[0], row[lengths[0]]), xytext=(-12, 0), textcoords="offset points", ha="right", va="center",
+            fontsize=FONT - 1, color=colour,
         )  # fmt: skip
-    axes.plot([trained], [bits[trained]], "s", color=VERMILION, markersize=9, zorder=3)
-    axes.axhline(level, color=BLACK, linewidth=1.2, linestyle="--")
-    axes.text(lengths[0], level, f"{level:.2f}: local part only, C = {trained}", va="bottom", fontsize=FONT - 1)
+    axes.axhline(level, color=BLACK, linewidth=1.2, linestyle=":")
+    axes.text(trained * 1.3, level, f"{level:.2f}: local\npart only", va="bottom", fontsize=FONT - 1)
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, lengths)
-    low, high = min(*bits.values(), level), max(*bits.values(), level)
-    axes.set_ylim(low - 0.15 * (high - low), high + 0.2 * (high - low))
-    numbers = ", ".join(f"{bits[C]:.2f} at C = {C}" for C in reversed(lengths))
+    axes.minorticks_off()
+    axes.set(xlim=(lengths[0] / 3.4, trained * 2.3), ylim=(low - 0.15 * (high - low), high + 0.15 * (high - low)))
+    words = "; ".join(
+        f"{name}: {', '.join(f'{row[C]:.2f} at C = {C}' for C in sorted(row, reverse=True))}"
+        for name, row in bits.items()
+    )
     alt = (
-        f"Line plot of bits per byte against the C that a model is run with, trained with C = {trained} (a square): "
-        f"{numbers}. A dashed line marks {level:.2f}, a model with the local part only."
+        f"Line plot of bits per byte against the C that a model is run with, trained with C = {trained}. {words}. "
+        f"A dotted line marks {level:.2f}, a model with the local part only."
     )
     return figure, alt
+
+
+def _box(axes, x, y, text, colour):
+    axes.text(
+        x, y, text, ha="center", va="center", fontsize=FONT - 1, zorder=3,
+        bbox=dict(boxstyle="round,pad=0.35", facecolor=colour, edgecolor=BLACK, linewidth=0.8),
+    )  # fmt: skip
 
 
 def _digits(array):

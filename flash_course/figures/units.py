@@ -30,17 +30,6 @@ _FLOWS = {  # name: boxes (text, x, y, kind), then arrows between them
          (10, 11)],
     ),
 }  # fmt: skip
-_FLASH_FLOW = (
-    [("x (T, D)", 1, 0, None), ("W_u", -3.4, 1, _DENSE), ("W_v", 1, 1, _DENSE), ("W_z", 3.3, 1, _DENSE),
-     ("U (T, E)", -3.4, 2, _SINGLE), ("V (G, C, E)", 1, 2, _SINGLE), ("Z (T, S)", 3.3, 2, _SINGLE),
-     ("quad q, quad k (G, C, S)", -1.3, 3, _SINGLE), ("lin q, lin k (G, C, S)", 3.3, 3, _SINGLE),
-     ("A inside a chunk (G, C, C)", -1.3, 4, _MIXING), ("k\u1d40 v of the chunks read (G, S, E)", 3.3, 4, _MIXING),
-     ("local: A V (G, C, E)", -0.6, 5, _MIXING), ("global: q (k\u1d40 v) (G, C, E)", 3.3, 5, _DENSE),
-     ("local + global (T, E)", 1, 6, _SINGLE), ("U \u00d7 (local + global) (T, E)", -1.3, 7, _SINGLE),
-     ("W_out", -1.3, 8, _DENSE), ("+ x (T, D)", -1.3, 9, None)],
-    [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11), (5, 11), (5, 10),
-     (10, 12), (11, 13), (12, 13), (13, 14), (4, 14), (14, 15), (15, 16)],
-)  # fmt: skip
 
 
 def gated_units():
@@ -55,26 +44,6 @@ def gated_units():
         "GLU: two products side by side, U and V (T, F) each, multiplied element by element, then W_out. "
         "GAU: three products, U and V (T, E) and Z (T, S); Z gives the attention matrix A (T, T), A mixes V, "
         "U gates A V, then W_out. Only A and A V mix tokens. There are 2, 3 and 4 matrices."
-    )
-    return figure, alt
-
-
-def four_units():
-    """The data flow of MLP, GLU, GAU and FLASH in one drawing, with the shape of each array."""
-    figure = Figure(figsize=(9.0, 10.2), dpi=90, layout="constrained")
-    grid = figure.add_gridspec(2, 3, width_ratios=(1, 1.7, 2.5), height_ratios=(7, 10))
-    for place, (name, flow) in zip(grid, _FLOWS.items()):
-        _draw_panel(figure.add_subplot(place), name, *flow)
-    below = figure.add_subplot(grid[1, :])
-    _draw_panel(below, "FLASH: the map is cut into chunks, and a sum reaches across them", *_FLASH_FLOW, edge=4.9)
-    _draw_legend(figure)
-    figure.suptitle("Four layers, one plan: FLASH exchanges only how tokens are mixed", fontsize=FONT + 1)
-    alt = (
-        "Four drawings of data flow from x (T, D) down to x + branch (T, D). MLP has 2 matrices, GLU 3, GAU 4: U, V, "
-        "Z, a map A (T, T) that mixes V, the gate U, W_out. FLASH has the same 4 matrices. Z gives 4 heads in chunks, "
-        "(G, C, S) each. Two make a map inside each chunk, A (G, C, C), which mixes V. Two go through one array of "
-        "(S, E) numbers a chunk, the sum of k\u1d40 v of the chunks read. Local and global part, (G, C, E) each, are "
-        "added, gated by U and multiplied by W_out."
     )
     return figure, alt
 

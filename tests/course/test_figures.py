@@ -98,13 +98,14 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "two: training text 1.75, other text 2.25",
     ),
     # 05
-    "flash_unit": (figures.flash_unit, "a map in each chunk (G, C, C)"),
+    "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E numbers"),
     "other_chunks": (
-        lambda: figures.other_chunks({16: 3.0, 8: 3.25}, trained=16, level=3.125, title="C"), "3.25 at C = 8",
+        lambda: figures.other_chunks({"FLASH": {16: 3.0, 8: 3.25}}, trained=16, level=3.125, title="C"),
+        "3.25 at C = 8",
     ),
     "exclusive_sum": (
         lambda: figures.exclusive_sum(np.arange(12).reshape(3, 2, 2), [2, 2, 2], title="sum"),
-        "running sum [[12, 15], [18, 21]], reads [[4, 6], [8, 10]], mean [[1, 1.5]",
+        "prefix sum [[12, 15], [18, 21]], reads [[4, 6], [8, 10]], mean [[1, 1.5]",
     ),
     # 09
     "chunk_state_by_token": (

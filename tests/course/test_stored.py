@@ -55,3 +55,13 @@ def test_every_run_of_the_scoreboard_is_stored_whole():
         assert len(row["losses"]) == 300 and row["losses"][0] > 4 > row["losses"][-1], name
         assert row["machine"]["torch"] and 2 < row["bits_per_byte"] < 4, name
     assert len({json.dumps(row["losses"]) for row in rows.values()}) >= 10, "different mixers have different losses"
+
+
+def test_the_seeds_of_a_run_are_three_and_begin_with_the_stored_one():
+    result = stored.load_stored("scoreboard")
+    assert {"00 transformer++", "04 linear attention", "05 FLASH, C = 16", "05 FLASH, local only"} <= set(
+        result["seeds"]
+    )
+    for name, bits in result["seeds"].items():
+        assert bits[0] == result["runs"][name]["bits_per_byte"], name
+        assert len(bits) == len(set(bits)) == 3, f"{name}: another seed gives another score"
