@@ -182,9 +182,7 @@ assert abs(profiles["FLASH"][-4:] - profiles["Transformer++"][-4:]).mean() < 0.0
 package = resources.files("flash_tutorial")
 cards = {name: json.loads((package / "models" / file / "card.json").read_text()) for name, file in names.items()}
 for part in ("validation", "test"):
-    chunks = {
-        name: np.reshape(card[part]["by_position"], (4, 4)) for name, card in cards.items()
-    }  # means over 64 bytes
+    chunks = {name: np.reshape(card[part]["by_position"], (4, 4)) for name, card in cards.items()}
     gap = chunks["FLASH"] - chunks["Transformer++"]
     quarter, rest = gap[1:, 0].mean(), gap[1:, 1:].mean()
     print(f"{cards['FLASH'][part]['novel']}, FLASH minus Transformer++ in bits per byte:")
@@ -303,7 +301,6 @@ assert abs(landmarks["letter counts"] - stored["Witten-Bell, order 0"]) < 0.001
 table = {order: stored[f"Witten-Bell, order {order}"] for order in (1, 2, 3, 5)}
 print("computed here:", ", ".join(f"{name} {value:.1f}" for name, value in landmarks.items()))
 print("tables, by the bytes that they look back:", ", ".join(f"{order}: {bits:.2f}" for order, bits in table.items()))
-print(f"xz, which reads the training novels first: {stored['xz, given the training novels']:.2f}")
 
 # %% [markdown]
 # So 2.07 is the mark to remember: a model above it has shown nothing that a table of five bytes could not do. And if a model falls
@@ -551,7 +548,7 @@ print("speed-up of FLASH at T = 512, seeds 0 to 2:", ", ".join(f"{s:.1f}" for s 
 assert min(speed_ups) < 1.2 < max(speed_ups)
 
 # %% [markdown]
-# The paper's 1.2 lies among them. That is a pleasant agreement between machines that have nothing in common, and no more than that.
+# The paper's 1.2 lies among them, although the machines have nothing in common.
 #
 # **The unlucky seed.** FLASH-Quad ends at 2.017 with one seed, as good as any model here, and at 2.693 with another, which is worse
 # than a table of three bytes. A mean of such numbers describes none of them. What went wrong?
@@ -589,7 +586,7 @@ assert np.allclose(late, (2.39, 2.80, 2.45), atol=0.01)  # the text below says s
 # With seed 1, unit 2 is dead from its first moment, and units 1 and 4 come close to it on the way. With seed 2 it is unit 3 that
 # dies. With seed 0 all four read, and that is also the order of the scores. Three runs fit this explanation; they do not prove it.
 #
-# How can a whole bias be negative? From 512 tokens on, the bias has the *rotary* form of lecture 02, in which two vectors of S numbers
+# How can a whole bias be negative? From 512 tokens on, the bias has the *rotary* form of lecture 02, in which two vectors of S numbers (the width of a query)
 # make all distances, so one unlucky draw can push all of them below zero. The *Toeplitz* form draws a number for each distance, and
 # about half of them are positive, as in the lower lines. At exactly T = 512 the paper's Code 4 can be read either way, so the
 # rotary bias here is our reading as much as the paper's design. (FLASH's chunks are shorter than 512 and have the Toeplitz form.)
@@ -651,8 +648,7 @@ assert fit[0] < fit[1] - 0.05
 # do not prove.
 #
 # Read the gaps with care. At 0.4 epochs hardly anything can be memorised, and still the gap is 0.15, because *Persuasion* has other names
-# and places. Beyond that it grows with the epochs, but the last two models are larger as well, so these rows cannot tell
-# which of the two widened it.
+# and places. And the last two models are larger as well, so these rows cannot tell whether size or epochs widened it.
 #
 # What did the paper find? These are perplexities from its Table 12, for causal models on Wiki-40B:
 #
@@ -662,7 +658,7 @@ assert fit[0] < fit[1] - 0.05
 # | FLASH-Quad | 16.633 | 15.879 | 15.305 | 14.955 | 14.998 |
 # | FLASH | 16.581 | 15.935 | 15.525 | 15.259 | 15.109 |
 #
-# FLASH-Quad is better than Transformer++ at every length and FLASH at four of five; on masked text (Table 11) it is five and three.
+# FLASH-Quad is better than Transformer++ at every length and FLASH at four of five; on masked text (Table 11) at five and three.
 # But the largest gap, 16.581 against 16.835, is log2(16.835 / 16.581) = 0.02 bits for a *token*, which is probably several bytes, and
 # the paper does not say how far two of its seeds are apart. Ours are 0.02 bits apart for each *byte*. "As good as" is what both
 # support.
@@ -762,9 +758,7 @@ for name in ("weights and averages", "weights alone"):
     print(f"{name}: the loss is off by {abs(wrong[0]):.1f} nats at once, by {abs(wrong[1]):.1f} one update later")
 
 # %% [markdown]
-# A machine can also die *while* a checkpoint is written. So each is written under a hidden name and then renamed, which is one
-# operation: it is there as a whole or not at all. If a disk spoils it later, its *checksum* no longer fits, and
-# the one before it is taken.
+# (A machine can also die *while* a checkpoint is written, so each gets a hidden name first and is renamed when it is complete.)
 #
 # ## 10. Mixed precision
 #
