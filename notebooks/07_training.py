@@ -586,9 +586,9 @@ assert np.allclose(late, (2.39, 2.80, 2.45), atol=0.01)  # the text below says s
 # With seed 1, unit 2 is dead from its first moment, and units 1 and 4 come close to it on the way. With seed 2 it is unit 3 that
 # dies. With seed 0 all four read, and that is also the order of the scores. Three runs fit this explanation; they do not prove it.
 #
-# How can a whole bias be negative? From 512 tokens on, the bias has the *rotary* form of lecture 02, in which two vectors of S numbers (the width of a query)
-# make all distances, so one unlucky draw can push all of them below zero. The *Toeplitz* form draws a number for each distance, and
-# about half of them are positive, as in the lower lines. At exactly T = 512 the paper's Code 4 can be read either way, so the
+# How can a whole bias be negative? From 512 tokens on, the bias has the *rotary* form of lecture 02: two vectors, as wide as a query,
+# make the bias of all distances, so one unlucky draw can push all of them below zero. The *Toeplitz* form draws a number for each
+# distance, and about half of them are positive, as in the lower lines. At exactly T = 512 the paper's Code 4 can be read either way, so the
 # rotary bias here is our reading as much as the paper's design. (FLASH's chunks are shorter than 512 and have the Toeplitz form.)
 #
 # We tried that cure once: seed 1 with `bias="toeplitz"` and the same recipe. At update 200 all four units were open, and the training
@@ -608,9 +608,8 @@ assert np.allclose(late, (2.39, 2.80, 2.45), atol=0.01)  # the text below says s
 # Both shipped models read nine times as many bytes as the training novels have: nine *epochs*. A model that sees a text so often can
 # memorise it. The sign is a *gap*: the loss on the training text goes on falling, and the loss on held-out text follows less and less.
 
+
 # %% tags=["nbval-check-output"]
-
-
 def epochs(updates):
     return updates * 4096 / len(corpus.train.tokens)  # bytes of a batch
 
