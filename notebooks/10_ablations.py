@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 42 minutes to read. Computing takes about 15 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 40 minutes to read. Computing takes about 15 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -712,7 +712,8 @@ for name in ("GAU, softmax", "GAU, 4 heads", "GAU, no gate", "MHSA+MLP, relu^2",
 # known, and Student's t asks for 4.30. So it is 5 ± 4.30 × 0.58 = 5 ± 2.5.
 #
 # **Misconception: the smaller mean is better.** The symptom: with other seeds the order turns round. What an interval tells is twofold.
-# If it does not hold zero, the direction is established. And in any case it is a *bound*: an effect outside of it is ruled out.
+# If it does not hold zero, the direction is established; otherwise the direction is *not settled*. And in any case the interval is a
+# *bound*: an effect outside of it is ruled out.
 
 
 # %% tags=["nbval-check-output"]
@@ -762,8 +763,8 @@ results = {}
 for change, (other, direction, _) in paper.items():
     differences = bits(change) - bits(other)
     mean, half = interval(differences)
-    small_says = "open" if abs(mean) <= half else "worse" if mean > 0 else "better"
-    verdict = small_says if small_says == "open" else "agrees" if small_says == direction else "disagrees"
+    small_says = "not settled" if abs(mean) <= half else "worse" if mean > 0 else "better"
+    verdict = small_says if small_says == "not settled" else "agrees" if small_says == direction else "disagrees"
     results[change] = differences, mean, half, direction, verdict
 
 label = {change: change for change in paper} | {"FLASH": "GAU to FLASH", "MC-Transformer++": "Transformer++ to MC"}
