@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .style import BLACK, BLUE, FONT, ORANGE, SKY, VERMILION, looks, new_axes
+from .style import BLACK, BLUE, FONT, SKY, VERMILION, looks, new_axes
 
 
 def training_curve(rows, score=None, *, window=25, title="Training"):
@@ -79,15 +79,16 @@ def loss_curves(curves, *, window=20, title):
 def bits_ladder(rows, *, title, marked=None):
     """One bar for each way to guess the next byte: ``rows`` holds by name its bits per byte.
 
-    ``marked`` names the bars that are hatched; without it, the last one.
+    ``marked`` names the models, whose bars are hatched and have their colour; without it, the last one.
     """
     figure, axes = new_axes(width=7.0, height=3.0, xlabel="bits per byte (less is better)", title=title)
     names, bits = list(rows), list(rows.values())
     marked = names[-1:] if marked is None else marked
-    colours, hatches = zip(*((ORANGE, "//") if name in marked else (SKY, "") for name in names))
+    styles = looks(marked)  # a model has its own colour; what is no model is grey
+    colours, hatches = zip(*((styles[name][0], "//") if name in marked else ("lightgrey", "") for name in names))
     axes.barh(names, bits, color=colours, edgecolor=BLACK, linewidth=0.6, hatch=hatches)
     for y, value in enumerate(bits):
-        axes.text(value, y, f" {value:.2f}", va="center", fontsize=FONT)
+        axes.text(value, y, f" {value:.2f}", va="center", fontsize=FONT - 1)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 1.1 * max(bits))

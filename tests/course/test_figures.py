@@ -81,7 +81,7 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "training_of_seeds": (
         lambda: figures.training_of_seeds(
             {"a": [([0, 60, 120], [3.5, 2.5, 2.25], 2.375)], "b": [([0, 60, 120], [3.5, 2.5, 2.0], 2.125)] * 2},
-            xlabel="time in s", title="two", live=([0, 10], [3.5, 3.125]),
+            xlabel="time in s", title="two",
         ),
         "b trains down to 2.00 and scores 2.125, 2.125",
     ),
@@ -93,9 +93,17 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         lambda: figures.loss_in_chunks({"a": (64, [3, 2, 2.5, 2.25, 2.5, 2.25, 2.5, 2.25])}, 16, title="saw"),
         "a has 2.50 in first halves and 2.25 in second halves",
     ),
+    "bits_in_chunk": (
+        lambda: figures.bits_in_chunk({"a": [4, 2, 1.75], "b": [2, 2, 1.5]}, [0, 1, 2, 8], title="places"),
+        "a from 4.00 at place 0 to 1.75 at 2-7",
+    ),
+    "open_shares": (
+        lambda: figures.open_shares({"seed 0": ((0, 50), {"one": (0.5, 0.0), "two": (0.5, 0.25)})}, title="open"),
+        "seed 0 at the end one 0.00%, two 25.00%",
+    ),
     "training_gap": (
         lambda: figures.training_gap([("one\npass", 2.25, 2.5), ("two", 1.75, 2.25)], title="gap"),
-        "two: training text 1.75, other text 2.25",
+        "two: training text 1.75, held-out text 2.25",
     ),
     # 05
     "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E numbers"),
