@@ -133,6 +133,10 @@ DRAWN = {  # the figure, and a number that its alt text must hold
             title="roofs",
         ), "2.5 FLOPs per byte, 1 GFLOP/s",
     ),
+    "squares_in_tiles": (
+        lambda: figures.squares_in_tiles({"a": MAP, "b": MAP * 2}, 3, row=2, title="tiles"), "tiles of 3 by 3",
+    ),
+    "tiles_of_the_kernels": (figures.tiles_of_the_kernels, "reads 3 of 16 tiles of A"),
     "tiles_of_a_chunk": (lambda: figures.tiles_of_a_chunk(40, 16), "6 tiles on and left"),
     "bytes_of_a_step": (
         lambda: figures.bytes_of_a_step({"one": {"mm": 40.0, "silu": 7.5}, "two": {"x": 1.0}}, title="bytes"),
@@ -155,8 +159,8 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "measured is least at C = 16, largest 3 times",
     ),
     "flattering_choices": (
-        lambda: figures.flattering_choices({"a": (2.5, "counted"), "b": (1.25, "stored")}, 1.5, title="t"),
-        "b: 1.25 (stored)",
+        lambda: figures.flattering_choices({"a": (1.5, 2.5, "counted"), "b": (2.0, 1.25, "stored")}, title="t"),
+        "b: 1.25 for 2.00 (stored)",
     ),
     # 10
     "recall_by_distance": (
