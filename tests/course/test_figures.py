@@ -119,10 +119,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "temperatures": (
         lambda: figures.temperatures({"a": [0.5, 0.5], "b": [0.25, 0.75]}, ("x", "y"), title="t"), "b: 0.250, 0.750",
     ),
-    "scores_by_temperature": (
-        lambda: figures.scores_by_temperature([0.5, 1, 2], [1, 2, 3], {"a": [3, 2.25, 2.5], "b": [4, 3, 2]}, title="t"),
-        "a is best at 1 with 2.25",
-    ),
     # 11
     "shares_of_a_step": (
         lambda: figures.shares_of_a_step({"a": (0.75, 0.5), "b": (0.25, 0.5)}, title="shares"), "75%, 50%",
