@@ -7,7 +7,6 @@
 #       format_name: percent
 # ---
 
-
 # %% [markdown]
 # # 08 Scaling: what a longer sequence costs, counted and measured
 #
@@ -28,7 +27,7 @@
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs). From lecture 02 you need the
 # reason why two units replace one block.
 #
-# **Time** 42 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 40 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -632,7 +631,8 @@ assert all(points[-1][1] > 1 for name, points in curves.items() if "yours" not i
 figures.show(*figures.speedups(curves, title=title))
 
 # %% [markdown]
-# Read the table with three reservations. On the V100 there was a fourth length: at T = 4096 Transformer++ ran out of memory and FLASH took
+# Read the table with three reservations. On the V100 FLASH loses at T = 512, with 254 against 222 ms, and there was a
+# fourth length: at T = 4096 Transformer++ ran out of memory and FLASH took
 # 452.9 ms, but that step had 4096 tokens and the others 2048, so it cannot be set beside them. As to the rival, the paper does not say how its
 # Transformers compute attention; that they grow as plain ones do is our reading. And your rows are of one pair of layers on one machine, theirs of whole
 # models, so compare shapes and not heights.

@@ -7,7 +7,6 @@
 #       format_name: percent
 # ---
 
-
 # %% [markdown]
 # # 09 Generation: writing with a state that does not grow
 #
@@ -27,7 +26,7 @@
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
 #
-# **Time** 45 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 41 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -124,7 +123,7 @@ assert torch.equal(written["reading all again"][0], written["keeping a state"][0
 #
 # </details>
 #
-# **2.** Which sum does a token of chunk g read, and what divides it?
+# **2.** Which sum does a token of chunk g read, and what divides it? (Chunks have C tokens and are counted from 1.)
 #
 # <details><summary>Answer</summary>
 #

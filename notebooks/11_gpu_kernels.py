@@ -7,7 +7,6 @@
 #       format_name: percent
 # ---
 
-
 # %% [markdown]
 # # 11 GPU kernels: where the time goes, and a kernel of your own
 #
@@ -26,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help: there, operations were held against memory traffic.
 #
-# **Time** 45 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 42 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -399,9 +398,7 @@ def narrow_local(q, k, values, bias, lower):
 # first call takes seconds. (Where no compiler is installed, the cell says so and the lecture goes on.) What has become of the operations?
 # PyTorch's profiler counts how often each of its own is called: `bmm` is a product inside or between chunks.
 
-# %% tags=["timing"]
-import time
-
+# %%
 from torch.profiler import ProfilerActivity, profile
 
 from flash_tutorial.devices import compiled
@@ -410,21 +407,17 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes line
 activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE == "cuda")
 inputs = [tensor.to(DEVICE) for tensor in (q, k, values, bias, lower)]
 ways = {"one by one": narrow_local, "compiled": compiled(narrow_local)}
-start = time.perf_counter()
 try:
     assert torch.allclose(ways["compiled"](*inputs), narrow_local(*inputs), rtol=1e-3, atol=1e-3)  # the same numbers
-    print(f"compiled in {time.perf_counter() - start:.0f} s")
 except ValueError as error:
     del ways["compiled"]
     print(error)
-for name, seconds in time_in_turn(
-    {n: lambda f=f: f(*inputs) for n, f in ways.items()}, p.rounds, device=DEVICE
-).items():
+for name, way in ways.items():
     with profile(activities=activities) as profiler:
-        ways[name](*inputs)
+        way(*inputs)
     calls = {event.key.removeprefix("aten::"): event.count for event in profiler.key_averages()}
     called = {n: calls.get(n, 0) for n in ("bmm", "div", "add", "relu", "square", "mul")}
-    print(f"{name:10} {1e3 * summary(seconds)['median']:5.2f} ms, calls {called}")
+    print(f"{name:10} calls {called}")
     assert list(called.values()) == ([2, 0, 0, 0, 0, 0] if name == "compiled" else [2, 1, 1, 1, 1, 1])
 
 # %% [markdown]
@@ -533,9 +526,8 @@ print(f"NumPy and torch agree; the output's standard deviation is {by_reference.
 figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
-# A kernel gets no arrays. It gets the *address* of a first number, and *strides*: how far apart two rows and two columns lie. (Threads that are
-# neighbours should ask for neighbouring addresses, because the card then fetches them in one piece; this is called *coalescing*, and it is why the columns, whose
-# stride is 1, run across the threads.) Here is a toy memory of 20 numbers with the values of six tokens, E = 2. What lies before and behind is NaN, standing for
+# A kernel gets no arrays. It gets the *address* of a first number, and *strides*: how far apart two rows and two columns lie. (Neighbouring threads should ask for
+# neighbouring addresses, because the card then fetches them in one piece. This is called *coalescing*, and it makes a stride of 1 precious.) Here is a toy memory of 20 numbers with the values of six tokens, E = 2. What lies before and behind is NaN, standing for
 # whatever another program has left there.
 
 # %% tags=["nbval-check-output"]
@@ -560,8 +552,8 @@ print("chosen by a mask:", np.where(inside, tile, 0).tolist())
 # **Misconception: what lies outside is zero.** There are only six tokens, and the tile asked for tokens 5 to 8. It got NaN; in a test it may get
 # zeros, or the neighbour's numbers. The symptom: right whenever M divides C, wrong otherwise, and not always in the same way.
 #
-# Multiplying by a mask does not help, since 0 × NaN is NaN. A number must be *chosen*, or better, never be loaded. So each load of a kernel
-# carries a mask, and says what stands for the numbers left out.
+# Multiplying by a mask does not help, since 0 × NaN is NaN. So each load of a kernel carries a mask, and says what stands for the numbers that are
+# not loaded.
 #
 # ## 7. The kernel
 #
@@ -640,13 +632,12 @@ if fused:
     check_kernel(torch.float16, 2e-3)
 
 # %% [markdown]
-# float16 has three digits, so its difference is larger, in torch as well. The interpreter finds wrong numbers:
-# `tests/tutorial/test_kernels.py` plants faults in the kernels one by one, and it notices each. It cannot find everything, though. It runs
-# programs in order, so it may hide that two programs write the same place, and it says nothing about time.
+# float16 has three digits, so its difference is larger, in torch as well. The interpreter finds wrong numbers, but not everything: it runs
+# programs in order, so it may hide that two of them write the same place, and it says nothing about time.
 #
 # ## 9. The way back
 #
-# A kernel without a gradient trains nothing. So follow the local part backwards, by hand. Let s = q kᵀ / C + bias be the scores, r = relu(s),
+# Follow the local part backwards, by hand. Let s = q kᵀ / C + bias be the scores, r = relu(s),
 # A = r² and y = A v. A small d stands for the gradient of the loss, and dy is what comes back from the gate. Then
 #
 # - dv = Aᵀ dy, since y is linear in v, and dA = dy vᵀ for the same reason;
@@ -680,9 +671,8 @@ figures.show(*figures.tiles_of_the_kernels())
 
 # %% [markdown]
 # Forward, a program stays in its row of A and walks over the keys that it may read, up to the diagonal. For dv it is the
-# transpose: a program belongs to a *key* and walks down the column, from the diagonal on, over all the queries that read it. That is why no
-# two programs ever add to the same number, and no atomic addition is needed. `maps_kernel` walks along E instead, since dA is a sum over
-# the columns of values.
+# transpose: a program belongs to a *key* and walks down the column, from the diagonal on, over all the queries that read it. So
+# no two programs ever add to the same number. `maps_kernel` walks along E instead, since dA is a sum over the columns of values.
 #
 # Now ask the kernels: the gradient of each input, by the interpreter, against torch in float64.
 
@@ -815,8 +805,8 @@ if fused:
 # section 2. As rates we assume what large products and long copies reach, about 60% and 84% of the data sheets, and on a T4, which
 # gets hot, 43% and 78%.
 #
-# **This is a prediction. Nothing was measured.** Every operation is assumed to reach these rates, and starting it costs nothing. For the
-# kernels on a T4 there is none, since they would not use its matrix units.
+# **This is a prediction. Nothing was measured.** Every operation is assumed to reach these rates, and starting it to cost nothing. (For the
+# kernels on a T4 there is no prediction.)
 
 # %%
 print(f"{'milliseconds of a step, predicted':34}" + "".join(f"{card:>8}" for card in CARDS))
@@ -833,8 +823,8 @@ assert predicted["FLASH, torch", 8192]["H100"] > predicted[rival, 8192]["H100"]
 assert abs(predicted[flash, 8192]["H100"] / predicted[flash, 512]["H100"] - 1) < 0.02
 
 # %% [markdown]
-# Read down a column. FLASH costs the same at every length, while Transformer++, with torch's fused attention, climbs. With torch alone FLASH would
-# lose on an H100 at 2048 tokens and still not lead at 8192; with the kernels it should be ahead at both. So on a card the crossover of
+# Read down a column. FLASH costs the same at every length, while Transformer++, with torch's fused attention, climbs. With torch alone FLASH is
+# predicted to be behind on an H100 even at 8192 tokens, and with the kernels to be ahead at 2048. So on a card the crossover of
 # lecture 08 is a matter of kernels as much as of mathematics. That may be how the reports that GAU was slow fit with a paper in which it
 # was fast, for the paper ran on TPUs, whose compiler fuses by itself.
 #

@@ -97,9 +97,8 @@ def decoding_by_position(stored, live=(), *, title):
         axes.tick_params(which="both", labelsize=FONT - 1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=FONT - 1, frameon=False, loc="upper left")
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high * 3)  # room for the legend
+    handles, names = right.get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=5)
     figure.suptitle(title, fontsize=FONT + 1)
     return figure, f"Two line plots on logarithmic axes against the position of a token. {'; '.join(words)}."
 

@@ -146,7 +146,7 @@ def tiles_of_the_kernels(tiles=4, wide=6):
     rows, columns = range(tiles), range(wide)
     i, j, e = tiles - 2, 1, 3
     kernels = {  # name: what is read and what is written, by name (rows, columns, tiles touched)
-        f"mix_kernel, forward: query tile {i}, column tile {e}": (
+        f"mix_kernel, forward: query tile {i}, column tile {e} (bias and gate are not drawn)": (
             {"quad_q, lin_q": (tiles, 1, [(i, 0)]), "quad_k": (tiles, 1, [(r, 0) for r in rows if r <= i]),
              "v": (tiles, wide, [(r, e) for r in rows if r <= i]), "state": (1, wide, [(0, e)])},
             {"out": (tiles, wide, [(i, e)])},
@@ -161,7 +161,7 @@ def tiles_of_the_kernels(tiles=4, wide=6):
              "dy": (tiles, wide, [(r, e) for r in rows if r >= j]), "d state": (1, wide, [(0, e)])},
             {"dv": (tiles, wide, [(j, e)])},
         ),
-        f"scan_kernel, backwards: column tile {e} of all chunks": (
+        "scan_kernel, backwards: one piece of the S x E numbers, in all chunks": (
             {"asked by chunk 0, 1, 2, ...": (tiles, wide, [(r, e) for r in rows])},
             {"d state of chunk 0, 1, 2, ...": (tiles, wide, [(r, e) for r in rows])},
         ),
@@ -178,7 +178,7 @@ def tiles_of_the_kernels(tiles=4, wide=6):
             if arrays is reads:
                 axes.annotate("", (left + 0.5, tiles / 2), (left - 0.6, tiles / 2), arrowprops={"arrowstyle": "-|>"})
                 left += 1.0
-        axes.set(xlim=(-0.3, 27.6), ylim=(tiles + 0.1, -1.0), aspect="equal")
+        axes.set(xlim=(-0.3, 29.6), ylim=(tiles + 0.1, -1.0), aspect="equal")
         axes.set_axis_off()
         axes.set_title(kernel, fontsize=FONT + 1, loc="left")
         words.append(f"{kernel}: {', '.join(said)}")
