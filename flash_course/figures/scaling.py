@@ -40,10 +40,10 @@ def cost_against_length(panels, *, ylabel, title):
     run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None.
     """
     figure = Figure(figsize=(5.0 * len(panels) if len(panels) > 1 else 7.2, 4.3), dpi=100, layout="constrained")
-    words = []
+    words, styles = [], looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
     for axes, (panel, (lines, crossings)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         highest = max(value for points in lines.values() for _, value in points if value is not None)
-        styles, said = looks(lines), []
+        said = []
         for name, points in lines.items():
             colour, marker, line = styles[name]
             known = [(T, value) for T, value in points if value is not None]
