@@ -386,6 +386,9 @@ print(f"plain and fused give the same numbers; parameters differ by {largest:.0%
 # is run.
 
 # %%
+import os
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes lines of its own
 from torch.profiler import ProfilerActivity, profile
 
 
@@ -626,8 +629,7 @@ for name, points in curves.items():
 # %% tags=["timing"]
 curves["stored, fused rival"] = [(s["T"], s["measured"]) for s in end["speedups"]]
 curves["yours, fused rival"], curves["yours, plain rival"] = ratios("fused"), ratios("plain")
-title = "The rival's time over FLASH's: every row ends above 1, and they differ in where they pass it"
-assert all(points[-1][1] > 1 for name, points in curves.items() if "yours" not in name)
+title = "The rival's time over FLASH's: the comparisons differ in where they pass 1"
 figures.show(*figures.speedups(curves, title=title))
 
 # %% [markdown]
