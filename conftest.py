@@ -23,7 +23,6 @@ SMALLER = {  # {lecture: texts of its cells, what stands for each}: fewer rounds
     "08_scaling": {
         "lengths=(256, 512, 1024, 2048, 4096), rounds=3": "lengths=(1024, 2048), rounds=1",
         "time_in_turn(steps, 3, device": "time_in_turn(steps, 1, device",
-        "time_in_turn(steps, 5, device": "time_in_turn(steps, 1, device",
     },
     "11_gpu_kernels": {"Preset(1, 1024, 256, 64, 128, 5)": "Preset(1, 1024, 256, 64, 128, 1)"},
 }

@@ -12,10 +12,9 @@
 #
 # [With results](11_gpu_kernels.ipynb) · [without, to work in](work/11_gpu_kernels.ipynb) · [problem set 11](../exercises/11_gpu_kernels.ipynb) · [glossary](../docs/glossary.md)
 #
-# A *kernel* is a program that runs on a GPU, many copies of it at once. Almost every operation of PyTorch starts
-# at least one. Some users of GAU have reported that it ran slower than attention on their GPUs.
-# One possible cause: nobody had made a kernel for it.
-# This lecture shows what such a kernel needs, forward and backward, and predicts what it brings on four cards.
+# A *kernel* is a program that runs on a GPU, in many copies at once, and almost every operation of PyTorch starts at least one. Some users of
+# GAU reported that it ran slower than attention on their GPUs, although it needs less arithmetic. One possible cause is that nobody had written a kernel
+# for it. This lecture shows what such a kernel needs, forward and backward, and predicts what it brings on four cards.
 #
 # **After it you can**
 # - measure where the time of a training step goes, and hold it against counted operations;
@@ -24,9 +23,9 @@
 # - read a Triton kernel for FLASH line by line, and check it and its gradient without a GPU;
 # - predict a step's time from its bytes, and say why a kernel of your own may lose, before you run it.
 #
-# **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help: there, operations were held against traffic.
+# **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help: there, operations were held against memory traffic.
 #
-# **Time** 45 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 42 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -66,13 +65,32 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# Two questions from lecture 10. Answer from memory, then open the fold.
+# ## 1. Where the time of a step goes
+#
+# Here are two implementations of one model, the paper's base size, in one training step of 65,536 tokens. They compute the same numbers. The first
+# is FLASH as PyTorch runs it, operation by operation, and the second uses the kernels that you will read today.
+
+# %% tags=["nbval-check-output"]
+from flash_course.bench.stored import load_stored
+
+steps_of_cards = {(row["model"], row["T"]): row for row in load_stored("traffic")["rows"]}
+for name in ("FLASH, torch", "FLASH, Triton"):
+    row = steps_of_cards[name, 2048]
+    print(
+        f"{name:14} moves {row['gigabytes_moved']:.0f} GB; predicted for an H100: {row['milliseconds']['H100']:.0f} ms"
+    )
+
+# %% [markdown]
+# More than a third of the bytes is gone, and with them a third of the predicted time, with no multiplication saved. The times are predictions
+# from counted bytes (section 11), because no GPU was at hand. So the thing to learn is to see the bytes.
+#
+# Two questions from lecture 10 first. Answer from memory, then open the fold.
 #
 # **1.** You have runs with three seeds and want a 95% interval for their mean. Which factor stands before the standard error?
 #
 # <details><summary>Answer</summary>
 #
-# 4.30. Three runs estimate their own spread badly, so the interval is wide. With very many runs the factor falls to 1.96.
+# 4.30. Three runs estimate their own standard deviation badly, so the interval is wide. With very many runs the factor falls to 1.96.
 #
 # </details>
 #
@@ -80,24 +98,20 @@ print(describe_device())
 #
 # <details><summary>Answer</summary>
 #
-# The gate's matrix of D × E numbers is gone too. The lecture's small unit lost 30% of its parameters that way.
-# Only when its values were widened to E = 3 D was it a fair opponent.
+# The gate's matrix of D × E parameters is gone too. The lecture's small unit lost 30% of its parameters that way, and only when its values were
+# widened to E = 3 D was it a fair opponent.
 #
 # </details>
-#
-# The letters: T tokens, cut into G chunks of C tokens. D is the model width, E the expanded width, S the query and key width.
-# B texts are computed at once. One letter is new: M, the number of tokens in a *tile*.
 
 # %%
 import json
 import os
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 import torch
 
-from flash_course import figures
+from flash_course import figures, learner
 from flash_course.bench.counts import count_multiply_adds
 from flash_tutorial import FLASH, mixing, reference
 from flash_tutorial.layers import cos_sin
@@ -108,7 +122,7 @@ from flash_tutorial.properties import draw_order_one
 
 @dataclass
 class Preset:
-    B: int  # texts in a step
+    B: int  # sequences in a step
     T: int
     D: int
     S: int
@@ -130,29 +144,15 @@ def same(a, b, limit=1e-10):
 print(preset)
 
 # %% [markdown]
-# ## 1. Where the time of a step goes
+# The paper has one measurement on a GPU, a training step on a V100 (Table 10). FLASH wins at T = 2048 (243 against 315 ms) and loses at 512 (254
+# against 222 ms), and that was before today's fused attention kernels. To mend such a loss, ask first which part of a step takes the time. A
+# FLASH unit has five parts, each of which becomes a function of its own here:
 #
-# First the paper's own measurement on a GPU (Table 10): milliseconds of one training step on one V100, at four lengths.
-# Up to 2048 the tokens of a step stay the same: a text of 512 tokens comes four times, one of 2048 once.
-# One text of 4096 tokens is twice as much. There the Transformer++ ran out of memory.
-
-# %% tags=["nbval-check-output"]
-table_10 = {"Transformer++": (222.4, 243.9, 315.0, None), "FLASH": (254.4, 235.0, 242.8, 452.9)}
-for i, T in enumerate((512, 1024, 2048, 4096)):
-    theirs, flash = (row[i] for row in table_10.values())
-    share = f"{theirs} ms, FLASH takes {flash / theirs:.2f} of the time" if theirs else "out of memory"
-    print(f"T = {T:4}: FLASH {flash} ms, Transformer++ {share}")
-assert table_10["FLASH"][0] > table_10["Transformer++"][0]  # at 512 tokens FLASH is the slower one
-
-# %% [markdown]
-# FLASH wins at 2048, is about level at 1024, and loses at 512. Those times are older than today's fused attention kernels.
-# To mend such a loss, ask first which part of a step takes the time.
-#
-# A FLASH unit has five parts. *project*: norm, one dense layer and SiLU make gate u, value v and base z.
-# *heads*: scale, offset and RoPE. *local*: the relu² map inside chunks. *global*: the state of earlier chunks.
-# *out*: gate, then a dense layer back to D.
-#
-# Each part becomes a function of its own, from its inputs to its outputs.
+# - *project*: norm, one dense layer and SiLU make gate u, value v and base z of each token;
+# - *heads*: scale, offset and RoPE make queries and keys of z;
+# - *local*: relu² attention inside chunks of C tokens;
+# - *global*: the state of earlier chunks;
+# - *out*: the gate, then a dense layer back to D.
 
 # %%
 p = preset
@@ -180,15 +180,13 @@ with torch.no_grad():
     near, far = local_part(quad_q, quad_k, v), global_part(lin_q, lin_k, v)
     apart = x + unit.out_proj(u * (near + far))
     difference = (apart - unit(x)).norm() / (unit(x) - x).norm()
-print(f"the parts, one after the other, are the unit: {bool(difference < 1e-4)}")
 assert difference < 1e-4
+print(f"five parts one after the other: the unit, D = {p.D}, E = {E}, S = {p.S}, {p.T // p.C} chunks of {p.C} tokens")
 
 # %% [markdown]
-# Now count. A product of an (a, b) and a (b, c) matrix has a b c *multiply-adds*. What does each part need for one text?
-#
-# - project: each token goes from D to 2 E + S numbers. out: from E to D.
-# - local: C (C + 1) / 2 pairs in a chunk. A pair costs S for its score and E for its value.
-# - global: each token adds an S × E product to the state, and reads one.
+# Now count. A product of an (a, b) and a (b, c) matrix has a b c *multiply-adds*. In *project* each token goes from D to 2 E + S numbers, in
+# *out* from E to D. A chunk has C (C + 1) / 2 pairs in its *local* part, each of which costs S for its score and E for its value. In the *global* part each
+# token adds an S × E product to the state, and reads one.
 
 # %% tags=["nbval-check-output"]
 D, S, C, T = CPU.D, CPU.S, CPU.C, CPU.T  # counted at the sizes of the CPU preset, on any machine
@@ -209,14 +207,13 @@ total = sum(counted.values())
 for name, number in counted.items():
     print(f"{name:8} {number:12,} multiply-adds, {number / total:4.0%}")
 plain = FLASH(D, qk_dim=S, chunk_size=C, causal=True)
-print("their sum is what the package counts:", total == count_multiply_adds(plain, T))
+assert total == count_multiply_adds(plain, T)
 on_gpu = counts(GPU.T, GPU.D, 2 * GPU.D, GPU.S, GPU.C)
 assert round(100 * (on_gpu["local"] + on_gpu["global"]) / sum(on_gpu.values())) == 14  # the guess below needs it
 
 # %% [markdown]
-# **Your guess.** The mixing (local and global) has a fifth of these multiply-adds; at the sizes for a GPU it has 14%.
-# What percent of the *time* does it take on your machine, forward and backward?
-# Write 20 (on a GPU: 14) if you expect time to follow the operations.
+# **Your guess.** The mixing (local and global) has a fifth of these multiply-adds; at the sizes for a GPU it has 14%. What percent of the
+# *time* does it take on your machine, forward and backward? Write 20 (on a GPU: 14) if you expect time to follow the operations.
 
 # %%
 my_guess = None  # your number here
@@ -251,7 +248,7 @@ parts = {
 }
 
 # %% [markdown]
-# The parts take turns, so that whatever else the machine does slows all of them. Medians are kept.
+# The parts take turns, so that whatever else the machine does slows all of them.
 
 # %% tags=["timing"]
 timed = time_in_turn(parts | {"whole unit": step_of(unit, x)}, p.rounds, device=DEVICE)
@@ -267,32 +264,17 @@ figures.show(*figures.shares_of_a_step(shares, title=title), rows)
 reveal("11.a", 100 * (shares["local"][1] + shares["global"][1]), "percent of the time")
 
 # %% [markdown]
-# Compare the two bars of each part. *heads* has no matrix product at all. Its time goes into small operations.
-# A part whose share of the time is larger than its share of the products loses time elsewhere.
-# A GPU has far more arithmetic for each byte it can move (section 2), so there the balance is another one.
+# Compare the two bars of each part. *heads* has no matrix product at all, so its time goes into small operations, and any part whose share of
+# the time is larger than its share of the products loses time elsewhere. On a GPU the balance is another one, because it has far more
+# arithmetic for each byte that it can move.
 #
-# PyTorch's own profiler sees single operations. The list below holds those of one forward pass that take longest.
-# `addmm` is a dense layer, `silu` its activation, `bmm` a product inside or between chunks.
-# On a GPU the kernels behind them have lines of their own.
-
-# %% tags=["timing"]
-from torch.profiler import ProfilerActivity, profile
-
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes lines of its own
-activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE == "cuda")
-with profile(activities=activities) as profiler, torch.no_grad():
-    unit(x)
-print(profiler.key_averages().table(sort_by=f"self_{DEVICE}_time_total", row_limit=6, max_name_column_width=30))
-
-# %% [markdown]
 # ## 2. Arithmetic against bytes
 #
-# An operation has to move its numbers and to compute with them. The slower of the two sets the time.
-# A *FLOP* is one addition or one multiplication, so a multiply-add is two.
+# An operation has to move its numbers and to compute with them, and the slower of the two sets the time. A *FLOP* is one addition or
+# one multiplication, so a multiply-add is two. A GPU keeps its tensors in a large, slow *main memory*, from which each kernel reads its
+# inputs and to which it writes its results.
 #
-# A GPU keeps its tensors in a large, slow *main memory*. Each kernel reads its inputs from there and writes its results there.
-#
-# By hand, for one chunk of six tokens with S = 2 and E = 4, in float16 (2 bytes a number). Follow the sums.
+# By hand, for one chunk of six tokens with S = 2 and E = 4, in float16 (2 bytes a number):
 
 # %% tags=["nbval-check-output"]
 flops = moved = 0
@@ -302,27 +284,31 @@ for _reader in range(6):
         flops += 2 * 4  # the key's value into the reader's sum: E multiply-adds
     moved += 2 * (2 + 2)  # the query and the key of a token, read
     moved += 2 * (4 + 4)  # its value, read, and its result, written
-print(f"{flops} FLOPs, {moved} bytes if the map never leaves the kernel: {flops / moved:.1f} FLOPs per byte")
-in_memory = 2 * 6 * 6 * 4  # four times the map: scores written and read, their relu^2 written and read
-print(f"{in_memory} bytes more if the map lies in main memory: {flops / (moved + in_memory):.1f} FLOPs per byte")
+print(f"{flops} FLOPs, {moved} bytes if the weights never leave the kernel: {flops / moved:.1f} FLOPs per byte")
+in_memory = 2 * 6 * 6 * 4  # a 6 x 6 array four times: scores written and read, their relu^2 written and read
+print(f"{in_memory} bytes more if they lie in main memory: {flops / (moved + in_memory):.1f} FLOPs per byte")
 
 # %% [markdown]
-# FLOPs per byte is called the *arithmetic intensity*. Keeping the map inside one kernel makes it three times as large here.
-# That is the whole idea of *fusing*: the same arithmetic, fewer trips to main memory.
+# FLOPs per byte is called the *arithmetic intensity*. Keeping the attention matrix inside one kernel makes it three times as large
+# here, and that is the whole idea of *fusing*: the same arithmetic, fewer trips to main memory.
 #
-# **Your line.** The bytes for any size. One line is missing.
-#
-# ```python
-# def local_bytes(C, S, E, size, fused):
-#     numbers = 2 * C * S + 2 * C * E
-#     if not fused:
-#         ...                   # what else moves?
-#     return size * numbers
-# ```
-#
+# **Your line.** How many numbers move for a chunk of any size? The first line is given; what comes on top if the kernels are not fused?
+
+
+# %%
+def numbers_moved(C, S, E, fused):
+    numbers = 2 * C * S + 2 * C * E
+    return numbers if fused else ...
+
+
+learner.your_line(
+    "11.c", numbers_moved, ((6, 2, 4, False), 216), ((128, 64, 512, False), 212_992), ((6, 2, 4, True), 72)
+)
+
+# %% [markdown]
 # <details><summary>The line</summary>
 #
-# `numbers += 4 * C * C`: the scores are written and read, and so are their squares.
+# `numbers + 4 * C * C`: the scores are written and read, and so are their squares.
 #
 # </details>
 
@@ -343,14 +329,12 @@ assert local_flops(6, 2, 4) == flops and local_bytes(6, 2, 4, 2, True) == moved
 assert local_bytes(6, 2, 4, 2, False) == moved + in_memory
 for fused in (True, False):
     intensity = local_flops(128, 64, 512) / local_bytes(128, 64, 512, 2, fused)
-    print(f"C = 128, S = 64, E = 512, {'fused' if fused else 'map in memory':13}: {intensity:.1f} FLOPs per byte")
+    print(f"C = 128, S = 64, E = 512, {'fused' if fused else 'not fused'}: {intensity:.1f} FLOPs per byte")
 
 # %% [markdown]
-# Is that much or little? It depends on the card. A T4 is the card that Colab lends for free. By NVIDIA's data sheet it
-# computes at most 65 × 10¹² FLOPs a second in float16. It moves at most 320 × 10⁹ bytes a second. Their ratio is 203.
-#
-# An operation below 203 FLOPs per byte has to wait for memory on that card. One above waits for arithmetic.
-# The larger of two times is the least that an operation can take.
+# Is that much or little? It depends on the card. A T4 is the card that Colab lends for free. By NVIDIA's data sheet it computes at most
+# 65 × 10¹² FLOPs a second in float16 and moves at most 320 × 10⁹ bytes a second. Their ratio is 203, so an operation below 203 FLOPs
+# per byte has to wait for memory on that card, and one above waits for arithmetic. The larger of two times is the least that an operation can take.
 
 # %% tags=["nbval-check-output"]
 T4_FLOPS, T4_BYTES = 65e12, 320e9
@@ -363,130 +347,91 @@ def least_seconds(flops, moved, peak=T4_FLOPS, rate=T4_BYTES):
 print(f"the T4's turning point: {T4_FLOPS / T4_BYTES:.0f} FLOPs per byte")
 chunks = 1000
 flops = chunks * local_flops(128, 64, 512)
-for name, fused in (("map in memory", False), ("fused", True)):
+for name, fused in (("not fused", False), ("fused", True)):
     moved = chunks * local_bytes(128, 64, 512, 2, fused)
     times = [1e3 * least_seconds(flops, moved, peak) for peak in (T4_FLOPS, 2 * T4_FLOPS)]
-    print(f"{name:13}: at least {times[0]:.2f} ms; with twice the arithmetic: {times[1]:.2f} ms")
+    print(f"{name:9}: at least {times[0]:.2f} ms; on a card with twice the arithmetic: {times[1]:.2f} ms")
+    assert times[0] == times[1]
 
 # %% [markdown]
-# **Misconception: matrix products are limited by arithmetic.** The symptom is in the two lines above. A card with twice the
-# arithmetic would not be faster here, since both forms lie left of the turning point. Fewer bytes make it faster.
+# **Misconception: matrix products are limited by arithmetic.** These are products, and a card with twice the arithmetic would not make them
+# faster. Fewer bytes would.
 #
-# The same as a picture, called a *roofline*. The slope is the memory, the flat part the arithmetic. Left is the T4, drawn from
-# its data sheet: nothing was measured on it. Right is your machine: its roof and the parts, measured now in float32.
-# There the local part counts only pairs that may be read, so its mark lies further left.
+# The same as a picture, called a *roofline*: the slope is the memory, the flat part the arithmetic. Here are two cards, drawn from their data sheets
+# (an H100 has 989 × 10¹² FLOPs and 3350 × 10⁹ bytes a second), with nothing measured on them.
 
-# %% tags=["timing"]
-tokens, wide = p.B * p.T, unit.expanded
-halves, singles = 2, 4  # bytes of a number
-
-
-def intensities(size, C, S, E, D, T):
-    dense = 2 * T * D * (2 * E + S) / (size * (T * D + D * (2 * E + S) + T * (2 * E + S)))
-    local = [local_flops(C, S, E) / local_bytes(C, S, E, size, fused) for fused in (False, True)]
-    return {"dense layer": dense, "local, map in memory": local[0], "gate": 1 / (3 * size), "local, fused": local[1]}
-
-
-a = torch.randn(1024, 1024, device=DEVICE)
-large = torch.randn(16 * 2**20, device=DEVICE)
-copy = torch.empty_like(large)
-with torch.no_grad():
-    work = {
-        "product": lambda: a @ a, "copy": lambda: copy.copy_(large), "dense layer": lambda: unit.in_proj(x),
-        "local, map in memory": lambda: local_part(quad_q, quad_k, v), "gate": lambda: u * near,
-    }  # fmt: skip
-    best = {name: min(seconds) for name, seconds in time_in_turn(work, p.rounds, device=DEVICE).items()}
-done = {
-    "dense layer": 2 * tokens * p.D * (2 * wide + p.S), "local, map in memory": 2 * p.B * here["local"],
-    "gate": tokens * wide,
-}  # fmt: skip
-per_byte = intensities(singles, p.C, p.S, wide, p.D, tokens)
-per_byte["local, map in memory"] *= (p.C + 1) / (2 * p.C)  # as in `done`: only pairs that may be read
-mine = {name: (per_byte[name], done[name] / best[name]) for name in done}
-peak = max(2 * 1024**3 / best["product"], *(speed for _, speed in mine.values()))  # the fastest product seen
-on_t4 = {name: (i, None) for name, i in intensities(halves, 128, 64, 512, 256, 8192).items()}
-roofs = {
-    "T4, data sheet, float16": (T4_FLOPS, T4_BYTES, on_t4),
-    "your machine, float32": (peak, 2 * 4 * large.numel() / best["copy"], mine),
-}
-figures.show(*figures.rooflines(roofs, title="Left of the turning point, bytes set the pace"))
+# %% tags=["nbval-check-output"]
+C, S, E, D, T = 128, 64, 512, 256, 8192
+dense = 2 * T * D * (2 * E + S) / (2 * (T * D + D * (2 * E + S) + T * (2 * E + S)))  # the first dense layer
+marks = {"dense layer": dense, "gate": 1 / (3 * 2)}
+for name, fused in (("local, not fused", False), ("local, fused", True)):
+    marks[name] = local_flops(C, S, E) / local_bytes(C, S, E, 2, fused)
+cards = {"T4": (T4_FLOPS, T4_BYTES), "H100": (989e12, 3350e9)}
+for card, (peak, rate) in cards.items():
+    reached = {name: min(1, i * rate / peak) for name, i in marks.items()}
+    print(f"{card:4} at most, of its peak:", ", ".join(f"{name} {share:.1%}" for name, share in reached.items()))
+roofs = {f"{card}, data sheet": (*both, {n: (i, None) for n, i in marks.items()}) for card, both in cards.items()}
+title = "In the blue part bytes set the pace: there fusing climbs the roof (arrow)"
+figures.show(*figures.rooflines(roofs, moves=[("local, not fused", "local, fused")], title=title))
 
 # %% [markdown]
-# Read one mark. The gate multiplies two arrays: one FLOP for three numbers moved. It sits at the foot of the slope.
-# On your machine a mark may lie above the slope. Then its numbers came from the processor's cache, not from main memory.
-# A mark far below the roof has costs that this count leaves out. Section 3 looks for those of the local part.
+# Read one mark. The gate multiplies two arrays, one FLOP for three numbers moved, so it sits at the foot of the slope, whatever the card. And compare the
+# two turning points: arithmetic has grown faster than memory, so on the newer card everything waits for memory a little more, and even
+# this dense layer does.
 #
 # ## 3. What `torch.compile` merges
 #
-# Between the two products of the local part stands a chain of small operations. Run one by one, each is a kernel.
+# Between the two products of the local part stand five small operations: division, bias, relu, square, mask. Run one by one each of
+# them is a kernel, which reads the whole array of scores and writes a new one, so they take ten passes over it where a merged operation takes two.
 
-# %% tags=["nbval-check-output"]
+# %%
 q, k, values = torch.randn(3, 64, 128, 16)  # 64 chunks; narrow, so that what lies between the products shows
 bias, lower = torch.randn(128, 128), torch.ones(128, 128).tril()
-chain = {
-    "divide by C": lambda s: s / 128, "add the bias": lambda s: s + bias, "relu": torch.relu, "square": torch.square,
-    "hide later keys": lambda s: s * lower,
-}  # fmt: skip
-step, passes = q @ k.mT, 0
-for operation in chain.values():
-    step, passes = operation(step), passes + 2  # it reads the whole map, and writes a new one
-
-
-def squared_map(scores, bias, lower):
-    return torch.relu(scores / 128 + bias).square() * lower
 
 
 def narrow_local(q, k, values, bias, lower):
-    return squared_map(q @ k.mT, bias, lower) @ values
+    return (torch.relu(q @ k.mT / 128 + bias).square() * lower) @ values
 
-
-print(f"{len(chain)} operations, {passes} passes over the map; one merged operation needs 2")
-print("one by one = as one expression:", torch.equal(step @ values, narrow_local(q, k, values, bias, lower)))
 
 # %% [markdown]
-# `torch.compile` writes such a merged operation by itself: in Triton for a GPU, in C++ for a CPU. It needs a compiler for that.
-# The first call takes seconds, since it compiles. Where no compiler is installed, the cell says so and the lecture goes on.
-#
-# What has become of the operations? The profiler counts how often each of PyTorch's own is called.
+# `torch.compile` writes such a merged operation by itself, in Triton for a GPU and in C++ for a CPU. It needs a compiler for that, and the
+# first call takes seconds. (Where no compiler is installed, the cell says so and the lecture goes on.) What has become of the operations?
+# PyTorch's profiler counts how often each of its own is called: `bmm` is a product inside or between chunks.
 
-# %% tags=["timing"]
-import time
+# %%
+from torch.profiler import ProfilerActivity, profile
 
 from flash_tutorial.devices import compiled
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes lines of its own
+activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE == "cuda")
 inputs = [tensor.to(DEVICE) for tensor in (q, k, values, bias, lower)]
 ways = {"one by one": narrow_local, "compiled": compiled(narrow_local)}
-start = time.perf_counter()
 try:
     assert torch.allclose(ways["compiled"](*inputs), narrow_local(*inputs), rtol=1e-3, atol=1e-3)  # the same numbers
-    print(f"compiled in {time.perf_counter() - start:.0f} s")
 except ValueError as error:
     del ways["compiled"]
     print(error)
-for name, seconds in time_in_turn(
-    {n: lambda f=f: f(*inputs) for n, f in ways.items()}, p.rounds, device=DEVICE
-).items():
+for name, way in ways.items():
     with profile(activities=activities) as profiler:
-        ways[name](*inputs)
+        way(*inputs)
     calls = {event.key.removeprefix("aten::"): event.count for event in profiler.key_averages()}
     called = {n: calls.get(n, 0) for n in ("bmm", "div", "add", "relu", "square", "mul")}
-    print(f"{name:10} {1e3 * summary(seconds)['median']:5.2f} ms, calls {called}")
+    print(f"{name:10} calls {called}")
     assert list(called.values()) == ([2, 0, 0, 0, 0, 0] if name == "compiled" else [2, 1, 1, 1, 1, 1])
 
 # %% [markdown]
-# Compiled, the five small operations are no longer called. One took their place: with `TORCH_LOGS=output_code` set,
-# PyTorch prints it, on a CPU under the name `cpp_fused_add_div_mul_pow_relu_0`.
-# The two products (`bmm`) are still calls of their own.
-# So the merged operation reads the scores that the first product wrote, and writes the map that the second one reads.
-# To keep the map out of main memory, somebody has to write a kernel that works in tiles.
+# Compiled, the five small operations are no longer called, and one took their place. (With `TORCH_LOGS=output_code` set PyTorch prints
+# it.) But the two products are still calls of their own, so the merged operation reads scores that the first product wrote, and writes weights
+# that the second one reads. To keep the attention matrix out of main memory, somebody has to write a kernel that works in tiles.
 #
-# ## 4. A map in tiles
+# ## 4. An attention matrix in tiles
 #
-# A program on a GPU has little fast memory: at most 64 KiB on a T4. A 256 × 256 map in float32 alone needs 256 KiB.
-# So the map is made in *tiles* of M × M numbers. Each tile is used at once and then forgotten.
+# A program on a GPU has little fast memory, at most 64 KiB on a T4, whereas a 256 × 256 matrix in float32 alone needs 256 KiB. So the
+# matrix is made in *tiles* of M × M numbers, and each tile is used at once and then forgotten.
 #
-# Six tokens, tiles of 3 × 3, whole numbers, without bias and division. The value of a token is its number.
-# Tiles are named by row and column, from 0: tile (1, 0) holds what tokens 4 to 6 read of tokens 1 to 3.
+# Six tokens, tiles of 3 × 3, whole numbers, without bias and division. The value of a token is its number. Tiles are named by row and
+# column from 0: tile (1, 0) holds what tokens 4 to 6 read of tokens 1 to 3.
 
 # %%
 q_TS = np.array([(1, 0), (0, 1), (1, 1), (2, -1), (-1, 1), (1, 1)])
@@ -496,8 +441,8 @@ lower_TT = np.tri(6, dtype=int)
 scores_TT = q_TS @ k_TS.T
 map_TT = np.maximum(scores_TT, 0) ** 2 * lower_TT
 hidden = np.where(lower_TT == 1, 1.0, np.nan)
-panels = {"scores q kᵀ": scores_TT * hidden, "map: relu² of them": map_TT * hidden}
-figures.show(*figures.numbers_in_squares(panels, row=6, title="Token 6 reads two tiles, of three tokens each"))
+panels = {"scores q kᵀ": scores_TT * hidden, "weights: relu² of them": map_TT * hidden}
+figures.show(*figures.squares_in_tiles(panels, 3, row=6, title="Token 6 reads two tiles, of three tokens each"))
 
 # %% tags=["nbval-check-output"]
 read = np.zeros((6, 1), int)
@@ -512,16 +457,17 @@ for top in (0, 3):  # readers, three at a time
         print(
             f"tile ({top // 3}, {left // 3}): token {top + 3} reads {tile[2]}, adds {adds[2, 0]}, has {read[top + 2, 0]}"
         )
-print("tiles = whole map:", (read == map_TT @ v_TE).all())
+assert (read == map_TT @ v_TE).all()
 
 # %% [markdown]
-# Follow token 6 through its two tiles, and check the sums against the figure. The tile (0, 1) was never made.
+# Follow token 6 through its two tiles, and check the sums against the figure. Tile (0, 1) was never made.
 #
-# **Why this is so easy.** A relu² weight depends on its own score alone. So contributions of tiles add up, in any order.
-# A softmax weight is divided by the sum over the *whole row*, which the first tile does not know yet.
+# Why is this so easy? A relu² weight depends on its own score alone, so the contributions of tiles add up, in any order. A softmax weight is
+# divided by a sum over the *whole row*, which the first tile does not know yet.
 #
-# **Misconception: fusing needs a running maximum.** It does for softmax, which is what FlashAttention is known for.
-# Token 6 again, with a softmax in each tile. The symptom of adding those: its weights sum to two.
+# **Misconception: fusing needs a running maximum.** It does for softmax, which is what FlashAttention
+# ([arXiv 2205.14135](https://arxiv.org/abs/2205.14135)) is known for. Token 6 again, with a softmax in each tile. The symptom of simply adding
+# those: its weights sum to two.
 
 # %% tags=["nbval-check-output"]
 row, values = scores_TT[5].astype(float), v_TE[:, 0]
@@ -544,39 +490,12 @@ for keys in (slice(0, 3), slice(3, 6)):
 print(f"with a running maximum and sum: reads {read_6 / total:.3f}")
 
 # %% [markdown]
-# Three numbers carried along, and a rescaling at each tile. A relu² kernel needs none of it: one sum is all.
+# That is a maximum, a sum and an output carried along, and rescaled at each tile. A relu² kernel needs none of it.
 #
-# ## 5. Loops, vectorised, torch
+# ## 5. What the result must be
 #
-# Before a kernel is written, its result must be known for sure. First as loops, for one text: heads (T, S), values (T, E).
-# T = 150 and C = 40: three full chunks and a tail of 30. All numbers are of order one.
-#
-# The state holds the *mean* of kᵀ v over all tokens of earlier chunks (lecture 05). The first chunk has none.
-
-
-# %%
-def mix_loops(quad_q, quad_k, lin_q, lin_k, v, u, bias, C):
-    out = np.zeros_like(v)
-    for i in range(len(v)):
-        chunk = i // C * C  # the first token of i's chunk
-        for j in range(chunk, i + 1):
-            score = quad_q[i] @ quad_k[j] / C + bias[i - chunk, j - chunk]
-            out[i] += max(score, 0) ** 2 * v[j]
-        for j in range(chunk):  # strictly earlier chunks
-            out[i] += lin_q[i] @ lin_k[j] * v[j] / chunk
-        out[i] *= u[i]  # the gate of the token that reads
-    return out
-
-
-def mix(quad_q, quad_k, lin_q, lin_k, v, u, bias, C):
-    out = np.zeros_like(v)
-    for chunk in range(0, len(v), C):
-        own, n = slice(chunk, chunk + C), min(C, len(v) - chunk)
-        a = np.maximum(quad_q[own] @ quad_k[own].T / C + bias[:n, :n], 0) ** 2 * np.tri(n)
-        state = lin_k[:chunk].T @ v[:chunk] / max(chunk, 1)
-        out[own] = u[own] * (lin_q[own] @ state + a @ v[own])
-    return out
-
+# Before a kernel is written, its result must be known for sure. Take T = 150 and C = 40, three full chunks and a tail of 30, with all numbers of order
+# one, and let the two implementations that you know, the package's NumPy (lecture 05) and its torch, agree first.
 
 # %% tags=["nbval-check-output"]
 T, C, S, E = 150, 40, 24, 40
@@ -584,7 +503,6 @@ rng = np.random.default_rng(0)
 heads = list(rng.normal(size=(4, T, S)))
 v_TE, u_TE = rng.normal(size=(2, T, E))
 bias_CC = rng.normal(size=(C, C))
-by_loops = mix_loops(*heads, v_TE, u_TE, bias_CC, C)
 
 
 def mix_torch(*tensors, C):
@@ -594,30 +512,23 @@ def mix_torch(*tensors, C):
 
 in_torch = [torch.from_numpy(array)[None] for array in (*heads, v_TE, u_TE)] + [torch.from_numpy(bias_CC)]
 everybody = np.ones(T, bool), np.zeros(T, int)  # all tokens are valid, and of one document
-by_reference = u_TE * (
-    reference.local_part(heads[0], heads[1], v_TE, *everybody, True, C, bias_CC)
-    + reference.global_part(heads[2], heads[3], v_TE, *everybody, True, C, "mean")
-)
-print("loops = vectorised:", same(by_loops, mix(*heads, v_TE, u_TE, bias_CC, C)))
-print("loops = reference:", same(by_loops, by_reference))
-print("loops = torch:", same(by_loops, mix_torch(*in_torch, C=C)[0]))
-print(f"size of the output: {by_loops.std():.1f}")
+by_reference = u_TE * reference.mixed_chunk_attention(heads, v_TE, *everybody, bias_CC, causal=True, chunk_size=C)
+assert same(by_reference, mix_torch(*in_torch, C=C)[0])
+print(f"NumPy and torch agree; the output's standard deviation is {by_reference.std():.1f}")
 
 # %% [markdown]
 # ## 6. What a kernel sees
 #
-# A kernel is one program, started many times at once. Each copy has a number and makes its own piece of the output.
-# Here a piece is M tokens of one chunk. Let M = 16, and C = 40 again: M does not divide C.
+# A kernel is started many times at once. Each copy, a *program*, has a number and makes its own piece of the output, here M tokens of one
+# chunk. Let M = 16, and C = 40 again, so that M does not divide C.
 
 # %%
 figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
-# A kernel gets no arrays. It gets the *address* of a first number, and *strides*: how far apart two rows and two columns lie.
-# Swapped strides read the transposed array, and nothing is copied.
-#
-# Here is a toy memory of 20 numbers. It holds the values of six tokens, E = 2. What lies before and behind is NaN,
-# standing for whatever another program has left there.
+# A kernel gets no arrays. It gets the *address* of a first number, and *strides*: how far apart two rows and two columns lie. (Neighbouring threads should ask for
+# neighbouring addresses, because the card then fetches them in one piece. This is called *coalescing*, and it makes a stride of 1 precious.) Here is a toy memory of 20 numbers with the values of six tokens, E = 2. What lies before and behind is NaN, standing for
+# whatever another program has left there.
 
 # %% tags=["nbval-check-output"]
 memory = np.full(20, np.nan)
@@ -638,19 +549,18 @@ print("times a mask:", (tile * inside).tolist())
 print("chosen by a mask:", np.where(inside, tile, 0).tolist())
 
 # %% [markdown]
-# **Misconception: what lies outside is zero.** There are only six tokens, and the tile asked for tokens 5 to 8.
-# It got NaN. In a test it may get zeros, or the neighbour's numbers.
-# The symptom: right whenever M divides C, wrong otherwise, not always the same.
+# **Misconception: what lies outside is zero.** There are only six tokens, and the tile asked for tokens 5 to 8. It got NaN; in a test it may get
+# zeros, or the neighbour's numbers. The symptom: right whenever M divides C, wrong otherwise, and not always in the same way.
 #
-# Multiplying by a mask does not help: 0 × NaN is NaN. A number must be *chosen*, or better, never be loaded.
-# So each load of a kernel carries a mask, and says what stands for the numbers left out.
+# Multiplying by a mask does not help, since 0 × NaN is NaN. So each load of a kernel carries a mask, and says what stands for the numbers that are
+# not loaded.
 #
 # ## 7. The kernel
 #
-# *Triton* is a language for kernels inside Python. `@triton.jit` marks what it is to compile.
-# A program works on whole tiles; the compiler spreads a tile over *threads*, which compute side by side.
-# `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask.
-# `tl.dot` multiplies two tiles as matrices and sums in float32; `"ieee"` forbids it to round float32 inputs first.
+# *Triton* is a language for kernels inside Python. `@triton.jit` marks what it is to compile. A program works on whole tiles, and the compiler
+# spreads a tile over *threads*, which compute side by side. `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load`
+# and `tl.store` take addresses and a mask, and `tl.dot` multiplies two tiles as matrices and sums in float32 (`"ieee"` forbids it to round float32 inputs
+# first).
 #
 # Here are the two functions of the package that make the output. Read them with the list below.
 
@@ -662,10 +572,10 @@ for function in ("local_map", "mix_kernel"):
     print(source[start : source.index("\n\n\n", start)], end="\n\n")
 
 # %% [markdown]
-# 1. One program number, taken apart: a tile of M tokens, some of the E columns, a chunk, a text. Neighbours in number share a chunk.
-# 2. `end` is where the chunk ends. The last chunk of a text may be short. Rows from `end` on are masked in loads and in the store.
-# 3. The global part comes first. Its state is an input: a kernel of a dozen lines makes it, `scan_kernel`, by the running sum
-#    of lecture 05 that is stored before the chunk's own term is added.
+# 1. One program number is taken apart: a tile of M tokens, some of the E columns, a chunk, a sequence. Neighbours in number share a chunk.
+# 2. `end` is where the chunk ends. The last chunk of a sequence may be short, and rows from `end` on are masked in loads and in the store.
+# 3. The global part comes first. Its state is an input, made by `scan_kernel`, which is the running sum of lecture 05, stored
+#    before the chunk's own term is added.
 # 4. The loop goes over tiles of keys, up to the reader's own tile. Those further right are never touched.
 # 5. The bias is read at places *inside the chunk*, so `chunk` is subtracted. It is added after the division by C, as ever.
 # 6. `seen` hides later keys, and tokens of other documents. It compares places in the text, so it is right in every tile.
@@ -673,23 +583,29 @@ for function in ("local_map", "mix_kernel"):
 # 8. The gate multiplies once, after both parts. Training also stores `y`, the sum before its gate, since the gradient of the
 #    gate is made of it.
 #
-# **Your line.** Cover the kernel. This line hides what may not be read. What stands for the dots?
-#
-# ```python
-# seen = ...
-# ```
-#
+# **Your line.** Cover the kernel. `rows` are the places in the text of the queries of a tile, `keys` those of its keys. Which pairs may be read?
+
+
+# %%
+def seen_by(rows, keys):
+    return ...
+
+
+places = np.arange(4, 8), np.arange(2, 6)
+learner.your_line("11.d", seen_by, (places, [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]))
+
+# %% [markdown]
 # <details><summary>The line</summary>
 #
-# `rows[:, None] >= keys[None, :]`. With `>` a token would not read itself. With places counted from the tile's own corner,
-# only tiles on the diagonal would be right.
+# `return rows[:, None] >= keys[None, :]`. With `>` a token would not read itself. With places counted from the tile's own corner, only
+# tiles on the diagonal would be right.
 #
 # </details>
 #
 # ## 8. Is it right? Asked without a GPU
 #
-# Triton has an *interpreter*: it runs the programs one after the other in NumPy. The variable `TRITON_INTERPRET` switches it on.
-# It is read when a kernel is defined, so set it before the import. On a GPU it must not be set.
+# Triton has an *interpreter*, which runs the programs one after the other in NumPy. The variable `TRITON_INTERPRET` switches it on. It is read
+# when a kernel is defined, so set it before the import; on a GPU it must not be set.
 
 # %%
 if DEVICE == "cpu":
@@ -716,29 +632,19 @@ if fused:
     check_kernel(torch.float16, 2e-3)
 
 # %% [markdown]
-# float16 has three digits, so its difference is larger, in torch as well. The kernel and its reference need not agree in
-# more digits than the format has.
-#
-# The interpreter finds wrong numbers: `tests/tutorial/test_kernels.py` plants faults in the kernels one by one, and it notices each.
-# It cannot find everything. It runs programs in order, so it may hide that two programs write the same place.
-# And it says nothing about time.
+# float16 has three digits, so its difference is larger, in torch as well. The interpreter finds wrong numbers, but not everything: it runs
+# programs in order, so it may hide that two of them write the same place, and it says nothing about time.
 #
 # ## 9. The way back
 #
-# A kernel without a gradient trains nothing. So follow the local part backwards, by hand. Let s = q kᵀ / C + bias be the scores,
-# r = relu(s), A = r² and y = A v. A small d stands for the gradient of the loss: dy is what comes back from the gate. Then
+# Follow the local part backwards, by hand. Let s = q kᵀ / C + bias be the scores, r = relu(s),
+# A = r² and y = A v. A small d stands for the gradient of the loss, and dy is what comes back from the gate. Then
 #
-# - dv = Aᵀ dy, since y is linear in v;
-# - dA = dy vᵀ, for the same reason;
+# - dv = Aᵀ dy, since y is linear in v, and dA = dy vᵀ for the same reason;
 # - ds = 2 r dA: where relu cut a score off, r is zero and nothing flows;
-# - dq = ds k / C and dk = dsᵀ q / C; the bias gets the sum of ds over all chunks and texts.
+# - dq = ds k / C and dk = dsᵀ q / C; the bias gets the sum of ds over all chunks and sequences.
 #
-# The map A was never stored, so it is made again, tile by tile, together with dA. That is `maps_kernel`, the mirror of
-# `mix_kernel`. It writes A and ds, C numbers each for a token (at the paper's sizes E is six times C), and what remains are plain products:
-# those go to the libraries, which are better at them. The state runs backwards: what chunk g asked of its predecessors
-# is summed over *later* chunks, by the same scan in the other direction.
-#
-# For six tokens, all of this in NumPy, against torch's own gradient.
+# For six tokens, all of this in NumPy, against torch's own gradient:
 
 # %% tags=["nbval-check-output"]
 values_61 = np.arange(1, 7)[:, None]  # as in section 4
@@ -746,14 +652,29 @@ dy = np.array([1.0, -1, 2, 0, 1, 3])[:, None]
 r = np.maximum(scores_TT, 0) * lower_TT
 dA = dy @ values_61.T
 ds = 2 * r * dA
-print("ds of token 6:", ds[5].astype(int), " dv:", (r**2).T.dot(dy)[:, 0].astype(int))
+print("ds of token 6:", ds[5].astype(int), "| dv of the six:", (r**2).T.dot(dy)[:, 0].astype(int))
 leaves = [torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in (q_TS, k_TS, values_61)]
 ((leaves[0] @ leaves[1].T).relu().square().tril() @ leaves[2]).backward(torch.from_numpy(dy))
 for by_hand, leaf in zip((ds @ k_TS, ds.T @ q_TS, (r**2).T @ dy), leaves):
     assert same(by_hand, leaf.grad)
 
 # %% [markdown]
-# Now the kernels: the gradient of each input, by the interpreter, against torch in float64.
+# In the kernels this becomes four passes, because A was never stored and has to be made again. `maps_kernel` makes it tile by tile, together with
+# ds, and writes both: C numbers each for a token, where E is six times C at the paper's sizes. `values_kernel` makes dv of A and dy. The state runs
+# backwards, since what chunk g asked of its predecessors is summed over *later* chunks, by the same scan in the other direction. What remains
+# (dq, dk and the gradients of the linear heads) are plain products, which the libraries do better.
+#
+# Which tiles does one program of each touch? Compare the first row, the forward kernel, with the others.
+
+# %%
+figures.show(*figures.tiles_of_the_kernels())
+
+# %% [markdown]
+# Forward, a program stays in its row of A and walks over the keys that it may read, up to the diagonal. For dv it is the
+# transpose: a program belongs to a *key* and walks down the column, from the diagonal on, over all the queries that read it. So
+# no two programs ever add to the same number. `maps_kernel` walks along E instead, since dA is a sum over the columns of values.
+#
+# Now ask the kernels: the gradient of each input, by the interpreter, against torch in float64.
 
 # %%
 if fused:
@@ -770,8 +691,8 @@ if fused:
     assert max(off.values()) < 1e-5
 
 # %% [markdown]
-# In a model you never call this function. `FLASH(..., backend="auto")` takes the kernels where they are faster, on a CUDA card
-# in half precision, and torch elsewhere; `unit.fused_on(x)` says which, and why.
+# In a model you never call this function. `FLASH(..., backend="auto")` takes the kernels where they are faster, on a CUDA card in half
+# precision, and torch elsewhere; `unit.fused_on(x)` says which, and why.
 
 # %%
 causal = FLASH(p.D, qk_dim=p.S, chunk_size=p.C, causal=True)
@@ -781,10 +702,9 @@ print(f"{'by the kernels' if taken else 'by torch'} here, since {why}")
 # %% [markdown]
 # ## 10. What the compiler makes of it
 #
-# Compiling needs no card, so you can ask for several. The compute capability, the version of a card's design, is 7.5 for a T4,
-# 8.0 for an A100 and 9.0 for an H100. *Matrix instructions* use the units that give a card its high peak. *Shared* memory is
-# the fast memory of a program. A thread has at most 255 *registers*; what does not fit is *spilled* to main memory.
-# Counted is what stands in the code, not how often it runs.
+# Compiling needs no card, so you can ask for several. The compute capability, the version of a card's design, is 7.5 for a T4, 8.0 for an A100 and 9.0
+# for an H100. *Matrix instructions* use the units that give a card its high peak. *Shared* memory is the fast memory of a program. A thread has at
+# most 255 *registers*; what does not fit is *spilled* to main memory. Counted is what stands in the code, not how often it runs.
 #
 # **Your turn.** Change the tile, M tokens and a number of columns, both powers of two. Watch registers and shared memory.
 
@@ -809,52 +729,30 @@ if fused:
         print(
             f"{name:5} {units:3} matrix instructions, {registers} registers, {spilled} bytes spilled, {kib} KiB shared"
         )
+    fit = 65_536 // (128 * a100["registers"]), 163 * 1024 // max(1, a100["shared_bytes"])
+    print(f"programs that fit on a processor of an A100: {fit[0]} by registers, {fit[1]} by shared memory")
     assert t4["matrix_instructions"] == 0 < h100["matrix_instructions"] and a100["matrix_instructions"] > 0
 else:
     print("not compiled: Triton is missing here")
 
 # %% [markdown]
-# For the T4 there is **not one** matrix instruction. Triton supports capability 8.0 and later; for older cards it writes
-# ordinary multiply-adds, in float32. A T4 does 65 × 10¹² FLOPs a second by its matrix units, and 8.1 × 10¹² in float32
-# without them (data sheet). PyTorch's own products do use the matrix units of a T4. So this kernel would **lose** there, and
-# `backend="auto"` leaves it out. On an H100 fewer instructions do as much: each one is wider.
+# For the T4 there is **not one** matrix instruction. Triton supports capability 8.0 and later; for older cards it writes ordinary
+# multiply-adds, in float32. A T4 does 65 × 10¹² FLOPs a second by its matrix units, and 8.1 × 10¹² in float32 without them (data sheet), and
+# PyTorch's own products do use them. So this kernel would **lose** there, and `backend="auto"` leaves it out. On an H100 fewer instructions do as
+# much, since each one is wider.
 #
-# Registers and shared memory decide how many programs a processor of the card holds at a time, its *occupancy*. While one
-# program waits for memory, another can compute, so a single one is too few. A processor of an A100 has 65,536 registers and
-# 163 KiB of shared memory; a program has 128 threads.
-
-# %%
-if fused:
-    by_registers = 65_536 // (128 * a100["registers"])
-    by_memory = 163 * 1024 // max(1, a100["shared_bytes"])
-    print(
-        f"A100: {by_registers} programs fit by registers, {by_memory} by shared memory, so {min(by_registers, by_memory)}"
-    )
-
-# %% [markdown]
-# The order of the programs matters as well. A card starts them by number. All programs of a chunk read the same values and the
-# same state; if they run at the same time, main memory is asked once, and the card's second-level cache, L2, serves the rest.
-# How much do the programs need that run together? Two orders, at the paper's sizes, for a card that runs 200 programs at a time.
-
-# %% tags=["nbval-check-output"]
-C, S, E, M, columns = 256, 128, 1536, 64, 64
-chunk_bytes = 2 * (C * E + S * E + 3 * C * S)  # values, state, three heads, in half precision
-programs = (C // M) * (E // columns)
-together = {"tiles of a chunk first": -(-200 // programs), "chunks first": 200}
-for order, chunks in together.items():
-    print(f"{order:23}: {programs} programs a chunk, {chunks:3} chunks at once, {chunks * chunk_bytes / 1e6:6.1f} MB")
-
-# %% [markdown]
-# L2 holds 4 MB on a T4, 40 MB on an A100, 50 MB on an H100. The first order fits easily on the two newer ones, and only just
-# not on a T4; the second fits nowhere.
-# The line that takes `program` apart makes this difference, and no number of the result depends on it.
+# Three words that decide whether such a kernel is fast, once its numbers are right:
 #
-# **Your second guess.** At the paper's sizes C = 256, S = 128, E = 1536, with tiles of 32 tokens and 64 columns:
-# how many times the needed multiply-adds does the local part make? Write 1 if you expect no waste.
-
-# %%
-my_second_guess = None  # your number here
-predict("11.b", my_second_guess)
+# - *Pipelining.* The compiler starts the loads of the loop's next round while this one computes, which hides the wait for main memory. Much of the
+#   shared memory above holds tiles that are not needed yet.
+# - *Occupancy.* With several programs on one processor of the card, one computes while another waits. How many fit is decided by registers and shared
+#   memory: a processor of an A100 has 65,536 registers and 163 KiB, a program 128 threads, so in the last line above the shared memory leaves room for one.
+# - *L2*, the card's second-level cache. A chunk's values, state and heads are 2 (C E + S E + 3 C S) bytes, 1.4 MB at the paper's sizes. Its 96
+#   programs are neighbours in number, so the 200 or so that run at once share three chunks, 4 MB, and an A100's 40 MB of L2 serve nearly all of
+#   them. In the opposite order they would need 275 MB, and main memory would be asked again and again.
+#
+# Is any arithmetic wasted? Each column tile makes the scores anew, and half of a tile on the diagonal is hidden. Count what the local part executes
+# against what it needs.
 
 
 # %% tags=["nbval-check-output"]
@@ -869,21 +767,16 @@ for M, columns in ((32, 64), (32, 256), (64, 256), (64, 1536)):
     kib = M * columns * 4 // 1024
     print(f"M = {M}, {columns:4} columns: {times:.2f} times the needed products, y takes {kib:3} KiB")
 
-# %%
-reveal("11.b", executed(256, 128, 1536, 32, 64) / needed, "times as many")
-
 # %% [markdown]
-# More columns waste less. More tokens waste more, since more of a tile on the diagonal is hidden (1.55, then 1.72).
-# But the float32 sum y of a program must stay in *registers*, the fastest memory of all.
-# One processor of a GPU has 256 KiB of them, for all programs that it runs at a time.
-# So the tile's size is a bargain between repeated products and memory.
-# `tile=` sets it; the result changes by rounding only.
+# More columns waste less, and more tokens waste more (1.55, then 1.72). But the float32 sum of a program must stay in registers, and one processor of a GPU has 256 KiB of them for all programs that
+# it runs at a time. So the tile's size is a bargain between repeated products and memory. `tile=` sets it, and the result changes by
+# rounding only.
 #
 # ## 11. Bytes of a whole step, and a prediction
 #
-# Now to the question that decides: what does a *training step* gain? Take the paper's base size, 24 units, and 65,536 tokens
-# in bfloat16. `count_traffic` runs a unit, forward and backward, on *fake* tensors. They have shapes and no numbers, so it
-# takes no card and hardly any time. Each operation reads its inputs and writes its outputs once; that is what is counted.
+# Now to the question that decides: what does a *training step* gain? Take the paper's base size, 24 units, and 65,536 tokens in bfloat16.
+# `count_traffic` runs a unit, forward and backward, on *fake* tensors, which have shapes and no numbers, so it takes no card and hardly any
+# time. Each operation reads its inputs once and writes its outputs once, and that is what is counted.
 
 # %%
 from flash_course.bench.traffic import CARDS, ROWS, base, count_traffic
@@ -904,16 +797,16 @@ if fused:
     assert sum(gigabytes["FLASH, Triton"].values()) < 0.7 * sum(gigabytes["FLASH, torch"].values())
 
 # %% [markdown]
-# The dense layers are the same in both FLASH rows; nothing saves those. What the kernels save lies in the other colours. The
-# map of a chunk, its square, the sum of both parts, the gated product, float32 copies of four heads: each was written by one
-# operation and read by the next. A tile does all of them while it is in fast memory.
+# The dense layers are the same in both FLASH rows, and nothing saves those. What the kernels save lies in the other colours. The attention weights of a
+# chunk, the sum of both parts, the gated product, float32 copies of four heads: each was written by one operation and read by the
+# next, and a tile does all of them while it is in fast memory.
 #
-# From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer, the roofline
-# of section 2. As rates we assume what large products and long copies reach: about 60% and 84% of the data sheets, on a T4, which
+# From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer, which is the roofline of
+# section 2. As rates we assume what large products and long copies reach, about 60% and 84% of the data sheets, and on a T4, which
 # gets hot, 43% and 78%.
 #
-# **This is a prediction. Nothing was measured.** Every operation is assumed to reach these rates, and starting it costs nothing.
-# For the kernels on a T4 there is none: they would not use its matrix units.
+# **This is a prediction. Nothing was measured.** Every operation is assumed to reach these rates, and starting it to cost nothing. (For the
+# kernels on a T4 there is no prediction.)
 
 # %%
 print(f"{'milliseconds of a step, predicted':34}" + "".join(f"{card:>8}" for card in CARDS))
@@ -922,20 +815,21 @@ for (name, T), (units, found) in counted.items():
     predicted[name, T] = {card: 1e3 * units * found.seconds(card) for card in CARDS}
     if "Triton" in name:
         predicted[name, T]["T4"] = float("nan")
-    print(f"{name:14} T = {T:5}{'':10}" + "".join(f"{ms:8.0f}" for ms in predicted[name, T].values()))
+    row = "".join(f"{ms:8.0f}" if ms == ms else "       -" for ms in predicted[name, T].values())
+    print(f"{name:14} T = {T:5}{'':10}{row}")
 flash, rival = ("FLASH, Triton" if fused else "FLASH, torch"), "Transformer++"
 assert not fused or all(predicted[flash, T]["H100"] < predicted[rival, T]["H100"] for T in (2048, 8192))
 assert predicted["FLASH, torch", 8192]["H100"] > predicted[rival, 8192]["H100"]
 assert abs(predicted[flash, 8192]["H100"] / predicted[flash, 512]["H100"] - 1) < 0.02
 
 # %% [markdown]
-# Read down a column. FLASH costs the same at every length. Transformer++, with torch's fused attention, climbs. With torch
-# alone FLASH would lose on an H100 at 2048 tokens, and still not lead at 8192; with the kernels it should be ahead at both.
-# So on a card the crossover is a matter of kernels as much as of mathematics. That may be how the reports that GAU was slow fit
-# with a paper in which it was fast: the paper ran on TPUs, whose compiler fuses by itself.
+# Read down a column. FLASH costs the same at every length, while Transformer++, with torch's fused attention, climbs. With torch alone FLASH is
+# predicted to be behind on an H100 even at 8192 tokens, and with the kernels to be ahead at 2048. So on a card the crossover of
+# lecture 08 is a matter of kernels as much as of mathematics. That may be how the reports that GAU was slow fit with a paper in which it
+# was fast, for the paper ran on TPUs, whose compiler fuses by itself.
 #
-# What no kernel of ours touches sets a limit: *Amdahl's law*. Here these are the dense layers. Take their share of the predicted
-# time by torch, and let all the rest become faster.
+# What no kernel of ours touches sets a limit, *Amdahl's law*. Here these are the dense layers. Take their share of the predicted time by torch,
+# and let all the rest become faster.
 
 # %%
 units, found = counted["FLASH, torch", 8192]
@@ -946,8 +840,9 @@ for faster in (2, 4, 1000):
 assert 0.5 < share < 0.8
 
 # %% [markdown]
-# And a kernel has to be *started*, which takes some microseconds, whatever it does; let us assume 5. A training step of 65,536
-# tokens does not notice. A decoding step does: it has the same number of operations and a single token to work on. How many are there?
+# And a kernel has to be *started*, which takes some microseconds, whatever it does; let us assume 5. A training step of 65,536 tokens does not
+# notice this *launch overhead*. A decoding step does, because it has the same number of operations and a single token to work on. How many
+# are there?
 
 # %%
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -972,28 +867,28 @@ for architecture in ("flash", "transformer++"):
     print(f"{architecture:14} {step.calls:4} operations a token, so at least {5e-3 * step.calls:.2f} ms to start them")
 
 # %% [markdown]
-# Such a step costs the same time whether a token needs much arithmetic or little. The remedy is to record all starts once, as
-# a *CUDA graph*, and to replay the record for each token. It needs a step whose shapes never change and which asks the card
-# for no number, and a state of constant size is just what that needs; a cache that grows is not.
+# Such a step costs the same time whether a token needs much arithmetic or little. The remedy is to record all starts once, as a *CUDA
+# graph*, and to replay the record for each token. It needs a step whose shapes never change and which asks the card for no number, and a
+# state of constant size is just what that needs; a cache that grows is not.
 #
 # A stored measurement from a card belongs beside these predictions. `tools/gpu_evidence` makes it, on a machine that has one.
 
 # %%
-stored = resources.files("flash_course") / "bench" / "results" / "card_steps.json"
-if stored.is_file():
-    for row in json.loads(stored.read_text(encoding="utf-8"))["runs"]:
-        times = {name: way.get("seconds") for name, way in row["ways"].items()}
-        said = ", ".join(f"{name} {1e3 * seconds['median']:.0f}" for name, seconds in times.items() if seconds)
-        print(f"{row['card']}, {row['format']}, T = {row['T']}, milliseconds of a step: {said}")
-else:
+try:
+    measured = load_stored("card_steps")["runs"]
+except ValueError:
+    measured = []
     print("GPU: not yet measured")
+for row in measured:
+    times = {name: way.get("seconds") for name, way in row["ways"].items()}
+    said = ", ".join(f"{name} {1e3 * seconds['median']:.0f}" for name, seconds in times.items() if seconds)
+    print(f"{row['card']}, {row['format']}, T = {row['T']}, milliseconds of a step: {said}")
 
 # %% [markdown]
 # ## 12. What you take along
 #
-# Fill in the last column yourself. "Not shown" is a good answer.
-# `learner.verdict("11 kernel", "...")` from `flash_tutorial` stores a verdict,
-# and `flash-tutorial report` prints them all.
+# Fill in the last column yourself. "Not shown" is a good answer. `learner.verdict("11 kernel", "...")` stores a verdict, and
+# `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -4,8 +4,15 @@ from .ablations import losses_with_chance, paired_differences, recall_by_distanc
 from .chunks import exclusive_sum, flash_unit, other_chunks
 from .costs import benchmark_results, cost_of_a_block, operations_and_time, step_time
 from .curves import bits_ladder, loss_by_position, loss_curves, training_curve
-from .generation import chunk_state_by_token, decoding_by_position, scores_by_temperature, temperatures
-from .kernels import bytes_of_a_step, rooflines, shares_of_a_step, tiles_of_a_chunk
+from .generation import chunk_state_by_token, decoding_by_position, temperatures
+from .kernels import (
+    bytes_of_a_step,
+    rooflines,
+    shares_of_a_step,
+    squares_in_tiles,
+    tiles_of_a_chunk,
+    tiles_of_the_kernels,
+)
 from .laboratory import faults_of_mixing, numbers_kept
 from .maps import (
     DIRECT,

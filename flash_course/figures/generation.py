@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .costs import MODEL_STYLES
-from .style import BLACK, BLUE, FONT, GREEN, ORANGE, SKY, VERMILION, YELLOW, new_axes
+from .style import BLACK, FONT, GREEN, ORANGE, SKY, YELLOW, new_axes
 
 
 def chunk_state_by_token(sums_TSE, waiting, C, outputs):
@@ -97,9 +97,8 @@ def decoding_by_position(stored, live=(), *, title):
         axes.tick_params(which="both", labelsize=FONT - 1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=FONT - 1, frameon=False, loc="upper left")
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high * 3)  # room for the legend
+    handles, names = right.get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=5)
     figure.suptitle(title, fontsize=FONT + 1)
     return figure, f"Two line plots on logarithmic axes against the position of a token. {'; '.join(words)}."
 
@@ -118,26 +117,3 @@ def temperatures(probabilities, names, *, title):
     axes.grid(axis="x", visible=False)
     axes.legend(fontsize=FONT - 1, frameon=False)
     return figure, f"Bars of the probabilities of {len(names)} tokens, {', '.join(names)}. {'; '.join(words)}."
-
-
-def scores_by_temperature(values, entropy, scores, *, title):
-    """Entropy of a model's predictions and its score on texts against the temperature; the best of each is ringed.
-
-    ``scores`` holds by name one list or two, the lower one first.
-    """
-    figure, axes = new_axes(7.2, 3.8, "temperature", "bits per byte", title)
-    axes.plot(values, entropy, ":", color=BLACK, linewidth=2, marker="^", markersize=5, label="entropy")
-    words = [f"entropy from {entropy[0]:.2f} at {values[0]:g} to {entropy[-1]:.2f} at {values[-1]:g}"]
-    styles = zip(scores.items(), (BLUE, VERMILION), ("-", "--"), ("o", "s"), (-20, 22))
-    for (name, bits), colour, line, marker, above in styles:
-        best = int(np.argmin(bits))
-        axes.plot(values, bits, line, color=colour, marker=marker, markersize=5, linewidth=1.7, label=name)
-        axes.plot(values[best], bits[best], "o", markersize=14, markerfacecolor="none", color=colour)
-        axes.annotate(
-            f"{bits[best]:.2f} at {values[best]:g}", (values[best], bits[best]), xytext=(0, above), ha="center",
-            textcoords="offset points", fontsize=FONT - 1, color=colour,
-        )  # fmt: skip
-        words.append(f"{name} is best at {values[best]:g} with {bits[best]:.2f}")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=FONT - 1, frameon=False)
-    return figure, f"Lines of bits per byte against the temperature: {'; '.join(words)}; rings mark the best."

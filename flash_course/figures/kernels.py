@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
+from .maps import numbers_in_squares
 from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, new_axes
 
 LOOKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v"), (BLACK, "P"))
@@ -32,46 +33,74 @@ def shares_of_a_step(parts, *, title):
     )
 
 
-def rooflines(machines, *, title):
+def rooflines(machines, *, title, moves=()):
     """FLOPs a second against FLOPs per byte: ``machines`` holds by name (peak FLOPs/s, bytes/s, points), and
     ``points`` by name (FLOPs per byte, FLOPs/s), the latter None where nothing was measured: the mark is on the roof.
+
+    ``moves``: pairs of points that an arrow joins, where a machine has both.
     """
-    figure = Figure(figsize=(4.6 * len(machines), 3.9), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.6 * len(machines), 4.1), dpi=100, layout="constrained")
     words = []
     for axes, (name, (peak, rate, points)) in zip(
         figure.subplots(1, len(machines), squeeze=False)[0], machines.items()
     ):
         turn = peak / rate
-        edges = np.array(
-            [0.5 * min(i for i, _ in points.values()), turn, 3 * max(turn, *(i for i, _ in points.values()))]
-        )
+        left, right = 0.4 * min(i for i, _ in points.values()), 12 * max(turn, *(i for i, _ in points.values()))
+        edges = np.array([left, turn, right])
+        axes.axvspan(left, turn, color=SKY, alpha=0.25, linewidth=0)
         axes.plot(edges, np.minimum(edges * rate, peak), "-", color=BLACK, linewidth=1.8)
-        axes.axvline(turn, color=BLACK, linewidth=0.9, linestyle=":")
+        places = {}
         for (label, (intensity, speed)), (colour, marker) in zip(points.items(), LOOKS):
-            roof = min(intensity * rate, peak)
-            full = "full" if speed is not None else "none"
+            done = min(intensity * rate, peak) if speed is None else speed
+            places[label] = (intensity, done)
             axes.plot(
-                intensity, roof if speed is None else speed, marker, color=colour, fillstyle=full, markersize=8,
+                intensity, done, marker, color=colour, fillstyle="none" if speed is None else "full", markersize=8,
                 linestyle="none", label=label,
             )  # fmt: skip
-            done = "" if speed is None else f", {speed / 1e9:.3g} GFLOP/s measured"
-            words.append(f"{label} {intensity:.1f} FLOPs per byte{done}")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+            measured = "" if speed is None else f", {speed / 1e9:.3g} GFLOP/s measured"
+            words.append(f"{label} {intensity:.1f} FLOPs per byte{measured}")
+        for start, end in moves:
+            if start in places and end in places:
+                axes.annotate(
+                    "", places[end], places[start],
+                    arrowprops={"arrowstyle": "-|>", "color": VERMILION, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0},
+                )  # fmt: skip
+        lowest = min(min(y for _, y in places.values()), left * rate)
+        axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(lowest / 2, peak * 6))
+        for x, side, word in ((turn / 1.15, "right", "waits for memory"), (turn * 1.15, "left", "for arithmetic")):
+            axes.annotate(word, (x, peak * 2.5), ha=side, fontsize=FONT)
         axes.set_xlabel("FLOPs per byte moved", fontsize=FONT)
         axes.set_ylabel("FLOPs a second", fontsize=FONT)
         axes.set_title(f"{name}: turns at {turn:.0f}", fontsize=FONT)
         axes.tick_params(which="both", labelsize=FONT - 1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=FONT - 1, framealpha=1, edgecolor="white", loc="lower right")  # hides the dotted line
+        axes.legend(fontsize=FONT - 1, framealpha=1, edgecolor="white", loc="lower right")
         words[-1] += f" ({name}, roof {peak / 1e9:.3g} GFLOP/s from {turn:.0f} FLOPs per byte on)"
     figure.suptitle(title, fontsize=FONT + 1)
     return figure, f"Log-log plots of a roof that rises, then is flat, with a mark for each part. {'; '.join(words)}."
 
 
+def squares_in_tiles(panels, M, *, row, title):
+    """Square arrays as ``numbers_in_squares`` draws them, and over them the borders of tiles of M x M numbers."""
+    figure, alt = numbers_in_squares(panels, row=row, title=title)
+    for axes, values in zip(figure.axes, panels.values(), strict=True):
+        n = len(values)
+        for top in range(0, n, M):
+            for left in range(0, n, M):
+                size = (min(M, n - left), min(M, n - top))
+                axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=BLUE, linewidth=2.6))
+                if left > top:
+                    at = (left + size[0] / 2, top + size[1] / 2)
+                    axes.text(*at, "never made", color=BLUE, fontsize=9, ha="center", va="center", bbox=WHITE)
+    return figure, f"{alt} Thick lines cut each into tiles of {M} by {M}; those above the diagonal are never made."
+
+
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+
+
 def tiles_of_a_chunk(C, M):
-    """The map of one chunk cut into M x M tiles, and which of them the programs of the kernel touch."""
+    """The attention matrix of a chunk cut into M x M tiles, and which of them the kernel's programs touch."""
     tiles = -(-C // M)
     figure = Figure(figsize=(5.6, 4.3), dpi=100, layout="constrained")
     axes = figure.add_subplot()
@@ -99,10 +128,76 @@ def tiles_of_a_chunk(C, M):
     axes.set_title(f"{done} of {tiles * tiles} tiles are computed; the last ones stick out", fontsize=FONT + 1)
     figure.legend(fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=3)
     return figure, (
-        f"The {C} by {C} map of a chunk, covered by {tiles} by {tiles} tiles of {M}. Each row of tiles is one program. "
-        f"{done} tiles on and left of the diagonal are computed, {tiles * tiles - done} right of it are never touched. "
+        f"The {C} by {C} attention matrix of a chunk, covered by {tiles} by {tiles} tiles of {M}. Each row of tiles is "
+        f"one program. {done} tiles on and left of the diagonal are computed, {tiles * tiles - done} right of it are "
+        "never touched. "
         f"The last row and column of tiles reach to {tiles * M}, beyond the chunk's end at {C}."
     )
+
+
+READ, WRITTEN = (SKY, ""), (ORANGE, "///")
+
+
+def tiles_of_the_kernels(tiles=4, wide=6):
+    """Which tiles one program instance reads and writes: the forward kernel, and those of the backward pass.
+
+    A chunk is ``tiles`` tiles long, E is ``wide`` tiles wide, S is one.
+    """
+    rows, columns = range(tiles), range(wide)
+    i, j, e = tiles - 2, 1, 3
+    kernels = {  # name: what is read and what is written, by name (rows, columns, tiles touched)
+        f"mix_kernel, forward: query tile {i}, column tile {e} (bias and gate are not drawn)": (
+            {"quad_q, lin_q": (tiles, 1, [(i, 0)]), "quad_k": (tiles, 1, [(r, 0) for r in rows if r <= i]),
+             "v": (tiles, wide, [(r, e) for r in rows if r <= i]), "state": (1, wide, [(0, e)])},
+            {"out": (tiles, wide, [(i, e)])},
+        ),
+        f"maps_kernel: query tile {i}, key tile {j}": (
+            {"quad_q": (tiles, 1, [(i, 0)]), "quad_k": (tiles, 1, [(j, 0)]),
+             "dy": (tiles, wide, [(i, c) for c in columns]), "v": (tiles, wide, [(j, c) for c in columns])},
+            {"A and ds": (tiles, tiles, [(i, j)])},
+        ),
+        f"values_kernel: key tile {j}, column tile {e}": (
+            {"A": (tiles, tiles, [(r, j) for r in rows if r >= j]), "lin_k": (tiles, 1, [(j, 0)]),
+             "dy": (tiles, wide, [(r, e) for r in rows if r >= j]), "d state": (1, wide, [(0, e)])},
+            {"dv": (tiles, wide, [(j, e)])},
+        ),
+        "scan_kernel, backwards: one piece of the S x E numbers, in all chunks": (
+            {"asked by chunk 0, 1, 2, ...": (tiles, wide, [(r, e) for r in rows])},
+            {"d state of chunk 0, 1, 2, ...": (tiles, wide, [(r, e) for r in rows])},
+        ),
+    }  # fmt: skip
+    figure = Figure(figsize=(9.0, 9.2), dpi=90, layout="constrained")
+    words = []
+    for axes, (kernel, (reads, writes)) in zip(figure.subplots(len(kernels), 1), kernels.items()):
+        left, said = 0.0, []
+        for arrays, look, verb in ((reads, READ, "reads"), (writes, WRITTEN, "writes")):
+            for name, (height, width, touched) in arrays.items():
+                _tiled_array(axes, left, name, height, width, set(touched), look, hidden=name.startswith("A"))
+                left += max(width, 2.6 if width == 1 else 0) + 0.9
+                said.append(f"{verb} {len(touched)} of {height * width} tiles of {name}")
+            if arrays is reads:
+                axes.annotate("", (left + 0.5, tiles / 2), (left - 0.6, tiles / 2), arrowprops={"arrowstyle": "-|>"})
+                left += 1.0
+        axes.set(xlim=(-0.3, 29.6), ylim=(tiles + 0.1, -1.0), aspect="equal")
+        axes.set_axis_off()
+        axes.set_title(kernel, fontsize=FONT + 1, loc="left")
+        words.append(f"{kernel}: {', '.join(said)}")
+    marks = [Patch(facecolor=c, hatch=h, edgecolor=BLACK, label=name) for name, (c, h) in
+             {"read": READ, "written": WRITTEN, "zero, never read": ("#DDDDDD", "xx")}.items()]  # fmt: skip
+    figure.legend(handles=marks, fontsize=FONT, frameon=False, loc="outside lower center", ncols=3)
+    figure.suptitle("Forward, a program walks along a row of A; for dv, down a column of it", fontsize=FONT + 2)
+    return figure, f"Arrays of one chunk cut into tiles, for four kernels. {'. '.join(words)}."
+
+
+def _tiled_array(axes, left, name, height, width, touched, look, hidden):
+    """One array as a grid of tiles; ``hidden``: it is a square whose tiles above the diagonal are zero."""
+    shift = (width == 1) * 0.8
+    for r, c in np.ndindex(height, width):
+        colour, hatch = look if (r, c) in touched else ("#DDDDDD", "xx") if hidden and c > r else ("white", "")
+        axes.add_patch(Rectangle(
+            (left + shift + c, r), 1, 1, facecolor=colour, hatch=hatch, edgecolor="#777777", linewidth=0.8,
+        ))  # fmt: skip
+    axes.text(left + shift + width / 2, -0.25, name, ha="center", va="bottom", fontsize=FONT)
 
 
 GROUPS = {  # what a step's bytes are for: what names of operations begin with, and a look

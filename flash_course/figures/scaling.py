@@ -3,8 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 
-from .style import BLACK, BLUE, FONT, GREEN, VERMILION, looks, new_axes
+from .style import BLACK, BLUE, FONT, GREEN, SKY, VERMILION, looks, new_axes
 
 CROSSINGS = {"plain": (0, (6, 2)), "fused": (0, (4, 2, 1, 2)), "": (0, (1, 1))}  # vertical lines, by a word of the name
 
@@ -39,10 +40,10 @@ def cost_against_length(panels, *, ylabel, title):
     run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None.
     """
     figure = Figure(figsize=(5.0 * len(panels) if len(panels) > 1 else 7.2, 4.3), dpi=100, layout="constrained")
-    words = []
+    words, styles = [], looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
     for axes, (panel, (lines, crossings)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         highest = max(value for points in lines.values() for _, value in points if value is not None)
-        styles, said = looks(lines), []
+        said = []
         for name, points in lines.items():
             colour, marker, line = styles[name]
             known = [(T, value) for T, value in points if value is not None]
@@ -65,7 +66,7 @@ def cost_against_length(panels, *, ylabel, title):
                 axes.axvline(T, color=BLACK, linewidth=1.3, linestyle=line, label=f"{name}: {T:,.0f}")
             said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
         _logarithmic(axes, {T for points in lines.values() for T, _ in points})
-        axes.set_xlabel("T, tokens in a text (logarithmic)", fontsize=FONT)
+        axes.set_xlabel("T, tokens in a sequence (logarithmic)", fontsize=FONT)
         axes.set_ylabel(ylabel, fontsize=FONT)
         axes.set_title(panel, fontsize=FONT)
         axes.grid(alpha=0.3)
@@ -85,24 +86,39 @@ def cost_against_length(panels, *, ylabel, title):
 
 
 def speedups(curves, *, title):
-    """How many times as fast FLASH is as its rival, against T: ``curves`` holds by name points ``(T, ratio)``."""
-    figure, axes = new_axes(8.4, 4.3, "T, tokens in a text (logarithmic)", "rival's time / FLASH's time", title)
-    styles = looks(curves)
-    for name, points in curves.items():
-        colour, marker, line = styles[name]
-        axes.plot(*zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name)
-    axes.axhline(1, color=BLACK, linewidth=1.2)
-    axes.annotate(
-        "above this line FLASH is faster", (0.99, 1), xycoords=("axes fraction", "data"), xytext=(0, 3),
-        textcoords="offset points", ha="right", fontsize=FONT - 1,
-    )  # fmt: skip
-    _logarithmic(axes, {T for points in curves.values() for T, _ in points})
-    figure.legend(fontsize=FONT - 1, frameon=False, loc="outside right upper")
+    """A row for each comparison, a column for each T: how many times as fast FLASH is as its rival.
+
+    ``curves`` holds by name points ``(T, ratio)``; hatched squares are those where FLASH is the slower one.
+    """
+    lengths = sorted({T for points in curves.values() for T, _ in points})
+    figure = Figure(figsize=(8.0, 1.3 + 0.4 * len(curves)), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for y, points in enumerate(curves.values()):
+        for T, ratio in points:
+            x, faster = lengths.index(T), ratio >= 1
+            axes.add_patch(Rectangle(
+                (x, y), 1, 1, facecolor=SKY if faster else "white", hatch="" if faster else "///",
+                edgecolor="#AAAAAA", linewidth=1,
+            ))  # fmt: skip
+            axes.text(
+                x + 0.5, y + 0.5, f"{ratio:.2f}", ha="center", va="center", fontsize=FONT + 1,
+                bbox=None if faster else {"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            )  # fmt: skip
+    axes.set(xlim=(0, len(lengths)), ylim=(len(curves), 0))
+    axes.set_xticks(np.arange(len(lengths)) + 0.5, [f"{T:,}" for T in lengths])
+    axes.set_yticks(np.arange(len(curves)) + 0.5, curves)
+    axes.set_xlabel("T, tokens in a sequence", fontsize=FONT)
+    axes.tick_params(labelsize=FONT, length=0)
+    axes.spines[:].set_visible(False)
+    figure.suptitle(title, fontsize=FONT + 1)
+    kinds = {"FLASH is faster": (SKY, ""), "FLASH is slower": ("white", "///")}
+    marks = [Patch(facecolor=c, hatch=h, edgecolor="#AAAAAA", label=name) for name, (c, h) in kinds.items()]
+    figure.legend(handles=marks, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=2)
     said = "; ".join(
         f"{name} from {points[0][1]:.2f} at T = {points[0][0]} to {points[-1][1]:.2f} at {points[-1][0]}"
         for name, points in curves.items()
     )
-    return figure, f"Line plot, both axes logarithmic, of the speed-up of FLASH against T, with a line at 1: {said}."
+    return figure, f"Table of the rival's time over FLASH's, blue where it is 1 or more, against T: {said}."
 
 
 def chunk_costs(sizes, counts, milliseconds, *, title):
@@ -122,38 +138,43 @@ def chunk_costs(sizes, counts, milliseconds, *, title):
     return figure, f"Line plot, both axes logarithmic, against C from {sizes[0]} to {sizes[-1]}: {'; '.join(words)}."
 
 
-def flattering_choices(choices, honest, *, title):
-    """The speed-up that each way of comparing would report: ``choices`` holds by name ``(ratio, kind)``.
+def flattering_choices(choices, *, title):
+    """From the honest speed-up to the one that a choice reports: ``choices`` holds by name (honest, reported, kind).
 
-    Kinds are "measured here", "counted" and "stored". ``honest`` is the ratio of the fair comparison.
+    Both numbers of a row are of one kind: "measured here", "counted" or "stored".
     """
     kinds = {"measured here": (BLUE, "o"), "counted": (VERMILION, "s"), "stored": (GREEN, "^")}
-    figure, axes = new_axes(8.0, 1.3 + 0.36 * len(choices), "speed-up of FLASH that would be reported")
+    figure, axes = new_axes(8.0, 1.3 + 0.42 * len(choices), "speed-up of FLASH")
     figure.suptitle(title, fontsize=FONT + 1)
-    for y, (ratio, kind) in enumerate(choices.values()):
+    for y, (honest, reported, kind) in enumerate(choices.values()):
         colour, marker = kinds[kind]
-        axes.plot([honest, ratio], [y, y], "-", color=colour, linewidth=1.2, label="_")
-        axes.plot([ratio], [y], linestyle="none", marker=marker, color=colour, markersize=8)
         axes.annotate(
-            f"{ratio:.2f}", (ratio, y), xytext=(7 if ratio >= honest else -7, 0), textcoords="offset points",
-            va="center", ha="left" if ratio >= honest else "right", fontsize=FONT - 1,
-        )  # fmt: skip
-    axes.axvline(honest, color=BLACK, linewidth=1.3, linestyle="--")
+            "", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.4}
+        )
+        for ratio, fill, side in ((honest, "none", reported >= honest), (reported, "full", reported < honest)):
+            axes.plot([ratio], [y], linestyle="none", marker=marker, color=colour, markersize=8, fillstyle=fill)
+            axes.annotate(
+                f"{ratio:.2f}", (ratio, y), xytext=(-8 if side else 8, 0), textcoords="offset points",
+                va="center", ha="right" if side else "left", fontsize=FONT - 1,
+            )  # fmt: skip
     axes.set_yticks(range(len(choices)), choices)
-    axes.invert_yaxis()
+    axes.set_ylim(len(choices) - 0.5, -0.5)
     axes.set_xscale("log")
-    every = [honest, *(ratio for ratio, _ in choices.values())]
-    low, high = min(every) / 1.35, max(every) * 1.35
+    every = [ratio for both in choices.values() for ratio in both[:2]]
+    low, high = min(every) / 1.45, max(every) * 1.35
     axes.set_xlim(low, high)
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50) if low <= t <= high]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.tick_params(labelsize=FONT - 1)
+    used = {kind for *_, kind in choices.values()}
     marks = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", label=kind)
-        for kind, (colour, marker) in kinds.items()
-    ]
-    marks.append(Line2D([], [], color=BLACK, linestyle="--", label=f"honest, measured here: {honest:.2f}"))
+        for kind, (colour, marker) in kinds.items() if kind in used
+    ]  # fmt: skip
+    marks.append(Line2D([], [], color=BLACK, marker="o", fillstyle="none", linestyle="none", label="hollow: honest"))
     figure.legend(handles=marks, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=4)
-    said = "; ".join(f"{name}: {ratio:.2f} ({kind})" for name, (ratio, kind) in choices.items())
-    return figure, f"Points on a logarithmic axis, with a dashed line at the honest speed-up of {honest:.2f}. {said}."
+    said = "; ".join(
+        f"{name}: {reported:.2f} for {honest:.2f} ({kind})" for name, (honest, reported, kind) in choices.items()
+    )
+    return figure, f"Arrows on a logarithmic axis, from the honest speed-up to the reported one. {said}."

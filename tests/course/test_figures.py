@@ -136,10 +136,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "temperatures": (
         lambda: figures.temperatures({"a": [0.5, 0.5], "b": [0.25, 0.75]}, ("x", "y"), title="t"), "b: 0.250, 0.750",
     ),
-    "scores_by_temperature": (
-        lambda: figures.scores_by_temperature([0.5, 1, 2], [1, 2, 3], {"a": [3, 2.25, 2.5], "b": [4, 3, 2]}, title="t"),
-        "a is best at 1 with 2.25",
-    ),
     # 11
     "shares_of_a_step": (
         lambda: figures.shares_of_a_step({"a": (0.75, 0.5), "b": (0.25, 0.5)}, title="shares"), "75%, 50%",
@@ -150,6 +146,10 @@ DRAWN = {  # the figure, and a number that its alt text must hold
             title="roofs",
         ), "2.5 FLOPs per byte, 1 GFLOP/s",
     ),
+    "squares_in_tiles": (
+        lambda: figures.squares_in_tiles({"a": MAP, "b": MAP * 2}, 3, row=2, title="tiles"), "tiles of 3 by 3",
+    ),
+    "tiles_of_the_kernels": (figures.tiles_of_the_kernels, "reads 3 of 16 tiles of A"),
     "tiles_of_a_chunk": (lambda: figures.tiles_of_a_chunk(40, 16), "6 tiles on and left"),
     "bytes_of_a_step": (
         lambda: figures.bytes_of_a_step({"one": {"mm": 40.0, "silu": 7.5}, "two": {"x": 1.0}}, title="bytes"),
@@ -172,8 +172,8 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "measured is least at C = 16, largest 3 times",
     ),
     "flattering_choices": (
-        lambda: figures.flattering_choices({"a": (2.5, "counted"), "b": (1.25, "stored")}, 1.5, title="t"),
-        "b: 1.25 (stored)",
+        lambda: figures.flattering_choices({"a": (1.5, 2.5, "counted"), "b": (2.0, 1.25, "stored")}, title="t"),
+        "b: 1.25 for 2.00 (stored)",
     ),
     # 10
     "recall_by_distance": (
