@@ -23,4 +23,5 @@ from .quality import loss_in_chunks, scores_by_rate, training_gap, training_of_s
 from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups
 from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token, what_time_waits_for
 from .style import looks, new_axes, show, text_table
+from .successors import numbers_kept, shares_of_newest, state_updates
 from .units import four_units, gated_units

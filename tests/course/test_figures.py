@@ -180,6 +180,24 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         ),
         "b -0.100 ± 0.000",
     ),
+    # 13
+    "state_updates": (
+        lambda: figures.state_updates(
+            {"sum": ("S + kv", [8, 4], ["+ 2", ""], [10, 4], 11.0), "erase": ("S - kkS", [8, 4], ["", ""], [5, 4], 3)},
+            (0.5, 0.75), 3, title="one token",
+        ),
+        "sum, S + kv: (8, 4) becomes (10, 4), and k reads 11; erase",
+    ),
+    "shares_of_newest": (
+        lambda: figures.shares_of_newest([1, 2, 4], {"mean": [1, 0.5, 0.25], "decay": [1, 0.75, 0.75]}, title="newest"),
+        "mean from 1.00 at 1 to 0.25 at 4",
+    ),
+    "numbers_kept": (
+        lambda: figures.numbers_kept(
+            [128, 256, 512], {"softmax": [1e3, 2e3, 4e3], "FLASH": [3e3] * 3, "GLA": [2e3] * 3}, title="kept"
+        ),
+        "softmax from 1,000 at 128 to 4,000 at 512",
+    ),
     # 12
     "accuracies": (
         lambda: figures.accuracies({"a": (0.5, 0.9), "b": (0.25, 1)}, ("x", "y"), chance=0.125, title="t"), "90% on y",
