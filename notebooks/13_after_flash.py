@@ -24,7 +24,7 @@
 #
 # **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention); lecture 10 helps with section 9.
 #
-# **Time** 39 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 40 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -96,14 +96,12 @@ from flash_course.learner import predict, reveal
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.properties import draw_order_one
 
-
 torch.set_num_threads(1)  # all of it is small, and the same with and without a GPU
 
 # %% [markdown]
 # ## 1. A fact that changed
 #
-# Here is Anna. A key of length one stands for her name, the state is a column of two numbers, and a query with the same key asks for her house number.
-# The three layers differ in a single line.
+# A key of length one stands for Anna's name, and a query with the same key asks for her number. The layers differ in a single line.
 
 # %% tags=["nbval-check-output"]
 anna = np.array([0.6, 0.8])
@@ -240,20 +238,17 @@ def through_chunk(rule, state):
     return state
 
 
-print("8 tokens          the state's first number   matrix and sum   norm of the matrix")
+print("8 tokens          the state's first number   by matrix and sum")
 unseen = rng.normal(size=(S, E))
 for name, rule in rules.items():
     brings = through_chunk(rule, np.zeros((S, E)))
     matrix = np.stack([through_chunk(rule, np.outer(row, np.ones(E)))[:, 0] - brings[:, 0] for row in np.eye(S)], 1)
     token_by_token, at_once = through_chunk(rule, unseen), matrix @ unseen + brings
     assert np.abs(token_by_token - at_once).max() < 1e-10
-    print(f"{name:16} {token_by_token[0, 0]:26.3f} {at_once[0, 0]:16.3f} {np.linalg.norm(matrix, 2):20.3f}")
+    print(f"{name:16} {token_by_token[0, 0]:26.3f} {at_once[0, 0]:19.3f}")
 print(f"{len(rules)} checks passed")
 
 # %% [markdown]
-# The last column says how much of an old state survives in the direction that survives best; linear attention keeps everything.
-# (RWKV-7's a and b were drawn at random, so its norm says nothing about trained models.)
-#
 # **Your line.** For RetNet the matrix is γ to the power C. What does the chunk bring by itself? Token j of the chunk (from 0) writes kᵀv, and every later token multiplies it by γ.
 
 
@@ -295,7 +290,7 @@ for name, table in weights.items():
 #
 # Most of these layers live in the library **flash-linear-attention**: Triton kernels, one folder for each update, from RetNet to Kimi Linear.
 # They follow the schedule of lectures 04 and 05: attention weights inside the chunks, in parallel, and a state from chunk to chunk.
-# `flash_course/successors.py` has the same in PyTorch. For everything that decays, the core is this:
+# `flash_course/successors.py` has the same in PyTorch; the core of everything that decays:
 #
 # ```python
 # since = log_decay.cumsum(2)                                  # decay since the chunk's beginning, as a logarithm
@@ -316,13 +311,11 @@ D, S, T = 6, 8, 50
 x = torch.randn(1, T, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def fresh(kind, **options):
-    """A unit with parameters of order one, for at its start a unit does almost nothing."""
+def fresh(kind, **options):  # with parameters of order one, for at its start a unit does almost nothing
     return draw_order_one(kind(D, qk_dim=S, **options).double(), torch.Generator().manual_seed(1))
 
 
-def of_tokens(unit):
-    """q, k (T, S), v (T, E) and the features h (T, D) that a unit makes of x."""
+def of_tokens(unit):  # the q, k, v and features h that it makes of x
     h = unit.norm(x)
     _, v, q, k = unit.in_proj(h).split([unit.expanded, unit.expanded, S, S], -1)
     return q, k, v, h
@@ -330,7 +323,6 @@ def of_tokens(unit):
 
 @torch.no_grad()
 def token_by_token(unit, update, gates, prepare=lambda t: t):
-    """o (T, E) of a unit by its equation, compared with its chunks; prints the last token's first numbers."""
     q, k, v, h = of_tokens(unit)
     chunks = unit.mix(q, k, v, h)[0]
     (q,), (k,), (v,) = prepare(q), prepare(k), v
@@ -351,7 +343,7 @@ def token_by_token(unit, update, gates, prepare=lambda t: t):
 # **Lightning attention** (2024) has the same update with other constants, and was first of all an implementation: its authors saw that linear attention lost its advantage to the running sum, and cut it into blocks.
 # MiniMax-01 (2025), with 456 billion parameters and a million tokens of context, is built on it.
 #
-# At γ = 1 - 2⁻⁵, how many percent of a fact are left after 64 tokens? Guess first.
+# Guess: at γ = 1 - 2⁻⁵, how many percent of a fact are left after 64 tokens?
 
 # %%
 my_guess = ...  # percent
@@ -554,8 +546,7 @@ assert read == {t: list(range(max(0, t - 4), t + 1)) for t in read}
 # | [Kimi Linear](https://arxiv.org/abs/2510.26692) (2025) | Kimi Delta Attention : full attention (MLA) | 3 : 1 |
 #
 # Why three to one? [Wang and others](https://arxiv.org/abs/2507.06457) (2025) trained 72 models with six linear layers and five ratios.
-# Language modelling hardly depended on the ratio, but recall gained from more full layers, most of all below 3 : 1; they recommend 3 : 1 to 6 : 1.
-# And the best linear layer by itself was not always the best in a mixture. What a stack of 48 layers of our base size keeps:
+# Language modelling hardly depended on the ratio, but recall gained from more full layers, most of all below 3 : 1; they recommend 3 : 1 to 6 : 1. What a stack of 48 layers of our base size keeps:
 
 # %% tags=["nbval-check-output"]
 for n in (1024, 16384, 131072):
@@ -570,7 +561,7 @@ assert 0.25 < share < 0.26
 # Not everybody went along. With M2 (2025) MiniMax returned to full attention in every layer: the efficient variants were not worth it in production, more fragile in low precision,
 # and fitted badly with prefix caching ([a summary](https://sebastianraschka.com/blog/2026/minimax-m2-technical-report.html)), which section 10 explains.
 #
-# Our unit `ThreeToOne` puts the two *side by side*, the delta rule on three quarters of the value channels and softmax on one, since a model of two units has no room for four layers.
+# Our unit `ThreeToOne` puts the two *side by side*, the delta rule on three quarters of the value channels and softmax on one.
 
 # %% tags=["nbval-check-output"]
 hybrid = fresh(successors.ThreeToOne)
@@ -601,20 +592,20 @@ class Shift(nn.Module):
         return torch.cat([x, F.pad(x, (0, 0, 1, 0))[:, :-1]], -1)
 
 
-def make_model(S, D=64, names=33):
+@torch.no_grad()
+def make_model(S, D=64):
     torch.manual_seed(0)
     options = dict(norm="layer", positions="none", init_std=D**-0.5, tied=False, unit_options={"qk_dim": S})
-    model = LanguageModel(ModelConfig(successors.GatedDeltaRule, vocab_size=names, dim=D, depth=2, **options))
-    model.embedding = nn.Sequential(nn.Embedding(names, D // 2), Shift())
-    with torch.no_grad():
-        nn.init.normal_(model.embedding[0].weight, std=0.5)[0] = 0
-        for unit in model.stack.units:
-            for linear in (unit.in_proj, unit.out_proj):
-                nn.init.normal_(linear.weight, std=D**-0.5)
-                nn.init.zeros_(linear.bias)
-            own, before = unit.in_proj.weight.split(D // 2, 1)
-            before[-S:] = own[-2 * S : -S]  # what q reads of a token itself, k reads of the one before
-            own[-S:] = before[-2 * S : -S] = 0
+    model = LanguageModel(ModelConfig(successors.GatedDeltaRule, vocab_size=33, dim=D, depth=2, **options))
+    model.embedding = nn.Sequential(nn.Embedding(33, D // 2), Shift())
+    nn.init.normal_(model.embedding[0].weight, std=0.5)[0] = 0
+    for unit in model.stack.units:
+        for linear in (unit.in_proj, unit.out_proj):
+            nn.init.normal_(linear.weight, std=D**-0.5)
+            nn.init.zeros_(linear.bias)
+        own, before = unit.in_proj.weight.split(D // 2, 1)
+        before[-S:] = own[-2 * S : -S]  # what q reads of a token itself, k reads of the one before
+        own[-S:] = before[-2 * S : -S] = 0
     return model
 
 
@@ -762,8 +753,8 @@ for tile in (100, 16, 1):
 #
 # **"We use FlashAttention, so attention is linear for us."** *Symptom:* memory grows linearly, and yet twice a long context takes nearly four times as long.
 #
-# **"The chunk length of GLA or DeltaNet must be tuned, as FLASH's."** *Symptom:* runs with two values of C differ by no more than two runs with the same C on other hardware, for all they differ in is rounding.
-# Compare the units themselves; in FLASH the divisor 1/C of the scores is held at 1/16, so that only the borders move.
+# **"The chunk length of GLA or DeltaNet must be tuned, as FLASH's."** *Symptom:* runs with two values of C differ by no more than rounding.
+# Compare the units; in FLASH the divisor of the scores is held at 16, so that only the borders move.
 
 
 # %% tags=["nbval-check-output"]
@@ -790,7 +781,6 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 #
 # - Katharopoulos and others (2020), [Transformers are RNNs](https://arxiv.org/abs/2006.16236): linear attention; equations 16 to 20 are lecture 04.
 # - Schlag, Irie, Schmidhuber (2021), [Linear Transformers Are Secretly Fast Weight Programmers](https://arxiv.org/abs/2102.11174): the delta rule, and why adding overfills a memory.
-# - Hua and others (2022), [Transformer Quality in Linear Time](https://arxiv.org/abs/2202.10447): this course.
 # - Sun and others (2023), [RetNet](https://arxiv.org/abs/2307.08621): one function in three forms; equation 6 is our update.
 # - Yang and others (2023), [GLA](https://arxiv.org/abs/2312.06635): how chunks meet the hardware, and what to do about the division by decays.
 # - Dao and Gu (2024), [Mamba-2](https://arxiv.org/abs/2405.21060): state space models and attention as two readings of one matrix.
@@ -798,7 +788,7 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 # - Qin and others (2024), [Lightning Attention-2](https://arxiv.org/abs/2401.04658), before MiniMax-01 of section 8: the schedule of section 4 as a kernel.
 # - Peng and others: [RWKV](https://arxiv.org/abs/2305.13048) (2023), [Eagle and Finch](https://arxiv.org/abs/2404.05892) (2024), [RWKV-7](https://arxiv.org/abs/2503.14456) (2025): a vector becomes a matrix, and the matrix learns to erase.
 # - Arora and others, [Zoology](https://arxiv.org/abs/2312.04927) (2023) for MQAR, and [Based](https://arxiv.org/abs/2402.18668) (2024) for recall against the size of the state.
-# - Beltagy and others (2020), [Longformer](https://arxiv.org/abs/2004.05150): windows. De and others (2024), [Griffin](https://arxiv.org/abs/2402.19427), and Dong and others (2024), [Hymba](https://arxiv.org/abs/2411.13676): windows or attention beside recurrences.
+# - [Longformer](https://arxiv.org/abs/2004.05150) (2020) for windows; [Griffin](https://arxiv.org/abs/2402.19427) and [Hymba](https://arxiv.org/abs/2411.13676) (2024) for attention beside recurrences.
 # - The newest that we know of, both 2026: [Mamba-3](https://arxiv.org/abs/2603.15569) and [Gated DeltaNet-2](https://arxiv.org/abs/2605.22791), which separates erasing from writing.
 #
 # *Code:* [flash-linear-attention](https://github.com/fla-org/flash-linear-attention), whose `naive.py` files are loops like ours, and [flash-attention](https://github.com/Dao-AILab/flash-attention).
@@ -817,7 +807,7 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 # | A state is smaller than a cache from some hundred tokens on | section 7: counted, for one wide head | |
 # | Three to one is the right ratio | section 8: other people's runs, and a count | |
 # | A larger state recalls more | section 9: stored runs, or one seed | |
-# | Linear layers make prefix caching cheap | section 10: counted, and the opposite came out | |
+# | Linear layers make prefix caching cheap | section 10: counted; the opposite came out | |
 #
 # **Three takeaways**
 # 1. Everything after FLASH is $S_t = A_t S_{t-1} + k_t^\top(\cdot)$, $o_t = q_t S_t$. First A learnt to forget, then to erase.
