@@ -133,7 +133,7 @@ for name, update in lines.items():
 # | --- | --- | --- | --- |
 # | linear attention (2020) | $S_t = S_{t-1} + k_t^\top v_t$ | the same function | speed |
 # | **FLASH** (2022) | $S_g = S_{g-1} + K_g^\top V_g$, once a chunk; the mean is read | relu² attention, another function | architecture |
-# | RetNet (2023), Lightning attention (2024) | $S_t = \gamma S_{t-1} + k_t^\top v_t$ | the same function | speed |
+# | RetNet (2023), Lightning Attention-2 (2024) | $S_t = \gamma S_{t-1} + k_t^\top v_t$ | the same function | speed |
 # | GLA (2023), RWKV-6 (2024) | $S_t = \mathrm{diag}(\alpha_t)\, S_{t-1} + k_t^\top v_t$ | the same function | speed |
 # | Mamba-2 (2024) | $S_t = \alpha_t S_{t-1} + d_t\, k_t^\top v_t$ | the same function | speed |
 # | DeltaNet (2021, in chunks 2024) | $S_t = (I - \beta_t k_t^\top k_t)\, S_{t-1} + \beta_t k_t^\top v_t$ | the same function | speed |
@@ -169,34 +169,30 @@ def erase_and_write(state, k, v, alpha, beta):
 keys = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.6, 0.8, 0)])
 values = np.array([[8.0], [4.0], [2.0], [3.0]])
 one, half, each = np.ones(1), np.array([0.5]), np.array([0.25, 0.5, 1.0])
-halves = ["½", "½", "½"]
-family = {  # the formula, the update, the gates of the first three tokens and of the fourth, what stands at the arrows
-    "linear attention": ("S + kᵀv", write, (one,), (one,), ["+ 1.8", "+ 2.4", ""]),
-    "RetNet": ("γ S + kᵀv", write, (half,), (half,), halves),
-    "Mamba-2": ("α S + kᵀv", write, (one,), (half,), halves),
-    "GLA": ("diag(α) S + kᵀv", write, (one,), (each,), ["¼", "½", "1"]),
-    "DeltaNet": ("S + kᵀ(v - kS)", erase_and_write, (one, 1), (one, 1), ["erase", "erase", ""]),
-    "Gated DeltaNet": ("the same after α S", erase_and_write, (one, 1), (half, 1), ["½, erase", "½, erase", "½"]),
-    "Kimi Linear": ("the same after diag(α) S", erase_and_write, (one, 1), (each, 1), ["¼, erase", "½, erase", "1"]),
+family = {  # the formula, the update, the gate of the first three tokens and that of the fourth
+    "linear attention": ("S + kᵀv", write, one, one),
+    "RetNet": ("γ S + kᵀv", write, half, half),
+    "Mamba-2": ("α S + kᵀv", write, one, half),
+    "GLA": ("diag(α) S + kᵀv", write, one, each),
+    "DeltaNet": ("S + kᵀ(v - kS)", erase_and_write, one, one),
+    "Gated DeltaNet": ("the same after α S", erase_and_write, one, half),
+    "Kimi Linear": ("the same after diag(α) S", erase_and_write, one, each),
 }
 panels = {}
-for name, (formula, update, early, late, between) in family.items():
+for name, (formula, update, early, late) in family.items():
     before = np.zeros((3, 1))
     for k, v in zip(keys[:3], values[:3]):
-        before = update(before, k, v, *early)
-    after = update(before, keys[3], values[3], *late)
-    answer = (keys[3] @ after).item()
-    panels[name] = (formula, before[:, 0].round(3), between, after[:, 0].round(3), round(answer, 3))
-    print(f"{name:16} {before[:, 0].round(2)} becomes {after[:, 0].round(2)}, and k reads {answer:.2f}")
-chunk_1 = keys[:2].T @ values[:2]
-mean = keys.T @ values / 4
-answer = round((keys[3] @ mean).item(), 3)
-panels["FLASH, C = 2"] = ("mean over 4 tokens", chunk_1[:, 0] / 2, ["", "", ""], mean[:, 0].round(3), answer)
+        before = update(before, k, v, early, 1.0)
+    after = update(before, keys[3], values[3], late, 1.0)
+    panels[name] = (formula, before[:, 0], np.broadcast_to(late, 3), after[:, 0], (keys[3] @ after).item())
+    print(f"{name:16} {before[:, 0].round(2)} becomes {after[:, 0].round(2)}, and k reads {panels[name][-1]:.2f}")
+first_mean, mean = keys[:2].T @ values[:2] / 2, keys.T @ values / 4
+panels["FLASH, C = 2"] = ("mean over 2, then 4", first_mean[:, 0], half.repeat(3), mean[:, 0], (keys[3] @ mean).item())
 
 # %%
 title = "One token writes the value 3 under a key where 8 stood: who still hears the 8?"
 figures.show(*figures.state_updates(panels, keys[3], 3, title=title))
-assert all(np.isclose(panels[name][-1], 3) for name in ("DeltaNet", "Gated DeltaNet", "Kimi Linear"))
+assert [name for name in panels if np.isclose(panels[name][-1], 3)] == ["DeltaNet", "Gated DeltaNet", "Kimi Linear"]
 
 # %% [markdown]
 # Only those that erase answer 3. Look also at the third channel, which has nothing to do with the token: one gate for the whole state (RetNet, Mamba-2, Gated DeltaNet) halves it together with everything else.
@@ -340,7 +336,7 @@ def token_by_token(unit, update, gates, prepare=lambda t: t):
 # ## 5. Forgetting: RetNet, Lightning attention, Mamba-2, GLA, RWKV
 #
 # **RetNet** (2023) puts a fixed γ in front of the state: 1 - 2⁻⁵ for the most forgetful head, 1 - 2⁻⁶ for the next, and so on.
-# **Lightning attention** (2024) has the same update with other constants, and was first of all an implementation: its authors saw that linear attention lost its advantage to the running sum, and cut it into blocks.
+# **Lightning attention** (its second version, 2024) has the same update with other constants, and was first of all an implementation: its authors saw that linear attention lost its advantage to the running sum, and cut it into blocks.
 # MiniMax-01 (2025), with 456 billion parameters and a million tokens of context, is built on it.
 #
 # Guess: at γ = 1 - 2⁻⁵, how many percent of a fact are left after 64 tokens?
@@ -392,7 +388,7 @@ for power in (7, 9, 11):
     gamma = 1 - 2.0**-power
     name = f"half is left after {np.log(0.5) / np.log(gamma):,.0f} tokens"
     shares[name] = [(1 - gamma**256) / (1 - gamma ** (256 * n)) for n in chunks]
-title = "A mean dilutes the newest chunk, a decay does not"
+title = "A mean dilutes the newest chunk without end, a decay only so far"
 figures.show(*figures.shares_of_newest(chunks, shares, title=title))
 assert all(curve[-1] > 7 * shares["FLASH: mean"][-1] for name, curve in shares.items() if name != "FLASH: mean")
 
@@ -678,9 +674,9 @@ for place in range(118, 701, 118):  # the first request reads 700 tokens, and le
 start = max(place for place in copies if place <= 650)  # the second one shares 650 tokens with it
 assert np.array_equal(read_on(copies[start], start, 650), read_on(copies[0], 0, 650))
 print(f"650 tokens are shared: go back to token {start}, read {650 - start} again")
-S, E = 128, 1536
-print(f"numbers for each token: cache {S + E:,}; copies of the state,", end=" ")
-print(", ".join(f"every {n} tokens {S * E / n:,.0f}" for n in (16, 118, 528)))
+cache, copy = 128 + 1536, 128 * 1536  # S + E for each token, S E for each copy
+print(f"numbers for each token: cache {cache:,}; copies of the state,", end=" ")
+print(", ".join(f"every {n} tokens {copy / n:,.0f}" for n in (16, 118, 528)))
 
 # %% [markdown]
 # It is guess 13.b again: a copy every 118 tokens costs as much as the cache that was to be avoided, so copies are made sparsely and more tokens are read again.

@@ -10,27 +10,28 @@ from .style import BLACK, FONT, GREEN, VERMILION, YELLOW, looks, new_axes
 def state_updates(panels, key, wanted, *, title):
     """What the same token does to the state of each layer of a family: one small panel for each, four in a row.
 
-    ``panels`` holds by name ``(formula, before, between, after, answer)``: the state's numbers before and after the
-    token, one for each channel of k; what stands between them, a text for each; what the state then answers to ``key``.
+    ``panels`` holds by name ``(formula, before, gate, after, answer)``: the state's numbers before and after the token
+    and the factor that stood before the old ones, one for each channel of k; what it then answers to ``key``. What was
+    added stands beside the factor.
     """
     figure = Figure(figsize=(9.2, 2.9 * -(-len(panels) // 4)), dpi=100, layout="constrained")
     words = []
     grid = np.ravel(figure.subplots(-(-len(panels) // 4), 4))
-    for axes, (name, (formula, before, between, after, answer)) in zip(grid, panels.items()):
-        for y, (old, text, new) in enumerate(zip(before, between, after, strict=True)):
+    for axes, (name, (formula, before, gate, after, answer)) in zip(grid, panels.items()):
+        for y, (old, factor, new) in enumerate(zip(before, gate, after, strict=True)):
             _cell(axes, 0, y, old, "white")
-            _cell(axes, 2.6, y, new, "white" if np.isclose(old, new) else YELLOW)
-            axes.annotate("", (2.5, y + 0.5), (1.1, y + 0.5), arrowprops=dict(arrowstyle="->", color=BLACK))
-            axes.text(1.8, y + 0.42, text, ha="center", va="bottom", fontsize=9)
+            _cell(axes, 3.1, y, new, "white" if np.isclose(old, new) else YELLOW)
+            axes.annotate("", (3.0, y + 0.5), (1.1, y + 0.5), arrowprops=dict(arrowstyle="->", color=BLACK))
+            axes.text(2.05, y + 0.42, _change(old, factor, new), ha="center", va="bottom", fontsize=9)
         right = np.isclose(answer, wanted)
         axes.text(
-            1.8, len(before) + 0.6, f"k then reads {answer:g}{'' if right else f', not {wanted:g}'}", ha="center",
+            2.05, len(before) + 0.5, f"k then reads {answer:.3g}{'' if right else f', not {wanted:g}'}", ha="center",
             va="center", fontsize=FONT, fontweight="bold" if right else "normal", color=GREEN if right else VERMILION,
         )  # fmt: skip
-        axes.set(xlim=(-0.15, 3.75), ylim=(len(before) + 1, -0.1))
+        axes.set(xlim=(-0.1, 4.2), ylim=(len(before) + 1, -0.1))
         axes.set_axis_off()
         axes.set_title(f"{name}\n{formula}", fontsize=FONT)
-        words.append(f"{name}, {formula}: {_list(before)} becomes {_list(after)}, and k reads {answer:g}")
+        words.append(f"{name}, {formula}: {_list(before)} becomes {_list(after)}, and k reads {answer:.3g}")
     for axes in grid[len(panels) :]:
         axes.remove()
     figure.suptitle(title, fontsize=FONT + 1)
@@ -40,11 +41,17 @@ def state_updates(panels, key, wanted, *, title):
 
 def _cell(axes, x, y, value, colour):
     axes.add_patch(Rectangle((x, y + 0.05), 1, 0.9, facecolor=colour, edgecolor=BLACK, linewidth=0.8))
-    axes.text(x + 0.5, y + 0.5, f"{value:g}", ha="center", va="center", fontsize=FONT)
+    axes.text(x + 0.5, y + 0.5, f"{value:.3g}", ha="center", va="center", fontsize=FONT)
+
+
+def _change(old, factor, new):
+    """The factor and what was added, as far as either does anything."""
+    added = round(new - factor * old, 3)
+    return " ".join(([] if factor == 1 else [f"× {factor:g}"]) + ([f"{added:+g}"] if added else []))
 
 
 def _list(numbers):
-    return "(" + ", ".join(f"{number:g}" for number in numbers) + ")"
+    return "(" + ", ".join(f"{number:.3g}" for number in numbers) + ")"
 
 
 def shares_of_newest(chunks, shares, *, title):

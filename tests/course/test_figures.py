@@ -183,7 +183,7 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     # 13
     "state_updates": (
         lambda: figures.state_updates(
-            {"sum": ("S + kv", [8, 4], ["+ 2", ""], [10, 4], 11.0), "erase": ("S - kkS", [8, 4], ["", ""], [5, 4], 3)},
+            {"sum": ("S + kv", [8, 4], [1, 1], [10, 4], 11.0), "erase": ("S - kkS", [8, 4], [0.5, 1], [5, 4], 3)},
             (0.5, 0.75), 3, title="one token",
         ),
         "sum, S + kv: (8, 4) becomes (10, 4), and k reads 11; erase",
