@@ -116,6 +116,24 @@ class Retention(Successor):
         return decayed_attention(q, k, v, log_gamma.expand_as(k), self.chunk_size)
 
 
+class ScalarGate(Successor):
+    """o_t = q_t S_t, S_t = alpha_t S_{t-1} + d_t k_t^T v_t: each token says how much of the whole state is forgotten.
+
+    Mamba-2: Dao and Gu (2024, arXiv 2405.21060), whose letters C, B, X are our q, k, v. As published: the step width
+    d_t = softplus(h w + b) both forgets, by alpha_t = exp(-exp(a) d_t), and writes; norm and gate of the output.
+    """
+
+    def __init__(self, dim, **options):
+        super().__init__(dim, **options)
+        self.step_width = nn.Linear(dim, 1)
+        self.log_rate = nn.Parameter(torch.zeros(()))  # a
+        nn.init.constant_(self.step_width.bias, -4.6)  # alpha begins at 0.99
+
+    def mix(self, q, k, v, h):
+        width = F.softplus(self.step_width(h))
+        return decayed_attention(q, width * k, v, (-self.log_rate.exp() * width).expand_as(k), self.chunk_size)
+
+
 class GatedLinearAttention(Successor):
     """o_t = q_t S_t, S_t = diag(alpha_t) S_{t-1} + k_t^T v_t, and each token says how much is forgotten.
 
@@ -167,6 +185,42 @@ class GatedDeltaRule(Successor):
             rows = new[:, g] - erase[:, g] @ state
             out.append((since[:, g].exp() * q[:, g]) @ state + weights[:, g] @ rows)
             state = keep[:, g] * state + late[:, g].mT @ rows
+        return from_chunks(torch.stack(out, 1), T)
+
+
+class KimiDelta(Successor):
+    """o_t = q_t S_t, S_t = (I - beta_t k_t^T k_t) diag(alpha_t) S_{t-1} + beta_t k_t^T v_t.
+
+    Kimi Delta Attention, of Kimi Linear: Kimi Team (2025, arXiv 2510.26692). The gated delta rule with GLA's gate: a
+    number for each channel of k. As published: SiLU and unit length of q and k, beta_t = sigmoid(h w), alpha_t =
+    exp(-exp(a) softplus(h W1 W2 + b)) through a small width, norm and gate of the output.
+
+    In a chunk as in ``GatedDeltaRule``, but decay now goes into k itself, as in ``decayed_attention``.
+    """
+
+    def __init__(self, dim, **options):
+        super().__init__(dim, **options)
+        self.strength = nn.Linear(dim, 1)
+        self.decay = nn.Sequential(nn.Linear(dim, 16, bias=False), nn.Linear(16, self.qk_dim))
+        self.log_rate = nn.Parameter(torch.zeros(()))  # a
+        nn.init.constant_(self.decay[1].bias, -4.6)  # alpha begins at 0.99
+
+    def mix(self, q, k, v, h):
+        T, C = v.shape[1], self.chunk_size
+        q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
+        beta, log_alpha = self.strength(h).sigmoid(), -self.log_rate.exp() * F.softplus(self.decay(h))
+        q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))  # (B, G, C, S, E or 1)
+        since = log_alpha.cumsum(2)
+        whole, q, ahead, behind = since[:, :, -1:], since.exp() * q, since.exp() * k, (-since).exp() * k
+        new, erase = torch.linalg.solve_triangular(
+            beta * (ahead @ behind.mT).tril(-1), beta * torch.cat([v, ahead], -1), upper=False, unitriangular=True
+        ).split([v.shape[-1], k.shape[-1]], -1)
+        weights, late = (q @ behind.mT).tril(), (whole - since).exp() * k
+        state, out = torch.zeros_like(k[:, 0].mT @ v[:, 0]), []
+        for g in range(v.shape[1]):
+            rows = new[:, g] - erase[:, g] @ state
+            out.append(q[:, g] @ state + weights[:, g] @ rows)
+            state = whole[:, g].exp().mT * state + late[:, g].mT @ rows
         return from_chunks(torch.stack(out, 1), T)
 
 

@@ -13,7 +13,7 @@ from .kernels import (
     tiles_of_a_chunk,
     tiles_of_the_kernels,
 )
-from .laboratory import faults_of_mixing, numbers_kept
+from .laboratory import faults_of_mixing, numbers_beside_a_cache
 from .maps import (
     DIRECT,
     SUMMED,
@@ -31,4 +31,5 @@ from .quality import bits_in_chunk, loss_in_chunks, open_shares, scores_by_rate,
 from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups
 from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token, what_time_waits_for
 from .style import looks, new_axes, show, text_table
+from .successors import numbers_kept, shares_of_newest, state_updates
 from .units import gated_units

@@ -55,7 +55,7 @@ def faults_of_mixing(maps, chunk_size):
     return figure, alt
 
 
-def numbers_kept(state_T, cache_T, *, title):
+def numbers_beside_a_cache(state_T, cache_T, *, title):
     """Numbers that decoding keeps after each token: FLASH's state ``state_T`` and a cache of keys and values."""
     figure, axes = new_axes(6.4, 3.2, "tokens read", "numbers kept", title)
     tokens, words = np.arange(1, len(state_T) + 1), []

@@ -129,7 +129,7 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         ),
         "right: 36 read one by one; wrong: 36 read twice, 28 leak",
     ),
-    "numbers_kept": (lambda: figures.numbers_kept([3, 6, 3], [2, 4, 6], title="kept"), "from 3 to 3, at most 6"),
+    "numbers_beside_a_cache": (lambda: figures.numbers_beside_a_cache([3, 6, 3], [2, 4, 6], title="kept"), "from 3 to 3, at most 6"),
     "decoding_by_position": (
         lambda: figures.decoding_by_position(DECODED, DECODED[:1], title="by position"), "2.5 at 512 to 3.5 at 1024",
     ),
@@ -196,6 +196,24 @@ DRAWN = {  # the figure, and a number that its alt text must hold
             {"a": ([0.01, 0.03, 0.02], 0.02, 0.025, 1), "b": ([-0.1, -0.1, -0.1], -0.1, 0.0, -1)}, title="differences"
         ),
         "b -0.100 ± 0.000",
+    ),
+    # 13
+    "state_updates": (
+        lambda: figures.state_updates(
+            {"sum": ("S + kv", [8, 4], [1, 1], [10, 4], 11.0), "erase": ("S - kkS", [8, 4], [0.5, 1], [5, 4], 3)},
+            (0.5, 0.75), 3, title="one token",
+        ),
+        "sum, S + kv: (8, 4) becomes (10, 4), and k reads 11; erase",
+    ),
+    "shares_of_newest": (
+        lambda: figures.shares_of_newest([1, 2, 4], {"mean": [1, 0.5, 0.25], "decay": [1, 0.75, 0.75]}, title="newest"),
+        "mean from 1.00 at 1 to 0.25 at 4",
+    ),
+    "numbers_kept": (
+        lambda: figures.numbers_kept(
+            [128, 256, 512], {"softmax": [1e3, 2e3, 4e3], "FLASH": [3e3] * 3, "GLA": [2e3] * 3}, title="kept"
+        ),
+        "softmax from 1,000 at 128 to 4,000 at 512",
     ),
     # 12
     "step_time": (lambda: figures.step_time(BENCH), "T = 1024"),

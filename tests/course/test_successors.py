@@ -9,8 +9,10 @@ from flash_course import successors
 from flash_course.successors import (
     GatedDeltaRule,
     GatedLinearAttention,
+    KimiDelta,
     LinearAttention,
     Retention,
+    ScalarGate,
     ThreeToOne,
     WindowAttention,
 )
@@ -44,6 +46,15 @@ def retention(unit, q, k, v, h):
     return torch.stack(out), state.numel()
 
 
+def scalar_gate(unit, q, k, v, h):
+    width = torch.log1p(torch.exp(h @ unit.step_width.weight[0] + unit.step_width.bias))  # softplus
+    state, out = torch.zeros(S, v.shape[1]).to(v), []
+    for t in range(len(v)):
+        state = torch.exp(-unit.log_rate.exp() * width[t]) * state + width[t] * torch.outer(k[t], v[t])
+        out.append(q[t] @ state)
+    return torch.stack(out), state.numel()
+
+
 def gated_linear_attention(unit, q, k, v, h):
     first, second = unit.decay
     alpha = torch.sigmoid(h @ first.weight.T @ second.weight.T + second.bias) ** (1 / 16)
@@ -67,6 +78,21 @@ def gated_delta_rule(unit, q, k, v, h):
     return torch.stack(out), state.numel()
 
 
+def kimi_delta(unit, q, k, v, h):
+    first, second = unit.decay
+    q, k = (t * torch.sigmoid(t) for t in (q, k))  # SiLU
+    q, k = (t / t.norm(dim=1, keepdim=True) for t in (q, k))
+    beta = torch.sigmoid(h @ unit.strength.weight[0] + unit.strength.bias)
+    gate = torch.log1p(torch.exp(h @ first.weight.T @ second.weight.T + second.bias))
+    alpha = torch.exp(-unit.log_rate.exp() * gate)
+    state, out = torch.zeros(S, v.shape[1]).to(v), []
+    for t in range(len(v)):
+        erase = torch.eye(S).to(v) - beta[t] * torch.outer(k[t], k[t])
+        state = erase @ torch.diag(alpha[t]) @ state + beta[t] * torch.outer(k[t], v[t])
+        out.append(q[t] @ state)
+    return torch.stack(out), state.numel()
+
+
 def window_attention(unit, q, k, v, h, window=None):
     keys, values, out = [], [], []
     for t in range(len(v)):
@@ -86,8 +112,10 @@ def three_to_one(unit, q, k, v, h):
 UNITS = {  # the unit, and its equation
     "linear attention": (LinearAttention, {}, linear_attention),
     "retention": (Retention, {}, retention),
+    "scalar gate": (ScalarGate, {}, scalar_gate),
     "gated linear attention": (GatedLinearAttention, {}, gated_linear_attention),
     "gated delta rule": (GatedDeltaRule, {}, gated_delta_rule),
+    "Kimi delta": (KimiDelta, {}, kimi_delta),
     "window of 5": (WindowAttention, {"window": 5}, window_attention),
     "window of 1": (WindowAttention, {"window": 1}, window_attention),
     "window of 100": (WindowAttention, {"window": 100}, window_attention),

@@ -114,6 +114,25 @@ FAULTS = {
         "states.py", "cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)",
         "cos_sin_at(state.rows.place + 1, self.qk_dim, x, state.rows.used + 1)",
     ),
+    # what came after
+    "decay that begins one token late": (
+        "flash_course/successors.py", "since = log_decay.cumsum(2)", "since = log_decay.cumsum(2) - log_decay",
+    ),
+    "no decay between chunks": (
+        "flash_course/successors.py", "state = keep[:, g] * state + add[:, g]", "state = state + add[:, g]",
+    ),
+    "delta rule that erases nothing from before the chunk": (
+        "flash_course/successors.py", "rows = new[:, g] - erase[:, g] @ state\n            out.append((since",
+        "rows = new[:, g]\n            out.append((since",
+    ),
+    "Kimi's erasing without decay": (
+        "flash_course/successors.py", "beta * torch.cat([v, ahead], -1)", "beta * torch.cat([v, k], -1)",
+    ),
+    "step width that only forgets": ("flash_course/successors.py", "(q, width * k, v,", "(q, k, v,"),
+    "window of one more": ("flash_course/successors.py", "(distance < w)", "(distance <= w)"),
+    "hybrid whose quarter is not counted": (
+        "flash_course/successors.py", "+ length * (self.qk_dim + quarter)", "+ length * self.qk_dim",
+    ),
     # training
     "rate that falls one update early": (
         "training.py", "* (config.steps - step) / (config.steps - config.warmup)",
@@ -140,6 +159,10 @@ LECTURES = {
            "positions in decoding one too late"],
     "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
     "11": ["inclusive sum in torch", "missing 1/C in torch"],
+    "13": ["decay that begins one token late", "no decay between chunks",
+           "delta rule that erases nothing from before the chunk", "Kimi's erasing without decay",
+           "step width that only forgets", "window of one more", "hybrid whose quarter is not counted",
+           "inclusive sum in torch"],
 }  # fmt: skip
 PAIRS = [(lecture, fault) for lecture, faults in LECTURES.items() for fault in faults]
 needs_fork = pytest.mark.skipif(lecture_faults.FORK is None, reason="many faults at once need a fork, as Linux has it")
