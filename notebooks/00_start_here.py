@@ -346,6 +346,14 @@ assert not torch.triu(everything | summed | local | global_, 1).any(), "a later 
 # %% [markdown]
 # A square is a pair with a weight of its own; a circle is a token that is read only as part of a sum. FLASH looks sharply at what is near and remembers the rest as a summary.
 #
+# What does that cost? Move T and C, and watch the picture, the multiply-adds and the sequential steps.
+
+# %%
+from flash_course import lab
+
+lab.show(lab.cost(T=1024, C=256))
+
+# %% [markdown]
 # **The unit in three lines.** A Transformer alternates two kinds of layer, attention and feed-forward. FLASH has one kind of unit that does both jobs, and two such units take the place of one attention and one feed-forward layer:
 #
 # ```python
@@ -587,7 +595,8 @@ print("6:", round(1.386 / np.log(2), 2))
 # | [09 generation](09_generation.ipynb) | writing with a state of constant size | [set 09](../exercises/09_generation.ipynb) |
 # | [10 ablations](10_ablations.ipynb) | which part brings what | [set 10](../exercises/10_ablations.ipynb) |
 # | [11 gpu kernels](11_gpu_kernels.ipynb) | where the time goes on a GPU | [set 11](../exercises/11_gpu_kernels.ipynb) |
-# | [12 your project](12_your_project.ipynb) | the package in your own work |  |
+# | [12 your project](12_your_project.ipynb) | from a question to one page, on your own text |  |
+# | [13 after flash](13_after_flash.ipynb) | what came after, and how it relates |  |
 # | [90 refresher](90_refresher.ipynb) | shapes, einsum, floats, finite differences, bits; optional |  |
 #
 # This tour has no problem set; the first one belongs to lecture 01.

@@ -329,7 +329,15 @@ assert same(np.where(earlier_chunk, far_weights, 0) @ v_TE, far_TE)
 print("token 6 reads, near + far:", tuple((near_TE + far_TE)[5].astype(int).tolist()))
 
 # %% [markdown]
-# <!-- laboratory: six traceable tokens -->
+# Here are the six tokens once more, as a page that answers. Point at a number, or reach it with Tab and the arrow keys, and it
+# shows what it is made of.
+
+# %%
+from flash_course import lab
+
+lab.show(lab.six_tokens())
+
+# %% [markdown]
 # ## 5. Without loops
 #
 # `to_chunks` turns (T, S) into (G, C, S), with zeros behind the last token, and then both parts are products of small arrays.
@@ -630,7 +638,20 @@ for own in (300, 302):
 #
 # </details>
 #
-# <!-- laboratory: leaks -->
+# Now break it yourself. On this page you choose how the sum is made, which mask is applied where, and what divides; the picture
+# shows who reads whom, lights up what leaks, and names the fault.
+
+# %%
+lab.show(lab.leaks())
+
+# %% [markdown]
+# The same for a line of code, and here you may write anything. The one below hands every chunk the running sum as it is; edit it until nothing leaks.
+
+# %% tags=["nbval-check-output"]
+found = lab.leaks("earlier = np.cumsum(kv, axis=0)")
+print(*found.faults, sep="\n")
+
+# %% [markdown]
 # ## 9. Mean or sum?
 #
 # The paper has two versions. Its equations 7 and 8 add the summaries, while Code 8, the fuller listing, divides each summary by C

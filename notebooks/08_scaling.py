@@ -826,7 +826,7 @@ assert all(where[card, "torch"] > crossover(**BASE) for card in ("T4", "L4", "A1
 #    saves too.
 #
 # Complaint two therefore does not hold against FLASH from its crossover on, but "faster at every length" is not what the
-# evidence says either. What the field has done with these two findings since 2022 is lecture 13.
+# evidence says either. What the field has done with these two findings since 2022 is [lecture 13](13_after_flash.ipynb).
 #
 # ## 14. What you take along
 #

@@ -317,6 +317,11 @@ for t in range(6):
 assert same(reads[4:], [[(0, 0), (7, 10)], [(-16, 4), (-3, 6)]])  # lecture 05: near in section 3, far in section 4
 figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0, b + 0.0) for a, b in reads]))
 
+# %%
+from flash_course import lab
+
+lab.show(lab.decoding("It is a truth universally acknowledged, that a single man", C=4))  # step through it
+
 # %% [markdown]
 # Follow token 4. It is the last of chunk 2, and when it reads, the sum still holds chunk 1 alone. Only then is chunk 2 folded. Token 5
 # finds an empty chunk: all its past is in the sum, and its divisor is 2 chunks × 2 tokens = 4. Token 6 reads (-16, 4) near and
@@ -592,7 +597,7 @@ for name, a_token in caches.items():
 
 # %% [markdown]
 # Against such a cache FLASH keeps less only from 3000 to 5000 tokens on. (FLASH has nothing to share, since its one head serves all
-# channels; a shorter chunk would shrink the large part of its state. What today's linear layers keep is told in lecture 13.)
+# channels; a shorter chunk would shrink the large part of its state. What today's linear layers keep is told in [lecture 13](13_after_flash.ipynb).)
 #
 # A formula can be wrong, so count the numbers in real states too, at small sizes.
 
@@ -836,7 +841,7 @@ for name, kind, copied in (("cache of Transformer++", "Transformer++", False), (
 # no detail of FLASH. Every layer with a recurrent state has the problem, so it reappeared as soon as large models mixed such layers
 # with attention: a server of such hybrids can reuse a prompt only up to a position whose state it happened to copy, and which states are worth
 # the memory is a question of research ([Marconi, arXiv 2411.19379](https://arxiv.org/abs/2411.19379)). Chunk borders are the natural
-# places. Lecture 13 comes back to it.
+# places. [Lecture 13](13_after_flash.ipynb) comes back to it.
 #
 # Here is speculative decoding with the cheapest draft there is, a table that says which byte follows most often after four bytes.
 

@@ -328,7 +328,7 @@ assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and s
 # %% [markdown]
 # So S is not a hard limit; the memory gets worse slowly, and a wider one stores more. A trained model may choose better names than
 # random ones, and our four pairs in S = 64 are no problem of room. (How recall grows with the size of the state, and what a decay or
-# the delta rule does for it, is a question of its own: lecture 13.)
+# the delta rule does for it, is a question of its own, for [lecture 13](13_after_flash.ipynb).)
 #
 # ## 4. Global only fails. Can it not, or did it not?
 #

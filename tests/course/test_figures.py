@@ -129,7 +129,9 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         ),
         "right: 36 read one by one; wrong: 36 read twice, 28 leak",
     ),
-    "numbers_beside_a_cache": (lambda: figures.numbers_beside_a_cache([3, 6, 3], [2, 4, 6], title="kept"), "from 3 to 3, at most 6"),
+    "numbers_beside_a_cache": (
+        lambda: figures.numbers_beside_a_cache([3, 6, 3], [2, 4, 6], title="kept"), "from 3 to 3, at most 6",
+    ),
     "decoding_by_position": (
         lambda: figures.decoding_by_position(DECODED, DECODED[:1], title="by position"), "2.5 at 512 to 3.5 at 1024",
     ),
