@@ -89,8 +89,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import flash_course
-import flash_tutorial
 from flash_course import figures, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters
@@ -135,11 +133,14 @@ assert early.returncode != 0
 # Any UTF-8 file will do: your notes, a language that is not English, source code, chess games. Put its path below. Without one, the text is the source code of this course, which is embedded in the package and about as far from Jane Austen as a text can be.
 
 # %%
-my_text = None  # a path to a UTF-8 file; in Colab, upload one to the files on the left
+my_text = None  # the path of a UTF-8 file; in Colab, upload one to the files on the left
 
 if my_text is None:
-    packages = (flash_tutorial, flash_course)
-    sources = sorted(path for package in packages for path in Path(package.__file__).parent.rglob("*.py"))
+    from importlib.resources import files
+
+    sources = sorted(
+        (path for name in ("flash_tutorial", "flash_course") for path in files(name).rglob("*.py")), key=str
+    )
     my_text = folder / "code.txt"
     my_text.write_text("\0".join(path.read_text(encoding="utf-8") for path in sources), encoding="utf-8")
 mine = load_corpus(
