@@ -13,18 +13,18 @@
 # [Lecture 01](../notebooks/01_attention.ipynb) · [the lecture without results](../notebooks/work/01_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours. The four marked *core* are 65 points in an hour and a quarter.
-# They belong to lecture 01. No exercise needs a GPU.
+# They belong to lecture 01, and none of them needs a GPU.
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("01.1")` gives the first of three hints; call it again for the next one. `progress("01")` shows your points.
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
+# are stuck, `hint("01.1")` gives the first of three hints; call it again for the next one. `progress("01")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
+# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
-# Tokens count from 0 here, as the rows of an array do. All numbers are float64.
+# Tokens are counted from 0 here, as the rows of an array are, and all numbers are float64.
 
 # %%
 import importlib.metadata
@@ -75,16 +75,17 @@ STUDENT = "me"  # your name or number; the numbers of 01.4 are drawn from it
 #
 # **10 points** · difficulty 1/5 · importance 4/5 · 10 minutes · core
 #
-# You get the scores of a text: row i holds the scores of query i with all keys, already divided by √S.
-# Return the map. Each row is a softmax over tokens 0 to i, itself included. All later tokens get the weight 0.
+# You get the scores of one sequence: row i holds the scores of query i with all keys, already divided by √S. Return the attention
+# matrix, in which each row is a softmax over tokens 0 to i, token i included, while all later tokens get the weight 0.
 #
-# Scores may be as large as 3000 and as small as -3000, seen ones and hidden ones. Your map must hold there too.
+# Scores may be as large as 3000 and as small as -3000, those that are seen and those that are hidden, and your weights must be right
+# there too.
 #
 # You may use `math` and `numpy`.
 #
 # <details><summary>I get NaN in a row of large scores</summary>
 #
-# NaN comes from inf / inf or from 0 / 0. Print the exps of that row: is one of them inf? Are all of them 0?
+# NaN comes from inf / inf or from 0 / 0. Print the exps of that row: is one of them inf, or are all of them 0?
 #
 # </details>
 
@@ -112,12 +113,12 @@ check("01.1", causal_softmax)
 #
 # **20 points** · difficulty 2/5 · importance 5/5 · 25 minutes · core
 #
-# Lecture 01 tests who sees whom by changing one token. Its `reads` changes each token once, so some functions fool it.
-# Build a better tool. Set 05 asks for such a test again.
+# Lecture 01 finds out who sees whom by changing one token and looking at which outputs move. Its `reads` changes each token only once,
+# though, so some functions fool it. Build a better tool; set 05 will ask for such a test again.
 #
-# You get a function `fn` and call it as often as you like. It takes an array (T, D) with the given T and D.
-# It returns an array (T, E) for some E. The same input always gives the same output.
-# Your table says True at `[i, j]` if output i depends on input token j in any way, and False if it never does.
+# You get a function `fn`, which you may call as often as you like. It takes an array (T, D) with the given T and D and returns an
+# array (T, E) for some E, and the same input always gives the same output. Your table says True at `[i, j]` if output i depends on
+# input token j in any way, and False if it never does.
 #
 # Some of the functions are hard to see through:
 #
@@ -127,11 +128,11 @@ check("01.1", causal_softmax)
 # - a function may ask only which channel of a token is the largest;
 # - an output may be a product, so that it reacts to one token only if another token is not zero.
 #
-# None of them changes its input. You may use `numpy`. Draw your random numbers from `rng`.
+# None of them changes its input. You may use `numpy`, and your random numbers should come from `rng`.
 #
 # <details><summary>I get True nearly everywhere</summary>
 #
-# Does an earlier change still stand in your input? Start each try from a fresh copy.
+# Is an earlier change still in your input? Start each try from a fresh copy.
 #
 # </details>
 
@@ -164,19 +165,20 @@ check("01.2", who_sees)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The lecture loops over heads. Here you do all heads at once. (The check compares numbers only, so it accepts a loop.)
+# The lecture loops over heads. Here you compute all heads at once, as real implementations do. (The check compares numbers only, so it
+# accepts a loop.)
 #
-# - queries, keys and values are `x_TD` times `W_q`, `W_k` and `W_v`;
-# - head h has the channels h d to (h + 1) d - 1 of each of them, with d = D / H;
-# - each head has a softmax map of its own. Its scores are divided by √d;
-# - if `causal` is true, token i sees tokens 0 to i. If not, each token sees all;
-# - the outputs of the heads stand side by side, in the same channels, and the whole is multiplied by `W_o`.
+# - Queries, keys and values are `x_TD` times `W_q`, `W_k` and `W_v`.
+# - Head h has the channels h d to (h + 1) d - 1 of each of them, with d = D / H.
+# - Each head has an attention matrix of its own, a softmax of its scores divided by √d.
+# - If `causal` is true, token i sees tokens 0 to i; if it is false, each token sees all of them.
+# - The outputs of the heads stand side by side, in the same channels, and the whole is multiplied by `W_o`.
 #
 # There are no biases. You may use `math`, `numpy`, and anything of your own.
 #
 # <details><summary>I get "matmul: Input operand 1 has a mismatch"</summary>
 #
-# For the scores, the last two axes of the keys must change places: (H, T, d) becomes (H, d, T). `.T` turns all three axes.
+# For the scores, the last two axes of the keys must change places, so that (H, T, d) becomes (H, d, T). `.T` turns all three axes round.
 #
 # </details>
 
@@ -212,20 +214,20 @@ check("01.3", multi_head)
 #
 # **15 points** · difficulty 2/5 · importance 4/5 · 15 minutes · core
 #
-# The next cell prints your numbers: T tokens, width D, H heads, and B texts of T tokens each. Answer before you compute anything.
-# It is one layer, without a mask: all T × T pairs are computed. All heads together have the width D.
+# The next cell prints your numbers: T tokens, width D, H heads, and a batch of B sequences of T tokens each. Answer before you compute
+# anything. The question is about one attention layer without a mask, so all T × T pairs are computed, and all heads together have the width D.
 #
-# - `a`: how many multiply-adds do the two products take, query times key and map times value, for *one* text?
-# - `b`: how many bytes do the maps of *all* B texts take, in float16?
-# - `c`: at which T does `a` equal the multiply-adds of the rest of a Transformer block, for the same text?
+# - `a`: how many multiply-adds do the two products take, queries times keys and attention weights times values, for *one* sequence?
+# - `b`: how many bytes do the attention matrices of *all* B sequences take, in float16?
+# - `c`: at which T does `a` equal the multiply-adds of the rest of a Transformer block, for the same sequence?
 #   The rest is four D × D matrices, and an MLP from D to 4D and back.
-# - `d`: by what factor does `a` grow if H doubles, and D stays?
+# - `d`: by what factor does `a` grow if H doubles while D stays the same?
 #
-# `a` and `b` are large numbers: let Python multiply, as in `a=3 * 1200 * 1200`.
+# `a` and `b` are large numbers, so let Python multiply, as in `a=3 * 1200 * 1200`.
 #
 # <details><summary>The lecture counts half as many pairs</summary>
 #
-# It counts causal pairs, T (T + 1) / 2 of them. Here every token reads every token.
+# It counts causal pairs, of which there are T (T + 1) / 2. Here every token reads every token.
 #
 # </details>
 
@@ -245,22 +247,22 @@ check("01.4", answer_01_4, student=STUDENT)
 #
 # **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
 #
-# This RoPE should do what the lecture's does, and it takes the positions of its tokens as an array.
-# Channel k is paired with channel k + S/2. The pair turns by the angle position × 10000^(-k / (S/2)).
-# For a pair (x1, x2) that is y1 = x1 cos - x2 sin and y2 = x2 cos + x1 sin.
-# Positions are whole numbers of any size, in any order; they may be negative.
+# This RoPE should do what the lecture's does, except that it is told the positions of its tokens by an array.
+# Channel k is paired with channel k + S/2, and the pair turns by the angle position × 10000^(-k / (S/2)).
+# For a pair (x1, x2) that means y1 = x1 cos - x2 sin and y2 = x2 cos + x1 sin.
+# Positions are whole numbers of any size and in any order, and they may be negative.
 #
-# The code has two faults. One is in the *pairing*: which angle meets which channel. The other is in the *precision* of the angles.
-# Mend both (7 points each). Angles, sines and cosines must be float64.
+# The code has two faults. One is in the *pairing*, that is, in which angle meets which channel; the other is in the *precision* of the
+# angles. Mend both (7 points each). Angles, sines and cosines must be float64.
 #
-# One more point is for two words. The lecture tests two properties:
+# One more point is for two words. The lecture tests two properties of RoPE:
 #
 # - `"norm"`: turning keeps the length of each row;
-# - `"distance"`: if all queries are alike and all keys are alike, a score depends on the difference of their positions only.
+# - `"distance"`: if all queries are alike and all keys are alike, a score depends only on the difference of their positions.
 #
-# Suppose one fault is mended and the other left. Which property fails then? Write `"norm"`, `"distance"` or `"both"`:
-# under `pairing` for the fault of pairing left, under `precision` for the fault of precision left.
-# To find out, take S = 4 or more and positions between 0 and 10,000. (float16 ends at 65,504: beyond it the given code returns NaN.)
+# Now suppose that one fault is mended and the other is left. Which property fails? Write `"norm"`, `"distance"` or `"both"`:
+# under `pairing` for the case that the fault of pairing is left, under `precision` for the case that the fault of precision is left.
+# To find out, take S = 4 or more and positions between 0 and 10,000. (float16 ends at 65,504, and beyond it the given code returns NaN.)
 #
 # You may use `math` and `numpy`.
 #
@@ -303,18 +305,19 @@ check("01.5", rope, shown_01_5)
 #
 # **20 points** · difficulty 3/5 · importance 3/5 · 25 minutes
 #
-# A cheap way to long texts: token i reads only the last `window` tokens, itself included. A window of 3 is tokens i - 2, i - 1 and i.
-# The first tokens have fewer to read. Softmax attention, scores divided by √S, one head.
+# A cheap way to read long texts is to look back only a little: token i reads the last `window` tokens, itself included, so that a
+# window of 3 is tokens i - 2, i - 1 and i. The first tokens have fewer to read. Otherwise this is softmax attention with one head, its
+# scores divided by √S.
 #
-# A mask gives the right numbers, and saves nothing. Yours must need memory that grows like T × window.
-# The check runs a text of some 1024 tokens with a window of 3 to 5, and allows 1 MB at one time. One full map alone takes 8 MB there,
-# and even a T × T table of True and False takes more than 1 MB. At T = 8192 a map takes 537 MB.
+# A mask on the full attention matrix would give the right numbers and save nothing, so your memory must grow like T × window.
+# The check runs a sequence of some 1024 tokens with a window of 3 to 5, and allows 1 MB at one time. One full attention matrix alone takes
+# 8 MB there, and even a T × T table of True and False takes more than 1 MB. At T = 8192 the matrix takes 537 MB.
 #
-# The window may be longer than the text. You may use `math` and `numpy`. A loop over tokens is allowed here.
+# The window may be longer than the sequence. You may use `math` and `numpy`, and a loop over tokens is allowed here.
 #
 # <details><summary>I get "index ... is out of bounds"</summary>
 #
-# Before the text begins there is no token. Negative places count from the end of an array, until they leave it there too.
+# Before the first token there is nothing to read. A negative index counts from the end of the array, until it leaves the array there too.
 #
 # </details>
 

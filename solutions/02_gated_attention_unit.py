@@ -13,16 +13,16 @@
 # [Lecture 02](../notebooks/02_gated_attention_unit.ipynb) · [the lecture without results](../notebooks/work/02_gated_attention_unit.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours. The four marked *core* are 65 points in an hour and twenty minutes.
-# They belong to lecture 02. No exercise needs a GPU.
+# They belong to lecture 02, and none of them needs a GPU.
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("02.1")` gives the first of three hints; call it again for the next one. `progress("02")` shows your points.
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
+# are stuck, `hint("02.1")` gives the first of three hints; call it again for the next one. `progress("02")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
+# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
 # The letters are those of the lecture: T tokens, D model width, E expanded width, S query and key width.
 
@@ -75,8 +75,8 @@ STUDENT = "me"  # your name or number; the numbers of 02.4 are drawn from it
 #
 # **10 points** · difficulty 1/5 · importance 3/5 · 10 minutes · core
 #
-# The map of the unit is made by relu². The name means: first relu, then the square.
-# Write the function and its slope, that is, its derivative. You need the slope again when you write a backward pass.
+# The attention weights of the unit are made by relu², and the name means first relu, then the square.
+# Write the function and its slope, that is, its derivative, which you will need again when you write a backward pass.
 #
 # Both take an array of any shape and return an array of the same shape. At 0 both are 0.
 #
@@ -84,7 +84,7 @@ STUDENT = "me"  # your name or number; the numbers of 02.4 are drawn from it
 #
 # <details><summary>I get "The truth value of an array with more than one element is ambiguous"</summary>
 #
-# `if s > 0` asks one question for the whole array. Use `np.maximum` or `np.where`, which ask for each number.
+# `if s > 0` asks one question about the whole array. `np.maximum` and `np.where` ask it element by element.
 #
 # </details>
 
@@ -112,9 +112,9 @@ check("02.1", relu2, relu2_slope)
 #
 # **25 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
-# Write the unit around any mixing. It gets a function `mix`: `mix(z_TS, v_TE)` takes the base and the values,
-# and returns what each token has read, an array (T, E). Your function calls it, and never asks what it does.
-# If each token reads itself, the unit is a GLU. With an attention map it is a GAU.
+# A gated unit does not care how its tokens are mixed, so write it around any mixing. It gets a function `mix`: `mix(z_TS, v_TE)` takes
+# the base and the values, and returns what each token has read, an array (T, E). Your function calls it and never asks what it does.
+# If each token reads only itself, the unit is a GLU; with an attention matrix it is a GAU.
 #
 # The norm here is LayerNorm, not the lecture's ScaleNorm. For each token, take its mean away, divide by the square root of
 # (variance + 0.00001), multiply by `norm_gain`, and add `norm_offset`. The variance is the mean of the D squared deviations.
@@ -122,14 +122,14 @@ check("02.1", relu2, relu2_slope)
 # Then comes one projection, `in_weight` and `in_bias`, and SiLU on all of it. Cut the result into u, v and z, in this order.
 # The unit returns x, as it came, plus the gated reading times `out_weight`, plus `out_bias`.
 #
-# Where does the gate stand? The check uses maps that show it.
+# Where exactly does the gate stand? The check uses mixings under which a gate in the wrong place shows.
 #
 # You may use `numpy`.
 #
 # <details><summary>I get "operands could not be broadcast together"</summary>
 #
-# u and v are (T, E), z is (T, S). E is the number of rows of `out_weight`. Did you cut h into three equal parts?
-# Does `mix` get z first, and v second?
+# u and v are (T, E), z is (T, S), and E is the number of rows of `out_weight`. Did you cut h into three equal parts?
+# Does `mix` get z first and v second?
 #
 # </details>
 
@@ -161,19 +161,20 @@ check("02.2", gated_unit)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 25 minutes · core
 #
-# Now the map itself, from the base z to an array (T, T). Row i holds the weights with which token i reads.
-# Do without a loop over tokens. (The check compares numbers only, so it accepts one.)
+# Now the attention matrix itself: your function takes the base z and returns an array (T, T), whose row i holds the weights with which token i
+# reads. Do without a loop over tokens. (The check compares numbers only, so it accepts one.)
 #
-# - Queries and keys are scale and offset of z. Row 0 of `gamma_2S` and `beta_2S` is for queries, row 1 for keys. No rotary positions here.
+# - Queries and keys are z times a scale plus an offset. Row 0 of `gamma_2S` (the scales) and of `beta_2S` (the offsets) is for queries,
+#   row 1 for keys. There are no rotary positions here.
 # - The product of query i and key j is divided by `length_scale`. This number is given; it need not be T, nor a whole number.
 # - `bias_TT[i, j]` is for query i and key j. Add it, then apply relu².
-# - If `causal` is true, `A[i, j]` is 0 for j > i. If not, nothing is hidden.
+# - If `causal` is true, `A[i, j]` is 0 for j > i. If it is false, nothing is hidden.
 #
 # You may use `numpy`, `relu2`, and anything of your own.
 #
-# <details><summary>My map is right without the mask, and wrong with it</summary>
+# <details><summary>My matrix is right without the mask, and wrong with it</summary>
 #
-# Look at a place above the diagonal, with a positive bias. What does your map hold there?
+# Look at a place above the diagonal that has a positive bias. What does your matrix hold there?
 #
 # </details>
 
@@ -203,17 +204,17 @@ check("02.3", attention_map)
 #
 # The next cell prints your numbers: a factor r, and the widths D and S. Answer with a pencil, before you compute anything.
 #
-# - `a`: all scores of a relu² map are multiplied by r, and there is no bias. By what number is each weight multiplied?
-# - `b`: the same positive number is added to all scores of one row. At least one of them was positive before.
-#   Which map changes: a softmax map or a relu² map? Write `"softmax"`, `"relu2"`, `"both"` or `"neither"`.
-# - `c`: all scores of row i are negative, with their bias. What does a gated attention unit return for token i?
+# - `a`: all scores of relu² attention are multiplied by r, and there is no bias. By what number is each weight multiplied?
+# - `b`: the same positive number is added to all scores of one row, of which at least one was positive before.
+#   Whose attention weights change, those of a softmax or those of relu²? Write `"softmax"`, `"relu2"`, `"both"` or `"neither"`.
+# - `c`: all scores of row i are negative, their bias included. What does a gated attention unit return for token i?
 #   Write `"x"`, `"x + out_bias"`, `"x + mean"` (the unit reads the mean of all values), or `"x + own"` (it reads its own value).
 # - `d`: take two gated attention units with E = 2D, and one Transformer block: attention, and an MLP with hidden width 4D.
-#   Count the numbers in their matrices; leave out norms, biases, gamma and beta. How many more do the two units have?
+#   Count the parameters in their matrices, and leave out norms, biases, gamma and beta. How many more do the two units have?
 #
 # <details><summary>My answer to d is called wrong, and I am sure of the formula</summary>
 #
-# Give the number for your D and S, not a text. Python may do the arithmetic.
+# Give the number for your D and S, not a formula written as text. Python may do the arithmetic.
 #
 # </details>
 
@@ -233,28 +234,30 @@ check("02.4", answer_02_4, student=STUDENT)
 #
 # **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes
 #
-# Below is a gated attention unit, ported from somewhere. It runs, it trains, and it has three faults. This is what it should compute:
+# Below is a gated attention unit that somebody ported from elsewhere. It runs and it trains, and it has three faults. This is what it
+# should compute:
 #
 # - ScaleNorm: each token over the root of (its mean square + 0.00001), times `norm_gain`. From the normed token come u, v and z, as in 02.2;
-# - queries and keys as in 02.3, no rotary positions; the causal map of 02.3, with `bias_TT` and `length_scale`;
+# - queries and keys as in 02.3, without rotary positions, and the causal attention matrix of 02.3, with `bias_TT` and `length_scale`;
 # - x plus the gated reading times `out_weight`, plus `out_bias`.
 #
-# Do not start by reading. Choose inputs under which *one part acts alone*, so that you know the result without running the port:
+# Do not start by reading the code. Choose inputs under which *one part acts alone*, because then you know the result without running
+# the port:
 #
 # | you choose | then only this is left | and the result must be |
 # | --- | --- | --- |
 # | `out_weight = 0` | the residual | x + out_bias |
-# | `gamma = beta = 0` | the bias | a map of relu²(bias), hidden above the diagonal |
-# | `bias_TT = 0` | the product | a map of relu²(q kᵀ / length_scale), hidden above the diagonal |
+# | `gamma = beta = 0` | the bias | weights relu²(bias), hidden above the diagonal |
+# | `bias_TT = 0` | the product | weights relu²(q kᵀ / length_scale), hidden above the diagonal |
 #
-# And one that shows who reads whom: change the last token, and look which outputs move.
-# Mend the port; keep its arguments and their order. Each fault gives 5 points, and is checked apart from the other two.
+# One more experiment shows who reads whom: change the last token, and look which outputs move.
+# Mend the port, but keep its arguments and their order. Each fault gives 5 points and is checked apart from the other two.
 #
 # You may use `numpy`. `try_port` gives you inputs to start with.
 #
-# <details><summary>The map is not returned, so how can I see it?</summary>
+# <details><summary>The attention matrix is not returned, so how can I see it?</summary>
 #
-# Compare two outputs in which only one thing differs: with `out_weight`, and with `out_weight = 0`. Or print inside the port.
+# Compare two outputs that differ in one thing only: with `out_weight`, and with `out_weight = 0`. Or print inside the port.
 #
 # </details>
 
@@ -303,18 +306,18 @@ check("02.5", port)
 #
 # **20 points** · difficulty 4/5 · importance 3/5 · 25 minutes
 #
-# A later model, Mega (Ma and others, 2022), also has a gated unit inside. It tries another function in the map:
+# A later model, Mega (Ma and others, 2022), also has a gated unit inside. It tries another function for the attention weights:
 #
 # f(x) = ½ (1 + erf((x − μ) / (σ √2))), with μ = √(1/2) and σ = √(1 / (4π))
 #
-# At x = μ it has the value and the slope of relu². Far to the right it comes near 1, where relu² grows without end.
+# At x = μ it has the value and the slope of relu², but far to the right it comes near 1, where relu² grows without end.
 # Write it as `laplace`.
 #
-# Then write `map_with`, the map for *any* such function. The score is q kᵀ / `length_scale` + bias, as in 02.3; then comes f.
-# `sees_TT[i, j]` is True where row i may read token j: causal, or a window, or without padding. Every other place is exactly 0.
-# A row that sees nothing is a row of zeros.
-# The argument `f` takes an array of any shape and acts on each number. It comes near 0 far to the left, some functions slowly.
-# It need not be 0 at 0, nor at any other number.
+# Then write `map_with`, which makes the attention matrix with *any* such function. The score is q kᵀ / `length_scale` + bias, as in 02.3;
+# then comes f. `sees_TT[i, j]` is True where token i may read token j, which can be a causal mask, a window, or the tokens that are no padding.
+# Every other place is exactly 0, so a token that sees nothing gets a row of zeros.
+# The argument `f` takes an array of any shape and acts element by element. Far to the left it comes near 0, for some functions slowly,
+# and it need not be 0 at 0, nor at any other number.
 #
 # You may use `math`, `numpy`, `torch`. `math.erf` takes one number; `np.vectorize(math.erf)` takes an array.
 # Both functions return NumPy arrays in float64.

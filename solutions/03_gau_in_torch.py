@@ -13,18 +13,18 @@
 # [Lecture 03](../notebooks/03_gau_in_torch.ipynb) · [the lecture without results](../notebooks/work/03_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty minutes. The four marked *core* are 65 points in an hour and a half.
-# They belong to lecture 03. No exercise needs a GPU.
+# They belong to lecture 03, and none of them needs a GPU.
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("03.1")` gives the first of three hints; call it again for the next one. `progress("03")` shows your points.
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
+# are stuck, `hint("03.1")` gives the first of three hints; call it again for the next one. `progress("03")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
+# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
-# The letters are those of the lecture: B texts, T tokens, D model width, E expanded width, S query and key width,
+# The letters are those of the lecture: a batch of B sequences, T tokens, D model width, E expanded width, S query and key width,
 # and n, the number by which scores are divided.
 
 # %%
@@ -92,20 +92,21 @@ def rope(x):
 #
 # **15 points** · difficulty 2/5 · importance 4/5 · 20 minutes · core
 #
-# A decoder that has read `first` tokens needs the bias for the rows after them only. So here both forms get an argument `first`.
-# Rows are queries, at the positions first to n - 1. Columns are keys, at *all* positions 0 to n - 1.
-# Row 0 of the result belongs to query `first`.
+# A decoder that has already read `first` tokens needs the bias only for the rows that come after them, so here both forms of the bias
+# get an argument `first`. Rows are queries, at the positions first to n - 1; columns are keys, at *all* positions 0 to n - 1.
+# Row 0 of the result therefore belongs to query `first`.
 #
 # - `toeplitz_bias(w, first)`, 10 points: query i reads key j with the weight of distance j - i. `w` holds the weights of the distances
 #   -(n - 1) to n - 1, in this order, so the weight of distance 0 stands at w[n - 1]. n follows from the length of w. A gradient must reach w.
-# - `rotary_bias(a, b, n, first)`, 5 points: RoPE turns a to position i and b to position j. Their product is the bias. There is no division.
+# - `rotary_bias(a, b, n, first)`, 5 points: RoPE turns a to position i and b to position j, and their product is the bias, without any
+#   division.
 #
-# In `toeplitz_bias`, no work may be done by a loop over rows or columns. A list of all indices is such a loop too.
+# In `toeplitz_bias`, no work may be done by a loop over rows or columns, and a list of all indices is such a loop too.
 # You may use `torch`, and `rope` from the cell above.
 #
 # <details><summary>I get "no gradient reaches w"</summary>
 #
-# Did you make a new tensor of w's numbers? Index, slice or reshape w itself; then torch follows the numbers back.
+# Did you make a new tensor out of the values of w? Index, slice or reshape w itself, and torch can follow them back.
 #
 # </details>
 
@@ -144,8 +145,8 @@ check("03.1", toeplitz_bias, rotary_bias)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
-# Here is a small GAU in NumPy, for one text. It has no RoPE, and a table with an end: all distances beyond `reach` share the last weight
-# of their side. So it takes texts of any length.
+# Here is a small GAU in NumPy, for one sequence. It has no RoPE, and its table of biases ends somewhere: all distances beyond `reach` share
+# the last weight of their side, so it takes sequences of any length.
 #
 # ```python
 # def small_gau(x, p, n, reach, causal):  # x: (T, D)
@@ -162,7 +163,7 @@ check("03.1", toeplitz_bias, rotary_bias)
 #     return x + (u * (A @ v)) @ p["out_proj.weight"].T + p["out_proj.bias"]
 # ```
 #
-# Write it as a module for a batch, x (B, T, D). It has just these parameters, and starts as the paper does:
+# Write it as a module for a batch, x (B, T, D). It has exactly these parameters, which start as in the paper:
 #
 # | name | shape | start |
 # | --- | --- | --- |
@@ -172,10 +173,10 @@ check("03.1", toeplitz_bias, rotary_bias)
 # | `table` | (2 reach + 1,) | std 0.02 |
 # | `out_proj.weight`, `out_proj.bias` | (D, E), (D,) | std 0.02, zeros |
 #
-# "std 0.02" means normal numbers around 0 with that standard deviation. `in_proj` and `out_proj` are `nn.Linear`s.
+# "std 0.02" means drawn from a normal distribution around 0 with that standard deviation. `in_proj` and `out_proj` are `nn.Linear`s.
 #
-# It must work in float64 after `.double()`, after `load_state_dict`, and on another device after `.to(device)`.
-# No GPU is needed to see that: the check runs it on torch's device `meta`, where tensors have a shape and no numbers.
+# The module must work in float64 after `.double()`, after `load_state_dict`, and on another device after `.to(device)`.
+# No GPU is needed to see the last one: the check runs it on torch's device `meta`, where tensors have a shape but no values.
 #
 # You may use `torch`.
 #
@@ -229,11 +230,11 @@ check("03.2", SmallGAU)
 #
 # **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes
 #
-# The judge of any gradient by hand is a slope between two points. In the lecture all numbers moved at once, along a direction.
-# Here you move one number at a time, and get the whole gradient.
+# Any gradient written by hand is judged by a slope between two points. In the lecture all entries moved at once, along one direction.
+# Here you move one entry at a time, and so you get the whole gradient.
 #
-# `f` takes an array of the shape of x and returns one number. Each entry of your result may err by 0.0000001 (1e-7), no more.
-# So choose how you move, and how far. x has any shape with at least one axis, and may hold whole numbers (dtype int). It must not change.
+# `f` takes an array of the shape of x and returns one number. Each entry of your result may err by at most 0.0000001 (1e-7),
+# so think about how you move, and how far. x has any shape with at least one axis, and may hold whole numbers (dtype int). It must not change.
 #
 # You may use `numpy`.
 #
@@ -273,15 +274,14 @@ check("03.3", numeric_gradient)
 #
 # **20 points** · difficulty 4/5 · importance 4/5 · 35 minutes
 #
-# Now the gradient by hand, with the mask, and for any power of relu. The forward pass of one text is
+# Now you write the gradient by hand, with the mask and for any power of relu. The forward pass of one sequence is
 #
 # `s = q kᵀ / n + bias`, `A = relu(s) ** power`, causal: `A[i, j] = 0` for j > i, `out = A v`.
 #
-# The power is a whole number, 1 or more; the lecture has 2. You get `d_out`, the gradient of a loss with respect to out.
-# Return the gradients of q, k, v and bias. At a hidden place, the gradient of bias is 0.
-# The derivative of relu(s) is 0 for s below 0.
+# The power is a whole number, 1 or more; the lecture has 2. You get `d_out`, the gradient of a loss with respect to out, and
+# return the gradients of q, k, v and bias. At a hidden place the gradient of bias is 0, and the derivative of relu(s) is 0 for s below 0.
 #
-# Do it with `numpy`. Loops are allowed, but a few products of matrices are shorter. Torch's own gradient is switched off.
+# Do it with `numpy`. Loops are allowed, but a few matrix products are shorter. Torch's own gradient is switched off.
 #
 # <details><summary>Only the case with power 1 is wrong</summary>
 #
@@ -316,27 +316,27 @@ check("03.4", quadratic_backward)
 #
 # **15 points** · difficulty 3/5 · importance 5/5 · 20 minutes · core
 #
-# Write a test for a causal unit. Its first t outputs may not depend on how many tokens follow, nor on which.
-# Your test raises an `AssertionError` if they do, and returns without one if not.
+# Write a test for a causal unit: its first t outputs may depend neither on how many tokens follow nor on which ones.
+# Your test raises an `AssertionError` if they do, and returns without one if they do not.
 #
-# It gets one freshly made unit: `unit(x)` maps x (B, T, D) to (B, T, D), and D is `unit.dim`. It takes any T from 1 to 64.
-# You may change the unit: cast it, or draw its parameters anew.
-# Some units cut the text into chunks of 8 tokens.
+# It gets one freshly made unit: `unit(x)` takes x (B, T, D) and returns (B, T, D), where D is `unit.dim` and T may be anything from 1 to 64.
+# You may change the unit, for example cast it, or draw its parameters anew.
+# Some units cut the sequence into chunks of 8 tokens.
 #
-# Your test is tried on three right units: a GAU with n fixed, and two kinds of FLASH. FLASH is the unit of lecture 05.
-# You need not know how it works, only that it reads earlier chunks as a whole, by their mean or by their sum.
-# And your test is tried on eight wrong units. A unit may be wrong for one token only, by a thousandth, from the second
+# Your test is tried on three right units: a GAU with n fixed, and two kinds of FLASH, which is the unit of lecture 05.
+# You need not know how FLASH works, only that it reads earlier chunks as a whole, by their mean or by their sum.
+# Your test is also tried on eight wrong units. A unit may be wrong for one token only, by a thousandth, from the second
 # chunk on, or where the last chunk is not full.
 #
 # You may use `torch`, `copy`, and from `flash_tutorial.properties` the functions `draw_order_one` and `settle_branch`.
-# (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws in place, and returns the unit.
+# (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws the parameters in place and returns the unit.
 # `settle_branch(unit, x)` scales its last matrix, so that the branch is about as large as x.)
-# Its `prefix_error`, `step_error` and `check_unit` are shut here: write the comparison yourself.
+# The functions `prefix_error`, `step_error` and `check_unit` of that module are shut here, because the comparison is yours to write.
 #
 # <details><summary>My test fails a unit that is right</summary>
 #
-# Another length means another order of the sums, and so other rounding. Use `unit.double()`, and allow a tiny difference
-# in relation to the size of the outputs: those of FLASH with the sum are large.
+# With another length the sums are taken in another order, and so they are rounded differently. Use `unit.double()`, and allow a tiny
+# difference in relation to the size of the outputs: those of FLASH with the sum are large.
 #
 # </details>
 
@@ -368,25 +368,25 @@ check("03.5", assert_prefix_consistent)
 #
 # **15 points** · difficulty 2/5 · importance 4/5 · 15 minutes · core
 #
-# The next cell prints your numbers: n, a power of two, and a step. Answer before you compute anything.
+# The next cell prints your numbers: n, which is a power of two, and a step. Answer before you compute anything.
 #
 # float16 keeps 11 binary digits of a number, and bfloat16 keeps 8, the leading 1 counted.
 # The largest float16 is 65504, and the smallest above 0 is 2⁻²⁴.
-# Every result is rounded to the nearest number of its format. From the middle between two, it goes to the one
+# Every result is rounded to the nearest number of its format, and from the middle between two it goes to the one
 # whose last binary digit is 0.
 #
 # - `a`: scores s and their squares are float16 numbers. What is the largest s for which relu²(s / n) is finite?
 # - `b`: what is the smallest s above 0 for which relu²(s) in float16 is not 0? There is no division here. Three digits are enough.
 # - `c`: a float16 number starts at 0, and `c = c + step` is done again and again. At which number does it stop growing?
 #   Write `float("inf")` if you think that it never stops.
-# - `d`: the same in bfloat16.
+# - `d`: the same question for bfloat16.
 # - `e`: a score of 1000 is squared. Which format is in trouble, `"float16"` or `"bfloat16"`?
 # - `f`: a running sum adds a number near 1 for each of 500 chunks. Which format stops growing too early, `"float16"` or `"bfloat16"`?
 # - `g`: the T4 has compute capability 7.5. How does it multiply matrices in bfloat16, by `"tensor cores"` or by `"emulation"`?
 #
 # <details><summary>My number for c or d is called wrong, and I know the digits</summary>
 #
-# With 11 binary digits, whole numbers are exact up to 2¹¹. Now your step is not 1: count in steps.
+# With 11 binary digits, whole numbers are exact up to 2¹¹. But your step is not 1, so count in steps.
 #
 # </details>
 

@@ -13,18 +13,18 @@
 # [Lecture 04](../notebooks/04_linear_attention.ipynb) · [the lecture without results](../notebooks/work/04_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two and a half hours. The four marked *core* are 60 points in an hour and a quarter.
-# They belong to lecture 04. No exercise needs a GPU.
+# They belong to lecture 04, and none of them needs a GPU.
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("04.1")` gives the first of three hints; call it again for the next one. `progress("04")` shows your points.
+# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
+# are stuck, `hint("04.1")` gives the first of three hints; call it again for the next one. `progress("04")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
+# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
-# In this set tokens, texts and places in a chunk are counted from 0. All arrays are NumPy arrays of float64.
+# In this set tokens, sequences and places in a chunk are counted from 0, and all arrays are NumPy arrays of float64.
 
 # %%
 import importlib.metadata
@@ -73,12 +73,11 @@ STUDENT = "me"  # your name or number; the numbers of 04.4 are drawn from it
 #
 # **10 points** · difficulty 1/5 · importance 4/5 · 10 minutes · core
 #
-# Linear attention without a mask: output i is the sum over *all* tokens j of (q_i · k_j) v_j.
-# No softmax, no scale, no mean.
+# In linear attention without a mask, output i is the sum over *all* tokens j of (q_i · k_j) v_j. There is no softmax, no scale and no mean.
 #
-# The formula names all pairs of tokens. Your function may not compute them.
-# At T = 20,000 a map of all pairs takes 3.2 GB. Yours may take 100 MB there, and 10 MB at T = 2,000.
-# And it may need at most three times the 2 T S E multiplications that lecture 04 counts.
+# The formula names all pairs of tokens, but your function may not compute them. At T = 20,000 an attention matrix takes 3.2 GB,
+# while yours may take 100 MB there, and 10 MB at T = 2,000. It may also need at most three times the 2 T S E multiplications
+# that lecture 04 counts.
 #
 # You may use `numpy`.
 #
@@ -111,11 +110,11 @@ check("04.1", reordered)
 #
 # **15 points** · difficulty 2/5 · importance 5/5 · 20 minutes · core
 #
-# The causal form, token by token, for B texts at once. Output i of a text is the sum over tokens j ≤ i of (q_i · k_j) v_j.
-# A token sees itself. Nothing is divided.
+# Now the causal form, token by token, for a batch of B sequences at once. Output i of a sequence is the sum over tokens j ≤ i of
+# (q_i · k_j) v_j, so a token sees itself, and nothing is divided.
 #
-# Each text has a state of its own. Return the last states as well, so that a caller can go on later:
-# a second call with `state` gives the same outputs as one call with both pieces of text.
+# Each sequence has a state of its own. Return the last states as well, so that a caller can go on later:
+# a second call with `state` gives the same outputs as one call with both pieces of the sequence.
 # The caller may use one state several times, so leave the array that you are given as it is.
 #
 # A call may hold no token at all (T = 0). Then the outputs have the shape (B, 0, E), and the state comes back as it was.
@@ -157,13 +156,13 @@ check("04.2", recurrent)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
-# The same outputs as in 04.2, without a given state, for every T and every C. C need not divide T, and it may be larger than T.
-# Now one step is made for each chunk of C tokens. So there may be a loop over chunks, and none over tokens.
+# Compute the same outputs as in 04.2, without a given state, for every T and every C. C need not divide T, and it may be larger than T.
+# This time one step is made for each chunk of C tokens, so there may be a loop over chunks, but none over tokens.
 #
 # The check looks at the cost too:
 #
 # - you may call NumPy once for every two tokens, 200 times with T = 400 and C = 100 (a token-by-token loop needs more than 400 calls);
-# - you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T map takes more, and so do T states.
+# - you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T attention matrix takes more, and so do T states.
 #   At T = 20,000 the arrays are narrower, with S = 3 and E = 5.
 #
 # You may use `numpy`.
@@ -171,7 +170,7 @@ check("04.2", recurrent)
 # <details><summary>My result is right for the first chunk only</summary>
 #
 # Print the state that enters chunk 1. It should be the sum of k_j v_jᵀ over the C tokens of chunk 0.
-# Then look at the order: a chunk reads the state before it is written.
+# Then look at the order: a chunk reads the state before the chunk itself is written to it.
 #
 # </details>
 
@@ -205,16 +204,17 @@ check("04.3", chunked_exact)
 #
 # **15 points** · difficulty 3/5 · importance 5/5 · 15 minutes · core
 #
-# The next cell prints your numbers: one text of T tokens, the widths S and E, and chunks of C tokens. Answer by formulas, with pencil and paper.
+# The next cell prints your numbers: one sequence of T tokens, the widths S and E, and chunks of C tokens. Answer by formulas, with pencil
+# and paper.
 #
-# - `a`: the form of 04.2 runs forward. How many updates of the state stand in a row?
-# - `b`: the same for the form of 04.3? The last chunk writes to the state as well.
-# - `c`: a program keeps the state after *every* token for the backward pass. How many numbers is that?
-# - `d`: a map keeps T × T numbers. At which length T would that be as many as all the states of `c`?
-# - `e`: at which length T do both orders need the same number of multiplications? All T × T pairs of the map count,
-#   with S + E multiplications each. The state is built and read. Round to a whole number.
-# - `f`: take your own T, and compare all states with the map. One of two things is smaller with the states, the other is larger.
-#   Which is smaller: `"operations"` or `"memory"`? Operations are multiplications; memory is numbers kept.
+# - `a`: the form of 04.2 runs forward. How many updates of the state have to be made one after the other?
+# - `b`: how many are there in the form of 04.3? The last chunk writes to the state as well.
+# - `c`: an implementation keeps the state after *every* token for the backward pass. How many numbers is that?
+# - `d`: an attention matrix has T × T numbers. At which length T would that be as many as all the states of `c`?
+# - `e`: at which length T do both orders need the same number of multiplications? In the one, all T × T pairs of the attention matrix
+#   count, with S + E multiplications each; in the other, the state is built and read. Round to a whole number.
+# - `f`: take your own T, and compare keeping all states with keeping the attention matrix. Of operations and memory, one is smaller with
+#   the states and the other is larger. Which is smaller, `"operations"` or `"memory"`? Operations are multiplications; memory is numbers kept.
 #
 # <details><summary>I do not know in which unit d and e are asked</summary>
 #
@@ -239,18 +239,18 @@ check("04.4", answer_04_4, student=STUDENT)
 #
 # **20 points** · difficulty 4/5 · importance 3/5 · 35 minutes
 #
-# The backward pass of 04.2, for one text, written by hand. The forward pass is out_i = sum over j ≤ i of (q_i · k_j) v_j.
+# Write the backward pass of 04.2 by hand, for one sequence. The forward pass is out_i = sum over j ≤ i of (q_i · k_j) v_j.
 # `d_out[i]` is the gradient of some loss with respect to output i. Return the gradients of the loss with respect to q, k and v.
 #
-# Keep one state at a time, not T of them, and no T × T map.
-# With S = 24 and E = 40 you may take 5 MB at T = 1,000; T states would take 7.7 MB.
+# Keep one state at a time, not T of them, and make no T × T matrix.
+# With S = 24 and E = 40 you may take 5 MB at T = 1,000, where T states would take 7.7 MB.
 #
 # You may use `numpy`, and no automatic gradients.
 #
 # <details><summary>My dq is right, dk and dv are not</summary>
 #
-# Ask who uses k_j: the outputs i ≥ j. So its gradient is collected from the other end of the text.
-# To find the place of a fault, compare with finite differences: move one number of k, and look how the sum of out × d_out moves.
+# Ask who uses k_j: the outputs i ≥ j. So its gradient is collected from the other end of the sequence.
+# To find the place of a fault, compare with finite differences: move one entry of k, and look how the sum of out × d_out moves.
 #
 # </details>
 
@@ -286,20 +286,20 @@ check("04.5", linear_backward)
 #
 # **10 points** · difficulty 2/5 · importance 4/5 · 15 minutes
 #
-# A server answers requests with causal linear attention, S = 4 and E = 3. Its users complain: an answer depends on who asked before.
-# There is one fault in the way each of the two functions treats its state. Find both and mend them.
+# A server answers requests with causal linear attention, S = 4 and E = 3. Its users complain that an answer depends on who asked before.
+# Each of the two functions makes one mistake in the way it treats its state. Find both and mend them.
 #
 # - `answer_one` answers one request: q and k (T, 4), v (T, 3). It returns the outputs (T, 3) and the last state (4, 3).
-#   With `state_SE` a request goes on from an earlier one. That state belongs to the caller, who may go on from it twice: do not write into it.
-#   Without it the request starts from zero.
+#   With `state_SE` a request goes on from an earlier one. That state belongs to the caller, who may go on from it twice, so do not write
+#   into it. Without it the request starts from zero.
 # - `answer_batch` answers B requests at once: q and k (B, T, 4), v (B, T, 3). It returns the outputs (B, T, 3).
-#   Each row starts from zero, and no row depends on another one.
+#   Each request starts from zero, and none depends on another one.
 #
 # The names and the order of the arguments stay as they are. You may use `numpy`.
 #
 # <details><summary>I get the right answer at the first call, and another one at the second</summary>
 #
-# Python makes the value of a default argument once, when it reads the `def` line. All calls share it.
+# Python makes the value of a default argument once, when it reads the `def` line, and all calls share it.
 # Print `answer_one.__defaults__` before and after a call.
 #
 # </details>
@@ -355,20 +355,20 @@ check("04.6", answer_one, answer_batch)
 # 1. state = decay · state + k_t v_tᵀ,
 # 2. out_t = q_t state.
 #
-# The token itself is not diminished; what token j wrote has faded decay^(i - j) when token i reads it.
+# What a token reads of itself is not diminished, but what token j wrote has faded by decay^(i - j) when token i reads it.
 # This is the core of RetNet. (Mamba-2 and gated linear attention let the factor depend on the token.)
 #
-# Write it in chunks, as in 04.3: a loop over chunks, and none over tokens. All tokens of a chunk fade, inside it and across its border.
-# The check looks at the cost as in 04.3: with T = 400 and C = 100 you may call NumPy 200 times, and with C = 64 you may take
-# 10 MB at T = 2,000, S = 24, E = 40. Your function must also hold for chunks of 300 tokens and a decay of 0.05.
-# There decay^299 is too small for float64.
+# Write it in chunks, as in 04.3, with a loop over chunks and none over tokens. What is written fades with every token, inside a chunk and
+# across its border. The check looks at the cost as in 04.3: with T = 400 and C = 100 you may call NumPy 200 times, and with C = 64 you
+# may take 10 MB at T = 2,000, S = 24, E = 40. Your function must also hold for chunks of 300 tokens and a decay of 0.05,
+# where decay^299 is too small for float64.
 #
 # You may use `numpy`.
 #
 # <details><summary>I get "nan", or "invalid value encountered"</summary>
 #
-# 0.05^299 is 0 in float64, and its inverse is infinite. Do not divide one power by another, and do not multiply infinity by a mask of zeros.
-# Use the power of the distance i - j where it is at least 0.
+# 0.05^299 is 0 in float64, and its inverse is infinite. So do not divide one power by another, and do not multiply infinity by a mask of
+# zeros. Use the power of the distance i - j where it is at least 0.
 #
 # </details>
 
