@@ -17,12 +17,12 @@
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("05.1")` gives the first of three hints; call it again for the next one. `progress("05")` shows your points.
+# Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
+# `hint("05.1")` gives the first of three hints, and another call the next one. `progress("05")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
+# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 import importlib.metadata
@@ -74,14 +74,14 @@ STUDENT = "me"  # your name or number; the numbers of 05.6 are drawn from it
 #
 # **10 points** · difficulty 1/5 · importance 4/5 · 10 minutes · core
 #
-# Mixed chunk attention begins with a cut. The T tokens of a text become G chunks of C neighbours.
-# If T is not a multiple of C, the last chunk is filled up with rows of zeros, at its end.
+# Mixed chunk attention begins with a cut: the T tokens of a sequence become G chunks of C neighbours each.
+# If T is not a multiple of C, the last chunk comes out too short, so it is filled up with zero vectors at its end.
 #
 # You may use `numpy`.
 #
 # <details><summary>I get "cannot reshape array of size ..."</summary>
 #
-# The number of rows is not a multiple of C yet. Add the rows of zeros first.
+# The number of tokens is not a multiple of C yet. Append the zero vectors before you reshape.
 #
 # </details>
 
@@ -108,19 +108,19 @@ check("05.1", to_chunks)
 #
 # **15 points** · difficulty 2/5 · importance 5/5 · 20 minutes · core
 #
-# Each chunk has left a summary, `kv_GSE[g]`. Chunk g reads the summaries of earlier chunks: their sum, or their mean,
-# which is the sum divided by the number of summaries read.
-# Here the form has a *lag*: chunk g reads chunks 0 to g - lag. With a lag of 1 that is all chunks before it.
+# Each chunk has left a summary, `kv_GSE[g]`, and chunk g reads the summaries of earlier chunks: either their sum or their mean,
+# where the mean is the sum divided by the number of summaries read.
+# Here the function also has a *lag*: chunk g reads chunks 0 to g - lag, so that a lag of 1 means all chunks before it.
 # Where there is nothing to read, the result is zero.
 #
-# Write it without a loop over G (2 points). When `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 and in float64.
-# The result has the number format of `kv_GSE`.
+# Write it without a loop over G (2 points). If `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 as well as
+# in float64; and the result keeps the number format of `kv_GSE`.
 #
 # You may use `torch`.
 #
 # <details><summary>I get "Sizes of tensors must match" for a small G</summary>
 #
-# With more lag than chunks, nothing is read at all. Is the block of zeros then longer than G?
+# If the lag is larger than the number of chunks, nothing is read at all. Is your block of zeros then longer than G?
 #
 # </details>
 
@@ -152,20 +152,20 @@ check("05.2", earlier_chunks)
 #
 # **25 points** · difficulty 4/5 · importance 5/5 · 35 minutes · core
 #
-# Now the whole mixing of lecture 05, with the lag of 05.2. For token i in chunk g it is the sum of two parts:
+# Now you write the whole mixing of lecture 05, with the lag of 05.2 in it. The output of token i, in chunk g, is the sum of two parts:
 #
-# - **local**: relu²(q · k / C + bias) of `q_quad` and `k_quad`, over the tokens of its own chunk;
-#   causal: up to itself. `bias_CC[a, b]` is for the tokens at places a and b of a chunk;
-# - **global**: `q_lin` times the sum of kᵀ v of `k_lin` and `v`. Causal: over chunks 0 to g - lag. Not causal: over all chunks,
-#   the own one too, whatever the lag. With `combine="mean"` the sum is divided by the number of tokens in those chunks.
-#   The last chunk may have fewer than C tokens.
+# - **local**: the weights relu²(q · k / C + bias) of `q_quad` and `k_quad`, applied to the values of the tokens in its own chunk;
+#   if causal, only of those up to token i itself. `bias_CC[a, b]` belongs to a query at place a of its chunk and a key at place b;
+# - **global**: `q_lin` times the sum of kᵀ v, made of `k_lin` and `v`. If causal, the sum runs over chunks 0 to g - lag; if not, over all
+#   chunks, its own one included, whatever the lag. With `combine="mean"` the sum is divided by the number of tokens in those chunks,
+#   and remember that the last chunk may have fewer than C.
 #
-# Write it without a loop over tokens (2 points); one over chunks is allowed. You may use `numpy`, and what you wrote in 05.1 and 05.2.
+# Write it without a loop over tokens (2 points); a loop over chunks is allowed. You may use `numpy`, and what you wrote in 05.1 and 05.2.
 # (05.2 takes a tensor: `torch.from_numpy(x)` and `.numpy()` lead there and back.)
 #
 # <details><summary>I get "operands could not be broadcast together"</summary>
 #
-# Print the shapes of all five chunked arrays. The quad and lin heads are (G, C, S), v is (G, C, E), the bias (C, C).
+# Print the shapes of all five arrays after you have cut them. The quad and lin heads should be (G, C, S), v (G, C, E), the bias (C, C).
 #
 # </details>
 
@@ -206,21 +206,22 @@ check("05.3", mixed_chunk)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
-# Write a test. It gets a layer, `fn`, that takes an array (T, 8) of float64 and returns an array (T, 8), and it gets its chunk length C.
-# T is yours to choose. The layer should be causal: no output may depend on a later token, nor on how many there are. And it should
-# be complete: each output depends on *all* earlier tokens and on its own. Your test raises an `AssertionError` if the layer is not so,
-# and returns without one if it is.
+# Write a test. It gets a layer, `fn`, which takes an array (T, 8) of float64 and returns an array (T, 8), and the layer's chunk length C;
+# you choose T. The layer should be causal, which means that no output depends on a later token, nor on how many tokens follow. And it should
+# be complete: each output depends on its own token and on *every* earlier one. Your test raises an `AssertionError` if the layer
+# breaks either promise, and returns without one if it keeps both.
 #
-# Your test is tried on three right layers and on fifteen wrong ones. A wrong one may be wrong at a single output, in a single channel,
-# by a millionth, or by rounding alone. In these layers no weight inside a chunk is exactly zero, if the numbers that you put in are of order one.
+# Your test is tried on three layers that are right and on fifteen that are wrong. A wrong one may be wrong at a single output, in a single
+# channel, by a millionth, or through rounding alone. You may rely on one thing: as long as your inputs are of order one, no weight
+# inside a chunk is exactly zero.
 #
 # You may use `numpy`.
 #
 # <details><summary>My test fails a layer that is right</summary>
 #
 # Do you compare with a fixed output, or with one reading of the paper? Ask only which outputs move when you change a token.
-# Texts of zeros or of NaN are no good test: at zero all values vanish, and 0 times NaN is NaN.
-# And if you compare a text with its beginning alone: products of other sizes may round differently, so allow 1e-9 there.
+# Sequences of zeros or of NaN do not make good tests, because at zero all values vanish, and 0 times NaN is NaN.
+# And if you compare a sequence with its beginning alone, remember that products of different sizes may round differently: allow 1e-9 there.
 #
 # </details>
 
@@ -254,23 +255,23 @@ check("05.4", assert_causal_and_complete)
 #
 # **15 points** · difficulty 4/5 · importance 5/5 · 25 minutes
 #
-# In each of these three layers an early output knows something of what comes later. Each has one fault. Find the faults and mend them.
-# All three layers should then compute the same: local relu² scores over C, and the bare sum of kᵀ v over strictly earlier chunks.
-# Mending is 4 points each.
+# In each of these three layers an early output knows something about what comes later, and in each it is a single fault that lets it.
+# Find the faults and mend them. Afterwards all three layers should compute the same thing: local relu² weights with scores divided by C, and the bare
+# sum of kᵀ v over strictly earlier chunks. Each mended layer gives 4 points.
 #
-# Three more points are for the looks that find the faults in the layers as they are given. Each look below finds one of them alone.
-# Try each on each layer, and write its word under `one`, `two` and `three`:
+# Three more points are for saying which experiment exposes which fault, in the layers as they are given. Each experiment below exposes
+# exactly one of them, so try each on each layer, and write its word under `one`, `two` and `three`:
 #
-# - `"chunks"`: whole chunks are put behind the text, no token of it changes, and an output of the text moves;
+# - `"chunks"`: whole chunks are appended to the sequence, none of its tokens changes, and yet one of its outputs moves;
 # - `"rounding"`: a later token gets 30 times larger, and an output moves in bfloat16, but in float64 by less than a billionth of its size;
 # - `"token"`: a later token changes, and an output moves in float64 by more than a billionth of its size.
 #
-# They take q and k (G, C, S) and v (G, C, E) as tensors, and return (G, C, E) in the same number format: the caller uses float64
-# and bfloat16. An output must stay the same, bit for bit, when a later token changes, in both.
+# The layers take q and k (G, C, S) and v (G, C, E) as tensors, in float64 or in bfloat16, and return (G, C, E) in the same number format.
+# In both formats an output must stay the same, bit for bit, when a later token changes.
 #
 # <details><summary>I get "expected m1 and m2 to have the same dtype"</summary>
 #
-# A tensor that you make yourself takes the default format. Use `zeros_like`, or `.to(v.dtype)`.
+# A tensor that you create yourself gets the default format. Use `zeros_like`, or `.to(v.dtype)`.
 #
 # </details>
 
@@ -320,23 +321,23 @@ check("05.5", suspect_one, suspect_two, suspect_three, found_05_5)
 #
 # **10 points** · difficulty 2/5 · importance 4/5 · 15 minutes
 #
-# The next cell prints your numbers: T tokens in chunks of C, one token t (counted from 0), and the widths S and E. Answer on paper.
-# The layer of `a` to `c` is causal, without padding.
+# The next cell prints your sizes: T tokens in chunks of C, one token t (counted from 0), and the widths S and E. Answer on paper.
+# In `a` to `c` the layer is causal, and there is no padding.
 #
 # - `a`: how many tokens does token t read one by one, itself included?
 # - `b`: how many chunk summaries does it read?
-# - `c`: at which C do both parts need the same number of multiplications? Count C tokens read by each token in the local part
-#   (the whole square, as a plain matrix product computes it; the lecture counts only the (C + 1) / 2 that a mask leaves),
-#   and two products with S × E numbers in the global part. Round to a whole number.
-# - `d`: True or False: if causal and C = T, the layer computes what the gated attention unit of lecture 02 does (FLASH-Quad's unit),
+# - `c`: at which C do both parts need the same number of multiplications? In the local part let each token read C tokens, that is the
+#   whole square, as a plain matrix product computes it (the lecture counts only the (C + 1) / 2 that a mask leaves); in the global part count
+#   two products with S × E numbers. Round to a whole number.
+# - `d`: True or False: if the layer is causal and C = T, it computes what the gated attention unit of lecture 02 does (the unit of FLASH-Quad),
 #   with T as the divisor of its scores.
-# - `e`: True or False: the same if it is not causal.
-# - `f`: causal, with C = 1, what is read is `"linear attention"` over the earlier tokens and nothing else,
+# - `e`: True or False: the same holds if the layer is not causal.
+# - `f`: if the layer is causal and C = 1, does it read `"linear attention"` over the earlier tokens and nothing else,
 #   or `"linear attention and the token itself"`?
 #
 # <details><summary>My answer to d or e is called wrong, and I wrote "True"</summary>
 #
-# `True` and `False` are written without quotes.
+# Write `True` and `False` without quotes.
 #
 # </details>
 
@@ -358,15 +359,15 @@ check("05.6", answer_05_6, student=STUDENT)
 #
 # **5 points** · difficulty 2/5 · importance 4/5 · 10 minutes
 #
-# A port of FLASH *adds* the means of the earlier chunks, where the paper's Code 8 takes one mean over them.
-# It is trained at 1024 tokens with C = 256, and its loss is fine. Then it is used at 8192 tokens.
-# What happens, and why did nobody see it at 1024? At most 80 words, with the factor in the last chunk at both lengths.
+# Somebody's port of FLASH *adds* the means of the earlier chunks, where the paper's Code 8 takes one mean over them.
+# It is trained at 1024 tokens with C = 256, and its loss looks fine. Then it is used at 8192 tokens.
+# What happens there, and why did nobody see it at 1024? Answer in 30 to 80 words, and give the factor in the last chunk at both lengths.
 #
-# A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.
+# A person marks this one. At home, once you have written 30 words, you get a model answer and three questions to ask of yours.
 #
 # <details><summary>It says that a number is missing</summary>
 #
-# Name the two factors as numbers: by how much is the last chunk's global part too large at 1024, and at 8192?
+# Write both factors as numbers: by how much is the last chunk's global part too large at 1024 tokens, and at 8192?
 #
 # </details>
 

@@ -17,12 +17,12 @@
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("06.1")` gives the first of three hints; call it again for the next one. `progress("06")` shows your points.
+# Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
+# `hint("06.1")` gives the first of three hints, and another call the next one. `progress("06")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
+# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 import importlib.metadata
@@ -72,21 +72,21 @@ from flash_course import check, hint, progress
 #
 # **10 points** · difficulty 2/5 · importance 4/5 · 15 minutes · core
 #
-# Lecture 06 counted the paper's models by building them. Now you count from the sizes alone, exactly, and build nothing.
+# Lecture 06 counted the parameters of the paper's models by building them. Here you count them from the sizes alone, exactly, and build nothing.
 #
-# The model is that of lecture 06, section 5, with the head tied to the embedding.
-# It has `depth` FLASH units, each with its norm, and one more norm before the head.
-# `ScaledSin` has one learnt number. The norms are ScaleNorm (one number) or LayerNorm (a gain and an offset for each channel).
-# Both matrices of a unit have biases. The position bias inside a chunk has one of two forms, by the length of the chunk:
+# The model is that of lecture 06, section 5, whose head is tied to the embedding.
+# It has `depth` FLASH units, each with its own norm, and one more norm before the head.
+# `ScaledSin` has one learnt parameter. A norm is either ScaleNorm, with one parameter, or LayerNorm, with a gain and an offset for each channel.
+# Both matrices of a unit have biases. The position bias inside a chunk takes one of two forms, which the length of the chunk decides:
 #
-# - below C = 512 it has one weight for each distance between two tokens of a chunk: behind, none, ahead (lecture 02);
+# - below C = 512 it has one weight for each signed distance between two tokens of a chunk: behind, at the same place, ahead (lecture 02);
 # - from C = 512 on it is made from two vectors of S numbers.
 #
-# You may use plain Python. `ModelConfig.paper("wiki40b")` is the base size, to try: 112.0 million.
+# You may use plain Python. To try your function, take the base size, `ModelConfig.paper("wiki40b")`, which has 112.0 million parameters.
 #
 # <details><summary>I get "Your function calls flash_tutorial.units..."</summary>
 #
-# You build a model, or a unit of it. The exercise asks for a sum of products of sizes. No array is needed.
+# You build a model, or a unit of it, but the exercise asks for a sum of products of sizes, and for that you need no array.
 #
 # </details>
 
@@ -120,7 +120,7 @@ check("06.1", count_parameters)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# Somebody has trained a port of FLASH. You want its numbers from our layer.
+# Somebody has trained a port of FLASH, and you want to load its weights into our layer.
 # The parameters have the same names, but the port keeps some of them in another order:
 #
 # | | the port | our layer |
@@ -130,16 +130,16 @@ check("06.1", count_parameters)
 # | the 4 rows of `gamma` and `beta` | quad q, lin q, quad k, lin k | quad q, quad k, lin q, lin k |
 # | RoPE turns the channels of a head in pairs | (0, 1), (2, 3), ... | (0, S/2), (1, S/2 + 1), ... |
 #
-# The k-th pair has the same angle in both, counted from 0. In the port it is the pair (2k, 2k + 1), in ours (k, S/2 + k).
+# The k-th pair, counted from 0, has the same angle in both: in the port it is the pair (2k, 2k + 1), in ours (k, S/2 + k).
 # `norm_gain`, `bias_weights` (2C - 1, by distance) and `out_bias` are alike in both.
 #
-# The next cell is the port as it runs, and a set of weights to try. Our layer is `reference.flash`.
+# The next cell holds the port as it runs, and a set of weights to try it with. Our layer is `reference.flash`.
 # Your function may use `numpy`.
 #
-# <details><summary>I get right numbers for one token, and wrong ones for a text</summary>
+# <details><summary>It is right for one token, and wrong for a longer sequence</summary>
 #
-# At position 0 RoPE turns nothing. And a token that reads only itself computes u * v, which is v * u.
-# So one token shows neither the rotary pairs nor the gate.
+# At position 0 RoPE turns nothing, and a token that reads only itself computes u * v, which is v * u.
+# So a single token cannot show a mistake in the rotary pairs, nor one in the gate.
 #
 # </details>
 
@@ -204,7 +204,7 @@ def adopt(port_weights):
 check("06.2", adopt)
 
 # %% [markdown]
-# To look for yourself, compare both layers on one text:
+# If you want to see where they differ, compare both layers on one sequence:
 #
 # ```python
 # from flash_tutorial import reference
@@ -219,28 +219,28 @@ check("06.2", adopt)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
 #
-# Write a test. It gets a gated unit with chunks of C tokens. More padding, or other padding, may not change the output of a valid token.
-# Your test raises an `AssertionError` if it does, and returns without one if it does not.
+# Write a test. It gets a gated unit with chunks of C tokens. The output of a valid token must not change when there is more padding, or when
+# the padding holds something else. Your test raises an `AssertionError` if it changes, and returns without one if it does not.
 #
 # The unit is called as `unit(x_TD, valid_T, causal=True, bias=0.0)` and returns an array (T, 8):
 #
-# - `x_TD`: array (T, 8), any T >= 1. `valid_T`: array (T,) of booleans, `True` for tokens. Padding stands behind them;
-# - `causal`: whether tokens read earlier tokens only, or both sides. A right unit is right in both forms;
-# - `bias`: a number that is taken for all biases of the first projection. A fresh unit has 0, a trained one other numbers.
+# - `x_TD`: array (T, 8), any T >= 1. `valid_T`: array (T,) of booleans, `True` for tokens. All padding comes behind the tokens;
+# - `causal`: whether tokens read earlier tokens only, or both sides. A unit that is right is right in both forms;
+# - `bias`: a number that is used for all biases of the first projection. It is 0 in a fresh unit and something else in a trained one.
 #
-# Your test is tried on six right units and on nine wrong ones. Right units may differ in their readings of the paper:
-# the mean may divide by valid tokens, or by the places of chunks that hold one; there may be no mean at all.
-# The outputs *at* the padding may be anything. In a wrong unit padding may be read with a hundredth of a token's weight,
+# Your test is tried on six units that are right and on nine that are wrong. The right ones may differ in how they read the paper:
+# their mean may divide by the valid tokens, or by all places of the chunks that hold one, and some take no mean at all.
+# What they put out *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight,
 # or by a single token, or only in one of the two forms.
-# In these units no weight inside a chunk is exactly zero. What you put in, padding included, are finite numbers.
+# In all these units no weight inside a chunk is exactly zero. What you put in must be finite, padding included.
 #
 # You may use `numpy`.
 #
 # <details><summary>My test fails a unit that is right</summary>
 #
-# Is your padding NaN? A flag of 0 times NaN is NaN, so a right unit may not bear it.
-# Compare the valid tokens only, with a small tolerance: sums of another length are rounded otherwise.
-# And compare the unit with itself, not with one reading.
+# Is your padding NaN? A flag of 0 times NaN is NaN, which even a unit that is right may not survive.
+# Compare the valid tokens only, with a small tolerance, because sums of different lengths round differently.
+# And compare the unit with itself, not with one reading of the paper.
 #
 # </details>
 
@@ -274,21 +274,21 @@ check("06.3", assert_padding_inert)
 #
 # **10 points** · difficulty 3/5 · importance 3/5 · 15 minutes · core
 #
-# A model with D = 128 learns more slowly than it should. Nothing explodes.
-# For each token it adds a row of the embedding and a row of the positions. One of the two is larger, and drowns the other.
+# A model with D = 128 learns more slowly than it should, although nothing explodes.
+# For each token it adds a row of the embedding and a row of the position table, and one of the two is so much larger that it drowns the other.
 #
-# The *size* of a table is the root of the mean of its squared numbers. `report_sizes` should return both sizes. At present it returns zeros.
-# Write it, and look at the two sizes. Then mend `start_tables`. What must hold at every even D from 48 to 128:
+# The *size* of a table is the root of the mean of its squared numbers. `report_sizes` should return both sizes, but at present it returns zeros.
+# Write it and look at the two sizes. Then mend `start_tables`, so that all of this holds at every even D from 48 to 128:
 #
-# - the embedding's size over that of the positions is between 0.5 and 4;
+# - the embedding's size divided by that of the positions is between 0.5 and 4;
 # - the positions are still sines and cosines times one number, in any order of the channels, and no two positions look alike;
-# - the head is the embedding again, so the first logits must stay small: a standard deviation from 0.02 to 2.
+# - since the head is the embedding again, the first logits stay small: their standard deviation is between 0.02 and 2.
 #
 # You may use `numpy`.
 #
 # <details><summary>It says that the logits are too large</summary>
 #
-# A logit is a product of D normed features with a row of the embedding. With an embedding of size 1 that is about the root of D.
+# A logit is the product of D normed features with a row of the embedding. If the embedding has size 1, that is about the root of D.
 #
 # </details>
 
@@ -331,19 +331,19 @@ check("06.4", report_sizes, start_tables)
 #
 # **25 points** · difficulty 5/5 · importance 3/5 · 45 minutes
 #
-# You write the backward pass of causal mixed chunk attention with the mean, by hand.
-# The next cell is the forward pass. T is any number, so the last chunk may be short.
-# The loss has the gradient `d_out` (T, E) with respect to its output. You return the six gradients with respect to its six arrays.
+# You write the backward pass of causal mixed chunk attention, with the mean, by hand.
+# The next cell holds the forward pass. T is any number, so the last chunk may be short.
+# `d_out` (T, E) is the gradient of the loss with respect to the output, and you return the gradients with respect to the six arrays that went in.
 #
-# If you did 03.4 and 04.5, you know the two halves: a relu² map, and a causal linear sum.
-# New are the chunks, the bias table that all chunks share, and the mean.
+# If you did 03.4 and 04.5, you know the two halves: relu² attention weights, and a causal linear sum.
+# What is new are the chunks, the bias table that all of them share, and the mean.
 #
-# Loops are allowed; one over chunks is enough. You may use `numpy`. Neither automatic differentiation nor small differences
-# count as a backward pass (differences are good for trying your answer, see below).
+# Loops are allowed, although one over chunks is enough. You may use `numpy`. Neither automatic differentiation nor finite differences
+# count as a backward pass (but finite differences are good for trying your answer, see below).
 #
 # <details><summary>I do not know whether my gradient is right</summary>
 #
-# Move one number of one array by 1e-5 up and down. Half the difference of `(mixed_chunk(...) * d_out).sum()`, over 1e-5, is its gradient.
+# Move one number of one array by 1e-5 up, then by 1e-5 down. Half the difference of `(mixed_chunk(...) * d_out).sum()`, over 1e-5, is its gradient.
 #
 # </details>
 
@@ -399,14 +399,14 @@ check("06.5", mixed_chunk_backward)
 #
 # **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
 #
-# Several documents share a row, and here all of them end where chunks end. `doc_G[g]` is the document of chunk g.
-# The ids never fall, but they may skip numbers.
-# Chunk g reads the mean of the summaries of the *earlier* chunks of *its own* document. The first chunk of a document reads zero.
+# Several documents are packed into one sequence, and here each of them ends where a chunk ends. `doc_G[g]` is the document of chunk g;
+# these ids never fall, but they may skip numbers.
+# Chunk g reads the mean of the summaries of the *earlier* chunks of *its own* document, so the first chunk of a document reads zero.
 #
-# Three things are asked besides the values:
+# Besides the right values, three things are asked:
 #
-# - time and memory grow like G. A table of G x G is 3.2 GB at G = 20,000, so it is not allowed. Nor is a sum that each chunk makes anew.
-#   (The check looks at some 2000 chunks.) One loop over chunks is fine;
+# - time and memory grow like G. That rules out a table of G x G, which would be 3.2 GB at G = 20,000, and also a sum that each chunk computes
+#   anew. (The check runs some 2000 chunks.) One loop over chunks is fine;
 # - in float32 a document may not be disturbed by another one whose numbers are 100,000 times larger;
 # - `kv_GSE` and `doc_G` stay as they are.
 #
@@ -414,7 +414,7 @@ check("06.5", mixed_chunk_backward)
 #
 # <details><summary>Only the part "float32" is wrong</summary>
 #
-# A difference of two large sums keeps the rounding of the large numbers. Begin a new sum for each document.
+# The difference of two large sums keeps the rounding error of the large numbers. Begin a new sum for each document instead.
 #
 # </details>
 

@@ -17,12 +17,12 @@
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("07.1")` gives the first of three hints; call it again for the next one. `progress("07")` shows your points.
+# Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
+# `hint("07.1")` gives the first of three hints, and another call the next one. `progress("07")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
+# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 import importlib.metadata
@@ -79,16 +79,16 @@ STUDENT = "me"  # your name or number; the order of the runs in 07.5 is drawn fr
 #
 # **10 points** · difficulty 1/5 · importance 5/5 · 10 minutes · core
 #
-# A text was read in windows, and they differ in length. Of each window you know two numbers:
+# A text was read in windows of different lengths, and of each window you know two numbers:
 # the mean loss of its tokens, in nats, and how many tokens it has.
-# A token may be one byte or several. So the number of bytes of the whole text is given as well.
+# Since a token may be one byte or several, the number of bytes of the whole text is given as well.
 # How many bits does the model need for a byte?
 #
 # You may use `math` and `numpy`.
 #
 # <details><summary>I get a number that is nearly right</summary>
 #
-# Does a short window count as much as a long one?
+# Does a short window count as much as a long one in your sum?
 #
 # </details>
 
@@ -114,24 +114,24 @@ check("07.1", bits_per_byte)
 #
 # **15 points** · difficulty 2/5 · importance 4/5 · 20 minutes · core
 #
-# **The rate** (7 points). Here updates are counted from 1: the first has `step = 1`, the last has `step = total`.
-# The rate is made of two straight lines.
+# **The learning rate schedule** (7 points). Updates are counted from 1 here: the first has `step = 1`, the last has `step = total`.
+# The schedule is made of two straight lines.
 #
 # - The first line goes from 0 at step 0 up to the peak at `step = warmup`. It holds for the steps before `warmup`.
-# - The second line begins with the peak at `step = warmup`, and reaches 0 at `step = total + 1`. It holds from `warmup` to `total`.
+# - The second line begins with the peak at `step = warmup` and reaches 0 at `step = total + 1`. It holds from `warmup` to `total`.
 #
-# So no update has the rate 0, and the peak is met once. With `warmup = 0` there is only the second line: its peak stands at step 0, before the first update.
-# For a step behind `total` the rate is 0. (The lecture's rule differs a little: it meets the peak twice.)
+# So no update has the rate 0, and the peak is met exactly once. With `warmup = 0` there is only the second line, and its peak stands at step 0, before the first update.
+# For a step behind `total` the rate is 0. (The lecture's schedule differs a little: it meets the peak twice.)
 #
-# **Clipping** (8 points). The paper calls its clipping *local*, and does not explain it. One reading: each tensor is clipped by itself.
-# Take the norm of a tensor, the root of the sum of its squares. If it is above `max_norm`, multiply the tensor by one number, so that the norm is exactly `max_norm`.
+# **Clipping** (8 points). The paper calls its clipping *local* and does not explain the word. One way to read it is that each tensor is clipped by itself:
+# take the norm of the tensor, the root of the sum of its squares, and if it is above `max_norm`, multiply the tensor by one number, so that its norm becomes exactly `max_norm`.
 # All other tensors stay as they are.
 #
-# You may use `math` and `torch`, but not `torch.nn.utils`: its clipping is not exact.
+# You may use `math` and `torch`, but not `torch.nn.utils`, whose clipping is not exact.
 #
 # <details><summary>I get nan</summary>
 #
-# A tensor of zeros has the norm 0. Compare with the limit before you divide.
+# A tensor of zeros has the norm 0, so compare with the limit before you divide.
 #
 # </details>
 
@@ -172,27 +172,27 @@ check("07.2", learning_rate, clip_each)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The function below is one update of a run in float16. A batch is too large for the memory, so it comes in parts.
-# Their gradients add up in `p.grad`, and should be those of the *mean* of the parts' losses.
-# (The parts are equally large.) The function runs without an error, and it is full of faults:
+# The function below makes one update of a training run in float16. The batch is too large for the memory, so it comes in equally large parts,
+# whose gradients add up in `p.grad`; the sum should be the gradient of the *mean* of the parts' losses.
+# The function runs without an error, and yet it is full of faults:
 # one number is not divided, and five calls stand in the wrong place, are the wrong ones, or are missing. Mend it.
 #
-# What the scaler does, like `torch.amp.GradScaler`:
+# The scaler does what `torch.amp.GradScaler` does:
 #
 # - `scale(loss)` multiplies the loss by a large factor, so that small gradients do not vanish in float16;
 # - `unscale_(optimizer)` divides the gradients by the factor, and notes whether one of them is inf or nan;
-# - `step(optimizer)` lets the optimizer step, or skips the step if something was noted. (It divides by itself if nobody did. Once is enough.)
-# - `update()` halves the factor if something was noted, and forgets it.
+# - `step(optimizer)` lets the optimizer step, or skips the step if something was noted. (It divides the gradients itself if nobody has done so. Once is enough.)
+# - `update()` halves the factor if something was noted, and forgets the note.
 #
-# The schedule moves on once for each update, skipped or not. Gradients left from before must not count, in the first update neither.
-# The memory holds one part: its backward pass runs before the next part's loss is asked for.
-# The check uses small stand-ins for scaler, optimizer and schedule, on the CPU. It looks at the weights, the factor and the rate after each update.
+# The schedule moves on once for each update, whether it was skipped or not. Gradients left over from before must not count, not even in the first update.
+# The memory holds one part only, so the backward pass of a part must run before you ask for the loss of the next one.
+# The check runs on the CPU, with small stand-ins for scaler, optimizer and schedule, and looks at the weights, the factor and the rate after each update.
 #
 # You may use `torch`.
 #
 # <details><summary>I get "unscale_() has already been called"</summary>
 #
-# The gradients are divided once for each update: after the last part.
+# The gradients are divided once for each update, and that is after the last part.
 #
 # </details>
 
@@ -234,29 +234,29 @@ check("07.3", training_step)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 30 minutes · core
 #
-# `Run` is a small run of training, all in NumPy. The next cell prints its code: read `__init__` and `update` first.
-# Write two functions that stop such a run and go on with it. After three updates, `save`, a new process, `load` and three more updates,
-# all losses and weights must be those of six updates in one go: bit for bit.
+# `Run` is a small training run, written entirely in NumPy. The next cell prints its code: read `__init__` and `update` first.
+# Write two functions that stop such a run and take it up again. If you make three updates, `save`, start a new process, `load` and make three more,
+# all losses and weights must be those of six updates in one go, bit for bit.
 #
-# Three rules:
+# Three things are required:
 #
-# - `path` may hold an older checkpoint. Whoever is killed in the middle of `save` must find it there, whole.
-#   So write a new file beside it, in the same folder; once it is closed, move it there with `os.replace`, which is one step.
-# - No pickle, for loading one can run foreign code. That rules out `torch.save` and arrays of objects. Arrays and JSON are enough.
+# - `path` may hold an older checkpoint, and whoever is killed in the middle of `save` must find it there afterwards, whole.
+#   So write a new file beside it, in the same folder, close it, and only then move it there with `os.replace`, which is one step.
+# - No pickle, because loading one can run foreign code. That rules out `torch.save` and arrays of objects; plain arrays and JSON are enough.
 # - `save` leaves the run as it is, and everything is in that one file.
 #
 # The format is your choice. You may use `numpy`, `json`, `os`, `pathlib` and `Run`. `Run()` makes a fresh run, whose attributes you can set.
 #
 # <details><summary>What is the state of a generator?</summary>
 #
-# `rng.bit_generator.state` is a dictionary of texts and whole numbers, some of them very large. JSON can hold it.
-# You can read it, and you can set it in another generator.
+# `rng.bit_generator.state` is a dictionary of strings and whole numbers, some of them very large, and JSON can hold it.
+# You can read it from one generator and set it in another.
 #
 # </details>
 #
 # <details><summary>I get "FileNotFoundError"</summary>
 #
-# `np.savez` adds `.npz` to a name that has another ending. Give it an open file: `with open(name, "wb") as file`.
+# `np.savez` adds `.npz` to a name that has another ending. Give it an open file instead: `with open(name, "wb") as file`.
 #
 # </details>
 
@@ -309,27 +309,27 @@ check("07.4", save, load)
 #
 # **15 points** · difficulty 3/5 · importance 5/5 · 20 minutes
 #
-# Here are four runs of the tiny FLASH of lecture 05: chunks of 16 bytes, windows of 64, 300 updates on the novels.
-# They were trained once, by `benchmarks/curves.py`, and stored. Some have a fault, and each fault is another one. All numbers are bits per byte.
-# Which runs you get, and in which order, depends on `STUDENT`. Choose for each run what it is, from these seven. At least three of them do not occur:
+# Here are four runs of the tiny FLASH of lecture 05, with chunks of 16 bytes and windows of 64, after 300 updates on the novels.
+# They were trained once, by `benchmarks/curves.py`, and stored. Some of them have a fault, and no two have the same. All numbers are bits per byte.
+# Which runs you get, and in which order, depends on `STUDENT`. Say for each run which of these seven it is; at least three of them do not occur:
 #
 # - `"healthy"`: nothing is wrong;
-# - `"inclusive sum"`: the sum over earlier chunks holds the own chunk as well;
+# - `"inclusive sum"`: the sum over earlier chunks includes a token's own chunk as well;
 # - `"local only"`: the sum over earlier chunks is switched off;
 # - `"overfit"`: trained on 4000 bytes, again and again;
 # - `"rate too high"`: a peak rate 30 times too high, and no clipping;
 # - `"rate too low"`: a peak rate 30 times too low;
 # - `"targets not shifted"`: the target at each place is the byte that the model reads there.
 #
-# "Other text" is scored by the same code as training text, with the same fault. For the last line, the model has read `She had not `
-# and then draws byte after byte, each from what it has written so far.
-# Landmarks of lecture 07: 4.43 for a table of letter counts, 2.86, 2.35 and 2.07 for tables of two, three and five bytes.
+# The lines "other text" are the loss on held-out text. It is computed by the same code as the training loss, so it has the same fault.
+# For the last line, the model has read `She had not ` and then draws byte after byte, each from what it has written so far.
+# As landmarks, lecture 07 found 4.43 for a table of letter counts, and 2.86, 2.35 and 2.07 for tables of two, three and five bytes.
 #
-# The causes stand in the stored file. Look at the curves first: in your own runs there will be no such file.
+# The causes stand in the stored file, but look at the curves first: in your own runs there will be no such file.
 #
 # <details><summary>Two runs look the same to me</summary>
 #
-# Look at the picture by place. The dotted lines are the borders of chunks. Compare the first places of the first chunk with those of the later chunks.
+# Look at the figure by place, where the dotted lines are the borders of chunks. How do the first places of the first chunk compare with those of the later chunks?
 #
 # </details>
 
@@ -362,31 +362,31 @@ check("07.5", answer_07_5, student=STUDENT)
 #
 # **15 points** · difficulty 3/5 · importance 4/5 · 40 minutes
 #
-# Write a test for code that makes batches. `made = loader(train, validation, T)` takes two lists of books, at least one book in each. You invent them.
-# A book is an array of whole numbers from 1 on, its tokens; any numbers will do. T is the length of a window. `made` has three methods.
-# Each returns two arrays of whole numbers, `ids` and `targets`:
+# Write a test for code that makes batches. `made = loader(train, validation, T)` takes two lists of books, each with at least one book, and you invent the books.
+# A book is an array of whole numbers from 1 on, which are its tokens; any such numbers will do. T is the length of a window. `made` has three methods,
+# and each returns two arrays of whole numbers, `ids` and `targets`:
 #
 # - `made.batch(update)`: 8 windows to train on, (8, T), for the update of that number, from 0 on;
 # - `made.scored()`: all windows that a model is scored on, (any number, T);
-# - `made.masked(update)`: 8 windows of the masked kind to train on, (8, T). The model has to find hidden tokens.
+# - `made.masked(update)`: 8 windows to train on, (8, T), in which the model has to find hidden tokens.
 #
 # This is what an honest loader does:
 #
 # 1. A row of `batch` or `scored` is a window of one book: its targets are `book[s : s + T]`, and `ids[i]` is the token before `targets[i]`.
 #    Before a book's first token stands 0. Where a book ends before the row does, the rest has the id 0 and the target -100.
-# 2. `batch` and `masked` read the training books, `scored` the validation books. In `scored` each validation token is a target once.
-# 3. Another update brings other windows, by chance, and the same number the same ones again. Of a book of T tokens or more any
-#    full window can come; in 200 updates on books of some dozen tokens they all do. A shorter book is one window.
-# 4. A row of `masked` is a window too, and 15% of its tokens are hidden (rounded down, at least 1). There the target is the token;
-#    elsewhere the target is -100 and the id is the token. Of the hidden places most have the id -1, or all of them;
-#    the others have any token as id, the right one too. Hidden tokens are neighbours: of 15 in a row of 100, spans are 3 long or more on average.
+# 2. `batch` and `masked` read the training books, `scored` the validation books. In `scored` each validation token is a target exactly once.
+# 3. Another update brings other windows, chosen at random, while the same number brings the same ones again. In a book of T tokens or more
+#    any full window can come, and in 200 updates on books of some dozen tokens all of them do. A shorter book is one window.
+# 4. A row of `masked` is a window too, and 15% of its tokens are hidden (rounded down, at least 1). Where a token is hidden, the target is that token;
+#    elsewhere the target is -100 and the id is the token. Most of the hidden places, or all of them, have the id -1;
+#    the others may have any token as id, even the right one. Hidden tokens come in spans of neighbours: where 15 of 100 are hidden, the spans are 3 or more long on average.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three right loaders and ten wrong ones.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on ten that are wrong.
 # You may use `numpy`.
 #
 # <details><summary>My test fails a loader that is right</summary>
 #
-# Do you ask for spans in short windows? Of 11 tokens, 15% are one. Take a T of 100 there. Do you draw enough batches to meet every window?
+# Do you ask for spans in short windows? Of 11 tokens, 15% are a single one, so take a T of 100 there. And do you draw enough batches to meet every window?
 #
 # </details>
 
@@ -451,14 +451,14 @@ check("07.6", assert_honest_loader)
 #
 # Somebody shows you this table, and says: "On the same budget Transformer++ is better." The runs are real, and stored in the package.
 #
-# | model | updates | rate | bits per byte on new text |
+# | model | updates | rate | bits per byte on held-out text |
 # | --- | --- | --- | --- |
 # | FLASH | 300 | 0.003 | 2.455 |
 # | Transformer++ | 300 | 0.003 | 2.420 |
 #
-# What do you ask before you believe it? Write at least three questions, each with a question mark, and say why each one matters: 30 to 80 words.
+# What do you ask before you believe it? Write at least three questions, each with a question mark, and say why each of them matters, in 30 to 80 words.
 #
-# A person marks this one. At home you get a model answer and three questions to ask of yours, once it is long enough.
+# A person marks this one. At home, once it is long enough, you get a model answer and three questions to ask of yours.
 #
 # <details><summary>It says that something is missing</summary>
 #

@@ -17,12 +17,12 @@
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
 #
-# Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
-# `hint("08.1")` gives the first of three hints; call it again for the next one. `progress("08")` shows your points.
+# Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
+# `hint("08.1")` gives the first of three hints, and another call the next one. `progress("08")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
+# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
+# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 import importlib.metadata
@@ -73,12 +73,12 @@ STUDENT = "me"  # your name or number; the numbers of 08.2 are drawn from it
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# A mask hides pairs of tokens. Much code multiplies them all the same, and hides the result afterwards. So there are two counts:
+# A mask hides pairs of tokens, but much code multiplies them all the same and hides the result afterwards. So there are two counts:
 #
 # - *done*: all pairs of the square, hidden or not. T tokens have T² pairs;
-# - *needed*: only pairs that may be read. If causal, T tokens have T (T + 1) / 2. If not, nothing is hidden, and needed is done.
+# - *needed*: only the pairs that may be read. If causal, T tokens have T (T + 1) / 2 of them. If not, nothing is hidden, and needed equals done.
 #
-# Count the multiply-adds of a whole model's forward pass over one text of T tokens, divided by T. Return both counts.
+# Count the multiply-adds of a whole model's forward pass over one sequence of T tokens, divided by T, and return both counts.
 # A model is a dictionary of sizes, and `config["blocks"]` is its number of Transformer++ blocks:
 #
 # | `config["model"]` | layers | dense layers, for each token | mixing |
@@ -86,15 +86,15 @@ STUDENT = "me"  # your name or number; the numbers of 08.2 are drawn from it
 # | `"transformer++"` | `blocks` blocks | four matrices of D × D, three of D × F | each pair: a score and a value, all heads together |
 # | `"flash"` | two units in place of each block | three matrices of D × E, one of D × S | pairs of each chunk, at S + E; the state, written and read by each token |
 #
-# A chunk has C tokens, the last one has those that are left: r tokens have r² pairs done. Nothing is filled up.
-# The state has S × E numbers. Writing and reading it counts in full for every token, causal or not, in both counts.
-# Left out, as in the lecture: embedding, head, norms, activations, positions.
+# A chunk has C tokens, and the last one has those that are left, without padding: if that is r tokens, r² pairs are done there.
+# The state has S × E numbers. Writing it and reading it counts in full for every token, causal or not, in both counts.
+# As in the lecture, we leave out embedding, head, norms, activations and positions.
 #
-# Use plain arithmetic, your own. The result may be a fraction.
+# Use plain arithmetic of your own. The result may be a fraction.
 #
 # <details><summary>I get the FLASH cases with three full chunks right, and others wrong</summary>
 #
-# Look at T % C. What happens to the tokens behind the last full chunk? And if T is smaller than C?
+# Look at T % C. What happens to the tokens behind the last full chunk? And what if T is smaller than C?
 #
 # </details>
 
@@ -137,22 +137,21 @@ check("08.1", multiply_adds_per_token)
 #
 # **15 points** · difficulty 3/5 · importance 5/5 · 15 minutes · core
 #
-# The next cell prints sizes D, S, E, C and F, drawn from your name. One Transformer++ block stands against two FLASH units, both causal.
+# The next cell prints sizes D, S, E, C and F, drawn from your name. One Transformer++ block stands against two FLASH units, all of them causal.
 # From which T on do the two units take fewer multiply-adds than the block, dense layers included?
 #
-# - `a`: both do all pairs of their squares: a token is multiplied with T tokens, or with C tokens of its chunk;
+# - `a`: both do all pairs of their squares, so a token is multiplied with T tokens in the block, and with the C tokens of its chunk in a unit;
 # - `b`: both do only the pairs that may be read;
-# - `c`: only the block leaves the hidden pairs out, FLASH does whole squares. (A fused program for softmax, and a plain one for the chunks.)
-#
-# - `d`: the paper's V100 table has one length at which FLASH loses, 512 tokens: 254 ms a step against 222. What does the count say?
+# - `c`: only the block leaves the hidden pairs out, while FLASH does whole squares. (That is a fused kernel for softmax attention, and plain matrix products for the chunks.)
+# - `d`: in the paper's V100 table there is one length at which FLASH loses, 512 tokens, with 254 ms a step against 222. What does the count say?
 #   At T = 512, counted as in `b`, how many times as many multiply-adds do the two units take as the block?
 #
-# Assume that C divides T. Solve on paper, or with a few lines of Python. Give whole numbers of tokens for `a` to `c`, where one more or less does not matter, and three digits for `d`.
-# Guess first: is there an order among a, b and c?
+# Assume that C divides T. Solve it on paper, or with a few lines of Python. For `a` to `c` give whole numbers of tokens, where one more or less does not matter, and for `d` three digits.
+# But guess first: which of a, b and c will be the smallest, and which the largest?
 #
 # <details><summary>My b is the lecture's number, 1836, and it is called wrong</summary>
 #
-# That is for the paper's base size. Yours are the sizes that are printed below.
+# That number is for the paper's base size, and yours are the sizes that are printed below.
 #
 # </details>
 
@@ -179,17 +178,17 @@ check("08.2", answer_08_2, student=STUDENT)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 25 minutes · core
 #
-# How many times as long does f take as g? Write the stopwatch. It is tried on a make-believe machine, so that the true ratio is known.
-# The machine behaves like real ones:
+# How many times as long does f take as g? Write the stopwatch. It is tried on a simulated machine, so that the true ratio is known,
+# but this machine behaves as real ones do:
 #
-# - `f()` and `g()` only *ask* for work. They come back after 1 ms, and the work waits in a queue. `synchronize()` returns when the queue is empty.
+# - `f()` and `g()` only *ask* for work. They come back after 1 ms, while the work waits in a queue. `synchronize()` returns when the queue is empty.
 # - The first call of each also compiles, which takes seconds.
 # - The machine gets slower, little by little, all the time.
-# - Now and then (one call in eight) somebody else's job gets in, and that call takes several times as long.
-# - When you are called, old work may still be in the queue.
+# - Now and then (in one call of eight) somebody else's job gets in, and that call takes several times as long.
+# - When your function is called, old work may still be in the queue.
 #
-# `clock()` gives the machine's time in milliseconds. No other clock knows anything of it.
-# Take `repeats` readings of f and as many of g. A reading is the time from asking for one call to the end of its work.
+# `clock()` gives the machine's time in milliseconds, and no other clock knows anything of it.
+# Take `repeats` readings of f and as many of g, where a reading is the time from asking for one call to the end of its work.
 # Return the ratio, and the readings in the order in which they were taken. The ratio must be right to 2%, on four busy machines.
 #
 # You may use `statistics`.
@@ -227,36 +226,36 @@ def time_pair(f, g, clock, synchronize, repeats):
 check("08.3", time_pair)
 
 # %% [markdown]
-# With a real clock, your function works on a real machine: hand it `time.perf_counter`, and on a CPU a `synchronize` that does nothing.
-# On a GPU that is `torch.cuda.synchronize`. The readings are then in seconds.
+# Your function works on a real machine too, if you hand it a real clock: `time.perf_counter`, whose readings are in seconds. On a CPU `synchronize`
+# may do nothing, and on a GPU it is `torch.cuda.synchronize`.
 #
 # ## 08.4 mend: a benchmark that flatters
 #
 # **15 points** · difficulty 3/5 · importance 5/5 · 20 minutes · core
 #
 # `benchmark_plan` says what is to be timed: training steps of a FLASH model and of its rival, a Transformer++, with `tokens` tokens in each step.
-# It makes a list with a dictionary for each model at each length. The code has no error, and yet FLASH looks much better than it is.
-# The plan commits *six sins*. Find and mend them: afterwards a row differs from its rival's only where the models must differ.
+# It makes a list with one dictionary for each model at each length. The code runs without an error, and yet it makes FLASH look much better than it is,
+# because the plan commits *six sins*. Find and mend them, so that in the end FLASH's dictionary differs from its rival's only where the models must differ.
 #
 # | key | what it says |
 # | --- | --- |
 # | `model`, `T` | `"transformer++"` or `"flash"`; the length |
-# | `batch` | texts in a step |
+# | `batch` | sequences in a step |
 # | `layers` | blocks of a Transformer++, units of FLASH |
-# | `attention` | the program: `"written out"` (the map lies in memory), `"fused"`, or for FLASH `"mixed chunk"` |
-# | `passes` | a list: what is in the time |
+# | `attention` | the implementation: `"written out"` (the attention matrix lies in memory), `"fused"`, or for FLASH `"mixed chunk"` |
+# | `passes` | a list of what is timed |
 # | `format` | `"float32"`, `"float16"` or `"bfloat16"` |
 # | `untimed calls` | calls before the clock is first read; a model's first call compiles |
 # | `timed calls` | readings, of which the median is taken |
 #
-# Both models have D = 768. A block has 7.08 million parameters, a unit 3.64 million, and both models an embedding of 24.6 million.
-# Parameters may differ by 5%. Each length in `lengths` divides `tokens`; lengths come in any order. Keep all keys, and both models at every length.
+# Both models have D = 768. A block has 7.08 million parameters, a unit 3.64 million, and both models have an embedding of 24.6 million.
+# The numbers of parameters may differ by 5%. Each length in `lengths` divides `tokens`, and the lengths come in any order. Keep all keys, and both models at every length.
 #
-# Each sin gives 2.5 points. A fair plan also has at least three timed calls, as many for one model as for the other. That is in order already.
+# Each sin gives 2.5 points. A fair plan also has at least three timed calls, the same number for both models, but that is in order already.
 #
 # <details><summary>How do I see what the plan does?</summary>
 #
-# Print it for `[512, 8192]` and 32,768 tokens, and compute what is not written in it: tokens in a step, parameters, what is in a reading.
+# Print it for `[512, 8192]` and 32,768 tokens, and compute what is not written in it: the tokens in a step, the parameters, and what a reading contains.
 #
 # </details>
 
@@ -294,21 +293,21 @@ check("08.4", benchmark_plan)
 #
 # **20 points** · difficulty 4/5 · importance 3/5 · 25 minutes
 #
-# A training step keeps what its backward pass will need. How many bytes is that, for any function?
-# Torch tells you. Within `torch.autograd.graph.saved_tensors_hooks(pack, unpack)` it calls `pack(tensor)` for each tensor that it keeps,
-# and stores what `pack` returns. In the backward pass, `unpack` gets that back and must return the tensor.
+# A training step keeps what its backward pass will need. How many bytes is that, for any function you like?
+# Torch can tell you. Within `torch.autograd.graph.saved_tensors_hooks(pack, unpack)` it calls `pack(tensor)` for each tensor that it keeps,
+# and stores what `pack` returns. In the backward pass `unpack` gets that back, and must return the tensor.
 #
-# Call `fn(*inputs)` once and add up the bytes. Three rules:
+# Call `fn(*inputs)` once and add up the bytes, counted as follows:
 #
-# - a tensor is a view of a *storage*, `tensor.untyped_storage()`. What takes room is the storage, all of it, even if the tensor is a slice;
+# - a tensor is a view of a *storage*, `tensor.untyped_storage()`. It is the storage that takes room, all of it, even if the tensor is only a slice;
 # - a storage counts once, however many kept tensors lie in it. Its `data_ptr()` is its address, its `nbytes()` its size;
-# - whatever torch keeps counts: inputs, weights, masks, in any number format. What it does not keep does not.
+# - whatever torch keeps counts, be it inputs, weights or masks, in any number format. What torch does not keep does not count.
 #
 # You may use `torch`.
 #
 # <details><summary>My number is too small, and differs from run to run</summary>
 #
-# Does your `pack` return the tensor? If nothing holds a storage, it is given back, and the next one may get the same address.
+# Does your `pack` return the tensor? If nothing holds a storage, its memory is freed, and the next storage may get the same address.
 #
 # </details>
 
@@ -338,7 +337,7 @@ def saved_bytes(fn, *inputs):
 check("08.5", saved_bytes)
 
 # %% [markdown]
-# Now use it. Here are three ways to mix T tokens, each causal, as one writes them down.
+# Now use it. Here are three causal ways to mix T tokens, written down as their formulas stand.
 # Before you run the cell: which of them keeps the most at T = 128, and which at T = 1024?
 
 
@@ -379,9 +378,9 @@ except NotImplementedError:
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# The quadratic form keeps four times as much when T doubles, the other two twice as much. Yet at T = 128 the token-by-token form keeps the most:
-# it has a state for every token. The quadratic form passes it beyond T = 512. Mixed chunks keep a state for each chunk only, and C scores for each token.
-# And not one of these bytes is a parameter.
+# When T doubles, the quadratic form keeps about four times as much and the other two about twice as much. Yet at T = 128 it is the recurrent form that keeps
+# the most, because it has a state for every token, and only beyond T = 512 does the quadratic form overtake it. Mixed chunks keep a state for each chunk
+# only, and C scores for each token. And none of all these bytes belongs to a parameter.
 #
 # </details>
 #
@@ -390,19 +389,19 @@ except NotImplementedError:
 # **10 points** · difficulty 3/5 · importance 4/5 · 15 minutes
 #
 # Take the paper's V100 table (lecture 08, section 9) and your own curve (section 6, as your machine drew it).
-# When would *you* use FLASH for speed alone? Write 30 to 100 words, with
+# When would *you* use FLASH for speed alone? Write 30 to 100 words, and name
 #
 # - a length of the V100 table at which FLASH loses, and the two times;
-# - the length at which your own curve crosses 1 against a fused program (the column "measured, fused"), and your machine.
-#   If it does not cross, the longest T that you tried;
+# - the length at which your own curve crosses 1 against a fused implementation (the column "measured, fused"), and your machine.
+#   If it does not cross, name the longest T that you tried;
 # - what the crossover depends on besides the machine.
 #
-# A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.
+# A person marks this one. At home, once you have written 30 words, you get a model answer and three questions to ask of yours.
 # If you did not run the lecture, take the curve of its finished page, and say so.
 #
 # <details><summary>It says that something is missing, and I named a crossover</summary>
 #
-# Write lengths in digits: 1850 or 1,850. And name the program that computed the rival's attention.
+# Write lengths in digits, as in 1850 or 1,850. And name the implementation that computed the rival's attention: fused, or written out?
 #
 # </details>
 
