@@ -612,7 +612,7 @@ figures.show(*figures.cost_against_length(panels, ylabel="peak memory of a step,
 #
 # The paper times training steps in four tables: Table 11 (C4, masked) and Table 12 (Wiki-40B, causal) with 110 million parameters and
 # Table 3 (PG-19, causal) with 500 million, all on 64 TPU-v4 cores, and Table 10 on a single V100 with 2048 tokens a step. (Its
-# Figures 5 (a) and 6 (a) draw the first two.) Where does each of them cross 1?
+# Figure 5 and Figure 6 draw the first two.) Where does each of them cross 1?
 
 # %% tags=["nbval-check-output"]
 PAPER = {
