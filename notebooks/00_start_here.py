@@ -411,37 +411,32 @@ uniform = bits_per_byte(np.full(len(text), 1 / 256))
 print(f"know nothing: {uniform:.2f} bits per byte")
 
 # %% [markdown]
-# Next, count how often each byte occurs in the four training novels (order 0), and then how often it follows each other byte (order 1). A byte that was never seen must not get probability zero, or it would cost infinitely many bits, so each table is blended with the coarser one: the coarser one weighs as much as `kinds` further bytes of text, where `kinds` different bytes were seen (Witten and Bell, 1991).
+# Next, count how often each byte occurs in the four training novels, adding 1 to each count, because a byte with probability zero would cost infinitely many bits. Tables that also look at the one or at the five bytes before were counted in the same way, with a blend for what was never seen; `benchmarks/ngrams.py` made them, and the cell reads their scores.
 
 # %% tags=["nbval-check-output"]
-counts = np.bincount(corpus.train.tokens, minlength=256)
-kinds = (counts > 0).sum()  # how many different bytes were seen
-order_0 = (counts + kinds * (1 / 256)) / (counts.sum() + kinds)
-
-pairs = np.zeros((256, 256))
-for i in range(corpus.train.n_documents):
-    novel = corpus.train.document(i)
-    np.add.at(pairs, (np.append(0, novel[:-1]), novel), 1)  # the first byte follows byte 0
-seen, kinds = pairs.sum(1, keepdims=True), (pairs > 0).sum(1, keepdims=True)
-order_1 = np.where(seen > 0, (pairs + kinds * order_0) / np.maximum(seen + kinds, 1), order_0)
-before = np.append(0, text[:-1])
-print(f"know how often each byte occurs:  {bits_per_byte(order_0[text]):.2f} bits per byte")
-print(f"know the byte before as well:     {bits_per_byte(order_1[before, text]):.2f} bits per byte")
+tables = {
+    row["order"]: row["validation, first 100000 bytes"] for row in load_stored("ngrams")["rows"] if "order" in row
+}
+counts = np.bincount(corpus.train.tokens, minlength=256) + 1
+order_0 = bits_per_byte((counts / counts.sum())[text])
+assert abs(order_0 - tables[0]) < 0.01  # the stored table of single bytes is yours
+print(f"know how often each byte occurs:  {order_0:.2f} bits per byte")
+print(f"know the byte before as well:     {tables[1]:.2f} bits per byte")
+print(f"know the five bytes before:       {tables[5]:.2f} bits per byte")
 
 # %% [markdown]
-# **Misconception: a loss far below where it started means that the model has understood something.** Your Transformer of section 2 came down from 8 bits to about three and a half. How does this table, which counts pairs of letters, do on the same 20,000 bytes?
+# **Misconception: a loss far below where it started means that the model has understood something.** Your Transformer of section 2 came down from 8 bits to about three and a half. How does the table that counts pairs of letters compare?
 
 # %%
-table_score = bits_per_byte(order_1[before, text][:20_000])
-print(f"pairs of letters {table_score:.2f}, Transformer {plain:.2f}, Transformer++ {plus:.2f}")
-assert abs(plain - table_score) < 0.4
+print(f"pairs of letters {tables[1]:.2f}, Transformer {plain:.2f}, Transformer++ {plus:.2f}")
+assert abs(plain - tables[1]) < 0.4
 
 # %% [markdown]
 # The plain Transformer has learned roughly what the table knows. Put a simple table beside a neural network before you admire it.
 #
 # ## 7. A trained model, scored
 #
-# **Your second guess.** The tables need 8.00, 4.43 and 3.54 bits for each byte, and one that looks five bytes back needs 2.07. How many does the FLASH model need that wrote the lines at the top?
+# **Your second guess.** The model that wrote the lines at the top is far ahead of all these tables, and it may look back to the start of a window of 1024 bytes. If distant context helps, bytes must get cheaper the later they stand in the window. How many bits does a byte cost on average at the first seven places, where there is hardly anything to look back to?
 
 # %%
 predict("00.b", None)  # your number in place of None
@@ -450,23 +445,14 @@ predict("00.b", None)  # your number in place of None
 from flash_tutorial.training import evaluate, first_bytes
 
 score = evaluate(model, first_bytes(corpus.validation, 32_768), model.config.max_length)
-tables = {
-    row["order"]: row["validation, first 100000 bytes"] for row in load_stored("ngrams")["rows"] if "order" in row
-}
-assert abs(tables[1] - bits_per_byte(order_1[before, text])) < 5e-4  # the stored table and yours are the same
 print(f"austen-flash: {score.bits_per_byte:.2f} bits per byte over the first {score.n_bytes:,} bytes of Persuasion")
 assert score.bits_per_byte < tables[5]
 
 # %%
-reveal("00.b", score.bits_per_byte, "bits per byte")
-
-# %% [markdown]
-# (It is a little more than at the top, because it is measured on another piece of the novel.) The order-5 table looks five bytes back, while the model can look back to the start of its window of 1024. Does it? If distant context helps, bytes must get cheaper the later they stand in the window.
-
-# %%
+early, middle, late = (score.by_position[part].mean() for part in (slice(0, 7), slice(7, 64), slice(64, None)))
+reveal("00.b", early, "bits per byte")
 title = "A few bytes of context make a byte far cheaper; distant ones add little"
 figures.show(*figures.loss_by_position(score.by_position, title=title))
-early, middle, late = (score.by_position[part].mean() for part in (slice(0, 7), slice(7, 64), slice(64, None)))
 print(f"places 1 to 7: {early:.2f}, 8 to 64: {middle:.2f}, from 65 on: {late:.2f} bits per byte")
 assert early - 0.5 > middle and abs(middle - late) < 0.3
 
