@@ -248,15 +248,9 @@ figures.show(
 reveal("00.a", time["softmax attention"] / time["linear attention, T states"], "times as fast")
 
 # %% [markdown]
-# On a laptop the method with an eighth of the operations usually takes several times *longer*. **The misconception is that operations are what takes the time.** This implementation makes all T states, writes them to memory and reads them back, and computes very little with each entry on the way.
-
-# %% tags=["nbval-check-output"]
-numbers_in, states = T * (S + S + E), T * S * E
-print(f"entries of Q, K and V:       {numbers_in:10,}")
-print(f"entries of the T states:     {states:10,}, {states / numbers_in:.0f} times as many")
-
-# %% [markdown]
-# A better arrangement of the same arithmetic would not need to store them, and you are about to see one. That is the point of the complaint: the count promises nothing until somebody has found the arrangement. Lecture 04 measures what exactly costs the time here, and lecture 11 does it for a GPU.
+# On a laptop the method with an eighth of the operations usually takes several times *longer*. **The misconception is that operations are what takes the time.** This implementation makes all T states, writes them to memory and reads them back, although they have 21 times as many entries as Q, K and V together, and it computes very little with each of them.
+#
+# A better arrangement of the same arithmetic would not need to store them, and you are about to see one. But the count promises nothing until somebody has found it. Lecture 04 measures what exactly costs the time here, and lecture 11 does it for a GPU.
 #
 # ## 4. Complaint three: training proceeds token by token
 #
@@ -311,7 +305,7 @@ for name, ms in milliseconds({name: training_step(read, T) for name, read in for
 # - The *local* part compares pairs inside a chunk, at most C for each token.
 # - The *global* part reads all earlier chunks through one state of S × E entries.
 #
-# Neither C nor the size of the state depends on T, so both costs are proportional to T. Who reads whom, then? You can measure it rather than draw it: token i reads token j if output i changes when value j does, which is to say if an entry of the *Jacobian* is not zero.
+# Neither C nor the size of the state depends on T, so both costs are proportional to T. Who reads whom, then? Token i reads token j if output i changes when value j does, that is, if an entry of the *Jacobian* is not zero, so it can be measured.
 
 
 # %%

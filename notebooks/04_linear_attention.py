@@ -101,10 +101,9 @@ for name, (run, multiplications) in three_ways.items():
     print(f"{name:17} {multiplications / 1e6:4.0f} million multiplications, {ms[name]:7.2f} ms")
 
 # %% [markdown]
-# All three return the same numbers up to rounding, and yet, on the CPUs where this was tried, the one with the fewest multiplications
-# was by far the slowest. Do not blame the idea for all of it: most of the running sum's time is one call of `torch.cumsum`
-# along an awkward axis, and section 8 takes it apart. But even without that bad luck it would not catch up with the third, which
-# multiplies more. Where does the time go, and what does the third one do?
+# All three return the same outputs up to rounding, and yet, on the CPUs where this was tried, the one with the fewest multiplications
+# was by far the slowest. (Most of its time is one unlucky call of `torch.cumsum`, which section 8 takes apart, but even without it
+# the running sum would not catch up with the third.) Where does the time go, and what does the third one do?
 #
 # Two questions from lectures 02 and 03 first. Answer from memory, then open the fold.
 #
@@ -343,8 +342,8 @@ for name, ms in milliseconds(ready, rounds=9).items():
     print(f"{name:20} {1000 * ms:9.0f} microseconds")
 
 # %% [markdown]
-# With a cache, a token costs the more the later it comes; with a state its position does not matter. Early in a sequence the
-# cache is the cheaper one, since up to token 118 it holds fewer numbers. Lecture 09 builds a whole model on this.
+# With a cache, a token costs the more the later it comes, whereas with a state its position does not matter. Early in a sequence the
+# cache is the smaller of the two, up to token 118. Lecture 09 builds a whole model on this.
 #
 # ## 5. Why training is slow
 #
@@ -437,9 +436,8 @@ figures.show(*figures.forms_by_length(preset.lengths, ms, ylabel=label, title=ti
 # time. "Linear" says how the cost *grows*, and nothing about the cost at the length that you have. The paper saw the same on a V100
 # card (Table 10, a training step with T = 512 and 4 sequences): Performer, a linear attention, took 823.0 ms, and Transformer++ took 222.4.
 #
-# One cause has been counted, the sequential steps. (Again, most of the running sum's time is an unlucky call of `torch.cumsum`;
-# "token by token" shows the honest price of a chain.) The other cause is memory. What must be kept for the backward
-# pass? The figure counts it at the paper's size, and the cell below asks torch, at a small one.
+# One cause has been counted, the sequential steps, and "token by token" shows their price. The other cause is memory. What must be
+# kept for the backward pass? The figure counts it at the paper's size, and the cell below measures it at a small one.
 
 
 # %%
@@ -462,12 +460,12 @@ S, E, T = 64, 128, 128
 for name, form in (("running sum", all_states_form), ("token by token", token_form), ("attention matrix", matrix_form)):
     inputs = [t.requires_grad_() for t in batch(1, T, S, E, dtype=torch.float32)]
     peak = peak_bytes(lambda form=form, inputs=inputs: torch.autograd.grad(form(*inputs).square().mean(), inputs))
-    print(f"{name:16}: room for {peak / (4 * T * S * E):.2f} times all T states, at most at one time")
+    print(f"{name:16}: peak memory is {peak / (4 * T * S * E):.2f} times that of all T states")
     assert (peak > 4 * T * S * E) == (form is not matrix_form)
 
 # %% [markdown]
 # At T = 8192 the states of one layer and one sequence take 6.4 gigabytes, 24 times as much as the matrix; only from T = S E = 196,608 on would the
-# matrix be the larger one. And torch confirms that token by token is no way out, because autograd needs all its states again.
+# matrix be the larger one. And token by token is no way out: its peak is no smaller than all T states, because autograd needs them again.
 #
 # ## 6. The exact chunk form
 #
@@ -544,25 +542,11 @@ assert torch.equal(chunk_form(*three, 23), matrix_form(*three)) and same(all_sta
 # Every C gives the same numbers, and you know both ends: C = 1 is token by token, and C = T is the matrix. So here C is a *speed knob*, which
 # changes time and memory and nothing else. (The hidden function of the first cell is this one, made for states that fade.)
 #
-# **Misconception: chunks are an approximation, so C changes the result.** Here they are exact. In FLASH, which uses relu² inside a chunk and
-# the state between chunks, a pair of tokens gets another weight when a border moves between them. (FLASH also divides its scores by C. The cell
-# takes that out, so that only the borders differ.)
-
-# %% tags=["nbval-check-output"]
-torch.manual_seed(2)
-three = batch(2, 23, 4, 7)
-
-
-def flash(q, k, v, C):
-    return mixing.mixed_chunk_attention(q * C, k, q, k, v, chunk_size=C, causal=True, combine="sum")
-
-
-for name, form in (("linear attention", chunk_form), ("FLASH's mixing", flash)):
-    moves = [(form(*three, C) - form(*three, 23)).norm() / form(*three, 23).norm() for C in (8, 4)]
-    print(f"{name:16}: outputs move by {moves[0]:.0%} from C = 23 to C = 8, by {moves[1]:.0%} to C = 4")
-
-# %% [markdown]
-# So a FLASH model belongs to one C, and lecture 05 shows what that means. Here, which C is the quickest? First the counts, where few operations
+# **Misconception: chunks are an approximation, so C changes the result.** Here they are exact. FLASH takes relu² inside a chunk and the state
+# between chunks, so there a pair of tokens gets another weight when a border moves between them, and a model belongs to one C; lecture 05
+# shows what that means.
+#
+# Here, which C is the quickest? First the counts, where few operations
 # mean many steps and few steps mean many operations. Decide which C you expect before you look at the times.
 
 # %% tags=["nbval-check-output"]
@@ -590,7 +574,7 @@ figures.show(*figures.chunk_sizes(sizes, list(taken.values()), counted), table=t
 # %% [markdown]
 # The best C usually lies somewhere in the middle, far from the smallest count. It is a property of the machine and of S and E, so measure it on yours.
 #
-# **Then why FLASH?** Stop here for a moment, because something should bother you. You now have linear attention with T / C sequential steps
+# **Then why FLASH?** Something should bother you by now. You have linear attention with T / C sequential steps
 # instead of T, a cost that grows with T, and a state of constant size for decoding. Nothing was approximated, and the paper's third complaint is
 # answered. So what is left for FLASH to do?
 #
@@ -610,8 +594,8 @@ assert noise["linear"] > 1 > noise["relu²"]
 
 # %% [markdown]
 # The linear read is mostly noise, and the more tokens there are, the worse it becomes. (Keys that are perpendicular to each other would not
-# disturb one another, but only S of them fit.) A function on the scores suppresses the others, but it needs the matrix. Which pairs of tokens deserve such a sharp comparison, if you can afford C for each token and not T? That is
-# the question of lecture 05, and section 10 will show in bits how much there is to gain.
+# disturb one another, but only S of them fit.) A function on the scores suppresses the others, but it needs the matrix. Which pairs deserve such
+# a sharp comparison, if you can afford C for each token and not T? That is the question of lecture 05.
 #
 # ## 7. Backward: a state from the right
 #
@@ -680,8 +664,8 @@ for C in (1, 5, 23):
 #
 # ## 8. Three things that take time
 #
-# You have met three costs: operations, bytes moved to and from memory, and sequential steps. An implementation needs about as long as the
-# largest of them alone. What decides between the first two is the number of operations for each byte, called *arithmetic
+# You have met three costs: operations, memory traffic (bytes moved to and from memory), and sequential steps. As a first guess, an
+# implementation needs about as long as the largest of them alone. What decides between the first two is the number of operations for each byte, called *arithmetic
 # intensity*. A large product computes much with each number that it fetches, whereas an update `state + k vᵀ` fetches two numbers and stores
 # one, for a single addition.
 #
@@ -757,18 +741,15 @@ for name, ms in milliseconds(ways).items():
     print(f"{name:28}{ms:8.1f} ms")
 
 # %% [markdown]
-# State by state does the same additions, and on the CPUs where this was tried it took a small part of the time. So most of what the running sum cost in the
-# first cell belongs to `torch.cumsum` along that axis, not to linear attention. A slow implementation does not prove
-# that an idea is slow; only what you *counted*, the steps and the bytes, belongs to the idea. And yet even a bare copy of T
-# states takes time that the chunk form never spends, because it does not make them. A kernel can go further and keep the
-# state inside the processor (lecture 11).
+# State by state does the same additions, and on the CPUs where this was tried it took a small part of the time. So most of what the running sum
+# cost in the first cell belongs to `torch.cumsum` along that axis. A slow implementation does not prove that an idea is slow; only what you
+# *counted*, the steps and the bytes, belongs to the idea. And those bytes the chunk form never moves, because it does not make T states.
 #
 # ## 9. With a normaliser, or without
 #
-# Until here a weight `q_i · k_j` may be negative, and the weights of a token may add up to anything. The first well-known linear
-# attention (Katharopoulos and others, 2020) stays closer to a softmax: a *feature map* phi, elu(x) + 1, makes queries and keys positive,
-# and each output is divided by the sum of its weights. That *denominator* is cheap, for with an extra column of ones in the values, the
-# state sums up the keys as well.
+# Until here a weight `q_i · k_j` may be negative, and the weights of a token may add up to anything. The linear attention of Katharopoulos
+# and others (2020) stays closer to a softmax: a *feature map* phi(x) = elu(x) + 1 makes queries and keys positive, and each output is
+# divided by the sum of its weights. This *denominator* comes almost for free, as an extra column of ones in the values.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(3)
@@ -782,14 +763,13 @@ print(
 )
 
 # %% [markdown]
-# FLASH takes neither. Its linear part is the bare product of this lecture, and a gate follows. (Without phi a denominator could come close to
-# zero, so the two belong together.) FLASH's listing, Code 8, divides by the number of tokens that were summed, which is never small;
-# lecture 05 compares this mean with the bare sum.
+# FLASH takes neither. Its linear part is the bare product of this lecture, at most divided by the number of tokens that were summed (Code 8;
+# lecture 05 compares the two). Without phi a sum of weights could come close to zero, so phi and denominator belong together.
 #
 # ## 10. Train it: a line for your scoreboard
 #
 # How good is it? We take the unit of lecture 02 with another `mix`: gate, value, base, scale and offset, RoPE, and then linear attention.
-# The package's `GatedUnit` makes u, q, k and v and calls `mix`, so few lines are needed. C = 16 is only a speed knob here.
+# The package's `GatedUnit` makes u, q, k and v and calls `mix`, so few lines are needed.
 
 # %%
 from flash_tutorial import ModelConfig, count_parameters
