@@ -168,8 +168,6 @@ assert 0 < cards["flash"]["bits_per_byte"] - cards["transformer++"]["bits_per_by
 # %% tags=["nbval-check-output"]
 for T in (512, 1024, 2048, 4096, 8192):
     pairs = T * (T + 1) // 2
-    if T <= 2048:
-        assert np.tri(T, dtype=bool).sum() == pairs  # the lower triangle: row i may read columns up to i
     print(f"T = {T:5d}: {pairs:11,d} pairs of tokens")
 
 # %% [markdown]
@@ -451,7 +449,7 @@ print(f"places 1 to 7: {early:.2f}, 8 to 64: {middle:.2f}, from 65 on: {late:.2f
 assert early - 0.5 > middle and abs(middle - late) < 0.3
 
 # %% [markdown]
-# Nearly all of the gain comes from the first handful of bytes. For a small model of English letters that is no surprise, since most of spelling is decided nearby; but it is a warning as well. A task that can be solved from nearby cannot tell a good long memory from a bad one, so lecture 10 uses a task that cannot.
+# Nearly all of the gain comes from the first handful of bytes, since most of spelling is decided nearby. That is a warning, because a task that can be solved from nearby cannot tell a good long memory from a bad one, so lecture 10 uses a task that cannot.
 #
 # ## 8. Are you ready for the lectures?
 #
@@ -526,19 +524,19 @@ assert early - 0.5 > middle and abs(middle - late) < 0.3
 #
 # The letters of this course, for when you meet one and have forgotten it:
 #
-# | letter | what it counts | paper's base model |
-# | --- | --- | --- |
-# | B | sequences computed together (batch) | 512 at T = 512 |
-# | T | tokens in a sequence (length) | 512 to 8192 |
-# | D | features of a token between layers (model width) | 768 |
-# | E | features inside a unit, usually 2 D (expanded width) | 1536 |
-# | S | features by which two tokens are compared (shared width) | 128 |
-# | C | tokens in a chunk | 256 |
-# | G | chunks in a sequence, T / C rounded up | 2 to 32 |
-# | H | heads: in FLASH the four copies of z | 12 in a Transformer, 4 in FLASH |
-# | N | different tokens there are (vocabulary) | 32,000; here 256 |
+# | letter | what it counts |
+# | --- | --- |
+# | B | sequences computed together (batch) |
+# | T | tokens in a sequence (length) |
+# | D | features of a token between layers (model width) |
+# | E | features inside a unit, usually 2 D (expanded width) |
+# | S | features by which two tokens are compared (shared width) |
+# | C | tokens in a chunk |
+# | G | chunks in a sequence, T / C rounded up |
+# | H | heads: in FLASH the four copies of z |
+# | N | different tokens there are (vocabulary) |
 #
-# **What comes next** The lectures, in this order:
+# **What comes next**
 #
 # | lecture | what it builds | problem set |
 # | --- | --- | --- |
@@ -557,5 +555,4 @@ assert early - 0.5 > middle and abs(middle - late) < 0.3
 # | [13 after flash](13_after_flash.ipynb) | what came after, and how it relates |  |
 # | [90 refresher](90_refresher.ipynb) | shapes, einsum, floats, finite differences, bits; optional |  |
 #
-# This tour has no problem set; the first one belongs to lecture 01.
 # Words that you miss are in the [glossary](../docs/glossary.md), troubles and their causes in [symptoms](../docs/symptoms.md).

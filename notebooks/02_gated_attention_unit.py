@@ -393,8 +393,6 @@ steps = np.random.default_rng(4).normal(size=63)
 figures.show(*figures.bias_tables({"Toeplitz, 63 numbers": toeplitz(steps, 32), "rotary, 64 numbers": waves}))
 
 # %% [markdown]
-# Training starts from Toeplitz numbers that are noise, as here, only 50 times smaller.
-#
 # ## 7. The attention matrix: relu² of score plus bias
 #
 # Now put it together: `A = relu²(q kᵀ / n + b)`, where relu² turns negative numbers into 0 and squares the others, and the divisor n is the
@@ -522,8 +520,7 @@ assert max(seeds["GAU"]) < min(seeds["GAU, softmax"])  # relu² is ahead at ever
 assert max(seeds["GAU"]) > min(seeds["Transformer++"])  # but GAU and Transformer++ overlap
 
 # %% [markdown]
-# In the GAU relu² is ahead of softmax by more than the seeds differ, whereas GAU and Transformer++ overlap after so short a training. (Section
-# 11 comes back to the four heads.)
+# In the GAU relu² is ahead of softmax by more than the seeds differ, whereas GAU and Transformer++ overlap after so short a training.
 #
 # **What is a guess** is why. It may be that exact zeros make attention sparse, that it helps to be able to read nothing, or that the gate
 # takes over what the normaliser did. Neither the paper nor this course shows a cause.
@@ -668,8 +665,7 @@ reveal("02.b", of_gau / of_block, "times as many multiplications")
 
 # %% [markdown]
 # More arithmetic, and a sixth of the attention weights. On the paper's TPUs **FLASH-Quad**, its model of such GAUs with attention over the whole
-# text, was still the faster one, and memory traffic is the likely reason. Fused attention never writes the matrices to memory;
-# lecture 08 measures against that too.
+# text, was still the faster one, and memory traffic is the likely reason. (Fused attention never writes the matrices to memory.)
 #
 # ## 12. Train it: a line for your scoreboard
 #
@@ -697,7 +693,6 @@ compare_with_stored("02", runs)  # made once by benchmarks/scoreboard.py, with t
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 early = {name: np.mean(curve[50:90]) for name, curve in curves.items()}
 assert early["GAU, relu^2"] > early["GAU, softmax"] and bits["GAU, softmax"] - bits["GAU, relu^2"] > 0.05
-print("parameters:", *(f"{count_parameters(run.model):,}" for run in runs.values()))
 
 # %% tags=["timing"]
 from flash_course.bench.counts import count_state_numbers

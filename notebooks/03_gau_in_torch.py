@@ -685,14 +685,12 @@ curves["counts of pairs, 3.54"] = np.full(settings.steps, 3.54)
 figures.show(*figures.loss_curves(curves, title="Both biases learn, and pass the counts of pairs"))
 
 # %% [markdown]
-# 3.54 bits per byte is what counting pairs of letters gives (lecture 00), so both models do better than that. What have the
-# biases of their first units learnt?
+# 3.54 bits per byte is what counting pairs of letters gives (lecture 00), so both models do better than that.
+# What the biases of their first units have learnt is printed below the scores.
 
 # %%
 with torch.no_grad():
     learnt = {name: run.model.cpu().stack.units[0].bias(64).numpy() for name, run in runs.items()}
-names = {"my GAU, Toeplitz bias": "Toeplitz, 127 weights", "GAU, rotary bias": "rotary, 64 weights"}
-figures.show(*figures.bias_tables({names[name]: table for name, table in learnt.items()}))
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import compare_with_stored, load_stored
@@ -789,7 +787,7 @@ assert abs(by_length[64, 64] - by_length[64, None]) < 0.05 and by_length[8, None
 # the trap, with eight others, in any unit of yours.
 
 # %% tags=["nbval-check-output"]
-print("n of the package's causal FLASH-Quad model:", of_package.stack.units[0].length_scale)
+assert of_package.stack.units[0].length_scale == settings.length
 for n in (64, None):
     try:
         report = check_unit(MyGAU(64, length=64, n=n))
