@@ -20,7 +20,7 @@
 # - draw which token reads which in FLASH, and write its layer in three lines;
 # - say what a score in *bits per byte* means.
 #
-# **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Section 8 has six questions that tell whether you are ready for the lectures.
+# **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Section 8 has six questions that tell whether you are ready.
 #
 # **Time** 0 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
 #
@@ -248,7 +248,7 @@ reveal("00.a", time["softmax attention"] / time["linear attention, T states"], "
 # %% [markdown]
 # On a laptop the method with an eighth of the operations usually takes several times *longer*. **The misconception is that operations are what takes the time.** This implementation makes all T states, writes them to memory and reads them back, although they have 21 times as many entries as Q, K and V together, and it computes very little with each of them.
 #
-# A better arrangement of the same arithmetic would not need to store them, and you are about to see one. But the count promises nothing until somebody has found it. Lecture 04 measures what exactly costs the time here, and lecture 11 does it for a GPU.
+# A better arrangement of the same arithmetic would not need to store them, and you are about to see one. But the count promises nothing until somebody has found it. Lecture 04 measures what costs the time here.
 #
 # ## 4. Complaint three: training proceeds token by token
 #

@@ -650,7 +650,7 @@ for name, table_TT in score_tables.items():
 # | Transformer++ | ScaledSin and RoPE | GLU, an MLP with a gate (lecture 02) |
 #
 # Train the first two as in the tour# Train the first two as in the tour: same text, same seed, 300 updates. A third model has ScaledSin without RoPE, to tell which of the two does
-# the work. The last row is the Transformer++ of the tour, as it was stored.
+# the work, and the Transformer++ of the tour stands below them, as it was stored.
 #
 # **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens, and writes the scores into
 # your progress file; `flash-tutorial report` prints them.
@@ -707,7 +707,7 @@ for mixer, name in (("softmax, learnt positions", "learnt table"), ("softmax, Sc
 #
 # ## 8. What you take along
 #
-# Fill in the last column yourself; "not shown" is a good answer. `learner.verdict("heads", "your sentence")` keeps one for your report.
+# Fill in the last column yourself; "not shown" is a good answer.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
