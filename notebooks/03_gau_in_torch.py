@@ -64,7 +64,7 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# Let us begin with a bug that nobody sees. The next cell makes the package's GAU, copies it, and exchanges queries and keys in
+# Here is a bug that nobody sees. The next cell makes the package's GAU, copies it, and exchanges queries and keys in
 # the copy, so that every token asks with its key and is found by its query. Then it compares all outputs of the two, with the
 # function that PyTorch's own tests use.
 
