@@ -424,7 +424,7 @@ print(f"pairs of letters {tables[1]:.2f}, Transformer {plain:.2f}, Transformer++
 assert abs(plain - tables[1]) < 0.4
 
 # %% [markdown]
-# The plain Transformer has learned roughly what the table knows. Put a simple table beside a neural network before you admire it.
+# The plain Transformer has learned roughly what the table knows.
 #
 # ## 7. A trained model, scored
 #
@@ -437,12 +437,8 @@ predict("00.b", None)  # your number in place of None
 from flash_tutorial.training import evaluate, first_bytes
 
 score = evaluate(model, first_bytes(corpus.validation, 32_768), model.config.max_length)
-print(
-    f"austen-flash: {score.bits_per_byte:.2f} bits per byte over the first {score.n_bytes:,} bytes of Persuasion,",
-    end=" ",
-)
-print("which are harder than the 400,000 at the top")
-assert score.bits_per_byte > cards["flash"]["bits_per_byte"] + 0.05
+top = f"{cards['flash']['bits_per_byte']:.2f} over the 400,000 bytes at the top"
+print(f"austen-flash: {score.bits_per_byte:.2f} bits per byte over the first {score.n_bytes:,}, {top}")
 assert score.bits_per_byte < tables[5]
 
 # %%
