@@ -93,7 +93,7 @@ for name, heads, reported in (
     print(f"{name:13} {matrices:3d} attention matrices, {millions(config):.0f}M parameters; reported: {reported}")
 
 # %% [markdown]
-# Fewer parts, and the result is better and faster. This lecture builds that layer piece by piece.
+# There are fewer parts, and by the paper's numbers the result is both better and faster. This lecture builds that layer piece by piece.
 #
 # First **two questions from lecture 01**. Answer from memory, then open the fold.
 #
@@ -115,7 +115,7 @@ for name, heads, reported in (
 #
 # ## 1. The feed-forward layer, and its gate
 #
-# The *MLP* of a Transformer widens each token from D to F = 4 D numbers, applies an activation to each (here GELU, a smooth form of relu)
+# The *MLP* of a Transformer widens each token from D to F = 4 D channels, applies an activation to each (here GELU, a smooth form of relu)
 # and narrows it again: `gelu(x W_in) W_out`. The *gated linear unit* (GLU) makes two wide arrays from the token, and one of them, the
 # *gate*, multiplies the other element by element: `(gelu(x W_gate) × (x W_value)) W_out`. That is three matrices in place of two, so for a fair
 # comparison F shrinks to 8 D / 3. Transformer++ is Transformer+ with such a GLU.
@@ -165,7 +165,7 @@ print("token 3 changed; outputs that move:", (np.flatnonzero(moved.any(1)) + 1).
 #
 # GAU goes one step further (Figure 2 of the paper draws both). The gate U stays, but the values V are first *mixed between tokens* by an
 # attention matrix A of T × T weights: row i of A V is the sum of all `A[i, j] × V[j]`. The matrix is made from a third array Z, which is
-# narrow: in the paper it has S = 128 numbers a token, where gate and values have E = 1536.
+# narrow: in the paper it has S = 128 channels, where gate and values have E = 1536.
 
 # %%
 figures.show(*figures.gated_units())
@@ -255,7 +255,7 @@ p = {
 # **With a gate of one, it is plain attention**: one head and its output matrix. Since silu(1.278...) = 1, weights of 0 and a bias of
 # 1.278... make the gate one.
 #
-# (The GLU inside a GAU activates gate *and* value, as in equations 1 and 2; that of Transformer++ here the gate only.)
+# (The GLU inside a GAU activates gate *and* value, as in equations 1 and 2, whereas that of Transformer++ activates the gate only.)
 
 # %%
 uv = silu(norm(x_TD, 1.5) @ p["in_weight"][:, : 2 * E] + p["in_bias"][: 2 * E])
@@ -393,8 +393,6 @@ steps = np.random.default_rng(4).normal(size=63)
 figures.show(*figures.bias_tables({"Toeplitz, 63 numbers": toeplitz(steps, 32), "rotary, 64 numbers": waves}))
 
 # %% [markdown]
-# Training starts from Toeplitz numbers that are noise, as here, only 50 times smaller.
-#
 # ## 7. The attention matrix: relu² of score plus bias
 #
 # Now put it together: `A = relu²(q kᵀ / n + b)`, where relu² turns negative numbers into 0 and squares the others, and the divisor n is the
@@ -522,8 +520,7 @@ assert max(seeds["GAU"]) < min(seeds["GAU, softmax"])  # relu² is ahead at ever
 assert max(seeds["GAU"]) > min(seeds["Transformer++"])  # but GAU and Transformer++ overlap
 
 # %% [markdown]
-# In the GAU relu² is ahead of softmax by more than the seeds differ, whereas GAU and Transformer++ overlap after so short a training. (Section
-# 11 comes back to the four heads.)
+# In the GAU relu² is ahead of softmax by more than the seeds differ, whereas GAU and Transformer++ overlap after so short a training.
 #
 # **What is a guess** is why. It may be that exact zeros make attention sparse, that it helps to be able to read nothing, or that the gate
 # takes over what the normaliser did. Neither the paper nor this course shows a cause.
@@ -571,16 +568,15 @@ title = "With 1/n inside the square, attention fades as the text grows"
 figures.show(*figures.map_readings(lengths, sums, title=title))
 
 # %% [markdown]
-# In Code 6 a weight falls with 1/n² and there are n of them, so the row sum falls with 1/n, while the bias stays: the longer the text, the more
-# a row is made of bias. **This project takes** Code 6, the fuller listing; `length_scale=1` gives equation 5. Whether n is the
+# In Code 6 a weight falls with 1/n² and a row has n of them, so without a bias the row sum falls with 1/n. The bias is not divided, so the longer
+# the text, the more it outweighs the scores. **This project takes** Code 6, the fuller listing; `length_scale=1` gives equation 5. Whether n is the
 # current length or a fixed number is one more choice, and lecture 03 shows what the first one breaks.
 #
 # ## 10. The whole unit, held against the package
 #
-# Project, copy twice, rotate, weigh, gate: that is all. The package has the unit twice, in `flash_tutorial.reference` in NumPy and as `GAU` in
-# PyTorch, which lecture 03 builds. All parameters are drawn of order one, since fresh ones are so small that a test sees no fault. The
-# special cases of section 4 follow by parameters alone: no scores and a bias of 1 at distance 0 make A the identity, and a gate
-# of one leaves attention, here with a softmax.
+# Now all parts together: project, make two copies of the base, rotate them, weigh, gate. The package has the unit twice, in NumPy
+# (`flash_tutorial.reference`) and as `GAU` in PyTorch, which lecture 03 builds, and yours should agree with both. Its parameters are drawn
+# about as large as 1, because fresh ones are so small that a test would see no fault.
 
 
 # %% tags=["nbval-check-output"]
@@ -606,16 +602,7 @@ for causal in (True, False):
         agree(gau(x_TD, torch_unit.to_numpy(), causal, n=T), torch_unit(torch.from_numpy(x_TD)[None])[0].numpy())
     moved = np.flatnonzero((gau(x_TD + 10 * np.eye(T)[:, 8:9], p, causal, n=T) != mine).any(1)) + 1
     print(f"causal {causal}: token 9 changed, outputs {moved[0]} to {moved[-1]} move")
-
-no_scores = {"gamma": 0 * p["gamma"], "beta": 0 * p["beta"]}
-agree(reference.gau(x_TD, p | no_scores | {"bias_weights": np.eye(2 * T - 1)[T - 1]}, causal=True), glu_layer)
-gate_of_one |= {"gamma": p["gamma"], "beta": p["beta"], "bias_weights": np.zeros(2 * T - 1)}
-_, v_TE, z_TS = project(x_TD, gate_of_one)
-q_TS, k_TS = queries_and_keys(z_TS, p)
-A_TT = softmax(np.where(np.tri(T) == 1, q_TS @ k_TS.T / math.sqrt(S), -np.inf))
-attention = x_TD + A_TT @ v_TE @ p["out_weight"] + p["out_bias"]
-agree(reference.gau(x_TD, gate_of_one, causal=True, attention="softmax"), attention)
-print("8 checks passed: NumPy, PyTorch and equation 5, causal or not, and the two special cases")
+print("6 checks passed: NumPy, PyTorch and equation 5, causal or not")
 
 # %% [markdown]
 # ## 11. One head, and two units for one block
@@ -678,8 +665,7 @@ reveal("02.b", of_gau / of_block, "times as many multiplications")
 
 # %% [markdown]
 # More arithmetic, and a sixth of the attention weights. On the paper's TPUs **FLASH-Quad**, its model of such GAUs with attention over the whole
-# text, was still the faster one, and memory traffic is the likely reason. Fused attention never writes the matrices to memory;
-# lecture 08 measures against that too.
+# text, was still the faster one, and memory traffic is the likely reason. (Fused attention never writes the matrices to memory.)
 #
 # ## 12. Train it: a line for your scoreboard
 #
@@ -707,7 +693,6 @@ compare_with_stored("02", runs)  # made once by benchmarks/scoreboard.py, with t
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 early = {name: np.mean(curve[50:90]) for name, curve in curves.items()}
 assert early["GAU, relu^2"] > early["GAU, softmax"] and bits["GAU, softmax"] - bits["GAU, relu^2"] > 0.05
-print("parameters:", *(f"{count_parameters(run.model):,}" for run in runs.values()))
 
 # %% tags=["timing"]
 from flash_course.bench.counts import count_state_numbers
@@ -773,7 +758,7 @@ assert max(moved) < 0.5
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | GLU and plain attention are special cases of GAU | sections 4 and 10: A = 1 and U = 1, against the package | |
+# | GLU and plain attention are special cases of GAU | section 4: A the identity, and U = 1 | |
 # | relu² is better than softmax in this unit | section 8: the paper's tables, and three seeds of a tiny model | |
 # | relu² is better because it is sparse | section 12: zeros are there; a cause was not tested | |
 # | One head is enough in a GAU | section 11: the paper's Table 1 for it, three tiny seeds against it | |
@@ -781,7 +766,7 @@ assert max(moved) < 0.5
 #
 # **Three takeaways**
 # 1. GAU is a GLU whose values are mixed by attention, and the gate of the *reading* token comes last.
-# 2. A = relu²(q kᵀ / n + b): one head, no normaliser, a row may be empty. Mask last.
+# 2. A = relu²(q kᵀ / n + b) has one head and no normaliser, and a token may read nothing at all. Mask last.
 # 3. Weights are not probabilities, so the divisor n is part of the model.
 #
 # **Exercises** [Problem set 02](../exercises/02_gated_attention_unit.ipynb), six tasks, from relu² and its slope to a port of the GAU with three faults that you find.

@@ -101,10 +101,9 @@ for name, (run, multiplications) in three_ways.items():
     print(f"{name:17} {multiplications / 1e6:4.0f} million multiplications, {ms[name]:7.2f} ms")
 
 # %% [markdown]
-# All three return the same numbers up to rounding, and yet, on the CPUs where this was tried, the one with the fewest multiplications
-# was by far the slowest. Do not blame the idea for all of it: most of the running sum's time is one call of `torch.cumsum`
-# along an awkward axis, and section 8 takes it apart. But even without that bad luck it would not catch up with the third, which
-# multiplies more. Where does the time go, and what does the third one do?
+# All three return the same outputs up to rounding, and yet, on the CPUs where this was tried, the one with the fewest multiplications
+# was by far the slowest. (Most of its time is one unlucky call of `torch.cumsum`, which section 8 takes apart, but even without it
+# the running sum would not catch up with the third.) Where does the time go, and what does the third one do?
 #
 # Two questions from lectures 02 and 03 first. Answer from memory, then open the fold.
 #
@@ -176,26 +175,14 @@ print("token 6, matrix first:", (q_TS @ k_TS.T @ v_TE)[5], " state first:", (q_T
 #
 # How many multiplications does each order take? The matrix has T × T entries; each costs S multiplications when it is made, and E when it
 # weighs a value. The state has S × E entries, and each of the T tokens costs it one multiplication when it is written and one when it is
-# read. Torch can count too, and the cell holds the two formulas against its counter.
+# read.
 
 # %% tags=["nbval-check-output"]
-from torch.utils.flop_counter import FlopCounterMode
-
-
-def multiplications(function, *inputs):
-    """What torch counts in its products; it takes a multiplication and an addition as 2."""
-    with FlopCounterMode(display=False) as counter:
-        function(*inputs)
-    return counter.get_total_flops() // 2
-
-
 orders = {"matrix": lambda q, k, v: (q @ k.mT) @ v, "state": lambda q, k, v: q @ (k.mT @ v)}
 S, E = 128, 1536  # the paper's base size
 for T in (64, 256, 1024, 8192):
     first, second = T * T * (S + E), 2 * T * S * E
     print(f"T = {T:5}: matrix first {first:15,}, state first {second:13,}, quotient {first / second:.2f}")
-    inputs = [torch.empty(T, width, device="meta") for width in (S, S, E)]  # "meta": shapes only, no memory
-    assert [multiplications(order, *inputs) for order in orders.values()] == [first, second]
 
 # %% [markdown]
 # The matrix grows with T² and the state with T, but at T = 64 the state is the *more expensive* order, and at T = 256 the two are about
@@ -331,20 +318,9 @@ for i in (100, 1000, 10_000):
     print(f"paper's size, token {i:6}: cache {i * (S + E):11,} numbers, state {S * E:,}")
 print("the cache is larger from token", next(i for i in range(1, 10_000) if i * (S + E) > S * E))
 
-# %% tags=["timing"]
-q1, k1, v1 = (torch.randn(1, width, device=device) for width in (S, S, E))
-state_SE = torch.zeros(1, S, E, device=device)
-ready = {}
-for i in (100, 1000, 10_000):
-    keys, values = torch.randn(i, S, device=device), torch.randn(i, E, device=device)
-    ready[f"token {i}, cache"] = lambda keys=keys, values=values: (q1 @ keys.mT) @ values
-    ready[f"token {i}, state"] = lambda: mixing.linear_attention_step(state_SE, q1, k1, v1)
-for name, ms in milliseconds(ready, rounds=9).items():
-    print(f"{name:20} {1000 * ms:9.0f} microseconds")
-
 # %% [markdown]
-# With a cache, a token costs the more the later it comes; with a state its position does not matter. Early in a sequence the
-# cache is the cheaper one, since up to token 118 it holds fewer numbers. Lecture 09 builds a whole model on this.
+# With a cache, a token costs the more the later it comes, whereas with a state its position does not matter. Early in a sequence the
+# cache is the smaller of the two, up to token 118. Lecture 09 builds a whole model on this.
 #
 # ## 5. Why training is slow
 #
@@ -437,9 +413,8 @@ figures.show(*figures.forms_by_length(preset.lengths, ms, ylabel=label, title=ti
 # time. "Linear" says how the cost *grows*, and nothing about the cost at the length that you have. The paper saw the same on a V100
 # card (Table 10, a training step with T = 512 and 4 sequences): Performer, a linear attention, took 823.0 ms, and Transformer++ took 222.4.
 #
-# One cause has been counted, the sequential steps. (Again, most of the running sum's time is an unlucky call of `torch.cumsum`;
-# "token by token" shows the honest price of a chain.) The other cause is memory. What must be kept for the backward
-# pass? The figure counts it at the paper's size, and the cell below asks torch, at a small one.
+# One cause has been counted, the sequential steps, and "token by token" shows their price. The other cause is memory. What must be
+# kept for the backward pass? The figure counts it at the paper's size, and the cell below measures it at a small one.
 
 
 # %%
@@ -462,12 +437,12 @@ S, E, T = 64, 128, 128
 for name, form in (("running sum", all_states_form), ("token by token", token_form), ("attention matrix", matrix_form)):
     inputs = [t.requires_grad_() for t in batch(1, T, S, E, dtype=torch.float32)]
     peak = peak_bytes(lambda form=form, inputs=inputs: torch.autograd.grad(form(*inputs).square().mean(), inputs))
-    print(f"{name:16}: room for {peak / (4 * T * S * E):.2f} times all T states, at most at one time")
+    print(f"{name:16}: peak memory is {peak / (4 * T * S * E):.2f} times that of all T states")
     assert (peak > 4 * T * S * E) == (form is not matrix_form)
 
 # %% [markdown]
 # At T = 8192 the states of one layer and one sequence take 6.4 gigabytes, 24 times as much as the matrix; only from T = S E = 196,608 on would the
-# matrix be the larger one. And torch confirms that token by token is no way out, because autograd needs all its states again.
+# matrix be the larger one. And token by token is no way out: its peak is no smaller than all T states, because autograd needs them again.
 #
 # ## 6. The exact chunk form
 #
@@ -544,25 +519,11 @@ assert torch.equal(chunk_form(*three, 23), matrix_form(*three)) and same(all_sta
 # Every C gives the same numbers, and you know both ends: C = 1 is token by token, and C = T is the matrix. So here C is a *speed knob*, which
 # changes time and memory and nothing else. (The hidden function of the first cell is this one, made for states that fade.)
 #
-# **Misconception: chunks are an approximation, so C changes the result.** Here they are exact. In FLASH, which uses relu² inside a chunk and
-# the state between chunks, a pair of tokens gets another weight when a border moves between them. (FLASH also divides its scores by C. The cell
-# takes that out, so that only the borders differ.)
-
-# %% tags=["nbval-check-output"]
-torch.manual_seed(2)
-three = batch(2, 23, 4, 7)
-
-
-def flash(q, k, v, C):
-    return mixing.mixed_chunk_attention(q * C, k, q, k, v, chunk_size=C, causal=True, combine="sum")
-
-
-for name, form in (("linear attention", chunk_form), ("FLASH's mixing", flash)):
-    moves = [(form(*three, C) - form(*three, 23)).norm() / form(*three, 23).norm() for C in (8, 4)]
-    print(f"{name:16}: outputs move by {moves[0]:.0%} from C = 23 to C = 8, by {moves[1]:.0%} to C = 4")
-
-# %% [markdown]
-# So a FLASH model belongs to one C, and lecture 05 shows what that means. Here, which C is the quickest? First the counts, where few operations
+# **Misconception: chunks are an approximation, so C changes the result.** Here they are exact. FLASH takes relu² inside a chunk and the state
+# between chunks, so there a pair of tokens gets another weight when a border moves between them, and a model belongs to one C; lecture 05
+# shows what that means.
+#
+# Here, which C is the quickest? First the counts, where few operations
 # mean many steps and few steps mean many operations. Decide which C you expect before you look at the times.
 
 # %% tags=["nbval-check-output"]
@@ -577,7 +538,6 @@ def chunk_operations(T, C, S, E):
 for C in (1, 16, 64, 256, 1024):
     operations, numbers = chunk_operations(T, C, S, E), T * C + T // C * S * E
     print(f"C = {C:4}: {T // C:4} sequential steps, {operations:11,} multiplications, {numbers:9,} numbers kept")
-    assert multiplications(chunk_form, *batch(1, T, S, E), C) == operations
 
 # %% tags=["timing"]
 T, (S, E) = 1024 if device == "cpu" else 4096, preset.widths
@@ -590,7 +550,7 @@ figures.show(*figures.chunk_sizes(sizes, list(taken.values()), counted), table=t
 # %% [markdown]
 # The best C usually lies somewhere in the middle, far from the smallest count. It is a property of the machine and of S and E, so measure it on yours.
 #
-# **Then why FLASH?** Stop here for a moment, because something should bother you. You now have linear attention with T / C sequential steps
+# **Then why FLASH?** Something should bother you by now. You have linear attention with T / C sequential steps
 # instead of T, a cost that grows with T, and a state of constant size for decoding. Nothing was approximated, and the paper's third complaint is
 # answered. So what is left for FLASH to do?
 #
@@ -610,8 +570,8 @@ assert noise["linear"] > 1 > noise["relu²"]
 
 # %% [markdown]
 # The linear read is mostly noise, and the more tokens there are, the worse it becomes. (Keys that are perpendicular to each other would not
-# disturb one another, but only S of them fit.) A function on the scores suppresses the others, but it needs the matrix. Which pairs of tokens deserve such a sharp comparison, if you can afford C for each token and not T? That is
-# the question of lecture 05, and section 10 will show in bits how much there is to gain.
+# disturb one another, but only S of them fit.) A function on the scores suppresses the others, but it needs the matrix. Which pairs deserve such
+# a sharp comparison, if you can afford C for each token and not T? That is the question of lecture 05.
 #
 # ## 7. Backward: a state from the right
 #
@@ -680,8 +640,8 @@ for C in (1, 5, 23):
 #
 # ## 8. Three things that take time
 #
-# You have met three costs: operations, bytes moved to and from memory, and sequential steps. An implementation needs about as long as the
-# largest of them alone. What decides between the first two is the number of operations for each byte, called *arithmetic
+# You have met three costs: operations, memory traffic (bytes moved to and from memory), and sequential steps. As a first guess, an
+# implementation needs about as long as the largest of them alone. What decides between the first two is the number of operations for each byte, called *arithmetic
 # intensity*. A large product computes much with each number that it fetches, whereas an update `state + k vᵀ` fetches two numbers and stores
 # one, for a single addition.
 #
@@ -757,18 +717,15 @@ for name, ms in milliseconds(ways).items():
     print(f"{name:28}{ms:8.1f} ms")
 
 # %% [markdown]
-# State by state does the same additions, and on the CPUs where this was tried it took a small part of the time. So most of what the running sum cost in the
-# first cell belongs to `torch.cumsum` along that axis, not to linear attention. A slow implementation does not prove
-# that an idea is slow; only what you *counted*, the steps and the bytes, belongs to the idea. And yet even a bare copy of T
-# states takes time that the chunk form never spends, because it does not make them. A kernel can go further and keep the
-# state inside the processor (lecture 11).
+# State by state does the same additions, and on the CPUs where this was tried it took a small part of the time. So most of what the running sum
+# cost in the first cell belongs to `torch.cumsum` along that axis. A slow implementation does not prove that an idea is slow; only what you
+# *counted*, the steps and the bytes, belongs to the idea. And those bytes the chunk form never moves, because it does not make T states.
 #
 # ## 9. With a normaliser, or without
 #
-# Until here a weight `q_i · k_j` may be negative, and the weights of a token may add up to anything. The first well-known linear
-# attention (Katharopoulos and others, 2020) stays closer to a softmax: a *feature map* phi, elu(x) + 1, makes queries and keys positive,
-# and each output is divided by the sum of its weights. That *denominator* is cheap, for with an extra column of ones in the values, the
-# state sums up the keys as well.
+# Until here a weight `q_i · k_j` may be negative, and the weights of a token may add up to anything. The linear attention of Katharopoulos
+# and others (2020) stays closer to a softmax: a *feature map* phi(x) = elu(x) + 1 makes queries and keys positive, and each output is
+# divided by the sum of its weights. This *denominator* comes almost for free, as an extra column of ones in the values.
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(3)
@@ -777,24 +734,21 @@ phi_q, phi_k = (1 + torch.nn.functional.elu(t) for t in (q, k))
 both = chunk_form(phi_q, phi_k, torch.cat([v, torch.ones_like(v[..., :1])], -1), 5)  # a state of S × (E + 1), in chunks
 weights = (phi_q @ phi_k.mT).tril()
 assert same(both[..., :-1] / both[..., -1:], weights / weights.sum(-1, keepdim=True) @ v)
-print(
-    f"negative weights, of {23 * 24 // 2}: {int((q @ k.mT).tril().lt(0).sum())} bare, {int(weights.lt(0).sum())} with phi"
-)
+print(f"negative weights: {int((q @ k.mT).tril().lt(0).sum())} bare, {int(weights.lt(0).sum())} with phi")
 
 # %% [markdown]
-# FLASH takes neither. Its linear part is the bare product of this lecture, and a gate follows. (Without phi a denominator could come close to
-# zero, so the two belong together.) FLASH's listing, Code 8, divides by the number of tokens that were summed, which is never small;
-# lecture 05 compares this mean with the bare sum.
+# FLASH takes neither. Its linear part is the bare product of this lecture, at most divided by the number of tokens that were summed (Code 8;
+# lecture 05 compares the two). Without phi a sum of weights could come close to zero, so phi and denominator belong together.
 #
 # ## 10. Train it: a line for your scoreboard
 #
 # How good is it? We take the unit of lecture 02 with another `mix`: gate, value, base, scale and offset, RoPE, and then linear attention.
-# The package's `GatedUnit` makes u, q, k and v and calls `mix`, so few lines are needed. C = 16 is only a speed knob here.
+# The package's `GatedUnit` makes u, q, k and v and calls `mix`, so few lines are needed.
 
 # %%
 from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
-from flash_tutorial.training import TrainConfig, evaluate, train
+from flash_tutorial.training import TrainConfig, train
 from flash_tutorial.units import GatedUnit
 
 
@@ -820,20 +774,14 @@ runs = {"linear attention": train(tiny, settings, corpus=corpus, progress=False)
 run = runs["linear attention"]
 
 # %% [markdown]
-# Two questions after the training. Does another C change the score, and how does it stand beside attention with a function on its scores?
+# How does it stand beside the same unit with a function on its scores?
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import compare_with_stored, load_stored
-from flash_tutorial.training import first_bytes
 
 compare_with_stored("04", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
-held_out, scores = first_bytes(corpus.validation, 5000), []
-for LinearUnit.C in (64, 5, 1, 16):  # the last one is what it was trained with
-    scores.append(evaluate(run.model, held_out, settings.length).bits_per_byte)
-assert max(scores) - min(scores) < 1e-4
-
 bits, stored = run.evaluation.bits_per_byte, load_stored("scoreboard")["runs"]
-table = {"linear attention, C = 64, 5, 1 or 16": bits}
+table = {"linear attention": bits}
 table |= {f"{name}, stored": stored[name]["bits_per_byte"] for name in ("02 GAU, softmax", "02 GAU, relu^2")}
 table["00 Transformer++, stored"] = stored["00 transformer++"]["bits_per_byte"]
 for name, score in table.items():
@@ -866,9 +814,9 @@ print(learner.report())
 # | --- | --- | --- |
 # | Both orders of the product give the same numbers | section 1: six tokens; section 3: five forms of order one | |
 # | The order with fewer operations is the faster one | section 1: yes without a mask; section 5: no with one | |
-# | Decoding has a constant cost | section 4: numbers kept, and times at three positions | |
+# | Decoding has a constant cost | section 4: entries kept at three positions | |
 # | Training token by token is slow | section 5: 2048 sequential steps, all states in memory, times against T | |
-# | Chunks are an approximation | section 6: the same numbers for every C; section 10: the same score | |
+# | Chunks are an approximation | section 6: the same outputs for every C | |
 # | The backward pass needs all states | section 7: two states, one from each side | |
 # | Linear attention is as good as softmax attention | section 6: noise; section 10: one seed of a tiny model | |
 #
