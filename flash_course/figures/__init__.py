@@ -2,7 +2,7 @@
 
 from .ablations import losses_with_chance, paired_differences, recall_by_distance, recall_by_state
 from .chunks import exclusive_sum, flash_unit, other_chunks
-from .costs import benchmark_results, cost_of_a_block, operations_and_time, step_time
+from .costs import benchmark_results, operations_and_time, step_time
 from .curves import bits_ladder, loss_by_position, loss_curves, training_curve
 from .generation import chunk_state_by_token, decoding_by_position, temperatures
 from .kernels import (
@@ -25,7 +25,7 @@ from .maps import (
     who_sees_whom,
 )
 from .models import documents_read, four_units, sizes_by_reading
-from .numerics import reshaped_bias, sizes_along, squares_in_formats
+from .numerics import sizes_along, squares_in_formats
 from .positions import bias_tables, map_readings, scores_by_places, turned_pairs
 from .quality import bits_in_chunk, loss_in_chunks, open_shares, scores_by_rate, training_gap, training_of_seeds
 from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups

@@ -1,6 +1,5 @@
 """What attention costs: counted operations, time, memory."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from .style import BLACK, FONT, ORANGE, SKY, looks, new_axes
@@ -121,29 +120,6 @@ def operations_and_time(rows):
     figure.suptitle(message, fontsize=FONT + 1)
     numbers = "; ".join(f"{name}: {f * 1e-6:.3g} million, {ms:.3g} ms" for name, (f, ms) in rows.items())
     return figure, f"Bars of the operations and of the time of two ways to mix tokens. {numbers}."
-
-
-def cost_of_a_block(lengths, parts, *, title):
-    """Multiply-adds of the parts of a layer against T: ``parts`` holds by name one number for each length."""
-    figure, axes = new_axes(6.2, 3.2, "T, tokens in a text (each step doubles)", "multiply-adds in billions", title)
-    styles = looks(parts)
-    for name, numbers in parts.items():
-        colour, marker, line = styles[name]
-        billions = np.asarray(numbers) / 1e9
-        axes.plot(lengths, billions, linestyle=line, marker=marker, color=colour, linewidth=1.8, label=name)
-        axes.annotate(
-            f"{billions[-1]:.0f}", (lengths[-1], billions[-1]), xytext=(7, 0), textcoords="offset points",
-            va="center", fontsize=FONT - 1, color=colour,
-        )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.tick_params(which="both", labelsize=FONT - 1)
-    axes.legend(fontsize=FONT - 1, frameon=False)
-    ends = "; ".join(f"{name} from {n[0] / 1e9:.2f} to {n[-1] / 1e9:.0f} billion" for name, n in parts.items())
-    alt = f"Line plot, both axes logarithmic, of multiply-adds against T from {lengths[0]} to {lengths[-1]}: {ends}."
-    return figure, alt
 
 
 def step_time(result):

@@ -1,40 +1,8 @@
 """Sizes of numbers: how a bias is laid out in memory, how large each array of a unit is, how formats round."""
 
 import numpy as np
-from matplotlib.patches import Rectangle
 
-from .style import BLACK, FONT, looks, new_axes
-
-
-def reshaped_bias(rows, first):
-    """Code 4's trick: ``rows (n, 3n - 2)``, the padded weights one after the other; the bias stands from ``first`` on.
-
-    Weights are drawn as numbers, padding (nan) as a dot. A frame marks the n columns that are taken.
-    """
-    n, width = rows.shape
-    figure, axes = new_axes(8.2, 3.1, "column after the reshape", "row i", "")
-    size = 1.6 * np.nanmax(np.abs(rows))  # light enough for black numbers
-    axes.grid(visible=False)
-    axes.pcolormesh(np.ma.masked_invalid(rows), cmap="PuOr_r", vmin=-size, vmax=size, edgecolors="#CCCCCC")
-    for (i, j), value in np.ndenumerate(rows):
-        text = "·" if np.isnan(value) else f"{value:g}"
-        axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9)
-    axes.add_patch(Rectangle((first, 0), n, n, fill=False, edgecolor=BLACK, linewidth=2.6))
-    axes.set(xlim=(-0.05, width + 0.05), ylim=(n + 0.05, -0.05), aspect="equal")
-    axes.set_xticks(np.arange(width) + 0.5, range(width))
-    axes.set_yticks(np.arange(n) + 0.5, range(1, n + 1))
-    axes.tick_params(labelsize=FONT - 1, length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title(
-        "The weights move right from row to row: in the frame, each diagonal is one weight", fontsize=FONT + 1
-    )
-    taken = rows[:, first : first + n]
-    alt = (
-        f"A table of {n} rows and {width} columns. From row to row the weights move one place to the right. "
-        f"A frame holds columns {first} to {first + n - 1}: its first row is {_spoken(taken[0])}, "
-        f"its last {_spoken(taken[-1])}."
-    )
-    return figure, alt
+from .style import FONT, looks, new_axes
 
 
 def _spoken(row):

@@ -42,9 +42,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         lambda: figures.who_sees_whom({"all": np.ones((5, 5), bool), "causal": np.tri(5, dtype=bool)}, "two"),
         "causal: 15 pairs on or below the diagonal, 0 above",
     ),
-    "cost_of_a_block": (
-        lambda: figures.cost_of_a_block([512, 1024], {"a": [2e9, 8e9], "b": [4e9, 9e9]}, title="costs"), "2.00 to 8",
-    ),
     "turned_pairs": (
         lambda: figures.turned_pairs(np.array([1.0, 0.0]), np.array([1.0, 0.0]), [(2, 0), (3, 1)]), "score -0.42",
     ),
@@ -220,10 +217,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     # 12
     "step_time": (lambda: figures.step_time(BENCH), "T = 1024"),
     # 03
-    "reshaped_bias": (
-        lambda: figures.reshaped_bias(np.array([[-1, 0, 1, np.nan], [np.nan, -1, 0, 1]]), first=1),
-        "its first row is 0, 1, its last -1, 0",
-    ),
     "sizes_along": (
         lambda: figures.sizes_along({"fresh": {"u": 0.1, "branch": 1e-5}, "order one": {"u": 1.0, "branch": 2.0}}),
         "branch 1e-05",
