@@ -151,7 +151,7 @@ CELL = re.compile(r"\[(\d\d), section (\d+)\]\(\.\./notebooks/(\w+)\.ipynb\)")
 
 
 def mentioned(text):
-    """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8", "Figures 5 (a) and 6"."""
+    """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8", "Figure 5 (a)"."""
     text = re.sub(r"(?<=\d) \([a-f]\)", "", text)  # panels of a figure
     for kind, listed in re.findall(rf"\b({'|'.join(ITEMS)})s? (\d+(?:(?:, | and | to |-)\d+)*)", text, flags=re.I):
         for first, last in re.findall(r"(\d+)(?:(?: to |-)(\d+))?", listed):
