@@ -774,6 +774,8 @@ for taken, other, number in sizes.values():
 # %% [markdown]
 # Why 8 D / 3? A GLU has three matrices and an MLP two, so that 3 × 8/3 = 2 × 4 makes them weigh the same, and the comparison is fair.
 # The tables say 4, the sizes say 8/3, and both cannot be true of one model; this project follows the sizes.
+# (The same count finds a slip in Figure 3, whose largest GAU is said to have 46 layers of width 1024 and 316 million parameters: 46 layers
+# hold 329 million, and 44 hold 316.)
 #
 # ## 9. Both readings run
 #

@@ -77,10 +77,10 @@ STUDENT = "me"  # your name or number; the numbers of 09.1 are drawn from it
 # **15 points** · difficulty 2/5 · importance 4/5 · 15 minutes · core
 #
 # The next cell prints your numbers: the model width D, the heads of a Transformer block, the width S of queries and keys,
-# the width E of values, and C. Answer before you compute anything with the package. Count numbers, not bytes, for one text.
+# the width E of values, and C. Answer before you compute anything with the package. Count numbers and not bytes, for a single sequence.
 # For FLASH and FLASH-Quad, S and E are those of a layer. A Transformer block has `heads` heads of width D / heads.
 #
-# - `a`: how many numbers does one causal FLASH layer keep while it writes, with room for C unfinished tokens? Leave out the counters.
+# - `a`: how many numbers does one causal FLASH layer keep while it generates, with room for C unfinished tokens? Leave out the counters.
 # - `b`: how many numbers does the cache of one Transformer block keep for each token?
 # - `c`: two FLASH layers replace one block. What is the smallest number of tokens for which the cache of one block holds more than
 #   the state of two FLASH layers?
@@ -112,38 +112,38 @@ check("09.1", answer_09_1, student=STUDENT)
 #
 # **25 points** · difficulty 4/5 · importance 5/5 · 40 minutes · core
 #
-# At the end of a chunk a step does the fold, which is 27 times the work of its neighbours (lecture 09, section 8).
-# Say you want to compute it in the background, while the next chunk is written. Then the chunk must not be read yet.
-# So the layer gets the *lag* of exercise 05.2: a token of chunk g reads, as one mean, chunks 0 to g - lag. With a lag of 1 it is FLASH.
+# The last step of a chunk also folds the whole chunk into the sum, which is 27 times the work of its neighbours (lecture 09, section 8).
+# Say you want to do that fold in the background, while the next chunk is being written. Then the next chunk cannot read it yet, so the
+# layer needs the *lag* of exercise 05.2: a token of chunk g reads, as one mean, chunks 0 to g - lag. With a lag of 1 it is FLASH.
 #
-# Write one step of the mixing: from the base z and the value v of one token to its output, and to the next state. For token t:
+# Write one step of the mixing, which takes the base z and the value v of one token to its output and to the next state. For token t:
 #
-# - its position is t, its place is i, and its four heads are `z * gamma + beta`, each turned by its position. Their order is quad_q, quad_k,
-#   lin_q, lin_k. The function `turn` below turns one vector;
+# - its position is t, its place in its chunk is i, and its four heads are `z * gamma + beta`, each turned by its position. They come in
+#   the order quad_q, quad_k, lin_q, lin_k. The function `turn` below turns one vector;
 # - **near**: relu²(quad_q · quad_k / C + bias) v, summed over the tokens of its own chunk up to itself.
-#   `bias_CC[i, j]` is for a token at place i that reads one at place j;
+#   `bias_CC[i, j]` belongs to a token at place i that reads one at place j;
 # - **far**: lin_q times the sum of lin_kᵀ v over the tokens of chunks 0 to g - lag, divided by the number of those tokens. Zero if there are none.
 #
-# `empty_state` below shows the state. Its entries, after any number of tokens:
+# `empty_state` below shows the state. After any number of tokens its entries are
 #
 # - `position`: how many tokens were read;
-# - `kv`: the sum of lin_kᵀ v over the finished chunks that the *next* token may read, not divided. `chunks`: how many chunks are in it;
-# - `waiting`: lin_kᵀ v of each finished chunk that it may not read yet, the oldest first. These are at most lag - 1, so none with a lag of 1;
-# - `quad_k`, `lin_k`, `v`: one row for each token of the unfinished chunk, keys turned. No rows right behind a border.
+# - `kv`: the sum of lin_kᵀ v over the finished chunks that the *next* token may read, not divided. `chunks` is how many chunks are in it;
+# - `waiting`: lin_kᵀ v of each finished chunk that it may not read yet, the oldest first. There are at most lag - 1 of them, so none with a lag of 1;
+# - `quad_k`, `lin_k`, `v`: one row for each token of the unfinished chunk, with the keys turned. Right behind a border they are empty.
 #
-# Return a new state, and leave the given one as it is. The lecture's step changes it; the undo key of 09.6 needs the old one.
-# At every position the outputs must equal those of the parallel form. You may use `numpy`, `turn`, and anything of your own.
+# Return a new state, and leave the given one as it is. (The step in the lecture changes its state; the undo key of 09.6 needs the old one.)
+# At every position the output must equal that of the parallel form. You may use `numpy`, `turn`, and anything of your own.
 #
 # <details><summary>I get "Your step changed the state it was given"</summary>
 #
-# `dict(state)` makes a new dictionary with the same arrays in it. `+=` on such an array changes the old state as well.
+# `dict(state)` makes a new dictionary, but with the same arrays in it, so `+=` on such an array changes the old state as well.
 # Write `new["kv"] = new["kv"] + ...`.
 #
 # </details>
 #
 # <details><summary>I get "operands could not be broadcast together" from `waiting`</summary>
 #
-# It is one array (w, S, E). `waiting[1:]` keeps three axes, even when nothing is left. `np.array([])` does not.
+# It is one array (w, S, E). `waiting[1:]` keeps three axes even when nothing is left, whereas `np.array([])` does not.
 #
 # </details>
 
@@ -202,26 +202,26 @@ check("09.2", step)
 #
 # **15 points** · difficulty 2/5 · importance 3/5 · 25 minutes
 #
-# From the logits of the next token to the probabilities that it is drawn with. Three rules act in this order:
+# A model gives logits; a sampler needs the probabilities from which the next token is drawn. Three filters act between the two, in this order:
 #
-# 1. **temperature**: divide the logits by it. 0 means that the largest logit gets probability 1, whatever the other rules say;
+# 1. **temperature**: divide the logits by it. 0 means that the largest logit gets probability 1, whatever the other filters say;
 # 2. **top-k**: keep the k most likely tokens. `None` keeps all;
 # 3. **top-p**: keep the fewest most likely tokens whose probabilities reach p. `None` keeps all.
-#    Count with the probabilities after rules 1 and 2: those of the k kept tokens, divided by their sum.
+#    Count with the probabilities as they are after steps 1 and 2: those of the k kept tokens, divided by their sum.
 #
-# What is kept is divided by its sum. A dropped token has probability 0, and each probability stays at the place of its token.
-# No two logits are equal, and no sum hits p exactly. Logits may be as large as 1000.
+# At the end the probabilities that are kept are divided by their sum. A dropped token has probability 0, and each probability stays at
+# the place of its token. No two logits are equal, and no sum hits p exactly. Logits may be as large as 1000.
 # You may use `numpy`.
 #
 # <details><summary>I get "nan" or "overflow encountered in exp"</summary>
 #
-# Subtract the largest logit before the exponential. It changes no probability.
+# Subtract the largest logit before you take the exponential. That changes no probability.
 #
 # </details>
 #
 # <details><summary>My sorted probabilities are right, but not in their places</summary>
 #
-# `order = np.argsort(-p)` lists the tokens from the most likely one on. Write into a new array at `order[:n]`.
+# `order = np.argsort(-p)` lists the tokens from the most likely one on. Make a new array and write into it at `order[:n]`.
 #
 # </details>
 
@@ -256,25 +256,25 @@ check("09.3", filter_logits)
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 20 minutes · core
 #
-# Write a test. It gets a decoder of one causal layer, with its own weights. Is token by token the same function as all at once?
-# A decoder has
+# Is a model that generates token by token the same function as the one that was trained on whole sequences? Write the test that tells.
+# It gets a decoder of one causal layer, with its own weights, and a decoder has
 #
 # - `decoder.C` and `decoder.D`: its chunk length and its width;
 # - `decoder.parallel(x_TD)`: all T tokens at once, an array (T, D). Take this form as right;
-# - `decoder.prefill(x_nD)`: reads a prompt of n tokens at once. Gives its n outputs (n, D), and the state after it. n may be 0;
-# - `decoder.step(x_D, state)`: reads one more token. Gives its output (D,), and the state after it. It must leave the given state as it is.
+# - `decoder.prefill(x_nD)`: reads a prompt of n tokens at once, and gives its n outputs (n, D) and the state after it. n may be 0;
+# - `decoder.step(x_D, state)`: reads one more token, and gives its output (D,) and the state after it. It must leave the given state as it is.
 #
-# What a state looks like is the decoder's own affair: do not look inside. To see whether a step leaves a state as it is, step from it again.
-# Your test raises an `AssertionError` if any output, of any prompt or of any later step, differs from `parallel`.
-# It also does so if a step changes the state that it was given.
+# What a state looks like is the decoder's own affair, so do not look inside. To see whether a step leaves a state as it is, step from it again.
+# Your test raises an `AssertionError` if any output, of any prompt or of any later step, differs from `parallel`,
+# and also if a step changes the state that it was given.
 #
-# Outputs have order one and are in float64, so allow for rounding: less than 1e-10. Faults are larger than 1e-6.
+# Outputs have order one and are in float64. So allow for rounding, which stays below 1e-10; faults are larger than 1e-6.
 # Your test is tried on three right decoders and on thirteen wrong ones. A wrong one may be right for most prompts, or at most positions.
 # You may use `numpy`.
 #
 # <details><summary>My test passes "changes the state it was given"</summary>
 #
-# Does your test use any state twice? Call `step` once more than needed, and go on from the state you had before.
+# Does your test use any state twice? Call `step` once more than needed, and go on from the state that you had before.
 #
 # </details>
 #
@@ -313,28 +313,28 @@ check("09.4", assert_steps_equal_parallel)
 #
 # **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
 #
-# A long text is written over night, and the computer may stop. So save all that is needed to go on: stop in the middle of a chunk,
-# load in a new process, and get the same text as without the stop. What is saved is a dictionary with three entries:
+# A model writes a novel overnight, and the computer may stop at any time. You want to stop in the middle of a chunk, load in a new process, and
+# get the same text as without the stop, so all that is needed to go on must be saved. It is a dictionary with three entries:
 #
 # - `layers`: a list with one state for each layer, as in 09.2. Here there are two layers, and the second one has a lag of 2;
-# - `last`: the token that was drawn last. It was not yet read. A whole number;
-# - `rng`: the generator that draws the tokens, of `np.random.default_rng`. Its `rng.bit_generator.state` is a dictionary of texts and whole numbers,
-#   some of them very large. You can read it, and you can set it in a new generator.
+# - `last`: the token that was drawn last and has not been read yet, a whole number;
+# - `rng`: the generator that draws the tokens, made by `np.random.default_rng`. Its `rng.bit_generator.state` is a dictionary of strings and whole
+#   numbers, some of them very large. You can read it, and you can set it in a new generator.
 #
-# Three rules. The numbers come back as they were, to the last bit. You write no pickle, since reading one can run foreign code.
-# And if `path` already holds an older state, a stop in the middle of saving must not destroy it:
-# write a new file beside it, in the same folder; once it is closed, move it there with `os.replace`.
-# The format of the file is your choice, and everything is in that one file. You may use `numpy`, `json`, `os` and `pathlib`.
+# Three things must hold. The numbers come back as they were, to the last bit. You write no pickle, because reading one can run foreign code.
+# And if `path` already holds an older state, a stop in the middle of saving must not destroy it, so
+# write a new file beside it, in the same folder, and once that is closed, move it there with `os.replace`.
+# The format of the file is your choice, as long as everything is in that one file. You may use `numpy`, `json`, `os` and `pathlib`.
 #
 # <details><summary>I get "FileNotFoundError"</summary>
 #
-# `np.savez` adds `.npz` to a name that has another ending. Give it an open file: `with open(name, "wb") as file`.
+# `np.savez` adds `.npz` to a name that has another ending. Give it an open file instead: `with open(name, "wb") as file`.
 #
 # </details>
 #
 # <details><summary>I get "Object arrays cannot be loaded" or "You write a pickle"</summary>
 #
-# numpy stores a dictionary or a list of unequal arrays as a pickle. Give each array a name of its own, and store the generator's state as JSON text.
+# NumPy stores a dictionary or a list of unequal arrays as a pickle. Give each array a name of its own, and store the generator's state as JSON text.
 #
 # </details>
 
@@ -383,16 +383,16 @@ check("09.5", save_state, load_state)
 #
 # **10 points** · difficulty 4/5 · importance 2/5 · 20 minutes
 #
-# Take back the last k tokens: for an undo key, or for a draft that was not accepted. The state is that of one layer, as in 09.2.
+# Take back the last k tokens, for an undo key or for a draft that was not accepted. The state is that of one layer, as in 09.2.
 # If the last k tokens all lie in the unfinished chunk, return the state as it was before them.
-# If one of them lies in a finished chunk, there is no way back. Then raise a `ValueError` whose text, of at least four words, says why.
-# k = 0 is always possible. Leave the given state as it is: the draft may still be accepted.
+# If one of them lies in a finished chunk, there is no way back, so raise a `ValueError` whose text, of at least four words, says why.
+# k = 0 is always possible. Leave the given state as it is, since the draft may still be accepted.
 #
 # You may use `numpy`.
 #
 # <details><summary>I get another number of rows for k = 0</summary>
 #
-# `rows[:-0]` is `rows[:0]`, which is empty. Count from the front: how many rows stay?
+# `rows[:-0]` is `rows[:0]`, which is empty. Count from the front instead: how many rows stay?
 #
 # </details>
 

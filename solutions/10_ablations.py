@@ -77,25 +77,25 @@ STUDENT = "me"  # your name or number; the numbers of 10.2 are drawn from it
 #
 # **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes · core
 #
-# You want to know whether a model reads across chunks. Then no question may be answered by a look into its own chunk,
-# by heart, by counting, or by elimination. Write a batch of such a task. It is the lecture's, but for the drawing of the values.
+# You want to know whether a model reads across chunks. For that, no question may be answerable by a look into its own chunk, by a memorised
+# table, by counting, or by elimination. Write a batch of such a task. It is the lecture's, except for how the values are drawn.
 #
-# With `vocab` ids, always an odd number, and n = (vocab - 1) / 2: id 0 is filler, 1 to n are keys, n + 1 to 2n are values.
-# Each of the B rows is drawn anew:
+# There are `vocab` ids, always an odd number. With n = (vocab - 1) / 2, id 0 is filler, 1 to n are keys, and n + 1 to 2n are values.
+# Each of the B sequences, which are the rows of the batch, is drawn anew:
 #
-# - **the pairs**: as many as `pairs` says, from place 0 on: key, value, key, value, and so on. The keys of a row are different,
-#   in random order. Each value is drawn freely from the n values, so it may come twice. The rest of chunk 0 is filler;
-# - **the questions**: each key of the row comes exactly once more, at a place from C to T - 1. These places are drawn at random
+# - **the pairs**: as many as `pairs` says, from place 0 on: key, value, key, value, and so on. The keys of a sequence are different from one
+#   another and in random order. Each value is drawn freely from the n values, so it may come twice. The rest of chunk 0 is filler;
+# - **the questions**: each key of the sequence comes exactly once more, at a place from C to T - 1. These places are drawn at random
 #   without repeats, all with the same chance, and independently of the pairs. All other places are filler;
 # - **the targets**: at the place of a question stands the value of its key. Everywhere else, in chunk 0 as well, stands -100.
 #   Targets are not shifted.
 #
-# All draws come from `rng`, a generator of `np.random.default_rng`. You choose how to draw. The check looks at the rows one by one,
-# and at the laws of the draws in 500 rows; a right answer does not fail there by bad luck. You may use `numpy`.
+# All draws come from `rng`, a generator made by `np.random.default_rng`; how you draw is up to you. The check looks at the sequences one by one,
+# and at the distribution of the draws over 500 of them, and a right answer does not fail there by bad luck. You may use `numpy`.
 #
 # <details><summary>How do I draw without repeats?</summary>
 #
-# `rng.permutation(n)[:k]` gives k different numbers of 0 to n - 1, in random order. A loop over the rows is fast enough.
+# `rng.permutation(n)[:k]` gives k different numbers of 0 to n - 1, in random order. A loop over the sequences is fast enough.
 #
 # </details>
 
@@ -128,22 +128,22 @@ check("10.1", recall_batch)
 #
 # **10 points** · difficulty 2/5 · importance 4/5 · 10 minutes · core
 #
-# Four causal models: FLASH with its local part only, with its global part only, whole FLASH, and FLASH-Quad.
-# In a row there are `pairs` pairs, key and value side by side. All values of a row are different, out of `values` possible ones.
-# In this exercise a pair may stand in any chunk.
+# Take four causal models: FLASH with its local part only, FLASH with its global part only, whole FLASH, and FLASH-Quad.
+# A sequence holds `pairs` pairs, each a key with its value right behind it. All values of a sequence are different, out of `values` possible ones,
+# and in this exercise a pair may stand in any chunk.
 #
-# The next cell prints C and two questions of one row, A and B: the place of the key of a pair, and the place where this key is
-# asked again. The value stands one place behind the key. It also prints `pairs` and `values`.
+# The next cell prints C and two questions of one sequence, A and B: the place of the key of a pair, and the place where this key is
+# asked again. It also prints `pairs` and `values`.
 #
 # - For each model and question: write `"path"` if the pair can reach the output at the question through what the units read,
 #   in a model of as many units as you like. Write `"chance"` if it cannot, however the model is trained;
 # - `blind`: the share of right answers of a model that guesses among all possible values;
-# - `whose`: that of a model that knows which values are in the row, but not whose they are, and guesses among them.
+# - `whose`: that of a model that knows which values are in the sequence, but not whose they are, and guesses among them.
 #   Write both shares as a fraction, such as `1 / 40`, or with three decimals;
 # - `text, local only` and `text, global only`: on text, at 2048 tokens, the paper's Figure 7 has perplexities of
-#   about 15.5, 17.7 and 78. Which of the three belongs to these two models? (One of them is that of whole FLASH.)
+#   about 15.5, 17.7 and 78. Which of the three belongs to which of these two models? (One of them is that of whole FLASH.)
 #
-# <details><summary>May a model find a path and not learn it?</summary>
+# <details><summary>May a model have a path and not learn to use it?</summary>
 #
 # Yes. Here only the path counts, as in section 4 of the lecture.
 #
@@ -177,7 +177,7 @@ check("10.2", answer_10_2, student=STUDENT)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# How many pairs fit into a sum of S rows? First measure one memory, then search for the number.
+# How many pairs fit into a memory with S rows? Measure one memory first, and then search for the number.
 #
 # **One memory** (12 points). `memory_accuracy` does five things:
 #
@@ -187,12 +187,12 @@ check("10.2", answer_10_2, student=STUDENT)
 # 4. ask for each key: key · memory gives a number for each value, and the largest one is the answer;
 # 5. return the share of the pairs whose answer is right.
 #
-# Make the two draws in this order, once each, and no others. Then the check can repeat them.
+# Make the two draws in this order, once each, and no others, so that the check can repeat them.
 #
-# **The search** (8 points). `most_pairs` gets a function: each call of `accuracy(pairs)` measures a new memory,
+# **The search** (8 points). `most_pairs` gets a function. Each call of `accuracy(pairs)` measures a new memory,
 # so two calls with the same number differ. Try 1, 2, 4, 8 and so on, as long as the number is at most `limit`.
-# A number is *good* if the mean of `memories` calls is at least `share`. Stop at the first one that is not good.
-# Return the last good one, or 0 if there is none.
+# A number is *good* if the mean of `memories` calls is at least `share`. Stop at the first one that is not good, and
+# return the last good one, or 0 if there is none.
 #
 # You may use `math` and `numpy`.
 #
@@ -240,8 +240,8 @@ def most_pairs(accuracy, share, memories, limit):
 check("10.3", memory_accuracy, most_pairs)
 
 # %% [markdown]
-# Now both together. The lecture's sum, with S = 16 and 64 values, held 32 pairs so that nine of ten answers were right.
-# With 8 values in place of 64: does it hold more, fewer, or as many? Guess before you run the cell.
+# Now put both together. In the lecture a memory with S = 16 and 64 values held 32 pairs so that more than nine of ten answers were right.
+# With 8 values in place of 64, does it hold more, fewer, or as many? Guess before you run the cell.
 
 
 # %%
@@ -265,8 +265,9 @@ except NotImplementedError:
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# S is no limit: the sum of S = 16 and 64 values holds 32 pairs. A larger S lets you store more. (The steps are doublings, so rows may agree.)
-# More values let you store more as well: there are more columns, so fewer pairs share one. But S × values numbers take more room then.
+# S is no limit: the memory of S = 16 and 64 values holds 32 pairs. With a larger S you can store more. (The search goes in doublings, so two
+# lines may agree.) More values let you store more as well, because there are more columns and so fewer pairs share one. The price is room:
+# the memory has S × values numbers.
 #
 # </details>
 #
@@ -277,8 +278,8 @@ except NotImplementedError:
 # Two variants were trained with several seeds. Which one is better, and do the runs say so at all?
 # The same seed gives both the same text, so take the difference seed by seed, as in section 12 of the lecture.
 #
-# `a` and `b` are dictionaries: a seed, and the bits per byte of its run. Their seeds may come in different orders.
-# Some runs have failed, so a seed may be in one of them only: such a seed does not count. Let n be the number of shared seeds. Then
+# `a` and `b` are dictionaries from a seed to the bits per byte of its run. Their seeds may come in different orders, and because
+# some runs have failed, a seed may be in one of them only; such a seed does not count. Let n be the number of shared seeds. Then
 #
 # - the differences are a's bits minus b's, one for each shared seed, and their mean is what you look for;
 # - the standard deviation of the differences divides the sum of squares by n - 1;
@@ -286,13 +287,14 @@ except NotImplementedError:
 # - the interval reaches `T_975[n - 1]` errors to each side of the mean. The table below has Student's factors for 95%.
 #   For three seeds it is 4.303.
 #
-# *Settled* means: the interval does not hold 0. With fewer than two shared seeds there is no spread: raise a `ValueError`.
+# *Settled* means that the interval does not hold 0. With fewer than two shared seeds there is no standard deviation, so raise a `ValueError`.
 #
 # You may use `math`, `statistics`, `numpy` and `T_975`.
 #
 # <details><summary>Is 0.03 with three seeds settled?</summary>
 #
-# If the differences of three seeds have a mean of 0.03 and a deviation of 0.02, the interval is 0.03 ± 4.303 × 0.02 / √3, which is 0.03 ± 0.05.
+# If the differences of three seeds have a mean of 0.03 and a standard deviation of 0.02, the interval is 0.03 ± 4.303 × 0.02 / √3, which is
+# 0.03 ± 0.05. It holds 0, so the answer is no.
 #
 # </details>
 
@@ -352,16 +354,16 @@ except NotImplementedError:
 #
 # **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes
 #
-# What is a gate worth? In the paper's Table 1 a GAU model has 105 million parameters, and the one without a gate 131 million.
-# So two things changed. The function below makes the same mistake, and two more. It runs without an error. Mend it.
+# What is a gate worth? In the paper's Table 1 a GAU model has 105 million parameters, and the one without a gate has 131 million,
+# so two things changed at once. The function below makes the same mistake, and two more, although it runs without an error. Mend it.
 #
 # A model is a dictionary. `config` is the gated one; keep it and its keys as they are. The fair opponent has no gate
-# (`"gate": False`), and another width of values, `E`, a whole number. All else is equal, and the number of
-# parameters differs by less than 1%. `parameters` below counts them.
+# (`"gate": False`) and another width of values `E`, a whole number, such that the numbers of parameters differ by less than 1%.
+# All else is equal. `parameters` below counts them.
 #
-# The rules of a fair comparison, fixed before the runs:
+# A comparison is fair if these things were fixed before the runs:
 #
-# - `seeds[0]` is there to choose the rates, and is not counted. Each model gets the rate of `rates` with the fewest bits at `seeds[0]`;
+# - `seeds[0]` is there to choose the learning rates, and is not counted. Each model gets the one of `rates` with the fewest bits at `seeds[0]`;
 # - each of the other seeds is counted: its difference is the bits *without* a gate minus the bits *with* it, in the order of `seeds`.
 #   Each model runs at its own rate.
 #
@@ -372,7 +374,7 @@ except NotImplementedError:
 #
 # <details><summary>How wide must the values be?</summary>
 #
-# Print `parameters` for a few widths. The gate's matrix has D × E numbers. A new column of values costs D numbers on its way in.
+# Print `parameters` for a few widths. The gate's matrix has D × E parameters. A new column of values costs D parameters on its way in.
 # What does it cost on its way out?
 #
 # </details>
@@ -420,8 +422,8 @@ check("10.5", ablation)
 #
 # **15 points** · difficulty 4/5 · importance 2/5 · 25 minutes
 #
-# FLASH adds up all earlier chunks with the same weight. The paper describes a variant that *weighs* them. It helped, and yet
-# the paper does not use it. Write it, and count why. It takes the weight of each chunk from a small attention over the chunks.
+# FLASH adds up all earlier chunks with the same weight. The paper describes a variant that *weights* them, by a small attention over
+# the chunks. It helped, and yet the paper does not use it. Write it, and count why.
 # (The paper has one question for a whole chunk. Here each token asks for itself, so that nothing comes from later tokens.)
 #
 # **The far part** (10 points). A token at place c of chunk g gives weights to the chunks h:
@@ -430,19 +432,19 @@ check("10.5", ablation)
 #   The score is not divided;
 # - weight = relu²(score) for strictly earlier chunks, h < g. All other chunks have the weight 0.
 #
-# Its far part is `lin_q_GCS[g, c]` times the weighed sum of the summaries `kv_GSE[h]`, an S × E array. It is zero in chunk 0.
+# Its far part is `lin_q_GCS[g, c]` times the weighted sum of the summaries `kv_GSE[h]`, an S × E array. It is zero in chunk 0.
 #
-# **The cost** (5 points). Token t, counted from 0, is written alone. With g earlier chunks, all finished, count
+# **The cost** (5 points). The model generates token t, counted from 0, by itself. With g earlier chunks, all finished, count
 #
-# - *kept*: the numbers that must be there for the far part: the summaries and the keys of all earlier chunks;
-# - *multiply-adds*: S for each score; then the weighed sum, S E for each summary; then one read of this sum by `lin_q`, S E.
+# - *kept*: the numbers that must be there for the far part, which are the summaries and the keys of all earlier chunks;
+# - *multiply-adds*: S for each score; then the weighted sum, S E for each summary; then one read of this sum by `lin_q`, S E.
 #   The bias, relu² and the making of new summaries are not counted.
 #
 # In chunk 0 both are 0. You may use `numpy`.
 #
 # <details><summary>My chunk 0 is not zero</summary>
 #
-# Where is your mask? relu² of a bias is not 0. Put the zeros into the weights, not into the scores.
+# Where is your mask? relu² of a bias is not 0, so put the zeros into the weights and not into the scores.
 #
 # </details>
 
@@ -479,7 +481,7 @@ def far_cost(t, C, S, E):
 check("10.6", weighted_far, far_cost)
 
 # %% [markdown]
-# The far part of FLASH keeps one sum, S E numbers, and reads it with S E multiply-adds. How much more does the variant take?
+# The far part of FLASH keeps one sum, S E numbers, and reads it with S E multiply-adds. How much more does the variant need?
 
 # %%
 try:
@@ -494,8 +496,8 @@ except NotImplementedError:
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# With 31 earlier chunks it keeps 31 times as many numbers and multiplies 32 times as much. FLASH's state does not grow; this one does, like a cache.
-# Better quality at the same number of units is not better quality at the same cost.
+# With 31 earlier chunks the variant keeps 31 times as many numbers and multiplies 32 times as much. FLASH's state does not grow, but this one
+# does, like a cache. Better quality at the same number of units is not better quality at the same cost.
 #
 # </details>
 #
@@ -503,17 +505,17 @@ except NotImplementedError:
 #
 # **10 points** · difficulty 3/5 · importance 5/5 · 15 minutes
 #
-# You report what lecture 10 found, to someone who knows the paper. Which claims of Tables 1 and 4 hold in these runs, which do not,
+# You report what lecture 10 found to someone who knows the paper. Which claims of Tables 1 and 4 hold in these runs, which do not,
 # and what can you not say? Write 30 to 100 words, with
 #
-# - two numbers of the runs, each with its spread, as in +0.38 ± 0.65, and the table that each one is about;
+# - two numbers of the runs, each with its interval, as in +0.38 ± 0.65, and the table that each one is about;
 # - a claim that does not hold here, or is not settled;
 # - what limits the runs.
 #
 # Section 13 of the lecture prints the numbers. Runs of your own count as well.
 # A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.
 #
-# <details><summary>It says that a spread is missing</summary>
+# <details><summary>It says that an interval is missing</summary>
 #
 # Write it behind its number with ±, or with +-, in digits.
 #

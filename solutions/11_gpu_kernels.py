@@ -78,11 +78,11 @@ STUDENT = "me"  # your name or number; the numbers of 11.1 are drawn from it
 # A T4 computes 65 × 10¹² FLOPs a second in float16, and moves 320 × 10⁹ bytes. So an operation with fewer than 203 FLOPs per byte waits for memory.
 # On which side are the parts of FLASH? The next cell prints your numbers C, S and E. Answer before you compute anything with the package.
 #
-# Take one full chunk, all numbers in float16. Count as lecture 11 does in section 2: a multiply-add is two FLOPs, only the FLOPs of
+# Take one full chunk, with everything in float16, and count as lecture 11 does in section 2: a multiply-add is two FLOPs, only the FLOPs of
 # matrix products count for `a`, `b` and `d`, and a product computes the hidden half too. Each input is read once, each result is written once.
 # Leave the bias out. How many FLOPs per byte has
 #
-# - `a`: the local part in one kernel: q, k and v are read, the result is written, the map never leaves the kernel;
+# - `a`: the local part in one kernel, which reads q, k and v and writes the result, so that the attention matrix never leaves it;
 # - `b`: the same in three kernels: the first makes the scores q kᵀ, the second their relu², the third multiplies these by v.
 #   Whatever goes from one kernel to the next is written by one and read by the other;
 # - `c`: the second of these kernels alone? Taking the maximum with 0 is one FLOP, squaring is another;
@@ -119,20 +119,20 @@ check("11.1", answer_11_1, student=STUDENT)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# A kernel has no room for a whole map. It makes a tile of M × M numbers, uses it, and forgets it. Write that in NumPy first,
+# A kernel has no room for a whole attention matrix. It makes a tile of M × M weights, uses it, and forgets it. Write that in NumPy first,
 # where you can look at every tile. For each token i the result is
 #
 # relu²(q · k / C + bias) v, summed over the tokens j of its own chunk up to itself,
 #
-# where `bias_CC[a, b]` is for a reader at place a of its chunk and a key at place b. C need not divide T, so the last chunk may be short.
-# M need not divide C, so the last tiles of a chunk may be smaller. M may be larger than C.
+# where `bias_CC[a, b]` belongs to a reader at place a of its chunk and a key at place b. C need not divide T, so the last chunk may be short.
+# M need not divide C, so the last tiles of a chunk may be smaller. M may also be larger than C.
 #
-# Two rules, and the check counts:
+# There are two conditions, and the check counts whether you keep them:
 #
 # - make one tile at a time: no array of scores or weights has more than M × M numbers (do not pad the bias either);
 # - do not multiply for tiles that lie wholly above the diagonal. A tile on the diagonal may be multiplied whole.
 #
-# The check counts on the arrays that it gives you: do not pass them through `np.array` or `np.asarray` first.
+# The check counts on the arrays that it gives you, so do not pass them through `np.array` or `np.asarray` first.
 #
 # You may use `numpy`.
 #
@@ -174,31 +174,31 @@ check("11.2", tiled_local)
 #
 # **20 points** · difficulty 4/5 · importance 3/5 · 35 minutes
 #
-# Now the same in Triton, by its interpreter, on a CPU. It runs the programs of a kernel one after the other in NumPy.
-# Here `jit` is `triton.jit` with the interpreter switched on, and `tl` is `triton.language`. You need no environment variable.
-# Where Triton is missing, the check says so. It never calls your answer wrong then.
+# Now write the same in Triton. Its interpreter runs on a CPU, and executes the programs of a kernel (the copies of it that a GPU would run
+# side by side) one after the other in NumPy. Here `jit` is `triton.jit` with the interpreter switched on, and `tl` is `triton.language`.
+# You need no environment variable. Where Triton is missing, the check says so, and never calls your answer wrong.
 #
 # Write `launch_local`. It starts your kernel, and the kernel fills `out`, which is full of NaN at first.
-# One program makes the rows of M tokens of one chunk. The masks are the heart of it: around each array lies NaN, as a stand-in
+# One program makes M rows of one chunk of the result. The difficult part is the masks: around each array lies NaN, as a stand-in
 # for whatever others have left in memory.
 #
 # - No program may read or write outside of the arrays, not even to drop the number afterwards.
-# - Each number of `out` is written once. A program writes rows of its own chunk only. At the end `out` holds what the kernel stored:
+# - Each number of `out` is written once, and a program writes rows of its own chunk only. At the end `out` holds what the kernel stored:
 #   torch computes no part of it.
-# - The kernel reads q, k, v and the bias where they lie: no copies (`.contiguous()`, `.float()`), no padding. They may be transposed views:
-#   use the strides of both axes.
+# - The kernel reads q, k, v and the bias where they lie, without copies (`.contiguous()`, `.float()`) or padding. They may be transposed views,
+#   so use the strides of both axes.
 # - Inputs are float32, or all float16. `out` is float32, and the sum over tiles stays in float32.
 # - Neither of C and T, M and C, S and M need divide each other. M is a power of two, at least 16. M may be larger than C.
 #
-# `kernel[grid](arguments)` starts a kernel, and `grid` says how many programs run: `(chunks, tiles)`, for example. A number that follows a
-# name with `: tl.constexpr` is passed by that name, as `M=M`. A tensor becomes its address, a tuple of strides stays a tuple.
-# `tl.arange` takes powers of two only, and `tl.dot` needs at least 16: use `tile_for(S)` and `tile_for(E)` columns.
+# `kernel[grid](arguments)` starts a kernel, and `grid` says how many programs run: `(chunks, tiles)`, for example. A parameter that is
+# marked `: tl.constexpr` is passed by its name, as `M=M`. A tensor becomes its address, and a tuple of strides stays a tuple.
+# `tl.arange` takes powers of two only, and `tl.dot` needs at least 16, so use `tile_for(S)` and `tile_for(E)` columns.
 # The signatures of `load_tile` and `local_kernel` are proposals; only `launch_local` is checked. You may use `torch`, `jit` and `tl`.
 #
 # <details><summary>I get NaN, and all my loads have a mask</summary>
 #
 # Do all of them have `other=0.0`, too? Is there a mask for the columns, S of which fill only a part of `tile_for(S)`?
-# And 0 × NaN is NaN: choose with `tl.where`, do not multiply by a mask.
+# And since 0 × NaN is NaN, choose with `tl.where` rather than multiply by a mask.
 #
 # </details>
 #
@@ -282,19 +282,20 @@ check("11.3", launch_local)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The layer below is right, and slow. For token i of a chunk it is the local part, relu²(q · k / C) v over the own chunk up to itself, plus
-# q times the mean of kᵀ v over all tokens of earlier chunks. q and k are turned by RoPE, with their place in the text.
+# The layer below is right, and slow. For token i of a chunk it computes the local part, relu²(q · k / C) v over its own chunk up to itself, plus
+# q times the mean of kᵀ v over all tokens of earlier chunks. q and k are turned by RoPE, with their place in the sequence.
 #
-# It has five wastes. What looks ugly need not be one of them, so do not guess from the clock: the check counts operations. In one call,
+# It wastes work in five ways. What looks ugly need not be one of them, and the clock is a poor guide, so the check counts operations. In one call,
 #
 # - **tables**: `sin` and `cos` run once;
-# - **waiting**: no tensor is asked for its value (`.item()`, `bool(...)`, `if tensor > 0`). On a GPU the processor would have to wait for it;
-# - **half**: no product is made of which a part is always hidden *as a whole block*. The later half of a chunk's own map may stay as it is;
+# - **waiting**: no tensor is asked for its value (`.item()`, `bool(...)`, `if tensor > 0`), because on a GPU the processor would have to wait for it;
+# - **half**: no product is made of which a part is always hidden *as a whole block*. The later half of the attention matrix of a chunk with
+#   itself may stay as it is;
 # - **double**: with x in float32, no operation gives float64;
 # - **joined**: `cat` and `stack` copy each number of the result at most once or twice, not once for each later chunk.
 #   `turn` may keep its `cat`.
 #
-# Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64. The result has x's format.
+# Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64, and the result has x's format.
 # Change nothing but `chunk_layer`. You may use `torch`, `cos_sin` and `turn`.
 #
 # <details><summary>My values changed in the second call</summary>
@@ -371,16 +372,16 @@ check("11.4", chunk_layer)
 #
 # **10 points** · difficulty 2/5 · importance 3/5 · 10 minutes · core
 #
-# A larger tile repeats less work, but the fast memory of a program has an end. On a T4 that is 64 KiB, 65536 bytes.
-# Say four arrays lie there at the same time: M queries and M keys of width S, M values of width `E_tile`, and the M × M tile of the map,
-# all in one number format. Which M is the largest power of two for which they fit? What fits exactly, fits.
-# If that M is below 16, or if none fits, raise a `ValueError`: Triton's `dot` takes nothing smaller.
+# With a larger tile less is read again, but the fast memory of a program is small: on a T4 it has 64 KiB, 65536 bytes.
+# Say four arrays lie there at the same time: M queries and M keys of width S, M values of width `E_tile`, and the M × M tile of the attention
+# matrix, all in one number format. Which M is the largest power of two for which they fit? What fits exactly, fits.
+# If that M is below 16, or if none fits, raise a `ValueError`, because Triton's `dot` takes nothing smaller.
 #
 # You may use `math`.
 #
 # <details><summary>I get a number that is twice the expected one</summary>
 #
-# Two arrays are as wide as S. Do you count both, and the tile of the map, and the bytes of a number?
+# Two arrays are as wide as S. Do you count both, and the tile of the attention matrix, and the bytes of a number?
 #
 # </details>
 
@@ -420,9 +421,9 @@ check("11.5", largest_tile)
 # where the local part is that of 11.3 with `quad_q` and `quad_k`, and the state of chunk g is the *mean* of lin_kᵀ v over all
 # tokens of chunks 0 to g - 1. For chunk 0 it is zero. u is the gate of the token that reads.
 #
-# Make the state in torch, before the kernel starts: a float32 tensor (G, S, E), summed in float32 also when the inputs are float16.
-# lin_k and v become float32 before their product. Everything else happens in one kernel. The rules of 11.3 hold: masks, strides, no copies,
-# and each number of `out` stored once. Beside the given arrays the kernel reads the state, and nothing else.
+# Make the state in torch, before the kernel starts: a float32 tensor (G, S, E), summed in float32 also when the inputs are float16, so
+# lin_k and v become float32 before their product. Everything else happens in one kernel. What 11.3 asks for holds here too: masks, strides,
+# no copies, and each number of `out` stored once. Beside the given arrays the kernel reads the state, and nothing else.
 # Inputs are float32, or all float16; `out` is float32. What you wrote in 11.3 is there to be used. You may use `torch`, `jit` and `tl`.
 #
 # <details><summary>I get "Both operands must be same dtype" from `tl.dot`</summary>
@@ -433,10 +434,10 @@ check("11.5", largest_tile)
 #
 # <details><summary>I have a CUDA card: how fast is my kernel?</summary>
 #
-# No points hang on it. The interpreter says nothing about time, so make a new notebook. Put into it `import torch`, `import triton`,
+# No points depend on it, and the interpreter says nothing about speed, so make a new notebook. Put into it `import torch`, `import triton`,
 # `import triton.language as tl`, `jit = triton.jit`, then your cells of 11.3 and 11.6. Make the inputs with `device="cuda"`, and time
-# `launch_gated` beside `mix_torch` of lecture 11, section 5, and its compiled form, by `flash_course.bench.clock.time_in_turn` as in section 9.
-# Print `torch.cuda.get_device_name()` with the times. On a T4, expect to lose: there Triton's `dot` uses ordinary multiply-adds.
+# `launch_gated` beside `mix_torch` of lecture 11, section 5, and its compiled form, by `flash_course.bench.clock.time_in_turn` as in section 1.
+# Print `torch.cuda.get_device_name()` with the times. On a T4, expect to lose, because there Triton's `dot` uses ordinary multiply-adds.
 #
 # </details>
 

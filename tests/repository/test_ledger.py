@@ -151,7 +151,8 @@ CELL = re.compile(r"\[(\d\d), section (\d+)\]\(\.\./notebooks/(\w+)\.ipynb\)")
 
 
 def mentioned(text):
-    """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8"."""
+    """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8", "Figure 5 (a)"."""
+    text = re.sub(r"(?<=\d) \([a-f]\)", "", text)  # panels of a figure
     for kind, listed in re.findall(rf"\b({'|'.join(ITEMS)})s? (\d+(?:(?:, | and | to |-)\d+)*)", text, flags=re.I):
         for first, last in re.findall(r"(\d+)(?:(?: to |-)(\d+))?", listed):
             yield from ((kind.capitalize(), n) for n in range(int(first), int(last or first) + 1))
@@ -230,6 +231,7 @@ def test_a_piece_that_its_lecture_does_not_name_is_found():
     assert [*mentioned("Codes 4 to 6, table 3 and equations 7 and 8")] == [
         ("Code", 4), ("Code", 5), ("Code", 6), ("Table", 3), ("Equation", 7), ("Equation", 8),
     ]  # fmt: skip
+    assert [*mentioned("Its Figures 5 (a) and 6 (a) draw")] == [("Figure", 5), ("Figure", 6)]
 
 
 def test_a_reading_without_a_test_is_found():
