@@ -12,7 +12,7 @@
 #
 # [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
-# In training the whole text is there at once. A model that writes gets one token at a time, and has to keep what it will need of all the
+# In training the whole text is there at once. A model that writes gets one token at a time, and has to keep what it will need of the
 # others. In this lecture you build the token-by-token form of FLASH, prove that it is the function that was trained, and find out what
 # it keeps, what that costs, and what it can never take back.
 #
@@ -21,7 +21,7 @@
 # - write one step of mixed chunk attention, with the fold in its right place and the right divisors;
 # - read a prompt in parallel, go on token by token, and prove that every split gives the same;
 # - recognise five wrong decoders by where, and by how, they are wrong;
-# - choose a temperature, top-k and top-p, and compute by hand what they do;
+# - choose a temperature, top-k and top-p;
 # - say which tokens can be taken back, and why the others cannot.
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
@@ -414,7 +414,7 @@ for name in ("mean over one chunk more", "RoPE starts again in each chunk"):
 # %% [markdown]
 # Read it as a table of symptoms. Each pattern has a test that is blind to it:
 #
-# - *scores over the tokens so far* is right at the last place of each chunk, so a test of whole chunks that looks at their last token passes.
+# - *scores over the tokens so far* is right at the last place of each chunk, so a test that looks only there passes.
 # - *mean over one chunk more* is right in chunk 1, so a test with a short text passes.
 # - *sum of means* is right in chunks 1 and 2. You need **three full chunks**.
 # - *RoPE starts again* is right in chunk 1, and its near part everywhere, since inside a chunk only distances count. The far part
@@ -860,8 +860,7 @@ print(f"{rounds} rounds instead of 40; each brings one byte of its own, and toge
 
 # %% [markdown]
 # The text is the model's own, byte for byte, and the draft changes only how many rounds are needed. So few rounds flatter the draft, since
-# these 40 greedy bytes are frequent words. (For brevity the cell reads the whole text in each round. With `read` of section 5 a round
-# reads the new tokens only, from a copied state.)
+# these 40 greedy bytes are frequent words. (For brevity the cell reads the whole text in each round; `read` of section 5 would read the new tokens only.)
 #
 # ## 12. Complaint three, answered
 #
