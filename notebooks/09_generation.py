@@ -13,8 +13,7 @@
 # [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
 # In training the whole text is there at once. A model that writes gets one token at a time, and has to keep what it will need of the
-# others. In this lecture you build the token-by-token form of FLASH, prove that it is the function that was trained, and find out what
-# it keeps, what that costs, and what it can never take back.
+# others. In this lecture you build the token-by-token form of FLASH, prove that it is the trained function, and find out what it can never take back.
 #
 # **After it you can**
 # - say what softmax attention, a GAU and FLASH must keep while they write, and from which position on FLASH keeps less;
@@ -901,7 +900,7 @@ print(f"sequential steps: token by token {len(one_by_one)}, by chunk {rounds} = 
 # 1. Keep the sum of finished chunks, the rows of the unfinished one, and a counter. Write, read near, read far, then fold.
 # 2. A decoder must be the trained function: scores over C, the mean over finished chunks, RoPE by the position in the text.
 #    Test three full chunks and a tail.
-# 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on. Count it, and measure it.
+# 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on.
 #
 # **Exercises** [Problem set 09](../exercises/09_generation.ipynb), six tasks: the state, one step, sampling, saving, and taking tokens back.
 #
