@@ -12,16 +12,15 @@
 #
 # [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
-# In training the whole text is there at once. A model that writes gets one token at a time, and has to keep what it will need of all the
-# others. In this lecture you build the token-by-token form of FLASH, prove that it is the function that was trained, and find out what
-# it keeps, what that costs, and what it can never take back.
+# In training the whole text is there at once. A model that writes gets one token at a time, and has to keep what it will need of the
+# others. In this lecture you build the token-by-token form of FLASH, prove that it is the trained function, and find out what it can never take back.
 #
 # **After it you can**
 # - say what softmax attention, a GAU and FLASH must keep while they write, and from which position on FLASH keeps less;
 # - write one step of mixed chunk attention, with the fold in its right place and the right divisors;
 # - read a prompt in parallel, go on token by token, and prove that every split gives the same;
 # - recognise five wrong decoders by where, and by how, they are wrong;
-# - choose a temperature, top-k and top-p, and compute by hand what they do;
+# - choose a temperature, top-k and top-p;
 # - say which tokens can be taken back, and why the others cannot.
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
@@ -106,10 +105,9 @@ handle.remove()
 assert torch.equal(written["reading all again"][0], written["keeping a state"][0])  # the same 40 bytes
 
 # %% [markdown]
-# The same 40 bytes, and 40 + 41 + ... + 79 = 2380 tokens read against 40 + 39. (The last new byte is not read, because
-# nothing is asked after it.) But the number of calls is the same in both: token 8 cannot be read before token 7 has been chosen, so n new tokens
-# take n sequential steps in *any* architecture, unless some are guessed ahead (section 11). In training no step waits
-# for a token, because all of them are known.
+# Both write the same 40 bytes, but one reads 40 + 41 + ... + 79 = 2380 tokens and the other 40 + 39. (The last new byte is not read, because
+# nothing is asked after it.) The number of calls is the same, since a token cannot be read before it has been chosen: n new tokens
+# take n sequential steps in *any* architecture, unless some are guessed ahead (section 11). In training all tokens are known, and no step waits.
 #
 # Writing token by token is called *decoding*, and reading the prompt before it *prefill*. Two questions from lectures 04 and 05 lead to what
 # has to be kept. Answer from memory, then open the fold.
@@ -204,21 +202,22 @@ for t in (1, 7, 14):
     print(f"after token {t:2}: cache {kept[t - 1][0]:3} numbers = {t:2} x (S + E), state {kept[t - 1][1]} = S x E")
 
 # %% [markdown]
-# FLASH stands between the two. It reads near tokens one by one and far ones through a sum, so it must keep both kinds. (The
-# paper has no listing of how FLASH writes. What follows is read off its causal form.)
+# FLASH stands between the two. It reads near tokens one by one and far ones through a sum, so it must keep both kinds. The keys and the value of
+# a new token *wait*, one row in each array, until its chunk is full. Then the whole chunk is *folded*: its kᵀ v is added to the sum, and its rows
+# are dropped. (The paper has no listing of how FLASH writes. This is read off its causal form.)
 #
 # | what | size | when it changes |
 # | --- | --- | --- |
 # | the sum of kᵀ v over *finished* chunks | S × E | once every C tokens |
-# | quad_k, lin_k and v of the *unfinished* chunk | at most C (2 S + E) | each token adds a row; emptied at a border |
+# | quad_k, lin_k and v of the *unfinished* chunk | at most C (2 S + E) | each token adds a row; emptied when the chunk is full |
 # | how many chunks are in the sum | a counter | once every C tokens |
 #
-# Why keep lin_k, which nobody reads now? Because the fold at the border will need it. And the counter does two jobs: it divides the sum, and
-# together with the rows that wait it gives the token's position in the text, which RoPE needs.
+# Why keep lin_k, which nobody reads now? Because the fold will need it. And the counter does two jobs: it gives the divisor of the sum, and
+# together with the number of waiting rows it gives the token's position in the text, which RoPE needs.
 #
 # ## 3. One step, by hand
 #
-# A step does four things. It **writes** the new rows, **reads near**, **reads far**, and at the end of a chunk **folds** the chunk into the sum.
+# A step does four things: it **writes** the new rows, **reads near**, **reads far**, and **folds** if the chunk is full.
 
 
 # %%
@@ -243,14 +242,14 @@ def write(state, quad_k, lin_k, v):
 
 
 def fold(state):
-    """The unfinished chunk is finished: into the sum, and its rows are dropped."""
+    """The chunk is full: add it to the sum, and drop its rows."""
     state.kv_SE = state.kv_SE + state.lin_k.T @ state.v
     state.chunks += 1
     state.quad_k, state.lin_k, state.v = state.quad_k[:0], state.lin_k[:0], state.v[:0]
 
 
 # %% [markdown]
-# **Your line.** When is it time to fold? `rows` of the unfinished chunk wait, the newest token among them. And does the line stand before the two
+# **Your line.** When is it time to fold? `rows` is how many rows wait, the newest token's among them. And do you ask before the two
 # readings or after them?
 
 
@@ -292,8 +291,7 @@ def step(state, heads_4S, v_E, bias_CC, C, scores_by=None, sum_by=None):
 # %% [markdown]
 # (`scores_by` and `sum_by` are there to plant faults later. While no chunk is finished the sum is zero, whatever divides it.)
 #
-# Now take the six tokens of lecture 05, with the same base, values, heads and bias, and C = 2. If all is right, you meet the numbers of
-# its sections 3 and 4 again.
+# Now take the six tokens of lecture 05 with C = 2. If all is right, you meet the numbers of its sections 3 and 4 again.
 
 # %% tags=["nbval-check-output"]
 z_TS = np.array([(1, 0), (0, 1), (2, 1), (1, 1), (0, 2), (2, 0)])
@@ -317,21 +315,23 @@ for t in range(6):
 assert same(reads[4:], [[(0, 0), (7, 10)], [(-16, 4), (-3, 6)]])  # lecture 05: near in section 3, far in section 4
 figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0, b + 0.0) for a, b in reads]))
 
+# %% [markdown]
+# The same for a sentence, with chunks of four characters. Press *Next token*, and watch what disappears when a chunk is full.
+
 # %%
 from flash_course import lab
 
-lab.show(lab.decoding("It is a truth universally acknowledged, that a single man", C=4))  # step through it
+lab.show(lab.decoding("It is a truth universally acknowledged, that a single man", C=4))
 
 # %% [markdown]
-# Follow token 4. It is the last of chunk 2, and when it reads, the sum still holds chunk 1 alone. Only then is chunk 2 folded. Token 5
+# Back to the six tokens: follow token 4. It is the last of chunk 2, and when it reads, the sum still holds chunk 1 alone. Only then is chunk 2 folded. Token 5
 # finds an empty chunk: all its past is in the sum, and its divisor is 2 chunks × 2 tokens = 4. Token 6 reads (-16, 4) near and
 # (-3, 6) far, as in lecture 05.
 #
 # ## 4. Token by token = parallel
 #
-# Six whole numbers prove little. So take T = 14 and C = 4, three full chunks and a tail, with numbers of order one, and compare with the
-# parallel form of lecture 05 (causal, with the mean), which is a few lines. The bias gets a constant of 4 on top, so that no weight is exactly 0 and
-# no fault can hide behind a zero.
+# Six tokens prove little. So take T = 14 and C = 4, three full chunks and a tail, with numbers of order one, and compare with the
+# parallel form of lecture 05 (causal, with the mean). The bias is raised by 4, so that no fault can hide behind a weight of 0.
 
 
 # %% tags=["nbval-check-output"]
@@ -361,7 +361,7 @@ assert same(expected, package) and same(token_by_token(step), expected)
 print("the last of the six tokens, all at once:", parallel(six, v_six, bias_22, 2)[5].astype(int).tolist())
 
 # %% [markdown]
-# **Misconception 1: the last token may be folded in first, the sum is only more complete then.** It is a small change, `fold` one line
+# **Misconception 1: one may fold before reading, since the sum is only more complete then.** It is a small change, `fold` one line
 # earlier. Look at which outputs are wrong.
 
 
@@ -380,9 +380,6 @@ def wrong_tokens(outputs):
 
 
 print("folds before it reads far: wrong at tokens", wrong_tokens(token_by_token(folds_first)).tolist())
-for one_step in (step, folds_first):
-    far = token_by_token(one_step, part=lambda both: both[1])[3]
-    print(f"{one_step.__name__:11} the largest number that token 4 reads far: {np.abs(far).max():.2f}")
 
 # %% [markdown]
 # One token in C is wrong, the last of each chunk, because it reads its own chunk twice, one by one and in the sum. This is the *inclusive*
@@ -416,21 +413,21 @@ for name in ("mean over one chunk more", "RoPE starts again in each chunk"):
 # %% [markdown]
 # Read it as a table of symptoms. Each pattern has a test that is blind to it:
 #
-# - *scores over the tokens so far* is right at the last place of each chunk, so a test of whole chunks that looks at their last token passes.
+# - *scores over the tokens so far* is right at the last place of each chunk, so a test that looks only there passes.
 # - *mean over one chunk more* is right in chunk 1, so a test with a short text passes.
 # - *sum of means* is right in chunks 1 and 2. You need **three full chunks**.
-# - *RoPE starts again* is right in chunk 1, too. Its near part is even right everywhere, since inside a chunk only distances count. The
-#   far part compares a query with keys of other chunks, so it needs the position in the text.
+# - *RoPE starts again* is right in chunk 1, and its near part everywhere, since inside a chunk only distances count. The far part
+#   compares a query with keys of other chunks, so it needs the position in the text.
 #
-# The last fault has the pattern of *one chunk more*, so look at the sizes too. One chunk more makes all numbers smaller by one
-# factor (at token 9, 2 chunks over 3), while RoPE that starts again changes each number in its own way.
+# The last fault has the pattern of *one chunk more*, so look at the sizes too. One chunk more scales all numbers by one
+# factor (2 chunks over 3, at token 9), while RoPE that starts again changes each in its own way.
 #
 # ## 5. Read a prompt at once, then go on
 #
-# A prompt is known text, so it need not go token by token. Read it chunk by chunk, each chunk at once. The code below does a little more and
-# reads n tokens from *any* state; one token is then the case n = 1.
+# A prompt is known text, so it need not go token by token: whole chunks can be read at once. The code below does a little more and
+# reads n tokens from *any* state, in which some rows may wait already.
 #
-# **Your line.** Some rows wait already. How many of the new tokens can be read at once, before something must be folded?
+# **Your line.** If `waiting` rows wait, how many new tokens can be read at once, before something must be folded?
 
 
 # %%
@@ -468,8 +465,8 @@ def read(state, heads_4nS, v_nE, bias_CC, C):
 
 
 # %% [markdown]
-# The proof is every split of 14 tokens into a prompt and steps, and then every way to cut the text in two places, as in a chat: prompt, answer,
-# prompt. A prompt that ends on a border is a case of its own, since nothing waits and a full chunk is already in the sum. Outputs and the
+# For the proof, cut the 14 tokens at any two places. What comes before the first cut is read at once, what lies between them is read at once from
+# the state that is there by then, and the rest goes token by token. Some cuts fall on the border of a chunk, where nothing waits. Outputs and the
 # state at the end are compared.
 
 # %% tags=["nbval-check-output"]
@@ -489,9 +486,9 @@ print(f"{checks} ways to cut 14 tokens give the same outputs and the same state"
 # ## 6. The whole unit, and the package
 #
 # Around the mixing stand norm, projection, heads, gate and output matrix, which treat each token by itself. So a step of the unit needs
-# only one thing more, the token's position for RoPE, and the state knows it: chunks × C + rows that wait. In PyTorch each unit of the
-# package has two methods, `unit.prefill(x)` and `unit.step(x, state)`. FLASH keeps its state of constant size there, a GAU or a Transformer++ block a
-# cache. Compare with the parallel form for every split, with B = 2 sequences; then with two prompts of *different* length, where each
+# only one thing more, the token's position for RoPE, and the state knows it: chunks × C + waiting rows. In the package each unit
+# has two methods, `unit.prefill(x)` and `unit.step(x, state)`; FLASH keeps the state of section 2 there, a GAU or a Transformer++ block a
+# cache. The cell compares them with the parallel form for every split, and then for two prompts of *different* length, where each
 # sequence stands at its own position and folds at its own time.
 
 
@@ -528,25 +525,14 @@ for name, each in units.items():
     print(f"{name:14} {T} splits and {len(steps)} steps after prompts of 9 and 6 tokens agree")
 
 # %% [markdown]
-# What happens in half precision? A bfloat16 number has 8 significant bits, so equality is out of reach. But a sum that is *kept* in
-# bfloat16 simply stops growing, which is why the package keeps it in float32, while keys and values are bfloat16.
-
-# %% tags=["nbval-check-output"]
-total = torch.zeros((), dtype=torch.bfloat16)
-for _ in range(1000):
-    total = total + 1
-with torch.no_grad():
-    _, state = copy.deepcopy(unit).to(torch.bfloat16).prefill(x.to(torch.bfloat16))
-print(f"1 added 1000 times in bfloat16: {float(total):.0f}; the package's sum is kept in {state.sums.dtype}")
-assert state.v.dtype == torch.bfloat16
-
-# %% [markdown]
+# (In bfloat16 the package keeps the sum in float32 nevertheless, because a running sum in 8 significant bits soon stops growing.)
+#
 # ## 7. How much is kept
 #
 # Now take the sizes of the package's stored benchmark, D = 256, S = 128, E = 512, C = 256. Two Transformer++ blocks stand against four FLASH
 # units, which have about as many parameters.
 #
-# **Your first guess.** Both have read 16,384 tokens. Transformer++ keeps how many times as many numbers as FLASH?
+# **Your first guess.** Both have read 16,384 tokens. By what factor does Transformer++ keep more numbers than FLASH?
 
 # %%
 my_guess = None  # your number here
@@ -579,7 +565,7 @@ reveal("09.a", kept["transformer++"][-1] / kept["flash"][-1], "times")
 # Transformer++, and they are even only at 1024. Three quarters of what FLASH keeps are the unfinished chunk, not the sum. And FLASH-Quad, the
 # stack of GAUs, keeps *more* than Transformer++, because it stores values of width E = 2 D in twice as many units.
 #
-# So far the rival kept keys and values of every head, as the paper's does. Today's Transformers keep less. In *grouped-query attention* (GQA,
+# So far the rival kept keys and values of every head, as the paper's does, but today's Transformers keep less. In *grouped-query attention* (GQA,
 # [arXiv 2305.13245](https://arxiv.org/abs/2305.13245)) several query heads share one key and one value, and *multi-head latent attention*
 # (MLA, [arXiv 2405.04434](https://arxiv.org/abs/2405.04434)) stores one compressed vector, in DeepSeek-V2 4.5 times as wide as a head, from which all keys and
 # values can be made again. That moves the break-even, as you can count at the paper's base size.
@@ -590,14 +576,12 @@ caches = {"all 12 heads": 2 * 12 * head, "GQA, 4 queries share": 2 * 3 * head, "
           "MLA, as in DeepSeek-V2": 4.5 * head}  # fmt: skip
 print(f"two FLASH units keep {of_flash:,} numbers; a block keeps")
 for name, a_token in caches.items():
-    moved = caches["all 12 heads"] / a_token
-    print(
-        f"{name:22} {a_token:5.0f} for a token: even at position {of_flash / a_token:5,.0f}, {moved:.1f} times as late"
-    )
+    later = caches["all 12 heads"] / a_token
+    print(f"{name:22} {a_token:5.0f} for a token: even at {of_flash / a_token:5,.0f}, {later:.1f} times as late")
 
 # %% [markdown]
-# Against such a cache FLASH keeps less only from 3000 to 5000 tokens on. (FLASH has nothing to share, since its one head serves all
-# channels; a shorter chunk would shrink the large part of its state. What today's linear layers keep is told in [lecture 13](13_after_flash.ipynb).)
+# Against such a cache FLASH keeps less only from 3000 to 5000 tokens on. (What today's linear layers keep is told
+# in [lecture 13](13_after_flash.ipynb).)
 #
 # A formula can be wrong, so count the numbers in real states too, at small sizes.
 
@@ -613,9 +597,9 @@ for name, options in small.items():
 # %% [markdown]
 # ## 8. How long a token takes
 #
-# The stored benchmark timed one step of each model, at positions from 512 to 16,384. On that way the cache of Transformer++ grows 32 times.
+# The stored benchmark timed one step of each model at positions from 512 to 16,384, over which the cache of Transformer++ grows 32 times.
 #
-# **Your second guess.** How many times as long does a token of Transformer++ take at 16,384 as at 512?
+# **Your second guess.** By what factor does a token of Transformer++ take longer at 16,384 than at 512?
 
 # %%
 my_second_guess = None  # your number here
@@ -636,19 +620,16 @@ for name in configs:
     print(f"{name:14} from 512 to 16,384: multiplications x {counted:5.2f}, time x {took:5.2f}")
 reveal("09.b", growth("transformer++", lambda row: row["seconds"]["median"]), "times")
 print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} threads, {stored['machine']['date']}")
-first = next(
-    n for n in positions if rows["flash", n]["seconds"]["median"] < rows["transformer++", n]["seconds"]["median"]
-)
-products = rows["flash", 512]["floor"]["median"] / rows["flash", 512]["seconds"]["median"]
-print(
-    f"FLASH's token is the faster one from position {first} on; matrix products are {products:.0%} of its time at 512"
-)
+took = {key: row["seconds"]["median"] for key, row in rows.items()}
+first = next(n for n in positions if took["flash", n] < took["transformer++", n])
+products = rows["flash", 512]["floor"]["median"] / took["flash", 512]
+print(f"FLASH's token is the faster from position {first} on; matrix products are {products:.0%} of its time at 512")
 assert first == 4096 and products < 0.35 and growth("flash", lambda row: row["seconds"]["median"]) < 1.1
 assert 0.65 < rows["flash", 2048]["multiply_adds"] / rows["transformer++", 2048]["multiply_adds"] < 0.7
 
 # %% [markdown]
-# The count explains it: the multiplications grow 8 times and not 32, because at 512 most of them are in the dense layers, which do
-# not grow. (The measured 11 is more. A long cache must also be fetched from slower memory, which may be a reason; it was not measured apart.)
+# The count explains most of it: the multiplications grow 8 times and not 32, because at 512 most of them are in the dense layers, which do
+# not grow. (The time grew more. A long cache has to be fetched from slower memory, which may be a reason; it was not measured apart.)
 #
 # Now your own machine, at two positions. Each model is brought to a position, and then makes some steps.
 
@@ -681,9 +662,9 @@ print("lines: stored, the machine above; hollow marks:", machine(device).get("ca
 
 # %% [markdown]
 # Read the right panel with care. In the stored run FLASH takes the same time at *every* position, but Transformer++ is **faster** up to
-# 2048. Why does FLASH lose at 2048, where it needs a third *fewer* multiplications? A step is many small operations on single rows, and of
-# FLASH's time at 512 the matrix products are only 28%. The rest is small operations and the overhead of calling them, and four units
-# make more calls than two blocks. (Lecture 11 counts the calls. On a GPU: not yet measured.)
+# 2048. Why does FLASH lose at 2048, where it needs a third *fewer* multiplications? The matrix products are
+# less than a third of its time at 512. The rest goes into many small operations and the overhead of calling them, and four units
+# make more calls than two blocks. (Lecture 11 counts the calls. On a GPU none of this was measured yet.)
 #
 # A token does not cost *exactly* the same everywhere, though. The near part grows inside a chunk, and the last token of a chunk does the fold,
 # C S E multiplications that are put off until then: at these sizes 27 times the work of its neighbour.
@@ -692,12 +673,12 @@ print("lines: stored, the machine above; hollow marks:", machine(device).get("ca
 every = 256 * (2 * E + S) + E * 256 + S * E  # dense layers, and reading far
 last_but_one, last = (every + places * (S + E) + fold for places, fold in ((C - 1, 0), (C, C * S * E)))
 print(
-    f"multiplications of one unit: last but one of a chunk {last_but_one:,}, last {last:,}: {last / last_but_one:.0f} times"
+    f"a unit's multiplications, last but one of a chunk {last_but_one:,}, last {last:,}: {last / last_but_one:.0f} times"
 )
 
 # %% [markdown]
-# An implementation could spread the fold and add each kᵀ v as it comes, into a *second* sum that nobody may read before the border. (The
-# stored times are means over C steps, so each holds one fold. Your own steps hold none.)
+# An implementation could add each kᵀ v as it comes, into a *second* sum that nobody reads before the chunk is full. (The
+# stored times are means over C steps with one fold among them; your own steps hold none.)
 #
 # ## 9. From logits to a token: temperature
 #
@@ -749,7 +730,7 @@ bars = {name: p[likely] for name, p in by_temperature.items()}
 figures.show(*figures.temperatures(bars, [chr(byte) for byte in likely], title=title))
 
 # %% [markdown]
-# Two more rules cut off the unlikely tokens, since each of them is rare but together they are not, and one odd token can spoil a text.
+# Two more settings cut off the unlikely tokens, since each of them is rare but together they are not, and one odd token can spoil a text.
 # **top-k** keeps the k most likely tokens. **top-p** keeps the fewest most likely tokens whose probabilities *reach* p. What is kept is
 # divided by its sum again.
 #
@@ -795,8 +776,8 @@ for name, new in samples.items():
 assert different_pieces(samples["temperature 0"]) < different_pieces(samples["temperature 1.6"])
 
 # %% [markdown]
-# Greedy text repeats itself most, since a phrase makes the same phrase likely again. At 1.6 there are many words that do not exist. The
-# likeliest text is not the best one, and which temperature is right depends on what the text is for.
+# Greedy text goes round in circles (read it aloud), since a phrase makes the same phrase likely again. At 1.6 there are many words that do not
+# exist. The likeliest text is not the best one, and which temperature is right depends on what the text is for.
 #
 # ## 11. What can be taken back
 #
@@ -804,8 +785,8 @@ assert different_pieces(samples["temperature 0"]) < different_pieces(samples["te
 # some tokens, which the model reads all at once; those that it would not have written must be taken back. *Prefix caching* keeps
 # what was computed for a long prompt, and when the next request shares only its first half, the second half must be taken back.
 #
-# With a KV cache this is easy, forget the last rows. With FLASH's state it depends on where the token lies. Read n tokens, take the last k
-# back, read another one, and compare with a text that never had the k tokens. How large may k be?
+# With a KV cache this is easy: forget its last rows. With FLASH's state it depends on where the token lies. The cell reads n tokens, takes the last k
+# back, reads another one, and compares with a text that never had those k. How large may k be?
 
 
 # %% tags=["nbval-check-output"]
@@ -837,11 +818,9 @@ for name, kind, copied in (("cache of Transformer++", "Transformer++", False), (
 # into it. Could you subtract the chunk again? You would need its keys and values, which are dropped, and rounding would be a second
 # obstacle (lecture 05).
 #
-# The remedy is a **copy of the state**, made before the draft or at the end of a prompt. It has the same size at every position. This is
-# no detail of FLASH. Every layer with a recurrent state has the problem, so it reappeared as soon as large models mixed such layers
-# with attention: a server of such hybrids can reuse a prompt only up to a position whose state it happened to copy, and which states are worth
-# the memory is a question of research ([Marconi, arXiv 2411.19379](https://arxiv.org/abs/2411.19379)). Chunk borders are the natural
-# places. [Lecture 13](13_after_flash.ipynb) comes back to it.
+# The remedy is a **copy of the state**, made before the draft or at the end of a prompt. It has the same size at every position. Every layer
+# with a recurrent state has this problem, so servers of today's hybrid models meet it when they cache prompts
+# ([lecture 13](13_after_flash.ipynb), section 10).
 #
 # Here is speculative decoding with the cheapest draft there is, a table that says which byte follows most often after four bytes.
 
@@ -874,20 +853,18 @@ def speculate(ids, n, k=6):
 
 
 fast, rounds, accepted = speculate(ids, 40)
-assert (
-    fast[:40] == written["keeping a state"][0][0].tolist() and len(fast) == rounds + accepted
-)  # the same 40 bytes as one by one
+assert fast[:40] == written["keeping a state"][0][0].tolist()  # the same 40 bytes as one by one
+assert len(fast) == rounds + accepted
 print(f"{rounds} rounds instead of 40; each brings one byte of its own, and together {accepted} drafted ones")
 
 # %% [markdown]
 # The text is the model's own, byte for byte, and the draft changes only how many rounds are needed. So few rounds flatter the draft, since
-# these 40 greedy bytes are frequent words. (For brevity the cell reads the whole text in each round. With `read` of section 5 a round
-# reads the new tokens only, from a copied state.)
+# these 40 greedy bytes are frequent words. (For brevity the cell reads the whole text in each round; `read` of section 5 would read the new tokens only.)
 #
 # ## 12. Complaint three, answered
 #
-# The third complaint of lecture 00 was that autoregressive training by an update for each token, as in an RNN, has T sequential steps. Now
-# you have both forms of one function, so count how often the sum of finished chunks is waited for.
+# The third complaint of lecture 00 was that a model which updates a state at each token, like an RNN, trains in T sequential steps. Now
+# you have both forms of one function, so count how often one part of the work has to wait for another.
 
 # %% tags=["nbval-check-output"]
 T, S, E = 1024, 8, 16
@@ -899,10 +876,9 @@ assert same(np.array(one_by_one), for_all)
 print(f"sequential steps: token by token {len(one_by_one)}, by chunk {rounds} = T / C = {T} / 64")
 
 # %% [markdown]
-# Writing has T sequential steps (fewer with a good draft), since each token waits for the one before. That lies in the problem and
-# not in FLASH. Training has T / C, and within the package they are one running sum over small arrays. **Complaint three is
-# answered**: the update happens once a chunk, and all tokens of a chunk are read at once. A prompt profits in the same way. What it
-# costs you have seen: a state that is large for short texts, borders, and tokens that cannot be taken back.
+# Writing has T sequential steps (fewer with a good draft), which lies in the problem and not in FLASH. Training has T / C, each of them one
+# addition to a small array. **Complaint three is answered**: the update happens once a chunk, and all tokens of a chunk are read at once.
+# A prompt profits in the same way. What it costs you have seen: a state that is large for short texts, borders, and tokens that cannot be taken back.
 #
 # ## 13. What you take along
 #
@@ -924,7 +900,7 @@ print(f"sequential steps: token by token {len(one_by_one)}, by chunk {rounds} = 
 # 1. Keep the sum of finished chunks, the rows of the unfinished one, and a counter. Write, read near, read far, then fold.
 # 2. A decoder must be the trained function: scores over C, the mean over finished chunks, RoPE by the position in the text.
 #    Test three full chunks and a tail.
-# 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on. Count it, and measure it.
+# 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on.
 #
 # **Exercises** [Problem set 09](../exercises/09_generation.ipynb), six tasks: the state, one step, sampling, saving, and taking tokens back.
 #

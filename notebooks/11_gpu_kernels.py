@@ -12,7 +12,7 @@
 #
 # [With results](11_gpu_kernels.ipynb) · [without, to work in](work/11_gpu_kernels.ipynb) · [problem set 11](../exercises/11_gpu_kernels.ipynb) · [glossary](../docs/glossary.md)
 #
-# A *kernel* is a program that runs on a GPU, in many copies at once, and almost every operation of PyTorch starts at least one. Some users of
+# A *kernel* is a function that runs on a GPU, in many copies at once, and almost every operation of PyTorch starts at least one. Some users of
 # GAU reported that it ran slower than attention on their GPUs, although it needs less arithmetic. One possible cause is that nobody had written a kernel
 # for it. This lecture shows what such a kernel needs, forward and backward, and predicts what it brings on four cards.
 #
@@ -81,7 +81,7 @@ for name in ("FLASH, torch", "FLASH, Triton"):
     )
 
 # %% [markdown]
-# More than a third of the bytes is gone, and with them a third of the predicted time, with no multiplication saved. The times are predictions
+# The second moves far fewer bytes and is predicted to be faster, although it saves no multiplication. The times are predictions
 # from counted bytes (section 11), because no GPU was at hand. So the thing to learn is to see the bytes.
 #
 # Two questions from lecture 10 first. Answer from memory, then open the fold.
@@ -184,9 +184,9 @@ assert difference < 1e-4
 print(f"five parts one after the other: the unit, D = {p.D}, E = {E}, S = {p.S}, {p.T // p.C} chunks of {p.C} tokens")
 
 # %% [markdown]
-# Now count. A product of an (a, b) and a (b, c) matrix has a b c *multiply-adds*. In *project* each token goes from D to 2 E + S numbers, in
-# *out* from E to D. A chunk has C (C + 1) / 2 pairs in its *local* part, each of which costs S for its score and E for its value. In the *global* part each
-# token adds an S × E product to the state, and reads one.
+# How much arithmetic has each? A product of an (a, b) and a (b, c) matrix has a b c *multiply-adds*. In *project* each token goes from D to
+# 2 E + S features, in *out* from E to D. The *local* part of a chunk has C (C + 1) / 2 pairs, each of which costs S for its score and E for its value.
+# In the *global* part each token adds an S × E product to the state, and reads one.
 
 # %% tags=["nbval-check-output"]
 D, S, C, T = CPU.D, CPU.S, CPU.C, CPU.T  # counted at the sizes of the CPU preset, on any machine
@@ -248,7 +248,7 @@ parts = {
 }
 
 # %% [markdown]
-# The parts take turns, so that whatever else the machine does slows all of them.
+# The parts are timed in turn, so that whatever else the machine does slows all of them.
 
 # %% tags=["timing"]
 timed = time_in_turn(parts | {"whole unit": step_of(unit, x)}, p.rounds, device=DEVICE)
@@ -265,12 +265,12 @@ reveal("11.a", 100 * (shares["local"][1] + shares["global"][1]), "percent of the
 
 # %% [markdown]
 # Compare the two bars of each part. *heads* has no matrix product at all, so its time goes into small operations, and any part whose share of
-# the time is larger than its share of the products loses time elsewhere. On a GPU the balance is another one, because it has far more
-# arithmetic for each byte that it can move.
+# the time is larger than its share of the products loses time elsewhere. On a GPU the balance is another one, because it can do far more
+# arithmetic for each byte that it moves.
 #
 # ## 2. Arithmetic against bytes
 #
-# An operation has to move its numbers and to compute with them, and the slower of the two sets the time. A *FLOP* is one addition or
+# An operation has to fetch its inputs and to compute with them, and the slower of the two sets the time. A *FLOP* is one addition or
 # one multiplication, so a multiply-add is two. A GPU keeps its tensors in a large, slow *main memory*, from which each kernel reads its
 # inputs and to which it writes its results.
 #
@@ -332,7 +332,7 @@ for fused in (True, False):
     print(f"C = 128, S = 64, E = 512, {'fused' if fused else 'not fused'}: {intensity:.1f} FLOPs per byte")
 
 # %% [markdown]
-# Is that much or little? It depends on the card. A T4 is the card that Colab lends for free. By NVIDIA's data sheet it computes at most
+# Whether that is much depends on the card. A T4 is the card that Colab lends for free. By NVIDIA's data sheet it computes at most
 # 65 × 10¹² FLOPs a second in float16 and moves at most 320 × 10⁹ bytes a second. Their ratio is 203, so an operation below 203 FLOPs
 # per byte has to wait for memory on that card, and one above waits for arithmetic. The larger of two times is the least that an operation can take.
 
@@ -375,14 +375,13 @@ title = "In the blue part bytes set the pace: there fusing climbs the roof (arro
 figures.show(*figures.rooflines(roofs, moves=[("local, not fused", "local, fused")], title=title))
 
 # %% [markdown]
-# Read one mark. The gate multiplies two arrays, one FLOP for three numbers moved, so it sits at the foot of the slope, whatever the card. And compare the
-# two turning points: arithmetic has grown faster than memory, so on the newer card everything waits for memory a little more, and even
-# this dense layer does.
+# Find the gate first. It multiplies two arrays, one FLOP for three numbers moved, so it sits at the foot of the slope, whatever the card. Then compare
+# the two turning points: arithmetic has grown faster than memory, so on the newer card even this dense layer waits for memory.
 #
 # ## 3. What `torch.compile` merges
 #
-# Between the two products of the local part stand five small operations: division, bias, relu, square, mask. Run one by one each of
-# them is a kernel, which reads the whole array of scores and writes a new one, so they take ten passes over it where a merged operation takes two.
+# Between the two products of the local part stand five small operations: division, bias, relu, square, mask. Run one by one, each of
+# them is a kernel that reads the whole array of scores and writes a new one. A merged operation would read it once and write it once.
 
 # %%
 q, k, values = torch.randn(3, 64, 128, 16)  # 64 chunks; narrow, so that what lies between the products shows
@@ -421,17 +420,16 @@ for name, way in ways.items():
     assert list(called.values()) == ([2, 0, 0, 0, 0, 0] if name == "compiled" else [2, 1, 1, 1, 1, 1])
 
 # %% [markdown]
-# Compiled, the five small operations are no longer called, and one took their place. (With `TORCH_LOGS=output_code` set PyTorch prints
-# it.) But the two products are still calls of their own, so the merged operation reads scores that the first product wrote, and writes weights
+# Compiled, the five small operations are no longer called, and one took their place. But the two products are still calls of their own, so the merged operation reads scores that the first product wrote, and writes weights
 # that the second one reads. To keep the attention matrix out of main memory, somebody has to write a kernel that works in tiles.
 #
 # ## 4. An attention matrix in tiles
 #
-# A program on a GPU has little fast memory, at most 64 KiB on a T4, whereas a 256 × 256 matrix in float32 alone needs 256 KiB. So the
-# matrix is made in *tiles* of M × M numbers, and each tile is used at once and then forgotten.
+# One copy of a kernel has little fast memory, at most 64 KiB on a T4, whereas a 256 × 256 matrix in float32 alone needs 256 KiB. So the
+# matrix is made in *tiles* of M × M entries, and each tile is used at once and then forgotten.
 #
-# Six tokens, tiles of 3 × 3, whole numbers, without bias and division. The value of a token is its number. Tiles are named by row and
-# column from 0: tile (1, 0) holds what tokens 4 to 6 read of tokens 1 to 3.
+# Here are six tokens and tiles of 3 × 3, without bias and division. The value of a token is its number. Tiles are named by row and
+# column from 0, so tile (1, 0) holds what tokens 4 to 6 read of tokens 1 to 3.
 
 # %%
 q_TS = np.array([(1, 0), (0, 1), (1, 1), (2, -1), (-1, 1), (1, 1)])
@@ -439,9 +437,9 @@ k_TS = np.array([(1, 1), (2, 0), (-1, 1), (1, 2), (1, -1), (1, 0)])
 v_TE = np.arange(1, 7)[:, None]
 lower_TT = np.tri(6, dtype=int)
 scores_TT = q_TS @ k_TS.T
-map_TT = np.maximum(scores_TT, 0) ** 2 * lower_TT
+weights_TT = np.maximum(scores_TT, 0) ** 2 * lower_TT
 hidden = np.where(lower_TT == 1, 1.0, np.nan)
-panels = {"scores q kᵀ": scores_TT * hidden, "weights: relu² of them": map_TT * hidden}
+panels = {"scores q kᵀ": scores_TT * hidden, "weights: relu² of them": weights_TT * hidden}
 figures.show(*figures.squares_in_tiles(panels, 3, row=6, title="Token 6 reads two tiles, of three tokens each"))
 
 # %% tags=["nbval-check-output"]
@@ -457,7 +455,7 @@ for top in (0, 3):  # readers, three at a time
         print(
             f"tile ({top // 3}, {left // 3}): token {top + 3} reads {tile[2]}, adds {adds[2, 0]}, has {read[top + 2, 0]}"
         )
-assert (read == map_TT @ v_TE).all()
+assert (read == weights_TT @ v_TE).all()
 
 # %% [markdown]
 # Follow token 6 through its two tiles, and check the sums against the figure. Tile (0, 1) was never made.
@@ -494,7 +492,7 @@ print(f"with a running maximum and sum: reads {read_6 / total:.3f}")
 #
 # ## 5. What the result must be
 #
-# Before a kernel is written, its result must be known for sure. Take T = 150 and C = 40, three full chunks and a tail of 30, with all numbers of order
+# Before you write a kernel, you must know its result for sure. Take T = 150 and C = 40, three full chunks and a tail of 30, with all numbers of order
 # one, and let the two implementations that you know, the package's NumPy (lecture 05) and its torch, agree first.
 
 # %% tags=["nbval-check-output"]
@@ -519,16 +517,17 @@ print(f"NumPy and torch agree; the output's standard deviation is {by_reference.
 # %% [markdown]
 # ## 6. What a kernel sees
 #
-# A kernel is started many times at once. Each copy, a *program*, has a number and makes its own piece of the output, here M tokens of one
-# chunk. Let M = 16, and C = 40 again, so that M does not divide C.
+# A kernel runs in many copies at once, which Triton calls *programs*. Each has a number and makes its own piece of the output, here M tokens of one
+# chunk. Let M = 16 and C = 40 again, so that M does not divide C. (The figure shows which tiles each program touches.)
 
 # %%
 figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
-# A kernel gets no arrays. It gets the *address* of a first number, and *strides*: how far apart two rows and two columns lie. (Neighbouring threads should ask for
-# neighbouring addresses, because the card then fetches them in one piece. This is called *coalescing*, and it makes a stride of 1 precious.) Here is a toy memory of 20 numbers with the values of six tokens, E = 2. What lies before and behind is NaN, standing for
-# whatever another program has left there.
+# A kernel gets no arrays. It gets the *address* of a first number and *strides*, which say how far apart two rows and two columns lie.
+# (Neighbouring addresses are fetched in one piece if they are asked for together. This is called *coalescing*, and it makes a stride of 1
+# precious.) Here is a toy memory of 20 numbers with the values of six tokens, E = 2. What lies before and behind is NaN, standing for whatever
+# has been left there.
 
 # %% tags=["nbval-check-output"]
 memory = np.full(20, np.nan)
@@ -659,10 +658,10 @@ for by_hand, leaf in zip((ds @ k_TS, ds.T @ q_TS, (r**2).T @ dy), leaves):
     assert same(by_hand, leaf.grad)
 
 # %% [markdown]
-# In the kernels this becomes four passes, because A was never stored and has to be made again. `maps_kernel` makes it tile by tile, together with
-# ds, and writes both: C numbers each for a token, where E is six times C at the paper's sizes. `values_kernel` makes dv of A and dy. The state runs
-# backwards, since what chunk g asked of its predecessors is summed over *later* chunks, by the same scan in the other direction. What remains
-# (dq, dk and the gradients of the linear heads) are plain products, which the libraries do better.
+# In the kernels this takes four steps, because A was never stored and has to be made again. `maps_kernel` makes it tile by tile, together with
+# ds, and writes both; for each token that is 2 C entries, which is little beside its E = 6 C values at the paper's sizes. `values_kernel` makes dv of
+# A and dy. The gradient of the state runs backwards: what a chunk passes back to its predecessors is summed over all *later* chunks, by the same scan
+# in the other direction. What remains (dq, dk and the linear heads) are plain products, which the libraries do better.
 #
 # Which tiles does one program of each touch? Compare the first row, the forward kernel, with the others.
 
@@ -691,7 +690,7 @@ if fused:
     assert max(off.values()) < 1e-5
 
 # %% [markdown]
-# In a model you never call this function. `FLASH(..., backend="auto")` takes the kernels where they are faster, on a CUDA card in half
+# In a model you never call this function yourself. `FLASH(..., backend="auto")` takes the kernels where they are faster, on a CUDA card in half
 # precision, and torch elsewhere; `unit.fused_on(x)` says which, and why.
 
 # %%
@@ -741,15 +740,15 @@ else:
 # PyTorch's own products do use them. So this kernel would **lose** there, and `backend="auto"` leaves it out. On an H100 fewer instructions do as
 # much, since each one is wider.
 #
-# Three words that decide whether such a kernel is fast, once its numbers are right:
+# Once its numbers are right, three things decide whether such a kernel is fast:
 #
 # - *Pipelining.* The compiler starts the loads of the loop's next round while this one computes, which hides the wait for main memory. Much of the
 #   shared memory above holds tiles that are not needed yet.
 # - *Occupancy.* With several programs on one processor of the card, one computes while another waits. How many fit is decided by registers and shared
-#   memory: a processor of an A100 has 65,536 registers and 163 KiB, a program 128 threads, so in the last line above the shared memory leaves room for one.
-# - *L2*, the card's second-level cache. A chunk's values, state and heads are 2 (C E + S E + 3 C S) bytes, 1.4 MB at the paper's sizes. Its 96
-#   programs are neighbours in number, so the 200 or so that run at once share three chunks, 4 MB, and an A100's 40 MB of L2 serve nearly all of
-#   them. In the opposite order they would need 275 MB, and main memory would be asked again and again.
+#   memory: a processor of an A100 has 65,536 registers and 163 KiB, a program 128 threads, and the smaller number of the last line above decides.
+# - *L2*, the card's second-level cache. A chunk's values, state and heads take 1.4 MB at the paper's sizes. Its 96 programs (of the tile above) are
+#   neighbours in number, so if each of an A100's 108 processors runs one, they touch at most three chunks, 4 MB, which its 40 MB of L2 can hold. If
+#   neighbours in number belonged to different chunks, they would need 108 chunks, about 150 MB.
 #
 # Is any arithmetic wasted? Each column tile makes the scores anew, and half of a tile on the diagonal is hidden. Count what the local part executes
 # against what it needs.
@@ -768,13 +767,13 @@ for M, columns in ((32, 64), (32, 256), (64, 256), (64, 1536)):
     print(f"M = {M}, {columns:4} columns: {times:.2f} times the needed products, y takes {kib:3} KiB")
 
 # %% [markdown]
-# More columns waste less, and more tokens waste more (1.55, then 1.72). But the float32 sum of a program must stay in registers, and one processor of a GPU has 256 KiB of them for all programs that
-# it runs at a time. So the tile's size is a bargain between repeated products and memory. `tile=` sets it, and the result changes by
-# rounding only.
+# More columns waste less, and more tokens waste more (compare the second and the third line). But the float32 sum of a program must stay in
+# registers, and a processor has 256 KiB of them for all programs that it runs at a time. So the tile's size, which `tile=` sets, is a bargain
+# between repeated products and memory.
 #
 # ## 11. Bytes of a whole step, and a prediction
 #
-# Now to the question that decides: what does a *training step* gain? Take the paper's base size, 24 units, and 65,536 tokens in bfloat16.
+# What does a *training step* gain from all this? Take the paper's base size, 24 units, and 65,536 tokens in bfloat16.
 # `count_traffic` runs a unit, forward and backward, on *fake* tensors, which have shapes and no numbers, so it takes no card and hardly any
 # time. Each operation reads its inputs once and writes its outputs once, and that is what is counted.
 
@@ -797,9 +796,9 @@ if fused:
     assert sum(gigabytes["FLASH, Triton"].values()) < 0.7 * sum(gigabytes["FLASH, torch"].values())
 
 # %% [markdown]
-# The dense layers are the same in both FLASH rows, and nothing saves those. What the kernels save lies in the other colours. The attention weights of a
-# chunk, the sum of both parts, the gated product, float32 copies of four heads: each was written by one operation and read by the
-# next, and a tile does all of them while it is in fast memory.
+# The dense layers are the same in both bars of FLASH. What the kernels save lies in the other colours: the attention weights of a
+# chunk, the sum of both parts, the gated product and float32 copies of four heads were each written by one operation and read by the
+# next, whereas a tile goes through all of them while it is in fast memory.
 #
 # From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer, which is the roofline of
 # section 2. As rates we assume what large products and long copies reach, about 60% and 84% of the data sheets, and on a T4, which
@@ -823,13 +822,12 @@ assert predicted["FLASH, torch", 8192]["H100"] > predicted[rival, 8192]["H100"]
 assert abs(predicted[flash, 8192]["H100"] / predicted[flash, 512]["H100"] - 1) < 0.02
 
 # %% [markdown]
-# Read down a column. FLASH costs the same at every length, while Transformer++, with torch's fused attention, climbs. With torch alone FLASH is
-# predicted to be behind on an H100 even at 8192 tokens, and with the kernels to be ahead at 2048. So on a card the crossover of
-# lecture 08 is a matter of kernels as much as of mathematics. That may be how the reports that GAU was slow fit with a paper in which it
-# was fast, for the paper ran on TPUs, whose compiler fuses by itself.
+# Read down a column. FLASH with the kernels costs the same at every length, while Transformer++, with torch's fused attention, climbs. With torch
+# alone FLASH is predicted to be behind on an H100 even at 8192 tokens, and with the kernels to be ahead at 2048. So on a card the crossover of
+# lecture 08 is a matter of kernels as much as of mathematics. That may be why users found GAU slow and the paper did not: the paper ran on TPUs,
+# whose compiler fuses by itself.
 #
-# What no kernel of ours touches sets a limit, *Amdahl's law*. Here these are the dense layers. Take their share of the predicted time by torch,
-# and let all the rest become faster.
+# How far could kernels go at all? What they do not touch, here the dense layers, sets a limit, which is *Amdahl's law*.
 
 # %%
 units, found = counted["FLASH, torch", 8192]
@@ -867,9 +865,8 @@ for architecture in ("flash", "transformer++"):
     print(f"{architecture:14} {step.calls:4} operations a token, so at least {5e-3 * step.calls:.2f} ms to start them")
 
 # %% [markdown]
-# Such a step costs the same time whether a token needs much arithmetic or little. The remedy is to record all starts once, as a *CUDA
-# graph*, and to replay the record for each token. It needs a step whose shapes never change and which asks the card for no number, and a
-# state of constant size is just what that needs; a cache that grows is not.
+# Where starting dominates, little arithmetic takes as long as much. The remedy is to record all starts once, as a *CUDA graph*, and to replay
+# the record for each token. It needs a step whose shapes never change, so a state of constant size suits it better than a cache that grows.
 #
 # A stored measurement from a card belongs beside these predictions. `tools/gpu_evidence` makes it, on a machine that has one.
 
@@ -903,7 +900,7 @@ for row in measured:
 # **Three takeaways**
 # 1. Measure first, by part; then count FLOPs and bytes; only then write code.
 # 2. relu² tiles add up. That makes the kernel short, and every load still needs its mask.
-# 3. Fusing trades bytes for repeated arithmetic. Whether it pays depends on the card.
+# 3. Fusing saves bytes, and may repeat some arithmetic for it. Whether it pays depends on the card.
 #
 # **Exercises** [Problem set 11](../exercises/11_gpu_kernels.ipynb), six tasks: bytes against operations, tiles in NumPy, the same in Triton, and five wastes to find.
 #

@@ -168,7 +168,7 @@ print(*(f"{name:26} {b:.2f} bits per byte" for name, b in bits.items()), sep="\n
 # %% [markdown]
 # A model that has only read novels is far worse on this text than a table of pairs (if you brought English prose, yours may differ). Now let it go on learning: `train` takes a model that is trained already just as well as a configuration. Beside it trains a model of the same shape from its random start, for as many updates on the same windows. (The learning rates: 3e-3 for tuning, which did better than 1e-3 in a trial, and from scratch 5e-3, the best of the grid by which the shipped model was trained.)
 #
-# **A guess.** The table needs about 3.9 bits per byte on the default text. After 60 updates, that is 60 kilobytes of reading, how many does the fine-tuned model need?
+# **A guess.** You have just seen what the table needs. After 60 updates, that is 60 kilobytes of reading, how many bits per byte does the fine-tuned model need?
 
 # %%
 predict("12.a", None)  # bits per byte, in place of None

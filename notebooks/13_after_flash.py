@@ -504,7 +504,7 @@ print(figures.text_table([("T", "1,024", "131,072"), *(
 )]))  # fmt: skip
 
 # %% [markdown]
-# Hardly more than a paragraph. This is one wide head; with H heads of S/H and E/H channels the state shrinks by the factor H and the cache stays, so the point comes even earlier.
+# That is hardly more than a paragraph. This is one wide head; with H heads of S/H and E/H channels the state shrinks by the factor H and the cache stays, so the point comes even earlier.
 # Heads that share keys and values shrink the cache as well, which moves it back.
 
 # %%

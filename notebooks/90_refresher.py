@@ -12,14 +12,14 @@
 #
 # [With results](90_refresher.ipynb) · [without, to work in](work/90_refresher.ipynb) · [glossary](../docs/glossary.md)
 #
-# This page is optional. Read the section that one of the six questions in lecture 00 sent you to, then go back.
-# Each section stands alone.
+# This page is optional. If one of the six questions in lecture 00 gave you trouble, read the section that it sent you to and go back; each
+# section can be read without the others.
 #
 # **After it you can**
 # - say the shape of an array expression before you run it, and cut a text into chunks;
 # - read and write `einsum`;
 # - say what a float cannot hold, and why the order of a sum matters;
-# - check any gradient with two function calls for each number;
+# - check any gradient with two function calls for each parameter;
 # - turn a loss in nats into bits per byte and into perplexity.
 #
 # **You need** Python, and some NumPy.
@@ -64,13 +64,13 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# Two questions from lecture 00. Answer from memory, then open the fold.
+# If you come from lecture 00, here are two questions about it. Answer from memory, then open the fold.
 #
-# **1.** How many bits per byte has a model that knows nothing?
+# **1.** How many bits per byte does a model need that knows nothing?
 #
 # <details><summary>Answer</summary>
 #
-# 8. All 256 bytes get the probability 1/256, and -log2(1/256) = 8.
+# 8, because it gives each of the 256 bytes the probability 1/256, and -log2(1/256) = 8.
 #
 # </details>
 #
@@ -78,7 +78,7 @@ print(describe_device())
 #
 # <details><summary>Answer</summary>
 #
-# Quality is lost. The promised speed does not arrive on real machines. Training token by token is slow.
+# It loses quality, the promised speed does not arrive on real machines, and training it token by token is slow.
 #
 # </details>
 
@@ -88,7 +88,7 @@ import math
 import numpy as np
 import torch
 
-from flash_course import figures
+from flash_course import figures, learner
 from flash_course.learner import predict, reveal
 
 rng = np.random.default_rng(0)
@@ -96,12 +96,12 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Shapes
 #
-# The *shape* of an array is a tuple of sizes, one for each *axis*. Most faults in this field are wrong shapes.
-# So say the shape of each line before you run it. The course writes shapes into names: `x_TD` has T rows and D columns.
-# (The letters stand in a table in lecture 00. On this page tokens, heads and chunks count from 0, as in Python.)
+# The *shape* of an array is a tuple of sizes, one for each *axis*. Most bugs in this field are wrong shapes, so make it a habit to say the
+# shape of a line before you run it. The course helps by writing shapes into names: `x_TD` is an array of T tokens with D features each.
+# (The letters are collected in a table in lecture 00. On this page tokens, heads and chunks count from 0, as in Python.)
 #
-# Chunks are the most frequent change of shape here. T tokens are cut into G chunks of C tokens: (T, D) becomes (G, C, D).
-# If T is no multiple of C, zeros fill the last chunk, and they are cut away at the end.
+# The change of shape that you will meet most often cuts T tokens into G chunks of C tokens, so (T, D) becomes (G, C, D). Where T is no
+# multiple of C, zeros fill up the last chunk, and at the end they are cut away again. In the next cell, find token 6 before you read the output.
 
 # %% tags=["nbval-check-output"]
 T, C, D = 10, 4, 2
@@ -111,30 +111,31 @@ padded = np.concatenate([x_TD, np.zeros((G * C - T, D), int)])
 x_GCD = padded.reshape(G, C, D)
 print("chunks:", x_GCD.shape, "empty places:", G * C - T)
 print("token 6 is in chunk", 6 // C, "at place", 6 % C, "and is", x_GCD[6 // C, 6 % C].tolist())
-print("back again:", np.array_equal(x_GCD.reshape(G * C, D)[:T], x_TD))
+assert np.array_equal(x_GCD.reshape(G * C, D)[:T], x_TD)  # and back again
 
 # %% [markdown]
-# `reshape` keeps the order of the numbers in memory. `transpose` changes which axis comes first.
+# `reshape` leaves all elements in their order and only draws the borders anew, whereas `transpose` changes which axis comes first.
 #
-# **Misconception: reshape can swap axes.** The symptom: the shape is right and the numbers are mixed up.
-# So no error is raised, and a model still learns something, only worse.
+# **Misconception: reshape can swap axes.** What makes it nasty is its symptom. The shape is right and the elements are mixed up, so no
+# error is raised, and a model trained that way still learns something, only worse. Here two heads are joined, once properly and once not.
 
 # %% tags=["nbval-check-output"]
-heads_HTS = np.arange(12).reshape(2, 3, 2)  # 2 heads, 3 tokens, 2 numbers
+heads_HTS = np.arange(12).reshape(2, 3, 2)  # 2 heads, 3 tokens, 2 channels
 right = heads_HTS.transpose(1, 0, 2).reshape(3, 4)  # each token: head 0, then head 1
 wrong = heads_HTS.reshape(3, 4)
 print("token 0, transposed first:", right[0].tolist())
 print("token 0, only reshaped:   ", wrong[0].tolist(), "(that is token 0 and token 1 of head 0)")
-print("same shape:", right.shape == wrong.shape, " same numbers:", np.array_equal(right, wrong))
+assert right.shape == wrong.shape
+print(f"both have shape {right.shape}, and {np.count_nonzero(right != wrong)} of {right.size} elements differ")
 
 # %% [markdown]
 # ## Broadcasting
 #
-# Two arrays of different shape can be added or multiplied. NumPy and torch follow two rules.
-# 1. Align the shapes at the *right*. Missing axes on the left count as 1.
-# 2. On each axis the sizes are equal, or one of them is 1. That one is repeated.
+# When may two arrays of different shape be added or multiplied? NumPy and torch decide it in two steps.
+# 1. They align the shapes at the *right*; axes that are missing on the left count as 1.
+# 2. On each axis the two sizes must be equal, or one of them must be 1, and then that one is repeated.
 #
-# So (4, 1) and (3,) give (4, 3). Each number of the column meets each number of the row.
+# So (4, 1) and (3,) give (4, 3), in which every element of the column has met every element of the row.
 
 # %%
 column, row = np.array([[0], [10], [20], [30]]), np.array([1, 2, 3])
@@ -145,10 +146,11 @@ title = "A size of 1 is repeated until the shapes agree"
 figures.show(*figures.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column")))
 
 # %% [markdown]
-# An index `None` makes an axis of size 1. The distance j - i of all pairs of tokens is one line.
-# Row i and column j of the result hold j - i.
+# An index `None` makes an axis of size 1, and with two of them the distance j - i of all pairs of tokens is a single line: row i and column j
+# of the result hold j - i. (A position bias is looked up with such a table.)
 #
-# A fault that raises no error: the mean of each row is subtracted, and its axis was lost. Then (T,) meets (T, T) from the right.
+# Broadcasting also hides a favourite bug. Suppose each row of a square array shall lose its own mean, and the mean is computed without
+# `keepdims`. Then its shape is (4,), which is aligned at the right, so it is subtracted along the columns, and nothing complains.
 
 # %% tags=["nbval-check-output"]
 i = np.arange(4)
@@ -157,17 +159,18 @@ print(distance)
 square = rng.normal(size=(4, 4))
 by_row = square - square.mean(1, keepdims=True)  # (4, 4) - (4, 1): each row its own mean
 lost_axis = square - square.mean(1)  # (4, 4) - (4,): row j's mean is taken from column j
-print("rows have mean 0:", np.allclose(by_row.mean(1), 0), " with the axis lost:", np.allclose(lost_axis.mean(1), 0))
+for name, result in (("with keepdims", by_row), ("axis lost", lost_axis)):
+    print(f"{name:13} the largest mean of a row that is left: {np.abs(result.mean(1)).max():.2f}")
 
 # %% [markdown]
 # ## Einsum
 #
-# `einsum` writes a product of arrays by the letters of their axes. Three rules are enough.
-# 1. Each axis gets a letter. The same letter means the same index.
+# `einsum` writes a product of arrays by naming their axes with letters, and you can read it with three conventions.
+# 1. Each axis gets a letter, and the same letter means the same index.
 # 2. A letter that is missing in the result is summed over.
-# 3. The result's letters say the order of its axes.
+# 3. The letters of the result give the order of its axes.
 #
-# Read `"is,js->ij"` like a loop: for each i, for each j, sum over s of `q[i, s] * k[j, s]`.
+# Read `"is,js->ij"` as a loop: for each i and each j, sum over s of `q[i, s] * k[j, s]`. These are the scores of attention.
 
 # %% tags=["nbval-check-output"]
 q_TS, k_TS = np.array([(1, 2), (3, 4)]), np.array([(5, 6), (7, 8)])
@@ -181,7 +184,7 @@ print("einsum:", np.einsum("is,js->ij", q_TS, k_TS).tolist())
 print("matmul:", (q_TS @ k_TS.T).tolist())
 
 # %% [markdown]
-# Cover the output below and say each result's shape first. With x of shape (2, 5, 3):
+# Now practise. Let x have shape (2, 5, 3), cover the output below, and say the shape of each result first.
 
 # %% tags=["nbval-check-output"]
 x = rng.normal(size=(2, 5, 3))
@@ -193,31 +196,43 @@ for pattern, meaning in {
     print(f"{pattern:14} {result.shape!s:10} {meaning}")
 
 # %% [markdown]
-# The last line is the *state* of linear attention, Kᵀ V, as in the tour. Lecture 04 builds it. Its shape holds no T.
+# The last line is Kᵀ V, the *state* of linear attention, which lecture 04 builds. Its shape does not contain T, and that is why it is cheap.
 #
-# **Your line.** Chunks need the same sum for each chunk by itself: (B, G, C, S) and (B, G, C, E) to (B, G, S, E).
-# Which pattern is it?
-#
+# **Your line.** In a chunked model each chunk needs this sum for itself, from k (B, G, C, S) and v (B, G, C, E) to (B, G, S, E). Which
+# pattern does that?
+
+
+# %%
+def states_by_me(k, v):
+    pattern = ...  # a string like "is,js->ij"
+    return ... if pattern is ... else np.einsum(pattern, k, v)
+
+
+k, v = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 6))
+learner.your_line("90.c", states_by_me, ((k, v), k.swapaxes(-1, -2) @ v))
+
+# %% [markdown]
 # <details><summary>The line</summary>
 #
-# `einsum("bgcs,bgce->bgse", k, v)`: b and g stay, c is summed over.
+# `pattern = "bgcs,bgce->bgse"`: b and g stay, c is summed over.
 #
 # </details>
+#
+# And if you add up the states of all chunks, you must get the state of all tokens at once:
 
 # %% tags=["nbval-check-output"]
-k, v = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 6))
 state = np.einsum("bgcs,bgce->bgse", k, v)
-print("shape:", state.shape, " = matmul:", np.allclose(state, k.swapaxes(-1, -2) @ v))
-print("all chunks together = all tokens at once:",
-      np.allclose(state.sum(1), np.einsum("bts,bte->bse", k.reshape(2, 12, 5), v.reshape(2, 12, 6))))  # fmt: skip
+at_once = np.einsum("bts,bte->bse", k.reshape(2, 12, 5), v.reshape(2, 12, 6))
+assert np.allclose(state.sum(1), at_once)
+print(f"states of the chunks {state.shape}, their sum over the chunks {state.sum(1).shape}")
 
 # %% [markdown]
 # ## Floats
 #
-# A float is a whole number with a fixed count of binary digits, times a power of two.
-# So its *relative* precision is about the same everywhere: the larger two neighbours are, the further apart they lie.
+# A float is a whole number with a fixed count of binary digits, times a power of two. Its *relative* precision is therefore about the same
+# everywhere, and the larger two neighbouring floats are, the further apart they lie.
 #
-# **A guess.** In float32, what is the smallest whole number n for which n + 1 is n again? Write it as a power of two: give the exponent.
+# **A guess.** In float32, what is the smallest whole number n for which n + 1 is n again? It is a power of two, so give the exponent.
 
 # %%
 my_guess = None  # the exponent, for example 10 for 2**10
@@ -230,6 +245,10 @@ while np.float32(2**n) + np.float32(1) != np.float32(2**n):
 assert n == 24  # float32 has 24 binary digits
 reveal("90.a", n, "(2**24 = 16,777,216)")
 
+# %% [markdown]
+# A float32 has 24 binary digits. The two half-precision formats share 16 bits between digits and range in different ways; compare their last
+# two columns. (*Smallest normal*: below it, a number has fewer digits than the format promises.)
+
 # %% tags=["nbval-check-output"]
 print("format     binary digits  largest   smallest normal   next after 1000")
 for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -240,13 +259,11 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     print(f"{str(dtype)[6:]:10} {digits:4}           {info.max:8.1e}  {info.tiny:8.1e}          {after:.9g}")
 
 # %% [markdown]
-# (*Smallest normal*: below it, numbers have fewer digits than the format promises.)
+# float16 has more digits than bfloat16 and pays for them with its range: its largest number is 65,504, and what is clearly above becomes
+# infinity. Lecture 03 shows what that means for the square in relu².
 #
-# float16 has more digits than bfloat16, and a far smaller range. Its largest number is 65,504; clearly above it comes infinity.
-# Lecture 03 shows what that means for a square.
-#
-# **Misconception: (a + b) - b is a.** A small number that is added to a large one loses its digits. Subtraction does not bring them back.
-# The symptom in this course: a sum over all chunks minus the own chunk is *not* the sum over the others (lecture 05).
+# **Misconception: (a + b) - b is a.** A small number that is added to a large one loses its last digits, and a subtraction does not bring them
+# back. In this course the symptom is that a sum over all chunks minus a token's own chunk is *not* the sum over the others (lecture 05).
 
 # %% tags=["nbval-check-output"]
 small, large = torch.tensor(1.0), torch.tensor(300.0)
@@ -256,22 +273,20 @@ for dtype in (torch.float32, torch.bfloat16):
 numbers = torch.full((4096,), 1.0, dtype=torch.bfloat16)
 running = torch.zeros((), dtype=torch.bfloat16)
 for number in numbers:
-    running = running + number  # stops growing where 1 is less than half the distance to the next number
+    running = running + number  # stops growing where 1 is less than the format can resolve
 print("4096 ones, added one by one in bfloat16:", running.item())
 print("the same, kept in float32:", numbers.float().sum().item())
 
 # %% [markdown]
-# So a running sum is kept in float32 or better, whatever format its terms have. The package does so for its states.
+# This is why a running sum is kept in float32 or better, whatever format its terms have. The package does so for its states.
 #
 # ## Finite differences
 #
-# You have written a gradient and want to know whether it is right. The function itself is enough:
-# `(f(x + h) - f(x - h)) / (2 * h)` is the slope along one coordinate. Do it for each coordinate, in float64.
+# You have derived a gradient by hand and want to know whether it is right. The function itself is all you need, because
+# `(f(x + h) - f(x - h)) / (2 * h)` is close to its slope along one coordinate. Do that for each coordinate, in float64, and compare.
 #
-# The example is relu²: the square of x where x is positive, and 0 elsewhere.
-#
-# How small should h be? Too large, and the curve bends between the two points: below, h = 1 reaches across 0, where relu² begins.
-# Too small, and rounding is all that is left.
+# The example is relu², the square of x where x is positive and 0 elsewhere. How small should h be? If it is too large, the curve bends between
+# the two points (below, h = 1 reaches across 0, where relu² begins), and if it is too small, little more than rounding is left.
 
 
 # %% tags=["nbval-check-output"]
@@ -293,9 +308,9 @@ for h in (1.0, 1e-2, 1e-5, 1e-13):
     print(f"h = {h:7.0e}: {'right to 6 digits' if error < 1e-6 else 'wrong' if error > 1e-3 else 'about right'}")
 
 # %% [markdown]
-# A gradient check needs inputs at which the function does something. Near x = 0 the slope of relu² is almost 0, and so is a wrong one.
-# Then even a slope with a wrong factor lies within the tolerance, and passes.
-# That is why the tests of this course draw all numbers of order one.
+# A gradient check also needs inputs at which the function does something. Close to x = 0 the slope of relu² is almost 0, and so is a wrong slope,
+# so that even a forgotten factor stays within the tolerance. That is why the tests of this course draw all numbers of order one. In the next
+# cell the factor 2 is missing; look at which inputs notice.
 
 
 # %% tags=["nbval-check-output"]
@@ -308,18 +323,20 @@ def f(x):
 
 
 for name, x in (("tiny numbers, 1e-9", np.full(3, 1e-9)), ("numbers of order one", np.array([0.5, -1.0, 2.0]))):
-    passes = np.allclose(wrong_gradient(x), slope(f, x, 1e-5), atol=1e-4)
-    print(f"{name}: the wrong gradient {'passes' if passes else 'is found'}")
+    error = np.abs(wrong_gradient(x) - slope(f, x, 1e-5)).max()
+    print(f"{name:20}: the wrong gradient {'passes' if error < 1e-4 else 'is found'}, it is off by {error:.4f}")
 double = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
-print("torch has it built in:", torch.autograd.gradcheck(lambda x: torch.relu(x) ** 2, double))
+assert torch.autograd.gradcheck(lambda x: torch.relu(x) ** 2, double)  # torch has it built in
 
 # %% [markdown]
 # ## Nats to bits
 #
-# A model gives each possible next byte a probability p. Its loss on the byte that comes is -log p: little for what it expected.
-# PyTorch takes the natural logarithm, and the unit is the *nat*. With log2 the unit is the *bit*. One bit is ln 2 = 0.693 nats.
+# A language model gives each possible next byte a probability p, and its loss is -log p of the byte that really comes, which is small
+# where it expected that byte. PyTorch takes the natural logarithm, whose unit is the *nat*. With log2 the unit is the *bit*, and one bit is
+# ln 2 = 0.693 nats.
 #
-# *Perplexity* is e to the loss in nats, or 2 to the loss in bits. It is the number of equally likely choices that are as hard.
+# *Perplexity* is e to the loss in nats, or 2 to the loss in bits. It says between how many equally likely choices the model is
+# torn, on average.
 
 # %% tags=["nbval-check-output"]
 p = np.array([0.5, 0.25, 0.25])  # what the model gave to the three bytes that came
@@ -329,8 +346,8 @@ print(f"perplexity {math.exp(nats):.4f} = {2**bits:.4f}")
 print("knows nothing, 256 bytes:", -math.log2(1 / 256), "bits, perplexity", 256)
 
 # %% [markdown]
-# Two traps. Perplexities of different tokens cannot be compared: a word has about five bytes. Bits per byte can be, since every text has bytes.
-# And a mean of perplexities is not the perplexity of the mean.
+# There are two traps. Perplexities of different tokens cannot be compared, since a word has about five bytes and is harder to guess than one of
+# them; bits per byte can, since every text has bytes. And a mean of perplexities is not the perplexity of the mean loss.
 
 # %% tags=["nbval-check-output"]
 word_perplexity, bytes_in_a_word = 16.0, 5.0
@@ -340,8 +357,8 @@ losses = np.array([1.0, 5.0])
 print(f"mean of perplexities {np.exp(losses).mean():.1f}, perplexity of the mean {np.exp(losses.mean()):.1f}")
 
 # %% [markdown]
-# **A second guess.** Papers compare losses in the second decimal. A loss falls by 0.01 nats, from 3.00 to 2.99.
-# By how many percent does the perplexity fall?
+# **A second guess.** Papers compare losses in the second decimal. If a loss falls by 0.01 nats, from 3.00 to 2.99, by how many percent does the
+# perplexity fall?
 
 # %%
 my_second_guess = None  # percent
@@ -351,7 +368,7 @@ predict("90.b", my_second_guess)
 reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
 
 # %% [markdown]
-# Whatever the loss was, 0.01 nats are 1 percent of perplexity.
+# The answer does not depend on where the loss started: 0.01 nats are always 1 percent of perplexity.
 #
 # ## What you take along
 #
@@ -359,15 +376,15 @@ reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | A wrong reshape raises an error | section Shapes: same shape, other numbers | |
+# | A wrong reshape raises an error | section Shapes: the same shape, and other elements | |
 # | (a + b) - b is a | section Floats: 1 and 300 in bfloat16 | |
 # | A gradient check that passes proves the gradient | section Finite differences: tiny numbers hide the factor 2 | |
 #
 # **Three takeaways**
-# 1. Say the shape before you run the line. Broadcasting and reshape make wrong shapes fit without a word.
-# 2. Sums are kept in float32 or better, and nothing is taken out of a sum by subtraction.
-# 3. Check with numbers of order one: tiny ones hide faults.
+# 1. Say the shape before you run the line, because broadcasting and reshape make wrong shapes fit without a word.
+# 2. Keep sums in float32 or better, and never take a term out of a sum by subtraction.
+# 3. Check with numbers of order one, since tiny ones hide faults.
 #
-# **Exercises** None belong to this page.
+# **Exercises** This page has none.
 #
-# **Next** Back to [lecture 00](00_start_here.ipynb), or on to [lecture 01](01_attention.ipynb): softmax attention.
+# **Next** Go back to [lecture 00](00_start_here.ipynb), or on to [lecture 01](01_attention.ipynb) and softmax attention.
