@@ -124,7 +124,7 @@ corpus = load_corpus("austen")
 #
 # Two trained models come with the package. They have 1.9 million parameters each and were trained on the same four novels
 # for the same number of updates. *Persuasion*, which neither has read, costs the Transformer++ 1.695 bits for each
-# byte and FLASH 1.715. A difference of one percent looks like a small weakness that is there at every byte.
+# byte and FLASH 1.705. A difference of less than one percent looks like a small weakness that is there at every byte.
 #
 # Is it? This FLASH has chunks of C = 256 bytes. The next cell takes windows of T = 1024 bytes from all over the novel, lets
 # both models predict each byte, and sorts the bytes by their place inside the chunk, in groups that double. (The
@@ -174,8 +174,7 @@ assert abs(profiles["FLASH"][-4:] - profiles["Transformer++"][-4:]).mean() < 0.0
 # that knows nothing but the byte before, which is 3.54, as you will see in section 2. A few bytes later it has caught up with
 # the Transformer++, and stays beside it to the end of the chunk.
 #
-# The figure rests on 90 chunks, so its points still move by some hundredths, and those at the left by more. (Over the whole novel
-# the first byte costs 3.45 bits and Transformer++ 1.68; past the sixteenth, FLASH is 0.01 behind.) What all bytes of two
+# The figure rests on 90 chunks, so its points still move by some hundredths, and those at the left by more. What all bytes of two
 # novels say, in quarters of a chunk, is stored with the models:
 
 # %% tags=["nbval-check-output"]
@@ -189,11 +188,11 @@ for part in ("validation", "test"):
     print(
         f"  first chunk {gap[0].mean():+.3f}; later chunks: first quarter {quarter:+.3f}, the other three {rest:+.3f}"
     )
-    assert quarter > 6 * rest > 0 > gap[0].mean()
+    assert quarter > 0.05 and abs(rest) < 0.01 and gap[0].mean() < 0
 
 # %% [markdown]
-# Before the first border FLASH is even a little ahead. Behind it, the first quarter of each chunk costs 0.08 bits a byte
-# and the other three quarters 0.01. These are two models, one seed each, so the small numbers may be luck; the large one repeats
+# Before the first border FLASH is even a little ahead. Behind it, the first quarter of each chunk is more than 0.05 bits a byte
+# behind, and in the other three quarters the two are within a hundredth of each other. These are two models, one seed each, so the small numbers may be luck; the large one repeats
 # at every border of two novels.
 #
 # Section 8 asks why, and proves that the borders are to blame. But before you believe a curve like this one, you want to know
@@ -628,7 +627,7 @@ for name, card in cards.items():
     seen = epochs(card["training"]["train_config"]["steps"])
     both = card["training"]["train_bits_per_byte"], card["validation"]["bits_per_byte"]
     rows.append((f"{name}, 1.9 million,\n{seen:.1f} epochs", *both))
-figures.show(*figures.training_gap(rows, title="The more epochs, the wider the gap, and widest for the larger FLASH"))
+figures.show(*figures.training_gap(rows, title="The more epochs, the wider the gap"))
 for name, card in cards.items():
     row = ", ".join(f"{card[part]['novel']} {card[part]['bits_per_byte']:.3f}" for part in ("validation", "test"))
     print(f"{name:14} {card['parameters']:,} parameters: {row}")
@@ -636,15 +635,18 @@ lead = [
     cards["FLASH"][part]["bits_per_byte"] - cards["Transformer++"][part]["bits_per_byte"]
     for part in ("validation", "test")
 ]
-assert all(0.01 < gap < 0.03 for gap in lead)  # the text below says so
-fit = [card["training"]["train_bits_per_byte"] for card in cards.values()]
-assert fit[0] < fit[1] - 0.05
+assert all(0.005 < gap < 0.025 for gap in lead)  # the text below says so
+shipping = json.loads((resources.files("flash_course.bench") / "results" / "shipping.json").read_text())["runs"]
+for run in shipping:
+    if run["model"] == "flash" and run["steps"] == 7000:
+        scores = f"training {run['training_bits_per_byte']:.3f}, held-out {run['bits_per_byte']:.3f}"
+        print(f"FLASH with dropout {run['dropout']}: {scores} bits per byte (first 400,000 bytes)")
 
 # %% [markdown]
-# **Of the two larger models Transformer++ is the better one**, by 0.02 bits per byte on both novels, with one seed each, the same
-# number of updates, and each at its own rate. And yet FLASH fits the *training* text better, by more than 0.05. It has memorised
-# more, and less of that carries over. Both had a dropout of 0.1; that FLASH would want more is a guess which these two runs suggest and
-# do not prove.
+# **Of the two larger models Transformer++ is the better one**, by one to two hundredths of a bit per byte, with one seed each, the same
+# number of updates, and each at its own rate. The two printed runs of FLASH show what memorising costs. Both models began with a dropout
+# of 0.1, and FLASH fitted the training text better than Transformer++ and *Persuasion* worse. With twice the dropout it fits the training
+# text less well and the novel better, which halves the distance; it is this run that ships. (Whether Transformer++ would gain from more dropout too has not been tried.)
 #
 # Read the gaps with care. At 0.4 epochs hardly anything can be memorised, and still the gap is 0.15, because *Persuasion* has other names
 # and places. And the last two models are larger as well, so these rows cannot tell whether size or epochs widened it.
@@ -835,7 +837,7 @@ for scale in (1, 65536):
 # | Bfloat16 learns as well as float32 | section 10: 40 updates of a tiny model, three seeds in a stored test | |
 #
 # **Three takeaways**
-# 1. For the same time FLASH is as good as Transformer++ at T = 512, within a few hundredths of a bit; of two larger models it is 0.02 behind.
+# 1. For the same time FLASH is as good as Transformer++ at T = 512, within a few hundredths of a bit; of two larger models it is 0.01 to 0.02 behind.
 # 2. What FLASH loses, it loses behind chunk borders: at the first byte of a chunk it is hardly better than a table of letter pairs.
 # 3. Compare with the same text, the same time, a rate of its own for each and several seeds; then look into the odd run, because it teaches more than the mean.
 #
