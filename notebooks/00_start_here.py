@@ -22,7 +22,7 @@
 #
 # **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Section 8 has six questions that tell whether you are ready.
 #
-# **Time** 0 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 27 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

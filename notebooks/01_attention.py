@@ -23,7 +23,7 @@
 #
 # **You need** the tour 00, some NumPy, and a rough idea of attention. The refresher, lecture 90, helps with einsum and shapes.
 #
-# **Time** 31 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 30 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01: softmax attention in NumPy, the causal mask, heads, rotary positions (RoPE).
 #
-# **Time** 34 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 33 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 39 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 36 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and of lecture 03 why tests use numbers of order one.
 #
-# **Time** 40 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 37 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
