@@ -201,7 +201,7 @@ print("parameters of four heads at S = 128:", 4 * 2 * 128)
 # ## 3. The local part
 #
 # Inside a chunk it is the attention of lecture 02, with the score divided by C, whatever the length of the sequence, then a bias added, then
-# relu². The bias is one small table of C × C numbers that all chunks share, so a row of small attention matrices takes the place of one of T × T.
+# relu². The bias is one small table of C × C numbers that all chunks share, so that G small attention matrices take the place of the large one.
 #
 # **Your line.** Token i reads the tokens of its own chunk, up to itself. Counting from 0, which is the first token of that chunk?
 
@@ -617,7 +617,7 @@ for name, before in sums.items():
 # The first token of a chunk reveals nothing, since no token of its chunk comes before it. So a test must change *every* token.
 # In training the symptom of such a leak is a loss that is too good, followed by bad writing, because when a model writes, the future is not there to be read.
 #
-# There is a second way to leave its own chunk out, namely to subtract its summary from the inclusive sum. On paper it is the same.
+# There is a second way to leave the reading token's chunk out, namely to subtract its summary from the inclusive sum. On paper it is the same.
 # In bfloat16, which has 8 significant bits, it is not: between 256 and 512 that format knows even numbers only. Let the earlier chunks sum to 1 and
 # the chunk's own summary be 300, and then let a *later* token of the chunk make 302 of the 300.
 
@@ -777,7 +777,7 @@ print(figures.text_table([("milliseconds, T =", *lengths), *((name, *(t[name] fo
 # ## 12. Reading both sides
 #
 # A model that fills gaps, as in masked language modelling, reads both sides (equation 7). Then every chunk reads **all** chunks through
-# the sum, its own among them, so that tokens of its own chunk are read twice: one by one, and in the sum.
+# the sum, including itself, so that a token's neighbours in its chunk are read twice: one by one, and in the sum.
 #
 # This has a consequence that the paper passes over. With C = T there is a single chunk, and FLASH is said to fall back to the GAU of lecture 02. Does it, in both forms?
 
@@ -793,7 +793,7 @@ for causal in (True, False):
     print(f"{'causal' if causal else 'both sides'}: one chunk differs from a GAU by {apart:.0%} of what the GAU adds")
 
 # %% [markdown]
-# Only the causal form becomes a GAU. If both sides are read, its own chunk stays in the linear sum as well.
+# Only the causal form becomes a GAU. If both sides are read, each token's own chunk stays in the linear sum as well.
 #
 # Without a causal mask padding at the end is read as well, unless somebody prevents it. Lecture 06 does.
 #

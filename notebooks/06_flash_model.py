@@ -321,7 +321,7 @@ for causal in (True, False):
 print("4 checks passed: causal or not, mean or sum, the unit is that of the package")
 
 # %% [markdown]
-# Causal, the claim is exact. Reading both sides it is not, because the global sum holds the token's own chunk too, and there is one part more.
+# Causal, the claim is exact. Reading both sides it is not, because the global sum holds the token's own chunk as well.
 #
 # ## 4. The unit in PyTorch
 #

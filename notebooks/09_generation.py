@@ -25,7 +25,7 @@
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
 #
-# **Time** 41 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 40 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** Python, and some NumPy.
 #
-# **Time** 13 minutes to read. Computing takes about 5 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 15 minutes to read. Computing takes about 5 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
