@@ -42,7 +42,7 @@ T, C, HEADS = 256, 32, 4
 
 
 class ManyHeadGAU(GatedUnit):
-    """GAU with H maps: base and values are cut into H parts, and each part has a map of its own."""
+    """GAU with H heads: base and values are cut into H parts, and each part has its own attention weights."""
 
     heads = 2  # q, k
 
@@ -82,7 +82,7 @@ class GAUWithoutGate(GAU):
 
 
 class Relu2Block(TransformerBlock):
-    """A Transformer block whose map is relu^2(q k^T / sqrt(d)) / n: the scores of the softmax, another function."""
+    """A Transformer block whose attention weights are relu^2(q k^T / sqrt(d)) / T."""
 
     def __init__(self, dim, *, length_scale, **options):
         super().__init__(dim, rope=True, **options)

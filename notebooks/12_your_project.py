@@ -200,7 +200,7 @@ assert bits["austen-flash, fine-tuned"] < min(bits["from scratch"], bits["counts
 #
 # The shipped models read windows of 1024 bytes, and FLASH keeps a state of everything before. But does the model *use* it? Here is a test that a table of neighbours cannot pass by construction. Take a page of *Persuasion*, have somebody speak of a certain Mr. Quorne, whom Jane Austen never met, and some way further on let the text say "And Mr. Q". A reader who remembers will go on with "uorne". One who does not has to spell an unknown word.
 #
-# **A second guess.** Without a mention the letters behind the Q cost about seven and a half bits each, since no such name exists. If the name was mentioned 30 bytes ago, well inside the local part, how many bits do they cost?
+# **A second guess.** Without a mention the letters behind the Q cost about eight bits each, since no such name exists. If the name was mentioned 30 bytes ago, well inside the local part, how many bits do they cost?
 
 # %%
 predict("12.b", None)  # bits for each letter, in place of None

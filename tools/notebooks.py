@@ -112,13 +112,15 @@ def outline(notebook):
 
 # ---------------------------------------------------------------- reading time
 
+ADDRESS = re.compile(r" \(\[(in Colab|on GitHub)\]\([^)\s]*\)\)")  # what tools/stamp.py writes behind a link
 HEADER = re.compile(r"(?<=\*\*Time\*\* )(?P<minutes>\S+) minutes to read")  # in the first cell of a lecture
 
 
 def reading_minutes(notebook):
     """180 words a minute, 3 seconds for a line of code and 20 for a figure; without the first code cell, which all
     lectures share and which only installs."""
-    words = len(re.findall(r"\w[\w'-]*", markdown_of(notebook)))
+    text = ADDRESS.sub("", markdown_of(notebook))
+    words = len(re.findall(r"\w[\w'-]*", text))
     code = [line for cell in code_cells(notebook)[1:] for line in cell.source.splitlines() if line.strip()]
     figures = sum("figures.show(" in line or "lab.show(" in line for line in code)
     return round(words / 180 + 3 * len(code) / 60 + 20 * figures / 60)
