@@ -22,7 +22,7 @@
 #
 # **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Section 8 has six questions that tell whether you are ready.
 #
-# **Time** 27 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 28 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -113,7 +113,7 @@ panel = {"forward and backward, one sequence": (lines, {})}
 figures.show(*figures.cost_against_length(panel, ylabel="milliseconds", title=title))
 
 # %% [markdown]
-# Each doubling makes softmax attention about four times as expensive and FLASH's about twice as expensive. At eight thousand tokens that is no longer a detail; at a hundred thousand it decides whether you train at all.
+# Follow the curves to the right: the longer the text, the closer a doubling comes to four times the cost for softmax attention, which has four times as many pairs to compare, and to twice the cost for FLASH. At eight thousand tokens that is no longer a detail; at a hundred thousand it decides whether you train at all.
 #
 # Speed alone would be easy, though: a layer that ignores the text is faster still. So here is a trained FLASH model, small enough to come with this package, which has read four of Jane Austen's novels. It writes a few lines, and while it writes, look at how much it has to remember.
 

@@ -57,7 +57,7 @@ def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", 
     ``axis_names`` say what a row and a column are.
     """
     tall = max(values.shape[0] for values in panels.values())
-    figure = Figure(figsize=(9.0, 1.3 + 0.5 * tall), dpi=90, layout="constrained")
+    figure = Figure(figsize=(9.0, min(1.3 + 0.5 * tall, 1.1 + 9.0 / len(panels))), dpi=90, layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         rows, columns = values.shape
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
@@ -153,7 +153,7 @@ def attention_by_hand(tokens, counts):
 def who_sees_whom(maps, title):
     """What a test found, by name ``(T, T)`` bool: squares where a token sees itself or earlier ones, crosses where it
     sees a later one."""
-    figure = Figure(figsize=(8.6, 5.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8.6, 1.2 + 8.6 / len(maps)), dpi=100, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # inches between title, names and legend
     for axes, (name, sees) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
         T = len(sees)
