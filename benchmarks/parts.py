@@ -22,7 +22,7 @@ from flash_tutorial.training import TrainConfig, first_bytes, train
 
 RUNS = StoredRuns("parts", "python benchmarks/parts.py run")
 T, SEEDS, BYTES = 2048, (0, 1, 2), 400_000
-RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2], "local only": [2.5e-3, 5e-3, 1e-2, 2e-2],
+RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2], "local only": [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2],
          "global only": [5e-3, 1e-2, 2e-2, 4e-2], "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2]}  # fmt: skip
 TUNING, STEPS = 500, 2000
 # bytes since the last mention of a name; a chunk has 128

@@ -92,7 +92,9 @@ def test_forty_honest_answers_that_do_something_odd_are_right_in_grade(tmp_path,
     assert {name: row["said"] for name, row in rows.items() if row["points"] != 10} == {} and len(rows) >= 40
 
 
-def test_they_are_right_in_check():
+def test_they_are_right_in_check(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some of them leave a file
+
     def status(text):
         names = {}
         exec(text, names)

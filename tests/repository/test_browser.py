@@ -24,11 +24,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).resolve().parents[2]
 LECTURE, PROBLEM_SET = "notebooks/work/05", "exercises/05"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-OPTIONS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 SETTINGS = {  # all cells stay in the page, and nothing asks for news
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -129,25 +124,19 @@ def wait_for(address, process, log, seconds=90):
 
 
 @contextmanager
-def browser_at(address, height=1400):
-    """A browser that shows the page at ``address`` with a notebook on it."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")
-    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with api.sync_playwright() as playwright:
-        if browser_path is None and not Path(playwright.chromium.executable_path).is_file():
-            pytest.skip("there is no Chromium on this machine")
-        browser = playwright.chromium.launch(executable_path=browser_path, args=OPTIONS)
-        page = browser.new_page(viewport={"width": 1280, "height": height})
-        page.goto(address)
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        yield page
-        browser.close()
+def tab_at(browser, address, height=1400):
+    """A tab that shows the page at ``address`` with a notebook on it."""
+    page = browser.new_page(viewport={"width": 1280, "height": height})
+    page.goto(address)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="module")
-def page(server, notebook):
+def page(chromium, server, notebook):
     """The lecture, open in the browser."""
-    with browser_at(f"{server}/lab/tree/{notebook.name}?reset") as page:
+    with tab_at(chromium, f"{server}/lab/tree/{notebook.name}?reset") as page:
         yield page
 
 
@@ -235,14 +224,17 @@ def shown(page, title):
     return panel
 
 
-def test_links_lead_from_the_first_command_to_a_problem_set_and_back(tmp_path):
+def test_links_lead_from_the_first_command_to_a_problem_set_and_back(chromium, tmp_path):
     course = tmp_path / "course"
     for name in ("notebooks", "exercises", "docs"):
         shutil.copytree(ROOT / name, course / name, ignore=shutil.ignore_patterns("*.py", ".ipynb_checkpoints"))
     walk = [("05 mixed chunk attention", "05 Mixed chunk attention"), ("problem set 05", "Problem set 05"),
             ("Lecture 05", "05 Mixed chunk attention"), ("without, to work in", "05 Mixed chunk attention"),
             ("With results", "05 Mixed chunk attention"), ("Lecture 06", "06 ")]  # fmt: skip
-    with jupyterlab(tmp_path, course, *options_of_the_first_command()) as address, browser_at(address, 900) as page:
+    with (
+        jupyterlab(tmp_path, course, *options_of_the_first_command()) as address,
+        tab_at(chromium, address, 900) as page,
+    ):
         panel = shown(page, "00 Start here")
         folders = page.locator("#filebrowser .jp-DirListing-itemText").all_inner_texts()
         assert {"docs", "exercises", "notebooks"} <= {*folders}, "the file browser does not show the whole repository"

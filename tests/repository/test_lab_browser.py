@@ -7,13 +7,11 @@ import base64
 import itertools
 import json
 import re
-import shutil
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-from repository.test_browser import BROWSERS, OPTIONS, browser_at, jupyterlab
+from repository.test_browser import jupyterlab, tab_at
 
 from flash_course import lab
 from flash_course.bench.counts import causal_pairs, chunk_pairs, flash_multiply_adds, gated_dense, gau_multiply_adds
@@ -31,10 +29,10 @@ BESIDE = """(place) => [...document.querySelectorAll('[data-flash-lab]')].map(
     host => host.shadowRoot.getElementById(place).textContent)"""
 
 
-# ---------------------------------------------------------------- in JupyterLab: first, as it drives its own browser
+# ---------------------------------------------------------------- in JupyterLab
 
 
-def test_pages_stand_in_an_executed_notebook(tmp_path):
+def test_pages_stand_in_an_executed_notebook(chromium, tmp_path):
     """Two pages and a second copy of one: still pictures hidden, keys are the page's own, no request leaves."""
     notebook = nbformat.v4.new_notebook(metadata=KERNEL)
     calls = ("lab.show(lab.cost())", "lab.show(lab.leaks())", "lab.show(lab.cost())")
@@ -42,7 +40,7 @@ def test_pages_stand_in_an_executed_notebook(tmp_path):
     (tmp_path / "course").mkdir()
     nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
     with jupyterlab(tmp_path, tmp_path / "course") as address:
-        with browser_at(f"{address}/lab/tree/page.ipynb?reset") as page:
+        with tab_at(chromium, f"{address}/lab/tree/page.ipynb?reset") as page:
             asked, complaints = [], []
             page.on("request", lambda request: asked.append(request.url))
             page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -70,7 +68,7 @@ def test_pages_stand_in_an_executed_notebook(tmp_path):
     print("a screenshot is", tmp_path / "lab.png")
 
 
-def test_a_notebook_that_is_not_trusted_shows_the_still_picture(tmp_path):
+def test_a_notebook_that_is_not_trusted_shows_the_still_picture(chromium, tmp_path):
     """As GitHub does too: the script is not run, and not shown as text."""
     page, notebook = lab.leaks(), nbformat.v4.new_notebook(metadata=KERNEL)
     picture = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(page.png).decode()})
@@ -80,7 +78,7 @@ def test_a_notebook_that_is_not_trusted_shows_the_still_picture(tmp_path):
     nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
     with (
         jupyterlab(tmp_path, tmp_path / "course") as address,
-        browser_at(f"{address}/lab/tree/page.ipynb?reset") as tab,
+        tab_at(chromium, f"{address}/lab/tree/page.ipynb?reset") as tab,
     ):
         tab.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)
         tab.locator(".jp-OutputArea-output img").wait_for(timeout=60_000)
@@ -90,18 +88,6 @@ def test_a_notebook_that_is_not_trusted_shows_the_still_picture(tmp_path):
 
 
 # ---------------------------------------------------------------- as files
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with api.sync_playwright() as playwright:
-        if path is None and not Path(playwright.chromium.executable_path).is_file():
-            pytest.skip("there is no Chromium on this machine")
-        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

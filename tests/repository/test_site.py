@@ -21,7 +21,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE, TOOLS = ROOT / "docs" / "site", ROOT / "tools"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 AXE = (
     "axe-core@4.14.1", ("axe.min.js",),
     "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
@@ -286,22 +285,10 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with api.sync_playwright() as playwright:
-        if path is None and not Path(playwright.chromium.executable_path).is_file():
-            pytest.skip("there is no Chromium on this machine")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser, address):
+def page(chromium, address):
     """An empty page whose ``trouble`` collects errors of the console, failed requests, and requests elsewhere."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
     page.trouble = []
     page.on("console", lambda m: m.type == "error" and page.trouble.append(m.text))
     page.on("pageerror", lambda error: page.trouble.append(str(error)))
@@ -348,11 +335,11 @@ def test_links_pictures_and_places(out):
 @pytest.mark.browser
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("theme", THEMES)
-def test_nobody_is_shut_out(browser, address, out, axe, theme):
+def test_nobody_is_shut_out(chromium, address, out, axe, theme):
     from built import html_pages
 
     wrong = {}
-    page = browser.new_page(color_scheme=theme, viewport={"width": 1280, "height": 1000})
+    page = chromium.new_page(color_scheme=theme, viewport={"width": 1280, "height": 1000})
     for path in html_pages(out):
         name = path.relative_to(out).as_posix()
         read(page, address, name)
@@ -364,10 +351,10 @@ def test_nobody_is_shut_out(browser, address, out, axe, theme):
 
 @pytest.mark.browser
 @pytest.mark.timeout(300)
-def test_a_phone_shows_pages_without_sideways_scrolling(browser, address, out):
+def test_a_phone_shows_pages_without_sideways_scrolling(chromium, address, out):
     from built import html_pages
 
-    page, wide = browser.new_page(viewport={"width": 390, "height": 800}), {}
+    page, wide = chromium.new_page(viewport={"width": 390, "height": 800}), {}
     for path in html_pages(out):
         name = path.relative_to(out).as_posix()
         page.goto(f"{address}/{name}")
