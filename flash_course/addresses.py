@@ -12,8 +12,10 @@ REPOSITORY, TAG = "OWNER/REPO", "main"
 
 PLACEHOLDER = "OWNER/REPO"  # until the project is stamped nothing can be installed from its address
 
-# The first code cell of every notebook. It must run before the package is there, hence its own copy of the constant.
+# The first code cell of every notebook, which tools/notebooks.py folds. It must run before the package is there, hence
+# its own copy of the constant.
 _FIRST_CELL = """\
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

@@ -22,11 +22,12 @@
 #
 # **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Section 8 has six questions that tell whether you are ready.
 #
-# **Time** 28 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 28 minutes to read. Computing takes about 40 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

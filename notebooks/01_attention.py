@@ -23,11 +23,12 @@
 #
 # **You need** the tour 00, some NumPy, and a rough idea of attention. The refresher, lecture 90, helps with einsum and shapes.
 #
-# **Time** 30 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 30 minutes to read. Computing takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

@@ -23,11 +23,12 @@
 #
 # **You need** lecture 01: softmax attention in NumPy, the causal mask, heads, rotary positions (RoPE).
 #
-# **Time** 33 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 33 minutes to read. Computing takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

@@ -24,11 +24,12 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and of lecture 03 why tests use numbers of order one.
 #
-# **Time** 37 minutes to read. Computing takes about 25 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 37 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

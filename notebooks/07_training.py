@@ -25,11 +25,12 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02 you need the two forms of the position bias.
 #
-# **Time** 44 minutes to read. Computing takes about 50 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 44 minutes to read. Computing takes about 50 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

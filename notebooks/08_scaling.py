@@ -27,11 +27,12 @@
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs). From lecture 02 you need the
 # reason why two units replace one block.
 #
-# **Time** 40 minutes to read. Computing takes about 40 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 40 minutes to read. Computing takes about 40 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

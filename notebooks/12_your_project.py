@@ -23,11 +23,12 @@
 #
 # **You need** lecture 06 (the model), lecture 07 (training and seeds), and lecture 10 for how a comparison becomes fair.
 #
-# **Time** 18 minutes to read. Computing takes about 50 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 18 minutes to read. Computing takes about 50 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

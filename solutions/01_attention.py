@@ -27,6 +27,7 @@
 # Tokens are counted from 0 here, as the rows of an array are, and all numbers are float64.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

@@ -27,6 +27,7 @@
 # The letters are those of the lecture: T tokens, D model width, E expanded width, S query and key width.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

@@ -28,6 +28,7 @@
 # and n, the number by which scores are divided.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

@@ -27,6 +27,7 @@
 # In this set tokens, sequences and places in a chunk are counted from 0, and all arrays are NumPy arrays of float64.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

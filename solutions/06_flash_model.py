@@ -25,6 +25,7 @@
 # What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

@@ -27,6 +27,7 @@
 # In this set places and chunks are counted from 0: chunk g has the places g C to g C + C - 1.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

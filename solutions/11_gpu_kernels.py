@@ -27,6 +27,7 @@
 # In this set tokens, chunks and places are counted from 0.
 
 # %%
+# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
 import importlib.metadata
 import importlib.util
 import subprocess

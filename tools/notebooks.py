@@ -36,7 +36,9 @@ MAX_MINUTES, MAX_COURSE_MINUTES = 45, 480  # to read a lecture, and lectures 00 
 MIN_ALT = 20  # letters; less can only say that there is a picture
 CELL_SECONDS = 600
 # A misspelt tag would switch a comparison off without a word.
-TAGS = {"nbval-check-output", "nbval-skip", "raises-exception", "timing"}
+# The cell that finds the package is folded: in JupyterLab, in Colab, and on the site by its tag.
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form", "tags": ["hide-input"]}
+TAGS = {"hide-input", "nbval-check-output", "nbval-skip", "raises-exception", "timing"}
 
 METADATA = {
     "accelerator": "GPU",
@@ -88,6 +90,8 @@ def read_source(path):
         seen[text] = seen.get(text, 0) + 1  # equal cells still need ids of their own
         new.id = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:12]
         notebook.cells.append(new)
+    for cell in code_cells(notebook)[:1]:
+        cell.metadata.update(copy.deepcopy(FOLDED))
     return notebook
 
 

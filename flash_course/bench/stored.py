@@ -27,19 +27,21 @@ def is_stored_run(losses, stored_losses, updates: int) -> bool:
 
 
 def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
-    """Say of each run of a lecture's scoreboard that it begins as the stored one does, or where it does not.
+    """Say in one line that a lecture's runs begin as the stored ones do, and of one that does not how far it is off.
 
     ``runs``: {mixer: what ``training.train`` returned}. The stored runs have the same seed and settings:
     ``python benchmarks/scoreboard.py``.
     """
-    stored = load_stored("scoreboard")["runs"]
+    stored, same = load_stored("scoreboard")["runs"], 0
     for name, run in runs.items():
         if f"{lecture} {name}" not in stored:
             print(f"{name}: no run of this name is stored")
             continue
         losses, stored_losses = [row["loss"] for row in run.log], stored[f"{lecture} {name}"]["losses"]
         if is_stored_run(losses, stored_losses, updates):
-            print(f"{name}: the first {updates} losses are those of the stored run, to 1%")
+            same += 1
         else:
             off = np.abs(np.array(losses[:updates]) / np.array(stored_losses[:updates]) - 1).max()
             print(f"{name}: the first {updates} losses differ from those of the stored run by up to {off:.1%}")
+    if same:
+        print(f"{same} run{'s begin as their stored runs do' if same > 1 else ' begins as its stored run does'}")

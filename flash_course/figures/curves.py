@@ -54,25 +54,28 @@ def loss_curves(curves, *, window=20, title):
     if not 1 <= len(curves) <= 4 or not min(map(len, curves.values())):
         raise ValueError(f"{len(curves)} curves: expected one to four, none of them empty")
     window = max(1, min(window, min(map(len, curves.values())) // 2))
-    figure, axes = new_axes(xlabel="update", ylabel=f"bits per byte, mean over {window} updates", title=title)
+    figure, axes = new_axes(
+        xlabel="update", ylabel=f"training loss, bits per byte\n(mean over {window} updates)", title=title
+    )
     styles, ends, labels = looks(curves), [], []
     for name, bits in curves.items():
         colour, _, style = styles[name]
         mean = np.convolve(bits, np.full(window, 1 / window), mode="valid")
-        axes.plot(np.arange(window, len(bits) + 1), mean, linestyle=style, color=colour, linewidth=2, label=name)
-        labels.append((mean[-1], len(bits), colour))
+        axes.plot(np.arange(window, len(bits) + 1), mean, linestyle=style, color=colour, linewidth=2)
+        labels.append((mean[-1], len(bits), f"{name} {mean[-1]:.2f}", colour))
         ends.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
     low, high = axes.get_ylim()
     below = -np.inf
-    for end, place, colour in sorted(labels):  # from the lowest on, each one lifted off the one below it
-        height = max(end, below + 0.045 * (high - low))
+    for end, place, label, colour in sorted(labels):  # from the lowest on, each one lifted off the one below it
+        height = max(end, below + 0.055 * (high - low))
         axes.annotate(
-            f"{end:.2f}", (place, height), xytext=(4, 0), textcoords="offset points", fontsize=FONT, va="center",
-            color=colour,
-        )  # fmt: skip
+            label, (place, height), xytext=(5, 0), textcoords="offset points", fontsize=FONT, va="center", color=colour
+        )
         below = height
-    axes.set_xlim(0, 1.08 * max(map(len, curves.values())))
-    axes.legend(fontsize=FONT - 1, frameon=False)
+    room = 1.05 + 0.022 * max(len(label) for _, _, label, _ in labels)
+    axes.set_xlim(0, room * max(map(len, curves.values())))
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= max(map(len, curves.values()))])
+    axes.spines["bottom"].set_bounds(0, max(map(len, curves.values())))
     return figure, f"Line plot of bits per byte over the updates of a training run: {', '.join(ends)}."
 
 

@@ -43,7 +43,7 @@ SEEN = """() => {
     const below = (img) => img.closest('.jp-OutputArea-child').nextElementSibling;
     const words = (img) => img.alt || below(img)?.querySelector('details p')?.textContent;
     return {
-        prompts: all('.jp-CodeCell').filter(cell => cell.querySelector('.cm-content').innerText.trim())
+        prompts: all('.jp-CodeCell').filter(cell => cell.querySelector('.cm-content')?.innerText.trim())
             .map(cell => cell.querySelector('.jp-InputPrompt').innerText),
         errors: all('ERRORS').map(e => e.innerText),
         printed: all('.jp-OutputArea-output').map(output => output.innerText),
