@@ -241,10 +241,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "from 2 to 4,000",
     ),
     "chunk_sizes": (lambda: figures.chunk_sizes([1, 2, 4], [9.0, 3.0, 6.0], [1, 5, 7]), "least time is at C = 2"),
-    "what_time_waits_for": (
-        lambda: figures.what_time_waits_for({"a": (1.0, 2.0, 0.5, 3.0), "b": (0.1, 0.2, 4.0, 1250.0)}),
-        "b: 0.1, 0.2, 4, 1,250 ms",
-    ),
 }  # fmt: skip
 
 
