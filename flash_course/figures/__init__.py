@@ -1,7 +1,7 @@
 """Every figure of the course. Each function returns the figure and its alt text, and draws nothing on a screen."""
 
 from .ablations import losses_with_chance, paired_differences, recall_by_distance, recall_by_state
-from .chunks import exclusive_sum, flash_unit, other_chunks
+from .chunks import exclusive_sum, flash_unit, mixed_pairs, other_chunks
 from .costs import benchmark_results, operations_and_time, step_time
 from .curves import bits_ladder, loss_by_position, loss_curves, training_curve
 from .generation import chunk_state_by_token, decoding_by_position, temperatures

@@ -103,7 +103,8 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "two: training text 1.75, held-out text 2.25",
     ),
     # 05
-    "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E numbers"),
+    "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E entries"),
+    "mixed_pairs": (lambda: figures.mixed_pairs(MAP * np.eye(8, dtype=int), MAP, 4), "8 pairs one by one"),
     "other_chunks": (
         lambda: figures.other_chunks({"FLASH": {16: 3.0, 8: 3.25}}, trained=16, level=3.125, title="C"),
         "3.25 at C = 8",
