@@ -128,7 +128,10 @@ def other_chunks(bits, *, trained, level, title):
             textcoords="offset points", ha="left", va="bottom", fontsize=FONT, color=colour,
         )  # fmt: skip
     axes.axhline(level, color=BLACK, linewidth=1.2, linestyle=":")
-    axes.text(lengths[0] * 0.8, level, f"{level:.2f}: local part only", va="top", fontsize=FONT)
+    axes.annotate(
+        f"{level:.2f}: local part only", (lengths[0] * 0.8, level), xytext=(0, -4), textcoords="offset points",
+        va="top", fontsize=FONT,
+    )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, lengths)
     axes.minorticks_off()
