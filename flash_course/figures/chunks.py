@@ -29,16 +29,16 @@ def flash_unit():
         left, middle = C * g - 0.36, C * g + 1.5
         corners = [(left, 0.4), (left + 3.72, 0.4), (middle + 0.9, 1.45), (middle - 0.9, 1.45)]
         axes.add_patch(Polygon(corners, facecolor=ORANGE, alpha=0.35, linewidth=0))
-        _box(axes, middle, 1.75, 1.9, "lin_kᵀ v", ORANGE)
+        _framed(axes, middle, 1.75, 1.9, "lin_kᵀ v", ORANGE)
         _arrow(axes, (middle, 2.05), (3.5 + 1.6 * (g - 0.5), 2.85), BLACK, "-")
-    _box(axes, 3.5, 3.15, 5.4, "mean of the earlier chunks\u2019 lin_kᵀ v", ORANGE)
+    _framed(axes, 3.5, 3.15, 5.4, "mean of the earlier chunks\u2019 lin_kᵀ v", ORANGE)
     for i, width in ((8, 1.2), (9, 4.0), (10, 2.2)):  # each token has a weight of its own
         axes.plot([i, 9.3], [0.4, 2.6], color=BLUE, linewidth=width, solid_capstyle="round")
     axes.text(10.25, 1.55, "one weight\na token", ha="left", va="center", fontsize=FONT)
-    _box(axes, 9.3, 3.15, 4.9, "near: v, weighted by\nrelu²(quad_q · quad_k / C + b)", SKY, high=0.55)
-    _box(axes, 3.5, 4.3, 4.2, "far: lin_q times the mean", ORANGE)
-    _box(axes, 6.6, 5.25, 2.4, "near + far", "white")
-    _box(axes, 6.6, 6.25, 8.2, "gate: u × (near + far), then times W_out, then + x", "white")
+    _framed(axes, 9.3, 3.15, 4.9, "near: v, weighted by\nrelu²(quad_q · quad_k / C + b)", SKY, high=0.55)
+    _framed(axes, 3.5, 4.3, 4.2, "far: lin_q times the mean", ORANGE)
+    _framed(axes, 6.6, 5.25, 2.4, "near + far", "white")
+    _framed(axes, 6.6, 6.25, 8.2, "gate: u × (near + far), then times W_out, then + x", "white")
     for begin, end in (((3.5, 3.45), (3.5, 4.0)), ((5.0, 4.6), (5.6, 4.95)), ((9.3, 3.7), (7.6, 4.95)),
                        ((6.6, 5.55), (6.6, 5.95))):  # fmt: skip
         _arrow(axes, begin, end, BLACK, "-")
@@ -77,7 +77,7 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
     for y, (name, arrays, colour) in enumerate(rows):
         axes.text(-0.42, y, name, ha="right", va="center", fontsize=FONT)
         for g, array in enumerate(arrays):
-            _box(axes, g, y, 0.56, _digits(array), colour, high=0.26, family="monospace")
+            _framed(axes, g, y, 0.56, _digits(array), colour, high=0.26, family="monospace")
     for g in range(G):
         _arrow(axes, (g, 0.26), (g, 0.74), BLACK, "-")
         if g < G - 1:
@@ -182,7 +182,15 @@ def mixed_pairs(near, far, chunk_size):
     return figure, alt
 
 
-def _box(axes, x, y, wide, text, colour, *, high=0.3, family=None):
+def _box(axes, x, y, text, colour):
+    """A box as large as its text."""
+    axes.text(
+        x, y, text, ha="center", va="center", fontsize=FONT - 1, zorder=3,
+        bbox=dict(boxstyle="round,pad=0.35", facecolor=colour, edgecolor=BLACK, linewidth=0.8),
+    )  # fmt: skip
+
+
+def _framed(axes, x, y, wide, text, colour, *, high=0.3, family=None):
     """A box around ``(x, y)``, in the units of the axes, so that arrows can end at its edges."""
     axes.add_patch(
         FancyBboxPatch(
