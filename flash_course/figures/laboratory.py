@@ -20,7 +20,7 @@ MARKS = {  # kind: what is said of it, and its marks
 
 def faults_of_mixing(maps, chunk_size):
     """Who reads whom with faults: ``maps`` holds by name a ``(T, T)`` array of "" and the keys of ``MARKS``."""
-    figure = Figure(figsize=(2.9 * max(len(maps), 2), 4.2), dpi=90, layout="constrained")
+    figure = Figure(figsize=(2.55 * max(len(maps), 2), 3.9), dpi=110, layout="constrained")
     for axes, (name, kinds) in zip(figure.subplots(1, len(maps), sharey=True, squeeze=False)[0], maps.items()):
         T = len(kinds)
         for kind, (_, marks) in MARKS.items():

@@ -103,7 +103,8 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "two: training text 1.75, held-out text 2.25",
     ),
     # 05
-    "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E numbers"),
+    "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E entries"),
+    "mixed_pairs": (lambda: figures.mixed_pairs(MAP * np.eye(8, dtype=int), MAP, 4), "8 pairs one by one"),
     "other_chunks": (
         lambda: figures.other_chunks({"FLASH": {16: 3.0, 8: 3.25}}, trained=16, level=3.125, title="C"),
         "3.25 at C = 8",
@@ -241,10 +242,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "from 2 to 4,000",
     ),
     "chunk_sizes": (lambda: figures.chunk_sizes([1, 2, 4], [9.0, 3.0, 6.0], [1, 5, 7]), "least time is at C = 2"),
-    "what_time_waits_for": (
-        lambda: figures.what_time_waits_for({"a": (1.0, 2.0, 0.5, 3.0), "b": (0.1, 0.2, 4.0, 1250.0)}),
-        "b: 0.1, 0.2, 4, 1,250 ms",
-    ),
 }  # fmt: skip
 
 
