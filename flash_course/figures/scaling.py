@@ -40,9 +40,8 @@ def cost_against_length(panels, *, ylabel, title):
     run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None. Names stand
     in a legend; in a single panel of lines alone they stand at the lines' ends.
     """
-    direct = len(panels) == 1 and all(
-        value is not None and not crossings for lines, crossings in panels.values() for _, value in sum(lines.values(), [])
-    )
+    (lines, crossings), *others = panels.values()
+    direct = not (others or crossings) and all(value is not None for points in lines.values() for _, value in points)
     width, height = (5.0 * len(panels), 4.3) if len(panels) > 1 else (6.2, 3.5) if direct else (7.2, 4.3)
     figure = Figure(figsize=(width, height), dpi=110 if direct else 100, layout="constrained")
     words, styles = [], looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
