@@ -110,7 +110,7 @@ title = f"At T = {T:,}: {slow:,.0f} ms by softmax attention, {fast:,.0f} ms by F
 figures.show(*figures.cost_against_length({"": (lines, {})}, ylabel="forward and backward, ms", title=title))
 
 # %% [markdown]
-# For softmax attention a doubling comes close to four times the time, because there are four times as many pairs of tokens to compare; for FLASH, to twice the time. (This is attention alone, at equal widths. In a model two FLASH units with wider values stand against one Transformer block, so FLASH pays later: lecture 08.)
+# For softmax attention a doubling comes close to four times the time, because there are four times as many pairs of tokens to compare; for FLASH, to twice the time. (This is attention alone, at equal widths. In a model two FLASH units with wider values stand against one Transformer block, so FLASH pays off later: lecture 08.)
 #
 # Speed alone would be easy: a layer that ignores its input is faster still. So here is a small FLASH model that has read four of Jane Austen's novels. It writes a few lines, and the cell after it counts what it keeps in memory.
 
@@ -240,7 +240,7 @@ assert device == "cuda" or quotient > 2
 #
 # Why not keep a single state and update it for each token, as a recurrent network does? For *writing* this is ideal, because tokens come one at a time anyway. For *training* it is dreadful: each update waits for the one before, on a processor that could do thousands of things at once.
 #
-# There is a way between: update the state once for each chunk of C tokens: what earlier chunks contributed comes from the state, and what a token reads inside its own chunk comes from one C × C matrix.
+# There is a way between: update the state once for each chunk of C tokens. What earlier chunks contributed then comes from the state, and what a token reads inside its own chunk comes from one C × C matrix.
 
 
 # %%
@@ -333,7 +333,7 @@ lab.show(lab.cost(T=1024, C=256))
 # %% [markdown]
 # ### The whole layer in three lines
 #
-# One kind of unit does the jobs of attention and feed-forward layer, and two such units take the place of the two:
+# One kind of unit does the jobs of attention and feed-forward layer, and two of them replace one of each:
 #
 # ```python
 # u, v, z = project(x)         # a gate u and a value v of width E, and a narrow shared base z of width S
