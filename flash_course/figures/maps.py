@@ -11,16 +11,21 @@ UNREAD, DIRECT, SUMMED = 0, 1, 2  # what a map of ``who_reads_whom`` holds
 
 
 def who_reads_whom(maps, chunk_size):
-    """Maps of who reads whom, side by side: ``maps`` holds, by name, a ``(T, T)`` array of UNREAD, DIRECT, SUMMED.
+    """Maps of who reads whom, four of them two by two: ``maps`` holds by name ``(T, T)`` of UNREAD, DIRECT, SUMMED.
 
     A row is the token that reads, a column the one that is read. Thick lines mark the chunks of C tokens.
     """
-    figure = Figure(figsize=(8.6, 3.3), dpi=120, layout="constrained")
-    for axes, (name, who) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+    across = 2 if len(maps) == 4 else len(maps)
+    down = len(maps) // across
+    size = 6.2 / across  # inches of a panel, its names included
+    figure = Figure(figsize=(6.2, 0.75 + down * (size - 0.3)), dpi=120, layout="constrained")
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes, (name, who) in zip(panels.flat, maps.items(), strict=True):
         T = len(who)
+        mark = 40 * (size - 0.7) / T  # points: more than half of a cell
         for kind, colour, marker in ((DIRECT, BLUE, "s"), (SUMMED, ORANGE, "o")):
             rows, columns = np.nonzero(who == kind)
-            axes.plot(columns, rows, marker, color=colour, markersize=6.5 if kind == DIRECT else 5, linestyle="none")
+            axes.plot(columns, rows, marker, color=colour, markersize=mark, linestyle="none")
         for border in np.arange(chunk_size, T, chunk_size) - 0.5:
             axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
             axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
@@ -30,15 +35,17 @@ def who_reads_whom(maps, chunk_size):
         axes.set_yticks(ticks, [t + 1 for t in ticks])
         axes.tick_params(labelsize=FONT - 1)
         axes.set_title(name, fontsize=FONT)
+    for axes in panels[-1]:
         axes.set_xlabel("token that is read", fontsize=FONT)
-    figure.axes[0].set_ylabel("token that reads", fontsize=FONT)
-    figure.suptitle("Mixed chunk attention: near tokens one by one, far ones through a sum", fontsize=FONT + 1)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("token that reads", fontsize=FONT)
+    figure.suptitle("Mixed chunk attention: near tokens pair by pair, far ones through the state", fontsize=FONT + 1)
     marks = [
         Line2D([], [], color=colour, marker=marker, linestyle="none") for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
     ]
     figure.legend(
-        marks, ["read one by one", "read through a sum"], loc="outside lower center", ncols=2, fontsize=FONT - 1,
-        frameon=False,
+        marks, ["read pair by pair", "read through the state, a sum"], loc="outside lower center", ncols=2,
+        fontsize=FONT - 1, frameon=False,
     )  # fmt: skip
     counts = "; ".join(
         f"{name}: {(who == DIRECT).sum()} pairs one by one, {(who == SUMMED).sum()} through a sum"

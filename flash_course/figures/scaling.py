@@ -37,9 +37,13 @@ def cost_against_length(panels, *, ylabel, title):
     """One panel for each machine or count: a line a model against T, vertical lines where two of them meet.
 
     ``panels`` holds by name ``(lines, crossings)``: ``lines`` by name points ``(T, value)``, where None stands for a
-    run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None.
+    run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None. Names stand
+    in a legend; in a single panel of lines alone they stand at the lines' ends.
     """
-    figure = Figure(figsize=(5.0 * len(panels) if len(panels) > 1 else 7.2, 4.3), dpi=100, layout="constrained")
+    (lines, crossings), *others = panels.values()
+    direct = not (others or crossings) and all(value is not None for points in lines.values() for _, value in points)
+    width, height = (5.0 * len(panels), 4.3) if len(panels) > 1 else (6.2, 3.5) if direct else (7.2, 4.3)
+    figure = Figure(figsize=(width, height), dpi=110 if direct else 100, layout="constrained")
     words, styles = [], looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
     for axes, (panel, (lines, crossings)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         highest = max(value for points in lines.values() for _, value in points if value is not None)
@@ -66,11 +70,23 @@ def cost_against_length(panels, *, ylabel, title):
                 axes.axvline(T, color=BLACK, linewidth=1.3, linestyle=line, label=f"{name}: {T:,.0f}")
             said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
         _logarithmic(axes, {T for points in lines.values() for T, _ in points})
-        axes.set_xlabel("T, tokens in a sequence (logarithmic)", fontsize=FONT)
+        axes.set_xlabel("T, tokens in a sequence", fontsize=FONT)
         axes.set_ylabel(ylabel, fontsize=FONT)
         axes.set_title(panel, fontsize=FONT)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+        words.append(f"{f'{panel}: ' if panel else ''}{'; '.join(said)}")
+        if direct:
+            first, last = min(axes.get_xticks()), max(axes.get_xticks())
+            for name, points in lines.items():
+                axes.annotate(
+                    name, points[-1], xytext=(9, 0), textcoords="offset points", fontsize=FONT, va="center",
+                    color=styles[name][0],
+                )  # fmt: skip
+            room = 0.025 * max(map(len, lines))  # of the width, for names at the ends
+            axes.set_xlim(0.85 * first, 1.1 * last * (last / first) ** room)
+            axes.spines["bottom"].set_bounds(0.85 * first, last)
+            continue
         handles, _ = axes.get_legend_handles_labels()
         if any(value is None for points in lines.values() for _, value in points):
             handles.append(
@@ -80,7 +96,6 @@ def cost_against_length(panels, *, ylabel, title):
             handles=handles, fontsize=FONT - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.46, -0.17),
             ncols=2, columnspacing=1.2,
         )  # fmt: skip
-        words.append(f"{panel}: {'; '.join(said)}")
     figure.suptitle(title, fontsize=FONT + 1)
     return figure, f"Line plots, both axes logarithmic, of {ylabel} against T. {'. '.join(words)}."
 
