@@ -91,7 +91,7 @@ def rooflines(machines, *, title, moves=(), left=None):
 
 def squares_in_tiles(panels, M, *, row, title):
     """Square arrays as ``numbers_in_squares`` draws them, and over them the borders of tiles of M x M numbers."""
-    figure, alt = numbers_in_squares(panels, row=row, title=title)
+    figure, alt = numbers_in_squares(panels, row=row, title=title, width=7.4)
     for axes, values in zip(figure.axes, panels.values(), strict=True):
         n = len(values)
         for top in range(0, n, M):
