@@ -687,9 +687,9 @@ if fused:
 # graph*, and to replay them for each token. That needs shapes that never change, so a state of constant size suits it better than a cache that grows.
 #
 # **Now measure.** You have a prediction, and that is the best moment for it. In a copy of this repository, on a machine with a CUDA card,
-# `tools/gpu_evidence --only steps` times such steps by torch, compiled and by the kernels, at each length and in three formats, in 20 minutes at most,
-# and stores the result for the next cell. (In Colab, with a GPU, `!flash-tutorial bench --preset t4` does it by torch alone.) Write down first
-# which row of the table you expect to be wrong.
+# `tools/gpu_evidence --only steps` times a step of the base size by torch, compiled and by the kernels, at each length and in three formats, in 20
+# minutes at most, and stores the result for the next cell. (It takes half the tokens, so halve the predictions. In Colab, on a T4, `!flash-tutorial
+# bench --preset t4` times FLASH by torch against Transformer++.) Write down first which row of the table you expect to be wrong.
 
 # %%
 try:
