@@ -84,7 +84,7 @@ def bits_ladder(rows, *, title, marked=None):
 
     ``marked`` names the models, whose bars are hatched and have their colour; without it, the last one.
     """
-    figure, axes = new_axes(width=7.0, height=3.0, xlabel="bits per byte (less is better)", title=title)
+    figure, axes = new_axes(width=6.2, height=3.0, xlabel="bits per byte (lower is better)", title=title)
     names, bits = list(rows), list(rows.values())
     marked = names[-1:] if marked is None else marked
     styles = looks(marked)  # a model has its own colour; what is no model is grey

@@ -58,13 +58,13 @@ def who_reads_whom(maps, chunk_size):
     return figure, alt
 
 
-def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", "token j that is read")):
+def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", "token j that is read"), width=9.0):
     """Small arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden.
 
     ``axis_names`` say what a row and a column are.
     """
     tall = max(values.shape[0] for values in panels.values())
-    figure = Figure(figsize=(9.0, min(1.3 + 0.5 * tall, 1.1 + 9.0 / len(panels))), dpi=90, layout="constrained")
+    figure = Figure(figsize=(width, min(1.3 + 0.5 * tall, 1.1 + width / len(panels))), dpi=90, layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         rows, columns = values.shape
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
