@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01: softmax attention in NumPy, the causal mask, heads, rotary positions (RoPE).
 #
-# **Time** 28 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
+# **Time** 27 minutes to read. Computing takes about 20 seconds on two CPU cores; a GPU was not measured yet.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -540,7 +540,7 @@ print("token 1, b, reads", read_TE[0], " token 2, a, reads", read_TE[1])
 # %% [markdown]
 # From one matrix of ones, *b* has counted the vowels and *a* the consonants. But a gate cannot move weight from one token to another, so
 # whether it suffices has to be measured. In the paper's Table 1 several heads make the GAU *worse* (17.76 against 16.78); in the small models of
-# section 8 four heads are ahead of one, in mean and at the worst seed. So that one head is enough is no law.
+# section 8 four heads are ahead of one, in mean and at the worst seed. So one head is no law.
 #
 # **Now count the weights**, with E = 2 D. A GAU has 6 D² + D S of them: u, v, out, and the base. A block has 4 D² for attention and 8 D² for the MLP
 # or the GLU, so two GAUs have as many as one block, plus 2 D S.
@@ -586,9 +586,9 @@ tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm
 run = train(tiny, settings, corpus=corpus, progress=False)
 compare_with_stored("02", {"GAU, relu^2": run})  # made once by benchmarks/scoreboard.py, same seed and settings
 bits = run.evaluation.bits_per_byte
-block_bits = load_stored("scoreboard")["runs"]["00 transformer++"]["bits_per_byte"]  # same text and updates
-print(f"GAU {bits:.2f} bits per byte, Transformer++ of lecture 00 {block_bits:.2f}, one seed each")
-assert abs(bits - block_bits) < 0.05
+blocks = load_stored("scoreboard")["seeds"]["00 transformer++"]  # same text and updates
+print(f"GAU {bits:.2f} bits per byte at one seed, Transformer++ {min(blocks):.2f} to {max(blocks):.2f} at three")
+assert min(blocks) - 0.05 < bits < max(blocks) + 0.05
 
 # %% tags=["timing"]
 from flash_course.bench.counts import count_state_numbers
@@ -600,7 +600,7 @@ learner.score(
 )  # fmt: skip
 
 # %% [markdown]
-# In this one run the two are about equal. Now look inside. Here is the attention matrix of its first unit, at work on held-out text, and
+# At this one seed the two are about equal. Now look inside. Here is the attention matrix of its first unit, at work on held-out text, and
 # beside it the same matrix with all scores set to 0. Before you run it: how much will the position bias alone leave of it?
 
 # %%
@@ -650,7 +650,7 @@ assert all((A[allowed] == 0).any() for A in full) and max(moved) < 0.25
 # | GAU is faster because it needs less arithmetic | section 11: more arithmetic, fewer weights | |
 #
 # **Three takeaways**
-# 1. GAU is a GLU whose values are mixed by attention, and the gate of the *reading* token comes last.
+# 1. GAU is a GLU whose values are mixed by attention, and the *reading* token's gate comes last.
 # 2. A = relu²(q kᵀ / n + b) has one head and no normaliser, and a token may read nothing at all. Mask last.
 # 3. Weights are not probabilities, so the divisor n is part of the model. In our tiny one, the bias then does nearly all the work.
 #
