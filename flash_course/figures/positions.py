@@ -1,69 +1,12 @@
-"""Positions: bias tables, rotations, and what depends on distance or length."""
+"""Positions: rotations, and what depends on distance alone."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import BLACK, BLUE, FONT, SKY, VERMILION, looks, new_axes
+from .style import BLACK, BLUE, FONT, VERMILION
 
 GREY = "#666666"
-
-
-def bias_tables(tables):
-    """Position biases: ``tables`` holds by name an ``(n, n)`` array; above each its values by distance j - i."""
-    figure = Figure(figsize=(7.4, 4.4), dpi=90, layout="constrained")
-    panels = figure.subplots(2, len(tables), height_ratios=(1, 2))
-    words = []
-    for axes, below, (name, table) in zip(*panels, tables.items(), strict=True):
-        n = len(table)
-        by_distance = np.concatenate([table[::-1, 0], table[0, 1:]])
-        axes.bar(np.arange(1 - n, n), by_distance, width=1, color=SKY, edgecolor=BLUE, linewidth=0.5, snap=True)
-        axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
-        axes.set_xlabel("distance j - i", fontsize=FONT)
-        axes.set_title(name, fontsize=FONT)
-        axes.spines[["top", "right"]].set_visible(False)
-        size = np.abs(table).max()
-        below.imshow(
-            table, cmap="PuOr_r", vmin=-size, vmax=size, extent=(0, n, n, 0), interpolation="nearest",
-        )  # fmt: skip
-        below.plot([0, n], [0, n], "--", color=BLACK, linewidth=1)
-        below.set(xlim=(0, n), ylim=(n, 0), aspect="equal")
-        below.set_xlabel("token j that is read", fontsize=FONT)
-        for both in (axes, below):
-            both.tick_params(labelsize=FONT - 1)
-        words.append(f"{name}: {by_distance.min():.2f} to {by_distance.max():.2f}, {by_distance[n - 1]:.2f} at 0")
-    panels[0, 0].set_ylabel("bias", fontsize=FONT)
-    panels[1, 0].set_ylabel("token i that reads", fontsize=FONT)
-    figure.suptitle("Each diagonal holds one number: the bias is a table by distance", fontsize=FONT + 1)
-    alt = (
-        f"For each form of the bias bars by distance and below them the n by n table, n = {n}. Along every "
-        f"diagonal the table keeps its colour. The Toeplitz values jump, the rotary ones are waves. {'; '.join(words)}."
-    )
-    return figure, alt
-
-
-def map_readings(lengths, rows, *, title):
-    """Row sums of the attention matrix against n, by reading of the formula: ``rows`` holds by name a number for each
-    length. A name stands at the end of its line."""
-    figure, axes = new_axes(7.0, 3.4, "T, tokens in the sequence", "sum of a row", title)
-    styles = looks(rows)
-    for name, sums in rows.items():
-        colour, marker, line = styles[name]
-        axes.plot(lengths, sums, linestyle=line, marker=marker, color=colour, markersize=6, linewidth=1.8)
-        axes.annotate(
-            name, (lengths[-1], sums[-1]), xytext=(9, 0), textcoords="offset points", fontsize=FONT - 1,
-            va="center", color=BLACK,
-        )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
-    axes.set_xlim(0.8 * lengths[0], lengths[-1] * (lengths[-1] / lengths[0]) ** 0.75)
-    said = "; ".join(f"{name}: {sums[0]:.2g} to {sums[-1]:.2g}" for name, sums in rows.items())
-    alt = (
-        f"Line plot, both axes logarithmic: the mean sum of a row of the attention matrix, from T = {lengths[0]} to "
-        f"{lengths[-1]}. {said}."
-    )
-    return figure, alt
 
 
 def turned_pairs(query, key, places):
