@@ -646,25 +646,22 @@ from flash_course.bench.stored import compare_with_stored, load_stored
 
 compare_with_stored("04", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 stored = load_stored("scoreboard")
-bits, one_seed = run.evaluation.bits_per_byte, {name: row["bits_per_byte"] for name, row in stored["runs"].items()}
+bits = run.evaluation.bits_per_byte
 entries, step_ms = count_state_numbers(run.model, 64), 1000 * float(np.median(np.diff([r["seconds"] for r in run.log])))
 learner.score("04", "linear attention", bits_per_byte=bits, step_ms=step_ms, state_numbers=entries)
 print(
     f"{'yours, linear attention':25} {bits:.2f} bits per byte, {count_parameters(run.model):,} parameters, state {entries:,}"
 )
-for name in ("02 GAU, softmax", "02 GAU, relu^2"):
-    print(f"{name[3:]:25} {one_seed[name]:.2f}, stored, one seed")
-linear, plus = (stored["seeds"][name] for name in ("04 linear attention", "00 transformer++"))
-for name, scores in {"linear attention": linear, "Transformer++": plus}.items():
-    print(f"{name:25} {', '.join(f'{score:.2f}' for score in scores)}, stored, three seeds")
-assert min(linear) > max(plus) + 0.05 and abs(bits - one_seed["02 GAU, softmax"]) < 0.1
-assert bits > one_seed["02 GAU, relu^2"] + 0.1
+scores = {name: stored["seeds"][name] for name in ("04 linear attention", "02 GAU, relu^2", "00 transformer++")}
+for name, of_seeds in scores.items():
+    print(f"{name[3:]:25} {', '.join(f'{score:.2f}' for score in of_seeds)}, stored, three seeds")
+linear, gau, plus = scores.values()
+assert min(linear) > max(*gau, *plus) + 0.05
 
 # %% [markdown]
-# Linear attention is behind Transformer++ at each of three seeds, and behind the same unit with relu² at the one seed that we have of
-# that. It is level with the unit with a softmax, which says little: at 64 tokens a state of 32 × 128 entries may not be crowded yet,
-# and nobody tuned the two. The gap is what FLASH tries to close, without giving back the constant state: here 16,384 entries
-# for four units, after 64 tokens or after a million.
+# Linear attention is behind at every seed, both behind the same unit with relu² and behind Transformer++, at one learning rate that was tuned
+# for none of the three. That gap is what FLASH tries to close without giving back the constant state: here 16,384 entries for
+# four units, after 64 tokens or after a million.
 #
 # ## 11. What you take along
 #
