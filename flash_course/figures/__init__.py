@@ -24,7 +24,7 @@ from .maps import (
     who_reads_whom,
     who_sees_whom,
 )
-from .models import documents_read, four_units, sizes_by_reading
+from .models import documents_read, four_units
 from .numerics import sizes_along, squares_in_formats
 from .positions import bias_tables, map_readings, scores_by_places, turned_pairs
 from .quality import bits_in_chunk, loss_in_chunks, open_shares, scores_by_rate, training_gap, training_of_seeds

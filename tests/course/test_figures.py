@@ -70,10 +70,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         lambda: figures.documents_read({"strict": MAP * np.eye(8), "loose": MAP}, [0] * 5 + [1] * 3, 4, title="rows"),
         "loose: 36 pairs, 15 of them across",
     ),
-    "sizes_by_reading": (
-        lambda: figures.sizes_by_reading({"m": (("tied", 112.0), ("untied", 136.6), 112)}, title="sizes"),
-        "136.6 with untied",
-    ),
     # 07
     "training_of_seeds": (
         lambda: figures.training_of_seeds(
