@@ -712,7 +712,7 @@ names = ("06 FLASH, mean", "06 FLASH, bare sum", "00 transformer++")
 seeds = {name: load_stored("scoreboard")["seeds"][name] for name in names}
 rows = [("held-out bits per byte, seed", 0, 1, 2, "mean", "range")]
 for name, row in seeds.items():
-    rows.append((name[3:], *(f"{b:.3f}" for b in (*row, np.mean(row), max(row) - min(row)))))
+    rows.append((name[3:].replace("trans", "Trans"), *(f"{b:.3f}" for b in (*row, np.mean(row), max(row) - min(row)))))
 print(figures.text_table(rows))
 mean, bare_sum, plus = (np.array(row) for row in seeds.values())
 assert mean.max() < bare_sum.min()  # the worst seed of one against the best of the other

@@ -87,16 +87,12 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "a has 2.50 in first halves and 2.25 in second halves",
     ),
     "bits_in_chunk": (
-        lambda: figures.bits_in_chunk({"a": [4, 2, 1.75], "b": [2, 2, 1.5]}, [0, 1, 2, 8], title="places"),
-        "a from 4.00 at place 0 to 1.75 at 2-7",
+        lambda: figures.bits_in_chunk({"a": [[5, 2, 1.75], [3, 2, 1.75]], "b": [2, 2, 1.5]}, [0, 1, 2, 8], title="p"),
+        "a from 4.00 at position 1 to 1.75 at 3-8",
     ),
     "open_shares": (
         lambda: figures.open_shares({"seed 0": ((0, 50), {"one": (0.5, 0.0), "two": (0.5, 0.25)})}, title="open"),
         "seed 0 at the end one 0.00%, two 25.00%",
-    ),
-    "training_gap": (
-        lambda: figures.training_gap([("one\npass", 2.25, 2.5), ("two", 1.75, 2.25)], title="gap"),
-        "two: training text 1.75, held-out text 2.25",
     ),
     # 05
     "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E numbers"),
