@@ -645,7 +645,7 @@ readings = [  # what is doubtful, taken here, the other one, its output
     ("dense layers", "SiLU (Code 8)", "none (Figure 2, Code 1)", reading(activation=lambda x: x)),
     ("position bias b", "on (Codes)", "off (tables of models)", reading(bias=0.0)),
     ("lin_v, never made in Code 8", "v", "global part, mixed again", reading(twice=True)),
-    ("norm of causal models", "ScaleNorm (Code 8)", "LayerNorm (tables)", reading(layer_norm=True)),
+    ("norm", "ScaleNorm (tables, C4)", "LayerNorm (tables, causal)", reading(layer_norm=True)),
 ]
 rows = [("what is doubtful", "taken here", "the other reading", "apart")]
 rows += [(what, taken, other, f"{apart(out, default, x_TD):.0%}") for what, taken, other, out in readings]
