@@ -64,10 +64,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         lambda: figures.documents_read({"strict": MAP * np.eye(8), "loose": MAP}, [0] * 5 + [1] * 3, 4, title="rows"),
         "loose: 36 pairs, 15 of them across",
     ),
-    "sizes_by_reading": (
-        lambda: figures.sizes_by_reading({"m": (("tied", 112.0), ("untied", 136.6), 112)}, title="sizes"),
-        "136.6 with untied",
-    ),
     # 07
     "training_of_seeds": (
         lambda: figures.training_of_seeds(
@@ -85,16 +81,12 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "a has 2.50 in first halves and 2.25 in second halves",
     ),
     "bits_in_chunk": (
-        lambda: figures.bits_in_chunk({"a": [4, 2, 1.75], "b": [2, 2, 1.5]}, [0, 1, 2, 8], title="places"),
-        "a from 4.00 at place 0 to 1.75 at 2-7",
+        lambda: figures.bits_in_chunk({"a": [[5, 2, 1.75], [3, 2, 1.75]], "b": [2, 2, 1.5]}, [0, 1, 2, 8], title="p"),
+        "a from 4.00 at position 1 to 1.75 at 3-8",
     ),
     "open_shares": (
         lambda: figures.open_shares({"seed 0": ((0, 50), {"one": (0.5, 0.0), "two": (0.5, 0.25)})}, title="open"),
         "seed 0 at the end one 0.00%, two 25.00%",
-    ),
-    "training_gap": (
-        lambda: figures.training_gap([("one\npass", 2.25, 2.5), ("two", 1.75, 2.25)], title="gap"),
-        "two: training text 1.75, held-out text 2.25",
     ),
     # 05
     "flash_unit": (figures.flash_unit, "one array lin_kᵀ v of S × E entries"),
