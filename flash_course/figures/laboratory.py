@@ -68,7 +68,7 @@ def numbers_beside_a_cache(state_T, cache_T, *, title):
         )  # fmt: skip
         said = names[key].replace("\n", " ")
         words.append(f"{said} from {numbers[0]} to {numbers[-1]}, at most {max(numbers)}")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.14 * max(*state_T, *cache_T))
     axes.set_xlim(0.7, 1.42 * tokens[-1])
     axes.set_xticks(tokens)
     axes.spines["bottom"].set_bounds(0.7, tokens[-1] + 0.3)
