@@ -68,7 +68,7 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# ## 1. The complaint
+# ## 1. More arithmetic, and half the time
 #
 # Below are milliseconds of a training step on 64 TPU cores, from the paper's Table 12, for Transformer++, for FLASH-Quad (a stack of
 # GAUs) and for FLASH. The cell prints what the last two take as a multiple of Transformer++: first the arithmetic, which we count for the

@@ -156,7 +156,7 @@ def same(a, b):
 # proof of lecture 05. So keys and values of old tokens stay valid in every layer, whereas a query is asked once, by its own token, and
 # is not needed again.
 #
-# - **Softmax attention** compares the new query with *every* old key, so all keys and values must be kept: the *KV cache*.
+# - With **softmax attention** the new token attends to *every* old one, so all keys and values must be kept: the *KV cache*.
 # - **A GAU** does the same with relu². Its divisor must be a fixed number, because with the current length old outputs would
 #   change (lecture 03).
 # - **Linear attention** keeps one array, the state (equation 6 of the paper).

@@ -411,7 +411,7 @@ except NotImplementedError:
 # STUB text_08_6 = ""
 text_08_6 = (
     "On the V100, FLASH loses at 512 tokens: 254 ms a step against 222. On my CPU (one thread, D = 128) the curve crosses 1 "
-    "near 600 tokens against fused attention and near 500 against attention written out, where the count says 794. With the "
+    "at 600 to 700 tokens, by run, against fused attention and near 500 against attention written out; counted are 794. With the "
     "larger sizes of the stored benchmark it is between 1024 and 2048, where the count says 1906. So sizes and the rival's "
     "program move the crossover a lot. I would use FLASH for speed from some 3000 tokens on, after timing both with the "
     "same tokens in a step."
