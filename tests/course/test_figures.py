@@ -117,7 +117,7 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         lambda: figures.numbers_beside_a_cache([3, 6, 3], [2, 4, 6], title="kept"), "from 3 to 3, at most 6",
     ),
     "decoding_by_position": (
-        lambda: figures.decoding_by_position(DECODED, DECODED[:1], title="by position"), "2.5 at 512 to 3.5 at 1024",
+        lambda: figures.decoding_by_position(DECODED, title="by position"), "2.5 at 512 to 3.5 at 1024",
     ),
     "temperatures": (
         lambda: figures.temperatures({"a": [0.5, 0.5], "b": [0.25, 0.75]}, ("x", "y"), title="t"), "b: 0.250, 0.750",
