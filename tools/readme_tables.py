@@ -100,7 +100,8 @@ def claims():
         ["at a cost for each token that does not grow with the text", cost,
          f"holds; below T = {bench['crossover']['measured']:,} FLASH is the slower one"],
         ["for which local and global part are both needed", parts,
-         "holds where a task asks for it; on text not settled at this size"],
+         "the global part is needed where a task asks for it, and the local part was, in this training; "
+         "on text not settled at this size"],
     ])  # fmt: skip
 
 
