@@ -465,8 +465,7 @@ predict("10.e", my_fourth_guess)
 # %% [markdown]
 # ## 8. What must stay equal
 #
-# Three things must, or the comparison compares something else:
-# the *data* (one seed draws the same windows for all), the *size* (where a part is taken away, its parameters go
+# Three things, or the comparison compares something else: the *data* (one seed draws the same windows for all), the *size* (where a part is taken away, its parameters go
 # somewhere else), and the *tuning* (each learning rate comes from the same search).
 #
 # **Misconception: removing a part is a fair test of the part.** The symptom: the number of parameters moves too. In the paper's Table 1,
@@ -507,7 +506,7 @@ for name, (other, _) in VARIANTS.items():
 # %% [markdown]
 # Sizes are matched, times are not. The search for the learning rate is the same for all: 0.004, 0.01 and 0.025 with seed 0, and where the best one ends this grid,
 # the next rate beyond, until the best lies inside. Then come seeds 1 and 2. One flaw remains: seed 0 chose the rate on the bytes on which it is scored,
-# which flatters all variants, most of all one for which five rates were tried. (Problem set 10 does not count that seed.)
+# which flatters all variants, most of all one for which five rates were tried. (Problem set 10 leaves that seed out.)
 #
 # ## 10. From three seeds to an interval
 #
@@ -553,7 +552,7 @@ assert sum(np.ptp(bits(name)) > 0.15 for name in ("GAU", "FLASH", "MHSA+MLP", "T
 #
 # ## 11. All ablations, and the paper's
 #
-# Ticks are seeds, a filled square has an interval without zero, and the triangles say where the paper's result lies. (Its tables have
+# Ticks are seeds, a filled square has an interval without zero, an arrowhead cuts a long one off, and the triangles say where the paper's result lies. (Its tables have
 # perplexity on Wiki-40B; Figures 7 and 8 are read off. In Figure 8 larger chunks are better on long sequences. Global only has chunks
 # a quarter as long, as in the paper; the last row is explained below.)
 
@@ -643,7 +642,7 @@ assert len(longer) == 3 and abs(longer.mean()) < interval(longer)[1]
 #
 # Why can a small run differ from the paper? A slow start may be forgotten after 125,000 updates. And a bigram model
 # already reaches 3.54 bits (lecture 00), so a model at 3 bits lives from near letters, and an earlier chunk has little to
-# offer yet. That is the likely reason why the local part alone does not lose on text, where recall was impossible without the global part. The task decides.
+# offer yet. That is the likely reason why the local part alone is not seen to lose on text, although recall needs the global part. The task decides.
 #
 # ## 12. What you take along
 #

@@ -180,12 +180,12 @@ assert [name for name in panels if np.isclose(panels[name][-1], 3)] == ["DeltaNe
 #
 # ## 3. Every update here cuts into chunks exactly, and relu² does not
 #
-# T sequential steps train slowly on a parallel machine (lecture 04). But all of these layers train in chunks,
+# A recurrence of T steps trains slowly on a parallel machine (lecture 04). But all of these layers train in chunks,
 # because each update is *linear in the state*: some matrix times $M_{t-1}$, plus an array that does not depend on $M_{t-1}$.
 # Two such steps, one after the other, make another such step, and so does a whole chunk. One matrix (S × S) and one sum (S × E) say everything that C tokens do to *any* state,
 # and they can be computed for all chunks at the same time, before anyone knows which state will enter.
 #
-# The next cell finds the two by experiment, with the functions of section 2 and the three kinds of gate: a zero state sent through a chunk gives the sum, S states with a single one in them give the matrix,
+# The next cell finds the two by experiment, for both functions and three kinds of gate: a zero state sent through a chunk gives the sum, S states with a single one in them give the matrix,
 # and the two have to predict what happens to an unseen state.
 
 # %% tags=["nbval-check-output"]
@@ -476,7 +476,7 @@ for t in (3, 21, 22):
 # | [Kimi Linear](https://arxiv.org/abs/2510.26692) (2025) | Kimi Delta Attention : full attention (MLA) | 3 : 1 |
 #
 # Why three to one? [Wang and others](https://arxiv.org/abs/2507.06457) (2025) trained 72 models with six linear layers and five ratios.
-# Language modelling hardly depended on the ratio, recall gained from full layers; they recommend 3 : 1 to 6 : 1.
+# Language modelling hardly depended on the ratio, while recall gained from full layers; they recommend 3 : 1 to 6 : 1.
 #
 # At 3 : 1 three quarters of the cache are gone on long sequences, the "up to 75%" that Kimi Linear reports, but the remaining quarter still grows: a hybrid makes the line less steep, not flat.
 # And not everybody went along. With M2 (2025) MiniMax returned to full attention in every layer: the efficient variants were more fragile in low precision,
@@ -493,7 +493,7 @@ from flash_course.bench import state_recall
 
 curves = state_recall.stored_curves(pairs=16)
 if curves:
-    title = "Recall of 16 pairs against the size of the state: means of three seeds, and their range"
+    title = "Recall of 16 pairs against the size of the state, three seeds"
     figures.show(*figures.recall_by_state(curves, 1 / 16, title=title))
 else:
     table = [("gated DeltaNet", "1 pair", "4 pairs", "16 pairs")]
@@ -561,6 +561,7 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 
 # %% [markdown]
 # FLASH's 17 are two finished chunks and, through gate and residual, the token itself.
+#
 # Other parts of the paper did well. Its schedule is what the kernels of the family run. A gate on the output is found again in RetNet, GLA and Gated DeltaNet, and even in Qwen3-Next's full attention.
 # Its bet on sharp weights beside a dim summary returned with the hybrids, which mostly put the two into different *layers*. And some took up the layer itself:
 #

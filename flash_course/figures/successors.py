@@ -36,12 +36,13 @@ def state_updates(panels, key, wanted, *, title):
         axes.set_title(f"{name}\n{formula}", fontsize=FONT + 1)
         words.append(f"{name}, {formula}: {_list(before)} becomes {_list(after)}, and k reads {answer:.3g}")
     for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    if len(panels) < len(grid):
+        axes.remove()
+    if len(panels) < len(grid):  # what the colours say, where the last panel would be
         told = (
             f"left: the state before\nright: the state after\nyellow: has changed\nbold: reads {wanted:g}, as it should"
         )
-        grid[-1].text(0.02, 0.5, told, va="center", fontsize=FONT + 1, linespacing=1.7, transform=grid[-1].transAxes)
+        x, y = (columns - 0.93) / columns, 0.42 / count
+        figure.text(x, y, told, va="center", fontsize=FONT + 1, linespacing=1.7)
     figure.suptitle(title, fontsize=FONT + 2)
     alt = f"The state of {len(panels)} layers before and after a token with k = {_list(key)} and the value {wanted:g}"
     return figure, f"{alt}. {'; '.join(words)}."
