@@ -277,7 +277,7 @@ except NotImplementedError:
 # **15 points** · difficulty 2/5 · importance 5/5 · 20 minutes · core
 #
 # Two variants were trained with several seeds. Which one is better, and do the runs say so at all?
-# The same seed gives both the same text, so take the difference seed by seed, as in section 12 of the lecture.
+# The same seed gives both the same text, so take the difference seed by seed, as in section 10 of the lecture.
 #
 # `a` and `b` are dictionaries from a seed to the bits per byte of its run. Their seeds may come in different orders, and because
 # some runs have failed, a seed may be in one of them only; such a seed does not count. Let n be the number of shared seeds. Then

@@ -23,6 +23,7 @@ COURSE = {
     "addresses": set(),
     "learner": set(),
     "successors": set(),
+    "variants": set(),
     "writing": set(),
     "template": {"bench.counts", "figures"},  # a project counts and draws; all else of the course stays behind
     "new_project": {"addresses", "template"},
