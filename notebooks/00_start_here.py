@@ -20,7 +20,7 @@
 # - draw which token reads which in FLASH, and write its layer in three lines;
 # - say what a score in *bits per byte* means.
 #
-# **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Einsum, broadcasting, floats and nats are refreshed in [lecture 90](90_refresher.ipynb).
+# **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Six questions in [lecture 90](90_refresher.ipynb) tell whether you are ready, and it refreshes einsum, broadcasting, floats and nats.
 #
 # **Time** 23 minutes to read. Computing takes about 20 seconds of processor time on one core.
 #

@@ -153,7 +153,7 @@ def same(a, b):
 # ## 2. What must be kept?
 #
 # Why may anything be kept at all? A causal model computes the same for an early token, whatever follows, which was the prefix
-# proof of lecture 05. So keys and values of old tokens stay valid in every layer, whereas a query is asked once, by its own token, and
+# test of lecture 05. So keys and values of old tokens stay valid in every layer, whereas a query is asked once, by its own token, and
 # is not needed again.
 #
 # - With **softmax attention** the new token attends to *every* old one, so all keys and values must be kept: the *KV cache*.

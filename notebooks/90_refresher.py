@@ -12,8 +12,7 @@
 #
 # [With results](90_refresher.ipynb) · [without, to work in](work/90_refresher.ipynb) · [glossary](../docs/glossary.md)
 #
-# This page is optional. If one of the six questions in lecture 00 gave you trouble, read the section that it sent you to and go back; each
-# section can be read without the others.
+# This page is optional, and each of its sections can be read without the others. The six questions below tell which ones you need.
 #
 # **After this lecture you can**
 # - say the shape of an array expression before you run it, and cut a text into chunks;
@@ -65,6 +64,26 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
+# ## Which sections do you need?
+#
+# 1. *Shapes.* Ten tokens are cut into chunks of four. How many chunks are there, and how many places stay empty?
+# 2. *Broadcasting.* `a` has shape (4, 1) and `b` has shape (3,). What shape has `a + b`?
+# 3. *Einsum.* `x` has shape (B, T, S) and `w` has shape (S, E). What does `einsum("bts,se->bte", x, w)` compute?
+# 4. *Floats.* In float32, what is `(1e8 + 1) - 1e8`?
+# 5. *Finite differences.* How can you check a gradient if you can only compute the function f?
+# 6. *Nats to bits.* PyTorch reports a cross-entropy of 1.386 for each byte. How many bits are that?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Three, since 10 / 4 is rounded up; two places stay empty.
+# 2. (4, 3). Shapes are aligned at the right, and a size of 1 is repeated.
+# 3. The matrix product `x @ w`, of shape (B, T, E): s is missing on the right, so it is summed over.
+# 4. 0, because near 100,000,000 the float32 numbers are 8 apart.
+# 5. Compare it with (f(x + h) - f(x - h)) / (2h) for a small h, one coordinate after the other.
+# 6. 1.386 / ln 2 = 2.00, since PyTorch uses the natural logarithm.
+#
+# </details>
+#
 # ## Shapes
 #
 # The *shape* of an array is a tuple of sizes, one for each *axis*. Most bugs in this field are wrong shapes, so make it a habit to say the
