@@ -58,7 +58,7 @@ def local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, sc
     r = tl.dot(q, tl.trans(k), input_precision="ieee") * scale  # float32, whatever the inputs are
     if bias is not None:
         r += load_tile(bias, bias_strides, rows - chunk, keys - chunk, C, C)
-    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[:, None]  # places in the text, not in the tile
+    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[:, None]  # positions in the sequence, not in the tile
     if documents is not None:
         mine = tl.load(documents + rows, mask=rows < end, other=0)
         theirs = tl.load(documents + keys, mask=keys < end, other=0)

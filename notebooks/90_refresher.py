@@ -15,7 +15,7 @@
 # This page is optional. If one of the six questions in lecture 00 gave you trouble, read the section that it sent you to and go back; each
 # section can be read without the others.
 #
-# **After it you can**
+# **After this lecture you can**
 # - say the shape of an array expression before you run it, and cut a text into chunks;
 # - read and write `einsum`;
 # - say what a float cannot hold, and why the order of a sum matters;
@@ -65,25 +65,16 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# If you come from lecture 00, here are two questions about it. Answer from memory, then open the fold.
+# ## Shapes
 #
-# **1.** How many bits per byte does a model need that knows nothing?
+# The *shape* of an array is a tuple of sizes, one for each *axis*. Most bugs in this field are wrong shapes, so make it a habit to say the
+# shape of a line before you run it. The course helps by writing shapes into names: `x_TD` is an array of T tokens with D features each.
+# (The letters are collected in a table in lecture 00. As everywhere in the course, the text counts tokens from 1, and indices in code begin at 0.)
 #
-# <details><summary>Answer</summary>
-#
-# 8, because it gives each of the 256 bytes the probability 1/256, and -log2(1/256) = 8.
-#
-# </details>
-#
-# **2.** Which three complaints does the paper raise about cheaper attention?
-#
-# <details><summary>Answer</summary>
-#
-# It loses quality, the promised speed does not arrive on real machines, and training it token by token is slow.
-#
-# </details>
+# The change of shape that you will meet most often cuts T tokens into G chunks of C tokens, so (T, D) becomes (G, C, D). Where T is no
+# multiple of C, zeros fill up the last chunk, and at the end they are cut away again. In the next cell, find token 7 before you read the output.
 
-# %%
+# %% tags=["nbval-check-output"]
 import math
 
 import numpy as np
@@ -94,38 +85,27 @@ from flash_course.learner import predict, reveal
 
 rng = np.random.default_rng(0)
 
-# %% [markdown]
-# ## Shapes
-#
-# The *shape* of an array is a tuple of sizes, one for each *axis*. Most bugs in this field are wrong shapes, so make it a habit to say the
-# shape of a line before you run it. The course helps by writing shapes into names: `x_TD` is an array of T tokens with D features each.
-# (The letters are collected in a table in lecture 00. On this page tokens, heads and chunks count from 0, as in Python.)
-#
-# The change of shape that you will meet most often cuts T tokens into G chunks of C tokens, so (T, D) becomes (G, C, D). Where T is no
-# multiple of C, zeros fill up the last chunk, and at the end they are cut away again. In the next cell, find token 6 before you read the output.
-
-# %% tags=["nbval-check-output"]
 T, C, D = 10, 4, 2
 x_TD = np.arange(T * D).reshape(T, D)
 G = -(-T // C)  # rounded up: minus the floor of the negative
 padded = np.concatenate([x_TD, np.zeros((G * C - T, D), int)])
 x_GCD = padded.reshape(G, C, D)
-print("chunks:", x_GCD.shape, "empty places:", G * C - T)
-print("token 6 is in chunk", 6 // C, "at place", 6 % C, "and is", x_GCD[6 // C, 6 % C].tolist())
+print(f"chunks: {x_GCD.shape}, with {G * C - T} tokens of zeros added")
+print(f"token 7 has index 6 in x_TD and [{6 // C}, {6 % C}] in x_GCD, and is {x_GCD[6 // C, 6 % C].tolist()}")
 assert np.array_equal(x_GCD.reshape(G * C, D)[:T], x_TD)  # and back again
 
 # %% [markdown]
-# `reshape` leaves all elements in their order and only draws the borders anew, whereas `transpose` changes which axis comes first.
+# `reshape` leaves all elements in their order and only draws the boundaries anew, whereas `transpose` changes which axis comes first.
 #
 # **Misconception: reshape can swap axes.** What makes it nasty is its symptom. The shape is right and the elements are mixed up, so no
 # error is raised, and a model trained that way still learns something, only worse. Here two heads are joined, once properly and once not.
 
 # %% tags=["nbval-check-output"]
 heads_HTS = np.arange(12).reshape(2, 3, 2)  # 2 heads, 3 tokens, 2 channels
-right = heads_HTS.transpose(1, 0, 2).reshape(3, 4)  # each token: head 0, then head 1
+right = heads_HTS.transpose(1, 0, 2).reshape(3, 4)  # each token: its first head, then its second
 wrong = heads_HTS.reshape(3, 4)
-print("token 0, transposed first:", right[0].tolist())
-print("token 0, only reshaped:   ", wrong[0].tolist(), "(that is token 0 and token 1 of head 0)")
+print("token 1, transposed first:", right[0].tolist())
+print("token 1, only reshaped:   ", wrong[0].tolist(), "(tokens 1 and 2 of the first head)")
 assert right.shape == wrong.shape
 print(f"both have shape {right.shape}, and {np.count_nonzero(right != wrong)} of {right.size} elements differ")
 
@@ -136,7 +116,7 @@ print(f"both have shape {right.shape}, and {np.count_nonzero(right != wrong)} of
 # 1. They align the shapes at the *right*; axes that are missing on the left count as 1.
 # 2. On each axis the two sizes must be equal, or one of them must be 1, and then that one is repeated.
 #
-# So (4, 1) and (3,) give (4, 3), in which every element of the column has met every element of the row.
+# So (4, 1) and (3,) give (4, 3), in which every element of the column has met every element of the row. Follow the second row, which has a frame.
 
 # %%
 column, row = np.array([[0], [10], [20], [30]]), np.array([1, 2, 3])
@@ -144,13 +124,13 @@ panels = {"(4, 1), repeated to the right": np.broadcast_to(column, (4, 3)).astyp
           "(3,), repeated downwards": np.broadcast_to(row, (4, 3)).astype(float),
           "their sum, (4, 3)": (column + row).astype(float)}  # fmt: skip
 title = "A size of 1 is repeated until the shapes agree"
-figures.show(*figures.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column")))
+figures.show(*figures.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column"), width=6.8))
 
 # %% [markdown]
 # An index `None` makes an axis of size 1, and with two of them the distance j - i of all pairs of tokens is a single line: row i and column j
-# of the result hold j - i. (A position bias is looked up with such a table.)
+# of the result hold j - i.
 #
-# Broadcasting also hides a favourite bug. Suppose each row of a square array shall lose its own mean, and the mean is computed without
+# Broadcasting also hides a favourite bug. Suppose you want to subtract from each row of a square array its own mean, and compute the mean without
 # `keepdims`. Then its shape is (4,), which is aligned at the right, so it is subtracted along the columns, and nothing complains.
 
 # %% tags=["nbval-check-output"]
@@ -161,7 +141,7 @@ square = rng.normal(size=(4, 4))
 by_row = square - square.mean(1, keepdims=True)  # (4, 4) - (4, 1): each row its own mean
 lost_axis = square - square.mean(1)  # (4, 4) - (4,): row j's mean is taken from column j
 for name, result in (("with keepdims", by_row), ("axis lost", lost_axis)):
-    print(f"{name:13} the largest mean of a row that is left: {np.abs(result.mean(1)).max():.2f}")
+    print(f"{name:13} largest row mean afterwards: {np.abs(result.mean(1)).max():.2f}")
 
 # %% [markdown]
 # ## Einsum
@@ -205,8 +185,8 @@ for pattern, meaning in {
 
 # %%
 def states_by_me(k, v):
-    pattern = ...  # a string like "is,js->ij"
-    return ... if pattern is ... else np.einsum(pattern, k, v)
+    pattern = None  # a string like "is,js->ij"
+    return np.einsum(pattern, k, v) if pattern else None
 
 
 k, v = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 6))
@@ -260,7 +240,7 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     print(f"{str(dtype)[6:]:10} {digits:4}           {info.max:8.1e}  {info.tiny:8.1e}          {after:.9g}")
 
 # %% [markdown]
-# float16 has more digits than bfloat16 and pays for them with its range: its largest number is 65,504, and what is clearly above becomes
+# float16 has more digits than bfloat16 and pays for them with its range: its largest number is 65,504, and what is clearly larger becomes
 # infinity. Lecture 03 shows what that means for the square in relu².
 #
 # **Misconception: (a + b) - b is a.** A small number that is added to a large one loses its last digits, and a subtraction does not bring them
@@ -287,7 +267,8 @@ print("the same, kept in float32:", numbers.float().sum().item())
 # `(f(x + h) - f(x - h)) / (2 * h)` is close to its slope along one coordinate. Do that for each coordinate, in float64, and compare.
 #
 # The example is relu², the square of x where x is positive and 0 elsewhere. How small should h be? If it is too large, the curve bends between
-# the two points (below, h = 1 reaches across 0, where relu² begins), and if it is too small, little more than rounding is left.
+# the two points (below, h = 1 reaches across 0, where relu² begins), and if it is too small, little more than rounding is left. In between, 1e-5 is a
+# good choice for most functions. (For relu² anything that does not reach across 0 is right as well, since a parabola's central difference is exact.)
 
 
 # %% tags=["nbval-check-output"]
@@ -306,11 +287,11 @@ weights = np.array([1.0, 2.0, 3.0])
 exact = weights * 2 * np.maximum(x, 0)  # of sum(weights * relu(x)**2)
 for h in (1.0, 1e-2, 1e-5, 1e-13):
     error = np.abs(slope(lambda x: (weights * np.maximum(x, 0) ** 2).sum(), x, h) - exact).max()
-    print(f"h = {h:7.0e}: {'right to 6 digits' if error < 1e-6 else 'wrong' if error > 1e-3 else 'about right'}")
+    print(f"h = {h:.0e}: off by {error:.6f}")
 
 # %% [markdown]
 # A gradient check also needs inputs at which the function does something. Close to x = 0 the slope of relu² is almost 0, and so is a wrong slope,
-# so that even a forgotten factor stays within the tolerance. That is why the tests of this course draw all numbers of order one. In the next
+# so that even a forgotten factor stays within the tolerance. That is why the tests of this course draw all values of order one. In the next
 # cell the factor 2 is missing; look at which inputs notice.
 
 
@@ -323,9 +304,9 @@ def f(x):
     return (weights * np.maximum(x, 0) ** 2).sum()
 
 
-for name, x in (("tiny numbers, 1e-9", np.full(3, 1e-9)), ("numbers of order one", np.array([0.5, -1.0, 2.0]))):
+for name, x in (("tiny values, 1e-9", np.full(3, 1e-9)), ("values of order one", np.array([0.5, -1.0, 2.0]))):
     error = np.abs(wrong_gradient(x) - slope(f, x, 1e-5)).max()
-    print(f"{name:20}: the wrong gradient {'passes' if error < 1e-4 else 'is found'}, it is off by {error:.4f}")
+    print(f"{name:19}: the wrong gradient is off by {error:.4f}")
 double = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
 assert torch.autograd.gradcheck(lambda x: torch.relu(x) ** 2, double)  # torch has it built in
 
@@ -347,8 +328,8 @@ print(f"perplexity {math.exp(nats):.4f} = {2**bits:.4f}")
 print("knows nothing, 256 bytes:", -math.log2(1 / 256), "bits, perplexity", 256)
 
 # %% [markdown]
-# There are two traps. Perplexities of different tokens cannot be compared, since a word has about five bytes and is harder to guess than one of
-# them; bits per byte can, since every text has bytes. And a mean of perplexities is not the perplexity of the mean loss.
+# There are two traps. Perplexities of different tokens cannot be compared, since a word has five or six bytes (with its space) and is harder to guess
+# than one of them; bits per byte can, since every text has bytes. And a mean of perplexities is not the perplexity of the mean loss.
 
 # %% tags=["nbval-check-output"]
 word_perplexity, bytes_in_a_word = 16.0, 5.0
@@ -371,7 +352,7 @@ reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
 # %% [markdown]
 # The answer does not depend on where the loss started: 0.01 nats are always 1 percent of perplexity.
 #
-# ## What you take along
+# ## What to remember
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
 #
@@ -379,12 +360,12 @@ reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
 # | --- | --- | --- |
 # | A wrong reshape raises an error | section Shapes: the same shape, and other elements | |
 # | (a + b) - b is a | section Floats: 1 and 300 in bfloat16 | |
-# | A gradient check that passes proves the gradient | section Finite differences: tiny numbers hide the factor 2 | |
+# | A gradient check that passes proves the gradient | section Finite differences: tiny values hide the factor 2 | |
 #
 # **Three takeaways**
 # 1. Say the shape before you run the line, because broadcasting and reshape make wrong shapes fit without a word.
 # 2. Keep sums in float32 or better, and never take a term out of a sum by subtraction.
-# 3. Check with numbers of order one, since tiny ones hide faults.
+# 3. Check with values of order one, since tiny ones hide faults.
 #
 # **Exercises** This page has none.
 #

@@ -437,7 +437,7 @@ check("11.5", largest_tile)
 #
 # No points depend on it, and the interpreter says nothing about speed, so make a new notebook. Put into it `import torch`, `import triton`,
 # `import triton.language as tl`, `jit = triton.jit`, then your cells of 11.3 and 11.6. Make the inputs with `device="cuda"`, and time
-# `launch_gated` beside `mix_torch` of lecture 11, section 5, and its compiled form, by `flash_course.bench.clock.time_in_turn` as in section 1.
+# `launch_gated` beside `mix_torch` of lecture 11, section 7, and its compiled form, by `flash_course.bench.clock.time_in_turn` as in section 1.
 # Print `torch.cuda.get_device_name()` with the times. On a T4, expect to lose, because there Triton's `dot` uses ordinary multiply-adds.
 #
 # </details>

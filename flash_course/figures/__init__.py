@@ -1,7 +1,7 @@
 """Every figure of the course. Each function returns the figure and its alt text, and draws nothing on a screen."""
 
 from .ablations import losses_with_chance, paired_differences, recall_by_distance, recall_by_state
-from .chunks import exclusive_sum, flash_unit, other_chunks
+from .chunks import exclusive_sum, flash_unit, mixed_pairs, other_chunks
 from .costs import benchmark_results, operations_and_time, step_time
 from .curves import bits_ladder, loss_by_position, loss_curves, training_curve
 from .generation import chunk_state_by_token, decoding_by_position, temperatures
@@ -24,12 +24,12 @@ from .maps import (
     who_reads_whom,
     who_sees_whom,
 )
-from .models import documents_read, four_units, sizes_by_reading
+from .models import documents_read, four_units
 from .numerics import sizes_along, squares_in_formats
-from .positions import bias_tables, map_readings, scores_by_places, turned_pairs
-from .quality import bits_in_chunk, loss_in_chunks, open_shares, scores_by_rate, training_gap, training_of_seeds
+from .positions import scores_by_places, turned_pairs
+from .quality import bits_in_chunk, loss_in_chunks, open_shares, scores_by_rate, training_of_seeds
 from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups
-from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token, what_time_waits_for
+from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token
 from .style import looks, new_axes, show, text_table
 from .successors import numbers_kept, shares_of_newest, state_updates
 from .units import gated_units

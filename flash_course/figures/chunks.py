@@ -2,46 +2,48 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 
-from .style import BLACK, BLUE, FONT, ORANGE, SKY, VERMILION, YELLOW, looks, new_axes
+from .style import BLACK, BLUE, FONT, ORANGE, SKY, looks, new_axes
 
 
 def flash_unit():
     """What one token of FLASH reads: its own chunk token by token, each earlier chunk through one small array."""
-    figure = Figure(figsize=(8.4, 5.0), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7.4, 4.7), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     C, G, reader = 4, 3, 10  # tokens are counted from 0 here, and from 1 on the page
     for i in range(C * G):
         own, later = i // C == reader // C, i > reader
-        colour = "white" if later else ORANGE if own else SKY
+        colour = "white" if later else SKY if own else ORANGE
         axes.add_patch(
             Rectangle(
                 (i - 0.36, -0.36), 0.72, 0.72, facecolor=colour, edgecolor=BLACK, linewidth=3 if i == reader else 1
             )
         )
         axes.text(i, 0, i + 1, ha="center", va="center", fontsize=FONT)
-    for g in range(G):
-        axes.text(C * g + 1.5, -0.75, f"chunk {g + 1}", ha="center", va="center", fontsize=FONT)
+    for g in range(G - 1):
+        axes.text(C * g + 1.5, -0.72, f"chunk {g + 1}", ha="center", va="center", fontsize=FONT)
+    axes.text(8.5, -0.72, "chunk 3", ha="center", va="center", fontsize=FONT)
+    axes.text(reader, -0.72, "reads", ha="center", va="center", fontsize=FONT, fontweight="bold")
     for g in range(G - 1):  # a chunk is squeezed into one array
         left, middle = C * g - 0.36, C * g + 1.5
-        corners = [(left, 0.42), (left + 3.72, 0.42), (middle + 0.55, 1.45), (middle - 0.55, 1.45)]
-        axes.add_patch(Polygon(corners, facecolor=SKY, alpha=0.35, linewidth=0))
-        _box(axes, middle, 1.75, "lin_kᵀ v: S × E numbers", SKY)
-        _arrow(axes, (middle, 2.05), (3.5 + 0.8 * (g - 0.5), 2.75), BLACK, "-")
-    _box(axes, 3.5, 3.05, "mean of the earlier chunks: S × E numbers", SKY)
+        corners = [(left, 0.4), (left + 3.72, 0.4), (middle + 0.9, 1.45), (middle - 0.9, 1.45)]
+        axes.add_patch(Polygon(corners, facecolor=ORANGE, alpha=0.35, linewidth=0))
+        _framed(axes, middle, 1.75, 1.9, "lin_kᵀ v", ORANGE)
+        _arrow(axes, (middle, 2.05), (3.5 + 1.6 * (g - 0.5), 2.85), BLACK, "-")
+    _framed(axes, 3.5, 3.15, 5.4, "mean of the earlier chunks\u2019 lin_kᵀ v", ORANGE)
     for i, width in ((8, 1.2), (9, 4.0), (10, 2.2)):  # each token has a weight of its own
-        axes.plot([i, 9.3], [0.4, 2.75], color=ORANGE, linewidth=width, solid_capstyle="round")
-    axes.text(7.75, 1.75, "one weight\na token", ha="center", va="center", fontsize=FONT - 1)
-    _box(axes, 9.3, 3.05, "near: relu²(quad_q · quad_k / C + b) times v", ORANGE)
-    _box(axes, 3.5, 4.2, "far: lin_q times the mean", SKY)
-    _box(axes, 6.6, 5.1, "near + far", "white")
-    _box(axes, 6.6, 6.0, "gate u times (near + far), then W_out, then + x", YELLOW)
-    for begin, end in (((3.5, 3.35), (3.5, 3.9)), ((3.5, 4.5), (5.75, 5.0)), ((9.3, 3.35), (7.45, 5.0)),
-                       ((6.6, 5.35), (6.6, 5.7))):  # fmt: skip
+        axes.plot([i, 9.3], [0.4, 2.6], color=BLUE, linewidth=width, solid_capstyle="round")
+    axes.text(10.25, 1.55, "one weight\na token", ha="left", va="center", fontsize=FONT)
+    _framed(axes, 9.3, 3.15, 4.9, "near: v, weighted by\nrelu²(quad_q · quad_k / C + b)", SKY, high=0.55)
+    _framed(axes, 3.5, 4.3, 4.2, "far: lin_q times the mean", ORANGE)
+    _framed(axes, 6.6, 5.25, 2.4, "near + far", "white")
+    _framed(axes, 6.6, 6.25, 8.2, "gate: u × (near + far), then times W_out, then + x", "white")
+    for begin, end in (((3.5, 3.45), (3.5, 4.0)), ((5.0, 4.6), (5.6, 4.95)), ((9.3, 3.7), (7.6, 4.95)),
+                       ((6.6, 5.55), (6.6, 5.95))):  # fmt: skip
         _arrow(axes, begin, end, BLACK, "-")
-    axes.text(reader + 1, 0.62, "later:\nnot read", ha="center", va="bottom", fontsize=FONT - 1)
-    axes.set(xlim=(-0.7, 12.2), ylim=(-1.0, 6.4))
+    axes.text(reader + 1, -0.72, "later", ha="center", va="center", fontsize=FONT)
+    axes.set(xlim=(-0.6, 11.95), ylim=(-1.0, 6.6))
     axes.set_axis_off()
     figure.suptitle(
         "Token 11 compares itself with its own chunk, and reads all earlier chunks as one mean", fontsize=FONT + 1
@@ -49,7 +51,7 @@ def flash_unit():
     alt = (
         "Twelve tokens in three chunks of four; token 11 reads. Tokens 9, 10 and 11 of its own chunk have lines of "
         "different width to a box: near, relu²(quad_q · quad_k / C + b) times v. Chunks 1 and 2 are each squeezed into "
-        "one array lin_kᵀ v of S × E numbers; their mean is multiplied by lin_q: far. Near and far are added, gated by "
+        "one array lin_kᵀ v of S × E entries; their mean is multiplied by lin_q: far. Near and far are added, gated by "
         "u, multiplied by W_out, and x is added. Token 12 is later and is not read."
     )
     return figure, alt
@@ -66,34 +68,30 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
     counts = np.concatenate([[0], np.cumsum(tokens_G)[:-1]])
     mean = moved / np.maximum(counts, 1)[:, None, None]
     rows = (
-        ("KᵀV of the chunk", kv_GSE, SKY), ("prefix sum", running, YELLOW),
+        ("KᵀV of the chunk", kv_GSE, "white"), ("prefix sum", running, "white"),
         ("shifted by one chunk:\nwhat the chunk reads", moved, ORANGE), ("divided by the\ntokens read", mean, ORANGE),
     )  # fmt: skip
     G = len(kv_GSE)
-    figure = Figure(figsize=(2.6 + 1.9 * G, 4.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(2.0 + 1.6 * G, 4.4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for y, (name, arrays, colour) in enumerate(rows):
-        frame = dict(boxstyle="round,pad=0.35", facecolor=colour, edgecolor=BLACK, linewidth=2.4 if y > 1 else 0.8)
-        axes.text(-0.55, y, name, ha="right", va="center", fontsize=FONT)
+        axes.text(-0.42, y, name, ha="right", va="center", fontsize=FONT)
         for g, array in enumerate(arrays):
-            axes.text(
-                g, y, _digits(array), ha="center", va="center", fontsize=FONT, family="monospace", zorder=3,
-                bbox=frame,
-            )  # fmt: skip
+            _framed(axes, g, y, 0.56, _digits(array), colour, high=0.26, family="monospace")
     for g in range(G):
-        _arrow(axes, (g, 0.27), (g, 0.73), BLACK, "-")
+        _arrow(axes, (g, 0.26), (g, 0.74), BLACK, "-")
         if g < G - 1:
             _arrow(axes, (g + 0.28, 1), (g + 0.72, 1), BLACK, "-", "+")
-            _arrow(axes, (g + 0.2, 1.27), (g + 0.8, 1.73), BLUE, "-")
-        _arrow(axes, (g, 2.27), (g, 2.73), BLACK, "-", f"/ {counts[g]}" if counts[g] else None)
+            _arrow(axes, (g + 0.22, 1.26), (g + 0.78, 1.74), BLUE, "-")
+        _arrow(axes, (g, 2.26), (g, 2.74), BLACK, "-", f"/ {counts[g]}" if counts[g] else None)
         first = sum(tokens_G[:g]) + 1
         axes.text(
             g, -0.52, f"chunk {g + 1}\ntokens {first} to {first + tokens_G[g] - 1}", ha="center", va="center",
             fontsize=FONT,
         )  # fmt: skip
-    axes.plot([G - 1 + 0.2, G - 1 + 0.42], [1.27, 1.48], ":", color=VERMILION, linewidth=1.8)
-    axes.text(G - 1 + 0.46, 1.52, "for the\nnext chunk", ha="left", va="center", fontsize=FONT - 1, color=VERMILION)
-    axes.set(xlim=(-1.75, G - 0.1), ylim=(3.4, -0.8))
+    axes.plot([G - 1 + 0.22, G - 1 + 0.42], [1.26, 1.43], ":", color=BLUE, linewidth=2.2)
+    axes.text(G - 1 + 0.36, 1.62, "for the\nnext chunk", ha="left", va="center", fontsize=FONT, color=BLUE)
+    axes.set(xlim=(-1.55, G - 0.05), ylim=(3.35, -0.75))
     axes.set_axis_off()
     figure.suptitle(title, fontsize=FONT + 1)
     words = "; ".join(
@@ -110,7 +108,7 @@ def other_chunks(bits, *, trained, level, title):
     ``trained`` is the C it learnt with; ``level`` is the score of a model that has the local part alone.
     """
     figure, axes = new_axes(
-        6.8, 3.6, "C the model is run with, tokens in a chunk", "bits per byte, held-out text", title
+        6.2, 3.5, "C the model is run with, tokens in a chunk", "bits per byte, held-out text", title
     )
     styles, high = looks(bits), max(level, *(max(row.values()) for row in bits.values()))
     low = min(level, *(min(row.values()) for row in bits.values()))
@@ -126,15 +124,18 @@ def other_chunks(bits, *, trained, level, title):
                     va="bottom" if up else "top", fontsize=FONT, color=colour,
                 )  # fmt: skip
         axes.annotate(
-            name, (lengths[0], row[lengths[0]]), xytext=(-12, 0), textcoords="offset points", ha="right", va="center",
-            fontsize=FONT - 1, color=colour,
+            name.removeprefix("FLASH, "), (lengths[0], row[lengths[0]]), xytext=(16, 2 if n == 0 else 12),
+            textcoords="offset points", ha="left", va="bottom", fontsize=FONT, color=colour,
         )  # fmt: skip
     axes.axhline(level, color=BLACK, linewidth=1.2, linestyle=":")
-    axes.text(trained * 1.3, level, f"{level:.2f}: local\npart only", va="bottom", fontsize=FONT - 1)
+    axes.annotate(
+        f"{level:.2f}: local part only", (lengths[0] * 0.8, level), xytext=(0, -4), textcoords="offset points",
+        va="top", fontsize=FONT,
+    )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, lengths)
     axes.minorticks_off()
-    axes.set(xlim=(lengths[0] / 3.4, trained * 2.3), ylim=(low - 0.15 * (high - low), high + 0.15 * (high - low)))
+    axes.set(xlim=(lengths[0] * 0.75, trained * 1.2), ylim=(low - 0.15 * (high - low), high + 0.15 * (high - low)))
     words = "; ".join(
         f"{name}: {', '.join(f'{row[C]:.2f} at C = {C}' for C in sorted(row, reverse=True))}"
         for name, row in bits.items()
@@ -146,11 +147,58 @@ def other_chunks(bits, *, trained, level, title):
     return figure, alt
 
 
+def mixed_pairs(near, far, chunk_size):
+    """Who reads whom in mixed chunk attention, and in which way: ``near`` and ``far`` are ``(T, T)`` bool."""
+    T = len(near)
+    figure = Figure(figsize=(4.6, 4.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for pairs, colour, marker, size in ((near, BLUE, "s", 10), (far, ORANGE, "o", 8)):
+        rows, columns = np.nonzero(pairs)
+        axes.plot(columns + 1, rows + 1, marker, color=colour, markersize=size, linestyle="none")
+    for border in np.arange(chunk_size, T, chunk_size) + 0.5:
+        axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+        axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+    axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
+    ticks = range(1, T + 1, chunk_size)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    axes.tick_params(labelsize=FONT)
+    axes.set_xlabel("token that is read", fontsize=FONT + 1)
+    axes.set_ylabel("token that reads", fontsize=FONT + 1)
+    white = dict(facecolor="white", edgecolor="none", pad=2)
+    for y, colour, text in (
+        (0.14, BLUE, f"{near.sum()} pairs,\nread one by one"),
+        (0.36, ORANGE, f"{far.sum()} pairs,\nread through a mean"),
+    ):
+        axes.text(
+            T + 0.4, 0.5 + y * T, text, color=colour, ha="right", va="center", fontsize=FONT + 1, fontweight="bold",
+            bbox=white,
+        )  # fmt: skip
+    figure.suptitle("Near tokens one by one, far ones through a mean", fontsize=FONT + 1)
+    alt = (
+        f"A map of {T} by {T} tokens in chunks of {chunk_size}, a row reads a column: {near.sum()} pairs one by one, "
+        f"each in the token's own chunk, and {far.sum()} pairs of earlier chunks through a mean."
+    )
+    return figure, alt
+
+
 def _box(axes, x, y, text, colour):
+    """A box as large as its text."""
     axes.text(
         x, y, text, ha="center", va="center", fontsize=FONT - 1, zorder=3,
         bbox=dict(boxstyle="round,pad=0.35", facecolor=colour, edgecolor=BLACK, linewidth=0.8),
     )  # fmt: skip
+
+
+def _framed(axes, x, y, wide, text, colour, *, high=0.3, family=None):
+    """A box around ``(x, y)``, in the units of the axes, so that arrows can end at its edges."""
+    axes.add_patch(
+        FancyBboxPatch(
+            (x - wide / 2, y - high), wide, 2 * high, boxstyle="round,pad=0,rounding_size=0.08", facecolor=colour,
+            edgecolor=BLACK, linewidth=0.8, zorder=2,
+        )
+    )  # fmt: skip
+    axes.text(x, y, text, ha="center", va="center", fontsize=FONT, family=family, zorder=3)
 
 
 def _digits(array):

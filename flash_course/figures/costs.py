@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from .style import BLACK, FONT, ORANGE, SKY, looks, new_axes
+from .style import BLACK, FONT, looks, new_axes
 
 NAMES = {
     "flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++", "flash_pytorch": "FLASH-pytorch",
@@ -100,26 +100,33 @@ def _benchmark_alt(result):
 
 
 def operations_and_time(rows):
-    """Two bars a method, operations and time: ``rows`` holds by name ``(FLOPs, milliseconds)``, the first the base."""
-    names = list(rows)
-    figure = Figure(figsize=(7.5, 2.8), dpi=120, layout="constrained")
+    """Two bars a method: ``rows`` holds by name ``(multiply-adds, milliseconds)``, the first the base."""
+    names, styles = list(rows), looks(rows)
+    figure = Figure(figsize=(6.2, 2.3), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    units = (("operations in millions", 1e-6, SKY, "//"), ("time in milliseconds", 1.0, ORANGE, ".."))
-    for axes, place, (label, factor, colour, hatch) in zip((left, right), (0, 1), units):
+    units = (("multiply-adds in millions", 1e-6, "//"), ("time in milliseconds", 1.0, ".."))
+    for axes, place, (label, factor, hatch) in zip((left, right), (0, 1), units):
         values = [rows[name][place] * factor for name in names]
-        axes.barh(names, values, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
+        axes.barh(
+            [name.replace(", ", ",\n") for name in names], values, color=[styles[name][0] for name in names],
+            hatch=hatch, edgecolor=BLACK, linewidth=0.6,
+        )  # fmt: skip
         for y, value in enumerate(values):
             axes.text(value, y, f" {value:.3g}", va="center", fontsize=FONT - 1)
-        axes.set_xlim(0, 1.2 * max(values))
+        axes.set_xlim(0, 1.25 * max(values))
         axes.set_xlabel(label, fontsize=FONT)
         axes.tick_params(labelsize=FONT - 1)
+        axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right"]].set_visible(False)
     left.invert_yaxis()
-    (flops, time), (other_flops, other_time) = rows[names[0]], rows[names[1]]
-    message = f"{names[1]}: {flops / other_flops:.3g} times fewer operations, {other_time / time:.3g} times the time"
+    (counted, time), (other_counted, other_time) = rows[names[0]], rows[names[1]]
+    message = (
+        f"{names[1].partition(',')[0].capitalize()}: {other_counted / counted:.3g} times the multiply-adds, "
+        f"{other_time / time:.3g} times the time"
+    )
     figure.suptitle(message, fontsize=FONT + 1)
     numbers = "; ".join(f"{name}: {f * 1e-6:.3g} million, {ms:.3g} ms" for name, (f, ms) in rows.items())
-    return figure, f"Bars of the operations and of the time of two ways to mix tokens. {numbers}."
+    return figure, f"Bars of the multiply-adds and of the time of two ways to mix tokens. {numbers}."
 
 
 def step_time(result):

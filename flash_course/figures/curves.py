@@ -84,7 +84,7 @@ def bits_ladder(rows, *, title, marked=None):
 
     ``marked`` names the models, whose bars are hatched and have their colour; without it, the last one.
     """
-    figure, axes = new_axes(width=7.0, height=3.0, xlabel="bits per byte (less is better)", title=title)
+    figure, axes = new_axes(width=6.2, height=3.0, xlabel="bits per byte (lower is better)", title=title)
     names, bits = list(rows), list(rows.values())
     marked = names[-1:] if marked is None else marked
     styles = looks(marked)  # a model has its own colour; what is no model is grey
@@ -105,14 +105,17 @@ def loss_by_position(by_position, *, title):
     ends = [a - 1 for a in starts[1:]] + [T]
     rows = [(a, b, float(np.mean(by_position[a - 1 : b]))) for a, b in zip(starts, ends)]
     figure, axes = new_axes(
-        height=3.4, xlabel="place of the byte in the window (doubling)", ylabel="bits per byte", title=title
+        height=3.4, xlabel="position of the byte in its window", ylabel="bits per byte", title=title
     )
     places, bits = range(len(rows)), [row[2] for row in rows]
     axes.plot(places, bits, "o-", color=BLUE, linewidth=1.8)
-    axes.set_xticks(places, [str(a) if a == b else f"{a}-{b}" for a, b, _ in rows])
-    axes.tick_params(axis="x", labelrotation=30)
-    for x, value in zip(places, bits):
-        axes.annotate(f"{value:.2f}", (x, value), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+    axes.set_xticks(places, [str(a) if a == b else f"{a}–{b}" for a, b, _ in rows])
+    for x, value, after in zip(places, bits, [*bits[1:], bits[-1]]):
+        up = value >= after  # the line goes down or ends here, so there is room above it to the right
+        axes.annotate(
+            f"{value:.2f}", (x, value), xytext=(2, 6) if up else (0, -15), textcoords="offset points",
+            ha="left" if value > after + 0.3 else "center", fontsize=9,
+        )  # fmt: skip
     axes.set_ylim(0, 1.15 * max(bits))
     alt = f"Line plot of bits per byte by place in a window of {T}: " + ", ".join(
         f"{value:.2f} at {a if a == b else f'{a} to {b}'}" for a, b, value in rows

@@ -14,18 +14,19 @@ LOOKS = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (ORANGE, "v
 
 def shares_of_a_step(parts, *, title):
     """Two bars a part, its share of the multiply-adds and of the time: ``parts`` holds by name both, as fractions."""
-    figure, axes = new_axes(6.6, 0.9 + 0.55 * len(parts), "percent of the step", "", title)
+    figure, axes = new_axes(6.2, 0.9 + 0.55 * len(parts), "percent of the step", "", title)
     places = np.arange(len(parts))
-    looks = (("multiply-adds, counted", SKY, "//"), ("time, measured", ORANGE, ".."))
+    looks = (("of the multiply-adds, counted", SKY, "//"), ("of the time, measured", ORANGE, ".."))
     for shift, (label, colour, hatch), shares in zip((-0.2, 0.2), looks, zip(*parts.values())):
         percent = 100 * np.array(shares)
-        axes.barh(places + shift, percent, 0.38, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6, label=label)
-        for y, value in zip(places + shift, percent):
-            axes.text(value, y, f" {value:.{int(0 < value < 1)}f}", va="center", fontsize=FONT - 1)
-    axes.set_yticks(places, parts)
+        axes.barh(places + shift, percent, 0.38, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
+        for i, (y, value) in enumerate(zip(places + shift, percent)):
+            said = f" {value:.{int(0 < value < 1)}f}" + (f"% {label}" if i == 0 else "")
+            axes.text(value, y, said, va="center", fontsize=FONT)
+    axes.set_yticks(places, parts, fontsize=FONT)
     axes.invert_yaxis()
-    axes.set_xlim(right=1.15 * axes.get_xlim()[1])
-    axes.legend(fontsize=FONT - 1, frameon=False, loc="lower right")
+    most, first = (100 * max(max(shares) for shares in some) for some in (parts.values(), [*parts.values()][:1]))
+    axes.set_xlim(right=max(1.15 * most, first + 1.0 * most))  # room for the words beside the first part's bars
     said = "; ".join(f"{name}: {100 * count:.0f}%, {100 * time:.0f}%" for name, (count, time) in parts.items())
     return (
         figure,
@@ -33,57 +34,64 @@ def shares_of_a_step(parts, *, title):
     )
 
 
-def rooflines(machines, *, title, moves=()):
+def rooflines(machines, *, title, moves=(), left=None):
     """FLOPs a second against FLOPs per byte: ``machines`` holds by name (peak FLOPs/s, bytes/s, points), and
     ``points`` by name (FLOPs per byte, FLOPs/s), the latter None where nothing was measured: the mark is on the roof.
 
-    ``moves``: pairs of points that an arrow joins, where a machine has both.
+    ``moves``: pairs of points that an arrow joins, where a machine has both. ``left``: where the drawing begins; of a
+    point further left only a note says where it is.
     """
-    figure = Figure(figsize=(4.6 * len(machines), 4.1), dpi=100, layout="constrained")
+    figure = Figure(figsize=(max(5.8, 4.6 * len(machines)), 4.0), dpi=110, layout="constrained")
     words = []
     for axes, (name, (peak, rate, points)) in zip(
         figure.subplots(1, len(machines), squeeze=False)[0], machines.items()
     ):
-        turn = peak / rate
-        left, right = 0.4 * min(i for i, _ in points.values()), 12 * max(turn, *(i for i, _ in points.values()))
-        edges = np.array([left, turn, right])
-        axes.axvspan(left, turn, color=SKY, alpha=0.25, linewidth=0)
+        ridge = peak / rate
+        begin = left or 0.4 * min(i for i, _ in points.values())
+        right = 4 * max(ridge, *(i for i, _ in points.values()))
+        edges = np.array([begin, ridge, right])
+        axes.axvspan(begin, ridge, color=SKY, alpha=0.25, linewidth=0)
         axes.plot(edges, np.minimum(edges * rate, peak), "-", color=BLACK, linewidth=1.8)
-        places = {}
+        places, beyond = {}, []
         for (label, (intensity, speed)), (colour, marker) in zip(points.items(), LOOKS):
+            measured = "" if speed is None else f", {speed / 1e9:.3g} GFLOP/s measured"
+            words.append(f"{label} {intensity:.1f} FLOPs per byte{measured}")
+            if intensity < begin:
+                beyond.append(f"{label}: at {intensity:.2f}")
+                continue
             done = min(intensity * rate, peak) if speed is None else speed
             places[label] = (intensity, done)
             axes.plot(
                 intensity, done, marker, color=colour, fillstyle="none" if speed is None else "full", markersize=8,
-                linestyle="none", label=label,
+                markeredgewidth=1.8, linestyle="none",
             )  # fmt: skip
-            measured = "" if speed is None else f", {speed / 1e9:.3g} GFLOP/s measured"
-            words.append(f"{label} {intensity:.1f} FLOPs per byte{measured}")
+            axes.annotate(label, (intensity, done), (9, -12), textcoords="offset points", fontsize=FONT, color=BLACK)
         for start, end in moves:
             if start in places and end in places:
                 axes.annotate(
                     "", places[end], places[start],
-                    arrowprops={"arrowstyle": "-|>", "color": VERMILION, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0},
+                    arrowprops={"arrowstyle": "-|>", "color": BLACK, "linewidth": 2.2, "shrinkA": 5, "shrinkB": 5},
                 )  # fmt: skip
-        lowest = min(min(y for _, y in places.values()), left * rate)
-        axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(lowest / 2, peak * 6))
-        for x, side, word in ((turn / 1.15, "right", "waits for memory"), (turn * 1.15, "left", "for arithmetic")):
-            axes.annotate(word, (x, peak * 2.5), ha=side, fontsize=FONT)
+        lowest = min(min(y for _, y in places.values()), begin * rate)
+        axes.set(xscale="log", yscale="log", xlim=(begin, right), ylim=(lowest / 1.5, peak * 2.6))
+        for x, side, word in ((ridge / 1.08, "right", "waits for memory"), (ridge * 1.08, "left", "for arithmetic")):
+            axes.annotate(word, (x, peak * 1.5), ha=side, fontsize=FONT)
+        if beyond:
+            axes.text(0.02, 0.03, f"$\\leftarrow$ {', '.join(beyond)}", fontsize=FONT, transform=axes.transAxes)
         axes.set_xlabel("FLOPs per byte moved", fontsize=FONT)
-        axes.set_ylabel("FLOPs a second", fontsize=FONT)
-        axes.set_title(f"{name}: turns at {turn:.0f}", fontsize=FONT)
+        axes.set_ylabel("FLOP/s", fontsize=FONT)
+        axes.set_title(f"{name}: ridge point at {ridge:.0f}", fontsize=FONT)
         axes.tick_params(which="both", labelsize=FONT - 1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=FONT - 1, framealpha=1, edgecolor="white", loc="lower right")
-        words[-1] += f" ({name}, roof {peak / 1e9:.3g} GFLOP/s from {turn:.0f} FLOPs per byte on)"
+        words[-1] += f" ({name}, roof {peak / 1e9:.3g} GFLOP/s from {ridge:.0f} FLOPs per byte on)"
     figure.suptitle(title, fontsize=FONT + 1)
     return figure, f"Log-log plots of a roof that rises, then is flat, with a mark for each part. {'; '.join(words)}."
 
 
 def squares_in_tiles(panels, M, *, row, title):
     """Square arrays as ``numbers_in_squares`` draws them, and over them the borders of tiles of M x M numbers."""
-    figure, alt = numbers_in_squares(panels, row=row, title=title)
+    figure, alt = numbers_in_squares(panels, row=row, title=title, width=7.4)
     for axes, values in zip(figure.axes, panels.values(), strict=True):
         n = len(values)
         for top in range(0, n, M):
@@ -102,20 +110,23 @@ WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 def tiles_of_a_chunk(C, M):
     """The attention matrix of a chunk cut into M x M tiles, and which of them the kernel's programs touch."""
     tiles = -(-C // M)
-    figure = Figure(figsize=(5.6, 4.3), dpi=100, layout="constrained")
+    figure = Figure(figsize=(5.0, 4.2), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    looks = {"whole tile read": (SKY, ""), "half of it hidden": (YELLOW, "//"), "never touched": ("#DDDDDD", "xx")}
+    looks = {"read": (SKY, ""), "half masked": (YELLOW, ""), "skipped": ("#DDDDDD", "xx")}
     for row in range(tiles):
         for column in range(tiles):
             kind = list(looks)[(column >= row) + (column > row)]
             colour, hatch = looks[kind]
             axes.add_patch(Rectangle(
-                (column * M, row * M), M, M, facecolor=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.8,
-                label=kind if (row, column) in ((1, 0), (0, 0), (0, 1)) else None,
+                (column * M, row * M), M, M, facecolor=colour, hatch=hatch, edgecolor="#777777", linewidth=0.8,
             ))  # fmt: skip
-        axes.text(tiles * M + 1, (row + 0.5) * M, f"program {row}", va="center", fontsize=FONT - 1)
-    axes.add_patch(Rectangle((0, 0), C, C, fill=False, edgecolor=VERMILION, linewidth=2.4, linestyle="--"))
-    axes.text(C / 2, -0.02 * C, f"the chunk, C = {C}", ha="center", va="bottom", fontsize=FONT - 1, color=VERMILION)
+            at, ground = ((column + 0.5) * M, (row + 0.27) * M), WHITE | {"facecolor": "white" if hatch else colour}
+            axes.text(*at, kind, ha="center", va="center", fontsize=FONT, bbox=ground)
+            if kind == "half masked":
+                axes.plot([column * M, (column + 1) * M], [row * M, (row + 1) * M], ":", color=BLACK, linewidth=1.2)
+        axes.text(tiles * M + 1, (row + 0.5) * M, f"program {row}", va="center", fontsize=FONT)
+    axes.add_patch(Rectangle((0, 0), C, C, fill=False, edgecolor=BLACK, linewidth=2.6, linestyle="--"))
+    axes.text(C / 2, -0.02 * C, f"the chunk, C = {C} (dashed)", ha="center", va="bottom", fontsize=FONT)
     axes.set(xlim=(0, tiles * M + 16), ylim=(tiles * M, -3), aspect="equal")
     edges = sorted({*range(0, tiles * M + 1, M), C})
     axes.set_xticks(edges)
@@ -126,7 +137,6 @@ def tiles_of_a_chunk(C, M):
     axes.spines[:].set_visible(False)
     done = tiles * (tiles + 1) // 2
     axes.set_title(f"{done} of {tiles * tiles} tiles are computed; the last ones stick out", fontsize=FONT + 1)
-    figure.legend(fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=3)
     return figure, (
         f"The {C} by {C} attention matrix of a chunk, covered by {tiles} by {tiles} tiles of {M}. Each row of tiles is "
         f"one program. {done} tiles on and left of the diagonal are computed, {tiles * tiles - done} right of it are "
@@ -146,7 +156,7 @@ def tiles_of_the_kernels(tiles=4, wide=6):
     rows, columns = range(tiles), range(wide)
     i, j, e = tiles - 2, 1, 3
     kernels = {  # name: what is read and what is written, by name (rows, columns, tiles touched)
-        f"mix_kernel, forward: query tile {i}, column tile {e} (bias and gate are not drawn)": (
+        f"mix_kernel, forward: query tile {i}, column tile {e} (without bias and gate)": (
             {"quad_q, lin_q": (tiles, 1, [(i, 0)]), "quad_k": (tiles, 1, [(r, 0) for r in rows if r <= i]),
              "v": (tiles, wide, [(r, e) for r in rows if r <= i]), "state": (1, wide, [(0, e)])},
             {"out": (tiles, wide, [(i, e)])},
@@ -161,73 +171,73 @@ def tiles_of_the_kernels(tiles=4, wide=6):
              "dy": (tiles, wide, [(r, e) for r in rows if r >= j]), "d state": (1, wide, [(0, e)])},
             {"dv": (tiles, wide, [(j, e)])},
         ),
-        "scan_kernel, backwards: one piece of the S x E numbers, in all chunks": (
-            {"asked by chunk 0, 1, 2, ...": (tiles, wide, [(r, e) for r in rows])},
-            {"d state of chunk 0, 1, 2, ...": (tiles, wide, [(r, e) for r in rows])},
-        ),
     }  # fmt: skip
-    figure = Figure(figsize=(9.0, 9.2), dpi=90, layout="constrained")
+    figure = Figure(figsize=(8.0, 6.4), dpi=100, layout="constrained")
     words = []
     for axes, (kernel, (reads, writes)) in zip(figure.subplots(len(kernels), 1), kernels.items()):
         left, said = 0.0, []
         for arrays, look, verb in ((reads, READ, "reads"), (writes, WRITTEN, "writes")):
             for name, (height, width, touched) in arrays.items():
                 _tiled_array(axes, left, name, height, width, set(touched), look, hidden=name.startswith("A"))
-                left += max(width, 2.6 if width == 1 else 0) + 0.9
+                left += max(width, 3.2 if width == 1 else 0) + 0.8
                 said.append(f"{verb} {len(touched)} of {height * width} tiles of {name}")
             if arrays is reads:
-                axes.annotate("", (left + 0.5, tiles / 2), (left - 0.6, tiles / 2), arrowprops={"arrowstyle": "-|>"})
+                arrow = {"arrowstyle": "-|>", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+                axes.annotate("", (left + 0.9, tiles / 2), (left - 0.7, tiles / 2), arrowprops=arrow)
                 left += 1.0
-        axes.set(xlim=(-0.3, 29.6), ylim=(tiles + 0.1, -1.0), aspect="equal")
+        axes.set(xlim=(-0.3, 30.4), ylim=(tiles + 0.1, -1.0), aspect="equal")
         axes.set_axis_off()
-        axes.set_title(kernel, fontsize=FONT + 1, loc="left")
+        axes.set_title(kernel, fontsize=FONT + 3, loc="left")
         words.append(f"{kernel}: {', '.join(said)}")
     marks = [Patch(facecolor=c, hatch=h, edgecolor=BLACK, label=name) for name, (c, h) in
              {"read": READ, "written": WRITTEN, "zero, never read": ("#DDDDDD", "xx")}.items()]  # fmt: skip
-    figure.legend(handles=marks, fontsize=FONT, frameon=False, loc="outside lower center", ncols=3)
-    figure.suptitle("Forward, a program walks along a row of A; for dv, down a column of it", fontsize=FONT + 2)
-    return figure, f"Arrays of one chunk cut into tiles, for four kernels. {'. '.join(words)}."
+    figure.legend(handles=marks, fontsize=FONT + 2, frameon=False, loc="outside lower center", ncols=3)
+    figure.suptitle("Forward, a program walks along a row of A; for dv, down a column of it", fontsize=FONT + 3)
+    return figure, f"Arrays of one chunk cut into tiles, for three kernels. {'. '.join(words)}."
 
 
 def _tiled_array(axes, left, name, height, width, touched, look, hidden):
     """One array as a grid of tiles; ``hidden``: it is a square whose tiles above the diagonal are zero."""
-    shift = (width == 1) * 0.8
+    shift = (width == 1) * 1.1
     for r, c in np.ndindex(height, width):
         colour, hatch = look if (r, c) in touched else ("#DDDDDD", "xx") if hidden and c > r else ("white", "")
         axes.add_patch(Rectangle(
             (left + shift + c, r), 1, 1, facecolor=colour, hatch=hatch, edgecolor="#777777", linewidth=0.8,
         ))  # fmt: skip
-    axes.text(left + shift + width / 2, -0.25, name, ha="center", va="bottom", fontsize=FONT)
+    axes.text(left + shift + width / 2, -0.2, name, ha="center", va="bottom", fontsize=FONT + 2)
 
 
-GROUPS = {  # what a step's bytes are for: what names of operations begin with, and a look
-    "dense layers": ("mm|addmm", SKY, ""),
-    "products of the mixing": ("bmm|baddbmm|mix|maps|values|_scaled_dot", BLUE, ""),
-    "norm and residual": ("rms_norm|add$", GREEN, "//"),
-    "gate and activation": ("silu|gelu|mul|ungate|cat", ORANGE, ".."),
-    "the rest": ("", "#BBBBBB", "xx"),
+GROUPS = {  # what a step's bytes are for: a word beside its bar, what names of operations begin with, and a look
+    "dense layers": ("dense", "mm|addmm", SKY, ""),
+    "products of the mixing": ("mixing", "bmm|baddbmm|mix|maps|values|_scaled_dot", BLUE, ""),
+    "norm and residual": ("norm", "rms_norm|add$", GREEN, "//"),
+    "gate and activation": ("gate", "silu|gelu|mul|ungate|cat", ORANGE, ".."),
+    "the rest": ("rest", "", "#BBBBBB", "xx"),
 }
 
 
 def bytes_of_a_step(models, *, title):
     """A bar for each model, cut by what the bytes are for: ``models`` holds by name gigabytes by operation."""
-    figure, axes = new_axes(7.4, 1.6 + 0.55 * len(models), "gigabytes moved in a step", "", title)
-    words = []
-    for y, (name, by_operation) in enumerate(models.items()):
-        left, said = 0.0, []
-        for group, size in _grouped(by_operation).items():
-            _, colour, hatch = GROUPS[group]
-            axes.barh(y, size, 0.6, left, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6, label=group)
+    figure, axes = new_axes(6.2, 1.3 + 0.6 * len(models), "gigabytes moved in a step", "", title)
+    words, groups = [], [_grouped(by_operation) for by_operation in models.values()]
+    widest = max(sum(sizes.values()) for sizes in groups)
+    for y, (name, sizes) in enumerate(zip(models, groups)):
+        left = 0.0
+        for group, size in sizes.items():
+            word, _, colour, hatch = GROUPS[group]
+            axes.barh(y, size, 0.6, left, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
+            middle = left + size / 2
+            if size > 0.04 * widest:
+                axes.text(middle, y, f"{size:.0f}", ha="center", va="center", fontsize=FONT, bbox=WHITE)
+            if y == 0 and size > 0:
+                axes.text(middle, -0.36, word, ha="center", va="bottom", fontsize=FONT)
             left += size
-            said.append(f"{group} {size:.0f}")
-        axes.text(left, y, f" {left:.0f}", va="center", fontsize=FONT)
-        words.append(f"{name}: {', '.join(said)}; together {left:.0f}")
-    axes.set_yticks(range(len(models)), models)
-    axes.invert_yaxis()
-    axes.set_xlim(right=1.1 * axes.get_xlim()[1])
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles))
-    figure.legend(unique.values(), unique, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=3)
+        axes.text(left, y, f" {left:.0f}", va="center", fontsize=FONT + 1)
+        said = ", ".join(f"{group} {size:.0f}" for group, size in sizes.items())
+        words.append(f"{name}: {said}; together {left:.0f}")
+    axes.set_yticks(range(len(models)), models, fontsize=FONT)
+    axes.set(xlim=(0, 1.13 * widest), ylim=(len(models) - 0.55, -0.85))
+    axes.grid(axis="y", visible=False)
     return figure, f"Bars of the gigabytes that a training step moves. {'. '.join(words)}."
 
 
@@ -235,5 +245,5 @@ def _grouped(by_operation):
     """Sizes by group of ``GROUPS``, from sizes by operation."""
     found = dict.fromkeys(GROUPS, 0.0)
     for name, size in by_operation.items():
-        found[next(group for group, (words, *_) in GROUPS.items() if re.match(words, name))] += size
+        found[next(group for group, (_, words, *_) in GROUPS.items() if re.match(words, name))] += size
     return found

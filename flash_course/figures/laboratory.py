@@ -20,7 +20,7 @@ MARKS = {  # kind: what is said of it, and its marks
 
 def faults_of_mixing(maps, chunk_size):
     """Who reads whom with faults: ``maps`` holds by name a ``(T, T)`` array of "" and the keys of ``MARKS``."""
-    figure = Figure(figsize=(2.9 * max(len(maps), 2), 4.2), dpi=90, layout="constrained")
+    figure = Figure(figsize=(2.55 * max(len(maps), 2), 3.9), dpi=110, layout="constrained")
     for axes, (name, kinds) in zip(figure.subplots(1, len(maps), sharey=True, squeeze=False)[0], maps.items()):
         T = len(kinds)
         for kind, (_, marks) in MARKS.items():
@@ -56,14 +56,20 @@ def faults_of_mixing(maps, chunk_size):
 
 
 def numbers_beside_a_cache(state_T, cache_T, *, title):
-    """Numbers that decoding keeps after each token: FLASH's state ``state_T`` and a cache of keys and values."""
-    figure, axes = new_axes(6.4, 3.2, "tokens read", "numbers kept", title)
+    """Entries that decoding keeps after each token: FLASH's state ``state_T`` and a cache of keys and values."""
+    figure, axes = new_axes(6.2, 3.0, "tokens read", "entries kept", title)
     tokens, words = np.arange(1, len(state_T) + 1), []
-    names = {"flash": "FLASH: sum and open chunk", "gau": "a GAU's cache of keys and values"}
+    names = {"flash": "FLASH: sum and\nopen chunk", "gau": "a GAU's cache of\nkeys and values"}
     for (key, (colour, marker, line)), numbers in zip(looks(names).items(), (state_T, cache_T)):
         axes.plot(tokens, numbers, linestyle=line, marker=marker, color=colour, label=names[key])
-        words.append(f"{names[key]} from {numbers[0]} to {numbers[-1]}, at most {max(numbers)}")
-    axes.set_ylim(bottom=0)
+        axes.annotate(
+            names[key], (tokens[-1], numbers[-1]), xytext=(8, 0), textcoords="offset points", va="center",
+            fontsize=FONT, color=colour,
+        )  # fmt: skip
+        said = names[key].replace("\n", " ")
+        words.append(f"{said} from {numbers[0]} to {numbers[-1]}, at most {max(numbers)}")
+    axes.set_ylim(0, 1.14 * max(*state_T, *cache_T))
+    axes.set_xlim(0.7, 1.42 * tokens[-1])
     axes.set_xticks(tokens)
-    axes.legend(fontsize=FONT - 1, frameon=False)
-    return figure, f"Numbers kept after each of {len(tokens)} tokens. {'; '.join(words)}."
+    axes.spines["bottom"].set_bounds(0.7, tokens[-1] + 0.3)
+    return figure, f"Entries kept after each of {len(tokens)} tokens. {'; '.join(words)}."

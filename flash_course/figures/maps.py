@@ -11,16 +11,21 @@ UNREAD, DIRECT, SUMMED = 0, 1, 2  # what a map of ``who_reads_whom`` holds
 
 
 def who_reads_whom(maps, chunk_size):
-    """Maps of who reads whom, side by side: ``maps`` holds, by name, a ``(T, T)`` array of UNREAD, DIRECT, SUMMED.
+    """Maps of who reads whom, four of them two by two: ``maps`` holds by name ``(T, T)`` of UNREAD, DIRECT, SUMMED.
 
     A row is the token that reads, a column the one that is read. Thick lines mark the chunks of C tokens.
     """
-    figure = Figure(figsize=(8.6, 3.3), dpi=120, layout="constrained")
-    for axes, (name, who) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+    across = 2 if len(maps) == 4 else len(maps)
+    down = len(maps) // across
+    size = 6.2 / across  # inches of a panel, its names included
+    figure = Figure(figsize=(6.2, 0.75 + down * (size - 0.3)), dpi=120, layout="constrained")
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes, (name, who) in zip(panels.flat, maps.items(), strict=True):
         T = len(who)
+        mark = 40 * (size - 0.7) / T  # points: more than half of a cell
         for kind, colour, marker in ((DIRECT, BLUE, "s"), (SUMMED, ORANGE, "o")):
             rows, columns = np.nonzero(who == kind)
-            axes.plot(columns, rows, marker, color=colour, markersize=6.5 if kind == DIRECT else 5, linestyle="none")
+            axes.plot(columns, rows, marker, color=colour, markersize=mark, linestyle="none")
         for border in np.arange(chunk_size, T, chunk_size) - 0.5:
             axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
             axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
@@ -30,15 +35,17 @@ def who_reads_whom(maps, chunk_size):
         axes.set_yticks(ticks, [t + 1 for t in ticks])
         axes.tick_params(labelsize=FONT - 1)
         axes.set_title(name, fontsize=FONT)
+    for axes in panels[-1]:
         axes.set_xlabel("token that is read", fontsize=FONT)
-    figure.axes[0].set_ylabel("token that reads", fontsize=FONT)
-    figure.suptitle("Mixed chunk attention: near tokens one by one, far ones through a sum", fontsize=FONT + 1)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("token that reads", fontsize=FONT)
+    figure.suptitle("Mixed chunk attention: near tokens pair by pair, far ones through the state", fontsize=FONT + 1)
     marks = [
         Line2D([], [], color=colour, marker=marker, linestyle="none") for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
     ]
     figure.legend(
-        marks, ["read one by one", "read through a sum"], loc="outside lower center", ncols=2, fontsize=FONT - 1,
-        frameon=False,
+        marks, ["read pair by pair", "read through the state, a sum"], loc="outside lower center", ncols=2,
+        fontsize=FONT - 1, frameon=False,
     )  # fmt: skip
     counts = "; ".join(
         f"{name}: {(who == DIRECT).sum()} pairs one by one, {(who == SUMMED).sum()} through a sum"
@@ -51,13 +58,14 @@ def who_reads_whom(maps, chunk_size):
     return figure, alt
 
 
-def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", "token j that is read")):
+def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", "token j that is read"), width=7.6):
     """Small arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden.
 
     ``axis_names`` say what a row and a column are.
     """
-    tall = max(values.shape[0] for values in panels.values())
-    figure = Figure(figsize=(9.0, min(1.3 + 0.5 * tall, 1.1 + 9.0 / len(panels))), dpi=90, layout="constrained")
+    tall, wide = (max(values.shape[axis] for values in panels.values()) for axis in (0, 1))
+    square = min(0.5, ((width - 0.2) / len(panels) - 0.2) / wide)  # inches, so that no strip stays empty above or below
+    figure = Figure(figsize=(width, 1.05 + square * tall), dpi=110, layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         rows, columns = values.shape
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
@@ -83,21 +91,21 @@ def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", 
 
 
 def attention_maps(maps, letters, *, title):
-    """Causal attention matrices side by side, each scaled to its largest weight: rows read columns, both named by their
-    ``letters``. What the mask hides stays white; a weight of exactly 0 where it may read is a grey cell with a dot."""
-    figure = Figure(figsize=(8.6, 5.0), dpi=90, layout="constrained")
-    words, T = [], len(letters)
+    """Causal attention matrices side by side, on one scale: rows read columns, both named by their ``letters``. What
+    the mask hides stays white; a weight of exactly 0 where it may read is a grey cell with a dot."""
+    figure = Figure(figsize=(7.6, 4.2), dpi=110, layout="constrained")
+    words, T, top = [], len(letters), max(weights.max() for weights in maps.values())
     allowed = np.tri(T, dtype=bool)
     for axes, (name, weights) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
         zero = allowed & (weights == 0)
         axes.imshow(np.ma.masked_where(~zero, zero), cmap="Greys", vmin=0, vmax=4, extent=(0, T, T, 0))
-        axes.imshow(
-            np.ma.masked_where(~allowed | zero, weights), cmap="Blues", vmin=0, vmax=weights.max(), extent=(0, T, T, 0),
+        image = axes.imshow(
+            np.ma.masked_where(~allowed | zero, weights), cmap="Blues", vmin=0, vmax=top, extent=(0, T, T, 0),
             interpolation="nearest",
         )  # fmt: skip
         rows, columns = np.nonzero(zero)
         axes.plot(columns + 0.5, rows + 0.5, ".", color=BLACK, markersize=2)
-        axes.text(0.97 * T, 0.06 * T, "hidden by the mask", ha="right", fontsize=FONT)
+        axes.text(0.96 * T, 0.05 * T, "masked\n(grey, dotted: exactly 0)", ha="right", va="top", fontsize=FONT)
         axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
         places = np.arange(T) + 0.5
         axes.set_xticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
@@ -107,6 +115,7 @@ def attention_maps(maps, letters, *, title):
         axes.set_xlabel("byte that is read", fontsize=FONT)
         words.append(f"{name}: {zero.sum() / allowed.sum():.0%} of the allowed places are exactly 0")
     figure.axes[0].set_ylabel("byte that reads", fontsize=FONT)
+    figure.colorbar(image, ax=figure.axes, shrink=0.8, pad=0.02).set_label("weight", fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
     alt = (
         f"{len(maps)} attention matrices of {T} by {T} bytes, darker for larger weights; a grey cell with a dot is a "

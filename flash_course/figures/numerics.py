@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .style import FONT, looks, new_axes
+from .style import BLACK, FONT, looks, new_axes
 
 
 def _spoken(row):
@@ -10,29 +10,44 @@ def _spoken(row):
 
 
 def sizes_along(stages):
-    """The size of each array on the way through a unit: ``stages`` holds by name a dictionary array -> size."""
-    figure, axes = new_axes(7.4, 3.5, "", "standard deviation", "A fresh unit adds almost nothing to its input")
-    words, styles = [], looks(stages)
-    for name, sizes in stages.items():
-        colour, marker, line = styles[name]
-        values = list(sizes.values())
-        axes.plot(range(len(values)), values, linestyle=line, marker=marker, color=colour, markersize=7, linewidth=1.8)
+    """The size of each array on the way through a unit: ``stages`` holds for two units a dictionary array -> size."""
+    (small, first), (large, second) = stages.items()
+    title = "A fresh unit adds almost nothing to its input"
+    figure, axes = new_axes(6.4, 0.9 + 0.3 * len(first), "standard deviation of the entries", "", title)
+    rows = np.arange(len(first))
+    axes.hlines(rows, list(first.values()), list(second.values()), color="lightgrey", linewidth=3, zorder=1)
+    axes.plot(list(first.values()), rows, "o", color=BLACK, markerfacecolor="white", markersize=8, markeredgewidth=1.8)
+    axes.plot(list(second.values()), rows, "s", color=BLACK, markersize=8)
+    for name, sizes, side in ((small, first, -1), (large, second, 1)):  # named at the last array
         axes.annotate(
-            f"{name},\n{values[-1]:.1g}", (len(values) - 1, values[-1]), xytext=(9, 0), textcoords="offset points",
-            va="center", fontsize=FONT, color=colour,
+            f"{name}: {_power(list(sizes.values())[-1])}", (list(sizes.values())[-1], rows[-1]), xytext=(9 * side, 0),
+            textcoords="offset points", va="center", ha="left" if side > 0 else "right", fontsize=FONT,
         )  # fmt: skip
-        words.append(f"{name}: " + ", ".join(f"{array} {value:.0e}" for array, value in sizes.items()))
-    axes.set_xticks(range(len(sizes)), list(sizes))
-    axes.set_xlim(right=len(sizes) + 0.2)
-    axes.set_yscale("log")
-    axes.tick_params(labelsize=FONT - 1)
-    return figure, f"Line plot, logarithmic, of the size of each array inside a unit. {'; '.join(words)}."
+    axes.set_yticks(rows, list(first))
+    axes.set_ylim(len(first) - 0.4, -0.6)
+    axes.set_xscale("log")
+    axes.tick_params(labelsize=FONT)
+    every = [*first.values(), *second.values()]
+    axes.set_xlim(min(every) / 20, max(*every, 100) * 20)
+    words = "; ".join(
+        f"{name}: " + ", ".join(f"{array} {value:.0e}" for array, value in sizes.items())
+        for name, sizes in stages.items()
+    )
+    return figure, f"Two dots for each array inside a unit, its size on a logarithmic scale. {words}."
+
+
+def _power(value):
+    """A size as one reads it: 1.0, or 8 × 10⁻⁶ where it is small."""
+    if value >= 0.01:
+        return f"{value:.1f}" if value >= 0.1 else f"{value:.2f}"
+    digits, power = f"{value:.0e}".split("e")
+    return f"{digits} × 10" + str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def squares_in_formats(scores, errors):
     """Relative error of relu^2 against the score: ``errors`` holds by format a number for each, nan if infinite."""
     title = "float16 loses small and large squares; bfloat16 keeps all, to fewer digits"
-    figure, axes = new_axes(7.4, 3.4, "score s", "largest relative error of relu²(s)", title)
+    figure, axes = new_axes(6.6, 3.5, "score s", "largest relative error of relu²(s)", title)
     words, styles = [], looks(errors)
     for name, row in errors.items():
         colour, marker, line = styles[name]

@@ -1,94 +1,51 @@
-"""Positions: bias tables, rotations, and what depends on distance or length."""
+"""Positions: rotations, and what depends on distance alone."""
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from .style import BLACK, BLUE, FONT, SKY, VERMILION, looks, new_axes
+from .style import BLACK, BLUE, FONT, VERMILION
 
-
-def bias_tables(tables):
-    """Position biases: ``tables`` holds by name an ``(n, n)`` array; above each its values by distance j - i."""
-    figure = Figure(figsize=(7.4, 4.4), dpi=90, layout="constrained")
-    panels = figure.subplots(2, len(tables), height_ratios=(1, 2))
-    words = []
-    for axes, below, (name, table) in zip(*panels, tables.items(), strict=True):
-        n = len(table)
-        by_distance = np.concatenate([table[::-1, 0], table[0, 1:]])
-        axes.bar(np.arange(1 - n, n), by_distance, width=1, color=SKY, edgecolor=BLUE, linewidth=0.5, snap=True)
-        axes.axvline(0, color=BLACK, linewidth=1, linestyle="--")
-        axes.set_xlabel("distance j - i", fontsize=FONT)
-        axes.set_title(name, fontsize=FONT)
-        axes.spines[["top", "right"]].set_visible(False)
-        size = np.abs(table).max()
-        below.imshow(
-            table, cmap="PuOr_r", vmin=-size, vmax=size, extent=(0, n, n, 0), interpolation="nearest",
-        )  # fmt: skip
-        below.plot([0, n], [0, n], "--", color=BLACK, linewidth=1)
-        below.set(xlim=(0, n), ylim=(n, 0), aspect="equal")
-        below.set_xlabel("token j that is read", fontsize=FONT)
-        for both in (axes, below):
-            both.tick_params(labelsize=FONT - 1)
-        words.append(f"{name}: {by_distance.min():.2f} to {by_distance.max():.2f}, {by_distance[n - 1]:.2f} at 0")
-    panels[0, 0].set_ylabel("bias", fontsize=FONT)
-    panels[1, 0].set_ylabel("token i that reads", fontsize=FONT)
-    figure.suptitle("Each diagonal holds one number: the bias is a table by distance", fontsize=FONT + 1)
-    alt = (
-        f"For each form of the bias bars by distance and below them the n by n table, n = {n}. Along every "
-        f"diagonal the table keeps its colour. The Toeplitz values jump, the rotary ones are waves. {'; '.join(words)}."
-    )
-    return figure, alt
-
-
-def map_readings(lengths, rows, *, title):
-    """Row sums of the attention matrix against n, by reading of the formula: ``rows`` holds by name a number for each
-    length. A name stands at the end of its line."""
-    figure, axes = new_axes(7.0, 3.4, "T, tokens in the sequence", "sum of a row", title)
-    styles = looks(rows)
-    for name, sums in rows.items():
-        colour, marker, line = styles[name]
-        axes.plot(lengths, sums, linestyle=line, marker=marker, color=colour, markersize=6, linewidth=1.8)
-        axes.annotate(
-            name, (lengths[-1], sums[-1]), xytext=(9, 0), textcoords="offset points", fontsize=FONT - 1,
-            va="center", color=BLACK,
-        )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
-    axes.set_xlim(0.8 * lengths[0], lengths[-1] * (lengths[-1] / lengths[0]) ** 0.75)
-    said = "; ".join(f"{name}: {sums[0]:.2g} to {sums[-1]:.2g}" for name, sums in rows.items())
-    alt = (
-        f"Line plot, both axes logarithmic: the mean sum of a row of the attention matrix, from T = {lengths[0]} to "
-        f"{lengths[-1]}. {said}."
-    )
-    return figure, alt
+GREY = "#666666"
 
 
 def turned_pairs(query, key, places):
-    """A query and a key of two numbers, turned by their places (RoPE): one circle for each pair of ``places``."""
-    figure = Figure(figsize=(8.6, 3.2), dpi=100, layout="constrained")
+    """A query and a key along the first axis, rotated by their positions (RoPE): a circle for each pair of ``places``.
+
+    An arc from key to query has the angle between them in radians, which is their distance.
+    """
+    figure = Figure(figsize=(6.2, 2.5), dpi=120, layout="constrained")
     scores = []
     for axes, pair in zip(figure.subplots(1, len(places)), places):
-        axes.plot(*_circle(), ":", color=BLACK, linewidth=0.8)
+        axes.plot(*_arc(0, 2 * np.pi), ":", color=BLACK, linewidth=0.8)
         turned = [_turn(vector, place) for vector, place in zip((query, key), pair)]
-        drawn = (("query", BLUE, "o", "-"), ("key", VERMILION, "s", "--"))
+        drawn = (("query", BLACK, "o", "-"), ("key", GREY, "s", "--"))
         for (x, y), place, (name, colour, marker, line) in zip(turned, pair, drawn):
             axes.plot([0, x], [0, y], line, color=colour, linewidth=2)
-            axes.plot(x, y, marker, color=colour, markersize=8)
-            axes.text(1.5 * x, 1.4 * y, f"{name}\nplace {place}", ha="center", va="center", fontsize=9, color=colour)
+            axes.plot(x, y, marker, color=colour, markersize=7)
+            axes.text(1.55 * x, 1.42 * y, f"{name}\nat {place}", ha="center", va="center", fontsize=9, color=colour)
+        between = (pair[1], pair[0])
+        axes.plot(*_arc(*between, 0.3), "-", color=BLUE, linewidth=2)
+        x, y = (float(end[0]) for end in _arc(np.mean(between), np.mean(between), 0.66))
+        axes.text(x, y, f"{pair[0] - pair[1]} rad", ha="center", va="center", fontsize=9, color=BLUE)
         scores.append(float(turned[0] @ turned[1]))
-        axes.set(xlim=(-2.0, 2.0), ylim=(-1.7, 1.7), aspect="equal")
+        axes.set(xlim=(-1.75, 1.75), ylim=(-1.65, 1.6), aspect="equal")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
         axes.set_title(f"distance {pair[0] - pair[1]}: score {scores[-1]:.2f}", fontsize=FONT)
-    figure.suptitle("RoPE turns each arrow by its place; the angle between them tells the distance", fontsize=FONT + 1)
-    said = "; ".join(f"places {a} and {b}: score {s:.2f}" for (a, b), s in zip(places, scores))
-    return figure, f"{len(places)} circles, in each a query and a key as arrows, turned by their places. {said}."
+    figure.suptitle("RoPE rotates by the position: the angle in between is the distance", fontsize=FONT + 1)
+    said = "; ".join(f"positions {a} and {b}: score {s:.2f}" for (a, b), s in zip(places, scores))
+    alt = (
+        f"{len(places)} circles, in each a query and a key as arrows, rotated by their positions, and an arc between "
+        f"them whose angle in radians is their distance. {said}."
+    )
+    return figure, alt
 
 
-def _circle():
-    angle = np.linspace(0, 2 * np.pi, 100)
-    return np.cos(angle), np.sin(angle)
+def _arc(start, end, radius=1.0):
+    angle = np.linspace(start, end, 100)
+    return radius * np.cos(angle), radius * np.sin(angle)
 
 
 def _turn(vector, angle):
@@ -97,28 +54,39 @@ def _turn(vector, angle):
 
 
 def scores_by_places(tables):
-    """Scores of one and the same token at all pairs of places: ``tables`` holds by name a ``(T, T)`` array.
+    """Scores of one and the same token at all pairs of positions: ``tables`` holds by name a ``(T, T)`` array.
 
-    Below each table the range of one of its diagonals, the third below the main one: where it is a single number, the
-    distance alone counts.
+    A line runs along one diagonal, the third below the main one, and its range is marked on the scale: where it is a
+    single number, the distance alone counts.
     """
-    figure = Figure(figsize=(8.6, 3.7), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6.2, 3.5), dpi=120, layout="constrained")
     ranges = {name: (np.diag(table, -3).min(), np.diag(table, -3).max()) for name, table in tables.items()}
     for axes, (name, table) in zip(figure.subplots(1, len(tables), sharey=True), tables.items(), strict=True):
         T = len(table)
-        axes.imshow(table, cmap="cividis", extent=(0, T, T, 0), interpolation="nearest")
-        axes.plot([0.5, T - 3.5], [3.5, T - 0.5], color=VERMILION, linewidth=2)  # along the diagonal of distance 3
-        axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
+        drawn = axes.imshow(table, cmap="cividis", interpolation="nearest")
+        bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, aspect=14, pad=0.03)
+        bar.ax.plot(ranges[name], (0.5, 0.5), "|-", color=VERMILION, linewidth=2, markersize=11, markeredgewidth=2)
+        bar.set_label("score", fontsize=FONT)
+        bar.ax.tick_params(labelsize=FONT - 1)
+        bar.locator = MaxNLocator(4, integer=True)
+        bar.update_ticks()
+        axes.plot([0, T - 4], [3, T - 1], color=VERMILION, linewidth=2, zorder=4)  # the diagonal of distance 3
+        axes.set_xticks(range(0, T, 5))
+        axes.set_yticks(range(0, T, 5))
         axes.tick_params(labelsize=FONT - 1)
         axes.set_title(name, fontsize=FONT)
         low, high = (f"{end:.1f}" for end in ranges[name])
-        along = low if low == high else f"{low} to {high}"
-        axes.set_xlabel(f"place of the key\ndistance 3: {along}", fontsize=FONT)
-    figure.axes[0].set_ylabel("place of the query", fontsize=FONT)
-    figure.suptitle("The same token at every place: only RoPE's scores are one number a diagonal", fontsize=FONT + 1)
+        along = f"distance 3:\n{low if low == high else f'{low} to {high}'}"
+        axes.text(
+            0.4, T - 1.0, along, fontsize=9, color=VERMILION, va="bottom",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
+        axes.set_xlabel("position of the key", fontsize=FONT)
+    figure.axes[0].set_ylabel("position of the query", fontsize=FONT)
+    figure.suptitle("One token at all positions: only RoPE's scores depend on the distance alone", fontsize=FONT + 1)
     said = "; ".join(f"{name} from {low:.2f} to {high:.2f}" for name, (low, high) in ranges.items())
     alt = (
-        f"{len(tables)} tables of {T} by {T} scores, lighter for larger ones. Only that of RoPE is striped along its "
-        f"diagonals. Scores at distance 3: {said}."
+        f"{len(tables)} tables of {T} by {T} scores, lighter for larger ones. Only that of RoPE is constant along each "
+        f"diagonal. Scores at distance 3: {said}."
     )
     return figure, alt

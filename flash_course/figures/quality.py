@@ -1,11 +1,11 @@
-"""Models compared: training on one budget, the choice of a rate, loss inside a window, the gap to the training text."""
+"""Models compared: training on one budget, the choice of a rate, loss inside a window and inside a chunk."""
 
 from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, FONT, SKY, VERMILION, looks, new_axes
+from .style import BLACK, FONT, looks, new_axes
 
 
 def _style(axes, xlabel, ylabel, title):
@@ -25,7 +25,7 @@ def training_of_seeds(runs, *, xlabel, title):
     training at each x, and the score on held-out text after it. A grey line joins the scores of one seed.
     """
     figure = Figure(figsize=(7.4, 3.8), dpi=120, layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     figure.suptitle(title, fontsize=FONT + 1)
     styles, words = looks(runs), []
     scores = {name: np.array([score for _, _, score in each]) for name, each in runs.items()}
@@ -35,23 +35,36 @@ def training_of_seeds(runs, *, xlabel, title):
         x, bits = each[0][0], np.array([bits for _, bits, _ in each])
         left.fill_between(x, bits.min(0), bits.max(0), color=colour, alpha=0.2, linewidth=0)
         left.plot(x, bits.mean(0), linestyle=line, color=colour, linewidth=1.8, label=name)
-        for score in scores[name]:
-            beyond = score > top
-            right.plot(place, min(score, top), "^" if beyond else marker, color=colour, markersize=6, clip_on=False)
-            text = f"{score:.3f}" + (", far above" if beyond else "")
-            right.annotate(text, (place, min(score, top)), xytext=(-7 if beyond else 7, 0), fontsize=FONT - 1,
-                           textcoords="offset points", ha="right" if beyond else "left", va="center")  # fmt: skip
+        for seed, score in enumerate(scores[name]):
+            if score > top:
+                right.annotate(f"seed {seed}: {score:.3f}", (place, top), xytext=(0, -26), fontsize=FONT - 1,
+                               textcoords="offset points", ha="center", color=colour,
+                               arrowprops=dict(arrowstyle="-|>", color=colour))  # fmt: skip
+                continue
+            right.plot(place, score, marker, color=colour, markersize=6, zorder=3)
+            text = right.annotate(f"{score:.3f}", (place, score), xytext=(7, 0), fontsize=FONT - 1,
+                                  textcoords="offset points", ha="left", va="center", zorder=2)  # fmt: skip
+            text.set_bbox(dict(facecolor="white", edgecolor="none", pad=0.8))
         ends = ", ".join(f"{score:.3f}" for score in scores[name])
         words.append(f"{name} trains down to {bits[:, -1].mean():.2f} and scores {ends}")
     for of_a_seed in zip(*scores.values()):
         inside = [(place, score) for place, score in enumerate(of_a_seed) if score <= top]
-        right.plot(*zip(*inside), color=BLACK, alpha=0.3, linewidth=1, zorder=0)
+        right.plot(*zip(*inside), color=BLACK, alpha=0.35, linewidth=1, zorder=0)
     left.set_ylim(min(bits[-1] for each in runs.values() for _, bits, _ in each) - 0.05, 3.5)
-    right.set_xticks(range(len(runs)), list(runs))
-    right.set_xlim(-0.3, len(runs) - 0.4)
-    _style(left, xlabel, "bits per byte", "training text: mean and range of the seeds")
-    _style(right, "", "", "held-out text: a line for each seed")
-    left.legend(fontsize=FONT - 1, frameon=False)
+    right.set_xticks(range(len(runs)), [name.replace("Transformer++", "Trans-\nformer++") for name in runs])
+    right.set_xlim(-0.3, len(runs) - 0.35)
+    inside = [score for each in scores.values() for score in each if score <= top]
+    margin = 0.05 * (max(inside) - min(inside) + 0.02)
+    far = any(score > top for each in scores.values() for score in each)
+    right.set_ylim(min(inside) - margin, top if far else max(inside) + margin)
+    _style(left, xlabel, "bits per byte", "training text: mean and range")
+    _style(right, "", "", "held-out text: a line a seed")
+    last = {name: (each[0][0][-1], np.mean([bits[-1] for _, bits, _ in each])) for name, each in runs.items()}
+    _label_lines(left, [(end, x, name, styles[name][0]) for name, (x, end) in last.items()])
+    end = max(x for x, _ in last.values())
+    left.set_xlim(left.get_xlim()[0], 1.42 * end)
+    left.set_xticks([tick for tick in left.get_xticks() if 0 < tick <= 1.02 * end])
+    left.spines["bottom"].set_bounds(left.get_xlim()[0], end)
     return figure, f"Lines of bits per byte against the {xlabel}, and scores by seed: {'; '.join(words)}."
 
 
@@ -72,15 +85,23 @@ def scores_by_rate(grids, *, title, taken=None):
         best = min(grid, key=grid.get)
         words.append(f"{name} is best at {best:g} with {grid[best]:.2f}")
         if taken and name in taken:
+            rings = sum(taken.get(other) == taken[name] for other in list(grids)[: list(grids).index(name)])
             axes.plot(
-                taken[name], grid[taken[name]], "o", markersize=15, markerfacecolor="none", color=colour, label="_",
+                taken[name], grid[taken[name]], "o", markersize=14 + 7 * rings, markerfacecolor="none", color=colour,
+                label="_",
             )  # fmt: skip
             words[-1] += f", and {taken[name]:g} is taken"
     axes.set_xscale("log", base=2)
+    for name, grid in grids.items():  # the name at the higher end of its line
+        rate = max((min(grid), max(grid)), key=grid.get)
+        axes.annotate(
+            name, (rate, grid[rate]), xytext=(0, 9), textcoords="offset points", fontsize=FONT, ha="center",
+            color=styles[name][0],
+        )  # fmt: skip
+    axes.margins(x=0.09, y=0.12)
     ticks = sorted({rate for grid in grids.values() for rate in grid})
-    axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks], rotation=45)
+    axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])
     axes.minorticks_off()
-    axes.legend(fontsize=FONT - 1, frameon=False)
     return figure, f"Lines of bits per byte against the learning rate: {'; '.join(words)}."
 
 
@@ -106,21 +127,41 @@ def loss_in_chunks(curves, C, *, title):
 
 
 def bits_in_chunk(profiles, ends, *, title):
-    """Bits per byte against the place inside a chunk, in groups of places that get longer.
+    """Bits per byte against the position in a chunk, in groups of positions that get longer.
 
-    ``ends`` are the first place of each group, and behind them the length of a chunk; ``profiles`` holds by name a
-    number for each group. The first place of a chunk is 0.
+    ``ends`` are the ends of the groups, from 0 on; ``profiles`` holds by name a number for each group, or a row of
+    numbers for each seed, which are drawn as their mean in a band from the best to the worst. Positions count from 1.
     """
-    figure, axes = new_axes(xlabel="place inside the chunk", ylabel="bits per byte", title=title)
+    figure, axes = new_axes(
+        height=3.8, xlabel="position in the chunk: bytes of its own chunk that a byte reads",
+        ylabel="bits per byte", title=title,
+    )  # fmt: skip
     styles, words, places = looks(profiles), [], np.arange(len(ends) - 1)
-    names = [f"{a}" if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(ends)]
-    for name, bits in profiles.items():
-        colour, marker, line = styles[name]
+    names = [f"{b}" if b == a + 1 else f"{a + 1}-{b}" for a, b in pairwise(ends)]
+    means = {name: np.atleast_2d(rows).mean(0) for name, rows in profiles.items()}
+    for name, rows in profiles.items():
+        (colour, marker, line), rows, bits = styles[name], np.atleast_2d(rows), means[name]
+        axes.fill_between(places, rows.min(0), rows.max(0), color=colour, alpha=0.2, linewidth=0)
         axes.plot(places, bits, linestyle=line, color=colour, marker=marker, markersize=6, linewidth=1.8, label=name)
-        words.append(f"{name} from {bits[0]:.2f} at place {names[0]} to {bits[-1]:.2f} at {names[-1]}")
+        words.append(f"{name} from {bits[0]:.2f} at position {names[0]} to {bits[-1]:.2f} at {names[-1]}")
+    labels = [(bits[0], 0, name, styles[name][0]) for name, bits in means.items()]
+    _label_lines(axes, labels, ha="right", away=-9)
+    axes.set_xlim(-0.35 - 0.115 * max(map(len, profiles)) * len(places) / 8, len(places) - 0.5)
     axes.set_xticks(places, names)
-    axes.legend(fontsize=FONT - 1, frameon=False)
-    return figure, f"Lines of bits per byte by the place inside a chunk: {'; '.join(words)}."
+    axes.spines["bottom"].set_bounds(-0.2, len(places) - 0.6)
+    axes.spines["left"].set_visible(False)
+    return figure, f"Lines of bits per byte by the position in a chunk: {'; '.join(words)}."
+
+
+def _label_lines(axes, labels, ha="left", away=6):
+    """Names beside the ends ``(height, place, text, colour)`` of lines, each lifted off the one below it."""
+    low, high = axes.get_ylim()
+    below = -np.inf
+    for end, place, text, colour in sorted(labels):
+        height = max(end, below + 0.065 * (high - low))
+        axes.annotate(text, (place, height), xytext=(away, 0), textcoords="offset points", fontsize=FONT, ha=ha,
+                      va="center", color=colour)  # fmt: skip
+        below = height
 
 
 def open_shares(runs, *, title):
@@ -128,7 +169,7 @@ def open_shares(runs, *, title):
 
     The axis is logarithmic; a unit that reads nothing is a cross on the lowest line.
     """
-    figure = Figure(figsize=(7.4, 3.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(7.0, 3.8), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
     figure.suptitle(title, fontsize=FONT + 1)
     words, none = [], 0.003
@@ -145,26 +186,8 @@ def open_shares(runs, *, title):
         axes.set_ylim(0.7 * none, 150)
         axes.set_yticks([none, 0.01, 0.1, 1, 10, 100], ["none", "0.01%", "0.1%", "1%", "10%", "100%"])
         axes.minorticks_off()
-    panels[0].set_ylabel("weights above zero", fontsize=FONT)
-    figure.legend(*panels[-1].get_legend_handles_labels(), fontsize=FONT - 1, frameon=False, loc="outside right center")
-    return figure, f"Lines of the share of weights above zero: {'; '.join(words)}."
-
-
-def training_gap(rows, *, title):
-    """Bits per byte on training text and on held-out text, a line for each row ``(label, training, held out)``."""
-    figure, axes = new_axes(width=7.4, height=0.5 * len(rows) + 1.3, xlabel="bits per byte", title=title)
-    for y, (_, training, other) in enumerate(rows):
-        axes.plot([training, other], [y, y], "-", color=SKY, linewidth=5, alpha=0.6, zorder=0)
-        axes.plot(training, y, "o", color=BLUE, markersize=7)
-        axes.plot(other, y, "D", color=VERMILION, markersize=7)
-        axes.text(other + 0.025, y, f"gap {other - training:.2f}", fontsize=FONT, va="center")
-    axes.text(rows[0][1], -0.3, "training text", color=BLUE, fontsize=FONT - 1, ha="right")
-    axes.text(rows[0][2], -0.3, "held-out text", color=VERMILION, fontsize=FONT - 1, ha="left")
-    axes.set_yticks(range(len(rows)), [row[0] for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.9)
-    axes.set_xlim(min(row[1] for row in rows) - 0.1, max(row[2] for row in rows) + 0.2)
-    alt = "; ".join(
-        f"{name.replace(chr(10), ' ')}: training text {training:.2f}, held-out text {other:.2f}"
-        for name, training, other in rows
+    panels[0].set_ylabel("share of attention weights\nabove zero", fontsize=FONT)
+    figure.legend(
+        *panels[-1].get_legend_handles_labels(), fontsize=FONT, frameon=False, loc="outside lower center", ncols=4
     )
-    return figure, f"Pairs of points. {alt}."
+    return figure, f"Lines of the share of weights above zero: {'; '.join(words)}."

@@ -2,10 +2,9 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from .style import BLACK, BLUE, FONT, GREEN, SKY, VERMILION, looks, new_axes
+from .style import BLACK, BLUE, FONT, SKY, looks, new_axes
 
 CROSSINGS = {"plain": (0, (6, 2)), "fused": (0, (4, 2, 1, 2)), "": (0, (1, 1))}  # vertical lines, by a word of the name
 
@@ -20,8 +19,7 @@ def _logarithmic(axes, lengths):
     axes.set_yscale("log")
     lengths = sorted(lengths)
     axes.set_xlim(lengths[0] * 0.85, lengths[-1] * 1.2)
-    shown = lengths if len(lengths) < 7 else lengths[:: 2 if len(lengths) % 2 else -2]
-    axes.set_xticks(shown, [f"{T:,}" for T in shown])
+    axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
     axes.minorticks_off()
     low, high = axes.get_ylim()
     for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):  # at least three marks
@@ -33,65 +31,96 @@ def _logarithmic(axes, lengths):
     axes.tick_params(which="both", labelsize=FONT - 1)
 
 
+def _name_lines(axes, ends):
+    """Names at the right ends of lines, ``ends`` by name ``(x, y, colour)``; each is lifted off the one below it.
+
+    Both axes are logarithmic, and are made wider for the names.
+    """
+    (first, last), (low, high) = axes.get_xlim(), axes.get_ylim()
+    tall, below = np.log(high / low), -np.inf
+    for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
+        below = max(np.log(y / low) / tall, below + 0.07)
+        axes.annotate(
+            name, (x, low * np.exp(below * tall)), xytext=(8, 0), textcoords="offset points", fontsize=FONT,
+            va="center", color=colour,
+        )  # fmt: skip
+    ticks = axes.get_xticks()
+    axes.set_xlim(first, last * (last / first) ** (0.028 * max(map(len, ends))))
+    axes.set_ylim(low, high)
+    axes.spines["bottom"].set_bounds(first, ticks[-1])
+
+
 def cost_against_length(panels, *, ylabel, title):
     """One panel for each machine or count: a line a model against T, vertical lines where two of them meet.
 
     ``panels`` holds by name ``(lines, crossings)``: ``lines`` by name points ``(T, value)``, where None stands for a
-    run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None.
+    run that does not fit in memory and is drawn as a cross at the top; ``crossings`` by name a T, or None. Names stand
+    at the lines.
     """
-    figure = Figure(figsize=(5.0 * len(panels) if len(panels) > 1 else 7.2, 4.3), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6.2 * len(panels), 3.7), dpi=110, layout="constrained")
     words, styles = [], looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
     for axes, (panel, (lines, crossings)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         highest = max(value for points in lines.values() for _, value in points if value is not None)
-        said = []
+        said, ends, lost = [], {}, []
         for name, points in lines.items():
             colour, marker, line = styles[name]
             known = [(T, value) for T, value in points if value is not None]
             axes.plot(
                 *zip(*known), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name
             )
+            if known[-1][0] == points[-1][0]:
+                ends[name] = (*known[-1], colour)
+            else:
+                axes.annotate(
+                    name, known[-1], xytext=(-6, 6), textcoords="offset points", ha="right", fontsize=FONT, color=colour
+                )
             missing = [T for T, value in points if value is None]
             if missing:
+                lost.append((missing[0], 1.25 * highest))
                 axes.plot(
                     missing, [1.25 * highest] * len(missing), marker="x", linestyle="none", color=colour,
                     markersize=9, markeredgewidth=2,
                 )  # fmt: skip
-            ends = (
+            first_and_last = (
                 f"{name} from {_number(known[0][1])} at T = {known[0][0]} to {_number(known[-1][1])} at {known[-1][0]}"
             )
-            said.append(ends + (f", does not fit at {', '.join(map(str, missing))}" if missing else ""))
-        for name, T in crossings.items():
-            line = next(look for word, look in CROSSINGS.items() if word in name)
-            if T is not None:
-                axes.axvline(T, color=BLACK, linewidth=1.3, linestyle=line, label=f"{name}: {T:,.0f}")
-            said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
+            said.append(first_and_last + (f", does not fit at {', '.join(map(str, missing))}" if missing else ""))
         _logarithmic(axes, {T for points in lines.values() for T, _ in points})
-        axes.set_xlabel("T, tokens in a sequence (logarithmic)", fontsize=FONT)
+        for place in lost[:1]:
+            axes.annotate(
+                "does not fit", place, xytext=(-8, 0), textcoords="offset points", fontsize=FONT, ha="right",
+                va="center",
+            )  # fmt: skip
+        latest = max((T for T in crossings.values() if T is not None), default=None)
+        for name, T in crossings.items():
+            look = next(look for word, look in CROSSINGS.items() if word in name)
+            if T is not None:
+                axes.axvline(T, color=BLACK, linewidth=1.2, linestyle=look, label=f"{name}: {T:,.0f}", zorder=1)
+                side = 1 if T == latest else -1
+                axes.annotate(
+                    f"{name}: {T:,.0f}", (T, 0.98), xycoords=("data", "axes fraction"), xytext=(2 * side, 0),
+                    textcoords="offset points", rotation=90, ha="left" if side > 0 else "right", va="top",
+                    fontsize=FONT - 1,
+                )  # fmt: skip
+            said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
+        _name_lines(axes, ends)
+        axes.set_xlabel("T, tokens in a sequence", fontsize=FONT)
         axes.set_ylabel(ylabel, fontsize=FONT)
         axes.set_title(panel, fontsize=FONT)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        handles, _ = axes.get_legend_handles_labels()
-        if any(value is None for points in lines.values() for _, value in points):
-            handles.append(
-                Line2D([], [], color=BLACK, marker="x", markeredgewidth=2, linestyle="none", label="does not fit")
-            )
-        axes.legend(
-            handles=handles, fontsize=FONT - 1, frameon=False, loc="upper center", bbox_to_anchor=(0.46, -0.17),
-            ncols=2, columnspacing=1.2,
-        )  # fmt: skip
-        words.append(f"{panel}: {'; '.join(said)}")
+        words.append(f"{f'{panel}: ' if panel else ''}{'; '.join(said)}")
     figure.suptitle(title, fontsize=FONT + 1)
     return figure, f"Line plots, both axes logarithmic, of {ylabel} against T. {'. '.join(words)}."
 
 
 def speedups(curves, *, title):
-    """A row for each comparison, a column for each T: how many times as fast FLASH is as its rival.
+    """A row for each comparison, a column for each T: how many times as fast FLASH is as its baseline.
 
     ``curves`` holds by name points ``(T, ratio)``; hatched squares are those where FLASH is the slower one.
     """
     lengths = sorted({T for points in curves.values() for T, _ in points})
-    figure = Figure(figsize=(8.0, 1.3 + 0.4 * len(curves)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6.6, 1.2 + 0.34 * len(curves)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     for y, points in enumerate(curves.values()):
         for T, ratio in points:
@@ -118,62 +147,53 @@ def speedups(curves, *, title):
         f"{name} from {points[0][1]:.2f} at T = {points[0][0]} to {points[-1][1]:.2f} at {points[-1][0]}"
         for name, points in curves.items()
     )
-    return figure, f"Table of the rival's time over FLASH's, blue where it is 1 or more, against T: {said}."
+    return figure, f"Table of the baseline's time over FLASH's, blue where it is 1 or more, against T: {said}."
 
 
 def chunk_costs(sizes, counts, milliseconds, *, title):
     """Against C, each over its own smallest value: counts (by name a number for each C), and the measured time."""
-    figure, axes = new_axes(7.6, 4.0, "C, tokens in a chunk (logarithmic)", "times the smallest value", title)
+    figure, axes = new_axes(6.2, 3.5, "C, tokens in a chunk", "times the smallest value", title)
     lines = {"time, measured": milliseconds} | counts
-    styles, words = looks(lines), []
+    styles, words, ends = looks(lines), [], {}
     for name, values in lines.items():
         colour, marker, line = styles[name]
         ratio = np.asarray(values, float) / min(values)
         axes.plot(sizes, ratio, linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name)
+        ends[name] = (sizes[-1], ratio[-1], colour)
         words.append(
             f"{name} is least at C = {sizes[int(np.argmin(ratio))]}, largest {_number(ratio.max())} times that"
         )
     _logarithmic(axes, sizes)
-    axes.legend(fontsize=FONT - 1, frameon=False)
+    _name_lines(axes, ends)
     return figure, f"Line plot, both axes logarithmic, against C from {sizes[0]} to {sizes[-1]}: {'; '.join(words)}."
 
 
 def flattering_choices(choices, *, title):
     """From the honest speed-up to the one that a choice reports: ``choices`` holds by name (honest, reported, kind).
 
-    Both numbers of a row are of one kind: "measured here", "counted" or "stored".
+    Both numbers of a row are of one kind, such as "counted" or "stored", which is written below its name.
     """
-    kinds = {"measured here": (BLUE, "o"), "counted": (VERMILION, "s"), "stored": (GREEN, "^")}
-    figure, axes = new_axes(8.0, 1.3 + 0.42 * len(choices), "speed-up of FLASH")
+    figure, axes = new_axes(6.2, 1.2 + 0.5 * len(choices), "speed-up of FLASH (logarithmic)")
     figure.suptitle(title, fontsize=FONT + 1)
-    for y, (honest, reported, kind) in enumerate(choices.values()):
-        colour, marker = kinds[kind]
-        axes.annotate(
-            "", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.4}
-        )
+    for y, (honest, reported, _) in enumerate(choices.values()):
+        axes.annotate("", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": BLUE, "linewidth": 1.4})
         for ratio, fill, side in ((honest, "none", reported >= honest), (reported, "full", reported < honest)):
-            axes.plot([ratio], [y], linestyle="none", marker=marker, color=colour, markersize=8, fillstyle=fill)
+            axes.plot([ratio], [y], linestyle="none", marker="o", color=BLUE, markersize=8, fillstyle=fill)
+            said = f"{ratio:.2f}" if y else f"honest {ratio:.2f}" if fill == "none" else f"{ratio:.2f} reported"
             axes.annotate(
-                f"{ratio:.2f}", (ratio, y), xytext=(-8 if side else 8, 0), textcoords="offset points",
-                va="center", ha="right" if side else "left", fontsize=FONT - 1,
+                said, (ratio, y), xytext=(-8 if side else 8, 0), textcoords="offset points", va="center",
+                ha="right" if side else "left", fontsize=FONT,
             )  # fmt: skip
-    axes.set_yticks(range(len(choices)), choices)
+    axes.set_yticks(range(len(choices)), [f"{name}\n({kind})" for name, (_, _, kind) in choices.items()])
     axes.set_ylim(len(choices) - 0.5, -0.5)
     axes.set_xscale("log")
     every = [ratio for both in choices.values() for ratio in both[:2]]
-    low, high = min(every) / 1.45, max(every) * 1.35
+    low, high = min(every) / 1.7, max(every) * 1.7
     axes.set_xlim(low, high)
-    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50) if low <= t <= high]
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.tick_params(labelsize=FONT - 1)
-    used = {kind for *_, kind in choices.values()}
-    marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", label=kind)
-        for kind, (colour, marker) in kinds.items() if kind in used
-    ]  # fmt: skip
-    marks.append(Line2D([], [], color=BLACK, marker="o", fillstyle="none", linestyle="none", label="hollow: honest"))
-    figure.legend(handles=marks, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=4)
     said = "; ".join(
         f"{name}: {reported:.2f} for {honest:.2f} ({kind})" for name, (honest, reported, kind) in choices.items()
     )

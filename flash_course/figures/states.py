@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, YELLOW, looks, new_axes
 
@@ -18,7 +18,7 @@ def state_by_token(q, k, v, states, outputs):
     Above each state stand the token's k and v that are written, below it the q that reads and the output.
     """
     T, S, E = states.shape
-    figure = Figure(figsize=(8.8, 3.1), dpi=100, layout="constrained")
+    figure = Figure(figsize=(1.35 * T, 2.3), dpi=110, layout="constrained")
     before = np.zeros((S, E), states.dtype)
     for t, axes in enumerate(figure.subplots(1, T)):
         for (s, e), value in np.ndenumerate(states[t]):
@@ -36,8 +36,8 @@ def state_by_token(q, k, v, states, outputs):
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
         axes.set_title(f"token {t + 1}\nk = {_row(k[t])}\nv = {_row(v[t])}", fontsize=FONT)
-        axes.set_xlabel(f"q = {_row(q[t])}\nreads\n{_row(outputs[t])}", fontsize=FONT)
-    figure.suptitle(f"Each token adds k vᵀ, and the state stays as small as it was: {S} × {E}", fontsize=FONT + 1)
+        axes.set_xlabel(f"q = {_row(q[t])} reads\n{_row(outputs[t])}", fontsize=FONT)
+    figure.suptitle(f"Each token adds k vᵀ (yellow: what it changed), and the state stays {S} × {E}", fontsize=FONT + 1)
     rows = "; ".join(f"after token {t + 1} {' / '.join(_row(row) for row in states[t])}" for t in range(T))
     alt = (
         f"{T} small tables of {S} by {E} numbers, the state after each token, changed numbers bold on yellow: {rows}. "
@@ -53,8 +53,8 @@ def _row(numbers):
 def chunk_schedule(T, C):
     """Who is read how in the exact chunk form, and its steps: pairs inside each chunk, a state between chunks."""
     starts = list(range(0, T, C))
-    figure = Figure(figsize=(8.8, 3.7), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
+    figure = Figure(figsize=(7.6, 3.5), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
     i, j = np.tril_indices(T)
     inside = i // C == j // C
     left.plot(j[~inside] + 1, i[~inside] + 1, "o", color=ORANGE, markersize=5, linestyle="none")
@@ -68,7 +68,7 @@ def chunk_schedule(T, C):
     left.tick_params(labelsize=FONT - 1)
     left.set_xlabel("token j that is read", fontsize=FONT)
     left.set_ylabel("token i that reads", fontsize=FONT)
-    left.set_title("who is read how", fontsize=FONT)
+    left.set_title("how each pair is read", fontsize=FONT)
     white = dict(facecolor="white", edgecolor="none", pad=1)
     named = dict(fontsize=FONT, ha="right", va="center", xycoords="data", textcoords="data")
     for text, colour, at, place in (
@@ -92,10 +92,16 @@ def chunk_schedule(T, C):
 
 def _draw_chain(axes, starts, C, T):
     """The chunks in a row, the state that enters and leaves each, and what is added to it."""
-    box = dict(boxstyle="round,pad=0.35", edgecolor=BLACK, linewidth=0.8)
+    half, high = 0.72, 0.3  # of a box
 
     def put(x, y, text, colour):
-        axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=box | {"facecolor": colour})
+        axes.add_patch(
+            FancyBboxPatch(
+                (x - half, y - high), 2 * half, 2 * high, boxstyle="round,pad=0,rounding_size=0.12", facecolor=colour,
+                edgecolor=BLACK, linewidth=0.8,
+            )
+        )  # fmt: skip
+        axes.text(x, y, text, ha="center", va="center", fontsize=FONT)
 
     def arrow(begin, end):
         axes.add_patch(
@@ -103,17 +109,18 @@ def _draw_chain(axes, starts, C, T):
         )
 
     for g, start in enumerate(starts):
-        put(2 * g, 2.0, f"{start + 1} to {min(start + C, T)}", SKY)
-        put(2 * g, 0.0, "0" if g == 0 else f"state {g}", ORANGE)
-        arrow((2 * g - 0.2, 0.3), (2 * g - 0.2, 1.7))
-        axes.text(2 * g - 0.12, 0.85, "read", ha="left", va="center", fontsize=9)
+        x = 2 * g
+        put(x, 2.6, f"{start + 1} to {min(start + C, T)}", SKY)
+        put(x, 0.0, "0" if g == 0 else f"state {g}", ORANGE)
+        arrow((x - 0.3, high), (x - 0.3, 2.6 - high))
+        axes.text(x - 0.24, 0.75, "read", ha="left", va="center", fontsize=FONT)
         if g + 1 < len(starts):
-            arrow((2 * g + 0.2, 1.7), (2 * g + 1.75, 0.3))
-            axes.text(2 * g + 1.0, 1.42, "+ kᵀv", ha="left", va="center", fontsize=9)
-            arrow((2 * g + 0.55, 0.0), (2 * g + 1.35, 0.0))
-    axes.text(-0.6, 2.75, "tokens of a chunk, all at once", fontsize=9, va="center")
-    axes.text(-0.6, -0.75, "the state that enters the chunk (S × E numbers)", fontsize=9, va="center")
-    axes.set(xlim=(-1.1, 2 * len(starts) - 1.0), ylim=(-1.2, 3.2))
+            arrow((x + 0.3, 2.6 - high), (x + 1.5, high))
+            axes.text(x + 0.82, 1.72, "+ kᵀv", ha="left", va="center", fontsize=FONT)
+            arrow((x + half, 0.0), (x + 2 - half, 0.0))
+    axes.text(-half, 3.25, "tokens of a chunk, all at once", fontsize=FONT, va="center")
+    axes.text(-half, -0.65, "the state that enters the chunk (S × E entries)", fontsize=FONT, va="center")
+    axes.set(xlim=(-0.9, 2 * len(starts) - 1.1), ylim=(-1.0, 3.6))
     axes.set_axis_off()
     axes.set_title("what waits for what", fontsize=FONT)
 
@@ -161,24 +168,25 @@ def _short(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def chunk_sizes(sizes, milliseconds, operations):
-    """Time measured and operations counted against the chunk length C, each over its own smallest value."""
+def chunk_sizes(sizes, milliseconds, multiply_adds):
+    """Time measured and multiply-adds counted against the chunk length C, each over its own smallest value."""
     best = sizes[int(np.argmin(milliseconds))]
-    fewest = sizes[int(np.argmin(operations))]
-    title = f"The fewest operations are at C = {fewest}, the least time at C = {best}"
-    figure, axes = new_axes(7.0, 3.6, "C, tokens in a chunk", "times the smallest value", title)
-    lines = {"time, measured": milliseconds, "operations, counted": operations}
+    fewest = sizes[int(np.argmin(multiply_adds))]
+    title = f"The fewest multiply-adds are at C = {fewest}, the least time at C = {best}"
+    figure, axes = new_axes(6.2, 3.4, "C, tokens in a chunk (logarithmic)", "times the smallest value", title)
+    lines = {"time, measured": milliseconds, "multiply-adds, counted": multiply_adds}
     words, styles = [], looks(lines)
+    axes.axvline(best, color="#AAAAAA", linewidth=1.2)
     for (name, values), place in zip(lines.items(), (0, -1)):
         colour, marker, line = styles[name]
         ratio = np.asarray(values, float) / min(values)
         axes.plot(sizes, ratio, linestyle=line, marker=marker, color=colour, linewidth=1.8)
         axes.annotate(
-            name, (sizes[place], ratio[place]), xytext=(-10 if place else 12, 4), textcoords="offset points",
-            ha="right" if place else "left", va="bottom" if place else "center", fontsize=FONT, color=colour,
+            name, (sizes[place], ratio[place]), xytext=(-12, 2) if place else (12, 2), textcoords="offset points",
+            ha="right" if place else "left", va="bottom" if place else "center", fontsize=FONT + 1, color=colour,
+            bbox=dict(facecolor="white", edgecolor="none", pad=1),
         )  # fmt: skip
         words.append(f"{name} {', '.join(f'{r:.3g}' for r in ratio)}")
-    axes.axvline(best, color=BLACK, linewidth=1, linestyle=":")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sizes, [f"{C:,}" for C in sizes])
@@ -189,32 +197,3 @@ def chunk_sizes(sizes, milliseconds, operations):
         f"{'; '.join(words)}. The least time is at C = {best}."
     )
     return figure, alt
-
-
-def what_time_waits_for(rows):
-    """Four bars a form: ``rows`` holds by name the ms of operations, bytes and steps alone, and those measured."""
-    figure = Figure(figsize=(8.0, 4.3), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    bars = (("operations alone", SKY, "//"), ("bytes alone", ORANGE, ".."), ("steps alone", YELLOW, "--"))
-    lowest = 0.5 * min(min(times) for times in rows.values())
-    for place, (label, colour, hatch) in enumerate((*bars, ("measured", BLACK, ""))):
-        values = [times[place] for times in rows.values()]
-        heights = np.arange(len(rows)) + 0.2 * (place - 1.5)
-        axes.barh(
-            heights, np.subtract(values, lowest), 0.19, left=lowest, color=colour, hatch=hatch, edgecolor=BLACK,
-            linewidth=0.6, label=label,
-        )  # fmt: skip
-        for y, value in zip(heights, values):
-            axes.text(value, y, f" {_short(value)}", va="center", fontsize=FONT - 1)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlim(lowest, 4 * max(max(times) for times in rows.values()))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("milliseconds for a forward pass (each mark is ten times the one before)", fontsize=FONT)
-    axes.tick_params(labelsize=FONT - 1)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=FONT - 1, frameon=False)
-    figure.suptitle("A form takes at least as long as its longest coloured bar", fontsize=FONT + 1)
-    numbers = "; ".join(f"{name}: {', '.join(map(_short, times))} ms" for name, times in rows.items())
-    return figure, f"Bars for each form: operations, bytes and steps alone, then measured. {numbers}."

@@ -39,7 +39,7 @@ def six_tokens():
     far = arrays["lin_q"] @ arrays["lin_k"].T / np.maximum(i // C * C, 1)
     panels = {
         "local: one by one": np.where((i // C == j // C) & (j <= i), weights, np.nan),
-        "global: as if one by one": np.where(j // C < i // C, far, np.nan),
+        "global: weights that nobody stores": np.where(j // C < i // C, far, np.nan),
     }
     title = "Each pair is read in one of the two ways, never in both"
     figure, alt = figures.numbers_in_squares(panels, row=6, title=title)

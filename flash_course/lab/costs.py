@@ -1,8 +1,7 @@
 """Sliders for T and C: who reads whom, and what the mixing of FLASH costs against full attention."""
 
-import numpy as np
-
 from flash_course import figures
+from flash_course.bench.counts import causal_pairs, chunk_pairs
 
 from .page import Page
 
@@ -18,13 +17,16 @@ def cost(T=16, C=4, *, widths="the paper's base"):
         raise ValueError(f"T={T}, C={C}: expected 2 to 8192 tokens in chunks of 1 to 4096")
     if widths not in names:
         raise ValueError(f"widths={widths!r}: expected one of {', '.join(names)}")
-    i, j = np.indices((16, 16))
-    own = i // 4 == j // 4
-    maps = {
-        "full attention": np.where(j <= i, figures.DIRECT, figures.UNREAD),
-        "mixed chunk attention": np.where(j <= i, np.where(own, figures.DIRECT, figures.SUMMED), figures.UNREAD),
+    S, E, _ = WIDTHS[names.index(widths)]
+    lengths = [n for n in TS if n >= 128 and n & (n - 1) == 0]
+    both = {  # multiply-adds of one sequence, causal: pairs that are read, and two products with the state
+        "softmax": [(n, causal_pairs(n) * (S + E) / 1e6) for n in lengths],
+        "mixed chunks (FLASH)": [(n, (chunk_pairs(n, C, True) * (S + E) + 2 * n * S * E) / 1e6) for n in lengths],
     }
-    figure, alt = figures.who_reads_whom(maps, 4)
+    figure, alt = figures.cost_against_length(
+        {"": (both, {})}, ylabel="multiply-adds, millions",
+        title=f"C = {C}: softmax pays for T² pairs, FLASH in proportion to T",
+    )  # fmt: skip
     data = {
         "T": T, "C": C, "Ts": sorted({*TS, T}), "Cs": sorted({*CS, C}), "widths": WIDTHS,
         "selected": names.index(widths),

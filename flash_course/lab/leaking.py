@@ -162,5 +162,6 @@ def _page(T, C):
         }.items()
     }  # fmt: skip
     figure, alt = figures.faults_of_mixing(panels, C)
+    figure.suptitle("A sum that is not shifted leaks, and one shifted too far forgets", fontsize=figures.style.FONT + 1)
     data = {"T": T, "C": C, "lines": mixing.LINES, "choices": mixing.CHOICES, "questions": mixing.QUESTIONS}
     return Page("leaks", "The leak laboratory: edit the mixing, and see who reads whom", alt, figure, data)

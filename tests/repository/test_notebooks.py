@@ -171,7 +171,9 @@ def test_what_is_stored(built):
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert notebook.metadata.language_info == {"name": "python"}
     assert (notebook.metadata.accelerator, notebook.metadata.colab.gpuType) == ("GPU", "T4")
-    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    setup = notebooks.code_cells(notebook)[0]
+    assert setup.metadata == notebooks.FOLDED, "the cell that installs is folded"
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells if cell is not setup)
     printed = next(cell for cell in notebook.cells if "out again" in cell.source)
     assert [(o.name, o.text) for o in printed.outputs] == [("stdout", "out\nout again\n"), ("stderr", "err\n")]
     assert "image/png" in next(cell for cell in notebook.cells if "figures.show" in cell.source).outputs[0].data
