@@ -29,7 +29,7 @@ COURSE = {
     "new_project": {"addresses", "template"},
     "bench": set(),
     "figures": set(),
-    "lab": {"figures"},
+    "lab": {"figures", "bench.counts"},
     "checks": {"learner", "bench.counts", "bench.stored", "bench.tasks"},  # nothing that has a clock
     "planting": {"checks.edits"},
     "grading": {"checks", "learner"},
