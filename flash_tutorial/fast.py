@@ -1,7 +1,7 @@
-"""relu^2 attention by blocks of rows, with its backward pass written out: the same map as ``mixing.relu2_attention``.
+"""relu^2 attention by blocks of rows, the same as ``mixing.relu2_attention``, with its backward pass written out.
 
-By hand because every product can then be added to its sum in place, and because the part of a causal map that is zero
-is never computed. Letters: B batch, T length, S query/key width, E value width.
+By hand because every product can then be added to its sum in place, and because the zeros of a causal attention matrix
+are never computed. Letters: B batch, T length, S query/key width, E value width.
 """
 
 import torch
@@ -9,8 +9,8 @@ import torch
 from . import mixing
 from .layers import product_dtype, without_autocast
 
-# Rows of a causal map computed at once, at least: what lies right of the last one is never multiplied. A GPU would
-# rather multiply the zeros of a whole chunk than read and write sums once more.
+# Rows of a causal attention matrix computed at once, at least: what lies right of the last one is never multiplied. A
+# GPU would rather multiply the zeros of a whole chunk than read and write sums once more.
 ROWS, ROWS_ON_A_GPU = 64, 512
 
 
@@ -44,7 +44,7 @@ def _row_blocks(n, causal, device):
 class _Relu2Attention(torch.autograd.Function):
     """relu(scale q k^T + bias)^2 v, block of rows by block of rows, with its backward pass written out.
 
-    ``bias`` holds -inf where a causal map is empty; relu makes that an exact zero.
+    ``bias`` holds -inf where a causal matrix is empty; relu makes that an exact zero.
     """
 
     @staticmethod

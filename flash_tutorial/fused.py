@@ -74,7 +74,7 @@ def maps(
     quad_q: Tensor, quad_k: Tensor, dy: Tensor, v: Tensor, table: Tensor | None, documents: Tensor | None,
     C: int, scale: float, tile: list[int],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The local map and the gradient of its scores, each ``(B, G, C, C)``: the backward pass is products with them."""
+    """Local attention weights, gradient of the scores, each ``(B, G, C, C)``: the backward pass multiplies by them."""
     a, ds = (v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2))
     kernels.run_maps(quad_q, quad_k, dy, v, table, documents, a, ds, C, scale, tile)
     return a, ds

@@ -2,9 +2,9 @@
 
     forward   heads    four heads of one base: scale, offset and RoPE
               scan     what each chunk reads of earlier ones: a running sum over chunks, taken before its own is added
-              mix      u * (lin_q @ state + relu(scale quad_q @ quad_k^T + bias)^2 @ v); the map is never stored
+              mix      u * (lin_q @ state + relu(scale quad_q @ quad_k^T + bias)^2 @ v); the weights are never stored
     backward  ungate   through the gate u = SiLU(h)
-              maps     the map again, and the gradient of its scores
+              maps     the attention weights again, and the gradient of their scores
               values   the gradient of v
               unheads  through the heads
 
@@ -188,7 +188,7 @@ def maps_kernel(
     T, C, S, E, scale,
     M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,
 ):  # fmt: skip
-    """One program makes one tile, M queries and M keys, of the map a = r^2 and of its scores' gradient 2 r (dy v^T)."""
+    """One program makes one tile, M queries by M keys, of the weights a = r^2 and of the scores' gradient 2 r (dy v^T)."""
     G, tiles = cdiv(T, C), cdiv(C, M)
     program = tl.program_id(0)
     i, j = program // tiles % tiles, program % tiles
@@ -239,7 +239,7 @@ def values_kernel(
     total = tl.dot(k, asked, input_precision="ieee") / C  # (M, E_TILE), float32
     for first in range(chunk + j * M, end, M):  # queries from the key's own tile on
         rows = first + tl.arange(0, M)
-        places = a + (b * G + g) * C * C  # the chunk's map, queries down and keys across
+        places = a + (b * G + g) * C * C  # the chunk's weights, queries down and keys across
         weight = load_tile(places, (C, 1), rows - chunk, keys - chunk, C, C)  # (M, M)
         grad = load_tile(dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E)  # (M, E_TILE)
         total += tl.dot(tl.trans(weight), grad, input_precision="ieee")

@@ -63,7 +63,7 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
     """relu^2(scale q k^T + bias) v: ``q, k (B, T, S)``, ``v (B, T, E)`` -> ``(B, T, E)`` (equation 5, Code 6).
 
     ``bias (T, T)``; ``visible (B, T, T)`` bool says who may be read besides the causal rule. No softmax, no
-    normaliser: a map that is zero everywhere is a legal map.
+    normaliser: weights that are zero everywhere are legal.
     """
     scores = scale * (q @ k.mT)  # (B, T, T)
     if bias is not None:
@@ -78,7 +78,7 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
 
 # ---------------------------------------------------------------- linear attention
 def linear_attention(q, k, v, *, causal):
-    """q (k^T v), a state instead of a map: ``q, k (B, T, S)``, ``v (B, T, E)`` -> ``(B, T, E)``.
+    """q (k^T v), a state instead of an attention matrix: ``q, k (B, T, S)``, ``v (B, T, E)`` -> ``(B, T, E)``.
 
     The causal form reads T different states, each the sum up to and with its own token (equation 6); this is the
     cost that mixed chunk attention removes.

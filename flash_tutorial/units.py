@@ -113,7 +113,7 @@ class GAU(GAUSteps, GatedUnit):
         self.reset_parameters()
 
     def mix(self, heads, v, mask, segment_ids):
-        """The quadratic map over all tokens (equation 5), or the softmax in its place."""
+        """Quadratic attention over all tokens (equation 5), or the softmax in its place."""
         q, k = heads  # (B, T, S)
         T = v.shape[1]
         bias = None if self.bias is None else self.bias(T)  # (T, T)

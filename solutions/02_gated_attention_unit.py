@@ -158,7 +158,7 @@ def gated_unit(x_TD, params, mix):
 check("02.2", gated_unit)
 
 # %% [markdown]
-# ## 02.3 build: `attention_map`
+# ## 02.3 build: `attention_matrix`
 #
 # **20 points** · difficulty 3/5 · importance 5/5 · 25 minutes · core
 #
@@ -181,7 +181,7 @@ check("02.2", gated_unit)
 
 
 # %%
-def attention_map(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
+def attention_matrix(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
     """The relu² map of a gated attention unit.
 
     z_TS: array (T, S). gamma_2S, beta_2S: arrays (2, S). bias_TT: array (T, T).
@@ -196,7 +196,7 @@ def attention_map(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
 
 
 # %%
-check("02.3", attention_map)
+check("02.3", attention_matrix)
 
 # %% [markdown]
 # ## 02.4 predict: what relu² is not
@@ -314,7 +314,7 @@ check("02.5", port)
 # At x = μ it has the value and the slope of relu², but far to the right it comes near 1, where relu² grows without end.
 # Write it as `laplace`.
 #
-# Then write `map_with`, which makes the attention matrix with *any* such function. The score is q kᵀ / `length_scale` + bias, as in 02.3;
+# Then write `matrix_with`, which makes the attention matrix with *any* such function. The score is q kᵀ / `length_scale` + bias, as in 02.3;
 # then comes f. `sees_TT[i, j]` is True where token i may read token j, which can be a causal mask, a window, or the tokens that are no padding.
 # Every other place is exactly 0, so a token that sees nothing gets a row of zeros.
 # The argument `f` takes an array of any shape and acts element by element. Far to the left it comes near 0, for some functions slowly,
@@ -339,7 +339,7 @@ def laplace(x):
     # END SOLUTION
 
 
-def map_with(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
+def matrix_with(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
     """The map f(q kᵀ / length_scale + bias), with zeros where sees_TT is False.
 
     f: function of an array, number by number. q_TS, k_TS: arrays (T, S). bias_TT: array (T, T).
@@ -352,7 +352,7 @@ def map_with(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
 
 
 # %%
-check("02.6", laplace, map_with)
+check("02.6", laplace, matrix_with)
 
 # %%
 progress("02")

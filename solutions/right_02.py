@@ -67,7 +67,7 @@ def map_zero_before_square(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causa
     return np.maximum(s * np.tri(len(s)) if causal else s, 0) ** 2
 
 
-def map_with_a_constant(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
+def matrix_with_a_constant(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
     q, k = np.einsum("ts,hs->hts", z_TS, gamma_2S) + beta_2S[:, None]
     s = np.einsum("is,js->ij", q, k) / length_scale + bias_TT
     if causal:
@@ -117,11 +117,11 @@ def laplace_by_erfc(x):
     return np.vectorize(lambda a: math.erfc((0.5**0.5 - a) * (2 * math.pi) ** 0.5) / 2)(x)
 
 
-def map_with_minus_infinity(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
+def matrix_with_minus_infinity(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
     return f(np.where(sees_TT, q_TS @ (k_TS / length_scale).T + bias_TT, -np.inf))
 
 
-def map_row_by_row(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
+def matrix_row_by_row(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
     A = np.zeros(bias_TT.shape)
     for i, seen in enumerate(sees_TT):
         if seen.any():
@@ -196,7 +196,7 @@ def laplace_by_statistics(x):
     return np.array([curve.cdf(float(a)) for a in np.ravel(x)]).reshape(np.shape(x))
 
 
-def map_with_masked_array(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
+def matrix_with_masked_array(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
     scores = np.ma.masked_array(np.inner(q_TS, k_TS) / length_scale + bias_TT, mask=~sees_TT)
     return np.ma.masked_array(f(scores.filled(0.0)), mask=scores.mask).filled(0.0)
 
@@ -212,13 +212,13 @@ RIGHT = {
         {"relu2": relu2_by_select, "relu2_slope": Slope()},
     ],
     "02.2": [unit_token_by_token, unit_with_three_matrices, unit_in_torch],
-    "02.3": [map_zero_before_square, map_with_a_constant, map_by_loops, map_in_torch, map_one_by_one],
+    "02.3": [map_zero_before_square, matrix_with_a_constant, map_by_loops, map_in_torch, map_one_by_one],
     "02.4": [WORDS],
     "02.5": [port_by_copy, port_row_by_row, Port().run],
     "02.6": [
-        {"laplace": laplace_in_torch, "map_with": map_with_minus_infinity},
-        {"laplace": laplace_by_erfc, "map_with": map_row_by_row},
-        {"laplace": laplace_by_statistics, "map_with": map_with_masked_array},
+        {"laplace": laplace_in_torch, "matrix_with": matrix_with_minus_infinity},
+        {"laplace": laplace_by_erfc, "matrix_with": matrix_row_by_row},
+        {"laplace": laplace_by_statistics, "matrix_with": matrix_with_masked_array},
     ],
 }
 

@@ -84,8 +84,8 @@ def cases_2(rng, numbers):
     yield case("one token", "limits", "both_sides", 1, 5, 6, 2)
 
 
-# ---------------------------------------------------------------- 02.3 attention_map
-def attention_map(z_TS, gamma_2S, beta_2S, bias_TT, n, causal):
+# ---------------------------------------------------------------- 02.3 attention_matrix
+def attention_matrix(z_TS, gamma_2S, beta_2S, bias_TT, n, causal):
     """The oracle; n is the length scale."""
     q, k = (z_TS * gamma_2S[h] + beta_2S[h] for h in (0, 1))
     sees = np.tri(len(z_TS)) if causal else 1
@@ -147,7 +147,7 @@ def mended(x_TD, params, bias_TT, n):
     E = len(params["out_weight"])
     normed = x_TD / np.sqrt((x_TD**2).mean(1, keepdims=True) + EPS) * params["norm_gain"]
     u, v, z = np.split(silu(normed @ params["in_weight"] + params["in_bias"]), [E, 2 * E], axis=1)
-    read = u * (attention_map(z, params["gamma"], params["beta"], bias_TT, n, True) @ v)
+    read = u * (attention_matrix(z, params["gamma"], params["beta"], bias_TT, n, True) @ v)
     return x_TD + read @ params["out_weight"] + params["out_bias"]
 
 
@@ -206,7 +206,7 @@ def logistic(x):
     return 0.5 * (1 + np.tanh(np.asarray(x) / 2))
 
 
-def map_with(f, q, k, bias_TT, n, sees):
+def matrix_with(f, q, k, bias_TT, n, sees):
     """The oracle; n is the length scale."""
     scores = q @ k.T / n + bias_TT
     A = f(scores) * sees
@@ -218,7 +218,7 @@ def cases_6(rng, numbers):
         T, S, n = grown(rng, T, S, n)
         q, k, bias = *rng.normal(size=(2, T, S)), rng.normal(size=(T, T)) * 0.7 + 0.3
         given, sizes = (q, k, bias, n, np.tri(T, dtype=bool) & seen(T)), f"T = {T}, S = {S}, length_scale = {n}"
-        return call(name, "map_with", lent(f), *given, of="map_with", sizes=sizes, say=say)
+        return call(name, "matrix_with", lent(f), *given, of="matrix_with", sizes=sizes, say=say)
 
     values = {
         "around its middle, sqrt(1/2)": np.array([MU, 0.0, 0.5, 1.0, 2.0, -1.0, 0.9]),
