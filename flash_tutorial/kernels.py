@@ -188,7 +188,7 @@ def maps_kernel(
     T, C, S, E, scale,
     M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,
 ):  # fmt: skip
-    """One program makes one tile, M queries by M keys, of the weights a = r^2 and of the scores' gradient 2 r (dy v^T)."""
+    """One program makes one tile, M queries by M keys, of the weights a = r^2 and the scores' gradient 2 r (dy v^T)."""
     G, tiles = cdiv(T, C), cdiv(C, M)
     program = tl.program_id(0)
     i, j = program // tiles % tiles, program % tiles
