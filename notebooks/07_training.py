@@ -220,7 +220,7 @@ for name, first in (("in the middle, then at the beginning", 0), ("at the beginn
 # %%
 runs = {}
 for run in load_stored("places")["runs"]:
-    if run["steps"] == 1000:
+    if run.get("steps") == 1000:
         runs.setdefault(run["model"], {})[run["seed"]] = run
 positions = {name: np.array([run["by_place_of_128"] for run in of.values()]) for name, of in runs.items()}
 compared = ("FLASH", "local only", "Transformer++", "FLASH-Quad")
