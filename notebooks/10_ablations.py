@@ -614,7 +614,7 @@ for rate in (0.06, 0.025):
         f"3. global only at rate {rate}: {mine}, against FLASH",
         "{:+.3f} ± {:.3f}".format(*interval(mine - bits("FLASH"))),
     )
-longer = {model: [r["bits_per_byte"] for r in load_stored("places")["runs"] if (r["model"], r["steps"]) == (model, 1000)]
+longer = {model: [r["bits_per_byte"] for r in load_stored("places")["runs"] if (r.get("model"), r.get("steps")) == (model, 1000)]
           for model in ("FLASH", "local only")}  # fmt: skip
 longer = np.subtract(longer["local only"], longer["FLASH"])
 print("4. local only against FLASH, longer runs:", longer.round(3), "{:+.3f} ± {:.3f}".format(*interval(longer)))
