@@ -363,7 +363,8 @@ for name in ("Transformer++, plain", "Transformer++, fused"):
 # What is timed is a *training step* of the units, forward and backward, without embedding and output layer. A ratio of two times is only
 # worth something if both sides had the same chances. So every step has the same number of tokens (when T doubles, the batch B halves), and
 # all models and lengths take turns, so that a busy moment hits all of them. The first step is not counted, of the others you see the
-# median, and the clock is read only when the device is done. Parameters are of order one, as in trained models (lecture 03).
+# median, and the clock is read only when the device is done. Parameters are of order one (lecture 03): in a
+# fresh unit most numbers are next to zero, and training soon changes that.
 #
 # Before a step is run, its memory is predicted from the shorter ones: when T doubles, a part that grows like T² grows by at most four
 # times its last growth. A step that would not fit is left out.

@@ -591,8 +591,9 @@ print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} t
 # %% [markdown]
 # Read the lower panel with care. FLASH takes the same time at *every* position, but Transformer++ is **faster** up to 2048. Why does FLASH lose
 # there, where it needs a third *fewer* multiply-adds? Matrix products are less than a third of its time. The rest goes into many small
-# operations and the overhead of calling them, and four units make more calls than two blocks (lecture 11 counts them). All of this is one
-# sequence on a CPU: on a GPU decoding mostly waits for memory, so there the entries kept may matter more than the calls. That was not measured.
+# operations and the overhead of calling them, and four units make more calls than two blocks (lecture 11 says what a call costs). All of this
+# is one sequence on a CPU: on a GPU decoding mostly waits for memory, so there the entries kept may matter more than the calls. That was not
+# measured.
 #
 # A token does not cost *exactly* the same everywhere, though. The last token of a chunk does the fold, C S E multiply-adds that are put
 # off until then: at these sizes 27 times the work of its neighbour. (The stored times are means over C steps with one fold among them.)

@@ -556,7 +556,7 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
 #
 # Lecture 03 derived the gradient of relu² attention. With scores s, r = relu(s), weights A = r² and y = A v, and with dy for what comes back from the
 # gate, it is dv = Aᵀ dy, dA = dy vᵀ and ds = 2 r dA. Since A was never stored, `maps_kernel` has to make it again, tile by tile and together with ds.
-# It writes both, 2 C entries for each token beside the E = 6 C of its values. `values_kernel` makes dv of A and dy. The gradient of the state is summed
+# It writes both, 2 C entries for each token, whose values have E = 6 C at the paper's base size. `values_kernel` makes dv of A and dy. The gradient of the state is summed
 # over all *later* chunks, by the same scan in the other direction.
 #
 # Which tiles does one program of each kernel touch?

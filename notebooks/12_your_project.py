@@ -12,7 +12,7 @@
 #
 # [With results](12_your_project.ipynb) · [without, to work in](work/12_your_project.ipynb) · [glossary](../docs/glossary.md) · [what you can bring along](../docs/projects.md)
 #
-# Everything so far was somebody else's question. In this lecture you take a small project of your own from a guess to a page that you could hand in: on your own text if you have one, with a trained model that you tune further, a test of what the model remembers, and a layer that nobody has tried before.
+# Everything so far was somebody else's question. In this lecture you take a small project of your own from a guess to a page that you could hand in: on your own text if you have one, with a trained model that you tune further, a test of what the model remembers, and a layer of your own.
 #
 # **After this lecture you can**
 # - begin a project with a question and a prediction, and have a command that repeats it;

@@ -110,7 +110,7 @@ for name, update in lines.items():
 #
 # Let $M_t$ be the state after token t, an array of S × E entries. (The papers write $S_t$; here S stays the width of queries and keys, and E that of values.)
 # The vectors are rows, so kᵀv has the shape of the state, and every member of the family reads its state in the same way, $o_t = q_t\, M_t$.
-# Greek letters are gates between 0 and 1: γ is fixed, α and β are computed from the token.
+# Greek letters are gates between 0 and 1: γ is fixed, α and β are computed from the token. (Mamba-2's $d_t$ is a step width, see section 5.)
 #
 # | layer | how a token changes the state |
 # | --- | --- |
