@@ -513,7 +513,7 @@ except NotImplementedError:
 # - a claim that does not hold here, or is not settled;
 # - what limits the runs.
 #
-# Section 13 of the lecture prints the numbers. Runs of your own count as well.
+# Section 11 of the lecture prints the numbers. Runs of your own count as well.
 # A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.
 #
 # <details><summary>It says that an interval is missing</summary>

@@ -97,5 +97,5 @@ def _labelled(axes, x, curves, form):
             annotation_clip=False,
         )  # fmt: skip
         words.append(f"{name} from {form.format(y[0])} at {x[0]:,} to {form.format(y[-1])} at {x[-1]:,}")
-    axes.set_xlim(right=x[-1] * 1.08)
+    axes.set_xlim(x[0] / 1.08, x[-1] * 1.08)  # before the axis is logarithmic: a limit of its own would be below zero
     return words
