@@ -157,7 +157,7 @@ for name, row in cards.items():
 assert 0 < cards["flash"]["bits_per_byte"] - cards["transformer++"]["bits_per_byte"] < 0.03
 
 # %% [markdown]
-# The promise of *quality* is nearly kept, in a demonstration: one seed, equally many updates, and of runs with different dropout the best. Lecture 07 makes a proper comparison.
+# The promise of *quality* is nearly kept, in a demonstration: one seed, equally many updates, and for FLASH the better of two dropout rates. Lecture 07 makes a proper comparison.
 #
 # There you have the whole course: a cost that grows like the length, a state that does not grow at all, and a quality that has to be measured rather than promised. But cheap attention had been proposed many times before, so why did everybody stay with the expensive kind? The authors raise three complaints, which you will now meet on your own machine. Twice you are asked for a guess first, because a wrong guess is the one you remember.
 #
@@ -234,7 +234,7 @@ reveal("00.a", round(quotient, 1), "times the time of softmax attention")
 assert device == "cuda" or quotient > 2
 
 # %% [markdown]
-# An eighth of the multiply-adds, and here several times the time. **Misconception: the number of operations decides the time.** This implementation writes all T states to memory and reads them back, 64 × 64 entries for each token where Q, K and V have 3 × 64, and computes very little with each of them. The same arithmetic can be arranged better, but a count promises nothing until somebody has found out how.
+# An eighth of the multiply-adds, and here many times the time. **Misconception: the number of operations decides the time.** This implementation writes all T states to memory and reads them back, 64 × 64 entries for each token where Q, K and V have 3 × 64, and computes very little with each of them. The same arithmetic can be arranged better, but a count promises nothing until somebody has found out how.
 #
 # ## 4. Complaint three: training proceeds token by token
 #
@@ -323,7 +323,7 @@ assert not torch.triu(everything | summed | local | global_, 1).any(), "a later 
 # %% [markdown]
 # A square is a pair whose score goes through the softmax, or relu², by itself. A circle is a pair that is read through the state, with the plain product of query and key as its weight, which nothing can sharpen.
 #
-# What does that cost? Move T and C, and watch picture, multiply-adds and sequential steps. (Where no script runs, as on GitHub, you see one curve.)
+# What does that cost? Move T and C, and watch picture, multiply-adds and sequential steps. (Where no script runs, as on GitHub, you see the multiply-adds at C = 256.)
 
 # %%
 from flash_course import lab

@@ -635,8 +635,8 @@ assert all((A[allowed] == 0).any() for A in full) and max(moved) < 0.25
 
 # %% [markdown]
 # A surprise: the matrices are mostly bias. Each row looks like the one above it, moved by one position, so after 300 updates this model reads
-# mainly by distance and little by content. A likely reason is that scores are divided by n, and the bias is not. The lead over the softmax may then
-# come from a bias that is learnt faster, which this run cannot tell.
+# mainly by distance and little by content. A likely reason is that scores are divided by n, and the bias is not. The lead over the softmax
+# (section 8) may then come from a bias that is learnt faster, which this run cannot tell.
 #
 # ## 13. What you take along
 #

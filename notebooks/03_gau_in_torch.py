@@ -258,7 +258,7 @@ print(f"standard deviation of {D} x {D} weights as nn.Linear draws them: {nn.Lin
 
 # %% [markdown]
 # Each of these factors is small, and the unit multiplies many of them. So follow x through the unit, with fresh parameters and with parameters
-# of order one. (`settle_branch` scales `out_proj` so that the second branch is about as large as x.)
+# of order one. (`settle_branch` scales `out_proj` so that the branch of the second unit is about as large as x.)
 
 
 # %%
@@ -371,7 +371,7 @@ with torch.no_grad():
 assert np.abs(bias[1:, 1:] - bias[:-1, :-1]).max() < 1e-9  # by distance only
 
 # %% [markdown]
-# The rotary form goes on for any length. Whether it goes on *well* is another question, as nothing was learnt there.
+# The rotary form goes on for any length. Whether it goes on *well* is another question, as nothing was learnt beyond the length of training.
 #
 # ## 4. The gradient by hand
 #
@@ -610,8 +610,8 @@ assert waves[0] < table[0] + 0.05 and min(waves[1:]) > max(table) + 0.2
 # better than the bigram model of lecture 00, at about 3.54.
 #
 # Now look along the lines of the seeds. With the seed that you trained, the rotary bias is as good as the table; with the other two it is a third of
-# a bit worse. One seed would have told you that the choice does not matter. This is why no table of quality in this course rests on a
-# single run, and lecture 07 meets such seeds again in a larger model.
+# a bit worse. One seed would have told you that the choice does not matter. This is why a verdict on quality needs
+# several seeds, and lecture 07 meets such seeds again in a larger model.
 
 
 # %% tags=["timing"]

@@ -242,8 +242,8 @@ figures.show(*figures.state_by_token(q_TS, k_TS, v_TE, np.stack(upto[1:]), out_T
 
 # %% [markdown]
 # Follow token 4. Its key (0, 2) leaves the first row alone and adds 2 × (1, 1, 1) to the second, while its query (2, 0) reads twice the
-# first row, so it does not see what it has just written. Through the matrix it is the same: row 6 of `q kᵀ` is (1, 2, 3, 4, 1, -1),
-# and a weight of -1 is legal, because nothing is normalised here.
+# first row, so it does not see what it has just written. The matrix gives the same outputs: row 6 of `q kᵀ`, (1, 2, 3, 4, 1, -1),
+# weights the six values, and the sum is (14, 11, 8). A weight of -1 is legal, because nothing is normalised here.
 #
 # The package has two more forms, loops and a running sum. On random inputs of order one all must agree, and no token may read a later one.
 

@@ -21,7 +21,7 @@
 # - write mixed chunk attention as loops, then without loops, then in PyTorch;
 # - say which token reads which, in which of two ways, and what that buys over linear attention;
 # - test that a causal layer reads nothing later, and name the faults that each test misses;
-# - say why the sum over chunks is exclusive, and for how many chunks the mean and the sum begin to differ;
+# - say why the sum over chunks is exclusive, and from which chunk on the mean and the sum of means differ;
 # - explain why the chunk length C is part of the model here, although it was a speed setting in lecture 04.
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).

@@ -722,7 +722,8 @@ assert 0 < mean.mean() - plus.mean() < np.ptp(plus)
 # The worst seed of the mean is better than the best one of the bare sum. After 80 updates
 # you would have said the opposite, which is a warning against short runs. It is a tiny model with
 # a learning rate that was tuned for neither, and at T = 64 the sum grows over four chunks only; so it is a hint, and no proof of what the authors trained.
-# The project takes the mean because Code 8 is the fuller listing. Transformer++ is ahead of both on the mean of its seeds, though of FLASH by less than they differ.
+# The project takes the mean because Code 8 is the fuller listing. Averaged over seeds, Transformer++ is ahead of both,
+# though of FLASH with the mean by less than its own seeds differ.
 #
 # ## 11. What you take along
 #
