@@ -109,7 +109,7 @@ def loss_by_position(by_position, *, title):
     )
     places, bits = range(len(rows)), [row[2] for row in rows]
     axes.plot(places, bits, "o-", color=BLUE, linewidth=1.8)
-    axes.set_xticks(places, [str(a) if a == b else f"{a}–{b}" for a, b, _ in rows])
+    axes.set_xticks(places, [str(a) if a == b else f"{a}\nto {b}" for a, b, _ in rows])
     for x, value, after in zip(places, bits, [*bits[1:], bits[-1]]):
         up = value >= after  # the line goes down or ends here, so there is room above it to the right
         axes.annotate(

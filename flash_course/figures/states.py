@@ -18,7 +18,7 @@ def state_by_token(q, k, v, states, outputs):
     Above each state stand the token's k and v that are written, below it the q that reads and the output.
     """
     T, S, E = states.shape
-    figure = Figure(figsize=(1.35 * T, 2.3), dpi=110, layout="constrained")
+    figure = Figure(figsize=(1.35 * T, 2.05), dpi=110, layout="constrained")
     before = np.zeros((S, E), states.dtype)
     for t, axes in enumerate(figure.subplots(1, T)):
         for (s, e), value in np.ndenumerate(states[t]):

@@ -274,6 +274,9 @@ def test_a_figure(name):
         shown = [line for line in axes.lines if line.get_label()[0] != "_"]
         styles = [(str(line._dash_pattern), line.get_linestyle(), line.get_marker()) for line in shown]
         assert len(set(styles)) == len(styles), "lines that differ by colour alone"
+        drawn = [x for line in axes.lines if line.get_transform() == axes.transData for x in line.get_xdata() if x > 0]
+        if axes.get_xscale() == "log" and drawn:
+            assert axes.get_xlim()[0] > min(drawn) / 100, "points at the right edge of an empty axis"
     pages = []
     for _ in range(2):
         page = io.BytesIO()
