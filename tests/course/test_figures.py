@@ -192,8 +192,8 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         "sum, S + kv: (8, 4) becomes (10, 4), and k reads 11; erase",
     ),
     "shares_of_newest": (
-        lambda: figures.shares_of_newest([1, 4, 64], {"mean": [1, 0.5, 0.25], "decay": [1, 0.75, 0.75]}, title="newest"),
-        "mean from 1.00 at 1 to 0.25 at 4",
+        lambda: figures.shares_of_newest([1, 4, 64], {"mean": [1, 0.5, 0.25], "decay": [1, 0.75, 0.75]}, title="new"),
+        "mean from 1.00 at 1 to 0.25 at 64",
     ),
     "numbers_kept": (
         lambda: figures.numbers_kept(
