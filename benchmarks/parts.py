@@ -1,6 +1,7 @@
 """Does the global part help on text? FLASH against its halves and Transformer++ at T = 2048, paired by seed.
 
     python benchmarks/parts.py run austen                  # rates by short runs, then three seeds at the best of them
+    python benchmarks/parts.py run_at_one_rate austen      # FLASH and its local part at each other's rates as well
     python tools/code_corpus.py runs/code.txt              # a corpus of program text ...
     python benchmarks/parts.py run runs/code.txt
     python benchmarks/parts.py table
@@ -24,6 +25,7 @@ RUNS = StoredRuns("parts", "python benchmarks/parts.py run")
 T, SEEDS, BYTES = 2048, (0, 1, 2), 400_000
 RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2], "local only": [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2],
          "global only": [5e-3, 1e-2, 2e-2, 4e-2], "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2]}  # fmt: skip
+PAIR = {"FLASH": "local only", "local only": "FLASH"}
 TUNING, STEPS = 500, 2000
 # bytes since the last mention of a name; a chunk has 128
 DISTANCES = (0, 128, 512, T)
@@ -77,29 +79,43 @@ def run(corpus):
             one_run(corpus, name, best_rate(corpus, name), STEPS, seed)
 
 
+def run_at_one_rate(corpus):
+    """FLASH and its local part each at the other's rate too: what 500 updates chose may be too high for 2000."""
+    torch.set_num_threads(1)
+    for seed in SEEDS:
+        for name, other in PAIR.items():
+            one_run(corpus, name, best_rate(corpus, other), STEPS, seed)
+
+
 def best_rate(corpus, name):
     return RUNS.best(corpus=kind_of(corpus), model=name, steps=TUNING)["learning_rate"]
 
 
 def table():
-    """Mean and range of three seeds, and the paired difference from FLASH."""
-    for corpus in ("austen", "code"):
-        of = {name: RUNS.where(corpus=corpus, model=name, steps=STEPS) for name in RATES}
-        for name, rows in of.items():
-            values = [r["bits_per_byte"] for r in rows]
-            gaps = [b["bits_per_byte"] - a["bits_per_byte"] for a, b in zip(of["FLASH"], rows)]
+    """Of each model and rate the three seeds, their paired differences from FLASH at its best rate, and names."""
+    for kind in sorted({row["corpus"] for row in RUNS.where(steps=STEPS)}):
+        best = RUNS.best(corpus=kind, model="FLASH", steps=TUNING)["learning_rate"]
+        of = {}
+        for row in RUNS.where(corpus=kind, steps=STEPS):
+            of.setdefault((row["model"], row["learning_rate"]), {})[row["seed"]] = row
+        for (name, rate), rows in sorted(of.items()):
+            values = [row["bits_per_byte"] for row in rows.values()]
+            gaps = [row["bits_per_byte"] - of["FLASH", best][seed]["bits_per_byte"] for seed, row in rows.items()]
             said = ", ".join(f"{gap:+.4f}" for gap in gaps)
-            print(f"{corpus:6} {name:14} {statistics.mean(values):.4f}  {values}  minus FLASH, seed by seed: {said}")
-            bits = {d: statistics.mean(r["bits_per_name"][d][0] for r in rows) for d in rows[0]["bits_per_name"]}
             print(
-                f"{'':21} bits of a name, by bytes since its last mention:", {d: round(b, 2) for d, b in bits.items()}
+                f"{kind:6} {name:14} {rate:g}: {statistics.mean(values):.4f} {values}, minus FLASH at {best:g}: {said}"
             )
+            first, *_ = rows.values()
+            bits = {d: statistics.mean(r["bits_per_name"][d][0] for r in rows.values()) for d in first["bits_per_name"]}
+            print(f"{'':7}bits of a name, by bytes since its last mention:", {d: round(b, 2) for d, b in bits.items()})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     what = parser.add_subparsers(dest="what", required=True)
-    what.add_parser("run").add_argument("corpus", help="austen, or the path of a text")
+    commands = {"run": run, "run_at_one_rate": run_at_one_rate}
+    for name in commands:
+        what.add_parser(name).add_argument("corpus", help="austen, or the path of a text")
     what.add_parser("table")
     args = parser.parse_args()
-    run(load_corpus(args.corpus)) if args.what == "run" else table()
+    table() if args.what == "table" else commands[args.what](load_corpus(args.corpus))
