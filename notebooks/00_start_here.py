@@ -157,7 +157,7 @@ for name, row in cards.items():
 assert 0 < cards["flash"]["bits_per_byte"] - cards["transformer++"]["bits_per_byte"] < 0.03
 
 # %% [markdown]
-# The promise of *quality* is nearly kept, in a demonstration: one seed, equally many updates, and for FLASH the better of two dropout rates. Lecture 07 makes a proper comparison.
+# The promise of *quality* is nearly kept, in a demonstration: one seed, equally many updates, and each model with the better of two dropout rates. Lecture 07 makes a proper comparison.
 #
 # There you have the whole course: a cost that grows like the length, a state that does not grow at all, and a quality that has to be measured rather than promised. But cheap attention had been proposed many times before, so why did everybody stay with the expensive kind? The authors raise three complaints, which you will now meet on your own machine. Twice you are asked for a guess first, because a wrong guess is the one you remember.
 #
