@@ -22,7 +22,7 @@
 #
 # **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Six questions in [lecture 90](90_refresher.ipynb) tell whether you are ready, and it refreshes einsum, broadcasting, floats and nats.
 #
-# **Time** 23 minutes to read. Computing takes about 20 seconds of processor time on one core.
+# **Time** 24 minutes to read. Computing takes about 20 seconds of processor time on one core.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 29 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 30 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention); lecture 10 helps with section 9.
 #
-# **Time** 32 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 33 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

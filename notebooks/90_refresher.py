@@ -23,7 +23,7 @@
 #
 # **You need** Python, and some NumPy.
 #
-# **Time** 15 minutes to read. Computing takes about 5 seconds on two CPU cores.
+# **Time** 16 minutes to read. Computing takes about 5 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
