@@ -139,8 +139,8 @@ print(f"both have shape {right.shape}, and {np.count_nonzero(right != wrong)} of
 
 # %%
 column, row = np.array([[0], [10], [20], [30]]), np.array([1, 2, 3])
-panels = {"(4, 1), repeated to the right": np.broadcast_to(column, (4, 3)).astype(float),
-          "(3,), repeated downwards": np.broadcast_to(row, (4, 3)).astype(float),
+panels = {"(4, 1), to the right": np.broadcast_to(column, (4, 3)).astype(float),
+          "(3,), downwards": np.broadcast_to(row, (4, 3)).astype(float),
           "their sum, (4, 3)": (column + row).astype(float)}  # fmt: skip
 title = "A size of 1 is repeated until the shapes agree"
 figures.show(*figures.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column"), width=6.8))

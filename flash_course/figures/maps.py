@@ -64,8 +64,9 @@ def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", 
     ``axis_names`` say what a row and a column are.
     """
     tall, wide = (max(values.shape[axis] for values in panels.values()) for axis in (0, 1))
-    square = min(0.5, ((width - 0.2) / len(panels) - 0.2) / wide)  # inches, so that no strip stays empty above or below
-    figure = Figure(figsize=(width, 1.05 + square * tall), dpi=110, layout="constrained")
+    square = min(0.55, ((width - 0.5) / len(panels) - 0.15) / wide)  # inches, so that no strip stays empty
+    size = (min(width, 0.5 + len(panels) * (square * wide + 0.15)), 1.15 + square * tall)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
         rows, columns = values.shape
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
