@@ -125,12 +125,21 @@ def scores_of_seeds(name):
     return [r["bits_per_byte"] for r in sorted(long, key=lambda r: r["seed"])]
 
 
+# A row of the table of lectures, up to its minutes.
+MINUTES = re.compile(r"^(\| (\d\d) \| .*\| )\d+ min \|", flags=re.M)
 TABLES = {"claims": claims, "speed": speed, "quality": quality, "models": models}
 
 
 def filled(text):
     """The page with all tables as they are stored."""
-    return PLACE.sub(lambda found: found[1] + TABLES[found[2]](), text)
+    text = PLACE.sub(lambda found: found[1] + TABLES[found[2]](), text)
+    return MINUTES.sub(lambda row: f"{row[1]}{minutes_of(row[2])} min |", text)
+
+
+def minutes_of(lecture):
+    """The minutes to read that the build has written into a lecture's header."""
+    (source,) = (README.parent / "notebooks").glob(f"{lecture}_*.py")
+    return re.search(r"\d+(?= minutes to read)", source.read_text(encoding="utf-8"))[0]
 
 
 def main(words):
