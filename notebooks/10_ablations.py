@@ -26,7 +26,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 32 minutes to read. Computing takes about 15 seconds on two CPU cores.
+# **Time** 33 minutes to read. Computing takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
