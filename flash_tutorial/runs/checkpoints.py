@@ -20,7 +20,8 @@ from .. import files
 KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
 NAMES = (*FILES, "tokenizer.json", "training.json")
-OURS = re.compile("|".join(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES))
+# What a checkpoint's folder may hold: its files, half written ones, and safetensors' own half written ones.
+OURS = re.compile("|".join([*(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES), r"\.tmp\w{6}"]))
 STEP = re.compile(r"step_\d{6,}")
 HALF = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
 
