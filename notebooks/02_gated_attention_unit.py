@@ -476,7 +476,7 @@ agree(after, reference.relu2_attention(scores_TT, np.eye(T), np.eye(T), 1, sees_
 # would do no harm, but only because relu²(0) is 0.)
 #
 # **Second: where does 1/n go?** Here the paper has two versions. Equation 5 as printed has no division at all, `relu²(q kᵀ + b)`, while Code 6
-# divides inside the square, `relu²(q kᵀ / n + b)`. Su ([2022](https://kexue.fm/archives/9019)) proposed to divide outside of it. Run all three without
+# divides inside the square, `relu²(q kᵀ / n + b)`. One could also divide outside of it. Run all three without
 # bias on the same 64 tokens written 1, 4 and 16 times: what is the mean sum of a row?
 
 # %% tags=["nbval-check-output"]

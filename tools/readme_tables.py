@@ -119,14 +119,31 @@ def claims():
     ])  # fmt: skip
 
 
+def runs_on_text():
+    """{(model, learning rate): its runs by seed} of benchmarks/parts.py on Austen, those of full length."""
+    runs = {}
+    for run in load_stored("parts")["runs"]:
+        if (run["corpus"], run["steps"]) == ("austen", 2000):
+            runs.setdefault((run["model"], run["learning_rate"]), {})[run["seed"]] = run
+    return runs
+
+
+def parts_on_text():
+    head = ["model", "rate", "seed 0", "seed 1", "seed 2", "mean", "bits of a name last mentioned 128 to 512 bytes ago"]
+    rows = []
+    for (name, rate), of in sorted(runs_on_text().items()):
+        scores = [of[seed]["bits_per_byte"] for seed in range(3)]
+        names = statistics.mean(run["bits_per_name"]["128 to 512"][0] for run in of.values())
+        rows.append([name, f"{rate:g}", *(f"{score:.3f}" for score in scores), f"{statistics.mean(scores):.3f}",
+                     f"{names:.1f}"])  # fmt: skip
+    return table(head, rows)
+
+
 def gaps_on_text(rate):
-    """FLASH at this rate minus its local part at 0.005, the best of its grid; three seeds of benchmarks/parts.py."""
-    score = {
-        (run["model"], run["learning_rate"], run["seed"]): run["bits_per_byte"]
-        for run in load_stored("parts")["runs"]
-        if (run["corpus"], run["steps"]) == ("austen", 2000)
-    }
-    return ", ".join(f"{score['FLASH', rate, n] - score['local only', 0.005, n]:+.3f}" for n in range(3))
+    """FLASH at this rate minus its local part at 0.005, the best of its grid; three seeds."""
+    runs = runs_on_text()
+    pairs = [(runs["FLASH", rate][seed], runs["local only", 0.005][seed]) for seed in range(3)]
+    return ", ".join(f"{flash['bits_per_byte'] - local['bits_per_byte']:+.3f}" for flash, local in pairs)
 
 
 def scores_of_seeds(name):
@@ -139,7 +156,7 @@ def scores_of_seeds(name):
 
 # A row of the table of lectures, up to its minutes.
 MINUTES = re.compile(r"^(\| (\d\d) \| .*\| )\d+ min \|", flags=re.M)
-TABLES = {"claims": claims, "speed": speed, "quality": quality, "models": models}
+TABLES = {"claims": claims, "speed": speed, "quality": quality, "parts": parts_on_text, "models": models}
 
 
 def filled(text):

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 
-from .style import BLACK, BLUE, FONT, ORANGE, SKY, looks, new_axes
+from .style import BLACK, BLUE, FONT, ORANGE, SKY, frame_pairs, looks, new_axes
 
 
 def flash_unit():
@@ -155,14 +155,7 @@ def mixed_pairs(near, far, chunk_size):
     for pairs, colour, marker, size in ((near, BLUE, "s", 10), (far, ORANGE, "o", 8)):
         rows, columns = np.nonzero(pairs)
         axes.plot(columns + 1, rows + 1, marker, color=colour, markersize=size, linestyle="none")
-    for border in np.arange(chunk_size, T, chunk_size) + 0.5:
-        axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-        axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-    axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
-    ticks = range(1, T + 1, chunk_size)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.tick_params(labelsize=FONT)
+    frame_pairs(axes, T, chunk_size, FONT)
     axes.set_xlabel("token that is read", fontsize=FONT + 1)
     axes.set_ylabel("token that reads", fontsize=FONT + 1)
     white = dict(facecolor="white", edgecolor="none", pad=2)

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import BLACK, BLUE, FONT, ORANGE, VERMILION, looks, new_axes
+from .style import BLACK, BLUE, FONT, ORANGE, VERMILION, frame_pairs, looks, new_axes
 
 HOLLOW = dict(markerfacecolor="none", markeredgecolor=BLACK, linestyle="none")
 MARKS = {  # kind: what is said of it, and its marks
@@ -27,14 +27,7 @@ def faults_of_mixing(maps, chunk_size):
             rows, columns = np.nonzero(kinds == kind)
             for marker, size, look in marks:
                 axes.plot(columns + 1, rows + 1, marker, markersize=size, **look)
-        for border in np.arange(chunk_size, T, chunk_size) + 0.5:
-            axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-            axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-        axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
-        ticks = range(1, T + 1, chunk_size)
-        axes.set_xticks(ticks)
-        axes.set_yticks(ticks)
-        axes.tick_params(labelsize=FONT - 1)
+        frame_pairs(axes, T, chunk_size, FONT - 1)
         axes.set_title(name, fontsize=FONT)
         axes.set_xlabel("token that is read", fontsize=FONT)
     figure.axes[0].set_ylabel("token that reads", fontsize=FONT)

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from .style import BLACK, BLUE, FONT, ORANGE, VERMILION
+from .style import BLACK, BLUE, FONT, ORANGE, VERMILION, frame_pairs
 
 UNREAD, DIRECT, SUMMED = 0, 1, 2  # what a map of ``who_reads_whom`` holds
 
@@ -25,15 +25,8 @@ def who_reads_whom(maps, chunk_size):
         mark = 40 * (size - 0.7) / T  # points: more than half of a cell
         for kind, colour, marker in ((DIRECT, BLUE, "s"), (SUMMED, ORANGE, "o")):
             rows, columns = np.nonzero(who == kind)
-            axes.plot(columns, rows, marker, color=colour, markersize=mark, linestyle="none")
-        for border in np.arange(chunk_size, T, chunk_size) - 0.5:
-            axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-            axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-        axes.set(xlim=(-0.6, T - 0.4), ylim=(T - 0.4, -0.6), aspect="equal")
-        ticks = range(0, T, chunk_size)
-        axes.set_xticks(ticks, [t + 1 for t in ticks])
-        axes.set_yticks(ticks, [t + 1 for t in ticks])
-        axes.tick_params(labelsize=FONT - 1)
+            axes.plot(columns + 1, rows + 1, marker, color=colour, markersize=mark, linestyle="none")
+        frame_pairs(axes, T, chunk_size, FONT - 1)
         axes.set_title(name, fontsize=FONT)
     for axes in panels[-1]:
         axes.set_xlabel("token that is read", fontsize=FONT)

@@ -3,6 +3,7 @@
 import io
 from html import escape
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image  # matplotlib itself needs it
 from PIL.PngImagePlugin import PngInfo
@@ -55,6 +56,18 @@ def new_axes(width=7.0, height=4.0, xlabel="", ylabel="", title=""):
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def frame_pairs(axes, T, chunk_size, size):
+    """Axes of T by T pairs of tokens, counted from 1, with a line at each chunk boundary and numbers of this size."""
+    for border in np.arange(chunk_size, T, chunk_size) + 0.5:
+        axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+        axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
+    axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
+    ticks = range(1, T + 1, chunk_size)
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    axes.tick_params(labelsize=size)
 
 
 def show(figure, alt, table=None):
