@@ -234,7 +234,7 @@ DRAWN = {  # the figure, and a number that its alt text must hold
 @pytest.mark.quick
 def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
     drawing = {name for name in vars(figures) if name[0].islower() and callable(getattr(figures, name))}
-    helpers = {"looks", "new_axes", "show", "text_table"}
+    helpers = {"frame_pairs", "looks", "new_axes", "show", "text_table"}
     assert drawing - helpers - {"benchmark_results"} == set(DRAWN)  # that one is drawn in test_measure.py
 
 
