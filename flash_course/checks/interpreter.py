@@ -10,6 +10,7 @@ import functools
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import ismodule
 from types import CodeType, SimpleNamespace
 
@@ -34,6 +35,7 @@ def interpreted():
     try:
         for module, name, function in old:
             setattr(module, name, interpreted_form(function.fn))
+        without_overflow_checks()
         yield
     finally:
         for module, name, function in old:
@@ -42,6 +44,15 @@ def interpreted():
             os.environ.pop("TRITON_INTERPRET", None)
         else:
             os.environ["TRITON_INTERPRET"] = before
+
+
+@functools.cache
+def without_overflow_checks():
+    """Triton compares every integer with the limits of its type, also where nobody asks for what was found."""
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    if hasattr(builder.options, "sanitize_overflow"):
+        builder.options = replace(builder.options, sanitize_overflow=False)
 
 
 @functools.cache
@@ -126,7 +137,7 @@ def is_closed(function, seen=()):
         value = values[name]
         if isinstance(value, Kernel):
             file = value.fn.__code__.co_filename
-            if file.startswith(os.path.dirname(__file__)) and file != function.__code__.co_filename:
+            if file.startswith(os.path.dirname(__file__)) and not same_file(file, function.__code__.co_filename):
                 return False  # one of the course's, in an answer
             return is_closed(value.interpreted.rewrite(), (*seen, function))
         put_in = name in PUT_IN and value is getattr(interpreter, name, None)
@@ -134,6 +145,11 @@ def is_closed(function, seen=()):
 
     named = (each for code in codes_in(function.__code__) for each in dis.get_instructions(code))
     return all(is_known(each) for each in named if each.opcode in dis.hasname)
+
+
+def same_file(one, other):
+    """Whether the code of two functions comes from one file; that of an edited function has more behind the name."""
+    return one.partition(".py")[0] == other.partition(".py")[0]
 
 
 def codes_in(code):
