@@ -459,7 +459,7 @@ print("chosen by a mask:", np.where(inside, tile, 0).tolist())
 # may be short, so rows from its `end` on are masked in every load and in the store.
 
 # %% tags=["nbval-check-output"]
-source = Path(importlib.util.find_spec("flash_tutorial.kernels").origin).read_text(encoding="utf-8")
+source = Path(importlib.util.find_spec("flash_tutorial.gpu.kernels").origin).read_text(encoding="utf-8")
 
 
 def show_piece(begin, end):
