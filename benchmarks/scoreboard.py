@@ -5,7 +5,7 @@
     python benchmarks/scoreboard.py --seeds 05  # the stored runs of 05 with two more seeds: their bits per byte alone
     python benchmarks/scoreboard.py --bias      # with all seeds, three models that tell the position bias from relu^2
 
-A run is made by the lecture's own cells: they are executed up to the one that trains, and every loss is stored in
+A run, but for those of --bias, is made by the lecture's own cells: they are executed up to the one that trains, and every loss is stored in
 flash_course/bench/results/scoreboard.json. The lectures compare their first losses with these. Some 15 seconds a run.
 """
 
@@ -35,7 +35,7 @@ SETTINGS = dict(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, e
 
 
 class LinearWithBias(GatedUnit):
-    """The linear unit of lecture 04 and the GAU's position bias, tril(q k^T + b) v. It needs the matrix, as the GAU does."""
+    """The linear unit of lecture 04 with the GAU's position bias, tril(q k^T + b) v, which needs the matrix."""
 
     heads = 2
 
