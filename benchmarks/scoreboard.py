@@ -5,8 +5,9 @@
     python benchmarks/scoreboard.py --seeds 05  # the stored runs of 05 with two more seeds: their bits per byte alone
     python benchmarks/scoreboard.py --bias      # with all seeds, three models that tell the position bias from relu^2
 
-A run, but for those of --bias, is made by the lecture's own cells: they are executed up to the one that trains, and every loss is stored in
-flash_course/bench/results/scoreboard.json. The lectures compare their first losses with these. Some 15 seconds a run.
+A run, but for those of --bias, is made by the lecture's own cells: they are executed up to the one that trains, and
+every loss is stored in flash_course/bench/results/scoreboard.json. The lectures compare their first losses with these.
+Some 15 seconds a run.
 """
 
 import argparse
