@@ -22,7 +22,7 @@
 #
 # **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Six questions in [lecture 90](90_refresher.ipynb) tell whether you are ready, and it refreshes einsum, broadcasting, floats and nats.
 #
-# **Time** 24 minutes to read. Computing takes about 20 seconds of processor time on one core.
+# **Time** 24 minutes to read. Computing takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -65,7 +65,7 @@ print(describe_device())
 # %% [markdown]
 # ## Softmax attention and FLASH, as the sequence grows
 #
-# In attention each token brings three vectors: a *query* that says what it looks for, a *key* by which it is found, and a *value* that is read. Below, softmax attention in PyTorch's own *fused kernel* (one function that compares all pairs of tokens without ever writing their weights, the T × T *attention matrix*, to memory) runs against the attention of FLASH in plain PyTorch, forward and backward, as in a training step. From point to point the sequence doubles. Before you run it: by what factor will each time grow?
+# In attention each token brings three vectors: a *query* that says what it looks for, a *key* by which it is found, and a *value* that is read. Below, softmax attention in PyTorch's own *fused kernel* (one function that never writes the weights of all T × T pairs, the *attention matrix*, to memory) runs against the attention of FLASH in plain PyTorch, forward and backward, as in a training step. From point to point the sequence doubles. Before you run it: by what factor will each time grow?
 
 # %% tags=["timing"]
 import torch
@@ -143,7 +143,7 @@ assert kept[512][1] < kept[512][0] and kept[102_400][1] > 100 * kept[102_400][0]
 # %% [markdown]
 # The rhythm of the lines is Austen's, and the sense is nobody's. But look at the memory: a Transformer keeps the keys and values of every token, the *KV cache*, which grows for as long as it writes. In each layer FLASH keeps a matrix of fixed size, into which everything older has been summed (section 3), and room for keys and values of one *chunk* of 256 bytes, the current one. At 512 bytes the cache is still the smaller one. (Where heads share keys and values, as is common today, it is four to eight times smaller.)
 #
-# And quality? A score in *bits per byte* says how surprised a model is by text that it has not seen (section 6 explains it); lower is better. Beside FLASH stands a Transformer++, the strongest Transformer in the paper. Both were trained beforehand; the cell reads their scores.
+# And quality? A score in *bits per byte* says how surprised a model is by text that it has not seen (section 6 explains it); lower is better. Beside FLASH stands a Transformer++, the strongest Transformer in the paper. Both were trained beforehand.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -271,9 +271,7 @@ expected = linear_attention(q, k, v, causal=True)
 for form in (token_by_token, chunk_by_chunk):
     assert (form(q, k, v) - expected).norm() < 1e-4 * expected.norm()
 print(f"sequential steps for T = {T}: token by token {T}, chunk by chunk {T // C}; the outputs are the same")
-assert C * (S + E) + 2 * S * E == 2 * (
-    2 * S * E
-)  # multiply-adds for a token: chunks, with whole squares, take twice as many
+assert C * (S + E) + 2 * S * E == 2 * (2 * S * E)  # multiply-adds for a token, by chunks and one by one
 
 # %% tags=["timing"]
 forms = {"token by token": token_by_token, "chunk by chunk": chunk_by_chunk, "softmax": softmax, "FLASH": flash}
@@ -326,7 +324,7 @@ assert not torch.triu(everything | summed | local | global_, 1).any(), "a later 
 # %% [markdown]
 # "Near" means in the same chunk: token 5 reads its neighbour 4 already through the state. A square is a pair whose score goes through the softmax, or relu², by itself. A circle is a pair that is read through the state, with the plain product of query and key as its weight, which nothing can sharpen.
 #
-# What does that cost? Move T and C, and watch the picture, the multiply-adds and the number of sequential steps. They begin with the widths of the paper's base model, S = 128 and E = 1536, so they are larger than those of section 3. (Where no script runs, as on GitHub, you see the multiply-adds at C = 256.)
+# What does that cost? Move T and C, and watch picture, multiply-adds and sequential steps. The counts begin with the widths of the paper's base model, S = 128 and E = 1536, so they are larger than those of section 3.
 
 # %%
 from flash_course import lab
@@ -422,7 +420,7 @@ assert score.bits_per_byte < ngrams[5] and early - middle > 4 * abs(middle - lat
 assert np.ptp(doublings) > abs(middle - late)
 
 # %% [markdown]
-# What comes after the first few dozen bytes adds less than this sample (32 windows of 1024 bytes) can resolve, since the later points go up and down by more than that. Take it as a warning. Where nearly everything can be predicted from nearby, a good long memory cannot be told from a bad one, so lecture 10 uses a task that needs one.
+# What comes after the first few dozen bytes adds less than this sample (32 windows of 1024 bytes) can resolve, since the later points go up and down by more than that. So be warned: where nearly everything can be predicted from nearby, a good long memory cannot be told from a bad one, so lecture 10 uses a task that needs one.
 #
 # ## 8. What you take along
 #

@@ -12,7 +12,7 @@
 #
 # [With results](01_attention.ipynb) · [without, to work in](work/01_attention.ipynb) · [problem set 01](../exercises/01_attention.ipynb) · [glossary](../docs/glossary.md)
 #
-# Attention is how one token of a Transformer reads another, and it is the part that FLASH replaces. So before anything is replaced, this lecture takes it apart: loops, einsum, masks, heads, cost and positions.
+# Attention is how one token of a Transformer reads another, and it is the part that FLASH replaces. So this lecture takes it apart first: loops, einsum, masks, heads, cost and positions.
 #
 # **After it you can**
 # - compute softmax attention by hand, in loops, with einsum and with torch's fused kernel;
@@ -403,7 +403,7 @@ reveal("01.b", round(time[8, 8] / time[4, 16], 1), "times the time on this machi
 assert device.type == "cuda" or time[8, 16] < 1.6 * time[8, 8]
 
 # %% [markdown]
-# In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its own. But the last two lines have equally many exps, and the last one, with twice the multiply-adds, takes nowhere near twice the time: neither count explains what you wait for. We did not trace the cause; presumably the library's products are made for longer rows than 8 channels, and a GPU pads heads narrower than a tile of its matrix units. FLASH, with its single head of 128 channels, never has this problem.
+# In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its own. But the last two lines have equally many exps, and the last one, with twice the multiply-adds, takes nowhere near twice the time: neither count explains what you wait for. We did not trace the cause; presumably the library's products are made for longer rows than 8 channels.
 
 # %% [markdown]
 # ## 6. Positions: attention alone does not know the order
@@ -511,9 +511,9 @@ for name, table_TT in score_tables.items():
 # | Transformer+ | ScaledSin and RoPE | MLP |
 # | Transformer++ | ScaledSin and RoPE | GLU, an MLP with a gate (lecture 02) |
 #
-# Train the first two, and a third with ScaledSin alone, to tell which of the two does the work. Two more seeds and Transformer++ are stored.
+# Train the first two, and a third with ScaledSin alone, to tell which of the two does the work.
 #
-# **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens (another *mixer*), and writes its score on held-out text into a small file that the course keeps for you, where your guesses are too; `flash-tutorial report` in a terminal prints it. (The curve shows the training loss.)
+# **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens (another *mixer*), and writes its score on held-out text into a small file that holds your guesses too; `flash-tutorial report` in a terminal prints it. (The curve shows the training loss.)
 
 # %%
 from flash_course.bench.counts import count_state_numbers
@@ -561,7 +561,7 @@ for name, run in runs.items():
 # %% [markdown]
 # At each of three seeds the gain comes with RoPE, and ScaledSin alone is slightly worse than learned positions. But it costs one parameter and, unlike a learned embedding, has no last position. (All this is about windows of 64 bytes after 300 updates, like every scoreboard of this course.)
 #
-# In the paper, too, better positions close most of the gap, though ScaledSin and RoPE are not tested apart. Mind that of its Transformers only the plain one was trained without *gradient clipping*, which shortens gradients that are too long (lecture 07), so part of the gap may be unstable training.
+# In the paper, too, better positions close most of the gap, though ScaledSin and RoPE are not tested apart. But only its plain Transformer was trained without *gradient clipping*, which shortens gradients that are too long (lecture 07), so part of the gap may be unstable training.
 #
 # ## 8. What you take along
 #
@@ -577,9 +577,9 @@ for name, run in runs.items():
 #
 # **Three takeaways**
 # 1. Hide scores, not weights, and then test who sees whom by changing one token.
-# 2. Causal attention costs T (T + 1) / 2 pairs, which is quadratic in T. More heads leave the multiply-adds alone, but each has an attention matrix of its own.
+# 2. Causal attention costs T (T + 1) / 2 pairs, quadratic in T. More heads leave the multiply-adds alone, but each has an attention matrix of its own.
 # 3. RoPE rotates queries and keys, so that scores depend on differences of positions. It has no parameters.
 #
-# **Exercises** [Problem set 01](../exercises/01_attention.ipynb), six tasks, from a causal softmax to a sliding window. One asks for a `who_sees` that is harder to fool than `reads`. Which layer would fool it?
+# **Exercises** [Problem set 01](../exercises/01_attention.ipynb), six tasks, from a causal softmax to a sliding window.
 #
 # **Next** [Lecture 02](02_gated_attention_unit.ipynb) puts a gate and attention into one unit, and drops the softmax.

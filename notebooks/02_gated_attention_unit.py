@@ -111,7 +111,7 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
 # The *MLP* of a Transformer widens each token from D to F = 4 D channels, applies an activation to each (here GELU, a smooth form of relu)
 # and narrows it again: `gelu(x W_in) W_out`. The *gated linear unit* (GLU; Shazeer, arXiv 2002.05202) makes two wide arrays from the token, and
 # one of them, the *gate*, multiplies the other element by element: `(gelu(x W_gate) × (x W_value)) W_out`. An MLP has 8 D² weights and a GLU
-# 3 F D, so for a fair comparison F shrinks to 8 D / 3. Transformer++ has such a GLU.
+# 3 F D, so for a fair comparison F shrinks to 8 D / 3.
 #
 # Read the loops first: no line mentions a second token. So which outputs move when token 3 changes?
 
@@ -186,7 +186,7 @@ for i, arrays in enumerate(zip(u_TE, v_TE, A_TT @ v_TE, u_TE * (A_TT @ v_TE), A_
 # through, whatever it reads.
 #
 # **Misconception: the gate filters what others may read.** That would be the last column, where the gate of the token that *is read*
-# counts, and token 5 does get something. A test without mixing cannot see this fault.
+# counts, and token 5 does get something.
 #
 # **Your line.** What goes back to width D, for any attention matrix `A_TT`?
 
@@ -305,8 +305,7 @@ print(f"at D = 768, S = 128: {768 * 128:,} parameters for z, {4 * 128} for its c
 # same for all contents, such as "look at the token before": a *position bias* b, added to each score. It has two forms (Code 4 of the paper).
 #
 # **Below a length of 512: one learnt weight for each distance.** Six tokens have 11 distances j - i, from -5 to 5, and a table whose diagonals are
-# constant is called a *Toeplitz* matrix. Keep the 2 T - 1 weights in one list that begins with distance -(T - 1). (The T - 1 weights for what lies
-# ahead are never used in a causal model.)
+# constant is called a *Toeplitz* matrix. Keep the 2 T - 1 weights in one list that begins with distance -(T - 1).
 #
 # **Your line.** At which index of the list is the bias of the pair (i, j)? Python counts from 0.
 
@@ -326,7 +325,7 @@ learner.your_line("02.e", index_of, ((0, 0, 6), 5), ((5, 0, 6), 0), ((0, 5, 6), 
 # </details>
 #
 # **From 512 on: two learnt vectors of S weights each.** RoPE rotates one to position i and the other to position j; their product is the bias. So
-# only the distance counts, and 2 S parameters serve any length (lecture 03 writes it). Here is the table, with weights for the next section.
+# only the distance counts, and 2 S parameters serve any length. Here is the table.
 
 
 # %% tags=["nbval-check-output"]
@@ -344,7 +343,7 @@ agree(reference.toeplitz_bias(weights, 6), bias_TT)
 # %% [markdown]
 # ## 7. The attention matrix: relu² of score plus bias
 #
-# Now put it together: `A = relu²(q kᵀ / n + b)`, where relu² turns negative numbers into 0 and squares the others, and the divisor n is the
+# Put together, the matrix is `A = relu²(q kᵀ / n + b)`, where relu² turns negative numbers into 0 and squares the others, and the divisor n is the
 # number of tokens, here 6 (section 9 has another version). Then hide what is later, since the model is causal.
 #
 # **Your first guess.** The weights of a softmax row add up to 1. What is the smallest sum of a row here?
@@ -454,9 +453,8 @@ leads = np.subtract(seeds["GAU, softmax"], seeds["GAU"])
 print("relu² is ahead of softmax, seed by seed, by", ", ".join(f"{lead:.2f}" for lead in leads))
 assert min(leads) > 0  # at every seed
 assert max(seeds["GAU"]) > min(seeds["Transformer++"])  # but GAU and Transformer++ overlap
-assert np.mean(seeds["GAU, 4 heads"]) < np.mean(seeds["GAU"]) and max(seeds["GAU, 4 heads"]) < max(
-    seeds["GAU"]
-)  # section 11
+one, four = seeds["GAU"], seeds["GAU, 4 heads"]  # heads: section 11
+assert np.mean(four) < np.mean(one) and max(four) < max(one)
 
 # %% [markdown]
 # In the GAU relu² is ahead at each of three seeds, although by amounts so different that lecture 10 will call it not settled. GAU and
@@ -498,7 +496,7 @@ for n in (64, 256, 1024):
 # ## 10. The whole unit, checked against the package
 #
 # Now all parts together. The package has the unit twice, in NumPy (`flash_tutorial.reference`) and as `GAU` in PyTorch, and yours should agree with
-# both. (`length_scale` is the package's name for n; with 1 it is equation 5. Lecture 03 tells why the parameters are drawn about as large as 1.)
+# both. (`length_scale` is the package's name for n; with 1 it is equation 5.)
 
 
 # %% tags=["nbval-check-output"]
@@ -550,7 +548,7 @@ print("token 1, b, reads", read_TE[0], " token 2, a, reads", read_TE[1])
 # or the GLU, so two GAUs have as many as one block, plus 2 D S.
 #
 # **Your second guess.** One block with H = 12 heads makes 12 attention matrices, two GAUs make two. Count the multiply-adds of scores and mixing for
-# each pair of tokens: what do two GAUs need, as a multiple of one block? (A sixth would be 0.17.)
+# each pair of tokens: what do two GAUs need, as a multiple of one block?
 
 # %%
 predict("02.b", None)  # your number in the place of None
@@ -638,7 +636,7 @@ assert all((A[allowed] == 0).any() for A in full) and max(moved) < 0.25
 # %% [markdown]
 # A surprise: the matrices are mostly bias. Each row looks like the one above it, moved by one position, so after 300 updates this model reads
 # mainly by distance and little by content. A likely reason is that scores are divided by n, and the bias is not. The lead over the softmax
-# (section 8; that GAU has the same bias, but inside its softmax) may then come from a bias that is learnt faster, which this run cannot tell.
+# (section 8; that GAU has the bias inside its softmax) may then come from a bias that is learnt faster, which this run cannot tell.
 # Lecture 04 takes relu² and the bias apart.
 #
 # ## 13. What you take along

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 32 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 30 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -67,8 +67,7 @@ print(describe_device())
 # %% [markdown]
 # Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second
 # makes all T states and never compares two tokens; that takes a twelfth of the multiply-adds, and yet lecture 00 has shown how slow
-# it is. (There it was an eighth, of visible pairs at other widths. Here all T² pairs count, since the first form computes them all.) The
-# third you will write yourself in section 6. Which is the fastest?
+# it is. (Its eighth was of the visible pairs alone, at other widths.) The third you will write yourself in section 6. Which is the fastest?
 
 # %% tags=["timing"]
 from functools import partial
@@ -159,7 +158,7 @@ def same(a, b):
 # Attention without a softmax is a product of three arrays, `(q kᵀ) v`, and the bracket is the attention matrix with its T × T entries.
 # But in such a product the brackets may move: `(q kᵀ) v = q (kᵀ v)`. The second bracket has S × E entries, however many tokens there are.
 #
-# Here are six tokens with S = 2 and E = 3; they stay with us through the lecture. Check one entry of each bracket with a pencil.
+# Here are six tokens with S = 2 and E = 3. Check one entry of each bracket with a pencil.
 
 # %% tags=["nbval-check-output"]
 q_TS = np.array([(1, 0), (0, 1), (1, 1), (2, 0), (0, 1), (1, 2)])
@@ -285,8 +284,7 @@ for i in (100, 1000, 10_000):
 print("the cache is larger from token", next(i for i in range(1, 10_000) if i * (S + E) > S * E))
 
 # %% [markdown]
-# With a cache, a token costs more the later it comes, whereas with a state its position does not matter. Early in a sequence, up to
-# token 118, the cache is the smaller of the two.
+# With a cache, a token costs more the later it comes, whereas with a state its position does not matter.
 #
 # ## 5. Why training is slow
 #
@@ -446,11 +444,11 @@ for T in (1, 7, 23):
 
 # %% [markdown]
 # Both ends are old acquaintances: C = 1 is token by token, and C = T is the matrix. So here C is a
-# *speed knob*, which changes time and memory and nothing else. (The third form of the first cell is this one.)
+# *speed knob*, which changes time and memory and nothing else.
 #
 # **Misconception: chunks are an approximation, so C changes the result.** Here they are exact. FLASH will be different (lecture 05).
 #
-# Which C is the fastest? A small C means few multiply-adds and many steps, a large C the reverse. Decide before you look.
+# Which C is the fastest? A small C means few multiply-adds and many steps, a large C the reverse.
 
 
 # %% tags=["timing"]
@@ -536,7 +534,7 @@ for C in (1, 5, 23):
 #
 # ## 8. Where the time goes: operations, bytes, steps
 #
-# Back to the first cell. You have met three costs: operations, memory traffic (bytes moved to and from memory), and sequential steps. As a
+# Back to the first cell. You have met three costs: operations, memory traffic (bytes moved), and sequential steps. As a
 # rough guess, the time is that of whichever is largest. Here is the forward pass: all T² pairs of the matrix, the large arrays that
 # are read and written, 4 bytes an entry, and the calls that wait for one another.
 
@@ -580,7 +578,7 @@ assert device != "cpu" or ms["torch.cumsum over tokens"] > 2 * ms["state by stat
 # ## 9. Then why FLASH?
 #
 # Something should bother you by now. You have linear attention with T / C sequential steps instead of T, a cost that grows with T, and a
-# state of constant size for decoding. Nothing was approximated, and the paper's third complaint is answered. (The schedule is the paper's own; this exact form became the standard with RetNet and GLA in 2023.) So what is left for
+# state of constant size for decoding. The paper's third complaint is answered. So what is left for
 # FLASH to do?
 #
 # What is left is *quality*. A state holds sums, and in general a single token cannot be picked out of a sum again. Let a query ask for
@@ -604,16 +602,14 @@ assert noise["linear"] > 1 > noise["relu²"]
 #
 # ## 10. Train it: a line for your scoreboard
 #
-# Does that noise hurt a model? We take the unit of lecture 02 with another `mix`: gate, value, base, scale and offset, RoPE, and then linear
-# attention. It is the barest linear attention, at the learning rate of all scoreboards, which was tuned for none of them. And since it differs
-# from the GAU in two things, relu² and the position bias, two more models were trained beforehand: the GAU without its bias, and linear
-# attention with it, `tril(q kᵀ + b) v`, which needs the matrix. Which of the two makes the difference?
+# Does that noise hurt a model? We take the unit of lecture 02 with another `mix`, the barest linear attention, at the learning rate of
+# all scoreboards, which was tuned for none of them. It lacks two things that the GAU has, relu² (of scores over n) and the position bias. So two more models
+# were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`, which needs the matrix.
 #
 # <details><summary>Barest? What others add</summary>
 #
 # Katharopoulos and others (2020) make queries and keys positive by a *feature map*, elu(x) + 1, and divide each output by the
-# sum of its weights. Later models (TransNormer 2022, RetNet 2023) have a norm on the output instead. The linear part of FLASH is the bare
-# product, at most divided by the number of tokens that were summed (Code 8).
+# sum of its weights. TransNormer (2022) and RetNet (2023) have a norm on the output instead.
 #
 # </details>
 
@@ -666,19 +662,16 @@ assert min(linear) > max(*gau, *plus) + 0.05 and min(linear) > max(biased) and m
 assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 
 # %% [markdown]
-# Linear attention is behind at every seed, both behind the GAU and behind Transformer++. But it is not relu² that it lacks: with the GAU's
-# bias it is as good as the GAU. relu² *without* the bias hardly begins to learn, because the first scores are tiny and the square makes them
-# smaller still; and a GAU that reads nothing passes on nothing, as its gate multiplies what is read. So in these runs the whole
-# gap is the position bias, and of the noise nothing is seen (at T = 64, after 300 updates; a longer text has more tokens to tell apart).
+# Linear attention is behind at every seed, behind the GAU and behind Transformer++. But it is not relu² that it lacks: with the GAU's
+# bias it is as good as the GAU. relu² *without* the bias hardly begins to learn, because the first scores are tiny and their squares tinier
+# still. So in these runs the whole gap is the position bias, and of the noise nothing is seen (at T = 64, after 300 updates).
 #
-# For FLASH the task is the same either way. A freely learnt bias by distance belongs to pairs, as relu² does, and a state of constant size has
-# no place for it. FLASH has the pairs of a chunk, and keeps the constant state: here 16,384 entries for four units, after 64 tokens or after
-# a million.
+# For FLASH the task is the same: a freely learnt bias by distance belongs to pairs, as relu² does, and a state of constant size has
+# no place for it. FLASH has the pairs of a chunk, and keeps a state: here 16,384 entries for four units, after 64 tokens or a million.
 #
 # ## 11. What you take along
 #
-# Fill in the last column yourself; "not shown" is a good answer. `learner.verdict("04 linear", "...")` stores a verdict, and
-# `flash-tutorial report` prints them all.
+# Fill in the last column yourself; "not shown" is a good answer.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
@@ -689,13 +682,12 @@ assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 # | Chunks are an approximation | section 6: the same outputs for every C | |
 # | The backward pass needs all states | section 7: two states, one from each side | |
 # | Linear attention is as good as softmax attention | section 10: behind with three seeds of a tiny model, level once it has the GAU's bias | |
-# | What it lacks is relu² | section 9: noise, by a count; section 10: relu² and the bias, one at a time | |
 #
 # **Three takeaways**
 # 1. `q (kᵀ v)`: without a function on the scores the matrix becomes a state of S × E entries, whatever T is.
 # 2. A causal state is a chain, ideal for generation and slow in training: computed directly, T sequential steps or T states in memory.
 # 3. Chunks break the chain into T / C links, with a matrix inside and a state between. Here that is exact, so C is only a speed knob.
 #
-# **Exercises** [Problem set 04](../exercises/04_linear_attention.ipynb), seven tasks: the forms of this lecture in your own way, and one that fades.
+# **Exercises** [Problem set 04](../exercises/04_linear_attention.ipynb), seven tasks.
 #
 # **Next** [Lecture 05](05_mixed_chunk_attention.ipynb) spends the matrix inside the chunk on something better, relu², and keeps the state between chunks: mixed chunk attention.

@@ -26,7 +26,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 36 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 35 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -68,7 +68,7 @@ print(describe_device())
 
 # %% [markdown]
 # Lecture 04 left a question open. In exact chunks, linear attention has few sequential steps, a cost that grows with T, and a state of constant size.
-# So why does FLASH exist at all? Here are three seeds of the tiny model that every lecture trains; these were trained beforehand.
+# So why does FLASH exist at all? Here are three seeds of the tiny model that every lecture trains, made beforehand.
 
 # %% tags=["nbval-check-output"]
 import numpy as np
@@ -167,9 +167,9 @@ print(figures.text_table(table))
 # the near tokens. (Bias and relu² come on top, elementwise; and computing whole C × C squares costs more than is counted here, in
 # both.) It gives up only the exactness: C becomes part of what the model computes.
 #
-# Read the table along its rows. A GAU costs more for each token the longer the sequence is, a chunk does not: at T = 512 the GAU needs fewer
-# multiply-adds, and at 8192 about eleven times as many. The paper's TPUs saw it too. With equally many tokens in a batch (Table 12, causal), a training
-# step of FLASH goes from 57 to 63 ms between these lengths, and one of FLASH-Quad, a stack of GAUs, from 54 to 141 ms.
+# Now read along the rows. At T = 512 the GAU needs fewer multiply-adds, and at 8192 about eleven times as many as chunks do. On the paper's TPUs, with
+# equally many tokens in a batch (Table 12, causal), a training step of FLASH goes from 57 to 63 ms between these lengths, and one of FLASH-Quad,
+# a stack of GAUs, from 54 to 141 ms.
 #
 # ## 2. Four heads of one base, on six tokens
 #
@@ -295,12 +295,12 @@ figures.show(
 )
 
 # %% [markdown]
-# Read the picture column by column. The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3, which reads it;
+# The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3, which reads it;
 # what chunk 3 itself adds is for chunk 4, if there is one. This is an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0) with
 # the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
 # Both parts are sums of weights times values, so we can also write each as a T × T attention matrix, to look at it.
-# In the global one the weight of a pair is lin_q · lin_k over the number of tokens read, and no implementation ever builds it. Where the
+# In the global one the weight of a pair is lin_q · lin_k over the number of tokens read. Where the
 # page is live, point at a number, or reach it with Tab and the arrow keys, and it shows what it is made of.
 
 # %% tags=["nbval-check-output"]
@@ -362,7 +362,7 @@ def mixed_chunk(heads_4TS, v_TE, bias_CC, C, causal=True, combine="mean", local=
 # %% [markdown]
 # Is it the same function as the loops? Six tokens with whole numbers are easy to trace but make a bad test, because many faults
 # give the same numbers there. So now T = 14 and C = 4, three full chunks and a tail of two tokens, with inputs of order one and
-# RoPE, which rotates all four copies by the position in the whole *sequence* and not in the chunk. Other chunk lengths are tried too.
+# RoPE, which rotates all four copies by the position in the whole *sequence* and not in the chunk.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -391,7 +391,7 @@ print("20 cases: the loops and both forms of the package agree")
 # %% [markdown]
 # ## 6. Who reads whom
 #
-# Figure 4 of the paper draws who reads whom. A drawing proves nothing, so let us measure it: change one token, and see which outputs
+# Figure 4 of the paper draws who reads whom. Let us measure it: change one token, and see which outputs
 # move at all. Each part is asked alone. There is one snag: relu² makes many weights exactly 0, so a token that may be read is often not
 # read. For this question we therefore raise the bias, so that every allowed weight is positive.
 #
@@ -496,7 +496,7 @@ for length in (10, 14, 22):
 print("three lengths: the same as in NumPy and in the package")
 
 # %% [markdown]
-# Norm, projection, gate and output matrix are those of lecture 02; lecture 06 builds the whole unit around these lines.
+# Lecture 06 builds the whole unit around these lines.
 #
 # ## 8. Exclusive, and never inclusive
 #
@@ -578,14 +578,14 @@ for name, far in readings.items():
 # The mean and the sum of means agree in chunk 2, where a single earlier chunk is read, and differ from chunk 3 on. So a test with two
 # chunks cannot tell them apart: take at least three. The bare sum is the sum of means times C, in every chunk, and training can
 # undo such a fixed factor in the scale and offset of lin_q. From the mean to the sum, however, the factor *grows with the
-# position*, which no parameter of the layer knows; it could learn it only through the positions in x.
+# position*, which no parameter of the layer knows.
 #
 # Nobody outside knows which one the authors trained. **This project takes the mean**, as the fuller listing has it, and `combine="sum"`
 # gives the equations. What the growth does to a model that meets longer sequences is a question of problem set 05.
 #
 # ## 10. Four tests of a causal layer
 #
-# Four properties, each tested by code that would fail without it:
+# Four properties, each tested by code that fails without it:
 #
 # 1. *No value leak.* A later token changes no earlier output, by not one bit.
 # 2. *Nothing is missing.* Every earlier token is read. (A layer that reads nobody leaks nothing, and would pass test 1.)
@@ -644,7 +644,7 @@ for causal in (True, False):
 #
 # The tiny model once more, now with four FLASH units and C = 16, so that a sequence of T = 64 bytes has four
 # chunks. Beside it stands the same model with the local part alone, which never reads across a boundary. What is the global part worth?
-# With four chunks to read do not expect a verdict; lecture 10 gives one, on a task that needs it.
+# With four chunks to read do not expect a verdict (lecture 10 gives one).
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_state_numbers
@@ -680,7 +680,7 @@ assert biased.max() < linear.min() and biased.mean() < mixed.mean() and biased.m
 # %% [markdown]
 # The global part helps at all three seeds, but at one of them by less than a hundredth of a bit, and on average by less than the local
 # model's own seeds differ. So at T = 64 its effect is within the variation between seeds, and "the global part helps" is not shown here.
-# The same holds for the lead of Transformer++ over FLASH, at one learning rate tuned for neither. What FLASH saves shows at large T (lecture 08).
+# The same holds for the lead of Transformer++ over FLASH, at one learning rate tuned for neither.
 #
 # What these seeds do show is the worth of the near part: even the model that has nothing else beats linear attention at each seed. But is that
 # because it is sharp? The near part brings relu² *and* a position bias, and linear attention has neither. Without its bias the local part hardly begins
@@ -724,17 +724,15 @@ assert as_it_is[8] > bits["FLASH, local only"] + 0.1 and abs(held[8] - bits["FLA
 # %% [markdown]
 # About three quarters of the damage is the scale. If you look only at the upper line, C = 8 seems to do worse than a model without any global
 # part; with the scale held it is level with it. What is left in the lower line is the architecture itself: the same parameters now read fewer
-# tokens sharply and more of them through a mean, and they were not trained for that. So C is not a knob of a trained model,
-# and somebody who turns it has to train again. (This is one model of one seed. A larger C would need a longer bias table as well.)
+# tokens sharply and more of them through a mean, and they were not trained for that. So whoever changes C
+# has to train again. (This is one model of one seed.)
 #
 # **What came after.** RetNet, GLA, Mamba-2 and DeltaNet train by the same schedule, but their update is linear in the state, so a
-# whole chunk can be computed exactly, and C is a speed setting again. relu²(q · k) admits no such state. That is the price of the sharp
-# part. Lecture 13 builds these successors.
+# whole chunk can be computed exactly, and C is a speed setting again (lecture 13). relu²(q · k) admits no such state.
 #
 # ## 14. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `learner.verdict("05 exclusive", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
@@ -750,7 +748,7 @@ assert as_it_is[8] > bits["FLASH, local only"] + 0.1 and abs(held[8] - bits["FLA
 # | The global part makes the model better | section 12: at T = 64 within the seeds; Figure 7 of the paper | |
 #
 # **Three takeaways**
-# 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV. That takes no more multiply-adds than exact linear attention in chunks.
+# 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV.
 # 2. The sum is exclusive, by a shift. Test values for exact zeros, gradients, prefixes, and that nothing is missing.
 # 3. C is part of the model: right after a boundary one token is seen sharply, and the rest through S × E entries. It also sets the scale of the scores.
 #
