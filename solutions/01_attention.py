@@ -112,7 +112,7 @@ check("01.1", causal_softmax)
 # %% [markdown]
 # ## 01.2 build: `who_sees`
 #
-# **20 points** · difficulty 2/5 · importance 5/5 · 25 minutes · core
+# **20 points** · difficulty 3/5 · importance 5/5 · 25 minutes · core
 #
 # Lecture 01 finds out who sees whom by changing one token and looking at which outputs move. Its `reads` changes each token only once,
 # though, so some functions fool it. Build a better tool; set 05 will ask for such a test again.
@@ -186,7 +186,7 @@ check("01.2", who_sees)
 
 # %%
 def multi_head(x_TD, weights, heads, causal):
-    """Softmax attention in heads, of one text.
+    """Softmax attention in heads, of one sequence.
 
     x_TD: array (T, D). weights: dictionary with the arrays "W_q", "W_k", "W_v", "W_o", each (D, D).
     heads: H, which divides D. causal: True or False.
@@ -249,7 +249,7 @@ check("01.4", answer_01_4, student=STUDENT)
 # **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
 #
 # This RoPE should do what the lecture's does, except that it is told the positions of its tokens by an array.
-# Channel k is paired with channel k + S/2, and the pair turns by the angle position × 10000^(-k / (S/2)).
+# Channel k is paired with channel k + S/2, and the pair is rotated by the angle position × 10000^(-k / (S/2)).
 # For a pair (x1, x2) that means y1 = x1 cos - x2 sin and y2 = x2 cos + x1 sin.
 # Positions are whole numbers of any size and in any order, and they may be negative.
 #
@@ -258,7 +258,7 @@ check("01.4", answer_01_4, student=STUDENT)
 #
 # One more point is for two words. The lecture tests two properties of RoPE:
 #
-# - `"norm"`: turning keeps the length of each row;
+# - `"norm"`: a rotation keeps the length of each row;
 # - `"distance"`: if all queries are alike and all keys are alike, a score depends only on the difference of their positions.
 #
 # Now suppose that one fault is mended and the other is left. Which property fails? Write `"norm"`, `"distance"` or `"both"`:
@@ -306,7 +306,7 @@ check("01.5", rope, shown_01_5)
 #
 # **20 points** · difficulty 3/5 · importance 3/5 · 25 minutes
 #
-# A cheap way to read long texts is to look back only a little: token i reads the last `window` tokens, itself included, so that a
+# A cheap way to read long sequences is to look back only a little: token i reads the last `window` tokens, itself included, so that a
 # window of 3 is tokens i - 2, i - 1 and i. The first tokens have fewer to read. Otherwise this is softmax attention with one head, its
 # scores divided by √S.
 #

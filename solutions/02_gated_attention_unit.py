@@ -92,7 +92,7 @@ STUDENT = "me"  # your name or number; the numbers of 02.4 are drawn from it
 
 # %%
 def relu2(s):
-    """relu², number by number. s: array of any shape. Returns an array of the same shape."""
+    """relu², element by element. s: array of any shape. Returns an array of the same shape."""
     # BEGIN SOLUTION
     return np.maximum(s, 0.0) ** 2
     # END SOLUTION
@@ -182,7 +182,7 @@ check("02.2", gated_unit)
 
 # %%
 def attention_matrix(z_TS, gamma_2S, beta_2S, bias_TT, length_scale, causal):
-    """The relu² map of a gated attention unit.
+    """The relu² attention matrix of a gated attention unit.
 
     z_TS: array (T, S). gamma_2S, beta_2S: arrays (2, S). bias_TT: array (T, T).
     length_scale: a number above 0. causal: True or False.
@@ -205,7 +205,7 @@ check("02.3", attention_matrix)
 #
 # The next cell prints your numbers: a factor r, and the widths D and S. Answer with a pencil, before you compute anything.
 #
-# - `a`: all scores of relu² attention are multiplied by r, and there is no bias. By what number is each weight multiplied?
+# - `a`: all scores of relu² attention are multiplied by r, which is positive, and there is no bias. By what number is each weight multiplied?
 # - `b`: the same positive number is added to all scores of one row, of which at least one was positive before.
 #   Whose attention weights change, those of a softmax or those of relu²? Write `"softmax"`, `"relu2"`, `"both"` or `"neither"`.
 # - `c`: all scores of row i are negative, their bias included. What does a gated attention unit return for token i?
@@ -332,7 +332,7 @@ check("02.5", port)
 
 # %%
 def laplace(x):
-    """The Laplace function, number by number. x: array of any shape. Returns an array of the same shape."""
+    """The Laplace function, element by element. x: array of any shape. Returns an array of the same shape."""
     # BEGIN SOLUTION
     mu, sigma = math.sqrt(1 / 2), math.sqrt(1 / (4 * math.pi))
     return 0.5 * (1 + np.vectorize(math.erf)((x - mu) / (sigma * math.sqrt(2))))
@@ -340,9 +340,9 @@ def laplace(x):
 
 
 def matrix_with(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
-    """The map f(q kᵀ / length_scale + bias), with zeros where sees_TT is False.
+    """The attention matrix f(q kᵀ / length_scale + bias), with zeros where sees_TT is False.
 
-    f: function of an array, number by number. q_TS, k_TS: arrays (T, S). bias_TT: array (T, T).
+    f: function of an array, element by element. q_TS, k_TS: arrays (T, S). bias_TT: array (T, T).
     length_scale: a number above 0. sees_TT: array (T, T) of True and False.
     Returns an array (T, T), rows for queries.
     """

@@ -78,7 +78,7 @@ STUDENT = "me"  # your name or number; the numbers of 03.6 are drawn from it
 
 
 def rope(x):
-    """RoPE, as in the lecture: (..., T, S) -> (..., T, S). Row t is turned to position t, from 0 on."""
+    """RoPE, as in the lecture: (..., T, S) -> (..., T, S). Row t is rotated to position t, from 0 on."""
     T, S = x.shape[-2:]
     step = dict(dtype=torch.float64, device=x.device)
     frequency = 10000.0 ** (-torch.arange(S // 2, **step) / (S // 2))
@@ -99,7 +99,7 @@ def rope(x):
 #
 # - `toeplitz_bias(w, first)`, 10 points: query i reads key j with the weight of distance j - i. `w` holds the weights of the distances
 #   -(n - 1) to n - 1, in this order, so the weight of distance 0 stands at w[n - 1]. n follows from the length of w. A gradient must reach w.
-# - `rotary_bias(a, b, n, first)`, 5 points: RoPE turns a to position i and b to position j, and their product is the bias, without any
+# - `rotary_bias(a, b, n, first)`, 5 points: RoPE rotates a to position i and b to position j, and their product is the bias, without any
 #   division.
 #
 # In `toeplitz_bias`, no work may be done by a loop over rows or columns, and a list of all indices is such a loop too.
@@ -130,7 +130,7 @@ def rotary_bias(a, b, n, first=0):
     """The same rows from two vectors.
 
     a, b: tensors (S,), S even. n: number of tokens. 0 <= first < n.
-    Returns a tensor (n - first, n): a turned to position first + r, times b turned to position j.
+    Returns a tensor (n - first, n): a rotated to position first + r, times b rotated to position j.
     """
     # BEGIN SOLUTION
     turned_a, turned_b = rope(a.expand(n, -1)), rope(b.expand(n, -1))
@@ -231,8 +231,8 @@ check("03.2", SmallGAU)
 #
 # **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes
 #
-# Any gradient written by hand is judged by a slope between two points. In the lecture all entries moved at once, along one direction.
-# Here you move one entry at a time, and so you get the whole gradient.
+# Any gradient written by hand is judged by a slope between two points. In the lecture you moved one entry, the bias
+# with which token 6 reads token 4. Here you move every entry, one at a time, and so you get the whole gradient.
 #
 # `f` takes an array of the shape of x and returns one number. Each entry of your result may err by at most 0.0000001 (1e-7),
 # so think about how you move, and how far. x has any shape with at least one axis, and may hold whole numbers (dtype int). It must not change.

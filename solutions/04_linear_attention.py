@@ -24,7 +24,7 @@
 # other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
 # What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
-# In this set tokens, sequences and places in a chunk are counted from 0, and all arrays are NumPy arrays of float64.
+# In this set tokens, sequences and positions in a chunk are counted from 0, and all arrays are NumPy arrays of float64.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -210,7 +210,7 @@ check("04.3", chunked_exact)
 #
 # - `a`: the form of 04.2 runs forward. How many updates of the state have to be made one after the other?
 # - `b`: how many are there in the form of 04.3? The last chunk writes to the state as well.
-# - `c`: an implementation keeps the state after *every* token for the backward pass. How many numbers is that?
+# - `c`: an implementation keeps the state after *every* token for the backward pass. How many entries is that?
 # - `d`: an attention matrix has T × T numbers. At which length T would that be as many as all the states of `c`?
 # - `e`: at which length T do both orders need the same number of multiplications? In the one, all T × T pairs of the attention matrix
 #   count, with S + E multiplications each; in the other, the state is built and read. Round to a whole number.
