@@ -75,8 +75,8 @@ from flash_course import check, hint, progress
 #
 # Lecture 06 counted the parameters of the paper's models by building them. Here you count them from the sizes alone, exactly, and build nothing.
 #
-# The model is that of lecture 06, section 5, whose head is tied to the embedding.
-# It has `depth` FLASH units, each with its own norm, and one more norm before the head.
+# The model is that of lecture 06, section 5, whose output layer is tied to the embedding.
+# It has `depth` FLASH units, each with its own norm, and one more norm before the output layer.
 # `ScaledSin` has one learnt parameter. A norm is either ScaleNorm, with one parameter, or LayerNorm, with a gain and an offset for each channel.
 # Both matrices of a unit have biases. The position bias inside a chunk takes one of two forms, which the length of the chunk decides:
 #
@@ -129,7 +129,7 @@ check("06.1", count_parameters)
 # | matrices | as torch keeps them: `in_weight` (2E+S, D), `out_weight` (D, E) | `in_weight` (D, 2E+S), `out_weight` (E, D) |
 # | the 2E+S outputs of `in_weight` and `in_bias` | value, gate, base | gate, value, base |
 # | the 4 rows of `gamma` and `beta` | quad q, lin q, quad k, lin k | quad q, quad k, lin q, lin k |
-# | RoPE turns the channels of a head in pairs | (0, 1), (2, 3), ... | (0, S/2), (1, S/2 + 1), ... |
+# | RoPE rotates the channels of a head in pairs | (0, 1), (2, 3), ... | (0, S/2), (1, S/2 + 1), ... |
 #
 # The k-th pair, counted from 0, has the same angle in both: in the port it is the pair (2k, 2k + 1), in ours (k, S/2 + k).
 # `norm_gain`, `bias_weights` (2C - 1, by distance) and `out_bias` are alike in both.
@@ -139,7 +139,7 @@ check("06.1", count_parameters)
 #
 # <details><summary>It is right for one token, and wrong for a longer sequence</summary>
 #
-# At position 0 RoPE turns nothing, and a token that reads only itself computes u * v, which is v * u.
+# At position 0 RoPE rotates nothing, and a token that reads only itself computes u * v, which is v * u.
 # So a single token cannot show a mistake in the rotary pairs, nor one in the gate.
 #
 # </details>
@@ -283,7 +283,7 @@ check("06.3", assert_padding_inert)
 #
 # - the embedding's size divided by that of the positions is between 0.5 and 4;
 # - the positions are still sines and cosines times one number, in any order of the channels, and no two positions look alike;
-# - since the head is the embedding again, the first logits stay small: their standard deviation is between 0.02 and 2.
+# - since the output layer is the embedding again, the first logits stay small: their standard deviation is between 0.02 and 2.
 #
 # You may use `numpy`.
 #
@@ -311,7 +311,7 @@ def start_tables(N, D, T, rng):
     """The two tables whose rows a model adds, at the start of training.
 
     rng: a NumPy generator.
-    Returns the embedding, an array (N, D), which is the head too, and the positions, an array (T, D).
+    Returns the embedding, an array (N, D), which is the output layer too, and the positions, an array (T, D).
     """
     embedding_ND = 0.02 * rng.normal(size=(N, D))
     angle_Tk = np.arange(T)[:, None] * 10000.0 ** (-np.arange(D // 2) / (D // 2))

@@ -173,7 +173,7 @@ check("07.2", learning_rate, clip_each)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The function below makes one update of a training run in float16. The batch is too large for the memory, so it comes in equally large parts,
+# The function below makes one update of a training run in float16 (section 9 of the lecture). The batch is too large for the memory, so it comes in equally large parts,
 # whose gradients add up in `p.grad`; the sum should be the gradient of the *mean* of the parts' losses.
 # The function runs without an error, and yet it is full of faults:
 # one number is not divided, and five calls stand in the wrong place, are the wrong ones, or are missing. Mend it.
@@ -320,9 +320,9 @@ check("07.4", save, load)
 # - `"overfit"`: trained on 4000 bytes, again and again;
 # - `"rate too high"`: a peak rate 30 times too high, and no clipping;
 # - `"rate too low"`: a peak rate 30 times too low;
-# - `"targets not shifted"`: the target at each place is the byte that the model reads there.
+# - `"targets not shifted"`: the target at each position is the byte that the model reads there.
 #
-# The lines "other text" are the loss on held-out text. It is computed by the same code as the training loss, so it has the same fault.
+# The loss on held-out text is computed by the same code as the training loss, so it has the same fault.
 # For the last line, the model has read `She had not ` and then draws byte after byte, each from what it has written so far.
 # As landmarks, lecture 07 found 4.43 for a table of letter counts, and 2.86, 2.35 and 2.07 for tables of two, three and five bytes.
 #
@@ -330,7 +330,7 @@ check("07.4", save, load)
 #
 # <details><summary>Two runs look the same to me</summary>
 #
-# Look at the figure by place, where the dotted lines are the borders of chunks. How do the first places of the first chunk compare with those of the later chunks?
+# Look at the figure by position, where the dotted lines are the borders of chunks. How do the first positions of the first chunk compare with those of the later chunks?
 #
 # </details>
 
@@ -340,13 +340,13 @@ runs = {f"run {letter}": stored["runs"][number] for letter, number in personal("
 print("after update         ", *(f"{n:5}" for n in range(30, 301, 30)))
 for name, run in runs.items():
     print(f"{name}, training text ", *(f"{np.mean(run['losses'][n - 10 : n]):5.2f}" for n in range(30, 301, 30)))
-    print(f"{name}, other text    ", *(f"{bits:5.2f}" for bits in run["validation"]))
+    print(f"{name}, held-out text ", *(f"{bits:5.2f}" for bits in run["validation"]))
     print(f"{name}, first updates ", *(f"{bits:5.2f}" for bits in run["losses"][:10]))
-    print(f"{name}, by place 0-63 ", *(f"{bits:.1f}" for bits in run["by_place"]))
+    print(f"{name}, by position 0-63 ", *(f"{bits:.1f}" for bits in run["by_place"]))
     print(f"{name} writes          {run['writes']!r}")
 figures.show(*figures.loss_in_chunks(
     {name: (64, run["by_place"]) for name, run in runs.items()}, stored["chunk_size"],
-    title="Other text after 300 updates, by the place in the window",
+    title="Held-out text after 300 updates, by the position in the window",
 ))  # fmt: skip
 
 # %%

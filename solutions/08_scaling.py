@@ -88,8 +88,8 @@ STUDENT = "me"  # your name or number; the numbers of 08.2 are drawn from it
 # | `"flash"` | two units in place of each block | three matrices of D × E, one of D × S | pairs of each chunk, at S + E; the state, written and read by each token |
 #
 # A chunk has C tokens, and the last one has those that are left, without padding: if that is r tokens, r² pairs are done there.
-# The state has S × E numbers. Writing it and reading it counts in full for every token, causal or not, in both counts.
-# As in the lecture, we leave out embedding, head, norms, activations and positions.
+# The state has S × E entries. Writing it and reading it counts in full for every token, causal or not, in both counts.
+# As in the lecture, we leave out embedding, output layer, norms, activations and positions.
 #
 # Use plain arithmetic of your own. The result may be a fraction.
 #
@@ -393,7 +393,7 @@ except NotImplementedError:
 # When would *you* use FLASH for speed alone? Write 30 to 100 words, and name
 #
 # - a length of the V100 table at which FLASH loses, and the two times;
-# - the length at which your own curve crosses 1 against a fused implementation (the column "measured, fused"), and your machine.
+# - the length at which your own curve crosses 1 against a fused implementation (the line "measured, fused" in the figure of section 6), and your machine.
 #   If it does not cross, name the longest T that you tried;
 # - what the crossover depends on besides the machine.
 #
