@@ -194,7 +194,7 @@ print(f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f}
 assert bits[best] < min(bits["from scratch"], bits["bigram model"])
 
 # %% [markdown]
-# In this run the novels helped. The fine-tuned model overtakes the bigram model, which has counted the whole training text, and is well ahead of the model that started from nothing. *What* carries over from Emma Woodhouse to Python was not tested: how bytes make words and lines, perhaps, and the code has English comments, too.
+# In this run the novels helped. The fine-tuned model overtakes the bigram model, which has counted the whole training text, and is ahead of the model that started from nothing. *What* carries over from Emma Woodhouse to Python was not tested: how bytes make words and lines, perhaps, and the code has English comments, too.
 #
 # Is that a result? Not yet. It is one seed, one text, and one budget: from scratch it would probably catch up sooner or later, and *when* is the interesting question. To turn this into a result, put the two models into `settings.py`, three seeds, and let `grid.py` make the table. On the command line the same is `flash-tutorial train --start-from austen-flash --corpus my_text.txt`.
 #

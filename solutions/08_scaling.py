@@ -20,9 +20,9 @@
 # Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
 # `hint("08.1")` gives the first of three hints, and another call the next one. `progress("08")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
-# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -88,8 +88,8 @@ STUDENT = "me"  # your name or number; the numbers of 08.2 are drawn from it
 # | `"flash"` | two units in place of each block | three matrices of D × E, one of D × S | pairs of each chunk, at S + E; the state, written and read by each token |
 #
 # A chunk has C tokens, and the last one has those that are left, without padding: if that is r tokens, r² pairs are done there.
-# The state has S × E numbers. Writing it and reading it counts in full for every token, causal or not, in both counts.
-# As in the lecture, we leave out embedding, head, norms, activations and positions.
+# The state has S × E entries. Writing it and reading it counts in full for every token, causal or not, in both counts.
+# As in the lecture, we leave out embedding, output layer, norms, activations and positions.
 #
 # Use plain arithmetic of your own. The result may be a fraction.
 #
@@ -393,7 +393,7 @@ except NotImplementedError:
 # When would *you* use FLASH for speed alone? Write 30 to 100 words, and name
 #
 # - a length of the V100 table at which FLASH loses, and the two times;
-# - the length at which your own curve crosses 1 against a fused implementation (the column "measured, fused"), and your machine.
+# - the length at which your own curve crosses 1 against a fused implementation (the line "measured, fused" in the figure of section 6), and your machine.
 #   If it does not cross, name the longest T that you tried;
 # - what the crossover depends on besides the machine.
 #
@@ -413,7 +413,7 @@ text_08_6 = (
     "On the V100, FLASH loses at 512 tokens: 254 ms a step against 222. On my CPU (one thread, D = 128) the curve crosses 1 "
     "at 600 to 700 tokens, by run, against fused attention and near 500 against attention written out; counted are 794. With the "
     "larger sizes of the stored benchmark it is between 1024 and 2048, where the count says 1906. So sizes and the rival's "
-    "program move the crossover a lot. I would use FLASH for speed from some 3000 tokens on, after timing both with the "
+    "implementation move the crossover a lot. I would use FLASH for speed from some 3000 tokens on, after timing both with the "
     "same tokens in a step."
 )
 # END SOLUTION

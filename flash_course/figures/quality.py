@@ -110,7 +110,7 @@ def loss_in_chunks(curves, C, *, title):
 
     ``curves`` holds by name the means over equal stretches of the window: ``(length of the window, means)``.
     """
-    figure, axes = new_axes(height=3.6, xlabel="position of the byte in the window", ylabel="bits per byte", title=title)
+    figure, axes = new_axes(height=3.6, xlabel="position in the window, in bytes", ylabel="bits per byte", title=title)
     words, styles, T = [], looks(curves), max(length for length, _ in curves.values())
     for border in range(C, T, C):
         axes.axvline(border, color=BLACK, linewidth=0.7, linestyle=":", label="_")
