@@ -289,8 +289,8 @@ def rope(x_TS, positions):
     angle = np.multiply.outer(positions, frequency)
     angle_TS = np.concatenate([angle, angle], axis=1)
     # END SOLUTION
-    rotated_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)  # by a quarter turn
-    return x_TS * np.cos(angle_TS, dtype=np.float64) + rotated_TS * np.sin(angle_TS, dtype=np.float64)
+    turned_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)
+    return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
 
 
 # BEGIN SOLUTION

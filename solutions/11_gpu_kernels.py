@@ -331,7 +331,7 @@ def chunk_layer(x_TD, W_q, W_k, W_v, C):
     # BEGIN SOLUTION
     # STUB T, S, E = len(x_TD), W_q.shape[1], W_v.shape[1]
     # STUB q_TS, k_TS, v_TE = x_TD @ W_q, x_TD @ W_k, x_TD @ W_v
-    # STUB positions = torch.arange(T, device=x_TD.device)
+    # STUB places = torch.arange(T, device=x_TD.device)
     # STUB state_SE = torch.zeros(S, E, dtype=torch.float64, device=x_TD.device)
     # STUB tokens = torch.zeros((), device=x_TD.device)
     # STUB out = x_TD.new_zeros(0, E)
@@ -341,7 +341,7 @@ def chunk_layer(x_TD, W_q, W_k, W_v, C):
     # STUB     seen = slice(max(first - C, 0), first + C)
     # STUB     q = turn(q_TS[own], cos[own], sin[own])
     # STUB     k = turn(k_TS[seen], cos[seen], sin[seen])
-    # STUB     allowed = (positions[own, None] >= positions[seen]) & (positions[seen] >= first)
+    # STUB     allowed = (places[own, None] >= places[seen]) & (places[seen] >= first)
     # STUB     weights = torch.relu(q @ k.T / C).square() * allowed
     # STUB     rows = weights @ v_TE[seen]
     # STUB     if tokens.item() > 0:
