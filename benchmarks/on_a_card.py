@@ -165,7 +165,7 @@ def ways_of_mixing(card, settings, T):
 
     def by_kernels(tile):
         def make():
-            from flash_tutorial.fused import fused_mixed_chunk
+            from flash_tutorial.gpu.fused import fused_mixed_chunk
 
             def mix(*all_inputs):
                 *five, u, table = all_inputs

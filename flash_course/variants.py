@@ -95,7 +95,8 @@ Relu2Block.prefill = Relu2Block.step = None
 
 def gau(**changed):
     """Four GAUs."""
-    return ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=T, norm="layer", **changed)
+    sizes = dict(dim=64, depth=4, qk_dim=32, max_length=T, norm="layer")
+    return ModelConfig("flash_quad", **sizes | changed)
 
 
 def flash(**changed):

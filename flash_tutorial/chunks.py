@@ -54,7 +54,7 @@ def read_chunks(k, v, reads, factor, at_least=None):
     """``factor (B, G)`` times the sum of the chunk means that each chunk ``reads (B or 1, G, G)``, bool.
 
     One product in place of a loop. Its zeros multiply what is not read: an inf or a NaN in a later chunk turns into a
-    NaN here, where a loop or the kernels of ``kernels.py`` never look at it.
+    NaN here, where a loop or the kernels of ``gpu/`` never look at it.
     """
     means = chunk_means(k, v, at_least=at_least or v.dtype)  # a product sums in float32 by itself
     weights = (reads * factor[..., None]).to(means.dtype)

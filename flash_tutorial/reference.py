@@ -570,7 +570,7 @@ def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, seg
 
 # ---- one token at a time: a step changes `state` in place and returns y_D; a cache starts as {"k": [], "v": []} ----
 def flash_state(params):
-    """Nothing read yet: the sum of K^T V over finished chunks, their number, and the caches of the open chunk."""
+    """Nothing read yet: the sum of K^T V over finished chunks, their number, and the caches of the unfinished chunk."""
     S, E = np.shape(params["gamma"])[1], np.shape(params["out_weight"])[0]
     return {"kv_SE": np.zeros((S, E)), "chunks": 0, "quad_k": [], "lin_k": [], "v": []}
 

@@ -138,7 +138,7 @@ class FLASH(FLASHSteps, GatedUnit):
         bias: the bias inside a chunk; "auto" decides by chunk_size.
         combine: "mean" over the visible chunks of K^T V / C (Code 8) or "sum", the bare sum (equation 7, equation 8).
         local, global_: switch one part off (the paper's GlobalOnly and LocalOnly).
-        backend: "torch"; "triton", the kernels of kernels.py; or "auto", these where they are faster. The same numbers.
+        backend: "torch"; "triton", the kernels of gpu/; or "auto", these where they are faster. The same numbers.
     """
 
     heads = 4  # quad_q, quad_k, lin_q, lin_k
@@ -167,7 +167,7 @@ class FLASH(FLASHSteps, GatedUnit):
             if self.backend == "triton":
                 raise ValueError(f"backend='triton' cannot compute this unit: {why}; take backend='auto'")
             return super().forward(x, mask, segment_ids, checked=checked)
-        from .fused import fused_unit  # not every machine has Triton
+        from .gpu.fused import fused_unit  # not every machine has Triton
 
         segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         h = self.in_proj(self.norm(x))

@@ -22,7 +22,7 @@
 #
 # **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Six questions in [lecture 90](90_refresher.ipynb) tell whether you are ready, and it refreshes einsum, broadcasting, floats and nats.
 #
-# **Time** 24 minutes to read. Computing takes about 20 seconds of processor time on one core.
+# **Time** 24 minutes to read. Computing takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -65,7 +65,7 @@ print(describe_device())
 # %% [markdown]
 # ## Softmax attention and FLASH, as the sequence grows
 #
-# In attention each token brings three vectors: a *query* that says what it looks for, a *key* by which it is found, and a *value* that is read. Below, softmax attention in PyTorch's own *fused kernel* (one program that never writes the attention matrix to memory) runs against the attention of FLASH in plain PyTorch, forward and backward, as in a training step. From point to point the sequence doubles. Before you run it: by what factor will each time grow?
+# In attention each token brings three vectors: a *query* that says what it looks for, a *key* by which it is found, and a *value* that is read. Below, softmax attention in PyTorch's own *fused kernel* (one function that never writes the weights of all T × T pairs, the *attention matrix*, to memory) runs against the attention of FLASH in plain PyTorch, forward and backward, as in a training step. From point to point the sequence doubles. Before you run it: by what factor will each time grow?
 
 # %% tags=["timing"]
 import torch
@@ -141,9 +141,9 @@ for n, (of_flash, of_plus) in kept.items():
 assert kept[512][1] < kept[512][0] and kept[102_400][1] > 100 * kept[102_400][0]
 
 # %% [markdown]
-# The rhythm of the lines is Austen's, and the sense is nobody's. But look at the memory: a Transformer keeps the keys and values of every token, the *KV cache*, which grows for as long as it writes. FLASH keeps a sum of fixed size, and the tokens of the current *chunk*, at most 256 bytes. At 512 bytes the cache is still the smaller one. (Where heads share keys and values, as is common today, it is four to eight times smaller.)
+# The rhythm of the lines is Austen's, and the sense is nobody's. But look at the memory: a Transformer keeps the keys and values of every token, the *KV cache*, which grows for as long as it writes. In each layer FLASH keeps a matrix of fixed size, into which everything older has been summed (section 3), and room for keys and values of one *chunk* of 256 bytes, the current one. At 512 bytes the cache is still the smaller one. (Where heads share keys and values, as is common today, it is four to eight times smaller.)
 #
-# And quality? A score in *bits per byte* says how surprised a model is by text that it has not seen (section 6 explains it); lower is better. Beside FLASH stands a Transformer++, the strongest Transformer in the paper. Both were trained beforehand; the cell reads their scores.
+# And quality? A score in *bits per byte* says how surprised a model is by text that it has not seen (section 6 explains it); lower is better. Beside FLASH stands a Transformer++, the strongest Transformer in the paper. Both were trained beforehand.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -167,7 +167,7 @@ assert 0 < cards["flash"]["bits_per_byte"] - cards["transformer++"]["bits_per_by
 #
 # ## 2. Complaint one: quality is lost
 #
-# Many of them were compared with a plain Transformer, while the Transformer had moved on. What the paper calls *Transformer++* marks positions by rotating queries and keys (RoPE, with ScaledSin at the input; lecture 01), where the plain one adds a learned vector, and its feed-forward layers multiply one half of their activations by the other (a gated linear unit; lecture 02). Neither needs more parameters.
+# Many of them were compared with a plain Transformer, while the Transformer had moved on. What the paper calls *Transformer++* marks positions by rotating queries and keys (RoPE, with ScaledSin at the input; lecture 01), where the plain one adds a learned vector, and its feed-forward layers multiply one half of their activations by the other (a gated linear unit; lecture 02). Neither costs parameters: the gate has a matrix of its own, and the layer is made narrower in return (F in the next cell).
 #
 # How much do they bring? Train the two side by side for 300 updates, and score both on the opening of *Persuasion*. The second cell checks that your runs begin as ours did, and adds two stored seeds.
 
@@ -211,7 +211,7 @@ print(f"quadratic: {quadratic / 1e6:5.1f} million multiply-adds")
 print(f"linear:    {linear / 1e6:5.1f} million multiply-adds, {quadratic / linear:.1f} times fewer")
 
 # %% [markdown]
-# **Your first guess.** The linear form needs an eighth of the multiply-adds. How long will a direct implementation take, in multiples of softmax attention's time? Write 0.125 if you expect the count to decide.
+# **Your first guess.** The linear form needs an eighth of the multiply-adds. A direct implementation computes all T states, stores them, and lets each token read its own. How long will it take, in multiples of softmax attention's time? Write 0.125 if you expect the count to decide.
 
 # %%
 from flash_course.learner import predict, reveal
@@ -234,7 +234,7 @@ reveal("00.a", round(quotient, 1), "times the time of softmax attention")
 assert device == "cuda" or quotient > 2
 
 # %% [markdown]
-# An eighth of the multiply-adds, and here many times the time. **Misconception: the number of operations decides the time.** This implementation writes all T states to memory and reads them back, 64 × 64 entries for each token where Q, K and V have 3 × 64, and computes very little with each of them. The same arithmetic can be arranged better, but a count promises nothing until somebody has found out how.
+# An eighth of the multiply-adds, and here many times the time. **Misconception: the number of operations decides the time.** This implementation writes all T states to memory and reads them back, 64 × 64 entries for each token where Q, K and V have 3 × 64, and computes very little with each of them. (Much of the rest is the order in which torch's running sum walks through memory on a CPU; lecture 04 takes the two apart.) The same arithmetic can be arranged better, but a count promises nothing until somebody has found out how.
 #
 # ## 4. Complaint three: training proceeds token by token
 #
@@ -271,6 +271,7 @@ expected = linear_attention(q, k, v, causal=True)
 for form in (token_by_token, chunk_by_chunk):
     assert (form(q, k, v) - expected).norm() < 1e-4 * expected.norm()
 print(f"sequential steps for T = {T}: token by token {T}, chunk by chunk {T // C}; the outputs are the same")
+assert C * (S + E) + 2 * S * E == 2 * (2 * S * E)  # multiply-adds for a token, by chunks and one by one
 
 # %% tags=["timing"]
 forms = {"token by token": token_by_token, "chunk by chunk": chunk_by_chunk, "softmax": softmax, "FLASH": flash}
@@ -280,7 +281,7 @@ for name, ms in times.items():
 assert times["token by token"] > 4 * times["chunk by chunk"]
 
 # %% [markdown]
-# The first two compute the same function with about as many multiply-adds, and yet the many short steps take far longer than the few larger ones. So linear attention in chunks answers two of the three complaints. (The schedule is this paper's; the exact version became standard in 2023, with RetNet and GLA.)
+# The first two compute the same function, the second with twice the multiply-adds, and yet its few larger steps take far less time than the many short ones. (Part of that is the price of a PyTorch call: each of the 1,024 steps makes several.) So linear attention in chunks answers two of the three complaints. (Updating the state once a chunk is this paper's schedule, although FLASH computes something else inside the chunk, as you will see. Linear attention cut into chunks exactly, as here, became standard in 2023, with RetNet and GLA.)
 #
 # What remains is quality. Linear attention only adds up what it reads, so where two keys point in similar directions their values get mixed; lecture 04 measures it.
 #
@@ -321,9 +322,9 @@ assert torch.equal(local | global_, everything), "together they read what softma
 assert not torch.triu(everything | summed | local | global_, 1).any(), "a later token is read"
 
 # %% [markdown]
-# A square is a pair whose score goes through the softmax, or relu², by itself. A circle is a pair that is read through the state, with the plain product of query and key as its weight, which nothing can sharpen.
+# "Near" means in the same chunk: token 5 reads its neighbour 4 already through the state. A square is a pair whose score goes through the softmax, or relu², by itself. A circle is a pair that is read through the state, with the plain product of query and key as its weight, which nothing can sharpen.
 #
-# What does that cost? Move T and C, and watch picture, multiply-adds and sequential steps. (Where no script runs, as on GitHub, you see the multiply-adds at C = 256.)
+# What does that cost? Move T and C, and watch picture, multiply-adds and sequential steps. The counts begin with the widths of the paper's base model, S = 128 and E = 1536, so they are larger than those of section 3.
 
 # %%
 from flash_course import lab
@@ -341,7 +342,7 @@ lab.show(lab.cost(T=1024, C=256))
 # y = x + read @ W_out         # back to the model's width, added to the input
 # ```
 #
-# Put v in the place of `mix(z, v)`, and what remains is a gated feed-forward layer. The queries and keys of both parts are scaled and shifted copies of z (four heads of z, in the paper's word), so attention adds little more than the matrix that makes z.
+# Put v in the place of `mix(z, v)`, and what remains is a gated feed-forward layer. The queries and keys of both parts are scaled and shifted copies of z (the paper calls these copies heads), so attention adds little more than the matrix that makes z.
 #
 # The next cell compares the three lines with the package's own unit. Then it does what you should do to every causal layer: change one token, and cut the sequence off. Nothing earlier may move.
 
@@ -353,7 +354,7 @@ from flash_tutorial.properties import draw_order_one, settle_branch
 x = torch.randn(1, 14, 32, generator=torch.Generator().manual_seed(1)).double()  # one sequence of 14 tokens, D = 32
 unit = FLASH(32, chunk_size=4, qk_dim=16, causal=True).double()
 draw_order_one(unit, torch.Generator().manual_seed(0))  # a fresh unit changes x so little that no test sees anything
-settle_branch(unit, x)  # and now as much as x is large
+settle_branch(unit, x)  # scale it so that what the unit adds is about as large as x
 
 
 with torch.no_grad():
@@ -373,14 +374,14 @@ print(f"token 9 changed: outputs 1 to 8 do not move, each of 9 to 14 moves by at
 #
 # A language model gives each possible next byte a probability and pays for the one that comes: probability 1/2 costs one bit, 1/4 costs two, and p costs -log₂ p. The mean is its score, and also the size to which the text could be compressed. A model that knows nothing gives every byte the probability 1/256.
 #
-# Next, count how often each byte occurs in the training novels (plus 1, since a probability of zero would cost infinitely many bits). Counts of what follows the last byte, or the last five, are *n-gram models*; `benchmarks/ngrams.py` made these two.
+# How far does one get by counting? The next cell counts how often each byte occurs in the training novels (plus 1, since a probability of zero would cost infinitely many bits), and adds two stored *n-gram models*, which count what follows the last byte, or the last five.
 #
-# **Misconception: a loss far below where it started means that the model has understood something.** Your Transformer came down from 8 bits to about three and a half. Where does it stand in the list?
+# **Misconception: a loss far below where it started means that the model has understood something.** Your Transformer came down from 8 bits to about three and a half. Where will it stand in the list below?
 
 # %% tags=["nbval-check-output"]
 text = corpus.validation.tokens[:100_000]  # the first 100,000 bytes of Persuasion
 counts = np.bincount(corpus.train.tokens, minlength=256) + 1
-rows = [row for row in load_stored("ngrams")["rows"] if "order" in row]
+rows = [row for row in load_stored("ngrams")["rows"] if "order" in row]  # made by benchmarks/ngrams.py
 ngrams = {row["order"]: row["validation, first 100000 bytes"] for row in rows}
 scores = {
     "know nothing": -np.log2(1 / 256),
@@ -419,7 +420,7 @@ assert score.bits_per_byte < ngrams[5] and early - middle > 4 * abs(middle - lat
 assert np.ptp(doublings) > abs(middle - late)
 
 # %% [markdown]
-# What comes after the first few dozen bytes adds less than 32 windows can resolve: the later points go up and down by more. Take it as a warning. Where nearly everything can be predicted from nearby, a good long memory cannot be told from a bad one, so lecture 10 uses a task that needs one.
+# What comes after the first few dozen bytes adds less than this sample (32 windows of 1024 bytes) can resolve, since the later points go up and down by more than that. So be warned: where nearly everything can be predicted from nearby, a good long memory cannot be told from a bad one, so lecture 10 uses a task that needs one.
 #
 # ## 8. What you take along
 #
@@ -452,7 +453,7 @@ assert np.ptp(doublings) > abs(middle - late)
 # | S | features by which two tokens are compared |
 # | C | tokens in a chunk |
 # | G | chunks in a sequence, T / C rounded up |
-# | H | heads: 1 in GAU and FLASH in the usual sense |
+# | H | attention heads: several in a Transformer, 1 in FLASH |
 # | N | tokens in the vocabulary |
 #
 # **What comes next** (the [README](../README.md) says what each lecture is for)

@@ -12,7 +12,7 @@
 #
 # [With results](01_attention.ipynb) · [without, to work in](work/01_attention.ipynb) · [problem set 01](../exercises/01_attention.ipynb) · [glossary](../docs/glossary.md)
 #
-# Attention is how one token of a Transformer reads another, and the part that FLASH replaces. So the course takes it apart: loops, einsum, masks, heads, cost and positions.
+# Attention is how one token of a Transformer reads another, and it is the part that FLASH replaces. So this lecture takes it apart first: loops, einsum, masks, heads, cost and positions.
 #
 # **After it you can**
 # - compute softmax attention by hand, in loops, with einsum and with torch's fused kernel;
@@ -244,7 +244,7 @@ score_33 = np.log(np.arange(1.0, 10).reshape(3, 3))
 learner.your_line("01.c", lambda score_TT: np.exp(hide(score_TT)), ((score_33,), [[1, 0, 0], [4, 5, 0], [7, 8, 9]]))
 
 # %% [markdown]
-# The next cell has the line. (Lecture 06 hides padding and other documents alike.) With the identity as values, the outputs are the attention weights themselves.
+# The next cell has the line. (Lecture 06 hides padding and other documents in the same way.) With the identity as values, the outputs are the attention weights themselves.
 
 
 # %% tags=["nbval-check-output"]
@@ -403,7 +403,7 @@ reveal("01.b", round(time[8, 8] / time[4, 16], 1), "times the time on this machi
 assert device.type == "cuda" or time[8, 16] < 1.6 * time[8, 8]
 
 # %% [markdown]
-# In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its own. But the last two lines have as many exps, and twice the multiply-adds take nowhere near twice the time: neither count explains what you wait for. We did not trace the cause; presumably the library's products are made for longer rows than 8 channels, and a GPU pads heads narrower than a tile of its matrix units. FLASH, with its single head of 128 channels, never has this problem.
+# In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its own. But the last two lines have equally many exps, and the last one, with twice the multiply-adds, takes nowhere near twice the time: neither count explains what you wait for. We did not trace the cause; presumably the library's products are made for longer rows than 8 channels.
 
 # %% [markdown]
 # ## 6. Positions: attention alone does not know the order
@@ -420,7 +420,7 @@ for rows in (np.arange(6), order):
 # %% [markdown]
 # So something must tell each token its position. The plain Transformer adds a **learned position embedding**, one vector for each position, which ends at the longest one that was trained.
 #
-# **ScaledSin** (Code 2 of the paper) replaces it by sinusoids. Position t, counted from 0, gets sin(t f) and cos(t f) for D/2 frequencies f, which fall from 1 towards 1/10,000: f = 10000^(-m / (D/2)) for m = 0, 1, 2 ... All are multiplied by *one* learned scalar and added once, before the first block. The product of two positions then depends on their distance alone.
+# **ScaledSin** (Code 2 of the paper) replaces it by sinusoids. Position t, counted from 0, gets sin(t f) and cos(t f) for D/2 frequencies f, which fall from 1 towards 1/10,000: f = 10000^(-m / (D/2)) for m = 0, 1, 2 ... All are multiplied by *one* learned scalar (left out in the next cell) and added once, before the first block. The product of two positions then depends on their distance alone.
 
 
 # %% tags=["nbval-check-output"]
@@ -451,11 +451,11 @@ figures.show(*figures.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 
 
 # %%
-def second_number(x1, x2, angle):
+def second_coordinate(x1, x2, angle):
     return ...  # your line
 
 
-learner.your_line("01.e", second_number, ((1, 0, math.pi / 2), 1), ((0, 1, 0.0), 1), ((3, 4, 0.5), 4.9486068638))
+learner.your_line("01.e", second_coordinate, ((1, 0, math.pi / 2), 1), ((0, 1, 0.0), 1), ((3, 4, 0.5), 4.9486068638))
 
 # %% [markdown]
 # The next cell has it. Rotating query and key by the same extra angle leaves the angle between them as it was, so **a score depends on the difference of the positions alone**.
@@ -511,9 +511,9 @@ for name, table_TT in score_tables.items():
 # | Transformer+ | ScaledSin and RoPE | MLP |
 # | Transformer++ | ScaledSin and RoPE | GLU, an MLP with a gate (lecture 02) |
 #
-# Train the first two, and a third with ScaledSin alone, to tell which of the two does the work. Two more seeds and Transformer++ are stored.
+# Train the first two, and a third with ScaledSin alone, to tell which of the two does the work.
 #
-# **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens (another *mixer*), and writes its score on held-out text into your progress file, for `flash-tutorial report`. (The curve shows the training loss.)
+# **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens (another *mixer*), and writes its score on held-out text into a small file that holds your guesses too; `flash-tutorial report` in a terminal prints it. (The curve shows the training loss.)
 
 # %%
 from flash_course.bench.counts import count_state_numbers
@@ -549,7 +549,8 @@ print("better positions close", ", ".join(f"{share:.0%}" for share in shares), "
 assert min(learned) - max(rotated) > 0.3 and min(sinusoids) > max(learned) and min(rotated) > max(plus)
 assert len({count_parameters(run.model) for name, run in runs.items() if "ScaledSin" in name}) == 1  # RoPE has none
 
-paper = (4.196, 4.032, 3.920), (19.808, 15.999, 15.943)  # perplexities of the three: the least share, and the largest
+# perplexities of Transformer, + and ++, in the two settings where "+" closes least and most of the gap
+paper = (4.196, 4.032, 3.920), (19.808, 15.999, 15.943)
 least, most = ((a - b) / (a - c) for a, b, c in paper)
 print(f"in the paper: from {least:.0%} (C4 at T = 2048) to {most:.0%} (Wiki-40B at T = 1024)")
 for name, run in runs.items():
@@ -560,7 +561,7 @@ for name, run in runs.items():
 # %% [markdown]
 # At each of three seeds the gain comes with RoPE, and ScaledSin alone is slightly worse than learned positions. But it costs one parameter and, unlike a learned embedding, has no last position. (All this is about windows of 64 bytes after 300 updates, like every scoreboard of this course.)
 #
-# In the paper, too, better positions close most of the gap, though it does not separate the two. But only its plain Transformer was trained without gradient clipping, so part of the gap may be unstable training.
+# In the paper, too, better positions close most of the gap, though ScaledSin and RoPE are not tested apart. But only its plain Transformer was trained without *gradient clipping*, which shortens gradients that are too long (lecture 07), so part of the gap may be unstable training.
 #
 # ## 8. What you take along
 #
@@ -576,9 +577,9 @@ for name, run in runs.items():
 #
 # **Three takeaways**
 # 1. Hide scores, not weights, and then test who sees whom by changing one token.
-# 2. Attention costs T² pairs. More heads leave the multiply-adds alone, but each has an attention matrix of its own.
+# 2. Causal attention costs T (T + 1) / 2 pairs, quadratic in T. More heads leave the multiply-adds alone, but each has an attention matrix of its own.
 # 3. RoPE rotates queries and keys, so that scores depend on differences of positions. It has no parameters.
 #
-# **Exercises** [Problem set 01](../exercises/01_attention.ipynb), six tasks, from a causal softmax to a sliding window. One asks for a `who_sees` that is harder to fool than `reads`. Which layer would fool it?
+# **Exercises** [Problem set 01](../exercises/01_attention.ipynb), six tasks, from a causal softmax to a sliding window.
 #
 # **Next** [Lecture 02](02_gated_attention_unit.ipynb) puts a gate and attention into one unit, and drops the softmax.

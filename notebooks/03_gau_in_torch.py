@@ -242,8 +242,8 @@ for causal in (True, False):
 # %% [markdown]
 # ## 2. How a unit starts, and why tests on it are blind
 #
-# What hides the bug of the first cell is how a unit is initialised. The paper draws everything alike (Codes 4 to 8), and not as `nn.Linear`
-# would: matrices, gamma and the bias table are Gaussian with a standard deviation of 0.02, beta and all offsets are 0, and the gain of
+# What hides the bug of the first cell is how a unit is initialised. The paper has one recipe for everything (Codes 4 to 8), and it is not that of
+# `nn.Linear`: matrices, gamma and the bias table are Gaussian with a standard deviation of 0.02, beta and all offsets are 0, and the gain of
 # a norm is 1.
 
 
@@ -286,7 +286,7 @@ with torch.no_grad():
 
 # %% [markdown]
 # A fresh unit is almost the identity. For training that is mostly a gift, because a stack of 24 units passes its input through
-# unharmed. (Lecture 07 has a run where it is none.) For testing it is a trap.
+# unharmed. (Lecture 07 has a run where it does harm.) For testing it is a trap.
 #
 # **Misconception: a unit that passes its test when it is made is right.** Here are eight bugs: queries and keys exchanged; no RoPE; beta
 # forgotten; beta added after RoPE; 1/n forgotten; the bias transposed; the mask before the bias; the gate of the token that is read. The
@@ -519,7 +519,7 @@ for name, way in ways.items():
 # Many GPUs multiply much faster in 16 bits than in 32, and there are two formats for it: **float16** spends its bits on
 # digits, **bfloat16** on range. For relu² the range matters, since squaring doubles the exponent.
 #
-# **Your second guess.** What is relu²(300) in float16? Write `float("inf")` if you think it is infinite.
+# **Your second guess.** Among the scores 1, 2, 3 and so on, which is the first whose relu² is infinite in float16?
 
 # %%
 predict("03.b", None)  # your number in the place of None
@@ -527,9 +527,9 @@ predict("03.b", None)  # your number in the place of None
 # %%
 formats = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 print(f"{'s':>8}  " + "  ".join(f"{name:>10}" for name in formats))
-for s in (1e-4, 1.2345, 300):
+for s in (1e-4, 1.23, 300):
     print(f"{s:8g}  " + "  ".join(f"{float(relu2(torch.tensor(s, dtype=t))):10.4g}" for t in formats.values()))
-reveal("03.b", float(relu2(torch.tensor(300, dtype=torch.float16))))
+reveal("03.b", next(s for s in range(1, 1000) if relu2(torch.tensor(s, dtype=torch.float16)).isinf()))
 
 # %%
 scores, errors = np.logspace(-6, 6, 49), {}
@@ -656,7 +656,8 @@ reveal("03.c", round(100 * drift["current"]), "percent")
 # The mask is right, for what the later tokens *say* changes nothing. But how *many* they are does: the current length has got into every
 # earlier output. In a trained model the symptom is *good at the length of training, worse at another one*. (The author of
 # [a port to PyTorch](https://github.com/JunnYu/FLASHQuad_pytorch/issues/1) reported it in 2022.) Yours was
-# trained on windows of 64. Compare within a line, because short windows score worse in any case:
+# trained on windows of 64. Compare within a line, because short windows score worse in any case (and only 8,192 bytes are scored here, so the
+# first line is not the score of section 7):
 
 
 # %%

@@ -68,7 +68,7 @@ print(describe_device())
 
 # %% [markdown]
 # Lecture 04 left a question open. In exact chunks, linear attention has few sequential steps, a cost that grows with T, and a state of constant size.
-# So why does FLASH exist at all? Here are three seeds of the tiny model of every lecture, trained beforehand.
+# So why does FLASH exist at all? Here are three seeds of the tiny model that every lecture trains, made beforehand.
 
 # %% tags=["nbval-check-output"]
 import numpy as np
@@ -84,8 +84,9 @@ print(figures.text_table(rows))
 assert seeds["05 FLASH, C = 16"].max() < seeds["04 linear attention"].min() - 0.05
 
 # %% [markdown]
-# Even FLASH's worst seed is ahead of the best one of linear attention, and it needs no more multiply-adds. (This is at T = 64, with
-# chunks of 16, against the barest linear attention; section 13 comes back to Transformer++.) What does it do differently?
+# Even FLASH's worst seed is ahead of the best one of linear attention, and it needs no more multiply-adds than linear attention in chunks of the
+# same length (section 1). (This is at T = 64, with chunks of 16, against the barest linear attention, which has no position bias; section
+# 12 comes back to this, and to Transformer++.) What does it do differently?
 
 # %%
 figures.show(*figures.flash_unit())
@@ -165,6 +166,10 @@ print(figures.text_table(table))
 # the chunk anyway, so it puts a relu² between score and value, and gets sharp weights for
 # the near tokens. (Bias and relu² come on top, elementwise; and computing whole C × C squares costs more than is counted here, in
 # both.) It gives up only the exactness: C becomes part of what the model computes.
+#
+# Now read along the rows. At T = 512 the GAU needs fewer multiply-adds, and at 8192 about eleven times as many as chunks do. On the paper's TPUs, with
+# equally many tokens in a batch (Table 12, causal), a training step of FLASH goes from 57 to 63 ms between these lengths, and one of FLASH-Quad,
+# a stack of GAUs, from 54 to 141 ms.
 #
 # ## 2. Four heads of one base, on six tokens
 #
@@ -290,12 +295,12 @@ figures.show(
 )
 
 # %% [markdown]
-# Read the picture column by column. The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3, which reads it;
+# The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3, which reads it;
 # what chunk 3 itself adds is for chunk 4, if there is one. This is an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0) with
 # the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
 # Both parts are sums of weights times values, so we can also write each as a T × T attention matrix, to look at it.
-# In the global one the weight of a pair is lin_q · lin_k over the number of tokens read, and no implementation ever builds it. Where the
+# In the global one the weight of a pair is lin_q · lin_k over the number of tokens read. Where the
 # page is live, point at a number, or reach it with Tab and the arrow keys, and it shows what it is made of.
 
 # %% tags=["nbval-check-output"]
@@ -348,7 +353,7 @@ def mixed_chunk(heads_4TS, v_TE, bias_CC, C, causal=True, combine="mean", local=
 
     kv_GSE = lin_k.swapaxes(1, 2) @ v
     tokens_G = to_chunks(np.ones((len(v_TE), 1)), C).sum((1, 2))  # the last chunk may hold fewer than C
-    read = before if causal else lambda x_G: x_G.sum(0, keepdims=True)  # without a mask: all chunks (section 12)
+    read = before if causal else lambda x_G: x_G.sum(0, keepdims=True)  # without a mask: all chunks (section 11)
     by_G = np.maximum(read(tokens_G), 1) if combine == "mean" else np.ones(1)
     far = lin_q @ (read(kv_GSE) / by_G[:, None, None])
     return (local * near + global_ * far).reshape(-1, v.shape[2])[: len(v_TE)]
@@ -357,7 +362,7 @@ def mixed_chunk(heads_4TS, v_TE, bias_CC, C, causal=True, combine="mean", local=
 # %% [markdown]
 # Is it the same function as the loops? Six tokens with whole numbers are easy to trace but make a bad test, because many faults
 # give the same numbers there. So now T = 14 and C = 4, three full chunks and a tail of two tokens, with inputs of order one and
-# RoPE, which rotates all four copies by the position in the whole *sequence* and not in the chunk. Other chunk lengths are tried too.
+# RoPE, which rotates all four copies by the position in the whole *sequence* and not in the chunk.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -386,7 +391,7 @@ print("20 cases: the loops and both forms of the package agree")
 # %% [markdown]
 # ## 6. Who reads whom
 #
-# Figure 4 of the paper draws who reads whom. A drawing proves nothing, so let us measure it: change one token, and see which outputs
+# Figure 4 of the paper draws who reads whom. Let us measure it: change one token, and see which outputs
 # move at all. Each part is asked alone. There is one snag: relu² makes many weights exactly 0, so a token that may be read is often not
 # read. For this question we therefore raise the bias, so that every allowed weight is positive.
 #
@@ -425,7 +430,7 @@ assert ((near | far) == np.tri(T)).all() and not (near & far).any()
 # then it fills up again. The boundaries lie at fixed places, so two neighbours on the two sides of one are never compared.
 #
 # **Misconception 1: the global part is a summary of everything before the token.** It leaves out the tokens of its own chunk, so
-# precisely the nearest past is missing. The symptom: switch the local part off, and change token 7.
+# precisely the nearest past is missing. You see it when you switch the local part off and change token 7.
 
 # %% tags=["nbval-check-output"]
 changed = v_TE.copy()
@@ -440,7 +445,7 @@ for name, on in (("global part alone", 0), ("with the local part", 1)):
 # global part (which it ran with C = 64).
 #
 # **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** They see one array, the summary, and
-# two different chunks with the same summary are one and the same to every later token. The symptom: let the tokens of chunk 1 trade
+# two different chunks with the same summary are one and the same to every later token. To see it, let the tokens of chunk 1 trade
 # places, each with its key and its value.
 
 
@@ -491,7 +496,7 @@ for length in (10, 14, 22):
 print("three lengths: the same as in NumPy and in the package")
 
 # %% [markdown]
-# Norm, projection, gate and output matrix are those of lecture 02; lecture 06 builds the whole unit around these lines.
+# Lecture 06 builds the whole unit around these lines.
 #
 # ## 8. Exclusive, and never inclusive
 #
@@ -525,7 +530,7 @@ reveal("05.b", next(t for t in (5, 6, 7, 8) if not late[:, t - 1].any()))
 #
 # **A leak through rounding.** There is a second way to leave the reading token's chunk out: subtract its summary from the inclusive sum. On
 # paper it is the same. Can a later token change the result? bfloat16 has 8 significant bits, so between 256 and 512 it knows
-# even numbers only. Let the earlier chunks sum to 1 and the chunk's own summary be 300, and then let a *later* token of the chunk make 302 of the 300.
+# even numbers only. Let the earlier chunks sum to 1 and the chunk's own summary be 300, and then let a *later* token of the chunk turn the 300 into 302.
 
 # %% tags=["nbval-check-output"]
 for own in (300, 302):
@@ -573,14 +578,14 @@ for name, far in readings.items():
 # The mean and the sum of means agree in chunk 2, where a single earlier chunk is read, and differ from chunk 3 on. So a test with two
 # chunks cannot tell them apart: take at least three. The bare sum is the sum of means times C, in every chunk, and training can
 # undo such a fixed factor in the scale and offset of lin_q. From the mean to the sum, however, the factor *grows with the
-# position*, which no parameter of the layer knows; it could learn it only through the positions in x.
+# position*, which no parameter of the layer knows.
 #
 # Nobody outside knows which one the authors trained. **This project takes the mean**, as the fuller listing has it, and `combine="sum"`
 # gives the equations. What the growth does to a model that meets longer sequences is a question of problem set 05.
 #
 # ## 10. Four tests of a causal layer
 #
-# Four properties, each tested by code that would fail without it:
+# Four properties, each tested by code that fails without it:
 #
 # 1. *No value leak.* A later token changes no earlier output, by not one bit.
 # 2. *Nothing is missing.* Every earlier token is read. (A layer that reads nobody leaks nothing, and would pass test 1.)
@@ -620,14 +625,7 @@ assert not np.triu(reads_TT, 1).any() and not np.triu(slope_TT, 1).any()
 # The fourth holds because the scores are divided by C and not by the length of the sequence, and the sum of chunk g by its own g - 1
 # earlier chunks and not by all G.
 #
-# ## 11. What it costs
-#
-# Read the table of section 1 once more, along its rows. Mixed chunk attention costs a fixed number of multiply-adds for each token, a GAU a
-# number that grows with T: at T = 512 the GAU needs fewer, and at 8192 about eleven times as many. On the paper's TPUs, with equally many tokens in
-# a batch (Table 12, causal), a training step of FLASH goes from 57 to 63 ms between these lengths, and one of FLASH-Quad, a stack of GAUs,
-# from 54 to 141 ms.
-#
-# ## 12. Reading both sides
+# ## 11. Reading both sides
 #
 # A model that fills gaps, as in masked language modelling, reads both sides (equation 7). Then every chunk reads **all** chunks through
 # the sum, including itself, so that a token's neighbours in its chunk are read twice. The paper passes over a consequence: with C = T there is a single
@@ -642,11 +640,11 @@ for causal in (True, False):
 # %% [markdown]
 # Only the causal form does. If both sides are read, each token's own chunk stays in the linear sum as well.
 #
-# ## 13. Train it
+# ## 12. Train it
 #
 # The tiny model once more, now with four FLASH units and C = 16, so that a sequence of T = 64 bytes has four
 # chunks. Beside it stands the same model with the local part alone, which never reads across a boundary. What is the global part worth?
-# With four chunks to read do not expect a verdict; lecture 10 gives one, on a task that needs it.
+# With four chunks to read do not expect a verdict (lecture 10 gives one).
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_state_numbers
@@ -662,27 +660,34 @@ runs = {
 }
 compare_with_stored("05", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
-kept = dict(
-    zip(runs, (count_state_numbers(runs["FLASH, C = 16"].model, 64), 4 * 16 * (32 + 128)))
-)  # 4 units, C (S + E)
+# each of 4 units keeps C (S + E) entries if local only, and S E + C (2 S + E) as FLASH, whose tokens wait with two keys
+kept = dict(zip(runs, (count_state_numbers(runs["FLASH, C = 16"].model, 64), 4 * 16 * (32 + 128))))
 for name, run in runs.items():
     step_ms = 1000 * float(np.median(np.diff([row["seconds"] for row in run.log])))
     score("05", name, bits_per_byte=bits[name], step_ms=step_ms, state_numbers=kept[name])
     print(f"{name:17} yours {bits[name]:.2f} bits per byte, state {kept[name]:,};", end=" ")
     print("three seeds", ", ".join(f"{b:.3f}" for b in seeds[f"05 {name}"]))
+for name in ("05 FLASH, local only, no bias", "04 linear attention", "04 linear attention, bias"):
+    print(f"{name[3:]:27} stored, three seeds", ", ".join(f"{b:.3f}" for b in seeds[name]))
 
 mixed, local, plus = (seeds[name] for name in ("05 FLASH, C = 16", "05 FLASH, local only", "00 transformer++"))
 for gaps, row in ((local - mixed, local), (mixed - plus, plus)):
     assert (gaps > 0).all() and gaps.min() < 0.01 and gaps.mean() < np.ptp(row)
-assert (local < seeds["04 linear attention"]).all()
+linear, biased = seeds["04 linear attention"], seeds["04 linear attention, bias"]
+assert (local < linear).all() and (seeds["05 FLASH, local only, no bias"] > linear + 1).all()
+assert biased.max() < linear.min() and biased.mean() < mixed.mean() and biased.max() > mixed.max()
 
 # %% [markdown]
-# The global part helps at all three seeds, yet once it is by less than a hundredth of a bit, and on average by less than the local
+# The global part helps at all three seeds, but at one of them by less than a hundredth of a bit, and on average by less than the local
 # model's own seeds differ. So at T = 64 its effect is within the variation between seeds, and "the global part helps" is not shown here.
-# The same holds for the lead of Transformer++ over FLASH, at one learning rate tuned for neither. What FLASH saves shows at large T (lecture 08).
-# What these seeds do show is the worth of the sharp near part: even the model that has nothing else beats linear attention at each seed.
+# The same holds for the lead of Transformer++ over FLASH, at one learning rate tuned for neither.
 #
-# ## 14. C is part of the architecture
+# What these seeds do show is the worth of the near part: even the model that has nothing else beats linear attention at each seed. But is that
+# because it is sharp? The near part brings relu² *and* a position bias, and linear attention has neither. Without its bias the local part hardly begins
+# to learn, and linear attention *with* one, computed through the matrix (lecture 04), is as good as FLASH, on average a little better. So what
+# helps here is the bias, for which a chunk has a place and a state has none. That sharpness helps is not shown.
+#
+# ## 13. C is part of the architecture
 #
 # In lecture 04 you could turn C as you liked and nothing but time and memory changed. In mixed chunk attention C decides who is read how. What
 # happens to a trained model when we change it, and nothing else? But C also divides the scores, so that C = 8 doubles q · k / C, and a model
@@ -719,32 +724,31 @@ assert as_it_is[8] > bits["FLASH, local only"] + 0.1 and abs(held[8] - bits["FLA
 # %% [markdown]
 # About three quarters of the damage is the scale. If you look only at the upper line, C = 8 seems to do worse than a model without any global
 # part; with the scale held it is level with it. What is left in the lower line is the architecture itself: the same parameters now read fewer
-# tokens sharply and more of them through a mean, and they were not trained for that. So C is not a knob of a trained model,
-# and somebody who turns it has to train again. (This is one model of one seed. A larger C would need a longer bias table as well.)
+# tokens sharply and more of them through a mean, and they were not trained for that. So whoever changes C
+# has to train again. (This is one model of one seed.)
 #
-# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet kept FLASH's schedule, but their update is linear in the state, so a
-# whole chunk can be computed exactly, and C is a speed setting again. relu²(q · k) admits no such state. That is the price of the sharp
-# part. Lecture 13 builds these successors.
+# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet train by the same schedule, but their update is linear in the state, so a
+# whole chunk can be computed exactly, and C is a speed setting again (lecture 13). relu²(q · k) admits no such state.
 #
-# ## 15. What you take along
+# ## 14. What you take along
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
-# `learner.verdict("05 exclusive", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
 # | FLASH needs no more multiply-adds than exact linear attention in chunks | section 1: counted, steps and multiply-adds of products | |
-# | The sharp near part is worth having | opening, section 13: three seeds of a tiny model | |
+# | The near part is worth having | opening, section 12: three seeds of a tiny model, with the bias | |
+# | It is worth having because it is sharp | section 12: linear attention with a bias is level | |
 # | Mixed chunk attention reads every earlier token, in one of two ways | section 6: measured, each pair once | |
 # | The causal form leaks nothing | sections 8, 10: values and gradients, exactly zero | |
 # | An exclusive sum may be made by a subtraction | section 8: it leaks through rounding | |
 # | The mean is what the authors trained | section 9: both readings run; nothing shows which | |
-# | With C = T, FLASH is the quadratic unit | section 12: true if causal, false otherwise | |
-# | C is a speed setting | section 14: another function, once the scale is held too | |
-# | The global part makes the model better | section 13: at T = 64 within the seeds; Figure 7 of the paper | |
+# | With C = T, FLASH is the quadratic unit | section 11: true if causal, false otherwise | |
+# | C is a speed setting | section 13: another function, once the scale is held too | |
+# | The global part makes the model better | section 12: at T = 64 within the seeds; Figure 7 of the paper | |
 #
 # **Three takeaways**
-# 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV. That takes no more multiply-adds than exact linear attention in chunks.
+# 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV.
 # 2. The sum is exclusive, by a shift. Test values for exact zeros, gradients, prefixes, and that nothing is missing.
 # 3. C is part of the model: right after a boundary one token is seen sharply, and the rest through S × E entries. It also sets the scale of the scores.
 #

@@ -161,7 +161,7 @@ def same(a, b):
 #   change (lecture 03).
 # - **Linear attention** keeps one array, the state (equation 6 of the paper).
 #
-# Here are both extremes. A KV cache takes five lines of code.
+# A KV cache takes five lines of code.
 
 
 # %% tags=["nbval-check-output"]
@@ -299,7 +299,7 @@ figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0
 # (-3, 6) far, as in lecture 05.
 #
 # Here is the same for a sentence, in chunks of four words, with S = 2 and E = 3. Press *Next token*, and watch what disappears when a chunk is
-# full. (Without a button: how many entries are kept.)
+# full. (Where there is no button, the figure shows how many entries are kept.)
 
 # %%
 from flash_course import lab
@@ -362,8 +362,8 @@ print("folds before it reads far: wrong at tokens", wrong_tokens(token_by_token(
 
 # %% [markdown]
 # One token in C is wrong, the last of each chunk, because it reads its own chunk twice, one by one and in the sum. This is the *inclusive*
-# sum of lecture 05 at a single place. There it leaked the future; here there is no future yet, so no leak test can find it. It is just
-# another function than the trained one, and a test of 3 tokens, or of tokens 9 to 11, sees nothing.
+# sum of lecture 05 at a single place. There it leaked the future; here there is no future yet, so no leak test can find it. It is simply
+# not the function that was trained, and a test of 3 tokens, or of tokens 9 to 11, sees nothing.
 #
 # **Misconception 2: early in a chunk there are fewer tokens, so their number is the divisor.** In training the scores were divided by C
 # everywhere. relu² attention is no average, and C is a constant of the model.
@@ -377,7 +377,7 @@ decoders = {
     "folds before it reads": (folds_first,),
     "scores over the tokens so far": (partial(step, scores_by=lambda state: len(state.v)),),
     "mean over one chunk more": (partial(step, sum_by=lambda state: (state.chunks + 1) * C),),
-    "sum of means, no mean": (partial(step, sum_by=lambda state: C),),
+    "sum of means, not the mean": (partial(step, sum_by=lambda state: C),),
     "RoPE starts again in each chunk": (step, in_chunk),
 }
 for name, how in decoders.items():
@@ -390,7 +390,7 @@ for name, how in decoders.items():
 #
 # - *scores over the tokens so far* is right at the last token of each chunk, so a test that looks only there passes.
 # - *mean over one chunk more* is right in chunk 1, so a test with a short sequence passes.
-# - *sum of means* is right in chunks 1 and 2. You need **three full chunks**.
+# - *sum of means* is right in chunks 1 and 2, so a test has to reach a **third chunk**.
 # - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count. They differ in size: one chunk more
 #   scales what is read far by one factor, RoPE that starts again changes each entry in its own way.
 #
@@ -486,7 +486,8 @@ print(f"{', '.join(units)}: {T} splits each agree with all tokens at once")
 # ## 7. How much is kept
 #
 # Now take the sizes of the package's stored benchmark, D = 256, S = 128, E = 512, C = 256. Two Transformer++ blocks stand against four FLASH
-# units, which have about as many parameters.
+# units, which have about as many parameters. For FLASH the *room* that it sets aside for a whole chunk is counted, however few
+# rows of it are in use (at the positions below it is none: the chunk has just been folded).
 #
 # **Your first guess.** Both have read 16,384 tokens. How many times as many entries does Transformer++ keep as FLASH?
 
@@ -521,8 +522,8 @@ for name, options in small.items():  # a formula can be wrong: count real states
 reveal("09.a", kept["transformer++"][-1] / kept["flash"][-1], "times as many")
 
 # %% [markdown]
-# Two surprises stand in this table. A state of constant size is **not a small state**: at position 512 FLASH keeps twice as much as
-# Transformer++, and they are even only at 1024. Three quarters of what FLASH keeps are the unfinished chunk, not the sum. And FLASH-Quad, the
+# The table has two surprises. A state of constant size is **not a small state**: at position 512 FLASH keeps twice as much as
+# Transformer++, and they are even only at 1024. Three quarters of it are room for the unfinished chunk, not the sum. And FLASH-Quad, the
 # stack of GAUs, keeps *more* than Transformer++, because it stores values of width E = 2 D in twice as many units.
 #
 # So far Transformer++ kept the keys and values of all its attention heads, as in the paper. Today's Transformers keep less: in *grouped-query
@@ -532,13 +533,12 @@ reveal("09.a", kept["transformer++"][-1] / kept["flash"][-1], "times as many")
 # %% tags=["nbval-check-output"]
 of_flash, head = 2 * (128 * 1536 + 256 * (2 * 128 + 1536)), 64  # two units; a block has 12 heads
 caches = {"all 12 heads": 2 * 12 * head, "GQA, 4 queries share": 2 * 3 * head, "GQA, 6 queries share": 2 * 2 * head}
-print(f"two FLASH units keep {of_flash:,} entries\na block keeps          for a token   as much as FLASH at position")
+print(f"two FLASH units: {of_flash:,} entries\na block keeps          for a token   as much as FLASH at position")
 for name, a_token in caches.items():
     print(f"{name:22} {a_token:11,} {of_flash / a_token:29,.0f}")
 
 # %% [markdown]
-# Against such a cache FLASH keeps less only from a position four to six times as far on. (Today's linear layers are in
-# [lecture 13](13_after_flash.ipynb).)
+# Against such a cache FLASH keeps less only from a position four to six times as far on.
 #
 # ## 8. How long a token takes
 #
@@ -577,13 +577,11 @@ print(f"the last token of a chunk: {last / last_but_one:.0f} times the multiply-
 
 # %% [markdown]
 # The count explains most of it: the multiply-adds grow 8 times and not 32, because at 512 most of them are in the dense layers, which do
-# not grow. (The time grew more, perhaps because a long cache comes from slower memory.)
-#
-# Here are both, what is kept and what it takes.
+# not grow.
 
 # %%
-title = "With a cache both grow; FLASH keeps and takes the same at every position"
-table = [("model", "position", "entries kept", "ms")]
+title = "With a cache both grow; FLASH's room and time do not"
+table = [("model", "position", "entries kept (FLASH: room)", "ms")]
 table += [(*key, f"{row['state_numbers']:,}", f"{1e3 * row['seconds']['median']:.2f}") for key, row in rows.items()]
 figures.show(*figures.decoding_by_position(stored["decoding"], title=title), table=table)
 print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} threads, {stored['machine']['date']}")
@@ -717,9 +715,9 @@ for name, kind, copied in (("cache of Transformer++", "Transformer++", False), (
 #
 # ## 12. Complaint three, answered
 #
-# The third complaint of lecture 00 was that a model which updates a state at each token, like an RNN, trains in T sequential steps. Writing has T sequential steps, which lies in the problem and not in FLASH. Training, or reading a prompt,
-# has T / C: four rounds for the 14 tokens of section 5. **Complaint three is answered**, for FLASH as for every linear layer that is
-# computed in chunks. What it costs you have seen: a state that is large for short sequences, and tokens that cannot be taken back.
+# In lecture 04 chunks answered the third complaint for training. Does the answer survive writing? Writing has T sequential steps, which lies in the
+# problem and not in FLASH. Training, or reading a prompt, has T / C: four rounds for the 14 tokens of section 5. **Complaint three is answered**,
+# for FLASH as for every linear layer that is computed in chunks. What it costs you have seen: a state that is large for short sequences, and tokens that cannot be taken back.
 #
 # ## 13. What to remember
 #
@@ -729,7 +727,7 @@ for name, kind, copied in (("cache of Transformer++", "Transformer++", False), (
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
 # | Token by token is the trained function | sections 4, 5, 6: every split, three kinds of units | |
-# | The state has a constant size | section 7: counted, and real states | |
+# | The state has a constant size | section 7: its room, counted, and real states | |
 # | The state is small | section 7: at 512 it is twice a full KV cache, and GQA moves the break-even 4 to 6 times further | |
 # | A token takes the same time at every position | section 8: stored, 512 to 16,384 | |
 # | FLASH writes faster than Transformer++ | section 8: from 4096 on, in the stored run; before it, no | |

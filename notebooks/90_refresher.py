@@ -17,7 +17,7 @@
 # **After this lecture you can**
 # - say the shape of an array expression before you run it, and cut a text into chunks;
 # - read and write `einsum`;
-# - say what a float cannot hold, and why the order of a sum matters;
+# - say what a float cannot hold, and why a running sum needs more digits than its terms;
 # - check any gradient with two function calls for each parameter;
 # - turn a loss in nats into bits per byte and into perplexity.
 #
@@ -204,8 +204,8 @@ for pattern, meaning in {
 
 # %%
 def states_by_me(k, v):
-    pattern = None  # a string like "is,js->ij"
-    return np.einsum(pattern, k, v) if pattern else None
+    pattern = ...  # your line: a string like "is,js->ij"
+    return ... if pattern is ... else np.einsum(pattern, k, v)
 
 
 k, v = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 6))
@@ -259,8 +259,8 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     print(f"{str(dtype)[6:]:10} {digits:4}           {info.max:8.1e}  {info.tiny:8.1e}          {after:.9g}")
 
 # %% [markdown]
-# float16 has more digits than bfloat16 and pays for them with its range: its largest number is 65,504, and what is clearly larger becomes
-# infinity. Lecture 03 shows what that means for the square in relu².
+# float16 has more digits than bfloat16 and pays for them with its range: its largest number is 65,504, and 65,536 is already
+# infinity. Lecture 03 shows what that means for relu², the square of what a relu lets through.
 #
 # **Misconception: (a + b) - b is a.** A small number that is added to a large one loses its last digits, and a subtraction does not bring them
 # back. In this course the symptom is that a sum over all chunks minus a token's own chunk is *not* the sum over the others (lecture 05).
@@ -285,9 +285,10 @@ print("the same, kept in float32:", numbers.float().sum().item())
 # You have derived a gradient by hand and want to know whether it is right. The function itself is all you need, because
 # `(f(x + h) - f(x - h)) / (2 * h)` is close to its slope along one coordinate. Do that for each coordinate, in float64, and compare.
 #
-# The example is relu², the square of x where x is positive and 0 elsewhere. How small should h be? If it is too large, the curve bends between
+# The example is relu². How small should h be? If it is too large, the curve bends between
 # the two points (below, h = 1 reaches across 0, where relu² begins), and if it is too small, little more than rounding is left. In between, 1e-5 is a
-# good choice for most functions. (For relu² anything that does not reach across 0 is right as well, since a parabola's central difference is exact.)
+# good choice for most functions. (For relu² the larger end is forgiving: while both points stay on one side of 0, a parabola's central difference is
+# exact, and only rounding can spoil it.)
 
 
 # %% tags=["nbval-check-output"]
@@ -310,7 +311,7 @@ for h in (1.0, 1e-2, 1e-5, 1e-13):
 
 # %% [markdown]
 # A gradient check also needs inputs at which the function does something. Close to x = 0 the slope of relu² is almost 0, and so is a wrong slope,
-# so that even a forgotten factor stays within the tolerance. That is why the tests of this course draw all values of order one. In the next
+# so that even a forgotten factor stays within the tolerance. That is why the tests of this course draw all values *of order one*, that is, about as large as 1. In the next
 # cell the factor 2 is missing; look at which inputs notice.
 
 
@@ -347,8 +348,8 @@ print(f"perplexity {math.exp(nats):.4f} = {2**bits:.4f}")
 print("knows nothing, 256 bytes:", -math.log2(1 / 256), "bits, perplexity", 256)
 
 # %% [markdown]
-# There are two traps. Perplexities of different tokens cannot be compared, since a word has five or six bytes (with its space) and is harder to guess
-# than one of them; bits per byte can, since every text has bytes. And a mean of perplexities is not the perplexity of the mean loss.
+# There are two traps. Perplexities of models that cut text into different tokens cannot be compared, since a word has five or six bytes (with its
+# space) and is harder to guess than one of them; bits per byte can, since every text has bytes. And a mean of perplexities is not the perplexity of the mean loss.
 
 # %% tags=["nbval-check-output"]
 word_perplexity, bytes_in_a_word = 16.0, 5.0
@@ -369,7 +370,7 @@ predict("90.b", my_second_guess)
 reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
 
 # %% [markdown]
-# The answer does not depend on where the loss started: 0.01 nats are always 1 percent of perplexity.
+# The answer does not depend on where the loss started: 0.01 nats is always about 1 percent of perplexity.
 #
 # ## What to remember
 #
@@ -382,7 +383,7 @@ reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3.00)), "percent")
 # | A gradient check that passes proves the gradient | section Finite differences: tiny values hide the factor 2 | |
 #
 # **Three takeaways**
-# 1. Say the shape before you run the line, because broadcasting and reshape make wrong shapes fit without a word.
+# 1. Say the shape before you run the line, because broadcasting and reshape let wrong shapes through silently.
 # 2. Keep sums in float32 or better, and never take a term out of a sum by subtraction.
 # 3. Check with values of order one, since tiny ones hide faults.
 #

@@ -258,7 +258,7 @@ check("01.4", answer_01_4, student=STUDENT)
 #
 # One more point is for two words. The lecture tests two properties of RoPE:
 #
-# - `"norm"`: rotating keeps the length of each row;
+# - `"norm"`: a rotation keeps the length of each row;
 # - `"distance"`: if all queries are equal and all keys are equal, a score depends only on the difference of their positions.
 #
 # Now suppose that one fault is mended and the other is left. Which property fails? Write `"norm"`, `"distance"` or `"both"`:

@@ -231,8 +231,8 @@ check("03.2", SmallGAU)
 #
 # **15 points** · difficulty 3/5 · importance 4/5 · 20 minutes
 #
-# Any gradient written by hand is judged by a slope between two points. In the lecture you moved one entry, the bias with which token 6 reads token 4.
-# Here you move every entry, one at a time, and so you get the whole gradient.
+# Any gradient written by hand is judged by a slope between two points. In the lecture you moved one entry, the bias
+# with which token 6 reads token 4. Here you move every entry, one at a time, and so you get the whole gradient.
 #
 # `f` takes an array of the shape of x and returns one number. Each entry of your result may err by at most 0.0000001 (1e-7),
 # so think about how you move, and how far. x has any shape with at least one axis, and may hold whole numbers (dtype int). It must not change.

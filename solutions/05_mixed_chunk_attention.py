@@ -213,8 +213,8 @@ check("05.3", mixed_chunk)
 # breaks either promise, and returns without one if it keeps both.
 #
 # Your test is tried on three layers that are right and on fifteen that are wrong. A wrong one may be wrong at a single output, in a single
-# channel, by a millionth, or through rounding alone, in the last digits. You may rely on one thing: as long as your inputs are of order one, no weight
-# inside a chunk is exactly zero.
+# channel, by a millionth, or through rounding alone, which shows best when a token changes by very much. You may rely on one thing: as long
+# as your inputs are of order one, no weight inside a chunk is exactly zero.
 #
 # You may use `numpy`.
 #

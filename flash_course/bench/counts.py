@@ -140,9 +140,10 @@ def _length(T):
 def count_state_numbers(model, T):
     """Numbers that a row's state holds after T tokens; times the bytes of one number, its size in memory.
 
-    FLASH: the sum of K^T V (S E) and one chunk of two keys and a value (C (2S + E)), whatever T. GAU: T keys and
-    values, T (S + E). A Transformer block: 2 T D. ``model`` as in ``count_multiply_adds``; a unit of your own answers
-    by a method ``state_numbers(T)``, and is otherwise taken to keep all its inputs (T D), as decoding then does.
+    FLASH: the sum of K^T V (S E) and room for one chunk of two keys and a value (C (2S + E)), however full it is. GAU:
+    T keys and values, T (S + E). A Transformer block: 2 T D. ``model`` as in ``count_multiply_adds``; a unit of your
+    own answers by a method ``state_numbers(T)``, and is otherwise taken to keep all its inputs (T D), as decoding then
+    does.
     """
     return model.state_numbers(_length(T)) if hasattr(model, "state_numbers") else _length(T) * model.dim
 

@@ -15,7 +15,7 @@ from triton.backends.nvidia.compiler import get_ptxas
 
 from flash_tutorial import kernels
 from flash_tutorial.files import write_text
-from flash_tutorial.kernels import INTERPRETED, triton
+from flash_tutorial.gpu.kernels import INTERPRETED, triton
 
 CARDS = {"7.5": "T4", "8.0": "A100", "8.9": "L4", "9.0": "H100"}
 KERNELS = ("heads", "scan", "mix", "ungate", "maps", "values", "unheads")

@@ -9,6 +9,7 @@ Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value
 """
 
 import argparse
+import itertools
 import json
 from collections import Counter
 from contextlib import ExitStack
@@ -34,11 +35,19 @@ TOKENS, LENGTHS = 65_536, (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 CARDS = {"T4": (28e12, 250e9), "L4": (72e12, 250e9), "A100": (190e12, 1.3e12), "H100": (600e12, 2.8e12)}
 
 
+ELEMENTWISE = {  # what torch.compile merges with its neighbours; a norm is one kernel with those around it
+    "_to_copy", "add", "addcmul", "arange", "cat", "clamp", "clone", "copy", "cos", "div", "gelu", "gelu_backward",
+    "index", "masked_fill", "mul", "neg", "ones", "pow", "promote_types", "reciprocal", "relu", "rms_norm",
+    "rms_norm_backward", "silu", "silu_backward", "sin", "stack", "sub",
+}  # fmt: skip
+
+
 @dataclass
 class Traffic:
     """Of one unit, forward and backward: bytes and FLOPs by operation, in order, and bytes kept in between."""
 
     operations: list = field(default_factory=list)  # (name, bytes, FLOPs)
+    tensors: list = field(default_factory=list)  # of each operation: ({piece read: bytes}, {piece written: bytes})
     kept: int = 0
 
     @property
@@ -60,6 +69,26 @@ class Traffic:
         flops_a_second, bytes_a_second = CARDS[card]
         chosen = [o for o in self.operations if names is None or o[0] in names]
         return sum(max(n / bytes_a_second, flops / flops_a_second) for _, n, flops in chosen)
+
+    def merged(self):
+        """The same with each run of element-wise operations as one kernel, as ``torch.compile`` makes them.
+
+        It reads what it needs of others once, and writes what an operation behind it still reads, or nobody.
+        """
+        last_read = {piece[0]: i for i, (read, _) in enumerate(self.tensors) for piece in read}
+        found, end = Traffic(kept=self.kept), 0
+        for is_run, group in itertools.groupby(enumerate(self.operations), lambda one: one[1][0] in ELEMENTWISE):
+            group = list(group)
+            start, end = end, end + len(group)
+            if not is_run:
+                found.operations += [operation for _, operation in group]
+                continue
+            read, written = ({k: n for both in self.tensors[start:end] for k, n in both[i].items()} for i in (0, 1))
+            inside = {storage for storage, *_ in written}
+            moved = sum(n for (storage, *_), n in read.items() if storage not in inside)
+            moved += sum(n for (storage, *_), n in written.items() if last_read.get(storage, end) >= end)
+            found.operations.append(("element-wise", moved, 0))
+        return found
 
 
 # ---------------------------------------------------------------- a norm that is one kernel, as it is on a card
@@ -127,7 +156,7 @@ class _Counting(TorchDispatchMode):
 
     def __init__(self, found):
         super().__init__()
-        self.found = found
+        self.found, self.storages = found, {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -137,12 +166,21 @@ class _Counting(TorchDispatchMode):
         if is_view or "empty" in name or name in ("detach", "_unsafe_view", "device"):
             return out
         read = args[1:] if kwargs.get("beta") == 0 else args  # beta = 0: the first is not read
-        touched = [t for t in tree_leaves((read, kwargs, out)) if isinstance(t, torch.Tensor)]
+        read, written = (
+            [t for t in tree_leaves(these) if isinstance(t, torch.Tensor)] for these in ((read, kwargs), out)
+        )
         name = name.rstrip("_")  # what is done in place costs as much
         counter = flop_registry.get(getattr(torch.ops.aten, name, None))
         flops = counter(*args, **kwargs, out_val=out) if counter else own_flops(name, args)
-        self.found.operations.append((name, sum(map(size_of, touched)), flops))
+        self.found.operations.append((name, sum(map(size_of, read + written)), flops))
+        self.found.tensors.append(tuple({self.piece(t): size_of(t) for t in tensors} for tensors in (read, written)))
         return out
+
+    def piece(self, tensor):
+        """Which memory a tensor is: (storage, first entry, shape)."""
+        storage = tensor.untyped_storage()
+        self.storages[storage._cdata] = storage  # held, so that no other gets its place
+        return storage._cdata, tensor.storage_offset(), tuple(tensor.shape)
 
 
 def count_traffic(config, T, tokens=TOKENS):
@@ -164,10 +202,11 @@ def count_traffic(config, T, tokens=TOKENS):
                 kept[storage._cdata] = storage.nbytes()
             return tensor
 
+        counting = _Counting(found)
         saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-        with _Counting(found), torch.autocast("cpu", torch.bfloat16), saved:
+        with counting, torch.autocast("cpu", torch.bfloat16), saved:
             y = unit(x)
-        with _Counting(found):
+        with counting:
             y.backward(torch.empty_like(y))
     found.kept = sum(kept.values())
     return found
@@ -190,6 +229,10 @@ ROWS = {
 }
 
 
+def milliseconds(units, found):
+    return {card: round(1e3 * units * found.seconds(card), 1) for card in CARDS}
+
+
 def predictions(lengths=LENGTHS, names=ROWS):
     """For each model and length: gigabytes moved and kept by all units in a step, and milliseconds by card."""
     rows = []
@@ -200,7 +243,8 @@ def predictions(lengths=LENGTHS, names=ROWS):
             rows.append({
                 "model": name, "T": T, "gigabytes_moved": round(units * found.moved / 1e9, 1),
                 "gigabytes_kept": round(units * found.kept / 1e9, 1),
-                "milliseconds": {card: round(1e3 * units * found.seconds(card), 1) for card in CARDS},
+                "milliseconds": milliseconds(units, found),
+                "milliseconds_compiled": milliseconds(units, found.merged()),
             })  # fmt: skip
     return rows
 

@@ -66,7 +66,7 @@ def decoding_by_position(stored, *, title):
     """Entries kept and time for a token against the position: rows as ``flash-tutorial bench`` stores them."""
     figure = Figure(figsize=(6.2, 5.0), dpi=110, layout="constrained")
     panels = (
-        ("entries kept, millions", lambda row: row["state_numbers"] / 1e6),
+        ("entries kept, millions\n(FLASH: room)", lambda row: row["state_numbers"] / 1e6),
         ("milliseconds for a token", lambda row: 1e3 * row["seconds"]["median"]),
     )
     positions, words = sorted({row["position"] for row in stored}), []

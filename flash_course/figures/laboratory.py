@@ -52,7 +52,7 @@ def numbers_beside_a_cache(state_T, cache_T, *, title):
     """Entries that decoding keeps after each token: FLASH's state ``state_T`` and a cache of keys and values."""
     figure, axes = new_axes(6.2, 3.0, "tokens read", "entries kept", title)
     tokens, words = np.arange(1, len(state_T) + 1), []
-    names = {"flash": "FLASH: sum and\nopen chunk", "gau": "a GAU's cache of\nkeys and values"}
+    names = {"flash": "FLASH: sum and\nunfinished chunk", "gau": "a GAU's cache of\nkeys and values"}
     for (key, (colour, marker, line)), numbers in zip(looks(names).items(), (state_T, cache_T)):
         axes.plot(tokens, numbers, linestyle=line, marker=marker, color=colour, label=names[key])
         axes.annotate(

@@ -18,7 +18,7 @@ def sums_by_token(lin_k_TS, v_TE, C):
 
 
 def state_numbers(t, C, S, E):
-    """Numbers in use after t tokens: the sum, and quad_k, lin_k and v of the open chunk."""
+    """Numbers in use after t tokens: the sum, and quad_k, lin_k and v of the unfinished chunk."""
     return S * E + t % C * (2 * S + E)
 
 
@@ -36,7 +36,7 @@ def decoding(prompt=PROMPT, C=4, *, seed=0):
     lin_k_TS, v_TE = rng.integers(-2, 3, (len(words), S)), rng.integers(-2, 3, (len(words), E))
     state = [state_numbers(t, C, S, E) for t in range(1, len(words) + 1)]
     cache = [t * (S + E) for t in range(1, len(words) + 1)]
-    title = f"FLASH empties its open chunk every {C} tokens; a cache grows"
+    title = f"FLASH empties its unfinished chunk every {C} tokens; a cache grows"
     figure, alt = figures.numbers_beside_a_cache(state, cache, title=title)
     base = room(**BASE)
     paper = BASE | {"T": 8192, "room": base, "cache": 8192 * (BASE["S"] + BASE["E"])}

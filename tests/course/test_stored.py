@@ -53,7 +53,8 @@ def test_every_run_of_the_scoreboard_is_stored_whole():
     assert {name[:2] for name in rows} == {"00", "01", "02", "03", "04", "05", "06", "12"}
     for name, row in rows.items():
         assert len(row["losses"]) == 300 and row["losses"][0] > 4 > row["losses"][-1], name
-        assert row["machine"]["torch"] and 2 < row["bits_per_byte"] < 4, name
+        low, high = (4.3, 4.43) if name.endswith("no bias") else (2, 4)  # relu^2 alone hardly learns: 4.43 is counting
+        assert row["machine"]["torch"] and low < row["bits_per_byte"] < high, name
     assert len({json.dumps(row["losses"]) for row in rows.values()}) >= 10, "different mixers have different losses"
 
 

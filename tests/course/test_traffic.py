@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from flash_course.bench.traffic import CARDS, base, count_traffic
+from flash_course.bench.traffic import CARDS, Traffic, base, count_traffic
 from flash_tutorial import ModelConfig
 
 pytestmark = pytest.mark.quick
@@ -69,6 +69,32 @@ def test_flash_costs_the_same_at_every_length_and_attention_does_not():
     assert fast[8192] < 1.01 * fast[512]
     assert slow[8192] > 1.3 * slow[512]
     assert set(CARDS) == {"T4", "L4", "A100", "H100"}
+
+
+def chain(*operations):
+    """Traffic of (name, pieces read, pieces written); each piece has ten bytes."""
+    found = Traffic()
+    for name, read, written in operations:
+        found.operations.append((name, 10 * len(read + written), 0))
+        found.tensors.append(tuple({(piece, 0, (5,)): 10 for piece in pieces} for pieces in (read, written)))
+    return found
+
+
+def test_merged_a_run_of_elementwise_operations_reads_once_and_writes_what_is_read_behind_it():
+    merged = chain(
+        ("mul", "ab", "c"), ("silu", "c", "d"), ("add", "ad", "e"),  # reads a, b; writes d, for the last, and e
+        ("mm", "ew", "f"),
+        ("mul", "fd", "g"),  # nobody reads g: it is what comes out
+    ).merged()  # fmt: skip
+    assert merged.operations == [("element-wise", 40, 0), ("mm", 30, 0), ("element-wise", 30, 0)]
+
+
+@pytest.mark.parametrize("architecture", ["flash", "transformer++"])
+def test_merged_the_products_stay_and_bytes_go(architecture):
+    found, _ = counted(architecture, 2048, "torch" if architecture == "flash" else None)
+    merged = found.merged()
+    assert 0.5 * found.moved < merged.moved < 0.8 * found.moved and merged.kept == found.kept
+    assert [o for o in found.operations if o[2]] == [o for o in merged.operations if o[2]]
 
 
 def test_bytes_are_those_of_the_shapes():

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.quick
 ROOT = Path(__file__).resolve().parents[2]
 
 # The paper's package, from the ground up. A module imports those of lower floors; on the ground floor each other too.
-GROUND = ("chunks", "layers", "mixing", "fast", "kernels", "states")
+GROUND = ("chunks", "layers", "mixing", "fast", "states", "gpu.kernels", "gpu.fused")
 FLOORS = (GROUND, ("units",), ("decoding",), ("model",), ("training",))
 
 # The course: what each part may import of it, besides itself. All may import flash_tutorial.
@@ -76,8 +76,10 @@ def reached(module, arrows):
 
 
 def tutorial(*names):
-    """Full names of those modules that are there."""
-    return {f"flash_tutorial.{name}" for name in names if (ROOT / "flash_tutorial" / f"{name}.py").exists()}
+    """Their full names; each has to be there."""
+    found = {f"flash_tutorial.{name}" for name in names}
+    assert found <= {*ARROWS}, f"{found - {*ARROWS}} is not there: name its floor anew"
+    return found
 
 
 ARROWS = graph("flash_tutorial")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from test_kernels import DEVICE, FORMATS, GPU, error, guarded, kernels  # it asks for the interpreter where it must
 
-from flash_tutorial import FLASH, ModelConfig, fused
+from flash_tutorial import FLASH, ModelConfig
 from flash_tutorial.data import load_corpus
+from flash_tutorial.gpu import fused
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.properties import draw_order_one
 from flash_tutorial.training import TrainConfig, train
@@ -183,7 +184,7 @@ def test_a_fault_is_noticed(name, tmp_path):
     path = tmp_path / "faulty.py"
     name = f"flash_tutorial_faulty_{list(FAULTS).index(name)}"  # operators of one name may not be there twice
     path.write_text(text.replace(old, new).replace('"flash_tutorial::', f'"{name}::'), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("flash_tutorial.faulty", path)
+    spec = importlib.util.spec_from_file_location("flash_tutorial.gpu.faulty", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = errors(module, USUAL, torch.float32, "cpu", ids=documents(USUAL[0], "cpu"))

@@ -27,7 +27,7 @@ GPU = torch.cuda.is_available()
 if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # for this file only: other tests share the process
 try:
-    from flash_tutorial import kernels
+    from flash_tutorial.gpu import kernels
 finally:
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -127,7 +127,7 @@ def is_right(module, sizes, limit, **options):
 @pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("name", SIZES)
 def test_kernel_is_torch(name, dtype, limit, device):
-    assert kernels.INTERPRETED != GPU, "flash_tutorial.kernels was imported before this file, in the other mode"
+    assert kernels.INTERPRETED != GPU, "flash_tutorial.gpu.kernels was imported before this file, in the other mode"
     assert is_right(kernels, SIZES[name], limit, dtype=dtype, device=device)
 
 
@@ -452,14 +452,16 @@ def run_python(*arguments):
 
 
 def test_without_triton_one_line_says_what_is_missing():
-    done = run_python("-c", "import sys; sys.modules['triton'] = None; import flash_tutorial.kernels")
+    done = run_python("-c", "import sys; sys.modules['triton'] = None; import flash_tutorial.gpu.kernels")
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: this kernel needs Triton") and "pip install triton" in last
 
 
 def test_without_interpreter_and_card_one_line_says_what_to_set():
-    code = "import torch; from flash_tutorial.fused import *; x = torch.ones(1, 9, 16); print(kernels.INTERPRETED); "
+    code = (
+        "import torch; from flash_tutorial.gpu.fused import *; x = torch.ones(1, 9, 16); print(kernels.INTERPRETED); "
+    )
     done = run_python("-c", code + "fused_mixed_chunk(x, x, x, x, x, chunk_size=4)")
     assert done.stdout == "False\n" and done.returncode == 1
     assert "set TRITON_INTERPRET=1 before" in done.stderr.strip().splitlines()[-1]
@@ -491,7 +493,7 @@ def test_compiled_for_a_t4_there_are_no_matrix_instructions():
 
 @quick
 def test_what_is_stored_of_the_compiler_fits_in_both_formats():
-    path = Path(kernels.__file__).parents[1] / "flash_course" / "bench" / "results" / "compiled.json"
+    path = Path(kernels.__file__).parents[2] / "flash_course" / "bench" / "results" / "compiled.json"
     rows = [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if row["capability"] != "7.5"]
     assert len(rows) == 3 * 7 * 2 and {row["half"] for row in rows} == {"fp16", "bf16"}
     assert all(map(fits, rows))

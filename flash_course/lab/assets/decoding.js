@@ -1,4 +1,4 @@
-// Numbers kept after t tokens: FLASH's sum and the rows of its open chunk, the room for both, and a GAU's cache.
+// Numbers kept after t tokens: FLASH's sum and the rows of its unfinished chunk, the room for both, and a GAU's cache.
 function kept(t, C, S, E) {
   return {flash: S * E + (t % C) * (2 * S + E), room: S * E + C * (2 * S + E), cache: t * (S + E)};
 }

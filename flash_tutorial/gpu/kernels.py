@@ -396,5 +396,5 @@ def check_device(device, dtype):
         advice = "the interpreter is for float32 and float16 on a CPU; unset it and restart for a GPU"
         raise ValueError(f"TRITON_INTERPRET was set, and the tensors are {dtype} on {device}: {advice}")
     if not INTERPRETED and device.type != "cuda":
-        advice = "set TRITON_INTERPRET=1 before flash_tutorial.kernels is imported, or move them to a CUDA card"
+        advice = "set TRITON_INTERPRET=1 before flash_tutorial.gpu.kernels is imported, or move them to a CUDA card"
         raise ValueError(f"the tensors lie on {device}: {advice}")

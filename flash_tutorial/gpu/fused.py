@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
 from . import kernels
-from .chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
 from .kernels import TILE
 
 
