@@ -119,7 +119,7 @@ class Retention(Successor):
 class ScalarGate(Successor):
     """o_t = q_t S_t, S_t = alpha_t S_{t-1} + d_t k_t^T v_t: each token says how much of the whole state is forgotten.
 
-    Mamba-2: Dao and Gu (2024, arXiv 2405.21060), whose letters C, B, X are our q, k, v. As published: the step width
+    Mamba-2: Dao and Gu (2024, arXiv 2405.21060), whose letters C, B, X are our q, k, v. As published: the step size
     d_t = softplus(h w + b) both forgets, by alpha_t = exp(-exp(a) d_t), and writes; norm and gate of the output.
     """
 

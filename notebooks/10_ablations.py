@@ -151,7 +151,7 @@ print(f"global only: {of_its_four.mean():.0%} of its answers are among the seque
 #
 # <details><summary>Answer</summary>
 #
-# Because training did. With another divisor the decoder would compute another function.
+# Because training did. With a different divisor the decoder would compute a different function.
 #
 # </details>
 #
@@ -292,7 +292,7 @@ assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and s
 #
 # For the local-only model there is a proof: no path, no answer. For the global-only one there *is* a path. Tokens know their positions, so a question
 # could fetch twice: first the position of its key, then the value one position further. Here is `fetch` applied twice, with one-hot vectors
-# and a shift by one position in between. (33 tokens and 64 positions need more room than D = 64, so this shows what global parts
+# and a shift by one position in between. (33 ids and 64 positions need more room than D = 64, so this shows what global parts
 # can do, not what ours can.)
 
 
@@ -315,7 +315,7 @@ print(f"fetched twice: accuracy {(twice == targets[asked]).mean():.2f}")
 # ## 5. Look at the binding
 #
 # If a local part binds, it must read the token before, and how much it does so stands in its position bias at distance -1 (lecture 02).
-# That it is large there is no finding, because training started from a 1 in this entry (section 6). Whether the model *needs* it is one.
+# A large entry would prove nothing, because training started from a 1 there (section 6). The question is whether the model *needs* it.
 # So we switch things off, one at a time: that single entry, then the local and the global part of each unit.
 
 # %%
@@ -441,7 +441,7 @@ assert min(put_back[label] for label in ("the whole recipe", "seed 1", "seed 2",
 # mixed in. A good reason is not evidence.
 #
 # So the architecture can recall across chunks, and with the whole recipe it did so with each of three seeds. The runs with one thing put back have
-# one seed each and the learning rate of the whole recipe, where another start may want another rate. They say what was needed *here*, and
+# one seed each and the learning rate of the whole recipe, where a different start may want a different rate. They say what was needed *here*, and
 # not that the paper's start never learns recall.
 #
 # ## Part two: the paper's ablations at small scale
@@ -468,7 +468,7 @@ predict("10.e", my_fourth_guess)
 # Three things, or the comparison compares something else: the *data* (one seed draws the same windows for all), the *size* (where a part is taken away, its parameters go
 # somewhere else), and the *tuning* (each learning rate comes from the same search).
 #
-# **Misconception: removing a part is a fair test of the part.** The symptom: the number of parameters moves too. In the paper's Table 1,
+# **Misconception: removing a part is a fair test of the part.** The symptom is that the number of parameters moves too. In the paper's Table 1,
 # GAU has 105M parameters, and its version without a gate 131M. Here the gate is left out of our small unit, and the values are widened instead.
 
 # %% tags=["nbval-check-output"]
@@ -491,7 +491,7 @@ for factor in (2, 3, 4):
 # - *no gate*: a gate of ones, and E = 3 D;
 # - *several heads in GAU*: base and values are cut into four parts, each with attention weights of its own;
 # - *relu² in ordinary attention*: relu² of the softmax's scores q kᵀ / √d, with d = D / H, divided by T. The paper does not say how it scales this
-#   one, and another scale may give another answer;
+#   one, and a different scale may give a different answer;
 # - *a gate in ordinary attention*: one more matrix of D × D behind it, for which the feed-forward layer gives up D / 2 of its width.
 
 # %% tags=["nbval-check-output"]
@@ -504,8 +504,8 @@ for name, (other, _) in VARIANTS.items():
     assert abs(change) < 0.011
 
 # %% [markdown]
-# Sizes are matched, times are not. The search for the learning rate is the same for all: 0.004, 0.01 and 0.025 with seed 0, and where the best one ends this grid,
-# the next rate beyond, until the best lies inside. Then come seeds 1 and 2. One flaw remains: seed 0 chose the rate on the bytes on which it is scored,
+# Sizes are matched, times are not. The search for the learning rate is the same for all: 0.004, 0.01 and 0.025 with seed 0. If the best one
+# lies at an end of this grid, the next rate beyond it is tried as well, until the best has a neighbour on both sides. Then come seeds 1 and 2. One flaw remains: seed 0 chose the rate on the bytes on which it is scored,
 # which flatters all variants, most of all one for which five rates were tried. (Problem set 10 leaves that seed out.)
 #
 # ## 10. From three seeds to an interval
@@ -515,7 +515,7 @@ for name, (other, _) in VARIANTS.items():
 # take the root, and the standard deviation is 1. The mean's standard error is 1/√3 = 0.58. With many seeds, 1.96 standard errors to each side would hold the truth in 95% of the cases. With three seeds the standard deviation itself is
 # badly known, and Student's t asks for 4.30, so it is 5 ± 4.30 × 0.58 = 5 ± 2.5.
 #
-# **Misconception: the smaller mean is better.** The symptom: with other seeds the order turns round. An interval tells two things, both at the 95% level.
+# **Misconception: the smaller mean is better.** The symptom is that with different seeds the order turns round. An interval tells two things, both at the 95% level.
 # If it does not hold zero, the direction is established; otherwise the direction is *not settled*. And in any case the interval is a
 # *bound*: an effect outside of it is ruled out. (Of twelve such intervals, 0.6 miss the truth on average, so one may well be wrong.)
 
@@ -600,7 +600,7 @@ assert min(*differences["GAU: softmax"], *-differences["GAU: 4 heads"], *differe
 
 # %% [markdown]
 # The paper's effects in Tables 1 and 2 are 0.02 to 0.08 bits for each *token*, so for most changes you would need tens or hundreds
-# of runs, or longer ones that scatter less. And before you believe a direction, ask whether it is the part or something else. Four results need a closer look.
+# of runs, or longer ones that scatter less. And before you believe a direction, ask whether it is the part or something else. Four results need a closer look, and the fourth is the one to remember.
 
 # %% tags=["nbval-check-output"]
 no_gate, gau = bits("GAU, no gate").mean(), bits("GAU").mean()
@@ -630,14 +630,14 @@ gaps = longer["FLASH", 0.005][0] - local[0]
 assert gaps.min() < 0 < gaps.max() and min(flash[1].mean(), longer["FLASH", 0.005][1].mean()) > local[1].mean()
 
 # %% [markdown]
-# 1. *GAU without a gate* is not far below the 4.43 of the byte frequencies (lecture 00). So the runs show that it *starts* badly.
+# 1. *GAU without a gate* is still closer to the 4.43 of the byte frequencies (lecture 00) than to the gated unit. So the runs show that it *starts* badly.
 #    After the paper's 125,000 updates the difference is far smaller: 0.06 bits for a token, with more parameters.
 # 2. *The gate in MHSA+MLP*: at the same rate little of its gain is left, with one seed. A rate between 0.004 and 0.01, which the grid does not have,
 #    could help the plain block.
 # 3. *Global only*: the search preferred 0.06 by only 0.002 bits, on seed 0; then this rate failed with seed 2. At 0.025 the interval is far from zero, but
 #    to change the search now would be to choose by the answer.
-# 4. *Local only*, with ten times the updates on sequences of 2,048. Each at the rate that short runs chose, FLASH is *behind* its own local part
-#    with every seed; both at 0.005, it is ahead with one seed and behind with two. Nor does a name that was last mentioned outside the chunk
+# 4. *Local only*: after ten times the updates, on sequences of 2,048, FLASH is *behind* its own local part with every seed, if each has the rate that
+#    short runs chose. If both have 0.005, it is ahead with one seed and behind with two. Nor does a name that was last mentioned outside the chunk
 #    cost it fewer bits. So on these novels, at this size, nobody can see what the sums are for.
 #
 # Put together, the search included:
@@ -662,7 +662,7 @@ assert gaps.min() < 0 < gaps.max() and min(flash[1].mean(), longer["FLASH", 0.00
 # | --- | --- | --- |
 # | The global part is needed to recall across chunks | section 4: no path without it | |
 # | The local part is needed too | section 4: one trained model fails, a hand-made one does not | |
-# | FLASH cannot learn recall | section 7: from another start it does | |
+# | FLASH cannot learn recall | section 7: from a different start it does | |
 # | In GAU, relu² is better than softmax, and one head better than several | section 11, rows 1 and 2; Table 1 | |
 # | The gate pays for itself | section 11, row 3 and closer look 1; Table 1, not matched in size | |
 # | Attention with an MLP needs softmax, several heads, no gate | section 11, rows 4 to 6 and closer look 2; Table 2 | |

@@ -16,7 +16,7 @@
 #
 # **After this lecture you can**
 # - begin a project with a question and a prediction, and have a command that repeats it;
-# - bring a text along, find out what a bigram model already gets, and beat it by fine-tuning;
+# - bring a text along, find out what a bigram model already gets, and measure what fine-tuning adds;
 # - test whether a model uses its long context, and say what follows if it does not;
 # - write a unit in ten lines, test it before you train it, and put it in the place of FLASH;
 # - write the page: claim, evidence, and what was not shown.
@@ -194,7 +194,7 @@ print(f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f}
 assert bits[best] < min(bits["from scratch"], bits["bigram model"])
 
 # %% [markdown]
-# In this run the novels helped. The fine-tuned model overtakes the bigram model, which has counted the whole training text, and leaves the model that started from nothing behind. *What* carries over from Emma Woodhouse to Python was not tested: how bytes make words and lines, perhaps, and the code has English comments, too.
+# In this run the novels helped. The fine-tuned model overtakes the bigram model, which has counted the whole training text, and is ahead of the model that started from nothing. *What* carries over from Emma Woodhouse to Python was not tested: how bytes make words and lines, perhaps, and the code has English comments, too.
 #
 # Is that a result? Not yet. It is one seed, one text, and one budget: from scratch it would probably catch up sooner or later, and *when* is the interesting question. To turn this into a result, put the two models into `settings.py`, three seeds, and let `grid.py` make the table. On the command line the same is `flash-tutorial train --start-from austen-flash --corpus my_text.txt`.
 #
@@ -247,7 +247,7 @@ for name, by in memory.items():
     assert max(abs(by[distance].mean() - by[None].mean()) for distance in (30, 600)) < 0.5
 
 # %% [markdown]
-# **Misconception: a long window is a long memory.** Neither model remembers the name, not even over thirty bytes, and not even the Transformer, which has every one of those bytes in its cache. (How many bits a name costs without a mention only tells how a model spells unknown words.) A window is what a model *may* read. To copy a word that occurred once usually takes two cooperating layers, which are called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and four novels did not force models of two million parameters to learn one.
+# **Misconception: a long window is a long memory.** Neither model remembers the name, not even over thirty bytes, and not even the Transformer, which has every one of those bytes in its cache. (How many bits a name costs without a mention only tells how a model spells unknown words.) A window is what a model *may* read. To copy a word that occurred once usually takes two heads that cooperate from different layers, the second of which is called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and four novels did not force models of two million parameters to learn one.
 #
 # For a project this is the most useful kind of "no". If your question is about long memory, then the score on ordinary text will not answer it with models of this size, whichever mixing you choose. Take a task that cannot be solved without memory, such as lecture 10's, or a model and a text large enough that this test is passed first.
 #
@@ -362,7 +362,7 @@ learner.score("12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, s
 #
 # ## 5. The page
 #
-# Whatever you found, it ends as one page. Write it in this order: the question, what you expected, what you did in so much detail that one command repeats it, the table, what it shows, and what it does not show. The last part is the one that readers trust you for.
+# Whatever you found, it ends as one page. Write it in this order: the question, what you expected, what you did, in enough detail for one command to repeat it, the table, what it shows, and what it does not show. The last part is the one that readers trust you for.
 
 # %%
 from IPython.display import Markdown

@@ -14,7 +14,7 @@
 #
 # Tell a linear attention layer that Anna lives at number 8, tell it later that she has moved to number 3, and then ask where she lives.
 # What does it answer? Much of what has happened to linear attention since FLASH appeared in 2022 follows from that one embarrassing answer:
-# layers learnt to forget, then to erase, and then models admitted that a few layers of full attention are worth their price.
+# layers learnt to forget and to erase, and then models admitted that a few layers of full attention are worth their price.
 #
 # **After it you can**
 # - write the updates of RetNet, Mamba-2, GLA, DeltaNet, Gated DeltaNet and Kimi Linear in one notation;
@@ -22,7 +22,7 @@
 # - count what each of them keeps while it writes text, and what that means for hybrids and for prefix caching;
 # - keep apart FLASH, FlashAttention and flash-linear-attention, and read the papers.
 #
-# **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention); lecture 10 helps with section 9.
+# **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention); lecture 09 (what FLASH keeps) helps with section 7, lecture 10 with section 9.
 #
 # **Time** 33 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
@@ -110,7 +110,8 @@ for name, update in lines.items():
 #
 # Let $M_t$ be the state after token t, an array of S × E entries. (The papers write $S_t$; here S stays the width of queries and keys, and E that of values.)
 # The vectors are rows, so kᵀv has the shape of the state, and every member of the family reads its state in the same way, $o_t = q_t\, M_t$.
-# Greek letters are gates between 0 and 1: γ is fixed, α and β are computed from the token. (Mamba-2's $d_t$ is a step width, see section 5.)
+# Greek letters are gates between 0 and 1: γ is fixed, α and β are computed from the token.
+# diag(α) multiplies row s of the state by entry s of α, and I leaves the state as it is. (Mamba-2's $d_t$ is a step size, see section 5.)
 #
 # | layer | how a token changes the state |
 # | --- | --- |
@@ -123,7 +124,7 @@ for name, update in lines.items():
 # | Gated DeltaNet (2024) | $M_t = \alpha_t (I - \beta_t k_t^\top k_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
 # | Kimi Linear (2025) | $M_t = (I - \beta_t k_t^\top k_t)\, \mathrm{diag}(\alpha_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
 #
-# There are two inventions. From RetNet on, something in front of the old state makes it smaller: the layer forgets.
+# There are two inventions, here in the order of the table and not of the years. From RetNet on, something in front of the old state makes it smaller: the layer forgets.
 # From DeltaNet on, that something is a matrix which removes one direction, the one of k: the layer erases.
 # DeltaNet's row is the delta rule of section 1, since $(I - \beta k^\top k)\, M + \beta k^\top v = M + \beta k^\top (v - kM)$. So two functions cover the table:
 
@@ -185,7 +186,7 @@ assert [name for name in panels if np.isclose(panels[name][-1], 3)] == ["DeltaNe
 # Two such steps, one after the other, make another such step, and so does a whole chunk. One matrix (S × S) and one sum (S × E) say everything that C tokens do to *any* state,
 # and they can be computed for all chunks at the same time, before anyone knows which state will enter.
 #
-# The next cell finds the two by experiment, for both functions and three kinds of gate: a zero state sent through a chunk gives the sum, S states with a single one in them give the matrix,
+# The next cell finds the two by experiment, for both functions and three kinds of gate: a zero state sent through a chunk gives the sum, S states with ones in a single row give the matrix,
 # and the two have to predict what happens to an unseen state.
 
 # %% tags=["nbval-check-output"]
@@ -274,7 +275,7 @@ for name, table in weights.items():
 # %%
 from flash_course.learner import predict, reveal
 
-my_guess = ...  # percent
+my_guess = None  # percent
 predict("13.a", my_guess)
 
 # %% tags=["nbval-check-output"]
@@ -286,8 +287,8 @@ print("tokens until half is forgotten, head by head:", ", ".join(f"{n:.0f}" for 
 # %% [markdown]
 # So the first head remembers a sentence and the last one a chapter, and no token can tell either of them that it matters. The next layers made the gate from the token.
 # **GLA** (2023) gives each channel a gate of its own. **Mamba-2** (2024) came from state space models. Read its letters C, B and x as q, k and v, and it is linear attention with *one* gate α_t for the whole state,
-# whose step width d_t also scales what is written. That is less expressive and faster.
-# **RWKV-6** (2024) has GLA's update, except that a token reads the state *before* its own kᵀv is added.
+# whose step size d_t also scales what is written. That is less expressive and faster.
+# **RWKV-6** (2024) has GLA's update, except that a token reads the state *before* its own kᵀv is added, and reads that product separately, with a learnt weight for each channel.
 #
 # What would decay repair in FLASH? Its global part is a mean, so of n finished chunks the newest has the weight 1/n.
 # With decay the newest C tokens keep the weight 1 - γ^C, however long the sequence gets. Here are both for the paper's C = 256.
@@ -403,12 +404,12 @@ print(f"five units in chunks of {gla.chunk_size} compute what their formulas say
 # ## 7. What decoding keeps
 #
 # While it writes text, such a layer keeps S × E entries, whatever the length. Softmax attention keeps a key and a value of every token, S + E entries each.
-# FLASH keeps a sum of S × E entries as well, and the tokens of the unfinished chunk, since relu² asks for each of them.
+# FLASH keeps a sum of S × E entries as well, and room for the tokens of an unfinished chunk, since relu² asks for each of them.
 #
 # **Your second guess.** Take the paper's base size, S = 128, E = 1536 and C = 256. How many times as much as its successors does FLASH keep, because of the unfinished chunk?
 
 # %%
-my_second_guess = ...  # a factor of 1 or more
+my_second_guess = None  # a factor of 1 or more
 predict("13.b", my_second_guess)
 
 # %% tags=["nbval-check-output"]
@@ -439,8 +440,8 @@ assert kept["3:1 hybrid"][-1] == 128 * 1536 * 3 // 4 + lengths[-1] * (128 + 1536
 assert with_chunk > 3 * state and kept["half a Transformer++ block"][-1] > 100 * with_chunk
 
 # %% [markdown]
-# Two keys and a value for each of 256 tokens cost more than the sum. And a state is soon the smaller one: against a Transformer++ (half a block, because two units stand for one block)
-# it takes a page of text, not a book. (This is one wide head. With H heads the state shrinks by the factor H; heads that share keys and values shrink the cache.)
+# Two keys and a value for each of 256 tokens cost more than the sum. And a cache soon outgrows a state: that of a Transformer++ (half a block, because two units stand for one block)
+# does so after a page of text, not only after a book. (This is one wide head. With H heads the state shrinks by the factor H; heads that share keys and values shrink the cache.)
 
 # %%
 title = "A state is paid once, a cache with every token"
@@ -473,7 +474,7 @@ for t in (3, 21, 22):
 # | [MiniMax-01](https://arxiv.org/abs/2501.08313) (2025) | Lightning attention : softmax | 7 : 1 |
 # | [Gemma 3](https://arxiv.org/abs/2503.19786) (2025) | sliding window : full attention | 5 : 1 |
 # | Qwen3-Next (2025) | Gated DeltaNet : gated full attention | 3 : 1 |
-# | [Kimi Linear](https://arxiv.org/abs/2510.26692) (2025) | Kimi Delta Attention : full attention (MLA) | 3 : 1 |
+# | [Kimi Linear](https://arxiv.org/abs/2510.26692) (2025) | Kimi Delta Attention : full attention | 3 : 1 |
 #
 # Why three to one? [Wang and others](https://arxiv.org/abs/2507.06457) (2025) trained 72 models with six linear layers and five ratios.
 # Language modelling hardly depended on the ratio, while recall gained from full layers; they recommend 3 : 1 to 6 : 1.
@@ -533,7 +534,7 @@ print("a copy of the state every", ", ".join(f"{n} tokens {copy / n:,.0f}" for n
 #
 # How far does the state lag? Switch the local part off, and count what the 24th token can read.
 #
-# **Misconception: the chunk length of GLA or DeltaNet must be tuned, as FLASH's.** The symptom: runs with two values of C differ by no more than rounding.
+# **Misconception: the chunk length of GLA or DeltaNet must be tuned, as FLASH's must.** The symptom is that runs with two values of C differ by no more than rounding.
 # (In FLASH the divisor of the scores is held at 16 here, so that only the boundaries move.)
 
 
@@ -585,11 +586,11 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 # | [FlashAttention-3](https://arxiv.org/abs/2407.08608) (2024) | Hopper (H100) | asynchronous loads and products, FP8 |
 # | [FlashAttention-4](https://arxiv.org/abs/2603.05451) (2026) | Blackwell (B200) | matrix units outgrew exponentials, so part of these is emulated in software |
 #
-# **Misconception: "We use FlashAttention, so attention is linear for us."** The symptom: memory grows linearly, and yet twice a long context takes nearly four times as long.
+# **Misconception: "We use FlashAttention, so attention is linear for us."** The symptom is that memory grows linearly, and yet doubling a long context makes a step take nearly four times as long.
 #
 # ## 13. A reading list
 #
-# For a first evening the three in bold.
+# For a first evening, take the three in bold.
 #
 # - Katharopoulos and others (2020), [Transformers are RNNs](https://arxiv.org/abs/2006.16236): linear attention, as in lecture 04.
 # - **Schlag, Irie, Schmidhuber (2021), [Linear Transformers Are Secretly Fast Weight Programmers](https://arxiv.org/abs/2102.11174)**: the delta rule, and why adding overfills a memory.
@@ -620,7 +621,7 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 # | Linear layers make prefix caching cheap | section 10: counted; the opposite came out | |
 #
 # **Three takeaways**
-# 1. Every linear layer of the table multiplies its state by something and adds kᵀ times a row. First that something learnt to forget, then to erase.
+# 1. Every linear layer of the table multiplies its state by something and adds kᵀ times a row. That something learnt to forget and to erase.
 # 2. What is linear in the state cuts into chunks exactly, so C becomes speed. relu² and softmax need a place: FLASH's chunk, a window, or every fourth layer.
 # 3. A state costs S × E once, which is little for long sequences and much as a copy.
 #

@@ -20,8 +20,8 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
 # are stuck, `hint("01.1")` gives the first of three hints; call it again for the next one. `progress("01")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
-# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
 # What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
 # Tokens are counted from 0 here, as the rows of an array are, and all numbers are float64.
@@ -125,7 +125,7 @@ check("01.1", causal_softmax)
 #
 # - some channels of a token may not be read, and some channels of an output may not react;
 # - a reaction may be as small as a ten-billionth of the change;
-# - a function may react to a token only if the numbers of that token are large, say of size 10;
+# - a function may react to a token only if the entries of that token are large, say of size 10;
 # - a function may ask only which channel of a token is the largest;
 # - an output may be a product, so that it reacts to one token only if another token is not zero.
 #
@@ -179,7 +179,7 @@ check("01.2", who_sees)
 #
 # <details><summary>I get "matmul: Input operand 1 has a mismatch"</summary>
 #
-# For the scores, the last two axes of the keys must change places, so that (H, T, d) becomes (H, d, T). `.T` turns all three axes round.
+# For the scores, the last two axes of the keys must be swapped, so that (H, T, d) becomes (H, d, T). `.T` reverses all three axes.
 #
 # </details>
 
@@ -201,9 +201,9 @@ def multi_head(x_TD, weights, heads, causal):
     scores_HTT = q_HTd @ k_HTd.transpose(0, 2, 1) / math.sqrt(d)
     if causal:
         scores_HTT = np.where(np.tri(T, dtype=bool), scores_HTT, -np.inf)
-    maps_HTT = np.exp(scores_HTT - scores_HTT.max(axis=2, keepdims=True))
-    maps_HTT /= maps_HTT.sum(axis=2, keepdims=True)
-    return (maps_HTT @ v_HTd).transpose(1, 0, 2).reshape(T, D) @ weights["W_o"]
+    A_HTT = np.exp(scores_HTT - scores_HTT.max(axis=2, keepdims=True))
+    A_HTT /= A_HTT.sum(axis=2, keepdims=True)
+    return (A_HTT @ v_HTd).transpose(1, 0, 2).reshape(T, D) @ weights["W_o"]
     # END SOLUTION
 
 
@@ -259,7 +259,7 @@ check("01.4", answer_01_4, student=STUDENT)
 # One more point is for two words. The lecture tests two properties of RoPE:
 #
 # - `"norm"`: a rotation keeps the length of each row;
-# - `"distance"`: if all queries are alike and all keys are alike, a score depends only on the difference of their positions.
+# - `"distance"`: if all queries are equal and all keys are equal, a score depends only on the difference of their positions.
 #
 # Now suppose that one fault is mended and the other is left. Which property fails? Write `"norm"`, `"distance"` or `"both"`:
 # under `pairing` for the case that the fault of pairing is left, under `precision` for the case that the fault of precision is left.
@@ -276,7 +276,7 @@ check("01.4", answer_01_4, student=STUDENT)
 
 # %%
 def rope(x_TS, positions):
-    """Turn the channel pairs (k, k + S/2) of each token by its position times their frequency.
+    """Rotate the channel pairs (k, k + S/2) of each token by its position times their frequency.
 
     x_TS: array (T, S), S even. positions: whole numbers (T,), of any size and order.
     Returns an array (T, S).
@@ -333,12 +333,12 @@ def window_attention(q_TS, k_TS, v_TE, window):
     # BEGIN SOLUTION
     T, S = q_TS.shape
     window = min(window, T)
-    place_TW = np.arange(T)[:, None] + np.arange(1 - window, 1)
-    scores_TW = np.einsum("ts,tws->tw", q_TS, k_TS[place_TW]) / math.sqrt(S)
-    scores_TW = np.where(place_TW >= 0, scores_TW, -np.inf)
+    position_TW = np.arange(T)[:, None] + np.arange(1 - window, 1)
+    scores_TW = np.einsum("ts,tws->tw", q_TS, k_TS[position_TW]) / math.sqrt(S)
+    scores_TW = np.where(position_TW >= 0, scores_TW, -np.inf)
     weights_TW = np.exp(scores_TW - scores_TW.max(axis=1, keepdims=True))
     weights_TW /= weights_TW.sum(axis=1, keepdims=True)
-    return np.einsum("tw,twe->te", weights_TW, v_TE[place_TW])
+    return np.einsum("tw,twe->te", weights_TW, v_TE[position_TW])
     # END SOLUTION
 
 

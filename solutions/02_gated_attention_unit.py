@@ -20,8 +20,8 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
 # are stuck, `hint("02.1")` gives the first of three hints; call it again for the next one. `progress("02")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
-# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
 # What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
 # The letters are those of the lecture: T tokens, D model width, E expanded width, S query and key width.
@@ -99,7 +99,7 @@ def relu2(s):
 
 
 def relu2_slope(s):
-    """The slope of relu2 at each number of s. s: array of any shape. Returns an array of the same shape."""
+    """The slope of relu2 at each element of s. s: array of any shape. Returns an array of the same shape."""
     # BEGIN SOLUTION
     return 2.0 * np.maximum(s, 0.0)
     # END SOLUTION
@@ -123,7 +123,7 @@ check("02.1", relu2, relu2_slope)
 # Then comes one projection, `in_weight` and `in_bias`, and SiLU on all of it. Cut the result into u, v and z, in this order.
 # The unit returns x, as it came, plus the gated reading times `out_weight`, plus `out_bias`.
 #
-# Where exactly does the gate stand? The check uses mixings under which a gate in the wrong place shows.
+# Where exactly does the gate stand? The check uses mixings under which a gate that stands elsewhere shows.
 #
 # You may use `numpy`.
 #
@@ -175,7 +175,7 @@ check("02.2", gated_unit)
 #
 # <details><summary>My matrix is right without the mask, and wrong with it</summary>
 #
-# Look at a place above the diagonal that has a positive bias. What does your matrix hold there?
+# Look at an entry above the diagonal that has a positive bias. What does your matrix hold there?
 #
 # </details>
 
@@ -205,7 +205,7 @@ check("02.3", attention_matrix)
 #
 # The next cell prints your numbers: a factor r, and the widths D and S. Answer with a pencil, before you compute anything.
 #
-# - `a`: all scores of relu² attention are multiplied by r, which is positive, and there is no bias. By what number is each weight multiplied?
+# - `a`: all scores of relu² attention are multiplied by r, which is positive, and there is no bias. By what factor is each weight multiplied?
 # - `b`: the same positive number is added to all scores of one row, of which at least one was positive before.
 #   Whose attention weights change, those of a softmax or those of relu²? Write `"softmax"`, `"relu2"`, `"both"` or `"neither"`.
 # - `c`: all scores of row i are negative, their bias included. What does a gated attention unit return for token i?
@@ -307,7 +307,7 @@ check("02.5", port)
 #
 # **20 points** · difficulty 4/5 · importance 3/5 · 25 minutes
 #
-# A later model, Mega (Ma and others, 2022), also has a gated unit inside. It tries another function for the attention weights:
+# A later model, Mega (Ma and others, 2022), also has a gated unit inside. It tries a different function for the attention weights:
 #
 # f(x) = ½ (1 + erf((x − μ) / (σ √2))), with μ = √(1/2) and σ = √(1 / (4π))
 #
@@ -316,9 +316,9 @@ check("02.5", port)
 #
 # Then write `matrix_with`, which makes the attention matrix with *any* such function. The score is q kᵀ / `length_scale` + bias, as in 02.3;
 # then comes f. `sees_TT[i, j]` is True where token i may read token j, which can be a causal mask, a window, or the tokens that are no padding.
-# Every other place is exactly 0, so a token that sees nothing gets a row of zeros.
+# Every other entry is exactly 0, so a token that sees nothing gets a row of zeros.
 # The argument `f` takes an array of any shape and acts element by element. Far to the left it comes near 0, for some functions slowly,
-# and it need not be 0 at 0, nor at any other number.
+# and it need not be 0 at 0, nor anywhere else.
 #
 # You may use `math`, `numpy`, `torch`. `math.erf` takes one number; `np.vectorize(math.erf)` takes an array.
 # Both functions return NumPy arrays in float64.

@@ -20,8 +20,8 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
 # are stuck, `hint("03.1")` gives the first of three hints; call it again for the next one. `progress("03")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
-# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
 # What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
 # The letters are those of the lecture: a batch of B sequences, T tokens, D model width, E expanded width, S query and key width,
@@ -121,8 +121,8 @@ def toeplitz_bias(w, first=0):
     """
     # BEGIN SOLUTION
     n = (len(w) + 1) // 2
-    place = torch.arange(n, device=w.device)
-    return w[place - place[first:, None] + n - 1]
+    position = torch.arange(n, device=w.device)
+    return w[position - position[first:, None] + n - 1]
     # END SOLUTION
 
 
@@ -133,8 +133,8 @@ def rotary_bias(a, b, n, first=0):
     Returns a tensor (n - first, n): a rotated to position first + r, times b rotated to position j.
     """
     # BEGIN SOLUTION
-    turned_a, turned_b = rope(a.expand(n, -1)), rope(b.expand(n, -1))
-    return turned_a[first:] @ turned_b.mT
+    rotated_a, rotated_b = rope(a.expand(n, -1)), rope(b.expand(n, -1))
+    return rotated_a[first:] @ rotated_b.mT
     # END SOLUTION
 
 
@@ -156,8 +156,8 @@ check("03.1", toeplitz_bias, rotary_bias)
 #     u, v, z = np.split(h, [E, 2 * E], axis=-1)                       # (T, E), (T, E), (T, S)
 #     q = z * p["gamma"][0] + p["beta"][0]
 #     k = z * p["gamma"][1] + p["beta"][1]
-#     place = np.arange(len(x))
-#     distance = np.clip(place[None, :] - place[:, None], -reach, reach)
+#     position = np.arange(len(x))
+#     distance = np.clip(position[None, :] - position[:, None], -reach, reach)
 #     A = np.maximum(q @ k.T / n + p["table"][distance + reach], 0) ** 2
 #     if causal:
 #         A = np.tril(A)
@@ -215,8 +215,8 @@ class SmallGAU(nn.Module):
         x_hat = x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * self.gain
         u, v, z = F.silu(self.in_proj(x_hat)).split(self.sizes, dim=-1)
         q, k = (z * gamma + beta for gamma, beta in zip(self.gamma, self.beta))
-        place = torch.arange(x.shape[1], device=x.device)
-        distance = (place[None, :] - place[:, None]).clamp(-self.reach, self.reach)
+        position = torch.arange(x.shape[1], device=x.device)
+        distance = (position[None, :] - position[:, None]).clamp(-self.reach, self.reach)
         A = F.relu(q @ k.mT / self.n + self.table[distance + self.reach]).square()
         A = A.tril() if self.causal else A
         return x + self.out_proj(u * (A @ v))
@@ -248,7 +248,7 @@ check("03.2", SmallGAU)
 
 # %%
 def numeric_gradient(f, x):
-    """The gradient of f at x, by moving one number at a time.
+    """The gradient of f at x, by moving one entry at a time.
 
     f: takes an array of the shape of x, returns a number. x: array with one axis or more, float64 or whole numbers.
     Returns a float64 array of the shape of x.
@@ -256,13 +256,13 @@ def numeric_gradient(f, x):
     # BEGIN SOLUTION
     point = np.array(x, dtype=np.float64)  # a copy
     gradient, step = np.zeros_like(point), 1e-5
-    for place, middle in np.ndenumerate(x):
-        point[place] = middle + step
+    for index, middle in np.ndenumerate(x):
+        point[index] = middle + step
         high = f(point)
-        point[place] = middle - step
+        point[index] = middle - step
         low = f(point)
-        point[place] = middle
-        gradient[place] = (high - low) / (2 * step)
+        point[index] = middle
+        gradient[index] = (high - low) / (2 * step)
     return gradient
     # END SOLUTION
 
@@ -280,7 +280,7 @@ check("03.3", numeric_gradient)
 # `s = q kᵀ / n + bias`, `A = relu(s) ** power`, causal: `A[i, j] = 0` for j > i, `out = A v`.
 #
 # The power is a whole number, 1 or more; the lecture has 2. You get `d_out`, the gradient of a loss with respect to out, and
-# return the gradients of q, k, v and bias. At a hidden place the gradient of bias is 0, and the derivative of relu(s) is 0 for s below 0.
+# return the gradients of q, k, v and bias. At a hidden entry the gradient of bias is 0, and the derivative of relu(s) is 0 for s below 0.
 #
 # Do it with `numpy`. Loops are allowed, but a few matrix products are shorter. Torch's own gradient is switched off.
 #
@@ -336,7 +336,7 @@ check("03.4", quadratic_backward)
 #
 # <details><summary>My test fails a unit that is right</summary>
 #
-# With another length the sums are taken in another order, and so they are rounded differently. Use `unit.double()`, and allow a tiny
+# At a different length the sums are taken in a different order, and so they are rounded differently. Use `unit.double()`, and allow a tiny
 # difference in relation to the size of the outputs: those of FLASH with the sum are large.
 #
 # </details>
@@ -344,7 +344,7 @@ check("03.4", quadratic_backward)
 
 # %%
 def assert_prefix_consistent(unit):
-    """Raise AssertionError unless the outputs for the beginning of a text stay the same when the text goes on.
+    """Raise AssertionError unless the outputs for the beginning of a sequence stay the same when it goes on.
 
     unit: a module, x (B, T, D) -> (B, T, D), with D = unit.dim, 1 <= T <= 64.
     """
@@ -357,7 +357,7 @@ def assert_prefix_consistent(unit):
         whole = unit(x)
         for t in range(1, x.shape[1]):
             difference = (unit(x[:, :t]) - whole[:, :t]).abs().max()
-            assert difference < 1e-9 * whole.abs().max(), f"alone, {t} tokens give other outputs"
+            assert difference < 1e-9 * whole.abs().max(), f"alone, {t} tokens give different outputs"
     # END SOLUTION
 
 

@@ -20,8 +20,8 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs. When you
 # are stuck, `hint("04.1")` gives the first of three hints; call it again for the next one. `progress("04")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws other numbers and
-# other sizes than `check` does, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
 # What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
 # In this set tokens, sequences and positions in a chunk are counted from 0, and all arrays are NumPy arrays of float64.
@@ -211,11 +211,11 @@ check("04.3", chunked_exact)
 # - `a`: the form of 04.2 runs forward. How many updates of the state have to be made one after the other?
 # - `b`: how many are there in the form of 04.3? The last chunk writes to the state as well.
 # - `c`: an implementation keeps the state after *every* token for the backward pass. How many entries is that?
-# - `d`: an attention matrix has T × T numbers. At which length T would that be as many as all the states of `c`?
+# - `d`: an attention matrix has T × T entries. At which length T would that be as many as all the states of `c`?
 # - `e`: at which length T do both orders need the same number of multiplications? In the one, all T × T pairs of the attention matrix
 #   count, with S + E multiplications each; in the other, the state is built and read. Round to a whole number.
 # - `f`: take your own T, and compare keeping all states with keeping the attention matrix. Of operations and memory, one is smaller with
-#   the states and the other is larger. Which is smaller, `"operations"` or `"memory"`? Operations are multiplications; memory is numbers kept.
+#   the states and the other is larger. Which is smaller, `"operations"` or `"memory"`? Operations are multiplications; memory is entries kept.
 #
 # <details><summary>I do not know in which unit d and e are asked</summary>
 #
@@ -251,7 +251,7 @@ check("04.4", answer_04_4, student=STUDENT)
 # <details><summary>My dq is right, dk and dv are not</summary>
 #
 # Ask who uses k_j: the outputs i ≥ j. So its gradient is collected from the other end of the sequence.
-# To find the place of a fault, compare with finite differences: move one entry of k, and look how the sum of out × d_out moves.
+# To find out where a fault is, compare with finite differences: move one entry of k, and look how the sum of out × d_out moves.
 #
 # </details>
 
@@ -298,7 +298,7 @@ check("04.5", linear_backward)
 #
 # The names and the order of the arguments stay as they are. You may use `numpy`.
 #
-# <details><summary>I get the right answer at the first call, and another one at the second</summary>
+# <details><summary>I get the right answer at the first call, and a different one at the second</summary>
 #
 # Python makes the value of a default argument once, when it reads the `def` line, and all calls share it.
 # Print `answer_one.__defaults__` before and after a call.
@@ -334,7 +334,7 @@ def answer_batch(q_BTS, k_BTS, v_BTE):
     out_BTE = np.zeros(v_BTE.shape)
     # BEGIN SOLUTION
     # STUB states = [ZEROS.copy()] * len(q_BTS)
-    states = [ZEROS.copy() for _ in q_BTS]  # one for each row
+    states = [ZEROS.copy() for _ in q_BTS]  # one for each request
     # END SOLUTION
     for b in range(len(q_BTS)):
         for t in range(q_BTS.shape[1]):
@@ -387,12 +387,12 @@ def decayed(q, k, v, decay, C):
     state = np.zeros((B, S, v.shape[2]))
     for first in range(0, T, C):
         q_c, k_c, v_c = (x[:, first : first + C] for x in (q, k, v))
-        place = np.arange(q_c.shape[1])
-        distance = np.maximum(place[:, None] - place, 0)
+        position = np.arange(q_c.shape[1])
+        distance = np.maximum(position[:, None] - position, 0)
         inside = np.tril(q_c @ k_c.swapaxes(1, 2) * decay**distance)
-        out[:, first : first + C] = inside @ v_c + decay ** (place[:, None] + 1) * (q_c @ state)
-        k_faded = k_c * decay ** place[::-1, None]
-        state = decay ** len(place) * state + k_faded.swapaxes(1, 2) @ v_c
+        out[:, first : first + C] = inside @ v_c + decay ** (position[:, None] + 1) * (q_c @ state)
+        k_faded = k_c * decay ** position[::-1, None]
+        state = decay ** len(position) * state + k_faded.swapaxes(1, 2) @ v_c
     return out
     # END SOLUTION
 

@@ -20,9 +20,9 @@
 # Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
 # `hint("05.1")` gives the first of three hints, and another call the next one. `progress("05")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
-# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -213,8 +213,8 @@ check("05.3", mixed_chunk)
 # breaks either promise, and returns without one if it keeps both.
 #
 # Your test is tried on three layers that are right and on fifteen that are wrong. A wrong one may be wrong at a single output, in a single
-# channel, by a millionth, or through rounding alone, which shows best when a token changes by very much. You may rely on one thing: as long as your inputs are of order one, no weight
-# inside a chunk is exactly zero.
+# channel, by a millionth, or through rounding alone, which shows best when a token changes by very much. You may rely on one thing: as long
+# as your inputs are of order one, no weight inside a chunk is exactly zero.
 #
 # You may use `numpy`.
 #
@@ -244,7 +244,7 @@ def assert_causal_and_complete(fn, C):
         assert not moved[:j].any(), f"an output before token {j} moves with it"
         assert moved[j:].all(), f"an output from token {j} on does not read it"
     for n in range(1, T):
-        assert np.allclose(fn(x_TD[:n]), before[:n], rtol=1e-8), f"{n} tokens alone give other outputs"
+        assert np.allclose(fn(x_TD[:n]), before[:n], rtol=1e-8), f"{n} tokens alone give different outputs"
     # END SOLUTION
 
 
@@ -329,7 +329,7 @@ check("05.5", suspect_one, suspect_two, suspect_three, found_05_5)
 # - `b`: how many chunk summaries does it read?
 # - `c`: at which C do both parts need the same number of multiplications? In the local part let each token read C tokens, that is the
 #   whole square, as a plain matrix product computes it (the lecture counts only the (C + 1) / 2 that a mask leaves); in the global part count
-#   two products with S × E numbers. Round to a whole number.
+#   two products with an S × E array. Round to a whole number.
 # - `d`: True or False: if the layer is causal and C = T, it computes what the gated attention unit of lecture 02 does (the unit of FLASH-Quad),
 #   with T as the divisor of its scores.
 # - `e`: True or False: the same holds if the layer is not causal.

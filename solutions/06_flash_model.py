@@ -20,9 +20,9 @@
 # Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
 # `hint("06.1")` gives the first of three hints, and another call the next one. `progress("06")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
-# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -80,8 +80,8 @@ from flash_course import check, hint, progress
 # `ScaledSin` has one learnt parameter. A norm is either ScaleNorm, with one parameter, or LayerNorm, with a gain and an offset for each channel.
 # Both matrices of a unit have biases. The position bias inside a chunk takes one of two forms, which the length of the chunk decides:
 #
-# - below C = 512 it has one weight for each signed distance between two tokens of a chunk: behind, at the same place, ahead (lecture 02);
-# - from C = 512 on it is made from two vectors of S numbers.
+# - below C = 512 it has one weight for each signed distance between two tokens of a chunk: behind, at the same position, ahead (lecture 02);
+# - from C = 512 on it is made from two vectors of S entries.
 #
 # You may use plain Python. To try your function, take the base size, `ModelConfig.paper("wiki40b")`, which has 112.0 million parameters.
 #
@@ -94,7 +94,7 @@ from flash_course import check, hint, progress
 
 # %%
 def count_parameters(config):
-    """How many numbers a FLASH language model trains.
+    """How many parameters a FLASH language model trains.
 
     config: a ModelConfig. You need vocab_size (N), dim (D), depth, expansion (E / D), qk_dim (S), chunk_size (C),
         and norm ("scale" or "layer").
@@ -122,7 +122,7 @@ check("06.1", count_parameters)
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
 # Somebody has trained a port of FLASH, and you want to load its weights into our layer.
-# The parameters have the same names, but the port keeps some of them in another order:
+# The parameters have the same names, but the port keeps some of them in a different order:
 #
 # | | the port | our layer |
 # | --- | --- | --- |
@@ -132,7 +132,7 @@ check("06.1", count_parameters)
 # | RoPE rotates the channels of a head in pairs | (0, 1), (2, 3), ... | (0, S/2), (1, S/2 + 1), ... |
 #
 # The k-th pair, counted from 0, has the same angle in both: in the port it is the pair (2k, 2k + 1), in ours (k, S/2 + k).
-# `norm_gain`, `bias_weights` (2C - 1, by distance) and `out_bias` are alike in both.
+# `norm_gain`, `bias_weights` (2C - 1, by distance) and `out_bias` are the same in both.
 #
 # The next cell holds the port as it runs, and a set of weights to try it with. Our layer is `reference.flash`.
 # Your function may use `numpy`.
@@ -157,10 +157,10 @@ def port_layer(x_TD, w, C, causal):
     heads = z * w["gamma"][:, None] + w["beta"][:, None]  # (4, T, S)
     even, odd = heads[..., 0::2], heads[..., 1::2]
     angle = np.arange(T)[:, None] * 10000.0 ** (-np.arange(S // 2) / (S // 2))
-    turned = np.zeros_like(heads)
-    turned[..., 0::2] = even * np.cos(angle) - odd * np.sin(angle)
-    turned[..., 1::2] = odd * np.cos(angle) + even * np.sin(angle)
-    quad_q, lin_q, quad_k, lin_k = turned
+    rotated = np.zeros_like(heads)
+    rotated[..., 0::2] = even * np.cos(angle) - odd * np.sin(angle)
+    rotated[..., 1::2] = odd * np.cos(angle) + even * np.sin(angle)
+    quad_q, lin_q, quad_k, lin_k = rotated
 
     i, j = np.indices((T, T))
     near, far = (i // C == j // C) & ((j <= i) | (not causal)), (j // C < i // C) | (not causal)
@@ -230,7 +230,7 @@ check("06.2", adopt)
 # - `bias`: a number that is used for all biases of the first projection. It is 0 in a fresh unit and something else in a trained one.
 #
 # Your test is tried on six units that are right and on nine that are wrong. The right ones may differ in how they read the paper:
-# their mean may divide by the valid tokens, or by all places of the chunks that hold one, and some take no mean at all.
+# their mean may divide by the valid tokens, or by all positions of the chunks that hold one, and some take no mean at all.
 # What they put out *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight,
 # or by a single token, or only in one of the two forms.
 # In all these units no weight inside a chunk is exactly zero. What you put in must be finite, padding included.
@@ -278,11 +278,11 @@ check("06.3", assert_padding_inert)
 # A model with D = 128 learns more slowly than it should, although nothing explodes.
 # For each token it adds a row of the embedding and a row of the position table, and one of the two is so much larger that it drowns the other.
 #
-# The *size* of a table is the root of the mean of its squared numbers. `report_sizes` should return both sizes, but at present it returns zeros.
+# The *size* of a table is the root of the mean of its squared entries. `report_sizes` should return both sizes, but at present it returns zeros.
 # Write it and look at the two sizes. Then mend `start_tables`, so that all of this holds at every even D from 48 to 128:
 #
 # - the embedding's size divided by that of the positions is between 0.5 and 4;
-# - the positions are still sines and cosines times one number, in any order of the channels, and no two positions look alike;
+# - the positions are still sines and cosines times one factor, in any order of the channels, and no two positions look alike;
 # - since the output layer is the embedding again, the first logits stay small: their standard deviation is between 0.02 and 2.
 #
 # You may use `numpy`.
@@ -296,7 +296,7 @@ check("06.3", assert_padding_inert)
 
 # %%
 def report_sizes(embedding_ND, position_TD):
-    """The size of each table: the root of the mean of its squared numbers.
+    """The size of each table: the root of the mean of its squared entries.
 
     embedding_ND: array (N, D). position_TD: array (T, D).
     Returns two numbers: the size of the embedding, then that of the positions.
@@ -344,7 +344,7 @@ check("06.4", report_sizes, start_tables)
 #
 # <details><summary>I do not know whether my gradient is right</summary>
 #
-# Move one number of one array by 1e-5 up, then by 1e-5 down. Half the difference of `(mixed_chunk(...) * d_out).sum()`, over 1e-5, is its gradient.
+# Move one entry of one array by 1e-5 up, then by 1e-5 down. Half the difference of `(mixed_chunk(...) * d_out).sum()`, over 1e-5, is its gradient.
 #
 # </details>
 
@@ -408,7 +408,7 @@ check("06.5", mixed_chunk_backward)
 #
 # - time and memory grow like G. That rules out a table of G x G, which would be 3.2 GB at G = 20,000, and also a sum that each chunk computes
 #   anew. (The check runs some 2000 chunks.) One loop over chunks is fine;
-# - in float32 a document may not be disturbed by another one whose numbers are 100,000 times larger;
+# - in float32 a document may not be disturbed by another one whose entries are 100,000 times larger;
 # - `kv_GSE` and `doc_G` stay as they are.
 #
 # You may use `numpy`.

@@ -20,9 +20,9 @@
 # Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
 # `hint("07.1")` gives the first of three hints, and another call the next one. `progress("07")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
-# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -125,7 +125,7 @@ check("07.1", bits_per_byte)
 # For a step behind `total` the rate is 0. (The lecture's schedule differs a little: it meets the peak twice.)
 #
 # **Clipping** (8 points). The paper calls its clipping *local* and does not explain the word. One way to read it is that each tensor is clipped by itself:
-# take the norm of the tensor, the root of the sum of its squares, and if it is above `max_norm`, multiply the tensor by one number, so that its norm becomes exactly `max_norm`.
+# take the norm of the tensor, the root of the sum of its squares, and if it is above `max_norm`, multiply the tensor by one factor, so that its norm becomes exactly `max_norm`.
 # All other tensors stay as they are.
 #
 # You may use `math` and `torch`, but not `torch.nn.utils`, whose clipping is not exact.
@@ -342,7 +342,7 @@ for name, run in runs.items():
     print(f"{name}, training text ", *(f"{np.mean(run['losses'][n - 10 : n]):5.2f}" for n in range(30, 301, 30)))
     print(f"{name}, held-out text ", *(f"{bits:5.2f}" for bits in run["validation"]))
     print(f"{name}, first updates ", *(f"{bits:5.2f}" for bits in run["losses"][:10]))
-    print(f"{name}, by position 0-63 ", *(f"{bits:.1f}" for bits in run["by_place"]))
+    print(f"{name}, position 0-63 ", *(f"{bits:.1f}" for bits in run["by_place"]))
     print(f"{name} writes          {run['writes']!r}")
 figures.show(*figures.loss_in_chunks(
     {name: (64, run["by_place"]) for name, run in runs.items()}, stored["chunk_size"],
@@ -376,10 +376,10 @@ check("07.5", answer_07_5, student=STUDENT)
 # 1. A row of `batch` or `scored` is a window of one book: its targets are `book[s : s + T]`, and `ids[i]` is the token before `targets[i]`.
 #    Before a book's first token stands 0. Where a book ends before the row does, the rest has the id 0 and the target -100.
 # 2. `batch` and `masked` read the training books, `scored` the validation books. In `scored` each validation token is a target exactly once.
-# 3. Another update brings other windows, chosen at random, while the same number brings the same ones again. In a book of T tokens or more
+# 3. Each update brings windows of its own, chosen at random, while the same number brings the same ones again. In a book of T tokens or more
 #    any full window can come, and in 200 updates on books of some dozen tokens all of them do. A shorter book is one window.
 # 4. A row of `masked` is a window too, and 15% of its tokens are hidden (rounded down, at least 1). Where a token is hidden, the target is that token;
-#    elsewhere the target is -100 and the id is the token. Most of the hidden places, or all of them, have the id -1;
+#    elsewhere the target is -100 and the id is the token. Most of the hidden positions, or all of them, have the id -1;
 #    the others may have any token as id, even the right one. Hidden tokens come in spans of neighbours: where 15 of 100 are hidden, the spans are 3 or more long on average.
 #
 # Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on ten that are wrong.
@@ -414,7 +414,7 @@ def assert_honest_loader(loader):
     met = set()
     for update in range(200):
         batch = made.batch(update)
-        assert all(map(np.array_equal, batch, made.batch(update))), "the same number, another batch"
+        assert all(map(np.array_equal, batch, made.batch(update))), "the same number, a different batch"
         for row_ids, row_targets in zip(*batch):
             first = int(row_targets[0])
             assert first in rows, "a window that is none"
@@ -428,17 +428,17 @@ def assert_honest_loader(loader):
 
     text = 1 + np.arange(300)
     made = loader([text], validation, 100)
-    places = spans = shown = 0
+    positions = spans = shown = 0
     for update in range(30):
         ids, targets = made.masked(update)
         hidden = targets != -100
         assert (hidden.sum(1) == 15).all(), "not 15 hidden tokens"
         assert (np.diff(np.where(hidden, targets, ids)) == 1).all(), "the window is not the text"
-        places += hidden.sum()
+        positions += hidden.sum()
         spans += hidden[:, 0].sum() + (hidden[:, 1:] & ~hidden[:, :-1]).sum()
         shown += (ids == targets).sum()
-    assert places / spans > 3, "hidden tokens stand alone"
-    assert shown < places / 2, "hidden tokens are not hidden"
+    assert positions / spans > 3, "hidden tokens stand alone"
+    assert shown < positions / 2, "hidden tokens are not hidden"
     # END SOLUTION
 
 

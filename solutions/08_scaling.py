@@ -20,9 +20,9 @@
 # Write your code where it says `raise NotImplementedError`; the cell below each exercise checks it, and says where it differs.
 # `hint("08.1")` gives the first of three hints, and another call the next one. `progress("08")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names, so keep both.
-# Grading draws other numbers and other sizes than `check`, and where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller: unless the text says otherwise, changing it counts as wrong, so work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -413,7 +413,7 @@ text_08_6 = (
     "On the V100, FLASH loses at 512 tokens: 254 ms a step against 222. On my CPU (one thread, D = 128) the curve crosses 1 "
     "at 600 to 700 tokens, by run, against fused attention and near 500 against attention written out; counted are 794. With the "
     "larger sizes of the stored benchmark it is between 1024 and 2048, where the count says 1906. So sizes and the rival's "
-    "program move the crossover a lot. I would use FLASH for speed from some 3000 tokens on, after timing both with the "
+    "implementation move the crossover a lot. I would use FLASH for speed from some 3000 tokens on, after timing both with the "
     "same tokens in a step."
 )
 # END SOLUTION

@@ -20,9 +20,9 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("09.1")` gives the first of three hints; call it again for the next one. `progress("09")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
 # In this set tokens, chunks and positions are counted from 0.
 
@@ -119,10 +119,10 @@ check("09.1", answer_09_1, student=STUDENT)
 #
 # Write one step of the mixing, which takes the base z and the value v of one token to its output and to the next state. For token t:
 #
-# - its position is t, its position in its chunk is i, and its four heads are `z * gamma + beta`, each rotated by its position t. They come in
+# - its position is t, its position in the chunk is i, and its four heads are `z * gamma + beta`, each rotated to position t. They come in
 #   the order quad_q, quad_k, lin_q, lin_k. The function `turn` below rotates one vector;
 # - **near**: relu²(quad_q · quad_k / C + bias) v, summed over the tokens of its own chunk up to itself.
-#   `bias_CC[i, j]` belongs to a token at position i that reads one at position j;
+#   `bias_CC[i, j]` belongs to a token at position i of the chunk that reads one at position j;
 # - **far**: lin_q times the sum of lin_kᵀ v over the tokens of chunks 0 to g - lag, divided by the number of those tokens. Zero if there are none.
 #
 # `empty_state` below shows the state. After any number of tokens its entries are
@@ -151,7 +151,7 @@ check("09.1", answer_09_1, student=STUDENT)
 
 # %%
 def turn(x_S, position):
-    """RoPE: one vector, rotated by its position."""
+    """RoPE: one vector, rotated to its position."""
     half = len(x_S) // 2
     angles = position * 10000.0 ** (-np.arange(half) / half)
     a, b = x_S[:half], x_S[half:]
@@ -211,7 +211,7 @@ check("09.2", step)
 #    Count with the probabilities as they are after steps 1 and 2: those of the k kept tokens, divided by their sum.
 #
 # At the end the probabilities that are kept are divided by their sum. A dropped token has probability 0, and each probability stays at
-# the place of its token. No two logits are equal, and no sum hits p exactly. Logits may be as large as 1000.
+# the index of its token. No two logits are equal, and no sum hits p exactly. Logits may be as large as 1000.
 # You may use `numpy`.
 #
 # <details><summary>I get "nan" or "overflow encountered in exp"</summary>
@@ -220,7 +220,7 @@ check("09.2", step)
 #
 # </details>
 #
-# <details><summary>My sorted probabilities are right, but not in their places</summary>
+# <details><summary>My sorted probabilities are right, but at the wrong indices</summary>
 #
 # `order = np.argsort(-p)` lists the tokens from the most likely one on. Make a new array and write into it at `order[:n]`.
 #
@@ -298,7 +298,7 @@ def assert_steps_equal_parallel(decoder):
     right_TD = decoder.parallel(x_TD)
     for n in range(T + 1):
         prompt_nD, state = decoder.prefill(x_TD[:n])
-        assert np.allclose(prompt_nD, right_TD[:n], rtol=0, atol=1e-8), f"a prompt of {n} tokens has other outputs"
+        assert np.allclose(prompt_nD, right_TD[:n], rtol=0, atol=1e-8), f"a prompt of {n} tokens has different outputs"
         for t in range(n, T):
             decoder.step(x_TD[t], state)  # thrown away: the state must not know of it
             y_D, state = decoder.step(x_TD[t], state)
@@ -322,7 +322,7 @@ check("09.4", assert_steps_equal_parallel)
 # - `rng`: the generator that draws the tokens, made by `np.random.default_rng`. Its `rng.bit_generator.state` is a dictionary of strings and whole
 #   numbers, some of them very large. You can read it, and you can set it in a new generator.
 #
-# Three things must hold. The numbers come back as they were, to the last bit. You write no pickle, because reading one can run foreign code.
+# Three things must hold. All values come back as they were, to the last bit. You write no pickle, because reading one can run foreign code.
 # And if `path` already holds an older state, a stop in the middle of saving must not destroy it, so
 # write a new file beside it, in the same folder, and once that is closed, move it there with `os.replace`.
 # The format of the file is your choice, as long as everything is in that one file. You may use `numpy`, `json`, `os` and `pathlib`.
@@ -391,7 +391,7 @@ check("09.5", save_state, load_state)
 #
 # You may use `numpy`.
 #
-# <details><summary>I get another number of rows for k = 0</summary>
+# <details><summary>I get a different number of rows for k = 0</summary>
 #
 # `rows[:-0]` is `rows[:0]`, which is empty. Count from the front instead: how many rows stay?
 #

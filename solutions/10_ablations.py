@@ -20,11 +20,11 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("10.1")` gives the first of three hints; call it again for the next one. `progress("10")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
-# In this set places and chunks are counted from 0: chunk g has the places g C to g C + C - 1.
+# In this set positions and chunks are counted from 0: chunk g has the positions g C to g C + C - 1.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -84,11 +84,11 @@ STUDENT = "me"  # your name or number; the numbers of 10.2 are drawn from it
 # There are `vocab` ids, always an odd number. With n = (vocab - 1) / 2, id 0 is filler, 1 to n are keys, and n + 1 to 2n are values.
 # Each of the B sequences, which are the rows of the batch, is drawn anew:
 #
-# - **the pairs**: as many as `pairs` says, from place 0 on: key, value, key, value, and so on. The keys of a sequence are different from one
+# - **the pairs**: as many as `pairs` says, from position 0 on: key, value, key, value, and so on. The keys of a sequence are different from one
 #   another and in random order. Each value is drawn freely from the n values, so it may come twice. The rest of chunk 0 is filler;
-# - **the questions**: each key of the sequence comes exactly once more, at a place from C to T - 1. These places are drawn at random
-#   without repeats, all with the same chance, and independently of the pairs. All other places are filler;
-# - **the targets**: at the place of a question stands the value of its key. Everywhere else, in chunk 0 as well, stands -100.
+# - **the questions**: each key of the sequence comes exactly once more, at a position from C to T - 1. These positions are drawn at random
+#   without repeats, all with the same chance, and independently of the pairs. All other positions are filler;
+# - **the targets**: at the position of a question stands the value of its key. Everywhere else, in chunk 0 as well, stands -100.
 #   Targets are not shifted.
 #
 # All draws come from `rng`, a generator made by `np.random.default_rng`; how you draw is up to you. The check looks at the sequences one by one,
@@ -105,7 +105,7 @@ STUDENT = "me"  # your name or number; the numbers of 10.2 are drawn from it
 def recall_batch(rng, B, T, C, pairs, vocab):
     """Pairs in chunk 0, a question for each of them in a later chunk.
 
-    rng: a generator. B, T, C: rows, places, chunk length. pairs: 1 to n, with 2 pairs <= C and pairs <= T - C.
+    rng: a generator. B, T, C: sequences, positions, chunk length. pairs: 1 to n, with 2 pairs <= C and pairs <= T - C.
     vocab: 1 + 2n.
     Returns two arrays of integers, both (B, T): ids and targets.
     """
@@ -114,9 +114,9 @@ def recall_batch(rng, B, T, C, pairs, vocab):
     ids, targets = np.zeros((B, T), int), np.full((B, T), -100)
     for row, answers in zip(ids, targets):
         keys, values = 1 + rng.permutation(n)[:pairs], n + 1 + rng.integers(n, size=pairs)
-        places = C + rng.permutation(T - C)[:pairs]
+        positions = C + rng.permutation(T - C)[:pairs]
         row[0 : 2 * pairs : 2], row[1 : 2 * pairs : 2] = keys, values
-        row[places], answers[places] = keys, values
+        row[positions], answers[positions] = keys, values
     return ids, targets
     # END SOLUTION
 
@@ -133,7 +133,7 @@ check("10.1", recall_batch)
 # A sequence holds `pairs` pairs, each a key with its value right behind it. All values of a sequence are different, out of `values` possible ones,
 # and in this exercise a pair may stand in any chunk.
 #
-# The next cell prints C and two questions of one sequence, A and B: the place of the key of a pair, and the place where this key is
+# The next cell prints C and two questions of one sequence, A and B: the position of the key of a pair, and the position where this key is
 # asked again. It also prints `pairs` and `values`.
 #
 # - For each model and question: write `"path"` if the pair can reach the output at the question through what the units read,
@@ -185,7 +185,7 @@ check("10.2", answer_10_2, student=STUDENT)
 # 1. draw the keys, `rng.normal(size=(pairs, S))`, and divide each key by its length (the root of the sum of its squares);
 # 2. draw what is stored under each key, `rng.integers(values, size=pairs)`: a value is a whole number from 0 to values - 1;
 # 3. add up the memory, S × values: each pair adds its key to the column of its value;
-# 4. ask for each key: key · memory gives a number for each value, and the largest one is the answer;
+# 4. ask for each key: key · memory gives a score for each value, and the largest one is the answer;
 # 5. return the share of the pairs whose answer is right.
 #
 # Make the two draws in this order, once each, and no others, so that the check can repeat them.
@@ -208,7 +208,7 @@ check("10.2", answer_10_2, student=STUDENT)
 def memory_accuracy(S, pairs, values, rng):
     """The share of right answers of one memory.
 
-    S: numbers in a key. pairs: how many are stored. values: how many there are. rng: a generator.
+    S: entries of a key. pairs: how many are stored. values: how many there are. rng: a generator.
     Returns a number from 0 to 1.
     """
     # BEGIN SOLUTION
@@ -242,7 +242,7 @@ check("10.3", memory_accuracy, most_pairs)
 
 # %% [markdown]
 # Now put both together. In the lecture a memory with S = 16 and 64 values held 32 pairs so that more than nine of ten answers were right.
-# With 8 values in place of 64, does it hold more, fewer, or as many? Guess before you run the cell.
+# With 8 values instead of 64, does it hold more, fewer, or as many? Guess before you run the cell.
 
 
 # %%
@@ -268,7 +268,7 @@ except NotImplementedError:
 #
 # S is no limit: the memory of S = 16 and 64 values holds 32 pairs. With a larger S you can store more. (The search goes in doublings, so two
 # lines may agree.) More values let you store more as well, because there are more columns and so fewer pairs share one. The price is room:
-# the memory has S × values numbers.
+# the memory has S × values entries.
 #
 # </details>
 #
@@ -359,7 +359,7 @@ except NotImplementedError:
 # so two things changed at once. The function below makes the same mistake, and two more, although it runs without an error. Mend it.
 #
 # A model is a dictionary. `config` is the gated one; keep it and its keys as they are. The fair opponent has no gate
-# (`"gate": False`) and another width of values `E`, a whole number, such that the numbers of parameters differ by less than 1%.
+# (`"gate": False`) and a different width of values `E`, a whole number, such that the numbers of parameters differ by less than 1%.
 # All else is equal. `parameters` below counts them.
 #
 # A comparison is fair if these things were fixed before the runs:
@@ -383,7 +383,7 @@ except NotImplementedError:
 
 # %%
 def parameters(model):
-    """How many parameters a GAU model has. Its head is its embedding."""
+    """How many parameters a GAU model has. Its output layer is its embedding."""
     D, E, S = model["D"], model["E"], model["S"]
     columns = 2 * E + S if model["gate"] else E + S  # gate, values, base; or values, base
     unit = 2 * D + (D + 1) * columns + 4 * S + (2 * model["T"] - 1) + (E + 1) * D  # norm, in, heads, position bias, out
@@ -427,7 +427,7 @@ check("10.5", ablation)
 # the chunks. It helped, and yet the paper does not use it. Write it, and count why.
 # (The paper has one question for a whole chunk. Here each token asks for itself, so that nothing comes from later tokens.)
 #
-# **The far part** (10 points). A token at place c of chunk g gives weights to the chunks h:
+# **The far part** (10 points). A token at position c of chunk g gives weights to the chunks h:
 #
 # - score = q · k + bias: `q_GCS[g, c]` is the token's question, `k_GS[h]` the key of chunk h, `b_GG[g, h]` the bias of chunk g that reads chunk h.
 #   The score is not divided;
@@ -437,7 +437,7 @@ check("10.5", ablation)
 #
 # **The cost** (5 points). The model generates token t, counted from 0, by itself. With g earlier chunks, all finished, count
 #
-# - *kept*: the numbers that must be there for the far part, which are the summaries and the keys of all earlier chunks;
+# - *kept*: the entries that must be there for the far part, which are the summaries and the keys of all earlier chunks;
 # - *multiply-adds*: S for each score; then the weighted sum, S E for each summary; then one read of this sum by `lin_q`, S E.
 #   The bias, relu² and the making of new summaries are not counted.
 #
@@ -470,7 +470,7 @@ def far_cost(t, C, S, E):
     """What the far part of token t costs, when it is written alone.
 
     t: from 0 on. C: chunk length. S, E: the widths of keys and values.
-    Returns two whole numbers: numbers kept, multiply-adds.
+    Returns two whole numbers: entries kept, multiply-adds.
     """
     # BEGIN SOLUTION
     g = t // C
@@ -482,7 +482,7 @@ def far_cost(t, C, S, E):
 check("10.6", weighted_far, far_cost)
 
 # %% [markdown]
-# The far part of FLASH keeps one sum, S E numbers, and reads it with S E multiply-adds. How much more does the variant need?
+# The far part of FLASH keeps one sum of S E entries, and reads it with S E multiply-adds. How much more does the variant need?
 
 # %%
 try:
@@ -497,7 +497,7 @@ except NotImplementedError:
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# With 31 earlier chunks the variant keeps 31 times as many numbers and multiplies 32 times as much. FLASH's state does not grow, but this one
+# With 31 earlier chunks the variant keeps 31 times as many entries and multiplies 32 times as much. FLASH's state does not grow, but this one
 # does, like a cache. Better quality at the same number of units is not better quality at the same cost.
 #
 # </details>
@@ -529,7 +529,7 @@ text_10_7 = (
     "Table 1: without its gate the small GAU is worse by +0.87 ± 0.12 bits, parameters matched, so this claim holds here. "
     "That softmax is worse than relu² is not settled (+0.38 ± 0.65), and four heads look better, -0.21 ± 0.34, which is not "
     "settled either. Table 4: the cost of chunks is not settled, -0.14 ± 0.38 for FLASH. I cannot say what happens after "
-    "125,000 updates: these are 200 updates, three seeds, and texts of 256 bytes."
+    "125,000 updates: these are 200 updates, three seeds, and sequences of 256 bytes."
 )
 # END SOLUTION
 check("10.7", text_10_7)

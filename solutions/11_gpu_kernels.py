@@ -20,11 +20,11 @@
 # Write your code where it says `raise NotImplementedError`. The cell below each exercise checks it, and says where it differs.
 # `hint("11.1")` gives the first of three hints; call it again for the next one. `progress("11")` shows your points.
 #
-# `check` and grading call your functions by name, with the arguments that the text names: keep both.
-# Grading draws other numbers and other sizes than `check`. Where you *mend* or *prove*, it also tries what `check` does not show.
-# What a function is given belongs to its caller. Where the text does not say otherwise, changing it counts as wrong: work on a copy.
+# `check` and grading call your functions by name, with the arguments that the text names, so keep both. Grading draws numbers and
+# sizes of its own, and where you *mend* or *prove*, it also tries cases that `check` does not show.
+# What a function is given belongs to its caller. Unless the text says otherwise, changing it counts as wrong, so work on a copy.
 #
-# In this set tokens, chunks and places are counted from 0.
+# In this set tokens, chunks and positions are counted from 0.
 
 # %%
 # @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
@@ -125,12 +125,12 @@ check("11.1", answer_11_1, student=STUDENT)
 #
 # relu²(q · k / C + bias) v, summed over the tokens j of its own chunk up to itself,
 #
-# where `bias_CC[a, b]` belongs to a reader at place a of its chunk and a key at place b. C need not divide T, so the last chunk may be short.
+# where `bias_CC[a, b]` belongs to a reader at position a of its chunk and a key at position b. C need not divide T, so the last chunk may be short.
 # M need not divide C, so the last tiles of a chunk may be smaller. M may also be larger than C.
 #
 # There are two conditions, and the check counts whether you keep them:
 #
-# - make one tile at a time: no array of scores or weights has more than M × M numbers (do not pad the bias either);
+# - make one tile at a time: no array of scores or weights has more than M × M entries (do not pad the bias either);
 # - do not multiply for tiles that lie wholly above the diagonal. A tile on the diagonal may be multiplied whole.
 #
 # The check counts on the arrays that it gives you, so do not pass them through `np.array` or `np.asarray` first.
@@ -183,8 +183,8 @@ check("11.2", tiled_local)
 # One program makes M rows of one chunk of the result. The difficult part is the masks: around each array lies NaN, as a stand-in
 # for whatever others have left in memory.
 #
-# - No program may read or write outside of the arrays, not even to drop the number afterwards.
-# - Each number of `out` is written once, and a program writes rows of its own chunk only. At the end `out` holds what the kernel stored:
+# - No program may read or write outside of the arrays, not even to drop the value afterwards.
+# - Each entry of `out` is written once, and a program writes rows of its own chunk only. At the end `out` holds what the kernel stored:
 #   torch computes no part of it.
 # - The kernel reads q, k, v and the bias where they lie, without copies (`.contiguous()`, `.float()`) or padding. They may be transposed views,
 #   so use the strides of both axes.
@@ -227,7 +227,7 @@ def tile_for(n):
 def load_tile(x, strides, rows, columns, row_end, column_end):
     """x[rows, columns], a tile. Zeros stand for rows from row_end on and columns from column_end on: those are not read.
 
-    x: address of the first number. strides: two numbers. rows, columns: ranges.
+    x: address of the first entry. strides: two numbers. rows, columns: ranges.
     """
     # BEGIN SOLUTION
     inside = (rows < row_end)[:, None] & (columns < column_end)[None, :]
@@ -262,7 +262,7 @@ def local_kernel(
 
 
 def launch_local(q, k, v, bias_CC, out, C, M):
-    """Fill `out` with the causal local part of one text, by a kernel.
+    """Fill `out` with the causal local part of one sequence, by a kernel.
 
     q, k: tensors (T, S). v: tensor (T, E). bias_CC: tensor (C, C). out: float32 tensor (T, E). Any strides.
     Returns nothing.
@@ -284,7 +284,7 @@ check("11.3", launch_local)
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
 # The layer below is right, and slow. For token i of a chunk it computes the local part, relu²(q · k / C) v over its own chunk up to itself, plus
-# q times the mean of kᵀ v over all tokens of earlier chunks. q and k are turned by RoPE, with their place in the sequence.
+# q times the mean of kᵀ v over all tokens of earlier chunks. q and k are rotated by RoPE, by their position in the sequence.
 #
 # It wastes work in five ways. What looks ugly need not be one of them, and the clock is a poor guide, so the check counts operations. In one call,
 #
@@ -293,7 +293,7 @@ check("11.3", launch_local)
 # - **half**: no product is made of which a part is always hidden *as a whole block*. The later half of the attention matrix of a chunk with
 #   itself may stay as it is;
 # - **double**: with x in float32, no operation gives float64;
-# - **joined**: `cat` and `stack` copy each number of the result at most once or twice, not once for each later chunk.
+# - **joined**: `cat` and `stack` copy each entry of the result at most once or twice, not once for each later chunk.
 #   `turn` may keep its `cat`.
 #
 # Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64, and the result has x's format.
@@ -301,7 +301,7 @@ check("11.3", launch_local)
 #
 # <details><summary>My values changed in the second call</summary>
 #
-# Did you keep a table from the first call? It was made in another number format. A table for each call is enough.
+# Did you keep a table from the first call? It was made in a different number format. A table for each call is enough.
 #
 # </details>
 
@@ -309,14 +309,14 @@ check("11.3", launch_local)
 # %%
 def cos_sin(T, S, like):
     """Two tables (T, S / 2) of RoPE, in the format of the tensor `like`."""
-    place = torch.arange(T, dtype=like.dtype, device=like.device)
-    turns = 10000.0 ** (-torch.arange(S // 2, dtype=like.dtype, device=like.device) / (S // 2))
-    angles = place[:, None] * turns
+    position = torch.arange(T, dtype=like.dtype, device=like.device)
+    frequency = 10000.0 ** (-torch.arange(S // 2, dtype=like.dtype, device=like.device) / (S // 2))
+    angles = position[:, None] * frequency
     return torch.cos(angles), torch.sin(angles)
 
 
 def turn(x_nS, cos, sin):
-    """RoPE: n vectors, turned by the angles of n rows of the tables."""
+    """RoPE: n vectors, rotated by the angles of n rows of the tables."""
     a, b = x_nS.chunk(2, dim=1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=1)
 
@@ -424,7 +424,7 @@ check("11.5", largest_tile)
 #
 # Make the state in torch, before the kernel starts: a float32 tensor (G, S, E), summed in float32 also when the inputs are float16, so
 # lin_k and v become float32 before their product. Everything else happens in one kernel. What 11.3 asks for holds here too: masks, strides,
-# no copies, and each number of `out` stored once. Beside the given arrays the kernel reads the state, and nothing else.
+# no copies, and each entry of `out` stored once. Beside the given arrays the kernel reads the state, and nothing else.
 # Inputs are float32, or all float16; `out` is float32. What you wrote in 11.3 is there to be used. You may use `torch`, `jit` and `tl`.
 #
 # <details><summary>I get "Both operands must be same dtype" from `tl.dot`</summary>
@@ -477,7 +477,7 @@ def gated_kernel(
 
 
 def launch_gated(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, out, C, M):
-    """Fill `out` with the gated local and global part of one text, by one kernel.
+    """Fill `out` with the gated local and global part of one sequence, by one kernel.
 
     quad_q, quad_k, lin_q, lin_k: tensors (T, S). v, u: tensors (T, E). bias_CC: tensor (C, C).
     out: float32 tensor (T, E). Any strides. Returns nothing.

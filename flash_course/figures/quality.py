@@ -106,11 +106,11 @@ def scores_by_rate(grids, *, title, taken=None):
 
 
 def loss_in_chunks(curves, C, *, title):
-    """Bits per byte against the place in the window, with a thin upright line at each border of chunks of C.
+    """Bits per byte against the position in the window, with a thin upright line at each border of chunks of C.
 
     ``curves`` holds by name the means over equal stretches of the window: ``(length of the window, means)``.
     """
-    figure, axes = new_axes(height=3.6, xlabel="place of the byte in the window", ylabel="bits per byte", title=title)
+    figure, axes = new_axes(height=3.6, xlabel="position in the window, in bytes", ylabel="bits per byte", title=title)
     words, styles, T = [], looks(curves), max(length for length, _ in curves.values())
     for border in range(C, T, C):
         axes.axvline(border, color=BLACK, linewidth=0.7, linestyle=":", label="_")
@@ -123,7 +123,7 @@ def loss_in_chunks(curves, C, *, title):
         first, second = (bits[later & part].mean() for part in (place < C / 2, place >= C / 2))
         words.append(f"{name} has {first:.2f} in first halves and {second:.2f} in second halves")
     axes.legend(fontsize=FONT - 1, frameon=False)
-    return figure, f"Lines of bits per byte by place, chunks of {C} behind the first one: {'; '.join(words)}."
+    return figure, f"Lines of bits per byte by position, chunks of {C} behind the first one: {'; '.join(words)}."
 
 
 def bits_in_chunk(profiles, ends, *, title):

@@ -145,7 +145,7 @@ def cases_3(rng, numbers):
         return call(name, part, rng.normal(size=(T, D)), weights, heads, causal, sizes=sizes)
 
     yield case("three heads", "not causal", 5, 4, 3, False)
-    yield case("two heads, a longer text", "not causal", 17, 3, 2, False)
+    yield case("two heads, a longer sequence", "not causal", 17, 3, 2, False)
     yield case("three heads, causal", "causal", 7, 5, 3, True)
     yield case("four heads, causal", "causal", 6, 2, 4, True)
     yield case("one head", "edge sizes", 5, 6, 1, True)
@@ -271,9 +271,9 @@ def cases_6(rng, numbers):
     yield case("a window of 3", "values", 11, 4, 5, 3)
     yield case("a window of 4", "values", 14, 3, 2, 4)
     yield case("a window of 1", "edge sizes", 6, 3, 4, 1)
-    yield case("a window longer than the text", "edge sizes", 5, 2, 3, 9)
+    yield case("a window longer than the sequence", "edge sizes", 5, 2, 3, 9)
     yield case("one token", "edge sizes", 1, 4, 3, 2)
-    yield Case("a long text", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}")
+    yield Case("a long sequence", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}")
 
 
 EXERCISES = exercises_of("01", globals())

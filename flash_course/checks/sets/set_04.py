@@ -81,11 +81,11 @@ def cases_1(rng, numbers):
             raise Said("04.1", "map" if taken > limit(long) else "pairs")
         return within_limits("04.1", "map", f, draw, lengths=(long, *lengths))[-3:]
 
-    yield case("a text", "values", 11, 3, 5)
+    yield case("one sequence", "values", 11, 3, 5)
     yield case("wide keys", "values", 9, 7, 4)
     yield case("one token", "values", 1, 2, 3)
     yield Case("multiplications and memory", "cost", cost, f"T = {T}, S = 2, E = 3; T = {long:,}, S = 24, E = 40")
-    yield Case("a long text", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5")
+    yield Case("a long sequence", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5")
 
 
 # ---------------------------------------------------------------- 04.2 recurrent
@@ -117,8 +117,8 @@ def cases_2(rng, numbers):
         first, kept = f(*copy.deepcopy(prompt))
         return first, *(f(*copy.deepcopy(text), kept)[0] for text in (one, other))
 
-    yield case("two texts", "values", 2, 7, 3, 4)
-    yield case("a long text", "values", 1, 1000, 2, 3)
+    yield case("two sequences", "values", 2, 7, 3, 4)
+    yield case("a long sequence", "values", 1, 1000, 2, 3)
     yield case("a state is given", "goes on", 3, 5, 4, 2, given=True)
     yield Case("one prompt, two ways to go on", "goes on", continued, sizes)
     yield case("one token", "edge sizes", 1, 1, 3, 2)
@@ -156,7 +156,7 @@ def in_chunks(exercise, part, rng, *decay):
     wide = f"T = {long:,}, S = 24, E = 40, C = {C}"
     return case, [
         Case("steps and memory", part, cost, f"T = {40 * tenth}, C = {10 * tenth}; {wide}"),
-        Case("a long text", part, lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5, C = {C}"),
+        Case("a long sequence", part, lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5, C = {C}"),
     ]
 
 
@@ -222,7 +222,7 @@ def cases_5(rng, numbers):
 
     (T,) = grown(rng, 1_000, more=60)
     memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(T,))
-    yield from both("a text", 9, 3, 5)
+    yield from both("one sequence", 9, 3, 5)
     yield from both("wide keys", 14, 6, 4)
     yield from both("one token", 1, 4, 3)
     yield Case("one state at a time", "memory", memory, f"T = {T:,}, S = 24, E = 40")

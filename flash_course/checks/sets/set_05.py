@@ -260,7 +260,7 @@ def cases_5(rng, numbers):
 
     cases = [*map(look, FOUND)]
     for of in SUSPECTS:
-        cases += [case("values", of, 5, 4), case("a longer text", of, 7, 3)]
+        cases += [case("values", of, 5, 4), case("a longer sequence", of, 7, 3)]
         cases += [case("one chunk", of, 1, 5), case("C = 1", of, 6, 1)]
         cases += [own_chunk_moves(of, torch.bfloat16), own_chunk_moves(of, torch.float64)]
     # behind the values, which say more about an answer that is None or zero

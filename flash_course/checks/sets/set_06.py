@@ -135,7 +135,7 @@ COUNT, BOTH, X = "(reads * valid_T).sum(1)", "near * valid_T + far * valid_T", "
 HELD = "np.repeat(np.maximum.reduceat(valid_T, range(0, T, C)), C)[:T]"  # places of chunks that hold a token
 RIGHT_3 = {
     "the mean over valid tokens": (),
-    "the mean over the places of chunks that hold a token": (COUNT, f"C * (reads * (j % C == 0) * {HELD}).sum(1)"),
+    "the mean over the positions of chunks that hold a token": (COUNT, f"C * (reads * (j % C == 0) * {HELD}).sum(1)"),
     "the bare sum": (COUNT, "np.ones(T)"),
     "anything in the rows of the padding": ("return out", "return np.where(valid_T[:, None] > 0, out, T + 7 * x_TD)"),
     "zeros in the rows of the padding": ("return out", "return out * valid_T[:, None]"),

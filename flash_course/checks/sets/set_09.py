@@ -238,7 +238,7 @@ def faulty(*edits):
 
 RIGHT_4 = {"the mean": Decoder, "the sum": partial(Decoder, combine="sum"), "reads all again": Rereader}
 FAULTS_4 = {name: faulty(*edits) for name, edits in {
-    "scores over the place + 1": ("quad_q / C", "quad_q / (i + 1)"),
+    "scores over the position + 1": ("quad_q / C", "quad_q / (i + 1)"),
     "folds before it reads": ("read = max", 'kv, chunks = new["kv"], new["chunks"]; read = max'),
     "mean over one chunk more": ("read * C", "(read + 1) * C"),
     "mean over one chunk more, far part small": ("read * C", "(read + 1) * C", "far=1.0", "far=1e-3"),
@@ -458,7 +458,7 @@ def cases_6(rng, numbers):
 
     yield case("two of four", 14, 4, 3, 5, 2)
     yield case("all that is there", 19, 2, 5, 8, 3)
-    yield case("back to the start of the text", 4, 6, 2, 7, 4)
+    yield case("back to the start of the sequence", 4, 6, 2, 7, 4)
     yield case("nothing", 13, 4, 5, 5, 0)
     yield case("nothing, on a border", 12, 2, 3, 4, 0)
     yield case("one of three, a lag of 2", 15, 4, 2, 4, 1, 2)

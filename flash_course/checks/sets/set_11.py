@@ -425,7 +425,7 @@ def cases_5(rng, numbers):
     yield case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024)
     yield case("a T4, float32", "values", 128, 64, 4, 64 * 1024)
     yield case("a tile fits, with some room", "values", S, E, size, room + size * S)
-    yield case("the map's tile is too much", "values", S, E, size, room - size * M * M // 2)
+    yield case("the tile of the attention matrix is too much", "values", S, E, size, room - size * M * M // 2)
     yield case("the keys are too much", "values", S, E, size, room - size * M * S // 2)
     yield case("the values are too much", "values", S, E, size, room - size * M * E // 2)
     yield case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5)
