@@ -570,7 +570,7 @@ reveal("02.b", round(of_gau / of_block, 2), "times as many")
 
 # %% [markdown]
 # So two GAUs do more arithmetic, but have a sixth of the attention weights. On the paper's TPUs FLASH-Quad was still the faster one at
-# every length of Table 12 (54.1 against 54.7 ms a step at T = 512), and memory traffic is one possible reason (lecture 08 finds another). (Beside fused attention, which never writes the weights to memory, this may vanish.)
+# every length of Table 12 (54.1 against 54.7 ms a step at T = 512). Memory traffic is one possible reason, and lecture 08 finds another. (Beside fused attention all this may vanish.)
 #
 # ## 12. Train it: a line for your scoreboard
 #

@@ -326,8 +326,8 @@ for beta in (0.5, 1.0):
 # %% [markdown]
 # With β = 1 and a key of unit length the old value is gone after one step; with β = 1/2 the answer is half-way between 8 and 3.
 #
-# Schlag, Irie and Schmidhuber brought the rule to linear attention in 2021. It became practical in 2024: each token of a chunk writes a row that depends on the rows before it,
-# and together they solve one triangular system. **Gated DeltaNet** adds Mamba-2's single gate α_t, and is the linear layer of Qwen3-Next (2025).
+# Schlag, Irie and Schmidhuber brought the rule to linear attention in 2021. It became practical in 2024, when somebody found out how to
+# compute it in chunks. **Gated DeltaNet** adds Mamba-2's single gate α_t, and is the linear layer of Qwen3-Next (2025).
 # **Kimi Linear** (2025) replaces it by GLA's gate for each channel. In **RWKV-7** (2025) the direction that is erased and the one that is written back need not be the key.
 #
 # **Your line.** Inside a chunk, every token writes kᵀ times some new row. Which row, under the delta rule, when the decayed state is known?
@@ -348,9 +348,30 @@ learner.your_line(
 # %% [markdown]
 # <details><summary>The line</summary>
 #
-# `new = beta * (v - k @ state)`. This state contains the rows that the chunk wrote before: hence the triangular system.
+# `new = beta * (v - k @ state)`.
 #
 # </details>
+#
+# So each row depends on the state, and with it on all rows that the chunk has written before. Is a chunk a loop again, then? Write the rows w of
+# three tokens down, with β = 1 and nothing in the state before them:
+#
+# $$w_1 = v_1, \qquad w_2 = v_2 - (k_2 \cdot k_1)\, w_1, \qquad w_3 = v_3 - (k_3 \cdot k_1)\, w_1 - (k_3 \cdot k_2)\, w_2$$
+#
+# With every w on the left this is one *triangular system*, $(I + \mathrm{tril}(K K^\top, -1))\, W = V$. One matrix product makes its left side, one call solves it for the
+# whole chunk, and the state behind the chunk is KᵀW, where linear attention has KᵀV.
+
+# %% tags=["nbval-check-output"]
+chunk_k, chunk_v = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.tensor([[8.0], [3.0], [5.0]])
+system = torch.eye(3) + (chunk_k @ chunk_k.T).tril(-1)
+rows = torch.linalg.solve_triangular(system, chunk_v, upper=False)
+state = torch.zeros(2, 1)
+for k, v in zip(chunk_k, chunk_v):
+    state = erase_and_write(state, k, v, torch.ones(2), 1.0)
+assert torch.allclose(state, chunk_k.T @ rows)
+print(f"values {chunk_v[:, 0].numpy()}, rows that are written {rows[:, 0].numpy().round(2)}: the same state as token by token")
+
+# %% [markdown]
+# The third key has nothing in common with the first (their product is 0) and leaves its 8 alone; of the second token's -1.8 it takes back 0.8 times as much.
 #
 # Now the units against their formulas: `token_by_token` runs the functions of section 2 over a unit's own q, k, v and gates, and has to find what the unit computes in chunks.
 
