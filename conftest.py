@@ -25,7 +25,6 @@ SMALLER = {  # {lecture: texts of its cells, what stands for each}: fewer rounds
         "time_in_turn(steps, 3, device": "time_in_turn(steps, 1, device",
     },
     "11_gpu_kernels": {"Preset(1, 1024, 256, 64, 128, 5)": "Preset(1, 1024, 256, 64, 128, 1)"},
-    "13_after_flash": {"small_run(successors.GatedDeltaRule, size)": "small_run(successors.GatedDeltaRule, size, 5)"},
 }
 
 

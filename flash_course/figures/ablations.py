@@ -34,26 +34,30 @@ def _chance_and_names(axes, chance, ends, x):
 
 
 def recall_by_state(curves, chance, *, title):
-    """Accuracy against the entries that a unit keeps: ``curves`` holds by name {entries: accuracy of each seed}.
+    """Accuracy by the entries that a unit keeps, seed by seed: ``curves`` holds by name {entries: accuracies}.
 
-    A line leads through the means, an upright stroke from the worst seed to the best; ``chance`` is drawn as a line.
-    Several of the curves end at 1, so their names stand in a legend.
+    A row for each model, in it three bars at each size, one a seed, under their mean; ``chance`` is a line in each row.
     """
-    figure, axes = new_axes(7.0, 4.2, "entries in a unit's state (logarithmic)", "accuracy", title)
-    styles, words = looks(curves), []
-    for name, curve in curves.items():
-        colour, marker, line = styles[name]
-        sizes, means = sorted(curve), [float(np.mean(curve[size])) for size in sorted(curve)]
-        axes.vlines(sizes, *zip(*((min(curve[s]), max(curve[s])) for s in sizes)), color=colour, linewidth=1)
-        axes.plot(sizes, means, linestyle=line, marker=marker, color=colour, markersize=6, linewidth=1.8, label=name)
-        words.append(f"{name} from {means[0]:.2f} at {sizes[0]:,} to {means[-1]:.2f} at {sizes[-1]:,}")
-    axes.axhline(chance, color=BLACK, linewidth=1, linestyle=(0, (5, 3)), label=f"chance, {chance:.2f}")
+    figure, axes = new_axes(7.0, 0.9 + 0.62 * len(curves), "entries in a unit's state (logarithmic)", "", title)
+    styles, words, full = looks(curves), [], 0.62  # the height of a bar that is always right
+    for row, (name, curve) in enumerate(curves.items()):
+        axes.axhline(-row + full * chance, color=BLACK, linewidth=0.8, linestyle=(0, (5, 3)))
+        axes.axhline(-row, color=BLACK, linewidth=0.8)
+        for entries, seeds in sorted(curve.items()):
+            places = entries * 2 ** (0.085 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2))
+            heights = full * np.array(seeds)
+            axes.bar(places, heights, 0.045 * places, -row, color=styles[name][0], edgecolor=BLACK, linewidth=0.4)
+            axes.text(entries, -row + max(heights) + 0.03, f"{np.mean(seeds):.2f}", ha="center", fontsize=FONT - 1)
+        said = ", ".join(f"{np.mean(seeds):.2f} at {entries:,}" for entries, seeds in sorted(curve.items()))
+        words.append(f"{name} {said}")
     axes.set_xscale("log", base=2)
     ticks = [2**i for i in range(8, 16) if axes.get_xlim()[0] <= 2**i <= axes.get_xlim()[1]]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_ylim(0, 1.05)
-    axes.legend(fontsize=FONT, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure, f"Accuracy by entries in the state: {'; '.join(words)}; a line at chance, {chance:.2f}."
+    axes.set_yticks([0.3 - row for row in range(len(curves))], curves, fontsize=FONT)
+    axes.set_ylim(0.92 - len(curves), 0.95)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", visible=False)
+    return figure, f"Mean accuracy of three seeds by entries in the state: {'; '.join(words)}. Chance is {chance:.2f}."
 
 
 def losses_with_chance(curves, chance, *, window=10, title):

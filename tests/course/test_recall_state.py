@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from flash_course.bench import state_recall
 from flash_tutorial import FLASH
 from flash_tutorial.layers import cos_sin
 
@@ -49,24 +48,6 @@ def test_a_question_finds_the_value_behind_its_key_before_any_update(script, nam
         scores = q[:, script.FIRST :] @ k[:, 1:8:2].mT  # questions, values: (B, T - FIRST, 4)
         own = ids[:, script.FIRST :, None] == ids[:, None, 0:8:2]
         assert scores[own].mean() > scores[~own].mean() + scores[~own].std() / 2
-
-
-def test_the_small_run_of_the_lecture_starts_as_the_runs_do(script):
-    kind = script.KINDS["gated DeltaNet"]
-    small, model = state_recall.make_model(kind, 8).state_dict(), script.make_model("gated DeltaNet", 8).state_dict()
-    assert small.keys() == model.keys() and all(torch.equal(small[key], model[key]) for key in model)
-    assert 0 <= state_recall.accuracy(state_recall.small_run(kind, 4, updates=2), 4) < 0.5
-
-
-def test_curves_are_of_what_has_three_seeds(monkeypatch, tmp_path):
-    runs = [dict(model="GLA", state_numbers=512, learning_rate=rate, recall={"16": value})
-            for rate, value in ((0.003, 0.5), (0.003, 0.25), (0.003, 0.75), (0.006, 0.9))]  # fmt: skip
-    monkeypatch.setattr(state_recall.resources, "files", lambda _: tmp_path)
-    assert state_recall.stored_curves() == {}
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "recall_state.json").write_text("{}")
-    monkeypatch.setattr(state_recall, "load_stored", lambda name: {"runs": runs})
-    assert state_recall.stored_curves() == {"GLA": {512: [0.5, 0.25, 0.75]}}
 
 
 @torch.no_grad()
