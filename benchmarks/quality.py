@@ -44,10 +44,13 @@ PLACES = 16  # bytes that are averaged in the stored loss by position
 
 
 def config_of(architecture):
-    """The default FLASH model, FLASH-Quad of the same widths, or a Transformer++ of the same size, by d_ff."""
+    """The default FLASH model, FLASH-Quad of the same widths, or a Transformer++ of the same size, by d_ff.
+
+    FLASH-Quad has the rotary bias, as the condition of Code 4 has it at 512 tokens; benchmarks/open_units.py has both.
+    """
     if architecture == "transformer++":
         return ModelConfig("transformer++", depth=2, ff_dim=392)
-    return ModelConfig(architecture)
+    return ModelConfig(architecture, bias="rotary") if architecture == "flash_quad" else ModelConfig(architecture)
 
 
 def path_of(architecture):

@@ -17,7 +17,7 @@ ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
 ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
 FORMAT = 3  # of a stored configuration
-TOEPLITZ_BELOW = 512  # Code 4: the table by distance below this length, the rotary form from it on
+TOEPLITZ_BELOW = 512  # Code 4's condition: the table by distance below this length, the rotary form from it on
 
 
 # ---------------------------------------------------------------- what a field may be
@@ -179,6 +179,13 @@ class ModelConfig:
         return self.positions or ("learnt" if self.architecture == "transformer" else "scaled_sin")
 
     @property
+    def bias_in_use(self):
+        """As asked for; of a FLASH-Quad up to 512 tokens the table, by the comment of Code 4 (see the ledger)."""
+        if self.kind == "flash_quad" and self.bias == "auto":
+            return "toeplitz" if self.max_length <= TOEPLITZ_BELOW else "rotary"
+        return self.bias
+
+    @property
     def heads_in_use(self):
         return self.heads or max(1, self.dim // 64)
 
@@ -205,7 +212,7 @@ class ModelConfig:
             return "its learnt positions end there"
         if self.kind != "flash_quad":
             return None
-        if self.bias in ("auto", "toeplitz") and (self.bias == "toeplitz" or self.max_length < TOEPLITZ_BELOW):
+        if self.bias_in_use == "toeplitz":
             return "its Toeplitz bias has a weight for each distance up to there"
         if self.length_scale is None and self.causal and self.attention == "relu2":
             return "a causal FLASH-Quad divides its scores by it (length_scale)"

@@ -36,7 +36,7 @@ def make_unit(config: ModelConfig) -> nn.Module:
         return c.architecture(c.dim, causal=c.causal, **c.unit_options)
     unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
     if c.architecture in GATED:
-        unit |= dict(expansion=c.expansion, qk_dim=c.qk_dim, bias=c.bias)
+        unit |= dict(expansion=c.expansion, qk_dim=c.qk_dim, bias=c.bias_in_use)
     else:
         unit |= dict(heads=c.heads_in_use, ff_dim=c.ff_dim_in_use)
     if c.architecture == "flash":

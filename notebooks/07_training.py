@@ -25,7 +25,7 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02 you need the two forms of the position bias.
 #
-# **Time** 35 minutes to read. Computing takes about 50 seconds on two CPU cores.
+# **Time** 36 minutes to read. Computing takes about 50 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -419,7 +419,7 @@ print(f"first loss {theirs[0] / math.log(2):.2f} bits, last {theirs[-1] / math.l
 # %% tags=["nbval-check-output"]
 contenders = {
     "FLASH": ModelConfig("flash"),
-    "FLASH-Quad": ModelConfig("flash_quad"),
+    "FLASH-Quad": ModelConfig("flash_quad", bias="rotary"),  # see "The unlucky seed" below
     "Transformer++": ModelConfig("transformer++", depth=2, ff_dim=392),
 }
 files = {"FLASH": "quality_flash", "FLASH-Quad": "quality_flash_quad", "Transformer++": "quality_transformerpp"}
@@ -558,8 +558,25 @@ for form in ("rotary", "toeplitz"):
 #
 # How can a whole bias be negative? From 512 tokens on, the bias has the *rotary* form of lecture 02: two vectors
 # make the bias of all distances, so one unlucky draw can push all of them below zero. The *Toeplitz* form draws a number for each
-# distance, and about half of them are positive. (At exactly T = 512 the paper's Code 4 can be read either way.) The rate is a suspect as well: the paper's is 14 times
-# lower, and in the runs of section 1, at half of the rate used here (0.005, not 0.01), no seed of FLASH-Quad got stuck. So FLASH-Quad itself is not shown to be worse.
+# distance, and about half of them are positive. If that is the cause, then with the Toeplitz form every seed must train. (At exactly T = 512
+# the paper's Code 4 can be read either way.) Here are both, 1,000 updates in bfloat16 each, also with a longer warm-up:
+
+# %% tags=["nbval-check-output"]
+both_forms = [run for run in load_stored("open_units")["runs"] if run["steps"] == 1000]
+shown, dead_units = [("bias", "warm-up", "bits per byte, three seeds", "dead units of 12")], {}
+for form in ("rotary", "toeplitz"):
+    for start, warm_up in (("paper", 100), ("long warm-up", 300)):
+        three = [run for run in both_forms if (run["bias"], run["start"]) == (form, start)]
+        dead_units[form, start] = sum(share == 0 for run in three for share in run["open_after"])
+        scored = ", ".join(f"{run['bits_per_byte']:.3f}" for run in three)
+        shown.append((form, warm_up, scored, dead_units[form, start]))
+print(figures.text_table(shown))
+assert dead_units["rotary", "paper"] > 1 > dead_units["toeplitz", "paper"] == dead_units["toeplitz", "long warm-up"]
+
+# %% [markdown]
+# With the Toeplitz form no unit dies, so the explanation has passed a test that it could have failed. A longer warm-up helps as well, and so would a lower
+# rate: the paper's is 14 times lower, and in the runs of section 1, at 0.005, no seed of FLASH-Quad got stuck. What failed in the
+# unlucky seeds was a start, then, and FLASH-Quad itself is not shown to be worse. (The package takes the Toeplitz form for models of up to 512 tokens.)
 #
 # ## 6. Larger and longer: who leads then, and what is memorised?
 #

@@ -88,11 +88,14 @@ def test_what_the_paper_ran():
 
 
 def test_position_bias_by_length():
-    """Code 4: FLASH at C = 256 has 511 weights a layer, at C = 512 and in FLASH-Quad the rotary form."""
+    """Code 4: FLASH at C = 256 has 511 weights a layer, at C = 512 the rotary form; FLASH-Quad has it from 513 on."""
     with torch.device("meta"):
         assert Stack(ModelConfig.paper("wiki40b")).units[0].bias.weights.shape == (511,)
         assert Stack(ModelConfig.paper("pg19")).units[0].bias.a.shape == (128,)
-        assert Stack(ModelConfig.paper("wiki40b", "flash_quad")).units[0].bias.a.shape == (128,)
+        assert Stack(ModelConfig.paper("wiki40b", "flash_quad")).units[0].bias.weights.shape == (1023,)
+        assert Stack(ModelConfig.paper("wiki40b", "flash_quad", context=1024)).units[0].bias.a.shape == (128,)
+        assert Stack(ModelConfig("flash_quad", max_length=513)).units[0].bias.a.shape == (64,)
+        assert Stack(ModelConfig("flash_quad", bias="rotary")).units[0].bias.a.shape == (64,)
 
 
 # ---------------------------------------------------------------- the start
