@@ -24,7 +24,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 30 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 31 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -667,7 +667,8 @@ assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 # still. So in these runs the whole gap is the position bias, and of the noise nothing is seen (at T = 64, after 300 updates).
 #
 # For FLASH the task is the same: a freely learnt bias by distance belongs to pairs, as relu² does, and a state of constant size has
-# no place for it. FLASH has the pairs of a chunk, and keeps a state: here 16,384 entries for four units, after 64 tokens or a million.
+# no place for it. FLASH has the pairs of a chunk, and keeps a state: 16,384 entries for four units as here, after 64 tokens or a million,
+# and room for the tokens of one chunk beside it.
 #
 # ## 11. What you take along
 #

@@ -26,7 +26,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 35 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 36 minutes to read. Computing takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -644,7 +644,7 @@ for causal in (True, False):
 #
 # The tiny model once more, now with four FLASH units and C = 16, so that a sequence of T = 64 bytes has four
 # chunks. Beside it stands the same model with the local part alone, which never reads across a boundary. What is the global part worth?
-# With four chunks to read do not expect a verdict (lecture 10 gives one).
+# With four chunks to read do not expect a verdict (lecture 10 gives one for another task, and leaves text open).
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_state_numbers

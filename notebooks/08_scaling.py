@@ -140,7 +140,8 @@ print(f"{sizes.device}, {sizes.dtype}: {sizes.tokens:,} tokens a step, T = {', '
 #
 # <details><summary>Answer</summary>
 #
-# It made T states of S × E entries each, which are written to memory and read again while little is computed with each entry.
+# It made T states of S × E entries each, which are written to memory and read again while little is computed with each entry. (On a CPU much of
+# the rest was the order in which torch's running sum walks through memory, see lecture 04.)
 #
 # </details>
 #
@@ -303,7 +304,7 @@ for name, n in entries.items():
 # %% [markdown]
 # A plain block writes and reads 6 times the entries of two GAUs, and 48 times those of two FLASH units, states included. So here is a
 # suspect: the paper's baseline was waiting for memory. We cannot ask those TPUs, but on your machine you can measure how much of the
-# advantage a fused kernel takes away, and why it does. For it saves twice: it writes no matrix, and being causal it skips hidden pairs.
+# advantage a fused kernel takes away, and by which of two savings: it writes no matrix, and being causal it skips hidden pairs.
 #
 # ## 5. Two implementations of the same baseline, and a control
 #
@@ -443,10 +444,11 @@ figures.show(*figures.cost_against_length({panel: (a_token, meet)}, ylabel="micr
 # %% [markdown]
 # Compare the vertical lines: a plain baseline makes FLASH look better. Is that memory traffic? The last two rows of the table take it apart.
 # Unmasked over fused is what the hidden pairs cost, and plain over unmasked what it costs to write the matrix, mask it and read it again. On our
-# CPU the first is the larger, about 1.5 against 1.2 at T = 4096. And the row *all pairs*, which counts what the code of both sides multiplies
+# CPU the first is the larger on long sequences, about 1.5 against 1.2 at T = 4096. (Backward, the fused kernel makes the matrix a second time, which hides
+# some of the second cost.) And the row *all pairs*, which counts what the code of both sides multiplies
 # (FLASH, too, hides pairs of its chunks only afterwards), comes close to the plain clock with no memory traffic in it. (Close only: softmax, RoPE and norms are in no count.)
 #
-# So on our CPU the suspect of section 4 has a small part at most. On a GPU it may have a larger one (section 13), and about the paper's TPUs
+# So on our CPU the suspect of section 4 seems to have the smaller part. On a GPU it may have a larger one (section 13), and about the paper's TPUs
 # this says nothing: for them memory traffic remains a suspicion.
 #
 # ## 7. Memory
@@ -617,7 +619,7 @@ figures.show(*figures.chunk_costs(chunks, counts, by_C, title=title))
 
 # %% [markdown]
 # Had the clock followed the arithmetic, C = 8 would take the least time. Look at the left end, where the two counts diverge: if the time
-# falls there, scores and states outweigh the arithmetic, and if it rises, it is the reverse, though its size need follow neither. (A small C
+# falls as C grows from 8, scores and states outweigh the arithmetic there, and if it rises, it is the reverse. (By how much, neither count says. A small C
 # also means many small products, so this is a hint at memory traffic and no proof. In the middle the fastest C may change from run to run.)
 #
 # What does a longer chunk *buy*? The paper's Figure 8 finds that a longer context is better served by a larger C; lecture 10 looks at it.
@@ -709,7 +711,8 @@ assert 0.9 < predicted["FLASH, torch", 8192] / predicted["Transformer++", 8192] 
 # **Three takeaways**
 # 1. There is no single crossover: one is counted, one is against plain attention, one is against fused. Say which, and on what machine.
 # 2. Linear says how cost grows. Look at your own length.
-# 3. Count the multiply-adds that the code does, hidden pairs included, *and* the memory traffic; then measure a whole step, with the same
+# 3. Count the multiply-adds that each side's code does, hidden pairs only where it multiplies them (plain does, fused does not), *and* the memory
+#    traffic; then measure a whole step, with the same
 #    tokens, in turn. Only a control can tell which of the two it was.
 #
 # **Exercises** [Problem set 08](../exercises/08_scaling.ipynb), six tasks: count, predict crossovers, write a fair timer, and mend a benchmark that flatters.

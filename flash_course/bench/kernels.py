@@ -13,8 +13,8 @@ from pathlib import Path
 
 from triton.backends.nvidia.compiler import get_ptxas
 
-from flash_tutorial import kernels
 from flash_tutorial.files import write_text
+from flash_tutorial.gpu import kernels
 from flash_tutorial.gpu.kernels import INTERPRETED, triton
 
 CARDS = {"7.5": "T4", "8.0": "A100", "8.9": "L4", "9.0": "H100"}

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import flash_course  # noqa: F401 - for the names in its __all__
+import flash_tutorial  # noqa: F401
+
 pytestmark = pytest.mark.quick
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +135,53 @@ def test_a_part_of_the_course_imports_what_lies_below_it(name):
 def test_each_part_of_the_course_has_its_place():
     there = {path.stem for path in (ROOT / "flash_course").iterdir() if path.suffix == ".py" or list(path.glob("*.py"))}
     assert there == set(COURSE)
+
+
+# ---------------------------------------------------------------- what is imported is there
+
+
+def names_in(path):
+    """What a module defines or imports, at any depth: text enough to miss no misspelt or moved name."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return found | {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names
+    }  # fmt: skip
+
+
+def missing_imports(path, root=ROOT):
+    """Of the names that a file imports from our packages, those that nobody defines; guarded imports are read too."""
+    ours, missing = {module_name(p, root): p for p in root.glob("flash_*/**/*.py")}, []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not re.match("flash_(tutorial|course)", node.module or ""):
+            continue
+        for name in (alias.name for alias in node.names):
+            if f"{node.module}.{name}" in ours or name == "*":
+                continue
+            public = getattr(sys.modules.get(node.module), "__all__", ())
+            if node.module not in ours or name not in {*names_in(ours[node.module]), *public}:
+                missing.append(f"{node.module}: {name}")
+    return missing
+
+
+USERS = [path for folder in ("notebooks", "solutions", "benchmarks", "tools", "flash_course", "tests")
+         for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", USERS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_imported_of_ours_is_there(path):
+    """Also under ``except ImportError``, where a name that was moved would go unnoticed."""
+    assert missing_imports(path) == []
+
+
+def test_a_moved_name_is_found(tmp_path):
+    path = tmp_path / "page.py"
+    path.write_text(
+        "try:\n    from flash_tutorial import fused\nexcept ImportError:\n    fused = None\n", encoding="utf-8"
+    )
+    assert missing_imports(path) == ["flash_tutorial: fused"]
 
 
 # ---------------------------------------------------------------- notebooks
