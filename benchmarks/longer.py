@@ -64,10 +64,10 @@ def run():
 
 def table():
     for name in MODELS:
-        for stage in ("trained_at_1024", "tuned_at_4096"):
-            rows = [row[stage] for row in RUNS.where(model=name)]
-            means = {T: round(statistics.mean(row[str(T)][0] for row in rows), 3) for T in LENGTHS}
-            print(f"{name:14} {stage}: {means}")
+        runs = RUNS.where(model=name)
+        for stage in ("trained_at_1024", "tuned_at_4096") if runs else ():
+            means = {T: round(statistics.mean(run[stage][str(T)][0] for run in runs), 3) for T in LENGTHS}
+            print(f"{name:14} {stage}, {len(runs)} seeds: {means}")
 
 
 if __name__ == "__main__":

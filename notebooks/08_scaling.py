@@ -26,7 +26,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 #
-# **Time** 34 minutes to read. Computing takes about 40 seconds on two CPU cores.
+# **Time** 35 minutes to read. Computing takes about 40 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -622,7 +622,23 @@ figures.show(*figures.chunk_costs(chunks, counts, by_C, title=title))
 # falls as C grows from 8, scores and states outweigh the arithmetic there, and if it rises, it is the reverse. (By how much, neither count says. A small C
 # also means many small products, so this is a hint at memory traffic and no proof. In the middle the fastest C may change from run to run.)
 #
-# What does a longer chunk *buy*? The paper's Figure 8 finds that a longer context is better served by a larger C; lecture 10 looks at it.
+# And what does a longer chunk *buy*? The paper's Figure 8 finds that a longer context is better served by a larger C. Here is a small FLASH, trained
+# anew at each C on sequences of 1,024 bytes. Its scores are divided by 128 at every C, so that C alone differs. What do you expect?
+
+# %% tags=["nbval-check-output"]
+by_chunk = {}
+for run in load_stored("chunk_length")["runs"]:
+    by_chunk.setdefault(run["chunk_size"], []).append(run["bits_per_byte"])
+trained = [(C, ", ".join(f"{b:.3f}" for b in seeds), f"{np.mean(seeds):.3f}") for C, seeds in by_chunk.items()]
+print(figures.text_table([("C", "bits per byte, three seeds", "mean"), *trained]))
+assert all(len(seeds) == 3 for seeds in by_chunk.values())
+assert all(short > longer for C in (128, 256) for short, longer in zip(by_chunk[32], by_chunk[C], strict=True))
+for C in (64, 256, 512, 1024):
+    assert len({longer > at_128 for longer, at_128 in zip(by_chunk[C], by_chunk[128], strict=True)}) == 2, C
+
+# %% [markdown]
+# Chunks of 32 bytes are too short, since 128 and 256 are better with every seed. From 64 on no other C beats 128 with all three, not even a
+# single chunk for the whole sequence (1,024). So here a chunk of 128 buys as much as anyone can see. (1,000 updates, at the learning rate of C = 128.)
 #
 # ## 12. How a benchmark flatters
 #
