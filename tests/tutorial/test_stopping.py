@@ -38,9 +38,16 @@ def send(*numbers):
 
 @pytest.fixture(autouse=True)
 def handlers():
-    before = [signal.getsignal(number) for number in stopping.SIGNALS]
+    """Those that Python starts with, also where ``nohup`` runs the suite; each test leaves them as they were."""
+    found = [signal.getsignal(number) for number in stopping.SIGNALS]
+    usual = [signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL for number in stopping.SIGNALS]
+    for number, handler in zip(stopping.SIGNALS, usual):
+        signal.signal(number, handler)
     yield
-    assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
+    left = [signal.getsignal(number) for number in stopping.SIGNALS]
+    for number, handler in zip(stopping.SIGNALS, found):
+        signal.signal(number, handler)
+    assert left == usual
 
 
 def ends(code, call):
