@@ -96,9 +96,8 @@ def cost_against_length(panels, *, ylabel, title):
             look = next(look for word, look in CROSSINGS.items() if word in name)
             if T is not None:
                 axes.axvline(T, color=BLACK, linewidth=1.2, linestyle=look, label=f"{name}: {T:,.0f}", zorder=1)
-                side = (
-                    -1 if T == met[0] < met[-1] else 1
-                )  # the first one's name to its left, so that no line crosses a name
+                # the first one's name stands to its left, so that no line crosses a name
+                side = -1 if T == met[0] < met[-1] else 1
                 axes.annotate(
                     f"{name}: {T:,.0f}", (T, 0.98), xycoords=("data", "axes fraction"), xytext=(2 * side, 0),
                     textcoords="offset points", rotation=90, ha="left" if side > 0 else "right", va="top",
