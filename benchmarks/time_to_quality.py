@@ -2,6 +2,7 @@
 
     python benchmarks/time_to_quality.py seconds     # an update of each, in turn, with nothing else running
     python benchmarks/time_to_quality.py run         # rates by short runs, then three seeds for SECONDS each
+    python benchmarks/time_to_quality.py run --lengths 2048     # some lengths: several processes may share them
     python benchmarks/time_to_quality.py table
 
 FLASH, FLASH-Quad and Transformer++ at T = 512, 2048 and 8192 on Austen, 8192 bytes an update, one core, bfloat16
@@ -15,7 +16,7 @@ import itertools
 import statistics
 
 import torch
-from stored_runs import StoredRuns, say_if_at_edge
+from stored_runs import StoredRuns
 
 from flash_course.bench.clock import time_in_turn
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
@@ -25,19 +26,19 @@ from flash_tutorial.training import TrainConfig, new_optimizer, parts, train, tr
 
 RUNS = StoredRuns("time_to_quality", "python benchmarks/time_to_quality.py seconds; ... run")
 LENGTHS, BYTES, SEEDS, SECONDS, TENTHS = (512, 2048, 8192), 8192, (0, 1, 2), 300, 10
-RATES = {
-    "flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "flash_quad": [2.5e-3, 5e-3, 1e-2, 2e-2],
-    "transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2],
-}  # fmt: skip
+# where the search for a rate begins; it goes on by factors of two until the best lies inside
+RATES = {"flash": 1e-2, "flash_quad": 1e-2, "transformer++": 5e-3}
+# a longer sequence has fewer updates in the same time, and needs more of it to tell one rate from another
+TUNING = {512: 0.25, 2048: 0.25, 8192: 0.5}
 UPDATE = "seconds of an update, in turn"
 
 
 def config_of(T, steps, rate=1e-2, seed=0, **more):
-    settings = dict(batch=BYTES // T, length=T, learning_rate=rate, seed=seed, dtype="bfloat16")
+    settings = dict(batch=BYTES // T, length=T, learning_rate=rate, seed=seed, dtype="bfloat16", warmup=steps // 10)
     return TrainConfig(steps=steps, **settings, **more)
 
 
-def seconds(rounds=9):
+def seconds(lengths, rounds=9):
     """The median over rounds of an update of all models at each length."""
     split = load_corpus("austen").train
 
@@ -48,7 +49,7 @@ def seconds(rounds=9):
         return lambda: train_step(model, optimizer, batch, 0, config, engine)
 
     def measure():
-        updates = {f"{name} {T}": update_of(name, T) for T in LENGTHS for name in RATES}
+        updates = {f"{name} {T}": update_of(name, T) for T in lengths for name in RATES}
         times = time_in_turn(updates, rounds, warmup=2)
         return {"seconds": {name: round(statistics.median(taken), 4) for name, taken in times.items()}}
 
@@ -78,15 +79,25 @@ def one_run(name, T, rate, seed, share=1.0):
     return RUNS.find_or_make(dict(model=name, T=T, learning_rate=rate, seed=seed, share=share), make)
 
 
-def run():
+def rate_of(name, T):
+    """The best rate of short runs with seed 0: of neighbours a factor of two apart, until the best lies inside."""
+    grid = [RATES[name] / 2, RATES[name], RATES[name] * 2]
+    while True:
+        score = {rate: one_run(name, T, rate, 0, TUNING[T])["bits_per_byte"] for rate in grid}
+        best = min(score, key=score.get)
+        if best == grid[0]:
+            grid = [best / 2, *grid]
+        elif best == grid[-1]:
+            grid = [*grid, best * 2]
+        else:
+            return best
+
+
+def run(lengths):
     torch.set_num_threads(1)
-    for T, name in itertools.product(LENGTHS, RATES):
-        for rate in RATES[name]:
-            one_run(name, T, rate, 0, share=0.25)
-        best = RUNS.best(model=name, T=T, share=0.25)["learning_rate"]
-        say_if_at_edge(f"{name} at {T}", best, RATES[name])
-    for seed, T, name in itertools.product(SEEDS, LENGTHS, RATES):
-        one_run(name, T, RUNS.best(model=name, T=T, share=0.25)["learning_rate"], seed)
+    rates = {(T, name): rate_of(name, T) for T, name in itertools.product(lengths, RATES)}
+    for seed, (T, name) in itertools.product(SEEDS, rates):
+        one_run(name, T, rates[T, name], seed)
 
 
 def reached(run, score):
@@ -97,8 +108,8 @@ def reached(run, score):
     return None
 
 
-def table():
-    for T in LENGTHS:
+def table(lengths):
+    for T in lengths:
         runs = {name: RUNS.where(model=name, T=T, share=1.0) for name in RATES}
         for name, rows in runs.items():
             values = [row["bits_per_byte"] for row in rows]
@@ -114,4 +125,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = {"seconds": seconds, "run": run, "table": table}
     parser.add_argument("what", choices=commands)
-    commands[parser.parse_args().what]()
+    parser.add_argument("--lengths", type=int, nargs="+", choices=LENGTHS, default=LENGTHS)
+    arguments = parser.parse_args()
+    commands[arguments.what](arguments.lengths)
