@@ -182,12 +182,13 @@ class FLASH(FLASHSteps, GatedUnit):
             return False, "backend='torch'"
         if self.backend == "auto" and kind != "cuda":
             return False, "there is no CUDA card"
-        dtype = product_dtype(x)
+        dtype, width = product_dtype(x), self.in_proj.out_features
         cannot = {
             "they are for causal units": not self.causal,
             "they compute both parts, local and global": not (self.local and self.global_),
             f"S={self.qk_dim}, and they hold at most 128": self.qk_dim > 128,
             f"C={self.chunk_size} is no multiple of 16": self.chunk_size % 16,
+            f"a row of {x.shape[1]} tokens outgrows their 32-bit addresses": x.shape[1] * width >= 2**31,
             "float64 is torch's": dtype == torch.float64,
             "Triton is not installed": importlib.util.find_spec("triton") is None,
         }

@@ -301,6 +301,13 @@ def test_auto_takes_torch_on_a_cpu_and_says_why():
 
 
 @quick
+def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels():
+    unit = FLASH(16, chunk_size=16, qk_dim=8, causal=True, backend="triton")  # its first layer makes 72 numbers a token
+    assert unit.fused_on(torch.zeros(1, 2**31 // 72, 16, device="meta"))[0]
+    assert "32-bit" in unit.fused_on(torch.zeros(1, 2**31 // 72 + 1, 16, device="meta"))[1]
+
+
+@quick
 @pytest.mark.parametrize(
     "change, words",
     [
