@@ -18,7 +18,7 @@ import statistics
 import torch
 from stored_runs import StoredRuns
 
-from flash_course.bench.clock import time_in_turn
+from flash_course.bench.clock import time_in_turn, time_to_reach
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.devices import Engine, keep_freed_memory
@@ -100,20 +100,13 @@ def run(lengths):
         one_run(name, T, rates[T, name], seed)
 
 
-def reached(run, score):
-    """Seconds until a run is as good as ``score``, on straight lines between its scores; None if it never is."""
-    for (t0, a), (t1, b) in itertools.pairwise([[0, 8.0], *run["on_the_way"]]):
-        if b <= score:
-            return t0 + (t1 - t0) * (a - score) / (a - b)
-    return None
-
-
 def table(lengths):
     for T in lengths:
         runs = {name: RUNS.where(model=name, T=T, share=1.0) for name in RATES}
         for name, rows in runs.items():
             values = [row["bits_per_byte"] for row in rows]
-            times = [reached(row, base["bits_per_byte"]) for row, base in zip(rows, runs["transformer++"])]
+            goals = [base["bits_per_byte"] for base in runs["transformer++"]]
+            times = [time_to_reach(goal, *zip(*row["on_the_way"])) for row, goal in zip(rows, goals)]
             ratios = [f"{SECONDS / t:.2f}" if t else "never" for t in times]
             said = f"{rows[0]['updates']} updates, {statistics.mean(values):.4f} {values}"
             print(f"T = {T:4} {name:13} {said}; as good as Transformer++ sooner by {', '.join(ratios)}")

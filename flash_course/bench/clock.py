@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import gc
+import itertools
 import json
 import os
 import platform
@@ -54,6 +55,19 @@ def summary(seconds):
     return {
         "median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "rounds": len(seconds),
     }  # fmt: skip
+
+
+def time_to_reach(goal, seconds, scores):
+    """When falling ``scores`` first are as good as ``goal``, on straight lines between them; None if they never are.
+
+    Where the first of them is better already, that is the time of the first: what was before it is not known.
+    """
+    if scores[0] <= goal:
+        return seconds[0]
+    for (start, a), (end, b) in itertools.pairwise(zip(seconds, scores)):
+        if b <= goal:
+            return start + (end - start) * (a - goal) / (a - b)
+    return None
 
 
 # ---------------------------------------------------------------- bytes

@@ -68,6 +68,36 @@ def training_of_seeds(runs, *, xlabel, title):
     return figure, f"Lines of bits per byte against the {xlabel}, and scores by seed: {'; '.join(words)}."
 
 
+def quality_by_time(panels, *, baseline, title):
+    """Bits per byte on held-out text against training time, a panel for each length: the mean of the seeds in a band.
+
+    ``panels`` holds by the panel's title, and there by model, ``(seconds, rows, there)``: a row of bits per byte for
+    each seed, and when their mean is where that of ``baseline`` ends, or None; a ring marks that on a dotted line.
+    """
+    figure = Figure(figsize=(7.4, 3.6), dpi=120, layout="constrained")
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    figure.suptitle(title, fontsize=FONT + 1)
+    words = []
+    for axes, (name, models) in zip(every, panels.items()):
+        goal, said = np.mean(models[baseline][1], 0)[-1], []
+        axes.axhline(goal, color=BLACK, linestyle=":", linewidth=1, alpha=0.7, label="_")
+        for model, (colour, marker, line) in looks(models).items():
+            seconds, rows, there = models[model]
+            bits = np.mean(rows, 0)
+            axes.fill_between(seconds, np.min(rows, 0), np.max(rows, 0), color=colour, alpha=0.2, linewidth=0)
+            axes.plot(seconds, bits, linestyle=line, color=colour, marker=marker, markersize=3, label=model)
+            said.append(f"{model} ends at {bits[-1]:.2f}")
+            if there is not None:
+                axes.plot(there, goal, "o", markersize=11, markerfacecolor="none", color=colour, label="_")
+                said[-1] += f", and is where {baseline} ends after {there:.0f} s"
+        _style(axes, "training time in s", "", name)
+        words.append(f"{name}: {', '.join(said)}")
+    every[0].set_ylabel("bits per byte, held-out text", fontsize=FONT)
+    handles = every[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=FONT, frameon=False, loc="outside lower center", ncols=len(handles[0]))
+    return figure, f"Lines of bits per byte against training time. {'; '.join(words)}."
+
+
 def scores_by_rate(grids, *, title, taken=None):
     """Score after short runs against the learning rate: ``grids`` holds by name ``{rate: bits per byte}``.
 

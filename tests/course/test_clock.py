@@ -5,7 +5,7 @@ import platform
 import pytest
 import torch
 
-from flash_course.bench.clock import machine, peak_bytes, summary, time_in_turn
+from flash_course.bench.clock import machine, peak_bytes, summary, time_in_turn, time_to_reach
 
 pytestmark = pytest.mark.quick
 
@@ -19,6 +19,13 @@ def test_functions_take_turns_and_every_second_round_goes_backwards():
     assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}  # the warm-up is not kept
     with pytest.raises(ValueError, match="rounds=0"):
         time_in_turn({}, 0)
+
+
+def test_time_to_reach_is_on_straight_lines():
+    seconds, scores = (10, 20, 40), (4.0, 3.0, 2.0)
+    found = [time_to_reach(goal, seconds, scores) for goal in (4.5, 4.0, 3.25, 2.5, 2.0, 1.9)]
+    assert found == [10, 10, 17.5, 30, 40, None]
+    assert time_to_reach(2.5, seconds, (4.0, 2.0, 3.0)) == 17.5  # the first time counts
 
 
 def test_summary_is_median_and_range():

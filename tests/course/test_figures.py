@@ -76,6 +76,12 @@ DRAWN = {  # the figure, and a number that its alt text must hold
         lambda: figures.scores_by_rate({"a": {0.01: 2.5, 0.02: 2.25}, "b": {0.01: 2.0}}, title="r", taken={"a": 0.01}),
         "a is best at 0.02 with 2.25, and 0.01 is taken",
     ),
+    "quality_by_time": (
+        lambda: figures.quality_by_time(
+            {"T": {"a": ([10, 20], [[4, 3], [4, 2]], 15), "b": ([10, 20], [[4, 3]], None)}}, baseline="b", title="two"
+        ),
+        "a ends at 2.50, and is where b ends after 15 s, b ends at 3.00",
+    ),
     "loss_in_chunks": (
         lambda: figures.loss_in_chunks({"a": (64, [3, 2, 2.5, 2.25, 2.5, 2.25, 2.5, 2.25])}, 16, title="saw"),
         "a has 2.50 in first halves and 2.25 in second halves",
