@@ -43,6 +43,13 @@ examples:
 """
 
 
+LESS_MEMORY = {
+    "train": "take a smaller --batch or --length, or compute a batch in parts: --accumulate 2",
+    "evaluate": "take a smaller --batch or --length",
+    "generate": "give a shorter --prompt, or write fewer --bytes",
+}
+
+
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
@@ -216,7 +223,7 @@ def run_train(args):
         if run.log:
             with stoppable(print):
                 save_curve(Path(args.out) / "training.png", run, model_config)
-        print(f"next: {PROGRAM} generate {shlex.quote(args.out)}")
+        print(f"next: {PROGRAM} {'generate' if model_config.causal else 'evaluate'} {shlex.quote(args.out)}")
 
 
 def run_processes(n, argv):
@@ -484,9 +491,7 @@ def run_command(args, parser, argv):
         if "connection" in words:
             wait_to_be_stopped()
         if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
-            return fail(
-                "out of memory: take a smaller --batch or --length, or compute a batch in parts: --accumulate 2"
-            )
+            return fail(f"out of memory: {LESS_MEMORY.get(args.command, 'close other programs')}")
         raise
 
 

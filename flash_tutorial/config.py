@@ -8,6 +8,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 
 import copy
 import difflib
+import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 
@@ -225,6 +226,11 @@ class ModelConfig:
             from .corpora.vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
 
             Vocabulary(self.tokens).check(self.vocab_size, self.causal)
+        try:
+            json.dumps({} if self.unit_options is ABSENT else self.unit_options)
+        except TypeError as error:
+            said = f"expected plain values, which config.json can hold, such as a name ({error})"
+            raise ValueError(f"unit_options={self.unit_options!r}: {said}") from None
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
             raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
         if self.kind in GATED and self.qk_dim % 2:
@@ -275,7 +281,8 @@ class ModelConfig:
         imported back."""
         values = {"format": FORMAT} | asdict(self)
         if self.kind == OWN:
-            values["architecture"] = f"{self.architecture.__module__}.{self.architecture.__qualname__}"
+            named = self.architecture if hasattr(self.architecture, "__qualname__") else type(self.architecture)
+            values["architecture"] = f"{named.__module__}.{named.__qualname__}"
         return {name: value for name, value in values.items() if value is not ABSENT and name not in self.inert()}
 
     @classmethod

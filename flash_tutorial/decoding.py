@@ -30,7 +30,7 @@ def generate(
     if stop_id is not None and (not isinstance(stop_id, int) or isinstance(stop_id, bool) or not 0 <= stop_id < N):
         raise ValueError(f"stop_id={stop_id!r}: expected an id from 0 to {N - 1}, or None")
     logits, state = model.prefill(ids, mask)
-    new = ids.new_empty(len(ids), max_new_tokens)  # (B, max_new_tokens)
+    new = ids.new_empty(len(ids), max_new_tokens, dtype=torch.long)  # a prompt's own type may hold too few
     stopped = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # rows that have drawn stop_id
     for t in range(max_new_tokens):
         new[:, t] = draw(logits, generator=generator, **how)
@@ -74,9 +74,9 @@ def check_sampling(vocab, temperature, top_k, top_p):
     if not isinstance(temperature, int | float) or not temperature >= 0:
         raise ValueError(f"temperature={temperature!r}: expected 0 (most likely token) or more")
     if top_k is not None and not (isinstance(top_k, int) and 1 <= top_k <= vocab):
-        raise ValueError(f"top_k={top_k}: expected 1 to {vocab}, or None for all tokens")
+        raise ValueError(f"top_k={top_k!r}: expected an integer from 1 to {vocab}, or None for all tokens")
     if top_p is not None and not (isinstance(top_p, int | float) and 0 < top_p <= 1):
-        raise ValueError(f"top_p={top_p}: expected more than 0 and at most 1, or None for all tokens")
+        raise ValueError(f"top_p={top_p!r}: expected a number, more than 0 and at most 1, or None for all tokens")
 
 
 # ---------------------------------------------------------------- a step that is recorded once

@@ -39,7 +39,7 @@ def pick_device(name="auto") -> torch.device:
     except RuntimeError:
         raise ValueError(f"device={name!r} is unknown: expected 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'") from None
     cards = torch.cuda.device_count()
-    if not {"cuda": (device.index or 0) < cards, "mps": has_mps}.get(device.type, True):
+    if not {"cpu": True, "cuda": (device.index or 0) < cards, "mps": has_mps}.get(device.type):
         seen = f"torch {torch.__version__} sees {cards} CUDA cards and {'an' if has_mps else 'no'} MPS device"
         raise ValueError(f"device={name!r} is not there: {seen}; choose 'auto' or 'cpu'")
     return device

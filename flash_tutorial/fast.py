@@ -7,7 +7,7 @@ are never computed. Letters: B batch, T length, S query/key width, E value width
 import torch
 
 from . import mixing
-from .layers import product_dtype, without_autocast
+from .layers import is_rewritten, product_dtype, without_autocast
 
 # Rows of a causal attention matrix computed at once, at least: what lies right of the last one is never multiplied. A
 # GPU would rather multiply the zeros of a whole chunk than read and write sums once more.
@@ -19,7 +19,7 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
 
     Arguments as in ``mixing.relu2_attention``, of which this is the faster form.
     """
-    if torch.compiler.is_compiling():  # a compiler fuses the plain form by itself
+    if is_rewritten():  # a compiler fuses the plain form by itself, and torch.func takes no function with its gradient
         return mixing.relu2_attention(q, k, v, scale=scale, causal=causal, bias=bias, visible=visible)
     n = q.shape[1]
     if bias is None:

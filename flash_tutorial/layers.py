@@ -4,6 +4,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared query/key 
 Sources are the paper's appendix listings (Codes 2 to 8 of Hua et al., 2022, arXiv 2202.10447).
 """
 
+import inspect
 from contextlib import nullcontext
 from functools import lru_cache
 
@@ -28,6 +29,16 @@ def without_autocast(x):
     """A context in which products of ``x`` keep its type; ``meta`` has no autocast to switch off."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+def is_rewritten():
+    """Whether torch.compile or torch.func follows the operations: then plain ones, which they can rewrite."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def is_followed(x):
+    """Whether no number may be looked at or kept: there, on ``meta``, and in a tensor of another class (a fake one)."""
+    return is_rewritten() or x.is_meta or type(x) not in (torch.Tensor, nn.Parameter)
 
 
 # ---------------------------------------------------------------- norms (Code 5)
@@ -90,7 +101,7 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
     at lengths rounded up to a power of two, so that all layers and steps share one.
     """
     rounded = 1 << max(length - 1, 1).bit_length()
-    if torch.compiler.is_compiling():
+    if is_followed(like):
         cos, sin = cos_sin_at(torch.arange(rounded, device=like.device), dim, like)
     else:
         cos, sin = _cached_tables(rounded, dim, like.device, torch.promote_types(like.dtype, torch.float32))
@@ -133,7 +144,7 @@ class _Rotate(torch.autograd.Function):
 
 def rope(x, cos, sin):
     """RoPE: rotate the pairs (x_k, x_{k + S/2}) by their angle. ``x (..., n, S)``, tables ``(n, S // 2)`` (Code 3)."""
-    if torch.compiler.is_compiling():  # a compiler fuses the plain form by itself, and cannot write into halves
+    if is_rewritten():  # a compiler fuses the plain form by itself, and cannot write into halves
         x1, x2 = x.chunk(2, -1)
         return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
     if not torch.is_grad_enabled():  # token by token, what autograd asks of a function costs as much as the function
@@ -212,7 +223,7 @@ class ToeplitzBias(nn.Module):
 
     def _check_reach(self, n):
         if n > self.length:
-            advice = "raise bias_length, or take bias='rotary', which has no end"
+            advice = "raise bias_length (max_length of a model), or take bias='rotary', which has no end"
             raise too_long(n, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
 
 
@@ -301,14 +312,26 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
         if not is_integers(segment_ids) or segment_ids.shape != shape:
             expected = f"expected {tuple(shape)} integers, one document id for each token"
             raise ValueError(f"segment_ids is {_form(segment_ids)}: {expected}")
+        segment_ids = segment_ids.long()  # torch compares no uint16
         if mask is not None:
             last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
             segment_ids = torch.where(mask, segment_ids, segment_ids.gather(1, last))
         falls = segment_ids[:, 1:] < segment_ids[:, :-1]
         wrong["segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"] = falls
-    if wrong and not torch.compiler.is_compiling() and bool(torch.stack([w.any() for w in wrong.values()]).any()):
+    if not wrong or is_followed(mask if segment_ids is None else segment_ids):
+        return segment_ids
+    if bool(torch.stack([w.any() for w in wrong.values()]).any()):
         raise ValueError(next(said for said, w in wrong.items() if w.any()))
     return segment_ids
+
+
+def check_call(module, method, said, *arguments, **named):
+    """Refuse a module of one's own, or a method of it, that cannot be called so."""
+    try:
+        inspect.signature(method).bind(*arguments, **named)
+    except TypeError as error:
+        given = f"{type(module).__name__} cannot be called as {said} ({error})"
+        raise ValueError(f"{given}: it is handed a mask by its name") from None
 
 
 def _form(value):

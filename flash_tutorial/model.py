@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from . import decoding, files, states
 from .config import FORMAT, GATED, ModelConfig, check_format
 from .corpora.vocabulary import Vocabulary, text_of
-from .layers import LearntPositions, check_input, check_reading, is_integers, make_norm, make_positions
+from .layers import LearntPositions, check_call, check_input, check_reading, is_integers, make_norm, make_positions
 from .runs.checkpoints import last_checkpoint
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
@@ -33,7 +33,9 @@ def make_unit(config: ModelConfig) -> nn.Module:
     """One unit of the stack."""
     c = config
     if not isinstance(c.architecture, str):
-        return c.architecture(c.dim, causal=c.causal, **c.unit_options)
+        unit = c.architecture(c.dim, causal=c.causal, **c.unit_options)
+        check_call(unit, unit.forward, "unit(x, mask=None, segment_ids=None)", None, mask=None, segment_ids=None)
+        return unit
     unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
     if c.architecture in GATED:
         unit |= dict(expansion=c.expansion, qk_dim=c.qk_dim, bias=c.bias_in_use)
@@ -76,7 +78,8 @@ class Stack(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        """The paper's start; a unit of your own keeps the start that it gave itself."""
+        """The paper's start, of a subclass of ours too: override its method of this name. Any other unit of your own
+        keeps the start that it gave itself."""
         for unit in self.units:
             if isinstance(unit, (FLASH, GAU, TransformerBlock)):
                 unit.reset_parameters(self.config.init_std)
@@ -183,7 +186,11 @@ class LanguageModel(nn.Module):
         if not is_integers(targets) or targets.shape != ids.shape:
             expected = f"expected {tuple(ids.shape)} integers, -100 where nothing is asked"
             raise ValueError(f"targets are {_describe(targets)}: {expected}")
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten().long(), ignore_index=-100)
+        logits, targets = logits.flatten(0, 1), targets.flatten().long()
+        try:
+            return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
+        except IndexError:
+            raise self._no_id("targets", targets[targets != -100], ", and -100 where nothing is asked") from None
 
     @torch.no_grad()
     def prefill(self, ids, mask=None):
@@ -220,9 +227,11 @@ class LanguageModel(nn.Module):
         try:
             return self.embedding(ids.long())
         except IndexError:
-            wrong, N = int(ids.min()) if ids.min() < 0 else int(ids.max()), self.config.vocab_size
-            expected = f"expected 0 to {N - 1} (vocab_size={N}); was another tokenizer used?"
-            raise ValueError(f"ids hold {wrong}: {expected}") from None
+            raise self._no_id("ids", ids, "; was another tokenizer used?") from None
+
+    def _no_id(self, what, ids, then):
+        wrong, N = int(ids.min()) if ids.min() < 0 else int(ids.max()), self.config.vocab_size
+        return ValueError(f"{what} hold {wrong}: expected 0 to {N - 1} (vocab_size={N}){then}")
 
     # ------------------------------------------------------------ save and load
     def save_pretrained(self, folder, *, dtype=None):
@@ -231,6 +240,8 @@ class LanguageModel(nn.Module):
 
         config.json has the sha256 of the others and of its own values, which ``from_pretrained`` compares.
         """
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"dtype={dtype!r}: expected a floating point type of torch, as torch.bfloat16, or None")
         weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
         tokenizer = self.vocabulary.tokenizer
         if tokenizer is None and self.config.tokens and (Path(folder) / "tokenizer.json").exists():
@@ -354,5 +365,5 @@ def load_config(path, architecture=None):
 
 # ---------------------------------------------------------------- counts
 def count_parameters(module) -> int:
-    """Numbers that are trained, shared ones once."""
+    """Numbers of all parameters, frozen ones too, shared ones once."""
     return sum(p.numel() for p in module.parameters())

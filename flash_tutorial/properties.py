@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from . import states
-from .layers import LayerNorm, RotaryBias, ScaleNorm
+from .layers import LayerNorm, RotaryBias, ScaleNorm, check_call
 
 EXACT = 0.0
 ROUNDING = 1e-12  # float64: the same sums in another order
@@ -201,6 +201,9 @@ def check_unit(unit, *, dim=None, seed=0):
 
     Returns a ``Report``. Raises ValueError with the property that fails, its place and its size.
     """
+    if not isinstance(unit, nn.Module):
+        raise ValueError(f"the unit is {unit!r:.80}: expected an object of an nn.Module, as MyUnit(16)")
+    check_call(unit, unit.forward, "unit(x, mask=None)", None, mask=None)
     dim = _width(unit) if dim is None else dim
     generator = torch.Generator().manual_seed(seed)
     device = next((p.device for p in unit.parameters()), torch.device("cpu"))
@@ -225,7 +228,10 @@ def check_unit(unit, *, dim=None, seed=0):
 
 def _branch_row(name, unit, x):
     """The first row of a report; the branch is settled, if it can be."""
-    y = unit(x)
+    given = x.clone()
+    y = unit(given, mask=None)
+    if not torch.equal(given, x):
+        raise ValueError(f"{name} fails input: it changes x in place; write x = x + branch, and not x += branch")
     if not isinstance(y, torch.Tensor) or y.shape != x.shape:
         found = f"it maps {tuple(x.shape)} to {tuple(getattr(y, 'shape', ()))}"
         raise ValueError(f"{name} fails shape: {found}, expected the same shape; return x plus the branch")

@@ -50,6 +50,8 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     With a tokenizer a causal model is scored per byte too: all bits over the bytes of the text that its tokens decode
     to.
     """
+    if not isinstance(split, Split):
+        raise ValueError(f"the text is a {type(split).__name__}: expected a split, as load_corpus('austen').validation")
     check_vocabulary(model, split.vocabulary)
     check_counts(batch=batch)
     ids, targets, valid = evaluation_windows(split, length)

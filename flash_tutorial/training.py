@@ -147,7 +147,7 @@ def train(
 
     A run with ``out`` that gets Ctrl-C (KeyboardInterrupt), SIGTERM or SIGHUP (SystemExit with 128 and the signal's
     number) ends the update at hand and writes a checkpoint first; a second signal stops it at once. On resume ``steps``
-    may be another number: from there on, the rates are those of a run with so many.
+    may be another number, with the ``warmup`` that there was: from there on, the rates are those of a run with so many.
 
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite (``Diverged``), the disk is
     full, ``out`` holds another run or belongs to another process, the checkpoints are damaged.

@@ -17,7 +17,7 @@ from torch import nn
 
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
 from .config import check_counts
-from .fast import relu2_attention
+from .fast import is_rewritten, relu2_attention
 from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, product_dtype, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
@@ -196,7 +196,7 @@ class FLASH(FLASHSteps, GatedUnit):
             slower = torch.cuda.get_device_capability(x.device) < (8, 0)
             cannot = {"cards before 8.0 gain nothing": slower,
                       "float32 gains nothing": dtype == torch.float32,
-                      "torch.compile makes kernels of its own": torch.compiler.is_compiling()} | cannot  # fmt: skip
+                      "torch.compile and torch.func want plain operations": is_rewritten()} | cannot  # fmt: skip
         why = next((said for said, so in cannot.items() if so), None)
         return why is None, why or "the card, the sizes and the type are what they are made for"
 

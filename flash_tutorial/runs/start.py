@@ -1,6 +1,5 @@
 """What a run begins with: its arguments, the model, and a text in the model's ids."""
 
-import inspect
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import nn
 from ..config import ARCHITECTURES, ModelConfig, TrainConfig
 from ..corpora import Corpus
 from ..data import load_corpus
+from ..layers import check_call
 from ..model import LanguageModel, find_vocabulary, load_own_weights
 from ..corpora.vocabulary import Vocabulary
 
@@ -41,14 +41,8 @@ def check_model(model, config):
     if not callable(getattr(model, "loss", None)):
         asked = "loss(ids, targets, mask=None) and a call (ids, mask=None) that gives logits (B, T, N)"
         raise ValueError(f"{name} has no method loss: expected a LanguageModel, or a model of your own with {asked}")
-    for call, arguments, said in (
-        (model.loss, (None, None), "loss(ids, targets, mask=None)"),
-        (model.forward, (None,), "a call (ids, mask=None)"),
-    ):
-        try:
-            inspect.signature(call).bind(*arguments, mask=None)
-        except TypeError as error:
-            raise ValueError(f"{name} cannot be called as {said} ({error}): it is handed a mask by its name") from None
+    check_call(model, model.loss, "loss(ids, targets, mask=None)", None, None, mask=None)
+    check_call(model, model.forward, "a call (ids, mask=None)", None, mask=None)
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"{name} has no parameter that requires a gradient: there is nothing to train")
     if config.start_from:

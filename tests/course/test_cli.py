@@ -249,6 +249,16 @@ def test_out_of_memory_is_one_line(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(training, "train", broken)
     assert cli.main(["train", "--out", str(tmp_path)]) == 2
     assert "--accumulate" in one_line_error(capsys)
+    monkeypatch.setattr(LanguageModel, "from_pretrained", broken)
+    assert cli.main(["generate"]) == 2
+    assert one_line_error(capsys).endswith("give a shorter --prompt, or write fewer --bytes")
+
+
+def test_what_comes_next_is_what_the_model_can_do(text, tmp_path, capsys):
+    for objective, command in (("causal", "generate"), ("masked", "evaluate")):
+        out = str(tmp_path / objective)
+        assert cli.main(["train", "--out", out, "--corpus", str(text), *TINY, "--objective", objective]) == 0
+        assert f"next: flash-tutorial {command} {out}\n" in capsys.readouterr().out
 
 
 def test_ctrl_c_names_the_command_that_goes_on(folder, monkeypatch, capsys):

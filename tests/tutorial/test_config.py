@@ -96,6 +96,7 @@ def test_what_has_no_effect_is_refused(options):
     (dict(architecture="mc_transformer++", dim=12, heads=4), ("heads=4", "even")),
     (dict(architecture="transformer++", ff_dim=1.5), ("ff_dim=1.5", "integer")),
     (dict(architecture=FLASH, unit_options=[3]), ("unit_options=[3]", "dict")),
+    (dict(architecture=FLASH, unit_options={"norm": object}), ("unit_options=", "plain values", "config.json")),
 ])  # fmt: skip
 def test_a_wrong_value_is_refused_before_a_model_is_built(options, parts):
     assert_short_line(lambda: ModelConfig(**options), *parts)

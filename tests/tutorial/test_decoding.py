@@ -8,6 +8,7 @@ from refusals import assert_one_line
 from small_model import ALL, NAMES, N, ids, model
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.decoding import RecordedStep, draw
 
 pytestmark = pytest.mark.quick
@@ -177,3 +178,11 @@ def test_a_step_that_cannot_be_recorded_says_so():
     step = RecordedStep(m, state, room=6)
     step(ids(1, 1)[0])
     assert_one_line(lambda: step(ids(1, 1)[0]), "room of 6 tokens is full")
+
+
+def test_new_tokens_are_whole_whatever_type_the_prompt_has():
+    """An id of 256 or more does not fit into the bytes of a text."""
+    m = LanguageModel(ModelConfig(vocab_size=300, dim=12, depth=1, qk_dim=8, chunk_size=4))
+    prompt, draws = torch.zeros(1, 1, dtype=torch.long), [torch.Generator().manual_seed(0) for _ in range(2)]
+    new = m.generate(prompt, 40, generator=draws[0])
+    assert new.max() > 255 and torch.equal(m.generate(prompt.to(torch.uint8), 40, generator=draws[1]), new)

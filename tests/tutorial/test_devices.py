@@ -52,6 +52,8 @@ def test_the_measurement_is_short_and_made_once():
         (lambda: devices.pick_dtype("cpu", "int8"), "int8"),
         (lambda: devices.pick_device("gpu"), "gpu"),
         (lambda: devices.pick_device("cuda:99"), "cuda:99"),
+        (lambda: devices.pick_device("meta"), "meta"),
+        (lambda: devices.pick_device("xla"), "xla"),
     ],
 )
 def test_device_that_is_not_there_is_named(call, word):

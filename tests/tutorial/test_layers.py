@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from unit_cases import features
 
 from flash_tutorial import FLASH, reference
-from flash_tutorial.layers import ScaledSin, cos_sin, cos_sin_at
+from flash_tutorial.layers import ScaledSin, check_input, cos_sin, cos_sin_at
 
 pytestmark = pytest.mark.quick
 
@@ -41,3 +42,16 @@ def test_tables_made_in_inference_mode_serve_training():
     unit = FLASH(6, qk_dim=10, chunk_size=4)
     unit(torch.randn(1, 123, 6)).sum().backward()
     assert all(p.grad is not None for p in unit.parameters())
+
+
+def test_a_table_of_a_fake_tensor_is_not_kept():
+    """Else a count of memory or work by fake tensors would break every later run of that length."""
+    with FakeTensorMode():
+        cos_sin(77, 6, torch.zeros(1))
+    assert type(cos_sin(77, 6, torch.zeros(1))[0]) is torch.Tensor
+
+
+def test_ids_of_documents_may_be_of_any_integer_type():
+    documents = torch.tensor([[0, 0, 3]])
+    for dtype in (torch.uint8, torch.uint16, torch.int32):
+        assert torch.equal(check_input(torch.zeros(1, 3, 4), 4, None, documents.to(dtype)), documents)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from refusals import assert_one_line
 from safetensors.torch import load_file, save_file
 from small_model import ALL, NAMES, MyUnit, N, config, ids, model
+from torch import nn
+from torch.func import functional_call, grad, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import features
 
@@ -190,9 +193,14 @@ def test_the_loss_is_the_mean_in_nats_over_the_wanted_targets():
     targets[:, 5:] = -100
     logits = m(batch).log_softmax(-1)
     expected = -logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0][:, :5].mean()
-    torch.testing.assert_close(m.loss(batch, targets), expected.float())
+    torch.testing.assert_close(
+        m.loss(batch, targets), expected, rtol=1e-13, atol=0
+    )  # a model in float64 has a loss in it
     assert_one_line(lambda: m.loss(batch, targets[:, :3]), "targets", "(2, 3)", "(2, 14)")
     assert_one_line(lambda: m.loss(batch, targets.float()), "targets", "float32", "integers")
+    for wrong in (N, -1):  # -1 is what other packages leave out
+        targets[0, 0] = wrong
+        assert_one_line(lambda: m.loss(batch, targets), f"targets hold {wrong}", f"0 to {N - 1}", "-100")
 
 
 def test_positions_run_over_the_row_and_do_not_start_again_at_a_document():
@@ -292,6 +300,58 @@ def test_a_class_of_ones_own_may_decode_by_itself():
     assert isinstance(state.units[0], tuple)
     logits, _ = m.step(prompt[:, 0], state)
     assert (logits - m(torch.cat([prompt, prompt[:, :1]], 1))[:, -1]).abs().max() < 1e-9
+
+
+def test_a_class_that_cannot_be_called_as_a_unit_is_one_line_before_it_is():
+    class OneDocument(MyUnit):
+        def forward(self, x, mask=None):
+            return super().forward(x, mask)
+
+    own = ModelConfig(OneDocument, vocab_size=N, dim=12)
+    assert_one_line(lambda: LanguageModel(own), "OneDocument", "unit(x, mask=None, segment_ids=None)", "'segment_ids'")
+
+
+def test_a_call_that_builds_units_is_saved_as_what_it_is(tmp_path):
+    build = partial(MyUnit, power=2)
+    mine = LanguageModel(ModelConfig(build, vocab_size=N, dim=12, depth=1))
+    mine.save_pretrained(tmp_path)
+    assert_one_line(lambda: LanguageModel.from_pretrained(tmp_path), "functools.partial", "architecture=partial")
+    assert torch.equal(LanguageModel.from_pretrained(tmp_path, architecture=build)(ids()), mine(ids()))
+
+
+def test_a_subclass_of_our_units_starts_by_its_own_method():
+    class Louder(FLASH):
+        def reset_parameters(self, std=0.02):
+            super().reset_parameters(std)
+            nn.init.constant_(self.out_proj.bias, 3.0)
+
+    mine = LanguageModel(ModelConfig(Louder, vocab_size=N, dim=12, depth=1))
+    assert bool((mine.stack.units[0].out_proj.bias == 3).all())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_torch_func_gives_what_autograd_gives(architecture):
+    """The gradient of each sequence by itself, of padded ones with two documents."""
+    m, batch, documents = model(architecture), ids(3, 9), torch.arange(9).expand(3, 9) // 5
+    mask = torch.arange(9) < torch.tensor([[9], [4], [7]])
+    weights = {name: p.detach() for name, p in m.named_parameters()}
+
+    def loss(weights, *row):
+        one = tuple(t[None] for t in row)
+        return functional_call(m, weights, one).logsumexp(-1).sum()
+
+    name = next(name for name in weights if name.endswith(("0.norm.gain", "0.norm1.gain")))
+    gradients = vmap(grad(loss), (None, 0, 0, 0))(weights, batch, mask, documents)[name]
+    for row, gradient in zip(zip(batch, mask, documents), gradients):
+        (alone,) = torch.autograd.grad(loss(dict(m.named_parameters()), *row), m.get_parameter(name))
+        torch.testing.assert_close(gradient, alone, rtol=1e-9, atol=1e-12)
+
+
+def test_a_model_without_numbers_reads_masks_and_documents():
+    """On ``meta``, where a tensor made without ``device=`` shows: nothing but that may fail there."""
+    m, batch = model(), ids().to("meta")
+    mask, documents = torch.ones_like(batch, dtype=torch.bool), torch.zeros_like(batch)
+    assert m.to("meta")(batch, mask=mask, segment_ids=documents).shape == (2, 14, N)
 
 
 def test_a_class_of_ones_own_has_to_be_handed_back(tmp_path):
@@ -728,3 +788,16 @@ def test_a_unit_that_is_computed_again_keeps_less_and_changes_nothing():
 def test_dropout_of_everything_is_refused(share):
     with pytest.raises(ValueError, match=f"dropout={share}: expected a"):
         ModelConfig(dropout=share)
+
+
+def test_weights_are_saved_in_a_floating_point_type_only(tmp_path):
+    for dtype in (torch.int8, "bfloat16"):
+        assert_one_line(
+            lambda dtype=dtype: model().save_pretrained(tmp_path, dtype=dtype), repr(dtype), "floating point"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_frozen_parameters_are_counted():
+    m = model()
+    assert count_parameters(m) == count_parameters(m.requires_grad_(False))

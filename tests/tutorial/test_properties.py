@@ -514,6 +514,22 @@ def test_check_unit_asks_for_a_width_it_cannot_see():
     assert check_unit(Bare(), dim=6).rows[-1][0] == "step"
 
 
+class InPlace(nn.Linear):
+    def forward(self, x, mask=None):
+        x += super().forward(x)
+        return x
+
+
+@pytest.mark.parametrize("unit, said", [
+    (FLASH, "expected an object of an nn.Module"),
+    (nn.Linear(8, 8), r"Linear cannot be called as unit\(x, mask=None\)"),
+    (InPlace(8, 8), "changes x in place"),
+])  # fmt: skip
+def test_check_unit_says_what_is_no_unit(unit, said):
+    with pytest.raises(ValueError, match=said):
+        check_unit(unit)
+
+
 def test_order_one_parameters_have_the_stated_spread():
     unit = FLASH(256, qk_dim=64, chunk_size=256, norm="layer")
     draw_order_one(unit, torch.Generator().manual_seed(0))

@@ -142,3 +142,7 @@ def test_documents_of_one_token_are_scored(tmp_path):
     corpus = load_file(tmp_path / "text.txt")
     score = evaluate(LanguageModel(MODEL), corpus.train, 20)
     assert score.n_bytes == len(corpus.train.tokens)
+
+
+def test_a_whole_corpus_is_no_split(corpus):
+    assert_refused("a Corpus: expected a split", evaluate, LanguageModel(MODEL), corpus, 20)
