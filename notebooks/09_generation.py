@@ -12,7 +12,7 @@
 #
 # [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
-# In training the whole sequence is there at once. A model that writes gets one token at a time, and has to keep what it will need of the
+# A model that writes gets one token at a time, and has to keep what it will need of the
 # others. In this lecture you build the token-by-token form of FLASH, prove that it is the trained function, and find out what it can never take back.
 #
 # **After this lecture you can**
@@ -25,7 +25,7 @@
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
 #
-# **Time** 32 minutes to read. Computing takes about 20 seconds on two CPU cores.
+# **Time** 30 minutes to read. Computing takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -69,7 +69,7 @@ print(describe_device())
 # ## 1. Writing is not training
 #
 # Let a trained model write 40 bytes, in two ways. The plain way reads the whole text again for each new byte. The other
-# way keeps something of what it has read. How many tokens go through the model in each? A hook on the embedding counts them.
+# way keeps something of what it has read. How many tokens go through the model in each?
 
 # %% tags=["nbval-check-output"]
 import torch
@@ -106,10 +106,10 @@ handle.remove()
 assert torch.equal(written["reading all again"][0], written["keeping a state"][0])  # the same 40 bytes
 
 # %% [markdown]
-# Both write the same 40 bytes, but one reads 40 + 41 + ... + 79 = 2380 tokens and the other 40 + 39. (The last new byte is not read, because
-# nothing is asked after it.) The number of calls is the same, since a token cannot be read before it has been chosen: n new tokens
-# take n sequential steps in any model that writes token by token, unless some are guessed ahead (section 11). In training all are
-# known, and no step waits. Writing token by token is called *decoding*, and reading the prompt before it *prefill*.
+# Both write the same 40 bytes, but one reads 40 + 41 + ... + 79 = 2380 tokens and the other 40 + 39, since the last new byte need not be read. The
+# number of calls is the same, because a token cannot be read before it has been chosen: n new tokens take n sequential steps in any model, unless
+# some are guessed ahead (section 11). In training all are known, and no step waits. Writing token by token is called *decoding*, and reading the
+# prompt before it *prefill*.
 
 # %%
 import copy
@@ -131,7 +131,7 @@ def same(a, b):
 
 
 # %% [markdown]
-# Two questions from lectures 04 and 05 lead to what has to be kept. Answer from memory, then open the answer.
+# Two questions from lectures 04 and 05, to answer from memory, lead to what has to be kept.
 #
 # **1.** Why is linear attention cheap to write with, and slow to train?
 #
@@ -152,9 +152,8 @@ def same(a, b):
 #
 # ## 2. What must be kept?
 #
-# Why may anything be kept at all? A causal model computes the same for an early token, whatever follows, which was the prefix
-# test of lecture 05. So keys and values of old tokens stay valid in every layer, whereas a query is asked once, by its own token, and
-# is not needed again.
+# Why may anything be kept at all? A causal model computes the same for an early token, whatever follows (the prefix
+# test of lecture 05). So keys and values of old tokens stay valid in every layer, whereas a query is asked only once, by its own token.
 #
 # - With **softmax attention** the new token attends to *every* old one, so all keys and values must be kept: the *KV cache*.
 # - **A GAU** does the same with relu². Its divisor must be a fixed number, because with the current length old outputs would
@@ -189,7 +188,7 @@ for t in (1, 7, 14):
     print(f"after token {t:2}: cache {kept[t - 1][0]:3} entries = {t:2} x (S + E), state {kept[t - 1][1]} = S x E")
 
 # %% [markdown]
-# FLASH stands between the two. It reads near tokens one by one and far ones through a sum, so it must keep both kinds. The keys and the value of
+# FLASH keeps rows for near tokens and a state for far ones. The keys and the value of
 # a new token *wait*, one row in each array, until its chunk is full. Then the whole chunk is *folded*: its kᵀ v is added to the sum, and its rows
 # are dropped. (The paper lists no decoder; this one follows from its causal form.)
 #
@@ -199,9 +198,8 @@ for t in (1, 7, 14):
 # | quad_k, lin_k and v of the *unfinished* chunk | at most C (2 S + E) | each token adds a row; emptied when the chunk is full |
 # | how many chunks are in the sum | a counter | once every C tokens |
 #
-# Here quad_k and lin_k are two of the four heads of z (the paper's word for its scaled copies). Nobody reads lin_k before the fold, which
-# will need it. And the counter does two jobs: it gives the divisor of the sum, and together with the number of waiting rows the
-# token's position in the sequence, for RoPE.
+# Here quad_k and lin_k are two of the four heads of z. Nobody reads lin_k before the fold.
+# And the counter does two jobs: it gives the divisor of the sum, and with the number of waiting rows the token's position, for RoPE.
 #
 # ## 3. One step, by hand
 #
@@ -250,7 +248,7 @@ learner.your_line("09.c", time_to_fold, ((3, 4), 0), ((4, 4), 1), ((1, 4), 0), (
 # %% [markdown]
 # <details><summary>The line</summary>
 #
-# `return rows == C`, and it is asked after both readings. Section 4 shows what happens if it is asked earlier.
+# `return rows == C`, asked after both readings. (Section 4 asks earlier.)
 #
 # </details>
 
@@ -276,7 +274,7 @@ def step(state, heads_4S, v_E, bias_CC, C, scores_by=None, sum_by=None):  # the 
 
 
 # %% [markdown]
-# Now take the six tokens of lecture 05 with C = 2. If all is right, you meet the numbers of its sections 3 and 4 again.
+# Now take the six tokens of lecture 05 with C = 2, and meet the numbers of its sections 3 and 4 again.
 
 # %%
 z_TS = np.array([(1, 0), (0, 1), (2, 1), (1, 1), (0, 2), (2, 0)])
@@ -294,9 +292,8 @@ assert same(reads[4:], [[(0, 0), (7, 10)], [(-16, 4), (-3, 6)]])  # lecture 05: 
 figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0, b + 0.0) for a, b in reads]))
 
 # %% [markdown]
-# Follow token 4. It is the last of chunk 2, and when it reads, the sum still holds chunk 1 alone. Only then is chunk 2 folded. Token 5
-# finds an empty chunk: all its past is in the sum, and its divisor is 2 chunks × 2 tokens = 4. Token 6 reads (-16, 4) near and
-# (-3, 6) far, as in lecture 05.
+# When token 4, the last of chunk 2, reads, the sum still holds chunk 1 alone. Only then is chunk 2 folded. Token 5
+# finds an empty chunk: all its past is in the sum, and its divisor is 2 chunks × 2 tokens = 4.
 #
 # Here is the same for a sentence, in chunks of four words, with S = 2 and E = 3. Press *Next token*, and watch what disappears when a chunk is
 # full. (Where there is no button, the figure shows how many entries are kept.)
@@ -309,8 +306,8 @@ lab.show(lab.decoding("It is a truth universally acknowledged, that a single man
 # %% [markdown]
 # ## 4. Token by token = parallel
 #
-# Six tokens prove little. So take T = 14 and C = 4, three full chunks and a tail, with values of order one, and compare with the
-# parallel form of lecture 05 (causal, with the mean). The bias is raised by 4, so that no fault can hide behind a weight of 0.
+# Six tokens prove little. So take T = 14 and C = 4, three full chunks and a tail, and compare with the
+# parallel form of lecture 05. The bias is raised by 4, so that no fault can hide behind a weight of 0.
 
 
 # %% tags=["nbval-check-output"]
@@ -361,14 +358,14 @@ def wrong_tokens(outputs):
 print("folds before it reads far: wrong at tokens", wrong_tokens(token_by_token(folds_first)).tolist())
 
 # %% [markdown]
-# One token in C is wrong, the last of each chunk, because it reads its own chunk twice, one by one and in the sum. This is the *inclusive*
-# sum of lecture 05 at a single place. There it leaked the future; here there is no future yet, so no leak test can find it. It is simply
-# not the function that was trained, and a test of 3 tokens, or of tokens 9 to 11, sees nothing.
+# Only the last token of each chunk is wrong, because it reads its own chunk twice, one by one and in the sum. This is the *inclusive*
+# sum of lecture 05 at a single place. There it leaked the future; here there is no future yet, so no leak test can find it.
 #
 # **Misconception 2: early in a chunk there are fewer tokens, so their number is the divisor.** In training the scores were divided by C
-# everywhere. relu² attention is no average, and C is a constant of the model.
+# everywhere: C is a constant of the model.
 #
-# Here are this fault and four others. A cross marks a wrong output, a bar a chunk boundary. Before you run it: which of them are wrong in chunk 1?
+# Here are these two faults and three others. A cross marks a wrong output, a bar a chunk boundary. Before you run it: which of them are wrong in
+# chunk 1?
 
 # %% tags=["nbval-check-output"]
 in_chunk = np.concatenate([reference.rope(not_rotated[:, f : f + C]) for f in range(0, T, C)], axis=1)  # restarts at 0
@@ -386,20 +383,19 @@ for name, how in decoders.items():
     print(f"{name:32}", " | ".join("".join(marks[f : f + C]) for f in range(0, T, C)))
 
 # %% [markdown]
-# Read it as a table of symptoms. Each pattern has a test that is blind to it:
+# Each pattern has a test that is blind to it:
 #
 # - *scores over the tokens so far* is right at the last token of each chunk, so a test that looks only there passes.
 # - *mean over one chunk more* is right in chunk 1, so a test with a short sequence passes.
 # - *sum of means* is right in chunks 1 and 2, so a test has to reach a **third chunk**.
-# - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count. They differ in size: one chunk more
-#   scales what is read far by one factor, RoPE that starts again changes each entry in its own way.
+# - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count. But one chunk more
+#   scales what is read far by one factor; RoPE that starts again changes each entry in its own way.
 #
 # ## 5. Read a prompt at once, then go on
 #
-# A prompt is known, so whole chunks of it can be read at once. The code below reads n tokens from *any* state, in which some rows may
-# wait already.
+# A prompt is known, so whole chunks of it can be read at once, from *any* state, in which some rows may wait already.
 #
-# **Your line.** If `waiting` rows wait, how many new tokens can be read at once, before something must be folded?
+# **Your line.** If `waiting` rows wait, how many new tokens can be read at once?
 
 
 # %%
@@ -437,8 +433,8 @@ def read(state, heads_4nS, v_nE, bias_CC, C):
 
 
 # %% [markdown]
-# For the proof, cut the 14 tokens at any two places. What comes before the first cut is read at once, what lies between them is read at once
-# from the state that is there by then, and the rest goes token by token.
+# For the proof, cut the 14 tokens at any two places. What comes before the first cut is read at once, what lies between them at once
+# from the state so far, and the rest token by token.
 
 # %% tags=["nbval-check-output"]
 final, checks = empty(S, E), 0
@@ -456,9 +452,9 @@ print(f"{checks} ways to cut 14 tokens give the same outputs and the same state;
 # %% [markdown]
 # ## 6. The whole unit, and the package
 #
-# Around the mixing stand norm, projection, gate and output matrix, which treat each token by itself. So a step of the unit needs
-# only one thing more, the token's position for RoPE: chunks × C + waiting rows. In the package each unit has two methods,
-# `unit.prefill(x)` and `unit.step(x, state)`. The cell compares them with the parallel form for every split.
+# Around the mixing stand norm, projection, gate and output matrix, which treat each token by itself. So a step
+# needs only the position as well, chunks × C + waiting rows. In the package each unit has two methods,
+# `unit.prefill(x)` and `unit.step(x, state)`, compared with the parallel form for every split.
 
 
 # %% tags=["nbval-check-output"]
@@ -485,9 +481,8 @@ print(f"{', '.join(units)}: {T} splits each agree with all tokens at once")
 # %% [markdown]
 # ## 7. How much is kept
 #
-# Now take the sizes of the package's stored benchmark, D = 256, S = 128, E = 512, C = 256. Two Transformer++ blocks stand against four FLASH
-# units, which have about as many parameters. For FLASH the *room* that it sets aside for a whole chunk is counted, however few
-# rows of it are in use (at the positions below it is none: the chunk has just been folded).
+# Now take D = 256, S = 128, E = 512, C = 256. Two Transformer++ blocks stand against four FLASH
+# units, which have about as many parameters. For FLASH the *room* for a whole chunk is counted, however few rows of it are in use.
 #
 # **Your first guess.** Both have read 16,384 tokens. How many times as many entries does Transformer++ keep as FLASH?
 
@@ -522,11 +517,11 @@ for name, options in small.items():  # a formula can be wrong: count real states
 reveal("09.a", kept["transformer++"][-1] / kept["flash"][-1], "times as many")
 
 # %% [markdown]
-# The table has two surprises. A state of constant size is **not a small state**: at position 512 FLASH keeps twice as much as
+# A state of constant size is **not a small state**: at position 512 FLASH keeps twice as much as
 # Transformer++, and they are even only at 1024. Three quarters of it are room for the unfinished chunk, not the sum. And FLASH-Quad, the
 # stack of GAUs, keeps *more* than Transformer++, because it stores values of width E = 2 D in twice as many units.
 #
-# So far Transformer++ kept the keys and values of all its attention heads, as in the paper. Today's Transformers keep less: in *grouped-query
+# Today's Transformers keep less: in *grouped-query
 # attention* (GQA, [arXiv 2305.13245](https://arxiv.org/abs/2305.13245)) several query heads share one key and one value. At the
 # paper's base size, how far does that move the break-even?
 
@@ -542,7 +537,7 @@ for name, a_token in caches.items():
 #
 # ## 8. How long a token takes
 #
-# The stored benchmark timed one step of each model at positions from 512 to 16,384, over which the cache of Transformer++ grows 32 times.
+# A stored benchmark timed one step of each model at positions from 512 to 16,384, over which the cache of Transformer++ grows 32 times.
 #
 # **Your second guess.** How many times as long does a token of Transformer++ take at 16,384 as at 512?
 
@@ -576,8 +571,7 @@ last_but_one, last = (every + near * (S + E) + fold for near, fold in ((C - 1, 0
 print(f"the last token of a chunk: {last / last_but_one:.0f} times the multiply-adds of the one before")
 
 # %% [markdown]
-# The count explains most of it: the multiply-adds grow 8 times and not 32, because at 512 most of them are in the dense layers, which do
-# not grow.
+# The multiply-adds explain most of it: they grow 8 times and not 32, because at 512 most of them are in the dense layers, which do not grow.
 
 # %%
 title = "With a cache both grow; FLASH's room and time do not"
@@ -587,18 +581,17 @@ figures.show(*figures.decoding_by_position(stored["decoding"], title=title), tab
 print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} threads, {stored['machine']['date']}")
 
 # %% [markdown]
-# Read the lower panel with care. FLASH takes the same time at *every* position, but Transformer++ is **faster** up to 2048. Why does FLASH lose
+# FLASH takes the same time at *every* position, but Transformer++ is **faster** up to 2048. Why does FLASH lose
 # there, where it needs a third *fewer* multiply-adds? Matrix products are less than a third of its time. The rest goes into many small
-# operations and the overhead of calling them, and four units make more calls than two blocks (lecture 11 says what a call costs). All of this
-# is one sequence on a CPU: on a GPU decoding mostly waits for memory, so there the entries kept may matter more than the calls. That was not
-# measured.
+# operations and the overhead of calling them, and four units make more calls than two blocks. All of this
+# is one sequence on a CPU; on a GPU the entries kept may matter more than the calls, which was not measured.
 #
-# A token does not cost *exactly* the same everywhere, though. The last token of a chunk does the fold, C S E multiply-adds that are put
-# off until then: at these sizes 27 times the work of its neighbour. (The stored times are means over C steps with one fold among them.)
+# A token does not cost *exactly* the same everywhere, though: the last of a chunk does the fold, C S E multiply-adds, at these sizes 27 times
+# the work of its neighbour. (The stored times are means over C steps.)
 #
 # ## 9. From logits to a token: temperature
 #
-# The model gives a *logit* for each token of its vocabulary, here 256 bytes, and the softmax makes probabilities of them. Before
+# The model gives a *logit* for each of the 256 bytes, and the softmax makes probabilities of them. Before
 # that, the logits may be divided by a *temperature*: below 1 the likely tokens become likelier, above 1 all become more alike, and at 0
 # the largest is taken, which is *greedy* writing.
 #
@@ -642,16 +635,9 @@ bars = {name: p[likely] for name, p in by_temperature.items()}
 figures.show(*figures.temperatures(bars, [chr(byte) for byte in likely], title=title))
 
 # %% [markdown]
-# Two more settings cut off the unlikely tokens, since one odd token can spoil a text.
-# **top-k** keeps the k most likely tokens. **top-p** keeps the fewest most likely tokens whose probabilities *reach* p. What is kept is
-# divided by its sum again.
-#
-# <details><summary>The same by pencil</summary>
-#
-# Six tokens with logits 4, 3, 2, 1, 0, 0 times ln 2 have the probabilities 16, 8, 4, 2, 1 and 1 over 32. top-k 2 keeps 1/2 and 1/4.
-# top-p 0.7 keeps the same two, since 1/2 does not reach 0.7, and top-p 0.8 needs a third. So the likeliest then gets 16/24, 16/24 and 16/28.
-#
-# </details>
+# Two more settings cut off unlikely tokens. **top-k** keeps the k most likely tokens. **top-p** keeps the fewest most likely tokens whose
+# probabilities *reach* p. What is kept is divided by its sum again. (With probabilities 1/2, 1/4, 1/8, 1/8, top-p 0.7 keeps two, since 1/2 does not
+# reach 0.7, and the likeliest then gets 2/3.)
 #
 # ## 10. A trained model writes
 #
@@ -670,16 +656,16 @@ assert samples["temperature 0"] < samples["temperature 1.6"]
 
 # %% [markdown]
 # Greedy text goes round in circles (read it aloud), since a phrase makes the same phrase likely again, and the higher the temperature, the
-# more words do not exist. The likeliest text is not the best one; which temperature is right depends on what it is for.
+# more words do not exist. The likeliest text is not the best one.
 #
 # ## 11. What can be taken back
 #
-# Every editor has an undo key. Two things that serving systems do need one, too. *Speculative decoding* lets a cheap draft model propose
+# Two things that serving systems do need an undo key. *Speculative decoding* lets a cheap draft model propose
 # some tokens, which the model reads all at once; those that it would not have written must be taken back. *Prefix caching* keeps
 # what was computed for a long prompt, and when the next request shares only its first half, the second half must be taken back.
 #
-# With a KV cache this is easy: forget its last rows. With FLASH's state it depends on where the token lies. The cell reads n tokens, takes the last k
-# back, reads another one, and compares with a sequence that never had those k. How large may k be?
+# With a KV cache this is easy: forget its last rows. With FLASH's state it depends on where the token lies. Read n tokens, take the last k
+# back, and go on as if they had never been there. How large may k be?
 
 
 # %% tags=["nbval-check-output"]
@@ -707,22 +693,21 @@ for name, kind, copied in (("cache of Transformer++", "Transformer++", False), (
 
 # %% [markdown]
 # The cache can take back all but the first token, which was the prompt. FLASH's state can take back n mod C tokens, those of the
-# unfinished chunk, and no others. After 8 tokens it is none, because token 8 ended a chunk and the chunk was folded, and a sum does not say
-# what was put into it. Could you subtract the chunk again? You would need its keys and values, which are dropped.
+# unfinished chunk, and no others. After 8 tokens it is none, because token 8 ended a chunk, which was folded. Could you subtract the chunk
+# again? You would need its keys and values, which are dropped.
 #
 # The remedy is a **copy of the state**, made before the draft or at the end of a prompt. Every layer with a recurrent state has this
-# problem, so servers of today's hybrid models meet it when they cache prompts ([lecture 13](13_after_flash.ipynb)).
+# problem, so servers of today's hybrid models meet it too ([lecture 13](13_after_flash.ipynb)).
 #
 # ## 12. Complaint three, answered
 #
-# In lecture 04 chunks answered the third complaint for training. Does the answer survive writing? Writing has T sequential steps, which lies in the
-# problem and not in FLASH. Training, or reading a prompt, has T / C: four rounds for the 14 tokens of section 5. **Complaint three is answered**,
-# for FLASH as for every linear layer that is computed in chunks. What it costs you have seen: a state that is large for short sequences, and tokens that cannot be taken back.
+# In lecture 04 chunks answered the third complaint for training. Writing has T sequential steps in any model. Training, or reading a prompt, has T
+# / C: four rounds for the 14 tokens of section 5. **Complaint three is answered**, for FLASH as for every linear layer that is computed in chunks.
+# Its price: a state that is large for short sequences, and tokens that cannot be taken back.
 #
 # ## 13. What to remember
 #
-# Fill in the last column yourself. "Not shown" is a good answer. `learner.verdict("09 constant state", "...")` stores a verdict, and
-# `flash-tutorial report` prints them all.
+# Fill in the last column yourself. "Not shown" is a good answer. (`learner.verdict("09 constant state", "...")` stores one for your report.)
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -13,7 +13,7 @@
 # [With results](10_ablations.ipynb) · [without, to work in](work/10_ablations.ipynb) · [problem set 10](../exercises/10_ablations.ipynb) · [glossary](../docs/glossary.md)
 #
 # FLASH has many parts: a gate, relu², one head, a local part, a global part, a chunk length. Does it need them all?
-# An *ablation* takes one part away, leaves all else equal, and measures what is lost. It sounds simple, and most of this lecture is about the ways
+# An *ablation* takes one part away, leaves all else equal, and measures what is lost. It sounds simple, and this lecture is about the ways
 # in which it goes wrong. Part one plays a memory game that needs both parts of FLASH; part two repeats the paper's own ablations
 # at small scale.
 #
@@ -26,7 +26,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 33 minutes to read. Computing takes about 15 seconds on two CPU cores.
+# **Time** 32 minutes to read. Computing takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -87,9 +87,8 @@ for sequence, asked in zip(ids, targets):
 
 # %% [markdown]
 # Each sequence binds anew, so there is nothing to memorise. Three small models come with the package, with two units, D = 64, S = 64
-# and C = 8, trained on this game with four pairs among 16 keys and 16 values in 64 tokens. One is FLASH. One has
-# the local part only, in which a token attends to its own chunk. One has the global part only, which reads all earlier chunks through one sum.
-# (Softmax attention plays this game well, as Arora et al. report; here the question is what FLASH's two parts do.)
+# and C = 8, trained on this game with four pairs among 16 keys and 16 values in 64 tokens. One is FLASH, one has
+# the local part only, and one the global part only. (Softmax attention plays this game well, as Arora et al. report.)
 #
 # **Your guess.** FLASH answers everything, and a blind guess among 16 values is right in 6% of the cases. What is the accuracy of the model
 # that has only the global part, and so can see the first chunk from everywhere?
@@ -142,10 +141,10 @@ of_its_four = (ids[row, 1:C:2] == said["global"][:, None]).any(1)
 print(f"global only: {of_its_four.mean():.0%} of its answers are among the sequence's four values")
 
 # %% [markdown]
-# The local-only model is at chance, as it must be, since no path leads from the first chunk to a later one. The strange one is the global-only model.
-# It picks one of the *four* values of this sequence, and cannot tell which. It remembers what was said and not about whom. Sections 2 and 4 explain why.
+# The local-only model is at chance, since no path leads from the first chunk to a later one. The strange one is the global-only model.
+# It picks one of the *four* values of this sequence: it remembers what was said and not about whom (sections 2 and 4).
 #
-# First, two questions from lecture 09. Answer from memory, then open the answer.
+# First, two questions from lecture 09, to answer from memory.
 #
 # **1.** Token i of a chunk reads i + 1 tokens. Why does decoding divide its scores by C, and not by i + 1?
 #
@@ -169,15 +168,14 @@ print(f"global only: {of_its_four.mean():.0%} of its answers are among the seque
 # token behind the first one is asked. In how many sequences does the local part alone have all it needs?
 
 # %% tags=["nbval-check-output"]
-few = 32
-seq, _ = induction(4000, few, np.random.default_rng(0))
+seq, _ = induction(4000, 32, np.random.default_rng(0))
 first_trigger = (seq == seq.max()).argmax(1)
-together = {"induction": first_trigger // C == (few - 1) // C, "mqar": position // C == (position - distance) // C}
+together = {"induction": first_trigger // C == 31 // C, "mqar": position // C == (position - distance) // C}
 for task, one_chunk in together.items():
     print(f"{task:9} question and answer are in one chunk in {one_chunk.mean():.1%} of the cases")
 
 # %% [markdown]
-# Induction over 32 tokens can be done in part without the global part. So the best check of a recall task is a model that must fail, and does.
+# A part of induction needs no global part. So the best check of a recall task is a model that must fail, and does.
 #
 # ## 2. How a sum remembers, on six tokens
 #
@@ -212,12 +210,12 @@ for bound in (False, True):
 
 # %% [markdown]
 # Reading the neighbour first is called *binding*. Without it, both questions read 12 = 5 + 7: the memory knows *which* values there were, and not
-# whose they are, which is precisely what the global-only model knew. With binding they read 7 and 5. So recall takes two steps, in this order:
-# 1. **bind**: a value reads the key beside it, which is work for the local part;
-# 2. **fetch**: a question reads the sum over an earlier chunk, which is work for the global part.
+# whose they are, like the global-only model. With binding they read 7 and 5. So recall takes two steps, in this order:
+# 1. **bind**: in the local part a value reads the key beside it;
+# 2. **fetch**: in the global part a question reads the sum over an earlier chunk.
 #
-# **Your line.** Now for any number of chunks, with arrays. What does a chunk leave in the memory? (Give it as an (S, E) array;
-# it is added after the chunk has read, so that no chunk reads itself.)
+# **Your line.** Now for any number of chunks, with arrays. What does a chunk leave in the memory, as an (S, E) array? (It is added after the
+# chunk has read.)
 
 
 # %%
@@ -229,7 +227,7 @@ k_CS, v_CE = np.arange(6.0).reshape(3, 2), np.array([[1.0, 0], [0, 2], [1, 1]])
 learner.your_line("10.b", left_by, ((k_CS, v_CE), [[4, 8], [6, 11]]), ((k_CS[:1], v_CE[:1]), [[0, 0], [1, 0]]))
 
 # %% [markdown]
-# The next cell has the line in its loop, and compares it with the package and with the plain double sum, on three chunks and a tail.
+# Here is the line in its loop, against the package and the plain double sum.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.mixing import mixed_chunk_attention
@@ -257,9 +255,9 @@ assert np.allclose(mine, plain) and np.allclose(mine, package) and not mine[:4].
 # ## 3. How many pairs fit into the sum?
 #
 # The two key vectors were orthogonal, so nothing was mixed. In S dimensions only S vectors can be orthogonal; with
-# more keys they overlap a little, and each answer comes with noise from all other pairs. How bad is that?
+# more keys they overlap a little, and each answer comes with noise from all other pairs.
 #
-# Try it without training. Each key is a random sign vector, ±1/√S in each channel, and there are 64 possible values. We store some pairs, ask
+# Each key is now a random sign vector, ±1/√S in each channel, and there are 64 possible values. We store some pairs, ask
 # for each key, and take the value with the largest sum.
 #
 # **Your guess.** S = 16. Of 4, 8, 16, 32, 64 and 128 pairs, which is the largest number with an accuracy above 0.9?
@@ -285,15 +283,13 @@ reveal("10.c", max(p for p in counts if right[16, p] > 0.9), "pairs")
 assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and still a limit
 
 # %% [markdown]
-# So S is not a hard limit; the memory gets worse slowly. Our four pairs in S = 64 have room enough.
-# ([Lecture 13](13_after_flash.ipynb) comes back to recall and the size of the state.)
+# So S is not a hard limit; the memory gets worse slowly, and our four pairs in S = 64 have room enough.
 #
 # ## 4. The global-only model fails. Can it not, or did it not?
 #
 # For the local-only model there is a proof: no path, no answer. For the global-only one there *is* a path. Tokens know their positions, so a question
-# could fetch twice: first the position of its key, then the value one position further. Here is `fetch` applied twice, with one-hot vectors
-# and a shift by one position in between. (33 ids and 64 positions need more room than D = 64, so this shows what global parts
-# can do, not what ours can.)
+# could fetch twice: first the position of its key, then the value one position further. Here are the two fetches, with one-hot vectors.
+# (33 ids and 64 positions need more room than D = 64, so this shows what global parts can do, not what ours can.)
 
 
 # %% tags=["nbval-check-output"]
@@ -309,14 +305,14 @@ twice = np.array([fetch_twice(sequence, T, C) for sequence in ids])[asked]
 print(f"fetched twice: accuracy {(twice == targets[asked]).mean():.2f}")
 
 # %% [markdown]
-# So "the global part cannot bind" would be false. This one did not learn to, with one seed and from a start that was made for FLASH.
-# Keep the difference: a failed run shows what training found, and only an argument about paths shows what cannot be.
+# So "the global part cannot bind" would be false. This one did not learn to, with one seed and from a start that was made for FLASH:
+# a failed run shows what training found, and only an argument about paths shows what cannot be.
 #
 # ## 5. Look at the binding
 #
 # If a local part binds, it must read the token before, and how much it does so stands in its position bias at distance -1 (lecture 02).
-# A large entry would prove nothing, because training started from a 1 there (section 6). The question is whether the model *needs* it.
-# So we switch things off, one at a time: that single entry, then the local and the global part of each unit.
+# A large entry would prove nothing, because training started from a 1 there (section 6). Does the model *need* it?
+# Switch things off, one at a time: that single entry, then the local and the global part of each unit.
 
 # %%
 import copy
@@ -339,20 +335,20 @@ assert max(one, local_1) < 0.35 and global_2 < 0.12 and local_2 > 0.97 > global_
 
 # %% [markdown]
 # Unit 1 binds and unit 2 fetches: the two steps of section 2, in their order. Without the bias at distance -1 this model does not bind, and is no
-# better than a guess among four values; without the fetching it knows nothing of the sequence. Why it gets worse without the global part of unit 1,
-# these switches do not tell.
+# better than a guess among four values; without the fetching it knows nothing of the sequence. (Why it also needs the global part of unit 1
+# these switches do not tell.)
 #
 # ## 6. Train the smallest pair
 #
 # Now train FLASH and the local-only model yourself, on a smaller game: one or two pairs, 8 keys, 8 values. They do not start as in the paper,
 # but by a recipe of five parts, found by trial:
-# - `init_std`: weight matrices from N(0, 0.125²) in place of N(0, 0.02²). Lecture 03 showed that at 0.02 a fresh unit does almost nothing.
+# - `init_std`: weight matrices from N(0, 0.125²) in place of N(0, 0.02²), with which a fresh unit does almost nothing (lecture 03).
 # - `embedding_std`: 0.5 in place of 0.02, so that what the units add does not drown a token's own embedding.
 # - `read_previous`: the first unit's bias starts with 1 at distance -1, so the binding is there before training.
 # - `gamma`: the scales of the global query and key start at 0.5, not at random, so that those of one token agree.
 # - `easy_sequences`: the numbers of pairs and tokens are drawn for each update, up to the full game.
 #
-# (`position_scale` and `tied` are the same in all runs.) Yours are the first half of stored ones.
+# (`position_scale` and `tied` never change.) Yours are the first half of stored runs.
 
 # %%
 from flash_tutorial.training import TrainConfig, learning_rate_at
@@ -413,12 +409,10 @@ assert with_global < 1 / 3 and abs(without_global - 1) < 0.05
 # ## 7. What it took
 #
 # On the full game the stored FLASH hardly makes a mistake. From the paper's start the same FLASH does not learn it in 600 updates:
-# it stops at a guess among four. Is the architecture to blame, or the training?
-#
-# Each part of the recipe has a good reason, but which of them are needed? That is an ablation of the recipe itself: each stored run puts *one* of them
+# it stops at a guess among four. Which parts of the recipe are needed? That is an ablation, too: each stored run puts *one* of them
 # back to the paper's way, and one run all of them.
 #
-# **Your guess.** For how many of the five does the accuracy then fall below 0.9? (And for which?)
+# **Your guess.** For how many of the five does the accuracy then fall below 0.9?
 
 # %%
 my_third_guess = None  # 0 to 5
@@ -441,8 +435,7 @@ assert min(put_back[label] for label in ("the whole recipe", "seed 1", "seed 2",
 # mixed in. A good reason is not evidence.
 #
 # So the architecture can recall across chunks, and with the whole recipe it did so with each of three seeds. The runs with one thing put back have
-# one seed each and the learning rate of the whole recipe, where a different start may want a different rate. They say what was needed *here*, and
-# not that the paper's start never learns recall.
+# one seed each and the learning rate of the whole recipe. They say what was needed *here*, and not that the paper's start never learns recall.
 #
 # ## Part two: the paper's ablations at small scale
 #

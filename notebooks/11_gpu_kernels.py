@@ -15,10 +15,9 @@
 # A *kernel* is a function that runs on a GPU, in many copies at once, and almost every operation of PyTorch launches at least one. Users of two
 # public implementations report that GAU ran slower than attention for them ([one](https://github.com/lucidrains/FLASH-pytorch/issues/11),
 # [another](https://github.com/JunnYu/GAU-alpha-pytorch/issues/4)), although it makes far fewer attention matrices. One possible cause is that
-# nobody had written a kernel for it. Here you read one, forward and backward, and work out what it is worth.
+# nobody had written a kernel for it. Here you read one, and work out what it is worth.
 #
-# You need no GPU for this: an interpreter checks the kernel, and times are *predicted* from counted bytes. No card has tested the predictions yet; if
-# you have one, a single command will (section 9).
+# You need no GPU for this: an interpreter checks the kernel, and times are *predicted* from counted bytes. No card has tested the predictions yet.
 #
 # **After this lecture you can**
 # - measure where the time of a training step goes, and compare it with counted operations;
@@ -27,9 +26,9 @@
 # - read a Triton kernel for FLASH line by line, and check it and its gradient without a GPU;
 # - predict a step's time from its bytes, and say why a kernel of your own may lose, before you run it.
 #
-# **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help: there, operations were set beside memory traffic.
+# **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help.
 #
-# **Time** 36 minutes to read. Computing takes about 20 seconds on two CPU cores.
+# **Time** 34 minutes to read. Computing takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -72,8 +71,8 @@ print(describe_device())
 # %% [markdown]
 # ## 1. Where the time of a step goes
 #
-# Here are two implementations of one model, the paper's base size, which compute the same. The first is FLASH as PyTorch runs it, operation by
-# operation, and the second uses the kernels that you will read today.
+# Here are two implementations of one model of the paper's base size. The first is FLASH as PyTorch runs it, operation by
+# operation, and the second uses the kernels of this lecture.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -86,7 +85,7 @@ for name in ("FLASH, torch", "FLASH, Triton"):
 # The second spares no multiplication, it even repeats some, and yet more than a third of the traffic is gone. Does that matter? While
 # a T4, the card that Colab lends for free, fetches one byte, it could do 203 multiplications or additions. The gate of FLASH does one for six bytes.
 #
-# Two questions from lecture 10 first. Answer from memory, then open the answer.
+# Two questions from lecture 10 first, to answer from memory.
 #
 # **1.** You have runs with three seeds and want a 95% interval for their mean. Which factor stands before the standard error?
 #
@@ -161,14 +160,12 @@ with torch.no_grad():
     near, far = local_part(quad_q, quad_k, v), global_part(lin_q, lin_k, v)
     difference = (x + unit.out_proj(u * (near + far)) - unit(x)).norm() / (unit(x) - x).norm()
 assert difference < 1e-4
-print(
-    f"the five parts together equal the unit: D = {size.D}, S = {size.S}, {size.T // size.C} chunks of {size.C} tokens"
-)
+print(f"the five parts equal the unit: D = {size.D}, S = {size.S}, {size.T // size.C} chunks of {size.C} tokens")
 
 # %% [markdown]
-# How much arithmetic has each? A product of an (a, b) and a (b, c) matrix has a · b · c *multiply-adds*. In *project* each token goes from D to
-# 2 E + S features, in *out* from E to D. The *local* part of a chunk has C (C + 1) / 2 visible pairs, each of which costs S for its score and E for
-# its value. In the *global* part each token adds an S × E product to the state, and reads one.
+# How much arithmetic has each? In *project* each token goes from D to
+# 2 E + S features, in *out* from E to D. The *local* part of a chunk has C (C + 1) / 2 visible pairs, each of which costs S multiply-adds for its
+# score and E for its value. In the *global* part each token adds an S × E product to the state, and reads one.
 
 # %% tags=["nbval-check-output"]
 D, S, C, T = CPU.D, CPU.S, CPU.C, CPU.T  # counted at the sizes of the CPU preset, on any machine
@@ -200,7 +197,7 @@ my_guess = None  # your number here
 predict("11.a", my_guess)
 
 # %% [markdown]
-# The next cell only times: each part runs forward and backward, all parts in turn, so that whatever else the machine does slows all of them.
+# The parts run in turn, so that whatever else the machine does slows all of them.
 
 
 # %% tags=["timing"]
@@ -228,14 +225,13 @@ reveal("11.a", round(of_time), "percent of the time")
 
 # %% [markdown]
 # *heads* has no matrix product, so all its time goes into small operations. Where another part has a larger share of the time than of the products
-# (look at *local*), it loses time elsewhere. On a GPU, which does far more arithmetic for each byte that it moves, the balance is different.
+# (look at *local*), it loses time elsewhere.
 #
 # ## 2. Arithmetic against bytes
 #
 # An operation has to fetch its inputs and to compute with them, and the slower of the two sets the time. A *FLOP* is one addition or
 # one multiplication, so a multiply-add is two. Tensors lie in a large, slow *main memory*, from which each kernel reads and to which it writes.
-#
-# Count by hand first, for one chunk of six tokens with S = 2 and E = 4, in float16 (2 bytes for each entry):
+# Count both for a chunk of six tokens with S = 2 and E = 4, in float16 (2 bytes an entry):
 
 # %% tags=["nbval-check-output"]
 flops = moved = 0
@@ -251,7 +247,7 @@ print(f"{in_memory} bytes more if they lie in main memory: {flops / (moved + in_
 
 # %% [markdown]
 # FLOPs per byte is called the *arithmetic intensity*. Keeping the attention matrix inside one kernel makes it three times as large
-# here, and that is the whole idea of *fusing*: the same arithmetic, fewer trips to main memory.
+# here. That is *fusing*: the same arithmetic, fewer trips to main memory.
 #
 # **Your line.** How many entries move for a chunk of any size? The first line is given; what is added if the kernels are not fused?
 
@@ -267,9 +263,9 @@ learner.your_line(
 )
 
 # %% [markdown]
-# The next cell has the line. Whether the result is much depends on the card. By NVIDIA's data sheet a T4 computes at most 65 × 10¹² FLOPs a second in
-# float16 and moves at most 320 × 10⁹ bytes. Their ratio is the card's *ridge point*: an operation with fewer FLOPs per byte waits for memory, and one
-# with more waits for arithmetic. The larger of the two times is the least that it can take.
+# (The line is in the next cell.) Whether the result is much depends on the card. By NVIDIA's data sheet a T4 computes at most 65 × 10¹² FLOPs a
+# second in float16 and moves at most 320 × 10⁹ bytes. Their ratio is the card's *ridge point*: an operation with fewer FLOPs per byte waits for
+# memory, and one with more waits for arithmetic.
 
 
 # %% tags=["nbval-check-output"]
@@ -289,17 +285,15 @@ print(f"ridge point of the T4: {T4_FLOPS / T4_BYTES:.0f} FLOPs per byte")
 for name, fused in (("not fused", False), ("fused", True)):
     flops, moved = 1000 * local_flops(128, 64, 512), 1000 * local_bytes(128, 64, 512, fused)  # 1000 chunks
     once, twice = (1e3 * max(flops / peak, moved / T4_BYTES) for peak in (T4_FLOPS, 2 * T4_FLOPS))
-    print(
-        f"{name:9}: {flops / moved:.1f} FLOPs per byte, {once:.2f} ms or more; with twice the arithmetic {twice:.2f} ms"
-    )
+    print(f"{name:9}: {flops / moved:.1f} FLOPs per byte, {once:.2f} ms or more; at twice the arithmetic {twice:.2f}")
     assert once == twice
 
 # %% [markdown]
-# **Misconception: matrix products are limited by arithmetic.** These are products, and a card with twice the arithmetic would not make them
+# **Misconception: matrix products are limited by arithmetic.** These are products, and twice the arithmetic would not make them
 # faster. Fewer bytes would.
 #
-# As a picture this is called a *roofline*: on the slope memory sets the limit, on the flat part arithmetic. Here it is for an H100 (989 × 10¹² FLOPs
-# and 3350 × 10⁹ bytes a second), drawn from the data sheet alone, with the first dense layer of a unit in two widths.
+# As a picture this is called a *roofline*: on the slope memory sets the limit, on the flat part arithmetic. Here it is for an H100 (by its data sheet
+# 989 × 10¹² FLOPs and 3350 × 10⁹ bytes a second), with the first dense layer of a unit in two widths.
 
 
 # %% tags=["nbval-check-output"]
@@ -320,13 +314,13 @@ title = "Where bytes set the pace, fusing climbs the roof (arrow)"
 figures.show(*figures.rooflines(roofs, moves=[("local, not fused", "local, fused")], title=title, left=25))
 
 # %% [markdown]
-# The gate lies far down the slope. Being a matrix product is no protection either: a dense layer as narrow as D = 256 waits for memory on this card,
-# whereas at the paper's D = 768 it is limited by arithmetic.
+# The gate lies far down the slope. A dense layer as narrow as D = 256 waits for memory, too, whereas at the paper's D = 768 it is limited by
+# arithmetic.
 #
 # ## 3. What `torch.compile` merges
 #
 # Between the two products of the local part stand five small operations: division, bias, relu, square, mask. Run one by one, each is a kernel that reads
-# the whole array of scores and writes a new one. `torch.compile` merges such operations by itself. How far? PyTorch's profiler counts which of its own
+# the whole array of scores and writes a new one. How far does `torch.compile` merge them? PyTorch's profiler counts which of its own
 # operations are still called; `bmm` is a product inside chunks.
 
 # %%
@@ -363,8 +357,8 @@ for name, way in {"one by one": narrow_local, "compiled": compiled(narrow_local)
 # One copy of a kernel has little fast memory, at most 64 KiB on a T4, whereas a 256 × 256 matrix in float32 alone needs 256 KiB. So the
 # matrix is made in *tiles* of M × M entries, and each tile is used at once and then forgotten.
 #
-# Here are six tokens and tiles of 3 × 3, without bias and division. The value of a token is its number. Tiles are named by row and
-# column from 0, so tile (1, 0) holds what tokens 4 to 6 read of tokens 1 to 3.
+# Here are six tokens and tiles of 3 × 3, without bias and division. The value of a token is its number, and tile (1, 0) holds what tokens 4 to 6
+# read of tokens 1 to 3.
 
 # %% tags=["nbval-check-output"]
 q_TS = np.array([(1, 0), (0, 1), (1, 1), (2, -1), (-1, 1), (1, 1)])
@@ -388,7 +382,7 @@ for top in (0, 3):  # readers, three at a time
 assert (read == weights_TT @ v_TE).all()
 
 # %% [markdown]
-# Follow token 6 through its two tiles, and check the sums against the figure. Why is this so easy? A relu² weight depends on its own score alone, so
+# Why is this so easy? A relu² weight depends on its own score alone, so
 # the contributions of tiles add up, in any order. A softmax weight is divided by a sum over the *whole row*, which the first tile does not know yet.
 #
 # **Misconception: fusing needs a running maximum.** It does for softmax, where the trick is called *online softmax*
@@ -416,11 +410,11 @@ for keys in (slice(0, 3), slice(3, 6)):
 print(f"with a running maximum and sum: reads {read_6 / total:.3f}")
 
 # %% [markdown]
-# That is a maximum, a sum and an output carried along, and rescaled at each tile. A relu² kernel needs none of it.
+# So a maximum, a sum and an output are carried along, and rescaled at each tile. A relu² kernel needs none of it.
 #
 # ## 5. What a kernel sees
 #
-# A kernel runs in many copies at once, which Triton calls *programs*. Each has a number and makes its own piece of the output, here M tokens of one
+# Triton calls the copies of a kernel *programs*. Each has a number and makes its own piece of the output, here M tokens of one
 # chunk. Let M = 16 and C = 40, so that M does not divide C.
 
 # %%
@@ -443,14 +437,14 @@ print("times a mask:", (tile * inside).tolist())
 print("chosen by a mask:", np.where(inside, tile, 0).tolist())
 
 # %% [markdown]
-# **Misconception: what lies outside is zero.** The tile asked for tokens 5 to 8 and there are six. It got NaN; in a test it may get
-# zeros, or a neighbour's values. The symptom: right whenever M divides C, wrong otherwise, and not always in the same way.
+# **Misconception: what lies outside is zero.** The tile asked for tokens 5 to 8 and there are six. It got NaN; elsewhere it may get
+# zeros, or a neighbour's values. The symptom: right whenever M divides C, wrong otherwise.
 #
 # Multiplying by a mask does not help, since 0 × NaN is NaN. So each load carries a mask, and says what stands for the entries that are not loaded.
 #
 # ## 6. The kernel
 #
-# *Triton* is a language for kernels inside Python. A program works on whole tiles, and the compiler spreads a tile over *threads*, which compute side by
+# *Triton* is a language for kernels inside Python. The compiler spreads a tile over *threads*, which compute side by
 # side. `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask, and `tl.dot` multiplies
 # two tiles as matrices and sums in float32 (`"ieee"` forbids it to round float32 inputs first). `load_tile` is a masked load as in the last section.
 #
@@ -508,7 +502,7 @@ learner.your_line("11.d", seen_by, (places, [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 
 #
 # ## 7. Is it right? Asked without a GPU
 #
-# First you must know the result for sure. Take T = 150 and C = 40, three full chunks and a tail of 30, and let two implementations that you know agree,
+# Take T = 150 and C = 40, three full chunks and a tail of 30, and let two implementations that you know agree,
 # the package's NumPy (lecture 05) and its torch. Then ask the kernel. Triton has an *interpreter*, which runs the programs one after the other in NumPy.
 # The variable `TRITON_INTERPRET` switches it on, if it is set before the import; on a GPU it must not be set.
 
@@ -550,7 +544,7 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
     assert both[0] < limit
 
 # %% [markdown]
-# float16 has three digits, so its difference is larger, in torch as well. The interpreter does not find everything: since it runs programs in order, two
+# The interpreter does not find everything: since it runs programs in order, two
 # of them may write to the same address unnoticed, and it says nothing about time.
 #
 # ## 8. The backward pass
@@ -610,18 +604,17 @@ else:
 
 # %% [markdown]
 # (Do not compare A100 and H100 by that number: one instruction of the H100 covers a larger piece of the product.) For the T4 there
-# is **not one** matrix instruction, since this version of Triton uses them from 8.0 on. A T4 does 65 × 10¹² FLOPs a second by its
-# matrix units, which PyTorch's own products use, and 8.1 × 10¹² in float32 without them (data sheet). So this kernel should **lose** there, and
-# `backend="auto"` leaves it out.
+# is **not one** matrix instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second
+# in float32, in place of 65 × 10¹² (data sheet). So this kernel should **lose** there, and `backend="auto"` leaves it out.
 #
 # On the newer cards the tile's size is a trade-off. Each tile of columns makes the scores anew, so narrow ones repeat products. But the float32 sum of a
-# program must stay in registers, of which a *streaming multiprocessor* (SM) of the card has 256 KiB for all programs that it runs.
+# program must stay in registers, of which a *streaming multiprocessor* (SM) has 256 KiB for all its programs.
 #
 # ## 9. Bytes of a whole step, and a prediction
 #
 # What does a *training step* gain from all this? Take the paper's base size, 24 units, and 65,536 tokens in bfloat16.
-# `count_traffic` runs a unit, forward and backward, on *fake* tensors, which have shapes and no contents. Each operation reads its inputs once and
-# writes its outputs once, and that is what is counted.
+# `count_traffic` runs a unit, forward and backward, on *fake* tensors, which have shapes and no contents, and counts that each operation reads its
+# inputs once and writes its outputs once.
 
 # %%
 from flash_course.bench.traffic import CARDS, ROWS, base, count_traffic
@@ -646,13 +639,12 @@ if fused:
 figures.show(*figures.bytes_of_a_step(gigabytes, title=title))
 
 # %% [markdown]
-# Dense layers and products hardly change. What the kernels save lies between them: the sum of both parts, the gated product and float32 copies of
+# What the kernels save lies between the products: the sum of both parts, the gated product and float32 copies of
 # queries and keys were each written by one operation and read by the next, whereas a tile goes through all of them in fast memory.
 #
-# From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer, as in
-# section 2. We *assume* that large products and long copies reach about 60% and 84% of the data sheets (less on a T4), and
-# that launching costs nothing. That flatters everybody, and a kernel written by hand most. So it gets a second row, where its products run at
-# half the rate, and with all the repetitions of 64 × 64 tiles.
+# From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer. We *assume* that large
+# products and long copies reach about 60% and 84% of the data sheets (less on a T4), and that launching costs nothing. That flatters a
+# kernel written by hand most. So it gets a second row, where its products run at half the rate, and with all the repetitions of 64 × 64 tiles.
 #
 # There is one more trap. If FLASH's gate is merged by hand, Transformer++ must not run its own gate, RoPE and residuals operation by operation. So both
 # get rows named *compiled*, in which element-wise operations that follow each other count as one kernel, about what `torch.compile` makes of them.
@@ -703,17 +695,17 @@ if fused:
     assert against("FLASH, slow kernels", 16_384) < 0.85
 
 # %% [markdown]
-# A step of FLASH takes the same time at every length, while that of Transformer++ climbs, also with fused attention. Nobody compiled in the fifth row, and
-# beside it the kernels look like winners at 2048. Compile the baseline too, and they are behind there, ahead by little or not at all at 8192, and clearly
-# ahead only at 16,384. Lecture 08 counted a crossover of 1836 tokens at these sizes. So today's kernels move it to about 8000, and they do
-# so by making the baseline faster.
+# A step of FLASH takes the same time at every length, while that of Transformer++ climbs, also with fused attention. Beside the fifth row, which is
+# not compiled, the kernels look like winners at 2048. Compile the baseline too, and they are behind there, ahead by little or not at all at 8192,
+# and clearly ahead only at 16,384. Lecture 08 counted a crossover of 1836 tokens at these sizes. So today's kernels move it to about 8000, and they
+# do so by making the baseline faster.
 #
-# One cost is missing. A kernel has to be *launched*, which takes some microseconds, whatever it does. A training step of 65,536 tokens hardly
+# One cost is missing. A kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly
 # notices this *launch overhead*; a decoding step does, since it has a single token to work on. The remedy is to record all launches once, as a *CUDA
-# graph*, and to replay them for each token. That needs shapes that never change, so a state of constant size suits it better than a cache that grows.
+# graph*, and to replay them. That needs shapes that never change, so a state of constant size suits it better than a cache that grows.
 #
-# **Now measure.** You have a prediction, and that is the best moment for it. In a copy of this repository, on a machine with a CUDA card,
-# `tools/gpu_evidence --only steps` times a step of the base size by torch, compiled and by the kernels, at each length and in three formats, in 20
+# **Now measure**, while you have a prediction. In a copy of this repository, on a machine with a CUDA card,
+# `tools/gpu_evidence --only steps` times a step by torch, compiled and by the kernels, at each length and in three formats, in 20
 # minutes at most, and stores the result for the next cell. (It takes half the tokens, so halve the predictions. In Colab, on a T4, `!flash-tutorial
 # bench --preset t4` times FLASH by torch against Transformer++.) Write down first which row of the table you expect to be wrong.
 
@@ -729,7 +721,7 @@ except ValueError:
 # %% [markdown]
 # ## 10. What to remember
 #
-# Fill in the last column yourself. "Not shown" is a good answer. (`learner.verdict("11 kernel", "...")` stores one.)
+# Fill in the last column yourself. (`learner.verdict("11 kernel", "...")` stores one.)
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
