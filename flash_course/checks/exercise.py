@@ -220,12 +220,9 @@ def holder_of(row, right, text, before):
 
 def load_set(number):
     """{id: exercise} of one set."""
-    try:
-        module = importlib.import_module(f".sets.set_{number}", __package__)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__package__}.sets.set_{number}":
-            raise
-        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}") from None
+    if number not in there():
+        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}")
+    module = importlib.import_module(f".sets.set_{number}", __package__)
     return {exercise.id: exercise for exercise in module.EXERCISES}
 
 
@@ -278,6 +275,12 @@ def several(values, expected):
     return values
 
 
+def given_back(value):
+    """A value, where an answer gave one back."""
+    reject_if(value is None, "all", "none")
+    return value
+
+
 def lent(function):
     """A set's own function as cases hand it to an answer: the answer may call it while the package is shut."""
 
@@ -288,14 +291,14 @@ def lent(function):
     return call_it
 
 
-def predicted(key, part=None, say=None):
-    """A case of a predict exercise: what was written under a key."""
+def predicted(key, part=None, name=None, then=lambda value: value):
+    """A case of a predict exercise: ``then`` of what was written under a key."""
 
     def run(answer):
         reject_if(answer.get(key) is None, "all", "unanswered", key=key)
-        return answer[key]
+        return then(answer[key])
 
-    return Case(key, part or key, run, say=say)
+    return Case(name or key, part or key, run)
 
 
 def cases_of_text(name, rng, numbers):

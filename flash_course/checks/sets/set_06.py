@@ -96,7 +96,7 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
                 raise Said("06.2", "shape of", name=key, expected=shape, got=np.shape(params[key]))
         return flash(x_TD, params, causal=causal, chunk_size=C)
 
-    return call(name, part, port, then=layer, sizes=f"T = {T}, D = {D}, E = {E}, S = {S}, C = {C}, causal = {causal}")
+    return call(name, part, port, then=layer, sizes=f"{T = }, {D = }, {E = }, {S = }, {C = }, {causal = }")
 
 
 def cases_2(rng, numbers):
@@ -207,7 +207,7 @@ def start_case(name, look, say, N, D, T, part="mended"):
                 raise Said("all", "shape", expected=shape, got=np.shape(table))
         look(*map(np.asarray, made))
 
-    return Case(name, part, run, f"N = {N}, D = {D}, T = {T}", say=say)
+    return Case(name, part, run, f"{N = }, {D = }, {T = }", say=say)
 
 
 def look_at_ratio(embedding_ND, position_TD):
@@ -248,8 +248,8 @@ def cases_4(rng, numbers):
         return tuple(value) if isinstance(value, np.ndarray) and value.shape == (2,) else value
 
     how = dict(of="report_sizes", then=two)
-    yield call("the tables as they are", "report", *drowned, sizes=f"N = {N}, D = {wide}, T = {T}", **how)
-    yield call("other tables", "report", *other, sizes=f"N = {rows}, D = {D}, T = {places}", **how)
+    yield call("the tables as they are", "report", *drowned, sizes=f"{N = }, D = {wide}, {T = }", **how)
+    yield call("other tables", "report", *other, sizes=f"N = {rows}, {D = }, T = {places}", **how)
     yield start_case("positions differ", look_at_places, "alike", **sizes)
     yield start_case("sines and cosines", look_at_form, "not sines", **sizes)
     yield start_case("the ratio", look_at_ratio, "ratio", **sizes)
@@ -315,7 +315,7 @@ def cases_5(rng, numbers):
     *_, bias_CC, _, d_out = drawn["d_out of token 0 times a million"]
     bias_CC[0, 0] += 9  # token 0 reads itself
     d_out[0] *= 1e6  # the slopes by small differences lose their digits here
-    shown = {name: f"T = {q.shape[0]}, S = {q.shape[1]}, E = {d_out.shape[1]}, C = {C}"
+    shown = {name: f"T = {q.shape[0]}, S = {q.shape[1]}, E = {d_out.shape[1]}, {C = }"
              for name, (q, *_, C, d_out) in drawn.items()}  # fmt: skip
     return [
         without_autograd(call(name, part, *given, then=some_of(names), sizes=shown[name]))
@@ -343,7 +343,7 @@ def cases_6(rng, numbers):
         (S, E), lengths = grown(rng, S, E), [n + int(rng.integers(5)) if n > 1 else n for n in lengths]
         doc_G = np.repeat(ids, lengths)
         return call(name, part, rng.normal(size=(len(doc_G), S, E)), doc_G,
-                    sizes=f"G = {len(doc_G)}, S = {S}, E = {E}, doc_G = {doc_G.tolist()}")  # fmt: skip
+                    sizes=f"G = {len(doc_G)}, {S = }, {E = }, doc_G = {doc_G.tolist()}")  # fmt: skip
 
     first, second, S, E = grown(rng, 5, 7, 2, 3)
     kv_loud = rng.normal(size=(first + second, S, E)).astype(np.float32)
@@ -376,8 +376,8 @@ def cases_6(rng, numbers):
     yield case("one chunk", "edge sizes", 4, 2, (1,), (5,))
     yield case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6))
     yield Case("a first document 100,000 times larger, float32", "float32", in_float32, short, say="subtraction")
-    yield Case("many chunks, memory", "time and memory", in_little_memory, f"G = {G}", say="table")
-    yield Case("many chunks, numbers read", "time and memory", in_little_time, f"G = {G}", say="again")
+    yield Case("many chunks, memory", "time and memory", in_little_memory, f"{G = }", say="table")
+    yield Case("many chunks, numbers read", "time and memory", in_little_time, f"{G = }", say="again")
 
 
 EXERCISES = exercises_of("06", globals())

@@ -65,14 +65,14 @@ def cases_2(rng, numbers):
             reject_if(any(rate is None for rate in found), "all", "none")
             return np.array([float(rate) for rate in found])
 
-        return Case(name, "learning_rate", run, f"peak = {peak}, warmup = {warmup}, total = {total}")
+        return Case(name, "learning_rate", run, f"{peak = }, {warmup = }, {total = }")
 
     def clip(name, shapes, max_norm, zero=None):
         shapes = [tuple(grown(rng, *shape)) for shape in shapes]
         grads = [torch.from_numpy(np.array(rng.normal(size=shape) * 2)) for shape in shapes]
         if zero is not None:
             grads[zero] = torch.zeros_like(grads[zero])
-        sizes = f"shapes {', '.join(map(str, shapes))}, max_norm = {max_norm}"
+        sizes = f"shapes {', '.join(map(str, shapes))}, {max_norm = }"
         return call(name, "clip_each", grads, max_norm, of="clip_each", sizes=sizes)
 
     yield rates("every update of a run", 0.7, 4, 12)
@@ -197,7 +197,7 @@ def cases_3(rng, numbers):
     def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=(), stale=0.0):
         n_steps += int(rng.integers(2)) * (n_steps > 1)
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
-        clip = "" if max_norm == FAR else f", max_norm = {max_norm}"
+        clip = "" if max_norm == FAR else f", {max_norm = }"
         run = session(weights, batches, max_norm, rates, seen, stale)
         return Case(name, part, run, f"{n_parts} parts, {n_steps} updates{clip}")
 

@@ -32,7 +32,7 @@ def cases_1(rng, numbers):
         D, S, E, H, F = (int(n) for n in rng.permutation(np.arange(5, 30))[:5])
         C = int(rng.integers(31, 36)) if C is None else C
         config = {"model": model, "blocks": int(rng.integers(2, 6)), "D": D, "S": S, "E": E, "F": F, "H": H, "C": C}
-        return call(name, part, config, T, causal, sizes=f"T = {T}, causal = {causal}, {config}")
+        return call(name, part, config, T, causal, sizes=f"{T = }, {causal = }, {config}")
 
     tail = int(rng.integers(3, 12))
     yield case("a causal Transformer++", "Transformer++", "transformer++", 50 + tail)
@@ -141,7 +141,7 @@ def on_quiet(name, part, facts, repeats):
         reject_if(is_near(ratio, truth[1] / truth[0]) and not is_near(ratio, truth[0] / truth[1]), "08.3", "inverted")
         return {"ratio": ratio, "readings of f": np.array(f), "readings of g": np.array(g)}
 
-    return Case(name, part, run, f"repeats = {repeats}")
+    return Case(name, part, run, f"{repeats = }")
 
 
 def on_busy(name, part, facts, repeats):
@@ -160,7 +160,7 @@ def on_busy(name, part, facts, repeats):
         reject_if(longest >= repeats > 2, "08.3", "in a row")
         return ratio
 
-    return Case(name, part, run, f"repeats = {repeats}", say="off")
+    return Case(name, part, run, f"{repeats = }", say="off")
 
 
 def cases_3(rng, numbers):
@@ -271,7 +271,7 @@ def plan_case(name, part, lengths, tokens, look=None):
         for sin, T in product(look or (part,), lengths):
             reject("08.4", SINS[sin](*(rows[model, T] for model in MILLIONS), tokens))
 
-    return Case(name, part, run, f"lengths = {list(lengths)}, tokens = {tokens}")
+    return Case(name, part, run, f"lengths = {list(lengths)}, {tokens = }")
 
 
 def cases_4(rng, numbers):
@@ -350,7 +350,7 @@ def cases_5(rng, numbers):
             return [answer(lent(fn), *heads) for heads in all_heads]
 
         all_heads = [(draw(T, S), draw(T, S), draw(T, E)) for T in lengths]
-        return Case(name, "mixing", run, f"T = {lengths}, S = {S}, E = {E}, C = 4")
+        return Case(name, "mixing", run, f"T = {lengths}, {S = }, {E = }, C = 4")
 
     yield case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D))
     yield case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D))

@@ -101,7 +101,7 @@ def cases_2(rng, numbers):
                 out.append(out_E)
             return True if look == "stays" else state if look == "state" else np.array(out)
 
-        return Case(name, part, run, f"T = {T}, S = {S}, E = {E}, C = {C}, lag = {lag}, {read} tokens read before")
+        return Case(name, part, run, f"{T = }, {S = }, {E = }, {C = }, {lag = }, {read} tokens read before")
 
     yield case("three chunks and a tail", "values", 15, 4, 5, 4)
     yield case("four chunks and a tail", "values", 23, 6, 3, 5)
@@ -146,7 +146,7 @@ def nucleus(candidates, p, top_p):
 def cases_3(rng, numbers):
     def case(name, part, N, **how):
         (N,) = grown(rng, N, more=30)
-        return call(name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"N = {N}, {how}", **how)
+        return call(name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"{N = }, {how}", **how)
 
     def fixed(name, part, p, **how):
         rare = [0.02 / n] * n if (n := int(rng.integers(9))) else []  # more tokens, of which none is kept
@@ -343,7 +343,7 @@ def cases_5(rng, numbers):
     C = SIZES_5["C"]
     first, second, in_chunk, border = (C * int(rng.integers(2, 9)) + own for own in (3, 2, 4, 0))
 
-    def in_folder(name, part, work, sizes=f"{first} tokens read, C = {C}"):
+    def in_folder(name, part, work, sizes=f"{first} tokens read, {C = }"):
         def run(answers):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder).resolve() / "text.state"
@@ -369,7 +369,7 @@ def cases_5(rng, numbers):
             save(answers, path, state)
             return carried("09.5", path, partial(text_in, answers))
 
-        return in_folder(name, "the numbers", work, f"{n} tokens read, C = {C}")
+        return in_folder(name, "the numbers", work, f"{n} tokens read, {C = }")
 
     one, other = (written(n, int(rng.integers(1000))) for n in (first, second))
 
@@ -397,7 +397,7 @@ def cases_5(rng, numbers):
     yield there_and_back("on a border", border)
     yield there_and_back("before the first border", 3)
     yield in_folder("overwritten after it was saved", "the file", overwritten_later)
-    yield in_folder("saved over an older state", "the file", another, f"{first} and {second} tokens read, C = {C}")
+    yield in_folder("saved over an older state", "the file", another, f"{first} and {second} tokens read, {C = }")
 
 
 def save_state(path, state):
@@ -437,7 +437,7 @@ def cases_6(rng, numbers):
         C, k = C + more, k + more * (k >= C)
         n = full * C + own
         state = after(n, rng, draw_layer(rng, S, C, lag), S, E)
-        sizes = f"{n} tokens read, C = {C}, lag = {lag}, k = {k}"
+        sizes = f"{n} tokens read, {C = }, {lag = }, {k = }"
 
         def inside(f):
             given = copy.deepcopy(state)

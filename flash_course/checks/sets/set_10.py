@@ -111,7 +111,7 @@ def cases_1(rng, numbers):
                 one, two = (batch(answer, again)[0] for again in [np.random.default_rng(seed)] * 2)
                 reject("10.1", [("own generator", (one != ids).any()), ("seeded anew", (two == ids).all())])
 
-        return Case(name, part, run, f"B = {B}, T = {T}, C = {C}, pairs = {pairs}, vocab = {2 * n + 1}")
+        return Case(name, part, run, f"{B = }, {T = }, {C = }, {pairs = }, vocab = {2 * n + 1}")
 
     def batches():
         """{name: (B, T, C, pairs, n)}, drawn anew at each call."""
@@ -206,7 +206,7 @@ def cases_3(rng, numbers):
         def run(answers):
             return [answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed)) for seed in seeds]
 
-        return Case(name, "memory_accuracy", run, f"{count} memories, S = {S}, pairs = {pairs}, values = {values}")
+        return Case(name, "memory_accuracy", run, f"{count} memories, {S = }, {pairs = }, {values = }")
 
     def search(name, share, limit, *rows):
         """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; each as often as is drawn."""
@@ -224,7 +224,7 @@ def cases_3(rng, numbers):
 
             return answers.most_pairs(lent(accuracy), share, len(rows[0]), limit)
 
-        return Case(name, "most_pairs", run, f"share = {share}, memories = {len(rows[0])}, limit = {limit}")
+        return Case(name, "most_pairs", run, f"{share = }, memories = {len(rows[0])}, {limit = }")
 
     good, none = (4, 4, 4, 4), (0, 0, 0, 0)
     yield memories("twice as many pairs as S", 16, 32, 64)
@@ -472,10 +472,10 @@ def cases_6(rng, numbers):
         G, C, S, E = grown(rng, G, C, S, E)
         q, lin_q = rng.normal(size=(2, G, C, S))
         k, kv, b = rng.normal(size=(G, S)), rng.normal(size=(G, S, E)), rng.normal(size=(G, G)) + bias
-        return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=f"G = {G}, C = {C}, S = {S}, E = {E}")
+        return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=f"{G = }, {C = }, {S = }, {E = }")
 
     def cost(name, t, C, S, E):
-        return call(name, "far_cost", t, C, S, E, of="far_cost", sizes=f"t = {t}, C = {C}, S = {S}, E = {E}")
+        return call(name, "far_cost", t, C, S, E, of="far_cost", sizes=f"{t = }, {C = }, {S = }, {E = }")
 
     C, S, E = (int(n) for n in rng.permutation(np.arange(5, 14))[:3])
     yield case("five chunks", "values", 5, 3, 4, 6)

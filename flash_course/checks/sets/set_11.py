@@ -75,14 +75,14 @@ def work_case(rng, name, C, M, width, T):
             raise Said("11.2", "unseen")
         return value
 
-    return Case(name, "work", run, f"T = {T}, C = {C}, M = {M}")
+    return Case(name, "work", run, f"{T = }, {C = }, {M = }")
 
 
 def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, M):
         S, E = grown(rng, S, E)
         given = (*rng.normal(size=(2, T, S)), rng.normal(size=(T, E)), rng.normal(size=(C, C)), C, M)
-        return call(name, part, *given, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, M = {M}")
+        return call(name, part, *given, sizes=f"{T = }, {S = }, {E = }, {C = }, {M = }")
 
     tail, M = int(rng.integers(1, 4)), int(rng.integers(3, 6))
     wide, narrow = int(rng.integers(14, 19)), 2
@@ -236,7 +236,7 @@ def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=F
             look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
         return value
 
-    return Case(name, part, run, f"T = {T}, S = {S}, E = {E}, C = {C}, M = {M}, {str(tensors[0].dtype)[6:]}")
+    return Case(name, part, run, f"{T = }, {S = }, {E = }, {C = }, {M = }, {str(tensors[0].dtype)[6:]}")
 
 
 def look_at_memory(exercise, seen, pairs, prepared, memory_too):
@@ -382,7 +382,7 @@ def layer_case(rng, name, part, G, C, look=None):
         reject_if(getattr(small, "dtype", None) != torch.float32, "11.4", "format")
         return value
 
-    return Case(name, part, run, f"G = {G}, C = {C}")
+    return Case(name, part, run, f"{G = }, {C = }")
 
 
 def cases_4(rng, numbers):
@@ -420,7 +420,7 @@ def cases_5(rng, numbers):
             except ValueError:
                 return "a ValueError"
 
-        return Case(name, part, run, f"S = {S}, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}")
+        return Case(name, part, run, f"{S = }, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}")
 
     yield case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024)
     yield case("a T4, float32", "values", 128, 64, 4, 64 * 1024)
