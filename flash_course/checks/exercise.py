@@ -1,7 +1,7 @@
 """What an exercise is: the names that a student writes, the cases they must pass, wrong answers with their messages.
 
-A set is a module ``set_NN`` whose ``EXERCISES`` lists them. The right answers of a set's notebook are not here; what is
-here is the oracle that answers are compared with. Who looks for it will find it.
+A set is a table, ``set_NN.toml``, and the functions of the module ``set_NN``. The right answers of a set's notebook are
+not here; what is here is the oracle that answers are compared with. Who looks for it will find it.
 """
 
 import copy
@@ -141,14 +141,18 @@ class Exercise:
 # ---------------------------------------------------------------- an exercise from its table and its code
 
 
-def exercises_of(number, module):
-    """The exercises of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
+@functools.cache
+def load_set(number):
+    """{id: exercise} of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
 
     Of exercise 05.3 the module has ``cases_3``; the right answer under its own name, or as ``right_3``; ``draw_3`` of a
     prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one.
     """
+    if number not in there():
+        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}")
+    module = vars(importlib.import_module(f".sets.set_{number}", __package__))
     tables = read(f"set_{number}").items()
-    return tuple(exercise_of(name, table, **named(name, table, module)) for name, table in tables)
+    return {name: exercise_of(name, table, **named(name, table, module)) for name, table in tables}
 
 
 def named(name, table, module):
@@ -216,14 +220,6 @@ def holder_of(row, right, text, before):
     if before is None or (holders and before not in holders):
         raise ValueError(f"{row}: {text!r} stands in {holders}: put the function's name first")
     return before
-
-
-def load_set(number):
-    """{id: exercise} of one set."""
-    if number not in there():
-        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}")
-    module = importlib.import_module(f".sets.set_{number}", __package__)
-    return {exercise.id: exercise for exercise in module.EXERCISES}
 
 
 def there():

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Wrong, call, exercises_of, reject_if
+from ..exercise import Case, Wrong, call, reject_if
 from ..instruments import megabytes
 from ..sizes import grown
 
@@ -270,6 +270,3 @@ def cases_6(rng, numbers):
     yield case("a window longer than the sequence", "edge sizes", 5, 2, 3, 9)
     yield case("one token", "edge sizes", 1, 4, 3, 2)
     yield Case("a long sequence", "memory", held, f"{T = }, S = 3, E = 2, {window = }")
-
-
-EXERCISES = exercises_of("01", globals())

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..exercise import Case, asked, call, exercises_of, given_back, lent
+from ..exercise import Case, asked, call, given_back, lent
 from ..sizes import grown
 
 EPS = 1e-5
@@ -230,6 +230,3 @@ def cases_6(rng, numbers):
     yield case("a row that sees nothing", np.exp, 4, 3, 2.5, lambda T: np.arange(T)[:, None] != 2)
     yield case("a function that falls slowly", slow, 5, 3, 2, say="minus thousand")
     yield case("one token", laplace, 1, 4, 2)
-
-
-EXERCISES = exercises_of("02", globals())

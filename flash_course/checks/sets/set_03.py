@@ -14,10 +14,10 @@ from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
 from ..closed_book import without_autograd
-from ..exercise import Case, Said, asked, call, exercises_of, lent, predicted, reject_if
+from ..exercise import Case, Said, asked, call, lent, predicted, reject_if
 from ..gradients import not_derived
 from ..instruments import no_loop
-from ..proving import Unit, version
+from ..proving import versions
 from ..sizes import grown
 
 
@@ -404,12 +404,8 @@ UNITS_5 = {
 SHUT_5 = (properties.prefix_error, properties.check_unit, properties.step_error)
 
 
-def unit_case(name, part, make):
-    return version(name, part, lambda: Unit(make()), shut=SHUT_5)
-
-
 def cases_5(rng, numbers):
-    return [unit_case(name, part, make) for part, units in UNITS_5.items() for name, make in units.items()]
+    return versions(UNITS_5, shut=SHUT_5)
 
 
 @torch.no_grad()
@@ -456,6 +452,3 @@ def cases_6(rng, numbers):
 
     looks = {"a": below_256, "b": root}
     return [predicted(key, then=looks.get(key, as_float)) for key in "abcdefg"]
-
-
-EXERCISES = exercises_of("03", globals())

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..compare import difference
 from ..edits import edited
-from ..exercise import Case, Said, call, exercises_of, given_back, predicted, reject_if
+from ..exercise import Case, Said, call, given_back, predicted, reject_if
 from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
 
@@ -343,6 +343,3 @@ def cases_7(rng, numbers):
     yield case("one token", "edge sizes", 1, 1, 2, 3, fades[4], 4)
     yield case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300)
     yield cost
-
-
-EXERCISES = exercises_of("04", globals())

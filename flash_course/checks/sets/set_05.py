@@ -7,9 +7,9 @@ import torch
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Wrong, call, exercises_of, reject_if
+from ..exercise import Case, Wrong, call, reject_if
 from ..instruments import no_loop
-from ..proving import shown, version
+from ..proving import versions
 from ..sizes import chunked, grown
 
 
@@ -64,7 +64,7 @@ def cases_2(rng, numbers):
         kv = own.to(dtype)
         loud = kv.clone()
         loud[3] *= 30
-        name = f"output 3 moves with its own chunk, {str(dtype).removeprefix('torch.')}"
+        name = f"output 3 moves with its own chunk, {str(dtype)[6:]}"
         return Case(name, "rounding", lambda f: what_moves("05.2", f, [kv], [loud], 3, 3), f"{G = }", say=key)
 
     yield case("mean over the chunks before", "values", 5, 2, 3)
@@ -97,8 +97,7 @@ def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combin
 def cases_3(rng, numbers):
     def case(name, part, T, S, E, C, **how):
         (T, C), (S, E) = chunked(rng, T, C), grown(rng, S, E)
-        heads = rng.normal(size=(4, T, S))
-        given = (*heads, rng.normal(size=(T, E)), rng.normal(size=(C, C)), C)
+        given = (*rng.normal(size=(4, T, S)), rng.normal(size=(T, E)), rng.normal(size=(C, C)), C)
         said = ", ".join(f"{key} = {value}" for key, value in how.items())
         return call(name, part, *given, **how, sizes=f"{T = }, {S = }, {E = }, {C = }, {said}")
 
@@ -166,14 +165,9 @@ GAPS_4 = layers({
 })  # fmt: skip
 
 
-def layer_case(name, part, make, C):
-    return version(name, part, lambda: shown(make(C)), C)
-
-
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 6))
-    pools = {"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}
-    return [layer_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
+    return versions({"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}, C)
 
 
 def table_of(fn, T):
@@ -235,9 +229,8 @@ def cases_5(rng, numbers):
         def run(answers):
             return what_moves("05.5", getattr(answers, of), given, [q, k, louder], 3, earlier)
 
-        form = str(dtype).removeprefix("torch.")
         say = f"{of} left" if dtype == torch.bfloat16 else "in float64 and back"
-        return Case(f"outputs move with a later token, {form}", of, run, f"{G = }, {C = }", say=say)
+        return Case(f"outputs move with a later token, {str(dtype)[6:]}", of, run, f"{G = }, {C = }", say=say)
 
     q, k, v = heads(4, 4)
 
@@ -286,6 +279,3 @@ def right_6(n):
     C, t, S, E = (n[key] for key in "CtSE")
     last = "linear attention and the token itself"
     return {"a": t % C + 1, "b": t // C, "c": round(2 * S * E / (S + E)), "d": True, "e": False, "f": last}
-
-
-EXERCISES = exercises_of("05", globals())

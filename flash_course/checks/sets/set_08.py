@@ -8,7 +8,7 @@ from operator import truediv
 import numpy as np
 import torch
 
-from ..exercise import Case, Said, asked, call, exercises_of, lent, reject, reject_if
+from ..exercise import Case, Said, asked, call, lent, reject, reject_if
 from ..sizes import grown
 
 
@@ -368,6 +368,3 @@ def cases_5(rng, numbers):
     yield mixing("quadratic", quadratic)
     yield mixing("mixed chunk", mixed_chunk)
     yield mixing("recurrent", recurrent)
-
-
-EXERCISES = exercises_of("08", globals())

@@ -10,7 +10,7 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word
-from ..exercise import Case, asked, call, exercises_of, lent, predicted, reject, reject_if, several
+from ..exercise import Case, asked, call, lent, predicted, reject, reject_if, several
 from ..sizes import grown
 
 
@@ -487,6 +487,3 @@ def cases_6(rng, numbers):
     yield cost("the first token of a chunk", 3 * C, C, S, E)
     yield cost("chunk 0", C - 2, C, S, E)
     yield cost("the paper's sizes", 8191, 256, 128, 1536)
-
-
-EXERCISES = exercises_of("10", globals())

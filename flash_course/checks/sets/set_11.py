@@ -7,7 +7,7 @@ import torch
 
 from .. import interpreter
 from ..compare import difference
-from ..exercise import Case, Said, Unable, call, exercises_of, predicted, reject_if
+from ..exercise import Case, Said, Unable, call, predicted, reject_if
 from ..instruments import Operations, Watched, following
 from ..interpreter import jit, tl
 from ..sizes import grown
@@ -474,6 +474,3 @@ def cases_6(rng, numbers):
         "every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, memory_too=True, transposed=True
     )
     yield exact(6, 5 + a, 6 + b, 31, 32)
-
-
-EXERCISES = exercises_of("11", globals())
