@@ -277,6 +277,11 @@ def given_back(value):
     return value
 
 
+def values_at(places, count):
+    """A look at some of the values that an answer returned, where there are ``count``; else at whatever came back."""
+    return lambda value: tuple(value)[places] if isinstance(value, tuple | list) and len(value) == count else value
+
+
 def lent(function):
     """A set's own function as cases hand it to an answer: the answer may call it while the package is shut."""
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..compare import difference
 from ..edits import edited
-from ..exercise import Case, Said, call, given_back, predicted, reject_if
+from ..exercise import Case, Said, call, given_back, predicted, reject_if, values_at
 from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
 
@@ -205,18 +205,13 @@ def linear_backward(q, k, v, d_out):
     return dq, dk, dv
 
 
-def gradient(places):
-    """What a case looks at: some of the three gradients, or whatever came back."""
-    return lambda value: tuple(value)[places] if isinstance(value, tuple | list) and len(value) == 3 else value
-
-
 def cases_5(rng, numbers):
     def both(name, T, S, E):
         T, S, E = grown(rng, T, S, E)
         given, sizes = texts(rng, T, S=S, E=E, reads=2), f"{T = }, {S = }, {E = }"
         return [
-            call(name, "dq", *given, sizes=sizes, then=gradient(0)),
-            call(name, "dk and dv", *given, sizes=sizes, then=gradient(slice(1, 3))),
+            call(name, "dq", *given, sizes=sizes, then=values_at(0, 3)),
+            call(name, "dk and dv", *given, sizes=sizes, then=values_at(slice(1, 3), 3)),
         ]
 
     (T,) = grown(rng, 1_000, more=60)

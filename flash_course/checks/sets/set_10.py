@@ -10,7 +10,7 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word
-from ..exercise import Case, asked, call, lent, predicted, reject, reject_if, several
+from ..exercise import Case, asked, call, given_back, lent, predicted, reject, reject_if, several, values_at
 from ..sizes import grown
 
 
@@ -166,14 +166,14 @@ def cases_2(rng, n):
     def case(key):
         model, _, question = key.partition(", ")
 
-        def run(answer):
-            got = as_word(predicted(key).run(answer))
+        def look(got):
+            got = as_word(got)
             if question in ("A", "B"):
                 cell = f"{model}, {'near' if is_near(n, question) else 'far'}"
                 reject("10.2", [("word", got not in ("path", "chance")), (cell, got != right[key])])
             return got
 
-        return Case(key, model if question else "numbers", run)
+        return predicted(key, model if question else "numbers", then=look)
 
     return [case(key) for key in right]
 
@@ -263,11 +263,7 @@ def cases_4(rng, numbers):
         drawn = [gap + spread * rng.normal() for _ in seeds_a]
         a = {seed: float(base[seed] + d) for seed, d in zip(seeds_a, differences or drawn)}
         b = {seed: base[seed] for seed in seeds_b}
-        asked = 3 if part == "verdict" else slice(3)  # the verdict, or the mean and the two ends
-
-        def then(value):
-            return tuple(value)[asked] if isinstance(value, tuple | list) and len(value) == 4 else value
-
+        then = values_at(3 if part == "verdict" else slice(3), 4)  # the verdict, or the mean and the two ends
         return call(name, part, a, b, sizes=f"seeds {list(a)} and {list(b)}", say=say, then=then)
 
     def refused(name, seeds_a, seeds_b):
@@ -357,8 +353,7 @@ def ablation_case(rng, name, part, config, rates, seeds, *looks):
             trained.append(copy.deepcopy(model))
             return bits[bool(model["gate"]), rate, seed]
 
-        result = asked(answer, config, lent(train), rates, seeds)
-        reject_if(result is None, "all", "none")
+        result = given_back(asked(answer, config, lent(train), rates, seeds))
         reject_if(not has_form(result), "10.5", "form")
         models, chosen, differences = (list(result[key]) for key in ("models", "rates", "differences"))
         reject_if(all(model.get("gate") for model in models), "10.5", "gate left")
