@@ -8,7 +8,8 @@ import torch
 
 from flash_course import personal
 from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer, layer_case
+from flash_course.checks.proving import version
+from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -258,8 +259,8 @@ def held_out(rng):
         return lambda x_TD: np.concatenate([right(x_TD)[:, :7], wrong(x_TD)[:, 7:]], 1)
 
     leaks = last_row_inclusive, LEAKS_4["a leak in the last partial chunk only"], counts_the_chunks, last_channel_leaks
-    cases = [layer_case("held out", "finds leaks", make, int(rng.integers(3, 6))) for make in leaks]
-    cases.append(layer_case("held out", "finds gaps", forgets_chunk_zero, int(rng.integers(3, 6))))
+    cases = [version("held out", "finds leaks", make, int(rng.integers(3, 6))) for make in leaks]
+    cases.append(version("held out", "finds gaps", forgets_chunk_zero, int(rng.integers(3, 6))))
     q, k = torch.from_numpy(rng.normal(size=(2, 6, 5, 3)))
     v = torch.from_numpy(rng.normal(size=(6, 5, 4)))
     return {

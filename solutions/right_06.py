@@ -9,9 +9,11 @@ from operator import itemgetter
 import numpy as np
 import torch
 
+from flash_course.checks.edits import edited
 from flash_course.checks.exercise import call
+from flash_course.checks.proving import version
 from flash_course.checks.sets.set_06 import (
-    BOTH, HELD, look_at_logits, look_at_places, look_at_ratio, padding_case, start_case,
+    BOTH, HELD, look_at_logits, look_at_places, look_at_ratio, padded_unit, start_case,
 )  # fmt: skip
 
 # ---------------------------------------------------------------- right answers, written differently
@@ -298,7 +300,7 @@ def held_out(rng):
         ("finds padding that is read", "far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),
     )
     return {
-        "06.3": [padding_case("held out", part, C, *edits) for part, *edits in faults],
+        "06.3": [version("held out", part, edited(padded_unit, *edits, name="held out"), C) for part, *edits in faults],
         "06.4": [
             start_case("held out", look_at_ratio, "held out", N=40, D=80, T=350, part="held out"),
             start_case("held out", look_at_places, "held out", N=50, D=96, T=350, part="held out"),

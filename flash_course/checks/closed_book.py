@@ -6,14 +6,14 @@ import inspect
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
 import flash_tutorial
 
-from .exercise import Said
+from .exercise import reject_if
 from .interpreter import STARTS
 from .texts import say
 
@@ -125,7 +125,6 @@ def watched_calls(name_shut):
             raise PackageShut(seen[0]) from None
 
 
-@contextmanager
 def package_shut(shut=True, answers=()):
     """Within it, a call of the closed modules or of a set's functions raises PackageShut.
 
@@ -140,11 +139,9 @@ def package_shut(shut=True, answers=()):
         module = module_shut(frame)
         return f"{module}.{frame.f_code.co_name}" if module and frame.f_code.co_name != "<module>" else None
 
-    with watched_calls(name_shut):
-        yield
+    return watched_calls(name_shut)
 
 
-@contextmanager
 def oracle_shut():
     """Within it no function of a set, and none that asks the sets' answers, is called from outside."""
 
@@ -157,35 +154,25 @@ def oracle_shut():
         module = module_shut(frame)
         return module and f"{module}.{code.co_name}"
 
-    with watched_calls(name_shut):
-        yield
+    return watched_calls(name_shut)
 
 
-@contextmanager
 def also_shut(*modules):
     """Within it, these modules are shut as well, if the package is: for an exercise that rebuilds what lies there."""
-    if not callable(sys.getprofile()):  # the oracle runs
-        yield
-        return
     names = {module.__file__: module.__name__ for module in modules}
 
     def name_shut(frame):
         name = names.get(frame.f_code.co_filename) if frame.f_code.co_name != "<module>" else None
         return name and f"{name}.{frame.f_code.co_name}"
 
-    with watched_calls(name_shut):
-        yield
+    oracle_runs = not callable(sys.getprofile())
+    return nullcontext() if oracle_runs else watched_calls(name_shut)
 
 
-@contextmanager
 def functions_shut(*functions):
     """Within it, a call of one of these functions raises PackageShut."""
-    if not functions:
-        yield
-        return
     names = {inspect.unwrap(f).__code__: f"{f.__module__}.{f.__name__}" for f in functions}
-    with watched_calls(lambda frame: names.get(frame.f_code)):
-        yield
+    return watched_calls(lambda frame: names.get(frame.f_code)) if names else nullcontext()
 
 
 def without_autograd(case):
@@ -195,13 +182,9 @@ def without_autograd(case):
         try:
             with torch.inference_mode(), functions_shut(*GRADIENTS):
                 return case.run(answer)
-        except PackageShut as error:
-            if error.function.startswith("torch."):
-                raise Said("all", "autograd") from None
-            raise
-        except RuntimeError as error:
-            if "does not require grad" in str(error) or "nference" in str(error):
-                raise Said("all", "autograd") from None
+        except (PackageShut, RuntimeError) as error:
+            signs = ("torch.",) if isinstance(error, PackageShut) else ("does not require grad", "nference")
+            reject_if(any(sign in str(error) for sign in signs), "all", "autograd")
             raise
 
     return dataclasses.replace(case, run=run)

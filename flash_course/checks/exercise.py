@@ -1,7 +1,7 @@
 """What an exercise is: the names that a student writes, the cases they must pass, wrong answers with their messages.
 
-A set is a module ``set_NN`` whose ``EXERCISES`` lists them. The right answers of a set's notebook are not here; what is
-here is the oracle that answers are compared with. Who looks for it will find it.
+A set is a table, ``set_NN.toml``, and the functions of the module ``set_NN``. The right answers of a set's notebook are
+not here; what is here is the oracle that answers are compared with. Who looks for it will find it.
 """
 
 import copy
@@ -141,14 +141,18 @@ class Exercise:
 # ---------------------------------------------------------------- an exercise from its table and its code
 
 
-def exercises_of(number, module):
-    """The exercises of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
+@functools.cache
+def load_set(number):
+    """{id: exercise} of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
 
     Of exercise 05.3 the module has ``cases_3``; the right answer under its own name, or as ``right_3``; ``draw_3`` of a
     prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one.
     """
+    if number not in there():
+        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}")
+    module = vars(importlib.import_module(f".sets.set_{number}", __package__))
     tables = read(f"set_{number}").items()
-    return tuple(exercise_of(name, table, **named(name, table, module)) for name, table in tables)
+    return {name: exercise_of(name, table, **named(name, table, module)) for name, table in tables}
 
 
 def named(name, table, module):
@@ -218,17 +222,6 @@ def holder_of(row, right, text, before):
     return before
 
 
-def load_set(number):
-    """{id: exercise} of one set."""
-    try:
-        module = importlib.import_module(f".sets.set_{number}", __package__)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__package__}.sets.set_{number}":
-            raise
-        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}") from None
-    return {exercise.id: exercise for exercise in module.EXERCISES}
-
-
 def there():
     """The numbers of the sets that this version has."""
     return [number for number in SETS if importlib.util.find_spec(f"{__package__}.sets.set_{number}")]
@@ -278,6 +271,17 @@ def several(values, expected):
     return values
 
 
+def given_back(value):
+    """A value, where an answer gave one back."""
+    reject_if(value is None, "all", "none")
+    return value
+
+
+def values_at(places, count):
+    """A look at some of the values that an answer returned, where there are ``count``; else at whatever came back."""
+    return lambda value: tuple(value)[places] if isinstance(value, tuple | list) and len(value) == count else value
+
+
 def lent(function):
     """A set's own function as cases hand it to an answer: the answer may call it while the package is shut."""
 
@@ -288,14 +292,14 @@ def lent(function):
     return call_it
 
 
-def predicted(key, part=None, say=None):
-    """A case of a predict exercise: what was written under a key."""
+def predicted(key, part=None, name=None, then=lambda value: value):
+    """A case of a predict exercise: ``then`` of what was written under a key."""
 
     def run(answer):
         reject_if(answer.get(key) is None, "all", "unanswered", key=key)
-        return answer[key]
+        return then(answer[key])
 
-    return Case(key, part or key, run, say=say)
+    return Case(name or key, part or key, run)
 
 
 def cases_of_text(name, rng, numbers):

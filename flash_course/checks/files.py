@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
-from .exercise import Said, reject_if
+from .exercise import Case, Said, reject_if
 
 watching = []  # the watches that are on: an audit hook can be set, and never be taken away
 
@@ -82,6 +82,16 @@ def no_pickle(error):
     kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
     with mock.patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
         yield
+
+
+def in_folder(file, name, part, work, sizes):
+    """A case in a new folder: ``work(answers, path)`` gets the path of a file there."""
+
+    def run(answers):
+        with tempfile.TemporaryDirectory() as folder:
+            return work(answers, Path(folder).resolve() / file)
+
+    return Case(name, part, run, sizes)
 
 
 @contextmanager

@@ -89,11 +89,11 @@ def following(kind, array, seen):
     return array
 
 
-def numpy_calls(function, arrays, *more):
+def numpy_calls(function, arrays, *more, kind=Followed):
     """How often NumPy is called, or None where it cannot be counted."""
     seen = {"calls": 0}
     try:
-        function(*(following(Followed, array.copy(), seen) for array in arrays), *more)
+        function(*(following(kind, array.copy(), seen) for array in arrays), *more)
     except Exception:
         return None
     return seen["calls"]
@@ -108,12 +108,7 @@ class Weighed(Followed):
 
 def numbers_read(function, array, *more):
     """How many numbers NumPy's functions are given; 0 where it cannot be counted."""
-    seen = {"calls": 0}
-    try:
-        function(following(Weighed, array.copy(), seen), *more)
-    except Exception:
-        return 0
-    return seen["calls"]
+    return numpy_calls(function, [array], *more, kind=Weighed) or 0
 
 
 class Dispatched(TorchDispatchMode):

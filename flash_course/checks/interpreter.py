@@ -15,6 +15,7 @@ from inspect import ismodule
 from types import CodeType, SimpleNamespace
 
 import numpy as np
+import torch
 
 try:
     import triton
@@ -112,8 +113,6 @@ def unwatched(function, given):
 
 def is_plain(value):
     """Whether an argument brings no code with it."""
-    import torch
-
     if type(value) is tuple:
         return all(map(is_plain, value))
     return type(value) in (int, float, bool, type(None), torch.Tensor)
@@ -210,8 +209,6 @@ class Memory:
 
     def stored_in(self, tensor):
         """A tensor's numbers as kernels have stored them, NaN where none was stored. The last one counts."""
-        import torch
-
         latest = {}
         for places, values in zip(self.writes, self.values):
             latest.update(zip(places.tolist(), values.tolist()))
@@ -229,8 +226,6 @@ def missing():
     """None where kernels can be checked, else the key of the sentence that says why they cannot."""
     if triton is None:
         return "needs Linux"
-    import torch
-
     one = torch.ones(16, 16)
     try:
         probe[(1,)](one, M=16)
@@ -242,8 +237,6 @@ def missing():
 @functools.cache
 def sees():
     """Whether what kernels touch can be seen with this version of Triton."""
-    import torch
-
     one = torch.ones(16, 16)
     with Memory().watch() as memory:
         probe[(1,)](one, M=16)

@@ -74,7 +74,9 @@ class Unit(nn.Module):
 
 
 def shown(thing, names=()):
-    """``thing`` as a test sees it: it can be called, and has the attributes ``names``."""
+    """``thing`` as a test sees it: it can be called, and has the attributes ``names``; a module is a module."""
+    if isinstance(thing, nn.Module):
+        return Unit(thing)
     version = Version()
     BEHIND[version] = Behind(thing, tuple(names))
     return version
@@ -93,18 +95,18 @@ def done(work):
 # ---------------------------------------------------------------- one version, and all of them
 
 
-def version(name, part, make, *more, right=None, shut=()):
-    """A case: the test is asked about ``make()``, made anew each time, and gets ``more`` with it.
+def version(name, part, make, *given, names=(), right=None, shut=()):
+    """A case: the test is asked about ``make(*given)``, made anew each time, and gets ``given`` with it.
 
-    ``right``: whether it must pass; in the part "passes what is right" it must. ``shut``: functions that the test may
-    not call.
+    ``names``: the attributes that show. ``right``: whether it must pass; in the part "passes what is right" it must.
+    ``shut``: functions that the test may not call.
     """
 
     def run(test):
-        made = make()
+        made = shown(make(*given), names)
         with functions_shut(*shut):
             try:
-                returned = test(made, *more)
+                returned = test(made, *given)
             except AssertionError:
                 return FAILS_NAN if BEHIND[made].not_finite else FAILS
         if inspect.iscoroutine(returned):
@@ -116,6 +118,11 @@ def version(name, part, make, *more, right=None, shut=()):
 
     right = part == "passes what is right" if right is None else right
     return Case(name, part, run, truth=right)
+
+
+def versions(pools, *given, **how):
+    """The cases of {part: {name: make}}."""
+    return [version(name, part, make, *given, **how) for part, pool in pools.items() for name, make in pool.items()]
 
 
 def order_of(cases, seed):

@@ -250,7 +250,7 @@ def test_what_is_shut_stays_shut_behind_an_except_for_everything():
 @pytest.mark.parametrize("name", PROVE)
 def test_the_sentence_on_a_held_out_version_names_its_part_alone(name):
     part = [*PROVE[name].parts][-1]
-    secret = proving.version("a secret", part, lambda: proving.shown(int))
+    secret = proving.version("a secret", part, lambda: int)
     right = PROVE[name].right
     exercise = dataclasses.replace(PROVE[name], right=None)  # which may be called then
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, reject_if
+from ..exercise import Case, Wrong, call, reject_if
 from ..instruments import megabytes
 from ..sizes import grown
 
@@ -22,7 +22,7 @@ def causal_softmax(scores_TT):
 
 def cases_1(rng, numbers):
     def case(name, part, T, look=lambda scores: scores):
-        return call(name, part, look(rng.normal(size=(T, T)) * 2), sizes=f"T = {T}")
+        return call(name, part, look(rng.normal(size=(T, T)) * 2), sizes=f"{T = }")
 
     def large(scores):
         scores[1, :2] -= 3000
@@ -74,8 +74,7 @@ def cases_2(rng, numbers):
     def case(name, part, make, *sizes, say=None):
         T, D, E = grown(rng, *sizes)
         fn, seed = make(T, D, E), int(rng.integers(1 << 30))
-        run = lambda answer: answer(fn, T, D, np.random.default_rng(seed))  # noqa: E731
-        return Case(name, part, run, f"T = {T}, D = {D}", say)
+        return Case(name, part, lambda answer: answer(fn, T, D, np.random.default_rng(seed)), f"{T = }, {D = }", say)
 
     def plain(condition=causal, message=None, far=1.0):
         return lambda T, D, E: reader(rng, table_of(T, condition), D, E, message and message(D, E), far)
@@ -141,8 +140,8 @@ def cases_3(rng, numbers):
         T, d = grown(rng, T, d)
         D = d * heads
         weights = {f"W_{letter}": rng.normal(size=(D, D)) * 1.5 / math.sqrt(D) for letter in "qkvo"}
-        sizes = f"T = {T}, D = {D}, heads = {heads}, causal = {causal}"
-        return call(name, part, rng.normal(size=(T, D)), weights, heads, causal, sizes=sizes)
+        x_TD, sizes = rng.normal(size=(T, D)), f"{T = }, {D = }, {heads = }, {causal = }"
+        return call(name, part, x_TD, weights, heads, causal, sizes=sizes)
 
     yield case("three heads", "not causal", 5, 4, 3, False)
     yield case("two heads, a longer sequence", "not causal", 17, 3, 2, False)
@@ -156,10 +155,8 @@ def cases_3(rng, numbers):
 # ---------------------------------------------------------------- 01.4 what attention costs
 def draw_4(rng):
     H = int(rng.choice([4, 6, 8, 12]))
-    return {
-        "T": int(rng.integers(5, 30)) * 100, "D": H * int(rng.choice([32, 48, 64, 80])), "H": H,
-        "B": int(rng.choice([3, 5, 7])),
-    }  # fmt: skip
+    T, d = int(rng.integers(5, 30)) * 100, int(rng.choice([32, 48, 64, 80]))
+    return {"T": T, "D": H * d, "H": H, "B": int(rng.choice([3, 5, 7]))}
 
 
 def right_4(n):
@@ -177,7 +174,7 @@ def rope(x_TS, positions):
     return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
 
 
-SHOWN = {"pairing": "both", "precision": "distance"}
+SHOWN, PROPERTIES = {"pairing": "both", "precision": "distance"}, ("norm", "distance", "both")
 
 
 def outer_channels(rng, T, S):
@@ -196,13 +193,13 @@ def cases_5(rng, numbers):
 
     def exact(name, T, S, step):  # positions whose angles float16 holds exactly
         (T,) = grown(rng, T, more=20)
-        given, sizes = (rng.normal(size=(T, S)), step * (rng.permutation(T) - 2)), f"T = {T}, S = {S}"
+        given, sizes = (rng.normal(size=(T, S)), step * (rng.permutation(T) - 2)), f"{T = }, {S = }"
         return call(name, tables, *given, of="rope", sizes=sizes, say="pairing")
 
     def far(name, draw, T, S, then=lambda value: value):
         (T,) = grown(rng, T, more=20)
         places = rng.integers(2048, 4096, size=T) * 2 + 1
-        return call(name, angles, draw(rng, T, S), places, of="rope", sizes=f"T = {T}, S = {S}", then=then,
+        return call(name, angles, draw(rng, T, S), places, of="rope", sizes=f"{T = }, {S = }", then=then,
                     say="precision")  # fmt: skip
 
     def norms(answers):
@@ -211,8 +208,7 @@ def cases_5(rng, numbers):
     def names(key):
         def run(answers):
             said = as_word(answers.shown_01_5.get(key))
-            if said != SHOWN[key]:
-                raise Said("01.5", f"{key}: {said}" if said in ("norm", "distance", "both") else "unnamed")
+            reject_if(said != SHOWN[key], "01.5", f"{key}: {said}" if said in PROPERTIES else "unnamed")
             return said
 
         return Case(f"what shows the fault of {key}", shown, run)
@@ -221,7 +217,7 @@ def cases_5(rng, numbers):
     x, places = rng.normal(size=(T, 2 * pairs)), rng.integers(0, 900, size=T)
     yield exact("small angles", 5, 4, 100)
     yield exact("four pairs", 3, 8, 1000)
-    yield Case("lengths of the rows", tables, norms, f"T = {T}, S = {2 * pairs}", say="pairing")
+    yield Case("lengths of the rows", tables, norms, f"{T = }, S = {2 * pairs}", say="pairing")
     yield far("one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2)
     yield far("the slowest pair, positions of 4096 to 8192", outer_channels, 9, 2 * grown(rng, 3)[0], keep_outer)
     yield names("pairing")
@@ -258,7 +254,7 @@ def cases_6(rng, numbers):
         T, S, E = grown(rng, T, S, E)
         window = T + window if window > 5 else window
         q, k, v = (rng.normal(size=(T, width)) for width in (S, S, E))
-        return call(name, part, q, k, v, window, sizes=f"T = {T}, S = {S}, E = {E}, window = {window}")
+        return call(name, part, q, k, v, window, sizes=f"{T = }, {S = }, {E = }, {window = }")
 
     T, window = 1024 + int(rng.integers(60)), int(rng.integers(3, 6))
     q, k, v = (rng.normal(size=(T, width)) for width in (3, 3, 2))
@@ -273,7 +269,4 @@ def cases_6(rng, numbers):
     yield case("a window of 1", "edge sizes", 6, 3, 4, 1)
     yield case("a window longer than the sequence", "edge sizes", 5, 2, 3, 9)
     yield case("one token", "edge sizes", 1, 4, 3, 2)
-    yield Case("a long sequence", "memory", held, f"T = {T}, S = 3, E = 2, window = {window}")
-
-
-EXERCISES = exercises_of("01", globals())
+    yield Case("a long sequence", "memory", held, f"{T = }, S = 3, E = 2, {window = }")

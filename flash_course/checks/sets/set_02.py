@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..exercise import Case, asked, call, exercises_of, lent, reject_if
+from ..exercise import Case, asked, call, given_back, lent
 from ..sizes import grown
 
 EPS = 1e-5
@@ -70,8 +70,7 @@ def cases_2(rng, numbers):
         x_TD = size * (rng.normal(size=(T, D)) + rng.normal(size=(T, 1)))
         for key, columns in zeros.items():
             params[key][..., : {"D": D, "E": E}[columns]] = 0
-        sizes = f"T = {T}, D = {D}, E = {E}, S = {S}, mix: {mix}"
-        return call(name, part, x_TD, params, lent(MIXES[mix]), sizes=sizes)
+        return call(name, part, x_TD, params, lent(MIXES[mix]), sizes=f"{T = }, {D = }, {E = }, {S = }, mix: {mix}")
 
     yield case("each token reads itself, small x", "no mixing", "identity", 5, 4, 3, 2, size=0.003)
     yield case("each token reads itself", "no mixing", "identity", 6, 4, 5, 3)
@@ -106,7 +105,7 @@ def cases_3(rng, numbers):
         (T, n), S = grown(rng, T, n), S + 2 * int(rng.integers(3))
         gamma, beta = heads * rng.normal(size=(2, 2, S))
         given = rng.normal(size=(T, S)), gamma, beta, bias * (rng.normal(size=(T, T)) + 0.5), n, causal
-        return call(name, part, *given, sizes=f"T = {T}, S = {S}, length_scale = {n}, causal = {causal}")
+        return call(name, part, *given, sizes=f"{T = }, {S = }, length_scale = {n}, {causal = }")
 
     yield case("both sides", "both sides", 5, 4, 3, False)
     yield case("the bias alone: gamma and beta are zero", "both sides", 7, 2, 3, False, heads=0.0)
@@ -162,17 +161,15 @@ def cases_5(rng, numbers):
         """On what the map adds: the output, less the output at out_weight = 0. The residual has cases on the output."""
         params = params | {key: 0 * params[key] for key in zero}
         (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
-        sizes = f"T = {T}, D = {D}, E = {E}, S = {S}, length_scale = {n}"
         if part == "the bias":  # it leaves nothing at later places, so that a fault of the mask there shows nothing
             bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -1 - np.abs(bias_TT))
         bare = params | {"out_weight": 0 * params["out_weight"]}
 
         def run(answer):
-            full = asked(answer, x_TD, params, bias_TT, n)
-            reject_if(full is None, "all", "none")
+            full = given_back(asked(answer, x_TD, params, bias_TT, n))
             return full if part == "the residual" else full - asked(answer, x_TD, bare, bias_TT, n)
 
-        return Case(name, part, run, sizes)
+        return Case(name, part, run, f"{T = }, {D = }, {E = }, {S = }, length_scale = {n}")
 
     sizes = (6, 4, 5, 3), (8, 5, 3, 4), (7, 3, 4, 2), (1, 4, 3, 2)
     x, y, (*w, ahead), one = (draw_port(rng, *grown(rng, *each)) for each in sizes)
@@ -217,7 +214,7 @@ def cases_6(rng, numbers):
     def case(name, f, T, S, n, seen=lambda T: True, say=None):
         T, S, n = grown(rng, T, S, n)
         q, k, bias = *rng.normal(size=(2, T, S)), rng.normal(size=(T, T)) * 0.7 + 0.3
-        given, sizes = (q, k, bias, n, np.tri(T, dtype=bool) & seen(T)), f"T = {T}, S = {S}, length_scale = {n}"
+        given, sizes = (q, k, bias, n, np.tri(T, dtype=bool) & seen(T)), f"{T = }, {S = }, length_scale = {n}"
         return call(name, "matrix_with", lent(f), *given, of="matrix_with", sizes=sizes, say=say)
 
     values = {
@@ -233,6 +230,3 @@ def cases_6(rng, numbers):
     yield case("a row that sees nothing", np.exp, 4, 3, 2.5, lambda T: np.arange(T)[:, None] != 2)
     yield case("a function that falls slowly", slow, 5, 3, 2, say="minus thousand")
     yield case("one token", laplace, 1, 4, 2)
-
-
-EXERCISES = exercises_of("02", globals())

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 
 from ..closed_book import without_autograd
-from ..exercise import Case, Said, asked, call, exercises_of, lent, predicted, reject_if
+from ..exercise import Case, Said, asked, call, lent, predicted, reject_if
 from ..gradients import not_derived
 from ..instruments import no_loop
-from ..proving import Unit, version
+from ..proving import versions
 from ..sizes import grown
 
 
@@ -50,12 +51,12 @@ def cases_1(rng, numbers):
 
     def table(name, part, n, first=None):
         n, how = first_of(n, first)
-        sizes = f"n = {n}, first = {how.get('first', 0)}"
+        sizes = f"{n = }, first = {how.get('first', 0)}"
         return call(name, part, draw(2 * n - 1), **how, of="toeplitz_bias", sizes=sizes)
 
     def waves(name, n, S, first=None):
         (n, how), S = first_of(n, first), S + 2 * int(rng.integers(4))
-        sizes = f"n = {n}, S = {S}, first = {how.get('first', 0)}"
+        sizes = f"{n = }, {S = }, first = {how.get('first', 0)}"
         return call(name, "rotary", draw(S), draw(S), n, **how, of="rotary_bias", sizes=sizes)
 
     (n,) = grown(rng, 5)
@@ -74,7 +75,7 @@ def cases_1(rng, numbers):
     yield table("rows from 2", "toeplitz: values", 7, first=2)
     yield table("the last row", edges, 6, first=5)
     yield table("one token", edges, 1)
-    yield Case("the gradient of w", edges, gradient, f"n = {n}, first = 2")
+    yield Case("the gradient of w", edges, gradient, f"{n = }, first = 2")
     yield no_loop("toeplitz: no loop", "rows", *tables, f"n = {lengths}", of="toeplitz_bias")
     yield waves("all rows", 5, 6)
     yield waves("rows from 3", 7, 4, first=3)
@@ -141,7 +142,7 @@ def cases_2(rng, numbers):
         return torch.as_tensor(rng.normal(size=shape))
 
     D, E, S = widths = grown(rng, 10, 14, 6)
-    shown = f"D = {D}, E = {E}, S = {S}"
+    shown = f"{D = }, {E = }, {S = }"
 
     def order_one(**how):
         shapes = shapes_of(build(SmallGAU, widths, **how)).items()
@@ -162,10 +163,13 @@ def cases_2(rng, numbers):
                 reject_if(isinstance(result, torch.Tensor) and not (unit(x) - x - result).any(), "03.2", "stale")
             return result
 
-        return Case(name, "numbers", run, f"B = {B}, T = {T}, {shown}, reach = {reach}, n = {n}, causal = {causal}")
+        return Case(name, "numbers", run, f"{B = }, {T = }, {shown}, {reach = }, {n = }, {causal = }")
 
     (B, T), drawn = grown(rng, 2, 7), order_one()
-    x, wide = draw(B, T, D), grown(rng, 128, 256, 32, 200)
+    x, wide, sizes = draw(B, T, D), grown(rng, 128, 256, 32, 200), f"{B = }, {T = }, {shown}"
+
+    def names(answer):
+        return shapes_of(build(answer, widths))
 
     def round_trip(answer):
         one, other = filled(build(answer, widths), drawn), build(answer, widths, seed=1).double()
@@ -200,28 +204,17 @@ def cases_2(rng, numbers):
         reject_if(y.device.type != "meta", "03.2", "device")
         return tuple(y.shape)
 
-    yield Case(
-        "names and shapes",
-        "parameters",
-        lambda answer: shapes_of(build(answer, widths)),
-        f"{shown}, reach = 4",
-        say="names",
-    )
+    yield Case("names and shapes", "parameters", names, f"{shown}, reach = 4", say="names")
     yield values("one text, causal", 1, 5, reach=6)
     yield values("three texts", 3, 7, causal=False)
     yield values("a text longer than the reach", 2, 9, reach=3, n=8)
     yield values("a short text", 2, 3, causal=False, reach=5, n=4)
     yield values("one token", 2, 1)
-    yield Case("state_dict into another unit", "parameters", round_trip, f"B = {B}, T = {T}, {shown}")
-    yield Case("gradients", "parameters", gradients, f"B = {B}, T = {T}, {shown}")
+    yield Case("state_dict into another unit", "parameters", round_trip, sizes)
+    yield Case("gradients", "parameters", gradients, sizes)
     yield Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide))
-    yield Case("causal, on torch's device meta", "device", on_meta, f"B = {B}, T = {T}, {shown}")
-    yield Case(
-        "not causal, on torch's device meta",
-        "device",
-        lambda answer: on_meta(answer, False),
-        f"B = {B}, T = {T}, {shown}",
-    )
+    yield Case("causal, on torch's device meta", "device", on_meta, sizes)
+    yield Case("not causal, on torch's device meta", "device", partial(on_meta, causal=False), sizes)
 
 
 # ---------------------------------------------------------------- 03.3 numeric_gradient
@@ -292,16 +285,16 @@ def cases_3(rng, numbers):
 
     (T, E), (many, whole) = grown(rng, 5, 3), grown(rng, 7, 6, more=30)
     v, d, bias = (rng.normal(size=shape) for shape in ((T, E), (T, E), (T, T)))
+
+    def attention_loss(bias_TT):
+        return float((np.maximum(bias_TT, 0) ** 2 @ v * d).sum())
+
+    bias += np.copysign(0.05, bias)
     yield case("a curved function", "one axis", rng.normal(size=many), curve(many))
     yield curved("one number", "one axis", 1)
     yield curved("a matrix", "more axes", 3, 4)
     yield curved("three axes", "more axes", 2, 3, 4)
-    yield case(
-        "a loss of relu² attention, by its bias",
-        "more axes",
-        bias + np.copysign(0.05, bias),
-        lambda s: float((np.maximum(s, 0) ** 2 @ v * d).sum()),
-    )
+    yield case("a loss of relu² attention, by its bias", "more axes", bias, attention_loss)
     yield case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole))
 
 
@@ -328,7 +321,7 @@ def cases_4(rng, numbers):
         given[3][0, 0] += 9 * (loud > 1)  # token 0 reads itself
         d_out = rng.normal(size=(T, E)) * np.where(np.arange(T) == 0, loud, 1)[:, None]
         power = f", power = {how['power']}" if how else ""
-        sizes = f"T = {T}, S = {S}, E = {E}, n = {n}{power}, causal = {causal}"
+        sizes = f"{T = }, {S = }, {E = }, {n = }{power}, {causal = }"
         return without_autograd(call(name, part, *given, n, causal, d_out, sizes=sizes, **how))
 
     yield case("not causal", "not causal", 6, 3, 4, 5, False)
@@ -411,12 +404,8 @@ UNITS_5 = {
 SHUT_5 = (properties.prefix_error, properties.check_unit, properties.step_error)
 
 
-def unit_case(name, part, make):
-    return version(name, part, lambda: Unit(make()), shut=SHUT_5)
-
-
 def cases_5(rng, numbers):
-    return [unit_case(name, part, make) for part, units in UNITS_5.items() for name, make in units.items()]
+    return versions(UNITS_5, shut=SHUT_5)
 
 
 @torch.no_grad()
@@ -451,21 +440,15 @@ def as_float(value):
 
 
 def cases_6(rng, numbers):
-    def case(key, look=lambda value: value):
-        def run(answer):
-            return look(as_float(predicted(key).run(answer)))
-
-        return Case(key, key, run)
-
     def below_256(a):
+        a = as_float(a)
         reject_if(isinstance(a, float) and 255.88 < a / numbers["n"] < 256, "03.6", "a: root")
         return a
 
     def root(b):  # 2 to the power of -12.5, or the float16 above it
+        b = as_float(b)
         reject_if(isinstance(b, float) and abs(b * 2**12 - 1) < 0.03, "03.6", "b: half a gap")
         return 1.7273e-4 if isinstance(b, float) and abs(b / 1.7263e-4 - 1) < 0.005 else b
 
-    return [case("a", below_256), case("b", root), *map(case, "cdefg")]
-
-
-EXERCISES = exercises_of("03", globals())
+    looks = {"a": below_256, "b": root}
+    return [predicted(key, then=looks.get(key, as_float)) for key in "abcdefg"]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..compare import difference
 from ..edits import edited
-from ..exercise import Case, Said, call, exercises_of, predicted, reject_if
+from ..exercise import Case, Said, call, given_back, predicted, reject_if, values_at
 from ..instruments import lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
 
@@ -69,7 +69,7 @@ def reordered(q, k, v):
 def cases_1(rng, numbers):
     def case(name, part, T, S, E):
         T, S, E = grown(rng, T, S, E)
-        return call(name, part, *texts(rng, T, S=S, E=E), sizes=f"T = {T}, S = {S}, E = {E}")
+        return call(name, part, *texts(rng, T, S=S, E=E), sizes=f"{T = }, {S = }, {E = }")
 
     T, long, longer = grown(rng, 40, LONG, LONGER, more=30)
     small, draw = texts(rng, T, S=2, E=3), drawing(rng)
@@ -84,7 +84,7 @@ def cases_1(rng, numbers):
     yield case("one sequence", "values", 11, 3, 5)
     yield case("wide keys", "values", 9, 7, 4)
     yield case("one token", "values", 1, 2, 3)
-    yield Case("multiplications and memory", "cost", cost, f"T = {T}, S = 2, E = 3; T = {long:,}, S = 24, E = 40")
+    yield Case("multiplications and memory", "cost", cost, f"{T = }, S = 2, E = 3; T = {long:,}, S = 24, E = 40")
     yield Case("a long sequence", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5")
 
 
@@ -105,7 +105,7 @@ def cases_2(rng, numbers):
         (B, S, E), T = grown(rng, B, S, E), T and grown(rng, T)[0]
         arrays = texts(rng, B, T, S=S, E=E)
         arrays += [rng.normal(size=(B, S, E))] if given else []
-        return call(name, part, *arrays, sizes=f"B = {B}, T = {T}, S = {S}, E = {E}")
+        return call(name, part, *arrays, sizes=f"{B = }, {T = }, {S = }, {E = }")
 
     B, S, E = grown(rng, 2, 3, 5)
     lengths = grown(rng, 6, 4, 3)
@@ -143,7 +143,7 @@ def in_chunks(exercise, part, rng, *decay):
     def case(name, part, B, T, S, E, *more):
         (B, S, E), (T, C) = grown(rng, B, S, E), chunked(rng, T, more[-1])
         fades = f", decay = {more[0]}" if decay else ""
-        sizes = f"B = {B}, T = {T}, S = {S}, E = {E}{fades}, C = {C}"
+        sizes = f"{B = }, {T = }, {S = }, {E = }{fades}, {C = }"
         return call(name, part, *texts(rng, B, T, S=S, E=E), *more[:-1], C, sizes=sizes)
 
     tenth, C, long, longer = grown(rng, 10, 64, LONG, LONGER, more=20)
@@ -153,10 +153,10 @@ def in_chunks(exercise, part, rng, *decay):
         few_steps(exercise, f, few, *decay, 10 * tenth)
         return within_limits(exercise, "memory", f, draw, *decay, C, lengths=(long, *lengths))[:, -40:]
 
-    wide = f"T = {long:,}, S = 24, E = 40, C = {C}"
+    wide = f"T = {long:,}, S = 24, E = 40, {C = }"
     return case, [
         Case("steps and memory", part, cost, f"T = {40 * tenth}, C = {10 * tenth}; {wide}"),
-        Case("a long sequence", part, lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5, C = {C}"),
+        Case("a long sequence", part, lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5, {C = }"),
     ]
 
 
@@ -184,12 +184,11 @@ def right_4(n):
 
 
 def cases_4(rng, numbers):
-    def updates(answer):
-        a = predicted("a").run(answer)  # the tolerance, which is there for rounding in e, would let it through
+    def updates(a):  # the tolerance, which is there for rounding in e, would let it through
         reject_if(a == numbers["T"] - 1, "04.4", "a: one less")
         return a
 
-    return [Case("a", "a", updates), *(predicted(key) for key in "bcdef")]
+    return [predicted("a", then=updates), *map(predicted, "bcdef")]
 
 
 # ---------------------------------------------------------------- 04.5 linear_backward
@@ -206,18 +205,13 @@ def linear_backward(q, k, v, d_out):
     return dq, dk, dv
 
 
-def gradient(places):
-    """What a case looks at: some of the three gradients, or whatever came back."""
-    return lambda value: tuple(value)[places] if isinstance(value, tuple | list) and len(value) == 3 else value
-
-
 def cases_5(rng, numbers):
     def both(name, T, S, E):
         T, S, E = grown(rng, T, S, E)
-        given, sizes = texts(rng, T, S=S, E=E, reads=2), f"T = {T}, S = {S}, E = {E}"
+        given, sizes = texts(rng, T, S=S, E=E, reads=2), f"{T = }, {S = }, {E = }"
         return [
-            call(name, "dq", *given, sizes=sizes, then=gradient(0)),
-            call(name, "dk and dv", *given, sizes=sizes, then=gradient(slice(1, 3))),
+            call(name, "dq", *given, sizes=sizes, then=values_at(0, 3)),
+            call(name, "dk and dv", *given, sizes=sizes, then=values_at(slice(1, 3), 3)),
         ]
 
     (T,) = grown(rng, 1_000, more=60)
@@ -225,7 +219,7 @@ def cases_5(rng, numbers):
     yield from both("one sequence", 9, 3, 5)
     yield from both("wide keys", 14, 6, 4)
     yield from both("one token", 1, 4, 3)
-    yield Case("one state at a time", "memory", memory, f"T = {T:,}, S = 24, E = 40")
+    yield Case("one state at a time", "memory", memory, f"{T = :,}, S = 24, E = 40")
 
 
 # ---------------------------------------------------------------- 04.6 a stream server
@@ -259,11 +253,6 @@ given_6 = {  # as the notebook gives them
 }
 
 
-def given_back(value):
-    reject_if(value is None, "all", "none")
-    return value
-
-
 def equal(a, b):
     return difference(a, b, 1e-9) is None
 
@@ -275,7 +264,7 @@ def cases_6(rng, numbers):
     T, T_prompt, T_later, T_one = grown(rng, 6, 5, 4, 7, more=20)
     B, T_rows = grown(rng, 3, 5)
     request, prompt, later, rows = draw(T), draw(T_prompt), draw(T_later), draw(B, T_rows)
-    state, shown = rng.normal(size=(4, 3)), f"B = {B}, T = {T_rows}"
+    state, shown = rng.normal(size=(4, 3)), f"{B = }, T = {T_rows}"
 
     def one(answers, arrays, *state):
         return given_back(answers.answer_one(*copy.deepcopy(arrays), *state))
@@ -311,10 +300,10 @@ def cases_6(rng, numbers):
             louder = [np.where(others[:, None, None], array, 3 * array) for array in rows]
             reject_if(not equal(before[others], batch(answers, louder)[others]), "04.6", "shared rows")
 
-    yield Case("the same request twice", "answer_one", twice, f"T = {T}")
-    yield Case("one state, two ways to go on", "answer_one", two_ways_on, f"T = {T}")
-    yield Case("another request comes in between", "answer_one", keeps_its_state, f"T = {T}, then {T_later}")
-    yield call("a request", "answer_one", *request, of="answer_one", sizes=f"T = {T}")
+    yield Case("the same request twice", "answer_one", twice, f"{T = }")
+    yield Case("one state, two ways to go on", "answer_one", two_ways_on, f"{T = }")
+    yield Case("another request comes in between", "answer_one", keeps_its_state, f"{T = }, then {T_later}")
+    yield call("a request", "answer_one", *request, of="answer_one", sizes=f"{T = }")
     yield call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes=f"T = {T_prompt}")
     yield Case("the same batch twice", "answer_batch", batch_twice, shown)
     yield Case("one row gets louder", "answer_batch", quiet_rows, shown)
@@ -349,6 +338,3 @@ def cases_7(rng, numbers):
     yield case("one token", "edge sizes", 1, 1, 2, 3, fades[4], 4)
     yield case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300)
     yield cost
-
-
-EXERCISES = exercises_of("04", globals())

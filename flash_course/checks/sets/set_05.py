@@ -7,9 +7,9 @@ import torch
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Wrong, call, exercises_of, reject_if
+from ..exercise import Case, Wrong, call, reject_if
 from ..instruments import no_loop
-from ..proving import shown, version
+from ..proving import versions
 from ..sizes import chunked, grown
 
 
@@ -23,7 +23,7 @@ def to_chunks(x_TD, C):
 def cases_1(rng, numbers):
     def case(name, part, T, D, C):
         (T, C), (D,) = chunked(rng, T, C), grown(rng, D)
-        return call(name, part, rng.normal(size=(T, D)), C, sizes=f"T = {T}, D = {D}, C = {C}")
+        return call(name, part, rng.normal(size=(T, D)), C, sizes=f"{T = }, {D = }, {C = }")
 
     yield case("two chunks and a tail", "values", 10, 3, 4)
     yield case("C divides T", "edge sizes", 8, 5, 4)
@@ -55,7 +55,7 @@ def cases_2(rng, numbers):
         (S, E), more = grown(rng, S, E), int(rng.integers(3))
         G, lag = G + more if G > 1 else G, lag + more if lag > G else lag  # a lag beyond the text stays beyond it
         kv, how = torch.from_numpy(rng.normal(size=(G, S, E))), how | ({"lag": lag} if lag > 1 else {})
-        return call(name, part, kv, **how, sizes=f"G = {G}, S = {S}, E = {E}, lag = {lag}")
+        return call(name, part, kv, **how, sizes=f"{G = }, {S = }, {E = }, {lag = }")
 
     G, S, E = grown(rng, 6, 4, 3)
     own = torch.from_numpy(np.random.default_rng(int(rng.integers(1 << 30))).normal(size=(G, S, E)))
@@ -64,8 +64,8 @@ def cases_2(rng, numbers):
         kv = own.to(dtype)
         loud = kv.clone()
         loud[3] *= 30
-        name = f"output 3 moves with its own chunk, {str(dtype).removeprefix('torch.')}"
-        return Case(name, "rounding", lambda f: what_moves("05.2", f, [kv], [loud], 3, 3), f"G = {G}", say=key)
+        name = f"output 3 moves with its own chunk, {str(dtype)[6:]}"
+        return Case(name, "rounding", lambda f: what_moves("05.2", f, [kv], [loud], 3, 3), f"{G = }", say=key)
 
     yield case("mean over the chunks before", "values", 5, 2, 3)
     yield case("sum", "values", 6, 3, 2, mean=False)
@@ -75,7 +75,7 @@ def cases_2(rng, numbers):
     yield case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4)
     yield own_chunk_moves(torch.bfloat16, "subtraction")
     yield own_chunk_moves(torch.float64, "in float64 and back")
-    yield no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"G = {G} and {8 * G}")
+    yield no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"{G = } and {8 * G}")
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
@@ -97,10 +97,9 @@ def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combin
 def cases_3(rng, numbers):
     def case(name, part, T, S, E, C, **how):
         (T, C), (S, E) = chunked(rng, T, C), grown(rng, S, E)
-        heads = rng.normal(size=(4, T, S))
-        given = (*heads, rng.normal(size=(T, E)), rng.normal(size=(C, C)), C)
+        given = (*rng.normal(size=(4, T, S)), rng.normal(size=(T, E)), rng.normal(size=(C, C)), C)
         said = ", ".join(f"{key} = {value}" for key, value in how.items())
-        return call(name, part, *given, **how, sizes=f"T = {T}, S = {S}, E = {E}, C = {C}, {said}")
+        return call(name, part, *given, **how, sizes=f"{T = }, {S = }, {E = }, {C = }, {said}")
 
     short, long = ((*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C) for C in (3, 30))
     yield case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean")
@@ -166,14 +165,9 @@ GAPS_4 = layers({
 })  # fmt: skip
 
 
-def layer_case(name, part, make, C):
-    return version(name, part, lambda: shown(make(C)), C)
-
-
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 6))
-    pools = {"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}
-    return [layer_case(name, part, make, C) for part, pool in pools.items() for name, make in pool.items()]
+    return versions({"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}, C)
 
 
 def table_of(fn, T):
@@ -223,7 +217,7 @@ def cases_5(rng, numbers):
 
     def case(name, of, G, C):
         G, C = grown(rng, G, C)
-        return call(name, of, *heads(G, C), of=of, sizes=f"G = {G}, C = {C}")
+        return call(name, of, *heads(G, C), of=of, sizes=f"{G = }, {C = }")
 
     def own_chunk_moves(of, dtype):
         G, C = grown(rng, 5, 4)
@@ -235,9 +229,8 @@ def cases_5(rng, numbers):
         def run(answers):
             return what_moves("05.5", getattr(answers, of), given, [q, k, louder], 3, earlier)
 
-        form = str(dtype).removeprefix("torch.")
         say = f"{of} left" if dtype == torch.bfloat16 else "in float64 and back"
-        return Case(f"outputs move with a later token, {form}", of, run, f"G = {G}, C = {C}", say=say)
+        return Case(f"outputs move with a later token, {str(dtype)[6:]}", of, run, f"{G = }, {C = }", say=say)
 
     q, k, v = heads(4, 4)
 
@@ -286,6 +279,3 @@ def right_6(n):
     C, t, S, E = (n[key] for key in "CtSE")
     last = "linear attention and the token itself"
     return {"a": t % C + 1, "b": t // C, "c": round(2 * S * E / (S + E)), "d": True, "e": False, "f": last}
-
-
-EXERCISES = exercises_of("05", globals())

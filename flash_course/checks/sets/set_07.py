@@ -4,10 +4,10 @@ import copy
 import json
 import math
 import os
-import tempfile
+import tempfile  # noqa: F401 (a wrong answer writes there)
 from functools import cache, cached_property, partial
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path  # noqa: F401 (the same one)
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mas
 from ...bench.stored import load_stored
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Said, Wrong, call, exercises_of, predicted, reject_if, unchanged
-from ..files import carried, pickles_refused, saved_over
+from ..exercise import Case, Wrong, call, given_back, predicted, reject_if, unchanged
+from ..files import carried, in_folder, pickles_refused, saved_over
 from ..proving import shown, version
 from ..sizes import grown
 from .tiny_run import Run
@@ -65,14 +65,14 @@ def cases_2(rng, numbers):
             reject_if(any(rate is None for rate in found), "all", "none")
             return np.array([float(rate) for rate in found])
 
-        return Case(name, "learning_rate", run, f"peak = {peak}, warmup = {warmup}, total = {total}")
+        return Case(name, "learning_rate", run, f"{peak = }, {warmup = }, {total = }")
 
     def clip(name, shapes, max_norm, zero=None):
         shapes = [tuple(grown(rng, *shape)) for shape in shapes]
         grads = [torch.from_numpy(np.array(rng.normal(size=shape) * 2)) for shape in shapes]
         if zero is not None:
             grads[zero] = torch.zeros_like(grads[zero])
-        sizes = f"shapes {', '.join(map(str, shapes))}, max_norm = {max_norm}"
+        sizes = f"shapes {', '.join(map(str, shapes))}, {max_norm = }"
         return call(name, "clip_each", grads, max_norm, of="clip_each", sizes=sizes)
 
     yield rates("every update of a run", 0.7, 4, 12)
@@ -197,7 +197,7 @@ def cases_3(rng, numbers):
     def case(name, part, n_parts, n_steps, seen, max_norm=FAR, rates=(0.05,), wild=(), stale=0.0):
         n_steps += int(rng.integers(2)) * (n_steps > 1)
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
-        clip = "" if max_norm == FAR else f", max_norm = {max_norm}"
+        clip = "" if max_norm == FAR else f", {max_norm = }"
         run = session(weights, batches, max_norm, rates, seen, stale)
         return Case(name, part, run, f"{n_parts} parts, {n_steps} updates{clip}")
 
@@ -292,24 +292,17 @@ def goes_on(seed, updates, look, answers, path):
     run.rng.bit_generator.state = np.random.default_rng(99).bit_generator.state
     np.random.seed(99)
 
-    def load(there):
-        loaded = answers.load(there)
-        reject_if(loaded is None, "all", "none")
-        return look(loaded)
-
-    return carried("07.4", path, load)
+    return carried("07.4", path, lambda there: look(given_back(answers.load(there))))
 
 
 def cases_4(rng, numbers):
     seeds = [int(seed) for seed in rng.integers(1, 1000, size=6)]
     few, exact, many, first, second = grown(rng, 3, 4, 17, 2, 7, more=40)
 
-    def case(name, part, work, sizes):
-        def run(answers):
-            with tempfile.TemporaryDirectory() as folder:
-                return work(answers, Path(folder).resolve() / "run.npz")
+    case = partial(in_folder, "run.npz")
 
-        return Case(name, part, run, sizes)
+    def from_its_file(name, seed, updates, more, look=after):
+        return case(name, "goes on", partial(goes_on, seed, updates, look), f"{updates} + {more} updates")
 
     def same_bits(loaded):
         there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
@@ -337,19 +330,10 @@ def cases_4(rng, numbers):
             answers.save(path, advanced(seeds[0], few))
             return after(answers.load(path))
 
-    yield case(
-        "some updates, a stop, three more", "goes on", partial(goes_on, seeds[0], few, after), f"{few} + 3 updates"
-    )
-    yield case("saved before the first update", "goes on", partial(goes_on, seeds[1], 0, after), "0 + 3 updates")
-    yield case(
-        "the examples have begun again", "goes on", partial(goes_on, seeds[2], many, after), f"{many} + 3 updates"
-    )
-    yield case(
-        "to the last bit, twenty updates",
-        "goes on",
-        partial(goes_on, seeds[0], exact, same_bits),
-        f"{exact} + 20 updates",
-    )
+    yield from_its_file("some updates, a stop, three more", seeds[0], few, 3)
+    yield from_its_file("saved before the first update", seeds[1], 0, 3)
+    yield from_its_file("the examples have begun again", seeds[2], many, 3)
+    yield from_its_file("to the last bit, twenty updates", seeds[0], exact, 20, same_bits)
     yield case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates")
     yield case("saved twice", "whole file", twice, f"{first}, then {second} updates")
     yield case("killed while it saves", "whole file", whole, f"{first}, then {second} updates")
@@ -380,14 +364,13 @@ def right_5(n, leak="inclusive sum"):
 
 def cases_5(rng, numbers):
     def case(letter, cause):
-        def run(answer):
-            choice = as_word(predicted(letter).run(answer))
-            if choice not in CHOICES:
-                raise Said("07.5", "no such cause", causes=", ".join(CHOICES))
+        def look(choice):
+            choice = as_word(choice)
+            reject_if(choice not in CHOICES, "07.5", "no such cause", causes=", ".join(CHOICES))
             reject_if(choice != cause, "07.5", f"{cause}: {choice}")
             return choice
 
-        return Case(f"run {letter}", letter, run)
+        return predicted(letter, name=f"run {letter}", then=look)
 
     return [case(letter, cause) for letter, cause in right_5(numbers).items()]
 
@@ -503,7 +486,7 @@ def loader_case(name, part, make):
     def loader(train, validation, T):
         return shown(make(train, validation, T), ("batch", "scored", "masked"))
 
-    return version(name, part, lambda: shown(loader))
+    return version(name, part, lambda: loader)
 
 
 def cases_6(rng, numbers):
@@ -556,6 +539,3 @@ def weak_inputs(loader):
 
 
 wrong_6 = [Wrong("weak: inputs", weak_inputs)]
-
-
-EXERCISES = exercises_of("07", globals())

@@ -8,7 +8,7 @@ from operator import truediv
 import numpy as np
 import torch
 
-from ..exercise import Case, Said, asked, call, exercises_of, lent, reject, reject_if
+from ..exercise import Case, Said, asked, call, given_back, lent, reject, reject_if
 from ..sizes import grown
 
 
@@ -32,7 +32,7 @@ def cases_1(rng, numbers):
         D, S, E, H, F = (int(n) for n in rng.permutation(np.arange(5, 30))[:5])
         C = int(rng.integers(31, 36)) if C is None else C
         config = {"model": model, "blocks": int(rng.integers(2, 6)), "D": D, "S": S, "E": E, "F": F, "H": H, "C": C}
-        return call(name, part, config, T, causal, sizes=f"T = {T}, causal = {causal}, {config}")
+        return call(name, part, config, T, causal, sizes=f"{T = }, {causal = }, {config}")
 
     tail = int(rng.integers(3, 12))
     yield case("a causal Transformer++", "Transformer++", "transformer++", 50 + tail)
@@ -112,8 +112,7 @@ def readings_of(answer, facts, repeats):
     """What an answer measures on a new machine, after the mistakes that its readings show by themselves."""
     machine = Machine(facts)
     asks = [lent(lambda: machine.ask("f")), lent(lambda: machine.ask("g"))]
-    result = answer(*asks, lent(machine.clock), lent(machine.synchronize), repeats)
-    reject_if(result is None, "all", "none")
+    result = given_back(answer(*asks, lent(machine.clock), lent(machine.synchronize), repeats))
     try:
         ratio, f, g = result
         ratio, f, g = float(ratio), [float(x) for x in f], [float(x) for x in g]
@@ -124,8 +123,8 @@ def readings_of(answer, facts, repeats):
         raise Said("08.3", "first kept" if (len(f), len(g)) == (repeats + 1, repeats + 1) else "count")
     reject_if(min(f + g) >= 0 and max(f[0], g[0]) >= COMPILING, "08.3", "first kept")
     reject_if(0 < statistics.median(f + g) < ASKING / 2, "08.3", "other unit")
-    if statistics.median(f) <= 2 * ASKING < 2 * statistics.median(g) and statistics.median(g) > 1.5 * facts["g"]:
-        raise Said("08.3", "charged")
+    of_f, of_g = statistics.median(f), statistics.median(g)
+    reject_if(of_f <= 2 * ASKING < 2 * of_g and of_g > 1.5 * facts["g"], "08.3", "charged")
     reject_if(statistics.median(f + g) <= 2 * ASKING, "08.3", "asking")
     return machine, ratio, f, g
 
@@ -135,13 +134,13 @@ def on_quiet(name, part, facts, repeats):
 
     def run(answer):
         _, ratio, f, g = readings_of(answer, facts, repeats)
-        if is_near(statistics.median(f), truth[1]) and is_near(statistics.median(g), truth[0]):
-            raise Said("08.3", "lists swapped")
+        swapped = is_near(statistics.median(f), truth[1]) and is_near(statistics.median(g), truth[0])
+        reject_if(swapped, "08.3", "lists swapped")
         reject_if(max(f) > 1.02 * truth[0] or max(g) > 1.02 * truth[1], "08.3", "left over")
         reject_if(is_near(ratio, truth[1] / truth[0]) and not is_near(ratio, truth[0] / truth[1]), "08.3", "inverted")
         return {"ratio": ratio, "readings of f": np.array(f), "readings of g": np.array(g)}
 
-    return Case(name, part, run, f"repeats = {repeats}")
+    return Case(name, part, run, f"{repeats = }")
 
 
 def on_busy(name, part, facts, repeats):
@@ -154,13 +153,13 @@ def on_busy(name, part, facts, repeats):
             return truth
         reject_if(len({*f}) == 1, "08.3", "one loop")
         reject_if(is_near(ratio * truth, 1), "08.3", "inverted")
-        if any(abs(ratio / mean - 1) < 1e-9 for mean in (sum(f) / sum(g), statistics.fmean(map(truediv, f, g)))):
-            raise Said("08.3", "mean")
+        means = sum(f) / sum(g), statistics.fmean(map(truediv, f, g))
+        reject_if(any(abs(ratio / mean - 1) < 1e-9 for mean in means), "08.3", "mean")
         longest = max((len([*run]) for _, run in groupby(machine.calls)), default=0)
         reject_if(longest >= repeats > 2, "08.3", "in a row")
         return ratio
 
-    return Case(name, part, run, f"repeats = {repeats}", say="off")
+    return Case(name, part, run, f"{repeats = }", say="off")
 
 
 def cases_3(rng, numbers):
@@ -271,7 +270,7 @@ def plan_case(name, part, lengths, tokens, look=None):
         for sin, T in product(look or (part,), lengths):
             reject("08.4", SINS[sin](*(rows[model, T] for model in MILLIONS), tokens))
 
-    return Case(name, part, run, f"lengths = {list(lengths)}, tokens = {tokens}")
+    return Case(name, part, run, f"lengths = {list(lengths)}, {tokens = }")
 
 
 def cases_4(rng, numbers):
@@ -345,12 +344,9 @@ def cases_5(rng, numbers):
 
     def mixing(name, fn):
         (S, E), lengths = grown(rng, 3, 5), [4 * n for n in grown(rng, 2, 6, 10)]
-
-        def run(answer):
-            return [answer(lent(fn), *heads) for heads in all_heads]
-
-        all_heads = [(draw(T, S), draw(T, S), draw(T, E)) for T in lengths]
-        return Case(name, "mixing", run, f"T = {lengths}, S = {S}, E = {E}, C = 4")
+        inputs = [(draw(T, S), draw(T, S), draw(T, E)) for T in lengths]
+        sizes = f"T = {lengths}, {S = }, {E = }, C = 4"
+        return Case(name, "mixing", lambda answer: [answer(lent(fn), *heads) for heads in inputs], sizes)
 
     yield case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D))
     yield case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D))
@@ -368,6 +364,3 @@ def cases_5(rng, numbers):
     yield mixing("quadratic", quadratic)
     yield mixing("mixed chunk", mixed_chunk)
     yield mixing("recurrent", recurrent)
-
-
-EXERCISES = exercises_of("08", globals())

@@ -3,16 +3,16 @@
 import copy
 import json
 import os
-import tempfile
+import tempfile  # noqa: F401 (a wrong answer writes there)
 from functools import partial
-from pathlib import Path
+from pathlib import Path  # noqa: F401 (the same one)
 
 import numpy as np
 
 from ..edits import edited
-from ..exercise import Case, Said, asked, call, exercises_of, reject_if, several, unchanged
-from ..files import carried, pickles_refused, saved_over
-from ..proving import shown, version
+from ..exercise import Case, Said, asked, call, reject_if, several, unchanged
+from ..files import carried, in_folder, pickles_refused, saved_over
+from ..proving import version
 from ..sizes import chunked, grown
 
 
@@ -101,7 +101,7 @@ def cases_2(rng, numbers):
                 out.append(out_E)
             return True if look == "stays" else state if look == "state" else np.array(out)
 
-        return Case(name, part, run, f"T = {T}, S = {S}, E = {E}, C = {C}, lag = {lag}, {read} tokens read before")
+        return Case(name, part, run, f"{T = }, {S = }, {E = }, {C = }, {lag = }, {read} tokens read before")
 
     yield case("three chunks and a tail", "values", 15, 4, 5, 4)
     yield case("four chunks and a tail", "values", 23, 6, 3, 5)
@@ -146,7 +146,7 @@ def nucleus(candidates, p, top_p):
 def cases_3(rng, numbers):
     def case(name, part, N, **how):
         (N,) = grown(rng, N, more=30)
-        return call(name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"N = {N}, {how}", **how)
+        return call(name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"{N = }, {how}", **how)
 
     def fixed(name, part, p, **how):
         rare = [0.02 / n] * n if (n := int(rng.integers(9))) else []  # more tokens, of which none is kept
@@ -157,13 +157,8 @@ def cases_3(rng, numbers):
     yield case("cold", "temperature", 8, temperature=0.6)
     yield case("hot", "temperature", 6, temperature=1.7)
     yield case("temperature 0", "temperature", 9, temperature=0)
-    yield call(
-        "large logits",
-        "temperature",
-        rng.permutation(900 + 5 * np.arange(6.0)),
-        temperature=0.5,
-        sizes="logits up to 925, temperature 0.5",
-    )
+    large, sizes = rng.permutation(900 + 5 * np.arange(6.0)), "logits up to 925, temperature 0.5"
+    yield call("large logits", "temperature", large, temperature=0.5, sizes=sizes)
     yield case("three of nine", "top-k", 9, top_k=3)
     yield case("all are kept", "top-k", 5, top_k=5)
     yield case("one is kept, hot", "top-k", 6, top_k=1, temperature=1.4)
@@ -256,7 +251,7 @@ FAULTS_4 = {name: faulty(*edits) for name, edits in {
 
 
 def decoder_case(name, part, make, C):
-    return version(name, part, lambda: shown(make(C), ("C", "D", "parallel", "prefill", "step")))
+    return version(name, part, partial(make, C), names=("C", "D", "parallel", "prefill", "step"))
 
 
 def cases_4(rng, numbers):
@@ -324,8 +319,8 @@ def text_of(state, n=12):
             raise Said("all", "keys", expected=", ".join(wanted), got=got)
 
     look_at(state, ("layers", "last", "rng"))
-    if np.asarray(state["last"]).dtype.kind not in "iu" or np.ndim(state["last"]):
-        raise Said("09.5", "no whole number", got=repr(state["last"])[:40])
+    whole = np.asarray(state["last"]).dtype.kind in "iu" and not np.ndim(state["last"])
+    reject_if(not whole, "09.5", "no whole number", got=repr(state["last"])[:40])
     for layer in state["layers"]:
         look_at(layer, empty_state(1, 1))
     return go_on(state, n)[:2]
@@ -343,14 +338,12 @@ def cases_5(rng, numbers):
     C = SIZES_5["C"]
     first, second, in_chunk, border = (C * int(rng.integers(2, 9)) + own for own in (3, 2, 4, 0))
 
-    def in_folder(name, part, work, sizes=f"{first} tokens read, C = {C}"):
-        def run(answers):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder).resolve() / "text.state"
-                with pickles_refused("09.5", path):
-                    return work(answers, path)
+    def case(name, part, work, sizes=f"{first} tokens read, {C = }"):
+        def without_pickle(answers, path):
+            with pickles_refused("09.5", path):
+                return work(answers, path)
 
-        return Case(name, part, run, sizes)
+        return in_folder("text.state", name, part, without_pickle, sizes)
 
     def save(answers, path, state):
         given = copy.deepcopy(state)
@@ -369,7 +362,7 @@ def cases_5(rng, numbers):
             save(answers, path, state)
             return carried("09.5", path, partial(text_in, answers))
 
-        return in_folder(name, "the numbers", work, f"{n} tokens read, C = {C}")
+        return case(name, "the numbers", work, f"{n} tokens read, {C = }")
 
     one, other = (written(n, int(rng.integers(1000))) for n in (first, second))
 
@@ -392,12 +385,12 @@ def cases_5(rng, numbers):
         save(answers, path, one)
         return saved_over("09.5", path, partial(save, answers, path, other), partial(text_in, answers))
 
-    yield in_folder("the next dice", "the dice", dice)
+    yield case("the next dice", "the dice", dice)
     yield there_and_back("in the middle of a chunk", in_chunk)
     yield there_and_back("on a border", border)
     yield there_and_back("before the first border", 3)
-    yield in_folder("overwritten after it was saved", "the file", overwritten_later)
-    yield in_folder("saved over an older state", "the file", another, f"{first} and {second} tokens read, C = {C}")
+    yield case("overwritten after it was saved", "the file", overwritten_later)
+    yield case("saved over an older state", "the file", another, f"{first} and {second} tokens read, {C = }")
 
 
 def save_state(path, state):
@@ -437,7 +430,7 @@ def cases_6(rng, numbers):
         C, k = C + more, k + more * (k >= C)
         n = full * C + own
         state = after(n, rng, draw_layer(rng, S, C, lag), S, E)
-        sizes = f"{n} tokens read, C = {C}, lag = {lag}, k = {k}"
+        sizes = f"{n} tokens read, {C = }, {lag = }, {k = }"
 
         def inside(f):
             given = copy.deepcopy(state)
@@ -449,8 +442,7 @@ def cases_6(rng, numbers):
             try:
                 return f(copy.deepcopy(state), k)
             except ValueError as error:
-                if len(str(error).split()) < 4:
-                    raise Said("09.6", "no sentence") from None
+                reject_if(len(str(error).split()) < 4, "09.6", "no sentence")
                 return "refuses"
 
         how = ("inside the chunk", inside) if k <= n % C else ("across a border", refused)
@@ -466,6 +458,3 @@ def cases_6(rng, numbers):
     yield case("one token, on a border", 15, 2, 5, 5, 1)
     yield case("two tokens, a lag of 2", 9, 4, 3, 4, 2, 2)
     yield case("more than a chunk", 23, 2, 4, 5, 9)
-
-
-EXERCISES = exercises_of("09", globals())

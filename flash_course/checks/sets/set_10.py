@@ -10,7 +10,7 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word
-from ..exercise import Case, asked, call, exercises_of, lent, predicted, reject, reject_if, several
+from ..exercise import Case, asked, call, given_back, lent, predicted, reject, reject_if, several, values_at
 from ..sizes import grown
 
 
@@ -111,7 +111,7 @@ def cases_1(rng, numbers):
                 one, two = (batch(answer, again)[0] for again in [np.random.default_rng(seed)] * 2)
                 reject("10.1", [("own generator", (one != ids).any()), ("seeded anew", (two == ids).all())])
 
-        return Case(name, part, run, f"B = {B}, T = {T}, C = {C}, pairs = {pairs}, vocab = {2 * n + 1}")
+        return Case(name, part, run, f"{B = }, {T = }, {C = }, {pairs = }, vocab = {2 * n + 1}")
 
     def batches():
         """{name: (B, T, C, pairs, n)}, drawn anew at each call."""
@@ -166,14 +166,14 @@ def cases_2(rng, n):
     def case(key):
         model, _, question = key.partition(", ")
 
-        def run(answer):
-            got = as_word(predicted(key).run(answer))
+        def look(got):
+            got = as_word(got)
             if question in ("A", "B"):
                 cell = f"{model}, {'near' if is_near(n, question) else 'far'}"
                 reject("10.2", [("word", got not in ("path", "chance")), (cell, got != right[key])])
             return got
 
-        return Case(key, model if question else "numbers", run)
+        return predicted(key, model if question else "numbers", then=look)
 
     return [case(key) for key in right]
 
@@ -206,7 +206,7 @@ def cases_3(rng, numbers):
         def run(answers):
             return [answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed)) for seed in seeds]
 
-        return Case(name, "memory_accuracy", run, f"{count} memories, S = {S}, pairs = {pairs}, values = {values}")
+        return Case(name, "memory_accuracy", run, f"{count} memories, {S = }, {pairs = }, {values = }")
 
     def search(name, share, limit, *rows):
         """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; each as often as is drawn."""
@@ -224,7 +224,7 @@ def cases_3(rng, numbers):
 
             return answers.most_pairs(lent(accuracy), share, len(rows[0]), limit)
 
-        return Case(name, "most_pairs", run, f"share = {share}, memories = {len(rows[0])}, limit = {limit}")
+        return Case(name, "most_pairs", run, f"{share = }, memories = {len(rows[0])}, {limit = }")
 
     good, none = (4, 4, 4, 4), (0, 0, 0, 0)
     yield memories("twice as many pairs as S", 16, 32, 64)
@@ -263,11 +263,7 @@ def cases_4(rng, numbers):
         drawn = [gap + spread * rng.normal() for _ in seeds_a]
         a = {seed: float(base[seed] + d) for seed, d in zip(seeds_a, differences or drawn)}
         b = {seed: base[seed] for seed in seeds_b}
-        asked = 3 if part == "verdict" else slice(3)  # the verdict, or the mean and the two ends
-
-        def then(value):
-            return tuple(value)[asked] if isinstance(value, tuple | list) and len(value) == 4 else value
-
+        then = values_at(3 if part == "verdict" else slice(3), 4)  # the verdict, or the mean and the two ends
         return call(name, part, a, b, sizes=f"seeds {list(a)} and {list(b)}", say=say, then=then)
 
     def refused(name, seeds_a, seeds_b):
@@ -357,8 +353,7 @@ def ablation_case(rng, name, part, config, rates, seeds, *looks):
             trained.append(copy.deepcopy(model))
             return bits[bool(model["gate"]), rate, seed]
 
-        result = asked(answer, config, lent(train), rates, seeds)
-        reject_if(result is None, "all", "none")
+        result = given_back(asked(answer, config, lent(train), rates, seeds))
         reject_if(not has_form(result), "10.5", "form")
         models, chosen, differences = (list(result[key]) for key in ("models", "rates", "differences"))
         reject_if(all(model.get("gate") for model in models), "10.5", "gate left")
@@ -472,10 +467,10 @@ def cases_6(rng, numbers):
         G, C, S, E = grown(rng, G, C, S, E)
         q, lin_q = rng.normal(size=(2, G, C, S))
         k, kv, b = rng.normal(size=(G, S)), rng.normal(size=(G, S, E)), rng.normal(size=(G, G)) + bias
-        return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=f"G = {G}, C = {C}, S = {S}, E = {E}")
+        return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=f"{G = }, {C = }, {S = }, {E = }")
 
     def cost(name, t, C, S, E):
-        return call(name, "far_cost", t, C, S, E, of="far_cost", sizes=f"t = {t}, C = {C}, S = {S}, E = {E}")
+        return call(name, "far_cost", t, C, S, E, of="far_cost", sizes=f"{t = }, {C = }, {S = }, {E = }")
 
     C, S, E = (int(n) for n in rng.permutation(np.arange(5, 14))[:3])
     yield case("five chunks", "values", 5, 3, 4, 6)
@@ -487,6 +482,3 @@ def cases_6(rng, numbers):
     yield cost("the first token of a chunk", 3 * C, C, S, E)
     yield cost("chunk 0", C - 2, C, S, E)
     yield cost("the paper's sizes", 8191, 256, 128, 1536)
-
-
-EXERCISES = exercises_of("10", globals())
