@@ -102,7 +102,8 @@ def run(lengths):
 
 def table(lengths):
     for T in lengths:
-        runs = {name: RUNS.where(model=name, T=T, share=1.0) for name in RATES}
+        rates = {name: RUNS.best(model=name, T=T, share=TUNING[T])["learning_rate"] for name in RATES}
+        runs = {name: RUNS.where(model=name, T=T, share=1.0, learning_rate=rate) for name, rate in rates.items()}
         for name, rows in runs.items():
             values = [row["bits_per_byte"] for row in rows]
             goals = [base["bits_per_byte"] for base in runs["transformer++"]]
