@@ -224,7 +224,7 @@ check("01.3", multi_head)
 #   The rest is four D × D matrices, and an MLP from D to 4D and back.
 # - `d`: by what factor does `a` grow if H doubles while D stays the same?
 #
-# `a` and `b` are large numbers, so let Python multiply, as in `a=3 * 1200 * 1200`.
+# `a` and `b` are large numbers, so let Python multiply, as in `a=3 * 1200 * 1200`. Half a percent more or less still counts as right.
 #
 # <details><summary>The lecture counts half as many pairs</summary>
 #

@@ -282,7 +282,8 @@ check("03.3", numeric_gradient)
 # The power is a whole number, 1 or more; the lecture has 2. You get `d_out`, the gradient of a loss with respect to out, and
 # return the gradients of q, k, v and bias. At a hidden entry the gradient of bias is 0, and the derivative of relu(s) is 0 for s below 0.
 #
-# Do it with `numpy`. Loops are allowed, but a few matrix products are shorter. Torch's own gradient is switched off.
+# Do it with `numpy`. Loops are allowed, but a few matrix products are shorter. Torch's own gradient is switched off,
+# and differences as in 03.3 do not pass: d_out may be as large as 1e300, and q as small as 1e-300.
 #
 # <details><summary>Only the case with power 1 is wrong</summary>
 #

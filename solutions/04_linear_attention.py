@@ -160,7 +160,8 @@ check("04.2", recurrent)
 # Compute the same outputs as in 04.2, without a given state, for every T and every C. C need not divide T, and it may be larger than T.
 # This time one step is made for each chunk of C tokens, so there may be a loop over chunks, but none over tokens.
 #
-# The check looks at the cost too:
+# A step reads the state and its own chunk, and none of the tokens before it again, which is what makes the time linear in T.
+# Of the cost the check looks at two things:
 #
 # - you may call NumPy once for every two tokens, 200 times with T = 400 and C = 100 (a token-by-token loop needs more than 400 calls);
 # - you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T attention matrix takes more, and so do T states.

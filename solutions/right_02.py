@@ -203,6 +203,7 @@ def matrix_with_masked_array(f, q_TS, k_TS, bias_TT, length_scale, sees_TT):
 
 _n = personal("02.4")
 WORDS = {"a": np.float64(_n["r"]) ** 2, "b": "ReLU2", "c": "X + out_bias", "d": Fraction(2 * _n["D"] * _n["S"])}
+TURNED = WORDS | {"b": "relu²", "c": "out_bias+x"}
 
 
 RIGHT = {
@@ -213,7 +214,7 @@ RIGHT = {
     ],
     "02.2": [unit_token_by_token, unit_with_three_matrices, unit_in_torch],
     "02.3": [map_zero_before_square, matrix_with_a_constant, map_by_loops, map_in_torch, map_one_by_one],
-    "02.4": [WORDS],
+    "02.4": [WORDS, TURNED],
     "02.5": [port_by_copy, port_row_by_row, Port().run],
     "02.6": [
         {"laplace": laplace_in_torch, "matrix_with": matrix_with_minus_infinity},

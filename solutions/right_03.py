@@ -255,7 +255,7 @@ def backward_in_torch(q, k, v, bias, n, causal, d_out, power=2):
 
 _n = personal("03.6")
 FORMATS = {"a": Fraction(255.875) * _n["n"], "b": np.float32(2**-12.5), "c": 2048 * Fraction(_n["step"]),
-           "d": np.float64(256 * _n["step"]), "e": "Float16", "f": "bf16", "g": "EMULATION"}  # fmt: skip
+           "d": np.float64(256 * _n["step"]), "e": "Float16", "f": "bf16", "g": "By emulation"}  # fmt: skip
 
 
 RIGHT = {

@@ -6,6 +6,7 @@ axes; a sequence may be a tuple, a list or an array. A tensor is asked for where
 
 import inspect
 import numbers
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -49,16 +50,18 @@ def is_plain(got, expected):
 
 
 def as_word(value):
-    """A word of a prediction as it is compared: in any case and spacing; a number format under any of its names."""
+    """A word of a prediction as it is compared: in any case and spacing, terms of a sum in any order, ² as 2, without
+    a `by` in front; a number format under any of its names."""
     if isinstance(value, type) and issubclass(value, np.generic):
         value = value.__name__
     if isinstance(value, np.dtype) or type(value).__name__ == "dtype":
         value = str(value)
     if not isinstance(value, str):
         return value
-    word = " ".join(value.casefold().replace("_", " ").split()).rstrip(".")
-    word = word.removeprefix("torch.").removeprefix("np.").removeprefix("numpy.")
-    return FORMATS.get(word, word)
+    word = " ".join(value.casefold().replace("_", " ").replace("²", "2").split()).rstrip(".")
+    for front in ("torch.", "np.", "numpy.", "by "):
+        word = word.removeprefix(front)
+    return FORMATS.get(word, " + ".join(sorted(re.split(r" ?(?<!\+)\+(?!\+) ?", word))))
 
 
 def repr_of(value):

@@ -292,12 +292,19 @@ def lent(function):
     return call_it
 
 
+def written(table, key):
+    """What was written under a key of a table."""
+    reject_if(not isinstance(table, dict), "all", "no table", got=type(table).__name__, key=key)
+    return table.get(key)
+
+
 def predicted(key, part=None, name=None, then=lambda value: value):
     """A case of a predict exercise: ``then`` of what was written under a key."""
 
     def run(answer):
-        reject_if(answer.get(key) is None, "all", "unanswered", key=key)
-        return then(answer[key])
+        value = written(answer, key)
+        reject_if(value is None, "all", "unanswered", key=key)
+        return then(value)
 
     return Case(name or key, part or key, run)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .closed_book import refusal
-from .compare import as_array, as_word, difference, repr_of
+from .compare import as_array, as_word, difference, is_plain, repr_of
 from .outcome import in_words, outcome_of, same_outcome
 from .proving import agreed, order_of, problem_of_test, proves, remarks
 from .stub import is_blank
@@ -56,6 +56,9 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
             return without_points(exercise, NOT_ATTEMPTED, outcomes[i].said)
         if i not in known and cases[i].truth is None:
             known[i] = outcome_of(cases[i], right)
+        if i in known and known[i].error is not None:  # that is the check's own fault, and never the answer's
+            said = say("all", "oracle", name=word(exercise.id, cases[i].name), said=in_words(known[i].error))
+            return without_points(exercise, NOT_ATTEMPTED, said)
         problems[i] = problem(exercise, cases[i], outcomes[i], known.get(i))  # now: the next call may change the value
     kept = functools.partial(kept_outcomes, exercise, cases, outcomes, numbers, known)
     return verdict(exercise, cases, outcomes, problems, kept)
@@ -76,8 +79,6 @@ def problem(exercise, case, got, expected):
     """None, or what is wrong with an outcome, in words. ``expected``: the right one's; of a test there is none."""
     if case.truth is not None:
         return problem_of_test(exercise, case, got)
-    if expected.error is not None:  # the oracle itself must not fail
-        raise expected.error
     if got.said is not None:
         return got.said
     if got.error is not None:
@@ -88,12 +89,18 @@ def problem(exercise, case, got, expected):
 
 def guess(expected, got, tolerance):
     """The difference of a prediction without the right answer: who guessed wrong thinks again."""
-    if not is_text(expected):
-        said = difference(expected, got, tolerance)
-        return said and (said if is_text(got) else say("all", "guess", got=repr_of(got)))
-    if as_word(got) == as_word(expected):
+    said = difference(as_word(expected), as_word(got), tolerance)
+    if said is None:
         return None
-    return say("all", "guess", got=repr_of(got)) if is_text(as_word(got)) else difference(expected, got, tolerance)
+    if is_text(expected):
+        key = "guess" if is_text(as_word(got)) else "guess a word"
+    elif isinstance(expected, bool):
+        key = "guess" if any(is_plain(got, flag) for flag in (True, False)) else "guess a flag"
+    elif is_text(got):
+        return said
+    else:
+        key = "guess"
+    return say("all", key, got=repr_of(got))
 
 
 def is_text(value):

@@ -60,6 +60,10 @@ def test_words_are_compared_in_any_case_and_formats_under_any_name():
         assert as_word(word) == "bfloat16"
     for word in ("float16", "fp16", "half", np.float16, np.dtype("float16"), torch.float16, "np.float16"):
         assert as_word(word) == "float16"
+    for word in ("x + out_bias", "x+out_bias", "out_bias + X"):
+        assert as_word(word) == as_word("x + out_bias")
+    assert as_word("relu²") == "relu2" and as_word("by emulation") == "emulation"
+    assert as_word("Transformer++") == "transformer++"
     assert (
         as_word("More ") == as_word("more") and as_word("linear  Attention") == "linear attention" and as_word(3) == 3
     )

@@ -9,6 +9,7 @@ import pytest
 import flash_course
 from flash_course import learner
 from flash_course.checks import exercise as model
+from flash_course.checks.texts import say
 
 pytestmark = pytest.mark.quick
 
@@ -64,6 +65,20 @@ def test_a_wrong_guess_is_not_told_the_right_one(capsys):
     flash_course.check("05.6", right | {"a": 12345})
     said = capsys.readouterr().out
     assert 'in the case "a": not 12345.' in said and "expected" not in said
+
+
+@pytest.mark.parametrize(
+    "key, got, kind", [("f", 0, "word"), ("e", "?", "flag"), ("d", 1, "flag"), ("d", "True", "flag")]
+)
+def test_a_guess_of_another_type_is_not_told_the_right_one_either(key, got, kind, capsys):
+    exercise = model.load_exercise("05.6")
+    flash_course.check("05.6", exercise.right(exercise.numbers("me")) | {key: got})
+    assert f'in the case "{key}": {say("all", f"guess a {kind}", got=repr(got))}' in capsys.readouterr().out
+
+
+def test_a_table_that_is_none_is_named(capsys):
+    flash_course.check("05.6", (1, 2, 3))
+    assert 'in the case "a": expected a dictionary, such as dict(a=...), got a tuple.' in capsys.readouterr().out
 
 
 def test_a_guess_that_is_missing_is_named(capsys):

@@ -10,8 +10,8 @@ from marks import needs_solutions
 from submissions import ROOT, forks
 from test_exercises import EXERCISES, SEEDS, SETS, answer_of, right_answers, skip_without_triton, solved
 
-from flash_course.checks.edits import replace_once
-from flash_course.checks.sets import set_11
+from flash_course.checks.edits import edited, replace_once
+from flash_course.checks.sets import set_01, set_04, set_11
 from flash_course.checks.verdict import judge
 from flash_course.grading.child import Limits
 from flash_course.grading.grade import default_pool, grade
@@ -71,6 +71,26 @@ def test_grade_gives_all_points(number, tmp_path):
         for name, row in result["exercises"].items():
             points = 0 if row.get("by_person") else EXERCISES[name].points
             assert (row["status"], row["points"]) == ("right", points), f"{result['name']} {name}: {row}"
+
+
+HALVES = {
+    "01.5": (
+        {"rope": edited(set_01.rope, "cos(angle_TS, dtype=np.float64)", "cos(angle_TS).astype(np.float32)", name="a"),
+         "shown_01_5": set_01.SHOWN},
+        {"pairing": 7, "properties": 1, "precision": 0},
+    ),
+    "04.6": (
+        {"answer_one": set_04.given_6["answer_one"],  # it fills the zeros that the other one starts from
+         "answer_batch": edited(set_04.answer_batch, set_04.ROWS[0], "[ZEROS.copy() for _ in q_BTS]", name="b")},
+        {"answer_one": 0, "answer_batch": 5},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_a_right_half_keeps_its_points(name):
+    answer, points = HALVES[name]
+    assert judge(EXERCISES[name], answer, kept=True).by_part == points
 
 
 @needs_solutions

@@ -56,6 +56,19 @@ def test_the_line_that_is_shown_is_the_students_own(tmp_path):
     assert "(in your line: return json.loads('{')  # mine)" in str(judge(exercise(CASES), names["double"]))
 
 
+def test_a_line_of_the_package_is_not_shown_as_the_students_own():
+    from flash_tutorial import reference
+
+    said = str(judge(exercise(CASES, shut=False), lambda x: reference.relu2("x")))
+    assert "Error" in said and "np.maximum" not in said
+
+
+def test_an_error_of_the_oracle_is_not_laid_at_the_students_door():
+    verdict = judge(exercise(CASES, right=lambda x: 1 / 0), lambda x: 2 * x)
+    assert (verdict.status, verdict.points) == ("not attempted", 0)
+    assert 'The check itself fails in the case "' in str(verdict) and "ZeroDivisionError" in str(verdict)
+
+
 def test_personal_numbers_are_drawn_from_the_id():
     drawn = {name: flash_course.personal("05.6", name) for name in ("ada", "me", "grace")}
     assert drawn["ada"] == flash_course.personal("05.6", "ada") and len({str(n) for n in drawn.values()}) == 3

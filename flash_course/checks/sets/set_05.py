@@ -7,7 +7,7 @@ import torch
 
 from ..compare import as_word
 from ..edits import edited
-from ..exercise import Case, Wrong, call, reject_if
+from ..exercise import Case, Wrong, call, reject_if, written
 from ..instruments import no_loop
 from ..proving import versions
 from ..sizes import chunked, grown
@@ -108,6 +108,7 @@ def cases_3(rng, numbers):
     yield case("not causal, the sum", "not causal", 10, 3, 4, 3, causal=False, combine="sum")
     yield case("not causal, a lag that does not count", "not causal", 11, 3, 2, 4, causal=False, combine="mean", lag=2)
     yield case("a lag of 2", "lag and edge sizes", 18, 3, 4, 4, causal=True, combine="mean", lag=2)
+    yield case("a lag beyond the text", "lag and edge sizes", 15, 2, 4, 4, causal=True, combine="sum", lag=9)
     yield case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean")
     yield case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean")
     yield case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean")
@@ -245,7 +246,7 @@ def cases_5(rng, numbers):
 
     def look(key):
         def run(answers):
-            said = as_word(answers.found_05_5.get(key))
+            said = as_word(written(answers.found_05_5, key))
             reject_if(said != FOUND[key], "05.5", f"{key}: {said}" if said in FOUND.values() else "unnamed")
             return said
 
