@@ -91,7 +91,7 @@ STUDENT = "me"  # your name or number; the numbers of 09.1 are drawn from it
 #
 # For `a` to `d`, half a percent more or less still counts as right.
 #
-# <details><summary>How do I write `e` down?</summary>
+# <details><summary>I get "expected 'more', got ..."</summary>
 #
 # `e` is one of the two words `"more"` and `"less"`, in quotes.
 #

@@ -149,7 +149,7 @@ FAR = 1e9  # a limit that no gradient reaches
 RATE = "rate of the next update"
 
 
-def session(weights, batches, max_norm, rates, seen, stale, factor):
+def session(weights, batches, max_norm, rates, seen, stale=0.0, factor=512.0):
     """A case's run: some updates with a student's function, and what is seen after each.
 
     ``stale``: what stands in the gradients before the first update. ``factor``: the scaler's first one.

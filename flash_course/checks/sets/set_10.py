@@ -66,6 +66,11 @@ def the_targets(ids, targets, C, pairs, n):
     yield "targets", True
 
 
+def tells(known, other):
+    """Whether one number of each row gives away another one."""
+    return all(len(np.unique(other[known == each])) < 2 for each in np.unique(known))
+
+
 def the_draws(ids, targets, C, pairs, n):
     """A law that the draws may follow and should not; chance alone would need six deviations."""
     (B, T), key, value = ids.shape, ids[:, 0 : 2 * pairs : 2], ids[:, 1 : 2 * pairs : 2]
@@ -77,8 +82,8 @@ def the_draws(ids, targets, C, pairs, n):
     yield "same rows", (ids[:, : 2 * pairs] == ids[0, : 2 * pairs]).all()
     yield "same keys", (key == key[0]).all()
     yield "same values", (value == value[0]).all()
-    by_key = [[value[key[:, i] == k, i] for k in range(1, n + 1)] for i in range(pairs)]
-    yield "one table", any(all(len(np.unique(found)) < 2 for found in of_a_pair) for of_a_pair in by_key)
+    yield "one table", any(map(tells, key.T, value.T))
+    yield "by place", any(map(tells, place.T, value.T)) or any(map(tells, place.T, key.T))
     yield "same places", (np.sort(place, 1) == np.sort(place[0])).all()
     yield "law", abs(place.mean() - (T - C - 1) / 2) > 6 * (T - C) / math.sqrt(12 * B * pairs)
     yield "block", far_from(np.ptp(place, axis=1) == pairs - 1, (T - C - pairs + 1) / math.comb(T - C, pairs))
