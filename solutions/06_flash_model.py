@@ -339,8 +339,8 @@ check("06.4", report_sizes, start_tables)
 # If you did 03.4 and 04.5, you know the two halves: relu² attention weights, and a causal linear sum.
 # What is new are the chunks, the bias table that all of them share, and the mean.
 #
-# Loops are allowed, although one over chunks is enough. You may use `numpy`. Neither automatic differentiation nor finite differences
-# count as a backward pass (but finite differences are good for trying your answer, see below).
+# Loops are allowed, although one over chunks is enough. You may use `numpy`. Neither automatic differentiation nor finite differences,
+# complex ones included, count as a backward pass (but finite differences are good for trying your answer, see below).
 #
 # <details><summary>I do not know whether my gradient is right</summary>
 #
@@ -406,8 +406,9 @@ check("06.5", mixed_chunk_backward)
 #
 # Besides the right values, three things are asked:
 #
-# - time and memory grow like G. That rules out a table of G x G, which would be 3.2 GB at G = 20,000, and also a sum that each chunk computes
-#   anew. (The check runs some 2000 chunks.) One loop over chunks is fine;
+# - time and memory grow like G. That rules out a table of G x G, which would be 3.2 GB at G = 20,000, and also a sum or a count that each
+#   chunk computes anew. One loop over chunks is fine. (The check runs some 1000 chunks, and counts what NumPy reads of the arrays that it gives you,
+#   so compute with these, and not with a copy by `np.array`, a list or a tensor.)
 # - in float32 a document may not be disturbed by another one whose entries are 100,000 times larger;
 # - `kv_GSE` and `doc_G` stay as they are.
 #

@@ -64,6 +64,7 @@ print(describe_device())
 import json
 import math
 import os
+import pathlib
 
 import numpy as np
 import torch
@@ -382,7 +383,7 @@ check("07.5", answer_07_5, student=STUDENT)
 #    elsewhere the target is -100 and the id is the token. Most of the hidden positions, or all of them, have the id -1;
 #    the others may have any token as id, even the right one. Hidden tokens come in spans of neighbours: where 15 of 100 are hidden, the spans are 3 or more long on average.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on ten that are wrong.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on eleven that are wrong.
 # You may use `numpy`.
 #
 # <details><summary>My test fails a loader that is right</summary>

@@ -65,6 +65,7 @@ print(describe_device())
 # %%
 import json
 import os
+import pathlib
 
 import numpy as np
 
@@ -385,9 +386,9 @@ check("09.5", save_state, load_state)
 # **10 points** · difficulty 4/5 · importance 2/5 · 20 minutes
 #
 # Take back the last k tokens, for an undo key or for a draft that was not accepted. The state is that of one layer, as in 09.2.
-# If the last k tokens all lie in the unfinished chunk, return the state as it was before them.
+# If the last k tokens all lie in the unfinished chunk, return a new state, as it was before them.
 # If one of them lies in a finished chunk, there is no way back, so raise a `ValueError` whose text, of at least four words, says why.
-# k = 0 is always possible. Leave the given state as it is, since the draft may still be accepted.
+# k = 0 is always possible, and gives a new state as well. Leave the given state as it is, since the draft may still be accepted.
 #
 # You may use `numpy`.
 #

@@ -64,6 +64,7 @@ print(describe_device())
 
 # %%
 import math
+import statistics
 from functools import partial
 
 import numpy as np
@@ -369,7 +370,7 @@ except NotImplementedError:
 #   Each model runs at its own rate.
 #
 # Return a dictionary with three entries, as the function does now: `models`, the gated one, then the one without a gate;
-# `rates`, in the same order; `differences`, a list. `train(model, rate, seed)` gives bits per byte; the check has a stand-in for it.
+# `rates`, in the same order; `differences`. Each is a list, a tuple or an array. `train(model, rate, seed)` gives bits per byte; the check has a stand-in for it.
 #
 # Parts: size 6, rates 5, differences 4. You may use `math`, `numpy` and `parameters`.
 #

@@ -63,6 +63,8 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %%
+import math
+
 import numpy as np
 import torch
 

@@ -138,7 +138,7 @@ NAMES = ("position", "kv", "chunks", "waiting", "quad_k", "lin_k", "v")
 
 
 def save_as_json(path, state):
-    """Plain text: repr of a float64 comes back to the last bit."""
+    """Plain text: repr of a float64 comes back to the last bit. Whole numbers come back as arrays of no axes."""
     layers = [
         {name: [np.shape(layer[name]), np.ravel(layer[name]).tolist()] for name in NAMES} for layer in state["layers"]
     ]
@@ -152,8 +152,7 @@ def load_from_json(path):
     stored = json.loads(path.read_text())
     layers = []
     for layer in stored["layers"]:
-        values = {name: np.array(numbers).reshape(shape) for name, (shape, numbers) in layer.items()}
-        layers.append({name: int(value) if value.ndim == 0 else value for name, value in values.items()})
+        layers.append({name: np.array(numbers).reshape(shape) for name, (shape, numbers) in layer.items()})
     bits = np.random.PCG64()
     bits.state = stored["rng"]
     return {"layers": layers, "last": stored["last"], "rng": np.random.Generator(bits)}

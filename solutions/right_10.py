@@ -224,7 +224,7 @@ def ablation_by_bisection(config, train, rates, seeds):
         )
     models = dict(config), dict(config, gate=False, E=np.int64(low))
     table = np.array([[train(model, rate, seeds[0]) for rate in rates] for model in models])
-    chosen = tuple(rates[best] for best in table.argmin(1))
+    chosen = np.array(rates)[table.argmin(1)]
     bits = np.array([[train(model, rate, seed) for seed in seeds[1:]] for model, rate in zip(models, chosen)])
     return {"models": models, "rates": chosen, "differences": np.diff(bits, axis=0)[0]}
 

@@ -152,7 +152,7 @@ def tile_by_root(S, E_tile, bytes_per_number, shared_bytes):
 
 
 def tiled_by_generator(q_TS, k_TS, v_TE, bias_CC, C, M):
-    """A generator of tiles; what they bring is added at their rows."""
+    """A generator of tiles; what they bring is added at their rows. Products are methods."""
 
     def tiles():
         for first in range(0, len(q_TS), C):
@@ -163,10 +163,10 @@ def tiled_by_generator(q_TS, k_TS, v_TE, bias_CC, C, M):
     out = np.zeros(v_TE.shape)
     for first, rows, keys in tiles():
         near = [slice(s.start - first, s.stop - first) for s in (rows, keys)]
-        a = np.maximum(q_TS[rows] @ k_TS[keys].T / C + bias_CC[near[0], near[1]], 0)
+        a = np.maximum(q_TS[rows].dot(k_TS[keys].T) / C + bias_CC[near[0], near[1]], 0)
         if rows == keys:
             a = np.tril(a)
-        out[rows] += a**2 @ v_TE[keys]
+        out[rows] += (a**2).dot(v_TE[keys])
     return out
 
 

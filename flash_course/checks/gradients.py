@@ -29,9 +29,11 @@ def by_differences(loss, count, step, *given, **how):
     arrays, slopes = [torch.tensor(x) for x in given[:count]], [np.zeros_like(x) for x in given[:count]]
     for x, slope in zip(arrays, slopes):
         for place in np.ndindex(slope.shape):
-            for moved, counts in ((1, 1), (-2, -1), (1, 0)):
-                x[place] += moved * step
-                slope[place] += counts * loss(*arrays, *given[count:], **how).item() / (2 * step)
+            before = x[place].item()
+            for side in (1, -1):
+                x[place] = before + side * step
+                slope[place] += side * loss(*arrays, *given[count:], **how).item() / (2 * step)
+            x[place] = before
     return slopes
 
 

@@ -70,6 +70,9 @@ class Followed(np.ndarray):
         self.saw_function(function, args, result)
         return result
 
+    def dot(self, other, out=None):  # a method of C, which nothing would see
+        return np.dot(self, other, out)
+
     def saw_ufunc(self, ufunc, method, given, result):
         self.seen["calls"] += 1
 
@@ -106,9 +109,9 @@ class Weighed(Followed):
         self.seen["calls"] += sum(map(np.size, given))
 
 
-def numbers_read(function, array, *more):
+def numbers_read(function, *arrays):
     """How many numbers NumPy's functions are given; 0 where it cannot be counted."""
-    return numpy_calls(function, [array], *more, kind=Weighed) or 0
+    return numpy_calls(function, arrays, kind=Weighed) or 0
 
 
 class Dispatched(TorchDispatchMode):

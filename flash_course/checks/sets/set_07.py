@@ -103,9 +103,12 @@ class Optimizer:
 
 
 class Scaler:
-    """A stand-in for ``torch.amp.GradScaler``, with 1024 to begin with."""
+    """A stand-in for ``torch.amp.GradScaler``."""
 
-    factor, divided, overflow = 1024.0, False, False
+    divided = overflow = False
+
+    def __init__(self, factor):
+        self.factor = factor
 
     def scale(self, loss):
         return loss * self.factor
@@ -146,10 +149,10 @@ FAR = 1e9  # a limit that no gradient reaches
 RATE = "rate of the next update"
 
 
-def session(weights, batches, max_norm, rates, seen, stale=0.0):
+def session(weights, batches, max_norm, rates, seen, stale=0.0, factor=512.0):
     """A case's run: some updates with a student's function, and what is seen after each.
 
-    ``stale``: what stands in the gradients before the first update.
+    ``stale``: what stands in the gradients before the first update. ``factor``: the scaler's first one.
     """
 
     def run(training_step):
@@ -158,7 +161,7 @@ def session(weights, batches, max_norm, rates, seen, stale=0.0):
             p.register_hook(lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g))  # as in float16
             p.grad = torch.full_like(p, stale) if stale else None
         optimizer = Optimizer(parameters, rates[0])
-        scaler, schedule = Scaler(), Schedule(optimizer, rates)
+        scaler, schedule = Scaler(factor), Schedule(optimizer, rates)
 
         graphs = []  # of the losses whose backward pass has not run yet
 
@@ -198,7 +201,7 @@ def cases_3(rng, numbers):
         n_steps += int(rng.integers(2)) * (n_steps > 1)
         weights, batches = draw_session(rng, n_parts, n_steps, wild)
         clip = "" if max_norm == FAR else f", {max_norm = }"
-        run = session(weights, batches, max_norm, rates, seen, stale)
+        run = session(weights, batches, max_norm, rates, seen, stale, 2.0 ** int(rng.integers(6, 10)))
         return Case(name, part, run, f"{n_parts} parts, {n_steps} updates{clip}")
 
     warmup = (0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.29, 0.37, 0.46, 0.56, 0.67, 0.79)
@@ -466,6 +469,9 @@ RIGHT_6 = {"the package's own": Loader, "spans of five": FixedSpans, "every wind
 EDITS_6 = {
     "targets equal to inputs":
         ("return ids, targets", "return np.where(targets == IGNORE, START_ID, targets), targets"),
+    "targets equal to inputs, but for the first":
+        ("return ids, targets", "return ids, np.append(targets[:, :1], ids[:, 1:], axis=1)",
+         "= self.batch(update)", "= random_windows(self.train, ROWS, self.T, self.rng(update))"),
     "windows across a book's end": ("random_windows(self.train,", "random_windows(split_of([self.train.tokens]),"),
     "trained on the validation text": ("split_of(train)", "split_of([*train, *validation])"),
     "single hidden tokens": ("mask_id=MASK", "mask_id=MASK, mean_span=1"),
@@ -490,7 +496,7 @@ def loader_case(name, part, make):
 
 
 def cases_6(rng, numbers):
-    leaks = [*FAULTS_6][:5]
+    leaks = [*FAULTS_6][:6]
     yield from (loader_case(name, "passes what is right", make) for name, make in RIGHT_6.items())
     yield from (loader_case(name, f"finds {'leaks' if name in leaks else 'gaps'}", FAULTS_6[name]) for name in FAULTS_6)
 

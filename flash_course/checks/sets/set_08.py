@@ -238,15 +238,16 @@ SINS = {  # of the two rows of one length: (the sentence, whether it is so)
         ("other rival", rival["attention"] != "fused"),
     ],
     "passes": lambda rival, ours, tokens: [
-        ("passes", {*rival["passes"]} != {*ours["passes"]}),
-        ("no training", {*rival["passes"]} != {"forward", "backward"}),
+        ("passes", sorted(rival["passes"]) != sorted(ours["passes"])),
+        ("no training", sorted(rival["passes"]) != ["backward", "forward"]),
     ],
     "formats": lambda rival, ours, tokens: [
         ("formats", rival["format"] != ours["format"]),
         ("no format", rival["format"] not in ("float32", "float16", "bfloat16")),
     ],
     "parameters": lambda rival, ours, tokens: [
-        ("sizes left" if (rival["layers"], ours["layers"]) == (15, 22) else "sizes", not same_size(rival, ours))
+        ("part of a layer", any(row["layers"] % 1 for row in (rival, ours))),
+        ("sizes left" if (rival["layers"], ours["layers"]) == (15, 22) else "sizes", not same_size(rival, ours)),
     ],
     "clock": lambda rival, ours, tokens: [
         ("compilation", min(rival["untimed calls"], ours["untimed calls"]) < 1),
