@@ -587,8 +587,7 @@ print(figures.text_table(rows))
 # FLASH-Quad is better than Transformer++ at every length and FLASH at four of five; on masked text (Table 11) FLASH-Quad at all five and FLASH at
 # three. With 500 million parameters on PG-19 (Table 3) both are ahead at every length. But **FLASH's largest gap in this table** is log2(16.835 /
 # 16.581) = 0.02 bits for a *token*, which is probably several bytes, and the paper does not say how far two of its seeds are apart. Ours differ by
-# 0.02 bits and more for each *byte*; those of so long a run may lie closer together, and the paper does not show it. So for FLASH in this table, as
-# for our runs, "as good as" is what can be said. That FLASH-Quad is ahead in every column of all three tables is harder to call luck.
+# 0.02 bits and more for each *byte*. So for FLASH in this table, as for our runs, "as good as" is what can be said. That FLASH-Quad is ahead in every column of all three tables is harder to call luck.
 #
 # ## 7. Can the boundary be mended?
 #

@@ -26,7 +26,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 #
-# **Time** 35 minutes to read. Computing takes about 40 seconds on two CPU cores.
+# **Time** 38 minutes to read. Computing takes about 40 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -601,7 +601,7 @@ for T in (2048, 8192):
     step = update[f"transformer++ {T}"] / update[f"flash {T}"]
     for factor in sooner[T]:
         print(f"T = {T}: sooner by {factor:.1f} = step time {step:.1f} x number of steps {factor / step:.1f}")
-assert min(sooner[2048]) > 2.5 and min(sooner[8192]) > 2 * step and np.mean([bits[-1] for bits in blocks]) > 3.4
+assert min(sooner[2048]) > 2.5 and min(sooner[8192]) > 2 * step and min(bits[-1] for bits in blocks) > 3.54
 reveal("08.c", round(float(np.mean(sooner[2048])), 1), "times as soon, the mean of three seeds")
 
 # %%
@@ -609,12 +609,12 @@ title = "Five minutes of training: FLASH is soon where Transformer++ ends"
 figures.show(*figures.quality_by_time(panels, baseline="Transformer++", title=title))
 
 # %% [markdown]
-# At T = 2048 FLASH is there about three times sooner, at T = 8192 eight times. What of that would last? The step time would: 1.5 and 3.5 on
-# this CPU. The other factor says that FLASH gets by with half as many updates, and that is the lead of a fast starter in a short race. In five
-# minutes Transformer++ makes 389 updates at T = 2048 and 155 at T = 8192, where it ends at 3.5 bits per byte, no better than counts of pairs of
-# bytes. Give both more time, and the lead goes: with that of 1,000 updates they end level in lecture 07, at T = 512, and after 7,000
-# Transformer++ is ahead. The paper trains for 125,000 updates, and there the second factor is 1.2. So whoever quotes our three and our
-# eight should add *after five minutes*.
+# At T = 2048 FLASH is there about three times sooner, at T = 8192 about nine times. What of that would last? The step time would: 1.5 and 3.5
+# on this CPU. The other factor says that FLASH gets by with a half or a third of the updates, and that is the lead of a fast starter in a
+# short race. In five minutes Transformer++ makes 389 updates at T = 2048 and 155 at T = 8192, where it ends no better than counts of pairs of
+# bytes, which have 3.54 bits. (Its rate is not to blame: with half of it or twice it, seed 0 ends worse.) Give both more time, and the lead
+# goes: with that of 1,000 updates they end level in lecture 07, at T = 512, and after 7,000 Transformer++ is ahead. The paper trains for
+# 125,000 updates, and there the second factor is 1.2. So whoever quotes our three and our nine should add *after five minutes*.
 #
 # ## 11. What the chunk length costs
 #
