@@ -3,6 +3,7 @@
     python benchmarks/time_to_quality.py seconds     # an update of each, in turn, with nothing else running
     python benchmarks/time_to_quality.py run         # rates by short runs, then three seeds for SECONDS each
     python benchmarks/time_to_quality.py run --lengths 2048     # some lengths: several processes may share them
+    python benchmarks/time_to_quality.py neighbours --lengths 2048      # Transformer++ at half and at twice its rate
     python benchmarks/time_to_quality.py table
 
 FLASH, FLASH-Quad and Transformer++ at T = 512, 2048 and 8192 on Austen, 8192 bytes an update, one core, bfloat16
@@ -100,8 +101,19 @@ def run(lengths):
         one_run(name, T, rates[T, name], seed)
 
 
+def neighbours(lengths):
+    """Transformer++ at half and at twice its rate for the full time, seed 0: does the rate of short runs suit it?"""
+    for T in lengths:
+        rate = RUNS.best(model="transformer++", T=T, share=TUNING[T])["learning_rate"]
+        for other in (rate / 2, rate * 2):
+            one_run("transformer++", T, other, 0)
+
+
 def table(lengths):
     for T in lengths:
+        if not RUNS.where(T=T, share=1.0):
+            print(f"T = {T:4} no run of the full time is stored")
+            continue
         rates = {name: RUNS.best(model=name, T=T, share=TUNING[T])["learning_rate"] for name in RATES}
         runs = {name: RUNS.where(model=name, T=T, share=1.0, learning_rate=rate) for name, rate in rates.items()}
         for name, rows in runs.items():
@@ -117,7 +129,7 @@ if __name__ == "__main__":
     keep_freed_memory()
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = {"seconds": seconds, "run": run, "table": table}
+    commands = {"seconds": seconds, "run": run, "neighbours": neighbours, "table": table}
     parser.add_argument("what", choices=commands)
     parser.add_argument("--lengths", type=int, nargs="+", choices=LENGTHS, default=LENGTHS)
     arguments = parser.parse_args()

@@ -139,6 +139,17 @@ def test_a_killed_grid_goes_on_and_writes_the_table(project, grid_of, monkeypatc
     assert any("image/png" in output.get("data", {}) for output in page.cells[3].outputs)
 
 
+def test_the_page_of_runs_shows_what_a_fresh_project_prints(project):
+    import nbclient
+    import nbformat
+
+    page = nbformat.read(project / "analysis.ipynb", as_version=4)
+    stored = [cell.outputs for cell in page.cells if cell.cell_type == "code"]
+    nbclient.NotebookClient(page, timeout=120).execute(cwd=str(project))
+    assert [cell.outputs for cell in page.cells if cell.cell_type == "code"] == stored != [[], []]
+    assert [cell.execution_count for cell in page.cells if cell.cell_type == "code"] == [1, 2]
+
+
 # ---------------------------------------------------------------- what a result belongs to
 
 
