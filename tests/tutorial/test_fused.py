@@ -202,6 +202,11 @@ def pair(device, dtype=torch.float32, **options):
     return unit, other
 
 
+def drawn(device):
+    """The same input each time: an unlucky one has sums near zero, of which float32 keeps fewer digits."""
+    return torch.randn(2, 70, 24, generator=torch.Generator().manual_seed(3)).to(device)
+
+
 def unit_errors(unit, other, x, mask=None, ids=None):
     """Of the branch y - x, of the gradient of x and of each parameter's."""
     grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).to(x)
@@ -230,14 +235,14 @@ UNITS = {
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_is_that_of_torch(name, device):
-    found = unit_errors(*pair(device, **UNITS[name]), torch.randn(2, 70, 24, device=device))
+    found = unit_errors(*pair(device, **UNITS[name]), drawn(device))
     assert max(found.values()) < 2e-5, found
 
 
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("padded, in_documents", [(True, False), (False, True), (True, True)])
 def test_a_unit_with_padding_and_documents(padded, in_documents, device):
-    x = torch.randn(2, 70, 24, device=device)
+    x = drawn(device)
     mask = torch.arange(70, device=device) < torch.tensor([[70], [43]], device=device) if padded else None
     if padded:
         x[~mask] = float("nan")  # whatever stands there
