@@ -20,6 +20,7 @@ import torch
 from stored_runs import StoredRuns
 
 from flash_course.bench.clock import time_in_turn, time_to_reach
+from flash_course.bench.stored import timed_runs
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.devices import Engine, keep_freed_memory
@@ -111,11 +112,10 @@ def neighbours(lengths):
 
 def table(lengths):
     for T in lengths:
-        if not RUNS.where(T=T, share=1.0):
+        runs = timed_runs(T)
+        if not any(runs.values()):
             print(f"T = {T:4} no run of the full time is stored")
             continue
-        rates = {name: RUNS.best(model=name, T=T, share=TUNING[T])["learning_rate"] for name in RATES}
-        runs = {name: RUNS.where(model=name, T=T, share=1.0, learning_rate=rate) for name, rate in rates.items()}
         for name, rows in runs.items():
             values = [row["bits_per_byte"] for row in rows]
             goals = [base["bits_per_byte"] for base in runs["transformer++"]]

@@ -12,17 +12,22 @@
 #
 # [With results](00_start_here.ipynb) · [without, to work in](work/00_start_here.ipynb) · [glossary](../docs/glossary.md)
 #
-# This course is about one paper, *Transformer Quality in Linear Time* by Hua, Dai, Liu and Le (ICML 2022), and about its model, FLASH. (FLASH shares nothing but its name with FlashAttention, a fast implementation of ordinary attention.) The paper promises the quality of a strong Transformer at a cost proportional to the length of the sequence, and a saving in wall-clock time. In this tour you watch the promise, and take it apart.
+# This course is about one paper, *Transformer Quality in Linear Time* by Hua, Dai, Liu and Le (ICML 2022), and about its model, FLASH.
+# (FLASH shares nothing but its name with FlashAttention, a fast implementation of ordinary attention.) The paper promises the quality of a
+# strong Transformer at a cost proportional to the length of the sequence, and a saving in wall-clock time. This tour shows you the promise
+# at work, and then takes it apart.
 #
-# **After it you can**
+# **After this lecture you can**
 # - say how the cost of attention grows with the sequence, in multiply-adds, in memory and in sequential steps;
 # - demonstrate on your own machine why cheaper kinds of attention were not simply adopted;
 # - draw which token reads which in FLASH, and write its layer in three lines;
 # - say what a score in *bits per byte* means.
 #
-# **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Six questions in [lecture 90](90_refresher.ipynb) tell whether you are ready, and it refreshes einsum, broadcasting, floats and nats.
+# **You need** Python, a little PyTorch, and a rough idea of what a Transformer is. Six questions in [lecture 90](90_refresher.ipynb) tell
+# you whether you are ready, and the same lecture refreshes einsum, broadcasting, floats and nats. [Ten questions](../docs/questions.md),
+# answered now and again at the end, show you what you have learned.
 #
-# **Time** 24 minutes to read. Computing takes about 20 seconds on two CPU cores.
+# **Time** 24 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -65,7 +70,10 @@ print(describe_device())
 # %% [markdown]
 # ## Softmax attention and FLASH, as the sequence grows
 #
-# In attention each token brings three vectors: a *query* that says what it looks for, a *key* by which it is found, and a *value* that is read. Below, softmax attention in PyTorch's own *fused kernel* (one function that never writes the weights of all T × T pairs, the *attention matrix*, to memory) runs against the attention of FLASH in plain PyTorch, forward and backward, as in a training step. From point to point the sequence doubles. Before you run it: by what factor will each time grow?
+# In attention each token brings three vectors: a *query* that says what it looks for, a *key* by which it is found, and a *value* that is
+# read. Below, softmax attention in PyTorch's own *fused kernel* (one function that never writes the weights of all T × T pairs, the
+# *attention matrix*, to memory) runs against the attention of FLASH in plain PyTorch, forward and backward, as in a training step. From one
+# point to the next, the sequence doubles in length. Before you run it: by what factor will each time grow?
 
 # %% tags=["timing"]
 import torch
@@ -110,9 +118,12 @@ title = f"At T = {T:,}: {slow:,.0f} ms by softmax attention, {fast:,.0f} ms by F
 figures.show(*figures.cost_against_length({"": (lines, {})}, ylabel="forward and backward, ms", title=title))
 
 # %% [markdown]
-# For softmax attention a doubling comes close to four times the time, because there are four times as many pairs of tokens to compare; for FLASH, to twice the time. (This is attention alone, at equal widths. In a model two FLASH units with wider values stand against one Transformer block, so FLASH pays off later: lecture 08.)
+# At the long end a doubling takes softmax attention close to four times as long, because there are four times as many pairs of tokens to
+# compare; FLASH takes close to twice as long. (This is attention alone, at equal widths. A whole FLASH model has twice as many layers, with
+# wider values, so it pays off only on longer sequences: lecture 08.)
 #
-# Speed alone would be easy: a layer that ignores its input is faster still. So here is a small FLASH model that has read four of Jane Austen's novels. It writes a few lines, and the cell after it counts what it keeps in memory.
+# Speed alone would be easy: a layer that ignores its input is faster still. So here is a small FLASH model that has read four of Jane
+# Austen's novels. It writes a few lines, and then a second cell counts what the model keeps in memory.
 
 # %%
 from flash_course.bench.counts import count_state_numbers
@@ -141,7 +152,10 @@ for n, (of_flash, of_plus) in kept.items():
 assert kept[512][1] < kept[512][0] and kept[102_400][1] > 100 * kept[102_400][0]
 
 # %% [markdown]
-# The rhythm of the lines is Austen's, and the sense is nobody's. But look at the memory: a Transformer keeps the keys and values of every token, the *KV cache*, which grows for as long as it writes. In each layer FLASH keeps a matrix of fixed size, into which everything older has been summed (section 3), and room for keys and values of one *chunk* of 256 bytes, the current one. At 512 bytes the cache is still the smaller one. (Where heads share keys and values, as is common today, it is four to eight times smaller.)
+# The rhythm of the lines is Austen's, and the sense is nobody's. But look at the memory: a Transformer keeps the keys and values of every
+# token, the *KV cache*, which grows for as long as it writes. In each layer FLASH keeps room for the keys and values of the current *chunk*
+# of 256 bytes, and a matrix of fixed size into which everything older has been summed (section 3). At 512 bytes the cache is still the
+# smaller of the two. (In many of today's models several heads share keys and values, which makes it four to eight times smaller.)
 #
 # And quality? A score in *bits per byte* says how surprised a model is by text that it has not seen (section 6 explains it); lower is better. Beside FLASH stands a Transformer++, the strongest Transformer in the paper. Both were trained beforehand.
 
@@ -157,17 +171,24 @@ for name, row in cards.items():
 assert 0 < cards["flash"]["bits_per_byte"] - cards["transformer++"]["bits_per_byte"] < 0.03
 
 # %% [markdown]
-# The promise of *quality* is nearly kept, in a demonstration: one seed, equally many updates, and each model with the better of two dropout rates. Lecture 07 makes a proper comparison.
+# The promise of *quality* is nearly kept, though this is only a demonstration: one seed, the same number of updates, and for each model the
+# better of two dropout rates. Lecture 07 makes a proper comparison.
 #
 # There you have the whole course: a cost that grows like the length, a state that does not grow at all, and a quality that has to be measured rather than promised. But cheap attention had been proposed many times before, so why did everybody stay with the expensive kind? The authors raise three complaints, which you will now meet on your own machine. Twice you are asked for a guess first, because a wrong guess is the one you remember.
 #
 # ## 1. The question: what does attention cost?
 #
-# A text is a sequence of T *tokens*, here bytes, that is, letters. A model that writes is *causal*: a token may *attend to* itself and to what came before, never to what comes after. (This course often says that a token *reads* another.) So the first token reads one, the second two, and the last all T, together T (T + 1) / 2 pairs. Twice the length makes about four times the pairs, which is what *quadratic cost* means, and by 2022 there were dozens of proposals that avoid it.
+# A text is a sequence of T *tokens*, here bytes, that is, letters. A model that writes is *causal*: a token may *attend to* itself and to
+# what came before, never to what comes after. (This course often says that a token *reads* another.) So the first token reads one, the
+# second two, and the last all T, together T (T + 1) / 2 pairs. Twice the length makes about four times as many pairs, which is what
+# *quadratic cost* means. By 2022 there were dozens of proposals to avoid it.
 #
 # ## 2. Complaint one: quality is lost
 #
-# Many of them were compared with a plain Transformer, while the Transformer had moved on. What the paper calls *Transformer++* marks positions by rotating queries and keys (RoPE, with ScaledSin at the input; lecture 01), where the plain one adds a learned vector, and its feed-forward layers multiply one half of their activations by the other (a gated linear unit; lecture 02). Neither costs parameters: the gate has a matrix of its own, and the layer is made narrower in return (F in the next cell).
+# Many of them were compared with a plain Transformer, while the Transformer had moved on. What the paper calls *Transformer++* marks
+# positions by rotating queries and keys (*RoPE*, lecture 01), where the plain one adds a learned vector, and its feed-forward layers
+# multiply one half of their activations by the other (a *gated linear unit*, lecture 02). The gate needs a matrix of its own, so the layer
+# is made narrower (F in the next cell), and both models have about 120,000 parameters.
 #
 # How much do they bring? Train the two side by side for 300 updates, and score both on the opening of *Persuasion*. The second cell checks that your runs begin as ours did, and adds two stored seeds.
 
@@ -199,9 +220,11 @@ assert all(old - new > 0.4 for old, new in zip(seeds["transformer"], seeds["tran
 #
 # Stack the vectors of all tokens, one row each, and you have three matrices: Q and K with S columns, V with E. Softmax attention computes softmax(Q Kᵀ) V, and the T × T matrix inside the brackets is the quadratic cost.
 #
-# Leave the softmax out, which gives *linear attention*, and Q (Kᵀ V) is the same as (Q Kᵀ) V, but its bracket has S × E entries, however long the sequence is. This small matrix is called the *state*. In a causal model token t needs the state of tokens 1 to t, so there are T different states.
+# Leave the softmax out, which gives *linear attention*. Then Q (Kᵀ V) is the same as (Q Kᵀ) V, but the bracket has only S × E entries,
+# however long the sequence is: it is a sum over tokens, to which each token adds one term, its key (a column) times its value (a row). This
+# small matrix is called the *state*. In a causal model token t needs the state of tokens 1 to t, so there are T different states.
 #
-# We count *multiply-adds*, one multiplication and one addition each, and only the pairs that a causal mask leaves.
+# We count *multiply-adds*, one multiplication and one addition each, and only the T (T + 1) / 2 pairs that a causal model reads.
 
 # %% tags=["nbval-check-output"]
 T, S, E = 1024, 64, 64
@@ -234,13 +257,18 @@ reveal("00.a", round(quotient, 1), "times the time of softmax attention")
 assert device == "cuda" or quotient > 2
 
 # %% [markdown]
-# An eighth of the multiply-adds, and here many times the time. **Misconception: the number of operations decides the time.** This implementation writes all T states to memory and reads them back, 64 × 64 entries for each token where Q, K and V have 3 × 64, and computes very little with each of them. (Much of the rest is the order in which torch's running sum walks through memory on a CPU; lecture 04 takes the two apart.) The same arithmetic can be arranged better, but a count promises nothing until somebody has found out how.
+# An eighth of the multiply-adds, and here many times the time. **Misconception: the number of operations decides the time.** This
+# implementation writes all T states to memory and reads them back, 64 × 64 entries for each token where Q, K and V have 3 × 64, and
+# computes very little with each of them. (Much of the remaining time is due to the order in which torch's running sum walks through memory
+# on a CPU; lecture 04 separates the two.) The same arithmetic can be arranged better, but a count promises nothing until somebody has found
+# out how.
 #
 # ## 4. Complaint three: training proceeds token by token
 #
 # Why not keep a single state and update it for each token, as a recurrent network does? For *writing* this is ideal, because tokens come one at a time anyway. For *training* it is dreadful: each update waits for the one before, on a processor that could do thousands of things at once.
 #
-# There is a way between: update the state once for each chunk of C tokens. What earlier chunks contributed then comes from the state, and what a token reads inside its own chunk comes from one C × C matrix.
+# There is a middle way: update the state once for each chunk of C tokens. What earlier chunks contributed then comes from the state, and
+# what a token reads inside its own chunk comes from one C × C matrix.
 
 
 # %%
@@ -281,13 +309,18 @@ for name, ms in times.items():
 assert times["token by token"] > 4 * times["chunk by chunk"]
 
 # %% [markdown]
-# The first two compute the same function, the second with twice the multiply-adds, and yet its few larger steps take far less time than the many short ones. (Part of that is the price of a PyTorch call: each of the 1,024 steps makes several.) So linear attention in chunks answers two of the three complaints. (Updating the state once a chunk is this paper's schedule, although FLASH computes something else inside the chunk, as you will see. Linear attention cut into chunks exactly, as here, became standard in 2023, with RetNet and GLA.)
+# The first two compute the same function, the second with twice the multiply-adds, and yet its few larger steps take far less time than the
+# many short ones. (Part of that is the price of a PyTorch call: each of the 1,024 steps makes several.) So linear attention in chunks
+# answers two of the three complaints. (Updating the state once a chunk is this paper's schedule, although FLASH computes something else
+# inside the chunk, as you will see. Linear attention cut into chunks exactly, as here, became standard in 2023, with two models that
+# lecture 13 builds, RetNet and GLA.)
 #
 # What remains is quality. Linear attention only adds up what it reads, so where two keys point in similar directions their values get mixed; lecture 04 measures it.
 #
 # ## 5. What FLASH answers
 #
-# Inside a chunk there is a C × C matrix anyway. FLASH makes it sharper: where a Transformer takes a softmax of the scores, it takes relu(score)², for reasons that lecture 02 tells. **Mixed chunk attention** is the sum of two parts.
+# Inside a chunk there is a C × C matrix anyway. FLASH makes it sharper: where a Transformer takes a softmax of the scores, FLASH takes
+# relu(score)², for reasons given in lecture 02. **Mixed chunk attention** is the sum of two parts.
 #
 # - The *local* part compares pairs inside a chunk, at most C for each token.
 # - The *global* part reads all earlier chunks through one state of S × E entries.
@@ -322,9 +355,13 @@ assert torch.equal(local | global_, everything), "together they read what softma
 assert not torch.triu(everything | summed | local | global_, 1).any(), "a later token is read"
 
 # %% [markdown]
-# "Near" means in the same chunk: token 5 reads its neighbour 4 already through the state. A square is a pair whose score goes through the softmax, or relu², by itself. A circle is a pair that is read through the state, with the plain product of query and key as its weight, which nothing can sharpen.
+# In the figure's title *near* means in the same chunk: token 5 already reads its neighbour, token 4, through the state. A square is a pair
+# whose score goes through the softmax, or relu², by itself. A circle is a pair that is read through the state, with the plain product of
+# query and key as its weight, which nothing can sharpen.
 #
-# What does that cost? Move T and C, and watch picture, multiply-adds and sequential steps. The counts begin with the widths of the paper's base model, S = 128 and E = 1536, so they are larger than those of section 3.
+# What does that cost? On a live page, move T and C, and watch the picture, the multiply-adds and the sequential steps; without one you see
+# the multiply-adds at C = 256. The counts begin with the widths of the paper's base model, S = 128 and E = 1536, so they are larger than
+# those of section 3.
 
 # %%
 from flash_course import lab
@@ -334,7 +371,7 @@ lab.show(lab.cost(T=1024, C=256))
 # %% [markdown]
 # ### The whole layer in three lines
 #
-# One kind of unit does the jobs of attention and feed-forward layer, and two of them replace one of each:
+# One kind of unit does the work of both the attention layer and the feed-forward layer, and two such units replace one of each:
 #
 # ```python
 # u, v, z = project(x)         # a gate u and a value v of width E, and a narrow shared base z of width S
@@ -401,7 +438,8 @@ assert abs(plain - ngrams[1]) < 0.2 and ngrams[5] < plus < plain - 0.2
 #
 # ## 7. A trained model, scored
 #
-# **Your second guess.** The model that wrote the lines at the top is ahead of all of these, and it reads windows of 1024 bytes. How many bits does a byte cost at the first seven positions, where there is hardly anything to look back to?
+# **Your second guess.** The model that wrote the lines at the top is ahead of all of these, and it reads windows of 1024 bytes. How many
+# bits does a byte cost it at the first seven positions, where there is hardly anything to look back at?
 
 # %%
 predict("00.b", None)  # your number in place of None
@@ -420,9 +458,12 @@ assert score.bits_per_byte < ngrams[5] and early - middle > 4 * abs(middle - lat
 assert np.ptp(doublings) > abs(middle - late)
 
 # %% [markdown]
-# What comes after the first few dozen bytes adds less than this sample (32 windows of 1024 bytes) can resolve, since the later points go up and down by more than that. So be warned: where nearly everything can be predicted from nearby, a good long memory cannot be told from a bad one, so lecture 10 uses a task that needs one.
+# What context beyond the first few dozen bytes adds is less than this sample (32 windows of 1024 bytes) can resolve: the later points go up
+# and down by more than that. Is that the text, or the model? It cannot be told here. A compressor that goes on learning through a whole
+# novel needs 0.09 to 0.15 bits less than one that sees no more than such a window, so there is something to gain (`python
+# benchmarks/ngrams.py`). A better test of long memory is a task that needs one, and lecture 10 has such a task.
 #
-# ## 8. What you take along
+# ## 8. What to remember
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
 #
@@ -474,4 +515,4 @@ assert np.ptp(doublings) > abs(middle - late)
 # | [12 your project](12_your_project.ipynb) |  |
 # | [13 after flash](13_after_flash.ipynb) |  |
 #
-# Words are in the [glossary](../docs/glossary.md), troubles in [symptoms](../docs/symptoms.md).
+# For a term see the [glossary](../docs/glossary.md), for a problem the [symptoms](../docs/symptoms.md).

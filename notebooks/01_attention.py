@@ -14,7 +14,7 @@
 #
 # Attention is how one token of a Transformer reads another, and it is the part that FLASH replaces. So this lecture takes it apart first: loops, einsum, masks, heads, cost and positions.
 #
-# **After it you can**
+# **After this lecture you can**
 # - compute softmax attention by hand, in loops, with einsum and with torch's fused kernel;
 # - put a mask where it belongs, and find out who sees whom without reading the code;
 # - split a width into heads, and say what a longer sequence costs;
@@ -22,7 +22,7 @@
 #
 # **You need** the tour 00, some NumPy, and a rough idea of attention. Lecture 90 helps with einsum and shapes.
 #
-# **Time** 25 minutes to read. Computing takes about 20 seconds on two CPU cores.
+# **Time** 25 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -79,9 +79,10 @@ from flash_tutorial.devices import pick_device
 rng = np.random.default_rng(7)
 vector = {word: rng.normal(size=8) for word in ("dog", "bites", "man")}
 matrices = rng.normal(size=(3, 8, 8)) / math.sqrt(8)
+everybody = np.ones((3, 3), bool)  # which word may read which: all may read all
 for sentence in ("dog bites man", "man bites dog"):
     x_TD = np.stack([vector[word] for word in sentence.split()])
-    read_TD = reference.softmax_attention(*(x_TD @ matrices), np.ones((3, 3), bool))
+    read_TD = reference.softmax_attention(*(x_TD @ matrices), everybody)
     print(f"{sentence}: 'bites' becomes", read_TD[1, :4].round(3), "...")
 
 # %% [markdown]
@@ -188,7 +189,9 @@ assert np.allclose(attention(q, k, v), reference.softmax_attention(q, k, v, np.o
 print("3 checks passed")
 
 # %% [markdown]
-# **Why subtract the largest score of each row?** exp(1000) is too large for a float, and subtracting one number from a whole row scales its exps by a factor that the division cancels. **Why divide by √S?** A sum of S random products grows like √S, and from large scores the softmax gives nearly all the weight to one token.
+# **Why subtract the largest score of each row?** exp(1000) is too large for a float, and subtracting one number from a whole row scales its
+# exps by a factor that the division cancels. **Why divide by √S?** A sum of S random products grows like √S, and when scores are large the
+# softmax gives nearly all the weight to one token.
 
 # %% tags=["nbval-check-output"]
 score_T = np.array([1000.0, 1000.0 + math.log(4)])
@@ -203,7 +206,8 @@ for width in (4, 64, 1024):
 # %% [markdown]
 # ## 3. Masks, and a test of who sees whom
 #
-# A model that writes must not read ahead, so token i may see tokens 1 to i only. Does an implementation keep to that? There is a test that never looks inside the layer: **change one token, and look which outputs change.** Try it on a layer with random matrices.
+# A model that writes must not read ahead, so token i may see tokens 1 to i only. Does an implementation keep to that? There is a test that
+# never looks inside the layer: **change one token, and see which outputs change.** Try it on a layer with random matrices.
 
 
 # %% tags=["nbval-check-output"]
@@ -232,7 +236,8 @@ sees_TT = reads(layer(attention), x_TD)
 print(f"without a mask: {sees_TT.sum()} of {T * T} pairs, {np.triu(sees_TT, 1).sum()} of them read a later token")
 
 # %% [markdown]
-# **Your line.** The mask goes in between scores and softmax: write `hide`, so that exp turns every forbidden score into exactly 0 and the others stay. (`np.tri(3, dtype=bool)` is True on and below the diagonal.)
+# **Your line.** The mask goes between the scores and the softmax. Write `hide` so that exp turns every forbidden score into exactly 0 and
+# the other scores stay as they are. (`np.tri(3, dtype=bool)` is True on and below the diagonal.)
 
 
 # %%
@@ -244,7 +249,8 @@ score_33 = np.log(np.arange(1.0, 10).reshape(3, 3))
 learner.your_line("01.c", lambda score_TT: np.exp(hide(score_TT)), ((score_33,), [[1, 0, 0], [4, 5, 0], [7, 8, 9]]))
 
 # %% [markdown]
-# The next cell has the line. (Lecture 06 hides padding and other documents in the same way.) With the identity as values, the outputs are the attention weights themselves.
+# The next cell has the line. (Lecture 06 hides padding and other documents in the same way.) With the identity matrix as values, the
+# outputs are the attention weights themselves.
 
 
 # %% tags=["nbval-check-output"]
@@ -263,7 +269,7 @@ print("banana, token 3 sees b, a, n:", weight_TT[2].round(3))
 # **Your first guess.** Of the 15 forbidden pairs, how many does the test still find?
 
 # %%
-predict("01.a", None)  # your number in the place of None
+predict("01.a", None)  # your number in place of None
 
 
 # %%
@@ -284,9 +290,10 @@ assert np.allclose(layer(masked_after)(x_TD) / row_sums[:, None], layer(causal_a
 #
 # ## 4. Heads
 #
-# With one attention matrix a token has one way to divide its attention, but it may need its verb and the last full stop at once. So a Transformer has H *heads*. Each attends with its own d = D / H channels, and the outputs stand side by side.
+# With one attention matrix a token has one way to divide its attention, but it may need its verb and the last full stop at once. So a
+# Transformer has H *heads*. Each attends with its own d = D / H channels, and their outputs are put side by side.
 #
-# To trace it on six tokens, let 32 mean token 3, channel 2. With D = 4 and H = 2 we have d = 2:
+# To trace the heads on six tokens, let 32 mean token 3, channel 2. With D = 4 and H = 2 we have d = 2:
 #
 # | token | head 1 | head 2 |
 # | --- | --- | --- |
@@ -343,7 +350,9 @@ for name, split in (("right", multi_head), ("wrong", reshaped)):
 #
 # Causal attention has T (T + 1) / 2 visible pairs. Each takes S *multiply-adds* (one multiplication and one addition) for its score and E for the mixing. In a Transformer all heads together have S = E = D, so a pair costs 2 D, however many heads there are.
 #
-# The rest of a *block* is paid once for each token: four D × D matrices for q, k, v and the output, and an MLP (a feed-forward network) from D to 4 D channels and back, together 12 D². Which is the main cost?
+# A Transformer *block* is two layers, each added to its input: x = x + attention(norm(x)), then x = x + MLP(norm(x)). Its other products
+# are paid once for each token: four D × D matrices for q, k, v and the output, and an MLP (a feed-forward network) from D to 4 D channels
+# and back, together 12 D². Which is the main cost?
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_multiply_adds
@@ -389,7 +398,7 @@ if held is not None:  # not every device can tell
 # **Your second guess.** Keep the width D = 64 and take 8 heads instead of 4. By what factor does the time grow?
 
 # %%
-predict("01.b", None)  # your number in the place of None
+predict("01.b", None)  # your number in place of None
 
 # %% tags=["timing"]
 shapes = [(1, 64), (2, 32), (4, 16), (8, 8), (8, 16)]  # H heads of d channels; the last one is wider, D = 128
@@ -403,7 +412,10 @@ reveal("01.b", round(time[8, 8] / time[4, 16], 1), "times the time on this machi
 assert device.type == "cuda" or time[8, 16] < 1.6 * time[8, 8]
 
 # %% [markdown]
-# In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its own. But the last two lines have equally many exps, and the last one, with twice the multiply-adds, takes nowhere near twice the time: neither count explains what you wait for. We did not trace the cause; presumably the library's products are made for longer rows than 8 channels.
+# In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its
+# own. But the last two lines have the same number of exps, and the last one, with twice the multiply-adds, takes nowhere near twice the
+# time: neither count explains the time. In some runs not even the order of the lines is that of a count: which shapes the library's kernel
+# is made for matters as well, and so does what else the machine is doing. We did not trace the cause.
 
 # %% [markdown]
 # ## 6. Positions: attention alone does not know the order
@@ -418,7 +430,8 @@ for rows in (np.arange(6), order):
     print(f"{''.join(word[t] for t in rows)}: token 6 reads {read_E[0]:.2f} vowel, {read_E[1]:.2f} consonant")
 
 # %% [markdown]
-# So something must tell each token its position. The plain Transformer adds a **learned position embedding**, one vector for each position, which ends at the longest one that was trained.
+# So something must tell each token its position. The plain Transformer adds a **learned position embedding**, one vector for each position
+# up to the last one seen in training.
 #
 # **ScaledSin** (Code 2 of the paper) replaces it by sinusoids. Position t, counted from 0, gets sin(t f) and cos(t f) for D/2 frequencies f, which fall from 1 towards 1/10,000: f = 10000^(-m / (D/2)) for m = 0, 1, 2 ... All are multiplied by *one* learned scalar (left out in the next cell) and added once, before the first block. The product of two positions then depends on their distance alone.
 
@@ -438,7 +451,10 @@ print(f"products of sinusoids 3 positions apart: {apart.min():.2f} to {apart.max
 # %% [markdown]
 # ### RoPE: rotate queries and keys
 #
-# **RoPE** (rotary position embedding; Su and others, 2021; Code 3 of the paper) adds nothing. In each layer it *rotates* queries and keys before they are compared. Take two channels as a point in the plane, and at position t rotate it around the origin by the angle t f. With f = 1 the point (1, 0) becomes (cos t, sin t), in radians, and the score of two such points is the cosine of the angle in between. (√S is left out here.)
+# **RoPE** (rotary position embedding; Su and others, 2021; Code 3 of the paper) adds nothing. In each layer it *rotates* queries and keys
+# before they are compared. Take two channels as a point in the plane, and at position t rotate it around the origin by the angle t f. With
+# f = 1 the point (1, 0) becomes (cos t, sin t), in radians, and the score of two such points is the cosine of the angle between them. (√S
+# is left out here.)
 
 # %%
 one = np.array([1.0, 0.0])
@@ -447,7 +463,7 @@ figures.show(*figures.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 # %% [markdown]
 # S channels make S/2 such points, each with a frequency of its own; the paper pairs channel c with c + S/2. Rotating (x₁, x₂) by the angle α gives y₁ = x₁ cos α - x₂ sin α for the first coordinate.
 #
-# **Your line.** And for the second? The point (0, 1) goes to (-sin α, cos α), and a rotation changes no length.
+# **Your line.** And the second coordinate? The point (0, 1) goes to (-sin α, cos α), and a rotation changes no length.
 
 
 # %%
@@ -477,7 +493,8 @@ change = np.abs(rope(q, first=100) @ rope(k, first=100).T - rope(q) @ rope(k).T)
 print(f"all tokens shifted by 100 positions: scores change by up to {change:.1f}")
 
 # %% [markdown]
-# Do added positions have this property too? The sinusoids alone do, but they are added to a token, and the sum goes through the matrices for queries and keys, where the two get mixed up. Put one and the same token at 16 positions, and look at its scores.
+# Do added positions have this property too? The sinusoids alone do, but they are added to a token, and the sum goes through the matrices
+# for queries and keys, where the two get mixed up. Put the same token at 16 positions, and look at its scores.
 
 # %% tags=["nbval-check-output"]
 positions, D = 16, 16
@@ -511,7 +528,7 @@ for name, table_TT in score_tables.items():
 # | Transformer+ | ScaledSin and RoPE | MLP |
 # | Transformer++ | ScaledSin and RoPE | GLU, an MLP with a gate (lecture 02) |
 #
-# Train the first two, and a third with ScaledSin alone, to tell which of the two does the work.
+# Train the first two, and a third with ScaledSin alone, to see whether ScaledSin or RoPE does the work.
 #
 # **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens (another *mixer*), and writes its score on held-out text into a small file that holds your guesses too; `flash-tutorial report` in a terminal prints it. (The curve shows the training loss.)
 
@@ -559,11 +576,15 @@ for name, run in runs.items():
     learner.score("01", f"softmax, {name}", bits_per_byte=bits[name], step_ms=step_ms, state_numbers=kept)
 
 # %% [markdown]
-# At each of three seeds the gain comes with RoPE, and ScaledSin alone is slightly worse than learned positions. But it costs one parameter and, unlike a learned embedding, has no last position. (All this is about windows of 64 bytes after 300 updates, like every scoreboard of this course.)
+# At each of three seeds the gain comes with RoPE, and ScaledSin alone is slightly worse than learned positions. But ScaledSin costs only
+# one parameter and, unlike a learned embedding, has no last position. (All this is about windows of 64 bytes after 300 updates, like every
+# scoreboard of this course.)
 #
-# In the paper, too, better positions close most of the gap, though ScaledSin and RoPE are not tested apart. But only its plain Transformer was trained without *gradient clipping*, which shortens gradients that are too long (lecture 07), so part of the gap may be unstable training.
+# In the paper, too, better positions close most of the gap, though ScaledSin and RoPE are not tested apart. But of the three, only the
+# plain Transformer was trained without *gradient clipping*, which shortens gradients that are too long (lecture 07), so part of the gap may
+# be unstable training.
 #
-# ## 8. What you take along
+# ## 8. What to remember
 #
 # Fill in the last column yourself.
 #

@@ -15,7 +15,7 @@
 # A Transformer block has two layers: attention lets tokens read each other, and a feed-forward layer works on each token by itself.
 # The gated attention unit (GAU) does both at once, with a single attention matrix. FLASH is built from it.
 #
-# **After it you can**
+# **After this lecture you can**
 # - draw MLP, GLU and GAU with their shapes, and say what a gate does;
 # - write a GAU in NumPy from memory, with mask and division where they belong;
 # - explain why one head can be enough, and why two GAUs replace one Transformer block;
@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01: softmax attention in NumPy, the causal mask, heads, rotary positions (RoPE).
 #
-# **Time** 26 minutes to read. Computing takes about 20 seconds on two CPU cores.
+# **Time** 26 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -66,7 +66,7 @@ print(describe_device())
 # %% [markdown]
 # **What can you leave out of a Transformer?** The paper removes the softmax, eleven of the twelve heads, the matrices for
 # queries and keys, and the feed-forward layer. Here is what is left, a model called *FLASH-Quad*, and what the paper reports for it at a
-# length of 8192 (Table 12; perplexity is 2 to the power of the bits per token, and a token is a piece of a word here; lower is better).
+# length of 8192 (Table 12; perplexity is 2 to the power of the bits per token, where a token is a piece of a word; lower is better).
 
 # %% tags=["nbval-check-output"]
 import math
@@ -85,8 +85,8 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
     print(f"{name:13} {config.depth * heads:3d} attention matrices, {millions:.0f}M parameters; perplexity {reported}")
 
 # %% [markdown]
-# By the paper's numbers this is better and also faster, at least at this length and against a softmax that was not fused. (It has
-# twice as many layers, so the parameters stay about equal.)
+# By the paper's numbers this is better and also faster, at least at this length and against a softmax that was not fused. (It has twice as
+# many layers, which keeps the number of parameters about equal.)
 #
 # First **two questions from lecture 01**. Answer from memory, then open the fold.
 #
@@ -156,7 +156,8 @@ figures.show(*figures.gated_units())
 # ```
 #
 # `project` begins with a norm, which keeps activations at one size from layer to layer: ScaleNorm divides x by its root mean square and
-# multiplies by a learnt *gain*. Then come one matrix for all three arrays, and SiLU, silu(x) = x / (1 + exp(-x)).
+# multiplies by a learned *gain*. Then come one matrix for all three arrays, and SiLU, silu(x) = x / (1 + exp(-x)). (Our tiny models have
+# LayerNorm instead, which also subtracts the mean, and has a gain and an offset for each channel.)
 #
 # ## 3. What the gate does, on six tokens
 #
@@ -197,7 +198,7 @@ learner.your_line("02.c", gated_read, ((u_22, v_22, swap_22), [[2, 0], [2, 10]])
 #
 # </details>
 #
-# ## 4. Two layers that you know are inside
+# ## 4. Two familiar layers are special cases
 #
 # Let each token read only itself, so that `mix(z, v)` is v: what remains is a GLU (equations 1 and 2 of the paper, where gate *and* value are
 # activated). Set the gate to one instead, and it is attention with one head, whose values pass through SiLU. Here is the unit for any way of
@@ -236,7 +237,7 @@ agree(unit(x_TD, p, lambda z, v: v), x_TD + (uv[:, :E] * uv[:, E:]) @ p["out_wei
 # %% [markdown]
 # ## 5. Queries and keys from one shared base
 #
-# Instead of a matrix for queries and one for keys, GAU has the base z for both (equation 4 of the paper): the queries are a copy of z with a
+# Instead of one matrix for queries and another for keys, GAU uses the base z for both (equation 4 of the paper): the queries are a copy of z with a
 # *scale* and an *offset*, `q = z * gamma[0] + beta[0]`, and the keys are another, `k = z * gamma[1] + beta[1]`.
 
 # %% tags=["nbval-check-output"]
@@ -253,7 +254,7 @@ products = " + ".join(f"{a} x {b}" for a, b in zip(q_TS[5], k_TS[2]))
 print(f"token 6 reads token 3: score {products} = {q_TS[5] @ k_TS[2]}")
 
 # %% [markdown]
-# **Your line.** The same without loops: what makes (2, T, S) of the (T, S) base?
+# **Your line.** The same without loops: what turns the (T, S) base into (2, T, S)?
 
 
 # %%
@@ -270,9 +271,9 @@ learner.your_line("02.d", both_copies, ((z_TS, gamma_2S, beta_2S), [q_TS, k_TS])
 #
 # </details>
 #
-# Why the offset? With scales alone, a score stays the same when i and j change places: every token would read another as much as it is
-# read by it. The offset breaks this symmetry, and so does RoPE, which must come last: an offset that is added after it is not rotated, and
-# then a score depends on more than the distance. (The paper's code calls such a copy a *head* of z. In the usual sense GAU has one head.)
+# Why the offset? With scales alone, a score stays the same when i and j change places: any two tokens would read each other equally. The
+# offset breaks this symmetry, and so does RoPE, which must come last: an offset added after it is not rotated, and a score then depends on
+# more than the distance. (The paper's code calls such a copy a *head* of z. In the usual sense GAU has one head.)
 
 
 # %% tags=["nbval-check-output"]
@@ -291,10 +292,11 @@ print(f"at D = 768, S = 128: {768 * 128:,} parameters for z, {4 * 128} for its c
 # %% [markdown]
 # ## 6. The relative position bias: a table by distance
 #
-# RoPE brings the distance into a score, but only together with the content of the two tokens. GAU also has a preference for distances that is the
-# same for all contents, such as "look at the token before": a *position bias* b, added to each score. It has two forms (Code 4 of the paper).
+# RoPE brings the distance into a score, but only together with the content of the two tokens. GAU can also prefer a distance whatever the
+# content, as in "look at the token before". For this it has a *position bias* b, added to each score. It has two forms (Code 4 of the
+# paper).
 #
-# **Below a length of 512: one learnt weight for each distance.** Six tokens have 11 distances j - i, from -5 to 5, and a table whose diagonals are
+# **Below a length of 512: one learned weight for each distance.** Six tokens have 11 distances j - i, from -5 to 5, and a table whose diagonals are
 # constant is called a *Toeplitz* matrix. Keep the 2 T - 1 weights in one list that begins with distance -(T - 1).
 #
 # **Your line.** At which index of the list is the bias of the pair (i, j)? Python counts from 0.
@@ -314,8 +316,9 @@ learner.your_line("02.e", index_of, ((0, 0, 6), 5), ((5, 0, 6), 0), ((0, 5, 6), 
 #
 # </details>
 #
-# **From 512 on: two learnt vectors of S weights each.** RoPE rotates one to position i and the other to position j; their product is the bias. So
-# only the distance counts, and 2 S parameters serve any length. Here is the table.
+# **From 512 on: two learned vectors of S weights each.** RoPE rotates one to position i and the other to position j; their product is the
+# bias. So only the distance counts, and 2 S parameters serve any length. (At 512 itself the paper's listing can be read either way; lecture
+# 07 meets the consequence.) Here is the first form, the table; lecture 03 writes the second.
 
 
 # %% tags=["nbval-check-output"]
@@ -339,7 +342,7 @@ agree(reference.toeplitz_bias(weights, 6), bias_TT)
 # **Your first guess.** The weights of a softmax row add up to 1. What is the smallest sum of a row here?
 
 # %%
-predict("02.a", None)  # your number in the place of None
+predict("02.a", None)  # your number in place of None
 
 
 # %%
@@ -361,8 +364,8 @@ figures.show(*figures.numbers_in_squares(panels, row=5, title=title))
 reveal("02.a", A_TT.sum(1).min())
 
 # %% [markdown]
-# All weights of row 5 are 0, so token 5 reads nothing, which a softmax cannot do. Check one number with a pencil: token 6 reads token 3
-# with a score of 24 / 6 = 4 and the bias of distance -3, which is -1, and 3² = 9.
+# All weights of row 5 are 0, so token 5 reads nothing, which a softmax cannot do. Check one number with a pencil: when token 6 reads token
+# 3, the score is 24 / 6 = 4 and the bias of distance -3 is -1, so the weight is 3² = 9.
 #
 # **Your line.** The matrix without loops, before the mask.
 
@@ -395,8 +398,9 @@ agree(A_TT @ v_TE, reference.relu2_attention(q_TS, k_TS, v_TE, 6, np.tri(6), bia
 print("token 6 reads", (A_TT @ v_TE)[5].astype(int))
 
 # %% [markdown]
-# **Misconception: attention weights are probabilities.** In the figure row 5 adds up to 0 and row 6 to 35. The symptom is an output that changes its
-# size: double all that goes into relu², and it is four times as large; write the sequence twice, and with the same n it is twice as large.
+# **Misconception: attention weights are probabilities.** In the figure row 5 adds up to 0 and row 6 to 35. The symptom is an output that
+# changes in size: double everything that goes into relu², and it is four times as large; write the sequence twice, and with the same n it
+# is twice as large.
 
 # %%
 s_TT, value = rng.normal(size=(6, 6)), rng.normal(size=(6, 3))
@@ -414,8 +418,8 @@ print("2 checks passed")
 #
 # **What is measured.** The paper swapped relu² and softmax in models of 105 to 110 million parameters (Tables 1 and 2; perplexity on Wiki-40B, as
 # far as we can tell one run each). In the GAU, relu² reaches 16.78 and softmax 17.04; in multi-head attention with an MLP it is the other
-# way round, 17.15 and 16.87. And here is lecture 10's small version: three seeds, each model at the best rate that was tried
-# (compare within this table only).
+# way round, 17.15 and 16.87. And here is lecture 10's small version: three seeds, each model at the best learning rate that was tried.
+# Compare within this table only: the scoreboards of this course train other sizes, for other lengths of time.
 
 
 # %% tags=["nbval-check-output"]
@@ -442,9 +446,9 @@ one, four = seeds["GAU"], seeds["GAU, 4 heads"]  # heads: section 11
 assert np.mean(four) < np.mean(one) and max(four) < max(one)
 
 # %% [markdown]
-# In the GAU relu² is ahead at each of three seeds, although by amounts so different that lecture 10 calls it not settled. GAU and
-# Transformer++ overlap after so short a training. **Why it helps is a guess**: exact zeros may make attention sparse, being able to read nothing
-# may help, or the gate may take over what the normaliser did. Neither the paper nor this course shows a cause.
+# In the GAU relu² is ahead at each of three seeds, although by amounts so different that lecture 10 calls the question unsettled. GAU and
+# Transformer++ overlap after so little training. **Why it helps is a guess**: exact zeros may make attention sparse, being able to read
+# nothing may help, or the gate may take over what the normaliser did. Neither the paper nor this course shows a cause.
 #
 # ## 9. Two orders that matter
 #
@@ -480,8 +484,8 @@ for n in (64, 256, 1024):
 #
 # ## 10. The whole unit, checked against the package
 #
-# The package has the unit twice, in NumPy (`flash_tutorial.reference`) and as `GAU` in PyTorch. Put all parts together, and yours should agree
-# with both. (`length_scale` is the package's name for n; with 1 it is equation 5.)
+# The package has the unit twice, in NumPy (`flash_tutorial.reference`) and as `GAU` in PyTorch. Put all the parts together, and your unit
+# should agree with both. (`length_scale` is the package's name for n; with 1 it is equation 5.)
 
 
 # %% tags=["nbval-check-output"]
@@ -509,9 +513,10 @@ print("6 checks passed: NumPy, PyTorch and equation 5, causal or not")
 # %% [markdown]
 # ## 11. One head, and two units for one block
 #
-# Several heads can attend to one token for some channels and to another for the rest. How does GAU do without? In one channel e, what token i
-# keeps of token j is `u[i, e] × A[i, j] × v[j, e]`. So each of the E channels has a matrix of its own after all: by its v a token
-# chooses the channels on which it speaks, and by its u those to which it listens. Back to *banana*, with equal attention to everybody:
+# Several heads can attend to one token for some channels and to another for the rest. How does GAU do without? In one channel e, what token
+# i keeps of token j is `u[i, e] × A[i, j] × v[j, e]`. For each e these numbers make a T × T table, so each of the E channels has a matrix
+# of its own after all: by its v a token chooses the channels on which it speaks, and by its u those to which it listens. Back to *banana*,
+# with equal attention to everybody:
 
 
 # %% tags=["nbval-check-output"]
@@ -536,7 +541,7 @@ print("token 1, b, reads", read_TE[0], " token 2, a, reads", read_TE[1])
 # each pair of tokens: what do two GAUs need, as a multiple of one block?
 
 # %%
-predict("02.b", None)  # your number in the place of None
+predict("02.b", None)  # your number in place of None
 
 # %%
 from flash_course.bench.counts import count_multiply_adds
@@ -587,7 +592,7 @@ learner.score(
 
 # %% [markdown]
 # At this one seed the two are about equal. Now look inside, at the attention matrix of the first unit on held-out text, and beside it the
-# same matrix with all scores set to 0, so that only the position bias is left. Before you run it: how much will survive?
+# same matrix with all scores set to 0, so that only the position bias is left. Before you run it: by how many percent will the matrix change?
 
 # %%
 from flash_tutorial.layers import cos_sin
@@ -619,12 +624,12 @@ for n, (A, change) in enumerate(zip(full, moved), 1):
 assert all((A[allowed] == 0).any() for A in full) and max(moved) < 0.25
 
 # %% [markdown]
-# A surprise: the matrices are mostly bias. Each row looks like the one above it, moved by one position, so after 300 updates this model reads
-# mainly by distance, perhaps because scores are divided by n and the bias is not. The lead over the softmax
-# (section 8; that GAU has the bias inside its softmax) may then come from a bias that is learnt faster, which this run cannot tell.
-# Lecture 04 takes relu² and the bias apart.
+# A surprise: the matrices are mostly bias. Each row looks like the one above it, moved by one position, so after 300 updates this model
+# reads mainly by distance, perhaps because scores are divided by n and the bias is not. The lead over the softmax in section 8 (where the
+# bias goes inside the softmax) may then come from a bias that is learned faster; this run cannot tell. Lecture 04 takes relu² and the bias
+# apart.
 #
-# ## 13. What you take along
+# ## 13. What to remember
 #
 # Fill in the last column yourself; "not shown" is a good answer. (`learner.verdict("02 relu2", "...")` stores one for your report.)
 #
@@ -633,7 +638,7 @@ assert all((A[allowed] == 0).any() for A in full) and max(moved) < 0.25
 # | GLU and attention are special cases of GAU | section 4: A the identity; U = 1, by the formula | |
 # | relu² is better than softmax in this unit | section 8: the paper's tables, three tiny seeds | |
 # | relu² is better because it is sparse | section 12: zeros are there; no cause was tested | |
-# | One head is enough in a GAU | section 11: Table 1 for it, three tiny seeds against it | |
+# | One head is enough in a GAU | section 11: Table 1 for it; three tiny seeds lean against it, not settled (lecture 10) | |
 # | GAU is faster because it needs less arithmetic | section 11: more arithmetic, fewer weights | |
 #
 # **Three takeaways**

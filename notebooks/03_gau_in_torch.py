@@ -15,7 +15,7 @@
 # Here the gated attention unit (GAU) of lecture 02 becomes a PyTorch module that can be trained, and on the way you meet four things that the
 # equations do not tell you.
 #
-# **After it you can**
+# **After this lecture you can**
 # - write a GAU as an `nn.Module` in about 40 lines, with either form of the position bias, and show that it equals the NumPy one;
 # - explain why a test on a freshly made unit sees so little, and write one that sees more;
 # - derive the gradient of relu² attention, and say what must be kept for it and where half precision breaks;
@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 27 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 27 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -88,11 +88,11 @@ print(f"standard deviation of outputs {good(x).std():.2f}, largest difference {(
 # %% [markdown]
 # The test passes, and it would pass in your project too. Section 2 shows why. First **two questions from lecture 02**.
 #
-# **1.** Where does the causal mask go, and why may relu² be careless about it?
+# **1.** Where does the causal mask go, and why does one step earlier do no harm?
 #
 # <details><summary>Answer</summary>
 #
-# After the square. Since relu²(0) is 0, a mask between bias and relu² gives the same, but before the bias it is a fault.
+# After the square. Since relu²(0) is 0, a mask between bias and relu² gives the same result, but a mask before the bias is a fault.
 #
 # </details>
 #
@@ -121,8 +121,9 @@ from flash_tutorial.properties import draw_order_one, settle_branch
 # %% [markdown]
 # ## 1. The unit as a module
 #
-# In PyTorch a tensor wrapped in `nn.Parameter` is trained, saved, and moved to a GPU with the rest, whereas a tensor that is made on the way
-# needs `device=`. And in front of everything there is a batch axis B, which is why the code says `k.mT`: it exchanges the last two axes only.
+# In PyTorch a tensor wrapped in `nn.Parameter` is trained, saved, and moved to a GPU with the rest, whereas a tensor that is made inside
+# `forward` needs `device=`. And every array has a batch axis B in front, which is why the code says `k.mT`: it exchanges only the last two
+# axes.
 
 
 # %%
@@ -192,7 +193,7 @@ class MyGAU(nn.Module):
 
 
 # %% [markdown]
-# Is it the unit of lecture 02? We give three implementations the same parameters, all *of order one*, that is about as large as 1:
+# Is it the unit of lecture 02? We give three implementations the same parameters, all *of order one* (about as large as 1):
 # the NumPy reference, the package's GAU, and the class above. They should agree to ten digits in float64 and to five in float32.
 # Differences are measured against the *branch*, `y - x`, since x itself is passed through and would only flatter them.
 
@@ -226,7 +227,7 @@ for causal in (True, False):
 # %% [markdown]
 # ## 2. How a unit starts, and why tests on it are blind
 #
-# What hides the bug is how a unit is initialised. The paper has one recipe for everything (Codes 4 to 8), which is not that of `nn.Linear`:
+# The bug is hidden by the way a unit is initialised. The paper has one recipe for everything (Codes 4 to 8), different from that of `nn.Linear`:
 # matrices, gamma and the bias table are Gaussian with a standard deviation of 0.02, beta and all offsets are 0, and the gain of a norm is 1.
 
 
@@ -240,7 +241,7 @@ for name, mine in fresh.named_parameters():
 print(f"standard deviation of {D} x {D} weights as nn.Linear draws them: {nn.Linear(D, D).weight.data.std():.2f}")
 
 # %% [markdown]
-# Each of these factors is small, and the unit multiplies many of them. Follow x through it, with fresh parameters and with parameters
+# All matrices have entries of about 0.02, and the unit multiplies several of them. Follow x through it, with fresh parameters and with parameters
 # of order one. (`settle_branch` scales `out_proj` so that the second unit's branch is about as large as x.)
 
 
@@ -271,7 +272,7 @@ with torch.no_grad():
 # A fresh unit is almost the identity. For training that is mostly a gift, because a stack of 24 units passes its input through
 # unharmed. For testing it is a trap.
 #
-# **Misconception: a unit that passes its test when it is made is right.** Here are eight bugs, and the test from the beginning, which in
+# **Misconception: a unit that passes its test when freshly made is right.** Here are eight bugs, and the test from the beginning, which in
 # float32 forgives an absolute difference of 0.00001.
 
 # %%
@@ -300,7 +301,7 @@ def off_by(unit, fault):  # the largest difference of an output, and whether `as
 # **Your first guess.** How many of the eight does the test notice on a fresh unit?
 
 # %%
-predict("03.a", None)  # your number in the place of None
+predict("03.a", None)  # your number in place of None
 
 # %%
 print(f"{'largest difference':24} {'fresh':>8}  {'order one':>9}")
@@ -309,24 +310,24 @@ for name, fault in faults.items():
     (small, seen), (large, seen_there) = off_by(fresh, fault), off_by(loud, fault)
     print(f"{name:24} {small:8.0e}  {large:9.1f}")
     noticed += [seen, seen_there, small > 1e-3]
-print(f"{'noticed, of 8':24} {noticed[0]:8}  {noticed[1]:9}")
+print(f"{'noticed, of 8':24} {noticed[0]:8}  {noticed[1]:9}   (fresh, at a tolerance of 0.001: {noticed[2]})")
 assert noticed.tolist() == [3, 8, 0]
 reveal("03.a", noticed[0], "of 8 bugs")
 
 # %% [markdown]
-# Whatever goes wrong in queries and keys stays unseen on a fresh unit, since its scores are too small to show beside the bias;
-# two change nothing at all, because beta is still 0. With a tolerance of 0.001 all eight pass. In a project the symptom is that *the check passes,
-# the model trains, and it trains worse than it should*.
+# Whatever goes wrong in queries and keys stays unseen on a fresh unit, since its scores are too small to show beside the bias; two of the
+# bugs change nothing at all, because beta is still 0. With a tolerance of 0.001 all eight pass. In a project the symptom is that *the check
+# passes, the model trains, and it trains worse than it should*.
 #
 # ## 3. The position bias in both forms
 #
-# Code 4 of the paper knows two forms. **Form 1 is a table by distance**, our `Toeplitz`. Mind its middle: a sequence shorter than the table must
+# Code 4 of the paper has two forms. **Form 1 is a table by distance**, our `Toeplitz`. Mind its middle: a sequence shorter than the table must
 # take the weights *of the same distances*. If 4 tokens simply used the first 7 of 11 weights, no error would be raised, but each token would
 # read itself as if it stood two positions back.
 #
-# **Form 2 is a product of two vectors** of S weights, `a` rotated to position i and `b` to position j. Code 4 takes it from a length of 512 on:
-# the table has 1,023 weights there, and form 2 with S = 128 has 256. It goes on for any length, although nothing was learnt beyond the length
-# of training.
+# **Form 2 is a product of two vectors** of S weights, `a` rotated to position i and `b` to position j. Code 4 uses it from a length of 512
+# on, where the table would have 1,023 weights and form 2 with S = 128 has 256. Form 2 serves any length, although nothing was learned beyond
+# the training length.
 
 
 # %%
@@ -360,8 +361,8 @@ assert np.abs(bias[1:, 1:] - bias[:-1, :-1]).max() < 1e-9  # by distance only
 # - A is r², whose slope is 2 r, hence `d_s[i, j] = 2 r[i, j] × d_A[i, j]`. Where relu has closed, r is 0 and no gradient passes.
 
 # %% [markdown]
-# Here are six tokens in whole numbers, without a mask. Follow in row 6 how token 6 attends to token 4. Its s is (0 × (-2) + 2 × 2) / 2 + 0 = 2, where
-# the last 0 is the bias for two positions back, and d_A is 2 × 2 + 1 × 0 = 4, so d_s is 2 × 2 × 4 = 16.
+# Here are six tokens in whole numbers, without a mask. In row 6, follow how token 6 attends to token 4. For this pair s is (0 × (-2) + 2 ×
+# 2) / 2 + 0 = 2, where the last 0 is the bias for two positions back, and d_A is 2 × 2 + 1 × 0 = 4, so d_s is 2 × 2 × 4 = 16.
 #
 # You can check this without calculus: raise this one bias by 1, lower it by 1, and take half of the difference of the loss, here the sum
 # of `o × d_o`. For a parabola that is exactly the slope.
@@ -392,8 +393,8 @@ print(f"loss with bias + 1: {up:.0f}, with bias - 1: {down:.0f}, slope: {(up - d
 assert (up - down) / 2 == d_s[5, 3] == 16 and not d_s[r == 0].any()
 
 # %% [markdown]
-# Each pair (i, j) now hands its share to four arrays: to q, k and b through its score `q[i] · k[j] / n + b[i, j]`, and to v through `A[i, j] v[j]`
-# in `o[i]`. Without loops, d_q is `d_s @ k / n`.
+# Each pair (i, j) now passes its share of the gradient to four arrays: to q, k and b through its score `q[i] · k[j] / n + b[i, j]`, and to
+# v through `A[i, j] v[j]` in `o[i]`. Without loops, d_q is `d_s @ k / n`.
 #
 # **Your line** is d_k: row j gathers from *all* queries that read key j.
 
@@ -449,8 +450,8 @@ print("4 checks passed")
 # In a `torch.autograd.Function` both passes are written by hand, and `ctx.save_for_backward` says what is kept. The package's `relu2_attention`
 # (`flash_tutorial/fast.py`) is one. It saves q, k, v and r but not A, which is r × r.
 #
-# Is it right? `gradcheck` compares its gradients with finite differences. Was it worth the trouble? `kept_matrices`, which you may
-# skip, counts what PyTorch saves in T × T matrices of float32 (by a *hook*).
+# Is it right? `gradcheck` compares its gradients with finite differences. Was it worth the trouble? `kept_matrices`, which you may skip,
+# uses a *hook* to count what PyTorch saves; its unit is one T × T matrix of float32.
 
 
 # %% tags=["nbval-check-output"]
@@ -483,8 +484,8 @@ for name, way in ways.items():
     print(f"{name} keeps {kept_matrices(way, *large) / 8:.2f} matrices for each of 8 sequences")
 
 # %% [markdown]
-# Plain torch keeps two matrices a sequence: r for the slope of the square, and A for the product with v. The package drops A, and of r
-# also the upper right, in blocks of rows, so it keeps little more than half of one. At T = 8192 a matrix takes 4 × 8192² bytes, or
+# Plain torch keeps two matrices a sequence: r for the slope of the square, and A for the product with v. The package drops A and, in blocks
+# of rows, also the upper right of r, so it keeps little more than half a matrix. At T = 8192 a matrix takes 4 × 8192² bytes, or
 # 268 MB, so 24 units on 8 sequences keep 103 GB in plain torch.
 #
 # ## 6. In half precision
@@ -495,7 +496,7 @@ for name, way in ways.items():
 # **Your second guess.** Among the scores 1, 2, 3 and so on, which is the first whose relu² is infinite in float16?
 
 # %%
-predict("03.b", None)  # your number in the place of None
+predict("03.b", None)  # your number in place of None
 
 # %%
 reveal("03.b", next(s for s in range(1, 1000) if relu2(torch.tensor(s, dtype=torch.float16)).isinf()))
@@ -510,16 +511,18 @@ for name, dtype in formats.items():
 figures.show(*figures.squares_in_formats(scores, errors))
 half, products = torch.float16, torch.tensor([65_504.0, 65_520.0, 130_000.0, 132_000.0])  # q · k
 finite = [relu2(s).isfinite().tolist() for s in (products.to(half) / 512, (products / 512).to(half))]
+for how, rows in zip(("the product divided by 512", "q divided by 512"), finite):
+    print(f"{how:26}: relu² is finite where q · k is", ", ".join(f"{p:,.0f}" for p in products[rows].tolist()))
 assert finite == [[True, False, False, False], [True, True, True, False]] and relu2(torch.tensor(5e-8).half()) == 0
 
 # %% [markdown]
-# The largest float16 is 65,504, and 256² = 65,536 is already beyond it. The smallest is 2⁻²⁴, the square of about 0.0002, and what is below half of
-# it rounds to zero. This is why it matters that Code 6 divides the scores by n *before* the square. Without the division a score may grow to 255
-# before its weight becomes infinite; with n = 512 it may grow to 65,504, where q · k itself overflows (to 131,000 if q is divided first). One
-# infinity can end a training run.
+# The largest float16 is 65,504, and 256² = 65,536 is already beyond it. The smallest positive one is 2⁻²⁴, the square of about 0.0002, and
+# anything below half of that rounds to zero. This is why it matters that Code 6 divides the scores by n *before* the square. Without the
+# division a score may grow to 255 before its weight becomes infinite; with n = 512 only q · k / 512 has to stay below 256, which allows a q
+# · k of 131,000. But q · k overflows itself beyond 65,504, unless q is divided before the product. One infinity can end a training run.
 #
-# The package trains with *autocast* (lecture 07): matrix products are computed in half precision, and what is made of them, relu² included,
-# stays so; x and its norm are float32. On one unit that costs less than 2% of the branch in bfloat16:
+# The package trains with *autocast* (lecture 07): matrix products are computed in half precision, and so is what is made from them, relu²
+# included; x and its norm are float32. On one unit that costs less than 2% of the branch in bfloat16:
 
 # %%
 package = GAU(D, qk_dim=S, causal=True, bias="toeplitz", bias_length=T, length_scale=T)
@@ -572,8 +575,9 @@ assert max(bits.values()) < 3.54 - 0.2  # the bigram model of lecture 00
 assert waves[0] < table[0] + 0.05 and min(waves[1:]) > max(table) + 0.2
 
 # %% [markdown]
-# Your unit has PyTorch's gradient and the package's has the one by hand, yet their losses agree for 30 updates. (A mistake in d_q or d_k would
-# hardly show so early; there `gradcheck` is the proof.) Both biases do much better than the bigram model of lecture 00, at about 3.54.
+# Your unit uses PyTorch's gradient and the package's unit the one derived by hand, yet their losses agree for 30 updates. (A mistake in d_q
+# or d_k would hardly show so early; there `gradcheck` is the proof.) Both biases do much better than the bigram model of lecture 00, at
+# about 3.54.
 #
 # With the seed that you trained, the rotary bias is as good as the table; with the other two it is a third of a bit worse. One seed would have told
 # you that the choice does not matter, so a verdict on quality needs several.
@@ -600,7 +604,7 @@ for (name, run), model in zip(runs.items(), (of_package, runs["GAU, rotary bias"
 # **Your third guess.** By how many percent does the branch of the first 50 tokens differ if the others are left out?
 
 # %%
-predict("03.c", None)  # your number in the place of None
+predict("03.c", None)  # your number in place of None
 
 # %%
 from flash_tutorial.properties import prefix_error, step_error, value_leak
@@ -618,7 +622,7 @@ assert drift["current"] > 0.05 and drift["100"] < 1e-12
 reveal("03.c", round(100 * drift["current"]), "percent")
 
 # %% [markdown]
-# The mask is right, for what the later tokens *say* changes nothing. But how *many* they are does: the current length has got into every
+# The mask is right, for what the later tokens *say* changes nothing. But their *number* matters: the current length has got into every
 # earlier output. In a trained model the symptom is *good at the length of training, worse at another one*. (The author of
 # [a port to PyTorch](https://github.com/JunnYu/FLASHQuad_pytorch/issues/1) reported it in 2022.) Yours was
 # trained on windows of 64. Compare within a line, because short windows score worse anyway (and only 8,192 bytes are scored here):
@@ -648,7 +652,7 @@ except ValueError as found:
     print("current n:", str(found).split(":")[0])
 
 # %% [markdown]
-# ## 9. What you take along
+# ## 9. What to remember
 #
 # Fill in the last column yourself, where "not shown" is a good answer.
 #
@@ -664,7 +668,7 @@ except ValueError as found:
 #
 # **Three takeaways**
 # 1. Test with parameters of order one. A fresh unit hides its bugs.
-# 2. For the gradient keep r = relu(s): `d_s = 2 r × d_A`, and the rest are products with it.
+# 2. For the gradient, keep r = relu(s). Then `d_s = 2 r × d_A`, and the rest are matrix products.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer sequence.
 #
 # **Exercises** [Problem set 03](../exercises/03_gau_in_torch.ipynb), six tasks, from the biases to a test that finds leaks.

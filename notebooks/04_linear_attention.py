@@ -16,7 +16,7 @@
 # matrix. Generation then becomes cheap, but training becomes slow, which is the paper's third complaint. This lecture measures why,
 # and repairs it.
 #
-# **After it you can**
+# **After this lecture you can**
 # - run causal linear attention in four forms, count what each costs, and show that they agree;
 # - say why decoding is cheap and training is slow, and keep apart operations, memory traffic and sequential steps;
 # - write the backward pass with a state that runs from the right;
@@ -24,7 +24,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 31 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 31 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -67,7 +67,8 @@ print(describe_device())
 # %% [markdown]
 # Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second
 # makes all T states and never compares two tokens; that takes a twelfth of the multiply-adds, and yet lecture 00 has shown how slow
-# it is. (Its eighth was of the visible pairs alone, at other widths.) The third you will write yourself in section 6. Which is the fastest?
+# it is. (The eighth in that lecture counted the visible pairs alone, at other widths.) The third you will write yourself in section 6.
+# Which is the fastest?
 
 # %% tags=["timing"]
 from functools import partial
@@ -203,7 +204,7 @@ assert device != "cpu" or float(table[3][2]) > 1
 #
 # ## 2. The state
 #
-# Look at `kᵀ v` as a memory. It is a sum over tokens: token j *writes* the products of each element of its key with each element of its value,
+# Think of `kᵀ v` as a memory. It is a sum over tokens: token j *writes* the products of each element of its key with each element of its value,
 # the *outer product* `np.outer(k_j, v_j)`, or k_j v_jᵀ in formulas. A query *reads*: it mixes the S rows into one output of E elements,
 # and so attends to all tokens at once. The memory does not grow with T, and without a mask the order of the tokens is lost.
 #
@@ -212,8 +213,8 @@ assert device != "cpu" or float(table[3][2]) > 1
 #
 # ## 3. Causal: the state is a running sum
 #
-# In a causal model token i may read tokens 1 to i only, so it needs the state *as it was* after token i. First it writes,
-# state = state + k_i v_iᵀ (equation 6 of the paper), and then it reads, output = q_i state, itself included. **Your line** is the
+# In a causal model token i may read tokens 1 to i only, so it needs the state *as it was* after token i. First it writes, state = state +
+# k_i v_iᵀ (equation 6 of the paper), and then it reads, output = q_i state, so it reads itself too. **Your line** is the
 # write: given the state before a token, return the state after it.
 
 
@@ -290,8 +291,8 @@ print("the cache is larger from token", next(i for i in range(1, 10_000) if i * 
 #
 # In training all T tokens are known, and a matrix makes use of that: two large products, all tokens at once. A state can be
 # computed in two direct ways. *Token by token* takes T steps, each of which waits for the one before and moves
-# the whole state. *All states at once* is one running sum, but then T states lie in memory. (A parallel scan, as in
-# S5 and Mamba, needs only about log2 T steps, and still computes T states.) Here is all of it in torch, for B sequences.
+# the whole state. *All states at once* is one running sum, but then T states lie in memory. (A *parallel scan* makes a running sum in about
+# log2 T parallel steps, but still computes T states.) Here are the three forms in torch, for B sequences.
 
 
 # %%
@@ -341,8 +342,8 @@ assert sequential_steps(1024, C=64) == 2 * 16  # what section 6 will do about it
 reveal("04.b", sequential_steps(1024), "sequential steps")
 
 # %% [markdown]
-# The backward pass is a chain too, while the matrix has no chain at all. How long does a training step of each form take, and of the
-# chunks of the first cell?
+# The backward pass is a chain too, while the matrix has no chain at all. How long does a training step take with each of these forms, and
+# with the chunks of the first cell?
 
 
 # %% tags=["timing"]
@@ -381,7 +382,7 @@ assert 12 * 4096**2 == 4096 * 12 * 64 * 64  # 12 heads of 64 × 64: up to here t
 
 # %% [markdown]
 # At T = 8192 the states of one layer and one sequence take 6.4 gigabytes, 24 times as much as the matrix, because this one head is wide.
-# (With 12 heads of 64 × 64 it is the other way round beyond T = 4096.) And token by token is no way out,
+# (With 12 heads of 64 × 64 the states become the smaller ones beyond T = 4096.) And token by token is no way out,
 # because autograd keeps all T states as well. A kernel may compute them again, as section 7 shows, but the T steps remain.
 #
 # ## 6. The exact chunk form
@@ -443,8 +444,8 @@ for T in (1, 7, 23):
     print(f"T = {T:2}: every C from 1 to {C} gives the outputs of token by token")
 
 # %% [markdown]
-# Both ends are old acquaintances: C = 1 is token by token, and C = T is the matrix. So here C is a
-# *speed knob*, which changes time and memory and nothing else.
+# Both extremes are familiar: C = 1 is token by token, and C = T is the matrix. So here C is a *speed knob*, which changes time and memory
+# and nothing else.
 #
 # **Misconception: chunks are an approximation, so C changes the result.** Here they are exact. FLASH will be different (lecture 05).
 #
@@ -470,14 +471,15 @@ figures.show(*figures.chunk_sizes(sizes, list(taken.values()), counted), table=t
 #
 # ## 7. Backward: a state from the right
 #
-# Autograd can run the chunk form backward. But what does it compute, and could a kernel do so without having kept any state? Let `d_out` be the gradient of the loss with respect to the outputs, (T, E). The output is a sum,
-# `out_i = sum over j ≤ i of (q_i · k_j) v_j`, so ask of each input who uses it.
+# Autograd can run the chunk form backward. But what does autograd compute, and could a kernel compute the same without having kept any
+# state? Let `d_out` be the gradient of the loss with respect to the outputs, (T, E). The output is a sum,
+# `out_i = sum over j ≤ i of (q_i · k_j) v_j`, so ask of each input which outputs use it.
 #
 # - **q_i** is used by output i alone, which read the state after token i: `dq_i = state_i d_out_i`.
 # - **k_j and v_j** are used by all outputs i ≥ j, those to the *right*. Collect what these bring back in
-#   `R_j = sum over i ≥ j of q_i d_out_iᵀ`, again S × E. Then `dv_j = k_j R_j` and `dk_j = R_j v_j`.
+#   `R_j = sum over i ≥ j of q_i d_out_iᵀ`, again S × E. Then `dv_j = k_j R_j` and `dk_j = R_j v_j`, of shapes (S)(S, E) and (S, E)(E).
 #
-# So R is a state as well, which starts at zero behind the last token and runs to the left. On the six tokens:
+# So R is a state as well; it starts at zero after the last token and runs to the left. On the six tokens:
 
 # %% tags=["nbval-check-output"]
 d_out_TE = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 0, 0)])
@@ -571,9 +573,9 @@ print(", ".join(f"{name}: {taken:.1f} ms" for name, taken in ms.items()))
 assert device != "cpu" or ms["torch.cumsum over tokens"] > 2 * ms["state by state"]
 
 # %% [markdown]
-# State by state does the same additions in a fraction of the time, so much of what the running sum cost belongs to `torch.cumsum`
+# State by state does the same additions in a fraction of the time, and so a large part of the running sum's cost comes from `torch.cumsum`
 # along that axis on a CPU. A slow implementation does not prove that an idea is slow; only what you *counted*, the steps and the
-# bytes, belongs to the idea. And those bytes the chunk form never moves, because it does not make T states.
+# bytes, belongs to the idea. And the chunk form never moves those bytes, because it does not make T states.
 #
 # ## 9. Then why FLASH?
 #
@@ -602,9 +604,10 @@ assert noise["linear"] > 1 > noise["relu²"]
 #
 # ## 10. Train it: a line for your scoreboard
 #
-# Does that noise hurt a model? We take the unit of lecture 02 with another `mix`, the barest linear attention, at the learning rate of
-# all scoreboards, which was tuned for none of them. It lacks two things that the GAU has, relu² (of scores over n) and the position bias. So two more models
-# were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`, which needs the matrix.
+# Does that noise hurt a model? We take the unit of lecture 02 with another `mix`, the barest linear attention, at the learning rate that
+# all scoreboards use, which was tuned for no model. It lacks two things that the GAU has, relu² (of scores over n) and the position bias.
+# So two more models were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`, which needs the
+# matrix.
 #
 # <details><summary>Barest? What others add</summary>
 #
@@ -662,15 +665,15 @@ assert min(linear) > max(*gau, *plus) + 0.05 and min(linear) > max(biased) and m
 assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 
 # %% [markdown]
-# Linear attention is behind at every seed, behind the GAU and behind Transformer++. But it is not relu² that it lacks: with the GAU's
-# bias it is as good as the GAU. relu² *without* the bias hardly begins to learn, because the first scores are tiny and their squares tinier
-# still. So in these runs the whole gap is the position bias, and of the noise nothing is seen (at T = 64, after 300 updates).
+# Linear attention is behind at every seed, behind the GAU and behind Transformer++. But relu² is not what it lacks: with the GAU's bias it
+# is as good as the GAU. relu² *without* the bias hardly begins to learn, because the first scores are tiny and their squares tinier
+# still. So in these runs the position bias explains the whole gap, and the noise shows no effect (at T = 64, after 300 updates).
 #
-# For FLASH the task is the same: a freely learnt bias by distance belongs to pairs, as relu² does, and a state of constant size has
-# no place for it. FLASH has the pairs of a chunk, and keeps a state: 16,384 entries for four units as here, after 64 tokens or a million,
-# and room for the tokens of one chunk beside it.
+# What does this mean for FLASH? A bias that is learned freely for each distance needs pairs, as relu² does; a state of constant size has no
+# place for either. FLASH has both: the pairs of a chunk, and a state, which for four units as here takes 16,384 entries after 64 tokens or
+# a million (plus room for the tokens of one chunk).
 #
-# ## 11. What you take along
+# ## 11. What to remember
 #
 # Fill in the last column yourself; "not shown" is a good answer.
 #

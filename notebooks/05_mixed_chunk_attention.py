@@ -17,7 +17,7 @@
 # Mixed chunk attention refuses to choose: inside a chunk of C tokens it compares every pair, and between chunks it passes a state along.
 # That is the attention of FLASH, and by the end of this lecture you can write it from memory.
 #
-# **After it you can**
+# **After this lecture you can**
 # - write mixed chunk attention as loops, then without loops, then in PyTorch;
 # - say which token reads which, in which of two ways, and what that buys over linear attention;
 # - test that a causal layer reads nothing later, and name the faults that each test misses;
@@ -26,7 +26,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 36 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 36 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -85,8 +85,8 @@ assert seeds["05 FLASH, C = 16"].max() < seeds["04 linear attention"].min() - 0.
 
 # %% [markdown]
 # Even FLASH's worst seed is ahead of the best one of linear attention, and it needs no more multiply-adds than linear attention in chunks of the
-# same length (section 1). (This is at T = 64, with chunks of 16, against the barest linear attention, which has no position bias; section
-# 12 comes back to this, and to Transformer++.) What does it do differently?
+# same length (section 1). (This is at T = 64, with chunks of 16, against the barest linear attention, which has no position bias. Section
+# 12 gives it one, and the lead is gone; there you meet Transformer++ as well.) What does FLASH do differently?
 
 # %%
 figures.show(*figures.flash_unit())
@@ -163,13 +163,13 @@ print(figures.text_table(table))
 # %% [markdown]
 # Both kinds of chunks share a line, because both do a C × C product inside each chunk. Linear attention spends
 # it on computing, exactly, the blurry function that token by token would give. Mixed chunk attention has paid for all the pairs of
-# the chunk anyway, so it puts a relu² between score and value, and gets sharp weights for
-# the near tokens. (Bias and relu² come on top, elementwise; and computing whole C × C squares costs more than is counted here, in
-# both.) It gives up only the exactness: C becomes part of what the model computes.
+# the chunk anyway, so it puts a relu² between score and value, and gets sharp weights for the near tokens. (Bias and relu² come on top,
+# element by element; and in both kinds, computing whole C × C squares costs more than is counted here.) It gives up only the exactness: C
+# becomes part of what the model computes.
 #
-# Now read along the rows. At T = 512 the GAU needs fewer multiply-adds, and at 8192 about eleven times as many as chunks do. On the paper's TPUs, with
-# equally many tokens in a batch (Table 12, causal), a training step of FLASH goes from 57 to 63 ms between these lengths, and one of FLASH-Quad,
-# a stack of GAUs, from 54 to 141 ms.
+# Now read along the rows. At T = 512 the GAU needs fewer multiply-adds, and at 8192 about eleven times as many as chunks do. On the paper's
+# TPUs, with the same number of tokens in a batch (Table 12, causal), a training step of FLASH goes from 57 to 63 ms between these lengths,
+# and one of FLASH-Quad, a stack of GAUs, from 54 to 141 ms.
 #
 # ## 2. Four heads of one base, on six tokens
 #
@@ -201,8 +201,8 @@ for i in range(6):
 # %% [markdown]
 # ## 3. The local part
 #
-# Inside a chunk it is the attention of lecture 02, with the score divided by C, whatever the length of the sequence, then a bias added, then
-# relu². The bias is one small table of C × C entries that all chunks share.
+# Inside a chunk this is the attention of lecture 02: the score is divided by C, whatever the length of the sequence, a bias is added, and
+# relu² is taken. The bias is one small table of C × C entries that all chunks share.
 #
 # **Your line.** Token i attends to the tokens of its own chunk, up to itself. Counting from 0, which is the first token of that chunk?
 
@@ -300,8 +300,8 @@ figures.show(
 # the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
 # Both parts are sums of weights times values, so we can also write each as a T × T attention matrix, to look at it.
-# In the global one the weight of a pair is lin_q · lin_k over the number of tokens read. Where the
-# page is live, point at a number, or reach it with Tab and the arrow keys, and it shows what it is made of.
+# In the global one the weight of a pair is lin_q · lin_k over the number of tokens read. On a live page, point at a number, or reach it
+# with Tab and the arrow keys, to see what it is made of.
 
 # %% tags=["nbval-check-output"]
 from flash_course import lab
@@ -317,7 +317,7 @@ lab.show(lab.six_tokens())
 # %% [markdown]
 # ## 5. Without loops
 #
-# `to_chunks` turns (T, S) into (G, C, S), with zeros behind the last token, and then both parts are products of small arrays.
+# `to_chunks` turns (T, S) into (G, C, S), with zeros after the last token, and then both parts are products of small arrays.
 # The zeros do no harm, because a padded key has a value of zero and a padded query makes an output that is cut off at the end.
 #
 # **Your line.** What remains is the exclusive prefix sum. `np.cumsum` gives the inclusive one; turn it into the exclusive one.
@@ -392,7 +392,7 @@ print("20 cases: the loops and both forms of the package agree")
 # ## 6. Who reads whom
 #
 # Figure 4 of the paper draws who reads whom. Let us measure it: change one token, and see which outputs
-# move at all. Each part is asked alone. There is one snag: relu² makes many weights exactly 0, so a token that may be read is often not
+# move at all. Each part is tested alone. There is one snag: relu² makes many weights exactly 0, so a token that may be read is often not
 # read. For this question we therefore raise the bias, so that every allowed weight is positive.
 #
 # **Your first guess.** 14 causal tokens make 105 pairs, each with itself or with an earlier one. With C = 4, how many of these are
@@ -427,7 +427,7 @@ assert ((near | far) == np.tri(T)).all() and not (near & far).any()
 
 # %% [markdown]
 # Token 8 reads four tokens one by one and token 9 a single one, itself. Right after a chunk boundary the sharp part is nearly empty, and
-# then it fills up again. The boundaries lie at fixed places, so two neighbours on the two sides of one are never compared.
+# then it fills up again. The boundaries lie at fixed places, so two neighbours on either side of a boundary are never compared.
 #
 # **Misconception 1: the global part is a summary of everything before the token.** It leaves out the tokens of its own chunk, so
 # precisely the nearest past is missing. You see it when you switch the local part off and change token 7.
@@ -441,8 +441,8 @@ for name, on in (("global part alone", 0), ("with the local part", 1)):
 
 # %% [markdown]
 # Without the local part token 8 does not notice its neighbour, and the news arrives only in the next chunk. The paper tried each
-# part alone. Read off its Figure 7 at T = 8192, the perplexity is about 15 for FLASH, about 18 for the local part, and about 73 for the
-# global part (which it ran with C = 64).
+# part alone. In its Figure 7, at T = 8192, one reads perplexities of about 15 for FLASH, about 18 for the local part, and about 73 for the
+# global part (which was run with C = 64).
 #
 # **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** They see one array, the summary, and
 # two different chunks with the same summary are one and the same to every later token. To see it, let the tokens of chunk 1 trade
@@ -461,14 +461,14 @@ print(f"outputs of chunk 1 change by {change(after[:C], before[:C]):.0%}")
 print(f"outputs of later chunks change by {change(after[C:], before[C:]):.0%}")
 
 # %% [markdown]
-# So is the order inside chunk 1 lost? Not quite: RoPE rotates each key by its position *before* the sum, so a
-# token that really stood elsewhere would leave another key in it. What is lost
-# is the single token: S × E entries are all that is kept of a chunk, and later of all chunks together.
+# So is the order inside chunk 1 lost? Not quite: RoPE rotates each key by its position *before* the sum, so a token that really stood
+# elsewhere would add a different key to the sum. What is lost is the single token: S × E entries are all that is kept of a chunk, and later
+# of all chunks together.
 #
 # ## 7. The same in PyTorch
 #
-# There is a batch axis B in front now, and `einsum` strings name the axes. In a causal sequence without padding all earlier chunks
-# are full, so chunk g simply divides by (g - 1) C.
+# There is a batch axis B in front now, and `einsum` strings name the axes. Unless tokens are padded (lecture 06), all earlier chunks of a
+# causal sequence are full, so chunk g simply divides by (g - 1) C.
 
 
 # %% tags=["nbval-check-output"]
@@ -503,7 +503,7 @@ print("three lengths: the same as in NumPy and in the package")
 # Chunk g reads chunks 1 to g - 1. Why not its own summary too, which is right there? Because a summary holds *all* tokens of its
 # chunk, and for the first of them the others are the future.
 #
-# Suppose somebody forgets the shift, and you test it by changing one token and looking whether an *earlier* output moves.
+# Suppose somebody forgets the shift, and you test the layer by changing one token and checking whether an *earlier* output moves.
 #
 # **Your second guess.** With C = 4, tokens 5, 6, 7 and 8 are one chunk. Changing one of them can *not* reveal the fault. Which one?
 
@@ -526,11 +526,13 @@ reveal("05.b", next(t for t in (5, 6, 7, 8) if not late[:, t - 1].any()))
 
 # %% [markdown]
 # The first token of a chunk reveals nothing, since no token of its chunk comes before it. So a test must change *every* token.
-# In training the symptom of such a leak is a loss that is too good, followed by bad writing, because then there is no future to read.
+# In training the symptom of such a leak is a loss that is too good, followed by bad writing, because when the model writes there is no
+# future to read.
 #
 # **A leak through rounding.** There is a second way to leave the reading token's chunk out: subtract its summary from the inclusive sum. On
-# paper it is the same. Can a later token change the result? bfloat16 has 8 significant bits, so between 256 and 512 it knows
-# even numbers only. Let the earlier chunks sum to 1 and the chunk's own summary be 300, and then let a *later* token of the chunk turn the 300 into 302.
+# paper it is the same. Can a later token change the result? bfloat16 has 8 significant bits, so between 256 and 512 it can hold only even
+# numbers. Let the earlier chunks sum to 1 and the chunk's own summary be 300, and then let a *later* token of the chunk turn the 300 into
+# 302.
 
 # %% tags=["nbval-check-output"]
 for own in (300, 302):
@@ -548,7 +550,7 @@ for own in (300, 302):
 #
 # </details>
 #
-# Now break it yourself. Where the page is live, you choose how the sum is made, which mask is applied where, and what divides; the picture
+# Now break it yourself. On a live page you choose how the sum is made, which mask is applied where, and what the divisor is; the picture
 # lights up what leaks and names the fault.
 
 # %%
@@ -577,8 +579,8 @@ for name, far in readings.items():
 # %% [markdown]
 # The mean and the sum of means agree in chunk 2, where a single earlier chunk is read, and differ from chunk 3 on. So a test with two
 # chunks cannot tell them apart: take at least three. The bare sum is the sum of means times C, in every chunk, and training can
-# undo such a fixed factor in the scale and offset of lin_q. From the mean to the sum, however, the factor *grows with the
-# position*, which no parameter of the layer knows.
+# undo such a fixed factor in the scale and offset of lin_q. From the mean to the sum, however, the factor *grows with the position*, and no
+# weight of the layer can undo that exactly.
 #
 # Nobody outside knows which one the authors trained. **This project takes the mean**, as the fuller listing has it, and `combine="sum"`
 # gives the equations. What the growth does to a model that meets longer sequences is a question of problem set 05.
@@ -587,12 +589,12 @@ for name, far in readings.items():
 #
 # Four properties, each tested by code that fails without it:
 #
-# 1. *No value leak.* A later token changes no earlier output, by not one bit.
+# 1. *No value leak.* A later token changes no earlier output, not even by one bit.
 # 2. *Nothing is missing.* Every earlier token is read. (A layer that reads nobody leaks nothing, and would pass test 1.)
 # 3. *No gradient leak.* No earlier output has a gradient with respect to a later input.
 # 4. *Prefix.* The first n tokens alone give the same outputs as they do in the longer sequence, for every n.
 #
-# They are asked of the package's whole unit.
+# Here they are tested on the package's whole unit.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.properties import draw_order_one
@@ -622,8 +624,8 @@ assert reads_TT[earlier_TT].all() and (slope_TT[earlier_TT] > 0).all() and off <
 assert not np.triu(reads_TT, 1).any() and not np.triu(slope_TT, 1).any()
 
 # %% [markdown]
-# The fourth holds because the scores are divided by C and not by the length of the sequence, and the sum of chunk g by its own g - 1
-# earlier chunks and not by all G.
+# The fourth holds because the scores are divided by C and not by the length of the sequence, and the sum for chunk g by the size of the g -
+# 1 chunks before it and not of all G.
 #
 # ## 11. Reading both sides
 #
@@ -644,7 +646,7 @@ for causal in (True, False):
 #
 # The tiny model once more, now with four FLASH units and C = 16, so that a sequence of T = 64 bytes has four
 # chunks. Beside it stands the same model with the local part alone, which never reads across a boundary. What is the global part worth?
-# With four chunks to read do not expect a verdict (lecture 10 gives one for another task, and leaves text open).
+# With only four chunks to read, do not expect a verdict (lecture 10 gives one for another task, and leaves text open).
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_state_numbers
@@ -662,13 +664,14 @@ compare_with_stored("05", runs)  # made once by benchmarks/scoreboard.py, with t
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 # each of 4 units keeps C (S + E) entries if local only, and S E + C (2 S + E) as FLASH, whose tokens wait with two keys
 kept = dict(zip(runs, (count_state_numbers(runs["FLASH, C = 16"].model, 64), 4 * 16 * (32 + 128))))
+print(f"{'bits per byte':27} yours   three seeds, stored    entries kept")
 for name, run in runs.items():
     step_ms = 1000 * float(np.median(np.diff([row["seconds"] for row in run.log])))
     score("05", name, bits_per_byte=bits[name], step_ms=step_ms, state_numbers=kept[name])
-    print(f"{name:17} yours {bits[name]:.2f} bits per byte, state {kept[name]:,};", end=" ")
-    print("three seeds", ", ".join(f"{b:.3f}" for b in seeds[f"05 {name}"]))
+    three = ", ".join(f"{b:.3f}" for b in seeds[f"05 {name}"])
+    print(f"{name:27} {bits[name]:5.2f}   {three} {kept[name]:15,}")
 for name in ("05 FLASH, local only, no bias", "04 linear attention", "04 linear attention, bias"):
-    print(f"{name[3:]:27} stored, three seeds", ", ".join(f"{b:.3f}" for b in seeds[name]))
+    print(f"{name[3:]:27} {'':5}   {', '.join(f'{b:.3f}' for b in seeds[name])}")
 
 mixed, local, plus = (seeds[name] for name in ("05 FLASH, C = 16", "05 FLASH, local only", "00 transformer++"))
 for gaps, row in ((local - mixed, local), (mixed - plus, plus)):
@@ -692,7 +695,8 @@ assert biased.max() < linear.min() and biased.mean() < mixed.mean() and biased.m
 # In lecture 04 you could turn C as you liked and nothing but time and memory changed. In mixed chunk attention C decides who is read how. What
 # happens to a trained model when we change it, and nothing else? But C also divides the scores, so that C = 8 doubles q · k / C, and a model
 # that was trained at one scale then runs at another. To take this apart, run each C twice: as it is, and with
-# gamma and beta of quad_q multiplied by C / 16, because (C / 16) q · k / C is q · k / 16, as trained.
+# gamma and beta of quad_q multiplied by C / 16, because (C / 16) q · k / C is q · k / 16, as trained. (A q · k of 32 scores 2 with C = 16
+# and 4 with C = 8; times 8 / 16 it is 2 again.)
 
 # %%
 model, held_out = runs["FLASH, C = 16"].model, first_bytes(corpus.validation, preset.score_bytes)
@@ -722,15 +726,15 @@ assert all(0.6 < s < 0.9 for s in share.values()) and held[2] > held[4] > held[8
 assert as_it_is[8] > bits["FLASH, local only"] + 0.1 and abs(held[8] - bits["FLASH, local only"]) < 0.05
 
 # %% [markdown]
-# About three quarters of the damage is the scale. If you look only at the upper line, C = 8 seems to do worse than a model without any global
-# part; with the scale held it is level with it. What is left in the lower line is the architecture itself: the same parameters now read fewer
-# tokens sharply and more of them through a mean, and they were not trained for that. So whoever changes C
-# has to train again. (This is one model of one seed.)
+# About three quarters of the damage is the scale. If you look only at the upper line, C = 8 seems to do worse than a model without any
+# global part; with the scale held, the two are level. What is left in the lower line is the architecture itself: the same parameters now
+# read fewer tokens sharply and more of them through a mean, and they were not trained for that. So whoever changes C has to train again.
+# (This is one model of one seed.)
 #
 # **What came after.** RetNet, GLA, Mamba-2 and DeltaNet train by the same schedule, but their update is linear in the state, so a
 # whole chunk can be computed exactly, and C is a speed setting again (lecture 13). relu²(q · k) admits no such state.
 #
-# ## 14. What you take along
+# ## 14. What to remember
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
 #

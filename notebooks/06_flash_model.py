@@ -12,20 +12,20 @@
 #
 # [With results](06_flash_model.ipynb) · [without, to work in](work/06_flash_model.ipynb) · [problem set 06](../exercises/06_flash_model.ipynb) · [glossary](../docs/glossary.md)
 #
-# Here mixed chunk attention becomes a unit, and units become a language model that takes what real data bring: sequences of
+# Here mixed chunk attention becomes a unit, and units become a language model that copes with what real data bring: sequences of
 # any length, padding, and several documents in one sequence. And because the authors published no code,
 # you will read the paper's doubtful places both ways.
 #
-# **After it you can**
+# **After this lecture you can**
 # - draw MLP, GLU, GAU and FLASH as one picture, with all shapes;
 # - write a FLASH unit in NumPy and in PyTorch, and a causal or a masked model around it;
 # - keep padding and other documents out, and say which test would notice if you did not;
 # - recount the paper's table of sizes, and read from it what the paper does not say;
-# - say of two readings of a paper whether training could make up for the difference.
+# - say, given two readings of a paper, whether training could make up for the difference.
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 05 (mixed chunk attention). From lecture 03 you need `nn.Module`.
 #
-# **Time** 30 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 30 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -87,7 +87,7 @@ score_bytes = 100_000 if torch.cuda.is_available() else 20_000  # of held-out te
 # %% [markdown]
 # The package has a trained model, `austen-flash`. Its far part is the *mean* over earlier chunks, as in the paper's Code 8. The paper's equations 7
 # and 8 show a bare *sum* instead. Let us load the very same weights into a model that follows the equations. No name and no shape differs, so
-# PyTorch has nothing to complain about. What will the score be, where the model as it was trained has 1.9 bits per byte on this passage?
+# PyTorch has nothing to complain about. As it was trained, the model scores 1.9 bits per byte on this passage. What will it score now?
 
 # %%
 corpus = load_corpus("austen")
@@ -108,8 +108,9 @@ print(f"2048 bytes of held-out text, bits per byte: mean {as_trained:.2f}, bare 
 assert 1.7 < as_trained < 2 and bare > 9
 
 # %% [markdown]
-# A byte that is guessed blindly costs 8 bits, so 11 is worse than knowing nothing: the model is now confidently wrong. Two ways to read one symbol of a
-# paper, no error message, and two different models: that is the kind of fault to notice here.
+# A byte that is guessed blindly costs 8 bits, so 11 is worse than knowing nothing: the model is now confidently wrong. One symbol of a
+# paper can be read in two ways, no error message appears, and there are two different models: this lecture teaches you to notice such
+# faults.
 #
 # First, two questions from lecture 05, to answer from memory.
 #
@@ -122,11 +123,12 @@ assert 1.7 < as_trained < 2 and bare > 9
 #
 # </details>
 #
-# **2.** When do the sum and the mean over chunks give the same numbers?
+# **2.** The paper also has a bare sum, and a port has a sum of means. From which chunk on does each of them differ from the mean?
 #
 # <details><summary>Answer</summary>
 #
-# The mean is the sum divided by the number of tokens read. So they agree where that number is one, and in the first chunk, where both are zero.
+# The bare sum differs from chunk 2 on: it is the mean times the number of tokens read, which is C there. The sum of means is the mean times
+# the number of chunks read, so it differs from chunk 3 on. In chunk 1 all three are zero.
 #
 # </details>
 #
@@ -145,8 +147,8 @@ figures.show(*figures.four_units())
 #
 # ## 2. One unit on six tokens
 #
-# Let S = E = 1 and C = 2, with the values 2, 4, 6, 8, 10, 12. Queries and keys are constant and such that each weight of the local part is
-# relu²(2 × 1 / 2) = 1 and the global part is a plain mean.
+# Let S = E = 1 and C = 2, with the values 2, 4, 6, 8, 10, 12. Queries and keys are constant, chosen so that each weight of the local part
+# is relu²(2 × 1 / 2) = 1 and the global part is a plain mean.
 
 
 # %% tags=["nbval-check-output"]
@@ -165,13 +167,14 @@ for i, u in enumerate(u_T):
 print(figures.text_table(rows))
 
 # %% [markdown]
-# In the causal unit token 5 reads itself (10) and the mean of tokens 1 to 4 (5). In the one that reads both sides, it reads its chunk (10 + 12) and the mean of all
-# six tokens (7), so its own chunk stands in both parts. That is equation 7 as printed, and the project keeps it.
+# In the causal unit token 5 reads itself (10) and the mean of tokens 1 to 4 (5). In the one that reads both sides, it reads its chunk (10 +
+# 12) and the mean of all six tokens (7), so its own chunk is counted in both parts. That is equation 7 as printed, and the project keeps
+# it.
 #
 # ## 3. The unit in NumPy
 #
-# Lecture 05 wrote the two parts, so here they come from the package. `project` makes gate, value and base, and from
-# the base four copies. RoPE rotates all four, by the position in the whole sequence and not in the chunk.
+# Lecture 05 wrote the two parts, so here they come from the package. `project` makes the gate, the value and the base, and then four copies
+# of the base. RoPE rotates all four, by the position in the whole sequence and not in the chunk.
 
 
 # %%
@@ -217,7 +220,7 @@ your_line("06.c", rows_missing, ((14, 4), 2), ((12, 4), 0), ((1, 4), 3), ((15, 7
 # </details>
 #
 # The added rows are zero *values*. FLASH has no normaliser over a row of attention weights, so a value of zero leaves every sum as it is
-# (with a softmax it would still take weight from the others). This one fact carries sections 6 and 7 too.
+# (with a softmax it would still take weight from the others). Sections 6 and 7 rest on this one fact too.
 #
 # Now put the unit together.
 
@@ -248,7 +251,7 @@ p, x_TD = draw(D, E, S, C), np.random.default_rng(1).normal(size=(T, D))
 # ## 4. The unit in PyTorch
 #
 # The same letters, with a batch axis B in front, and both parts written out. ScaleNorm (Code 5), scale and offset, RoPE and the bias
-# table come from the package, and so do the parameters' names, so that each unit can load the other's. All are compared with
+# table come from the package, and so do the parameters' names, so that each unit can load the other's parameters. All versions are compared with
 # `flash_loops`, which computes the equations token by token, at lengths below one chunk, at chunk boundaries and beside them.
 
 
@@ -319,8 +322,8 @@ print(f"{checks} cases: token by token, in NumPy, here and in the package the ou
 #
 # A model is short now. Each token is a whole number from 0 to N - 1, its *id*, and gets a vector of D numbers from a table, the *embedding*. ScaledSin
 # adds the position in the sequence (lecture 01). Then come the units, and after one more norm the *output layer* turns D numbers into N
-# scores, one for each id of the vocabulary, which are called *logits*. It is the embedding table again, transposed: it is *tied*, one
-# table of N × D numbers and not two.
+# scores, one for each id of the vocabulary, which are called *logits*. The output layer is the embedding table again, transposed: the two
+# are *tied*, one table of N × D numbers instead of two.
 #
 # **Your line.** What are the logits? `x` has the shape (B, T, D), `norm` is a function, and `table` is the embedding, (N, D).
 
@@ -372,7 +375,8 @@ print(f"causal and masked, {count_parameters(mine):,} parameters each: the logit
 
 # %% [markdown]
 # **Causal or masked.** A *causal* model predicts the next byte at each position and may attend to earlier positions only, so it can write. In a
-# *masked* model spans of the text are hidden, and it predicts the hidden bytes and may attend to both sides, so it can fill gaps.
+# *masked* model spans of the text are hidden, and it predicts the hidden bytes and may attend to both sides, so it can fill gaps. (The
+# package trains such models too; this course trains causal ones.)
 
 # %% tags=["nbval-check-output"]
 text = corpus.validation.tokens[1308:1368][None].astype(np.int64)
@@ -416,7 +420,7 @@ assert (changed_outputs(causal=True), changed_outputs(causal=False)) == (0, 10)
 #
 # **Misconception: padding is zero, so it adds nothing.** Zero goes in, but what comes out of the projection is silu(0 × W + bias) = silu(bias).
 # Take four valid tokens with the values 6, 12, 18, 24, whose mean is 15, then two of padding, where the bias makes the value 9. If padding is read,
-# the mean over both sides is (60 + 18) / 6 = 13. If it is put to zero and counted all the same, 60 / 6 = 10.
+# the mean over both sides is (60 + 18) / 6 = 13. If it is set to zero but still counted, the mean is 60 / 6 = 10.
 #
 # So two things are needed: zero *after* the projection, and a divisor that counts valid tokens. Now the real unit, reading both sides, with ten
 # tokens padded to 22. The table says how far the ten valid outputs are from those of the ten tokens alone, with all parameters and with the
@@ -456,12 +460,13 @@ assert torch.allclose(unit(x, mask=torch.from_numpy(valid)[None])[:, :10], unit(
 # ## 7. Several documents in one sequence
 #
 # Short documents can share a sequence. Each token then has a document id (`segment_ids`), and a token should read its own document only.
-# That is the *strict* reading, and this project's. The paper's Codes 7 and 8 are *loose*: the local part knows no documents, and a chunk reads each earlier chunk whose range of ids overlaps with its own.
+# That is the *strict* reading, and this project's. The paper's Codes 7 and 8 are *loose*: the local part ignores documents, and a chunk
+# reads each earlier chunk whose range of ids overlaps with its own.
 #
 # Take six tokens of the documents a a a b b b with C = 2. Token 4 begins document b, in the middle of chunk 2. Strictly, it reads only itself.
 # Loosely, it also reads token 3, which is in its chunk, and through the sum tokens 1 and 2, since document a stands in both chunks.
 #
-# **How to build the strict reading.** Use the fact of section 3 again: for each document put all other values to zero, mix, and keep the
+# **How to build the strict reading.** Use the fact of section 3 again: for each document set all other values to zero, mix, and keep the
 # outputs of that document.
 #
 # **Your line.** `own` is true for the tokens of one document. Which values are mixed for it?
@@ -482,7 +487,7 @@ your_line("06.e", values_of, ((three, np.array([True, False, True])), [[1, 2], [
 #
 # </details>
 #
-# Who reads whom in 16 tokens whose documents end inside chunks? Change one token after the other, and look which outputs change.
+# Who reads whom in 16 tokens whose documents end inside chunks? Change one token at a time, and see which outputs change.
 
 
 # %%
@@ -523,13 +528,14 @@ before, after = (models[True](each, segment_ids=segment_ids)[0] for each in (ids
 assert (before == after).all(-1)[inside == 1].all()  # so the model passes the documents on to its units
 
 # %% [markdown]
-# If all documents end where chunks end, the two readings are the same, as the last lines check. Is a document in a shared sequence then read as if it stood alone? For a single unit yes, provided that it begins at a chunk boundary. For the whole
-# model no, because ScaledSin counts positions through the sequence.
+# If all documents end where chunks end, the two readings are the same, as the cell checks; so is it that the model passes the documents on
+# to its units. Is a document in a shared sequence then read as if it stood alone? For a single unit, yes, provided that the document begins
+# at a chunk boundary. For the whole model, no, because ScaledSin counts positions through the whole sequence.
 #
 # ## 8. The paper's sizes, counted again
 #
 # The paper states how many parameters its models have (Tables 7 to 9), but neither the size of the vocabulary nor whether the output layer
-# is tied. `ModelConfig.paper` assumes N = 32,000 and a tied output layer, with which all models must fit.
+# is tied. `ModelConfig.paper` assumes N = 32,000 and a tied output layer, and with these every model must come out at its stated size.
 #
 # **Your second guess.** The base model has 24 FLASH units and one embedding table of 32,000 × 768. Of its 112 million parameters,
 # how many percent are in the embedding?
@@ -582,9 +588,9 @@ off = [millions(config) / number - 1 for config, number in others.values()]
 assert abs(off[1]) < 0.01 and min(off[0], *off[2:]) > 0.02
 
 # %% [markdown]
-# So the counts fix the rows of all embedding tables together, and cannot tell one tied table from two of half the vocabulary; tied is our assumption. The
-# width of the GLU they do decide: with 4 D the model is too large even without a vocabulary, so it is the 8 D / 3 of lecture 02.
-# (The last row is a slip of the paper's: the largest GAU of its Figure 3 cannot have 46 layers and 316 million parameters.)
+# So the counts fix how many embedding rows there are in all, but cannot tell one tied table from two of half the vocabulary; tying is our
+# assumption. They do decide the width of the GLU: with 4 D the model is too large even without a vocabulary, so the width is the 8 D / 3 of
+# lecture 02. (The last row is a slip of the paper's: the largest GAU of its Figure 3 cannot have 46 layers and 316 million parameters.)
 #
 # ## 9. Both readings run
 #
@@ -612,7 +618,7 @@ readings = [  # what is doubtful, taken here, the other one, its output
     ("scale of the scores", "1 / C (Code 8)", "none (equation 5)", reading(over=1)),
     ("dense layers", "SiLU (Code 8)", "none (Figure 2, Code 1)", reading(activation=lambda x: x)),
     ("position bias b", "on (Codes)", "off (tables of models)", reading(bias=0.0)),
-    ("lin_v, never made in Code 8", "v", "global part, mixed again", reading(twice=True)),
+    ("the global part's values", "v", "v, mixed once already", reading(twice=True)),
     ("norm", "ScaleNorm (tables, C4)", "LayerNorm (tables, causal)", reading(layer_norm=True)),
 ]
 rows = [("what is doubtful", "taken here", "the other reading", "apart")]
@@ -620,12 +626,14 @@ rows += [(what, taken, other, f"{apart(out, default, x_TD):.0%}") for what, take
 print(figures.text_table(rows))
 
 # %% [markdown]
+# (Code 8 uses a name, `lin_v`, that it never defines. The obvious reading is v; the other mixes the global part's output a second time.)
 # The package offers the first, fourth and last row as options, `combine`, `bias` and `norm`; the tiny models of this course have LayerNorm.
 #
 # **Misconception: same shapes, same model.** Most of these readings load each other's weights without an error. The only symptom is the
 # score, as in the opening.
 #
-# **Could training make up for the difference?** If a parameter can undo it, both readings can express the same functions; start and learning rate may still favour one.
+# **Could training make up for the difference?** If a parameter can undo it, both readings can express the same functions, though the
+# initial values and the learning rate may still favour one.
 #
 # Take the scale of the scores. `q kᵀ / C` is also `(q / √C)(k / √C)ᵀ`, so equation 5 with smaller gamma and beta *is* Code 8. And the bare sum? It is the mean
 # times the number of tokens read.
@@ -635,7 +643,7 @@ smaller = np.array([1 / math.sqrt(C)] * 2 + [1, 1])[:, None]
 _, v_TE, (q, k, _, _) = project(x_TD, p | {"gamma": p["gamma"] * smaller, "beta": p["beta"] * smaller})
 _, _, copies = project(x_TD, p)
 unscaled_TE = near_and_far((C * q, k, *copies[2:]), v_TE, p, C, True)[0]  # C: the package divides by it
-print("equation 5 with gamma, beta / sqrt(C), less Code 8, 10 digits:",
+print("equation 5 with gamma, beta / sqrt(C), minus Code 8, to 10 digits:",
       round(np.abs(unscaled_TE - near_and_far(copies, v_TE, p, C, True)[0]).max(), 10))  # fmt: skip
 for causal in (True, False):
     total, mean = (near_and_far(copies, v_TE, p, C, causal, how)[1] for how in ("sum", "mean"))
@@ -643,7 +651,7 @@ for causal in (True, False):
     print(f"{'causal' if causal else 'both sides'}: sum over mean in chunks 1 to 4:", " ".join(ratio))
 
 # %% [markdown]
-# So the scale can be undone completely. A bias b that is learnt can become zero, so "on" contains "off", though not the other way round. The bare
+# So the scale can be undone completely. A bias b that is learned can become zero, so "on" contains "off", though not the other way round. The bare
 # sum can be undone when both sides are read, at one length, but not in the causal model: there the factor grows from chunk to chunk, and a weight
 # does not. Inside the unit nothing undoes the other three exactly: no weight turns SiLU into the identity, makes up for the other norm's divisor
 # (which differs from token to token), or removes a second pass of mixing. So the argument finds other functions, but does not rank them; that takes
@@ -689,10 +697,10 @@ assert 0 < mean.mean() - plus.mean() < np.ptp(plus)
 # The worst seed of the mean is better than the best one of the bare sum. After 80 updates
 # you would have said the opposite, which is a warning against short runs. It is a tiny model with
 # a learning rate tuned for neither, and the sum grows over four chunks only: a hint, and no proof of what the authors trained.
-# The project takes the mean because Code 8 is the fuller listing. Averaged over seeds, Transformer++ is ahead of both,
-# though of FLASH with the mean by less than its own seeds differ.
+# The project takes the mean because Code 8 is the fuller listing. Averaged over seeds, Transformer++ is ahead of both, though its lead over
+# FLASH with the mean is smaller than the range of its own seeds.
 #
-# ## 11. What you take along
+# ## 11. What to remember
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
 # (`learner.verdict("06 mean", "...")` stores one for your report.)
@@ -707,7 +715,7 @@ assert 0 < mean.mean() - plus.mean() < np.ptp(plus)
 #
 # **Three takeaways**
 # 1. A FLASH model is an embedding, positions, units, a norm, and the embedding again. Causal and masked differ in who reads whom.
-# 2. Without a normaliser, a value of zero takes a token out. Padding and documents are made of that, and of the right divisor.
+# 2. Without a normaliser, a value of zero takes a token out. Padding and documents need only that, and the right divisor.
 # 3. Where a paper can be read in two ways, run both. That names and shapes agree proves nothing, and what no parameter can undo is a different function.
 #
 # **Exercises** [Problem set 06](../exercises/06_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.

@@ -16,7 +16,7 @@
 # trained on the same real text, with nearly the same number of parameters and the same wall-clock time, so that
 # you see what is paid, and at which bytes.
 #
-# **After it you can**
+# **After this lecture you can**
 # - turn a loss into bits per byte, and say what each number of a training recipe is for;
 # - compare models on one budget with seeds, and say what the comparison cannot show;
 # - find out why a run got stuck by looking into its attention weights;
@@ -25,7 +25,7 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02 you need the two forms of the position bias.
 #
-# **Time** 34 minutes to read. Computing takes about 50 seconds on two CPU cores.
+# **Time** 34 minutes to read. Running the code takes about 50 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -141,7 +141,7 @@ assert abs(profiles["FLASH"][5:] - profiles["Transformer++"][5:]).mean() < 0.05
 
 # %% [markdown]
 # At the first position of a chunk FLASH is nearly blind. Some sixteen bytes later it has caught up with the Transformer++, and stays beside it
-# to the end of the chunk. The models' cards hold the same for all bytes of two novels, in quarters of a chunk.
+# to the end of the chunk. The models' cards give the same comparison for all bytes of two novels, by quarters of a chunk.
 
 # %% tags=["nbval-check-output"]
 package = resources.files("flash_tutorial")
@@ -159,13 +159,13 @@ for part in ("validation", "test"):
 # From the second chunk on FLASH loses about 0.08 bits per byte in the first quarter of each chunk, in both novels; the other differences
 # are so small that with one seed they may be luck.
 #
-# Why there? Two questions from lecture 06 lead to the answer.
+# Why there? Two questions from lectures 05 and 06 lead to the answer.
 #
 # **1.** A FLASH model is causal. How many tokens does the last token of a chunk read one by one, and not through a sum?
 #
 # <details><summary>Answer</summary>
 #
-# C: all of its chunk, itself included. The first token of a chunk reads one, itself. Everything earlier comes through a sum.
+# C: all of its chunk, itself included. Everything earlier comes through a sum.
 #
 # </details>
 #
@@ -177,10 +177,10 @@ for part in ("validation", "test"):
 #
 # </details>
 #
-# ## 1. Blind behind the boundary
+# ## 1. Blind just after the boundary
 #
 # The last byte of a chunk attends to 256 bytes one by one. The next byte attends to one, itself; the 256 before it come through the sums. A sum
-# mixes hundreds of bytes into one state, from which it is hard to tell which letters came just now.
+# mixes hundreds of bytes into one state, from which it is hard to tell which letters have just come.
 #
 # Or is the text harder at those places? Move all windows by half a chunk, so that a byte from the middle of a chunk stands at
 # its beginning. If the text is to blame, its cost stays; if the boundary is, it rises.
@@ -208,7 +208,7 @@ for run in load_stored("places")["runs"]:
         runs.setdefault(run["model"], {})[run["seed"]] = run
 positions = {name: np.array([run["by_place_of_128"] for run in of.values()]) for name, of in runs.items()}
 compared = ("FLASH", "local only", "Transformer++", "FLASH-Quad")
-title = "Behind the boundary FLASH is blind, with sums or without (three seeds)"
+title = "Just after the boundary FLASH is blind, with sums or without (three seeds)"
 figures.show(*figures.bits_in_chunk({name: positions[name] for name in compared}, ends[:9], title=title))
 part = "validation, first 100000 bytes"
 grams = {row["order"]: row[part] for row in load_stored("ngrams")["rows"] if "order" in row}
@@ -227,8 +227,8 @@ assert min(seeds["FLASH"] - seeds["local only"]) < 0 < max(seeds["FLASH"] - seed
 # %% [markdown]
 # Where it reads one to four bytes, FLASH does not get past an n-gram model that looks back as far
 # (scored on the first quarter of the same text). The sums save less than a tenth of a bit there: whatever they carry over, it is hardly the word that
-# was cut in two. Whether they help over the whole chunk three seeds do not settle, since local only is worse with two of them and better with one.
-# And still FLASH is ahead of Transformer++ here with every seed, at equal updates.
+# was cut in two. Three seeds do not settle whether they help over the whole chunk, since local only is worse with two of them and better
+# with one. Even so, FLASH is ahead of Transformer++ here with every seed, at equal updates.
 #
 # ## 2. Bits per byte, and what a score has to beat
 #
@@ -236,8 +236,8 @@ assert min(seeds["FLASH"] - seeds["local only"]) < 0 < max(seeds["FLASH"] - seed
 # does not say what its tokens are, so its 15.1 on Wiki-40B (Table 12) cannot be compared with any number here.
 #
 # **Misconception: the score is the mean of the batches' losses.** A long text is read in windows of T bytes, and the last one is
-# short. If every window counts the same, it counts too much: cut the same text in another way, and
-# the "score" moves although no prediction changed. Take six bytes whose probabilities turn into bits in your head.
+# short. If every window counts the same, it counts too much: cut the same text in another way, and the "score" moves although no prediction
+# changed. Take six bytes whose probabilities you can turn into bits in your head.
 
 # %% tags=["nbval-check-output"]
 text, p = b"Anne w", np.array([1 / 4, 1 / 8, 1 / 2, 1 / 2, 1 / 16, 1 / 32])
@@ -301,7 +301,8 @@ assert abs(together - np.average(each, weights=[61, 28, 5])) < 1e-4
 # | clipping | 0.1, "local" | 1.0 over all | one odd batch must not move the parameters far |
 #
 # The paper does not explain what "local" clipping is; here all gradients are shortened by one factor where their common length is above the limit.
-# The learning rate schedule is two straight lines, shown for six updates, a warm-up of two and a peak of 8.
+# The learning rate schedule is two straight lines, shown for six updates, a warm-up of two and a peak of 8. (The sixth update still moves a
+# little; a seventh would have a rate of 0.)
 
 
 # %% tags=["nbval-check-output"]
@@ -410,7 +411,7 @@ for name, config in contenders.items():
 print(f"timed again on one thread, Transformer++ would get {again['transformer++']}")
 
 # %% [markdown]
-# The updates were counted by timing one of each model. Other conditions move them, as the last line shows.
+# The numbers of updates come from timing one update of each model. Other conditions change them, as the last line shows.
 #
 # **One learning rate for all is not fair**, although the paper lists one: whoever picks the rate can pick the winner. Here are runs of
 # 300 updates with one seed.
@@ -432,9 +433,9 @@ assert all(taken[name] == min(grid, key=grid.get) for name, grid in grids.items(
 assert any(run["learning_rate"] == 0.02 and round(run["bits_per_byte"], 3) == 2.045 for run in finals["FLASH"])
 
 # %% [markdown]
-# At 0.003 Transformer++ wins, at 0.01 FLASH does. So each model gets the rate that was best after 300 updates; but for FLASH we
-# broke that promise. At its best short-run rate, 0.02, the long run ended at 2.045, so FLASH got
-# a *second look* at 0.01, on the same bytes that give all scores here. The other two got none, and four rates where FLASH got six.
+# At 0.003 Transformer++ wins, at 0.01 FLASH does. So each model gets the rate that was best after 300 updates, with one exception, FLASH.
+# At its best short-run rate, 0.02, the long run ended at 2.045, so FLASH got a *second look* at 0.01, on the same bytes that give all
+# scores here. The other two got no second look, and only four rates where FLASH got six.
 #
 # **Train it yourself: the start.** These are the first updates of the stored FLASH run with seed 0; the losses must be the stored ones.
 
@@ -528,10 +529,10 @@ for form in ("rotary", "toeplitz"):
 
 # %% [markdown]
 # With seed 1, unit 2 is dead from its first moment. With seed 2 unit 3, which began with more than a third of its weights above zero, is dead by
-# update 50. With seed 0 none dies, and that is also the order of the scores. Three runs fit this explanation; they do not prove it.
+# update 50. With seed 0 none dies. So the earlier a unit died, the worse the score. Three runs fit this explanation; they do not prove it.
 #
-# How can a whole bias be negative? From 512 tokens on, the bias has the *rotary* form of lecture 02: two vectors
-# make the bias of all distances, so one unlucky draw, or a few updates, can push all of them below zero together. The *Toeplitz* form has a
+# How can a whole bias be negative? In these runs, at 512 tokens, the bias has the *rotary* form of lecture 02: two vectors make the bias of
+# all distances, so one unlucky draw, or a few updates, can push all of them below zero together. The *Toeplitz* form has a
 # number for each distance, and at the start about half of them are positive. If that is the cause, then with the Toeplitz form every seed
 # must train; and if it is the draw alone, so must the rotary form once its bias starts above zero at nearly every distance. Here are both forms,
 # 1,000 updates in bfloat16 each, also with a longer warm-up and with such an *open* start:
@@ -550,9 +551,9 @@ assert dead_units["rotary", "paper"] > 1 and dead_units["rotary", "open"] > 0
 assert not any(dead for (form, _), dead in dead_units.items() if form == "toeplitz")
 
 # %% [markdown]
-# With the Toeplitz form no unit dies, so the explanation has passed one test that it could have failed. But it is not the draw alone: opened at the
-# start, the rotary form spares seed 1 its 2.68, and yet it ends near 2.15 with every seed, and one unit dies all the same. So a unit can also
-# be shut on the way. A longer warm-up helps both forms on average, and perhaps a lower rate would: the paper's is
+# With the Toeplitz form no unit dies, so the explanation has passed one test that it could have failed. But the draw alone is not to blame:
+# opened at the start, the rotary form spares seed 1 its 2.68, and yet it ends near 2.15 with every seed, and one unit dies all the same. So
+# a unit can also die during training. A longer warm-up helps both forms on average, and perhaps a lower rate would too: the paper's is
 # 14 times lower. What failed in the unlucky seeds was one form of the bias at this rate, and FLASH-Quad itself is not shown to be worse.
 # (At T = 512 the paper's Code 4 can be read either way; the package takes the Toeplitz form.)
 #
@@ -572,9 +573,9 @@ for run in load_stored("shipping")["runs"]:
 print(figures.text_table(rows))
 
 # %% [markdown]
-# **Of the two larger models Transformer++ is the better one**, by one to two hundredths of a bit per byte: one seed each, at equal updates, each at
-# its own rate and with the better of two dropout rates. FLASH, which fits the training text more closely at 0.1, is the one that gains from more
-# dropout.
+# **Of the two larger models Transformer++ is the better one**, by 0.010 bits per byte on *Persuasion* and 0.018 on *Northanger Abbey*: one
+# seed each, at equal updates, each at its own rate and with the better of only two dropout rates. (The README tells how Transformer++'s
+# schedule was shortened on the way.) FLASH, which fits the training text more closely at 0.1, is the one that gains from more dropout.
 #
 # **What did the paper find?** These are perplexities from its Table 12, for causal models on Wiki-40B:
 #
@@ -585,17 +586,18 @@ print(figures.text_table(rows))
 # | FLASH | 16.581 | 15.935 | 15.525 | 15.259 | 15.109 |
 #
 # FLASH-Quad is better than Transformer++ at every length and FLASH at four of five; on masked text (Table 11) FLASH-Quad at all five and FLASH at
-# three. With 500 million parameters on PG-19 (Table 3) both are ahead at every length. But **FLASH's largest gap in this table** is log2(16.835 /
-# 16.581) = 0.02 bits for a *token*, which is probably several bytes, and the paper does not say how far two of its seeds are apart. Ours differ by
-# 0.02 bits and more for each *byte*. So for FLASH in this table, as for our runs, "as good as" is what can be said. That FLASH-Quad is ahead in every column of all three tables is harder to call luck.
+# three. With 500 million parameters on PG-19 (Table 3) both are ahead at every length. But **FLASH's largest gap in this table** is
+# log2(16.835 / 16.581) = 0.02 bits for a *token*, which is probably several bytes, and the paper does not say how far apart two of its
+# seeds are. So whether FLASH is ahead in this table cannot be judged, and "as good as" is what can be said, as for our runs. That
+# FLASH-Quad is ahead in every column of all three tables is harder to call luck.
 #
 # ## 7. Can the boundary be mended?
 #
-# In the runs of section 1, how much is there to gain behind a boundary, and what do four remedies bring?
+# In the runs of section 1, how much is there to gain after a boundary, and what do four remedies bring?
 
 # %% tags=["nbval-check-output"]
 lost = np.sum((mean["FLASH"] - mean["FLASH"][-1]) * np.diff(ends[:9]))
-print(f"behind each boundary FLASH loses {lost:.1f} bits, which is {lost / 128:.3f} for each byte of a chunk")
+print(f"after each boundary FLASH loses {lost:.1f} bits, which is {lost / 128:.3f} for each byte of a chunk")
 tried = {
     "C = 256": "chunks twice as long", "borders moved": "boundaries moved in every second unit",
     "chunk before": "the chunk before is read one by one, too", "subwords": "subwords in place of bytes",
@@ -617,13 +619,14 @@ assert 2.5 < mean["subwords"][-1] / of["bits_per_byte"] < 3 and 1.15 < of["param
 assert 3 < lost < 5 and lost / 128 < np.ptp(seeds["FLASH"])
 
 # %% [markdown]
-# There is less to gain than FLASH's seeds differ.
+# There is less to gain than the difference between FLASH's seeds.
 #
 # - *Longer chunks* and *moved boundaries* gain with some seeds and lose with others.
 # - *Reading the chunk before* takes the blindness away and still loses with two seeds of three: past position 8 its bytes cost more bits than FLASH's
 #   (at FLASH's learning rate; we did not find out why).
-# - *Subwords*, tokens that are pieces of words, gain more than 0.2 with every seed, for a tenth more time, but the first token behind a boundary stays expensive.
-#   What has changed instead is that an update holds almost three times as much text, and the model has a fifth more parameters.
+# - *Subwords*, tokens that are pieces of words, gain more than 0.2 with every seed, for a tenth more time, but the first token after a
+#   boundary stays expensive. What has changed instead is that an update holds almost three times as much text, and the model has a fifth
+#   more parameters (the cell checks both).
 #
 # We had expected 0.01 to 0.05 from the first three ([`docs/predictions.md`](../docs/predictions.md)).
 #
@@ -649,7 +652,7 @@ assert [row["loss"] for row in resumed.log] == theirs
 # Exactly zero, not merely small. Updates 17 to 21 were done twice, with the same batches.
 #
 # **Misconception: the weights are the state of a run.** AdamW's averages m and v belong to it, and so does the number of updates. The
-# symptom: go on with the weights alone. The first loss is right, and from then on the run is another one.
+# symptom: go on with the weights alone. The first loss is right, and from then on it is a different run.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.runs.checkpoints import load_optimizer
@@ -687,13 +690,14 @@ print(f"bfloat16 costs {a.mean() - b.mean():.3f} bits per byte, its three seeds 
 assert a.mean() - b.mean() < np.ptp(a)
 
 # %% [markdown]
-# The norm stays in float32, and so do the residual stream and FLASH's sums over chunks. With that, bfloat16 costs less than seeds differ.
+# The norm stays in float32, and so do x, which runs past the units, and FLASH's sums over chunks. With that, bfloat16 costs less than the difference
+# between seeds.
 #
 # **Float16 needs one thing more**, since many gradients are smaller than its smallest number. A *scaler*
 # multiplies the loss by 65536 or so, and all gradients with it. Then the order in an
 # update matters: multiply the loss, compute the gradient, divide it by the same factor, clip, and step.
 #
-# ## 10. What you take along
+# ## 10. What to remember
 #
 # Fill in the last column yourself. (`learner.verdict("07 quality", "...")` stores one for your report.)
 #
@@ -708,7 +712,8 @@ assert a.mean() - b.mean() < np.ptp(a)
 #
 # **Three takeaways**
 # 1. For the same time at T = 512 three seeds resolve no difference between FLASH and Transformer++; of two larger models FLASH is 0.01 to 0.02 behind (one seed, equal updates).
-# 2. What FLASH loses, it loses behind chunk boundaries: where it reads one byte it is no better than a bigram model. That is some four bits a chunk, and of four remedies none is shown to gain by mending it (section 7).
+# 2. What FLASH loses, it loses just after chunk boundaries: where it reads one byte it is no better than a bigram model. That is some four
+#    bits a chunk, and none of the four remedies is shown to gain by curing it (section 7).
 # 3. Compare with the same text, the same time, a rate of its own for each and several seeds; then look into the odd run, because it teaches more than the mean.
 #
 # **Exercises** [Problem set 07](../exercises/07_training.ipynb), seven tasks: bits, rates, one update in float16, checkpoints, and curves that you diagnose.

@@ -12,8 +12,8 @@
 #
 # [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
 #
-# A model that writes gets one token at a time, and has to keep what it will need of the
-# others. In this lecture you build the token-by-token form of FLASH, prove that it is the trained function, and find out what it can never take back.
+# A model that writes gets one token at a time, and has to keep what it will need of the earlier ones. In this lecture you build the
+# token-by-token form of FLASH, prove that it is the trained function, and find out what it can never take back.
 #
 # **After this lecture you can**
 # - say what softmax attention, a GAU and FLASH must keep while they write, and from which position on FLASH keeps less;
@@ -25,7 +25,7 @@
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
 #
-# **Time** 30 minutes to read. Computing takes about 20 seconds on two CPU cores.
+# **Time** 30 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -248,7 +248,7 @@ learner.your_line("09.c", time_to_fold, ((3, 4), 0), ((4, 4), 1), ((1, 4), 0), (
 # %% [markdown]
 # <details><summary>The line</summary>
 #
-# `return rows == C`, asked after both readings. (Section 4 asks earlier.)
+# `return rows == C`, asked after both readings. (Section 4 shows what happens if one asks earlier.)
 #
 # </details>
 
@@ -337,8 +337,8 @@ assert same(expected, package) and same(token_by_token(step), expected)
 print("the last of the six tokens, all at once:", parallel(six, v_six, bias_22, 2)[5].astype(int).tolist())
 
 # %% [markdown]
-# **Misconception 1: one may fold before reading, since the sum is only more complete then.** It is `fold` one line earlier. Which outputs
-# are wrong?
+# **Misconception 1: one may fold before reading, since that only makes the sum more complete.** In the code it moves the fold up by one
+# line. Which outputs are wrong?
 
 
 # %% tags=["nbval-check-output"]
@@ -388,8 +388,8 @@ for name, how in decoders.items():
 # - *scores over the tokens so far* is right at the last token of each chunk, so a test that looks only there passes.
 # - *mean over one chunk more* is right in chunk 1, so a test with a short sequence passes.
 # - *sum of means* is right in chunks 1 and 2, so a test has to reach a **third chunk**.
-# - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count. But one chunk more
-#   scales what is read far by one factor; RoPE that starts again changes each entry in its own way.
+# - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count. But *one chunk more* scales all that
+#   is read far by one factor, whereas *RoPE starts again* changes each entry in its own way.
 #
 # ## 5. Read a prompt at once, then go on
 #
@@ -425,7 +425,7 @@ def read(state, heads_4nS, v_nE, bias_CC, C):
         m = len(state.v)  # rows i to m - 1 are new
         A = np.maximum(quad_q @ state.quad_k.T / C + bias_CC[i:m, :m], 0) ** 2
         far = lin_q @ state.kv_SE / max(state.chunks * C, 1)
-        out_nE[now] = A * np.tri(m)[i:] @ state.v + far
+        out_nE[now] = (A * np.tri(m)[i:]) @ state.v + far
         if m == C:
             fold(state)
         first, rounds = first + m - i, rounds + 1
@@ -433,8 +433,8 @@ def read(state, heads_4nS, v_nE, bias_CC, C):
 
 
 # %% [markdown]
-# For the proof, cut the 14 tokens at any two places. What comes before the first cut is read at once, what lies between them at once
-# from the state so far, and the rest token by token.
+# For the proof, cut the 14 tokens at any two places. The part before the first cut is read at once, the part between the cuts at once from
+# the state so far, and the rest token by token.
 
 # %% tags=["nbval-check-output"]
 final, checks = empty(S, E), 0
@@ -452,9 +452,9 @@ print(f"{checks} ways to cut 14 tokens give the same outputs and the same state;
 # %% [markdown]
 # ## 6. The whole unit, and the package
 #
-# Around the mixing stand norm, projection, gate and output matrix, which treat each token by itself. So a step
-# needs only the position as well, chunks × C + waiting rows. In the package each unit has two methods,
-# `unit.prefill(x)` and `unit.step(x, state)`, compared with the parallel form for every split.
+# Around the mixing stand norm, projection, gate and output matrix, which treat each token by itself. So a step needs only one thing more,
+# the position, which is chunks × C + waiting rows. In the package each unit has two methods, `unit.prefill(x)` and `unit.step(x, state)`;
+# the next cell compares them with the parallel form for every split.
 
 
 # %% tags=["nbval-check-output"]
@@ -533,7 +533,7 @@ for name, a_token in caches.items():
     print(f"{name:22} {a_token:11,} {of_flash / a_token:29,.0f}")
 
 # %% [markdown]
-# Against such a cache FLASH keeps less only from a position four to six times as far on.
+# Compared with such a cache, FLASH keeps less only from a position four to six times as far along.
 #
 # ## 8. How long a token takes
 #
@@ -574,7 +574,7 @@ print(f"the last token of a chunk: {last / last_but_one:.0f} times the multiply-
 # The multiply-adds explain most of it: they grow 8 times and not 32, because at 512 most of them are in the dense layers, which do not grow.
 
 # %%
-title = "With a cache both grow; FLASH's room and time do not"
+title = "With a cache, room and time both grow; FLASH's do not"
 table = [("model", "position", "entries kept (FLASH: room)", "ms")]
 table += [(*key, f"{row['state_numbers']:,}", f"{1e3 * row['seconds']['median']:.2f}") for key, row in rows.items()]
 figures.show(*figures.decoding_by_position(stored["decoding"], title=title), table=table)
@@ -591,11 +591,11 @@ print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} t
 #
 # ## 9. From logits to a token: temperature
 #
-# The model gives a *logit* for each of the 256 bytes, and the softmax makes probabilities of them. Before
+# The model gives a *logit* for each of the 256 bytes, and the softmax turns them into probabilities. Before
 # that, the logits may be divided by a *temperature*: below 1 the likely tokens become likelier, above 1 all become more alike, and at 0
 # the largest is taken, which is *greedy* writing.
 #
-# **Your line.** What stands in the place of the dots?
+# **Your line.** What goes in the place of the dots?
 
 
 # %%
@@ -612,7 +612,7 @@ learner.your_line(
 # %% [markdown]
 # <details><summary>The line</summary>
 #
-# `logits / temperature`. (For large logits subtract the largest first; it changes nothing, and nothing overflows.)
+# `logits / temperature`. (For large logits, subtract the largest first: the result stays the same, and nothing overflows.)
 #
 # </details>
 #
@@ -636,8 +636,8 @@ figures.show(*figures.temperatures(bars, [chr(byte) for byte in likely], title=t
 
 # %% [markdown]
 # Two more settings cut off unlikely tokens. **top-k** keeps the k most likely tokens. **top-p** keeps the fewest most likely tokens whose
-# probabilities *reach* p. What is kept is divided by its sum again. (With probabilities 1/2, 1/4, 1/8, 1/8, top-p 0.7 keeps two, since 1/2 does not
-# reach 0.7, and the likeliest then gets 2/3.)
+# probabilities *reach* p. The probabilities that are kept are divided by their sum. (With probabilities 1/2, 1/4, 1/8, 1/8, top-p 0.7 keeps
+# two, since 1/2 does not reach 0.7, and the likeliest then gets 2/3.)
 #
 # ## 10. A trained model writes
 #
@@ -655,12 +655,12 @@ for how in ({"temperature": 0}, {"temperature": 0.6}, {"temperature": 1.0, "top_
 assert samples["temperature 0"] < samples["temperature 1.6"]
 
 # %% [markdown]
-# Greedy text goes round in circles (read it aloud), since a phrase makes the same phrase likely again, and the higher the temperature, the
-# more words do not exist. The likeliest text is not the best one.
+# Greedy text goes round in circles (read it aloud), since a phrase makes the same phrase likely again. And the higher the temperature, the
+# more of the words do not exist. The likeliest text is not the best one.
 #
 # ## 11. What can be taken back
 #
-# Two things that serving systems do need an undo key. *Speculative decoding* lets a cheap draft model propose
+# Two techniques of serving systems need an undo key. *Speculative decoding* lets a cheap draft model propose
 # some tokens, which the model reads all at once; those that it would not have written must be taken back. *Prefix caching* keeps
 # what was computed for a long prompt, and when the next request shares only its first half, the second half must be taken back.
 #
@@ -692,18 +692,18 @@ for name, kind, copied in (("cache of Transformer++", "Transformer++", False), (
     print(f"{name:35}", *(f"{([*row, False]).index(False):2}" for row in able))
 
 # %% [markdown]
-# The cache can take back all but the first token, which was the prompt. FLASH's state can take back n mod C tokens, those of the
-# unfinished chunk, and no others. After 8 tokens it is none, because token 8 ended a chunk, which was folded. Could you subtract the chunk
-# again? You would need its keys and values, which are dropped.
+# The cache can take back all but the first token, which was the prompt. FLASH's state can take back n mod C tokens (here C = 4), those of
+# the unfinished chunk, and no others. After 8 tokens it is none, because token 8 ended a chunk, which was folded. Could you subtract the
+# chunk again? You would need its keys and values, which are dropped.
 #
 # The remedy is a **copy of the state**, made before the draft or at the end of a prompt. Every layer with a recurrent state has this
 # problem, so servers of today's hybrid models meet it too ([lecture 13](13_after_flash.ipynb)).
 #
 # ## 12. Complaint three, answered
 #
-# In lecture 04 chunks answered the third complaint for training. Writing has T sequential steps in any model. Training, or reading a prompt, has T
-# / C: four rounds for the 14 tokens of section 5. **Complaint three is answered**, for FLASH as for every linear layer that is computed in chunks.
-# Its price: a state that is large for short sequences, and tokens that cannot be taken back.
+# In lecture 04 chunks answered the third complaint for training. Writing takes T sequential steps in any model. Training, or reading a
+# prompt, takes only T / C: four rounds for the 14 tokens of section 5. **Complaint three is answered**, for FLASH as for every linear layer
+# that is computed in chunks. Its price: a state that is large for short sequences, and tokens that cannot be taken back.
 #
 # ## 13. What to remember
 #

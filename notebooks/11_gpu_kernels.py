@@ -28,7 +28,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help.
 #
-# **Time** 34 minutes to read. Computing takes about 20 seconds on two CPU cores.
+# **Time** 34 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -82,8 +82,9 @@ for name in ("FLASH, torch", "FLASH, Triton"):
     print(f"{name:14} {steps_of_cards[name, 2048]['gigabytes_moved']:.0f} GB of memory traffic in one training step")
 
 # %% [markdown]
-# The second spares no multiplication, it even repeats some, and yet more than a third of the traffic is gone. Does that matter? While
-# a T4, the card that Colab lends for free, fetches one byte, it could do 203 multiplications or additions. The gate of FLASH does one for six bytes.
+# The second does more multiplications, not fewer, and yet more than a third of the traffic is gone. Does that matter? While a T4, the card
+# that Colab lends for free, fetches one byte, it could do 203 multiplications or additions (section 2). The gate of FLASH does one for six
+# bytes.
 #
 # Two questions from lecture 10 first, to answer from memory.
 #
@@ -117,6 +118,7 @@ from flash_course.bench.clock import summary, time_in_turn
 from flash_course.bench.counts import count_multiply_adds
 from flash_course.learner import predict, reveal
 from flash_tutorial import FLASH, mixing, reference
+from flash_tutorial.fast import ROWS, ROWS_ON_A_GPU, relu2_attention
 from flash_tutorial.layers import cos_sin
 from flash_tutorial.properties import draw_order_one
 
@@ -146,7 +148,8 @@ def heads_of(z):
 
 
 def local_part(q, k, v):
-    return mixing.mixed_chunk_attention(q, k, q, k, v, chunk_size=size.C, causal=True, bias=unit.bias, global_=False)
+    how = dict(chunk_size=size.C, causal=True, bias=unit.bias, global_=False)
+    return mixing.mixed_chunk_attention(q, k, q, k, v, **how, attend=relu2_attention)
 
 
 def global_part(q, k, v):
@@ -171,17 +174,17 @@ print(f"the five parts equal the unit: D = {size.D}, S = {size.S}, {size.T // si
 D, S, C, T = CPU.D, CPU.S, CPU.C, CPU.T  # counted at the sizes of the CPU preset, on any machine
 
 
-def counts(T, D, E, S, C):
+def counts(T, D, E, S, C, pairs):  # pairs of a chunk
     return {
         "project": T * D * (2 * E + S),
         "heads": 0,
-        "local": T // C * (C * (C + 1) // 2) * (S + E),
+        "local": T // C * pairs * (S + E),
         "global": 2 * T * S * E,
         "out": T * E * D,
     }
 
 
-counted = counts(T, D, 2 * D, S, C)
+counted = counts(T, D, 2 * D, S, C, pairs=C * (C + 1) // 2)
 total = sum(counted.values())
 for name, number in counted.items():
     print(f"{name:8} {number:12,} multiply-adds, {number / total:4.0%}")
@@ -216,16 +219,20 @@ timed = time_in_turn(parts, size.rounds, device=DEVICE)
 milliseconds = {name: 1e3 * summary(seconds)["median"] for name, seconds in timed.items()}
 in_parts = sum(milliseconds.values())
 print(f"one training step of the unit: {in_parts:.0f} ms")
-here = counts(size.T, size.D, unit.expanded, size.S, size.C)
+rows = min(size.C, max(ROWS if DEVICE == "cpu" else ROWS_ON_A_GPU, size.C // 8))  # multiplied at once, hidden or not
+pairs = sum(rows * last for last in range(rows, size.C + 1, rows))
+here = counts(size.T, size.D, unit.expanded, size.S, size.C, pairs)
 shares = {name: (here[name] / sum(here.values()), milliseconds[name] / in_parts) for name in parts}
 of_products, of_time = (100 * (near + far) for near, far in zip(shares["local"], shares["global"]))
-title = f"Mixing: {of_products:.0f}% of the multiply-adds, {of_time:.0f}% of the time"
+title = f"Mixing: {of_products:.0f}% of the multiply-adds that are made, {of_time:.0f}% of the time"
 figures.show(*figures.shares_of_a_step(shares, title=title))
 reveal("11.a", round(of_time), "percent of the time")
 
 # %% [markdown]
-# *heads* has no matrix product, so all its time goes into small operations. Where another part has a larger share of the time than of the products
-# (look at *local*), it loses time elsewhere.
+# *heads* has no matrix product, so all its time goes into small operations. For the other parts the figure counts the products that the
+# code really makes: on a CPU it multiplies blocks of 64 rows, each up to its last visible key, so of a chunk of 128 it multiplies three
+# quarters of the square and not half. Counted in this way, time follows the products closely, on a CPU. On a card it need not, and the rest
+# of this lecture is about why.
 #
 # ## 2. Arithmetic against bytes
 #
@@ -263,9 +270,9 @@ learner.your_line(
 )
 
 # %% [markdown]
-# (The line is in the next cell.) Whether the result is much depends on the card. By NVIDIA's data sheet a T4 computes at most 65 × 10¹² FLOPs a
-# second in float16 and moves at most 320 × 10⁹ bytes. Their ratio is the card's *ridge point*: an operation with fewer FLOPs per byte waits for
-# memory, and one with more waits for arithmetic.
+# (The line is in the next cell.) Whether that is a lot or a little depends on the card. By NVIDIA's data sheet a T4 computes at most 65 ×
+# 10¹² FLOPs a second in float16 and moves at most 320 × 10⁹ bytes. Their ratio is the card's *ridge point*: an operation with fewer FLOPs
+# per byte waits for memory, and one with more waits for arithmetic.
 
 
 # %% tags=["nbval-check-output"]
@@ -376,7 +383,7 @@ for top in (0, 3):  # readers, three at a time
     for left in range(0, top + 3, 3):  # those who are read: tiles on or left of the diagonal
         readers, keys = slice(top, top + 3), slice(left, left + 3)
         tile = np.maximum(q_TS[readers] @ k_TS[keys].T, 0) ** 2
-        tile = tile * np.tri(3, dtype=int) if left == top else tile  # only on the diagonal is something to mask
+        tile = tile * np.tri(3, dtype=int) if left == top else tile  # only tiles on the diagonal need a mask
         read[readers] += tile @ v_TE[keys]
         print(f"tile ({top // 3}, {left // 3}): token {top + 3} reads {tile[2]} and has {read[top + 2, 0]}")
 assert (read == weights_TT @ v_TE).all()
@@ -385,9 +392,9 @@ assert (read == weights_TT @ v_TE).all()
 # Why is this so easy? A relu² weight depends on its own score alone, so
 # the contributions of tiles add up, in any order. A softmax weight is divided by a sum over the *whole row*, which the first tile does not know yet.
 #
-# **Misconception: fusing needs a running maximum.** It does for softmax, where the trick is called *online softmax*
-# ([Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867)) and carries FlashAttention
-# ([arXiv 2205.14135](https://arxiv.org/abs/2205.14135)). Take token 6 again, with a softmax in each tile. If you simply add
+# **Misconception: fusing needs a running maximum and a running sum.** It does for softmax, which needs the sum to divide by and the maximum
+# to keep exp finite; the trick is called *online softmax* ([Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867)) and carries
+# FlashAttention ([arXiv 2205.14135](https://arxiv.org/abs/2205.14135)). Take token 6 again, with a softmax in each tile. If you simply add
 # those, its weights sum to two.
 
 # %% tags=["nbval-check-output"]
@@ -422,7 +429,7 @@ figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
 # A kernel gets no arrays. It gets the *address* of a first entry and *strides*, which say how far apart two rows and two columns lie. Here is a toy
-# memory of 20 entries with the values of six tokens, E = 2. What lies before and behind is NaN, standing for whatever has been left there.
+# memory of 20 entries with the values of six tokens, E = 2. What lies before and after them is NaN, standing for whatever has been left there.
 
 # %% tags=["nbval-check-output"]
 memory = np.full(20, np.nan)
@@ -448,9 +455,9 @@ print("chosen by a mask:", np.where(inside, tile, 0).tolist())
 # side. `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask, and `tl.dot` multiplies
 # two tiles as matrices and sums in float32 (`"ieee"` forbids it to round float32 inputs first). `load_tile` is a masked load as in the last section.
 #
-# Here is the package's `mix_kernel`, in three pieces. (At a first reading follow `rows` and `columns` alone, and skip strides and `documents`.) The
-# first finds out where this program works. Its number is taken apart: a tile of M tokens, some of the E columns, a chunk, a sequence. The last chunk
-# may be short, so rows from its `end` on are masked in every load and in the store.
+# Here is the package's `mix_kernel`, in three pieces. (At a first reading follow `rows` and `columns` alone, and skip strides and
+# `documents`.) The first finds out where this program works. Its number is taken apart into a tile of M tokens, some of the E columns, a
+# chunk and a sequence. The last chunk may be short, so rows from its `end` on are masked in every load and in the store.
 
 # %% tags=["nbval-check-output"]
 source = Path(importlib.util.find_spec("flash_tutorial.gpu.kernels").origin).read_text(encoding="utf-8")
@@ -461,7 +468,15 @@ def show_piece(begin, end):
     print(piece[: piece.index(end)].rstrip())
 
 
+def place_of(program, tiles=2, columns_of_tiles=2, G=3):  # two tiles of tokens in a chunk, three chunks in a sequence
+    m, e = program % tiles, program // tiles % columns_of_tiles
+    b, g = program // (tiles * columns_of_tiles) // G, program // (tiles * columns_of_tiles) % G
+    return f"tile {m}, columns {e}, chunk {g}, sequence {b}"
+
+
 show_piece("def mix_kernel(", "    # Global part")
+for program in (0, 1, 2, 3, 4, 12):
+    print(f"program {program:2}: {place_of(program)}")
 
 # %% [markdown]
 # The second piece is the mixing. The global part comes first; its `state` is an input, made by `scan_kernel`, the running sum of lecture 05, stored
@@ -472,9 +487,10 @@ show_piece("def mix_kernel(", "    # Global part")
 show_piece("    # Global part", "    inside = (rows < end)[:, None] & (columns < E)")
 
 # %% [markdown]
-# The third piece stores. The gate multiplies once, after both parts, and training also stores `y`, the sum before its gate, because the gradient of
-# the gate is made of it. Below it stands the helper that makes the weights. There the bias is read at positions *inside the chunk*, so `chunk` is
-# subtracted, whereas `seen`, which masks later keys and other documents, compares positions in the *sequence*, so that it is right in every tile.
+# The third piece stores. The gate multiplies once, after both parts, and training also stores `y`, the sum before its gate, because the
+# gradient of the gate is computed from it. Below it stands the helper that makes the weights. There the bias is read at positions *inside
+# the chunk*, so `chunk` is subtracted, whereas `seen`, which masks later keys and other documents, compares positions in the *sequence*, so
+# that it is right in every tile.
 
 # %% tags=["nbval-check-output"]
 show_piece("    inside = (rows < end)[:, None] & (columns < E)", "\n\n\n")
@@ -549,10 +565,11 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
 #
 # ## 8. The backward pass
 #
-# Lecture 03 derived the gradient of relu² attention. With scores s, r = relu(s), weights A = r² and y = A v, and with dy for what comes back from the
-# gate, it is dv = Aᵀ dy, dA = dy vᵀ and ds = 2 r dA. Since A was never stored, `maps_kernel` has to make it again, tile by tile and together with ds.
-# This time it does write both to memory, since 2 C entries for each token are a third of the token's value (E = 6 C at the paper's base size).
-# `values_kernel` makes dv of A and dy. The gradient of the state is summed over all *later* chunks, by the same scan in the other direction.
+# Lecture 03 derived the gradient of relu² attention. With scores s, r = relu(s), weights A = r² and y = A v, and with dy for what comes
+# back from the gate, the gradients are dv = Aᵀ dy, dA = dy vᵀ and ds = 2 r dA. Since A was never stored, `maps_kernel` has to make it
+# again, tile by tile and together with ds. This time it does write both to memory, since 2 C entries for each token are a third of the
+# token's value (E = 6 C at the paper's base size). `values_kernel` makes dv from A and dy. The gradient of the state is summed over all
+# *later* chunks, by the same scan in the other direction.
 #
 # Which tiles does one program of each kernel touch?
 
@@ -642,28 +659,32 @@ figures.show(*figures.bytes_of_a_step(gigabytes, title=title))
 # What the kernels save lies between the products: the sum of both parts, the gated product and float32 copies of
 # queries and keys were each written by one operation and read by the next, whereas a tile goes through all of them in fast memory.
 #
-# From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer. We *assume* that large
-# products and long copies reach about 60% and 84% of the data sheets (less on a T4), and that launching costs nothing. That flatters a
-# kernel written by hand most. So it gets a second row, where its products run at half the rate, and with all the repetitions of 64 × 64 tiles.
+# From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer. Three things are *assumed*.
 #
-# There is one more trap. If FLASH's gate is merged by hand, Transformer++ must not run its own gate, RoPE and residuals operation by operation. So both
-# get rows named *compiled*, in which element-wise operations that follow each other count as one kernel, about what `torch.compile` makes of them.
+# 1. Large products and long copies reach about 60% and 84% of the data sheets (less on a T4), and launching costs nothing.
+# 2. So do the products inside attention. That flatters our kernels, and the baseline's fused attention as well, so each has a second row, with
+#    such products at half the rate: *slow kernels*, which also repeat what 64 × 64 tiles repeat, and *slow attention*.
+# 3. In the rows named *compiled*, and in those of the kernels, element-wise operations that follow each other count as one kernel, about
+#    what `torch.compile` makes of them. For if FLASH's gate is merged by hand, Transformer++ must not run its own gate, RoPE and
+#    residuals operation by operation.
 
 
 # %%
 def milliseconds_of(found, card, slow=1):
-    """The roofline of each operation, summed; products of our own kernels take ``slow`` times as long."""
+    """The roofline of each operation, summed; products inside attention take ``slow`` times as long."""
     flops_a_second, bytes_a_second = CARDS[card]
-    own = {"mix": slow, "maps": slow, "values": slow}
-    return 1e3 * sum(max(n / bytes_a_second, own.get(k, 1) * f / flops_a_second) for k, n, f in found.operations)
+    inside = {k: slow for k, _, _ in found.operations if k in ("mix", "maps", "values") or "attention" in k}
+    return 1e3 * sum(max(n / bytes_a_second, inside.get(k, 1) * f / flops_a_second) for k, n, f in found.operations)
 
 
-tiles = 4 * 5 // 2 * 64 * 64 * (24 * 128 + 1536)  # of a chunk of 256: 10 tiles, their scores made for 24 column tiles
+# a chunk of 256 has 10 tiles of 64 × 64 at or below the diagonal; each score is made for all 1536 / 64 tiles of columns
+tiles = 10 * 64 * 64 * (1536 // 64 * 128 + 1536)
 repeated = tiles / (256 * 257 // 2 * (128 + 1536))  # against C (C + 1) / 2 visible pairs
 ways = {  # how a row is counted: the model, whether the rest is compiled, how slow its own kernels are
     "FLASH, torch": ("FLASH, torch", False, 1), "FLASH, compiled": ("FLASH, torch", True, 1),
     "FLASH, kernels": ("FLASH, Triton", True, 1), "FLASH, slow kernels": ("FLASH, Triton", True, 2 * repeated),
     "Transformer++": ("Transformer++", False, 1), "Transformer++, compiled": ("Transformer++", True, 1),
+    "the same, slow attention": ("Transformer++", True, 2),
 }  # fmt: skip
 columns = [*(("H100", T) for T in LENGTHS), ("A100", 8192), ("L4", 8192), ("T4", 8192)]
 print(f"the local part executes {repeated:.1f} times the products that it needs")
@@ -693,12 +714,20 @@ if fused:
     assert against("FLASH, kernels", 2048) > 1.1
     assert against("FLASH, kernels", 8192) < 0.95 < against("FLASH, slow kernels", 8192) < 1.1
     assert against("FLASH, slow kernels", 16_384) < 0.85
+    level = [  # where a row of FLASH, which is flat, and one of the compiled baseline meet
+        np.interp(predicted[f"FLASH, {how}", "H100", 512], [predicted[baseline, "H100", T] for T in LENGTHS], LENGTHS)
+        for how in ("compiled", "kernels", "slow kernels")
+        for baseline in ("Transformer++, compiled", "the same, slow attention")
+    ]
+    print(f"level with a compiled Transformer++ between T = {min(level):,.0f} and {max(level):,.0f}")
+    assert 2500 < min(level) < 3500 and 9000 < max(level) < 11_000
 
 # %% [markdown]
-# A step of FLASH takes the same time at every length, while that of Transformer++ climbs, also with fused attention. Beside the fifth row, which is
+# A step of FLASH takes the same time at every length, while that of Transformer++ climbs, even with fused attention. Beside the fifth row, which is
 # not compiled, the kernels look like winners at 2048. Compile the baseline too, and they are behind there, ahead by little or not at all at 8192,
-# and clearly ahead only at 16,384. Lecture 08 counted a crossover of 1836 tokens at these sizes. So today's kernels move it to about 8000, and they
-# do so by making the baseline faster.
+# and clearly ahead only at 16,384. Lecture 08 counted a crossover of 1836 tokens at these sizes. Today's kernels and compilers would move
+# it, by this prediction, to somewhere between 3,000 and 10,000 tokens, depending on the rows that you believe, and they do so by making the
+# baseline faster.
 #
 # One cost is missing. A kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly
 # notices this *launch overhead*; a decoding step does, since it has a single token to work on. The remedy is to record all launches once, as a *CUDA
@@ -727,11 +756,11 @@ except ValueError:
 # | --- | --- | --- |
 # | Attention takes most of a FLASH step | section 1: counted and timed on your machine | |
 # | Matrix products are limited by arithmetic | section 2: FLOPs per byte against two data sheets | |
-# | `torch.compile` makes a kernel of one's own needless | section 3: five operations were merged, two products stayed | |
-# | A fused kernel needs a running maximum | section 4: softmax does, relu² does not | |
+# | `torch.compile` makes a hand-written kernel unnecessary | section 3: five operations were merged, two products stayed | |
+# | A fused kernel needs a running maximum and sum | section 4: softmax does, relu² does not | |
 # | The kernel computes what the model computes | section 7: against torch, odd lengths, two formats | |
 # | Its gradient is right | section 8: each input, against torch in float64 | |
-# | A kernel of one's own is faster | sections 8 and 9: not on a T4, for want of matrix instructions; on newer cards predicted from bytes, and yours to measure | |
+# | A hand-written kernel is faster | sections 8 and 9: not on a T4, for want of matrix instructions; on newer cards predicted from bytes, and yours to measure | |
 #
 # **Three takeaways**
 # 1. Measure first, by part; then count FLOPs and bytes; only then write code.

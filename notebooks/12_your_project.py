@@ -16,14 +16,14 @@
 #
 # **After this lecture you can**
 # - begin a project with a question and a prediction, and have a command that repeats it;
-# - bring a text along, find out what a bigram model already gets, and measure what fine-tuning adds;
+# - bring a text of your own, find out how far a bigram model already gets, and measure what fine-tuning adds;
 # - test whether a model uses its long context, and say what follows if it does not;
 # - write a unit in ten lines, test it before you train it, and put it in the place of FLASH;
 # - write the page: claim, evidence, and what was not shown.
 #
 # **You need** lecture 06 (the model), lecture 07 (training and seeds), and lecture 10 for how a comparison becomes fair.
 #
-# **Time** 18 minutes to read. Computing takes about 50 seconds on two CPU cores.
+# **Time** 18 minutes to read. Running the code takes about 50 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -66,7 +66,7 @@ print(describe_device())
 # %% [markdown]
 # Two questions from earlier lectures. Answer from memory, then open the answer.
 #
-# **1.** What is a recall task worth that every model solves?
+# **1.** What is the worth of a recall task that every model solves?
 #
 # <details><summary>Answer</summary>
 #
@@ -118,7 +118,8 @@ print("grid.py says:", early.stderr.strip())
 assert early.returncode != 0
 
 # %% [markdown]
-# `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates and the seeds. `grid.py` runs all of it, goes on after an interruption and writes the table into `README.md`, with the paired differences and their intervals.
+# `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates and the seeds. `grid.py` runs
+# all of it, resumes after an interruption and writes the table into `README.md`, with the paired differences and their intervals.
 #
 # Here it refuses, and not out of pedantry. Once you have seen a result you cannot remember honestly what you expected, and a surprise that you have explained away teaches you nothing. Write the guess down, commit it, then run.
 #
@@ -166,7 +167,8 @@ print(*(f"{name:26} {b:.2f} bits per byte" for name, b in bits.items()), sep="\n
 # %% [markdown]
 # A model that has only read novels is far worse on this text than a bigram model (if you brought English prose, yours may differ). Now let it go on learning: `train` accepts a trained model as well as a configuration. For comparison, a model of the same shape is trained from scratch, for as many updates on the same windows.
 #
-# **A guess.** You have just seen what the bigram model needs. After 60 updates, that is 60 kilobytes of reading, how many bits per byte does the fine-tuned model need?
+# **A guess.** You have just seen what the bigram model needs. After 60 updates (60 kilobytes of reading), how many bits per byte does the
+# fine-tuned model need?
 
 # %%
 predict("12.a", None)  # bits per byte, in place of None
@@ -190,19 +192,24 @@ reveal("12.a", round(bits["austen-flash, fine-tuned"], 2), "bits per byte")
 title = f"{UPDATES} updates of fine-tuning beat the bigram model"
 best = "austen-flash, fine-tuned"
 figures.show(*figures.bits_ladder(dict(sorted(bits.items(), key=lambda item: -item[1])), title=title, marked=[best]))
-print(f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f} times the bytes that both models read")
+print(
+    f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f} times the bytes that each model read here"
+)
 assert bits[best] < min(bits["from scratch"], bits["bigram model"])
 
 # %% [markdown]
 # In this run the novels helped. The fine-tuned model overtakes the bigram model, which has counted the whole training text, and is ahead of the model that started from nothing. *What* carries over from Emma Woodhouse to Python was not tested: how bytes make words and lines, perhaps, and the code has English comments, too.
 #
-# Is that a result? Not yet. It is one seed, one text, and one budget: from scratch it would probably catch up sooner or later, and *when* is the interesting question. To turn this into a result, put the two models into `settings.py`, three seeds, and let `grid.py` make the table. On the command line the same is `flash-tutorial train --start-from austen-flash --corpus my_text.txt`.
+# Is that a result? Not yet. It is one seed, one text, and one budget: from scratch it would probably catch up sooner or later, and *when*
+# is the interesting question. To turn this into a result, put the two models and three seeds into `settings.py`, and let `grid.py` make the
+# table. On the command line, fine-tuning is `flash-tutorial train --start-from austen-flash --corpus my_text.txt`.
 #
 # ## 3. A long-context task: does it remember a name?
 #
 # The shipped models read windows of 1024 bytes, and FLASH keeps a state of everything before. But does the model *use* it? Here is a test that no bigram model can pass. Take a page of *Persuasion*, have somebody speak of a certain Mr. Quorne, whom Jane Austen never met, and some way further on let the text say "And Mr. Q". A reader who remembers will go on with "uorne". One who does not has to spell an unknown word.
 #
-# **A second guess.** Without a mention the letters behind the Q cost about eight bits each, since no such name exists. If the name was mentioned 30 bytes ago, well inside the local part, how many bits do they cost?
+# **A second guess.** Without a mention the letters after the Q cost about eight bits each, since no such name exists. If the name was
+# mentioned 50 bytes ago, well inside the local part, how many bits do they cost?
 
 # %%
 predict("12.b", None)  # bits for each letter, in place of None
@@ -214,16 +221,17 @@ NAMES, T = ("Quorne", "Vexley", "Orwick", "Zelbyn", "Upshaw", "Jaspet"), 1024
 
 
 def window(name, distance, page):
-    """T bytes that end in the name; ``distance`` bytes before its end it was mentioned, or never."""
-    said = f'\n"I was speaking of Mr. {name}," said she.\n' if distance else ""
-    ask = f'\n"And Mr. {name}'
-    body = pages[20_000 + 30_000 * page :][: T - len(said) - len(ask)]
-    cut = len(body) - (distance or 0)
-    return list((body[:cut] + said + body[cut:] + ask).encode()[:T])
+    """T bytes that end in the name, which begins ``distance`` bytes after it began in an earlier mention, or has none."""
+    said, after, ask = f'\n"I was speaking of Mr. {name}', '," said she.\n', '\n"And Mr. '
+    if not distance:
+        said = after = ""
+    body = pages[20_000 + 30_000 * page :][: T - len(said + after + ask + name)]
+    cut = len(body) - (distance - len(name + after + ask) if distance else 0)
+    return list((body[:cut] + said + after + body[cut:] + ask + name).encode()[:T])
 
 
 def bits_of_a_letter(model, distance):
-    """For each name, on a page of its own, the mean over its letters behind the first one."""
+    """For each name, on a page of its own, the mean over its letters after the first one."""
     ids = torch.tensor([window(name, distance, page) for page, name in enumerate(NAMES)], device=device)
     with torch.no_grad():
         spelled = model(ids[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None])[:, -5:]
@@ -233,23 +241,29 @@ def bits_of_a_letter(model, distance):
 memory = {}
 for name in ("austen-flash", "austen-transformer++"):
     model = LanguageModel.from_pretrained(name).to(device)
-    memory[name] = {distance: bits_of_a_letter(model, distance) for distance in (None, 600, 30)}
+    memory[name] = {distance: bits_of_a_letter(model, distance) for distance in (None, 600, 50)}
 
 # %%
-reveal("12.b", round(memory["austen-flash"][30].mean(), 1), "bits a letter")
-rows = [("bits for a letter of the name", "never mentioned", "600 bytes ago", "30 bytes ago")]
+reveal("12.b", round(memory["austen-flash"][50].mean(), 1), "bits a letter")
+rows = [("bits for a letter of the name", "never mentioned", "600 bytes ago", "50 bytes ago")]
 rows += [(name, *(f"{b.mean():.2f}" for b in by_distance.values())) for name, by_distance in memory.items()]
 print(figures.text_table(rows))
 for name, by in memory.items():
-    saved = by[None] - by[30]
-    print(f"{name}: 30 bytes ago saves {saved.mean():.2f} ± {saved.std(ddof=1) / len(NAMES) ** 0.5:.2f}", end=" ")
+    saved = by[None] - by[50]
+    print(f"{name}: 50 bytes ago saves {saved.mean():.2f} ± {saved.std(ddof=1) / len(NAMES) ** 0.5:.2f}", end=" ")
     print("bits a letter (standard error over six names)")
-    assert max(abs(by[distance].mean() - by[None].mean()) for distance in (30, 600)) < 0.5
+    assert max(abs(by[distance].mean() - by[None].mean()) for distance in (50, 600)) < 0.5
 
 # %% [markdown]
-# **Misconception: a long window is a long memory.** Neither model remembers the name, not even over thirty bytes, and not even the Transformer, which has every one of those bytes in its cache. (How many bits a name costs without a mention only tells how a model spells unknown words.) A window is what a model *may* read. To copy a word that occurred once usually takes two heads that cooperate from different layers, the second of which is called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and four novels did not force models of two million parameters to learn one.
+# **Misconception: a long window is a long memory.** Neither model remembers the name, not even over fifty bytes, and not even the
+# Transformer, which has every one of those bytes in its cache. (How many bits a name costs without a mention only tells how a model spells
+# unknown words.) A window is what a model *may* read. To copy a word that occurred once usually takes two cooperating heads in different
+# layers, the second of which is called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and four novels
+# apparently did not force models of two million parameters to learn one (we looked for the copy, and not for the head).
 #
-# For a project this is the most useful kind of "no". If your question is about long memory, then the score on ordinary text will not answer it with models of this size, whichever mixing you choose. Take a task that cannot be solved without memory, such as lecture 10's, or a model and a text large enough that this test is passed first.
+# For a project this is the most useful kind of "no". If your question is about long memory, then the score on ordinary text will not answer
+# it with models of this size, whichever mixing you choose. Take a task that cannot be solved without memory, such as lecture 10's, or a
+# model and a text large enough to pass this test first.
 #
 # ## 4. A unit of your own in ten lines
 #
@@ -304,7 +318,9 @@ class MeanUnit(nn.Module):
 
 
 # %% [markdown]
-# Test it before you train it. `check_unit` draws all parameters of order one and looks for leaks; it tests prefixes, padding, the independence of sequences in a batch, and single steps. To see that the test has teeth, plant a fault: this variant subtracts from the values their mean over *all* tokens first. It looks harmless, and that mean holds the future.
+# Test it before you train it. `check_unit` draws all parameters of order one and looks for leaks; it tests prefixes, padding, the
+# independence of sequences in a batch, and single steps. To see that the test has teeth, plant a fault: this variant subtracts from the
+# values their mean over *all* tokens first. It looks harmless, but that mean holds the future.
 
 # %% tags=["nbval-check-output"]
 print(str(check_unit(MeanUnit(16))).splitlines()[0])
@@ -362,7 +378,8 @@ learner.score("12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, s
 #
 # ## 5. The page
 #
-# Whatever you found, it ends as one page. Write it in this order: the question, what you expected, what you did, in enough detail for one command to repeat it, the table, what it shows, and what it does not show. The last part is the one that readers trust you for.
+# Whatever you found, it ends as one page. Write it in this order: the question, what you expected, what you did, in enough detail for one
+# command to repeat it, the table, what it shows, and what it does not show. The last part is the one for which readers will trust you.
 
 # %%
 from IPython.display import Markdown
@@ -394,7 +411,7 @@ Markdown(page)
 # | --- | --- | --- |
 # | A model of novels helps with another kind of text | section 2: one seed, one budget | |
 # | It beats a bigram model | section 2: after fine-tuning yes, before it no | |
-# | A window of 1024 bytes is a memory of 1024 bytes | section 3: neither model recalls a name over 30 | |
+# | A window of 1024 bytes is a memory of 1024 bytes | section 3: neither model recalls a name over 50 | |
 # | A running mean is enough to mix tokens | section 4: three seeds, more than 0.3 bits behind FLASH | |
 #
 # **Three takeaways**
@@ -404,4 +421,5 @@ Markdown(page)
 #
 # **Exercises** Your project. `flash-tutorial new my-project` makes its folder; `QUESTIONS.md` in it has questions, and how a project is graded. [What you can bring along](../docs/projects.md) shows tokens, models and losses of your own, a classifier, and training on several processes.
 #
-# **Next** [Lecture 13](13_after_flash.ipynb) tells what came after FLASH. If you answered the [ten questions](../docs/questions.md) before the course, answer them once more and compare.
+# **Next** [Lecture 13](13_after_flash.ipynb) tells you what came after FLASH. If you answered the [ten questions](../docs/questions.md)
+# before the course, answer them once more and compare.

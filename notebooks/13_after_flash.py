@@ -14,9 +14,9 @@
 #
 # Tell a linear attention layer that Anna lives at number 8, tell it later that she has moved to number 3, and then ask where she lives.
 # What does it answer? Much of what has happened to linear attention since FLASH appeared in 2022 follows from that one embarrassing answer:
-# layers learnt to forget and to erase, and then models admitted that a few layers of full attention are worth their price.
+# layers learned to forget and to erase, and then models admitted that a few layers of full attention are worth their price.
 #
-# **After it you can**
+# **After this lecture you can**
 # - write the updates of RetNet, Mamba-2, GLA, DeltaNet, Gated DeltaNet and Kimi Linear in one notation;
 # - prove that such an update can be computed in chunks exactly, and say why FLASH's relu² cannot;
 # - count what each of them keeps while it writes text, and what that means for hybrids and for prefix caching;
@@ -24,7 +24,7 @@
 #
 # **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention); lecture 09 (what FLASH keeps) helps with section 7, lecture 10 with section 9.
 #
-# **Time** 36 minutes to read. Computing takes about 25 seconds on two CPU cores.
+# **Time** 36 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -209,7 +209,7 @@ for update in (write, erase_and_write):
     for kind, gate in gates.items():
         brings = through_chunk(np.zeros((S, E)), update, gate, beta_C)
         singles = [through_chunk(np.outer(row, np.ones(E)), update, gate, beta_C) - brings for row in np.eye(S)]
-        matrix = np.stack(singles, 1)[..., 0]
+        matrix = np.stack(singles, 1)[..., 0]  # all E columns are equal: the first
         assert np.allclose(through_chunk(unseen, update, gate, beta_C), matrix @ unseen + brings)
         left, added = np.linalg.norm(matrix, 2), np.linalg.norm(brings)
         print(f"{update.__name__:15} gate {kind:15} at most {left:.2f} of the old state is left, {added:.2f} is added")
@@ -250,9 +250,10 @@ for name, table in weights.items():
     print(f"{name:13} needs, to be exact, a state of {np.linalg.matrix_rank(table):2} rows for 60 keys of 4 channels")
 
 # %% [markdown]
-# The square alone would be cheap: there are ten products of two channels. It is the kink of the relu that makes each key ask for a row of its own,
-# and the exponential of softmax does the same; but a state with as many rows as tokens is a cache. (A feature map of fixed width can *approximate* such weights, as in Performer.)
-# So a layer that wants these weights exactly has to say *where*, and FLASH said: inside the chunk. That is why C is architecture there, and speed everywhere else.
+# The square alone would be cheap: there are ten products of two channels. But the kink of the relu makes each key ask for a row of its own,
+# as does the exponential of softmax, and a state with as many rows as tokens is a cache. (A feature map of fixed width can *approximate*
+# such weights, as in Performer.) So a layer that wants these weights exactly has to say *where*, and FLASH said: inside the chunk. That is
+# why C is architecture there, and speed everywhere else.
 #
 # ## 4. Exact chunks in practice
 #
@@ -262,8 +263,9 @@ for name, table in weights.items():
 #
 # $$\alpha_{j+1}\, \alpha_{j+2} \cdots \alpha_i = \frac{\alpha_1 \cdots \alpha_i}{\alpha_1 \cdots \alpha_j}$$
 #
-# So multiply $q_i$ by the numerator, divide $k_j$ by the denominator, and a plain matrix product does the rest. The price is that dividing by a product that has become tiny overflows,
-# which limits how long a chunk may be. `flash_course/successors.py` has these layers in PyTorch; at the end of section 6 they meet their loops.
+# So multiply $q_i$ by the numerator, divide $k_j$ by the denominator, and a plain matrix product does the rest. The price is that dividing
+# by a product that has become tiny overflows, which limits how long a chunk may be. `flash_course/successors.py` has these layers in
+# PyTorch; at the end of section 6 they are compared with their loops.
 #
 # ## 5. Forgetting: RetNet, Lightning attention, Mamba-2, GLA, RWKV
 #
@@ -285,10 +287,11 @@ half_lives = np.log(0.5) / np.log(scales)
 print("tokens until half is forgotten, head by head:", ", ".join(f"{n:.0f}" for n in half_lives))
 
 # %% [markdown]
-# So the first head remembers a sentence and the last one a chapter, and no token can tell either of them that it matters. The next layers made the gate from the token.
-# **GLA** (2023) gives each channel a gate of its own. **Mamba-2** (2024) came from state space models. Read its letters C, B and x as q, k and v, and it is linear attention with *one* gate α_t for the whole state,
-# whose step size d_t also scales what is written. That is less expressive and faster.
-# **RWKV-6** (2024) has GLA's update, except that a token reads the state *before* its own kᵀv is added, and reads that product separately, with a learnt weight for each channel.
+# So the first head remembers a sentence and the last one a chapter, and no token can tell either of them that it matters. The next layers
+# made the gate from the token. **GLA** (2023) gives each channel a gate of its own. **Mamba-2** (2024) came from state space models. Read
+# its letters C, B and x as q, k and v, and it is linear attention with *one* gate α_t for the whole state; the step size d_t in that gate
+# also scales what is written. That is less expressive and faster. **RWKV-6** (2024) has GLA's update, except that a token reads the state
+# *before* its own kᵀv is added, and reads that product separately, with a learned weight for each channel.
 #
 # What would decay repair in FLASH? Its global part is a mean, so of n finished chunks the newest has the weight 1/n.
 # With decay the newest C tokens keep the weight 1 - γ^C, however long the sequence gets. Here are both for the paper's C = 256.
@@ -305,7 +308,7 @@ figures.show(*figures.shares_of_newest(chunks, shares, title=title))
 assert all(curve[-1] > 7 * shares["FLASH: mean"][-1] for name, curve in shares.items() if name != "FLASH: mean")
 
 # %% [markdown]
-# FLASH's local part softens this, and what a trained model makes of its keys, this count does not tell.
+# FLASH's local part softens this, and the count does not tell what a trained model makes of its keys.
 #
 # ## 6. Erasing: DeltaNet, Gated DeltaNet, Kimi Linear, RWKV-7
 #
@@ -352,13 +355,13 @@ learner.your_line(
 #
 # </details>
 #
-# So each row depends on the state, and with it on all rows that the chunk has written before. Is a chunk a loop again, then? Write the rows w of
-# three tokens down, with β = 1 and nothing in the state before them:
+# So each row depends on the state, and with it on all rows that the chunk has written before. Is a chunk a loop again, then? Write down the
+# rows w of three tokens, with β = 1 and nothing in the state before them:
 #
 # $$w_1 = v_1, \qquad w_2 = v_2 - (k_2 \cdot k_1)\, w_1, \qquad w_3 = v_3 - (k_3 \cdot k_1)\, w_1 - (k_3 \cdot k_2)\, w_2$$
 #
-# With every w on the left this is one *triangular system*, $(I + \mathrm{tril}(K K^\top, -1))\, W = V$. One matrix product makes its left side, one call solves it for the
-# whole chunk, and the state behind the chunk is KᵀW, where linear attention has KᵀV.
+# With every w on the left this is one *triangular system*, $(I + \mathrm{tril}(K K^\top, -1))\, W = V$. One matrix product makes its left
+# side, one call solves it for the whole chunk, and the state after the chunk is KᵀW, where linear attention has KᵀV.
 
 # %% tags=["nbval-check-output"]
 chunk_k, chunk_v = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.tensor([[8.0], [3.0], [5.0]])
@@ -373,8 +376,9 @@ print(
 )
 
 # %% [markdown]
-# The third key has nothing in common with the first (their product is 0) and leaves its 8 alone; of the second token's -1.8 it takes back 0.8 parts, which makes 5 + 1.44.
-# If a state M enters the chunk, each value first loses what M says under its key, so V - KM stands on the right.
+# The third key has nothing in common with the first (their product is 0) and leaves its 8 alone; it takes back 0.8 of the second token's
+# -1.8, which makes 5 + 1.44. If a state M enters the chunk, each value first loses what M says under its key, so V - KM stands on the
+# right.
 #
 # Now the units against their formulas: `token_by_token` runs the functions of section 2 over a unit's own q, k, v and gates, and has to find what the unit computes in chunks.
 
@@ -464,11 +468,12 @@ assert kept["3:1 hybrid"][-1] == 128 * 1536 * 3 // 4 + lengths[-1] * (128 + 1536
 assert with_chunk > 3 * state and kept["half a Transformer++ block"][-1] > 100 * with_chunk
 
 # %% [markdown]
-# Two keys and a value for each of 256 tokens cost more than the sum. And a cache soon outgrows a state: that of a Transformer++ (half a block, because two units stand for one block)
-# does so after a page of text, not only after a book. (This is one wide head. With H heads the state shrinks by the factor H; heads that share keys and values shrink the cache.)
+# Two keys and a value for each of 256 tokens cost more than the sum. And a cache soon outgrows a state: that of a Transformer++ (half a
+# block, because two units stand for one block) does so after a page of text, at the tokens printed above, and not only after a book. (This
+# is one wide head. With H heads the state shrinks by the factor H; heads that share keys and values shrink the cache.)
 
 # %%
-title = "A state is paid once, a cache with every token"
+title = "A state is paid for once, a cache with every token"
 table = [("tokens", "1,024", "131,072"), *((name, f"{row[4]:,}", f"{row[-1]:,}") for name, row in kept.items())]
 figures.show(*figures.numbers_kept(lengths, kept, title=title), table)
 full = kept["softmax, GAU's shape"][-1]
@@ -477,8 +482,9 @@ assert 0.25 < (12 * full + 36 * state) / (48 * full) < 0.26  # a stack of 48 lay
 # %% [markdown]
 # ## 8. Windows and hybrids
 #
-# Another way to make memory finite is to keep the last w tokens exactly and forget the rest at once. A **sliding window** ([Longformer](https://arxiv.org/abs/2004.05150), 2020) keeps all the sharpness of softmax, and w is architecture just as FLASH's C is.
-# But the window moves with the token, so that nobody stands right behind a boundary. Does a token read exactly its last w?
+# Another way to make memory finite is to keep the last w tokens exactly and forget the rest at once. A **sliding window**
+# ([Longformer](https://arxiv.org/abs/2004.05150), 2020) keeps all the sharpness of softmax, and w is architecture just as FLASH's C is. But
+# the window moves with the token, so that no token stands right after a boundary. Does a token read exactly its last w?
 
 # %% tags=["nbval-check-output"]
 window = fresh(successors.WindowAttention, window=5)
@@ -503,19 +509,22 @@ for t in (3, 21, 22):
 # Why three to one? [Wang and others](https://arxiv.org/abs/2507.06457) (2025) trained 72 models with six linear layers and five ratios.
 # Language modelling hardly depended on the ratio, while recall gained from full layers; they recommend 3 : 1 to 6 : 1.
 #
-# At 3 : 1 three quarters of the cache are gone on long sequences, the "up to 75%" that Kimi Linear reports, but the remaining quarter still grows: a hybrid makes the line less steep, not flat.
-# And not everybody went along. With M2 (2025) MiniMax returned to full attention in every layer: the efficient variants were more fragile in low precision,
-# and fitted badly with prefix caching ([a summary](https://sebastianraschka.com/blog/2026/minimax-m2-technical-report.html)), which section 10 explains.
+# At 3 : 1 three quarters of the cache are gone on long sequences, the "up to 75%" that Kimi Linear reports, but the remaining quarter still
+# grows: a hybrid makes the line less steep, not flat. And not everybody went along. With M2 (2025) MiniMax returned to full attention in
+# every layer: the efficient variants were more fragile in low precision, and fitted badly with prefix caching ([a
+# summary](https://sebastianraschka.com/blog/2026/minimax-m2-technical-report.html)), a problem that section 10 explains.
 #
 # ## 9. Recall against the size of the state
 #
-# How much can a state hold? The task is MQAR from lecture 10: up to 16 pairs of a key and a value, then questions for the values. Seven layers were trained on it with states of several sizes, each at the best
-# of its learning rates and with three seeds (`benchmarks/recall_state.py`). All start where a query already agrees with the position behind its key, so that training is about what the state can hold.
+# How much can a state hold? The task is MQAR from lecture 10: up to 16 pairs of a key and a value, then questions for the values. Seven
+# layers were trained on it with states of several sizes and three seeds, each at the learning rate that was best at one size with one seed
+# (`benchmarks/recall_state.py`). All start where a query already agrees with the position after its key, so that training is about what the
+# state can hold.
 #
 # **Your third guess.** A state of S rows keeps at most S keys entirely apart. With how many rows, out of 4, 8, 16 and 32, does GLA first answer 95% of the questions about 16 pairs, at every seed?
 
 # %%
-my_third_guess = ...  # 4, 8, 16 or 32
+my_third_guess = None  # 4, 8, 16 or 32
 predict("13.e", my_third_guess)
 
 # %% tags=["nbval-check-output"]
@@ -535,22 +544,27 @@ enough = {
 }
 assert enough["RetNet"] == enough["GLA"] < enough["gated DeltaNet"] < enough["linear attention"] < enough["3:1 hybrid"]
 assert enough["FLASH"] is None and enough["linear attention"] > 4 * enough["GLA"]
-print("entries from which every seed answers 95%:", enough)
+print("the smallest of the sizes tried at which every seed answers 95%:", enough)
+print("FLASH, by size:", {size: [round(recall, 2) for recall in seeds] for size, seeds in curves["FLASH"].items()})
 reveal("13.e", enough["GLA"] // 128, "rows, with values of 128 channels")
 
 # %% [markdown]
 # Four rows are enough for sixteen keys. The keys overlap, but a question does not ask for the exact value. It is answered as soon as the right value comes out ahead of the 15 others.
 #
-# The rest of the picture is as instructive, and about three of the layers [we had guessed](../docs/predictions.md) wrong, linear attention, the delta rule and FLASH:
+# The rest of the picture is as instructive, and for three of the layers [our guesses](../docs/predictions.md) were wrong, linear attention,
+# the delta rule and FLASH:
 #
-# - Linear attention needs four times the state of RetNet and GLA. These two *forget*, but that is not the only difference: the queries and keys of
-#   linear attention go through elu(x) + 1, so none is ever negative, and all keys overlap. Which of the two counts, these runs do not say.
+# - Linear attention needs at least four times the state of RetNet and GLA, which know all pairs at the smallest size that was tried. These
+#   two *forget*, but that is not the only difference: the queries and keys of linear attention go through elu(x) + 1, so none is ever
+#   negative, and all keys overlap. These runs do not say which of the two counts.
 # - The delta rule needs more rows than GLA here, not fewer: with 4 rows one seed learns the task and another hardly does. No key of this task is written twice, so
 #   nothing in the state is ever outdated, and where keys overlap, erasing under one may cost another. That this is the reason was not tested.
 # - A window is blind beyond its reach, whatever it keeps. Only at full length, with 9,216 entries, does softmax know all pairs; the hybrid knows them with 2,688.
-# - FLASH is the worst layer that can read so far back, and not for want of room: with 3,328 entries one seed knows 99%, while with the largest state two come to 0.76 and
-#   0.80 and one learns nothing. Queries and keys of its global part are copies of one base, rotated by RoPE, and unlike the other layers it has no norm on what is read.
-#   Which of these makes the search so hard, these runs do not say. (Its lag does not: every chunk with a pair is finished before the first question.)
+# - FLASH is the worst layer that can read so far back, and not for want of room: with 3,328 entries one seed knows 99%, while with the
+#   largest state two come to 0.76 and 0.80 and one learns nothing. At the size where its learning rate was searched it learned nothing
+#   reliably at any rate. So these runs say that it is hard to train here, and not what its state can hold. Queries and keys of its global
+#   part are copies of one base, rotated by RoPE, and unlike the other layers FLASH has no norm on what is read. These runs do not say which
+#   of these makes the search so hard. (FLASH's lag does not: every chunk with a pair is finished before the first question.)
 #
 # One small task, and 1,000 updates; on a harder one the order may well differ.
 #
@@ -574,7 +588,7 @@ print("a copy of the state every", ", ".join(f"{n} tokens {copy / n:,.0f}" for n
 #
 # | property of FLASH | what it costs | what came after |
 # | --- | --- | --- |
-# | the state lags: a chunk is added when it is finished | right behind a boundary only the token itself is read sharply | the state holds every token read so far |
+# | the state lags: a chunk is added when it is finished | right after a boundary only the token itself is read sharply | the state holds every token read so far |
 # | C is architecture | a trained model is tied to its C | C is speed, and kernels choose it |
 # | the sum is read as a mean | the newest chunk is diluted (section 5) | decay, then gates made from the token |
 #
@@ -609,8 +623,9 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 # %% [markdown]
 # FLASH's 17 are two finished chunks and, through gate and residual, the token itself.
 #
-# Other parts of the paper did well. Its schedule is what the kernels of the family run. A gate on the output is found again in RetNet, GLA and Gated DeltaNet, and even in Qwen3-Next's full attention.
-# Its bet on sharp weights beside a dim summary returned with the hybrids, which mostly put the two into different *layers*. And some took up the layer itself:
+# Other parts of the paper have lasted. Its schedule is what the kernels of the family run. A gate on the output reappears in RetNet, GLA
+# and Gated DeltaNet, and even in Qwen3-Next's full attention. Its bet on sharp weights beside a dim summary returned with the hybrids,
+# which mostly put the two into different *layers*. And some took up the layer itself:
 #
 # | relative | what it makes of FLASH |
 # | --- | --- |
@@ -651,7 +666,7 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 #
 # *Code:* [flash-attention](https://github.com/Dao-AILab/flash-attention), and flash-linear-attention, whose `naive.py` files are loops like ours.
 #
-# ## 14. What you take along
+# ## 14. What to remember
 #
 # Fill in the last column yourself; `learner.verdict("13 chunks", "...")` stores a verdict. "Not shown" is a good answer.
 #
@@ -667,10 +682,10 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 # | Linear layers make prefix caching cheap | section 10: counted; the opposite came out | |
 #
 # **Three takeaways**
-# 1. Every linear layer of the table multiplies its state by something and adds kᵀ times a row. That something learnt to forget and to erase.
+# 1. Every linear layer of the table multiplies its state by something and adds kᵀ times a row. That something learned to forget and to erase.
 # 2. What is linear in the state cuts into chunks exactly, so C becomes speed. relu² and softmax need a place: FLASH's chunk, a window, or every fourth layer.
-# 3. A state costs S × E once, which is little for long sequences and much as a copy.
+# 3. A state costs S × E once, which is little for a long sequence, but a lot for a copy.
 #
 # **Exercises** There is no problem set 13, but the units train like any other, `ModelConfig(successors.KimiDelta, ...)`: baselines for a project.
 #
-# **Next** [Lecture 12](12_your_project.ipynb) shows how to begin one; or open the first paper of the list and find its state.
+# **Next** Your project, if you have not begun one in [lecture 12](12_your_project.ipynb); or open the first paper of the list and find its state.

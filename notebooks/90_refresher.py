@@ -12,7 +12,7 @@
 #
 # [With results](90_refresher.ipynb) · [without, to work in](work/90_refresher.ipynb) · [glossary](../docs/glossary.md)
 #
-# This page is optional, and each of its sections can be read without the others. The six questions below tell which ones you need.
+# This page is optional, and each of its sections can be read without the others. The six questions below tell you which ones you need.
 #
 # **After this lecture you can**
 # - say the shape of an array expression before you run it, and cut a text into chunks;
@@ -23,7 +23,7 @@
 #
 # **You need** Python, and some NumPy.
 #
-# **Time** 16 minutes to read. Computing takes about 5 seconds on two CPU cores.
+# **Time** 16 minutes to read. Running the code takes about 5 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -146,7 +146,7 @@ title = "A size of 1 is repeated until the shapes agree"
 figures.show(*figures.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column"), width=6.8))
 
 # %% [markdown]
-# An index `None` makes an axis of size 1, and with two of them the distance j - i of all pairs of tokens is a single line: row i and column j
+# An index `None` makes an axis of size 1, and with two of them the distance j - i of all pairs of tokens takes a single line: row i and column j
 # of the result hold j - i.
 #
 # Broadcasting also hides a favourite bug. Suppose you want to subtract from each row of a square array its own mean, and compute the mean without
@@ -349,7 +349,8 @@ print("knows nothing, 256 bytes:", -math.log2(1 / 256), "bits, perplexity", 256)
 
 # %% [markdown]
 # There are two traps. Perplexities of models that cut text into different tokens cannot be compared, since a word has five or six bytes (with its
-# space) and is harder to guess than one of them; bits per byte can, since every text has bytes. And a mean of perplexities is not the perplexity of the mean loss.
+# space) and is harder to guess than a single byte; bits per byte can, since every text has bytes. And a mean of perplexities is not the
+# perplexity of the mean loss.
 
 # %% tags=["nbval-check-output"]
 word_perplexity, bytes_in_a_word = 16.0, 5.0

@@ -262,7 +262,7 @@ check("01.4", answer_01_4, student=STUDENT)
 # - `"distance"`: if all queries are equal and all keys are equal, a score depends only on the difference of their positions.
 #
 # Now suppose that one fault is mended and the other is left. Which property fails? Write `"norm"`, `"distance"` or `"both"`:
-# under `pairing` for the case that the fault of pairing is left, under `precision` for the case that the fault of precision is left.
+# under `pairing` for the case in which the pairing fault is left, under `precision` for the case in which the precision fault is left.
 # To find out, take S = 4 or more and positions between 0 and 10,000. (float16 ends at 65,504, and beyond it the given code returns NaN.)
 #
 # You may use `math` and `numpy`.

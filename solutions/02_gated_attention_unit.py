@@ -252,8 +252,8 @@ check("02.4", answer_02_4, student=STUDENT)
 # | `gamma = beta = 0` | the bias | weights relu²(bias), hidden above the diagonal |
 # | `bias_TT = 0` | the product | weights relu²(q kᵀ / length_scale), hidden above the diagonal |
 #
-# One more experiment shows who reads whom: change the last token, and look which outputs move.
-# Mend the port, but keep its arguments and their order. Each fault gives 5 points and is checked apart from the other two.
+# One more experiment shows who reads whom: change the last token, and see which outputs move. Mend the port, but keep its arguments and
+# their order. Each fault gives 5 points and is checked apart from the other two.
 #
 # You may use `numpy`. `try_port` gives you inputs to start with.
 #

@@ -332,8 +332,8 @@ check("03.4", quadratic_backward)
 #
 # You may use `torch`, `copy`, and from `flash_tutorial.properties` the functions `draw_order_one` and `settle_branch`.
 # (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws the parameters in place and returns the unit.
-# `settle_branch(unit, x)` scales its last matrix, so that the branch is about as large as x.)
-# The functions `prefix_error`, `step_error` and `check_unit` of that module are shut here, because the comparison is yours to write.
+# `settle_branch(unit, x)` scales its last matrix, so that the branch is about as large as x.) The functions `prefix_error`, `step_error`
+# and `check_unit` of that module are locked here, because the comparison is yours to write.
 #
 # <details><summary>My test fails a unit that is right</summary>
 #

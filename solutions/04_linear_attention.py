@@ -161,7 +161,7 @@ check("04.2", recurrent)
 # This time one step is made for each chunk of C tokens, so there may be a loop over chunks, but none over tokens.
 #
 # A step reads the state and its own chunk, and none of the tokens before it again, which is what makes the time linear in T.
-# Of the cost the check looks at two things:
+# The check looks at two costs:
 #
 # - you may call NumPy once for every two tokens, 200 times with T = 400 and C = 100 (a token-by-token loop needs more than 400 calls);
 # - you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T attention matrix takes more, and so do T states.
@@ -252,7 +252,7 @@ check("04.4", answer_04_4, student=STUDENT)
 # <details><summary>My dq is right, dk and dv are not</summary>
 #
 # Ask who uses k_j: the outputs i ≥ j. So its gradient is collected from the other end of the sequence.
-# To find out where a fault is, compare with finite differences: move one entry of k, and look how the sum of out × d_out moves.
+# To find out where a fault is, compare with finite differences: move one entry of k, and see how the sum of out × d_out moves.
 #
 # </details>
 

@@ -256,7 +256,7 @@ check("05.4", assert_causal_and_complete)
 #
 # **15 points** · difficulty 4/5 · importance 5/5 · 25 minutes
 #
-# In each of these three layers an early output knows something about what comes later, and in each it is a single fault that lets it.
+# In each of these three layers an early output knows something about what comes later, and in each a single fault is to blame.
 # Find the faults and mend them. Afterwards all three layers should compute the same thing: local relu² weights with scores divided by C, and the bare
 # sum of kᵀ v over strictly earlier chunks. Each mended layer gives 4 points.
 #

@@ -75,10 +75,10 @@ from flash_course import check, hint, progress
 #
 # Lecture 06 counted the parameters of the paper's models by building them. Here you count them from the sizes alone, exactly, and build nothing.
 #
-# The model is that of lecture 06, section 5, whose output layer is tied to the embedding.
-# It has `depth` FLASH units, each with its own norm, and one more norm before the output layer.
-# `ScaledSin` has one learnt parameter. A norm is either ScaleNorm, with one parameter, or LayerNorm, with a gain and an offset for each channel.
-# Both matrices of a unit have biases. The position bias inside a chunk takes one of two forms, which the length of the chunk decides:
+# The model is that of lecture 06, section 5, whose output layer is tied to the embedding. It has `depth` FLASH units, each with its own
+# norm, and one more norm before the output layer. `ScaledSin` has one learned parameter. A norm is either ScaleNorm, with one parameter, or
+# LayerNorm, with a gain and an offset for each channel. Both matrices of a unit have biases. The position bias inside a chunk takes one of
+# two forms, which the length of the chunk decides:
 #
 # - below C = 512 it has one weight for each signed distance between two tokens of a chunk: behind, at the same position, ahead (lecture 02);
 # - from C = 512 on it is made from two vectors of S entries.
@@ -225,15 +225,15 @@ check("06.2", adopt)
 #
 # The unit is called as `unit(x_TD, valid_T, causal=True, bias=0.0)` and returns an array (T, 8):
 #
-# - `x_TD`: array (T, 8), any T >= 1. `valid_T`: array (T,) of booleans, `True` for tokens. All padding comes behind the tokens;
+# - `x_TD`: array (T, 8), any T >= 1. `valid_T`: array (T,) of booleans, `True` for tokens. All padding comes after the tokens;
 # - `causal`: whether tokens read earlier tokens only, or both sides. A unit that is right is right in both forms;
 # - `bias`: a number that is used for all biases of the first projection. It is 0 in a fresh unit and something else in a trained one.
 #
 # Your test is tried on six units that are right and on nine that are wrong. The right ones may differ in how they read the paper:
-# their mean may divide by the valid tokens, or by all positions of the chunks that hold one, and some take no mean at all.
-# What they put out *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight,
-# or by a single token, or only in one of the two forms.
-# In all these units no weight inside a chunk is exactly zero. What you put in must be finite, padding included.
+# their mean may divide by the valid tokens, or by all positions of the chunks that hold one, and some take no mean at all. Their outputs
+# *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight, or by a single token, or
+# only in one of the two forms. In all these units no weight inside a chunk is exactly zero. What you put in must be finite, padding
+# included.
 #
 # You may use `numpy`.
 #

@@ -122,8 +122,9 @@ check("07.1", bits_per_byte)
 # - The first line goes from 0 at step 0 up to the peak at `step = warmup`. It holds for the steps before `warmup`.
 # - The second line begins with the peak at `step = warmup` and reaches 0 at `step = total + 1`. It holds from `warmup` to `total`.
 #
-# So no update has the rate 0, and the peak is met exactly once. With `warmup = 0` there is only the second line, and its peak stands at step 0, before the first update.
-# For a step behind `total` the rate is 0. (The lecture's schedule differs a little: it meets the peak twice.)
+# So no update has the rate 0, and the peak is met exactly once. With `warmup = 0` there is only the second line, and its peak stands at
+# step 0, before the first update. For a step after `total` the rate is 0. (The lecture's schedule differs a little: it meets the peak
+# twice.)
 #
 # **Clipping** (8 points). The paper calls its clipping *local* and does not explain the word. One way to read it is that each tensor is clipped by itself:
 # take the norm of the tensor, the root of the sum of its squares, and if it is above `max_norm`, multiply the tensor by one factor, so that its norm becomes exactly `max_norm`.
@@ -242,7 +243,7 @@ check("07.3", training_step)
 #
 # Three things are required:
 #
-# - `path` may hold an older checkpoint, and whoever is killed in the middle of `save` must find it there afterwards, whole.
+# - `path` may hold an older checkpoint, and if the process is killed in the middle of `save`, that checkpoint must still be there afterwards, whole.
 #   So write a new file beside it, in the same folder, close it, and only then move it there with `os.replace`, which is one step.
 # - No pickle, because loading one can run foreign code. That rules out `torch.save` and arrays of objects; plain arrays and JSON are enough.
 # - `save` leaves the run as it is, and everything is in that one file.

@@ -95,7 +95,7 @@ STUDENT = "me"  # your name or number; the numbers of 08.2 are drawn from it
 #
 # <details><summary>I get the FLASH cases with three full chunks right, and others wrong</summary>
 #
-# Look at T % C. What happens to the tokens behind the last full chunk? And what if T is smaller than C?
+# Look at T % C. What happens to the tokens after the last full chunk? And what if T is smaller than C?
 #
 # </details>
 
@@ -379,9 +379,9 @@ except NotImplementedError:
 # %% [markdown]
 # <details><summary>What you see</summary>
 #
-# When T doubles, the quadratic form keeps about four times as much and the other two about twice as much. Yet at T = 128 it is the recurrent form that keeps
-# the most, because it has a state for every token, and only beyond T = 512 does the quadratic form overtake it. Mixed chunks keep a state for each chunk
-# only, and C scores for each token. And none of all these bytes belongs to a parameter.
+# When T doubles, the quadratic form keeps about four times as much and the other two about twice as much. Yet at T = 128 it is the
+# recurrent form that keeps the most, because it has a state for every token, and only beyond T = 512 does the quadratic form overtake it.
+# Mixed chunks keep a state for each chunk only, and C scores for each token. And none of these bytes belongs to a parameter.
 #
 # </details>
 #

@@ -131,7 +131,7 @@ check("09.1", answer_09_1, student=STUDENT)
 # - `position`: how many tokens were read;
 # - `kv`: the sum of lin_kᵀ v over the finished chunks that the *next* token may read, not divided. `chunks` is how many chunks are in it;
 # - `waiting`: lin_kᵀ v of each finished chunk that it may not read yet, the oldest first. There are at most lag - 1 of them, so none with a lag of 1;
-# - `quad_k`, `lin_k`, `v`: one row for each token of the unfinished chunk, with the keys rotated. Right behind a border they are empty.
+# - `quad_k`, `lin_k`, `v`: one row for each token of the unfinished chunk, with the keys rotated. Right after a chunk boundary they are empty.
 #
 # Return a new state, and leave the given one as it is. (The step in the lecture changes its state; the undo key of 09.6 needs the old one.)
 # At every position the output must equal that of the parallel form. You may use `numpy`, `turn`, and anything of your own.

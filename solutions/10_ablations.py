@@ -131,7 +131,7 @@ check("10.1", recall_batch)
 # **10 points** · difficulty 2/5 · importance 4/5 · 10 minutes · core
 #
 # Take four causal models: FLASH with its local part only, FLASH with its global part only, whole FLASH, and FLASH-Quad.
-# A sequence holds `pairs` pairs, each a key with its value right behind it. All values of a sequence are different, out of `values` possible ones,
+# A sequence holds `pairs` pairs, each a key with its value right after it. All values of a sequence are different, out of `values` possible ones,
 # and in this exercise a pair may stand in any chunk.
 #
 # The next cell prints C and two questions of one sequence, A and B: the position of the key of a pair, and the position where this key is
@@ -289,14 +289,14 @@ except NotImplementedError:
 # - the interval reaches `T_975[n - 1]` errors to each side of the mean. The table below has Student's factors for 95%.
 #   For three seeds it is 4.303.
 #
-# *Settled* means that the interval does not hold 0. With fewer than two shared seeds there is no standard deviation, so raise a `ValueError`.
+# *Settled* means that the interval does not contain 0. With fewer than two shared seeds there is no standard deviation, so raise a `ValueError`.
 #
 # You may use `math`, `statistics`, `numpy` and `T_975`.
 #
 # <details><summary>Is 0.03 with three seeds settled?</summary>
 #
 # If the differences of three seeds have a mean of 0.03 and a standard deviation of 0.02, the interval is 0.03 ± 4.303 × 0.02 / √3, which is
-# 0.03 ± 0.05. It holds 0, so the answer is no.
+# 0.03 ± 0.05. It contains 0, so the answer is no.
 #
 # </details>
 
@@ -519,7 +519,7 @@ except NotImplementedError:
 #
 # <details><summary>It says that an interval is missing</summary>
 #
-# Write it behind its number with ±, or with +-, in digits.
+# Write it after its number with ±, or with +-, in digits.
 #
 # </details>
 

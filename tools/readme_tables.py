@@ -12,7 +12,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from flash_course.bench.stored import load_stored
+from flash_course.bench.clock import time_to_reach
+from flash_course.bench.stored import load_stored, timed_runs
 from flash_tutorial.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,13 +111,31 @@ def claims():
     parts += f"; on text, T = 2,048, FLASH minus its local part: {own} bits per byte, both at one rate: {same}"
     return table(head, [
         ["the quality of a strong Transformer", quality,
-         f"at the smaller size {order}{', by less than the seeds differ' if small else ''}; at the larger one {there}"],
+         f"at the smaller size {order}{', by less than the seeds differ' if small else ''}; at the larger one {there}, "
+         "with one seed"],
         ["at a cost for each token that does not grow with the text", cost,
          f"holds; FLASH is the slower one up to T = {slow:,}, the faster one from {fast:,} on"],
         ["for which local and global part are both needed", parts,
          "the global part is needed where a task asks for it, and the local part was, in this training; "
          "on text, at this size, the global part brings no gain that is seen"],
     ])  # fmt: skip
+
+
+def quality_by_time():
+    """Five minutes of training at each length: where models end, and how soon FLASH is where Transformer++ ends."""
+    head = ["T", "FLASH", "FLASH-Quad", "Transformer++", "FLASH gets as far sooner by (seeds 0, 1, 2)",
+            "of this, the time of an update"]  # fmt: skip
+    update, rows = load_stored("time_to_quality")["runs"][0]["seconds"], []
+    for T in (512, 2048, 8192):
+        runs = timed_runs(T)
+        ends = {model: [run["bits_per_byte"] for run in of] for model, of in runs.items()}
+        means = [f"{statistics.mean(ends[model]):.3f}" for model in ("flash", "flash_quad", "transformer++")]
+        times = [
+            time_to_reach(goal, *zip(*run["on_the_way"])) for goal, run in zip(ends["transformer++"], runs["flash"])
+        ]
+        step = update[f"transformer++ {T}"] / update[f"flash {T}"]
+        rows.append([f"{T:,}", *means, ", ".join(f"{300 / time:.2f}" for time in times), f"{step:.2f}"])
+    return table(head, rows)
 
 
 def runs_on_text():
@@ -129,13 +148,11 @@ def runs_on_text():
 
 
 def parts_on_text():
-    head = ["model", "rate", "seed 0", "seed 1", "seed 2", "mean", "bits of a name last mentioned 128 to 512 bytes ago"]
+    head = ["model", "rate", "seed 0", "seed 1", "seed 2", "mean"]
     rows = []
     for (name, rate), of in sorted(runs_on_text().items()):
         scores = [of[seed]["bits_per_byte"] for seed in range(3)]
-        names = statistics.mean(run["bits_per_name"]["128 to 512"][0] for run in of.values())
-        rows.append([name, f"{rate:g}", *(f"{score:.3f}" for score in scores), f"{statistics.mean(scores):.3f}",
-                     f"{names:.1f}"])  # fmt: skip
+        rows.append([name, f"{rate:g}", *(f"{score:.3f}" for score in scores), f"{statistics.mean(scores):.3f}"])
     return table(head, rows)
 
 
@@ -156,7 +173,10 @@ def scores_of_seeds(name):
 
 # A row of the table of lectures, up to its minutes.
 MINUTES = re.compile(r"^(\| (\d\d) \| .*\| )\d+ min \|", flags=re.M)
-TABLES = {"claims": claims, "speed": speed, "quality": quality, "parts": parts_on_text, "models": models}
+TABLES = {
+    "claims": claims, "speed": speed, "quality": quality, "quality by time": quality_by_time, "parts": parts_on_text,
+    "models": models,
+}  # fmt: skip
 
 
 def filled(text):

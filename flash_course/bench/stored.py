@@ -18,6 +18,21 @@ def load_stored(name: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def timed_runs(T: int) -> dict:
+    """{model: its runs of the full time at length T, by seed} of benchmarks/time_to_quality.py.
+
+    All of a model are at the learning rate that was best in its short runs.
+    """
+    by_model = {}
+    for run in load_stored("time_to_quality")["runs"]:
+        if run.get("T") == T:
+            by_model.setdefault(run["model"], []).append(run)
+    for model, runs in by_model.items():
+        rate = min((run for run in runs if run["share"] < 1), key=lambda run: run["bits_per_byte"])["learning_rate"]
+        by_model[model] = [run for run in runs if run["share"] == 1 and run["learning_rate"] == rate]
+    return by_model
+
+
 def is_stored_run(losses, stored_losses, updates: int) -> bool:
     """Whether the first ``updates`` losses are those of a stored run, each to 1%."""
     live, stored = np.array(losses[:updates]), np.array(stored_losses[:updates])

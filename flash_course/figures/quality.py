@@ -58,7 +58,7 @@ def training_of_seeds(runs, *, xlabel, title):
     far = any(score > top for each in scores.values() for score in each)
     right.set_ylim(min(inside) - margin, top if far else max(inside) + margin)
     _style(left, xlabel, "bits per byte", "training text: mean and range")
-    _style(right, "", "", "held-out text: a line a seed")
+    _style(right, "", "", "held-out text: one line for each seed")
     last = {name: (each[0][0][-1], np.mean([bits[-1] for _, bits, _ in each])) for name, each in runs.items()}
     _label_lines(left, [(end, x, name, styles[name][0]) for name, (x, end) in last.items()])
     end = max(x for x, _ in last.values())

@@ -25,7 +25,7 @@ def cost(T=16, C=4, *, widths="the paper's base"):
     }
     figure, alt = figures.cost_against_length(
         {"": (both, {})}, ylabel="multiply-adds, millions",
-        title=f"C = {C}: softmax pays for T² pairs, FLASH in proportion to T",
+        title=f"C = {C}: softmax pays for T (T + 1) / 2 pairs, FLASH in proportion to T",
     )  # fmt: skip
     data = {
         "T": T, "C": C, "Ts": sorted({*TS, T}), "Cs": sorted({*CS, C}), "widths": WIDTHS,
