@@ -583,7 +583,7 @@ for name, far in readings.items():
 # weight of the layer can undo that exactly.
 #
 # Nobody outside knows which one the authors trained. **This project takes the mean**, as the fuller listing has it, and `combine="sum"`
-# gives the equations. What the growth does to a model that meets longer sequences is a question of problem set 05.
+# gives the equations. What the growth does to a model that meets longer sequences is a question of problem set 05, and lecture 09 measures it.
 #
 # ## 10. Four tests of a causal layer
 #
