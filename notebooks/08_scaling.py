@@ -591,7 +591,7 @@ my_third_guess = None  # your number here
 predict("08.f", my_third_guess)
 
 # %% tags=["nbval-check-output"]
-timed, panels, sooner = load_stored("time_to_quality")["runs"], {}, {}
+timed, panels, sooner, lead = load_stored("time_to_quality")["runs"], {}, {}, {}
 names, update = {"flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++"}, timed[0]["seconds"]
 for T in (512, 2048, 8192):
     ways = {name: [run["on_the_way"] for run in timed_runs(T)[model]] for model, name in names.items()}
@@ -601,9 +601,11 @@ for T in (512, 2048, 8192):
     there = time_to_reach(np.mean(blocks, 0)[-1], seconds, np.mean(flash, 0))
     panels[f"T = {T}"] = {name: (*line, there if name == "FLASH" else None) for name, line in lines.items()}
     step = update[f"transformer++ {T}"] / update[f"flash {T}"]
+    lead[T] = np.mean(blocks, 0)[-1] - np.mean(flash, 0)[-1]  # in bits per byte, at the end
     for factor in sooner[T]:
         print(f"T = {T:4}: sooner by {factor:.2f} = step time {step:.1f} x number of steps {factor / step:.1f}")
-assert min(sooner[2048]) > 2.5 and min(sooner[8192]) > 2 * step
+assert min(sooner[2048]) > 2.5 and min(sooner[8192]) > 2 * step and abs(np.mean(sooner[512]) - 1.3) < 0.1
+assert abs(lead[512] - 0.05) < 0.01 and abs(lead[2048] - 0.32) < 0.01
 assert min(bits[-1] for bits in blocks) > load_stored("ngrams")["rows"][1]["validation"]  # counts of pairs of bytes
 seed_0 = [run for run in timed if (run.get("model"), run.get("T"), run.get("seed")) == ("transformer++", 2048, 0)]
 by_rate = {run["learning_rate"]: run["bits_per_byte"] for run in seed_0 if run["share"] == 1}
