@@ -109,17 +109,16 @@ assert 1.7 < as_trained < 2 and bare > 9
 
 # %% [markdown]
 # A byte that is guessed blindly costs 8 bits, so 11 is worse than knowing nothing: the model is now confidently wrong. One symbol of a
-# paper can be read in two ways, no error message appears, and there are two different models: this lecture teaches you to notice such
-# faults.
+# paper can be read in two ways, no error message appears, and there are two different models.
 #
-# First, two questions from lecture 05, to answer from memory.
+# First, two questions from lecture 05.
 #
 # **1.** Is the causal sum over chunks exclusive or inclusive? What breaks with the other one?
 #
 # <details><summary>Answer</summary>
 #
-# It is exclusive: a chunk reads strictly earlier chunks. With an inclusive sum a token reads later tokens of its own chunk, so the
-# training loss looks far too good and the written text is bad.
+# It is exclusive. With an inclusive sum a token reads later tokens of its own chunk, so the training loss looks far too good and the
+# written text is bad.
 #
 # </details>
 #
@@ -128,7 +127,7 @@ assert 1.7 < as_trained < 2 and bare > 9
 # <details><summary>Answer</summary>
 #
 # The bare sum differs from chunk 2 on: it is the mean times the number of tokens read, which is C there. The sum of means is the mean times
-# the number of chunks read, so it differs from chunk 3 on. In chunk 1 all three are zero.
+# the number of chunks read, so it differs from chunk 3 on.
 #
 # </details>
 #
@@ -220,9 +219,7 @@ your_line("06.c", rows_missing, ((14, 4), 2), ((12, 4), 0), ((1, 4), 3), ((15, 7
 # </details>
 #
 # The added rows are zero *values*. FLASH has no normaliser over a row of attention weights, so a value of zero leaves every sum as it is
-# (with a softmax it would still take weight from the others). Sections 6 and 7 rest on this one fact too.
-#
-# Now put the unit together.
+# (with a softmax it would still take weight from the others).
 
 
 # %%
@@ -251,8 +248,8 @@ p, x_TD = draw(D, E, S, C), np.random.default_rng(1).normal(size=(T, D))
 # ## 4. The unit in PyTorch
 #
 # The same letters, with a batch axis B in front, and both parts written out. ScaleNorm (Code 5), scale and offset, RoPE and the bias
-# table come from the package, and so do the parameters' names, so that each unit can load the other's parameters. All versions are compared with
-# `flash_loops`, which computes the equations token by token, at lengths below one chunk, at chunk boundaries and beside them.
+# table come from the package, and so do the parameters' names. All versions are compared with `flash_loops`, which computes the equations
+# token by token, at lengths below one chunk, at chunk boundaries and beside them.
 
 
 # %%
@@ -301,7 +298,6 @@ def order_one(module):
     return draw_order_one(module.double(), torch.Generator().manual_seed(0))
 
 
-checks = 0
 for causal in (True, False):
     for combine in ("mean", "sum"):
         how = dict(causal=causal, chunk_size=C, combine=combine)
@@ -314,8 +310,7 @@ for causal in (True, False):
             by_token = reference.flash_loops(x[0].numpy(), package.to_numpy(), **how)
             assert np.allclose(flash(x[0].numpy(), package.to_numpy(), C, causal, combine), by_token)
             assert np.allclose(package(x)[0].detach(), by_token)
-            checks += 1
-print(f"{checks} cases: token by token, in NumPy, here and in the package the outputs are the same")
+print("at six lengths, causal or not, mean or sum: token by token, in NumPy, here and in the package the same outputs")
 
 # %% [markdown]
 # ## 5. The whole model
@@ -375,8 +370,7 @@ print(f"causal and masked, {count_parameters(mine):,} parameters each: the logit
 
 # %% [markdown]
 # **Causal or masked.** A *causal* model predicts the next byte at each position and may attend to earlier positions only, so it can write. In a
-# *masked* model spans of the text are hidden, and it predicts the hidden bytes and may attend to both sides, so it can fill gaps. (The
-# package trains such models too; this course trains causal ones.)
+# *masked* model spans of the text are hidden, and it predicts the hidden bytes and may attend to both sides, so it can fill gaps.
 
 # %% tags=["nbval-check-output"]
 text = corpus.validation.tokens[1308:1368][None].astype(np.int64)
@@ -528,9 +522,9 @@ before, after = (models[True](each, segment_ids=segment_ids)[0] for each in (ids
 assert (before == after).all(-1)[inside == 1].all()  # so the model passes the documents on to its units
 
 # %% [markdown]
-# If all documents end where chunks end, the two readings are the same, as the cell checks; so is it that the model passes the documents on
-# to its units. Is a document in a shared sequence then read as if it stood alone? For a single unit, yes, provided that the document begins
-# at a chunk boundary. For the whole model, no, because ScaledSin counts positions through the whole sequence.
+# If all documents end where chunks end, the two readings are the same, as the cell checks. Is a document in a shared sequence then read as
+# if it stood alone? For a single unit, yes, provided that the document begins at a chunk boundary. For the whole model, no, because
+# ScaledSin counts positions through the whole sequence.
 #
 # ## 8. The paper's sizes, counted again
 #
@@ -594,8 +588,8 @@ assert abs(off[1]) < 0.01 and min(off[0], *off[2:]) > 0.02
 #
 # ## 9. Both readings run
 #
-# The paper contradicts itself in places and is silent in others. For each such place run both readings, and say how far they are apart. Here is the
-# causal unit; "apart" is a share of what it adds to x.
+# The paper contradicts itself in places and is silent in others. For each such place run both readings. Here is the causal unit; "apart" is
+# a share of what it adds to x.
 
 
 # %% tags=["nbval-check-output"]
@@ -635,8 +629,8 @@ print(figures.text_table(rows))
 # **Could training make up for the difference?** If a parameter can undo it, both readings can express the same functions, though the
 # initial values and the learning rate may still favour one.
 #
-# Take the scale of the scores. `q kᵀ / C` is also `(q / √C)(k / √C)ᵀ`, so equation 5 with smaller gamma and beta *is* Code 8. And the bare sum? It is the mean
-# times the number of tokens read.
+# Take the scale of the scores first. `q kᵀ / C` is also `(q / √C)(k / √C)ᵀ`, so equation 5 with smaller gamma and beta *is* Code 8. Then
+# divide the bare sum by the mean.
 
 # %% tags=["nbval-check-output"]
 smaller = np.array([1 / math.sqrt(C)] * 2 + [1, 1])[:, None]
@@ -654,13 +648,13 @@ for causal in (True, False):
 # So the scale can be undone completely. A bias b that is learned can become zero, so "on" contains "off", though not the other way round. The bare
 # sum can be undone when both sides are read, at one length, but not in the causal model: there the factor grows from chunk to chunk, and a weight
 # does not. Inside the unit nothing undoes the other three exactly: no weight turns SiLU into the identity, makes up for the other norm's divisor
-# (which differs from token to token), or removes a second pass of mixing. So the argument finds other functions, but does not rank them; that takes
+# (which differs from token to token), or removes a second pass of mixing. So the argument finds other functions; to rank them takes
 # training.
 #
 # ## 10. Train both readings of the sum
 #
-# The tiny model of all lectures once more, with the mean and with the bare sum; all else is the same. A fresh
-# model knows nothing, so its first loss must be 8 bits per byte. The scores of three seeds, on held-out text, were stored beforehand.
+# The tiny model of all lectures once more, with the mean and with the bare sum; all else is the same. The scores of three seeds, on
+# held-out text, were stored beforehand.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.training import TrainConfig, train
@@ -702,8 +696,7 @@ assert 0 < mean.mean() - plus.mean() < np.ptp(plus)
 #
 # ## 11. What to remember
 #
-# Fill in the last column yourself. "Not shown" is a good answer.
-# (`learner.verdict("06 mean", "...")` stores one for your report.)
+# Fill in the last column yourself. (`learner.verdict("06 mean", "...")` stores one for your report.)
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -141,7 +141,7 @@ assert abs(profiles["FLASH"][5:] - profiles["Transformer++"][5:]).mean() < 0.05
 
 # %% [markdown]
 # At the first position of a chunk FLASH is nearly blind. Some sixteen bytes later it has caught up with the Transformer++, and stays beside it
-# to the end of the chunk. The models' cards give the same comparison for all bytes of two novels, by quarters of a chunk.
+# to the end of the chunk. The models' cards compare them on all bytes of two novels, by quarters of a chunk.
 
 # %% tags=["nbval-check-output"]
 package = resources.files("flash_tutorial")
@@ -165,7 +165,7 @@ for part in ("validation", "test"):
 #
 # <details><summary>Answer</summary>
 #
-# C: all of its chunk, itself included. Everything earlier comes through a sum.
+# C: all of its chunk, itself included.
 #
 # </details>
 #
@@ -173,14 +173,14 @@ for part in ("validation", "test"):
 #
 # <details><summary>Answer</summary>
 #
-# The mean (Code 8 of the paper): the sum over earlier chunks, divided by the number of tokens in them. Equations 7 and 8 have the bare sum.
+# The mean (Code 8 of the paper): the sum over earlier chunks, divided by the number of tokens in them.
 #
 # </details>
 #
 # ## 1. Blind just after the boundary
 #
-# The last byte of a chunk attends to 256 bytes one by one. The next byte attends to one, itself; the 256 before it come through the sums. A sum
-# mixes hundreds of bytes into one state, from which it is hard to tell which letters have just come.
+# The next byte reads itself alone, and everything earlier through a sum, which mixes hundreds of bytes into one state. From that it is hard
+# to tell which letters have just come.
 #
 # Or is the text harder at those places? Move all windows by half a chunk, so that a byte from the middle of a chunk stands at
 # its beginning. If the text is to blame, its cost stays; if the boundary is, it rises.
@@ -225,10 +225,10 @@ assert (seeds["FLASH"] < seeds["Transformer++"]).all() and (mean["FLASH"][3:] < 
 assert min(seeds["FLASH"] - seeds["local only"]) < 0 < max(seeds["FLASH"] - seeds["local only"])
 
 # %% [markdown]
-# Where it reads one to four bytes, FLASH does not get past an n-gram model that looks back as far
-# (scored on the first quarter of the same text). The sums save less than a tenth of a bit there: whatever they carry over, it is hardly the word that
-# was cut in two. Three seeds do not settle whether they help over the whole chunk, since local only is worse with two of them and better
-# with one. Even so, FLASH is ahead of Transformer++ here with every seed, at equal updates.
+# Where it reads one to four bytes, FLASH does not get past an n-gram model that looks back as far (scored on the first quarter of the same
+# text). The sums save less than a tenth of a bit there: whatever they carry over, it is hardly the word that was cut in two. Three seeds do
+# not settle whether they help over the whole chunk, since local only is worse with two of them and better with one. Even so, FLASH is ahead
+# of Transformer++ here with every seed, at equal updates.
 #
 # ## 2. Bits per byte, and what a score has to beat
 #
@@ -270,7 +270,7 @@ learner.your_line("07.b", score_of_windows, ((windows,), 17 / 7), ((windows[:2],
 # </details>
 #
 # What has a score to beat? *N-gram models* have read the novels too; here are their scores on the first 100,000 bytes of *Persuasion*.
-# The cell also checks that the package's `evaluate` counts bytes: three documents together must score the mean of their scores, weighted by length.
+# The cell also checks that the package's `evaluate` counts bytes, by three documents of different length.
 
 # %% tags=["nbval-check-output"]
 raw = corpus.validation.tokens[:100_000].tobytes()
@@ -301,8 +301,8 @@ assert abs(together - np.average(each, weights=[61, 28, 5])) < 1e-4
 # | clipping | 0.1, "local" | 1.0 over all | one odd batch must not move the parameters far |
 #
 # The paper does not explain what "local" clipping is; here all gradients are shortened by one factor where their common length is above the limit.
-# The learning rate schedule is two straight lines, shown for six updates, a warm-up of two and a peak of 8. (The sixth update still moves a
-# little; a seventh would have a rate of 0.)
+# The learning rate schedule is two straight lines, shown for six updates, a warm-up of two and a peak of 8. (A seventh update would have a
+# rate of 0.)
 
 
 # %% tags=["nbval-check-output"]
@@ -411,7 +411,7 @@ for name, config in contenders.items():
 print(f"timed again on one thread, Transformer++ would get {again['transformer++']}")
 
 # %% [markdown]
-# The numbers of updates come from timing one update of each model. Other conditions change them, as the last line shows.
+# The numbers of updates come from timing one update of each model, and other conditions change them, as the last line shows.
 #
 # **One learning rate for all is not fair**, although the paper lists one: whoever picks the rate can pick the winner. Here are runs of
 # 300 updates with one seed.
@@ -437,7 +437,7 @@ assert any(run["learning_rate"] == 0.02 and round(run["bits_per_byte"], 3) == 2.
 # At its best short-run rate, 0.02, the long run ended at 2.045, so FLASH got a *second look* at 0.01, on the same bytes that give all
 # scores here. The other two got no second look, and only four rates where FLASH got six.
 #
-# **Train it yourself: the start.** These are the first updates of the stored FLASH run with seed 0; the losses must be the stored ones.
+# **Train it yourself: the start.** These are the first updates of the stored FLASH run with seed 0.
 
 # %%
 recipe = TrainConfig(steps=1000, learning_rate=1e-2, seed=0, dtype="float32")
@@ -503,8 +503,8 @@ assert sorted(scores["FLASH-Quad"])[-1] > grams[3] and min(scores["FLASH"]) < mi
 #
 # A weight is relu²(q · k / T + b), with a position bias
 # b for each distance. At the start q · k / T is almost 0, so b decides. If b is negative at every distance, all weights
-# are 0 and the unit reads nothing. Worse, relu² is flat there: no gradient reaches q, k or b, nor the value and the gate, which
-# are multiplied by that 0. Such a unit is *dead*. The figure shows the stored shares of weights above zero during the warm-up.
+# are 0 and the unit reads nothing. Worse, relu² is flat there: no gradient reaches q, k or b, nor the value and the gate, which are
+# multiplied by that 0. Such a unit is *dead*. The figure shows the stored shares of weights above zero during the warm-up.
 
 # %%
 maps = load_stored("quality_maps")
@@ -559,9 +559,9 @@ assert not any(dead for (form, _), dead in dead_units.items() if form == "toepli
 #
 # ## 6. Larger and longer: who leads then, and what is memorised?
 #
-# Both shipped models read nine times the bytes of the training novels: nine *epochs*. A model that sees a text so often can
-# memorise it, and the sign is a *gap* between training and held-out loss. *Dropout* works against it: in each update a random share of
-# the numbers inside the model, here a tenth or a fifth, is set to zero.
+# Both shipped models read nine times the bytes of the training novels: nine *epochs*. The sign that a model has memorised its text is a
+# *gap* between training and held-out loss. *Dropout* works against it: in each update a random share of the numbers inside the model, here
+# a tenth or a fifth, is set to zero.
 
 # %% tags=["nbval-check-output"]
 rows = [("bits per byte", "epochs", "training", "held out", "gap")]
@@ -632,8 +632,8 @@ assert 3 < lost < 5 and lost / 128 < np.ptp(seeds["FLASH"])
 #
 # ## 8. Stop and resume
 #
-# A free notebook may stop at any minute. So a run writes *checkpoints*, here after every 8 updates, and keeps
-# the last two. We cut a run of 40 updates after 21, and remove the checkpoint that a clean stop leaves.
+# A free notebook may stop at any minute, so a run writes *checkpoints*, here after every 8 updates, and keeps the last two. We cut a run of
+# 40 updates after 21, and remove the checkpoint that a clean stop leaves.
 
 # %% tags=["nbval-check-output"]
 folder = Path(tempfile.mkdtemp()) / "run"

@@ -13,8 +13,7 @@
 # [With results](08_scaling.ipynb) · [without, to work in](work/08_scaling.ipynb) · [problem set 08](../exercises/08_scaling.ipynb) · [glossary](../docs/glossary.md)
 #
 # The paper has a model that does more arithmetic than a Transformer at every length, and yet at 8,192 tokens takes little more than half
-# its time. How can that be? First you count, then you measure, then you set the paper's tables beside your own curve, and at the
-# end you know how a benchmark can be made to flatter.
+# its time. How can that be? First you count, then you measure, and then you set the paper's tables beside your own curve.
 #
 # **After this lecture you can**
 # - count the multiply-adds of a Transformer++ block, of two GAUs and of two FLASH units, for every T;
@@ -101,8 +100,8 @@ assert all(quad > block for quad, block in zip(adds["flash_quad"], adds["transfo
 # arithmetic, or 1.69 times with all pairs, and yet its step takes 54% of the time. FLASH does 68% of the arithmetic there, or half of it
 # with all pairs, in 24% of the time. So whatever the paper's speed-up is, it is not a saving of FLOPs alone.
 #
-# The paper's second complaint about cheap kinds of attention was *overhead in practice*: fewer FLOPs, and still not faster. FLASH claims to
-# be the exception. Three numbers will test that, and all are called *the crossover*, the length from which FLASH is the cheaper one:
+# The paper's second complaint about cheap kinds of attention was *overhead in practice*: fewer FLOPs, and still not faster. Is FLASH the
+# exception? Three numbers will tell, and all are called *the crossover*, the length from which FLASH is the cheaper one:
 #
 # | | how you get it | what it depends on |
 # | --- | --- | --- |
@@ -111,8 +110,8 @@ assert all(quad > block for quad, block in zip(adds["flash_quad"], adds["transfo
 # | measured crossover against *fused* attention | with a clock | sizes, machine, kernels |
 #
 # *Plain* attention writes its T × T attention matrix to memory. A *fused* kernel computes the matrix piece by piece and never writes
-# it, with the same result. FLASH appeared in February 2022, and FlashAttention, the best known fused kernel, in May 2022 (the names are
-# alike by chance), so the paper's baseline is probably the plain one.
+# it, with the same result. FLASH appeared in February 2022, and FlashAttention, the best known fused kernel, in May 2022, so the paper's
+# baseline is probably the plain one.
 
 # %%
 import numpy as np
@@ -157,8 +156,8 @@ print(f"{sizes.device}, {sizes.dtype}: {sizes.tokens:,} tokens a step, T = {', '
 # - FLASH's local part has 1 + 2 = 3 pairs in each chunk, so 9 in all, at S + E each: 90.
 # - FLASH's global part adds S × E = 16 products to a state for each token, and reads the state with 16 more: 6 × 32 = 192.
 #
-# FLASH's 90 + 192 = 282 is the largest of all three, so nothing is gained on a short sequence. For long ones we need the number of pairs
-# without counting them one by one: T (T + 1) / 2 in a full causal matrix.
+# FLASH's 90 + 192 = 282 is the largest of all three, so nothing is gained on a short sequence. For long ones we need a formula: a full
+# causal matrix has T (T + 1) / 2 pairs.
 #
 # **Your line.** How many pairs does FLASH's local part have? Each full chunk is a small causal matrix, and so is a shorter last one.
 
@@ -212,7 +211,7 @@ for T in (6, 14, 64):  # 14 is three full chunks and a tail of two
 print("formula = package for three models at T = 6, 14 and 64: 9 checks passed")
 
 # %% [markdown]
-# Now the paper's base size. How much of a block is mixing, and what do the other two cost beside it?
+# Now the paper's base size: how much of a block is mixing, and what do the other two cost?
 
 # %% tags=["nbval-check-output"]
 BASE = dict(D=768, S=128, E=1536, C=256, F=2048)
@@ -288,25 +287,19 @@ for name, change in changes.items():
 #
 # ## 4. Misconception 1: fewer FLOPs are faster
 #
-# Back to section 1. A pair costs two GAUs 2 (S + E) = 3328 multiply-adds and a block 2 D = 1536, so FLASH-Quad is more expensive at
-# every length. What does a Transformer block do besides arithmetic? It makes attention matrices.
+# Back to FLASH-Quad, which does more arithmetic in less time. What does a Transformer block do besides arithmetic? It makes attention
+# matrices.
 
 # %% tags=["nbval-check-output"]
-T, H = 8192, 12  # attention heads
-D, S, E, C = (BASE[letter] for letter in "DSEC")
-entries = {
-    "block, plain: H matrices of T x T": H * T * T,
-    "two GAUs: 2 matrices of T x T": 2 * T * T,
-    "two FLASH: 2 matrices of C x C a chunk, and its state": 2 * (T // C) * (C * C + S * E),
-    "block, fused: no matrix": 0,
-}
-for name, n in entries.items():
-    print(f"{name:54} {4 * n / 1e6:7,.0f} MB in float32, one sequence")
+T, H, (S, E, C) = 8192, 12, (BASE[letter] for letter in "SEC")  # H attention heads
+plain, two_gaus, two_flash = H * T * T, 2 * T * T, 2 * (T // C) * (C * C + S * E)  # entries, FLASH's with its states
+print(f"attention matrices of a plain block: {4 * plain / 1e6:,.0f} MB in float32 for one sequence, which is")
+print(f"{plain / two_gaus:.0f} times two GAUs', and {plain / two_flash:.0f} times two FLASH units', states included")
 
 # %% [markdown]
-# A plain block writes and reads 6 times the entries of two GAUs, and 48 times those of two FLASH units, states included. So here is a
-# suspect: the paper's baseline was waiting for memory. We cannot ask those TPUs, but on your machine you can measure how much of the
-# advantage a fused kernel takes away, and by which of its two savings: it writes no matrix, and, being causal, it skips hidden pairs.
+# A plain block writes all of that to memory and reads it again. So here is a suspect: the paper's baseline was waiting for memory. On your
+# machine you can measure how much of the advantage a fused kernel takes away, and by which of its two savings: it writes no matrix, and,
+# being causal, it skips hidden pairs.
 #
 # ## 5. Two implementations of the same baseline, and a control
 #
@@ -345,8 +338,8 @@ assert most < 0.1
 print(f"plain and fused give the same outputs; parameters differ by {most:.0%} at most")
 
 # %% [markdown]
-# Torch decides by itself which kernel computes `scaled_dot_product_attention`, so ask its profiler. If the last two lines ever showed
-# `_softmax`, then what looks like a comparison with fused attention would be one with plain.
+# Torch decides by itself which kernel computes `scaled_dot_product_attention`, so ask its profiler: if the last two lines showed
+# `_softmax`, the comparison would be one with plain attention.
 
 # %%
 import os
@@ -366,10 +359,10 @@ for name in ("Transformer++, plain", "Transformer++, fused", control):
 # %% [markdown]
 # ## 6. Measure a training step
 #
-# What is timed is a *training step* of the units, forward and backward, without embedding and output layer. A ratio of two durations is only
-# worth something if both sides had the same chances. So every step has the same number of tokens (when T doubles, the batch B halves), and
-# all models and lengths take turns, so that a busy moment hits all of them. The first step is not counted, the times shown are medians of
-# the others, and the clock is read only when the device is done. Parameters are of order one, as after training (lecture 03).
+# What is timed is a *training step* of the units, forward and backward, without embedding and output layer. Both sides must have the same
+# chances. So every step has the same number of tokens (when T doubles, the batch B halves), and all models and lengths take turns, so that
+# a busy moment hits all of them. The first step is not counted, the times shown are medians of the others, and the clock is read only when
+# the device is done. Parameters are of order one, as after training (lecture 03).
 #
 # Before a step is run, its memory is predicted from the shorter ones (when T doubles, what grows like T² grows by at most four
 # times its last growth), and one that would not fit is left out.
@@ -446,14 +439,13 @@ figures.show(*figures.cost_against_length({panel: (a_token, meet)}, ylabel="micr
 # %% [markdown]
 # Compare the vertical lines: a plain baseline makes FLASH look better. Is that memory traffic? The last two rows of the table take it
 # apart. Unmasked over fused is what the hidden pairs cost, and plain over unmasked what it costs to write the matrix, mask it and read it
-# again. (Backward, the fused kernel makes the matrix a second time, which hides some of the second cost.) Read a row as a whole: with three
-# rounds on a machine that has other things to do, neighbouring columns differ by tenths for no reason, and FLASH, which does the same work
-# for each token at every T, shows how much. And the row *all pairs*, which counts what the code of both sides multiplies (FLASH, too, hides
-# pairs of chunks of 64 only afterwards), comes close to the plain clock with no memory traffic in it. (But only close: no count includes
-# softmax, RoPE and norms.)
+# again. (Backward, the fused kernel makes the matrix a second time, which hides some of the second cost.) Read a row as a whole, because
+# with three rounds neighbouring columns differ by tenths for no reason. And the row *all pairs*, which counts what the code of both sides
+# multiplies, comes close to the plain clock with no memory traffic in it, though only close, since no count includes softmax, RoPE and
+# norms.
 #
-# So on a CPU hidden pairs can explain most of what a plain baseline loses, and the suspect of section 4 is not needed for it. On a GPU it
-# may play a larger part (section 13), and about the paper's TPUs this says nothing: for them memory traffic remains a suspicion.
+# So on a CPU hidden pairs can explain most of what a plain baseline loses. On a GPU memory traffic may play a larger part (section 13), and
+# for the paper's TPUs it remains a suspicion.
 #
 # ## 7. Memory
 #
@@ -499,7 +491,7 @@ assert all(peak["transformer++"][T] < peak["flash"][T] for T in lengths)
 # ## 8. Misconception 2: linear means faster at my length
 #
 # "Linear" says how a cost *grows* and nothing of how large it is. Look at the first two rows of the stored benchmark (medians of seven
-# rounds), since many sequences have those lengths.
+# rounds).
 
 # %% tags=["nbval-check-output"]
 end, same = stored["conclusions"], stored["conclusions"]["constant_tokens"]
@@ -518,13 +510,13 @@ assert of_T["transformer++", 1024]["high"] < of_T["flash", 1024]["low"]  # in al
 assert of_T["flash", 2048]["high"] < of_T["transformer++", 2048]["low"]
 
 # %% [markdown]
-# The cost of FLASH is flat, as promised, and yet at 512 and 1024 the linear model is the slower one: at 512 the block needs 0.78 of its time.
-# Ask therefore *at which length do I train?*, because the answer is found at that length and nowhere else.
+# The cost of FLASH is flat, as promised, and yet at 512 and 1024 the linear model is the slower one: at 512 the block needs 0.78 of its
+# time. So ask *at which length do I train?*
 #
 # On that machine, with torch's CPU kernel, the measured speed-up follows the counted one within 20% at every length: there, fewer FLOPs
 # *are* less time. But do not read much into a crossover at 1425, which is an interpolation. In none of seven rounds was FLASH the faster
-# one at T = 1024, and in none the slower one at 2048, so they cross *between 1024 and 2048*. Your own crossover differs from it first of
-# all because your sizes differ: the CPU preset's count says 794 and not 1906.
+# one at T = 1024, and in none the slower one at 2048, so they cross *between 1024 and 2048*. (Yours differs first of all because your sizes
+# differ.)
 #
 # ## 9. The paper's tables beside yours
 #
@@ -578,7 +570,7 @@ for name, (speedup, baseline, flash) in headlines.items():
 # - **25.6.** The baseline is the plain Transformer, whose perplexity at 8192 (18.25) is worse than at 512 (17.34), which is odd.
 #   It is the only one that was trained without gradient clipping. So a factor of 6 may come from unstable runs.
 #
-# None of this says that FLASH is slow. It says: ask what a ratio is a ratio of.
+# So ask what a ratio is a ratio of.
 #
 # You can take such a number apart yourself, for the experiment fits on one CPU core. Three models of 0.46 million parameters train for five
 # minutes each, at T = 512, 2048 and 8192, on 8,192 bytes an update, with three seeds, at the rate that was best in shorter runs.
@@ -680,12 +672,11 @@ figures.show(*figures.chunk_costs(chunks, counts, by_C, title=title))
 
 # %% [markdown]
 # If the clock followed the arithmetic, C = 8 would take the least time. Look at the left end, where the two counts diverge: if the time
-# falls as C grows from 8, scores and states outweigh the arithmetic there, and if it rises, it is the reverse. (By how much, neither count
-# says. A small C also means many small products, so this is a hint at memory traffic and no proof. In the middle the fastest C may change
-# from run to run.)
+# falls as C grows from 8, scores and states outweigh the arithmetic there. (A small C also means many small products, so this is a hint at
+# memory traffic and no proof, and the fastest C may change from run to run.)
 #
 # And what does a longer chunk *buy*? The paper's Figure 8 finds that a longer context is better served by a larger C. Here is a small FLASH, trained
-# anew at each C on sequences of 1,024 bytes. Its scores are divided by 128 at every C, so that C alone differs. What do you expect?
+# anew at each C on sequences of 1,024 bytes. Its scores are divided by 128 at every C, so that C alone differs.
 
 # %% tags=["nbval-check-output"]
 by_chunk = {}
@@ -700,12 +691,11 @@ for C in (64, 256, 512, 1024):
 
 # %% [markdown]
 # Chunks of 32 bytes are too short, since 128 and 256 are better with every seed. From 64 on no other C beats 128 with all three, not even a
-# single chunk for the whole sequence (1,024). So here no chunk longer than 128 is shown to buy anything. (1,000 updates, at the learning
-# rate of C = 128.)
+# single chunk for the whole sequence. These runs had 1,000 updates, at the learning rate of C = 128.
 #
 # ## 12. How a benchmark flatters
 #
-# Suppose you want FLASH to look good. You need not lie; six choices are enough:
+# To make FLASH look good you need not lie; six choices are enough:
 #
 # | choice | why it flatters |
 # | --- | --- |
@@ -716,28 +706,21 @@ for C in (64, 256, 512, 1024):
 # | 5 only the longest T is shown | the curve crosses 1 somewhere, and you do not show where |
 # | 6 a constant batch instead of constant tokens | 64 times the length is then 64 times the tokens: every curve looks steep |
 #
-# Here are the first five. Each arrow leads from what an honest comparison at T = 4096 says to what would be reported.
-
-# %% tags=["nbval-check-output"]
-c = counted(4096, **LIVE)
-honest = sum(c["block"]) / sum(c["two FLASH"])
-choices = {
-    "2 only the attention": (honest, c["block"][1] / c["two FLASH"][1], "counted"),
-    "3 one unit against one block": (honest, 2 * honest, "counted"),
-    "4 hidden pairs for the baseline": (
-        honest, sum(counted(4096, **LIVE, pairs=all_pairs)["block"]) / sum(c["two FLASH"]), "counted",
-    ),
-}  # fmt: skip
-for name, (true, flattering, _) in choices.items():
-    print(f"{name:35} {flattering:.2f} instead of {true:.2f}")
+# Each arrow leads from what an honest comparison at T = 4096 says to what one of the first five would report.
 
 # %% tags=["timing"]
-T = ratios("plain")[-1][0]  # the longest that fits with a plain baseline
-measured = {"1 the baseline is plain": (dict(ratios("fused"))[T], dict(ratios("plain"))[T], "measured here")}
-by_T = {row["T"]: row["measured"] for row in end["speedups"]}
-at_ends = {"5 only the longest T": (by_T[4096], by_T[32_768], "stored")}
+c, hidden_too = counted(4096, **LIVE), counted(4096, **LIVE, pairs=all_pairs)
+flash, T = sum(c["two FLASH"]), ratios("plain")[-1][0]  # T: the longest that fits with a plain baseline
+honest, by_T = sum(c["block"]) / flash, {row["T"]: row["measured"] for row in end["speedups"]}
+choices = {
+    "1 the baseline is plain": (dict(ratios("fused"))[T], dict(ratios("plain"))[T], "measured here"),
+    "2 only the attention": (honest, c["block"][1] / c["two FLASH"][1], "counted"),
+    "3 one unit against one block": (honest, 2 * honest, "counted"),
+    "4 hidden pairs for the baseline": (honest, sum(hidden_too["block"]) / flash, "counted"),
+    "5 only the longest T": (by_T[4096], by_T[32_768], "stored"),
+}
 title = "Five choices, and how far each moves the answer for T = 4096"
-figures.show(*figures.flattering_choices(measured | choices | at_ends, title=title))
+figures.show(*figures.flattering_choices(choices, title=title))
 
 # %% [markdown]
 # Arrows 1 and 4 show much the same effect, for a plain baseline computes the hidden pairs (section 6).
@@ -765,8 +748,7 @@ assert 0.9 < predicted["FLASH, torch", 8192] / predicted["Transformer++", 8192] 
 # traffic there. Nothing was measured on one for this course, but lecture 11 counts the bytes and predicts a time: as PyTorch computes it,
 # FLASH is only about level with fused attention on an H100 at 8192 tokens, more than four times the counted crossover. So the answer has three parts.
 #
-# 1. **On a CPU there is hardly any overhead.** In the stored run the clock shows about the saving that was counted, quite unlike linear
-#    attention with its T states in lectures 00 and 04.
+# 1. **On a CPU there is hardly any overhead.** In the stored run the clock shows about the saving that was counted.
 # 2. **The saving comes late.** Counted, it begins near T = 1900 at D = 256 and at D = 768; measured, between 1024 and 2048 on the stored
 #    machine, and on yours where section 6 printed it.
 # 3. **Part of the paper's speed-up probably belonged to its baseline.** Against plain attention FLASH saves the matrix in memory and the
@@ -774,8 +756,7 @@ assert 0.9 < predicted["FLASH, torch", 8192] / predicted["Transformer++", 8192] 
 #
 # ## 14. What to remember
 #
-# Fill in the last column yourself. "Not shown" is a good answer. `learner.verdict("08 speed", "...")` stores a verdict, and
-# `flash-tutorial report` prints them all.
+# Fill in the last column yourself. `learner.verdict("08 speed", "...")` stores a verdict, and `flash-tutorial report` prints them all.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
@@ -791,9 +772,8 @@ assert 0.9 < predicted["FLASH, torch", 8192] / predicted["Transformer++", 8192] 
 # **Three takeaways**
 # 1. There is no single crossover: one is counted, one is against plain attention, one is against fused. Say which, and on what machine.
 # 2. Linear says how cost grows. Look at your own length.
-# 3. Count the multiply-adds that each side's code does, hidden pairs only where it multiplies them (plain does, fused does not), *and* the memory
-#    traffic; then measure a whole step, with the same
-#    tokens, in turn. Only a control can tell which of the two it was.
+# 3. Count the multiply-adds that each side's code does, *and* the memory traffic; then measure a whole step, with the same tokens, in turn.
+#    Only a control can tell which of the two it was.
 #
 # **Exercises** [Problem set 08](../exercises/08_scaling.ipynb), six tasks: count, predict crossovers, write a fair timer, and mend a benchmark that flatters.
 #

@@ -13,9 +13,8 @@
 # [With results](10_ablations.ipynb) · [without, to work in](work/10_ablations.ipynb) · [problem set 10](../exercises/10_ablations.ipynb) · [glossary](../docs/glossary.md)
 #
 # FLASH has many parts: a gate, relu², one head, a local part, a global part, a chunk length. Does it need them all? An *ablation* takes one
-# part away, leaves all else equal, and measures what is lost. It sounds simple, but there are many ways in which it goes wrong, and this
-# lecture is about them. Part one plays a memory game that the local part cannot win, and that our global-only model did not learn; part two
-# repeats the paper's own ablations at small scale.
+# part away, leaves all else equal, and measures what is lost. There are many ways in which that goes wrong, and this lecture is about them.
+# Part one plays a memory game that the local part cannot win; part two repeats the paper's own ablations at small scale.
 #
 # **After this lecture you can**
 # - build a task that one part of a model cannot solve;
@@ -144,7 +143,7 @@ print(f"global only: {of_its_four.mean():.0%} of its answers are among the seque
 # The local-only model is at chance, since no path leads from the first chunk to a later one. The strange one is the global-only model.
 # It picks one of the *four* values of this sequence: it remembers what was said and not about whom (sections 2 and 4).
 #
-# First, two questions from lecture 09, to answer from memory.
+# First, two questions from lecture 09.
 #
 # **1.** The i-th token of a chunk reads i tokens. Why does decoding divide its scores by C, and not by i?
 #
@@ -227,7 +226,7 @@ k_CS, v_CE = np.arange(6.0).reshape(3, 2), np.array([[1.0, 0], [0, 2], [1, 1]])
 learner.your_line("10.b", left_by, ((k_CS, v_CE), [[4, 8], [6, 11]]), ((k_CS[:1], v_CE[:1]), [[0, 0], [1, 0]]))
 
 # %% [markdown]
-# Here is the line in its loop, against the package and the plain double sum.
+# Here is the line in its loop, against the package.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.mixing import mixed_chunk_attention
@@ -245,11 +244,10 @@ def fetch(q_TS, k_TS, v_TE, C):
 rng = np.random.default_rng(0)
 q_TS, k_TS, v_TE = rng.normal(size=(14, 4)), rng.normal(size=(14, 4)), rng.normal(size=(14, 6))
 mine = fetch(q_TS, k_TS, v_TE, 4)
-plain = [sum(((q_TS[i] @ k_TS[j]) * v_TE[j] for j in range(i // 4 * 4)), np.zeros(6)) for i in range(14)]
 q, k, v = (torch.from_numpy(a)[None] for a in (q_TS, k_TS, v_TE))
 package = mixed_chunk_attention(q, k, q, k, v, chunk_size=4, causal=True, local=False, combine="sum")[0].numpy()
 print("the last token reads", mine[-1].round(2))
-assert np.allclose(mine, plain) and np.allclose(mine, package) and not mine[:4].any()
+assert np.allclose(mine, package) and not mine[:4].any()
 
 # %% [markdown]
 # ## 3. How many pairs fit into the sum?
@@ -283,7 +281,7 @@ reveal("10.c", max(p for p in counts if right[16, p] > 0.9), "pairs")
 assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and still a limit
 
 # %% [markdown]
-# So S is not a hard limit; the memory gets worse slowly, and our four pairs in S = 64 have room enough.
+# So S is not a hard limit, and our four pairs in S = 64 have room enough.
 #
 # ## 4. The global-only model fails. Can it not, or did it not?
 #
@@ -334,9 +332,8 @@ one, local_1, global_1, local_2, global_2 = lost.values()
 assert max(one, local_1) < 0.35 and global_2 < 0.12 and local_2 > 0.97 > global_1 > 0.4
 
 # %% [markdown]
-# Unit 1 binds and unit 2 fetches: the two steps of section 2, in their order. Without the bias at distance -1 this model does not bind, and is no
-# better than a guess among four values; without the fetching it knows nothing of the sequence. (These switches do not tell why it also
-# needs the global part of unit 1.)
+# Unit 1 binds and unit 2 fetches. Without the bias at distance -1 this model does not bind, and is no better than a guess among four
+# values; without the fetching it knows nothing of the sequence. (These switches do not tell why it also needs the global part of unit 1.)
 #
 # ## 6. Train the smallest pair
 #
@@ -436,7 +433,8 @@ assert min(put_back[label] for label in ("the whole recipe", "seed 1", "seed 2",
 # mixed in. A good reason for a part is no evidence that it is needed.
 #
 # So the architecture can recall across chunks, and with the whole recipe it did so with each of three seeds. The runs with one thing put back have
-# one seed each and the learning rate of the whole recipe. They say what was needed *here*, and not that the paper's start never learns recall.
+# one seed each and the learning rate of the whole recipe. They say what was needed *here*, and not that the paper's start never learns
+# recall.
 #
 # ## Part two: the paper's ablations at small scale
 #
@@ -448,7 +446,7 @@ assert min(put_back[label] for label in ("the whole recipe", "seed 1", "seed 2",
 # - **Figure 7** has FLASH with one of its parts only, **Figure 8** with other chunk lengths.
 #
 # We repeat all of them in 15 variants of tiny models, which make twelve comparisons. GAU and FLASH have four units, the Transformers two blocks, with
-# D = 64, T = 256, C = 32 and 200 updates of 4 × 256 bytes of the Austen text (not the sizes of the scoreboard). Each variant has three seeds.
+# D = 64, T = 256, C = 32 and 200 updates of 4 × 256 bytes of the Austen text. Each variant has three seeds.
 #
 # **Your guess.** For how many of the twelve do three seeds settle the direction? *Settled* means that the 95% interval of the three paired
 # differences does not contain zero (section 10).
@@ -460,25 +458,12 @@ predict("10.e", my_fourth_guess)
 # %% [markdown]
 # ## 8. What must stay equal
 #
-# Three things, or the comparison compares something else: the *data* (one seed draws the same windows for all), the *size* (where a part is taken away, its parameters go
-# somewhere else), and the *tuning* (each learning rate comes from the same search).
+# Three things: the *data* (one seed draws the same windows for all), the *size* (where a part is taken away, its parameters go somewhere
+# else), and the *tuning* (each learning rate comes from the same search).
 #
 # **Misconception: removing a part is a fair test of the part.** The symptom is that the number of parameters moves too. In the paper's Table 1,
-# GAU has 105M parameters, and its version without a gate 131M. Here the gate is left out of our small unit, and the values are widened instead.
-
-# %% tags=["nbval-check-output"]
-from flash_tutorial import GAU
-
-D, S = 64, 32
-full = count_parameters(GAU(D, qk_dim=S, bias_length=256))
-print(f"GAU with its gate, E = 2 D: {full:,} parameters")
-for factor in (2, 3, 4):
-    E = factor * D  # in place of the parameters of u, v and the output: those of v and the output
-    count = full - (3 * 2 * D * D + 2 * 2 * D) + (2 * E * D + E)
-    print(f"gate left out, E = {factor} D:     {count:,}, {count / full - 1:+.1%}")
-
-# %% [markdown]
-# With E = 3 D the sizes differ by less than 1%. That is a fair comparison.
+# GAU has 105M parameters, and its version without a gate 131M. Our small unit would lose one of its three large matrices with the gate, so
+# its values are widened instead.
 #
 # ## 9. Fifteen variants
 #
@@ -500,8 +485,9 @@ for name, (other, _) in VARIANTS.items():
 
 # %% [markdown]
 # Sizes are matched, times are not. The search for the learning rate is the same for all: 0.004, 0.01 and 0.025 with seed 0. If the best one
-# lies at an end of this grid, the next rate beyond it is tried as well, until the best has a neighbour on both sides. Then come seeds 1 and 2. One flaw remains: seed 0 chose the rate on the bytes on which it is scored,
-# which flatters all variants, most of all one for which five rates were tried. (Problem set 10 leaves that seed out.)
+# lies at an end of this grid, the next rate beyond it is tried as well, until the best has a neighbour on both sides. Then come seeds 1 and
+# 2. One flaw remains: seed 0 chose the rate on the bytes on which it is scored, which flatters all variants, most of all one for which five
+# rates were tried. (Problem set 10 leaves that seed out.)
 #
 # ## 10. From three seeds to an interval
 #
@@ -512,10 +498,10 @@ for name, (other, _) in VARIANTS.items():
 # 4.30, so the interval is 5 ± 4.30 × 0.58 = 5 ± 2.5.
 #
 # **Misconception: the smaller mean is better.** The symptom is that with different seeds the order is reversed. An interval tells two
-# things, both at the 95% level. If it does not contain zero, the direction is *settled*; otherwise it is *not settled*. And in any case the
-# interval is a *bound*: an effect outside of it is ruled out. But of twelve such intervals 0.6 miss the truth on average, so one may well
-# be wrong. If all twelve are to hold together at 95%, each must hold at 1 - 0.05 / 12 (a rule named after Bonferroni), and Student's t then
-# asks for 15.4 in place of 4.30.
+# things, both at the 95% level. If it does not contain zero, the direction is *settled*, and otherwise not. And in any case it is a
+# *bound*: an effect outside of it is ruled out. But of twelve such intervals 0.6 miss the truth on average, so one may well be wrong. If
+# all twelve are to hold together at 95%, each must hold at 1 - 0.05 / 12 (a rule named after Bonferroni), and Student's t then asks for
+# 15.4 in place of 4.30.
 
 
 # %% tags=["nbval-check-output"]
@@ -546,7 +532,7 @@ assert sum(np.ptp(bits(name)) > 0.15 for name in ("GAU", "FLASH", "MHSA+MLP", "T
 
 # %% [markdown]
 # One head has the smaller mean and is worse with seed 2, so its direction is open; but that it costs more than 0.13 bits
-# is ruled out. Three of the four baselines move by more than 0.15 between their own seeds, which tells you what to expect.
+# is ruled out. Three of the four baselines move by more than 0.15 between their own seeds.
 #
 # ## 11. All ablations, and the paper's
 #
@@ -603,7 +589,7 @@ assert min(*differences["GAU: softmax"], *-differences["GAU: 4 heads"], *differe
 # The paper's effects in Tables 1 and 2 are 0.02 to 0.08 bits for each *token*, which is several bytes there: with four, 0.005 to 0.02 bits
 # for each byte. So the printed numbers of runs are enough for the largest effects only, and the smallest would take sixteen times as many,
 # or longer runs that scatter less. And before you believe a direction, ask whether it is the part or something else. Four results need a
-# closer look, and the fourth is the one to remember.
+# closer look.
 
 # %% tags=["nbval-check-output"]
 no_gate, gau = bits("GAU, no gate").mean(), bits("GAU").mean()
@@ -613,24 +599,21 @@ same = run_of("MHSA+MLP, gate", 0, 0.004)["bits_per_byte"] - run_of("MHSA+MLP", 
 print(f"2. gate in MHSA+MLP, seed 0: {same:+.3f} at rate 0.004 for both, {best:+.3f} at each one's best")
 for rate in (0.06, 0.025):
     mine = bits("FLASH, global only", rate)
-    print(
-        f"3. global only at rate {rate}: {mine}, against FLASH",
-        "{:+.3f} ± {:.3f}".format(*interval(mine - bits("FLASH"))),
-    )
-print("4. T = 2048, C = 128, ten times the updates, seed by seed; last: a name from outside the chunk")
+    against = "{:+.3f} ± {:.3f}".format(*interval(mine - bits("FLASH")))
+    print(f"3. global only at rate {rate}: {mine}, against FLASH {against}")
+print("4. T = 2048, C = 128, ten times the updates, seed by seed")
 longer = {}
 for run in load_stored("parts")["runs"]:
     if run["corpus"] == "austen" and run["steps"] == 2000 and run["model"] != "global only":
-        longer.setdefault((run["model"], run["learning_rate"]), []).append(run)
-for (name, rate), seeds_of in sorted(longer.items()):
-    scores, names = zip(*((run["bits_per_byte"], run["bits_per_name"]["128 to 512"][0]) for run in seeds_of))
-    print(f"   {name:13} rate {rate:<5}", *(f"{score:.3f}" for score in scores), f"  names {np.mean(names):.1f}")
-    longer[name, rate] = np.array([scores, names])
+        longer.setdefault((run["model"], run["learning_rate"]), []).append(run["bits_per_byte"])
+longer = {key: np.array(scores) for key, scores in sorted(longer.items())}
+for (name, rate), scores in longer.items():
+    print(f"   {name:13} rate {rate:<5}", *(f"{score:.3f}" for score in scores))
 assert no_gate > 3.9 and gau < 3.3 and abs(same) < abs(best) / 3
 flash, local = longer["FLASH", 0.02], longer["local only", 0.005]  # each at the rate that shorter runs chose
-assert (flash[0] > local[0]).all() and longer["local only", 0.02][0].min() > local[0].max()
-gaps = longer["FLASH", 0.005][0] - local[0]
-assert gaps.min() < 0 < gaps.max() and min(flash[1].mean(), longer["FLASH", 0.005][1].mean()) > local[1].mean()
+assert (flash > local).all() and longer["local only", 0.02].min() > local.max()
+gaps = longer["FLASH", 0.005] - local
+assert gaps.min() < 0 < gaps.max()
 
 # %% [markdown]
 # 1. *GAU without a gate* is still closer to the 4.43 of the byte frequencies (lecture 00) than to the gated unit. So the runs show that it *starts* badly.
@@ -641,16 +624,15 @@ assert gaps.min() < 0 < gaps.max() and min(flash[1].mean(), longer["FLASH", 0.00
 #    to change the search now would be to choose by the answer.
 # 4. *Local only*: after ten times the updates, on sequences of 2,048, FLASH is *behind* its own local part with every seed, if each has the rate that
 #    short runs chose. If both have 0.005, it is ahead with one seed and behind with two. So on these novels, at this size, nobody can see
-#    what the sums are for. (We also asked what a *name* costs that was last mentioned 128 to 512 bytes ago, outside the chunk, and FLASH
-#    needs more bits than its local part. But this measures something else: those are other names than the ones mentioned for the first
-#    time, and the seed that is bad at them is as bad at first mentions, where there is nothing to remember. Lecture 12 asks better, with
-#    the same name, mentioned and not.)
+#    what the sums are for. (What the models remember of a name, mentioned and not, is the test of lecture 12.)
 #
 # Put together, with the search for the rate taken into account:
 #
 # | after three seeds of 200 updates | changes |
 # | --- | --- |
-# | **Settled, also if all twelve are to hold together**: worse at equal size, as in the paper. | GAU: no gate | # | **Settled if taken by itself**: worse at equal size, as in the paper. | MHSA+MLP: relu² with our scale | # | **Settled if taken by itself, but perhaps by the rate**: better, against the paper. | MHSA+MLP: gate |
+# | **Settled, also if all twelve are to hold together**: worse at equal size, as in the paper. | GAU: no gate |
+# | **Settled if taken by itself**: worse at equal size, as in the paper. | MHSA+MLP: relu² with our scale |
+# | **Settled if taken by itself, but perhaps by the rate**: better, against the paper. | MHSA+MLP: gate |
 # | **The same sign with all three seeds, not settled.** The first two are worse, as in the paper; four heads are *better*, against it. | GAU: softmax; FLASH: global only; GAU: 4 heads |
 # | **Bounded**: costs at most 0.15 bits, if anything. | MHSA+MLP: 1 head; FLASH: local only, C = 128 |
 # | **Not known**: the seeds differ in sign, and the bounds are wide. | GAU to FLASH; Transformer++ to MC; FLASH: C = 16 |
@@ -662,7 +644,7 @@ assert gaps.min() < 0 < gaps.max() and min(flash[1].mean(), longer["FLASH", 0.00
 #
 # ## 12. What to remember
 #
-# Fill in the last column yourself; `learner.verdict("10 gate", "...")` stores a verdict. "Not shown" is a good answer.
+# Fill in the last column yourself; `learner.verdict("10 gate", "...")` stores a verdict.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
@@ -677,9 +659,9 @@ assert gaps.min() < 0 < gaps.max() and min(flash[1].mean(), longer["FLASH", 0.00
 # | Larger chunks are better | section 11, C = 16 and 128; Figure 8 | |
 #
 # **Three takeaways**
-# 1. FLASH binds near and fetches far: the local part alone cannot recall across chunks, and our global-only model knew the values but not whose they were.
+# 1. FLASH binds near and fetches far: the local part alone cannot recall across chunks.
 # 2. "It does not learn" may be about the start, not about the architecture. Change one thing at a time to find out.
-# 3. Match the parameters, fix the search before the runs, pair the seeds, and read an interval both ways: what it establishes and what it rules out.
+# 3. Match the parameters, fix the search before the runs, pair the seeds, and read an interval both ways.
 #
 # **Exercises** [Problem set 10](../exercises/10_ablations.ipynb): a recall task of your own, the capacity of a sum, intervals, and a fair ablation.
 #

@@ -71,8 +71,8 @@ print(describe_device())
 # %% [markdown]
 # ## 1. Where the time of a step goes
 #
-# Here are two implementations of one model of the paper's base size. The first is FLASH as PyTorch runs it, operation by
-# operation, and the second uses the kernels of this lecture.
+# Here are two implementations of one model of the paper's base size. The first is FLASH as PyTorch runs it, operation by operation; the
+# second uses the kernels of this lecture.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -86,7 +86,7 @@ for name in ("FLASH, torch", "FLASH, Triton"):
 # that Colab lends for free, fetches one byte, it could do 203 multiplications or additions (section 2). The gate of FLASH does one for six
 # bytes.
 #
-# Two questions from lecture 10 first, to answer from memory.
+# Two questions from lecture 10 first.
 #
 # **1.** You have runs with three seeds and want a 95% interval for their mean. Which factor stands before the standard error?
 #
@@ -166,9 +166,8 @@ assert difference < 1e-4
 print(f"the five parts equal the unit: D = {size.D}, S = {size.S}, {size.T // size.C} chunks of {size.C} tokens")
 
 # %% [markdown]
-# How much arithmetic has each? In *project* each token goes from D to
-# 2 E + S features, in *out* from E to D. The *local* part of a chunk has C (C + 1) / 2 visible pairs, each of which costs S multiply-adds for its
-# score and E for its value. In the *global* part each token adds an S × E product to the state, and reads one.
+# How much arithmetic has each? In *project* each token goes from D to 2 E + S features, in *out* from E to D; the mixing is counted as in
+# lecture 08, by its visible pairs.
 
 # %% tags=["nbval-check-output"]
 D, S, C, T = CPU.D, CPU.S, CPU.C, CPU.T  # counted at the sizes of the CPU preset, on any machine
@@ -192,15 +191,12 @@ assert total == count_multiply_adds(FLASH(D, qk_dim=S, chunk_size=C, causal=True
 assert round(5 * (counted["local"] + counted["global"]) / total) == 1  # the guess below needs it
 
 # %% [markdown]
-# **Your guess.** The mixing (local and global) has a fifth of these multiply-adds. What percent of the *time* does it take on your machine, forward and
-# backward? Write 20 if you expect time to follow the operations.
+# **Your guess.** The mixing (local and global) has a fifth of these multiply-adds. What percent of the *time* does it take on your machine,
+# forward and backward?
 
 # %%
 my_guess = None  # your number here
 predict("11.a", my_guess)
-
-# %% [markdown]
-# The parts run in turn, so that whatever else the machine does slows all of them.
 
 
 # %% tags=["timing"]
@@ -241,13 +237,8 @@ reveal("11.a", round(of_time), "percent of the time")
 # Count both for a chunk of six tokens with S = 2 and E = 4, in float16 (2 bytes an entry):
 
 # %% tags=["nbval-check-output"]
-flops = moved = 0
-for _reader in range(6):
-    for _key in range(6):  # all of them: a dense product computes the masked half too
-        flops += 2 * 2  # the score of the two: S multiply-adds
-        flops += 2 * 4  # the key's value into the reader's sum: E multiply-adds
-    moved += 2 * (2 + 2)  # the query and the key of a token, read
-    moved += 2 * (4 + 4)  # its value, read, and its result, written
+flops = 6 * 6 * 2 * (2 + 4)  # all pairs, since a dense product computes the masked half too: S + E multiply-adds each
+moved = 6 * 2 * (2 + 2 + 4 + 4)  # of each token: the query, the key and the value, read, and the result, written
 print(f"{flops} FLOPs, {moved} bytes if the weights never leave the kernel: {flops / moved:.1f} FLOPs per byte")
 in_memory = 2 * 6 * 6 * 4  # a 6 x 6 array four times: scores written and read, their relu^2 written and read
 print(f"{in_memory} bytes more if they lie in main memory: {flops / (moved + in_memory):.1f} FLOPs per byte")
@@ -284,8 +275,7 @@ def local_bytes(C, S, E, fused):
     return 2 * (2 * C * S + 2 * C * E + (0 if fused else 4 * C * C))  # scores written and read, their squares too
 
 
-assert local_flops(6, 2, 4) == flops
-assert local_bytes(6, 2, 4, True) == moved and local_bytes(6, 2, 4, False) == moved + in_memory
+assert local_flops(6, 2, 4) == flops and local_bytes(6, 2, 4, False) == moved + in_memory
 
 T4_FLOPS, T4_BYTES = 65e12, 320e9
 print(f"ridge point of the T4: {T4_FLOPS / T4_BYTES:.0f} FLOPs per byte")
@@ -303,7 +293,7 @@ for name, fused in (("not fused", False), ("fused", True)):
 # 989 × 10¹² FLOPs and 3350 × 10⁹ bytes a second), with the first dense layer of a unit in two widths.
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def dense_intensity(D, S, T=8192):
     return 2 * T * D * (4 * D + S) / (2 * (T * D + D * (4 * D + S) + T * (4 * D + S)))  # from D to 2 E + S = 4 D + S
 
@@ -312,9 +302,6 @@ local = [local_flops(128, 64, 512) / local_bytes(128, 64, 512, fused) for fused 
 marks = {"gate": 1 / 6, "local, not fused": local[0], "local, fused": local[1]}  # gate: 1 FLOP, 3 entries, 6 bytes
 marks |= {"dense, D = 256": dense_intensity(256, 64), "dense, D = 768": dense_intensity(768, 128)}
 H100_FLOPS, H100_BYTES = 989e12, 3350e9
-for name, intensity in marks.items():
-    reached = min(1, intensity * H100_BYTES / H100_FLOPS)
-    print(f"{name:16} {intensity:6.3g} FLOPs per byte, at most {reached:6.1%} of the H100's peak")
 assert marks["dense, D = 256"] < H100_FLOPS / H100_BYTES < marks["dense, D = 768"]
 roofs = {"H100, data sheet": (H100_FLOPS, H100_BYTES, {name: (i, None) for name, i in marks.items()})}
 title = "Where bytes set the pace, fusing climbs the roof (arrow)"
@@ -468,15 +455,7 @@ def show_piece(begin, end):
     print(piece[: piece.index(end)].rstrip())
 
 
-def place_of(program, tiles=2, columns_of_tiles=2, G=3):  # two tiles of tokens in a chunk, three chunks in a sequence
-    m, e = program % tiles, program // tiles % columns_of_tiles
-    b, g = program // (tiles * columns_of_tiles) // G, program // (tiles * columns_of_tiles) % G
-    return f"tile {m}, columns {e}, chunk {g}, sequence {b}"
-
-
 show_piece("def mix_kernel(", "    # Global part")
-for program in (0, 1, 2, 3, 4, 12):
-    print(f"program {program:2}: {place_of(program)}")
 
 # %% [markdown]
 # The second piece is the mixing. The global part comes first; its `state` is an input, made by `scan_kernel`, the running sum of lecture 05, stored
@@ -518,9 +497,9 @@ learner.your_line("11.d", seen_by, (places, [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 
 #
 # ## 7. Is it right? Asked without a GPU
 #
-# Take T = 150 and C = 40, three full chunks and a tail of 30, and let two implementations that you know agree,
-# the package's NumPy (lecture 05) and its torch. Then ask the kernel. Triton has an *interpreter*, which runs the programs one after the other in NumPy.
-# The variable `TRITON_INTERPRET` switches it on, if it is set before the import; on a GPU it must not be set.
+# Take T = 150 and C = 40, three full chunks and a tail of 30. The package's NumPy (lecture 05) and its torch must agree; then ask the
+# kernel. Triton has an *interpreter*, which runs the programs one after the other in NumPy. The variable `TRITON_INTERPRET` switches it on,
+# if it is set before the import; on a GPU it must not be set.
 
 # %% tags=["nbval-check-output"]
 T, C, S, E = 150, 40, 24, 40
@@ -571,7 +550,7 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
 # token's value (E = 6 C at the paper's base size). `values_kernel` makes dv from A and dy. The gradient of the state is summed over all
 # *later* chunks, by the same scan in the other direction.
 #
-# Which tiles does one program of each kernel touch?
+# Which tiles does one program touch?
 
 # %%
 figures.show(*figures.tiles_of_the_kernels())
@@ -616,16 +595,14 @@ if fused:
         print(f"{name:5} {card['matrix_instructions']:3} matrix instructions, {card['registers']} registers,", end=" ")
         print(f"{card['spilled_bytes']} bytes spilled, {card['shared_bytes'] // 1024} KiB shared")
     assert t4["matrix_instructions"] == 0 < h100["matrix_instructions"] and a100["matrix_instructions"] > 0
-else:
-    print("not compiled: Triton is missing here")
 
 # %% [markdown]
 # (Do not compare A100 and H100 by that number: one instruction of the H100 covers a larger piece of the product.) For the T4 there
 # is **not one** matrix instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second
 # in float32, in place of 65 × 10¹² (data sheet). So this kernel should **lose** there, and `backend="auto"` leaves it out.
 #
-# On the newer cards the tile's size is a trade-off. Each tile of columns makes the scores anew, so narrow ones repeat products. But the float32 sum of a
-# program must stay in registers, of which a *streaming multiprocessor* (SM) has 256 KiB for all its programs.
+# On the newer cards the tile's size is a trade-off: each tile of columns makes the scores anew, so narrow ones repeat products, but the
+# float32 sum of a program must stay in registers, of which a *streaming multiprocessor* (SM) has 256 KiB for all its programs.
 #
 # ## 9. Bytes of a whole step, and a prediction
 #
@@ -644,8 +621,7 @@ for name in ROWS if fused else [name for name in ROWS if "Triton" not in name]:
         counted[name, T] = units, count_traffic(config, T)
     units, found = counted[name, 8192]
     gigabytes[name] = {operation: units * n / 1e9 for operation, n in found.by_name().items()}
-    print(f"{name:14} moves {units * found.moved / 1e9:4.0f} GB, keeps {units * found.kept / 1e9:4.1f} GB", end=" ")
-    print("for the backward pass")
+    print(f"{name:14} moves {units * found.moved / 1e9:4.0f} GB, keeps {units * found.kept / 1e9:4.1f} GB for backward")
 title = "What the bytes of a step are for, at T = 8192"
 if fused:
     by_torch, by_kernels = (gigabytes[name] for name in ("FLASH, torch", "FLASH, Triton"))
@@ -665,8 +641,7 @@ figures.show(*figures.bytes_of_a_step(gigabytes, title=title))
 # 2. So do the products inside attention. That flatters our kernels, and the baseline's fused attention as well, so each has a second row, with
 #    such products at half the rate: *slow kernels*, which also repeat what 64 × 64 tiles repeat, and *slow attention*.
 # 3. In the rows named *compiled*, and in those of the kernels, element-wise operations that follow each other count as one kernel, about
-#    what `torch.compile` makes of them. For if FLASH's gate is merged by hand, Transformer++ must not run its own gate, RoPE and
-#    residuals operation by operation.
+#    what `torch.compile` makes of them. For if FLASH's gate is merged by hand, Transformer++ must have its own merged, too.
 
 
 # %%
@@ -692,14 +667,11 @@ print(f"{'milliseconds predicted':24}" + "".join(f"{card:>8}" for card, _ in col
 print(f"{'T =':24}" + "".join(f"{T:8}" for _, T in columns))
 predicted = {}
 for said, (name, is_compiled, slow) in ways.items():
+    cells = []
     for card, T in columns if (name, LENGTHS[0]) in counted else ():
         units, found = counted[name, T]
-        predicted[said, card, T] = units * milliseconds_of(found.merged() if is_compiled else found, card, slow)
-    shown = (predicted.get((said, *column)) for column in columns)
-    cells = (
-        "-" if ms is None or ("kernels" in said and card == "T4") else f"{ms:.0f}"
-        for (card, _), ms in zip(columns, shown)
-    )
+        ms = predicted[said, card, T] = units * milliseconds_of(found.merged() if is_compiled else found, card, slow)
+        cells.append("-" if "kernels" in said and card == "T4" else f"{ms:.0f}")
     print(f"{said:24}" + "".join(f"{cell:>8}" for cell in cells))
 
 
@@ -729,14 +701,14 @@ if fused:
 # it, by this prediction, to somewhere between 3,000 and 10,000 tokens, depending on the rows that you believe, and they do so by making the
 # baseline faster.
 #
-# One cost is missing. A kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly
-# notices this *launch overhead*; a decoding step does, since it has a single token to work on. The remedy is to record all launches once, as a *CUDA
-# graph*, and to replay them. That needs shapes that never change, so a state of constant size suits it better than a cache that grows.
+# One cost is missing: a kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly notices this
+# *launch overhead*; a decoding step, with its single token, does. The remedy is a *CUDA graph*, which records all launches once and replays
+# them. It needs shapes that never change, as those of a state of constant size.
 #
 # **Now measure**, while you have a prediction. In a copy of this repository, on a machine with a CUDA card,
-# `tools/gpu_evidence --only steps` times a step by torch, compiled and by the kernels, at each length and in three formats, in 20
-# minutes at most, and stores the result for the next cell. (It takes half the tokens, so halve the predictions. In Colab, on a T4, `!flash-tutorial
-# bench --preset t4` times FLASH by torch against Transformer++.) Write down first which row of the table you expect to be wrong.
+# `tools/gpu_evidence --only steps` times a step in these ways and stores the result for the next cell, in 20 minutes at most. (It takes
+# half the tokens, so halve the predictions. In Colab, on a T4, `!flash-tutorial bench --preset t4` times FLASH by torch against
+# Transformer++.) Write down first which row of the table you expect to be wrong.
 
 # %%
 try:

@@ -64,7 +64,7 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# Two questions from earlier lectures. Answer from memory, then open the answer.
+# Two questions from earlier lectures.
 #
 # **1.** What is the worth of a recall task that every model solves?
 #
@@ -121,7 +121,8 @@ assert early.returncode != 0
 # `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates and the seeds. `grid.py` runs
 # all of it, resumes after an interruption and writes the table into `README.md`, with the paired differences and their intervals.
 #
-# Here it refuses, and not out of pedantry. Once you have seen a result you cannot remember honestly what you expected, and a surprise that you have explained away teaches you nothing. Write the guess down, commit it, then run.
+# Here it refuses, and not out of pedantry: once you have seen a result you cannot remember honestly what you expected. Write the guess
+# down, commit it, then run.
 #
 # The question of this lecture: **does having read novels help a model to read something else altogether?**
 #
@@ -135,16 +136,16 @@ my_text = None  # the path of a UTF-8 file; in Colab, upload one to the files on
 if my_text is None:
     from importlib.resources import files
 
-    sources = sorted(
-        (path for name in ("flash_tutorial", "flash_course") for path in files(name).rglob("*.py")), key=str
-    )
+    packages = files("flash_tutorial"), files("flash_course")
+    sources = sorted((path for package in packages for path in package.rglob("*.py")), key=str)
     my_text = folder / "code.txt"
     my_text.write_text("\0".join(path.read_text(encoding="utf-8") for path in sources), encoding="utf-8")
 mine = load_corpus(my_text)  # a NUL separates documents; the last twentieth is the test, the one before it validation
 print(f"training {mine.train.n_bytes:,} bytes, validation {mine.validation.n_bytes:,}, test {mine.test.n_bytes:,}")
 
 # %% [markdown]
-# Before any neural network, the cheapest baseline: a bigram model, which counts in the training text which byte follows which, as in lecture 00. It costs a tenth of a second and takes the vanity out of many results.
+# Before any neural network, the cheapest baseline: a bigram model, which counts in the training text which byte follows which, as in
+# lecture 00.
 
 
 # %%
@@ -192,17 +193,16 @@ reveal("12.a", round(bits["austen-flash, fine-tuned"], 2), "bits per byte")
 title = f"{UPDATES} updates of fine-tuning beat the bigram model"
 best = "austen-flash, fine-tuned"
 figures.show(*figures.bits_ladder(dict(sorted(bits.items(), key=lambda item: -item[1])), title=title, marked=[best]))
-print(
-    f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f} times the bytes that each model read here"
-)
+print(f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f} times the bytes that each model read")
 assert bits[best] < min(bits["from scratch"], bits["bigram model"])
 
 # %% [markdown]
-# In this run the novels helped. The fine-tuned model overtakes the bigram model, which has counted the whole training text, and is ahead of the model that started from nothing. *What* carries over from Emma Woodhouse to Python was not tested: how bytes make words and lines, perhaps, and the code has English comments, too.
+# In this run the novels helped. The fine-tuned model overtakes the bigram model, and is ahead of the model that started from nothing.
+# *What* carries over from Emma Woodhouse to Python was not tested; the code has English comments, too.
 #
-# Is that a result? Not yet. It is one seed, one text, and one budget: from scratch it would probably catch up sooner or later, and *when*
-# is the interesting question. To turn this into a result, put the two models and three seeds into `settings.py`, and let `grid.py` make the
-# table. On the command line, fine-tuning is `flash-tutorial train --start-from austen-flash --corpus my_text.txt`.
+# Is that a result? Not yet. It is one seed, one text, and one budget, and from scratch it would probably catch up sooner or later. To turn
+# this into a result, put the two models and three seeds into `settings.py`, and let `grid.py` make the table. On the command line,
+# fine-tuning is `flash-tutorial train --start-from austen-flash --corpus my_text.txt`.
 #
 # ## 3. A long-context task: does it remember a name?
 #
@@ -261,9 +261,9 @@ for name, by in memory.items():
 # layers, the second of which is called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and four novels
 # apparently did not force models of two million parameters to learn one (we looked for the copy, and not for the head).
 #
-# For a project this is the most useful kind of "no". If your question is about long memory, then the score on ordinary text will not answer
-# it with models of this size, whichever mixing you choose. Take a task that cannot be solved without memory, such as lecture 10's, or a
-# model and a text large enough to pass this test first.
+# If the question of your project is about long memory, the score on ordinary text will not answer it with models of this size, whichever
+# mixing you choose. Take a task that cannot be solved without memory, such as lecture 10's, or a model and a text large enough to pass this
+# test first.
 #
 # ## 4. A unit of your own in ten lines
 #
@@ -365,9 +365,7 @@ early = {
 }
 print(*(f"{name}: training loss of updates 51 to 80, {b:.2f} bits per byte" for name, b in early.items()), sep="\n")
 assert early["mean so far"] < early["FLASH"]
-tiny = ModelConfig(
-    "flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer"
-)  # FLASH's, lecture 05
+tiny = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer")  # lecture 05's
 fewer = 1 - count_parameters(run.model) / count_parameters(LanguageModel(tiny))
 print(f"the mean's model has {fewer:.0%} fewer parameters")
 seconds = np.diff([row["seconds"] for row in run.log])
@@ -405,7 +403,7 @@ Markdown(page)
 # %% [markdown]
 # ## 6. What to remember
 #
-# Fill in the last column yourself. "Not shown" is a good answer.
+# Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
