@@ -178,6 +178,7 @@ check("03.1", toeplitz_bias, rotary_bias)
 #
 # The module must work in float64 after `.double()`, after `load_state_dict`, and on another device after `.to(device)`.
 # No GPU is needed to see the last one: the check runs it on torch's device `meta`, where tensors have a shape but no values.
+# The first check of this exercise takes several seconds, in which torch loads what it needs for that.
 #
 # You may use `torch`.
 #

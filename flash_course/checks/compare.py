@@ -87,9 +87,14 @@ def is_sequence(value):
     return isinstance(value, tuple | list) or ((isinstance(value, np.ndarray) or is_torch(value)) and value.ndim > 0)
 
 
+def held(value):
+    """How many values a message says there are: an array of two axes or more is one."""
+    return len(value) if is_sequence(value) and getattr(value, "ndim", 1) == 1 else 1
+
+
 def of_sequences(expected, got, tolerance):
     if not is_sequence(got) or len(got) != len(expected):
-        return say("all", "several", expected=len(expected), got=len(got) if is_sequence(got) else 1)
+        return say("all", "several", expected=len(expected), got=held(got))
     for number, (a, b) in enumerate(zip(expected, got), 1):
         if said := difference(a, b, tolerance):
             return f"{say('all', 'place', number=number)}{said}"

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from . import worthless
-from .compare import is_sequence
+from .compare import held, is_sequence
 from .edits import edited, pairs_of, sources_of
 from .texts import fact, read
 
@@ -258,7 +258,10 @@ def asked(function, *args, **kwargs):
     """What an answer gives for copies of the arguments, which must stay as they are."""
     given, named = copy.deepcopy((args, kwargs))
     value = function(*given, **named)
-    for key, before, after in (*zip(range(1, 1 + len(args)), args, given), *((k, kwargs[k], named[k]) for k in kwargs)):
+    code = getattr(function, "__code__", None)  # a module has none: its arguments are counted
+    names = code.co_varnames[: code.co_argcount] if code else ()
+    places = *names, *range(len(names) + 1, len(args) + 1)
+    for key, before, after in (*zip(places, args, given), *((k, kwargs[k], named[k]) for k in kwargs)):
         reject_if(not unchanged(before, after), "all", "changed", argument=key)
     return value
 
@@ -266,8 +269,7 @@ def asked(function, *args, **kwargs):
 def several(values, expected):
     """The values that an answer returned, if there are as many as expected: a tuple, a list, or an array of them."""
     reject_if(values is None, "all", "none")
-    got = len(values) if is_sequence(values) else 1
-    reject_if(got != expected or not is_sequence(values), "all", "several", expected=expected, got=got)
+    reject_if(not is_sequence(values) or len(values) != expected, "all", "several", expected=expected, got=held(values))
     return values
 
 
@@ -278,8 +280,8 @@ def given_back(value):
 
 
 def values_at(places, count):
-    """A look at some of the values that an answer returned, where there are ``count``; else at whatever came back."""
-    return lambda value: tuple(value)[places] if isinstance(value, tuple | list) and len(value) == count else value
+    """A look at some of the ``count`` values that an answer returned."""
+    return lambda values: several(values, count)[places]
 
 
 def lent(function):

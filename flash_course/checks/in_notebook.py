@@ -14,7 +14,7 @@ def check(name, *answers, student="me"):
     """
     exercise = load_exercise(name)
     if len(answers) != len(exercise.names):
-        raise ValueError(f"check({name!r}, ...) takes {', '.join(exercise.names)}: {len(answers)} were given")
+        raise ValueError(f"answers given: {len(answers)}; expected: check({name!r}, {', '.join(exercise.names)})")
     answer = answers[0] if len(answers) == 1 else dict(zip(exercise.names, answers))
     verdict = judge(exercise, answer, student=student)
     keep(verdict)

@@ -96,10 +96,8 @@ def guess(expected, got, tolerance):
         key = "guess" if is_text(as_word(got)) else "guess a word"
     elif isinstance(expected, bool):
         key = "guess" if any(is_plain(got, flag) for flag in (True, False)) else "guess a flag"
-    elif is_text(got):
-        return said
     else:
-        key = "guess"
+        key = "guess a number" if is_text(got) else "guess"
     return say("all", key, got=repr_of(got))
 
 
@@ -152,7 +150,8 @@ def look_at_values(result, exercise, cases, outcomes, problems, failed, kept):
     """The first difference; and where a kept wrong answer gives the same, its sentence."""
     case, said = cases[failed[0]], problems[failed[0]]
     kind = "in case" if case.sizes else "in case plain"
-    result.lines.append(say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said))
+    line = say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said)
+    result.lines.append(said if said.startswith(f"{case.name}: ") else line)  # it names its question itself
     keys, same = kept()
     found = alike_in_all(exercise, cases, failed, keys, same)
     if not found:

@@ -11,7 +11,7 @@ from submissions import ROOT, forks
 from test_exercises import EXERCISES, SEEDS, SETS, answer_of, right_answers, skip_without_triton, solved
 
 from flash_course.checks.edits import edited, replace_once
-from flash_course.checks.sets import set_01, set_04, set_11
+from flash_course.checks.sets import set_01, set_03, set_04, set_11
 from flash_course.checks.verdict import judge
 from flash_course.grading.child import Limits
 from flash_course.grading.grade import default_pool, grade
@@ -79,6 +79,10 @@ HALVES = {
          "shown_01_5": set_01.SHOWN},
         {"pairing": 7, "properties": 1, "precision": 0},
     ),
+    "03.2": (  # what goes beyond the reach is a matter of numbers, and the parameters are as they should be
+        edited(set_03.SmallGAU, "distance.clamp(-self.reach, self.reach)", "distance", name="c"),
+        {"parameters": 5, "numbers": 0, "start": 4, "device": 3},
+    ),
     "04.6": (
         {"answer_one": set_04.given_6["answer_one"],  # it fills the zeros that the other one starts from
          "answer_batch": edited(set_04.answer_batch, set_04.ROWS[0], "[ZEROS.copy() for _ in q_BTS]", name="b")},
@@ -91,6 +95,13 @@ HALVES = {
 def test_a_right_half_keeps_its_points(name):
     answer, points = HALVES[name]
     assert judge(EXERCISES[name], answer, kept=True).by_part == points
+
+
+def test_a_length_needs_no_rounding_whoever_asks():
+    for student in map(str, range(100)):
+        n = EXERCISES["04.4"].numbers(student)
+        answer = set_04.right_4(n) | {"e": 2 * n["S"] * n["E"] / (n["S"] + n["E"])}
+        assert judge(EXERCISES["04.4"], answer, student=student).status == "right", n
 
 
 @needs_solutions

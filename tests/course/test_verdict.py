@@ -34,7 +34,7 @@ def own_progress(tmp_path, monkeypatch):
             lambda x: np.multiply(x, 2, out=x if isinstance(x, np.ndarray) else None),
             "wrong",
             4,
-            "changed its argument 1",
+            "changed its argument x",
         ),
         (lambda x: np.zeros(3), "wrong", 0, "expected the shape (), got (3,)"),
         (lambda x: "four", "wrong", 0, "expected a value of type float"),

@@ -87,9 +87,9 @@ def cases_1(rng, numbers):
         if count == 0:  # `astype` has made numbers of them that do not count
             count = numpy_products(f, *small)
         if count is not None and count > 3 * 2 * T * 2 * 3:
-            _, taken = megabytes(f, *(array[:, :3] for array in draw(long)))  # what takes all pairs takes long
+            _, taken = megabytes(f, *(array[:, :1] for array in draw(long)))  # what takes all pairs takes long
             raise Said("04.1", "map" if taken > limit(long) else "pairs")
-        return within_limits("04.1", "map", f, draw, lengths=(long, *lengths))[-3:]
+        return within_limits("04.1", "states" if count else "map", f, draw, lengths=(long, *lengths))[-3:]
 
     yield case("one sequence", "values", 11, 3, 5)
     yield case("wide keys", "values", 9, 7, 4)
@@ -198,7 +198,10 @@ def cases_4(rng, numbers):
         reject_if(a == numbers["T"] - 1, "04.4", "a: one less")
         return a
 
-    return [predicted("a", then=updates), *map(predicted, "bcdef")]
+    def rounded(e):  # 56.47 is as good an answer as 56
+        return np.round(e) if isinstance(e, float) else e
+
+    return [predicted("a", then=updates), *map(predicted, "bcdf"), predicted("e", then=rounded)]
 
 
 # ---------------------------------------------------------------- 04.5 linear_backward
@@ -216,19 +219,17 @@ def linear_backward(q, k, v, d_out):
 
 
 def cases_5(rng, numbers):
-    def both(name, T, S, E):
+    def each(name, T, S, E):
         T, S, E = grown(rng, T, S, E)
         given, sizes = texts(rng, T, S=S, E=E, reads=2), f"{T = }, {S = }, {E = }"
-        return [
-            call(name, "dq", *given, sizes=sizes, then=values_at(0, 3)),
-            call(name, "dk and dv", *given, sizes=sizes, then=values_at(slice(1, 3), 3)),
-        ]
+        for i, d in enumerate(("dq", "dk", "dv")):
+            yield call(f"{d} of {name}", "dk and dv" if i else "dq", *given, sizes=sizes, then=values_at(i, 3))
 
     (T,) = grown(rng, 1_000, more=60)
     memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(T,))
-    yield from both("one sequence", 9, 3, 5)
-    yield from both("wide keys", 14, 6, 4)
-    yield from both("one token", 1, 4, 3)
+    yield from each("one sequence", 9, 3, 5)
+    yield from each("wide keys", 14, 6, 4)
+    yield from each("one token", 1, 4, 3)
     yield Case("one state at a time", "memory", memory, f"{T = :,}, S = 24, E = 40")
 
 
@@ -296,7 +297,7 @@ def list_6(rng):
         return texts(rng, *sizes, S=4, E=3)
 
     T, T_prompt, T_later, T_one = grown(rng, 6, 5, 4, 7, more=20)
-    B, T_rows = grown(rng, 3, 5)
+    T_rows, B = sorted(grown(rng, 3, 5))  # more requests than tokens
     request, prompt, later, rows = draw(T), draw(T_prompt), draw(T_later), draw(B, T_rows)
     state, shown = rng.normal(size=(4, 3)), f"{B = }, T = {T_rows}"
 

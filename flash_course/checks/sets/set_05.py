@@ -72,7 +72,7 @@ def cases_2(rng, numbers):
     yield case("lag of 2", "values", 7, 2, 4, lag=2)
     yield case("lag of 3, sum", "edge sizes", 5, 4, 2, lag=3, mean=False)
     yield case("one chunk", "edge sizes", 1, 3, 2)
-    yield case("lag of 4, three chunks", "edge sizes", 3, 2, 3, lag=4)
+    yield case("a lag beyond the last chunk", "edge sizes", 3, 2, 3, lag=4)
     yield own_chunk_moves(torch.bfloat16, "subtraction")
     yield own_chunk_moves(torch.float64, "in float64 and back")
     yield no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"{G = } and {8 * G}")
