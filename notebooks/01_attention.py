@@ -73,7 +73,7 @@ import torch
 
 from flash_course import figures, learner
 from flash_course.learner import predict, reveal
-from flash_tutorial import ModelConfig, TransformerBlock, count_parameters, layers, mixing, reference
+from flash_tutorial import ModelConfig, TransformerBlock, count_parameters, mixing, reference
 from flash_tutorial.devices import pick_device
 
 rng = np.random.default_rng(7)
@@ -86,7 +86,7 @@ for sentence in ("dog bites man", "man bites dog"):
     print(f"{sentence}: 'bites' becomes", read_TD[1, :4].round(3), "...")
 
 # %% [markdown]
-# Not a digit differs, and other matrices would not help: without a mask, attention reads a sentence as a bag of words. Section 6 says why, and section 7 trains a model with each remedy.
+# Not a digit differs, and other matrices would not help: without a mask, attention reads a sentence as a bag of words (section 6).
 #
 # **Two questions from the tour**, to answer from memory:
 #
@@ -140,7 +140,8 @@ for j in range(T):
 print(f"output of token 6: {out_E[0]:.2f} vowel, {out_E[1]:.2f} consonant")
 
 # %% [markdown]
-# Three quarters of what token 6 has read come from consonants. Doing the same for every token takes two loops, and the T × T weights together are the **attention matrix**, one row for each token that reads.
+# Three quarters of what token 6 has read come from consonants. For every token this takes two loops, and the T × T weights together are the
+# **attention matrix**, one row for each token that reads.
 
 
 # %% tags=["nbval-check-output"]
@@ -160,7 +161,7 @@ for t in range(T):
     print(f"token {t + 1}, {word[t]}: {out_TE[t, 0]:.2f} vowel, {out_TE[t, 1]:.2f} consonant")
 
 # %% [markdown]
-# Tokens 2, 4 and 6 get the same output, because nothing tells attention at which position an *a* stands.
+# Tokens 2, 4 and 6 get the same output: all three are an *a*.
 #
 # ## 2. The two loops as two einsums
 #
@@ -249,19 +250,16 @@ score_33 = np.log(np.arange(1.0, 10).reshape(3, 3))
 learner.your_line("01.c", lambda score_TT: np.exp(hide(score_TT)), ((score_33,), [[1, 0, 0], [4, 5, 0], [7, 8, 9]]))
 
 # %% [markdown]
-# The next cell has the line. (Lecture 06 hides padding and other documents in the same way.) With the identity matrix as values, the
-# outputs are the attention weights themselves.
+# The next cell has the line, and the test finds no forbidden pair any more.
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def causal_attention(q_TS, k_TS, v_TE):
     hidden_TT = np.where(np.tri(len(q_TS), dtype=bool), scores(q_TS, k_TS), -np.inf)
     return softmax(hidden_TT) @ v_TE
 
 
 assert np.array_equal(reads(layer(causal_attention), x_TD), np.tri(T, dtype=bool))
-weight_TT = causal_attention(q_TS, k_TS, np.eye(6))
-print("banana, token 3 sees b, a, n:", weight_TT[2].round(3))
 
 # %% [markdown]
 # A popular variant sets the forbidden weights to zero after the softmax.
@@ -348,7 +346,8 @@ for name, split in (("right", multi_head), ("wrong", reshaped)):
 #
 # ## 5. What it costs
 #
-# Causal attention has T (T + 1) / 2 visible pairs. Each takes S *multiply-adds* (one multiplication and one addition) for its score and E for the mixing. In a Transformer all heads together have S = E = D, so a pair costs 2 D, however many heads there are.
+# Causal attention has T (T + 1) / 2 visible pairs. Each takes S *multiply-adds* for its score and E for the mixing. In a Transformer all
+# heads together have S = E = D, so a pair costs 2 D, however many heads there are.
 #
 # A Transformer *block* is two layers, each added to its input: x = x + attention(norm(x)), then x = x + MLP(norm(x)). Its other products
 # are paid once for each token: four D × D matrices for q, k, v and the output, and an MLP (a feed-forward network) from D to 4 D channels
@@ -414,8 +413,7 @@ assert device.type == "cuda" or time[8, 16] < 1.6 * time[8, 8]
 # %% [markdown]
 # In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its
 # own. But the last two lines have the same number of exps, and the last one, with twice the multiply-adds, takes nowhere near twice the
-# time: neither count explains the time. In some runs not even the order of the lines is that of a count: which shapes the library's kernel
-# is made for matters as well, and so does what else the machine is doing. We did not trace the cause.
+# time: neither count explains the time. In some runs not even the order of the lines is that of a count. We did not trace the cause.
 
 # %% [markdown]
 # ## 6. Positions: attention alone does not know the order
@@ -486,8 +484,7 @@ def rope(x_TS, first=0):  # row 0 stands at position `first`
     return np.hstack([x1 * cos - x2 * sin, x2 * cos + x1 * sin])
 
 
-in_torch = layers.rope(torch.tensor(q), *layers.cos_sin(50, 16, torch.tensor(q)))  # the queries of section 2
-assert np.allclose(rope(q), in_torch.numpy()) and np.allclose(rope(q), reference.rope(q))
+assert np.allclose(rope(q), reference.rope(q))  # q and k of section 2
 assert np.allclose(np.linalg.norm(rope(q), axis=1), np.linalg.norm(q, axis=1))  # no length changes
 change = np.abs(rope(q, first=100) @ rope(k, first=100).T - rope(q) @ rope(k).T).max()
 print(f"all tokens shifted by 100 positions: scores change by up to {change:.1f}")
@@ -530,7 +527,8 @@ for name, table_TT in score_tables.items():
 #
 # Train the first two, and a third with ScaledSin alone, to see whether ScaledSin or RoPE does the work.
 #
-# **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens (another *mixer*), and writes its score on held-out text into a small file that holds your guesses too; `flash-tutorial report` in a terminal prints it. (The curve shows the training loss.)
+# **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens, and writes its score on held-out
+# text into a small file that holds your guesses too; `flash-tutorial report` in a terminal prints it. (The curve shows the training loss.)
 
 # %%
 from flash_course.bench.counts import count_state_numbers
@@ -598,7 +596,7 @@ for name, run in runs.items():
 #
 # **Three takeaways**
 # 1. Hide scores, not weights, and then test who sees whom by changing one token.
-# 2. Causal attention costs T (T + 1) / 2 pairs, quadratic in T. More heads leave the multiply-adds alone, but each has an attention matrix of its own.
+# 2. Causal attention costs T (T + 1) / 2 pairs. More heads leave the multiply-adds alone, but each has an attention matrix of its own.
 # 3. RoPE rotates queries and keys, so that scores depend on differences of positions. It has no parameters.
 #
 # **Exercises** [Problem set 01](../exercises/01_attention.ipynb), six tasks, from a causal softmax to a sliding window.

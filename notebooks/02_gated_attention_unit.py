@@ -85,8 +85,7 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
     print(f"{name:13} {config.depth * heads:3d} attention matrices, {millions:.0f}M parameters; perplexity {reported}")
 
 # %% [markdown]
-# By the paper's numbers this is better and also faster, at least at this length and against a softmax that was not fused. (It has twice as
-# many layers, which keeps the number of parameters about equal.)
+# By the paper's numbers this is better and also faster, at least at this length and against a softmax that was not fused.
 #
 # First **two questions from lecture 01**. Answer from memory, then open the fold.
 #
@@ -113,30 +112,8 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
 # one of them, the *gate*, multiplies the other element by element: `(gelu(x W_gate) × (x W_value)) W_out`. An MLP has 8 D² weights and a GLU
 # 3 F D, so for a fair comparison F shrinks to 8 D / 3.
 #
-# In none of these products do two rows of x meet. So which outputs move when token 3 changes?
-
-
-# %% tags=["nbval-check-output"]
-def agree(a, b):
-    """Stop here unless both have the same shape and, up to rounding, the same values."""
-    assert a.shape == b.shape and np.abs(a - b).max() < 1e-10
-
-
-rng = np.random.default_rng(0)
-T, D, F = 6, 4, 8
-x_TD = rng.normal(size=(T, D))
-W_gate, W_value = rng.normal(size=(2, D, F)) / math.sqrt(D)
-W_out = rng.normal(size=(F, D)) / math.sqrt(F)
-
-
-def glu(x_TD):
-    return (reference.gelu(x_TD @ W_gate) * (x_TD @ W_value)) @ W_out
-
-
-moved = glu(x_TD + np.eye(T)[:, 2:3]) != glu(x_TD)  # 1 is added to token 3
-print("token 3 changed; outputs that move:", (np.flatnonzero(moved.any(1)) + 1).tolist())
-
-# %% [markdown]
+# In none of these products do two rows of x meet, so no token sees another.
+#
 # ## 2. The gated attention unit in one picture
 #
 # GAU goes one step further (Figure 2 of the paper). The gate U stays, but the values V are first *mixed between tokens* by an attention matrix A of
@@ -200,12 +177,17 @@ learner.your_line("02.c", gated_read, ((u_22, v_22, swap_22), [[2, 0], [2, 10]])
 #
 # ## 4. Two familiar layers are special cases
 #
-# Let each token read only itself, so that `mix(z, v)` is v: what remains is a GLU (equations 1 and 2 of the paper, where gate *and* value are
-# activated). Set the gate to one instead, and it is attention with one head, whose values pass through SiLU. Here is the unit for any way of
-# mixing, with its parameters in `p`. The last line checks the first claim.
+# Let each token read only itself, so that `mix(z, v)` is v: what remains is a GLU (equations 1 and 2 of the paper, where gate *and* value
+# are activated). Set the gate to one instead, and it is attention with one head, whose values pass through SiLU. Here is the unit for any
+# way of mixing, with its parameters in `p`; the last line checks the first claim.
 
 
 # %%
+def agree(a, b):
+    """Stop here unless both have the same shape and, up to rounding, the same values."""
+    assert a.shape == b.shape and np.abs(a - b).max() < 1e-10
+
+
 def norm(x_TD, gain):
     return x_TD / np.sqrt(np.mean(x_TD**2, axis=-1, keepdims=True) + 1e-5) * gain
 
@@ -225,6 +207,7 @@ def unit(x_TD, p, mix):
     return x_TD + (u_TE * mix(z_TS, v_TE)) @ p["out_weight"] + p["out_bias"]
 
 
+rng = np.random.default_rng(0)
 T, D, E, S = 14, 8, 16, 4
 x_TD, draw = rng.normal(size=(T, D)), np.random.default_rng(2).normal
 p = {
@@ -379,11 +362,7 @@ two = np.array([[2.0], [1]]), np.array([[4.0], [-2]]), np.eye(2)
 learner.your_line("02.f", unmasked, ((*two, 2), [[25, 0], [4, 0]]), ((*two, 1), [[81, 0], [16, 0]]))
 
 # %% [markdown]
-# <details><summary>The line</summary>
-#
-# `return relu2(q_TS @ k_TS.T / n + b_TT)`: divide the scores, add the bias, then take the square.
-#
-# </details>
+# The next cell has the line: divide the scores, add the bias, then take the square.
 
 
 # %% tags=["nbval-check-output"]
@@ -591,8 +570,8 @@ learner.score(
 )  # fmt: skip
 
 # %% [markdown]
-# At this one seed the two are about equal. Now look inside, at the attention matrix of the first unit on held-out text, and beside it the
-# same matrix with all scores set to 0, so that only the position bias is left. Before you run it: by how many percent will the matrix change?
+# At this one seed the two are about equal. Now look at the attention matrix of the first unit on held-out text, and beside it the same
+# matrix with all scores set to 0, so that only the position bias is left. Before you run it: by how many percent will the matrix change?
 
 # %%
 from flash_tutorial.layers import cos_sin
@@ -631,7 +610,7 @@ assert all((A[allowed] == 0).any() for A in full) and max(moved) < 0.25
 #
 # ## 13. What to remember
 #
-# Fill in the last column yourself; "not shown" is a good answer. (`learner.verdict("02 relu2", "...")` stores one for your report.)
+# Fill in the last column yourself. (`learner.verdict("02 relu2", "...")` stores one for your report.)
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -65,10 +65,9 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second
-# makes all T states and never compares two tokens; that takes a twelfth of the multiply-adds, and yet lecture 00 has shown how slow
-# it is. (The eighth in that lecture counted the visible pairs alone, at other widths.) The third you will write yourself in section 6.
-# Which is the fastest?
+# Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second makes all T
+# states and never compares two tokens, as in lecture 00; here, counted with all T² pairs, that takes a twelfth of the multiply-adds. The
+# third you will write yourself in section 6. Which is the fastest?
 
 # %% tags=["timing"]
 from functools import partial
@@ -86,9 +85,7 @@ q, k, v = (torch.randn(1, T, width, device=device) for width in (S, S, E))
 forms = {
     "attention matrix": lambda q, k, v: (q @ k.mT).tril() @ v,
     "running sum": lambda q, k, v: torch.einsum("bts,btse->bte", q, (k[..., None] * v[..., None, :]).cumsum(1)),
-    "chunks of 64": lambda q, k, v: decayed_attention(
-        q, k, v, torch.zeros_like(k), 64
-    ),  # of lecture 13; log-decays of 0: nothing fades
+    "chunks of 64": lambda q, k, v: decayed_attention(q, k, v, torch.zeros_like(k), 64),  # of lecture 13, no decay
 }
 multiply_adds = (T * T * (S + E), 2 * T * S * E, T * 64 * (S + E) + 2 * T * S * E)
 
@@ -107,7 +104,7 @@ for (name, form), count in zip(forms.items(), multiply_adds):
 # The outputs are the same up to rounding, and yet, on the CPU where this page was made, the form with the fewest multiply-adds is by far the
 # slowest. Where does the time go, and what does the third one do?
 #
-# Two questions from lectures 02 and 03 first. Answer from memory, then open the fold.
+# Two questions from lectures 02 and 03 first, to answer from memory.
 #
 # **1.** A Toeplitz bias serves n tokens. What is the shape of its weights?
 #
@@ -127,25 +124,16 @@ for (name, form), count in zip(forms.items(), multiply_adds):
 # </details>
 
 # %%
-from dataclasses import dataclass
-
 import numpy as np
 
 from flash_course import figures, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import mixing, reference
 
-
-@dataclass
-class Preset:
-    widths: tuple  # S and E of the arrays that are timed
-    lengths: tuple  # numbers of tokens T
-    score_bytes: int  # of held-out text, on which the trained model is scored
-
-
-CPU = Preset((64, 128), (64, 256, 1024), 20_000)
-GPU = Preset((128, 256), (64, 256, 1024, 4096), 100_000)
-preset = GPU if device == "cuda" else CPU
+# S and E, and the numbers of tokens T, of what is timed; bytes of held-out text on which the model is scored
+widths, lengths, score_bytes = (64, 128), (64, 256, 1024), 20_000
+if device == "cuda":
+    widths, lengths, score_bytes = (128, 256), (64, 256, 1024, 4096), 100_000
 
 
 def same(a, b):
@@ -182,8 +170,7 @@ print("token 6, matrix first:", (q_TS @ k_TS.T @ v_TE)[5], " state first:", (q_T
 # is `q (kᵀ v)`? Write 2 if you expect half the time, and 0.5 if you expect twice the time.
 
 # %%
-my_guess = None  # your number here
-predict("04.a", my_guess)
+predict("04.a", None)  # your number in place of None
 
 # %% tags=["timing"]
 orders = {"matrix": lambda q, k, v: (q @ k.mT) @ v, "state": lambda q, k, v: q @ (k.mT @ v)}
@@ -198,18 +185,14 @@ reveal("04.a", round(float(table[2][2]), 1), "times as fast")
 assert device != "cpu" or float(table[3][2]) > 1
 
 # %% [markdown]
-# The cost of the first order grows with T², that of the second with T, and yet at T = 64 the state is the *more expensive* order. The
-# clock follows the count, give or take a factor of two, because both orders are two large products, which every machine is good at. So the
-# trouble of the first cell comes from something else, the causal mask.
+# At T = 64 the state is still the *more expensive* order. The clock follows the count, give or take a factor of two, because both orders
+# are two large products, which every machine is good at. So the trouble of the first cell comes from something else, the causal mask.
 #
 # ## 2. The state
 #
 # Think of `kᵀ v` as a memory. It is a sum over tokens: token j *writes* the products of each element of its key with each element of its value,
 # the *outer product* `np.outer(k_j, v_j)`, or k_j v_jᵀ in formulas. A query *reads*: it mixes the S rows into one output of E elements,
 # and so attends to all tokens at once. The memory does not grow with T, and without a mask the order of the tokens is lost.
-#
-# At the paper's size the state has 128 × 1536 = 196,608 entries, which is a lot for a short sequence and little for a long one. It is
-# also a limit: the matrix keeps every pair apart, whereas the state has added them all up (section 9).
 #
 # ## 3. Causal: the state is a running sum
 #
@@ -227,7 +210,7 @@ upto = [k_TS[:t].T @ v_TE[:t] for t in range(7)]  # the states after 0 to 6 toke
 learner.your_line("04.c", write, *(((upto[t], k_TS[t], v_TE[t]), upto[t + 1]) for t in (0, 3, 5)))
 
 # %% [markdown]
-# The whole computation is that line in a loop, and the next cell has it. The picture shows the six states that it passes through.
+# The next cell has that line in a loop, and the picture shows the six states that it passes through.
 
 
 # %%
@@ -285,8 +268,6 @@ for i in (100, 1000, 10_000):
 print("the cache is larger from token", next(i for i in range(1, 10_000) if i * (S + E) > S * E))
 
 # %% [markdown]
-# With a cache, a token costs more the later it comes, whereas with a state its position does not matter.
-#
 # ## 5. Why training is slow
 #
 # In training all T tokens are known, and a matrix makes use of that: two large products, all tokens at once. A state can be
@@ -321,8 +302,7 @@ for form in (token_form, matrix_form, all_states_form):
 # sequential steps is that?
 
 # %%
-my_second_guess = None  # your number here
-predict("04.b", my_second_guess)
+predict("04.b", None)  # your number in place of None
 
 
 # %%
@@ -349,16 +329,16 @@ reveal("04.b", sequential_steps(1024), "sequential steps")
 # %% tags=["timing"]
 def training_step(form, T):
     """A function without arguments: forward, then the gradients of q, k and v."""
-    inputs = [t.requires_grad_() for t in batch(1, T, *preset.widths, dtype=torch.float32, device=device)]
+    inputs = [t.requires_grad_() for t in batch(1, T, *widths, dtype=torch.float32, device=device)]
     return lambda: torch.autograd.grad(form(*inputs).square().mean(), inputs)
 
 
 forms |= {"running sum": all_states_form, "token by token": token_form}
-by_T = {T: milliseconds({name: training_step(form, T) for name, form in forms.items()}) for T in preset.lengths}
+by_T = {T: milliseconds({name: training_step(form, T) for name, form in forms.items()}) for T in lengths}
 ms = {name: [taken[name] for taken in by_T.values()] for name in forms}
 table = [("T", *forms), *((T, *(f"{taken[name]:.1f}" for name in forms)) for T, taken in by_T.items())]
 title, label = "The same outputs and gradients, at very different prices", "milliseconds for a training step"
-figures.show(*figures.forms_by_length(preset.lengths, ms, ylabel=label, title=title), table=table)
+figures.show(*figures.forms_by_length(lengths, ms, ylabel=label, title=title), table=table)
 
 # %% [markdown]
 # **Misconception: linear means fast.** The symptom is the upper half of this picture: at T = 1024 a twelfth of the multiply-adds, and
@@ -382,8 +362,8 @@ assert 12 * 4096**2 == 4096 * 12 * 64 * 64  # 12 heads of 64 × 64: up to here t
 
 # %% [markdown]
 # At T = 8192 the states of one layer and one sequence take 6.4 gigabytes, 24 times as much as the matrix, because this one head is wide.
-# (With 12 heads of 64 × 64 the states become the smaller ones beyond T = 4096.) And token by token is no way out,
-# because autograd keeps all T states as well. A kernel may compute them again, as section 7 shows, but the T steps remain.
+# (With 12 heads of 64 × 64 the states become the smaller ones beyond T = 4096.) And token by token is no way out, because autograd keeps
+# all T states as well. A kernel may compute them again (section 7), but the T steps remain.
 #
 # ## 6. The exact chunk form
 #
@@ -444,8 +424,7 @@ for T in (1, 7, 23):
     print(f"T = {T:2}: every C from 1 to {C} gives the outputs of token by token")
 
 # %% [markdown]
-# Both extremes are familiar: C = 1 is token by token, and C = T is the matrix. So here C is a *speed knob*, which changes time and memory
-# and nothing else.
+# Both extremes are familiar: C = 1 is token by token, and C = T is the matrix. So here C is a *speed knob*, and no more.
 #
 # **Misconception: chunks are an approximation, so C changes the result.** Here they are exact. FLASH will be different (lecture 05).
 #
@@ -458,7 +437,7 @@ def chunk_multiply_adds(T, C, S, E):
     return T * C * (S + E) + 2 * T * S * E
 
 
-T, (S, E) = 1024 if device == "cpu" else 4096, preset.widths
+T, (S, E) = 1024 if device == "cpu" else 4096, widths
 sizes = [C for C in (1, 4, 16, 32, 64, 128, 256, 1024, 4096) if C <= T]
 taken = milliseconds({C: training_step(partial(chunk_form, C=C), T) for C in sizes}, rounds=5)
 counted = [chunk_multiply_adds(T, C, S, E) for C in sizes]
@@ -471,9 +450,9 @@ figures.show(*figures.chunk_sizes(sizes, list(taken.values()), counted), table=t
 #
 # ## 7. Backward: a state from the right
 #
-# Autograd can run the chunk form backward. But what does autograd compute, and could a kernel compute the same without having kept any
-# state? Let `d_out` be the gradient of the loss with respect to the outputs, (T, E). The output is a sum,
-# `out_i = sum over j ≤ i of (q_i · k_j) v_j`, so ask of each input which outputs use it.
+# Autograd can run the chunk form backward. But what does it compute, and could a kernel compute the same without having kept any state? Let
+# `d_out` be the gradient of the loss with respect to the outputs, (T, E). The output is a sum, `out_i = sum over j ≤ i of (q_i · k_j) v_j`,
+# so ask of each input which outputs use it.
 #
 # - **q_i** is used by output i alone, which read the state after token i: `dq_i = state_i d_out_i`.
 # - **k_j and v_j** are used by all outputs i ≥ j, those to the *right*. Collect what these bring back in
@@ -495,7 +474,6 @@ assert same(dk_TS, expected[1][0].numpy()) and same(dv_TE, expected[2][0].numpy(
 
 # %% [markdown]
 # Check token 5. Its readers are tokens 5 and 6, so R = (0, 1) (0, 1, 0)ᵀ + (1, 2) (1, 0, 0)ᵀ, and with its value (3, 0, 1) dk is (3, 6).
-# Autograd agrees.
 #
 # And `dk_j = sum over i ≥ j of (v_j · d_out_i) q_i` is linear attention again: v asks, d_out is the key, q is the value, and the sequence
 # runs backwards. So *every* form of this lecture is also a backward pass, one that makes its own states and has to keep none.
@@ -536,9 +514,9 @@ for C in (1, 5, 23):
 #
 # ## 8. Where the time goes: operations, bytes, steps
 #
-# Back to the first cell. You have met three costs: operations, memory traffic (bytes moved), and sequential steps. As a
-# rough guess, the time is that of whichever is largest. Here is the forward pass: all T² pairs of the matrix, the large arrays that
-# are read and written, 4 bytes an entry, and the calls that wait for one another.
+# Back to the first cell. You have met three costs: operations, memory traffic (bytes moved), and sequential steps. As a rough guess, the
+# time is that of whichever is largest. Here is the forward pass: all T² pairs of the matrix, the large arrays that are read and written, 4
+# bytes an entry, and the calls that wait for one another.
 
 # %% tags=["nbval-check-output"]
 T, S, E, C = 1024, 64, 128, 64
@@ -573,19 +551,18 @@ print(", ".join(f"{name}: {taken:.1f} ms" for name, taken in ms.items()))
 assert device != "cpu" or ms["torch.cumsum over tokens"] > 2 * ms["state by state"]
 
 # %% [markdown]
-# State by state does the same additions in a fraction of the time, and so a large part of the running sum's cost comes from `torch.cumsum`
-# along that axis on a CPU. A slow implementation does not prove that an idea is slow; only what you *counted*, the steps and the
-# bytes, belongs to the idea. And the chunk form never moves those bytes, because it does not make T states.
+# State by state does the same additions in a fraction of the time, so a large part of the running sum's cost comes from `torch.cumsum`
+# along that axis on a CPU. A slow implementation does not prove that an idea is slow; only what you *counted*, the steps and the bytes,
+# belongs to the idea. And the chunk form never moves those bytes, because it does not make T states.
 #
 # ## 9. Then why FLASH?
 #
-# Something should bother you by now. You have linear attention with T / C sequential steps instead of T, a cost that grows with T, and a
-# state of constant size for decoding. The paper's third complaint is answered. So what is left for
-# FLASH to do?
+# Something should bother you by now. You have linear attention with T / C sequential steps, a cost that grows with T, and a state of
+# constant size for decoding. The paper's third complaint is answered. What is left for FLASH to do?
 #
-# What is left is *quality*. A state holds sums, and in general a single token cannot be picked out of a sum again. Let a query ask for
-# one of 256 tokens, by its key of 64 elements. Only 64 keys could be perpendicular to each other, so these overlap. How much of what
-# is read is that token's value, and how much is noise from all the others?
+# What is left is *quality*. A state holds sums, and in general a single token cannot be picked out of a sum again. Let a query ask for one
+# of 256 tokens, by its key of 64 elements. Only 64 keys could be perpendicular to each other, so these overlap. How much of what is read is
+# that token's value, and how much is noise from all the others?
 
 # %% tags=["nbval-check-output"]
 generator = torch.Generator().manual_seed(0)
@@ -639,7 +616,7 @@ class LinearUnit(GatedUnit):
 
 
 corpus = load_corpus("austen")
-settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=preset.score_bytes)
+settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=score_bytes)
 tiny = ModelConfig(LinearUnit, dim=64, depth=4, max_length=64, norm="layer", unit_options={"qk_dim": 32})
 runs = {"linear attention": train(tiny, settings, corpus=corpus, progress=False)}
 run = runs["linear attention"]
@@ -653,9 +630,8 @@ stored = load_stored("scoreboard")
 bits = run.evaluation.bits_per_byte
 entries, step_ms = count_state_numbers(run.model, 64), 1000 * float(np.median(np.diff([r["seconds"] for r in run.log])))
 learner.score("04", "linear attention", bits_per_byte=bits, step_ms=step_ms, state_numbers=entries)
-print(
-    f"{'yours, linear attention':25} {bits:.2f} bits per byte, {count_parameters(run.model):,} parameters, state {entries:,}"
-)
+yours = f"{bits:.2f} bits per byte, {count_parameters(run.model):,} parameters, state {entries:,}"
+print(f"{'yours, linear attention':25} {yours}")
 names = ("04 linear attention", "02 GAU, relu^2", "04 GAU, no bias", "04 linear attention, bias", "00 transformer++")
 scores = {name: stored["seeds"][name] for name in names}
 for name, of_seeds in scores.items():
@@ -675,7 +651,7 @@ assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 #
 # ## 11. What to remember
 #
-# Fill in the last column yourself; "not shown" is a good answer.
+# Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -67,8 +67,8 @@ from flash_tutorial.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# Lecture 04 left a question open. In exact chunks, linear attention has few sequential steps, a cost that grows with T, and a state of constant size.
-# So why does FLASH exist at all? Here are three seeds of the tiny model that every lecture trains, made beforehand.
+# Lecture 04 left a question open: if linear attention in exact chunks answers the paper's third complaint, why does FLASH exist at all?
+# Here are three seeds of the tiny model that every lecture trains, made beforehand.
 
 # %% tags=["nbval-check-output"]
 import numpy as np
@@ -84,9 +84,9 @@ print(figures.text_table(rows))
 assert seeds["05 FLASH, C = 16"].max() < seeds["04 linear attention"].min() - 0.05
 
 # %% [markdown]
-# Even FLASH's worst seed is ahead of the best one of linear attention, and it needs no more multiply-adds than linear attention in chunks of the
-# same length (section 1). (This is at T = 64, with chunks of 16, against the barest linear attention, which has no position bias. Section
-# 12 gives it one, and the lead is gone; there you meet Transformer++ as well.) What does FLASH do differently?
+# Even FLASH's worst seed is ahead of the best one of linear attention, and it needs no more multiply-adds than linear attention in chunks
+# of the same length (section 1). (This is at T = 64, with chunks of 16, against the barest linear attention, which has no position bias.
+# Section 12 gives it one, and the lead is gone.) What does FLASH do differently?
 
 # %%
 figures.show(*figures.flash_unit())
@@ -109,13 +109,13 @@ figures.show(*figures.flash_unit())
 #
 # <details><summary>Answer</summary>
 #
-# There are T sequential steps, each of which moves a whole state to do little with it. The chunk form passes a state only once a chunk,
-# and computes the inside of a chunk as a small matrix product, with the same result for every C.
+# There are T sequential steps, each of which moves a whole state. The chunk form passes a state only once a chunk, and computes the inside
+# of a chunk as a small matrix product, with the same result for every C.
 #
 # </details>
 
 # %%
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -124,14 +124,7 @@ from flash_course.bench.stored import compare_with_stored
 from flash_course.learner import predict, reveal, score, your_line
 from flash_tutorial import FLASH, ModelConfig, reference
 
-
-@dataclass
-class Preset:
-    score_bytes: int  # of held-out text, on which a trained model is scored
-
-
-CPU, GPU = Preset(20_000), Preset(100_000)
-preset = GPU if torch.cuda.is_available() else CPU
+score_bytes = 100_000 if torch.cuda.is_available() else 20_000  # of held-out text, on which a model is scored
 torch.set_num_threads(1)
 
 
@@ -173,12 +166,12 @@ print(figures.text_table(table))
 #
 # ## 2. Four heads of one base, on six tokens
 #
-# The two parts use a score differently: a relu² weight is never negative, while a weight of linear attention may be. So each part
-# gets a query and a key of its own. These are four *heads* of z (the paper's word; they are not the attention heads of lecture 01), each with a
-# scale and an offset of its own, in the paper's order quad_q, quad_k, lin_q, lin_k; the value v serves both parts as it is.
+# The two parts use a score differently: a relu² weight is never negative, while a weight of linear attention may be. So each part gets a
+# query and a key of its own: four *heads* of z (the paper's word; they are not the attention heads of lecture 01), each with a scale and an
+# offset, in the paper's order quad_q, quad_k, lin_q, lin_k. The value v serves both parts as it is.
 #
-# To trace every number by hand, take S = E = 2 and six tokens in chunks of C = 2. Names carry their shape: `z_TS` has T rows of
-# width S, and a 4 or an H stands for the four copies. RoPE waits until section 5.
+# To trace every number by hand, take S = E = 2 and six tokens in chunks of C = 2. In names a 4 or an H stands for the four copies. RoPE
+# waits until section 5.
 
 # %% tags=["nbval-check-output"]
 z_TS = np.array([(1, 0), (0, 1), (2, 1), (1, 1), (0, 2), (2, 0)])
@@ -239,9 +232,8 @@ for i, j in ((4, 4), (5, 4), (5, 5)):
 print("near:", [tuple(int(n) for n in row) for row in near_TE])
 
 # %% [markdown]
-# Token 6 reads 1 × (0, 4) from token 5 and 4 × (-4, 0) from itself, which makes (-16, 4). Token 5 is worse off: as the first of
-# its chunk it can read only itself, and its one score is 0, so its near part is (0, 0). Whatever token 5 learns of the
-# past must come from the other part.
+# Token 6 reads 1 × (0, 4) from token 5 and 4 × (-4, 0) from itself, which makes (-16, 4). Token 5 is worse off: as the first of its chunk
+# it can read only itself, and its one score is 0, so its near part is (0, 0).
 #
 # ## 4. The global part
 #
@@ -290,18 +282,17 @@ def global_loops(q_TS, k_TS, v_TE, C, causal=True, combine="mean"):
 kv_GSE, tokens_G = summaries(lin_k, v_TE, C)
 far_TE = global_loops(lin_q, lin_k, v_TE, C)
 print("far:", [tuple(int(n) for n in row) for row in far_TE])
-figures.show(
-    *figures.exclusive_sum(kv_GSE, tokens_G, title="The prefix sum, shifted by one chunk, is what a chunk reads")
-)
+title = "The prefix sum, shifted by one chunk, is what a chunk reads"
+figures.show(*figures.exclusive_sum(kv_GSE, tokens_G, title=title))
 
 # %% [markdown]
 # The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3, which reads it;
 # what chunk 3 itself adds is for chunk 4, if there is one. This is an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0) with
 # the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
-# Both parts are sums of weights times values, so we can also write each as a T × T attention matrix, to look at it.
-# In the global one the weight of a pair is lin_q · lin_k over the number of tokens read. On a live page, point at a number, or reach it
-# with Tab and the arrow keys, to see what it is made of.
+# Both parts are sums of weights times values, so each can also be written as a T × T attention matrix. In the global one the weight of a
+# pair is lin_q · lin_k over the number of tokens read. On a live page, point at a number, or reach it with Tab and the arrow keys, to see
+# what it is made of.
 
 # %% tags=["nbval-check-output"]
 from flash_course import lab
@@ -333,7 +324,7 @@ your_line("05.e", exclusive, (([3, 5, 2, 7],), [0, 3, 8, 10]), (([[1, -2], [4, 4
 
 # %% [markdown]
 # The next cell puts zeros in front and drops the last sum. In it, `local=0` or `global_=0` switches a part off, and `before` says which
-# chunks are read, so that we can plant a fault later.
+# chunks are read (section 8 plants a fault there).
 
 
 # %%
@@ -360,21 +351,14 @@ def mixed_chunk(heads_4TS, v_TE, bias_CC, C, causal=True, combine="mean", local=
 
 
 # %% [markdown]
-# Is it the same function as the loops? Six tokens with whole numbers are easy to trace but make a bad test, because many faults
-# give the same numbers there. So now T = 14 and C = 4, three full chunks and a tail of two tokens, with inputs of order one and
-# RoPE, which rotates all four copies by the position in the whole *sequence* and not in the chunk.
+# Is it the same function as the loops? Six tokens with whole numbers make a bad test, because many faults give the same numbers there. So
+# now T = 14 and C = 4, three full chunks and a tail of two tokens, with inputs of order one and RoPE, which rotates all four copies by the
+# position in the whole *sequence* and not in the chunk.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
 T, E, S = 14, 16, 4
-
-
-def toeplitz(weights, C):
-    """The bias of lecture 02: one weight for each distance, that of distance 0 in the middle."""
-    position = np.arange(C)
-    return weights[position[None, :] - position[:, None] + len(weights) // 2]
-
-
+toeplitz = reference.toeplitz_bias  # of lecture 02
 bias_weights = rng.normal(size=2 * 20 - 1)  # enough for chunks of up to 20 tokens
 h_4TS = reference.rope(heads(rng.normal(size=(T, S)), *rng.normal(size=(2, 4, S))))
 v_TE, everybody = rng.normal(size=(T, E)), (np.ones(T, bool), np.zeros(T, int))  # no padding, one document
@@ -391,16 +375,14 @@ print("20 cases: the loops and both forms of the package agree")
 # %% [markdown]
 # ## 6. Who reads whom
 #
-# Figure 4 of the paper draws who reads whom. Let us measure it: change one token, and see which outputs
-# move at all. Each part is tested alone. There is one snag: relu² makes many weights exactly 0, so a token that may be read is often not
-# read. For this question we therefore raise the bias, so that every allowed weight is positive.
+# Figure 4 of the paper draws who reads whom. Let us measure it: change one token, and see which outputs move at all. Each part is tested
+# alone. Since relu² makes many weights exactly 0, we raise the bias for this question, so that every allowed weight is positive.
 #
 # **Your first guess.** 14 causal tokens make 105 pairs, each with itself or with an earlier one. With C = 4, how many of these are
 # compared one by one?
 
 # %%
-my_guess = None  # your number here
-predict("05.a", my_guess)
+predict("05.a", None)  # your number in place of None
 
 
 # %% tags=["nbval-check-output"]
@@ -426,11 +408,11 @@ print("          read through the mean:", far.sum(1).tolist())
 assert ((near | far) == np.tri(T)).all() and not (near & far).any()
 
 # %% [markdown]
-# Token 8 reads four tokens one by one and token 9 a single one, itself. Right after a chunk boundary the sharp part is nearly empty, and
-# then it fills up again. The boundaries lie at fixed places, so two neighbours on either side of a boundary are never compared.
+# Token 8 reads four tokens one by one and token 9 a single one, itself, because the sharp part starts anew in each chunk. So two neighbours
+# on either side of a boundary are never compared.
 #
-# **Misconception 1: the global part is a summary of everything before the token.** It leaves out the tokens of its own chunk, so
-# precisely the nearest past is missing. You see it when you switch the local part off and change token 7.
+# **Misconception 1: the global part is a summary of everything before the token.** It leaves out the tokens of its own chunk, so precisely
+# the nearest past is missing. Switch the local part off and change token 7.
 
 # %% tags=["nbval-check-output"]
 changed = v_TE.copy()
@@ -440,9 +422,8 @@ for name, on in (("global part alone", 0), ("with the local part", 1)):
     print(f"{name:20} token 7 changed; outputs that move:", (np.flatnonzero((a != b).any(1)) + 1).tolist())
 
 # %% [markdown]
-# Without the local part token 8 does not notice its neighbour, and the news arrives only in the next chunk. The paper tried each
-# part alone. In its Figure 7, at T = 8192, one reads perplexities of about 15 for FLASH, about 18 for the local part, and about 73 for the
-# global part (which was run with C = 64).
+# Without the local part token 8 does not notice its neighbour. The paper tried each part alone. In its Figure 7, at T = 8192, one reads
+# perplexities of about 15 for FLASH, about 18 for the local part, and about 73 for the global part (which was run with C = 64).
 #
 # **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** They see one array, the summary, and
 # two different chunks with the same summary are one and the same to every later token. To see it, let the tokens of chunk 1 trade
@@ -462,8 +443,8 @@ print(f"outputs of later chunks change by {change(after[C:], before[C:]):.0%}")
 
 # %% [markdown]
 # So is the order inside chunk 1 lost? Not quite: RoPE rotates each key by its position *before* the sum, so a token that really stood
-# elsewhere would add a different key to the sum. What is lost is the single token: S × E entries are all that is kept of a chunk, and later
-# of all chunks together.
+# elsewhere would add a different key. What is lost is the single token: S × E entries are all that is kept of a chunk, and later of all
+# chunks together.
 #
 # ## 7. The same in PyTorch
 #
@@ -496,8 +477,6 @@ for length in (10, 14, 22):
 print("three lengths: the same as in NumPy and in the package")
 
 # %% [markdown]
-# Lecture 06 builds the whole unit around these lines.
-#
 # ## 8. Exclusive, and never inclusive
 #
 # Chunk g reads chunks 1 to g - 1. Why not its own summary too, which is right there? Because a summary holds *all* tokens of its
@@ -508,8 +487,7 @@ print("three lengths: the same as in NumPy and in the package")
 # **Your second guess.** With C = 4, tokens 5, 6, 7 and 8 are one chunk. Changing one of them can *not* reveal the fault. Which one?
 
 # %%
-my_second_guess = None  # your number here
-predict("05.b", my_second_guess)
+predict("05.b", None)  # your number in place of None
 
 
 # %% tags=["nbval-check-output"]
@@ -519,9 +497,8 @@ def inclusive(x_G):
 
 for before in (earlier_chunks, inclusive):
     late = np.triu(moves(lambda h, v, before=before: mixed_chunk(h, v, bias_CC + all_open, C, before=before)), 1)
-    print(
-        f"{before.__name__}: {late.sum()} outputs are moved by later tokens {(np.flatnonzero(late.any(0)) + 1).tolist()}"
-    )
+    by = (np.flatnonzero(late.any(0)) + 1).tolist()
+    print(f"{before.__name__}: {late.sum()} outputs are moved by later tokens {by}")
 reveal("05.b", next(t for t in (5, 6, 7, 8) if not late[:, t - 1].any()))
 
 # %% [markdown]
@@ -540,8 +517,8 @@ for own in (300, 302):
     print(f"its own summary {own}: shifted {float(first):.0f}, subtracted {float(first + second - second):.0f}")
 
 # %% [markdown]
-# The shift hands over the 1 as it is. The subtraction hands over 0 or 2, *depending on the reading token's own future*, because
-# 1 + 300 is rounded to 300 and 1 + 302 to 304. A chunk leaks through its rounding.
+# The shift hands over the 1 as it is. The subtraction hands over 0 or 2, *depending on the reading token's own future*, because 1 + 300 is
+# rounded to 300 and 1 + 302 to 304.
 #
 # <details><summary>Is that only bfloat16, and would a gradient show it?</summary>
 #
@@ -583,7 +560,7 @@ for name, far in readings.items():
 # weight of the layer can undo that exactly.
 #
 # Nobody outside knows which one the authors trained. **This project takes the mean**, as the fuller listing has it, and `combine="sum"`
-# gives the equations. What the growth does to a model that meets longer sequences is a question of problem set 05, and lecture 09 measures it.
+# gives the equations. (What the growth does to a model on longer sequences is measured in lecture 09.)
 #
 # ## 10. Four tests of a causal layer
 #
@@ -600,9 +577,8 @@ for name, far in readings.items():
 from flash_tutorial.properties import draw_order_one
 
 D, earlier_TT = 8, np.tri(T, dtype=bool)
-unit = draw_order_one(
-    FLASH(D, qk_dim=S, chunk_size=C, causal=True, bias="toeplitz").double(), torch.Generator().manual_seed(1)
-)
+unit = FLASH(D, qk_dim=S, chunk_size=C, causal=True, bias="toeplitz").double()
+draw_order_one(unit, torch.Generator().manual_seed(1))
 with torch.no_grad():
     unit.bias.weights += all_open  # no weight of exactly 0, as in section 6
 x_TD, p = rng.normal(size=(T, D)), unit.to_numpy()
@@ -644,9 +620,8 @@ for causal in (True, False):
 #
 # ## 12. Train it
 #
-# The tiny model once more, now with four FLASH units and C = 16, so that a sequence of T = 64 bytes has four
-# chunks. Beside it stands the same model with the local part alone, which never reads across a boundary. What is the global part worth?
-# With only four chunks to read, do not expect a verdict (lecture 10 gives one for another task, and leaves text open).
+# The tiny model once more, now with four FLASH units and C = 16, so that a sequence of T = 64 bytes has four chunks. Beside it stands the
+# same model with the local part alone, which never reads across a boundary. What is the global part worth?
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_state_numbers
@@ -654,7 +629,7 @@ from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
 corpus = load_corpus("austen")
-settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=preset.score_bytes)
+settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=score_bytes)
 tiny = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer")
 runs = {
     "FLASH, C = 16": train(tiny, settings, corpus=corpus, progress=False),
@@ -692,14 +667,13 @@ assert biased.max() < linear.min() and biased.mean() < mixed.mean() and biased.m
 #
 # ## 13. C is part of the architecture
 #
-# In lecture 04 you could turn C as you liked and nothing but time and memory changed. In mixed chunk attention C decides who is read how. What
-# happens to a trained model when we change it, and nothing else? But C also divides the scores, so that C = 8 doubles q · k / C, and a model
-# that was trained at one scale then runs at another. To take this apart, run each C twice: as it is, and with
-# gamma and beta of quad_q multiplied by C / 16, because (C / 16) q · k / C is q · k / 16, as trained. (A q · k of 32 scores 2 with C = 16
-# and 4 with C = 8; times 8 / 16 it is 2 again.)
+# In lecture 04 C changed nothing but time and memory; here it decides who is read how. What happens to a trained model when we change it,
+# and nothing else? But C also divides the scores, so that C = 8 doubles q · k / C, and a model that was trained at one scale then runs at
+# another. To take this apart, run each C twice: as it is, and with gamma and beta of quad_q multiplied by C / 16, which holds the scale. (A
+# q · k of 32 scores 2 with C = 16 and 4 with C = 8; times 8 / 16 it is 2 again.)
 
 # %%
-model, held_out = runs["FLASH, C = 16"].model, first_bytes(corpus.validation, preset.score_bytes)
+model, held_out = runs["FLASH, C = 16"].model, first_bytes(corpus.validation, score_bytes)
 scale_offsets = [unit.scale_offset for unit in model.stack.units]
 trained = [{name: w.clone() for name, w in each.state_dict().items()} for each in scale_offsets]
 
@@ -736,7 +710,7 @@ assert as_it_is[8] > bits["FLASH, local only"] + 0.1 and abs(held[8] - bits["FLA
 #
 # ## 14. What to remember
 #
-# Fill in the last column yourself. "Not shown" is a good answer.
+# Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

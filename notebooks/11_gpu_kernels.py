@@ -456,6 +456,10 @@ def show_piece(begin, end):
 
 
 show_piece("def mix_kernel(", "    # Global part")
+tiles, column_tiles, chunks = 2, 2, 3  # the first lines in numbers, for a sequence of three chunks
+for n in (0, 1, 2, 3, 4, 12):
+    m, e, rest = n % tiles, n // tiles % column_tiles, n // (tiles * column_tiles)
+    print(f"program {n:2}: tile {m}, columns {e}, chunk {rest % chunks}, sequence {rest // chunks}")
 
 # %% [markdown]
 # The second piece is the mixing. The global part comes first; its `state` is an input, made by `scan_kernel`, the running sum of lecture 05, stored
