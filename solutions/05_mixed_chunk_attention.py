@@ -110,7 +110,7 @@ check("05.1", to_chunks)
 # **15 points** · difficulty 2/5 · importance 5/5 · 20 minutes · core
 #
 # Each chunk has left a summary, `kv_GSE[g]`, and chunk g reads the summaries of earlier chunks: either their sum or their mean,
-# where the mean is the sum divided by the number of summaries read.
+# where the mean is here the sum divided by the number of summaries read. (The lecture's divisor is the number of tokens, C times as many.)
 # Here the function also has a *lag*: chunk g reads chunks 0 to g - lag, so that a lag of 1 means all chunks before it.
 # Where there is nothing to read, the result is zero.
 #

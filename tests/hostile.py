@@ -147,7 +147,7 @@ def odd_files(folder):
         "pipe": "this is a pipe, not a file", "folder": "this is a folder", "s": "this is a socket",
         "link": "this is a link", "broken": "this is a link", "device": "this is a link", ".dot": "begins with a dot",
         "sparse": "has 100000 MB", "large": "kB of code", "deep": "is left out: too many nested parentheses",
-        "binary": "it is no notebook", "no unicode": "it is no notebook",
+        "binary": "it is no notebook", "no unicode": "it is no text in UTF-8",
     }  # fmt: skip
 
 

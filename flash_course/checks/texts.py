@@ -18,6 +18,8 @@ def read(name, folder=FOLDER):
     """The tables of ``general.toml`` or ``set_05.toml``; none where a translation has no such file."""
     path = Path(folder) / f"{name}.toml"
     if folder != FOLDER and not path.is_file():
+        if not path.parent.is_dir():
+            raise ValueError(f"FLASH_COURSE_TEXTS: there is no folder {folder}")
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

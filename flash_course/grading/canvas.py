@@ -39,8 +39,8 @@ def fill_gradebook(results, path, column=None):
     said = [f"{kind}: {', '.join(names) or 'nobody'}" for kind, names in left.items() if names or "gradebook" in kind]
     for row in rows[1:]:
         most = row[target] if row[:1] and row[0].strip() == "Points Possible" else ""
-        if filled and most.strip() and most.strip() != f"{next(iter(filled.values()))['of']:g}":
-            said.append(f"the gradebook has {most.strip()} points for it, the set has 100: nothing was scaled")
+        if filled and most.strip() and most.strip() != (of := f"{next(iter(filled.values()))['of']:g}"):
+            said.append(f"the gradebook has {most.strip()} points for it, here are {of}: nothing was scaled")
     return written_rows(rows, (head.index("Student"),) if "Student" in head else ()), [
         f"{len(filled)} of {len(results)} submissions filled in",
         *said,
@@ -52,8 +52,9 @@ def target_of(head, results, column, path):
     sets = Counter(r["set"] for r in results if r["set"])
     numbered = {n: [i for i, h in enumerate(head) if re.search(rf"(?<!\d){n}(?!\d)", h.split("(")[0])] for n in sets}
     found = [i for i, h in enumerate(head) if h == column] or [i for i, h in enumerate(head) if column and column in h]
-    if not column:
-        found = sorted({i for columns in numbered.values() for i in columns})
+    if not column:  # the set that most submissions are of; a stray one does not make the column doubtful
+        most = [n for n, count in sets.items() if count == max(sets.values())]
+        found = sorted({i for n in most for i in numbered[n]})
     if len(found) != 1:
         raise ValueError(
             f"{path}: {len(found)} columns fit {column or 'the number of the set'!r}: name one by --column, "

@@ -32,6 +32,7 @@ def add_commands(commands, raw):
     grade.add_argument(
         "--set", dest="number", metavar="NN", help="number of the problem set (default: seen in each file)"
     )
+    grade.add_argument("--only", metavar="EXERCISES", help="what counts: core, or 05.1,05.3 (default: all of the set)")
     grade.add_argument("--seed", type=int, default=1, help="of sizes and values; `check` has 0 (default: 1)")
     grade.add_argument(
         "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
@@ -54,6 +55,7 @@ def add_commands(commands, raw):
     export = commands.add_parser("export", help="a problem set for another grader", formatter_class=raw)
     export.add_argument("form", choices=("gradescope",))
     export.add_argument("number", metavar="NN", help="number of the problem set")
+    export.add_argument("--only", metavar="EXERCISES", help="what counts: core, or 05.1,05.3 (default: all of the set)")
     export.add_argument("--seed", type=int, default=1, help="of sizes and values; `check` has 0 (default: 1)")
     export.add_argument("--out", help="the zip (default: gradescope_NN.zip)")
     export.add_argument(
@@ -67,18 +69,19 @@ def run_check(args):
     import tempfile
 
     from .grade import Pool, grade
-    from .reports import heading, state
+    from .reports import heading, own_notes, shared_notes, state
 
     if Path(args.file).is_dir():
         raise ValueError(f"{args.file} is a folder: give one notebook or .py file")
     with tempfile.TemporaryDirectory() as out:
         (result,) = grade([args.file], out, seed=0, pool=Pool(), quiet=True, mode="none")
     print(heading(result))
-    for line in result["notes"]:
+    shared = shared_notes(result)
+    for line in [*result["notes"], *shared]:
         print(f"  {line}")
     for name, row in result["exercises"].items():
         print(f"{name}: {state(row)}")
-        for line in [*row["said"], *row["notes"]]:
+        for line in [*row["said"], *own_notes(row, shared)]:
             print(f"  {line}")
     return 0 if result["exercises"] else 1
 
@@ -87,35 +90,44 @@ def run_grade(args):
     """``flash-tutorial grade``: 0 also where a submission could not be read; it is named."""
     from flash_tutorial.files import write_text
 
+    from ..checks.exercise import load_set
     from . import sandbox
     from .canvas import fill_gradebook
     from .child import Limits
+    from .due import due, read_due
     from .files import find_submissions
     from .grade import Pool, default_pool, grade, last_line
-    from .marks import merge_marks, read_marks
+    from .marks import CHANGES, merge_changes, merge_marks, read_changes, read_marks
     from .messages import clean
     from .reports import isolation, summary, write_reports
 
     if args.seconds <= 0 or (args.workers is not None and args.workers < 1):
         raise ValueError(f"--seconds {args.seconds:g}, --workers {args.workers}: both must be positive")
+    if args.number:
+        load_set(args.number)  # or an error that names the sets
     pool = Pool(args.held_out) if args.held_out else default_pool()
-    limits = Limits(seconds=args.seconds)
+    limits, only = Limits(seconds=args.seconds), read_due(args.only, args.number)
     own = Path(args.out) / "texts.csv"
     files = [path for path in (own if own.is_file() else None, args.marks) if path]
     marks = {code: row for path in files for code, row in read_marks(path).items()}
+    changes_path = Path(args.out) / CHANGES
+    changes = read_changes(changes_path)
     results = grade(
         args.paths, args.out, number=args.number, seed=args.seed, pool=pool, limits=limits, workers=args.workers,
         mode=args.sandbox,
     )  # fmt: skip
+    results = due(results, only)
     print(isolation(results, None if args.sandbox == "none" else sandbox.trouble()))
     marked = merge_marks(results, marks, args.marks or own)
     if marked or args.marks:
         print(f"{marked} texts were marked by a person")
+    for line in merge_changes(results, changes, changes_path):
+        print(line)
     write_reports(results, args.out, pool, args.seed, marks)
     if args.canvas:
         text, said = fill_gradebook(results, args.canvas, args.column)
         write_text(Path(args.out) / "canvas.csv", text)
-        print(f"{Path(args.out) / 'canvas.csv'}: {'; '.join(said)}")
+        print("\n  ".join([f"{Path(args.out) / 'canvas.csv'}: {said[0]}", *said[1:]]))
     for result in results:
         if result["exercises"]:
             print(f"{result['name']}: {result['points']:g} of {result['of']}")
@@ -129,11 +141,13 @@ def run_grade(args):
 
 def run_export(args):
     """``flash-tutorial export``"""
+    from .due import read_due
     from .export import export_gradescope
     from .grade import Pool, default_pool
 
     pool = Pool(args.held_out) if args.held_out else default_pool()
     path = args.out or f"gradescope_{args.number}.zip"
-    size = export_gradescope(args.number, path, pool, args.seed)
+    read_due(args.only, args.number)
+    size = export_gradescope(args.number, path, pool, args.seed, args.only)
     faults = "with the held-out faults" if pool else "with the practice pool only"
     print(f"{path}: {size / 1e6:.2f} MB, {faults}, seed {args.seed}")

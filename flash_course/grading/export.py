@@ -9,7 +9,7 @@ from flash_tutorial.files import whole_file
 
 from ..checks.exercise import load_set
 from .grade import Pool, default_pool
-from .reports import state
+from .reports import own_notes, shared_notes, state
 from .sandbox import PACKAGES
 
 SETUP = """\
@@ -39,11 +39,12 @@ export PYTHONPATH="$SOURCE" OMP_NUM_THREADS=1
 NO_DATA = ("models", "corpora")  # no exercise needs what lies there, but the code is imported
 
 
-def export_gradescope(number, path, pool=None, seed=1):
-    """Write the zip, for sizes and values drawn from ``seed``; returns its size in bytes."""
+def export_gradescope(number, path, pool=None, seed=1, only=None):
+    """Write the zip, for sizes and values drawn from ``seed`` and what ``--only`` says; returns its size in bytes."""
     load_set(number)
     pool = default_pool() if pool is None else pool
-    files = {"setup.sh": SETUP, "run_autograder": RUN.replace("NUMBER", number).replace("SEED", str(seed))}
+    what = " ".join(map(str, [seed, *([only.replace(" ", "")] if only else [])]))
+    files = {"setup.sh": SETUP, "run_autograder": RUN.replace("NUMBER", number).replace("SEED", what)}
     for package in PACKAGES:
         for source in sorted(package.rglob("*")):
             inside = source.relative_to(package.parent)
@@ -70,17 +71,19 @@ def zipped(files):
 
 def gradescope_form(result, seconds):
     """results.json as Gradescope specifies it, from a student's result."""
+    shared = shared_notes(result)
     facts = load_set(result["set"]) if result["set"] else {}
     tests = [
         {
             "name": f"{name} {facts[name].title}", "score": row["points"], "max_score": row["of"],
-            "output": "\n".join([state(row), *row["said"], *row["notes"]]), "visibility": "visible",
+            "output": "\n".join([state(row), *row["said"], *own_notes(row, shared)]), "visibility": "visible",
         }
         for name, row in result["exercises"].items()
     ]  # fmt: skip
     return {
-        "score": result["points"], "execution_time": round(seconds, 1), "output": "\n".join(result["notes"]),
-        "visibility": "visible", "stdout_visibility": "hidden", "tests": tests,
+        "score": result["points"], "execution_time": round(seconds, 1),
+        "output": "\n".join([*result["notes"], *shared]), "visibility": "visible",
+        "stdout_visibility": "hidden", "tests": tests,
     }  # fmt: skip
 
 

@@ -22,12 +22,13 @@ from .child import Limits
 from .files import find_submissions
 from .isolation import Judge
 from .kept import Journal, Results, key_path
+from .language import language
 from .messages import failed
 from .statements import needed_text
 from .submission import Submission, read_submission
 
 COURSE = Path(__file__).resolve().parent.parent
-OWN = ("students", "feedback", "unfinished", "results.json", "results.csv", "texts.csv", "canvas.csv")
+OWN = ("students", "feedback", "unfinished", "results.json", "results.csv", "texts.csv", "changes.csv", "canvas.csv")
 
 
 class Pool:
@@ -106,11 +107,12 @@ def hidden_paths(out, pool, handed):
 
 
 def state_of(number, seed, held_out, limits):
-    """A hash of all that a result depends on, besides the submission: the checker, the set, the held-out cases."""
+    """A hash of all that a result depends on, besides the submission: checker, language, set, held-out cases."""
     code = [*(COURSE / "checks").glob("*.*"), *(COURSE / "grading").glob("*.py")]
-    code += (COURSE / "checks" / "sets").glob(f"set_{number}.*")
+    code += [*(COURSE / "checks" / "sets").glob(f"set_{number}.*"), COURSE / "checks" / "sets" / "general.toml"]
     files = sorted(path for path in code if path.suffix in (".py", ".toml"))
-    parts = [str(seed), str(limits), str(held_out), *(path.name + path.read_text(encoding="utf-8") for path in files)]
+    texts = [path.name + path.read_text(encoding="utf-8") for path in files]
+    parts = [str(seed), str(limits), str(held_out), language(), *texts]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

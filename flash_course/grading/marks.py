@@ -1,8 +1,11 @@
-"""Answers in prose, which a person marks: out without names, and back with points."""
+"""What a person says about points: of answers in prose, which go out without names, and after an appeal."""
 
 import hashlib
+from pathlib import Path
 
 from .spreadsheet import read_rows, written_rows
+
+CHANGES = "changes.csv"  # in the folder of the results: name, exercise, points, reason; a person writes it
 
 
 def code_of(result, name):
@@ -47,8 +50,12 @@ def merge_marks(results, marks, path):
                 row["points"] = within(mark["points"].strip(), row["of"], name, path)
                 row["marked"] = True
                 merged += 1
-        result["points"] = sum(row["points"] for row in result["exercises"].values())
+        add_up(result)
     return merged
+
+
+def add_up(result):
+    result["points"] = sum(row["points"] for row in result["exercises"].values())
 
 
 def within(mark, most, name, path):
@@ -59,3 +66,33 @@ def within(mark, most, name, path):
     if not 0 <= points <= most:
         raise ValueError(f"{path}: {mark!r} points for {name}, expected a number from 0 to {most}")
     return points
+
+
+# ---------------------------------------------------------------- points that a person changes, as after an appeal
+
+
+def read_changes(path):
+    """The rows of a ``changes.csv``, as a spreadsheet may have saved it; none where there is no such file."""
+    if not Path(path).is_file():
+        return []
+    head, *rows = read_rows(path) or [[]]
+    if not {"name", "exercise", "points"} <= set(head):
+        raise ValueError(f"{path}: expected the columns name, exercise, points and reason, got {', '.join(head)}")
+    return [dict(zip(head, row)) for row in rows if any(cell.strip() for cell in row)]
+
+
+def merge_changes(results, changes, path):
+    """Put the points of ``read_changes`` in place of the grader's; returns what to say about it, a line each."""
+    by_name, done, left = {result["name"]: result for result in results}, [], []
+    for change in changes:
+        name, exercise = change["name"].strip(), change["exercise"].strip()
+        row = by_name[name]["exercises"].get(exercise) if name in by_name else None
+        if row is None:
+            left.append(f"{name} {exercise}")
+            continue
+        done.append(f"{name} {exercise} from {row['points']:g} to {change['points'].strip()}")
+        row["points"], row["changed"] = within(change["points"].strip(), row["of"], exercise, path), True
+        row["said"] = [*row["said"], *filter(None, [change.get("reason", "").strip()])]
+        add_up(by_name[name])
+    said = [f"points changed by a person: {', '.join(done)}"] if done else []
+    return said + ([f"{path} names what is not here: {', '.join(left)}"] if left else [])

@@ -59,12 +59,23 @@ def number(points):
 
 def page(result):
     """A student's page, in Markdown."""
-    lines = [f"# {plain(heading(result))}", "", *listed(result["notes"])]
+    shared = shared_notes(result)
+    lines = [f"# {plain(heading(result))}", "", *listed([*result["notes"], *shared])]
     facts = load_set(result["set"]) if result["set"] else {}
     for name, row in result["exercises"].items():
-        said = [*row["said"], *row["notes"], *help_with(facts[name], row, result["student"])]
+        said = [*row["said"], *own_notes(row, shared), *help_with(facts[name], row, result["student"])]
         lines += [f"## {name} {facts[name].title}: {state(row)}", "", *listed(said)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def shared_notes(result):
+    """What each exercise has met, such as an import that fails: it is said once, on top."""
+    first, *others = [row["notes"] for row in result["exercises"].values()] or [[]]
+    return [note for note in first if others and all(note in notes for notes in others)]
+
+
+def own_notes(row, shared):
+    return [note for note in row["notes"] if note not in shared]
 
 
 def listed(lines):
@@ -81,29 +92,39 @@ def help_with(exercise, row, student):
     said, numbers = [], exercise.numbers(student or "me")
     if numbers:
         said.append(say("all", "drawn", numbers=", ".join(f"{name} = {value}" for name, value in numbers.items())))
-    if row["status"] in ("wrong", "raises"):
+    if row["status"] in ("wrong", "raises") and not row.get("changed"):
         said += [f"{say('all', 'first hint')} {exercise.hints[0]}", say("all", "lecture", number=exercise.id[:2])]
     return said
 
 
 def heading(result):
-    """Whose, which set, how many points."""
+    """Whose, which set, how many points, and how many a person has still to give."""
     if not result["exercises"]:
         return f"{result['name']}: not read"
-    return f"{result['name']}: set {result['set']}, {result['points']:g} of {result['of']} points"
+    waiting = sum(row["of"] for row in result["exercises"].values() if waits(row))
+    more = f"; {say('all', 'waiting', points=waiting)}" if waiting else ""
+    return f"{result['name']}: set {result['set']}, {result['points']:g} of {result['of']} points{more}"
 
 
 def state(row):
     """Status and points of an exercise, in words."""
     if waits(row):
         return say("all", "recorded")
-    status = say("all", "recorded" if row.get("marked") else row["status"])
+    status = say("all", "recorded" if row.get("marked") or row.get("changed") else row["status"])
     return f"{status}, {say('all', 'points', got=format(row['points'], 'g'), of=row['of'])}"
 
 
 def waits(row):
     """Whether a person has still to mark a text."""
-    return bool(row.get("by_person") and row["status"] == "right" and "marked" not in row)
+    return bool(row.get("by_person") and row["status"] == "right" and not {"marked", "changed"} & {*row})
+
+
+def lacks_a_name(exercise, row):
+    """Whether an answer, or something that it calls, is not defined in the file."""
+    if row["status"] == "raises":
+        return any("NameError: " in line for line in row["said"])
+    missing = {say("all", "missing", name=name) for name in load_set(exercise[:2])[exercise].names}
+    return row["status"] == "not attempted" and bool(missing & {*row["notes"]})
 
 
 def summary(results, limits):
@@ -113,7 +134,19 @@ def summary(results, limits):
     for number, _ in sets[1:]:
         names = ", ".join(r["name"] for r in results if r["set"] == number)
         found.append(f"most submissions are of set {sets[0][0]}, but of set {number}: {names}")
+    found += [f"{r['name']}: {note}" for r in results if r["exercises"] for note in r["notes"]]
     rows = [(f"{r['name']} {name}", row) for r in results for name, row in r["exercises"].items()]
+    lacking = [
+        " ".join([r["name"], *names])
+        for r in results
+        if (names := [name for name, row in r["exercises"].items() if lacks_a_name(name, row)])
+    ]
+    if lacking:
+        found.append(f"a name is missing, so a cell may be gone, renamed or unreadable: {', '.join(lacking)}")
+    if refused := [
+        name for name, row in rows if row.get("text") and row["status"] == "wrong" and not row.get("changed")
+    ]:
+        found.append(f"texts that the check turned down, with 0 points: {', '.join(refused)}")
     if slow := [name for name, row in rows if row.get("stopped")]:
         found.append(
             f"stopped after {limits.seconds:g} seconds of computing or {limits.on_the_clock:g} on the clock: "

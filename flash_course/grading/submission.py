@@ -93,10 +93,12 @@ def read_cells(path, raw):
     """The code of each cell; what is wrong with a file is said to the student who handed it in."""
     if not raw.strip():
         raise ValueError("it is empty. Hand it in again")
+    notebook = path.suffix.lower() == ".ipynb"
     try:
-        cells = cells_in(raw.decode("utf-8-sig"), path.suffix.lower() == ".ipynb")
+        cells = cells_in(raw.decode("utf-8-sig"), notebook)
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError("it is no notebook. Open it in Jupyter, save it as .ipynb, and hand it in again") from None
+        saved = "notebook. Open it in Jupyter, save it as .ipynb" if notebook else "text in UTF-8. Save it as that"
+        raise ValueError(f"it is no {saved}, and hand it in again") from None
     if (size := len(json.dumps(cells))) > CODE_BYTES:
         raise ValueError(
             f"it has {size / 1000:.0f} kB of code. Keep what the exercises need (at most {CODE_BYTES // 1000} kB)"

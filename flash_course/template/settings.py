@@ -6,7 +6,7 @@ from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig
 
 MODELS = {
-    # the baseline has as many parameters as the new model: `python grid.py` prints both counts
+    # give the baseline as many parameters as your model has: `python grid.py` prints both counts
     "baseline": ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=32, norm="layer"),
     "mine": ModelConfig(MyUnit, dim=64, depth=4, norm="layer"),
 }

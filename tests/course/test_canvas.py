@@ -48,7 +48,16 @@ def test_a_file_as_canvas_names_it_and_other_spellings_are_found(tmp_path):
     found, said = booked(tmp_path, rows, **names)
     assert found == {"101": "7", "102": "7", "103": "7", "104": "50"}
     assert said[:2] == ["3 of 3 submissions filled in", "not in the gradebook: nobody"]
-    assert said[2] == "the gradebook has 10 points for it, the set has 100: nothing was scaled"
+    assert said[2] == "the gradebook has 10 points for it, here are 100: nothing was scaled"
+
+
+@pytest.mark.quick
+def test_a_stray_file_of_another_set_does_not_make_the_column_doubtful(tmp_path):
+    rows = "A,1,S1,ada,,,\nB,2,S2,bob,,,\nC,3,S3,cleo,,,\n"
+    found, said = booked(tmp_path, rows, ada="05", bob="05", cleo="02")
+    assert found == {"1": "7", "2": "7", "3": ""} and "of another set: cleo" in said
+    with pytest.raises(ValueError, match="2 columns fit 'the number of the set'"):
+        booked(tmp_path, rows, ada="05", cleo="02")
 
 
 @pytest.mark.quick

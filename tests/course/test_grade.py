@@ -142,9 +142,10 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
     assert said[1:5] == ["ada: 95 of 100", "bob: 25 of 100", "cleo: 0 of 100", "eve: 100 of 100"]
     assert said[5].startswith("dan: not read: the file cannot be read: it is no notebook.")
     assert said[6] == "most submissions are of set 05, but of set 02: eve"
-    assert said[7] == "the same STUDENT = 'me', and so the same numbers in set 05: ada, bob, cleo"
-    assert said[9] == f"left out, neither .ipynb nor .py: {classroom / 'notes.pdf'}"
-    assert said[10].startswith("5 submissions")
+    assert said[7].startswith("a name is missing") and said[7].endswith(": bob 05.3 05.4 05.5 05.6 05.7")
+    assert said[8] == "the same STUDENT = 'me', and so the same numbers in set 05: ada, bob, cleo"
+    assert said[10] == f"left out, neither .ipynb nor .py: {classroom / 'notes.pdf'}"
+    assert said[11].startswith("5 submissions")
     assert (out / "feedback" / "dan.md").read_text().startswith("# dan: not read\n")
     run("grade", classroom / "ada.py", "--out", out, "--set", "02")
     assert "looks like problem set 05; it was graded as set 02" in (out / "feedback" / "ada.md").read_text()
@@ -157,6 +158,8 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
         (["check", "."], ". is a folder: give one notebook or .py file"),
         (["grade", "no/such/folder", "--out", "o"], "no/such/folder does not exist"),
         (["grade", ".", "--out", "o", "--seconds", "0"], "must be positive"),
+        (["grade", ".", "--out", "o", "--set", "5"], "there is no problem set '5': expected one of 01, 02"),
+        (["grade", ".", "--out", "o", "--only", "05.9"], "there is no exercise '05.9' here"),
         (["export", "gradescope", "99"], "there is no problem set '99'"),
     ],
 )

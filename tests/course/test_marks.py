@@ -3,8 +3,11 @@
 import csv
 import io
 
+import pytest
 from marks import needs_solutions
 from submissions import forks, run, source
+
+from flash_course.grading.marks import merge_changes, read_changes
 
 pytestmark = forks
 
@@ -44,3 +47,39 @@ def test_marks_count_and_stay_in_every_later_run(classroom, tmp_path, capsys):
     run("grade", classroom / "bob.py", "--out", out)
     run("grade", classroom, "--out", out)
     assert "ada: 98.5 of 100" in capsys.readouterr().out
+
+
+@needs_solutions
+def test_points_after_an_appeal_take_the_place_of_the_graders_in_every_later_run(classroom, tmp_path, capsys):
+    out = tmp_path / "graded"
+    out.mkdir()
+    (out / "changes.csv").write_text(
+        "name,exercise,points,reason\nbob,05.3,12.5,Half of it was there.\nada,05.7,5,\ntim,05.1,3,\n"
+    )
+    for _ in range(2):
+        assert run("grade", classroom, "--out", out) == 0
+        said = capsys.readouterr().out
+        assert "points changed by a person: bob 05.3 from 0 to 12.5, ada 05.7 from 0 to 5\n" in said
+        assert "changes.csv names what is not here: tim 05.1\n" in said
+        assert "ada: 100 of 100" in said and "bob: 37.5 of 100" in said and "wait for" not in said
+    page = (out / "feedback" / "bob.md").read_text()
+    assert "## 05.3 mixed_chunk: recorded: marked by a person, 12.5 of 25 points\n\n- Half of it was there.\n" in page
+    (out / "changes.csv").unlink()
+    run("grade", classroom, "--out", out)
+    assert "bob: 25 of 100" in capsys.readouterr().out  # the grader's own points were kept
+
+
+@pytest.mark.quick
+def test_changes_are_read_as_a_spreadsheet_saves_them_and_refused_where_they_are_none(tmp_path):
+    path, row = tmp_path / "changes.csv", {"points": 0, "of": 10, "said": [], "status": "wrong"}
+    assert read_changes(path) == []
+    path.write_text("\ufeffname;exercise;points;reason\nada;05.1;3,5;why\n;;;\n", encoding="utf-8")
+    result = {"name": "ada", "points": 0, "exercises": {"05.1": row, "05.2": {"points": 2}}}
+    merge_changes([result], read_changes(path), path)
+    assert result["points"] == 5.5 and row["said"] == ["why"]
+    path.write_text("name,exercise,points\nada,05.1,11\n")
+    with pytest.raises(ValueError, match=r"'11' points for 05\.1, expected a number from 0 to 10"):
+        merge_changes([result], read_changes(path), path)
+    path.write_text("student,points\nada,3\n")
+    with pytest.raises(ValueError, match="expected the columns name, exercise, points and reason, got student, points"):
+        read_changes(path)

@@ -58,6 +58,18 @@ def test_the_folder_has_what_a_project_hands_in(project):
     for path in project.iterdir():
         assert "{{" not in path.read_text(encoding="utf-8").replace("{{'", ""), path.name
     assert (project / "README.md").read_text(encoding="utf-8").startswith("# my-project\n")
+
+
+def test_git_takes_what_a_run_ended_with_and_not_its_weights(project):
+    """Who marks a project sees machine, settings and log of each run, and makes the table from them."""
+    run_folder = project / "runs" / "mine_rate0.01_steps4_seed0_1a2b3c4d"
+    for name in ("result.json", "config.json", "log.csv", "model.safetensors", "step_000004/model.safetensors"):
+        (run_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_folder / name).write_text("")
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    listed = subprocess.run(["git", "ls-files", "runs"], cwd=project, check=True, capture_output=True, text=True)
+    assert [line.rpartition("/")[2] for line in listed.stdout.split()] == ["config.json", "log.csv", "result.json"]
     questions = (project / "QUESTIONS.md").read_text(encoding="utf-8")
     rows = [line for line in questions.splitlines() if line.startswith("| ") and "---" not in line]
     marks = [int(line.split("|")[1]) for line in rows if line.split("|")[1].strip().isdigit()]

@@ -6,6 +6,7 @@ from submissions import SOON
 from flash_course.checks import texts
 from flash_course.checks.exercise import load_set
 from flash_course.grading import reports
+from flash_course.grading.export import gradescope_form
 
 
 @pytest.mark.quick
@@ -53,3 +54,43 @@ def test_a_page_has_the_numbers_that_were_drawn_and_help_where_something_is_wron
         assert f"{name} = {value}" in parts[drawn]
     assert reports.plain(exercises[wrong].hints[0]) in parts[wrong] and "lecture 05" in parts[wrong].lower()
     assert exercises[right].hints[0] not in parts[right]
+
+
+@pytest.mark.quick
+def test_what_every_exercise_has_met_is_said_once():
+    shared, own = "line 1 of code cell 2: ModuleNotFoundError", "line 9 of code cell 5: ValueError"
+    rows = {"e1": {"status": "right", "points": 10, "notes": [shared]}, "e2": {"status": "right", "points": 10}}
+    rows["e2"]["notes"] = [shared, own]
+    head, first, second = reports.page(result_of("05", **rows)).split("\n## ")
+    assert shared in head and own not in head and "code cell" not in first and own in second and shared not in second
+    form = gradescope_form(result_of("05", **rows), 1.0)
+    assert form["output"] == shared and form["tests"][1]["output"].endswith(own)
+    alone = result_of("05", e1={"status": "right", "points": 10, "notes": [own]})
+    assert own not in reports.page(alone).split("\n## ")[0]  # the one exercise may be what it is about
+
+
+@pytest.mark.quick
+def test_the_head_of_a_page_says_what_a_person_has_still_to_give():
+    text = {"status": "right", "points": 0, "by_person": True, "text": "why"}
+    result = result_of("05", e1={"status": "right", "points": 2.5}, e7=text)
+    assert reports.heading(result) == "ada: set 05, 2.5 of 100 points; 10 more wait for a person's marks"
+    result["exercises"]["05.7"]["marked"] = True
+    assert reports.heading(result) == "ada: set 05, 2.5 of 100 points"
+
+
+@pytest.mark.quick
+def test_what_may_have_gone_wrong_with_a_file_is_listed():
+    """A cell that cannot be read, an import that was deleted, a function with another name, a text turned down."""
+    rows = {
+        "e1": {"status": "raises", "points": 0, "said": ["NameError: name 'np' is not defined (in your line: x)"]},
+        "e2": {"status": "raises", "points": 0, "said": ["ValueError: no"]},
+        "e3": {"status": "not attempted", "points": 0, "notes": [texts.say("all", "missing", name="mixed_chunk")]},
+        "e4": {"status": "not attempted", "points": 0},
+        "e7": {"status": "wrong", "points": 0, "by_person": True, "text": "because"},
+    }
+    result = result_of("05", **rows) | {"notes": ["code cell 7 is left out: bad indent"]}
+    assert reports.summary([result], SOON)[:3] == [
+        "ada: code cell 7 is left out: bad indent",
+        "a name is missing, so a cell may be gone, renamed or unreadable: ada 05.1 05.3",
+        "texts that the check turned down, with 0 points: ada 05.7",
+    ]

@@ -18,6 +18,14 @@ pytestmark = forks
 
 
 @pytest.mark.quick
+def test_a_py_file_in_another_encoding_is_told_which_one_to_take(tmp_path):
+    path = tmp_path / "ada.py"
+    path.write_bytes('STUDENT = "Jürg"\ncheck("05.1", f)\n'.encode("cp1252"))
+    (said,) = read_submission(path, "ada").notes
+    assert "it is no text in UTF-8. Save it as that" in said and "notebook" not in said
+
+
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "data, said",
     [
