@@ -24,6 +24,7 @@ SETTINGS = PLAIN_MODULES | {"random", "warnings", "sys", "locale", "logging"}  #
 SHOWS = {"print", "display", "exit", "quit", "plt", "check", "hint", "progress", "predict", "reveal"}
 OWN_LINES = re.compile(r"^\s*([%!].*|\?{1,2}[\w.]+|[\w.]+\?{1,2})$")  # Jupyter's: %matplotlib, !pip, name?
 TIMED = re.compile(r"^(\s*)%time\s+")
+NONLOCAL = re.compile(r"^(\s*)nonlocal .*$", re.MULTILINE)
 PYTHON_CELLS = ("%%time", "%%capture", "%%prun")  # the other cell magics hand the cell to something else
 NAMED = 5  # statements that are listed where a name is missing
 
@@ -181,7 +182,8 @@ def globals_read(tree):
 
 def symbols(tree):
     """The symbols of a statement that are global, in whatever function they stand."""
-    tables = [symtable.symtable(ast.unparse(tree), "statement", "exec")]
+    alone = NONLOCAL.sub(r"\1pass", ast.unparse(tree))  # a function within another is read by itself
+    tables = [symtable.symtable(alone, "statement", "exec")]
     for table in tables:
         top = table.get_type() == "module"
         yield from (symbol for symbol in table.get_symbols() if top or symbol.is_global())
