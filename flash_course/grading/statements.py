@@ -5,6 +5,8 @@ Functions, classes, imports and plain values are taken as they stand. Any other 
 rest, plots and training and calls of ``check``, is left out.
 """
 
+import __future__
+
 import ast
 import linecache
 import re
@@ -91,9 +93,10 @@ class Statements:
         """The names that they define, and what failed on the way. This runs a student's code."""
         module = sys.modules["__main__"] = ModuleType("__main__")
         names, notes, needed = vars(module), [], self.needed(wanted)
+        flags = future_flags(one.tree for one in self.all)
         for one in needed:
             try:
-                exec(compile(ast.Module([one.tree], []), one.filename, "exec", dont_inherit=True), names)
+                exec(compile(ast.Module([one.tree], []), one.filename, "exec", flags, dont_inherit=True), names)
             except Exception as error:
                 notes.append(f"{place(one)}: {type(error).__name__}: {str(error)[:300]}")
         if not {*wanted} <= {*names}:
@@ -104,6 +107,13 @@ class Statements:
         """Some of the statements that did not run, besides those that only show or check something."""
         out = [one for one in self.all if one not in needed and not only_shows(one.tree)]
         return out[:NAMED]
+
+
+def future_flags(trees):
+    """What ``from __future__ import annotations`` asks of the compiler, in a notebook for all cells behind it too."""
+    imports = [tree for tree in trees if isinstance(tree, ast.ImportFrom) and tree.module == "__future__"]
+    features = {getattr(__future__, alias.name, None) for one in imports for alias in one.names} - {None}
+    return sum(feature.compiler_flag for feature in features)
 
 
 def only_shows(tree):
