@@ -385,6 +385,7 @@ check("07.5", answer_07_5, student=STUDENT)
 #    the others may have any token as id, even the right one. Hidden tokens come in spans of neighbours: where 15 of 100 are hidden, the spans are 3 or more long on average.
 #
 # Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on eleven that are wrong.
+# Grading tries a few more, and stops a test that computes for ten seconds in all.
 # You may use `numpy`.
 #
 # <details><summary>My test fails a loader that is right</summary>

@@ -147,7 +147,7 @@ check("08.1", multiply_adds_per_token)
 # - `d`: in the paper's V100 table there is one length at which FLASH loses, 512 tokens, with 254 ms a step against 222. What does the count say?
 #   At T = 512, counted as in `b`, how many times as many multiply-adds do the two units take as the block?
 #
-# Assume that C divides T. Solve it on paper, or with a few lines of Python. For `a` to `c` give whole numbers of tokens, where one more or less does not matter, and for `d` three digits.
+# Assume that C divides T. Solve it on paper, or with a few lines of Python. For `a` to `c` give whole numbers of tokens, where one more or less does not matter, and for `d` three decimals.
 # But guess first: which of a, b and c will be the smallest, and which the largest?
 #
 # <details><summary>My b is the lecture's number, 1836, and it is called wrong</summary>

@@ -298,12 +298,18 @@ check("11.3", launch_local)
 # - **joined**: `cat` and `stack` copy each entry of the result at most once or twice, not once for each later chunk.
 #   `turn` may keep its `cat`.
 #
-# Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64, and the result has x's format.
+# Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64, and trains it, so its backward pass must run as it does now. The result has x's format.
 # Change nothing but `chunk_layer`. You may use `torch`, `cos_sin` and `turn`.
 #
 # <details><summary>My values changed in the second call</summary>
 #
 # Did you keep a table from the first call? It was made in a different number format. A table for each call is enough.
+#
+# </details>
+#
+# <details><summary>I get "modified by an inplace operation"</summary>
+#
+# The backward pass needs the sum as a product has read it. `state = state + ...` makes a new tensor, while `state += ...` overwrites the old one.
 #
 # </details>
 

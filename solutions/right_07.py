@@ -88,6 +88,38 @@ def step_divided_later(loss_of, parts, parameters, optimizer, scaler, schedule, 
     schedule.step()
 
 
+def step_with_keywords(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
+    """With the arguments that torch's own objects take."""
+    optimizer.zero_grad(set_to_none=True)
+    for part in parts:
+        scaler.scale(loss_of(part) / len(parts)).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(parameters, max_norm=max_norm, norm_type=2.0)
+    scaler.step(optimizer)
+    scaler.update()
+    schedule.step()
+
+
+def save_with_numbers_as_arrays(path, run):
+    arrays = {f"{kind}.{name}": getattr(run, kind)[name] for kind in ("weights", "m", "v") for name in run.weights}
+    dice = json.dumps(run.rng.bit_generator.state)
+    beside = path.parent / f".{path.name}"
+    with beside.open("wb") as file:
+        np.savez(file, step=run.step, position=run.position, dice=dice, **arrays)
+    replace(beside, path)
+
+
+def load_numbers_as_arrays(path):
+    """step and position come back as arrays without axes."""
+    run = Run()
+    with np.load(path) as file:
+        for kind in ("weights", "m", "v"):
+            setattr(run, kind, {name: file[f"{kind}.{name}"] for name in run.weights})
+        run.step, run.position = file["step"], file["position"]
+        run.rng.bit_generator.state = json.loads(str(file["dice"]))
+    return run
+
+
 def save_as_json(path, run):
     values = {kind: {name: a.tolist() for name, a in getattr(run, kind).items()} for kind in ("weights", "m", "v")}
     values |= {"step": run.step, "position": run.position, "rng": run.rng.bit_generator.state}
@@ -273,10 +305,11 @@ RIGHT = {
         {"learning_rate": rate_by_interpolation, "clip_each": clip_by_loop},
         {"learning_rate": rate_as_fraction, "clip_each": clip_with_where},
     ],
-    "07.3": [step_cleared_by_hand, step_divided_later, step_by_grad],
+    "07.3": [step_cleared_by_hand, step_divided_later, step_by_grad, step_with_keywords],
     "07.4": [
         {"save": save_as_json, "load": load_from_json},
         {"save": save_flat, "load": load_flat},
+        {"save": save_with_numbers_as_arrays, "load": load_numbers_as_arrays},
         {"save": save_in_database, "load": load_from_database},
     ],
     "07.5": [CURVES],

@@ -117,7 +117,8 @@ def watched_calls(name_shut):
     try:
         yield
     finally:
-        if sys.getprofile() is not hook and not seen:
+        endless = isinstance(sys.exc_info()[1], RecursionError)  # if it ended within the hook, that is off now
+        if sys.getprofile() is not hook and not seen and not endless:
             seen.append("sys.setprofile")
         sys.setprofile(before[0])
         threading.setprofile(before[1])

@@ -1,5 +1,7 @@
 """What a student calls: check, hint, progress. What was reached is kept in the course's progress file."""
 
+import time
+
 from ..learner import load_progress, store_progress
 from .exercise import load_exercise, load_set, there
 from .texts import say
@@ -16,9 +18,12 @@ def check(name, *answers, student="me"):
     if len(answers) != len(exercise.names):
         raise ValueError(f"answers given: {len(answers)}; expected: check({name!r}, {', '.join(exercise.names)})")
     answer = answers[0] if len(answers) == 1 else dict(zip(exercise.names, answers))
+    begun = time.process_time()
     verdict = judge(exercise, answer, student=student)
     keep(verdict)
     print(verdict)
+    if verdict.status == "right" and (seconds := time.process_time() - begun) > 5:
+        print(f"  {say('all', 'slow', seconds=round(seconds))}")
     if verdict.by_person and verdict.status == "right":
         print(exercise.model_answer)
         print(*(f"[ ] {line}" for line in exercise.rubric), sep="\n")

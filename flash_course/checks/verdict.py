@@ -89,8 +89,7 @@ def problem(exercise, case, got, expected):
 
 def guess(expected, got, tolerance):
     """The difference of a prediction without the right answer: who guessed wrong thinks again."""
-    said = difference(as_word(expected), as_word(got), tolerance)
-    if said is None:
+    if difference(as_word(expected), as_word(got), tolerance) is None:
         return None
     if is_text(expected):
         key = "guess" if is_text(as_word(got)) else "guess a word"
@@ -153,11 +152,15 @@ def look_at_values(result, exercise, cases, outcomes, problems, failed, kept):
     line = say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said)
     result.lines.append(said if said.startswith(f"{case.name}: ") else line)  # it names its question itself
     keys, same = kept()
-    found = alike_in_all(exercise, cases, failed, keys, same)
+    found = dict.fromkeys(alike_in_all(exercise, cases, failed, keys, same), case.part)
     if not found:
         telling = [i for i in failed if tells(exercise, outcomes[i])]
         found = alike_in_a_part(exercise, cases, telling, keys, same)
-    result.likely = [said for said in found if said not in result.lines[-1]]
+    told = [*exercise.parts] if exercise.kind == "predict" else [case.part]  # sentences of a prediction name their part
+    result.likely = [
+        said if part in told else say("all", "part", part=word(exercise.id, part), state=said)
+        for said, part in found.items() if said not in result.lines[-1]
+    ]  # fmt: skip
     if not found and case.say and outcomes[failed[0]].is_value:
         result.lines.append(say("all", "about", said=say(exercise.id, case.say)))
 
@@ -186,17 +189,18 @@ def alike_in_all(exercise, cases, failed, keys, same):
 
 
 def alike_in_a_part(exercise, cases, telling, keys, same):
-    """For each part that failed, the sentence of the first kept wrong answer that gives the same in all its cases.
+    """{sentence: part}, for each part that failed: of the first kept wrong answer that gives the same in all its cases.
 
     Two answers that give the same flag or the same error may differ in all else, so a case in ``telling`` must agree.
     """
-    sentences = []
+    sentences = {}
     for part in exercise.parts:
         first = [i for i in telling if cases[i].part == part][:1]
         places = first + [i for i, case in enumerate(cases) if case.part == part and not case.held_out]
         alike = (say(exercise.id, key) for k, key in enumerate(keys) if first and all(same(k, i) for i in places))
-        sentences += filter(None, [next(alike, None)])
-    return list(dict.fromkeys(sentences))
+        if said := next(alike, None):
+            sentences.setdefault(said, part)
+    return sentences
 
 
 def tells(exercise, outcome):

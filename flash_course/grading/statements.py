@@ -5,6 +5,8 @@ Functions, classes, imports and plain values are taken as they stand. Any other 
 rest, plots and training and calls of ``check``, is left out.
 """
 
+import __future__
+
 import ast
 import linecache
 import re
@@ -24,6 +26,7 @@ SETTINGS = PLAIN_MODULES | {"random", "warnings", "sys", "locale", "logging"}  #
 SHOWS = {"print", "display", "exit", "quit", "plt", "check", "hint", "progress", "predict", "reveal"}
 OWN_LINES = re.compile(r"^\s*([%!].*|\?{1,2}[\w.]+|[\w.]+\?{1,2})$")  # Jupyter's: %matplotlib, !pip, name?
 TIMED = re.compile(r"^(\s*)%time\s+")
+NONLOCAL = re.compile(r"^(\s*)nonlocal .*$", re.MULTILINE)
 PYTHON_CELLS = ("%%time", "%%capture", "%%prun")  # the other cell magics hand the cell to something else
 NAMED = 5  # statements that are listed where a name is missing
 
@@ -90,9 +93,10 @@ class Statements:
         """The names that they define, and what failed on the way. This runs a student's code."""
         module = sys.modules["__main__"] = ModuleType("__main__")
         names, notes, needed = vars(module), [], self.needed(wanted)
+        flags = future_flags(one.tree for one in self.all)
         for one in needed:
             try:
-                exec(compile(ast.Module([one.tree], []), one.filename, "exec", dont_inherit=True), names)
+                exec(compile(ast.Module([one.tree], []), one.filename, "exec", flags, dont_inherit=True), names)
             except Exception as error:
                 notes.append(f"{place(one)}: {type(error).__name__}: {str(error)[:300]}")
         if not {*wanted} <= {*names}:
@@ -103,6 +107,13 @@ class Statements:
         """Some of the statements that did not run, besides those that only show or check something."""
         out = [one for one in self.all if one not in needed and not only_shows(one.tree)]
         return out[:NAMED]
+
+
+def future_flags(trees):
+    """What ``from __future__ import annotations`` asks of the compiler, in a notebook for all cells behind it too."""
+    imports = [tree for tree in trees if isinstance(tree, ast.ImportFrom) and tree.module == "__future__"]
+    features = {getattr(__future__, alias.name, None) for one in imports for alias in one.names} - {None}
+    return sum(feature.compiler_flag for feature in features)
 
 
 def only_shows(tree):
@@ -181,7 +192,8 @@ def globals_read(tree):
 
 def symbols(tree):
     """The symbols of a statement that are global, in whatever function they stand."""
-    tables = [symtable.symtable(ast.unparse(tree), "statement", "exec")]
+    alone = NONLOCAL.sub(r"\1pass", ast.unparse(tree))  # a function within another is read by itself
+    tables = [symtable.symtable(alone, "statement", "exec")]
     for table in tables:
         top = table.get_type() == "module"
         yield from (symbol for symbol in table.get_symbols() if top or symbol.is_global())

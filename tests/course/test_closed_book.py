@@ -97,6 +97,20 @@ def test_where_the_package_is_open_the_courses_own_test_is_shut(name):
         assert verdict.points == 0 and "asks for your own code" in str(verdict), verdict
 
 
+def test_a_recursion_without_an_end_is_named_and_does_not_hide_a_call_behind_it():
+    def endless(x, C):
+        return endless(x, C)
+
+    def unwatched(x, C):
+        with contextlib.suppress(RecursionError):
+            endless(x, C)
+        return load_exercise("05.1").right(x, C)
+
+    said = str(judge(load_exercise("05.1"), endless))
+    assert "RecursionError: maximum recursion depth exceeded" in said and "sys.setprofile" not in said
+    assert judge(load_exercise("05.1"), unwatched).points == 0
+
+
 def test_a_students_own_code_is_never_taken_for_the_packages():
     class Doubler:
         def __call__(self, x):

@@ -7,8 +7,9 @@ from pickle import dumps, loads
 import numpy as np
 import pytest
 
-from flash_course.checks.exercise import load_exercise
+from flash_course.checks.exercise import lent, load_exercise
 from flash_course.checks.files import Watch, no_pickle, second_name
+from flash_course.checks.texts import say
 from flash_course.checks.verdict import judge
 
 pytestmark = pytest.mark.quick
@@ -61,3 +62,35 @@ def test_a_pickle_by_imported_names_loses_the_points_of_no_code():
     verdict = judge(load_exercise("07.4"), {"save": save, "load": lambda path: loads(path.read_bytes())})
     assert verdict.by_part == {"goes on": 12, "whole file": 5, "no code": 0}
     assert "You use a pickle" in str(verdict)
+
+
+def test_a_run_that_lost_its_last_digits_is_told_so():
+    exercise = load_exercise("07.4")
+    save, load = exercise.right["save"], lent(exercise.right["load"])
+
+    def load_rounded(path):
+        run = load(path)
+        run.weights = {
+            name: np.array([float(f"{x:.15g}") for x in p.flat]).reshape(p.shape) for name, p in run.weights.items()
+        }
+        return run
+
+    verdict = judge(exercise, {"save": save, "load": load_rounded}, kept=True)
+    assert verdict.by_part["goes on"] == 0 and say("07.4", "last bit") in str(verdict)
+
+
+def test_an_array_that_lost_its_axes_is_named():
+    exercise = load_exercise("09.5")
+    save, load = exercise.right["save_state"], lent(exercise.right["load_state"])
+
+    def load_lists(path):
+        state = load(path)
+        state["layers"] = [
+            {k: v if np.size(v) else np.array([]) for k, v in layer.items()} for layer in state["layers"]
+        ]
+        return state
+
+    verdict = judge(exercise, {"save_state": save, "load_state": load_lists}, kept=True)
+    assert verdict.status == "wrong" and any(
+        "`waiting` has 3 axes, and came back with 1" in line for line in verdict.lines
+    )

@@ -9,6 +9,7 @@ import pytest
 import flash_course
 from flash_course import learner
 from flash_course.checks import exercise as model
+from flash_course.checks import in_notebook
 from flash_course.checks.texts import say
 
 pytestmark = pytest.mark.quick
@@ -34,6 +35,14 @@ def test_check_hint_and_progress_speak_to_a_student(capsys):
     assert re.search(r"05.1 to_chunks +10 / 10 +right; the last try: wrong core", table)
     stored = json.loads(learner.progress_path().read_text(encoding="utf-8"))
     assert stored["exercises"]["05.1"] == {"points": 10, "of": 10, "last": "wrong", "checks": 3, "hints": 3}
+
+
+def test_a_right_answer_that_grading_may_stop_is_told_so(capsys, monkeypatch):
+    kept = say("all", "slow", seconds=7).partition("7")[2]
+    for clock, told in (([0, 7], True), ([0, 1], False)):
+        monkeypatch.setattr(in_notebook.time, "process_time", iter(clock).__next__)
+        flash_course.check("05.1", lambda x, C: np.pad(x, ((0, -len(x) % C), (0, 0))).reshape(-1, C, x.shape[1]))
+        assert (kept in capsys.readouterr().out) == told
 
 
 def test_a_text_counts_no_points_before_a_person_has_read_it(capsys):
@@ -69,7 +78,14 @@ def test_a_wrong_guess_is_not_told_the_right_one(capsys):
 
 @pytest.mark.parametrize(
     "key, got, kind",
-    [("f", 0, "word"), ("e", "?", "flag"), ("d", 1, "flag"), ("d", "True", "flag"), ("a", "7", "number")],
+    [
+        ("f", 0, "word"),
+        ("e", "?", "flag"),
+        ("d", 1, "flag"),
+        ("d", "True", "flag"),
+        ("a", "7", "number"),
+        ("a", "1/40", "number"),
+    ],
 )
 def test_a_guess_of_another_type_is_not_told_the_right_one_either(key, got, kind, capsys):
     exercise = model.load_exercise("05.6")

@@ -79,6 +79,10 @@ AS_IN_A_NOTEBOOK = {
     "a function that registers": "AXES = {}\ndef register(f):\n    AXES[0] = f\ndef one():\n    return 1\n"
     f"register(one)\n{cut('AXES[0]()')}",
     "a function that sets a global name": f"def begin():\n    global AXIS\n    AXIS = 1\nbegin()\n{cut('AXIS')}",
+    "a function within one that counts": "def one():\n    n = 0\n    def count():\n        nonlocal n\n        n += 1\n"
+    f"    count()\n    return n\n{cut('one()')}",
+    "annotations of later names": f"from __future__ import annotations\nclass Cut:\n    def of(self, x: Last) -> Cut:\n"
+    f"        return self\n{cut()}",
     "a list that a function fills": f"AXES = []\ndef fill(a):\n    a.append(1)\nfill(AXES)\n{cut('AXES[0]')}",
     "a list that grows": f"AXES = []\nAXES.append(1)\n{cut('AXES[0]')}",
     "a value that a function computed": f"def one():\n    return 1\nAXIS = one()\n{cut('AXIS')}",

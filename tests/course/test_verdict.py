@@ -97,6 +97,12 @@ def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
     assert likely(lambda x: 2 * x + 0.5, cases) == []
 
 
+def test_a_likely_mistake_of_another_part_than_the_one_shown_names_its_part():
+    cases = cases_of(("small", 3.0), ("large", 5.0), ("large", 7.0))
+    assert likely(lambda x: x * x if x > 4 else 0.5, cases) == [f"large: {SQUARE}"]
+    assert likely(lambda x: x * x if x < 4 else 0.5, cases) == [SQUARE]
+
+
 def test_the_same_flag_or_error_shows_no_mistake():
     def fails(x):
         raise ValueError("a")

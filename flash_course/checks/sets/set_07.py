@@ -93,9 +93,9 @@ class Optimizer:
     def __init__(self, parameters, rate):
         self.parameters, self.rate = parameters, rate
 
-    def zero_grad(self):
+    def zero_grad(self, set_to_none=True):
         for p in self.parameters:
-            p.grad = None
+            p.grad = None if set_to_none else torch.zeros_like(p)
 
     def step(self):
         for p in (p for p in self.parameters if p.grad is not None):
@@ -309,7 +309,7 @@ def cases_4(rng, numbers):
 
     def same_bits(loaded):
         there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
-        return all(np.array_equal(there[name], here[name]) for name in there)
+        reject_if(not all(np.array_equal(there[name], here[name]) for name in there), "07.4", "last bit")
 
     def itself(answers, path):
         run = advanced(seeds[3], few)

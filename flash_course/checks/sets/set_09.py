@@ -326,6 +326,8 @@ def text_of(state, n=12):
     reject_if(len(state["layers"]) != LAYERS_5, "09.5", "layers", expected=LAYERS_5, got=len(state["layers"]))
     for layer in state["layers"]:
         look_at(layer, empty_state(1, 1))
+        for name, axes in ((name, np.ndim(value)) for name, value in empty_state(1, 1).items()):
+            reject_if(np.ndim(layer[name]) != axes, "09.5", "axes", name=name, expected=axes, got=np.ndim(layer[name]))
     return go_on(state, n)[:2]
 
 

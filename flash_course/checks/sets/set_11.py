@@ -362,7 +362,7 @@ def layer_inputs(rng, T, D=5, S=6, E=11):
 
 
 def layer_case(rng, name, part, G, C, look=None):
-    """In float32 the operations are counted, then the values are compared in float64."""
+    """In float32 the operations are counted, then the values are compared in float64, and a gradient is asked for."""
     D, E = (int(n) for n in rng.integers([4, 9], [6, 13]))
     inputs = layer_inputs(rng, G * C, D, 6, E)
 
@@ -371,7 +371,10 @@ def layer_case(rng, name, part, G, C, look=None):
         given = [t.clone() for t in (*single, *inputs)]
         with Operations() as seen:
             small = answer(*given[:4], C)
-        value = given_back(answer(*given[4:], C))
+        trained = part == "joined"  # rows that are written in place must let gradients through
+        value = given_back(answer(*(t.requires_grad_(trained) for t in given[4:]), C))
+        if trained:
+            value.sum().backward()
         for place, (before, now) in enumerate(zip((*single, *inputs), given)):
             reject_if(not torch.equal(before, now), "all", "changed", argument=place % 4 + 1)
         for waste in look or (part,):
