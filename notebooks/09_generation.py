@@ -705,7 +705,7 @@ for name, kind, copied in (("cache of Transformer++", "Transformer++", False), (
 # many. Lecture 05 left two readings of that sum, and here they part. Three models were trained for 1,000 updates on sequences of 1,024
 # bytes, three seeds each, and read held-out text in longer windows.
 #
-# **Your third guess.** At 1,024 bytes FLASH with the mean has 2.02 bits per byte. How many has it at 16,384?
+# **Your third guess.** At 1,024 bytes FLASH with the mean has 2.03 bits per byte. How many has it at 16,384?
 
 # %%
 my_third_guess = None  # your number here
@@ -736,10 +736,10 @@ title = "Trained at 1,024 bytes: with the mean FLASH stays as it is, far beyond"
 figures.show(*figures.cost_against_length({"": (lines, {})}, ylabel="bits per byte, held-out text", title=title))
 
 # %% [markdown]
-# With the mean nothing happens. The bare sum grows with every chunk, until the far part drowns the near one; and Transformer++ meets positions
-# that it never saw, and ends near the byte frequencies (4.43). A few updates at 4,096 mend most of that. So a state of constant size is not
-# enough to go on for ever; its *scale* has to stay as well. But note what the flat line does not show: the far text does no harm, and it
-# does not help either.
+# With the mean hardly anything happens. The bare sum grows with every chunk, until the far part drowns the near one; and Transformer++
+# meets positions that it never saw, and ends at 4.0, where counts of single bytes have 4.43. A few updates at 4,096 mend most of both. So a
+# state of constant size is not enough to go on for ever; its *scale* has to stay as well. But note what the flat line does not show: the
+# far text does hardly any harm, and it does not help either.
 #
 # ## 13. Complaint three, answered
 #
