@@ -26,7 +26,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 36 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 34 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
