@@ -63,7 +63,7 @@ def test_check_and_grade_give_the_same_points_for_every_kept_answer(name, handed
     exercise, asked, kept = EXERCISES[name], [], []
     monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)  # both would refuse what lies in the package
     monkeypatch.setattr(verdict, "alike_in_all", lambda *looks: [])
-    monkeypatch.setattr(verdict, "alike_in_a_part", lambda *looks: [])
+    monkeypatch.setattr(verdict, "alike_in_a_part", lambda *looks: {})
     judge = verdict.judge if name in JUDGED else made_up
 
     def judge_of_grade(exercise, answer, *, seed, student, more_cases):

@@ -74,6 +74,14 @@ def test_its_readme_speaks_to_students(fork):
     assert not [word for word in ("solutions", "kill_table", "exercises.py kill", "instructors.md") if word in text]
 
 
+def test_a_readme_that_says_something_else_is_refused(tmp_path, monkeypatch):
+    fork_tool = tool()
+    monkeypatch.setitem(fork_tool.FOR_STUDENTS, "a sentence that was changed", "")
+    with pytest.raises(ValueError, match="no longer says 'a sentence that was changed'"):
+        fork_tool.make_fork(tmp_path / "course")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_wrong_name_leaves_nothing_behind(tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool().main([str(tmp_path / "course"), "--repository", "course"])
