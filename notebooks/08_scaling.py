@@ -598,6 +598,11 @@ for T in (512, 2048, 8192):
         print(f"T = {T:4}: sooner by {factor:.2f} = step time {step:.1f} x number of steps {factor / step:.1f}")
 assert min(sooner[2048]) > 2.5 and min(sooner[8192]) > 2 * step and abs(np.mean(sooner[512]) - 1.2) < 0.1
 assert abs(lead[512] - 0.04) < 0.01 and abs(lead[2048] - 0.32) < 0.01
+longer = {"FLASH": [], "Transformer++": []}  # 2,000 updates at T = 2048, each at the rate that its short runs chose
+for run in load_stored("parts")["runs"]:
+    if (run["model"], run["learning_rate"], run["steps"]) in (("FLASH", 0.02, 2000), ("Transformer++", 0.005, 2000)):
+        longer[run["model"]].append(run["bits_per_byte"])
+assert abs(np.mean(longer["Transformer++"]) - np.mean(longer["FLASH"]) - 0.02) < 0.005
 assert min(bits[-1] for bits in blocks) > load_stored("ngrams")["rows"][1]["validation"]  # counts of pairs of bytes
 seed_0 = [run for run in timed if (run.get("model"), run.get("T"), run.get("seed")) == ("transformer++", 2048, 0)]
 by_rate = {run["learning_rate"]: run["bits_per_byte"] for run in seed_0 if run["share"] == 1}
