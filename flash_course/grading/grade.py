@@ -79,6 +79,8 @@ def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), worker
         sources = {n: pool.source(n) for n in sorted({s.number for s in submissions if s.number})}
         keys = {n: state_of(n, seed, source, limits) for n, source in sources.items()}
         results = {s.name: kept.load(s, keys.get(s.number)) for s in submissions}
+        for done in (s for s in submissions if results[s.name]):  # a grader may end between a result and its journal
+            Journal(out, done.name, done.digest).finish()
         desks = [
             Desk(s, sources.get(s.number), seed, limits, hidden, in_sandbox, out)
             for s in submissions if results[s.name] is None

@@ -20,6 +20,7 @@ from submissions import FULL, ROOT, forks, graded, needs_sandbox, points, run, s
 from flash_course import cli
 from flash_course.grading import processes
 from flash_course.grading.grade import Pool, default_pool, grade
+from flash_course.grading.kept import Journal
 
 pytestmark = forks
 
@@ -177,6 +178,21 @@ def test_check_prints_the_verdicts_of_a_file(tmp_path, capsys):
     assert run("check", path) == 0
     said = capsys.readouterr().out
     assert "mine: set 05, 95 of 100 points" in said and "05.3: right, 25 of 25 points" in said
+
+
+def test_what_a_grader_was_at_is_gone_too_if_it_ended_between_a_result_and_its_journal(tmp_path, monkeypatch):
+    path = tmp_path / "ada.py"
+    path.write_text(source(solved=False), encoding="utf-8")
+
+    def ended(journal):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Journal, "finish", ended)
+        grade([path], tmp_path / "out", quiet=True, mode="none")
+    assert (tmp_path / "out" / "unfinished" / "ada").exists() and (tmp_path / "out" / "students" / "ada.json").exists()
+    grade([path], tmp_path / "out", quiet=True, mode="none")
+    assert not (tmp_path / "out" / "unfinished").exists()
 
 
 # ---------------------------------------------------------------- a class with some of each kind
