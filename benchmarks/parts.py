@@ -15,7 +15,7 @@ import statistics
 
 import torch
 from stored_runs import StoredRuns, say_if_at_edge
-from text_losses import bits_of, by_mention, by_place
+from text_losses import bits_of, by_mention, by_place, worth_of_mentions
 
 from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
@@ -42,25 +42,30 @@ def model_of(name):
 def one_run(corpus, name, rate, steps, seed):
     """Train once, unless the run is stored already."""
 
+    kind = kind_of(corpus)
+
     def make():
         config = TrainConfig(
             steps=steps, batch=2, length=T, learning_rate=rate, seed=seed, dtype="bfloat16", eval_bytes=0
         )
         done = train(model_of(name), config, corpus=corpus, progress=False)
         losses = [round(row["loss"], 4) for row in done.log][:: max(1, steps // 100)]
-        found = scores(done.model, corpus.validation, kind_of(corpus))
+        text = first_bytes(corpus.validation, BYTES)
+        found = scores(done.model, text, kind)
+        if steps == STEPS:
+            found["saved_by_mention"] = worth_of_mentions(done.model, text, T, DISTANCES, kind)
         return {"parameters": count_parameters(done.model), **found, "losses": losses}
 
-    return RUNS.find_or_make(dict(corpus=kind_of(corpus), model=name, learning_rate=rate, steps=steps, seed=seed), make)
+    return RUNS.find_or_make(dict(corpus=kind, model=name, learning_rate=rate, steps=steps, seed=seed), make)
 
 
 def kind_of(corpus):
     return "austen" if corpus.name == "austen" else "code"
 
 
-def scores(model, split, kind):
-    """Bits per byte of the split, by the place in the chunk, and of names by the distance to their last mention."""
-    bits, valid, targets = bits_of(model, first_bytes(split, BYTES), T)
+def scores(model, text, kind):
+    """Bits per byte of a split, by the place in the chunk, and of names by the distance to their last mention."""
+    bits, valid, targets = bits_of(model, text, T)
     return {
         "bits_per_byte": round(float(bits[valid].mean()), 4),
         "by_place": by_place(bits, valid, 128),
@@ -108,6 +113,9 @@ def table():
             first, *_ = rows.values()
             bits = {d: statistics.mean(r["bits_per_name"][d][0] for r in rows.values()) for d in first["bits_per_name"]}
             print(f"{'':7}bits of a name, by bytes since its last mention:", {d: round(b, 2) for d, b in bits.items()})
+            if saved := [r["saved_by_mention"] for r in rows.values() if "saved_by_mention" in r]:
+                by_seed = {d: [s[d][0] for s in saved] for d in saved[0]}
+                print(f"{'':7}bits saved by the mention, seed by seed:", by_seed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Bits of every byte or token of a text, and their means by the place in a chunk and by the last mention of a name."""
+"""Bits of every byte or token of a text, their means by the place in a chunk and by the last mention of a name, and what
+such a mention is worth."""
 
 import itertools
 import re
@@ -50,3 +51,56 @@ def by_mention(bits, valid, targets, distances, kind="austen"):
             names[key].append(row[start:end].sum())
             last[word] = start
     return {key: [round(float(np.mean(found)), 3), len(found)] for key, found in names.items() if found}
+
+
+# ---------------------------------------------------------------- the same name, with its mentions and without
+def worth_of_mentions(model, split, T, distances, kind, each=100):
+    """Bits that a name costs less because it was mentioned before in its window, by the bytes since the last mention.
+
+    The same name at the same place is read twice: as the text has it, and with every earlier mention changed into
+    another name of the text, of as many bytes, that the window does not hold. {distance: [mean bits saved, standard
+    error, names]}; which names are drawn depends on the text alone, so that models are compared on the same ones.
+    """
+    ids, targets, valid = evaluation_windows(split, T)
+    texts = [np.where(ok, text, 0).astype(np.uint8).tobytes() for ok, text in zip(valid, targets)]
+    others, found, rng = {}, {}, np.random.default_rng(0)
+    for name in sorted({name for text in texts for name in NAMES[kind].findall(text)}):
+        others.setdefault(len(name), []).append(name)
+    for distance, names in mentioned_names(texts, distances, kind).items():
+        saved = []
+        for i in rng.permutation(len(names))[:each]:
+            row, start, end, mentions = names[i]
+            free = [name for name in others[end - start] if name not in texts[row]]
+            if free:
+                saved.append(bits_saved(model, ids[row], texts[row][start:end], start, mentions, rng.choice(free)))
+        found[distance] = [
+            round(float(np.mean(saved)), 3), round(float(np.std(saved) / len(saved) ** 0.5), 3), len(saved),
+        ]  # fmt: skip
+    return found
+
+
+def mentioned_names(texts, distances, kind):
+    """{distance: [(window, start, end, places of its earlier mentions)]} of the names that have one."""
+    found = {(a, b): [] for a, b in itertools.pairwise(distances)}
+    for row, text in enumerate(texts):
+        seen = {}
+        for word in re.finditer(rb"(?<!\w)[A-Za-z_]\w+", text):  # mentions of every form, also behind a point
+            before = seen.setdefault(word.group(), [])
+            key = next((k for k in found if before and k[0] < word.start() - before[-1] <= k[1]), None)
+            name = key and NAMES[kind].match(text, word.start())
+            if name and name.end() == word.end():
+                found[key].append((row, word.start(), word.end(), tuple(before)))
+            before.append(word.start())
+    return {f"{a} to {b}": names for (a, b), names in found.items()}
+
+
+@torch.no_grad()
+def bits_saved(model, ids, name, start, mentions, other):
+    """Bits of a name at a place of a window without its earlier mentions, minus those with them."""
+    without = ids.copy()
+    for at in mentions:  # a window's ids stand one place behind its targets
+        without[at + 1 : at + 1 + len(other)] = np.frombuffer(other, np.uint8)
+    logits = model(torch.from_numpy(np.stack([ids, without])))[:, start : start + len(name)]
+    targets = torch.from_numpy(np.frombuffer(name, np.uint8).astype(np.int64)).expand(2, -1)
+    nats = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1)
+    return float(nats[1] - nats[0]) / np.log(2)
