@@ -1,5 +1,5 @@
-"""Bits of every byte or token of a text, their means by the place in a chunk and by the last mention of a name, and what
-such a mention is worth."""
+"""Bits of every byte or token of a text, their means by the place in a chunk and by the last mention of a name, and
+what such a mention is worth."""
 
 import itertools
 import re
