@@ -88,7 +88,7 @@ def paired_differences(rows, *, title, unit="bits per byte", span=None):
     """What each change costs: ``rows`` holds by name (three differences, their mean, half of the 95% interval, sign).
 
     The sign is the paper's direction, drawn in the margin: +1 worse, -1 better, 0 not in the paper. ``span``: the ends
-    of the axis; what lies beyond is cut off, and an arrow says so.
+    of the axis; an interval that goes beyond is cut off, with an arrow, and a seed that lies beyond is written.
     """
     figure, axes = new_axes(
         width=7.0, height=0.36 * len(rows) + 1.2, xlabel=f"change in {unit} (to the right: worse)", title=title
@@ -107,6 +107,9 @@ def paired_differences(rows, *, title, unit="bits per byte", span=None):
             axes.plot(end, y, arrow if is_cut else "|", color=BLACK, markersize=7, label=f"_{arrow} {name}")
             cut = cut or is_cut
         inside = [d for d in differences if low <= d <= high]
+        for outside in (d for d in differences if not low <= d <= high):
+            end, side = (high, "right") if outside > high else (low, "left")
+            axes.text(end, y + 0.28, f"{outside:+.2f}", ha=side, va="center", fontsize=FONT - 1)
         axes.plot(inside, [y + 0.28] * len(inside), "|", color=BLACK, markersize=6, alpha=0.6, label=f"_{name}")
         if sign:
             axes.plot(margin, y, ">" if sign > 0 else "<", color=BLACK, markersize=7, markerfacecolor="lightgrey",
