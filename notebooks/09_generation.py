@@ -337,8 +337,15 @@ assert same(expected, package) and same(token_by_token(step), expected)
 print("the last of the six tokens, all at once:", parallel(six, v_six, bias_22, 2)[5].astype(int).tolist())
 
 # %% [markdown]
-# **Misconception 1: one may fold before reading, since that only makes the sum more complete.** In the code it moves the fold up by one
-# line. Which outputs are wrong?
+# **Misconception 1: one may fold before reading, since that only makes the sum more complete.** Then the last token of each chunk reads its own
+# chunk twice, one by one and in the sum. This is the *inclusive* sum of lecture 05 at a single place. There it leaked the future; here
+# there is no future yet, so no leak test can find it.
+#
+# **Misconception 2: early in a chunk there are fewer tokens, so their number is the divisor.** In training the scores were divided by C
+# everywhere: C is a constant of the model.
+#
+# Here are these two faults and three others. A cross marks a wrong output, a bar a chunk boundary. Before you run it: which of them are wrong in
+# chunk 1?
 
 
 # %% tags=["nbval-check-output"]
@@ -351,23 +358,6 @@ def folds_first(state, heads_4S, v_E, bias_CC, C):
     return near, lin_q @ state.kv_SE / max(state.chunks * C, 1)
 
 
-def wrong_tokens(outputs):
-    return np.flatnonzero(np.abs(outputs - expected).max(1) > 1e-9) + 1
-
-
-print("folds before it reads far: wrong at tokens", wrong_tokens(token_by_token(folds_first)).tolist())
-
-# %% [markdown]
-# Only the last token of each chunk is wrong, because it reads its own chunk twice, one by one and in the sum. This is the *inclusive*
-# sum of lecture 05 at a single place. There it leaked the future; here there is no future yet, so no leak test can find it.
-#
-# **Misconception 2: early in a chunk there are fewer tokens, so their number is the divisor.** In training the scores were divided by C
-# everywhere: C is a constant of the model.
-#
-# Here are these two faults and three others. A cross marks a wrong output, a bar a chunk boundary. Before you run it: which of them are wrong in
-# chunk 1?
-
-# %% tags=["nbval-check-output"]
 in_chunk = np.concatenate([reference.rope(not_rotated[:, f : f + C]) for f in range(0, T, C)], axis=1)  # restarts at 0
 decoders = {
     "as in training": (step,),
@@ -378,9 +368,9 @@ decoders = {
     "RoPE starts again in each chunk": (step, in_chunk),
 }
 for name, how in decoders.items():
-    bad = wrong_tokens(token_by_token(*how))
-    marks = ["x" if t + 1 in bad else "." for t in range(T)]
-    print(f"{name:32}", " | ".join("".join(marks[f : f + C]) for f in range(0, T, C)))
+    wrong = np.abs(token_by_token(*how) - expected).max(1) > 1e-9
+    marks = "".join(np.where(wrong, "x", "."))
+    print(f"{name:32}", " | ".join(marks[f : f + C] for f in range(0, T, C)))
 
 # %% [markdown]
 # Each pattern has a test that is blind to it:
@@ -666,32 +656,17 @@ my_third_guess = None  # your number here
 predict("09.f", my_third_guess)
 
 # %%
-import re
-
+from flash_course.bench.words import words_across, words_of
 from flash_tutorial.data import evaluation_windows, load_corpus
 
-austen = load_corpus("austen")
-known = {*re.findall(rb"[a-z]+", austen.train.tokens.tobytes().lower())}
+austen, share = load_corpus("austen"), {}
+known = words_of(austen.train.tokens)
 pages = torch.tensor(evaluation_windows(austen.validation, 512)[1][:64], device=device)
-
-
-def words_across(model, border):
-    """The words that a model writes across a border, cut there, and whether a novel has them."""
-    begun, generator = pages[:, : border - 8], torch.Generator(device).manual_seed(0)
-    written = torch.cat([begun, model.generate(begun, 24, temperature=0.8, generator=generator)], 1)
-    for row in written.to(torch.uint8).tolist():
-        for word in re.finditer(rb"[a-z]+", bytes(row).lower()):
-            if word.start() < border < word.end() < border + 16:
-                at, letters = border - word.start(), word.group().decode()
-                yield f"{letters[:at]}|{letters[at:]}", word.group() in known
-
-
-share = {}
 for name, border in (("austen-flash", 256), ("austen-flash", 320), ("austen-transformer++", 256)):
-    words = [*words_across(LanguageModel.from_pretrained(name).to(device), border)]
-    invented = [word for word, known_one in words if not known_one]
+    words = words_across(LanguageModel.from_pretrained(name).to(device), pages, border, temperature=0.8)
+    invented = [b"|".join(word).decode() for word in words if b"".join(word) not in known]
     share[name, border] = len(invented) / len(words)
-    print(f"{name:20} byte {border}: {share[name, border]:3.0%} of {len(words)} words", *invented[:8])
+    print(f"{name:20} byte {border}: {share[name, border]:3.0%} of {len(words)} words", *invented[:6], sep="  ")
 assert share["austen-flash", 256] > 0.5 and max([*share.values()][1:]) < 0.15
 reveal("09.f", round(100 * share["austen-flash", 256]), "of a hundred")
 

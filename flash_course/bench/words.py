@@ -1,0 +1,27 @@
+"""Words that a model of bytes writes across a border, such as the end of a chunk, and which of them no text has."""
+
+import re
+
+import torch
+
+
+def words_of(text):
+    """The words in bytes of text, small letters, as a set of bytes."""
+    return {*re.findall(rb"[a-z]+", bytes(text).lower())}
+
+
+def words_across(model, pages, border, *, before=8, behind=16, temperature=0.8, seed=0):
+    """The words that a model writes across byte ``border`` when it goes on with pages cut ``before`` bytes before it.
+
+    pages: (B, T) ids of bytes, T >= border. A word that goes on for ``behind`` bytes is left out, since it may not be
+    whole. Gives pairs of bytes, a word's letters on either side of the border.
+    """
+    begun, generator = pages[:, : border - before], torch.Generator(pages.device).manual_seed(seed)
+    new = model.generate(begun, before + behind, temperature=temperature, generator=generator)
+    found = []
+    for row in torch.cat([begun, new], 1).to(torch.uint8).tolist():
+        for word in re.finditer(rb"[a-z]+", bytes(row).lower()):
+            if word.start() < border < word.end() < border + behind:
+                at = border - word.start()
+                found.append((word.group()[:at], word.group()[at:]))
+    return found
