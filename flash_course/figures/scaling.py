@@ -91,19 +91,17 @@ def cost_against_length(panels, *, ylabel, title):
                 "does not fit", place, xytext=(-8, 0), textcoords="offset points", fontsize=FONT, ha="right",
                 va="center",
             )  # fmt: skip
-        met = sorted(T for T in crossings.values() if T is not None)
         for name, T in crossings.items():
             look = next(look for word, look in CROSSINGS.items() if word in name)
             if T is not None:
                 axes.axvline(T, color=BLACK, linewidth=1.2, linestyle=look, label=f"{name}: {T:,.0f}", zorder=1)
-                # the first one's name stands to its left, so that no line crosses a name
-                side = -1 if T == met[0] < met[-1] else 1
-                axes.annotate(
-                    f"{name}: {T:,.0f}", (T, 0.98), xycoords=("data", "axes fraction"), xytext=(2 * side, 0),
-                    textcoords="offset points", rotation=90, ha="left" if side > 0 else "right", va="top",
-                    fontsize=FONT - 1,
-                )  # fmt: skip
             said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
+        upright = [line for line in axes.lines if line.get_label().partition(":")[0] in crossings]
+        if upright:  # their names stand below the axis, since those of lines near each other would cover a curve
+            axes.legend(
+                handles=upright, fontsize=FONT - 1, frameon=False, ncols=len(upright), handlelength=3,
+                loc="upper center", bbox_to_anchor=(0.5, -0.17),
+            )  # fmt: skip
         _name_lines(axes, ends)
         axes.set_xlabel("T, tokens in a sequence", fontsize=FONT)
         axes.set_ylabel(ylabel, fontsize=FONT)
@@ -180,16 +178,20 @@ def flattering_choices(choices, *, title):
         axes.annotate("", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": BLUE, "linewidth": 1.4})
         for ratio, fill, side in ((honest, "none", reported >= honest), (reported, "full", reported < honest)):
             axes.plot([ratio], [y], linestyle="none", marker="o", color=BLUE, markersize=8, fillstyle=fill)
-            said = f"{ratio:.2f}" if y else f"honest {ratio:.2f}" if fill == "none" else f"{ratio:.2f} reported"
             axes.annotate(
-                said, (ratio, y), xytext=(-8 if side else 8, 0), textcoords="offset points", va="center",
+                f"{ratio:.2f}", (ratio, y), xytext=(-8 if side else 8, 0), textcoords="offset points", va="center",
                 ha="right" if side else "left", fontsize=FONT,
             )  # fmt: skip
+            if not y:  # above the first row, where no number stands
+                axes.annotate(
+                    "honest" if fill == "none" else "reported", (ratio, y), xytext=(0, 9), textcoords="offset points",
+                    ha="center", fontsize=FONT,
+                )  # fmt: skip
     axes.set_yticks(range(len(choices)), [f"{name}\n({kind})" for name, (_, _, kind) in choices.items()])
-    axes.set_ylim(len(choices) - 0.5, -0.5)
+    axes.set_ylim(len(choices) - 0.5, -0.7)
     axes.set_xscale("log")
     every = [ratio for both in choices.values() for ratio in both[:2]]
-    low, high = min(every) / 1.7, max(every) * 1.7
+    low, high = min(every) / 2, max(every) * 1.7
     axes.set_xlim(low, high)
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
