@@ -33,6 +33,35 @@ def timed_runs(T: int) -> dict:
     return by_model
 
 
+def longer_leads() -> dict:
+    """{what was run: bits per byte by which FLASH leads Transformer++}, for runs longer than those of timed_runs.
+
+    Means over seeds (the larger models have one), each model at the rate of its long runs.
+    """
+
+    def mean(file, steps, learning_rate, **more):
+        wanted = dict(steps=steps, learning_rate=learning_rate) | more
+        return np.mean([run["bits_per_byte"] for run in load_stored(file)["runs"] if wanted.items() <= run.items()])
+
+    def of_card(name):
+        card = resources.files("flash_tutorial") / "models" / name / "card.json"
+        return json.loads(card.read_text(encoding="utf-8"))["validation"]["bits_per_byte"]
+
+    parts = {model: {"corpus": "austen", "model": model} for model in ("FLASH", "Transformer++")}
+    transformer, flash = "quality_transformerpp", "quality_flash"
+    return {
+        "T = 512, in the time of 1,000 updates of FLASH (lecture 07)": (
+            mean(transformer, 1142, 0.005) - mean(flash, 1000, 0.01)
+        ),
+        "T = 2048, after 2,000 updates of both (lecture 10)": (
+            mean("parts", 2000, 0.005, **parts["Transformer++"]) - mean("parts", 2000, 0.02, **parts["FLASH"])
+        ),
+        "T = 1024, four times as large, after 7,000 updates of both (lecture 07)": (
+            of_card("austen-transformer++") - of_card("austen-flash")
+        ),
+    }
+
+
 def is_stored_run(losses, stored_losses, updates: int) -> bool:
     """Whether the first ``updates`` losses are those of a stored run, each to 1%."""
     live, stored = np.array(losses[:updates]), np.array(stored_losses[:updates])

@@ -66,3 +66,34 @@ def test_the_seeds_of_a_run_are_three_and_begin_with_the_stored_one():
     for name, bits in result["seeds"].items():
         assert bits[0] == result["runs"][name]["bits_per_byte"], name
         assert len(bits) == len(set(bits)) == 3, f"{name}: another seed gives another score"
+
+
+# ---------------------------------------------------------------- what lecture 08 says of runs that it does not print
+
+
+def ends(T, model, **wanted):
+    """The final bits per byte of full runs of benchmarks/time_to_quality.py."""
+    wanted |= {"T": T, "model": model, "share": 1.0}
+    return [
+        run["bits_per_byte"] for run in stored.load_stored("time_to_quality")["runs"] if wanted.items() <= run.items()
+    ]
+
+
+def test_half_and_twice_the_rate_of_transformer_end_worse_at_2048():
+    rates = {rate: ends(2048, "transformer++", seed=0, learning_rate=rate) for rate in (0.00125, 0.0025, 0.005)}
+    taken = {run["learning_rate"] for run in stored.timed_runs(2048)["transformer++"]}
+    assert taken == {0.0025} and rates[0.0025] < min(rates[0.00125], rates[0.005])
+
+
+def test_transformer_ends_no_better_than_counts_of_pairs_at_8192():
+    pairs = next(row for row in stored.load_stored("ngrams")["rows"] if row.get("order") == 1)
+    assert min(ends(8192, "transformer++")) > pairs["validation, first 100000 bytes"] > 3.53
+
+
+def test_the_lead_of_five_minutes_is_smaller_in_longer_runs():
+    leads = stored.longer_leads()
+    for what, lead in leads.items():
+        runs = stored.timed_runs(512 if "512" in what else 2048)
+        flash, other = ([run["bits_per_byte"] for run in runs[model]] for model in ("flash", "transformer++"))
+        assert lead < sum(other) / 3 - sum(flash) / 3, what
+    assert [round(lead, 3) for lead in leads.values()] == [0.027, 0.022, -0.01]
