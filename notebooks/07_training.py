@@ -153,7 +153,6 @@ for part in ("validation", "test"):
     whole = [card[part]["bits_per_byte"] for card in cards.values()]
     print(f"{cards['FLASH'][part]['novel']}: FLASH {whole[0]:.3f}, Transformer++ {whole[1]:.3f}; the difference")
     print(f"  in the first chunk {gap[0].mean():+.3f}, in later ones: first quarter {quarter:+.3f}, rest {rest:+.3f}")
-    assert 0.07 < quarter < 0.09 and abs(rest) < 0.01 and gap[0].mean() < 0 and 0.005 < whole[0] - whole[1] < 0.025
 
 # %% [markdown]
 # From the second chunk on FLASH loses about 0.08 bits per byte in the first quarter of each chunk, in both novels; the other differences
@@ -198,8 +197,8 @@ for name, first in (("in the middle, then at the beginning", 0), ("at the beginn
 # %% [markdown]
 # Same bytes, same model: it is the boundary.
 #
-# How blind is FLASH there, and what do the sums still save? Here are stored runs of smaller models with three seeds (D = 128, T = 1024, C = 128, 1000
-# updates), scored on 400,000 bytes. One model, *local only*, was trained without the sums.
+# How blind is FLASH there, and what do the sums still save? Here are stored runs of smaller models with three seeds (D = 128, T = 1024,
+# C = 128, 1000 updates), scored on 400,000 bytes. One model, *local only*, was trained without the sums.
 
 # %%
 runs = {}
@@ -208,7 +207,7 @@ for run in load_stored("places")["runs"]:
         runs.setdefault(run["model"], {})[run["seed"]] = run
 positions = {name: np.array([run["by_place_of_128"] for run in of.values()]) for name, of in runs.items()}
 compared = ("FLASH", "local only", "Transformer++", "FLASH-Quad")
-title = "Just after the boundary FLASH is blind, with sums or without (three seeds)"
+title = "After a boundary FLASH, with sums or without, predicts no better than n-grams"
 figures.show(*figures.bits_in_chunk({name: positions[name] for name in compared}, ends[:9], title=title))
 part = "validation, first 100000 bytes"
 grams = {row["order"]: row[part] for row in load_stored("ngrams")["rows"] if "order" in row}
@@ -216,19 +215,17 @@ mean = {name: rows.mean(0) for name, rows in positions.items()}
 for group, order in enumerate((1, 2, 3)):
     where = ("1 byte", "2 bytes", "3 or 4 bytes")[group]
     print(f"FLASH reading {where} {mean['FLASH'][group]:.2f}, order-{order} n-grams {grams[order]:.2f} bits per byte")
-    assert 0 < mean["FLASH"][group] - grams[order] < 0.3 and 0 < mean["local only"][group] - mean["FLASH"][group] < 0.1
 seeds = {name: np.array([of[seed]["bits_per_byte"] for seed in range(3)]) for name, of in runs.items() if len(of) == 3}
 for name in compared:
-    print(f"{name:14} {' '.join(f'{score:.3f}' for score in seeds[name])} bits per byte")
-assert {run["learning_rate"] for run in runs["FLASH-Quad"].values()} == {0.005} and max(seeds["FLASH-Quad"]) < 2.1
-assert (seeds["FLASH"] < seeds["Transformer++"]).all() and (mean["FLASH"][3:] < mean["Transformer++"][3:]).all()
-assert min(seeds["FLASH"] - seeds["local only"]) < 0 < max(seeds["FLASH"] - seeds["local only"])
+    scored = " ".join(f"{score:.3f}" for score in seeds[name])
+    print(f"{name:14} {scored} bits per byte, all at rate {runs[name][0]['learning_rate']}")
 
 # %% [markdown]
 # Where it reads one to four bytes, FLASH does not get past an n-gram model that looks back as far (scored on the first quarter of the same
-# text). The sums save less than a tenth of a bit there: whatever they carry over, it is hardly the word that was cut in two. Three seeds do
-# not settle whether they help over the whole chunk, since local only is worse with two of them and better with one. Even so, FLASH is ahead
-# of Transformer++ here with every seed, at equal updates.
+# text). The sums save less than a tenth of a bit there on average: whatever they carry over, it is hardly the word that was cut in two, and
+# lecture 09 shows what becomes of the words that FLASH writes across the end of a chunk. Three seeds do not settle whether the sums help
+# over the whole chunk, since local only is worse with two of them and better with one (lecture 10 asks again, with longer runs). Even so,
+# FLASH is ahead of Transformer++ here with every seed, at equal updates.
 #
 # ## 2. Bits per byte, and what a score has to beat
 #
@@ -301,8 +298,7 @@ assert abs(together - np.average(each, weights=[61, 28, 5])) < 1e-4
 # | clipping | 0.1, "local" | 1.0 over all | one odd batch must not move the parameters far |
 #
 # The paper does not explain what "local" clipping is; here all gradients are shortened by one factor where their common length is above the limit.
-# The learning rate schedule is two straight lines, shown for six updates, a warm-up of two and a peak of 8. (A seventh update would have a
-# rate of 0.)
+# The learning rate schedule is two straight lines, shown for six updates, a warm-up of two and a peak of 8.
 
 
 # %% tags=["nbval-check-output"]
@@ -411,7 +407,8 @@ for name, config in contenders.items():
 print(f"timed again on one thread, Transformer++ would get {again['transformer++']}")
 
 # %% [markdown]
-# The numbers of updates come from timing one update of each model, and other conditions change them, as the last line shows.
+# The numbers of updates come from timing one update of each model: the 1142 from a timing on two threads, the 920 from one on a single
+# thread, as the last line has it too. By that one, Transformer++ got about 5% more updates than its share.
 #
 # **One learning rate for all is not fair**, although the paper lists one: whoever picks the rate can pick the winner. Here are runs of
 # 300 updates with one seed.
@@ -428,14 +425,13 @@ finals = {  # the long runs: the full budget, at the rate that has three seeds
 taken = {name: statistics.mode(run["learning_rate"] for run in runs) for name, runs in finals.items()}
 title = "Each model has its own best learning rate (ring: taken for the long runs)"
 figures.show(*figures.scores_by_rate(grids, taken=taken, title=title))
-assert grids["Transformer++"][0.003] < grids["FLASH"][0.003] and grids["FLASH"][0.01] < grids["Transformer++"][0.01]
-assert all(taken[name] == min(grid, key=grid.get) for name, grid in grids.items() if name != "FLASH")
-assert any(run["learning_rate"] == 0.02 and round(run["bits_per_byte"], 3) == 2.045 for run in finals["FLASH"])
+both = [f"{run['bits_per_byte']:.3f} at {run['learning_rate']}" for run in finals["FLASH"] if run["seed"] == 0]
+print("FLASH after 1000 updates with seed 0:", ", ".join(both))
 
 # %% [markdown]
 # At 0.003 Transformer++ wins, at 0.01 FLASH does. So each model gets the rate that was best after 300 updates, with one exception, FLASH.
-# At its best short-run rate, 0.02, the long run ended at 2.045, so FLASH got a *second look* at 0.01, on the same bytes that give all
-# scores here. The other two got no second look, and only four rates where FLASH got six.
+# At its best short-run rate, 0.02, the long run ended at 2.045, so FLASH got a *second look* at 0.01, where it ended at 2.007, on the same
+# bytes that give all scores here. The other two got no second look, and only four rates where FLASH got six.
 #
 # **Train it yourself: the start.** These are the first updates of the stored FLASH run with seed 0.
 
@@ -487,16 +483,11 @@ for name, each in scores.items():
 differences = np.subtract(scores["FLASH"], scores["Transformer++"])
 middle, half = differences.mean(), 4.30 * differences.std(ddof=1) / math.sqrt(3)
 print(f"FLASH - Transformer++: {', '.join(f'{d:+.3f}' for d in differences)}; interval {middle:+.3f} ± {half:.3f}")
-assert (differences < 0).all() and middle < 0 < middle + half
-assert max(scores["FLASH"]) < grams[5] > statistics.mean(scores["Transformer++"])
-assert sorted(scores["FLASH-Quad"])[-1] > grams[3] and min(scores["FLASH"]) < min(scores["FLASH-Quad"])
 
 # %% [markdown]
 # **What you now know.** For the same time at this size, three seeds resolve no difference between FLASH and Transformer++: FLASH was better with each,
 # by 0.027 on average, and the interval reaches from 0.07 better to 0.02 worse. Both means are below the 2.07 of the five-byte n-gram model,
 # that of Transformer++ only just.
-#
-# (The paper's Figure 1 reads a speed-up from such curves: 1.2 times at 512 tokens, 4.9 times at 8192.)
 #
 # **The unlucky seed.** FLASH-Quad ends at 2.017 with one seed, and at 2.693 with another, worse
 # than the n-gram model of three bytes. What went wrong?
@@ -528,8 +519,9 @@ for form in ("rotary", "toeplitz"):
     assert (above > 0) == (slope > 0) == (form == "toeplitz")
 
 # %% [markdown]
-# With seed 1, unit 2 is dead from its first moment. With seed 2 unit 3, which began with more than a third of its weights above zero, is dead by
-# update 50. With seed 0 none dies. So the earlier a unit died, the worse the score. Three runs fit this explanation; they do not prove it.
+# With seed 1, unit 2 is dead from its first moment, and by update 100 units 1 and 4 are nearly so. (They were shut and opened a little, since
+# what they read still changes.) With seed 2 unit 3, which began with more than a third of its weights above zero, is dead by update 50. With
+# seed 0 none dies. So the more units are shut, the worse the score. Three runs fit this explanation; they do not prove it.
 #
 # How can a whole bias be negative? In these runs, at 512 tokens, the bias has the *rotary* form of lecture 02: two vectors make the bias of
 # all distances, so one unlucky draw, or a few updates, can push all of them below zero together. The *Toeplitz* form has a
@@ -539,23 +531,22 @@ for form in ("rotary", "toeplitz"):
 
 # %% tags=["nbval-check-output"]
 both_forms = [run for run in load_stored("open_units")["runs"] if run["steps"] == 1000]
-shown, dead_units = [("bias", "start", "warm-up", "bits per byte, three seeds", "dead units of 12")], {}
+shown, dead = [("bias", "start", "warm-up", "bits per byte, three seeds", "dead units of 4")], {}
 for form in ("rotary", "toeplitz"):
     for start, warm_up in (("paper", 100), ("long warm-up", 300), ("open", 100)):
         three = [run for run in both_forms if (run["bias"], run["start"]) == (form, start)]
-        dead_units[form, start] = sum(share == 0 for run in three for share in run["open_after"])
-        scored = ", ".join(f"{run['bits_per_byte']:.3f}" for run in three)
-        shown.append((form, "open" if start == "open" else "drawn", warm_up, scored, dead_units[form, start]))
+        dead[form, start] = [sum(share == 0 for share in run["open_after"]) for run in three]
+        columns = [", ".join(f"{run['bits_per_byte']:.3f}" for run in three), ", ".join(map(str, dead[form, start]))]
+        shown.append((form, "open" if start == "open" else "drawn", warm_up, *columns))
 print(figures.text_table(shown))
-assert dead_units["rotary", "paper"] > 1 and dead_units["rotary", "open"] > 0
-assert not any(dead for (form, _), dead in dead_units.items() if form == "toeplitz")
 
 # %% [markdown]
-# With the Toeplitz form no unit dies, so the explanation has passed one test that it could have failed. But the draw alone is not to blame:
-# opened at the start, the rotary form spares seed 1 its 2.68, and yet it ends near 2.15 with every seed, and one unit dies all the same. So
-# a unit can also die during training. A longer warm-up helps both forms on average, and perhaps a lower rate would too: the paper's is
-# 14 times lower. What failed in the unlucky seeds was one form of the bias at this rate, and FLASH-Quad itself is not shown to be worse.
-# (At T = 512 the paper's Code 4 can be read either way; the package takes the Toeplitz form.)
+# With the Toeplitz form no unit dies, so the explanation has passed one test that it could have failed. The other it has not passed: opened
+# at the start, the rotary form spares seed 1 its 2.68, and yet it ends near 2.15 with every seed, although two of these three runs have no
+# dead unit, and for seed 0 that is even worse than its drawn start. So dead units explain the 2.68, and not all that is wrong with this form
+# here; the rest we did not find out. A longer warm-up helps both forms on average, and so may a lower rate: the FLASH-Quad of section 1, the
+# same rotary form with half the rate, on windows of 1,024 bytes, has no such seed. So FLASH-Quad itself is not shown to be worse. (At T =
+# 512 the paper's Code 4 can be read either way; the package takes the Toeplitz form.)
 #
 # ## 6. Larger and longer: who leads then, and what is memorised?
 #
@@ -574,8 +565,8 @@ print(figures.text_table(rows))
 
 # %% [markdown]
 # **Of the two larger models Transformer++ is the better one**, by 0.010 bits per byte on *Persuasion* and 0.018 on *Northanger Abbey*: one
-# seed each, at equal updates, each at its own rate and with the better of only two dropout rates. (The README tells how Transformer++'s
-# schedule was shortened on the way.) FLASH, which fits the training text more closely at 0.1, is the one that gains from more dropout.
+# seed each, at equal updates, each at its own rate and with the better of only two dropout rates. (Transformer++'s first 2,400 updates
+# followed a schedule of 10,000, which was shortened to 7,000 later.) More dropout costs Transformer++ 0.05 bits, and FLASH nothing.
 #
 # **What did the paper find?** These are perplexities from its Table 12, for causal models on Wiki-40B:
 #
@@ -609,14 +600,9 @@ for name, words in tried.items():
     first = "-" if name == "subwords" else f"{mean[name][0]:.2f}"
     rows.append((words, *(f"{gain:+.3f}" for gain in gains[name]), first, f"x {cost[name] / cost['FLASH']:.2f}"))
 print(figures.text_table(rows))
-assert all(min(gains[name]) < 0 < max(gains[name]) for name in ("C = 256", "borders moved"))
-assert abs(mean["chunk before"][0] - mean["chunk before"][-1]) < 0.1 and gains["chunk before"].mean() > 0
-assert (mean["chunk before"][4:] > mean["FLASH"][4:]).all()  # past position 8
-assert gains["subwords"].max() < -0.2 and mean["subwords"][0] > mean["subwords"][-1] + 1
-assert max(cost[name] / cost["FLASH"] for name in tried) < 1.2
-of = next(iter(runs["subwords"].values()))  # bits of a token are about those of its bytes
-assert 2.5 < mean["subwords"][-1] / of["bits_per_byte"] < 3 and 1.15 < of["parameters"] / 464_642 < 1.25
-assert 3 < lost < 5 and lost / 128 < np.ptp(seeds["FLASH"])
+(first, *_, last), of = mean["subwords"], runs["subwords"][0]["parameters"] / runs["FLASH"][0]["parameters"]
+print(f"subwords: {last / seeds['subwords'].mean():.1f} bytes a token, {of - 1:.0%} more parameters;", end=" ")
+print(f"{first:.1f} bits for the first token after a boundary, {last:.1f} for a late one")
 
 # %% [markdown]
 # There is less to gain than the difference between FLASH's seeds.
@@ -626,7 +612,7 @@ assert 3 < lost < 5 and lost / 128 < np.ptp(seeds["FLASH"])
 #   (at FLASH's learning rate; we did not find out why).
 # - *Subwords*, tokens that are pieces of words, gain more than 0.2 with every seed, for a tenth more time, but the first token after a
 #   boundary stays expensive. What has changed instead is that an update holds almost three times as much text, and the model has a fifth
-#   more parameters (the cell checks both).
+#   more parameters.
 #
 # We had expected 0.01 to 0.05 from the first three ([`docs/predictions.md`](../docs/predictions.md)).
 #
@@ -687,11 +673,10 @@ runs_of = {kind: [run["bits_per_byte"] for run in load_stored("number_formats")[
                   if (run["steps"], run["dtype"]) == (1700, kind)] for kind in ("bfloat16", "float32")}  # fmt: skip
 a, b = (np.array(scores) for scores in runs_of.values())
 print(f"bfloat16 costs {a.mean() - b.mean():.3f} bits per byte, its three seeds differ by {np.ptp(a):.3f}")
-assert a.mean() - b.mean() < np.ptp(a)
 
 # %% [markdown]
-# The norm stays in float32, and so do x, which runs past the units, and FLASH's sums over chunks. With that, bfloat16 costs less than the difference
-# between seeds.
+# The norm stays in float32, and so does x, which runs past the units. With that, bfloat16 costs less than the difference between seeds. (The
+# runs are stored, three in each format: the FLASH of section 5 with 1,700 updates.)
 #
 # **Float16 needs one thing more**, since many gradients are smaller than its smallest number. A *scaler*
 # multiplies the loss by 65536 or so, and all gradients with it. Then the order in an

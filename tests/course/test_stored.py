@@ -3,9 +3,11 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from flash_course.bench import stored
+from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 
 pytestmark = pytest.mark.quick
 
@@ -66,6 +68,86 @@ def test_the_seeds_of_a_run_are_three_and_begin_with_the_stored_one():
     for name, bits in result["seeds"].items():
         assert bits[0] == result["runs"][name]["bits_per_byte"], name
         assert len(bits) == len(set(bits)) == 3, f"{name}: another seed gives another score"
+
+
+# ---------------------------------------------------------------- what lecture 07 concludes from runs
+
+
+def full_runs(of):
+    """{model: a field of its runs of 1,000 updates, by seed} of benchmarks/places.py."""
+    found = {}
+    for run in stored.load_stored("places")["runs"]:
+        if run.get("steps") == 1000:
+            found.setdefault(run["model"], {})[run["seed"]] = run[of]
+    return {model: np.array([by_seed[seed] for seed in range(3)]) for model, by_seed in found.items()}
+
+
+def test_after_a_boundary_flash_is_an_n_gram_model_with_sums_or_without():
+    place, part = full_runs("by_place_of_128"), "validation, first 100000 bytes"
+    grams = {row["order"]: row[part] for row in stored.load_stored("ngrams")["rows"] if "order" in row}
+    saved = (place["local only"] - place["FLASH"]).mean(0)
+    for group, order in enumerate((1, 2, 3)):
+        assert 0 < place["FLASH"][:, group].mean() - grams[order] < 0.3 and 0 < saved[group] < 0.1
+    flash, local, other = (full_runs("bits_per_byte")[name] for name in ("FLASH", "local only", "Transformer++"))
+    assert (flash < other).all() and {*(flash < local)} == {True, False}
+
+
+def test_the_flash_quad_of_section_1_is_rotary_at_half_the_rate_and_no_seed_is_unlucky():
+    rotary = count_parameters(LanguageModel(ModelConfig("flash_quad", bias="rotary")))
+    assert {*full_runs("parameters")["FLASH-Quad"]} == {rotary}
+    assert {*full_runs("learning_rate")["FLASH-Quad"]} == {0.005}
+    assert max(full_runs("bits_per_byte")["FLASH-Quad"]) < 2.1
+
+
+def test_each_model_took_its_best_rate_and_flash_had_a_second_look():
+    files = {"flash": 0.01, "flash_quad": 0.01, "transformerpp": 0.005}
+    grids = {
+        name: {r["learning_rate"]: r["bits_per_byte"] for r in stored.load_stored(f"quality_{name}")["runs"]
+               if r["steps"] == 300} for name in files
+    }  # fmt: skip
+    best = {name: min(grid, key=grid.get) for name, grid in grids.items()}
+    assert best == files | {"flash": 0.02}
+    flash, other = grids["flash"], grids["transformerpp"]
+    assert other[0.003] < flash[0.003] and flash[0.01] < other[0.01], "whoever picks the rate picks the winner"
+
+
+def test_in_the_same_time_three_seeds_resolve_no_difference():
+    scores = {}
+    for name, steps, rate in (("flash", 1000, 0.01), ("transformerpp", 1142, 0.005)):
+        every = stored.load_stored(f"quality_{name}")["runs"]
+        runs = [run for run in every if (run["steps"], run["learning_rate"]) == (steps, rate)]
+        scores[name] = np.array([run["bits_per_byte"] for run in sorted(runs, key=lambda run: run["seed"])])
+    apart = scores["flash"] - scores["transformerpp"]
+    half = 4.30 * apart.std(ddof=1) / 3**0.5
+    assert max(apart) < 0 < apart.mean() + half, "better with each, and the interval holds 0"
+    rows = {row.get("order"): row["validation, first 100000 bytes"] for row in stored.load_stored("ngrams")["rows"]}
+    assert max(scores["flash"]) < rows[5] and 0 < rows[5] - scores["transformerpp"].mean() < 0.02
+
+
+def test_dead_units_explain_one_score_and_not_the_rotary_form():
+    runs = {}
+    for run in stored.load_stored("open_units")["runs"]:
+        if run["steps"] == 1000:
+            dead = sum(share == 0 for share in run["open_after"])
+            runs.setdefault((run["bias"], run["start"]), []).append((dead, run["bits_per_byte"]))
+    assert not any(dead for (bias, _), three in runs.items() if bias == "toeplitz" for dead, _ in three)
+    opened, drawn = runs["rotary", "open"], runs["rotary", "paper"]
+    assert [dead for dead, _ in opened] == [1, 0, 0] and [dead for dead, _ in drawn] == [0, 2, 1]
+    assert all(2.14 < bits < 2.16 for _, bits in opened) and drawn[0][1] < opened[0][1] < drawn[1][1]
+    for bias in ("rotary", "toeplitz"):
+        warm, first = (sum(bits for _, bits in runs[bias, start]) for start in ("long warm-up", "paper"))
+        assert warm < first
+
+
+def test_no_remedy_gains_with_every_seed_by_curing_the_boundary():
+    place, bits = full_runs("by_place_of_128"), full_runs("bits_per_byte")
+    gains = {name: bits[name] - bits["FLASH"] for name in ("C = 256", "borders moved", "chunk before", "subwords")}
+    assert all(min(gains[name]) < 0 < max(gains[name]) for name in ("C = 256", "borders moved"))
+    before, flash = place["chunk before"].mean(0), place["FLASH"].mean(0)
+    assert abs(before[0] - before[-1]) < 0.1 and (gains["chunk before"] > 0).sum() == 2
+    assert (before[4:] > flash[4:]).all(), "past position 8"
+    subwords = place["subwords"].mean(0)
+    assert max(gains["subwords"]) < -0.2 and subwords[0] > subwords[-1] + 1, "a gain, but not there"
 
 
 # ---------------------------------------------------------------- what lecture 08 says of runs that it does not print
