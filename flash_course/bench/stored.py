@@ -33,6 +33,22 @@ def timed_runs(T: int) -> dict:
     return by_model
 
 
+def timed_lines(T: int) -> dict:
+    """{model by its name in figures: (seconds, bits per byte at each of them, a row for each seed)} of timed_runs."""
+    names, lines = {"flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++"}, {}
+    for model, name in names.items():
+        ways = [run["on_the_way"] for run in timed_runs(T)[model]]
+        lines[name] = [second for second, _ in ways[0]], [[bits for _, bits in way] for way in ways]
+    return lines
+
+
+def means_of_hundred(run: dict) -> tuple:
+    """Training bits per byte of a stored run as means over 100 updates or so: the last update of each, the means."""
+    n = 100 // run["every"]
+    means = np.convolve(run["losses"], np.ones(n) / n, "valid") / np.log(2)
+    return run["every"] * np.arange(n - 1, len(run["losses"])) + 1, means
+
+
 def longer_leads() -> dict:
     """{what was run: bits per byte by which FLASH leads Transformer++}, for runs longer than those of timed_runs.
 

@@ -70,6 +70,18 @@ def test_the_seeds_of_a_run_are_three_and_begin_with_the_stored_one():
         assert len(bits) == len(set(bits)) == 3, f"{name}: another seed gives another score"
 
 
+def test_losses_are_averaged_over_a_hundred_updates():
+    updates, bits = stored.means_of_hundred({"every": 25, "losses": [np.log(2) * loss for loss in (4, 3, 2, 3, 0)]})
+    assert updates.tolist() == [76, 101] and np.allclose(bits, [3, 2])
+
+
+def test_lines_of_a_length_are_those_of_its_timed_runs():
+    lines = stored.timed_lines(2048)
+    seconds, rows = lines["FLASH"]
+    assert [*lines] == ["FLASH", "FLASH-Quad", "Transformer++"] and seconds[-1] == 300 and len(rows) == 3
+    assert [row[-1] for row in rows] == [run["bits_per_byte"] for run in stored.timed_runs(2048)["flash"]]
+
+
 # ---------------------------------------------------------------- what lecture 07 concludes from runs
 
 
@@ -179,3 +191,23 @@ def test_the_lead_of_five_minutes_is_smaller_in_longer_runs():
         flash, other = ([run["bits_per_byte"] for run in runs[model]] for model in ("flash", "transformer++"))
         assert lead < sum(other) / 3 - sum(flash) / 3, what
     assert [round(lead, 3) for lead in leads.values()] == [0.027, 0.022, -0.01]
+
+
+def test_flash_is_the_slower_one_in_all_rounds_at_1024_and_the_faster_one_in_all_at_2048():
+    rows = {(row["model"], row["T"]): row["seconds"] for row in stored.load_stored("bench_cpu")["training"]}
+    assert rows["transformer++", 1024]["high"] < rows["flash", 1024]["low"]
+    assert rows["flash", 2048]["high"] < rows["transformer++", 2048]["low"]
+
+
+def test_chunks_of_32_are_too_short_and_no_other_length_is_better_than_128_with_every_seed():
+    by_chunk = {}
+    for run in stored.load_stored("chunk_length")["runs"]:
+        by_chunk.setdefault(run["chunk_size"], []).append(run["bits_per_byte"])
+    by_chunk = {C: np.array(three) for C, three in by_chunk.items()}
+    assert all((by_chunk[32] > by_chunk[C]).all() for C in (128, 256))
+    assert all({*(by_chunk[C] > by_chunk[128])} == {True, False} for C in (64, 256, 512, 1024))
+
+
+def test_flash_in_torch_is_predicted_level_with_fused_attention_on_a_gpu_at_8192():
+    times = {(row["model"], row["T"]): row["milliseconds"]["H100"] for row in stored.load_stored("traffic")["rows"]}
+    assert 0.9 < times["FLASH, torch", 8192] / times["Transformer++", 8192] < 1.2
