@@ -1,6 +1,7 @@
 """Recall against the size of the state: FLASH, linear attention, and what came after, on MQAR with one recipe.
 
     python benchmarks/recall_state.py run     # rates of each model, then three seeds at each size of its state
+    python benchmarks/recall_state.py rates_at_four     # the delta rule at its smallest size with two other rates
     python benchmarks/recall_state.py table
 
 About a minute for each run on one core. Every finished run is stored at once in
@@ -193,6 +194,13 @@ def run():
                     one_run(name, size, best_rate(name), seed)
 
 
+def rates_at_four():
+    """At TUNED rows each rate of the delta rule was perfect; so at four rows the rate may have failed, not the room."""
+    for rate in RATES[1:3]:
+        for seed in SEEDS:
+            one_run("gated DeltaNet", SIZES[0], rate, seed)
+
+
 # ---------------------------------------------------------------- what came out
 def table():
     print(
@@ -215,6 +223,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = {"run": run, "table": table}
+    commands = {"run": run, "rates_at_four": rates_at_four, "table": table}
     parser.add_argument("what", choices=commands)
     commands[parser.parse_args().what]()

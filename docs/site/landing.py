@@ -176,8 +176,7 @@ def ways(root):
     if has_three_hours(root):
         cards.insert(
             0,
-            "**Three hours.** The shortest way to a FLASH layer that you wrote and tested yourself. "
-            "[Follow the path](docs/three_hours.md).",
+            "**Three hours.** The idea and its evidence, without the craft. [Follow the path](docs/three_hours.md).",
         )
     return "\n\n".join(f":::{{container}} way\n{card}\n:::" for card in cards)
 

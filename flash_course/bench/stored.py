@@ -78,6 +78,19 @@ def longer_leads() -> dict:
     }
 
 
+def recalls(pairs: int) -> dict:
+    """{model: {entries of its state: {learning rate: recall of so many pairs, by seed}}} of benchmarks/recall_state.py.
+
+    The rate that was chosen for a model comes first among those with three seeds; others were tried with one seed, or
+    later.
+    """
+    found = {}
+    for run in load_stored("recall_state")["runs"]:
+        rates = found.setdefault(run["model"], {}).setdefault(run["state_numbers"], {})
+        rates.setdefault(run["learning_rate"], []).append(run["recall"][str(pairs)])
+    return found
+
+
 def is_stored_run(losses, stored_losses, updates: int) -> bool:
     """Whether the first ``updates`` losses are those of a stored run, each to 1%."""
     live, stored = np.array(losses[:updates]), np.array(stored_losses[:updates])

@@ -55,6 +55,8 @@ def recall_by_state(curves, chance, *, title):
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_yticks([0.3 - row for row in range(len(curves))], curves, fontsize=FONT)
     axes.set_ylim(0.92 - len(curves), 0.95)
+    axes.annotate("chance", (axes.get_xlim()[1], full * chance), xytext=(4, 0), textcoords="offset points", va="center",
+                  fontsize=FONT - 1, annotation_clip=False)  # fmt: skip
     axes.set_axisbelow(True)
     axes.grid(axis="y", visible=False)
     return figure, f"Mean accuracy of three seeds by entries in the state: {'; '.join(words)}. Chance is {chance:.2f}."

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from flash_course.bench.stored import recalls
 from flash_tutorial import FLASH
 from flash_tutorial.layers import cos_sin
 
@@ -83,3 +84,9 @@ def test_a_rate_at_the_edge_is_looked_beyond(script, best, tried, monkeypatch, t
     script.find_rate("GLA")
     assert [run["learning_rate"] for run in runs] == tried
     assert script.best_rate("GLA") == min(tried, key=lambda rate: abs(np.log(rate / best)))
+
+
+def test_of_the_stored_runs_with_three_seeds_those_at_the_chosen_rate_come_first(script):
+    for name, by_entries in recalls(16).items():
+        for rates in by_entries.values():
+            assert next(rate for rate, seeds in rates.items() if len(seeds) == 3) == script.best_rate(name)

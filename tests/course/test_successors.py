@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flash_course import successors
+from flash_course.loops import in_chunks_and_by_token
 from flash_course.successors import (
     GatedDeltaRule,
     GatedLinearAttention,
@@ -160,6 +161,38 @@ def test_chunks_are_the_equation_token_by_token(name, length):
         y, numbers = by_token(name, unit, x)
         assert branch_error(unit(x), y, x) < 1e-12
     assert unit.state_numbers(length) == numbers, "what decoding keeps"
+
+
+def decay_and_write(state, k, v, alpha, beta):
+    return alpha[:, None] * state + beta * torch.outer(k, v)
+
+
+def decay_erase_and_write(state, k, v, alpha, beta):
+    state = alpha[:, None] * state
+    return state + beta * torch.outer(k, v - k @ state)
+
+
+LOOPS = {name: decay_and_write for name in ("retention", "scalar gate", "gated linear attention")}
+LOOPS |= {name: decay_erase_and_write for name in ("gated delta rule", "Kimi delta")}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@torch.no_grad()
+def test_the_loop_of_lecture_13_is_the_equation(name):
+    unit, x = make(name), features()[:1]
+    chunks, loop = in_chunks_and_by_token(unit, x, LOOPS[name])
+    h = unit.norm(x)
+    _, v, q, k = unit.in_proj(h)[0].split([2 * D, 2 * D, S, S], -1)
+    equation, _ = UNITS[name][2](unit, q, k, v, h[0])
+    assert largest(equation) > 1e-3, "something is mixed"
+    for mixed in (chunks, loop):
+        assert largest(mixed - equation) < 1e-12 * max(1, largest(equation))
+
+
+@pytest.mark.parametrize("name", ("linear attention", "three to one", "window of 5"))
+def test_the_loop_refuses_a_unit_without_a_linear_state(name):
+    with pytest.raises(ValueError, match="gated linear state"):
+        in_chunks_and_by_token(make(name), features()[:1], decay_and_write)
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -4,6 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from flash_tutorial import properties
@@ -29,6 +30,38 @@ def test_the_glossary_is_sorted_and_has_about_forty_terms():
     assert 40 <= len(terms) <= 55 and plain == sorted(plain) and len(set(terms)) == len(terms)
     for term, meaning, where in rows("glossary.md"):
         assert len(meaning) > 20 and lectures(where), term
+
+
+def cells_of_sections(lecture):
+    """The cells of the opening, 0, and of each section; the cell that installs is in none."""
+    cells = {0: []}
+    (path,) = (DOCS.parent / "notebooks").glob(f"{lecture}_*.ipynb")
+    first, *others = nbformat.read(path, as_version=4).cells
+    setup = next(cell for cell in others if cell.cell_type == "code")
+    for cell in (first, *(cell for cell in others if cell is not setup)):
+        for part in re.split(r"(?m)^(?=## \d+\.)", cell.source) if cell.cell_type == "markdown" else [cell.source]:
+            if heading := re.match(r"## (\d+)\.", part):
+                cells[int(heading[1])] = []
+            new = nbformat.v4.new_markdown_cell if cell.cell_type == "markdown" else nbformat.v4.new_code_cell
+            cells[max(cells)].append(new(part))
+    return cells
+
+
+def test_three_hours_are_those_of_its_sections():
+    """By the course's own rule, within 4 minutes: of two sections a row takes a part, and they count whole here."""
+    if not (DOCS.parent / "tools" / "notebooks.py").is_file():
+        pytest.skip("there are no tools here: a course's fork has none")
+    tools, table = runpy.run_path(DOCS.parent / "tools" / "notebooks.py"), rows("three_hours.md")
+    nothing = nbformat.v4.new_code_cell("")  # where the cell that installs would be, which is not counted
+    for _, read, _, stated in table:
+        lecture, text = re.match(r"\[(\d\d) .*?\]\(.*?\)(.*)", read).groups()
+        ranges = re.findall(r"(\d+)(?: to (\d+))?", text)
+        sections = {n for first, last in ranges for n in range(int(first), int(last or first) + 1)}
+        wanted = sections | ({0} if "opening" in text else set())
+        cells = [cell for n, own in cells_of_sections(lecture).items() if n in wanted for cell in own]
+        counted = tools["reading_minutes"](nbformat.v4.new_notebook(cells=[nothing, *cells]))
+        assert abs(counted - int(stated)) <= 4, (read, counted)
+    assert 150 <= sum(int(stated) for *_, stated in table) <= 180
 
 
 def test_each_symptom_has_a_cause_a_test_that_exists_and_a_lecture():
