@@ -199,7 +199,7 @@ def draw(D, E, S, C):
 
 
 # %% [markdown]
-# Both parts cut the tokens into G chunks of C. But T may be any number, and 14 is not a multiple of 4.
+# Both parts cut the tokens into chunks of C, and 14 is not a multiple of 4.
 #
 # **Your line.** How many rows of zeros must be added at the end?
 
@@ -409,16 +409,16 @@ print(f"reading both sides, {changed_outputs(causal=False)} of 10 change")
 assert (changed_outputs(causal=True), changed_outputs(causal=False)) == (0, 10)
 
 # %% [markdown]
-# None. Padding on the right lies in the future, which a causal unit does not read. So a causal test cannot see a padding fault,
-# while a unit that reads both sides reads the padding too.
+# None. Padding on the right lies in the future, which a causal unit does not read, while a unit that reads both sides reads the padding too.
+# So a causal test cannot see a padding fault.
 #
 # **Misconception: padding is zero, so it adds nothing.** Zero goes in, but what comes out of the projection is silu(0 × W + bias) = silu(bias).
 # Take four valid tokens with the values 6, 12, 18, 24, whose mean is 15, then two of padding, where the bias makes the value 9. If padding is read,
 # the mean over both sides is (60 + 18) / 6 = 13. If it is set to zero but still counted, the mean is 60 / 6 = 10.
 #
 # So two things are needed: zero *after* the projection, and a divisor that counts valid tokens. Now the real unit, reading both sides, with ten
-# tokens padded to 22. The table says how far the ten valid outputs are from those of the ten tokens alone, with all parameters and with the
-# bias of the projection at 0.
+# tokens padded to 22. The table says how far the ten valid outputs are from those of the ten tokens alone, once with the parameters as
+# drawn and once with the projection's bias set to 0.
 
 
 # %% tags=["nbval-check-output"]
@@ -438,7 +438,7 @@ ways = {
 }
 longer = np.concatenate([x_TD[:10], np.random.default_rng(6).normal(size=(12, D))])
 valid, alone = np.arange(22) < 10, x_TD[:10]
-rows = [("", "all parameters", "biases 0")]
+rows = [("", "as drawn", "bias 0")]
 for name, how in ways.items():
     off = [apart(padded_flash(longer, valid, params, C, **how)[:10], flash(alone, params, C, False), alone)
            for params in (p, p | {"in_bias": 0 * p["in_bias"]})]  # fmt: skip
@@ -461,7 +461,8 @@ assert torch.allclose(unit(x, mask=torch.from_numpy(valid)[None])[:, :10], unit(
 # Loosely, it also reads token 3, which is in its chunk, and through the sum tokens 1 and 2, since document a stands in both chunks.
 #
 # **How to build the strict reading.** Use the fact of section 3 again: for each document set all other values to zero, mix, and keep the
-# outputs of that document.
+# outputs of that document. The divisor must follow, else earlier documents would still be counted: it counts the valid tokens of the
+# chunks that hold some of the document, as Code 8 does where documents end with chunks.
 #
 # **Your line.** `own` is true for the tokens of one document. Which values are mixed for it?
 
@@ -516,14 +517,20 @@ assert (strict == np.tril(~foreign)).all()  # all of its own document, nothing e
 assert loose[foreign].sum() > 10
 how = dict(causal=True, chunk_size=C, segment_ids=np.repeat([0, 1, 2], [4, 8, 4]))  # documents end where chunks end
 assert np.allclose(reference.flash_code8(x_TD, p, **how), reference.flash(x_TD, p, **how))
+for causal, documents in ((True, inside), (False, how["segment_ids"]), (False, inside)):
+    own, both = documents == documents[4], dict(causal=causal, chunk_size=C)
+    together = reference.flash(x_TD, p, segment_ids=documents, **both)[own]
+    is_as_alone = np.allclose(together, reference.flash(x_TD[own], p, **both))
+    assert is_as_alone == (causal or own.sum() % C == 0)
 segment_ids, ids = torch.from_numpy(inside)[None], torch.arange(T)[None]
 others = torch.where(segment_ids == 1, ids, (ids + 1) % 30)  # all documents but the second changed
 before, after = (models[True](each, segment_ids=segment_ids)[0] for each in (ids, others))
 assert (before == after).all(-1)[inside == 1].all()  # so the model passes the documents on to its units
 
 # %% [markdown]
-# If all documents end where chunks end, the two readings are the same, as the cell checks. Is a document in a shared sequence then read as
-# if it stood alone? For a single unit, yes, provided that the document begins at a chunk boundary. For the whole model, no, because
+# If all documents end where chunks end, the two readings are the same, as the cell checks. And is a document that shares a sequence, read
+# strictly, what it would be alone? In one causal unit, yes, if it begins where a chunk begins. In a unit that reads both sides it must also
+# end where one ends, because the mean counts whole chunks (the cell tries both, with the document of token 5). In the whole model, no, because
 # ScaledSin counts positions through the whole sequence.
 #
 # ## 8. The paper's sizes, counted again
@@ -562,7 +569,7 @@ assert rest < 0.002 * total
 reveal("06.b", round(100 * embedding / total), "percent")
 
 # %% [markdown]
-# One table weighs as much as seven units. All that makes FLASH special, its copies of z and its bias table, is in "all else".
+# One table weighs nearly as much as seven units. All that makes FLASH special, its copies of z and its bias table, is in "all else".
 #
 # What do the counts decide? Try other readings: an untied output layer, and for Transformer++ a GLU of inner width 4 D, as the tables say "expansion 4".
 
@@ -574,22 +581,23 @@ others = {
     "Transformer++, GLU of 4 D": (replace(plus, ff_dim=4 * plus.dim), 110),
     "Transformer++, GLU of 4 D, no vocabulary": (replace(plus, ff_dim=4 * plus.dim, vocab_size=1), 110),
     "largest GAU of Figure 3, 46 layers": (replace(quad, dim=1024, depth=46), 316),
+    "the same with 44 layers": (replace(quad, dim=1024, depth=44), 316),
 }
 rows = [("millions of parameters", "stated", "counted")]
 rows += [(name, number, f"{millions(config):.1f}") for name, (config, number) in others.items()]
 print(figures.text_table(rows))
 off = [millions(config) / number - 1 for config, number in others.values()]
-assert abs(off[1]) < 0.01 and min(off[0], *off[2:]) > 0.02
+assert max(abs(off[1]), abs(off[5])) < 0.01 and min(off[0], *off[2:5]) > 0.02
 
 # %% [markdown]
 # So the counts fix how many embedding rows there are in all, but cannot tell one tied table from two of half the vocabulary; tying is our
 # assumption. They do decide the width of the GLU: with 4 D the model is too large even without a vocabulary, so the width is the 8 D / 3 of
-# lecture 02. (The last row is a slip of the paper's: the largest GAU of its Figure 3 cannot have 46 layers and 316 million parameters.)
+# lecture 02. (The 46 layers look like a slip of the paper's: with the vocabulary that fits all other models, 316 million parameters are 44.)
 #
 # ## 9. Both readings run
 #
 # The paper contradicts itself in places and is silent in others. For each such place run both readings. Here is the causal unit; "apart" is
-# a share of what it adds to x.
+# a share of what it adds to x, with these parameters; it is no ranking.
 
 
 # %% tags=["nbval-check-output"]
@@ -613,7 +621,7 @@ readings = [  # what is doubtful, taken here, the other one, its output
     ("dense layers", "SiLU (Code 8)", "none (Figure 2, Code 1)", reading(activation=lambda x: x)),
     ("position bias b", "on (Codes)", "off (tables of models)", reading(bias=0.0)),
     ("the global part's values", "v", "v, mixed once already", reading(twice=True)),
-    ("norm", "ScaleNorm (tables, C4)", "LayerNorm (tables, causal)", reading(layer_norm=True)),
+    ("norm", "ScaleNorm (masked models)", "LayerNorm (causal models)", reading(layer_norm=True)),
 ]
 rows = [("what is doubtful", "taken here", "the other reading", "apart")]
 rows += [(what, taken, other, f"{apart(out, default, x_TD):.0%}") for what, taken, other, out in readings]
@@ -648,13 +656,13 @@ for causal in (True, False):
 # So the scale can be undone completely. A bias b that is learned can become zero, so "on" contains "off", though not the other way round. The bare
 # sum can be undone when both sides are read, at one length, but not in the causal model: there the factor grows from chunk to chunk, and a weight
 # does not. Inside the unit nothing undoes the other three exactly: no weight turns SiLU into the identity, makes up for the other norm's divisor
-# (which differs from token to token), or removes a second pass of mixing. So the argument finds other functions; to rank them takes
-# training.
+# (which differs from token to token), or removes a second pass of mixing. So the argument finds other functions; only training can
+# rank them.
 #
 # ## 10. Train both readings of the sum
 #
-# The tiny model of all lectures once more, with the mean and with the bare sum; all else is the same. The scores of three seeds, on
-# held-out text, were stored beforehand.
+# The tiny model of all lectures once more, with the mean and with the bare sum; all else is the same. Your runs have one seed, and those
+# with three were stored beforehand.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.training import TrainConfig, train
@@ -667,32 +675,19 @@ runs = {
     "FLASH, bare sum": train(replace(tiny, combine="sum"), settings, corpus=corpus, progress=False),
 }
 compare_with_stored("06", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
-curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.items()}
-assert all(abs(curve[0] - 8) < 0.1 for curve in curves.values())
-early = ", ".join(f"{name} {np.mean(curve[50:80]):.1f}" for name, curve in curves.items())
-print(f"training loss of updates 51 to 80, bits per byte: {early}")
-assert np.mean(curves["FLASH, bare sum"][50:80]) < np.mean(curves["FLASH, mean"][50:80])
+seeds = {name: load_stored("scoreboard")["seeds"][f"06 {name}"] for name in runs}
+rows = [("held-out bits per byte", "yours", "stored: seed 0", 1, 2, "mean", "range")]
 for name, run in runs.items():
-    state = count_state_numbers(run.model, settings.length)
-    learner.score("06", name, bits_per_byte=run.evaluation.bits_per_byte, state_numbers=state)
-
-# %% tags=["nbval-check-output"]
-names = ("06 FLASH, mean", "06 FLASH, bare sum", "00 transformer++")
-seeds = {name: load_stored("scoreboard")["seeds"][name] for name in names}
-rows = [("held-out bits per byte, seed", 0, 1, 2, "mean", "range")]
-for name, row in seeds.items():
-    rows.append((name[3:].replace("trans", "Trans"), *(f"{b:.3f}" for b in (*row, np.mean(row), max(row) - min(row)))))
+    bits, three = run.evaluation.bits_per_byte, seeds[name]
+    learner.score("06", name, bits_per_byte=bits, state_numbers=count_state_numbers(run.model, settings.length))
+    rows.append((name, f"{bits:.2f}", *(f"{b:.3f}" for b in (*three, np.mean(three), max(three) - min(three)))))
 print(figures.text_table(rows))
-mean, bare_sum, plus = (np.array(row) for row in seeds.values())
-assert mean.max() < bare_sum.min()  # the worst seed of one against the best of the other
-assert 0 < mean.mean() - plus.mean() < np.ptp(plus)
+assert max(seeds["FLASH, mean"]) < min(seeds["FLASH, bare sum"])
 
 # %% [markdown]
-# The worst seed of the mean is better than the best one of the bare sum. After 80 updates
-# you would have said the opposite, which is a warning against short runs. It is a tiny model with
-# a learning rate tuned for neither, and the sum grows over four chunks only: a hint, and no proof of what the authors trained.
-# The project takes the mean because Code 8 is the fuller listing. Averaged over seeds, Transformer++ is ahead of both, though its lead over
-# FLASH with the mean is smaller than the range of its own seeds.
+# The worst seed of the mean is better than the best one of the bare sum. But it is a tiny model with a learning rate tuned for neither, and
+# the sum grows over four chunks only: a hint, and no proof of what the authors trained. The project takes the mean because Code 8 is the
+# fuller listing.
 #
 # ## 11. What to remember
 #

@@ -72,14 +72,14 @@ print(describe_device())
 # ## 1. Where the time of a step goes
 #
 # Here are two implementations of one model of the paper's base size. The first is FLASH as PyTorch runs it, operation by operation; the
-# second uses the kernels of this lecture.
+# second uses the kernels of this lecture. What they move in a training step of 65,536 tokens in bfloat16 was *counted*.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
 
 steps_of_cards = {(row["model"], row["T"]): row for row in load_stored("traffic")["rows"]}
 for name in ("FLASH, torch", "FLASH, Triton"):
-    print(f"{name:14} {steps_of_cards[name, 2048]['gigabytes_moved']:.0f} GB of memory traffic in one training step")
+    print(f"{name:14} {steps_of_cards[name, 8192]['gigabytes_moved']:.0f} GB of memory traffic in one training step")
 
 # %% [markdown]
 # The second does more multiplications, not fewer, and yet more than a third of the traffic is gone. Does that matter? While a T4, the card
@@ -227,8 +227,8 @@ reveal("11.a", round(of_time), "percent of the time")
 # %% [markdown]
 # *heads* has no matrix product, so all its time goes into small operations. For the other parts the figure counts the products that the
 # code really makes: on a CPU it multiplies blocks of 64 rows, each up to its last visible key, so of a chunk of 128 it multiplies three
-# quarters of the square and not half. Counted in this way, time follows the products closely, on a CPU. On a card it need not, and the rest
-# of this lecture is about why.
+# quarters of the square and not half. Counted in this way, the two bars of a part differ by a few percent of the step, on our CPU. On a
+# card we expect them to be further apart, and the rest of this lecture is about why.
 #
 # ## 2. Arithmetic against bytes
 #
@@ -240,7 +240,7 @@ reveal("11.a", round(of_time), "percent of the time")
 flops = 6 * 6 * 2 * (2 + 4)  # all pairs, since a dense product computes the masked half too: S + E multiply-adds each
 moved = 6 * 2 * (2 + 2 + 4 + 4)  # of each token: the query, the key and the value, read, and the result, written
 print(f"{flops} FLOPs, {moved} bytes if the weights never leave the kernel: {flops / moved:.1f} FLOPs per byte")
-in_memory = 2 * 6 * 6 * 4  # a 6 x 6 array four times: scores written and read, their relu^2 written and read
+in_memory = 2 * 6 * 6 * 4  # three kernels, product, relu^2, product: the 6 x 6 array is written twice, read twice
 print(f"{in_memory} bytes more if they lie in main memory: {flops / (moved + in_memory):.1f} FLOPs per byte")
 
 # %% [markdown]
@@ -282,12 +282,14 @@ print(f"ridge point of the T4: {T4_FLOPS / T4_BYTES:.0f} FLOPs per byte")
 for name, fused in (("not fused", False), ("fused", True)):
     flops, moved = 1000 * local_flops(128, 64, 512), 1000 * local_bytes(128, 64, 512, fused)  # 1000 chunks
     once, twice = (1e3 * max(flops / peak, moved / T4_BYTES) for peak in (T4_FLOPS, 2 * T4_FLOPS))
-    print(f"{name:9}: {flops / moved:.1f} FLOPs per byte, {once:.2f} ms or more; at twice the arithmetic {twice:.2f}")
+    print(
+        f"{name:9}: {flops / moved:.1f} FLOPs per byte, {once:.2f} ms or more; at twice the FLOPs a second {twice:.2f}"
+    )
     assert once == twice
 
 # %% [markdown]
-# **Misconception: matrix products are limited by arithmetic.** These are products, and twice the arithmetic would not make them
-# faster. Fewer bytes would.
+# **Misconception: matrix products are limited by arithmetic.** These are products, and a card with twice the FLOPs a second would not run
+# them any faster. Fewer bytes would.
 #
 # As a picture this is called a *roofline*: on the slope memory sets the limit, on the flat part arithmetic. Here it is for an H100 (by its data sheet
 # 989 × 10¹² FLOPs and 3350 × 10⁹ bytes a second), with the first dense layer of a unit in two widths.
@@ -344,7 +346,7 @@ for name, way in {"one by one": narrow_local, "compiled": compiled(narrow_local)
 
 # %% [markdown]
 # The compiler's own code has taken the place of the five small operations. But in its default mode the two products are still calls of their own, so
-# scores and weights still pass through main memory. To keep them out, somebody has to write a kernel that works in tiles.
+# scores and weights still pass through main memory, as in section 2's *not fused*. To keep them out, somebody has to write a kernel that works in tiles.
 #
 # ## 4. An attention matrix in tiles
 #
@@ -372,7 +374,7 @@ for top in (0, 3):  # readers, three at a time
         tile = np.maximum(q_TS[readers] @ k_TS[keys].T, 0) ** 2
         tile = tile * np.tri(3, dtype=int) if left == top else tile  # only tiles on the diagonal need a mask
         read[readers] += tile @ v_TE[keys]
-        print(f"tile ({top // 3}, {left // 3}): token {top + 3} reads {tile[2]} and has {read[top + 2, 0]}")
+        print(f"tile ({top // 3}, {left // 3}): weights {tile[2]} of token {top + 3}, sum so far {read[top + 2, 0]}")
 assert (read == weights_TT @ v_TE).all()
 
 # %% [markdown]
@@ -462,9 +464,9 @@ for n in (0, 1, 2, 3, 4, 12):
     print(f"program {n:2}: tile {m}, columns {e}, chunk {rest % chunks}, sequence {rest // chunks}")
 
 # %% [markdown]
-# The second piece is the mixing. The global part comes first; its `state` is an input, made by `scan_kernel`, the running sum of lecture 05, stored
-# *before* the chunk's own term is added. The loop then goes over tiles of keys, up to the reader's own tile; those further right are never touched.
-# `total` stays in float32, also when the inputs are float16.
+# The second piece is the mixing. The global part comes first; its `state` is an input, made by `scan_kernel`: the running sum of lecture
+# 05, stored *before* the chunk's own term is added, and divided by the number of tokens in it. The loop then goes over tiles of keys, up to
+# the reader's own tile; those further right are never touched. `total` stays in float32, also when the inputs are float16.
 
 # %% tags=["nbval-check-output"]
 show_piece("    # Global part", "    inside = (rows < end)[:, None] & (columns < E)")
@@ -583,8 +585,9 @@ if fused:
 # expected to be faster; `unit.fused_on(x)` says whether, and why.
 #
 # **What the compiler makes of it.** Compiling needs no card, so you can ask for several; 7.5, 8.0 and 9.0 are the versions of their designs.
-# *Matrix instructions* use the units that give a card its high peak. A thread has at most 255 *registers*, and what does not fit is *spilled* to main
-# memory. *Shared* memory is the fast memory of a program. Change the tile, M tokens and a number of columns, both powers of two, and watch all three.
+# *Matrix instructions* use the units that give a card its high peak. A thread has at most 255 *registers*, of which the compiler may use fewer, and
+# what does not fit is *spilled* to the thread's *stack* in main memory. *Shared* memory is the fast memory of a program. Change the tile, M tokens
+# and a number of columns, both powers of two.
 
 # %%
 my_tile = (64, 64)
@@ -597,68 +600,63 @@ if fused:
     t4, a100, h100 = cards = [json.loads(line) for line in printed.splitlines()]
     for name, card in zip(("T4", "A100", "H100"), cards):
         print(f"{name:5} {card['matrix_instructions']:3} matrix instructions, {card['registers']} registers,", end=" ")
-        print(f"{card['spilled_bytes']} bytes spilled, {card['shared_bytes'] // 1024} KiB shared")
+        print(f"{card['stack_bytes']} bytes of stack a thread, {card['shared_bytes'] // 1024} KiB shared")
     assert t4["matrix_instructions"] == 0 < h100["matrix_instructions"] and a100["matrix_instructions"] > 0
+    assert my_tile != (64, 64) or a100["stack_bytes"] == h100["stack_bytes"] == 0 < t4["stack_bytes"]
 
 # %% [markdown]
 # (Do not compare A100 and H100 by that number: one instruction of the H100 covers a larger piece of the product.) For the T4 there
 # is **not one** matrix instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second
-# in float32, in place of 65 × 10¹² (data sheet). So this kernel should **lose** there, and `backend="auto"` leaves it out.
+# in float32, in place of 65 × 10¹² (data sheet), and with this tile its threads also spill. So this kernel should **lose** there, and
+# `backend="auto"` leaves it out.
 #
 # On the newer cards the tile's size is a trade-off: each tile of columns makes the scores anew, so narrow ones repeat products, but the
 # float32 sum of a program must stay in registers, of which a *streaming multiprocessor* (SM) has 256 KiB for all its programs.
 #
 # ## 9. Bytes of a whole step, and a prediction
 #
-# What does a *training step* gain from all this? Take the paper's base size, 24 units, and 65,536 tokens in bfloat16.
-# `count_traffic` runs a unit, forward and backward, on *fake* tensors, which have shapes and no contents, and counts that each operation reads its
-# inputs once and writes its outputs once.
+# Back to the *training step* of the first cell. `count_traffic` runs a unit, forward and backward, on *fake* tensors, which have shapes and
+# no contents, and counts that each operation reads its inputs once and writes its outputs once.
 
 # %%
-from flash_course.bench.traffic import CARDS, ROWS, base, count_traffic
+from flash_course.bench.traffic import ROWS, base, count_traffic, level, times_the_products
 
-counted, gigabytes = {}, {}
+counted, gigabytes, compiled_gigabytes = {}, {}, {}
 LENGTHS = (512, 2048, 8192, 16_384)
 for name in ROWS if fused else [name for name in ROWS if "Triton" not in name]:
     for T in LENGTHS:
         config, units = base(ROWS[name][0], T, ROWS[name][1])
         counted[name, T] = units, count_traffic(config, T)
     units, found = counted[name, 8192]
-    gigabytes[name] = {operation: units * n / 1e9 for operation, n in found.by_name().items()}
+    gigabytes[name] = {purpose: units * n / 1e9 for purpose, n in found.by_purpose(config).items()}
+    compiled_gigabytes[name] = units * found.merged().moved / 1e9
     print(f"{name:14} moves {units * found.moved / 1e9:4.0f} GB, keeps {units * found.kept / 1e9:4.1f} GB for backward")
 title = "What the bytes of a step are for, at T = 8192"
 if fused:
-    by_torch, by_kernels = (gigabytes[name] for name in ("FLASH, torch", "FLASH, Triton"))
-    all_of, saved = sum(by_torch.values()), sum(by_torch.values()) - sum(by_kernels.values())
-    at_gate = (key for key in by_torch | by_kernels if key.startswith(("silu", "mul", "ungate", "cat")))
-    assert sum(by_torch.get(key, 0) - by_kernels.get(key, 0) for key in at_gate) > 0.5 * saved > 0.15 * all_of
-    title = f"The kernels save {saved:.0f} GB of {all_of:.0f}, most of it around the gate"
-figures.show(*figures.bytes_of_a_step(gigabytes, title=title))
+    saved = {purpose: n - gigabytes["FLASH, Triton"][purpose] for purpose, n in gigabytes["FLASH, torch"].items()}
+    title = f"The kernels save {sum(saved.values()):.0f} GB, {saved['heads']:.0f} in the heads, {saved['gate']:.0f} at the gate"
+    assert min(saved["heads"], saved["gate"]) > 2 * saved["near + far"] > 5 * saved["relu²"] > 0
+figures.show(*figures.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title))
 
 # %% [markdown]
-# What the kernels save lies between the products: the sum of both parts, the gated product and float32 copies of
-# queries and keys were each written by one operation and read by the next, whereas a tile goes through all of them in fast memory.
+# What the kernels save lies between the products. PyTorch makes the heads in float32, one operation after the other, and it writes near
+# and far before it adds and gates them, whereas a tile goes through all of this in fast memory. The attention matrix, with which section 4
+# began, has the smallest part in what is saved (*relu²*), since at C = 256 it is a sixth as wide as the values. But what it taught, to
+# keep a tile until it is finished, pays off everywhere.
+#
+# The grey bars count element-wise operations that follow each other as one kernel, about what `torch.compile` makes of them. By this count
+# Transformer++ moves least: its heads are merged, too, and its 12 attention layers with values of width 768 move 15 GB, where the 24 units of
+# FLASH with values of width 1536 move 97 for the products of the mixing.
 #
 # From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer. Three things are *assumed*.
 #
 # 1. Large products and long copies reach about 60% and 84% of the data sheets (less on a T4), and launching costs nothing.
 # 2. So do the products inside attention. That flatters our kernels, and the baseline's fused attention as well, so each has a second row, with
 #    such products at half the rate: *slow kernels*, which also repeat what 64 × 64 tiles repeat, and *slow attention*.
-# 3. In the rows named *compiled*, and in those of the kernels, element-wise operations that follow each other count as one kernel, about
-#    what `torch.compile` makes of them. For if FLASH's gate is merged by hand, Transformer++ must have its own merged, too.
-
+# 3. The rows named *compiled*, and those of the kernels, move the bytes of the grey bars.
 
 # %%
-def milliseconds_of(found, card, slow=1):
-    """The roofline of each operation, summed; products inside attention take ``slow`` times as long."""
-    flops_a_second, bytes_a_second = CARDS[card]
-    inside = {k: slow for k, _, _ in found.operations if k in ("mix", "maps", "values") or "attention" in k}
-    return 1e3 * sum(max(n / bytes_a_second, inside.get(k, 1) * f / flops_a_second) for k, n, f in found.operations)
-
-
-# a chunk of 256 has 10 tiles of 64 × 64 at or below the diagonal; each score is made for all 1536 / 64 tiles of columns
-tiles = 10 * 64 * 64 * (1536 // 64 * 128 + 1536)
-repeated = tiles / (256 * 257 // 2 * (128 + 1536))  # against C (C + 1) / 2 visible pairs
+repeated = times_the_products(C=256, S=128, E=1536, M=64)  # since each tile of columns makes the scores anew
 ways = {  # how a row is counted: the model, whether the rest is compiled, how slow its own kernels are
     "FLASH, torch": ("FLASH, torch", False, 1), "FLASH, compiled": ("FLASH, torch", True, 1),
     "FLASH, kernels": ("FLASH, Triton", True, 1), "FLASH, slow kernels": ("FLASH, Triton", True, 2 * repeated),
@@ -666,44 +664,35 @@ ways = {  # how a row is counted: the model, whether the rest is compiled, how s
     "the same, slow attention": ("Transformer++", True, 2),
 }  # fmt: skip
 columns = [*(("H100", T) for T in LENGTHS), ("A100", 8192), ("L4", 8192), ("T4", 8192)]
-print(f"the local part executes {repeated:.1f} times the products that it needs")
-print(f"{'milliseconds predicted':24}" + "".join(f"{card:>8}" for card, _ in columns))
-print(f"{'T =':24}" + "".join(f"{T:8}" for _, T in columns))
 predicted = {}
 for said, (name, is_compiled, slow) in ways.items():
-    cells = []
-    for card, T in columns if (name, LENGTHS[0]) in counted else ():
+    for card, T in columns if name in gigabytes else ():
         units, found = counted[name, T]
-        ms = predicted[said, card, T] = units * milliseconds_of(found.merged() if is_compiled else found, card, slow)
-        cells.append("-" if "kernels" in said and card == "T4" else f"{ms:.0f}")
-    print(f"{said:24}" + "".join(f"{cell:>8}" for cell in cells))
+        predicted[said, card, T] = 1e3 * units * (found.merged() if is_compiled else found).seconds(card, slow)
+rows = [("milliseconds predicted", *(card for card, _ in columns)), ("T =", *(T for _, T in columns))]
+for said in dict.fromkeys(said for said, *_ in predicted):
+    cells = ("-" if "kernels" in said and card == "T4" else f"{predicted[said, card, T]:.0f}" for card, T in columns)
+    rows.append((said, *cells))
+print(figures.text_table(rows))
+print(f"the slow kernels' local part executes {repeated:.1f} times the products that it needs")
 
-
-def against(said, T, baseline="Transformer++, compiled"):
-    """How many times as long as the baseline a step takes on an H100."""
-    return predicted[said, "H100", T] / predicted[baseline, "H100", T]
-
-
-assert 0.9 < against("FLASH, torch", 8192, "Transformer++") < 1.1 < against("FLASH, torch", 2048, "Transformer++")
-assert against("FLASH, compiled", 8192) > 1 > against("FLASH, compiled", 16_384)
+on_h100 = {said: [predicted[said, "H100", T] for T in LENGTHS] for said, *_ in rows[2:]}
+for way in [way for way in on_h100 if way.startswith("FLASH")]:
+    for baseline in ["Transformer++"] if "torch" in way else ["Transformer++, compiled", "the same, slow attention"]:
+        print(f"{way:20} is level with {baseline:24} at T = {level(LENGTHS, on_h100[way], on_h100[baseline]):,.0f}")
 if fused:
-    assert against("FLASH, kernels", 2048) > 1.1
-    assert against("FLASH, kernels", 8192) < 0.95 < against("FLASH, slow kernels", 8192) < 1.1
-    assert against("FLASH, slow kernels", 16_384) < 0.85
-    level = [  # where a row of FLASH, which is flat, and one of the compiled baseline meet
-        np.interp(predicted[f"FLASH, {how}", "H100", 512], [predicted[baseline, "H100", T] for T in LENGTHS], LENGTHS)
-        for how in ("compiled", "kernels", "slow kernels")
-        for baseline in ("Transformer++, compiled", "the same, slow attention")
-    ]
-    print(f"level with a compiled Transformer++ between T = {min(level):,.0f} and {max(level):,.0f}")
-    assert 2500 < min(level) < 3500 and 9000 < max(level) < 11_000
+    fast, slow = on_h100["Transformer++, compiled"], on_h100["the same, slow attention"]
+    assert on_h100["FLASH, kernels"][1] > slow[1]
+    assert on_h100["FLASH, slow kernels"][2] < min(0.75 * slow[2], 1.02 * fast[2])
 
 # %% [markdown]
-# A step of FLASH takes the same time at every length, while that of Transformer++ climbs, even with fused attention. Beside the fifth row, which is
-# not compiled, the kernels look like winners at 2048. Compile the baseline too, and they are behind there, ahead by little or not at all at 8192,
-# and clearly ahead only at 16,384. Lecture 08 counted a crossover of 1836 tokens at these sizes. Today's kernels and compilers would move
-# it, by this prediction, to somewhere between 3,000 and 10,000 tokens, depending on the rows that you believe, and they do so by making the
-# baseline faster.
+# A step of FLASH takes the same time at every length, while that of Transformer++ climbs, even with fused attention. Beside the row
+# *Transformer++*, which is not compiled, the kernels look like winners at 2048. Compile the baseline too, and they are behind there. At 8192
+# they are ahead by little or not at all against fast attention, and by a quarter or more against slow attention.
+#
+# Lecture 08 counted a crossover of 1836 tokens at these sizes, from multiply-adds alone. Count bytes as well, and give the baseline fused
+# attention, and it lies near 9,000 tokens by torch, on an H100. If both sides are compiled, it lies between 5,000 and 10,000, and with our kernels
+# between 3,000 and 8,000, depending on the rows that you believe.
 #
 # One cost is missing: a kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly notices this
 # *launch overhead*; a decoding step, with its single token, does. The remedy is a *CUDA graph*, which records all launches once and replays
@@ -736,7 +725,7 @@ except ValueError:
 # | A fused kernel needs a running maximum and sum | section 4: softmax does, relu² does not | |
 # | The kernel computes what the model computes | section 7: against torch, odd lengths, two formats | |
 # | Its gradient is right | section 8: each input, against torch in float64 | |
-# | A hand-written kernel is faster | sections 8 and 9: not on a T4, for want of matrix instructions; on newer cards predicted from bytes, and yours to measure | |
+# | A hand-written kernel is faster | sections 8 and 9: not on a T4; on newer cards predicted, and yours to measure | |
 #
 # **Three takeaways**
 # 1. Measure first, by part; then count FLOPs and bytes; only then write code.

@@ -60,7 +60,8 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None, warps=
     """Compile a kernel for a card that need not be there: ``capability`` "7.5" is a T4, "8.0" an A100.
 
     Returns the counts, in the code, of matrix-unit instructions and of ordinary multiply-adds, the bytes of fast
-    (shared) memory that a program takes, the registers of a thread, and the bytes that did not fit into them (spilled).
+    (shared) memory that a program takes, the registers of a thread, and what did not fit into them: the bytes of main
+    memory that a thread keeps for it (its stack), and those that the code's spill stores and spill loads move.
     """
     if INTERPRETED:
         raise ValueError("TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart")
@@ -69,17 +70,19 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None, warps=
     target = triton.backends.compiler.GPUTarget("cuda", int(capability.replace(".", "")), 32)
     compiled = triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": True})
     code = compiled.asm["ptx"]
-    registers, spilled = registers_of(code)
     return {
         "kernel": name, "capability": capability, "half": half, "tile": tile,
         "matrix_instructions": len(re.findall(r"\bw?g?mma\.(?:mma_async\.)?sync", code)),
         "multiply_adds": len(re.findall(r"\bfma\.rn\.f", code)), "shared_bytes": compiled.metadata.shared,
-        "registers": registers, "spilled_bytes": spilled,
+        **registers_of(code),
     }  # fmt: skip
 
 
 def registers_of(code):
-    """Registers of a thread, and bytes that do not fit into them, as ptxas says of PTX code."""
+    """Registers of a thread, its bytes of stack, and those of spill stores and loads, as ptxas says of PTX code.
+
+    A place on the stack is stored and loaded by many instructions, so the last two count a byte more than once.
+    """
     card = re.search(r"^\.target sm_(\d+)\w*", code, re.MULTILINE)
     ptxas = get_ptxas(int(card[1])).path
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +90,16 @@ def registers_of(code):
         path.write_text(code, encoding="utf-8")
         call = [ptxas, "-v", f"--gpu-name={card[0].split()[1]}", str(path), "-o", str(Path(folder) / "kernel.cubin")]
         said = subprocess.run(call, capture_output=True, text=True, check=True).stderr
-    return int(re.search(r"Used (\d+) registers", said)[1]), sum(map(int, re.findall(r"(\d+) bytes spill", said)))
+    return read_ptxas(said)
+
+
+def read_ptxas(said):
+    """The numbers in what ``ptxas -v`` says of one kernel."""
+    words = {
+        "registers": "Used (\\d+) registers", "stack_bytes": "(\\d+) bytes stack frame",
+        "spill_store_bytes": "(\\d+) bytes spill stores", "spill_load_bytes": "(\\d+) bytes spill loads",
+    }  # fmt: skip
+    return {name: int(re.search(word, said)[1]) for name, word in words.items()}
 
 
 def main():

@@ -5,7 +5,7 @@
 
 A unit runs forward and backward on fake tensors, which have shapes and no numbers. Every operation reads its inputs
 once and writes its outputs once; what a cache saves, and what a kernel reads twice, is not counted.
-Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width.
+Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width, M tokens of a kernel's tile.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -54,21 +55,22 @@ class Traffic:
     def moved(self):
         return sum(n for _, n, _ in self.operations)
 
-    def by_name(self):
-        """Bytes of each kind of operation, the largest first."""
-        found = Counter()
-        for name, n, _ in self.operations:
-            found[name] += n
-        return dict(found.most_common())
+    def by_purpose(self, config):
+        """Bytes by what they are for, the keys being ``PURPOSES``."""
+        found = Counter(dict.fromkeys(PURPOSES, 0))
+        for (name, n, _), pieces in zip(self.operations, self.tensors, strict=True):
+            found[purpose_of(name, [shape for these in pieces for _, _, shape in these], config)] += n
+        return dict(found)
 
-    def seconds(self, card, names=None):
+    def seconds(self, card, slow=1):
         """A roofline: every operation takes as long as its products or its bytes, whichever is longer.
 
-        With ``names`` of those operations alone.
+        Products inside attention, ours or torch's, take ``slow`` times as long.
         """
         flops_a_second, bytes_a_second = CARDS[card]
-        chosen = [o for o in self.operations if names is None or o[0] in names]
-        return sum(max(n / bytes_a_second, flops / flops_a_second) for _, n, flops in chosen)
+        rates = {True: flops_a_second / slow, False: flops_a_second}
+        inside = ("mix", "maps", "values", "_scaled_dot_product")
+        return sum(max(n / bytes_a_second, f / rates[name.startswith(inside)]) for name, n, f in self.operations)
 
     def merged(self):
         """The same with each run of element-wise operations as one kernel, as ``torch.compile`` makes them.
@@ -89,6 +91,33 @@ class Traffic:
             moved += sum(n for (storage, *_), n in written.items() if last_read.get(storage, end) >= end)
             found.operations.append(("element-wise", moved, 0))
         return found
+
+
+PURPOSES = ("dense layers", "relu²", "products", "near + far", "heads", "gate", "norm and residual")
+
+
+def purpose_of(name, shapes, config):
+    """What an operation is for: by its name if it multiplies matrices, else by the widest of what it touches.
+
+    "products" are those of the mixing, "relu²" all else that is done to attention matrices, "heads" what makes queries
+    and keys, forward and backward, "gate" the activations of a dense layer and the products behind it.
+    """
+    is_flash = config.architecture == "flash"
+    S = config.qk_dim if is_flash else config.dim // config.heads_in_use
+    width = max((shape[-1] for shape in shapes if shape), default=0)
+    if name in ("mm", "addmm"):
+        return "dense layers"
+    if name.startswith(("bmm", "baddbmm", "mix", "scan", "maps", "values", "_scaled_dot_product")):
+        return "products"
+    if is_flash and width == config.chunk_size:
+        return "relu²"
+    if width <= S:
+        return "heads"
+    if name == "sum" or max(map(len, shapes)) == 2:
+        return "dense layers"  # gradients of biases, and weights in half precision
+    if width == config.dim or name.startswith("rms_norm"):
+        return "norm and residual"
+    return "near + far" if name == "add" else "gate"  # backward, the gradients of v through both parts are added
 
 
 # ---------------------------------------------------------------- a norm that is one kernel, as it is on a card
@@ -227,6 +256,21 @@ ROWS = {
     "FLASH, Triton": ("flash", "triton"),
     "Transformer++": ("transformer++", None),
 }
+
+
+def times_the_products(C, S, E, M):
+    """How many times the local part's needed products a kernel makes with tiles of M tokens and M columns of E.
+
+    Needed are C (C + 1) / 2 pairs of S + E multiply-adds. Made are all tiles on and below the diagonal, with scores
+    anew for each tile of columns.
+    """
+    tiles = C // M * (C // M + 1) // 2
+    return tiles * M * M * (E // M * S + E) / (C * (C + 1) // 2 * (S + E))
+
+
+def level(lengths, flat, climbing):
+    """The length at which a climbing row of milliseconds reaches another, by straight lines between ``lengths``."""
+    return float(np.interp(0, np.subtract(climbing, flat), lengths))
 
 
 def milliseconds(units, found):

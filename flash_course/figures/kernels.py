@@ -1,7 +1,5 @@
 """Where the time of a step goes, arithmetic against bytes, and the tiles of a kernel."""
 
-import re
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
@@ -207,43 +205,45 @@ def _tiled_array(axes, left, name, height, width, touched, look, hidden):
     axes.text(left + shift + width / 2, -0.2, name, ha="center", va="bottom", fontsize=FONT + 2)
 
 
-GROUPS = {  # what a step's bytes are for: a word beside its bar, what names of operations begin with, and a look
-    "dense layers": ("dense", "mm|addmm", SKY, ""),
-    "products of the mixing": ("mixing", "bmm|baddbmm|mix|maps|values|_scaled_dot", BLUE, ""),
-    "norm and residual": ("norm", "rms_norm|add$", GREEN, "//"),
-    "gate and activation": ("gate", "silu|gelu|mul|ungate|cat", ORANGE, ".."),
-    "the rest": ("rest", "", "#BBBBBB", "xx"),
+GROUPS = {  # what a step's bytes are for, named as in ``bench.traffic``: a word above its bar, and a look
+    "dense layers": ("dense", SKY, ""),
+    "relu²": ("relu²", YELLOW, ""),
+    "products": ("products", BLUE, ""),
+    "near + far": ("near + far", VERMILION, "\\\\"),
+    "heads": ("heads", GREEN, "//"),
+    "gate": ("gate", ORANGE, ".."),
+    "norm and residual": ("norm", PURPLE, "xx"),
 }
 
 
-def bytes_of_a_step(models, *, title):
-    """A bar for each model, cut by what the bytes are for: ``models`` holds by name gigabytes by operation."""
-    figure, axes = new_axes(6.2, 1.3 + 0.6 * len(models), "gigabytes moved in a step", "", title)
-    words, groups = [], [_grouped(by_operation) for by_operation in models.values()]
-    widest = max(sum(sizes.values()) for sizes in groups)
-    for y, (name, sizes) in enumerate(zip(models, groups)):
+def bytes_of_a_step(models, compiled, *, title):
+    """A bar for each model, cut by what the bytes are for: ``models`` holds by name gigabytes by group of ``GROUPS``.
+
+    ``compiled``: by name the gigabytes of the same step with element-wise operations merged, a thin bar below.
+    """
+    figure, axes = new_axes(7.2, 1.3 + 0.75 * len(models), "gigabytes moved in a step", "", title)
+    words, widest = [], max(sum(sizes.values()) for sizes in models.values())
+    for y, (name, sizes) in enumerate(models.items()):
         left = 0.0
-        for group, size in sizes.items():
-            word, _, colour, hatch = GROUPS[group]
-            axes.barh(y, size, 0.6, left, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
-            middle = left + size / 2
-            if size > 0.04 * widest:
+        for group, (word, colour, hatch) in GROUPS.items():
+            size = sizes.get(group, 0.0)
+            axes.barh(y, size, 0.5, left, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
+            middle, is_wide = left + size / 2, size > 0.04 * widest
+            if is_wide:
                 axes.text(middle, y, f"{size:.0f}", ha="center", va="center", fontsize=FONT, bbox=WHITE)
-            if y == 0 and size > 0:
-                axes.text(middle, -0.36, word, ha="center", va="bottom", fontsize=FONT)
+            if y == 0 and size > 0:  # of narrow neighbours the words stand one line higher
+                up = 0 if size > 0.1 * widest else 0.2
+                axes.text(middle, -0.28 - up, word + f" {size:.0f}" * (not is_wide), ha="center", fontsize=FONT)
+            elif size > 0.02 * widest and not is_wide:
+                axes.text(middle, y - 0.28, f"{size:.0f}", ha="center", fontsize=FONT)
             left += size
         axes.text(left, y, f" {left:.0f}", va="center", fontsize=FONT + 1)
+        axes.barh(y + 0.33, compiled[name], 0.12, color="#777777")
+        axes.text(compiled[name], y + 0.38, f" {compiled[name]:.0f} compiled", va="center", fontsize=FONT)
         said = ", ".join(f"{group} {size:.0f}" for group, size in sizes.items())
-        words.append(f"{name}: {said}; together {left:.0f}")
+        words.append(f"{name}: {said}; together {left:.0f}, compiled {compiled[name]:.0f}")
     axes.set_yticks(range(len(models)), models, fontsize=FONT)
-    axes.set(xlim=(0, 1.13 * widest), ylim=(len(models) - 0.55, -0.85))
+    axes.set(xlim=(0, 1.1 * widest), ylim=(len(models) - 0.45, -0.75))
     axes.grid(axis="y", visible=False)
-    return figure, f"Bars of the gigabytes that a training step moves. {'. '.join(words)}."
-
-
-def _grouped(by_operation):
-    """Sizes by group of ``GROUPS``, from sizes by operation."""
-    found = dict.fromkeys(GROUPS, 0.0)
-    for name, size in by_operation.items():
-        found[next(group for group, (_, words, *_) in GROUPS.items() if re.match(words, name))] += size
-    return found
+    about = "Bars of the gigabytes that a training step moves, and below each those of a compiled one."
+    return figure, f"{about} {'. '.join(words)}."

@@ -41,7 +41,8 @@ def four_units():
             span = {"GAU": 1.22, "FLASH": 1.5}.get(name, 0.62)
             for place in places[1:]:
                 _line(axes, (place, project + 0.21), (middle + 0.6 * (place - middle), mix - 0.21))
-            _unit_box(axes, middle, mix, mixing, "white" if name == "GLU" else ORANGE, span, 0.42)
+            edge = 2.4 if name == "FLASH" else 0.8
+            _unit_box(axes, middle, mix, mixing, "white" if name == "GLU" else ORANGE, span, 0.42, edge)
             _line(axes, (middle, mix + 0.21), (middle, gate - 0.13))
             _line(axes, (places[0], project + 0.21), (places[0], gate - 0.13))  # U goes past the mixing
         else:
@@ -58,21 +59,22 @@ def four_units():
     axes.set(xlim=(0, width), ylim=(height - 0.1, 0))
     axes.set_axis_off()
     axes.text(
-        width / 2, 0.15, "Four layers, one plan: FLASH exchanges only how the tokens are mixed", ha="center",
-        va="center", fontsize=FONT + 1,
+        width / 2, 0.15, "Four layers, one plan: FLASH exchanges only how the tokens are mixed (thick frame)",
+        ha="center", va="center", fontsize=FONT + 1,
     )  # fmt: skip
     alt = (
         "Four drawings from x (T, D) down to + x, with a dashed line that carries x past the layer. MLP has one "
         "projection and no mixing. GLU has U and V, multiplied element by element. GAU has U, V and Z: Z gives an "
         "attention matrix A (T, T) that mixes V, and U gates the result. FLASH has the same 4 matrices; Z gives an "
-        "attention matrix in each chunk, (G, C, C), and sums of KᵀV across chunks, (G, S, E), and U gates near + far."
+        "attention matrix in each chunk, (G, C, C), and sums of KᵀV across chunks, (G, S, E), in a thick frame, and U "
+        "gates near + far."
     )
     return figure, alt
 
 
-def _unit_box(axes, x, y, text, colour, width, height):
+def _unit_box(axes, x, y, text, colour, width, height, edge=0.8):
     axes.add_patch(
-        Rectangle((x - width / 2, y - height / 2), width, height, facecolor=colour, edgecolor=BLACK, linewidth=0.8)
+        Rectangle((x - width / 2, y - height / 2), width, height, facecolor=colour, edgecolor=BLACK, linewidth=edge)
     )
     axes.text(x, y, text, ha="center", va="center", fontsize=FONT)
 

@@ -144,8 +144,11 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "tiles_of_the_kernels": (figures.tiles_of_the_kernels, "reads 3 of 16 tiles of A"),
     "tiles_of_a_chunk": (lambda: figures.tiles_of_a_chunk(40, 16), "6 tiles on and left"),
     "bytes_of_a_step": (
-        lambda: figures.bytes_of_a_step({"one": {"mm": 40.0, "silu": 7.5}, "two": {"x": 1.0}}, title="bytes"),
-        "one: dense layers 40",
+        lambda: figures.bytes_of_a_step(
+            {"one": {"dense layers": 40.0, "gate": 7.5, "heads": 1.5}, "two": {"gate": 1.0}},
+            {"one": 30.0, "two": 1.0}, title="bytes",
+        ),
+        "gate 8, heads 2; together 49, compiled 30",
     ),
     # 08
     "cost_against_length": (

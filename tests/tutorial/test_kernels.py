@@ -477,7 +477,8 @@ def fits(row):
     """Matrix instructions where there are products, nothing spilled, and no more fast memory than the card has."""
     counts = {"8.0": 163, "8.9": 99, "9.0": 227}
     busy = row["kernel"] not in ("mix", "maps", "values") or row["matrix_instructions"] > 0
-    return busy and row["spilled_bytes"] == 0 and row["shared_bytes"] <= 1024 * counts[row["capability"]]
+    kept = row["stack_bytes"] == row["spill_store_bytes"] == row["spill_load_bytes"] == 0
+    return busy and kept and row["shared_bytes"] <= 1024 * counts[row["capability"]]
 
 
 def test_compiled_for_an_a100_and_an_h100_every_kernel_fits():
@@ -487,8 +488,19 @@ def test_compiled_for_an_a100_and_an_h100_every_kernel_fits():
 
 def test_compiled_for_a_t4_there_are_no_matrix_instructions():
     (row,) = compiled("7.5", "--kernel", "mix")
-    assert row["matrix_instructions"] == 0 and row["multiply_adds"] > 1000 and row["spilled_bytes"] > 0
+    assert row["matrix_instructions"] == 0 and row["multiply_adds"] > 1000 and row["stack_bytes"] > 0
     assert row["shared_bytes"] <= 64 * 1024  # what a T4 has; and why ``auto`` takes torch there
+
+
+@quick
+def test_stack_spill_stores_and_spill_loads_are_told_apart():
+    from flash_course.bench.kernels import read_ptxas
+
+    said = """ptxas info    : Function properties for mix_kernel
+    1280 bytes stack frame, 1260 bytes spill stores, 1240 bytes spill loads
+ptxas info    : Used 255 registers, used 1 barriers, 1280 bytes cumulative stack size, 528 bytes cmem[0]"""
+    found = {"registers": 255, "stack_bytes": 1280, "spill_store_bytes": 1260, "spill_load_bytes": 1240}
+    assert read_ptxas(said) == found
 
 
 @quick
