@@ -16,7 +16,7 @@ from flash_tutorial.data import IGNORE, START_ID, random_windows
 from flash_course import personal
 from flash_course.bench.stored import load_stored
 from flash_course.checks.exercise import Case
-from flash_course.checks.sets.set_07 import ROWS, Loader, draw_session, loader_case, session
+from flash_course.checks.sets.set_07 import RATE, ROWS, Loader, loader_case, session_case
 from flash_course.checks.sets.tiny_run import Run
 
 # ---------------------------------------------------------------- right answers, written differently
@@ -366,10 +366,8 @@ def held_out(rng):
     gaps, leaks = (NeverTheBooksEnd, TwoBatches, ScoresFullWindows), (HidesTheValidationText,)
 
     def steps(n_parts, n_steps, max_norm, wild):
-        weights, batches = draw_session(rng, n_parts, n_steps, wild)
-        seen = ("weights", "scale", "rate of the next update")
-        run = session(weights, batches, max_norm, (0.02, 0.04, 0.06, 0.05, 0.04, 0.03), seen)
-        return Case("held out", "held out", run, f"{n_parts} parts, {n_steps} updates")
+        seen, rates = ("weights", "scale", RATE), (0.02, 0.04, 0.06, 0.05, 0.04, 0.03)
+        return session_case(rng, "held out", "held out", n_parts, n_steps, seen, max_norm, rates, wild)
 
     return {
         "07.3": [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])],

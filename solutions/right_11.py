@@ -14,7 +14,7 @@ from flash_course.checks.sets.set_11 import (
     right_1,
     launch_gated,
     launch_local,
-    layer,
+    chunk_layer,
     layer_case,
     layer_inputs,
 )
@@ -227,7 +227,7 @@ def held_out(rng):
     """{exercise: cases that only `grade` tries}; each has the part "held out"."""
     C = int(rng.integers(3, 6))
     first, second = layer_inputs(rng, 4 * C), layer_inputs(rng, 4 * C)
-    right = layer(*second, C)
+    right = chunk_layer(*second, C)
 
     def gradients(answer):
         leaves = [tensor.clone().requires_grad_() for tensor in first]

@@ -3,14 +3,13 @@
 import copy
 import json
 import os
-import tempfile  # noqa: F401 (a wrong answer writes there)
 from functools import partial
-from pathlib import Path  # noqa: F401 (the same one)
 
 import numpy as np
 
+from ..compare import difference
 from ..edits import edited
-from ..exercise import Case, Said, asked, call, reject, reject_if, several, unchanged
+from ..exercise import Case, asked, call, reject, reject_if, several
 from ..files import carried, in_folder, pickles_refused, saved_over
 from ..proving import version
 from ..sizes import chunked, grown
@@ -82,7 +81,7 @@ def after(n, rng, layer, S, E):
 
 
 def same_state(a, b):
-    return unchanged(a, b) and all(a[name] == b[name] for name in ("position", "chunks"))
+    return difference(a, b, 0) is None
 
 
 def cases_2(rng, numbers):
@@ -316,9 +315,9 @@ def text_of(state, n=12):
     reject_if(state is None, "all", "none")
 
     def look_at(table, wanted):
-        if not isinstance(table, dict) or set(table) != set(wanted):
-            got = ", ".join(map(str, table)) if isinstance(table, dict) else type(table).__name__
-            raise Said("all", "keys", expected=", ".join(wanted), got=got)
+        got = ", ".join(map(str, table)) if isinstance(table, dict) else type(table).__name__
+        is_right = isinstance(table, dict) and {*table} == {*wanted}
+        reject_if(not is_right, "all", "keys", expected=", ".join(wanted), got=got)
 
     look_at(state, ("layers", "last", "rng"))
     whole = np.asarray(state["last"]).dtype.kind in "iu" and not np.ndim(state["last"])
@@ -331,12 +330,9 @@ def text_of(state, n=12):
     return go_on(state, n)[:2]
 
 
-def same_session(a, b):
-    """As same_state, for all layers and the generator."""
-    if set(a) != set(b) or type(a["rng"]) is not type(b["rng"]):
-        return False
-    layers = len(a["layers"]) == len(b["layers"]) and all(map(same_state, a["layers"], b["layers"]))
-    return layers and a["last"] == b["last"] and a["rng"].bit_generator.state == b["rng"].bit_generator.state
+def dice_of(session):
+    """All that the generator of a session is, where there is one."""
+    return getattr(getattr(session.get("rng"), "bit_generator", None), "state", None)
 
 
 def cases_5(rng, numbers):
@@ -353,7 +349,8 @@ def cases_5(rng, numbers):
     def save(answers, path, state):
         given = copy.deepcopy(state)
         answers.save_state(path, given)
-        reject_if(not same_session(state, given), "all", "changed", argument=2)
+        same = same_state(state | {"rng": dice_of(state)}, given | {"rng": dice_of(given)})
+        reject_if(not same, "all", "changed", argument=2)
         reject_if(not path.is_file(), "09.5", "no file")
         return given
 
@@ -424,7 +421,7 @@ def load_state(path):
 def rollback(state, k):
     rows, new = len(state["v"]), dict(state)
     if k > rows:
-        raise ValueError("a token that was folded cannot be taken back")
+        raise ValueError("it lies in the sum now")
     new |= {name: state[name][: rows - k] for name in ("quad_k", "lin_k", "v")}
     return new | {"position": state["position"] - k}
 
