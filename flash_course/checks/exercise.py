@@ -214,7 +214,8 @@ def wrong_by_edits(name, key, right, edits):
 
 def holder_of(row, right, text, before):
     """The name of the function that a text is edited in: the one that holds it, or that of the edit ``before``."""
-    holders = [name for name, function in right.items() if any(text in source for _, source in sources_of(function))]
+    functions = {name: function for name, function in right.items() if callable(function)}  # not a table of words
+    holders = [name for name, function in functions.items() if any(text in part for _, part in sources_of(function))]
     if len(holders) == 1:
         return holders[0]
     if before is None or (holders and before not in holders):
