@@ -15,7 +15,7 @@ from flash_tutorial.units import FLASH, GAU
 
 from ..closed_book import without_autograd
 from ..compare import difference
-from ..exercise import Case, Said, Wrong, asked, call, lent, predicted, reject_if
+from ..exercise import Case, Said, asked, call, lent, predicted, reject_if
 from ..gradients import not_derived
 from ..instruments import no_loop
 from ..proving import versions
@@ -311,10 +311,14 @@ def quadratic_backward(q, k, v, bias, n, causal, d_out, power=2):
     return ds @ k / n, ds.T @ q / n, A.T @ d_out, ds
 
 
-def loss(q, k, v, bias, n, causal, d_out, power=2):
+def outputs(q, k, v, bias, n, causal, power=2):
     """What the gradients are of."""
-    A = F.relu(q @ k.T / n + bias) ** power
-    return ((A.tril() if causal else A) @ v * torch.from_numpy(d_out)).sum()
+    scores = q @ k.T / n + bias
+    A = (scores * (scores.real > 0)) ** power
+    return (A.tril() if causal else A) @ v
+
+
+wrong_4 = not_derived(outputs, 4, (1e-5, True), (1e-5, False), (1e-30j, False))
 
 
 def cases_4(rng, numbers):
@@ -336,27 +340,6 @@ def cases_4(rng, numbers):
     yield case("power 3", "powers", 6, 2, 3, 4, True, power=3)
     yield case("power 1", "powers", 5, 3, 4, 2, False, power=1)
     yield case("power 1, causal", "powers", 6, 4, 3, 5, True, power=1)
-
-
-def by_moved_outputs(step, *given, **how):
-    """Each entry is moved by a step, which may be imaginary, and the outputs are compared."""
-    (*arrays, n, causal, d_out), slopes = given, [np.zeros_like(x) for x in given[:4]]
-
-    def outputs(q, k, v, bias, power=2):
-        s = q @ k.T / n + bias
-        A = np.where(s.real > 0, s, 0) ** power
-        return (np.tril(A) if causal else A) @ v
-
-    for which, slope in enumerate(slopes):
-        for place in np.ndindex(slope.shape):
-            up, down = ([x.astype(type(step)) for x in arrays] for _ in range(2))
-            up[which][place] += step
-            down[which][place] -= step
-            slope[place] = ((outputs(*up, **how) - outputs(*down, **how)) / (2 * step) * d_out).real.sum()
-    return slopes
-
-
-wrong_4 = *not_derived(loss, 4, 1e-5), *(Wrong("differences", partial(by_moved_outputs, h)) for h in (1e-5, 1e-30j))
 
 
 # ---------------------------------------------------------------- 03.5 assert_prefix_consistent
@@ -436,7 +419,7 @@ def assert_prefix_consistent(unit):
     properties.draw_order_one(unit, torch.Generator().manual_seed(0))
     x = torch.randn(2, 45, unit.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     whole = unit(x)
-    for t in (1, 7, 8, 9, 20, 32, 33, 44):
+    for t in range(1, 44, 3):
         alone, same = unit(x[:, :t]), whole[:, :t]
         assert (alone - same).abs().max() <= 1e-9 * same.abs().max()
 
