@@ -1,13 +1,14 @@
 """Problem set 06: the FLASH model. Cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import itertools
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from flash_tutorial.config import ModelConfig
-from flash_tutorial.reference import flash
+from flash_tutorial.reference import flash, scaled_sin, silu
 
 from ..closed_book import without_autograd
 from ..edits import edited
@@ -50,16 +51,8 @@ def cases_1(rng, numbers):
 
 
 # ---------------------------------------------------------------- 06.2 adopt
-def silu(x):
-    return x / (1 + np.exp(-x))
-
-
 def scale_norm(x_TD):
     return x_TD / np.sqrt(np.mean(x_TD**2, axis=1, keepdims=True) + 1e-5)
-
-
-def angles(T, S):
-    return np.arange(T)[:, None] * 10000.0 ** (-np.arange(S // 2) / (S // 2))
 
 
 def adopt(port):
@@ -215,13 +208,11 @@ def look_at_places(embedding_ND, position_TD):
     reject_if(not np.abs(position_TD[3] - position_TD[300]).max() > 1e-6, "06.4", "alike")
 
 
-def look_at_form(embedding_ND, position_TD):
-    """Each sine and cosine is a column, wherever it stands."""
-    T, D = position_TD.shape
-    table = np.concatenate([np.sin(angles(T, D)), np.cos(angles(T, D))], axis=1)
+def look_at_form(table, embedding_ND, position_TD):
+    """Each sine and cosine of the table is a column, wherever it stands."""
     columns = position_TD * np.linalg.norm(table) / max(np.linalg.norm(position_TD), 1e-300)
     apart = np.abs(table[:, :, None] - columns[:, None]).max(0)
-    reject_if(apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < D, "06.4", "not sines")
+    reject_if(apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < len(apart), "06.4", "not sines")
 
 
 def look_at_logits(embedding_ND, position_TD):
@@ -244,7 +235,7 @@ def cases_4(rng, numbers):
     yield call("the tables as they are", "report", *drowned, sizes=f"{N = }, D = {wide}, {T = }", **how)
     yield call("other tables", "report", *other, sizes=f"N = {rows}, {D = }, T = {places}", **how)
     yield start_case("positions differ", look_at_places, "alike", N, wide, T)
-    yield start_case("sines and cosines", look_at_form, "not sines", N, wide, T)
+    yield start_case("sines and cosines", partial(look_at_form, scaled_sin(T, wide)), "not sines", N, wide, T)
     yield start_case("the ratio", look_at_ratio, "ratio", N, wide, T)
     yield start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", N, small, T)
     yield start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", N, least, T)
