@@ -161,10 +161,7 @@ def tensors_in(value):
 
 
 def megabytes(function, *args):
-    """(what a function returns, the most that NumPy, Python and torch took at one time meanwhile).
-
-    What is imported on the way is none of its own: then it is measured again.
-    """
+    """(what a function returns, the most that NumPy, Python and torch took meanwhile); again, if it had to import."""
     running, modules = tracemalloc.is_tracing(), len(sys.modules)
     if not running:
         tracemalloc.start()
@@ -184,10 +181,7 @@ BY_ENTRIES = np.vectorize.__call__.__code__  # NumPy's own loop over all entries
 
 
 def lines_run(function, *args):
-    """Lines, calls and returns, those of functions that it calls included; what runs in C is not seen.
-
-    A list that is made in one line counts once for each of its entries.
-    """
+    """Lines, calls and returns of Python, in what it calls too; C is not seen. A one-line list counts for each entry."""
     count = 0
 
     def look(frame, event, argument):
@@ -243,10 +237,7 @@ def no_loop(part, what, few, many, sizes, of=None):
 
 
 class Watched(Followed):
-    """Notes the multiplications it takes part in and the largest array it meets there.
-
-    Its partners count too: who collects the tiles in an array of its own has the whole map after all.
-    """
+    """Notes the multiplications it takes part in, and the largest array there, be it one that collects the tiles."""
 
     def saw_ufunc(self, ufunc, method, given, result):
         if method == "__call__":

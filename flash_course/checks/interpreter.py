@@ -160,8 +160,7 @@ def cause_of(error):
 
 
 class Memory:
-    """What kernels that are started inside ``watch`` touch: the addresses that were read and written, and what was
-    written there."""
+    """What kernels started inside ``watch`` touch: the addresses that were read and written, and what was written."""
 
     def __init__(self):
         self.started, self.reads, self.writes, self.values = 0, [], [], []

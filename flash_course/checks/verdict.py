@@ -189,11 +189,8 @@ def alike_in_all(exercise, cases, failed, keys, same):
 
 
 def alike_in_a_part(exercise, cases, telling, keys, same):
-    """{sentence: part}, for each part that failed: of the first kept wrong answer that gives the same in all its cases.
-
-    Two answers that give the same flag or the same error may differ in all else, so a case in ``telling`` must agree.
-    """
-    sentences = {}
+    """{sentence: part}, for parts that failed: of the first kept wrong answer that gives the same in all cases of one."""
+    sentences = {}  # two that give the same flag or error may differ in all else, so a case in ``telling`` must agree
     for part in exercise.parts:
         first = [i for i in telling if cases[i].part == part][:1]
         places = first + [i for i, case in enumerate(cases) if case.part == part and not case.held_out]

@@ -53,11 +53,9 @@ def who_sees(fn, T, D, rng):
 
 
 def reader(rng, sees_TT, D, E, message=lambda x_TD: x_TD, own=1.0, far=1.0):
-    """A function of x (T, D): output i is a weighted sum of what the tokens j that it sees say, through a matrix.
-
-    ``message(x)`` is what they say; ``own`` and ``far`` multiply the weights of token i itself and of the others.
-    """
+    """A function of x (T, D): output i is a weighted sum of the messages of those tokens j that it sees."""
     T = len(sees_TT)
+    # ``own`` and ``far`` multiply the weights of a token itself and of the others
     weights_TT = sees_TT * rng.uniform(0.5, 1.5, size=(T, T)) * np.where(np.eye(T), own, far)
     matrix = rng.normal(size=(message(np.zeros((T, D))).shape[1], E))
     return lambda x_TD: weights_TT @ message(x_TD) @ matrix

@@ -18,11 +18,8 @@ MEGABYTES = 0.005  # that an answer may take for each of them
 
 
 def within_limits(exercise, key, function, draw, *more, lengths):
-    """What a function returns for the last length; Said where it takes more.
-
-    Lengths go upwards, so that what fails at 2,000 never makes a map of 3.2 GB. A long text is narrow, for speed.
-    """
-    for T in lengths:
+    """What a function returns for the last length; Said where it takes more megabytes than it may."""
+    for T in lengths:  # upwards, so that what fails at 2,000 never makes a map of 3.2 GB
         value, taken = megabytes(function, *draw(T), *more)
         reject_if(taken > MEGABYTES * T, exercise, key)
     return value
@@ -38,22 +35,18 @@ def drawing(rng, *rows, reads=1):
     seed = int(rng.integers(1 << 30))
 
     def draw(T):
-        widths = {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}
+        widths = {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}  # a long text is narrow, for speed
         return texts(np.random.default_rng(seed), *rows, T, **widths, reads=reads)
 
     return draw
 
 
 def few_steps(exercise, function, arrays, *more):
-    """Said where a function calls NumPy more often than once for two tokens. The last of ``more`` is C.
-
-    Where calls cannot be counted, as after `np.asarray`: where more lines of Python run for the same number of chunks,
-    each ten times as long.
-    """
+    """Said where a function calls NumPy more often than once for two tokens. The last of ``more`` is C."""
     calls, T, C = numpy_calls(function, arrays, *more), arrays[0].shape[1], more[-1]
     if calls:
         many = calls > T // 2
-    else:
+    else:  # they cannot be counted, as after `np.asarray`: lines of Python, with chunks ten times as long
         few = lines_run(function, *(array[:, : T // 10] for array in arrays), *more[:-1], C // 10)
         many = lines_run(function, *arrays, *more) > few + 1.5 * T
     reject_if(many, exercise, "token by token")
