@@ -119,7 +119,7 @@ def watched_calls(name_shut):
 
 
 def package_shut(shut=True, answers=()):
-    """Within it, calls of closed modules and of sets raise PackageShut; of ``answers`` and kernels only, if not ``shut``."""
+    """Within it, a call of closed modules or sets raises PackageShut; if not ``shut``, of ``answers`` and kernels."""
     codes = {code for answer in answers for code in codes_of(answer)} | STARTS
 
     def name_shut(frame):  # an import is no call

@@ -181,7 +181,7 @@ BY_ENTRIES = np.vectorize.__call__.__code__  # NumPy's own loop over all entries
 
 
 def lines_run(function, *args):
-    """Lines, calls and returns of Python, in what it calls too; C is not seen. A one-line list counts for each entry."""
+    """Lines, calls and returns of Python, in what it calls too, not in C. A one-line list counts for each entry."""
     count = 0
 
     def look(frame, event, argument):

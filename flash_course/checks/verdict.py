@@ -189,7 +189,7 @@ def alike_in_all(exercise, cases, failed, keys, same):
 
 
 def alike_in_a_part(exercise, cases, telling, keys, same):
-    """{sentence: part}, for parts that failed: of the first kept wrong answer that gives the same in all cases of one."""
+    """{sentence: part} for each that failed: of the first kept wrong answer that gives the same in all its cases."""
     sentences = {}  # two that give the same flag or error may differ in all else, so a case in ``telling`` must agree
     for part in exercise.parts:
         first = [i for i in telling if cases[i].part == part][:1]
