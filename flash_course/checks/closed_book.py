@@ -29,8 +29,6 @@ GRADIENTS = (
     A.backward, A.grad, *(getattr(A.functional, name) for name in ("vjp", "jvp", "jacobian", "hessian", "vhp", "hvp")),
     F.grad, F.grad_and_value, F.vjp, F.jvp, F.jacrev, F.jacfwd, F.hessian, F.linearize, A.forward_ad.make_dual,
 )  # fmt: skip
-
-
 ASKING = ("assemble", "judge", "outcome_of", "lent")  # functions of the checks that call an answer
 
 
@@ -43,8 +41,6 @@ class PackageShut(BaseException):
 
 
 # ---------------------------------------------------------------- what is refused before it runs
-
-
 def refusal(exercise, answer):
     """A sentence on an answer that is the package's and not the student's own, or None. Else see ``package_shut``."""
     answers = {exercise.names[0]: answer} if len(exercise.names) == 1 else answer
@@ -70,8 +66,6 @@ def is_ours(code):
 
 
 # ---------------------------------------------------------------- what is refused while it runs
-
-
 def module_shut(frame):
     """The module of a function that belongs to the closed forms, or to a set and is called from outside."""
     name, caller = frame.f_code.co_filename, frame.f_back

@@ -1,7 +1,4 @@
-"""One piece of text replaced by another in code that is right: a kept wrong answer is the right one, edited.
-
-The old text must stand there exactly once. If it does not, the code was rewritten, and the edit is written anew for it.
-"""
+"""A kept wrong answer is the right one, edited: a piece of its text that stands there once is replaced by another."""
 
 import inspect
 import itertools

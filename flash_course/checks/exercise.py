@@ -128,8 +128,6 @@ class Exercise:
 
 
 # ---------------------------------------------------------------- an exercise from its table and its code
-
-
 @functools.cache
 def load_set(number):
     """{id: exercise} of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
@@ -234,11 +232,12 @@ def personal(name, student="me"):
 
 def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: value, **kwargs):
     """A case that calls the answer with these arguments."""
+    shown = ", ".join([*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())])
 
     def run(answer):
         return then(asked(answer if of is None else getattr(answer, of), *args, **kwargs))
 
-    return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
+    return Case(name, part, run, shown if sizes is None else sizes, say)
 
 
 def asked(function, *args, **kwargs):
@@ -327,12 +326,8 @@ def unchanged(before, after):
     return True
 
 
-def describe(args, kwargs):
-    """Shapes and numbers of arguments, for a message."""
-    return ", ".join([*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())])
-
-
 def brief(value):
+    """The shape, the name or the number of an argument, for a message."""
     if hasattr(value, "shape"):
         return f"array{tuple(value.shape)}"
     text = getattr(value, "__name__", None) or repr(value)

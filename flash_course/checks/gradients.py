@@ -31,7 +31,8 @@ def by_differences(outputs, count, step, summed, *given, **how):
     for x, slope in zip(arrays, slopes):
         for place in np.ndindex(slope.shape):
             before, moved = x[place].item(), []
-            for x[place] in (before + step, before - step):
+            for side in (1, -1):
+                x[place] = before + side * step
                 moved.append(outputs(*arrays, *given[count:-1], **how))
             up, down = moved
             change = (up * d_out).sum() - (down * d_out).sum() if summed else ((up - down) * d_out).sum()

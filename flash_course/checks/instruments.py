@@ -1,7 +1,4 @@
-"""What an answer costs and does, seen from outside: products, calls of NumPy and torch, lines run, memory held.
-
-They are called from within an answer too, so they stand apart from the sets, whose own functions are shut then.
-"""
+"""What an answer costs and does, seen from outside and from within one: a set's own functions would be shut there."""
 
 import math
 import sys
@@ -16,9 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from .exercise import Case, reject_if
 
+
 # ---------------------------------------------------------------- multiplications, calls, lines, memory
-
-
 class Factor:
     """A number that counts the multiplications it takes part in, in ``count``, a list of one number."""
 
@@ -121,6 +117,9 @@ class Dispatched(TorchDispatchMode):
     def _should_skip_dynamo(cls):
         return False
 
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
 
 class Held(Dispatched):
     """The bytes that tensors made within it hold, ``now`` and at ``most``. A view holds nothing of its own."""
@@ -200,18 +199,11 @@ def lines_run(function, *args):
     return count
 
 
-class Seen(Dispatched):
-    """Lets torch's operations run through Python, where they are counted as lines."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        return function(*args, **(kwargs or {}))
-
-
 def steps(function, *args):
     """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
     given = [following(Followed, arg.copy(), {"calls": 0}) if isinstance(arg, np.ndarray) else arg for arg in args]
     try:
-        with Seen():
+        with Dispatched():  # torch's operations run through Python, and count as lines
             return lines_run(function, *given)
     except Exception:  # where it does not bear to be watched, Python's own steps are left
         return lines_run(function, *args)
@@ -234,8 +226,6 @@ def no_loop(part, what, few, many, sizes, of=None):
 
 
 # ---------------------------------------------------------------- arrays and tensors that are watched
-
-
 class Watched(Followed):
     """Notes the multiplications it takes part in, and the largest array there, be it one that collects the tiles."""
 

@@ -89,7 +89,6 @@ STARTS = {Kernel.__call__.__code__, Kernel.start.__code__}  # the two ways in
 
 
 # ---------------------------------------------------------------- what a kernel can call
-
 HARMLESS = {"range", "min", "max", "abs", "len"}  # functions of Python
 PUT_IN = {"interpreter_semantic", "_InterpreterComparison"}  # by Triton's interpreter, in the form that it runs
 
