@@ -199,9 +199,8 @@ def cases_5(rng, numbers):
 
     def far(name, draw, T, S, then=lambda value: value):
         (T,) = grown(rng, T, more=20)
-        places = rng.integers(2048, 4096, size=T) * 2 + 1
-        return call(name, angles, draw(rng, T, S), places, of="rope", sizes=f"{T = }, {S = }", then=then,
-                    say="precision")  # fmt: skip
+        given = draw(rng, T, S), rng.integers(2048, 4096, size=T) * 2 + 1
+        return call(name, angles, *given, of="rope", sizes=f"{T = }, {S = }", then=then, say="precision")
 
     def norms(answers):
         return about(np.linalg.norm(x, axis=1))(np.linalg.norm(answers.rope(x.copy(), places.copy()), axis=1))
@@ -226,11 +225,8 @@ def cases_5(rng, numbers):
 
 
 right_5 = {"rope": rope, "shown_01_5": SHOWN}
-given_5 = {  # as the notebook gives them
-    "rope": edited(rope, "frequency)", "frequency).astype(np.float16)",
-                   "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)", name="rope_given"),
-    "shown_01_5": {"pairing": None, "precision": None},
-}  # fmt: skip
+FAULTS = "frequency)", "frequency).astype(np.float16)", "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)"
+given_5 = {"rope": edited(rope, *FAULTS, name="rope_given"), "shown_01_5": dict.fromkeys(SHOWN)}  # as in the notebook
 TAKEN = [("pairing", "norm"), ("pairing", "distance"), ("precision", "norm"), ("precision", "both")]
 wrong_5 = [Wrong(f"{key}: {word}", SHOWN | {key: word}, "shown_01_5") for key, word in TAKEN]
 wrong_5 += [Wrong("unnamed", SHOWN | {"precision": None}, "shown_01_5")]

@@ -46,19 +46,18 @@ def cases_1(rng, numbers):
         return torch.from_numpy(rng.normal(size=shape))
 
     def first_of(n, first):
-        """A first row that stands where it stood: none is given, inside, or the last one."""
+        """n, a first row that stands where it stood (none given, inside, or the last one), and how both are shown."""
         (size,) = grown(rng, n, more=12)
-        return size, {} if first is None else {"first": size - 1 if first == n - 1 else first}
+        how = {} if first is None else {"first": size - 1 if first == n - 1 else first}
+        return size, how, f"n = {size}, first = {how.get('first', 0)}"
 
     def table(name, part, n, first=None):
-        n, how = first_of(n, first)
-        sizes = f"{n = }, first = {how.get('first', 0)}"
+        n, how, sizes = first_of(n, first)
         return call(name, part, draw(2 * n - 1), **how, of="toeplitz_bias", sizes=sizes)
 
     def waves(name, n, S, first=None):
-        (n, how), S = first_of(n, first), S + 2 * int(rng.integers(4))
-        sizes = f"{n = }, {S = }, first = {how.get('first', 0)}"
-        return call(name, "rotary", draw(S), draw(S), n, **how, of="rotary_bias", sizes=sizes)
+        (n, how, sizes), S = first_of(n, first), S + 2 * int(rng.integers(4))
+        return call(name, "rotary", draw(S), draw(S), n, **how, of="rotary_bias", sizes=f"{S = }, {sizes}")
 
     (n,) = grown(rng, 5)
     w, weights = draw(2 * n - 1), draw(n - 2, n)
@@ -404,8 +403,6 @@ UNITS_5 = {
         "noise": lambda: gau(bent(GAU, torch.randn_like)),
     },
 }  # fmt: skip
-
-
 SHUT_5 = (properties.prefix_error, properties.check_unit, properties.step_error)
 
 
@@ -431,10 +428,8 @@ def draw_6(rng):
 
 def right_6(numbers):
     n, step = numbers["n"], numbers["step"]
-    return {
-        "a": 255.875 * n, "b": 1.7273e-4, "c": 2048 * step, "d": 256 * step,
-        "e": "float16", "f": "bfloat16", "g": "emulation",
-    }  # fmt: skip
+    words = {"e": "float16", "f": "bfloat16", "g": "emulation"}
+    return {"a": 255.875 * n, "b": 1.7273e-4, "c": 2048 * step, "d": 256 * step} | words
 
 
 def as_float(value):

@@ -278,8 +278,6 @@ def outputs(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C):
 
 
 wrong_5 = not_derived(outputs, 6, (1e-5, True), (1e-30j, False))
-
-
 PARTS = {"q_quad, k_quad, bias": ["dq_quad", "dk_quad", "dbias_CC"], "q_lin, k_lin": ["dq_lin", "dk_lin"], "v": ["dv"]}
 
 
