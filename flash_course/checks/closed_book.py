@@ -29,8 +29,6 @@ GRADIENTS = (
     A.backward, A.grad, *(getattr(A.functional, name) for name in ("vjp", "jvp", "jacobian", "hessian", "vhp", "hvp")),
     F.grad, F.grad_and_value, F.vjp, F.jvp, F.jacrev, F.jacfwd, F.hessian, F.linearize, A.forward_ad.make_dual,
 )  # fmt: skip
-
-
 ASKING = ("assemble", "judge", "outcome_of", "lent")  # functions of the checks that call an answer
 
 
@@ -43,13 +41,8 @@ class PackageShut(BaseException):
 
 
 # ---------------------------------------------------------------- what is refused before it runs
-
-
 def refusal(exercise, answer):
-    """A sentence on an answer that is an object of the package and not the student's own, or None.
-
-    ``check`` and ``grade`` have no other reasons than this one and those of ``package_shut``.
-    """
+    """A sentence on an answer that is the package's and not the student's own, or None. Else see ``package_shut``."""
     answers = {exercise.names[0]: answer} if len(exercise.names) == 1 else answer
     taken = (name for name in exercise.names if any(map(is_ours, codes_of(answers.get(name)))))
     return next((say("all", "taken", name=name) for name in taken), None)
@@ -73,18 +66,14 @@ def is_ours(code):
 
 
 # ---------------------------------------------------------------- what is refused while it runs
-
-
 def module_shut(frame):
-    """The module of a function that belongs to the closed forms, or to a set and is called from outside.
-
-    Frames of torch count as those of their caller: it is torch that calls the ``forward`` of a module.
-    """
+    """The module of a function that belongs to the closed forms, or to a set and is called from outside."""
     name, caller = frame.f_code.co_filename, frame.f_back
     if frame.f_code in STARTS:  # a kernel's text is run in another form: it counts as where it was written
         name = frame.f_locals["self"].fn.__code__.co_filename
     if not name.startswith(CHECKS):
         return CLOSED.get(name)
+    # torch calls the ``forward`` of a module: its frames count as those of their caller
     while caller.f_back is not None and caller.f_code.co_filename.startswith(TORCH):
         caller = caller.f_back
     if caller.f_code.co_filename.startswith(CHECKS):
@@ -95,17 +84,14 @@ def module_shut(frame):
 
 @contextmanager
 def watched_calls(name_shut):
-    """Within it, a call of a function raises PackageShut if ``name_shut(frame)`` gives its name, and so it does behind.
-
-    Who catches everything is met at the end. Whoever watched before sees the calls too, threads that start included.
-    """
+    """Within it a call raises PackageShut if ``name_shut(frame)`` gives a name, and behind it for who caught that."""
     before, seen = (sys.getprofile(), threading.getprofile()), []
 
     def hook(frame, event, argument):
         if event == "call" and (name := name_shut(frame)):
             seen.append(name)
             raise PackageShut(name)
-        if callable(before[0]):
+        if callable(before[0]):  # whoever watched before sees the calls too
             try:
                 before[0](frame, event, argument)
             except PackageShut as error:
@@ -127,15 +113,11 @@ def watched_calls(name_shut):
 
 
 def package_shut(shut=True, answers=()):
-    """Within it, a call of the closed modules or of a set's functions raises PackageShut.
-
-    Where an exercise hands over objects of its set, ``shut`` is False: then only the course's own ``answers`` and
-    kernels are shut.
-    """
+    """Within it, a call of closed modules or sets raises PackageShut; if not ``shut``, of ``answers`` and kernels."""
     codes = {code for answer in answers for code in codes_of(answer)} | STARTS
 
     def name_shut(frame):  # an import is no call
-        if not shut and frame.f_code not in codes:
+        if not shut and frame.f_code not in codes:  # the exercise hands over objects of its set
             return None
         module = module_shut(frame)
         return f"{module}.{frame.f_code.co_name}" if module and frame.f_code.co_name != "<module>" else None

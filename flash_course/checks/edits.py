@@ -1,7 +1,4 @@
-"""One piece of text replaced by another in code that is right: a kept wrong answer is the right one, edited.
-
-The old text must stand there exactly once. If it does not, the code was rewritten, and the edit is written anew for it.
-"""
+"""A kept wrong answer is the right one, edited: a piece of its text that stands there once is replaced by another."""
 
 import inspect
 import itertools
@@ -27,10 +24,7 @@ def pairs_of(edits):
 
 
 def edited(right, *edits, name):
-    """The function or class ``right`` after edits of its text, or of a function of its module that it calls.
-
-    ``name`` is shown in tracebacks. What is not edited is compiled anew as well, so that it calls what was edited.
-    """
+    """The function or class ``right``, edited in its text or in that of what it calls. Tracebacks show ``name``."""
     sources = dict(sources_of(right))
     for old, new in pairs_of(edits):
         holders = [key for key, text in sources.items() if old in text] or [right.__name__]
@@ -39,17 +33,14 @@ def edited(right, *edits, name):
         sources[holders[0]] = replace_once(sources[holders[0]], old, new, where=holders[0])
     module = inspect.getmodule(right)
     place = dict(vars(module))
-    for key, text in sources.items():
+    for key, text in sources.items():  # what is not edited as well, so that it calls what was
         run(text, f"{module.__file__}, {name}, {key}, {next(NUMBERS)}", place)
     return place[right.__name__]
 
 
 @cache
 def sources_of(right):
-    """(name, text) of a function or class, and of those of its module that it names, and that they name.
-
-    What a decorator has wrapped, such as a kernel, counts with its decorators.
-    """
+    """(name, text), with decorators, of a function or class and of those of its module that it names, and they name."""
     module, found, open_names = inspect.getmodule(right), {}, [right.__name__]
     while open_names:
         key = open_names.pop()

@@ -64,24 +64,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A wrong answer that is kept, under the key of its message. ``of`` names the one function that it replaces.
-
-    ``edits``: old, new, ... where it is the right answer with pieces of its text replaced.
-    """
+    """A wrong answer that is kept, under the key of its message."""
 
     key: str
     answer: object
-    of: str | None = None
-    edits: tuple = ()
+    of: str | None = None  # the one function that it replaces
+    edits: tuple = ()  # old, new, ... where it is the right answer with pieces of its text replaced
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """All that is known about one exercise.
-
-    ``names`` are what the student's notebook defines. With one name a case gets that object, with more a namespace of
-    them. ``cases(rng, numbers)`` lists the cases, ``numbers`` being the student's personal ones, of ``draw(rng)``.
-    """
+    """All that is known about one exercise."""
 
     id: str
     title: str
@@ -90,14 +83,14 @@ class Exercise:
     difficulty: int
     importance: int
     minutes: int
-    names: tuple
+    names: tuple  # what the student's notebook defines: a case gets that object, or a namespace of several
     parts: dict  # part -> points
-    cases: Callable
+    cases: Callable  # ``cases(rng, numbers)`` lists them
     right: object  # an object, or {name: object} where there are more names
     wrong: tuple
     hints: tuple  # a nudge, the shapes, pseudocode
     core: bool = False
-    draw: Callable | None = None
+    draw: Callable | None = None  # ``draw(rng)``: the student's personal numbers
     shut: bool = True  # calls into the package's own forms end the case
     tolerance: float = 1e-9
     rubric: tuple = ()  # of an explain exercise: three lines, marked by a person
@@ -109,12 +102,8 @@ class Exercise:
             raise ValueError(f"{self.id}: kind {self.kind!r}, parts {self.parts}, {len(self.hints)} hints")
 
     def assemble(self, answer, numbers, of=None):
-        """The answer as cases take it: an object, or a namespace of functions, or a table of predictions.
-
-        Kept answers of a predict exercise are functions of the personal numbers. Only ``of`` is taken from ``answer``
-        where it is given, the rest from the right answer.
-        """
-        if self.kind == "predict" and callable(answer):
+        """An answer as cases take it: an object, a namespace, a table of predictions. ``of``: all that it replaces."""
+        if self.kind == "predict" and callable(answer):  # a kept one is a function of the personal numbers
             return answer(numbers) if of is None else {**self.right(numbers), of: answer(numbers)}
         if len(self.names) == 1:
             return answer
@@ -139,8 +128,6 @@ class Exercise:
 
 
 # ---------------------------------------------------------------- an exercise from its table and its code
-
-
 @functools.cache
 def load_set(number):
     """{id: exercise} of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
@@ -182,10 +169,7 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
 
 
 def wrong_answers(name, right, rows, functions):
-    """All wrong answers, in the order of their rows: first the edits of a row, then the functions with its key.
-
-    Last are those functions that have a general sentence and no row.
-    """
+    """All wrong answers, row by row, edits before functions; last are functions with a general sentence and no row."""
     answers = []
     for key, row in rows.items():
         lists = [] if isinstance(row, str) else row[1:] if isinstance(row[1], list) else [row[1:]]
@@ -214,7 +198,8 @@ def wrong_by_edits(name, key, right, edits):
 
 def holder_of(row, right, text, before):
     """The name of the function that a text is edited in: the one that holds it, or that of the edit ``before``."""
-    holders = [name for name, function in right.items() if any(text in source for _, source in sources_of(function))]
+    functions = {name: function for name, function in right.items() if callable(function)}  # not a table of words
+    holders = [name for name, function in functions.items() if any(text in part for _, part in sources_of(function))]
     if len(holders) == 1:
         return holders[0]
     if before is None or (holders and before not in holders):
@@ -247,11 +232,12 @@ def personal(name, student="me"):
 
 def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: value, **kwargs):
     """A case that calls the answer with these arguments."""
+    shown = ", ".join([*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())])
 
     def run(answer):
         return then(asked(answer if of is None else getattr(answer, of), *args, **kwargs))
 
-    return Case(name, part, run, describe(args, kwargs) if sizes is None else sizes, say)
+    return Case(name, part, run, shown if sizes is None else sizes, say)
 
 
 def asked(function, *args, **kwargs):
@@ -340,12 +326,8 @@ def unchanged(before, after):
     return True
 
 
-def describe(args, kwargs):
-    """Shapes and numbers of arguments, for a message."""
-    return ", ".join([*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())])
-
-
 def brief(value):
+    """The shape, the name or the number of an argument, for a message."""
     if hasattr(value, "shape"):
         return f"array{tuple(value.shape)}"
     text = getattr(value, "__name__", None) or repr(value)

@@ -21,10 +21,7 @@ def set_hook():
 
 
 class Watch:
-    """Notes what happens to a file while it is on: the moves to it, whether it was removed, whether a pickle was read.
-
-    Of each move: a copy of what came, or None; whether an old file was there; whether it came from the same folder.
-    """
+    """Notes what happens to a file while it is on: moves to it, whether it was removed, whether a pickle was read."""
 
     def __init__(self, path):
         self.path, self.moves, self.removed, self.unpickled, self.busy = Path(path), [], False, False, False
@@ -58,6 +55,7 @@ class Watch:
         return os.path.abspath(os.fsdecode(path)) == str(self.path)
 
     def moved(self, source):
+        """A copy of what came, or None; whether an old file was there; whether it came from the same folder."""
         copy = self.path.with_name(f"came {len(self.moves)}")
         beside = source.resolve().parent == self.path.resolve().parent
         came = Path(shutil.copyfile(source, copy)) if source.is_file() else None

@@ -1,7 +1,7 @@
 """Gradients without a backward pass of one's own: kept wrong answers of the exercises that ask for one.
 
-Each takes the arrays of an exercise, of which the first ``count`` are those whose gradients are asked, and the scalar
-``loss``, in torch, that they are gradients of.
+Each takes the arguments of an exercise: first the ``count`` arrays whose gradients are asked, last ``d_out``, the
+gradient of the outputs. ``outputs`` makes these of the others, in torch, of real or of complex numbers.
 """
 
 from functools import partial
@@ -12,32 +12,35 @@ import torch
 from .exercise import Wrong
 
 
-def by_autograd(loss, count, *given, **how):
+def by_autograd(outputs, count, *given, **how):
     leaves = [torch.from_numpy(x).requires_grad_() for x in given[:count]]
-    loss(*leaves, *given[count:], **how).backward()
+    outputs(*leaves, *given[count:-1], **how).backward(torch.from_numpy(given[-1]))
     return [leaf.grad.numpy() for leaf in leaves]
 
 
-def by_vjp(loss, count, *given, **how):
+def by_vjp(outputs, count, *given, **how):
     leaves = map(torch.from_numpy, given[:count])
-    scale, pull = torch.func.vjp(lambda *arrays: loss(*arrays, *given[count:], **how), *leaves)
-    return [slope.numpy() for slope in pull(torch.ones_like(scale))]
+    _, pull = torch.func.vjp(lambda *arrays: outputs(*arrays, *given[count:-1], **how), *leaves)
+    return [slope.numpy() for slope in pull(torch.from_numpy(given[-1]))]
 
 
-def by_differences(loss, count, step, *given, **how):
-    """Each number is moved up and down."""
-    arrays, slopes = [torch.tensor(x) for x in given[:count]], [np.zeros_like(x) for x in given[:count]]
+def by_differences(outputs, count, step, summed, *given, **how):
+    """Each number is moved up and down by a step, which may be imaginary. Outputs are compared, or their sum."""
+    arrays = [torch.from_numpy(x.astype(type(step))) for x in given[:count]]
+    slopes, d_out = [np.zeros_like(x) for x in given[:count]], torch.from_numpy(given[-1])
     for x, slope in zip(arrays, slopes):
         for place in np.ndindex(slope.shape):
-            before = x[place].item()
+            before, moved = x[place].item(), []
             for side in (1, -1):
                 x[place] = before + side * step
-                slope[place] += side * loss(*arrays, *given[count:], **how).item() / (2 * step)
-            x[place] = before
+                moved.append(outputs(*arrays, *given[count:-1], **how))
+            up, down = moved
+            change = (up * d_out).sum() - (down * d_out).sum() if summed else ((up - down) * d_out).sum()
+            slope[place], x[place] = (change / (2 * step)).real, before
     return slopes
 
 
-def not_derived(loss, count, *steps):
-    """The kept wrong answers of an exercise; differences are tried with some steps."""
-    derived = [Wrong("autograd", partial(by, loss, count)) for by in (by_autograd, by_vjp)]
-    return *derived, *(Wrong("differences", partial(by_differences, loss, count, step)) for step in steps)
+def not_derived(outputs, count, *moves):
+    """The kept wrong answers of an exercise; differences are tried with some (step, whether of the sum)."""
+    derived = [Wrong("autograd", partial(by, outputs, count)) for by in (by_autograd, by_vjp)]
+    return *derived, *(Wrong("differences", partial(by_differences, outputs, count, *move)) for move in moves)

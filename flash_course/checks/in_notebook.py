@@ -37,10 +37,8 @@ def keep(verdict):
     table = stored.setdefault("exercises", {})
     before = table.get(verdict.exercise, {})
     points = 0 if verdict.by_person else verdict.points
-    table[verdict.exercise] = before | {
-        "points": max(points, before.get("points", 0)), "of": verdict.of, "last": verdict.status,
-        "checks": before.get("checks", 0) + 1,
-    }  # fmt: skip
+    best = {"points": max(points, before.get("points", 0)), "of": verdict.of, "last": verdict.status}
+    table[verdict.exercise] = before | best | {"checks": before.get("checks", 0) + 1}
     store_progress(stored)
 
 

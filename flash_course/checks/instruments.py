@@ -1,7 +1,4 @@
-"""What an answer costs and does, seen from outside: products, calls of NumPy and torch, lines run, memory held.
-
-They are called from within an answer too, so they stand apart from the sets, whose own functions are shut then.
-"""
+"""What an answer costs and does, seen from outside and from within one: a set's own functions would be shut there."""
 
 import math
 import sys
@@ -16,9 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from .exercise import Case, reject_if
 
+
 # ---------------------------------------------------------------- multiplications, calls, lines, memory
-
-
 class Factor:
     """A number that counts the multiplications it takes part in, in ``count``, a list of one number."""
 
@@ -121,6 +117,9 @@ class Dispatched(TorchDispatchMode):
     def _should_skip_dynamo(cls):
         return False
 
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
 
 class Held(Dispatched):
     """The bytes that tensors made within it hold, ``now`` and at ``most``. A view holds nothing of its own."""
@@ -161,10 +160,7 @@ def tensors_in(value):
 
 
 def megabytes(function, *args):
-    """(what a function returns, the most that NumPy, Python and torch took at one time meanwhile).
-
-    What is imported on the way is none of its own: then it is measured again.
-    """
+    """(what a function returns, the most that NumPy, Python and torch took meanwhile); again, if it had to import."""
     running, modules = tracemalloc.is_tracing(), len(sys.modules)
     if not running:
         tracemalloc.start()
@@ -184,10 +180,7 @@ BY_ENTRIES = np.vectorize.__call__.__code__  # NumPy's own loop over all entries
 
 
 def lines_run(function, *args):
-    """Lines, calls and returns, those of functions that it calls included; what runs in C is not seen.
-
-    A list that is made in one line counts once for each of its entries.
-    """
+    """Lines, calls and returns of Python, in what it calls too, not in C. A one-line list counts for each entry."""
     count = 0
 
     def look(frame, event, argument):
@@ -206,18 +199,11 @@ def lines_run(function, *args):
     return count
 
 
-class Seen(Dispatched):
-    """Lets torch's operations run through Python, where they are counted as lines."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        return function(*args, **(kwargs or {}))
-
-
 def steps(function, *args):
     """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
     given = [following(Followed, arg.copy(), {"calls": 0}) if isinstance(arg, np.ndarray) else arg for arg in args]
     try:
-        with Seen():
+        with Dispatched():  # torch's operations run through Python, and count as lines
             return lines_run(function, *given)
     except Exception:  # where it does not bear to be watched, Python's own steps are left
         return lines_run(function, *args)
@@ -240,13 +226,8 @@ def no_loop(part, what, few, many, sizes, of=None):
 
 
 # ---------------------------------------------------------------- arrays and tensors that are watched
-
-
 class Watched(Followed):
-    """Notes the multiplications it takes part in and the largest array it meets there.
-
-    Its partners count too: who collects the tiles in an array of its own has the whole map after all.
-    """
+    """Notes the multiplications it takes part in, and the largest array there, be it one that collects the tiles."""
 
     def saw_ufunc(self, ufunc, method, given, result):
         if method == "__call__":

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from inspect import ismodule
 from types import CodeType, SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import torch
@@ -29,22 +30,17 @@ watching = []  # the innermost Memory that sees what kernels touch
 @contextmanager
 def interpreted():
     """Within it, a kernel is interpreted, and so are Triton's own functions written in Triton, such as tl.zeros."""
-    before = os.environ.get("TRITON_INTERPRET")
-    os.environ["TRITON_INTERPRET"] = "1"
     modules = [tl, tl.standard]
     old = [(m, name, f) for m in modules for name, f in vars(m).items() if isinstance(f, triton.JITFunction)]
-    try:
-        for module, name, function in old:
-            setattr(module, name, interpreted_form(function.fn))
-        without_overflow_checks()
-        yield
-    finally:
-        for module, name, function in old:
-            setattr(module, name, function)
-        if before is None:
-            os.environ.pop("TRITON_INTERPRET", None)
-        else:
-            os.environ["TRITON_INTERPRET"] = before
+    with mock.patch.dict(os.environ, TRITON_INTERPRET="1"):
+        try:
+            for module, name, function in old:
+                setattr(module, name, interpreted_form(function.fn))
+            without_overflow_checks()
+            yield
+        finally:
+            for module, name, function in old:
+                setattr(module, name, function)
 
 
 @functools.cache
@@ -93,7 +89,6 @@ STARTS = {Kernel.__call__.__code__, Kernel.start.__code__}  # the two ways in
 
 
 # ---------------------------------------------------------------- what a kernel can call
-
 HARMLESS = {"range", "min", "max", "abs", "len"}  # functions of Python
 PUT_IN = {"interpreter_semantic", "_InterpreterComparison"}  # by Triton's interpreter, in the form that it runs
 
@@ -164,8 +159,7 @@ def cause_of(error):
 
 
 class Memory:
-    """What kernels that are started inside ``watch`` touch: the addresses that were read and written, and what was
-    written there."""
+    """What kernels started inside ``watch`` touch: the addresses that were read and written, and what was written."""
 
     def __init__(self):
         self.started, self.reads, self.writes, self.values = 0, [], [], []
@@ -201,11 +195,8 @@ class Memory:
             self.values.append(value.data[mask.data])
             return store(ptrs, value, mask, *more)
 
-        builder.create_masked_load, builder.create_masked_store = seen_load, seen_store
-        try:
+        with mock.patch.multiple(builder, create_masked_load=seen_load, create_masked_store=seen_store):
             yield
-        finally:
-            del builder.create_masked_load, builder.create_masked_store
 
     def stored_in(self, tensor):
         """A tensor's numbers as kernels have stored them, NaN where none was stored. The last one counts."""

@@ -21,7 +21,6 @@ PASSES, RETURNS, NEVER_RAN = "passes", "returns a value", "never ran"
 FAILS, FAILS_NAN = "fails", "fails, and gave NaN or infinity"
 
 # ---------------------------------------------------------------- what a test is given
-
 BEHIND = weakref.WeakKeyDictionary()  # {version: Behind}
 
 
@@ -93,8 +92,6 @@ def done(work):
 
 
 # ---------------------------------------------------------------- one version, and all of them
-
-
 def version(name, part, make, *given, names=(), right=None, shut=()):
     """A case: the test is asked about ``make(*given)``, made anew each time, and gets ``given`` with it.
 

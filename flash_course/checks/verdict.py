@@ -66,15 +66,11 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
 
 def without_points(exercise, status, *lines):
     """Not attempted, or refused."""
-    return Verdict(
-        exercise.id, status, 0, exercise.points, [*lines], by_part=dict.fromkeys(exercise.parts, 0),
-        by_person=exercise.kind == "explain",
-    )  # fmt: skip
+    how = {"by_part": dict.fromkeys(exercise.parts, 0), "by_person": exercise.kind == "explain"}
+    return Verdict(exercise.id, status, 0, exercise.points, [*lines], **how)
 
 
 # ---------------------------------------------------------------- one case
-
-
 def problem(exercise, case, got, expected):
     """None, or what is wrong with an outcome, in words. ``expected``: the right one's; of a test there is none."""
     if case.truth is not None:
@@ -91,22 +87,16 @@ def guess(expected, got, tolerance):
     """The difference of a prediction without the right answer: who guessed wrong thinks again."""
     if difference(as_word(expected), as_word(got), tolerance) is None:
         return None
-    if is_text(expected):
-        key = "guess" if is_text(as_word(got)) else "guess a word"
+    if isinstance(expected, str):
+        key = "guess" if isinstance(as_word(got), str) else "guess a word"
     elif isinstance(expected, bool):
         key = "guess" if any(is_plain(got, flag) for flag in (True, False)) else "guess a flag"
     else:
-        key = "guess a number" if is_text(got) else "guess"
+        key = "guess a number" if isinstance(got, str) else "guess"
     return say("all", key, got=repr_of(got))
 
 
-def is_text(value):
-    return isinstance(value, str)
-
-
 # ---------------------------------------------------------------- all of them
-
-
 def verdict(exercise, cases, outcomes, problems, kept):
     parts = [case.part if case.part in exercise.parts else [*exercise.parts][-1] for case in cases]
     wrong = {part for part, said in zip(parts, problems) if said is not None}
@@ -166,8 +156,6 @@ def look_at_values(result, exercise, cases, outcomes, problems, failed, kept):
 
 
 # ---------------------------------------------------------------- kept wrong answers that give the same
-
-
 def kept_outcomes(exercise, cases, outcomes, numbers, known):
     """(keys, same): whether kept answer k gives what was given in case i. A case may take long: each is run once."""
     kept = [(wrong.key, exercise.assemble(wrong.answer, numbers, wrong.of)) for wrong in exercise.wrong]
@@ -189,11 +177,8 @@ def alike_in_all(exercise, cases, failed, keys, same):
 
 
 def alike_in_a_part(exercise, cases, telling, keys, same):
-    """{sentence: part}, for each part that failed: of the first kept wrong answer that gives the same in all its cases.
-
-    Two answers that give the same flag or the same error may differ in all else, so a case in ``telling`` must agree.
-    """
-    sentences = {}
+    """{sentence: part} for each that failed: of the first kept wrong answer that gives the same in all its cases."""
+    sentences = {}  # two that give the same flag or error may differ in all else, so a case in ``telling`` must agree
     for part in exercise.parts:
         first = [i for i in telling if cases[i].part == part][:1]
         places = first + [i for i, case in enumerate(cases) if case.part == part and not case.held_out]

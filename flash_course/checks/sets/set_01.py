@@ -52,16 +52,13 @@ def who_sees(fn, T, D, rng):
     return sees_TT
 
 
-def reader(rng, sees_TT, D, E, message=None, own=1.0, far=1.0):
-    """A function of x (T, D): output i is a weighted sum of ``message(x_j)`` over the tokens j that it sees.
-
-    ``own`` and ``far`` multiply the weights of token i itself and of the others.
-    """
+def reader(rng, sees_TT, D, E, message=lambda x_TD: x_TD, own=1.0, far=1.0):
+    """A function of x (T, D): output i is a weighted sum of the messages of those tokens j that it sees."""
     T = len(sees_TT)
-    i, j = np.indices((T, T))
-    weights_TT = np.where(sees_TT, rng.uniform(0.5, 1.5, size=(T, T)), 0) * np.where(i == j, own, far)
-    matrix_DE = rng.normal(size=(D, E))
-    return lambda x_TD: weights_TT @ (x_TD @ matrix_DE if message is None else message(x_TD))
+    # ``own`` and ``far`` multiply the weights of a token itself and of the others
+    weights_TT = sees_TT * rng.uniform(0.5, 1.5, size=(T, T)) * np.where(np.eye(T), own, far)
+    matrix = rng.normal(size=(message(np.zeros((T, D))).shape[1], E))
+    return lambda x_TD: weights_TT @ message(x_TD) @ matrix
 
 
 def table_of(T, condition):
@@ -79,27 +76,17 @@ def cases_2(rng, numbers):
         fn, seed = make(T, D, E), int(rng.integers(1 << 30))
         return Case(name, part, lambda answer: answer(fn, T, D, np.random.default_rng(seed)), f"{T = }, {D = }", say)
 
-    def plain(condition=causal, message=None, **sizes):
-        return lambda T, D, E: reader(rng, table_of(T, condition), D, E, message and message(D, E), **sizes)
+    def plain(condition=causal, **how):
+        return lambda T, D, E: reader(rng, table_of(T, condition), D, E, **how)
 
-    def closed(D, E):
-        """Zero unless three channels of x_j are large at once."""
-        matrix_1E = rng.normal(size=(1, E))
-        return lambda x_TD: np.maximum(np.abs(x_TD[:, :3]).min(1) - 2, 0)[:, None] @ matrix_1E
-
-    def without_channel_0(D, E):
-        matrix_DE = rng.normal(size=(D, E))
-        matrix_DE[0] = 0
-        return lambda x_TD: x_TD @ matrix_DE
+    def closed(x_TD):
+        """Zero unless three channels are large at once."""
+        return np.maximum(np.abs(x_TD[:, :3]).min(1, keepdims=True) - 2, 0)
 
     def one_output_channel(T, D, E):
         """Output i reads others in its channel i % E, and no others in the rest."""
         own, all_ = reader(rng, np.eye(T, dtype=bool), D, E), reader(rng, table_of(T, causal), D, E)
         return lambda x_TD: np.where(table_of(max(T, E), lambda i, e: i % E == e)[:T, :E], all_(x_TD), own(x_TD))
-
-    def largest(D, E):
-        matrix_1E = rng.normal(size=(1, E))
-        return lambda x_TD: x_TD.argmax(1)[:, None] @ matrix_1E
 
     def one_hot(T, D, E):
         """A 1 in one channel, and 0 in the others; what is read decides in which."""
@@ -118,9 +105,17 @@ def cases_2(rng, numbers):
     yield case("one token", who, plain(), 1, 3, 2)
     yield case("others count for 0.0000000001", weak, plain(own=1e4, far=1e-10), 7, 3, 5, say="allclose")
     yield case("a relu that is closed for small numbers", weak, plain(message=closed), 40, 4, 3, say="one step")
-    yield case("channel 0 is not read", channel, plain(message=without_channel_0), 6, 4, 3, say="channel 0")
+    yield case("channel 0 is not read", channel, plain(message=lambda x_TD: x_TD[:, 1:]), 6, 4, 3, say="channel 0")
     yield case("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, say="all channels")
-    yield case("the largest channel counts", channel, plain(message=largest), 9, 5, 2, say="largest")
+    yield case(
+        "the largest channel counts",
+        channel,
+        plain(message=lambda x_TD: x_TD.argmax(1)[:, None]),
+        9,
+        5,
+        2,
+        say="largest",
+    )
     yield case("outputs of one sum and one length", channel, one_hot, 6, 3, 4, say="sums")
     yield case("each output is a product", weak, gated, 6, 4, 3, say="zero start")
 
@@ -204,9 +199,8 @@ def cases_5(rng, numbers):
 
     def far(name, draw, T, S, then=lambda value: value):
         (T,) = grown(rng, T, more=20)
-        places = rng.integers(2048, 4096, size=T) * 2 + 1
-        return call(name, angles, draw(rng, T, S), places, of="rope", sizes=f"{T = }, {S = }", then=then,
-                    say="precision")  # fmt: skip
+        given = draw(rng, T, S), rng.integers(2048, 4096, size=T) * 2 + 1
+        return call(name, angles, *given, of="rope", sizes=f"{T = }, {S = }", then=then, say="precision")
 
     def norms(answers):
         return about(np.linalg.norm(x, axis=1))(np.linalg.norm(answers.rope(x.copy(), places.copy()), axis=1))
@@ -231,11 +225,8 @@ def cases_5(rng, numbers):
 
 
 right_5 = {"rope": rope, "shown_01_5": SHOWN}
-given_5 = {  # as the notebook gives them
-    "rope": edited(rope, "frequency)", "frequency).astype(np.float16)",
-                   "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)", name="rope_given"),
-    "shown_01_5": {"pairing": None, "precision": None},
-}  # fmt: skip
+FAULTS = "frequency)", "frequency).astype(np.float16)", "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)"
+given_5 = {"rope": edited(rope, *FAULTS, name="rope_given"), "shown_01_5": dict.fromkeys(SHOWN)}  # as in the notebook
 TAKEN = [("pairing", "norm"), ("pairing", "distance"), ("precision", "norm"), ("precision", "both")]
 wrong_5 = [Wrong(f"{key}: {word}", SHOWN | {key: word}, "shown_01_5") for key, word in TAKEN]
 wrong_5 += [Wrong("unnamed", SHOWN | {"precision": None}, "shown_01_5")]

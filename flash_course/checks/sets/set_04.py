@@ -14,21 +14,15 @@ from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- what an answer costs
 LONG, LONGER = 2_000, 20_000  # tokens, and a few more
+MEGABYTES = 0.005  # that an answer may take for each of them
 
 
 def within_limits(exercise, key, function, draw, *more, lengths):
-    """What a function returns for the last length; Said where it takes more than 5 MB for each 1,000 tokens.
-
-    Lengths go upwards, so that what fails at 2,000 never makes a map of 3.2 GB. A long text is narrow, for speed.
-    """
-    for T in lengths:
+    """What a function returns for the last length; Said where it takes more megabytes than it may."""
+    for T in lengths:  # upwards, so that what fails at 2,000 never makes a map of 3.2 GB
         value, taken = megabytes(function, *draw(T), *more)
-        reject_if(taken > limit(T), exercise, key)
+        reject_if(taken > MEGABYTES * T, exercise, key)
     return value
-
-
-def limit(T):
-    return 0.005 * T
 
 
 def texts(rng, *sizes, S, E, reads=1):
@@ -41,22 +35,18 @@ def drawing(rng, *rows, reads=1):
     seed = int(rng.integers(1 << 30))
 
     def draw(T):
-        widths = {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}
+        widths = {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}  # a long text is narrow, for speed
         return texts(np.random.default_rng(seed), *rows, T, **widths, reads=reads)
 
     return draw
 
 
 def few_steps(exercise, function, arrays, *more):
-    """Said where a function calls NumPy more often than once for two tokens. The last of ``more`` is C.
-
-    Where calls cannot be counted, as after `np.asarray`: where more lines of Python run for the same number of chunks,
-    each ten times as long.
-    """
+    """Said where a function calls NumPy more often than once for two tokens. The last of ``more`` is C."""
     calls, T, C = numpy_calls(function, arrays, *more), arrays[0].shape[1], more[-1]
     if calls:
         many = calls > T // 2
-    else:
+    else:  # they cannot be counted, as after `np.asarray`: lines of Python, with chunks ten times as long
         few = lines_run(function, *(array[:, : T // 10] for array in arrays), *more[:-1], C // 10)
         many = lines_run(function, *arrays, *more) > few + 1.5 * T
     reject_if(many, exercise, "token by token")
@@ -88,7 +78,7 @@ def cases_1(rng, numbers):
             count = numpy_products(f, *small)
         if count is not None and count > 3 * 2 * T * 2 * 3:
             _, taken = megabytes(f, *(array[:, :1] for array in draw(long)))  # what takes all pairs takes long
-            raise Said("04.1", "map" if taken > limit(long) else "pairs")
+            raise Said("04.1", "map" if taken > MEGABYTES * long else "pairs")
         return within_limits("04.1", "states" if count else "map", f, draw, lengths=(long, *lengths))[-3:]
 
     yield case("one sequence", "values", 11, 3, 5)
@@ -120,7 +110,6 @@ def cases_2(rng, numbers):
     B, S, E = grown(rng, 2, 3, 5)
     lengths = grown(rng, 6, 4, 3)
     prompt, one, other = (texts(rng, B, T, S=S, E=E) for T in lengths)
-
     sizes = "B = {}, T = {}, then {} or {}, S = {}, E = {}".format(B, *lengths, S, E)
 
     def continued(f):
@@ -284,8 +273,7 @@ def cases_6(rng, numbers):
                 return case.run(answers)
             finally:
                 for x, before in held:
-                    if not np.array_equal(x, before):
-                        x[...] = before
+                    x[...] = before
 
         return replace(case, run=run)
 

@@ -148,9 +148,8 @@ LEAKS_4 = layers({
     "no local mask": (" & (j <= i)", ""),
     "a leak in the last partial chunk only": ("(j <= i)", "((j <= i) | (i >= len(x_TD) // C * C))"),
     "an inclusive sum with weights of 0.0001": ("h < g\n", "1e-4 * (h <= g)\n"),
-    "subtraction instead of a shift": (
-        "weights @ v", "near_TT @ v + (((h < g) * far_TT + (g == h) * 1e3) @ v - ((g == h) * 1e3) @ v)"
-    ),
+    "subtraction instead of a shift":
+        ("weights @ v", "near_TT @ v + (((h < g) * far_TT + (g == h) * 1e3) @ v - ((g == h) * 1e3) @ v)"),
     "one output reads over a border": ("h < g", "(h < g) + 1e-6 * ((i == 1) & (j == C))"),
     "divided by the length of the text": ("weights @ v", "weights @ v / len(x_TD)"),
     "one channel of later tokens is read": ("weights @ v", "weights @ v + 1e-3 * ((g == h) & (j > i)) @ x_TD[:, 5:6]"),
