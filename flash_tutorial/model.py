@@ -5,11 +5,9 @@ Letters: B batch, T length, D model width, N vocabulary.
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -242,17 +240,11 @@ class LanguageModel(nn.Module):
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(f"dtype={dtype!r}: expected a floating point type of torch, as torch.bfloat16, or None")
-        weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
+        weights = {name: value.to(dtype or value.dtype) for name, value in weights_of(self).items()}
         tokenizer = self.vocabulary.tokenizer
         if tokenizer is None and self.config.tokens and (Path(folder) / "tokenizer.json").exists():
             raise ValueError(f"{folder} has a tokenizer.json, but this model has none: choose another folder")
-        _write_model(folder, self.config.to_dict(), partial(files.save_tensors, weights), tokenizer)
-
-    def _own_state(self):
-        state = self.state_dict()
-        if self.config.tied:
-            del state["head.weight"]
-        return state
+        _write_model(folder, self.config.to_dict(), weights, tokenizer)
 
     @classmethod
     def from_pretrained(cls, folder_or_name, *, architecture=None):
@@ -263,32 +255,45 @@ class LanguageModel(nn.Module):
         """
         folder = _find_model(folder_or_name)
         config, sha256 = load_config(folder / "config.json", architecture)
-        path = folder / "model.safetensors"
         with files.advising(AGAIN):
             files.check_sha256(folder, sha256)
         model = cls(config)
-        weights, expected = files.load_tensors(path), model._own_state()
-        for name in sorted(set(expected) ^ set(weights)):
-            where = "lacks" if name in expected else "has the unknown"
-            raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
-        for name, value in weights.items():
-            if value.shape != expected[name].shape:
-                asked = f"config.json asks for {tuple(expected[name].shape)}: the two files do not belong together"
-                raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, {asked}")
-        if any(value.dtype == torch.float64 for value in weights.values()):
-            model.double()
-        model.load_state_dict(weights, strict=False)  # half precision becomes float32
+        load_weights(model, folder)
         model.vocabulary = find_vocabulary(folder, config.tokens)
         return model.eval()
 
 
-def _write_model(folder, values, save_weights, tokenizer=None):
+def weights_of(model):
+    """The tensors of a model by name, each once: of two names for one, as with a tied head, the first."""
+    found = {}
+    for name, value in sorted(model.state_dict().items()):
+        found.setdefault((value.data_ptr(), value.shape, value.stride()) if value.numel() else name, (name, value))
+    return {name: value.contiguous() for name, value in found.values()}
+
+
+def load_weights(model, folder):
+    """Put the weights that ``save_model`` wrote into a model of the same kind; float64 stays, half becomes float32."""
+    path = Path(folder) / "model.safetensors"
+    weights, expected = files.load_tensors(path), weights_of(model)
+    for name in sorted(set(expected) ^ set(weights)):
+        where = "lacks" if name in expected else "has the unknown"
+        raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
+            asked = f"config.json asks for {tuple(expected[name].shape)}: the two files do not belong together"
+            raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, {asked}")
+    if all(value.dtype == torch.float64 for value in weights.values()):
+        model.double()
+    model.load_state_dict(weights, strict=False)
+
+
+def _write_model(folder, values, weights, tokenizer=None):
     """The files of a model: ``values`` for config.json, weights, and the text of a tokenizer, if there is one."""
     folder = Path(folder)
     files.make_folder(folder)
     names = ["model.safetensors", *(["tokenizer.json"] if tokenizer else []), "config.json"]
     with files.whole_files(*(folder / name for name in names)) as parts:
-        save_weights(parts[0])
+        files.save_tensors(weights, parts[0])
         if tokenizer:
             parts[1].write_text(tokenizer, encoding="utf-8", newline="\n")
         sums = {name: files.file_sha256(part) for name, part in zip(names[:-1], parts)}
@@ -301,19 +306,7 @@ def save_model(model, folder):
         model.save_pretrained(folder)
     else:
         name = f"{type(model).__module__}.{type(model).__qualname__}"
-        save = partial(files.save_tensors, model, save=safetensors.torch.save_model)
-        _write_model(folder, {"format": FORMAT, "model_class": name}, save)
-
-
-def load_own_weights(model, folder):
-    """Put the weights that ``save_model`` wrote into a model of the same kind."""
-    path, device = Path(folder) / "model.safetensors", next(model.parameters()).device
-    try:
-        safetensors.torch.load_model(model, str(path), device=str(device))
-    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
-        said = " ".join(str(error).split())[:200]
-        found = f"{path} does not hold the weights of this model ({said})"
-        raise ValueError(f"{found}: give the one that it is of") from None
+        _write_model(folder, {"format": FORMAT, "model_class": name}, weights_of(model))
 
 
 def _describe(value):

@@ -11,7 +11,7 @@ from ..config import ARCHITECTURES, ModelConfig, TrainConfig
 from ..corpora import Corpus
 from ..data import load_corpus
 from ..layers import check_call
-from ..model import LanguageModel, find_vocabulary, load_own_weights
+from ..model import LanguageModel, find_vocabulary, load_weights
 from ..corpora.vocabulary import Vocabulary
 
 FEW = 1000  # tokens of a validation text
@@ -107,7 +107,7 @@ def restored(given, start):
     """A model with trained weights: the one that was handed in, or one of a configuration."""
     if not isinstance(given, nn.Module):
         return load_model(start, given)
-    load_own_weights(given, start)
+    load_weights(given, start)
     return given
 
 
