@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from . import decoding, files, states
+from . import decoding, files, layers, states
 from .config import FORMAT, GATED, ModelConfig, check_format
 from .corpora.vocabulary import Vocabulary, text_of
 from .layers import LearntPositions, check_call, check_input, check_reading, is_integers, make_norm, make_positions
@@ -137,12 +137,12 @@ def _inside(method):
 def pool(features, mask=None):
     """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool."""
     if not isinstance(features, torch.Tensor) or features.dim() != 3:
-        raise ValueError(f"features are {_describe(features)}: expected a tensor (B, T, D)")
+        raise ValueError(f"features are {layers.described(features)}: expected a tensor (B, T, D)")
     if mask is None:
         return features.mean(1)
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != features.shape[:2]:
         expected = f"expected {tuple(features.shape[:2])} torch.bool, True for valid tokens, as mask.bool() of 0 and 1"
-        raise ValueError(f"mask is {_describe(mask)}: {expected}")
+        raise ValueError(f"mask is {layers.described(mask)}: {expected}")
     return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -183,7 +183,7 @@ class LanguageModel(nn.Module):
         logits = self(ids, mask, segment_ids)
         if not is_integers(targets) or targets.shape != ids.shape:
             expected = f"expected {tuple(ids.shape)} integers, -100 where nothing is asked"
-            raise ValueError(f"targets are {_describe(targets)}: {expected}")
+            raise ValueError(f"targets are {layers.described(targets)}: {expected}")
         logits, targets = logits.flatten(0, 1), targets.flatten().long()
         try:
             return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
@@ -216,7 +216,7 @@ class LanguageModel(nn.Module):
     def _check_ids(self, ids, dims):
         if not is_integers(ids) or ids.dim() != dims:
             shape = "(B, T)" if dims == 2 else "(B,)"
-            raise ValueError(f"ids are {_describe(ids)}: expected {shape} integer token ids, as a tensor")
+            raise ValueError(f"ids are {layers.described(ids)}: expected {shape} integer token ids, as a tensor")
         if ids.numel() == 0:
             raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
 
@@ -307,10 +307,6 @@ def save_model(model, folder):
     else:
         name = f"{type(model).__module__}.{type(model).__qualname__}"
         _write_model(folder, {"format": FORMAT, "model_class": name}, weights_of(model))
-
-
-def _describe(value):
-    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
 
 
 def _find_model(folder_or_name):

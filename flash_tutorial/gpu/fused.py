@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
+from ..config import check_options
 from . import kernels
 from .kernels import TILE
 
@@ -34,8 +35,7 @@ class Chunking(NamedTuple):
 
 def chunking(T, chunk_size, combine, segment_ids, device, tile=TILE):
     """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk."""
-    if combine not in ("mean", "sum"):
-        raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equation 8)")
+    check_options(combine=combine)
     C = min(chunk_size, T)
     earlier, parts = torch.arange(-(-T // C), device=device)[None], ()  # how many chunks are read
     if segment_ids is not None:
