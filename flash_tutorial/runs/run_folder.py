@@ -262,8 +262,8 @@ class Log:
 
 
 def read_log(path):
-    """The rows of a log as numbers, an empty cell left out; so is a last line that is cut off."""
-    text, rows = path.read_text(encoding="utf-8", errors="replace"), []
+    """The rows of a log as numbers, none of a log that is not there; without empty cells and a line that is cut off."""
+    text, rows = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "", []
     for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
         try:
             rows.append({key: (int if key in WHOLE else float)(cell) for key, cell in values.items() if cell != ""})
