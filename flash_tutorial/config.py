@@ -371,6 +371,8 @@ class TrainConfig:
             self.warmup = min(100, self.steps // 2)
         for name, rule in rules(self).items():
             rule.check(name, getattr(self, name))
+        if self.seed >= 2**63:
+            raise ValueError(f"seed={self.seed}: expected an integer below 2**63, which torch can take")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate}: expected a divisor of batch={self.batch}")
         if self.warmup >= self.steps and self.warmup:

@@ -298,9 +298,7 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     """The part of ``check_input`` that is about mask and document ids."""
     wrong = {}  # what is said -> where it is so
     if mask is not None:
-        if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-            expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
-            raise ValueError(f"mask is {described(mask)}: {expected}")
+        check_mask(mask, shape)
         why = "padding on the left would move the chunk borders; pad on the right"
         said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
         wrong[said] = mask[:, 1:] & ~mask[:, :-1]
@@ -321,6 +319,13 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     if bool(torch.stack([w.any() for w in wrong.values()]).any()):
         raise ValueError(next(said for said, w in wrong.items() if w.any()))
     return segment_ids
+
+
+def check_mask(mask, shape):
+    """Refuse what is no mask ``(B, T)``."""
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
+        expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
+        raise ValueError(f"mask is {described(mask)}: {expected}")
 
 
 def check_call(module, method, said, *arguments, **named):

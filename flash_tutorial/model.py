@@ -53,10 +53,11 @@ def make_unit(config: ModelConfig) -> nn.Module:
 
 @dataclass
 class State:
-    """What a stack remembers between tokens: one state for each unit, and how far the rows were read."""
+    """What a stack remembers between tokens: one state for each unit, how far the rows were read, and whose it is."""
 
     units: list
     rows: states.Rows
+    config: ModelConfig
 
     def numel(self):
         """Numbers in use, over all units."""
@@ -114,10 +115,12 @@ class Stack(nn.Module):
         for unit in self.units:
             x, state = states.prefill(unit, x, mask, **_inside(getattr(type(unit), "prefill", None)))
             of_units.append(state)
-        return self.norm(x), State(of_units, states.Rows.after(x, mask))
+        return self.norm(x), State(of_units, states.Rows.after(x, mask), self.config)
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
+        if state.config != self.config:
+            raise ValueError("this state is of another model: give the one that this model's own prefill gave")
         expected = (state.rows.batch, self.config.dim)
         if x.shape != expected:
             raise ValueError(f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}")
@@ -140,9 +143,7 @@ def pool(features, mask=None):
         raise ValueError(f"features are {layers.described(features)}: expected a tensor (B, T, D)")
     if mask is None:
         return features.mean(1)
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != features.shape[:2]:
-        expected = f"expected {tuple(features.shape[:2])} torch.bool, True for valid tokens, as mask.bool() of 0 and 1"
-        raise ValueError(f"mask is {layers.described(mask)}: {expected}")
+    layers.check_mask(mask, features.shape[:2])
     return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
