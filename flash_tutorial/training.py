@@ -274,7 +274,7 @@ def finish(model, rows, scores, out, facts, group, say):
         if scores.best:
             say(f"the best was {scores.best['score']:.4f}, after update {scores.best['step']}")
     if out:
-        save_results(out, partial(save_model, model), rows, scores.values(score), facts)
+        save_results(out, model, rows, scores.values(score), facts)
         say(f"model and log are in {out}")
     return score
 

@@ -9,10 +9,10 @@ from torch import nn
 
 from ..config import ARCHITECTURES, ModelConfig, TrainConfig
 from ..corpora import Corpus
+from ..corpora.vocabulary import Vocabulary
 from ..data import load_corpus
 from ..layers import check_call
 from ..model import LanguageModel, find_vocabulary, load_weights
-from ..corpora.vocabulary import Vocabulary
 
 FEW = 1000  # tokens of a validation text
 
