@@ -28,6 +28,22 @@ def check_counts(least=1, **counts):
         Rule(1, int, least=least).check(name, value)
 
 
+def check_options(**options):
+    """Refuse options of a unit that cannot be, each by its rule in ``ModelConfig``."""
+    for name, value in options.items():
+        rules(ModelConfig)[name].check(name, value)
+    if options.get("qk_dim", 2) % 2:
+        raise ValueError(f"qk_dim={options['qk_dim']}: RoPE turns pairs of channels, so qk_dim must be even")
+    if not (options.get("local", True) or options.get("global_", True)):
+        raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
+
+
+def check_heads(dim, heads):
+    """Refuse H heads that do not share D, or whose channels are not in pairs."""
+    if dim % (2 * heads):
+        raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
+
+
 @dataclass(frozen=True)
 class Rule:
     """A field's default and kind, the smallest number that it may be, or a list of all that it may be.
@@ -164,8 +180,8 @@ class ModelConfig:
             elif rule.of and name not in own and value is not ABSENT:
                 there = ", ".join(own) + (", a dictionary of what the class takes" if self.kind == OWN else "")
                 raise ValueError(f"{name}={value!r}: {self.kind} has no such option, it has {there}")
-            elif name != "architecture" and value is not ABSENT:
-                rule.check(name, value)
+        given = {name: value for name, value in vars(self).items() if value is not ABSENT}
+        check_options(**given | {"architecture": "flash"})  # that it is one, or a class, was looked at first
         for name, why in self.inert().items():
             if getattr(self, name) != rules(self)[name].default:
                 raise ValueError(f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out")
@@ -233,13 +249,8 @@ class ModelConfig:
             raise ValueError(f"unit_options={self.unit_options!r}: {said}") from None
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
             raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
-        if self.kind in GATED and self.qk_dim % 2:
-            raise ValueError(f"qk_dim={self.qk_dim}: RoPE turns pairs of channels, so qk_dim must be even")
-        if self.kind == "flash" and not (self.local or self.global_):
-            raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
-        if self.kind in BLOCKS and self.dim % (2 * self.heads_in_use):
-            given = f"dim={self.dim} and heads={self.heads_in_use}"
-            raise ValueError(f"{given}: expected heads to divide dim into even widths")
+        if self.kind in BLOCKS:
+            check_heads(self.dim, self.heads_in_use)
 
     def __repr__(self):
         shown = [f"{name}={getattr(self, name)!r}" for name in rules(self) if getattr(self, name) is not ABSENT]
@@ -360,6 +371,8 @@ class TrainConfig:
             self.warmup = min(100, self.steps // 2)
         for name, rule in rules(self).items():
             rule.check(name, getattr(self, name))
+        if self.seed >= 2**63:
+            raise ValueError(f"seed={self.seed}: expected an integer below 2**63, which torch can take")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate}: expected a divisor of batch={self.batch}")
         if self.warmup >= self.steps and self.warmup:

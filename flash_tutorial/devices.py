@@ -19,6 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from .layers import described
+
 # names and numbers of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
@@ -209,8 +211,8 @@ class Engine:
         with self.half:
             loss = self.call(ids, targets, mask=mask)
         if not isinstance(loss, torch.Tensor) or loss.dim():
-            found = f"of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else f"a {type(loss).__name__}"
-            raise ValueError(f"the model's loss is {found}: expected one number, the mean in nats, as a tensor")
+            expected = "expected one number, the mean in nats, as a tensor"
+            raise ValueError(f"the model's loss is {described(loss)}: {expected}")
         return loss
 
     def backward(self, part):

@@ -4,12 +4,11 @@ import errno
 import hashlib
 import json
 import os
-import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 ADVICE = {
     (errno.ENOSPC, errno.EDQUOT): "free some space or choose another folder",
@@ -70,16 +69,12 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def save_tensors(tensors, path, save=None):
-    """Write a ``.safetensors`` file, into a temporary path of ``whole_file``; ``save`` is safetensors' function."""
-    try:
-        (save or save_file)(tensors, path)
-    except SafetensorError as error:  # it wraps what the disk said in its own words
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(*((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))) from error
-    denied = os.umask(0)  # the rights that new files are denied can be read only by setting them
-    os.umask(denied)
-    os.chmod(path, 0o666 & ~denied)  # safetensors lets nobody but the owner read
+def save_tensors(tensors, path):
+    """Write a ``.safetensors`` file, into a temporary path of ``whole_file``.
+
+    By Python's own write: safetensors' words a full disk in its own way, and lets nobody but the owner read the file.
+    """
+    path.write_bytes(save(tensors))
 
 
 def write_json(path, values):

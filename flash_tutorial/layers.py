@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .config import TOEPLITZ_BELOW
+from .config import TOEPLITZ_BELOW, check_options
 
 EPS = 1e-5  # Code 5, both norms
 
@@ -70,8 +70,7 @@ NORMS = {"scale": ScaleNorm, "layer": LayerNorm}
 
 def make_norm(kind: str, dim: int) -> nn.Module:
     """The norm called ``"scale"`` or ``"layer"``."""
-    if kind not in NORMS:
-        raise ValueError(f"norm={kind!r} is unknown: expected one of {sorted(NORMS)}")
+    check_options(norm=kind)
     return NORMS[kind](dim)
 
 
@@ -251,10 +250,9 @@ class RotaryBias(nn.Module):
 
 def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
     """The bias called ``"toeplitz"``, ``"rotary"``, ``None``, or ``"auto"``: the paper's rule by length (Code 4)."""
+    check_options(bias=kind)
     if kind == "auto":
         kind = "toeplitz" if length < TOEPLITZ_BELOW else "rotary"
-    if kind not in ("toeplitz", "rotary", None):
-        raise ValueError(f"bias={kind!r} is unknown: expected 'auto', 'toeplitz', 'rotary' or None")
     return ToeplitzBias(length) if kind == "toeplitz" else RotaryBias(dim) if kind == "rotary" else None
 
 
@@ -300,9 +298,7 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     """The part of ``check_input`` that is about mask and document ids."""
     wrong = {}  # what is said -> where it is so
     if mask is not None:
-        if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-            expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
-            raise ValueError(f"mask is {_form(mask)}: {expected}")
+        check_mask(mask, shape)
         why = "padding on the left would move the chunk borders; pad on the right"
         said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
         wrong[said] = mask[:, 1:] & ~mask[:, :-1]
@@ -311,7 +307,7 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     if segment_ids is not None:
         if not is_integers(segment_ids) or segment_ids.shape != shape:
             expected = f"expected {tuple(shape)} integers, one document id for each token"
-            raise ValueError(f"segment_ids is {_form(segment_ids)}: {expected}")
+            raise ValueError(f"segment_ids is {described(segment_ids)}: {expected}")
         segment_ids = segment_ids.long()  # torch compares no uint16
         if mask is not None:
             last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
@@ -325,6 +321,13 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
     return segment_ids
 
 
+def check_mask(mask, shape):
+    """Refuse what is no mask ``(B, T)``."""
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
+        expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
+        raise ValueError(f"mask is {described(mask)}: {expected}")
+
+
 def check_call(module, method, said, *arguments, **named):
     """Refuse a module of one's own, or a method of it, that cannot be called so."""
     try:
@@ -334,7 +337,8 @@ def check_call(module, method, said, *arguments, **named):
         raise ValueError(f"{given}: it is handed a mask by its name") from None
 
 
-def _form(value):
+def described(value):
+    """What was given in place of a tensor of another shape or type, in words."""
     tensor = isinstance(value, torch.Tensor)
     return f"of shape {tuple(value.shape)} and {value.dtype}" if tensor else f"a {type(value).__name__}"
 

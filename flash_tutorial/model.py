@@ -5,17 +5,15 @@ Letters: B batch, T length, D model width, N vocabulary.
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from . import decoding, files, states
+from . import decoding, files, layers, states
 from .config import FORMAT, GATED, ModelConfig, check_format
 from .corpora.vocabulary import Vocabulary, text_of
 from .layers import LearntPositions, check_call, check_input, check_reading, is_integers, make_norm, make_positions
@@ -55,10 +53,11 @@ def make_unit(config: ModelConfig) -> nn.Module:
 
 @dataclass
 class State:
-    """What a stack remembers between tokens: one state for each unit, and how far the rows were read."""
+    """What a stack remembers between tokens: one state for each unit, how far the rows were read, and whose it is."""
 
     units: list
     rows: states.Rows
+    config: ModelConfig
 
     def numel(self):
         """Numbers in use, over all units."""
@@ -116,10 +115,12 @@ class Stack(nn.Module):
         for unit in self.units:
             x, state = states.prefill(unit, x, mask, **_inside(getattr(type(unit), "prefill", None)))
             of_units.append(state)
-        return self.norm(x), State(of_units, states.Rows.after(x, mask))
+        return self.norm(x), State(of_units, states.Rows.after(x, mask), self.config)
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
+        if state.config != self.config:
+            raise ValueError("this state is of another model: give the one that this model's own prefill gave")
         expected = (state.rows.batch, self.config.dim)
         if x.shape != expected:
             raise ValueError(f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}")
@@ -139,12 +140,10 @@ def _inside(method):
 def pool(features, mask=None):
     """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool."""
     if not isinstance(features, torch.Tensor) or features.dim() != 3:
-        raise ValueError(f"features are {_describe(features)}: expected a tensor (B, T, D)")
+        raise ValueError(f"features are {layers.described(features)}: expected a tensor (B, T, D)")
     if mask is None:
         return features.mean(1)
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != features.shape[:2]:
-        expected = f"expected {tuple(features.shape[:2])} torch.bool, True for valid tokens, as mask.bool() of 0 and 1"
-        raise ValueError(f"mask is {_describe(mask)}: {expected}")
+    layers.check_mask(mask, features.shape[:2])
     return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -185,7 +184,7 @@ class LanguageModel(nn.Module):
         logits = self(ids, mask, segment_ids)
         if not is_integers(targets) or targets.shape != ids.shape:
             expected = f"expected {tuple(ids.shape)} integers, -100 where nothing is asked"
-            raise ValueError(f"targets are {_describe(targets)}: {expected}")
+            raise ValueError(f"targets are {layers.described(targets)}: {expected}")
         logits, targets = logits.flatten(0, 1), targets.flatten().long()
         try:
             return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
@@ -218,7 +217,7 @@ class LanguageModel(nn.Module):
     def _check_ids(self, ids, dims):
         if not is_integers(ids) or ids.dim() != dims:
             shape = "(B, T)" if dims == 2 else "(B,)"
-            raise ValueError(f"ids are {_describe(ids)}: expected {shape} integer token ids, as a tensor")
+            raise ValueError(f"ids are {layers.described(ids)}: expected {shape} integer token ids, as a tensor")
         if ids.numel() == 0:
             raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
 
@@ -242,17 +241,11 @@ class LanguageModel(nn.Module):
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise ValueError(f"dtype={dtype!r}: expected a floating point type of torch, as torch.bfloat16, or None")
-        weights = {k: v.detach().to(dtype or v.dtype).contiguous() for k, v in self._own_state().items()}
+        weights = {name: value.to(dtype or value.dtype) for name, value in weights_of(self).items()}
         tokenizer = self.vocabulary.tokenizer
         if tokenizer is None and self.config.tokens and (Path(folder) / "tokenizer.json").exists():
             raise ValueError(f"{folder} has a tokenizer.json, but this model has none: choose another folder")
-        _write_model(folder, self.config.to_dict(), partial(files.save_tensors, weights), tokenizer)
-
-    def _own_state(self):
-        state = self.state_dict()
-        if self.config.tied:
-            del state["head.weight"]
-        return state
+        _write_model(folder, self.config.to_dict(), weights, tokenizer)
 
     @classmethod
     def from_pretrained(cls, folder_or_name, *, architecture=None):
@@ -263,32 +256,45 @@ class LanguageModel(nn.Module):
         """
         folder = _find_model(folder_or_name)
         config, sha256 = load_config(folder / "config.json", architecture)
-        path = folder / "model.safetensors"
         with files.advising(AGAIN):
             files.check_sha256(folder, sha256)
         model = cls(config)
-        weights, expected = files.load_tensors(path), model._own_state()
-        for name in sorted(set(expected) ^ set(weights)):
-            where = "lacks" if name in expected else "has the unknown"
-            raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
-        for name, value in weights.items():
-            if value.shape != expected[name].shape:
-                asked = f"config.json asks for {tuple(expected[name].shape)}: the two files do not belong together"
-                raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, {asked}")
-        if any(value.dtype == torch.float64 for value in weights.values()):
-            model.double()
-        model.load_state_dict(weights, strict=False)  # half precision becomes float32
+        load_weights(model, folder)
         model.vocabulary = find_vocabulary(folder, config.tokens)
         return model.eval()
 
 
-def _write_model(folder, values, save_weights, tokenizer=None):
+def weights_of(model):
+    """The tensors of a model by name, each once: of two names for one, as with a tied head, the first."""
+    found = {}
+    for name, value in sorted(model.state_dict().items()):
+        found.setdefault((value.data_ptr(), value.shape, value.stride()) if value.numel() else name, (name, value))
+    return {name: value.contiguous() for name, value in found.values()}
+
+
+def load_weights(model, folder):
+    """Put the weights that ``save_model`` wrote into a model of the same kind; float64 stays, half becomes float32."""
+    path = Path(folder) / "model.safetensors"
+    weights, expected = files.load_tensors(path), weights_of(model)
+    for name in sorted(set(expected) ^ set(weights)):
+        where = "lacks" if name in expected else "has the unknown"
+        raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
+            asked = f"config.json asks for {tuple(expected[name].shape)}: the two files do not belong together"
+            raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, {asked}")
+    if all(value.dtype == torch.float64 for value in weights.values()):
+        model.double()
+    model.load_state_dict(weights, strict=False)
+
+
+def _write_model(folder, values, weights, tokenizer=None):
     """The files of a model: ``values`` for config.json, weights, and the text of a tokenizer, if there is one."""
     folder = Path(folder)
     files.make_folder(folder)
     names = ["model.safetensors", *(["tokenizer.json"] if tokenizer else []), "config.json"]
     with files.whole_files(*(folder / name for name in names)) as parts:
-        save_weights(parts[0])
+        files.save_tensors(weights, parts[0])
         if tokenizer:
             parts[1].write_text(tokenizer, encoding="utf-8", newline="\n")
         sums = {name: files.file_sha256(part) for name, part in zip(names[:-1], parts)}
@@ -301,23 +307,7 @@ def save_model(model, folder):
         model.save_pretrained(folder)
     else:
         name = f"{type(model).__module__}.{type(model).__qualname__}"
-        save = partial(files.save_tensors, model, save=safetensors.torch.save_model)
-        _write_model(folder, {"format": FORMAT, "model_class": name}, save)
-
-
-def load_own_weights(model, folder):
-    """Put the weights that ``save_model`` wrote into a model of the same kind."""
-    path, device = Path(folder) / "model.safetensors", next(model.parameters()).device
-    try:
-        safetensors.torch.load_model(model, str(path), device=str(device))
-    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
-        said = " ".join(str(error).split())[:200]
-        found = f"{path} does not hold the weights of this model ({said})"
-        raise ValueError(f"{found}: give the one that it is of") from None
-
-
-def _describe(value):
-    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+        _write_model(folder, {"format": FORMAT, "model_class": name}, weights_of(model))
 
 
 def _find_model(folder_or_name):

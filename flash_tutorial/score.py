@@ -12,6 +12,7 @@ from .corpora import Split
 from .corpora.vocabulary import Vocabulary
 from .data import IGNORE, evaluation_windows, hide_spans
 from .devices import to_device
+from .layers import described
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Evaluation:
 
 def first_bytes(split, n):
     """The first ``n`` bytes (or tokens) of a split, all for None: whole documents in their order, the last one cut."""
-    check_counts(**({} if n is None else {"n": n}))
+    check_counts(n=1 if n is None else n)
     if n is None or n >= len(split.tokens):
         return split
     offsets = np.append(split.offsets[split.offsets < n], n)
@@ -82,9 +83,8 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
 def check_logits(logits, ids, model):
     """Refuse what a model of one's own gives in place of logits."""
     if not isinstance(logits, torch.Tensor) or logits.dim() != 3 or logits.shape[:2] != ids.shape:
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
-        B, T = ids.shape
-        raise ValueError(f"{type(model).__name__} gave {found}: expected logits (B, T, N), here ({B}, {T}, N)")
+        gave, (B, T) = f"{type(model).__name__} gave {described(logits)}", ids.shape
+        raise ValueError(f"{gave}: expected logits (B, T, N), here ({B}, {T}, N)")
 
 
 def is_causal(model):

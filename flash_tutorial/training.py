@@ -24,10 +24,10 @@ from .data import IGNORE, hide_spans, random_windows
 from .devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
 from .files import write_json
 from .model import LanguageModel, count_parameters, save_model
+from .runs import start
 from .runs.best import Scores
 from .runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
 from .runs.run_folder import Log, describe_run, read_log, run_folder, save_results
-from .runs.start import agree, check_arguments, describe_model, find_corpus, restored, say_if_short, share_tokenizer
 from .runs.stopping import Stopped, stoppable
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
@@ -154,34 +154,35 @@ def train(
     """
     given = ModelConfig() if model_or_config is None else model_or_config
     config = TrainConfig() if train_config is None else train_config
-    check_arguments(given, config, out, callback)
+    start.check_arguments(given, config, out, callback)
     with ExitStack() as stack:
         group, device = stack.enter_context(training_group(device))
         say = print if progress and group.speaks else lambda *_: None
         stop = stack.enter_context(stoppable(say))
         keep_freed_memory()
-        check_shares(config, group)
-        given, corpus = agree(given, find_corpus(corpus, config), config.start_from)
+        start.check_shares(config, group)
+        given, corpus = start.agree(given, start.find_corpus(corpus, config), config.start_from)
         torch.manual_seed(config.seed)
         model = given if isinstance(given, nn.Module) else LanguageModel(given)
         check_vocabulary(model, corpus.vocabulary)
-        say(f"{count_parameters(model):,} parameters: {describe_model(model)}")
-        say_if_short(corpus, config, say)
+        say(f"{count_parameters(model):,} parameters: {start.describe_model(model)}")
+        start.say_if_short(corpus, config, say)
         facts = describe_run(model, config, corpus, device, group)
         say(facts["machine"])
         if gain := measured_gain(device, config.dtype, count_parameters(model)):
             say(gain)
         found = stack.enter_context(run_folder(out, resume, facts, group, say))
         out = Path(out) if out is not None and group.speaks else None  # the others write nothing
-        last = last_update(stop_at, config, found)
+        last = start.last_update(stop_at, config, found)
         if found and found.values["train_config"]["steps"] != config.steps and not found.finished:
             change_steps(found, facts, config, out, say)
         if found or config.start_from:
-            model = restored(given, found[0] if found else config.start_from)
-        share_tokenizer(model, corpus)
+            model = start.restored(given, found[0] if found else config.start_from)
+        start.share_tokenizer(model, corpus)
         scores = Scores(corpus.validation, config, out, found)
-        if found and found.finished:
-            return finished_run(found.path, model.to(device), scores, facts, group, say)
+        if found and found.finished:  # nothing is written; the score is taken anew, as a folder does not hold all
+            rows, model = read_log(found.path / "log.csv"), model.to(device).eval()
+            return Run(model, rows, finish(model, rows, scores, None, facts, group, say), scores.best)
         if found and config.dtype == "auto" and device.type == "cpu":  # another measurement would change the bits
             before = found.values.get("number_format")
             facts["number_format"] = "bfloat16" if before == "bfloat16" else "float32"
@@ -196,8 +197,22 @@ def train(
         return Run(model, rows, finish(model, rows, scores, out, facts, group, say), scores.best)
 
 
+def updates(model, engine, optimizer, split, config, steps):
+    """Make one update after the other; each gives its row of the log, but for the seconds."""
+    unit, causal, rank = split.vocabulary.unit, is_causal(model), engine.group.rank
+    for step in steps:
+        # for a unit of your own that draws, such as dropout: other numbers in each step and rank
+        torch.manual_seed(config.seed + step + 1 + 1_000_003 * rank)
+        batch = parts(split, config, step, causal, engine.device, engine.group)
+        loss, norm = train_step(model, optimizer, batch, step, config, engine)
+        yield {
+            "step": step + 1, "loss": loss, f"bits_per_{unit}": loss / math.log(2), "gradient_norm": norm,
+            "learning_rate": learning_rate_at(step, config), "tokens": (step + 1) * config.batch * config.length,
+        }  # fmt: skip
+
+
 def run_updates(model, engine, split, config, found, last, out, facts, scores, shown, stop, callback):
-    """The loop: updates up to ``last``, each with its row in the log, scores, and checkpoints. Gives the rows."""
+    """Updates up to ``last`` with what comes after each: a row in the log, a score, a checkpoint. Gives the rows."""
     optimizer, group, unit = new_optimizer(model, config), engine.group, split.vocabulary.unit
 
     def save(step, seconds):
@@ -219,29 +234,21 @@ def run_updates(model, engine, split, config, found, last, out, facts, scores, s
     # with nothing to write there is nothing to wait for
     stop.can_wait, stop.patient = bool(out) or group.size > 1, group.size > 1
     with progress_of(config, first, unit, shown) as show:
-        for step in range(first, last):
-            # for a unit of your own that draws, such as dropout: other numbers in each step and rank
-            torch.manual_seed(config.seed + step + 1 + 1_000_003 * group.rank)
-            batch = parts(split, config, step, is_causal(model), engine.device, group)
-            loss, norm = train_step(model, optimizer, batch, step, config, engine)
-            seconds = time.perf_counter() - began
-            row = {
-                "step": step + 1, "loss": loss, f"bits_per_{unit}": loss / math.log(2), "gradient_norm": norm,
-                "learning_rate": learning_rate_at(step, config), "tokens": (step + 1) * config.batch * config.length,
-                "seconds": round(seconds, 3),
-            }  # fmt: skip
-            if group.speaks and scores.due(step + 1):
-                row |= scores.keep_best(model, step + 1)
+        for row in updates(model, engine, optimizer, split, config, range(first, last)):
+            step, seconds = row["step"], time.perf_counter() - began
+            row["seconds"] = round(seconds, 3)
+            if group.speaks and scores.due(step):
+                row |= scores.keep_best(model, step)
                 began = time.perf_counter() - seconds  # the seconds of training, without those of scores
             log.append(**row)
             show(log.rows)
             asked = group.largest(stop.asked)
-            due = asked or (step + 1) % config.checkpoint_every == 0 or step + 1 == last
+            due = asked or step % config.checkpoint_every == 0 or step == last
             if out and due:
-                save(step + 1, seconds)
+                save(step, seconds)
             enough = callback and not asked and group.share(group.speaks and callback(row) is False)
             if enough and out and not due:
-                save(step + 1, seconds)
+                save(step, seconds)
             if asked or enough:
                 break
     if asked := group.largest(stop.asked):  # after rank 0 has written; also if it came in the last of all updates
@@ -267,7 +274,7 @@ def finish(model, rows, scores, out, facts, group, say):
         if scores.best:
             say(f"the best was {scores.best['score']:.4f}, after update {scores.best['step']}")
     if out:
-        save_results(out, partial(save_model, model), rows, scores.values(score), facts)
+        save_results(out, model, rows, scores.values(score), facts)
         say(f"model and log are in {out}")
     return score
 
@@ -282,34 +289,6 @@ def change_steps(found, facts, config, out, say):
     saved["train_config"] = facts["train_config"]
     if out:
         write_json(path / "training.json", saved)
-
-
-def finished_run(folder, model, scores, facts, group, say):
-    """A run that is finished already: what it left, with its score taken anew, since a folder does not hold all of it.
-
-    Nothing is written."""
-    rows = read_log(folder / "log.csv") if (folder / "log.csv").exists() else []
-    return Run(model.eval(), rows, finish(model, rows, scores, None, facts, group, say), scores.best)
-
-
-# ---------------------------------------------------------------- what is refused, and what is shown
-def check_shares(config, group):
-    """Each rank has the same number of rows in each part of a batch."""
-    parts = config.accumulate * group.size
-    if config.batch % parts:
-        where = f"on {group.size} processes in accumulate={config.accumulate} parts"
-        raise ValueError(f"batch={config.batch} {where}: expected a multiple of {parts}")
-
-
-def last_update(stop_at, config, found):
-    """The number of updates after which the loop ends."""
-    if stop_at is None:
-        return config.steps
-    done = found[1]["step"] if found else 0
-    if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
-        why = f", since {done} updates are done already" if done else ""
-        raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")
-    return stop_at
 
 
 @contextmanager

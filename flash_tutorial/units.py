@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from . import layers
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
-from .config import check_counts
-from .fast import is_rewritten, relu2_attention
-from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, product_dtype, rope
+from .config import check_counts, check_heads, check_options
+from .fast import relu2_attention
+from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
@@ -31,9 +32,7 @@ class GatedUnit(nn.Module):
 
     def __init__(self, dim, *, expansion, qk_dim, causal, norm):
         super().__init__()
-        check_counts(dim=dim, expansion=expansion, qk_dim=qk_dim)
-        if qk_dim % 2:
-            raise ValueError(f"qk_dim={qk_dim}: RoPE turns pairs of channels, so qk_dim must be even")
+        check_options(dim=dim, expansion=expansion, qk_dim=qk_dim)
         self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
         self.norm = make_norm(norm, dim)
         self.in_proj = nn.Linear(dim, 2 * self.expanded + qk_dim)  # one product for gate, value and base
@@ -105,9 +104,8 @@ class GAU(GAUSteps, GatedUnit):
         length_scale=None, attention="relu2",
     ):  # fmt: skip
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
-        check_counts(bias_length=bias_length, **({} if length_scale is None else {"length_scale": length_scale}))
-        if attention not in ("relu2", "softmax"):
-            raise ValueError(f"attention={attention!r} is unknown: expected 'relu2' or 'softmax'")
+        check_options(attention=attention)
+        check_counts(bias_length=bias_length, length_scale=1 if length_scale is None else length_scale)
         self.length_scale, self.attention = length_scale, attention
         self.bias = make_bias(bias, bias_length, qk_dim)
         self.reset_parameters()
@@ -148,13 +146,7 @@ class FLASH(FLASHSteps, GatedUnit):
         combine="mean", local=True, global_=True, backend="auto",
     ):  # fmt: skip
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
-        check_counts(chunk_size=chunk_size)
-        if combine not in ("mean", "sum"):
-            raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equations 7, 8)")
-        if not (local or global_):
-            raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
-        if backend not in ("auto", "torch", "triton"):
-            raise ValueError(f"backend={backend!r} is unknown: expected 'auto', 'torch' or 'triton'")
+        check_options(chunk_size=chunk_size, combine=combine, local=local, global_=global_, backend=backend)
         self.chunk_size, self.combine, self.local, self.global_ = chunk_size, combine, local, global_
         self.backend = backend
         self.bias = make_bias(bias, chunk_size, qk_dim)
@@ -182,7 +174,7 @@ class FLASH(FLASHSteps, GatedUnit):
             return False, "backend='torch'"
         if self.backend == "auto" and kind != "cuda":
             return False, "there is no CUDA card"
-        dtype, width = product_dtype(x), self.in_proj.out_features
+        dtype, width = layers.product_dtype(x), self.in_proj.out_features
         cannot = {
             "they are for causal units": not self.causal,
             "they compute both parts, local and global": not (self.local and self.global_),
@@ -196,7 +188,7 @@ class FLASH(FLASHSteps, GatedUnit):
             slower = torch.cuda.get_device_capability(x.device) < (8, 0)
             cannot = {"cards before 8.0 gain nothing": slower,
                       "float32 gains nothing": dtype == torch.float32,
-                      "torch.compile and torch.func want plain operations": is_rewritten()} | cannot  # fmt: skip
+                      "torch.compile and torch.func want plain operations": layers.is_rewritten()} | cannot  # fmt: skip
         why = next((said for said, so in cannot.items() if so), None)
         return why is None, why or "the card, the sizes and the type are what they are made for"
 
@@ -220,12 +212,10 @@ class TransformerBlock(BlockSteps, nn.Module):
 
     def __init__(self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"):
         super().__init__()
-        check_counts(dim=dim)
+        check_options(dim=dim, heads=heads, ff_dim=ff_dim)
         heads = max(1, dim // 64) if heads is None else heads
         ff_dim = ff_dim if ff_dim is not None else gated_width(dim) if glu else 4 * dim
-        check_counts(heads=heads, ff_dim=ff_dim)
-        if dim % heads or dim // heads % 2:
-            raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
+        check_heads(dim, heads)
         self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = dim, heads, ff_dim, causal, glu, rope
         self.norm1, self.norm2 = make_norm(norm, dim), make_norm(norm, dim)
         self.qkv_proj = nn.Linear(dim, 3 * dim)
@@ -299,7 +289,7 @@ class MCTransformerBlock(MCBlockSteps, TransformerBlock):
     """
 
     def __init__(self, dim, *, chunk_size=256, heads=None, ff_dim=None, causal=False, norm="layer"):
-        check_counts(chunk_size=chunk_size)
+        check_options(chunk_size=chunk_size)
         super().__init__(dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm)
         self.chunk_size = chunk_size
         self.gamma = nn.Parameter(torch.empty(2, dim))

@@ -34,7 +34,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import url2pathname
 
 from ..files import advising, check_sha256, make_folder, read_json, refused, to_json, whole_files
 from . import HELD_OUT, MAX_BYTES, SPLITS, Corpus, Split, cut_text, one_line, split_by_position
@@ -166,9 +165,8 @@ def parquet_rows(url, columns):
         how = 'pip install "flash-tutorial[online]" (or pip install pyarrow)'
         what = "this corpus is stored as parquet, which needs pyarrow"
         raise ValueError(f"{what}: {how}; the corpus 'austen' needs nothing") from error
-    parts = urlsplit(url)  # a parquet file's table of contents stands at its end, so the reader has to seek
-    local = parts.scheme == "file"
-    with open(url2pathname(parts.path), "rb") if local else io.BufferedReader(RangeFile(url), PIECE) as file:
+    local = url.startswith("file:")  # a parquet file's table of contents stands at its end, so the reader has to seek
+    with open_url(url) if local else io.BufferedReader(RangeFile(url), PIECE) as file:
         try:
             table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE, pre_buffer=False)
             for missing in (column for column in columns if column not in table.schema_arrow.names):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
+from ..config import check_options
 from . import kernels
 from .kernels import TILE
 
@@ -34,8 +35,7 @@ class Chunking(NamedTuple):
 
 def chunking(T, chunk_size, combine, segment_ids, device, tile=TILE):
     """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk."""
-    if combine not in ("mean", "sum"):
-        raise ValueError(f"combine={combine!r} is unknown: expected 'mean' (Code 8) or 'sum' (equation 8)")
+    check_options(combine=combine)
     C = min(chunk_size, T)
     earlier, parts = torch.arange(-(-T // C), device=device)[None], ()  # how many chunks are read
     if segment_ids is not None:
@@ -112,39 +112,16 @@ def ungate(h: Tensor, y: Tensor, dout: Tensor, dh: Tensor) -> tuple[Tensor, Tens
     return out, dy
 
 
-@scan.register_fake
-def _(x, *_):
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
-
-
-@mix.register_fake
-def _(quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_):
-    return v.new_empty(v.shape), v.new_empty(v.shape if keep else 0)
-
-
-@maps.register_fake
-def _(quad_q, quad_k, dy, v, table, documents, C, *_):
-    return tuple(v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2))
-
-
-@values.register_fake
-def _(*_):
-    return None
-
-
-@make_heads.register_fake
-def _(h, gamma, *_):
-    return h.new_empty(len(gamma), *h.shape)
-
-
-@unmake_heads.register_fake
-def _(h, gamma, *_):
-    return gamma.new_empty(2, *gamma.shape, dtype=torch.float32)
-
-
-@ungate.register_fake
-def _(h, y, dout, dh):
-    return torch.empty_like(y), torch.empty_like(y)
+# What a fake tensor gets: shape and type of the results.
+scan.register_fake(lambda x, *_: torch.empty(x.shape, dtype=x.dtype, device=x.device))
+mix.register_fake(lambda quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_: (
+    v.new_empty(v.shape), v.new_empty(v.shape if keep else 0)))  # fmt: skip
+maps.register_fake(lambda quad_q, quad_k, dy, v, table, documents, C, *_: tuple(
+    v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2)))  # fmt: skip
+values.register_fake(lambda *_: None)
+make_heads.register_fake(lambda h, gamma, *_: h.new_empty(len(gamma), *h.shape))
+unmake_heads.register_fake(lambda h, gamma, *_: gamma.new_empty(2, *gamma.shape, dtype=torch.float32))
+ungate.register_fake(lambda h, y, *_: (torch.empty_like(y), torch.empty_like(y)))
 
 
 # ---------------------------------------------------------------- forward and backward of the mixing

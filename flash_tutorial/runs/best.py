@@ -9,10 +9,10 @@ comes to the same scores again, and ends with the same best model, bit by bit.
 
 from functools import partial
 
-from .checkpoints import read_checkpoint, save_best
 from ..files import advising
 from ..model import save_model
 from ..score import evaluate, first_bytes
+from .checkpoints import read_checkpoint, save_best
 
 
 class Scores:

@@ -12,6 +12,7 @@ written, and looked after, by ``run_folder``. Nothing is ever removed but files 
 
 import os
 import re
+import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .. import files
 KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
 NAMES = (*FILES, "tokenizer.json", "training.json")
-# What a checkpoint's folder may hold: its files, half written ones, and safetensors' own half written ones.
+# What a checkpoint's folder may hold: its files, half written ones, and those that safetensors once wrote itself.
 OURS = re.compile("|".join([*(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES), r"\.tmp\w{6}"]))
 STEP = re.compile(r"step_\d{6,}")
 HALF = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
@@ -112,9 +113,7 @@ def remove(path):
     """Remove a folder that holds nothing but files of a checkpoint, by their names; anything else is a ValueError."""
     if os.path.lexists(path):
         refuse_foreign(path)
-        for file in list(path.iterdir()):
-            file.unlink()
-        path.rmdir()
+        shutil.rmtree(path)
 
 
 def refuse_foreign(path, whole=False):

@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checkpoints import HALF, is_ours, last_checkpoint, named_as_ours, remove
 from ..config import FORMAT, ModelConfig, check_format
 from ..devices import Group, describe_device, pick_dtype
 from ..files import advising, altered, check_sha256, file_sha256, read_json, reading, refused, write_json, write_text
-from ..model import count_parameters
+from ..model import count_parameters, save_model
+from .checkpoints import HALF, is_ours, last_checkpoint, named_as_ours, remove
 from .lock import locked
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")
@@ -193,9 +193,9 @@ def sha256_of(split):
     return sha256.hexdigest()
 
 
-def save_results(out, save_model, rows, scores, facts):
-    """The trained model, which ``save_model(folder)`` writes, and its scores."""
-    save_model(out)
+def save_results(out, model, rows, scores, facts):
+    """The trained model and its scores."""
+    save_model(model, out)
     (bits,) = (name for name in rows[-1] if name.startswith("bits_per_"))
     last = [row[bits] for row in rows[-25:]]
     result = {"step": rows[-1]["step"]} | facts | {f"train_{bits}": sum(last) / len(last)} | scores
@@ -262,8 +262,8 @@ class Log:
 
 
 def read_log(path):
-    """The rows of a log as numbers, an empty cell left out; so is a last line that is cut off."""
-    text, rows = path.read_text(encoding="utf-8", errors="replace"), []
+    """The rows of a log as numbers, none of a log that is not there; without empty cells and a line that is cut off."""
+    text, rows = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "", []
     for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
         try:
             rows.append({key: (int if key in WHOLE else float)(cell) for key, cell in values.items() if cell != ""})

@@ -9,10 +9,10 @@ from torch import nn
 
 from ..config import ARCHITECTURES, ModelConfig, TrainConfig
 from ..corpora import Corpus
+from ..corpora.vocabulary import Vocabulary
 from ..data import load_corpus
 from ..layers import check_call
-from ..model import LanguageModel, find_vocabulary, load_own_weights
-from ..corpora.vocabulary import Vocabulary
+from ..model import LanguageModel, find_vocabulary, load_weights
 
 FEW = 1000  # tokens of a validation text
 
@@ -49,6 +49,25 @@ def check_model(model, config):
         raise ValueError(f"start_from={config.start_from!r} beside a model, which starts as it is: give one of the two")
 
 
+def check_shares(config, group):
+    """Each rank has the same number of rows in each part of a batch."""
+    parts = config.accumulate * group.size
+    if config.batch % parts:
+        where = f"on {group.size} processes in accumulate={config.accumulate} parts"
+        raise ValueError(f"batch={config.batch} {where}: expected a multiple of {parts}")
+
+
+def last_update(stop_at, config, found):
+    """The number of updates after which the loop ends."""
+    if stop_at is None:
+        return config.steps
+    done = found[1]["step"] if found else 0
+    if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
+        why = f", since {done} updates are done already" if done else ""
+        raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")
+    return stop_at
+
+
 def short(value):
     """A value in an error, on one line."""
     text = " ".join(repr(value).split())
@@ -78,7 +97,6 @@ def agree(given, corpus, start_from):
             vocabulary = find_vocabulary(start_from, config.tokens) if start_from else Vocabulary(config.tokens)
         return given, corpus.encoded(vocabulary)
     if config.tokens is None:
-        corpus.vocabulary.check(config.vocab_size, config.causal)
         config = replace(config, tokens=corpus.vocabulary.tokens)
         if isinstance(given, nn.Module):
             given.config = config
@@ -107,7 +125,7 @@ def restored(given, start):
     """A model with trained weights: the one that was handed in, or one of a configuration."""
     if not isinstance(given, nn.Module):
         return load_model(start, given)
-    load_own_weights(given, start)
+    load_weights(given, start)
     return given
 
 

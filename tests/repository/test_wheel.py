@@ -25,11 +25,11 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from what git knows of this checkout, as it lies here."""
+    """Built from what git knows of this checkout, as it lies here: with .gitignore, by which hatchling leaves out."""
     pytest.importorskip("hatchling", reason="hatchling is not installed, so no wheel can be built")
     folder = tmp_path_factory.mktemp("wheel")
     for name in run("git", "ls-files", "-z", cwd=ROOT).split("\0"):
-        if name.startswith((*PACKAGES, "pyproject", "README", "LICENSE")) and (ROOT / name).is_file():
+        if name.startswith((*PACKAGES, "pyproject", "README", "LICENSE", ".gitignore")) and (ROOT / name).is_file():
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=folder / "source")

@@ -69,7 +69,7 @@ def kill_at(monkeypatch, count):
 
     for module, name in (
         (files, "save_tensors"), (files, "write_text"), (run_folder.Log, "append"), (run_folder, "write_json"),
-        (os, "replace"), (os, "fsync"), (os, "rmdir"), (os, "unlink"), (files, "save_file"),
+        (os, "replace"), (os, "fsync"), (os, "rmdir"), (os, "unlink"), (Path, "write_bytes"),
     ):  # fmt: skip
         watch(module, name)
     return calls
@@ -156,7 +156,7 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, 
 
     def on(name, original, module):
         def call(first, second, *args, **kwargs):
-            path = Path(second if name == "save_file" else first)
+            path = Path(second if name == "save_tensors" else first)
             if where in path.name and ("step_000006" in str(path) or where == "log.csv"):
                 raise full
             return original(first, second, *args, **kwargs)
@@ -175,7 +175,7 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, 
     elif where == "training.json":
         on("write_json", files.write_json, files)
     else:
-        on("save_file", files.save_file, files)
+        on("save_tensors", files.save_tensors, files)
     with pytest.raises(ValueError, match=r"No space left on device.*free some space") as error:
         run(corpus, tmp_path)
     monkeypatch.undo()

@@ -1,5 +1,6 @@
 """The whole model: sizes of the paper, its start, saving and loading, and every refusal in one line."""
 
+import copy
 import errno
 import json
 import os
@@ -503,17 +504,10 @@ def no_space(*args, **kw):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def no_space_in_rust(*args, **kw):
-    raise files.SafetensorError("I/O error: No space left on device (os error 28)")
-
-
-@pytest.mark.parametrize("where, what", [
-    (os, "replace"), (os, "fsync"), (files, "save_file"), (files, "save_file_in_rust"),
-])  # fmt: skip
+@pytest.mark.parametrize("where, what", [(os, "replace"), (os, "fsync"), (Path, "write_bytes"), (Path, "write_text")])
 def test_a_full_disk_loses_nothing(where, what, folder, monkeypatch):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    fail = no_space_in_rust if what.endswith("rust") else no_space
-    monkeypatch.setattr(where, what.removesuffix("_in_rust"), fail)
+    monkeypatch.setattr(where, what, no_space)
     message = assert_one_line(
         lambda: model(seed=5).save_pretrained(folder), "could not be written", "No space left", "untouched"
     )
@@ -664,6 +658,15 @@ def test_a_step_takes_one_token_for_each_row():
     for n in (1, 3):
         with pytest.raises(ValueError, match="one token for each row"):
             model.step(ids(1, n)[0], state)
+
+
+@pytest.mark.parametrize("other", [dict(depth=1), dict(chunk_size=8), dict(qk_dim=6), dict(max_length=5)])
+def test_a_step_refuses_the_state_of_another_model(other):
+    ours, theirs = model(), model(**other)
+    _, state = theirs.prefill(ids())
+    assert_one_line(lambda: ours.step(ids()[:, 0], state), "of another model", "prefill")
+    _, state = ours.prefill(ids())
+    ours.step(ids()[:, 0], copy.deepcopy(state))
 
 
 def test_ids_of_any_integer_type_are_the_same_ids():

@@ -126,6 +126,7 @@ def test_masked_objective_learns_and_scores_hidden_bytes_only(corpus):
         (dict(batch=8, accumulate=3), "accumulate=3"), (dict(steps=50, warmup=50), "warmup=50"),
         (dict(weight_decay=-1), "weight_decay=-1"), (dict(eval_bytes=-1), "eval_bytes=-1"),
         (dict(dtype="int8"), "dtype='int8'"), (dict(corpus=3), "corpus=3"), (dict(compile="yes"), "compile='yes'"),
+        (dict(seed=2**63), "seed=9223372036854775808"),
     ],
 )  # fmt: skip
 def test_wrong_settings_are_named(options, word):
