@@ -25,6 +25,7 @@ FLOORS = (GROUND, ("units",), ("decoding",), ("model",), ("training",))
 COURSE = {
     "addresses": set(),
     "learner": set(),
+    "loops": {"successors"},
     "successors": set(),
     "variants": set(),
     "writing": set(),
