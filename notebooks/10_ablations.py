@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 32 minutes to read. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 33 minutes to read. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -634,7 +634,7 @@ assert max(run["saved_by_mention"]["128 to 512"][0] for run in code["FLASH", 0.0
 # 4. *Local only*: after ten times the updates, on sequences of 2,048, FLASH is *behind* its own local part with every seed, if each has the rate that
 #    short runs chose. If both have 0.005, it is ahead with one seed and behind with two. So over all bytes the sums gain nothing here.
 # 5. *Program text* (the sources of NetworkX): here FLASH is ahead of its local part with every seed, by little, and at least half of the gain
-#    lies in the first sixteen bytes of a chunk. Is it memory, of a name in an earlier chunk? The last column is a test: a name is read once as it
+#    lies in the first sixteen bytes of a chunk. Is it memory? The last column is a test: a name is read once as it
 #    stands, and once with its earlier mentions changed into another name. To the local part a mention in another chunk must be worth
 #    nothing, and is. To FLASH it is worth a twentieth of a bit at most, and to Transformer++ less. (Lecture 12 asks the same of the larger models.)
 #
