@@ -73,9 +73,9 @@ def worth_of_mentions(model, split, T, distances, kind, each=100):
             free = [name for name in others[end - start] if name not in texts[row]]
             if free:
                 saved.append(bits_saved(model, ids[row], texts[row][start:end], start, mentions, rng.choice(free)))
-        found[distance] = [
-            round(float(np.mean(saved)), 3), round(float(np.std(saved) / len(saved) ** 0.5), 3), len(saved),
-        ]  # fmt: skip
+        if saved:
+            error = float(np.std(saved) / len(saved) ** 0.5)
+            found[distance] = [round(float(np.mean(saved)), 3), round(error, 3), len(saved)]
     return found
 
 

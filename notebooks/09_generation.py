@@ -656,24 +656,29 @@ my_third_guess = None  # your number here
 predict("09.f", my_third_guess)
 
 # %%
-from flash_course.bench.words import words_across, words_of
+from flash_course.bench.words import beginnings_of, words_across, words_of
 from flash_tutorial.data import evaluation_windows, load_corpus
 
-austen, share = load_corpus("austen"), {}
+austen, share, fits = load_corpus("austen"), {}, {}
 known = words_of(austen.train.tokens)
+begun = beginnings_of(known)
 pages = torch.tensor(evaluation_windows(austen.validation, 512)[1][:64], device=device)
 for name, border in (("austen-flash", 256), ("austen-flash", 320), ("austen-transformer++", 256)):
     words = words_across(LanguageModel.from_pretrained(name).to(device), pages, border, temperature=0.8)
     invented = [b"|".join(word).decode() for word in words if b"".join(word) not in known]
     share[name, border] = len(invented) / len(words)
     print(f"{name:20} byte {border}: {share[name, border]:3.0%} of {len(words)} words", *invented[:6], sep="  ")
+    fits[name, border] = [sum(old + new[:n] in begun for old, new in words) / len(words) for n in (1, 2)]
+    print("  cut one and two letters behind the byte, some word begins so:", *(f"{f:.0%}" for f in fits[name, border]))
 assert share["austen-flash", 256] > 0.5 and max([*share.values()][1:]) < 0.15
+(one, two), *others = fits.values()
+assert one > 0.9 and two < 0.85 and min(map(min, others)) > 0.9
 reveal("09.f", round(100 * share["austen-flash", 256]), "of a hundred")
 
 # %% [markdown]
 # In the middle of a chunk hardly a word is invented, and Transformer++, which has no chunks, invents hardly any at byte 256. At its border
 # FLASH invents more words than it gets right. Lecture 07 found that bytes behind a border cost it most, and now you can read what that
-# means. Look at the letter right behind the stroke. It mostly fits, because the last token of the old chunk chose it, and that token sees the
+# means. The letter right behind the border still fits, because the last token of the old chunk chose it, and that token sees the
 # whole chunk. But the letter after it is chosen by the first token of the new chunk. Its near part holds itself alone, and its far part is a
 # mean over hundreds of bytes, which does not tell what the last three were. Where a token is a piece of a word, as in the paper, a border
 # falls between such pieces, and there are fewer of them in a text; lecture 07 has tried what else may help.

@@ -10,6 +10,11 @@ def words_of(text):
     return {*re.findall(rb"[a-z]+", bytes(text).lower())}
 
 
+def beginnings_of(words):
+    """What words begin with: each of them whole, and all that is shorter."""
+    return {word[:n] for word in words for n in range(1, len(word) + 1)}
+
+
 def words_across(model, pages, border, *, before=8, behind=16, temperature=0.8, seed=0):
     """The words that a model writes across byte ``border`` when it goes on with pages cut ``before`` bytes before it.
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flash_course.bench.words import words_across, words_of
+from flash_course.bench.words import beginnings_of, words_across, words_of
 
 pytestmark = pytest.mark.quick
 PAGE = b"The party had been to Bath. She was distressed, and spoke no more of it"
@@ -35,6 +35,10 @@ def test_a_word_that_was_not_finished_is_left_out():
     border = PAGE.index(b"distressed") + 3
     assert words_across(Copies(), pages(1), border, behind=8) == [(b"dis", b"tressed")]
     assert words_across(Copies(), pages(1), border, behind=7) == []
+
+
+def test_a_word_begins_with_all_that_is_shorter_and_with_itself():
+    assert beginnings_of({b"she", b"so"}) == {b"s", b"sh", b"she", b"so"}
 
 
 def test_words_of_a_text_are_known_in_small_letters():
