@@ -24,7 +24,7 @@ from flash_tutorial.training import TrainConfig, train
 RUNS = StoredRuns("ablations_long", "python benchmarks/ablations_long.py run")
 PAIRS = [("GAU, softmax", "GAU"), ("GAU, 4 heads", "GAU"), ("FLASH", "GAU"), ("FLASH, local only", "FLASH")]
 MODELS = ("GAU", "FLASH", "FLASH, local only", "GAU, softmax", "GAU, 4 heads")
-RATES, TUNING, STEPS = [5e-3, 1e-2, 2e-2, 4e-2], 500, 2000
+RATES, TUNING, STEPS = [5e-3, 1e-2, 2e-2, 4e-2, 8e-2], 500, 2000
 SEEDS, TUNING_SEED = range(10), 100
 T_95 = 2.262  # Student's t, nine degrees of freedom
 
