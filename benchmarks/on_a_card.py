@@ -32,9 +32,9 @@ from flash_course.bench.against_length import (
     training_step,
 )
 from flash_course.bench.clock import peak_bytes, summary, time_in_turn
+from flash_support.devices import DTYPES
 from flash_tutorial import FLASH, LanguageModel
 from flash_tutorial.decoding import RecordedStep
-from flash_tutorial.devices import DTYPES
 from flash_tutorial.properties import draw_order_one
 
 SMALL = Settings(dim=32, qk_dim=16, chunk_size=16, blocks=1, tokens=128, lengths=(64, 128), unit_length=128,

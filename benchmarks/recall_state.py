@@ -32,8 +32,8 @@ from flash_course.successors import (
     ThreeToOne,
     WindowAttention,
 )
+from flash_support.devices import keep_freed_memory
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, states
-from flash_tutorial.devices import keep_freed_memory
 from flash_tutorial.training import TrainConfig, learning_rate_at
 
 RUNS = StoredRuns("recall_state", "python benchmarks/recall_state.py run")

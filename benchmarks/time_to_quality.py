@@ -21,9 +21,9 @@ from stored_runs import StoredRuns
 
 from flash_course.bench.clock import time_in_turn, time_to_reach
 from flash_course.bench.stored import timed_runs
+from flash_support.devices import Engine, keep_freed_memory
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
-from flash_tutorial.devices import Engine, keep_freed_memory
 from flash_tutorial.training import TrainConfig, new_optimizer, parts, train, train_step
 
 RUNS = StoredRuns("time_to_quality", "python benchmarks/time_to_quality.py seconds; ... run")

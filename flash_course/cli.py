@@ -15,8 +15,9 @@ from contextlib import nullcontext
 from importlib import metadata, resources
 from pathlib import Path
 
+from flash_support.settings import rules
 from flash_tutorial import __version__
-from flash_tutorial.config import FORMAT, ModelConfig, TrainConfig, rules
+from flash_tutorial.config import FORMAT, ModelConfig, TrainConfig
 
 from .grading.command import add_commands as add_grading
 
@@ -213,7 +214,7 @@ def set_threads(args):
 
 def run_train(args):
     """``flash-tutorial train``"""
-    from flash_tutorial.runs.stopping import stoppable
+    from flash_support.runs.stopping import stoppable
     from flash_tutorial.training import train
 
     set_threads(args)
@@ -256,7 +257,7 @@ def speaks():
 
 def save_curve(path, run, config):
     """The picture of a run; the PNG carries its alt text."""
-    from flash_tutorial.files import whole_file
+    from flash_support.files import whole_file
 
     from .figures import training_curve  # matplotlib takes a while to load
 
@@ -268,8 +269,8 @@ def save_curve(path, run, config):
 
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
+    from flash_support.runs.run_folder import refuse_fewer_steps
     from flash_tutorial.model import find_config
-    from flash_tutorial.runs.run_folder import refuse_fewer_steps
 
     model, train = (
         {name: value for name, value in vars(args).items() if name in rules(config)}
@@ -296,9 +297,9 @@ def read_configs(args):
 
 def saved_settings(out):
     """The newest values with the settings of the run in a folder, and where they stand: ``(path, values)`` or None."""
-    from flash_tutorial.runs.checkpoints import last_checkpoint
-    from flash_tutorial.runs.lock import locked
-    from flash_tutorial.runs.run_folder import read_result
+    from flash_support.runs.checkpoints import last_checkpoint
+    from flash_support.runs.lock import locked
+    from flash_support.runs.run_folder import read_result
 
     out = Path(out)
     if not out.is_dir():
@@ -312,7 +313,7 @@ def saved_settings(out):
 
 def load_model(name, device):
     """A model from a run's folder, a checkpoint, or the package."""
-    from flash_tutorial.devices import pick_device
+    from flash_support.devices import pick_device
     from flash_tutorial.model import LanguageModel
 
     return LanguageModel.from_pretrained(name).to(pick_device(device))
@@ -332,8 +333,8 @@ def run_evaluate(args):
     """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
 
+    from flash_support.devices import keep_freed_memory
     from flash_tutorial.data import load_corpus
-    from flash_tutorial.devices import keep_freed_memory
     from flash_tutorial.score import evaluate, first_bytes, in_words
 
     set_threads(args)
@@ -393,9 +394,9 @@ def run_doctor(args):
     set_threads(args)
     import torch
 
+    from flash_support.corpora import load_austen
+    from flash_support.devices import LARGE, describe_device, measured_gain, pick_device, pick_dtype
     from flash_tutorial import FLASH
-    from flash_tutorial.corpora import load_austen
-    from flash_tutorial.devices import LARGE, describe_device, measured_gain, pick_device, pick_dtype
 
     from .addresses import PLACEHOLDER, is_stamped
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flash_tutorial.files import write_text
+from flash_support.files import write_text
 
 FORMAT = 1
 

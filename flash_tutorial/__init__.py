@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-__version__ = "0.2.0"
+from flash_support import __version__ as __version__
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
 # torch, and `flash-tutorial doctor` can say that torch is missing.

@@ -9,25 +9,19 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 import copy
 import difflib
 import json
-import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
+
+from flash_support.settings import ABSENT, check_format, explained, rules, setting
 
 GATED = ("flash", "flash_quad")
 BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
-ABSENT = ...  # what a ModelConfig holds for an option that its architecture does not have
 FORMAT = 3  # of a stored configuration
 TOEPLITZ_BELOW = 512  # Code 4's condition: the table by distance below this length, the rotary form from it on
 
 
 # ---------------------------------------------------------------- what a field may be
-def check_counts(least=1, **counts):
-    """Refuse what is no integer of at least 1, or ``least``."""
-    for name, value in counts.items():
-        Rule(1, int, least=least).check(name, value)
-
-
 def check_options(**options):
     """Refuse options of a unit that cannot be, each by its rule in ``ModelConfig``."""
     for name, value in options.items():
@@ -42,75 +36,6 @@ def check_heads(dim, heads):
     """Refuse H heads that do not share D, or whose channels are not in pairs."""
     if dim % (2 * heads):
         raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A field's default and kind, the smallest number that it may be, or a list of all that it may be.
-
-    ``words`` are what the command calls values that cannot be typed, or have a name: ``{"none": None}``. ``flag`` is
-    None where the command has none for it. ``of`` names the architectures that have the option; without, all do.
-    """
-
-    default: object
-    kind: type
-    text: str = ""
-    least: float = 1
-    above: float | None = None
-    choices: tuple = ()
-    words: dict = field(default_factory=dict)
-    flag: str | None = None
-    of: tuple = ()
-
-    def check(self, name, value):
-        """Refuse a value in one line that says what is expected."""
-        if not self.allows(value):
-            raise ValueError(f"{name}={value!r}: expected {self.expected()}")
-
-    def allows(self, value):
-        """Whether it may be the field's value."""
-        if value in self.words.values() or (value is None and self.default is None):
-            return True
-        if self.choices:
-            return value in self.choices
-        if isinstance(value, bool) or self.kind is bool:
-            return isinstance(value, bool) and self.kind is bool
-        if self.kind in (int, float):
-            number = isinstance(value, int if self.kind is int else int | float) and value < math.inf
-            return number and (value >= self.least if self.above is None else value > self.above)
-        return isinstance(value, self.kind)
-
-    def expected(self):
-        """What it may be, in words."""
-        bound = f" of at least {self.least}" if self.above is None else f" above {self.above}"
-        kinds = {bool: "True or False", int: "an integer" + bound, float: "a number" + bound, str: "a text"}
-        these = list(map(repr, self.choices)) or [kinds.get(self.kind, f"a {self.kind.__name__}")]
-        these += map(repr, self.words.values())
-        if self.default is None and "None" not in these:
-            these.append("None")
-        return " or ".join([", ".join(these[:-1]), these[-1]] if these[1:] else these)
-
-
-def setting(default, text, *, kind=None, **rule):
-    """A field of a configuration; an option of some architectures only is absent until they ask for its default."""
-    kind = kind or type(default)
-    least = {"least": 0} if kind is float else {}
-    rule = Rule(default, kind, text, **{"flag": "", **least, **rule})
-    return field(default=ABSENT if rule.of else default, metadata={"rule": rule})
-
-
-def rules(config):
-    """The fields of a configuration, or of its class: name -> Rule."""
-    return {f.name: f.metadata["rule"] for f in fields(config)}
-
-
-def explained(cls):
-    """Add the fields to the docstring, for those who ask ``help`` and not this file."""
-    cls.__doc__ += "\n"
-    for name, rule in rules(cls).items():
-        of = f" ({', '.join(rule.of)})" if rule.of else ""
-        cls.__doc__ += f"    {name} = {rule.default!r}: {rule.text}{of}\n"
-    return cls
 
 
 # ---------------------------------------------------------------- the model
@@ -239,7 +164,8 @@ class ModelConfig:
         if self.dropout >= 1:
             raise ValueError(f"dropout={self.dropout}: expected a share below 1")
         if self.tokens is not None:
-            from .corpora.vocabulary import Vocabulary  # it loads NumPy, which a command's help need not wait for
+            # it loads NumPy, which a command's help need not wait for
+            from flash_support.corpora.vocabulary import Vocabulary
 
             Vocabulary(self.tokens).check(self.vocab_size, self.causal)
         try:
@@ -299,7 +225,7 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values, *, architecture=None, where="the configuration"):
         """The configuration of ``to_dict``; ``architecture`` hands a class of your own back. Errors say ``where``."""
-        check_format(values, where)
+        check_format(values, FORMAT, where)
         values = {name: value for name, value in values.items() if name != "format"}
         for name in sorted(set(values) - set(rules(cls))):
             near = " or ".join(difflib.get_close_matches(name, rules(cls))) or "one of those of help(ModelConfig)"
@@ -321,14 +247,6 @@ def kind_of(architecture):
 def options_of(architecture):
     """The names of the options that an architecture has."""
     return [name for name, rule in rules(ModelConfig).items() if kind_of(architecture) in rule.of]
-
-
-def check_format(values, where="the configuration"):
-    """Refuse a stored configuration of another format."""
-    found = values.get("format", 1)
-    if found != FORMAT:
-        advice = "another version of this package wrote it, so train the model again, or use that version"
-        raise ValueError(f"{where} has format {found}, expected {FORMAT}: {advice}")
 
 
 # ---------------------------------------------------------------- its training

@@ -1,4 +1,4 @@
-"""From a corpus to batches: windows, and span masking.
+"""From the name of a corpus to batches: windows of its text.
 
 Everything is NumPy. What is drawn comes from the caller's generator alone, so a training loop that seeds it with
 (seed, step) draws the same batch at that step again after a restart:
@@ -10,23 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import check_counts
-from .corpora import Split as Split
-from .corpora import load_austen, load_file
-from .corpora import load_tokens as load_tokens
-from .corpora.online import SOURCES, load_online
-from .corpora.vocabulary import BYTES, MASK_ID, START_ID
-from .corpora.vocabulary import ByteTokenizer as ByteTokenizer
-
-IGNORE = -100  # the target of a position that the loss leaves out
+from flash_support.corpora import Split as Split
+from flash_support.corpora import load_austen, load_file
+from flash_support.corpora import load_tokens as load_tokens
+from flash_support.corpora.online import SOURCES, load_online
+from flash_support.corpora.spans import IGNORE
+from flash_support.corpora.spans import hide_spans as hide_spans
+from flash_support.corpora.spans import mask_spans as mask_spans
+from flash_support.corpora.vocabulary import START_ID as START_ID
+from flash_support.corpora.vocabulary import ByteTokenizer as ByteTokenizer
+from flash_support.settings import check_counts
 
 
 def load_corpus(name, *, max_bytes=None, cache_dir=None):
     """Load a corpus of text: flat uint8 arrays of its bytes, with document offsets (see `Corpus` and `Split`).
 
     name: "austen" (inside the package, split by novel), an online name ("enwik8", "text8", "wikitext-103", "pg19",
-        "wiki40b", "c4": see `flash_tutorial.corpora.online`), or the path of a UTF-8 text file (see
-        `flash_tutorial.corpora.load_file` for how it is split). A file named like a corpus is "./austen".
+        "wiki40b", "c4": see `flash_support.corpora.online`), or the path of a UTF-8 text file (see
+        `flash_support.corpora.load_file` for how it is split). A file named like a corpus is "./austen".
     max_bytes: keep at most so many bytes over all three splits. Not for "austen", which stays whole so that
         scores compare. None is all of a file, and 50 MB (enwik8 and text8: all 100 MB) of an online corpus.
     cache_dir: where an online corpus is kept; default `$FLASH_TUTORIAL_CACHE` or `~/.cache/flash-tutorial`.
@@ -91,57 +92,3 @@ def _windows(split, documents, starts, length):
     has_previous = inside & (target_at > first)
     previous = split.tokens[np.where(has_previous, target_at - 1, 0)]
     return np.where(has_previous, previous, np.int64(split.vocabulary.start_id)), targets
-
-
-def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=START_ID):
-    """Hide spans for the masked objective: (inputs, targets), int64 of the shape of ids, (B, T).
-
-    Of each row's positions that do not hold `start_id`, the share `rate` (rounded down, at least one) is chosen, in
-    spans whose lengths are geometric with mean `mean_span`; the last span is cut to meet the share. Spans do not touch,
-    and every position is equally likely to be chosen (a span that runs over the row's end goes on at its start).
-    One draw for each span: with 80% its positions become `mask_id`, with 10% tokens drawn from the batch itself
-    (uniform ones would be betrayed by being rare), with 10% they stay. Targets are the original ids on all
-    chosen positions, -100 elsewhere. A single hidden byte is too easily guessed from its word, hence spans.
-    """
-    ids = np.asarray(ids)
-    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"ids must be integers of shape (B, T), got shape {ids.shape} of {ids.dtype}")
-    if not 0 < rate <= 0.5:
-        raise ValueError(f"rate must lie in (0, 0.5], got {rate!r}: the usual share is 0.15")
-    if mean_span < 1:
-        raise ValueError(f"mean_span must be at least 1 position, got {mean_span!r}")
-    if (ids == mask_id).any():
-        raise ValueError(f"the ids already hold mask_id={mask_id}; take an id that is not in the vocabulary")
-    inputs, targets = ids.astype(np.int64), np.full(ids.shape, IGNORE, np.int64)
-    pool = ids[ids != start_id]
-    for row in range(len(ids)):
-        may_hide = np.flatnonzero(ids[row] != start_id)
-        for span in _spans(len(may_hide), rate, mean_span, rng):
-            places = may_hide[span]
-            targets[row, places] = ids[row, places]
-            fate = rng.random()
-            if fate < 0.8:
-                inputs[row, places] = mask_id
-            elif fate < 0.9:
-                inputs[row, places] = rng.choice(pool, len(places))
-    return inputs, targets
-
-
-def hide_spans(text, rng, vocabulary=BYTES):
-    """Inputs and targets of the masked objective, from windows (B, T) of tokens with -100 behind a short text."""
-    start_id, mask_id = vocabulary.start_id, vocabulary.mask_id
-    return mask_spans(np.where(text == IGNORE, start_id, text), rng, mask_id=mask_id, start_id=start_id)
-
-
-def _spans(n, rate, mean_span, rng):
-    """The positions of each span in 0..n-1, with at least one free position between two spans."""
-    if n == 0:
-        return []
-    hidden = max(1, int(rate * n))
-    ends = np.minimum(np.cumsum(rng.geometric(1 / mean_span, hidden)), hidden)
-    lengths = np.diff(np.unique(ends), prepend=0)
-    # A span goes before a free position of its own. On a line the ends of a row would be chosen less often than
-    # its middle, so the row is closed to a ring and turned.
-    free_before = np.sort(rng.choice(max(n - hidden, 1), len(lengths), replace=False))
-    begins = free_before + np.cumsum(lengths) - lengths + rng.integers(n)
-    return [np.arange(begin, begin + length) % n for begin, length in zip(begins, lengths)]

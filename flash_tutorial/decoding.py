@@ -7,8 +7,9 @@ import math
 
 import torch
 
+from flash_support.settings import check_counts
+
 from . import states
-from .config import check_counts
 
 
 @torch.no_grad()

@@ -6,8 +6,9 @@ are never computed. Letters: B batch, T length, S query/key width, E value width
 
 import torch
 
+from flash_support.formats import is_rewritten, product_dtype, without_autocast
+
 from . import mixing
-from .layers import is_rewritten, product_dtype, without_autocast
 
 # Rows of a causal attention matrix computed at once, at least: what lies right of the last one is never multiplied. A
 # GPU would rather multiply the zeros of a whole chunk than read and write sums once more.

@@ -4,41 +4,18 @@ Letters: B batch, T length, D model width, E expanded width, S shared query/key 
 Sources are the paper's appendix listings (Codes 2 to 8 of Hua et al., 2022, arXiv 2202.10447).
 """
 
-import inspect
-from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from flash_support.errors import described
+from flash_support.formats import is_followed, is_rewritten
+
 from .config import TOEPLITZ_BELOW, check_options
 
 EPS = 1e-5  # Code 5, both norms
-
-
-# ---------------------------------------------------------------- number formats
-def product_dtype(x):
-    """The type of a matrix product of ``x``: autocast's, where that is on."""
-    kind = x.device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.get_autocast_dtype(kind) if on else x.dtype
-
-
-def without_autocast(x):
-    """A context in which products of ``x`` keep its type; ``meta`` has no autocast to switch off."""
-    kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
-
-
-def is_rewritten():
-    """Whether torch.compile or torch.func follows the operations: then plain ones, which they can rewrite."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
-def is_followed(x):
-    """Whether no number may be looked at or kept: there, on ``meta``, and in a tensor of another class (a fake one)."""
-    return is_rewritten() or x.is_meta or type(x) not in (torch.Tensor, nn.Parameter)
 
 
 # ---------------------------------------------------------------- norms (Code 5)
@@ -326,21 +303,6 @@ def check_mask(mask, shape):
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
         expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
         raise ValueError(f"mask is {described(mask)}: {expected}")
-
-
-def check_call(module, method, said, *arguments, **named):
-    """Refuse a module of one's own, or a method of it, that cannot be called so."""
-    try:
-        inspect.signature(method).bind(*arguments, **named)
-    except TypeError as error:
-        given = f"{type(module).__name__} cannot be called as {said} ({error})"
-        raise ValueError(f"{given}: it is handed a mask by its name") from None
-
-
-def described(value):
-    """What was given in place of a tensor of another shape or type, in words."""
-    tensor = isinstance(value, torch.Tensor)
-    return f"of shape {tuple(value.shape)} and {value.dtype}" if tensor else f"a {type(value).__name__}"
 
 
 def is_integers(value):

@@ -13,11 +13,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from . import decoding, files, layers, states
-from .config import FORMAT, GATED, ModelConfig, check_format
-from .corpora.vocabulary import Vocabulary, text_of
-from .layers import LearntPositions, check_call, check_input, check_reading, is_integers, make_norm, make_positions
-from .runs.checkpoints import last_checkpoint
+from flash_support import files
+from flash_support.corpora.vocabulary import Vocabulary, text_of
+from flash_support.errors import check_call, described
+from flash_support.runs.checkpoints import last_checkpoint
+from flash_support.settings import check_format
+
+from . import decoding, states
+from .config import FORMAT, GATED, ModelConfig
+from .layers import LearntPositions, check_input, check_mask, check_reading, is_integers, make_norm, make_positions
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
@@ -140,10 +144,10 @@ def _inside(method):
 def pool(features, mask=None):
     """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool."""
     if not isinstance(features, torch.Tensor) or features.dim() != 3:
-        raise ValueError(f"features are {layers.described(features)}: expected a tensor (B, T, D)")
+        raise ValueError(f"features are {described(features)}: expected a tensor (B, T, D)")
     if mask is None:
         return features.mean(1)
-    layers.check_mask(mask, features.shape[:2])
+    check_mask(mask, features.shape[:2])
     return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -184,7 +188,7 @@ class LanguageModel(nn.Module):
         logits = self(ids, mask, segment_ids)
         if not is_integers(targets) or targets.shape != ids.shape:
             expected = f"expected {tuple(ids.shape)} integers, -100 where nothing is asked"
-            raise ValueError(f"targets are {layers.described(targets)}: {expected}")
+            raise ValueError(f"targets are {described(targets)}: {expected}")
         logits, targets = logits.flatten(0, 1), targets.flatten().long()
         try:
             return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
@@ -217,7 +221,7 @@ class LanguageModel(nn.Module):
     def _check_ids(self, ids, dims):
         if not is_integers(ids) or ids.dim() != dims:
             shape = "(B, T)" if dims == 2 else "(B,)"
-            raise ValueError(f"ids are {layers.described(ids)}: expected {shape} integer token ids, as a tensor")
+            raise ValueError(f"ids are {described(ids)}: expected {shape} integer token ids, as a tensor")
         if ids.numel() == 0:
             raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
 
@@ -343,7 +347,7 @@ def load_config(path, architecture=None):
         kind = values.get("model_type") or ", ".join(map(str, values.get("architectures") or ()))
         whose = f"of a Hugging Face model ({kind})" if kind else "no configuration of this package"
         raise ValueError(f"{path} is {whose}: expected the folder that LanguageModel.save_pretrained wrote")
-    check_format(values, path)
+    check_format(values, FORMAT, path)
     with files.advising(AGAIN):
         values = files.without_checksum(values, path)
     if "model_class" in values:

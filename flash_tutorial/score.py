@@ -7,12 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .config import check_counts
-from .corpora import Split
-from .corpora.vocabulary import Vocabulary
+from flash_support.corpora import Split
+from flash_support.corpora.vocabulary import Vocabulary
+from flash_support.devices import to_device
+from flash_support.errors import described
+from flash_support.settings import check_counts
+
 from .data import IGNORE, evaluation_windows, hide_spans
-from .devices import to_device
-from .layers import described
 
 
 @dataclass

@@ -10,7 +10,7 @@ Letters: B batch, T length, N vocabulary.
 
 import math
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from flash_support.devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
+from flash_support.files import write_json
+from flash_support.runs.best import Scores
+from flash_support.runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
+from flash_support.runs.progress import progress_of
+from flash_support.runs.run_folder import Log, last_update, read_log, run_folder, save_results
+from flash_support.runs.stopping import Stopped, stoppable
+
+from . import start
 from .config import ModelConfig, TrainConfig
 from .data import IGNORE, hide_spans, random_windows
-from .devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
-from .files import write_json
 from .model import LanguageModel, count_parameters, save_model
-from .runs import start
-from .runs.best import Scores
-from .runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
-from .runs.run_folder import Log, describe_run, read_log, run_folder, save_results
-from .runs.stopping import Stopped, stoppable
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
 from .score import first_bytes as first_bytes
@@ -160,26 +162,27 @@ def train(
         say = print if progress and group.speaks else lambda *_: None
         stop = stack.enter_context(stoppable(say))
         keep_freed_memory()
-        start.check_shares(config, group)
+        group.check_shares(config.batch, config.accumulate)
         given, corpus = start.agree(given, start.find_corpus(corpus, config), config.start_from)
         torch.manual_seed(config.seed)
         model = given if isinstance(given, nn.Module) else LanguageModel(given)
         check_vocabulary(model, corpus.vocabulary)
         say(f"{count_parameters(model):,} parameters: {start.describe_model(model)}")
         start.say_if_short(corpus, config, say)
-        facts = describe_run(model, config, corpus, device, group)
+        facts = start.describe_run(model, config, corpus, device, group)
         say(facts["machine"])
         if gain := measured_gain(device, config.dtype, count_parameters(model)):
             say(gain)
         found = stack.enter_context(run_folder(out, resume, facts, group, say))
         out = Path(out) if out is not None and group.speaks else None  # the others write nothing
-        last = start.last_update(stop_at, config, found)
+        last = last_update(stop_at, config, found)
         if found and found.values["train_config"]["steps"] != config.steps and not found.finished:
             change_steps(found, facts, config, out, say)
         if found or config.start_from:
             model = start.restored(given, found[0] if found else config.start_from)
         start.share_tokenizer(model, corpus)
-        scores = Scores(corpus.validation, config, out, found)
+        split = first_bytes(corpus.validation, config.eval_bytes) if config.eval_bytes != 0 else None
+        scores = Scores(split, config, out, found, evaluate, save_model)
         if found and found.finished:  # nothing is written; the score is taken anew, as a folder does not hold all
             rows, model = read_log(found.path / "log.csv"), model.to(device).eval()
             return Run(model, rows, finish(model, rows, scores, None, facts, group, say), scores.best)
@@ -274,7 +277,7 @@ def finish(model, rows, scores, out, facts, group, say):
         if scores.best:
             say(f"the best was {scores.best['score']:.4f}, after update {scores.best['step']}")
     if out:
-        save_results(out, model, rows, scores.values(score), facts)
+        save_results(out, partial(save_model, model), rows, scores.values(score), facts)
         say(f"model and log are in {out}")
     return score
 
@@ -289,29 +292,3 @@ def change_steps(found, facts, config, out, say):
     saved["train_config"] = facts["train_config"]
     if out:
         write_json(path / "training.json", saved)
-
-
-@contextmanager
-def progress_of(config, first, unit, on):
-    """A function that shows the log's last row: in a bar on a terminal, in a line now and then elsewhere."""
-    from tqdm import tqdm  # nothing else needs it
-
-    began, tokens = time.perf_counter(), config.batch * config.length
-    with tqdm(
-        total=config.steps, initial=first, unit="step", disable=None if on else True, dynamic_ncols=True,
-        bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]{postfix}",
-    ) as bar:  # fmt: skip
-
-        def show(rows):
-            step, recent = rows[-1]["step"], [row["loss"] for row in rows[-20:]]
-            loss = sum(recent) / len(recent)
-            speed = (step - first) * tokens / (time.perf_counter() - began)
-            text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {speed:,.0f} tokens/s"
-            bar.set_postfix_str(text, refresh=False)
-            bar.update()
-            now_and_then = step % max(1, config.steps // 20) == 0 or step in (first + 1, config.steps)
-            if on and bar.disable and now_and_then:
-                left = (config.steps - step) * tokens / speed
-                print(f"step {step}/{config.steps}: {text}, {left:.0f} s left", flush=True)
-
-        yield show

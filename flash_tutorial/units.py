@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import layers
+from flash_support.formats import is_rewritten, product_dtype
+from flash_support.settings import check_counts
+
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
-from .config import check_counts, check_heads, check_options
+from .config import check_heads, check_options
 from .fast import relu2_attention
 from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
@@ -174,7 +176,7 @@ class FLASH(FLASHSteps, GatedUnit):
             return False, "backend='torch'"
         if self.backend == "auto" and kind != "cuda":
             return False, "there is no CUDA card"
-        dtype, width = layers.product_dtype(x), self.in_proj.out_features
+        dtype, width = product_dtype(x), self.in_proj.out_features
         cannot = {
             "they are for causal units": not self.causal,
             "they compute both parts, local and global": not (self.local and self.global_),
@@ -188,7 +190,7 @@ class FLASH(FLASHSteps, GatedUnit):
             slower = torch.cuda.get_device_capability(x.device) < (8, 0)
             cannot = {"cards before 8.0 gain nothing": slower,
                       "float32 gains nothing": dtype == torch.float32,
-                      "torch.compile and torch.func want plain operations": layers.is_rewritten()} | cannot  # fmt: skip
+                      "torch.compile and torch.func want plain operations": is_rewritten()} | cannot  # fmt: skip
         why = next((said for said, so in cannot.items() if so), None)
         return why is None, why or "the card, the sizes and the type are what they are made for"
 

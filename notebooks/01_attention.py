@@ -58,7 +58,7 @@ if "google.colab" in sys.modules:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_tutorial.devices import describe_device
+from flash_support.devices import describe_device
 
 print(describe_device())
 
@@ -74,7 +74,7 @@ import torch
 from flash_course import figures, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import ModelConfig, TransformerBlock, count_parameters, mixing, reference
-from flash_tutorial.devices import pick_device
+from flash_support.devices import pick_device
 
 rng = np.random.default_rng(7)
 vector = {word: rng.normal(size=8) for word in ("dog", "bites", "man")}

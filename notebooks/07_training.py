@@ -61,7 +61,7 @@ if "google.colab" in sys.modules:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_tutorial.devices import describe_device
+from flash_support.devices import describe_device
 
 print(describe_device())
 
@@ -628,7 +628,7 @@ assert [row["loss"] for row in resumed.log] == theirs
 # symptom: go on with the weights alone. The first loss is right, and from then on it is a different run.
 
 # %% tags=["nbval-check-output"]
-from flash_tutorial.runs.checkpoints import load_optimizer
+from flash_support.runs.checkpoints import load_optimizer
 
 for name in ("weights and averages", "weights alone"):
     model = LanguageModel.from_pretrained(saved).train()

@@ -62,7 +62,7 @@ if "google.colab" in sys.modules:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_tutorial.devices import describe_device
+from flash_support.devices import describe_device
 
 print(describe_device())
 
@@ -123,7 +123,7 @@ from flash_course.bench.clock import peak_bytes, summary, time_in_turn, time_to_
 from flash_course.bench.stored import load_stored, longer_leads, timed_lines
 from flash_course.learner import predict, reveal
 from flash_tutorial import FLASH, GAU, TransformerBlock
-from flash_tutorial.devices import pick_device, pick_dtype
+from flash_support.devices import pick_device, pick_dtype
 
 on_gpu = pick_device().type == "cuda"
 half = str(pick_dtype(pick_device())[0]).removeprefix("torch.")

@@ -64,7 +64,7 @@ if "google.colab" in sys.modules:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_tutorial.devices import describe_device
+from flash_support.devices import describe_device
 
 print(describe_device())
 
@@ -322,7 +322,7 @@ figures.show(*figures.rooflines(roofs, moves=[("local, not fused", "local, fused
 # %%
 from torch.profiler import profile
 
-from flash_tutorial.devices import compiled
+from flash_support.devices import compiled
 
 
 def narrow_local(q, k, values, bias, lower):

@@ -60,7 +60,7 @@ if "google.colab" in sys.modules:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_tutorial.devices import describe_device
+from flash_support.devices import describe_device
 
 print(describe_device())
 
@@ -95,7 +95,7 @@ from flash_course import figures, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters
 from flash_tutorial.data import load_corpus
-from flash_tutorial.devices import pick_device
+from flash_support.devices import pick_device
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
 device = pick_device()
@@ -137,7 +137,7 @@ my_text = None  # the path of a UTF-8 file; in Colab, upload one to the files on
 if my_text is None:
     from importlib.resources import files
 
-    packages = files("flash_tutorial"), files("flash_course")
+    packages = map(files, ["flash_tutorial", "flash_support", "flash_course"])
     sources = sorted((path for package in packages for path in package.rglob("*.py")), key=str)
     my_text = folder / "code.txt"
     my_text.write_text("\0".join(path.read_text(encoding="utf-8") for path in sources), encoding="utf-8")

@@ -56,7 +56,7 @@ if "google.colab" in sys.modules:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_tutorial.devices import describe_device
+from flash_support.devices import describe_device
 
 print(describe_device())
 

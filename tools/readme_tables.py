@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flash_course.bench.clock import time_to_reach
 from flash_course.bench.stored import load_stored, timed_runs
-from flash_tutorial.files import write_text
+from flash_support.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

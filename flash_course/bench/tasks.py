@@ -10,7 +10,7 @@ Multi-query associative recall is from Arora et al. (Zoology, 2023), induction f
 
 import numpy as np
 
-from flash_tutorial.config import check_counts
+from flash_support.settings import check_counts
 
 IGNORE = -100
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+import flash_support
 import flash_tutorial
 
 from .exercise import reject_if
@@ -18,12 +19,13 @@ from .interpreter import STARTS
 from .texts import say
 
 PACKAGE = Path(flash_tutorial.__file__).resolve().parent
+SUPPORT = Path(flash_support.__file__).resolve().parent
 COURSE = Path(__file__).resolve().parent.parent
 CHECKS = str(Path(__file__).resolve().parent)
 TORCH = str(Path(torch.__file__).parent)  # as its frames name it
 MODULES = ("reference", "mixing", "chunks", "fast", "units", "states", "decoding")
 CLOSED = {str(PACKAGE / f"{name}.py"): f"flash_tutorial.{name}" for name in MODULES}
-OWN = tuple(f"{folder}{os.sep}" for folder in (PACKAGE, COURSE))
+OWN = tuple(f"{folder}{os.sep}" for folder in (PACKAGE, SUPPORT, COURSE))
 F, A = torch.func, torch.autograd
 GRADIENTS = (
     A.backward, A.grad, *(getattr(A.functional, name) for name in ("vjp", "jvp", "jacobian", "hessian", "vhp", "hvp")),

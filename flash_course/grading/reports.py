@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from flash_tutorial.files import write_text
+from flash_support.files import write_text
 
 from ..checks.exercise import load_set
 from ..checks.texts import say

@@ -1,6 +1,6 @@
 """The sandbox: bubblewrap, a program of the Linux distributions (``apt-get install bubblewrap``).
 
-What is in it sees Python, the two packages and an empty, bounded /tmp, all else read-only; no network, no other
+What is in it sees Python, the three packages and an empty, bounded /tmp, all else read-only; no network, no other
 process, no file of anybody. It dies with the process that started it, and takes along what runs in it.
 """
 
@@ -11,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flash_support
 import flash_tutorial
 
-PACKAGES = (Path(flash_tutorial.__file__).resolve().parent, Path(__file__).resolve().parent.parent)
+BELOW = tuple(Path(package.__file__).resolve().parent for package in (flash_support, flash_tutorial))
+PACKAGES = (*BELOW, Path(__file__).resolve().parent.parent)
 TMP_BYTES = 100_000_000
 WORKS = "import numpy, importlib.util as all_of; all_of.find_spec('flash_course.grading').origin"
 

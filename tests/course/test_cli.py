@@ -14,9 +14,10 @@ import torch
 
 import flash_tutorial
 from flash_course import cli
+from flash_support.files import parse_json, read_json, write_json
+from flash_support.settings import rules
 from flash_tutorial import LanguageModel, ModelConfig, training
-from flash_tutorial.config import BLOCKS, TrainConfig, rules
-from flash_tutorial.files import parse_json, read_json, write_json
+from flash_tutorial.config import BLOCKS, TrainConfig
 
 pytestmark = pytest.mark.quick
 

@@ -485,7 +485,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsy
     if where == "copy":
         monkeypatch.setattr(new_project.shutil, "copytree", lambda a, b, ignore: _copytree_that_fails(b, full))
     elif where == "text":
-        monkeypatch.setattr("flash_tutorial.files.os.fsync", refuse)
+        monkeypatch.setattr("flash_support.files.os.fsync", refuse)
     else:
         monkeypatch.setattr(new_project.os, "replace", refuse)
     assert cli.main(["new", str(tmp_path / "my-project")]) == 2

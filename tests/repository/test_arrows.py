@@ -1,4 +1,4 @@
-"""Imports go downwards only: the paper's package never knows the course, and each floor knows those below it.
+"""Imports go downwards only: what knows nothing of attention, the paper, the course; and each floor knows those below.
 
 Imports are read from the text, inside functions too, so that nothing has to be loaded.
 """
@@ -89,9 +89,12 @@ def tutorial(*names):
 ARROWS = graph("flash_tutorial")
 
 
-def test_the_tutorial_never_imports_the_course():
-    for path in (ROOT / "flash_tutorial").rglob("*.py"):
-        assert not [name for name in imports(path) if name.split(".")[0] == "flash_course"], path.name
+@pytest.mark.parametrize("package, above", [
+    ("flash_support", {"flash_tutorial", "flash_course"}), ("flash_tutorial", {"flash_course"}),
+])  # fmt: skip
+def test_a_package_never_imports_one_above_it(package, above):
+    for path in (ROOT / package).rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & above, path.name
 
 
 def test_the_reference_imports_nothing_and_no_module_takes_a_tool_from_it():
@@ -108,10 +111,10 @@ def test_the_tutorial_is_built_from_the_ground_up(floor):
         assert reached(module, ARROWS) & above - ours == set(), module
 
 
-@pytest.mark.parametrize("package", ["flash_tutorial", "flash_course"])
+@pytest.mark.parametrize("package", ["flash_support", "flash_tutorial", "flash_course"])
 def test_no_module_imports_itself_through_others(package):
     arrows = graph(package)
-    # a package's own page, such as flash_tutorial.corpora, is imported with each of its modules
+    # a package's own page, such as flash_support.corpora, is imported with each of its modules
     arrows = {
         name: {target for target in targets if not name.startswith(f"{target}.")} for name, targets in arrows.items()
     }
@@ -156,7 +159,7 @@ def missing_imports(path, root=ROOT):
     """Of the names that a file imports from our packages, those that nobody defines; guarded imports are read too."""
     ours, missing = {module_name(p, root): p for p in root.glob("flash_*/**/*.py")}, []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom) or not re.match("flash_(tutorial|course)", node.module or ""):
+        if not isinstance(node, ast.ImportFrom) or not re.match("flash_(support|tutorial|course)", node.module or ""):
             continue
         for name in (alias.name for alias in node.names):
             if f"{node.module}.{name}" in ours or name == "*":
@@ -167,7 +170,7 @@ def missing_imports(path, root=ROOT):
     return missing
 
 
-USERS = [path for folder in ("notebooks", "solutions", "benchmarks", "tools", "flash_course", "tests")
+USERS = [path for folder in ("notebooks", "solutions", "benchmarks", "tools", "flash_tutorial", "flash_course", "tests")
          for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
 
 
@@ -192,7 +195,7 @@ def known_packages():
     """What Python itself has and what requirements.txt installs."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines if re.match(r"\w", line)}
-    return {*sys.stdlib_module_names, *listed, "flash_tutorial", "flash_course", "IPython"}
+    return {*sys.stdlib_module_names, *listed, "flash_support", "flash_tutorial", "flash_course", "IPython"}
 
 
 NOTEBOOKS = [path for folder in ("notebooks", "solutions") for path in sorted((ROOT / folder).glob("*.py"))]

@@ -75,12 +75,10 @@ def test_a_search_for_the_tag_leads_to_both_twins(kind, n):
 
 
 def resolve(name):
-    if name.startswith("bench."):
-        module, *attributes = name.removeprefix("bench.").split(".")
-        found = importlib.import_module(f"flash_course.bench.{module}")
-    else:
-        module, *attributes = name.split(".")
-        found = importlib.import_module(f"flash_tutorial.{module}")
+    homes = {"bench": "flash_course.bench.", "flash_support": "flash_support."}
+    first, *rest = name.split(".")
+    module, *attributes = rest if first in homes else (first, *rest)
+    found = importlib.import_module(homes.get(first, "flash_tutorial.") + module)
     for attribute in attributes:
         found = getattr(found, attribute)
     return found

@@ -331,7 +331,8 @@ def test_close():
 POSIX_ONLY = re.compile(r"\b(SIGALRM|SIGKILL|RLIMIT_\w+|setitimer|setrlimit|fork|forkpty|forkserver|getrusage)\b")
 
 
-PACKAGES = [path for name in ("flash_tutorial", "flash_course") for path in sorted((ROOT / name).rglob("*.py"))]
+NAMES = ("flash_support", "flash_tutorial", "flash_course")
+PACKAGES = [path for name in NAMES for path in sorted((ROOT / name).rglob("*.py"))]
 
 
 def unguarded(source):
@@ -376,3 +377,26 @@ def test_unguarded_finds_and_lets_pass():
         assert len(unguarded(bad)) == 1, bad
         assert unguarded("if hasattr(os, 'fork'):\n" + "\n".join("    " + line for line in bad.splitlines())) == []
     assert unguarded("try:\n    import resource\nexcept ImportError:\n    resource = None") == []
+
+
+# ---------------------------------------------------------------- what is small stays small
+
+
+def lines_of(*patterns):
+    """The lines of each file that a pattern names, by its path in the repository."""
+    paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8").count("\n") for path in paths}
+
+
+def test_the_small_package_stays_small():
+    """What is neither the paper nor its models has its place in flash_support."""
+    lines = lines_of("flash_tutorial/**/*.py")
+    assert sum(lines.values()) <= 4500
+    assert max(n for path, n in lines.items() if path != "flash_tutorial/reference.py") <= 500
+    assert lines["flash_tutorial/reference.py"] <= 650
+    assert sum(lines[f"flash_tutorial/{name}.py"] for name in ("reference", "mixing", "units")) <= 1150
+    assert len(lines_of("flash_tutorial/*.py")) <= 18
+
+
+def test_the_checks_stay_small():
+    assert 1000 < sum(lines_of("flash_course/checks/**/*.py", "flash_course/checks/**/*.toml").values()) <= 9000

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flash_tutorial.config import ModelConfig, TrainConfig, rules
+from flash_support.settings import rules
+from flash_tutorial.config import ModelConfig, TrainConfig
 
 pytestmark = pytest.mark.fork  # a fork rewrites the docs
 

@@ -1,4 +1,4 @@
-"""The wheel holds both packages with their data, and works where it is installed alone, as on Colab."""
+"""The wheel holds the three packages with their data, and works where it is installed alone, as on Colab."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("flash_tutorial", "flash_course")
+PACKAGES = ("flash_support", "flash_tutorial", "flash_course")
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".git").exists(), reason="not a git checkout: what belongs to it is not known"
 )
@@ -37,13 +37,14 @@ def wheel(tmp_path_factory):
     return path
 
 
-def test_the_wheel_holds_every_file_of_both_packages_and_the_licences(wheel):
+def test_the_wheel_holds_every_file_of_the_packages_and_the_licences(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     known = run("git", "ls-files", "-z", *PACKAGES, cwd=ROOT).split("\0")
     wanted = {name for name in known if name and (ROOT / name).is_file()}
     assert wanted <= held, sorted(wanted - held)[:5]
     kinds = {(Path(name).parts[0], Path(name).suffix) for name in wanted}
-    assert {("flash_course", ".toml"), ("flash_course", ".json"), ("flash_tutorial", ".safetensors")} <= kinds
+    assert {("flash_course", ".toml"), ("flash_course", ".json")} <= kinds
+    assert {("flash_tutorial", ".safetensors"), ("flash_support", ".bz2")} <= kinds
     assert "flash_course/template/README.md" in held and "flash_course/template/analysis.ipynb" in held
     assert len([name for name in held if "/licenses/" in name]) == 3
     assert {name.split("/")[0] for name in held if ".dist-info" not in name} == {*PACKAGES}

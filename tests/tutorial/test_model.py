@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import features
 
 import flash_tutorial
+from flash_support import files
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -28,7 +29,6 @@ from flash_tutorial import (
     Stack,
     TransformerBlock,
     count_parameters,
-    files,
     pool,
     states,
 )

@@ -9,8 +9,8 @@ from refusals import assert_refused
 from small_run import CONFIG, MODEL, run
 from small_tokens import TEXT, counting, tokenizer
 
+from flash_support.corpora import Split, load_file
 from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.corpora import Split, load_file
 from flash_tutorial.data import load_tokens
 from flash_tutorial.score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
 

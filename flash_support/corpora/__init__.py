@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Rule, check_counts
+from ..errors import one_line
+from ..settings import Rule, check_counts
 from .vocabulary import BYTES, Vocabulary, vocabulary_of
 
 SPLITS = ("train", "validation", "test")
@@ -72,6 +73,13 @@ class Split:
             return None
         return sum(len(self.vocabulary.decode(self.document(i)).encode()) for i in range(self.n_documents))
 
+    @property
+    def sha256(self):
+        """Of the tokens and of where documents begin, in hex."""
+        sha256 = hashlib.sha256(np.ascontiguousarray(self.tokens))  # no copy of a large text
+        sha256.update(np.ascontiguousarray(self.offsets))
+        return sha256.hexdigest()
+
     def encoded(self, vocabulary):
         """The same documents, of bytes, in another vocabulary; one that becomes no token at all is left out."""
         texts = (self.document(i).tobytes().decode(errors="replace") for i in range(self.n_documents))
@@ -119,7 +127,7 @@ def load_austen(folder=None):
         if hashlib.sha256(text).hexdigest() != manifest["sha256"]:
             raise ValueError("the text as a whole is altered")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        advice = "install the package again, or restore flash_tutorial/corpora/ from its repository"
+        advice = "install the package again, or restore flash_support/corpora/ from its repository"
         raise ValueError(f"the embedded corpus 'austen' is damaged ({one_line(error)}); {advice}") from error
     return Corpus("austen", **{
         name: Split.from_documents([novels[i] for i in places], [expected[i]["title"] for i in places])
@@ -180,7 +188,7 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
     array: (n,) integers of any type, the documents end to end: NumPy (a memmap too), a list, a tensor on the CPU. Or
         three of them, `{"train": ..., "validation": ..., "test": ...}`, where you have splits of your own.
     vocab_size: N; ids lie in 0..N-1. A model of them has N + 1 ids, and N + 2 for the masked objective: see
-        `flash_tutorial.corpora.vocabulary`, which says why.
+        `flash_support.corpora.vocabulary`, which says why.
     tokenizer: of the library `tokenizers`, or the path of a `tokenizer.json`. It is saved with a model, which then
         reads and writes text, and is scored in bits per byte. None: ids stay ids.
     offsets: (n_documents + 1,) where documents begin, and the end: 0, ..., n. None is one document. With three
@@ -251,7 +259,3 @@ def cut_at(whole, borders):
         offsets = np.unique(np.clip(whole.offsets, first, last)) - first
         splits[name] = Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1), whole.vocabulary)
     return splits
-
-
-def one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__

@@ -7,7 +7,7 @@ import os
 import pytest
 from refusals import assert_one_line
 
-from flash_tutorial import files
+from flash_support import files
 
 pytestmark = pytest.mark.quick
 

@@ -10,17 +10,18 @@ comes to the same scores again, and ends with the same best model, bit by bit.
 from functools import partial
 
 from ..files import advising
-from ..model import save_model
-from ..score import evaluate, first_bytes
 from .checkpoints import read_checkpoint, save_best
 
 
 class Scores:
-    """Scores of a model on the beginning of a validation text; ``best`` is ``{"step": ..., "score": ...}`` or None."""
+    """Scores of a model on a validation text, None for no score; ``best`` is ``{"step": ..., "score": ...}`` or None.
 
-    def __init__(self, split, config, out, found=None):
-        self.config, self.out, self.last = config, out, (None, None)
-        self.split = None if config.eval_bytes == 0 else first_bytes(split, config.eval_bytes)
+    ``evaluate(model, split, length, batch)`` gives a score, ``save_model(model, folder)`` writes a model.
+    """
+
+    def __init__(self, split, config, out, found, evaluate, save_model):
+        self.split, self.config, self.out, self.last = split, config, out, (None, None)
+        self.evaluate, self.save_model = evaluate, save_model
         self.best = read_best(out / "best") if out and found else None
 
     @property
@@ -35,7 +36,7 @@ class Scores:
     def take(self, model, step):
         """The score of the model as it stands after an update."""
         if step is None or self.last[0] != step:
-            self.last = step, evaluate(model, self.split, self.config.length, self.config.batch)
+            self.last = step, self.evaluate(model, self.split, self.config.length, self.config.batch)
         return self.last[1]
 
     def keep_best(self, model, step):
@@ -44,7 +45,7 @@ class Scores:
         if self.best is None or score < self.best["score"]:
             self.best = {"step": step, "score": score}
             if self.out:
-                save_best(self.out / "best", partial(save_model, model), self.best)
+                save_best(self.out / "best", partial(self.save_model, model), self.best)
         return {f"validation_bits_per_{self.split.vocabulary.unit}": score}
 
     def values(self, score):

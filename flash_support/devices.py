@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from .layers import described
+from .errors import described
 
 # names and numbers of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -102,7 +102,7 @@ def measured_gain(device, dtype, parameters) -> str:
 
 def describe_device(device="auto", dtype="auto", parameters=0) -> str:
     """One line: versions, device, number format (for a model of so many parameters) and why."""
-    from . import __version__
+    from flash_support import __version__
 
     device = pick_device(device)
     dtype, why = pick_dtype(device, dtype, parameters)
@@ -148,6 +148,13 @@ class Group:
     @property
     def speaks(self):
         return self.rank == 0
+
+    def check_shares(self, batch, accumulate):
+        """Each rank has the same number of rows in each part of a batch."""
+        parts = accumulate * self.size
+        if batch % parts:
+            where = f"on {self.size} processes in accumulate={accumulate} parts"
+            raise ValueError(f"batch={batch} {where}: expected a multiple of {parts}")
 
     def share(self, value):
         """Rank 0's value, everywhere."""

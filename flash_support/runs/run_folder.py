@@ -11,21 +11,14 @@ A file of these names that no run wrote, or that is not as it was written, is na
 """
 
 import csv
-import hashlib
-import json
 import os
 import re
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from ..config import FORMAT, ModelConfig, check_format
-from ..devices import Group, describe_device, pick_dtype
 from ..files import advising, altered, check_sha256, file_sha256, read_json, reading, refused, write_json, write_text
-from ..model import count_parameters, save_model
+from ..settings import check_format
 from .checkpoints import HALF, is_ours, last_checkpoint, named_as_ours, remove
 from .lock import locked
 
@@ -95,6 +88,17 @@ def open_folder(out, resume, facts, say):
     return Found(path, saved)
 
 
+def last_update(stop_at, config, found):
+    """The number of updates after which the loop ends."""
+    if stop_at is None:
+        return config.steps
+    done = found[1]["step"] if found else 0
+    if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
+        why = f", since {done} updates are done already" if done else ""
+        raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")
+    return stop_at
+
+
 def clear_up(out):
     """Remove what a killed process left half written, by this package's own names for it, and nothing else."""
     for path in out.iterdir():
@@ -124,7 +128,7 @@ def refuse_foreign_steps(out):
 
 def refuse_another_run(path, saved, facts):
     """A run goes on with the settings that it began with; the first that differs is named."""
-    check_format(saved["model_config"], path)
+    check_format(saved["model_config"], facts["model_config"]["format"], path)
     for part in ("model_config", "train_config"):
         for key in sorted({*saved[part], *facts[part]} - MAY_DIFFER):
             before, now = (values[part].get(key, "absent") for values in (saved, facts))
@@ -162,40 +166,10 @@ def refuse_fewer_steps(asked, done):
         raise ValueError(f"steps={asked}: {done} updates are done already, expected at least so many")
 
 
-# ---------------------------------------------------------------- what a run is, and its end
-def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
-    """What decides the weights and the score, as plain values."""
-    parameters = count_parameters(model)
-    dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))  # each would measure for itself
-    return {
-        "model_config": describe_config(model),
-        "train_config": asdict(config),
-        "text": {"corpus": corpus.name, "train_sha256": sha256_of(corpus.train),
-            "validation_sha256": sha256_of(corpus.validation)},
-        "number_format": dtype.removeprefix("torch."),
-        "machine": describe_device(device, config.dtype, parameters)
-            + (f", {group.size} processes" if group.size > 1 else ""),
-    }  # fmt: skip
-
-
-def describe_config(model):
-    """A model's configuration as plain values; without one of ours, its class and the shapes of its weights."""
-    if isinstance(getattr(model, "config", None), ModelConfig):
-        return json.loads(json.dumps(model.config.to_dict()))
-    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
-    return {"format": FORMAT, "model_class": f"{type(model).__module__}.{type(model).__qualname__}", "weights": shapes}
-
-
-def sha256_of(split):
-    """The sha256 of a split's tokens and of where its documents begin, in hex."""
-    sha256 = hashlib.sha256(np.ascontiguousarray(split.tokens))  # no copy of a large text
-    sha256.update(np.ascontiguousarray(split.offsets))
-    return sha256.hexdigest()
-
-
-def save_results(out, model, rows, scores, facts):
-    """The trained model and its scores."""
-    save_model(model, out)
+# ---------------------------------------------------------------- its end
+def save_results(out, save_model, rows, scores, facts):
+    """The trained model, which ``save_model(folder)`` writes, and its scores."""
+    save_model(out)
     (bits,) = (name for name in rows[-1] if name.startswith("bits_per_"))
     last = [row[bits] for row in rows[-25:]]
     result = {"step": rows[-1]["step"]} | facts | {f"train_{bits}": sum(last) / len(last)} | scores

@@ -7,7 +7,7 @@ import pytest
 from refusals import assert_refused
 from small_tokens import TEXT, tokenizer
 
-from flash_tutorial.corpora.vocabulary import BYTES, Vocabulary, text_of, vocabulary_of
+from flash_support.corpora.vocabulary import BYTES, Vocabulary, text_of, vocabulary_of
 from flash_tutorial.data import load_tokens
 
 pytestmark = pytest.mark.quick

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 from small_run import run, weights
 
-from flash_tutorial.runs import run_folder, stopping
-from flash_tutorial.runs.checkpoints import checkpoint_folders
+from flash_support.runs import run_folder, stopping
+from flash_support.runs.checkpoints import checkpoint_folders
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -99,7 +99,7 @@ def test_a_signal_in_the_score_stops_at_once_and_the_score_is_taken_on_resume(
     corpus, tmp_path, monkeypatch, whole, name
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("flash_tutorial.runs.best.evaluate", lambda *_: send(getattr(signal, name))())
+        patch.setattr("flash_tutorial.training.evaluate", lambda *_: send(getattr(signal, name))())
         ends(CODES[name], lambda: run(corpus, tmp_path))
     assert run(corpus, tmp_path, resume=True).evaluation.bits_per_byte == whole.evaluation.bits_per_byte
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from flash_tutorial import devices
+from flash_support import devices
 
 pytestmark = pytest.mark.quick
 

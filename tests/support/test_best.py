@@ -8,11 +8,11 @@ import pytest
 from refusals import assert_refused
 from small_run import CONFIG, run, weights
 
+from flash_support.corpora import Corpus, Split, load_file
+from flash_support.runs import checkpoints
+from flash_support.runs.checkpoints import checkpoint_folders
+from flash_support.runs.run_folder import read_log, read_result
 from flash_tutorial import LanguageModel, training
-from flash_tutorial.corpora import Corpus, Split, load_file
-from flash_tutorial.runs import best, checkpoints
-from flash_tutorial.runs.checkpoints import checkpoint_folders
-from flash_tutorial.runs.run_folder import read_log, read_result
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
@@ -99,7 +99,7 @@ def test_killed_at_any_write_of_the_best_it_ends_with_the_same(corpus, tmp_path,
             elif name == "put_aside":
                 patch.setattr(checkpoints, "put_aside", dies(checkpoints.put_aside))
             else:
-                patch.setattr("flash_tutorial.runs.best.save_best", dies(checkpoints.save_best))
+                patch.setattr("flash_support.runs.best.save_best", dies(checkpoints.save_best))
             try:
                 run(corpus, folder, config=SCORED)
                 died = False
@@ -186,7 +186,7 @@ def test_what_a_callback_raises_loses_nothing(corpus, tmp_path, scored):
 
 
 def test_seconds_are_those_of_training(corpus, monkeypatch):
-    clock, evaluate_, step_ = [0.0], best.evaluate, training.train_step
+    clock, evaluate_, step_ = [0.0], training.evaluate, training.train_step
 
     def slow(*args):
         clock[0] += 1000
@@ -196,7 +196,7 @@ def test_seconds_are_those_of_training(corpus, monkeypatch):
         clock[0] += 1
         return step_(*args)
 
-    monkeypatch.setattr(best, "evaluate", slow)
+    monkeypatch.setattr(training, "evaluate", slow)
     monkeypatch.setattr(training, "train_step", a_second)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     result = run(corpus, config=replace(SCORED, eval_every=2))

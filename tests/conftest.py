@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_run import run
 
-from flash_tutorial.corpora import load_file
+from flash_support.corpora import load_file
 from flash_tutorial.data import load_corpus
 
 

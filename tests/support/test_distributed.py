@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from flash_course import cli
+from flash_support.devices import Group
+from flash_support.runs.checkpoints import checkpoint_folders
+from flash_support.runs.run_folder import read_log
 from flash_tutorial import ModelConfig
 from flash_tutorial.data import load_corpus
-from flash_tutorial.devices import Group
-from flash_tutorial.runs.checkpoints import checkpoint_folders
-from flash_tutorial.runs.run_folder import read_log
 from flash_tutorial.training import TrainConfig, parts, train
 
 MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)

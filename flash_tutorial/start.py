@@ -1,18 +1,21 @@
-"""What a run begins with: its arguments, the model, and a text in the model's ids."""
+"""What a run begins with: its arguments, the model, a text in the model's ids, and what it is in plain values."""
 
+import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from ..config import ARCHITECTURES, ModelConfig, TrainConfig
-from ..corpora import Corpus
-from ..corpora.vocabulary import Vocabulary
-from ..data import load_corpus
-from ..layers import check_call
-from ..model import LanguageModel, find_vocabulary, load_weights
+from flash_support.corpora import Corpus
+from flash_support.corpora.vocabulary import Vocabulary
+from flash_support.devices import Group, describe_device, pick_dtype
+from flash_support.errors import check_call, short
+
+from .config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
+from .data import load_corpus
+from .model import LanguageModel, count_parameters, find_vocabulary, load_weights
 
 FEW = 1000  # tokens of a validation text
 
@@ -47,31 +50,6 @@ def check_model(model, config):
         raise ValueError(f"{name} has no parameter that requires a gradient: there is nothing to train")
     if config.start_from:
         raise ValueError(f"start_from={config.start_from!r} beside a model, which starts as it is: give one of the two")
-
-
-def check_shares(config, group):
-    """Each rank has the same number of rows in each part of a batch."""
-    parts = config.accumulate * group.size
-    if config.batch % parts:
-        where = f"on {group.size} processes in accumulate={config.accumulate} parts"
-        raise ValueError(f"batch={config.batch} {where}: expected a multiple of {parts}")
-
-
-def last_update(stop_at, config, found):
-    """The number of updates after which the loop ends."""
-    if stop_at is None:
-        return config.steps
-    done = found[1]["step"] if found else 0
-    if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
-        why = f", since {done} updates are done already" if done else ""
-        raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")
-    return stop_at
-
-
-def short(value):
-    """A value in an error, on one line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"a {type(value).__name__}"
 
 
 # ---------------------------------------------------------------- the text
@@ -119,6 +97,29 @@ def describe_model(model):
         return f"{type(model).__name__}, a model of your own"
     kind = getattr(model.config.architecture, "__name__", model.config.architecture)
     return f"{kind}, D = {model.config.dim}, {model.config.depth} units"
+
+
+def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
+    """What decides the weights and the score, as plain values."""
+    parameters = count_parameters(model)
+    dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))  # each would measure for itself
+    return {
+        "model_config": describe_config(model),
+        "train_config": asdict(config),
+        "text": {"corpus": corpus.name, "train_sha256": corpus.train.sha256,
+            "validation_sha256": corpus.validation.sha256},
+        "number_format": dtype.removeprefix("torch."),
+        "machine": describe_device(device, config.dtype, parameters)
+            + (f", {group.size} processes" if group.size > 1 else ""),
+    }  # fmt: skip
+
+
+def describe_config(model):
+    """A model's configuration as plain values; without one of ours, its class and the shapes of its weights."""
+    if isinstance(getattr(model, "config", None), ModelConfig):
+        return json.loads(json.dumps(model.config.to_dict()))
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    return {"format": FORMAT, "model_class": f"{type(model).__module__}.{type(model).__qualname__}", "weights": shapes}
 
 
 def restored(given, start):

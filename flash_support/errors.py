@@ -1,0 +1,31 @@
+"""Words for errors: what was given, on one line."""
+
+import inspect
+
+
+def check_call(module, method, said, *arguments, **named):
+    """Refuse a module of one's own, or a method of it, that cannot be called so."""
+    try:
+        inspect.signature(method).bind(*arguments, **named)
+    except TypeError as error:
+        given = f"{type(module).__name__} cannot be called as {said} ({error})"
+        raise ValueError(f"{given}: it is handed a mask by its name") from None
+
+
+def described(value):
+    """What was given in place of a tensor of another shape or type, in words."""
+    import torch  # a text and its errors need none
+
+    tensor = isinstance(value, torch.Tensor)
+    return f"of shape {tuple(value.shape)} and {value.dtype}" if tensor else f"a {type(value).__name__}"
+
+
+def short(value):
+    """A value in an error, on one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def one_line(error):
+    """What an error says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

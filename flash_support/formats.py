@@ -1,0 +1,29 @@
+"""The number format of a product, and who follows the operations: autograd alone, or a compiler."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+
+def product_dtype(x):
+    """The type of a matrix product of ``x``: autocast's, where that is on."""
+    kind = x.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else x.dtype
+
+
+def without_autocast(x):
+    """A context in which products of ``x`` keep its type; ``meta`` has no autocast to switch off."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+def is_rewritten():
+    """Whether torch.compile or torch.func follows the operations: then plain ones, which they can rewrite."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def is_followed(x):
+    """Whether no number may be looked at or kept: there, on ``meta``, and in a tensor of another class (a fake one)."""
+    return is_rewritten() or x.is_meta or type(x) not in (torch.Tensor, nn.Parameter)

@@ -1,0 +1,31 @@
+"""What a run shows of itself while it trains."""
+
+import math
+import time
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_of(config, first, unit, on):
+    """A function that shows the log's last row: in a bar on a terminal, in a line now and then elsewhere."""
+    from tqdm import tqdm  # nothing else needs it
+
+    began, tokens = time.perf_counter(), config.batch * config.length
+    with tqdm(
+        total=config.steps, initial=first, unit="step", disable=None if on else True, dynamic_ncols=True,
+        bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]{postfix}",
+    ) as bar:  # fmt: skip
+
+        def show(rows):
+            step, recent = rows[-1]["step"], [row["loss"] for row in rows[-20:]]
+            loss = sum(recent) / len(recent)
+            speed = (step - first) * tokens / (time.perf_counter() - began)
+            text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {speed:,.0f} tokens/s"
+            bar.set_postfix_str(text, refresh=False)
+            bar.update()
+            now_and_then = step % max(1, config.steps // 20) == 0 or step in (first + 1, config.steps)
+            if on and bar.disable and now_and_then:
+                left = (config.steps - step) * tokens / speed
+                print(f"step {step}/{config.steps}: {text}, {left:.0f} s left", flush=True)
+
+        yield show

@@ -1,0 +1,89 @@
+"""What a setting may be: default, kind, bounds and words in one place; errors, help and flags are made of it."""
+
+import math
+from dataclasses import dataclass, field, fields
+
+ABSENT = ...  # what a configuration holds for an option that its architecture does not have
+
+
+def check_counts(least=1, **counts):
+    """Refuse what is no integer of at least 1, or ``least``."""
+    for name, value in counts.items():
+        Rule(1, int, least=least).check(name, value)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A field's default and kind, the smallest number that it may be, or a list of all that it may be.
+
+    ``words`` are what the command calls values that cannot be typed, or have a name: ``{"none": None}``. ``flag`` is
+    None where the command has none for it. ``of`` names the architectures that have the option; without, all do.
+    """
+
+    default: object
+    kind: type
+    text: str = ""
+    least: float = 1
+    above: float | None = None
+    choices: tuple = ()
+    words: dict = field(default_factory=dict)
+    flag: str | None = None
+    of: tuple = ()
+
+    def check(self, name, value):
+        """Refuse a value in one line that says what is expected."""
+        if not self.allows(value):
+            raise ValueError(f"{name}={value!r}: expected {self.expected()}")
+
+    def allows(self, value):
+        """Whether it may be the field's value."""
+        if value in self.words.values() or (value is None and self.default is None):
+            return True
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or self.kind is bool:
+            return isinstance(value, bool) and self.kind is bool
+        if self.kind in (int, float):
+            number = isinstance(value, int if self.kind is int else int | float) and value < math.inf
+            return number and (value >= self.least if self.above is None else value > self.above)
+        return isinstance(value, self.kind)
+
+    def expected(self):
+        """What it may be, in words."""
+        bound = f" of at least {self.least}" if self.above is None else f" above {self.above}"
+        kinds = {bool: "True or False", int: "an integer" + bound, float: "a number" + bound, str: "a text"}
+        these = list(map(repr, self.choices)) or [kinds.get(self.kind, f"a {self.kind.__name__}")]
+        these += map(repr, self.words.values())
+        if self.default is None and "None" not in these:
+            these.append("None")
+        return " or ".join([", ".join(these[:-1]), these[-1]] if these[1:] else these)
+
+
+def setting(default, text, *, kind=None, **rule):
+    """A field of a configuration; an option of some architectures only is absent until they ask for its default."""
+    kind = kind or type(default)
+    least = {"least": 0} if kind is float else {}
+    rule = Rule(default, kind, text, **{"flag": "", **least, **rule})
+    return field(default=ABSENT if rule.of else default, metadata={"rule": rule})
+
+
+def rules(config):
+    """The fields of a configuration, or of its class: name -> Rule."""
+    return {f.name: f.metadata["rule"] for f in fields(config)}
+
+
+def explained(cls):
+    """Add the fields to the docstring, for those who ask ``help`` and not this file."""
+    cls.__doc__ += "\n"
+    for name, rule in rules(cls).items():
+        of = f" ({', '.join(rule.of)})" if rule.of else ""
+        cls.__doc__ += f"    {name} = {rule.default!r}: {rule.text}{of}\n"
+    return cls
+
+
+def check_format(values, expected, where):
+    """Refuse a stored configuration of another format than the ``expected`` one."""
+    found = values.get("format", 1)
+    if found != expected:
+        advice = "another version of this package wrote it, so train the model again, or use that version"
+        raise ValueError(f"{where} has format {found}, expected {expected}: {advice}")
