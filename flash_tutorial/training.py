@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from flash_support.corpora.spans import IGNORE, hide_spans
 from flash_support.devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
 from flash_support.files import write_json
 from flash_support.runs.best import Scores
@@ -29,7 +30,7 @@ from flash_support.runs.stopping import Stopped, stoppable
 
 from . import start
 from .config import ModelConfig, TrainConfig
-from .data import IGNORE, hide_spans, random_windows
+from .data import random_windows
 from .model import LanguageModel, count_parameters, save_model
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
