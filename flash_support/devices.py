@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from . import __version__
 from .errors import described
 
 # names and numbers of glibc's malloc.h
@@ -81,7 +82,7 @@ def bfloat16_gain(threads) -> float:
     Measured in a tenth of a second of the processor's time, in turn, by the shortest times, so that a busy machine
     comes to the same answer.
     """
-    a, b = torch.randn(2048, 128), torch.randn(128, 576)  # as of a FLASH unit of D = 128
+    a, b = torch.randn(2048, 128), torch.randn(128, 576)
     pairs = {torch.float32: (a, b), torch.bfloat16: (a.bfloat16(), b.bfloat16())}
     shortest, end = dict.fromkeys(pairs, float("inf")), time.process_time() + 0.1
     while time.process_time() < end or max(shortest.values()) == float("inf"):
@@ -102,8 +103,6 @@ def measured_gain(device, dtype, parameters) -> str:
 
 def describe_device(device="auto", dtype="auto", parameters=0) -> str:
     """One line: versions, device, number format (for a model of so many parameters) and why."""
-    from flash_support import __version__
-
     device = pick_device(device)
     dtype, why = pick_dtype(device, dtype, parameters)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

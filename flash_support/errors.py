@@ -1,16 +1,5 @@
 """Words for errors: what was given, on one line."""
 
-import inspect
-
-
-def check_call(module, method, said, *arguments, **named):
-    """Refuse a module of one's own, or a method of it, that cannot be called so."""
-    try:
-        inspect.signature(method).bind(*arguments, **named)
-    except TypeError as error:
-        given = f"{type(module).__name__} cannot be called as {said} ({error})"
-        raise ValueError(f"{given}: it is handed a mask by its name") from None
-
 
 def described(value):
     """What was given in place of a tensor of another shape or type, in words."""

@@ -50,8 +50,8 @@ class ModelConfig:
 
     architecture: str | type = setting("flash", "kind of model", choices=ARCHITECTURES)  # noqa: RUF009 (a field)
     vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
-    tokens: int | None = setting(
-        None, "ids that a text holds, fewer than N (see vocabulary.py); None: bytes", kind=int, flag=None)  # fmt: skip
+    tokens: int | None = setting(None, "ids that a text holds, fewer than N (see flash_support.corpora.vocabulary); "
+        "None: bytes", kind=int, flag=None)  # fmt: skip
     dim: int = setting(128, "width D")
     depth: int | None = setting(None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int)
     causal: bool = setting(True, "predict the next token, or read both sides (masked objective)", flag=None)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from flash_support.corpora import Split as Split
+from flash_support.corpora import Split as Split  # some belong to data as readers see it
 from flash_support.corpora import load_austen, load_file
 from flash_support.corpora import load_tokens as load_tokens
 from flash_support.corpora.online import SOURCES, load_online
-from flash_support.corpora.spans import IGNORE
 from flash_support.corpora.spans import mask_spans as mask_spans
+from flash_support.corpora.vocabulary import IGNORE
 from flash_support.corpora.vocabulary import START_ID as START_ID
 from flash_support.corpora.vocabulary import ByteTokenizer as ByteTokenizer
 from flash_support.settings import check_counts

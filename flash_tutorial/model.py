@@ -15,13 +15,22 @@ from torch.utils.checkpoint import checkpoint
 
 from flash_support import files
 from flash_support.corpora.vocabulary import Vocabulary, text_of
-from flash_support.errors import check_call, described
+from flash_support.errors import described
 from flash_support.runs.checkpoints import last_checkpoint
 from flash_support.settings import check_format
 
 from . import decoding, states
 from .config import FORMAT, GATED, ModelConfig
-from .layers import LearntPositions, check_input, check_mask, check_reading, is_integers, make_norm, make_positions
+from .layers import (
+    LearntPositions,
+    check_call,
+    check_input,
+    check_mask,
+    check_reading,
+    is_integers,
+    make_norm,
+    make_positions,
+)
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"

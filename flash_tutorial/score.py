@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from flash_support.corpora import Split
-from flash_support.corpora.spans import IGNORE, hide_spans
-from flash_support.corpora.vocabulary import Vocabulary
+from flash_support.corpora.spans import hide_spans
+from flash_support.corpora.vocabulary import IGNORE, Vocabulary
 from flash_support.devices import to_device
 from flash_support.errors import described
 from flash_support.settings import check_counts

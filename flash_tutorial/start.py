@@ -1,4 +1,4 @@
-"""What a run begins with: its arguments, the model, a text in the model's ids, and what it is in plain values."""
+"""What a run begins with: its arguments, the model, a text in the model's ids, and what is recorded."""
 
 import json
 import os
@@ -11,10 +11,11 @@ from torch import nn
 from flash_support.corpora import Corpus
 from flash_support.corpora.vocabulary import Vocabulary
 from flash_support.devices import Group, describe_device, pick_dtype
-from flash_support.errors import check_call, short
+from flash_support.errors import short
 
 from .config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
 from .data import load_corpus
+from .layers import check_call
 from .model import LanguageModel, count_parameters, find_vocabulary, load_weights
 
 FEW = 1000  # tokens of a validation text
@@ -50,6 +51,17 @@ def check_model(model, config):
         raise ValueError(f"{name} has no parameter that requires a gradient: there is nothing to train")
     if config.start_from:
         raise ValueError(f"start_from={config.start_from!r} beside a model, which starts as it is: give one of the two")
+
+
+def last_update(stop_at, config, found):
+    """The number of updates after which the loop ends."""
+    if stop_at is None:
+        return config.steps
+    done = found[1]["step"] if found else 0
+    if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
+        why = f", since {done} updates are done already" if done else ""
+        raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")
+    return stop_at
 
 
 # ---------------------------------------------------------------- the text

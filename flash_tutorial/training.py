@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from flash_support.corpora.spans import IGNORE, hide_spans
+from flash_support.corpora.spans import hide_spans
+from flash_support.corpora.vocabulary import IGNORE
 from flash_support.devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
 from flash_support.files import write_json
 from flash_support.runs.best import Scores
-from flash_support.runs.checkpoints import load_optimizer, optimizer_tensors, save_checkpoint
+from flash_support.runs.keeper import Keeper
 from flash_support.runs.progress import progress_of
-from flash_support.runs.run_folder import Log, last_update, read_log, run_folder, save_results
+from flash_support.runs.run_folder import read_log, run_folder, save_results
 from flash_support.runs.stopping import Stopped, stoppable
 
 from . import start
@@ -176,7 +177,7 @@ def train(
             say(gain)
         found = stack.enter_context(run_folder(out, resume, facts, group, say))
         out = Path(out) if out is not None and group.speaks else None  # the others write nothing
-        last = last_update(stop_at, config, found)
+        last = start.last_update(stop_at, config, found)
         if found and found.values["train_config"]["steps"] != config.steps and not found.finished:
             change_steps(found, facts, config, out, say)
         if found or config.start_from:
@@ -191,8 +192,9 @@ def train(
             before = found.values.get("number_format")
             facts["number_format"] = "bfloat16" if before == "bfloat16" else "float32"
         engine = Engine(model.to(device).train(), facts["number_format"], group, config.compile)
-        shown = progress and group.speaks
-        rows = run_updates(model, engine, corpus.train, config, found, last, out, facts, scores, shown, stop, callback)
+        keeper = Keeper(out, found, facts, save_model, corpus.vocabulary.unit, scores.on_the_way)
+        with progress_of(config, keeper.done, corpus.vocabulary.unit, progress and group.speaks) as show:
+            rows = run_updates(model, engine, corpus.train, config, last, keeper, scores, stop, show, callback)
         model.eval()
         done = rows[-1]["step"]
         if done < config.steps:
@@ -215,48 +217,33 @@ def updates(model, engine, optimizer, split, config, steps):
         }  # fmt: skip
 
 
-def run_updates(model, engine, split, config, found, last, out, facts, scores, shown, stop, callback):
+def run_updates(model, engine, split, config, last, keeper, scores, stop, show, callback):
     """Updates up to ``last`` with what comes after each: a row in the log, a score, a checkpoint. Gives the rows."""
-    optimizer, group, unit = new_optimizer(model, config), engine.group, split.vocabulary.unit
-
-    def save(step, seconds):
-        more = {"seconds": seconds, "scaler": engine.scaler.state_dict()}
-        tensors = optimizer_tensors(model, optimizer)
-        save_checkpoint(out, step, partial(save_model, model), tensors, log.text(), facts | more)
-
-    path, saved = found[:2] if found else (None, {"step": 0, "seconds": 0.0})
-    first, log = saved["step"], Log(read_log(path / "log.csv") if found else (), unit, scores.on_the_way)
-    if found:
-        load_optimizer(path, model, optimizer)
-        if engine.scaler.is_enabled() and saved["scaler"]:
-            engine.scaler.load_state_dict(saved["scaler"])
-    elif out:
-        save(0, 0.0)
-    if out:
-        log.write_to(out / "log.csv")
-    began = time.perf_counter() - saved["seconds"]
+    optimizer, group, log = new_optimizer(model, config), engine.group, keeper.log
+    keeper.begin(model, optimizer, engine.scaler)
+    began = time.perf_counter() - keeper.seconds
     # with nothing to write there is nothing to wait for
-    stop.can_wait, stop.patient = bool(out) or group.size > 1, group.size > 1
-    with progress_of(config, first, unit, shown) as show:
-        for row in updates(model, engine, optimizer, split, config, range(first, last)):
-            step, seconds = row["step"], time.perf_counter() - began
-            row["seconds"] = round(seconds, 3)
-            if group.speaks and scores.due(step):
-                row |= scores.keep_best(model, step)
-                began = time.perf_counter() - seconds  # the seconds of training, without those of scores
-            log.append(**row)
-            show(log.rows)
-            asked = group.largest(stop.asked)
-            due = asked or step % config.checkpoint_every == 0 or step == last
-            if out and due:
-                save(step, seconds)
-            enough = callback and not asked and group.share(group.speaks and callback(row) is False)
-            if enough and out and not due:
-                save(step, seconds)
-            if asked or enough:
-                break
+    stop.can_wait, stop.patient = bool(keeper.out) or group.size > 1, group.size > 1
+    for row in updates(model, engine, optimizer, split, config, range(keeper.done, last)):
+        step, seconds = row["step"], time.perf_counter() - began
+        row["seconds"] = round(seconds, 3)
+        if group.speaks and scores.due(step):
+            row |= scores.keep_best(model, step)
+            began = time.perf_counter() - seconds  # the seconds of training, without those of scores
+        log.append(**row)
+        show(log.rows)
+        asked = group.largest(stop.asked)
+        due = asked or step % config.checkpoint_every == 0 or step == last
+        if due:
+            keeper.save(step, seconds)
+        enough = callback and not asked and group.share(group.speaks and callback(row) is False)
+        if enough and not due:
+            keeper.save(step, seconds)
+        if asked or enough:
+            break
     if asked := group.largest(stop.asked):  # after rank 0 has written; also if it came in the last of all updates
-        kept = "with a checkpoint; go on with --resume (resume=True)" if out else "and nothing is kept without out"
+        resumed = "with a checkpoint; go on with --resume (resume=True)"
+        kept = resumed if keeper.out else "and nothing is kept without out"
         raise Stopped(asked, f"stopped after update {log.rows[-1]['step']} of {config.steps}, {kept}")
     stop.can_wait = False
     return log.rows

@@ -1,30 +1,41 @@
-"""Texts that tests read, and the run of training that nothing stops."""
+"""Texts that tests read, and the run of training that nothing stops.
 
-import numpy as np
+Every process of pytest reads this file, so what a fixture needs is imported in it.
+"""
+
+from contextlib import contextmanager
+
 import pytest
-import torch
-from small_run import run
 
-from flash_support.corpora import load_file
-from flash_tutorial.data import load_corpus
+
+@contextmanager
+def threads(n):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
 def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")
 def austen():
+    from flash_tutorial.data import load_corpus
+
     return load_corpus("austen")
 
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory):
     """Three documents, the middle ones shorter than a window."""
+    import numpy as np
+
     rng = np.random.default_rng(0)
     words = ["Anne", "had", "been", "forced", "into", "prudence", "in", "her", "youth"]
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
@@ -34,14 +45,15 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def corpus(text):
+    from flash_support.corpora import load_file
+
     return load_file(text)
 
 
 @pytest.fixture(scope="session")
 def whole(corpus):
     """The run that nothing stops."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    result = run(corpus)
-    torch.set_num_threads(threads)
-    return result
+    from small_run import run
+
+    with threads(1):
+        return run(corpus)

@@ -1,4 +1,4 @@
-"""A small run that the tests of training share; its fixtures are in `tutorial/conftest.py`."""
+"""A small run that the tests of training share; its fixtures are in `conftest.py`."""
 
 from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig, train

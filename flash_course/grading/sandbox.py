@@ -17,7 +17,10 @@ import flash_tutorial
 BELOW = tuple(Path(package.__file__).resolve().parent for package in (flash_support, flash_tutorial))
 PACKAGES = (*BELOW, Path(__file__).resolve().parent.parent)
 TMP_BYTES = 100_000_000
-WORKS = "import numpy, importlib.util as all_of; all_of.find_spec('flash_course.grading').origin"
+WORKS = """
+import numpy, flash_support, flash_tutorial, importlib.util
+importlib.util.find_spec("flash_course.grading").origin
+"""
 
 
 def command(*arguments):

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from .vocabulary import BYTES, MASK_ID, START_ID
-
-IGNORE = -100  # the target of a position that the loss leaves out
+from .vocabulary import BYTES, IGNORE, MASK_ID, START_ID
 
 
 def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=START_ID):

@@ -22,6 +22,7 @@ import numpy as np
 
 START_ID = 0  # of bytes: NUL
 MASK_ID = 256  # of bytes: the first id that is none
+IGNORE = -100  # the target of a position that the loss leaves out
 
 
 @dataclass(frozen=True)

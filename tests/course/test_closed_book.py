@@ -17,6 +17,7 @@ from flash_course.checks.closed_book import PackageShut, package_shut, refusal, 
 from flash_course.checks.exercise import load_exercise
 from flash_course.checks.texts import say
 from flash_course.checks.verdict import judge
+from flash_support.corpora import cut_text
 from flash_tutorial import reference
 
 pytestmark = pytest.mark.quick
@@ -78,7 +79,8 @@ def oracle_forms():
         functools.partial(functools.partial(to_chunks)), "cached": functools.lru_cache(to_chunks),
         "wrapped": functools.wraps(to_chunks)(lambda x, C: to_chunks(x, C)), "a lambda": lambda x, C: to_chunks(x, C),
         "a thread": in_a_thread, "behind an except": behind_an_except, "renamed": renamed, "an object": Chunker(),
-        "of the package": reference.to_chunks, "without the watch": without_the_watch,
+        "of the package": reference.to_chunks, "of what lies below it": cut_text,
+        "without the watch": without_the_watch,
     }  # fmt: skip
 
 

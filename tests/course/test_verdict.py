@@ -57,10 +57,13 @@ def test_the_line_that_is_shown_is_the_students_own(tmp_path):
 
 
 def test_a_line_of_the_package_is_not_shown_as_the_students_own():
+    from flash_support.settings import check_counts
     from flash_tutorial import reference
 
     said = str(judge(exercise(CASES, shut=False), lambda x: reference.relu2("x")))
     assert "Error" in said and "np.maximum" not in said
+    said = str(judge(exercise(CASES, shut=False), lambda x: check_counts(x=0)))
+    assert "ValueError: x=0" in said and "raise ValueError" not in said
 
 
 def test_an_error_of_the_oracle_is_not_laid_at_the_students_door():

@@ -1,4 +1,4 @@
-"""Imports go downwards only: what knows nothing of attention, the paper, the course; and each floor knows those below.
+"""Imports go downwards only: the course, the paper, what training needs besides; and each floor knows those below it.
 
 Imports are read from the text, inside functions too, so that nothing has to be loaded.
 """
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GROUND = ("chunks", "layers", "mixing", "fast", "states", "gpu.kernels", "gpu.fused")
 FLOORS = (GROUND, ("units",), ("decoding",), ("model",), ("training",))
 
-# The course: what each part may import of it, besides itself. All may import flash_tutorial.
+# The course: what each part may import of it, besides itself. All may import flash_tutorial and flash_support.
 COURSE = {
     "addresses": set(),
     "learner": set(),
@@ -48,16 +48,20 @@ def module_name(path, root=ROOT):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def full_name(node, path, root=ROOT):
+    """The module that ``from ... import`` in a file names, also by dots."""
+    package = path.relative_to(root).parent.parts if node.level else ()
+    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+
+
 def imports(path, root=ROOT):
     """The modules that a file imports, relative ones with their full names; ``from a import b`` gives a and a.b."""
-    package = ".".join(path.relative_to(root).parent.parts).split(".")
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            base = full_name(node, path, root)
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
 
@@ -159,19 +163,22 @@ def missing_imports(path, root=ROOT):
     """Of the names that a file imports from our packages, those that nobody defines; guarded imports are read too."""
     ours, missing = {module_name(p, root): p for p in root.glob("flash_*/**/*.py")}, []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom) or not re.match("flash_(support|tutorial|course)", node.module or ""):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = full_name(node, path, root)
+        if not re.match("flash_(support|tutorial|course)", module):
             continue
         for name in (alias.name for alias in node.names):
-            if f"{node.module}.{name}" in ours or name == "*":
+            if f"{module}.{name}" in ours or name == "*":
                 continue
-            public = getattr(sys.modules.get(node.module), "__all__", ())
-            if node.module not in ours or name not in {*names_in(ours[node.module]), *public}:
-                missing.append(f"{node.module}: {name}")
+            public = getattr(sys.modules.get(module), "__all__", ())
+            if module not in ours or name not in {*names_in(ours[module]), *public}:
+                missing.append(f"{module}: {name}")
     return missing
 
 
-USERS = [path for folder in ("notebooks", "solutions", "benchmarks", "tools", "flash_tutorial", "flash_course", "tests")
-         for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
+FOLDERS = ("notebooks", "solutions", "benchmarks", "tools", "tests", "flash_support", "flash_tutorial", "flash_course")
+USERS = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", USERS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -51,13 +51,13 @@ def test_the_wheel_holds_every_file_of_the_packages_and_the_licences(wheel):
 
 
 TRY = """
-import flash_course, flash_tutorial
+import flash_course, flash_support, flash_tutorial
 from flash_course.bench.stored import load_stored
 from flash_course.checks.exercise import load_set, there
 from flash_course.new_project import create_project
 from flash_tutorial import LanguageModel, load_corpus
 
-print(flash_tutorial.__file__, flash_course.__file__, sep="\\n")
+print(flash_support.__file__, flash_tutorial.__file__, flash_course.__file__, sep="\\n")
 print(sum(len(load_set(number)) for number in there()), "exercises")
 print(LanguageModel.from_pretrained("austen-flash").config.architecture, len(load_corpus("austen").validation.tokens))
 print(len(load_stored("recall")), sorted(path.name for path in create_project("mine").iterdir())[0])
@@ -75,7 +75,7 @@ def test_it_works_alone_beside_torch(wheel, tmp_path):
     libraries = {str(Path(__import__(name).__file__).parent.parent) for name in ("numpy", "torch", "matplotlib")}
     (place / "libraries.pth").write_text("\n".join(libraries) + "\n")
     said = run(python, "-I", "-c", TRY, cwd=tmp_path).splitlines()
-    assert all(line.startswith(str(place)) for line in said[:2]), said[:2]
-    assert said[2] == "70 exercises" and said[3].startswith("flash ")
+    assert all(line.startswith(str(place)) for line in said[:3]), said[:3]
+    assert said[3] == "70 exercises" and said[4].startswith("flash ")
     assert "flash-tutorial" in run(scripts / "flash-tutorial", "--help", cwd=tmp_path)
     assert re.search(r"torch +\d", run(scripts / "flash-tutorial", "doctor", cwd=tmp_path))

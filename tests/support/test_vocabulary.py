@@ -7,7 +7,7 @@ import pytest
 from refusals import assert_refused
 from small_tokens import TEXT, tokenizer
 
-from flash_support.corpora.vocabulary import BYTES, Vocabulary, text_of, vocabulary_of
+from flash_support.corpora.vocabulary import BYTES, MASK_ID, ByteTokenizer, Vocabulary, text_of, vocabulary_of
 from flash_tutorial.data import load_tokens
 
 pytestmark = pytest.mark.quick
@@ -72,3 +72,24 @@ def test_without_its_library_a_tokenizer_is_one_line_and_bytes_need_none(monkeyp
     assert_refused("pip install tokenizers", fresh.decode, [1])
     assert_refused("5 tokens without a tokenizer", Vocabulary(5).decode, [1])
     assert BYTES.decode(BYTES.encode(TEXT)) == TEXT
+
+
+def test_bytes_go_there_and_back():
+    text = "Emma — naïve \N{GRINNING FACE}\n"
+    for ours in (ByteTokenizer(), ByteTokenizer(masked=True)):
+        ids = ours.encode(text)
+        assert ids.dtype == np.int64 and ids.tolist() == list(text.encode("utf-8"))
+        assert ours.decode(ids) == ours.decode(ids.tolist()) == text
+    assert ours.encode("").shape == (0,) and ours.decode([]) == ""
+    assert (ByteTokenizer().vocab_size, ByteTokenizer().mask_id) == (256, None)
+    assert (ours.vocab_size, ours.mask_id) == (257, 256)
+
+
+def test_decode_of_broken_text_and_wrong_ids():
+    assert ByteTokenizer().decode([72, 0xC3, 105]) == "H\N{REPLACEMENT CHARACTER}i"
+    assert ByteTokenizer(masked=True).decode([72, MASK_ID]) == "H\N{OPEN BOX}"
+    assert_refused(r"0\.\.255, got 72\.\.256", ByteTokenizer().decode, [72, 256])
+    assert_refused(r"0\.\.256, got -1\.\.7", ByteTokenizer(masked=True).decode, [7, -1])
+    assert_refused("one row of integer ids, got shape", ByteTokenizer().decode, [[72]])
+    assert_refused("float64", ByteTokenizer().decode, [72.0])
+    assert_refused("position 1 has no UTF-8 form", ByteTokenizer().encode, "a\ud800")

@@ -1,11 +1,10 @@
-"""Tokenizer and windows."""
+"""Windows for training and for the score."""
 
 import numpy as np
 import pytest
 from refusals import assert_refused
 
-from flash_support.corpora.vocabulary import MASK_ID
-from flash_tutorial.data import IGNORE, START_ID, ByteTokenizer, Split, evaluation_windows, random_windows
+from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, random_windows
 
 pytestmark = pytest.mark.quick
 
@@ -16,33 +15,6 @@ LENGTHS = (70, 1, 33, 32, 5, 150)
 def marked_split(lengths=LENGTHS):
     documents = [bytes(32 * i + 1 + j % 31 for j in range(n)) for i, n in enumerate(lengths)]
     return Split.from_documents(documents)
-
-
-# --- tokenizer ---
-
-
-def test_bytes_go_there_and_back():
-    text = "Emma — naïve \N{GRINNING FACE}\n"
-    for tokenizer in (ByteTokenizer(), ByteTokenizer(masked=True)):
-        ids = tokenizer.encode(text)
-        assert ids.dtype == np.int64 and ids.tolist() == list(text.encode("utf-8"))
-        assert tokenizer.decode(ids) == tokenizer.decode(ids.tolist()) == text
-    assert tokenizer.encode("").shape == (0,) and tokenizer.decode([]) == ""
-    assert (ByteTokenizer().vocab_size, ByteTokenizer().mask_id) == (256, None)
-    assert (tokenizer.vocab_size, tokenizer.mask_id) == (257, 256)
-
-
-def test_decode_of_broken_text_and_wrong_ids():
-    assert ByteTokenizer().decode([72, 0xC3, 105]) == "H\N{REPLACEMENT CHARACTER}i"
-    assert ByteTokenizer(masked=True).decode([72, MASK_ID]) == "H\N{OPEN BOX}"
-    assert_refused(r"0\.\.255, got 72\.\.256", ByteTokenizer().decode, [72, 256])
-    assert_refused(r"0\.\.256, got -1\.\.7", ByteTokenizer(masked=True).decode, [7, -1])
-    assert_refused("one row of integer ids, got shape", ByteTokenizer().decode, [[72]])
-    assert_refused("float64", ByteTokenizer().decode, [72.0])
-    assert_refused("position 1 has no UTF-8 form", ByteTokenizer().encode, "a\ud800")
-
-
-# --- windows ---
 
 
 def document_of(values):
