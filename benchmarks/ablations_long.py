@@ -10,13 +10,13 @@ not made again. The guess that was written down before is in docs/predictions.md
 """
 
 import argparse
-import math
 import statistics
 
 import torch
 from ablations import VARIANTS
 from stored_runs import StoredRuns, say_if_at_edge
 
+from flash_course.bench.paired import TRIALS, best_rate, difference, scores, trials
 from flash_tutorial import count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, draw_batch, train
@@ -24,9 +24,8 @@ from flash_tutorial.training import TrainConfig, draw_batch, train
 RUNS = StoredRuns("ablations_long", "python benchmarks/ablations_long.py run")
 PAIRS = [("GAU, softmax", "GAU"), ("GAU, 4 heads", "GAU"), ("FLASH", "GAU"), ("FLASH, local only", "FLASH")]
 MODELS = ("GAU", "FLASH", "FLASH, local only", "GAU, softmax", "GAU, 4 heads")
-RATES, STEPS = [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2], 2000
-SEEDS, TUNING_SEEDS = range(10), (100, 101)
-T_95 = 2.262  # Student's t, nine degrees of freedom
+RATES, STEPS = [6.25e-4, 1.25e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2], 2000
+SEEDS = range(10)
 
 
 def one_run(name, rate, seed):
@@ -39,7 +38,6 @@ def one_run(name, rate, seed):
             "parameters": count_parameters(done.model),
             "bits_per_byte": round(done.evaluation.bits_per_byte, 4),
             "dead_units": dead_units(done.model, config),
-            "seconds": round(done.log[-1]["seconds"], 1),
         }
 
     return RUNS.find_or_make(dict(model=name, learning_rate=rate, seed=seed), make)
@@ -67,55 +65,35 @@ def run(names):
         choose_rate(name)
     for seed in SEEDS:
         for name in names:
-            one_run(name, best_rate(name), seed)
+            one_run(name, best_rate(RUNS.load(), name), seed)
 
 
 def choose_rate(name):
     """Try the middle of the grid, and further ones on the side of the best until it has one on either side."""
-    tried = RATES[1:-1]
+    tried = [5e-3, 1e-2, 2e-2]
     while True:
         for rate in tried:
-            for seed in TUNING_SEEDS:
+            for seed in TRIALS:
                 one_run(name, rate, seed)
-        i = RATES.index(best_rate(name))
+        i = RATES.index(best_rate(RUNS.load(), name))
         wanted = sorted({*tried, *RATES[max(0, i - 1) : i + 2]})
         if wanted == tried:
-            return say_if_at_edge(name, best_rate(name), tried)
+            return say_if_at_edge(name, RATES[i], tried)
         tried = wanted
 
 
-def tuning(name):
-    """The mean of the two runs that were made to choose a rate, by rate."""
-    found = {}
-    for row in RUNS.where(model=name):
-        if row["seed"] in TUNING_SEEDS:
-            found.setdefault(row["learning_rate"], []).append(row["bits_per_byte"])
-    return {rate: statistics.mean(values) for rate, values in sorted(found.items())}
-
-
-def best_rate(name):
-    means = tuning(name)
-    return min(means, key=means.get)
-
-
-def bits(name):
-    """Bits per byte at the model's rate, by seed."""
-    rows = RUNS.where(model=name, learning_rate=best_rate(name))
-    return {row["seed"]: row["bits_per_byte"] for row in rows if row["seed"] in SEEDS}
-
-
 def table():
+    runs = RUNS.load()
     for name in MODELS:
-        values = list(bits(name).values())
-        print(f"{name:18} tried { ({rate: round(mean, 4) for rate, mean in tuning(name).items()}) }")
-        said = f"{statistics.mean(values):.4f}, spread {statistics.stdev(values):.4f}, {len(values)} seeds"
-        dead = sum(row["dead_units"] for row in RUNS.where(model=name, learning_rate=best_rate(name)))
-        print(f"{name:18} rate {best_rate(name):g}: {said}; dead units of all its runs at this rate: {dead}")
+        values, dead = list(scores(runs, name).values()), [row["dead_units"] for row in RUNS.where(model=name)]
+        tried = ", ".join(f"{rate:g}: {mean:.3f}" for rate, mean in trials(runs, name).items())
+        print(f"{name}, rate {best_rate(runs, name):g} (trials {tried})")
+        print(
+            f"    {len(values)} seeds: {statistics.mean(values):.4f}, standard deviation {statistics.stdev(values):.4f}"
+        )
+        print(f"    runs with a dead unit, at any rate: {sum(map(bool, dead))} of {len(dead)}")
     for name, other in PAIRS:
-        here, there = bits(name), bits(other)
-        gaps = [here[seed] - there[seed] for seed in SEEDS]
-        half = T_95 * statistics.stdev(gaps) / math.sqrt(len(gaps))
-        print(f"{name:18} against {other}: {statistics.mean(gaps):+.4f} +- {half:.4f}")
+        print("{} against {}: {:+.4f} +- {:.4f}".format(name, other, *difference(runs, name, other)))
 
 
 if __name__ == "__main__":

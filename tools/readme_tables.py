@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from flash_course.bench.clock import time_to_reach
+from flash_course.bench.paired import best_rate, difference, ten_seeds
 from flash_course.bench.stored import load_stored, timed_runs
 from flash_support.files import write_text
 
@@ -166,6 +167,26 @@ def gaps_on_text(corpus, rate):
     return ", ".join(f"{flash['bits_per_byte'] - local['bits_per_byte']:+.3f}" for flash, local in pairs)
 
 
+def four_ablations():
+    """The four changes that matter most, ten seeds each."""
+    head = ["change", "rates", "difference in bits per byte, 95%", "seeds that are worse", "the paper", "verdict"]
+    runs, rows = ten_seeds(), []
+    for change, name, other, paper in (
+        ("GAU: softmax in place of relu²", "GAU, softmax", "GAU", "worse (Table 1)"),
+        ("GAU: four heads in place of one", "GAU, 4 heads", "GAU", "worse (Table 1)"),
+        ("from GAU to FLASH, C = 32", "FLASH", "GAU", "worse (Table 4)"),
+        ("FLASH: the local part alone", "FLASH, local only", "FLASH", "worse (Figure 7)"),
+    ):
+        mean, half, gaps = difference(runs, name, other)
+        settled = "worse" if mean > half else "better" if mean < -half else "not settled"
+        if half < abs(mean) < 1.1 * half:
+            settled += ", at the edge of the interval"
+        rates = " and ".join(f"{best_rate(runs, model):g}" for model in (name, other))
+        worse = f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
+        rows.append([change, rates, f"{mean:+.3f} ± {half:.3f}", worse, paper, settled])
+    return table(head, rows)
+
+
 def scores_of_seeds(name):
     """Bits per byte of the long runs of ``quality``, seeds 0, 1, 2."""
     runs = load_stored(f"quality_{name}")["runs"]
@@ -178,7 +199,7 @@ def scores_of_seeds(name):
 MINUTES = re.compile(r"^(\| (\d\d) \| .*\| )\d+ min \|", flags=re.M)
 TABLES = {
     "claims": claims, "speed": speed, "quality": quality, "quality by time": quality_by_time, "parts": parts_on_text,
-    "models": models,
+    "models": models, "four ablations": four_ablations,
 }  # fmt: skip
 
 
