@@ -609,11 +609,6 @@ print("5. the same on program text, and the bits that a mention 128 to 512 bytes
 for (name, rate), runs in code.items():
     saved = (f"{run['saved_by_mention']['128 to 512'][0]:.2f}" for run in runs)
     print(f"   {name:13} rate {rate:<6}", *(f"{run['bits_per_byte']:.3f}" for run in runs), "  saved", *saved)
-print("6. ten seeds, ten times the updates, each model at the best of its rates")
-pairs = ("GAU, softmax", "GAU"), ("GAU, 4 heads", "GAU"), ("FLASH", "GAU"), ("FLASH, local only", "FLASH")
-for mean, half, by_seed, name, other in ((*difference(ten_seeds(), *pair), *pair) for pair in pairs):
-    print(f"   {name:17} minus {other:5} {mean:+.3f} ± {half:.3f}, worse with {sum(gap > 0 for gap in by_seed)} seeds")
-    assert (abs(mean) > half) == (name in ("GAU, softmax", "FLASH, local only")) and (mean < 0) == ("softmax" in name)
 assert no_gate > 3.9 and gau < 3.3 and abs(same) < abs(best) / 3
 assert [ablations["best_rates"][name] for name in ("MHSA+MLP", "MHSA+MLP, gate")] == [0.004, 0.01]
 scores = {key: np.array([run["bits_per_byte"] for run in runs]) for key, runs in longer.items()}
@@ -628,6 +623,11 @@ print(
 )
 assert (gained[:, :5].sum(1) > 0.5 * gained.sum(1)).all() and gained.sum(1).min() > 0.01
 assert max(run["saved_by_mention"]["128 to 512"][0] for run in code["FLASH", 0.005]) < 0.06
+print("6. ten seeds, ten times the updates, each model at the best of its rates")
+pairs = ("GAU, softmax", "GAU"), ("GAU, 4 heads", "GAU"), ("FLASH", "GAU"), ("FLASH, local only", "FLASH")
+for mean, half, by_seed, name, other in ((*difference(ten_seeds(), *pair), *pair) for pair in pairs):
+    print(f"   {name:17} minus {other:5} {mean:+.3f} ± {half:.3f}, worse with {sum(gap > 0 for gap in by_seed)} seeds")
+    assert (abs(mean) > half) == (name in ("GAU, softmax", "FLASH, local only")) and (mean < 0) == ("softmax" in name)
 
 # %% [markdown]
 # 1. *GAU without a gate* is still closer to the 4.43 of the byte frequencies (lecture 00) than to the gated unit: it *starts* badly. After the

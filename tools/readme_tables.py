@@ -198,8 +198,8 @@ def scores_of_seeds(name):
 # A row of the table of lectures, up to its minutes.
 MINUTES = re.compile(r"^(\| (\d\d) \| .*\| )\d+ min \|", flags=re.M)
 TABLES = {
-    "claims": claims, "speed": speed, "quality": quality, "quality by time": quality_by_time, "parts": parts_on_text,
-    "models": models, "four ablations": four_ablations,
+    "claims": claims, "speed": speed, "quality": quality, "quality by time": quality_by_time,
+    "four ablations": four_ablations, "parts": parts_on_text, "models": models,
 }  # fmt: skip
 
 
