@@ -1,7 +1,8 @@
 """Train the two models that come with the package, each at its own best rate, and say what was tried.
 
-    python benchmarks/shipping.py run flash --models runs/shipping            # and transformer++; one core each
-    python benchmarks/shipping.py run flash --dropout 0.2                     # the long run alone, with another dropout
+    python benchmarks/shipping.py run flash --models runs/shipping          # and transformer++; one core each
+    python benchmarks/shipping.py run flash --dropout 0.2                   # the long run alone, with another dropout
+    python benchmarks/shipping.py go_on flash                               # from its better long run, at a lower rate
     python benchmarks/shipping.py table
 
 First the rate, by short runs; then the long run at the best rate, which goes on where it was stopped; then, by runs
@@ -30,23 +31,28 @@ MODELS = {
 RATES = {"flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "transformer++": [5e-4, 1e-3, 2e-3, 4e-3]}
 DROPOUT, DECAY = [0.05, 0.1, 0.2], [0.03, 0.1, 0.3]
 SHORT, MIDDLE, LONG = 600, 2000, 7000
+MORE, LOWER = 4000, 0.4  # updates after the long run, from this part of its rate down to nothing once more
 BYTES = 400_000  # of Persuasion, by which all choices are made
 
 
-def one_run(name, steps, rate, dropout, decay, models):
-    """Train once, unless the run is stored already; the long run leaves its model in ``models``."""
+def one_run(name, steps, rate, dropout, decay, models, after=None):
+    """Train once, unless the run is stored already, from the start or ``after`` so many updates of the long run.
+
+    The long runs leave their models in ``models``.
+    """
     key = dict(model=name, steps=steps, learning_rate=rate, dropout=dropout, weight_decay=decay, seed=0)
+    key |= {"after": after, "seed": 1} if after else {}  # other windows than before
+    first = models / f"{name}-dropout-{dropout:g}"
+    out = {LONG: first, MORE: models / f"{first.name}-went-on"}.get(steps)
 
     def make():
-        long = steps == LONG
         config = TrainConfig(
             steps=steps, batch=4, length=1024, learning_rate=rate, weight_decay=decay, dtype="bfloat16",
-            eval_bytes=100_000 if long else 0, eval_every=500 if long else None,
+            seed=key["seed"], start_from=str(first) if after else None,
+            eval_bytes=100_000 if out else 0, eval_every=500 if out else None,
         )  # fmt: skip
         model = ModelConfig(name, dropout=dropout, **MODELS[name])
-        done = train(
-            model, config, out=models / f"{name}-dropout-{dropout:g}" if long else None, resume=long, progress=False
-        )
+        done = train(model, config, out=out, resume=bool(out), progress=False)
         split = first_bytes(load_corpus("austen").validation, BYTES)
         scored = [row for row in done.log if "validation_bits_per_byte" in row]
         return {
@@ -60,7 +66,6 @@ def one_run(name, steps, rate, dropout, decay, models):
 
 
 def run(name, models, dropout=None):
-    torch.set_num_threads(1)
     for rate in RATES[name]:
         one_run(name, SHORT, rate, 0.1, 0.1, models)
     best = RUNS.best(model=name, steps=SHORT)["learning_rate"]
@@ -74,21 +79,34 @@ def run(name, models, dropout=None):
         one_run(name, MIDDLE, best, 0.1, decay, models)
 
 
+def go_on(name, models):
+    best = RUNS.best(model=name, steps=LONG)
+    one_run(name, MORE, LOWER * best["learning_rate"], best["dropout"], 0.1, models, after=LONG)
+
+
 def table():
     for name in MODELS:
         for row in RUNS.where(model=name):
             settings = "rate {learning_rate:g}, dropout {dropout:g}, decay {weight_decay:g}".format(**row)
             scores = "{bits_per_byte:.4f} (training {training_bits_per_byte:.4f})".format(**row)
-            print(f"{name:14} {row['steps']:5} updates, {settings}: {scores}")
+            after = f" after {row['after']}" if "after" in row else ""
+            print(f"{name:14} {row['steps']:5} updates{after}, {settings}: {scores}")
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     what = parser.add_subparsers(dest="what", required=True)
-    one = what.add_parser("run")
-    one.add_argument("model", choices=MODELS)
-    one.add_argument("--models", type=Path, default=Path("runs/shipping"))
-    one.add_argument("--dropout", type=float, help="the long run alone, with this dropout")
+    for command in ("run", "go_on"):
+        one = what.add_parser(command)
+        one.add_argument("model", choices=MODELS)
+        one.add_argument("--models", type=Path, default=Path("runs/shipping"))
+    what.choices["run"].add_argument("--dropout", type=float, help="the long run alone, with this dropout")
     what.add_parser("table")
     args = parser.parse_args()
-    run(args.model, args.models, args.dropout) if args.what == "run" else table()
+    if args.what == "run":
+        run(args.model, args.models, args.dropout)
+    elif args.what == "go_on":
+        go_on(args.model, args.models)
+    else:
+        table()
