@@ -250,6 +250,16 @@ class ScaleOffset(nn.Module):
         return torch.addcmul(self.beta.view(shape), z, self.gamma.view(shape))
 
 
+# ---------------------------------------------------------------- the gate
+def gates_again(u):
+    """Whether the backward pass multiplies by the gate again, for W_out, in place of keeping what was gated.
+
+    On a card, where that is a tenth of what a unit keeps; a CPU has memory and would lose time. A compiler decides
+    by itself, and torch.func has no way to.
+    """
+    return u.requires_grad and u.device.type != "cpu" and not is_rewritten()
+
+
 # ---------------------------------------------------------------- the door: what no unit can take
 def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False, checked=False):
     """Refuse features, mask and document ids that no unit can take, with one line that says what to do.

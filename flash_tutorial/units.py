@@ -14,6 +14,7 @@ import importlib.util
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from flash_support.formats import is_rewritten, product_dtype
 from flash_support.settings import check_counts
@@ -21,7 +22,7 @@ from flash_support.settings import check_counts
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
 from .config import check_heads, check_options
 from .fast import relu2_attention
-from .layers import ScaleOffset, arrays_of, check_input, cos_sin, make_bias, make_norm, rope
+from .layers import ScaleOffset, arrays_of, check_input, cos_sin, gates_again, make_bias, make_norm, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
@@ -57,7 +58,7 @@ class GatedUnit(nn.Module):
         segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
-        return x + self.out_proj(u * self.mix(heads, v, mask, segment_ids))
+        return x + self.project_back(u, self.mix(heads, v, mask, segment_ids))
 
     def project(self, x, mask=None):
         """Gate ``u (B, T, E)``, value ``v (B, T, E)``, base ``z (B, T, S)`` (equation 4)."""
@@ -73,6 +74,14 @@ class GatedUnit(nn.Module):
     def mix(self, heads, v, mask, segment_ids):
         """What each token reads of the others: ``(B, T, E)``."""
         raise NotImplementedError
+
+    def project_back(self, u, mixed):
+        """(u * mixed) W_out: ``(B, T, E) -> (B, T, D)``."""
+
+        def back(u, mixed):
+            return self.out_proj(u * mixed)
+
+        return checkpoint(back, u, mixed, use_reentrant=False) if gates_again(u) else back(u, mixed)
 
     def to_numpy(self):
         """The float64 arrays that ``flash_tutorial.reference`` takes.

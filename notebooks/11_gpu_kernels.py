@@ -691,7 +691,7 @@ if fused:
 # they are ahead by little or not at all against fast attention, and by a quarter or more against slow attention.
 #
 # Lecture 08 counted a crossover of 1836 tokens at these sizes, from multiply-adds alone. Count bytes as well, and give the baseline fused
-# attention, and it lies near 9,000 tokens by torch, on an H100. If both sides are compiled, it lies between 5,000 and 10,000, and with our kernels
+# attention, and it lies near 10,000 tokens by torch, on an H100. If both sides are compiled, it lies between 5,000 and 10,000, and with our kernels
 # between 3,000 and 8,000, depending on the rows that you believe.
 #
 # One cost is missing: a kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly notices this

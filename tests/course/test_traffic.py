@@ -26,8 +26,8 @@ def test_a_step_of_the_base_model_by_torch():
     assert units * found.moved < 520 * GB
 
 
-def test_torch_keeps_little_more_than_derivatives_ask_for():
-    """41.9 GB are the least for a backward pass that computes nothing twice; below, what asks for each of them."""
+def test_torch_keeps_what_derivatives_ask_for_and_little_more():
+    """37.0 GB a step; below, what asks for each of them. What was gated is not among them: it is multiplied again."""
     D, E, S, C = 768, 1536, 128, 256
     half, single = 2, 4
     bytes_a_token = [
@@ -39,12 +39,15 @@ def test_torch_keeps_little_more_than_derivatives_ask_for():
         half * C,  # relu of the scores: relu^2, and the product with v
         half * S * E // C,  # the sum of K^T V that a chunk reads: its product with the query
         half * E,  # what was mixed: the gate's product
-        half * E,  # what was gated: the last weight
     ]
     found, units = counted("flash", 8192, "torch")
-    least = units * 65_536 * sum(bytes_a_token)
-    assert least == pytest.approx(41.9 * GB, rel=1e-3)
-    assert least < units * found.kept < 1.02 * least
+    asked = units * 65_536 * sum(bytes_a_token)
+    assert asked == pytest.approx(37.0 * GB, rel=2e-3)
+    assert asked < units * found.kept < 1.02 * asked < 40 * GB
+    gated = 65_536 * half * E  # the input of the last weight, which a compiler finds kept
+    last_weight = half * E * D  # in half precision: made anew as well
+    assert found.plain.kept - found.kept == gated + last_weight
+    assert found.moved - found.plain.moved == pytest.approx(3 * gated, rel=0.02)
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
@@ -80,7 +83,7 @@ def test_bytes_by_purpose_are_those_of_the_operations_in_the_unit():
     assert sum(purposes.values()) == found.moved and [*purposes] == [*PURPOSES] == [*GROUPS]
     rows = {name: n / (2 * tokens) for name, n in purposes.items()}  # numbers a token, of two bytes
     assert rows["near + far"] == pytest.approx(6 * E)  # near + far, and the gradients of v through both
-    silu, back, split, products = 2 * (2 * E + S), 3 * (2 * E + S), 2 * (2 * E + S), 3 * 3 * E
+    silu, back, split, products = 2 * (2 * E + S), 3 * (2 * E + S), 2 * (2 * E + S), 4 * 3 * E
     assert rows["gate"] == pytest.approx(silu + back + split + products, rel=1e-3)
     assert rows["relu²"] == pytest.approx((2 + 3 + 3 + 3 + 1) * C, rel=0.03)  # relu, square, its slope, 1 / C, bias
     # heads, by the four of them in float32: from z; RoPE, forward and backward; to half precision and back; gradients
@@ -114,7 +117,7 @@ def test_what_lecture_11_says_of_its_table():
         for pair in (("torch", "plain"), *((way, to) for way in ("compiled", "kernels", "slow kernels")
                                            for to in ("fast", "slow")))
     }  # fmt: skip
-    assert [round(at, -3) for at in meet.values()] == [9000, 10_000, 5000, 6000, 3000, 8000, 4000]
+    assert [round(at, -3) for at in meet.values()] == [10_000, 10_000, 5000, 6000, 3000, 8000, 4000]
 
 
 def test_attention_has_no_purpose_of_the_gated_unit():
@@ -163,7 +166,7 @@ def test_merged_a_run_of_elementwise_operations_reads_once_and_writes_what_is_re
 def test_merged_the_products_stay_and_bytes_go(architecture):
     found, _ = counted(architecture, 2048, "torch" if architecture == "flash" else None)
     merged = found.merged()
-    assert 0.5 * found.moved < merged.moved < 0.8 * found.moved and merged.kept == found.kept
+    assert 0.5 * found.moved < merged.moved < 0.8 * found.moved and merged.kept == (found.plain or found).kept
     assert [o for o in found.operations if o[2]] == [o for o in merged.operations if o[2]]
 
 

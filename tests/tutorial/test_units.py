@@ -9,6 +9,7 @@ from flash_tutorial import (
     GAU,
     MCTransformerBlock,
     TransformerBlock,
+    units,
 )
 from flash_tutorial.properties import branch_error, branch_std, draw_order_one
 
@@ -153,3 +154,36 @@ def test_a_causal_block_needs_no_mask_for_padding_on_the_right(make_block, monke
     y, alone = block(x, mask=mask), block(x[1:, :6])
     torch.testing.assert_close(y[1:, :6], alone)
     assert given == [None] * len(given) and given
+
+
+@pytest.mark.parametrize("name, causal", [("gau", False), ("flash", True), ("flash, layer norm", False)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_was_gated_may_be_computed_again(name, causal, dtype, monkeypatch):
+    """As on a card: the same outputs and gradients, bit for bit, and one array of the width E less is kept."""
+    unit, (x, reading) = make(name, causal, dtype=dtype), (features(T, dtype=dtype), how_to_read("both", T))
+    found, kept, own = [], [], {p.data_ptr() for p in unit.parameters()}
+    for again in (False, True):
+        monkeypatch.setattr(units, "gates_again", lambda u, again=again: again)
+        arrays, here = {}, x.clone().requires_grad_()
+
+        def keep(t, arrays=arrays):
+            arrays[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            y = unit(here, **reading)
+        kept.append(sum(n for place, n in arrays.items() if place not in own))
+        found.append([y, *torch.autograd.grad((y * y).sum(), (here, *unit.parameters()))])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert kept[0] - kept[1] == B * T * unit.expanded * x.element_size()
+
+
+def test_it_is_computed_again_on_a_card_alone():
+    u, asked = torch.ones(2, requires_grad=True), []
+    on_a_card = type("Tensor", (), dict(requires_grad=True, device=torch.device("cuda")))
+    assert units.gates_again(on_a_card) and not units.gates_again(u)
+    on_a_card.requires_grad = False
+    assert not units.gates_again(on_a_card)
+    on_a_card.requires_grad = True
+    torch.func.grad(lambda x: (asked.append(units.gates_again(on_a_card)), x.sum())[1])(u)
+    assert asked == [False]
