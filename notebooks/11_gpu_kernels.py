@@ -223,12 +223,16 @@ of_products, of_time = (100 * (near + far) for near, far in zip(shares["local"],
 title = f"Mixing: {of_products:.0f}% of the multiply-adds that are made, {of_time:.0f}% of the time"
 figures.show(*figures.shares_of_a_step(shares, title=title))
 reveal("11.a", round(of_time), "percent of the time")
+print(f"a step whose mixing took no time would be {1 / (1 - of_time / 100):.2f} times as fast")
 
 # %% [markdown]
 # *heads* has no matrix product, so all its time goes into small operations. For the other parts the figure counts the products that the
 # code really makes: on a CPU it multiplies blocks of 64 rows, each up to its last visible key, so of a chunk of 128 it multiplies three
-# quarters of the square and not half. Counted in this way, the two bars of a part differ by a few percent of the step, on our CPU. On a
-# card we expect them to be further apart, and the rest of this lecture is about why.
+# quarters of the square and not half. Counted so, the two bars of a part differ by a few percent of the step, on our CPU. On a
+# card we expect more, and the rest of this lecture is about why.
+#
+# The last line is *Amdahl's law*: where a part has the share p of the time, no kernel for it makes the whole more than 1 / (1 − p) times as
+# fast. So the package has kernels for the heads and the gate.
 #
 # ## 2. Arithmetic against bytes
 #
@@ -346,7 +350,7 @@ for name, way in {"one by one": narrow_local, "compiled": compiled(narrow_local)
 
 # %% [markdown]
 # The compiler's own code has taken the place of the five small operations. But in its default mode the two products are still calls of their own, so
-# scores and weights still pass through main memory, as in section 2's *not fused*. To keep them out, somebody has to write a kernel that works in tiles.
+# scores and weights still pass through main memory. To keep them out, somebody has to write a kernel that works in tiles.
 #
 # ## 4. An attention matrix in tiles
 #
@@ -432,21 +436,27 @@ print("second tile, as loaded:", tile.tolist())
 print("times a mask:", (tile * inside).tolist())
 print("chosen by a mask:", np.where(inside, tile, 0).tolist())
 
+for way, stride in {"along a row": 1, "down a column, E = 1536": 1536}.items():  # 32 entries of two bytes
+    print(f"{way}: 32 threads fetch {len(set(2 * stride * np.arange(32) // 32))} pieces of 32 bytes")
+
 # %% [markdown]
 # **Misconception: what lies outside is zero.** The tile asked for tokens 5 to 8 and there are six. It got NaN; elsewhere it may get
 # zeros, or a neighbour's values. The symptom: right whenever M divides C, wrong otherwise.
 #
 # Multiplying by a mask does not help, since 0 × NaN is NaN. So each load carries a mask, and says what stands for the entries that are not loaded.
 #
+# As for speed, memory comes in pieces of 32 bytes. *Threads*, which compute side by side, share one if their entries are
+# neighbours (the loads are *coalesced*); down a column each fetches a piece for two bytes.
+#
 # ## 6. The kernel
 #
-# *Triton* is a language for kernels inside Python. The compiler spreads a tile over *threads*, which compute side by
-# side. `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask, and `tl.dot` multiplies
+# *Triton* is a language for kernels inside Python. The compiler spreads a tile over threads. `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask, and `tl.dot` multiplies
 # two tiles as matrices and sums in float32 (`"ieee"` forbids it to round float32 inputs first). `load_tile` is a masked load as in the last section.
 #
 # Here is the package's `mix_kernel`, in three pieces. (At a first reading follow `rows` and `columns` alone, and skip strides and
 # `documents`.) The first finds out where this program works. Its number is taken apart into a tile of M tokens, some of the E columns, a
-# chunk and a sequence. The last chunk may be short, so rows from its `end` on are masked in every load and in the store.
+# chunk and a sequence, the tile first: neighbours in number run at about the same time, and what they all read, `v` and `state`, is then in the
+# *L2 cache*, which programs share. The last chunk may be short, so rows from its `end` on are masked in every load and in the store.
 
 # %% tags=["nbval-check-output"]
 source = Path(importlib.util.find_spec("flash_tutorial.gpu.kernels").origin).read_text(encoding="utf-8")
@@ -598,20 +608,23 @@ if fused:
     command = [sys.executable, *asked.split(), *map(str, my_tile)]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     t4, a100, h100 = cards = [json.loads(line) for line in printed.splitlines()]
-    for name, card in zip(("T4", "A100", "H100"), cards):
+    for name, has, card in zip(("T4", "A100", "H100"), (64, 164, 228), cards):  # KiB of shared memory of an SM
+        takes = card["shared_bytes"] // 1024
+        programs = min(has // takes, 65_536 // (128 * card["registers"]))  # of 128 threads each
         print(f"{name:5} {card['matrix_instructions']:3} matrix instructions, {card['registers']} registers,", end=" ")
-        print(f"{card['stack_bytes']} bytes of stack a thread, {card['shared_bytes'] // 1024} KiB shared")
+        print(f"{card['stack_bytes']} bytes of stack a thread, {takes} KiB shared; an SM holds {programs}")
     assert t4["matrix_instructions"] == 0 < h100["matrix_instructions"] and a100["matrix_instructions"] > 0
     assert my_tile != (64, 64) or a100["stack_bytes"] == h100["stack_bytes"] == 0 < t4["stack_bytes"]
 
 # %% [markdown]
-# (Do not compare A100 and H100 by that number: one instruction of the H100 covers a larger piece of the product.) For the T4 there
+# (Do not compare A100 and H100 by that number: an instruction of the H100 covers a larger piece.) For the T4 there
 # is **not one** matrix instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second
 # in float32, in place of 65 × 10¹² (data sheet), and with this tile its threads also spill. So this kernel should **lose** there, and
 # `backend="auto"` leaves it out.
 #
-# On the newer cards the tile's size is a trade-off: each tile of columns makes the scores anew, so narrow ones repeat products, but the
-# float32 sum of a program must stay in registers, of which a *streaming multiprocessor* (SM) has 256 KiB for all its programs.
+# On the newer cards the tile's size is a trade-off. Each tile of columns makes the scores anew, so narrow ones repeat products. But a
+# *streaming multiprocessor* (SM) has 65,536 registers and a fixed shared memory for all its programs. If it holds several, one computes
+# while another waits for memory; how full it gets is its *occupancy*. Try (32, 64).
 #
 # ## 9. Bytes of a whole step, and a prediction
 #
@@ -641,8 +654,7 @@ figures.show(*figures.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title
 # %% [markdown]
 # What the kernels save lies between the products. PyTorch makes the heads in float32, one operation after the other, and it writes near
 # and far before it adds and gates them, whereas a tile goes through all of this in fast memory. The attention matrix, with which section 4
-# began, has the smallest part in what is saved (*relu²*), since at C = 256 it is a sixth as wide as the values. But what it taught, to
-# keep a tile until it is finished, pays off everywhere.
+# began, has the smallest part in what is saved (*relu²*), since at C = 256 it is a sixth as wide as the values.
 #
 # The grey bars count element-wise operations that follow each other as one kernel, about what `torch.compile` makes of them. By this count
 # Transformer++ moves least: its heads are merged, too, and its 12 attention layers with values of width 768 move 15 GB, where the 24 units of
@@ -692,7 +704,7 @@ if fused:
 #
 # Lecture 08 counted a crossover of 1836 tokens at these sizes, from multiply-adds alone. Count bytes as well, and give the baseline fused
 # attention, and it lies near 10,000 tokens by torch, on an H100. If both sides are compiled, it lies between 5,000 and 10,000, and with our kernels
-# between 3,000 and 8,000, depending on the rows that you believe.
+# between 3,000 and 8,000.
 #
 # One cost is missing: a kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly notices this
 # *launch overhead*; a decoding step, with its single token, does. The remedy is a *CUDA graph*, which records all launches once and replays
