@@ -82,8 +82,8 @@ for name in ("FLASH, torch", "FLASH, Triton"):
     print(f"{name:14} {steps_of_cards[name, 8192]['gigabytes_moved']:.0f} GB of memory traffic in one training step")
 
 # %% [markdown]
-# The second does more multiplications, not fewer, and yet more than a third of the traffic is gone. Does that matter? While a T4, the card
-# that Colab lends for free, fetches one byte, it could do 203 multiplications or additions (section 2). The gate of FLASH does one for six
+# The second does more multiplications, not fewer, and yet more than a third of the traffic is gone. Does that matter? While a T4, Colab's
+# free card, fetches one byte, its matrix units could do 203 multiplications or additions (section 2). The gate of FLASH does one for six
 # bytes.
 #
 # Two questions from lecture 10 first.
@@ -231,8 +231,8 @@ print(f"a step whose mixing took no time would be {1 / (1 - of_time / 100):.2f} 
 # quarters of the square and not half. Counted so, the two bars of a part differ by a few percent of the step, on our CPU. On a
 # card we expect more, and the rest of this lecture is about why.
 #
-# The last line is *Amdahl's law*: where a part has the share p of the time, no kernel for it makes the whole more than 1 / (1 − p) times as
-# fast. So the package has kernels for the heads and the gate.
+# The last line is *Amdahl's law*: if a part has a share p of the time, a kernel for it makes the whole at most 1 / (1 − p) times as fast.
+# Dense layers have good kernels already, so ours include heads and gate.
 #
 # ## 2. Arithmetic against bytes
 #
@@ -319,9 +319,9 @@ figures.show(*figures.rooflines(roofs, moves=[("local, not fused", "local, fused
 #
 # ## 3. What `torch.compile` merges
 #
-# Between the two products of the local part stand five small operations: division, bias, relu, square, mask. Run one by one, each is a kernel that reads
-# the whole array of scores and writes a new one. How far does `torch.compile` merge them? PyTorch's profiler counts which of its own
-# operations are still called; `bmm` is a product inside chunks.
+# Between the two products of the local part stand five small operations: division, bias, relu, square, mask. Run one by one, each is a
+# kernel that reads the whole array of scores and writes a new one. How far does `torch.compile` merge them? PyTorch's profiler counts which
+# of its own operations are still called; `bmm` is a product inside chunks.
 
 # %%
 from torch.profiler import profile
@@ -354,7 +354,7 @@ for name, way in {"one by one": narrow_local, "compiled": compiled(narrow_local)
 #
 # ## 4. An attention matrix in tiles
 #
-# One copy of a kernel has little fast memory, at most 64 KiB on a T4, whereas a 256 × 256 matrix in float32 alone needs 256 KiB. So the
+# One copy of a kernel has little *shared memory*, at most 64 KiB on a T4, whereas a 256 × 256 matrix in float32 alone needs 256 KiB. So the
 # matrix is made in *tiles* of M × M entries, and each tile is used at once and then forgotten.
 #
 # Here are six tokens and tiles of 3 × 3, without bias and division. The value of a token is its number, and tile (1, 0) holds what tokens 4 to 6
@@ -441,22 +441,24 @@ for way, stride in {"along a row": 1, "down a column, E = 1536": 1536}.items(): 
 
 # %% [markdown]
 # **Misconception: what lies outside is zero.** The tile asked for tokens 5 to 8 and there are six. It got NaN; elsewhere it may get
-# zeros, or a neighbour's values. The symptom: right whenever M divides C, wrong otherwise.
+# zeros, or a neighbour's values. Results may be wrong unless M divides every chunk.
 #
 # Multiplying by a mask does not help, since 0 × NaN is NaN. So each load carries a mask, and says what stands for the entries that are not loaded.
 #
-# As for speed, memory comes in pieces of 32 bytes. *Threads*, which compute side by side, share one if their entries are
-# neighbours (the loads are *coalesced*); down a column each fetches a piece for two bytes.
+# Memory delivers pieces of 32 bytes. The *threads* of a program, 32 at a time, share pieces where their entries are neighbours (such loads
+# are *coalesced*); down a column each thread fetches a piece for two bytes.
 #
 # ## 6. The kernel
 #
-# *Triton* is a language for kernels inside Python. The compiler spreads a tile over threads. `tl.program_id` tells a program its number, `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask, and `tl.dot` multiplies
-# two tiles as matrices and sums in float32 (`"ieee"` forbids it to round float32 inputs first). `load_tile` is a masked load as in the last section.
+# *Triton* is a language for kernels inside Python. The compiler spreads a tile over threads. `tl.program_id` tells a program its number,
+# `tl.arange` makes indices, `tl.load` and `tl.store` take addresses and a mask, and `tl.dot` multiplies two tiles as matrices and sums in
+# float32 (`"ieee"` forbids it to round float32 inputs first). `load_tile` is a masked load as in the last section.
 #
 # Here is the package's `mix_kernel`, in three pieces. (At a first reading follow `rows` and `columns` alone, and skip strides and
 # `documents`.) The first finds out where this program works. Its number is taken apart into a tile of M tokens, some of the E columns, a
-# chunk and a sequence, the tile first: neighbours in number run at about the same time, and what they all read, `v` and `state`, is then in the
-# *L2 cache*, which programs share. The last chunk may be short, so rows from its `end` on are masked in every load and in the store.
+# chunk and a sequence, in that order: neighbouring numbers usually run together, so what they share, parts of `v` and `state`, should still
+# lie in the card's *L2 cache*, faster than main memory. The last chunk may be short, so rows from its `end` on are masked in every load and
+# in the store.
 
 # %% tags=["nbval-check-output"]
 source = Path(importlib.util.find_spec("flash_tutorial.gpu.kernels").origin).read_text(encoding="utf-8")
@@ -562,9 +564,9 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
 #
 # Lecture 03 derived the gradient of relu² attention. With scores s, r = relu(s), weights A = r² and y = A v, and with dy for what comes
 # back from the gate, the gradients are dv = Aᵀ dy, dA = dy vᵀ and ds = 2 r dA. Since A was never stored, `maps_kernel` has to make it
-# again, tile by tile and together with ds. This time it does write both to memory, since 2 C entries for each token are a third of the
-# token's value (E = 6 C at the paper's base size). `values_kernel` makes dv from A and dy. The gradient of the state is summed over all
-# *later* chunks, by the same scan in the other direction.
+# again, tile by tile and together with ds. This time it does write both to memory, where 2 C entries a token are a third of its value (E =
+# 6 C). `values_kernel` makes dv from A and dy; dq and dk follow from ds. The gradient of the state is summed over all *later* chunks, by
+# the same scan in the other direction.
 #
 # Which tiles does one program touch?
 
@@ -572,9 +574,9 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
 figures.show(*figures.tiles_of_the_kernels())
 
 # %% [markdown]
-# Forward, a program stays in its row of A and walks over the keys that it may read, up to the diagonal. For dv it is the
-# transpose: a program belongs to a *key* and walks down the column, from the diagonal on, over all the queries that read it. So
-# no two programs ever add to the same entry. Now ask for the gradient of each input, by the interpreter, against torch in float64.
+# Forward, a program stays in its row of A and walks over the keys that it may read, up to the diagonal. For dv it is the transpose: a
+# program belongs to M *keys* and walks down their column, from the diagonal on, over all the queries that read them. So no two programs
+# ever add to the same entry. Now ask for the gradient of each input, by the interpreter, against torch in float64.
 
 # %%
 if fused:
@@ -594,10 +596,10 @@ if fused:
 # In a model you never call this function yourself. `FLASH(..., backend="auto")` takes the kernels on a CUDA card in half precision where they are
 # expected to be faster; `unit.fused_on(x)` says whether, and why.
 #
-# **What the compiler makes of it.** Compiling needs no card, so you can ask for several; 7.5, 8.0 and 9.0 are the versions of their designs.
-# *Matrix instructions* use the units that give a card its high peak. A thread has at most 255 *registers*, of which the compiler may use fewer, and
-# what does not fit is *spilled* to the thread's *stack* in main memory. *Shared* memory is the fast memory of a program. Change the tile, M tokens
-# and a number of columns, both powers of two.
+# **What the compiler makes of it.** Compiling needs no card, so you can ask for several; 7.5, 8.0 and 9.0 are their *compute capabilities*.
+# *Matrix instructions* use the units that give a card its high peak. A thread computes in at most 255 *registers*; what does not fit is
+# *spilled* to its *stack* in main memory. Programs run on a *streaming multiprocessor* (SM), which divides its registers and shared memory
+# among them. Change the tile, M tokens and a number of columns, both powers of two.
 
 # %%
 my_tile = (64, 64)
@@ -609,36 +611,37 @@ if fused:
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     t4, a100, h100 = cards = [json.loads(line) for line in printed.splitlines()]
     for name, has, card in zip(("T4", "A100", "H100"), (64, 164, 228), cards):  # KiB of shared memory of an SM
-        takes = card["shared_bytes"] // 1024
-        programs = min(has // takes, 65_536 // (128 * card["registers"]))  # of 128 threads each
+        takes = -(-card["shared_bytes"] // 1024) + (name != "T4")  # newer cards reserve one more
+        programs = min(has // takes, 65_536 // (128 * card["registers"]), 8 if name == "T4" else 16)  # of 128 threads
         print(f"{name:5} {card['matrix_instructions']:3} matrix instructions, {card['registers']} registers,", end=" ")
-        print(f"{card['stack_bytes']} bytes of stack a thread, {takes} KiB shared; an SM holds {programs}")
+        print(f"{card['stack_bytes']} bytes of stack a thread, {takes} KiB shared; an SM has room for {programs}")
     assert t4["matrix_instructions"] == 0 < h100["matrix_instructions"] and a100["matrix_instructions"] > 0
     assert my_tile != (64, 64) or a100["stack_bytes"] == h100["stack_bytes"] == 0 < t4["stack_bytes"]
 
 # %% [markdown]
-# (Do not compare A100 and H100 by that number: an instruction of the H100 covers a larger piece.) For the T4 there
-# is **not one** matrix instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second
-# in float32, in place of 65 × 10¹² (data sheet), and with this tile its threads also spill. So this kernel should **lose** there, and
+# (Do not compare instruction counts of A100 and H100: one of the H100's covers a larger piece.) For the T4 there is **not one** matrix
+# instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second (data
+# sheet), so its ridge point falls to 25, below the fused part's 64, and its threads spill. So this kernel should **lose** there, and
 # `backend="auto"` leaves it out.
 #
-# On the newer cards the tile's size is a trade-off. Each tile of columns makes the scores anew, so narrow ones repeat products. But a
-# *streaming multiprocessor* (SM) has 65,536 registers and a fixed shared memory for all its programs. If it holds several, one computes
-# while another waits for memory; how full it gets is its *occupancy*. Try (32, 64).
+# On the newer cards the tile's size is a trade-off. Narrow tiles make the scores more often, short ones read `state` more often. But large
+# ones take more of the SM's 65,536 registers and shared memory, so it holds fewer programs, of which one could compute while another waits
+# for memory. How full it gets is its *occupancy*. Try (32, 64).
 #
 # ## 9. Bytes of a whole step, and a prediction
 #
 # Back to the *training step* of the first cell. `count_traffic` runs a unit, forward and backward, on *fake* tensors, which have shapes and
-# no contents, and counts that each operation reads its inputs once and writes its outputs once.
+# no contents, and counts each input and output of an operation once, trusting the L2 cache.
 
 # %%
-from flash_course.bench.traffic import ROWS, base, count_traffic, level, times_the_products
+from flash_course.bench.traffic import ROWS as MODELS
+from flash_course.bench.traffic import base, count_traffic, level, times_the_products
 
 counted, gigabytes, compiled_gigabytes = {}, {}, {}
 LENGTHS = (512, 2048, 8192, 16_384)
-for name in ROWS if fused else [name for name in ROWS if "Triton" not in name]:
+for name in MODELS if fused else [name for name in MODELS if "Triton" not in name]:
     for T in LENGTHS:
-        config, units = base(ROWS[name][0], T, ROWS[name][1])
+        config, units = base(MODELS[name][0], T, MODELS[name][1])
         counted[name, T] = units, count_traffic(config, T)
     units, found = counted[name, 8192]
     gigabytes[name] = {purpose: units * n / 1e9 for purpose, n in found.by_purpose(config).items()}
@@ -662,9 +665,8 @@ figures.show(*figures.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title
 #
 # From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer. Three things are *assumed*.
 #
-# 1. Large products and long copies reach about 60% and 84% of the data sheets (less on a T4), and launching costs nothing.
-# 2. So do the products inside attention. That flatters our kernels, and the baseline's fused attention as well, so each has a second row, with
-#    such products at half the rate: *slow kernels*, which also repeat what 64 × 64 tiles repeat, and *slow attention*.
+# 1. Large products reach about 60%, long copies 84% of the data sheets (less on a T4); launching is free and memory suffices.
+# 2. So do the products inside attention, and none is repeated. That flatters our kernels and the baseline's fused attention, so each has a second row at half the rate: *slow attention*, and *slow kernels*, which repeat the scores for every 64 columns.
 # 3. The rows named *compiled*, and those of the kernels, move the bytes of the grey bars.
 
 # %%
@@ -673,7 +675,7 @@ ways = {  # how a row is counted: the model, whether the rest is compiled, how s
     "FLASH, torch": ("FLASH, torch", False, 1), "FLASH, compiled": ("FLASH, torch", True, 1),
     "FLASH, kernels": ("FLASH, Triton", True, 1), "FLASH, slow kernels": ("FLASH, Triton", True, 2 * repeated),
     "Transformer++": ("Transformer++", False, 1), "Transformer++, compiled": ("Transformer++", True, 1),
-    "the same, slow attention": ("Transformer++", True, 2),
+    "Transformer++, slow": ("Transformer++", True, 2),
 }  # fmt: skip
 columns = [*(("H100", T) for T in LENGTHS), ("A100", 8192), ("L4", 8192), ("T4", 8192)]
 predicted = {}
@@ -690,25 +692,25 @@ print(f"the slow kernels' local part executes {repeated:.1f} times the products 
 
 on_h100 = {said: [predicted[said, "H100", T] for T in LENGTHS] for said, *_ in rows[2:]}
 for way in [way for way in on_h100 if way.startswith("FLASH")]:
-    for baseline in ["Transformer++"] if "torch" in way else ["Transformer++, compiled", "the same, slow attention"]:
+    for baseline in ["Transformer++"] if "torch" in way else ["Transformer++, compiled", "Transformer++, slow"]:
         print(f"{way:20} is level with {baseline:24} at T = {level(LENGTHS, on_h100[way], on_h100[baseline]):,.0f}")
 if fused:
-    fast, slow = on_h100["Transformer++, compiled"], on_h100["the same, slow attention"]
+    fast, slow = on_h100["Transformer++, compiled"], on_h100["Transformer++, slow"]
     assert on_h100["FLASH, kernels"][1] > slow[1]
     assert on_h100["FLASH, slow kernels"][2] < min(0.75 * slow[2], 1.02 * fast[2])
 
 # %% [markdown]
-# A step of FLASH takes the same time at every length, while that of Transformer++ climbs, even with fused attention. Beside the row
-# *Transformer++*, which is not compiled, the kernels look like winners at 2048. Compile the baseline too, and they are behind there. At 8192
-# they are ahead by little or not at all against fast attention, and by a quarter or more against slow attention.
+# A FLASH step is predicted to take the same time at every length, while that of Transformer++ climbs, even with fused attention. Beside
+# *Transformer++*, not compiled, the kernels seem to win at 2048. Compile the baseline too, and they lose there. At 8192 the slow kernels
+# are about level with fast attention, and take a quarter less time than slow attention.
 #
-# Lecture 08 counted a crossover of 1836 tokens at these sizes, from multiply-adds alone. Count bytes as well, and give the baseline fused
-# attention, and it lies near 10,000 tokens by torch, on an H100. If both sides are compiled, it lies between 5,000 and 10,000, and with our kernels
-# between 3,000 and 8,000.
+# Lecture 08 counted a crossover of 1836 tokens at these sizes, from multiply-adds alone. Count bytes as well, with fused attention for the
+# baseline, and it lies near 10,000 on an H100 (nothing compiled). If both are compiled, we predict 5,000 against slow attention and 10,000
+# against fast; with our kernels, 3,000 to 8,000.
 #
 # One cost is missing: a kernel has to be *launched*, which takes some microseconds. A training step of 65,536 tokens hardly notices this
 # *launch overhead*; a decoding step, with its single token, does. The remedy is a *CUDA graph*, which records all launches once and replays
-# them. It needs shapes that never change, as those of a state of constant size.
+# them. It needs shapes that never change, which a state of constant size provides.
 #
 # **Now measure**, while you have a prediction. In a copy of this repository, on a machine with a CUDA card,
 # `tools/gpu_evidence --only steps` times a step in these ways and stores the result for the next cell, in 20 minutes at most. (It takes
@@ -744,6 +746,7 @@ except ValueError:
 # 2. relu² tiles add up, which makes the kernel short. Every load still needs its mask.
 # 3. Fusing saves bytes, and may repeat some arithmetic for it. Whether it pays depends on the card.
 #
-# **Exercises** [Problem set 11](../exercises/11_gpu_kernels.ipynb), six tasks: bytes against operations, tiles in NumPy, the same in Triton, and five wastes to find.
+# **Exercises** [Problem set 11](../exercises/11_gpu_kernels.ipynb), six tasks: bytes against operations, tiles in NumPy, the same in
+# Triton, and five wastes to find.
 #
 # **Next** [Lecture 12](12_your_project.ipynb) uses the package in a project of your own.
