@@ -3,8 +3,6 @@
 Letters: B batch, T length, N vocabulary.
 """
 
-import math
-
 import torch
 
 from flash_support.settings import check_counts
@@ -88,9 +86,9 @@ class RecordedStep:
         step = RecordedStep(model, state, room=4096)    # as many tokens as a row may have, the prompt's included
         logits = step(next_ids)                         # (B,) -> (B, N), the same tensor each time
 
-    A token then costs one start of a graph in place of more than a hundred kernels'. Nothing is asked of the card but,
-    at the end of a chunk, how soon the next one is full. Elsewhere than on a card the steps run as usual. No card was
-    at hand to try the recording itself on. ``state`` belongs to the steps from then on.
+    A token then costs one start of a graph in place of more than a hundred kernels', and nothing is asked of the card.
+    Elsewhere the steps run as usual. No card was at hand to try the recording itself on, so ``generate`` does without
+    it. ``state`` belongs to the steps from then on.
     """
 
     @torch.no_grad()
@@ -103,14 +101,14 @@ class RecordedStep:
         if room < state.rows.used:
             raise ValueError(f"room={room}: expected at least the {state.rows.used} tokens that were read already")
         self.model, self.state, device = model, state, state.units[0].v.device
-        self.rest = room - state.rows.used
+        self.rest, batch = room - state.rows.used, state.rows.batch
+        self.lengths = [state.rows.used] * batch if state.rows.behind is None else state.rows.lengths.tolist()
         state.rows = states.FixedRows.of(state.rows, room, device)
         for unit in state.units:
             unit.rows = states.FixedRows.of(unit.rows, room, device)
             unit.count_chunks()
-        self.left = self._count_outside()
-        self.ids = torch.zeros(state.rows.batch, dtype=torch.long, device=device)
-        self.graph = self._record() if device.type == "cuda" else None
+        self.ids = torch.zeros(batch, dtype=torch.long, device=device)
+        self.graph = self._record() if device.type == "cuda" and self.rest else None
 
     @torch.no_grad()
     def __call__(self, ids):
@@ -122,17 +120,10 @@ class RecordedStep:
             self.logits, _ = self.model.step(self.ids, self.state)
         else:
             self.graph.replay()
-        self.rest, self.left = self.rest - 1, self.left - 1
-        if self.left == 0:
+        self.rest, self.lengths = self.rest - 1, [n + 1 for n in self.lengths]
+        if any(n % self.state.units[0].v.shape[2] == 0 for n in self.lengths):
             self._fold()
         return self.logits
-
-    def _count_outside(self):
-        """Steps until some row's chunk is full; the units no longer count them, since a recorded one cannot."""
-        left = self.state.units[0].left
-        for unit in self.state.units:
-            unit.left = math.inf
-        return left
 
     def _fold(self):
         """Fold full chunks into the sums, which stay where they are in memory."""
@@ -140,22 +131,29 @@ class RecordedStep:
             sums, chunks = unit.sums, unit.chunks
             unit.fold()
             unit.sums, unit.chunks = sums.copy_(unit.sums), chunks.copy_(unit.chunks)
-        self.left = self._count_outside()
 
     def _record(self):
-        """Capture one step; what its trials change is put back."""
+        """Capture one step. What a trial changes is put back each time, since there may be room for one token alone."""
         units = self.state.units
         changed = [t for u in units for t in (u.quad_k, u.lin_k, u.v, u.rows.behind)] + [self.state.rows.behind]
         before = [t.clone() for t in changed]
+
+        def step():
+            self.logits, _ = self.model.step(self.ids, self.state)
+
+        def put_back():
+            for t, old in zip(changed, before):
+                t.copy_(old)
+
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):  # tables and libraries are set up before the recording
-                self.model.step(self.ids, self.state)
+                step()
+                put_back()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.logits, _ = self.model.step(self.ids, self.state)
-        for t, old in zip(changed, before):
-            t.copy_(old)
+            step()
+        put_back()
         return graph

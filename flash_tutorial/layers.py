@@ -252,11 +252,8 @@ class ScaleOffset(nn.Module):
 
 # ---------------------------------------------------------------- the gate
 def gates_again(u):
-    """Whether the backward pass multiplies by the gate again, for W_out, in place of keeping what was gated.
-
-    On a card, where that is a tenth of what a unit keeps; a CPU has memory and would lose time. A compiler decides
-    by itself, and torch.func has no way to.
-    """
+    """Whether what was gated is computed again for the gradient of W_out, and not kept: on a card, where it is a tenth
+    of what a unit keeps. A CPU would lose time, a compiler decides by itself."""
     return u.requires_grad and u.device.type != "cpu" and not is_rewritten()
 
 

@@ -12,6 +12,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 hangs on a graph).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,10 @@ class Rows:
         """The index of a token at ``place`` of each row."""
         return (slice(None) if self.behind is None else torch.arange(self.batch, device=place.device)), place
 
+    def ahead(self, C):
+        """Tokens in the fullest of the rows' chunks of C."""
+        return self.used % C if self.behind is None else int((self.place % C).max())
+
     def advance(self):
         """One more token in every row."""
         self.used += 1
@@ -66,6 +71,9 @@ class FixedRows(Rows):
     @classmethod
     def of(cls, rows, room, device):
         return cls(rows.batch, room, room - rows.lengths.to(device))
+
+    def ahead(self, C):
+        return -math.inf  # no chunk of a recorded step fills up by itself: ``decoding.RecordedStep`` counts
 
     def advance(self):
         self.behind.sub_(1)
@@ -132,14 +140,13 @@ class ChunkState:
 
     def count_chunks(self):
         """What changes only where a chunk ends: the divisor of the mean, and how soon the next chunk may be full."""
-        C, place = self.v.shape[2], self.rows.place
-        finished, ahead = place // C, place % C
+        C = self.v.shape[2]
+        finished = self.rows.place // C
         if self.rows.behind is None:
             self.chunks = max(finished, 1)
         else:
             self.chunks = finished.clamp(min=1).to(self.sums.dtype)[:, None, None]  # (B, 1, 1)
-            ahead = int(ahead.max())
-        self.left = C - ahead  # steps until some row's chunk is full
+        self.left = C - self.rows.ahead(C)  # steps until some row's chunk is full
 
     def append(self, quad_k, lin_k, v):
         """Write one token ``(B, H, ...)`` at each row's place in its chunk; gives the places."""

@@ -26,8 +26,10 @@ from flash_tutorial import (  # noqa: E402
     MCTransformerBlock,
     ModelConfig,
     TransformerBlock,
+    decoding,
     layers,
     model,
+    states,
 )
 
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -56,6 +58,8 @@ def pretending():
     for module in (layers, model):  # the door looks at numbers
         stack.enter_context(mock.patch.object(module, "check_reading", lambda mask, ids, *args, **options: ids))
     stack.enter_context(mock.patch("torch.cuda.device_of", lambda tensor: nullcontext()))
+    stack.enter_context(mock.patch.object(torch.Tensor, "__int__", lambda tensor: 50))  # a prompt's longest row
+    stack.enter_context(mock.patch.object(decoding.RecordedStep, "_record", lambda step: None))  # no card, no graph
     return stack
 
 
@@ -88,7 +92,7 @@ def run_units():
 
 
 def run_models():
-    """A training step and three steps of decoding, of every architecture."""
+    """A training step and three steps of decoding in every reading, of every architecture, and a recorded step."""
     done = 0
     for architecture in ("flash", "flash_quad", "transformer", "transformer+", "transformer++", "mc_transformer++"):
         for dtype in FORMATS:
@@ -96,15 +100,20 @@ def run_models():
                 net = LanguageModel(ModelConfig(architecture, dim=32, depth=2, max_length=64))
                 ids = torch.zeros(2, 50, dtype=torch.long)
             optimizer = torch.optim.AdamW(net.parameters(), fused=True)
-            with autocast(dtype):
-                loss = net.loss(ids, ids)
-            loss.backward()
+            for how in readings(2, 50):
+                with autocast(dtype):
+                    loss = net.loss(ids, ids, **how)
+                loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             with autocast(dtype):
-                logits, state = net.eval().prefill(ids)
-                for _ in range(3):
-                    logits, state = net.step(logits.argmax(-1), state)
+                for how in readings(2, 50)[:2]:
+                    logits, state = net.eval().prefill(ids, **how)
+                    for options in ({"temperature": 0}, {}, {"top_k": 3, "top_p": 0.9}):
+                        logits, state = net.step(decoding.draw(logits, **options), state)
+                if isinstance(state.units[0], states.ChunkState):
+                    _, state = net.prefill(ids)
+                    logits = decoding.RecordedStep(net, state, room=60)(ids[:, 0])
             assert logits.device.type == "cuda" and logits.shape == (2, 256)
             done += 1
     return done

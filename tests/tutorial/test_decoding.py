@@ -1,12 +1,14 @@
 """Generation: what comes token by token is what the parallel form gives, and draws follow the probabilities."""
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
 from refusals import assert_one_line
 from small_model import ALL, NAMES, N, ids, model
 from torch.utils._python_dispatch import TorchDispatchMode
+from unit_cases import DEVICES
 
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.decoding import RecordedStep, draw
@@ -139,25 +141,43 @@ class HostReads(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("architecture", ["flash", "mc_transformer++"])
 @pytest.mark.parametrize("lengths", [[5, 5, 5], [9, 4, 1]], ids=["one length", "ragged"])
-def test_a_recorded_step_is_the_step(architecture, lengths):
-    """Over three chunk borders. And what a graph needs: tensors stay where they are, and the host is told nothing."""
-    m, prompt = model(architecture), ids(3, max(lengths))
-    mask = None if len(set(lengths)) == 1 else torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+def test_a_recorded_step_is_the_step(architecture, lengths, device):
+    """Over three chunk borders. And what a graph needs: tensors stay where they are, and the host asks for nothing."""
+    m, prompt = model(architecture).to(device), ids(3, max(lengths)).to(device)
+    mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    mask = None if mask.all() else mask.to(device)
     _, plain = m.prefill(prompt, mask)
     _, state = m.prefill(prompt, mask)
-    recorded, tokens = RecordedStep(m, state, room=64), ids(15, 3, seed=4)
+    recorded, tokens = RecordedStep(m, state, room=64), ids(15, 3, seed=4).to(device)
     where = [[t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units]
-    asked = []
     for token in tokens:
         expected, plain = m.step(token, plain)
         with HostReads() as host:
             logits = recorded(token)
-        asked.append(host.asked)
+        assert host.asked == 0
         torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
     assert where == [[t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units]
-    assert 0 < sum(n > 0 for n in asked) <= len(asked) // 2  # only where a chunk ends
+
+
+@pytest.mark.parametrize("room", [8, 9, 20])
+@pytest.mark.parametrize("lengths", [[8, 8], [8, 3]], ids=["one length", "ragged"])
+def test_a_recording_leaves_no_trace(room, lengths):
+    """Its trial steps, also where there is room for one token or none; without a card they run and nothing is kept."""
+    m, prompt = model("flash"), ids(2, 8)
+    mask = None if lengths == [8, 8] else torch.arange(8)[None] < torch.tensor(lengths)[:, None]
+    _, plain = m.prefill(prompt, mask)
+    _, state = m.prefill(prompt, mask)
+    pretended = {name: mock.MagicMock() for name in ("Stream", "current_stream", "stream", "CUDAGraph", "graph")}
+    with mock.patch.multiple("torch.cuda", **pretended):
+        recorded = RecordedStep(m, state, room)
+        if recorded.rest:
+            recorded._record()
+    for token in ids(min(room - 8, 7), 2, seed=4):
+        expected, plain = m.step(token, plain)
+        torch.testing.assert_close(recorded(token), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_plain_step_asks_the_device_for_nothing():
