@@ -5,9 +5,10 @@
     python tools/colab_environment.py 00 02 --folder DIR     some of them; the environment is kept in DIR and used again
 
 The versions are those of ``tests/data/colab_gpu_*.txt``: of what the project needs and of all that this needs in turn.
-Then the package is installed as the first cell of a notebook does it, ``pip freeze`` before and after must differ by
-this package alone, and each notebook is executed from top to bottom: lectures, and problem sets with their solutions.
-What a lecture's tagged cells and a problem set's checks print is compared with what is stored.
+Then the first cell of a notebook runs beside a zip of the project (of what is committed), as on Colab after an upload:
+``pip freeze`` before and after must differ by this package alone. And each notebook is executed from top to bottom:
+lectures, and problem sets with their solutions. What a lecture's tagged cells and a problem set's checks print is
+compared with what is stored.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from pathlib import Path
 import nbformat
 from lecture_faults import judge, stored_text
 
+from flash_course.addresses import first_cell
 from notebooks import BuildError, code_hash, execute, read_source, sources, tags_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,11 +85,16 @@ def freeze(python):
     return sorted(line.split(" @ ")[0] for line in pip(python, "freeze", "--all").splitlines() if line)
 
 
-def install_as_the_first_cell(python, root=ROOT):
-    """Install this checkout. Returns (what is new, what has changed or gone)."""
+def run_first_cell(python, root=ROOT):
+    """In an empty folder with a zip of the project. Returns (what is new, what has changed or gone)."""
     pip(python, "uninstall", "--quiet", "--yes", "flash-tutorial")
     before = freeze(python)
-    pip(python, "install", "--quiet", "--no-deps", root)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "project.zip")
+        subprocess.run(["git", "archive", "--prefix=project/", "-o", archive, "HEAD"], cwd=root, check=True)
+        on_colab = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        subprocess.run([python, "-c", on_colab + first_cell()], cwd=folder, env=environment, check=True)
     after = freeze(python)
     return sorted(set(after) - set(before)), sorted(set(before) - set(after))
 
@@ -140,7 +147,7 @@ def main(arguments=None):
         listed = colab_list()
         versions = colab_versions(listed)
         python = make_environment(folder, args.python, versions)
-        new, changed = install_as_the_first_cell(python)
+        new, changed = run_first_cell(python)
         print(f"installed: {', '.join(new)}; changed: {', '.join(changed) or 'nothing'}", flush=True)
         done = {}
         for source in chosen:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from flash_course import figures
+from flash_course.addresses import first_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -224,8 +225,9 @@ def test_what_an_install_changes_is_found(after, expected, monkeypatch):
         return "\n".join(next(states)) if arguments[0] == "freeze" else ""
 
     monkeypatch.setattr(colab, "pip", pip)
-    assert colab.install_as_the_first_cell("python") == expected
-    assert ("install", "--quiet", "--no-deps", ROOT) in commands
+    monkeypatch.setattr(colab.subprocess, "run", lambda command, **how: commands.append(command))
+    assert colab.run_first_cell("python") == expected
+    assert any(command[1] == "-c" and command[-1].endswith(first_cell()) for command in commands)
 
 
 @pytest.mark.quick
