@@ -41,11 +41,11 @@ def inputs(sizes, dtype, device, combine="mean", transposed=False):
     """The tensors of NAMES, of order one, in memory that is NaN around them, and an order-one gradient."""
     T, C, S, E, _ = sizes
     kinds = dict(dtype=dtype, device=device, transposed=transposed)
-    heads = [guarded(2, T, S, seed=seed, **kinds)[0] for seed in range(4)]
+    heads = [guarded(2, T, S, seed=seed, **kinds) for seed in range(4)]
     heads[0].mul_(C / S**0.5)  # so that scores / C are of order one
     heads[2].mul_(8 if combine == "mean" else 0.2)  # a mean over many tokens is small, and a sum is not
-    v, gate = (guarded(2, T, E, seed=seed, **kinds)[0] for seed in (4, 5))
-    table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})[0]
+    v, gate = (guarded(2, T, E, seed=seed, **kinds) for seed in (4, 5))
+    table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})
     grad = torch.randn(2, T, E, generator=torch.Generator().manual_seed(6)).to(device, dtype)
     return [*heads, v, gate, table], grad
 
