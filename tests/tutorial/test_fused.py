@@ -110,18 +110,19 @@ OPTIONS = {
 
 @quick
 @pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options(name, device):
-    found = errors(fused, USUAL, torch.float32, device, **OPTIONS[name])
-    assert all_below(found, 1e-5), found
+def test_options(name, dtype, limit, device):
+    found = errors(fused, USUAL, dtype, device, **OPTIONS[name])
+    assert all_below(found, limit), found
 
 
 @pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("combine", ["mean", "sum"])
-def test_documents(combine, device):
-    ids = documents(USUAL[0], device)
-    found = errors(fused, USUAL, torch.float32, device, combine=combine, ids=ids)
-    assert all_below(found, 1e-5), found
+def test_documents(combine, dtype, limit, device):
+    found = errors(fused, USUAL, dtype, device, combine=combine, ids=documents(USUAL[0], device))
+    assert all_below(found, limit), found
 
 
 @quick
@@ -208,9 +209,9 @@ def pair(device, dtype=torch.float32, **options):
 
 
 def drawn(device):
-    """The same input each time, since some have a gradient near zero, of which float32 keeps fewer digits: with 7 draws
-    of 200 a gain or a bias is off by more than 2e-5, and with the same 7 in torch's float32 too."""
-    return torch.randn(2, 70, 24, generator=torch.Generator().manual_seed(3)).to(device)
+    """The same input each time, since some have a gradient near zero, of which float32 keeps fewer digits: 23 draws of
+    200 are off by more than 1e-5 somewhere in torch's own float32. With this one the kernels stay below 1e-6."""
+    return torch.randn(2, 70, 24, generator=torch.Generator().manual_seed(2)).to(device)
 
 
 def unit_errors(unit, other, x, mask=None, ids=None):
@@ -242,7 +243,7 @@ UNITS = {
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_is_that_of_torch(name, device):
     found = unit_errors(*pair(device, **UNITS[name]), drawn(device))
-    assert all_below(found, 2e-5), found
+    assert all_below(found, 1e-5), found
 
 
 @pytest.mark.parametrize("device", [DEVICE])
@@ -257,7 +258,7 @@ def test_a_unit_with_padding_and_documents(padded, in_documents, device):
     expected = x.nan_to_num()
     assert not padded or torch.equal(unit(x, mask, ids)[mask], unit(expected, mask, ids)[mask])
     found = unit_errors(unit, other, expected, mask, ids)
-    assert all_below(found, 2e-5), found
+    assert all_below(found, 1e-5), found
 
 
 @pytest.mark.parametrize("device", [DEVICE])
