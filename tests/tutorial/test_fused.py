@@ -313,10 +313,12 @@ def test_auto_takes_torch_on_a_cpu_and_says_why():
 
 
 @quick
-def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels():
-    unit = FLASH(16, chunk_size=16, qk_dim=8, causal=True, backend="triton")  # its first layer makes 72 numbers a token
-    assert unit.fused_on(torch.zeros(1, 2**31 // 72, 16, device="meta"))[0]
-    assert "32-bit" in unit.fused_on(torch.zeros(1, 2**31 // 72 + 1, 16, device="meta"))[1]
+@pytest.mark.parametrize("qk_dim, numbers", [(8, 72), (128, 256)], ids=["first layer", "state"])  # of one token
+def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels(qk_dim, numbers):
+    unit = FLASH(16, chunk_size=16, qk_dim=qk_dim, causal=True, backend="triton")
+    longest = (2**31 - 1) // numbers
+    assert unit.fused_on(torch.zeros(1, longest, 16, device="meta"))[0]
+    assert "32-bit" in unit.fused_on(torch.zeros(1, longest + 1, 16, device="meta"))[1]
 
 
 @quick
