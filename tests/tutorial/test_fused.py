@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -310,6 +311,33 @@ def test_auto_takes_torch_on_a_cpu_and_says_why():
     assert unit.fused_on(torch.zeros(1, 5, 16)) == (False, "there is no CUDA card")
     with pytest.raises(ValueError, match="backend='cuda': expected 'auto', 'torch' or 'triton'"):
         FLASH(16, backend="cuda")
+
+
+class OnACard(NamedTuple):
+    """What a unit asks of its input, without a card."""
+
+    dtype: torch.dtype = torch.float16
+    device: torch.device = torch.device("cuda")
+    shape: tuple = (1, 5, 16)
+
+
+@quick
+@pytest.mark.parametrize(
+    "capability, dtype, words",
+    [
+        ((8, 0), torch.float16, None),
+        ((8, 0), torch.bfloat16, None),
+        ((9, 0), torch.float16, None),
+        ((7, 5), torch.float16, "cards before 8.0"),
+        ((8, 0), torch.float32, "float32"),
+        ((8, 0), torch.float64, "float64"),
+    ],
+    ids=str,
+)
+def test_auto_takes_the_kernels_on_a_card_where_they_gain(capability, dtype, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    taken, why = FLASH(16, chunk_size=16, qk_dim=8, causal=True).fused_on(OnACard(dtype))
+    assert (not taken and words in why) if words else taken, why
 
 
 @quick
