@@ -180,12 +180,12 @@ class FLASH(FLASHSteps, GatedUnit):
 
     def fused_on(self, x):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
-        kind = x.device.type
         if self.backend == "torch":
             return False, "backend='torch'"
-        if self.backend == "auto" and kind != "cuda":
+        if self.backend == "auto" and x.device.type != "cuda":
             return False, "there is no CUDA card"
         dtype, width = product_dtype(x), self.in_proj.out_features
+        width = max(width, self.qk_dim * self.out_proj.in_features / self.chunk_size)  # a token's share of the states
         cannot = {
             "they are for causal units": not self.causal,
             "they compute both parts, local and global": not (self.local and self.global_),

@@ -1,10 +1,12 @@
 """What the compiler makes of the Triton kernels, for cards that need not be there.
 
 python -m flash_course.bench.kernels 7.5 8.0                one line for each kernel and card, in fp16
+python -m flash_course.bench.kernels 8.0 --kernel mix_documents mix_no_bias     mix with documents, and without bias
 python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out flash_course/bench/results/compiled.json     and in bf16
 """
 
 import argparse
+import hashlib
 import json
 import re
 import subprocess
@@ -19,24 +21,31 @@ from flash_tutorial.gpu.kernels import INTERPRETED, triton
 
 CARDS = {"7.5": "T4", "8.0": "A100", "8.9": "L4", "9.0": "H100"}
 KERNELS = ("heads", "scan", "mix", "ungate", "maps", "values", "unheads")
+VARIANTS = ("mix_documents", "mix_no_bias")  # of mix, as other units call it
 FLOATS = ("gamma", "beta", "cos", "sin", "factor", "sums", "bias")  # float32, whatever the rest is
 WHOLE = {"documents": "*i32", "joins": "*i8", "whole": "*i8", "scale": "fp32"}
 TILES = {"7.5": (32, 64)}  # M and E_TILE, as kernels.tile_for chooses them; (64, 64) on the others
 
 
-def signature(kernel, half, S, tile):
+def signature(kernel, half, S, tile, variant=""):
     """The kinds of a kernel's arguments, and the values of those that are known when it is compiled.
 
-    As it is called in training: with bias and gate, without documents; at the paper's sizes, where addresses and
-    strides are multiples of 16.
+    As it is called in training: with bias and gate, without documents, unless ``variant`` says otherwise; at the
+    paper's sizes, where addresses and strides are multiples of 16.
     """
     fixed = {"M": tile[0], "E_TILE": tile[1], "S_TILE": S, "HALF": S // 2, "R": kernels.ROWS, "WIDTH": 1024,
              "SILU": True, "LATER": False, "documents": None, "joins": None, "whole": None}  # fmt: skip
     if kernel is kernels.ungate_kernel:
         fixed |= {"R": 16, "WIDTH": 128}
+    if variant == "documents":
+        del fixed["documents"]
+    if variant == "no_bias":
+        fixed |= {"bias": None}
     kinds, constants, aligned = {}, {}, {}
     for i, name in enumerate(kernel.arg_names):
-        if name in fixed:
+        if name == "bias_strides" and variant == "no_bias":
+            kinds[name] = ()
+        elif name in fixed:
             kinds[name], constants[(i,)] = "constexpr", fixed[name]
         elif name.endswith("_strides"):
             dims = {"state_strides": 4, "dmeans_strides": 4, "bias_strides": 2}.get(name, 3)
@@ -65,8 +74,9 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None, warps=
     """
     if INTERPRETED:
         raise ValueError("TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart")
-    kernel, tile = getattr(kernels, f"{name}_kernel"), tile or TILES.get(capability, (64, 64))
-    source = triton.compiler.ASTSource(kernel, *signature(kernel, half, S, tile))
+    (plain, _, variant), tile = name.partition("_"), tile or TILES.get(capability, (64, 64))
+    kernel = getattr(kernels, f"{plain}_kernel")
+    source = triton.compiler.ASTSource(kernel, *signature(kernel, half, S, tile, variant))
     target = triton.backends.compiler.GPUTarget("cuda", int(capability.replace(".", "")), 32)
     compiled = triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": True})
     code = compiled.asm["ptx"]
@@ -102,15 +112,20 @@ def read_ptxas(said):
     return {name: int(re.search(word, said)[1]) for name, word in words.items()}
 
 
+def text_sha256():
+    """Of the text of the kernels, whatever ends its lines: another text may compile to something else."""
+    return hashlib.sha256(Path(kernels.__file__).read_text(encoding="utf-8").encode()).hexdigest()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("capabilities", nargs="+", choices=CARDS)
-    parser.add_argument("--kernel", choices=KERNELS)
+    parser.add_argument("--kernel", nargs="+", choices=KERNELS + VARIANTS, default=KERNELS)
     parser.add_argument("--tile", type=int, nargs=2, help="M tokens and numbers of E; powers of two, at least 16")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    halves, names = ("fp16", "bf16") if args.out else ("fp16",), [args.kernel] if args.kernel else KERNELS
-    wanted = [(c, name, half) for c in args.capabilities for name in names for half in halves]
+    halves = ("fp16", "bf16") if args.out else ("fp16",)
+    wanted = [(c, name, half) for c in args.capabilities for name in args.kernel for half in halves]
     rows = []
     for capability, name, half in wanted:
         if not (half == "bf16" and capability == "7.5"):  # a T4 has no bfloat16, and Triton refuses it
@@ -118,7 +133,7 @@ def main():
             print(json.dumps(rows[-1]), flush=True)
     if args.out:
         about = {"command": "python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out " + args.out.as_posix(),
-                 "triton": triton.__version__}  # fmt: skip
+                 "triton": triton.__version__, "kernels_sha256": text_sha256()}  # fmt: skip
         lines = ",\n  ".join(map(json.dumps, rows))
         write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
 

@@ -51,8 +51,9 @@ def test_torch_keeps_what_derivatives_ask_for_and_little_more():
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
-def test_a_step_of_the_base_model_by_the_kernels():
-    found, units = counted("flash", 8192, "triton")
+@pytest.mark.parametrize("T", [512, 2048, 8192])  # the tables of RoPE grow with T: at 16,384 it is 300.3 GB
+def test_a_step_of_the_base_model_by_the_kernels(T):
+    found, units = counted("flash", T, "triton")
     assert units * found.moved < 300 * GB
     assert units * found.kept < 26 * GB
 

@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -41,11 +42,11 @@ def inputs(sizes, dtype, device, combine="mean", transposed=False):
     """The tensors of NAMES, of order one, in memory that is NaN around them, and an order-one gradient."""
     T, C, S, E, _ = sizes
     kinds = dict(dtype=dtype, device=device, transposed=transposed)
-    heads = [guarded(2, T, S, seed=seed, **kinds)[0] for seed in range(4)]
+    heads = [guarded(2, T, S, seed=seed, **kinds) for seed in range(4)]
     heads[0].mul_(C / S**0.5)  # so that scores / C are of order one
     heads[2].mul_(8 if combine == "mean" else 0.2)  # a mean over many tokens is small, and a sum is not
-    v, gate = (guarded(2, T, E, seed=seed, **kinds)[0] for seed in (4, 5))
-    table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})[0]
+    v, gate = (guarded(2, T, E, seed=seed, **kinds) for seed in (4, 5))
+    table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})
     grad = torch.randn(2, T, E, generator=torch.Generator().manual_seed(6)).to(device, dtype)
     return [*heads, v, gate, table], grad
 
@@ -90,12 +91,16 @@ def errors(module, sizes, dtype, device, *, bias=True, gate=True, combine="mean"
     return result
 
 
+def all_below(found, limit):
+    return all(e < limit for e in found.values())  # a NaN is not below; max would pass over it
+
+
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("name", SIZES)
 def test_values_and_gradients_are_those_of_mixing(name, dtype, limit, device):
     found = errors(fused, SIZES[name], dtype, device)
-    assert max(found.values()) < limit, found
+    assert all_below(found, limit), found
 
 
 OPTIONS = {
@@ -106,18 +111,19 @@ OPTIONS = {
 
 @quick
 @pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options(name, device):
-    found = errors(fused, USUAL, torch.float32, device, **OPTIONS[name])
-    assert max(found.values()) < 1e-5, found
+def test_options(name, dtype, limit, device):
+    found = errors(fused, USUAL, dtype, device, **OPTIONS[name])
+    assert all_below(found, limit), found
 
 
 @pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("combine", ["mean", "sum"])
-def test_documents(combine, device):
-    ids = documents(USUAL[0], device)
-    found = errors(fused, USUAL, torch.float32, device, combine=combine, ids=ids)
-    assert max(found.values()) < 1e-5, found
+def test_documents(combine, dtype, limit, device):
+    found = errors(fused, USUAL, dtype, device, combine=combine, ids=documents(USUAL[0], device))
+    assert all_below(found, limit), found
 
 
 @quick
@@ -170,6 +176,7 @@ FAULTS = {  # pairs of texts of fused.py; all are noticed with documents
     "scores' gradient not divided": ("scaled_product(how.scale, ds, quad_k)", "scaled_product(1.0, ds, quad_k)"),
     "gate left out of the gradient": ("(grad * gate, grad * y)", "(grad, grad * y)"),
     "gated twice": ("(grad * gate, grad * y)", "(grad * gate, grad * y * gate)"),
+    "gradient that is no number": ("(grad * gate, grad * y)", "(grad * gate, grad * y * float('nan'))"),
     "table's gradient of one row": ("ds.sum((0, 1), dtype=torch.float32)", "ds[0].sum(0, dtype=torch.float32)"),
     "state not transposed by its chunk": ("dy_chunks @ state.mT", "dy_chunks @ state.mT.flip(1)"),
 }  # fmt: skip
@@ -188,7 +195,7 @@ def test_a_fault_is_noticed(name, tmp_path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = errors(module, USUAL, torch.float32, "cpu", ids=documents(USUAL[0], "cpu"))
-    assert max(found.values()) > 1e-3, found
+    assert not all_below(found, 1e-3), found
 
 
 # ---------------------------------------------------------------- the unit
@@ -203,9 +210,9 @@ def pair(device, dtype=torch.float32, **options):
 
 
 def drawn(device):
-    """The same input each time, since some have a gradient near zero, of which float32 keeps fewer digits: with 7 draws
-    of 200 a gain or a bias is off by more than 2e-5, and with the same 7 in torch's float32 too."""
-    return torch.randn(2, 70, 24, generator=torch.Generator().manual_seed(3)).to(device)
+    """The same input each time, since some have a gradient near zero, of which float32 keeps fewer digits: 23 draws of
+    200 are off by more than 1e-5 somewhere in torch's own float32. With this one the kernels stay below 1e-6."""
+    return torch.randn(2, 70, 24, generator=torch.Generator().manual_seed(2)).to(device)
 
 
 def unit_errors(unit, other, x, mask=None, ids=None):
@@ -237,7 +244,7 @@ UNITS = {
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_is_that_of_torch(name, device):
     found = unit_errors(*pair(device, **UNITS[name]), drawn(device))
-    assert max(found.values()) < 2e-5, found
+    assert all_below(found, 1e-5), found
 
 
 @pytest.mark.parametrize("device", [DEVICE])
@@ -252,7 +259,7 @@ def test_a_unit_with_padding_and_documents(padded, in_documents, device):
     expected = x.nan_to_num()
     assert not padded or torch.equal(unit(x, mask, ids)[mask], unit(expected, mask, ids)[mask])
     found = unit_errors(unit, other, expected, mask, ids)
-    assert max(found.values()) < 2e-5, found
+    assert all_below(found, 1e-5), found
 
 
 @pytest.mark.parametrize("device", [DEVICE])
@@ -266,7 +273,7 @@ def test_a_model_trains_as_with_torch(device):
         done = train(model, config, corpus=load_corpus("austen"), device=device, progress=False)
         losses[backend] = [row["loss"] for row in done.log]
     assert losses["torch"][0] - losses["torch"][-1] > 0.5
-    assert max(abs(a - b) for a, b in zip(*losses.values())) < 1e-4
+    assert all(abs(a - b) < 1e-4 for a, b in zip(*losses.values()))
 
 
 @quick
@@ -306,11 +313,40 @@ def test_auto_takes_torch_on_a_cpu_and_says_why():
         FLASH(16, backend="cuda")
 
 
+class OnACard(NamedTuple):
+    """What a unit asks of its input, without a card."""
+
+    dtype: torch.dtype = torch.float16
+    device: torch.device = torch.device("cuda")
+    shape: tuple = (1, 5, 16)
+
+
 @quick
-def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels():
-    unit = FLASH(16, chunk_size=16, qk_dim=8, causal=True, backend="triton")  # its first layer makes 72 numbers a token
-    assert unit.fused_on(torch.zeros(1, 2**31 // 72, 16, device="meta"))[0]
-    assert "32-bit" in unit.fused_on(torch.zeros(1, 2**31 // 72 + 1, 16, device="meta"))[1]
+@pytest.mark.parametrize(
+    "capability, dtype, words",
+    [
+        ((8, 0), torch.float16, None),
+        ((8, 0), torch.bfloat16, None),
+        ((9, 0), torch.float16, None),
+        ((7, 5), torch.float16, "cards before 8.0"),
+        ((8, 0), torch.float32, "float32"),
+        ((8, 0), torch.float64, "float64"),
+    ],
+    ids=str,
+)
+def test_auto_takes_the_kernels_on_a_card_where_they_gain(capability, dtype, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    taken, why = FLASH(16, chunk_size=16, qk_dim=8, causal=True).fused_on(OnACard(dtype))
+    assert (not taken and words in why) if words else taken, why
+
+
+@quick
+@pytest.mark.parametrize("qk_dim, numbers", [(8, 72), (128, 256)], ids=["first layer", "state"])  # of one token
+def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels(qk_dim, numbers):
+    unit = FLASH(16, chunk_size=16, qk_dim=qk_dim, causal=True, backend="triton")
+    longest = (2**31 - 1) // numbers
+    assert unit.fused_on(torch.zeros(1, longest, 16, device="meta"))[0]
+    assert "32-bit" in unit.fused_on(torch.zeros(1, longest + 1, 16, device="meta"))[1]
 
 
 @quick
