@@ -97,12 +97,12 @@ def test_bytes_by_purpose_are_those_of_the_operations_in_the_unit():
 
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
 def test_what_lecture_11_says_of_its_table():
-    """Behind at 2048, at 8192 ahead by little or not at all, or by a quarter, and where rows are level."""
+    """Behind at 2048, at 8192 about level or ahead by a quarter, and where rows meet."""
     lengths, ms = (512, 2048, 8192, 16_384), {}
     ways = {
         "torch": ("flash", "torch", 1, False), "compiled": ("flash", "torch", 1, True),
-        "kernels": ("flash", "triton", 1, True),
-        "slow kernels": ("flash", "triton", 2 * times_the_products(256, 128, 1536, 64), True),
+        "kernels": ("flash", "triton", 1, False),
+        "slow kernels": ("flash", "triton", 2 * times_the_products(256, 128, 1536, 64), False),
         "plain": ("transformer++", None, 1, False), "fast": ("transformer++", None, 1, True),
         "slow": ("transformer++", None, 2, True),
     }  # fmt: skip
@@ -111,14 +111,15 @@ def test_what_lecture_11_says_of_its_table():
             found, units = counted(name, T, backend)
             ms[way, T] = 1e3 * units * (found.merged() if merged else found).seconds("H100", slow)
     for way in ("kernels", "slow kernels"):
-        assert ms[way, 2048] < ms["plain", 2048] and ms[way, 2048] > 1.05 * ms["slow", 2048] > ms["fast", 2048]
-        assert 0.85 < ms[way, 8192] / ms["fast", 8192] < 1.02 and ms[way, 8192] < 0.75 * ms["slow", 8192]
+        assert ms[way, 2048] > 1.15 * ms["slow", 2048] > ms["fast", 2048]
+        assert 0.95 < ms[way, 8192] / ms["fast", 8192] < 1.08 and ms[way, 8192] < 0.78 * ms["slow", 8192]
+    assert ms["kernels", 2048] < 0.92 * ms["plain", 2048]
     meet = {
         pair: level(lengths, *([ms[way, T] for T in lengths] for way in pair))
         for pair in (("torch", "plain"), *((way, to) for way in ("compiled", "kernels", "slow kernels")
                                            for to in ("fast", "slow")))
     }  # fmt: skip
-    assert [round(at, -3) for at in meet.values()] == [10_000, 10_000, 5000, 6000, 3000, 8000, 4000]
+    assert [round(at, -3) for at in meet.values()] == [10_000, 10_000, 5000, 7000, 4000, 10_000, 5000]
 
 
 def test_attention_has_no_purpose_of_the_gated_unit():
