@@ -1,13 +1,14 @@
 """What a CUDA card does with a training step, with the mixing alone and with decoding; each measurement is a row.
 
-    python benchmarks/on_a_card.py mixing       one unit: torch, compiled, the kernels with each tile; fused attention
+    python benchmarks/on_a_card.py mixing       one unit: torch, the kernels with each tile and 4 or 8 warps; attention
     python benchmarks/on_a_card.py steps        the base size in three formats, T = 512 to 8192
     python benchmarks/on_a_card.py decoding     tokens a second, one row and 64, by position
 
-Rows go to card_mixing.json, card_steps.json and card_decoding.json in flash_course/bench/results (or --out FOLDER), as
-soon as they are measured, with the card's name; one that is there is not measured again. What stands in one row was
-timed in turn. A way that needs more memory than there is, or fails, is stored as such. ``--small --device cpu`` is a
-try of this script in small sizes. ``tools/gpu_evidence`` runs all of it.
+Rows go to card_mixing.json, card_steps.json and card_decoding.json in flash_course/bench/results (or --out FOLDER),
+with the card's name. What stands in one row was timed in turn. A row is stored after the first call of each of its ways
+and after each round, so that what was measured stays where the run is stopped. After the last round it is complete, and
+is not measured again. A way that needs more memory than there is, or fails, is stored as such. ``--small --device cpu``
+is a try of this script in small sizes. ``tools/gpu_evidence`` runs all of it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import gc
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -23,7 +25,6 @@ from stored_runs import RESULTS, StoredRuns
 
 from flash_course.bench.against_length import (
     PRESETS,
-    Settings,
     config_of,
     decode_chunk,
     make_guest,
@@ -31,15 +32,14 @@ from flash_course.bench.against_length import (
     state_at,
     training_step,
 )
-from flash_course.bench.clock import peak_bytes, summary, time_in_turn
+from flash_course.bench.clock import peak_bytes, rounds_in_turn, summary
 from flash_support.devices import DTYPES
 from flash_tutorial import FLASH, LanguageModel
 from flash_tutorial.decoding import RecordedStep
 from flash_tutorial.properties import draw_order_one
 
-SMALL = Settings(dim=32, qk_dim=16, chunk_size=16, blocks=1, tokens=128, lengths=(64, 128), unit_length=128,
-                 positions=(32, 64), rounds=2)  # fmt: skip
 TILES = ((32, 64), (64, 64), (64, 128), (128, 64))
+WARPS = (4, 8)
 
 
 class Card:
@@ -47,41 +47,65 @@ class Card:
 
     def __init__(self, args):
         self.device = torch.device(args.device)
-        self.name = torch.cuda.get_device_name() if self.device.type == "cuda" else "no card"
-        base = SMALL if args.small else PRESETS["t4" if args.t4 else "paper-base"]
+        self.is_real = self.device.type == "cuda"  # else a try: without kernels, and without a compiler's minutes
+        self.name = (torch.cuda.get_device_name() if self.is_real else "no card") + (" as a T4" if args.t4 else "")
+        base = PRESETS["tiny" if args.small else "t4" if args.t4 else "paper-base"]
         self.settings = replace(base, device=str(self.device), rounds=2 if args.small else 10)
         self.out = args.out
-        self.is_real = self.device.type == "cuda"  # else a try: without kernels, and without a compiler's minutes
-        self.formats = ("bfloat16", "float16", "float32") if self.is_real else ("bfloat16", "float32")
+        halves = ("bfloat16", "float16") if self.is_real else ("bfloat16",)
+        self.halves = tuple(name for name in halves if not (args.t4 and name == "bfloat16"))  # a T4 has no units for it
 
-    def row(self, what, key, make):
-        """Measure a row, unless it is stored already."""
+    def row(self, what, key, ways):
+        """Measure ``ways()`` and store what is known of them as it grows, unless the row is there and complete."""
         runs = StoredRuns(f"card_{what}", f"python benchmarks/on_a_card.py {what}", self.out)
-        return runs.find_or_make({"card": self.name} | key, make)
+        key = {"card": self.name} | key
+        if any(run["complete"] for run in runs.where(**key)):
+            return
+        for found in self.time(ways()):
+            runs.put(key, key | {"complete": False, "ways": found})
+        runs.put(key, key | {"complete": True, "ways": found})
+        print(key | {"ways": found}, flush=True)
 
     def time(self, ways):
-        """For each way its seconds, or what it failed with; all that run take turns.
+        """Yield what is known of each way, as it grows: its bytes and seconds, or what it failed with.
 
-        ``ways``: name -> a function that makes a step, and what a copy of is handed to the step each time, or None.
+        ``ways``: name -> a function that makes a step, and what a copy of is handed to the step each time, or None. All
+        that run take turns.
         """
-        rows, steps, given = {}, {}, {}
+        found, steps, given = {}, {}, {}
         for name, make in ways.items():
             try:
                 steps[name], given[name] = make()
-                first = partial(steps[name], *copy.deepcopy([given[name]] if given[name] else []))
-                rows[name] = {"peak_bytes": peak_bytes(first, self.device)}  # a first call, which compiles
-            except torch.OutOfMemoryError:
-                rows[name] = {"out_of_memory": True}
+                found[name] = {"peak_bytes": self.first_call(steps[name], given[name])}
             except Exception as error:  # of Triton, of the compiler or of the driver: the others go on
-                rows[name] = {"failed": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-            if "peak_bytes" not in rows[name]:
+                found[name] = reason(error)
                 steps.pop(name, None)
+            if name not in steps:  # the next one may need what it held
                 gc.collect()
                 torch.cuda.empty_cache()
+            yield found
+
+        def leave_out(name, error):
+            found[name] = reason(error)  # in place of the seconds before it
+            del steps[name]
+
         how = dict(prepare=lambda name: copy.deepcopy(given[name])) if any(given.values()) else {}
-        for name, seconds in time_in_turn(steps, self.settings.rounds, warmup=2, device=self.device, **how).items():
-            rows[name]["seconds"] = summary(seconds)
-        return {"ways": rows}
+        how |= dict(warmup=2, device=self.device, leave_out=leave_out)
+        for seconds in rounds_in_turn(steps, self.settings.rounds, **how):
+            for name in seconds:
+                found[name]["seconds"] = summary(seconds[name])
+            yield found
+
+    def first_call(self, step, given):
+        """The most bytes that it holds; a compiler does its work in it."""
+        return peak_bytes(partial(step, *copy.deepcopy([given] if given else [])), self.device)
+
+
+def reason(error):
+    """Why a way has no time, as its row says it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return {"out_of_memory": True}
+    return {"failed": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
 
 
 def with_backend(units, backend):
@@ -95,14 +119,17 @@ def with_backend(units, backend):
 # ---------------------------------------------------------------- training steps
 def steps(card):
     for T in card.settings.lengths:
-        for name in card.formats:
+        for name in (*card.halves, "float32"):
             settings = replace(card.settings, dtype=name)
             card.row("steps", {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim},
-                     lambda s=settings, T=T: card.time(ways_of_a_step(card, s, T)))  # fmt: skip
+                     partial(ways_of_a_step, card, settings, T))  # fmt: skip
 
 
 def ways_of_a_step(card, settings, T):
-    """Each model eager and compiled, FLASH by the kernels, and the public port."""
+    """FLASH by torch and by the kernels, what it is held against, and the public port.
+
+    Names say whether everything was compiled. Around the kernels nothing is: in a compiled model ``auto`` takes torch.
+    """
     batch = settings.tokens // T
 
     def step(architecture, backend="torch", compile=False):
@@ -118,21 +145,28 @@ def ways_of_a_step(card, settings, T):
             raise ValueError(why)
         return training_step(model, settings, batch, T), None
 
-    ways = {"FLASH, torch": step("flash")}
+    ways = {"FLASH, torch, not compiled": step("flash")}
     if card.is_real:
-        ways |= {"FLASH, compiled": step("flash", compile=True), "FLASH, kernels": step("flash", "triton"),
-                 "Transformer++, compiled": step("transformer++", compile=True)}  # fmt: skip
-    return ways | {"FLASH-Quad": step("flash_quad"), "Transformer++": step("transformer++"), "FLASH-pytorch": guest}
+        ways |= {
+            "FLASH, torch, compiled": step("flash", compile=True),
+            "FLASH, kernels, not compiled": step("flash", "triton"),
+            "Transformer++, compiled": step("transformer++", compile=True),
+        }
+    return ways | {
+        "Transformer++, not compiled": step("transformer++"),
+        "FLASH-Quad, not compiled": step("flash_quad"),
+        "FLASH-pytorch, not compiled": guest,
+    }
 
 
 # ---------------------------------------------------------------- the mixing of one unit
 def mixing(card):
     """Forward and backward, against torch and against fused attention of a block of the same width."""
-    for name in card.formats[:-1]:
+    for name in card.halves or ["float32"]:  # a try as a T4 has no half precision
         for T in card.settings.lengths:
             settings = replace(card.settings, dtype=name)
             card.row("mixing", {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim},
-                     lambda s=settings, T=T: card.time(ways_of_mixing(card, s, T)))  # fmt: skip
+                     partial(ways_of_mixing, card, settings, T))  # fmt: skip
 
 
 def ways_of_mixing(card, settings, T):
@@ -163,8 +197,9 @@ def ways_of_mixing(card, settings, T):
         C = min(s.chunk_size, T)
         return tensors(*[(batch, T, s.qk_dim)] * 4, *[(batch, T, E)] * 2, (C, C))
 
-    def by_kernels(tile):
+    def by_kernels(tile, warps):
         def make():
+            from flash_tutorial.gpu import kernels
             from flash_tutorial.gpu.fused import fused_mixed_chunk
 
             def mix(*all_inputs):
@@ -172,7 +207,8 @@ def ways_of_mixing(card, settings, T):
                 how = dict(chunk_size=s.chunk_size, bias=lambda n: table[:n, :n], gate=u, tile=tile)
                 return fused_mixed_chunk(*five, **how)
 
-            return back(mix, inputs())
+            step, _ = back(mix, inputs())
+            return started_with(warps, step, kernels), None
 
         return make
 
@@ -180,10 +216,39 @@ def ways_of_mixing(card, settings, T):
         heads = tensors(*[(batch, max(1, s.dim // 64), T, min(64, s.dim))] * 3)
         return back(lambda *qkv: torch.nn.functional.scaled_dot_product_attention(*qkv, is_causal=True), heads)
 
-    ways = {"torch": by_torch(), "fused attention of a block": attention}
+    ways = {"torch, not compiled": by_torch(), "fused attention of a block": attention}
     if card.is_real:
-        ways |= {"compiled": by_torch(compile=True)} | {f"kernels, {M} x {n}": by_kernels((M, n)) for M, n in TILES}
+        ways["torch, compiled"] = by_torch(compile=True)
+        for (M, numbers), warps in product(TILES, WARPS):
+            ways[f"kernels, {M} x {numbers}, {warps} warps"] = by_kernels((M, numbers), warps)
     return ways
+
+
+class WithWarps:
+    """A kernel whose programs have so many warps (of 32 threads each); the package leaves their number to Triton."""
+
+    def __init__(self, kernel, warps):
+        self.kernel, self.warps = kernel, warps
+
+    def __getitem__(self, programs):
+        return partial(self.kernel[programs], num_warps=self.warps)
+
+
+def started_with(warps, step, kernels):
+    """The step with so many warps in each program of the kernels that work in tiles; ``kernels``: their module."""
+    names = ("mix_kernel", "maps_kernel", "values_kernel")
+
+    def call():
+        before = {name: getattr(kernels, name) for name in names}
+        try:
+            for name in names:
+                setattr(kernels, name, WithWarps(before[name], warps))
+            step()
+        finally:
+            for name in names:
+                setattr(kernels, name, before[name])
+
+    return call
 
 
 # ---------------------------------------------------------------- decoding
@@ -196,7 +261,7 @@ def decoding(card):
                 settings = replace(card.settings, dtype=name)
                 key = {"format": name, "batch": batch, "position": position, "tokens": settings.chunk_size}
                 card.row("decoding", key | {"dim": settings.dim},
-                         lambda s=settings, b=batch, p=position: card.time(ways_of_decoding(s, b, p)))  # fmt: skip
+                         partial(ways_of_decoding, settings, batch, position))  # fmt: skip
 
 
 def ways_of_decoding(settings, batch, position):
@@ -231,7 +296,7 @@ def main():
     parser.add_argument("what", choices=["mixing", "steps", "decoding"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes for a try")
-    parser.add_argument("--t4", action="store_true", help="sizes that fit 15 GB")
+    parser.add_argument("--t4", action="store_true", help="sizes and formats of a T4; rows have it in the card's name")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():

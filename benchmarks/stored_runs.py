@@ -36,12 +36,17 @@ class StoredRuns:
         if found := self.where(**key):
             return found[0]
         run = key | make()
-        with FileLock(self.path.with_suffix(".lock")):
-            rows = ",\n  ".join(json.dumps(row) for row in [*self.load(), run])
-            about = json.dumps({"command": self.command, "machine": machine()})
-            write_text(self.path, f'{{\n "about": {about},\n "runs": [\n  {rows}\n ]\n}}\n')
+        self.put(key, run)
         print({name: value for name, value in run.items() if name != "losses"}, flush=True)
         return run
+
+    def put(self, key, run):
+        """Store the run of that key, in place of the one that is there."""
+        with FileLock(self.path.with_suffix(".lock")):
+            others = [stored for stored in self.load() if not key.items() <= stored.items()]
+            rows = ",\n  ".join(json.dumps(row) for row in [*others, run])
+            about = json.dumps({"command": self.command, "machine": machine()})
+            write_text(self.path, f'{{\n "about": {about},\n "runs": [\n  {rows}\n ]\n}}\n')
 
     def best(self, score="bits_per_byte", **key):
         """Of the runs that agree with ``key``, the one with the lowest score."""

@@ -80,10 +80,14 @@ class Settings:
 
 
 PRESETS = {
+    "tiny": Settings(
+        dim=32, qk_dim=16, chunk_size=16, tokens=128, lengths=(64, 128), unit_length=128, positions=(32, 64),
+        decoding_blocks=1, rounds=2,
+    ),
     "small": Settings(),
     "paper-base": Settings(dim=768, blocks=12, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=60e9),
     "t4": Settings(dim=768, blocks=4, tokens=8192, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=12e9),
-}
+}  # fmt: skip
 
 
 def quick(settings):
@@ -232,6 +236,14 @@ def measure_training(settings, say=print):
 def _training_rows(models, T, settings, before, no_guest):
     batch = settings.tokens // T
     rows, timed = {}, {}
+
+    def leave_out(key, error):
+        """What finds too little memory has no time; a step's row then says why."""
+        if not _is_out_of_memory(error):
+            raise error
+        if key in rows:  # not a floor
+            rows[key]["reason"] = "out of memory"
+
     for name, model in models.items():
         row = dict(model=name, T=T, batch=batch, seconds=None, floor=None, peak_bytes=None, reason=None)
         rows[name] = row
@@ -240,19 +252,17 @@ def _training_rows(models, T, settings, before, no_guest):
         row["reason"] = no_guest if model is None else unreasonable(before.get(name), row, settings)
         if row["reason"]:
             continue
-        step = training_step(model, settings, batch, T)
         try:
+            step = training_step(model, settings, batch, T)
             row["peak_bytes"] = peak_bytes(step, settings.device)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            row["reason"] = "out of memory"
+            leave_out(name, error)
             continue
         timed[name] = step
         floor = None if name == "flash_pytorch" else training_floor(config, settings, batch, T)
         if floor:
             timed[name, "floor"] = floor
-    for key, seconds in time_in_turn(timed, settings.rounds, device=settings.device).items():
+    for key, seconds in time_in_turn(timed, settings.rounds, device=settings.device, leave_out=leave_out).items():
         name, field = (key, "seconds") if isinstance(key, str) else (key[0], "floor")
         rows[name][field] = summary(seconds)
     for row in rows.values():
@@ -597,7 +607,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--preset", choices=sorted(PRESETS), default="small",
         help="small: D=256, one block, T to 32768. For a GPU: paper-base, D=768, 12 blocks, T to 8192; t4: 4 blocks, "
-        "for 15 GB (default: small)",
+        "for 15 GB; tiny: seconds, to try the command (default: small)",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="short sequences only, about a minute; numbers are rough")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")

@@ -28,25 +28,46 @@ def synchronize(device):
         torch.mps.synchronize()
 
 
-def time_in_turn(functions, rounds, *, warmup=1, prepare=None, device="cpu"):
-    """Seconds of each call: a dict of ``rounds`` floats for each name of ``functions``.
+def _raise(name, error):
+    raise error
+
+
+def rounds_in_turn(functions, rounds, *, warmup=1, prepare=None, device="cpu", leave_out=_raise):
+    """Yields the seconds of all calls so far, after each round: a dict of a list for each name of ``functions``.
 
     The functions take turns within one process, so that whatever slows the machine for a while slows all of them, and
     every second round goes backwards, so that none always follows the same neighbour. ``prepare(name)``, which is not
-    timed, is called before each call and its result handed to the function.
+    timed, is called before each call and its result handed to the function. A function that raises ends it all; with
+    ``leave_out(name, error)``, which is told of it and may raise as well, the others go on without it.
     """
     if not isinstance(rounds, int) or rounds < 1:
         raise ValueError(f"rounds={rounds!r}: expected an integer of at least 1")
     seconds = {name: [] for name in functions}
     for turn in range(-warmup, rounds):
-        for name in list(functions)[:: -1 if turn % 2 else 1]:
-            arguments = () if prepare is None else (prepare(name),)
-            synchronize(device)
-            start = time.perf_counter()
-            functions[name](*arguments)
-            synchronize(device)
+        for name in list(seconds)[:: -1 if turn % 2 else 1]:
+            try:
+                taken = _seconds(functions[name], () if prepare is None else (prepare(name),), device)
+            except Exception as error:
+                leave_out(name, error)
+                del seconds[name]
+                continue
             if turn >= 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(taken)
+        if turn >= 0:
+            yield seconds
+
+
+def _seconds(function, arguments, device):
+    synchronize(device)
+    start = time.perf_counter()
+    function(*arguments)
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def time_in_turn(functions, rounds, **how):
+    """Seconds of each call: a dict of ``rounds`` floats for each name of ``functions``. Options: ``rounds_in_turn``."""
+    *_, seconds = rounds_in_turn(functions, rounds, **how)
     return seconds
 
 

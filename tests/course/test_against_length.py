@@ -131,6 +131,42 @@ def test_a_quadratic_model_stops_with_a_reason():
     assert bench.unreasonable(before, row | {"model": "flash"}, tiny(step_limit=0.1)) is None
 
 
+@pytest.mark.parametrize("call", [1, 2, 3])  # for its memory, in the warm-up, and in the round that is timed
+def test_too_little_memory_at_any_call_is_a_row_and_the_others_go_on(call, monkeypatch):
+    make = bench.training_step
+
+    def with_little_memory(model, *sizes):
+        step, calls = make(model, *sizes), []
+
+        def limited():
+            calls.append(1)
+            if len(calls) == call and model is models["flash_quad"]:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            step()
+
+        return limited
+
+    monkeypatch.setattr(bench, "training_step", with_little_memory)
+    settings = tiny()
+    models = {name: bench.make_units(name, settings) for name in ("flash", "flash_quad", "transformer++")}
+    rows = {row["model"]: row for row in bench._training_rows(models, 16, settings, {}, None)}
+    assert {name: row["reason"] for name, row in rows.items()} == {
+        "flash": None, "flash_quad": "out of memory", "transformer++": None,
+    }  # fmt: skip
+    assert [row["seconds"] is None for row in rows.values()] == [False, True, False]
+    assert "out of memory" in bench.training_line(rows["flash_quad"])
+
+
+def test_another_error_than_of_memory_ends_the_benchmark(monkeypatch):
+    def wrong():
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(bench, "training_floor", lambda *sizes: wrong)
+    settings = tiny()
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        bench._training_rows({"flash": bench.make_units("flash", settings)}, 16, settings, {}, None)
+
+
 def test_the_crossover_is_where_the_speed_up_passes_one():
     rows = [dict(T=T, measured=m) for T, m in ((512, 0.5), (1024, 0.5), (2048, 2.0), (4096, 3.0))]
     assert bench.measured_crossover(rows) == 1448  # half way between, in logarithms

@@ -5,7 +5,7 @@ import platform
 import pytest
 import torch
 
-from flash_course.bench.clock import machine, peak_bytes, summary, time_in_turn, time_to_reach
+from flash_course.bench.clock import machine, peak_bytes, rounds_in_turn, summary, time_in_turn, time_to_reach
 
 pytestmark = pytest.mark.quick
 
@@ -19,6 +19,28 @@ def test_functions_take_turns_and_every_second_round_goes_backwards():
     assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}  # the warm-up is not kept
     with pytest.raises(ValueError, match="rounds=0"):
         time_in_turn({}, 0)
+
+
+def test_seconds_are_handed_out_after_each_round():
+    assert [len(seconds["a"]) for seconds in rounds_in_turn({"a": lambda: None}, 3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("call", [1, 3])  # in the warm-up, and in the second of three rounds
+def test_a_function_that_fails_is_left_out_and_the_others_go_on(call):
+    calls, told = [], []
+
+    def fail():
+        calls.append(1)
+        if len(calls) == call:
+            raise MemoryError("full")
+
+    functions = {"fails": fail, "fine": lambda: None}
+    seconds = time_in_turn(functions, 3, leave_out=lambda name, error: told.append((name, str(error))))
+    assert told == [("fails", "full")] and len(calls) == call
+    assert {name: len(s) for name, s in seconds.items()} == {"fine": 3}
+    calls.clear()
+    with pytest.raises(MemoryError, match="full"):
+        time_in_turn(functions, 3)
 
 
 def test_time_to_reach_is_on_straight_lines():
