@@ -1,0 +1,113 @@
+"""Whether something got slower: a training step and a token, now and at an earlier commit, in turn.
+
+    python benchmarks/before_after.py run COMMIT        # a minute or two; nothing else should run
+    python benchmarks/before_after.py table
+
+Two processes with one thread each wait for their turns, one with the package as it is and one with it as it was, so
+that both meet the same machine. Processor time, a ratio in each round. In flash_course/bench/results/before_after.json.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from stored_runs import StoredRuns
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = StoredRuns("before_after", "python benchmarks/before_after.py run COMMIT")
+ROUNDS = 25
+
+# Answers each line that it reads, "flash update" or "transformer++ token", with the processor seconds that it took.
+WORKER = """
+import sys, time, torch
+from flash_tutorial import LanguageModel, ModelConfig
+try:
+    from flash_support.devices import keep_freed_memory
+except ImportError:  # as it was called before
+    from flash_tutorial.devices import keep_freed_memory
+torch.set_num_threads(1)
+keep_freed_memory()
+torch.manual_seed(0)
+ids = torch.randint(256, (4, 512))
+models = {name: LanguageModel(ModelConfig(name, dim=256, max_length=1024)) for name in ("flash", "transformer++")}
+states = {}
+with torch.no_grad():
+    for name, model in models.items():
+        states[name] = model.prefill(ids[:1])[1]
+
+def update(model, name):
+    model.loss(ids, ids).backward()
+    model.zero_grad()
+
+@torch.no_grad()
+def token(model, name):
+    for _ in range(16):
+        states[name] = model.step(ids[:1, 0], states[name])[1]
+
+for line in sys.stdin:
+    name, what = line.split()
+    began = time.process_time()
+    {"update": update, "token": token}[what](models[name], name)
+    print(time.process_time() - began, flush=True)
+"""
+ASKED = [f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token")]
+
+
+def start(folder):
+    """A worker with the package in ``folder``."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", WORKER], cwd=folder, env=environment, **pipes)
+
+
+def ask(worker, line):
+    worker.stdin.write(line + "\n")
+    worker.stdin.flush()
+    return float(worker.stdout.readline())
+
+
+def measure(commit):
+    """{what: its median ratio, now to before, and the quartiles}."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["git", "clone", "-q", "--no-checkout", str(ROOT), folder], check=True)
+        subprocess.run(["git", "checkout", "-q", commit], cwd=folder, check=True)
+        workers = {"before": start(folder), "now": start(ROOT)}
+        ratios = {line: [] for line in ASKED}
+        for turn in range(ROUNDS + 2):
+            for line in ASKED:
+                order = list(workers) if turn % 2 else list(workers)[::-1]
+                took = {which: ask(workers[which], line) for which in order}
+                ratios[line] += [took["now"] / took["before"]] if turn >= 2 else []  # the first ones warm up
+        for worker in workers.values():
+            worker.communicate()
+    return {line: [round(q, 3) for q in statistics.quantiles(found, n=4)] for line, found in ratios.items()}
+
+
+def run(commit):
+    both = [
+        subprocess.run(["git", "rev-parse", "--short", name], cwd=ROOT, capture_output=True, text=True, check=True)
+        for name in (commit, "HEAD")
+    ]
+    before, now = (done.stdout.strip() for done in both)
+    RUNS.find_or_make({"before": before, "now": now, "rounds": ROUNDS}, lambda: {"now_to_before": measure(before)})
+
+
+def table():
+    for row in RUNS.load():
+        for line, (low, middle, high) in row["now_to_before"].items():
+            print(
+                f"{row['before']} to {row['now']}: {line:20} {middle:.3f} (half of the rounds {low:.3f} to {high:.3f})"
+            )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    what = parser.add_subparsers(dest="what", required=True)
+    what.add_parser("run").add_argument("commit")
+    what.add_parser("table")
+    args = parser.parse_args()
+    run(args.commit) if args.what == "run" else table()
