@@ -4,7 +4,8 @@
     python benchmarks/before_after.py table
 
 Two processes with one thread each wait for their turns, one with the package as it is and one with it as it was, so
-that both meet the same machine. Processor time, a ratio in each round. In flash_course/bench/results/before_after.json.
+that both meet the same machine; several such pairs, since one process may have its memory in a better place than
+another. Processor time, a ratio in each round. In flash_course/bench/results/before_after.json.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from stored_runs import StoredRuns
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = StoredRuns("before_after", "python benchmarks/before_after.py run COMMIT")
-ROUNDS = 25
+PAIRS, ROUNDS = 6, 6
 
 # Answers each line that it reads, "flash update" or "transformer++ token", with the processor seconds that it took.
 WORKER = """
@@ -71,20 +72,24 @@ def ask(worker, line):
 
 
 def measure(commit):
-    """{what: its median ratio, now to before, and the quartiles}."""
+    """{what: quartiles of its ratio, now to before}."""
+    ratios = {line: [] for line in ASKED}
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "-q", "--no-checkout", str(ROOT), folder], check=True)
         subprocess.run(["git", "checkout", "-q", commit], cwd=folder, check=True)
-        workers = {"before": start(folder), "now": start(ROOT)}
-        ratios = {line: [] for line in ASKED}
-        for turn in range(ROUNDS + 2):
-            for line in ASKED:
-                order = list(workers) if turn % 2 else list(workers)[::-1]
-                took = {which: ask(workers[which], line) for which in order}
-                ratios[line] += [took["now"] / took["before"]] if turn >= 2 else []  # the first ones warm up
-        for worker in workers.values():
-            worker.communicate()
+        for _ in range(PAIRS):
+            measure_pair({"before": start(folder), "now": start(ROOT)}, ratios)
     return {line: [round(q, 3) for q in statistics.quantiles(found, n=4)] for line, found in ratios.items()}
+
+
+def measure_pair(workers, ratios):
+    for turn in range(ROUNDS + 2):
+        for line in ASKED:
+            order = list(workers) if turn % 2 else list(workers)[::-1]
+            took = {which: ask(workers[which], line) for which in order}
+            ratios[line] += [took["now"] / took["before"]] if turn >= 2 else []  # the first ones warm up
+    for worker in workers.values():
+        worker.communicate()
 
 
 def run(commit):
@@ -93,7 +98,9 @@ def run(commit):
         for name in (commit, "HEAD")
     ]
     before, now = (done.stdout.strip() for done in both)
-    RUNS.find_or_make({"before": before, "now": now, "rounds": ROUNDS}, lambda: {"now_to_before": measure(before)})
+    RUNS.find_or_make(
+        {"before": before, "now": now, "pairs": PAIRS, "rounds": ROUNDS}, lambda: {"now_to_before": measure(before)}
+    )
 
 
 def table():

@@ -132,7 +132,7 @@ class Stack(nn.Module):
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
-        if state.config != self.config:
+        if state.config is not self.config and state.config != self.config:  # equal is slow to say, for each token
             raise ValueError("this state is of another model: give the one that this model's own prefill gave")
         expected = (state.rows.batch, self.config.dim)
         if x.shape != expected:
