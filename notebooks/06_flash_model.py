@@ -108,7 +108,7 @@ print(f"2048 bytes of held-out text, bits per byte: mean {as_trained:.2f}, bare 
 assert 1.7 < as_trained < 2 and bare > 9
 
 # %% [markdown]
-# A byte that is guessed blindly costs 8 bits, so 11 is worse than knowing nothing: the model is now confidently wrong. One symbol of a
+# A byte that is guessed blindly costs 8 bits, so 12 is worse than knowing nothing: the model is now confidently wrong. One symbol of a
 # paper can be read in two ways, no error message appears, and there are two different models.
 #
 # First, two questions from lecture 05.
