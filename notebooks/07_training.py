@@ -93,7 +93,9 @@ corpus = load_corpus("austen")
 # ## Where does FLASH lose?
 #
 # Two trained models come with the package, of 1.9 million parameters each, trained on the same four novels
-# for the same number of updates. *Persuasion*, which neither has read, costs the Transformer++ 1.688 bits a byte and FLASH 1.691, so hardly anything is lost.
+# for the same number of updates. *Persuasion*, which neither has read, costs the Transformer++ 1.688 bits a
+# byte and FLASH 1.691, so hardly anything is lost.
+#
 # Is it so everywhere? This FLASH has chunks of C = 256 bytes. Take windows of T = 1024 bytes from all over the novel,
 # and sort the predictions by the position in the chunk from which they are made, in groups that double.
 #
