@@ -163,7 +163,9 @@ assert kept[512][1] < kept[512][0] and kept[102_400][1] > 100 * kept[102_400][0]
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
 
-cards = {row["model"]: row for row in load_stored("shipping")["runs"] if "after" in row}  # those that come with the package
+cards = {
+    row["model"]: row for row in load_stored("shipping")["runs"] if "after" in row
+}  # those that come with the package
 print("bits per byte on the first 400,000 bytes of Persuasion, which no model was trained on")
 for name, row in cards.items():
     print(f"{name:14} {row['bits_per_byte']:.3f}; {row['parameters']:,} parameters")

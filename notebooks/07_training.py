@@ -93,13 +93,14 @@ corpus = load_corpus("austen")
 # ## Where does FLASH lose?
 #
 # Two trained models come with the package, of 1.9 million parameters each, trained on the same four novels
-# for the same number of updates. *Persuasion*, which neither has read, costs the Transformer++ 1.688 bits a
+# for equally many updates. *Persuasion*, which neither has read, costs the Transformer++ 1.688 bits a
 # byte and FLASH 1.691, so hardly anything is lost.
 #
 # Is it so everywhere? This FLASH has chunks of C = 256 bytes. Take windows of T = 1024 bytes from all over the novel,
 # and sort the predictions by the position in the chunk from which they are made, in groups that double.
 #
-# **Your guess.** On average FLASH needs 1.7 bits. How many does it need at the *first* position of a chunk, where it reads exactly one byte of its own chunk?
+# **Your guess.** On average FLASH needs 1.7 bits. How many does it need at the *first* position of a chunk, where it reads exactly one byte
+# of its own chunk?
 
 # %%
 my_guess = None  # your number here
@@ -155,7 +156,8 @@ for part in ("validation", "test"):
     print(f"  in the first chunk {gap[0].mean():+.3f}, in later ones: first quarter {quarter:+.3f}, rest {rest:+.3f}")
 
 # %% [markdown]
-# From the second chunk on FLASH loses 0.07 to 0.08 bits per byte in the first quarter of each chunk, in both novels; the other differences are so small that with one seed they may be luck.
+# From the second chunk on FLASH loses 0.07 to 0.08 bits per byte in the first quarter of each chunk, in both novels; the other differences
+# are so small that with one seed they may be luck.
 #
 # Why there? Two questions from lectures 05 and 06 lead to the answer.
 #
@@ -462,9 +464,9 @@ figures.show(*figures.training_of_seeds(curves, xlabel="seconds (updates × time
 reveal("07.d", round(statistics.mean(scores["FLASH"]) - statistics.mean(scores["Transformer++"]), 3), "bits per byte")
 
 # %% [markdown]
-# Is that difference real, or luck? One seed means the same bytes in the same order, so look at the differences seed by
-# seed, as the grey lines do. A *95% interval* is made so that in 19 of 20 such experiments it holds the true mean
-# difference. With three values it is the mean ± 4.30 × the standard deviation / √3, by Student's t. It assumes normal differences, which those of FLASH-Quad are not.
+# Is that difference real, or luck? One seed means the same bytes in the same order, so look at the differences seed by seed, as the grey
+# lines do. A *95% interval* is made so that in 19 of 20 such experiments it holds the true mean difference. With three values it is the
+# mean ± 4.30 × the standard deviation / √3, by Student's t. It assumes normal differences, which those of FLASH-Quad are not.
 
 # %% tags=["nbval-check-output"]
 for name, each in scores.items():
@@ -538,7 +540,7 @@ print(figures.text_table(shown))
 #
 # ## 6. Larger and longer: who leads then, and what is memorised?
 #
-# Both shipped models read fourteen times the bytes of the training novels: fourteen *epochs*. The sign that a model has memorised its text is a
+# Both shipped models read the training novels fourteen times: fourteen *epochs*. The sign that a model has memorised its text is a
 # *gap* between training and held-out loss. *Dropout* works against it: in each update a random share of the numbers inside the model, here
 # a tenth or a fifth, is set to zero.
 
@@ -548,11 +550,13 @@ for run in load_stored("shipping")["runs"]:
     if run["steps"] >= 4000:  # 7000, and 4000 after them
         a, b = run["training_bits_per_byte"], run["bits_per_byte"]
         name = f"{run['model'].replace('flash', 'FLASH').replace('trans', 'Trans')}, dropout {run['dropout']}"
-        rows.append((name, f"{4096 * (run['steps'] + run.get('after', 0)) / len(corpus.train.tokens):.1f}",  f"{a:.2f}", f"{b:.2f}", f"{b - a:.2f}"))
+        epochs = 4096 * (run["steps"] + run.get("after", 0)) / len(corpus.train.tokens)
+        rows.append((name, f"{epochs:.1f}", f"{a:.2f}", f"{b:.2f}", f"{b - a:.2f}"))
 print(figures.text_table(rows))
 
 # %% [markdown]
-# **Of the two larger models Transformer++ is the better one**, by 0.003 bits per byte on *Persuasion* and 0.016 on *Northanger Abbey*: one seed each, at equal updates, each at its own rate and with the better of only two dropout rates. (Both went on for 4,000 updates from the better of two runs of 7,000, at 0.4 of its rate.) More dropout costs Transformer++ 0.05 bits, and FLASH nothing.
+# **Of the two larger models Transformer++ is the better one**, by 0.003 bits per byte on *Persuasion* and 0.016 on *Northanger Abbey*: one
+# seed each, at equal updates, each at its own rate and with the better of two dropout rates. (The better of two runs of 7,000 updates went on for 4,000 at a lower rate.) More dropout costs Transformer++ 0.05 bits, and FLASH nothing.
 #
 # **What did the paper find?** These are perplexities from its Table 12, for causal models on Wiki-40B:
 #
@@ -685,6 +689,7 @@ print(f"bfloat16 costs {a.mean() - b.mean():.3f} bits per byte, its three seeds 
 #    bits a chunk, and none of the four remedies is shown to gain by curing it (section 7).
 # 3. Compare with the same text, the same time, a rate of its own for each and several seeds; then look into the odd run, because it teaches more than the mean.
 #
-# **Exercises** [Problem set 07](../exercises/07_training.ipynb), seven tasks: bits, rates, one update in float16, checkpoints, and curves that you diagnose.
+# **Exercises** [Problem set 07](../exercises/07_training.ipynb), seven tasks: bits, rates, one update in float16, checkpoints, and curves
+# that you diagnose.
 #
 # **Next** [Lecture 08](08_scaling.ipynb) measures time, memory and operations against length, and asks where the curves cross.
