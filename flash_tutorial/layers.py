@@ -77,12 +77,14 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
     Computed in float64, then cast: in float32 the angle of position 8192 is off by 5e-4 already. Tables are kept,
     at lengths rounded up to a power of two, so that all layers and steps share one.
     """
+    return tuple(table[:length] for table in _tables_for(length, dim, like))
+
+
+def _tables_for(length, dim, like):
     rounded = 1 << max(length - 1, 1).bit_length()
     if is_followed(like):
-        cos, sin = cos_sin_at(torch.arange(rounded, device=like.device), dim, like)
-    else:
-        cos, sin = _cached_tables(rounded, dim, like.device, torch.promote_types(like.dtype, torch.float32))
-    return cos[:length], sin[:length]
+        return cos_sin_at(torch.arange(rounded, device=like.device), dim, like)
+    return _cached_tables(rounded, dim, like.device, torch.promote_types(like.dtype, torch.float32))
 
 
 def cos_sin_at(positions, dim: int, like: torch.Tensor, most: int | None = None):
@@ -93,7 +95,7 @@ def cos_sin_at(positions, dim: int, like: torch.Tensor, most: int | None = None)
     """
     if most is None or torch.compiler.is_compiling():
         return _tables(positions, dim, like.device, torch.promote_types(like.dtype, torch.float32))
-    return tuple(table[positions] for table in cos_sin(most + 1, dim, like))
+    return tuple(table[positions] for table in _tables_for(most + 1, dim, like))
 
 
 def _rotated(x, cos, sin):

@@ -72,7 +72,7 @@ def longer_leads() -> dict:
         "T = 2048, after 2,000 updates of both (lecture 10)": (
             mean("parts", 2000, 0.005, **parts["Transformer++"]) - mean("parts", 2000, 0.02, **parts["FLASH"])
         ),
-        "T = 1024, four times as large, after 7,000 updates of both (lecture 07)": (
+        "T = 1024, four times as large, after 11,000 updates of both (lecture 07)": (
             of_card("austen-transformer++") - of_card("austen-flash")
         ),
     }

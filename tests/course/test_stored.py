@@ -190,7 +190,7 @@ def test_the_lead_of_five_minutes_is_smaller_in_longer_runs():
         runs = stored.timed_runs(512 if "512" in what else 2048)
         flash, other = ([run["bits_per_byte"] for run in runs[model]] for model in ("flash", "transformer++"))
         assert lead < sum(other) / 3 - sum(flash) / 3, what
-    assert [round(lead, 3) for lead in leads.values()] == [0.027, 0.022, -0.01]
+    assert [round(lead, 3) for lead in leads.values()] == [0.027, 0.022, -0.003]
 
 
 def test_flash_is_the_slower_one_in_all_rounds_at_1024_and_the_faster_one_in_all_at_2048():
