@@ -213,7 +213,7 @@ seeds = {name: load_stored("scoreboard")["seeds"][f"00 {name}"] for name in runs
 print("bits per byte        parameters   here   three seeds, stored")
 for name, run in runs.items():
     stored = ", ".join(f"{bits:.2f}" for bits in seeds[name])
-    print(f"{name:20} {count_parameters(run.model):10,} {run.evaluation.bits_per_byte:6.2f}   {stored}")
+    print(f"{name:20} {count_parameters(run.model):10,} {run.evaluation.bits_per_byte:6.1f}   {stored}")
 assert all(old - new > 0.4 for old, new in zip(seeds["transformer"], seeds["transformer++"]))
 
 # %% [markdown]
@@ -434,7 +434,7 @@ scores = {
     "five bytes of context": ngrams[5],
 }
 for name, bits in scores.items():
-    print(f"{name:22} {bits:.2f} bits per byte")
+    print(f"{name:22} {bits:.1f} bits per byte")
 assert abs(plain - ngrams[1]) < 0.2 and ngrams[5] < plus < plain - 0.2
 
 # %% [markdown]

@@ -2,7 +2,8 @@
 """Run the notebooks in an environment with Colab's versions, and store what came out. It is simulated, not Colab.
 
     python tools/colab_environment.py                        every notebook; needs a Python 3.13 and about 8 GB
-    python tools/colab_environment.py 00 02 --folder DIR     some of them; the environment is kept in DIR and used again
+    python tools/colab_environment.py 00 02 --folder DIR     some of them, the others stay as they are stored; the
+                                                             environment is kept in DIR and used again
 
 The versions are those of ``tests/data/colab_gpu_*.txt``: of what the project needs and of all that this needs in turn.
 Then the first cell of a notebook runs beside a zip of the project (of what is committed), as on Colab after an upload:
@@ -149,7 +150,7 @@ def main(arguments=None):
         python = make_environment(folder, args.python, versions)
         new, changed = run_first_cell(python)
         print(f"installed: {', '.join(new)}; changed: {', '.join(changed) or 'nothing'}", flush=True)
-        done = {}
+        done = json.loads(args.out.read_text(encoding="utf-8"))["notebooks"] if args.names and args.out.exists() else {}
         for source in chosen:
             name = source.relative_to(ROOT).with_suffix("").as_posix()
             done[name] = run_notebook(source, python)
