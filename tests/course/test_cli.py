@@ -369,8 +369,9 @@ def test_evaluate_prints_the_score_and_positions(folder, text, capsys):
     lines = capsys.readouterr().out.splitlines()
     expected = json.loads((folder / "result.json").read_text())
     assert "100 of 100 bytes, windows of 20" in lines[0] and len(lines) == 2 + 8
-    assert cli.main(["evaluate", str(folder), "--corpus", str(text)]) == 0
-    assert capsys.readouterr().out.startswith(f"{expected['validation_bits_per_byte']:.4f} bits per byte")
+    for asked in ([], ["--bytes", "all"]):
+        assert cli.main(["evaluate", str(folder), "--corpus", str(text), *asked]) == 0
+        assert capsys.readouterr().out.startswith(f"{expected['validation_bits_per_byte']:.4f} bits per byte")
 
 
 def test_a_run_that_has_not_ended_is_read_from_its_last_checkpoint(folder, text, capsys):
