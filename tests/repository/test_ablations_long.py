@@ -1,8 +1,5 @@
 """What the runs of benchmarks/ablations_long.py count beside their score."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -11,18 +8,12 @@ from flash_tutorial import LanguageModel
 from flash_tutorial.properties import draw_order_one
 from flash_tutorial.training import TrainConfig
 
-BENCHMARKS = str(Path(__file__).resolve().parents[2] / "benchmarks")
 pytestmark = pytest.mark.quick
 
 
 @pytest.fixture
-def dead_units(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    from ablations_long import dead_units
-
-    yield dead_units
-    for name in ("ablations_long", "ablations", "stored_runs"):
-        sys.modules.pop(name, None)
+def dead_units(benchmark_script):
+    return benchmark_script("ablations_long").dead_units
 
 
 @pytest.mark.parametrize("closed", [(), (1,), (0, 3)])

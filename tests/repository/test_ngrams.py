@@ -1,19 +1,13 @@
 """The yardstick of the benchmarks: `benchmarks/ngrams.py`."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytestmark = pytest.mark.quick
 
 
-def test_witten_bell_against_its_formula_and_sums_to_one():
-    path = Path(__file__).parents[2] / "benchmarks" / "ngrams.py"
-    spec = importlib.util.spec_from_file_location("ngrams", path)
-    ngrams = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(ngrams)
+def test_witten_bell_against_its_formula_and_sums_to_one(benchmark_script):
+    ngrams = benchmark_script("ngrams")
     train = [np.frombuffer(b"abracadabra", np.uint8), np.frombuffer(b"cadabra, abba", np.uint8)]
     model = ngrams.WittenBell(train, 2)
 

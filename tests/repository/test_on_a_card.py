@@ -2,24 +2,16 @@
 
 import argparse
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-BENCHMARKS = str(Path(__file__).resolve().parents[2] / "benchmarks")
 pytestmark = pytest.mark.quick
 
 
 @pytest.fixture
-def on_a_card(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import on_a_card
-
-    yield on_a_card
-    for name in ("on_a_card", "stored_runs"):
-        sys.modules.pop(name, None)
+def on_a_card(benchmark_script):
+    return benchmark_script("on_a_card")
 
 
 @pytest.fixture
