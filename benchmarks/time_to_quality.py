@@ -1,15 +1,16 @@
 """The paper's own measure of speed: quality against training time, and the time to reach the baseline's final quality.
 
     python benchmarks/time_to_quality.py seconds     # an update of each, in turn, with nothing else running
-    python benchmarks/time_to_quality.py run         # rates by short runs, then three seeds for SECONDS each
-    python benchmarks/time_to_quality.py run --lengths 2048     # some lengths: several processes may share them
+    python benchmarks/time_to_quality.py run         # rates by short runs, then three seeds for ten minutes each
+    python benchmarks/time_to_quality.py run --seconds 300 --lengths 2048       # five minutes, and one length: several
+                                                                # processes may share the lengths
     python benchmarks/time_to_quality.py neighbours --lengths 2048      # Transformer++ at half and at twice its rate
     python benchmarks/time_to_quality.py table
 
 FLASH, FLASH-Quad and Transformer++ at T = 512, 2048 and 8192 on Austen, 8192 bytes an update, one core, bfloat16
-(Figure 1 and Table 3 of the paper). A run has as many updates as fit into SECONDS at the stored time of an update, so
-that runs may share the machine; every tenth of the time it is scored. Each finished run is stored in
-flash_course/bench/results/time_to_quality.json. The guess that was written down before is in docs/predictions.md.
+(Figure 1 and Table 3 of the paper). A run has as many updates as fit into its time at the stored time of an update, so
+that runs may share the machine; every half minute it is scored. Each finished run is stored in
+flash_course/bench/results/time_to_quality.json. The guesses that were written down before are in docs/predictions.md.
 """
 
 import argparse
@@ -27,11 +28,11 @@ from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, new_optimizer, parts, train, train_step
 
 RUNS = StoredRuns("time_to_quality", "python benchmarks/time_to_quality.py seconds; ... run")
-LENGTHS, BYTES, SEEDS, SECONDS, TENTHS = (512, 2048, 8192), 8192, (0, 1, 2), 300, 10
+LENGTHS, BYTES, SEEDS, EVERY = (512, 2048, 8192), 8192, (0, 1, 2), 30  # seconds from one score to the next
 # where the search for a rate begins; it goes on by factors of two until the best lies inside
 RATES = {"flash": 1e-2, "flash_quad": 1e-2, "transformer++": 5e-3}
-# a longer sequence has fewer updates in the same time, and needs more of it to tell one rate from another
-TUNING = {512: 0.25, 2048: 0.25, 8192: 0.5}
+# seconds; a longer sequence has fewer updates in the same time, and needs more of it to tell one rate from another
+TUNING = {512: 75, 2048: 75, 8192: 150}
 UPDATE = "seconds of an update, in turn"
 
 
@@ -40,7 +41,7 @@ def config_of(T, steps, rate=1e-2, seed=0, **more):
     return TrainConfig(steps=steps, **settings, **more)
 
 
-def seconds(lengths, rounds=9):
+def seconds(lengths, _, rounds=9):
     """The median over rounds of an update of all models at each length."""
     split = load_corpus("austen").train
 
@@ -58,27 +59,27 @@ def seconds(lengths, rounds=9):
     RUNS.find_or_make({"what": UPDATE, "rounds": rounds}, measure)
 
 
-def updates_in(name, T, share=1.0):
-    return round(share * SECONDS / RUNS.where(what=UPDATE)[0]["seconds"][f"{name} {T}"])
+def updates_in(name, T, budget):
+    return round(budget / RUNS.where(what=UPDATE)[0]["seconds"][f"{name} {T}"])
 
 
-def one_run(name, T, rate, seed, share=1.0):
-    """Train once for a share of the time, unless the run is stored already."""
+def one_run(name, T, rate, seed, budget):
+    """Train once for ``budget`` seconds, unless the run is stored already."""
 
     def make():
-        steps = updates_in(name, T, share)
-        every = {"eval_every": -(-steps // TENTHS)} if share == 1 else {}
+        steps = updates_in(name, T, budget)
+        every = {"eval_every": -(-steps * EVERY // budget)} if budget > TUNING[T] else {}
         config = config_of(T, steps, rate, seed, eval_bytes=100_000, **every)
         done = train(ModelConfig(name, max_length=T), config, progress=False)
         scored = [row for row in done.log if "validation_bits_per_byte" in row]
         return {
             "updates": steps, "parameters": count_parameters(done.model),
             "bits_per_byte": round(done.evaluation.bits_per_byte, 4),
-            "on_the_way": [[round(row["step"] / steps * SECONDS), round(row["validation_bits_per_byte"], 4)]
+            "on_the_way": [[round(row["step"] / steps * budget), round(row["validation_bits_per_byte"], 4)]
                            for row in scored],
         }  # fmt: skip
 
-    return RUNS.find_or_make(dict(model=name, T=T, learning_rate=rate, seed=seed, share=share), make)
+    return RUNS.find_or_make(dict(model=name, T=T, learning_rate=rate, seed=seed, budget=budget), make)
 
 
 def rate_of(name, T):
@@ -95,32 +96,32 @@ def rate_of(name, T):
             return best
 
 
-def run(lengths):
-    torch.set_num_threads(1)
+def run(lengths, budget):
     rates = {(T, name): rate_of(name, T) for T, name in itertools.product(lengths, RATES)}
-    for seed, (T, name) in itertools.product(SEEDS, rates):
-        one_run(name, T, rates[T, name], seed)
+    for names in (("flash", "transformer++"), ("flash_quad",)):
+        for seed, T, name in itertools.product(SEEDS, lengths, names):
+            one_run(name, T, rates[T, name], seed, budget)
 
 
-def neighbours(lengths):
+def neighbours(lengths, budget):
     """Transformer++ at half and at twice its rate for the full time, seed 0: does the rate of short runs suit it?"""
     for T in lengths:
-        rate = RUNS.best(model="transformer++", T=T, share=TUNING[T])["learning_rate"]
+        rate = RUNS.best(model="transformer++", T=T, budget=TUNING[T])["learning_rate"]
         for other in (rate / 2, rate * 2):
-            one_run("transformer++", T, other, 0)
+            one_run("transformer++", T, other, 0, budget)
 
 
-def table(lengths):
+def table(lengths, budget):
     for T in lengths:
-        runs = timed_runs(T)
-        if not any(runs.values()):
-            print(f"T = {T:4} no run of the full time is stored")
+        runs = timed_runs(T, budget)
+        if not all(runs.values()):
+            print(f"T = {T:4} not all models have a run of {budget} seconds")
             continue
         for name, rows in runs.items():
             values = [row["bits_per_byte"] for row in rows]
             goals = [base["bits_per_byte"] for base in runs["transformer++"]]
             times = [time_to_reach(goal, *zip(*row["on_the_way"])) for row, goal in zip(rows, goals)]
-            ratios = [f"{SECONDS / t:.2f}" if t else "never" for t in times]
+            ratios = [f"{budget / t:.2f}" if t else "never" for t in times]
             said = f"{rows[0]['updates']} updates, {statistics.mean(values):.4f} {values}"
             print(f"T = {T:4} {name:13} {said}; as good as Transformer++ sooner by {', '.join(ratios)}")
 
@@ -132,5 +133,6 @@ if __name__ == "__main__":
     commands = {"seconds": seconds, "run": run, "neighbours": neighbours, "table": table}
     parser.add_argument("what", choices=commands)
     parser.add_argument("--lengths", type=int, nargs="+", choices=LENGTHS, default=LENGTHS)
+    parser.add_argument("--seconds", type=int, default=600, help="of training, for each run (default: %(default)s)")
     arguments = parser.parse_args()
-    commands[arguments.what](arguments.lengths)
+    commands[arguments.what](arguments.lengths, arguments.seconds)

@@ -18,8 +18,8 @@ def load_stored(name: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def timed_runs(T: int) -> dict:
-    """{model: its runs of the full time at length T, by seed} of benchmarks/time_to_quality.py.
+def timed_runs(T: int, budget: int = 300) -> dict:
+    """{model: its runs of ``budget`` seconds at length T, by seed} of benchmarks/time_to_quality.py.
 
     All of a model are at the learning rate that was best in its short runs.
     """
@@ -28,8 +28,8 @@ def timed_runs(T: int) -> dict:
         if run.get("T") == T:
             by_model.setdefault(run["model"], []).append(run)
     for model, runs in by_model.items():
-        rate = min((run for run in runs if run["share"] < 1), key=lambda run: run["bits_per_byte"])["learning_rate"]
-        by_model[model] = [run for run in runs if run["share"] == 1 and run["learning_rate"] == rate]
+        rate = min((run for run in runs if run["budget"] < 300), key=lambda run: run["bits_per_byte"])["learning_rate"]
+        by_model[model] = [run for run in runs if (run["budget"], run["learning_rate"]) == (budget, rate)]
     return by_model
 
 

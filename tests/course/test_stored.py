@@ -165,9 +165,9 @@ def test_no_remedy_gains_with_every_seed_by_curing_the_boundary():
 # ---------------------------------------------------------------- what lecture 08 says of runs that it does not print
 
 
-def ends(T, model, **wanted):
-    """The final bits per byte of full runs of benchmarks/time_to_quality.py."""
-    wanted |= {"T": T, "model": model, "share": 1.0}
+def ends(T, model, budget=300, **wanted):
+    """The final bits per byte of runs of ``budget`` seconds of benchmarks/time_to_quality.py."""
+    wanted |= {"T": T, "model": model, "budget": budget}
     return [
         run["bits_per_byte"] for run in stored.load_stored("time_to_quality")["runs"] if wanted.items() <= run.items()
     ]
