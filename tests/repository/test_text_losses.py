@@ -1,8 +1,5 @@
 """What an earlier mention of a name is worth to a model: `benchmarks/text_losses.py`."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,13 +13,9 @@ OTHER = b"and so they went to Aldous. " + FILL
 DISTANCES = (0, 50, 128)
 
 
-@pytest.fixture(scope="module")
-def losses():
-    path = Path(__file__).parents[2] / "benchmarks" / "text_losses.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_text_losses", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def losses(benchmark_script):
+    return benchmark_script("text_losses")
 
 
 def copier(ids):

@@ -1,0 +1,59 @@
+"""How `benchmarks/before_after.py` compares two states of the package: turns, ratios, and which rounds count."""
+
+import pytest
+
+pytestmark = pytest.mark.quick
+
+
+class Worker:
+    """Answers as a worker does, at a speed of its own; its first two answers to each line are far slower."""
+
+    def __init__(self, name, seconds, turns):
+        self.name, self.seconds, self.turns = name, seconds, turns
+
+    def communicate(self):
+        self.turns.append((self.name, "end"))
+
+
+@pytest.fixture
+def script(benchmark_script, monkeypatch):
+    script = benchmark_script("before_after")
+
+    def ask(worker, line):
+        asked = worker.turns.count((worker.name, line))
+        worker.turns.append((worker.name, line))
+        return worker.seconds * (100 if asked < 2 else 1)
+
+    monkeypatch.setattr(script, "ask", ask)
+    return script
+
+
+def test_ratios_are_now_to_before_and_the_first_rounds_do_not_count(script):
+    turns, ratios = [], {line: [] for line in script.ASKED}
+    script.measure_pair({"before": Worker("before", 2.0, turns), "now": Worker("now", 3.0, turns)}, ratios)
+    assert all(found == [1.5] * script.ROUNDS for found in ratios.values())
+    assert {"flash update", "flash token", "transformer++ update", "transformer++ token"} == {*ratios}
+    assert turns[-2:] == [("before", "end"), ("now", "end")], "no worker is left behind"
+
+
+def test_each_of_the_two_is_first_in_every_other_round(script):
+    turns, ratios = [], {line: [] for line in script.ASKED}
+    script.measure_pair({"before": Worker("before", 1.0, turns), "now": Worker("now", 1.0, turns)}, ratios)
+    first = [name for name, line in turns if line == "flash update"][::2]
+    assert first == ["now", "before"] * (len(first) // 2)
+
+
+def test_what_is_stored_are_the_quartiles_of_all_pairs(script, monkeypatch):
+    speeds = iter([1.0, 2.0] * script.PAIRS)  # now is twice as slow in each pair
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr(script, "start", lambda _: Worker(object(), next(speeds), []))
+    found = script.measure("a commit")
+    assert found == {line: [2.0, 2.0, 2.0] for line in script.ASKED}
+
+
+def test_a_worker_times_both_models_and_both_kinds_of_work(benchmark_script):
+    script = benchmark_script("before_after")
+    worker = script.start(script.ROOT)
+    took = {line: script.ask(worker, line) for line in script.ASKED}
+    worker.communicate()
+    assert worker.returncode == 0 and all(0 < seconds < 60 for seconds in took.values())
