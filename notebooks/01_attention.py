@@ -554,10 +554,10 @@ figures.show(*figures.loss_curves(curves, title="ScaledSin with RoPE ends lowest
 compare_with_stored("01", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 stored = load_stored("scoreboard")["seeds"]
 seeds = {name: stored[f"01 {name}"] for name in runs} | {"Transformer++": stored["00 transformer++"]}
-print("bits per byte       here   three seeds, stored")
+print("bits per byte       here off by   three seeds, stored")
 for name, each in seeds.items():
-    here = f"{bits[name]:.2f}" if name in bits else "    "
-    print(f"{name:19} {here}   {', '.join(f'{b:.2f}' for b in each)}")
+    here = f"{abs(bits[name] - each[0]):.1f}" if name in bits else "   "
+    print(f"{name:19} {here:11}   {', '.join(f'{b:.2f}' for b in each)}")
 learned, sinusoids, rotated, plus = seeds.values()
 shares = [(a - b) / (a - c) for a, b, c in zip(learned, rotated, plus)]
 print("better positions close", ", ".join(f"{share:.0%}" for share in shares), "of the gap to Transformer++")

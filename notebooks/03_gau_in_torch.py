@@ -564,7 +564,7 @@ assert np.abs(np.subtract(*losses)).max() < 1e-4 and count_parameters(of_package
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 seeds = load_stored("scoreboard")["seeds"]
 for name, score in bits.items():
-    print(f"{name:24} {score:.2f} bits per byte here; stored with seeds 0, 1, 2:", *seeds[f"03 {name}"])
+    print(f"{name:24} {score:.1f} bits per byte here; stored with seeds 0, 1, 2:", *seeds[f"03 {name}"])
 table, waves = seeds["03 my GAU, Toeplitz bias"], seeds["03 GAU, rotary bias"]
 assert waves[0] < table[0] + 0.05 and min(waves[1:]) > max(table) + 0.2
 

@@ -630,7 +630,7 @@ stored = load_stored("scoreboard")
 bits = run.evaluation.bits_per_byte
 entries, step_ms = count_state_numbers(run.model, 64), 1000 * float(np.median(np.diff([r["seconds"] for r in run.log])))
 learner.score("04", "linear attention", bits_per_byte=bits, step_ms=step_ms, state_numbers=entries)
-yours = f"{bits:.2f} bits per byte, {count_parameters(run.model):,} parameters, state {entries:,}"
+yours = f"{bits:.1f} bits per byte, {count_parameters(run.model):,} parameters, state {entries:,}"
 print(f"{'yours, linear attention':25} {yours}")
 names = ("04 linear attention", "02 GAU, relu^2", "04 GAU, no bias", "04 linear attention, bias", "00 transformer++")
 scores = {name: stored["seeds"][name] for name in names}

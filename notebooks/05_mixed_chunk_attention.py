@@ -644,7 +644,7 @@ for name, run in runs.items():
     step_ms = 1000 * float(np.median(np.diff([row["seconds"] for row in run.log])))
     score("05", name, bits_per_byte=bits[name], step_ms=step_ms, state_numbers=kept[name])
     three = ", ".join(f"{b:.3f}" for b in seeds[f"05 {name}"])
-    print(f"{name:27} {bits[name]:5.2f}   {three} {kept[name]:15,}")
+    print(f"{name:27} {bits[name]:5.1f}   {three} {kept[name]:15,}")
 for name in ("05 FLASH, local only, no bias", "04 linear attention", "04 linear attention, bias"):
     print(f"{name[3:]:27} {'':5}   {', '.join(f'{b:.3f}' for b in seeds[name])}")
 

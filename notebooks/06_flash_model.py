@@ -680,7 +680,7 @@ rows = [("held-out bits per byte", "yours", "stored: seed 0", 1, 2, "mean", "ran
 for name, run in runs.items():
     bits, three = run.evaluation.bits_per_byte, seeds[name]
     learner.score("06", name, bits_per_byte=bits, state_numbers=count_state_numbers(run.model, settings.length))
-    rows.append((name, f"{bits:.2f}", *(f"{b:.3f}" for b in (*three, np.mean(three), max(three) - min(three)))))
+    rows.append((name, f"{bits:.1f}", *(f"{b:.3f}" for b in (*three, np.mean(three), max(three) - min(three)))))
 print(figures.text_table(rows))
 assert max(seeds["FLASH, mean"]) < min(seeds["FLASH, bare sum"])
 

@@ -162,6 +162,21 @@ def test_no_remedy_gains_with_every_seed_by_curing_the_boundary():
     assert max(gains["subwords"]) < -0.2 and subwords[0] > subwords[-1] + 1, "a gain, but not there"
 
 
+def test_in_the_same_time_no_remedy_but_subwords_gains_with_every_seed_and_the_chunk_before_loses():
+    runs = stored.load_stored("places")["runs"]
+    seconds = next(run["seconds"] for run in runs if "seconds" in run)
+    flash, gains = full_runs("bits_per_byte")["FLASH"], {}
+    for run in (run for run in runs if run.get("steps", 400) not in (400, 1000)):
+        fits = 1000 * seconds["FLASH"] / seconds[run["model"]]
+        assert abs(run["steps"] - fits) <= 0.5, "updates that fit into the time of FLASH's 1,000"
+        gains.setdefault(run["model"], {})[run["seed"]] = run["bits_per_byte"] - flash[run["seed"]]
+    assert all({*by_seed} == {0, 1, 2} for by_seed in gains.values()) and len(gains) == 6
+    gains = {model: [*by_seed.values()] for model, by_seed in gains.items()}
+    assert all(min(gains[name]) < 0 < max(gains[name]) for name in ("C = 256", "borders moved"))
+    assert max(gains["subwords"]) < -0.2 and min(gains["chunk before"]) > 0
+    assert min(gains["FLASH-Quad"]) > 0 and min(gains["Transformer++"]) > 0.08
+
+
 # ---------------------------------------------------------------- what lecture 08 says of runs that it does not print
 
 
