@@ -113,9 +113,9 @@ def neighbours(lengths, budget):
 
 def table(lengths, budget):
     for T in lengths:
-        runs = timed_runs(T, budget)
-        if not all(runs.values()):
-            print(f"T = {T:4} not all models have a run of {budget} seconds")
+        runs = {name: rows for name, rows in timed_runs(T, budget).items() if rows}
+        if "transformer++" not in runs:
+            print(f"T = {T:4} Transformer++ has no run of {budget} seconds yet")
             continue
         for name, rows in runs.items():
             values = [row["bits_per_byte"] for row in rows]

@@ -1,12 +1,14 @@
 """Results that come with the package, and the runs of the scoreboard that lectures are held to."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from flash_course.bench import stored
+from flash_course.bench.clock import time_to_reach
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 
 pytestmark = pytest.mark.quick
@@ -192,6 +194,18 @@ def test_half_and_twice_the_rate_of_transformer_end_worse_at_2048():
     rates = {rate: ends(2048, "transformer++", seed=0, learning_rate=rate) for rate in (0.00125, 0.0025, 0.005)}
     taken = {run["learning_rate"] for run in stored.timed_runs(2048)["transformer++"]}
     assert taken == {0.0025} and rates[0.0025] < min(rates[0.00125], rates[0.005])
+
+
+def test_ten_minutes_at_2048_leave_less_of_the_lead_as_the_readme_says():
+    runs = stored.timed_runs(2048, 600)
+    flash, other = runs["flash"], runs["transformer++"]
+    assert [run["seed"] for run in flash] == [run["seed"] for run in other] == [0, 1, 2]
+    times = [time_to_reach(b["bits_per_byte"], *zip(*a["on_the_way"])) for a, b in zip(flash, other)]
+    said = ", ".join(f"{600 / time:.2f}" for time in times)
+    said = " and ".join(said.rsplit(", ", 1))
+    ends = (f"{sum(run['bits_per_byte'] for run in each) / 3:.3f}" for each in (flash, other))
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert f"the three factors are {said}, at {' against '.join(ends)} bits per byte" in readme
 
 
 def test_transformer_ends_no_better_than_counts_of_pairs_at_8192():
