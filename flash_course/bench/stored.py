@@ -21,7 +21,8 @@ def load_stored(name: str) -> dict:
 def timed_runs(T: int, budget: int = 300) -> dict:
     """{model: its runs of ``budget`` seconds at length T, by seed} of benchmarks/time_to_quality.py.
 
-    All of a model are at the learning rate that was best in its short runs.
+    All of a model are at the learning rate that was best in its short runs, which have less than 300 seconds. Of the
+    longer runs of 600 seconds not all models have three seeds yet.
     """
     by_model = {}
     for run in load_stored("time_to_quality")["runs"]:
