@@ -29,7 +29,9 @@ MODELS = {
     "transformer++": dict(dim=192, depth=4, max_length=1024, heads=3, ff_dim=560),
 }
 RATES = {"flash": [2.5e-3, 5e-3, 1e-2, 2e-2], "transformer++": [5e-4, 1e-3, 2e-3, 4e-3]}
-DROPOUT, DECAY = [0.05, 0.1, 0.2], [0.03, 0.1, 0.3]
+# each begins with the value of the long runs; a second value is what lies beyond an end, tried if the end is the best
+DROPOUT = {0.1: None, 0.05: 0.0, 0.2: 0.4}
+DECAY = {0.1: None, 0.03: 0.01, 0.3: 1.0}
 SHORT, MIDDLE, LONG = 600, 2000, 7000
 MORE, LOWER = 4000, 0.4  # updates after the long run, from this part of its rate down to nothing once more
 BYTES = 400_000  # of Persuasion, by which all choices are made
@@ -65,6 +67,13 @@ def one_run(name, steps, rate, dropout, decay, models, after=None):
     return RUNS.find_or_make(key, make)
 
 
+def inside(grid, run_at):
+    """Run at each value of a grid, and at what lies beyond its better end if that end is the best."""
+    best = min(grid, key=lambda value: run_at(value)["bits_per_byte"])
+    if grid[best] is not None:
+        run_at(grid[best])
+
+
 def run(name, models, dropout=None):
     for rate in RATES[name]:
         one_run(name, SHORT, rate, 0.1, 0.1, models)
@@ -73,10 +82,8 @@ def run(name, models, dropout=None):
     if dropout is not None:
         return one_run(name, LONG, best, dropout, 0.1, models)
     one_run(name, LONG, best, 0.1, 0.1, models)
-    for dropout in DROPOUT:
-        one_run(name, MIDDLE, best, dropout, 0.1, models)
-    for decay in DECAY:
-        one_run(name, MIDDLE, best, 0.1, decay, models)
+    inside(DROPOUT, lambda dropout: one_run(name, MIDDLE, best, dropout, 0.1, models))
+    inside(DECAY, lambda decay: one_run(name, MIDDLE, best, 0.1, decay, models))
 
 
 def go_on(name, models):
