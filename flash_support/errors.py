@@ -1,5 +1,7 @@
 """Words for errors: what was given, on one line."""
 
+import inspect
+
 
 def described(value):
     """What was given in place of a tensor of another shape or type, in words."""
@@ -18,3 +20,12 @@ def short(value):
 def one_line(error):
     """What an error says, on one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_call(module, method, said, *arguments, **named):
+    """Refuse a module of one's own, or a method of it, that cannot be called so."""
+    try:
+        inspect.signature(method).bind(*arguments, **named)
+    except TypeError as error:
+        given = f"{type(module).__name__} cannot be called as {said} ({error})"
+        raise ValueError(f"{given}: it is handed a mask by its name") from None

@@ -27,3 +27,9 @@ def is_rewritten():
 def is_followed(x):
     """Whether no number may be looked at or kept: there, on ``meta``, and in a tensor of another class (a fake one)."""
     return is_rewritten() or x.is_meta or type(x) not in (torch.Tensor, nn.Parameter)
+
+
+def is_integers(value):
+    """Whether it is a tensor of integers; bools are none."""
+    kind = value.dtype if isinstance(value, torch.Tensor) else torch.bool
+    return not (kind.is_floating_point or kind.is_complex or kind == torch.bool)

@@ -1,14 +1,15 @@
-"""relu^2 attention by blocks of rows, the same as ``mixing.relu2_attention``, with its backward pass written out.
+"""The two parts of mixed chunk attention as in ``mixing``, with their backward passes written out.
 
-By hand because every product can then be added to its sum in place, and because the zeros of a causal attention matrix
-are never computed. Letters: B batch, T length, S query/key width, E value width.
+By hand because every product can then be added to its sum in place, and because what is zero is never multiplied: the
+upper half of a causal attention matrix, the sum that the first chunk reads, the products of the last, which nobody
+reads. Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width.
 """
 
 import torch
 
 from flash_support.formats import is_rewritten, product_dtype, without_autocast
 
-from . import mixing
+from . import chunks, mixing
 
 # Rows of a causal attention matrix computed at once, at least: what lies right of the last one is never multiplied. A
 # GPU would rather multiply the zeros of a whole chunk than read and write sums once more.
@@ -63,9 +64,7 @@ class _Relu2Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            why = "since its backward pass is written by hand: leave create_graph=True out"
-            raise RuntimeError(f"relu2_attention has no second derivative, {why}")
+        _refuse_second_derivative("relu2_attention")
         q, k, v, *maps = ctx.saved_tensors
         dk, dv, dqs = torch.empty_like(k), torch.empty_like(v), []
         shape, dtype = ctx.bias
@@ -82,3 +81,54 @@ class _Relu2Attention(torch.autograd.Function):
 
 def _joined(blocks):
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+
+
+def _refuse_second_derivative(name):
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        why = "since its backward pass is written by hand: leave create_graph=True out"
+        raise RuntimeError(f"{name} has no second derivative, {why}")
+
+
+# ---------------------------------------------------------------- the causal global part
+def read_earlier_chunks(q, k, v, factor):
+    """q times ``factor (B or 1, G)`` times the sum of k^T v / C over the strictly earlier chunks (equation 8).
+
+    ``q, k (B, G, C, S)``, ``v (B, G, C, E)`` -> ``(B, G, C, E)``. On a CPU the faster form of the function in
+    ``mixing``: a chunk after the other, since a step costs nothing there. Elsewhere it is that function.
+    """
+    if is_rewritten() or not chunks.goes_chunk_by_chunk(k):
+        return mixing.read_earlier_chunks(q, k, v, factor)
+    q, k, v = (t.to(product_dtype(q)) for t in (q, k, v))
+    with without_autocast(q):
+        return _ReadEarlierChunks.apply(q, k, v, factor)
+
+
+class _ReadEarlierChunks(torch.autograd.Function):
+    """One running sum, in float32 or better, forwards of k^T v and backwards of q^T grad; it is read, then grows."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, factor):
+        out, sums, read = torch.empty_like(v), 0, []
+        out[:, 0] = 0
+        means, factor = k / k.shape[2], factor[..., None, None]  # divided first: in fp16 the bare sum may overflow
+        for g in range(1, k.shape[1]):
+            sums = sums + (means[:, g - 1].mT @ v[:, g - 1]).to(factor.dtype)
+            read.append((sums * factor[:, g]).to(q.dtype))
+            torch.bmm(q[:, g], read[-1], out=out[:, g])
+        ctx.save_for_backward(q, k, v, factor / k.shape[2], *read)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        _refuse_second_derivative("read_earlier_chunks")
+        q, k, v, factor, *read = ctx.saved_tensors
+        dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
+        dq[:, 0], dk[:, -1], dv[:, -1] = 0, 0, 0
+        q, sums = (q * factor).to(q.dtype), 0
+        for g in reversed(range(1, k.shape[1])):
+            torch.bmm(grad[:, g], read[g - 1].mT, out=dq[:, g])
+            sums = sums + (q[:, g].mT @ grad[:, g]).to(factor.dtype)
+            down = sums.to(q.dtype)
+            torch.bmm(v[:, g - 1], down.mT, out=dk[:, g - 1])
+            torch.bmm(k[:, g - 1], down, out=dv[:, g - 1])
+        return dq, dk, dv, None

@@ -4,7 +4,6 @@ Letters: B batch, T length, D model width, E expanded width, S shared query/key 
 Sources are the paper's appendix listings (Codes 2 to 8 of Hua et al., 2022, arXiv 2202.10447).
 """
 
-import inspect
 from functools import lru_cache
 
 import torch
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_support.errors import described
-from flash_support.formats import is_followed, is_rewritten
+from flash_support.formats import is_followed, is_integers, is_rewritten
 
 from .config import TOEPLITZ_BELOW, check_options
 
@@ -313,21 +312,6 @@ def check_mask(mask, shape):
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
         expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
         raise ValueError(f"mask is {described(mask)}: {expected}")
-
-
-def check_call(module, method, said, *arguments, **named):
-    """Refuse a module of one's own, or a method of it, that cannot be called so."""
-    try:
-        inspect.signature(method).bind(*arguments, **named)
-    except TypeError as error:
-        given = f"{type(module).__name__} cannot be called as {said} ({error})"
-        raise ValueError(f"{given}: it is handed a mask by its name") from None
-
-
-def is_integers(value):
-    """Whether it is a tensor of integers; bools are none."""
-    kind = value.dtype if isinstance(value, torch.Tensor) else torch.bool
-    return not (kind.is_floating_point or kind.is_complex or kind == torch.bool)
 
 
 # ---------------------------------------------------------------- to NumPy

@@ -1,11 +1,10 @@
 """The ways of mixing tokens, each a plain function beside its equation; no function here holds a parameter.
 
-A twin of the same name in NumPy stands in ``reference.py``. ``fast.py`` computes ``relu2_attention`` with less memory.
+A twin of the same name in NumPy stands in ``reference.py``. ``fast.py`` has ``relu2_attention`` and
+``read_earlier_chunks`` again, with their gradients by hand: less memory, fewer products.
 Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width, H heads.
 A token that is padding comes with a value of zero; without a normaliser that alone takes it out of every sum.
 """
-
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -99,12 +98,19 @@ def linear_attention_step(state, q, k, v):
 
 
 def earlier_chunks(x):
-    """Sums over the strictly earlier chunks, ``(B, G, ...)``: the running sum moved by one (equation 8).
+    """Sums over the strictly earlier chunks, ``(B, G, S, E)``: the running sum moved by one (equation 8).
 
-    Never the running sum minus the own chunk: that is equal on paper only, and leaks through rounding. A loop of G
-    additions, for a CPU: torch's ``cumsum`` over any axis but the last takes up to ten times as long there.
+    Never the running sum minus the own chunk: that is equal on paper only, and leaks through rounding.
     """
-    return torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)
+    return F.pad(x[:, :-1].cumsum(1), (0, 0, 0, 0, 1, 0))
+
+
+def read_earlier_chunks(q, k, v, factor):
+    """q times ``factor (B or 1, G)`` times the earlier chunks' sum of k^T v / C: shapes as in ``global_part``."""
+    if chunks.goes_chunk_by_chunk(k):
+        return q @ (earlier_chunks(chunk_means(k, v)) * factor[..., None, None]).to(q.dtype)
+    G = q.shape[1]
+    return q @ read_chunks(k, v, torch.ones(1, G, G, dtype=torch.bool, device=q.device).tril(-1), factor)
 
 
 def local_part(q, k, v, *, chunk_size, causal, bias=None, documents=None, attend=relu2_attention):
@@ -119,7 +125,7 @@ def local_part(q, k, v, *, chunk_size, causal, bias=None, documents=None, attend
     return near.unflatten(0, (B, -1))
 
 
-def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None):
+def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None, read=read_earlier_chunks):
     """What a chunk reads of others, through sums of k^T v: ``(B, G, C, S)``, ``(B, G, C, E)`` -> ``(B, G, C, E)``.
 
     Causal: strictly earlier chunks (equation 8); otherwise all, the own one too (equation 7). ``combine="sum"`` is the
@@ -131,25 +137,21 @@ def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None)
     if documents is not None:
         return document_global_part(q, k, v, documents, counts, causal, combine)
     if causal:
-        factor = factor_of(counts.cumsum(1) - counts, C, combine, k)
-        if not chunks.goes_chunk_by_chunk(k):
-            return q @ read_chunks(k, v, torch.ones(1, G, G, dtype=torch.bool, device=q.device).tril(-1), factor)
-        sums = earlier_chunks(chunk_means(k, v))  # (B, G, S, E), G steps in a row instead of T
-    else:
-        sums = chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G  # (B, 1, S, E)
-        factor = factor_of(counts.sum(1, keepdim=True), C, combine, k)
+        return read(q, k, v, factor_of(counts.cumsum(1) - counts, C, combine, k))
+    sums = chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G  # (B, 1, S, E)
+    factor = factor_of(counts.sum(1, keepdim=True), C, combine, k)
     return q @ (sums * factor[..., None, None]).to(q.dtype)
 
 
 def mixed_chunk_attention(
     quad_q, quad_k, lin_q, lin_k, v, *, chunk_size, causal, bias=None, combine="mean", local=True, global_=True,
-    mask=None, segment_ids=None, attend=relu2_attention,
+    mask=None, segment_ids=None, attend=relu2_attention, read=read_earlier_chunks,
 ):  # fmt: skip
     """relu^2 attention inside chunks plus linear attention across them (Code 1; Code 8): ``(B, T, E)``.
 
     Heads ``(B, T, S)``, ``v (B, T, E)``; ``bias(n) -> (n, n)`` is the position bias of a chunk. ``mask (B, T)`` bool
     and sorted ``segment_ids (B, T)`` keep padding and other documents out; padding's ``v`` must be zero already.
-    ``attend`` computes the local part: this module's ``relu2_attention``, or that of ``fast``.
+    ``attend`` and ``read`` compute local and causal global part: this module's own functions, or those of ``fast``.
     """
     T = v.shape[1]
     C = min(chunk_size, T)  # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
@@ -161,5 +163,5 @@ def mixed_chunk_attention(
         parts.append(local_part(quad_q, quad_k, v, chunk_size=chunk_size, bias=table, attend=attend, **how))
     if global_:
         counts = chunk_counts(T, C, mask, v.device)
-        parts.append(global_part(lin_q, lin_k, v, combine=combine, counts=counts, **how))
+        parts.append(global_part(lin_q, lin_k, v, combine=combine, counts=counts, read=read, **how))
     return from_chunks(sum(parts[1:], parts[0]), T)

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from flash_support import files
 from flash_support.corpora.vocabulary import Vocabulary, text_of
-from flash_support.errors import described
+from flash_support.errors import check_call, described
+from flash_support.formats import is_integers
 from flash_support.runs.checkpoints import last_checkpoint
 from flash_support.settings import check_format
 
@@ -23,11 +24,9 @@ from . import decoding, states
 from .config import FORMAT, GATED, ModelConfig
 from .layers import (
     LearntPositions,
-    check_call,
     check_input,
     check_mask,
     check_reading,
-    is_integers,
     make_norm,
     make_positions,
 )

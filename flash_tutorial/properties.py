@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from flash_support.errors import check_call
+
 from . import states
-from .layers import LayerNorm, RotaryBias, ScaleNorm, check_call
+from .layers import LayerNorm, RotaryBias, ScaleNorm
 
 EXACT = 0.0
 ROUNDING = 1e-12  # float64: the same sums in another order

@@ -11,11 +11,10 @@ from torch import nn
 from flash_support.corpora import Corpus
 from flash_support.corpora.vocabulary import Vocabulary
 from flash_support.devices import Group, describe_device, pick_dtype
-from flash_support.errors import short
+from flash_support.errors import check_call, short
 
 from .config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
 from .data import load_corpus
-from .layers import check_call
 from .model import LanguageModel, count_parameters, find_vocabulary, load_weights
 
 FEW = 1000  # tokens of a validation text

@@ -21,7 +21,7 @@ from flash_support.settings import check_counts
 
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
 from .config import check_heads, check_options
-from .fast import relu2_attention
+from .fast import read_earlier_chunks, relu2_attention
 from .layers import ScaleOffset, arrays_of, check_input, cos_sin, gates_again, make_bias, make_norm, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
@@ -206,7 +206,8 @@ class FLASH(FLASHSteps, GatedUnit):
     def mix(self, heads, v, mask, segment_ids):
         return mixed_chunk_attention(
             *heads, v, chunk_size=self.chunk_size, causal=self.causal, bias=self.bias, combine=self.combine,
-            local=self.local, global_=self.global_, mask=mask, segment_ids=segment_ids, attend=relu2_attention,
+            local=self.local, global_=self.global_, mask=mask, segment_ids=segment_ids,
+            attend=relu2_attention, read=read_earlier_chunks,
         )  # fmt: skip
 
 
@@ -334,7 +335,7 @@ class MCTransformerBlock(MCBlockSteps, TransformerBlock):
         near = self.local_part(q, k, v, valid, documents)
         counts = chunk_counts(T, C, mask, v.device)
         far = global_part(
-            *(t.flatten(0, 1) for t in (lin_q, lin_k, v)), causal=self.causal,
+            *(t.flatten(0, 1) for t in (lin_q, lin_k, v)), causal=self.causal, read=read_earlier_chunks,
             counts=counts.repeat_interleave(H, 0) if counts.shape[0] > 1 else counts,
             documents=None if documents is None else documents.repeat_interleave(H, 0),
         )  # fmt: skip

@@ -179,11 +179,14 @@ def training_floor(config, settings, batch, T):
 
 
 def flash_products(config, batch, T):
-    """Shapes (batch, rows, inner, columns) of the six products of a FLASH unit; the local ones of full chunks."""
+    """Shapes (batch, rows, inner, columns) of the six products of a FLASH unit; the local ones of full chunks.
+
+    The first chunk reads no earlier one, and nobody reads the last: one fewer of each global product.
+    """
     D, S, C = config.dim, config.qk_dim, min(config.chunk_size, T)
-    E, N, BG = config.expansion * D, batch * T, batch * (T // C)
+    E, N, near, far = config.expansion * D, batch * T, batch * (T // C), batch * (T // C - 1)
     dense = [(1, N, D, 2 * E + S), (1, N, E, D)]
-    return [*dense, (BG, C, S, C), (BG, C, C, E), (BG, S, C, E), (BG, C, S, E)]
+    return [*dense, (near, C, S, C), (near, C, C, E), (far, S, C, E), (far, C, S, E)]
 
 
 def transformer_products(config, N):

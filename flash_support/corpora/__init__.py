@@ -109,6 +109,15 @@ class Corpus:
         return Corpus(self.name, *(getattr(self, name).encoded(vocabulary) for name in SPLITS))
 
 
+def first_bytes(split, n):
+    """The first ``n`` bytes (or tokens) of a split, all for None: whole documents in their order, the last one cut."""
+    check_counts(n=1 if n is None else n)
+    if n is None or n >= len(split.tokens):
+        return split
+    offsets = np.append(split.offsets[split.offsets < n], n)
+    return Split(split.tokens[:n], offsets, split.titles[: len(offsets) - 1], split.vocabulary)
+
+
 def load_austen(folder=None):
     """Jane Austen's six novels, 4,024,283 bytes of ASCII; `folder` holds the two files (default: this package).
 

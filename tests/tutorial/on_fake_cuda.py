@@ -19,6 +19,7 @@ ctypes.CDLL(sys.argv[1])
 import torch  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
+from flash_support.sampling import draw  # noqa: E402
 from flash_tutorial import (  # noqa: E402
     FLASH,
     GAU,
@@ -110,7 +111,7 @@ def run_models():
                 for how in readings(2, 50)[:2]:
                     logits, state = net.eval().prefill(ids, **how)
                     for options in ({"temperature": 0}, {}, {"top_k": 3, "top_p": 0.9}):
-                        logits, state = net.step(decoding.draw(logits, **options), state)
+                        logits, state = net.step(draw(logits, **options), state)
                 if isinstance(state.units[0], states.ChunkState):
                     _, state = net.prefill(ids)
                     logits = decoding.RecordedStep(net, state, room=60)(ids[:, 0])

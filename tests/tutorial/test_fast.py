@@ -1,10 +1,11 @@
-"""The map by blocks of rows, with its backward pass by hand, against the plain formula of ``mixing``."""
+"""Attention by blocks of rows and the sum over earlier chunks, with their gradients by hand, against ``mixing``."""
 
 import pytest
 import torch
 from unit_cases import run_reference
 
 from flash_tutorial import FLASH, GAU, fast, mixing
+from flash_tutorial.chunks import factor_of
 from flash_tutorial.properties import branch_error, draw_order_one, settle_branch
 
 pytestmark = pytest.mark.quick
@@ -45,3 +46,66 @@ def test_maps_longer_than_a_block_of_rows(make_unit, causal):
         torch.manual_seed(0)
         assert torch.autograd.gradcheck(lambda x, kw=kw: unit(x, **kw), x.requires_grad_(), fast_mode=True, atol=1e-6)
         x = x.detach()
+
+
+# ---------------------------------------------------------------- the sum over earlier chunks
+
+
+def chunks_of_order_one(G, dtype, combine="mean"):
+    """q, k, v of two rows, the factor of each chunk read, other in each row, and a gradient."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, grad = (torch.randn(2, G, 4, n, generator=generator, dtype=torch.float64) for n in (3, 3, 5, 5))
+    counts = torch.tensor([[4] * G, [4] * (G - 1) + [1]])
+    factor = factor_of(counts.cumsum(1) - counts, 4, combine, q.to(dtype))
+    return [t.to(dtype).requires_grad_() for t in (q, k, v)], factor, grad.to(dtype)
+
+
+@pytest.mark.parametrize("G", [1, 2, 3, 7])
+@pytest.mark.parametrize("combine", ["mean", "sum"])
+@pytest.mark.parametrize("dtype, tolerance", [
+    (torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 5e-2), (torch.float16, 5e-3),
+])  # fmt: skip
+def test_earlier_chunks_are_the_plain_formula_with_its_gradients(dtype, tolerance, combine, G):
+    """Against the formula in float64; half precision up to its own rounding."""
+    exact, factor, grad = chunks_of_order_one(G, torch.float64, combine)
+    expected = mixing.read_earlier_chunks(*exact, factor)
+    inputs, factor, _ = chunks_of_order_one(G, dtype, combine)
+    y = fast.read_earlier_chunks(*inputs, factor)
+    found = [y, *torch.autograd.grad((y * grad.to(dtype)).sum(), inputs)]
+    for got, plain in zip(found, [expected, *torch.autograd.grad((expected * grad).sum(), exact)]):
+        assert got.dtype == dtype
+        assert (got.double() - plain).abs().max() <= tolerance * plain.abs().max()
+
+
+def test_earlier_chunks_under_autocast_give_its_type():
+    inputs, factor, _ = chunks_of_order_one(3, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = fast.read_earlier_chunks(*inputs, factor)
+        plain = mixing.read_earlier_chunks(*inputs, factor)
+    assert y.dtype == plain.dtype == torch.bfloat16
+    torch.testing.assert_close(y, plain, rtol=3e-2, atol=3e-2)
+    assert all(g.dtype == torch.float32 for g in torch.autograd.grad(y.sum(), inputs))
+
+
+def test_nothing_of_a_later_chunk_is_looked_at():
+    """Values that are no numbers, and gradients of later outputs that are none."""
+    inputs, factor, grad = chunks_of_order_one(4, torch.float64)
+    spoiled = [t.detach().clone() for t in inputs]
+    for t in spoiled:
+        t[:, 2:] = float("nan")
+    y = fast.read_earlier_chunks(*inputs, factor)
+    assert torch.equal(fast.read_earlier_chunks(*spoiled, factor)[:, :2], y[:, :2])
+    grad[:, :2] = float("nan")  # of outputs that no key or value of chunk 2 was read for
+    for gradient in torch.autograd.grad(y, inputs, grad)[1:]:
+        assert gradient[:, 2].isfinite().all() and gradient[:, 2].any() and not gradient[:, 3].any()
+
+
+@pytest.mark.parametrize("function", ["relu2_attention", "read_earlier_chunks"])
+def test_a_second_derivative_is_refused_by_name(function):
+    (q, k, v), factor, _ = chunks_of_order_one(3, torch.float64)
+    if function == "relu2_attention":
+        y = fast.relu2_attention(q[0], k[0], v[0], scale=1.0, causal=True)
+    else:
+        y = fast.read_earlier_chunks(q, k, v, factor)
+    with pytest.raises(RuntimeError, match=f"{function} has no second derivative"):
+        torch.autograd.grad(y.square().sum(), q, create_graph=True)

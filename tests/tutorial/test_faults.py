@@ -14,6 +14,7 @@ from small_model import MyUnit
 from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
 from flash_course.planting import planted
+from flash_support import sampling
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -21,7 +22,6 @@ from flash_tutorial import (
     ModelConfig,
     TransformerBlock,
     chunks,
-    decoding,
     fast,
     layers,
     mixing,
@@ -120,14 +120,19 @@ def noticed_by(unit):
 
 
 RELU2, RELU2_BACK = fast._Relu2Attention.forward, fast._Relu2Attention.backward
+EARLIER, EARLIER_BACK = fast._ReadEarlierChunks.forward, fast._ReadEarlierChunks.backward
 
 FAULTS = {
     # the sum over chunks
-    "inclusive cumsum": ("flash", mixing.earlier_chunks,
-        "torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)", "x.cumsum(1)",
-        {"value", "leak", "leak of gradients", "prefix", "step"}),
-    "running sum minus the own chunk": ("flash, sum", mixing.global_part,
-        "earlier_chunks(chunk_means(k, v))", "chunk_means(k, v).cumsum(1) - chunk_means(k, v)", {"leak"}),
+    "inclusive sum": ("flash", EARLIER, "means[:, g - 1].mT @ v[:, g - 1]", "means[:, g].mT @ v[:, g]",
+        {"value", "gradient", "leak", "prefix", "step"}),
+    "running sum minus the own chunk": ("flash, sum", EARLIER, "(sums * factor[:, g])",
+        "((sums + means[:, g].mT @ v[:, g] - means[:, g].mT @ v[:, g]) * factor[:, g])", {"leak"}),
+    "gradient of the next chunk alone": ("flash", EARLIER_BACK, "sums = sums + (q[:, g].mT", "sums = (q[:, g].mT",
+        {"gradient"}),
+    "gradient that counts the own chunk": ("flash", EARLIER_BACK, "q[:, g].mT @ grad[:, g]",
+        "q[:, g - 1].mT @ grad[:, g - 1]", {"gradient", "leak of gradients"}),
+    "gradient of a sum in place of a mean": ("flash", EARLIER_BACK, "(q * factor)", "q", {"gradient"}),
     "no own chunk in the sum of both sides": ("flash, both sides", mixing.global_part,
         "chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G",
         "chunk_means(k, v).sum(1, keepdim=True) - chunk_means(k, v)", {"value"}),
@@ -308,11 +313,11 @@ MODEL_FAULTS = {
         lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", True)),
     "mask kept from the units": (model.Stack.forward, "mask=mask", "mask=None",
         lambda: test_model.test_mask_and_documents_reach_the_whole_model("flash", False)),
-    "top_p without its last token": (decoding._keep_top_p, "before >= top_p", "before + probabilities > top_p",
+    "top_p without its last token": (sampling._keep_top_p, "before >= top_p", "before + probabilities > top_p",
         lambda: test_decoding.test_draws_follow_the_probabilities()),
-    "top_k keeps one more": (decoding.draw, "logits.topk(top_k, -1)", "logits.topk(top_k + 1, -1)",
+    "top_k keeps one more": (sampling.draw, "logits.topk(top_k, -1)", "logits.topk(top_k + 1, -1)",
         lambda: test_decoding.test_draws_follow_the_probabilities()),
-    "temperature multiplied": (decoding.draw, "/ temperature", "* temperature",
+    "temperature multiplied": (sampling.draw, "/ temperature", "* temperature",
         lambda: test_decoding.test_draws_follow_the_probabilities()),
     "kernels of the default start": (units.GatedUnit.reset_parameters,
         "nn.init.normal_(linear.weight, std=std)", "pass",

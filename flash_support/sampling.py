@@ -1,0 +1,39 @@
+"""From logits to a token: temperature, top-k, top-p.
+
+Letters: N vocabulary.
+"""
+
+import torch
+
+
+def draw(logits, *, temperature=1.0, top_k=None, top_p=None, generator=None):
+    """One token for each row of ``logits (B, N)``: ``(B,)``. Temperature 0 takes the most likely one."""
+    check_sampling(logits.shape[-1], temperature, top_k, top_p)
+    if temperature < 1e-6:  # logits divided by less would overflow
+        return logits.argmax(-1)
+    logits = logits.float() / temperature
+    if top_k is not None:
+        kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.topk(top_k, -1).indices, True)
+        logits = logits.masked_fill(~kept, float("-inf"))
+    if top_p is not None:
+        logits = _keep_top_p(logits, top_p)
+    return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+
+
+def _keep_top_p(logits, top_p):
+    """Keep the fewest most likely tokens whose probabilities add up to at least ``top_p``."""
+    values, order = logits.sort(-1, descending=True)
+    probabilities = values.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities  # what the more likely ones hold already
+    drop = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= top_p)
+    return logits.masked_fill(drop, float("-inf"))
+
+
+def check_sampling(vocab, temperature, top_k, top_p):
+    """Refuse what cannot be drawn from N tokens."""
+    if not isinstance(temperature, int | float) or not temperature >= 0:
+        raise ValueError(f"temperature={temperature!r}: expected 0 (most likely token) or more")
+    if top_k is not None and not (isinstance(top_k, int) and 1 <= top_k <= vocab):
+        raise ValueError(f"top_k={top_k!r}: expected an integer from 1 to {vocab}, or None for all tokens")
+    if top_p is not None and not (isinstance(top_p, int | float) and 0 < top_p <= 1):
+        raise ValueError(f"top_p={top_p!r}: expected a number, more than 0 and at most 1, or None for all tokens")
