@@ -3,6 +3,7 @@
     python benchmarks/shipping.py run flash --models runs/shipping          # and transformer++; one core each
     python benchmarks/shipping.py run flash --dropout 0.2                   # the long run alone, with another dropout
     python benchmarks/shipping.py go_on flash                               # from its better long run, at a lower rate
+    python benchmarks/shipping.py seeds flash                               # short runs with two more seeds: the spread
     python benchmarks/shipping.py table
 
 First the rate, by short runs; then the long run at the best rate, which goes on where it was stopped; then, by runs
@@ -37,12 +38,12 @@ MORE, LOWER = 4000, 0.4  # updates after the long run, from this part of its rat
 BYTES = 400_000  # of Persuasion, by which all choices are made
 
 
-def one_run(name, steps, rate, dropout, decay, models, after=None):
+def one_run(name, steps, rate, dropout, decay, models, after=None, seed=0):
     """Train once, unless the run is stored already, from the start or ``after`` so many updates of the long run.
 
     The long runs leave their models in ``models``.
     """
-    key = dict(model=name, steps=steps, learning_rate=rate, dropout=dropout, weight_decay=decay, seed=0)
+    key = dict(model=name, steps=steps, learning_rate=rate, dropout=dropout, weight_decay=decay, seed=seed)
     key |= {"after": after, "seed": 1} if after else {}  # other windows than before
     first = models / f"{name}-dropout-{dropout:g}"
     out = {LONG: first, MORE: models / f"{first.name}-went-on"}.get(steps)
@@ -91,10 +92,16 @@ def go_on(name, models):
     one_run(name, MORE, LOWER * best["learning_rate"], best["dropout"], 0.1, models, after=LONG)
 
 
+def seeds(name, models):
+    best = RUNS.best(model=name, steps=SHORT, seed=0)["learning_rate"]
+    for seed in (0, 1, 2):
+        one_run(name, SHORT, best, 0.1, 0.1, models, seed=seed)
+
+
 def table():
     for name in MODELS:
         for row in RUNS.where(model=name):
-            settings = "rate {learning_rate:g}, dropout {dropout:g}, decay {weight_decay:g}".format(**row)
+            settings = "rate {learning_rate:g}, dropout {dropout:g}, decay {weight_decay:g}, seed {seed}".format(**row)
             scores = "{bits_per_byte:.4f} (training {training_bits_per_byte:.4f})".format(**row)
             after = f" after {row['after']}" if "after" in row else ""
             print(f"{name:14} {row['steps']:5} updates{after}, {settings}: {scores}")
@@ -104,7 +111,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     what = parser.add_subparsers(dest="what", required=True)
-    for command in ("run", "go_on"):
+    for command in ("run", "go_on", "seeds"):
         one = what.add_parser(command)
         one.add_argument("model", choices=MODELS)
         one.add_argument("--models", type=Path, default=Path("runs/shipping"))
@@ -113,7 +120,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if args.what == "run":
         run(args.model, args.models, args.dropout)
-    elif args.what == "go_on":
-        go_on(args.model, args.models)
-    else:
+    elif args.what == "table":
         table()
+    else:
+        {"go_on": go_on, "seeds": seeds}[args.what](args.model, args.models)
