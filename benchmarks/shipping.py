@@ -78,7 +78,7 @@ def inside(grid, run_at):
 def run(name, models, dropout=None):
     for rate in RATES[name]:
         one_run(name, SHORT, rate, 0.1, 0.1, models)
-    best = RUNS.best(model=name, steps=SHORT)["learning_rate"]
+    best = RUNS.best(model=name, steps=SHORT, seed=0)["learning_rate"]
     say_if_at_edge(f"{name}, rate", best, RATES[name])
     if dropout is not None:
         return one_run(name, LONG, best, dropout, 0.1, models)
