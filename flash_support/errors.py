@@ -1,4 +1,4 @@
-"""Words for errors: what was given, on one line."""
+"""Words for errors: what was given, on one line; and whether a module can be called as asked."""
 
 import inspect
 

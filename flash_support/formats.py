@@ -1,4 +1,4 @@
-"""The number format of a product, and who follows the operations: autograd alone, or a compiler."""
+"""Number formats: of a product, whether a tensor holds integers, and who follows the operations."""
 
 from contextlib import nullcontext
 
@@ -7,9 +7,9 @@ from torch import nn
 
 
 def product_dtype(x):
-    """The type of a matrix product of ``x``: autocast's, where that is on."""
+    """The type of a matrix product of ``x``: autocast's, where that is on; it leaves float64 alone."""
     kind = x.device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    on = x.dtype != torch.float64 and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if on else x.dtype
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from flash_support.corpora import Split
-from flash_support.corpora import first_bytes as first_bytes  # it belongs to the score as readers see it
+from flash_support.corpora import first_bytes as first_bytes  # training and the commands import it from here
 from flash_support.corpora.spans import hide_spans
 from flash_support.corpora.vocabulary import IGNORE, Vocabulary
 from flash_support.devices import to_device

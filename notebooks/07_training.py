@@ -535,7 +535,7 @@ print(figures.text_table(shown))
 # at the start, the rotary form spares seed 1 its 2.68, and yet it ends near 2.15 with every seed, although two of these three runs have no
 # dead unit. Seed 0 ends even worse than from its drawn start. So dead units explain the 2.68, and not all that is wrong with this form; the
 # rest we did not find out. A longer warm-up helps both forms on average, and so may a lower rate: the FLASH-Quad of section 1, the same
-# rotary form with half the rate, on windows of 1,024 bytes, has no such seed. So FLASH-Quad itself is not shown to be worse. (Up to 512
+# rotary form with half the rate, on windows of 1,024 bytes, has no such seed. So at equal updates FLASH-Quad is not shown to be worse. (Up to 512
 # tokens the package takes the Toeplitz form.)
 #
 # ## 6. Larger and longer: who leads then, and what is memorised?
@@ -555,7 +555,7 @@ for run in load_stored("shipping")["runs"]:
 print(figures.text_table(rows))
 
 # %% [markdown]
-# **Of the two larger models Transformer++ is the better one**, by 0.003 bits per byte on *Persuasion* and 0.016 on *Northanger Abbey*: one
+# **Of the two larger models Transformer++ scores better**, by 0.003 bits per byte on *Persuasion* and 0.016 on *Northanger Abbey*: one
 # seed each, at equal updates, each at its own rate and with the better of two dropout rates. (The better of two runs of 7,000 updates went
 # on for 4,000 at a lower rate.) More dropout costs Transformer++ 0.05 bits, and FLASH nothing.
 #
@@ -594,11 +594,11 @@ print(f"subwords: {last / seeds['subwords'].mean():.1f} bytes a token, {more:.0%
 print(f"{first:.1f} bits for the first token after a boundary, {last:.1f} for a late one")
 
 # %% [markdown]
-# There is less to gain than the difference between FLASH's seeds.
+# There is less to gain than FLASH's seeds differ.
 #
-# - *Longer chunks* and *moved boundaries* gain with some seeds and lose with others.
-# - *Reading the chunk before* takes the blindness away and still loses, in the same time with every seed: past position 8 its bytes cost more bits than FLASH's
-#   (at FLASH's learning rate; we did not find out why).
+# - *Longer chunks* and *moved boundaries* gain with some seeds and lose with others. (Half of their positions 1 are no boundaries.)
+# - *Reading the chunk before* takes the blindness away and still loses, in the same time with every seed: past position 8 its bytes cost more than FLASH's
+#   (we did not find out why).
 # - *Subwords*, tokens that are pieces of words, gain more than 0.2 with every seed, in the same time too, but the first token after a
 #   boundary stays expensive. What has changed instead is that an update holds almost three times as much text, and the model has a fifth
 #   more parameters.
@@ -685,7 +685,7 @@ print(f"bfloat16 costs {a.mean() - b.mean():.3f} bits per byte, its three seeds 
 # | Bfloat16 learns as well as float32 | section 9: three seeds, stored | |
 #
 # **Three takeaways**
-# 1. For the same time at T = 512 three seeds resolve no difference between FLASH and Transformer++; of two larger models FLASH is 0.01 to 0.02 behind (one seed, equal updates).
+# 1. For the same time at T = 512 three seeds resolve no difference between FLASH and Transformer++; of two larger models FLASH is 0.003 and 0.016 behind (one seed, equal updates).
 # 2. What FLASH loses, it loses just after chunk boundaries: where it reads one byte it is no better than a bigram model. That is some four
 #    bits a chunk, and none of the four remedies is shown to gain by curing it (section 7).
 # 3. Compare with the same text, the same time, a rate of its own for each and several seeds; then look into the odd run, because it teaches more than the mean.

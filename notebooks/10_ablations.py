@@ -636,15 +636,15 @@ for mean, half, gaps, name, other in ((*difference(ten_seeds(), *pair), *pair) f
 # 3. *Global only*: the search preferred 0.06 by only 0.002 bits, on seed 0; then this rate failed with seed 2. At 0.025 the interval is far from zero, but
 #    to change the search now would be to choose by the answer.
 # 4. *Local only*: after ten times the updates, on sequences of 2,048, FLASH is *behind* its own local part with every seed, if each has the rate that
-#    short runs chose. If both have 0.005, it is ahead with one seed and behind with two. So over all bytes the sums gain nothing here.
-# 5. *Program text* (the sources of NetworkX): here FLASH is ahead of its local part with every seed, by little, and at least half of the gain
+#    short runs chose. If both have 0.005, it is ahead with one seed and behind with two; at 0.02 with all three. So no gain is shown.
+# 5. *Program text* (NetworkX): here FLASH is ahead of its local part with every seed, by little, and at least half of the gain
 #    lies in the first sixteen bytes of a chunk. Is it memory? The last column is a test: a name is read once as it
-#    stands, and once with its earlier mentions changed into another name. To the local part a mention in another chunk must be worth
-#    nothing, and is. To FLASH it is worth a twentieth of a bit at most, and to Transformer++ less.
+#    stands, and once with its earlier mentions changed into another. To the local part a mention in another chunk must be worth
+#    nothing, and is. To FLASH it is worth about a twentieth of a bit at most, and to Transformer++ less.
 # 6. *Ten seeds*, and 2,000 updates: softmax is better than relu² in GAU with every seed, against the paper, and against its own sign above. The
-#    local part alone is worse than FLASH, at the very edge of the interval. Chunks and heads stay open; one seed of four heads loses 0.47.
+#    local part alone is worse than FLASH, barely, and only with its two runs that have a dead unit. Chunks and heads stay open; one seed of four heads loses 0.47.
 #
-# Put together, with the search for the rate taken into account:
+# Put together, the search for the rate included:
 #
 # | after three seeds of 200 updates | changes |
 # | --- | --- |

@@ -77,7 +77,7 @@ FAULTS = {
         "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1) - k[..., :, None] * v[..., None, :]",
     ),
     "inclusive sum in torch": (
-        "fast.py", "means[:, g - 1].mT @ v[:, g - 1]", "means[:, g].mT @ v[:, g]",
+        "fast.py", "by_C[:, g - 1].mT @ v[:, g - 1]", "by_C[:, g].mT @ v[:, g]",
     ),
     "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
     "local RoPE positions in torch": (

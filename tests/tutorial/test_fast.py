@@ -55,7 +55,7 @@ def chunks_of_order_one(G, dtype, combine="mean"):
     """q, k, v of two rows, the factor of each chunk read, other in each row, and a gradient."""
     generator = torch.Generator().manual_seed(0)
     q, k, v, grad = (torch.randn(2, G, 4, n, generator=generator, dtype=torch.float64) for n in (3, 3, 5, 5))
-    counts = torch.tensor([[4] * G, [4] * (G - 1) + [1]])
+    counts = torch.tensor([[1] + [4] * (G - 1), [4] * G])
     factor = factor_of(counts.cumsum(1) - counts, 4, combine, q.to(dtype))
     return [t.to(dtype).requires_grad_() for t in (q, k, v)], factor, grad.to(dtype)
 
@@ -72,7 +72,9 @@ def test_earlier_chunks_are_the_plain_formula_with_its_gradients(dtype, toleranc
     inputs, factor, _ = chunks_of_order_one(G, dtype, combine)
     y = fast.read_earlier_chunks(*inputs, factor)
     found = [y, *torch.autograd.grad((y * grad.to(dtype)).sum(), inputs)]
-    for got, plain in zip(found, [expected, *torch.autograd.grad((expected * grad).sum(), exact)]):
+    for got, plain in zip(
+        found, [expected, *torch.autograd.grad((expected * grad).sum(), exact, materialize_grads=True)]
+    ):
         assert got.dtype == dtype
         assert (got.double() - plain).abs().max() <= tolerance * plain.abs().max()
 
@@ -85,6 +87,36 @@ def test_earlier_chunks_under_autocast_give_its_type():
     assert y.dtype == plain.dtype == torch.bfloat16
     torch.testing.assert_close(y, plain, rtol=3e-2, atol=3e-2)
     assert all(g.dtype == torch.float32 for g in torch.autograd.grad(y.sum(), inputs))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 1e-2), (torch.float16, 2e-3)])
+def test_sums_over_many_chunks_are_not_kept_in_half_precision(dtype, tolerance):
+    """512 chunks, all numbers of one sign: a sum in half precision would stop growing; values and gradients."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = (torch.rand(1, 512, 4, n, generator=generator) * size for n, size in ((3, 0.1), (3, 1), (5, 1), (5, 1)))
+    q, k, v, grad = (t.to(dtype) for t in drawn)
+    counts, found = torch.arange(512)[None] * 4, []
+    for read, kind in ((mixing.read_earlier_chunks, torch.float64), (fast.read_earlier_chunks, dtype)):
+        inputs = [t.to(kind).requires_grad_() for t in (q, k, v)]
+        y = read(*inputs, factor_of(counts, 4, "mean", inputs[0]))
+        found.append([y, *torch.autograd.grad(y, inputs, grad.to(kind))])
+    for plain, by_hand in zip(*found):
+        assert (by_hand.double() - plain).norm() <= tolerance * plain.norm()
+
+
+def test_autocast_leaves_float64_alone():
+    inputs, factor, _ = chunks_of_order_one(3, torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = fast.read_earlier_chunks(*inputs, factor)
+        near = fast.relu2_attention(*(t[0] for t in inputs), scale=1.0, causal=True)
+    assert y.dtype == near.dtype == torch.float64
+
+
+def test_one_row_for_all_is_read_by_all():
+    (q, k, v), factor, _ = chunks_of_order_one(3, torch.float64)
+    torch.testing.assert_close(
+        fast.read_earlier_chunks(q, k, v[:1], factor[:1]), mixing.read_earlier_chunks(q, k, v[:1], factor[:1])
+    )
 
 
 def test_nothing_of_a_later_chunk_is_looked_at():

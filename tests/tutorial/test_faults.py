@@ -124,15 +124,16 @@ EARLIER, EARLIER_BACK = fast._ReadEarlierChunks.forward, fast._ReadEarlierChunks
 
 FAULTS = {
     # the sum over chunks
-    "inclusive sum": ("flash", EARLIER, "means[:, g - 1].mT @ v[:, g - 1]", "means[:, g].mT @ v[:, g]",
+    "inclusive sum": ("flash", EARLIER, "by_C[:, g - 1].mT @ v[:, g - 1]", "by_C[:, g].mT @ v[:, g]",
         {"value", "gradient", "leak", "prefix", "step"}),
     "running sum minus the own chunk": ("flash, sum", EARLIER, "(sums * factor[:, g])",
-        "((sums + means[:, g].mT @ v[:, g] - means[:, g].mT @ v[:, g]) * factor[:, g])", {"leak"}),
+        "((sums + by_C[:, g].mT @ v[:, g] - by_C[:, g].mT @ v[:, g]) * factor[:, g])", {"leak"}),
     "gradient of the next chunk alone": ("flash", EARLIER_BACK, "sums = sums + (q[:, g].mT", "sums = (q[:, g].mT",
         {"gradient"}),
     "gradient that counts the own chunk": ("flash", EARLIER_BACK, "q[:, g].mT @ grad[:, g]",
         "q[:, g - 1].mT @ grad[:, g - 1]", {"gradient", "leak of gradients"}),
-    "gradient of a sum in place of a mean": ("flash", EARLIER_BACK, "(q * factor)", "q", {"gradient"}),
+    "gradient of a sum in place of a mean": ("flash", EARLIER_BACK, "to(factor.dtype) * factor[:, g]",
+        "to(factor.dtype) / k.shape[2]", {"gradient"}),
     "no own chunk in the sum of both sides": ("flash, both sides", mixing.global_part,
         "chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G",
         "chunk_means(k, v).sum(1, keepdim=True) - chunk_means(k, v)", {"value"}),

@@ -33,6 +33,7 @@ from flash_tutorial import (
     ModelConfig,
     TransformerBlock,
     check_unit,
+    fast,
     mixing,
     states,
 )
@@ -354,15 +355,16 @@ def test_parameters_in_half_precision(name, dtype, device):
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_long_sums_in_half_precision(dtype, device):
     """4096 tokens of the same sign: in fp16 a bare sum of k^T v would pass 65504; with documents and without."""
-    k, v = (torch.full((1, 16, 256, n), 8.0, device=device) for n in (16, 16))
+    k, v = (torch.full((1, 16, 256, n), 16.0, device=device) for n in (16, 16))
     q = torch.full((1, 16, 256, 16), 1 / 16, device=device)
     one_document = torch.zeros(1, 16, 256, dtype=torch.long, device=device)
     for causal in (True, False):
         for ids in (None, one_document):
-            with torch.autocast(device, dtype):
-                y = mixing.global_part(q, k, v, causal=causal, documents=ids)
-            y = y[:, int(causal) :].float()  # a causal first chunk reads nothing
-            torch.testing.assert_close(y, torch.full_like(y, 64.0), rtol=0.02, atol=0)
+            for read in (mixing.read_earlier_chunks, fast.read_earlier_chunks):
+                with torch.autocast(device, dtype):
+                    y = mixing.global_part(q, k, v, causal=causal, documents=ids, read=read)
+                y = y[:, int(causal) :].float()  # a causal first chunk reads nothing
+                torch.testing.assert_close(y, torch.full_like(y, 256.0), rtol=0.02, atol=0)
 
 
 @on_devices
