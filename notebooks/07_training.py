@@ -600,7 +600,7 @@ print(f"{first:.1f} bits for the first token after a boundary, {last:.1f} for a 
 # - *Reading the chunk before* takes the blindness away and still loses, in the same time with every seed: past position 8 its bytes cost more than FLASH's
 #   (we did not find out why).
 # - *Subwords*, tokens that are pieces of words, gain more than 0.2 with every seed, in the same time too, but the first token after a
-#   boundary stays expensive. What has changed instead is that an update holds almost three times as much text, and the model has a fifth
+#   boundary stays dear. What has changed is that an update holds almost three times as much text, and the model has a fifth
 #   more parameters.
 #
 # We had [expected](../docs/predictions.md) 0.01 to 0.05 from the first three.
