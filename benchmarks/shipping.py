@@ -23,7 +23,7 @@ from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
 RUNS = StoredRuns(
-    "shipping", "python benchmarks/shipping.py run flash; python benchmarks/shipping.py run transformer++"
+    "shipping", "python benchmarks/shipping.py run flash; ... go_on flash; ... seeds flash; and transformer++"
 )
 MODELS = {
     "flash": dict(dim=192, depth=8, max_length=1024, chunk_size=256),

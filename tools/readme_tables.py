@@ -56,18 +56,27 @@ def quality():
 
 def models():
     """The models in the package, and the n-gram."""
-    head, rows = ["", "parameters", "*Persuasion* (validation)", "*Northanger Abbey* (test)"], []
+    head, rows = ["", "parameters", "*Persuasion* (validation)", "*Northanger Abbey* (test)",
+                  "after 600 updates, seeds 0, 1, 2"], []  # fmt: skip
     for name in ("austen-flash", "austen-transformer++"):
         card = card_of(name)
         scores = (f"{card[split]['bits_per_byte']:.3f}" for split in ("validation", "test"))
-        rows.append([f"`{name}`", f"{card['parameters']:,}", *scores])
+        rows.append([f"`{name}`", f"{card['parameters']:,}", *scores, short_runs(name.removeprefix("austen-"))])
     said = {"Witten-Bell, order 5": "n-gram, order 5", "PPMd, order 8, given the training novels":
             "PPMd, order 8, which goes on learning while it reads", "the same, learning no more than a window of 1024":
             "PPMd, learning no more than the window"}  # fmt: skip
     for row in load_stored("ngrams")["rows"]:
         if name := said.get(row["model"]):
-            rows.append([name, "", f"{row['validation']:.3f}", f"{row['test']:.3f}"])
+            rows.append([name, "", f"{row['validation']:.3f}", f"{row['test']:.3f}", ""])
     return table(head, rows)
+
+
+def short_runs(model):
+    """Bits per byte after the 600 updates by which a model's rate was chosen, at that rate, by seed."""
+    runs = [run for run in load_stored("shipping")["runs"] if (run["model"], run["steps"]) == (model, 600)]
+    rate = min((run for run in runs if run["seed"] == 0), key=lambda run: run["bits_per_byte"])["learning_rate"]
+    by_seed = {run["seed"]: run["bits_per_byte"] for run in runs if run["learning_rate"] == rate}
+    return ", ".join(f"{by_seed[seed]:.3f}" for seed in sorted(by_seed))
 
 
 def card_of(name):
