@@ -68,7 +68,7 @@ def one_run(name, steps, rate, dropout, decay, models, after=None, seed=0):
     return RUNS.find_or_make(key, make)
 
 
-def inside(grid, run_at):
+def search(grid, run_at):
     """Run at each value of a grid, and at what lies beyond its better end if that end is the best."""
     best = min(grid, key=lambda value: run_at(value)["bits_per_byte"])
     if grid[best] is not None:
@@ -83,8 +83,8 @@ def run(name, models, dropout=None):
     if dropout is not None:
         return one_run(name, LONG, best, dropout, 0.1, models)
     one_run(name, LONG, best, 0.1, 0.1, models)
-    inside(DROPOUT, lambda dropout: one_run(name, MIDDLE, best, dropout, 0.1, models))
-    inside(DECAY, lambda decay: one_run(name, MIDDLE, best, 0.1, decay, models))
+    search(DROPOUT, lambda dropout: one_run(name, MIDDLE, best, dropout, 0.1, models))
+    search(DECAY, lambda decay: one_run(name, MIDDLE, best, 0.1, decay, models))
 
 
 def go_on(name, models):

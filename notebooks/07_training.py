@@ -25,7 +25,7 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02 you need the two forms of the position bias.
 #
-# **Time** 33 minutes to read. Running the code takes about 50 seconds on two CPU cores.
+# **Time** 34 minutes to read. Running the code takes about 50 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -594,13 +594,13 @@ print(f"subwords: {last / seeds['subwords'].mean():.1f} bytes a token, {more:.0%
 print(f"{first:.1f} bits for the first token after a boundary, {last:.1f} for a late one")
 
 # %% [markdown]
-# There is less to gain than FLASH's seeds differ.
+# FLASH's seeds differ by more than there is to gain.
 #
 # - *Longer chunks* and *moved boundaries* gain with some seeds and lose with others. (Half of their positions 1 are no boundaries.)
 # - *Reading the chunk before* takes the blindness away and still loses, in the same time with every seed: past position 8 its bytes cost more than FLASH's
 #   (we did not find out why).
 # - *Subwords*, tokens that are pieces of words, gain more than 0.2 with every seed, in the same time too, but the first token after a
-#   boundary stays dear. What has changed is that an update holds almost three times as much text, and the model has a fifth
+#   boundary stays expensive. What has changed is that an update holds almost three times as much text, and the model has a fifth
 #   more parameters.
 #
 # We had [expected](../docs/predictions.md) 0.01 to 0.05 from the first three.

@@ -12,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from flash_course.bench.paired import best_rate, difference, ten_seeds
+from flash_course.bench.paired import T_975, best_rate, difference, ten_seeds
 from flash_course.bench.stored import load_stored, timed_runs, times_sooner
 from flash_support.files import write_text
 
@@ -88,10 +88,15 @@ def claims():
     """The paper's three claims, a number of ours for each, and what it says."""
     head = ["the paper claims", "our evidence, on a CPU", "verdict"]
     gaps = {T: equal_time(T) for T in (512, 2048)}
+    means = {T: (statistics.mean(of), T_975[len(of)] * statistics.stdev(of) / len(of) ** 0.5) for T, of in gaps.items()}
     said = (
-        f"T = {T:,} {statistics.mean(of):+.3f} ({', '.join(f'{gap:+.3f}' for gap in of)})" for T, of in gaps.items()
+        f"T = {T:,} {mean:+.3f} ± {half:.3f} ({', '.join(f'{gap:+.3f}' for gap in gaps[T])})"
+        for T, (mean, half) in means.items()
     )
-    quality = f"bits per byte after ten minutes of a core, FLASH minus Transformer++ (three seeds): {', '.join(said)}"
+    settled = " and ".join(f"{T:,}" for T, (mean, half) in means.items() if abs(mean) > half)
+    quality = (
+        f"bits per byte after ten minutes of a core, FLASH minus Transformer++ (95%, three seeds): {', '.join(said)}"
+    )
     ahead = {(True, True): "ahead with every seed", (False, False): "behind with every seed"}
     every = [gap for of in gaps.values() for gap in of]
     order = ahead.get((max(every) < 0, min(every) < 0), "the seeds disagree")
@@ -120,7 +125,8 @@ def claims():
     parts += f"; on program text: {code}"
     return table(head, [
         ["the quality of a strong Transformer", quality,
-         f"at the smaller size and after short training {order}; at the larger one {there}, with one seed"],
+         f"at the smaller size and after short training {order}, which the interval settles at T = {settled}; at the "
+         f"larger one {there}, with one seed"],
         ["at a cost for each token that does not grow with the text", cost,
          f"holds; FLASH is the slower one up to T = {slow:,}, the faster one from {fast:,} on"],
         ["for which local and global part are both needed", parts,
