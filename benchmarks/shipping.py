@@ -6,10 +6,10 @@
     python benchmarks/shipping.py seeds flash                               # short runs with two more seeds: the spread
     python benchmarks/shipping.py table
 
-First the rate, by short runs; then the long run at the best rate, which goes on where it was stopped; then, by runs
-of middle length, whether another dropout or weight decay would have been better. All in flash_course/bench/results/
-shipping.json; ``benchmarks/ship_model.py`` puts the long run's model into the package. The guess that was written down
-before is in docs/predictions.md.
+First the rate, by short runs; then the long run at the best rate; then, by runs of middle length, whether another
+dropout or weight decay would have been better. Long and middle runs go on where they were stopped. All in
+flash_course/bench/results/shipping.json; ``benchmarks/ship_model.py`` puts the long run's model into the package. The
+guess that was written down before is in docs/predictions.md.
 """
 
 import argparse
@@ -41,18 +41,20 @@ BYTES = 400_000  # of Persuasion, by which all choices are made
 def one_run(name, steps, rate, dropout, decay, models, after=None, seed=0):
     """Train once, unless the run is stored already, from the start or ``after`` so many updates of the long run.
 
-    The long runs leave their models in ``models``.
+    All but the short runs lie in ``models``, and go on there where they were stopped.
     """
     key = dict(model=name, steps=steps, learning_rate=rate, dropout=dropout, weight_decay=decay, seed=seed)
     key |= {"after": after, "seed": 1} if after else {}  # other windows than before
     first = models / f"{name}-dropout-{dropout:g}"
-    out = {LONG: first, MORE: models / f"{first.name}-went-on"}.get(steps)
+    middle = models / f"{first.name}-decay-{decay:g}-{MIDDLE}"
+    out = {LONG: first, MORE: models / f"{first.name}-went-on", MIDDLE: middle}.get(steps)
+    on_the_way = steps in (LONG, MORE)
 
     def make():
         config = TrainConfig(
             steps=steps, batch=4, length=1024, learning_rate=rate, weight_decay=decay, dtype="bfloat16",
             seed=key["seed"], start_from=str(first) if after else None,
-            eval_bytes=100_000 if out else 0, eval_every=500 if out else None,
+            eval_bytes=100_000 if on_the_way else 0, eval_every=500 if on_the_way else None,
         )  # fmt: skip
         model = ModelConfig(name, dropout=dropout, **MODELS[name])
         done = train(model, config, out=out, resume=bool(out), progress=False)
