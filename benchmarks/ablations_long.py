@@ -21,7 +21,7 @@ from flash_tutorial import count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, draw_batch, train
 
-RUNS = StoredRuns("ablations_long", "python benchmarks/ablations_long.py run")
+RUNS = StoredRuns("ablations_long", __doc__)
 PAIRS = [("GAU, softmax", "GAU"), ("GAU, 4 heads", "GAU"), ("FLASH", "GAU"), ("FLASH, local only", "FLASH")]
 MODELS = ("GAU", "FLASH", "FLASH, local only", "GAU, softmax", "GAU, 4 heads")
 RATES, STEPS = [6.25e-4, 1.25e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2], 2000

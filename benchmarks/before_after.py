@@ -19,7 +19,7 @@ from pathlib import Path
 from stored_runs import StoredRuns
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNS = StoredRuns("before_after", "python benchmarks/before_after.py run COMMIT")
+RUNS = StoredRuns("before_after", __doc__)
 PAIRS, ROUNDS = 6, 6
 
 # Answers each line that it reads, "flash update" or "transformer++ token", with the processor seconds that it took.

@@ -19,7 +19,7 @@ from flash_tutorial import FLASH, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
 
-RUNS = StoredRuns("chunk_length", "python benchmarks/chunk_length.py run")
+RUNS = StoredRuns("chunk_length", __doc__)
 T, SCALE, LENGTHS, SEEDS, BYTES = 1024, 128, (32, 64, 128, 256, 512, 1024), (0, 1, 2), 400_000
 STEPS, RATE = 1000, 1e-2
 

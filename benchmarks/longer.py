@@ -18,7 +18,7 @@ from flash_tutorial import ModelConfig
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
-RUNS = StoredRuns("longer", "python benchmarks/longer.py run")
+RUNS = StoredRuns("longer", __doc__)
 MODELS = {
     "FLASH, mean": (ModelConfig("flash", max_length=1024), 1e-2),
     "FLASH, sum": (ModelConfig("flash", max_length=1024, combine="sum"), 1e-2),

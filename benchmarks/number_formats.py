@@ -17,7 +17,7 @@ from stored_runs import StoredRuns
 from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig, train
 
-RUNS = StoredRuns("number_formats", "python benchmarks/number_formats.py run")
+RUNS = StoredRuns("number_formats", __doc__)
 FORMATS, SEEDS = ("bfloat16", "float32"), (0, 1, 2)
 
 

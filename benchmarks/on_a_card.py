@@ -1,8 +1,8 @@
 """What a CUDA card does with a training step, with the mixing alone and with decoding; each measurement is a row.
 
-    python benchmarks/on_a_card.py mixing       one unit: torch, the kernels with each tile and 4 or 8 warps; attention
-    python benchmarks/on_a_card.py steps        the base size in three formats, T = 512 to 8192
-    python benchmarks/on_a_card.py decoding     tokens a second, one row and 64, by position
+    python benchmarks/on_a_card.py mixing      # one unit: torch, the kernels with each tile and 4 or 8 warps; attention
+    python benchmarks/on_a_card.py steps       # the base size in three formats, T = 512 to 8192
+    python benchmarks/on_a_card.py decoding    # tokens a second, one row and 64, by position
 
 Rows go to card_mixing.json, card_steps.json and card_decoding.json in flash_course/bench/results (or --out FOLDER),
 with the card's name. What stands in one row was timed in turn. A row is stored after the first call of each of its ways
@@ -57,7 +57,7 @@ class Card:
 
     def row(self, what, key, ways):
         """Measure ``ways()`` and store what is known of them as it grows, unless the row is there and complete."""
-        runs = StoredRuns(f"card_{what}", f"python benchmarks/on_a_card.py {what}", self.out)
+        runs = StoredRuns(f"card_{what}", __doc__, self.out)
         key = {"card": self.name} | key
         if any(run["complete"] for run in runs.where(**key)):
             return

@@ -19,7 +19,7 @@ from flash_tutorial.data import load_corpus
 from flash_tutorial.layers import ToeplitzBias, cos_sin
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes, train
 
-RUNS = StoredRuns("open_units", "python benchmarks/open_units.py run")
+RUNS = StoredRuns("open_units", __doc__)
 T, SEEDS, BYTES = 512, (0, 1, 2), 400_000
 RATES, TUNING, STEPS = [5e-3, 1e-2, 2e-2, 4e-2], 300, 1000
 STARTS = ("paper", "long warm-up", "open")

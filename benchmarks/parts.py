@@ -21,7 +21,7 @@ from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
 
-RUNS = StoredRuns("parts", "python benchmarks/parts.py run")
+RUNS = StoredRuns("parts", __doc__)
 T, SEEDS, BYTES = 2048, (0, 1, 2), 400_000
 RATES = {"FLASH": [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2], "local only": [2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2],
          "global only": [5e-3, 1e-2, 2e-2, 4e-2], "Transformer++": [1.25e-3, 2.5e-3, 5e-3, 1e-2]}  # fmt: skip

@@ -26,7 +26,7 @@ from flash_tutorial.layers import make_bias
 from flash_tutorial.mixing import global_part, relu2_attention
 from flash_tutorial.training import TrainConfig, first_bytes, new_optimizer, parts, train, train_step
 
-RUNS = StoredRuns("places", "python benchmarks/places.py run; ... seconds; ... equal_time")
+RUNS = StoredRuns("places", __doc__)
 T, C, SEEDS, BYTES = 1024, 128, (0, 1, 2), 400_000
 TUNING, STEPS, TOKENS = 400, 1000, 1024
 RATES = {

@@ -144,7 +144,7 @@ def measure_steps(only, rounds):
     path = RESULTS / "quality_steps.json"
     times = step_times(rounds)
     ratio = {n: statistics.median(f / t for f, t in zip(times["flash"], times[n])) for n in times}
-    facts = {"machine": machine(), "rounds": rounds}
+    facts = {"command": "python benchmarks/quality.py steps", "machine": machine(), "rounds": rounds}
     facts["seconds_a_step"] = {n: round(statistics.median(t), 4) for n, t in times.items()}
     facts["steps"] = {n: round(STEPS * r) for n, r in ratio.items()}
     print(facts)

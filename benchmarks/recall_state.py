@@ -36,7 +36,7 @@ from flash_support.devices import keep_freed_memory
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, states
 from flash_tutorial.training import TrainConfig, learning_rate_at
 
-RUNS = StoredRuns("recall_state", "python benchmarks/recall_state.py run")
+RUNS = StoredRuns("recall_state", __doc__)
 D, T, FIRST, C, KEYS, PAIRS = 64, 64, 32, 8, 16, (1, 2, 4, 8, 16)  # pairs lie in the first FIRST tokens
 UPDATES, BATCH, SEEDS = 1000, 32, (0, 1, 2)
 SIZES = (4, 8, 16, 32)  # S; of a window its length, with S = WINDOW_S

@@ -1,11 +1,12 @@
 """Train the two models that come with the package, each at its own best rate, and say what was tried.
 
-    python benchmarks/shipping.py run flash --models runs/shipping          # and transformer++; one core each
-    python benchmarks/shipping.py run flash --dropout 0.2                   # the long run alone, with another dropout
-    python benchmarks/shipping.py go_on flash                               # from its better long run, at a lower rate
-    python benchmarks/shipping.py seeds flash                               # short runs with two more seeds: the spread
+    python benchmarks/shipping.py run MODEL --models runs/shipping
+    python benchmarks/shipping.py run MODEL --dropout 0.2       # the long run alone, with another dropout
+    python benchmarks/shipping.py go_on MODEL                   # from its better long run, at a lower rate
+    python benchmarks/shipping.py seeds MODEL                   # short runs with two more seeds: the spread
     python benchmarks/shipping.py table
 
+MODEL is flash or transformer++; one core each.
 First the rate, by short runs; then the long run at the best rate; then, by runs of middle length, whether another
 dropout or weight decay would have been better. Long and middle runs go on where they were stopped. All in
 flash_course/bench/results/shipping.json; ``benchmarks/ship_model.py`` puts the long run's model into the package. The
@@ -22,9 +23,7 @@ from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
-RUNS = StoredRuns(
-    "shipping", "python benchmarks/shipping.py run flash; ... go_on flash; ... seeds flash; and transformer++"
-)
+RUNS = StoredRuns("shipping", __doc__)
 MODELS = {
     "flash": dict(dim=192, depth=8, max_length=1024, chunk_size=256),
     "transformer++": dict(dim=192, depth=4, max_length=1024, heads=3, ff_dim=560),

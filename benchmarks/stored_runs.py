@@ -1,9 +1,10 @@
 """Runs of an experiment, each stored as soon as it is finished: one that is there is not made again.
 
-    runs = StoredRuns("parts", "python benchmarks/parts.py run")
+    runs = StoredRuns("parts", __doc__)     # whose lines "    python ..." are the commands that make them
     row = runs.find_or_make(dict(model="FLASH", seed=0), make)     # make() gives a dictionary of what came out
 
-They lie in flash_course/bench/results, one line for each run. Several processes may add to one file.
+They lie in flash_course/bench/results, one line for each run, with its machine, versions and date; above them stand the
+commands that make them and all values that were tried. Several processes may add to one file.
 """
 
 import json
@@ -18,10 +19,10 @@ RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results"
 
 
 class StoredRuns:
-    """The runs in ``name.json`` of the results, or of another folder, made by ``command``."""
+    """The runs in ``name.json`` of the results, or of another folder, made by the commands in a script's ``doc``."""
 
-    def __init__(self, name, command, folder=RESULTS):
-        self.path, self.command = folder / f"{name}.json", command
+    def __init__(self, name, doc, folder=RESULTS):
+        self.path, self.commands = folder / f"{name}.json", commands_in(doc)
 
     def load(self):
         """All runs, in the order in which they were finished."""
@@ -44,13 +45,28 @@ class StoredRuns:
         """Store the run of that key, in place of the one that is there."""
         with FileLock(self.path.with_suffix(".lock")):
             others = [stored for stored in self.load() if not key.items() <= stored.items()]
-            rows = ",\n  ".join(json.dumps(row) for row in [*others, run])
-            about = json.dumps({"command": self.command, "machine": machine()})
+            runs = [*others, run | {"machine": machine()}]
+            about = json.dumps({"commands": self.commands, "grid": grid(runs)})
+            rows = ",\n  ".join(json.dumps(row) for row in runs)
             write_text(self.path, f'{{\n "about": {about},\n "runs": [\n  {rows}\n ]\n}}\n')
 
     def best(self, score="bits_per_byte", **key):
         """Of the runs that agree with ``key``, the one with the lowest score."""
         return min(self.where(**key), key=lambda run: run[score])
+
+
+def commands_in(doc):
+    """The commands of a docstring, one in each line that is indented; but not the one that prints what is stored."""
+    lines = (line.split("#")[0].strip() for line in doc.splitlines() if line.startswith("    python "))
+    return [line for line in lines if not line.endswith(" table")]
+
+
+def grid(runs):
+    """{setting: the values that it has in the runs}, of those by which runs are told apart."""
+    settings = ("model", "corpus", "T", "size", "chunk_size", "bias", "start", "dtype", "steps", "budget", "after",
+                "learning_rate", "dropout", "weight_decay", "seed")  # fmt: skip
+    values = {name: {run[name] for run in runs if name in run} for name in settings}
+    return {name: sorted(found) for name, found in values.items() if found}
 
 
 def say_if_at_edge(name, value, grid):

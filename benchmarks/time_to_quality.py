@@ -2,9 +2,8 @@
 
     python benchmarks/time_to_quality.py seconds     # an update of each, in turn, with nothing else running
     python benchmarks/time_to_quality.py run         # rates by short runs, then three seeds for ten minutes each
-    python benchmarks/time_to_quality.py run --seconds 300 --lengths 2048       # five minutes, and one length: several
-                                                                # processes may share the lengths
-    python benchmarks/time_to_quality.py neighbours --lengths 2048      # Transformer++ at half and at twice its rate
+    python benchmarks/time_to_quality.py run --seconds 300      # five minutes; --lengths 2048: one length
+    python benchmarks/time_to_quality.py neighbours       # Transformer++ at half and at twice its rate
     python benchmarks/time_to_quality.py table
 
 FLASH, FLASH-Quad and Transformer++ at T = 512, 2048 and 8192 on Austen, 8192 bytes an update, one core, bfloat16
@@ -27,7 +26,7 @@ from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, new_optimizer, parts, train, train_step
 
-RUNS = StoredRuns("time_to_quality", "python benchmarks/time_to_quality.py seconds; ... run")
+RUNS = StoredRuns("time_to_quality", __doc__)
 LENGTHS, BYTES, SEEDS, EVERY = (512, 2048, 8192), 8192, (0, 1, 2), 30  # seconds from one score to the next
 # where the search for a rate begins; it goes on by factors of two until the best lies inside
 RATES = {"flash": 1e-2, "flash_quad": 1e-2, "transformer++": 5e-3}
