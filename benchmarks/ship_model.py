@@ -4,7 +4,8 @@
     python benchmarks/ship_model.py runs/austen-flash austen-flash --command "..."
 
 The scores are those of the half-precision weights as they ship, over whole novels in windows of the training length
-that do not overlap: Persuasion (validation), by which all choices were made, and Northanger Abbey (test), once.
+that do not overlap: Persuasion (validation), by which all choices were made, and Northanger Abbey (test), once for each
+model that ships.
 """
 
 import argparse

@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 from flash_course.bench.paired import T_975, best_rate, difference, ten_seeds
-from flash_course.bench.stored import load_stored, timed_runs, times_sooner
+from flash_course.bench.stored import load_stored, timed_runs, times_sooner, update_ratios
 from flash_support.files import write_text
 
+FOUR = 3.111 / 2.262  # an interval that holds for four comparisons of ten seeds together is so many times as wide
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PLACE = re.compile(r"(<!-- stored: ([a-z ]+) -->\n)((?:\|.*\n)*)")
@@ -85,54 +86,74 @@ def card_of(name):
 
 
 def claims():
-    """The paper's three claims, a number of ours for each, and what it says."""
+    """The paper's three claims, a number of ours for each with its spread, and what it says."""
     head = ["the paper claims", "our evidence, on a CPU", "verdict"]
-    gaps = {T: equal_time(T) for T in (512, 2048)}
-    means = {T: (statistics.mean(of), T_975[len(of)] * statistics.stdev(of) / len(of) ** 0.5) for T, of in gaps.items()}
-    said = (
-        f"T = {T:,} {mean:+.3f} ± {half:.3f} ({', '.join(f'{gap:+.3f}' for gap in gaps[T])})"
-        for T, (mean, half) in means.items()
-    )
-    settled = " and ".join(f"{T:,}" for T, (mean, half) in means.items() if abs(mean) > half)
-    quality = (
-        f"bits per byte after ten minutes of a core, FLASH minus Transformer++ (95%, three seeds): {', '.join(said)}"
-    )
-    ahead = {(True, True): "ahead with every seed", (False, False): "behind with every seed"}
-    every = [gap for of in gaps.values() for gap in of]
-    order = ahead.get((max(every) < 0, min(every) < 0), "the seeds disagree")
+    return table(head, [
+        ["the quality of a strong Transformer", *claim_of_quality()],
+        ["at a cost for each token that does not grow with the text", *claim_of_cost()],
+        ["for which local and global part are both needed", *claim_of_parts()],
+    ])  # fmt: skip
+
+
+def interval(gaps):
+    """Mean of a few paired differences, and half of its 95% interval."""
+    return statistics.mean(gaps), T_975[len(gaps)] * statistics.stdev(gaps) / len(gaps) ** 0.5
+
+
+def wording(mean, half):
+    """Which of two sides a difference in bits per byte is on, or that its interval holds zero."""
+    return "not settled" if abs(mean) <= half else "FLASH is ahead" if mean < 0 else "FLASH is behind"
+
+
+def claim_of_quality():
+    mean, half = interval(equal_time(2048))
+    short = interval(equal_time(512))
     cards = card_of("austen-flash"), card_of("austen-transformer++")
     larger = [cards[0][split]["bits_per_byte"] - cards[1][split]["bits_per_byte"] for split in ("validation", "test")]
-    quality += f"; of two larger models, equal updates, one seed, on two novels: {larger[0]:+.3f} and {larger[1]:+.3f}"
-    sides = {(True, True): "ahead", (False, False): "behind"}
-    there = sides.get((max(larger) < 0, min(larger) < 0), "on both sides")
-    bench = load_stored("bench_cpu")["conclusions"]
-    same, last = bench["constant_tokens"], bench["speedups"][-1]
-    cost = (
-        f"a token of a step at T = {same['long']:,} costs {same['ratio']:.2f} times one at {same['short']:,}; "
-        f"Transformer++ takes {last['measured']:.1f} times the time of FLASH there"
+    evidence = (
+        f"**{mean:+.3f} ± {half:.3f}** bits per byte, FLASH minus Transformer++ after ten minutes of a core, T = 2,048 "
+        "(95%, three seeds)"
     )
-    slow = max(row["T"] for row in bench["speedups"] if row["measured"] < 1)
-    fast = min(row["T"] for row in bench["speedups"] if row["T"] > slow)
+    return evidence, (
+        f"{wording(mean, half)} there; at T = 512 {wording(*short)} ({short[0]:+.3f} ± {short[1]:.3f}); two larger "
+        f"models after 11,000 updates, one seed: {larger[0]:+.3f} and {larger[1]:+.3f} on two novels"
+    )
+
+
+def claim_of_cost():
+    bench = load_stored("bench_cpu")
+    same, speedups = bench["conclusions"]["constant_tokens"], bench["conclusions"]["speedups"]
+    seconds = {row["T"]: row["seconds"] for row in bench["training"] if row["model"] == "flash"}
+    long, short = seconds[same["long"]], seconds[same["short"]]
+    low, high = long["low"] / short["high"], long["high"] / short["low"]
+    slow = max(row["T"] for row in speedups if row["measured"] < 1)
+    fast = min(row["T"] for row in speedups if row["T"] > slow)
+    evidence = (
+        f"**{same['ratio']:.2f}** ({low:.2f} to {high:.2f} between the ends of seven rounds): time of a token in a "
+        f"training step at T = {same['long']:,} to that at {same['short']:,}"
+    )
+    return evidence, (
+        f"{'holds' if same['ratio'] < 1.1 else 'does not hold'}; Transformer++ takes {speedups[-1]['measured']:.1f} "
+        f"times the time of FLASH at T = {same['long']:,}, less than FLASH up to T = {slow:,}, and more from {fast:,} on"
+    )
+
+
+def claim_of_parts():
+    code, novels = interval(gaps_on_text("code", 0.005)), interval(gaps_on_text("austen", 0.005))
     runs = load_stored("recall")["runs"]
     whole = [runs[f"recall flash{seed}"]["accuracy"] for seed in ("", " seed 1", " seed 2")]
     local, far = (runs[f"recall {name}"]["accuracy"] for name in ("local", "global"))
-    parts = (
-        f"recall across chunks: {min(whole):.2f} to {max(whole):.2f} (three seeds) with both, "
-        f"{local:.2f} with the local part, {far:.2f} with the global one (one seed each)"
+    evidence = (
+        f"**{code[0]:+.3f} ± {code[1]:.3f}** bits per byte, FLASH minus its local part alone on program text, "
+        "T = 2,048 (95%, three seeds)"
     )
-    own, same, code = gaps_on_text("austen", 0.02), gaps_on_text("austen", 0.005), gaps_on_text("code", 0.005)
-    parts += f"; on novels, T = 2,048, FLASH minus its local part: {own} bits per byte, both at 0.005: {same}"
-    parts += f"; on program text: {code}"
-    return table(head, [
-        ["the quality of a strong Transformer", quality,
-         f"at the smaller size and after short training {order}, which the interval settles at T = {settled}; at the "
-         f"larger one {there}, with one seed"],
-        ["at a cost for each token that does not grow with the text", cost,
-         f"holds; FLASH is the slower one up to T = {slow:,}, the faster one from {fast:,} on"],
-        ["for which local and global part are both needed", parts,
-         "the global part is needed where a task asks for it, and the local part was, in this training; at this size "
-         "the global part brings no gain that is seen on novels, and a small one on program text"],
-    ])  # fmt: skip
+    gain = "a small gain" if code[0] < -code[1] else "no settled gain"
+    on_novels = "none that is seen" if novels[0] > -novels[1] else "one as well"
+    return evidence, (
+        f"{gain} from the global part there, {on_novels} on novels ({novels[0]:+.3f} ± {novels[1]:.3f}); recall across "
+        f"chunks needs both: {min(whole):.2f} to {max(whole):.2f} (three seeds), {local:.2f} with the local part and "
+        f"{far:.2f} with the global one (one seed each)"
+    )
 
 
 def equal_time(T):
@@ -143,16 +164,17 @@ def equal_time(T):
 
 
 def quality_by_time():
-    """Ten minutes of training at each length: where models end, and how soon FLASH is where Transformer++ ends."""
-    head = ["T", "FLASH", "FLASH-Quad", "Transformer++", "FLASH gets as far sooner by (seeds 0, 1, 2)",
-            "of this, the time of an update", "after five minutes"]  # fmt: skip
-    update, rows = load_stored("time_to_quality")["runs"][0]["seconds"], []
-    for T in (512, 2048, 8192):
+    """Ten minutes of training at each length: where models end, and how soon others are where Transformer++ ends."""
+    head = ["T", "FLASH", "FLASH-Quad", "Transformer++", "FLASH gets as far sooner by (seeds 0, 1, 2)", "FLASH-Quad",
+            "FLASH, after five minutes", "FLASH in the paper's Figure 1", "the time of an update"]  # fmt: skip
+    rows = []
+    for T, paper in ((512, "1.2"), (2048, "1.6"), (8192, "4.9")):
         ends = {model: [run["bits_per_byte"] for run in of] for model, of in timed_runs(T).items()}
         means = [f"{statistics.mean(ends[model]):.3f}" for model in ("flash", "flash_quad", "transformer++")]
-        ten, five = (", ".join(f"{times:.2f}" for times in times_sooner(T, budget)) for budget in (600, 300))
-        step = update[f"transformer++ {T}"] / update[f"flash {T}"]
-        rows.append([f"{T:,}", *means, ten, f"{step:.2f}", five])
+        factors = (times_sooner(T), times_sooner(T, model="flash_quad"), times_sooner(T, 300))
+        said = (", ".join(f"{times:.2f}" if times else "never" for times in of) for of in factors)
+        steps = " or ".join(f"{ratio:.2f}" for ratio in update_ratios(T))
+        rows.append([f"{T:,}", *means, *said, paper, steps])
     return table(head, rows)
 
 
@@ -180,13 +202,13 @@ def gaps_on_text(corpus, rate):
     """FLASH at this rate minus its local part at 0.005, the best of its grid; three seeds."""
     runs = runs_on_text(corpus)
     pairs = [(runs["FLASH", rate][seed], runs["local only", 0.005][seed]) for seed in range(3)]
-    return ", ".join(f"{flash['bits_per_byte'] - local['bits_per_byte']:+.3f}" for flash, local in pairs)
+    return [flash["bits_per_byte"] - local["bits_per_byte"] for flash, local in pairs]
 
 
 def four_ablations():
-    """The four changes that matter most, ten seeds each."""
+    """The four changes that matter most, ten seeds each; those that are not settled together in one line."""
     head = ["change", "rates", "difference in bits per byte, 95%", "seeds that are worse", "the paper", "verdict"]
-    runs, rows = ten_seeds(), []
+    runs, rows, open_ = ten_seeds(), [], []
     for change, name, other, paper in (
         ("GAU: softmax in place of relu²", "GAU, softmax", "GAU", "worse (Table 1)"),
         ("GAU: four heads in place of one", "GAU, 4 heads", "GAU", "worse (Table 1)"),
@@ -194,13 +216,12 @@ def four_ablations():
         ("FLASH: the local part alone", "FLASH, local only", "FLASH", "worse (Figure 7)"),
     ):
         mean, half, gaps = difference(runs, name, other)
-        settled = "worse" if mean > half else "better" if mean < -half else "not settled"
-        if half < abs(mean) < 1.1 * half:
-            settled += ", at the edge of the interval"
         rates = " and ".join(f"{best_rate(runs, model):g}" for model in (name, other))
         worse = f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
-        rows.append([change, rates, f"{mean:+.3f} ± {half:.3f}", worse, paper, settled])
-    return table(head, rows)
+        row = [change, rates, f"{mean:+.3f} ± {half:.3f}", worse, paper, "worse" if mean > 0 else "better"]
+        (rows if abs(mean) > half * FOUR else open_).append(row)
+    joined = ["; ".join(row[column] for row in open_) for column in range(5)]
+    return table(head, [*rows, [*joined, "not settled"]])
 
 
 def scores_of_seeds(name):

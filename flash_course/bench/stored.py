@@ -44,11 +44,21 @@ def timed_lines(T: int) -> dict:
     return lines
 
 
-def times_sooner(T: int, budget: int = 600) -> list:
-    """How many times sooner than at the end FLASH is as good as Transformer++ at the end, by seed, of timed_runs."""
+def times_sooner(T: int, budget: int = 600, model: str = "flash") -> list:
+    """How many times sooner than at the end a model is as good as Transformer++ at the end, by seed, of timed_runs.
+
+    None where it never is.
+    """
     runs = timed_runs(T, budget)
-    pairs = zip(runs["flash"], runs["transformer++"], strict=True)
-    return [budget / time_to_reach(last["bits_per_byte"], *zip(*run["on_the_way"])) for run, last in pairs]
+    pairs = zip(runs[model], runs["transformer++"], strict=True)
+    times = (time_to_reach(last["bits_per_byte"], *zip(*run["on_the_way"])) for run, last in pairs)
+    return [budget / seconds if seconds else None for seconds in times]
+
+
+def update_ratios(T: int) -> list:
+    """Seconds of an update of Transformer++ to those of FLASH: on the machine that timed_runs counts by, and on another."""
+    timings = [run["seconds"] for run in load_stored("time_to_quality")["runs"] if "what" in run]
+    return [seconds[f"transformer++ {T}"] / seconds[f"flash {T}"] for seconds in timings]
 
 
 def means_of_hundred(run: dict) -> tuple:
