@@ -134,7 +134,7 @@ def claim_of_cost():
     )
     return evidence, (
         f"{'holds' if same['ratio'] < 1.1 else 'does not hold'}; Transformer++ takes {speedups[-1]['measured']:.1f} "
-        f"times the time of FLASH at T = {same['long']:,}, less than FLASH up to T = {slow:,}, and more from {fast:,} on"
+        f"times the time of FLASH at T = {same['long']:,}, less than FLASH up to T = {slow:,}, more from {fast:,} on"
     )
 
 

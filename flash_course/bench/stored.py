@@ -56,7 +56,7 @@ def times_sooner(T: int, budget: int = 600, model: str = "flash") -> list:
 
 
 def update_ratios(T: int) -> list:
-    """Seconds of an update of Transformer++ to those of FLASH: on the machine that timed_runs counts by, and on another."""
+    """Time of an update of Transformer++ over FLASH's: on the machine that timed_runs counts by, and on another."""
     timings = [run["seconds"] for run in load_stored("time_to_quality")["runs"] if "what" in run]
     return [seconds[f"transformer++ {T}"] / seconds[f"flash {T}"] for seconds in timings]
 
