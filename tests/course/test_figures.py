@@ -125,6 +125,13 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "decoding_by_position": (
         lambda: figures.decoding_by_position(DECODED, title="by position"), "2.5 at 512 to 3.5 at 1024",
     ),
+    "bits_along_window": (
+        lambda: figures.bits_along_window(
+            {"one": (8, {"FLASH": [[2.0, 2.5], [2.25, 3.0]]}), "two": (16, {"FLASH": [[2.0, 2.0], [2.0, 2.75]]})}, 64,
+            level=("counts", 4.5), title="along",
+        ),
+        "one, first and last stretch by seed: FLASH from 2.00, 2.25 to 2.50, 3.00. two",
+    ),
     "temperatures": (
         lambda: figures.temperatures({"a": [0.5, 0.5], "b": [0.25, 0.75]}, ("x", "y"), title="t"), "b: 0.250, 0.750",
     ),
