@@ -118,6 +118,14 @@ def recalls(pairs: int) -> dict:
     return found
 
 
+def recalls_at_chosen_rate(pairs: int) -> dict:
+    """{model: {entries of its state: recall of so many pairs, by seed}}, each model at the rate chosen for it."""
+    return {
+        model: {n: next(seeds for seeds in rates.values() if len(seeds) == 3) for n, rates in by_entries.items()}
+        for model, by_entries in recalls(pairs).items()
+    }
+
+
 def is_stored_run(losses, stored_losses, updates: int) -> bool:
     """Whether the first ``updates`` losses are those of a stored run, each to 1%."""
     live, stored = np.array(losses[:updates]), np.array(stored_losses[:updates])

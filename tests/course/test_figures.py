@@ -184,10 +184,11 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     ),
     "recall_by_state": (
         lambda: figures.recall_by_state(
-            {name: {512: [1.0]} for name in RECALLERS} | {"FLASH": {4096: [0.5, 1.0], 1024: [0.25, 0.5]}}, 0.0625,
+            {4: {name: {512: [1.0]} for name in RECALLERS},
+             8: {name: {512: [1.0]} for name in RECALLERS} | {"FLASH": {4096: [0.5, 1.0], 1024: [0.25, 0.5]}}},
             title="state",
         ),
-        "FLASH 0.38 at 1,024, 0.75 at 4,096",
+        "8 pairs: FLASH 0.38 at 1,024, 0.75 at 4,096",
     ),
     "losses_with_chance": (
         lambda: figures.losses_with_chance({"a": np.full(40, 2.5), "b": np.full(40, 1.25)}, 2.08, title="losses"),

@@ -283,3 +283,29 @@ def test_the_sum_was_behind_at_its_own_length_and_the_rate_of_transformer_makes_
     assert (total - mean).min() > 0.07 and round((total - mean).mean(), 2) == 0.14
     other = full_runs("bits_per_byte")["Transformer++"]
     assert {*full_runs("learning_rate")["Transformer++"]} == {0.005} and {*(plus < other)} == {True, False}
+
+
+# ---------------------------------------------------------------- what lecture 13 says of recall
+
+
+def test_more_pairs_tell_a_run_that_guesses_from_one_that_sinks():
+    of = {pairs: stored.recalls_at_chosen_rate(pairs) for pairs in (1, 2, 4, 8, 16)}
+    assert [round(np.mean(curves["FLASH"][5632]), 2) for curves in of.values()] == [1.0, 0.82, 0.72, 0.63, 0.54]
+    retnet = [of[pairs]["RetNet"][512] for pairs in (8, 16)]
+    assert min(retnet[0]) > 0.99 and 0.95 < min(retnet[1]) and max(retnet[1]) < 0.97
+    for curves in of.values():  # windows that are too short do not even learn which values were shown
+        assert max(max(curves["window"][n]) for n in (576, 1152, 2304)) < 0.1
+    assert max(of[4]["window"][4608]) < min(of[16]["window"][4608])
+    delta = [of[pairs]["gated DeltaNet"][512][1] for pairs in (2, 16)]
+    assert [round(share, 2) for share in delta] == [0.85, 0.2]
+
+
+def test_the_rate_of_flash_was_chosen_among_seeds_that_differ_as_much_as_rates():
+    rates = stored.recalls(16)["FLASH"][2176]
+    assert {rate: shares[0] for rate, shares in rates.items()} == {
+        0.0015: 0.0649,
+        0.003: 0.1169,
+        0.006: 0.3595,
+        0.012: 0.0615,
+    }
+    assert [round(share, 2) for share in rates[0.006][1:]] == [0.07, 0.28]
