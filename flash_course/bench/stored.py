@@ -93,6 +93,18 @@ def longer_leads() -> dict:
     }
 
 
+def longer_windows(stage: str) -> dict:
+    """{model: {T: (bits per byte by seed, and at sixteen places of the window, a row for each seed)}}.
+
+    Of benchmarks/longer.py; stages are ``"trained_at_1024"`` and, trained a little more, ``"tuned_at_4096"``.
+    """
+    found = {}
+    for run in load_stored("longer")["runs"]:
+        for T, both in run[stage].items():
+            found.setdefault(run["model"], {}).setdefault(int(T), []).append(both)
+    return {model: {T: tuple(map(np.array, zip(*of))) for T, of in by_T.items()} for model, by_T in found.items()}
+
+
 def recalls(pairs: int) -> dict:
     """{model: {entries of its state: {learning rate: recall of so many pairs, by seed}}} of benchmarks/recall_state.py.
 
@@ -104,6 +116,14 @@ def recalls(pairs: int) -> dict:
         rates = found.setdefault(run["model"], {}).setdefault(run["state_numbers"], {})
         rates.setdefault(run["learning_rate"], []).append(run["recall"][str(pairs)])
     return found
+
+
+def recalls_at_chosen_rate(pairs: int) -> dict:
+    """{model: {entries of its state: recall of so many pairs, by seed}}, each model at the rate chosen for it."""
+    return {
+        model: {n: next(seeds for seeds in rates.values() if len(seeds) == 3) for n, rates in by_entries.items()}
+        for model, by_entries in recalls(pairs).items()
+    }
 
 
 def is_stored_run(losses, stored_losses, updates: int) -> bool:

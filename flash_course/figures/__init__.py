@@ -27,7 +27,15 @@ from .maps import (
 from .models import documents_read, four_units
 from .numerics import sizes_along, squares_in_formats
 from .positions import scores_by_places, turned_pairs
-from .quality import bits_in_chunk, loss_in_chunks, open_shares, quality_by_time, scores_by_rate, training_of_seeds
+from .quality import (
+    bits_along_window,
+    bits_in_chunk,
+    loss_in_chunks,
+    open_shares,
+    quality_by_time,
+    scores_by_rate,
+    training_of_seeds,
+)
 from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups
 from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token
 from .style import frame_pairs, looks, new_axes, show, text_table

@@ -1,6 +1,7 @@
 """Ablations: what is lost without a part, with its interval; and recall, across chunks and by the size of the state."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from .style import BLACK, FONT, looks, new_axes
 
@@ -33,33 +34,42 @@ def _chance_and_names(axes, chance, ends, x):
         )  # fmt: skip
 
 
-def recall_by_state(curves, chance, *, title):
-    """Accuracy by the entries that a unit keeps, seed by seed: ``curves`` holds by name {entries: accuracies}.
+def recall_by_state(panels, *, title):
+    """Accuracy by the entries that a unit keeps: a panel for each number of pairs, and in it a row for each model.
 
-    A row for each model, in it three bars at each size, one a seed, under their mean; ``chance`` is a line in each row.
+    ``panels`` holds by number of pairs, and there by model, {entries: accuracies}. They are drawn as bars side by side,
+    one for each seed; a dashed line in each row is a guess among the values that were shown, one of as many as pairs.
     """
-    figure, axes = new_axes(7.0, 0.9 + 0.62 * len(curves), "entries in a unit's state (logarithmic)", "", title)
-    styles, words, full = looks(curves), [], 0.62  # the height of a bar that is always right
-    for row, (name, curve) in enumerate(curves.items()):
-        axes.axhline(-row + full * chance, color=BLACK, linewidth=0.8, linestyle=(0, (5, 3)))
-        axes.axhline(-row, color=BLACK, linewidth=0.8)
-        for entries, seeds in sorted(curve.items()):
-            places = entries * 2 ** (0.085 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2))
-            heights = full * np.array(seeds)
-            axes.bar(places, heights, 0.045 * places, -row, color=styles[name][0], edgecolor=BLACK, linewidth=0.4)
-            axes.text(entries, -row + max(heights) + 0.03, f"{np.mean(seeds):.2f}", ha="center", fontsize=FONT - 1)
-        said = ", ".join(f"{np.mean(seeds):.2f} at {entries:,}" for entries, seeds in sorted(curve.items()))
-        words.append(f"{name} {said}")
-    axes.set_xscale("log", base=2)
-    ticks = [2**i for i in range(8, 16) if axes.get_xlim()[0] <= 2**i <= axes.get_xlim()[1]]
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_yticks([0.3 - row for row in range(len(curves))], curves, fontsize=FONT)
-    axes.set_ylim(0.92 - len(curves), 0.95)
-    axes.annotate("chance", (axes.get_xlim()[1], full * chance), xytext=(4, 0), textcoords="offset points", va="center",
-                  fontsize=FONT - 1, annotation_clip=False)  # fmt: skip
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", visible=False)
-    return figure, f"Mean accuracy of three seeds by entries in the state: {'; '.join(words)}. Chance is {chance:.2f}."
+    models, words, full = next(iter(panels.values())), [], 0.74  # the height of a bar that is always right
+    figure, styles = Figure(figsize=(7.6, 1.1 + 0.56 * len(models)), dpi=120, layout="constrained"), looks(models)
+    every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (pairs, curves) in zip(every, panels.items()):
+        said = []
+        for row, (name, curve) in enumerate(curves.items()):
+            axes.axhline(-row, color=BLACK, linewidth=0.8)
+            axes.axhline(-row + full, color=BLACK, linewidth=0.5, alpha=0.25)
+            axes.axhline(-row + full / pairs, color=BLACK, linewidth=0.8, linestyle=(0, (5, 3)))
+            for entries, seeds in sorted(curve.items()):
+                places = entries * 2 ** (0.095 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2))
+                heights = full * np.array(seeds)
+                axes.bar(places, heights, 0.05 * places, -row, color=styles[name][0], edgecolor=BLACK, linewidth=0.4)
+            said.append(f"{name} " + ", ".join(f"{np.mean(seeds):.2f} at {n:,}" for n, seeds in sorted(curve.items())))
+        words.append(f"{pairs} pairs: {'; '.join(said)}")
+        axes.set_title(f"{pairs} pairs", fontsize=FONT)
+        axes.set_xscale("log", base=2)
+        axes.tick_params(labelsize=FONT - 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
+        axes.grid(axis="x", alpha=0.3)
+    low, high = every[0].get_xlim()
+    ticks = [2**i for i in range(9, 17, 2) if low <= 2**i <= high]
+    every[0].set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    every[0].set_yticks([full / 2 - row for row in range(len(models))], models, fontsize=FONT)
+    every[0].set_ylim(0.92 - len(models), 0.84)
+    every[0].set_ylabel("accuracy, in each row from 0 to 1", fontsize=FONT)
+    figure.supxlabel("entries in a unit's state (logarithmic)", fontsize=FONT)
+    figure.suptitle(title, fontsize=FONT + 1)
+    return figure, f"Bars of the accuracy by entries in the state; means of three seeds. {'. '.join(words)}."
 
 
 def losses_with_chance(curves, chance, *, window=10, title):

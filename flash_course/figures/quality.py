@@ -156,6 +156,41 @@ def loss_in_chunks(curves, C, *, title):
     return figure, f"Lines of bits per byte by position, chunks of {C} behind the first one: {'; '.join(words)}."
 
 
+def bits_along_window(panels, T, *, level, title):
+    """Bits per byte against the position in windows of T, a thin line for each seed: places that a mean would hide.
+
+    ``panels`` holds by the panel's title ``(border, lines)``: the longest window that was trained, drawn as an upright
+    line, and by name a row for each seed of means over equal stretches. ``level``: name and height of a level line.
+    """
+    figure = Figure(figsize=(7.4, 3.9), dpi=120, layout="constrained")
+    every, words, (mark, height) = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], [], level
+    figure.suptitle(title, fontsize=FONT + 1)
+    for axes, (panel, (border, lines)) in zip(every, panels.items()):
+        axes.axvline(border, color=BLACK, linewidth=1, linestyle=":", label="_")
+        axes.axhline(height, color=BLACK, linewidth=1, linestyle=(0, (5, 3)), label="_")
+        said = []
+        for name, (colour, marker, line) in looks(lines).items():
+            rows = np.asarray(lines[name])
+            middle = T / rows.shape[1] * (np.arange(rows.shape[1]) + 0.5)
+            for seed, row in enumerate(rows):
+                axes.plot(middle, row, linestyle=line, color=colour, marker=marker, markersize=3.5, linewidth=1.2,
+                          label="_" if seed else name)  # fmt: skip
+            ends = [", ".join(f"{bits:.2f}" for bits in rows[:, place]) for place in (0, -1)]
+            said.append(f"{name} from {ends[0]} to {ends[1]}")
+        _style(axes, "position in the window, in bytes", "", panel)
+        axes.set_xlim(0, 1.01 * T)
+        axes.set_xticks([border, *range(T // 4, T + 1, T // 4)][border in range(T // 4, T + 1, T // 4) :])
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        words.append(f"{panel}, first and last stretch by seed: {'; '.join(said)}")
+    every[-1].annotate(f"{mark}, {height:.2f}", (T, height), xytext=(0, -5), textcoords="offset points", ha="right",
+                       va="top", fontsize=FONT)  # fmt: skip
+    every[0].set_ylim(bottom=0)
+    every[0].set_ylabel("bits per byte, held-out text", fontsize=FONT)
+    handles = every[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=FONT, frameon=False, loc="outside lower center", ncols=len(handles[0]))
+    return figure, f"Lines of bits per byte by position in windows of {T:,}. {'. '.join(words)}. {mark}: {height:.2f}."
+
+
 def bits_in_chunk(profiles, ends, *, title):
     """Bits per byte against the position in a chunk, in groups of positions that get longer.
 

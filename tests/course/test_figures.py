@@ -125,6 +125,13 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     "decoding_by_position": (
         lambda: figures.decoding_by_position(DECODED, title="by position"), "2.5 at 512 to 3.5 at 1024",
     ),
+    "bits_along_window": (
+        lambda: figures.bits_along_window(
+            {"one": (8, {"FLASH": [[2.0, 2.5], [2.25, 3.0]]}), "two": (16, {"FLASH": [[2.0, 2.0], [2.0, 2.75]]})}, 64,
+            level=("counts", 4.5), title="along",
+        ),
+        "one, first and last stretch by seed: FLASH from 2.00, 2.25 to 2.50, 3.00. two",
+    ),
     "temperatures": (
         lambda: figures.temperatures({"a": [0.5, 0.5], "b": [0.25, 0.75]}, ("x", "y"), title="t"), "b: 0.250, 0.750",
     ),
@@ -177,10 +184,11 @@ DRAWN = {  # the figure, and a number that its alt text must hold
     ),
     "recall_by_state": (
         lambda: figures.recall_by_state(
-            {name: {512: [1.0]} for name in RECALLERS} | {"FLASH": {4096: [0.5, 1.0], 1024: [0.25, 0.5]}}, 0.0625,
+            {4: {name: {512: [1.0]} for name in RECALLERS},
+             8: {name: {512: [1.0]} for name in RECALLERS} | {"FLASH": {4096: [0.5, 1.0], 1024: [0.25, 0.5]}}},
             title="state",
         ),
-        "FLASH 0.38 at 1,024, 0.75 at 4,096",
+        "8 pairs: FLASH 0.38 at 1,024, 0.75 at 4,096",
     ),
     "losses_with_chance": (
         lambda: figures.losses_with_chance({"a": np.full(40, 2.5), "b": np.full(40, 1.25)}, 2.08, title="losses"),

@@ -243,3 +243,69 @@ def test_chunks_of_32_are_too_short_and_no_other_length_is_better_than_128_with_
 def test_flash_in_torch_is_predicted_level_with_fused_attention_on_a_gpu_at_8192():
     times = {(row["model"], row["T"]): row["milliseconds"]["H100"] for row in stored.load_stored("traffic")["rows"]}
     assert 0.9 < times["FLASH, torch", 8192] / times["Transformer++", 8192] < 1.2
+
+
+# ---------------------------------------------------------------- what lecture 09 says of longer windows
+
+
+def test_longer_windows_are_the_stored_runs_by_model_length_and_seed():
+    runs = [run for run in stored.load_stored("longer")["runs"] if run["model"] == "FLASH, sum"]
+    for stage in ("trained_at_1024", "tuned_at_4096"):
+        bits, places = stored.longer_windows(stage)["FLASH, sum"][4096]
+        assert [run["seed"] for run in runs] == [0, 1, 2] and bits.tolist() == [run[stage]["4096"][0] for run in runs]
+        assert places.shape == (3, 16) and places.tolist() == [run[stage]["4096"][1] for run in runs]
+        assert np.allclose(places.mean(1), bits, atol=0.02)  # the last window is not full
+
+
+def test_in_longer_windows_the_mean_reads_on_the_sum_breaks_late_and_transformer_at_once():
+    mean, total, plus = (of[16_384][1] for of in stored.longer_windows("trained_at_1024").values())
+    assert np.abs(mean[:, -1] - mean[:, 0]).max() < 0.02
+    beside = total - mean  # the same bytes, so what is hard in them falls out
+    assert np.abs(beside[:, 1:3] - beside[:, :1]).max() < 0.08 and (beside[:, 3] - beside[:, 0]).min() > 0.1
+    assert total[:, -1].round(2).tolist() == [2.57, 3.76, 3.95] and round(total[1].max(), 2) == 4.45
+    assert (plus[:, 1] - plus[:, 0]).min() > 0.25 and round(plus.mean(), 1) == 4.0
+    counts = {row.get("order"): row for row in stored.load_stored("ngrams")["rows"]}[0]
+    assert all(plus[:, -1].min() > counts[part] > plus.mean() for part in counts if part.startswith("validation"))
+
+
+def test_a_little_training_at_4096_moves_the_break_and_does_not_remove_it():
+    mean, total, plus = (of[16_384][1] for of in stored.longer_windows("tuned_at_4096").values())
+    for other in (total, plus):
+        beside = other - mean
+        assert (beside[:, 1:5] - beside[:, :1]).max() < 0.03  # no worse than at the beginning, up to 5,120 bytes
+    assert sorted(plus[:, -1].round(2)) == [2.35, 2.67, 2.86]
+    lost = (total - mean)[:, -1] - (total - mean)[:, 0]
+    assert lost[0] < 0.05 < 0.09 < lost[1:].min()
+
+
+def test_the_sum_was_behind_at_its_own_length_and_the_rate_of_transformer_makes_no_difference_there():
+    mean, total, plus = (of[1024][0] for of in stored.longer_windows("trained_at_1024").values())
+    assert (total - mean).min() > 0.07 and round((total - mean).mean(), 2) == 0.14
+    other = full_runs("bits_per_byte")["Transformer++"]
+    assert {*full_runs("learning_rate")["Transformer++"]} == {0.005} and {*(plus < other)} == {True, False}
+
+
+# ---------------------------------------------------------------- what lecture 13 says of recall
+
+
+def test_more_pairs_tell_a_run_that_guesses_from_one_that_sinks():
+    of = {pairs: stored.recalls_at_chosen_rate(pairs) for pairs in (1, 2, 4, 8, 16)}
+    assert [round(np.mean(curves["FLASH"][5632]), 2) for curves in of.values()] == [1.0, 0.82, 0.72, 0.63, 0.54]
+    retnet = [of[pairs]["RetNet"][512] for pairs in (8, 16)]
+    assert min(retnet[0]) > 0.99 and 0.95 < min(retnet[1]) and max(retnet[1]) < 0.97
+    for curves in of.values():  # windows that are too short do not even learn which values were shown
+        assert max(max(curves["window"][n]) for n in (576, 1152, 2304)) < 0.1
+    assert max(of[4]["window"][4608]) < min(of[16]["window"][4608])
+    delta = [of[pairs]["gated DeltaNet"][512][1] for pairs in (2, 16)]
+    assert [round(share, 2) for share in delta] == [0.85, 0.2]
+
+
+def test_the_rate_of_flash_was_chosen_among_seeds_that_differ_as_much_as_rates():
+    rates = stored.recalls(16)["FLASH"][2176]
+    assert {rate: shares[0] for rate, shares in rates.items()} == {
+        0.0015: 0.0649,
+        0.003: 0.1169,
+        0.006: 0.3595,
+        0.012: 0.0615,
+    }
+    assert [round(share, 2) for share in rates[0.006][1:]] == [0.07, 0.28]
