@@ -37,26 +37,45 @@ MODELS = ("FLASH", "local only", "FLASH-Quad", "Transformer++", "C = 256", "bord
 
 
 # ---------------------------------------------------------------- two units that the package does not have
-class MovedFLASH(FLASH):
-    """FLASH whose first chunk is half as long, so that all borders lie in the middle of the others' chunks."""
+class OtherChunks(FLASH):
+    """FLASH with chunks of another kind: causal, one document in a row, and by torch, since kernels compute FLASH's."""
+
+    prefill = step = None  # token by token the row is read again at each step: FLASH's state holds FLASH's chunks
+
+    def __init__(self, dim, *, chunk_size, qk_dim):
+        super().__init__(dim, chunk_size=chunk_size, qk_dim=qk_dim, causal=True, backend="torch")
 
     def mix(self, heads, v, mask, segment_ids):
+        """Padding comes last, with values of zero, so that no valid token reads it: the mask is not needed here."""
+        if segment_ids is not None:
+            given = f"{type(self).__name__} got segment_ids: it mixes all documents of a row"
+            raise ValueError(f"{given}, expected segment_ids=None; give each document a row of its own")
+        return self.mix_row(heads, v)
+
+
+class MovedFLASH(OtherChunks):
+    """FLASH whose first chunk is half as long, so that all borders lie in the middle of the others' chunks."""
+
+    def mix_row(self, heads, v):
         half = self.chunk_size // 2
         *heads, v = (F.pad(t, (0, 0, half, 0)) for t in (*heads, v))
         seen = torch.ones(v.shape[:2], dtype=torch.bool, device=v.device)
         seen[:, :half] = False
-        return super().mix(heads, v, seen, segment_ids)[:, half:]
+        return FLASH.mix(self, heads, v, seen, None)[:, half:]
 
 
-class OverlapFLASH(FLASH):
-    """FLASH whose local part reads the own chunk and the one before, with a position bias that reaches so far."""
+class OverlapFLASH(OtherChunks):
+    """FLASH whose local part reads its own chunk and the one before, with a position bias that reaches so far.
+
+    It adds up to 2C terms where FLASH adds up to C, and each has FLASH's scale 1/C.
+    """
 
     def __init__(self, dim, **options):
         super().__init__(dim, **options)
         self.bias = make_bias("toeplitz", 2 * self.chunk_size, self.qk_dim)
         self.reset_parameters()
 
-    def mix(self, heads, v, mask, segment_ids):
+    def mix_row(self, heads, v):
         C, length = self.chunk_size, v.shape[1]
         quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (*heads, v))  # (B, G, C, S or E)
         k_two, v_two = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (quad_k, v))  # (B, G, 2C, ..)
@@ -82,7 +101,7 @@ def build(name, corpus):
     if other:
         kind, first = other  # borders are moved in every second unit
         for i in range(first, len(model.stack.units), 1 + first):
-            model.stack.units[i] = kind(128, chunk_size=C, qk_dim=64, causal=True)
+            model.stack.units[i] = kind(128, chunk_size=C, qk_dim=64)
     return model
 
 
