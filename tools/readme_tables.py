@@ -12,11 +12,10 @@ import statistics
 import sys
 from pathlib import Path
 
-from flash_course.bench.paired import T_975, best_rate, difference, ten_seeds
+from flash_course.bench.paired import FOUR, T_975, best_rate, difference, ten_seeds
 from flash_course.bench.stored import load_stored, timed_runs, times_sooner, update_ratios
 from flash_support.files import write_text
 
-FOUR = 3.111 / 2.262  # an interval that holds for four comparisons of ten seeds together is so many times as wide
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PLACE = re.compile(r"(<!-- stored: ([a-z ]+) -->\n)((?:\|.*\n)*)")
