@@ -3,6 +3,7 @@
     python benchmarks/places.py run         # rates, then three seeds of each model with as many updates
     python benchmarks/places.py seconds     # what an update of each costs, in turn, in processor time
     python benchmarks/places.py equal_time  # three seeds of each with the updates that FLASH's time holds
+    python benchmarks/places.py own_rates   # the chunk before at two scales, each with a grid of rates of its own
     python benchmarks/places.py table
 
 Every finished run is stored at once in flash_course/bench/results/places.json; one that is there is not made again.
@@ -12,6 +13,7 @@ Austen, windows of 1024, D = 128, bfloat16. The guess that was written down befo
 import argparse
 import statistics
 import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -67,11 +69,12 @@ class MovedFLASH(OtherChunks):
 class OverlapFLASH(OtherChunks):
     """FLASH whose local part reads its own chunk and the one before, with a position bias that reaches so far.
 
-    It adds up to 2C terms where FLASH adds up to C, and each has FLASH's scale 1/C.
+    It adds up to 2C terms where FLASH adds up to C, each with a scale of 1/C, FLASH's own, or of ``share`` / C.
     """
 
-    def __init__(self, dim, **options):
+    def __init__(self, dim, *, share=1, **options):
         super().__init__(dim, **options)
+        self.share = share
         self.bias = make_bias("toeplitz", 2 * self.chunk_size, self.qk_dim)
         self.reset_parameters()
 
@@ -81,9 +84,12 @@ class OverlapFLASH(OtherChunks):
         k_two, v_two = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (quad_k, v))  # (B, G, 2C, ..)
         future = torch.ones(C, 2 * C, dtype=torch.bool, device=v.device).triu(C + 1)
         bias = self.bias(2 * C)[C:].masked_fill(future, float("-inf"))  # relu makes of it an exact zero
-        near = relu2_attention(quad_q, k_two, v_two, scale=1 / C, causal=False, bias=bias.to(v.dtype))
+        near = relu2_attention(quad_q, k_two, v_two, scale=self.share / C, causal=False, bias=bias.to(v.dtype))
         counts = chunk_counts(length, C, None, v.device)
         return from_chunks(near + global_part(lin_q, lin_k, v, causal=True, counts=counts), length)
+
+
+HALF, HalfOverlap = "chunk before, half the scale", partial(OverlapFLASH, share=0.5)
 
 
 def build(name, corpus):
@@ -97,7 +103,7 @@ def build(name, corpus):
         tokens = corpus.vocabulary.tokens
         options = {"tokens": tokens, "vocab_size": tokens + 1}
     model = LanguageModel(ModelConfig("flash", max_length=T, **options))
-    other = {"borders moved": (MovedFLASH, 1), "chunk before": (OverlapFLASH, 0)}.get(name)
+    other = {"borders moved": (MovedFLASH, 1), "chunk before": (OverlapFLASH, 0), HALF: (HalfOverlap, 0)}.get(name)
     if other:
         kind, first = other  # borders are moved in every second unit
         for i in range(first, len(model.stack.units), 1 + first):
@@ -161,6 +167,17 @@ def run():
             one_run(name, best_rate(name), STEPS, seed)
 
 
+def own_rates():
+    """The chunk before with a grid of its own, at both scales: 400 updates each, then three seeds at the best."""
+    for name in ("chunk before", HALF):
+        for rate in RATES["FLASH"]:
+            one_run(name, rate, TUNING, 0)
+        best = RUNS.best(model=name, steps=TUNING)["learning_rate"]
+        say_if_at_edge(name, best, RATES["FLASH"])
+        for seed in SEEDS:
+            one_run(name, best, STEPS, seed)
+
+
 def seconds(rounds=12):
     """Processor seconds of an update, in turn."""
     updates = {}
@@ -204,6 +221,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = {"run": run, "seconds": seconds, "equal_time": equal_time, "table": table}
+    commands = {"run": run, "seconds": seconds, "equal_time": equal_time, "own_rates": own_rates, "table": table}
     parser.add_argument("what", choices=commands)
     commands[parser.parse_args().what]()

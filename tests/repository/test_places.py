@@ -11,7 +11,7 @@ from flash_tutorial.reference import gate_and_out, project_loops
 
 pytestmark = pytest.mark.quick
 
-UNITS = ("MovedFLASH", "OverlapFLASH")
+UNITS = ("MovedFLASH", "OverlapFLASH", "HalfOverlap")
 D, S, C = 12, 8, 4
 
 
@@ -29,7 +29,7 @@ def unit(request, places):
 
 def by_definition(unit, x, mask=None):
     """One row, token by token: which chunk a token is in, whom it reads one by one, and the mean over all before."""
-    moved, p = type(unit).__name__ == "MovedFLASH", unit.to_numpy()
+    moved, share, p = type(unit).__name__ == "MovedFLASH", getattr(unit, "share", 1), unit.to_numpy()
     x, valid = x.numpy(), np.ones(len(x), bool) if mask is None else mask.numpy()
     u, v, (quad_q, quad_k, lin_q, lin_k) = project_loops(x, p, valid)
     mixed, middle = np.zeros_like(v), len(p["bias_weights"]) // 2  # the weight of distance 0
@@ -38,7 +38,7 @@ def by_definition(unit, x, mask=None):
         near = [j for j in range(i + 1) if valid[j] and chunk(j) >= chunk(i) - (not moved)]
         far = [j for j in range(i + 1) if valid[j] and chunk(j) < chunk(i)]
         for j in near:
-            mixed[i] += max(quad_q[i] @ quad_k[j] / C + p["bias_weights"][middle + j - i], 0) ** 2 * v[j]
+            mixed[i] += max(quad_q[i] @ quad_k[j] * share / C + p["bias_weights"][middle + j - i], 0) ** 2 * v[j]
         for j in far:
             mixed[i] += lin_q[i] @ lin_k[j] * v[j] / len(far)
     return gate_and_out(x, u, mixed, p)
@@ -66,7 +66,12 @@ def test_documents_are_refused(unit, which):
     assert_one_line(lambda: unit(features(), **how_to_read(which)), *parts)
 
 
-@pytest.mark.parametrize("name, changed", [("borders moved", [1, 3]), ("chunk before", [0, 1, 2, 3])])
+EVERY = [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name, changed", [("borders moved", [1, 3]), ("chunk before", EVERY), ("chunk before, half the scale", EVERY)]
+)
 def test_a_model_has_its_units_writes_and_refuses_documents(places, name, changed):
     model = draw_order_one(places.build(name, None).double().eval(), torch.Generator().manual_seed(0))
     assert [i for i, unit in enumerate(model.stack.units) if isinstance(unit, places.OtherChunks)] == changed
