@@ -23,15 +23,15 @@ def load_stored(name: str) -> dict:
 def timed_runs(T: int, budget: int = 600) -> dict:
     """{model: its runs of ``budget`` seconds, 600 or 300, at length T, by seed} of benchmarks/time_to_quality.py.
 
-    All of a model are at the learning rate that was best in its short runs, which have less than 300 seconds.
+    All of a model are at one rate: of those with three seeds, the one at which seed 0 ended best.
     """
     by_model = {}
     for run in load_stored("time_to_quality")["runs"]:
-        if run.get("T") == T:
-            by_model.setdefault(run["model"], []).append(run)
-    for model, runs in by_model.items():
-        rate = min((run for run in runs if run["budget"] < 300), key=lambda run: run["bits_per_byte"])["learning_rate"]
-        by_model[model] = [run for run in runs if (run["budget"], run["learning_rate"]) == (budget, rate)]
+        if (run.get("T"), run.get("budget")) == (T, budget):
+            by_model.setdefault(run["model"], {}).setdefault(run["learning_rate"], []).append(run)
+    for model, by_rate in by_model.items():
+        whole = [sorted(runs, key=lambda run: run["seed"]) for runs in by_rate.values() if len(runs) == 3]
+        by_model[model] = min(whole, key=lambda runs: runs[0]["bits_per_byte"], default=[])
     return by_model
 
 
