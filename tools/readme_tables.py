@@ -128,8 +128,8 @@ def claim_of_cost():
     slow = max(row["T"] for row in speedups if row["measured"] < 1)
     fast = min(row["T"] for row in speedups if row["T"] > slow)
     evidence = (
-        f"**{same['ratio']:.2f}** ({low:.2f} to {high:.2f}, whichever of seven rounds are compared): time of a token in "
-        f"a training step at T = {same['long']:,} to that at {same['short']:,}"
+        f"**{same['ratio']:.2f}** ({low:.2f} to {high:.2f}, whichever of seven rounds are compared): time of a token "
+        f"in a training step at T = {same['long']:,} to that at {same['short']:,}"
     )
     return evidence, (
         f"{'holds' if same['ratio'] < 1.1 else 'does not hold'}; Transformer++ takes {speedups[-1]['measured']:.1f} "
