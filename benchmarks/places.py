@@ -168,7 +168,10 @@ def run():
 
 
 def own_rates():
-    """The chunk before with a grid of its own, at both scales: 400 updates each, then three seeds at the best."""
+    """The chunk before with a grid of its own, at both scales: 400 updates each, then three seeds at the best.
+
+    At half the scale with as many updates as FLASH has, and with those that FLASH's time holds.
+    """
     for name in ("chunk before", HALF):
         for rate in RATES["FLASH"]:
             one_run(name, rate, TUNING, 0)
@@ -176,6 +179,9 @@ def own_rates():
         say_if_at_edge(name, best, RATES["FLASH"])
         for seed in SEEDS:
             one_run(name, best, STEPS, seed)
+    of = RUNS.where(what="processor seconds of an update, in turn")[0]["seconds"]
+    for seed in SEEDS:
+        one_run(HALF, best, round(STEPS * of["FLASH"] / of["chunk before"]), seed)
 
 
 def seconds(rounds=12):
