@@ -214,7 +214,8 @@ def equal_time():
 def table():
     timed = RUNS.where(what="processor seconds of an update, in turn")
     of = timed[0]["seconds"] if timed else dict.fromkeys(MODELS)
-    for name in MODELS:
+    of |= {HALF: of["chunk before"]}
+    for name in (*MODELS, HALF):
         for steps in sorted({run["steps"] for run in RUNS.where(model=name)} - {TUNING}, reverse=True):
             rows = RUNS.where(model=name, steps=steps)
             values = [row["bits_per_byte"] for row in rows]

@@ -604,9 +604,10 @@ figures.show(*figures.quality_by_time(panels, baseline="Transformer++", title=ti
 # belongs to the machine: on another CPU of the same maker, whose bfloat16 products are faster, an update of Transformer++ takes 1.2, 1.9
 # and 4.9 times as long as one of FLASH at the three lengths, and the same race would have gone to FLASH by more. (In float32 Transformer++ has the
 # faster step at T = 512, see section 8.) The other factor says that FLASH gets by with fewer updates, and it
-# melts as the race gets longer: after five minutes the whole was three at T = 2048. (Transformer++'s rate was not to blame: with half of it
-# and with twice it seed 0 ended worse.) At T = 8192 ten minutes are still too short. Transformer++ makes 311 updates, and with one seed
-# it ends at 3.50, hardly better than counts of pairs of bytes, which have 3.54 (lecture 07).
+# melts as the race gets longer: after five minutes the whole was three at T = 2048. (Was Transformer++'s rate to blame, which shorter
+# runs chose? At 512 and 2048 not: with half of it and with twice it seed 0 ended worse. At 8192 in part: there half of it is better, and is taken here.
+# With the rate of the short runs one seed ended at 3.50, hardly better than counts of pairs of bytes, which have 3.54.) At T = 8192 ten minutes
+# are too short even so: 311 updates bring Transformer++ to 2.82 at best, where 778 bring it to 2.04 at T = 2048.
 #
 # FLASH-Quad keeps up at T = 512, where its updates cost about as much as the others'. From 2048 on they cost twice as much and more, so that
 # it makes too few of them, whatever each is worth: the quadratic cost that mixed chunk attention was made to remove. (By default it has the
