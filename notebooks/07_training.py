@@ -656,9 +656,9 @@ for steps, words in ((1000, "equal updates"), (886, "equal time")):
     print(f"{words}: {shown}, mean {np.mean(gains):+.3f} bits per byte against FLASH")
 
 # %% [markdown]
-# With its own scale the chunk before does better by 0.03 on the mean, which brings it level with FLASH at equal updates, ahead with one seed and behind
-# with two. In equal time it is behind again on the mean. So it helped to scale it well, and it still does not pay, which agrees with the paper; but
-# three seeds could not show a gain as small as the one at stake.
+# With its own scale the chunk before does better by 0.03 on the mean, with two seeds of three, which brings it level with FLASH at equal updates. In equal time
+# it is behind again. So what it gains does not pay for what it costs, as the paper says; but three seeds could not show a gain as small as the
+# one at stake.
 #
 # ## 8. Stop and resume
 #
