@@ -609,7 +609,7 @@ figures.show(*figures.quality_by_time(panels, baseline="Transformer++", title=ti
 # With the rate of the short runs one seed ended at 3.50, hardly better than counts of pairs of bytes, which have 3.54.) At T = 8192 ten minutes
 # are too short even so: 311 updates bring Transformer++ to 2.82 at best, where 778 bring it to 2.04 at T = 2048.
 #
-# FLASH-Quad keeps up at T = 512, where its updates cost about as much as the others'. From 2048 on they cost twice as much and more, so that
+# FLASH-Quad keeps up at T = 512, where its updates cost about as much as the others'. From 2048 on they cost about twice as much and more, so that
 # it makes too few of them, whatever each is worth: the quadratic cost that mixed chunk attention was made to remove. (By default it has the
 # Toeplitz bias up to 512 tokens and the rotary one above, so the three lengths are not quite the same model.)
 #

@@ -582,10 +582,15 @@ print(f"FLASH: {guessing.sum()} of {guessing.size} runs know 1/2, 1/4, 1/8 and 1
 # One thing behind this picture was chosen twice. After the first choice FLASH's seeds knew 80, 6 and 76% with its largest state. What was it?
 
 # %% tags=["nbval-check-output"]
-for n, rows_kept in ((2176, 8), (5632, 32)):
-    for rate, shares in sorted(recalls(16)["FLASH"][n].items()):
+for name, n, kept in (
+    ("FLASH", 2176, 8),
+    ("FLASH", 5632, 32),
+    ("linear attention", 1032, 8),
+    ("gated DeltaNet", 512, 4),
+):
+    for rate, shares in sorted(recalls(16)[name][n].items()):
         by_seed = ", ".join(f"{share:.2f}" for share in shares)
-        print(f"FLASH with {rows_kept:2} rows, 16 pairs, rate {rate:6}: {by_seed}")
+        print(f"{name:16} with {kept:2} rows, 16 pairs, rate {rate:6}: {by_seed}")
 largest = recalls(16)["FLASH"][5632]
 assert min(largest[0.003]) > 0.99 > min(largest[0.0015]) > 0.95 and max(largest[0.006]) < 0.81
 

@@ -12,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from flash_course.bench.paired import FOUR, T_975, best_rate, difference, ten_seeds
+from flash_course.bench.paired import FOUR, best_rate, difference, interval, ten_seeds
 from flash_course.bench.stored import load_stored, timed_runs, times_sooner, update_ratios
 from flash_support.files import write_text
 
@@ -92,11 +92,6 @@ def claims():
         ["at a cost for each token that does not grow with the text", *claim_of_cost()],
         ["for which local and global part are both needed", *claim_of_parts()],
     ])  # fmt: skip
-
-
-def interval(gaps):
-    """Mean of a few paired differences, and half of its 95% interval."""
-    return statistics.mean(gaps), T_975[len(gaps)] * statistics.stdev(gaps) / len(gaps) ** 0.5
 
 
 def wording(mean, half):

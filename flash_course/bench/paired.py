@@ -35,8 +35,13 @@ def scores(runs, name):
     return {run["seed"]: run["bits_per_byte"] for run in mine if run["seed"] not in TRIALS}
 
 
+def interval(gaps):
+    """Mean of paired differences, one for each seed, and half of its 95% interval (Student's t)."""
+    return statistics.mean(gaps), T_975[len(gaps)] * statistics.stdev(gaps) / len(gaps) ** 0.5
+
+
 def difference(runs, name, other):
     """Mean of a model's paired differences from another one, half of its 95% interval, and the differences."""
     ours, theirs = scores(runs, name), scores(runs, other)
     gaps = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs)]
-    return statistics.mean(gaps), T_975[len(gaps)] * statistics.stdev(gaps) / len(gaps) ** 0.5, gaps
+    return *interval(gaps), gaps

@@ -7,7 +7,7 @@ from statistics import mean
 
 import pytest
 
-from flash_course.bench.paired import difference, ten_seeds
+from flash_course.bench.paired import difference, interval, ten_seeds
 from flash_course.bench.stored import load_stored, times_sooner, update_ratios
 from flash_course.variants import VARIANTS
 
@@ -61,7 +61,7 @@ def twelve(name):
         return {run["seed"]: run["bits_per_byte"] for run in runs}
 
     ours, theirs = bits(name), bits(VARIANTS[name][0])
-    return tables().interval([ours[seed] - theirs[seed] for seed in range(3)])
+    return interval([ours[seed] - theirs[seed] for seed in range(3)])
 
 
 SAID = {
