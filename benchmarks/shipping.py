@@ -9,7 +9,8 @@
 MODEL is flash or transformer++; one core each.
 First the rate, by short runs; then the long run at the best rate; then, by runs of middle length, whether another
 dropout or weight decay would have been better. Long and middle runs go on where they were stopped. All in
-flash_course/bench/results/shipping.json; ``benchmarks/ship_model.py`` puts the long run's model into the package. The
+flash_course/bench/results/shipping.json, beside the number format that was the faster one on its machine;
+``benchmarks/ship_model.py`` puts the long run's model into the package. The
 guess that was written down before is in docs/predictions.md.
 """
 
@@ -19,7 +20,8 @@ from pathlib import Path
 import torch
 from stored_runs import StoredRuns, say_if_at_edge
 
-from flash_tutorial import ModelConfig, count_parameters
+from flash_support.devices import pick_dtype
+from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
@@ -50,16 +52,19 @@ def one_run(name, steps, rate, dropout, decay, models, after=None, seed=0):
     on_the_way = steps in (LONG, MORE)
 
     def make():
+        model = LanguageModel(ModelConfig(name, dropout=dropout, **MODELS[name]))
+        number_format, _ = pick_dtype("cpu", "auto", count_parameters(model))
+        dtype = str(number_format).removeprefix("torch.")
         config = TrainConfig(
-            steps=steps, batch=4, length=1024, learning_rate=rate, weight_decay=decay, dtype="bfloat16",
+            steps=steps, batch=4, length=1024, learning_rate=rate, weight_decay=decay, dtype=dtype,
             seed=key["seed"], start_from=str(first) if after else None,
             eval_bytes=100_000 if on_the_way else 0, eval_every=500 if on_the_way else None,
         )  # fmt: skip
-        model = ModelConfig(name, dropout=dropout, **MODELS[name])
-        done = train(model, config, out=out, resume=bool(out), progress=False)
+        done = train(model.config, config, out=out, resume=bool(out), progress=False)
         split = first_bytes(load_corpus("austen").validation, BYTES)
         scored = [row for row in done.log if "validation_bits_per_byte" in row]
         return {
+            "dtype": dtype,
             "parameters": count_parameters(done.model),
             "bits_per_byte": round(evaluate(done.model, split, 1024).bits_per_byte, 4),
             "training_bits_per_byte": round(sum(row["bits_per_byte"] for row in done.log[-100:]) / 100, 4),
