@@ -156,11 +156,12 @@ class ChunkState:
             cache[row, :, column] = new.to(cache.dtype)
         return place
 
-    def far(self, q, combine):
-        """q read through the sums of the finished chunks: ``(B, H, S) -> (B, H, E)``; zero while there is none."""
-        q, dtype = q.to(self.sums.dtype), q.dtype
+    def add_far(self, near, q, combine):
+        """``near (B, H, E)`` plus what ``q (B, H, S)`` reads in the sums of the finished chunks, by one product."""
+        q, sums = q.to(self.sums.dtype), self.sums.flatten(0, 1)
         q = q / self.chunks if combine == "mean" else q * self.v.shape[2]
-        return (q[:, :, None] @ self.sums)[:, :, 0].to(dtype)
+        rows = (t.to(sums.dtype).reshape(len(sums), 1, -1) for t in (near, q))
+        return torch.baddbmm(*rows, sums).view(near.shape).to(near.dtype)
 
     def advance(self):
         """Count the token; where it was a chunk's last, fold that chunk into the sums."""
@@ -261,18 +262,18 @@ class FLASHSteps(GatedSteps):
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""
-        quad_q, quad_k, lin_q, lin_k = (t[:, None] for t in heads)  # (B, 1, S)
-        place = state.append(quad_k, lin_k, v[:, None])
-        mixed = 0
+        quad_q, quad_k, lin_q, lin_k = heads[:, :, None]  # (B, 1, S)
+        v = v[:, None]
+        place, mixed = state.append(quad_k, lin_k, v), torch.zeros_like(v)
         if self.local:
             keys, values = state.quad_k[:, 0], state.v[:, 0]  # (B, C, S or E)
             row = state.bias[place][..., None, :]  # (B, 1, C), or (1, C) for all rows
             scores = torch.baddbmm(row, quad_q.to(keys.dtype), keys.mT, alpha=1 / self.chunk_size)
-            mixed = (scores.relu().square() @ values)[:, 0]
+            mixed = torch.bmm(scores.relu().square(), values)
         if self.global_:
-            mixed = mixed + state.far(lin_q, self.combine)[:, 0]
+            mixed = state.add_far(mixed, lin_q, self.combine)
         state.advance()
-        return mixed
+        return mixed[:, 0]
 
 
 # ---------------------------------------------------------------- the Transformer blocks
@@ -319,7 +320,7 @@ class MCBlockSteps(BlockSteps):
         place = state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
         row = _of_each_row(state.bias[place])  # nothing but which keys there are
         near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=row)
-        mixed = near + state.far(lin_q[:, :, 0], "mean")[:, :, None]
+        mixed = state.add_far(near[:, :, 0], lin_q[:, :, 0], "mean")[:, :, None]
         state.advance()
         return mixed
 
