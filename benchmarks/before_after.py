@@ -1,6 +1,6 @@
-"""Whether something got slower: a training step and a token, now and at an earlier commit, in turn.
+"""Whether something got slower: a training step, a token and a token far on, now and at an earlier commit, in turn.
 
-    python benchmarks/before_after.py run COMMIT        # a minute or two; nothing else should run
+    python benchmarks/before_after.py run COMMIT        # five minutes; nothing else should run
     python benchmarks/before_after.py table
 
 Two processes with one thread each wait for their turns, one with the package as it is and one with it as it was, so
@@ -21,8 +21,9 @@ from stored_runs import StoredRuns
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = StoredRuns("before_after", __doc__)
 PAIRS, ROUNDS = 6, 6
+FAR = 8192  # tokens before one that is far on
 
-# Answers each line that it reads, "flash update" or "transformer++ token", with the processor seconds that it took.
+# Answers each line that it reads, such as "flash update" or "transformer++ far", with the processor seconds it took.
 WORKER = """
 import sys, time, torch
 from flash_tutorial import LanguageModel, ModelConfig
@@ -34,35 +35,38 @@ torch.set_num_threads(1)
 keep_freed_memory()
 torch.manual_seed(0)
 ids = torch.randint(256, (4, 512))
-models = {name: LanguageModel(ModelConfig(name, dim=256, max_length=1024)) for name in ("flash", "transformer++")}
+far = int(sys.argv[1])
+models = {name: LanguageModel(ModelConfig(name, dim=256, max_length=2 * far)) for name in ("flash", "transformer++")}
 states = {}
 with torch.no_grad():
     for name, model in models.items():
-        states[name] = model.prefill(ids[:1])[1]
+        states[name, "token"] = model.prefill(ids[:1])[1]
+        states[name, "far"] = model.prefill(torch.randint(256, (1, far)))[1]
 
-def update(model, name):
+def update(model, name, what):
     model.loss(ids, ids).backward()
     model.zero_grad()
 
 @torch.no_grad()
-def token(model, name):
+def write(model, name, what):
     for _ in range(16):
-        states[name] = model.step(ids[:1, 0], states[name])[1]
+        states[name, what] = model.step(ids[:1, 0], states[name, what])[1]
 
 for line in sys.stdin:
     name, what = line.split()
     began = time.process_time()
-    {"update": update, "token": token}[what](models[name], name)
+    (update if what == "update" else write)(models[name], name, what)
     print(time.process_time() - began, flush=True)
 """
-ASKED = [f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token")]
+ASKED = [f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token", "far")]
 
 
-def start(folder):
+def start(folder, far=FAR):
     """A worker with the package in ``folder``."""
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", WORKER], cwd=folder, env=environment, **pipes)
+    command = [sys.executable, "-W", "ignore", "-c", WORKER, str(far)]
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
 
 
 def ask(worker, line):

@@ -83,22 +83,23 @@ class FixedRows(Rows):
 class Cache:
     """All that was read so far: the room grows by doubling, so a step costs no copy on the average."""
 
-    tensors: tuple  # each (B, room, ...): keys, already rotated, and values; of a unit that is replayed, its inputs
+    tensors: tuple  # each (B, room, width) or (B, H, room, width): rotated keys and values; or a replayed unit's inputs
     rows: Rows
 
     def append(self, *tokens):
-        """Write one token of each tensor, ``(B, ...)``, behind each row's last; gives the places."""
+        """Write one token of each tensor, ``(B, ..., width)``, behind each row's last; gives the places."""
         rows, place = self.rows, self.rows.place
-        if rows.used == self.tensors[0].shape[1]:
-            self.tensors = tuple(torch.cat([t, torch.zeros_like(t)], 1) for t in self.tensors)
+        if rows.used == self.tensors[0].shape[-2]:
+            self.tensors = tuple(torch.cat([t, torch.zeros_like(t)], -2) for t in self.tensors)
+        row, column = rows.at(place)
         for cache, new in zip(self.tensors, tokens):
-            cache[rows.at(place)] = new.to(cache.dtype)
+            cache[row, ..., column, :] = new.to(cache.dtype)
         rows.advance()
         return place
 
     def held(self):
-        """The tensors as far as they are written: each ``(B, used, ...)``."""
-        return [t[:, : self.rows.used] for t in self.tensors]
+        """The tensors as far as they are written: each ``(B, ..., used, width)``."""
+        return [t[..., : self.rows.used, :] for t in self.tensors]
 
     def visible(self):
         """``(B, used)`` bool: a row's own tokens, the newest included; None if that is all."""
@@ -289,7 +290,7 @@ class BlockSteps:
     def remember(self, q, k, v, rows):
         if self.rope:
             k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
-        return Cache((k.transpose(1, 2), v.transpose(1, 2)), rows)
+        return Cache((k, v), rows)  # a head's tokens side by side in memory: read in half the time where they are many
 
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
@@ -303,7 +304,7 @@ class BlockSteps:
             cos, sin = _tables_at(state, k)
             q, k = rope(q, cos, sin), rope(k, cos, sin)
         state.append(k[:, :, 0], v[:, :, 0])
-        keys, values = (t.transpose(1, 2) for t in state.held())
+        keys, values = state.held()
         visible = state.visible()
         visible = None if visible is None else visible[:, None, None]
         return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)

@@ -382,7 +382,7 @@ def state_at(model, position, batch=1):
 
 def fill(cache: states.Cache, length):
     """Make the rows of a cache ``length`` tokens long."""
-    shapes = [(len(t), length, *t.shape[2:]) for t in cache.tensors]
+    shapes = [(*t.shape[:-2], length, t.shape[-1]) for t in cache.tensors]
     cache.tensors = tuple(torch.randn(s, dtype=t.dtype, device=t.device) for s, t in zip(shapes, cache.tensors))
     cache.rows.used = length
 
