@@ -24,7 +24,7 @@
 #
 # **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention); lecture 09 (what FLASH keeps) helps with section 7, lecture 10 with section 9.
 #
-# **Time** 40 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 42 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -110,14 +110,14 @@ for name, update in lines.items():
 #
 # Let $M_t$ be the state after token t, an array of S × E entries. (The papers write $S_t$; here S stays the width of queries and keys, and E that of values.)
 # The vectors are rows, so kᵀv has the shape of the state, and nearly every member of the family reads it in the same way, $o_t = q_t\, M_t$
-# (FLASH reads a mean over the chunks before, RWKV-6 the state before its own token).
+# (FLASH, in our default, reads a mean over the chunks before, RWKV-6 the state before its own token).
 # Greek letters are gates between 0 and 1: γ is fixed, α and β are computed from the token.
 # diag(α) multiplies row s of the state by entry s of α, and I leaves the state as it is. (Mamba-2's $d_t$ is a step size, see section 5.)
 #
 # | layer | how a token changes the state |
 # | --- | --- |
 # | linear attention (2020) | $M_t = M_{t-1} + k_t^\top v_t$ |
-# | **FLASH** (2022) | $M_g = M_{g-1} + K_g^\top V_g$, once a chunk; the mean is read |
+# | **FLASH** (2022) | $M_g = M_{g-1} + K_g^\top V_g$, once a chunk; our default reads the mean |
 # | RetNet (2023), [Lightning Attention-2](https://arxiv.org/abs/2401.04658) (2024) | $M_t = \gamma M_{t-1} + k_t^\top v_t$ |
 # | GLA (2023), RWKV-6 (2024) | $M_t = \mathrm{diag}(\alpha_t)\, M_{t-1} + k_t^\top v_t$ |
 # | Mamba-2 (2024) | $M_t = \alpha_t M_{t-1} + d_t\, k_t^\top v_t$ |
@@ -267,7 +267,9 @@ for name, table in weights.items():
 #
 # So multiply $q_i$ by the numerator, divide $k_j$ by the denominator, and a plain matrix product does the rest. The price is that dividing
 # by a product that has become tiny overflows, which limits how long a chunk may be. `flash_course/successors.py` has these layers in
-# PyTorch; at the end of section 6 they are compared with their loops.
+# PyTorch; at the end of section 6 they are compared with their loops. They are simplified: one head, no rotation of queries and keys, no
+# short convolution, and one common frame of norm, gate and output. RetNet's decays belong to groups of channels where the paper has heads. So
+# a result of section 9 is about the update, and not about the published model of that name.
 #
 # ## 5. Forgetting: RetNet, Lightning attention, Mamba-2, GLA, RWKV
 #
@@ -295,7 +297,8 @@ print("tokens until half is forgotten, head by head:", ", ".join(f"{n:.0f}" for 
 # also scales what is written. That is less expressive and faster. **RWKV-6** (2024) has GLA's update, except that a token reads the state
 # *before* its own kᵀv is added, and reads that product separately, with a learned weight for each channel.
 #
-# What would decay repair in FLASH? Its global part is a mean, so of n finished chunks the newest has the weight 1/n.
+# What would decay repair in FLASH? In our default reading, that of Code 8, its global part is a mean (the equations have a bare sum, see
+# lecture 05), so of n finished chunks the newest has the weight 1/n. In a bare sum its share is the same.
 # With decay the newest C tokens keep the weight 1 - γ^C, however long the sequence gets. Here are both for the paper's C = 256.
 
 # %%
@@ -310,7 +313,9 @@ figures.show(*figures.shares_of_newest(chunks, shares, title=title))
 assert all(curve[-1] > 7 * shares["FLASH: mean"][-1] for name, curve in shares.items() if name != "FLASH: mean")
 
 # %% [markdown]
-# FLASH's local part softens this, and the count does not tell what a trained model makes of its keys.
+# Look at the right end, after 64 chunks. In the mean the newest chunk has 1/64, less than 2%, and this goes on falling. With a decay that
+# forgets half in 1,419 tokens it levels off at 12%, with 355 at 39%, with 88 at 87%, and the price is the oldest text. Two things are not in this
+# picture: FLASH's local part reads the tokens of its own chunk anyway, and a trained model may choose its keys so that old chunks weigh little.
 #
 # ## 6. Erasing: DeltaNet, Gated DeltaNet, Kimi Linear, RWKV-7
 #
@@ -335,7 +340,8 @@ for beta in (0.5, 1.0):
 # how to compute it in chunks. **Gated DeltaNet** adds Mamba-2's single gate α_t, and is the linear layer of Qwen3-Next (2025).
 # **Kimi Linear** (2025) replaces it by GLA's gate for each channel. In **RWKV-7** (2025) the direction that is erased need not be that of the key that is written.
 #
-# **Your line.** Inside a chunk, every token writes kᵀ times some new row. Which row, under the delta rule, when the decayed state is known?
+# **Your line.** Inside a chunk, every token writes kᵀ times some new row. Which row is that under the delta rule, if `state` is what
+# the token finds (already decayed, where there is a gate)?
 
 
 # %%
@@ -497,17 +503,20 @@ for t in (3, 21, 22):
 #
 # At 3 : 1 three quarters of the cache are gone on long sequences, the "up to 75%" that Kimi Linear reports, but the remaining quarter still
 # grows: a hybrid makes the line less steep, not flat. And not everybody went along. With M2 (2025) MiniMax returned to full attention in
-# every layer: the efficient variants were more fragile in low precision, and fitted badly with prefix caching ([a
+# every layer. Hybrids with sliding windows saved time, but not at the quality that was wanted; linear and sparse variants were more fragile in
+# low precision and fitted badly with prefix caching ([a
 # summary](https://sebastianraschka.com/blog/2026/minimax-m2-technical-report.html)), a problem that section 10 explains.
 #
 # ## 9. Recall against the size of the state
 #
 # How much can a state hold? The task is MQAR from lecture 10: 1, 2, 4, 8 or 16 pairs of a key and a value, then questions for the values.
+# A row has 64 tokens: the pairs stand in the first 32, and each of the last 32 asks.
 # Seven layers were trained on it with states of several sizes and three seeds (`benchmarks/recall_state.py`). A layer's learning rate is
-# the one that gave seed 0 the lowest training loss at one size; two layers, as we shall see, needed a second look. Recall takes two steps:
+# the one that gave seed 0 the lowest training loss at one size; three layers, as we shall see, got a second look, and not equally thorough ones. Recall takes two steps:
 # to tie a value to the key before it, and to find that key again. Neither is what we want to measure here. So every model is given each
 # token together with the one before it, and at the start the query of a key already matches what was stored for that key. We hoped that
-# training would then be about room alone; whether it is, the seeds will tell. FLASH reads the bare sum here, not our default, the mean.
+# training would then be about room alone; whether it is, the seeds will tell. FLASH reads the bare
+# sum here, not the mean that is our default.
 #
 # **Your third guess.** A state of S rows keeps at most S keys entirely apart. With how many rows, out of 4, 8, 16 and 32, does GLA first answer 95% of the questions about 16 pairs, at every seed?
 
@@ -558,23 +567,25 @@ print(f"FLASH: {guessing.sum()} of {guessing.size} runs know 1/2, 1/4, 1/8 and 1
 # %% [markdown]
 # The mean of 16 pairs alone would hide that layers fail in different ways. RetNet's smallest state loses a little, and with every seed
 # alike: up to 8 pairs are no trouble, and of 16 it knows 96%, so its room is probably getting tight. Other runs sink with every doubling.
-# And two of FLASH's runs sit on the dashed line of each panel. They know nearly every single pair, half of two, a quarter of four, as if they
-# guessed among the values that were shown: such a run has learned which values a sequence holds, and not which key each belongs to. What its
+# And two of FLASH's runs sit on the dashed line of each panel. Where there is only one pair they nearly always know it; of two
+# pairs they know half, of four a quarter, as if they guessed among the values that were shown: such a run has learned which values a sequence holds, and not which key each belongs to. What its
 # state could hold it cannot tell us.
 #
-# About linear attention, the delta rule and FLASH [our guesses](../docs/predictions.md) were wrong. Where only one seed
+# About linear attention, gated DeltaNet and FLASH [our guesses](../docs/predictions.md) were wrong. Where only one seed
 # succeeds, the room was there, and training did not use it.
 #
 # - Linear attention is reliable only from 2,064 entries on, RetNet and GLA from the smallest size that was tried. Some of this is training:
 #   with 1,032 entries its seeds know 91, 85 and 97% of 16 pairs, and at twice the rate 94, 17 and 6%. RetNet and GLA *forget*, but that is not
 #   the only difference: the queries and keys of linear attention go through elu(x) + 1, so none is ever negative, and all keys overlap. These
 #   runs do not say which of the two counts.
-# - Four rows are enough for the delta rule as well, but it is less reliable there than GLA: at the rate that was chosen for it (with eight
-#   rows, where every rate was perfect) one seed of three knows 95%, at half that rate two, at a quarter none. The seed that fails at the
+# - Four rows are enough for gated DeltaNet as well, but it is less reliable there than GLA: at the rate that was chosen for it (with eight
+#   rows, where every rate was perfect) one seed of three knows 95%, at half that rate two, at a quarter none. The worst seed at the
 #   chosen rate falls from 85% of two pairs to 20% of sixteen.
-# - A window is blind beyond its reach, whatever it keeps: those of 4, 8 and 16 tokens do not even learn which values were shown, and know
-#   no more of one pair than of sixteen. That of 32 tokens does better with 16 pairs than with 4, since they come closer to the questions.
-#   Softmax knows all pairs only in a window of the whole sequence, with 9,216 entries; the hybrid knows them with 2,688. (Narrower keys
+# - Two units with a window of w tokens reach back 2(w - 1). With 4 or 8 that is hardly ever enough. With 16 it is enough for nearly half of
+#   the questions about 16 pairs, yet these runs guess as well; they ran at one rate, chosen for the full window, so the reach alone cannot be
+#   blamed. With 32 everything is in reach through two units. A single pair is then always found, perhaps because a token half-way passes its
+#   value on. With 2 to 8 pairs that token does not know which one will be asked (0.79 to 0.85). With 16, more pairs are in direct sight again
+#   (0.88). Softmax knows all pairs only in a window of the whole sequence, with 9,216 entries; the hybrid knows them with 2,688. (Narrower keys
 #   were not tried in the window, so this is not the least that softmax needs.)
 # - FLASH needs the most among the layers with a state before every seed knows all pairs, 5,632 entries. With less its seeds disagree: with
 #   2,176 entries one knows 96% and another 7%. So the room is there, and what is lacking is that training finds the way to use it.
@@ -600,12 +611,14 @@ assert min(largest[0.003]) > 0.99 > min(largest[0.0015]) > 0.95 and max(largest[
 # it was not run. With 32 rows and three seeds at each of five rates the picture is clear. At 0.0015 and at 0.003 every seed knows nearly
 # everything, and we show 0.003, which is ahead by a hair. From 0.0045 on seeds begin to fail: at 0.006 two of them lose a fifth of the
 # pairs or more, and the third nearly all. (Before these runs we [wrote down](../docs/predictions.md) that no rate would do. That was wrong,
-# too.) Linear attention got the same second look. The delta rule got a smaller one, with four rows only, and is shown at its first rate;
-# the others know at least 95% with every state that was tried, but for windows that are too short. So when a layer looks bad, ask how many
+# too.) Linear attention got one further rate, 0.003, at all four sizes, and is shown with it. Gated DeltaNet got two further rates,
+# with four rows only, and is shown at its first; the others know at least 95% with every state that was tried, but for the windows shorter
+# than the row. So when a layer looks bad, ask how many
 # seeds chose its rate, before you ask about the layer.
 #
-# Why is FLASH harder to train here than the others, even so? Its queries and keys are copies of one base, rotated by RoPE, and it alone has
-# no norm on what is read; which of these counts, if any, was not tested.
+# Why is FLASH harder to train here than the others, even so? There are at least three differences. Its queries and keys are copies of one
+# base. RoPE turns them, and since it scatters what fast-turning channels say, we start half of FLASH's rows at a tenth, in query and in key, so
+# that at first it has only half the room that is counted here. And it alone has no norm on what is read. Which of these counts was not tested.
 #
 # All this is one small task and 1,000 updates, and most layers ran at a rate that one seed chose. Elsewhere the order may well differ.
 #
@@ -633,7 +646,7 @@ print("a copy of the state every", ", ".join(f"{n} tokens {copy / n:,.0f}" for n
 # | the state lags: a chunk is added when it is finished | late in a chunk, up to C - 1 tokens can be read in the local part alone | the state holds every token read so far |
 # | the local part starts anew with each chunk | right after a boundary only the token itself is read sharply | a window moves with the token |
 # | C is architecture | a trained model is tied to its C | C is speed, and kernels choose it |
-# | the sum is read as a mean | the newest chunk is diluted (section 5) | decay, then gates made from the token |
+# | every finished chunk counts alike, in the sum and in its mean | the newest chunk is diluted (section 5) | decay, then gates made from the token |
 #
 # How far does the state lag? Switch the local part off, and count what the 24th token can read, the last of the third chunk of eight.
 #
@@ -720,7 +733,7 @@ for kind, options in ((successors.GatedLinearAttention, {}), (successors.KimiDel
 # | Decay keeps the newest chunk from being diluted | section 5: counted, not trained | |
 # | A state is smaller than a cache from some hundred tokens on | section 7: counted, for one wide head | |
 # | Three to one is the right ratio | section 8: other people's runs | |
-# | A larger state recalls more | section 9: seven layers, 1 to 16 pairs, three seeds; the layer, and how well it trains, mattered more than the size; with a rate that one seed chose, FLASH failed | |
+# | A larger state recalls more | section 9: seven layers, 1 to 16 pairs, three seeds; within each layer a larger state recalls at least as much, but 512 entries are enough for GLA and 3,328 are not for FLASH, so size alone does not tell; most rates were chosen by one seed | |
 # | Linear layers make prefix caching cheap | section 10: counted; every 528 tokens yes, every 16 no | |
 #
 # **Three takeaways**

@@ -51,6 +51,24 @@ def dropout():
     return found
 
 
+def lead(T):
+    """By how many bits per byte FLASH is ahead after ten minutes, and half of the 95% interval."""
+    mean_, half = interval(tables().equal_time(T))
+    return -mean_, half
+
+
+def in_middle_runs():
+    """FLASH after 2,000 updates with a dropout of 0.05, 0.1 and 0.2."""
+    runs = [run for run in load_stored("shipping")["runs"] if (run["model"], run["steps"]) == ("flash", 2000)]
+    score = {run["dropout"]: run["bits_per_byte"] for run in runs if run["weight_decay"] == 0.1}
+    return [score[dropout] for dropout in (0.05, 0.1, 0.2)]
+
+
+def before_after(what):
+    """The median of a time now over before, in the newest run that has it."""
+    return [load_stored("before_after")["runs"][-1]["now_to_before"][what][1]]
+
+
 def twelve(name):
     """Mean of a miniature ablation's paired differences, and half of its 95% interval."""
     stored = load_stored("ablations")
@@ -69,10 +87,12 @@ SAID = {
         (r"FLASH-pytorch takes (\S+) to (\S+) times the time of FLASH", guest, 2),
         (r"for four units\. Transformer\+\+ takes (\S+) ms at 512", lambda: [token("transformer++", 512)], 2),
         (r"a state of the same size: (\S+) ms for four units", lambda: [token("flash", 16384)], 2),
-        (r"and (\S+) times as long at 16,384, with a cache",
+        (r"and (\S+) times as long at 16,384, where its cache",
          lambda: [token("transformer++", 16384) / token("transformer++", 512)], 1),
         (r"scores better, by (\S+) bits per byte on \*Persuasion\* and (\S+) on \*Northanger", behind, 3),
         (r"\(0\.1 costs it (\S+) more\) and 0\.1 for Transformer\+\+ \(0\.2 costs it (\S+) more", dropout, 3),
+        (r"FLASH has (\S+) with a dropout of 0\.05, (\S+) with 0\.1 and (\S+) with 0\.2", in_middle_runs, 3),
+        (r"a token of Transformer\+\+ takes (\S+) of the time", lambda: before_after("transformer++ far"), 2),
         (r"no gate in GAU: (\S+) ± (\S+) bits", lambda: twelve("GAU, no gate"), 3),
         (r"relu² in ordinary attention: (\S+) ± (\S+)\)", lambda: twelve("MHSA+MLP, relu^2"), 3),
     ],
@@ -87,7 +107,9 @@ SAID = {
         (r"an update takes FLASH (\S+) s and Transformer\+\+ (\S+) s", lambda: [
             load_stored("time_to_quality")["runs"][0]["seconds"][f"{name} 2048"] for name in
             ("flash", "transformer++")], 2),
-        (r"FLASH gets there (\S+) times sooner, at T = 2048", lambda: [mean(times_sooner(512))], 1),
+        (r"At T = 512 FLASH gets there (\S+) times sooner", lambda: [mean(times_sooner(512))], 1),
+        (r"its lead at the end is (\S+) ± (\S+), so", lambda: lead(512), 3),
+        (r"its lead of (\S+) ± (\S+) is clear", lambda: lead(2048), 3),
         (r"The step time would, here (\S+) and (\S+)\.", lambda: [update_ratios(T)[0] for T in (512, 2048)], 1),
         (r"an update of Transformer\+\+ takes (\S+), (\S+) and (\S+) times as long",
          lambda: [update_ratios(T)[1] for T in (512, 2048, 8192)], 1),
