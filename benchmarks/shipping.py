@@ -10,8 +10,8 @@ MODEL is flash or transformer++; one core each.
 First the rate, by short runs; then the long run at the best rate; then, by runs of middle length, whether another
 dropout or weight decay would have been better. Long and middle runs go on where they were stopped. All in
 flash_course/bench/results/shipping.json, beside the number format that was the faster one on its machine;
-``benchmarks/ship_model.py`` puts the long run's model into the package. The
-guess that was written down before is in docs/predictions.md.
+``benchmarks/ship_model.py`` puts the long run's model into the package. The guess that was written down before is in
+docs/predictions.md.
 """
 
 import argparse

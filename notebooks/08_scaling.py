@@ -120,7 +120,7 @@ import torch
 from flash_course import figures, learner
 from flash_course.bench.against_length import Settings, make_units, measured_crossover, steady_processor, training_step
 from flash_course.bench.clock import peak_bytes, summary, time_in_turn, time_to_reach
-from flash_course.bench.stored import load_stored, longer_leads, timed_lines, times_sooner, update_ratios
+from flash_course.bench.stored import load_stored, leads_at_equal_updates, timed_lines, times_sooner, update_ratios
 from flash_course.learner import predict, reveal
 from flash_tutorial import FLASH, GAU, TransformerBlock
 from flash_support.devices import pick_device, pick_dtype
@@ -597,7 +597,7 @@ for T, paper in {512: 1.2, 2048: 1.6, 8192: 4.9}.items():  # Figure 1, Wiki-40B
     quad = [f"{s:.2f}" if s else "never" for s in times_sooner(T, model="flash_quad")]
     step = " or ".join(f"{ratio:.2f}" for ratio in update_ratios(T))  # here, and on another CPU
     print(f"T = {T}: FLASH-Quad is sooner by {', '.join(quad)}; the paper's FLASH by {paper}; step time {step}")
-for what, lead in longer_leads().items():
+for what, lead in leads_at_equal_updates().items():
     print(f"FLASH leads by {lead:+.3f} bits per byte at {what}")
 reveal("08.f", round(float(np.mean(sooner[2048])), 1), "times as soon, the mean of three seeds")
 

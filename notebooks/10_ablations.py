@@ -649,6 +649,7 @@ for (name, rate), runs in code.items():
     print(f"   {name:13} rate {rate:<6}", *(f"{run['bits_per_byte']:.3f}" for run in runs))
 gaps = np.subtract(*([run["bits_per_byte"] for run in code[name, 0.005]] for name in ("FLASH", "local only")))
 print("   FLASH - local only: {:+.3f} ± {:.3f}".format(*interval(gaps)))
+assert max(gaps) < 0 and sum(interval(gaps)) < 0
 both, near = (np.array([run["by_place"] for run in code[name, 0.005]]) for name in ("FLASH", "local only"))
 gained = (near - both) * [1, 1, 2, 4, 8, 16, 32, 64] / 128  # by places 1, 2, 3 to 4, 5 to 8, ... of a chunk
 print(

@@ -68,8 +68,8 @@ def means_of_hundred(run: dict) -> tuple:
     return run["every"] * np.arange(n - 1, len(run["losses"])) + 1, means
 
 
-def longer_leads() -> dict:
-    """{what was run: bits per byte by which FLASH leads Transformer++}, for runs of more updates than timed_runs has.
+def leads_at_equal_updates() -> dict:
+    """{what was run: bits per byte by which FLASH leads Transformer++}, where both made as many updates.
 
     Means over seeds (the larger models have one), each model at the better of its rates.
     """

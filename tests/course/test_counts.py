@@ -190,3 +190,11 @@ def test_a_unit_of_your_own_keeps_its_inputs():
 def test_which_states_keep_their_size(architecture, constant):
     c = config(architecture)
     assert (count_state_numbers(c, 8) == count_state_numbers(c, 16_000)) == constant
+
+
+@pytest.mark.parametrize("dim, ratio", [(768, 0.88), (128, 0.57)])
+def test_a_narrow_model_loses_more_below_the_crossover(dim, ratio):
+    """As lecture 08 says in section 12, at T = 512: one block against two FLASH units."""
+    flash = FLASH(dim, chunk_size=256, qk_dim=128, causal=True)
+    block = TransformerBlock(dim, glu=True, rope=True, causal=True)
+    assert round(count_multiply_adds(block, 512) / (2 * count_multiply_adds(flash, 512)), 2) == ratio

@@ -91,3 +91,20 @@ def test_the_rates_are_those_of_the_first_search_but_for_the_two_layers_of_the_s
         best = 3e-3 if name in ("FLASH", "linear attention") else script.best_rate(name)
         assert recalls_at_best_rate(16)[name] == {n: rates[best] for n, rates in by_entries.items()}
     assert {script.best_rate(name) for name in ("FLASH", "linear attention")} == {6e-3}
+
+
+def test_two_units_with_a_window_of_16_reach_nearly_half_of_16_pairs(script):
+    """The reach of windows, as lecture 13 tells it in section 9: how many questions can read their value."""
+    ids, targets = (t.numpy() for t in script.rows(200, 16, np.random.default_rng(0)))
+    row, place = np.nonzero(targets >= 0)
+    value = (ids[row, : script.FIRST] == ids[row, place][:, None]).argmax(1) + 1  # behind its key
+    reached = {w: (place - value <= 2 * (w - 1)).mean() for w in (4, 8, 16, 32)}
+    assert reached[4] < 0.05 and reached[8] < 0.15 and 0.44 < reached[16] < 0.5 and reached[32] == 1
+
+
+@pytest.mark.parametrize("S", (4, 8, 16, 32))
+def test_half_of_the_rows_of_flash_start_at_a_tenth(script, S):
+    unit = FLASH(script.D, chunk_size=script.FIRST, qk_dim=S, causal=True)
+    with torch.no_grad():
+        script.plant(unit)
+    assert sorted(unit.scale_offset.gamma[2].tolist()) == pytest.approx([0.1] * (S // 2) + [1.0] * (S // 2))

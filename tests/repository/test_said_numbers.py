@@ -53,8 +53,8 @@ def dropout():
 
 def lead(T):
     """By how many bits per byte FLASH is ahead after ten minutes, and half of the 95% interval."""
-    mean_, half = interval(tables().equal_time(T))
-    return -mean_, half
+    gap, half = interval(tables().equal_time(T))
+    return -gap, half
 
 
 def in_middle_runs():
@@ -66,7 +66,8 @@ def in_middle_runs():
 
 def before_after(what):
     """The median of a time now over before, in the newest run that has it."""
-    return [load_stored("before_after")["runs"][-1]["now_to_before"][what][1]]
+    newest = [run for run in load_stored("before_after")["runs"] if what in run["now_to_before"]][-1]
+    return [newest["now_to_before"][what][1]]
 
 
 def twelve(name):
