@@ -10,10 +10,12 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 import copy
 import json
 import math
+import statistics
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from itertools import pairwise
+from operator import truediv
 from pathlib import Path
 
 import torch
@@ -30,10 +32,12 @@ from flash_tutorial.units import gated_width
 
 from .clock import machine, peak_bytes, summary, time_in_turn
 
-FORMAT = 1  # of the JSON
+FORMAT = 2  # of the JSON; in 1 each ratio was one of medians
 GUEST, GUEST_VERSION = "FLASH-pytorch", "0.1.9"
 METHOD = [
-    "Everything of one length is timed in turn in one process, after a warm-up; medians, lowest and highest are kept.",
+    "Everything of one length is timed in turn in one process, after a warm-up; median, lowest, highest and each round "
+    "are kept. FLASH stands between the public implementation and its own floor.",
+    "A ratio of two things that were timed in turn is the median of the rounds' ratios: both met the same machine.",
     "Parameters are drawn of order one, as in trained models: at the paper's start most numbers would be denormal, "
     "which is slow on a CPU and not what training sees.",
     "multiply_adds: matrix products of the forward pass; of causal attention the pairs that may be read, whatever the "
@@ -222,9 +226,9 @@ def _noise(settings, *shape, dtype=None):
 
 def measure_training(settings, say=print):
     """Rows (model, T) of the time of a step, its floor, tokens/s, peak memory and counted multiply-adds."""
-    models = {name: make_units(name, settings) for name in ("flash", "flash_quad", "transformer++")}
     guest, no_guest = make_guest(settings)
-    models["flash_pytorch"] = guest
+    models = {"flash_pytorch": guest}
+    models |= {name: make_units(name, settings) for name in ("flash", "flash_quad", "transformer++")}
     say(f"\nTraining step, forward and backward, {settings.tokens} tokens\n{TRAINING_HEAD}")
     rows, before = [], {}
     for T in settings.lengths:
@@ -267,7 +271,7 @@ def _training_rows(models, T, settings, before, no_guest):
             timed[name, "floor"] = floor
     for key, seconds in time_in_turn(timed, settings.rounds, device=settings.device, leave_out=leave_out).items():
         name, field = (key, "seconds") if isinstance(key, str) else (key[0], "floor")
-        rows[name][field] = summary(seconds)
+        rows[name][field] = every_round(seconds)
     for row in rows.values():
         row["tokens_per_second"] = batch * T / row["seconds"]["median"] if row["seconds"] else None
     return list(rows.values())
@@ -316,13 +320,24 @@ def measure_unit(settings, say=print):
             "floor": training_floor(config, settings, batch, T),
         }
         timed = time_in_turn(functions, 3 * settings.rounds, device=settings.device)
-        row = dict(T=T, batch=batch, **{name: summary(seconds) for name, seconds in timed.items()})
-        rows.append(row | {"over_floor": _ratio(row["seconds"], row["floor"])})
+        row = dict(T=T, batch=batch, **{name: every_round(seconds) for name, seconds in timed.items()})
+        rows.append(row | {"over_floor": ratio_in_turn(row["seconds"], row["floor"])})
         say(unit_line(rows[-1]))
     return rows
 
 
-def _ratio(a, b):
+def every_round(seconds):
+    """What is stored of something that was timed: ``summary``, and the seconds of each round."""
+    return summary(seconds) | {"each": seconds}
+
+
+def ratio_in_turn(a, b):
+    """Median over the rounds of a / b, which were timed in turn; None if either has no time."""
+    return statistics.median(map(truediv, a["each"], b["each"])) if a and b else None
+
+
+def ratio_of_medians(a, b):
+    """a / b of what was not timed in turn; None if either has no time."""
     return a["median"] / b["median"] if a and b else None
 
 
@@ -353,7 +368,7 @@ def measure_decoding(settings, say=print):
     for row in rows:
         for field in ("seconds", "floor"):
             per_token = seconds[(row["model"], row["position"]), field]
-            row[field] = summary([s / settings.chunk_size for s in per_token])
+            row[field] = every_round([s / settings.chunk_size for s in per_token])
         say(decoding_line(row))
     return rows
 
@@ -443,14 +458,14 @@ def conclude(training, unit, decoding_rows, settings):
 
     speedups = []
     for T in settings.lengths:
-        measured = _ratio(time_of("transformer++", T), time_of("flash", T))
+        measured = ratio_in_turn(time_of("transformer++", T), time_of("flash", T))
         counted = at["transformer++", T]["multiply_adds"] / at["flash", T]["multiply_adds"]
         speedups.append(
             dict(
                 T=T, measured=measured, counted=counted, fraction=measured / counted if measured else None,
-                flash_over_floor=_ratio(time_of("flash", T), at["flash", T]["floor"]),
-                transformer_over_floor=_ratio(time_of("transformer++", T), at["transformer++", T]["floor"]),
-                flash_over_public=_ratio(time_of("flash", T), time_of("flash_pytorch", T)),
+                flash_over_floor=ratio_in_turn(time_of("flash", T), at["flash", T]["floor"]),
+                transformer_over_floor=ratio_in_turn(time_of("transformer++", T), at["transformer++", T]["floor"]),
+                flash_over_public=ratio_in_turn(time_of("flash", T), time_of("flash_pytorch", T)),
             )
         )  # fmt: skip
     short = 1024 if 1024 in settings.lengths else settings.lengths[0]
@@ -461,9 +476,11 @@ def conclude(training, unit, decoding_rows, settings):
         speedups=speedups,
         crossover=dict(measured=measured_crossover(speedups), counted=counted_crossover(settings)),
         unit_over_floor={str(row["batch"]): row["over_floor"] for row in unit},
-        constant_tokens=dict(short=short, long=long, ratio=_ratio(time_of("flash", long), time_of("flash", short))),
+        constant_tokens=dict(
+            short=short, long=long, ratio=ratio_of_medians(time_of("flash", long), time_of("flash", short))
+        ),
         decoding={
-            name: dict(short=first, long=last, ratio=_ratio(steps[name, last], steps[name, first]))
+            name: dict(short=first, long=last, ratio=ratio_in_turn(steps[name, last], steps[name, first]))
             for name in ("flash", "flash_quad", "transformer++")
         },
     )
@@ -521,7 +538,7 @@ def training_line(row):
         return f"{start}{row['reason']}"
     peak = None if row["peak_bytes"] is None else row["peak_bytes"] / 1e6
     return (
-        f"{start}{spread(row['seconds']):<34}{_or_dash(_ratio(row['seconds'], row['floor']), '.2f'):>7}"
+        f"{start}{spread(row['seconds']):<34}{_or_dash(ratio_in_turn(row['seconds'], row['floor']), '.2f'):>7}"
         f"{row['tokens_per_second']:>10.0f}{_or_dash(peak, '.0f'):>9}{row['multiply_adds'] / 1e9:>9.1f}"
     )
 
@@ -533,9 +550,10 @@ def unit_line(row):
 
 def decoding_line(row):
     """A row of the table of decoding."""
+    over = ratio_in_turn(row["seconds"], row["floor"])
     return (
         f"{NAMES[row['model']]:<14}{row['position']:>9}  {spread(row['seconds'], 1e3):<34}"
-        f"{_ratio(row['seconds'], row['floor']):>7.2f}{row['state_numbers']:>15,}{row['multiply_adds'] / 1e6:>9.2f}"
+        f"{over:>7.2f}{row['state_numbers']:>15,}{row['multiply_adds'] / 1e6:>9.2f}"
     )
 
 

@@ -36,7 +36,7 @@ def test_smoke_benchmark_has_all_rows_of_one_form(result):
     assert set(result) == {
         "format", "command", "machine", "settings", "steady", "method", "training", "unit", "decoding", "conclusions",
     }  # fmt: skip
-    models = ("flash", "flash_quad", "transformer++", "flash_pytorch")
+    models = ("flash_pytorch", "flash", "flash_quad", "transformer++")
     assert [(r["T"], r["model"]) for r in result["training"]] == [(T, m) for T in (16, 32, 64) for m in models]
     for row in result["training"]:
         assert set(row) == {
@@ -45,7 +45,7 @@ def test_smoke_benchmark_has_all_rows_of_one_form(result):
         assert row["batch"] * row["T"] == 64
         assert (row["seconds"] is None) == (row["reason"] is not None)  # a missing number has a reason
         if row["seconds"]:
-            assert set(row["seconds"]) == {"median", "low", "high", "rounds"} and row["peak_bytes"] > 0
+            assert set(row["seconds"]) == {"median", "low", "high", "rounds", "each"} and row["peak_bytes"] > 0
             assert (row["floor"] is not None) == (row["model"] in ("flash", "transformer++"))
     assert [(r["T"], r["batch"]) for r in result["unit"]] == [(32, 1), (32, 2)]
     assert set(result["conclusions"]) == {
@@ -66,9 +66,43 @@ def test_smoke_benchmark_decodes_from_states_of_the_counted_size(result):
 
 def test_smoke_saved_files_are_json_and_a_picture(result, tmp_path):
     picture = bench.save(result, tmp_path / "out.json", figures.benchmark_results)
-    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["format"] == 1
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["format"] == 2
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.png"]
+
+
+def test_what_slows_the_machine_for_some_rounds_does_not_change_a_ratio():
+    slower = [1.0, 1.0, 1.0, 3.0, 3.0]  # from the fourth round on
+    a = bench.every_round([1.1 * s for s in slower])
+    b = bench.every_round([1.0, 1.0, 3.0, 3.0, 3.0])  # of another order: its third round was slow already
+    assert bench.ratio_in_turn(a, bench.every_round(slower)) == pytest.approx(1.1)
+    assert bench.ratio_in_turn(a, b) == pytest.approx(1.1)
+    assert bench.ratio_of_medians(a, b) < 0.4  # what one unlucky round makes of it
+    assert bench.ratio_in_turn(a, None) is None
+
+
+def test_all_ratios_of_things_timed_in_turn_are_of_their_rounds():
+    """With two rounds of which the second is ten times as slow for one of the two, and a model without a time."""
+
+    def timed(*each):
+        return bench.every_round(list(each))
+
+    steps = {"flash": timed(1.0, 10.0, 10.0), "transformer++": timed(2.0, 2.0, 20.0), "flash_pytorch": None}
+    training = [
+        dict(model=name, T=T, seconds=seconds, floor=timed(1.0, 1.0, 10.0), multiply_adds=1)
+        for T in (16, 32, 64)
+        for name, seconds in steps.items()
+    ]
+    decoding = [
+        dict(model=name, position=position, seconds=timed(*each))
+        for name in ("flash", "flash_quad", "transformer++")
+        for position, each in ((16, (1.0, 1.0, 10.0)), (40, (2.0, 20.0, 20.0)))
+    ]
+    end = bench.conclude(training, [], decoding, tiny())
+    first = end["speedups"][0]
+    assert (first["measured"], first["flash_over_floor"], first["transformer_over_floor"]) == (2.0, 1.0, 2.0)
+    assert first["flash_over_public"] is None
+    assert end["decoding"]["flash"]["ratio"] == 2.0 and end["constant_tokens"]["ratio"] == 1.0
 
 
 def test_figure_has_labelled_axes_and_readable_type(result):
