@@ -13,13 +13,12 @@ grid, the next rate beyond that end is tried, until the best one lies inside.
 
 import argparse
 import json
-import math
-import statistics
 from pathlib import Path
 
 import torch
 
 from flash_course.bench.clock import machine
+from flash_course.bench.paired import interval
 from flash_course.variants import VARIANTS, C
 from flash_support.files import write_text
 from flash_tutorial import count_parameters
@@ -82,12 +81,6 @@ def tune(name):
     stored = load()
     write(stored | {"best_rates": stored["best_rates"] | {name: best}})
     return best
-
-
-def interval(differences):
-    """Mean of three paired differences and half of its 95% interval (Student's t with two degrees of freedom)."""
-    half = 4.303 * statistics.stdev(differences) / math.sqrt(len(differences))
-    return statistics.mean(differences), half
 
 
 def table():

@@ -16,7 +16,7 @@ import torch
 from ablations import VARIANTS
 from stored_runs import StoredRuns, say_if_at_edge
 
-from flash_course.bench.paired import TRIALS, best_rate, difference, scores, trials
+from flash_course.bench.paired import FOUR, TRIALS, best_rate, difference, interval, scores, trials
 from flash_tutorial import count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, draw_batch, train
@@ -93,7 +93,21 @@ def table():
         )
         print(f"    runs with a dead unit, at any rate: {sum(map(bool, dead))} of {len(dead)}")
     for name, other in PAIRS:
-        print("{} against {}: {:+.4f} +- {:.4f}".format(name, other, *difference(runs, name, other)))
+        mean, half, gaps = difference(runs, name, other)
+        print(
+            f"{name} against {other}: {mean:+.4f} +- {half:.4f}, and +- {FOUR * half:.4f} for all four together;",
+            end=" ",
+        )
+        print(f"worse with {sum(gap > 0 for gap in gaps)} of {len(gaps)} seeds")
+        alive = [gap for gap, seed in zip(gaps, SEEDS, strict=True) if not has_dead_unit(name, seed)]
+        if len(alive) < len(gaps):
+            print("    without the {} runs of {} that have a dead unit: {:+.4f} +- {:.4f}".format(
+                len(gaps) - len(alive), name, *interval(alive)))  # fmt: skip
+
+
+def has_dead_unit(name, seed):
+    (run,) = RUNS.where(model=name, seed=seed, learning_rate=best_rate(RUNS.load(), name))
+    return run["dead_units"] > 0
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
     python benchmarks/before_after.py run COMMIT        # five minutes; nothing else should run
     python benchmarks/before_after.py table
 
-Two processes with one thread each wait for their turns, one with the package as it is and one with it as it was, so
-that both meet the same machine; several such pairs, since one process may have its memory in a better place than
-another. Processor time, a ratio in each round. In flash_course/bench/results/before_after.json.
+Two processes with one thread each wait for their turns, one with the package as it is committed and one with it as it
+was, so that both meet the same machine; several such pairs, since one process may have its memory in a better place
+than another. Processor time: a ratio in each round, and the medians of both, from which the tokens a second follow. In
+flash_course/bench/results/before_after.json.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from stored_runs import StoredRuns
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = StoredRuns("before_after", __doc__)
-PAIRS, ROUNDS = 6, 6
+PAIRS, ROUNDS, TOKENS = 6, 6, 16
 FAR = 8192  # tokens before one that is far on
 
 # Answers each line that it reads, such as "flash update" or "transformer++ far", with the processor seconds it took.
@@ -35,7 +36,7 @@ torch.set_num_threads(1)
 keep_freed_memory()
 torch.manual_seed(0)
 ids = torch.randint(256, (4, 512))
-far = int(sys.argv[1])
+far, tokens = map(int, sys.argv[1:])
 models = {name: LanguageModel(ModelConfig(name, dim=256, max_length=2 * far)) for name in ("flash", "transformer++")}
 states = {}
 with torch.no_grad():
@@ -49,7 +50,7 @@ def update(model, name, what):
 
 @torch.no_grad()
 def write(model, name, what):
-    for _ in range(16):
+    for _ in range(tokens):
         states[name, what] = model.step(ids[:1, 0], states[name, what])[1]
 
 for line in sys.stdin:
@@ -65,7 +66,7 @@ def start(folder, far=FAR):
     """A worker with the package in ``folder``."""
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    command = [sys.executable, "-W", "ignore", "-c", WORKER, str(far)]
+    command = [sys.executable, "-W", "ignore", "-c", WORKER, str(far), str(TOKENS)]
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
 
 
@@ -76,22 +77,29 @@ def ask(worker, line):
 
 
 def measure(commit):
-    """{what: quartiles of its ratio, now to before}."""
-    ratios = {line: [] for line in ASKED}
+    """{what: quartiles of its ratio, now to before}, and {what: median milliseconds before and now}."""
+    taken = {line: [] for line in ASKED}
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "-q", "--no-checkout", str(ROOT), folder], check=True)
         subprocess.run(["git", "checkout", "-q", commit], cwd=folder, check=True)
         for _ in range(PAIRS):
-            measure_pair({"before": start(folder), "now": start(ROOT)}, ratios)
-    return {line: [round(q, 3) for q in statistics.quantiles(found, n=4)] for line, found in ratios.items()}
+            measure_pair({"before": start(folder), "now": start(ROOT)}, taken)
+    found = {"now_to_before": {}, "milliseconds": {}}
+    for line, pairs in taken.items():
+        each = 1 if line.endswith("update") else TOKENS
+        quartiles = statistics.quantiles([now / before for before, now in pairs], n=4)
+        found["now_to_before"][line] = [round(q, 3) for q in quartiles]
+        found["milliseconds"][line] = [round(1000 * statistics.median(side) / each, 3) for side in zip(*pairs)]
+    return found
 
 
-def measure_pair(workers, ratios):
+def measure_pair(workers, taken):
+    """Adds (seconds before, seconds now) of each round to what was ``taken``."""
     for turn in range(ROUNDS + 2):
         for line in ASKED:
             order = list(workers) if turn % 2 else list(workers)[::-1]
             took = {which: ask(workers[which], line) for which in order}
-            ratios[line] += [took["now"] / took["before"]] if turn >= 2 else []  # the first ones warm up
+            taken[line] += [(took["before"], took["now"])] if turn >= 2 else []  # the first ones warm up
     for worker in workers.values():
         worker.communicate()
 
@@ -102,9 +110,11 @@ def run(commit):
         for name in (commit, "HEAD")
     ]
     before, now = (done.stdout.strip() for done in both)
-    RUNS.find_or_make(
-        {"before": before, "now": now, "pairs": PAIRS, "rounds": ROUNDS}, lambda: {"now_to_before": measure(before)}
-    )
+    changed = subprocess.run(["git", "status", "--porcelain", "flash_tutorial", "flash_support"], cwd=ROOT,
+                             capture_output=True, text=True, check=True).stdout  # fmt: skip
+    if changed:
+        sys.exit(f"these files differ from {now}, whose name the result would have: commit them first\n{changed}")
+    RUNS.find_or_make({"before": before, "now": now, "pairs": PAIRS, "rounds": ROUNDS}, lambda: measure(before))
 
 
 def table():
@@ -112,7 +122,18 @@ def table():
         for line, (low, middle, high) in row["now_to_before"].items():
             print(
                 f"{row['before']} to {row['now']}: {line:20} {middle:.3f} (half of the rounds {low:.3f} to {high:.3f})"
+                + said_of(line, *row.get("milliseconds", {}).get(line, ()))
             )
+
+
+def said_of(line, *milliseconds):
+    """The times before and now, and for tokens how many that are in a second; nothing of a row that has none."""
+    if not milliseconds:
+        return ""
+    said = ", {:.3g} ms before and {:.3g} now".format(*milliseconds)
+    return said + (
+        "" if line.endswith("update") else ", {:.0f} and {:.0f} a second".format(*(1e3 / t for t in milliseconds))
+    )
 
 
 if __name__ == "__main__":

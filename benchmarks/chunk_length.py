@@ -15,6 +15,7 @@ import torch
 from stored_runs import StoredRuns
 from text_losses import bits_of, by_place
 
+from flash_course.bench.paired import interval
 from flash_tutorial import FLASH, ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
@@ -58,9 +59,14 @@ def run():
 
 
 def table():
-    for C in LENGTHS:
-        values = [row["bits_per_byte"] for row in RUNS.where(chunk_size=C)]
-        print(f"C = {C:4} {statistics.mean(values):.4f} {values}")
+    """Each C: its seeds, and their paired differences from those of the shortest chunks and of 128."""
+    scores = {C: {row["seed"]: row["bits_per_byte"] for row in RUNS.where(chunk_size=C)} for C in LENGTHS}
+    for C, of in scores.items():
+        print(f"C = {C:4} {statistics.mean(of.values()):.4f} {list(of.values())}", end="")
+        for other in sorted({min(LENGTHS), 128} - {C}):
+            mean, half = interval([bits - scores[other][seed] for seed, bits in of.items()])
+            print(f", minus C = {other}: {mean:+.3f} +- {half:.3f}", end="")
+        print()
 
 
 if __name__ == "__main__":

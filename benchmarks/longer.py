@@ -68,6 +68,8 @@ def table():
         for stage in ("trained_at_1024", "tuned_at_4096") if runs else ():
             means = {T: round(statistics.mean(run[stage][str(T)][0] for run in runs), 3) for T in LENGTHS}
             print(f"{name:14} {stage}, {len(runs)} seeds: {means}")
+            last = [[round(bits, 2) for bits in run[stage][str(LENGTHS[-1])][1]] for run in runs]
+            print(f"{'':14} in sixteenths of {LENGTHS[-1]}, seed by seed: {last}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 from stored_runs import StoredRuns, say_if_at_edge
 from text_losses import bits_of, by_mention, by_place, worth_of_mentions
 
+from flash_course.bench.paired import interval
 from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.data import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
@@ -97,19 +98,20 @@ def best_rate(corpus, name):
 
 
 def table():
-    """Of each model and rate the three seeds, their paired differences from FLASH at its best rate, and names."""
+    """Of each model and rate the three seeds, paired differences from FLASH at each of its rates, and names."""
     for kind in sorted({row["corpus"] for row in RUNS.where(steps=STEPS)}):
-        best = RUNS.best(corpus=kind, model="FLASH", steps=TUNING)["learning_rate"]
         of = {}
         for row in RUNS.where(corpus=kind, steps=STEPS):
             of.setdefault((row["model"], row["learning_rate"]), {})[row["seed"]] = row
         for (name, rate), rows in sorted(of.items()):
             values = [row["bits_per_byte"] for row in rows.values()]
-            gaps = [row["bits_per_byte"] - of["FLASH", best][seed]["bits_per_byte"] for seed, row in rows.items()]
-            said = ", ".join(f"{gap:+.4f}" for gap in gaps)
-            print(
-                f"{kind:6} {name:14} {rate:g}: {statistics.mean(values):.4f} {values}, minus FLASH at {best:g}: {said}"
-            )
+            print(f"{kind:6} {name:14} {rate:g}: {statistics.mean(values):.4f} {values}")
+            for other, flash in sorted(of.items()):
+                if other[0] == "FLASH" != name:
+                    gaps = [row["bits_per_byte"] - flash[seed]["bits_per_byte"] for seed, row in rows.items()]
+                    said = ", ".join(f"{gap:+.4f}" for gap in gaps)
+                    mean = "mean {:+.4f} +- {:.4f}".format(*interval(gaps))
+                    print(f"{'':7}minus FLASH at {other[1]:g}: {said}, {mean}")
             first, *_ = rows.values()
             bits = {d: statistics.mean(r["bits_per_name"][d][0] for r in rows.values()) for d in first["bits_per_name"]}
             print(f"{'':7}bits of a name, by bytes since its last mention:", {d: round(b, 2) for d, b in bits.items()})

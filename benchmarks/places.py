@@ -11,6 +11,7 @@ Austen, windows of 1024, D = 128, bfloat16. The guess that was written down befo
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from functools import partial
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from stored_runs import StoredRuns, say_if_at_edge
 from text_losses import bits_of, by_place
 
+from flash_course.bench.paired import interval
 from flash_support.devices import Engine, keep_freed_memory
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.chunks import chunk_counts, from_chunks, to_chunks
@@ -30,6 +32,7 @@ from flash_tutorial.training import TrainConfig, first_bytes, new_optimizer, par
 
 RUNS = StoredRuns("places", __doc__)
 T, C, SEEDS, BYTES = 1024, 128, (0, 1, 2), 400_000
+BYTES_OF_PLACES = (1, 1, 2, 4, 8, 16, 32, 64)  # places 1, 2, 3 to 4, 5 to 8, ... of a chunk of 128
 TUNING, STEPS, TOKENS = 400, 1000, 1024
 RATES = {
     "FLASH": [5e-3, 1e-2, 2e-2], "FLASH-Quad": [2.5e-3, 5e-3, 1e-2, 2e-2],
@@ -212,16 +215,33 @@ def equal_time():
 
 
 def table():
+    """Each model, number of updates and rate: three seeds, their paired differences from FLASH's, bits by place."""
     timed = RUNS.where(what="processor seconds of an update, in turn")
     of = timed[0]["seconds"] if timed else dict.fromkeys(MODELS)
     of |= {HALF: of["chunk before"]}
+    flash = {row["seed"]: row["bits_per_byte"] for row in RUNS.where(model="FLASH", steps=STEPS)}
     for name in (*MODELS, HALF):
-        for steps in sorted({run["steps"] for run in RUNS.where(model=name)} - {TUNING}, reverse=True):
-            rows = RUNS.where(model=name, steps=steps)
+        runs = sorted(
+            (run for run in RUNS.where(model=name) if run["steps"] != TUNING), key=lambda r: (-r["steps"], r["seed"])
+        )
+        for (steps, rate), rows in itertools.groupby(runs, key=lambda run: (run["steps"], run["learning_rate"])):
+            rows = list(rows)
             values = [row["bits_per_byte"] for row in rows]
             places = [round(statistics.mean(place), 2) for place in zip(*(row["by_place_of_128"] for row in rows))]
-            cost = f"{of[name]} s an update"
-            print(f"{name:14} {steps:5} updates ({cost}): {statistics.mean(values):.4f} {values}, by place {places}")
+            print(f"{name}, {steps} updates at {rate:g} ({of[name]} s each): {statistics.mean(values):.4f} {values}")
+            if name != "FLASH" and len(rows) == len(SEEDS):
+                gaps = [row["bits_per_byte"] - flash[row["seed"]] for row in rows]
+                said = ", ".join(f"{gap:+.3f}" for gap in gaps)
+                print("    minus FLASH with as many seeds: {} (mean {:+.3f} +- {:.3f})".format(said, *interval(gaps)))
+            print(f"    by place in 128: {places}")
+            if (name, steps) == ("FLASH", STEPS):
+                print(f"    bits lost after each boundary: {lost_at_boundaries(rows):.1f}")
+
+
+def lost_at_boundaries(rows):
+    """Bits that the places of a chunk of 128 cost above its last place, mean over runs."""
+    places = [statistics.mean(place) for place in zip(*(row["by_place_of_128"] for row in rows))]
+    return sum((place - places[-1]) * n for place, n in zip(places, BYTES_OF_PLACES))
 
 
 if __name__ == "__main__":

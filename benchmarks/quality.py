@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from stored_runs import commands_in
 
 from flash_course.bench.clock import machine, time_in_turn
 from flash_support.devices import keep_freed_memory
@@ -78,7 +79,8 @@ def one_run(architecture, rate, steps, seed):
     for run in load(architecture)["runs"]:
         if key.items() <= run.items():
             return run
-    config, corpus = TrainConfig(steps=steps, learning_rate=rate, seed=seed), load_corpus("austen")
+    config = TrainConfig(steps=steps, learning_rate=rate, seed=seed, dtype="float32")  # as the steps were timed
+    corpus = load_corpus("austen")
     done = train(config_of(architecture), config, corpus=corpus, progress=False)
     whole = evaluate(done.model, corpus.validation, config.length)
     run = key | dict(
@@ -91,11 +93,16 @@ def one_run(architecture, rate, steps, seed):
         every=1,
         losses=[round(row["loss"], 4) for row in done.log],
     )
-    stored = load(architecture) | {"machine": machine(), "command": "python benchmarks/quality.py"}
+    stored = load(architecture) | {"machine": machine(), "command": command_of(architecture)}
     stored["runs"].append(run)
     store(path_of(architecture), stored)
     print({k: v for k, v in run.items() if k not in ("losses", "by_position")}, flush=True)
     return run
+
+
+def command_of(architecture):
+    """The docstring's commands for a model."""
+    return "; ".join(line for line in commands_in(__doc__) if architecture in line.split())
 
 
 def best_rate(architecture):

@@ -39,16 +39,16 @@ MORE, LOWER = 4000, 0.4  # updates after the long run, from this part of its rat
 BYTES = 400_000  # of Persuasion, by which all choices are made
 
 
-def one_run(name, steps, rate, dropout, decay, models, after=None, seed=0):
+def one_run(name, steps, rate, dropout, decay, models=None, after=None, seed=0):
     """Train once, unless the run is stored already, from the start or ``after`` so many updates of the long run.
 
     All but the short runs lie in ``models``, and go on there where they were stopped.
     """
     key = dict(model=name, steps=steps, learning_rate=rate, dropout=dropout, weight_decay=decay, seed=seed)
     key |= {"after": after, "seed": 1} if after else {}  # other windows than before
-    first = models / f"{name}-dropout-{dropout:g}"
-    middle = models / f"{first.name}-decay-{decay:g}-{MIDDLE}"
-    out = {LONG: first, MORE: models / f"{first.name}-went-on", MIDDLE: middle}.get(steps)
+    first = f"{name}-dropout-{dropout:g}"
+    folder = {LONG: first, MORE: f"{first}-went-on", MIDDLE: f"{first}-decay-{decay:g}-{MIDDLE}"}.get(steps)
+    out = models / folder if folder else None
     on_the_way = steps in (LONG, MORE)
 
     def make():
@@ -57,7 +57,7 @@ def one_run(name, steps, rate, dropout, decay, models, after=None, seed=0):
         dtype = str(number_format).removeprefix("torch.")
         config = TrainConfig(
             steps=steps, batch=4, length=1024, learning_rate=rate, weight_decay=decay, dtype=dtype,
-            seed=key["seed"], start_from=str(first) if after else None,
+            seed=key["seed"], start_from=str(models / first) if after else None,
             eval_bytes=100_000 if on_the_way else 0, eval_every=500 if on_the_way else None,
         )  # fmt: skip
         done = train(model.config, config, out=out, resume=bool(out), progress=False)
@@ -83,7 +83,7 @@ def search(grid, run_at):
 
 def run(name, models, dropout=None):
     for rate in RATES[name]:
-        one_run(name, SHORT, rate, 0.1, 0.1, models)
+        one_run(name, SHORT, rate, 0.1, 0.1)
     best = RUNS.best(model=name, steps=SHORT, seed=0)["learning_rate"]
     say_if_at_edge(f"{name}, rate", best, RATES[name])
     if dropout is not None:
@@ -98,10 +98,10 @@ def go_on(name, models):
     one_run(name, MORE, LOWER * best["learning_rate"], best["dropout"], 0.1, models, after=LONG)
 
 
-def seeds(name, models):
+def seeds(name):
     best = RUNS.best(model=name, steps=SHORT, seed=0)["learning_rate"]
     for seed in (0, 1, 2):
-        one_run(name, SHORT, best, 0.1, 0.1, models, seed=seed)
+        one_run(name, SHORT, best, 0.1, 0.1, seed=seed)
 
 
 def table():
@@ -120,7 +120,8 @@ if __name__ == "__main__":
     for command in ("run", "go_on", "seeds"):
         one = what.add_parser(command)
         one.add_argument("model", choices=MODELS)
-        one.add_argument("--models", type=Path, default=Path("runs/shipping"))
+        if command != "seeds":  # its short runs are kept nowhere
+            one.add_argument("--models", type=Path, default=Path("runs/shipping"))
     what.choices["run"].add_argument("--dropout", type=float, help="the long run alone, with this dropout")
     what.add_parser("table")
     args = parser.parse_args()
@@ -128,5 +129,7 @@ if __name__ == "__main__":
         run(args.model, args.models, args.dropout)
     elif args.what == "table":
         table()
+    elif args.what == "go_on":
+        go_on(args.model, args.models)
     else:
-        {"go_on": go_on, "seeds": seeds}[args.what](args.model, args.models)
+        seeds(args.model)

@@ -3,7 +3,9 @@
     python benchmarks/time_to_quality.py seconds     # an update of each, in turn, with nothing else running
     python benchmarks/time_to_quality.py run         # rates by short runs, then three seeds for ten minutes each
     python benchmarks/time_to_quality.py run --seconds 300      # five minutes; --lengths 2048: one length
-    python benchmarks/time_to_quality.py neighbours       # Transformer++ at half and at twice its rate
+    python benchmarks/time_to_quality.py neighbours --lengths 512    # Transformer++ at half and at twice its rate
+    python benchmarks/time_to_quality.py neighbours --lengths 8192
+    python benchmarks/time_to_quality.py neighbours --lengths 2048 --seconds 300
     python benchmarks/time_to_quality.py table
 
 FLASH, FLASH-Quad and Transformer++ at T = 512, 2048 and 8192 on Austen, 8192 bytes an update, one core, bfloat16
@@ -41,7 +43,10 @@ def config_of(T, steps, rate=1e-2, seed=0, **more):
 
 
 def seconds(lengths, _, rounds=9):
-    """The median over rounds of an update of all models at each length."""
+    """The median over rounds of an update of all models at each length; each call stores a row of its own.
+
+    Updates are counted by the first row, whatever machine makes the runs.
+    """
     split = load_corpus("austen").train
 
     def update_of(name, T):
@@ -55,11 +60,13 @@ def seconds(lengths, _, rounds=9):
         times = time_in_turn(updates, rounds, warmup=2)
         return {"seconds": {name: round(statistics.median(taken), 4) for name, taken in times.items()}}
 
-    RUNS.find_or_make({"what": UPDATE, "rounds": rounds}, measure)
+    number = len(RUNS.where(what=UPDATE))
+    RUNS.find_or_make({"what": UPDATE, "rounds": rounds, "timing": number}, measure)
 
 
 def updates_in(name, T, budget):
-    return round(budget / RUNS.where(what=UPDATE)[0]["seconds"][f"{name} {T}"])
+    timed = (row["seconds"] for row in RUNS.where(what=UPDATE))
+    return round(budget / next(seconds[f"{name} {T}"] for seconds in timed if f"{name} {T}" in seconds))
 
 
 def one_run(name, T, rate, seed, budget):
@@ -139,4 +146,6 @@ if __name__ == "__main__":
     parser.add_argument("--lengths", type=int, nargs="+", choices=LENGTHS, default=LENGTHS)
     parser.add_argument("--seconds", type=int, default=600, help="of training, for each run (default: %(default)s)")
     arguments = parser.parse_args()
+    if arguments.what == "seconds" and arguments.seconds != 600:
+        parser.error("--seconds is the time of a training run: `seconds` times single updates, so leave it out there")
     commands[arguments.what](arguments.lengths, arguments.seconds)

@@ -35,7 +35,7 @@ TRAIN_EXAMPLES = """\
 examples:
   flash-tutorial train                                        into runs/first
   flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
-  flash-tutorial train --out runs/first --resume --steps 2600   twice as many updates as at first
+  flash-tutorial train --out runs/first --resume --steps 3400   twice as many updates as at first
   flash-tutorial train --out runs/short --steps 300
   flash-tutorial train --out runs/tfm --architecture transformer++ --lr 5e-3
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
@@ -85,7 +85,7 @@ def build_parser(command=None):
         "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
     )
     train.add_argument(
-        "--processes", type=int, default=1, help="train on so many at once, with a part of each batch (default: 1)"
+        "--processes", type=int, default=1, help="number of processes, each with its share of every batch (default: 1)"
     )
     add_machine(train)
     add_settings(train, TrainConfig, "training")
@@ -101,8 +101,10 @@ def build_parser(command=None):
     evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     as_in_training = reader(rules(TrainConfig)["eval_bytes"])
-    evaluate.add_argument("--bytes", type=as_in_training, metavar="BYTES|all", help="the first so many (default: all)")
-    evaluate.add_argument("--length", type=int, help="bytes (or tokens) in a window (default: as in training)")
+    evaluate.add_argument(
+        "--bytes", type=as_in_training, metavar="BYTES|all", help="bytes to score, from the first (default: all)"
+    )
+    evaluate.add_argument("--length", type=int, help="bytes (or tokens) in a window (default: max_length)")
     evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)

@@ -10,13 +10,13 @@ from flash_support.formats import without_autocast
 
 
 def to_chunks(x, C):
-    """``(..., T, F) -> (..., G, C, F)`` with G = ceil(T / C); the last chunk is filled up with zeros."""
+    """``(..., T, width) -> (..., G, C, width)`` with G = ceil(T / C); the last chunk is filled up with zeros."""
     missing = -x.shape[-2] % C
     return (F.pad(x, (0, 0, 0, missing)) if missing else x).unflatten(-2, (-1, C))
 
 
 def from_chunks(x, T):
-    """``(..., G, C, F) -> (..., T, F)``."""
+    """``(..., G, C, width) -> (..., T, width)``."""
     return x.flatten(-3, -2)[..., :T, :]
 
 

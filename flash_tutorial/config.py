@@ -55,19 +55,19 @@ class ModelConfig:
     dim: int = setting(128, "width D")
     depth: int | None = setting(None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int)
     causal: bool = setting(True, "predict the next token, or read both sides (masked objective)", flag=None)
-    max_length: int = setting(512, "longest T of learnt positions and of a causal FLASH-Quad", flag=None)
+    max_length: int = setting(512, "longest T of learnt positions and of a Toeplitz bias; n of FLASH-Quad", flag=None)
     norm: str = setting("scale", "ScaleNorm or LayerNorm", choices=("scale", "layer"))
     positions: str | None = setting(
         None, "added at the start (default: learnt in transformer, scaled_sin elsewhere, as in the paper)",
         kind=str, choices=("scaled_sin", "learnt", "none"))  # fmt: skip
     # 1 / sqrt(D), the paper's, drowns an embedding of standard deviation 0.02 in a small model
     position_scale: float | None = setting(
-        0.02, "start of the sine table's scale; None is the paper's, 1 / sqrt(D)", words={"paper": None})  # fmt: skip
+        0.02, "start of the sine table's scale; paper is 1 / sqrt(D)", words={"paper": None})  # fmt: skip
     init_std: float = setting(0.02, "standard deviation of the kernels at the start")
     embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
     dropout: float = setting(0.0, "share of the embedding and of each unit's branch that training puts to zero")
-    checkpoint: bool = setting(False, "keep a unit's input alone, and compute it again in the backward pass")
-    tied: bool = setting(True, "a head that is the embedding, as the paper's parameter counts imply", flag="--untied")
+    checkpoint: bool = setting(False, "keep only the units' inputs for backward, and compute them again (not files)")
+    tied: bool = setting(True, "a head that is the embedding again, as the paper's counts imply", flag="--untied")
 
     expansion: int = setting(2, "E / D, how much wider gate and value are", of=GATED)
     qk_dim: int = setting(64, "width S of queries and keys, even", of=GATED)
@@ -253,7 +253,7 @@ def options_of(architecture):
 @explained
 @dataclass
 class TrainConfig:
-    """How a model is trained. AdamW's betas (0.9, 0.999) and eps 1e-6 are the paper's (Tables 5 to 7) and fixed.
+    """How a model is trained. AdamW's betas (0.9, 0.999) and eps 1e-6 are the paper's (Tables 5 and 6) and fixed.
 
     The learning rate rises over ``warmup`` updates to its peak and falls from there in a line to 0. The paper's clip is
     0.1, and it calls it "local", which may mean each parameter by itself; 1.0 over all of them is the common choice.

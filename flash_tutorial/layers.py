@@ -264,7 +264,7 @@ def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False, checked
 
     ``mask (B, T)`` bool, valid tokens first; ``segment_ids (B, T)`` integers that never fall along a row. What depends
     on their numbers is asked at once, so that a GPU is waited for once, and not without either; not under
-    torch.compile. ``every_row``: each row needs a valid token; ``checked``: a model's door has looked already. Returns
+    torch.compile. ``every_row``: each row needs a valid token; ``checked``: the model has validated it. Returns
     the ids, padding with that of the last valid token, so that they are sorted whatever stood there.
     """
     if checked:

@@ -102,7 +102,7 @@ def linear_attention_step(state, q, k, v):
 def earlier_chunks(x):
     """Sums over the strictly earlier chunks, ``(B, G, ...)``: the running sum moved by one (equation 8).
 
-    Never the running sum minus the own chunk: that is equal on paper only, and leaks through rounding. A loop of G
+    Never the running sum minus the reader's own chunk: equal on paper only, this leaks through rounding. A loop of G
     additions, since on a CPU torch's ``cumsum`` over any axis but the last takes up to ten times as long.
     """
     return torch.stack(list(accumulate(x.unbind(1)[:-1], initial=torch.zeros_like(x[:, 0]))), dim=1)
@@ -131,7 +131,7 @@ def local_part(q, k, v, *, chunk_size, causal, bias=None, documents=None, attend
 def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None, read=read_earlier_chunks):
     """What a chunk reads of others, through sums of k^T v: ``(B, G, C, S)``, ``(B, G, C, E)`` -> ``(B, G, C, E)``.
 
-    Causal: strictly earlier chunks (equation 8); otherwise all, the own one too (equation 7). ``combine="sum"`` is the
+    Causal: strictly earlier chunks (equation 8); otherwise all, its own included (equation 7). ``combine="sum"`` is the
     bare sum of the equations and of Code 1, ``"mean"`` divides it by the valid tokens in the chunks read (Code 8).
     ``counts (B or 1, G)`` valid tokens of each chunk (C each, if None); ``documents (B, G, C)`` sorted ids.
     """

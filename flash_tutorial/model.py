@@ -89,8 +89,8 @@ class Stack(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        """The paper's start, of a subclass of ours too: override its method of this name. Any other unit of your own
-        keeps the start that it gave itself."""
+        """Start all parameters anew, as the configuration has it (our units by their own method, which a subclass may
+        override); any other unit keeps the start that it gave itself."""
         for unit in self.units:
             if isinstance(unit, (FLASH, GAU, TransformerBlock)):
                 unit.reset_parameters(self.config.init_std)

@@ -2,10 +2,9 @@
 
 Each function measures one property of ``unit(x, mask=None, segment_ids=None)`` at one place. A name in ``_leak`` gives
 the largest absolute change or gradient that should be exactly zero; a name in ``_error`` a relative error
-``||y - y_ref|| / ||y_ref - x||`` over the branch ``y - x``, the largest over the rows. ``check_unit`` runs them all.
-
-Order-one parameters are part of the method: at the paper's start a unit is almost the identity, and hides its faults.
-Letters: B batch, T length, D model width, C chunk length.
+``||y - y_ref|| / ||y_ref - x||`` over the branch ``y - x``, the largest over the rows. ``check_unit`` runs all of them
+but ``document_leak``, since a unit need not take documents. Order-one parameters are part of the method: at the paper's
+start a unit is almost the identity, and hides its faults. Letters: B batch, T length, D model width, C chunk length.
 """
 
 import copy
@@ -34,7 +33,7 @@ _NORMS = (ScaleNorm, LayerNorm, nn.LayerNorm, nn.GroupNorm, *([nn.RMSNorm] if ha
 def draw_order_one(module, generator):
     """Draw all parameters anew, in place, so that every part of the unit shows in its output. Returns the module.
 
-    Kernels (the weight of a Linear or a convolution) N(0, 1/fan_in); gains of norms 1 + N(0, 1/4); the vectors of
+    Kernels (the weight of a Linear or a convolution) N(0, 1/fan_in); gains of norms 1 + N(0, 0.5²); the vectors of
     a rotary bias so that the bias is N(0, 1); all others, such as gamma, beta, biases and offsets, N(0, 1).
     """
     with torch.no_grad():

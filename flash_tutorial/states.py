@@ -1,6 +1,6 @@
 """One token at a time: what each unit remembers, and its two methods for that, ``prefill`` and ``step``.
 
-FLASH keeps a state of constant size; GAU and the Transformer blocks keep a cache that grows with the position.
+FLASH and MC-Transformer++ keep a state of constant size; GAU and the other blocks a cache that grows with the position.
 ``unit.prefill(x, mask)`` reads a prompt ``(B, T, D)`` in parallel, and gives its output and the state after it;
 ``unit.step(x, state)`` reads one more token ``(B, D)``, and gives its output and the state, which is changed in place.
 A unit of your own has the same two methods, or none (in a subclass of ours: None); then each step runs it over all
@@ -81,7 +81,7 @@ class FixedRows(Rows):
 
 @dataclass
 class Cache:
-    """All that was read so far: the room grows by doubling, so a step costs no copy on the average."""
+    """All that was read so far: the room grows by doubling, so copies cost a step a constant time on average."""
 
     tensors: tuple  # each (B, room, width) or (B, H, room, width): rotated keys and values; or a replayed unit's inputs
     rows: Rows
@@ -179,7 +179,7 @@ class ChunkState:
         self.count_chunks()
 
     def numel(self):
-        """Numbers in use."""
+        """Numbers kept, the room for a whole chunk included."""
         return sum(t.numel() for t in (self.sums, self.quad_k, self.lin_k, self.v))
 
 
@@ -217,7 +217,7 @@ class GatedSteps:
     """What decoding GAU and FLASH shares. They say what they remember of a prompt, and what the newest token reads."""
 
     def prefill(self, x, mask=None, *, checked=False):
-        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
+        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
         refuse_non_causal(self)
         check_input(x, self.dim, mask, every_row=True, checked=checked)
         u, v, z = self.project(x, mask)
@@ -280,7 +280,7 @@ class FLASHSteps(GatedSteps):
 # ---------------------------------------------------------------- the Transformer blocks
 class BlockSteps:
     def prefill(self, x, mask=None, *, checked=False):
-        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: a model's door looked already."""
+        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
         refuse_non_causal(self)
         check_input(x, self.dim, mask, every_row=True, checked=checked)
         q, k, v = self.read_heads(x, mask)  # (B, H, T, d)

@@ -134,7 +134,7 @@ def train(
             ``(B, T)`` bool. It reads both sides where ``model.causal`` or ``model.config.causal`` is False.
         corpus: a ``Corpus`` (as ``load_corpus`` and ``load_tokens`` give), or the name or path of one, in place of the
             one that ``train_config.corpus`` names.
-        out: a folder for checkpoints, ``log.csv``, and at the end the model, ``result.json`` and ``training.png``.
+        out: a folder for checkpoints, ``log.csv``, and at the end the model and ``result.json``.
         resume: go on from the newest whole checkpoint in ``out``; on a CPU the weights end up the same, bit by bit, as
             if the run had never stopped (same versions and number of threads). Without a checkpoint it starts.
         stop_at: the update after which the run is cut short; its rates stay those of ``steps`` updates, so that it is

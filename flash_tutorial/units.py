@@ -44,7 +44,7 @@ class GatedUnit(nn.Module):
         self.bias: nn.Module | None = None
 
     def reset_parameters(self, std=0.02):
-        """The paper's start: kernels, gamma and the position bias from N(0, 0.02), beta and biases zero (Codes 4-8)."""
+        """The paper's start: kernels, gamma and the position bias from N(0, std²), beta and biases zero (Codes 4-8)."""
         for linear in (self.in_proj, self.out_proj):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
@@ -54,7 +54,7 @@ class GatedUnit(nn.Module):
             nn.init.normal_(weights, std=std)
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
-        """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: a model's door has looked."""
+        """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
         segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
@@ -183,7 +183,7 @@ class FLASH(FLASHSteps, GatedUnit):
         if self.backend == "torch":
             return False, "backend='torch'"
         if self.backend == "auto" and x.device.type != "cuda":
-            return False, "there is no CUDA card"
+            return False, "it is not on a CUDA card"
         dtype, width = product_dtype(x), self.in_proj.out_features
         width = max(width, self.qk_dim * self.out_proj.in_features / self.chunk_size)  # a token's share of the states
         cannot = {
@@ -237,13 +237,13 @@ class TransformerBlock(BlockSteps, nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self, std=0.02):
-        """Kernels from N(0, 0.02), biases zero."""
+        """Kernels from N(0, std²), biases zero."""
         for linear in (self.qkv_proj, self.attn_out, self.ff_in, self.ff_out):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
-        """``x (B, T, D) -> (B, T, D)``; ``checked``: a model's door has looked at the input already."""
+        """``x (B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
         segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         return self.feed_forward(self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids)))
 

@@ -22,7 +22,7 @@
 #
 # **You need** the tour 00, some NumPy, and a rough idea of attention. Lecture 90 helps with einsum and shapes.
 #
-# **Time** 25 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 26 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -110,7 +110,7 @@ for sentence in ("dog bites man", "man bites dog"):
 # - a **key**, by which it can be found. Here that is the letter itself;
 # - a **value**, which is what others get when they read it. Here it is (1, 0) for a vowel and (0, 1) for a consonant.
 #
-# There are T tokens, a query or a key has S elements (*channels*), and a value has E. Names in the code end with their shape: `q_TS` has T rows and S columns. Token 6 is row 5.
+# There are T tokens, a query or a key has S elements (*channels*), and a value has E. Names in the code end with their shape: `q_TS` has T rows and S columns. Text and figures count tokens and rows from 1; in the code, token 6 has the index 5.
 #
 # Token i *attends to* the others, or reads them, in three steps. It **compares** its query with the key of every token j: the score is their product, divided by √S. It **weighs**: each score goes through exp and is divided by the sum of them all. And it **mixes**: it adds up the values, each times its weight.
 #
@@ -413,7 +413,7 @@ assert device.type == "cuda" or time[8, 16] < 1.6 * time[8, 8]
 # %% [markdown]
 # In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its
 # own. But the last two lines have the same number of exps, and the last one, with twice the multiply-adds, takes nowhere near twice the
-# time: neither count explains the time. In some runs not even the order of the lines is that of a count. We did not trace the cause.
+# time (in the run shown here it is even the faster of the two): neither count explains the time. In some runs not even the order of the lines is that of a count. We did not trace the cause.
 
 # %% [markdown]
 # ## 6. Positions: attention alone does not know the order
@@ -459,7 +459,7 @@ one = np.array([1.0, 0.0])
 figures.show(*figures.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 
 # %% [markdown]
-# S channels make S/2 such points, each with a frequency of its own; the paper pairs channel c with c + S/2. Rotating (x₁, x₂) by the angle α gives y₁ = x₁ cos α - x₂ sin α for the first coordinate.
+# S channels make S/2 such points, each with a frequency of its own, those of ScaledSin with S in the place of D; the paper pairs channel c with c + S/2. Rotating (x₁, x₂) by the angle α gives y₁ = x₁ cos α - x₂ sin α for the first coordinate.
 #
 # **Your line.** And the second coordinate? The point (0, 1) goes to (-sin α, cos α), and a rotation changes no length.
 
@@ -491,7 +491,7 @@ print(f"all tokens shifted by 100 positions: scores change by up to {change:.1f}
 
 # %% [markdown]
 # Do added positions have this property too? The sinusoids alone do, but they are added to a token, and the sum goes through the matrices
-# for queries and keys, where the two get mixed up. Put the same token at 16 positions, and look at its scores.
+# for queries and keys, where the two get mixed up. Let one token ask and another be read, each from all 16 positions, and look at the scores.
 
 # %% tags=["nbval-check-output"]
 positions, D = 16, 16
@@ -554,10 +554,10 @@ figures.show(*figures.loss_curves(curves, title="ScaledSin with RoPE ends lowest
 compare_with_stored("01", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
 stored = load_stored("scoreboard")["seeds"]
 seeds = {name: stored[f"01 {name}"] for name in runs} | {"Transformer++": stored["00 transformer++"]}
-print("bits per byte       here off by   three seeds, stored")
+print("bits per byte       this run minus its stored one   stored, three seeds")
 for name, each in seeds.items():
-    here = f"{abs(bits[name] - each[0]):.1f}" if name in bits else "   "
-    print(f"{name:19} {here:11}   {', '.join(f'{b:.2f}' for b in each)}")
+    here = f"{abs(bits[name] - each[0]):.1f}" if name in bits else "not run here"
+    print(f"{name:19} {here:>30}   {', '.join(f'{b:.2f}' for b in each)}")
 learned, sinusoids, rotated, plus = seeds.values()
 shares = [(a - b) / (a - c) for a, b, c in zip(learned, rotated, plus)]
 print("better positions close", ", ".join(f"{share:.0%}" for share in shares), "of the gap to Transformer++")

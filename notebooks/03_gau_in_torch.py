@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 27 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 28 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -236,8 +236,8 @@ torch.manual_seed(0)
 fresh = MyGAU(D, length=T, n=T)
 of_package = GAU(D, qk_dim=S, causal=True, norm="layer", bias="toeplitz", bias_length=T, length_scale=T)
 theirs = {name.replace("scale_offset.", ""): p.detach() for name, p in of_package.named_parameters()}
-for name, mine in fresh.named_parameters():
-    assert abs(mine.std() - theirs[name].std()) < 0.01 and abs(mine.mean() - theirs[name].mean()) < 0.01
+for name, drawn in fresh.named_parameters():
+    assert abs(drawn.std() - theirs[name].std()) < 0.01 and abs(drawn.mean() - theirs[name].mean()) < 0.01
 print(f"standard deviation of {D} x {D} weights as nn.Linear draws them: {nn.Linear(D, D).weight.data.std():.2f}")
 
 # %% [markdown]
@@ -281,9 +281,9 @@ faults = {  # name: the method, and what stands in its place
     "no RoPE": ("copies", lambda g, z: z * g.gamma[:, None, None] + g.beta[:, None, None]),
     "beta forgotten": ("copies", lambda g, z: rope(z * g.gamma[:, None, None])),
     "beta after RoPE": ("copies", lambda g, z: rope(z * g.gamma[:, None, None]) + g.beta[:, None, None]),
-    "1/n forgotten": ("attention_matrix", lambda g, q, k: relu2(q @ k.mT + g.bias(T)).tril()),
-    "bias transposed": ("attention_matrix", lambda g, q, k: relu2(q @ k.mT / g.n + g.bias(T).mT).tril()),
-    "mask before the bias": ("attention_matrix", lambda g, q, k: relu2((q @ k.mT / g.n).tril() + g.bias(T))),
+    "1/n forgotten": ("attention_matrix", lambda g, q, k: relu2(q @ k.mT + g.bias(q.shape[1])).tril()),
+    "bias transposed": ("attention_matrix", lambda g, q, k: relu2(q @ k.mT / g.n + g.bias(q.shape[1]).mT).tril()),
+    "mask before the bias": ("attention_matrix", lambda g, q, k: relu2((q @ k.mT / g.n).tril() + g.bias(q.shape[1]))),
     "gate of the token read": ("read", lambda g, u, v, A: A @ (u * v)),
 }
 
@@ -358,7 +358,7 @@ assert np.abs(bias[1:, 1:] - bias[:-1, :-1]).max() < 1e-9  # by distance only
 # in one place only, in `o[i] += r² v[j]`. So
 #
 # - the weight A[i, j] multiplies v[j] there, hence `d_A[i, j] = d_o[i] · v[j]`;
-# - A is r², whose slope is 2 r, hence `d_s[i, j] = 2 r[i, j] × d_A[i, j]`. Where relu has closed, r is 0 and no gradient passes.
+# - A is r², whose slope is 2 r, hence `d_s[i, j] = 2 r[i, j] × d_A[i, j]`. Where s is negative, r is 0, and no gradient passes.
 
 # %% [markdown]
 # Here are six tokens in whole numbers, without a mask. In row 6, follow how token 6 attends to token 4. For this pair s is (0 × (-2) + 2 ×
@@ -425,7 +425,8 @@ learner.your_line("03.e", my_d_k, ((q, d_s, n), loops[1]), ((2 * q, d_s, 5), loo
 #
 # </details>
 #
-# With that line the four gradients are four products, and PyTorch's own gradient can judge them.
+# With that line all four gradients take four matrix products, since d_b is d_s itself, and PyTorch's own gradient can judge them. (One weight of the
+# Toeplitz table serves a whole diagonal, so its gradient is the sum of d_b along that diagonal.)
 
 
 # %% tags=["nbval-check-output"]
@@ -512,8 +513,8 @@ figures.show(*figures.squares_in_formats(scores, errors))
 assert relu2(torch.tensor(65_504.0).half() / 512).isfinite() and relu2(torch.tensor(5e-8).half()) == 0
 
 # %% [markdown]
-# The largest float16 is 65,504, and 256² = 65,536 is already beyond it. The smallest positive one is 2⁻²⁴, the square of about 0.0002, and
-# anything below half of that rounds to zero. This is why it matters that Code 6 divides the scores by n *before* the square. Without the
+# The largest float16 is 65,504, and 256² = 65,536 is already beyond it. The smallest positive one is 2⁻²⁴. A square below half of that, which is the
+# square of a score below about 0.00017, rounds to zero. This is why it matters that Code 6 divides the scores by n *before* the square. Without the
 # division a score may grow to 255 before its weight becomes infinite; with n = 512, even the largest q · k that float16 can hold gets a
 # finite weight. One infinity can end a training run.
 #
@@ -544,14 +545,15 @@ settings = TrainConfig(
     steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, dtype="float32", eval_bytes=20_000
 )
 tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer")
-mine = ModelConfig(MyGAU, dim=64, depth=4, max_length=64, norm="layer", unit_options=dict(length=64, n=64))
+my_config = ModelConfig(MyGAU, dim=64, depth=4, max_length=64, norm="layer", unit_options=dict(length=64, n=64))
 
 torch.manual_seed(settings.seed)
-of_package, of_mine = LanguageModel(tiny), LanguageModel(mine)
+of_package, of_mine = LanguageModel(tiny), LanguageModel(my_config)
 take_over(of_mine, of_package)
 with tempfile.TemporaryDirectory() as folder:
     of_mine.save_pretrained(folder)
-    runs = {"my GAU, Toeplitz bias": train(mine, replace(settings, start_from=folder), corpus=corpus, progress=False)}
+    from_folder = replace(settings, start_from=folder)
+    runs = {"my GAU, Toeplitz bias": train(my_config, from_folder, corpus=corpus, progress=False)}
 runs["GAU, rotary bias"] = train(replace(tiny, bias="rotary"), settings, corpus=corpus, progress=False)
 first_updates = train(tiny, settings, corpus=corpus, progress=False, stop_at=30).log  # the package's, cut short
 
@@ -564,7 +566,8 @@ assert np.abs(np.subtract(*losses)).max() < 1e-4 and count_parameters(of_package
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 seeds = load_stored("scoreboard")["seeds"]
 for name, score in bits.items():
-    print(f"{name:24} {score:.1f} bits per byte here; stored with seeds 0, 1, 2:", *seeds[f"03 {name}"])
+    print(f"{name:24} {score:.1f} bits per byte here; stored, three seeds:", end=" ")
+    print(", ".join(f"{each:.2f}" for each in seeds[f"03 {name}"]))
 table, waves = seeds["03 my GAU, Toeplitz bias"], seeds["03 GAU, rotary bias"]
 assert waves[0] < table[0] + 0.05 and min(waves[1:]) > max(table) + 0.2
 
@@ -590,9 +593,9 @@ for (name, run), model in zip(runs.items(), (of_package, runs["GAU, rotary bias"
 #
 # Code 6 divides by the length of the sequence at hand, as `MyGAU(n=None)` does.
 #
-# **Misconception: with a causal mask, the beginning of a sequence cannot depend on what follows.** Take the first 50 outputs of a sequence
-# of 100 tokens: `value_leak` changes the *content* of the later tokens, `prefix_error` leaves them out, and `step_error` reads the tokens
-# one by one, as in generation.
+# **Misconception: with a causal mask, the beginning of a sequence cannot depend on what follows.** Of a sequence of 100 tokens, `value_leak` changes
+# the *content* of the last 50 and `prefix_error` leaves them out, and both look at the first 50 outputs. `step_error` reads all tokens one by one, as
+# in generation, and compares all 100.
 #
 # **Your third guess.** By how many percent does the branch of the first 50 tokens differ if the others are left out?
 
@@ -603,7 +606,7 @@ predict("03.c", None)  # your number in place of None
 from flash_tutorial.properties import prefix_error, step_error, value_leak
 
 sequence = torch.randn(2, 100, D, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-prompts, drift = torch.tensor([50, 50]), {}
+prompts, drift = torch.tensor([1, 1]), {}  # one token of each sequence is read at once
 print("n       content changed   later tokens left out   token by token")
 for name, n in (("current", None), ("100", 100)):
     unit = MyGAU(D, length=100, n=n).double()
@@ -634,7 +637,8 @@ for length in (64, 16, 8):
 assert abs(by_length[64, 64] - by_length[64, None]) < 0.05 and by_length[8, None] > by_length[8, 64] + 0.1
 
 # %% [markdown]
-# A causal FLASH-Quad model of this project therefore has a fixed n = `max_length`. And `check_unit` finds the trap, with eight others.
+# A causal FLASH-Quad model of this project therefore has a fixed n = `max_length`. And `check_unit` finds the trap: *prefix* is one of the nine
+# properties that it tests.
 
 # %% tags=["nbval-check-output"]
 assert of_package.stack.units[0].length_scale == settings.length
@@ -664,6 +668,6 @@ except ValueError as found:
 # 2. For the gradient, keep r = relu(s). Then `d_s = 2 r × d_A`, and the rest are matrix products.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer sequence.
 #
-# **Exercises** [Problem set 03](../exercises/03_gau_in_torch.ipynb), six tasks, from the biases to a test that finds leaks.
+# **Exercises** [Problem set 03](../exercises/03_gau_in_torch.ipynb), six tasks, from both biases to floating point; one is a test for outputs that depend on what follows, or on how much.
 #
 # **Next** [Lecture 04](04_linear_attention.ipynb) does without the attention matrix: linear attention, and its state.

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 29 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 30 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -346,8 +346,8 @@ figures.show(*figures.forms_by_length(lengths, ms, ylabel=label, title=title), t
 # same on a V100 card (Table 10, a training step at T = 512): Performer, a linear attention, took 823.0 ms, Transformer++ 222.4, and
 # FLASH, with 254.4, was behind as well at this length.
 #
-# One cause has been counted, the sequential steps. The other is memory. What must be kept for the backward pass, by one head of the
-# paper's size?
+# One cause has been counted, the sequential steps. The other is memory. What does autograd keep for the backward pass, for one head of the paper's
+# size?
 
 # %% tags=["nbval-check-output"]
 S, E = 128, 1536
@@ -476,7 +476,8 @@ assert same(dk_TS, expected[1][0].numpy()) and same(dv_TE, expected[2][0].numpy(
 # Check token 5. Its readers are tokens 5 and 6, so R = (0, 1) (0, 1, 0)ᵀ + (1, 2) (1, 0, 0)ᵀ, and with its value (3, 0, 1) dk is (3, 6).
 #
 # And `dk_j = sum over i ≥ j of (v_j · d_out_i) q_i` is linear attention again: v asks, d_out is the key, q is the value, and the sequence
-# runs backwards. So *every* form of this lecture is also a backward pass, one that makes its own states and has to keep none.
+# runs backwards. So *every* form of this lecture can also compute the backward pass. It makes its states anew, so the forward pass need not
+# keep any.
 #
 # | gradient | query | key | value | sequence runs |
 # | --- | --- | --- | --- | --- |
@@ -515,7 +516,7 @@ for C in (1, 5, 23):
 # ## 8. Where the time goes: operations, bytes, steps
 #
 # Back to the first cell. You have met three costs: operations, memory traffic (bytes moved), and sequential steps. As a rough guess, the
-# time is that of whichever is largest. Here is the forward pass: all T² pairs of the matrix, the large arrays that are read and written, 4
+# total time is that of the one which by itself would take longest. Here is the forward pass: all T² pairs of the matrix, the large arrays that are read and written, 4
 # bytes an entry, and the calls that wait for one another.
 
 # %% tags=["nbval-check-output"]
@@ -530,30 +531,39 @@ for name, count, moved, steps in (  # multiply-adds, other entries moved, steps
     print(f"{name:16} {count / 1e6:4.0f} million multiply-adds, {4 * (edge + moved) / 1e6:5.1f} MB, {steps:4} steps")
 
 # %% [markdown]
-# Token by token has many steps and many bytes, and the matrix has T² of both multiply-adds and bytes. Chunks pay with a few more
-# multiply-adds for C times fewer steps and far fewer bytes. Only the running sum is a riddle: it moves fewer bytes than token by token,
-# in one call, and yet it was so slow. The reason is the *order* in which bytes are moved. A processor fetches neighbours together, but a
-# running sum over tokens, as torch does it on a CPU, jumps S × E entries at each step. So make the same T states one by one, each as a whole:
+# Token by token has many steps and many bytes, and both counts of the matrix grow like T². Chunks take 1.7 times the multiply-adds of a state, for 64
+# times fewer steps and far fewer bytes. Only the running sum is a riddle: it moves fewer bytes than token by token, in one call, and yet it was
+# so slow. A likely reason is the *order* in which bytes are moved. A processor fetches neighbours together, but a running sum over tokens, as
+# torch does it on a CPU, jumps S × E entries at each step. So make the same T states one by one, each as a whole, into the same memory:
 
 # %% tags=["timing"]
 three = batch(1, T, S, E, dtype=torch.float32, device=device)
 products = three[1][:, :, :, None] * three[2][:, :, None, :]  # (1, T, S, E)
-in_place = products.clone()
+states = torch.empty_like(products)
+
+
+def running_sum():
+    torch.cumsum(products, 1, out=states)
 
 
 def state_by_state():
+    states[:, 0] = products[:, 0]
     for t in range(1, T):
-        in_place[:, t] += in_place[:, t - 1]  # whole states, neighbours in memory
+        torch.add(states[:, t - 1], products[:, t], out=states[:, t])  # whole states, neighbours in memory
 
 
-ms = milliseconds({"torch.cumsum over tokens": lambda: products.cumsum(1), "state by state": state_by_state})
+running_sum()
+summed = states.clone()
+state_by_state()
+assert torch.allclose(states, summed, atol=1e-3)
+ms = milliseconds({"torch.cumsum over tokens": running_sum, "state by state": state_by_state})
 print(", ".join(f"{name}: {taken:.1f} ms" for name, taken in ms.items()))
 assert device != "cpu" or ms["torch.cumsum over tokens"] > 2 * ms["state by state"]
 
 # %% [markdown]
 # State by state does the same additions in a fraction of the time, so a large part of the running sum's cost comes from `torch.cumsum`
-# along that axis on a CPU. A slow implementation does not prove that an idea is slow; only what you *counted*, the steps and the bytes,
-# belongs to the idea. And the chunk form never moves those bytes, because it does not make T states.
+# along that axis on a CPU. A slow implementation does not prove that an idea is slow. The steps belong to the idea; the bytes are those of these
+# implementations, and a fused kernel moves fewer (lecture 01). The chunk form needs no such kernel to avoid them, because it does not make T states.
 #
 # ## 9. Then why FLASH?
 #
@@ -642,8 +652,9 @@ assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 
 # %% [markdown]
 # Linear attention is behind at every seed, behind the GAU and behind Transformer++. But relu² is not what it lacks: with the GAU's bias it
-# is as good as the GAU. relu² *without* the bias hardly begins to learn, because the first scores are tiny and their squares tinier
-# still. So in these runs the position bias explains the whole gap, and the noise shows no effect (at T = 64, after 300 updates).
+# is as good as the GAU. relu² of scores over n hardly begins to learn *without* the bias, probably because the first scores are tiny and their
+# squares tinier still (that was not tested). So in these runs the bias closes the gap, as far as three seeds can tell, and no effect of the noise is
+# seen (at T = 64, after 300 updates).
 #
 # What does this mean for FLASH? A bias that is learned freely for each distance needs pairs, as relu² does; a state of constant size has no
 # place for either. FLASH has both: the pairs of a chunk, and a state, which for four units as here takes 16,384 entries after 64 tokens or

@@ -168,7 +168,7 @@ def pairs(T):
 
 
 def local_pairs(T, C):
-    return ...
+    return ...  # your line
 
 
 learner.your_line("08.c", local_pairs, ((6, 2), 9), ((14, 4), 33), ((3, 4), 6))
@@ -236,7 +236,7 @@ for T in lengths:
 
 # %%
 def crossover_by_me(D, S, E, C, more_dense):
-    return ...
+    return ...  # your line
 
 
 learner.your_line("08.d", crossover_by_me, ((768, 128, 1536, 256, 196_608), 1835.833333), ((8, 4, 16, 4, 0), 43.5))
@@ -649,7 +649,7 @@ figures.show(*figures.quality_by_time(panels, baseline="Transformer++", title=ti
 
 # %%
 def best_chunk(S, E):
-    return ...
+    return ...  # your line
 
 
 learner.your_line("08.e", best_chunk, ((64, 256), 128), ((128, 512), 256), ((2, 8), 4))

@@ -240,7 +240,7 @@ def fold(state):
 
 # %%
 def time_to_fold(rows, C):
-    return ...
+    return ...  # your line
 
 
 learner.your_line("09.c", time_to_fold, ((3, 4), 0), ((4, 4), 1), ((1, 4), 0), ((2, 2), 1))
@@ -390,7 +390,7 @@ for name, how in decoders.items():
 
 # %%
 def readable_at_once(waiting, C):
-    return ...
+    return ...  # your line
 
 
 learner.your_line("09.d", readable_at_once, ((0, 4), 4), ((3, 4), 1), ((2, 8), 6))

@@ -28,7 +28,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help.
 #
-# **Time** 35 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 36 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -79,10 +79,12 @@ from flash_course.bench.stored import load_stored
 
 steps_of_cards = {(row["model"], row["T"]): row for row in load_stored("traffic")["rows"]}
 for name in ("FLASH, torch", "FLASH, Triton"):
-    print(f"{name:14} {steps_of_cards[name, 8192]['gigabytes_moved']:.0f} GB of memory traffic in one training step")
+    moved = steps_of_cards[name, 8192]["gigabytes_moved"]
+    print(f"{name:14} {moved:.0f} GB of memory traffic in one training step, sequences of 8192 tokens")
 
 # %% [markdown]
-# The second does more multiplications, not fewer, and yet more than a third of the traffic is gone. Does that matter? While a T4, Colab's
+# Both multiply about as much (the kernels repeat some scores and leave out most of what the mask hides), and yet more than a third of the traffic is
+# gone. Does that matter? While a T4, Colab's
 # free card, fetches one byte, its matrix units could do 203 multiplications or additions (section 2). The gate of FLASH does one for six
 # bytes.
 #
@@ -133,7 +135,7 @@ size = GPU if DEVICE == "cuda" else CPU
 # against 222 ms), and that was before today's fused attention kernels. Which part of a step takes the time? A FLASH unit has five:
 #
 # - *project*: norm, one dense layer and SiLU make gate u, value v and base z of each token;
-# - *heads*: scale, offset and RoPE make four heads of z (the paper's word), its queries and keys;
+# - *heads*: scale, offset and RoPE make four *heads* (the paper's word) of z: its queries and keys;
 # - *local*: relu² attention inside chunks of C tokens;
 # - *global*: the state of earlier chunks;
 # - *out*: the gate, then a dense layer back to D.
@@ -166,7 +168,7 @@ assert difference < 1e-4
 print(f"the five parts equal the unit: D = {size.D}, S = {size.S}, {size.T // size.C} chunks of {size.C} tokens")
 
 # %% [markdown]
-# How much arithmetic has each? In *project* each token goes from D to 2 E + S features, in *out* from E to D; the mixing is counted as in
+# How many multiply-adds have the matrix products of each? (*heads* has none, so it counts as 0.) In *project* each token goes from D to 2 E + S features, in *out* from E to D; the mixing is counted as in
 # lecture 08, by its visible pairs.
 
 # %% tags=["nbval-check-output"]
@@ -232,7 +234,7 @@ print(f"a step whose mixing took no time would be {1 / (1 - of_time / 100):.2f} 
 # card we expect more, and the rest of this lecture is about why.
 #
 # The last line is *Amdahl's law*: if a part has a share p of the time, a kernel for it makes the whole at most 1 / (1 − p) times as fast.
-# Dense layers have good kernels already, so ours include heads and gate.
+# The dense layers have good kernels already. What is left beside the mixing are heads and gate, so we write kernels for these too.
 #
 # ## 2. Arithmetic against bytes
 #
@@ -329,12 +331,13 @@ from torch.profiler import profile
 from flash_support.devices import compiled
 
 
-def narrow_local(q, k, values, bias, lower):
-    return (torch.relu(q @ k.mT / 128 + bias).square() * lower) @ values
+def narrow_local(q, k, values, bias, mask):
+    return (torch.relu(q @ k.mT / 128 + bias).square() * mask) @ values
 
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes lines of its own
-inputs = [*torch.randn(3, 64, 128, 16, device=DEVICE), *torch.randn(2, 128, 128, device=DEVICE).tril()]
+mask = torch.ones(128, 128, device=DEVICE).tril()
+inputs = [*torch.randn(3, 64, 128, 16, device=DEVICE), torch.randn(128, 128, device=DEVICE), mask]
 for name, way in {"one by one": narrow_local, "compiled": compiled(narrow_local)}.items():
     try:
         way(*inputs)  # the first call compiles
@@ -477,7 +480,7 @@ for n in (0, 1, 2, 3, 4, 12):
 
 # %% [markdown]
 # The second piece is the mixing. The global part comes first; its `state` is an input, made by `scan_kernel`: the running sum of lecture
-# 05, stored *before* the chunk's own term is added, and divided by the number of tokens in it. The loop then goes over tiles of keys, up to
+# 05, stored *before* the chunk's own term is added, and divided by the number of tokens that were summed so far. The loop then goes over tiles of keys, up to
 # the reader's own tile; those further right are never touched. `total` stays in float32, also when the inputs are float16.
 
 # %% tags=["nbval-check-output"]
@@ -500,7 +503,7 @@ show_piece("def local_map(", "\n\n\n")
 
 # %%
 def seen_by(rows, keys):
-    return ...
+    return ...  # your line
 
 
 places = np.arange(4, 8), np.arange(2, 6)
@@ -621,8 +624,8 @@ if fused:
 # %% [markdown]
 # (Do not compare instruction counts of A100 and H100: one of the H100's covers a larger piece.) For the T4 there is **not one** matrix
 # instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second (data
-# sheet), so its ridge point falls to 25, below the fused part's 64, and its threads spill. So this kernel should **lose** there, and
-# `backend="auto"` leaves it out.
+# sheet), so its ridge point falls to 25, below the fused part's 64. And its threads spill: with this tile the compiler stops at 64 registers, and at
+# (32, 64), the package's tile for a T4, it takes all 255 and still spills. So this kernel should **lose** there, and `backend="auto"` leaves it out.
 #
 # On the newer cards the tile's size is a trade-off. Narrow tiles make the scores more often, short ones read `state` more often. But large
 # ones take more of the SM's 65,536 registers and shared memory, so it holds fewer programs, of which one could compute while another waits
@@ -657,25 +660,27 @@ figures.show(*figures.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title
 # %% [markdown]
 # What the kernels save lies between the products. PyTorch makes the heads in float32, one operation after the other, and it writes near
 # and far before it adds and gates them, whereas a tile goes through all of this in fast memory. The attention matrix, with which section 4
-# began, has the smallest part in what is saved (*relu²*), since at C = 256 it is a sixth as wide as the values.
+# began, has the smallest part in what is saved (*relu²*), since at C = 256 it is a sixth as wide as the values. (The products themselves move 5 GB
+# more.)
 #
 # The grey bars count element-wise operations that follow each other as one kernel, about what `torch.compile` makes of them. By this count
 # Transformer++ moves least: its heads are merged, too, and its 12 attention layers with values of width 768 move 15 GB, where the 24 units of
-# FLASH with values of width 1536 move 97 for the products of the mixing.
+# FLASH with values of width 1536 move 92 by torch and 97 by the kernels, for the products of the mixing.
 #
 # From bytes and FLOPs to a time: each operation takes as long as its products or its bytes, whichever is longer. Three things are *assumed*.
 #
 # 1. Large products reach about 60%, long copies 84% of the data sheets (less on a T4); launching is free and memory suffices.
-# 2. So do the products inside attention, and none is repeated. That flatters our kernels and the baseline's fused attention, so each has a second row at half the rate: *slow attention*, and *slow kernels*, which repeat the scores for every 64 columns.
-# 3. The rows named *compiled* move the bytes of the grey bars. (The kernels run without a compiler around them.)
+# 2. So do the products inside attention, and none is repeated. That flatters our kernels and the baseline's fused attention, so each has a second row at half the rate: *slow attention* and *slow kernels*, which repeat the scores for every 64 columns.
+# 3. Rows with *compiled* in their name move the bytes of the grey bars. (The kernels run without a compiler around them.)
 
 # %%
 repeated = times_the_products(C=256, S=128, E=1536, M=64)  # since each tile of columns makes the scores anew
+SLOW = "Transformer++, compiled, slow attention"
 ways = {  # how a row is counted: the model, whether the rest is compiled, how slow its own kernels are
     "FLASH, torch": ("FLASH, torch", False, 1), "FLASH, compiled": ("FLASH, torch", True, 1),
     "FLASH, kernels": ("FLASH, Triton", False, 1), "FLASH, slow kernels": ("FLASH, Triton", False, 2 * repeated),
     "Transformer++": ("Transformer++", False, 1), "Transformer++, compiled": ("Transformer++", True, 1),
-    "Transformer++, slow": ("Transformer++", True, 2),
+    SLOW: ("Transformer++", True, 2),
 }  # fmt: skip
 columns = [*(("H100", T) for T in LENGTHS), ("A100", 8192), ("L4", 8192), ("T4", 8192)]
 predicted = {}
@@ -692,17 +697,19 @@ print(f"the slow kernels' local part executes {repeated:.1f} times the products 
 
 on_h100 = {said: [predicted[said, "H100", T] for T in LENGTHS] for said, *_ in rows[2:]}
 for way in [way for way in on_h100 if way.startswith("FLASH")]:
-    for baseline in ["Transformer++"] if "torch" in way else ["Transformer++, compiled", "Transformer++, slow"]:
-        print(f"{way:20} is level with {baseline:24} at T = {level(LENGTHS, on_h100[way], on_h100[baseline]):,.0f}")
+    for baseline in ["Transformer++"] if "torch" in way else ["Transformer++, compiled", SLOW]:
+        print(f"{way:20} is level with {baseline:39} at T = {level(LENGTHS, on_h100[way], on_h100[baseline]):,.0f}")
 if fused:
-    fast, slow = on_h100["Transformer++, compiled"], on_h100["Transformer++, slow"]
+    fast, slow = on_h100["Transformer++, compiled"], on_h100[SLOW]
     assert on_h100["FLASH, kernels"][1] > slow[1]
+    assert on_h100["FLASH, kernels"][1] < on_h100["Transformer++"][1] < on_h100["FLASH, slow kernels"][1]
+    assert [round(1 - on_h100[f"FLASH, {way}"][2] / slow[2], 2) for way in ("kernels", "slow kernels")] == [0.31, 0.23]
     assert 0.9 * fast[2] < on_h100["FLASH, slow kernels"][2] < 1.1 * fast[2] < 0.8 * slow[2]
 
 # %% [markdown]
 # A FLASH step is predicted to take the same time at every length, while that of Transformer++ climbs, even with fused attention. Beside
-# *Transformer++*, not compiled, the kernels seem to win at 2048. Compile the baseline, and they lose there. At 8192 they are about level
-# with fast attention, and take a quarter less time than slow attention.
+# *Transformer++*, not compiled, the kernels win at 2048 (142 against 156 ms) unless they are slow (160). Compile the baseline, and they lose there.
+# At 8192 fast and slow kernels lie on either side of fast attention, and take 23 to 31% less time than slow attention.
 #
 # Lecture 08 counted a crossover of 1836 tokens at these sizes, from multiply-adds alone. Count bytes as well, with fused attention for the
 # baseline, and it lies near 10,000 on an H100 (nothing compiled). If both are compiled, we predict 5,000 against slow attention and 10,000
@@ -715,7 +722,7 @@ if fused:
 # **Now measure**, while you have a prediction. In a copy of this repository, on a machine with a CUDA card,
 # `tools/gpu_evidence --only steps` times a step in these ways and stores the result for the next cell, in 20 minutes at most. (It takes
 # half the tokens, so halve the predictions. In Colab, on a T4, `!flash-tutorial bench --preset t4` times FLASH by torch against
-# Transformer++.) Write down first which row of the table you expect to be wrong.
+# Transformer++, with a third of the units and an eighth of the tokens, so divide them by 24.) Write down first which row of the table you expect to be wrong.
 
 # %%
 try:
@@ -737,9 +744,9 @@ except ValueError:
 # | Matrix products are limited by arithmetic | section 2: FLOPs per byte against two data sheets | |
 # | `torch.compile` makes a hand-written kernel unnecessary | section 3: five operations were merged, two products stayed | |
 # | A fused kernel needs a running maximum and sum | section 4: softmax does, relu² does not | |
-# | The kernel computes what the model computes | section 7: against torch, odd lengths, two formats | |
+# | The kernel computes what the model computes | section 7: against torch in float64, at one length that C does not divide, in two formats, by the interpreter | |
 # | Its gradient is right | section 8: each input, against torch in float64 | |
-# | A hand-written kernel is faster | sections 8 and 9: not on a T4; on newer cards predicted, and yours to measure | |
+# | A hand-written kernel is faster | sections 8 and 9: predicted to lose on a T4, and to depend on the baseline on newer cards; yours to measure | |
 #
 # **Three takeaways**
 # 1. Measure first, by part; then count FLOPs and bytes; only then write code.

@@ -246,8 +246,8 @@ assert n == 24  # float32 has 24 binary digits
 reveal("90.a", n, "(2**24 = 16,777,216)")
 
 # %% [markdown]
-# A float32 has 24 binary digits. The two half-precision formats share 16 bits between digits and range in different ways; compare their last
-# two columns. (*Smallest normal*: below it, a number has fewer digits than the format promises.)
+# A float32 has 24 binary digits. The two half-precision formats share 16 bits between digits and range in different ways; compare the
+# columns. (*Smallest normal*: below it, a number has fewer digits than the format promises.)
 
 # %% tags=["nbval-check-output"]
 print("format     binary digits  largest   smallest normal   next after 1000")
@@ -259,7 +259,7 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     print(f"{str(dtype)[6:]:10} {digits:4}           {info.max:8.1e}  {info.tiny:8.1e}          {after:.9g}")
 
 # %% [markdown]
-# float16 has more digits than bfloat16 and pays for them with its range: its largest number is 65,504, and 65,536 is already
+# float16 has more digits than bfloat16 and pays for them with its range: its largest number is 65,504 (6.6e+04 in the table), and 65,536 is already
 # infinity. Lecture 03 shows what that means for relu², the square of what a relu lets through.
 #
 # **Misconception: (a + b) - b is a.** A small number that is added to a large one loses its last digits, and a subtraction does not bring them

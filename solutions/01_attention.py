@@ -96,7 +96,7 @@ def causal_softmax(scores_TT):
     """Softmax of each row over the tokens that it sees.
 
     scores_TT: array (T, T), T >= 1; scores_TT[i, j] is for query i and key j.
-    Returns an array (T, T): row i sums to 1 over the columns 0 to i, and is 0 behind them.
+    Returns an array (T, T): row i sums to 1 over the columns 0 to i, and is 0 after them.
     """
     # BEGIN SOLUTION
     seen_TT = np.tri(len(scores_TT), dtype=bool)
@@ -133,7 +133,8 @@ check("01.1", causal_softmax)
 #
 # <details><summary>I get True nearly everywhere</summary>
 #
-# Is an earlier change still in your input? Start each try from a fresh copy.
+# Is an earlier change still in your input? Start each try from a fresh copy. Or did you put NaN or infinity in? 0 times NaN is NaN, so it moves outputs
+# that do not read the token, too: use ordinary numbers.
 #
 # </details>
 
@@ -215,8 +216,8 @@ check("01.3", multi_head)
 #
 # **15 points** · difficulty 2/5 · importance 4/5 · 15 minutes · core
 #
-# The next cell prints your numbers: T tokens, width D, H heads, and a batch of B sequences of T tokens each. Answer before you compute
-# anything. The question is about one attention layer without a mask, so all T × T pairs are computed, and all heads together have the width D.
+# The next cell prints your numbers: T tokens, width D, H heads, and a batch of B sequences of T tokens each. Write down a formula
+# for each letter before you compute anything. The question is about one attention layer without a mask, so all T × T pairs are computed, and all heads together have the width D.
 #
 # - `a`: how many multiply-adds do the two products take, queries times keys and attention weights times values, for *one* sequence?
 # - `b`: how many bytes do the attention matrices of *all* B sequences take, in float16?

@@ -118,7 +118,7 @@ check("02.1", relu2, relu2_slope)
 # the base and the values, and returns what each token has read, an array (T, E). Your function calls it and never asks what it does.
 # If each token reads only itself, the unit is a GLU; with an attention matrix it is a GAU.
 #
-# The norm here is LayerNorm, not the lecture's ScaleNorm. For each token, take its mean away, divide by the square root of
+# The norm here is LayerNorm, not the lecture's ScaleNorm. For each token, subtract its mean, divide by the square root of
 # (variance + 0.00001), multiply by `norm_gain`, and add `norm_offset`. The variance is the mean of the D squared deviations.
 #
 # Then comes one projection, `in_weight` and `in_bias`, and SiLU on all of it. Cut the result into u, v and z, in this order.
@@ -239,7 +239,7 @@ check("02.4", answer_02_4, student=STUDENT)
 # Below is a gated attention unit that somebody ported from elsewhere. It runs and it trains, and it has three faults. This is what it
 # should compute:
 #
-# - ScaleNorm: each token over the root of (its mean square + 0.00001), times `norm_gain`. From the normed token come u, v and z, as in 02.2;
+# - ScaleNorm divides each token by the root of (its mean square + 0.00001) and multiplies it by `norm_gain`. From the normed token come u, v and z, as in 02.2;
 # - queries and keys as in 02.3, without rotary positions, and the causal attention matrix of 02.3, with `bias_TT` and `length_scale`;
 # - x plus the gated reading times `out_weight`, plus `out_bias`.
 #

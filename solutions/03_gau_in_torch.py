@@ -278,7 +278,7 @@ check("03.3", numeric_gradient)
 #
 # Now you write the gradient by hand, with the mask and for any power of relu. The forward pass of one sequence is
 #
-# `s = q kᵀ / n + bias`, `A = relu(s) ** power`, causal: `A[i, j] = 0` for j > i, `out = A v`.
+# `s = q kᵀ / n + bias`, then `A = relu(s) ** power`. If `causal` is true, `A[i, j]` is set to 0 for j > i. Last, `out = A v`.
 #
 # The power is a whole number, 1 or more; the lecture has 2. You get `d_out`, the gradient of a loss with respect to out, and
 # return the gradients of q, k, v and bias. At a hidden entry the gradient of bias is 0, and the derivative of relu(s) is 0 for s below 0.
@@ -373,19 +373,20 @@ check("03.5", assert_prefix_consistent)
 #
 # The next cell prints your numbers: n, which is a power of two, and a step. Answer before you compute anything.
 #
-# float16 keeps 11 binary digits of a number, and bfloat16 keeps 8, the leading 1 counted.
+# float16 keeps 11 binary digits of a number, and bfloat16 keeps 8, counting the leading 1.
 # The largest float16 is 65504, and the smallest above 0 is 2⁻²⁴.
 # Every result is rounded to the nearest number of its format, and from the middle between two it goes to the one
 # whose last binary digit is 0.
 #
-# - `a`: scores s and their squares are float16 numbers. What is the largest s for which relu²(s / n) is finite?
+# - `a`: s, s / n and relu²(s / n) are float16 numbers. What is the largest s for which relu²(s / n) is finite?
 # - `b`: what is the smallest s above 0 for which relu²(s) in float16 is not 0? There is no division here. Three digits are enough.
-# - `c`: a float16 number starts at 0, and `c = c + step` is done again and again. At which number does it stop growing?
+# - `c`: a float16 number x starts at 0, and `x = x + step` is repeated. At which number does it stop growing?
 #   Write `float("inf")` if you think that it never stops.
 # - `d`: the same question for bfloat16.
 # - `e`: a score of 1000 is squared. Which format is in trouble, `"float16"` or `"bfloat16"`?
 # - `f`: a running sum adds a number near 1 for each of 500 chunks. Which format stops growing too early, `"float16"` or `"bfloat16"`?
-# - `g`: the T4 has compute capability 7.5. How does it multiply matrices in bfloat16, by `"tensor cores"` or by `"emulation"`?
+# - `g`: NVIDIA's tensor cores multiply bfloat16 only from compute capability 8.0 on, and a T4 has 7.5. Torch multiplies bfloat16 matrices there all the
+#   same. By `"tensor cores"` or by `"emulation"`?
 #
 # <details><summary>My number for c or d is called wrong, and I know the digits</summary>
 #
@@ -401,7 +402,7 @@ print(personal("03.6", STUDENT))
 # STUB answer_03_6 = dict(a=None, b=None, c=None, d=None, e=None, f=None, g=None)
 _n = personal("03.6", STUDENT)
 answer_03_6 = dict(
-    a=255.875 * _n["n"], b=1.73e-4, c=2048 * _n["step"], d=256 * _n["step"], e="float16", f="bfloat16", g="emulation"
+    a=255.875 * _n["n"], b=2**-12.5, c=2048 * _n["step"], d=256 * _n["step"], e="float16", f="bfloat16", g="emulation"
 )
 # END SOLUTION
 check("03.6", answer_03_6, student=STUDENT)

@@ -77,7 +77,7 @@ STUDENT = "me"  # your name or number; the numbers of 04.4 are drawn from it
 # In linear attention without a mask, output i is the sum over *all* tokens j of (q_i · k_j) v_j. There is no softmax, no scale and no mean.
 #
 # The formula names all pairs of tokens, but your function may not compute them. At T = 20,000 an attention matrix takes 3.2 GB,
-# while yours may take 100 MB there, and 10 MB at T = 2,000. It may also need at most three times the 2 T S E multiplications
+# while yours may take 100 MB there, and 10 MB at T = 2,000. It may also use at most three times the 2 T S E multiplications
 # that lecture 04 counts.
 #
 # You may use `numpy`.
@@ -218,7 +218,7 @@ check("04.3", chunked_exact)
 # - `f`: take your own T, and compare keeping all states with keeping the attention matrix. Of operations and memory, one is smaller with
 #   the states and the other is larger. Which is smaller, `"operations"` or `"memory"`? Operations are multiplications; memory is entries kept.
 #
-# <details><summary>I do not know in which unit d and e are asked</summary>
+# <details><summary>What are d and e counted in?</summary>
 #
 # Both are numbers of tokens. Set the two costs equal, both as formulas in T, S and E, and solve for T.
 #
@@ -247,7 +247,7 @@ check("04.4", answer_04_4, student=STUDENT)
 # Keep one state at a time, not T of them, and make no T × T matrix.
 # With S = 24 and E = 40 you may take 5 MB at T = 1,000, where T states would take 7.7 MB.
 #
-# You may use `numpy`, and no automatic gradients.
+# You may use `numpy`; write the gradients by hand, without automatic ones.
 #
 # <details><summary>My dq is right, dk and dv are not</summary>
 #
@@ -289,7 +289,7 @@ check("04.5", linear_backward)
 # **10 points** · difficulty 2/5 · importance 4/5 · 15 minutes
 #
 # A server answers requests with causal linear attention, S = 4 and E = 3. Its users complain that an answer depends on who asked before.
-# Each of the two functions makes one mistake in the way it treats its state. Find both and mend them.
+# In each of the two functions an array is changed that somebody else holds too. Find both places and mend them.
 #
 # - `answer_one` answers one request: q and k (T, 4), v (T, 3). It returns the outputs (T, 3) and the last state (4, 3).
 #   With `state_SE` a request goes on from an earlier one. That state belongs to the caller, who may go on from it twice, so do not write
@@ -302,7 +302,7 @@ check("04.5", linear_backward)
 # <details><summary>I get the right answer at the first call, and a different one at the second</summary>
 #
 # Python makes the value of a default argument once, when it reads the `def` line, and all calls share it.
-# Print `answer_one.__defaults__` before and after a call.
+# Print `answer_one.__defaults__` before and after a call. And who else holds the array that `+=` writes into?
 #
 # </details>
 
@@ -318,12 +318,10 @@ ZEROS = np.zeros((4, 3))  # where a request begins
 # STUB         state_SE += np.outer(k_TS[t], v_TE[t])
 # STUB         out_TE[t] = q_TS[t] @ state_SE
 # STUB     return out_TE, state_SE
-def answer_one(q_TS, k_TS, v_TE, state_SE=None):
-    if state_SE is None:
-        state_SE = ZEROS.copy()  # new zeros for each request
+def answer_one(q_TS, k_TS, v_TE, state_SE=ZEROS):
     out_TE = np.zeros(v_TE.shape)
     for t in range(len(q_TS)):
-        state_SE = state_SE + np.outer(k_TS[t], v_TE[t])  # a new array: the caller's stays
+        state_SE = state_SE + np.outer(k_TS[t], v_TE[t])  # a new array: ZEROS and the caller's state stay as they are
         out_TE[t] = q_TS[t] @ state_SE
     return out_TE, state_SE
 

@@ -229,7 +229,7 @@ check("06.2", adopt)
 # - `causal`: whether tokens read earlier tokens only, or both sides. A unit that is right is right in both forms;
 # - `bias`: a number that is used for all biases of the first projection. It is 0 in a fresh unit and something else in a trained one.
 #
-# Your test is tried on six units that are right and on nine that are wrong. The right ones may differ in how they read the paper:
+# Your test is tried on six units that are right and on ten that are wrong. The right ones may differ in how they read the paper:
 # their mean may divide by the valid tokens, or by all positions of the chunks that hold one, and some take no mean at all. Their outputs
 # *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight, or by a single token, or
 # only in one of the two forms. In all these units no weight inside a chunk is exactly zero. What you put in must be finite, padding

@@ -313,8 +313,8 @@ check("07.4", save, load)
 # **15 points** · difficulty 3/5 · importance 5/5 · 20 minutes
 #
 # Here are four runs of the tiny FLASH of lecture 05, with chunks of 16 bytes and windows of 64, after 300 updates on the novels.
-# They were trained once, by `benchmarks/curves.py`, and stored. Some of them have a fault, and no two have the same. All numbers are bits per byte.
-# Which runs you get, and in which order, depends on `STUDENT`. Say for each run which of these seven it is; at least three of them do not occur:
+# They were trained once, by `benchmarks/curves.py`, and stored. All four are different. All numbers are bits per byte.
+# Which runs you get, and in which order, depends on `STUDENT`. Say for each run which of these seven it is; three of them do not occur:
 #
 # - `"healthy"`: nothing is wrong;
 # - `"inclusive sum"`: the sum over earlier chunks includes a token's own chunk as well;
@@ -355,6 +355,10 @@ figures.show(*figures.loss_in_chunks(
 # BEGIN SOLUTION
 # STUB answer_07_5 = dict(a=None, b=None, c=None, d=None)
 _n = personal("07.5", STUDENT)
+# Both losses far below 2.07, and position 16 of each chunk the worst: inclusive sum. Every chunk begins as badly as the
+# first one: local only. Held-out loss rising while the training loss falls: overfit. A spike, then flat near the table
+# of letter counts: rate too high. Losses of 0.00 everywhere: targets not shifted. The order in the stored file gives
+# the letters here, so that this solution is right for every name.
 _causes = ("healthy", "inclusive sum", "local only", "overfit", "rate too high", "targets not shifted")
 answer_07_5 = dict(a=_causes[_n["a"]], b=_causes[_n["b"]], c=_causes[_n["c"]], d=_causes[_n["d"]])
 # END SOLUTION
@@ -382,7 +386,8 @@ check("07.5", answer_07_5, student=STUDENT)
 #    any full window can come, and in 200 updates on books of some dozen tokens all of them do. A shorter book is one window.
 # 4. A row of `masked` is a window too, and 15% of its tokens are hidden (rounded down, at least 1). Where a token is hidden, the target is that token;
 #    elsewhere the target is -100 and the id is the token. Most of the hidden positions, or all of them, have the id -1;
-#    the others may have any token as id, even the right one. Hidden tokens come in spans of neighbours: where 15 of 100 are hidden, the spans are 3 or more long on average.
+#    the others may have any token as id, even the right one. Hidden tokens come in spans of neighbours: where 15 of 100 are
+#    hidden, the spans of many batches are more than 3 long on average; a single batch may have a little less.
 #
 # Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on eleven that are wrong.
 # Grading tries a few more, and stops a test that computes for ten seconds in all.

@@ -114,7 +114,8 @@ check("09.1", answer_09_1, student=STUDENT)
 #
 # **25 points** · difficulty 4/5 · importance 5/5 · 40 minutes · core
 #
-# The last step of a chunk also folds the whole chunk into the sum, which is 27 times the work of its neighbours (lecture 09, section 8).
+# The last step of a chunk also folds the whole chunk into the sum: C S E multiply-adds more (lecture 09, section 8), so that it does many times the work
+# of its neighbours.
 # Say you want to do that fold in the background, while the next chunk is being written. Then the next chunk cannot read it yet, so the
 # layer needs the *lag* of exercise 05.2: a token of chunk g reads, as one mean, chunks 0 to g - lag. With a lag of 1 it is FLASH.
 #
@@ -133,7 +134,7 @@ check("09.1", answer_09_1, student=STUDENT)
 # - `waiting`: lin_kᵀ v of each finished chunk that it may not read yet, the oldest first. There are at most lag - 1 of them, so none with a lag of 1;
 # - `quad_k`, `lin_k`, `v`: one row for each token of the unfinished chunk, with the keys rotated. Right after a chunk boundary they are empty.
 #
-# Return a new state, and leave the given one as it is. (The step in the lecture changes its state; the undo key of 09.6 needs the old one.)
+# Return a new state, and leave the given one as it is. (The step in the lecture changes its state. Here the old one must stay, so that whoever tries a draft from it can come back to it.)
 # At every position the output must equal that of the parallel form. You may use `numpy`, `turn`, and anything of your own.
 #
 # <details><summary>I get "Your step changed the state it was given"</summary>
@@ -316,7 +317,7 @@ check("09.4", assert_steps_equal_parallel)
 # **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
 #
 # A model writes a novel overnight, and the computer may stop at any time. You want to stop in the middle of a chunk, load in a new process, and
-# get the same text as without the stop, so all that is needed to go on must be saved. It is a dictionary with three entries:
+# get the same text as without the stop, so all that is needed to go on must be saved. This is a dictionary with three entries:
 #
 # - `layers`: a list with one state for each layer, as in 09.2. Here there are two layers, and the second one has a lag of 2;
 # - `last`: the token that was drawn last and has not been read yet, a whole number;

@@ -191,7 +191,7 @@ check("11.2", tiled_local)
 # - The kernel reads q, k, v and the bias where they lie, without copies (`.contiguous()`, `.float()`) or padding. They may be transposed views,
 #   so use the strides of both axes.
 # - Inputs are float32, or all float16. `out` is float32, and the sum over tiles stays in float32.
-# - Neither of C and T, M and C, S and M need divide each other. M is a power of two, at least 16. M may be larger than C.
+# - C need not divide T, M need not divide C, and S is any number. M is a power of two, at least 16. M may be larger than C.
 #
 # `kernel[grid](arguments)` starts a kernel, and `grid` says how many programs run: `(chunks, tiles)`, for example. A parameter that is
 # marked `: tl.constexpr` is passed by its name, as `M=M`. A tensor becomes its address, and a tuple of strides stays a tuple.
@@ -292,8 +292,8 @@ check("11.3", launch_local)
 #
 # - **tables**: `sin` and `cos` run once;
 # - **waiting**: no tensor is asked for its value (`.item()`, `bool(...)`, `if tensor > 0`), because on a GPU the processor would have to wait for it;
-# - **half**: no product is made of which a part is always hidden *as a whole block*. The later half of the attention matrix of a chunk with
-#   itself may stay as it is;
+# - **half**: no product computes a block that the mask hides completely, such as the scores of one chunk against another. Inside a chunk's own square the
+#   hidden half may be computed;
 # - **double**: with x in float32, no operation gives float64;
 # - **joined**: `cat` and `stack` copy each entry of the result at most once or twice, not once for each later chunk.
 #   `turn` may keep its `cat`.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from triton.backends.nvidia.compiler import get_ptxas
 
+from flash_course.bench.clock import machine
 from flash_support.files import write_text
 from flash_tutorial.gpu import kernels
 from flash_tutorial.gpu.kernels import INTERPRETED, triton
@@ -133,7 +134,7 @@ def main():
             print(json.dumps(rows[-1]), flush=True)
     if args.out:
         about = {"command": "python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out " + args.out.as_posix(),
-                 "triton": triton.__version__, "kernels_sha256": text_sha256()}  # fmt: skip
+                 "triton": triton.__version__, "kernels_sha256": text_sha256(), "machine": machine()}  # fmt: skip
         lines = ",\n  ".join(map(json.dumps, rows))
         write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
 

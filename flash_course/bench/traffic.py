@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from flash_course.bench.clock import machine
 from flash_support.files import write_text
 from flash_tutorial import ModelConfig, chunks, fast, layers
 from flash_tutorial.model import make_unit
@@ -312,7 +313,8 @@ def main():
         print(json.dumps(row))
     if args.out:
         about = {"command": f"python -m flash_course.bench.traffic --out {args.out.as_posix()}", "tokens": TOKENS,
-                 "what": "predictions from counted bytes and FLOPs; nothing was measured", "cards": CARDS}  # fmt: skip
+                 "what": "predictions from counted bytes and FLOPs; nothing was measured", "cards": CARDS,
+                 "machine": machine()}  # fmt: skip
         lines = ",\n  ".join(map(json.dumps, rows))
         write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
 

@@ -8,8 +8,10 @@ import argparse
 import ast
 import hashlib
 import inspect
+import io
 import json
 import sys
+import tokenize
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -39,14 +41,25 @@ def code_of(name, seen=None):
     """The code of a module of this project and of those that it imports: module -> code without its comments."""
     seen, path = {} if seen is None else seen, HERE / f"{name}.py"
     if name not in seen and path.exists():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        seen[name] = ast.dump(tree)
+        source = path.read_text(encoding="utf-8")
+        tree, seen[name] = ast.parse(source), without_comments(source)
         for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for each in names:
                 code_of(each.partition(".")[0], seen)
     return seen
+
+
+def without_comments(source):
+    """The lines of a source without comments and empty lines: the same in each version of Python, as no dump of its
+    syntax tree is, so that a run made with one is found with another."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def code_of_layer(config):

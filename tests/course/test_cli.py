@@ -521,7 +521,7 @@ def test_help_says_how_a_file_is_split(capsys):
 def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert torch.cuda.is_available() or "FLASH: computed by torch, since there is no CUDA card" in out
+    assert torch.cuda.is_available() or "FLASH: computed by torch, since it is not on a CUDA card" in out
     assert torch.__version__ in out and "corpus austen: whole" in out and "float32 (" in out
     version = cli.metadata.version
 

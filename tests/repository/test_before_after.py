@@ -1,5 +1,7 @@
 """How `benchmarks/before_after.py` compares two states of the package: turns, ratios, and which rounds count."""
 
+import argparse
+
 import pytest
 
 pytestmark = pytest.mark.quick
@@ -29,10 +31,10 @@ def script(benchmark_script, monkeypatch):
 
 
 def test_ratios_are_now_to_before_and_the_first_rounds_do_not_count(script):
-    turns, ratios = [], {line: [] for line in script.ASKED}
-    script.measure_pair({"before": Worker("before", 2.0, turns), "now": Worker("now", 3.0, turns)}, ratios)
-    assert all(found == [1.5] * script.ROUNDS for found in ratios.values())
-    assert {f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token", "far")} == {*ratios}
+    turns, taken = [], {line: [] for line in script.ASKED}
+    script.measure_pair({"before": Worker("before", 2.0, turns), "now": Worker("now", 3.0, turns)}, taken)
+    assert all(found == [(2.0, 3.0)] * script.ROUNDS for found in taken.values())
+    assert {f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token", "far")} == {*taken}
     assert turns[-2:] == [("before", "end"), ("now", "end")], "no worker is left behind"
 
 
@@ -48,7 +50,23 @@ def test_what_is_stored_are_the_quartiles_of_all_pairs(script, monkeypatch):
     monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: None)
     monkeypatch.setattr(script, "start", lambda _: Worker(object(), next(speeds), []))
     found = script.measure("a commit")
-    assert found == {line: [2.0, 2.0, 2.0] for line in script.ASKED}
+    assert found["now_to_before"] == {line: [2.0, 2.0, 2.0] for line in script.ASKED}
+    assert found["milliseconds"]["flash update"] == [1000, 2000]
+    assert found["milliseconds"]["flash far"] == [1000 / script.TOKENS, 2000 / script.TOKENS]  # of one token
+
+
+def test_the_table_has_tokens_a_second_before_and_now(script):
+    assert script.said_of("flash token", 2.0, 0.5) == ", 2 ms before and 0.5 now, 500 and 2000 a second"
+    assert script.said_of("flash update", 2.0, 0.5) == ", 2 ms before and 0.5 now"
+    assert script.said_of("flash token") == ""
+
+
+def test_uncommitted_code_is_not_measured_under_the_name_of_a_commit(script, monkeypatch):
+    said = iter(["aaaaaaa", "bbbbbbb", " M flash_tutorial/units.py"])
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: argparse.Namespace(stdout=next(said)))
+    monkeypatch.setattr(script, "measure", lambda _: pytest.fail("measured"))
+    with pytest.raises(SystemExit, match=r"differ from bbbbbbb.*\n M flash_tutorial/units\.py"):
+        script.run("aaaaaaa")
 
 
 def test_a_worker_times_both_models_and_all_kinds_of_work(benchmark_script):

@@ -308,7 +308,7 @@ def test_a_unit_that_the_kernels_cannot_compute(options, words):
 @quick
 def test_auto_takes_torch_on_a_cpu_and_says_why():
     unit = FLASH(16, chunk_size=16, qk_dim=8, causal=True)
-    assert unit.fused_on(torch.zeros(1, 5, 16)) == (False, "there is no CUDA card")
+    assert unit.fused_on(torch.zeros(1, 5, 16)) == (False, "it is not on a CUDA card")
     with pytest.raises(ValueError, match="backend='cuda': expected 'auto', 'torch' or 'triton'"):
         FLASH(16, backend="cuda")
 

@@ -50,7 +50,7 @@ def cases_1(rng, numbers):
 # ---------------------------------------------------------------- 08.2 three crossovers
 def draw_2(rng):
     D = 96 * int(rng.integers(5, 13))
-    S, C = int(rng.choice([128, 160, 192])), int(rng.choice([192, 256, 320, 384]))
+    S, C = int(rng.choice([128, 160, 192])), int(rng.choice([128, 256, 512]))
     return {"D": D, "S": S, "E": 2 * D, "C": C, "F": 8 * D // 3}
 
 
