@@ -83,9 +83,7 @@ def scores_by_places(tables):
         )  # fmt: skip
         axes.set_xlabel("position of the key", fontsize=FONT)
     figure.axes[0].set_ylabel("position of the query", fontsize=FONT)
-    figure.suptitle(
-        "One pair of tokens at all positions: only RoPE's scores depend on the distance alone", fontsize=FONT + 1
-    )
+    figure.suptitle("A pair at all positions: only RoPE's scores depend on the distance alone", fontsize=FONT + 1)
     said = "; ".join(f"{name} from {low:.2f} to {high:.2f}" for name, (low, high) in ranges.items())
     alt = (
         f"{len(tables)} tables of {T} by {T} scores, lighter for larger ones. Only that of RoPE is constant along each "
