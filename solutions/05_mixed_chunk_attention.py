@@ -181,17 +181,22 @@ def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combin
     Returns an array (T, E).
     """
     # BEGIN SOLUTION
-    (T, E), mean = v.shape, combine == "mean"
-    q, k, far_q, far_k, v_GCE = (to_chunks(x, C) for x in (q_quad, k_quad, q_lin, k_lin, v))
-    A_GCC = np.maximum(q @ k.swapaxes(1, 2) / C + bias_CC, 0) ** 2
+    T, E = v.shape
+    G = -(-T // C)
+    rows = [np.pad(x, ((0, G * C - T), (0, 0))) for x in (q_quad, k_quad, q_lin, k_lin, v, np.ones((T, 1)))]
+    quad_q, quad_k, lin_q, lin_k, v_GCE, there = (x.reshape(G, C, -1) for x in rows)
+    A_GCC = np.maximum(quad_q @ quad_k.swapaxes(1, 2) / C + bias_CC, 0) ** 2
     near = (np.tril(A_GCC) if causal else A_GCC) @ v_GCE
 
-    kv_GSE = far_k.swapaxes(1, 2) @ v_GCE
-    if causal:  # earlier chunks are full: the mean over their tokens is that over the chunks, divided by C
-        read = earlier_chunks(torch.from_numpy(kv_GSE), lag, mean).numpy() / (C if mean else 1)
+    sums = [lin_k.swapaxes(1, 2) @ v_GCE, there.sum(1, keepdims=True)]  # of each chunk: k^T v, and its tokens
+    if causal:
+        kept = max(G - lag, 0)
+        sums = [np.concatenate([np.zeros((G - kept, *x.shape[1:])), x.cumsum(0)[:kept]]) for x in sums]
     else:
-        read = kv_GSE.sum(0) / (T if mean else 1)
-    return (near + far_q @ read).reshape(-1, E)[:T]
+        sums = [x.sum(0, keepdims=True) for x in sums]
+    kv_GSE, tokens = sums
+    far = lin_q @ (kv_GSE / np.maximum(tokens, 1) if combine == "mean" else kv_GSE)
+    return (near + far).reshape(G * C, E)[:T]
     # END SOLUTION
 
 
