@@ -57,17 +57,24 @@ def lead(T):
     return -gap, half
 
 
-def in_middle_runs():
-    """FLASH after 2,000 updates with a dropout of 0.05, 0.1 and 0.2."""
-    runs = [run for run in load_stored("shipping")["runs"] if (run["model"], run["steps"]) == ("flash", 2000)]
-    score = {run["dropout"]: run["bits_per_byte"] for run in runs if run["weight_decay"] == 0.1}
-    return [score[dropout] for dropout in (0.05, 0.1, 0.2)]
+def in_middle_runs(model, setting="dropout", values=(0.05, 0.1, 0.2)):
+    """A model after 2,000 updates at these values of a setting; the other of dropout and decay is 0.1."""
+    (other,) = {"dropout", "weight_decay"} - {setting}
+    runs = [run for run in load_stored("shipping")["runs"] if (run["model"], run["steps"]) == (model, 2000)]
+    score = {run[setting]: run["bits_per_byte"] for run in runs if run[other] == 0.1}
+    return [score[value] for value in values]
 
 
-def before_after(what):
-    """The median of a time now over before, in the newest run that has it."""
-    newest = [run for run in load_stored("before_after")["runs"] if what in run["now_to_before"]][-1]
-    return [newest["now_to_before"][what][1]]
+def before_after(what, before):
+    """The median of a time over that at the commit ``before``, in the newest run that has it."""
+    runs = [run["now_to_before"] for run in load_stored("before_after")["runs"] if run["before"] == before]
+    return [run[what][1] for run in runs if what in run][-1:]
+
+
+def a_second(model, before):
+    """Tokens a second now and at the commit ``before``."""
+    newest = [run for run in load_stored("before_after")["runs"] if run["before"] == before and "milliseconds" in run]
+    return [1000 / ms for ms in newest[-1]["milliseconds"][f"{model} token"][::-1]]
 
 
 def twelve(name):
@@ -167,8 +174,14 @@ SAID = {
          lambda: [token("transformer++", 16384) / token("transformer++", 512)], 1),
         (r"scores better, by (\S+) bits per byte on \*Persuasion\* and (\S+) on \*Northanger", behind, 3),
         (r"\(0\.1 costs it (\S+) more\) and 0\.1 for Transformer\+\+ \(0\.2 costs it (\S+) more", dropout, 3),
-        (r"FLASH has (\S+) with a dropout of 0\.05, (\S+) with 0\.1 and (\S+) with 0\.2", in_middle_runs, 3),
-        (r"a token of Transformer\+\+ takes (\S+) of the time", lambda: before_after("transformer++ far"), 2),
+        (r"FLASH has (\S+) with a dropout of 0\.05, (\S+) with 0\.1 and (\S+) with 0\.2",
+         lambda: in_middle_runs("flash"), 3),
+        (r"a weight decay of 0\.03 it has (\S+) and with 0\.3 (\S+), as",
+         lambda: in_middle_runs("flash", "weight_decay", (0.03, 0.3)), 3),
+        (r"Transformer\+\+ has (\S+), (\S+) and (\S+) with a dropout of 0\.05",
+         lambda: in_middle_runs("transformer++"), 3),
+        (r"a token of Transformer\+\+ takes (\S+) of the time",
+         lambda: before_after("transformer++ far", "0ee6c4e"), 2),
         (r"no gate in GAU: (\S+) ± (\S+) bits", lambda: twelve("GAU, no gate"), 3),
         (r"relu² in ordinary attention: (\S+) ± (\S+)\)", lambda: twelve("MHSA+MLP, relu^2"), 3),
     ],
@@ -191,6 +204,7 @@ SAID = {
          lambda: [update_ratios(T)[1] for T in (512, 2048, 8192)], 1),
     ],
     "docs/STATUS.md": [
+        (r"(\S+) a second in place of (\S+), 0\.62", lambda: a_second("flash", "789190e"), 0),
         (r"C = 256 (\S+) ± (\S+) at equal updates and (\S+) ± (\S+) in equal time", lambda: both_ways("C = 256"), 3),
         (r"moved borders (\S+) ± (\S+) and (\S+) ± (\S+), the chunk", lambda: both_ways("borders moved"), 3),
         (r"the chunk before (\S+) ± (\S+) and (\S+) ± (\S+), so none", lambda: both_ways("chunk before"), 3),
@@ -211,7 +225,7 @@ SAID = {
         (r"holds out to 3,072, (\S+), (\S+) and (\S+), and", lambda: last_sixteenth("FLASH, sum"), 2),
         (r"and Transformer\+\+ (\S+), (\S+) and (\S+), worse than counts", lambda: last_sixteenth("Transformer++"), 2),
         (r"race against time took (\S+) hours", lambda: cost()[:1], 1),
-        (r"ship (\S+) updates or about 14 hours, the other experiments (\S+) smaller updates, and recall (\S+) short",
+        (r"ship (\S+) updates or about 17 hours, the other experiments (\S+) smaller updates, and recall (\S+) short",
          lambda: cost()[1:], 0),
         (r"(\S+) against (\S+); the gap is smaller", lambda: [
             mean(tables().scores_of_seeds(name)) for name in ("flash", "transformerpp")], 3),
