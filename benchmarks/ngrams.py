@@ -8,8 +8,8 @@ result is written to flash_course/bench/results/ngrams.json.
 
 PPMd needs `pip install pyppmd`. It learns while it reads, as no model of the package does once it is trained. So it is
 scored twice: over the whole novel, and over one of eight windows of 1024 bytes, each read as if it came right after the
-four training novels; by what single windows cost, such a score is good to about 0.05 bits. What a
-text adds to the compressed size of what came before it is its score.
+four training novels; by what single windows cost, such a score is good to about 0.05 bits. What a text adds to the
+compressed size of what came before it is its score.
 """
 
 import argparse

@@ -119,7 +119,7 @@ figures.show(*figures.cost_against_length({"": (lines, {})}, ylabel="forward and
 
 # %% [markdown]
 # At the long end a doubling takes softmax attention close to four times as long, because there are four times as many pairs of tokens to
-# compare; FLASH takes somewhat more than twice as long, though its number of operations exactly doubles. (This is attention alone, at equal widths. A whole FLASH model has twice as many layers, with
+# compare; FLASH takes about twice as long, as its number of operations doubles (a busy moment moves single points). (This is attention alone, at equal widths. A whole FLASH model has twice as many layers, with
 # wider values, so it pays off only on longer sequences: lecture 08.)
 #
 # Speed alone would be easy: a layer that ignores its input is faster still. So here two small models that have read four of Jane Austen's novels

@@ -413,7 +413,7 @@ assert device.type == "cuda" or time[8, 16] < 1.6 * time[8, 8]
 # %% [markdown]
 # In the first four lines the multiply-adds are equal, and the exps double from line to line, as each head has an attention matrix of its
 # own. But the last two lines have the same number of exps, and the last one, with twice the multiply-adds, takes nowhere near twice the
-# time (in the run shown here it is even the faster of the two): neither count explains the time. In some runs not even the order of the lines is that of a count. We did not trace the cause.
+# time, and in some runs it is even the faster of the two: neither count explains the time. In some runs not even the order of the lines is that of a count. We did not trace the cause.
 
 # %% [markdown]
 # ## 6. Positions: attention alone does not know the order

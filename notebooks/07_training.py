@@ -622,10 +622,12 @@ rows = [("bits per byte minus FLASH's", "equal updates: seeds, mean ± half an i
 rows.append(("FLASH itself", "", "", f"{mean['FLASH'][0]:.2f}"))
 in_time = [run for run in load_stored("places")["runs"] if run.get("steps", 400) not in (400, 1000)]  # as many as fit
 for name, words in tried.items():
-    gains = []
+    gains, holds_zero = [], []
     for of in (runs[name].values(), (run for run in in_time if run["model"] == name)):
         by_seed = [run["bits_per_byte"] - seeds["FLASH"][run["seed"]] for run in of]
         gains.append(", ".join(f"{gain:+.3f}" for gain in by_seed) + " ({:+.3f} ± {:.3f})".format(*interval(by_seed)))
+        holds_zero.append(abs(interval(by_seed)[0]) < interval(by_seed)[1])
+    assert holds_zero == 2 * [name != "subwords"]
     rows.append((words, *gains, "-" if name == "subwords" else f"{mean[name][0]:.2f}"))
 print(figures.text_table(rows))
 more, (first, last) = runs["subwords"][0]["parameters"] / runs["FLASH"][0]["parameters"] - 1, mean["subwords"][[0, -1]]
