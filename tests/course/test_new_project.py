@@ -209,6 +209,15 @@ def folders(project):
     return {path.name for path in (project / "runs").iterdir()}
 
 
+def test_the_code_in_a_runs_key_is_the_sources_own_lines(project):
+    """Which each version of Python reads alike; a dump of the syntax tree would be another text in each of them."""
+    (project / "layer.py").write_text(
+        'x = "# no comment"  # one\n\n\ndef f():\n    # one more\n    return x  \n', "utf-8"
+    )
+    done = run(project, "-c", "import train; print(train.code_of('layer')['layer'])")
+    assert done.stdout == 'x = "# no comment"\ndef f():\n    return x\n', done.stderr
+
+
 def test_a_changed_layer_model_training_or_text_begins_new_runs(project, grid_of, monkeypatch, capsys, tmp_path):
     """And the old ones are named, stay, and are not used; a comment or another place in the file changes nothing."""
     grid = grid_of("SEEDS, RATES = [0], {'baseline': [5e-3], 'mine': [5e-3]}")
