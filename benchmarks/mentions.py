@@ -3,8 +3,8 @@
     python benchmarks/mentions.py run                      # a quarter of an hour
     python benchmarks/mentions.py table
 
-The same name at the same place is read with its earlier mentions and with another name in their place. FLASH's chunk has
-256 bytes, so what lies farther back can reach it through the sums of its global part alone. In
+The same name at the same place is read with its earlier mentions and with another name in their place. FLASH's chunk
+has 256 bytes, so what lies farther back can reach it through the sums of its global part alone. In
 flash_course/bench/results/mentions.json; the guess that was written down before is in docs/predictions.md.
 """
 
