@@ -24,7 +24,8 @@ RUNS = StoredRuns("before_after", __doc__)
 PAIRS, ROUNDS, TOKENS = 6, 6, 16
 FAR = 8192  # tokens before one that is far on
 
-# Answers each line that it reads, such as "flash update" or "transformer++ far", with the processor seconds it took.
+# Says how many parameters its models have; then answers each line that it reads, such as "flash update" or
+# "transformer++ far", with the processor seconds it took.
 WORKER = """
 import sys, time, torch
 from flash_tutorial import LanguageModel, ModelConfig
@@ -37,7 +38,9 @@ keep_freed_memory()
 torch.manual_seed(0)
 ids = torch.randint(256, (4, 512))
 far, tokens = map(int, sys.argv[1:])
-models = {name: LanguageModel(ModelConfig(name, dim=256, max_length=2 * far)) for name in ("flash", "transformer++")}
+sizes = {"flash": {"depth": 4}, "transformer++": {"depth": 2, "ff_dim": 768}}  # said, for defaults have changed
+models = {name: LanguageModel(ModelConfig(name, dim=256, max_length=2 * far, **size)) for name, size in sizes.items()}
+print(*(sum(p.numel() for p in model.parameters()) for model in models.values()), flush=True)
 states = {}
 with torch.no_grad():
     for name, model in models.items():
@@ -67,7 +70,9 @@ def start(folder, far=FAR):
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     command = [sys.executable, "-W", "ignore", "-c", WORKER, str(far), str(TOKENS)]
-    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    worker = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    worker.parameters = worker.stdout.readline().split()
+    return worker
 
 
 def ask(worker, line):
@@ -95,6 +100,9 @@ def measure(commit):
 
 def measure_pair(workers, taken):
     """Adds (seconds before, seconds now) of each round to what was ``taken``."""
+    before, now = (" and ".join(workers[which].parameters) for which in ("before", "now"))
+    if before != now:
+        sys.exit(f"the models had {before} parameters before and have {now} now: compare models of one size")
     for turn in range(ROUNDS + 2):
         for line in ASKED:
             order = list(workers) if turn % 2 else list(workers)[::-1]

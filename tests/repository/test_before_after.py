@@ -10,6 +10,8 @@ pytestmark = pytest.mark.quick
 class Worker:
     """Answers as a worker does, at a speed of its own; its first two answers to each line are far slower."""
 
+    parameters = ("100", "90")
+
     def __init__(self, name, seconds, turns):
         self.name, self.seconds, self.turns = name, seconds, turns
 
@@ -36,6 +38,13 @@ def test_ratios_are_now_to_before_and_the_first_rounds_do_not_count(script):
     assert all(found == [(2.0, 3.0)] * script.ROUNDS for found in taken.values())
     assert {f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token", "far")} == {*taken}
     assert turns[-2:] == [("before", "end"), ("now", "end")], "no worker is left behind"
+
+
+def test_models_of_two_sizes_are_not_compared(script):
+    before, now = Worker("before", 1.0, []), Worker("now", 1.0, [])
+    before.parameters = ("100", "180")
+    with pytest.raises(SystemExit, match=r"had 100 and 180 parameters before and have 100 and 90 now"):
+        script.measure_pair({"before": before, "now": now}, {})
 
 
 def test_each_of_the_two_is_first_in_every_other_round(script):
@@ -74,4 +83,5 @@ def test_a_worker_times_both_models_and_all_kinds_of_work(benchmark_script):
     worker = script.start(script.ROOT, 64)
     took = {line: script.ask(worker, line) for line in script.ASKED}
     worker.communicate()
+    assert worker.parameters == ["1712386", "1775110"]
     assert worker.returncode == 0 and all(0 < seconds < 60 for seconds in took.values())
