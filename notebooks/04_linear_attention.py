@@ -651,10 +651,10 @@ assert min(linear) > max(*gau, *plus) + 0.05 and min(linear) > max(biased) and m
 assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 
 # %% [markdown]
-# Linear attention is behind at every seed, behind the GAU and behind Transformer++. But relu² is not what it lacks: with the GAU's bias it
-# is as good as the GAU. relu² of scores over n hardly begins to learn *without* the bias, probably because the first scores are tiny and their
-# squares tinier still (that was not tested). So in these runs the bias closes the gap, as far as three seeds can tell, and no effect of the noise is
-# seen (at T = 64, after 300 updates).
+# Linear attention is behind at every seed, behind the GAU and behind Transformer++. But it may be the bias that it lacks, and not relu²: with the
+# GAU's bias it is as good as the GAU on the mean. relu² of scores over n hardly begins to learn *without* the bias, probably because the first scores are tiny and their
+# squares tinier still (that was not tested). So in these runs the bias closes the gap; but three seeds know what is left of it only to ± 0.18, which
+# is more than the gap, and so they cannot say what relu² adds beside the bias, or the noise takes away (at T = 64, after 300 updates).
 #
 # What does this mean for FLASH? A bias that is learned freely for each distance needs pairs, as relu² does; a state of constant size has no
 # place for either. FLASH has both: the pairs of a chunk, and a state, which for four units as here takes 16,384 entries after 64 tokens or
@@ -672,7 +672,7 @@ assert abs(np.mean(biased) - np.mean(gau)) < 0.02 < np.ptp(biased)
 # | Training token by token is slow | section 5: 2048 sequential steps, all T states in memory, times against T | |
 # | Chunks are an approximation | section 6: the same outputs for every C | |
 # | The backward pass needs all states | section 7: two states, one from each side | |
-# | Linear attention is as good as softmax attention | section 10: behind with three seeds of a tiny model, level once it has the GAU's bias | |
+# | Linear attention is as good as softmax attention | section 10: behind with three seeds of a tiny model, level on their mean once it has the GAU's bias | |
 #
 # **Three takeaways**
 # 1. `q (kᵀ v)`: without a function on the scores the matrix becomes a state of S × E entries, whatever T is.

@@ -574,10 +574,9 @@ print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} t
 
 # %% [markdown]
 # FLASH takes the same time at *every* position (the last token of a chunk takes longer, since it does the fold, C S E multiply-adds; the
-# stored times are means over C steps). But Transformer++ is **faster** up to 2048, though at 2048 by so little that its slowest round took longer
-# than FLASH's fastest. At 512 it needs fewer multiply-adds, too. At 2048 FLASH needs a third fewer and still takes longer: what it
-# spends outside of matrix products, in many small operations and the calls to them, outweighs what it saves, and four units make more
-# calls than two blocks. All of this is one
+# stored times are means over C steps). But Transformer++ is **faster** at 512, where it needs fewer multiply-adds, and at 1024. At 2048 the two
+# are level, with rounds either way, although FLASH needs a third fewer multiply-adds: what it spends outside of matrix products, in many small
+# operations and the calls to them, eats what it saves, and four units make more calls than two blocks. All of this is one
 # sequence on a CPU. With many sequences at a time, as a server has them, the entries kept should matter more; neither that nor a GPU was
 # measured.
 #

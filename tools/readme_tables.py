@@ -7,14 +7,17 @@ A table stands behind ``<!-- stored: NAME -->`` and ends at the next empty line.
 """
 
 import json
+import math
 import re
 import statistics
 import sys
 from pathlib import Path
 
+from flash_course.bench.against_length import flash_products
 from flash_course.bench.paired import FOUR, best_rate, difference, interval, ten_seeds
 from flash_course.bench.stored import load_stored, timed_runs, times_sooner, update_ratios
 from flash_support.files import write_text
+from flash_tutorial import ModelConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -114,20 +117,25 @@ def claim_of_quality():
     )
 
 
+def products_of_flash(settings, T):
+    """Multiply-adds of the products that a FLASH unit of the benchmark does in a step."""
+    config = ModelConfig("flash", **{name: settings[name] for name in ("dim", "qk_dim", "chunk_size")}, max_length=T)
+    return sum(math.prod(shape) for shape in flash_products(config, settings["tokens"] // T, T))
+
+
 def claim_of_cost():
     bench = load_stored("bench_cpu")
     same, speedups = bench["conclusions"]["constant_tokens"], bench["conclusions"]["speedups"]
-    rows = {row["T"]: row for row in bench["training"] if row["model"] == "flash"}
-    both = rows[same["long"]], rows[same["short"]]
-    long, short = (row["seconds"] for row in both)
-    floor = both[0]["floor"]["median"] / both[1]["floor"]["median"]
+    seconds = {row["T"]: row["seconds"] for row in bench["training"] if row["model"] == "flash"}
+    long, short = seconds[same["long"]], seconds[same["short"]]
+    done = products_of_flash(bench["settings"], same["long"]) / products_of_flash(bench["settings"], same["short"])
     low, high = long["low"] / short["high"], long["high"] / short["low"]
     slow = max(row["T"] for row in speedups if row["measured"] < 1)
     fast = min(row["T"] for row in speedups if row["T"] > slow)
     evidence = (
         f"**{same['ratio']:.2f}** ({low:.2f} to {high:.2f}, whichever of seven rounds are compared): time of a token "
-        f"in a training step at T = {same['long']:,} to that at {same['short']:,}, timed minutes apart; its matrix "
-        f"products alone, as many at both, took {floor:.2f} times as long"
+        f"in a training step at T = {same['long']:,} to that at {same['short']:,}; {done:.2f} times as many "
+        "multiply-adds, since the first chunk of a sequence reads no earlier one"
     )
     return evidence, (
         f"{'holds' if same['ratio'] < 1.1 else 'does not hold'}; Transformer++ takes {speedups[-1]['measured']:.1f} "
@@ -140,6 +148,10 @@ def claim_of_parts():
     runs = load_stored("recall")["runs"]
     whole = [runs[f"recall flash{seed}"]["accuracy"] for seed in ("", " seed 1", " seed 2")]
     local, far, papers = (runs[f"recall {name}"]["accuracy"] for name in ("local", "global", "flash, paper's start"))
+    without_local = [interval(gaps_on_text(text, 0.005, "global only", 0.02))[0] for text in ("austen", "code")]
+    (saved, error, _), *_ = (
+        run["saved_by_mention"]["256 to 512"] for run in load_stored("mentions")["runs"] if "flash" in run["model"]
+    )
     evidence = (
         f"**{code[0]:+.3f} ± {code[1]:.3f}** bits per byte, FLASH minus its local part alone on program text, "
         "T = 2,048 (95%, three seeds)"
@@ -147,10 +159,12 @@ def claim_of_parts():
     gain = "a small gain" if code[0] < -code[1] else "no settled gain"
     on_novels = "none that is seen" if novels[0] > -novels[1] else "one as well"
     return evidence, (
-        f"{gain} from the global part there, {on_novels} on novels ({novels[0]:+.3f} ± {novels[1]:.3f}); recall across "
-        f"chunks has no way but the global part: {local:.2f} without it, {far:.2f} with it alone (one seed each; built "
-        f"by hand it has 1.00), {min(whole):.2f} to {max(whole):.2f} with both (three seeds), from a start made for "
-        f"it; from the paper's start both together have {papers:.2f} (one seed)"
+        f"without the local part a text costs {-max(without_local):.1f} to {-min(without_local):.1f} bits more; "
+        f"{gain} from the global part there, {on_novels} on novels ({novels[0]:+.3f} ± {novels[1]:.3f}), though a name "
+        f"mentioned more than a chunk before costs the larger model {saved:.2f} ± {2 * error:.2f} bits less; recall "
+        f"across chunks has no way but the global part: {local:.2f} without it, {far:.2f} with it alone (one seed each;"
+        f" built by hand, with wider vectors, it has 1.00), {min(whole):.2f} to {max(whole):.2f} with both (three "
+        f"seeds), from a start made for it; from the paper's start both together have {papers:.2f} (one seed)"
     )
 
 
@@ -197,11 +211,11 @@ def parts_on_text():
     return table(head, rows)
 
 
-def gaps_on_text(corpus, rate):
-    """FLASH at this rate minus its local part at 0.005, the best of its grid; three seeds."""
+def gaps_on_text(corpus, rate, part="local only", rate_of_part=0.005):
+    """FLASH at this rate minus one of its parts, three seeds; by default the local one at the best rate of its grid."""
     runs = runs_on_text(corpus)
-    pairs = [(runs["FLASH", rate][seed], runs["local only", 0.005][seed]) for seed in range(3)]
-    return [flash["bits_per_byte"] - local["bits_per_byte"] for flash, local in pairs]
+    pairs = [(runs["FLASH", rate][seed], runs[part, rate_of_part][seed]) for seed in range(3)]
+    return [flash["bits_per_byte"] - other["bits_per_byte"] for flash, other in pairs]
 
 
 def four_ablations():
