@@ -5,6 +5,7 @@
     python benchmarks/quality.py rates transformer++
     python benchmarks/quality.py steps                  # step times, in turn: how many steps the same wall time holds
     python benchmarks/quality.py steps flash_quad       # ... for a model that came later: the other counts stay
+    python benchmarks/quality.py seeds flash            # at 2e-2, the best of 300 steps; stopped after its first seed
     python benchmarks/quality.py seeds flash --rate 1e-2              # three seeds at one rate, the whole time
     python benchmarks/quality.py seeds transformer++ --rate 5e-3
     python benchmarks/quality.py seeds flash_quad
