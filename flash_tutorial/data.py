@@ -37,8 +37,7 @@ def load_corpus(name, *, max_bytes=None, cache_dir=None):
         raise ValueError(f"a corpus is given by its name or a path, got {name!r}")
     if name == "austen":
         if max_bytes is not None:
-            rule = "is for files and online corpora; 'austen' is always whole: leave max_bytes out"
-            raise ValueError(f"max_bytes={max_bytes!r} {rule}")
+            raise ValueError(f"max_bytes={max_bytes!r}: 'austen' is always whole, this is for files and online corpora")
         return load_austen()
     if name in SOURCES:
         return load_online(name, max_bytes=max_bytes, cache_dir=cache_dir)
@@ -69,10 +68,9 @@ def random_windows(split, batch, length, rng):
 def evaluation_windows(split, length):
     """Cut every document into windows of T: ids, targets (W, T) int64 and the mask (W, T) of valid positions.
 
-    Each token of the split is a target exactly once, in order: `mask.sum()` is the split's number of tokens, so summed
-    nats / ln 2 / mask.sum() is bits per token over all of it, and for bytes per byte. A window's first token is
-    predicted from the one before it, a document's first from the start (NUL for bytes). A document's last window is
-    filled up with the start's id, target -100 and mask False.
+    Each token of the split is a target exactly once, in order, so summed nats / ln 2 / mask.sum() is bits per token
+    over all of it. A window's first token is predicted from the one before it, a document's first from the start (NUL
+    for bytes). A document's last window is filled up with the start's id, target -100 and mask False.
     """
     check_counts(length=length)
     per_document = -(-np.diff(split.offsets) // length)

@@ -45,6 +45,8 @@ def make_unit(config: ModelConfig) -> nn.Module:
     if not isinstance(c.architecture, str):
         unit = c.architecture(c.dim, causal=c.causal, **c.unit_options)
         check_call(unit, unit.forward, "unit(x, mask=None, segment_ids=None)", None, mask=None, segment_ids=None)
+        if c.causal and not getattr(unit, "causal", False):
+            raise ValueError(f"{type(unit).__name__} does not say that it is causal: set self.causal = causal in it")
         return unit
     unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
     if c.architecture in GATED:
@@ -105,6 +107,7 @@ class Stack(nn.Module):
         Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
         """
         segment_ids = check_input(x, self.config.dim, mask, segment_ids, checked=checked)
+        x = x if mask is None else x.masked_fill(~mask[..., None], 0)  # a NaN in the padding would reach the gradients
         if self.positions is not None:
             x = x + self.positions(x)
         x, dropping = self.drop(x), self.training and self.drop.p
@@ -156,7 +159,8 @@ def pool(features, mask=None):
     if mask is None:
         return features.mean(1)
     check_mask(mask, features.shape[:2])
-    return features.masked_fill(~mask[..., None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    total = features.masked_fill(~mask[..., None], 0).sum(1, dtype=torch.promote_types(features.dtype, torch.float32))
+    return (total / mask.sum(1, keepdim=True).clamp(min=1)).to(features.dtype)
 
 
 # ---------------------------------------------------------------- the language model
@@ -169,8 +173,7 @@ class LanguageModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         if not isinstance(config, ModelConfig):
-            given = f"{config!r:.60}"
-            raise ValueError(f"a model is built from a ModelConfig, got {given}: give ModelConfig({given})")
+            raise ValueError(f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig(dim=64)")
         self.config, self.vocabulary = config, Vocabulary(config.tokens)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)

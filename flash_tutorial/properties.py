@@ -184,7 +184,9 @@ class Report:
     rows: list
 
     def __str__(self):
-        lines = [f"{self.unit}: all properties hold", f"{'property':<18} {'measured':>9}  {'limit':>7}  note"]
+        left = [name for name, value, *_ in self.rows if value is None]
+        held = f"NOT tested are {', '.join(left)}; the others hold" if left else "all properties hold"
+        lines = [f"{self.unit}: {held}", f"{'property':<18} {'measured':>9}  {'limit':>7}  note"]
         for name, value, limit, note in self.rows:
             numbers = f"{'-':>9}  {'-':>7}" if value is None else f"{value:>9.1e}  {limit:>7.0e}"
             lines.append(f"{name:<18} {numbers}  {note}".rstrip())

@@ -67,10 +67,8 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     model.train(was_training)
     by_position = np.divide(nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0)
     score = Evaluation(float(nats.sum() / math.log(2) / counts.sum()), by_position, int(counts.sum()))
-    if causal:
-        score.n_bytes = split.n_bytes
-    elif split.vocabulary.tokens is None:
-        score.n_bytes = score.n_tokens
+    if causal or split.vocabulary.tokens is None:
+        score.n_bytes = split.n_bytes if causal else score.n_tokens
     return score
 
 

@@ -144,16 +144,16 @@ def restored(given, start):
 def load_model(start, config):
     """A trained model to go on with, with a class of the user's where the configuration has one.
 
-    Its ``max_length`` may be another one where nothing in it depends on that."""
+    ``max_length`` may be another one where nothing in it depends on that, dropout and checkpoint always."""
     custom = None if isinstance(config.architecture, str) else config.architecture
     model = LanguageModel.from_pretrained(start, architecture=custom)
     there, asked, bound = model.config.to_dict(), config.to_dict(), model.config.bound_by_length()
-    for name in [*asked, *there]:
+    for name in sorted({*asked, *there} - {"dropout", "checkpoint"}):  # which no weight depends on
         if there.get(name) != asked.get(name) and (name != "max_length" or bound):
             why = f", since {bound}" if name == "max_length" else ""
             but = f"but {name}={asked.get(name)!r} is asked for: give the same value{why}"
             raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
-    model.config = model.stack.config = config
+    model.config, model.stack.config, model.stack.drop.p = config, config, config.dropout
     return model
 
 

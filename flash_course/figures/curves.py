@@ -46,8 +46,8 @@ def training_curve(rows, score=None, *, window=25, title="Training"):
     return figure, alt
 
 
-def loss_curves(curves, *, window=20, title):
-    """Training curves of up to four models: ``curves`` holds by name the bits per byte of each update.
+def loss_curves(curves, *, window=20, unit="byte", title):
+    """Training curves of up to four models: ``curves`` holds by name the bits per byte, or token, of each update.
 
     The mean is over ``window`` updates, in a very short run over half of them.
     """
@@ -55,7 +55,7 @@ def loss_curves(curves, *, window=20, title):
         raise ValueError(f"{len(curves)} curves: expected one to four, none of them empty")
     window = max(1, min(window, min(map(len, curves.values())) // 2))
     figure, axes = new_axes(
-        xlabel="update", ylabel=f"training loss, bits per byte\n(mean over {window} updates)", title=title
+        xlabel="update", ylabel=f"training loss, bits per {unit}\n(mean over {window} updates)", title=title
     )
     styles, ends, labels = looks(curves), [], []
     for name, bits in curves.items():

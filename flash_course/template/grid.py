@@ -49,8 +49,15 @@ def results(get, ask=False):
 
 
 def score(result):
-    """Bits per byte; infinite for a run that diverged or is not there."""
-    return (result or {}).get("validation_bits_per_byte", math.inf)
+    """Bits per byte, or per token (``unit_of``); infinite for a run that diverged or is not there."""
+    found = (result or {}).get("validation_bits_per_byte", math.inf)
+    return result["validation_bits_per_token"] if found is None else found
+
+
+def unit_of(found):
+    """What the scores of these results are bits of: bytes, or the tokens of a text whose bytes nobody knows."""
+    by_token = any(result and result.get("validation_bits_per_byte", 0) is None for result in found)
+    return "token" if by_token else "byte"
 
 
 def in_the_grid():
@@ -83,7 +90,8 @@ def with_interval(values, sign=""):
 
 def table(every):
     """Markdown: a row for each model, and the paired difference of each from the first."""
-    rows = ["| model | parameters | multiply-adds a token | bits per byte | minus the first, seed by seed |"]
+    unit = unit_of(result for found in every.values() for result in found)
+    rows = [f"| model | parameters | multiply-adds a token | bits per {unit} | minus the first, seed by seed |"]
     rows += ["| --- | --- | --- | --- | --- |"]
     first = [score(result) for result in next(iter(every.values()))]
     for name, config in MODELS.items():
@@ -149,7 +157,7 @@ def main():
         print(f"{each}: {parameters(each):,} parameters", flush=True)
     for each, found in results(run, ask=True).items():
         cells = [f"{score(result):.3f}" if score(result) < math.inf else "diverged" for result in found]
-        print(f"{each}: {', '.join(cells)} bits per byte")
+        print(f"{each}: {', '.join(cells)} bits per {unit_of(found)}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,20 @@
 
 import torch
 from settings import MODELS
-from unit import MyUnit
 
 from flash_tutorial import LanguageModel, check_unit
 
 
 def test_no_leak_prefix_padding_rows_steps():
-    for causal in (True, False):
-        print(check_unit(MyUnit(16, causal=causal)))
+    """Of each layer of one's own, with the options that it runs with."""
+    for config in MODELS.values():
+        if not isinstance(config.architecture, str):
+            for causal in (True, False):
+                unit = config.architecture(16, causal=causal, **config.unit_options)
+                print(check_unit(unit))
+                assert unit.causal is causal, (
+                    "without it leak, prefix and steps are not tested: set self.causal = causal"
+                )
 
 
 def test_each_model_of_the_project_takes_a_window_and_learns_from_it():

@@ -39,16 +39,28 @@ def settings_of(rate, seed, steps=None):
 
 def code_of(name, seen=None):
     """The code of a module of this project and of those that it imports: module -> code without its comments."""
-    seen, path = {} if seen is None else seen, HERE / f"{name}.py"
-    if name not in seen and path.exists():
-        source = path.read_text(encoding="utf-8")
-        tree, seen[name] = ast.parse(source), without_comments(source)
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            for each in names:
-                code_of(each.partition(".")[0], seen)
+    seen, parts = {} if seen is None else seen, name.split(".")
+    for depth in range(1, len(parts) + 1):  # of a.b the package a runs as well
+        module, path = ".".join(parts[:depth]), HERE.joinpath(*parts[:depth])
+        is_package = (path / "__init__.py").exists() or not path.with_suffix(".py").exists()
+        file = path / "__init__.py" if is_package else path.with_suffix(".py")
+        if module not in seen and file.exists():
+            source = file.read_text(encoding="utf-8")
+            seen[module] = without_comments(source)
+            for each in imported_by(source, parts[: depth if is_package else depth - 1]):
+                code_of(each, seen)
     return seen
+
+
+def imported_by(source, package):
+    """The modules that a source in a package (the parts of its name) may import; names that are none do no harm."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = [*above, *([node.module] if node.module else [])]
+            yield from (".".join([*module, alias.name]) for alias in node.names)
 
 
 def without_comments(source):
@@ -128,9 +140,15 @@ def check_settings():
             )
     if TRAIN.eval_bytes == 0:
         raise ValueError("TRAIN has eval_bytes=0 in settings.py, so no run would have a score: give some bytes")
-    for name in MODELS:
+    for name, config in MODELS.items():
         if not isinstance(name, str) or Path(name).name != name:
             raise ValueError(f"MODELS in settings.py has the name {name!r}: it names a folder, so leave out '/'")
+        layer = config.architecture
+        if not isinstance(layer, str) and not inspect.isclass(layer) and not inspect.isfunction(layer):
+            found = (
+                f"MODELS in settings.py has {layer!r:.60} for {name!r}, whose code and options no run would be known by"
+            )
+            raise ValueError(f"{found}: give the class, and its options in unit_options")
     if set(RATES) != set(MODELS) or not all(RATES.values()):
         raise ValueError(f"RATES in settings.py has {sorted(RATES)}: expected rates for each of {sorted(MODELS)}")
     if not SEEDS or len(set(SEEDS)) < len(SEEDS):

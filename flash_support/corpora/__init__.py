@@ -25,6 +25,7 @@ HELD_OUT = 0.05  # the share of validation, and of test, where a corpus has no s
 SMALLEST = 20  # bytes: below this a 5% split would be empty
 MAX_BYTES = Rule(None, int, least=SMALLEST)
 SAVE_AGAIN = "save it again with the encoding UTF-8"
+CONTROLS = bytes({*range(1, 32)} - {*b"\t\n\r\f\v"})  # characters that no text is made of
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +177,11 @@ def check_text(raw, path):
     # UTF-16 without a byte order mark is valid UTF-8 with a NUL after every Latin letter
     if raw.count(0) * 4 > len(raw):
         found = f"{raw.count(0)} NUL bytes of {len(raw)}"
+        raise ValueError(f"{str(path)!r} looks like UTF-16 or binary data ({found}); {SAVE_AGAIN}")
+    # in another alphabet its second bytes are control characters, 0x04 after every Cyrillic letter
+    controls = len(raw) - len(raw.translate(None, CONTROLS))
+    if controls * 4 > len(raw):
+        found = f"{controls} control characters of {len(raw)} bytes"
         raise ValueError(f"{str(path)!r} looks like UTF-16 or binary data ({found}); {SAVE_AGAIN}")
     if len(raw) < SMALLEST:
         raise ValueError(f"{str(path)!r} has {len(raw)} bytes, too few for three splits; give at least {SMALLEST}")

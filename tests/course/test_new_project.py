@@ -108,6 +108,29 @@ def test_its_own_test_passes_and_notices_a_layer_that_reads_the_future(project):
     assert done.returncode == 1 and "later" in done.stdout, done.stdout
 
 
+def test_its_own_test_is_of_the_layer_that_runs_and_asks_whether_it_is_causal(project):
+    """A layer that does not say that it is causal is not asked for leaks; one with options is tested with them."""
+    shrink(project)
+    unit = project / "unit.py"
+    text = unit.read_text(encoding="utf-8")
+    unit.write_text(
+        text.replace("self.dim, self.causal = dim, causal", "self.dim = dim").replace("self.causal", "True")
+    )
+    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert done.returncode == 1 and "self.causal = causal" in done.stdout, done.stdout
+    text = text.replace("if self.causal:", "if self.causal and not self.look:").replace(
+        "expansion=2", "expansion=2, look=0"
+    )
+    unit.write_text(
+        text.replace("super().__init__()", "super().__init__()\n        self.look = look"), encoding="utf-8"
+    )
+    settings = project / "settings.py"
+    settings.write_text(settings.read_text(encoding="utf-8")
+        + "MODELS['mine'] = replace(MODELS['mine'], unit_options={'look': True})\n", encoding="utf-8")  # fmt: skip
+    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert done.returncode == 1 and "later" in done.stdout, done.stdout
+
+
 def test_the_grid_waits_for_the_prediction(project):
     done = run(project, "grid.py")
     assert done.returncode == 1 and "PREDICTION.md still has 4 blanks" in done.stderr
@@ -265,6 +288,65 @@ def test_what_a_layer_imports_is_part_of_it(project, grid_of):
         grid_of()
         keys.append([sys.modules["train"].folder_of(name, 5e-3, 0) for name in ("baseline", "mine")])
     assert keys[0][0] == keys[1][0] and keys[0][1] != keys[1][1]
+
+
+IN_A_PACKAGE = {
+    "from mylayers.helper import FACTOR": "mylayers/helper.py",
+    "from .helper import FACTOR": "mylayers/helper.py",
+    "from . import helper": "mylayers/helper.py",
+    "import mylayers.helper": "mylayers/helper.py",
+    "from mylayers import FACTOR": "mylayers/__init__.py",
+    "from .deep.below import FACTOR": "mylayers/deep/below.py",
+    "from mylayers.deep import below": "mylayers/deep/below.py",
+    "from helper import FACTOR": "helper.py",
+}
+
+
+@pytest.mark.parametrize("line", IN_A_PACKAGE)
+def test_a_layer_in_a_package_is_known_by_all_that_it_imports(project, grid_of, line):
+    (project / "mylayers" / "deep").mkdir(parents=True)
+    for name in ("helper.py", "mylayers/__init__.py", "mylayers/helper.py", "mylayers/deep/below.py"):
+        (project / name).write_text("FACTOR = 1\n")
+    code = (project / "unit.py").read_text(encoding="utf-8")
+    (project / "mylayers" / "mine.py").write_text(
+        f"{line}\n{code}".replace('"""The layer', '_ = """The layer'), "utf-8"
+    )
+    edit(project, "from unit import", "from mylayers.mine import", "settings.py")
+    keys = []
+    for factor in (1, 2):
+        (project / IN_A_PACKAGE[line]).write_text(f"FACTOR = {factor}\n")
+        done = run(project, "-c", "import train; print(train.folder_of('mine', 5e-3, 0).name)")
+        assert done.returncode == 0, done.stderr
+        keys.append(done.stdout)
+    assert keys[0] != keys[1]
+
+
+def test_a_layer_whose_options_no_run_is_known_by_is_refused(project, grid_of, monkeypatch):
+    grid = grid_of("from functools import partial; from unit import MyUnit;"
+                   "MODELS['mine'] = replace(MODELS['mine'], architecture=partial(MyUnit, expansion=3))")  # fmt: skip
+    said = call(grid, monkeypatch)
+    assert "functools.partial" in said and "give the class, and its options in unit_options" in said
+
+
+def test_a_text_of_tokens_alone_is_scored_per_token(project, grid_of, monkeypatch, capsys):
+    train = project / "train.py"
+    text = train.read_text(encoding="utf-8").replace("from flash_tutorial.training import", "import numpy as np\n"
+        "from flash_tutorial.data import load_tokens\nfrom flash_tutorial.training import")  # fmt: skip
+    tokens = "load_tokens(np.random.default_rng(0).integers(0, 65, 20_000), 65)"
+    train.write_text(text.replace("load_corpus(TRAIN.corpus)", tokens), encoding="utf-8")
+    grid = grid_of("MODELS = {name: replace(config, vocab_size=66, tokens=65) for name, config in MODELS.items()}")
+    assert call(grid, monkeypatch) is None and " bits per token" in capsys.readouterr().out
+    assert call(grid, monkeypatch, "table") is None
+    page = (project / "README.md").read_text(encoding="utf-8")
+    assert "| bits per token |" in page and "| mine | " in page
+    cells = json.loads((project / "analysis.ipynb").read_text(encoding="utf-8"))["cells"]
+    shown = []
+    monkeypatch.setattr("flash_course.figures.show", lambda figure, alt: shown.append(figure.axes[0].get_ylabel()))
+    names = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert " bits per token, " in capsys.readouterr().out and "bits per token" in shown[0]
 
 
 def test_two_layers_of_one_file_and_a_new_name_are_told_apart(project, grid_of):

@@ -219,7 +219,7 @@ SAID = {
             token("transformer++", n, which) for n in (512, 16384) for which in ("floor", "seconds")], 2),
     ],
     "docs/STATUS.md": [
-        (r"(\S+) a second in place of (\S+), 0\.58", lambda: a_second("flash", "789190e"), 0),
+        (r"(\S+) a second in place of (\S+), 0\.57", lambda: a_second("flash", "789190e"), 0),
         (r"C = 256 (\S+) ± (\S+) at equal updates and (\S+) ± (\S+) in equal time", lambda: both_ways("C = 256"), 3),
         (r"moved borders (\S+) ± (\S+) and (\S+) ± (\S+), the chunk", lambda: both_ways("borders moved"), 3),
         (r"the chunk before (\S+) ± (\S+) and (\S+) ± (\S+), so none", lambda: both_ways("chunk before"), 3),

@@ -124,6 +124,8 @@ def test_own_file_is_cut_between_characters(tmp_path):
         ("café, and more text".encode("latin-1"), "not UTF-8 .byte 0xe9 at position 3"),
         ("plain text, wide letters".encode("utf-16"), "not UTF-8 .byte 0xff at position 0"),
         ("plain text, wide letters".encode("utf-16-le"), "looks like UTF-16"),
+        ("простой русский текст".encode("utf-16-le"), "looks like UTF-16 or binary data .* control characters"),
+        ("простой русский текст".encode("utf-16-be"), "looks like UTF-16 or binary data .* control characters"),
     ],
 )
 def test_files_that_are_no_text(tmp_path, raw, match):

@@ -3,6 +3,7 @@
 import copy
 import errno
 import json
+import math
 import os
 import random
 from functools import partial
@@ -239,6 +240,22 @@ def test_a_stack_takes_features_and_pools_them():
     lm = model()
     assert lm.features(ids()).shape == (2, 14, 12)
     torch.testing.assert_close(lm.head(lm.features(ids())), lm(ids()))
+
+
+def test_a_nan_in_the_padding_reaches_no_gradient_of_a_stack():
+    mask = torch.arange(14)[None] < torch.tensor([[14], [9], [1]])
+    for name in ("flash", "flash_quad", "transformer++", "mc_transformer++"):
+        stack = Stack(config(name, causal=False))
+        x = features(14, dtype=torch.float32).masked_fill(~mask[..., None], math.nan)
+        pool(stack(x, mask), mask).square().sum().backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in stack.parameters()), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_mean_of_a_long_text_does_not_overflow(dtype):
+    x = torch.full((1, 8192, 2), 9.0, dtype=dtype)
+    for mask in (torch.ones(1, 8192, dtype=torch.bool), torch.arange(8192)[None] < 8000):
+        assert pool(x, mask).dtype == dtype and (pool(x, mask) == 9).all()
 
 
 def test_what_cannot_be_pooled_is_named():

@@ -486,6 +486,7 @@ def test_check_unit_leaves_out_what_cannot_be_asked_and_says_so():
     report = check_unit(Blurrer(10))
     left_out = {row[0] for row in report.rows if row[1] is None}
     assert left_out == {"leak", "prefix", "step"} and "has no attribute causal" in str(report)
+    assert str(report).startswith("Blurrer: NOT tested are leak, prefix, step; the others hold\n")
     assert "reads both sides" in str(check_unit(FLASH(D, qk_dim=S, chunk_size=C)))
     with pytest.raises(ValueError, match="fails padding content at length 1: "):
         check_unit(Blurrer(10, masks=False))

@@ -249,6 +249,19 @@ def test_a_model_that_is_bound_to_its_length_says_why(why, tmp_path):
     assert "max_length=20, but max_length=160 is asked for" in message
 
 
+def test_dropout_and_checkpoint_may_be_others_than_those_of_the_model_that_is_gone_on_with(corpus, tmp_path):
+    """No weight depends on them. They hold for what is trained, and stand in what is saved."""
+    LanguageModel(replace(MODEL, dropout=0.2)).save_pretrained(tmp_path / "given")
+    asked = replace(MODEL, dropout=0.1, checkpoint=True)
+    model = load_model(tmp_path / "given", asked)
+    assert model.config == model.stack.config == asked and model.stack.drop.p == 0.1
+    tuned = run(corpus, tmp_path / "tuned", asked, replace(CONFIG, start_from=str(tmp_path / "given")))
+    assert tuned.model.stack.drop.p == 0.1 == LanguageModel.from_pretrained(tmp_path / "tuned").config.dropout
+    assert_refused(
+        "has combine='mean', but combine='sum'", load_model, tmp_path / "given", replace(asked, combine="sum")
+    )
+
+
 def test_a_run_with_the_longer_context_goes_on_without_the_model_it_began_from(corpus, tmp_path):
     LanguageModel(MODEL).save_pretrained(tmp_path / "short")
     config = replace(CONFIG, length=60, start_from=str(tmp_path / "short"))
