@@ -290,35 +290,27 @@ def test_what_a_layer_imports_is_part_of_it(project, grid_of):
     assert keys[0][0] == keys[1][0] and keys[0][1] != keys[1][1]
 
 
-IN_A_PACKAGE = {
-    "from mylayers.helper import FACTOR": "mylayers/helper.py",
-    "from .helper import FACTOR": "mylayers/helper.py",
-    "from . import helper": "mylayers/helper.py",
-    "import mylayers.helper": "mylayers/helper.py",
-    "from mylayers import FACTOR": "mylayers/__init__.py",
-    "from .deep.below import FACTOR": "mylayers/deep/below.py",
-    "from mylayers.deep import below": "mylayers/deep/below.py",
-    "from helper import FACTOR": "helper.py",
+IN_A_PACKAGE = {  # a line of a layer in mylayers/, and the module that it brings with it
+    "from mylayers.helper import FACTOR": "mylayers.helper",
+    "from .helper import FACTOR": "mylayers.helper",
+    "from . import helper": "mylayers.helper",
+    "import mylayers.helper": "mylayers.helper",
+    "from .deep.below import FACTOR": "mylayers.deep.below",
+    "from mylayers.deep import below": "mylayers.deep.below",
+    "from helper import FACTOR": "helper",
 }
 
 
-@pytest.mark.parametrize("line", IN_A_PACKAGE)
-def test_a_layer_in_a_package_is_known_by_all_that_it_imports(project, grid_of, line):
+def test_a_layer_in_a_package_is_known_by_all_that_it_imports(project):
     (project / "mylayers" / "deep").mkdir(parents=True)
     for name in ("helper.py", "mylayers/__init__.py", "mylayers/helper.py", "mylayers/deep/below.py"):
         (project / name).write_text("FACTOR = 1\n")
-    code = (project / "unit.py").read_text(encoding="utf-8")
-    (project / "mylayers" / "mine.py").write_text(
-        f"{line}\n{code}".replace('"""The layer', '_ = """The layer'), "utf-8"
-    )
-    edit(project, "from unit import", "from mylayers.mine import", "settings.py")
-    keys = []
-    for factor in (1, 2):
-        (project / IN_A_PACKAGE[line]).write_text(f"FACTOR = {factor}\n")
-        done = run(project, "-c", "import train; print(train.folder_of('mine', 5e-3, 0).name)")
-        assert done.returncode == 0, done.stderr
-        keys.append(done.stdout)
-    assert keys[0] != keys[1]
+    for i, line in enumerate(IN_A_PACKAGE):
+        (project / "mylayers" / f"layer{i}.py").write_text(f"{line}\n")
+    found = f"[sorted(train.code_of(f'mylayers.layer{{i}}')) for i in range({len(IN_A_PACKAGE)})]"
+    done = run(project, "-c", f"import json, train; print(json.dumps({found}))")
+    for i, (names, module) in enumerate(zip(json.loads(done.stdout), IN_A_PACKAGE.values(), strict=True)):
+        assert names == sorted(["mylayers", f"mylayers.layer{i}", module]), names
 
 
 def test_a_layer_whose_options_no_run_is_known_by_is_refused(project, grid_of, monkeypatch):
