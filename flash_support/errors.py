@@ -29,3 +29,16 @@ def check_call(module, method, said, *arguments, **named):
     except TypeError as error:
         given = f"{type(module).__name__} cannot be called as {said} ({error})"
         raise ValueError(f"{given}: it is handed a mask by its name") from None
+
+
+def check_constructor(given, dim, **options):
+    """Refuse what makes no unit: an object in place of its class, or one that does not take its width and options."""
+    said = ", ".join(["dim", *(f"{name}={value!r:.30}" for name, value in options.items())])
+    name = getattr(given, "__name__", type(given).__name__)
+    if not inspect.isclass(given) and hasattr(given, "parameters"):
+        raise ValueError(f"the architecture is an object of {name}: give the class, which is built as {name}({said})")
+    try:
+        inspect.signature(given).bind(dim, **options)
+    except TypeError as error:
+        advice = "options besides causal come from unit_options"
+        raise ValueError(f"{name} cannot be built as {name}({said}) ({error}): {advice}") from None

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from flash_support import files
 from flash_support.corpora.vocabulary import Vocabulary, text_of
-from flash_support.errors import check_call, described
+from flash_support.errors import check_call, check_constructor, described
 from flash_support.formats import is_integers
 from flash_support.runs.checkpoints import last_checkpoint
 from flash_support.settings import check_format
@@ -43,6 +43,7 @@ def make_unit(config: ModelConfig) -> nn.Module:
     """One unit of the stack."""
     c = config
     if not isinstance(c.architecture, str):
+        check_constructor(c.architecture, c.dim, causal=c.causal, **c.unit_options)
         unit = c.architecture(c.dim, causal=c.causal, **c.unit_options)
         check_call(unit, unit.forward, "unit(x, mask=None, segment_ids=None)", None, mask=None, segment_ids=None)
         if c.causal and not getattr(unit, "causal", False):

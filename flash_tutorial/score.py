@@ -31,9 +31,7 @@ class Evaluation:
     @property
     def bits_per_byte(self):
         """All bits over all bytes, so that models with different tokens compare; None where the bytes are unknown."""
-        if not self.n_bytes or self.n_bytes == self.n_tokens:
-            return self.bits_per_token if self.n_bytes else None
-        return self.bits_per_token * self.n_tokens / self.n_bytes
+        return self.bits_per_token * (self.n_tokens / self.n_bytes) if self.n_bytes else None
 
 
 @torch.no_grad()

@@ -258,6 +258,35 @@ def test_the_mean_of_a_long_text_does_not_overflow(dtype):
         assert pool(x, mask).dtype == dtype and (pool(x, mask) == 9).all()
 
 
+class WithoutCausal(torch.nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+
+
+class NeverSaysIt(torch.nn.Module):
+    """Takes causal and does not keep it."""
+
+    def __init__(self, dim, causal=True, **options):
+        super().__init__()
+
+    def forward(self, x, mask=None, segment_ids=None):
+        return x
+
+
+@pytest.mark.parametrize("architecture, options, words", [
+    (WithoutCausal, {}, ("WithoutCausal cannot be built as WithoutCausal(dim, causal=True)", "'causal'")),
+    (FLASH, {"chunks": 8}, ("FLASH cannot be built as FLASH(dim, causal=True, chunks=8)", "unit_options")),
+    (FLASH(8), {}, ("the architecture is an object of FLASH", "give the class")),
+    (NeverSaysIt, {"look": 1}, ("NeverSaysIt does not say that it is causal", "self.causal = causal")),
+])  # fmt: skip
+def test_what_makes_no_unit_is_one_line(architecture, options, words):
+    assert_one_line(lambda: Stack(ModelConfig(architecture, dim=8, unit_options=options)), *words)
+
+
+def test_a_unit_that_reads_both_sides_need_not_say_so():
+    assert Stack(ModelConfig(NeverSaysIt, dim=8, depth=1, causal=False)).units
+
+
 def test_what_cannot_be_pooled_is_named():
     x, mask = features(14), torch.ones(3, 14, dtype=torch.bool)
     for wrong in (mask.long(), mask.float(), mask[:2], mask[..., None], [True]):

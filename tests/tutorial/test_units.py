@@ -1,7 +1,9 @@
 """The torch units hold the numbers of the NumPy reference, and their gradients those of finite differences."""
 
+import numpy as np
 import pytest
 import torch
+from refusals import assert_one_line
 from unit_cases import BOTH_WAYS, CASES, DEVICES, IDS, B, T, features, how_to_read, make, run_reference
 
 from flash_tutorial import (
@@ -187,3 +189,10 @@ def test_it_is_computed_again_on_a_card_alone():
     on_a_card.requires_grad = True
     torch.func.grad(lambda x: (asked.append(units.gates_again(on_a_card)), x.sum())[1])(u)
     assert asked == [False]
+
+
+@pytest.mark.parametrize("given", [np.zeros((2, 5, 8)), [[1.0]], None], ids=["array", "list", "nothing"])
+def test_what_is_no_tensor_is_one_line(given):
+    for unit in (FLASH(8, qk_dim=4, chunk_size=4), GAU(8, qk_dim=4), TransformerBlock(8, heads=2),
+                 MCTransformerBlock(8, heads=2, chunk_size=4)):  # fmt: skip
+        assert_one_line(lambda: unit(given), "expected a torch tensor (B, T, 8)")  # noqa: B023
