@@ -6,45 +6,60 @@ The file is ``$FLASH_TUTORIAL_PROGRESS``, or ``progress.json`` in ``~/.flash-tut
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from flash_support.files import write_text
+from flash_support.files import advising, make_folder, reading, write_text
 
 FORMAT = 1
+ANOTHER = "name another file in the variable FLASH_TUTORIAL_PROGRESS"
 
 
 def progress_path() -> Path:
     """Where the file lies."""
-    return Path(os.environ.get("FLASH_TUTORIAL_PROGRESS") or Path.home() / ".flash-tutorial" / "progress.json")
+    try:
+        return Path(os.environ.get("FLASH_TUTORIAL_PROGRESS") or Path.home() / ".flash-tutorial" / "progress.json")
+    except RuntimeError:  # as in a container, of a user that the system does not know
+        raise ValueError(f"there is no home folder for the progress file: {ANOTHER}") from None
 
 
 def load_progress() -> dict:
     """What is stored; empty tables where nothing is. A damaged file is a ValueError and stays as it is."""
     empty = {"format": FORMAT, "guesses": {}, "scoreboard": {}, "verdicts": {}}
     path = progress_path()
-    if not path.exists():
-        return empty
-    return _read(path.read_text(encoding="utf-8"), path) if path.stat().st_size else empty
+    with reading(path):
+        raw = path.read_bytes() if path.exists() else b""
+    return _read(raw, path) if raw else empty
 
 
 def _read(text, where):
     try:
         stored = json.loads(text)
-        if stored["format"] != FORMAT or not all(
-            isinstance(stored[k], dict) for k in ("guesses", "scoreboard", "verdicts")
-        ):
+        tables = [*(stored[k] for k in ("guesses", "scoreboard", "verdicts")), stored.get("exercises", {})]
+        if stored["format"] != FORMAT or not all(isinstance(table, dict) for table in tables):
             raise ValueError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{where} is not a progress file of this course: move it away to start anew") from None
     return stored
 
 
 def store_progress(progress):
+    """Write the file; a ValueError says in one line why it cannot be."""
     path = progress_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(progress, indent=1) + "\n")
+    with advising(ANOTHER):
+        make_folder(path.parent)
+        write_text(path, json.dumps(progress, indent=1) + "\n")
+
+
+@contextmanager
+def or_a_line(said):
+    """Print the ValueError of a block behind what it means: the rest of a cell is worth more than the file."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"{said}: {error}")
 
 
 def predict(name, guess=None):
@@ -58,13 +73,16 @@ def predict(name, guess=None):
         return
     progress = load_progress()
     progress["guesses"][name] = value
-    store_progress(progress)
-    print(f"{name}: your guess is stored.")
+    with or_a_line(f"{name}: your guess is not stored"):
+        store_progress(progress)
+        print(f"{name}: your guess is stored.")
 
 
 def reveal(name, value, unit=""):
     """What came out, and beside it the guess if there is one."""
-    guess = load_progress()["guesses"].get(name)
+    guess = None
+    with or_a_line(f"{name}: your guess cannot be read"):
+        guess = load_progress()["guesses"].get(name)
     said = "" if guess is None else f"you guessed {guess:g}; "
     print(f"{name}: {said}it is {value:.4g}{' ' + unit if unit else ''}.")
 
@@ -114,14 +132,16 @@ def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):
     progress["scoreboard"][f"{lecture} {mixer}"] = dict(
         lecture=lecture, mixer=mixer, bits_per_byte=bits_per_byte, step_ms=step_ms, state_numbers=state_numbers
     )
-    store_progress(progress)
+    with or_a_line(f"{lecture} {mixer}: this line of the scoreboard is not stored"):
+        store_progress(progress)
 
 
 def verdict(claim, text):
     """Store what you conclude about a claim of the paper."""
     progress = load_progress()
     progress["verdicts"][claim] = str(text)
-    store_progress(progress)
+    with or_a_line(f"{claim}: your verdict is not stored"):
+        store_progress(progress)
 
 
 def report() -> str:

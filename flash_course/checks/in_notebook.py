@@ -2,7 +2,7 @@
 
 import time
 
-from ..learner import load_progress, store_progress
+from ..learner import load_progress, or_a_line, store_progress
 from .exercise import load_exercise, load_set, there
 from .texts import say
 from .verdict import judge
@@ -20,25 +20,24 @@ def check(name, *answers, student="me"):
     answer = answers[0] if len(answers) == 1 else dict(zip(exercise.names, answers))
     begun = time.process_time()
     verdict = judge(exercise, answer, student=student)
-    keep(verdict)
     print(verdict)
+    keep(verdict)
     if verdict.status == "right" and (seconds := time.process_time() - begun) > 5:
         print(f"  {say('all', 'slow', seconds=round(seconds))}")
     if verdict.by_person and verdict.status == "right":
-        print(exercise.model_answer)
-        print(*(f"[ ] {line}" for line in exercise.rubric), sep="\n")
+        print(exercise.model_answer, *(f"[ ] {line}" for line in exercise.rubric), sep="\n")
     elif verdict.status in ("wrong", "raises"):
         print(f"  {say('all', 'next hint', exercise=name)}")
 
 
+@or_a_line("your points are not stored")
 def keep(verdict):
     """Store the best points of an exercise, and its last verdict. A text has no points before a person gives them."""
     stored = load_progress()
     table = stored.setdefault("exercises", {})
     before = table.get(verdict.exercise, {})
-    points = 0 if verdict.by_person else verdict.points
-    best = {"points": max(points, before.get("points", 0)), "of": verdict.of, "last": verdict.status}
-    table[verdict.exercise] = before | best | {"checks": before.get("checks", 0) + 1}
+    best = {"points": max(0 if verdict.by_person else verdict.points, before.get("points", 0)), "of": verdict.of}
+    table[verdict.exercise] = before | best | {"last": verdict.status, "checks": before.get("checks", 0) + 1}
     store_progress(stored)
 
 
@@ -52,7 +51,8 @@ def hint(name):
     if seen + 1 == len(exercise.hints):
         print(say("all", "no more hints"))
     row["hints"] = min(seen + 1, len(exercise.hints))
-    store_progress(stored)
+    with or_a_line("which hint you have seen is not stored"):
+        store_progress(stored)
 
 
 def progress(number=None):

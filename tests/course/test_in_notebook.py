@@ -37,6 +37,43 @@ def test_check_hint_and_progress_speak_to_a_student(capsys):
     assert stored["exercises"]["05.1"] == {"points": 10, "of": 10, "last": "wrong", "checks": 3, "hints": 3}
 
 
+def nowhere(tmp_path):
+    """A file whose folder cannot be made, since a file is in its place."""
+    (tmp_path / "file").write_text("x")
+    return tmp_path / "file" / "folder" / "progress.json"
+
+
+def damaged(tmp_path):
+    """A file of bytes that are no text."""
+    path = tmp_path / "progress.json"
+    path.write_bytes(b"\xff\xfe\0 no progress")
+    return path
+
+
+@pytest.mark.parametrize(
+    "made, why", [(nowhere, "could not be made"), (damaged, "is not a progress file of this course: move it away")]
+)
+def test_the_verdict_stands_also_where_nothing_can_be_stored(made, why, tmp_path, monkeypatch, capsys):
+    path = made(tmp_path)
+    before = path.read_bytes() if path.exists() else None
+    monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(path))
+    flash_course.check("05.1", lambda x_TD, C: x_TD)
+    lines = capsys.readouterr().out.splitlines()
+    (said,) = (line for line in lines if "not stored" in line)
+    assert lines[0].startswith("05.1: wrong, 0 of 10 points") and 'hint("05.1") gives a hint' in lines[-1]
+    assert said.startswith("your points are not stored: ") and str(tmp_path) in said and why in said
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_hint_stands_also_where_nothing_can_be_stored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(nowhere(tmp_path)))
+    flash_course.hint("05.1")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("05.1, hint 1 of 3: ") and second.startswith("which hint you have seen is not stored: ")
+    with pytest.raises(ValueError, match="there is no exercise"):  # what is wrong in the call is still an error
+        flash_course.hint("05.9")
+
+
 def test_a_right_answer_that_grading_may_stop_is_told_so(capsys, monkeypatch):
     kept = say("all", "slow", seconds=7).partition("7")[2]
     for clock, told in (([0, 7], True), ([0, 1], False)):

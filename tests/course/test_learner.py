@@ -83,12 +83,48 @@ def test_export_and_restore(own_file):
     assert learner.load_progress()["guesses"] == {"01.a": 1.0}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 2}', '{"format": 1, "guesses": []}'])
+def test_a_guess_that_cannot_be_stored_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(tmp_path / "file" / "folder" / "progress.json"))
+    learner.predict("05.a", 8)
+    learner.score("01", "softmax", bits_per_byte=2.5)
+    learner.verdict("quality", "not shown")
+    lines = capsys.readouterr().out.splitlines()
+    starts = ("05.a: your guess is", "01 softmax: this line of the scoreboard is", "quality: your verdict is")
+    assert len(lines) == 3 and all(map(str.startswith, lines, [f"{start} not stored: " for start in starts]))
+    assert all("could not be made" in line and "FLASH_TUTORIAL_PROGRESS" in line for line in lines)
+    with pytest.raises(ValueError, match="could not be made"):
+        learner.restore_progress(learner.export_progress())
+
+
+def test_a_user_without_a_home_is_told_where_to_keep_it(monkeypatch, capsys):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("FLASH_TUTORIAL_PROGRESS")
+    monkeypatch.setattr(learner.Path, "home", homeless)
+    with pytest.raises(ValueError, match="no home folder for the progress file: name another file"):
+        learner.load_progress()
+
+
+def test_a_result_is_shown_beside_a_damaged_file(own_file, capsys):
+    own_file.parent.mkdir()
+    own_file.write_bytes(b"\xff")
+    learner.reveal("05.a", 2.0)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("05.a: your guess cannot be read: ") and second == "05.a: it is 2."
+
+
+@pytest.mark.parametrize("content", [
+    "{", "[]", "{}", '{"format": 2}', '{"format": 1, "guesses": []}',
+    pytest.param("[" * 100_000, id="deep"), b"\xff\xfe", b"\0\x80 no text",
+    '{"format": 1, "guesses": {}, "scoreboard": {}, "verdicts": {}, "exercises": []}',
+])  # fmt: skip
 def test_a_damaged_file_is_refused_and_kept(own_file, content):
     own_file.parent.mkdir()
-    own_file.write_text(content)
+    own_file.write_bytes(raw := content.encode() if isinstance(content, str) else content)
     with pytest.raises(ValueError, match="move it away") as caught:
         learner.predict("01.a", 1)
-    assert "\n" not in str(caught.value) and own_file.read_text() == content
+    assert "\n" not in str(caught.value) and own_file.read_bytes() == raw
     with pytest.raises(ValueError, match="not a progress file"):
         learner.restore_progress(content)
