@@ -37,8 +37,32 @@ def read_marks(path):
     head, *rows = read_rows(path) or [[]]
     if not {"code", "points"} <= set(head):
         raise ValueError(f"{path} has no columns code and points: fill in the texts.csv of an earlier run")
-    found = [dict(zip(head, row)) for row in rows]
-    return {row["code"]: row for row in found if row.get("points", "").strip()}
+    found = [
+        whole_row(row, ("code",), where) for where, row in filled(head, rows, path) if row.get("points", "").strip()
+    ]
+    return {row["code"]: row for row in found}
+
+
+def filled(head, rows, path):
+    """(where it stands, {column: cell}) of each row that is not empty; numbered as a spreadsheet does, head and all.
+
+    With a cell too many the others are not in their own columns, as after 3,5 points without quotes.
+    """
+    for number, row in enumerate(rows, 2):
+        where = f"{path}, row {number} ({','.join(row[:3])})"
+        if any(cell.strip() for cell in row[len(head) :]):
+            advice = "name each column there, and put a cell that holds a comma or a semicolon into quotes"
+            raise ValueError(f"{where} has {len(row)} cells and the first row {len(head)}: {advice}")
+        if any(cell.strip() for cell in row):
+            yield where, dict(zip(head, row))
+
+
+def whole_row(row, needed, where):
+    """The row, if it has all cells without which it cannot count."""
+    lacking = [column for column in needed if not row.get(column, "").strip()]
+    if lacking:
+        raise ValueError(f"{where} has no {' and no '.join(lacking)}: fill it in, or delete the row")
+    return row
 
 
 def merge_marks(results, marks, path):
@@ -78,7 +102,8 @@ def read_changes(path):
     head, *rows = read_rows(path) or [[]]
     if not {"name", "exercise", "points"} <= set(head):
         raise ValueError(f"{path}: expected the columns name, exercise, points and reason, got {', '.join(head)}")
-    return [dict(zip(head, row)) for row in rows if any(cell.strip() for cell in row)]
+    needed = ("name", "exercise", "points")
+    return [whole_row(row, needed, where) for where, row in filled(head, rows, path)]
 
 
 def merge_changes(results, changes, path):

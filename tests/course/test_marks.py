@@ -5,9 +5,10 @@ import io
 
 import pytest
 from marks import needs_solutions
+from refusals import assert_one_line
 from submissions import forks, run, source
 
-from flash_course.grading.marks import merge_changes, read_changes
+from flash_course.grading.marks import merge_changes, read_changes, read_marks
 
 pytestmark = forks
 
@@ -83,3 +84,31 @@ def test_changes_are_read_as_a_spreadsheet_saves_them_and_refused_where_they_are
     path.write_text("student,points\nada,3\n")
     with pytest.raises(ValueError, match="expected the columns name, exercise, points and reason, got student, points"):
         read_changes(path)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("row, said", [
+    ("ada", "no exercise and no points"), ("ada,05.3", "no points"),
+    ("ada,,3,", "no exercise"), (",05.3,3,", "no name"),
+    ("ada,05.3, ,why", "no points"), ("ada,05.3,3,5,why", "has 5 cells and the first row 4"),
+])  # fmt: skip
+def test_a_row_of_changes_that_cannot_count_is_named_before_anything_is_graded(tmp_path, capsys, row, said):
+    path = tmp_path / "graded" / "changes.csv"
+    path.parent.mkdir()
+    path.write_text(f"name,exercise,points,reason\nbob,05.1,3,\n\n{row}\n")
+    (tmp_path / "ada.py").write_text("")
+    assert run("grade", tmp_path / "ada.py", "--out", path.parent) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"changes.csv, row 4 ({','.join(row.split(',')[:3])}) has" in error
+    assert said in error and [each.name for each in path.parent.iterdir()] == ["changes.csv"]
+
+
+@pytest.mark.quick
+def test_a_row_of_marks_that_cannot_count_is_named(tmp_path):
+    path = tmp_path / "texts.csv"
+    path.write_text("points,code\n,t1\n,\n3,t2\n\n4\n")
+    assert_one_line(lambda: read_marks(path), "texts.csv, row 6 (4) has no code: fill it in")
+    path.write_text("code,points,text\nt1,3,5,mine\n")
+    assert_one_line(lambda: read_marks(path), "row 2 (t1,3,5) has 4 cells and the first row 3: name each column there")
+    path.write_text("points,code\n,t1\n3,t2,,\n,\n")  # a spreadsheet may end a row with empty cells
+    assert read_marks(path) == {"t2": {"points": "3", "code": "t2"}}
