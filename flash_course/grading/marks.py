@@ -1,6 +1,7 @@
 """What a person says about points: of answers in prose, which go out without names, and after an appeal."""
 
 import hashlib
+import unicodedata
 from pathlib import Path
 
 from .spreadsheet import read_rows, written_rows
@@ -106,18 +107,25 @@ def read_changes(path):
     return [whole_row(row, needed, where) for where, row in filled(head, rows, path)]
 
 
+def composed(name):
+    """A name as most systems write it: macOS writes the letters of a file's name in parts, a spreadsheet does not."""
+    return unicodedata.normalize("NFC", name)
+
+
 def merge_changes(results, changes, path):
     """Put the points of ``read_changes`` in place of the grader's; returns what to say about it, a line each."""
-    by_name, done, left = {result["name"]: result for result in results}, [], []
+    by_name = {composed(r["name"]): r for r in results} | {r["name"]: r for r in results}  # first as it is written
+    done, left = [], []
     for change in changes:
         name, exercise = change["name"].strip(), change["exercise"].strip()
-        row = by_name[name]["exercises"].get(exercise) if name in by_name else None
+        result = by_name.get(name) or by_name.get(composed(name))
+        row = result and result["exercises"].get(exercise)
         if row is None:
             left.append(f"{name} {exercise}")
             continue
         done.append(f"{name} {exercise} from {row['points']:g} to {change['points'].strip()}")
         row["points"], row["changed"] = within(change["points"].strip(), row["of"], exercise, path), True
         row["said"] = [*row["said"], *filter(None, [change.get("reason", "").strip()])]
-        add_up(by_name[name])
+        add_up(result)
     said = [f"points changed by a person: {', '.join(done)}"] if done else []
     return said + ([f"{path} names what is not here: {', '.join(left)}"] if left else [])

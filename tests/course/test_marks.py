@@ -2,6 +2,7 @@
 
 import csv
 import io
+from unicodedata import normalize
 
 import pytest
 from marks import needs_solutions
@@ -112,3 +113,19 @@ def test_a_row_of_marks_that_cannot_count_is_named(tmp_path):
     assert_one_line(lambda: read_marks(path), "row 2 (t1,3,5) has 4 cells and the first row 3: name each column there")
     path.write_text("points,code\n,t1\n3,t2,,\n,\n")  # a spreadsheet may end a row with empty cells
     assert read_marks(path) == {"t2": {"points": "3", "code": "t2"}}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_appeal_finds_a_name_whose_letters_a_mac_wrote_in_parts(tmp_path, form, other):
+    path = tmp_path / "changes.csv"
+    path.write_text(f"name,exercise,points\n{normalize(form, 'Zoë')},05.1,7\n", encoding="utf-8")
+
+    def of(name):
+        return {"name": name, "points": 0, "exercises": {"05.1": {"points": 0, "of": 10, "said": []}}}
+
+    alone, both = of(normalize(other, "Zoë")), [of(normalize(form, "Zoë")), of(normalize(other, "Zoë"))]
+    said = merge_changes([alone], read_changes(path), path)
+    assert alone["points"] == 7 and len(said) == 1 and said[0].startswith("points changed by a person: ")
+    merge_changes(both, read_changes(path), path)
+    assert [result["points"] for result in both] == [7, 0]
