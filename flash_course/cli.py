@@ -20,6 +20,7 @@ from flash_tutorial import __version__
 from flash_tutorial.config import FORMAT, ModelConfig, TrainConfig
 
 from .grading.command import add_commands as add_grading
+from .grading.command import seed
 
 PROGRAM = "flash-tutorial"
 EXAMPLES = """\
@@ -119,7 +120,7 @@ def build_parser(command=None):
     generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely (default: 0.8)")
     generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
     generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
-    generate.add_argument("--seed", type=int, help="for the same text again")
+    generate.add_argument("--seed", type=seed, help="for the same text again")
     add_machine(generate)
     generate.set_defaults(run=run_generate)
 

@@ -1,5 +1,6 @@
 """The commands ``flash-tutorial check``, ``grade`` and ``export``: what they take, and what they print."""
 
+import argparse
 from pathlib import Path
 
 MODES = ("auto", "bwrap", "none")
@@ -14,6 +15,14 @@ examples:
 On Linux each submission runs in a sandbox, if bubblewrap is installed (apt-get install bubblewrap). Without it a
 submission runs as you, on your files, and is kept from accidents only (docs/instructors.md).
 """
+
+
+def seed(text):
+    """An argument type: a seed that NumPy, which takes none below 0, and torch can take."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{value}: expected an integer of at least 0 and below 2**63")
+    return value
 
 
 def add_commands(commands, raw):
@@ -33,7 +42,7 @@ def add_commands(commands, raw):
         "--set", dest="number", metavar="NN", help="number of the problem set (default: seen in each file)"
     )
     grade.add_argument("--only", metavar="EXERCISES", help="what counts: core, or 05.1,05.3 (default: all of the set)")
-    grade.add_argument("--seed", type=int, default=1, help="of sizes and values; `check` has 0 (default: 1)")
+    grade.add_argument("--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)")
     grade.add_argument(
         "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
     )
@@ -56,7 +65,7 @@ def add_commands(commands, raw):
     export.add_argument("form", choices=("gradescope",))
     export.add_argument("number", metavar="NN", help="number of the problem set")
     export.add_argument("--only", metavar="EXERCISES", help="what counts: core, or 05.1,05.3 (default: all of the set)")
-    export.add_argument("--seed", type=int, default=1, help="of sizes and values; `check` has 0 (default: 1)")
+    export.add_argument("--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)")
     export.add_argument("--out", help="the zip (default: gradescope_NN.zip)")
     export.add_argument(
         "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
