@@ -563,13 +563,25 @@ def in_flags(message, parser, command):
             return f"no {name}"
         return f"{name} {words.get(value) or value.strip(chr(39)) or value}"
 
-    message = message.replace(" (resume=True)", "")
+    message = as_typed(message.replace(" (resume=True)", ""), flags)
     message = re.sub(rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+)", flag, message)
     options = re.search(r"(?<=no such option, it has )[\w, ]+", message)
     if options:
         names = [flags[name].option_strings[-1] if name in flags else name for name in options[0].split(", ")]
         message = message.replace(options[0], ", ".join(names))
     return message
+
+
+def as_typed(message, flags):
+    """What was expected of a flag, in what can be typed: texts without quotes, and for None the flag's word if it has
+    one. A class, and None where no word stands for it, are for scripts."""
+    found = re.search(rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+): expected (?P<what>.*)", message)
+    if not found:
+        return message
+    words = getattr(flags[found[1]], "words", {})
+    none = next((f" or {word}" for word, meant in words.items() if meant is None), ", or leave it out")
+    what = re.sub(r",? or None\b", none, found["what"].replace(", or a class", ""))
+    return message[: found.start("what")] + re.sub("'([^']*)'", r"\1", what)
 
 
 def how_to_go_on(args):

@@ -245,6 +245,45 @@ def test_an_error_is_one_line(argv, word, capsys, tmp_path):
     assert not re.search(r"\b[a-z_]+=", error), "fields are called by their flags"
 
 
+@pytest.mark.parametrize("argv, said", [
+    ("--bias foo", "--bias foo: expected auto, toeplitz, rotary or none"),
+    ("--bias None", "--bias None: expected auto, toeplitz, rotary or none"),
+    ("--clip -1", "--clip -1.0: expected a number above 0 or none"),
+    ("--eval-bytes -1", "--eval-bytes -1: expected an integer of at least 0 or all"),
+    ("--position-scale -1", "--position-scale -1.0: expected a number of at least 0 or paper"),
+    ("--depth 0", "--depth 0: expected an integer of at least 1, or leave it out"),
+    ("--warmup -1", "--warmup -1: expected an integer of at least 0, or leave it out"),
+    ("--positions up", "--positions up: expected scaled_sin, learnt, none, or leave it out"),
+    ("--architecture flash_quad --length-scale 0",
+     "--length-scale 0: expected an integer of at least 1, current, or leave it out"),
+    ("--architecture flsh",
+     "--architecture flsh: expected one of flash, flash_quad, transformer, transformer+, transformer++, "
+     "mc_transformer++"),
+    ("--norm batch", "--norm batch: expected scale or layer"),
+    ("--accumulate 3", "--accumulate 3: expected a divisor of --batch 8"),
+])  # fmt: skip
+def test_what_is_expected_of_a_flag_can_be_typed(argv, said, capsys, tmp_path):
+    assert cli.main(["train", "--out", str(tmp_path / "run"), *argv.split()]) == 2
+    assert one_line_error(capsys) == f"flash-tutorial: error: {said}"
+
+
+@pytest.mark.parametrize("flag, said", [
+    ("--top-k", "--top-k 0: expected an integer from 1 to 256, or leave it out for all tokens"),
+    ("--top-p", "--top-p 0.0: expected a number, more than 0 and at most 1, or leave it out for all tokens"),
+])  # fmt: skip
+def test_what_is_expected_of_drawing_can_be_typed(flag, said, capsys):
+    assert cli.main(["generate", flag, "0"]) == 2
+    assert one_line_error(capsys) == f"flash-tutorial: error: {said}"
+
+
+@pytest.mark.parametrize("name, rule", [*rules(ModelConfig).items(), *rules(TrainConfig).items()])
+def test_no_flag_is_said_to_take_none_unless_that_is_its_word(name, rule):
+    if rule.flag is not None:
+        said = cli.in_flags(f"{name}=-9: expected {rule.expected()}", cli.build_parser(), "train")
+        assert "None" not in said and "'" not in said
+        assert all(word in said for word in rule.words)
+
+
 def test_a_folder_that_cannot_be_is_one_line(text, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert cli.main(["train", "--out", str(tmp_path / "file" / "run"), "--corpus", str(text), *TINY]) == 2
