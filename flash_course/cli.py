@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flash_support.settings import rules
 from flash_tutorial import __version__
-from flash_tutorial.config import FORMAT, ModelConfig, TrainConfig
+from flash_tutorial.config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
 
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
@@ -50,6 +50,7 @@ LESS_MEMORY = {
     "evaluate": "take a smaller --batch or --length",
     "generate": "give a shorter --prompt, or write fewer --bytes",
 }
+BY_SCRIPT = "go on from the script that began the run, by the argument resume of train"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -223,7 +224,8 @@ def run_train(args):
 
     set_threads(args)
     model_config, train_config = read_configs(args)
-    run = train(model_config, train_config, out=args.out, resume=args.resume, device=args.device)
+    corpus = tokens_of_run(args, model_config, train_config)
+    run = train(model_config, train_config, corpus=corpus, out=args.out, resume=args.resume, device=args.device)
     if speaks():
         if run.log:
             with stoppable(print):
@@ -285,6 +287,7 @@ def read_configs(args):
     found = saved_settings(args.out) if args.resume and args.out else None
     if found:
         path, saved = found
+        refuse_own(path, saved["model_config"])
         model, train = saved["model_config"] | model, saved["train_config"] | train
         for name in set(train) - set(rules(TrainConfig)):
             raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
@@ -297,6 +300,33 @@ def read_configs(args):
     length = train.setdefault("length", start["max_length"])
     start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
+
+
+def refuse_own(path, config):
+    """A run goes on by the command if the command can build its model."""
+    name = config.get("model_class") or config.get("architecture", "flash")
+    if name not in ARCHITECTURES:
+        why = f"is of a run of your own class {name}, which the command cannot build"
+        raise ValueError(f"{path} {why}: {BY_SCRIPT}")
+
+
+def tokens_of_run(args, model, train):
+    """The text of a run that goes on, in the ids of its own tokenizer; None where training finds it by its name."""
+    found = saved_settings(args.out) if args.resume and args.out and model.tokens is not None else None
+    if not found:
+        return None
+    from flash_tutorial.data import load_corpus
+    from flash_tutorial.model import find_vocabulary
+
+    path, saved = found
+    vocabulary = find_vocabulary(path if path.is_dir() else path.parent, model.tokens)
+    if not vocabulary.readable:
+        raise ValueError(f"{path} was trained on tokens without a tokenizer, so no text gives them: {BY_SCRIPT}")
+    corpus = load_corpus(train.corpus).encoded(vocabulary)
+    if any(getattr(corpus, name).sha256 != saved["text"][f"{name}_sha256"] for name in ("train", "validation")):
+        other = f"was trained on other tokens than its tokenizer makes of {train.corpus!r}"
+        raise ValueError(f"{path} {other}: give their text (--corpus), or {BY_SCRIPT}")
+    return corpus
 
 
 def saved_settings(out):

@@ -517,6 +517,58 @@ def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(of_tokens
     assert "pip install tokenizers" in refused("with")
 
 
+def test_a_run_of_tokens_goes_on_with_its_own_tokenizer(text, tmp_path, capsys):
+    """It lies in the run, so that nobody has to name it again."""
+    from small_tokens import tokenizer
+
+    from flash_support.corpora import load_file
+    from flash_tutorial.training import train
+
+    config = ModelConfig(vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
+    settings, corpus = TrainConfig(steps=2, batch=2, length=20), load_file(text).encoded(tokenizer())
+    for name in ("script", "command"):
+        train(config, settings, corpus=corpus, out=tmp_path / name, progress=False)
+    train(config, TrainConfig(steps=4, batch=2, length=20, warmup=settings.warmup), corpus=corpus, resume=True,
+        out=tmp_path / "script", progress=False)  # fmt: skip
+    go_on = ["train", "--out", str(tmp_path / "command"), "--resume", "--corpus", str(text), "--steps", "4"]
+    assert cli.main(go_on) == 0 and "going on after step 2" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "command" / "step_000004"), shutil.rmtree(tmp_path / "command" / "step_000002")
+    assert cli.main(go_on) == 0 and "is finished" in capsys.readouterr().out  # its tokenizer is that of the end
+    ours, theirs = (tmp_path / name / "model.safetensors" for name in ("command", "script"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize("name, why", [
+    ("with", "other tokens than its tokenizer makes of 'text.txt': give their text (--corpus), or "),
+    ("without", "tokens without a tokenizer, so no text gives them: "),
+])  # fmt: skip
+def test_a_run_of_tokens_that_no_text_gives_goes_on_by_its_script(of_tokens, name, why, text, capsys, monkeypatch):
+    monkeypatch.chdir(text.parent)
+    go_on = ["train", "--out", str(of_tokens / name), "--resume", "--corpus", text.name, "--steps", "4"]
+    assert cli.main(go_on) == 2
+    line = one_line_error(capsys)
+    assert f"step_000002 was trained on {why}go on from the script that began the run" in line
+
+
+@pytest.mark.parametrize("own", ["model", "unit"])
+def test_a_run_of_a_class_of_ones_own_goes_on_by_its_script(own, text, tmp_path, capsys):
+    from small_model import MyUnit
+    from small_own_model import OwnModel
+
+    from flash_tutorial.training import train
+
+    made = OwnModel() if own == "model" else ModelConfig(MyUnit, dim=16, depth=1, max_length=20)
+    settings = TrainConfig(steps=2, batch=2, length=20, corpus=str(text))
+    train(made, settings, out=tmp_path / "run", progress=False)
+    name = "small_own_model.OwnModel" if own == "model" else "small_model.MyUnit"
+    for gone in (None, "step_000002"):  # of a checkpoint, and of the end of a run
+        if gone:
+            shutil.rmtree(tmp_path / "run" / gone)
+        assert cli.main(["train", "--out", str(tmp_path / "run"), "--resume", "--steps", "4"]) == 2
+        line = one_line_error(capsys)
+        assert f"of a run of your own class {name}, which the command cannot build: go on from the script" in line
+
+
 def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
     """The run starts from the very weights, reads longer windows, and goes on without being told again."""
     from flash_tutorial import LanguageModel
