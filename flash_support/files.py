@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 
 ADVICE = {
     (errno.ENOSPC, errno.EDQUOT): "free some space or choose another folder",
@@ -122,9 +122,15 @@ def without_checksum(values, path):
 def load_tensors(path):
     """The tensors of a ``.safetensors`` file."""
     try:
-        return load_file(str(path))
+        # safetensors opens no file whose name is not UTF-8; bytes it takes, at the cost of a copy in memory
+        return load_file(str(path)) if is_utf8(path) else load(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error})") from None
+
+
+def is_utf8(path):
+    """Whether a name is one in UTF-8: Python keeps other bytes as surrogates, which UTF-8 does not have."""
+    return str(path).encode(errors="ignore").decode() == str(path)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from flash_support.devices import Engine, Group, keep_freed_memory, measured_gai
 from flash_support.files import write_json
 from flash_support.runs.best import Scores
 from flash_support.runs.keeper import Keeper
-from flash_support.runs.progress import progress_of
+from flash_support.runs.progress import print_line, progress_of
 from flash_support.runs.run_folder import read_log, run_folder, save_results
 from flash_support.runs.stopping import Stopped, stoppable
 
@@ -161,7 +161,7 @@ def train(
     start.check_arguments(given, config, out, callback)
     with ExitStack() as stack:
         group, device = stack.enter_context(training_group(device))
-        say = print if progress and group.speaks else lambda *_: None
+        say = print_line if progress and group.speaks else lambda *_: None
         stop = stack.enter_context(stoppable(say))
         keep_freed_memory()
         group.check_shares(config.batch, config.accumulate)

@@ -1,8 +1,18 @@
 """What a run shows of itself while it trains."""
 
 import math
+import sys
 import time
 from contextlib import contextmanager
+
+
+def print_line(text):
+    """Print a line. What the console cannot show, as in the name of a folder, is a question mark and ends no run."""
+    try:
+        print(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "replace").decode(encoding))
 
 
 @contextmanager

@@ -354,6 +354,17 @@ def test_no_folder_is_no_folder(text, capsys, tmp_path, monkeypatch):
     assert cli.main(["train", "--out", ".", "--corpus", str(text), *TINY]) == 0  # this is one
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take names in UTF-8 only")
+def test_a_run_into_a_folder_whose_name_is_not_utf8_can_be_used(text, tmp_path, capsys):
+    out = str(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert cli.main(["train", "--out", out, "--corpus", str(text), *TINY, "--checkpoint-every", "2"]) == 0
+    assert cli.main(["evaluate", out, "--corpus", str(text)]) == 0
+    assert cli.main(["generate", out, "--bytes", "5"]) == 0
+    assert cli.main(["train", "--out", out, "--resume", "--steps", "8"]) == 0
+    tuned = ["train", "--out", str(tmp_path / "tuned"), "--start-from", out, "--corpus", str(text), "--steps", "2"]
+    assert cli.main(tuned) == 0 and cli.main([*tuned[:3], "--resume", "--steps", "3"]) == 0
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "result.json", "log.csv"])
 def test_an_altered_file_is_one_line_of_the_command(folder, text, capsys, name):
     path = folder / name

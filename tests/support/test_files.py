@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+import torch
 from refusals import assert_one_line
 
 from flash_support import files
@@ -75,3 +76,27 @@ def test_any_altered_byte_of_plain_values_is_noticed(tmp_path):
         assert_one_line(lambda: files.read_json(path), "values.json is cut off or altered")
     path.unlink()
     assert_one_line(lambda: files.read_json(path), "values.json is missing")
+
+
+@pytest.fixture
+def odd_name(tmp_path):
+    """A folder whose name is not in UTF-8, as Linux allows and other systems do not."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this system takes names in UTF-8 only")
+    return folder
+
+
+def test_tensors_are_read_from_a_folder_whose_name_is_not_utf8(odd_name):
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "none": torch.zeros(0, 2), "half": torch.ones(3).bfloat16()}
+    with files.whole_file(odd_name / "a.safetensors") as temporary:
+        files.save_tensors(tensors, temporary)
+    found = files.load_tensors(odd_name / "a.safetensors")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], t) and found[name].dtype == t.dtype for name, t in tensors.items())
+    found["a"] += 1  # it is not the bytes of the file
+    (odd_name / "a.safetensors").write_bytes(b"no tensors")
+    assert_one_line(lambda: files.load_tensors(odd_name / "a.safetensors"), "a.safetensors cannot be read")
+    assert_one_line(lambda: files.load_tensors(odd_name / "b.safetensors"), "b.safetensors cannot be read")

@@ -1,6 +1,8 @@
 """A run's folder: nothing foreign is touched, nothing altered is used, and what is finished stays."""
 
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -330,3 +332,23 @@ def test_the_log_is_read_back_bit_by_bit(corpus, tmp_path):
     assert read_log(tmp_path / "log.csv") == result.log
     assert (checkpoint_folders(tmp_path)[-1] / "log.csv").read_bytes() == (tmp_path / "log.csv").read_bytes()
     assert checkpoints.FILES == ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
+
+
+# ---------------------------------------------------------------- a name that not every console can show
+
+
+@quick
+@pytest.mark.parametrize("name, encoding", [(b"caf\xe9", "utf-8"), ("Elinor_\u2665".encode(), "cp1252")])
+def test_a_name_that_the_console_cannot_show_ends_no_run(corpus, tmp_path, whole, monkeypatch, name, encoding):
+    out = tmp_path / os.fsdecode(name)
+    try:
+        out.mkdir()
+    except OSError:
+        pytest.skip("this system takes names in UTF-8 only")
+    for options in ({"stop_at": 4}, {"resume": True}):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", console := io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+            ended = run(corpus, out, say=True, **options)
+        console.flush()
+        assert out.name.encode(encoding, "replace") in console.buffer.getvalue()
+    assert weights(ended.model) == weights(LanguageModel.from_pretrained(out)) == weights(whole.model)
