@@ -165,7 +165,7 @@ class FLASH(FLASHSteps, GatedUnit):
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """As of every gated unit, by Triton's kernels or by torch (``backend``)."""
-        fused, why = self.fused_on(x)
+        fused, why = self.fused_on(x) if isinstance(x, torch.Tensor) else (False, "x is no tensor")
         if not fused:
             if self.backend == "triton":
                 raise ValueError(f"backend='triton' cannot compute this unit: {why}; take backend='auto'")
@@ -182,7 +182,7 @@ class FLASH(FLASHSteps, GatedUnit):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
         if self.backend == "torch":
             return False, "backend='torch'"
-        if self.backend == "auto" and (not isinstance(x, torch.Tensor) or x.device.type != "cuda"):
+        if self.backend == "auto" and x.device.type != "cuda":
             return False, "it is not on a CUDA card"
         dtype, width = product_dtype(x), self.in_proj.out_features
         width = max(width, self.qk_dim * self.out_proj.in_features / self.chunk_size)  # a token's share of the states
