@@ -2,6 +2,7 @@
 
     python benchmarks/shipping.py run MODEL --models runs/shipping
     python benchmarks/shipping.py run MODEL --dropout 0.2       # the long run alone, with another dropout
+    python benchmarks/shipping.py run transformer++ --dropout 0.05
     python benchmarks/shipping.py go_on MODEL                   # from its better long run, at a lower rate
     python benchmarks/shipping.py seeds MODEL                   # short runs with two more seeds: the spread
     python benchmarks/shipping.py table
