@@ -326,7 +326,8 @@ def test_a_text_of_tokens_alone_is_scored_per_token(project, grid_of, monkeypatc
         "from flash_tutorial.data import load_tokens\nfrom flash_tutorial.training import")  # fmt: skip
     tokens = "load_tokens(np.random.default_rng(0).integers(0, 65, 20_000), 65)"
     train.write_text(text.replace("load_corpus(TRAIN.corpus)", tokens), encoding="utf-8")
-    grid = grid_of("MODELS = {name: replace(config, vocab_size=66, tokens=65) for name, config in MODELS.items()}")
+    grid = grid_of("MODELS = {name: replace(config, vocab_size=66, tokens=65) for name, config in MODELS.items()};"
+                   "SEEDS, RATES = [0], {'baseline': [5e-3], 'mine': [5e-3]}")  # fmt: skip
     assert call(grid, monkeypatch) is None and " bits per token" in capsys.readouterr().out
     assert call(grid, monkeypatch, "table") is None
     page = (project / "README.md").read_text(encoding="utf-8")
