@@ -499,9 +499,7 @@ print("crossovers: counted", round(crossover(**STORED)), "| fused", end["crossov
 print(f"FLASH, T = {same['long']} over {same['short']}: {same['ratio']:.2f}; rounds differ by {apart:.0%} at most")
 
 
-def done(
-    T,
-):  # multiply-adds of two units: the first chunk reads no earlier one, and the last one's sum is read by nobody
+def done(T):  # multiply-adds of two units without what nobody needs: what the first chunk reads, the last one's sum
     return sum(counted(T, **STORED)["two FLASH"]) - 2 * STORED["C"] * 2 * STORED["S"] * STORED["E"]
 
 
@@ -510,6 +508,7 @@ of_block = sum(counted(512, **STORED)["block"]) / done(512)
 print(f"without the products that are left out: {a_token:.2f} a token of FLASH; block / FLASH at 512: {of_block:.2f}")
 print(f"{stored['machine']['cpu']}, {stored['machine']['threads']} threads, float32, {stored['machine']['date']}")
 assert all(0.9 < s["fraction"] < 1.1 for s in end["speedups"][1:]) and 0.9 < same["ratio"] < 1.1
+assert a_token < same["ratio"] and end["speedups"][0]["counted"] < of_block < end["speedups"][0]["measured"]
 # %% [markdown]
 # The cost of FLASH is flat, as promised, but for 7%, and 5% are arithmetic: the first chunk of a sequence reads no earlier one, and the last one's sum
 # is read by nobody, so one chunk in four goes without the global products at 1024 and one in 128 at 32,768. More than that cannot come. And yet at 512
@@ -765,6 +764,7 @@ for s in end["speedups"]:
     print(f"{s['T']:6,} {s['flash_over_floor']:15.2f} {s['transformer_over_floor']:22.2f}")
 over = max(s["flash_over_floor"] for s in end["speedups"])
 print(f"on this CPU FLASH's overhead is at most {over - 1:.0%} of its products")
+assert all(1.13 < s["flash_over_floor"] < 1.18 for s in end["speedups"])
 # %% [markdown]
 # A GPU multiplies so much faster than it can read memory that most of the same step may be memory traffic there. Nothing was measured on one
 # for this course, but lecture 11 counts the bytes and predicts a time: as PyTorch computes it, FLASH is predicted to be still a

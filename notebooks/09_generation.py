@@ -553,6 +553,9 @@ needs = ", ".join(f"{adds['flash', n] / adds['transformer++', n]:.0%} of the mul
 print(f"FLASH is the faster from position {first} on; it needs {needs}")
 rest = {name: 1e3 * (took[name, 2048] - rows[name, 2048]["floor"]["median"]) for name in ("flash", "transformer++")}
 print("milliseconds outside of matrix products, at 2048:", *(f"{name} {ms:.2f}" for name, ms in rest.items()))
+assert all(took["flash", n] > took["transformer++", n] for n in (512, 1024))
+ahead = [a < b for a, b in zip(*(rows[name, 2048]["seconds"]["each"] for name in ("flash", "transformer++")))]
+assert 0 < sum(ahead) < len(ahead)  # at 2048 neither is the faster one in all rounds
 assert first == 4096 and slower["flash"] < 1.1 and rest["flash"] > 1.1 * rest["transformer++"]
 assert adds["flash", 512] > 1.1 * adds["transformer++", 512] and adds["flash", 2048] < 0.7 * adds["transformer++", 2048]
 

@@ -699,7 +699,7 @@ assert abs(np.subtract(*(whole["program text", name].mean(0) for name in ("FLASH
 #
 # On the novels these runs stored only this cost. But the two models in the package, four times as large and trained for five times as many updates,
 # were asked the right question: they read *Persuasion*, held out, in windows of 1,024 bytes. Their FLASH has chunks of 256, so a mention farther back
-# can reach it through the sums alone.
+# can reach it through the sums alone. (Again ± the standard error, here over as many names as stand below.)
 
 # %% tags=["nbval-check-output"]
 mentions = {run["model"]: run["saved_by_mention"] for run in load_stored("mentions")["runs"]}
