@@ -177,11 +177,9 @@ def table():
                 runs = [run for run in RUNS.where(model=model, start=start, steps=steps) if run["seed"] in SEEDS]
                 if runs:
                     scores = [run["bits_per_byte"] for run in runs]
-                    mean = statistics.mean(scores)
                     shown = " ".join(f"{score:.3f}" for score in scores)
-                    print(
-                        f"{steps:5} updates  {model:14} {start:7} rate {runs[0]['learning_rate']:g}: {shown}  mean {mean:.3f}"
-                    )
+                    about = f"{steps:5} updates  {model:14} {start:7} rate {runs[0]['learning_rate']:g}"
+                    print(f"{about}: {shown}  mean {statistics.mean(scores):.3f}")
     for model in MODELS:
         for start in STARTS:
             found = RUNS.where(model=model, start=start, steps=SHORT, seed=CHOOSING_SEED)
