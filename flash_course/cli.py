@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flash_support.settings import rules
 from flash_tutorial import __version__
-from flash_tutorial.config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
+from flash_tutorial.config import ARCHITECTURES, ModelConfig, TrainConfig
 
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
@@ -289,13 +289,11 @@ def read_configs(args):
         path, saved = found
         refuse_own(path, saved["model_config"])
         model, train = saved["model_config"] | model, saved["train_config"] | train
-        for name in set(train) - set(rules(TrainConfig)):
-            raise ValueError(f"{path} has the unknown setting {name!r}: it was written by another version")
         refuse_fewer_steps(train["steps"], saved["step"])  # before a warm-up that fits into none so few
-        return ModelConfig.from_dict(model, where=path), TrainConfig(**train)
+        return ModelConfig.from_dict(model, where=path), TrainConfig.from_dict(train, where=path)
     if not train.get("start_from"):
-        start = {"format": FORMAT, "max_length": train.get("length", TrainConfig.length)}
-        return ModelConfig.from_dict(start | model), TrainConfig(**train)
+        start = {"max_length": train.get("length", TrainConfig.length)}
+        return ModelConfig(**start | model), TrainConfig(**train)
     start = find_config(train["start_from"]).to_dict()
     length = train.setdefault("length", start["max_length"])
     start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 
 ABSENT = ...  # what a configuration holds for an option that its architecture does not have
+FROM_THE_START = object()  # of an option that every stored configuration of this format has
 
 
 def check_counts(least=1, **counts):
@@ -18,6 +19,8 @@ class Rule:
 
     ``words`` are what the command calls values that cannot be typed, or have a name: ``{"none": None}``. ``flag`` is
     None where the command has none for it. ``of`` names the architectures that have the option; without, all do.
+    ``before`` is given with an option that is added later: the value in force before it existed. A stored configuration
+    without the option means that value, and one with that value is stored without it, so that older files stay usable.
     """
 
     default: object
@@ -29,6 +32,7 @@ class Rule:
     words: dict = field(default_factory=dict)
     flag: str | None = None
     of: tuple = ()
+    before: object = FROM_THE_START
 
     def check(self, name, value):
         """Refuse a value in one line that says what is expected."""
@@ -70,6 +74,17 @@ def setting(default, text, *, kind=None, **rule):
 def rules(config):
     """The fields of a configuration, or of its class: name -> Rule."""
     return {f.name: f.metadata["rule"] for f in fields(config)}
+
+
+def before_they_existed(config):
+    """What a missing key of a stored configuration means: option -> the value in force before it existed."""
+    return {name: rule.before for name, rule in rules(config).items() if rule.before is not FROM_THE_START}
+
+
+def stored(config, values):
+    """``values`` as they are stored: without the options that have the value in force before they existed."""
+    before = before_they_existed(config)
+    return {name: value for name, value in values.items() if name not in before or value != before[name]}
 
 
 def explained(cls):

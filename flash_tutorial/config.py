@@ -9,9 +9,9 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 import copy
 import difflib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-from flash_support.settings import ABSENT, check_format, explained, rules, setting
+from flash_support.settings import ABSENT, before_they_existed, check_format, explained, rules, setting, stored
 
 GATED = ("flash", "flash_quad")
 BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
@@ -215,12 +215,13 @@ class ModelConfig:
 
     def to_dict(self):
         """What has an effect, as plain values for JSON. A class is written as its qualified name, which is never
-        imported back."""
+        imported back. An option that was added later is left out at the value in force before it."""
         values = {"format": FORMAT} | asdict(self)
         if self.kind == OWN:
             named = self.architecture if hasattr(self.architecture, "__qualname__") else type(self.architecture)
             values["architecture"] = f"{named.__module__}.{named.__qualname__}"
-        return {name: value for name, value in values.items() if value is not ABSENT and name not in self.inert()}
+        values = {name: value for name, value in values.items() if value is not ABSENT and name not in self.inert()}
+        return stored(self, values)
 
     @classmethod
     def from_dict(cls, values, *, architecture=None, where="the configuration"):
@@ -236,7 +237,10 @@ class ModelConfig:
         elif name not in ARCHITECTURES and "." in str(name):
             back = f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
             raise ValueError(f"this model was built from the class {name}: hand that class back, {back}")
-        return cls(**values)
+        config = cls(**values)
+        missing = before_they_existed(cls).keys() - values.keys() - config.inert().keys()
+        missing = [name for name in missing if getattr(config, name) is not ABSENT]
+        return replace(config, **{name: rules(cls)[name].before for name in missing})
 
 
 def kind_of(architecture):
@@ -298,3 +302,14 @@ class TrainConfig:
         if self.eval_every and self.eval_bytes == 0:
             given = f"eval_every={self.eval_every} with eval_bytes=0"
             raise ValueError(f"{given}: there is nothing to score, give some bytes")
+
+    def to_dict(self):
+        """Plain values for JSON; an option that was added later is left out at the value in force before it."""
+        return stored(self, asdict(self))
+
+    @classmethod
+    def from_dict(cls, values, *, where="the settings"):
+        """The settings of ``to_dict``, where a missing key is the value in force before it existed."""
+        for name in set(values) - set(rules(cls)):
+            raise ValueError(f"{where} has the unknown setting {name!r}: it was written by another version")
+        return cls(**before_they_existed(cls) | values)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from flash_support.corpora import Corpus
 from flash_support.corpora.vocabulary import Vocabulary
 from flash_support.devices import Group, describe_device, pick_dtype
 from flash_support.errors import check_call, short
+from flash_support.settings import before_they_existed
 
 from .config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
 from .data import load_corpus
@@ -116,13 +117,18 @@ def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (i
     dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))  # each would measure for itself
     return {
         "model_config": describe_config(model),
-        "train_config": asdict(config),
+        "train_config": config.to_dict(),
         "text": {"corpus": corpus.name, "train_sha256": corpus.train.sha256,
             "validation_sha256": corpus.validation.sha256},
         "number_format": dtype.removeprefix("torch."),
         "machine": describe_device(device, config.dtype, parameters)
             + (f", {group.size} processes" if group.size > 1 else ""),
     }  # fmt: skip
+
+
+def earlier_values():
+    """What a key means that is missing in a run's files, since the option did not exist yet."""
+    return {"model_config": before_they_existed(ModelConfig), "train_config": before_they_existed(TrainConfig)}
 
 
 def describe_config(model):

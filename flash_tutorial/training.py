@@ -175,7 +175,7 @@ def train(
         say(facts["machine"])
         if gain := measured_gain(device, config.dtype, count_parameters(model)):
             say(gain)
-        found = stack.enter_context(run_folder(out, resume, facts, group, say))
+        found = stack.enter_context(run_folder(out, resume, facts, group, say, start.earlier_values()))
         out = Path(out) if out is not None and group.speaks else None  # the others write nothing
         last = start.last_update(stop_at, config, found)
         if found and found.values["train_config"]["steps"] != config.steps and not found.finished:

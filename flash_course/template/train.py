@@ -12,7 +12,7 @@ import io
 import json
 import sys
 import tokenize
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def corpus():
 def folder_of(name, rate, seed, steps=None):
     """The folder of a run; its name says which run it is, and ends with the key."""
     settings = settings_of(rate, seed, steps)
-    made_of = [MODELS[name].to_dict(), asdict(settings), CODE[name], corpus()[1]]
+    made_of = [MODELS[name].to_dict(), settings.to_dict(), CODE[name], corpus()[1]]
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
     return RUNS / f"{name}_rate{rate:g}_steps{settings.steps}_seed{seed}_{key}"
 
@@ -109,7 +109,7 @@ def find(name, rate, seed, steps=None):
     if (folder / "diverged.json").exists():
         return read_json(folder / "diverged.json")
     result = read_result(folder)
-    asked = json.loads(json.dumps([asdict(settings_of(rate, seed, steps)), MODELS[name].to_dict()]))
+    asked = json.loads(json.dumps([settings_of(rate, seed, steps).to_dict(), MODELS[name].to_dict()]))
     if result and [result["train_config"], result["model_config"]] != asked:
         raise ValueError(f"{folder / 'result.json'} is of another run: move that folder out of {RUNS.name}/")
     return result
@@ -126,7 +126,7 @@ def run(name, rate, seed, steps=None):
             train(MODELS[name], settings, corpus=corpus()[0], out=folder, resume=folder.exists())
         except Diverged as error:
             print(error, flush=True)
-            write_json(folder / "diverged.json", {"diverged_at_step": error.step, "train_config": asdict(settings)})
+            write_json(folder / "diverged.json", {"diverged_at_step": error.step, "train_config": settings.to_dict()})
     return find(name, rate, seed, steps)
 
 

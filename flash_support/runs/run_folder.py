@@ -39,10 +39,11 @@ class Found(NamedTuple):
 
 # ---------------------------------------------------------------- how a run begins and goes on
 @contextmanager
-def run_folder(out, resume, facts, group, say):
+def run_folder(out, resume, facts, group, say, before=None):
     """Keep the folder to this run while the block lasts, and give what the run goes on from: a ``Found``, or None.
 
-    Rank 0 does it, and all ranks learn what came out, a refusal too.
+    Rank 0 does it, and all ranks learn what came out, a refusal too. ``before``: for each configuration in ``facts``
+    what a missing key means, since the option did not exist when the run began.
     """
     with ExitStack() as stack:
 
@@ -54,12 +55,12 @@ def run_folder(out, resume, facts, group, say):
             if not str(out):
                 raise ValueError("out='': expected the name of a folder")
             stack.enter_context(locked(Path(out), say))
-            return open_folder(Path(out), resume, facts, say)
+            return open_folder(Path(out), resume, facts, say, before or {})
 
         yield group.of_first(enter)
 
 
-def open_folder(out, resume, facts, say):
+def open_folder(out, resume, facts, say, before):
     """What the run goes on from, if anything. Refuses a folder that holds another run, or what no run has written."""
     if not resume:
         refuse_occupied(out, "already holds a run, or files with the names of one")
@@ -72,7 +73,7 @@ def open_folder(out, resume, facts, say):
         say(f"{out} has no checkpoint yet: starting from the beginning")
         return None
     path, saved = found or (out, result)
-    refuse_another_run(path, saved, facts)
+    refuse_another_run(path, saved, facts, before)
     refuse_altered(out, found, result)
     asked = facts["train_config"]["steps"]
     if result and asked == result["step"] and is_finished(out, result):
@@ -115,12 +116,13 @@ def refuse_foreign_steps(out):
             raise ValueError(f"{path} is no checkpoint of this program: move it, or choose another folder (--out)")
 
 
-def refuse_another_run(path, saved, facts):
+def refuse_another_run(path, saved, facts, earlier):
     """A run goes on with the settings that it began with; the first that differs is named."""
     check_format(saved["model_config"], facts["model_config"]["format"], path)
     for part in ("model_config", "train_config"):
+        missing = earlier.get(part, {})
         for key in sorted({*saved[part], *facts[part]} - MAY_DIFFER):
-            before, now = (values[part].get(key, "absent") for values in (saved, facts))
+            before, now = (values[part].get(key, missing.get(key, "absent")) for values in (saved, facts))
             if before != now:
                 advice = "give the same value to go on, or choose another folder for a new run"
                 raise ValueError(f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: {advice}")
