@@ -6,6 +6,7 @@
     python tools/exercises.py check          are they in step, and does no answer show?
     python tools/exercises.py kill           docs/kill_table.md: what the checks say to every kept wrong answer
     python tools/exercises.py kill 05        the same of one set, printed
+    python tools/exercises.py rubrics        what docs/rubrics.md quotes from the sets, written anew
 
 In a master, lines between ``# BEGIN SOLUTION`` and ``# END SOLUTION`` are the answer. The student's file has in their
 place the text of the lines ``# STUB ...`` among them, or ``raise NotImplementedError`` where there is none. A cell with
@@ -111,7 +112,7 @@ def check(root=ROOT, prefixes=()):
     """What is wrong, a line each. A course's fork has no masters, and nothing to compare with."""
     if not (Path(root) / "solutions").is_dir():
         return []
-    found = []
+    found = check_rubrics(root)
     for master in masters(root, prefixes):
         path = student_file(master)
         if not path.is_file() or path.read_text(encoding="utf-8") != text_of(student_notebook(master)):
@@ -124,6 +125,46 @@ def check(root=ROOT, prefixes=()):
     known = {student_file(master) for master in masters(root)}
     stray = sorted((Path(root) / "exercises").glob("*.ipynb"))
     return found + [f"{path.name} has no master in solutions/" for path in stray if path not in known and not prefixes]
+
+
+# ---------------------------------------------------------------- the rubrics
+
+
+QUOTED = re.compile(r"(<!-- (rubric|model answer): (\d\d\.\d) -->\n)(?:.+\n)*")  # it ends at the next empty line
+
+
+def with_rubrics(page):
+    """The text of docs/rubrics.md with what it quotes from the sets."""
+    from flash_course.checks.exercise import load_exercise
+
+    def quoted(match):
+        mark, what, name = match.groups()
+        exercise = load_exercise(name)
+        if what == "rubric":
+            lines = [f"{number}. {line}" for number, line in enumerate(exercise.rubric, 1)]
+        else:
+            lines = [f"> {exercise.model_answer}"]
+        return mark + "".join(f"{' '.join(line.split())}\n" for line in lines)
+
+    return QUOTED.sub(quoted, page)
+
+
+def rubrics_page(root):
+    return Path(root) / "docs" / "rubrics.md"
+
+
+def build_rubrics(root=ROOT):
+    from flash_support.files import write_text
+
+    path = rubrics_page(root)
+    write_text(path, with_rubrics(path.read_text(encoding="utf-8")))
+
+
+def check_rubrics(root=ROOT):
+    path = rubrics_page(root)
+    if not path.is_file() or with_rubrics(text := path.read_text(encoding="utf-8")) == text:
+        return []
+    return [f"{path.name} does not say what the sets say: python tools/exercises.py rubrics"]
 
 
 # ---------------------------------------------------------------- the kill table
@@ -245,7 +286,7 @@ def handed_in(exercise, wrong, student="me"):
 
 def main(arguments=None, root=ROOT):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("build", "check", "kill"))
+    parser.add_argument("command", choices=("build", "check", "kill", "rubrics"))
     parser.add_argument("names", nargs="*", metavar="NN", help="numbers of sets; all without one")
     args = parser.parse_args(arguments)
     if args.command == "kill":
@@ -259,6 +300,8 @@ def main(arguments=None, root=ROOT):
         print(f"{count - len(survived)} of {count} wrong answers rejected with their own sentence")
         print(*survived, sep="\n", end="\n" if survived else "")
         return 1 if survived else 0
+    if args.command == "rubrics":
+        build_rubrics(root)
     chosen = masters(root, args.names)
     for master in chosen if args.command == "build" else ():
         build(master)
