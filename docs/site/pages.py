@@ -23,8 +23,9 @@ PATTERNS = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 )
-NO_PAGES = ("docs/STATUS.md", "docs/kill_table.md")
-SECRET = ("solutions/", "flash_course/checks/", "docs/kill_table.md")  # they hold answers: not even to be downloaded
+FOR_INSTRUCTORS = ("docs/kill_table.md", "docs/rubrics.md", "docs/lesson_plans.md")
+NO_PAGES = ("docs/STATUS.md", *FOR_INSTRUCTORS)
+SECRET = ("solutions/", "flash_course/checks/", *FOR_INSTRUCTORS)  # they hold answers: not even to be downloaded
 LINK = re.compile(
     r"^(?P<fence>```|~~~).*?^(?P=fence)|`[^`\n]*`"  # code holds no links
     r"|(?P<image>!?)\[(?P<text>(?:[^\[\]`]|`[^`\n]*`)*)\]\((?P<target>[^)\s]+)\)",

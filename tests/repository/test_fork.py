@@ -37,7 +37,8 @@ def fork(tmp_path_factory):
 
 
 def test_it_has_no_answer(fork):
-    assert not (fork / "docs" / "kill_table.md").exists()
+    for name in ("kill_table.md", "rubrics.md", "lesson_plans.md"):
+        assert (ROOT / "docs" / name).is_file() and not (fork / "docs" / name).exists(), name
     assert not (fork / "solutions").exists() and not list(fork.rglob("right_*.py"))
     assert (fork / "exercises").is_dir() and (fork / "notebooks").is_dir()
     code = [path for path in fork.rglob("*.py") if path.relative_to(fork).parts[0] != "tests"]
