@@ -63,6 +63,12 @@ def test_assistants_are_told_what_they_may_do(fork):
     assert "You may:" in text and "You may not:" in text and "write, complete, translate or mend code" in text
 
 
+def test_a_link_to_a_page_that_is_left_out_is_plain_text(fork):
+    text = (fork / "docs" / "instructors.md").read_text(encoding="utf-8")
+    assert "Lesson plans and" in text and "(lesson_plans.md)" not in text
+    assert "(questions.md)" in text
+
+
 def test_a_folder_that_is_there_is_refused(fork, capsys):
     with pytest.raises(SystemExit):
         tool().main([str(fork)])
