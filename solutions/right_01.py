@@ -9,7 +9,7 @@ import torch
 
 from flash_course import personal
 from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_01 import SHOWN, keep_outer, outer_channels
+from flash_course.checks.sets.set_01 import SHOWN, keep_outer, outer_channels, pairing_case
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -259,16 +259,16 @@ WEAK = {"01.5": [rope_by_table, rope_two_steps]}  # right in practice, wrong in 
 
 
 def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    """{exercise: cases that only `grade` tries}."""
 
-    def case(T, S, positions):
+    def far(T, S, positions):
         x = outer_channels(rng, T, S)  # a fault of pairing alone loses no points of the precision here
-        return call("held out", "held out", x, positions, of="rope", then=keep_outer, sizes=f"T = {T}, S = {S}")
+        return call("held out", "precision", x, positions, of="rope", then=keep_outer, sizes=f"T = {T}, S = {S}")
 
     return {
         "01.5": [
-            case(5, 8, rng.integers(70_000, 90_000, size=5)),
-            case(6, 4, -rng.integers(2048, 4096, size=6) * 2 - 1),
-            case(4, 6, rng.integers(2**22, 2**23, size=4) * 2 + 1),
+            far(5, 8, rng.integers(70_000, 90_000, size=5)),
+            far(4, 6, rng.integers(2**22, 2**23, size=4) * 2 + 1),
+            pairing_case("held out", rng.normal(size=(6, 4)), -100 * rng.permutation(np.arange(1, 7))),
         ]
     }

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from flash_course import personal
-from flash_course.checks.exercise import call
-from flash_course.checks.sets.set_02 import draw_port
+from flash_course.checks.sets.set_02 import draw_port, port_case
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -268,10 +267,18 @@ WEAK = {"02.5": [port_with_a_small_constant, port_with_a_table]}  # right in the
 
 
 def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    """{exercise: cases that only `grade` tries}."""
 
-    def case(T, D, E, S, n, bias=1.0):
-        x, params, table = draw_port(rng, T, D, E, S)
-        return call("held out", "held out", x, params, bias * table, n, sizes=f"T = {T}, length_scale = {n}")
-
-    return {"02.5": [case(9, 4, 6, 3, 2.5, bias=5000.0), case(71, 5, 4, 3, 40), case(1, 3, 5, 2, 0.5)]}
+    sizes = (9, 4, 6, 3), (71, 5, 4, 3), (1, 3, 5, 2)
+    few, many, one = (draw_port(rng, *each) for each in sizes)
+    x, params, bias = few
+    return {
+        "02.5": [
+            port_case("held out", "the bias", *many, 40),
+            port_case("held out", "the bias", *one, 0.5),
+            port_case("held out", "the residual", *few, 2.5, ("out_weight",)),
+            port_case("held out", "the residual", *one, 0.5, ("out_weight",)),
+            port_case("held out", "the mask", x, params, 5000 * bias, 1),
+            port_case("held out", "the mask", *many, 1),
+        ]
+    }

@@ -291,6 +291,6 @@ class FirstTokenAlone(GAU):
 
 
 def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    """{exercise: cases that only `grade` tries}."""
     faults = (lambda: gau(RoundedLength), lambda: gau(FirstTokenAlone))
     return {"03.5": [version("held out", "the length", make, shut=SHUT_5) for make in faults]}

@@ -13,6 +13,7 @@ import torch
 from flash_course import personal
 from flash_course.checks.compare import difference
 from flash_course.checks.exercise import Case, Said, call
+from flash_course.checks.sets.set_04 import apart
 
 # ---------------------------------------------------------------- right answers, written differently
 
@@ -281,7 +282,7 @@ RIGHT = {
 
 
 def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    """{exercise: cases that only `grade` tries}."""
 
     def texts(*T):
         return [rng.normal(size=(*T, width)) for width in (4, 4, 3)]
@@ -300,7 +301,7 @@ def held_out(rng):
                     function(*copy.deepcopy(broken))
             return function(*copy.deepcopy(good))
 
-        return Case("held out", "held out", run, "after a request that failed")
+        return Case("held out", name, run, "after a request that failed")
 
     def read_only(answers):
         given = state.copy()
@@ -314,12 +315,11 @@ def held_out(rng):
             raise Said("04.6", "kept by size")
         return True
 
-    return {
-        "04.6": [
-            after_a_failure("answer_one", request),
-            after_a_failure("answer_batch", rows),
-            Case("held out", "held out", read_only, "a state that may not be written"),
-            Case("held out", "held out", sizes_in_turn, "B = 2, 6, 2"),
-            call("held out", "held out", *texts(5, 9), of="answer_batch", sizes="B = 5, T = 9"),
-        ]
-    }
+    cases = [
+        after_a_failure("answer_one", request),
+        after_a_failure("answer_batch", rows),
+        Case("held out", "answer_one", read_only, "a state that may not be written"),
+        Case("held out", "answer_batch", sizes_in_turn, "B = 2, 6, 2"),
+        call("held out", "answer_batch", *texts(5, 9), of="answer_batch", sizes="B = 5, T = 9"),
+    ]
+    return {"04.6": [*map(apart, cases)]}

@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from os import replace
 
 import numpy as np
@@ -362,15 +363,23 @@ class ScoresFullWindows(Loader):
 
 
 def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+    """{exercise: cases that only `grade` tries}."""
     gaps, leaks = (NeverTheBooksEnd, TwoBatches, ScoresFullWindows), (HidesTheValidationText,)
-
-    def steps(n_parts, n_steps, max_norm, wild):
-        seen, rates = ("weights", "scale", RATE), (0.02, 0.04, 0.06, 0.05, 0.04, 0.03)
-        return session_case(rng, "held out", "held out", n_parts, n_steps, seen, max_norm, rates, wild)
+    rates = (0.02, 0.04, 0.06, 0.05, 0.04, 0.03)
+    session = partial(session_case, rng, "held out")
+    overflows = (4, 4, 1e9, [(1, 3)]), (3, 5, 0.9, [(0, 2), (3, 2)]), (2, 4, 2.5, [(1, 1), (2, 1)])
+    steps = [
+        session("accumulation", 4, 4, ("weights",)),
+        session("accumulation", 5, 1, ("weights",), stale=-2.0),
+        session("clipping", 3, 1, ("weights",), 0.9),
+        session("clipping", 2, 1, ("weights",), 2.5),
+    ]
+    for n_parts, n_steps, max_norm, wild in overflows:
+        steps.append(session("overflow", n_parts, n_steps, ("scale", "moves"), max_norm, rates, wild))
+        steps.append(session("schedule", n_parts, n_steps, (RATE,), max_norm, rates, wild))
 
     return {
-        "07.3": [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])],
+        "07.3": steps,
         "07.6": [
             loader_case("held out", part, make)
             for part, makes in (("finds gaps", gaps), ("finds leaks", leaks))

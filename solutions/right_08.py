@@ -247,13 +247,12 @@ RIGHT = {
 
 
 def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out". They meet plans that fit the lengths of
-    the practice pool only: batches from a table, in steps of 256, or as parts of the first length's batch."""
+    """{exercise: cases that only `grade` tries}. They meet plans that fit the lengths of the practice pool only:
+    batches from a table, in steps of 256, or as parts of the first length's batch."""
     several = 3072 * int(rng.integers(5, 9))
-    return {
-        "08.4": [
-            plan_case("falling lengths, no powers of two", "held out", (3072, 768, 384, 192), several, SINS),
-            plan_case("one length", "held out", (640,), 640 * int(rng.integers(3, 20)), SINS),
-            plan_case("a batch of one text", "held out", (1536, 12_288, 6144), 12_288, SINS),
-        ]
-    }
+    pools = [
+        ("falling lengths, no powers of two", (3072, 768, 384, 192), several),
+        ("one length", (640,), 640 * int(rng.integers(3, 20))),
+        ("a batch of one text", (1536, 12_288, 6144), 12_288),
+    ]
+    return {"08.4": [plan_case(name, sin, *pool) for (name, *pool), sin in itertools.product(pools, SINS)]}

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,10 +96,13 @@ class Exercise:
     rubric: tuple = ()  # of an explain exercise: three lines, marked by a person
     model_answer: str = ""
     given: object = None  # of a mend exercise: what the notebook gives, "not attempted"; {name: object} for more
+    beside: tuple = ()  # (part, other): "no loop" shows nothing of an answer whose "values" are wrong
 
     def __post_init__(self):
         if self.kind not in KINDS or sum(self.parts.values()) != self.points or len(self.hints) != 3:
             raise ValueError(f"{self.id}: kind {self.kind!r}, parts {self.parts}, {len(self.hints)} hints")
+        for part in (part for pair in self.beside for part in pair):
+            self.must_have(part, "beside")
 
     def assemble(self, answer, numbers, of=None):
         """An answer as cases take it: an object, a namespace, a table of predictions. ``of``: all that it replaces."""
@@ -124,7 +127,24 @@ class Exercise:
         return self.right.values() if isinstance(self.right, dict) else [self.right]
 
     def list_cases(self, numbers, seed=0):
-        return [*self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)]
+        """The practice cases: each belongs to a part, and each part has one."""
+        cases = [*self.cases(np.random.default_rng([seed, *self.id.encode()]), numbers)]
+        for case in cases:
+            self.must_have(case.part, f"the case {case.name!r}")
+        if empty := {*self.parts} - {case.part for case in cases}:
+            raise ValueError(f"{self.id}: no case belongs to the parts {', '.join(sorted(empty))}: anything earns them")
+        return cases
+
+    def list_held_out(self, cases):
+        """Cases of a pool, marked as held out: each belongs to a part."""
+        for case in cases:
+            self.must_have(case.part, f"the held-out case {case.name!r} ({case.sizes})")
+        return [replace(case, held_out=True) for case in cases]
+
+    def must_have(self, part, where):
+        if part not in self.parts:
+            parts = ", ".join(map(repr, self.parts))
+            raise ValueError(f"{self.id}, {where}: there is no part {part!r}: expected one of {parts}")
 
 
 # ---------------------------------------------------------------- an exercise from its table and its code
@@ -150,9 +170,20 @@ def named(name, table, module):
     return {"right": right if len(right) > 1 else right[names[0]]} | found if right else found
 
 
+def held_out_of(number, cases):
+    """{exercise: held-out cases} of a set's pool; ValueError if one belongs to no exercise, or to no part of it."""
+    exercises = load_set(number)
+    if unknown := {*cases} - {*exercises}:
+        raise ValueError(
+            f"the pool of set {number} has cases of {', '.join(sorted(unknown))}: expected {', '.join(exercises)}"
+        )
+    return {name: exercises[name].list_held_out(listed) for name, listed in cases.items()}
+
+
 def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     """What a table leaves out: the ``names`` of a prediction or a text follow from the id, a ``title`` is the names."""
     facts = table["facts"] | {"parts": table["parts"]}
+    facts["beside"] = tuple(table.get("beside", {}).items())
     kind, number = facts["kind"], name.replace(".", "_")
     names = table.get("names", [f"{'text' if kind == 'explain' else 'answer'}_{number}"])
     shown = {"title": fact(name, "title", ", ".join(names)), "model_answer": fact(name, "model_answer", "")}

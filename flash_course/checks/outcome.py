@@ -24,6 +24,7 @@ class Outcome:
     error: BaseException | None = None
     said: str | None = None
     unable: bool = False  # this machine cannot run it
+    fickle: bool = False  # a test that says another thing of a version when it is asked again
 
     @property
     def is_value(self):

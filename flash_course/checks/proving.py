@@ -1,12 +1,14 @@
 """Tests that a student writes. Each is asked about versions whose truth is known, and of which only what they do shows.
 
-Versions that are right stand among the faulty ones, in an order drawn by seed, and are asked about twice. Nothing is
-earned unless all that is right passes and something faulty does not.
+Versions that are right stand among the faulty ones. Each is asked about four times, in an order drawn by seed, and all
+dice start alike each time: what a test says can depend on nothing but the version. Nothing is earned by a test that
+says two things of one version, and nothing unless all that is right passes and something faulty does not.
 """
 
 import copy
 import inspect
 import weakref
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +17,16 @@ from torch import nn
 from .closed_book import functions_shut
 from .exercise import Case
 from .outcome import Outcome, in_words
+from .surroundings import start_dice
 from .texts import say, sentences_of, word
 
 PASSES, RETURNS, NEVER_RAN = "passes", "returns a value", "never ran"
 FAILS, FAILS_NAN = "fails", "fails, and gave NaN or infinity"
+ASKS = 4  # how often a test is asked about each version
 
 # ---------------------------------------------------------------- what a test is given
 BEHIND = weakref.WeakKeyDictionary()  # {version: Behind}
+LATEST = deque(maxlen=1000)  # versions that are kept, so that a new one lies at no old one's address in memory
 
 
 @dataclass
@@ -75,9 +80,11 @@ class Unit(nn.Module):
 def shown(thing, names=()):
     """``thing`` as a test sees it: it can be called, and has the attributes ``names``; a module is a module."""
     if isinstance(thing, nn.Module):
-        return Unit(thing)
-    version = Version()
-    BEHIND[version] = Behind(thing, tuple(names))
+        version = Unit(thing)
+    else:
+        version = Version()
+        BEHIND[version] = Behind(thing, tuple(names))
+    LATEST.append(version)
     return version
 
 
@@ -101,6 +108,7 @@ def version(name, part, make, *given, names=(), right=None, shut=()):
 
     def run(test):
         made = shown(make(*given), names)
+        start_dice()  # making one version may throw more dice than making another
         with functions_shut(*shut):
             try:
                 returned = test(made, *given)
@@ -123,19 +131,29 @@ def versions(pools, *given, **how):
 
 
 def order_of(cases, seed):
-    """The places of cases in the order in which they are asked. That of versions is drawn, and the right come twice."""
+    """The places of cases in the order in which they are asked; drawn for versions, and none comes twice in a row."""
     places = [*range(len(cases))]
     if any(case.truth is None for case in cases):
         return places
-    places += [place for place in places if cases[place].truth]
-    return np.random.default_rng([seed, len(places)]).permutation(places).tolist()
+    rng, order = np.random.default_rng([seed, len(places)]), np.repeat(places, ASKS)
+    while len(places) > 1 and (np.diff(order) == 0).any():
+        rng.shuffle(order)
+    return order.tolist()
 
 
 def agreed(before, now):
-    """One outcome of two, if a test says the same each time that it is asked."""
-    if before is None or (before.is_value and now.is_value and before.value == now.value):
+    """One outcome of several: the first, if a test says the same of a version each time that it is asked."""
+    if before is None or before.said is not None:
+        return now if before is None else before
+    if now.said is not None:
         return now
-    return before if not before.is_value else now if not now.is_value else Outcome(said=say("all", "fickle"))
+    return before if judgement(before) == judgement(now) else Outcome(said=say("all", "fickle"), fickle=True)
+
+
+def judgement(outcome):
+    """What a test says of a version: it passes, it fails, or neither."""
+    words = {RETURNS: PASSES, FAILS_NAN: FAILS}
+    return "error" if outcome.error is not None else words.get(outcome.value, outcome.value)
 
 
 def problem_of_test(exercise, case, got):
@@ -151,23 +169,27 @@ def problem_of_test(exercise, case, got):
     return say("all", "fails right" if case.truth else "passes faulty", name=word(exercise.id, case.name))
 
 
-def proves(cases, problems):
-    """Whether a test earns anything: all that is right passes, and something faulty does not."""
-    right, faulty = ([p for c, p in zip(cases, problems) if c.truth is truth] for truth in (True, False))
-    return all(p is None for p in right) and any(p is None for p in faulty)
+def proves(found):
+    """Whether a test earns anything. ``found``: what it says of each version."""
+    consistent = not any(one.outcome.fickle for one in found)
+    all_right = all(one.problem is None for one in found if one.case.truth)
+    something_faulty = any(one.problem is None for one in found if not one.case.truth)
+    return consistent and all_right and something_faulty
 
 
-def remarks(cases, outcomes, problems):
+def remarks(found):
     """What can be said of a test as a whole, beside what it says of single versions."""
-    values = {outcome.value for outcome in outcomes if outcome.is_value}
-    plain = all(outcome.is_value for outcome in outcomes)
+    values = {one.outcome.value for one in found if one.outcome.is_value}
+    plain = all(one.outcome.is_value for one in found)
+    if any(one.outcome.fickle for one in found):
+        yield say("all", "fickle")
     if NEVER_RAN in values:
         yield say("all", "test never ran")
-    elif any(case.truth and outcome.value == FAILS_NAN for case, outcome in zip(cases, outcomes)):
+    elif any(one.case.truth and one.outcome.value == FAILS_NAN for one in found):
         yield say("all", "gave nan")
     elif plain and values == {FAILS}:
         yield say("all", "fails all")
     elif plain and not values & {FAILS, FAILS_NAN}:
         yield say("all", "returns" if RETURNS in values else "passes all")
-    if not proves(cases, problems):
+    if not proves(found):
         yield say("all", "proves nothing")

@@ -1,13 +1,13 @@
-"""From an answer to a verdict: run the cases, compare, and look which kept wrong answer gives the same."""
+"""From an answer to a verdict: ask all cases, count the points of each part, say what is wrong and what is likely."""
 
-import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .closed_book import refusal
 from .compare import as_array, as_word, difference, is_plain, repr_of
-from .outcome import in_words, outcome_of, same_outcome
+from .exercise import Case
+from .outcome import Outcome, in_words, outcome_of, same_outcome
 from .proving import agreed, order_of, problem_of_test, proves, remarks
 from .stub import is_blank
 from .texts import say, word
@@ -35,6 +35,19 @@ class Verdict:
         return "\n".join([f"{self.exercise}: {status}{points}", *(f"  {line}" for line in [*self.lines, *likely])])
 
 
+@dataclass
+class Found:
+    """What one case gave, and what is wrong with that, in words, or None."""
+
+    case: Case
+    outcome: Outcome
+    problem: str | None
+
+
+class NotJudged(Exception):
+    """Nothing can be said of an answer; why not, in a sentence."""
+
+
 def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, known=None):
     """The verdict on an answer: the object of an exercise with one name, else {name: object}.
 
@@ -42,26 +55,23 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
     in the package. This is all that ``check`` and ``grade`` ask of an answer. ``known``: a dictionary of what the
     right answer and the kept wrong ones give, where several are judged with one seed, student and list of cases.
     """
+    more_cases = exercise.list_held_out(more_cases)
     if is_blank(exercise, answer):
         return without_points(exercise, NOT_ATTEMPTED)
     if not kept and (said := refusal(exercise, answer)):
         return without_points(exercise, WRONG, said)
-    numbers = exercise.numbers(student)
-    given, right = exercise.assemble(answer, numbers), exercise.assemble(exercise.right, numbers)
-    cases = [*exercise.list_cases(numbers, seed), *(replace(case, held_out=True) for case in more_cases)]
-    outcomes, problems, known = [None] * len(cases), [None] * len(cases), {} if known is None else known
-    for i in order_of(cases, seed):
-        outcomes[i] = agreed(outcomes[i], outcome_of(cases[i], given, exercise.shut, exercise.answers))
-        if outcomes[i].unable:
-            return without_points(exercise, NOT_ATTEMPTED, outcomes[i].said)
-        if i not in known and cases[i].truth is None:
-            known[i] = outcome_of(cases[i], right)
-        if i in known and known[i].error is not None:  # that is the check's own fault, and never the answer's
-            said = say("all", "oracle", name=word(exercise.id, cases[i].name), said=in_words(known[i].error))
-            return without_points(exercise, NOT_ATTEMPTED, said)
-        problems[i] = problem(exercise, cases[i], outcomes[i], known.get(i))  # now: the next call may change the value
-    kept = functools.partial(kept_outcomes, exercise, cases, outcomes, numbers, known)
-    return verdict(exercise, cases, outcomes, problems, kept)
+    numbers, known = exercise.numbers(student), {} if known is None else known
+    cases = [*exercise.list_cases(numbers, seed), *more_cases]
+    try:
+        found = ask_all(exercise, cases, exercise.assemble(answer, numbers), numbers, seed, known)
+    except NotJudged as error:
+        return without_points(exercise, NOT_ATTEMPTED, str(error))
+    result = count_points(exercise, found)
+    if result.status != RIGHT:
+        result.lines += lines_on_parts(exercise, found)
+        look = look_at_test if exercise.kind == "prove" else look_at_values
+        look(result, exercise, found, KeptAnswers(exercise, found, numbers, known))
+    return result
 
 
 def without_points(exercise, status, *lines):
@@ -70,7 +80,25 @@ def without_points(exercise, status, *lines):
     return Verdict(exercise.id, status, 0, exercise.points, [*lines], **how)
 
 
-# ---------------------------------------------------------------- one case
+# ---------------------------------------------------------------- asking
+def ask_all(exercise, cases, given, numbers, seed, known):
+    """What each case finds. ``known`` is filled with what the right answer gives in case i."""
+    right = exercise.assemble(exercise.right, numbers)
+    outcomes = [None] * len(cases)
+    problems = [None] * len(cases)
+    for i in order_of(cases, seed):
+        case = cases[i]
+        outcomes[i] = agreed(outcomes[i], outcome_of(case, given, exercise.shut, exercise.answers))
+        if outcomes[i].unable:
+            raise NotJudged(outcomes[i].said)
+        if i not in known and case.truth is None:
+            known[i] = outcome_of(case, right)
+        if i in known and known[i].error is not None:  # that is the check's own fault, and never the answer's
+            raise NotJudged(say("all", "oracle", name=word(exercise.id, case.name), said=in_words(known[i].error)))
+        problems[i] = problem(exercise, case, outcomes[i], known.get(i))  # now: the next call may change the value
+    return [*map(Found, cases, outcomes, problems)]
+
+
 def problem(exercise, case, got, expected):
     """None, or what is wrong with an outcome, in words. ``expected``: the right one's; of a test there is none."""
     if case.truth is not None:
@@ -96,94 +124,126 @@ def guess(expected, got, tolerance):
     return say("all", key, got=repr_of(got))
 
 
-# ---------------------------------------------------------------- all of them
-def verdict(exercise, cases, outcomes, problems, kept):
-    parts = [case.part if case.part in exercise.parts else [*exercise.parts][-1] for case in cases]
-    wrong = {part for part, said in zip(parts, problems) if said is not None}
-    lost = {*exercise.parts} if exercise.kind == "prove" and not proves(cases, problems) else wrong
-    by_part = {part: points * (part not in lost) for part, points in exercise.parts.items()}
-    failed = [i for i, said in enumerate(problems) if said is not None]
+# ---------------------------------------------------------------- points
+def count_points(exercise, found):
+    """The verdict without its text: a part's points are earned where all its cases are right."""
+    failed = [one for one in found if one.problem is not None]
+    lost = wrong_parts(found)
+    lost |= {part for part, other in exercise.beside if other in lost}
+    if exercise.kind == "prove" and not proves(found):
+        lost = {*exercise.parts}
+    by_part = {part: 0 if part in lost else points for part, points in exercise.parts.items()}
     result = Verdict(exercise.id, RIGHT, sum(by_part.values()), exercise.points, by_part=by_part)
     result.by_person = exercise.kind == "explain"
-    if not failed:
-        return result
-    first = failed[0]
-    result.status = RAISES if outcomes[first].error is not None else WRONG
-    if len(exercise.parts) > 1:
-        result.lines = [
-            say("all", "part", part=word(exercise.id, part), state=say("all", "wrong" if part in wrong else "right"))
-            for part in exercise.parts
-        ]
-    shown = [i for i in failed if not cases[i].held_out]
-    if not shown:
-        key = "held out" if cases[first].truth is None else "held out versions"
-        result.lines.append(say("all", key, part=word(exercise.id, parts[first])))
-        return result
-    look = look_at_test if exercise.kind == "prove" else look_at_values
-    look(result, exercise, cases, outcomes, problems, shown, kept)
+    if failed:
+        result.status = WRONG if failed[0].outcome.error is None else RAISES
     return result
 
 
-def look_at_test(result, exercise, cases, outcomes, problems, failed, kept):
+def wrong_parts(found):
+    return {one.case.part for one in found if one.problem is not None}
+
+
+# ---------------------------------------------------------------- what is said
+def lines_on_parts(exercise, found):
+    """A line for each part, where there are several: right, wrong, or not counted without the part it stands beside."""
+    if len(exercise.parts) == 1:
+        return []
+    wrong, beside, lines = wrong_parts(found), dict(exercise.beside), []
+    for part in exercise.parts:
+        state = say("all", WRONG if part in wrong else RIGHT)
+        if part not in wrong and beside.get(part) in wrong:
+            state = say("all", "beside", other=word(exercise.id, beside[part]))
+        lines.append(say("all", "part", part=word(exercise.id, part), state=state))
+    return lines
+
+
+def failed_cases(found):
+    """The places of cases that an answer fails and that may be shown."""
+    return [i for i, one in enumerate(found) if one.problem is not None and not one.case.held_out]
+
+
+def held_out_line(exercise, found, key):
+    """What is said where only held-out cases fail: the part of the first, and nothing else."""
+    first = next(one for one in found if one.problem is not None)
+    return say("all", key, part=word(exercise.id, first.case.part))
+
+
+def look_at_test(result, exercise, found, kept):
     """What a test says wrongly of the first version of each part, and the kept test that says the same of all."""
-    result.lines += dict.fromkeys(problems[next(i for i in failed if cases[i].part == part)] for part in
-                                  dict.fromkeys(cases[i].part for i in failed))  # fmt: skip
-    result.lines += remarks(cases, outcomes, problems)
-    keys, same = kept()
-    for said in alike_in_all(exercise, cases, failed, keys, same):
+    failed = failed_cases(found)
+    if not failed:
+        result.lines += [*remarks(found), held_out_line(exercise, found, "held out versions")]
+        return
+    first = {}
+    for i in failed:
+        first.setdefault(found[i].case.part, found[i].problem)
+    result.lines += dict.fromkeys([*first.values(), *remarks(found)])
+    for said in alike_in_all(exercise, found, failed, kept):
         if said not in result.lines:
             result.lines.append(say("all", "same as", said=said))
 
 
-def look_at_values(result, exercise, cases, outcomes, problems, failed, kept):
+def look_at_values(result, exercise, found, kept):
     """The first difference; and where a kept wrong answer gives the same, its sentence."""
-    case, said = cases[failed[0]], problems[failed[0]]
+    failed = failed_cases(found)
+    if not failed:
+        result.lines.append(held_out_line(exercise, found, "held out"))
+        return
+    first = found[failed[0]]
+    case, said = first.case, first.problem
     kind = "in case" if case.sizes else "in case plain"
     line = say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said)
     result.lines.append(said if said.startswith(f"{case.name}: ") else line)  # it names its question itself
-    keys, same = kept()
-    found = dict.fromkeys(alike_in_all(exercise, cases, failed, keys, same), case.part)
-    if not found:
-        telling = [i for i in failed if tells(exercise, outcomes[i])]
-        found = alike_in_a_part(exercise, cases, telling, keys, same)
+    likely = dict.fromkeys(alike_in_all(exercise, found, failed, kept), case.part)
+    if not likely:
+        likely = alike_in_a_part(exercise, found, failed, kept)
     told = [*exercise.parts] if exercise.kind == "predict" else [case.part]  # sentences of a prediction name their part
-    result.likely = [
-        said if part in told else say("all", "part", part=word(exercise.id, part), state=said)
-        for said, part in found.items() if said not in result.lines[-1]
-    ]  # fmt: skip
-    if not found and case.say and outcomes[failed[0]].is_value:
+    for sentence, part in likely.items():
+        if part not in told:
+            sentence = say("all", "part", part=word(exercise.id, part), state=sentence)
+        if sentence not in result.lines[-1]:
+            result.likely.append(sentence)
+    if not likely and case.say and first.outcome.is_value:
         result.lines.append(say("all", "about", said=say(exercise.id, case.say)))
 
 
 # ---------------------------------------------------------------- kept wrong answers that give the same
-def kept_outcomes(exercise, cases, outcomes, numbers, known):
-    """(keys, same): whether kept answer k gives what was given in case i. A case may take long: each is run once."""
-    kept = [(wrong.key, exercise.assemble(wrong.answer, numbers, wrong.of)) for wrong in exercise.wrong]
+class KeptAnswers:
+    """The kept wrong answers of an exercise beside the one that is judged. A case may take long: each is run once."""
 
-    @functools.cache
-    def same(k, i):
-        if (k, i) not in known:
-            known[k, i] = outcome_of(cases[i], kept[k][1])
-        return same_outcome(known[k, i], outcomes[i], lambda a, b: difference(a, b, 1e-9) is None)
+    def __init__(self, exercise, found, numbers, known):
+        self.found, self.known = found, known
+        self.keys = [wrong.key for wrong in exercise.wrong]
+        self.answers = [exercise.assemble(wrong.answer, numbers, wrong.of) for wrong in exercise.wrong]
 
-    return [key for key, _ in kept], same
+    def same(self, k, i):
+        """Whether kept answer k gives what was given in case i."""
+        if (k, i) not in self.known:
+            self.known[k, i] = outcome_of(self.found[i].case, self.answers[k])
+        return same_outcome(self.known[k, i], self.found[i].outcome, lambda a, b: difference(a, b, 1e-9) is None)
+
+    def alike(self, places):
+        """The keys of those that give the same in all these cases, one after the other."""
+        return (key for k, key in enumerate(self.keys) if all(self.same(k, i) for i in places))
 
 
-def alike_in_all(exercise, cases, failed, keys, same):
+def alike_in_all(exercise, found, failed, kept):
     """The sentence of the kept wrong answer that gives the same in every case that is not held out."""
-    shown = [i for i, case in enumerate(cases) if not case.held_out]
-    found = (say(exercise.id, key) for k, key in enumerate(keys) if all(same(k, i) for i in (failed[0], *shown)))
-    return [*filter(None, [next(found, None)])]
+    shown = [i for i, one in enumerate(found) if not one.case.held_out]
+    sentences = (say(exercise.id, key) for key in kept.alike([failed[0], *shown]))
+    return [*filter(None, [next(sentences, None)])]
 
 
-def alike_in_a_part(exercise, cases, telling, keys, same):
+def alike_in_a_part(exercise, found, failed, kept):
     """{sentence: part} for each that failed: of the first kept wrong answer that gives the same in all its cases."""
+    telling = [i for i in failed if tells(exercise, found[i].outcome)]
     sentences = {}  # two that give the same flag or error may differ in all else, so a case in ``telling`` must agree
     for part in exercise.parts:
-        first = [i for i in telling if cases[i].part == part][:1]
-        places = first + [i for i, case in enumerate(cases) if case.part == part and not case.held_out]
-        alike = (say(exercise.id, key) for k, key in enumerate(keys) if first and all(same(k, i) for i in places))
-        if said := next(alike, None):
+        first = [i for i in telling if found[i].case.part == part][:1]
+        places = [i for i, one in enumerate(found) if one.case.part == part and not one.case.held_out]
+        key = next(kept.alike([*first, *places]), None) if first else None
+        if key is not None and (said := say(exercise.id, key)):
             sentences.setdefault(said, part)
     return sentences
 

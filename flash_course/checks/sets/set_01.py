@@ -185,17 +185,23 @@ def keep_outer(out_TS):
     return out_TS[:, [0, -1]]
 
 
+def about(right):
+    """What is right but for rounding to float32 pairs the channels as it should."""
+    return lambda value: right if difference(right, value, 1e-5) is None else value
+
+
+def pairing_case(name, x_TS, positions):
+    """For positions whose angles float16 holds exactly, so that only a fault of the pairing shows."""
+    sizes, then = "T = {}, S = {}".format(*x_TS.shape), about(rope(x_TS, positions))
+    return call(name, "pairing", x_TS, positions, of="rope", sizes=sizes, say="pairing", then=then)
+
+
 def cases_5(rng, numbers):
     tables, angles, shown = "pairing", "precision", "properties"
 
-    def about(right):
-        """What is right but for rounding to float32 pairs the channels as it should."""
-        return lambda value: right if difference(right, value, 1e-5) is None else value
-
-    def exact(name, T, S, step):  # positions whose angles float16 holds exactly
+    def exact(name, T, S, step):
         (T,) = grown(rng, T, more=20)
-        given, sizes = (rng.normal(size=(T, S)), step * (rng.permutation(T) - 2)), f"{T = }, {S = }"
-        return call(name, tables, *given, of="rope", sizes=sizes, say="pairing", then=about(rope(*given)))
+        return pairing_case(name, rng.normal(size=(T, S)), step * (rng.permutation(T) - 2))
 
     def far(name, draw, T, S, then=lambda value: value):
         (T,) = grown(rng, T, more=20)

@@ -156,21 +156,26 @@ def draw_port(rng, T, D, E, S):
     return 3 * rng.normal(size=(T, D)), heads | draw_layers(rng, D, E, S), rng.normal(size=(T, T)) + 0.5
 
 
+def port_case(name, part, x_TD, params, bias_TT, n, zero=()):
+    """On what the map adds: the output, less the output at out_weight = 0. The residual has cases on the output.
+
+    What ``zero`` names is zero. A case of the mask needs n = 1, so that a fault of the bias shows nothing.
+    """
+    params = params | {key: 0 * params[key] for key in zero}
+    (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
+    if part == "the bias":  # it leaves nothing at later places, so that a fault of the mask there shows nothing
+        bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -9 - np.abs(bias_TT))
+    bare = params | {"out_weight": 0 * params["out_weight"]}
+
+    def run(answer):
+        full = given_back(asked(answer, x_TD, params, bias_TT, n))
+        return full if part == "the residual" else full - asked(answer, x_TD, bare, bias_TT, n)
+
+    return Case(name, part, run, f"{T = }, {D = }, {E = }, {S = }, length_scale = {n}")
+
+
 def cases_5(rng, numbers):
-    def case(name, part, x_TD, params, bias_TT, n, zero=()):
-        """On what the map adds: the output, less the output at out_weight = 0. The residual has cases on the output."""
-        params = params | {key: 0 * params[key] for key in zero}
-        (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
-        if part == "the bias":  # it leaves nothing at later places, so that a fault of the mask there shows nothing
-            bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -1 - np.abs(bias_TT))
-        bare = params | {"out_weight": 0 * params["out_weight"]}
-
-        def run(answer):
-            full = given_back(asked(answer, x_TD, params, bias_TT, n))
-            return full if part == "the residual" else full - asked(answer, x_TD, bare, bias_TT, n)
-
-        return Case(name, part, run, f"{T = }, {D = }, {E = }, {S = }, length_scale = {n}")
-
+    case = port_case
     sizes = (6, 4, 5, 3), (8, 5, 3, 4), (7, 3, 4, 2), (1, 4, 3, 2)
     x, y, (*w, ahead), one = (draw_port(rng, *grown(rng, *each)) for each in sizes)
     yield case("the bias alone: gamma and beta are zero", "the bias", *x, 3, ("gamma", "beta"))

@@ -263,20 +263,21 @@ def arrays_of(function):
     return [x for x in values if isinstance(x, np.ndarray) and x.flags.writeable]
 
 
+def apart(case):
+    """The case, which leaves nothing in the notebook's arrays for another one to find."""
+
+    def run(answers):
+        held = [(x, x.copy()) for name in given_6 for x in arrays_of(getattr(answers, name))]
+        try:
+            return case.run(answers)
+        finally:
+            for x, before in held:
+                x[...] = before
+
+    return replace(case, run=run)
+
+
 def cases_6(rng, numbers):
-    """No case finds in the notebook's arrays what another one has left there."""
-
-    def apart(case):
-        def run(answers):
-            held = [(x, x.copy()) for name in given_6 for x in arrays_of(getattr(answers, name))]
-            try:
-                return case.run(answers)
-            finally:
-                for x, before in held:
-                    x[...] = before
-
-        return replace(case, run=run)
-
     return map(apart, list_6(rng))
 
 

@@ -186,7 +186,7 @@ def mended_tables(N, D, T, rng):
     return 1.0 * embedding_ND, 0.25 * position_TD
 
 
-def start_case(name, look, say, N, D, T, part="mended"):
+def start_case(name, look, say, N, D, T):
     """A look at the tables that the answer makes."""
 
     def run(answers):
@@ -195,7 +195,7 @@ def start_case(name, look, say, N, D, T, part="mended"):
             reject_if(np.shape(table) != shape, "all", "shape", expected=shape, got=np.shape(table))
         look(*map(np.asarray, made))
 
-    return Case(name, part, run, f"{N = }, {D = }, {T = }", say=say)
+    return Case(name, "mended", run, f"{N = }, {D = }, {T = }", say=say)
 
 
 def look_at_ratio(embedding_ND, position_TD):

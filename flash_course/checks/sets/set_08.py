@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from itertools import groupby, product
+from itertools import groupby
 from operator import truediv
 
 import numpy as np
@@ -219,7 +219,7 @@ def rows_of(plan, lengths):
     """{(model, T): row}, once the plan has its form."""
     reject_if(plan is None, "all", "none")
     reject_if(not isinstance(plan, list | tuple) or not all(isinstance(row, dict) for row in plan), "08.4", "form")
-    reject_if(any(not row.get("timed calls") for row in plan), "08.4", "one reading")
+    plan = [{"timed calls": 0} | row for row in plan]  # who leaves it out loses the part of the clock alone
     reject_if(any(set(row) != KEYS for row in plan), "08.4", "keys")
     rows = {(row["model"], row["T"]): row for row in plan}
     reject_if(len(plan) != 2 * len(lengths) or set(rows) != {(m, T) for m in MILLIONS for T in lengths}, "08.4", "rows")
@@ -251,19 +251,19 @@ def look_for(sin, rival, ours, tokens):
     else:
         yield "compilation", min(row["untimed calls"] for row in both) < 1
         yield "untimed apart", rival["untimed calls"] != ours["untimed calls"]
-        yield "one reading", rival["timed calls"] == ours["timed calls"] == 1
+        yield "one reading", rival["timed calls"] == ours["timed calls"] and rival["timed calls"] in (0, 1)
         yield "few readings", rival["timed calls"] != ours["timed calls"] or rival["timed calls"] < 3
 
 
-def plan_case(name, part, lengths, tokens, look=None):
+def plan_case(name, sin, lengths, tokens):
     """The plan, looked at for one sin."""
 
     def run(answer):
         rows = rows_of(asked(answer, list(lengths), tokens), lengths)
-        for sin, T in product(look or (part,), lengths):
+        for T in lengths:
             reject("08.4", look_for(sin, *(rows[model, T] for model in MILLIONS), tokens))
 
-    return Case(name, part, run, f"lengths = {list(lengths)}, {tokens = }")
+    return Case(name, sin, run, f"lengths = {list(lengths)}, {tokens = }")
 
 
 def cases_4(rng, numbers):
