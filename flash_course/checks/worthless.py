@@ -26,4 +26,4 @@ def counts_calls(*version):
 
 
 TESTS = {"fails all": fails_all, "passes all": passes_all, "returns": returns, "test never ran": never_runs}
-TESTS["proves nothing"] = counts_calls
+TESTS["fickle"] = counts_calls

@@ -1,5 +1,6 @@
 """Tests that students write: what earns nothing, and that a version shows only what it does."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -7,18 +8,22 @@ import gc
 import inspect
 import itertools
 import pickle
+import random
 import re
 import sys
+import time
 import traceback
 
 import numpy as np
 import pytest
 import torch
+from marks import needs_solutions
+from test_parts import held_out
 
 from flash_course.checks import exercise as model
-from flash_course.checks import proving
+from flash_course.checks import outcome, proving
 from flash_course.checks.texts import say
-from flash_course.checks.verdict import judge
+from flash_course.checks.verdict import ask_all, count_points, judge
 
 pytestmark = pytest.mark.quick
 
@@ -65,18 +70,8 @@ def leaves(*version):
     sys.exit(1)
 
 
-def counter(n):
-    """The first n pass."""
-    calls = itertools.count()
-
-    def says(*version):
-        assert next(calls) < n
-
-    return says
-
-
 class Countdown:
-    """The same as an object with a state."""
+    """Counts its calls in an attribute."""
 
     def __init__(self):
         self.left = 3
@@ -103,28 +98,133 @@ def test_a_test_that_says_the_same_of_all_earns_nothing_and_hears_why(name, test
     assert say("all", said) in str(verdict) and say("all", "proves nothing") in str(verdict), verdict
 
 
+def random_coin(dice):
+    def says(*version):
+        assert dice() < 0.5
+
+    return says
+
+
+def by_calls(fails):
+    """A test that fails where ``fails(number of the call)`` is so."""
+    calls = itertools.count()
+
+    def says(*version):
+        assert not fails(next(calls))
+
+    return says
+
+
+def by_address(fails):
+    def says(*version):
+        assert not fails(id(version[0]))
+
+    return says
+
+
+HASTY = {
+    "at the first call": lambda: by_calls(lambda n: n == 0),
+    "at the first four calls": lambda: by_calls(lambda n: n < 4),
+    "after some calls": lambda: by_calls(lambda n: n > 30),
+    "in turn": lambda: by_calls(lambda n: n % 2),
+    "at each third call": lambda: by_calls(lambda n: n % 3 == 0),
+    "once in a round": lambda: by_calls(lambda n: n % 11 == 0),
+    "at listed calls": lambda: by_calls(lambda n: n in (2, 9, 17, 30)),
+    "by a counter in an attribute": Countdown,
+    "by the system's dice": lambda: random_coin(random.SystemRandom().random),
+    "by unfair dice": lambda: random_coin(lambda: 0.7 * random.SystemRandom().random()),
+    "by the clock": lambda: random_coin(lambda: time.time_ns() // 100 % 7 / 7),
+    "by the address": lambda: by_address(lambda place: place // 16 % 2),
+    "by more of the address": lambda: by_address(lambda place: place // 64 % 3),
+    "by the hash": lambda: lambda *version: exec("assert hash(version[0]) % 5 < 3", {"version": version}),
+}
+DICE = {
+    "Python's dice": random.random, "NumPy's dice": np.random.rand, "torch's dice": lambda: float(torch.rand(())),
+    "a new generator": lambda: np.random.default_rng().random(),
+}  # fmt: skip
+HASTY |= {name: functools.partial(random_coin, dice) for name, dice in DICE.items()}
+
+
+def points_of(exercise, test, seed=0, more=()):
+    """As `judge` counts them, without a word."""
+    cases = [*exercise.list_cases(None, seed), *exercise.list_held_out(more)]
+    return count_points(exercise, ask_all(exercise, cases, test, None, seed, {})).points
+
+
+def without_versions(exercise):
+    """The exercise with the same cases, of which nothing has to be made: for a test that ignores what it is given."""
+    cases = [proving.version(case.name, case.part, lambda: len) for case in exercise.list_cases(None)]
+    return dataclasses.replace(exercise, cases=lambda rng, numbers: cases, right=None, shut=False)
+
+
+@pytest.mark.parametrize("how", HASTY)
+def test_a_test_that_ignores_what_it_is_given_earns_nothing_with_any_of_300_seeds(how, monkeypatch):
+    """Of 03.5, which has the fewest versions: there chance is largest."""
+    exercise = without_versions(PROVE["03.5"])
+    if how not in DICE:  # they throw none, and setting them takes most of the time
+        monkeypatch.setattr(outcome, "same_surroundings", contextlib.nullcontext)
+        monkeypatch.setattr(proving, "start_dice", lambda: None)
+    seeds = range(40) if how in DICE else range(300)  # which throw alike whatever the seed
+    assert {points_of(exercise, HASTY[how](), seed) for seed in seeds} == {0}
+
+
 @pytest.mark.parametrize("name", PROVE)
-@pytest.mark.parametrize("make", [lambda: counter(2), lambda: counter(3), lambda: counter(6), Countdown])
-def test_who_counts_calls_earns_nothing(name, make):
-    assert [judged(name, make(), seed=seed).points for seed in range(3)] == [0, 0, 0]
+@pytest.mark.parametrize("how", HASTY)
+def test_nor_with_the_versions_themselves(name, how):
+    assert [points_of(PROVE[name], HASTY[how](), seed) for seed in range(2)] == [0, 0]
+
+
+@needs_solutions
+@pytest.mark.parametrize("name", PROVE)
+def test_nothing_that_a_test_is_given_beside_a_version_tells_right_from_faulty(name):
+    """Else `assert C != 4` would pass what is right and fail what is held out."""
+    right, faulty = set(), set()
+    for seed in range(3):
+        held = held_out(name[:2])[name]
+        for case in (*PROVE[name].list_cases(None, seed), *held):
+            seen = right if case.truth else faulty
+            case.run(lambda *given: seen.add(repr(given[1:]) + repr(getattr(given[0], "C", None))))  # noqa: B023
+        assert faulty <= right
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_the_order_of_versions_is_that_of_the_seed_and_the_right_ones_come_twice(name):
+def test_versions_are_asked_four_times_in_the_order_of_the_seed_and_never_twice_in_a_row(name):
     cases = PROVE[name].list_cases(None)
     orders = [proving.order_of(cases, seed) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
-    assert sorted(orders[0]) == sorted([*range(len(cases)), *(i for i, case in enumerate(cases) if case.truth)])
+    assert sorted(orders[0]) == sorted([*range(len(cases))] * 4)
+    assert all(one != next_one for one, next_one in itertools.pairwise(orders[0]))
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_who_says_both_of_one_version_is_told_so(name):
-    calls = itertools.count()
+def test_who_says_both_of_one_version_is_told_so_and_earns_nothing(name):
+    """Even if it is right about all others, and where only a held-out version shows it."""
+    calls, right = itertools.count(), PROVE[name].right
+    part = [*PROVE[name].parts][-1]
+    secret = proving.version("a secret", part, lambda: int)
+    exercise = dataclasses.replace(PROVE[name], right=None)
 
     def moody(*version):
-        assert next(calls) % 2
+        if proving.BEHIND[version[0]].thing is int:
+            assert next(calls) != 2
+        else:
+            right(*version)
 
-    assert say("all", "fickle") in "".join(str(judged(name, moody, seed=seed)) for seed in range(4))
+    verdict = judge(exercise, moody, more_cases=[secret])
+    assert verdict.points == 0 and say("all", "fickle") in verdict.lines and "secret" not in str(verdict)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_test_whose_dice_do_not_matter_keeps_its_points(name):
+    right, exercise = PROVE[name].right, dataclasses.replace(PROVE[name], right=None)
+
+    def honest(*version):
+        thrown.append([dice() for dice in DICE.values()])
+        right(*version)
+
+    thrown = []
+    assert judge(exercise, honest).status == "right"
+    assert all(each == thrown[0] for each in thrown) and len({*thrown[0]}) == len(DICE)
 
 
 # ---------------------------------------------------------------- nothing tells a version from another
