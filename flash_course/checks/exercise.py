@@ -174,9 +174,8 @@ def held_out_of(number, cases):
     """{exercise: held-out cases} of a set's pool; ValueError if one belongs to no exercise, or to no part of it."""
     exercises = load_set(number)
     if unknown := {*cases} - {*exercises}:
-        raise ValueError(
-            f"the pool of set {number} has cases of {', '.join(sorted(unknown))}: expected {', '.join(exercises)}"
-        )
+        given, expected = ", ".join(sorted(unknown)), ", ".join(exercises)
+        raise ValueError(f"the pool of set {number} has cases of {given}: expected some of {expected}")
     return {name: exercises[name].list_held_out(listed) for name, listed in cases.items()}
 
 
