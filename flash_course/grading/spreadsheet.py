@@ -2,9 +2,12 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
-FORMULA = ("=", "+", "-", "@", "\t")
+QUOTE = '"'
+ENDS = re.compile(r'[,;|"\t\r\n\v\f]')
+BEGINS_A_FORMULA = re.compile(r"""(?:^|(?<=[;\n]))(?=["\s]*(?:[=+\-@＝＋－＠]|\t))""")
 
 
 def read_rows(path):
@@ -26,18 +29,25 @@ def read_rows(path):
 
 def written_rows(rows, students_own=None):
     """The text of a table. What students wrote, in all columns or in those numbered, is no formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = []
     for row in rows:
-        writer.writerow(
-            [shown(cell) if students_own is None or i in students_own else cell for i, cell in enumerate(row)]
-        )
-    return text.getvalue()
+        free = [students_own is not None and place not in students_own for place in range(len(row))]
+        lines.append(",".join(quoted(cell if own else shown(cell)) for cell, own in zip(row, free)) + "\n")
+    return "".join(lines)
 
 
 def shown(cell):
-    """A cell that a spreadsheet takes for a text or a number."""
+    """A cell that a spreadsheet takes for a text or a number.
+
+    Where semicolons part the cells, it sees no quotes behind a comma, and what follows a semicolon or a line's end
+    begins a cell there too.
+    """
     if not isinstance(cell, str):
         return cell
-    cell = cell.replace("\r", " ")  # it would end the row
-    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
+    return BEGINS_A_FORMULA.sub("'", cell.replace("\r", " "))  # it would end the row
+
+
+def quoted(cell):
+    """A cell between quotes, if a spreadsheet of any country could take something in it for the end of the cell."""
+    text = "" if cell is None else str(cell)
+    return f'"{text.replace(QUOTE, 2 * QUOTE)}"' if ENDS.search(text) else text

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import pytest
 from refusals import assert_refused
@@ -14,6 +15,47 @@ from flash_course.grading.spreadsheet import read_rows, written_rows
 def test_a_cell_is_no_formula(text):
     (row,) = csv.reader(io.StringIO(written_rows([[text, 3, -2.5, "plain"]]), newline=""))
     assert row == ["'" + text.replace("\r", " "), "3", "-2.5", "plain"]
+
+
+WITHIN = ["a;=1+1", "a ; +1", 'a;"=1+1"', "a;\t=1", "a\n=1+1", "a\n\n-1", "a;@x;=y", "a\t=1", 'say "=1"', "a,=1", "＝1"]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("text", WITHIN)
+def test_a_cell_stays_whole_where_semicolons_and_tabs_part_cells_too(text):
+    """As LibreOffice proposes it: all of them part cells, outside of quotes."""
+    rows = [["05.7", text, "last"], [text, "05.7", "last"]]
+    for separators in (",", ",;\t|"):
+        same = re.compile(
+            f'(?:^|(?<=[{separators}]))("(?:[^"]|"")*"|[^{separators}\n"]*)(?=[{separators}\n])', re.MULTILINE
+        )
+        cells = [cell.strip('"').replace('""', '"').replace("'", "") for cell in same.findall(written_rows(rows))]
+        assert cells == [cell.strip('"') for row in rows for cell in row]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("text", WITHIN)
+def test_no_formula_begins_where_only_semicolons_part_cells(text):
+    """As Excel opens a file in Germany or France: quotes behind a comma are not seen, a line's end ends the row."""
+    for line in written_rows([["05.7", text, "last"], [text, "05.7", "last"]]).splitlines():
+        for piece in line.split(";"):
+            assert not piece.strip(' "\t').startswith(("=", "+", "-", "@", "＝")), piece
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("text", ["a;b", "a\tb", "a|b", 'a"b', "a\nb", "a,b"])
+def test_what_could_end_a_cell_stands_between_quotes(text):
+    doubled = text.replace('"', '""')
+    assert written_rows([[text, 1, None]]) == f'"{doubled}",1,\n'
+
+
+@pytest.mark.quick
+def test_a_table_that_was_written_once_stays_as_it_is(tmp_path):
+    path, rows = tmp_path / "texts.csv", [[text, "plain", "3.5"] for text in WITHIN]
+    path.write_text(written_rows(rows), encoding="utf-8", newline="")
+    once = read_rows(path)
+    path.write_text(written_rows(once), encoding="utf-8", newline="")
+    assert read_rows(path) == once
 
 
 @pytest.mark.quick
