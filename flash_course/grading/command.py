@@ -100,6 +100,7 @@ def run_grade(args):
     from flash_support.files import write_text
 
     from ..checks.exercise import load_set
+    from ..checks.shown import clean
     from . import sandbox
     from .canvas import fill_gradebook
     from .child import Limits
@@ -107,7 +108,6 @@ def run_grade(args):
     from .files import find_submissions
     from .grade import Pool, default_pool, grade, last_line
     from .marks import CHANGES, merge_changes, merge_marks, read_changes, read_marks
-    from .messages import clean
     from .reports import isolation, summary, write_reports
 
     if args.seconds <= 0 or (args.workers is not None and args.workers < 1):

@@ -25,7 +25,7 @@ fi
 "$PYTHON" -m venv "$SOURCE/venv" ${AUTOGRADER_VENV_OPTIONS:-}
 "$SOURCE/venv/bin/python" -c "import torch" 2>/dev/null || \\
   "$SOURCE/venv/bin/pip" install --quiet --extra-index-url https://download.pytorch.org/whl/cpu \\
-    numpy torch safetensors matplotlib tqdm
+    numpy torch safetensors matplotlib tqdm ipython
 """
 RUN = """\
 #!/usr/bin/env bash
@@ -36,6 +36,7 @@ export PYTHONPATH="$SOURCE" OMP_NUM_THREADS=1
 "$SOURCE/venv/bin/python" -m flash_course.grading.gradescope \\
   NUMBER "$HERE/submission" "$SOURCE/pool" "$HERE/results" SEED
 """
+AS_TEXT = {"output_format": "text", "test_output_format": "text", "test_name_format": "text"}  # no HTML, no Markdown
 NO_DATA = ("models", "corpora")  # no exercise needs what lies there, but the code is imported
 
 
@@ -77,13 +78,14 @@ def gradescope_form(result, seconds):
         {
             "name": f"{name} {facts[name].title}", "score": row["points"], "max_score": row["of"],
             "output": "\n".join([state(row), *row["said"], *own_notes(row, shared)]), "visibility": "visible",
+            "name_format": "text", "output_format": "text",
         }
         for name, row in result["exercises"].items()
     ]  # fmt: skip
     return {
         "score": result["points"], "execution_time": round(seconds, 1),
         "output": "\n".join([*result["notes"], *shared]), "visibility": "visible",
-        "stdout_visibility": "hidden", "tests": tests,
+        "stdout_visibility": "hidden", "tests": tests, **AS_TEXT,
     }  # fmt: skip
 
 

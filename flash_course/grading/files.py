@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from .messages import clean
+from ..checks.shown import clean
 
 ENDINGS = (".ipynb", ".py")
 JUNK = (

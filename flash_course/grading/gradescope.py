@@ -8,8 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..checks.shown import clean
 from .due import due, read_due
-from .export import gradescope_form, pool_of, write_json
+from .export import AS_TEXT, gradescope_form, pool_of, write_json
 from .grade import grade
 
 
@@ -22,7 +23,7 @@ def main(number, submission, pool, results, seed, only=None):
             best = max(due(found, read_due(only)), key=lambda result: result["points"])
             form = gradescope_form(best, time.monotonic() - begun)
         except ValueError as error:
-            form = {"score": 0, "output": str(error), "visibility": "visible", "tests": []}
+            form = {"score": 0, "output": clean(str(error)), **AS_TEXT, "visibility": "visible", "tests": []}
     write_json(Path(results) / "results.json", form)
 
 
