@@ -7,7 +7,9 @@ from pathlib import Path
 from flash_support.files import write_text
 
 from ..checks.exercise import load_set
+from ..checks.shown import clean
 from ..checks.texts import say
+from . import markdown
 from .marks import texts
 from .spreadsheet import written_rows
 
@@ -45,7 +47,7 @@ def table(results):
     rows = [["name", "set", "points", "of", *names, "STUDENT"]]
     for r in results:
         points = [cell(r["exercises"].get(name)) for name in names]
-        rows.append([r["name"], r["set"], number(r["points"]), r["of"], *points, r.get("student")])
+        rows.append([r["name"], r["set"], number(r["points"]), r["of"], *points, clean(r.get("student") or "", 100)])
     return written_rows(rows)
 
 
@@ -60,11 +62,12 @@ def number(points):
 def page(result):
     """A student's page, in Markdown."""
     shared = shared_notes(result)
-    lines = [f"# {plain(heading(result))}", "", *listed([*result["notes"], *shared])]
+    lines = [f"# {markdown.text(heading(result))}", "", *listed([*result["notes"], *shared])]
     facts = load_set(result["set"]) if result["set"] else {}
     for name, row in result["exercises"].items():
-        said = [*row["said"], *own_notes(row, shared), *help_with(facts[name], row, result["student"])]
-        lines += [f"## {name} {facts[name].title}: {state(row)}", "", *listed(said)]
+        help_lines = help_with(facts[name], row, student_in(row, result))
+        lines += [f"## {name} {markdown.course_text(facts[name].title)}: {state(row)}", ""]
+        lines += listed([*row["said"], *own_notes(row, shared)], map(markdown.course_text, help_lines))
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -78,18 +81,20 @@ def own_notes(row, shared):
     return [note for note in row["notes"] if note not in shared]
 
 
-def listed(lines):
-    return [*(f"- {plain(line)}" for line in lines), *[""] * bool(lines)]
+def listed(lines, more=()):
+    """A list of lines, which may be anybody's text, and of more that are Markdown already."""
+    items = [f"- {line}" for line in (*map(markdown.text, lines), *more)]
+    return [*items, ""] if items else []
 
 
-def plain(text):
-    """A text in Markdown that stays one: it opens no page, no picture and no other language."""
-    return text.replace("<", "\\<").replace("](", "]\\(")
+def student_in(row, result):
+    """The STUDENT that an exercise was judged with."""
+    return row.get("student", "me" if result["student"] is None else result["student"])
 
 
 def help_with(exercise, row, student):
     """What a page has besides the verdict: the numbers that were drawn, and for what went wrong a hint."""
-    said, numbers = [], exercise.numbers(student or "me")
+    said, numbers = [], exercise.numbers(student)
     if numbers:
         said.append(say("all", "drawn", numbers=", ".join(f"{name} = {value}" for name, value in numbers.items())))
     if row["status"] in ("wrong", "raises") and not row.get("changed"):
@@ -156,7 +161,7 @@ def summary(results, limits):
         found.append(f"set aside, since the grader has ended there before: {', '.join(aside)}")
     by_student = {}
     for r in results:
-        if r.get("student"):
+        if r.get("student") is not None:
             by_student.setdefault((r["set"], r["student"]), []).append(r["name"])
     for (number, student), names in by_student.items():
         if len(names) > 1:

@@ -7,6 +7,7 @@ from flash_course.checks import texts
 from flash_course.checks.exercise import load_set
 from flash_course.grading import reports
 from flash_course.grading.export import gradescope_form
+from flash_course.grading.markdown import course_text
 
 
 @pytest.mark.quick
@@ -52,7 +53,7 @@ def test_a_page_has_the_numbers_that_were_drawn_and_help_where_something_is_wron
     parts = {part.split()[0]: part for part in page.split("\n## ")[1:]}
     for name, value in exercises[drawn].numbers("ada").items():
         assert f"{name} = {value}" in parts[drawn]
-    assert reports.plain(exercises[wrong].hints[0]) in parts[wrong] and "lecture 05" in parts[wrong].lower()
+    assert course_text(exercises[wrong].hints[0]) in parts[wrong] and "lecture 05" in parts[wrong].lower()
     assert exercises[right].hints[0] not in parts[right]
 
 

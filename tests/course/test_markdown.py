@@ -1,0 +1,123 @@
+"""Pages of Markdown: what others wrote is shown as it is, whatever it is, by each renderer that is at hand."""
+
+import random
+from html.parser import HTMLParser
+
+import mistune
+import pytest
+from markdown_it import MarkdownIt
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+from flash_course.checks.exercise import load_set
+from flash_course.grading import markdown, reports
+
+PIECES = [
+    "\\", "`", "``", "```", "*", "**", "_", "__", "[", "](", "]", "!", "<", "<b>", ">", "#", "# ", "## ", "- ", "---",
+    "+ ", "===", "==", "++", "1. ", "2) ", "1234. ", "|", "|-|", "~~", "~~~", "&", "&amp;", "&lt;", "&#60;", "&copy;",
+    "http://x.de", "www.x.de", "https://", "a@b.de", "$", "$$", "$x$", "\\(", "\\[", "<!--", "-->", "<?", "<![CDATA[",
+    "[a]: b", "[^1]: x", ":smile:", "::: x", ".. image:: x", "^", "{", "}", "{.a}", "[x] ", "%", "x_y", "_x_", "'",
+    '"', "</li>", "</h1>", "<img src=x onerror=alert(1)>", "<a href=javascript:1>", "javascript:alert(1)", "é", "漢",
+    "word", "a", "1", " ", "    ", "\t", "\n", "\n\n", "\r\n", "\u00a0", "\u2028",
+]  # fmt: skip
+WHOLE = [
+    "\\<img src=x onerror=alert(1)>", "\\\\<b>", "[r]", "# 05.1: right", "> quoted", "![x](http://x.de/a.png)",
+    "<http://x.de>", "`<b>`", "``a`b``", "a\n===", "a\n---", "| a |\n|---|\n| b |", "[a]: http://x.de\n[a]",
+    "***", "___", "    indented", "1.", "- [ ] a", "&lt;b&gt;", "\\&lt;", "$\\href{javascript:1}{a}$", "_a_b_ __c__",
+    "no_such_name is x**2 - 3*y < 4 and a[0] != b", "ada_lovelace_05",
+]  # fmt: skip
+PLUGINS = [
+    "abbr", "def_list", "footnotes", "insert", "mark", "math", "ruby", "spoiler", "strikethrough", "subscript",
+    "superscript", "table", "task_lists", "url",
+]  # fmt: skip
+RENDERERS = {
+    "commonmark": MarkdownIt("commonmark", {"html": True}).render,
+    "tables": MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render,
+    "mistune": mistune.create_markdown(escape=False, plugins=PLUGINS),
+    "nbconvert": markdown2html_mistune,
+}
+
+
+class Seen(HTMLParser):
+    """The tags and the text of some HTML."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.texts = [], []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_comment(self, data):
+        self.tags.append("a comment")
+
+    def handle_decl(self, decl):
+        self.tags.append("a declaration")
+
+    def handle_pi(self, data):
+        self.tags.append("an instruction")
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return words("".join(self.texts).replace("¶", ""))  # nbconvert's own sign beside a heading
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def hostile(count=250):
+    draw = random.Random(5)
+    drawn = ["".join(draw.choices(PIECES, k=draw.randint(1, 7))) for _ in range(count)]
+    return [said for said in [*PIECES, *WHOLE, *drawn] if said.strip()]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_a_text_is_no_markup_and_is_shown_as_it_was_written(renderer):
+    render = RENDERERS[renderer]
+
+    def page(said):
+        shown = markdown.text(said)
+        return f"# {shown}: not read\n\n- {shown}\n- b\n\n## 05.1 a: {shown}\n\n- {shown}\n"
+
+    skeleton = Seen(render(page("word"))).tags
+    for said in hostile():
+        seen, given = Seen(render(page(said))), words(said)
+        assert seen.tags == skeleton, (said, page(said))
+        assert seen.text == words(f"{given}: not read {given} b 05.1 a: {given} {given}"), (said, page(said))
+
+
+def result_with(said):
+    """What is stored of somebody who has written one text wherever a student can."""
+    names = [*load_set("05")]
+    row = {"status": "wrong", "points": 0, "of": 10, "student": said, "said": [said], "notes": [f"own {said}"]}
+    rows = {names[0]: row, names[1]: row | {"notes": [f"own {said}", said]}, names[5]: row}
+    return {"name": said, "set": "05", "points": 0, "of": 100, "student": said, "notes": [said], "exercises": rows}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_nothing_that_a_student_writes_changes_the_form_of_their_page(renderer):
+    render = RENDERERS[renderer]
+    skeleton = Seen(render(reports.page(result_with("word")))).tags
+    for said in [*WHOLE, *hostile(30)[-30:]]:
+        assert Seen(render(reports.page(result_with(said)))).tags == skeleton, said
+
+
+@pytest.mark.quick
+def test_a_text_can_be_read_without_a_renderer():
+    plain = "ModuleNotFoundError: No module named 'no_such_name' (in line 3 of a-b.py, 2.5 or 1,000)"
+    assert markdown.text(plain) == plain
+
+
+@pytest.mark.quick
+def test_code_in_a_sentence_of_the_courses_own_is_shown_as_code():
+    said = "Use `x[:, None] <= y` and **not** `a_b`: <i> is 3 * 4"
+    seen = Seen(RENDERERS["commonmark"](markdown.course_text(said)))
+    assert seen.tags == ["p", "code", "code"]
+    assert seen.text == said.replace("`", "")
