@@ -442,7 +442,7 @@ def run_doctor(args):
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {
-        "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "",
+        "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "", "ipython": "",
         "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
         "tokenizers": "models of tokens that are no bytes",
         "pytest": "the tests",

@@ -23,7 +23,7 @@ from .files import find_submissions
 from .isolation import Judge
 from .kept import Journal, Results, key_path
 from .language import language
-from .messages import failed
+from .messages import failed, student_of
 from .statements import needed_text
 from .submission import Submission, read_submission
 
@@ -176,7 +176,7 @@ def result_of(desk, key, in_sandbox):
     points, most = (sum(row[what] for row in rows.values()) for what in ("points", "of"))
     return {
         "name": submission.name, "set": submission.number, "points": points, "of": most,
-        "student": submission.student, "notes": submission.notes, "exercises": rows,
+        "student": student_of(desk.exercises, rows), "notes": submission.notes, "exercises": rows,
         "digest": submission.digest, "key": key, "sandbox": in_sandbox,
     }  # fmt: skip
 

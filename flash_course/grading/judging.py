@@ -17,12 +17,13 @@ import numpy as np
 
 from ..checks import closed_book, texts, verdict
 from ..checks.exercise import load_set
+from ..checks.shown import clean
 from ..checks.texts import say
 from . import processes
 from .child import Limits, guard, in_child, send
 from .fingerprint import Fingerprint
 from .kept import Journal
-from .messages import TEXT, clean
+from .messages import TEXT
 from .statements import Statements
 from .watch import watch
 
@@ -89,11 +90,12 @@ def judge(job, exercise, more_cases, mark):
     statements = Statements(job["cells"], job["name"])  # read only: nothing of it runs yet
     try:
         with closed_book.oracle_shut():
-            names, notes = statements.run(exercise.names)
+            wanted = [*exercise.names, *(["STUDENT"] if exercise.draw else [])]
+            names, notes = statements.run(wanted, job["limits"]["seconds"] / 2)
+            student = student_in(names)
     except closed_book.PackageShut as error:
         return {"failed": say("all", "shut", function=error.function)}
     answer = answer_of(exercise, names)
-    student = str(names.get("STUDENT", "me"))
     found = judge_answer(exercise, answer, seed=job["seed"], student=student, more_cases=more_cases)
     watching(False)
     if what := checker.changed():
@@ -104,7 +106,13 @@ def judge(job, exercise, more_cases, mark):
     return {
         "status": found.status, "parts": {part: found.by_part[part] == of for part, of in exercise.parts.items()},
         "said": [*map(clean, [*found.lines, *found.likely])], "notes": [*map(clean, notes)], "text": text,
+        "student": student,
     }  # fmt: skip
+
+
+def student_in(names):
+    """What STUDENT is after the notebook's own code, as a plain text, also where it is a class of the student's own."""
+    return str.__str__(str(names.get("STUDENT", "me")))
 
 
 def answer_of(exercise, names):

@@ -3,13 +3,12 @@
 It is bounded and has a strict form. Points are not in it: they are counted here, from the parts that passed.
 """
 
-import unicodedata
-
+from ..checks.shown import LINE, clean
 from ..checks.texts import say
 from ..checks.verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 
 STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT)
-LINE, LINES, TEXT = 1000, 30, 20_000  # characters of a line, lines, characters of an answer in prose
+LINES, TEXT = 30, 20_000  # lines, characters of an answer in prose
 LISTS = ("said", "notes")  # on the answer, on the file
 
 
@@ -22,6 +21,7 @@ def row_of(exercise, message):
     got = sum(exercise.parts[part] for part, passed in message["parts"].items() if passed)
     row = {"status": message["status"], "points": 0 if exercise.kind == "explain" else got, "of": exercise.points}
     row |= {name: [clean(line) for line in message[name][:LINES]] for name in LISTS}
+    row["student"] = message["student"][:LINE].encode(errors="replace").decode()  # its numbers are drawn from it again
     return row | by_person(exercise, message["text"])
 
 
@@ -29,6 +29,13 @@ def failed(exercise, said, status=WRONG):
     """No points, and a sentence that says why."""
     row = {"status": status, "points": 0, "of": exercise.points, "said": [clean(said)], "notes": []}
     return row | by_person(exercise, None)
+
+
+def student_of(exercises, rows):
+    """The STUDENT that the personal numbers were drawn from; else what another exercise found, or None."""
+    found = [name for name in rows if "student" in rows[name]]
+    drawn = [name for name in found if exercises[name].draw]
+    return next((rows[name]["student"] for name in [*drawn, *found]), None)
 
 
 def by_person(exercise, text):
@@ -39,7 +46,7 @@ def by_person(exercise, text):
 
 def well_formed(exercise, message):
     """Whether a message has the fields of a verdict, with values that fit each other."""
-    if not isinstance(message, dict) or message.keys() != {"status", "parts", "text", *LISTS}:
+    if not isinstance(message, dict) or message.keys() != {"status", "parts", "text", "student", *LISTS}:
         return False
     parts, lists, text = message["parts"], [message[name] for name in LISTS], message["text"]
     if not isinstance(parts, dict) or parts.keys() != exercise.parts.keys():
@@ -50,20 +57,7 @@ def well_formed(exercise, message):
         and all(type(one) is bool for one in passed)
         and all(isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in lists)
         and (text is None or isinstance(text, str))
+        and isinstance(message["student"], str)
         and (message["status"] == RIGHT) == all(passed)
         and (message["status"] != NOT_ATTEMPTED or not any(passed))
     )
-
-
-BLANK = {*"\n\r\t\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
-TURNS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}  # of the direction of writing
-
-
-def clean(text, most=LINE, keep=""):
-    """A text that files, pages and terminals can show: one line, no control characters, no halves of a letter."""
-    shown = "".join(c if c in keep else " " if c in BLANK else "\ufffd" if hidden(c) else c for c in text[:most])
-    return shown + (" ..." if len(text) > most else "")
-
-
-def hidden(c):
-    return c in TURNS or unicodedata.category(c) in ("Cc", "Cs")

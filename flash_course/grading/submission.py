@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..checks.exercise import SETS
+from ..checks.shown import clean
+from .cells import body_of
 from .child import Limits, in_child
-from .messages import clean
-from .statements import Statements, python_of
+from .statements import Statements
 
 FILE_BYTES = 20_000_000
 CODE_BYTES = 500_000
@@ -32,7 +33,6 @@ class Submission:
     cells: list = field(default_factory=list)  # the code of each
     notes: list = field(default_factory=list)  # what could not be read
     digest: str = ""
-    student: str | None = None  # what STUDENT is set to
 
 
 def read_submission(path, name, number=None):
@@ -44,7 +44,6 @@ def read_submission(path, name, number=None):
         said = (ended.message or {}).get("failed") or ended.why
         found = Submission(name, notes=[f"the file cannot be read: {said}"])
     found.notes = [clean(note) for note in found.notes]
-    found.student = None if found.student is None else clean(found.student, 100)
     return found
 
 
@@ -62,7 +61,7 @@ def read_file(path, name, number=None):
     except ValueError as error:
         result.notes.append(f"the file cannot be read: {error}")
         return result
-    seen = number_of("\n".join(map(python_of, result.cells)))
+    seen = number_of("\n".join(map(body_of, result.cells)))
     result.number = number or seen
     if not any(cell.strip() for cell in result.cells):
         result.notes.append("there is no code in it")
@@ -72,7 +71,7 @@ def read_file(path, name, number=None):
         result.notes.append(f"this looks like problem set {seen}; it was graded as set {result.number}")
     found = Statements(result.cells, name)
     result.notes += found.notes[:20]
-    result.student = found.student
+    result.cells = found.cells  # Python from here on: what judges it needs no IPython
     return result
 
 

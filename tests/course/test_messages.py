@@ -5,12 +5,13 @@ import json
 import pytest
 from small_exercise import exercise
 
+from flash_course.checks.shown import clean
 from flash_course.grading.child import message_in
-from flash_course.grading.messages import clean, row_of
+from flash_course.grading.messages import row_of
 
 EXERCISE = exercise([])
 PARTS = {"small": True, "large": False}
-GOOD = {"status": "wrong", "parts": PARTS, "text": None, "said": ["no"], "notes": []}
+GOOD = {"status": "wrong", "parts": PARTS, "text": None, "student": "me", "said": ["no"], "notes": []}
 
 
 @pytest.mark.quick
@@ -18,7 +19,7 @@ def test_points_are_those_of_the_parts_that_passed():
     assert row_of(EXERCISE, GOOD)["points"] == 4
     right = GOOD | {"status": "right", "parts": {"small": True, "large": True}}
     assert row_of(EXERCISE, right) == {
-        "status": "right", "points": 10, "of": 10, "said": ["no"], "notes": [],
+        "status": "right", "points": 10, "of": 10, "said": ["no"], "notes": [], "student": "me",
     }  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def test_texts_can_be_written_shown_and_do_not_turn_into_something_else():
     shown = clean(odd)
     assert shown == "a\ufffdb\ufffd[2Jc  # Heading\ufffd\ufffd" and shown.encode()
     assert clean("x" * 2000) == "x" * 1000 + " ..." and clean("a\nb", keep="\n") == "a\nb"
+    assert clean("a\u200bda \ufeff\u2066x\u2069 \U000e0041\xad") == "a\ufffdda \ufffd\ufffdx\ufffd \ufffd\ufffd"
     assert clean("Ä é 漢 👩\u200d🔬 नमस्\u200dते") == "Ä é 漢 👩\u200d🔬 नमस्\u200dते"
     row = row_of(EXERCISE, GOOD | {"said": [odd] * 500, "notes": ["y" * 10**5]})
     assert len(row["said"]) == 30 and len(row["notes"][0]) < 1010 and json.dumps(row).encode()

@@ -1,12 +1,16 @@
 """What of a submission is run for an exercise."""
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from marks import needs_solutions
 from submissions import FULL, forks, graded, points, source
 
+import flash_course
 from flash_course.grading.child import Limits, in_child
-from flash_course.grading.statements import Statements, needed_text, parsed
+from flash_course.grading.statements import Statements, needed_text
 
 pytestmark = forks
 
@@ -48,14 +52,6 @@ def test_a_name_that_is_missing_is_said(tmp_path):
     assert result["exercises"]["05.1"]["notes"] == []
 
 
-@pytest.mark.quick
-def test_jupyters_own_lines_are_left_out_and_a_text_keeps_its_own():
-    code = "%matplotlib inline\nnp.tril?\n!pip list\nif True:\n    pass\n"
-    assert parsed(code)[0] == "\n\n\nif True:\n    pass\n"
-    text = 'answer = """\n% of all\nreally?\n"""\n'
-    assert parsed(text)[0] == text
-
-
 CUT = "np.concatenate([x, np.zeros((-len(x) % C, x.shape[1]))]).reshape(-1, C, x.shape[1])"
 
 
@@ -92,6 +88,40 @@ AS_IN_A_NOTEBOOK = {
     "a main guard": f"if __name__ == '__main__':\n    to_chunks = lambda x, C: {CUT}",
     "a line that is timed": f"%time AXIS = 1\n{cut('AXIS')}",
     "a cell that is timed": f"%%time\n{cut()}",
+    "a list that a comprehension fills": f"AXES = []\n[AXES.append(1) for k in range(2)]\n{cut('AXES[0]')}",
+    "text that is run": f"exec({cut()!r})",
+    "text that is run, beside a function": f"exec('AXIS = 1')\n{cut('AXIS')}",
+    "globals": f"globals()['to_chunks'] = lambda x, C: {CUT}",
+    "globals in a loop": f"for name in ['a', 'to_chunks']:\n    globals()[name] = lambda x, C: {CUT}",
+    "globals that are updated": f"globals().update(AXIS=1)\n{cut('AXIS')}",
+    "locals": f"locals()['AXIS'] = 1\n{cut('AXIS')}",
+    "vars": f"vars()['AXIS'] = 1\n{cut('AXIS')}",
+    "an attribute of the module": f"import sys\nsetattr(sys.modules[__name__], 'to_chunks', lambda x, C: {CUT})",
+    "an attribute of main": f"import __main__\n__main__.AXIS = 1\n{cut('AXIS')}",
+    "a function that is made by a function": f"def make():\n    exec('global AXIS; AXIS = 1')\nmake()\n{cut('AXIS')}",
+    "a decorator that registers": "FOUND = {}\ndef keep(f):\n    FOUND[f.__name__] = f\n    return None\n@keep\n"
+    f"{cut().replace('to_chunks', 'own')}to_chunks = FOUND['own']",
+    "a decorator that names": "def named(name):\n    def keep(f):\n        globals()[name] = f\n        return f\n"
+    f"    return keep\n@named('to_chunks')\n{cut().replace('to_chunks', 'own')}",
+    "a star": f"first, *AXES = 0, 1\n{cut('AXES[0]')}",
+    "a walrus in an if": f"if (AXIS := max(1, 0)) > 0:\n    pass\n{cut('AXIS')}",
+    "a walrus in a comprehension": f"[AXIS := k for k in (0, 1)]\n{cut('AXIS')}",
+    "a match": f"match ['axis', 1]:\n    case ['axis', AXIS]:\n        pass\n{cut('AXIS')}",
+    "a match of a table": f"match {{'a': 1, 'b': 2}}:\n    case {{'a': AXIS, **REST}}:\n        pass\n{cut('AXIS')}",
+    "del and again": f"AXIS = 0\ndel AXIS\nAXIS = int('1')\n{cut('AXIS')}",
+    "a deleted key": f"AXES = [0, 1]\ndel AXES[0]\n{cut('AXES[0]')}",
+    "an attribute of a class": f"class Own:\n    first = 1\n    AXIS = first\n{cut('Own.AXIS')}",
+    "an attribute that is set later": f"class Own:\n    pass\nOwn.AXIS = 1\n{cut('Own.AXIS')}",
+    "a class that is made": f"Own = type('Own', (), {{'AXIS': 1}})\n{cut('Own.AXIS')}",
+    "an import of all": f"from numpy import *\n{cut().replace('np.', '')}",
+    "an await": "import asyncio\nasync def one():\n    await asyncio.sleep(0)\n    return 1\n"
+    f"AXIS = await one()\n{cut('AXIS')}",
+    "an async for": "async def count():\n    yield 1\nasync for AXIS in count():\n    pass\n" + cut("AXIS"),
+    "an async comprehension": "async def count():\n    yield 1\nAXES = [k async for k in count()]\n" + cut("AXES[0]"),
+    "a later __future__": f"AXIS = 1\nfrom __future__ import annotations\n{cut('AXIS')}",
+    "a long sum": f"TEXT = {' + '.join(['1'] * 400)}\n{cut('TEXT // 400')}",
+    "display": cut().replace("    return", "    display(x)\n    return"),
+    "with a magic in it": f"import contextlib\nwith contextlib.suppress(ValueError):\n    %pwd\n{cut(indent='    ')}",
 }  # fmt: skip
 
 
@@ -128,9 +158,47 @@ def test_plots_training_and_checks_do_not_run():
 
 
 @pytest.mark.quick
-def test_what_was_left_out_is_named_where_a_name_is_missing():
-    found = in_child(lambda: to_chunks_of("exec('to_chunks = 3')"), Limits())
-    assert found.message == [None, ["line 1 of code cell 2: left out: exec('to_chunks = 3')"]]
+def test_what_failed_on_the_way_to_a_missing_name_is_said():
+    found = in_child(lambda: to_chunks_of("exec('to_chunks = 1 / 0')"), Limits())
+    assert found.message == [None, ["line 1 of code cell 2: ZeroDivisionError: division by zero"]]
+
+
+@pytest.mark.quick
+def test_what_lasts_too_long_is_left_where_a_name_is_missing():
+    code = "import time\nexec('to_chunks = lambda x, C: np.ones(1)')\ntime.sleep(60)\nwhile True:\n    pass"
+    statements = Statements(["import numpy as np", code], "a")
+    begun = time.monotonic()
+    names, _ = statements.run(["to_chunks"], seconds=0.1)
+    assert "to_chunks" in names and time.monotonic() - begun < 5
+
+
+def counted(code):
+    """How often the statements of a notebook counted, each in the file that it is given."""
+    names, _ = Statements([f"LOG = {str(Path('log').resolve())!r}", code], "a").run(["to_chunks"])
+    return [Path("log").read_text(), "to_chunks" in names]
+
+
+@pytest.mark.quick
+def test_where_a_name_is_missing_all_statements_run_once_in_new_names(tmp_path):
+    code = (
+        "def count(what):\n    with open(LOG, 'a') as file:\n        file.write(what)\nSEEN = []\n"
+        "first = count('a')\nSEEN.append(1)\nfor k in range(2):\n    count('b')\n"
+        "if len(SEEN) == 1:\n    globals()['to_chunks'] = count\n"
+    )
+    assert in_child(lambda: counted(code), Limits(), str(tmp_path)).message == ["abb", True]
+
+
+@pytest.mark.quick
+def test_nothing_is_checked_stored_or_shown_where_all_statements_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(tmp_path / "progress.json"))
+    code = (
+        "from flash_course import check, hint, predict, progress\nimport flash_course\nexec('to_chunks = print')\n"
+        "if True:\n    check('05.1', to_chunks)\n    flash_course.check('05.1', to_chunks)\n    hint('05.1')\n"
+        "    predict('a', 3)\n    progress()\n    display(to_chunks)\n"
+    )
+    names, notes = Statements([code], "a").run(["to_chunks"])
+    assert names["to_chunks"] is print and notes == [] and not (tmp_path / "progress.json").exists()
+    assert flash_course.check.__name__ == "check"
 
 
 @pytest.mark.quick
