@@ -98,6 +98,14 @@ def globals_given(code):
 # ---------------------------------------------------------------- what changes in place
 
 
+def by_name(codes, names_of):
+    """{function: what is found in the code of all functions of that name}"""
+    found = {}
+    for code in codes:
+        found[code.co_name] = found.get(code.co_name, set()) | names_of(code)
+    return found
+
+
 class Effects:
     """Which global names each of some statements gives a value, or may change."""
 
@@ -107,16 +115,14 @@ class Effects:
         imported = [alias for node in nodes if isinstance(node, IMPORT) for alias in node.names]
         self.fixed = {node.name for node in nodes if isinstance(node, FUNCTION | ast.ClassDef)} | SHOWS
         self.fixed |= {(alias.asname or alias.name).partition(".")[0] for alias in imported}
-        self.declared, self.known = {}, {}  # {function: names that it says are global}, {function: global names in it}
-        for outer in codes:
-            for code in codes_in(outer):
-                declared = {*self.declared.get(code.co_name, ())}
-                known = {*self.known.get(code.co_name, ())}
-                self.declared[code.co_name] = declared | names_with(code, "STORE_GLOBAL")
-                self.known[code.co_name] = known | globals_read(code)
-        self.effects = {}
+        inside = [code for outer in codes for code in codes_in(outer)]
+        declared = by_name(inside, lambda code: names_with(code, "STORE_GLOBAL"))
+        known = by_name(inside, globals_read)
+        self.effects = {}  # {function: global names that a call of it changes}
         for _ in range(ROUNDS):
-            self.effects = {node.name: self.inside(node) for node in functions}
+            self.effects = {
+                node.name: declared[node.name] | self.changed(node) & known[node.name] for node in functions
+            }
 
     def of(self, tree, code):
         """The names that a statement at the top changes."""
@@ -124,11 +130,6 @@ class Effects:
         if isinstance(tree, FUNCTION | ast.ClassDef):
             return given.union(*(self.effects.get(base(one), ()) for one in tree.decorator_list))
         return given | self.changed(tree)
-
-    def inside(self, function):
-        """The global names that a call of a function changes."""
-        known = self.known.get(function.name, set())
-        return self.declared.get(function.name, set()) | self.changed(function) & known
 
     def changed(self, tree):
         """The names whose value changes in place."""

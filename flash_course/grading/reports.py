@@ -165,7 +165,8 @@ def summary(results, limits):
             by_student.setdefault((r["set"], r["student"]), []).append(r["name"])
     for (number, student), names in by_student.items():
         if len(names) > 1:
-            found.append(f"the same STUDENT = {student!r}, and so the same numbers in set {number}: {', '.join(names)}")
+            same = f"the same STUDENT = {clean(student, 100)!r}, and so the same numbers"
+            found.append(f"{same} in set {number}: {', '.join(names)}")
     if count := sum(waits(row) for r in results for row in r["exercises"].values()):
         found.append(f"{count} texts wait for a person's points, in texts.csv")
     return found

@@ -68,7 +68,8 @@ class Statements:
             said = getattr(error, "msg", None) or (str(error) if type(error) is ValueError else type(error).__name__)
             self.notes.append(f"{filename.rpartition(', ')[2]} is left out: {said}{where}")
             return ""
-        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)  # tracebacks show its lines
+        lines = [f"{line}\n" for line in source.split("\n")]
+        linecache.cache[filename] = (len(source), None, lines, filename)  # tracebacks show its lines
         self.all += found
         return source
 
@@ -124,7 +125,7 @@ class Statements:
                     ended = eval(compiled(one.tree, one.filename, self.flags), names)
                     if inspect.iscoroutine(ended):  # the statement has an await at its top
                         runner.run(ended)
-                except Exception as error:
+                except (Exception, SystemExit) as error:  # what ends a cell ends no notebook
                     notes.append(f"{place(one)}: {type(error).__name__}: {said_by(error)}")
         return names, notes
 

@@ -6,10 +6,13 @@ from html.parser import HTMLParser
 import mistune
 import pytest
 from markdown_it import MarkdownIt
+from marks import needs_solutions
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
+from submissions import SOON, forks, source
 
 from flash_course.checks.exercise import load_set
 from flash_course.grading import markdown, reports
+from flash_course.grading.grade import Pool, grade
 
 PIECES = [
     "\\", "`", "``", "```", "*", "**", "_", "__", "[", "](", "]", "!", "<", "<b>", ">", "#", "# ", "## ", "- ", "---",
@@ -121,3 +124,32 @@ def test_code_in_a_sentence_of_the_courses_own_is_shown_as_code():
     seen = Seen(RENDERERS["commonmark"](markdown.course_text(said)))
     assert seen.tags == ["p", "code", "code"]
     assert seen.text == said.replace("`", "")
+
+
+@forks
+@needs_solutions
+def test_no_student_writes_markup_on_a_page_by_way_of_a_submission(tmp_path):
+    """By the file's name, STUDENT, an exception's class and words, a cell that cannot be read, a note."""
+    odd = "\\\\<img src=x onerror=alert(1)> ![a](http://x.de) [r] `<b>` \\n# 05.1: right \\u202e"
+    text = source() + (
+        f"\n# %%\n[r]: http://x.de = <img src=x>\n# %%\nimport none # <b>\nSTUDENT = '{odd}'\n"
+        f"def to_chunks(x_TD, C):\n    raise type('[r] **a** <b>', (Exception,), {{}})('{odd}')\n"
+    )
+    path = tmp_path / "# [a](b) <img src=x>.py"
+    path.write_text(text, encoding="utf-8")
+    (result,) = grade([path], tmp_path / "out", limits=SOON, quiet=True, pool=Pool(), mode="none")
+    page = reports.page(result)
+    assert result["exercises"]["05.1"]["said"][-1].startswith("in the case") and "<img" in page
+    plain = reports.page(pages_without(result))
+    for render in RENDERERS.values():
+        seen = Seen(render(page))
+        assert seen.tags == Seen(render(plain)).tags
+        assert "[r] **a** <b>: \\<img src=x onerror=alert(1)> ![a](http://x.de) [r] `<b>`" in seen.text
+
+
+def pages_without(result):
+    """The same result with a word in the place of each text."""
+    rows = {}
+    for name, row in result["exercises"].items():
+        rows[name] = row | {kind: ["word"] * len(row[kind]) for kind in ("said", "notes")}
+    return result | {"name": "word", "notes": ["word"] * len(result["notes"]), "exercises": rows}

@@ -164,6 +164,15 @@ def test_what_failed_on_the_way_to_a_missing_name_is_said():
 
 
 @pytest.mark.quick
+def test_what_ends_a_cell_ends_no_notebook():
+    code = f"import sys\nexec('AXIS = 1')\nif AXIS:\n    sys.exit()\nraise SystemExit\n{cut('AXIS')}"
+    value, notes = in_child(lambda: to_chunks_of(code), Limits()).message
+    assert value is not None and [note.partition(":")[0] for note in notes] == [
+        "line 3 of code cell 2", "line 5 of code cell 2",
+    ]  # fmt: skip
+
+
+@pytest.mark.quick
 def test_what_lasts_too_long_is_left_where_a_name_is_missing():
     code = "import time\nexec('to_chunks = lambda x, C: np.ones(1)')\ntime.sleep(60)\nwhile True:\n    pass"
     statements = Statements(["import numpy as np", code], "a")
