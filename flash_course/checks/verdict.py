@@ -5,14 +5,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from . import expected
 from .closed_book import refusal
 from .compare import as_array, as_word, difference, is_plain, repr_of
-from .outcome import in_words, outcome_of, same_outcome
+from .outcome import Outcome, in_words, outcome_of, same_outcome
 from .proving import agreed, order_of, problem_of_test, proves, remarks
 from .stub import is_blank
 from .texts import say, word
 
 NOT_ATTEMPTED, RAISES, WRONG, RIGHT = "not attempted", "raises", "wrong", "right"
+BY_INSTRUCTOR = "recorded by the copy"
 
 
 @dataclass
@@ -46,6 +48,10 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
         return without_points(exercise, NOT_ATTEMPTED)
     if not kept and (said := refusal(exercise, answer)):
         return without_points(exercise, WRONG, said)
+    if exercise.stored:
+        if exercise.kind in expected.BY_INSTRUCTOR:
+            return by_instructor(exercise, answer)
+        known = stored_outcomes(exercise, seed)
     numbers = exercise.numbers(student)
     given, right = exercise.assemble(answer, numbers), exercise.assemble(exercise.right, numbers)
     cases = [*exercise.list_cases(numbers, seed), *(replace(case, held_out=True) for case in more_cases)]
@@ -68,6 +74,23 @@ def without_points(exercise, status, *lines):
     """Not attempted, or refused."""
     how = {"by_part": dict.fromkeys(exercise.parts, 0), "by_person": exercise.kind == "explain"}
     return Verdict(exercise.id, status, 0, exercise.points, [*lines], **how)
+
+
+def by_instructor(exercise, answer):
+    """In a copy without answers: nothing is said of an answer but what is not written yet."""
+    open_keys = [key for key, value in answer.items() if value is None] if isinstance(answer, dict) else []
+    result = without_points(exercise, BY_INSTRUCTOR, say("all", f"why {exercise.kind}"))
+    result.lines += [say("all", "unanswered", key=key) for key in open_keys]
+    result.by_person = True
+    return result
+
+
+def stored_outcomes(exercise, seed):
+    """``known`` of `judge`, in a copy without answers; of wrong answers their marks."""
+    if seed != expected.SEED:
+        raise ValueError(say("all", "no answers here"))
+    right = enumerate(exercise.stored.right())
+    return {i: Outcome(value=value) for i, value in right} | exercise.stored.wrong()
 
 
 # ---------------------------------------------------------------- one case
@@ -164,6 +187,8 @@ def kept_outcomes(exercise, cases, outcomes, numbers, known):
     def same(k, i):
         if (k, i) not in known:
             known[k, i] = outcome_of(cases[i], kept[k][1])
+        if exercise.stored:
+            return expected.same_mark(known[k, i], expected.mark_of(outcomes[i]))
         return same_outcome(known[k, i], outcomes[i], lambda a, b: difference(a, b, 1e-9) is None)
 
     return [key for key, _ in kept], same

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ..compare import as_word, difference
-from ..edits import edited
 from ..exercise import Case, Wrong, call, reject_if, written
+from ..expected import by_right
 from ..instruments import megabytes
 from ..sizes import grown
 
@@ -171,7 +171,23 @@ def rope(x_TS, positions):
     return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
 
 
-SHOWN, PROPERTIES = {"pairing": "both", "precision": "distance"}, ("norm", "distance", "both")
+def given_rope(x_TS, positions):
+    """As in the notebook."""
+    half = x_TS.shape[1] // 2
+    frequency = 10000.0 ** (-np.arange(half) / half)
+    angle = np.multiply.outer(positions, frequency).astype(np.float16)
+    angle_TS = np.repeat(angle, 2, axis=1)
+    turned_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)
+    return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
+
+
+PROPERTIES = ("norm", "distance", "both")
+SHOWN = {"pairing": "both", "precision": "distance"}
+given_5 = {"rope": given_rope, "shown_01_5": {"pairing": None, "precision": None}}
+
+
+def shows(fault):
+    return SHOWN[fault]
 
 
 def outer_channels(rng, T, S):
@@ -195,7 +211,8 @@ def cases_5(rng, numbers):
     def exact(name, T, S, step):  # positions whose angles float16 holds exactly
         (T,) = grown(rng, T, more=20)
         given, sizes = (rng.normal(size=(T, S)), step * (rng.permutation(T) - 2)), f"{T = }, {S = }"
-        return call(name, tables, *given, of="rope", sizes=sizes, say="pairing", then=about(rope(*given)))
+        right = by_right("01.5", name, "rope", *given)
+        return call(name, tables, *given, of="rope", sizes=sizes, say="pairing", then=about(right))
 
     def far(name, draw, T, S, then=lambda value: value):
         (T,) = grown(rng, T, more=20)
@@ -206,9 +223,11 @@ def cases_5(rng, numbers):
         return about(np.linalg.norm(x, axis=1))(np.linalg.norm(answers.rope(x.copy(), places.copy()), axis=1))
 
     def names(key):
+        right = by_right("01.5", key, "shows", key)
+
         def run(answers):
             said = as_word(written(answers.shown_01_5, key))
-            reject_if(said != SHOWN[key], "01.5", f"{key}: {said}" if said in PROPERTIES else "unnamed")
+            reject_if(said != right, "01.5", f"{key}: {said}" if said in PROPERTIES else "unnamed")
             return said
 
         return Case(f"what shows the fault of {key}", shown, run)
@@ -225,8 +244,6 @@ def cases_5(rng, numbers):
 
 
 right_5 = {"rope": rope, "shown_01_5": SHOWN}
-FAULTS = "frequency)", "frequency).astype(np.float16)", "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)"
-given_5 = {"rope": edited(rope, *FAULTS, name="rope_given"), "shown_01_5": dict.fromkeys(SHOWN)}  # as in the notebook
 TAKEN = [("pairing", "norm"), ("pairing", "distance"), ("precision", "norm"), ("precision", "both")]
 wrong_5 = [Wrong(f"{key}: {word}", SHOWN | {key: word}, "shown_01_5") for key, word in TAKEN]
 wrong_5 += [Wrong("unnamed", SHOWN | {"precision": None}, "shown_01_5")]
