@@ -146,8 +146,8 @@ def load_set(number):
 def named(name, table, module):
     parts = {key: f"{key}_{name.partition('.')[2]}" for key in ("cases", "right", "wrong", "draw", "given")}
     found = {key: module[place] for key, place in parts.items() if place in module}
-    names = [] if "right" in found else table.get("names", [])
-    right = {each: module[each] for each in names if each in module}  # a copy without answers has none
+    names = [] if "right" in found or expected.is_copy() else table.get("names", [])
+    right = {each: module[each] for each in names}
     return {"right": right if len(right) > 1 else right[names[0]]} | found if right else found
 
 

@@ -69,7 +69,7 @@ def of_set(number):
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+        arrays = dict(file)
     table = json.loads(str(arrays.pop("table")))
     if table["drawn"] != drawn():
         raise ValueError(say("all", "other draws", numpy=table["numpy"], torch=table["torch"]))

@@ -5,10 +5,11 @@ It is bounded and has a strict form. Points are not in it: they are counted here
 
 import unicodedata
 
+from ..checks.expected import is_copy
 from ..checks.texts import say
-from ..checks.verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG
+from ..checks.verdict import BY_INSTRUCTOR, NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 
-STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT)
+STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT, *([BY_INSTRUCTOR] if is_copy() else []))
 LINE, LINES, TEXT = 1000, 30, 20_000  # characters of a line, lines, characters of an answer in prose
 LISTS = ("said", "notes")  # on the answer, on the file
 
@@ -51,7 +52,7 @@ def well_formed(exercise, message):
         and all(isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in lists)
         and (text is None or isinstance(text, str))
         and (message["status"] == RIGHT) == all(passed)
-        and (message["status"] != NOT_ATTEMPTED or not any(passed))
+        and (message["status"] not in (NOT_ATTEMPTED, BY_INSTRUCTOR) or not any(passed))
     )
 
 
