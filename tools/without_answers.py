@@ -27,7 +27,8 @@ TEXTS = {
         (r"The causes stand in the stored file, but look at the curves first: in your own runs there will be no such"
          r" file\.", "Look at the curves first."),
     ],
-    "docs/paper_to_code.md": [("lecture 11 and STATUS have predicted", "lecture 11 has predicted"), ("call them", "calls them")],
+    "docs/paper_to_code.md": [("lecture 11 and STATUS have predicted times and counted bytes, and call them so",
+                               "lecture 11 has predicted times and counted bytes, and calls them so")],
 }  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def without_answers(number, source, exercises):
                 open_names += [(each, root) for each in names_read(statement)]
     lines = source.splitlines()
     texts = [text_of(statement, lines, names) for statement in statements if statement in kept]
-    return f'"""Problem set {number}: the cases. Its answers are not in this copy of the course."""\n\n' + "".join(texts)
+    head = f'"""Problem set {number}: the cases. Its answers are not in this copy of the course."""\n\n'
+    return head + "".join(texts)
 
 
 def roots_of(exercises):

@@ -162,7 +162,7 @@ def short(text):
 
 
 def form_of(value, found):
-    """All of a value but its numbers: what ``compare`` takes for equal has one form. Numbers go to the list ``found``."""
+    """All of a value but its numbers, which go to the list ``found``. What ``compare`` takes for equal has one form."""
     if isinstance(value, dict):
         return {str(key): form_of(value[key], found) for key in sorted(value, key=str)}
     if isinstance(value, str | None):
