@@ -1,4 +1,4 @@
-"""Compare verdicts of a copy without answers with those of this checkout: ``same_verdicts.py CHECKOUT COPY NN NN.N ...``
+"""Verdicts of a copy without answers, compared with this checkout's: ``same_verdicts.py CHECKOUT COPY NN NN.N ...``
 
 One process has both: ``flash_course`` is the copy's, and ``whole_course`` the checkout's, which has the answers.
 Prints a line for each verdict that differs, and last how many were compared.
