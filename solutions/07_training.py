@@ -359,7 +359,7 @@ _n = personal("07.5", STUDENT)
 # first one: local only. Held-out loss rising while the training loss falls: overfit. A spike, then flat near the table
 # of letter counts: rate too high. Losses of 0.00 everywhere: targets not shifted. The order in the stored file gives
 # the letters here, so that this solution is right for every name.
-_causes = ("healthy", "inclusive sum", "local only", "overfit", "rate too high", "targets not shifted")
+_causes = ("local only", "inclusive sum", "healthy", "targets not shifted", "rate too high", "overfit")
 answer_07_5 = dict(a=_causes[_n["a"]], b=_causes[_n["b"]], c=_causes[_n["c"]], d=_causes[_n["d"]])
 # END SOLUTION
 check("07.5", answer_07_5, student=STUDENT)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from . import worthless
+from . import expected, worthless
 from .compare import held, is_sequence
 from .edits import edited, pairs_of, sources_of
 from .texts import fact, read
@@ -97,6 +97,7 @@ class Exercise:
     model_answer: str = ""
     given: object = None  # of a mend exercise: what the notebook gives, "not attempted"; {name: object} for more
     beside: tuple = ()  # (part, other): "no loop" shows nothing of an answer whose "values" are wrong
+    stored: object = None  # in a copy without answers, in place of `right` and the answers of `wrong`
 
     def __post_init__(self):
         if self.kind not in KINDS or sum(self.parts.values()) != self.points or len(self.hints) != 3:
@@ -165,7 +166,7 @@ def load_set(number):
 def named(name, table, module):
     parts = {key: f"{key}_{name.partition('.')[2]}" for key in ("cases", "right", "wrong", "draw", "given")}
     found = {key: module[place] for key, place in parts.items() if place in module}
-    names = [] if "right" in found else table.get("names", [])
+    names = [] if "right" in found or expected.is_copy() else table.get("names", [])
     right = {each: module[each] for each in names}
     return {"right": right if len(right) > 1 else right[names[0]]} | found if right else found
 
@@ -191,10 +192,15 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
         cases, right = functools.partial(cases_of_text, name), shown["model_answer"]
     if kind == "prove":
         wrong = (*wrong, *(Wrong(key, test) for key, test in worthless.TESTS.items()))
-    answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
+    if stored := expected.of_set(name[:2]).get(name):
+        right = {} if len(names) > 1 else None
+        answers = tuple(Wrong(key, right) for key in stored.keys)
+    else:
+        answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
         id=name, points=round(sum(facts["parts"].values())), names=tuple(names), right=right, wrong=answers,
-        cases=cases or (lambda rng, numbers: [*map(predicted, facts["parts"])]), **facts, **shown, **more,
+        cases=cases or (lambda rng, numbers: [*map(predicted, facts["parts"])]), stored=stored, **facts, **shown,
+        **more,
     )  # fmt: skip
 
 

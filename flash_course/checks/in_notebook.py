@@ -24,7 +24,7 @@ def check(name, *answers, student="me"):
     keep(verdict)
     if verdict.status == "right" and (seconds := time.process_time() - begun) > 5:
         print(f"  {say('all', 'slow', seconds=round(seconds))}")
-    if verdict.by_person and verdict.status == "right":
+    if exercise.model_answer and verdict.status == "right":
         print(exercise.model_answer, *(f"[ ] {line}" for line in exercise.rubric), sep="\n")
     elif verdict.status in ("wrong", "raises"):
         print(f"  {say('all', 'next hint', exercise=name)}")

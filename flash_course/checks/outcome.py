@@ -25,6 +25,7 @@ class Outcome:
     said: str | None = None
     unable: bool = False  # this machine cannot run it
     fickle: bool = False  # a test that says another thing of a version when it is asked again
+    why: str = ""  # what was said, in no language
 
     @property
     def is_value(self):
@@ -42,7 +43,8 @@ def outcome_of(case, answer, shut=None, answers=()):
     except Unable as error:
         return Outcome(said=say(error.exercise, error.key, **error.fields), unable=True)
     except Said as said:
-        return Outcome(said=say(said.exercise, said.key, **said.fields))
+        why = f"{said.exercise} {said.key} {said.fields}"
+        return Outcome(said=say(said.exercise, said.key, **said.fields), why=why)
     except PackageShut as error:
         return Outcome(said=say("all", "shut", function=error.function))
     except EOFError:

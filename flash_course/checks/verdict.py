@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from . import expected
 from .closed_book import refusal
 from .compare import as_array, as_word, difference, is_plain, repr_of
 from .exercise import Case
@@ -14,6 +15,7 @@ from .stub import is_blank
 from .texts import say, word
 
 NOT_ATTEMPTED, RAISES, WRONG, RIGHT = "not attempted", "raises", "wrong", "right"
+BY_INSTRUCTOR = "recorded by the copy"
 
 
 @dataclass
@@ -62,6 +64,10 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
         return without_points(exercise, NOT_ATTEMPTED)
     if not kept and (said := refusal(exercise, answer)):
         return without_points(exercise, WRONG, said)
+    if exercise.stored:
+        if exercise.kind in expected.BY_INSTRUCTOR:
+            return by_instructor(exercise, answer)
+        known = stored_outcomes(exercise, seed)
     numbers, known = exercise.numbers(student), {} if known is None else known
     cases = [*exercise.list_cases(numbers, seed), *more_cases]
     try:
@@ -80,6 +86,24 @@ def without_points(exercise, status, *lines):
     """Not attempted, or refused."""
     how = {"by_part": dict.fromkeys(exercise.parts, 0), "by_person": exercise.kind == "explain"}
     return Verdict(exercise.id, status, 0, exercise.points, [*lines], **how)
+
+
+# ---------------------------------------------------------------- in a copy without answers
+def by_instructor(exercise, answer):
+    """In a copy without answers: nothing is said of an answer but what is not written yet."""
+    open_keys = [key for key, value in answer.items() if value is None] if isinstance(answer, dict) else []
+    result = without_points(exercise, BY_INSTRUCTOR, say("all", f"why {exercise.kind}"))
+    result.lines += [say("all", "unanswered", key=key) for key in open_keys]
+    result.by_person = True
+    return result
+
+
+def stored_outcomes(exercise, seed):
+    """``known`` of `judge`, in a copy without answers; of wrong answers their marks."""
+    if seed != expected.SEED:
+        raise ValueError(say("all", "no answers here"))
+    right = enumerate(exercise.stored.right())
+    return {i: Outcome(value=value) for i, value in right} | exercise.stored.wrong()
 
 
 # ---------------------------------------------------------------- asking
@@ -215,7 +239,7 @@ class KeptAnswers:
     """The kept wrong answers of an exercise beside the one that is judged. A case may take long: each is run once."""
 
     def __init__(self, exercise, found, numbers, known):
-        self.found, self.known = found, known
+        self.found, self.known, self.stored = found, known, exercise.stored
         self.keys = [wrong.key for wrong in exercise.wrong]
         self.answers = [exercise.assemble(wrong.answer, numbers, wrong.of) for wrong in exercise.wrong]
 
@@ -223,6 +247,8 @@ class KeptAnswers:
         """Whether kept answer k gives what was given in case i."""
         if (k, i) not in self.known:
             self.known[k, i] = outcome_of(self.found[i].case, self.answers[k])
+        if self.stored:
+            return expected.same_mark(self.known[k, i], expected.mark_of(self.found[i].outcome))
         return same_outcome(self.known[k, i], self.found[i].outcome, lambda a, b: difference(a, b, 1e-9) is None)
 
     def alike(self, places):

@@ -73,6 +73,15 @@ def add_commands(commands, raw):
     export.set_defaults(run=run_export)
 
 
+def needs_answers():
+    """Grading needs the answers; a copy of the course without them says so."""
+    from ..checks.expected import is_copy
+    from ..checks.texts import say
+
+    if is_copy():
+        raise ValueError(say("all", "no answers here"))
+
+
 def run_check(args):
     """``flash-tutorial check``: as ``grade`` sees it, without held-out faults, with the numbers of ``check``."""
     import tempfile
@@ -110,6 +119,7 @@ def run_grade(args):
     from .marks import CHANGES, merge_changes, merge_marks, read_changes, read_marks
     from .reports import isolation, summary, write_reports
 
+    needs_answers()
     if args.seconds <= 0 or (args.workers is not None and args.workers < 1):
         raise ValueError(f"--seconds {args.seconds:g}, --workers {args.workers}: both must be positive")
     if args.number:
@@ -154,6 +164,7 @@ def run_export(args):
     from .export import export_gradescope
     from .grade import Pool, default_pool
 
+    needs_answers()
     pool = Pool(args.held_out) if args.held_out else default_pool()
     path = args.out or f"gradescope_{args.number}.zip"
     read_due(args.only, args.number)

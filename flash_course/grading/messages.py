@@ -3,11 +3,12 @@
 It is bounded and has a strict form. Points are not in it: they are counted here, from the parts that passed.
 """
 
+from ..checks.expected import is_copy
 from ..checks.shown import LINE, clean
 from ..checks.texts import say
-from ..checks.verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG
+from ..checks.verdict import BY_INSTRUCTOR, NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 
-STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT)
+STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT, *([BY_INSTRUCTOR] if is_copy() else []))
 LINES, TEXT = 30, 20_000  # lines, characters of an answer in prose
 LISTS = ("said", "notes")  # on the answer, on the file
 
@@ -59,5 +60,5 @@ def well_formed(exercise, message):
         and (text is None or isinstance(text, str))
         and isinstance(message["student"], str)
         and (message["status"] == RIGHT) == all(passed)
-        and (message["status"] != NOT_ATTEMPTED or not any(passed))
+        and (message["status"] not in (NOT_ATTEMPTED, BY_INSTRUCTOR) or not any(passed))
     )

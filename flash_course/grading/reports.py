@@ -9,6 +9,7 @@ from flash_support.files import write_text
 from ..checks.exercise import load_set
 from ..checks.shown import clean
 from ..checks.texts import say
+from ..checks.verdict import BY_INSTRUCTOR
 from . import markdown
 from .marks import texts
 from .spreadsheet import written_rows
@@ -115,6 +116,8 @@ def state(row):
     """Status and points of an exercise, in words."""
     if waits(row):
         return say("all", "recorded")
+    if row["status"] == BY_INSTRUCTOR:  # of `check`, in a copy without answers
+        return say("all", BY_INSTRUCTOR)
     status = say("all", "recorded" if row.get("marked") or row.get("changed") else row["status"])
     return f"{status}, {say('all', 'points', got=format(row['points'], 'g'), of=row['of'])}"
 

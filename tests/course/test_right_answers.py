@@ -90,7 +90,8 @@ HALVES = {
     ),
     "04.6": (
         {"answer_one": set_04.given_6["answer_one"],  # it fills the zeros that the other one starts from
-         "answer_batch": edited(set_04.answer_batch, set_04.ROWS[0], "[ZEROS.copy() for _ in q_BTS]", name="b")},
+         "answer_batch": edited(set_04.answer_batch, "np.zeros((len(q_BTS), 4, 3))", "[ZEROS.copy() for _ in q_BTS]",
+                                name="b")},
         {"answer_one": 0, "answer_batch": 5},
     ),
 }  # fmt: skip

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ..compare import as_word, difference
-from ..edits import edited
 from ..exercise import Case, Wrong, call, reject_if, written
+from ..expected import by_right
 from ..instruments import megabytes
 from ..sizes import grown
 
@@ -171,7 +171,23 @@ def rope(x_TS, positions):
     return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
 
 
-SHOWN, PROPERTIES = {"pairing": "both", "precision": "distance"}, ("norm", "distance", "both")
+def given_rope(x_TS, positions):
+    """As in the notebook."""
+    half = x_TS.shape[1] // 2
+    frequency = 10000.0 ** (-np.arange(half) / half)
+    angle = np.multiply.outer(positions, frequency).astype(np.float16)
+    angle_TS = np.repeat(angle, 2, axis=1)
+    turned_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)
+    return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
+
+
+PROPERTIES = ("norm", "distance", "both")
+SHOWN = {"pairing": "both", "precision": "distance"}
+given_5 = {"rope": given_rope, "shown_01_5": {"pairing": None, "precision": None}}
+
+
+def shows(fault):
+    return SHOWN[fault]
 
 
 def outer_channels(rng, T, S):
@@ -192,8 +208,9 @@ def about(right):
 
 def pairing_case(name, x_TS, positions):
     """For positions whose angles float16 holds exactly, so that only a fault of the pairing shows."""
-    sizes, then = "T = {}, S = {}".format(*x_TS.shape), about(rope(x_TS, positions))
-    return call(name, "pairing", x_TS, positions, of="rope", sizes=sizes, say="pairing", then=then)
+    sizes = "T = {}, S = {}".format(*x_TS.shape)
+    right = by_right("01.5", name, "rope", x_TS, positions)
+    return call(name, "pairing", x_TS, positions, of="rope", sizes=sizes, say="pairing", then=about(right))
 
 
 def cases_5(rng, numbers):
@@ -212,9 +229,11 @@ def cases_5(rng, numbers):
         return about(np.linalg.norm(x, axis=1))(np.linalg.norm(answers.rope(x.copy(), places.copy()), axis=1))
 
     def names(key):
+        right = by_right("01.5", key, "shows", key)
+
         def run(answers):
             said = as_word(written(answers.shown_01_5, key))
-            reject_if(said != SHOWN[key], "01.5", f"{key}: {said}" if said in PROPERTIES else "unnamed")
+            reject_if(said != right, "01.5", f"{key}: {said}" if said in PROPERTIES else "unnamed")
             return said
 
         return Case(f"what shows the fault of {key}", shown, run)
@@ -231,8 +250,6 @@ def cases_5(rng, numbers):
 
 
 right_5 = {"rope": rope, "shown_01_5": SHOWN}
-FAULTS = "frequency)", "frequency).astype(np.float16)", "np.tile(angle, 2)", "np.repeat(angle, 2, axis=1)"
-given_5 = {"rope": edited(rope, *FAULTS, name="rope_given"), "shown_01_5": dict.fromkeys(SHOWN)}  # as in the notebook
 TAKEN = [("pairing", "norm"), ("pairing", "distance"), ("precision", "norm"), ("precision", "both")]
 wrong_5 = [Wrong(f"{key}: {word}", SHOWN | {key: word}, "shown_01_5") for key, word in TAKEN]
 wrong_5 += [Wrong("unnamed", SHOWN | {"precision": None}, "shown_01_5")]

@@ -16,6 +16,7 @@ from flash_tutorial.units import FLASH, GAU
 from ..closed_book import without_autograd
 from ..compare import difference
 from ..exercise import Case, Said, asked, call, lent, predicted, reject_if
+from ..expected import by_right
 from ..gradients import not_derived
 from ..instruments import no_loop
 from ..proving import versions
@@ -138,6 +139,10 @@ def branch(unit, x):
         return y - x if isinstance(y, torch.Tensor) and y.shape == x.shape else y
 
 
+def shapes_with(widths, how):
+    return shapes_of(build(SmallGAU, widths, **how))
+
+
 def cases_2(rng, numbers):
     def draw(*shape):
         return torch.as_tensor(rng.normal(size=shape))
@@ -146,7 +151,7 @@ def cases_2(rng, numbers):
     shown = f"{D = }, {E = }, {S = }"
 
     def order_one(**how):
-        shapes = shapes_of(build(SmallGAU, widths, **how)).items()
+        shapes = by_right("03.2", f"shapes of {how}", "shapes_with", widths, how).items()
         drawn = {name: draw(*shape) / (shape[1] if name.endswith("weight") else 1) ** 0.5 for name, shape in shapes}
         return drawn | {"gain": torch.tensor(1.3), "table": drawn["table"] + 1}  # no draw closes the whole map
 
@@ -262,6 +267,8 @@ def likely_step(points, x, got, right):
 
 def cases_3(rng, numbers):
     def case(name, part, x, value):
+        right = by_right("03.3", name, "numeric_gradient", value, x)
+
         def run(answer):
             points = []
 
@@ -270,7 +277,7 @@ def cases_3(rng, numbers):
                 return value(np.asarray(point))
 
             got = asked(answer, lent(f), x)
-            if key := likely_step(points, x, got, numeric_gradient(value, x)):
+            if key := likely_step(points, x, got, right):
                 raise Said("03.3", key)
             return got
 

@@ -8,6 +8,7 @@ import torch
 from ..compare import as_word
 from ..edits import edited
 from ..exercise import Case, Wrong, call, reject_if, written
+from ..expected import by_right
 from ..instruments import no_loop
 from ..proving import versions
 from ..sizes import chunked, grown
@@ -192,6 +193,32 @@ def same_at_each_length(fn, T):
 
 
 # ---------------------------------------------------------------- 05.5 three suspects
+def suspect_one(q_GCS, k_GCS, v_GCE):
+    """As in the notebook, like the next two."""
+    A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
+    kv_GSE = (k_GCS.mT @ v_GCE).cumsum(0)
+    return A_GCC @ v_GCE + q_GCS @ kv_GSE
+
+
+def suspect_two(q_GCS, k_GCS, v_GCE):
+    A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
+    kv_GSE = k_GCS.mT @ v_GCE
+    kv_GSE = kv_GSE.cumsum(0) - kv_GSE
+    return A_GCC @ v_GCE + q_GCS @ kv_GSE
+
+
+def suspect_three(q_GCS, k_GCS, v_GCE):
+    A_GCC = torch.relu(q_GCS @ k_GCS.mT / (q_GCS.shape[0] * q_GCS.shape[1])).square().tril()
+    kv_GSE = k_GCS.mT @ v_GCE
+    kv_GSE = torch.cat([torch.zeros_like(kv_GSE[:1]), kv_GSE.cumsum(0)[:-1]])
+    return A_GCC @ v_GCE + q_GCS @ kv_GSE
+
+
+SUSPECTS = {"suspect_one": suspect_one, "suspect_two": suspect_two, "suspect_three": suspect_three}
+LOOKS = ("token", "rounding", "chunks")
+given_5 = SUSPECTS | {"found_05_5": {"one": None, "two": None, "three": None}}
+
+
 def mended(q_GCS, k_GCS, v_GCE):
     A_GCC = torch.relu(q_GCS @ k_GCS.mT / q_GCS.shape[1]).square().tril()
     kv_GSE = k_GCS.mT @ v_GCE
@@ -199,15 +226,11 @@ def mended(q_GCS, k_GCS, v_GCE):
     return A_GCC @ v_GCE + q_GCS @ kv_GSE
 
 
-SHIFT = "moved(kv_GSE.cumsum(0), 1)"
-SUSPECTS = {  # as the notebook gives them
-    "suspect_one": [f"k_GCS.mT @ v_GCE\n    kv_GSE = {SHIFT}", "(k_GCS.mT @ v_GCE).cumsum(0)"],
-    "suspect_two": [SHIFT, "kv_GSE.cumsum(0) - kv_GSE"],
-    "suspect_three": [SHIFT, "torch.cat([torch.zeros_like(kv_GSE[:1]), kv_GSE.cumsum(0)[:-1]])",
-                      "/ q_GCS.shape[1]", "/ (q_GCS.shape[0] * q_GCS.shape[1])"],
-}  # fmt: skip
-SUSPECTS = {name: edited(mended, *edits, name=name) for name, edits in SUSPECTS.items()}
 FOUND = {"one": "token", "two": "rounding", "three": "chunks"}  # the look that finds each fault
+
+
+def finds(suspect):
+    return FOUND[suspect]
 
 
 def cases_5(rng, numbers):
@@ -244,14 +267,16 @@ def cases_5(rng, numbers):
         return value.grad is not None and bool(value.grad[2, 1:].any() or value.grad[3].any())
 
     def look(key):
+        right = by_right("05.5", key, "finds", key)
+
         def run(answers):
             said = as_word(written(answers.found_05_5, key))
-            reject_if(said != FOUND[key], "05.5", f"{key}: {said}" if said in FOUND.values() else "unnamed")
+            reject_if(said != right, "05.5", f"{key}: {said}" if said in LOOKS else "unnamed")
             return said
 
         return Case(f"what finds suspect {key}", "what finds them", run)
 
-    cases = [*map(look, FOUND)]
+    cases = [look("one"), look("two"), look("three")]
     for of in SUSPECTS:
         cases += [case("values", of, 5, 4), case("a longer sequence", of, 7, 3)]
         cases += [case("one chunk", of, 1, 5), case("C = 1", of, 6, 1)]
@@ -260,7 +285,6 @@ def cases_5(rng, numbers):
     return [*cases, Case("an output has a gradient by later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
 
 
-given_5 = SUSPECTS | {"found_05_5": dict.fromkeys(FOUND)}
 right_5 = dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}
 wrong_5 = [Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()]
 wrong_5 += [Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one")]

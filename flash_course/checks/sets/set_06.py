@@ -13,6 +13,7 @@ from flash_tutorial.reference import flash, scaled_sin, silu
 from ..closed_book import without_autograd
 from ..edits import edited
 from ..exercise import Case, Said, call, reject_if, several
+from ..expected import by_right
 from ..gradients import not_derived
 from ..instruments import megabytes, numbers_read
 from ..proving import versions
@@ -65,6 +66,10 @@ def adopt(port):
     return port | mapped | dict(gamma=gamma, beta=beta)
 
 
+def shapes_for(port):
+    return {key: value.shape for key, value in adopt(port).items()}
+
+
 def port_case(name, part, rng, T, D, E, S, C, causal):
     """The project's layer runs with the adopted weights, after a look at their shapes."""
     (T, C), (D, E), S = chunked(rng, T, C), grown(rng, D, E), S + 2 * int(rng.integers(4))
@@ -75,7 +80,7 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
         "out_bias": rng.normal(size=D),
     }  # fmt: skip
     x_TD = rng.normal(size=(T, D))
-    shapes = {key: value.shape for key, value in adopt(port).items()}
+    shapes = by_right("06.2", name, "shapes_for", port)
 
     def layer(params):
         reject_if(params is None, "all", "none")
@@ -199,7 +204,7 @@ def start_case(name, look, say, N, D, T):
 
 
 def look_at_ratio(embedding_ND, position_TD):
-    embedding, position = report_sizes(embedding_ND, position_TD)
+    embedding, position = (np.linalg.norm(table) / np.size(table) ** 0.5 for table in (embedding_ND, position_TD))
     sizes = {"embedding": f"{embedding:.2g}", "position": f"{position:.2g}"}
     reject_if(not 0.5 * position <= embedding <= 4 * position, "06.4", "ratio is", **sizes)
 
@@ -329,10 +334,11 @@ def cases_6(rng, numbers):
     first, second, S, E = grown(rng, 5, 7, 2, 3)
     kv_loud = rng.normal(size=(first + second, S, E)).astype(np.float32)
     kv_loud[:first] *= 1e5
+    docs_loud = np.repeat((0, 1), (first, second))
+    exact = by_right("06.6", "loud", "document_states", kv_loud.astype(float), docs_loud)
 
     def in_float32(f):
-        doc_G = np.repeat((0, 1), (first, second))
-        got, exact = np.asarray(f(kv_loud.copy(), doc_G)), document_states(kv_loud.astype(float), doc_G)
+        got = np.asarray(f(kv_loud.copy(), docs_loud.copy()))
         return np.where(np.isclose(got, exact, rtol=1e-3, atol=1e-4), exact, got) if got.shape == exact.shape else got
 
     (many,), short = grown(rng, 4), f"G = {first + second}"

@@ -72,12 +72,13 @@ def draw_layer(rng, S, C, lag=1):
     return affine | {"bias_CC": rng.normal(size=(C, C)) + 1, "lag": lag}
 
 
-def after(n, rng, layer, S, E):
-    """A state after n tokens."""
-    state = empty_state(S, E)
-    for z_S, v_E in zip(rng.normal(size=(n, S)), rng.normal(size=(n, E))):
-        _, state = step(z_S, v_E, state, layer)
-    return state
+def drawn_state(n, rng, layer, S, E):
+    """A state as n tokens might have left it: its sizes and counts are true, its numbers are drawn."""
+    C, lag = len(layer["bias_CC"]), layer["lag"]
+    folded, waiting = max(n // C - lag + 1, 0), min(n // C, lag - 1)
+    rows = {name: rng.normal(size=(n % C, width)) for name, width in zip(ROWS, (S, S, E))}
+    kv, waiting_SE = C * rng.normal(size=(S, E)), C * rng.normal(size=(waiting, S, E))
+    return {"position": n, "kv": kv * (folded > 0), "chunks": folded, "waiting": waiting_SE, **rows}
 
 
 def same_state(a, b):
@@ -88,7 +89,7 @@ def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, lag=1, read=0, look=None):
         (T, C), S, (E,) = chunked(rng, T, C), S + 2 * int(rng.integers(4)), grown(rng, E)
         layer = draw_layer(rng, S, C, lag)
-        begin, z_TS, v_TE = after(read, rng, layer, S, E), rng.normal(size=(T, S)), rng.normal(size=(T, E))
+        begin, z_TS, v_TE = drawn_state(read, rng, layer, S, E), rng.normal(size=(T, S)), rng.normal(size=(T, E))
 
         def run(f):
             state, out = copy.deepcopy(begin), []
@@ -289,6 +290,15 @@ def little_model():
     return rng.normal(size=(N, E)), layers
 
 
+def read_all(z_S, v_E, state):
+    """A make-believe token in place of 09.2: what it gives and writes depends on each entry of the state."""
+    kv, new = state["kv"] + state["waiting"].sum(0) / 2, dict(state)
+    keys = turn(state["quad_k"] + 2 * state["lin_k"], state["position"])
+    out = z_S @ kv / (state["chunks"] + 1) + np.tanh(keys @ z_S) @ state["v"] + z_S @ turn(z_S, state["position"])
+    new |= {"position": state["position"] + 1, "kv": state["kv"] + np.outer(z_S, v_E)}
+    return out / (1 + np.abs(out).max()), new
+
+
 def go_on(state, n):
     """n more tokens: (their logits, the tokens, the state). The state given stays as it is."""
     embedding, layers = little_model()
@@ -297,7 +307,7 @@ def go_on(state, n):
         x = embedding[int(state["last"])]
         for number, one in enumerate(layers):
             y = x / np.abs(x).max()
-            out, new = step(y @ one["base"], y @ one["value"], state["layers"][number], one["layer"])
+            out, new = read_all(y @ one["base"], y @ one["value"], state["layers"][number])
             state["layers"][number], x = new, x + out @ one["out"]
         all_logits.append(embedding @ x / (1 + np.abs(x).max()))
         state["last"] = int(state["rng"].choice(len(embedding), p=softmax(all_logits[-1])))
@@ -306,8 +316,10 @@ def go_on(state, n):
 
 
 def written(n, seed):
-    layers = [empty_state(SIZES_5["S"], SIZES_5["E"]) for _ in range(LAYERS_5)]
-    return go_on({"layers": layers, "last": seed % SIZES_5["N"], "rng": np.random.default_rng(seed)}, n)[2]
+    """The session after n tokens."""
+    rng, (_, layers) = np.random.default_rng(seed), little_model()
+    states = [drawn_state(n, rng, one["layer"], SIZES_5["S"], SIZES_5["E"]) for one in layers]
+    return {"layers": states, "last": seed % SIZES_5["N"], "rng": rng}
 
 
 def text_of(state, n=12):
@@ -431,7 +443,7 @@ def cases_6(rng, numbers):
         (full, own), S, (E,), more = divmod(n, C), S + 2 * int(rng.integers(4)), grown(rng, E), int(rng.integers(5))
         C, k = C + more, k + more * (k >= C)
         n = full * C + own
-        state = after(n, rng, draw_layer(rng, S, C, lag), S, E)
+        state = drawn_state(n, rng, draw_layer(rng, S, C, lag), S, E)
         sizes = f"{n} tokens read, {C = }, {lag = }, {k = }"
 
         def inside(f):
