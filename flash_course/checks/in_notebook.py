@@ -2,6 +2,8 @@
 
 import time
 
+from flash_support.shown import clean
+
 from ..learner import load_progress, or_a_line, store_progress
 from .exercise import load_exercise, load_set, there
 from .texts import say
@@ -20,7 +22,7 @@ def check(name, *answers, student="me"):
     answer = answers[0] if len(answers) == 1 else dict(zip(exercise.names, answers))
     begun = time.process_time()
     verdict = judge(exercise, answer, student=student)
-    print(verdict)
+    print(clean(str(verdict), 20_000, keep="\n"))
     keep(verdict)
     if verdict.status == "right" and (seconds := time.process_time() - begun) > 5:
         print(f"  {say('all', 'slow', seconds=round(seconds))}")

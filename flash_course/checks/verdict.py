@@ -10,7 +10,6 @@ from .compare import as_array, as_word, difference, is_plain, repr_of
 from .exercise import Case
 from .outcome import Outcome, in_words, outcome_of, same_outcome
 from .proving import agreed, order_of, problem_of_test, proves, remarks
-from .shown import clean
 from .stub import is_blank
 from .texts import say, word
 
@@ -35,8 +34,7 @@ class Verdict:
         status = say("all", "recorded" if self.by_person and self.status == RIGHT else self.status)
         points = "" if self.by_person else f", {say('all', 'points', got=f'{self.points:g}', of=self.of)}"
         likely = [say("all", "likely", said=said) for said in self.likely]
-        lines = [clean(line, keep="\n") for line in [*self.lines, *likely]]
-        return "\n".join([f"{self.exercise}: {status}{points}", *(f"  {line}" for line in lines)])
+        return "\n".join([f"{self.exercise}: {status}{points}", *(f"  {line}" for line in [*self.lines, *likely])])
 
 
 @dataclass

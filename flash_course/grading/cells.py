@@ -5,6 +5,7 @@ how nbconvert writes it into a .py file, and such a call counts as None.
 """
 
 import ast
+from itertools import pairwise
 
 PYTHON_CELLS = ("time", "capture", "prun", "debug", "wandb", "snakeviz", "scalene")  # the others hand the cell away
 COMMANDS = {  # a line may begin with them without a %
@@ -58,24 +59,22 @@ def with_percent(text, number):
 
 
 def translated(text):
-    """The text as IPython translates it, with as many lines as before."""
+    """The text as IPython translates it, statement by statement, with as many lines as before."""
     try:
-        from IPython.core.inputtransformer2 import TransformerManager
+        from IPython.core.inputtransformer2 import TransformerManager, make_tokens_by_line
     except ImportError:
         raise ValueError("it has a line of Jupyter's own, which IPython reads: pip install ipython") from None
-
-    class LineForLine(TransformerManager):
-        def do_one_token_transform(self, lines):
-            changed, after = super().do_one_token_transform(lines)
-            if (joined := len(lines) - len(after)) > 0:  # a command that went on behind a backslash
-                same = [before == now for before, now in zip(lines, after)]
-                place = same.index(False) + 1
-                after = [*after[:place], *["\n"] * joined, *after[place:]]
-            return changed, after
-
     text = text.replace("\f", "")  # a page break, at which IPython would take a new line to begin
-    first = len(text) - len(text.lstrip())
-    return "\n" * text[:first].count("\n") + LineForLine().transform_cell(text)
+    blank = len(text) - len(text.lstrip())
+    manager, lines = TransformerManager(), f"{text}\n".splitlines(keepends=True)
+    for transform in [*manager.cleanup_transforms, *manager.line_transforms]:
+        lines = transform(lines)
+    starts = sorted({tokens[0].start[0] - 1 for tokens in make_tokens_by_line(lines) if tokens} | {0, len(lines)})
+    found = ["\n"] * text[:blank].count("\n")
+    for start, end in pairwise(starts):
+        after = manager.do_token_transforms(lines[start:end])
+        found += [*after, *["\n"] * (end - start - len(after))]  # a command that went on behind a backslash
+    return "".join(found)
 
 
 # ---------------------------------------------------------------- calls of get_ipython()

@@ -107,9 +107,9 @@ def run_check(args):
 def run_grade(args):
     """``flash-tutorial grade``: 0 also where a submission could not be read; it is named."""
     from flash_support.files import write_text
+    from flash_support.shown import clean
 
     from ..checks.exercise import load_set
-    from ..checks.shown import clean
     from . import sandbox
     from .canvas import fill_gradebook
     from .child import Limits

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checks.shown import clean
+from flash_support.shown import clean
 
 ENDINGS = (".ipynb", ".py")
 JUNK = (

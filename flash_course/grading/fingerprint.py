@@ -17,7 +17,7 @@ from ..checks.edits import names_in
 
 NAMES = (
     "verdict", "outcome", "compare", "proving", "stub", "surroundings", "texts", "exercise", "closed_book", "edits",
-    "instruments", "gradients", "worthless", "sizes", "files", "shown", "expected",
+    "instruments", "gradients", "worthless", "sizes", "files", "expected",
 )  # fmt: skip
 CHECKERS = tuple(import_module(f"{exercise.__package__}.{name}") for name in NAMES)
 WRAPPER = torch._disable_dynamo(len).__code__

@@ -15,9 +15,10 @@ from functools import partial
 
 import numpy as np
 
+from flash_support.shown import clean
+
 from ..checks import closed_book, texts, verdict
 from ..checks.exercise import load_set
-from ..checks.shown import clean
 from ..checks.texts import say
 from . import processes
 from .child import Limits, guard, in_child, send

@@ -3,8 +3,9 @@
 It is bounded and has a strict form. Points are not in it: they are counted here, from the parts that passed.
 """
 
+from flash_support.shown import LINE, clean
+
 from ..checks.expected import is_copy
-from ..checks.shown import LINE, clean
 from ..checks.texts import say
 from ..checks.verdict import BY_INSTRUCTOR, NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 

@@ -107,3 +107,34 @@ def alive(pid):
     except PermissionError:
         pass
     return True
+
+
+# ---------------------------------------------------------------- this process
+
+
+class TimeIsUp(BaseException):
+    """Not an Exception, so that it ends more than the statement at hand."""
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    """Leave the block after some seconds of computing, or three times as many on the clock; None: when it ends."""
+    if seconds is None:
+        yield
+        return
+
+    def stop(*_):
+        raise TimeIsUp
+
+    timers = [(signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, 3 * seconds)]
+    before = [signal.signal(number, stop) for _, number, _ in timers]
+    try:
+        for timer, _, after in timers:
+            signal.setitimer(timer, after)
+        yield
+    except TimeIsUp:
+        pass
+    finally:
+        for (timer, number, _), handler in zip(timers, before):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)

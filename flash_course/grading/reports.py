@@ -5,9 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from flash_support.files import write_text
+from flash_support.shown import clean
 
 from ..checks.exercise import load_set
-from ..checks.shown import clean
 from ..checks.texts import say
 from ..checks.verdict import BY_INSTRUCTOR
 from . import markdown

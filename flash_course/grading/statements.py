@@ -12,7 +12,6 @@ import asyncio
 import builtins
 import inspect
 import linecache
-import signal
 import sys
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import flash_course
 
 from .cells import python_of, tree_of
 from .effects import Effects, globals_read, is_definition, only_shows
+from .processes import at_most
 
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, RuntimeError)
 IN_A_CELL = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -172,31 +172,3 @@ def harmless():
     no_window = mock.patch.dict("os.environ", {"MPLBACKEND": "Agg"})
     with no_window, mock.patch.multiple(flash_course, **dict.fromkeys(shown, nothing)):
         yield
-
-
-class TimeIsUp(BaseException):
-    """Not an Exception, so that it ends more than the statement at hand."""
-
-
-@contextmanager
-def at_most(seconds):
-    """Leave the block after some seconds of computing, or three times as many on the clock; None: when it ends."""
-    if seconds is None:
-        yield
-        return
-
-    def stop(*_):
-        raise TimeIsUp
-
-    timers = [(signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, 3 * seconds)]
-    before = [signal.signal(number, stop) for _, number, _ in timers]
-    try:
-        for timer, _, after in timers:
-            signal.setitimer(timer, after)
-        yield
-    except TimeIsUp:
-        pass
-    finally:
-        for (timer, number, _), handler in zip(timers, before):
-            signal.setitimer(timer, 0)
-            signal.signal(number, handler)

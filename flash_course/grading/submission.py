@@ -11,8 +11,9 @@ import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from flash_support.shown import clean
+
 from ..checks.exercise import SETS
-from ..checks.shown import clean
 from .cells import body_of
 from .child import Limits, in_child
 from .statements import Statements

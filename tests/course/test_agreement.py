@@ -13,7 +13,7 @@ from flash_course.grading import judging
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGED = ("01.1", "02.3", "03.5", "04.2", "05.2", "06.3", "07.7", "08.2", "10.2")  # one of each kind
-JOB = {"hidden": [], "cells": [], "name": "ada", "seed": 0}
+JOB = {"hidden": [], "cells": [], "name": "ada", "seed": 0, "limits": {"seconds": 10}}
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def handed_in(monkeypatch):
     """A submission that defines what lies in the dictionary; files need no watch here."""
     names = {}
     monkeypatch.setattr(judging, "watch", lambda *paths: lambda on: None)
-    monkeypatch.setattr(judging.Statements, "run", lambda self, wanted: (dict(names), []))
+    monkeypatch.setattr(judging.Statements, "run", lambda self, wanted, seconds: (dict(names), []))
     return names
 
 

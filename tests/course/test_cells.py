@@ -113,6 +113,7 @@ WHOLE = {
     "a form feed": ("x = 1\n\x0c\n!ls\ny = 2", "x = 1\npass\ny = 2"),
     "old line ends": ("x = 1\r!ls\ry = 2", "x = 1\npass\ny = 2"),
     "many": ("%load_ext autoreload\n%autoreload 2\n!ls\n\n?x\nx = 1", "pass\npass\npass\npass\nx = 1"),
+    "more than IPython takes at once": ("!ls\n" * 600, "\n".join(["pass"] * 600)),
     "nothing but a magic": ("%%", ""),
 }
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from small_exercise import exercise
 
-from flash_course.checks.shown import clean
 from flash_course.grading.child import message_in
 from flash_course.grading.messages import row_of
+from flash_support.shown import clean
 
 EXERCISE = exercise([])
 PARTS = {"small": True, "large": False}
