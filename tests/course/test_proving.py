@@ -215,6 +215,14 @@ def test_who_says_both_of_one_version_is_told_so_and_earns_nothing(name):
 
 
 @pytest.mark.parametrize("name", SOME)
+def test_no_version_lies_where_another_one_lay(name):
+    """Else its address could tell which one it is, each time that it is made."""
+    places = []
+    judged(name, lambda *version: places.append(id(version[0])))
+    assert len({*places}) == len(places) >= 4 * len(PROVE[name].list_cases(None))
+
+
+@pytest.mark.parametrize("name", [*SOME, "03.5"])
 def test_a_test_whose_dice_do_not_matter_keeps_its_points(name):
     right, exercise = PROVE[name].right, dataclasses.replace(PROVE[name], right=None)
 
@@ -222,7 +230,7 @@ def test_a_test_whose_dice_do_not_matter_keeps_its_points(name):
         thrown.append([dice() for dice in DICE.values()])
         right(*version)
 
-    thrown = []
+    thrown = []  # that they are the same for all versions: making a FLASH throws more of torch's than making a GAU
     assert judge(exercise, honest).status == "right"
     assert all(each == thrown[0] for each in thrown) and len({*thrown[0]}) == len(DICE)
 
