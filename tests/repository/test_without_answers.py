@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_fork import ROOT, pytestmark, tool  # noqa: F401
 
+from flash_course.checks.edits import sources_of
 from flash_course.checks.exercise import load_exercise, load_set, there
 from flash_course.checks.stub import inner, instructions
 
@@ -88,13 +89,18 @@ def telling_lines(text):
 
 
 def open_text():
-    """What students may read in any case: the package, lectures, problem sets, hints."""
+    """What students may read in any case: the package, lectures, problem sets, hints, what is to be mended."""
     paths = [path for package in ("flash_tutorial", "flash_support") for path in (ROOT / package).rglob("*.py")]
     paths += [path for path in (ROOT / "flash_course").rglob("*.py") if "checks" not in path.parts]
     paths += [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("exercises/*.ipynb"), *ROOT.glob("benchmarks/*.py")]
     paths += [*ROOT.glob("tests/tutorial/*.py")]
-    hints = [hint for number in there() for exercise in load_set(number).values() for hint in exercise.hints]
-    return squeezed("\n".join([*map(code_of, paths), *hints]))
+    texts = [*map(code_of, paths)]
+    for exercise in (exercise for number in there() for exercise in load_set(number).values()):
+        texts += exercise.hints
+        given = exercise.given.values() if isinstance(exercise.given, dict) else [exercise.given]
+        for function in filter(callable, given):
+            texts += [text for _, text in sources_of(function)]
+    return squeezed("\n".join(texts))
 
 
 def test_no_line_of_an_answer_is_found(copy, numbers):
