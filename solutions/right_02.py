@@ -267,11 +267,11 @@ def port_without_mask(x_TD, params, bias_TT, length_scale):
 WEAK = {"02.5": [port_with_a_small_constant, port_with_a_table]}  # right in the practice pool, wrong held out
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+def held_out_5(rng):
+    """Cases that only `grade` tries; each has the part "held out"."""
 
     def case(T, D, E, S, n, bias=1.0):
         x, params, table = draw_port(rng, T, D, E, S)
         return call("held out", "held out", x, params, bias * table, n, sizes=f"T = {T}, length_scale = {n}")
 
-    return {"02.5": [case(9, 4, 6, 3, 2.5, bias=5000.0), case(71, 5, 4, 3, 40), case(1, 3, 5, 2, 0.5)]}
+    return [case(9, 4, 6, 3, 2.5, bias=5000.0), case(71, 5, 4, 3, 40), case(1, 3, 5, 2, 0.5)]

@@ -280,8 +280,8 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out faults and cases
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+def held_out_6(rng):
+    """Cases that only `grade` tries; each has the part "held out"."""
 
     def texts(*T):
         return [rng.normal(size=(*T, width)) for width in (4, 4, 3)]
@@ -314,12 +314,10 @@ def held_out(rng):
             raise Said("04.6", "kept by size")
         return True
 
-    return {
-        "04.6": [
-            after_a_failure("answer_one", request),
-            after_a_failure("answer_batch", rows),
-            Case("held out", "held out", read_only, "a state that may not be written"),
-            Case("held out", "held out", sizes_in_turn, "B = 2, 6, 2"),
-            call("held out", "held out", *texts(5, 9), of="answer_batch", sizes="B = 5, T = 9"),
-        ]
-    }
+    return [
+        after_a_failure("answer_one", request),
+        after_a_failure("answer_batch", rows),
+        Case("held out", "held out", read_only, "a state that may not be written"),
+        Case("held out", "held out", sizes_in_turn, "B = 2, 6, 2"),
+        call("held out", "held out", *texts(5, 9), of="answer_batch", sizes="B = 5, T = 9"),
+    ]

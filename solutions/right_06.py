@@ -287,8 +287,8 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out faults and cases
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+def held_out_3(rng):
+    """Cases that only `grade` tries; each has the part "held out"."""
     C = int(rng.integers(3, 6))
 
     faults = (
@@ -299,12 +299,14 @@ def held_out(rng):
         # chunks of padding are read through the sum
         ("finds padding that is read", "far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),
     )
-    return {
-        "06.3": [version("held out", part, edited(padded_unit, *edits, name="held out"), C) for part, *edits in faults],
-        "06.4": [
-            start_case("held out", look_at_ratio, "held out", N=40, D=80, T=350, part="held out"),
-            start_case("held out", look_at_places, "held out", N=50, D=96, T=350, part="held out"),
-            start_case("held out", look_at_logits, "held out", N=500, D=96, T=310, part="held out"),
-            call("held out", "held out", rng.normal(size=(5, 6)) - 2, rng.normal(size=(3, 6)), of="report_sizes"),
-        ],
-    }
+    return [version("held out", part, edited(padded_unit, *edits, name="held out"), C) for part, *edits in faults]
+
+
+def held_out_4(rng):
+    """The same."""
+    return [
+        start_case("held out", look_at_ratio, "held out", N=40, D=80, T=350, part="held out"),
+        start_case("held out", look_at_places, "held out", N=50, D=96, T=350, part="held out"),
+        start_case("held out", look_at_logits, "held out", N=500, D=96, T=310, part="held out"),
+        call("held out", "held out", rng.normal(size=(5, 6)) - 2, rng.normal(size=(3, 6)), of="report_sizes"),
+    ]

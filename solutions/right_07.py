@@ -361,19 +361,17 @@ class ScoresFullWindows(Loader):
         return ids[full], targets[full]
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
-    gaps, leaks = (NeverTheBooksEnd, TwoBatches, ScoresFullWindows), (HidesTheValidationText,)
+def held_out_3(rng):
+    """Cases that only `grade` tries; each has the part "held out"."""
 
     def steps(n_parts, n_steps, max_norm, wild):
         seen, rates = ("weights", "scale", RATE), (0.02, 0.04, 0.06, 0.05, 0.04, 0.03)
         return session_case(rng, "held out", "held out", n_parts, n_steps, seen, max_norm, rates, wild)
 
-    return {
-        "07.3": [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])],
-        "07.6": [
-            loader_case("held out", part, make)
-            for part, makes in (("finds gaps", gaps), ("finds leaks", leaks))
-            for make in makes
-        ],
-    }
+    return [steps(4, 4, 1e9, [(1, 2)]), steps(3, 5, 0.9, [(0, 0), (3, 1)]), steps(2, 4, 2.5, [(1, 0), (2, 1)])]
+
+
+def held_out_6(rng):
+    """The same."""
+    gaps = [loader_case("held out", "finds gaps", make) for make in (NeverTheBooksEnd, TwoBatches, ScoresFullWindows)]
+    return [*gaps, loader_case("held out", "finds leaks", HidesTheValidationText)]

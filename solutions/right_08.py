@@ -246,14 +246,12 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out cases
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out". They meet plans that fit the lengths of
+def held_out_4(rng):
+    """Cases that only `grade` tries; each has the part "held out". They meet plans that fit the lengths of
     the practice pool only: batches from a table, in steps of 256, or as parts of the first length's batch."""
     several = 3072 * int(rng.integers(5, 9))
-    return {
-        "08.4": [
-            plan_case("falling lengths, no powers of two", "held out", (3072, 768, 384, 192), several, SINS),
-            plan_case("one length", "held out", (640,), 640 * int(rng.integers(3, 20)), SINS),
-            plan_case("a batch of one text", "held out", (1536, 12_288, 6144), 12_288, SINS),
-        ]
-    }
+    return [
+        plan_case("falling lengths, no powers of two", "held out", (3072, 768, 384, 192), several, SINS),
+        plan_case("one length", "held out", (640,), 640 * int(rng.integers(3, 20)), SINS),
+        plan_case("a batch of one text", "held out", (1536, 12_288, 6144), 12_288, SINS),
+    ]

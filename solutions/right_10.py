@@ -278,14 +278,12 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out cases
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+def held_out_5(rng):
+    """Cases that only `grade` tries; each has the part "held out"."""
     deep, wide = draw_config(rng, depth=13), draw_config(rng, vocab=2000)
-    return {
-        "10.5": [
-            ablation_case(rng, "held out", "held out", deep, [0.03, 0.01, 0.002, 0.005], [9, 4, 7], *LOOKS),
-            ablation_case(rng, "held out", "held out", wide, [0.01, 0.02, 0.04], [1, 0], *LOOKS),
-            ablation_case(rng, "held out", "held out", {**deep, "E": 2 * deep["D"] + 1}, [0.2, 0.1, 0.4, 0.3],
-                          [3, 8, 2, 6, 5, 0], *LOOKS),
-        ]
-    }  # fmt: skip
+    return [
+        ablation_case(rng, "held out", "held out", deep, [0.03, 0.01, 0.002, 0.005], [9, 4, 7], *LOOKS),
+        ablation_case(rng, "held out", "held out", wide, [0.01, 0.02, 0.04], [1, 0], *LOOKS),
+        ablation_case(rng, "held out", "held out", {**deep, "E": 2 * deep["D"] + 1}, [0.2, 0.1, 0.4, 0.3],
+                      [3, 8, 2, 6, 5, 0], *LOOKS),
+    ]  # fmt: skip

@@ -223,8 +223,8 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out cases
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}; each has the part "held out"."""
+def held_out_4(rng):
+    """Cases that only `grade` tries; each has the part "held out"."""
     C = int(rng.integers(3, 6))
     first, second = layer_inputs(rng, 4 * C), layer_inputs(rng, 4 * C)
     right = chunk_layer(*second, C)
@@ -243,11 +243,9 @@ def held_out(rng):
             raise Said("all", "held out")
         return values[0], values[2]
 
-    return {
-        "11.4": [
-            layer_case(rng, "one chunk", "held out", 1, C, look=WASTES),
-            layer_case(rng, "chunks of one token", "held out", 30, 1, look=WASTES),
-            Case("gradients", "held out", gradients, f"G = 4, C = {C}"),
-            Case("formats in turn", "held out", alternating, f"G = 4, C = {C}"),
-        ]
-    }
+    return [
+        layer_case(rng, "one chunk", "held out", 1, C, look=WASTES),
+        layer_case(rng, "chunks of one token", "held out", 30, 1, look=WASTES),
+        Case("gradients", "held out", gradients, f"G = 4, C = {C}"),
+        Case("formats in turn", "held out", alternating, f"G = 4, C = {C}"),
+    ]
