@@ -9,7 +9,8 @@ from ..checks.texts import say
 from ..checks.verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 
 STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT)
-LINE, LINES, TEXT = 1000, 30, 20_000  # characters of a line, lines, characters of an answer in prose
+LINE, LINES, LETTERS = 1000, 30, 700  # characters of a line, lines, characters of all lines of an exercise
+TEXT = 20_000  # characters of an answer in prose
 LISTS = ("said", "notes")  # on the answer, on the file
 
 
@@ -21,8 +22,18 @@ def row_of(exercise, message):
         return failed(exercise, say("all", "malformed"))
     got = sum(exercise.parts[part] for part, passed in message["parts"].items() if passed)
     row = {"status": message["status"], "points": 0 if exercise.kind == "explain" else got, "of": exercise.points}
-    row |= {name: [clean(line) for line in message[name][:LINES]] for name in LISTS}
+    row |= {name: bounded(message[name]) for name in LISTS}
     return row | by_person(exercise, message["text"])
+
+
+def bounded(lines):
+    """Lines that are ``LETTERS`` long together: not much can be carried out in them, such as held-out cases."""
+    shown, left = [], LETTERS
+    for line in lines[:LINES]:
+        if left > 0:
+            shown.append(clean(line, left))
+            left -= len(line)
+    return shown
 
 
 def failed(exercise, said, status=WRONG):
