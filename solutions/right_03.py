@@ -290,7 +290,7 @@ class FirstTokenAlone(GAU):
         return x if x.shape[1] == 1 else super().forward(x, mask, segment_ids)
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}."""
+def held_out_5(rng):
+    """Cases that only `grade` tries."""
     faults = (lambda: gau(RoundedLength), lambda: gau(FirstTokenAlone))
-    return {"03.5": [version("held out", "the length", make, shut=SHUT_5) for make in faults]}
+    return [version("held out", "the length", make, shut=SHUT_5) for make in faults]

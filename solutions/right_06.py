@@ -287,8 +287,8 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out faults and cases
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}."""
+def held_out_3(rng):
+    """Cases that only `grade` tries."""
     C = int(rng.integers(3, 6))
 
     faults = (
@@ -299,15 +299,17 @@ def held_out(rng):
         # chunks of padding are read through the sum
         ("finds padding that is read", "far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),
     )
-    return {
-        "06.3": [
-            version("held out", "passes what is right", padded_unit, C),  # else C would tell the others from the right
-            *(version("held out", part, edited(padded_unit, *edits, name="held out"), C) for part, *edits in faults),
-        ],
-        "06.4": [
-            start_case("held out", look_at_ratio, "ratio at small D", N=40, D=80, T=350),
-            start_case("held out", look_at_places, "alike", N=50, D=96, T=350),
-            start_case("held out", look_at_logits, "logits", N=500, D=96, T=310),
-            call("held out", "report", rng.normal(size=(5, 6)) - 2, rng.normal(size=(3, 6)), of="report_sizes"),
-        ],
-    }
+    return [
+        version("held out", "passes what is right", padded_unit, C),  # else C would tell the others from the right
+        *(version("held out", part, edited(padded_unit, *edits, name="held out"), C) for part, *edits in faults),
+    ]
+
+
+def held_out_4(rng):
+    """Cases that only `grade` tries."""
+    return [
+        start_case("held out", look_at_ratio, "ratio at small D", N=40, D=80, T=350),
+        start_case("held out", look_at_places, "alike", N=50, D=96, T=350),
+        start_case("held out", look_at_logits, "logits", N=500, D=96, T=310),
+        call("held out", "report", rng.normal(size=(5, 6)) - 2, rng.normal(size=(3, 6)), of="report_sizes"),
+    ]

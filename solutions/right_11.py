@@ -223,8 +223,8 @@ RIGHT = {
 # ---------------------------------------------------------------- held-out cases
 
 
-def held_out(rng):
-    """{exercise: cases that only `grade` tries}."""
+def held_out_4(rng):
+    """Cases that only `grade` tries."""
     C = int(rng.integers(3, 6))
     first, second = layer_inputs(rng, 4 * C), layer_inputs(rng, 4 * C)
     right = chunk_layer(*second, C)
@@ -243,11 +243,9 @@ def held_out(rng):
             raise Said("all", "held out", part="tables")
         return values[0], values[2]
 
-    return {
-        "11.4": [
-            *(layer_case(rng, "one chunk", waste, 1, C) for waste in WASTES),
-            *(layer_case(rng, "chunks of one token", waste, 30, 1) for waste in WASTES),
-            Case("gradients", "joined", gradients, f"G = 4, C = {C}"),
-            Case("formats in turn", "tables", alternating, f"G = 4, C = {C}"),
-        ]
-    }
+    return [
+        *(layer_case(rng, "one chunk", waste, 1, C) for waste in WASTES),
+        *(layer_case(rng, "chunks of one token", waste, 30, 1) for waste in WASTES),
+        Case("gradients", "joined", gradients, f"G = 4, C = {C}"),
+        Case("formats in turn", "tables", alternating, f"G = 4, C = {C}"),
+    ]

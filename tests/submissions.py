@@ -16,6 +16,7 @@ SOON = Limits(seconds=3)
 FULL = 95  # of set 05, whose last five points a person gives
 forks = pytest.mark.skipif(sys.platform == "win32", reason="grading needs Linux or macOS")
 needs_sandbox = pytest.mark.skipif(sandbox.trouble() is not None, reason=f"no sandbox: {sandbox.trouble()}")
+MODES = ["none", pytest.param("bwrap", marks=needs_sandbox)]
 
 
 def source(solved=True):
@@ -36,8 +37,12 @@ def graded(tmp_path, text, **options):
 
 def with_body(body):
     """The solution, with another body of to_chunks."""
+    return source() + f"\n\n# %%\n{to_chunks(body)}"
+
+
+def to_chunks(body):
     lines = "\n".join(f"    {line}" for line in body.splitlines())
-    return source() + f"\n\n# %%\ndef to_chunks(x_TD, C):\n{lines}\n"
+    return f"def to_chunks(x_TD, C):\n{lines}\n"
 
 
 def points(result):

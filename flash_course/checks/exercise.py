@@ -171,15 +171,6 @@ def named(name, table, module):
     return {"right": right if len(right) > 1 else right[names[0]]} | found if right else found
 
 
-def held_out_of(number, cases):
-    """{exercise: held-out cases} of a set's pool; ValueError if one belongs to no exercise, or to no part of it."""
-    exercises = load_set(number)
-    if unknown := {*cases} - {*exercises}:
-        given, expected = ", ".join(sorted(unknown)), ", ".join(exercises)
-        raise ValueError(f"the pool of set {number} has cases of {given}: expected some of {expected}")
-    return {name: exercises[name].list_held_out(listed) for name, listed in cases.items()}
-
-
 def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     """What a table leaves out: the ``names`` of a prediction or a text follow from the id, a ``title`` is the names."""
     facts = table["facts"] | {"parts": table["parts"]}

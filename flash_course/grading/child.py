@@ -56,18 +56,19 @@ class Ended:
     used: float = 0.0  # seconds of computing, of the child alone
 
 
-def in_child(function, limits, folder=None, key=None):
+def in_child(function, limits, folder=None, given=None):
     """``function()`` in a child, in a folder of its own; what it returns must be JSON.
 
+    From a pipe ``given`` the child, and nobody else, reads a line first, which is JSON and the function's argument.
     A message begins with a key that was drawn for it: what else is written into the pipe is none.
     """
-    key = key or secrets.token_hex(8).encode()
+    key = secrets.token_hex(8).encode()
     read, write = os.pipe()
     sys.stdout.flush()
     parent, begun = os.getpid(), time.monotonic()
     pid = os.fork()
     if pid == 0:
-        be_the_child(function, limits, folder, key, write, parent)
+        be_the_child(function, limits, folder, given, key, write, parent)
     os.close(write)
     try:
         line, why, stopped = supervise(pid, read, limits, begun)
@@ -106,15 +107,16 @@ def everything_of(pid, known):
 # ---------------------------------------------------------------- the child
 
 
-def be_the_child(function, limits, folder, key, pipe, parent):
+def be_the_child(function, limits, folder, given, key, pipe, parent):
     """In the child: never returns."""
     me = os.getpid()
     try:
+        arguments = () if given is None else (json.loads(line_of(given)),)
         os.closerange(3, pipe)
         os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
         processes.die_with(parent)
         settle(folder, limits)
-        message = function()
+        message = function(*arguments)
     except BaseException as error:
         message = {"failed": say("all", "error", kind=type(error).__name__, said=str(error)[:300])}
     try:
@@ -129,6 +131,7 @@ def settle(folder, limits):
     faulthandler.disable()  # a crash is said by the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()
+    processes.confine()
     if folder:
         os.chdir(folder)
         tempfile.tempdir = os.environ["TMPDIR"] = folder
@@ -147,6 +150,20 @@ def settle(folder, limits):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing too much is an OSError in the answer
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+def line_of(pipe):
+    """A line that somebody writes into a pipe, and nothing behind it."""
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        if not take(pipe, data, None):
+            raise EOFError
+    return data
+
+
+def own_limits():
+    """The limits of this process, which a child can change."""
+    return [resource.getrlimit(one) for name, one in vars(resource).items() if name.startswith("RLIMIT_")]
 
 
 def addresses_used():

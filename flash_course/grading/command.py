@@ -161,11 +161,12 @@ def run_grade(args):
 def run_export(args):
     """``flash-tutorial export``"""
     from .due import read_due
-    from .export import export_gradescope
+    from .export import UNPROTECTED, export_gradescope
     from .grade import Pool, default_pool
 
     needs_answers()
     pool = Pool(args.held_out) if args.held_out else default_pool()
+    print(UNPROTECTED)
     path = args.out or f"gradescope_{args.number}.zip"
     read_due(args.only, args.number)
     size = export_gradescope(args.number, path, pool, args.seed, args.only)

@@ -1,4 +1,4 @@
-"""The zip of a Gradescope autograder: the package, the held-out pool, and two scripts."""
+"""The zip of a Gradescope autograder: the package, the held-out pool, and two scripts. There it has no sandbox."""
 
 import io
 import json
@@ -12,6 +12,10 @@ from .grade import Pool, default_pool
 from .reports import own_notes, shared_notes, state
 from .sandbox import PACKAGES
 
+UNPROTECTED = (
+    "On Gradescope there is no sandbox: a submission that means to can read the held-out cases, use the network, and "
+    "change the autograder's files. What `flash-tutorial grade` does on a Linux machine of yours it cannot."
+)
 SETUP = """\
 #!/usr/bin/env bash
 # Gradescope runs this once, when the image is built.
@@ -52,7 +56,7 @@ def export_gradescope(number, path, pool=None, seed=1, only=None):
             if source.suffix in (".py", ".toml") or (source.suffix == ".json" and not set(inside.parts) & {*NO_DATA}):
                 files[inside.as_posix()] = source.read_text(encoding="utf-8")
     if pool:
-        files[f"pool/right_{number}.py"] = pool.source(number)
+        files[f"pool/right_{number}.py"] = "\n".join(pool.sources(number).values())
     with whole_file(Path(path)) as temporary:
         Path(temporary).write_bytes(zipped(files))
     return Path(path).stat().st_size

@@ -6,13 +6,12 @@ What is finished is stored at once, so that a run that was killed goes on where 
 import contextlib
 import hashlib
 import os
+import re
 import select
 import signal
 import threading
-from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ..checks.exercise import load_set
@@ -21,14 +20,15 @@ from . import processes, sandbox
 from .child import Limits
 from .files import find_submissions
 from .isolation import Judge
-from .kept import Journal, Results, key_path
+from .judging import held_out_cases
+from .kept import Journal, Results
 from .language import language
 from .messages import failed, student_of
 from .statements import needed_text
 from .submission import Submission, read_submission
 
 COURSE = Path(__file__).resolve().parent.parent
-OWN = ("students", "feedback", "unfinished", "results.json", "results.csv", "texts.csv", "changes.csv", "canvas.csv")
+HELD_OUT = re.compile(r"^def held_out_(\d)\(", re.MULTILINE)  # of exercise 05.4: ``held_out_4`` in right_05.py
 
 
 class Pool:
@@ -48,9 +48,26 @@ class Pool:
             raise ValueError(f"{self.folder} has no right_{number}.py, the held-out pool of set {number}")
         return path
 
-    def source(self, number):
-        """The text of the held-out cases of a set: what ``held_out`` needs of its file, and so no right answer."""
-        return needed_text(self.path(number).read_text(encoding="utf-8"), ["held_out"]) if self else None
+    def sources(self, number):
+        """{exercise: text of its held-out cases}: what these need of the set's file, and so no right answer."""
+        if not self:
+            return {}
+        text = self.path(number).read_text(encoding="utf-8")
+        found = HELD_OUT.findall(text)
+        if not found:
+            raise ValueError(f"{self.path(number)} has no held-out cases: expected functions such as held_out_4(rng)")
+        texts = {f"{number}.{one}": needed_text(text, [f"held_out_{one}"]) for one in found}
+        self.check(number, texts)
+        return texts
+
+    def check(self, number, texts):
+        """Refuse cases of another set's exercise, and cases that belong to no part of theirs."""
+        exercises = load_set(number)
+        for name, text in texts.items():
+            if name not in exercises:
+                expected = ", ".join(exercises)
+                raise ValueError(f"{self.path(number)} has cases of {name}: expected some of {expected}")
+            exercises[name].list_held_out(held_out_cases(exercises[name], text, seed=0))
 
 
 def default_pool():
@@ -72,20 +89,17 @@ def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), worker
         raise ValueError("grading needs Linux or macOS: use WSL, Colab or the container on Windows")
     pool = default_pool() if pool is None else pool
     handed, in_sandbox = find_submissions(paths), sandbox.chosen(mode)
-    hidden = [] if in_sandbox else hidden_paths(out, pool, handed)
     kept = Results(out)
-    with stopped_by_signals(), own_processes():
+    with stopped_by_signals(), own_processes() as others:
         submissions = [read(file, number) for file in handed.files]
-        sources = {n: pool.source(n) for n in sorted({s.number for s in submissions if s.number})}
+        sources = {n: pool.sources(n) for n in sorted({s.number for s in submissions if s.number})}
         keys = {n: state_of(n, seed, source, limits) for n, source in sources.items()}
         results = {s.name: kept.load(s, keys.get(s.number)) for s in submissions}
         for done in (s for s in submissions if results[s.name]):  # a grader may end between a result and its journal
             Journal(out, done.name, done.digest).finish()
-        desks = [
-            Desk(s, sources.get(s.number), seed, limits, hidden, in_sandbox, out)
-            for s in submissions if results[s.name] is None
-        ]  # fmt: skip
-        for desk in graded(desks, workers or os.cpu_count() or 1, quiet):
+        undone = [s for s in submissions if results[s.name] is None]
+        desks = [Desk(s, sources.get(s.number), seed, limits, in_sandbox, out) for s in undone]
+        for desk in graded(desks, workers or os.cpu_count() or 1, quiet, others):
             result = result_of(desk, keys.get(desk.submission.number), in_sandbox)
             results[desk.submission.name] = result
             kept.store(result)
@@ -97,15 +111,6 @@ def read(file, number):
     return (
         Submission(file.name, notes=[file.refused]) if file.refused else read_submission(file.path, file.name, number)
     )
-
-
-def hidden_paths(out, pool, handed):
-    """What a submission may not open where it runs on the same files: answers, other submissions, results."""
-    held_out = list(pool.folder.glob("right_*.py")) if pool else []
-    results = [Path(out) / name for name in OWN]  # not all of ``out``: that may be a folder with libraries in it
-    others = [file.path for file in handed.files]
-    paths = [COURSE / "checks", COURSE.parent / "solutions", key_path(), *held_out, *results, *others]
-    return [os.path.abspath(path) for path in paths]
 
 
 def state_of(number, seed, held_out, limits):
@@ -121,7 +126,7 @@ def state_of(number, seed, held_out, limits):
 class Desk:
     """A submission and what it takes to judge it."""
 
-    def __init__(self, submission, held_out, seed, limits, hidden, in_sandbox, out):
+    def __init__(self, submission, held_out, seed, limits, in_sandbox, out):
         self.submission, self.limits, self.in_sandbox = submission, limits, in_sandbox
         self.exercises = load_set(submission.number) if submission.number else {}
         self.journal = Journal(out, submission.name, submission.digest)
@@ -130,45 +135,72 @@ class Desk:
         for name, times in aside.items():
             row = failed(self.exercises[name], say("all", "set aside", times=times))
             self.rows[name] = row | {"seconds": 0, "set_aside": True}
-        self.job = {
-            "number": submission.number, "name": submission.name, "cells": submission.cells, "held_out": held_out,
-            "seed": seed, "limits": asdict(limits), "hidden": hidden,
-            "journal": None if in_sandbox else self.journal.facts,
-            "exercises": [name for name in self.exercises if name not in self.rows],
-        }  # fmt: skip
+        given = {"name": submission.name, "cells": submission.cells, "seed": seed, "seconds": limits.seconds}
+        self.tasks = {
+            name: given | {"exercise": name, "held_out": held_out.get(name)}
+            for name in self.exercises
+            if name not in self.rows
+        }
         self.judge = None
 
+    @property
+    def suspect(self):
+        """Whether a grader has ended while this was being judged."""
+        return bool(self.journal.ended)
+
     def begin(self):
-        self.judge = Judge(self.job, self.exercises, self.limits, self.in_sandbox)
+        at = (lambda name: None) if self.in_sandbox else self.journal.begin
+        self.judge = Judge(self.submission.number, self.tasks, self.exercises, self.limits, self.in_sandbox, at)
+
+    def take(self):
+        """What has come from the judge; how many exercises are done by it."""
+        count = self.judge.look()
+        self.rows |= self.judge.rows
+        return count
 
 
-def graded(desks, workers, quiet):
-    """Judge submissions, ``workers`` at a time; yields each desk when its last exercise is done."""
+def graded(desks, workers, quiet, others=()):
+    """Judge submissions, ``workers`` at a time; yields each desk when its last exercise is done.
+
+    What a process that judges leaves behind when it is ended goes too, but not ``others``.
+    """
     waiting, running = desks[::-1], []
-    bar = tqdm(
-        total=sum(len(d.job["exercises"]) for d in desks), unit="exercise", disable=True if quiet else None
-    )  # None: not into a file
+    count = sum(len(desk.tasks) for desk in desks)
+    bar = tqdm(total=count, unit="exercise", disable=True if quiet else None)  # None: not into a file
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and may_begin(waiting[-1], running, workers):
                 desk = waiting.pop()
-                if not desk.job["exercises"]:
+                if not desk.tasks:
                     yield desk
                     continue
                 desk.begin()
                 running.append(desk)
-            select.select([desk.judge.pipe for desk in running], [], [], 1)
+            wait_for([desk.judge for desk in running])
             for desk in [*running]:
-                bar.update(desk.judge.look())
+                bar.update(desk.take())
+                if desk.judge.gave_up:
+                    processes.kill_below(os.getpid(), [*others, *(desk.judge.process.pid for desk in running)])
                 if not desk.judge.todo:
                     running.remove(desk)
-                    desk.rows |= desk.judge.rows
                     bar.set_postfix_str(desk.submission.name)
                     yield desk
     finally:
         for desk in running:
             desk.judge.end()
         bar.close()
+
+
+def may_begin(desk, running, workers):
+    """Whether there is room; whoever was there when a grader ended is judged alone, so that it shows who ends it."""
+    alone = any(one.suspect for one in [desk, *running])
+    return not running or (len(running) < workers and not alone)
+
+
+def wait_for(judges):
+    """Until one of them has something to say, or reads what it was sent; or a second."""
+    writing = [judge.process.stdin for judge in judges if judge.unsent]
+    select.select([judge.process.stdout for judge in judges], writing, [], 1)
 
 
 def result_of(desk, key, in_sandbox):
@@ -203,18 +235,18 @@ def stopped_by_signals():
 @contextlib.contextmanager
 def own_processes():
     """What was started within is gone afterwards, and so are temporary folders, those of a killed grader too."""
-    threads, me = torch.get_num_threads(), os.getpid()
-    torch.set_num_threads(1)  # a forked child cannot use a pool of threads that its parent has begun
+    me = os.getpid()
     processes.remove_folders()
     others = processes.below(me)
     processes.control(processes.ADOPT_ORPHANS, 1)
+    processes.control(processes.READABLE, 0)
     try:
-        yield
+        yield others
     finally:
         processes.kill_below(me, others)
+        processes.control(processes.READABLE, 1)
         processes.control(processes.ADOPT_ORPHANS, 0)
         processes.remove_folders(me)
-        torch.set_num_threads(threads)
 
 
 def last_line(results, pool, out):

@@ -17,7 +17,7 @@ from flash_support.files import write_text
 
 from ..learner import progress_path
 
-ACTED, QUIET = 2, 5  # as often may graders end at an exercise that acted on other processes, at one that did not
+DEATHS = 3  # as often may graders end at an exercise
 
 
 def key_path():
@@ -72,19 +72,12 @@ class Results:
 class Journal:
     """Which exercise of a submission is being judged, written before it begins; gone when the submission is done.
 
-    A grader that was killed from outside ended at some exercise too. So only an exercise that has acted on other
-    processes is set aside after the second time; another one after the fifth.
+    A grader that was killed from outside ended at some exercise too. So it is set aside after the third time only.
     """
 
-    def __init__(self, out, name, digest, ended=None):
+    def __init__(self, out, name, digest):
         self.folder, self.digest = Path(os.path.abspath(out), "unfinished", name), digest
-        self.ended = self.read() if ended is None else ended  # {exercise: how often a grader ended at it}
-
-    @property
-    def facts(self):
-        """What another process needs to go on with it."""
-        out, name = self.folder.parent.parent, self.folder.name
-        return {"out": str(out), "name": name, "digest": self.digest, "ended": self.ended}
+        self.ended = self.read()  # {exercise: how often a grader ended at it}
 
     def read(self):
         try:
@@ -96,16 +89,14 @@ class Journal:
             return {}
 
     def begin(self, exercise):
-        """It is at an exercise now. Returns the file that stands for its having acted on other processes."""
+        """It is at an exercise now."""
         self.folder.mkdir(parents=True, exist_ok=True)
         entry = {"digest": self.digest, "at": exercise, "ended": self.ended}
         write_text(self.folder / "at.json", json.dumps(entry) + "\n")
-        return self.folder / f"{exercise}.acted"
 
     def set_aside(self):
         """{exercise: how often a grader ended at it} of those that are not run again."""
-        acted = {path.stem for path in self.folder.glob("*.acted")}
-        return {at: times for at, times in self.ended.items() if times >= (ACTED if at in acted else QUIET)}
+        return {at: times for at, times in self.ended.items() if times >= DEATHS}
 
     def finish(self):
         shutil.rmtree(self.folder, ignore_errors=True)

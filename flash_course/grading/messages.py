@@ -10,7 +10,8 @@ from ..checks.texts import say
 from ..checks.verdict import BY_INSTRUCTOR, NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 
 STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT, *([BY_INSTRUCTOR] if is_copy() else []))
-LINES, TEXT = 30, 20_000  # lines, characters of an answer in prose
+LINES, LETTERS = 30, 700  # lines, characters of all lines of an exercise
+TEXT = 20_000  # characters of an answer in prose
 LISTS = ("said", "notes")  # on the answer, on the file
 
 
@@ -22,9 +23,19 @@ def row_of(exercise, message):
         return failed(exercise, say("all", "malformed"))
     got = sum(exercise.parts[part] for part, passed in message["parts"].items() if passed)
     row = {"status": message["status"], "points": 0 if exercise.kind == "explain" else got, "of": exercise.points}
-    row |= {name: [clean(line) for line in message[name][:LINES]] for name in LISTS}
+    row |= {name: bounded(message[name]) for name in LISTS}
     row["student"] = message["student"][:LINE].encode(errors="replace").decode()  # its numbers are drawn from it again
     return row | by_person(exercise, message["text"])
+
+
+def bounded(lines):
+    """Lines that are ``LETTERS`` long together: not much can be carried out in them, such as held-out cases."""
+    shown, left = [], LETTERS
+    for line in lines[:LINES]:
+        if left > 0:
+            shown.append(clean(line, left))
+            left -= len(line)
+    return shown
 
 
 def failed(exercise, said, status=WRONG):

@@ -23,6 +23,14 @@ importlib.util.find_spec("flash_course.grading").origin
 """
 
 
+def python(in_sandbox, *arguments):
+    """(command line, its environment) of Python with some arguments, in the sandbox or outside."""
+    if in_sandbox:
+        return command(*arguments), {"PATH": os.environ.get("PATH", os.defpath)}
+    paths = [imports()["PYTHONPATH"], *filter(None, [os.environ.get("PYTHONPATH")])]
+    return [sys.executable, *arguments], os.environ | imports() | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 def command(*arguments):
     """The command line that runs Python with some arguments in the sandbox."""
     system = [path for path in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin") if os.path.lexists(path)]
@@ -31,6 +39,7 @@ def command(*arguments):
         "--unshare-all",
         "--unshare-user",
         "--die-with-parent",
+        "--as-pid-1",  # else its first process is bubblewrap's own, whose descriptors what runs in it could open
         "--new-session",
         "--cap-drop",
         "ALL",
@@ -66,10 +75,15 @@ def texts():
 
 def environment():
     """All variables that there are within."""
-    folders = dict.fromkeys(str(path.parent) for path in PACKAGES)
-    found = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(folders)}
-    found |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    found = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", **imports()}
     return found | ({"FLASH_COURSE_TEXTS": texts()[0]} if texts() else {})
+
+
+def imports():
+    """The variables by which Python finds the packages, and stays in one thread."""
+    folders = dict.fromkeys(str(path.parent) for path in PACKAGES)
+    found = {"PYTHONPATH": os.pathsep.join(folders), "PYTHONDONTWRITEBYTECODE": "1"}
+    return found | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @functools.cache

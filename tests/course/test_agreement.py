@@ -13,14 +13,13 @@ from flash_course.grading import judging
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGED = ("01.1", "02.3", "03.5", "04.2", "05.2", "06.3", "07.7", "08.2", "10.2")  # one of each kind
-JOB = {"hidden": [], "cells": [], "name": "ada", "seed": 0, "limits": {"seconds": 10}}
+TASK = {"cells": [], "name": "ada", "seed": 0, "held_out": None, "seconds": 10}
 
 
 @pytest.fixture(autouse=True)
 def handed_in(monkeypatch):
-    """A submission that defines what lies in the dictionary; files need no watch here."""
+    """A submission that defines what lies in the dictionary."""
     names = {}
-    monkeypatch.setattr(judging, "watch", lambda *paths: lambda on: None)
     monkeypatch.setattr(judging.Statements, "run", lambda self, wanted, seconds: (dict(names), []))
     return names
 
@@ -41,7 +40,7 @@ def named(exercise, answer):
 def of_grade(exercise, answer, handed_in):
     handed_in.clear()
     handed_in.update(named(exercise, answer))
-    return judging.judge(JOB, exercise, (), None)
+    return judging.judge({exercise.id: exercise}, TASK | {"exercise": exercise.id})
 
 
 def made_up(exercise, answer, **how):

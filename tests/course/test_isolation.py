@@ -3,42 +3,73 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from hostile import FAULTS, HOSTILE
+from hostile import FAULTS, FORGERIES, HOSTILE, that_wants
 from marks import needs_solutions
-from submissions import FULL, forks, graded, points, source, with_body
+from submissions import FULL, MODES, SOON, forks, graded, points, source, to_chunks, with_body
 
-from flash_course.grading import isolation, judging, processes
+from flash_course.checks.exercise import load_set
+from flash_course.grading import grade as grading
+from flash_course.grading import isolation, processes
 from flash_course.grading.child import Limits, in_child
+from flash_course.grading.grade import grade
+from flash_course.grading.submission import Submission
 
 pytestmark = forks
 
 
+@pytest.fixture
+def two_exercises(monkeypatch):
+    """A set of the first two exercises: what one of them does must not be felt in the other."""
+    first = {name: load_set("05")[name] for name in ("05.1", "05.2")}
+    monkeypatch.setattr(grading, "load_set", lambda number: first)
+    return sum(exercise.points for exercise in first.values())
+
+
 @needs_solutions
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", [*FAULTS, *HOSTILE])
-def test_a_fault_costs_one_exercise(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "busy", lambda: False)  # once is enough to be stopped
-    monkeypatch.setattr(isolation, "TRIES", 1)
-    monkeypatch.setattr(isolation, "LAG", 3)
+def test_a_fault_costs_one_exercise(name, mode, tmp_path, monkeypatch, two_exercises):
+    monkeypatch.setattr(isolation, "busy", lambda: False)  # once is enough to be stopped
     body, said = (FAULTS | HOSTILE)[name]
-    clock = 5 if "clock" in said + body else None
-    result = graded(tmp_path, with_body(body), limits=Limits(seconds=3, bytes=600_000_000, clock=clock))
+    said = (said,) if isinstance(said, str) else said
+    clock = 5 if "clock" in str(said) + body else None
+    limits = Limits(seconds=3, bytes=600_000_000, clock=clock)
+    result = graded(tmp_path, with_body(body), limits=limits, mode=mode)
     row = result["exercises"]["05.1"]
-    assert row["points"] == 0 and any(said in line for line in row["said"]), row
-    assert all(len(line) < 1100 for line in row["said"])
-    assert result["points"] == FULL - 10, points(result)
-    assert row["seconds"] < 60 and not list(Path.cwd().glob("mine.txt"))
+    assert row["points"] == 0 and any(one in line for line in row["said"] for one in said), row
+    assert result["points"] == two_exercises - 10, points(result)
+    assert row["seconds"] < limits.on_the_clock + 2 and not list(Path.cwd().glob("mine.txt"))
     assert left_over() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", FORGERIES)
+def test_nobody_forges_a_verdict_on_another_exercise(name, mode, tmp_path):
+    earned = points(graded(tmp_path, that_wants(f"{FORGERIES[name]}\nreturn x_TD"), mode=mode))
+    assert earned.pop("05.1") <= 10 and set(earned.values()) == {0}, earned
+
+
+@needs_solutions
+@pytest.mark.parametrize("mode", MODES)
+def test_nobody_sees_what_is_another_exercises_or_anothers(mode, tmp_path, two_exercises):
+    (tmp_path / "bob.py").write_text("TEXT = 'of another student'\n# %%\ncheck('05.1', 0)")
+    (tmp_path / "ada.py").write_text(that_wants("raise LookupError(f'seen: {seen()}')"))
+    ada, bob = grade([tmp_path / "ada.py", tmp_path / "bob.py"], tmp_path / "out", quiet=True, mode=mode, workers=1)
+    assert "LookupError: seen: []" in " ".join(ada["exercises"]["05.1"]["said"]), ada["exercises"]["05.1"]
+    assert bob["exercises"]["05.1"]["status"] == "not attempted"
 
 
 def left_over():
     """Processes and temporary folders that grading has left."""
-    below = [pid for pid in processes.below(os.getpid()) if "sleep" in command_of(pid) or "pytest" in command_of(pid)]
+    below = [pid for pid in processes.below(os.getpid()) if "sleep" in command_of(pid) or "judging" in command_of(pid)]
     return [*below, *Path(tempfile.gettempdir()).glob(f"flash-grading-{os.getpid()}-*")]
 
 
@@ -58,7 +89,54 @@ def test_descendants_in_a_session_of_their_own_end_too(tmp_path):
         f"subprocess.run(['sh', '-c', 'setsid sleep {mine} >/dev/null 2>&1 & sleep 0.2'])\nreturn x_TD"
     )
     assert graded(tmp_path, with_body(body))["points"] == FULL - 10
-    assert not [pid for pid in processes.table() if mine in command_of(pid)]
+    assert not sleeping(mine)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
+def test_what_a_killed_judge_has_started_ends_before_the_others_go_on(tmp_path):
+    mine = f"4322.{os.getpid()}"
+    body = f"import subprocess, time\nsubprocess.Popen(['sleep', {mine!r}], start_new_session=True)\ntime.sleep(60)"
+    with grading.own_processes() as others:
+        desk = grading.Desk(Submission("ada", "05", [to_chunks(body)]), {}, 0, SOON, False, tmp_path)
+        take, killed = desk.take, []
+
+        def take_and_kill():
+            killed.extend([desk.judge.process] if not killed and sleeping(mine) else [])
+            for judge in killed:
+                judge.kill()
+            return take()
+
+        desk.take = take_and_kill
+        for _ in grading.graded([desk], 1, True, others):
+            assert killed and not sleeping(mine)
+
+
+def sleeping(seconds):
+    return [pid for pid in processes.table() if seconds in command_of(pid)]
+
+
+OWN_TEXT = """
+import inspect
+from flash_course.checks.sets import set_05
+names = {"np": np}
+exec(inspect.getsource(set_05.to_chunks), names)
+return names["to_chunks"](x_TD, C)
+"""
+
+
+@needs_solutions
+@pytest.mark.parametrize("mode", MODES)
+def test_the_packages_own_text_earns_the_same_in_both_modes(mode, tmp_path, two_exercises):
+    assert points(graded(tmp_path, with_body(OWN_TEXT), mode=mode))["05.1"] == 10
+
+
+@pytest.mark.quick
+def test_who_was_there_when_a_grader_ended_is_judged_alone():
+    suspect, other = SimpleNamespace(suspect=True), SimpleNamespace(suspect=False)
+    may_begin = grading.may_begin
+    assert may_begin(other, [], 2) and may_begin(suspect, [], 2) and may_begin(other, [other], 2)
+    assert not may_begin(other, [suspect], 2) and not may_begin(suspect, [other], 2)
+    assert not may_begin(other, [other, other], 2)
 
 
 @needs_solutions
@@ -166,25 +244,55 @@ def compute(seconds):
     return True
 
 
-@pytest.mark.quick
+SLEEPS = "import time\ntime.sleep(60)"
+
+
+@pytest.fixture
+def judging(two_exercises):
+    """Start to judge the first two exercises of a set; it is at the first one, whose answer has this body."""
+    made = []
+
+    def start(body=SLEEPS, limits=SOON):
+        facts = {"name": "ada", "cells": [to_chunks(body)], "seed": 0, "held_out": None}
+        exercises = {name: load_set("05")[name] for name in ("05.1", "05.2")}
+        tasks = {name: facts | {"exercise": name} for name in exercises}
+        made.append(isolation.Judge("05", tasks, exercises, limits, False))
+        look(made[0], lambda: made[0].ready)
+        return made[0]
+
+    yield start
+    made[0].end()
+
+
+def look(judge, happened):
+    until = time.monotonic() + 60
+    while not happened() and time.monotonic() < until:
+        grading.wait_for([judge])
+        judge.look()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+def test_a_judge_that_is_killed_or_stopped_costs_its_exercise_and_no_time(number, judging):
+    judge = judging()
+    time.sleep(0.5)
+    judge.process.send_signal(number)
+    look(judge, lambda: not judge.todo)
+    assert judge.rows["05.1"]["points"] == 0 and judge.rows["05.1"]["seconds"] < SOON.on_the_clock
+    assert "judges" in judge.rows["05.1"]["said"][0] and judge.rows["05.2"]["status"] == "not attempted"
+
+
 @pytest.mark.parametrize("busy, tries", [(True, 2), (False, 1)])
-def test_on_a_busy_machine_an_answer_that_was_stopped_is_tried_again(busy, tries, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "busy", lambda: busy)
-    log = tmp_path / "log"
-
-    def answer():
-        with open(log, "a") as file:
-            file.write("x")
-        compute(60)
-
-    ended = judging.judged(answer, Limits(seconds=0.2), tmp_path)
-    assert "of computing" in ended.why and log.read_text() == "x" * tries
+def test_on_a_busy_machine_an_answer_that_was_stopped_is_tried_again(busy, tries, tmp_path, judging, monkeypatch):
+    monkeypatch.setattr(isolation, "busy", lambda: busy)
+    judge = judging(f"open({str(tmp_path / 'log')!r}, 'a').write('x')\nwhile True:\n    pass", Limits(seconds=0.5))
+    look(judge, lambda: "05.1" in judge.rows)
+    assert "of computing" in judge.rows["05.1"]["said"][0] and (tmp_path / "log").read_text() == "x" * tries
 
 
 @pytest.mark.quick
 def test_a_judge_that_cannot_begin_is_said(monkeypatch):
-    monkeypatch.setattr(isolation, "serve", lambda *_: os._exit(1))
-    judge = isolation.Judge({"exercises": ["05.1"]}, {}, Limits(), False)
+    monkeypatch.setattr(isolation.sandbox, "python", lambda *_: (["false"], {}))
+    judge = isolation.Judge("05", {"05.1": {}}, {}, Limits(), False)
     with pytest.raises(ValueError, match="ends before it has begun"):
         for _ in range(100):
             time.sleep(0.05)

@@ -18,10 +18,13 @@ from flash_course.grading.grade import Pool
 @functools.cache
 def held_out(number):
     """{exercise: cases} of a set's pool, compiled as if they lay beside the checks: they may call kept answers."""
-    module = types.ModuleType("held_out")
-    place = f"{model.__file__.rpartition('/')[0]}/held_out_{number}.py"
-    exec(compile(Pool(ROOT / "solutions").source(number), place, "exec"), vars(module))
-    return module.held_out(np.random.default_rng([0, 1]))
+    found = {}
+    for name, text in Pool(ROOT / "solutions").sources(number).items():
+        module = types.ModuleType("held_out")
+        place = f"{model.__file__.rpartition('/')[0]}/held_out_{name}.py"
+        exec(compile(text, place, "exec"), vars(module))
+        found[name] = vars(module)[f"held_out_{name[3:]}"](np.random.default_rng([0, 1]))
+    return found
 
 
 # ---------------------------------------------------------------- each case has a part
@@ -41,18 +44,22 @@ def test_a_part_without_a_case_is_an_error():
         judge(exercise(CASES[:1]), lambda x: 2 * x)
 
 
-def test_a_pool_is_checked_when_it_is_loaded():
-    with pytest.raises(ValueError, match=r"the pool of set 05 has cases of 06\.1: expected some of 05\.1, 05\.2"):
-        model.held_out_of("05", {"06.1": []})
-    with pytest.raises(ValueError, match="there is no part 'held out'"):
-        model.held_out_of("05", {"05.1": [UNKNOWN]})
+@pytest.mark.parametrize("function, said", [
+    ("held_out_9(rng):\n    return []", r"right_05\.py has cases of 05\.9: expected some of 05\.1, 05\.2"),
+    ("held_out_1(rng):\n    return [call('a secret', 'held out', 17.0)]", "there is no part 'held out'"),
+])  # fmt: skip
+def test_a_pool_is_checked_when_it_is_loaded(function, said, tmp_path):
+    head = "from flash_course.checks.exercise import call\n\n\ndef "
+    (tmp_path / "right_05.py").write_text(head + function + "\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        Pool(tmp_path).sources("05")
 
 
 @needs_solutions
 @pytest.mark.parametrize("number", model.there())
 def test_each_case_of_a_pool_belongs_to_a_part(number):
     if "def held_out" in (ROOT / "solutions" / f"right_{number}.py").read_text(encoding="utf-8"):
-        assert model.held_out_of(number, held_out(number))
+        assert all(held_out(number).values())
 
 
 # ---------------------------------------------------------------- a right part stays right
