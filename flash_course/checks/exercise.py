@@ -350,6 +350,8 @@ def unchanged(before, after):
         return len(before) == len(after) and all(map(unchanged, before, after))
     if isinstance(before, dict):
         return before.keys() == after.keys() and all(unchanged(before[k], after[k]) for k in before)
+    if isinstance(before, int | float | str | None):
+        return before == after or before != before  # NaN
     return True
 
 
