@@ -161,11 +161,13 @@ check("04.2", recurrent)
 # This time one step is made for each chunk of C tokens, so there may be a loop over chunks, but none over tokens.
 #
 # A step reads the state and its own chunk, and none of the tokens before it again, which is what makes the time linear in T.
-# The check looks at two costs:
+# The check looks at three costs, each at sizes of its own:
 #
-# - you may call NumPy once for every two tokens, 200 times with T = 400 and C = 100 (a token-by-token loop needs more than 400 calls);
-# - you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T attention matrix takes more, and so do T states.
-#   At T = 20,000 the arrays are narrower, with S = 3 and E = 5.
+# - where T is four times C, you may call NumPy once for every two tokens, 200 times with T = 400 and C = 100 (a token-by-token loop needs
+#   more than 400 calls). With small chunks nobody counts your calls;
+# - with C near 64 you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T attention matrix takes more, and so do T states.
+#   At T = 20,000 the arrays are narrower, with S = 3 and E = 5;
+# - with T = 2,000 and C = 10 you may multiply six times as often as one step for each chunk needs.
 #
 # You may use `numpy`.
 #
@@ -212,7 +214,8 @@ check("04.3", chunked_exact)
 # - `a`: the form of 04.2 runs forward. How many updates of the state have to be made one after the other?
 # - `b`: how many are there in the form of 04.3? The last chunk writes to the state as well.
 # - `c`: an implementation keeps the state after *every* token for the backward pass. How many entries is that?
-# - `d`: an attention matrix has T × T entries. At which length T would that be as many as all the states of `c`?
+# - `d`: an attention matrix has T × T entries. At which length T has a sequence of that length as many
+#   entries there as in all its states, kept as in `c`?
 # - `e`: at which length T do both orders need the same number of multiplications? In the one, all T × T pairs of the attention matrix
 #   count, with S + E multiplications each; in the other, the state is built and read. Round to a whole number.
 # - `f`: take your own T, and compare keeping all states with keeping the attention matrix. Of operations and memory, one is smaller with

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..compare import difference
 from ..exercise import Case, Said, call, given_back, predicted, reject_if, values_at
-from ..instruments import Watched, following, lines_run, megabytes, multiplications, numpy_calls
+from ..instruments import Operations, Watched, following, lines_run, megabytes, multiplications, numpy_calls
 from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- what an answer costs
@@ -51,14 +51,25 @@ def few_steps(exercise, function, arrays, *more):
     reject_if(many, exercise, "token by token")
 
 
-# ---------------------------------------------------------------- 04.1 reordered
-def numpy_products(function, *arrays):
-    """How many multiplications NumPy does for a function that may change the arrays' type; 0 if it copies them."""
+def products(function, arrays, *more):
+    """How many multiplications NumPy and torch do for a function; 0 where nothing of them is seen."""
     seen = {"calls": 0, "products": 0, "largest": 0}
-    function(*(following(Watched, array.copy(), seen) for array in arrays))
-    return seen["products"]
+    try:
+        with Operations() as operations:
+            function(*(following(Watched, array.copy(), seen) for array in arrays), *more)
+    except Exception:  # of an answer that does not bear to be watched
+        return 0
+    return seen["products"] + operations.multiply_adds
 
 
+def reads_once(exercise, function, arrays, *more):
+    """Said where a function multiplies as if each chunk read all tokens before it. The last of ``more`` is C."""
+    (_, T, S), E, C = arrays[0].shape, arrays[2].shape[2], more[-1]
+    in_chunks = T * (C * (S + E) + 2 * S * E)
+    reject_if(products(function, arrays, *more) > 6 * in_chunks, exercise, "reads again")
+
+
+# ---------------------------------------------------------------- 04.1 reordered
 def reordered(q, k, v):
     return q @ (k.T @ v)
 
@@ -72,10 +83,8 @@ def cases_1(rng, numbers):
     small, draw = texts(rng, T, S=2, E=3), drawing(rng)
 
     def cost(f, *lengths):
-        count = multiplications(f, *small)
-        if count == 0:  # `astype` has made numbers of them that do not count
-            count = numpy_products(f, *small)
-        if count is not None and count > 3 * 2 * T * 2 * 3:
+        count = multiplications(f, *small) or products(f, small)  # some ways of writing do not bear such numbers
+        if count > 3 * 2 * T * 2 * 3:
             _, taken = megabytes(f, *(array[:, :1] for array in draw(long)))  # what takes all pairs takes long
             raise Said("04.1", "map" if taken > MEGABYTES * long else "pairs")
         return within_limits("04.1", "states" if count else "map", f, draw, lengths=(long, *lengths))[-3:]
@@ -146,10 +155,13 @@ def in_chunks(exercise, part, rng, *decay):
 
     tenth, C, long, longer = grown(rng, 10, 64, LONG, LONGER, more=20)
     few, draw = texts(rng, 2, 40 * tenth, S=3, E=5), drawing(rng, 1)
+    many_chunks = texts(rng, 1, long, S=3, E=5)
 
     def cost(f, *lengths):
         few_steps(exercise, f, few, *decay, 10 * tenth)
-        return within_limits(exercise, "memory", f, draw, *decay, C, lengths=(long, *lengths))[:, -40:]
+        value = within_limits(exercise, "memory", f, draw, *decay, C, lengths=(long, *lengths))
+        reads_once(exercise, f, many_chunks, *decay, 10)
+        return value[:, -40:]
 
     wide = f"T = {long:,}, S = 24, E = 40, {C = }"
     return case, [
