@@ -230,7 +230,7 @@ check("06.2", adopt)
 # - `bias`: a number that is used for all biases of the first projection. It is 0 in a fresh unit and something else in a trained one.
 #
 # Your test is tried on six units that are right and on ten that are wrong. The right ones may differ in how they read the paper:
-# their mean may divide by the valid tokens, or by all positions of the chunks that hold one, and some take no mean at all. Their outputs
+# their mean may divide by the valid tokens, or by C for each chunk that holds one, also where the sequence ends inside it, and some take no mean at all. Their outputs
 # *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight, or by a single token, or
 # only in one of the two forms. In all these units no weight inside a chunk is exactly zero. What you put in must be finite, padding
 # included.
@@ -401,7 +401,7 @@ check("06.5", mixed_chunk_backward)
 # **15 points** · difficulty 3/5 · importance 3/5 · 20 minutes
 #
 # Several documents are packed into one sequence, and here each of them ends where a chunk ends. `doc_G[g]` is the document of chunk g;
-# these ids never fall, but they may skip numbers.
+# these ids never fall, but they may skip numbers, even millions.
 # Chunk g reads the mean of the summaries of the *earlier* chunks of *its own* document, so the first chunk of a document reads zero.
 #
 # Besides the right values, three things are asked:
@@ -409,7 +409,7 @@ check("06.5", mixed_chunk_backward)
 # - time and memory grow like G. That rules out a table of G x G, which would be 3.2 GB at G = 20,000, and also a sum or a count that each
 #   chunk computes anew. One loop over chunks is fine. (The check runs some 1000 chunks, and counts what NumPy reads of the arrays that it gives you,
 #   so compute with these, and not with a copy by `np.array`, a list or a tensor.)
-# - in float32 a document may not be disturbed by another one whose entries are 100,000 times larger;
+# - in float32 a document may not be disturbed by another one whose entries are 100,000 times larger. You may sum in float64, and return that;
 # - `kv_GSE` and `doc_G` stay as they are.
 #
 # You may use `numpy`.
