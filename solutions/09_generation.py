@@ -83,6 +83,7 @@ STUDENT = "me"  # your name or number; the numbers of 09.1 are drawn from it
 # For FLASH and FLASH-Quad, S and E are those of a layer. A Transformer block has `heads` heads of width D / heads.
 #
 # - `a`: how many entries does one causal FLASH layer keep while it generates, with room for C unfinished tokens? Leave out the counters.
+#   Of an unfinished token it keeps all that any later step still needs, whichever part needs it.
 # - `b`: how many entries does the cache of one Transformer block keep for each token?
 # - `c`: two FLASH layers replace one block. What is the smallest number of tokens for which the cache of one block holds more than
 #   the state of two FLASH layers?
@@ -233,7 +234,7 @@ check("09.2", step)
 def filter_logits(logits_N, temperature=1.0, top_k=None, top_p=None):
     """Probabilities of the next token.
 
-    logits_N: array (N,). temperature: 0 or more. top_k: 1 to N, or None. top_p: between 0 and 1, or None.
+    logits_N: array (N,). temperature: 0 or more. top_k: 1 to N, or None. top_p: above 0 and below 1, or None.
     Returns an array (N,) with the sum 1.
     """
     # BEGIN SOLUTION
@@ -324,7 +325,7 @@ check("09.4", assert_steps_equal_parallel)
 # - `rng`: the generator that draws the tokens, made by `np.random.default_rng`. Its `rng.bit_generator.state` is a dictionary of strings and whole
 #   numbers, some of them very large. You can read it, and you can set it in a new generator.
 #
-# Three things must hold. All values come back as they were, to the last bit. You write no pickle, because reading one can run foreign code.
+# Three things must hold. All values come back as they were, to the last bit (whole numbers as Python's or as NumPy's). You write no pickle, because reading one can run foreign code.
 # And if `path` already holds an older state, a stop in the middle of saving must not destroy it, so
 # write a new file beside it, in the same folder, and once that is closed, move it there with `os.replace`.
 # The format of the file is your choice, as long as everything is in that one file. You may use `numpy`, `json`, `os` and `pathlib`.
@@ -389,7 +390,7 @@ check("09.5", save_state, load_state)
 # Take back the last k tokens, for an undo key or for a draft that was not accepted. The state is that of one layer, as in 09.2.
 # If the last k tokens all lie in the unfinished chunk, return a new state, as it was before them.
 # If one of them lies in a finished chunk, there is no way back, so raise a `ValueError` whose text, of at least four words, says why.
-# k = 0 is always possible, and gives a new state as well. Leave the given state as it is, since the draft may still be accepted.
+# k = 0 is always possible, and gives a new state as well. Its arrays may be views of the given ones. Leave the given state as it is, since the draft may still be accepted.
 #
 # You may use `numpy`.
 #

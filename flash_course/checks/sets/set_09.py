@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import traceback
 from functools import partial
 
 import numpy as np
@@ -159,6 +160,9 @@ def cases_3(rng, numbers):
     yield case("cold", "temperature", 8, temperature=0.6)
     yield case("hot", "temperature", 6, temperature=1.7)
     yield case("temperature 0", "temperature", 9, temperature=0)
+    close = rng.permutation([*rng.normal(size=6), 4.0, np.nextafter(4.0, 5.0)])
+    sizes = "the two largest logits differ in the last bit"
+    yield call("temperature 0, two nearly equal", "temperature", close, temperature=0, sizes=sizes)
     large, sizes = rng.permutation(900 + 5 * np.arange(6.0)), "logits up to 925, temperature 0.5"
     yield call("large logits", "temperature", large, temperature=0.5, sizes=sizes)
     yield case("three of nine", "top-k", 9, top_k=3)
@@ -438,6 +442,11 @@ def rollback(state, k):
     return new | {"position": state["position"] - k}
 
 
+def is_raised_by_hand(error):
+    """Whether a line of the answer raises it, and not something that the line calls."""
+    return traceback.extract_tb(error.__traceback__)[-1].line.startswith("raise")
+
+
 def cases_6(rng, numbers):
     def case(name, n, S, E, C, k, lag=1):
         (full, own), S, (E,), more = divmod(n, C), S + 2 * int(rng.integers(4)), grown(rng, E), int(rng.integers(5))
@@ -448,7 +457,11 @@ def cases_6(rng, numbers):
 
         def inside(f):
             given = copy.deepcopy(state)
-            back = f(given, k)
+            try:
+                back = f(given, k)
+            except ValueError as error:
+                reject_if(is_raised_by_hand(error), "09.6", "too careful")
+                raise
             reject("09.6", [("changed", not same_state(state, given)), ("given back", back is given)])
             return back
 
