@@ -111,9 +111,12 @@ _n = personal("11.1", STUDENT)
 _C, _S, _E = _n["C"], _n["S"], _n["E"]
 _flops, _numbers = 2 * _C * _C * (_S + _E), 2 * _C * _S + 2 * _C * _E
 answer_11_1 = dict(
-    a=_flops / (2 * _numbers), b=_flops / (2 * (_numbers + 4 * _C * _C)), c=2 / 4,
-    d=2 * _C * _S * _E / (2 * (_C * _S + _C * _E + _S * _E)), e="abcd",
-)  # fmt: skip
+    a=_flops / (2 * _numbers),
+    b=_flops / (2 * (_numbers + 4 * _C * _C)),
+    c=2 / 4,
+    d=2 * _C * _S * _E / (2 * (_C * _S + _C * _E + _S * _E)),
+)
+answer_11_1["e"] = "".join(letter for letter, flops in answer_11_1.items() if flops < 203)
 # END SOLUTION
 check("11.1", answer_11_1, student=STUDENT)
 
@@ -299,6 +302,7 @@ check("11.3", launch_local)
 #   `turn` may keep its `cat`.
 #
 # Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64, and trains it, so its backward pass must run as it does now. The result has x's format.
+# The values are compared in float64; in float32 the operations are counted.
 # Change nothing but `chunk_layer`. You may use `torch`, `cos_sin` and `turn`.
 #
 # <details><summary>My values changed in the second call</summary>
@@ -382,6 +386,7 @@ check("11.4", chunk_layer)
 # **10 points** · difficulty 2/5 · importance 3/5 · 10 minutes · core
 #
 # With a larger tile less is read again, but the fast memory of a program is small: on a T4 it has 64 KiB, 65536 bytes.
+# (`shared_bytes` may be more or less: other cards have other sizes.)
 # Say four arrays lie there at the same time: M queries and M keys of width S, M values of width `E_tile`, and the M × M tile of the attention
 # matrix, all in one number format. Which M is the largest power of two for which they fit? What fits exactly, fits.
 # If that M is below 16, or if none fits, raise a `ValueError`, because Triton's `dot` takes nothing smaller.
@@ -431,8 +436,8 @@ check("11.5", largest_tile)
 # tokens of chunks 0 to g - 1. For chunk 0 it is zero. u is the gate of the token that reads.
 #
 # Make the state in torch, before the kernel starts: a float32 tensor (G, S, E), summed in float32 also when the inputs are float16, so
-# lin_k and v become float32 before their product. Everything else happens in one kernel. What 11.3 asks for holds here too: masks, strides,
-# no copies, and each entry of `out` stored once. Beside the given arrays the kernel reads the state, and nothing else.
+# lin_k and v become float32 before their product, and these are the only copies. Everything else happens in one kernel. What 11.3 asks for holds here too: masks, strides,
+# no other copies, and each entry of `out` stored once. Beside the given arrays the kernel reads the state, and nothing else.
 # Inputs are float32, or all float16; `out` is float32. What you wrote in 11.3 is there to be used. You may use `torch`, `jit` and `tl`.
 #
 # <details><summary>I get "Both operands must be same dtype" from `tl.dot`</summary>
