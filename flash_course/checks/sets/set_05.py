@@ -288,6 +288,7 @@ def cases_5(rng, numbers):
 right_5 = dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}
 wrong_5 = [Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()]
 wrong_5 += [Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one")]
+wrong_5 += [Wrong("by subtraction", right_5 | dict.fromkeys(["suspect_one", "suspect_two"], SUSPECTS["suspect_two"]))]
 wrong_5 += [Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
             for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})]  # fmt: skip
 wrong_5 += [Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5")]
