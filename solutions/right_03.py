@@ -228,6 +228,17 @@ class GauInParts(nn.Module):
         return torch.add(self.out_proj(h[..., :E].mul(read)), x)
 
 
+class GauWithPlacesOnTheCpu(GauInParts):
+    """A table on any device may be indexed by numbers that lie on the CPU, and the mask has no places of its own."""
+
+    def scores(self, z):
+        q, k = (z * g + b for g, b in zip(self.gamma, self.beta))
+        i = torch.arange(z.shape[1])
+        far = torch.clamp(i - i[:, None], -self.sizes["reach"], self.sizes["reach"])
+        s = q @ k.mT / self.sizes["n"] + self.table[far + self.sizes["reach"]]
+        return s.relu().tril() if self.hide else s
+
+
 def gradient_by_extrapolation(f, x):
     """Two steps, and what they say of a step of zero; a generator of places, a tuple of slopes."""
     x = np.array(x, np.float64)
@@ -253,6 +264,14 @@ def backward_in_torch(q, k, v, bias, n, causal, d_out, power=2):
     return [x.numpy() for x in (ds @ k / n, ds.T @ q / n, A.T @ d_out, ds)]
 
 
+def backward_by_quotient(q, k, v, bias, n, causal, d_out, power=2):
+    """The slope is the weight over the score, where there is a weight."""
+    s = q @ k.T / n + bias
+    A = np.maximum(np.tril(s) if causal else s, 0) ** power
+    ds = (d_out @ v.T) * np.divide(power * A, s, out=np.zeros_like(s), where=A > 0)
+    return ds @ k / n, ds.T @ q / n, A.T @ d_out, ds
+
+
 _n = personal("03.6")
 FORMATS = {"a": Fraction(255.875) * _n["n"], "b": np.float32(2**-12.5), "c": 2048 * Fraction(_n["step"]),
            "d": np.float64(256 * _n["step"]), "e": "Float16", "f": "bf16", "g": "By emulation"}  # fmt: skip
@@ -264,9 +283,9 @@ RIGHT = {
         {"toeplitz_bias": toeplitz_by_windows, "rotary_bias": rotary_by_distance},
         {"toeplitz_bias": toeplitz_by_strides, "rotary_bias": rotary_by_turning},
     ],
-    "03.2": [GauWithEinsum, GauByRows, GauInParts],
+    "03.2": [GauWithEinsum, GauByRows, GauInParts, GauWithPlacesOnTheCpu],
     "03.3": [gradient_of_five_points, gradient_by_flat_index, gradient_by_extrapolation],
-    "03.4": [backward_with_einsum, backward_by_rows, backward_in_torch],
+    "03.4": [backward_with_einsum, backward_by_rows, backward_in_torch, backward_by_quotient],
     "03.5": [assert_by_growing, assert_by_pairs_of_lengths],
     "03.6": [FORMATS],
 }
