@@ -281,7 +281,8 @@ check("03.3", numeric_gradient)
 # `s = q kᵀ / n + bias`, then `A = relu(s) ** power`. If `causal` is true, `A[i, j]` is set to 0 for j > i. Last, `out = A v`.
 #
 # The power is a whole number, 1 or more; the lecture has 2. You get `d_out`, the gradient of a loss with respect to out, and
-# return the gradients of q, k, v and bias. At a hidden entry the gradient of bias is 0, and the derivative of relu(s) is 0 for s below 0.
+# return the gradients of q, k, v and bias. At a hidden entry the gradient of bias is 0, and the derivative of relu(s) is 0 for s below 0
+# and for s = 0, whatever the power.
 #
 # Do it with `numpy`. Loops are allowed, but a few matrix products are shorter. Torch's own gradient is switched off,
 # and differences as in 03.3 do not pass: d_out may be as large as 1e300, and q as small as 1e-300.
@@ -379,7 +380,8 @@ check("03.5", assert_prefix_consistent)
 # whose last binary digit is 0.
 #
 # - `a`: s, s / n and relu²(s / n) are float16 numbers. What is the largest s for which relu²(s / n) is finite?
-# - `b`: what is the smallest s above 0 for which relu²(s) in float16 is not 0? There is no division here. Three digits are enough.
+# - `b`: what is the smallest s above 0 for which relu²(s) in float16 is not 0? There is no division here. Three digits are
+#   enough, so it does not matter whether you round s itself to a float16 number.
 # - `c`: a float16 number x starts at 0, and `x = x + step` is repeated. At which number does it stop growing?
 #   Write `float("inf")` if you think that it never stops.
 # - `d`: the same question for bfloat16.

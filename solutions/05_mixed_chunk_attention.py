@@ -115,7 +115,8 @@ check("05.1", to_chunks)
 # Where there is nothing to read, the result is zero.
 #
 # Write it without a loop over G (2 points). If `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 as well as
-# in float64; and the result keeps the number format of `kv_GSE`.
+# in float64; and the result keeps the number format of `kv_GSE`
+# (you may sum in another format on the way).
 #
 # You may use `torch`.
 #
@@ -328,7 +329,7 @@ check("05.5", suspect_one, suspect_two, suspect_three, found_05_5)
 #
 # - `a`: how many tokens does token t read one by one, itself included?
 # - `b`: how many chunk summaries does it read?
-# - `c`: at which C do both parts need the same number of multiplications? In the local part let each token read C tokens, that is the
+# - `c`: at which C do both parts need the same number of multiplications? In the local part let each token read C tokens, at S + E multiplications each, that is the
 #   whole square, as a plain matrix product computes it (the lecture counts only the (C + 1) / 2 that a mask leaves); in the global part count
 #   two products with an S × E array. Round to a whole number.
 # - `d`: True or False: if the layer is causal and C = T, it computes what the gated attention unit of lecture 02 does (the unit of FLASH-Quad),

@@ -127,7 +127,8 @@ check("07.1", bits_per_byte)
 # twice.)
 #
 # **Clipping** (8 points). The paper calls its clipping *local* and does not explain the word. One way to read it is that each tensor is clipped by itself:
-# take the norm of the tensor, the root of the sum of its squares, and if it is above `max_norm`, multiply the tensor by one factor, so that its norm becomes exactly `max_norm`.
+# take the norm of the tensor, the root of the sum of its squares, and if it is above `max_norm`, multiply the tensor by one factor, so that its norm becomes `max_norm`
+# (the check does so in float64, and nine digits must be right).
 # All other tensors stay as they are.
 #
 # You may use `math` and `torch`, but not `torch.nn.utils`, whose clipping is not exact.
@@ -384,10 +385,10 @@ check("07.5", answer_07_5, student=STUDENT)
 # 2. `batch` and `masked` read the training books, `scored` the validation books. In `scored` each validation token is a target exactly once.
 # 3. Each update brings windows of its own, chosen at random, while the same number brings the same ones again. In a book of T tokens or more
 #    any full window can come, and in 200 updates on books of some dozen tokens all of them do. A shorter book is one window.
-# 4. A row of `masked` is a window too, and 15% of its tokens are hidden (rounded down, at least 1). Where a token is hidden, the target is that token;
-#    elsewhere the target is -100 and the id is the token. Most of the hidden positions, or all of them, have the id -1;
-#    the others may have any token as id, even the right one. Hidden tokens come in spans of neighbours: where 15 of 100 are
-#    hidden, the spans of many batches are more than 3 long on average; a single batch may have a little less.
+# 4. A row of `masked` is a window too, and 15% of its own tokens are hidden (rounded down, at least 1). Where a token is hidden, the target is that
+#    token; elsewhere the target is -100 and the id is the token. Over many batches most of the hidden positions, or all of them, have the id -1;
+#    the others may have any token as id, even the right one. Hidden tokens come in spans, and hidden neighbours are one span: where 15 of 100 are
+#    hidden, the spans of many batches, taken together, are more than 3 long on average; a single batch may have a little less.
 #
 # Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on eleven that are wrong.
 # Grading tries a few more, and stops a test that computes for ten seconds in all.

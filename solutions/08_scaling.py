@@ -192,7 +192,8 @@ check("08.2", answer_08_2, student=STUDENT)
 #
 # `clock()` gives the machine's time in milliseconds, and no other clock knows anything of it.
 # Take `repeats` readings of f and as many of g, where a reading is the time from asking for one call to the end of its work.
-# Return the ratio, and the readings in the order in which they were taken. The ratio must be right to 2%, on four busy machines.
+# Return the ratio, and the readings in the order in which they were taken. The ratio must be right to 2%, on a quiet machine
+# with any number of readings, and on four busy ones with 21 or more of each. You may make more calls than you report.
 #
 # You may use `statistics`.
 #
@@ -253,6 +254,7 @@ check("08.3", time_pair)
 #
 # Both models have D = 768. A block has 7.08 million parameters, a unit 3.64 million, and both models have an embedding of 24.6 million.
 # The numbers of parameters may differ by 5%. Each length in `lengths` divides `tokens`, and the lengths come in any order. Keep all keys, and both models at every length.
+# You may change every value but those of `model` and `T`.
 #
 # Each sin gives 2.5 points. A fair plan also has at least three timed calls, the same number for both models, but that is in order already.
 #

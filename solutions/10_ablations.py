@@ -106,7 +106,7 @@ STUDENT = "me"  # your name or number; the numbers of 10.2 are drawn from it
 def recall_batch(rng, B, T, C, pairs, vocab):
     """Pairs in chunk 0, a question for each of them in a later chunk.
 
-    rng: a generator. B, T, C: sequences, positions, chunk length. pairs: 1 to n, with 2 pairs <= C and pairs <= T - C.
+    rng: a generator. B, T, C: sequences, positions, chunk length. pairs: 1 to n, with 2 * pairs <= C and pairs <= T - C.
     vocab: 1 + 2n.
     Returns two arrays of integers, both (B, T): ids and targets.
     """
@@ -138,7 +138,8 @@ check("10.1", recall_batch)
 # asked again. It also prints `pairs` and `values`.
 #
 # - For each model and question: write `"path"` if the pair can reach the output at the question through what the units read,
-#   in a model of as many units as you like. Write `"chance"` if it cannot, however the model is trained;
+#   in a model of as many units as you like. It is enough that the question can read the key and the value, each by itself.
+#   Write `"chance"` if it cannot, however the model is trained;
 # - `blind`: the share of right answers of a model that guesses among all possible values;
 # - `whose`: that of a model that knows which values are in the sequence, but not whose they are, and guesses among them.
 #   Write both shares as a fraction, such as `1 / 40`, or with three decimals;
