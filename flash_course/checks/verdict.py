@@ -224,7 +224,7 @@ def look_at_values(result, exercise, found, kept):
         likely = alike_in_a_part(exercise, found, failed, kept)
     told = [*exercise.parts] if exercise.kind == "predict" else [case.part]  # sentences of a prediction name their part
     for sentence, part in likely.items():
-        if part not in told:
+        if part not in told and not sentence.startswith(part):
             sentence = say("all", "part", part=word(exercise.id, part), state=sentence)
         if sentence not in result.lines[-1]:
             result.likely.append(sentence)
@@ -238,6 +238,7 @@ class KeptAnswers:
 
     def __init__(self, exercise, found, numbers, known):
         self.found, self.known, self.stored = found, known, exercise.stored
+        self.tolerance = 1e-9 if exercise.kind == "predict" else max(1e-9, exercise.tolerance)
         self.keys = [wrong.key for wrong in exercise.wrong]
         self.answers = [exercise.assemble(wrong.answer, numbers, wrong.of) for wrong in exercise.wrong]
 
@@ -247,7 +248,11 @@ class KeptAnswers:
             self.known[k, i] = outcome_of(self.found[i].case, self.answers[k])
         if self.stored:
             return expected.same_mark(self.known[k, i], expected.mark_of(self.found[i].outcome))
-        return same_outcome(self.known[k, i], self.found[i].outcome, lambda a, b: difference(a, b, 1e-9) is None)
+        return same_outcome(self.known[k, i], self.found[i].outcome, self.same_value)
+
+    def same_value(self, a, b):
+        """Two that round differently give the same, as far as the exercise allows it; what is guessed is a number."""
+        return difference(a, b, self.tolerance) is None
 
     def alike(self, places):
         """The keys of those that give the same in all these cases, one after the other."""
