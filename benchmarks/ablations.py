@@ -20,9 +20,9 @@ import torch
 from flash_course.bench.clock import machine
 from flash_course.bench.paired import interval
 from flash_course.variants import VARIANTS, C
-from flash_support.files import write_text
 from flash_tutorial import count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
+from flash_tutorial.files import write_text
 from flash_tutorial.training import TrainConfig, train
 
 RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results" / "ablations.json"

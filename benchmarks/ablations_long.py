@@ -18,7 +18,7 @@ from stored_runs import StoredRuns, say_if_at_edge
 
 from flash_course.bench.paired import FOUR, TRIALS, best_rate, difference, interval, scores, trials
 from flash_tutorial import count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, draw_batch, train
 
 RUNS = StoredRuns("ablations_long", __doc__)

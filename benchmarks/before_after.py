@@ -30,7 +30,7 @@ WORKER = """
 import sys, time, torch
 from flash_tutorial import LanguageModel, ModelConfig
 try:
-    from flash_support.devices import keep_freed_memory
+    from flash_tutorial.training.devices import keep_freed_memory
 except ImportError:  # as it was called before
     from flash_tutorial.devices import keep_freed_memory
 torch.set_num_threads(1)

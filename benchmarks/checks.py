@@ -21,7 +21,7 @@ from pathlib import Path
 from flash_course.bench.clock import machine
 from flash_course.checks import exercise as model
 from flash_course.checks.verdict import judge
-from flash_support.files import write_text
+from flash_tutorial.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "flash_course" / "bench" / "results" / "checks.json"

@@ -17,7 +17,7 @@ from text_losses import bits_of, by_place
 
 from flash_course.bench.paired import interval
 from flash_tutorial import FLASH, ModelConfig, count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
 
 RUNS = StoredRuns("chunk_length", __doc__)

@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 
 from flash_course.bench.clock import machine
-from flash_support.files import write_text
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.chunks import to_chunks
-from flash_tutorial.data import IGNORE, evaluation_windows, load_corpus
+from flash_tutorial.corpora import IGNORE, evaluation_windows, load_corpus
+from flash_tutorial.files import write_text
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.training import TrainConfig, draw_batch, first_bytes, learning_rate_at
 from flash_tutorial.units import FLASH

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from flash_course.bench.clock import machine
 from flash_course.grading import processes, sandbox
-from flash_support.files import write_text
+from flash_tutorial.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "flash_course" / "bench" / "results" / "grading.json"

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from flash_course import cli
 from flash_course.bench.clock import machine
-from flash_support.files import read_json, write_text
-from flash_support.runs.run_folder import read_log
+from flash_tutorial.files import read_json, write_text
+from flash_tutorial.training.run_folder import read_log
 
 OUT = Path(__file__).resolve().parent.parent / "flash_course" / "bench" / "results" / "kill_runs.json"
 STEPS = 40

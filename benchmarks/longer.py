@@ -15,7 +15,7 @@ import torch
 from stored_runs import StoredRuns
 
 from flash_tutorial import ModelConfig
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
 RUNS = StoredRuns("longer", __doc__)

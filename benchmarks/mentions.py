@@ -15,7 +15,7 @@ from stored_runs import StoredRuns
 from text_losses import worth_of_mentions
 
 from flash_tutorial import LanguageModel
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 
 RUNS = StoredRuns("mentions", __doc__)
 MODELS = ("austen-flash", "austen-transformer++")

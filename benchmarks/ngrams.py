@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from flash_course.bench.clock import machine
-from flash_support.files import write_text
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
+from flash_tutorial.files import write_text
 
 ORDERS = (0, 1, 2, 3, 5)
 PPMD_ORDER, PPMD_MEMORY, WINDOW, EVERY = 8, 512 << 20, 1024, 8  # one window of eight is scored: each reads the novels

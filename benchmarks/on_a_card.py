@@ -33,10 +33,10 @@ from flash_course.bench.against_length import (
     training_step,
 )
 from flash_course.bench.clock import peak_bytes, rounds_in_turn, summary
-from flash_support.devices import DTYPES
 from flash_tutorial import FLASH, LanguageModel
-from flash_tutorial.decoding import RecordedStep
-from flash_tutorial.properties import draw_order_one
+from flash_tutorial.check import draw_order_one
+from flash_tutorial.generate import RecordedStep
+from flash_tutorial.training.devices import DTYPES
 
 TILES = ((32, 64), (64, 64), (64, 128), (128, 64))
 WARPS = (4, 8)

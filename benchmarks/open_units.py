@@ -15,7 +15,7 @@ import torch
 from stored_runs import StoredRuns, say_if_at_edge
 
 from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.layers import ToeplitzBias, cos_sin
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes, train
 

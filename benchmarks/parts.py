@@ -19,7 +19,7 @@ from text_losses import bits_of, by_mention, by_place, worth_of_mentions
 
 from flash_course.bench.paired import interval
 from flash_tutorial import ModelConfig, count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, first_bytes, train
 
 RUNS = StoredRuns("parts", __doc__)

@@ -22,13 +22,13 @@ from stored_runs import StoredRuns, say_if_at_edge
 from text_losses import bits_of, by_place
 
 from flash_course.bench.paired import interval
-from flash_support.devices import Engine, keep_freed_memory
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.chunks import chunk_counts, from_chunks, to_chunks
-from flash_tutorial.data import load_corpus, load_tokens
+from flash_tutorial.corpora import load_corpus, load_tokens
 from flash_tutorial.layers import make_bias
 from flash_tutorial.mixing import global_part, relu2_attention
 from flash_tutorial.training import TrainConfig, first_bytes, new_optimizer, parts, train, train_step
+from flash_tutorial.training.devices import Engine, keep_freed_memory
 
 RUNS = StoredRuns("places", __doc__)
 T, C, SEEDS, BYTES = 1024, 128, (0, 1, 2), 400_000

@@ -28,12 +28,12 @@ import torch
 from stored_runs import commands_in
 
 from flash_course.bench.clock import machine, time_in_turn
-from flash_support.devices import keep_freed_memory
-from flash_support.files import write_text
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
+from flash_tutorial.files import write_text
 from flash_tutorial.layers import cos_sin
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, train
+from flash_tutorial.training.devices import keep_freed_memory
 
 RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results"
 RATES = {

@@ -21,8 +21,8 @@ import torch
 
 from flash_course.bench.clock import machine
 from flash_course.bench.tasks import IGNORE, mqar
-from flash_support.files import write_text
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
+from flash_tutorial.files import write_text
 from flash_tutorial.training import TrainConfig, learning_rate_at
 
 PACKAGE = Path(__file__).parent.parent / "flash_tutorial"

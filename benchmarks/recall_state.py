@@ -33,9 +33,9 @@ from flash_course.successors import (
     ThreeToOne,
     WindowAttention,
 )
-from flash_support.devices import keep_freed_memory
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, states
 from flash_tutorial.training import TrainConfig, learning_rate_at
+from flash_tutorial.training.devices import keep_freed_memory
 
 RUNS = StoredRuns("recall_state", __doc__)
 D, T, FIRST, C, KEYS, PAIRS = 64, 64, 32, 8, 16, (1, 2, 4, 8, 16)  # pairs lie in the first FIRST tokens

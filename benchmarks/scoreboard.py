@@ -122,7 +122,7 @@ def bits_of(run):
 
 def write(stored):
     """One line for each run and each list of seeds, sorted, so that a new one is one changed line."""
-    from flash_support.files import write_text
+    from flash_tutorial.files import write_text
 
     parts = [f'"command": {json.dumps("python benchmarks/scoreboard.py")}']
     for kind in ("runs", "seeds"):

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from flash_course.bench.clock import machine
-from flash_support.files import write_text
 from flash_tutorial import LanguageModel, count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
+from flash_tutorial.files import write_text
 from flash_tutorial.training import evaluate
 
 MODELS = Path(__file__).parent.parent / "flash_tutorial" / "models"

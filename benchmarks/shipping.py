@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from stored_runs import StoredRuns, say_if_at_edge
 
-from flash_support.devices import pick_dtype
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
+from flash_tutorial.training.devices import pick_dtype
 
 RUNS = StoredRuns("shipping", __doc__)
 MODELS = {

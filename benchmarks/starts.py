@@ -17,9 +17,8 @@ import torch
 from stored_runs import StoredRuns, say_if_at_edge
 from torch import nn
 
-from flash_support.corpora import Split
 from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import Split, load_corpus
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes, train
 
 RUNS = StoredRuns("starts", __doc__)

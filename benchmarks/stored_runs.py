@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from flash_course.bench.clock import machine
-from flash_support.files import write_text
+from flash_tutorial.files import write_text
 
 RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results"
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flash_tutorial.data import evaluation_windows
+from flash_tutorial.corpora import evaluation_windows
 
 NAMES = {
     "austen": re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}"),  # a capital inside a sentence

@@ -23,10 +23,10 @@ from stored_runs import StoredRuns
 
 from flash_course.bench.clock import time_in_turn, time_to_reach
 from flash_course.bench.stored import timed_runs
-from flash_support.devices import Engine, keep_freed_memory
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, new_optimizer, parts, train, train_step
+from flash_tutorial.training.devices import Engine, keep_freed_memory
 
 RUNS = StoredRuns("time_to_quality", __doc__)
 LENGTHS, BYTES, SEEDS, EVERY = (512, 2048, 8192), 8192, (0, 1, 2), 30  # seconds from one score to the next

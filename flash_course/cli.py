@@ -15,9 +15,9 @@ from contextlib import nullcontext
 from importlib import metadata, resources
 from pathlib import Path
 
-from flash_support.settings import rules
 from flash_tutorial import __version__
 from flash_tutorial.config import ARCHITECTURES, ModelConfig, TrainConfig
+from flash_tutorial.settings import rules
 
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
@@ -219,8 +219,8 @@ def set_threads(args):
 
 def run_train(args):
     """``flash-tutorial train``"""
-    from flash_support.runs.stopping import stoppable
     from flash_tutorial.training import train
+    from flash_tutorial.training.stopping import stoppable
 
     set_threads(args)
     model_config, train_config = read_configs(args)
@@ -263,7 +263,7 @@ def speaks():
 
 def save_curve(path, run, config):
     """The picture of a run; the PNG carries its alt text."""
-    from flash_support.files import whole_file
+    from flash_tutorial.files import whole_file
 
     from .figures import training_curve  # matplotlib takes a while to load
 
@@ -275,8 +275,8 @@ def save_curve(path, run, config):
 
 def read_configs(args):
     """The two configurations: what was given, over what a run that goes on had, over the defaults."""
-    from flash_support.runs.run_folder import refuse_fewer_steps
     from flash_tutorial.model import find_config
+    from flash_tutorial.training.run_folder import refuse_fewer_steps
 
     model, train = (
         {name: value for name, value in vars(args).items() if name in rules(config)}
@@ -313,7 +313,7 @@ def tokens_of_run(args, model, train):
     found = saved_settings(args.out) if args.resume and args.out and model.tokens is not None else None
     if not found:
         return None
-    from flash_tutorial.data import load_corpus
+    from flash_tutorial.corpora import load_corpus
     from flash_tutorial.model import find_vocabulary
 
     path, saved = found
@@ -329,9 +329,9 @@ def tokens_of_run(args, model, train):
 
 def saved_settings(out):
     """The newest values with the settings of the run in a folder, and where they stand: ``(path, values)`` or None."""
-    from flash_support.runs.checkpoints import last_checkpoint
-    from flash_support.runs.lock import locked
-    from flash_support.runs.run_folder import read_result
+    from flash_tutorial.training.checkpoints import last_checkpoint
+    from flash_tutorial.training.lock import locked
+    from flash_tutorial.training.run_folder import read_result
 
     out = Path(out)
     if not out.is_dir():
@@ -345,8 +345,8 @@ def saved_settings(out):
 
 def load_model(name, device):
     """A model from a run's folder, a checkpoint, or the package."""
-    from flash_support.devices import pick_device
     from flash_tutorial.model import LanguageModel
+    from flash_tutorial.training.devices import pick_device
 
     return LanguageModel.from_pretrained(name).to(pick_device(device))
 
@@ -365,9 +365,9 @@ def run_evaluate(args):
     """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
 
-    from flash_support.devices import keep_freed_memory
-    from flash_tutorial.data import load_corpus
-    from flash_tutorial.score import evaluate, first_bytes, in_words
+    from flash_tutorial.corpora import load_corpus
+    from flash_tutorial.training.devices import keep_freed_memory
+    from flash_tutorial.training.score import evaluate, first_bytes, in_words
 
     set_threads(args)
     keep_freed_memory()
@@ -426,9 +426,9 @@ def run_doctor(args):
     set_threads(args)
     import torch
 
-    from flash_support.corpora import load_austen
-    from flash_support.devices import LARGE, describe_device, measured_gain, pick_device, pick_dtype
     from flash_tutorial import FLASH
+    from flash_tutorial.corpora import load_austen
+    from flash_tutorial.training.devices import LARGE, describe_device, measured_gain, pick_device, pick_dtype
 
     from .addresses import PLACEHOLDER, is_stamped
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flash_support.files import advising, make_folder, reading, write_text
+from flash_tutorial.files import advising, make_folder, reading, write_text
 
 FORMAT = 1
 ANOTHER = "name another file in the variable FLASH_TUTORIAL_PROGRESS"

@@ -7,7 +7,7 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from flash_support.files import refused, write_text
+from flash_tutorial.files import refused, write_text
 
 from .addresses import install_address, is_stamped
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_support.settings import check_counts
 from flash_tutorial.chunks import from_chunks, to_chunks
 from flash_tutorial.layers import EPS, LayerNorm, check_input
+from flash_tutorial.settings import check_counts
 
 
 # ---------------------------------------------------------------- the skeleton

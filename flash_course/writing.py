@@ -2,7 +2,7 @@
 
 import codecs
 
-from flash_support.corpora.vocabulary import MASK_ID, import_tokenizers
+from flash_tutorial.corpora.vocabulary import MASK_ID, import_tokenizers
 
 
 def writer(vocabulary, prompt):

@@ -2,12 +2,13 @@
 
 from importlib import import_module
 
-from flash_support import __version__ as __version__
+__version__ = "0.2.0"
+
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
 # torch, and `flash-tutorial doctor` can say that torch is missing.
 _HOMES = {name: home for home, names in {
-    "config": ("ModelConfig",), "data": ("load_corpus", "load_tokens"), "properties": ("check_unit",),
+    "config": ("ModelConfig",), "corpora": ("load_corpus", "load_tokens"), "check": ("check_unit",),
     "model": ("LanguageModel", "Stack", "count_parameters", "pool"),
     "units": ("FLASH", "GAU", "MCTransformerBlock", "TransformerBlock"),
 }.items() for name in names}  # fmt: skip

@@ -6,7 +6,7 @@ Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value
 import torch
 import torch.nn.functional as F
 
-from flash_support.formats import without_autocast
+from .formats import without_autocast
 
 
 def to_chunks(x, C):

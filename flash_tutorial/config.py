@@ -11,7 +11,7 @@ import difflib
 import json
 from dataclasses import asdict, dataclass, replace
 
-from flash_support.settings import ABSENT, before_they_existed, check_format, explained, rules, setting, stored
+from .settings import ABSENT, before_they_existed, check_format, explained, rules, setting, stored
 
 GATED = ("flash", "flash_quad")
 BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
@@ -50,7 +50,7 @@ class ModelConfig:
 
     architecture: str | type = setting("flash", "kind of model", choices=ARCHITECTURES)  # noqa: RUF009 (a field)
     vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
-    tokens: int | None = setting(None, "ids that a text holds, fewer than N (see flash_support.corpora.vocabulary); "
+    tokens: int | None = setting(None, "ids that a text holds, fewer than N (see flash_tutorial.corpora.vocabulary); "
         "None: bytes", kind=int, flag=None)  # fmt: skip
     dim: int = setting(128, "width D")
     depth: int | None = setting(None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int)
@@ -165,7 +165,7 @@ class ModelConfig:
             raise ValueError(f"dropout={self.dropout}: expected a share below 1")
         if self.tokens is not None:
             # it loads NumPy, which a command's help need not wait for
-            from flash_support.corpora.vocabulary import Vocabulary
+            from .corpora.vocabulary import Vocabulary
 
             Vocabulary(self.tokens).check(self.vocab_size, self.causal)
         try:

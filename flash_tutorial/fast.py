@@ -7,9 +7,8 @@ Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value
 
 import torch
 
-from flash_support.formats import is_rewritten, product_dtype, without_autocast
-
 from . import chunks, mixing
+from .formats import is_rewritten, product_dtype, without_autocast
 
 # Rows of a causal attention matrix computed at once, at least: what lies right of the last one is never multiplied. A
 # GPU would rather multiply the zeros of a whole chunk than read and write sums once more.

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_support.errors import described
-from flash_support.formats import is_followed, is_integers, is_rewritten
-
 from .config import TOEPLITZ_BELOW, check_options
+from .errors import described
+from .formats import is_followed, is_integers, is_rewritten
 
 EPS = 1e-5  # Code 5, both norms
 

@@ -13,15 +13,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from flash_support import files
-from flash_support.corpora.vocabulary import Vocabulary, text_of
-from flash_support.errors import check_call, check_constructor, described
-from flash_support.formats import is_integers
-from flash_support.runs.checkpoints import last_checkpoint
-from flash_support.settings import check_format
-
-from . import decoding, states
+from . import files, states
 from .config import FORMAT, GATED, ModelConfig
+from .corpora.vocabulary import Vocabulary, text_of
+from .errors import check_call, check_constructor, described
+from .formats import is_integers
 from .layers import (
     LearntPositions,
     check_input,
@@ -30,6 +26,7 @@ from .layers import (
     make_norm,
     make_positions,
 )
+from .settings import check_format
 from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
@@ -224,7 +221,7 @@ class LanguageModel(nn.Module):
         features, state = self.stack.step(self._embedded(ids), state)
         return self.head(features), state
 
-    generate = decoding.generate
+    generate = generate
 
     def _refuse_non_causal(self, what):
         if not self.config.causal:

@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from flash_support.formats import is_rewritten, product_dtype
-from flash_support.settings import check_counts
-
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
 from .config import check_heads, check_options
 from .fast import read_earlier_chunks, relu2_attention
+from .formats import is_rewritten, product_dtype
 from .layers import ScaleOffset, arrays_of, check_input, cos_sin, gates_again, make_bias, make_norm, rope
 from .mixing import global_part, mixed_chunk_attention, softmax_attention, visible_pairs
+from .settings import check_counts
 from .states import BlockSteps, FLASHSteps, GAUSteps, MCBlockSteps
 
 

@@ -42,10 +42,10 @@ REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
 def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
     places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
     for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_support" / "__init__.py").is_file():
+        if (folder / "flash_tutorial" / "__init__.py").is_file():
             return str(folder)
     for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_support/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
+        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
             return str(archive)
     if REPOSITORY.startswith("OWNER/"):
         raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
@@ -53,13 +53,13 @@ def find_package():  # a folder or a zip of the project: around this notebook, u
 
 
 if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_support") is not None
+    there = importlib.util.find_spec("flash_tutorial") is not None
     if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
         print("installing", source := find_package())
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_support.devices import describe_device
+from flash_tutorial.training.devices import describe_device
 
 print(describe_device())
 
@@ -116,7 +116,7 @@ from flash_course import figures, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters, reference
 from flash_tutorial.layers import cos_sin, make_norm
-from flash_tutorial.properties import draw_order_one, settle_branch
+from flash_tutorial.check import draw_order_one, settle_branch
 
 # %% [markdown]
 # ## 1. The unit as a module
@@ -537,7 +537,7 @@ assert error(y.detach(), package(x).detach(), x) < 0.02
 
 
 # %%
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
 corpus = load_corpus("austen")
@@ -603,7 +603,7 @@ for (name, run), model in zip(runs.items(), (of_package, runs["GAU, rotary bias"
 predict("03.c", None)  # your number in place of None
 
 # %%
-from flash_tutorial.properties import prefix_error, step_error, value_leak
+from flash_tutorial.check import prefix_error, step_error, value_leak
 
 sequence = torch.randn(2, 100, D, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 prompts, drift = torch.tensor([1, 1]), {}  # one token of each sequence is read at once

@@ -44,10 +44,10 @@ REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
 def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
     places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
     for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_support" / "__init__.py").is_file():
+        if (folder / "flash_tutorial" / "__init__.py").is_file():
             return str(folder)
     for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_support/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
+        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
             return str(archive)
     if REPOSITORY.startswith("OWNER/"):
         raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
@@ -55,13 +55,13 @@ def find_package():  # a folder or a zip of the project: around this notebook, u
 
 
 if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_support") is not None
+    there = importlib.util.find_spec("flash_tutorial") is not None
     if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
         print("installing", source := find_package())
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_support.devices import describe_device
+from flash_tutorial.training.devices import describe_device
 
 print(describe_device())
 
@@ -75,7 +75,7 @@ print(describe_device())
 import torch
 
 from flash_tutorial import LanguageModel
-from flash_tutorial.data import ByteTokenizer
+from flash_tutorial.corpora import ByteTokenizer
 
 torch.set_num_threads(1)
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -456,7 +456,7 @@ def error(unit, x, n):
     return float((torch.cat([y, *steps], 1) - unit(x)).abs().max())
 
 
-from flash_tutorial.properties import draw_order_one
+from flash_tutorial.check import draw_order_one
 
 D = 8
 units = {"FLASH": FLASH(D, qk_dim=S, chunk_size=C, causal=True, bias="toeplitz"),
@@ -662,7 +662,7 @@ predict("09.f", my_third_guess)
 
 # %%
 from flash_course.bench.words import beginnings_of, words_across, words_of
-from flash_tutorial.data import evaluation_windows, load_corpus
+from flash_tutorial.corpora import evaluation_windows, load_corpus
 
 austen, share, fits = load_corpus("austen"), {}, {}
 known = words_of(austen.train.tokens)

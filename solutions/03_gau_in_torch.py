@@ -42,10 +42,10 @@ REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
 def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
     places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
     for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_support" / "__init__.py").is_file():
+        if (folder / "flash_tutorial" / "__init__.py").is_file():
             return str(folder)
     for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_support/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
+        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
             return str(archive)
     if REPOSITORY.startswith("OWNER/"):
         raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
@@ -53,13 +53,13 @@ def find_package():  # a folder or a zip of the project: around this notebook, u
 
 
 if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_support") is not None
+    there = importlib.util.find_spec("flash_tutorial") is not None
     if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
         print("installing", source := find_package())
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_support.devices import describe_device
+from flash_tutorial.training.devices import describe_device
 
 print(describe_device())
 
@@ -72,7 +72,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_course import check, hint, personal, progress
-from flash_tutorial.properties import draw_order_one, settle_branch
+from flash_tutorial.check import draw_order_one, settle_branch
 
 STUDENT = "me"  # your name or number; the numbers of 03.6 are drawn from it
 
@@ -332,7 +332,7 @@ check("03.4", quadratic_backward)
 # Your test is also tried on eight wrong units. A unit may be wrong for one token only, by a thousandth, from the second
 # chunk on, or where the last chunk is not full.
 #
-# You may use `torch`, `copy`, and from `flash_tutorial.properties` the functions `draw_order_one` and `settle_branch`.
+# You may use `torch`, `copy`, and from `flash_tutorial.check` the functions `draw_order_one` and `settle_branch`.
 # (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws the parameters in place and returns the unit.
 # `settle_branch(unit, x)` scales its last matrix, so that the branch is about as large as x.) The functions `prefix_error`, `step_error`
 # and `check_unit` of that module are locked here, because the comparison is yours to write.

@@ -39,10 +39,10 @@ REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
 def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
     places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
     for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_support" / "__init__.py").is_file():
+        if (folder / "flash_tutorial" / "__init__.py").is_file():
             return str(folder)
     for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_support/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
+        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
             return str(archive)
     if REPOSITORY.startswith("OWNER/"):
         raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
@@ -50,13 +50,13 @@ def find_package():  # a folder or a zip of the project: around this notebook, u
 
 
 if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_support") is not None
+    there = importlib.util.find_spec("flash_tutorial") is not None
     if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
         print("installing", source := find_package())
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
         importlib.invalidate_caches()
 
-from flash_support.devices import describe_device
+from flash_tutorial.training.devices import describe_device
 
 print(describe_device())
 

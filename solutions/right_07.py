@@ -13,7 +13,7 @@ from os import replace
 import numpy as np
 import torch
 
-from flash_tutorial.data import IGNORE, START_ID, random_windows
+from flash_tutorial.corpora import IGNORE, START_ID, random_windows
 from flash_course import personal
 from flash_course.bench.stored import load_stored
 from flash_course.checks.exercise import Case

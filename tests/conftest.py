@@ -26,7 +26,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def austen():
-    from flash_tutorial.data import load_corpus
+    from flash_tutorial.corpora import load_corpus
 
     return load_corpus("austen")
 
@@ -45,7 +45,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def corpus(text):
-    from flash_support.corpora import load_file
+    from flash_tutorial.corpora import load_file
 
     return load_file(text)
 

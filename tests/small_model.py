@@ -5,8 +5,8 @@ from torch import nn
 from unit_cases import features
 
 from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.check import draw_order_one, settle_branch
 from flash_tutorial.config import ARCHITECTURES, options_of
-from flash_tutorial.properties import draw_order_one, settle_branch
 
 N = 19
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flash_tutorial.data import load_tokens
+from flash_tutorial.corpora import load_tokens
 
 TEXT = "It is a truth universally acknowledged, that a single man — naïve as he is — must be in want of a wife. " * 30
 

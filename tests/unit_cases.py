@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flash_tutorial import FLASH, GAU, MCTransformerBlock, TransformerBlock, reference
-from flash_tutorial.properties import draw_order_one, settle_branch
+from flash_tutorial.check import draw_order_one, settle_branch
 
 D, S, C, B = 12, 8, 4, 3
 T = 3 * C + 2  # three full chunks and a tail

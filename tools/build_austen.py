@@ -4,7 +4,7 @@
     python tools/build_austen.py unpacked OUT
 
 OUT then has austen.txt.bz2 (the novels as UTF-8, joined by one NUL byte, which occurs in none of them) and
-manifest.json (sha256 of the whole and of each novel), byte for byte those in flash_support/corpora.
+manifest.json (sha256 of the whole and of each novel), byte for byte those in flash_tutorial/corpora.
 """
 
 import argparse

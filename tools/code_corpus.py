@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from flash_support.files import file_sha256, write_text
+from flash_tutorial.files import file_sha256, write_text
 
 WHEEL = "networkx-3.4.2-py3-none-any.whl"
 WHEEL_SHA256 = "df5d4365b724cf81b8c6a7312509d0c22386097011ad1abe274afd5e9d3bbc5f"

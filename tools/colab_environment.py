@@ -161,7 +161,7 @@ def main(arguments=None):
 
 
 def store(path, listed, python, new, changed, done, ok):
-    from flash_support.files import write_text
+    from flash_tutorial.files import write_text
 
     installed = dict(line.split("==") for line in freeze(python) if "==" in line)
     lower = {name.lower().replace("_", "-"): version for name, version in installed.items()}

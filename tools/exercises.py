@@ -101,7 +101,7 @@ def text_of(notebook):
 
 
 def build(master):
-    from flash_support.files import write_text
+    from flash_tutorial.files import write_text
 
     path = student_file(master)
     path.parent.mkdir(exist_ok=True)
@@ -154,7 +154,7 @@ def rubrics_page(root):
 
 
 def build_rubrics(root=ROOT):
-    from flash_support.files import write_text
+    from flash_tutorial.files import write_text
 
     path = rubrics_page(root)
     write_text(path, with_rubrics(path.read_text(encoding="utf-8")))
@@ -290,7 +290,7 @@ def main(arguments=None, root=ROOT):
     parser.add_argument("names", nargs="*", metavar="NN", help="numbers of sets; all without one")
     args = parser.parse_args(arguments)
     if args.command == "kill":
-        from flash_support.files import write_text
+        from flash_tutorial.files import write_text
 
         page, count, survived = kill_table(args.names)
         if args.names:

@@ -132,7 +132,7 @@ def reading_minutes(notebook):
 
 def write_minutes(source):
     """Put the reading time into the source's header."""
-    from flash_support.files import write_text
+    from flash_tutorial.files import write_text
 
     text, minutes = source.read_text(encoding="utf-8"), reading_minutes(read_source(source))
     new = HEADER.sub(f"{minutes} minutes to read", text, count=1)
@@ -287,7 +287,7 @@ def shortened(text, folder):
 
 def build(source):
     """Execute one source, then write its notebook and work copy. A failure leaves the old files as they were."""
-    from flash_support.files import write_text
+    from flash_tutorial.files import write_text
 
     if source.parent.name == "notebooks":
         write_minutes(source)

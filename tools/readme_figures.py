@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from flash_course import figures
-from flash_support.files import whole_file
+from flash_tutorial.files import whole_file
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from flash_course.bench.against_length import flash_products
 from flash_course.bench.paired import FOUR, best_rate, difference, interval, ten_seeds
 from flash_course.bench.stored import load_stored, timed_runs, times_sooner, update_ratios
-from flash_support.files import write_text
 from flash_tutorial import ModelConfig
+from flash_tutorial.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

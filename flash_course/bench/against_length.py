@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 
 from flash_course.bench.counts import count_multiply_adds, count_state_numbers
-from flash_support.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
-from flash_support.files import whole_file, write_text
 from flash_tutorial import states
+from flash_tutorial.check import draw_order_one
 from flash_tutorial.config import GATED, ModelConfig
+from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
-from flash_tutorial.properties import draw_order_one
+from flash_tutorial.training.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
 from flash_tutorial.units import gated_width
 
 from .clock import machine, peak_bytes, summary, time_in_turn

@@ -16,7 +16,7 @@ from pathlib import Path
 from triton.backends.nvidia.compiler import get_ptxas
 
 from flash_course.bench.clock import machine
-from flash_support.files import write_text
+from flash_tutorial.files import write_text
 from flash_tutorial.gpu import kernels
 from flash_tutorial.gpu.kernels import INTERPRETED, triton
 

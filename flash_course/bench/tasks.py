@@ -10,8 +10,8 @@ Multi-query associative recall is from Arora et al. (Zoology, 2023), induction f
 
 import numpy as np
 
-from flash_support.corpora.vocabulary import IGNORE
-from flash_support.settings import check_counts
+from flash_tutorial.corpora.vocabulary import IGNORE
+from flash_tutorial.settings import check_counts
 
 
 def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128, questions=None):

@@ -26,8 +26,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from flash_course.bench.clock import machine
-from flash_support.files import write_text
 from flash_tutorial import ModelConfig, chunks, fast, layers
+from flash_tutorial.files import write_text
 from flash_tutorial.model import make_unit
 
 TOKENS, LENGTHS = 65_536, (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-import flash_support
 import flash_tutorial
 
 from .exercise import reject_if
@@ -19,7 +18,7 @@ from .interpreter import STARTS
 from .texts import say
 
 PACKAGE = Path(flash_tutorial.__file__).resolve().parent
-SUPPORT = Path(flash_support.__file__).resolve().parent
+SUPPORT = Path(flash_tutorial.__file__).resolve().parent
 COURSE = Path(__file__).resolve().parent.parent
 CHECKS = str(Path(__file__).resolve().parent)
 TORCH = str(Path(torch.__file__).parent)  # as its frames name it

@@ -2,7 +2,7 @@
 
 import time
 
-from flash_support.shown import clean
+from flash_tutorial.shown import clean
 
 from ..learner import load_progress, or_a_line, store_progress
 from .exercise import load_exercise, load_set, there

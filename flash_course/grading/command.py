@@ -106,8 +106,8 @@ def run_check(args):
 
 def run_grade(args):
     """``flash-tutorial grade``: 0 also where a submission could not be read; it is named."""
-    from flash_support.files import write_text
-    from flash_support.shown import clean
+    from flash_tutorial.files import write_text
+    from flash_tutorial.shown import clean
 
     from ..checks.exercise import load_set
     from . import sandbox

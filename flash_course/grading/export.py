@@ -5,7 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from flash_support.files import whole_file
+from flash_tutorial.files import whole_file
 
 from ..checks.exercise import load_set
 from .grade import Pool, default_pool

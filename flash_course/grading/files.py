@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from flash_support.shown import clean
+from flash_tutorial.shown import clean
 
 ENDINGS = (".ipynb", ".py")
 JUNK = (

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from flash_support.shown import clean
+from flash_tutorial.shown import clean
 
 from .due import due, read_due
 from .export import AS_TEXT, gradescope_form, pool_of, write_json

@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from flash_support.shown import clean
+from flash_tutorial.shown import clean
 
 from ..checks import closed_book, texts, verdict
 from ..checks.exercise import load_set

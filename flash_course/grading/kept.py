@@ -13,7 +13,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from flash_support.files import write_text
+from flash_tutorial.files import write_text
 
 from ..learner import progress_path
 

@@ -3,7 +3,7 @@
 It is bounded and has a strict form. Points are not in it: they are counted here, from the parts that passed.
 """
 
-from flash_support.shown import LINE, clean
+from flash_tutorial.shown import LINE, clean
 
 from ..checks.expected import is_copy
 from ..checks.texts import say

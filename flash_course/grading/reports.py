@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from flash_support.files import write_text
-from flash_support.shown import clean
+from flash_tutorial.files import write_text
+from flash_tutorial.shown import clean
 
 from ..checks.exercise import load_set
 from ..checks.texts import say

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import flash_support
 import flash_tutorial
 
 BELOW = tuple(Path(package.__file__).resolve().parent for package in (flash_support, flash_tutorial))

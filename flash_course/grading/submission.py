@@ -11,7 +11,7 @@ import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from flash_support.shown import clean
+from flash_tutorial.shown import clean
 
 from ..checks.exercise import SETS
 from .cells import body_of

@@ -12,8 +12,8 @@ from settings import MODELS, RATES, SEEDS, TRAIN, TUNING_STEPS
 from train import HERE, RUNS, find, folder_of, in_one_line, run
 
 from flash_course.bench.counts import count_multiply_adds
-from flash_support.files import write_text
 from flash_tutorial import LanguageModel, count_parameters
+from flash_tutorial.files import write_text
 
 BLANK = "(write here)"
 START, END = "<!-- table: python grid.py table -->", "<!-- end of table -->"

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from settings import MODELS, RATES, SEEDS, TRAIN, TUNING_STEPS
 
-from flash_support.files import read_json, write_json
-from flash_support.runs.run_folder import read_result
 from flash_tutorial import load_corpus
 from flash_tutorial.config import TrainConfig
+from flash_tutorial.files import read_json, write_json
 from flash_tutorial.training import Diverged, train
+from flash_tutorial.training.run_folder import read_result
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"

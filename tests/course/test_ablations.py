@@ -13,8 +13,8 @@ import torch
 from flash_course import variants
 from flash_course.bench.stored import load_stored
 from flash_tutorial import GAU, LanguageModel, TransformerBlock, count_parameters
-from flash_tutorial.data import load_corpus
-from flash_tutorial.properties import check_unit, draw_order_one
+from flash_tutorial.check import check_unit, draw_order_one
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, draw_batch
 
 pytestmark = pytest.mark.quick

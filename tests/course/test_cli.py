@@ -14,10 +14,10 @@ import torch
 
 import flash_tutorial
 from flash_course import cli
-from flash_support.files import parse_json, read_json, write_json
-from flash_support.settings import rules
 from flash_tutorial import LanguageModel, ModelConfig, training
 from flash_tutorial.config import BLOCKS, TrainConfig
+from flash_tutorial.files import parse_json, read_json, write_json
+from flash_tutorial.settings import rules
 
 pytestmark = pytest.mark.quick
 
@@ -487,7 +487,7 @@ def of_tokens(tmp_path):
     from small_tokens import TEXT, tokenizer
 
     from flash_tutorial import ModelConfig
-    from flash_tutorial.data import load_tokens
+    from flash_tutorial.corpora import load_tokens
     from flash_tutorial.training import TrainConfig, train
 
     config = ModelConfig(vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
@@ -532,7 +532,7 @@ def test_a_run_of_tokens_goes_on_with_its_own_tokenizer(text, tmp_path, capsys):
     """It lies in the run, so that nobody has to name it again."""
     from small_tokens import tokenizer
 
-    from flash_support.corpora import load_file
+    from flash_tutorial.corpora import load_file
     from flash_tutorial.training import train
 
     config = ModelConfig(vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)

@@ -7,7 +7,7 @@ from small_exercise import exercise
 
 from flash_course.grading.child import message_in
 from flash_course.grading.messages import row_of
-from flash_support.shown import clean
+from flash_tutorial.shown import clean
 
 EXERCISE = exercise([])
 PARTS = {"small": True, "large": False}

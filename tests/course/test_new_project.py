@@ -323,7 +323,7 @@ def test_a_layer_whose_options_no_run_is_known_by_is_refused(project, grid_of, m
 def test_a_text_of_tokens_alone_is_scored_per_token(project, grid_of, monkeypatch, capsys):
     train = project / "train.py"
     text = train.read_text(encoding="utf-8").replace("from flash_tutorial.training import", "import numpy as np\n"
-        "from flash_tutorial.data import load_tokens\nfrom flash_tutorial.training import")  # fmt: skip
+        "from flash_tutorial.corpora import load_tokens\nfrom flash_tutorial.training import")  # fmt: skip
     tokens = "load_tokens(np.random.default_rng(0).integers(0, 65, 20_000), 65)"
     train.write_text(text.replace("load_corpus(TRAIN.corpus)", tokens), encoding="utf-8")
     grid = grid_of("MODELS = {name: replace(config, vocab_size=66, tokens=65) for name, config in MODELS.items()};"
@@ -569,7 +569,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsy
     if where == "copy":
         monkeypatch.setattr(new_project.shutil, "copytree", lambda a, b, ignore: _copytree_that_fails(b, full))
     elif where == "text":
-        monkeypatch.setattr("flash_support.files.os.fsync", refuse)
+        monkeypatch.setattr("flash_tutorial.files.os.fsync", refuse)
     else:
         monkeypatch.setattr(new_project.os, "replace", refuse)
     assert cli.main(["new", str(tmp_path / "my-project")]) == 2

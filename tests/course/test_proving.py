@@ -345,7 +345,7 @@ def test_who_gives_nan_is_told_that_right_versions_do_not_bear_it():
 
 
 def test_what_is_shut_stays_shut_behind_an_except_for_everything():
-    from flash_tutorial.properties import prefix_error
+    from flash_tutorial.check import prefix_error
 
     def assert_prefix_consistent(unit):
         try:
@@ -354,7 +354,7 @@ def test_what_is_shut_stays_shut_behind_an_except_for_everything():
             raise AssertionError from None
 
     verdict = judged("03.5", assert_prefix_consistent)
-    assert verdict.points == 0 and "calls `flash_tutorial.properties.prefix_error`" in str(verdict)
+    assert verdict.points == 0 and "calls `flash_tutorial.check.prefix_error`" in str(verdict)
 
 
 @pytest.mark.parametrize("name", PROVE)

@@ -18,7 +18,7 @@ from flash_course.successors import (
     WindowAttention,
 )
 from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.properties import branch_error, check_unit, draw_order_one, largest, settle_branch
+from flash_tutorial.check import branch_error, check_unit, draw_order_one, largest, settle_branch
 
 pytestmark = pytest.mark.quick
 

@@ -57,8 +57,8 @@ def test_the_line_that_is_shown_is_the_students_own(tmp_path):
 
 
 def test_a_line_of_the_package_is_not_shown_as_the_students_own():
-    from flash_support.settings import check_counts
     from flash_tutorial import reference
+    from flash_tutorial.settings import check_counts
 
     said = str(judge(exercise(CASES, shut=False), lambda x: reference.relu2("x")))
     assert "Error" in said and "np.maximum" not in said

@@ -4,7 +4,7 @@ import pytest
 from small_tokens import tokenizer
 
 from flash_course.writing import writer
-from flash_support.corpora.vocabulary import BYTES, vocabulary_of
+from flash_tutorial.corpora.vocabulary import BYTES, vocabulary_of
 
 pytestmark = pytest.mark.quick
 

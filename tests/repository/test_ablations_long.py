@@ -5,7 +5,7 @@ import torch
 
 from flash_course.variants import VARIANTS
 from flash_tutorial import LanguageModel
-from flash_tutorial.properties import draw_order_one
+from flash_tutorial.check import draw_order_one
 from flash_tutorial.training import TrainConfig
 
 pytestmark = pytest.mark.quick

@@ -118,7 +118,7 @@ def test_the_tutorial_is_built_from_the_ground_up(floor):
 @pytest.mark.parametrize("package", ["flash_support", "flash_tutorial", "flash_course"])
 def test_no_module_imports_itself_through_others(package):
     arrows = graph(package)
-    # a package's own page, such as flash_support.corpora, is imported with each of its modules
+    # a package's own page, such as flash_tutorial.corpora, is imported with each of its modules
     arrows = {
         name: {target for target in targets if not name.startswith(f"{target}.")} for name, targets in arrows.items()
     }

@@ -6,7 +6,7 @@ import torch
 from unit_cases import features
 
 from flash_tutorial import FLASH
-from flash_tutorial.properties import branch_error, branch_std, check_unit, draw_order_one, settle_branch
+from flash_tutorial.check import branch_error, branch_std, check_unit, draw_order_one, settle_branch
 from flash_tutorial.reference import gate_and_out, project_loops
 
 pytestmark = pytest.mark.quick

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from flash_tutorial import properties
+from flash_tutorial import check as properties
 
 pytestmark = [pytest.mark.quick, pytest.mark.fork]  # they read the README and the docs, which a fork rewrites
 

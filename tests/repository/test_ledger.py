@@ -32,9 +32,9 @@ from flash_tutorial import (
     reference,
     states,
 )
-from flash_tutorial.data import IGNORE, START_ID, mask_spans
+from flash_tutorial.check import branch_error, draw_order_one, settle_branch
+from flash_tutorial.corpora import IGNORE, START_ID, mask_spans
 from flash_tutorial.layers import cos_sin
-from flash_tutorial.properties import branch_error, draw_order_one, settle_branch
 from flash_tutorial.training import TrainConfig, train
 
 pytestmark = pytest.mark.quick

@@ -482,7 +482,7 @@ def first_cell(monkeypatch, tmp_path):
     def run(colab, installed, repository="ada/flash", tag="v1"):  # installed: a version, or None
         commands = []
         devices = types.SimpleNamespace(describe_device=lambda: "flash_tutorial 0, Python 3, torch 2, cpu, float32")
-        monkeypatch.setitem(sys.modules, "flash_support.devices", devices)
+        monkeypatch.setitem(sys.modules, "flash_tutorial.training.devices", devices)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
         monkeypatch.setattr(importlib.metadata, "version", lambda name: installed)
         monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: commands.append((args[0], kwargs)))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flash_support.settings import rules
 from flash_tutorial.config import ModelConfig, TrainConfig
+from flash_tutorial.settings import rules
 
 pytestmark = pytest.mark.fork  # a fork rewrites the docs
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flash_support.corpora import Split
+from flash_tutorial.corpora import Split
 
 pytestmark = pytest.mark.quick
 FILL = b"this is some text of small words and so on and on with no name in it at all "

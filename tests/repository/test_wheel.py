@@ -57,7 +57,7 @@ from flash_course.checks.exercise import load_set, there
 from flash_course.new_project import create_project
 from flash_tutorial import LanguageModel, load_corpus
 
-print(flash_support.__file__, flash_tutorial.__file__, flash_course.__file__, sep="\\n")
+print(flash_tutorial.__file__, flash_tutorial.__file__, flash_course.__file__, sep="\\n")
 print(sum(len(load_set(number)) for number in there()), "exercises")
 print(LanguageModel.from_pretrained("austen-flash").config.architecture, len(load_corpus("austen").validation.tokens))
 print(len(load_stored("recall")), sorted(path.name for path in create_project("mine").iterdir())[0])

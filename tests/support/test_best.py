@@ -8,12 +8,11 @@ import pytest
 from refusals import assert_refused
 from small_run import CONFIG, run, weights
 
-from flash_support.corpora import Corpus, Split, load_file
-from flash_support.runs import checkpoints
-from flash_support.runs.checkpoints import checkpoint_folders
-from flash_support.runs.run_folder import read_log, read_result
 from flash_tutorial import LanguageModel, training
-from flash_tutorial.training import TrainConfig, evaluate, first_bytes
+from flash_tutorial.corpora import Corpus, Split, load_file
+from flash_tutorial.training import TrainConfig, checkpoints, evaluate, first_bytes
+from flash_tutorial.training.checkpoints import checkpoint_folders
+from flash_tutorial.training.run_folder import read_log, read_result
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 
@@ -99,7 +98,7 @@ def test_killed_at_any_write_of_the_best_it_ends_with_the_same(corpus, tmp_path,
             elif name == "put_aside":
                 patch.setattr(checkpoints, "put_aside", dies(checkpoints.put_aside))
             else:
-                patch.setattr("flash_support.runs.best.save_best", dies(checkpoints.save_best))
+                patch.setattr("flash_tutorial.training.best.save_best", dies(checkpoints.save_best))
             try:
                 run(corpus, folder, config=SCORED)
                 died = False

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from small_run import CONFIG, MODEL, run, run_all_but_the_end, weights
 
-from flash_support import files
-from flash_support.runs import checkpoints, run_folder
-from flash_support.runs.checkpoints import checkpoint_folders, last_checkpoint
-from flash_support.runs.run_folder import read_log
-from flash_tutorial import LanguageModel
+from flash_tutorial import LanguageModel, files
+from flash_tutorial.training import checkpoints, run_folder
+from flash_tutorial.training.checkpoints import checkpoint_folders, last_checkpoint
+from flash_tutorial.training.run_folder import read_log
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from flash_support import devices
+from flash_tutorial.training import devices
 
 pytestmark = pytest.mark.quick
 

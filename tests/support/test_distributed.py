@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from flash_course import cli
-from flash_support.devices import Group
-from flash_support.runs.checkpoints import checkpoint_folders
-from flash_support.runs.run_folder import read_log
 from flash_tutorial import ModelConfig
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, parts, train
+from flash_tutorial.training.checkpoints import checkpoint_folders
+from flash_tutorial.training.devices import Group
+from flash_tutorial.training.run_folder import read_log
 
 MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)
 TRAIN = dict(steps=6, batch=8, length=40, learning_rate=1e-2, warmup=2, eval_bytes=500, checkpoint_every=2)

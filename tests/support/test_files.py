@@ -8,7 +8,7 @@ import pytest
 import torch
 from refusals import assert_one_line
 
-from flash_support import files
+from flash_tutorial import files
 
 pytestmark = pytest.mark.quick
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from small_run import run
 
-import flash_support
 import flash_tutorial
 from flash_course.new_project import create_project
 
@@ -30,7 +29,7 @@ TRAIN = TrainConfig(steps=4, batch=2, length=16, eval_bytes=100 COOLING)
 GO_ON = """
 from dataclasses import replace
 from small_run import CONFIG, MODEL
-from flash_support.corpora import load_file
+from flash_tutorial.corpora import load_file
 from flash_tutorial import LanguageModel
 from flash_tutorial.training import train
 

@@ -10,16 +10,16 @@ from contextlib import ExitStack
 import pytest
 from small_run import run
 
-from flash_support import files
-from flash_support.runs import lock
-from flash_support.runs.lock import LOCK, OWNER, SOFT_LOCK, locked
+from flash_tutorial import files
+from flash_tutorial.training import lock
+from flash_tutorial.training.lock import LOCK, OWNER, SOFT_LOCK, locked
 
 pytestmark = pytest.mark.quick
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from flash_support.runs.lock import locked
+from flash_tutorial.training.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -27,7 +27,7 @@ with locked(Path(sys.argv[1])):
 RACER = """
 import sys
 from pathlib import Path
-from flash_support.runs.lock import locked
+from flash_tutorial.training.lock import locked
 print("ready", flush=True)
 sys.stdin.readline()
 try:

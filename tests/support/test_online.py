@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 from refusals import assert_refused
 
-from flash_support import corpora
-from flash_support.corpora import online
-from flash_tutorial.data import load_corpus
+from flash_tutorial import corpora
+from flash_tutorial.corpora import load_corpus, online
 
 pytestmark = pytest.mark.quick
 

@@ -13,12 +13,11 @@ import pytest
 from refusals import assert_one_line
 from small_run import CONFIG, run, run_all_but_the_end, weights
 
-from flash_support import devices, files
-from flash_support.corpora import load_file
-from flash_support.runs import checkpoints, run_folder
-from flash_support.runs.checkpoints import checkpoint_folders
-from flash_support.runs.run_folder import read_log
-from flash_tutorial import LanguageModel
+from flash_tutorial import LanguageModel, files
+from flash_tutorial.corpora import load_file
+from flash_tutorial.training import checkpoints, devices, run_folder
+from flash_tutorial.training.checkpoints import checkpoint_folders
+from flash_tutorial.training.run_folder import read_log
 
 quick = pytest.mark.quick
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from refusals import assert_refused
 
-from flash_support.corpora.spans import IGNORE, mask_spans
-from flash_support.corpora.vocabulary import MASK_ID, START_ID
+from flash_tutorial.corpora.spans import IGNORE, mask_spans
+from flash_tutorial.corpora.vocabulary import MASK_ID, START_ID
 
 pytestmark = pytest.mark.quick
 

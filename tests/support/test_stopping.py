@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 from small_run import run, weights
 
-from flash_support.runs import run_folder, stopping
-from flash_support.runs.checkpoints import checkpoint_folders
+from flash_tutorial.training import run_folder, stopping
+from flash_tutorial.training.checkpoints import checkpoint_folders
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")

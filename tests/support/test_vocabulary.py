@@ -7,8 +7,8 @@ import pytest
 from refusals import assert_refused
 from small_tokens import TEXT, tokenizer
 
-from flash_support.corpora.vocabulary import BYTES, MASK_ID, ByteTokenizer, Vocabulary, text_of, vocabulary_of
-from flash_tutorial.data import load_tokens
+from flash_tutorial.corpora import load_tokens
+from flash_tutorial.corpora.vocabulary import BYTES, MASK_ID, ByteTokenizer, Vocabulary, text_of, vocabulary_of
 
 pytestmark = pytest.mark.quick
 

@@ -19,19 +19,19 @@ ctypes.CDLL(sys.argv[1])
 import torch  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from flash_support.sampling import draw  # noqa: E402
-from flash_tutorial import (  # noqa: E402
+from flash_tutorial import (
     FLASH,
     GAU,
     LanguageModel,
     MCTransformerBlock,
     ModelConfig,
     TransformerBlock,
-    decoding,
     layers,
     model,
     states,
 )
+from flash_tutorial import generate as decoding
+from flash_tutorial.sampling import draw  # noqa: E402
 
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
 HAS_TRITON = importlib.util.find_spec("triton") is not None

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from refusals import assert_one_line
 
-from flash_support.settings import ABSENT, rules
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.config import ARCHITECTURES, BLOCKS, FORMAT, TrainConfig, options_of
 from flash_tutorial.model import find_config, make_unit
+from flash_tutorial.settings import ABSENT, rules
 from flash_tutorial.training import train
 from flash_tutorial.units import FLASH
 
@@ -191,7 +191,7 @@ def test_models_of_the_package_have_this_format(name):
 
 
 def test_an_old_run_is_not_gone_on_with(tmp_path):
-    from flash_support.files import read_json, write_json
+    from flash_tutorial.files import read_json, write_json
 
     small, settings = ModelConfig(dim=16, depth=1), TrainConfig(steps=2, batch=1, length=8, eval_bytes=0)
     train(small, settings, out=tmp_path, progress=False)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from refusals import assert_refused
 
-from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, random_windows
+from flash_tutorial.corpora import IGNORE, START_ID, Split, evaluation_windows, random_windows
 
 pytestmark = pytest.mark.quick
 

@@ -10,9 +10,9 @@ from small_model import ALL, NAMES, N, ids, model
 from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import DEVICES
 
-from flash_support.sampling import draw
 from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.decoding import RecordedStep
+from flash_tutorial.generate import RecordedStep
+from flash_tutorial.sampling import draw
 
 pytestmark = pytest.mark.quick
 

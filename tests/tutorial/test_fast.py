@@ -5,8 +5,8 @@ import torch
 from unit_cases import run_reference
 
 from flash_tutorial import FLASH, GAU, fast, mixing
+from flash_tutorial.check import branch_error, draw_order_one, settle_branch
 from flash_tutorial.chunks import factor_of
-from flash_tutorial.properties import branch_error, draw_order_one, settle_branch
 
 pytestmark = pytest.mark.quick
 

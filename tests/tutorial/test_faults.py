@@ -14,7 +14,6 @@ from small_model import MyUnit
 from unit_cases import BOTH_WAYS, B, C, T, documents, features, how_to_read, make, run_reference
 
 from flash_course.planting import planted
-from flash_support import sampling
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -26,10 +25,11 @@ from flash_tutorial import (
     layers,
     mixing,
     model,
+    sampling,
     states,
     units,
 )
-from flash_tutorial.properties import (
+from flash_tutorial.check import (
     branch_error,
     document_leak,
     gradient_leak,

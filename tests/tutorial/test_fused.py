@@ -11,10 +11,10 @@ import torch
 from test_kernels import DEVICE, FORMATS, GPU, error, guarded, kernels  # it asks for the interpreter where it must
 
 from flash_tutorial import FLASH, ModelConfig
-from flash_tutorial.data import load_corpus
+from flash_tutorial.check import draw_order_one
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.gpu import fused
 from flash_tutorial.mixing import mixed_chunk_attention
-from flash_tutorial.properties import draw_order_one
 from flash_tutorial.training import TrainConfig, train
 
 assert fused.kernels is kernels

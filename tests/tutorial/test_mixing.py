@@ -6,7 +6,7 @@ import torch
 from unit_cases import B, C, D, S, features, how_to_read
 
 from flash_tutorial import FLASH, chunks, fast, mixing, reference
-from flash_tutorial.properties import draw_order_one
+from flash_tutorial.check import draw_order_one
 
 pytestmark = pytest.mark.quick
 T = 3 * C + 2

@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import features
 
 import flash_tutorial
-from flash_support import files
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -30,6 +29,7 @@ from flash_tutorial import (
     Stack,
     TransformerBlock,
     count_parameters,
+    files,
     pool,
     states,
 )

@@ -37,8 +37,7 @@ from flash_tutorial import (
     mixing,
     states,
 )
-from flash_tutorial.config import options_of
-from flash_tutorial.properties import (
+from flash_tutorial.check import (
     LOUD,
     branch_error,
     document_leak,
@@ -54,6 +53,7 @@ from flash_tutorial.properties import (
     step_error,
     value_leak,
 )
+from flash_tutorial.config import options_of
 
 pytestmark = pytest.mark.quick
 

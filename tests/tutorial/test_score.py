@@ -9,10 +9,9 @@ from refusals import assert_refused
 from small_run import CONFIG, MODEL, run
 from small_tokens import TEXT, counting, tokenizer
 
-from flash_support.corpora import Split, load_file
 from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.data import load_tokens
-from flash_tutorial.score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
+from flash_tutorial.corpora import Split, load_file, load_tokens
+from flash_tutorial.training.score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 

@@ -13,12 +13,11 @@ from small_own_model import OwnModel, own_model
 from small_run import CONFIG, MODEL, run, weights
 from small_tokens import TEXT, counting, tokenizer
 
-from flash_support.corpora import Corpus, load_file
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.config import TrainConfig
-from flash_tutorial.data import load_tokens
-from flash_tutorial.start import load_model
+from flash_tutorial.corpora import Corpus, load_file, load_tokens
 from flash_tutorial.training import train
+from flash_tutorial.training.start import load_model
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 

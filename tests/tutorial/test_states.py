@@ -5,7 +5,7 @@ import torch
 from unit_cases import CURRENT, DEVICES, STEADY, B, C, D, S, T, features, make
 
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, states
-from flash_tutorial.properties import step_error
+from flash_tutorial.check import step_error
 
 pytestmark = pytest.mark.quick
 

@@ -6,8 +6,8 @@ import torch
 from refusals import assert_refused
 from small_tokens import counting
 
-from flash_support.corpora.spans import hide_spans
-from flash_tutorial.data import IGNORE, evaluation_windows, load_tokens, random_windows
+from flash_tutorial.corpora import IGNORE, evaluation_windows, load_tokens, random_windows
+from flash_tutorial.corpora.spans import hide_spans
 from flash_tutorial.training import first_bytes
 
 pytestmark = pytest.mark.quick

@@ -10,12 +10,11 @@ import torch
 from small_run import CONFIG, MODEL, run, weights
 
 from flash_course.figures import training_curve
-from flash_support.corpora import Split, load_file
-from flash_support.runs.checkpoints import last_checkpoint
-from flash_support.runs.run_folder import read_log
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, training
-from flash_tutorial.data import load_corpus
+from flash_tutorial.corpora import Split, load_corpus, load_file
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at
+from flash_tutorial.training.checkpoints import last_checkpoint
+from flash_tutorial.training.run_folder import read_log
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 

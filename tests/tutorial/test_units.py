@@ -13,7 +13,7 @@ from flash_tutorial import (
     TransformerBlock,
     units,
 )
-from flash_tutorial.properties import branch_error, branch_std, draw_order_one
+from flash_tutorial.check import branch_error, branch_std, draw_order_one
 
 pytestmark = pytest.mark.quick
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial import properties
+from flash_tutorial import check as properties
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.units import FLASH, GAU
 

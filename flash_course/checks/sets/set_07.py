@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from flash_tutorial.data import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
+from flash_tutorial.corpora import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
 
 from ...bench.stored import load_stored
 from ..compare import as_word

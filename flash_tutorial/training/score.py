@@ -7,15 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flash_support.corpora import Split
-from flash_support.corpora import first_bytes as first_bytes  # training and the commands import it from here
-from flash_support.corpora.spans import hide_spans
-from flash_support.corpora.vocabulary import IGNORE, Vocabulary
-from flash_support.devices import to_device
-from flash_support.errors import described
-from flash_support.settings import check_counts
-
-from .data import evaluation_windows
+from ..corpora import Split, evaluation_windows
+from ..corpora import first_bytes as first_bytes  # training and the commands import it from here
+from ..corpora.spans import hide_spans
+from ..corpora.vocabulary import IGNORE, Vocabulary
+from ..errors import described
+from ..settings import check_counts
+from .devices import to_device
 
 
 @dataclass

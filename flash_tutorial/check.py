@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from flash_support.errors import check_call
-
 from . import states
+from .errors import check_call
 from .layers import LayerNorm, RotaryBias, ScaleNorm
 
 EXACT = 0.0

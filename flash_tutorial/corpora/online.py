@@ -37,7 +37,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..errors import one_line
 from ..files import advising, check_sha256, make_folder, read_json, refused, to_json, whole_files
-from . import HELD_OUT, MAX_BYTES, SPLITS, Corpus, Split, cut_text, split_by_position
+from .corpus import HELD_OUT, MAX_BYTES, SPLITS, Corpus, Split, cut_text, split_by_position
 
 TIMEOUT = 60  # seconds without a byte
 PIECE = 1 << 22  # bytes asked for at a time from a parquet file

@@ -5,10 +5,9 @@ Letters: B batch, T length, N vocabulary.
 
 import torch
 
-from flash_support.sampling import check_sampling, draw
-from flash_support.settings import check_counts
-
 from . import states
+from .sampling import check_sampling, draw
+from .settings import check_counts
 
 
 @torch.no_grad()

@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from flash_support.corpora import Corpus
-from flash_support.corpora.vocabulary import Vocabulary
-from flash_support.devices import Group, describe_device, pick_dtype
-from flash_support.errors import check_call, short
-from flash_support.settings import before_they_existed
-
-from .config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
-from .data import load_corpus
-from .model import LanguageModel, count_parameters, find_vocabulary, load_weights
+from ..config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
+from ..corpora import Corpus, load_corpus
+from ..corpora.vocabulary import Vocabulary
+from ..errors import check_call, short
+from ..model import LanguageModel, count_parameters, find_vocabulary, load_weights
+from ..settings import before_they_existed
+from .devices import Group, describe_device, pick_dtype
 
 FEW = 1000  # tokens of a validation text
 

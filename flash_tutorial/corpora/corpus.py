@@ -137,7 +137,7 @@ def load_austen(folder=None):
         if hashlib.sha256(text).hexdigest() != manifest["sha256"]:
             raise ValueError("the text as a whole is altered")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        advice = "install the package again, or restore flash_support/corpora/ from its repository"
+        advice = "install the package again, or restore flash_tutorial/corpora/ from its repository"
         raise ValueError(f"the embedded corpus 'austen' is damaged ({one_line(error)}); {advice}") from error
     return Corpus("austen", **{
         name: Split.from_documents([novels[i] for i in places], [expected[i]["title"] for i in places])
@@ -203,7 +203,7 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
     array: (n,) integers of any type, the documents end to end: NumPy (a memmap too), a list, a tensor on the CPU. Or
         three of them, `{"train": ..., "validation": ..., "test": ...}`, where you have splits of your own.
     vocab_size: N; ids lie in 0..N-1. A model of them has N + 1 ids, and N + 2 for the masked objective: see
-        `flash_support.corpora.vocabulary`, which says why.
+        `flash_tutorial.corpora.vocabulary`, which says why.
     tokenizer: of the library `tokenizers`, or the path of a `tokenizer.json`. It is saved with a model, which then
         reads and writes text, and is scored in bits per byte. None: ids stay ids.
     offsets: (n_documents + 1,) where documents begin, and the end: 0, ..., n. None is one document. With three

@@ -19,23 +19,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from flash_support.corpora.spans import hide_spans
-from flash_support.corpora.vocabulary import IGNORE
-from flash_support.devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
-from flash_support.files import write_json
-from flash_support.runs.best import Scores
-from flash_support.runs.keeper import Keeper
-from flash_support.runs.progress import print_line, progress_of
-from flash_support.runs.run_folder import read_log, run_folder, save_results
-from flash_support.runs.stopping import Stopped, stoppable
-
+from ..config import ModelConfig, TrainConfig
+from ..corpora import random_windows
+from ..corpora.spans import hide_spans
+from ..corpora.vocabulary import IGNORE
+from ..files import write_json
+from ..model import LanguageModel, count_parameters, save_model
 from . import start
-from .config import ModelConfig, TrainConfig
-from .data import random_windows
-from .model import LanguageModel, count_parameters, save_model
+from .best import Scores
+from .devices import Engine, Group, keep_freed_memory, measured_gain, to_device, training_group
+from .keeper import Keeper
+from .progress import print_line, progress_of
+from .run_folder import read_log, run_folder, save_results
 from .score import Evaluation, check_vocabulary, in_words, is_causal
 from .score import evaluate as evaluate  # they belong to training as readers see it
 from .score import first_bytes as first_bytes
+from .stopping import Stopped, stoppable
 
 
 # ---------------------------------------------------------------- one update
