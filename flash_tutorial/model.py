@@ -18,6 +18,7 @@ from .config import FORMAT, GATED, ModelConfig
 from .corpora.vocabulary import Vocabulary, text_of
 from .errors import check_call, check_constructor, described
 from .formats import is_integers
+from .generate import generate
 from .layers import (
     LearntPositions,
     check_input,
@@ -324,6 +325,8 @@ def save_model(model, folder):
 
 
 def _find_model(folder_or_name):
+    from .training.checkpoints import last_checkpoint  # a run that has not ended has models too
+
     folder = Path(folder_or_name)
     if folder.is_dir():
         if not (folder / "config.json").exists() and (found := last_checkpoint(folder, say=warnings.warn)):

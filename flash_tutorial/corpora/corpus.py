@@ -124,7 +124,7 @@ def load_austen(folder=None):
 
     The sha256 of each novel and of the whole are checked; what is missing or altered is a ValueError.
     """
-    folder = resources.files(__name__) if folder is None else Path(folder)
+    folder = resources.files(__package__) if folder is None else Path(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))["austen"]
         text = bz2.decompress((folder / "austen.txt.bz2").read_bytes())

@@ -13,7 +13,7 @@ import flash_tutorial
 from flash_course.new_project import create_project
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PACKAGES = [Path(package.__file__).parent for package in (flash_support, flash_tutorial)]
+PACKAGE = Path(flash_tutorial.__file__).parent
 LATER = {
     '    init_std: float = setting(0.02, "': '    leak: float = setting(0.3, "pretended", before=0.1)\n',
     '    steps: int = setting(1700, "updates")\n': '    cooling: float = setting(0.7, "pretended", before=0.0)\n',
@@ -49,8 +49,7 @@ for changes in ({}, {"leak": 0.3}, {"cooling": 0.7}):
 def later(tmp_path_factory):
     """A version of the package with one more option in each configuration: what a program there prints."""
     root = tmp_path_factory.mktemp("later")
-    for folder in PACKAGES:
-        shutil.copytree(folder, root / folder.name, ignore=shutil.ignore_patterns("__pycache__", "models"))
+    shutil.copytree(PACKAGE, root / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "models"))
     path = root / "flash_tutorial" / "config.py"
     text = path.read_text(encoding="utf-8")
     for place, line in LATER.items():
@@ -81,7 +80,7 @@ def test_the_result_of_a_project_from_before_is_found(tmp_path, later):
     project = create_project(tmp_path / "mine")
     settings = project / "settings.py"
     settings.write_text(SETTINGS.replace(" LEAK", "").replace(" COOLING", ""), encoding="utf-8")
-    trained = printed("import train; train.run('baseline', 5e-3, 0)", project, project, PACKAGES[0].parent)
+    trained = printed("import train; train.run('baseline', 5e-3, 0)", project, project, PACKAGE.parent)
     look = "import train; result = train.find('baseline', 5e-3, 0); print(result and result['step'])"
     settings.write_text(SETTINGS.replace(" LEAK", ", leak=0.1").replace(" COOLING", ", cooling=0.0"), encoding="utf-8")
     assert later(look, project) == ["4"], trained

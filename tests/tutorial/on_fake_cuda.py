@@ -19,7 +19,7 @@ ctypes.CDLL(sys.argv[1])
 import torch  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from flash_tutorial import (
+from flash_tutorial import (  # noqa: E402
     FLASH,
     GAU,
     LanguageModel,
@@ -30,7 +30,7 @@ from flash_tutorial import (
     model,
     states,
 )
-from flash_tutorial import generate as decoding
+from flash_tutorial import generate as decoding  # noqa: E402
 from flash_tutorial.sampling import draw  # noqa: E402
 
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
