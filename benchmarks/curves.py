@@ -26,9 +26,9 @@ from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.chunks import to_chunks
 from flash_tutorial.corpora import IGNORE, evaluation_windows, load_corpus
 from flash_tutorial.files import write_text
+from flash_tutorial.flash import FLASH
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.training import TrainConfig, draw_batch, first_bytes, learning_rate_at
-from flash_tutorial.units import FLASH
 
 OUT = Path(__file__).resolve().parent.parent / "flash_course" / "bench" / "results" / "curves.json"
 EVERY = 30  # updates between two scores on other text

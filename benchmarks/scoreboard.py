@@ -24,9 +24,9 @@ import jupytext
 from flash_course.bench.clock import machine
 from flash_course.variants import flash, gau
 from flash_tutorial.config import ModelConfig
+from flash_tutorial.gau import GatedUnit
 from flash_tutorial.layers import ToeplitzBias
 from flash_tutorial.training import TrainConfig, train
-from flash_tutorial.units import GatedUnit
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "flash_course" / "bench" / "results" / "scoreboard.json"

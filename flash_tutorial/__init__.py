@@ -10,7 +10,7 @@ __version__ = "0.2.0"
 _HOMES = {name: home for home, names in {
     "config": ("ModelConfig",), "corpora": ("load_corpus", "load_tokens"), "check": ("check_unit",),
     "model": ("LanguageModel", "Stack", "count_parameters", "pool"),
-    "units": ("FLASH", "GAU", "MCTransformerBlock", "TransformerBlock"),
+    "gau": ("GAU",), "flash": ("FLASH",), "transformer": ("MCTransformerBlock", "TransformerBlock"),
 }.items() for name in names}  # fmt: skip
 __all__ = sorted(_HOMES)
 

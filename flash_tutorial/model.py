@@ -3,6 +3,7 @@
 Letters: B batch, T length, D model width, N vocabulary.
 """
 
+import inspect
 import warnings
 from dataclasses import dataclass
 from importlib import resources
@@ -17,7 +18,9 @@ from . import files, states
 from .config import FORMAT, GATED, ModelConfig
 from .corpora.vocabulary import Vocabulary, text_of
 from .errors import check_call, check_constructor, described
+from .flash import FLASH
 from .formats import is_integers
+from .gau import GAU
 from .generate import generate
 from .layers import (
     LearntPositions,
@@ -28,12 +31,9 @@ from .layers import (
     make_positions,
 )
 from .settings import check_format
-from .units import FLASH, GAU, GatedUnit, MCTransformerBlock, TransformerBlock
+from .transformer import MCTransformerBlock, TransformerBlock
 
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
-OURS = (
-    GatedUnit.forward, FLASH.forward, TransformerBlock.forward, states.GatedSteps.prefill, states.BlockSteps.prefill,
-)  # fmt: skip
 
 
 # ---------------------------------------------------------------- the stack
@@ -87,6 +87,9 @@ class Stack(nn.Module):
         self.units = nn.ModuleList(make_unit(config) for _ in range(config.depth))
         self.norm = make_norm(config.norm, config.dim)
         self.drop = nn.Dropout(config.dropout)
+        kinds = {type(unit) for unit in self.units}
+        self.checked_here = {kind for kind in kinds if takes_checked(kind.forward)}
+        self.prompt_checked_here = {kind for kind in kinds if takes_checked(getattr(kind, "prefill", None))}
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -111,7 +114,9 @@ class Stack(nn.Module):
             x = x + self.positions(x)
         x, dropping = self.drop(x), self.training and self.drop.p
         for unit in self.units:
-            how = dict(mask=mask, segment_ids=segment_ids, **_inside(type(unit).forward))
+            how = {"mask": mask, "segment_ids": segment_ids}
+            if type(unit) in self.checked_here:
+                how["checked"] = True
             again = self.config.checkpoint and torch.is_grad_enabled()
             y = checkpoint(unit, x, use_reentrant=False, **how) if again else unit(x, **how)
             x = x + self.drop(y - x) if dropping else y
@@ -127,7 +132,8 @@ class Stack(nn.Module):
             x = x + self.positions(x)
         of_units = []
         for unit in self.units:
-            x, state = states.prefill(unit, x, mask, **_inside(getattr(type(unit), "prefill", None)))
+            door = {"checked": True} if type(unit) in self.prompt_checked_here else {}
+            x, state = states.prefill(unit, x, mask, **door)
             of_units.append(state)
         return self.norm(x), State(of_units, states.Rows.after(x, mask), self.config)
 
@@ -146,9 +152,10 @@ class Stack(nn.Module):
         return self.norm(x), state
 
 
-def _inside(method):
-    """What a method of our units is told inside a model: mask and documents were checked at the door."""
-    return {"checked": True} if method in OURS else {}
+def takes_checked(method):
+    """Whether a unit's method can be told that mask and documents were looked at already: ours can, and what a
+    subclass writes in their place need not."""
+    return method is not None and "checked" in inspect.signature(method).parameters
 
 
 def pool(features, mask=None):

@@ -1,4 +1,4 @@
-"""One token at a time: what each unit remembers, and its two methods for that, ``prefill`` and ``step``.
+"""One token at a time: what a unit remembers of what it has read.
 
 FLASH and MC-Transformer++ keep a state of constant size; GAU and the other blocks a cache that grows with the position.
 ``unit.prefill(x, mask)`` reads a prompt ``(B, T, D)`` in parallel, and gives its output and the state after it;
@@ -16,10 +16,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from .chunks import chunk_means, to_chunks
-from .layers import check_input, cos_sin, cos_sin_at, rope
 
 
 # ---------------------------------------------------------------- what is remembered
@@ -210,127 +208,3 @@ def refuse_non_causal(unit):
     if not getattr(unit, "causal", False):
         advice = "build it with causal=True (a unit of your own says so by self.causal)"
         raise ValueError(f"this {type(unit).__name__} is not causal, so it cannot go token by token: {advice}")
-
-
-# ---------------------------------------------------------------- GAU and FLASH
-class GatedSteps:
-    """What decoding GAU and FLASH shares. They say what they remember of a prompt, and what the newest token reads."""
-
-    def prefill(self, x, mask=None, *, checked=False):
-        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
-        refuse_non_causal(self)
-        check_input(x, self.dim, mask, every_row=True, checked=checked)
-        u, v, z = self.project(x, mask)
-        heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
-        y = x + self.out_proj(u * self.mix(heads, v, mask, None))
-        return y, self.remember(heads, v, Rows.after(x, mask))
-
-    def step(self, x, state):
-        """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
-        u, v, z = self.project(x)
-        heads = self.read_heads(z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used))  # (H, B, S)
-        return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
-
-
-class GAUSteps(GatedSteps):
-    def remember(self, heads, v, rows):
-        if self.attention == "relu2" and self.length_scale is None:
-            why = "earlier outputs change with each new token and cannot be kept: fix it, for example length_scale=512"
-            raise ValueError(f"this GAU divides by the current length (length_scale=None), so {why}")
-        return Cache((heads[1], v), rows)
-
-    def mix_newest(self, heads, v, state):
-        """What the newest token reads of all: ``(B, E)``."""
-        q, k = heads  # (B, S)
-        place = state.append(k, v)
-        keys, values = state.held()
-        visible, n = state.visible(), state.rows.used
-        scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
-        scores = scores * self.qk_dim**-0.5 if self.attention == "softmax" else scores / self.length_scale
-        if self.bias is not None:
-            scores = scores + self.bias.row(place, n)
-        if visible is not None:  # relu makes of -inf an exact zero, as softmax does
-            scores = scores.masked_fill(~visible, float("-inf"))
-        weights = scores.softmax(-1) if self.attention == "softmax" else scores.relu().square()
-        return (weights.to(values.dtype)[:, None] @ values)[:, 0]
-
-
-class FLASHSteps(GatedSteps):
-    def remember(self, heads, v, rows):
-        _, quad_k, _, lin_k = (t[:, None] for t in heads)
-        bias = None if self.bias is None else self.bias(self.chunk_size).detach()
-        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, rows, bias)
-
-    def mix_newest(self, heads, v, state):
-        """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""
-        quad_q, quad_k, lin_q, lin_k = heads[:, :, None]  # (B, 1, S)
-        v = v[:, None]
-        place, mixed = state.append(quad_k, lin_k, v), torch.zeros_like(v)
-        if self.local:
-            keys, values = state.quad_k[:, 0], state.v[:, 0]  # (B, C, S or E)
-            row = state.bias[place][..., None, :]  # (B, 1, C), or (1, C) for all rows
-            scores = torch.baddbmm(row, quad_q.to(keys.dtype), keys.mT, alpha=1 / self.chunk_size)
-            mixed = torch.bmm(scores.relu().square(), values)
-        if self.global_:
-            mixed = state.add_far(mixed, lin_q, self.combine)
-        state.advance()
-        return mixed[:, 0]
-
-
-# ---------------------------------------------------------------- the Transformer blocks
-class BlockSteps:
-    def prefill(self, x, mask=None, *, checked=False):
-        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
-        refuse_non_causal(self)
-        check_input(x, self.dim, mask, every_row=True, checked=checked)
-        q, k, v = self.read_heads(x, mask)  # (B, H, T, d)
-        y = self.feed_forward(self.join(x, self.mix(q, k, v, mask, None)))
-        return y, self.remember(q, k, v, Rows.after(x, mask))
-
-    def remember(self, q, k, v, rows):
-        if self.rope:
-            k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
-        return Cache((k, v), rows)  # a head's tokens side by side in memory: read in half the time where they are many
-
-    def step(self, x, state):
-        """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
-        q, k, v = self.read_heads(x[:, None])  # (B, H, 1, d)
-        mixed = self.mix_newest(q, k, v, state)
-        return self.feed_forward(self.join(x[:, None], mixed))[:, 0], state
-
-    def mix_newest(self, q, k, v, state):
-        """What the newest token reads of all: ``(B, H, 1, d)``."""
-        if self.rope:
-            cos, sin = _tables_at(state, k)
-            q, k = rope(q, cos, sin), rope(k, cos, sin)
-        state.append(k[:, :, 0], v[:, :, 0])
-        keys, values = state.held()
-        visible = state.visible()
-        visible = None if visible is None else visible[:, None, None]
-        return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)
-
-
-class MCBlockSteps(BlockSteps):
-    def remember(self, q, k, v, rows):
-        _, quad_k, _, lin_k = self.rotate_heads(q, k, *cos_sin(k.shape[2], k.shape[3], k))
-        return ChunkState.after(quad_k, lin_k, v, self.chunk_size, rows)
-
-    def mix_newest(self, q, k, v, state):
-        """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, H, 1, d)``."""
-        q, k, lin_q, lin_k = self.rotate_heads(q, k, *_tables_at(state, k))
-        place = state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
-        row = _of_each_row(state.bias[place])  # nothing but which keys there are
-        near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=row)
-        mixed = state.add_far(near[:, :, 0], lin_q[:, :, 0], "mean")[:, :, None]
-        state.advance()
-        return mixed
-
-
-def _tables_at(state, k):
-    """cos and sin for one token at each row's own place, to go with heads ``(B, H, 1, d)``."""
-    return map(_of_each_row, cos_sin_at(state.rows.place, k.shape[-1], k, state.rows.used))
-
-
-def _of_each_row(t):
-    """``(B, n)`` as ``(B, 1, 1, n)``, to go with heads; what all rows share, ``(n,)``, as ``(1, n)``."""
-    return t[None] if t.dim() == 1 else t[:, None, None]

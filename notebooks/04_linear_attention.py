@@ -607,7 +607,7 @@ assert noise["linear"] > 1 > noise["relu²"]
 from flash_tutorial import ModelConfig, count_parameters
 from flash_tutorial.corpora import load_corpus
 from flash_tutorial.training import TrainConfig, train
-from flash_tutorial.units import GatedUnit
+from flash_tutorial.gau import GatedUnit
 
 
 class LinearUnit(GatedUnit):

@@ -85,7 +85,7 @@ from flash_course import check, hint, progress
 #
 # You may use plain Python. To try your function, take the base size, `ModelConfig.paper("wiki40b")`, which has 112.0 million parameters.
 #
-# <details><summary>I get "Your function calls flash_tutorial.units..."</summary>
+# <details><summary>I get "Your function calls flash_tutorial.gau..."</summary>
 #
 # You build a model, or a unit of it, but the exercise asks for a sum of products of sizes, and for that you need no array.
 #

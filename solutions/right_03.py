@@ -12,7 +12,7 @@ from flash_course import personal
 from flash_course.checks.proving import version
 from flash_course.checks.sets.set_03 import SHUT_5, gau
 from flash_tutorial.check import draw_order_one
-from flash_tutorial.units import GAU
+from flash_tutorial.gau import GAU
 
 # ---------------------------------------------------------------- right answers, written differently
 

@@ -50,7 +50,7 @@ def notebook_of(lecture, root=ROOT):
 
 
 def module_of(file):
-    """The module of a file: ``units.py`` of the tutorial, or the file's path from the repository on."""
+    """The module of a file: ``gau.py`` of the library, or the file's path from the repository on."""
     path = file if "/" in file else f"flash_tutorial/{file}"
     return importlib.import_module(path.removesuffix(".py").replace("/", "."))
 

@@ -28,7 +28,7 @@ from flash_tutorial.config import GATED, ModelConfig
 from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
 from flash_tutorial.training.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
-from flash_tutorial.units import gated_width
+from flash_tutorial.transformer import gated_width
 
 from .clock import machine, peak_bytes, summary, time_in_turn
 

@@ -9,8 +9,10 @@ from functools import singledispatch
 import torch
 
 from flash_tutorial.config import ModelConfig
+from flash_tutorial.flash import FLASH
+from flash_tutorial.gau import GAU
 from flash_tutorial.model import LanguageModel, Stack, make_unit
-from flash_tutorial.units import FLASH, GAU, MCTransformerBlock, TransformerBlock
+from flash_tutorial.transformer import MCTransformerBlock, TransformerBlock
 
 # ---------------------------------------------------------------- pairs of tokens
 

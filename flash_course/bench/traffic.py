@@ -229,7 +229,7 @@ def _count(config, T, tokens, again):
         enter = stack.enter_context
         enter(FakeTensorMode(allow_non_fake_inputs=True))
         enter(mock.patch.object(chunks, "goes_chunk_by_chunk", lambda x: False))
-        enter(mock.patch("flash_tutorial.units.gates_again", lambda u: again))
+        enter(mock.patch("flash_tutorial.gau.gates_again", lambda u: again))
         enter(mock.patch.object(fast, "ROWS", fast.ROWS_ON_A_GPU))
         enter(mock.patch.object(layers, "_cached_tables", layers._cached_tables.__wrapped__))  # no fake table is kept
         enter(mock.patch.object(F, "rms_norm", lambda x, shape, gain, eps: _RMSNorm.apply(x, gain)))

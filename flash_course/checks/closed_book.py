@@ -12,19 +12,30 @@ from pathlib import Path
 import torch
 
 import flash_tutorial
+from flash_tutorial import (
+    chunks,
+    fast,
+    flash,
+    gau,
+    generate,
+    mixing,
+    reference,
+    sampling,
+    states,
+    transformer,
+)
 
 from .exercise import reject_if
 from .interpreter import STARTS
 from .texts import say
 
 PACKAGE = Path(flash_tutorial.__file__).resolve().parent
-SUPPORT = Path(flash_tutorial.__file__).resolve().parent
 COURSE = Path(__file__).resolve().parent.parent
 CHECKS = str(Path(__file__).resolve().parent)
 TORCH = str(Path(torch.__file__).parent)  # as its frames name it
-MODULES = [PACKAGE / f"{m}.py" for m in ("reference", "mixing", "chunks", "fast", "units", "states", "decoding")]
-CLOSED = {str(path): f"{path.parent.name}.{path.stem}" for path in [*MODULES, SUPPORT / "sampling.py"]}
-OWN = tuple(f"{folder}{os.sep}" for folder in (PACKAGE, SUPPORT, COURSE))
+FORMS = (reference, mixing, chunks, fast, gau, flash, transformer, states, generate, sampling)
+CLOSED = {str(Path(module.__file__).resolve()): module.__name__ for module in FORMS}
+OWN = (f"{PACKAGE}{os.sep}", f"{COURSE}{os.sep}")
 F, A = torch.func, torch.autograd
 GRADIENTS = (
     A.backward, A.grad, *(getattr(A.functional, name) for name in ("vjp", "jvp", "jacobian", "hessian", "vhp", "hvp")),

@@ -5,13 +5,13 @@ import sysconfig
 import traceback
 from dataclasses import dataclass
 
-from .closed_book import CHECKS, PACKAGE, SUPPORT, PackageShut, package_shut
+from .closed_book import CHECKS, PACKAGE, PackageShut, package_shut
 from .exercise import Said, Unable
 from .surroundings import same_surroundings
 from .texts import say
 
 NOT_OWN = (
-    *map(os.path.dirname, (CHECKS, os.__file__)), str(PACKAGE), str(SUPPORT), sysconfig.get_path("purelib"),
+    *map(os.path.dirname, (CHECKS, os.__file__)), str(PACKAGE), sysconfig.get_path("purelib"),
     "site-packages", "dist-packages",
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ from flash_course.checks.exercise import load_exercise
 from flash_course.checks.texts import say
 from flash_course.checks.verdict import judge
 from flash_tutorial import reference
-from flash_tutorial.corpora import cut_text
+from flash_tutorial.corpora.corpus import cut_text
 
 pytestmark = pytest.mark.quick
 

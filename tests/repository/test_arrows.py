@@ -1,4 +1,4 @@
-"""Imports go downwards only: the course, the paper, what training needs besides; and each floor knows those below it.
+"""Imports go downwards only: the course, then the library; and each floor of the library knows those below it.
 
 Imports are read from the text, inside functions too, so that nothing has to be loaded.
 """
@@ -17,11 +17,12 @@ pytestmark = pytest.mark.quick
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The paper's package, from the ground up. A module imports those of lower floors; on the ground floor each other too.
+# The library, from the ground up. A module imports those of lower floors; on the ground floor each other too.
 GROUND = ("chunks", "layers", "mixing", "fast", "states", "gpu.kernels", "gpu.fused")
-FLOORS = (GROUND, ("units",), ("decoding",), ("model",), ("training",))
+UNITS = ("gau", "flash", "transformer")
+FLOORS = (GROUND, UNITS, ("generate",), ("model",), ("training.loop",))
 
-# The course: what each part may import of it, besides itself. All may import flash_tutorial and flash_support.
+# The course: what each part may import of it, besides itself. All may import flash_tutorial.
 COURSE = {
     "addresses": set(),
     "learner": set(),
@@ -93,12 +94,9 @@ def tutorial(*names):
 ARROWS = graph("flash_tutorial")
 
 
-@pytest.mark.parametrize("package, above", [
-    ("flash_support", {"flash_tutorial", "flash_course"}), ("flash_tutorial", {"flash_course"}),
-])  # fmt: skip
-def test_a_package_never_imports_one_above_it(package, above):
-    for path in (ROOT / package).rglob("*.py"):
-        assert not {name.split(".")[0] for name in imports(path)} & above, path.name
+def test_the_library_never_imports_the_course():
+    for path in (ROOT / "flash_tutorial").rglob("*.py"):
+        assert "flash_course" not in {name.split(".")[0] for name in imports(path)}, path.name
 
 
 def test_the_reference_imports_nothing_and_no_module_takes_a_tool_from_it():
@@ -111,11 +109,11 @@ def test_the_reference_imports_nothing_and_no_module_takes_a_tool_from_it():
 def test_the_tutorial_is_built_from_the_ground_up(floor):
     above = tutorial(*(name for names in FLOORS[floor:] for name in names))
     for module in tutorial(*FLOORS[floor]):
-        ours = tutorial(*GROUND) if floor == 0 else {module}
+        ours = tutorial(*FLOORS[floor])
         assert reached(module, ARROWS) & above - ours == set(), module
 
 
-@pytest.mark.parametrize("package", ["flash_support", "flash_tutorial", "flash_course"])
+@pytest.mark.parametrize("package", ["flash_tutorial", "flash_course"])
 def test_no_module_imports_itself_through_others(package):
     arrows = graph(package)
     # a package's own page, such as flash_tutorial.corpora, is imported with each of its modules
@@ -177,7 +175,7 @@ def missing_imports(path, root=ROOT):
     return missing
 
 
-FOLDERS = ("notebooks", "solutions", "benchmarks", "tools", "tests", "flash_support", "flash_tutorial", "flash_course")
+FOLDERS = ("notebooks", "solutions", "benchmarks", "tools", "tests", "flash_tutorial", "flash_course")
 USERS = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -202,7 +200,7 @@ def known_packages():
     """What Python itself has and what requirements.txt installs."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines if re.match(r"\w", line)}
-    return {*sys.stdlib_module_names, *listed, "flash_support", "flash_tutorial", "flash_course", "IPython"}
+    return {*sys.stdlib_module_names, *listed, "flash_tutorial", "flash_course", "IPython"}
 
 
 NOTEBOOKS = [path for folder in ("notebooks", "solutions") for path in sorted((ROOT / folder).glob("*.py"))]

@@ -63,14 +63,14 @@ FAULTS = {
         "reference.py", "out_TE += far(lin_q_TS, lin_k_TS,", "out_TE += far(lin_k_TS, lin_q_TS,",
     ),
     # torch
-    "missing 1/n in torch": ("units.py", "scale = 1 / (self.length_scale or T)", "scale = 1.0"),
+    "missing 1/n in torch": ("gau.py", "scale = 1 / (self.length_scale or T)", "scale = 1.0"),
     "mask before the bias in torch": ("fast.py", 'bias = bias.masked_fill(future, float("-inf"))', "pass"),
     "bias transposed in torch": (
         "layers.py", "self.weights[rows[None, :] - rows[:, None] +", "self.weights[rows[:, None] - rows[None, :] +",
     ),
     "gradient without its 2": ("fast.py", ".mul_(2 * ctx.scale)", ".mul_(ctx.scale)"),
     "gamma that starts at one": (
-        "units.py", "nn.init.normal_(self.scale_offset.gamma, std=std)", "nn.init.ones_(self.scale_offset.gamma)",
+        "gau.py", "nn.init.normal_(self.scale_offset.gamma, std=std)", "nn.init.ones_(self.scale_offset.gamma)",
     ),
     "state without the own token in torch": (
         "mixing.py", "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1)",
@@ -81,17 +81,17 @@ FAULTS = {
     ),
     "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
     "local RoPE positions in torch": (
-        "units.py", "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))",
+        "gau.py", "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))",
         "n = getattr(self, 'chunk_size', x.shape[1])  # GAU has none\n"
         "        at = torch.arange(x.shape[1]) % n\n"
         "        heads = self.read_heads(z, *(t[at] for t in cos_sin(x.shape[1], self.qk_dim, x)))",
     ),
     # models
-    "gated layer of 4 D": ("units.py", "return -(-8 * dim // 24) * 8", "return 4 * dim"),
+    "gated layer of 4 D": ("transformer.py", "return -(-8 * dim // 24) * 8", "return 4 * dim"),
     "gate of 4 D, paper": ("config.py", "-(-8 * dim // 24) * 8 if gate", "4 * dim if gate"),
-    "documents kept from the units": ("model.py", "segment_ids=segment_ids", "segment_ids=None"),
+    "documents kept from the units": ("model.py", '"segment_ids": segment_ids', '"segment_ids": None'),
     "padding not zeroed": (
-        "units.py", "h = h.masked_fill(~mask[..., None], 0)\n        return h.split", "pass\n        return h.split",
+        "gau.py", "h = h.masked_fill(~mask[..., None], 0)\n        return h.split", "pass\n        return h.split",
     ),
     # counts and times
     "linear part counted once": ("flash_course/bench/counts.py", "far = 2 * T * S * E if", "far = T * S * E if"),

@@ -10,10 +10,10 @@ from refusals import assert_one_line
 
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.config import ARCHITECTURES, BLOCKS, FORMAT, TrainConfig, options_of
+from flash_tutorial.flash import FLASH
 from flash_tutorial.model import find_config, make_unit
 from flash_tutorial.settings import ABSENT, rules
 from flash_tutorial.training import train
-from flash_tutorial.units import FLASH
 
 pytestmark = pytest.mark.quick
 

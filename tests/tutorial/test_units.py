@@ -11,7 +11,7 @@ from flash_tutorial import (
     GAU,
     MCTransformerBlock,
     TransformerBlock,
-    units,
+    gau,
 )
 from flash_tutorial.check import branch_error, branch_std, draw_order_one
 
@@ -56,15 +56,15 @@ def test_the_branch_is_of_order_one(name, causal):
 def test_cases_cover_every_option_with_two_values():
     """Norms, bias forms and none, length scales, attentions, ways to combine, each part switched off."""
     units = [make(name, True) for name in CASES]
-    gau = [u for u in units if isinstance(u, GAU)]
-    flash = [u for u in units if isinstance(u, FLASH)]
-    for group in (gau, flash):
+    of_gau = [u for u in units if isinstance(u, GAU)]
+    of_flash = [u for u in units if isinstance(u, FLASH)]
+    for group in (of_gau, of_flash):
         assert len({type(u.norm) for u in group}) == 2
         assert len({type(u.bias) for u in group}) == 3
-    assert {u.attention for u in gau} == {"relu2", "softmax"}
-    assert None in {u.length_scale for u in gau}
-    assert {(u.local, u.global_) for u in flash} == {(True, True), (True, False), (False, True)}
-    assert {u.combine for u in flash} == {"mean", "sum"}
+    assert {u.attention for u in of_gau} == {"relu2", "softmax"}
+    assert None in {u.length_scale for u in of_gau}
+    assert {(u.local, u.global_) for u in of_flash} == {(True, True), (True, False), (False, True)}
+    assert {u.combine for u in of_flash} == {"mean", "sum"}
     assert {(u.glu, u.rope) for u in units if type(u) is TransformerBlock} == {
         (False, False),
         (False, True),
@@ -165,7 +165,7 @@ def test_what_was_gated_may_be_computed_again(name, causal, dtype, monkeypatch):
     unit, (x, reading) = make(name, causal, dtype=dtype), (features(T, dtype=dtype), how_to_read("both", T))
     found, kept, own = [], [], {p.data_ptr() for p in unit.parameters()}
     for again in (False, True):
-        monkeypatch.setattr(units, "gates_again", lambda u, again=again: again)
+        monkeypatch.setattr(gau, "gates_again", lambda u, again=again: again)
         arrays, here = {}, x.clone().requires_grad_()
 
         def keep(t, arrays=arrays):
@@ -183,11 +183,11 @@ def test_what_was_gated_may_be_computed_again(name, causal, dtype, monkeypatch):
 def test_it_is_computed_again_on_a_card_alone():
     u, asked = torch.ones(2, requires_grad=True), []
     on_a_card = type("Tensor", (), dict(requires_grad=True, device=torch.device("cuda")))
-    assert units.gates_again(on_a_card) and not units.gates_again(u)
+    assert gau.gates_again(on_a_card) and not gau.gates_again(u)
     on_a_card.requires_grad = False
-    assert not units.gates_again(on_a_card)
+    assert not gau.gates_again(on_a_card)
     on_a_card.requires_grad = True
-    torch.func.grad(lambda x: (asked.append(units.gates_again(on_a_card)), x.sum())[1])(u)
+    torch.func.grad(lambda x: (asked.append(gau.gates_again(on_a_card)), x.sum())[1])(u)
     assert asked == [False]
 
 

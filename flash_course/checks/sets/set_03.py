@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_tutorial import check as properties
+from flash_tutorial.flash import FLASH
+from flash_tutorial.gau import GAU
 from flash_tutorial.mixing import mixed_chunk_attention
-from flash_tutorial.units import FLASH, GAU
 
 from ..closed_book import without_autograd
 from ..compare import difference

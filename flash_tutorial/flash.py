@@ -1,0 +1,110 @@
+"""FLASH: mixed chunk attention, gated, as one unit of the model; its kernels are in ``gpu``.
+
+Twins in NumPy: ``reference.flash`` and ``flash_step``, from ``unit.to_numpy()``.
+Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads.
+"""
+
+import importlib.util
+
+import torch
+
+from .config import check_options
+from .fast import read_earlier_chunks, relu2_attention
+from .formats import is_rewritten, product_dtype
+from .gau import GatedUnit
+from .layers import check_input, cos_sin, make_bias
+from .mixing import mixed_chunk_attention
+from .states import ChunkState
+
+
+class FLASH(GatedUnit):
+    """Mixed chunk attention, gated: relu^2 attention inside chunks, linear attention across them (Code 8).
+
+    Args (those of GAU besides):
+        chunk_size: C. It is architecture, not only speed: a model trained with one C is another function at another.
+        bias: the bias inside a chunk; "auto" decides by chunk_size.
+        combine: "mean" over the visible chunks of K^T V / C (Code 8) or "sum", the bare sum (equation 7, equation 8).
+        local, global_: switch one part off (the paper's GlobalOnly and LocalOnly).
+        backend: "torch"; "triton", the kernels of gpu/; or "auto", these where they are faster. The same numbers.
+    """
+
+    heads = 4  # quad_q, quad_k, lin_q, lin_k
+
+    def __init__(
+        self, dim, *, chunk_size=256, expansion=2, qk_dim=128, causal=False, norm="scale", bias="auto",
+        combine="mean", local=True, global_=True, backend="auto",
+    ):  # fmt: skip
+        super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
+        check_options(chunk_size=chunk_size, combine=combine, local=local, global_=global_, backend=backend)
+        self.chunk_size, self.combine, self.local, self.global_ = chunk_size, combine, local, global_
+        self.backend = backend
+        self.bias = make_bias(bias, chunk_size, qk_dim)
+        self.reset_parameters()
+
+    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+        """As of every gated unit, by Triton's kernels or by torch (``backend``)."""
+        fused, why = self.fused_on(x) if isinstance(x, torch.Tensor) else (False, "x is no tensor")
+        if not fused:
+            if self.backend == "triton":
+                raise ValueError(f"backend='triton' cannot compute this unit: {why}; take backend='auto'")
+            return super().forward(x, mask, segment_ids, checked=checked)
+        from .gpu.fused import fused_unit  # not every machine has Triton
+
+        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
+        h = self.in_proj(self.norm(x))
+        if mask is not None:  # before the activation here: SiLU of zero is zero
+            h = h.masked_fill(~mask[..., None], 0)
+        return x + fused_unit(self, h, cos_sin(x.shape[1], self.qk_dim, x), segment_ids)
+
+    def fused_on(self, x):
+        """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
+        if self.backend == "torch":
+            return False, "backend='torch'"
+        if self.backend == "auto" and x.device.type != "cuda":
+            return False, "it is not on a CUDA card"
+        dtype, width = product_dtype(x), self.in_proj.out_features
+        width = max(width, self.qk_dim * self.out_proj.in_features / self.chunk_size)  # a token's share of the states
+        cannot = {
+            "they are for causal units": not self.causal,
+            "they compute both parts, local and global": not (self.local and self.global_),
+            f"S={self.qk_dim}, and they hold at most 128": self.qk_dim > 128,
+            f"C={self.chunk_size} is no multiple of 16": self.chunk_size % 16,
+            f"a row of {x.shape[1]} tokens outgrows their 32-bit addresses": x.shape[1] * width >= 2**31,
+            "float64 is torch's": dtype == torch.float64,
+            "Triton is not installed": importlib.util.find_spec("triton") is None,
+        }
+        if self.backend == "auto":
+            slower = torch.cuda.get_device_capability(x.device) < (8, 0)
+            cannot = {"cards before 8.0 gain nothing": slower,
+                      "float32 gains nothing": dtype == torch.float32,
+                      "torch.compile and torch.func want plain operations": is_rewritten()} | cannot  # fmt: skip
+        why = next((said for said, so in cannot.items() if so), None)
+        return why is None, why or "the card, the sizes and the type are what they are made for"
+
+    def mix(self, heads, v, mask, segment_ids):
+        return mixed_chunk_attention(
+            *heads, v, chunk_size=self.chunk_size, causal=self.causal, bias=self.bias, combine=self.combine,
+            local=self.local, global_=self.global_, mask=mask, segment_ids=segment_ids,
+            attend=relu2_attention, read=read_earlier_chunks,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ token by token
+    def remember(self, heads, v, rows):
+        _, quad_k, _, lin_k = (t[:, None] for t in heads)
+        bias = None if self.bias is None else self.bias(self.chunk_size).detach()
+        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, rows, bias)
+
+    def mix_newest(self, heads, v, state):
+        """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""
+        quad_q, quad_k, lin_q, lin_k = heads[:, :, None]  # (B, 1, S)
+        v = v[:, None]
+        place, mixed = state.append(quad_k, lin_k, v), torch.zeros_like(v)
+        if self.local:
+            keys, values = state.quad_k[:, 0], state.v[:, 0]  # (B, C, S or E)
+            row = state.bias[place][..., None, :]  # (B, 1, C), or (1, C) for all rows
+            scores = torch.baddbmm(row, quad_q.to(keys.dtype), keys.mT, alpha=1 / self.chunk_size)
+            mixed = torch.bmm(scores.relu().square(), values)
+        if self.global_:
+            mixed = state.add_far(mixed, lin_q, self.combine)
+        state.advance()
+        return mixed[:, 0]

@@ -1,0 +1,170 @@
+"""The Gated Attention Unit, and what it shares with FLASH. One sentence holds for both: gate what was mixed.
+
+    u, v, z = project(x)          # gate, value, shared low-width base
+    y       = x + (u * mix(z, v)) @ W_out
+
+A unit maps ``x (B, T, D)`` to ``(B, T, D)``, its norm and residual included, for any T >= 1. ``mask (B, T)`` bool and
+sorted ``segment_ids (B, T)`` keep padding and other documents out. Twins in NumPy: ``reference.gau`` and
+``gau_step``, from ``unit.to_numpy()``.
+Letters: B batch, T length, D model width, E expanded width, S shared width, H heads.
+"""
+
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .config import check_options
+from .fast import relu2_attention
+from .layers import ScaleOffset, arrays_of, check_input, cos_sin, cos_sin_at, gates_again, make_bias, make_norm, rope
+from .mixing import softmax_attention, visible_pairs
+from .settings import check_counts
+from .states import Cache, Rows, refuse_non_causal
+
+
+class GatedUnit(nn.Module):
+    """What GAU and FLASH share: everything but the mixing (Code 6, Code 8)."""
+
+    heads: int  # how many query/key heads are made of the base z
+
+    def __init__(self, dim, *, expansion, qk_dim, causal, norm):
+        super().__init__()
+        check_options(dim=dim, expansion=expansion, qk_dim=qk_dim)
+        self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
+        self.norm = make_norm(norm, dim)
+        self.in_proj = nn.Linear(dim, 2 * self.expanded + qk_dim)  # one product for gate, value and base
+        self.scale_offset = ScaleOffset(self.heads, qk_dim)
+        self.out_proj = nn.Linear(self.expanded, dim)
+        self.bias: nn.Module | None = None
+
+    def reset_parameters(self, std=0.02):
+        """The paper's start: kernels, gamma and the position bias from N(0, std²), beta and biases zero (Codes 4-8)."""
+        for linear in (self.in_proj, self.out_proj):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+        nn.init.normal_(self.scale_offset.gamma, std=std)
+        nn.init.zeros_(self.scale_offset.beta)
+        for weights in () if self.bias is None else self.bias.parameters():
+            nn.init.normal_(weights, std=std)
+
+    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+        """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
+        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
+        u, v, z = self.project(x, mask)
+        heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
+        return x + self.project_back(u, self.mix(heads, v, mask, segment_ids))
+
+    def project(self, x, mask=None):
+        """Gate ``u (B, T, E)``, value ``v (B, T, E)``, base ``z (B, T, S)`` (equation 4)."""
+        h = F.silu(self.in_proj(self.norm(x)))  # (B, T, 2E + S)
+        if mask is not None:  # after the activation: SiLU of a bias is not zero
+            h = h.masked_fill(~mask[..., None], 0)
+        return h.split([self.expanded, self.expanded, self.qk_dim], dim=-1)
+
+    def read_heads(self, z, cos, sin):
+        """Query and key heads ``(H, B, T, S)``: scale and offset, then RoPE (in float32 or better)."""
+        return rope(self.scale_offset(z), cos, sin).to(z.dtype)
+
+    def mix(self, heads, v, mask, segment_ids):
+        """What each token reads of the others: ``(B, T, E)``."""
+        raise NotImplementedError
+
+    def project_back(self, u, mixed):
+        """(u * mixed) W_out: ``(B, T, E) -> (B, T, D)``."""
+
+        def back(u, mixed):
+            return self.out_proj(u * mixed)
+
+        return checkpoint(back, u, mixed, use_reentrant=False) if gates_again(u) else back(u, mixed)
+
+    # ------------------------------------------------------------ token by token
+    def prefill(self, x, mask=None, *, checked=False):
+        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
+        refuse_non_causal(self)
+        check_input(x, self.dim, mask, every_row=True, checked=checked)
+        u, v, z = self.project(x, mask)
+        heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
+        y = x + self.out_proj(u * self.mix(heads, v, mask, None))
+        return y, self.remember(heads, v, Rows.after(x, mask))
+
+    def step(self, x, state):
+        """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
+        u, v, z = self.project(x)
+        heads = self.read_heads(z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used))  # (H, B, S)
+        return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
+
+    def to_numpy(self):
+        """The float64 arrays that ``flash_tutorial.reference`` takes.
+
+        ``norm_gain`` (() or (D,)), ``norm_offset`` (D,) for LayerNorm, ``in_weight`` (D, 2E+S) with columns u, v, z,
+        ``in_bias``, ``gamma`` and ``beta`` (H, S), ``bias_weights`` (2n-1) or ``bias_a`` and ``bias_b`` (S) or
+        neither, ``out_weight`` (E, D), ``out_bias``.
+        """
+        bias = {} if self.bias is None else {f"bias_{name}": p for name, p in self.bias.named_parameters()}
+        heads = {"gamma": self.scale_offset.gamma, "beta": self.scale_offset.beta}
+        return arrays_of(norms={"norm": self.norm}, linears={"in": self.in_proj, "out": self.out_proj}, **heads, **bias)
+
+
+class GAU(GatedUnit):
+    """Gated Attention Unit, the layer of FLASH-Quad: relu^2(q k^T / n + bias), gated (equation 3, Code 6).
+
+    Args:
+        dim: model width D. expansion: E / D. qk_dim: S, even. causal: read no later token.
+        norm: "scale" (ScaleNorm) or "layer" (LayerNorm).
+        bias: "toeplitz", "rotary", None, or "auto": the paper's rule, Toeplitz for bias_length below 512.
+        bias_length: reach of a Toeplitz bias; a longer T is a ValueError, a shorter one takes the same distances.
+        length_scale: n. None divides by the length at hand (a row's valid tokens), as Code 6 does: then outputs
+            depend on how long the sequence is. An integer fixes it, which decoding needs.
+        attention: "relu2", or "softmax" over q k^T / sqrt(S) + bias (the ablation of Table 1).
+    """
+
+    heads = 2  # q, k
+
+    def __init__(
+        self, dim, *, expansion=2, qk_dim=128, causal=False, norm="scale", bias="auto", bias_length=512,
+        length_scale=None, attention="relu2",
+    ):  # fmt: skip
+        super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
+        check_options(attention=attention)
+        check_counts(bias_length=bias_length, length_scale=1 if length_scale is None else length_scale)
+        self.length_scale, self.attention = length_scale, attention
+        self.bias = make_bias(bias, bias_length, qk_dim)
+        self.reset_parameters()
+
+    def mix(self, heads, v, mask, segment_ids):
+        """Quadratic attention over all tokens (equation 5), or the softmax in its place."""
+        q, k = heads  # (B, T, S)
+        T = v.shape[1]
+        bias = None if self.bias is None else self.bias(T)  # (T, T)
+        if self.attention == "softmax":
+            visible = visible_pairs(mask, segment_ids)
+            visible = None if visible is None else visible[:, None]
+            q, k, v = q[:, None], k[:, None], v[:, None]  # one head: (B, 1, T, S or E)
+            return softmax_attention(q, k, v, causal=self.causal, bias=bias, visible=visible)[:, 0]
+        scale = 1 / (self.length_scale or T)
+        if self.length_scale is None and mask is not None:  # each row has its own number of valid tokens
+            root = mask.sum(1).clamp(min=1).to(q.dtype).rsqrt()[:, None, None]
+            q, k, scale = q * root, k * root, 1.0
+        visible = visible_pairs(None, segment_ids)
+        return relu2_attention(q, k, v, scale=scale, causal=self.causal, bias=bias, visible=visible)
+
+    # ------------------------------------------------------------ token by token
+    def remember(self, heads, v, rows):
+        if self.attention == "relu2" and self.length_scale is None:
+            why = "earlier outputs change with each new token and cannot be kept: fix it, for example length_scale=512"
+            raise ValueError(f"this GAU divides by the current length (length_scale=None), so {why}")
+        return Cache((heads[1], v), rows)
+
+    def mix_newest(self, heads, v, state):
+        """What the newest token reads of all: ``(B, E)``."""
+        q, k = heads  # (B, S)
+        place = state.append(k, v)
+        keys, values = state.held()
+        visible, n = state.visible(), state.rows.used
+        scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
+        scores = scores * self.qk_dim**-0.5 if self.attention == "softmax" else scores / self.length_scale
+        if self.bias is not None:
+            scores = scores + self.bias.row(place, n)
+        if visible is not None:  # relu makes of -inf an exact zero, as softmax does
+            scores = scores.masked_fill(~visible, float("-inf"))
+        weights = scores.softmax(-1) if self.attention == "softmax" else scores.relu().square()
+        return (weights.to(values.dtype)[:, None] @ values)[:, 0]

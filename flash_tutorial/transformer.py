@@ -1,0 +1,219 @@
+"""The Transformer blocks that the paper compares with: Transformer, Transformer+, Transformer++, MC-Transformer++.
+
+Twins in NumPy: ``reference.transformer_block``, ``transformer_step`` and ``mc_transformer_block``, from
+``unit.to_numpy()``.
+Letters: B batch, T length, D model width, C chunk length, G chunks, H heads, d = D / H, F hidden width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
+from .config import check_heads, check_options
+from .fast import read_earlier_chunks
+from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, rope
+from .mixing import global_part, softmax_attention, visible_pairs
+from .states import Cache, ChunkState, Rows, refuse_non_causal
+
+
+class TransformerBlock(nn.Module):
+    """Multi-head softmax attention and a feed-forward layer, both pre-norm with a residual.
+
+    ``rope=True`` makes it Transformer+, ``glu=True`` besides Transformer++ (Section 4 of the paper).
+
+    Args:
+        dim: D. heads: H, default D / 64. ff_dim: F, default 4 D, with a gate 8 D / 3 rounded up to a multiple of 8
+        (what the paper's parameter counts ask for). glu: GELU(gate) * value instead of GELU. rope: rotate q and k.
+    """
+
+    def __init__(self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"):
+        super().__init__()
+        check_options(dim=dim, heads=heads, ff_dim=ff_dim)
+        heads = max(1, dim // 64) if heads is None else heads
+        ff_dim = ff_dim if ff_dim is not None else gated_width(dim) if glu else 4 * dim
+        check_heads(dim, heads)
+        self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = dim, heads, ff_dim, causal, glu, rope
+        self.norm1, self.norm2 = make_norm(norm, dim), make_norm(norm, dim)
+        self.qkv_proj = nn.Linear(dim, 3 * dim)
+        self.attn_out = nn.Linear(dim, dim)
+        self.ff_in = nn.Linear(dim, 2 * ff_dim if glu else ff_dim)
+        self.ff_out = nn.Linear(ff_dim, dim)
+        TransformerBlock.reset_parameters(self)  # a subclass starts what it adds when it has added it
+
+    def reset_parameters(self, std=0.02):
+        """Kernels from N(0, std²), biases zero."""
+        for linear in (self.qkv_proj, self.attn_out, self.ff_in, self.ff_out):
+            nn.init.normal_(linear.weight, std=std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+        """``x (B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
+        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
+        return self.feed_forward(self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids)))
+
+    def read_heads(self, x, mask=None):
+        """q, k, v, each ``(B, H, T, D / H)``, not yet rotated."""
+        h = self.qkv_proj(self.norm1(x))
+        if mask is not None:  # a weight of zero times a NaN would still be a NaN
+            h = h.masked_fill(~mask[..., None], 0)
+        return h.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def mix(self, q, k, v, mask, segment_ids):
+        """What each token reads of the others: ``(B, H, T, D / H)``."""
+        if self.rope:
+            q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
+        if self.causal:  # padding on the right comes later than whatever counts: no T x T mask for that
+            mask = None
+        visible = visible_pairs(mask, segment_ids)
+        return softmax_attention(q, k, v, causal=self.causal, visible=None if visible is None else visible[:, None])
+
+    def join(self, x, mixed):
+        """The heads ``(B, H, T, D / H)`` back into one width, projected, with the residual."""
+        return x + self.attn_out(mixed.transpose(1, 2).flatten(2))
+
+    def feed_forward(self, x):
+        """An MLP, or with a gate the gated linear unit (equation 1, equation 2), phi = GELU, with the residual."""
+        h = self.ff_in(self.norm2(x))  # (B, T, F or 2F)
+        if self.glu:
+            gate, value = h.chunk(2, -1)
+            return x + self.ff_out(F.gelu(gate) * value)
+        return x + self.ff_out(F.gelu(h))
+
+    # ------------------------------------------------------------ token by token
+    def prefill(self, x, mask=None, *, checked=False):
+        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
+        refuse_non_causal(self)
+        check_input(x, self.dim, mask, every_row=True, checked=checked)
+        q, k, v = self.read_heads(x, mask)  # (B, H, T, d)
+        y = self.feed_forward(self.join(x, self.mix(q, k, v, mask, None)))
+        return y, self.remember(q, k, v, Rows.after(x, mask))
+
+    def remember(self, q, k, v, rows):
+        if self.rope:
+            k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
+        return Cache((k, v), rows)  # a head's tokens side by side in memory: read in half the time where they are many
+
+    def step(self, x, state):
+        """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
+        q, k, v = self.read_heads(x[:, None])  # (B, H, 1, d)
+        mixed = self.mix_newest(q, k, v, state)
+        return self.feed_forward(self.join(x[:, None], mixed))[:, 0], state
+
+    def mix_newest(self, q, k, v, state):
+        """What the newest token reads of all: ``(B, H, 1, d)``."""
+        if self.rope:
+            cos, sin = _tables_at(state, k)
+            q, k = rope(q, cos, sin), rope(k, cos, sin)
+        state.append(k[:, :, 0], v[:, :, 0])
+        keys, values = state.held()
+        visible = state.visible()
+        visible = None if visible is None else visible[:, None, None]
+        return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)
+
+    def to_numpy(self):
+        """The float64 arrays that ``reference.transformer_block`` takes.
+
+        ``norm1_gain``, ``norm2_gain`` (() or (D,)), ``norm1_offset``, ``norm2_offset`` (D,) for LayerNorm,
+        ``qkv_weight`` (D, 3D) with columns q, k, v, each of H heads in a row, ``qkv_bias``, ``attn_out_weight``
+        (D, D), ``attn_out_bias``, ``ff_in_weight`` (D, F), with a gate (D, 2F) with columns gate, value,
+        ``ff_in_bias``, ``ff_out_weight`` (F, D), ``ff_out_bias``.
+        """
+        linears = {"qkv": self.qkv_proj, "attn_out": self.attn_out, "ff_in": self.ff_in, "ff_out": self.ff_out}
+        return arrays_of(norms={"norm1": self.norm1, "norm2": self.norm2}, linears=linears)
+
+
+def gated_width(dim):
+    """8 D / 3 rounded up to a multiple of 8: a gated layer with the parameters of an MLP of 4 D."""
+    return -(-8 * dim // 24) * 8
+
+
+class MCTransformerBlock(TransformerBlock):
+    """MC-Transformer++: Transformer++ whose attention is softmax inside a chunk plus multi-head linear attention
+    across chunks (Section 4.3; the paper gives words only).
+
+    Chosen here: the linear heads are a scale and offset of the same projections, and are combined as in Code 8
+    (mean over visible chunks, no feature map, no normaliser); both parts are added.
+    """
+
+    def __init__(self, dim, *, chunk_size=256, heads=None, ff_dim=None, causal=False, norm="layer"):
+        check_options(chunk_size=chunk_size)
+        super().__init__(dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm)
+        self.chunk_size = chunk_size
+        self.gamma = nn.Parameter(torch.empty(2, dim))
+        self.beta = nn.Parameter(torch.empty(2, dim))
+        self.reset_linear_heads()
+
+    def reset_parameters(self, std=0.02):
+        """As TransformerBlock, and the linear heads: gamma from N(0, std²), beta zero."""
+        super().reset_parameters(std)
+        self.reset_linear_heads(std)
+
+    def reset_linear_heads(self, std=0.02):
+        nn.init.normal_(self.gamma, std=std)
+        nn.init.zeros_(self.beta)
+
+    def linear_heads(self, q, k):
+        """lin_q, lin_k ``(B, H, T, D / H)``, not yet rotated."""
+        gamma, beta = (p.view(2, 1, self.heads, 1, -1) for p in (self.gamma, self.beta))
+        return q * gamma[0] + beta[0], k * gamma[1] + beta[1]
+
+    def rotate_heads(self, q, k, cos, sin):
+        """quad_q, quad_k, lin_q, lin_k, all rotated."""
+        return [rope(t, cos, sin).to(q.dtype) for t in (q, k, *self.linear_heads(q, k))]
+
+    def mix(self, q, k, v, mask, segment_ids):
+        B, H, T, d = q.shape
+        C = min(self.chunk_size, T)
+        heads = self.rotate_heads(q, k, *cos_sin(T, d, v))
+        if mask is None and not self.causal and T % C:
+            mask = torch.ones(B, T, dtype=torch.bool, device=v.device)  # the last chunk is filled up with empty keys
+        documents = None if segment_ids is None else chunk_documents(segment_ids, C)  # (B, G, C)
+        valid = None if mask is None else to_chunks(mask[..., None], C)[..., 0]  # (B, G, C)
+        q, k, lin_q, lin_k, v = (to_chunks(t.to(v.dtype), C) for t in (*heads, v))  # (B, H, G, C, d)
+        near = self.local_part(q, k, v, valid, documents)
+        counts = chunk_counts(T, C, mask, v.device)
+        far = global_part(
+            *(t.flatten(0, 1) for t in (lin_q, lin_k, v)), causal=self.causal, read=read_earlier_chunks,
+            counts=counts.repeat_interleave(H, 0) if counts.shape[0] > 1 else counts,
+            documents=None if documents is None else documents.repeat_interleave(H, 0),
+        )  # fmt: skip
+        return from_chunks(near + far.unflatten(0, (B, H)), T)
+
+    def local_part(self, q, k, v, valid, documents):
+        """Softmax attention inside each chunk: ``(B, H, G, C, d)``; ``valid`` and ``documents (B, G, C)``."""
+        B, _, G = q.shape[:3]
+        valid = None if self.causal else valid
+        q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (q, k, v))  # (B G, H, C, d)
+        visible = visible_pairs(*(None if t is None else t.flatten(0, 1) for t in (valid, documents)))
+        visible = None if visible is None else visible[:, None]
+        return softmax_attention(q, k, v, causal=self.causal, visible=visible).unflatten(0, (B, G)).transpose(1, 2)
+
+    # ------------------------------------------------------------ token by token
+    def remember(self, q, k, v, rows):
+        _, quad_k, _, lin_k = self.rotate_heads(q, k, *cos_sin(k.shape[2], k.shape[3], k))
+        return ChunkState.after(quad_k, lin_k, v, self.chunk_size, rows)
+
+    def mix_newest(self, q, k, v, state):
+        """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, H, 1, d)``."""
+        q, k, lin_q, lin_k = self.rotate_heads(q, k, *_tables_at(state, k))
+        place = state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
+        row = _of_each_row(state.bias[place])  # nothing but which keys there are
+        near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=row)
+        mixed = state.add_far(near[:, :, 0], lin_q[:, :, 0], "mean")[:, :, None]
+        state.advance()
+        return mixed
+
+    def to_numpy(self):
+        """As TransformerBlock, with ``gamma`` and ``beta`` (2, D) of the linear heads q, k."""
+        return super().to_numpy() | arrays_of(gamma=self.gamma, beta=self.beta)
+
+
+def _tables_at(state, k):
+    """cos and sin for one token at each row's own place, to go with heads ``(B, H, 1, d)``."""
+    return map(_of_each_row, cos_sin_at(state.rows.place, k.shape[-1], k, state.rows.used))
+
+
+def _of_each_row(t):
+    """``(B, n)`` as ``(B, 1, 1, n)``, to go with heads; what all rows share, ``(n,)``, as ``(1, n)``."""
+    return t[None] if t.dim() == 1 else t[:, None, None]
