@@ -13,7 +13,7 @@ hangs on a graph).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -119,33 +119,41 @@ class ChunkState:
     v: torch.Tensor  # (B, H, C, E)
     rows: Rows
     bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
+    # what changes only where a chunk ends, set by ``count_chunks``
+    chunks: int | torch.Tensor = field(init=False)  # the divisor of the mean: finished chunks, or (B, 1, 1), at least 1
+    left: float = field(init=False)  # steps until some row's chunk is full
+
+    def __post_init__(self):
+        self.count_chunks()
 
     @classmethod
     def after(cls, quad_k, lin_k, v, C, rows, bias=None):
         """The state after a prompt: keys ``(B, H, T, S)``, values ``(B, H, T, E)``; ``bias (C, C)``."""
-        lengths = rows.lengths.to(v.device)
-        finished = lengths // C
-        kv = chunk_means(*(to_chunks(t, C).flatten(0, 1) for t in (lin_k, v))).unflatten(0, v.shape[:2])
-        keep = torch.arange(kv.shape[2], device=v.device)[None] < finished[:, None]  # (B, G)
-        sums = (kv * keep[:, None, :, None, None]).sum(2)  # kv (B, H, G, S, E)
-        places = finished[:, None] * C + torch.arange(C, device=v.device)  # of the chunk at hand, row by row
-        index, inside = (t[:, None, :, None] for t in (places.clamp(max=v.shape[2] - 1), places < lengths[:, None]))
-        rest = (t.gather(2, index.expand(-1, t.shape[1], -1, t.shape[3])) * inside for t in (quad_k, lin_k, v))
-        future = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
+        lengths = rows.lengths.to(v.device)  # (B,)
+        finished = lengths // C  # (B,) whole chunks
+        sums = sum_of_chunks(lin_k, v, C, finished)
+        # the tokens of each row's open chunk; empty places are zero
+        places = finished[:, None] * C + torch.arange(C, device=v.device)  # (B, C)
+        is_token = (places < lengths[:, None])[:, None, :, None]
+        places = places.clamp(max=v.shape[2] - 1)[:, None, :, None]
+
+        def open_chunk(t):
+            return t.gather(2, places.expand(-1, t.shape[1], -1, t.shape[3])) * is_token
+
         bias = torch.zeros(C, C, dtype=v.dtype, device=v.device) if bias is None else bias.to(v.dtype)
-        state = cls(sums, *rest, rows, bias.masked_fill(future, float("-inf")))
-        state.count_chunks()
-        return state
+        future = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
+        bias = bias.masked_fill(future, float("-inf"))
+        return cls(sums, open_chunk(quad_k), open_chunk(lin_k), open_chunk(v), rows, bias)
 
     def count_chunks(self):
-        """What changes only where a chunk ends: the divisor of the mean, and how soon the next chunk may be full."""
+        """Count the finished chunks anew."""
         C = self.v.shape[2]
         finished = self.rows.place // C
         if self.rows.behind is None:
             self.chunks = max(finished, 1)
         else:
-            self.chunks = finished.clamp(min=1).to(self.sums.dtype)[:, None, None]  # (B, 1, 1)
-        self.left = C - self.rows.ahead(C)  # steps until some row's chunk is full
+            self.chunks = finished.clamp(min=1).to(self.sums.dtype)[:, None, None]
+        self.left = C - self.rows.ahead(C)
 
     def append(self, quad_k, lin_k, v):
         """Write one token ``(B, H, ...)`` at each row's place in its chunk; gives the places."""
@@ -172,13 +180,22 @@ class ChunkState:
     def fold(self):
         """Add the chunks that are full to the sums."""
         full = self.rows.place % self.v.shape[2] == 0
-        full = full if self.rows.behind is None else full[:, None, None, None]
+        if self.rows.behind is not None:
+            full = full[:, None, None, None]
         self.sums = self.sums + chunk_means(self.lin_k, self.v) * full
         self.count_chunks()
 
     def numel(self):
         """Numbers kept, the room for a whole chunk included."""
         return sum(t.numel() for t in (self.sums, self.quad_k, self.lin_k, self.v))
+
+
+def sum_of_chunks(lin_k, v, C, finished):
+    """Sum over each row's finished chunks of K^T V / C: ``(B, H, S, E)``; ``finished (B,)``."""
+    means = chunk_means(to_chunks(lin_k, C).flatten(0, 1), to_chunks(v, C).flatten(0, 1))
+    means = means.unflatten(0, v.shape[:2])  # (B, H, G, S, E)
+    is_finished = torch.arange(means.shape[2], device=v.device) < finished[:, None]  # (B, G)
+    return (means * is_finished[:, None, :, None, None]).sum(2)
 
 
 # ---------------------------------------------------------------- the two methods, whatever the unit
