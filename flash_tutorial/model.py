@@ -337,7 +337,7 @@ def _find_model(folder_or_name):
     folder = Path(folder_or_name)
     if folder.is_dir():
         if not (folder / "config.json").exists() and (found := last_checkpoint(folder, say=warnings.warn)):
-            folder = found[0]
+            folder, _ = found
             warnings.warn(f"this run has not ended: taking {folder}", stacklevel=3)
         return folder
     models = resources.files("flash_tutorial") / "models"

@@ -15,7 +15,8 @@ class Keeper:
 
     def __init__(self, out, found, facts, save_model, unit, scored):
         self.out, self.facts, self.save_model = out, facts, save_model
-        self.path, self.saved = found[:2] if found else (None, {"step": 0, "seconds": 0.0})
+        self.path = found.path if found else None
+        self.saved = found.values if found else {"step": 0, "seconds": 0.0}
         self.done, self.seconds = self.saved["step"], self.saved["seconds"]
         self.log = Log(read_log(self.path / "log.csv") if found else (), unit, scored)
 

@@ -14,8 +14,8 @@ import csv
 import os
 import re
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from ..files import advising, altered, check_sha256, file_sha256, read_json, reading, refused, write_json, write_text
 from ..settings import check_format
@@ -29,7 +29,8 @@ LEFT = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part")  # half 
 MAY_DIFFER = {"corpus", "compile", "eval_bytes", "checkpoint_every", "steps"}
 
 
-class Found(NamedTuple):
+@dataclass
+class Found:
     """What a run goes on from: a checkpoint with the values of its training.json, or the end of a finished run."""
 
     path: Path
@@ -67,13 +68,17 @@ def open_folder(out, resume, facts, say, before):
         return None
     clear_up(out)
     refuse_foreign_steps(out)
-    found, result = last_checkpoint(out, say), read_result(out)
+    checkpoint = last_checkpoint(out, say)
+    found = Found(*checkpoint) if checkpoint else None
+    result = read_result(out)
     if found is None and result is None:
         refuse_occupied(out, "has no checkpoint to go on from, but files with the names of a run's")
         say(f"{out} has no checkpoint yet: starting from the beginning")
         return None
-    path, saved = found or (out, result)
-    refuse_another_run(path, saved, facts, before)
+    if found:
+        refuse_another_run(found.path, found.values, facts, before)
+    else:
+        refuse_another_run(out, result, facts, before)
     refuse_altered(out, found, result)
     asked = facts["train_config"]["steps"]
     if result and asked == result["step"] and is_finished(out, result):
@@ -82,11 +87,12 @@ def open_folder(out, resume, facts, say, before):
     if not found:
         rest = f"take its model as a start in another folder (--start-from {out})"
         raise ValueError(f"steps={asked}: {out} has no checkpoint to go on from, it ended at {result['step']}: {rest}")
-    refuse_fewer_steps(asked, saved["step"])
-    if saved["machine"] != facts["machine"]:
-        say(f"this run began elsewhere ({saved['machine']}): its weights will be the same up to rounding only")
-    say(f"going on after step {saved['step']}, from {path}")
-    return Found(path, saved)
+    refuse_fewer_steps(asked, found.values["step"])
+    if found.values["machine"] != facts["machine"]:
+        elsewhere = f"this run began elsewhere ({found.values['machine']})"
+        say(f"{elsewhere}: its weights will be the same up to rounding only")
+    say(f"going on after step {found.values['step']}, from {found.path}")
+    return found
 
 
 def clear_up(out):
@@ -134,8 +140,12 @@ def refuse_another_run(path, saved, facts, earlier):
 
 def refuse_altered(out, found, result):
     """Files of a run that are not as it wrote them, or that somebody else put there, are neither used nor replaced."""
-    ours = {values["sha256"]["model.safetensors"] for values in (found and found[1], result) if values}
-    anew = f"move it away, and --resume writes it anew from {found[0]}" if found else "no checkpoint is left to mend it"
+    records = [found.values] if found else []
+    records += [result] if result else []
+    ours = {values["sha256"]["model.safetensors"] for values in records}
+    anew = "no checkpoint is left to mend it"
+    if found:
+        anew = f"move it away, and --resume writes it anew from {found.path}"
     with advising(anew), reading(out / "log.csv"):
         if (out / "config.json").exists() and read_json(out / "config.json")["sha256"]["model.safetensors"] not in ours:
             raise altered(out / "config.json", "it is not of this run")
@@ -143,7 +153,7 @@ def refuse_altered(out, found, result):
             raise altered(out / "model.safetensors")
         if (out / "log.csv").exists():
             if found:
-                there, saved = (out / "log.csv").read_bytes(), (found[0] / "log.csv").read_bytes()
+                there, saved = (out / "log.csv").read_bytes(), (found.path / "log.csv").read_bytes()
                 whole = there.startswith(saved) or saved.startswith(there)
             else:
                 whole = file_sha256(out / "log.csv") == result["sha256"]["log.csv"]

@@ -55,7 +55,7 @@ def last_update(stop_at, config, found):
     """The number of updates after which the loop ends."""
     if stop_at is None:
         return config.steps
-    done = found[1]["step"] if found else 0
+    done = found.values["step"] if found else 0
     if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
         why = f", since {done} updates are done already" if done else ""
         raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")

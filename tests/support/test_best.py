@@ -8,9 +8,9 @@ import pytest
 from refusals import assert_refused
 from small_run import CONFIG, run, weights
 
-from flash_tutorial import LanguageModel, training
+from flash_tutorial import LanguageModel
 from flash_tutorial.corpora import Corpus, Split, load_file
-from flash_tutorial.training import TrainConfig, checkpoints, evaluate, first_bytes
+from flash_tutorial.training import TrainConfig, checkpoints, evaluate, first_bytes, job
 from flash_tutorial.training.checkpoints import checkpoint_folders
 from flash_tutorial.training.run_folder import read_log, read_result
 
@@ -185,7 +185,7 @@ def test_what_a_callback_raises_loses_nothing(corpus, tmp_path, scored):
 
 
 def test_seconds_are_those_of_training(corpus, monkeypatch):
-    clock, evaluate_, step_ = [0.0], training.evaluate, training.train_step
+    clock, evaluate_, step_ = [0.0], job.evaluate, job.train_step
 
     def slow(*args):
         clock[0] += 1000
@@ -195,8 +195,8 @@ def test_seconds_are_those_of_training(corpus, monkeypatch):
         clock[0] += 1
         return step_(*args)
 
-    monkeypatch.setattr(training, "evaluate", slow)
-    monkeypatch.setattr(training, "train_step", a_second)
+    monkeypatch.setattr(job, "evaluate", slow)
+    monkeypatch.setattr(job, "train_step", a_second)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     result = run(corpus, config=replace(SCORED, eval_every=2))
     assert [row["seconds"] for row in result.log] == list(range(1, 25))

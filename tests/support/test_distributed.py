@@ -103,7 +103,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(corpus, monkeypatch):
     def three(device):
         yield Group(0, 3), torch.device("cpu")
 
-    monkeypatch.setattr("flash_tutorial.training.training_group", three)
+    monkeypatch.setattr("flash_tutorial.training.session.training_group", three)
     with pytest.raises(ValueError, match="batch=8 on 3 processes in accumulate=1 parts: expected a multiple of 3"):
         train(ModelConfig(**MODEL), TrainConfig(**TRAIN), corpus=corpus, progress=False)
 

@@ -99,7 +99,7 @@ def test_a_signal_in_the_score_stops_at_once_and_the_score_is_taken_on_resume(
     corpus, tmp_path, monkeypatch, whole, name
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("flash_tutorial.training.evaluate", lambda *_: send(getattr(signal, name))())
+        patch.setattr("flash_tutorial.training.job.evaluate", lambda *_: send(getattr(signal, name))())
         ends(CODES[name], lambda: run(corpus, tmp_path))
     assert run(corpus, tmp_path, resume=True).evaluation.bits_per_byte == whole.evaluation.bits_per_byte
 

@@ -1,0 +1,33 @@
+"""Batches of windows, which depend on the seed and the step alone.
+
+Letters: B batch, T length.
+"""
+
+import numpy as np
+
+from ..corpora import random_windows
+from ..corpora.spans import hide_spans
+from ..corpora.vocabulary import IGNORE
+from .devices import Group, to_device
+
+
+def draw_batch(split, config, step, causal):
+    """ids, targets ``(B, T)`` of update ``step``. They depend on the seed and the step alone, so that a run that was
+    stopped goes on with the same batches and nothing of their order need be saved."""
+    rng = np.random.default_rng((config.seed, step))
+    ids, targets = random_windows(split, config.batch, config.length, rng)
+    return (ids, targets) if causal else hide_spans(targets, rng, split.vocabulary)
+
+
+def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it never changes)
+    """A rank's rows of a batch, in ``accumulate`` parts: ids, targets, mask, and the part's share of all the targets.
+
+    Every rank draws the whole batch and takes its own rows, so that the batch does not depend on how many they are.
+    """
+    ids, targets = draw_batch(split, config, step, causal)
+    valid = targets != IGNORE if causal else ids != split.vocabulary.start_id
+    chosen = targets != IGNORE
+    size = config.batch // (config.accumulate * group.size)
+    for first in range(group.rank * size, config.batch, group.size * size):
+        rows = slice(first, first + size)
+        yield *to_device(ids[rows], targets[rows], valid[rows], device), float(chosen[rows].sum() / chosen.sum())

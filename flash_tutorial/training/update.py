@@ -1,0 +1,61 @@
+"""One update: the loss of a batch and its gradient, cut, then AdamW at this step's learning rate."""
+
+import math
+
+import torch
+
+from .devices import Engine
+
+
+def train_step(model, optimizer, batch, step, config, engine=None):
+    """One update: the loss of a batch and its gradient, part by part, cut to ``clip``; then AdamW at this step's rate.
+
+    ``batch`` holds parts (ids, targets, mask, share), as ``parts`` draws them; the shares sum to one. ``engine`` knows
+    of number formats and processes. Gives the loss in nats, and the gradient's norm before the cut.
+    """
+    engine = engine or Engine(model)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, config)
+    loss = 0.0
+    for ids, targets, mask, share in engine.each(batch):
+        part = engine.loss(ids, targets, mask) * share
+        engine.backward(part)
+        loss += part.detach()
+    engine.scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+    loss, norm = float(engine.group.total(loss)), float(norm)
+    check_finite(loss, norm, step, config, engine.scaler.is_enabled())
+    engine.step(optimizer)
+    optimizer.zero_grad()
+    return loss, norm
+
+
+def learning_rate_at(step, config):
+    """The rate of update ``step``, counted from 0: up over ``warmup`` updates, then down in a line to 0."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    return config.learning_rate * (config.steps - step) / (config.steps - config.warmup)
+
+
+def check_finite(loss, norm, step, config, scaled):
+    """Stop before an update that would spoil the weights. With loss scaling an infinite gradient is only skipped."""
+    if not math.isfinite(loss) or not (math.isfinite(norm) or scaled):
+        where = f"step {step + 1}, learning rate {learning_rate_at(step, config):.3g}"
+        found = f"the loss is {loss:.4g} and its gradient's norm {norm:.4g}"
+        advice = f"try a lower peak ({config.learning_rate / 3:.1g}), a longer warm-up or a smaller clip"
+        raise Diverged(f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched", step + 1)
+
+
+class Diverged(ValueError):
+    """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
+
+    def __init__(self, message, step=None):
+        super().__init__(message)
+        self.step = step
+
+
+def new_optimizer(model, config):
+    """AdamW with the paper's betas and eps."""
+    fused, paper = next(model.parameters()).device.type in ("cpu", "cuda"), dict(betas=(0.9, 0.999), eps=1e-6)
+    rates = dict(lr=config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(model.parameters(), **rates, **paper, fused=fused)
