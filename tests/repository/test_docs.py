@@ -24,10 +24,10 @@ def lectures(text):
     return {path.name[:2] for path in (DOCS.parent / "notebooks").glob("[0-9][0-9]_*.py")} >= set(text.split(", "))
 
 
-def test_the_glossary_is_sorted_and_has_about_forty_terms():
+def test_the_glossary_is_sorted():
     terms = [row[0] for row in rows("glossary.md")]
     plain = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms]
-    assert 40 <= len(terms) <= 55 and plain == sorted(plain) and len(set(terms)) == len(terms)
+    assert plain == sorted(plain) and len(set(terms)) == len(terms)
     for term, meaning, where in rows("glossary.md"):
         assert len(meaning) > 20 and lectures(where), term
 
@@ -87,8 +87,6 @@ def test_the_readme_lists_every_lecture_with_its_work_copy_and_its_set():
     for path in sorted((DOCS.parent / "notebooks").glob("[0-9][0-9]_*.py")):
         row = next(line for line in README.splitlines() if line.startswith(f"| {path.name[:2]} | "))
         assert f"(notebooks/{path.stem}.ipynb)" in row and f"(notebooks/work/{path.stem}.ipynb)" in row
-        minutes = re.search(r"\d+(?= minutes to read)", path.read_text(encoding="utf-8"))[0]
-        assert re.search(rf"\| {minutes} min \| \d+ s \|", row), "minutes to read, as in the header, and to run"
         exercises = f"(exercises/{path.stem}.ipynb)"
         assert (exercises in row) == (DOCS.parent / "exercises" / f"{path.stem}.ipynb").exists()
 
@@ -103,49 +101,3 @@ def anchors(path):
 def test_links_into_a_page_lead_to_a_heading(path):
     for target, anchor in re.findall(r"\]\(([\w./-]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")):
         assert anchor in anchors((path.parent / target) if target else path), f"{target}#{anchor}"
-
-
-def tree(folder):
-    """{name: comment} of what the README's tree lists in a folder."""
-    (part,) = re.findall(rf"^{folder}/\n((?:    \S.*\n)+)", README, flags=re.M)
-    return dict(line.split(maxsplit=1) for line in part.splitlines())
-
-
-def holds_files(path):
-    """Whether it is a folder of the tree: of one that git has moved away Python's own files stay behind."""
-    return path.is_dir() and any(p.is_file() and "__pycache__" not in p.parts for p in path.rglob("*"))
-
-
-@pytest.mark.parametrize("folder", ["flash_support", "flash_tutorial", "flash_course"])
-def test_the_readmes_tree_says_what_each_file_is(folder):
-    there = {path.name for path in (DOCS.parent / folder).glob("*.py")}
-    there |= {f"{path.name}/" for path in (DOCS.parent / folder).iterdir() if holds_files(path)}
-    listed = tree(folder)
-    assert there - {*listed} <= ({"__init__.py"} if folder != "flash_tutorial" else set()), "without a line"
-    assert {*listed} - there == set(), "listed and not there"
-    assert all(len(comment) > 10 for comment in listed.values())
-
-
-def test_the_readmes_first_screen_names_the_files_that_are_the_paper():
-    first = README[: README.index("![")]
-    assert all(f"(flash_tutorial/{name}.py)" in first for name in ("reference", "mixing", "units"))
-    assert len(first.splitlines()) < 20
-
-
-def test_the_readme_counts_what_the_kill_table_counts():
-    page = DOCS / "kill_table.md"
-    if not page.exists():
-        pytest.skip("there is no kill table here: a course's fork has none")
-    (count,) = re.findall(r"^(\d+) of \1 kept wrong answers", page.read_text(encoding="utf-8"), flags=re.M)
-    assert f"proved on {count} wrong answers" in README
-
-
-def test_the_readmes_tables_are_what_is_stored():
-    path = DOCS.parent / "tools" / "readme_tables.py"
-    if not path.exists():
-        pytest.skip("there are no tools here: a course's fork has none")
-    tables = runpy.run_path(str(path))
-    assert re.findall(r"<!-- stored: ([a-z ]+) -->", README) == list(tables["TABLES"])
-    assert tables["filled"](README) == README, "python tools/readme_tables.py"
-    number = next(iter(re.findall(r"\| (\d\.\d\d) \|", README)))
-    assert tables["filled"](README.replace(f"| {number} |", "| 9.99 |")) == README  # a number by hand would be noticed
