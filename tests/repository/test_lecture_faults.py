@@ -83,7 +83,7 @@ FAULTS = {
     "local RoPE positions in torch": (
         "gau.py", "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))",
         "n = getattr(self, 'chunk_size', x.shape[1])  # GAU has none\n"
-        "        at = torch.arange(x.shape[1]) % n\n"
+        "        at = [i % n for i in range(x.shape[1])]\n"
         "        heads = self.read_heads(z, *(t[at] for t in cos_sin(x.shape[1], self.qk_dim, x)))",
     ),
     # models

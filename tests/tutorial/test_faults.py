@@ -249,7 +249,7 @@ FAULTS = {
         "C", {"step"}),
     "sum in decode forgets C": ("flash, sum", states.ChunkState.add_far, "q * self.v.shape[2]", "q",
         {"step"}),
-    "prefill keeps the open chunk in the sums": ("flash", states.ChunkState.after.__func__, "< finished[:, None]",
+    "prefill keeps the open chunk in the sums": ("flash", states.sum_of_chunks, "< finished[:, None]",
         "<= finished[:, None]", {"step"}),
     "prefill takes the longest row's chunk": ("flash", states.ChunkState.after.__func__,
         "finished = lengths // C", "finished = lengths // C * 0 + lengths.max() // C", {"step"}),
