@@ -185,7 +185,7 @@ FAULTS = {
         "h = F.silu(self.in_proj(self.norm(x) * mask[..., None]))",
         {"value", "padding", "rows"}),
     "local RoPE positions": ("flash", gau.GatedUnit.forward, "*cos_sin(x.shape[1], self.qk_dim, x)",
-        "*(t[torch.arange(x.shape[1]) % 4] for t in cos_sin(x.shape[1], self.qk_dim, x))", {"value", "step"}),
+        "*(t[[i % 4 for i in range(x.shape[1])]] for t in cos_sin(x.shape[1], self.qk_dim, x))", {"value", "step"}),
     "rotated before scale and offset": ("gau", gau.GatedUnit.read_heads,
         "rope(self.scale_offset(z), cos, sin)", "self.scale_offset(rope(z, cos, sin))", {"value"}),
     "RoPE turns the other way": ("gau", layers._rotated, "addcmul_(x2, sin, value=-1)",
