@@ -299,7 +299,7 @@ def test_no_attribute_name_source_or_error_tells_which_version_it_is(name):
     assert len({*seen}) <= 2 and len(seen) >= len(cases)
     shown = "".join(errors)
     assert "None" not in {*errors} and "proving.py" in shown
-    assert not re.search("set_|flash_tutorial|flash_support", shown)
+    assert not re.search("set_|flash_tutorial", shown)
 
 
 def test_a_unit_shows_parameters_and_parts_alone_and_is_copied_whole():

@@ -52,7 +52,7 @@ def test_the_sandbox_shows_python_and_the_packages_alone(monkeypatch):
     assert done.returncode == 0, done.stderr
     seen = eval(done.stdout)
     inside = Path(sys.prefix).relative_to(ROOT).parts[:1] if Path(sys.prefix).is_relative_to(ROOT) else ()
-    packages = {"flash_course", "flash_support", "flash_tutorial"}
+    packages = {"flash_course", "flash_tutorial"}
     assert set(seen["checkout"]) == packages | {*inside}  # an environment may lie in it
     assert seen["solutions"] == "FileNotFoundError" and seen["etc"] == "FileNotFoundError"
     assert seen["home"] == "FileNotFoundError" or not set(seen["home"]) & {

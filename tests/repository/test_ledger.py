@@ -75,7 +75,7 @@ def test_a_search_for_the_tag_leads_to_both_twins(kind, n):
 
 
 def resolve(name):
-    homes = {"bench": "flash_course.bench.", "flash_support": "flash_support."}
+    homes = {"bench": "flash_course.bench."}
     first, *rest = name.split(".")
     module, *attributes = rest if first in homes else (first, *rest)
     found = importlib.import_module(homes.get(first, "flash_tutorial.") + module)

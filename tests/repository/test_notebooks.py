@@ -510,7 +510,7 @@ def test_on_colab_the_first_cell_installs_the_package_alone(first_cell, capsys):
 @pytest.mark.parametrize("form", ["folder", "folder above", "folder inside", "zip"])
 def test_on_colab_the_first_cell_takes_a_copy_that_lies_there(first_cell, form, tmp_path, monkeypatch, capsys):
     """A clone whose notebook is open, one beside it, or a zip as GitHub makes it; a broken zip is passed over."""
-    inside = tmp_path / "flash-main" / "flash_support"
+    inside = tmp_path / "flash-main" / "flash_tutorial"
     inside.mkdir(parents=True)
     (inside / "__init__.py").touch()
     (inside.parent / "notebooks").mkdir()

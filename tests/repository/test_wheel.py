@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("flash_support", "flash_tutorial", "flash_course")
+PACKAGES = ("flash_tutorial", "flash_course")
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".git").exists(), reason="not a git checkout: what belongs to it is not known"
 )
@@ -44,14 +44,14 @@ def test_the_wheel_holds_every_file_of_the_packages_and_the_licences(wheel):
     assert wanted <= held, sorted(wanted - held)[:5]
     kinds = {(Path(name).parts[0], Path(name).suffix) for name in wanted}
     assert {("flash_course", ".toml"), ("flash_course", ".json")} <= kinds
-    assert {("flash_tutorial", ".safetensors"), ("flash_support", ".bz2")} <= kinds
+    assert {("flash_tutorial", ".safetensors"), ("flash_tutorial", ".bz2")} <= kinds
     assert "flash_course/template/README.md" in held and "flash_course/template/analysis.ipynb" in held
     assert len([name for name in held if "/licenses/" in name]) == 3
     assert {name.split("/")[0] for name in held if ".dist-info" not in name} == {*PACKAGES}
 
 
 TRY = """
-import flash_course, flash_support, flash_tutorial
+import flash_course, flash_tutorial
 from flash_course.bench.stored import load_stored
 from flash_course.checks.exercise import load_set, there
 from flash_course.new_project import create_project

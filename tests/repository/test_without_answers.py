@@ -90,7 +90,7 @@ def telling_lines(text):
 
 def open_text():
     """What students may read in any case: the package, lectures, problem sets, hints, what is to be mended."""
-    paths = [path for package in ("flash_tutorial", "flash_support") for path in (ROOT / package).rglob("*.py")]
+    paths = [path for path in (ROOT / "flash_tutorial").rglob("*.py")]
     paths += [path for path in (ROOT / "flash_course").rglob("*.py") if "checks" not in path.parts]
     paths += [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("exercises/*.ipynb"), *ROOT.glob("benchmarks/*.py")]
     paths += [*ROOT.glob("tests/tutorial/*.py")]
