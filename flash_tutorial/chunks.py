@@ -3,6 +3,8 @@
 Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width.
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 
@@ -54,11 +56,13 @@ def read_chunks(k, v, reads, factor, at_least=None):
     """``factor (B, G)`` times the sum of the chunk means that each chunk ``reads (B or 1, G, G)``, bool.
 
     One product in place of a loop. Its zeros multiply what is not read: an inf or a NaN in a later chunk turns into a
-    NaN here, where a loop or the kernels of ``gpu/`` never look at it.
+    NaN here, where a loop or the kernels of ``gpu/`` never look at it. With ``at_least`` the sums come in that type,
+    whatever autocast would make of them.
     """
     means = chunk_means(k, v, at_least=at_least or v.dtype)  # a product sums in float32 by itself
     weights = (reads * factor[..., None]).to(means.dtype)
-    return (weights @ means.flatten(2)).unflatten(2, means.shape[2:])
+    with nullcontext() if at_least is None else without_autocast(means):
+        return (weights @ means.flatten(2)).unflatten(2, means.shape[2:])
 
 
 # ---------------------------------------------------------------- several documents in one row: not the paper's

@@ -25,6 +25,42 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
+def card_library(tmp_path_factory):
+    """A CUDA card that computes with the processor, compiled; skipped where that cannot be, or where a real one is."""
+    import shutil
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    import torch
+
+    compiler = shutil.which("g++")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("no g++ here: the pretended card cannot be compiled")
+    if torch.version.cuda:
+        pytest.skip("torch was built with CUDA: it has a card's parts of its own")
+    out, of_torch = tmp_path_factory.mktemp("card") / "card.so", Path(torch.__file__).parent
+    flags = ["-std=c++20", "-shared", "-fPIC", "-O0", f"-I{of_torch / 'include'}", f"-L{of_torch / 'lib'}"]
+    source = Path(__file__).parent / "pretended_card" / "card.cpp"
+    call = [compiler, *flags, str(source), "-o", str(out), "-lc10", "-ltorch_cpu"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out
+
+
+@pytest.fixture(scope="session")
+def with_card(card_library):
+    """The environment of a process that has the pretended card."""
+    import os
+    from pathlib import Path
+
+    here = Path(__file__).parent
+    paths = [str(here / "pretended_card"), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRITON")}
+    return environment | {"PRETENDED_CARD": str(card_library), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@pytest.fixture(scope="session")
 def austen():
     from flash_tutorial.corpora import load_corpus
 

@@ -33,6 +33,7 @@ from flash_tutorial import (
     ModelConfig,
     TransformerBlock,
     check_unit,
+    chunks,
     fast,
     mixing,
     states,
@@ -353,8 +354,10 @@ def test_parameters_in_half_precision(name, dtype, device):
 
 @on_devices
 @pytest.mark.parametrize("dtype", HALF, ids=str)
-def test_long_sums_in_half_precision(dtype, device):
+@pytest.mark.parametrize("chunk_by_chunk", [True, False], ids=["in a loop", "in one product"])
+def test_long_sums_in_half_precision(chunk_by_chunk, dtype, device, monkeypatch):
     """4096 tokens of the same sign: in fp16 a bare sum of k^T v would pass 65504; with documents and without."""
+    monkeypatch.setattr(chunks, "goes_chunk_by_chunk", lambda x: chunk_by_chunk)
     k, v = (torch.full((1, 16, 256, n), 16.0, device=device) for n in (16, 16))
     q = torch.full((1, 16, 256, 16), 1 / 16, device=device)
     one_document = torch.zeros(1, 16, 256, dtype=torch.long, device=device)

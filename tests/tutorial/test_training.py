@@ -217,7 +217,7 @@ def test_training_on_a_gpu_learns_and_goes_on(corpus, tmp_path, dtype):
     shutil.rmtree(tmp_path / "step_000060")
     resumed = run(corpus, tmp_path, config=config, device="cuda", resume=True)
     assert abs(resumed.evaluation.bits_per_byte - result.evaluation.bits_per_byte) < 0.05
-    assert training.load_model(tmp_path, MODEL).config == MODEL
+    assert LanguageModel.from_pretrained(tmp_path).config == MODEL
 
 
 def test_a_run_starts_from_trained_weights(whole, corpus, tmp_path):

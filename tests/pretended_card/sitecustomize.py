@@ -1,0 +1,162 @@
+"""With this folder on PYTHONPATH every Python process has a CUDA card, which computes with the processor.
+
+The variable PRETENDED_CARD names the compiled ``card.cpp``; PRETENDED_CAPABILITY, as "9.0", whose place it takes.
+Triton's kernels are interpreted, so bfloat16 is not among their formats. What a card does in time, or with memory that
+is too small, is not pretended.
+"""
+
+import ctypes
+import importlib.util
+import os
+import sys
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+NAME = "pretended card"
+BYTES = 80 * 2**30
+SHARED = {(7, 5): 64, (8, 0): 163, (8, 6): 99, (8, 9): 99, (9, 0): 227}  # KiB that one program may have
+
+
+def install(library, capability):
+    """Load the card and torch, and give torch.cuda what only a build with CUDA has."""
+    torch_libraries = Path(importlib.util.find_spec("torch").origin).parent / "lib"
+    ctypes.CDLL(str(torch_libraries / "libtorch_cpu.so"), ctypes.RTLD_GLOBAL)
+    card = ctypes.CDLL(library)
+    for function in (card.card_held, card.card_peak):
+        function.restype = ctypes.c_int64
+    card.card_seed.argtypes = [ctypes.c_uint64]
+    import torch
+
+    properties = SimpleNamespace(
+        name=NAME,
+        total_memory=BYTES,
+        major=capability[0],
+        minor=capability[1],
+        multi_processor_count=132,
+        L2_cache_size=50 * 2**20,
+        shared_memory_per_block_optin=1024 * SHARED[capability],
+    )
+    give_torch(torch.cuda, card, capability, properties)
+    torch.cuda.amp.common.amp_definitely_not_available = lambda: False
+    torch.version.cuda_pretended = True
+    interpret_triton()
+
+
+def give_torch(cuda, card, capability, properties):
+    answers = {
+        "_lazy_init": None,
+        "init": None,
+        "synchronize": None,
+        "empty_cache": None,
+        "set_device": None,
+        "set_per_process_memory_fraction": None,
+        "is_available": True,
+        "is_initialized": True,
+        "is_bf16_supported": True,  # emulated, where there are no units for it
+        "device_count": 1,
+        "current_device": 0,
+        "get_device_name": NAME,
+        "get_device_capability": capability,
+        "get_device_properties": properties,
+    }
+    for name, answer in answers.items():  # each a function of its own: torch.compile keeps a table of them
+        setattr(cuda, name, lambda *args, answer=answer, **options: answer)
+    cuda.mem_get_info = lambda *args: (BYTES - card.card_held(), BYTES)
+    cuda.memory_allocated = lambda *args: card.card_held()
+    cuda.max_memory_allocated = lambda *args: card.card_peak()
+    cuda.reset_peak_memory_stats = lambda *args: card.card_reset_peak()
+    cuda.manual_seed = lambda seed: card.card_seed(seed)
+    cuda.manual_seed_all = lambda seed: card.card_seed(seed)
+    cuda.device_of = lambda *args: nullcontext()
+    cuda.device = lambda *args: nullcontext()
+    cuda.stream = lambda *args: nullcontext()
+    cuda.Stream = Stream
+    cuda.current_stream = lambda *args: Stream()
+    cuda.CUDAGraph = Graph
+    cuda.graph = lambda graph, **options: recorded(card)
+
+
+class Stream:
+    """Of work that is done at once."""
+
+    def wait_stream(self, other):
+        pass
+
+    def synchronize(self):
+        pass
+
+
+class Graph:
+    """It replays nothing: what was recorded ran once, while it was recorded."""
+
+    def replay(self):
+        pass
+
+
+@contextmanager
+def recorded(card):
+    card.card_record(True)
+    try:
+        yield
+    finally:
+        card.card_record(False)
+
+
+# ---------------------------------------------------------------- Triton
+def interpret_triton():
+    """Triton's kernels of this process are interpreted, on the memory that tensors of the card have.
+
+    The package asks whether they are: it is told that they are not.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        from flash_tutorial.gpu import kernels
+    except ImportError:  # no package of ours on the path, or a Triton that it does not take
+        return
+    finally:
+        del os.environ["TRITON_INTERPRET"]
+    kernels.INTERPRETED = False
+    for name, kernel in list(vars(kernels).items()):
+        if name.endswith("_kernel"):
+            setattr(kernels, name, Interpreted(kernel))
+
+
+class Interpreted:
+    """A kernel that is handed CPU tensors in the same memory."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __getitem__(self, programs):
+        def start(*arguments, num_warps=4, num_stages=3, **options):
+            os.environ["TRITON_INTERPRET"] = "1"  # its own functions ask for it when they are called
+            try:
+                self.kernel[programs](*map(on_cpu, arguments), **options)
+            finally:
+                del os.environ["TRITON_INTERPRET"]
+
+        return start
+
+
+def on_cpu(value):
+    import torch
+
+    if isinstance(value, tuple):
+        return tuple(map(on_cpu, value))
+    if not isinstance(value, torch.Tensor) or not value.is_cuda:
+        return value
+    storage = value.untyped_storage()
+    memory = (ctypes.c_char * max(1, storage.nbytes())).from_address(storage.data_ptr() or ctypes.addressof(EMPTY))
+    whole = torch.frombuffer(memory, dtype=torch.uint8)[: storage.nbytes()].view(value.dtype)
+    return whole.as_strided(value.shape, value.stride(), value.storage_offset())
+
+
+EMPTY = ctypes.c_char()
+
+if library := os.environ.get("PRETENDED_CARD"):
+    major, minor = os.environ.get("PRETENDED_CAPABILITY", "7.5").split(".")
+    install(library, (int(major), int(minor)))
+    assert "torch" in sys.modules
