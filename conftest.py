@@ -3,8 +3,6 @@
 import os
 import tempfile
 
-import pytest
-
 
 def pytest_xdist_auto_num_workers(config):
     """``-n auto``, the default: one worker a core; none for one file or test, or where prints are to be seen."""
@@ -31,9 +29,6 @@ SMALLER = {  # {lecture: texts of its cells, what stands for each}: fewer rounds
 
 
 def pytest_collection_modifyitems(config, items):
-    if "nightly" not in config.option.markexpr:
-        for item in (item for item in items if item.get_closest_marker("nightly")):
-            item.add_marker(pytest.mark.skip(reason="takes minutes: pytest -m nightly"))
     for item in items:
         for old, new in SMALLER.get(item.path.stem, {}).items() if item.path.suffix == ".ipynb" else ():
             item.cell.source = item.cell.source.replace(old, new)

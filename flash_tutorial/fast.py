@@ -8,7 +8,7 @@ Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value
 import torch
 
 from . import chunks, mixing
-from .formats import is_rewritten, product_dtype, without_autocast
+from .formats import goes_back, is_rewritten, product_dtype, without_autocast
 
 # Rows of a causal attention matrix computed at once, at least: what lies right of the last one is never multiplied. A
 # GPU would rather multiply the zeros of a whole chunk than read and write sums once more.
@@ -30,7 +30,7 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
         bias = bias.masked_fill(future, float("-inf"))
     q, k, v = (t.to(product_dtype(q)) for t in (q, k, v))
     with without_autocast(q):
-        return _Relu2Attention.apply(q, k, v, bias, visible, scale, causal)
+        return _Relu2Attention.apply(q, k, v, bias, visible, scale, causal, goes_back(q, k, v, bias))
 
 
 def _row_blocks(n, causal, device):
@@ -49,14 +49,15 @@ class _Relu2Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, bias, visible, scale, causal):
+    def forward(ctx, q, k, v, bias, visible, scale, causal, keep):
         outs, maps, table = [], [], bias.to(q.dtype)
         for a, b, m in _row_blocks(q.shape[1], causal, q.device):
             r = torch.baddbmm(table[a:b, :m], q[:, a:b], k[:, :m].mT, alpha=scale).relu_()  # (B, rows, m)
             if visible is not None:
                 r.masked_fill_(~visible[:, a:b, :m], 0)
             outs.append((r * r) @ v[:, :m])
-            maps.append(r)
+            if keep:
+                maps.append(r)
         ctx.save_for_backward(q, k, v, *maps)
         ctx.scale, ctx.causal, ctx.bias = scale, causal, (bias.shape, bias.dtype)
         return _joined(outs)
@@ -73,9 +74,9 @@ class _Relu2Attention(torch.autograd.Function):
             ds = (grad[:, a:b] @ v[:, :m].mT).mul_(r)  # d/ds relu(s)^2 = 2 relu(s); the 2 goes into the products
             dv[:, :m].baddbmm_((r * r).mT, grad[:, a:b], beta=min(i, 1))
             dk[:, :m].baddbmm_(ds.mT, q[:, a:b], beta=min(i, 1), alpha=2 * ctx.scale)
-            dqs.append((ds @ k[:, :m]).mul_(2 * ctx.scale))
+            dqs.append(ds @ (k[:, :m] * (2 * ctx.scale)))  # scaled first: in fp16 the bare sum may overflow
             dbias[a:b, :m] = ds.sum(0, dtype=dtype).mul_(2)
-        return _joined(dqs[::-1]), dk, dv, dbias, None, None, None
+        return _joined(dqs[::-1]), dk, dv, dbias, None, None, None, None
 
 
 def _joined(blocks):
@@ -99,22 +100,24 @@ def read_earlier_chunks(q, k, v, factor):
         return mixing.read_earlier_chunks(q, k, v, factor)
     q, k, v = (t.to(product_dtype(q)) for t in (q, k, v))
     with without_autocast(q):
-        return _ReadEarlierChunks.apply(q, k, v, factor)
+        return _ReadEarlierChunks.apply(q, k, v, factor, goes_back(q, k, v))
 
 
 class _ReadEarlierChunks(torch.autograd.Function):
     """One running sum of the factor's type, float32 or better: forwards of k^T v, backwards of its gradient."""
 
     @staticmethod
-    def forward(ctx, q, k, v, factor):
+    def forward(ctx, q, k, v, factor, keep):
         out, sums, read = torch.empty_like(v), 0, []
         out[:, 0] = 0
         by_C, factor = k / k.shape[2], factor[..., None, None]  # divided first: in fp16 the bare sum may overflow
         for g in range(1, k.shape[1]):
             sums = sums + (by_C[:, g - 1].mT @ v[:, g - 1]).to(factor.dtype)
-            read.append((sums * factor[:, g]).to(q.dtype))
-            torch.bmm(q[:, g], read[-1], out=out[:, g])
-        ctx.save_for_backward(q, k, v, factor / k.shape[2], *read)
+            state = (sums * factor[:, g]).to(q.dtype)
+            torch.bmm(q[:, g], state, out=out[:, g])
+            if keep:
+                read.append(state)
+        ctx.save_for_backward(q, k, v, factor, *read)
         return out
 
     @staticmethod
@@ -123,10 +126,11 @@ class _ReadEarlierChunks(torch.autograd.Function):
         q, k, v, factor, *read = ctx.saved_tensors
         dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
         dq[:, 0], dk[:, -1], dv[:, -1], sums = 0, 0, 0, 0
+        by_C = q / q.shape[2]
         for g in reversed(range(1, k.shape[1])):
             torch.bmm(grad[:, g], read[g - 1].mT, out=dq[:, g])
-            sums = sums + (q[:, g].mT @ grad[:, g]).to(factor.dtype) * factor[:, g]
+            sums = sums + (by_C[:, g].mT @ grad[:, g]).to(factor.dtype) * factor[:, g]
             dkv = sums.to(q.dtype)  # of k^T v of the chunk before
             torch.bmm(v[:, g - 1], dkv.mT, out=dk[:, g - 1])
             torch.bmm(k[:, g - 1], dkv, out=dv[:, g - 1])
-        return dq, dk, dv, None
+        return dq, dk, dv, None, None

@@ -4,14 +4,13 @@ Twins in NumPy: ``reference.flash`` and ``flash_step``, from ``unit.to_numpy()``
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads.
 """
 
-import importlib.util
-
 import torch
 
 from .config import check_options
 from .fast import read_earlier_chunks, relu2_attention
 from .formats import is_rewritten, product_dtype
 from .gau import GatedUnit
+from .gpu import floor
 from .layers import check_input, cos_sin, make_bias
 from .mixing import mixed_chunk_attention
 from .states import ChunkState
@@ -58,28 +57,38 @@ class FLASH(GatedUnit):
 
     def fused_on(self, x):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
+        why = self.gains_nothing(x) or self.cannot_be_fused(x)
+        if why is None and not is_rewritten():  # torch.compile follows what is called here, and no import
+            why = floor.lacking()
+        return why is None, why or "the card, the sizes and the type are what they are made for"
+
+    def gains_nothing(self, x):
+        """Why torch is taken although the kernels could compute it, or None."""
         if self.backend == "torch":
-            return False, "backend='torch'"
-        if self.backend == "auto" and x.device.type != "cuda":
-            return False, "it is not on a CUDA card"
-        dtype, width = product_dtype(x), self.in_proj.out_features
-        width = max(width, self.qk_dim * self.out_proj.in_features / self.chunk_size)  # a token's share of the states
+            return "backend='torch'"
+        if self.backend == "triton":
+            return None
+        if x.device.type != "cuda":
+            return "it is not on a CUDA card"
+        if is_rewritten():
+            return "torch.compile and torch.func want plain operations"
+        if torch.cuda.get_device_capability(x.device) < (8, 0):
+            return "cards before 8.0 gain nothing"
+        return "float32 gains nothing" if product_dtype(x) == torch.float32 else None
+
+    def cannot_be_fused(self, x):
+        """Why the kernels cannot compute the unit on ``x``, or None."""
+        state_share = self.qk_dim * self.expanded / self.chunk_size  # a token's share of the states
+        width = max(self.in_proj.out_features, state_share)
         cannot = {
             "they are for causal units": not self.causal,
             "they compute both parts, local and global": not (self.local and self.global_),
             f"S={self.qk_dim}, and they hold at most 128": self.qk_dim > 128,
             f"C={self.chunk_size} is no multiple of 16": self.chunk_size % 16,
             f"a row of {x.shape[1]} tokens outgrows their 32-bit addresses": x.shape[1] * width >= 2**31,
-            "float64 is torch's": dtype == torch.float64,
-            "Triton is not installed": importlib.util.find_spec("triton") is None,
+            "float64 is torch's": product_dtype(x) == torch.float64,
         }
-        if self.backend == "auto":
-            slower = torch.cuda.get_device_capability(x.device) < (8, 0)
-            cannot = {"cards before 8.0 gain nothing": slower,
-                      "float32 gains nothing": dtype == torch.float32,
-                      "torch.compile and torch.func want plain operations": is_rewritten()} | cannot  # fmt: skip
-        why = next((said for said, so in cannot.items() if so), None)
-        return why is None, why or "the card, the sizes and the type are what they are made for"
+        return next((said for said, so in cannot.items() if so), None)
 
     def mix(self, heads, v, mask, segment_ids):
         return mixed_chunk_attention(

@@ -1,4 +1,4 @@
-"""Number formats: of a product, whether a tensor holds integers, and who follows the operations."""
+"""Number formats: of a product, whether a tensor holds integers; who follows the operations, and who goes back."""
 
 from contextlib import nullcontext
 
@@ -22,6 +22,14 @@ def without_autocast(x):
 def is_rewritten():
     """Whether torch.compile or torch.func follows the operations: then plain ones, which they can rewrite."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def goes_back(*tensors):
+    """Whether a backward pass through one of them can come: else what only it would read need not be kept.
+
+    ``ctx.needs_input_grad`` says whether a tensor requires a gradient, also under ``no_grad`` and ``inference_mode``.
+    """
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def is_followed(x):

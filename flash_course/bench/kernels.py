@@ -49,7 +49,7 @@ def signature(kernel, half, S, tile, variant=""):
         elif name in fixed:
             kinds[name], constants[(i,)] = "constexpr", fixed[name]
         elif name.endswith("_strides"):
-            dims = {"state_strides": 4, "dmeans_strides": 4, "bias_strides": 2}.get(name, 3)
+            dims = {"state_strides": 4, "dsums_strides": 4, "bias_strides": 2}.get(name, 3)
             kinds[name] = ("i32",) * (dims - 1) + ("constexpr",)
             constants[i, dims - 1] = 1  # the numbers of a row lie side by side
             aligned |= {(i, j): [["tt.divisibility", 16]] for j in range(dims - 1)}

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from flash_support.formats import goes_back
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
 from ..config import check_options
 from . import kernels
-from .kernels import TILE
+from .tiles import SMALL, tile_for
 
 
 # ---------------------------------------------------------------- who reads which chunk
@@ -24,7 +25,7 @@ class Chunking(NamedTuple):
 
     C: int
     scale: float  # of the scores
-    tile: tuple[int, int]
+    tile: tuple[int, ...]  # M, numbers of E, and if they are not the usual ones warps and stages
     factor: Tensor  # (B or 1, G) float32: by what the sum of the earlier chunks' means is multiplied
     documents: Tensor | None = None  # (B, T) int32, sorted
     joins: Tensor | None = None  # (B, G) int8: a document crosses from the chunk before into this one
@@ -33,7 +34,7 @@ class Chunking(NamedTuple):
     leaves: Tensor | None = None  # (B, T, 1) bool: it is the last of its chunk
 
 
-def chunking(T, chunk_size, combine, segment_ids, device, tile=TILE):
+def chunking(T, chunk_size, combine, segment_ids, device, tile=SMALL):
     """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk."""
     check_options(combine=combine)
     C = min(chunk_size, T)
@@ -82,10 +83,10 @@ def maps(
 
 @torch.library.custom_op("flash_tutorial::values", mutates_args=("out",))
 def values(
-    lin_k: Tensor, dmeans: Tensor, a: Tensor, dy: Tensor, h: Tensor | None, out: Tensor, C: int, tile: list[int]
+    lin_k: Tensor, dsums: Tensor, a: Tensor, dy: Tensor, h: Tensor | None, out: Tensor, C: int, tile: list[int]
 ) -> None:
     """The gradient of v, or with ``h`` that of h, where v = SiLU(h), into ``out (B, T, E)``."""
-    kernels.run_values(lin_k, dmeans, a, dy, h, out, C, tile)
+    kernels.run_values(lin_k, dsums, a, dy, h, out, C, tile)
 
 
 @torch.library.custom_op("flash_tutorial::heads", mutates_args=())
@@ -157,9 +158,10 @@ def unread(dy, heads, v, state, table, how, dv, h=None):
         lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
     a, ds = maps(quad_q, quad_k, dy, v, table, how.documents, C, how.scale, how.tile)
     quad_q, quad_k, lin_q, v_chunks, dy_chunks = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, v, dy))
-    dmeans = scan(lin_q.mT @ dy_chunks, how.factor, how.joins, how.whole, True)  # (B, G, S, E): later chunks' wishes
-    values(lin_k, dmeans, a, dy, h, dv, C, how.tile)
-    dlin_q, dlin_k = dy_chunks @ state.mT, scaled_product(1 / C, v_chunks, dmeans.mT)  # (B, G, C, S)
+    wishes = scaled_product(1 / C, lin_q.mT, dy_chunks)  # (B, G, S, E): what each chunk asks of the state that it reads
+    dsums = scan(wishes, how.factor, how.joins, how.whole, True)  # of later chunks: the gradient of a chunk's k^T v
+    values(lin_k, dsums, a, dy, h, dv, C, how.tile)
+    dlin_q, dlin_k = dy_chunks @ state.mT, v_chunks @ dsums.mT  # (B, G, C, S)
     dquad_q, dquad_k = scaled_product(how.scale, ds, quad_k), scaled_product(how.scale, ds.mT, quad_q)
     dtable = None if table is None else ds.sum((0, 1), dtype=torch.float32).to(table.dtype)
     dheads = [from_chunks(t, T) for t in (dquad_q, dquad_k, dlin_q, dlin_k)]
@@ -174,7 +176,7 @@ class _MixedChunk(torch.autograd.Function):
     @staticmethod
     def forward(ctx, quad_q, quad_k, lin_q, lin_k, v, gate, table, how):
         heads = (quad_q, quad_k, lin_q, lin_k)
-        out, y, state = read(heads, v, gate, table, how, keep=any(ctx.needs_input_grad))
+        out, y, state = read(heads, v, gate, table, how, keep=True)
         ctx.save_for_backward(*heads, v, gate, table, state, y)
         ctx.how = how
         return out
@@ -190,19 +192,23 @@ class _MixedChunk(torch.autograd.Function):
 
 
 def fused_mixed_chunk(
-    quad_q, quad_k, lin_q, lin_k, v, *, chunk_size, bias=None, combine="mean", gate=None, segment_ids=None, tile=TILE
+    quad_q, quad_k, lin_q, lin_k, v, *, chunk_size, bias=None, combine="mean", gate=None, segment_ids=None, tile=SMALL
 ):
     """``mixing.mixed_chunk_attention``, causal and gated, by the kernels: ``(B, T, E)``.
 
     Padding on the right needs no mask: no token reads what comes later. The rows of padding itself mean nothing.
     Heads ``(B, T, S)``, ``v`` and ``gate (B, T, E)``, all of one type: float32, float16, or on a GPU bfloat16.
-    ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep documents apart. ``tile`` (M, numbers of E) sets the speed
-    and nothing else; powers of two, at least 16. It has a gradient, and no second one.
+    ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep documents apart. ``tile``, a
+    ``tiles.Tile`` or its first numbers, sets the speed and nothing else. It has a gradient, and no second one.
     """
     table = None if bias is None else bias(min(chunk_size, v.shape[1]))
     _check([quad_q, quad_k, lin_q, lin_k, v], gate, table, min(chunk_size, v.shape[1]), tile)
     how = chunking(v.shape[1], chunk_size, combine, segment_ids, v.device, tile)
-    return _MixedChunk.apply(quad_q, quad_k, lin_q, lin_k, v, gate, table, how)
+    heads = (quad_q, quad_k, lin_q, lin_k)
+    if goes_back(*heads, v, gate, table):
+        return _MixedChunk.apply(*heads, v, gate, table, how)
+    out, _, _ = read(heads, v, gate, table, how)
+    return out
 
 
 def _check(tensors, gate, table, C, tile):
@@ -216,12 +222,19 @@ def _check(tensors, gate, table, C, tile):
     tensors = tensors if gate is None else [*tensors, gate]
     if v.dtype not in kernels.DTYPES or any(t.dtype != v.dtype for t in tensors):
         raise ValueError(f"dtypes {[t.dtype for t in tensors]}: expected one of {kernels.DTYPES} for all")
-    if any(size < 16 or size & (size - 1) for size in tile):
+    if any(size < 16 or size & (size - 1) for size in tile[:2]):
         raise ValueError(f"tile={tile}: expected powers of two, at least 16, since Triton's dot takes no smaller ones")
     kernels.check_device(v.device, v.dtype)
 
 
 # ---------------------------------------------------------------- a whole unit
+def read_gated(h, gamma, beta, table, E, angles, how, *, keep=False):
+    """As ``read``, of ``h (B, T, 2E + S)`` before its SiLU: its parts are gate, value and base of the heads."""
+    heads = make_heads(h[..., 2 * E :], gamma, beta, *angles)
+    v = F.silu(h[..., E : 2 * E])
+    return read(heads, v, h[..., :E], table, how, silu=True, keep=keep)
+
+
 class _MixAndProject(torch.autograd.Function):
     """A unit from behind its first dense layer, ``h (B, T, 2E + S)``, through its last one: ``(B, T, D)``.
 
@@ -231,10 +244,7 @@ class _MixAndProject(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h, gamma, beta, table, weight, offset, angles, how):
-        E = weight.shape[1]
-        heads = make_heads(h[..., 2 * E :], gamma, beta, *angles)
-        v, keep = F.silu(h[..., E : 2 * E]), any(ctx.needs_input_grad)
-        out, y, state = read(heads, v, h[..., :E], table, how, silu=True, keep=keep)
+        out, y, state = read_gated(h, gamma, beta, table, weight.shape[1], angles, how, keep=True)
         ctx.save_for_backward(h, gamma, beta, table, weight, state, y, *angles)
         ctx.how = how
         return F.linear(out, weight, offset)
@@ -259,9 +269,13 @@ def fused_unit(unit, h, angles, segment_ids=None):
 
     ``angles``: cos and sin of ``layers.cos_sin``.
     """
-    tile = kernels.tile_for(h.device, h.dtype)
+    tile = tile_for(h.device, h.dtype, unit.qk_dim)
     how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, tile)
     table = None if unit.bias is None else unit.bias(how.C)
     weight, offset = unit.out_proj.weight.to(h.dtype), unit.out_proj.bias.to(h.dtype)
     gamma, beta = unit.scale_offset.gamma.contiguous(), unit.scale_offset.beta.contiguous()
-    return _MixAndProject.apply(h.contiguous(), gamma, beta, table, weight, offset, angles, how)
+    h = h.contiguous()
+    if goes_back(h, gamma, beta, table, weight, offset):
+        return _MixAndProject.apply(h, gamma, beta, table, weight, offset, angles, how)
+    out, _, _ = read_gated(h, gamma, beta, table, unit.expanded, angles, how)
+    return F.linear(out, weight, offset)

@@ -26,6 +26,12 @@ except ImportError as error:
         "open the lecture in Colab, where a CPU runtime is enough"
     ) from error
 
+from flash_tutorial.gpu.floor import too_old
+from flash_tutorial.gpu.tiles import SMALL, Tile
+
+if why := too_old(triton.__version__):
+    raise ImportError(f"the kernels cannot be used: {why}; pip install --upgrade triton, or take backend='torch'")
+
 
 # ---------------------------------------------------------------- pieces of kernels
 # Of Triton's builtins alone: tl.zeros, tl.cdiv, tl.sum fail in an interpreter that is asked for after Triton's import.
@@ -218,12 +224,12 @@ def maps_kernel(
 
 @triton.jit
 def values_kernel(
-    lin_k, dmeans, a, dy, h, out,  # a (B, G, C, C), contiguous; h may be None
-    lin_k_strides, dmeans_strides, dy_strides, h_strides, out_strides,
+    lin_k, dsums, a, dy, h, out,  # a (B, G, C, C), contiguous; h may be None
+    lin_k_strides, dsums_strides, dy_strides, h_strides, out_strides,
     T, C, S, E,
     M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,
 ):  # fmt: skip
-    """One program makes the gradient of v for M tokens, E_TILE numbers: a^T dy + lin_k dmeans / C.
+    """One program makes the gradient of v for M tokens, E_TILE numbers: a^T dy + lin_k dsums.
 
     With h it is that of h, where v = SiLU(h).
     """
@@ -235,8 +241,8 @@ def values_kernel(
     keys, columns, s = chunk + j * M + tl.arange(0, M), e * E_TILE + tl.arange(0, E_TILE), tl.arange(0, S_TILE)
 
     k = load_tile(lin_k + b * lin_k_strides[0], lin_k_strides[1:], keys, s, end, S)  # (M, S_TILE)
-    asked = load_tile(dmeans + b * dmeans_strides[0] + g * dmeans_strides[1], dmeans_strides[2:], s, columns, S, E)
-    total = tl.dot(k, asked, input_precision="ieee") / C  # (M, E_TILE), float32
+    asked = load_tile(dsums + b * dsums_strides[0] + g * dsums_strides[1], dsums_strides[2:], s, columns, S, E)
+    total = tl.dot(k, asked, input_precision="ieee")  # (M, E_TILE), float32
     for first in range(chunk + j * M, end, M):  # queries from the key's own tile on
         rows = first + tl.arange(0, M)
         places = a + (b * G + g) * C * C  # the chunk's weights, queries down and keys across
@@ -301,7 +307,6 @@ def unheads_kernel(
 
 # ---------------------------------------------------------------- from torch: each result is written in place
 INTERPRETED = not isinstance(mix_kernel, triton.JITFunction)
-TILE = (32, 64)  # M tokens, numbers of E; small enough for the 64 KiB of fast memory of a T4 at S = 128
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ROWS = 32  # tokens whose heads one program makes
 
@@ -333,37 +338,37 @@ def run_scan(x, out, factor, joins, whole, later):
         scan_kernel[(B, triton.cdiv(N, width))](x, out, factor, joins, whole, stride, G, N, LATER=later, WIDTH=width)
 
 
-def run_mix(quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out, C, scale, tile=TILE, silu=False):
+def run_mix(quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out, C, scale, tile=SMALL, silu=False):
     """Start one program for each tile of ``out``; tensors may have any strides, ``y`` has those of ``out``."""
-    (B, T, E), S, (M, E_tile) = v.shape, quad_q.shape[2], tile
+    (B, T, E), S, (M, E_tile, warps, stages) = v.shape, quad_q.shape[2], Tile(*tile)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)  # the last tiles may stick out
     strides = _strides(quad_q, quad_k, lin_q, v, state, bias, u, out)
     with torch.cuda.device_of(v):
         mix_kernel[(programs,)](
             quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out, *strides, T, C, S, E, scale,
-            SILU=silu, M=M, S_TILE=_power_of_two(S), E_TILE=E_tile,
+            SILU=silu, M=M, S_TILE=_power_of_two(S), E_TILE=E_tile, num_warps=warps, num_stages=stages,
         )  # fmt: skip
 
 
-def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=TILE):
+def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=SMALL):
     """Start one program for each tile of ``a`` and ``ds (B, G, C, C)``, which are contiguous."""
-    (B, T, E), S, (M, E_tile) = v.shape, quad_q.shape[2], tile
+    (B, T, E), S, (M, E_tile, warps, stages) = v.shape, quad_q.shape[2], Tile(*tile)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) ** 2
     with torch.cuda.device_of(v):
         maps_kernel[(programs,)](
             quad_q, quad_k, dy, v, bias, documents, a, ds, *_strides(quad_q, quad_k, dy, v, bias), T, C, S, E, scale,
-            M=M, S_TILE=_power_of_two(S), E_TILE=E_tile,
+            M=M, S_TILE=_power_of_two(S), E_TILE=E_tile, num_warps=warps, num_stages=stages,
         )  # fmt: skip
 
 
-def run_values(lin_k, dmeans, a, dy, h, out, C, tile=TILE):
+def run_values(lin_k, dsums, a, dy, h, out, C, tile=SMALL):
     """Start one program for each tile of ``out (B, T, E)``; ``a`` is contiguous, the others may have any strides."""
-    (B, T, E), S, (M, E_tile) = dy.shape, lin_k.shape[2], tile
+    (B, T, E), S, (M, E_tile, warps, stages) = dy.shape, lin_k.shape[2], Tile(*tile)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
     with torch.cuda.device_of(dy):
         values_kernel[(programs,)](
-            lin_k, dmeans, a, dy, h, out, *_strides(lin_k, dmeans, dy, h, out), T, C, S, E,
-            M=M, S_TILE=_power_of_two(S), E_TILE=E_tile,
+            lin_k, dsums, a, dy, h, out, *_strides(lin_k, dsums, dy, h, out), T, C, S, E,
+            M=M, S_TILE=_power_of_two(S), E_TILE=E_tile, num_warps=warps, num_stages=stages,
         )  # fmt: skip
 
 
@@ -374,12 +379,6 @@ def run_ungate(h, y, dout, out, dy, dh):
         ungate_kernel[(triton.cdiv(B * T, R), triton.cdiv(E, width))](
             h, y, dout, out, dy, dh, h.stride(1), B * T, E, R=R, WIDTH=width
         )
-
-
-def tile_for(device, dtype):
-    """M and E_TILE: the larger ones where half precision has matrix units and 96 KiB of fast memory to fill them."""
-    large = device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
-    return (64, 64) if large else TILE
 
 
 def _strides(*tensors):

@@ -13,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import flash_tutorial
+from flash_tutorial.gpu.floor import FLOOR
 
 pytestmark = pytest.mark.quick
 
@@ -74,8 +75,16 @@ def test_requirements_and_pyproject_agree():
     assert requirements()[-1] == "-e ."  # which brings what the package itself needs
     assert {"numpy", "torch", "jupyterlab", "matplotlib", "jupytext", "nbval"} <= DEVELOPER.keys()
     assert {name for extra in EXTRAS.values() for name in extra} <= DEVELOPER.keys()
-    for name in lists.keys() & DEVELOPER.keys():
+    for name in lists.keys() & DEVELOPER.keys() - {"triton"}:
         assert lists[name].specifier == DEVELOPER[name].specifier, name
+
+
+def test_the_floor_of_triton_is_the_one_that_is_asked_for():
+    """A card needs less than a learner, who needs the interpreter too."""
+    floor = f"{FLOOR[0]}.{FLOOR[1]}"
+    assert str(EXTRAS["gpu"]["triton"].specifier) == f">={floor}"
+    (learners,) = DEVELOPER["triton"].specifier
+    assert EXTRAS["gpu"]["triton"].specifier.contains(learners.version)
 
 
 # ---------------------------------------------------------------- licences

@@ -1,5 +1,8 @@
 """Attention by blocks of rows and the sum over earlier chunks, with their gradients by hand, against ``mixing``."""
 
+from contextlib import nullcontext
+from unittest import mock
+
 import pytest
 import torch
 from unit_cases import run_reference
@@ -130,6 +133,56 @@ def test_nothing_of_a_later_chunk_is_looked_at():
     grad[:, :2] = float("nan")  # of outputs that no key or value of chunk 2 was read for
     for gradient in torch.autograd.grad(y, inputs, grad)[1:]:
         assert gradient[:, 2].isfinite().all() and gradient[:, 2].any() and not gradient[:, 3].any()
+
+
+def full(*numbers):
+    """float16 tensors of one chunk of 256 tokens, and the same in float64."""
+    halves = [torch.full((1, 256, 16), x, dtype=torch.float16, requires_grad=True) for x in numbers]
+    return halves, [t.detach().double().requires_grad_() for t in halves]
+
+
+def test_a_gradient_whose_bare_sums_overflow_half_precision():
+    """Of queries: ds k, summed over 256 keys, is 131,072 before it is divided by C."""
+
+    def gradient(attend, q, k, v):
+        y = attend(q, k, v, scale=1 / 256, causal=False)
+        return torch.autograd.grad(y, q, torch.full_like(y, 8.0))[0].double()
+
+    halves, doubles = full(4.0, 4.0, 1.0)
+    wanted = gradient(mixing.relu2_attention, *doubles)
+    assert (gradient(fast.relu2_attention, *halves) - wanted).norm() <= 1e-3 * wanted.norm()
+
+
+def test_gradients_of_earlier_chunks_whose_bare_sums_overflow_half_precision():
+    """q^T grad, summed over 256 tokens, is 131,072 before it is divided by C."""
+
+    def gradients(read, q, k, v):
+        chunks = [t.expand(3, -1, -1)[None] for t in (q, k, v)]
+        y = read(*chunks, torch.tensor([[0.0, 1.0, 0.5]], dtype=torch.promote_types(q.dtype, torch.float32)))
+        return torch.autograd.grad(y, (q, k, v), torch.full_like(y, 32.0))
+
+    halves, doubles = full(16.0, 1 / 16, 1 / 64)
+    for got, wanted in zip(
+        gradients(fast.read_earlier_chunks, *halves), gradients(mixing.read_earlier_chunks, *doubles)
+    ):
+        assert (got.double() - wanted).norm() <= 1e-3 * wanted.norm()
+
+
+@pytest.mark.parametrize("way", [torch.no_grad, torch.inference_mode, nullcontext])
+def test_without_a_backward_pass_nothing_is_kept_for_it(way):
+    """Neither under no_grad, whose inputs do require a gradient, nor where none of them does."""
+    (q, k, v), factor, _ = chunks_of_order_one(3, torch.float64)
+    kept = []
+    note = lambda ctx, *tensors: kept.append(len(tensors))  # noqa: E731
+    with mock.patch.object(torch.autograd.function.FunctionCtx, "save_for_backward", note):
+        with way():
+            if way is nullcontext:
+                q, k, v = (t.detach() for t in (q, k, v))
+            fast.relu2_attention(q[0], k[0], v[0], scale=1.0, causal=True)
+            fast.read_earlier_chunks(q, k, v, factor)
+        assert kept == [3, 4]  # q, k and v, and the factor: no map and no state
+        fast.relu2_attention(q[0], k[0].detach().requires_grad_(), v[0], scale=1.0, causal=True)
+    assert kept[2] > 3
 
 
 @pytest.mark.parametrize("function", ["relu2_attention", "read_earlier_chunks"])

@@ -3,8 +3,11 @@
 import copy
 import importlib.util
 import os
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from test_kernels import DEVICE, FORMATS, GPU, error, guarded, kernels  # it ask
 from flash_tutorial import FLASH, ModelConfig
 from flash_tutorial.check import draw_order_one
 from flash_tutorial.corpora import load_corpus
-from flash_tutorial.gpu import fused
+from flash_tutorial.gpu import floor, fused
 from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.training import TrainConfig, train
 
@@ -158,10 +161,63 @@ def test_the_slope_along_a_line_is_the_gradient(device):
     assert abs(float(after - before) / 2e-3 - slope) < 2e-3 * abs(slope)
 
 
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+def test_a_gradient_whose_bare_sums_overflow_half_precision(device):
+    """q^T dy, summed over the 64 tokens of a chunk, is 131,072 before it is divided by C."""
+
+    def gradients(mixed, dtype):
+        numbers = (0.0, 0.0, 32.0, 1 / 16, 1 / 64)  # quad_q, quad_k, lin_q, lin_k, v
+        inputs = [torch.full((1, 192, 16), x, dtype=dtype, device=device, requires_grad=True) for x in numbers]
+        y = mixed(*inputs, chunk_size=64)
+        return torch.autograd.grad(y, inputs[2:], torch.full_like(y, 64.0))
+
+    found = gradients(partial(fused.fused_mixed_chunk, tile=(32, 16)), torch.float16)
+    for got, wanted in zip(found, gradients(partial(mixed_chunk_attention, causal=True), torch.float64)):
+        assert error(got, wanted) < 2e-3
+
+
+# ---------------------------------------------------------------- without a backward pass
+@contextmanager
+def kept_for_backward():
+    """A list that grows with each tensor that is saved for a backward pass, and each y that ``mix`` writes for one."""
+    kept, run_mix = [], kernels.run_mix
+
+    def noted(*args, **options):
+        kept.extend(["y"] if args[8] is not None else [])
+        run_mix(*args, **options)
+
+    def save(ctx, *tensors):
+        kept.extend(tensors)
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(kernels, "run_mix", noted))
+        stack.enter_context(mock.patch.object(torch.autograd.function.FunctionCtx, "save_for_backward", save))
+        yield kept
+
+
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("way", ["no_grad", "inference_mode", "no gradient asked for"])
+def test_without_a_backward_pass_nothing_is_kept_or_written_for_it(way, device):
+    unit, _ = pair(device)
+    tensors, _ = inputs(SIZES["one token"], torch.float32, device)
+    five, asks = tensors[:5], way != "no gradient asked for"
+    for t in (*five, *unit.parameters()):
+        t.requires_grad_(asks)
+    with kept_for_backward() as kept:
+        with getattr(torch, way)() if asks else nullcontext():
+            unit(drawn(device))
+            fused.fused_mixed_chunk(*five, chunk_size=16)
+        assert kept == []
+        unit.requires_grad_()(drawn(device))
+        assert "y" in kept and len(kept) > 5
+
+
 # ---------------------------------------------------------------- planted faults
 FAULTS = {  # pairs of texts of fused.py; all are noticed with documents
     "means not divided": ("scaled_product(1 / how.C, ", "scaled_product(1.0, "),
-    "keys' gradient not divided": ("scaled_product(1 / C, ", "scaled_product(1.0, "),
+    "wishes not divided": ("scaled_product(1 / C, ", "scaled_product(1.0, "),
     "queries of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    means",
         "lin_q, lin_k * how.leaves\n    means"),
     "keys of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    means",
@@ -202,7 +258,7 @@ def test_a_fault_is_noticed(name, tmp_path):
 def pair(device, dtype=torch.float32, **options):
     """A unit of order one with the kernels, and the same in float64 by torch."""
     unit = FLASH(24, chunk_size=16, qk_dim=8, causal=True, backend="triton", **options).to(device)
-    draw_order_one(unit, torch.Generator(device).manual_seed(1))
+    draw_order_one(unit, torch.Generator().manual_seed(1))
     unit = unit.to(dtype)
     other = copy.deepcopy(unit).double()
     other.backend = "torch"
@@ -338,6 +394,23 @@ def test_auto_takes_the_kernels_on_a_card_where_they_gain(capability, dtype, wor
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     taken, why = FLASH(16, chunk_size=16, qk_dim=8, causal=True).fused_on(OnACard(dtype))
     assert (not taken and words in why) if words else taken, why
+
+
+@quick
+@pytest.mark.parametrize(
+    "version, taken", [("3.1.0", False), ("3.2.0", False), ("3.3.0", True), ("3.10.1+git5", True), ("4.0", True)]
+)
+def test_auto_takes_torch_where_triton_is_too_old_and_says_so(version, taken, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(kernels.triton, "__version__", version)
+    monkeypatch.setattr(floor, "lacking", floor.lacking.__wrapped__)  # without its memory
+    unit = FLASH(16, chunk_size=16, qk_dim=8, causal=True)
+    found, why = unit.fused_on(OnACard())
+    assert found == taken and (taken or f"Triton is {version} here, and they need 3.3" in why), why
+    if not taken:
+        unit.backend = "triton"
+        with pytest.raises(ValueError, match=f"cannot compute this unit: Triton is {version} here"):
+            unit(torch.zeros(1, 5, 16))
 
 
 @quick

@@ -274,13 +274,13 @@ def values_case(module, silu, sizes=(150, 40, 24, 40, (16, 32))):
     _, _, lin_k, _, _, dy, h = chunk_inputs(sizes)
     G = -(-T // C)
     a = flat(torch.randn(2, G, C, C, device=ODD["device"]).tril())
-    dmeans = guarded(2, G, S, E, seed=9, **ODD).mul_(8)
-    wanted = from_chunks(a.mT @ to_chunks(dy, C) + to_chunks(lin_k, C) @ dmeans / C, T)
+    dsums = guarded(2, G, S, E, seed=9, **ODD)
+    wanted = from_chunks(a.mT @ to_chunks(dy, C) + to_chunks(lin_k, C) @ dsums, T)
     if silu:
         leaf = h.detach().clone().requires_grad_()
         wanted = torch.autograd.grad(F.silu(leaf), leaf, wanted)[0]
     out = guarded(2, T, E, **ODD)
-    module.run_values(lin_k, dmeans, a, dy, h if silu else None, out, C, tile)
+    module.run_values(lin_k, dsums, a, dy, h if silu else None, out, C, tile)
     return [out], [wanted], untouched(out)
 
 
@@ -395,8 +395,7 @@ BACKWARD = {  # and of the other kernels: the case that is to notice it, the fun
     "maps without mask": ("maps", "maps_kernel", "(column < C)[None, :]", "(column < C + M)[None, :]"),
     "map not transposed": ("values", "values_kernel", "tl.trans(weight)", "weight"),
     "earlier queries": ("values", "values_kernel", "chunk + j * M, end, M)", "chunk, chunk + j * M + M, M)"),
-    "not divided by C": ("values", "values_kernel", ' / C  # (M', "  # (M"),
-    "divided by the tile in the gradient": ("values", "values_kernel", ' / C  # (M', " / M  # (M"),
+    "state's part left out": ("values", "values_kernel", "total += tl.dot", "total = tl.dot"),
     "map of the first row": ("values", "values_kernel", "(b * G + g) * C * C", "g * C * C"),
     "map read beyond its keys": ("values, no tail", "values_kernel", "C, C)  # (M, M)", "C, C + M)  # (M, M)"),
     "map read beyond its queries": ("values, no tail", "values_kernel", "C, C)  # (M, M)", "C + M, C)  # (M, M)"),

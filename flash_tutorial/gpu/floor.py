@@ -1,0 +1,31 @@
+"""Which Triton the kernels need, asked before one of them is started."""
+
+import importlib
+import importlib.util
+import re
+from functools import cache
+
+# A kernel is handed strides and heads as tuples. Tried with 3.1 and 3.2, which fail at the first start of `mix`, and
+# with 3.3 to 3.9, which compile all kernels. torch 2.7 comes with 3.3.
+FLOOR = (3, 3)
+
+
+@cache
+def lacking():
+    """What keeps this Python from starting the kernels, in words; None if nothing does."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    try:
+        version = str(importlib.import_module("triton").__version__)
+    except Exception as error:  # of a damaged installation, whatever it raises
+        return f"Triton cannot be imported ({error})"
+    return too_old(version)
+
+
+def too_old(version):
+    """The same for a version of Triton, as "3.2.0" or "3.4.0+git1234"."""
+    parts = re.match(r"(\d+)\.(\d+)", version)
+    if parts and tuple(map(int, parts.groups())) >= FLOOR:
+        return None
+    floor = ".".join(map(str, FLOOR))
+    return f"Triton is {version} here, and they need {floor} (torch 2.7 brings it)"
