@@ -3,7 +3,10 @@
 import os
 import tempfile
 
+import pytest
 
+
+@pytest.hookimpl(optionalhook=True)  # a machine with a card may have no xdist
 def pytest_xdist_auto_num_workers(config):
     """``-n auto``, the default: one worker a core; none for one file or test, or where prints are to be seen."""
     named = [part for part in config.invocation_params.args if part.partition("::")[0].endswith((".py", ".ipynb"))]

@@ -1,22 +1,26 @@
-"""What a CUDA card does with a training step, with the mixing alone and with decoding; each measurement is a row.
+"""What a CUDA card does with a training step, with the mixing alone, with decoding and with training; a row each.
 
-    python benchmarks/on_a_card.py mixing      # one unit: torch, the kernels with each tile and 4 or 8 warps; attention
-    python benchmarks/on_a_card.py steps       # the base size in three formats, T = 512 to 8192
+    python benchmarks/on_a_card.py steps       # the base size in half precision, T = 512 to 65,536
     python benchmarks/on_a_card.py decoding    # tokens a second, one row and 64, by position
+    python benchmarks/on_a_card.py mixing      # one unit: torch, attention, the kernels with each tile that fits
+    python benchmarks/on_a_card.py training    # 200 updates, beside the losses of a CPU (which --device cpu stores)
+    python benchmarks/on_a_card.py formats     # steps in the other formats, and with the tile that was measured
 
-Rows go to card_mixing.json, card_steps.json and card_decoding.json in flash_course/bench/results (or --out FOLDER),
-with the card's name. What stands in one row was timed in turn. A row is stored after the first call of each of its ways
-and after each round, so that what was measured stays where the run is stopped. After the last round it is complete, and
-is not measured again. A way that needs more memory than there is, or fails, is stored as such. ``--small --device cpu``
-is a try of this script in small sizes. ``tools/gpu_evidence`` runs all of it.
+Rows go to card_WHAT.json in flash_course/bench/results (or --out FOLDER), with the card's name and a digest of the code
+that ran. What stands in one row was timed in turn. A row is stored after the first call of each of its ways and after
+each round, so that what was measured stays where the run is stopped. After the last round it is complete, and is not
+measured again. A way that needs more memory than there is, or fails, is stored as such. The fastest tile of each format
+goes to card_tiles.json, whose rows ``flash_tutorial/gpu/tiles.py`` reads. ``--small`` is a try in small sizes, also
+without a card. ``tools/gpu_evidence`` runs all of it.
 """
 
 import argparse
 import copy
 import gc
+import hashlib
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -32,14 +36,43 @@ from flash_course.bench.against_length import (
     state_at,
     training_step,
 )
-from flash_course.bench.clock import peak_bytes, rounds_in_turn, summary
-from flash_tutorial import FLASH, LanguageModel
+from flash_course.bench.clock import peak_bytes, rounds_in_turn, summary, synchronize
+from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.check import draw_order_one
+from flash_tutorial.corpora import load_corpus
 from flash_tutorial.generate import RecordedStep
+from flash_tutorial.gpu import tiles
+from flash_tutorial.training import TrainConfig, train
 from flash_tutorial.training.devices import DTYPES
 
-TILES = ((32, 64), (64, 64), (64, 128), (128, 64))
-WARPS = (4, 8)
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = ((32, 64), (64, 32), (64, 64), (64, 128), (128, 64))  # of tiles: M tokens, numbers of E
+WARPS, STAGES = (4, 8), (1, 2, 3, 4)
+LONGEST_OF_QUAD, LONGEST_OF_GUEST = 8192, 8192
+LENGTHS = tuple(2**n for n in range(9, 17))  # 512 to 65,536
+CODE = ("flash_tutorial", "flash_course/bench", "benchmarks/on_a_card.py")  # what is measured
+
+
+@cache
+def code_digest():
+    """Of the text of all that is measured: rows of other code are not taken for this code's."""
+    paths = sorted(path for part in CODE for path in [ROOT / part, *(ROOT / part).rglob("*.py")] if path.is_file())
+    texts = (path.read_text(encoding="utf-8").encode() for path in paths)
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
+
+
+def sizes_of(args):
+    """The benchmark's sizes: the paper's base size, a T4's share of it, or those of a try."""
+    if args.small:
+        short = dict(tokens=64, lengths=(64,), unit_length=64, positions=(32,))
+        return replace(PRESETS["tiny"], rounds=2, **short)
+    if args.t4:
+        return replace(PRESETS["t4"], rounds=10)
+    return replace(PRESETS["paper-base"], rounds=10, tokens=max(LENGTHS), lengths=LENGTHS)
+
+
+class LeftOut(Exception):
+    """A way that cannot be tried, and why."""
 
 
 class Card:
@@ -48,38 +81,65 @@ class Card:
     def __init__(self, args):
         self.device = torch.device(args.device)
         self.is_real = self.device.type == "cuda"  # else a try: without kernels, and without a compiler's minutes
+        self.small = args.small
         self.name = (torch.cuda.get_device_name() if self.is_real else "no card") + (" as a T4" if args.t4 else "")
-        base = PRESETS["tiny" if args.small else "t4" if args.t4 else "paper-base"]
-        self.settings = replace(base, device=str(self.device), rounds=2 if args.small else 10)
+        self.settings = replace(sizes_of(args), device=str(self.device))
         self.out = args.out
+        no_units = args.t4 or (self.is_real and torch.cuda.get_device_capability(self.device) < (8, 0))
         halves = ("bfloat16", "float16") if self.is_real else ("bfloat16",)
-        self.halves = tuple(name for name in halves if not (args.t4 and name == "bfloat16"))  # a T4 has no units for it
+        self.halves = tuple(name for name in halves if not (no_units and name == "bfloat16"))
+        self.formats = (*self.halves, "float32")
+
+    def tile(self, name):
+        """The tile that the package takes in that format."""
+        return tiles.tile_for(self.device, DTYPES[name], self.settings.qk_dim)
+
+    def tiles_to_try(self):
+        """The package's own first: a run that is stopped has them."""
+        usual = [*tiles.LARGE, tiles.SMALL]
+        every = [tiles.Tile(*size, warps, stages) for size, warps, stages in product(SIZES, WARPS, STAGES)]
+        return list(dict.fromkeys(usual if self.small else usual + every))
+
+    def does_not_fit(self, tile, S, itemsize):
+        """Why a tile is not tried on this card, or None."""
+        capability = torch.cuda.get_device_capability(self.device)
+        return tiles.does_not_fit(tile, S, itemsize, capability, tiles.shared_memory(self.device))
 
     def row(self, what, key, ways):
         """Measure ``ways()`` and store what is known of them as it grows, unless the row is there and complete."""
         runs = StoredRuns(f"card_{what}", __doc__, self.out)
-        key = {"card": self.name} | key
-        if any(run["complete"] for run in runs.where(**key)):
+        key = {"card": self.name, "code": code_digest()} | key
+        (before,) = runs.where(**key) or ({"complete": False, "ways": {}},)
+        if before["complete"]:
             return
-        for found in self.time(ways()):
+        for found in self.time(ways(), before["ways"]):
             runs.put(key, key | {"complete": False, "ways": found})
         runs.put(key, key | {"complete": True, "ways": found})
         print(key | {"ways": found}, flush=True)
 
-    def time(self, ways):
+    def time(self, ways, before=()):
         """Yield what is known of each way, as it grows: its bytes and seconds, or what it failed with.
 
         ``ways``: name -> a function that makes a step, and what a copy of is handed to the step each time, or None. All
-        that run take turns.
+        that run take turns. ``before``: what runs that were stopped had found. A way in which two of them ended, as
+        where it hangs, is left out.
         """
         found, steps, given = {}, {}, {}
         for name, make in ways.items():
+            begun = dict(before).get(name, {}).get("begun", 0)
+            found[name] = {"begun": begun + 1}
+            yield found
             try:
+                if begun >= 2:
+                    raise LeftOut(f"{begun} runs ended in it")
                 steps[name], given[name] = make()
                 found[name] = {"peak_bytes": self.first_call(steps[name], given[name])}
+            except LeftOut as why:
+                found[name] = {"left_out": str(why)}
             except Exception as error:  # of Triton, of the compiler or of the driver: the others go on
                 found[name] = reason(error)
                 steps.pop(name, None)
+                self.check_alive(found[name] | {"begun": begun + 1})
             if name not in steps:  # the next one may need what it held
                 gc.collect()
                 torch.cuda.empty_cache()
@@ -90,11 +150,18 @@ class Card:
             del steps[name]
 
         how = dict(prepare=lambda name: copy.deepcopy(given[name])) if any(given.values()) else {}
-        how |= dict(warmup=2, device=self.device, leave_out=leave_out)
+        how |= dict(warmup=0 if self.small else 2, device=self.device, leave_out=leave_out)
         for seconds in rounds_in_turn(steps, self.settings.rounds, **how):
             for name in seconds:
                 found[name]["seconds"] = summary(seconds[name])
             yield found
+
+    def check_alive(self, failed):
+        """After some errors, as an illegal address, the card does nothing more for this process: it has to end."""
+        try:
+            synchronize(self.device)
+        except RuntimeError:
+            raise SystemExit(f"the card does nothing more for this process: {failed}") from None
 
     def first_call(self, step, given):
         """The most bytes that it holds; a compiler does its work in it."""
@@ -105,7 +172,10 @@ def reason(error):
     """Why a way has no time, as its row says it."""
     if isinstance(error, torch.OutOfMemoryError):
         return {"out_of_memory": True}
-    return {"failed": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if type(error).__name__ == "OutOfResources":  # of Triton: the program takes more than an SM has
+        return {"out_of_resources": said}
+    return {"failed": said}
 
 
 def with_backend(units, backend):
@@ -118,43 +188,65 @@ def with_backend(units, backend):
 
 # ---------------------------------------------------------------- training steps
 def steps(card):
+    """In the format that the card trains in, at all lengths."""
     for T in card.settings.lengths:
-        for name in (*card.halves, "float32"):
-            settings = replace(card.settings, dtype=name)
-            card.row("steps", {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim},
-                     partial(ways_of_a_step, card, settings, T))  # fmt: skip
+        row_of_steps(card, card.formats[0], T)
+
+
+def formats(card):
+    """In the other formats, and once more in the first one if another tile was measured to be faster."""
+    lengths = [T for T in card.settings.lengths if T in (2048, 8192)] or card.settings.lengths[-1:]
+    for name, T in product(card.formats, lengths):
+        row_of_steps(card, name, T)
+
+
+def row_of_steps(card, name, T):
+    settings = replace(card.settings, dtype=name)
+    key = {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim, "tile": list(card.tile(name))}
+    card.row("steps", key, partial(ways_of_a_step, card, settings, T))
 
 
 def ways_of_a_step(card, settings, T):
     """FLASH by torch and by the kernels, what it is held against, and the public port.
 
-    Names say whether everything was compiled. Around the kernels nothing is: in a compiled model ``auto`` takes torch.
+    Names say whether everything was compiled, unit by unit. Around the kernels nothing is: in a compiled model ``auto``
+    takes torch.
     """
     batch = settings.tokens // T
 
     def step(architecture, backend="torch", compile=False):
         def make():
             units = with_backend(make_units(architecture, settings), backend)
-            return training_step(torch.compile(units, dynamic=False) if compile else units, settings, batch, T), None
+            for unit in units if compile else ():  # all units share what is compiled for the first one
+                unit.compile(dynamic=False)
+            return training_step(units, settings, batch, T), None
 
         return make
 
     def guest():
+        if T > LONGEST_OF_GUEST:
+            raise LeftOut(f"timed up to T = {LONGEST_OF_GUEST} only")
         model, why = make_guest(settings)
         if model is None:
-            raise ValueError(why)
+            raise LeftOut(why)
         return training_step(model, settings, batch, T), None
 
-    ways = {"FLASH, torch, not compiled": step("flash")}
+    def quadratic():
+        if T > LONGEST_OF_QUAD:
+            raise LeftOut(f"timed up to T = {LONGEST_OF_QUAD} only: its matrices have T x T numbers")
+        return step("flash_quad")()
+
+    ways = {}
     if card.is_real:
         ways |= {
-            "FLASH, torch, compiled": step("flash", compile=True),
             "FLASH, kernels, not compiled": step("flash", "triton"),
             "Transformer++, compiled": step("transformer++", compile=True),
+            "FLASH, torch, compiled": step("flash", compile=True),
         }
     return ways | {
+        "FLASH, torch, not compiled": step("flash"),
         "Transformer++, not compiled": step("transformer++"),
-        "FLASH-Quad, not compiled": step("flash_quad"),
+        "FLASH-Quad, not compiled": quadratic,
         "FLASH-pytorch, not compiled": guest,
     }
 
@@ -162,11 +254,26 @@ def ways_of_a_step(card, settings, T):
 # ---------------------------------------------------------------- the mixing of one unit
 def mixing(card):
     """Forward and backward, against torch and against fused attention of a block of the same width."""
+    T = next((T for T in card.settings.lengths if T == 8192), card.settings.lengths[-1])
     for name in card.halves or ["float32"]:  # a try as a T4 has no half precision
-        for T in card.settings.lengths:
-            settings = replace(card.settings, dtype=name)
-            card.row("mixing", {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim},
-                     partial(ways_of_mixing, card, settings, T))  # fmt: skip
+        settings = replace(card.settings, dtype=name)
+        key = {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim, "S": settings.qk_dim}
+        card.row("mixing", key, partial(ways_of_mixing, card, settings, T))
+    store_fastest(card)
+
+
+def store_fastest(card):
+    """The fastest tile of each complete row, as ``tiles.measured_tile`` reads it."""
+    for row in StoredRuns("card_mixing", __doc__, card.out).where(card=card.name, code=code_digest(), complete=True):
+        timed = {}
+        for tile in card.tiles_to_try():
+            if seconds := row["ways"].get(f"kernels, {tile}", {}).get("seconds"):
+                timed[tile] = seconds["median"]
+        if timed:
+            fastest = min(timed, key=timed.get)
+            key = {"card": card.name, "format": row["format"], "S": row["S"]}
+            found = {"tile": list(fastest), "seconds": timed[fastest], "code": code_digest()}
+            StoredRuns("card_tiles", __doc__, card.out).put(key, key | found)
 
 
 def ways_of_mixing(card, settings, T):
@@ -193,22 +300,24 @@ def ways_of_mixing(card, settings, T):
 
         return lambda: back(torch.compile(mix, dynamic=False) if compile else mix, inputs())
 
-    def inputs():
+    @cache
+    def inputs():  # one set for all ways
         C = min(s.chunk_size, T)
         return tensors(*[(batch, T, s.qk_dim)] * 4, *[(batch, T, E)] * 2, (C, C))
 
-    def by_kernels(tile, warps):
+    def by_kernels(tile):
         def make():
-            from flash_tutorial.gpu import kernels
             from flash_tutorial.gpu.fused import fused_mixed_chunk
+
+            if why := card.does_not_fit(tile, s.qk_dim, dtype.itemsize):
+                raise LeftOut(why)
 
             def mix(*all_inputs):
                 *five, u, table = all_inputs
                 how = dict(chunk_size=s.chunk_size, bias=lambda n: table[:n, :n], gate=u, tile=tile)
                 return fused_mixed_chunk(*five, **how)
 
-            step, _ = back(mix, inputs())
-            return started_with(warps, step, kernels), None
+            return back(mix, inputs())
 
         return make
 
@@ -219,36 +328,8 @@ def ways_of_mixing(card, settings, T):
     ways = {"torch, not compiled": by_torch(), "fused attention of a block": attention}
     if card.is_real:
         ways["torch, compiled"] = by_torch(compile=True)
-        for (M, numbers), warps in product(TILES, WARPS):
-            ways[f"kernels, {M} x {numbers}, {warps} warps"] = by_kernels((M, numbers), warps)
+        ways |= {f"kernels, {tile}": by_kernels(tile) for tile in card.tiles_to_try()}
     return ways
-
-
-class WithWarps:
-    """A kernel whose programs have so many warps (of 32 threads each); the package leaves their number to Triton."""
-
-    def __init__(self, kernel, warps):
-        self.kernel, self.warps = kernel, warps
-
-    def __getitem__(self, programs):
-        return partial(self.kernel[programs], num_warps=self.warps)
-
-
-def started_with(warps, step, kernels):
-    """The step with so many warps in each program of the kernels that work in tiles; ``kernels``: their module."""
-    names = ("mix_kernel", "maps_kernel", "values_kernel")
-
-    def call():
-        before = {name: getattr(kernels, name) for name in names}
-        try:
-            for name in names:
-                setattr(kernels, name, WithWarps(before[name], warps))
-            step()
-        finally:
-            for name in names:
-                setattr(kernels, name, before[name])
-
-    return call
 
 
 # ---------------------------------------------------------------- decoding
@@ -291,19 +372,62 @@ def ways_of_decoding(settings, batch, position):
     return {"FLASH": steps("flash"), "FLASH, recorded": recorded, "Transformer++": steps("transformer++")}
 
 
+# ---------------------------------------------------------------- a training run
+UPDATES = TrainConfig(steps=200, batch=8, length=256, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
+MODEL = dict(dim=128, depth=4, qk_dim=64, chunk_size=64)
+SMALL_UPDATES = replace(UPDATES, steps=3, batch=1, length=32, warmup=1, eval_bytes=500)
+SMALL_MODEL = dict(dim=16, depth=1, qk_dim=16, chunk_size=16)
+
+
+def training(card):
+    """The losses of updates by torch and by the kernels, and how far they are from the CPU's."""
+    if not card.is_real:
+        for name in ("float32", "bfloat16"):
+            row_of_training(card, name, "torch")
+        return
+    for name, backend in product(("float32", *card.halves), ("triton", "torch")):
+        row_of_training(card, name, backend)
+
+
+def row_of_training(card, name, backend):
+    key = {"card": card.name, "code": code_digest(), "format": name, "backend": backend, "small": card.small}
+    StoredRuns("card_training", __doc__, card.out).find_or_make(key, partial(train_and_compare, card, name, backend))
+
+
+def train_and_compare(card, name, backend):
+    """What came out of a run; ``off`` is the largest relative difference from the CPU's losses, in float32."""
+    config = replace(SMALL_UPDATES if card.small else UPDATES, dtype=name)
+    model = ModelConfig("flash", backend=backend, **(SMALL_MODEL if card.small else MODEL))
+    try:
+        done = train(model, config, corpus=load_corpus("austen"), device=card.device, progress=False)
+    except Exception as error:  # of the kernels, or a loss that is not finite: the other runs go on
+        return reason(error)
+    losses = [row["loss"] for row in done.log]
+    found = {"losses": losses, "bits_per_byte": done.evaluation.bits_per_byte}
+    for folder in (card.out, RESULTS):
+        on_cpu = StoredRuns("card_training", __doc__, folder).where(card="no card", format="float32", small=card.small)
+        if on_cpu:
+            off = [abs(a / b - 1) for a, b in zip(losses, on_cpu[0]["losses"], strict=True)]
+            return found | {"off": max(off), "off_in_the_first_50": max(off[:50])}
+    return found
+
+
 def main():
+    jobs = {"mixing": mixing, "steps": steps, "decoding": decoding, "training": training, "formats": formats}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["mixing", "steps", "decoding"])
+    parser.add_argument("what", choices=jobs)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes for a try")
     parser.add_argument("--t4", action="store_true", help="sizes and formats of a T4; rows have it in the card's name")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
-        parser.exit(2, "this benchmark needs a CUDA card, and torch sees none; --small --device cpu tries the script\n")
+        if not args.small:
+            parser.exit(2, "this benchmark needs a CUDA card, and torch sees none; --small tries the script\n")
+        args.device = "cpu"
     with suppress(AttributeError):
         torch._dynamo.config.recompile_limit = 64  # each length compiles anew
-    {"mixing": mixing, "steps": steps, "decoding": decoding}[args.what](Card(args))
+    jobs[args.what](Card(args))
 
 
 if __name__ == "__main__":

@@ -43,9 +43,18 @@ class StoredRuns:
 
     def put(self, key, run):
         """Store the run of that key, in place of the one that is there."""
+        self._replace([run | {"machine": machine()}], key)
+
+    def take_over(self, path, **key):
+        """The runs of another file, as they are, in place of those that agree with ``key``."""
+        other = json.loads(path.read_text(encoding="utf-8"))
+        self.commands = self.commands or other["about"]["commands"]
+        self._replace(other["runs"], key)
+
+    def _replace(self, new, key):
         with FileLock(self.path.with_suffix(".lock")):
             others = [stored for stored in self.load() if not key.items() <= stored.items()]
-            runs = [*others, run | {"machine": machine()}]
+            runs = [*others, *new]
             about = json.dumps({"commands": self.commands, "grid": grid(runs)})
             rows = ",\n  ".join(json.dumps(row) for row in runs)
             write_text(self.path, f'{{\n "about": {about},\n "runs": [\n  {rows}\n ]\n}}\n')

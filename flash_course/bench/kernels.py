@@ -19,13 +19,20 @@ from flash_course.bench.clock import machine
 from flash_tutorial.files import write_text
 from flash_tutorial.gpu import kernels
 from flash_tutorial.gpu.kernels import INTERPRETED, triton
+from flash_tutorial.gpu.tiles import KIB, LARGE, SHARED, SMALL, Tile, does_not_fit
 
-CARDS = {"7.5": "T4", "8.0": "A100", "8.9": "L4", "9.0": "H100"}
+CARDS = {"7.5": "T4", "8.0": "A100", "8.6": "A10", "8.9": "L4", "9.0": "H100"}
 KERNELS = ("heads", "scan", "mix", "ungate", "maps", "values", "unheads")
 VARIANTS = ("mix_documents", "mix_no_bias")  # of mix, as other units call it
 FLOATS = ("gamma", "beta", "cos", "sin", "factor", "sums", "bias")  # float32, whatever the rest is
 WHOLE = {"documents": "*i32", "joins": "*i8", "whole": "*i8", "scale": "fp32"}
-TILES = {"7.5": (32, 64)}  # M and E_TILE, as kernels.tile_for chooses them; (64, 64) on the others
+
+
+def tile_on(capability, S=128, itemsize=2):
+    """The tile that ``tiles.tile_for`` takes in half precision on a card on which nothing was measured."""
+    card = tuple(map(int, capability.split(".")))
+    has = KIB * SHARED[card]
+    return SMALL if card < (8, 0) else next(t for t in LARGE if not does_not_fit(t, S, itemsize, card, has))
 
 
 def signature(kernel, half, S, tile, variant=""):
@@ -66,7 +73,7 @@ def signature(kernel, half, S, tile, variant=""):
     return kinds, constants, aligned
 
 
-def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None, warps=4):
+def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None):
     """Compile a kernel for a card that need not be there: ``capability`` "7.5" is a T4, "8.0" an A100.
 
     Returns the counts, in the code, of matrix-unit instructions and of ordinary multiply-adds, the bytes of fast
@@ -75,14 +82,17 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None, warps=
     """
     if INTERPRETED:
         raise ValueError("TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart")
-    (plain, _, variant), tile = name.partition("_"), tile or TILES.get(capability, (64, 64))
+    plain, _, variant = name.partition("_")
+    tile = Tile(*tile) if tile else tile_on(capability, S)
     kernel = getattr(kernels, f"{plain}_kernel")
     source = triton.compiler.ASTSource(kernel, *signature(kernel, half, S, tile, variant))
     target = triton.backends.compiler.GPUTarget("cuda", int(capability.replace(".", "")), 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": warps, "enable_fp_fusion": True})
+    options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=target, options=options)
     code = compiled.asm["ptx"]
     return {
-        "kernel": name, "capability": capability, "half": half, "tile": tile,
+        "kernel": name, "capability": capability, "half": half, "tile": tile[:2],
+        "warps": tile.warps, "stages": tile.stages,
         "matrix_instructions": len(re.findall(r"\bw?g?mma\.(?:mma_async\.)?sync", code)),
         "multiply_adds": len(re.findall(r"\bfma\.rn\.f", code)), "shared_bytes": compiled.metadata.shared,
         **registers_of(code),
@@ -122,7 +132,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("capabilities", nargs="+", choices=CARDS)
     parser.add_argument("--kernel", nargs="+", choices=KERNELS + VARIANTS, default=KERNELS)
-    parser.add_argument("--tile", type=int, nargs=2, help="M tokens and numbers of E; powers of two, at least 16")
+    parser.add_argument("--tile", type=int, nargs="+", help="M E, powers of two from 16 on; warps; stages")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     halves = ("fp16", "bf16") if args.out else ("fp16",)

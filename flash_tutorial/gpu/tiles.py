@@ -34,16 +34,18 @@ LARGE = (Tile(64, 64), Tile(64, 64, stages=2), Tile(32, 64, stages=2), Tile(32, 
 
 
 def shared_bytes(tile, S, itemsize, capability):
-    """The shared memory that a program of ``mix`` takes, counted; of the other kernels each takes less.
+    """The shared memory that a program of ``mix`` takes at most, counted; the other kernels take less.
 
-    A stage of the loop holds keys, values and the bias of a tile. From 9.0 on queries and state, too, are read from
-    shared memory, and no stage waits in registers.
+    A stage of the loop holds the keys, the values and the bias of a tile. From 9.0 on queries and state, too, are read
+    from shared memory, and no stage waits in registers. Before, the weights pass through it on their way from one
+    product to the next, unless both have the same layout.
     """
-    M, E, _, stages = tile
+    M, E, warps, stages = tile
     one_stage = itemsize * M * (S + E) + 4 * M * M
     if capability >= (9, 0):
         return stages * one_stage + itemsize * S * (M + E)
-    return max(1, stages - 1) * one_stage + itemsize * M * S
+    weights = 0 if M == E and warps == 4 else itemsize * M * M
+    return max(1, stages - 1) * one_stage + itemsize * M * S + weights
 
 
 def shared_memory(device):

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -25,6 +26,7 @@ const c10::Device CARD{CUDA, 0};
 // ---------------------------------------------------------------- memory
 std::atomic<int64_t> held{0}, peak{0};
 std::atomic<bool> recording{false};
+thread_local bool computing = false;  // what is copied meanwhile, no real card would copy
 
 struct Block {
   void* memory;
@@ -115,9 +117,14 @@ at::Tensor on_cpu(const at::Tensor& t) {  // the same memory
 }
 
 at::Tensor& copy(at::Tensor& self, const at::Tensor& source, bool) {
-  if (self.device() != source.device()) refuse_while_recording("copy_");
+  if (self.device() != source.device() && !computing) refuse_while_recording("copy_");
   on_cpu(self).copy_(on_cpu(source));
   return self;
+}
+
+at::Tensor& set_to_storage(at::Tensor& self, c10::Storage source) {
+  int64_t numbers = source.nbytes() / self.element_size();
+  return at::native::set_storage_cpu_(self, std::move(source), 0, {numbers}, {});
 }
 
 at::Tensor copy_back(const at::Tensor& source, const at::Tensor& to) {  // what cpu_fallback writes results with
@@ -167,6 +174,10 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
       value = c10::IValue(static_cast<Generator*>(own_generator().unsafeGetGeneratorImpl())->inner);
     }
   }
+  struct Computing {
+    bool before = std::exchange(computing, true);
+    ~Computing() { computing = before; }
+  } here;
   at::native::cpu_fallback(op, stack);
 }
 
@@ -196,6 +207,7 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("_reshape_alias", &at::native::_reshape_alias);
   m.impl("unfold", &at::native::unfold);
   m.impl("resize_", &resize);
+  m.impl("set_.source_Storage", &set_to_storage);
   m.impl("set_.source_Storage_storage_offset", &at::native::set_storage_cpu_);
   m.impl("set_.source_Tensor", &at::native::set_tensor_);
 }

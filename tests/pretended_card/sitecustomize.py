@@ -39,7 +39,7 @@ def install(library, capability):
     )
     give_torch(torch.cuda, card, capability, properties)
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
-    torch.version.cuda_pretended = True
+    torch.UntypedStorage.__deepcopy__ = copy_of_storage
     interpret_triton()
 
 
@@ -75,6 +75,16 @@ def give_torch(cuda, card, capability, properties):
     cuda.current_stream = lambda *args: Stream()
     cuda.CUDAGraph = Graph
     cuda.graph = lambda graph, **options: recorded(card)
+
+
+def copy_of_storage(storage, memo):
+    """Of a tensor that copy.deepcopy copies: torch without CUDA makes no storage on a card by itself."""
+    import torch
+
+    if storage._cdata not in memo:
+        old = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+        memo[storage._cdata] = old.clone().untyped_storage()
+    return memo[storage._cdata]
 
 
 class Stream:

@@ -3,7 +3,6 @@
 import importlib.machinery
 import importlib.util
 import json
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -34,7 +33,7 @@ def tool(name):
     return module
 
 
-run_on_gpu, colab, evidence = tool("run_on_gpu"), tool("colab_environment.py"), tool("gpu_evidence")
+run_on_gpu, colab = tool("run_on_gpu"), tool("colab_environment.py")
 
 # ---------------------------------------------------------------- run_on_gpu
 
@@ -149,155 +148,6 @@ def test_peak_memory_on_a_gpu(tmp_path):
     assert run_on_gpu.main(["--out", str(out)], project(tmp_path, _01_a=code)) == 0
     (of_card,) = json.loads(out.read_text(encoding="utf-8")).values()
     assert 1.0 <= of_card["01_a"]["peak_gb"] < 1.2
-
-
-# ---------------------------------------------------------------- gpu_evidence
-
-
-def collect(out, *arguments):
-    code = evidence.main(["--dry-run", "--out", str(out), *arguments])
-    return code, json.loads((out / "gpu_evidence.json").read_text(encoding="utf-8"))
-
-
-def test_a_dry_run_tries_every_job_in_small_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    code, stored = collect(tmp_path)
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split(" in ")[0] for line in said] == [f"{name} ... done" for name in evidence.JOBS]
-    assert code == 0 and [*stored["no card"]] == [*evidence.JOBS]
-    tried = {"mixing": ("T", {64, 128}), "steps": ("T", {64, 128}), "decoding": ("position", {32, 64})}
-    for name, (size, values) in tried.items():
-        rows = json.loads((tmp_path / f"card_{name}.json").read_text(encoding="utf-8"))["runs"]
-        assert {row[size] for row in rows} == values
-        assert all(row["complete"] and row["card"] == "no card" for row in rows)
-        ways = [way for row in rows for name, way in row["ways"].items() if name != "FLASH-pytorch, not compiled"]
-        assert all(way["seconds"]["median"] > 0 for way in ways)  # that one need not be installed
-    assert json.loads((tmp_path / "bench_no_card.json").read_text(encoding="utf-8"))["training"]
-    (lectures,) = json.loads((tmp_path / "lectures_gpu.json").read_text(encoding="utf-8")).values()
-    assert lectures["90_refresher"]["ok"]
-    assert (tmp_path / "work" / "no_card" / "run" / "model.safetensors").exists()
-    assert "1 passed" in said[0] or "1 skipped" in said[0]  # the one test that says whether a card is there
-    assert collect(tmp_path) == (0, stored) and capsys.readouterr().out == ""
-
-
-def test_a_try_as_a_t4_is_not_taken_for_the_cards_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    code, stored = collect(tmp_path, "--as-t4", "--only", "mixing")
-    assert code == 0 and list(stored) == ["no card as a T4"]
-    rows = json.loads((tmp_path / "card_mixing.json").read_text(encoding="utf-8"))["runs"]
-    assert {row["card"] for row in rows} == {"no card as a T4"}
-    assert {row["format"] for row in rows} == {"float32"}  # a T4 has no bfloat16
-
-
-def pretended(monkeypatch, tmp_path, card="H100", seconds=0):
-    """The jobs' names, commands, minutes and logs: none is run, and each takes so many seconds of a pretended clock."""
-    jobs, clock = {}, [0.0]
-
-    def run_job(command, minutes, log, environment):
-        jobs[log.stem] = types.SimpleNamespace(command=command, minutes=minutes, log=log)
-        clock[0] += seconds
-        return {"ok": True, "seconds": seconds, "last_line": ""}
-
-    monkeypatch.setattr(evidence, "run_job", run_job)
-    monkeypatch.setattr(evidence, "card_of", lambda environment: card)
-    monkeypatch.setattr(evidence, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(evidence, "WORK", tmp_path / "work")
-    monkeypatch.setattr(evidence, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
-    return jobs
-
-
-def place(job):
-    return Path(job.command[job.command.index("--out") + 1])
-
-
-@pytest.mark.quick
-def test_no_card_writes_over_anothers_results(tmp_path, monkeypatch):
-    of_cards = {}
-    for card, more in (("NVIDIA H100", []), ("NVIDIA L4", []), ("NVIDIA H100", ["--as-t4"])):
-        jobs = pretended(monkeypatch, tmp_path, card)
-        evidence.main(["--out", str(tmp_path / "results"), *more])
-        of_cards[card, *more] = jobs
-    for name in ("bench", "training"):
-        assert len({place(jobs[name]) for jobs in of_cards.values()}) == 3
-    assert len({job.log for jobs in of_cards.values() for job in jobs.values()}) == 3 * len(evidence.JOBS)
-    assert place(of_cards["NVIDIA H100", "--as-t4"]["bench"]).name == "bench_nvidia_h100_as_a_t4.json"
-    for name, word in {
-        "mixing": "--t4",
-        "steps": "--t4",
-        "decoding": "--t4",
-        "bench": "t4",
-        "lectures": " as a T4",
-    }.items():
-        assert [word in jobs[name].command for jobs in of_cards.values()] == [False, False, True], name
-
-
-@pytest.mark.quick
-def test_results_and_what_is_none_lie_apart_and_git_ignores_the_latter(tmp_path, monkeypatch):
-    ignored = subprocess.run(["git", "check-ignore", "-q", "--no-index", str(evidence.WORK / "x.log")], cwd=ROOT)
-    assert ignored.returncode in (0, 128)  # 128: a copy without git
-    jobs = pretended(monkeypatch, tmp_path)
-    evidence.main(["--as-t4"])
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["gpu_evidence.json"]
-    assert (tmp_path / "work" / "as_t4" / "sitecustomize.py").exists()
-    for name, job in jobs.items():
-        assert job.log.is_relative_to(tmp_path / "work")
-        if "--out" in job.command:
-            assert place(job).is_relative_to(tmp_path / ("work" if name == "training" else "results"))
-
-
-@pytest.mark.quick
-def test_a_folder_keeps_its_name_whatever_it_is(tmp_path, monkeypatch):
-    out = tmp_path / "OUT" / "OUTPUTS"
-    jobs = pretended(monkeypatch, tmp_path)
-    evidence.main(["--out", str(out)])
-    assert place(jobs["training"]) == out / "work" / "h100" / "run"
-    assert place(jobs["steps"]) == out and place(jobs["lectures"]) == out / "lectures_gpu.json"
-
-
-@pytest.mark.quick
-def test_a_job_gets_at_most_the_minutes_that_are_left(tmp_path, monkeypatch, capsys):
-    jobs = pretended(monkeypatch, tmp_path, seconds=600)
-    evidence.main(["--out", str(tmp_path / "results"), "--minutes", "25.5"])
-    assert {name: job.minutes for name, job in jobs.items()} == {"tests": 15, "mixing": 10, "steps": 5.5}
-    assert capsys.readouterr().out.endswith("decoding: no time left\n")
-
-
-def test_a_job_that_fails_or_never_ends_stops_no_other(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    jobs = {
-        "tests": "raise SystemExit('a broken card')",
-        "mixing": "import time; time.sleep(99)",
-        "bench": "print('fine')",
-    }
-    monkeypatch.setattr(
-        evidence, "JOBS", {name: (0.02 if name == "mixing" else 9, ["-c", code], []) for name, code in jobs.items()}
-    )
-    monkeypatch.setattr(evidence, "command_of", lambda name, args, card: [sys.executable, *evidence.JOBS[name][1]])
-    monkeypatch.setattr(evidence, "LEAST", 0)
-    code, stored = collect(tmp_path)
-    said = capsys.readouterr().out.splitlines()
-    assert code == 1 and [job["ok"] for job in stored["no card"].values()] == [False, False, True]
-    assert "a broken card" in said[0] and "failed" in said[1] and said[2].endswith("fine")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, so nothing is missing")
-def test_without_a_card_nothing_is_stored(tmp_path, capsys):
-    assert evidence.main(["--out", str(tmp_path)]) == 2
-    assert "no CUDA card" in capsys.readouterr().err and not list(tmp_path.glob("*.json"))
-    with pytest.raises(SystemExit):
-        evidence.main(["--dry-run"])
-    assert "--dry-run needs --out" in capsys.readouterr().err
-
-
-def test_a_t4s_limits_are_set_before_a_job_begins_and_not_in_a_later_call_without_them(tmp_path):
-    code = "import sys; print('sitecustomize' in sys.modules and sys.modules['sitecustomize'].__file__)"
-    for as_t4 in (True, False):
-        args = types.SimpleNamespace(work=tmp_path, wheels=None, as_t4=as_t4)
-        environment = evidence.environment_of(args)
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-        limits = tmp_path / "as_t4" / "sitecustomize.py"
-        assert (done.stdout.strip() == str(limits)) == as_t4, done.stderr
-    assert limits.read_text(encoding="utf-8") == evidence.AS_T4
 
 
 # ---------------------------------------------------------------- colab_environment

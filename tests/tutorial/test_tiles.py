@@ -1,0 +1,82 @@
+"""Which tile the kernels get on which card, by the shared memory that it takes."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from flash_tutorial.gpu import tiles
+from flash_tutorial.gpu.tiles import KIB, SHARED, SMALL, Tile, shared_bytes, tile_for
+
+HALVES = (torch.float16, torch.bfloat16)
+quick = pytest.mark.quick
+
+
+@pytest.fixture
+def on_card(monkeypatch):
+    """A function that pretends a card of some compute capability; without shared memory if it is an older torch's."""
+
+    def pretend(capability, shared=None):
+        properties = SimpleNamespace(major=capability[0], minor=capability[1])
+        if shared:
+            properties.shared_memory_per_block_optin = shared
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A card")
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+
+    return pretend
+
+
+@quick
+@pytest.mark.parametrize("asked", [True, False], ids=["the card says how much it has", "the data sheet does"])
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
+@pytest.mark.parametrize("S", [64, 128])
+@pytest.mark.parametrize("capability", SHARED)
+def test_the_tile_fits_the_card(capability, S, dtype, asked, on_card):
+    on_card(capability, KIB * SHARED[capability] if asked else None)
+    tile = tile_for("cuda", dtype, S)
+    assert shared_bytes(tile, S, 2, capability) <= KIB * SHARED[capability] or tile == SMALL
+    large = capability >= (8, 0) and dtype != torch.float32
+    assert tile == (Tile(64, 64) if large else SMALL)
+
+
+@quick
+def test_a_card_with_little_shared_memory_gets_a_smaller_tile(on_card):
+    found = []
+    for has in (160, 120, 60, 20):
+        on_card((9, 0), KIB * has)
+        found.append(tile_for("cuda:0", torch.float16, 128))
+    assert found == list(tiles.LARGE)
+
+
+@quick
+def test_on_a_cpu_it_is_the_small_one():
+    assert tile_for("cpu", torch.float16, 128) == SMALL
+
+
+COMPILE = """
+import json, sys
+from flash_course.bench.kernels import compile_for
+for capability, *tile in json.loads(sys.argv[1]):
+    for kernel in ("mix", "maps", "values"):
+        print(compile_for(capability, kernel, tile=tile)["shared_bytes"])
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize("capability", [c for c in SHARED if c >= (8, 0)], ids=str)
+def test_the_count_is_never_below_what_the_compiler_takes(capability):
+    tried = [(64, 64, 4, 3), (64, 64, 8, 2), (32, 64, 4, 2), (64, 128, 4, 2), (128, 64, 4, 3), (64, 64, 4, 1)]
+    asked = [("{}.{}".format(*capability), *tile) for tile in tried]
+    done = subprocess.run([sys.executable, "-c", COMPILE, json.dumps(asked)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    counted = [shared_bytes(Tile(*tile), 128, 2, capability) for tile in tried for _ in range(3)]
+    compiled = [int(line) for line in done.stdout.split()]
+    assert all(a <= b for a, b in zip(compiled, counted, strict=True)), list(zip(compiled, counted))
+    assert max(a / b for a, b in zip(compiled, counted)) == 1  # and not far above it for the tile that is taken
