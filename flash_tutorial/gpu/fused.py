@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from flash_support.formats import goes_back
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from flash_tutorial.formats import goes_back
 
 from ..chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
 from ..config import check_options
