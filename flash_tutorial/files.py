@@ -7,9 +7,6 @@ import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
-
 ADVICE = {
     (errno.ENOSPC, errno.EDQUOT): "free some space or choose another folder",
     (errno.EACCES, errno.EPERM, errno.EROFS): "choose a folder that you may write to",
@@ -74,6 +71,8 @@ def save_tensors(tensors, path):
 
     By Python's own write: safetensors' words a full disk in its own way, and lets nobody but the owner read the file.
     """
+    from safetensors.torch import save  # a machine that only measures has no such files
+
     path.write_bytes(save(tensors))
 
 
@@ -121,6 +120,9 @@ def without_checksum(values, path):
 
 def load_tensors(path):
     """The tensors of a ``.safetensors`` file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load, load_file
+
     try:
         # safetensors opens no file whose name is not UTF-8; bytes it takes, at the cost of a copy in memory
         return load_file(str(path)) if is_utf8(path) else load(path.read_bytes())

@@ -720,8 +720,8 @@ if fused:
 # them. It needs shapes that never change, which a state of constant size provides.
 #
 # **Now measure**, while you have a prediction. In a copy of this repository, on a machine with a CUDA card,
-# `tools/gpu_evidence --only steps` times a step in these ways and stores the result for the next cell, in 20 minutes at most. (It takes
-# half the tokens, so halve the predictions. In Colab, on a T4, `!flash-tutorial bench --preset t4` times FLASH by torch against
+# `tools/gpu_evidence --only steps` times a step in these ways and stores the result for the next cell, in 10 minutes at most. It compiles
+# unit by unit. (In Colab, on a T4, `!flash-tutorial bench --preset t4` times FLASH by torch against
 # Transformer++, with a third of the units and an eighth of the tokens, so divide them by 24.) Write down first which row of the table you expect to be wrong.
 
 # %%

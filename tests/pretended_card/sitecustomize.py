@@ -1,8 +1,8 @@
 """With this folder on PYTHONPATH every Python process has a CUDA card, which computes with the processor.
 
-The variable PRETENDED_CARD names the compiled ``card.cpp``; PRETENDED_CAPABILITY, as "9.0", whose place it takes.
-Triton's kernels are interpreted, so bfloat16 is not among their formats. What a card does in time, or with memory that
-is too small, is not pretended.
+The variable PRETENDED_CARD names the compiled ``card.cpp``; PRETENDED_CAPABILITY, as "9.0", whose place it takes;
+PRETENDED_MISSING packages that cannot be imported, with commas between them. Triton's kernels are interpreted, so
+bfloat16 is not among their formats. What a card does in time, or with memory that is too small, is not pretended.
 """
 
 import ctypes
@@ -166,7 +166,20 @@ def on_cpu(value):
 
 EMPTY = ctypes.c_char()
 
+
+class Missing:
+    """Packages that cannot be imported."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+if missing := os.environ.get("PRETENDED_MISSING"):
+    sys.meta_path.insert(0, Missing(missing.split(",")))
 if library := os.environ.get("PRETENDED_CARD"):
     major, minor = os.environ.get("PRETENDED_CAPABILITY", "7.5").split(".")
     install(library, (int(major), int(minor)))
-    assert "torch" in sys.modules

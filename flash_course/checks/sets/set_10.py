@@ -288,7 +288,7 @@ def cases_4(rng, numbers):
     yield case("three seeds", "interval", three, three, 0.5)
     yield case(f"{n} seeds", "interval", many[:n], many[:n], -0.8)
     yield case("two seeds", "interval", three[:2], three[:2], 0.4)
-    yield case("another order", "seeds", [2, 0, 1, 3], [0, 1, 3, 2], -0.6)
+    yield case("another order", "seeds", [2, 0, 1, 3], [0, 1, 3, 2], -0.6, say="order")
     yield case("some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7, say="partner")
     yield refused("one shared seed", [0, 1, 2], [2, 3])
     yield refused("no shared seed", [0, 1], [2, 3])
