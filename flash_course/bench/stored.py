@@ -1,27 +1,89 @@
-"""Results that come with the package: what was measured or trained once, read from ``flash_course/bench/results``."""
+"""Results that come with the package, as lectures read them: what was measured or trained once, in ``results``."""
 
 import json
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
 from .clock import time_to_reach
 
+RESULTS = Path(__file__).resolve().parent / "results"
 NEAR = 0.01  # of a loss: how far a repeated run may be from the stored one
+# What lectures call the arms of an experiment; "model" otherwise.
+ARMS_ARE = {"ablations": "variant", "curves": "cause", "quality": "architecture"}
+OF_QUALITY = {"quality_flash": "flash", "quality_flash_quad": "flash_quad", "quality_transformerpp": "transformer++"}
 
 
 def load_stored(name: str) -> dict:
-    """The stored result of that name, such as ``"bench_cpu"``; ValueError with the names that are there."""
-    folder = resources.files(__package__) / "results"
-    path = folder / f"{name}.json"
+    """The stored result of that name, such as ``"bench_cpu"``; ValueError with the names that are there.
+
+    An experiment's rows become flat runs: ``{"model": ..., "learning_rate": ..., "seed": ..., "steps": ...}`` with the
+    arm's settings and all that was measured.
+    """
+    if name in OF_QUALITY:
+        runs = load_stored("quality")["runs"]
+        return {"runs": [run for run in runs if run["architecture"] == OF_QUALITY[name]]}
+    if name == "quality_steps":
+        return load_stored("quality")["timed"]
+    path = RESULTS / f"{name}.json"
     if not path.is_file():
-        names = ", ".join(sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".json")))
+        names = ", ".join(sorted(path.stem for path in RESULTS.glob("*.json")))
         raise ValueError(f"no result {name!r} is stored: there are {names}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if "experiment" not in stored:  # of a script that times, or counts
+        return stored
+    runs = [flat(row, ARMS_ARE.get(name, "model")) for row in stored["runs"]]
+    return stored["about"] | SHAPES.get(name, as_list)(runs)
+
+
+def flat(row: dict, arm: str) -> dict:
+    """A row with its settings and measures at the top; one that times all arms in turn is of none of them."""
+    key = {arm: row["arm"], "learning_rate": row["rate"], "seed": row["seed"], "steps": row["steps"]}
+    key = {name: value for name, value in key.items() if value is not None}
+    if row["arm"] is None:
+        key = {}
+    return key | row["settings"] | row["measures"] | {"machine": row["machine"]}
+
+
+def as_list(runs):
+    return {"runs": runs}
+
+
+def with_best_rates(runs):
+    """Of the ablations: beside the runs the rate that was best with seed 0, by variant."""
+    first = [run for run in runs if run["seed"] == 0]
+    best = {}
+    for run in first:
+        if run["variant"] not in best or run["bits_per_byte"] < best[run["variant"]]["bits_per_byte"]:
+            best[run["variant"]] = run
+    return {"runs": runs, "best_rates": {variant: run["learning_rate"] for variant, run in best.items()}}
+
+
+def by_name(runs):
+    """Of recall: {name: run}, the other seeds under names of their own."""
+    return {"runs": {run["model"] + (f" seed {run['seed']}" if run["seed"] else ""): run for run in runs}}
+
+
+def by_mixer(runs):
+    """Of the scoreboard: the first seed's run of each mixer, and the scores of all seeds."""
+    first = {run["model"]: run for run in runs if run["seed"] == 0}
+    seeds = {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        seeds.setdefault(run["model"], []).append(run["bits_per_byte"])
+    return {"runs": first, "seeds": seeds}
+
+
+SHAPES = {
+    "ablations": with_best_rates,
+    "ngrams": lambda runs: {"rows": runs},
+    "recall": by_name,
+    "scoreboard": by_mixer,
+}
 
 
 def timed_runs(T: int, budget: int = 600) -> dict:
-    """{model: its runs of ``budget`` seconds, 600 or 300, at length T, by seed} of benchmarks/time_to_quality.py.
+    """{model: its runs of ``budget`` seconds, 600 or 300, at length T, by seed} of experiments/time_to_quality.py.
 
     All of a model are at one rate: of those with three seeds, the one at which seed 0 ended best.
     """
@@ -96,7 +158,7 @@ def leads_at_equal_updates() -> dict:
 def longer_windows(stage: str) -> dict:
     """{model: {T: (bits per byte by seed, and at sixteen places of the window, a row for each seed)}}.
 
-    Of benchmarks/longer.py; stages are ``"trained_at_1024"`` and, trained a little more, ``"tuned_at_4096"``.
+    Of experiments/longer.py; stages are ``"trained_at_1024"`` and, trained a little more, ``"tuned_at_4096"``.
     """
     found = {}
     for run in load_stored("longer")["runs"]:
@@ -106,7 +168,7 @@ def longer_windows(stage: str) -> dict:
 
 
 def recalls(pairs: int) -> dict:
-    """{model: {entries of its state: {learning rate: recall of so many pairs, by seed}}} of benchmarks/recall_state.py.
+    """{model: {entries of its state: {learning rate: recall of so many pairs, by seed}}} of experiments/recall_state.py.
 
     The rate that was chosen for a model comes first among those with three seeds; others were tried with one seed, or
     later.
@@ -144,7 +206,7 @@ def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
     """Say in one line that a lecture's runs begin as the stored ones do, and of one that does not how far it is off.
 
     ``runs``: {mixer: what ``training.train`` returned}. The stored runs have the same seed and settings:
-    ``python benchmarks/scoreboard.py``.
+    ``python experiments/scoreboard.py run``.
     """
     stored, same = load_stored("scoreboard")["runs"], 0
     for name, run in runs.items():

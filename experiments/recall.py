@@ -1,32 +1,24 @@
 """Recall across chunks: key-value pairs in the first chunk, questions in later ones. FLASH, local only, global only.
 
-    python benchmarks/recall.py small           # two pairs: the runs that lecture 10 repeats live
-    python benchmarks/recall.py models          # four pairs; the models go into the package as recall-flash ...
-    python benchmarks/recall.py seeds           # FLASH with two other seeds
-    python benchmarks/recall.py recipe          # FLASH without one part of the recipe at a time
-    python benchmarks/recall.py table           # prints what is stored
-
-About a minute for each run on one core. Every finished run is stored at once in flash_course/bench/results/recall.json;
-a run that is there is not made again.
-
 What it takes to learn four pairs was found by trial, and is all in RECIPE.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_course.bench.tasks import IGNORE, mqar
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
+from flash_tutorial.clock import machine
+from flash_tutorial.experiments import Arm, Experiment, command, matching
+from flash_tutorial.experiments.tables import markdown
 from flash_tutorial.files import write_text
 from flash_tutorial.training import TrainConfig, learning_rate_at
 
-PACKAGE = Path(__file__).parent.parent / "flash_tutorial"
-RESULTS = PACKAGE.parent / "flash_course" / "bench" / "results" / "recall.json"
+PACKAGE = Path(__file__).resolve().parent.parent / "flash_tutorial" / "models"
 C, BATCH = 8, 32
 TASKS = {
     "recall": dict(keys=16, values=16, pairs=(1, 2, 4), lengths=(16, 32, 64), steps=600),
@@ -96,69 +88,83 @@ def accuracy_by_chunk(model, task, rows=512):
     return round(float(right.mean()), 4), right.mean((0, 2)).round(4).tolist()
 
 
-# ---------------------------------------------------------------- what is stored
+# ---------------------------------------------------------------- the experiment
+# arm: (task, part, recipe); "small" has two pairs, the runs that lecture 10 repeats live
+ARMS = {f"small {part}": ("small", part, RECIPE) for part in PARTS}
+ARMS |= {f"recall {part}": ("recall", part, RECIPE) for part in PARTS}
+ARMS |= {f"recall flash, paper's {key}": ("recall", "flash", RECIPE | {key: value}) for key, value in PAPER.items()}
+ARMS["recall flash, paper's start"] = ("recall", "flash", PAPER)
 
 
-def load():
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"runs": {}}
-
-
-def store(name, values):
-    """JSON with a line for each run."""
-    runs = load()["runs"] | {name: values}
-    facts = dict(
-        command="python benchmarks/recall.py small; ... models; ... seeds; ... recipe", chunk_size=C, batch=BATCH,
-        tasks=TASKS, recipe=RECIPE, paper=PAPER,
-    )  # fmt: skip
-    lines = ",\n  ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in runs.items())
-    write_text(RESULTS, json.dumps(facts, indent=1)[:-2] + f',\n "runs": {{\n  {lines}\n }}\n}}\n')
-
-
-def run(task, part, recipe=RECIPE, seed=0, name=None, ship=None):
-    """Train, unless the run is stored already; ``ship`` puts the model into the package, and scores it from there."""
-    name = name or f"{task} {part}" + (f" seed {seed}" if seed else "")
-    if name in load()["runs"]:
-        return
+def make(arm, rate, seed, steps):
+    """Train, and score; the models of four pairs go into the package, and are scored as they are there."""
+    task, part, recipe = ARMS[arm.name]
     model, losses = fit(task, part, recipe, seed)
-    if ship:
-        model.save_pretrained(PACKAGE / "models" / ship, dtype=torch.float16)
-        model = LanguageModel.from_pretrained(PACKAGE / "models" / ship)
+    ships = (task, recipe, seed) == ("recall", RECIPE, 0)
+    if ships:
+        model.save_pretrained(PACKAGE / f"recall-{part}", dtype=torch.float16)
+        model = LanguageModel.from_pretrained(PACKAGE / f"recall-{part}")
     accuracy, by_chunk = accuracy_by_chunk(model, task)
-    values = dict(
-        accuracy=accuracy, by_chunk=by_chunk, seed=seed, parameters=count_parameters(model), machine=machine(),
-        losses=losses,
-    )  # fmt: skip
-    store(name, values)
-    if ship:
-        facts = dict(command="python benchmarks/recall.py models", task=TASKS[task], recipe=recipe, chunk_size=C)
-        size = (PACKAGE / "models" / ship / "model.safetensors").stat().st_size
-        card = facts | {k: v for k, v in values.items() if k != "losses"} | {"bytes_on_disk": size}
-        write_text(PACKAGE / "models" / ship / "card.json", json.dumps(card, indent=1) + "\n")
-    print(f"{name}: accuracy {accuracy:.3f}, last losses {np.mean(losses[-30:]):.3f}", flush=True)
+    found = {"accuracy": accuracy, "by_chunk": by_chunk, "parameters": count_parameters(model), "losses": losses}
+    if ships:
+        write_card(PACKAGE / f"recall-{part}", task, recipe, found | {"seed": seed, "machine": machine()})
+    return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["small", "models", "seeds", "recipe", "table"])
-    what = parser.parse_args().what
-    torch.set_num_threads(1)
-    if what == "small":
-        for part in PARTS:
-            run("small", part)
-    elif what == "models":
-        for part in PARTS:
-            run("recall", part, ship=f"recall-{part}")
-    elif what == "seeds":
-        for seed in (1, 2):
-            run("recall", "flash", seed=seed)
-    elif what == "recipe":
-        for key, value in PAPER.items():
-            run("recall", "flash", RECIPE | {key: value}, name=f"recall flash, paper's {key}")
-        run("recall", "flash", PAPER, name="recall flash, paper's start")
-    else:
-        for name, stored in load()["runs"].items():
-            print(f"{name:32s} accuracy {stored['accuracy']:.3f}  by chunk {stored['by_chunk']}")
+def write_card(folder, task, recipe, values):
+    """What a model of the package is, beside it."""
+    facts = dict(command="python experiments/recall.py run", task=TASKS[task], recipe=recipe, chunk_size=C)
+    size = (folder / "model.safetensors").stat().st_size
+    card = facts | {name: value for name, value in values.items() if name != "losses"} | {"bytes_on_disk": size}
+    write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
 
+
+def tables(rows):
+    """How often the right value comes first, over all questions and by the chunk they are in."""
+    lines = [
+        [row["arm"], row["seed"], f"{row['measures']['accuracy']:.3f}",
+         ", ".join(f"{share:.2f}" for share in row["measures"]["by_chunk"])]
+        for row in sorted(rows, key=lambda row: row["arm"])
+    ]  # fmt: skip
+    return markdown(["model", "seed", "accuracy", "by chunk"], lines)
+
+
+def numbers(rows):
+    """Accuracies, for pages."""
+
+    def accuracy(name):
+        return [row["measures"]["accuracy"] for row in matching(rows, arm=name)]
+
+    whole, (local,), (far,), (papers,) = map(
+        accuracy, ("recall flash", "recall local", "recall global", "recall flash, paper's start")
+    )
+    return {
+        "both": f"{min(whole):.2f} to {max(whole):.2f}",
+        "local": f"{local:.2f}",
+        "global": f"{far:.2f}",
+        "paper": f"{papers:.2f}",
+    }
+
+
+EXPERIMENT = Experiment(
+    "recall",
+    "Can FLASH recall across chunks, and what does it take to learn it?",
+    arms=tuple(
+        Arm(name, rates=(5e-3,), steps=(TASKS[task]["steps"],), seeds=(0, 1, 2) if name == "recall flash" else (0,))
+        for name, (task, _, _) in ARMS.items()
+    ),
+    make=make,
+    score="accuracy",
+    same_code=("789190e",),
+    setting="MQAR: one to four pairs in the first chunk of 8, questions in up to seven later ones; two units of width 64, "
+    "600 updates (small: two pairs, 200).",
+    meaning="FLASH answers nearly all questions, its local part alone is at chance (1/16), its global part alone predicts "
+    "one of the sequence's four values. All of them begin from a start made for this task; from the paper's start FLASH "
+    "does no better than its global part.",
+    not_tried="Longer training from the paper's start; starts between the two; more than one seed of the parts.",
+    tables=tables,
+    numbers=numbers,
+)
 
 if __name__ == "__main__":
-    main()
+    command(EXPERIMENT, RESULTS)

@@ -1,5 +1,5 @@
-"""Bits of every byte or token of a text, their means by the place in a chunk and by the last mention of a name, and
-what such a mention is worth."""
+"""What experiments measure of a model: bits of every byte by its place in a chunk and by the last mention of a name,
+what such a mention is worth, the sizes of the units' branches, and units that are dead."""
 
 import itertools
 import re
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flash_tutorial.corpora import evaluation_windows
+from ..corpora import evaluation_windows
+from ..layers import cos_sin
 
 NAMES = {
     "austen": re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}"),  # a capital inside a sentence
@@ -104,3 +105,57 @@ def bits_saved(model, ids, name, start, mentions, other):
     targets = torch.from_numpy(np.frombuffer(name, np.uint8).astype(np.int64)).expand(2, -1)
     nats = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1)
     return float(nats[1] - nats[0]) / np.log(2)
+
+
+# ---------------------------------------------------------------- units
+@torch.no_grad()
+def seen_in_units(model, ids, look):
+    """``look(unit, x, y)`` of each unit with what it is given and what it gives, for a batch of ids."""
+    found = []
+    hooks = [
+        unit.register_forward_hook(lambda unit, given, y: found.append(look(unit, given[0], y)))
+        for unit in model.stack.units
+    ]
+    model(ids)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def branch_sizes(model, ids):
+    """For each unit, the size of what it adds over the size of what it adds it to."""
+    sizes = seen_in_units(model, ids, lambda unit, x, y: float((y - x).norm() / x.norm()))
+    return [float(f"{size:.3g}") for size in sizes]
+
+
+def dead_units(model, ids):
+    """How many units add the same to every position, but for rounding: whatever they read, nothing of it comes out."""
+
+    def is_dead(unit, x, y):
+        branch = y - x
+        return bool((branch - branch[:1, :1]).abs().max() < 1e-6 * y.abs().max())
+
+    return sum(seen_in_units(model, ids, is_dead))
+
+
+def open_shares(model, ids):
+    """For each GAU unit the share of causal pairs with a weight above zero; a relu² map without any is dead."""
+    T = ids.shape[1]
+    pairs = torch.ones(T, T, dtype=torch.bool).tril()
+
+    def share(unit, x, y):
+        q, k = unit.read_heads(unit.project(x)[2], *cos_sin(T, unit.qk_dim, x))
+        return round(float(((q @ k.mT / T + unit.bias(T))[:, pairs] > 0).double().mean()), 5)
+
+    return seen_in_units(model, ids, share)
+
+
+def gradient_norms(model, ids, targets):
+    """The norm of the gradient of a batch's loss by kind of parameter, over all units."""
+    model.loss(ids, targets).backward()
+    squares = {}
+    for name, parameter in model.named_parameters():
+        kind = name.split("units.")[-1].split(".", 1)[-1] if "units." in name else name
+        squares[kind] = squares.get(kind, 0.0) + float(parameter.grad.square().sum())
+    model.zero_grad(set_to_none=True)
+    return {kind: float(f"{total**0.5:.3g}") for kind, total in squares.items()}

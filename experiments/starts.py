@@ -1,0 +1,121 @@
+"""Which start fits a small model: kernels, gamma, embedding, bias and positions as wide as the width asks for."""
+
+import math
+from functools import partial
+
+import torch
+from torch import nn
+
+from flash_course.bench.stored import RESULTS
+from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.corpora import Split
+from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command
+from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes
+from flash_tutorial.training.measures import branch_sizes, gradient_norms
+
+STARTS = ("paper", "width", "fan-in", "small", "kernels")
+RATES = {
+    "flash": (2.5e-3, 5e-3, 1e-2, 2e-2),
+    "flash_quad": (2.5e-3, 5e-3, 1e-2, 2e-2),
+    "transformer++": (1.25e-3, 2.5e-3, 5e-3, 1e-2),
+}
+T, BATCH, DIM = 512, 8, 128
+WHOLE, SHORT = 1700, 600
+REPORTED = 100_000  # first bytes of Persuasion; rates are chosen on as many bytes at its end
+PAPER_STD, PAPER_DIM = 0.02, 768
+
+
+def build(model, start, seed):
+    """A model whose drawn parameters have the start's widths."""
+    torch.manual_seed(seed)
+    built = LanguageModel(ModelConfig(model, dim=DIM, max_length=T))
+    if start == "paper":
+        return built
+    wide = PAPER_STD * math.sqrt(PAPER_DIM / DIM)
+    for name, parameter in built.named_parameters():
+        std = std_of(name, parameter, start, wide)
+        if std is not None:
+            nn.init.normal_(parameter, std=std)
+    if start != "kernels":
+        nn.init.constant_(built.stack.positions.scale, wide)
+    return built
+
+
+def std_of(name, parameter, start, wide):
+    """The standard deviation that a parameter is drawn with; None for norms, offsets and linear biases."""
+    if name.endswith(("gain", "offset", "beta", "proj.bias", "out.bias", "in.bias", "scale")):
+        return None
+    is_kernel = name.endswith(("proj.weight", "out.weight", "in.weight"))
+    if start == "width":
+        return wide
+    if start == "kernels":  # what init_std sets: the embedding and the positions stay as they are
+        return None if name == "embedding.weight" else wide
+    reads_width = is_kernel or name == "embedding.weight"  # the embedding is the head's kernel too
+    if start == "fan-in":  # LeCun et al. (1998)
+        return parameter.shape[1] ** -0.5 if reads_width else wide
+    # Nguyen and Salazar (2019) for what reads the width; Wang and Komatsuzaki (2021) for what writes into the sum,
+    # 2 / (L sqrt(D)) with two branches a layer, which is four units or two blocks here alike
+    if name.endswith(("out_proj.weight", "attn_out.weight", "ff_out.weight")):
+        return 1 / math.sqrt(DIM)
+    return math.sqrt(2 / (5 * DIM)) if reads_width else wide
+
+
+def batch_of(split):
+    """ids and targets of the first batch of a split."""
+    config = TrainConfig(steps=1, warmup=0, batch=BATCH, length=T)
+    return [torch.from_numpy(each) for each in draw_batch(split, config, 0, True)]
+
+
+def at_start(model, corpus):
+    """How large each unit's branch and its gradient are before training."""
+    ids, targets = batch_of(corpus.train)
+    return {"branches": branch_sizes(model, ids), "gradient_norms": gradient_norms(model, ids, targets)}
+
+
+def measure(model, corpus):
+    """Bits of the reported text and of that by which rates are chosen; the branches' sizes."""
+    end = Split.from_documents([corpus.validation.tokens[-REPORTED:]])
+    reported = first_bytes(corpus.validation, REPORTED)
+    return {
+        "bits_per_byte": round(evaluate(model, reported, T).bits_per_byte, 4),
+        "bits_on_choosing_text": round(evaluate(model, end, T).bits_per_byte, 4),
+        "branches_after": branch_sizes(model, batch_of(corpus.validation)[0]),
+    }
+
+
+def comparisons():
+    """Each start with the paper's, and each model at its start with the others at theirs."""
+    for steps in (WHOLE, SHORT):
+        for model in RATES:
+            for start in STARTS[1:]:
+                yield Compare(f"{model} {start}", f"{model} paper", steps=steps)
+    for start in STARTS:
+        yield Compare(f"flash_quad {start}", f"flash {start}", steps=WHOLE)
+        yield Compare(f"transformer++ {start}", f"flash {start}", steps=WHOLE)
+
+
+EXPERIMENT = Experiment(
+    "starts",
+    "Which start fits a small model?",
+    arms=tuple(
+        Arm(model, partial(build, model, start), RATES[model], settings={"start": start})
+        for model in RATES
+        for start in STARTS
+    ),
+    train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=0),
+    steps=(WHOLE, SHORT),
+    search=Search(steps=SHORT, seeds=(100,), score="bits_on_choosing_text"),
+    at_start=at_start,
+    measure=measure,
+    compare=tuple(comparisons()),
+    same_code=("74da42b",),
+    setting="D = 128, T = 512, 8 windows an update, bfloat16, one thread. Starts: the paper's 0.02; everything that is "
+    "drawn times sqrt(768 / D) (width); kernels, gamma and bias alone (kernels); 1 / sqrt(fan-in); and that of "
+    "GPT-NeoX (small). Rates by a seed and on a text that are not reported; bits per byte of the first 100,000 bytes "
+    "of *Persuasion*.",
+    meaning="The runs are going on.",
+    not_tried="Other widths than D = 128; residual branches scaled by the depth alone.",
+)
+
+if __name__ == "__main__":
+    command(EXPERIMENT, RESULTS)

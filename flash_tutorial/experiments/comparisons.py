@@ -1,0 +1,54 @@
+"""The runs that are reported, and the comparisons of their scores."""
+
+from dataclasses import dataclass
+
+from .intervals import Interval, paired, welch
+from .rates import is_trial, rates_of
+
+
+def reported(experiment, rows):
+    """{(arm, updates, budget, rate): its rows by seed} in declared order, without runs that only chose a rate."""
+    found = {}
+    for arm in experiment.arms:
+        taken = rates_of(experiment, arm, rows)
+        for row in rows:
+            key = (arm.label, row["steps"], row["settings"].get("budget"), row["rate"])
+            if arm.owns(row) and not is_trial(experiment, arm, row, taken):
+                found.setdefault(key, {})[row["seed"]] = row
+    return found
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The interval of a difference, and the one seed by seed where that is declared."""
+
+    welch: Interval
+    by_seed: Interval | None = None
+
+
+def compared(experiment, rows, compare):
+    """``Compared``, or None where runs are missing."""
+    rates = compare.rates or (None, None)
+    ours = scores_of(experiment, rows, compare, compare.arm, rates[0], compare.equal_time)
+    theirs = scores_of(experiment, rows, compare, compare.other, rates[1])
+    if not ours or not theirs:
+        return None
+    whole = welch(list(ours.values()), list(theirs.values()))
+    if not compare.paired:
+        return Compared(whole)
+    seeds = sorted(ours.keys() & theirs)
+    return Compared(whole, paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]))
+
+
+def scores_of(experiment, rows, compare, label, rate, in_equal_time=False):
+    """{seed: score} of one side: at its rate, and at the length that is compared."""
+    measure = compare.measure or experiment.score
+    if rate is None:
+        rate = rates_of(experiment, experiment.arm(label), rows)[0]
+    for (of, steps, budget, at), by_seed in reported(experiment, rows).items():
+        is_length = compare.steps in (None, steps) and compare.budget == budget
+        if in_equal_time:
+            is_length = steps not in experiment.steps
+        if (of, at) == (label, rate) and is_length:
+            return {seed: row["measures"][measure] for seed, row in by_seed.items()}
+    return {}

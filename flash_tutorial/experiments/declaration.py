@@ -1,0 +1,153 @@
+"""What an experiment is: a question, the arms that are compared, how they are trained, measured and compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..config import ModelConfig
+from ..corpora import load_corpus
+from ..training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Search:
+    """How an arm's rate is chosen: by runs of ``steps`` updates, or ``seconds``, with seeds that are not reported.
+
+    A rate's score is the mean over the seeds. Where the best rate ends the grid, the next one by ``factor`` is tried,
+    until a worse one lies on either side or ``most`` were tried.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+    seeds: tuple = (0,)
+    score: str | Callable = "bits_per_byte"  # a measure, or a function of a row; the lowest is the best
+    factor: float = 2.0
+    most: int = 7
+    measure: Callable | None = None  # in place of the experiment's, for these runs
+
+    def of_row(self, row):
+        """The score of one of its runs."""
+        return self.score(row) if callable(self.score) else row["measures"][self.score]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the things that are compared.
+
+    model: a ``ModelConfig``, or a function that builds a model from a seed. rates: one, or the grid of the search.
+    rates_of: other arms whose chosen rates it runs at, besides its own. settings: what tells it from arms of the same
+    name; they stand in its rows. train: settings of ``TrainConfig`` that are its own. corpus: a function that loads
+    its text. steps, seeds: those of its runs in place of the experiment's. also: rates that it runs at besides.
+    timed_as: the label of the arm whose time of an update is its own too. keep: finished runs stay in runs/NAME, for
+    runs that start from them.
+    """
+
+    name: str
+    model: ModelConfig | Callable | None = None
+    rates: tuple = ()
+    rates_of: tuple = ()
+    settings: dict = field(default_factory=dict)
+    train: dict = field(default_factory=dict)
+    corpus: Callable | None = None
+    search: Search | None = None
+    steps: tuple | None = None
+    seeds: tuple | None = None
+    also: tuple = ()
+    keep: bool = False
+    timed_as: str | None = None
+
+    @property
+    def label(self):
+        """The name and the settings, which no two arms have alike."""
+        return " ".join([self.name, *map(str, self.settings.values())])
+
+    def owns(self, row):
+        """Whether a row is a run of this arm; a budget is the run's and not the arm's."""
+        settings = {name: value for name, value in row["settings"].items() if name in self.settings or name != "budget"}
+        return (row["arm"], settings) == (self.name, self.settings)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Score of ``arm`` minus that of ``other`` (labels), by Welch's interval; each at its chosen rate, or at ``rates``.
+
+    paired: the interval of the differences seed by seed, and their correlation, beside Welch's. name: under which a
+    page can print it.
+    """
+
+    arm: str
+    other: str
+    name: str | None = None
+    paired: bool = False
+    rates: tuple | None = None
+    measure: str | None = None
+    steps: int | None = None
+    budget: float | None = None
+    equal_time: bool = False  # the arm's runs with the updates that the other's time holds
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The whole declaration; ``train`` and ``steps`` say how long and by what settings each arm is trained.
+
+    train: settings of ``TrainConfig`` but rate, seed and updates; or a function ``(updates, budget) -> settings``. steps:
+    one length of the runs, or several. seconds: budgets of one core in place of updates, each of which holds as many
+    updates as were timed. equal_time: an arm; the others also run with the updates that its time holds. measure: a
+    function ``(model, corpus) -> dict`` of the finished model; at_start: the same of the model before it is trained.
+    make: what makes one run in place of training: a function ``(arm, rate, seed, steps) -> dict``. threads: of torch.
+    same_code: digests,
+    or commits from before there were digests, of code that gives the same numbers as today's.
+
+    The rest is for the reader: ``setting``, ``meaning`` (one paragraph), ``not_tried``; ``numbers``, a function of the
+    rows that gives texts by name, for pages; ``tables``, a function of the rows that gives the tables that are shown in
+    place of that of all runs.
+    """
+
+    name: str
+    question: str
+    arms: tuple
+    train: dict | Callable = field(default_factory=dict)
+    steps: tuple = ()
+    seconds: tuple = ()
+    equal_time: str | None = None
+    search: Search | None = None
+    seeds: tuple = (0, 1, 2)
+    measure: Callable | None = None
+    at_start: Callable | None = None
+    make: Callable | None = None
+    threads: int = 1
+    score: str = "bits_per_byte"
+    compare: tuple = ()
+    same_code: tuple = ()
+    setting: str = ""
+    meaning: str = ""
+    not_tried: str = ""
+    numbers: Callable | None = None
+    tables: Callable | None = None
+
+    def __post_init__(self):
+        labels = [arm.label for arm in self.arms]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"{self.name} has two arms {twice[0]!r}: tell them apart by name or settings")
+        named = {other for arm in self.arms for other in arm.rates_of}
+        named |= {label for compare in self.compare for label in (compare.arm, compare.other)}
+        if unknown := sorted(named - {*labels}):
+            raise ValueError(f"{self.name} has no arm {unknown[0]!r}: it has {', '.join(labels)}")
+
+    def arm(self, label):
+        """The arm of that label."""
+        return next(arm for arm in self.arms if arm.label == label)
+
+    def search_of(self, arm):
+        """How the arm's rate is chosen; None where it has one rate."""
+        return (arm.search or self.search) if len(arm.rates) > 1 else None
+
+    def settings_of(self, arm, rate, seed, steps, budget=None):
+        """The ``TrainConfig`` of a run."""
+        shared = self.train(steps, budget) if callable(self.train) else self.train
+        return TrainConfig(**shared | arm.train | dict(learning_rate=rate, seed=seed, steps=steps))
+
+    def corpus_of(self, arm):
+        """The text that an arm is trained on."""
+        if arm.corpus:
+            return arm.corpus()
+        return load_corpus(self.settings_of(arm, 1.0, 0, 1000).corpus)

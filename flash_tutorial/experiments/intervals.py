@@ -1,0 +1,62 @@
+"""95% intervals of a difference of two means: Welch's, and that of differences seed by seed."""
+
+import statistics
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def student_t(freedom, share=0.95):
+    """How many standard errors to either side hold ``share`` of Student's t with so many degrees of freedom.
+
+    With t = sqrt(freedom) tan(angle) its density is that of cos(angle) to the power of freedom - 1.
+    """
+    angles = np.linspace(0, np.pi / 2, 200_001)
+    density = np.cos(angles) ** (freedom - 1)
+    held = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    angle = np.interp(share * held[-1], held, angles)
+    return float(np.sqrt(freedom) * np.tan(angle))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference and half of its interval, None where there are too few values for one."""
+
+    mean: float
+    half: float | None
+    correlation: float | None = None  # of the two scores over the seeds, where they are paired
+
+    @property
+    def is_settled(self):
+        """Whether zero lies outside."""
+        return self.half is not None and abs(self.mean) > self.half
+
+    def __str__(self):
+        return f"{self.mean:+.3f}" + ("" if self.half is None else f" ± {self.half:.3f}")
+
+
+def welch(scores, others):
+    """Mean of one arm's scores minus the other's; variances may differ, and seeds have nothing to do with each other."""
+    mean = statistics.mean(scores) - statistics.mean(others)
+    if min(len(scores), len(others)) < 2:
+        return Interval(mean, None)
+    errors = [statistics.variance(values) / len(values) for values in (scores, others)]
+    if sum(errors) == 0:
+        return Interval(mean, 0.0)
+    freedom = sum(errors) ** 2 / sum(
+        error**2 / (len(values) - 1) for error, values in zip(errors, (scores, others), strict=True)
+    )
+    return Interval(mean, student_t(freedom) * sum(errors) ** 0.5)
+
+
+def paired(scores, others):
+    """The differences seed by seed. It is narrower than Welch's only where the scores rise and fall together."""
+    gaps = [a - b for a, b in zip(scores, others, strict=True)]
+    mean = statistics.mean(gaps)
+    if len(gaps) < 2:
+        return Interval(mean, None)
+    half = student_t(len(gaps) - 1) * statistics.stdev(gaps) / len(gaps) ** 0.5
+    together = None
+    if statistics.pstdev(scores) > 0 and statistics.pstdev(others) > 0:
+        together = statistics.correlation(scores, others)
+    return Interval(mean, half, together)

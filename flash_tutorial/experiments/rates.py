@@ -1,0 +1,43 @@
+"""Which rate an arm runs at: that of the best trial runs."""
+
+import statistics
+
+
+def rates_of(experiment, arm, stored):
+    """The chosen rate of an arm, and of those whose rates it shares."""
+    arms = ([arm] if arm.rates else []) + [experiment.arm(label) for label in arm.rates_of]
+    chosen = [best_rate(experiment, each, stored) for each in arms]
+    return list(dict.fromkeys([*chosen, *arm.also])) or [None]
+
+
+def best_rate(experiment, arm, stored):
+    """The rate with the best mean of its trial runs; without a search the one that there is."""
+    if experiment.search_of(arm) is None:
+        return arm.rates[0] if arm.rates else None
+    scores = trials(experiment, arm, stored)
+    return min(scores, key=scores.get) if scores else None
+
+
+def trials(experiment, arm, stored):
+    """{rate: mean score of the runs that choose a rate}, by rate."""
+    search, scores = experiment.search_of(arm), {}
+    for row in stored:
+        counts = arm.owns(row) and row["settings"].get("budget") == search.seconds and row["seed"] in search.seeds
+        if counts and (search.steps is None or row["steps"] == search.steps):
+            scores.setdefault(row["rate"], []).append(search.of_row(row))
+    return {rate: statistics.mean(found) for rate, found in sorted(scores.items())}
+
+
+def is_trial(experiment, arm, row, taken=()):
+    """Whether a run was made to choose a rate and is not reported: where trials are as long as the reported runs, those
+    at the rates that were taken are."""
+    if row["seed"] not in (arm.seeds or experiment.seeds):
+        return True
+    search = experiment.search_of(arm)
+    if search is None or row["seed"] not in search.seeds:
+        return False
+    if search.seconds is not None:
+        return row["settings"].get("budget") == search.seconds
+    if row["steps"] != search.steps:
+        return False
+    return search.steps not in (arm.steps or experiment.steps) or row["rate"] not in taken

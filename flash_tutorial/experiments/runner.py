@@ -1,0 +1,246 @@
+"""The runner: it chooses the rates, makes the runs that are not stored yet, and stores each as soon as it is finished.
+
+Runs go on where they were stopped: finished ones are stored, and of the one at hand the last checkpoint lies in
+runs/NAME. Several processes may share an experiment; none makes a run that another one makes.
+"""
+
+import argparse
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..clock import rounds_in_turn
+from ..model import LanguageModel, count_parameters
+from ..training import new_optimizer, parts, train, train_step
+from ..training.devices import Engine, keep_freed_memory
+from .rates import best_rate, is_trial, rates_of
+from .stored_rows import StoredRows
+from .tables import report
+
+TIMED = {"what": "seconds of an update, in turn"}
+ROUNDS = 9
+CURVE = 100  # losses that are kept of a run, evenly spaced
+
+
+def command(experiment, folder):
+    """The two commands of a declaration: ``run`` makes what is missing, ``table`` prints what is there."""
+    parser = argparse.ArgumentParser(description=experiment.question)
+    parser.add_argument("what", choices=("run", "table"))
+    try:
+        if parser.parse_args().what == "table":
+            print(report(experiment, StoredRows(experiment, folder).load()))
+        else:
+            torch.set_num_threads(experiment.threads)
+            keep_freed_memory()
+            run(experiment, folder)
+    except ValueError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on from here")
+
+
+def run(experiment, folder, say=print):
+    """Make all runs that the declaration asks for and that are not stored yet."""
+    rows = StoredRows(experiment, folder)
+    rows.refuse_others()
+    if experiment.seconds or experiment.equal_time:
+        time_updates(experiment, rows)
+    for arm in experiment.arms:
+        choose_rate(experiment, arm, rows, say)
+    asked = list(reported_runs(experiment, rows))
+    for wait in (False, True):  # what another process is making comes last
+        for arm, rate, seed, steps, budget in asked:
+            one_run(experiment, arm, rate, seed, steps, rows, say, budget, wait)
+
+
+# ---------------------------------------------------------------- which runs
+def reported_runs(experiment, rows):
+    """(arm, rate, seed, updates, budget) of all runs but those that choose a rate."""
+    for budget in (None, *experiment.seconds):
+        for seed in all_seeds(experiment):
+            for arm in experiment.arms:
+                if seed in (arm.seeds or experiment.seeds):
+                    for steps in lengths(experiment, arm, rows, budget):
+                        for rate in rates_of(experiment, arm, rows.load()):
+                            yield arm, rate, seed, steps, budget
+
+
+def all_seeds(experiment):
+    """The seeds of all arms, each once: all arms have the first before any has the second."""
+    own = [seed for arm in experiment.arms for seed in arm.seeds or ()]
+    return list(dict.fromkeys([*experiment.seeds, *own]))
+
+
+def lengths(experiment, arm, rows, budget):
+    """The numbers of updates that an arm is run for."""
+    if budget is not None:
+        return [updates_in(budget, experiment, arm, rows)]
+    steps = list(arm.steps or experiment.steps)
+    first = experiment.equal_time
+    if first and arm.label != first and not arm.steps:
+        ratio = seconds_of(experiment, experiment.arm(first), rows) / seconds_of(experiment, arm, rows)
+        steps += [round(steps[0] * ratio)]
+    return steps
+
+
+def choose_rate(experiment, arm, rows, say=print):
+    """Try the grid, and go on beyond the end that is best until it lies inside."""
+    search = experiment.search_of(arm)
+    if search is None:
+        return
+    grid = sorted(arm.rates)
+    steps = search.steps
+    if steps is None:
+        steps = updates_in(search.seconds, experiment, arm, rows)
+    while True:
+        for rate in grid:
+            for seed in search.seeds:
+                one_run(experiment, arm, rate, seed, steps, rows, say, search.seconds)
+        best = best_rate(experiment, arm, rows.load())
+        inside = best not in (grid[0], grid[-1])
+        if inside or len(grid) >= search.most:
+            break
+        further = best / search.factor if best == grid[0] else best * search.factor
+        grid = sorted([*grid, float(f"{further:.4g}")])
+    edge = "" if inside else f", at the edge of the {len(grid)} that were tried"
+    say(f"{arm.label}: the best rate is {best:g}{edge}", flush=True)
+
+
+# ---------------------------------------------------------------- one run
+def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wait=True):
+    """A run's row; it is made unless it is stored, or another process makes it and this one is not to wait."""
+    settings = arm.settings | ({} if budget is None else {"budget": budget})
+    key = dict(arm=arm.name, settings=settings, rate=rate, seed=seed, steps=steps)
+    if found := rows.find(**key):
+        return found
+
+    folder = Path("runs") / experiment.name / name_of(arm, rate, seed, steps)
+
+    def make():
+        if experiment.make:
+            measures = experiment.make(arm, rate, seed, steps)
+        else:
+            measures = trained(arm, rate, seed, steps, experiment, folder, budget)
+        shown = {name: value for name, value in measures.items() if isinstance(value, (int, float))}
+        say(f"{arm.label}, rate {rate}, seed {seed}, {steps} updates: {shown}", flush=True)
+        return measures
+
+    row = rows.make_once(make, wait, **key)
+    if row and not arm.keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    return row
+
+
+def name_of(arm, rate, seed, steps):
+    """The folder of a run that is not finished."""
+    said = f"{arm.label}-{rate}-{seed}-{steps}"
+    return "".join(letter if letter.isalnum() or letter in "-.+" else "_" for letter in said)
+
+
+def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
+    """Train a model, going on from the last checkpoint in ``folder``, and measure it."""
+    corpus = experiment.corpus_of(arm)
+    settings = experiment.settings_of(arm, rate, seed, steps, budget)
+    model, measures = built(arm, seed), {"parameters": None}
+    if experiment.at_start:
+        measures |= experiment.at_start(model, corpus)
+        model.zero_grad(set_to_none=True)
+    began = time.process_time()
+    done = train(model, settings, corpus=corpus, out=folder, resume=folder is not None, progress=False)
+    processor = time.process_time() - began
+    measures["parameters"] = count_parameters(done.model)
+    if done.evaluation:
+        measures["bits_per_byte"] = round(done.evaluation.bits_per_byte, 4)
+    measures |= of_log(done.log, budget)
+    key = dict(rate=rate, seed=seed, steps=steps, settings={"budget": budget})
+    measure = measure_of(experiment, arm, key)
+    if measure:
+        measures |= measure(done.model, corpus)
+    return measures | {"processor_seconds": round(processor, 1)}
+
+
+def measure_of(experiment, arm, key):
+    """What is measured of a run: of one that chooses a rate it may be less."""
+    search = experiment.search_of(arm)
+    if search and search.measure and is_trial(experiment, arm, key):
+        return search.measure
+    return experiment.measure
+
+
+def built(arm, seed):
+    """The arm's model at its start."""
+    torch.manual_seed(seed)
+    return arm.model(seed) if callable(arm.model) else LanguageModel(arm.model)
+
+
+def of_log(log, budget=None):
+    """Of a run's log the scores on the way, by update or by second of the budget, the loss at even distances, and the
+    mean of the last hundred."""
+    found, every = {}, max(1, len(log) // CURVE)
+    scored = [row for row in log if "validation_bits_per_byte" in row]
+    if len(scored) > 1:
+        share = 1 if budget is None else budget / len(log)
+        found["on_the_way"] = [
+            [round(row["step"] * share), round(row["validation_bits_per_byte"], 4)] for row in scored
+        ]
+    last = [row["bits_per_byte"] for row in log[-100:] if "bits_per_byte" in row]
+    if last:
+        found["training_bits_per_byte"] = round(statistics.mean(last), 4)
+    losses = [round(row["loss"], 4) for row in log[::every]]
+    return found | {"seconds": round(log[-1]["seconds"], 1), "every": every, "losses": losses}
+
+
+def repeated(experiment, row, updates=50):
+    """Train a stored run's first updates again: the largest difference of a loss from the stored one, as a share."""
+    arm = StoredRows(experiment, ".").arm_of(row)
+    settings = experiment.settings_of(arm, row["rate"], row["seed"], row["steps"])
+    done = train(
+        built(arm, row["seed"]), settings, corpus=experiment.corpus_of(arm), stop_at=min(updates, row["steps"]),
+        progress=False,
+    )  # fmt: skip
+    every = row["measures"]["every"]
+    pairs = zip((each["loss"] for each in done.log[::every]), row["measures"]["losses"], strict=False)
+    return max(abs(now / stored - 1) for now, stored in pairs)
+
+
+# ---------------------------------------------------------------- updates in a budget of seconds
+def updates_in(budget, experiment, arm, rows):
+    """How many updates of an arm a budget of seconds holds."""
+    return round(budget / seconds_of(experiment, arm, rows))
+
+
+def seconds_of(experiment, arm, rows):
+    """Seconds of an update, by the first timing that is stored, whatever machine makes the runs."""
+    label = arm.timed_as or arm.label
+    timings = (row["measures"]["seconds"] for row in rows.load() if row["settings"] == TIMED)
+    found = next((seconds[label] for seconds in timings if label in seconds), None)
+    if found is None:
+        raise ValueError(f"{experiment.name}: an update of {label} was not timed")
+    return found
+
+
+def time_updates(experiment, rows):
+    """Store the median of an update of every arm, timed in turn, unless all of them have one."""
+    stored = [row["measures"]["seconds"] for row in rows.load() if row["settings"] == TIMED]
+    labels = {arm.timed_as or arm.label for arm in experiment.arms}
+    if labels <= {label for seconds in stored for label in seconds}:
+        return
+    updates = {arm.label: update_of(experiment, arm) for arm in experiment.arms if arm.timed_as is None}
+    *_, taken = rounds_in_turn(updates, ROUNDS, warmup=2)
+    medians = {label: round(statistics.median(seconds), 4) for label, seconds in taken.items()}
+    key = dict(arm=None, settings=TIMED, rate=None, seed=None, steps=0)
+    rows.make_once(lambda: {"seconds": medians, "rounds": ROUNDS}, **key)
+
+
+def update_of(experiment, arm):
+    """A function that makes an update, again and again the same one."""
+    settings = experiment.settings_of(arm, 1e-3, 0, 1000)
+    model: nn.Module = built(arm, 0)
+    optimizer, engine = new_optimizer(model, settings), Engine(model, settings.dtype)
+    batch = list(parts(experiment.corpus_of(arm).train, settings, 0, True, engine.device))
+    return lambda: train_step(model, optimizer, batch, 0, settings, engine)

@@ -1,0 +1,141 @@
+"""The rows of an experiment in one JSON file: each is added as soon as its run is finished, and never made again."""
+
+import json
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..clock import machine
+from ..config import ModelConfig, TrainConfig
+from ..files import make_folder, write_text
+from ..settings import before_they_existed
+from .code import digest
+
+KEY = ("arm", "settings", "rate", "seed", "steps")  # what a run is known by
+
+
+def matching(rows, **wanted):
+    """The rows that have these values, in their key or in their settings."""
+    return [row for row in rows if wanted.items() <= (row | row["settings"]).items()]
+
+
+class StoredRows:
+    """The rows of ``experiment`` in ``folder``. Several processes may add to them."""
+
+    def __init__(self, experiment, folder):
+        self.experiment = experiment
+        self.path = Path(folder) / f"{experiment.name}.json"
+        self.locks = Path("runs") / "locks" / experiment.name
+
+    def whole(self):
+        """All that is stored: facts, the arms' settings, and the runs."""
+        if not self.path.exists():
+            return {"experiment": self.experiment.name, "about": {}, "arms": {}, "runs": []}
+        return json.loads(self.path.read_text(encoding="utf-8"))
+
+    def load(self):
+        """The rows in the order in which they were finished."""
+        return self.whole()["runs"]
+
+    def find(self, **key):
+        """The row of a key, or None."""
+        return next((row for row in self.load() if all(row[name] == key[name] for name in KEY)), None)
+
+    # ------------------------------------------------------------ adding
+    def make_once(self, make, wait=True, **key):
+        """The row of a key; if there is none, ``make()`` gives its measures. None where another process makes it."""
+        if found := self.find(**key):
+            return found
+        make_folder(self.locks)
+        said = "_".join(str(key[name]) for name in KEY if key[name] not in ({}, None))
+        name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in said)
+        try:
+            with FileLock(self.locks / f"{name}.lock", timeout=-1 if wait else 0):
+                return self.find(**key) or self.add(key, make())
+        except Timeout:
+            return None
+
+    def add(self, key, measures):
+        """Store a finished run."""
+        arm = self.arm_of(key)
+        row = key | {
+            "measures": measures, "machine": machine(), "code": digest(self.experiment, arm) if arm else None,
+        }  # fmt: skip
+        row = json.loads(json.dumps(row))
+        make_folder(self.path.parent)
+        with FileLock(self.path.with_suffix(".lock")):
+            whole = self.whole()
+            whole["runs"].append(row)
+            if arm:
+                whole["arms"][arm.label] = settings_of(self.experiment, arm)
+            self.write(whole)
+        return row
+
+    def write(self, whole):
+        """One line for each arm and each run, so that a new one is a new line."""
+        arms = ",\n  ".join(f"{json.dumps(label)}: {json.dumps(of)}" for label, of in whole["arms"].items())
+        runs = ",\n  ".join(json.dumps(row) for row in whole["runs"])
+        head = f' "experiment": {json.dumps(whole["experiment"])},\n "about": {json.dumps(whole["about"])},\n'
+        write_text(self.path, f'{{\n{head} "arms": {{\n  {arms}\n }},\n "runs": [\n  {runs}\n ]\n}}\n')
+
+    def arm_of(self, key):
+        """The arm of a row; None for a row of all arms, or of one that is no longer declared."""
+        return next((arm for arm in self.experiment.arms if arm.owns(key)), None)
+
+    # ------------------------------------------------------------ refusing
+    def refuse_others(self):
+        """Refuse rows of other code, or of other settings than the declared ones: what is added would not compare."""
+        whole = self.whole()
+        for arm in self.experiment.arms:
+            refuse_settings(self.path.name, arm, whole["arms"].get(arm.label), settings_of(self.experiment, arm))
+        for label, (here, others) in self.other_code(whole["runs"]).items():
+            raise ValueError(
+                f"{self.path.name} holds runs of {label} that were made by other code ({', '.join(others)}; here "
+                f"{here}): new ones might not compare with them. Move the file away to begin anew; or, if a run that "
+                "is made again gives its stored losses, name that code in same_code"
+            )
+
+    def other_code(self, rows):
+        """{label of an arm: (its digest, digests of its rows by other code)}."""
+        found = {}
+        for row in rows:
+            arm = self.arm_of(row)
+            if arm is None or row["code"] in self.experiment.same_code:
+                continue
+            here = digest(self.experiment, arm)
+            if row["code"] != here:
+                _, others = found.setdefault(arm.label, (here, []))
+                if row["code"] not in others:
+                    others.append(row["code"])
+        return found
+
+
+def settings_of(experiment, arm):
+    """All settings that an arm's rows share, as plain values: of the model, and of its training."""
+    steps = max(arm.steps or experiment.steps or (1000,))
+    train = experiment.settings_of(arm, 1.0, 0, max(steps, 1)).to_dict() if experiment.make is None else {}
+    for name in ("learning_rate", "seed", "steps", "warmup", "eval_every"):  # of the single run
+        train.pop(name, None)
+    model = arm.model.to_dict() if isinstance(arm.model, ModelConfig) else {}
+    model = {name: named(value, experiment) for name, value in model.items()}
+    return json.loads(json.dumps({"model": model, "train": train}))
+
+
+def named(value, experiment):
+    """A class of the script that runs has the name that it has where it is imported."""
+    return value.replace("__main__.", f"{experiment.name}.", 1) if isinstance(value, str) else value
+
+
+def refuse_settings(file, arm, stored, asked):
+    """Refuse an arm whose settings changed; an option that did not exist yet had the value in force before."""
+    if stored is None:
+        return
+    for part, config in (("model", ModelConfig), ("train", TrainConfig)):
+        before = before_they_existed(config)
+        was, now = before | stored[part], before | asked[part]
+        for name in sorted({*was, *now}):
+            if stored[part] and was.get(name) != now.get(name):
+                raise ValueError(
+                    f"{file} holds {arm.label} with {name}={was.get(name)!r}, and {name}={now.get(name)!r} is declared: "
+                    "give the arm another name, or move the file away to begin anew"
+                )

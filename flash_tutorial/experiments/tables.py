@@ -1,0 +1,124 @@
+"""Tables of an experiment's rows as Markdown: all runs by arm, the rates that were tried, and the comparisons."""
+
+import statistics
+
+from .comparisons import compared, reported
+from .rates import trials
+
+MANY = 5  # seeds that are shown one by one
+
+
+def markdown(head, rows):
+    """A table; all cells become texts."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def report(experiment, rows):
+    """All that can be said of the rows so far: tables, rates tried, comparisons, and which code made them."""
+    if not rows:
+        return "Nothing is stored yet.\n"
+    shown = experiment.tables(rows) if experiment.tables else runs_table(experiment, rows)
+    parts = [shown, rates_table(experiment, rows), comparisons_table(experiment, rows), made_by(rows)]
+    return "\n".join(part for part in parts if part)
+
+
+def runs_table(experiment, rows):
+    """A line for each arm, length and rate, with the scores of its seeds."""
+    lines = []
+    for (label, steps, budget, rate), by_seed in reported(experiment, rows).items():
+        scores = [by_seed[seed]["measures"].get(experiment.score) for seed in sorted(by_seed, key=str)]
+        if None in scores:
+            continue
+        length = f"{steps:,}" if budget is None else f"{steps:,} ({budget:g} s)"
+        lines.append([label, "" if rate is None else f"{rate:g}", length, *cells(scores)])
+    return markdown(["arm", "rate", "updates", f"{words(experiment.score)} by seed", "mean"], lines) if lines else ""
+
+
+def cells(scores):
+    """The scores one by one, or how many there are and their spread; and the mean."""
+    each = ", ".join(f"{score:.3f}" for score in scores)
+    if len(scores) > MANY:
+        each = f"{len(scores)} seeds, standard deviation {statistics.stdev(scores):.3f}"
+    return [each, f"{statistics.mean(scores):.3f}"]
+
+
+def words(score):
+    return str(score).replace("_", " ")
+
+
+def rates_table(experiment, rows):
+    """The rates that were tried to choose one."""
+    lines = []
+    for arm in experiment.arms:
+        if experiment.search_of(arm) and (found := trials(experiment, arm, rows)):
+            best = min(found, key=found.get)
+            shown = ", ".join(f"{rate:g}: {score:.3f}" for rate, score in found.items())
+            lines.append([arm.label, shown, f"{best:g}" + (" (at the edge)" if best in edges(found) else "")])
+    return markdown(["arm", "rates tried: score", "taken"], lines) if lines else ""
+
+
+def edges(found):
+    """The ends of a grid; one rate alone has none."""
+    return (min(found), max(found)) if len(found) > 1 else ()
+
+
+def made_by(rows):
+    """Which code made the rows, and on which processors."""
+    codes = sorted({row["code"] for row in rows if row["code"]})
+    machines = sorted({row["machine"]["cpu"] for row in rows if "cpu" in row["machine"]})
+    dates = sorted({row["machine"]["date"] for row in rows})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"{len(rows)} rows by code {', '.join(codes)}, on {', '.join(machines)}, {when}.\n"
+
+
+def comparisons_table(experiment, rows):
+    """Differences with their intervals."""
+    lines = []
+    for compare in experiment.compare:
+        found = compared(experiment, rows, compare)
+        if found:
+            settled = "yes" if found.welch.is_settled else "no"
+            lines.append([in_words(compare), found.welch, settled, beside(found.by_seed)])
+    head = ["difference", "95%, Welch", "settled", "seed by seed, and correlation"]
+    return markdown(head, lines) if lines else ""
+
+
+def beside(by_seed):
+    """The paired interval with the correlation on which it rests."""
+    if by_seed is None or by_seed.half is None:
+        return ""
+    together = "" if by_seed.correlation is None else f" (r = {by_seed.correlation:.2f})"
+    return f"± {by_seed.half:.3f}{together}"
+
+
+def in_words(compare):
+    """What is compared, and what tells it from another comparison of the same arms."""
+    said = []
+    rates = [f"{rate:g}" for rate in compare.rates or () if rate is not None]
+    if rates:
+        said.append("at " + " and ".join(rates))
+    if compare.steps:
+        said.append(f"{compare.steps:,} updates")
+    if compare.equal_time:
+        said.append("in equal time")
+    if compare.budget:
+        said.append(f"{compare.budget:g} s")
+    if compare.measure:
+        said.append(words(compare.measure))
+    return f"{compare.arm} minus {compare.other}" + (f" ({', '.join(said)})" if said else "")
+
+
+def numbers(experiment, rows):
+    """Texts by name, for pages: the named comparisons, and what the declaration adds."""
+    found = {}
+    for compare in experiment.compare:
+        both = compared(experiment, rows, compare) if compare.name else None
+        if both:
+            found[compare.name] = str(both.welch)
+            found[f"{compare.name}.size"] = f"{abs(both.welch.mean):.3f}"
+            if both.by_seed:
+                found[f"{compare.name}.by_seed"] = str(both.by_seed)
+    if experiment.numbers and rows:
+        found |= experiment.numbers(rows)
+    return {f"{experiment.name}.{name}": text for name, text in found.items()}
