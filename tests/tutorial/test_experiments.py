@@ -1,0 +1,338 @@
+"""The runner of experiments: which runs it makes, what it stores, what it refuses, and the intervals."""
+
+import importlib.util
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from flash_tutorial import ModelConfig
+from flash_tutorial.experiments import (
+    Arm,
+    Compare,
+    Experiment,
+    Search,
+    StoredRows,
+    matching,
+    paired,
+    repeated,
+    report,
+    run,
+    runner,
+    stored_rows,
+    welch,
+)
+from flash_tutorial.experiments.comparisons import compared
+from flash_tutorial.experiments.intervals import student_t
+from flash_tutorial.experiments.tables import numbers
+from flash_tutorial.training import train
+
+pytestmark = pytest.mark.quick
+TEXT = "\0".join("It is a truth universally acknowledged. " * 8 for _ in range(6))
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def silent(*_, **__):
+    pass
+
+
+class Made:
+    """What makes a run, without any training: the score is the rate's distance from the best one, and the seed's."""
+
+    def __init__(self, best):
+        self.best, self.runs = best, []
+
+    def __call__(self, arm, rate, seed, steps):
+        self.runs.append((arm.name, rate, seed, steps))
+        return {"bits_per_byte": 2 + abs(rate / self.best - 1) + seed / 100}
+
+
+def pretended(made, **more):
+    """Two arms with a grid; ``made`` makes the runs."""
+    options = dict(
+        arms=(Arm("ours", rates=(1e-2, 2e-2)), Arm("theirs", rates_of=("ours",))),
+        steps=(100,), seeds=(0, 1), search=Search(steps=10, seeds=(7,)), make=made,
+        compare=(Compare("ours", "theirs", "gain", paired=True),),
+    )  # fmt: skip
+    return Experiment("tried", "Is it?", **options | more)
+
+
+# ---------------------------------------------------------------- which runs are made
+def test_the_grid_is_widened_until_the_best_rate_lies_inside():
+    made = Made(best=8e-2)
+    run(pretended(made), "results", silent)
+    assert [rate for _, rate, seed, _ in made.runs if seed == 7] == [1e-2, 2e-2, 4e-2, 8e-2, 0.16]
+    assert {rate for _, rate, seed, _ in made.runs if seed != 7} == {8e-2}
+
+
+def test_the_search_ends_at_most_and_says_that_the_best_is_at_the_edge():
+    said = []
+    experiment = pretended(Made(best=1.0), search=Search(steps=10, seeds=(7,), most=3))
+    run(experiment, "results", lambda line, **_: said.append(line))
+    assert "ours: the best rate is 0.04, at the edge of the 3 that were tried" in said
+
+
+def test_a_finished_run_is_stored_at_once_and_never_made_again():
+    made = Made(best=2e-2)
+
+    def fails_at_last(arm, rate, seed, steps):
+        if (arm.name, seed) == ("theirs", 1):
+            raise RuntimeError("the machine goes away")
+        return made(arm, rate, seed, steps)
+
+    with pytest.raises(RuntimeError):
+        run(pretended(fails_at_last, same_code=("x",)), "results", silent)
+    before = list(made.runs)
+    path = Path("results/tried.json")
+    path.write_text(path.read_text(encoding="utf-8").replace('"code": "', '"code": "x", "was": "'), encoding="utf-8")
+    run(pretended(made, same_code=("x",)), "results", silent)
+    assert made.runs == [*before, ("theirs", 2e-2, 1, 100)]
+
+
+def test_a_row_has_its_key_its_measures_its_machine_and_its_code():
+    run(pretended(Made(best=2e-2)), "results", silent)
+    row = StoredRows(pretended(None), "results").load()[-1]
+    assert row.keys() == {"arm", "settings", "rate", "seed", "steps", "measures", "machine", "code"}
+    assert {"cpu", "python", "torch", "date"} <= row["machine"].keys() and len(row["code"]) == 8
+
+
+def test_trials_are_not_reported():
+    experiment = pretended(Made(best=2e-2))
+    run(experiment, "results", silent)
+    rows = StoredRows(experiment, "results").load()
+    found = compared(experiment, rows, experiment.compare[0])
+    assert found.welch.mean == 0 and found.by_seed.half == 0
+    assert "| ours | 0.02 | 100 | 2.000, 2.010 | 2.005 |" in report(experiment, rows)
+    assert numbers(experiment, rows)["tried.gain.size"] == "0.000"
+
+
+def test_a_budget_holds_as_many_updates_as_were_timed(monkeypatch):
+    seconds = {"ours": 0.5, "theirs": 2.0}
+    monkeypatch.setattr(runner, "update_of", lambda experiment, arm: arm.label)
+    monkeypatch.setattr(runner, "rounds_in_turn", lambda updates, *_, **__: [{u: [seconds[u]] for u in updates}])
+    made = Made(best=2e-2)
+    experiment = pretended(made, steps=(), seconds=(60,), search=Search(seconds=10, seeds=(7,)))
+    run(experiment, "results", silent)
+    assert {(name, steps) for name, _, seed, steps in made.runs if seed != 7} == {("ours", 120), ("theirs", 30)}
+    assert {steps for _, _, seed, steps in made.runs if seed == 7} == {20}
+    rows = StoredRows(experiment, "results").load()
+    assert len(matching(rows, budget=60)) == 4 and len(matching(rows, what="seconds of an update, in turn")) == 1
+
+
+def test_in_equal_time_the_others_have_the_updates_that_the_time_of_one_holds(monkeypatch):
+    monkeypatch.setattr(runner, "update_of", lambda experiment, arm: arm.label)
+    timed = [{"ours": [0.5], "theirs": [0.8]}]
+    monkeypatch.setattr(runner, "rounds_in_turn", lambda updates, *_, **__: timed)
+    made = Made(best=2e-2)
+    experiment = pretended(made, equal_time="ours", compare=(Compare("theirs", "ours", equal_time=True),))
+    run(experiment, "results", silent)
+    lengths = {(name, steps) for name, _, seed, steps in made.runs if seed != 7}
+    assert lengths == {("ours", 100), ("theirs", 100), ("theirs", 62)}
+    assert "| theirs minus ours (in equal time) | +0.000" in report(
+        experiment, StoredRows(experiment, "results").load()
+    )
+
+
+# ---------------------------------------------------------------- several processes
+def test_several_processes_may_add_to_one_file():
+    experiment = pretended(Made(best=2e-2))
+    keys = [dict(arm="ours", settings={}, rate=1e-2, seed=seed, steps=100) for seed in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda key: StoredRows(experiment, "results").add(key, {"bits_per_byte": 1.0}), keys))
+    assert sorted(row["seed"] for row in StoredRows(experiment, "results").load()) == list(range(12))
+
+
+def test_a_run_that_another_process_makes_is_not_made_twice():
+    rows = StoredRows(pretended(Made(best=2e-2)), "results")
+    key = dict(arm="ours", settings={}, rate=1e-2, seed=0, steps=100)
+    rows.locks.mkdir(parents=True)
+    with FileLock(rows.locks / "ours_0.01_0_100.lock"):
+        assert rows.make_once(lambda: pytest.fail("made"), wait=False, **key) is None
+    assert rows.make_once(lambda: {"bits_per_byte": 1.0}, wait=False, **key)["measures"] == {"bits_per_byte": 1.0}
+
+
+# ---------------------------------------------------------------- results of other code
+DECLARATION = '''
+"""A declaration."""
+from flash_tutorial import GAU, ModelConfig
+from flash_tutorial.experiments import Arm, Experiment
+
+SCALE = 1.0
+
+class Mine(GAU):
+    """Own layer."""
+    def mix(self, heads, v, mask, segment_ids):
+        return SCALE * super().mix(heads, v, mask, segment_ids)
+
+class Other(GAU):
+    pass
+
+def helper(model):
+    return 1  # a comment
+
+def measure(model, corpus):
+    return {"score": helper(model)}
+
+EXPERIMENT = Experiment(
+    "written", "Is it?",
+    arms=(Arm("mine", ModelConfig(Mine, dim=8, depth=1)), Arm("other", ModelConfig(Other, dim=8, depth=1))),
+    train=dict(batch=2, length=8), steps=(2,), measure=measure, meaning="Nothing.",
+)
+'''
+
+
+def digests(*edits):
+    """The digests of both arms of the declaration with its edits."""
+    text = DECLARATION
+    for old, new in edits:
+        assert text.count(old), old
+        text = text.replace(old, new)
+    path = Path(f"written{len(list(Path().glob('*.py')))}.py")
+    path.write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [stored_rows.digest(module.EXPERIMENT, arm) for arm in module.EXPERIMENT.arms]
+
+
+@pytest.mark.parametrize(
+    "edit, changed",
+    [
+        (("# a comment", "# another"), [False, False]),
+        (('"""Own layer."""', '"""Of my own."""'), [False, False]),
+        (('{"score": helper(model)}', '{\n        "score": helper(model),\n    }'), [False, False]),
+        (("Nothing.", "Something."), [False, False]),
+        (("return 1 ", "return 2 "), [True, True]),
+        (("SCALE = 1.0", "SCALE = 2.0"), [True, False]),
+        (("class Other(GAU):\n    pass", "class Other(GAU):\n    heads = 2"), [False, True]),
+    ],
+)  # fmt: skip
+def test_a_digest_is_that_of_the_code_that_decides_the_numbers(edit, changed):
+    assert [a != b for a, b in zip(digests(), digests(edit), strict=True)] == changed
+
+
+def test_rows_of_other_code_are_refused_until_their_code_is_named(monkeypatch):
+    experiment = pretended(Made(best=2e-2))
+    run(experiment, "results", silent)
+    monkeypatch.setattr(stored_rows, "digest", lambda *_: "99999999")
+    code = StoredRows(experiment, "results").load()[0]["code"]
+    with pytest.raises(ValueError, match=rf"tried\.json holds runs of ours .* other code \({code}; here 99999999\)"):
+        run(experiment, "results", silent)
+    run(replace(experiment, same_code=(code,)), "results", silent)
+    assert code in report(experiment, StoredRows(experiment, "results").load()), "a table needs no permission"
+
+
+# ---------------------------------------------------------------- settings, and a run that is trained
+def trained(**more):
+    """A tiny model on a text of a few lines."""
+    Path("text.txt").write_text(TEXT, encoding="utf-8")
+    options = dict(
+        arms=(Arm("tiny", ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),),
+        train=dict(batch=2, length=20, warmup=0, corpus="text.txt", eval_bytes=200, dtype="float32"),
+        steps=(6,), seeds=(0,),
+    )  # fmt: skip
+    return Experiment("trained", "Does it?", **options | more)
+
+
+def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
+    experiment = trained(at_start=lambda model, corpus: {"before": 1}, measure=lambda model, corpus: {"after": 2})
+    run(experiment, "results", silent)
+    (row,) = StoredRows(experiment, "results").load()
+    measures = row["measures"]
+    assert measures["before"] == 1 and measures["after"] == 2 and measures["bits_per_byte"] > 0
+    assert len(measures["losses"]) == 6 and repeated(experiment, row) < 1e-4
+    assert not Path("runs/trained/tiny-0.01-0-6").exists()
+
+
+def test_a_stopped_run_goes_on_from_its_last_checkpoint(monkeypatch):
+    experiment = trained()
+    run(experiment, "whole", silent)
+
+    def stops(*args, **options):
+        train(*args, **options, stop_at=4)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(runner, "train", stops)
+        run(experiment, "parted", silent)
+    started = []
+
+    def goes_on(*args, **options):
+        return train(*args, **options, callback=lambda row: started.append(row["step"]))
+
+    monkeypatch.setattr(runner, "train", goes_on)
+    run(experiment, "parted", silent)
+    whole, parted = (StoredRows(experiment, folder).load()[0]["measures"] for folder in ("whole", "parted"))
+    assert started == [5, 6] and whole["bits_per_byte"] == parted["bits_per_byte"]
+
+
+def test_an_arm_whose_settings_changed_is_refused_and_a_later_option_has_its_earlier_value(monkeypatch):
+    run(trained(), "results", silent)
+    wider = trained(arms=(Arm("tiny", ModelConfig(dim=32, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),))
+    with pytest.raises(ValueError, match=r"holds tiny with dim=16, and dim=32 is declared: give the arm another name"):
+        run(wider, "results", silent)
+    with pytest.raises(ValueError, match=r"with batch=2, and batch=4 is declared"):
+        run(trained(train=trained().train | {"batch": 4}), "results", silent)
+    real = stored_rows.settings_of
+
+    def with_new(value):
+        def settings(*given):
+            found = real(*given)
+            return found | {"model": found["model"] | {"new": value}}
+
+        return settings
+
+    monkeypatch.setattr(stored_rows, "before_they_existed", lambda config: {"new": "before"})
+    monkeypatch.setattr(stored_rows, "settings_of", with_new("before"))
+    run(trained(), "results", silent)
+    monkeypatch.setattr(stored_rows, "settings_of", with_new("after"))
+    with pytest.raises(ValueError, match="with new='before', and new='after' is declared"):
+        run(trained(), "results", silent)
+
+
+# ---------------------------------------------------------------- a declaration that cannot be
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (dict(arms=(Arm("ours"), Arm("ours"))), r"two arms 'ours': tell them apart by name or settings"),
+        (dict(compare=(Compare("ours", "others"),)), r"no arm 'others': it has ours, theirs"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        pretended(None, **wrong)
+
+
+# ---------------------------------------------------------------- intervals
+@pytest.mark.parametrize("freedom, t", [(1, 12.706), (2, 4.303), (9, 2.262), (30, 2.042)])
+def test_students_t_is_that_of_the_tables(freedom, t):
+    assert student_t(freedom) == pytest.approx(t, abs=6e-4)
+
+
+def test_welch_is_the_interval_by_hand():
+    a, b = [3.0, 5.0, 4.0], [1.0, 2.0, 1.5, 1.9]
+    found, errors = welch(a, b), [statistics.variance(a) / 3, statistics.variance(b) / 4]
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 2 + errors[1] ** 2 / 3)
+    assert found.mean == pytest.approx(2.4) and 2 < freedom < 4
+    assert found.half == pytest.approx(student_t(freedom) * sum(errors) ** 0.5)
+    same = [1.0, 3.0, 5.0]  # of the same size and spread it is Student's, with twice the degrees of freedom of one
+    assert welch(same, same).half == pytest.approx(2.776 * (2 * 4 / 3) ** 0.5, rel=1e-3)
+
+
+def test_a_paired_interval_is_students_and_shows_its_correlation():
+    found = paired([14, 16, 15], [10, 10, 10.5])
+    assert found.mean == pytest.approx(4.833, abs=1e-3)
+    assert found.half == pytest.approx(4.303 * statistics.stdev([4, 6, 4.5]) / 3**0.5, rel=1e-4)
+    assert found.correlation == pytest.approx(statistics.correlation([14, 16, 15], [10, 10, 10.5]))
+
+
+def test_one_seed_has_no_interval():
+    assert str(welch([2.0], [1.0, 1.5])) == "+0.750" and not welch([2.0], [1.0]).is_settled
