@@ -10,7 +10,9 @@ T, SCALE, LENGTHS, BYTES = 1024, 128, (32, 64, 128, 256, 512, 1024), 400_000
 
 
 class HeldScale(FLASH):
-    """FLASH whose local scores are divided by 128 whatever C is, by torch, since the kernels divide by C."""
+    """FLASH whose local scores are divided by 128 whatever C is, by torch, since the kernels divide
+    by C.
+    """
 
     prefill = step = None  # token by token the row is read again at each step: FLASH's own step divides by C
 
@@ -48,10 +50,11 @@ EXPERIMENT = Experiment(
     compare=tuple(Compare(f"FLASH {C}", f"FLASH {128 if C == 32 else 32}", paired=True) for C in LENGTHS)
     + tuple(Compare(f"FLASH {C}", "FLASH 128", paired=True) for C in LENGTHS if C not in (32, 128)),
     same_code=("5093a89",),
-    setting="The local part divides its scores by C, so that another C is another scale as well: here they are divided "
-    "by 128 at every C. Austen, T = 1,024, 1,000 updates of 4,096 bytes at 0.01, the rate of C = 128.",
-    meaning="Nothing is settled. Chunks of 32 bytes seem too short: 128, 256 and 512 are better with every seed; from 64 "
-    "on no other C beats 128 with every seed.",
+    setting="The local part divides its scores by C, so that another C is another scale as "
+    "well: here they are divided by 128 at every C. Austen, T = 1,024, 1,000 updates of 4,096 "
+    "bytes at 0.01, the rate of C = 128.",
+    meaning="Nothing is settled. Chunks of 32 bytes seem too short: 128, 256 and 512 are better "
+    "with every seed; from 64 on no other C beats 128 with every seed.",
     not_tried="A rate for each C; longer sequences; more seeds.",
 )
 

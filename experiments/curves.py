@@ -1,10 +1,11 @@
 """The runs that problem set 07 lets a student read: one healthy, five with a cause of their own.
 
-All are the tiny model of the scoreboard (lecture 05): four FLASH units, chunks of 16 bytes, windows of 64, 300 updates,
-seed 0. The peak rate is 0.01, at which it learns more than at the scoreboard's 0.003; the scoreboard's own runs of the
-healthy model and of its local part keep no score on the way, and no loss by place. What is stored, in bits per byte:
-the training losses, the loss on other text after every 30th update, and after the last one by place in the window;
-besides, what the model writes.
+All are the tiny model of the scoreboard (lecture 05): four FLASH units, chunks of 16 bytes, windows
+of 64, 300 updates, seed 0. The peak rate is 0.01, at which it learns more than at the scoreboard's
+0.003; the scoreboard's own runs of the healthy model and of its local part keep no score on the
+way, and no loss by place. What is stored, in bits per byte: the training losses, the loss on other
+text after every 30th update, and after the last one by place in the window; besides, what the model
+writes.
 """
 
 import math
@@ -29,7 +30,9 @@ PROMPT = b"She had not "
 
 
 class InclusiveFLASH(FLASH):
-    """FLASH with the fault of lecture 05: a chunk's sum holds the chunk itself, so its tokens read later ones."""
+    """FLASH with the fault of lecture 05: a chunk's sum holds the chunk itself, so its tokens read
+    later ones.
+    """
 
     def mix(self, heads, v, mask, segment_ids):
         T, C = v.shape[1], self.chunk_size
@@ -41,7 +44,9 @@ class InclusiveFLASH(FLASH):
 
 
 def inclusive():
-    """The same model with the faulty unit; the class takes as options what the configuration has for FLASH."""
+    """The same model with the faulty unit; the class takes as options what the configuration has
+    for FLASH.
+    """
     options = dict(chunk_size=MODEL.chunk_size, qk_dim=MODEL.qk_dim, expansion=MODEL.expansion, norm=MODEL.norm)
     sizes = dict(dim=MODEL.dim, depth=MODEL.depth, max_length=MODEL.max_length, norm=MODEL.norm)
     return ModelConfig(InclusiveFLASH, unit_options=options, **sizes)
@@ -72,7 +77,9 @@ def bits_by_place(model, windows, shifted):
 
 @torch.no_grad()
 def write(model, seed, count=48):
-    """What the model writes behind a prompt, one byte after the other, drawn from its probabilities."""
+    """What the model writes behind a prompt, one byte after the other, drawn from its
+    probabilities.
+    """
     generator, text = torch.Generator().manual_seed(seed), list(PROMPT)
     for _ in range(count):
         p = model(torch.tensor([text]))[0, -1].softmax(-1)
@@ -81,7 +88,9 @@ def write(model, seed, count=48):
 
 
 def make(arm, rate, seed, steps):
-    """One run, as the package's loop does it (``training.train``), with a score every now and then."""
+    """One run, as the package's loop does it (``training.train``), with a score every now and
+    then.
+    """
     model_config, settings, n_bytes, shifted = CAUSES[arm.name]
     corpus = load_corpus("austen")
     split, other = first_bytes(corpus.train, n_bytes), corpus.validation

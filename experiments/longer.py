@@ -1,4 +1,6 @@
-"""Trained at 1024 bytes, scored at 512 to 16384; then a little training at 4096, and scored again."""
+"""Trained at 1024 bytes, scored at 512 to 16384; then a little training at 4096, and scored
+again.
+"""
 
 import statistics
 
@@ -37,7 +39,9 @@ def make(arm, rate, seed, steps):
 
 
 def tables(rows):
-    """By model and stage the mean over seeds in windows of each length, and the last sixteenth seed by seed."""
+    """By model and stage the mean over seeds in windows of each length, and the last sixteenth seed
+    by seed.
+    """
     lines = []
     for arm in EXPERIMENT.arms:
         for stage, said in STAGES.items():
@@ -61,11 +65,12 @@ EXPERIMENT = Experiment(
     steps=(1000,),
     make=make,
     same_code=("5093a89",),
-    setting="1,000 updates of 4 windows of 1,024 bytes, three seeds; then 200 updates of one window of 4,096 at a "
-    "quarter of the rate. Bits per byte of the first 400,000 bytes of *Persuasion*.",
-    meaning="FLASH with the mean reads on as well at 16,384 as at 1,024. With the sum it holds out to about 3,072 bytes "
-    "and breaks behind, Transformer++ at once, worse than counting letters in the end. A little training at 4,096 moves "
-    "the break and does not remove it.",
+    setting="1,000 updates of 4 windows of 1,024 bytes, three seeds; then 200 updates of one "
+    "window of 4,096 at a quarter of the rate. Bits per byte of the first 400,000 bytes of "
+    "*Persuasion*.",
+    meaning="FLASH with the mean reads on as well at 16,384 as at 1,024. With the sum it holds "
+    "out to about 3,072 bytes and breaks behind, Transformer++ at once, worse than counting "
+    "letters in the end. A little training at 4,096 moves the break and does not remove it.",
     not_tried="Rates for the sum and for Transformer++ of their own at this length; RoPE with another base.",
     tables=tables,
 )

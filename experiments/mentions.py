@@ -1,4 +1,6 @@
-"""What an earlier mention of a name is worth to the two models in the package, by its distance, on the held-out novel."""
+"""What an earlier mention of a name is worth to the models in the package, by its distance, on the
+held-out novel.
+"""
 
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel
@@ -12,7 +14,9 @@ DISTANCES = (0, 256, 512, T)  # bytes since the last mention
 
 
 def make(arm, rate, seed, steps):
-    """The same name at the same place is read with its earlier mentions and with another name in their place."""
+    """The same name at the same place is read with its earlier mentions and with another name in
+    their place.
+    """
     model, text = LanguageModel.from_pretrained(arm.name).eval(), load_corpus("austen").validation
     return {"saved_by_mention": worth_of_mentions(model, text, T, DISTANCES, "austen", NAMES)}
 
@@ -42,8 +46,8 @@ EXPERIMENT = Experiment(
     seeds=(None,),
     make=make,
     same_code=("e48c08c",),
-    setting="*Persuasion* in windows of 1,024 bytes. FLASH's chunk has 256 bytes, so what lies farther back can reach it "
-    "through the sums of its global part alone.",
+    setting="*Persuasion* in windows of 1,024 bytes. FLASH's chunk has 256 bytes, so what lies "
+    "farther back can reach it through the sums of its global part alone.",
     meaning="FLASH remembers names beyond its chunk. Transformer++ could look names up, and no sign of it is seen.",
     not_tried="More than one model of each; names by the number of their mentions.",
     tables=tables,

@@ -1,9 +1,11 @@
-"""What short context alone can do: n-gram models and compressors on the embedded novels, in bits per byte.
+"""What short context alone can do: n-gram models and compressors on the embedded novels, in bits
+per byte.
 
-Order k means that a byte is predicted from the k bytes before it. PPMd needs `pip install pyppmd`. It learns while it
-reads, as no model of the package does once it is trained. So it is scored twice: over the whole novel, and over one of
-eight windows of 1024 bytes, each read as if it came right after the four training novels; by what single windows cost,
-such a score is good to about 0.05 bits. What a text adds to the compressed size of what came before it is its score.
+Order k means that a byte is predicted from the k bytes before it. PPMd needs `pip install pyppmd`.
+It learns while it reads, as no model of the package does once it is trained. So it is scored twice:
+over the whole novel, and over one of eight windows of 1024 bytes, each read as if it came right
+after the four training novels; by what single windows cost, such a score is good to about 0.05
+bits. What a text adds to the compressed size of what came before it is its score.
 """
 
 import bz2
@@ -22,7 +24,8 @@ SHORT = 100_000
 
 
 class WittenBell:
-    """Interpolated n-gram model of bytes (Witten and Bell, 1991): in a context h seen n times with U different bytes,
+    """Interpolated n-gram model of bytes (Witten and Bell, 1991): in a context h seen n times with
+    U different bytes,
 
         P_k(b | h) = (count(h b) + U P_{k-1}(b | h without its first byte)) / (n + U),    P_{-1} = 1 / 256,
 
@@ -80,7 +83,9 @@ def ppmd(text):
 
 
 def in_windows(novels, novels_alone, text):
-    """The bytes that windows of a text add to the novels, each by itself, scaled to the whole text."""
+    """The bytes that windows of a text add to the novels, each by itself, scaled to the whole
+    text.
+    """
     windows = [text[i : i + WINDOW] for i in range(0, len(text), WINDOW * EVERY)]
     added = sum(len(ppmd(novels + window)) - novels_alone for window in windows)
     return added * len(text) / sum(map(len, windows))
@@ -108,7 +113,9 @@ COMPRESSORS = {
 
 
 def make(arm, rate, seed, steps):
-    """Bits per byte of *Persuasion*, of *Northanger Abbey*, each whole, and of the beginning of *Persuasion*."""
+    """Bits per byte of *Persuasion*, of *Northanger Abbey*, each whole, and of the beginning of
+    *Persuasion*.
+    """
     corpus = load_corpus("austen")
     persuasion, northanger = corpus.validation.document(0), corpus.test.document(0)
     texts = {
@@ -146,9 +153,10 @@ EXPERIMENT = Experiment(
     score="validation",
     same_code=("4d83881",),
     setting="Models of the four training novels, and compressors; whole novels, in bits per byte.",
-    meaning="Counting five bytes comes to about 2.0. PPMd, which has read the same novels and goes on learning from the "
-    "one that it is scored on, comes to what the models in the package have; where it learns from no more than a window "
-    "of 1,024 bytes, as they do, it is behind them.",
+    meaning="Counting five bytes comes to about 2.0. PPMd, which has read the same novels and "
+    "goes on learning from the one that it is scored on, comes to what the models in the "
+    "package have; where it learns from no more than a window of 1,024 bytes, as they do, it is "
+    "behind them.",
     not_tried="Dynamic evaluation of the models, which would be PPMd's peer.",
     tables=tables,
 )

@@ -16,7 +16,9 @@ RATES = (5e-3, 1e-2, 2e-2, 4e-2)
 
 
 def build(bias, start, seed):
-    """A model at its start; an open one has a bias above zero, at every distance or at the near ones."""
+    """A model at its start; an open one has a bias above zero, at every distance or at the near
+    ones.
+    """
     torch.manual_seed(seed)
     model = LanguageModel(ModelConfig("flash_quad", max_length=T, bias=bias))
     if start == "open":
@@ -69,10 +71,11 @@ EXPERIMENT = Experiment(
         Compare("flash_quad toeplitz open", "flash_quad toeplitz paper"),
     ),
     same_code=("5093a89",),
-    setting="T = 512, 1,000 updates of 4,096 bytes, three seeds. Code 4 can be read either way at a length of exactly "
-    "512. A relu² map whose scores are all below zero gives nothing and gets no gradient: the unit is dead.",
-    meaning="The rotary bias leaves 0, 2 and 1 units of four dead, the Toeplitz bias none, whatever the start. Its better "
-    "score on the mean is one seed's doing.",
+    setting="T = 512, 1,000 updates of 4,096 bytes, three seeds. Code 4 can be read either way "
+    "at a length of exactly 512. A relu² map whose scores are all below zero gives nothing and "
+    "gets no gradient: the unit is dead.",
+    meaning="The rotary bias leaves 0, 2 and 1 units of four dead, the Toeplitz bias none, "
+    "whatever the start. Its better score on the mean is one seed's doing.",
     not_tried="Wider starts (`starts`); longer sequences.",
 )
 

@@ -2,8 +2,8 @@
 
     python experiments/page.py
 
-writes docs/results.md, a section an experiment, and fills each ``<!-- number: NAME -->...<!-- /number -->`` of README.md
-and of the pages in docs. A test runs the same and compares.
+writes docs/results.md, a section an experiment, and fills each ``<!-- number: NAME -->...<!--
+/number -->`` of README.md and of the pages in docs. A test runs the same and compares.
 """
 
 import importlib
@@ -21,19 +21,37 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 NUMBER = re.compile(r"(<!-- number: (.+?) -->)(.*?)(<!-- /number -->)", flags=re.S)
 ORDER = (
-    "time_to_quality", "quality", "quality_maps", "open_units", "parts", "mentions", "places", "chunk_length", "longer",
-    "recall", "recall_state", "ablations_long", "ablations", "starts", "shipping", "ngrams", "number_formats",
-    "scoreboard", "curves",
-)  # fmt: skip
+    "time_to_quality",
+    "quality",
+    "quality_maps",
+    "open_units",
+    "parts",
+    "mentions",
+    "places",
+    "chunk_length",
+    "longer",
+    "recall",
+    "recall_state",
+    "ablations_long",
+    "ablations",
+    "starts",
+    "shipping",
+    "ngrams",
+    "number_formats",
+    "scoreboard",
+    "curves",
+)
 MODELS = ("austen-flash", "austen-transformer++")
 HEAD = """# Results
 
-What was asked of the models, and what came out; built by `python experiments/page.py` from what is stored in
-`flash_course/bench/results/`. Each section is the declaration `experiments/NAME.py`: `python experiments/NAME.py run`
-makes the runs that are missing, `table` prints what is here. What was guessed before is in
-[predictions](../experiments/predictions.md). Intervals hold 95%: Welch's, which takes nothing of the seeds for granted;
-where a comparison seed by seed was declared, its interval stands beside it with the correlation on which it rests. No
-number is from a GPU.
+What was asked of the models, and what came out; built by `python experiments/page.py` from what is
+stored in `flash_course/bench/results/`. Each section is the declaration `experiments/NAME.py`:
+`python experiments/NAME.py run` makes the runs that are missing, `table` prints what is here. What
+was guessed before is in [predictions](../experiments/predictions.md).
+
+Intervals hold 95%: Welch's, which takes nothing of the seeds for granted; where a comparison seed by
+seed was declared, its interval stands beside it with the correlation on which it rests. No number is
+from a GPU.
 """
 
 
@@ -62,21 +80,28 @@ def section(experiment, rows):
 def speed():
     """A training step against length, as ``flash-tutorial bench`` stored it."""
     bench = load_stored("bench_cpu")
-    head = ["T", "speed-up measured", "ratio of counted FLOPs", "measured / counted",
-            "FLASH / its matrix products alone", "FLASH / FLASH-pytorch 0.1.9"]  # fmt: skip
+    head = [
+        "T",
+        "speed-up measured",
+        "ratio of counted FLOPs",
+        "measured / counted",
+        "FLASH / its matrix products alone",
+        "FLASH / FLASH-pytorch 0.1.9",
+    ]
     keys = ("measured", "counted", "fraction", "flash_over_floor", "flash_over_public")
     rows = bench["conclusions"]["speedups"]
     lines = [[f"{row['T']:,}", *(f"{row[key]:.2f}" for key in keys)] for row in rows]
     return f"""## speed
 
-**How long does a training step take against the length?** `flash-tutorial bench --rounds 7`: two FLASH units against one
-Transformer++ block with torch's fused attention, D = 256, S = 128, C = 256, 32,768 tokens in each step, float32, two
-cores; medians of rounds taken in turn.
+**How long does a training step take against the length?** `flash-tutorial bench --rounds 7`: two
+FLASH units against one Transformer++ block with torch's fused attention, D = 256, S = 128, C = 256,
+32,768 tokens in each step, float32, two cores; medians of rounds taken in turn.
 
 {markdown(head, lines)}
-The two break even between T = 1,024 and 2,048; the rounds differ too much to say it more precisely. On shorter sequences
-the state and the chunks cost more than an attention matrix does. With the same number of tokens a step at T = 32,768
-takes a little longer than one at 1,024, nearly all of it arithmetic: the first chunk of a sequence reads no earlier one.
+The two break even between T = 1,024 and 2,048; the rounds differ too much to say it more precisely.
+On shorter sequences the state and the chunks cost more than an attention matrix does. With the same
+number of tokens a step at T = 32,768 takes a little longer than one at 1,024, nearly all of it
+arithmetic: the first chunk of a sequence reads no earlier one.
 
 *Not tried:* GPUs; other widths, but for `flash-tutorial bench --quick`.
 """
@@ -92,15 +117,16 @@ def models():
         lines.append([f"`{name}`", f"{card['parameters']:,}", *scores])
     return f"""## models
 
-**How good are the models in the package?** Whole novels in windows of 1,024 bytes that do not overlap, in bits per byte.
-Both had the same text, 7,000 updates of 4,096 bytes and then 4,000 more, and a weight decay of 0.1; how their settings
-were chosen is in `shipping`, what counting and compressing achieve in `ngrams`.
+**How good are the models in the package?** Whole novels in windows of 1,024 bytes that do not
+overlap, in bits per byte. Both had the same text, 7,000 updates of 4,096 bytes and then 4,000 more,
+and a weight decay of 0.1; how their settings were chosen is in `shipping`, what counting and
+compressing achieve in `ngrams`.
 
 {markdown(head, lines)}
-Transformer++ scores better by less than seeds of short runs differ. Where FLASH loses can be read: of 35 words that it
-writes across the end of a chunk 28 are in none of the training novels, of 38 in the middle of a chunk none (lecture 09).
-*Northanger Abbey* was scored three times with FLASH and twice with Transformer++, each time when a model was to ship;
-every choice was made on *Persuasion*.
+Transformer++ scores better by less than seeds of short runs differ. Where FLASH loses can be read:
+of 35 words that it writes across the end of a chunk 28 are in none of the training novels, of 38 in
+the middle of a chunk none (lecture 09). *Northanger Abbey* was scored three times with FLASH and
+twice with Transformer++, each time when a model was to ship; every choice was made on *Persuasion*.
 
 *Not tried:* a second seed of either.
 """

@@ -34,7 +34,9 @@ def model_of(name):
 
 
 def scores(model, corpus):
-    """Bits per byte, by the place in the chunk, and of names by the distance to their last mention."""
+    """Bits per byte, by the place in the chunk, and of names by the distance to their last
+    mention.
+    """
     bits, valid, targets = bits_of(model, first_bytes(corpus.validation, BYTES), T)
     return {
         "bits_per_byte": round(float(bits[valid].mean()), 4),
@@ -88,16 +90,17 @@ EXPERIMENT = Experiment(
         Compare("FLASH code", "global only code", paired=True, rates=(5e-3, 2e-2)),
     ),
     same_code=("5093a89",),
-    setting="T = 2,048, C = 128, D = 128, 2,000 updates of 4,096 bytes, three seeds, on the four novels (austen) and on "
-    "the sources of NetworkX (code). Rates by runs of 500 updates with seed 0; on the novels FLASH and its local part "
-    "run at each other's rate too.",
-    meaning="Without the local part nothing works. At 0.005, the better rate, no gain from the global part is seen on "
-    "the novels, although one was expected; at 0.02 FLASH is ahead with every seed, but on the mean both are worse. On "
-    "program text it gains with every seed, at least half of it in the first sixteen bytes of a chunk. It is hardly a "
-    "memory of names: an identifier costs FLASH 0.02 to 0.05 bits more if its mentions, the last of them 128 to 512 "
+    setting="T = 2,048, C = 128, D = 128, 2,000 updates of 4,096 bytes, three seeds, on the "
+    "four novels (austen) and on the sources of NetworkX (code). Rates by runs of 500 updates "
+    "with seed 0; on the novels FLASH and its local part run at each other's rate too.",
+    meaning="Without the local part nothing works. At 0.005, the better rate, no gain from the "
+    "global part is seen on the novels, although one was expected; at 0.02 FLASH is ahead with "
+    "every seed, but on the mean both are worse. On program text it gains with every seed, at "
+    "least half of it in the first sixteen bytes of a chunk. It is hardly a memory of names: an "
+    "identifier costs FLASH 0.02 to 0.05 bits more if its mentions, the last of them 128 to 512 "
     "bytes back, are changed into another one.",
-    not_tried="Another rate to the end on program text, which might change the result by more than the gain; longer "
-    "runs; other starts than the paper's.",
+    not_tried="Another rate to the end on program text, which might change the result by more "
+    "than the gain; longer runs; other starts than the paper's.",
     numbers=numbers,
 )
 

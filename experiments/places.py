@@ -1,4 +1,6 @@
-"""Where FLASH loses: bits by the place inside a chunk; and what mends it, at equal updates and at equal time."""
+"""Where FLASH loses: bits by the place inside a chunk; and what mends it, at equal updates and at
+equal time.
+"""
 
 import statistics
 from functools import partial
@@ -31,7 +33,9 @@ REMEDIES = ("C = 256", "borders moved", "chunk before", "subwords")
 
 # ---------------------------------------------------------------- two units that the package does not have
 class OtherChunks(FLASH):
-    """FLASH with chunks of another kind: causal, one document in a row, and by torch, since kernels compute FLASH's."""
+    """FLASH with chunks of another kind: causal, one document in a row, and by torch, since kernels
+    compute FLASH's.
+    """
 
     prefill = step = None  # token by token the row is read again at each step: FLASH's state holds FLASH's chunks
 
@@ -39,7 +43,9 @@ class OtherChunks(FLASH):
         super().__init__(dim, chunk_size=chunk_size, qk_dim=qk_dim, causal=True, backend="torch")
 
     def mix(self, heads, v, mask, segment_ids):
-        """Padding comes last, with values of zero, so that no valid token reads it: the mask is not needed here."""
+        """Padding comes last, with values of zero, so that no valid token reads it: the mask is not
+        needed here.
+        """
         if segment_ids is not None:
             given = f"{type(self).__name__} got segment_ids: it mixes all documents of a row"
             raise ValueError(f"{given}, expected segment_ids=None; give each document a row of its own")
@@ -47,7 +53,9 @@ class OtherChunks(FLASH):
 
 
 class MovedFLASH(OtherChunks):
-    """FLASH whose first chunk is half as long, so that all borders lie in the middle of the others' chunks."""
+    """FLASH whose first chunk is half as long, so that all borders lie in the middle of the others'
+    chunks.
+    """
 
     def mix_row(self, heads, v):
         half = self.chunk_size // 2
@@ -58,9 +66,11 @@ class MovedFLASH(OtherChunks):
 
 
 class OverlapFLASH(OtherChunks):
-    """FLASH whose local part reads its own chunk and the one before, with a position bias that reaches so far.
+    """FLASH whose local part reads its own chunk and the one before, with a position bias that
+    reaches so far.
 
-    It adds up to 2C terms where FLASH adds up to C, each with a scale of 1/C, FLASH's own, or of ``share`` / C.
+    It adds up to 2C terms where FLASH adds up to C, each with a scale of 1/C, FLASH's own, or of
+    ``share`` / C.
     """
 
     def __init__(self, dim, *, share=1, **options):
@@ -182,11 +192,13 @@ EXPERIMENT = Experiment(
     measure=measure,
     compare=tuple(comparisons()),
     same_code=("9cc24fd",),
-    setting="Austen, windows of 1,024, D = 128, C = 128, bfloat16, three seeds; 1,000 updates of 4,096 bytes, and as many "
-    "as FLASH's time holds by the processor's time of an update, measured in turn.",
-    meaning="Behind a boundary FLASH, with sums or without, predicts no better than n-grams; past place 16 it is ahead of "
-    "Transformer++. Larger chunks, moved borders and a chunk that reads the one before gain nothing that three seeds "
-    "settle, at equal updates or in equal time; subwords gain much, but not at the boundary.",
+    setting="Austen, windows of 1,024, D = 128, C = 128, bfloat16, three seeds; 1,000 updates "
+    "of 4,096 bytes, and as many as FLASH's time holds by the processor's time of an update, "
+    "measured in turn.",
+    meaning="Behind a boundary FLASH, with sums or without, predicts no better than n-grams; "
+    "past place 16 it is ahead of Transformer++. Larger chunks, moved borders and a chunk that "
+    "reads the one before gain nothing that three seeds settle, at equal updates or in equal "
+    "time; subwords gain much, but not at the boundary.",
     not_tried="A grid of rates for C = 256 and moved borders; subwords at other sizes.",
     tables=tables,
     numbers=numbers,

@@ -16,7 +16,9 @@ EVERY = 10  # updates between two looks
 
 
 def look(model, ids, targets):
-    """For each unit the share of pairs with a weight above 0, and whether any gradient reaches it."""
+    """For each unit the share of pairs with a weight above 0, and whether any gradient reaches
+    it.
+    """
     shares = open_shares(model, ids)
     model.loss(ids, targets).backward()
     return shares, [bool(unit.in_proj.weight.grad.any()) for unit in model.stack.units]
@@ -51,9 +53,10 @@ EXPERIMENT = Experiment(
     steps=(920,),
     make=make,
     same_code=("789190e",),
-    setting="The runs of `quality`, looked at every ten updates over the warm-up of 100; the share of causal pairs with a "
-    "weight above zero, on an Intel Xeon.",
-    meaning="With seed 1 one unit reads nothing from the start, so that no gradient reaches it, and two more close soon.",
+    setting="The runs of `quality`, looked at every ten updates over the warm-up of 100; the "
+    "share of causal pairs with a weight above zero, on an Intel Xeon.",
+    meaning="With seed 1 one unit reads nothing from the start, so that no gradient reaches it, "
+    "and two more close soon.",
     not_tried="Other seeds; the same with the Toeplitz bias.",
     tables=tables,
 )

@@ -1,4 +1,5 @@
-"""Recall across chunks: key-value pairs in the first chunk, questions in later ones. FLASH, local only, global only.
+"""Recall across chunks: key-value pairs in the first chunk, questions in later ones. FLASH, local
+only, global only.
 
 What it takes to learn four pairs was found by trial, and is all in RECIPE.
 """
@@ -38,11 +39,22 @@ PAPER = dict(init_std=0.02, embedding_std=0.02, read_previous=None, gamma=None, 
 def make_model(task, part, recipe=RECIPE, seed=0):
     """The model at its start: two FLASH units, or FLASH with one part switched off."""
     torch.manual_seed(seed)
-    model = LanguageModel(ModelConfig(
-        vocab_size=1 + TASKS[task]["keys"] + TASKS[task]["values"], dim=64, depth=2, qk_dim=64, chunk_size=C,
-        max_length=64, norm="layer", init_std=recipe["init_std"], embedding_std=recipe["embedding_std"],
-        position_scale=0.1, tied=False, **PARTS[part],
-    ))  # fmt: skip
+    model = LanguageModel(
+        ModelConfig(
+            vocab_size=1 + TASKS[task]["keys"] + TASKS[task]["values"],
+            dim=64,
+            depth=2,
+            qk_dim=64,
+            chunk_size=C,
+            max_length=64,
+            norm="layer",
+            init_std=recipe["init_std"],
+            embedding_std=recipe["embedding_std"],
+            position_scale=0.1,
+            tied=False,
+            **PARTS[part],
+        )
+    )
     with torch.no_grad():
         if recipe["read_previous"] is not None:
             model.stack.units[0].bias.weights[C - 2] = recipe["read_previous"]  # distance 0 is at C - 1
@@ -80,7 +92,9 @@ def fit(task, part, recipe=RECIPE, seed=0):
 
 @torch.no_grad()
 def accuracy_by_chunk(model, task, rows=512):
-    """How often the right value comes first on the hardest rows: over all questions, and in each later chunk."""
+    """How often the right value comes first on the hardest rows: over all questions, and in each
+    later chunk.
+    """
     t = TASKS[task]
     length, options = t["lengths"][-1], dict(chunk_size=C, pairs=t["pairs"][-1], keys=t["keys"], values=t["values"])
     ids, targets = mqar(rows, length, np.random.default_rng(10**6), questions=length - C, **options)
@@ -97,7 +111,9 @@ ARMS["recall flash, paper's start"] = ("recall", "flash", PAPER)
 
 
 def make(arm, rate, seed, steps):
-    """Train, and score; the models of four pairs go into the package, and are scored as they are there."""
+    """Train, and score; the models of four pairs go into the package, and are scored as they are
+    there.
+    """
     task, part, recipe = ARMS[arm.name]
     model, losses = fit(task, part, recipe, seed)
     ships = (task, recipe, seed) == ("recall", RECIPE, 0)
@@ -122,10 +138,14 @@ def write_card(folder, task, recipe, values):
 def tables(rows):
     """How often the right value comes first, over all questions and by the chunk they are in."""
     lines = [
-        [row["arm"], row["seed"], f"{row['measures']['accuracy']:.3f}",
-         ", ".join(f"{share:.2f}" for share in row["measures"]["by_chunk"])]
+        [
+            row["arm"],
+            row["seed"],
+            f"{row['measures']['accuracy']:.3f}",
+            ", ".join(f"{share:.2f}" for share in row["measures"]["by_chunk"]),
+        ]
         for row in sorted(rows, key=lambda row: row["arm"])
-    ]  # fmt: skip
+    ]
     return markdown(["model", "seed", "accuracy", "by chunk"], lines)
 
 
@@ -156,11 +176,12 @@ EXPERIMENT = Experiment(
     make=make,
     score="accuracy",
     same_code=("789190e",),
-    setting="MQAR: one to four pairs in the first chunk of 8, questions in up to seven later ones; two units of width 64, "
-    "600 updates (small: two pairs, 200).",
-    meaning="FLASH answers nearly all questions, its local part alone is at chance (1/16), its global part alone predicts "
-    "one of the sequence's four values. All of them begin from a start made for this task; from the paper's start FLASH "
-    "does no better than its global part.",
+    setting="MQAR: one to four pairs in the first chunk of 8, questions in up to seven later "
+    "ones; two units of width 64, 600 updates (small: two pairs, 200).",
+    meaning="FLASH answers nearly all questions, its local part alone is at chance (1/16), its "
+    "global part alone predicts one of the sequence's four values. All of them begin from a "
+    "start made for this task; from the paper's start FLASH does no better than its global "
+    "part.",
     not_tried="Longer training from the paper's start; starts between the two; more than one seed of the parts.",
     tables=tables,
     numbers=numbers,

@@ -1,9 +1,11 @@
-"""Recall against the size of the state: FLASH, linear attention, and what came after, on MQAR with one recipe.
+"""Recall against the size of the state: FLASH, linear attention, and what came after, on MQAR with
+one recipe.
 
-One recipe for all: two units of width 64, the same rows and updates. Recall takes two steps, to bind a value to the
-key before it and to find that key again. Others bind by a short convolution in each layer; here all models, FLASH too,
-get one and the same means, a shift by a token behind the embedding. They start where both steps work from the first
-update on, so that a run is about what a state can hold and not about how long the search for the two steps takes.
+One recipe for all: two units of width 64, the same rows and updates. Recall takes two steps, to
+bind a value to the key before it and to find that key again. Others bind by a short convolution in
+each layer; here all models, FLASH too, get one and the same means, a shift by a token behind the
+embedding. They start where both steps work from the first update on, so that a run is about what a
+state can hold and not about how long the search for the two steps takes.
 """
 
 import statistics
@@ -46,14 +48,17 @@ RATES = (1.5e-3, 3e-3, 6e-3)
 
 # ---------------------------------------------------------------- one start for all
 class Shift(nn.Module):
-    """Each token's own channels, and then those of the token before: ``(B, T, D / 2) -> (B, T, D)``."""
+    """Each token's own channels, and then those of the token before: ``(B, T, D / 2) -> (B, T,
+    D)``.
+    """
 
     def forward(self, x):
         return torch.cat([x, F.pad(x, (0, 0, 1, 0))[:, :-1]], -1)
 
 
 def make_model(name, size, seed=0):
-    """The model at its start: a blank says nothing, and a query for a key agrees with the place behind that key.
+    """The model at its start: a blank says nothing, and a query for a key agrees with the place
+    behind that key.
 
     FLASH combines its chunks by the bare sum (equation 8), as the others do.
     """
@@ -156,19 +161,25 @@ def last_loss(row):
 
 # ---------------------------------------------------------------- the experiment
 def tuned_at(name):
-    """The size at which a model's rate is chosen; a window's is the whole row, for only that can reach every pair."""
+    """The size at which a model's rate is chosen; a window's is the whole row, for only that can
+    reach every pair.
+    """
     return T if name == "window" else TUNED
 
 
 def also(name, size):
-    """Rates that were tried later: where seeds differ more than rates, one seed at TUNED rows cannot choose."""
+    """Rates that were tried later: where seeds differ more than rates, one seed at TUNED rows
+    cannot choose.
+    """
     if name in ("FLASH", "linear attention"):
         return (3e-3, 4.5e-3, 9e-3, 1.5e-3) if (name, size) == ("FLASH", SIZES[-1]) else (3e-3,)
     return (1.5e-3, 3e-3) if (name, size) == ("gated DeltaNet", SIZES[0]) else ()
 
 
 def arms():
-    """Each model at each size of its state; a window as long as the row is full softmax attention."""
+    """Each model at each size of its state; a window as long as the row is full softmax
+    attention.
+    """
     for name in KINDS:
         for size in (*SIZES, T) if name == "window" else SIZES:
             is_tuned = size == tuned_at(name)
@@ -178,7 +189,9 @@ def arms():
 
 
 def tables(rows):
-    """Recall by the number of pairs, and of the most pairs seed by seed, for each rate with all seeds."""
+    """Recall by the number of pairs, and of the most pairs seed by seed, for each rate with all
+    seeds.
+    """
     lines = []
     for arm in EXPERIMENT.arms:
         by_rate = {}
@@ -202,11 +215,13 @@ EXPERIMENT = Experiment(
     search=Search(steps=UPDATES, seeds=(0,), score=last_loss, most=5),
     make=make,
     same_code=("f977f8d",),
-    setting="MQAR with 1 to 16 pairs among 16 keys and 16 values, rows of 64 tokens, two units of width 64, one recipe, "
-    "1,000 updates, three seeds, each model at its own rate, from a start in which queries and keys know the binding.",
-    meaning="Full attention and the hybrid recall all pairs; the delta rule needs fewer rows than gates, and gates fewer "
-    "than a plain sum. FLASH depends on the rate: at 0.003, tried later, it recalls all pairs with 32 rows. Windows that "
-    "are too short do not even learn which values were shown.",
+    setting="MQAR with 1 to 16 pairs among 16 keys and 16 values, rows of 64 tokens, two units "
+    "of width 64, one recipe, 1,000 updates, three seeds, each model at its own rate, from a "
+    "start in which queries and keys know the binding.",
+    meaning="Full attention and the hybrid recall all pairs; the delta rule needs fewer rows "
+    "than gates, and gates fewer than a plain sum. FLASH depends on the rate: at 0.003, tried "
+    "later, it recalls all pairs with 32 rows. Windows that are too short do not even learn "
+    "which values were shown.",
     not_tried="Other lengths and keys; a search at each size with several seeds for all models alike.",
     tables=tables,
 )

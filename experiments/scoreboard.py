@@ -1,7 +1,8 @@
 """The runs of the scoreboard, stored: the same tiny model with another mixer in each lecture.
 
-A run is made by the lecture's own cells: they are executed up to the one that trains. Of the first seed, which is the
-lectures', every loss is stored, and the lectures compare their first losses with these.
+A run is made by the lecture's own cells: they are executed up to the one that trains. Of the first
+seed, which is the lectures', every loss is stored, and the lectures compare their first losses with
+these.
 """
 
 import os
@@ -33,7 +34,9 @@ SETTINGS = dict(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, e
 
 
 class LinearWithBias(GatedUnit):
-    """The linear unit of lecture 04 with the GAU's position bias, tril(q k^T + b) v, which needs the matrix."""
+    """The linear unit of lecture 04 with the GAU's position bias, tril(q k^T + b) v, which needs
+    the matrix.
+    """
 
     heads = 2
 
@@ -58,7 +61,9 @@ BIAS = {  # no lecture trains these: linear attention has no position bias, and 
 
 @cache
 def runs_of(lecture, seed):
-    """{mixer: what ``train`` returned}: the lecture's variable ``runs``, its trainings begun from another seed."""
+    """{mixer: what ``train`` returned}: the lecture's variable ``runs``, its trainings begun from
+    another seed.
+    """
     import jupytext
 
     (source,) = (ROOT / "notebooks").glob(f"{lecture}_*.py")
@@ -101,10 +106,11 @@ EXPERIMENT = Experiment(
     steps=(SETTINGS["steps"],),
     make=make,
     same_code=("c2c4b36",),
-    setting="D = 64, T = 64, 300 updates of 16 windows, three seeds; bits per byte of 20,000 bytes of *Persuasion*. Made on "
-    "an Intel Xeon and on AMD EPYC.",
-    meaning="With the position bias linear attention is as good as the GAU on the mean; without its bias relu² hardly "
-    "begins to learn. What relu² adds beside the bias three seeds cannot say.",
+    setting="D = 64, T = 64, 300 updates of 16 windows, three seeds; bits per byte of 20,000 "
+    "bytes of *Persuasion*. Made on an Intel Xeon and on AMD EPYC.",
+    meaning="With the position bias linear attention is as good as the GAU on the mean; without "
+    "its bias relu² hardly begins to learn. What relu² adds beside the bias three seeds cannot "
+    "say.",
     not_tried="A rate for each mixer; longer runs.",
 )
 

@@ -1,4 +1,5 @@
-"""Train the two models that come with the package, each at its own best rate, and say what was tried.
+"""Train the two models that come with the package, each at its own best rate, and say what was
+tried.
 
 `python experiments/timings/ship_model.py` puts a finished run into the package.
 """
@@ -38,16 +39,25 @@ def arm(name, dropout, decay, **options):
 
 
 def arms():
-    """First the rate, by short runs; then the long runs at the best rate; then dropout and decay by middle ones."""
+    """First the rate, by short runs; then the long runs at the best rate; then dropout and decay by
+    middle ones.
+    """
     scored = {"eval_bytes": 100_000, "eval_every": 500}
     for name in MODELS:
         base = arm(name, 0.1, 0.1, rates=RATES[name], steps=(SHORT,), search=Search(steps=SHORT, seeds=(0,), most=4))
         yield base
         for dropout in LONG_RUNS[name]:
             yield arm(
-                name, dropout, 0.1, rates_of=(base.label,), steps=(LONG,), seeds=(0,), settings={"run": "long"},
-                train=scored, keep=True,
-            )  # fmt: skip
+                name,
+                dropout,
+                0.1,
+                rates_of=(base.label,),
+                steps=(LONG,),
+                seeds=(0,),
+                settings={"run": "long"},
+                train=scored,
+                keep=True,
+            )
         for dropout, decay in TRIED[name]:
             yield arm(
                 name, dropout, decay, rates_of=(base.label,), steps=(MIDDLE,), seeds=(0,), settings={"run": "middle"}
@@ -55,9 +65,16 @@ def arms():
         dropout, rate = WENT_ON[name]
         before = f"runs/shipping/{name}_{dropout}_0.1_long-{rate / LOWER:g}-0-{LONG}"
         yield arm(
-            name, dropout, 0.1, rates=(rate,), steps=(MORE,), seeds=(1,), settings={"after": LONG},
-            train=scored | {"start_from": before}, keep=True,
-        )  # fmt: skip
+            name,
+            dropout,
+            0.1,
+            rates=(rate,),
+            steps=(MORE,),
+            seeds=(1,),
+            settings={"after": LONG},
+            train=scored | {"start_from": before},
+            keep=True,
+        )
 
 
 EXPERIMENT = Experiment(
@@ -68,15 +85,18 @@ EXPERIMENT = Experiment(
     measure=measure,
     compare=(Compare("flash 0.1 0.1", "transformer++ 0.1 0.1", "after_600_updates"),),
     same_code=("251adcc",),
-    setting="1.93 million parameters, T = 1,024, 4,096 bytes an update. 600 updates choose the rate, 7,000 make the model, "
-    "2,000 look at dropout and decay, 4,000 more from 0.4 of the rate go on. All choices by the first 400,000 bytes of "
-    "*Persuasion*; one seed, but for the short runs. Some of the middle runs are in float32, as their machine asked for.",
-    meaning="After 600 updates FLASH is far ahead; after 11,000 Transformer++ is, by less than seeds of short runs differ. "
-    "In the long runs a dropout of 0.2 is the better one of two for FLASH, and 0.1 the best of three for Transformer++, "
-    "while short runs ask for less; a decay of 1 is too much for both, and between 0.03 and 0.3 no difference is shown.",
-    not_tried="Seeds of the long runs. Two things keep them from being repeated bit by bit: parts of them followed a longer "
-    "schedule (Transformer++'s first 2,400 updates, FLASH's first 3,572 with a dropout of 0.1), and both models went on "
-    "from weights in half precision.",
+    setting="1.93 million parameters, T = 1,024, 4,096 bytes an update. 600 updates choose the "
+    "rate, 7,000 make the model, 2,000 look at dropout and decay, 4,000 more from 0.4 of the "
+    "rate go on. All choices by the first 400,000 bytes of *Persuasion*; one seed, but for the "
+    "short runs. Some of the middle runs are in float32, as their machine asked for.",
+    meaning="After 600 updates FLASH is far ahead; after 11,000 Transformer++ is, by less than "
+    "seeds of short runs differ. In the long runs a dropout of 0.2 is the better one of two for "
+    "FLASH, and 0.1 the best of three for Transformer++, while short runs ask for less; a decay "
+    "of 1 is too much for both, and between 0.03 and 0.3 no difference is shown.",
+    not_tried="Seeds of the long runs. Two things keep them from being repeated bit by bit: "
+    "parts of them followed a longer schedule (Transformer++'s first 2,400 updates, FLASH's "
+    "first 3,572 with a dropout of 0.1), and both models went on from weights in half "
+    "precision.",
 )
 
 if __name__ == "__main__":

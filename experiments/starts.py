@@ -1,4 +1,6 @@
-"""Which start fits a small model: kernels, gamma, embedding, bias and positions as wide as the width asks for."""
+"""Which start fits a small model: kernels, gamma, embedding, bias and positions as wide as the
+width asks for.
+"""
 
 import math
 from functools import partial
@@ -42,7 +44,9 @@ def build(model, start, seed):
 
 
 def std_of(name, parameter, start, wide):
-    """The standard deviation that a parameter is drawn with; None for norms, offsets and linear biases."""
+    """The standard deviation that a parameter is drawn with; None for norms, offsets and linear
+    biases.
+    """
     if name.endswith(("gain", "offset", "beta", "proj.bias", "out.bias", "in.bias", "scale")):
         return None
     is_kernel = name.endswith(("proj.weight", "out.weight", "in.weight"))
@@ -109,10 +113,10 @@ EXPERIMENT = Experiment(
     measure=measure,
     compare=tuple(comparisons()),
     same_code=("74da42b",),
-    setting="D = 128, T = 512, 8 windows an update, bfloat16, one thread. Starts: the paper's 0.02; everything that is "
-    "drawn times sqrt(768 / D) (width); kernels, gamma and bias alone (kernels); 1 / sqrt(fan-in); and that of "
-    "GPT-NeoX (small). Rates by a seed and on a text that are not reported; bits per byte of the first 100,000 bytes "
-    "of *Persuasion*.",
+    setting="D = 128, T = 512, 8 windows an update, bfloat16, one thread. Starts: the paper's "
+    "0.02; everything that is drawn times sqrt(768 / D) (width); kernels, gamma and bias alone "
+    "(kernels); 1 / sqrt(fan-in); and that of GPT-NeoX (small). Rates by a seed and on a text "
+    "that are not reported; bits per byte of the first 100,000 bytes of *Persuasion*.",
     meaning="The runs are going on.",
     not_tried="Other widths than D = 128; residual branches scaled by the depth alone.",
 )

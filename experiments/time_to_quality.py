@@ -1,7 +1,9 @@
-"""The paper's own measure of speed: quality against training time, and the time to reach the baseline's final quality.
+"""The paper's own measure of speed: quality against training time, and the time to reach the
+baseline's final quality.
 
-FLASH, FLASH-Quad and Transformer++ at three lengths (Figure 1 and Table 3 of the paper). A run has as many updates as
-fit into its time at the stored time of an update, so that runs may share the machine; every half minute it is scored.
+FLASH, FLASH-Quad and Transformer++ at three lengths (Figure 1 and Table 3 of the paper). A run has
+as many updates as fit into its time at the stored time of an update, so that runs may share the
+machine; every half minute it is scored.
 """
 
 import itertools
@@ -27,20 +29,35 @@ def settings(steps, budget):
 
 
 def arm(name, T):
-    """A model at a length. Of Transformer++ at 8,192 half the rate of the short runs was better over the whole time."""
+    """A model at a length. Of Transformer++ at 8,192 half the rate of the short runs was better
+    over the whole time.
+    """
     middle = RATES[name]
     also = (1.25e-3,) if (name, T) == ("transformer++", 8192) else ()
     return Arm(
-        name, ModelConfig(name, max_length=T), (middle / 2, middle, middle * 2), settings={"T": T}, also=also,
-        train=dict(batch=BYTES // T, length=T), search=Search(seconds=TUNING[T], seeds=(0,), most=7),
-    )  # fmt: skip
+        name,
+        ModelConfig(name, max_length=T),
+        (middle / 2, middle, middle * 2),
+        settings={"T": T},
+        also=also,
+        train=dict(batch=BYTES // T, length=T),
+        search=Search(seconds=TUNING[T], seeds=(0,), most=7),
+    )
 
 
 def tables(rows):
     """Where models end after ten minutes, and how soon others are where Transformer++ ends."""
-    head = ["T", "FLASH", "FLASH-Quad", "Transformer++", "FLASH gets as far sooner by (seeds 0, 1, 2)",
-            "FLASH-Quad sooner by", "FLASH sooner by, after five minutes", "FLASH in the paper's Figure 1",
-            "an update of Transformer++ / of FLASH, two CPUs"]  # fmt: skip
+    head = [
+        "T",
+        "FLASH",
+        "FLASH-Quad",
+        "Transformer++",
+        "FLASH gets as far sooner by (seeds 0, 1, 2)",
+        "FLASH-Quad sooner by",
+        "FLASH sooner by, after five minutes",
+        "FLASH in the paper's Figure 1",
+        "an update of Transformer++ / of FLASH, two CPUs",
+    ]
     lines = []
     for T in LENGTHS:
         ends = {model: [run["bits_per_byte"] for run in of] for model, of in timed_runs(T).items()}
@@ -70,18 +87,21 @@ EXPERIMENT = Experiment(
         for T in LENGTHS
     ),
     same_code=("4d83881",),
-    setting="Ten minutes of one core, 0.46 million parameters (D = 128, S = 64, C = 128), 8,192 bytes an update, bfloat16, "
-    "three seeds; rates by runs of 75 seconds (150 at T = 8,192) with seed 0. Updates are counted by the time of one that "
-    "was measured in turn on a quiet machine; on another of the same maker, whose bfloat16 products are faster, "
-    "Transformer++ would have made fewer for each of FLASH's. FLASH-Quad has the Toeplitz bias at 512 and the rotary one "
-    "above.",
-    meaning="At T = 2,048 FLASH is clearly ahead in equal time; at 512 it is not settled. These are the factors of a short "
-    "race, larger still after five minutes. At 8,192 Transformer++ makes 311 updates, too few to judge it by. With equal "
-    "updates in place of equal time the lead at 2,048 is not settled (`parts`), and in the only longer runs, those of the "
-    "models that ship, there is none.",
-    not_tried="Neighbouring rates of Transformer++ were tried for the whole time with seed 0 alone: at 512 and 8,192, and at "
-    "2,048 for five minutes; at 8,192 the best is the lowest that was tried. What makes FLASH-Quad fall behind above 512, "
-    "dear updates or dead units, was not separated.",
+    setting="Ten minutes of one core, 0.46 million parameters (D = 128, S = 64, C = 128), 8,192 "
+    "bytes an update, bfloat16, three seeds; rates by runs of 75 seconds (150 at T = 8,192) "
+    "with seed 0. Updates are counted by the time of one that was measured in turn on a quiet "
+    "machine; on another of the same maker, whose bfloat16 products are faster, Transformer++ "
+    "would have made fewer for each of FLASH's. FLASH-Quad has the Toeplitz bias at 512 and the "
+    "rotary one above.",
+    meaning="At T = 2,048 FLASH is clearly ahead in equal time; at 512 it is not settled. These "
+    "are the factors of a short race, larger still after five minutes. At 8,192 Transformer++ "
+    "makes 311 updates, too few to judge it by. With equal updates in place of equal time the "
+    "lead at 2,048 is not settled (`parts`), and in the only longer runs, those of the models "
+    "that ship, there is none.",
+    not_tried="Neighbouring rates of Transformer++ were tried for the whole time with seed 0 "
+    "alone: at 512 and 8,192, and at 2,048 for five minutes; at 8,192 the best is the lowest "
+    "that was tried. What makes FLASH-Quad fall behind above 512, dear updates or dead units, "
+    "was not separated.",
     tables=tables,
 )
 

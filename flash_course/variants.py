@@ -1,6 +1,6 @@
 """The units and models of the ablations: one part of GAU, FLASH or a Transformer exchanged or left out, the rest equal.
 
-Lecture 10 shows one of the four classes, `benchmarks/ablations.py` trains all fifteen models, and
+Lecture 10 shows one of the four classes, `experiments/ablations.py` trains all fifteen models, and
 `flash_course/bench/results/ablations.json` holds what came out.
 """
 

@@ -209,7 +209,7 @@ plain, plus = (runs[name].evaluation.bits_per_byte for name in runs)
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import compare_with_stored
 
-compare_with_stored("00", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
+compare_with_stored("00", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 seeds = {name: load_stored("scoreboard")["seeds"][f"00 {name}"] for name in runs}
 print("bits per byte        parameters   here   three seeds, stored")
 for name, run in runs.items():
@@ -425,7 +425,7 @@ print(f"token 9 changed: outputs 1 to 8 do not move, each of 9 to 14 moves by at
 # %% tags=["nbval-check-output"]
 text = corpus.validation.tokens[:100_000]  # the first 100,000 bytes of Persuasion
 counts = np.bincount(corpus.train.tokens, minlength=256) + 1
-rows = [row for row in load_stored("ngrams")["rows"] if "order" in row]  # made by benchmarks/ngrams.py
+rows = [row for row in load_stored("ngrams")["rows"] if "order" in row]  # made by experiments/ngrams.py
 ngrams = {row["order"]: row["validation, first 100000 bytes"] for row in rows}
 scores = {
     "know nothing": -np.log2(1 / 256),

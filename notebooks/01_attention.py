@@ -551,7 +551,7 @@ assert min(curves, key=lambda name: np.mean(curves[name][-20:])) == "ScaledSin +
 figures.show(*figures.loss_curves(curves, title="ScaledSin with RoPE ends lowest"))
 
 # %% tags=["nbval-check-output"]
-compare_with_stored("01", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
+compare_with_stored("01", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 stored = load_stored("scoreboard")["seeds"]
 seeds = {name: stored[f"01 {name}"] for name in runs} | {"Transformer++": stored["00 transformer++"]}
 print("bits per byte       this run minus its stored one   stored, three seeds")

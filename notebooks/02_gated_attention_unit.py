@@ -559,7 +559,7 @@ corpus = load_corpus("austen")
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
 tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer")
 run = train(tiny, settings, corpus=corpus, progress=False)
-compare_with_stored("02", {"GAU, relu^2": run})  # made once by benchmarks/scoreboard.py, same seed and settings
+compare_with_stored("02", {"GAU, relu^2": run})  # made once by experiments/scoreboard.py, same seed and settings
 bits = run.evaluation.bits_per_byte
 blocks = load_stored("scoreboard")["seeds"]["00 transformer++"]  # same text and updates
 print(f"GAU {bits:.1f} bits per byte at one seed here, Transformer++ {min(blocks):.2f} to {max(blocks):.2f} at three")

@@ -560,7 +560,7 @@ first_updates = train(tiny, settings, corpus=corpus, progress=False, stop_at=30)
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import compare_with_stored, load_stored
 
-compare_with_stored("03", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
+compare_with_stored("03", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 losses = [[row["loss"] for row in log[:30]] for log in (runs["my GAU, Toeplitz bias"].log, first_updates)]
 assert np.abs(np.subtract(*losses)).max() < 1e-4 and count_parameters(of_package) == count_parameters(of_mine)
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}

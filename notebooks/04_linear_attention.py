@@ -635,7 +635,7 @@ run = runs["linear attention"]
 from flash_course.bench.counts import count_state_numbers
 from flash_course.bench.stored import compare_with_stored, load_stored
 
-compare_with_stored("04", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
+compare_with_stored("04", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 stored = load_stored("scoreboard")
 bits = run.evaluation.bits_per_byte
 entries, step_ms = count_state_numbers(run.model, 64), 1000 * float(np.median(np.diff([r["seconds"] for r in run.log])))

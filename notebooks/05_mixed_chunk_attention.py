@@ -636,7 +636,7 @@ runs = {
     "FLASH, C = 16": train(tiny, settings, corpus=corpus, progress=False),
     "FLASH, local only": train(replace(tiny, global_=False), settings, corpus=corpus, progress=False),
 }
-compare_with_stored("05", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
+compare_with_stored("05", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 # each of 4 units keeps C (S + E) entries if local only; FLASH keeps the state, S E, and both keys and the value of
 # each token of the unfinished chunk, C (2 S + E)

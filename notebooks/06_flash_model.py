@@ -687,7 +687,7 @@ runs = {
     "FLASH, mean": train(tiny, settings, corpus=corpus, progress=False),
     "FLASH, bare sum": train(replace(tiny, combine="sum"), settings, corpus=corpus, progress=False),
 }
-compare_with_stored("06", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
+compare_with_stored("06", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 seeds = {name: load_stored("scoreboard")["seeds"][f"06 {name}"] for name in runs}
 rows = [("held-out bits per byte", "yours", "stored: seed 0", 1, 2, "mean", "range")]
 for name, run in runs.items():

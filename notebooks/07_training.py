@@ -592,7 +592,7 @@ print(f"FLASH with dropout 0.1 after 600 updates: {len(three)} seeds, {np.ptp(th
 # seed each, at equal updates, each at its own rate and with the better of two dropout rates. (The better of two runs of 7,000 updates went
 # on for 4,000 at a lower rate.) With a dropout of 0.2 Transformer++ is 0.05 bits worse than with 0.1 and FLASH 0.01 better; with 0.05, tried later,
 # Transformer++ fits the training text better and the held-out text no better. But dropout is not all that
-# differs: the runs with 0.1 began on a schedule of 10,000 updates, which was [shortened](../docs/predictions.md) to 7,000 on the way, and the others had
+# differs: the runs with 0.1 began on a schedule of 10,000 updates, which was [shortened](../experiments/predictions.md) to 7,000 on the way, and the others had
 # 7,000 from the start. So part of each difference may be the schedule's, and a hundredth is less than three seeds of FLASH differ by.
 #
 # **What did the paper find?** These are perplexities from its Table 12, for causal models on Wiki-40B:
@@ -658,7 +658,7 @@ print(f"{first:.1f} bits for the first token after a boundary, {last:.1f} for a 
 #   more parameters. Alone of the four they had a grid of rates of their own, whose best lies at its edge, so a higher
 #   rate may gain more still.
 #
-# We had [expected](../docs/predictions.md) 0.01 to 0.05 from the first three.
+# We had [expected](../experiments/predictions.md) 0.01 to 0.05 from the first three.
 #
 # The paper says of overlapping chunks that they helped and cost too much. Here is the chunk before with half the scale, 1/(2C), at the best of
 # three rates.

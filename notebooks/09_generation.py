@@ -564,7 +564,7 @@ assert adds["flash", 512] > 1.1 * adds["transformer++", 512] and adds["flash", 2
 # products alone, timed on tensors of the same shapes, take 0.14 of 0.45 ms at 512 and 1.70 of 2.98 ms at 16,384, so two fifths of the added time
 # lie outside of them, and a better decoder might win some of that. Ours once laid a token's heads side by side in the cache instead of a head's
 # tokens; since it does the latter, a token of Transformer++ behind 8,192 others takes 0.65 of the time
-# (`python benchmarks/before_after.py table`). Before you praise a linear model for its decoding, look at how well the other one decodes.
+# (`python experiments/timings/before_after.py table`). Before you praise a linear model for its decoding, look at how well the other one decodes.
 
 # %%
 title = "With a cache, room and time both grow; FLASH's do not"
@@ -808,7 +808,7 @@ print(
 assert rates["FLASH, sum"] == rates["FLASH, mean"] and behind > 0.1 and abs(plus[1024][0].mean() - at_other) < 0.02
 
 # %% [markdown]
-# The mean runs at the rate that was best for it in a search of 400 updates at this length (`benchmarks/places.py`). The sum was given the
+# The mean runs at the rate that was best for it in a search of 400 updates at this length (`experiments/places.py`). The sum was given the
 # same one, without a search of its own, and is behind before the windows grow; with another rate it might hold out longer, or less long.
 # Transformer++ runs at half of the rate that the search chose for it. At 1,024 bytes this makes no difference that three seeds could show,
 # but how the other rate reads longer windows was not tried. So that the mean is the best of the three at 16,384 is safe. How far the others are

@@ -360,7 +360,7 @@ runs = {"mean so far": train(mean_config, board, corpus=corpus, progress=False)}
 run, stored = runs["mean so far"], load_stored("scoreboard")
 
 # %% tags=["nbval-check-output"]
-compare_with_stored("12", runs)  # made once by benchmarks/scoreboard.py, with the same seed and settings
+compare_with_stored("12", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 baselines = {"mean so far": "12 mean so far", "FLASH": "05 FLASH, C = 16", "Transformer++": "00 transformer++"}
 seeds = {name: stored["seeds"][key] for name, key in baselines.items()}
 for name, each in seeds.items():

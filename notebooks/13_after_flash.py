@@ -511,7 +511,7 @@ for t in (3, 21, 22):
 #
 # How much can a state hold? The task is MQAR from lecture 10: 1, 2, 4, 8 or 16 pairs of a key and a value, then questions for the values.
 # A row has 64 tokens: the pairs stand in the first 32, and each of the last 32 asks.
-# Seven layers were trained on it with states of several sizes and three seeds (`benchmarks/recall_state.py`). A layer's learning rate is
+# Seven layers were trained on it with states of several sizes and three seeds (`experiments/recall_state.py`). A layer's learning rate is
 # the one that gave seed 0 the lowest training loss at one size; three layers, as we shall see, got a second look, and not equally thorough ones. Recall takes two steps:
 # to tie a value to the key before it, and to find that key again. Neither is what we want to measure here. So every model is given each
 # token together with the one before it, and at the start the query of a key already matches what was stored for that key. We hoped that
@@ -571,7 +571,7 @@ print(f"FLASH: {guessing.sum()} of {guessing.size} runs know 1/2, 1/4, 1/8 and 1
 # pairs they know half, of four a quarter, as if they guessed among the values that were shown: such a run has learned which values a sequence holds, and not which key each belongs to. What its
 # state could hold it cannot tell us.
 #
-# About linear attention, gated DeltaNet and FLASH [our guesses](../docs/predictions.md) were wrong. Where only one seed
+# About linear attention, gated DeltaNet and FLASH [our guesses](../experiments/predictions.md) were wrong. Where only one seed
 # succeeds, the room was there, and training did not use it.
 #
 # - Linear attention is reliable only from 2,064 entries on, RetNet and GLA from the smallest size that was tried. Some of this is training:
@@ -610,7 +610,7 @@ assert min(largest[0.003]) > 0.99 > min(largest[0.0015]) > 0.95 and max(largest[
 # rates 0.006 looked best. But there the seeds differ more than the rates do: at half of it a second seed knows 96%, which nobody saw, since
 # it was not run. With 32 rows and three seeds at each of five rates the picture is clear. At 0.0015 and at 0.003 every seed knows nearly
 # everything, and we show 0.003, which is ahead by a hair. From 0.0045 on seeds begin to fail: at 0.006 two of them lose a fifth of the
-# pairs or more, and the third nearly all. (Before these runs we [wrote down](../docs/predictions.md) that no rate would do. That was wrong,
+# pairs or more, and the third nearly all. (Before these runs we [wrote down](../experiments/predictions.md) that no rate would do. That was wrong,
 # too.) Linear attention got one further rate, 0.003, at all four sizes, and is shown with it. Gated DeltaNet got two further rates,
 # with four rows only, and is shown at its first; the others know at least 95% with every state that was tried, but for the windows shorter
 # than the row. So when a layer looks bad, ask how many

@@ -20,6 +20,7 @@ PATTERNS = (
     "notebooks/[0-9][0-9]_*.ipynb",
     "exercises/[0-9][0-9]_*.ipynb",
     "docs/*.md",
+    "experiments/predictions.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 )

@@ -1,7 +1,7 @@
 """Whether something got slower: a training step, a token and a token far on, now and at an earlier commit, in turn.
 
-    python benchmarks/before_after.py run COMMIT        # five minutes; nothing else should run
-    python benchmarks/before_after.py table
+    python experiments/timings/before_after.py run COMMIT        # five minutes; nothing else should run
+    python experiments/timings/before_after.py table
 
 Two processes with one thread each wait for their turns, one with the package as it is committed and one with it as it
 was, so that both meet the same machine; several such pairs, since one process may have its memory in a better place
@@ -10,6 +10,7 @@ flash_course/bench/results/before_after.json.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -17,10 +18,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stored_runs import StoredRuns
+from flash_course.bench.stored import RESULTS, load_stored
+from flash_tutorial.clock import machine
+from flash_tutorial.files import write_text
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNS = StoredRuns("before_after", __doc__)
+ROOT = Path(__file__).resolve().parents[2]
 PAIRS, ROUNDS, TOKENS = 6, 6, 16
 FAR = 8192  # tokens before one that is far on
 
@@ -122,11 +124,21 @@ def run(commit):
                              capture_output=True, text=True, check=True).stdout  # fmt: skip
     if changed:
         sys.exit(f"these files differ from {now}, whose name the result would have: commit them first\n{changed}")
-    RUNS.find_or_make({"before": before, "now": now, "pairs": PAIRS, "rounds": ROUNDS}, lambda: measure(before))
+    row = {"before": before, "now": now, "pairs": PAIRS, "rounds": ROUNDS} | measure(before) | {"machine": machine()}
+    store([*load_stored("before_after")["runs"], row])
+
+
+def store(rows):
+    """A line for each row."""
+    command = "python experiments/timings/before_after.py run COMMIT"
+    lines = ",\n  ".join(map(json.dumps, rows))
+    write_text(
+        RESULTS / "before_after.json", f'{{\n "command": {json.dumps(command)},\n "runs": [\n  {lines}\n ]\n}}\n'
+    )
 
 
 def table():
-    for row in RUNS.load():
+    for row in load_stored("before_after")["runs"]:
         for line, (low, middle, high) in row["now_to_before"].items():
             print(
                 f"{row['before']} to {row['now']}: {line:20} {middle:.3f} (half of the rounds {low:.3f} to {high:.3f})"

@@ -1,6 +1,6 @@
 """How long a check takes: for every exercise with the answer of its master, and for a set's notebook as a whole.
 
-    python benchmarks/checks.py             # prints, and stores flash_course/bench/results/checks.json
+    python experiments/timings/checks.py             # prints, and stores flash_course/bench/results/checks.json
 
 A check of a right answer goes through all its cases. One that is wrong in a way of its own takes longer: it is compared
 with all kept wrong answers. The notebook of a set runs as a script, in a process of its own, with the start of Python
@@ -23,7 +23,7 @@ from flash_course.checks import exercise as model
 from flash_course.checks.verdict import judge
 from flash_tutorial.files import write_text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "flash_course" / "bench" / "results" / "checks.json"
 REPEATS = 3
 
@@ -74,7 +74,7 @@ def main():
     slowest, longest = max(checks, key=checks.get), max(sets, key=sets.get)
     print(f"{len(checks)} checks: the slowest is {slowest} with {checks[slowest]:.2f} s")
     print(f"{len(sets)} sets: the longest is {longest} with {sets[longest]:.1f} s, together {sum(sets.values()):.0f} s")
-    result = {"command": "python benchmarks/checks.py", "machine": machine(), "check_seconds": checks,
+    result = {"command": "python experiments/timings/checks.py", "machine": machine(), "check_seconds": checks,
               "set_seconds": sets}  # fmt: skip
     write_text(OUT, json.dumps(result, indent=1) + "\n")
     return 0 if checks[slowest] < 1 and sets[longest] < 60 else 1

@@ -1,6 +1,6 @@
 """A class of thirty with one of each kind that does harm, graded in one go and killed ten times at random.
 
-    python benchmarks/grading.py            # prints, and stores flash_course/bench/results/grading.json
+    python experiments/timings/grading.py            # prints, and stores flash_course/bench/results/grading.json
 
 In the sandbox, where it works, and without it. The points must be exactly those expected each time, and no process and
 no temporary file may be left. The submissions are those of tests/hostile.py. Nothing else should run on the machine.
@@ -21,7 +21,7 @@ from flash_course.bench.clock import machine
 from flash_course.grading import processes, sandbox
 from flash_tutorial.files import write_text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "flash_course" / "bench" / "results" / "grading.json"
 KILLS = 10
 sys.path.insert(0, str(ROOT / "tests"))
@@ -84,7 +84,7 @@ def measured(mode):
 
 def main():
     modes = ["none"] + ["bwrap"] * (sandbox.trouble() is None)
-    results = {"command": "python benchmarks/grading.py", "machine": machine()}
+    results = {"command": "python experiments/timings/grading.py", "machine": machine()}
     for mode in modes:
         results[mode] = measured(mode)
         print(mode, results[mode], flush=True)

@@ -1,6 +1,6 @@
 """A run that is killed at random moments, and resumed: does it end with the same bits each time?
 
-    python benchmarks/kill_runs.py          # prints, and stores flash_course/bench/results/kill_runs.json
+    python experiments/timings/kill_runs.py          # prints, and stores flash_course/bench/results/kill_runs.json
 
 Each time a small run starts in an empty folder, gets SIGKILL, SIGTERM or SIGINT somewhere between its first update and
 its last file, and is resumed. It writes a checkpoint after each update, so that many kills fall into a save: a SIGKILL
@@ -26,7 +26,7 @@ from flash_course.bench.clock import machine
 from flash_tutorial.files import read_json, write_text
 from flash_tutorial.training.run_folder import read_log
 
-OUT = Path(__file__).resolve().parent.parent / "flash_course" / "bench" / "results" / "kill_runs.json"
+OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results" / "kill_runs.json"
 STEPS = 40
 TRAIN = (
     "train --threads 1 --device cpu --dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 "
@@ -116,7 +116,7 @@ def main():
             print(f"{i + 1:3d}", *(f"{name} {value}" for name, value in kills[-1].items()), sep=", ", flush=True)
     same, inside = sum(kill["same_bits"] for kill in kills), sum(bool(kill["left"]) for kill in kills)
     print(f"{same} of {len(kills)} ended with the same bits; {inside} were killed inside a save")
-    command = shlex.join(["python", "benchmarks/kill_runs.py", *sys.argv[1:]])
+    command = shlex.join(["python", "experiments/timings/kill_runs.py", *sys.argv[1:]])
     facts = {"command": command, "machine": machine(), "run": TRAIN, "same_bits": same, "inside_a_save": inside}
     lines = ",\n  ".join(json.dumps(kill) for kill in kills)
     write_text(args.out, json.dumps(facts, indent=1)[:-2] + f',\n "kills": [\n  {lines}\n ]\n}}\n')

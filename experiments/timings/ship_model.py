@@ -1,7 +1,7 @@
 """Put a finished run into the package: half-precision weights, its log, its command and its scores.
 
     flash-tutorial train ... --eval-bytes all --out runs/austen-flash
-    python benchmarks/ship_model.py runs/austen-flash austen-flash --command "..."
+    python experiments/timings/ship_model.py runs/austen-flash austen-flash --command "..."
 
 The scores are those of the half-precision weights as they ship, over whole novels in windows of the training length
 that do not overlap: Persuasion (validation), by which all choices were made, and Northanger Abbey (test), once for each
@@ -20,7 +20,7 @@ from flash_tutorial.corpora import load_corpus
 from flash_tutorial.files import write_text
 from flash_tutorial.training import evaluate
 
-MODELS = Path(__file__).parent.parent / "flash_tutorial" / "models"
+MODELS = Path(__file__).resolve().parents[2] / "flash_tutorial" / "models"
 
 
 def score(model, split, length):

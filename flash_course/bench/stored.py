@@ -1,4 +1,6 @@
-"""Results that come with the package, as lectures read them: what was measured or trained once, in ``results``."""
+"""Results that come with the package, as lectures read them: what was measured or trained once, in
+``results``.
+"""
 
 import json
 from importlib import resources
@@ -16,10 +18,11 @@ OF_QUALITY = {"quality_flash": "flash", "quality_flash_quad": "flash_quad", "qua
 
 
 def load_stored(name: str) -> dict:
-    """The stored result of that name, such as ``"bench_cpu"``; ValueError with the names that are there.
+    """The stored result of that name, such as ``"bench_cpu"``; ValueError with the names that are
+    there.
 
-    An experiment's rows become flat runs: ``{"model": ..., "learning_rate": ..., "seed": ..., "steps": ...}`` with the
-    arm's settings and all that was measured.
+    An experiment's rows become flat runs: ``{"model": ..., "learning_rate": ..., "seed": ...,
+    "steps": ...}`` with the arm's settings and all that was measured.
     """
     if name in OF_QUALITY:
         runs = load_stored("quality")["runs"]
@@ -38,7 +41,9 @@ def load_stored(name: str) -> dict:
 
 
 def flat(row: dict, arm: str) -> dict:
-    """A row with its settings and measures at the top; one that times all arms in turn is of none of them."""
+    """A row with its settings and measures at the top; one that times all arms in turn is of none
+    of them.
+    """
     key = {arm: row["arm"], "learning_rate": row["rate"], "seed": row["seed"], "steps": row["steps"]}
     key = {name: value for name, value in key.items() if value is not None}
     if row["arm"] is None:
@@ -83,7 +88,8 @@ SHAPES = {
 
 
 def timed_runs(T: int, budget: int = 600) -> dict:
-    """{model: its runs of ``budget`` seconds, 600 or 300, at length T, by seed} of experiments/time_to_quality.py.
+    """{model: its runs of ``budget`` seconds, 600 or 300, at length T, by seed} of
+    experiments/time_to_quality.py.
 
     All of a model are at one rate: of those with three seeds, the one at which seed 0 ended best.
     """
@@ -98,7 +104,9 @@ def timed_runs(T: int, budget: int = 600) -> dict:
 
 
 def timed_lines(T: int) -> dict:
-    """{model by its name in figures: (seconds, bits per byte at each of them, a row for each seed)} of timed_runs."""
+    """{model by its name in figures: (seconds, bits per byte at each of them, a row for each seed)}
+    of timed_runs.
+    """
     names, lines = {"flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++"}, {}
     for model, name in names.items():
         ways = [run["on_the_way"] for run in timed_runs(T)[model]]
@@ -107,7 +115,8 @@ def timed_lines(T: int) -> dict:
 
 
 def times_sooner(T: int, budget: int = 600, model: str = "flash") -> list:
-    """How many times sooner than at the end a model is as good as Transformer++ at the end, by seed, of timed_runs.
+    """How many times sooner than at the end a model is as good as Transformer++ at the end, by
+    seed, of timed_runs.
 
     None where it never is.
     """
@@ -118,20 +127,25 @@ def times_sooner(T: int, budget: int = 600, model: str = "flash") -> list:
 
 
 def update_ratios(T: int) -> list:
-    """Time of an update of Transformer++ over FLASH's: on the machine that timed_runs counts by, and on another."""
+    """Time of an update of Transformer++ over FLASH's: on the machine that timed_runs counts by,
+    and on another.
+    """
     timings = [run["seconds"] for run in load_stored("time_to_quality")["runs"] if "what" in run]
     return [seconds[f"transformer++ {T}"] / seconds[f"flash {T}"] for seconds in timings]
 
 
 def means_of_hundred(run: dict) -> tuple:
-    """Training bits per byte of a stored run as means over 100 updates or so: the last update of each, the means."""
+    """Training bits per byte of a stored run as means over 100 updates or so: the last update of
+    each, the means.
+    """
     n = 100 // run["every"]
     means = np.convolve(run["losses"], np.ones(n) / n, "valid") / np.log(2)
     return run["every"] * np.arange(n - 1, len(run["losses"])) + 1, means
 
 
 def leads_at_equal_updates() -> dict:
-    """{what was run: bits per byte by which FLASH leads Transformer++}, where both made as many updates.
+    """{what was run: bits per byte by which FLASH leads Transformer++}, where both made as many
+    updates.
 
     Means over seeds (the larger models have one), each model at the better of its rates.
     """
@@ -156,9 +170,11 @@ def leads_at_equal_updates() -> dict:
 
 
 def longer_windows(stage: str) -> dict:
-    """{model: {T: (bits per byte by seed, and at sixteen places of the window, a row for each seed)}}.
+    """{model: {T: (bits per byte by seed, and at sixteen places of the window, a row for each
+    seed)}}.
 
-    Of experiments/longer.py; stages are ``"trained_at_1024"`` and, trained a little more, ``"tuned_at_4096"``.
+    Of experiments/longer.py; stages are ``"trained_at_1024"`` and, trained a little more,
+    ``"tuned_at_4096"``.
     """
     found = {}
     for run in load_stored("longer")["runs"]:
@@ -168,10 +184,11 @@ def longer_windows(stage: str) -> dict:
 
 
 def recalls(pairs: int) -> dict:
-    """{model: {entries of its state: {learning rate: recall of so many pairs, by seed}}} of experiments/recall_state.py.
+    """{model: {entries of its state: {learning rate: recall of so many pairs, by seed}}} of
+    experiments/recall_state.py.
 
-    The rate that was chosen for a model comes first among those with three seeds; others were tried with one seed, or
-    later.
+    The rate that was chosen for a model comes first among those with three seeds; others were tried
+    with one seed, or later.
     """
     found = {}
     for run in load_stored("recall_state")["runs"]:
@@ -181,9 +198,11 @@ def recalls(pairs: int) -> dict:
 
 
 def recalls_at_best_rate(pairs: int) -> dict:
-    """{model: {entries of its state: recall of so many pairs, by seed}}, each model at one rate for all sizes.
+    """{model: {entries of its state: recall of so many pairs, by seed}}, each model at one rate for
+    all sizes.
 
-    That is the rate with three seeds at every size; of two such rates the one that recalls more of 16 pairs.
+    That is the rate with three seeds at every size; of two such rates the one that recalls more of
+    16 pairs.
     """
     found = {}
     for model, by_entries in recalls(16).items():
@@ -203,10 +222,11 @@ def is_stored_run(losses, stored_losses, updates: int) -> bool:
 
 
 def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
-    """Say in one line that a lecture's runs begin as the stored ones do, and of one that does not how far it is off.
+    """Say in one line that a lecture's runs begin as the stored ones do, and of one that does not
+    how far it is off.
 
-    ``runs``: {mixer: what ``training.train`` returned}. The stored runs have the same seed and settings:
-    ``python experiments/scoreboard.py run``.
+    ``runs``: {mixer: what ``training.train`` returned}. The stored runs have the same seed and
+    settings: ``python experiments/scoreboard.py run``.
     """
     stored, same = load_stored("scoreboard")["runs"], 0
     for name, run in runs.items():

@@ -1,4 +1,6 @@
-"""A digest of the code that decides an arm's numbers: by it a result is known to belong to other code."""
+"""A digest of the code that decides an arm's numbers: by it a result is known to belong to other
+code.
+"""
 
 import ast
 import functools
@@ -15,14 +17,28 @@ from types import FunctionType, ModuleType
 LIBRARY = Path(__file__).resolve().parent.parent
 # What cannot change a number that is trained and measured on a CPU: files, words, the twins in NumPy, kernels.
 NOT_COUNTED = (
-    "experiments", "hf", "gpu", "check.py", "clock.py", "errors.py", "files.py", "reference.py",
-    "corpora/online.py", "training/checkpoints.py", "training/keeper.py", "training/lock.py", "training/progress.py",
-    "training/run_folder.py", "training/stopping.py",
-)  # fmt: skip
+    "experiments",
+    "hf",
+    "gpu",
+    "check.py",
+    "clock.py",
+    "errors.py",
+    "files.py",
+    "reference.py",
+    "corpora/online.py",
+    "training/checkpoints.py",
+    "training/keeper.py",
+    "training/lock.py",
+    "training/progress.py",
+    "training/run_folder.py",
+    "training/stopping.py",
+)
 
 
 def digest(experiment, arm):
-    """Eight letters for the library and for the declaration's own code: the arm's model, its text and the measures."""
+    """Eight letters for the library and for the declaration's own code: the arm's model, its text
+    and the measures.
+    """
     found = {"library": library()}
     architecture = getattr(arm.model, "architecture", None)
     for thing in (arm.model, architecture, arm.corpus, experiment.measure, experiment.at_start, experiment.make):
@@ -42,7 +58,9 @@ def library():
 
 
 def follow(thing, found):
-    """Add the source of a function or a class of the user's, and of all that it names, to ``found``."""
+    """Add the source of a function or a class of the user's, and of all that it names, to
+    ``found``.
+    """
     if isinstance(thing, functools.partial):
         for part in (thing.func, thing.args, thing.keywords):
             follow(part, found)
@@ -73,7 +91,9 @@ def follow_names(thing, found):
 
 
 def plain(value):
-    """A constant as text, the same in each process: sets have an order of their own in each, functions an address."""
+    """A constant as text, the same in each process: sets have an order of their own in each,
+    functions an address.
+    """
     if isinstance(value, (set, frozenset)):
         return plain(sorted(value, key=repr))
     if isinstance(value, (list, tuple)):
@@ -97,7 +117,9 @@ def in_standard_library(path):
 
 
 def bare(source):
-    """A source without comments, docstrings, spaces and trailing commas, so that a formatter does not change it."""
+    """A source without comments, docstrings, spaces and trailing commas, so that a formatter does
+    not change it.
+    """
     kept, before = [], tokenize.NEWLINE
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in (tokenize.COMMENT, tokenize.NL):

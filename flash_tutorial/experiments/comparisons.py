@@ -7,7 +7,9 @@ from .rates import is_trial, rates_of
 
 
 def reported(experiment, rows):
-    """{(arm, updates, budget, rate): its rows by seed} in declared order, without runs that only chose a rate."""
+    """{(arm, updates, budget, rate): its rows by seed} in declared order, without runs that only
+    chose a rate.
+    """
     found = {}
     for arm in experiment.arms:
         taken = rates_of(experiment, arm, rows)

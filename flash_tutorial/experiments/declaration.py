@@ -1,4 +1,6 @@
-"""What an experiment is: a question, the arms that are compared, how they are trained, measured and compared."""
+"""What an experiment is: a question, the arms that are compared, how they are trained, measured and
+compared.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,10 +12,11 @@ from ..training import TrainConfig
 
 @dataclass(frozen=True)
 class Search:
-    """How an arm's rate is chosen: by runs of ``steps`` updates, or ``seconds``, with seeds that are not reported.
+    """How an arm's rate is chosen: by runs of ``steps`` updates, or ``seconds``, with seeds that
+    are not reported.
 
-    A rate's score is the mean over the seeds. Where the best rate ends the grid, the next one by ``factor`` is tried,
-    until a worse one lies on either side or ``most`` were tried.
+    A rate's score is the mean over the seeds. Where the best rate ends the grid, the next one by
+    ``factor`` is tried, until a worse one lies on either side or ``most`` were tried.
     """
 
     steps: int | None = None
@@ -33,11 +36,12 @@ class Search:
 class Arm:
     """One of the things that are compared.
 
-    model: a ``ModelConfig``, or a function that builds a model from a seed. rates: one, or the grid of the search.
-    rates_of: other arms whose chosen rates it runs at, besides its own. settings: what tells it from arms of the same
-    name; they stand in its rows. train: settings of ``TrainConfig`` that are its own. corpus: a function that loads
-    its text. steps, seeds: those of its runs in place of the experiment's. also: rates that it runs at besides.
-    timed_as: the label of the arm whose time of an update is its own too. keep: finished runs stay in runs/NAME, for
+    model: a ``ModelConfig``, or a function that builds a model from a seed. rates: one, or the grid
+    of the search. rates_of: other arms whose chosen rates it runs at, besides its own. settings:
+    what tells it from arms of the same name; they stand in its rows. train: settings of
+    ``TrainConfig`` that are its own. corpus: a function that loads its text. steps, seeds: those of
+    its runs in place of the experiment's. also: rates that it runs at besides. timed_as: the label
+    of the arm whose time of an update is its own too. keep: finished runs stay in runs/NAME, for
     runs that start from them.
     """
 
@@ -68,10 +72,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class Compare:
-    """Score of ``arm`` minus that of ``other`` (labels), by Welch's interval; each at its chosen rate, or at ``rates``.
+    """Score of ``arm`` minus that of ``other`` (labels), by Welch's interval; each at its chosen
+    rate, or at ``rates``.
 
-    paired: the interval of the differences seed by seed, and their correlation, beside Welch's. name: under which a
-    page can print it.
+    paired: the interval of the differences seed by seed, and their correlation, beside Welch's.
+    name: under which a page can print it.
     """
 
     arm: str
@@ -87,19 +92,21 @@ class Compare:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The whole declaration; ``train`` and ``steps`` say how long and by what settings each arm is trained.
+    """The whole declaration; ``train`` and ``steps`` say how long and by what settings each arm is
+    trained.
 
-    train: settings of ``TrainConfig`` but rate, seed and updates; or a function ``(updates, budget) -> settings``. steps:
-    one length of the runs, or several. seconds: budgets of one core in place of updates, each of which holds as many
-    updates as were timed. equal_time: an arm; the others also run with the updates that its time holds. measure: a
-    function ``(model, corpus) -> dict`` of the finished model; at_start: the same of the model before it is trained.
-    make: what makes one run in place of training: a function ``(arm, rate, seed, steps) -> dict``. threads: of torch.
-    same_code: digests,
-    or commits from before there were digests, of code that gives the same numbers as today's.
+    train: settings of ``TrainConfig`` but rate, seed and updates; or a function ``(updates, budget)
+    -> settings``. steps: one length of the runs, or several. seconds: budgets of one core in place
+    of updates, each of which holds as many updates as were timed. equal_time: an arm; the others
+    also run with the updates that its time holds. measure: a function ``(model, corpus) -> dict``
+    of the finished model; at_start: the same of the model before it is trained. make: what makes
+    one run in place of training: a function ``(arm, rate, seed, steps) -> dict``. threads: of
+    torch. same_code: digests, or commits from before there were digests, of code that gives the
+    same numbers as today's.
 
-    The rest is for the reader: ``setting``, ``meaning`` (one paragraph), ``not_tried``; ``numbers``, a function of the
-    rows that gives texts by name, for pages; ``tables``, a function of the rows that gives the tables that are shown in
-    place of that of all runs.
+    The rest is for the reader: ``setting``, ``meaning`` (one paragraph), ``not_tried``;
+    ``numbers``, a function of the rows that gives texts by name, for pages; ``tables``, a function
+    of the rows that gives the tables that are shown in place of that of all runs.
     """
 
     name: str

@@ -7,7 +7,8 @@ import numpy as np
 
 
 def student_t(freedom, share=0.95):
-    """How many standard errors to either side hold ``share`` of Student's t with so many degrees of freedom.
+    """How many standard errors to either side hold ``share`` of Student's t with so many degrees of
+    freedom.
 
     With t = sqrt(freedom) tan(angle) its density is that of cos(angle) to the power of freedom - 1.
     """
@@ -36,7 +37,9 @@ class Interval:
 
 
 def welch(scores, others):
-    """Mean of one arm's scores minus the other's; variances may differ, and seeds have nothing to do with each other."""
+    """Mean of one arm's scores minus the other's; variances may differ, and seeds have nothing to
+    do with each other.
+    """
     mean = statistics.mean(scores) - statistics.mean(others)
     if min(len(scores), len(others)) < 2:
         return Interval(mean, None)
@@ -50,7 +53,9 @@ def welch(scores, others):
 
 
 def paired(scores, others):
-    """The differences seed by seed. It is narrower than Welch's only where the scores rise and fall together."""
+    """The differences seed by seed. It is narrower than Welch's only where the scores rise and fall
+    together.
+    """
     gaps = [a - b for a, b in zip(scores, others, strict=True)]
     mean = statistics.mean(gaps)
     if len(gaps) < 2:

@@ -29,8 +29,9 @@ def trials(experiment, arm, stored):
 
 
 def is_trial(experiment, arm, row, taken=()):
-    """Whether a run was made to choose a rate and is not reported: where trials are as long as the reported runs, those
-    at the rates that were taken are."""
+    """Whether a run was made to choose a rate and is not reported: where trials are as long as the
+    reported runs, those at the rates that were taken are.
+    """
     if row["seed"] not in (arm.seeds or experiment.seeds):
         return True
     search = experiment.search_of(arm)

@@ -1,7 +1,9 @@
-"""The runner: it chooses the rates, makes the runs that are not stored yet, and stores each as soon as it is finished.
+"""The runner: it chooses the rates, makes the runs that are not stored yet, and stores each as soon
+as it is finished.
 
-Runs go on where they were stopped: finished ones are stored, and of the one at hand the last checkpoint lies in
-runs/NAME. Several processes may share an experiment; none makes a run that another one makes.
+Runs go on where they were stopped: finished ones are stored, and of the one at hand the last
+checkpoint lies in runs/NAME. Several processes may share an experiment; none makes a run that
+another one makes.
 """
 
 import argparse
@@ -28,7 +30,9 @@ CURVE = 100  # losses that are kept of a run, evenly spaced
 
 
 def command(experiment, folder):
-    """The two commands of a declaration: ``run`` makes what is missing, ``table`` prints what is there."""
+    """The two commands of a declaration: ``run`` makes what is missing, ``table`` prints what is
+    there.
+    """
     parser = argparse.ArgumentParser(description=experiment.question)
     parser.add_argument("what", choices=("run", "table"))
     try:
@@ -113,7 +117,9 @@ def choose_rate(experiment, arm, rows, say=print):
 
 # ---------------------------------------------------------------- one run
 def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wait=True):
-    """A run's row; it is made unless it is stored, or another process makes it and this one is not to wait."""
+    """A run's row; it is made unless it is stored, or another process makes it and this one is not
+    to wait.
+    """
     settings = arm.settings | ({} if budget is None else {"budget": budget})
     key = dict(arm=arm.name, settings=settings, rate=rate, seed=seed, steps=steps)
     if found := rows.find(**key):
@@ -179,8 +185,9 @@ def built(arm, seed):
 
 
 def of_log(log, budget=None):
-    """Of a run's log the scores on the way, by update or by second of the budget, the loss at even distances, and the
-    mean of the last hundred."""
+    """Of a run's log the scores on the way, by update or by second of the budget, the loss at even
+    distances, and the mean of the last hundred.
+    """
     found, every = {}, max(1, len(log) // CURVE)
     scored = [row for row in log if "validation_bits_per_byte" in row]
     if len(scored) > 1:
@@ -196,13 +203,18 @@ def of_log(log, budget=None):
 
 
 def repeated(experiment, row, updates=50):
-    """Train a stored run's first updates again: the largest difference of a loss from the stored one, as a share."""
+    """Train a stored run's first updates again: the largest difference of a loss from the stored
+    one, as a share.
+    """
     arm = StoredRows(experiment, ".").arm_of(row)
     settings = experiment.settings_of(arm, row["rate"], row["seed"], row["steps"])
     done = train(
-        built(arm, row["seed"]), settings, corpus=experiment.corpus_of(arm), stop_at=min(updates, row["steps"]),
+        built(arm, row["seed"]),
+        settings,
+        corpus=experiment.corpus_of(arm),
+        stop_at=min(updates, row["steps"]),
         progress=False,
-    )  # fmt: skip
+    )
     every = row["measures"]["every"]
     pairs = zip((each["loss"] for each in done.log[::every]), row["measures"]["losses"], strict=False)
     return max(abs(now / stored - 1) for now, stored in pairs)

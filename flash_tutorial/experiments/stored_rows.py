@@ -1,4 +1,6 @@
-"""The rows of an experiment in one JSON file: each is added as soon as its run is finished, and never made again."""
+"""The rows of an experiment in one JSON file: each is added as soon as its run is finished, and
+never made again.
+"""
 
 import json
 from pathlib import Path
@@ -43,7 +45,9 @@ class StoredRows:
 
     # ------------------------------------------------------------ adding
     def make_once(self, make, wait=True, **key):
-        """The row of a key; if there is none, ``make()`` gives its measures. None where another process makes it."""
+        """The row of a key; if there is none, ``make()`` gives its measures. None where another
+        process makes it.
+        """
         if found := self.find(**key):
             return found
         make_folder(self.locks)
@@ -59,8 +63,10 @@ class StoredRows:
         """Store a finished run."""
         arm = self.arm_of(key)
         row = key | {
-            "measures": measures, "machine": machine(), "code": digest(self.experiment, arm) if arm else None,
-        }  # fmt: skip
+            "measures": measures,
+            "machine": machine(),
+            "code": digest(self.experiment, arm) if arm else None,
+        }
         row = json.loads(json.dumps(row))
         make_folder(self.path.parent)
         with FileLock(self.path.with_suffix(".lock")):
@@ -84,7 +90,9 @@ class StoredRows:
 
     # ------------------------------------------------------------ refusing
     def refuse_others(self):
-        """Refuse rows of other code, or of other settings than the declared ones: what is added would not compare."""
+        """Refuse rows of other code, or of other settings than the declared ones: what is added
+        would not compare.
+        """
         whole = self.whole()
         for arm in self.experiment.arms:
             refuse_settings(self.path.name, arm, whole["arms"].get(arm.label), settings_of(self.experiment, arm))
@@ -133,9 +141,10 @@ def refuse_settings(file, arm, stored, asked):
     for part, config in (("model", ModelConfig), ("train", TrainConfig)):
         before = before_they_existed(config)
         was, now = before | stored[part], before | asked[part]
-        for name in sorted({*was, *now}):
-            if stored[part] and was.get(name) != now.get(name):
-                raise ValueError(
-                    f"{file} holds {arm.label} with {name}={was.get(name)!r}, and {name}={now.get(name)!r} is declared: "
-                    "give the arm another name, or move the file away to begin anew"
-                )
+        changed = [name for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
+        if changed and stored[part]:
+            name = changed[0]
+            raise ValueError(
+                f"{file} holds {arm.label} with {name}={was.get(name)!r}, and {name}={now.get(name)!r} "
+                "is declared: give the arm another name, or move the file away to begin anew"
+            )

@@ -1,4 +1,6 @@
-"""Tables of an experiment's rows as Markdown: all runs by arm, the rates that were tried, and the comparisons."""
+"""Tables of an experiment's rows as Markdown: all runs by arm, the rates that were tried, and the
+comparisons.
+"""
 
 import statistics
 
@@ -15,7 +17,9 @@ def markdown(head, rows):
 
 
 def report(experiment, rows):
-    """All that can be said of the rows so far: tables, rates tried, comparisons, and which code made them."""
+    """All that can be said of the rows so far: tables, rates tried, comparisons, and which code
+    made them.
+    """
     if not rows:
         return "Nothing is stored yet.\n"
     shown = experiment.tables(rows) if experiment.tables else runs_table(experiment, rows)

@@ -1,5 +1,7 @@
-"""What experiments measure of a model: bits of every byte by its place in a chunk and by the last mention of a name,
-what such a mention is worth, the sizes of the units' branches, and units that are dead."""
+"""What experiments measure of a model: bits of every byte by its place in a chunk and by the last
+mention of a name, what such a mention is worth, the sizes of the units' branches, and units that
+are dead.
+"""
 
 import itertools
 import re
@@ -39,8 +41,9 @@ def by_place(bits, valid, C):
 
 
 def by_mention(bits, valid, targets, distances, kind="austen"):
-    """Mean bits of a whole name, or identifier, and how many there are, by the bytes since its last mention in the
-    window."""
+    """Mean bits of a whole name, or identifier, and how many there are, by the bytes since its last
+    mention in the window.
+    """
     bins = {(a, b): f"{a} to {b}" for a, b in itertools.pairwise(distances)}
     names = {key: [] for key in ("first", *bins.values())}
     for row, ok, text in zip(bits, valid, targets):
@@ -56,11 +59,13 @@ def by_mention(bits, valid, targets, distances, kind="austen"):
 
 # ---------------------------------------------------------------- the same name, with its mentions and without
 def worth_of_mentions(model, split, T, distances, kind, each=100):
-    """Bits that a name costs less because it was mentioned before in its window, by the bytes since the last mention.
+    """Bits that a name costs less because it was mentioned before in its window, by the bytes since
+    the last mention.
 
-    The same name at the same place is read twice: as the text has it, and with every earlier mention changed into
-    another name of the text, of as many bytes, that the window does not hold. {distance: [mean bits saved, standard
-    error, names]}; which names are drawn depends on the text alone, so that models are compared on the same ones.
+    The same name at the same place is read twice: as the text has it, and with every earlier
+    mention changed into another name of the text, of as many bytes, that the window does not hold.
+    {distance: [mean bits saved, standard error, names]}; which names are drawn depends on the text
+    alone, so that models are compared on the same ones.
     """
     ids, targets, valid = evaluation_windows(split, T)
     texts = [np.where(ok, text, 0).astype(np.uint8).tobytes() for ok, text in zip(valid, targets)]
@@ -81,7 +86,9 @@ def worth_of_mentions(model, split, T, distances, kind, each=100):
 
 
 def mentioned_names(texts, distances, kind):
-    """{distance: [(window, start, end, places of its earlier mentions)]} of the names that have one."""
+    """{distance: [(window, start, end, places of its earlier mentions)]} of the names that have
+    one.
+    """
     found = {(a, b): [] for a, b in itertools.pairwise(distances)}
     for row, text in enumerate(texts):
         seen = {}
@@ -110,7 +117,9 @@ def bits_saved(model, ids, name, start, mentions, other):
 # ---------------------------------------------------------------- units
 @torch.no_grad()
 def seen_in_units(model, ids, look):
-    """``look(unit, x, y)`` of each unit with what it is given and what it gives, for a batch of ids."""
+    """``look(unit, x, y)`` of each unit with what it is given and what it gives, for a batch of
+    ids.
+    """
     found = []
     hooks = [
         unit.register_forward_hook(lambda unit, given, y: found.append(look(unit, given[0], y)))
@@ -129,7 +138,9 @@ def branch_sizes(model, ids):
 
 
 def dead_units(model, ids):
-    """How many units add the same to every position, but for rounding: whatever they read, nothing of it comes out."""
+    """How many units add the same to every position, but for rounding: whatever they read, nothing
+    of it comes out.
+    """
 
     def is_dead(unit, x, y):
         branch = y - x
@@ -139,7 +150,9 @@ def dead_units(model, ids):
 
 
 def open_shares(model, ids):
-    """For each GAU unit the share of causal pairs with a weight above zero; a relu² map without any is dead."""
+    """For each GAU unit the share of causal pairs with a weight above zero; a relu² map without any
+    is dead.
+    """
     T = ids.shape[1]
     pairs = torch.ones(T, T, dtype=torch.bool).tril()
 

@@ -306,7 +306,7 @@ def test_a_finished_model_that_lacks_its_file_is_no_other_one(corpus, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_at_five_random_moments_it_ends_with_the_same_bits(tmp_path):
-    command = [sys.executable, ROOT / "benchmarks" / "kill_runs.py", "--kills", "5", "--seed", "4"]
+    command = [sys.executable, ROOT / "experiments" / "timings" / "kill_runs.py", "--kills", "5", "--seed", "4"]
     done = subprocess.run([*command, "--out", tmp_path / "result.json"], capture_output=True, text=True)
     result = json.loads((tmp_path / "result.json").read_text()) if not done.returncode else done.stdout + done.stderr
     assert not done.returncode, result

@@ -1,4 +1,6 @@
-"""The runner of experiments: which runs it makes, what it stores, what it refuses, and the intervals."""
+"""The runner of experiments: which runs it makes, what it stores, what it refuses, and the
+intervals.
+"""
 
 import importlib.util
 import statistics
@@ -45,7 +47,9 @@ def silent(*_, **__):
 
 
 class Made:
-    """What makes a run, without any training: the score is the rate's distance from the best one, and the seed's."""
+    """What makes a run, without any training: the score is the rate's distance from the best one,
+    and the seed's.
+    """
 
     def __init__(self, best):
         self.best, self.runs = best, []
@@ -59,9 +63,12 @@ def pretended(made, **more):
     """Two arms with a grid; ``made`` makes the runs."""
     options = dict(
         arms=(Arm("ours", rates=(1e-2, 2e-2)), Arm("theirs", rates_of=("ours",))),
-        steps=(100,), seeds=(0, 1), search=Search(steps=10, seeds=(7,)), make=made,
+        steps=(100,),
+        seeds=(0, 1),
+        search=Search(steps=10, seeds=(7,)),
+        make=made,
         compare=(Compare("ours", "theirs", "gain", paired=True),),
-    )  # fmt: skip
+    )
     return Experiment("tried", "Is it?", **options | more)
 
 
@@ -214,7 +221,7 @@ def digests(*edits):
         (("SCALE = 1.0", "SCALE = 2.0"), [True, False]),
         (("class Other(GAU):\n    pass", "class Other(GAU):\n    heads = 2"), [False, True]),
     ],
-)  # fmt: skip
+)
 def test_a_digest_is_that_of_the_code_that_decides_the_numbers(edit, changed):
     assert [a != b for a, b in zip(digests(), digests(edit), strict=True)] == changed
 
@@ -237,8 +244,9 @@ def trained(**more):
     options = dict(
         arms=(Arm("tiny", ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),),
         train=dict(batch=2, length=20, warmup=0, corpus="text.txt", eval_bytes=200, dtype="float32"),
-        steps=(6,), seeds=(0,),
-    )  # fmt: skip
+        steps=(6,),
+        seeds=(0,),
+    )
     return Experiment("trained", "Does it?", **options | more)
 
 
