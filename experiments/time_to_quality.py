@@ -93,11 +93,12 @@ EXPERIMENT = Experiment(
     "machine; on another of the same maker, whose bfloat16 products are faster, Transformer++ "
     "would have made fewer for each of FLASH's. FLASH-Quad has the Toeplitz bias at 512 and the "
     "rotary one above.",
-    meaning="At T = 2,048 FLASH is clearly ahead in equal time; at 512 it is not settled. These "
-    "are the factors of a short race, larger still after five minutes. At 8,192 Transformer++ "
-    "makes 311 updates, too few to judge it by. With equal updates in place of equal time the "
-    "lead at 2,048 is not settled (`parts`), and in the only longer runs, those of the models "
-    "that ship, there is none.",
+    meaning="At T = 2,048 FLASH is clearly ahead in equal time; at 512 by a little, which "
+    "Welch's interval settles and the one seed by seed does not. These are the factors of a "
+    "short race, larger still after five minutes. At 8,192 Transformer++ makes 311 updates, too "
+    "few to judge it by. With equal updates in place of equal time the lead at 2,048 is not "
+    "settled (`parts`), and in the only longer runs, those of the models that ship, there is "
+    "none.",
     not_tried="Neighbouring rates of Transformer++ were tried for the whole time with seed 0 "
     "alone: at 512 and 8,192, and at 2,048 for five minutes; at 8,192 the best is the lowest "
     "that was tried. What makes FLASH-Quad fall behind above 512, dear updates or dead units, "

@@ -122,7 +122,7 @@ def settings_of(experiment, arm):
     """All settings that an arm's rows share, as plain values: of the model, and of its training."""
     steps = max(arm.steps or experiment.steps or (1000,))
     train = experiment.settings_of(arm, 1.0, 0, max(steps, 1)).to_dict() if experiment.make is None else {}
-    for name in ("learning_rate", "seed", "steps", "warmup", "eval_every"):  # of the single run
+    for name in ("learning_rate", "seed", "steps", "warmup", "eval_every", "checkpoint_every"):  # of the single run
         train.pop(name, None)
     model = arm.model.to_dict() if isinstance(arm.model, ModelConfig) else {}
     model = {name: named(value, experiment) for name, value in model.items()}
