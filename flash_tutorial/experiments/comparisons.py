@@ -52,5 +52,6 @@ def scores_of(experiment, rows, compare, label, rate, in_equal_time=False):
         if in_equal_time:
             is_length = steps not in experiment.steps
         if (of, at) == (label, rate) and is_length:
-            return {seed: row["measures"][measure] for seed, row in by_seed.items()}
+            scores = {seed: row["measures"].get(measure) for seed, row in by_seed.items()}
+            return {} if None in scores.values() else scores  # one of them diverged
     return {}

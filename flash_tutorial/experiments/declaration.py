@@ -2,6 +2,7 @@
 compared.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,7 +29,9 @@ class Search:
     measure: Callable | None = None  # in place of the experiment's, for these runs
 
     def of_row(self, row):
-        """The score of one of its runs."""
+        """The score of one of its runs; infinite where it diverged."""
+        if "diverged_at_step" in row["measures"]:
+            return math.inf
         return self.score(row) if callable(self.score) else row["measures"][self.score]
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..clock import rounds_in_turn
 from ..model import LanguageModel, count_parameters
-from ..training import new_optimizer, parts, train, train_step
+from ..training import Diverged, new_optimizer, parts, train, train_step
 from ..training.devices import Engine, keep_freed_memory
 from .rates import best_rate, is_trial, rates_of
 from .stored_rows import StoredRows
@@ -157,7 +157,10 @@ def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
         measures |= experiment.at_start(model, corpus)
         model.zero_grad(set_to_none=True)
     began = time.process_time()
-    done = train(model, settings, corpus=corpus, out=folder, resume=folder is not None, progress=False)
+    try:
+        done = train(model, settings, corpus=corpus, out=folder, resume=folder is not None, progress=False)
+    except Diverged as error:  # it has ended too, and is not tried again
+        return measures | {"diverged_at_step": error.step}
     processor = time.process_time() - began
     measures["parameters"] = count_parameters(done.model)
     if done.evaluation:

@@ -31,20 +31,31 @@ def runs_table(experiment, rows):
     """A line for each arm, length and rate, with the scores of its seeds."""
     lines = []
     for (label, steps, budget, rate), by_seed in reported(experiment, rows).items():
-        scores = [by_seed[seed]["measures"].get(experiment.score) for seed in sorted(by_seed, key=str)]
-        if None in scores:
-            continue
-        length = f"{steps:,}" if budget is None else f"{steps:,} ({budget:g} s)"
-        lines.append([label, "" if rate is None else f"{rate:g}", length, *cells(scores)])
+        measures = [by_seed[seed]["measures"] for seed in sorted(by_seed, key=str)]
+        if all(experiment.score in found or "diverged_at_step" in found for found in measures):
+            length = f"{steps:,}" if budget is None else f"{steps:,} ({budget:g} s)"
+            lines.append([label, "" if rate is None else f"{rate:g}", length, *cells(experiment, measures)])
     return markdown(["arm", "rate", "updates", f"{words(experiment.score)} by seed", "mean"], lines) if lines else ""
 
 
-def cells(scores):
-    """The scores one by one, or how many there are and their spread; and the mean."""
-    each = ", ".join(f"{score:.3f}" for score in scores)
+def cells(experiment, measures):
+    """The scores one by one, or how many there are and their spread; and the mean, if no run diverged."""
+    scores = [found[experiment.score] for found in measures if experiment.score in found]
+    if len(scores) < len(measures):
+        each = ", ".join(said_of(experiment, found) for found in measures)
+        return [each, ""]
     if len(scores) > MANY:
         each = f"{len(scores)} seeds, standard deviation {statistics.stdev(scores):.3f}"
+    else:
+        each = ", ".join(f"{score:.3f}" for score in scores)
     return [each, f"{statistics.mean(scores):.3f}"]
+
+
+def said_of(experiment, measures):
+    """A run's score, or the update at which it diverged."""
+    if experiment.score in measures:
+        return f"{measures[experiment.score]:.3f}"
+    return f"diverged at step {measures['diverged_at_step']}"
 
 
 def words(score):

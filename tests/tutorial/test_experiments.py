@@ -31,7 +31,7 @@ from flash_tutorial.experiments import (
 from flash_tutorial.experiments.comparisons import compared
 from flash_tutorial.experiments.intervals import student_t
 from flash_tutorial.experiments.tables import numbers
-from flash_tutorial.training import train
+from flash_tutorial.training import Diverged, train
 
 pytestmark = pytest.mark.quick
 TEXT = "\0".join("It is a truth universally acknowledged. " * 8 for _ in range(6))
@@ -304,6 +304,26 @@ def test_an_arm_whose_settings_changed_is_refused_and_a_later_option_has_its_ear
     monkeypatch.setattr(stored_rows, "settings_of", with_new("after"))
     with pytest.raises(ValueError, match="with new='before', and new='after' is declared"):
         run(trained(), "results", silent)
+
+
+def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
+    experiment = trained(search=Search(steps=4, seeds=(7,), most=2), seeds=(0,))
+    (arm,) = experiment.arms
+    experiment = replace(experiment, arms=(replace(arm, rates=(1e-2, 2e-2)),))
+    tried = []
+
+    def diverges(model, settings, **options):
+        tried.append((settings.learning_rate, settings.seed))
+        if settings.learning_rate == 1e-2 or settings.seed == 0:
+            raise Diverged("the loss is nan", 3)
+        return train(model, settings, **options)
+
+    monkeypatch.setattr(runner, "train", diverges)
+    for _ in range(2):
+        run(experiment, "results", silent)
+    assert tried == [(1e-2, 7), (2e-2, 7), (2e-2, 0)], "none is tried again"
+    said = report(experiment, StoredRows(experiment, "results").load())
+    assert "| tiny | 0.02 | 6 | diverged at step 3 |  |" in said and "0.01: inf" in said
 
 
 # ---------------------------------------------------------------- a declaration that cannot be
