@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import io
+import json
 import sys
 import textwrap
 import tokenize
@@ -39,11 +40,19 @@ def digest(experiment, arm):
     """Eight letters for the library and for the declaration's own code: the arm's model, its text
     and the measures.
     """
-    found = {"library": library()}
+    found = made_of(experiment, arm) if experiment.anew else {"library": library()}
     architecture = getattr(arm.model, "architecture", None)
     for thing in (arm.model, architecture, arm.corpus, experiment.measure, experiment.at_start, experiment.make):
         follow(thing, found)
     return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:8]
+
+
+def made_of(experiment, arm):
+    """Of a project's arm the settings and the text."""
+    train = experiment.settings_of(arm, 1.0, 0, max(experiment.steps)).to_dict()
+    corpus = experiment.corpus_of(arm)
+    texts = [corpus.train.sha256, corpus.validation.sha256]
+    return {"made of": json.dumps([arm.model.to_dict(), train, texts], sort_keys=True)}
 
 
 @cache
@@ -70,9 +79,17 @@ def follow(thing, found):
         for part in thing:
             follow(part, found)
     elif isinstance(thing, ModuleType) and is_own(thing):
-        found[thing.__name__] = bare(inspect.getsource(thing))
+        follow_module(thing, found)
     elif isinstance(thing, (FunctionType, type)) and is_own(sys.modules.get(thing.__module__)):
         follow_names(inspect.unwrap(thing), found)
+
+
+def follow_module(module, found):
+    """A module that is named as a whole, and those that it imports."""
+    if module.__name__ not in found:
+        found[module.__name__] = bare(Path(module.__file__).read_text(encoding="utf-8"))
+        for value in list(vars(module).values()):
+            follow(value, found)
 
 
 def follow_names(thing, found):

@@ -105,7 +105,9 @@ class Experiment:
     of the finished model; at_start: the same of the model before it is trained. make: what makes
     one run in place of training: a function ``(arm, rate, seed, steps) -> dict``. threads: of
     torch. same_code: digests, or commits from before there were digests, of code that gives the
-    same numbers as today's.
+    same numbers as today's. anew: for a project, whose layers, settings and text change all the
+    time: rows of others are passed over and made anew, in place of refused, and the library's own
+    code does not count.
 
     The rest is for the reader: ``setting``, ``meaning`` (one paragraph), ``not_tried``;
     ``numbers``, a function of the rows that gives texts by name, for pages; ``tables``, a function
@@ -128,6 +130,7 @@ class Experiment:
     score: str = "bits_per_byte"
     compare: tuple = ()
     same_code: tuple = ()
+    anew: bool = False
     setting: str = ""
     meaning: str = ""
     not_tried: str = ""

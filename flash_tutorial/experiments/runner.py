@@ -126,6 +126,8 @@ def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wa
         return found
 
     folder = Path("runs") / experiment.name / name_of(arm, rate, seed, steps)
+    if not arm.keep:  # another one's checkpoints are not gone on from
+        folder = folder.with_name(f"{folder.name}-{rows.codes[arm.label]}")
 
     def make():
         if experiment.make:
@@ -164,7 +166,7 @@ def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
     processor = time.process_time() - began
     measures["parameters"] = count_parameters(done.model)
     if done.evaluation:
-        measures["bits_per_byte"] = round(done.evaluation.bits_per_byte, 4)
+        measures |= scores_of(done.evaluation)
     measures |= of_log(done.log, budget)
     key = dict(rate=rate, seed=seed, steps=steps, settings={"budget": budget})
     measure = measure_of(experiment, arm, key)
@@ -185,6 +187,13 @@ def built(arm, seed):
     """The arm's model at its start."""
     torch.manual_seed(seed)
     return arm.model(seed) if callable(arm.model) else LanguageModel(arm.model)
+
+
+def scores_of(evaluation):
+    """Bits per byte, or per token of a text whose bytes nobody knows."""
+    if evaluation.bits_per_byte is None:
+        return {"bits_per_token": round(evaluation.bits_per_token, 4)}
+    return {"bits_per_byte": round(evaluation.bits_per_byte, 4)}
 
 
 def of_log(log, budget=None):

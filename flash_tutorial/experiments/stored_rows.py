@@ -3,6 +3,7 @@ never made again.
 """
 
 import json
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -35,9 +36,20 @@ class StoredRows:
             return {"experiment": self.experiment.name, "about": {}, "arms": {}, "runs": []}
         return json.loads(self.path.read_text(encoding="utf-8"))
 
+    @cached_property
+    def codes(self):
+        """{arm: its digest}, taken once: who edits a file while runs are going has the old code in them."""
+        return {arm.label: digest(self.experiment, arm) for arm in self.experiment.arms}
+
     def load(self):
-        """The rows in the order in which they were finished."""
-        return self.whole()["runs"]
+        """The rows in the order in which they were finished; of a project those of today's code and settings."""
+        rows = self.whole()["runs"]
+        return [row for row in rows if self.is_todays(row)] if self.experiment.anew else rows
+
+    def is_todays(self, row):
+        """Whether a row was made by the code that its arm has now, or by code that is named as the same."""
+        arm = self.arm_of(row)
+        return arm is None or row["code"] in (self.codes[arm.label], *self.experiment.same_code)
 
     def find(self, **key):
         """The row of a key, or None."""
@@ -65,7 +77,7 @@ class StoredRows:
         row = key | {
             "measures": measures,
             "machine": machine(),
-            "code": digest(self.experiment, arm) if arm else None,
+            "code": self.codes[arm.label] if arm else None,
         }
         row = json.loads(json.dumps(row))
         make_folder(self.path.parent)
@@ -93,29 +105,20 @@ class StoredRows:
         """Refuse rows of other code, or of other settings than the declared ones: what is added
         would not compare.
         """
+        if self.experiment.anew:
+            return
         whole = self.whole()
         for arm in self.experiment.arms:
             refuse_settings(self.path.name, arm, whole["arms"].get(arm.label), settings_of(self.experiment, arm))
-        for label, (here, others) in self.other_code(whole["runs"]).items():
+        others = [row for row in whole["runs"] if not self.is_todays(row)]
+        if others:
+            label = self.arm_of(others[0]).label
+            codes = sorted({row["code"] for row in others})
             raise ValueError(
-                f"{self.path.name} holds runs of {label} that were made by other code ({', '.join(others)}; here "
-                f"{here}): new ones might not compare with them. Move the file away to begin anew; or, if a run that "
-                "is made again gives its stored losses, name that code in same_code"
+                f"{self.path.name} holds runs of {label} that were made by other code ({', '.join(codes)}; here "
+                f"{self.codes[label]}): new ones might not compare with them. Move the file away to begin anew; or, "
+                "if a run that is made again gives its stored losses, name that code in same_code"
             )
-
-    def other_code(self, rows):
-        """{label of an arm: (its digest, digests of its rows by other code)}."""
-        found = {}
-        for row in rows:
-            arm = self.arm_of(row)
-            if arm is None or row["code"] in self.experiment.same_code:
-                continue
-            here = digest(self.experiment, arm)
-            if row["code"] != here:
-                _, others = found.setdefault(arm.label, (here, []))
-                if row["code"] not in others:
-                    others.append(row["code"])
-        return found
 
 
 def settings_of(experiment, arm):

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from flash_course import cli, new_project
 from flash_tutorial.config import TrainConfig
+from flash_tutorial.experiments import StoredRows
 
 SMALL = """
 from dataclasses import replace
@@ -53,23 +53,27 @@ def test_the_folder_has_what_a_project_hands_in(project):
     names = {path.name for path in project.iterdir()}
     assert names == {
         ".gitignore", "CITATION.cff", "PREDICTION.md", "QUESTIONS.md", "README.md", "analysis.ipynb", "grid.py",
-        "requirements.txt", "settings.py", "test_unit.py", "train.py", "unit.py",
+        "requirements.txt", "settings.py", "test_unit.py", "unit.py",
     }  # fmt: skip
     for path in project.iterdir():
         assert "{{" not in path.read_text(encoding="utf-8").replace("{{'", ""), path.name
     assert (project / "README.md").read_text(encoding="utf-8").startswith("# my-project\n")
 
 
-def test_git_takes_what_a_run_ended_with_and_not_its_weights(project):
-    """Who marks a project sees machine, settings and log of each run, and makes the table from them."""
-    run_folder = project / "runs" / "mine_rate0.01_steps4_seed0_1a2b3c4d"
-    for name in ("result.json", "config.json", "log.csv", "model.safetensors", "step_000004/model.safetensors"):
-        (run_folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (run_folder / name).write_text("")
+def test_git_takes_the_finished_runs_and_not_their_checkpoints(project):
+    """Who marks a project sees machine, settings and losses of each run, and makes the table from them."""
+    for name in ("results/project.json", "results/project.lock", "runs/project/mine-0.01/step_4/model.safetensors"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("")
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=project, check=True)
-    listed = subprocess.run(["git", "ls-files", "runs"], cwd=project, check=True, capture_output=True, text=True)
-    assert [line.rpartition("/")[2] for line in listed.stdout.split()] == ["config.json", "log.csv", "result.json"]
+    listed = subprocess.run(
+        ["git", "ls-files", "runs", "results"], cwd=project, check=True, capture_output=True, text=True
+    )
+    assert listed.stdout.split() == ["results/project.json"]
+
+
+def test_the_questions_have_marks_that_sum_to_a_hundred(project):
     questions = (project / "QUESTIONS.md").read_text(encoding="utf-8")
     rows = [line for line in questions.splitlines() if line.startswith("| ") and "---" not in line]
     marks = [int(line.split("|")[1]) for line in rows if line.split("|")[1].strip().isdigit()]
@@ -134,7 +138,14 @@ def test_its_own_test_is_of_the_layer_that_runs_and_asks_whether_it_is_causal(pr
 def test_the_grid_waits_for_the_prediction(project):
     done = run(project, "grid.py")
     assert done.returncode == 1 and "PREDICTION.md still has 4 blanks" in done.stderr
-    assert not (project / "runs").exists()
+    assert not (project / "results").exists()
+
+
+def rows_of(project):
+    """The stored runs as (model, rate, updates, seed), in order."""
+    path = project / "results" / "project.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    return [(row["arm"], row["rate"], row["steps"], row["seed"]) for row in rows]
 
 
 def test_a_killed_grid_goes_on_and_writes_the_table(project, grid_of, monkeypatch):
@@ -143,34 +154,32 @@ def test_a_killed_grid_goes_on_and_writes_the_table(project, grid_of, monkeypatc
         [sys.executable, "grid.py"], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.time() + 120
-    while not list(project.glob("runs/*/result.json")) and time.time() < deadline:
+    while not rows_of(project) and time.time() < deadline:
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     first.wait()
-    before = {path: path.stat().st_mtime_ns for path in project.glob("runs/*/result.json")}
+    before = rows_of(project)
     assert before
     said = call(grid, monkeypatch, "table")
-    assert "\n" not in said and "missing: " in said
-    assert {path: path.stat().st_mtime_ns for path in project.glob("runs/*/result.json")} == before
+    assert "\n" not in said and "missing: " in said and rows_of(project) == before
     done = run(project, "grid.py")
     assert done.returncode == 0, done.stderr
-    after = {path: path.stat().st_mtime_ns for path in project.glob("runs/*/result.json")}
-    assert len(after) == 3 + 4 and before.items() <= after.items()  # what was finished was not made again
+    after = rows_of(project)  # two trials of the second model, and two seeds of both
+    assert after[: len(before)] == before and len(after) == len(set(after)) == 2 + 4
     assert call(grid, monkeypatch, "table") is None
     readme = (project / "README.md").read_text(encoding="utf-8")
     rows = [line for line in readme.splitlines() if line.startswith(("| baseline", "| mine"))]
     assert len(rows) == 2 and "No run is finished" not in readme
-    scores = [
-        json.loads(p.read_text())["validation_bits_per_byte"] for p in project.glob("runs/baseline*steps4*/result.json")
-    ]
-    assert f"{sum(scores) / 2:.3f} ±" in rows[0] and "count it" in rows[1]
+    stored = json.loads((project / "results" / "project.json").read_text(encoding="utf-8"))["runs"]
+    scores = [row["measures"]["bits_per_byte"] for row in stored if row["arm"] == "baseline"]
+    assert f"| {sum(scores) / 2:.3f} | - |" in rows[0] and "count it" in rows[1] and "±" in rows[1]
 
     import nbclient
     import nbformat
 
     page = nbformat.read(project / "analysis.ipynb", as_version=4)
     nbclient.NotebookClient(page, timeout=120).execute(cwd=str(project))
-    assert "7 finished runs" in page.cells[1].outputs[0].text
+    assert "6 finished runs" in page.cells[1].outputs[0].text
     assert any("image/png" in output.get("data", {}) for output in page.cells[3].outputs)
 
 
@@ -188,6 +197,9 @@ def test_the_page_of_runs_shows_what_a_fresh_project_prints(project):
 # ---------------------------------------------------------------- what a result belongs to
 
 
+OF_A_PROJECT = ("grid", "settings", "unit", "helper", "mylayers")
+
+
 @pytest.fixture
 def grid_of(project, monkeypatch, capsys):
     """The grid of the project as it stands now, imported anew: ``grid_of(settings="SEEDS = [0]")`` adds lines first."""
@@ -197,7 +209,7 @@ def grid_of(project, monkeypatch, capsys):
     shrink(project)
 
     def forget():
-        for name in ("grid", "settings", "train", "unit", "helper"):
+        for name in [name for name in sys.modules if name.split(".")[0] in OF_A_PROJECT]:
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
 
@@ -228,24 +240,15 @@ def edit(project, old, new, name="unit.py"):
     (project / name).write_text(text.replace(old, new), encoding="utf-8")
 
 
-def folders(project):
-    return {path.name for path in (project / "runs").iterdir()}
+def codes(grid):
+    """{model: the digest of all that its results belong to}."""
+    return StoredRows(grid.declaration(), grid.RESULTS).codes
 
 
-def test_the_code_in_a_runs_key_is_the_sources_own_lines(project):
-    """Which each version of Python reads alike; a dump of the syntax tree would be another text in each of them."""
-    (project / "layer.py").write_text(
-        'x = "# no comment"  # one\n\n\ndef f():\n    # one more\n    return x  \n', "utf-8"
-    )
-    done = run(project, "-c", "import train; print(train.code_of('layer')['layer'])")
-    assert done.stdout == 'x = "# no comment"\ndef f():\n    return x\n', done.stderr
-
-
-def test_a_changed_layer_model_training_or_text_begins_new_runs(project, grid_of, monkeypatch, capsys, tmp_path):
-    """And the old ones are named, stay, and are not used; a comment or another place in the file changes nothing."""
+def test_a_changed_layer_model_or_training_begins_new_runs(project, grid_of, monkeypatch, capsys):
+    """And the old ones stay and are not used; a comment or another place in the file changes nothing."""
     grid = grid_of("SEEDS, RATES = [0], {'baseline': [5e-3], 'mine': [5e-3]}")
-    assert call(grid, monkeypatch) is None
-    first = folders(project)
+    assert call(grid, monkeypatch) is None and len(rows_of(project)) == 2
     assert call(grid, monkeypatch, "table") is None and "not used" not in capsys.readouterr().out
     (project / "unit.py").write_text("# a comment\n" + (project / "unit.py").read_text(encoding="utf-8"))
     assert call(grid_of(), monkeypatch, "table") is None
@@ -255,62 +258,64 @@ def test_a_changed_layer_model_training_or_text_begins_new_runs(project, grid_of
         "the model": lambda: edit(project, "dim=16", "dim=18", "settings.py"),
         "the training": lambda: edit(project, "batch=2", "batch=3", "settings.py"),
     }
-    there = first
+    wanted = {"the layer": 3, "the model": 5, "the training": 7}  # the baseline only where it was changed too
     for what, change in changes.items():
         change()
         table = (project / "README.md").read_text(encoding="utf-8")
-        said = call(grid_of(), monkeypatch, "table")
-        assert str(said).startswith("missing: mine_rate0.005_steps2_seed0_") or "baseline" in said, what
+        assert str(call(grid_of(), monkeypatch, "table")).startswith("missing: runs of "), what
         assert (project / "README.md").read_text(encoding="utf-8") == table, what
-        out = capsys.readouterr().out
-        assert "not used" in out and all(name in out for name in there if name.startswith("mine")), what
-        assert call(grid_of(), monkeypatch) is None, what
-        there = folders(project)
-        new = len({name for name in there if name.startswith("mine")})
-        assert new == 2 + 2 * (1 + list(changes).index(what)), what
-        # the baseline is another one only where it was changed
-        assert len(there) - new == {"the layer": 2, "the model": 4, "the training": 6}[what], what
-    text = tmp_path / "text.txt"
-    text.write_text("Anne had been " * 100)
-    grid_of(f"TRAIN = replace(TRAIN, corpus={str(text)!r})")
-    one = sys.modules["train"].folder_of("mine", 5e-3, 0)
-    text.write_text("Anne hat been " * 100)
-    grid_of()
-    assert sys.modules["train"].folder_of("mine", 5e-3, 0) != one
+        assert "stored runs are not used, since they were made by other code" in capsys.readouterr().out, what
+        assert call(grid_of(), monkeypatch) is None and len(rows_of(project)) == wanted[what], what
+
+
+def test_a_changed_text_begins_new_runs(grid_of, tmp_path):
+    text, found = tmp_path / "text.txt", []
+    lines = f"TRAIN = replace(TRAIN, corpus={str(text)!r})"
+    for name in ("had", "hat"):
+        text.write_text(f"Anne {name} been " * 100)
+        found.append(codes(grid_of(lines)))
+    assert not {*found[0].values()} & {*found[1].values()}
 
 
 def test_what_a_layer_imports_is_part_of_it(project, grid_of):
     (project / "helper.py").write_text("FACTOR = 1\n")
     edit(project, "from torch import nn\n", "from torch import nn\n\nfrom helper import FACTOR\n")
-    keys = []
+    edit(project, "return total / count", "return FACTOR * total / count")
+    found = []
     for factor in (1, 2):
         (project / "helper.py").write_text(f"FACTOR = {factor}  # what it means\n")
-        grid_of()
-        keys.append([sys.modules["train"].folder_of(name, 5e-3, 0) for name in ("baseline", "mine")])
-    assert keys[0][0] == keys[1][0] and keys[0][1] != keys[1][1]
+        found.append(codes(grid_of()))
+    assert found[0]["baseline"] == found[1]["baseline"] and found[0]["mine"] != found[1]["mine"]
 
 
-IN_A_PACKAGE = {  # a line of a layer in mylayers/, and the module that it brings with it
-    "from mylayers.helper import FACTOR": "mylayers.helper",
-    "from .helper import FACTOR": "mylayers.helper",
-    "from . import helper": "mylayers.helper",
-    "import mylayers.helper": "mylayers.helper",
-    "from .deep.below import FACTOR": "mylayers.deep.below",
-    "from mylayers.deep import below": "mylayers.deep.below",
-    "from helper import FACTOR": "helper",
+IN_A_PACKAGE = {  # how a layer in mylayers/ brings a factor with it, and what it calls it
+    "from mylayers.helper import FACTOR": "FACTOR",
+    "from .helper import FACTOR": "FACTOR",
+    "from . import helper": "helper.FACTOR",
+    "import mylayers.helper": "mylayers.helper.FACTOR",
+    "from mylayers.helper import scaled": "scaled()",
+    "from mylayers.deep import below": "below.helper.FACTOR",
 }
 
 
-def test_a_layer_in_a_package_is_known_by_all_that_it_imports(project):
+@pytest.mark.parametrize("line, name", IN_A_PACKAGE.items(), ids=IN_A_PACKAGE)
+def test_a_layer_in_a_package_is_known_by_all_that_it_uses(project, grid_of, line, name):
     (project / "mylayers" / "deep").mkdir(parents=True)
-    for name in ("helper.py", "mylayers/__init__.py", "mylayers/helper.py", "mylayers/deep/below.py"):
-        (project / name).write_text("FACTOR = 1\n")
-    for i, line in enumerate(IN_A_PACKAGE):
-        (project / "mylayers" / f"layer{i}.py").write_text(f"{line}\n")
-    found = f"[sorted(train.code_of(f'mylayers.layer{{i}}')) for i in range({len(IN_A_PACKAGE)})]"
-    done = run(project, "-c", f"import json, train; print(json.dumps({found}))")
-    for i, (names, module) in enumerate(zip(json.loads(done.stdout), IN_A_PACKAGE.values(), strict=True)):
-        assert names == sorted(["mylayers", f"mylayers.layer{i}", module]), names
+    text = (project / "unit.py").read_text(encoding="utf-8")
+    text = text.replace("from torch import nn\n", f"from torch import nn\n\n{line}\n")
+    (project / "mylayers" / "layer.py").write_text(text.replace("return total", f"return {name} * total"))
+    (project / "mylayers" / "__init__.py").write_text("")
+    (project / "mylayers" / "deep" / "__init__.py").write_text("")
+    (project / "mylayers" / "deep" / "below.py").write_text("from mylayers import helper\n")
+    found = []
+    for factor in (1, 2):
+        (project / "mylayers" / "helper.py").write_text(f"FACTOR = {factor}\n\n\ndef scaled():\n    return FACTOR\n")
+        shutil.rmtree(project / "mylayers" / "__pycache__", ignore_errors=True)
+        grid = grid_of(
+            "from mylayers.layer import MyUnit; MODELS['mine'] = replace(MODELS['mine'], architecture=MyUnit)"
+        )
+        found.append(codes(grid)["mine"])
+    assert found[0] != found[1]
 
 
 def test_a_layer_whose_options_no_run_is_known_by_is_refused(project, grid_of, monkeypatch):
@@ -321,79 +326,57 @@ def test_a_layer_whose_options_no_run_is_known_by_is_refused(project, grid_of, m
 
 
 def test_a_text_of_tokens_alone_is_scored_per_token(project, grid_of, monkeypatch, capsys):
-    train = project / "train.py"
-    text = train.read_text(encoding="utf-8").replace("from flash_tutorial.training import", "import numpy as np\n"
-        "from flash_tutorial.corpora import load_tokens\nfrom flash_tutorial.training import")  # fmt: skip
+    path = project / "grid.py"
+    text = path.read_text(encoding="utf-8").replace("from settings import", "import numpy as np\n"
+        "from flash_tutorial.corpora import load_tokens\nfrom settings import", 1)  # fmt: skip
     tokens = "load_tokens(np.random.default_rng(0).integers(0, 65, 20_000), 65)"
-    train.write_text(text.replace("load_corpus(TRAIN.corpus)", tokens), encoding="utf-8")
+    path.write_text(text.replace("load_corpus(TRAIN.corpus)", tokens), encoding="utf-8")
     grid = grid_of("MODELS = {name: replace(config, vocab_size=66, tokens=65) for name, config in MODELS.items()};"
                    "SEEDS, RATES = [0], {'baseline': [5e-3], 'mine': [5e-3]}")  # fmt: skip
-    assert call(grid, monkeypatch) is None and " bits per token" in capsys.readouterr().out
-    assert call(grid, monkeypatch, "table") is None
+    assert call(grid, monkeypatch) is None and call(grid, monkeypatch, "table") is None
     page = (project / "README.md").read_text(encoding="utf-8")
     assert "| bits per token |" in page and "| mine | " in page
-    cells = json.loads((project / "analysis.ipynb").read_text(encoding="utf-8"))["cells"]
-    shown = []
+    shown, names = [], {}
     monkeypatch.setattr("flash_course.figures.show", lambda figure, alt: shown.append(figure.axes[0].get_ylabel()))
-    names = {}
-    for cell in cells:
+    for cell in json.loads((project / "analysis.ipynb").read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
-    assert " bits per token, " in capsys.readouterr().out and "bits per token" in shown[0]
+    assert "bits per token" in shown[0]
 
 
 def test_two_layers_of_one_file_and_a_new_name_are_told_apart(project, grid_of):
     unit = project / "unit.py"
     text = unit.read_text(encoding="utf-8")
     unit.write_text(text + "\n\nclass Other(MyUnit):\n    pass\n", encoding="utf-8")
-    grid_of("from unit import Other; MODELS['other'] = replace(MODELS['mine'], architecture=Other);"
-            "RATES['other'] = [5e-3]")  # fmt: skip
-    train = sys.modules["train"]
-    keys = {train.folder_of(name, 5e-3, 0).name.rpartition("_")[2] for name in ("baseline", "mine", "other")}
-    assert len(keys) == 3
-    before = train.folder_of("mine", 5e-3, 0)
+    before = codes(grid_of("from unit import Other; MODELS['other'] = replace(MODELS['mine'], architecture=Other);"
+                           "RATES['other'] = [5e-3]"))  # fmt: skip
+    assert len({*before.values()}) == 3
     for path in (unit, project / "settings.py"):
         path.write_text(path.read_text(encoding="utf-8").replace("MyUnit", "Renamed"), encoding="utf-8")
-    grid_of()
-    assert sys.modules["train"].folder_of("mine", 5e-3, 0) != before
+    assert codes(grid_of())["mine"] != before["mine"]
 
 
-def test_an_interrupted_run_whose_code_was_edited_is_not_resumed(project, grid_of, capsys):
-    train = grid_of().find and sys.modules["train"]
-    folder = train.folder_of("mine", 5e-3, 0)
-    train.train(train.MODELS["mine"], train.settings_of(5e-3, 0), out=folder, stop_at=2, progress=False)
+def test_a_stopped_run_whose_code_was_edited_is_not_gone_on_with(project, grid_of, monkeypatch):
+    begun = []
+
+    def stops(*args, **options):
+        begun.append(options["out"].name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flash_tutorial.experiments.runner.train", stops)
+    for new in ("clamp(min=1)", "clamp(min=2)", "clamp(min=1)"):
+        text = (project / "unit.py").read_text(encoding="utf-8")
+        (project / "unit.py").write_text(re.sub(r"clamp\(min=\d\)", new, text), encoding="utf-8")
+        assert call(grid_of("MODELS.pop('baseline'); RATES.pop('baseline')" if not begun else ""), monkeypatch) == 130
+    assert begun[0] == begun[2] != begun[1]
+
+
+def test_files_that_are_edited_while_a_grid_runs_do_not_change_its_code(project, grid_of):
+    grid = grid_of()
+    stored = StoredRows(grid.declaration(), grid.RESULTS)
+    before = dict(stored.codes)
     edit(project, "clamp(min=1)[..., None]", "clamp(min=2)[..., None]")
-    grid_of()
-    train = sys.modules["train"]
-    train.run("mine", 5e-3, 0)
-    assert "going on" not in capsys.readouterr().out and not (folder / "result.json").exists()
-    edit(project, "clamp(min=2)[..., None]", "clamp(min=1)[..., None]")
-    grid_of()
-    sys.modules["train"].run("mine", 5e-3, 0)
-    assert "going on after step 2" in capsys.readouterr().out and (folder / "result.json").exists()
-
-
-def test_files_that_are_edited_while_a_grid_runs_do_not_change_its_keys(project, grid_of):
-    grid_of()
-    train = sys.modules["train"]
-    before = train.folder_of("mine", 5e-3, 0)
-    edit(project, "clamp(min=1)[..., None]", "clamp(min=2)[..., None]")
-    edit(project, "batch=2", "batch=3", "settings.py")
-    assert train.folder_of("mine", 5e-3, 0) == before
-
-
-def test_a_result_of_another_run_is_named_and_not_used(project, grid_of):
-    grid_of()
-    train = sys.modules["train"]
-    train.run("mine", 5e-3, 0)
-    folder, other = (train.folder_of("mine", 5e-3, seed) for seed in (0, 1))
-    shutil.copytree(folder, other)
-    with pytest.raises(ValueError, match="is of another run: move"):
-        train.find("mine", 5e-3, 1)
-    path = folder / "result.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"step": 4', '"step": 5', 1), encoding="utf-8")
-    with pytest.raises(ValueError, match="altered"):
-        train.find("mine", 5e-3, 0)
+    assert stored.codes == before
 
 
 # ---------------------------------------------------------------- every setting has an effect
@@ -414,41 +397,30 @@ def test_no_field_of_TRAIN_is_forgotten():
 @pytest.mark.parametrize("name, value", OTHERS.items(), ids=OTHERS)
 def test_every_field_of_TRAIN_has_an_effect_or_is_refused(project, grid_of, monkeypatch, name, value):
     """It is what the runs are trained with, and the runs of another value are others."""
-    grid_of()
-    train = sys.modules["train"]
-    before = train.folder_of("mine", 5e-3, 1)
+    before = grid_of()
+    codes_before, steps_before = codes(before), before.declaration().steps
     grid = grid_of(f"TRAIN = replace(TRAIN, {name}={value!r})")
-    train = sys.modules["train"]
     if name in ("learning_rate", "seed"):
         said = call(grid, monkeypatch)
         assert said == f"TRAIN has {name}={value!r} in settings.py: RATES and SEEDS say it, leave it out"
         return
-    assert getattr(train.settings_of(5e-3, 1), name) == value and train.folder_of("mine", 5e-3, 1) != before
-    given = []
-    monkeypatch.setattr(train, "train", lambda config, settings, **options: given.append(settings))
-    train.run("mine", 5e-3, 1)
-    assert getattr(given[0], name) == value and (given[0].learning_rate, given[0].seed) == (5e-3, 1)
+    assert (codes(grid), grid.declaration().steps) != (codes_before, steps_before)
+    experiment = grid.declaration()
+    given = experiment.settings_of(experiment.arms[1], 5e-3, 1, experiment.steps[0])
+    assert getattr(given, name) == value and (given.learning_rate, given.seed) == (5e-3, 1)
 
 
-def test_a_shorter_run_warms_up_for_the_same_share(project, grid_of):
-    grid_of("TRAIN = replace(TRAIN, steps=40, warmup=10)")
-    train = sys.modules["train"]
-    assert [train.settings_of(5e-3, 0, steps).warmup for steps in (40, 20, 4, 3)] == [10, 5, 1, 0]
+def test_a_shorter_run_warms_up_for_the_same_share(grid_of):
+    grid = grid_of("TRAIN = replace(TRAIN, steps=40, warmup=10)")
+    assert [grid.settings_of(steps)["warmup"] for steps in (40, 20, 4, 3)] == [10, 5, 1, 0]
 
 
-def test_the_other_settings_have_effects_too(project, grid_of, monkeypatch):
+def test_the_other_settings_have_effects_too(grid_of):
     """MODELS, RATES, SEEDS and TUNING_STEPS: the runs that the grid asks for."""
-    asked = []
     grid = grid_of("SEEDS, TUNING_STEPS = [4, 6], 3; RATES = {'baseline': [1e-3], 'mine': [2e-3, 3e-3]}")
-
-    def get(*key):
-        asked.append(key)
-        return {"validation_bits_per_byte": 2 - key[1]}
-
-    grid.results(get)
-    tuning = [("baseline", 1e-3, 0, 3), ("mine", 2e-3, 0, 3), ("mine", 3e-3, 0, 3)]
-    assert set(asked) == {*tuning, *((name, rate, seed) for name, rate in (("baseline", 1e-3), ("mine", 3e-3))
-                                     for seed in (4, 6))}  # fmt: skip
+    experiment = grid.declaration()
+    assert experiment.seeds == (4, 6) and experiment.search.steps == 3
+    assert [(arm.name, arm.rates) for arm in experiment.arms] == [("baseline", (1e-3,)), ("mine", (2e-3, 3e-3))]
 
 
 @pytest.mark.parametrize("lines, words", [
@@ -456,7 +428,6 @@ def test_the_other_settings_have_effects_too(project, grid_of, monkeypatch):
     ("RATES['mine'] = []", "RATES in settings.py"), ("SEEDS = []", r"SEEDS in settings.py is \[\]"),
     ("SEEDS = [1, 1]", "all different"), ("TUNING_STEPS = 0", "steps=0: expected"),
     ("SEEDS = [-1]", "seed=-1: expected"),
-    ("MODELS['a/b'] = MODELS.pop('mine')", "the name 'a/b'"),
     ("RATES['mine'] = [-1.0]", "learning_rate=-1.0: expected"),
     ("TRAIN = replace(TRAIN, eval_bytes=0)", "eval_bytes=0"),
 ])  # fmt: skip
@@ -483,15 +454,14 @@ def test_a_run_that_diverges_is_a_row_and_is_not_tried_again(project, grid_of, m
         "RATES = dict.fromkeys(MODELS, [5e-3])\nSEEDS = [0, 1]"
     )
     assert call(grid, monkeypatch) is None
-    out = capsys.readouterr().out
-    assert "training stopped at step 1" in out and "all: diverged bits" in out
+    assert "'diverged_at_step': 1" in capsys.readouterr().out
     readme = project / "README.md"
     assert call(grid, monkeypatch, "table") is None
     rows = {line.split("|")[1].strip(): line for line in readme.read_text(encoding="utf-8").splitlines() if "|" in line}
-    assert "| diverged at step 4 (1 of 2 runs) | - |" in rows["one"]
-    assert "| diverged at step 1 (1 of 1 runs) | - |" in rows["all"]
+    assert ", diverged at step 4 |  | - |" in rows["one"]
+    assert "diverged at step 1, 7." in rows["all"]
     assert "±" in rows["fine"] and "diverged" not in rows["fine"]
-    monkeypatch.setattr(sys.modules["train"], "train", None)  # nothing is left to train
+    monkeypatch.setattr("flash_tutorial.experiments.runner.train", None)  # nothing is left to train
     assert call(grid, monkeypatch) is None
 
 
@@ -516,44 +486,14 @@ def test_the_table_keeps_the_rest_of_the_page_and_misses_its_marks(project, grid
     assert said.startswith("README.md has lost the marks") and "\n" not in said
 
 
-@pytest.mark.parametrize("argv, words", [
-    (("mine", "--rate", "-1"), "--rate -1.0: expected a number above 0"), (("mine", "--rate", "nan"), "--rate nan"),
-    (("mine", "--seed", "-1"), "--seed -1: expected"), (("mine", "--steps", "0"), "--steps 0: expected"),
-    (("mine", "--steps", "-5"), "--steps -5: expected"),
-])  # fmt: skip
-def test_wrong_numbers_of_one_run_are_one_line(grid_of, monkeypatch, argv, words):
-    grid_of()
-    train = sys.modules["train"]
-    monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-    with pytest.raises(SystemExit) as end:
-        train.in_one_line(train.main)
-    assert end.value.code.startswith(f"{words}") and "\n" not in end.value.code
-
-
-def test_one_run_says_where_its_result_is_and_a_stop_is_one_line(project, grid_of, monkeypatch, capsys):
-    grid_of()
-    train = sys.modules["train"]
-    monkeypatch.setattr(sys, "argv", ["train.py", "mine", "--steps", "2"])
-    train.in_one_line(train.main)
-    assert "its result is in runs" in capsys.readouterr().out
-
+def test_a_stop_is_one_line(grid_of, monkeypatch, capsys):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "train", stopped)
-    monkeypatch.setattr(sys, "argv", ["train.py", "mine", "--steps", "3"])
-    with pytest.raises(SystemExit) as end:
-        train.in_one_line(train.main)
-    assert end.value.code == 130 and capsys.readouterr().err == "stopped: the same command goes on from here\n"
-
-
-def test_the_interval_is_students(grid_of):
     grid = grid_of()
-    mean, half = grid.interval([1.0, 2.0, 3.0])
-    assert mean == 2 and half == pytest.approx(4.30 / 3**0.5)
-    assert grid.interval([1.0]) == (1.0, None)
-    many = [float(i) for i in range(30)]  # beyond its list the interval is too wide, never too narrow
-    assert grid.interval(many)[1] == pytest.approx(2.26 * statistics.stdev(many) / 30**0.5)
+    monkeypatch.setattr("flash_tutorial.experiments.runner.train", stopped)
+    assert call(grid, monkeypatch) == 130
+    assert capsys.readouterr().err == "stopped: the same command goes on from here\n"
 
 
 # ---------------------------------------------------------------- a folder that cannot be written

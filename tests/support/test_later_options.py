@@ -56,7 +56,8 @@ def later(tmp_path_factory):
         assert text.count(place) == 1
         text = text.replace(place, line + place)
     path.write_text(text, encoding="utf-8")
-    return lambda program, folder: printed(program, folder, root, Path(__file__).parents[1])
+    # behind it the repository, for flash_course
+    return lambda program, folder: printed(program, folder, root, Path(__file__).parents[1], PACKAGE.parent)
 
 
 def printed(program, folder, *paths):
@@ -78,11 +79,13 @@ def test_a_model_and_a_run_from_before_go_on(text, corpus, tmp_path, later):
 
 def test_the_result_of_a_project_from_before_is_found(tmp_path, later):
     project = create_project(tmp_path / "mine")
+    page = project / "PREDICTION.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("(write here)", "0.01"), encoding="utf-8")
     settings = project / "settings.py"
     settings.write_text(SETTINGS.replace(" LEAK", "").replace(" COOLING", ""), encoding="utf-8")
-    trained = printed("import train; train.run('baseline', 5e-3, 0)", project, project, PACKAGE.parent)
-    look = "import train; result = train.find('baseline', 5e-3, 0); print(result and result['step'])"
+    trained = printed("import grid; grid.main()", project, project, PACKAGE.parent)
+    look = "import grid; print(len(grid.finished()))"
     settings.write_text(SETTINGS.replace(" LEAK", ", leak=0.1").replace(" COOLING", ", cooling=0.0"), encoding="utf-8")
-    assert later(look, project) == ["4"], trained
+    assert later(look, project) == ["1"], trained
     settings.write_text(SETTINGS.replace(" LEAK", ", leak=0.3").replace(" COOLING", ", cooling=0.0"), encoding="utf-8")
-    assert later(look, project) == ["None"]
+    assert later(look, project) == ["0"]
