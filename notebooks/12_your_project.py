@@ -120,7 +120,7 @@ assert early.returncode != 0
 
 # %% [markdown]
 # `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates and the seeds. `grid.py` runs
-# all of it, resumes after an interruption and writes the table into `README.md`, with the paired differences and their intervals.
+# all of it, resumes after an interruption and writes the table into `README.md`, with the differences and their intervals.
 #
 # Here it refuses, and not out of pedantry: once you have seen a result you cannot remember honestly what you expected. Write the guess
 # down, commit it, then run.
