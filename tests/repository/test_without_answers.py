@@ -92,7 +92,7 @@ def open_text():
     """What students may read in any case: the package, lectures, problem sets, hints, what is to be mended."""
     paths = [path for path in (ROOT / "flash_tutorial").rglob("*.py")]
     paths += [path for path in (ROOT / "flash_course").rglob("*.py") if "checks" not in path.parts]
-    paths += [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("exercises/*.ipynb"), *ROOT.glob("benchmarks/*.py")]
+    paths += [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("exercises/*.ipynb"), *ROOT.glob("experiments/**/*.py")]
     paths += [*ROOT.glob("tests/tutorial/*.py")]
     texts = [*map(code_of, paths)]
     for exercise in (exercise for number in there() for exercise in load_set(number).values()):

@@ -15,7 +15,7 @@ from filelock import FileLock
 from flash_course.bench.clock import machine
 from flash_tutorial.files import write_text
 
-RESULTS = Path(__file__).parent.parent / "flash_course" / "bench" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results"
 
 
 class StoredRuns:

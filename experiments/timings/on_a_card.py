@@ -1,10 +1,10 @@
 """What a CUDA card does with a training step, with the mixing alone, with decoding and with training; a row each.
 
-    python benchmarks/on_a_card.py steps       # the base size in half precision, T = 512 to 65,536
-    python benchmarks/on_a_card.py decoding    # tokens a second, one row and 64, by position
-    python benchmarks/on_a_card.py mixing      # one unit: torch, attention, the kernels with each tile that fits
-    python benchmarks/on_a_card.py training    # 200 updates, beside the losses of a CPU (which --device cpu stores)
-    python benchmarks/on_a_card.py formats     # steps in the other formats, and with the tile that was measured
+    python experiments/timings/on_a_card.py steps       # the base size in half precision, T = 512 to 65,536
+    python experiments/timings/on_a_card.py decoding    # tokens a second, one row and 64, by position
+    python experiments/timings/on_a_card.py mixing      # one unit: torch, attention, the kernels with each tile that fits
+    python experiments/timings/on_a_card.py training    # 200 updates, beside the losses of a CPU (which --device cpu stores)
+    python experiments/timings/on_a_card.py formats     # steps in the other formats, and with the tile that was measured
 
 Rows go to card_WHAT.json in flash_course/bench/results (or --out FOLDER), with the card's name and a digest of the code
 that ran. What stands in one row was timed in turn. A row is stored after the first call of each of its ways and after
@@ -45,12 +45,12 @@ from flash_tutorial.gpu import tiles
 from flash_tutorial.training import TrainConfig, train
 from flash_tutorial.training.devices import DTYPES
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = ((32, 64), (64, 32), (64, 64), (64, 128), (128, 64))  # of tiles: M tokens, numbers of E
 WARPS, STAGES = (4, 8), (1, 2, 3, 4)
 LONGEST_OF_QUAD, LONGEST_OF_GUEST = 8192, 8192
 LENGTHS = tuple(2**n for n in range(9, 17))  # 512 to 65,536
-CODE = ("flash_tutorial", "flash_course/bench", "benchmarks/on_a_card.py")  # what is measured
+CODE = ("flash_tutorial", "flash_course/bench", "experiments/timings/on_a_card.py")  # what is measured
 
 
 @cache
