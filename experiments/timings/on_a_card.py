@@ -1,10 +1,11 @@
 """What a CUDA card does with a training step, with the mixing alone, with decoding and with training; a row each.
 
-    python experiments/timings/on_a_card.py steps       # the base size in half precision, T = 512 to 65,536
-    python experiments/timings/on_a_card.py decoding    # tokens a second, one row and 64, by position
-    python experiments/timings/on_a_card.py mixing      # one unit: torch, attention, the kernels with each tile that fits
-    python experiments/timings/on_a_card.py training    # 200 updates, beside the losses of a CPU (which --device cpu stores)
-    python experiments/timings/on_a_card.py formats     # steps in the other formats, and with the tile that was measured
+    python experiments/timings/on_a_card.py steps  # the base size in half precision, T = 512 to 65,536
+    python experiments/timings/on_a_card.py decoding  # tokens a second, one row and 64, by position
+    python experiments/timings/on_a_card.py mixing  # one unit: torch, attention, the kernels with each tile that fits
+    python experiments/timings/on_a_card.py training
+        # 200 updates, beside the losses of a CPU (which --device cpu stores)
+    python experiments/timings/on_a_card.py formats  # steps in the other formats, and with the tile that was measured
 
 Rows go to card_WHAT.json in flash_course/bench/results (or --out FOLDER), with the card's name and a digest of the code
 that ran. What stands in one row was timed in turn. A row is stored after the first call of each of its ways and after

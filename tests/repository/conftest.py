@@ -1,4 +1,4 @@
-"""One Chromium for all tests that look at pages, since Playwright runs once in a process; scripts of experiments/timings/."""
+"""One Chromium for all tests that look at pages, since Playwright runs once in a process; the scripts of timings."""
 
 import importlib
 import shutil
@@ -29,7 +29,7 @@ def chromium():
 
 @pytest.fixture
 def benchmark_script(monkeypatch):
-    """A function that imports a script of experiments/timings/ by its name; it and what it imports there are forgotten again."""
+    """A function that imports a script of timings by its name; it and what it imports there are forgotten again."""
     folder = Path(__file__).resolve().parents[2] / "experiments" / "timings"
     monkeypatch.syspath_prepend(str(folder))
     yield importlib.import_module

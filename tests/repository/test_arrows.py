@@ -175,7 +175,7 @@ def missing_imports(path, root=ROOT):
     return missing
 
 
-FOLDERS = ("notebooks", "solutions", "benchmarks", "experiments", "tools", "tests", "flash_tutorial", "flash_course")
+FOLDERS = ("notebooks", "solutions", "experiments", "tools", "tests", "flash_tutorial", "flash_course")
 USERS = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

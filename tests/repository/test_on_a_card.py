@@ -1,4 +1,4 @@
-"""What experiments/timings/on_a_card.py stores of a card, and when, tried with ways that fail; its kernels are pretended."""
+"""What on_a_card.py stores of a card, and when, tried with ways that fail; its kernels are pretended."""
 
 import argparse
 import json
