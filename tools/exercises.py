@@ -4,7 +4,7 @@
     python tools/exercises.py build          every set; seconds, nothing is executed
     python tools/exercises.py build 05
     python tools/exercises.py check          are they in step, and does no answer show?
-    python tools/exercises.py kill           docs/kill_table.md: what the checks say to every kept wrong answer
+    python tools/exercises.py kill           build/kill_table.md: what the checks say to every kept wrong answer
     python tools/exercises.py kill 05        the same of one set, printed
     python tools/exercises.py rubrics        what docs/rubrics.md quotes from the sets, written anew
 
@@ -173,7 +173,7 @@ def check_rubrics(root=ROOT):
 KILL_HEAD = """\
 # What the checks reject
 
-Made by `python tools/exercises.py kill`; tests hold that this page is what the checks say. Besides these, every code
+Made by `python tools/exercises.py kill`. Besides these, every code
 exercise rejects its stub, a constant, and the input as it came. An answer that is wrong in one part keeps the points of
 the others. Under each wrong answer stands what it is: the lines of the right answer that it changes, its text where it
 is short, or its name in the set's file.
@@ -296,7 +296,10 @@ def main(arguments=None, root=ROOT):
         if args.names:
             print(page)
         else:
-            write_text(Path(root) / "docs" / "kill_table.md", page)
+            out = Path(root) / "build" / "kill_table.md"
+            out.parent.mkdir(exist_ok=True)
+            write_text(out, page)
+            print(f"{out.relative_to(root)} has the text of each")
         print(f"{count - len(survived)} of {count} wrong answers rejected with their own sentence")
         print(*survived, sep="\n", end="\n" if survived else "")
         return 1 if survived else 0

@@ -24,7 +24,7 @@ PATTERNS = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 )
-FOR_INSTRUCTORS = ("docs/kill_table.md", "docs/rubrics.md", "docs/lesson_plans.md")
+FOR_INSTRUCTORS = ("docs/rubrics.md", "docs/lesson_plans.md")
 NO_PAGES = ("docs/STATUS.md", *FOR_INSTRUCTORS)
 SECRET = ("solutions/", "flash_course/checks/", *FOR_INSTRUCTORS)  # they hold answers: not even to be downloaded
 LINK = re.compile(

@@ -1,10 +1,9 @@
-"""Every kept wrong answer is rejected with its own sentence, as the kill table says, and with other sizes too."""
+"""Every kept wrong answer is rejected with its own sentence, and with other sizes too."""
 
 import functools
 
 import pytest
-from marks import needs_solutions
-from test_exercises import EXERCISES, ROOT, SEEDS, fixed_answer, skip_without_triton, tool
+from test_exercises import EXERCISES, SEEDS, fixed_answer, skip_without_triton, tool
 
 from flash_course.checks import exercise as model
 from flash_course.checks.outcome import outcome_of
@@ -12,19 +11,16 @@ from flash_course.checks.proving import agreed, order_of
 from flash_course.checks.verdict import problem
 
 WITH_WRONG = [name for name, exercise in EXERCISES.items() if exercise.wrong]
-KILL_TABLE = ROOT / "docs" / "kill_table.md"
 
 
 @pytest.mark.parametrize("name", WITH_WRONG)
 def test_every_wrong_answer_is_rejected_with_its_sentence(name):
-    """With the numbers of the kill table, of which this holds one part."""
     skip_without_triton(name)
-    section, survived = tool.kill_section(EXERCISES[name])
+    _, survived = tool.kill_section(EXERCISES[name])
     assert not survived, "\n".join(survived)
-    if KILL_TABLE.exists():  # a course's fork has none
-        assert section in KILL_TABLE.read_text(encoding="utf-8"), "run python tools/exercises.py kill"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", WITH_WRONG)
 def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
     """As ``grade`` draws them. Which sentence it gets is not asked: that takes most of the time."""
@@ -46,14 +42,6 @@ def is_rejected(exercise, given, expected, cases, seed):
         if problem(exercise, cases[i], outcomes[i], expected(i)) is not None:
             return not outcomes[i].unable
     return False
-
-
-@needs_solutions
-def test_the_kill_table_has_these_parts_and_no_others():
-    parts = KILL_TABLE.read_text(encoding="utf-8").split("\n## ")
-    assert parts[0] == tool.kill_head(sum(len(exercise.wrong) for exercise in EXERCISES.values()))
-    assert [part.split()[0] for part in parts[1:]] == WITH_WRONG
-    assert len("\n## ".join(parts).encode()) < 600_000
 
 
 def test_the_kill_table_shows_what_a_wrong_answer_is():

@@ -37,7 +37,7 @@ def fork(tmp_path_factory):
 
 
 def test_it_has_no_answer(fork):
-    for name in ("kill_table.md", "rubrics.md", "lesson_plans.md"):
+    for name in ("rubrics.md", "lesson_plans.md"):
         assert (ROOT / "docs" / name).is_file() and not (fork / "docs" / name).exists(), name
     assert not (fork / "solutions").exists() and not list(fork.rglob("right_*.py"))
     assert (fork / "exercises").is_dir() and (fork / "notebooks").is_dir()
