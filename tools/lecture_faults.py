@@ -55,11 +55,10 @@ def module_of(file):
     return importlib.import_module(path.removesuffix(".py").replace("/", "."))
 
 
-def run_lecture(notebook, faults=None, root=ROOT, smaller=()):
+def run_lecture(notebook, faults=None, root=ROOT):
     """What fails first in a notebook: (as it is, {name: with this fault}), each a ``Failure`` or None.
 
     ``faults``: {name: (file, old, new)}. With some, the cells as they are run only so far as a fault needs them.
-    ``smaller``: pairs (old, new) of texts in its cells, each there once: sizes on which no compared output depends.
     """
     faults = faults or {}
     if FORK is None and len(faults) > 1:
@@ -76,7 +75,7 @@ def run_lecture(notebook, faults=None, root=ROOT, smaller=()):
             "PYTHONIOENCODING": "utf-8",
         }
         answer = Path(folder, "answer.json")
-        order = json.dumps([str(notebook), faults, str(root), smaller, str(answer)])
+        order = json.dumps([str(notebook), faults, str(root), str(answer)])
         run = subprocess.run(
             [sys.executable, __file__, "--cells", order],
             cwd=cells, env=environment, capture_output=True, encoding="utf-8", timeout=SECONDS * (1 + len(faults)),
@@ -90,13 +89,13 @@ def run_lecture(notebook, faults=None, root=ROOT, smaller=()):
 # ---------------------------------------------------------------- in the process that runs the cells
 
 
-def run_cells(notebook, faults, root, smaller=()):
+def run_cells(notebook, faults, root):
     """The two answers of ``run_lecture``, failures as dictionaries."""
     import flash_tutorial
 
     if Path(flash_tutorial.__file__).resolve().parent.parent != Path(root).resolve():
         raise RuntimeError(f"flash_tutorial comes from {flash_tutorial.__file__}, not from {root}")
-    shell, cells = new_shell(), cells_of(notebook, smaller)
+    shell, cells = new_shell(), cells_of(notebook)
     if FORK is None or not faults:
         found = {name: first_failure(shell, cells, fault) for name, fault in faults.items()}
         return (None if faults else first_failure(shell, cells)), found
@@ -166,20 +165,15 @@ def failure_of(shell, number, source, tags, stored):
     return {"cell": number, "kind": kind, "said": said} if kind else None
 
 
-def cells_of(notebook, smaller=()):
+def cells_of(notebook):
     """(number from 1, source, tags, stored text) of the cells that are run."""
     import nbformat
 
-    cells = [
+    return [
         (number, cell.source, cell.metadata.get("tags", []), stored_text(cell.outputs))
         for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells, 1)
         if cell.cell_type == "code" and cell.source.strip() and "nbval-skip" not in cell.metadata.get("tags", [])
     ]
-    for old, new in smaller:
-        if (count := sum(source.count(old) for _, source, _, _ in cells)) != 1:
-            raise ValueError(f"{old!r} stands {count} times in {Path(notebook).name}, expected once")
-        cells = [(number, source.replace(old, new), *rest) for number, source, *rest in cells]
-    return cells
 
 
 def new_shell():

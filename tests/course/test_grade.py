@@ -221,6 +221,7 @@ def command(folder, out, mode):
 
 
 @needs_solutions
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_a_class_gets_exactly_its_points_also_when_the_grader_is_killed(mode, tmp_path):
     folder, out = tmp_path / "class", tmp_path / "out"

@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.browser, pytest.mark.nightly, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).resolve().parents[2]
 LECTURE, PROBLEM_SET = "notebooks/work/05", "exercises/05"

@@ -113,6 +113,7 @@ def test_a_folder_without_git_is_refused_and_what_git_does_not_know_is_named(tmp
     assert tool().unknown(tmp_path) == ["set_12.py"]
 
 
+@pytest.mark.nightly
 def test_its_own_tests_pass_or_are_skipped_with_a_sentence(fork):
     """Those that look at what a fork changes, told by their mark; the others would do the same as here."""
     files = [path for path in sorted((fork / "tests").rglob("test_*.py")) if "mark.fork" in path.read_text("utf-8")]

@@ -18,7 +18,7 @@ from flash_course.bench.counts import causal_pairs, chunk_pairs, flash_multiply_
 from flash_course.lab import by_hand, costs, leaking, mixing, token_by_token
 from flash_course.lab.page import ASSETS
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.browser, pytest.mark.nightly, pytest.mark.timeout(420)]
 
 PAGES = {"cost": lab.cost, "leaks": lab.leaks, "decoding": lab.decoding, "six_tokens": lab.six_tokens}
 SHADOW = "document.querySelector('[data-flash-lab]').shadowRoot"

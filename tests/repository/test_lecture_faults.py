@@ -7,7 +7,6 @@ rewritten: then plant the fault anew for the new code.
 
 import importlib.util
 import inspect
-import runpy
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("lecture_faults", ROOT / "tools" / "lecture_faults.py")
 lecture_faults = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lecture_faults)
-SMALLER = runpy.run_path(str(ROOT / "conftest.py"))["SMALLER"]
 
 # ---------------------------------------------------------------- the faults: file, old text, new text
 
@@ -174,10 +172,11 @@ def run_of(lecture):
     if notebook is None:
         pytest.skip(f"lecture {lecture} is not built yet")
     faults = {fault: FAULTS[fault] for fault in LECTURES[lecture]}
-    return lecture_faults.run_lecture(notebook, faults, smaller=[*SMALLER.get(notebook.stem, {}).items()])
+    return lecture_faults.run_lecture(notebook, faults)
 
 
 @needs_fork
+@pytest.mark.nightly
 @pytest.mark.parametrize("lecture, fault", PAIRS)
 def test_a_lecture_notices(lecture, fault):
     as_it_is, found = run_of(lecture)

@@ -218,15 +218,6 @@ def test_a_fault_of_a_built_page_is_found(tmp_path):
     assert all(word in found for word in words) and found.count("\n") == len(words) - 1, found
 
 
-@pytest.mark.quick
-def test_the_workflow_builds_checks_and_publishes():
-    yaml = pytest.importorskip("yaml")
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8"))
-    runs = [step["run"] for step in workflow["jobs"]["build"]["steps"] if "run" in step]
-    assert runs[-2:] == ["python tools/site build", "python tools/site check"]
-    assert workflow["jobs"]["publish"]["needs"] == "build"
-
-
 # ---------------------------------------------------------------- in a browser
 
 # Of a page: what a reader would miss. Widths are those of the window.
@@ -311,6 +302,7 @@ def read(page, address, name):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_each_page_is_whole(page, address, out):
     from built import html_pages
@@ -329,6 +321,7 @@ def test_each_page_is_whole(page, address, out):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_links_pictures_and_places(out):
     run = subprocess.run([sys.executable, TOOLS / "site", "check", "--out", out], capture_output=True, text=True)
@@ -336,6 +329,7 @@ def test_links_pictures_and_places(out):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("theme", THEMES)
 def test_nobody_is_shut_out(chromium, address, out, axe, theme):
@@ -353,6 +347,7 @@ def test_nobody_is_shut_out(chromium, address, out, axe, theme):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_a_phone_shows_pages_without_sideways_scrolling(chromium, address, out):
     from built import html_pages
@@ -367,6 +362,7 @@ def test_a_phone_shows_pages_without_sideways_scrolling(chromium, address, out):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_dark_mode_can_be_switched_on(page, address):
     read(page, address, "index.html")
@@ -380,6 +376,7 @@ def test_dark_mode_can_be_switched_on(page, address):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_search_finds_mixed_chunk(page, address):
     page.goto(f"{address}/search.html?q=mixed+chunk")
@@ -390,6 +387,7 @@ def test_search_finds_mixed_chunk(page, address):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_the_slider_says_what_the_charts_show(page, address):
     read(page, address, "index.html")
@@ -401,6 +399,7 @@ def test_the_slider_says_what_the_charts_show(page, address):
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_a_lecture_has_its_pictures_copy_buttons_download_and_neighbours(page, address):
     name = "05_mixed_chunk_attention"
@@ -415,6 +414,7 @@ def test_a_lecture_has_its_pictures_copy_buttons_download_and_neighbours(page, a
 
 
 @pytest.mark.browser
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_html_of_an_output_reaches_the_page_unchanged(out):
     for path in sorted(ROOT.glob("notebooks/*.ipynb")):

@@ -64,6 +64,7 @@ print(len(load_stored("recall")), sorted(path.name for path in create_project("m
 """
 
 
+@pytest.mark.nightly
 def test_it_works_alone_beside_torch(wheel, tmp_path):
     """Installed with --no-deps into an empty environment that sees the libraries of this one."""
     pytest.importorskip("pip")
