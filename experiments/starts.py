@@ -12,6 +12,7 @@ from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.corpora import Split
 from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command
+from flash_tutorial.experiments.tables import markdown, runs_table
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes
 from flash_tutorial.training.measures import branch_sizes, gradient_norms
 
@@ -87,6 +88,16 @@ def measure(model, corpus):
     }
 
 
+def tables(rows):
+    """The runs, and how large each unit's branch is before training, beside what it is added to."""
+    lines = []
+    for arm in EXPERIMENT.arms:
+        found = [row["measures"]["branches"] for row in rows if arm.owns(row) and "branches" in row["measures"]]
+        if found:
+            lines.append([arm.label, ", ".join(f"{size:.2g}" for size in found[0])])
+    return runs_table(EXPERIMENT, rows) + "\n" + markdown(["arm", "branches before training, unit by unit"], lines)
+
+
 def comparisons():
     """Each start with the paper's, and each model at its start with the others at theirs."""
     for steps in (WHOLE, SHORT):
@@ -118,6 +129,7 @@ EXPERIMENT = Experiment(
     "(kernels); 1 / sqrt(fan-in); and that of GPT-NeoX (small). Rates by a seed and on a text "
     "that are not reported; bits per byte of the first 100,000 bytes of *Persuasion*.",
     meaning="The runs are going on.",
+    tables=tables,
     not_tried="Other widths than D = 128; residual branches scaled by the depth alone.",
 )
 

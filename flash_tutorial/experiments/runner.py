@@ -54,10 +54,11 @@ def run(experiment, folder, say=print):
     rows.refuse_others()
     if experiment.seconds or experiment.equal_time:
         time_updates(experiment, rows)
-    for arm in experiment.arms:
-        choose_rate(experiment, arm, rows, say)
-    asked = list(reported_runs(experiment, rows))
     for wait in (False, True):  # what another process is making comes last
+        for arm in experiment.arms:
+            choose_rate(experiment, arm, rows, say, wait)
+    asked = list(reported_runs(experiment, rows))
+    for wait in (False, True):
         for arm, rate, seed, steps, budget in asked:
             one_run(experiment, arm, rate, seed, steps, rows, say, budget, wait)
 
@@ -92,8 +93,8 @@ def lengths(experiment, arm, rows, budget):
     return steps
 
 
-def choose_rate(experiment, arm, rows, say=print):
-    """Try the grid, and go on beyond the end that is best until it lies inside."""
+def choose_rate(experiment, arm, rows, say=print, wait=True):
+    """Try the grid, and go on beyond the end that is best until it lies inside; who does not wait tries the grid alone."""
     search = experiment.search_of(arm)
     if search is None:
         return
@@ -104,7 +105,9 @@ def choose_rate(experiment, arm, rows, say=print):
     while True:
         for rate in grid:
             for seed in search.seeds:
-                one_run(experiment, arm, rate, seed, steps, rows, say, search.seconds)
+                one_run(experiment, arm, rate, seed, steps, rows, say, search.seconds, wait)
+        if not wait:
+            return
         best = best_rate(experiment, arm, rows.load())
         inside = best not in (grid[0], grid[-1])
         if inside or len(grid) >= search.most:

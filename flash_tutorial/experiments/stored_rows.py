@@ -12,6 +12,7 @@ from ..clock import machine
 from ..config import ModelConfig, TrainConfig
 from ..files import make_folder, write_text
 from ..settings import before_they_existed
+from ..training.devices import pick_device
 from .code import digest
 
 KEY = ("arm", "settings", "rate", "seed", "steps")  # what a run is known by
@@ -76,7 +77,7 @@ class StoredRows:
         arm = self.arm_of(key)
         row = key | {
             "measures": measures,
-            "machine": machine(),
+            "machine": machine(pick_device()),
             "code": self.codes[arm.label] if arm else None,
         }
         row = json.loads(json.dumps(row))

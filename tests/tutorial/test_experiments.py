@@ -166,6 +166,31 @@ def test_a_run_that_another_process_makes_is_not_made_twice():
     assert rows.make_once(lambda: {"bits_per_byte": 1.0}, wait=False, **key)["measures"] == {"bits_per_byte": 1.0}
 
 
+def test_a_search_goes_on_with_other_trials_while_another_process_makes_one():
+    made = Made(best=2e-2)
+    experiment = pretended(made)
+    rows = StoredRows(experiment, "results")
+    rows.locks.mkdir(parents=True)
+    with FileLock(rows.locks / "ours_0.01_7_10.lock"):
+        runner.choose_rate(experiment, experiment.arms[0], rows, silent, wait=False)
+    assert made.runs == [("ours", 2e-2, 7, 10)]
+
+
+def test_who_waits_for_a_run_of_another_process_does_not_make_it_again():
+    rows = [StoredRows(pretended(Made(best=2e-2)), "results") for _ in range(4)]
+    key = dict(arm="ours", settings={}, rate=1e-2, seed=0, steps=100)
+    made = []
+
+    def make():
+        made.append(1)
+        time.sleep(0.2)
+        return {"bits_per_byte": 1.0}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda each: each.make_once(make, **key), rows))
+    assert len(made) == 1 and all(row == found[0] for row in found)
+
+
 # ---------------------------------------------------------------- results of other code
 DECLARATION = '''
 """A declaration."""
