@@ -94,7 +94,9 @@ def lengths(experiment, arm, rows, budget):
 
 
 def choose_rate(experiment, arm, rows, say=print, wait=True):
-    """Try the grid, and go on beyond the end that is best until it lies inside; who does not wait tries the grid alone."""
+    """Try the grid, and go on beyond the end that is best until it lies inside. Who does not wait
+    for what another process is making tries the grid alone.
+    """
     search = experiment.search_of(arm)
     if search is None:
         return

@@ -5,6 +5,7 @@ intervals.
 import importlib.util
 import statistics
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -111,13 +112,15 @@ def test_a_row_has_its_key_its_measures_its_machine_and_its_code():
     assert {"cpu", "python", "torch", "date"} <= row["machine"].keys() and len(row["code"]) == 8
 
 
-def test_trials_are_not_reported():
-    experiment = pretended(Made(best=2e-2))
+@pytest.mark.parametrize("steps", [10, 100], ids=["short trials", "trials of the whole length"])
+def test_trials_are_not_reported(steps):
+    experiment = pretended(Made(best=2e-2), search=Search(steps=steps, seeds=(7,)))
     run(experiment, "results", silent)
     rows = StoredRows(experiment, "results").load()
     found = compared(experiment, rows, experiment.compare[0])
     assert found.welch.mean == 0 and found.by_seed.half == 0
-    assert "| ours | 0.02 | 100 | 2.000, 2.010 | 2.005 |" in report(experiment, rows)
+    said = report(experiment, rows)
+    assert "| ours | 0.02 | 100 | 2.000, 2.010 | 2.005 |" in said and "| ours | 0.02 | 10 |" not in said
     assert numbers(experiment, rows)["tried.gain.size"] == "0.000"
 
 
