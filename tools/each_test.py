@@ -19,7 +19,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if path := config.getoption("--each-test"):
-        config.pluginmanager.register(EachTest(path, writes=not hasattr(config, "workerinput")), "each-test-results")
+        of_worker = getattr(config, "workerinput", None)
+        before = read(path) if of_worker is None else of_worker["each_test"]
+        config.pluginmanager.register(EachTest(path, before, writes=of_worker is None), "each-test-results")
 
 
 def read(path):
@@ -42,8 +44,13 @@ def is_over(outcomes):
 class EachTest:
     """Notes of one run. Of several processes (pytest-xdist) the one that hands out the tests writes."""
 
-    def __init__(self, path, writes):
-        self.path, self.writes, self.before, self.failed = path, writes, read(path), {}
+    def __init__(self, path, before, writes):
+        self.path, self.before, self.writes, self.failed = path, before, writes, {}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node):
+        """A worker that takes a dead one's place has to see the same tests: those of the beginning."""
+        node.workerinput["each_test"] = self.before
 
     def write(self, **row):
         if not self.writes:

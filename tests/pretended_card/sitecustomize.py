@@ -167,19 +167,21 @@ def on_cpu(value):
 EMPTY = ctypes.c_char()
 
 
-class Missing:
-    """Packages that cannot be imported."""
+class Without:
+    """A finder of modules that does not find some packages."""
 
-    def __init__(self, names):
-        self.names = names
+    def __init__(self, finder, names):
+        self.finder, self.names = finder, names
 
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
 
 
 if missing := os.environ.get("PRETENDED_MISSING"):
-    sys.meta_path.insert(0, Missing(missing.split(",")))
+    sys.meta_path[:] = [Without(finder, missing.split(",")) for finder in sys.meta_path]
 if library := os.environ.get("PRETENDED_CARD"):
     major, minor = os.environ.get("PRETENDED_CAPABILITY", "7.5").split(".")
     install(library, (int(major), int(minor)))

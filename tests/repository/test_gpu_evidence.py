@@ -271,8 +271,7 @@ def test_a_machine_with_torch_triton_and_pytest_alone(with_card, tmp_path):
     found = json.loads((tmp_path / "pretended_card" / "evidence.json").read_text(encoding="utf-8"))["jobs"]
     assert {name: job["state"] for name, job in found.items()} == {"tests": "done", "training": "done"}, done.stdout
     assert found["tests"]["outcomes"]["passed"] >= 3
-    assert {test.split("::")[0] for test in found["tests"]["not_passed"]} <= {
-        "tests/tutorial/test_model.py", "tests/tutorial/test_start.py", "tests/tutorial/test_training.py"
-    }  # fmt: skip
+    kernels = ("tests/tutorial/test_fused.py", "tests/tutorial/test_kernels.py")  # others may need what is missing
+    assert not [test for test in found["tests"]["not_passed"] if test.startswith(kernels)]
     assert "bench: left out, since matplotlib cannot be imported here" in done.stdout
     assert "lectures: left out, since nbformat, nbclient, jupytext, ipykernel, matplotlib cannot" in done.stdout
