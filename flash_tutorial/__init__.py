@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
