@@ -14,7 +14,9 @@ class HeldScale(FLASH):
     by C.
     """
 
-    prefill = step = None  # token by token the row is read again at each step: FLASH's own step divides by C
+    prefill = step = (
+        None  # token by token the row is read again at each step: FLASH's own step divides by C
+    )
 
     def __init__(self, dim, **options):
         super().__init__(dim, backend="torch", **options)
@@ -47,7 +49,9 @@ EXPERIMENT = Experiment(
     train=dict(batch=4, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(1000,),
     measure=measure,
-    compare=tuple(Compare(f"FLASH {C}", f"FLASH {128 if C == 32 else 32}", paired=True) for C in LENGTHS)
+    compare=tuple(
+        Compare(f"FLASH {C}", f"FLASH {128 if C == 32 else 32}", paired=True) for C in LENGTHS
+    )
     + tuple(Compare(f"FLASH {C}", "FLASH 128", paired=True) for C in LENGTHS if C not in (32, 128)),
     same_code=("5093a89",),
     setting="The local part divides its scores by C, so that another C is another scale as "

@@ -36,7 +36,9 @@ class InclusiveFLASH(FLASH):
 
     def mix(self, heads, v, mask, segment_ids):
         T, C = v.shape[1], self.chunk_size
-        near = mixed_chunk_attention(*heads, v, chunk_size=C, causal=True, bias=self.bias, global_=False)
+        near = mixed_chunk_attention(
+            *heads, v, chunk_size=C, causal=True, bias=self.bias, global_=False
+        )
         q, k, v = (to_chunks(t, C) for t in (heads[2], heads[3], v))
         sums = (k.mT @ v).cumsum(1)  # not moved by a chunk: here is the leak
         tokens = C * torch.arange(1, sums.shape[1] + 1)[:, None, None]
@@ -47,7 +49,9 @@ def inclusive():
     """The same model with the faulty unit; the class takes as options what the configuration has
     for FLASH.
     """
-    options = dict(chunk_size=MODEL.chunk_size, qk_dim=MODEL.qk_dim, expansion=MODEL.expansion, norm=MODEL.norm)
+    options = dict(
+        chunk_size=MODEL.chunk_size, qk_dim=MODEL.qk_dim, expansion=MODEL.expansion, norm=MODEL.norm
+    )
     sizes = dict(dim=MODEL.dim, depth=MODEL.depth, max_length=MODEL.max_length, norm=MODEL.norm)
     return ModelConfig(InclusiveFLASH, unit_options=options, **sizes)
 
@@ -71,7 +75,11 @@ def bits_by_place(model, windows, shifted):
         for rows in torch.arange(len(ids)).split(64):
             x, y = ids[rows], targets[rows]
             logits = model(x if shifted else y.clamp(min=0))
-            nats += F.cross_entropy(logits.transpose(1, 2), y, ignore_index=IGNORE, reduction="none").double().sum(0)
+            nats += (
+                F.cross_entropy(logits.transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
+                .double()
+                .sum(0)
+            )
     return (nats / counts / math.log(2)).numpy(), float(nats.sum() / counts.sum() / math.log(2))
 
 
@@ -94,10 +102,14 @@ def make(arm, rate, seed, steps):
     model_config, settings, n_bytes, shifted = CAUSES[arm.name]
     corpus = load_corpus("austen")
     split, other = first_bytes(corpus.train, n_bytes), corpus.validation
-    few, many = (evaluation_windows(first_bytes(other, n), settings.length) for n in (10_000, 100_000))
+    few, many = (
+        evaluation_windows(first_bytes(other, n), settings.length) for n in (10_000, 100_000)
+    )
     torch.manual_seed(settings.seed)
     model = LanguageModel(model_config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, fused=True
+    )
     losses, validation = [], []
     for step in range(settings.steps):
         ids, targets = (torch.from_numpy(a) for a in draw_batch(split, settings, step, causal=True))
@@ -125,7 +137,9 @@ def make(arm, rate, seed, steps):
 EXPERIMENT = Experiment(
     "curves",
     "What do six runs look like, of which five have something wrong?",
-    arms=tuple(Arm(cause, rates=(settings.learning_rate,)) for cause, (_, settings, _, _) in CAUSES.items()),
+    arms=tuple(
+        Arm(cause, rates=(settings.learning_rate,)) for cause, (_, settings, _, _) in CAUSES.items()
+    ),
     steps=(SETTINGS.steps,),
     seeds=(SETTINGS.seed,),
     make=make,

@@ -33,7 +33,9 @@ def make(arm, rate, seed, steps):
     first = TrainConfig(steps=steps, batch=4, length=1024, learning_rate=rate, **settings)
     done = train(arm.model, first, corpus=corpus, progress=False)
     trained = scores(done.model, split)
-    more = TrainConfig(steps=200, batch=1, length=4096, learning_rate=rate / 4, warmup=20, **settings)
+    more = TrainConfig(
+        steps=200, batch=1, length=4096, learning_rate=rate / 4, warmup=20, **settings
+    )
     done = train(done.model, more, corpus=corpus, progress=False)
     return {"trained_at_1024": trained, "tuned_at_4096": scores(done.model, split)}
 

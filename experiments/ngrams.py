@@ -19,7 +19,12 @@ from flash_tutorial.experiments import Arm, Experiment, command
 from flash_tutorial.experiments.tables import markdown
 
 ORDERS = (0, 1, 2, 3, 5)
-PPMD_ORDER, PPMD_MEMORY, WINDOW, EVERY = 8, 512 << 20, 1024, 8  # one window of eight is scored: each reads the novels
+PPMD_ORDER, PPMD_MEMORY, WINDOW, EVERY = (
+    8,
+    512 << 20,
+    1024,
+    8,
+)  # one window of eight is scored: each reads the novels
 SHORT = 100_000
 
 
@@ -37,9 +42,13 @@ class WittenBell:
 
     @staticmethod
     def _count(documents, k):
-        grams, counts = np.unique(np.concatenate([grams_of(d, k) for d in documents]), return_counts=True)
+        grams, counts = np.unique(
+            np.concatenate([grams_of(d, k) for d in documents]), return_counts=True
+        )
         # sorted grams keep those of one context together
-        contexts, first, kinds = np.unique(grams >> np.uint64(8), return_index=True, return_counts=True)
+        contexts, first, kinds = np.unique(
+            grams >> np.uint64(8), return_index=True, return_counts=True
+        )
         return grams, counts, contexts, np.add.reduceat(counts, first), kinds
 
     def probabilities(self, document):
@@ -58,7 +67,10 @@ def grams_of(document, k):
     """Each byte with the k before it as one integer, the byte itself lowest; k <= 7."""
     padded = np.concatenate([np.zeros(k, np.uint64), document.astype(np.uint64)])
     n = len(document)
-    return sum((padded[k - j : k - j + n] << np.uint64(8 * j) for j in range(k + 1)), np.zeros(n, np.uint64))
+    return sum(
+        (padded[k - j : k - j + n] << np.uint64(8 * j) for j in range(k + 1)),
+        np.zeros(n, np.uint64),
+    )
 
 
 def look_up(keys, table, values):
@@ -107,7 +119,9 @@ COMPRESSORS = {
     "bz2": lambda text, corpus: len(bz2.compress(text, 9)),
     "xz": lambda text, corpus: len(xz(text)),
     "xz, given the training novels": lambda text, corpus: added(xz, text, corpus),
-    f"PPMd, order {PPMD_ORDER}, given the training novels": lambda text, corpus: added(ppmd, text, corpus),
+    f"PPMd, order {PPMD_ORDER}, given the training novels": lambda text, corpus: added(
+        ppmd, text, corpus
+    ),
     f"the same, learning no more than a window of {WINDOW}": windows_added,
 }
 
@@ -125,10 +139,15 @@ def make(arm, rate, seed, steps):
     }
     if arm.name in COMPRESSORS:
         size = COMPRESSORS[arm.name]
-        return {name: round(8 * size(text.tobytes(), corpus) / len(text), 4) for name, text in texts.items()}
+        return {
+            name: round(8 * size(text.tobytes(), corpus) / len(text), 4)
+            for name, text in texts.items()
+        }
     train = [corpus.train.document(i) for i in range(corpus.train.n_documents)]
     model = WittenBell(train, arm.settings["order"])
-    return {name: round(bits_per_byte(model.probabilities(text)), 4) for name, text in texts.items()}
+    return {
+        name: round(bits_per_byte(model.probabilities(text)), 4) for name, text in texts.items()
+    }
 
 
 def tables(rows):

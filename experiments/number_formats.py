@@ -13,7 +13,13 @@ EXPERIMENT = Experiment(
     "number_formats",
     "What does bfloat16 cost and save on a CPU?",
     arms=tuple(
-        Arm("default", ModelConfig(), (DEFAULT.learning_rate,), settings={"dtype": dtype}, train={"dtype": dtype})
+        Arm(
+            "default",
+            ModelConfig(),
+            (DEFAULT.learning_rate,),
+            settings={"dtype": dtype},
+            train={"dtype": dtype},
+        )
         for dtype in ("bfloat16", "float32")
     ),
     steps=(DEFAULT.steps,),

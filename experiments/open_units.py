@@ -27,13 +27,17 @@ def build(bias, start, seed):
                 if isinstance(unit.bias, ToeplitzBias):
                     unit.bias.weights.abs_()
                 else:
-                    unit.bias.b.copy_(unit.bias.a)  # a product with itself is positive, and falls with the distance
+                    unit.bias.b.copy_(
+                        unit.bias.a
+                    )  # a product with itself is positive, and falls with the distance
     return model
 
 
 def ids_of(corpus):
     """A batch of held-out text."""
-    return torch.from_numpy(draw_batch(corpus.validation, TrainConfig(batch=BATCH, length=T), 0, True)[0])
+    return torch.from_numpy(
+        draw_batch(corpus.validation, TrainConfig(batch=BATCH, length=T), 0, True)[0]
+    )
 
 
 def at_start(model, corpus):
@@ -53,13 +57,23 @@ def arm(bias, start):
     """The paper's start has a search of its rate, and the others take that."""
     rates = {"rates": RATES} if start == "paper" else {"rates_of": (f"flash_quad {bias} paper",)}
     more = {"train": {"warmup": 300}} if start == "long warm-up" else {}
-    return Arm("flash_quad", partial(build, bias, start), settings={"bias": bias, "start": start}, **rates, **more)
+    return Arm(
+        "flash_quad",
+        partial(build, bias, start),
+        settings={"bias": bias, "start": start},
+        **rates,
+        **more,
+    )
 
 
 EXPERIMENT = Experiment(
     "open_units",
     "Which position bias and which start keep the units of FLASH-Quad alive?",
-    arms=tuple(arm(bias, start) for bias in ("rotary", "toeplitz") for start in ("paper", "long warm-up", "open")),
+    arms=tuple(
+        arm(bias, start)
+        for bias in ("rotary", "toeplitz")
+        for start in ("paper", "long warm-up", "open")
+    ),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(1000,),
     search=Search(steps=300, seeds=(0,), most=4),

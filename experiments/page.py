@@ -150,7 +150,10 @@ def numbers_of_speed():
     """Of ``flash-tutorial bench`` and of the models in the package."""
     conclusions = load_stored("bench_cpu")["conclusions"]
     last, same = conclusions["speedups"][-1], conclusions["constant_tokens"]
-    found = {"speed.times_faster": f"{last['measured']:.1f}", "speed.same_tokens": f"{same['ratio']:.2f}"}
+    found = {
+        "speed.times_faster": f"{last['measured']:.1f}",
+        "speed.same_tokens": f"{same['ratio']:.2f}",
+    }
     for name in MODELS:
         for split in ("validation", "test"):
             found[f"models.{name}.{split}"] = f"{card_of(name)[split]['bits_per_byte']:.3f}"
@@ -162,7 +165,9 @@ def filled(text, known, where="a page"):
 
     def number(found):
         if found[2] not in known:
-            raise ValueError(f"{where} asks for the number {found[2]!r}: there are {', '.join(sorted(known))}")
+            raise ValueError(
+                f"{where} asks for the number {found[2]!r}: there are {', '.join(sorted(known))}"
+            )
         return found[1] + known[found[2]] + found[4]
 
     return NUMBER.sub(number, text)

@@ -72,7 +72,14 @@ EXPERIMENT = Experiment(
     "parts",
     "Does the global part help on text?",
     arms=tuple(
-        Arm(name, model_of(name), RATES[name], OTHER.get(f"{name} {text}", ()), {"corpus": text}, corpus=corpus)
+        Arm(
+            name,
+            model_of(name),
+            RATES[name],
+            OTHER.get(f"{name} {text}", ()),
+            {"corpus": text},
+            corpus=corpus,
+        )
         for text, corpus in TEXTS.items()
         for name in RATES
     ),
@@ -81,8 +88,16 @@ EXPERIMENT = Experiment(
     search=Search(steps=500, seeds=(0,), most=5, measure=scores),
     measure=measure,
     compare=(
-        Compare("FLASH code", "local only code", "global_gain_on_code", paired=True, rates=(5e-3, 5e-3)),
-        Compare("FLASH austen", "local only austen", "global_gain_on_novels", paired=True, rates=(5e-3, 5e-3)),
+        Compare(
+            "FLASH code", "local only code", "global_gain_on_code", paired=True, rates=(5e-3, 5e-3)
+        ),
+        Compare(
+            "FLASH austen",
+            "local only austen",
+            "global_gain_on_novels",
+            paired=True,
+            rates=(5e-3, 5e-3),
+        ),
         Compare("FLASH austen", "local only austen", paired=True, rates=(2e-2, 2e-2)),
         Compare("FLASH austen", "Transformer++ austen", paired=True, rates=(5e-3, 5e-3)),
         Compare("FLASH code", "Transformer++ code", paired=True, rates=(5e-3, 2.5e-3)),

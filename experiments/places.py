@@ -37,7 +37,9 @@ class OtherChunks(FLASH):
     compute FLASH's.
     """
 
-    prefill = step = None  # token by token the row is read again at each step: FLASH's state holds FLASH's chunks
+    prefill = step = (
+        None  # token by token the row is read again at each step: FLASH's state holds FLASH's chunks
+    )
 
     def __init__(self, dim, *, chunk_size, qk_dim):
         super().__init__(dim, chunk_size=chunk_size, qk_dim=qk_dim, causal=True, backend="torch")
@@ -48,7 +50,9 @@ class OtherChunks(FLASH):
         """
         if segment_ids is not None:
             given = f"{type(self).__name__} got segment_ids: it mixes all documents of a row"
-            raise ValueError(f"{given}, expected segment_ids=None; give each document a row of its own")
+            raise ValueError(
+                f"{given}, expected segment_ids=None; give each document a row of its own"
+            )
         return self.mix_row(heads, v)
 
 
@@ -81,11 +85,19 @@ class OverlapFLASH(OtherChunks):
 
     def mix_row(self, heads, v):
         C, length = self.chunk_size, v.shape[1]
-        quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (*heads, v))  # (B, G, C, S or E)
-        k_two, v_two = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (quad_k, v))  # (B, G, 2C, ..)
+        quad_q, quad_k, lin_q, lin_k, v = (
+            to_chunks(t, C) for t in (*heads, v)
+        )  # (B, G, C, S or E)
+        k_two, v_two = (
+            torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (quad_k, v)
+        )  # (B, G, 2C, ..)
         future = torch.ones(C, 2 * C, dtype=torch.bool, device=v.device).triu(C + 1)
-        bias = self.bias(2 * C)[C:].masked_fill(future, float("-inf"))  # relu makes of it an exact zero
-        near = relu2_attention(quad_q, k_two, v_two, scale=self.share / C, causal=False, bias=bias.to(v.dtype))
+        bias = self.bias(2 * C)[C:].masked_fill(
+            future, float("-inf")
+        )  # relu makes of it an exact zero
+        near = relu2_attention(
+            quad_q, k_two, v_two, scale=self.share / C, causal=False, bias=bias.to(v.dtype)
+        )
         counts = chunk_counts(length, C, None, v.device)
         return from_chunks(near + global_part(lin_q, lin_k, v, causal=True, counts=counts), length)
 
@@ -104,7 +116,11 @@ def build(name, seed):
     if name == "subwords":
         options = {"tokens": TOKENS, "vocab_size": TOKENS + 1}
     model = LanguageModel(ModelConfig("flash", max_length=T, **options))
-    other = {"borders moved": (MovedFLASH, 1), "chunk before": (OverlapFLASH, 0), HALF: (HalfOverlap, 0)}.get(name)
+    other = {
+        "borders moved": (MovedFLASH, 1),
+        "chunk before": (OverlapFLASH, 0),
+        HALF: (HalfOverlap, 0),
+    }.get(name)
     if other:
         kind, first = other  # borders are moved in every second unit
         for i in range(first, len(model.stack.units), 1 + first):
@@ -118,8 +134,14 @@ def in_subwords():
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    texts = {key: getattr(corpus, key).tokens.tobytes().decode() for key in ("train", "validation", "test")}
+    bpe.pre_tokenizer, bpe.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
+    texts = {
+        key: getattr(corpus, key).tokens.tobytes().decode()
+        for key in ("train", "validation", "test")
+    }
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=TOKENS, initial_alphabet=alphabet, show_progress=False)
     bpe.train_from_iterator([texts["train"]], trainer)
@@ -153,11 +175,20 @@ def tables(rows):
     """All runs, and the bits by place of those with as many updates."""
     lines = []
     for each in EXPERIMENT.arms:
-        runs = [row["measures"]["by_place_of_128"] for row in matching(rows, arm=each.name, steps=STEPS)]
+        runs = [
+            row["measures"]["by_place_of_128"] for row in matching(rows, arm=each.name, steps=STEPS)
+        ]
         if runs:
-            lines.append([each.label, *(f"{statistics.mean(place):.2f}" for place in zip(*runs, strict=True))])
+            lines.append(
+                [
+                    each.label,
+                    *(f"{statistics.mean(place):.2f}" for place in zip(*runs, strict=True)),
+                ]
+            )
     heads = ["1", "2", "3 to 4", "5 to 8", "9 to 16", "17 to 32", "33 to 64", "65 to 128"]
-    return runs_table(EXPERIMENT, rows) + "\n" + markdown(["place in a chunk of 128", *heads], lines)
+    return (
+        runs_table(EXPERIMENT, rows) + "\n" + markdown(["place in a chunk of 128", *heads], lines)
+    )
 
 
 def numbers(rows):
@@ -173,7 +204,9 @@ def comparisons():
     for name in (*OTHERS, HALF):
         rates = (1e-2, None) if name == "chunk before" else None
         yield Compare(name, "FLASH", name, paired=True, rates=rates, steps=STEPS)
-        yield Compare(name, "FLASH", f"{name} in equal time", paired=True, rates=rates, equal_time=True)
+        yield Compare(
+            name, "FLASH", f"{name} in equal time", paired=True, rates=rates, equal_time=True
+        )
 
 
 OTHERS = ("local only", "FLASH-Quad", "Transformer++", *REMEDIES)

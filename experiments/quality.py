@@ -26,18 +26,34 @@ EXPERIMENT = Experiment(
     "quality",
     "Which model is best after the same wall time, at about 1,000 updates of T = 512?",
     arms=(
-        Arm("flash", ModelConfig("flash"), (3e-3, 5e-3, 1e-2, 1.5e-2, 2e-2, 3e-2), steps=(1000,), also=(1e-2,)),
-        # the rotary bias, as the condition of Code 4 has it at 512 tokens; `open_units` has both
-        Arm("flash_quad", ModelConfig("flash_quad", bias="rotary"), (5e-3, 1e-2, 2e-2, 3e-2), steps=(920,)),
         Arm(
-            "transformer++", ModelConfig("transformer++", depth=2, ff_dim=392), (2e-3, 3e-3, 5e-3, 1e-2), steps=(1142,)
+            "flash",
+            ModelConfig("flash"),
+            (3e-3, 5e-3, 1e-2, 1.5e-2, 2e-2, 3e-2),
+            steps=(1000,),
+            also=(1e-2,),
+        ),
+        # the rotary bias, as the condition of Code 4 has it at 512 tokens; `open_units` has both
+        Arm(
+            "flash_quad",
+            ModelConfig("flash_quad", bias="rotary"),
+            (5e-3, 1e-2, 2e-2, 3e-2),
+            steps=(920,),
+        ),
+        Arm(
+            "transformer++",
+            ModelConfig("transformer++", depth=2, ff_dim=392),
+            (2e-3, 3e-3, 5e-3, 1e-2),
+            steps=(1142,),
         ),
     ),
     train=dict(batch=8, length=T, dtype="float32"),
     search=Search(steps=300, seeds=(0,), most=6),
     measure=measure,
     compare=(
-        Compare("flash", "transformer++", "flash_minus_transformer", paired=True, rates=(1e-2, None)),
+        Compare(
+            "flash", "transformer++", "flash_minus_transformer", paired=True, rates=(1e-2, None)
+        ),
         Compare("flash", "flash_quad", paired=True, rates=(1e-2, None)),
     ),
     same_code=("ebafe77",),

@@ -34,7 +34,13 @@ def make(arm, rate, seed, steps):
     with tempfile.TemporaryDirectory() as folder:
         for stop in range(EVERY, config.warmup + 1, EVERY):
             done = train(
-                arm.model, config, corpus=corpus, out=f"{folder}/run", resume=True, stop_at=stop, progress=False
+                arm.model,
+                config,
+                corpus=corpus,
+                out=f"{folder}/run",
+                resume=True,
+                stop_at=stop,
+                progress=False,
             )
             seen.append(look(done.model, ids, targets))
     return {"positive": [shares for shares, _ in seen], "reached": [reached for _, reached in seen]}
@@ -42,7 +48,10 @@ def make(arm, rate, seed, steps):
 
 def tables(rows):
     """Open pairs at the end of the warm-up, unit by unit."""
-    lines = [[row["seed"], *(f"{share:.1%}" for share in row["measures"]["positive"][-1])] for row in rows]
+    lines = [
+        [row["seed"], *(f"{share:.1%}" for share in row["measures"]["positive"][-1])]
+        for row in rows
+    ]
     return markdown(["seed", *(f"unit {n}" for n in range(1, 5))], lines)
 
 

@@ -57,7 +57,9 @@ def make_model(task, part, recipe=RECIPE, seed=0):
     )
     with torch.no_grad():
         if recipe["read_previous"] is not None:
-            model.stack.units[0].bias.weights[C - 2] = recipe["read_previous"]  # distance 0 is at C - 1
+            model.stack.units[0].bias.weights[C - 2] = recipe[
+                "read_previous"
+            ]  # distance 0 is at C - 1
         if recipe["gamma"] is not None:
             for unit in model.stack.units:
                 unit.scale_offset.gamma[2:] = recipe["gamma"]  # lin_q, lin_k
@@ -67,8 +69,12 @@ def make_model(task, part, recipe=RECIPE, seed=0):
 def batch(task, step, easy_rows=True, seed=0):
     """ids, targets ``(B, T)`` of an update; each place behind the first chunk asks."""
     rng, t = np.random.default_rng((seed, step)), TASKS[task]
-    pairs, length = (int(rng.choice(t[name])) if easy_rows else t[name][-1] for name in ("pairs", "lengths"))
-    options = dict(chunk_size=C, pairs=pairs, keys=t["keys"], values=t["values"], questions=length - C)
+    pairs, length = (
+        int(rng.choice(t[name])) if easy_rows else t[name][-1] for name in ("pairs", "lengths")
+    )
+    options = dict(
+        chunk_size=C, pairs=pairs, keys=t["keys"], values=t["values"], questions=length - C
+    )
     return tuple(map(torch.from_numpy, mqar(BATCH, length, rng, **options)))
 
 
@@ -96,9 +102,14 @@ def accuracy_by_chunk(model, task, rows=512):
     later chunk.
     """
     t = TASKS[task]
-    length, options = t["lengths"][-1], dict(chunk_size=C, pairs=t["pairs"][-1], keys=t["keys"], values=t["values"])
+    length, options = (
+        t["lengths"][-1],
+        dict(chunk_size=C, pairs=t["pairs"][-1], keys=t["keys"], values=t["values"]),
+    )
     ids, targets = mqar(rows, length, np.random.default_rng(10**6), questions=length - C, **options)
-    right = (model(torch.from_numpy(ids)).argmax(-1).numpy() == targets)[targets != IGNORE].reshape(rows, -1, C)
+    right = (model(torch.from_numpy(ids)).argmax(-1).numpy() == targets)[targets != IGNORE].reshape(
+        rows, -1, C
+    )
     return round(float(right.mean()), 4), right.mean((0, 2)).round(4).tolist()
 
 
@@ -106,7 +117,10 @@ def accuracy_by_chunk(model, task, rows=512):
 # arm: (task, part, recipe); "small" has two pairs, the runs that lecture 10 repeats live
 ARMS = {f"small {part}": ("small", part, RECIPE) for part in PARTS}
 ARMS |= {f"recall {part}": ("recall", part, RECIPE) for part in PARTS}
-ARMS |= {f"recall flash, paper's {key}": ("recall", "flash", RECIPE | {key: value}) for key, value in PAPER.items()}
+ARMS |= {
+    f"recall flash, paper's {key}": ("recall", "flash", RECIPE | {key: value})
+    for key, value in PAPER.items()
+}
 ARMS["recall flash, paper's start"] = ("recall", "flash", PAPER)
 
 
@@ -121,17 +135,30 @@ def make(arm, rate, seed, steps):
         model.save_pretrained(PACKAGE / f"recall-{part}", dtype=torch.float16)
         model = LanguageModel.from_pretrained(PACKAGE / f"recall-{part}")
     accuracy, by_chunk = accuracy_by_chunk(model, task)
-    found = {"accuracy": accuracy, "by_chunk": by_chunk, "parameters": count_parameters(model), "losses": losses}
+    found = {
+        "accuracy": accuracy,
+        "by_chunk": by_chunk,
+        "parameters": count_parameters(model),
+        "losses": losses,
+    }
     if ships:
-        write_card(PACKAGE / f"recall-{part}", task, recipe, found | {"seed": seed, "machine": machine()})
+        write_card(
+            PACKAGE / f"recall-{part}", task, recipe, found | {"seed": seed, "machine": machine()}
+        )
     return found
 
 
 def write_card(folder, task, recipe, values):
     """What a model of the package is, beside it."""
-    facts = dict(command="python experiments/recall.py run", task=TASKS[task], recipe=recipe, chunk_size=C)
+    facts = dict(
+        command="python experiments/recall.py run", task=TASKS[task], recipe=recipe, chunk_size=C
+    )
     size = (folder / "model.safetensors").stat().st_size
-    card = facts | {name: value for name, value in values.items() if name != "losses"} | {"bytes_on_disk": size}
+    card = (
+        facts
+        | {name: value for name, value in values.items() if name != "losses"}
+        | {"bytes_on_disk": size}
+    )
     write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
 
 
@@ -170,7 +197,12 @@ EXPERIMENT = Experiment(
     "recall",
     "Can FLASH recall across chunks, and what does it take to learn it?",
     arms=tuple(
-        Arm(name, rates=(5e-3,), steps=(TASKS[task]["steps"],), seeds=(0, 1, 2) if name == "recall flash" else (0,))
+        Arm(
+            name,
+            rates=(5e-3,),
+            steps=(TASKS[task]["steps"],),
+            seeds=(0, 1, 2) if name == "recall flash" else (0,),
+        )
         for name, (task, _, _) in ARMS.items()
     ),
     make=make,

@@ -30,10 +30,20 @@ from flash_tutorial.experiments import Arm, Experiment, Search, command, matchin
 from flash_tutorial.experiments.tables import markdown
 from flash_tutorial.training import TrainConfig, learning_rate_at
 
-D, T, FIRST, C, KEYS, PAIRS = 64, 64, 32, 8, 16, (1, 2, 4, 8, 16)  # pairs lie in the first FIRST tokens
+D, T, FIRST, C, KEYS, PAIRS = (
+    64,
+    64,
+    32,
+    8,
+    16,
+    (1, 2, 4, 8, 16),
+)  # pairs lie in the first FIRST tokens
 UPDATES, BATCH, SEEDS = 1000, 32, (0, 1, 2)
 SIZES = (4, 8, 16, 32)  # S; of a window its length, with S = WINDOW_S
-TUNED, WINDOW_S = 8, 16  # the size at which rates are chosen: at S = 16 four of the models make no mistake at any rate
+TUNED, WINDOW_S = (
+    8,
+    16,
+)  # the size at which rates are chosen: at S = 16 four of the models make no mistake at any rate
 KINDS = {
     "FLASH": FLASH,
     "linear attention": LinearAttention,
@@ -64,7 +74,15 @@ def make_model(name, size, seed=0):
     """
     torch.manual_seed(seed)
     S = WINDOW_S if name == "window" else size
-    common = dict(vocab_size=1 + 2 * KEYS, dim=D, depth=2, norm="layer", positions="none", init_std=D**-0.5, tied=False)
+    common = dict(
+        vocab_size=1 + 2 * KEYS,
+        dim=D,
+        depth=2,
+        norm="layer",
+        positions="none",
+        init_std=D**-0.5,
+        tied=False,
+    )
     if name == "FLASH":
         model = LanguageModel(ModelConfig(qk_dim=S, chunk_size=C, combine="sum", **common))
     else:
@@ -88,9 +106,14 @@ def plant(unit):
     own, before = weight[:, : D // 2], weight[:, D // 2 :]
     if isinstance(unit, FLASH):  # one base for both, so it reads the two alike
         before[-S:] = own[-S:]
-        turn = 10000.0 ** -(torch.arange(S // 2) / (S // 2)) * T  # RoPE over a row: it scatters what a channel says
+        turn = (
+            10000.0 ** -(torch.arange(S // 2) / (S // 2)) * T
+        )  # RoPE over a row: it scatters what a channel says
         gamma = torch.where(turn < 1, 1.0, 0.1).repeat(2)  # if it turns by more than a radian
-        unit.scale_offset.gamma[2:], unit.scale_offset.beta[2:] = gamma, -0.2 * gamma  # 0.2: the mean of SiLU
+        unit.scale_offset.gamma[2:], unit.scale_offset.beta[2:] = (
+            gamma,
+            -0.2 * gamma,
+        )  # 0.2: the mean of SiLU
     else:
         before[-S:] = own[-2 * S : -S]
         own[-S:] = before[-2 * S : -S] = 0
@@ -199,9 +222,21 @@ def tables(rows):
             by_rate.setdefault(row["rate"], []).append(row["measures"])
         for rate, runs in sorted(by_rate.items()):
             if len(runs) == len(SEEDS):
-                means = [f"{statistics.mean(run['recall'][str(pairs)] for run in runs):.3f}" for pairs in PAIRS]
+                means = [
+                    f"{statistics.mean(run['recall'][str(pairs)] for run in runs):.3f}"
+                    for pairs in PAIRS
+                ]
                 seeds = ", ".join(f"{run['recall'][str(PAIRS[-1])]:.3f}" for run in runs)
-                lines.append([arm.name, arm.settings["size"], runs[0]["state_numbers"], f"{rate:g}", *means, seeds])
+                lines.append(
+                    [
+                        arm.name,
+                        arm.settings["size"],
+                        runs[0]["state_numbers"],
+                        f"{rate:g}",
+                        *means,
+                        seeds,
+                    ]
+                )
     heads = ["model", "size", "entries", "rate", *(f"{pairs} pairs" for pairs in PAIRS)]
     return markdown([*heads, f"{PAIRS[-1]} pairs by seed"], lines)
 

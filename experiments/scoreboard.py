@@ -30,7 +30,9 @@ LECTURES = {
     "06": ("FLASH, mean", "FLASH, bare sum"),
     "12": ("FLASH", "mean so far"),
 }
-SETTINGS = dict(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)  # the lectures'
+SETTINGS = dict(
+    steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000
+)  # the lectures'
 
 
 class LinearWithBias(GatedUnit):
@@ -72,7 +74,9 @@ def runs_of(lecture, seed):
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(training, "TrainConfig", partial(training.TrainConfig, seed=seed)),
-        mock.patch.dict(os.environ, FLASH_TUTORIAL_PROGRESS=f"{folder}/progress.json", MPLBACKEND="Agg"),
+        mock.patch.dict(
+            os.environ, FLASH_TUTORIAL_PROGRESS=f"{folder}/progress.json", MPLBACKEND="Agg"
+        ),
     ):
         os.chdir(folder)
         try:
@@ -89,7 +93,9 @@ def runs_of(lecture, seed):
 def make(arm, rate, seed, steps):
     """Bits per byte, and of the first seed every loss."""
     if arm.name in BIAS:
-        run = training.train(BIAS[arm.name], training.TrainConfig(**SETTINGS, seed=seed), progress=False)
+        run = training.train(
+            BIAS[arm.name], training.TrainConfig(**SETTINGS, seed=seed), progress=False
+        )
     else:
         run = runs_of(arm.name[:2], seed)[arm.name[3:]]
     losses = {"losses": [round(row["loss"], 4) for row in run.log]} if seed == 0 else {}
@@ -101,7 +107,10 @@ EXPERIMENT = Experiment(
     "How good is the same tiny model with another mixer in each lecture?",
     arms=tuple(
         Arm(name, rates=(SETTINGS["learning_rate"],))
-        for name in (*(f"{lecture} {run}" for lecture, runs in LECTURES.items() for run in runs), *BIAS)
+        for name in (
+            *(f"{lecture} {run}" for lecture, runs in LECTURES.items() for run in runs),
+            *BIAS,
+        )
     ),
     steps=(SETTINGS["steps"],),
     make=make,

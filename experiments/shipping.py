@@ -14,12 +14,25 @@ MODELS = {
     "transformer++": dict(dim=192, depth=4, max_length=1024, heads=3, ff_dim=560),
 }
 RATES = {"flash": (2.5e-3, 5e-3, 1e-2, 2e-2), "transformer++": (5e-4, 1e-3, 2e-3, 4e-3)}
-SHORT, MIDDLE, LONG, MORE = 600, 2000, 7000, 4000  # the last: after the long run, at LOWER times its rate
+SHORT, MIDDLE, LONG, MORE = (
+    600,
+    2000,
+    7000,
+    4000,
+)  # the last: after the long run, at LOWER times its rate
 LOWER, T = 0.4, 1024
 # (dropout, decay) of the runs of middle length and of the long ones, and which of the long ones went on
 TRIED = {
     "flash": [(0.1, 0.1), (0.05, 0.1), (0.2, 0.1), (0.1, 0.03), (0.1, 0.3), (0.1, 1.0)],
-    "transformer++": [(0.1, 0.1), (0.05, 0.1), (0.2, 0.1), (0.0, 0.1), (0.1, 0.3), (0.1, 0.03), (0.1, 1.0)],
+    "transformer++": [
+        (0.1, 0.1),
+        (0.05, 0.1),
+        (0.2, 0.1),
+        (0.0, 0.1),
+        (0.1, 0.3),
+        (0.1, 0.03),
+        (0.1, 1.0),
+    ],
 }
 LONG_RUNS = {"flash": (0.1, 0.2), "transformer++": (0.1, 0.2, 0.05)}
 WENT_ON = {"flash": (0.2, LOWER * 5e-3), "transformer++": (0.1, LOWER * 1e-3)}
@@ -35,7 +48,13 @@ def arm(name, dropout, decay, **options):
     """A model with its dropout; settings that are given tell the kinds of runs apart."""
     settings = {"dropout": dropout, "weight_decay": decay} | options.pop("settings", {})
     train = {"weight_decay": decay} | options.pop("train", {})
-    return Arm(name, ModelConfig(name, dropout=dropout, **MODELS[name]), settings=settings, train=train, **options)
+    return Arm(
+        name,
+        ModelConfig(name, dropout=dropout, **MODELS[name]),
+        settings=settings,
+        train=train,
+        **options,
+    )
 
 
 def arms():
@@ -44,7 +63,14 @@ def arms():
     """
     scored = {"eval_bytes": 100_000, "eval_every": 500}
     for name in MODELS:
-        base = arm(name, 0.1, 0.1, rates=RATES[name], steps=(SHORT,), search=Search(steps=SHORT, seeds=(0,), most=4))
+        base = arm(
+            name,
+            0.1,
+            0.1,
+            rates=RATES[name],
+            steps=(SHORT,),
+            search=Search(steps=SHORT, seeds=(0,), most=4),
+        )
         yield base
         for dropout in LONG_RUNS[name]:
             yield arm(
@@ -60,7 +86,13 @@ def arms():
             )
         for dropout, decay in TRIED[name]:
             yield arm(
-                name, dropout, decay, rates_of=(base.label,), steps=(MIDDLE,), seeds=(0,), settings={"run": "middle"}
+                name,
+                dropout,
+                decay,
+                rates_of=(base.label,),
+                steps=(MIDDLE,),
+                seeds=(0,),
+                settings={"run": "middle"},
             )
         dropout, rate = WENT_ON[name]
         before = f"runs/shipping/{name}_{dropout}_0.1_long-{rate / LOWER:g}-0-{LONG}"

@@ -74,7 +74,10 @@ def batch_of(split):
 def at_start(model, corpus):
     """How large each unit's branch and its gradient are before training."""
     ids, targets = batch_of(corpus.train)
-    return {"branches": branch_sizes(model, ids), "gradient_norms": gradient_norms(model, ids, targets)}
+    return {
+        "branches": branch_sizes(model, ids),
+        "gradient_norms": gradient_norms(model, ids, targets),
+    }
 
 
 def measure(model, corpus):
@@ -92,10 +95,18 @@ def tables(rows):
     """The runs, and how large each unit's branch is before training, beside what it is added to."""
     lines = []
     for arm in EXPERIMENT.arms:
-        found = [row["measures"]["branches"] for row in rows if arm.owns(row) and "branches" in row["measures"]]
+        found = [
+            row["measures"]["branches"]
+            for row in rows
+            if arm.owns(row) and "branches" in row["measures"]
+        ]
         if found:
             lines.append([arm.label, ", ".join(f"{size:.2g}" for size in found[0])])
-    return runs_table(EXPERIMENT, rows) + "\n" + markdown(["arm", "branches before training, unit by unit"], lines)
+    return (
+        runs_table(EXPERIMENT, rows)
+        + "\n"
+        + markdown(["arm", "branches before training, unit by unit"], lines)
+    )
 
 
 def comparisons():

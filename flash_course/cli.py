@@ -64,14 +64,24 @@ def build_parser(command=None):
     """All commands. ``command`` is the one that will run: ``bench`` brings its own options, which load torch."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = OneLineParser(
-        prog=PROGRAM, description="Train, score and run the models of the FLASH paper.", epilog=EXAMPLES,
+        prog=PROGRAM,
+        description="Train, score and run the models of the FLASH paper.",
+        epilog=EXAMPLES,
         formatter_class=raw,
-    )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}", help="which version this is")
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"{PROGRAM} {__version__}",
+        help="which version this is",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     train = commands.add_parser(
-        "train", help="train a model", formatter_class=raw, epilog=TRAIN_EXAMPLES,
+        "train",
+        help="train a model",
+        formatter_class=raw,
+        epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
         "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
         "Ctrl-C or SIGTERM ends the update at hand, writes a checkpoint and exits with 130 or 143; a second one stops\n"
@@ -80,14 +90,24 @@ def build_parser(command=None):
         "A file of your own is split into training, validation and test text. It may hold several documents, with a\n"
         "NUL byte between two. Of three documents or more the last 5% (at least one) are the test, the 5% before them\n"
         "the validation; one or two are cut at 90% and 95% of all bytes. Tokens in place of bytes: docs/projects.md.",
-    )  # fmt: skip
-    train.add_argument("--out", default="runs/first", help="folder of the run (default: runs/first)")
-    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
-    train.add_argument(
-        "--objective", choices=("causal", "masked"), default=None, help="next byte, or gaps (default: causal)"
     )
     train.add_argument(
-        "--processes", type=int, default=1, help="number of processes, each with its share of every batch (default: 1)"
+        "--out", default="runs/first", help="folder of the run (default: runs/first)"
+    )
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in --out"
+    )
+    train.add_argument(
+        "--objective",
+        choices=("causal", "masked"),
+        default=None,
+        help="next byte, or gaps (default: causal)",
+    )
+    train.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="number of processes, each with its share of every batch (default: 1)",
     )
     add_machine(train)
     add_settings(train, TrainConfig, "training")
@@ -95,32 +115,49 @@ def build_parser(command=None):
     train.set_defaults(run=run_train)
 
     evaluate = commands.add_parser(
-        "evaluate", help="bits per byte of a model on a text", formatter_class=raw,
+        "evaluate",
+        help="bits per byte of a model on a text",
+        formatter_class=raw,
         description="Bits per byte over a text, and by the position in the window: what a longer context is worth.\n"
         "A model of tokens encodes the text with its own tokenizer, and is scored per token and per byte.",
-    )  # fmt: skip
+    )
     add_model(evaluate)
     evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     as_in_training = reader(rules(TrainConfig)["eval_bytes"])
     evaluate.add_argument(
-        "--bytes", type=as_in_training, metavar="BYTES|all", help="bytes to score, from the first (default: all)"
+        "--bytes",
+        type=as_in_training,
+        metavar="BYTES|all",
+        help="bytes to score, from the first (default: all)",
     )
-    evaluate.add_argument("--length", type=int, help="bytes (or tokens) in a window (default: max_length)")
+    evaluate.add_argument(
+        "--length", type=int, help="bytes (or tokens) in a window (default: max_length)"
+    )
     evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser(
-        "generate", help="let a model write", formatter_class=raw,
+        "generate",
+        help="let a model write",
+        formatter_class=raw,
         description="Go on from a prompt, byte by byte, or token by token where the model has a tokenizer.",
-    )  # fmt: skip
+    )
     add_model(generate)
-    generate.add_argument("--prompt", default="", help="text to go on from (default: the start of a book)")
-    generate.add_argument("--bytes", type=int, default=400, help="how many bytes (or tokens) to write (default: 400)")
-    generate.add_argument("--temperature", type=float, default=0.8, help="0: the most likely (default: 0.8)")
+    generate.add_argument(
+        "--prompt", default="", help="text to go on from (default: the start of a book)"
+    )
+    generate.add_argument(
+        "--bytes", type=int, default=400, help="how many bytes (or tokens) to write (default: 400)"
+    )
+    generate.add_argument(
+        "--temperature", type=float, default=0.8, help="0: the most likely (default: 0.8)"
+    )
     generate.add_argument("--top-k", type=int, help="draw from the k most likely bytes")
-    generate.add_argument("--top-p", type=float, help="draw from the fewest that have probability p together")
+    generate.add_argument(
+        "--top-p", type=float, help="draw from the fewest that have probability p together"
+    )
     generate.add_argument("--seed", type=seed, help="for the same text again")
     add_machine(generate)
     generate.set_defaults(run=run_generate)
@@ -138,10 +175,12 @@ def build_parser(command=None):
         bench.set_defaults(run=lambda args: against_length.run(args, draw=benchmark_results))
 
     new = commands.add_parser(
-        "new", help="a folder to start a project from", formatter_class=raw,
+        "new",
+        help="a folder to start a project from",
+        formatter_class=raw,
         description="A project of your own: a layer with its test, settings, a grid of runs over rates and seeds that\n"
         "can be stopped, a page for your prediction, and a table of results.",
-    )  # fmt: skip
+    )
     new.add_argument("folder", help="the new folder, as my-project")
     new.set_defaults(run=run_new)
 
@@ -169,8 +208,13 @@ def add_settings(parser, config, title):
         if rule.kind is bool:
             how = {"action": "store_false" if rule.default else "store_true"}
         else:
-            how = {"type": reader(rule), "metavar": "|".join([*(rule.choices or [name.upper()]), *rule.words])}
-        action = groups[of].add_argument(flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how)
+            how = {
+                "type": reader(rule),
+                "metavar": "|".join([*(rule.choices or [name.upper()]), *rule.words]),
+            }
+        action = groups[of].add_argument(
+            flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how
+        )
         action.words = rule.words
 
 
@@ -180,7 +224,9 @@ def reader(rule):
     def read(text):
         return rule.words[text] if text in rule.words else rule.kind(text)
 
-    read.__name__ = " or ".join([rule.kind.__name__, *map(repr, rule.words)])  # argparse shows this name
+    read.__name__ = " or ".join(
+        [rule.kind.__name__, *map(repr, rule.words)]
+    )  # argparse shows this name
     return read
 
 
@@ -194,7 +240,10 @@ def help_of(rule):
 def add_model(parser):
     """The model to be used."""
     parser.add_argument(
-        "model", nargs="?", default="austen-flash", help="folder of a run, or a model of the package (austen-flash)"
+        "model",
+        nargs="?",
+        default="austen-flash",
+        help="folder of a run, or a model of the package (austen-flash)",
     )
 
 
@@ -225,12 +274,21 @@ def run_train(args):
     set_threads(args)
     model_config, train_config = read_configs(args)
     corpus = tokens_of_run(args, model_config, train_config)
-    run = train(model_config, train_config, corpus=corpus, out=args.out, resume=args.resume, device=args.device)
+    run = train(
+        model_config,
+        train_config,
+        corpus=corpus,
+        out=args.out,
+        resume=args.resume,
+        device=args.device,
+    )
     if speaks():
         if run.log:
             with stoppable(print):
                 save_curve(Path(args.out) / "training.png", run, model_config)
-        print(f"next: {PROGRAM} {'generate' if model_config.causal else 'evaluate'} {shlex.quote(args.out)}")
+        print(
+            f"next: {PROGRAM} {'generate' if model_config.causal else 'evaluate'} {shlex.quote(args.out)}"
+        )
 
 
 def run_processes(n, argv):
@@ -247,7 +305,9 @@ def run_processes(n, argv):
         os.environ.setdefault(name, value)
     here = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()))
     try:
-        elastic_launch(LaunchConfig(1, 1, n, max_restarts=0, **here), sys.executable)("-m", __spec__.name, *argv)
+        elastic_launch(LaunchConfig(1, 1, n, max_restarts=0, **here), sys.executable)(
+            "-m", __spec__.name, *argv
+        )
     except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
         return code if code >= 0 else 128 - code
@@ -268,7 +328,9 @@ def save_curve(path, run, config):
     from .figures import training_curve  # matplotlib takes a while to load
 
     bits = None if run.evaluation is None else run.evaluation.bits_per_token
-    figure, alt = training_curve(run.log, bits, title=f"{config.architecture}, {len(run.log)} updates")
+    figure, alt = training_curve(
+        run.log, bits, title=f"{config.architecture}, {len(run.log)} updates"
+    )
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Description": alt})
 
@@ -283,20 +345,27 @@ def read_configs(args):
         for config in (ModelConfig, TrainConfig)
     )
     if args.objective:
-        model |= {"causal": args.objective == "causal", "vocab_size": 256 if args.objective == "causal" else 257}
+        model |= {
+            "causal": args.objective == "causal",
+            "vocab_size": 256 if args.objective == "causal" else 257,
+        }
     found = saved_settings(args.out) if args.resume and args.out else None
     if found:
         path, saved = found
         refuse_own(path, saved["model_config"])
         model, train = saved["model_config"] | model, saved["train_config"] | train
-        refuse_fewer_steps(train["steps"], saved["step"])  # before a warm-up that fits into none so few
+        refuse_fewer_steps(
+            train["steps"], saved["step"]
+        )  # before a warm-up that fits into none so few
         return ModelConfig.from_dict(model, where=path), TrainConfig.from_dict(train, where=path)
     if not train.get("start_from"):
         start = {"max_length": train.get("length", TrainConfig.length)}
         return ModelConfig(**start | model), TrainConfig(**train)
     start = find_config(train["start_from"]).to_dict()
     length = train.setdefault("length", start["max_length"])
-    start["max_length"] = max(length, start["max_length"])  # a shorter length takes nothing from the model
+    start["max_length"] = max(
+        length, start["max_length"]
+    )  # a shorter length takes nothing from the model
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
@@ -310,7 +379,9 @@ def refuse_own(path, config):
 
 def tokens_of_run(args, model, train):
     """The text of a run that goes on, in the ids of its own tokenizer; None where training finds it by its name."""
-    found = saved_settings(args.out) if args.resume and args.out and model.tokens is not None else None
+    found = (
+        saved_settings(args.out) if args.resume and args.out and model.tokens is not None else None
+    )
     if not found:
         return None
     from flash_tutorial.corpora import load_corpus
@@ -319,9 +390,14 @@ def tokens_of_run(args, model, train):
     path, saved = found
     vocabulary = find_vocabulary(path if path.is_dir() else path.parent, model.tokens)
     if not vocabulary.readable:
-        raise ValueError(f"{path} was trained on tokens without a tokenizer, so no text gives them: {BY_SCRIPT}")
+        raise ValueError(
+            f"{path} was trained on tokens without a tokenizer, so no text gives them: {BY_SCRIPT}"
+        )
     corpus = load_corpus(train.corpus).encoded(vocabulary)
-    if any(getattr(corpus, name).sha256 != saved["text"][f"{name}_sha256"] for name in ("train", "validation")):
+    if any(
+        getattr(corpus, name).sha256 != saved["text"][f"{name}_sha256"]
+        for name in ("train", "validation")
+    ):
         other = f"was trained on other tokens than its tokenizer makes of {train.corpus!r}"
         raise ValueError(f"{path} {other}: give their text (--corpus), or {BY_SCRIPT}")
     return corpus
@@ -336,8 +412,12 @@ def saved_settings(out):
     out = Path(out)
     if not out.is_dir():
         return None
-    alone = "WORLD_SIZE" not in os.environ  # else a process that is quicker may begin the run already
-    with locked(out, say=lambda _: None) if alone else nullcontext():  # another run would change what is read
+    alone = (
+        "WORLD_SIZE" not in os.environ
+    )  # else a process that is quicker may begin the run already
+    with (
+        locked(out, say=lambda _: None) if alone else nullcontext()
+    ):  # another run would change what is read
         found = last_checkpoint(out, say=lambda _: None)
         result = None if found else read_result(out)
     return found or (result and (out / "result.json", result))
@@ -401,13 +481,18 @@ def run_generate(args):
     if not readable(model, args.model):
         return 1
     if not model.config.causal:
-        raise ValueError(f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model")
+        raise ValueError(
+            f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model"
+        )
     device, vocabulary = next(model.parameters()).device, model.vocabulary
     generator = torch.Generator(device)
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
-    write, waiting = writer(vocabulary, prompt), [args.prompt]  # it waits for the first token: a refusal stands alone
+    write, waiting = (
+        writer(vocabulary, prompt),
+        [args.prompt],
+    )  # it waits for the first token: a refusal stands alone
 
     def show(token):
         if waiting:
@@ -415,9 +500,14 @@ def run_generate(args):
         print(write(int(token[0])), end="", flush=True)
 
     model.generate(
-        ids[None].to(device), args.bytes, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
-        generator=generator, on_token=show,
-    )  # fmt: skip
+        ids[None].to(device),
+        args.bytes,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        generator=generator,
+        on_token=show,
+    )
     print("".join(waiting) + write(None), flush=True)
 
 
@@ -428,7 +518,13 @@ def run_doctor(args):
 
     from flash_tutorial import FLASH
     from flash_tutorial.corpora import load_austen
-    from flash_tutorial.training.devices import LARGE, describe_device, measured_gain, pick_device, pick_dtype
+    from flash_tutorial.training.devices import (
+        LARGE,
+        describe_device,
+        measured_gain,
+        pick_device,
+        pick_dtype,
+    )
 
     from .addresses import PLACEHOLDER, is_stamped
 
@@ -442,17 +538,26 @@ def run_doctor(args):
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
     healthy = True
     for package, purpose in {
-        "numpy": "", "torch": "", "safetensors": "", "filelock": "", "tqdm": "", "matplotlib": "", "ipython": "",
-        "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103", "jupyterlab": "the notebooks",
+        "numpy": "",
+        "torch": "",
+        "safetensors": "",
+        "filelock": "",
+        "tqdm": "",
+        "matplotlib": "",
+        "ipython": "",
+        "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103",
+        "jupyterlab": "the notebooks",
         "tokenizers": "models of tokens that are no bytes",
         "pytest": "the tests",
-    }.items():  # fmt: skip
+    }.items():
         try:
             print(f"{package}: {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             healthy = healthy and bool(purpose)
             print(
-                f"{package}: missing" + (f", only needed for {purpose}" if purpose else "") + f": pip install {package}"
+                f"{package}: missing"
+                + (f", only needed for {purpose}" if purpose else "")
+                + f": pip install {package}"
             )
     try:
         load_austen()
@@ -461,10 +566,14 @@ def run_doctor(args):
         healthy = False
         print(f"corpus austen: {error}")
     models = resources.files("flash_tutorial") / "models"
-    names = sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
+    names = (
+        sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
+    )
     print(f"models of the package: {', '.join(names) or 'none'}")
     if not is_stamped():
-        print(f"warning: the repository is still {PLACEHOLDER}: name it with `python tools/stamp.py OWNER/REPO TAG`")
+        print(
+            f"warning: the repository is still {PLACEHOLDER}: name it with `python tools/stamp.py OWNER/REPO TAG`"
+        )
     return 0 if healthy else 1
 
 
@@ -473,7 +582,9 @@ def run_new(args):
     from .new_project import create_project
 
     folder = create_project(args.folder)
-    print(f"{folder} is there. Next: fill in PREDICTION.md, then `pytest` and `python grid.py` in it; QUESTIONS.md has")
+    print(
+        f"{folder} is there. Next: fill in PREDICTION.md, then `pytest` and `python grid.py` in it; QUESTIONS.md has"
+    )
     print("twelve questions to start from.")
 
 
@@ -493,7 +604,9 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console that lacks a character shows a question mark
+            stream.reconfigure(
+                errors="replace"
+            )  # a console that lacks a character shows a question mark
     parser = build_parser(argv[0] if argv else None)
     args = parser.parse_args(argv)
     with warnings.catch_warnings():
@@ -523,7 +636,11 @@ def run_command(args, parser, argv):
         words = str(error).lower()
         if "connection" in words:
             wait_to_be_stopped()
-        if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
+        if (
+            isinstance(error, MemoryError)
+            or "out of memory" in words
+            or "can't allocate memory" in words
+        ):
             return fail(f"out of memory: {LESS_MEMORY.get(args.command, 'close other programs')}")
         raise
 
@@ -556,13 +673,22 @@ def wait_to_be_stopped():
 def load_torch(command):
     """Load torch, where the command needs it. Ctrl-C meanwhile ends the process: nothing is at stake yet, and an
     exception in the middle of an import comes out as anything."""
-    if command in ("train", "evaluate", "generate") and threading.current_thread() is threading.main_thread():
+    if (
+        command in ("train", "evaluate", "generate")
+        and threading.current_thread() is threading.main_thread()
+    ):
 
         def leave(number, frame):
-            os.write(2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b"")
+            os.write(
+                2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b""
+            )
             os._exit(128 + number)
 
-        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        numbers = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) != signal.SIG_IGN
+        ]
         before = {number: signal.signal(number, leave) for number in numbers}
         try:
             import torch  # noqa: F401
@@ -572,7 +698,11 @@ def load_torch(command):
 
 
 # names that a message of the package may have for what a flag sets, beside the flag's own
-OTHER_NAMES = {"train": {"max_length": "length"}, "evaluate": {"n": "bytes"}, "generate": {"max_new_tokens": "bytes"}}
+OTHER_NAMES = {
+    "train": {"max_length": "length"},
+    "evaluate": {"n": "bytes"},
+    "generate": {"max_new_tokens": "bytes"},
+}
 
 
 def in_flags(message, parser, command):
@@ -595,7 +725,10 @@ def in_flags(message, parser, command):
     message = re.sub(rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+)", flag, message)
     options = re.search(r"(?<=no such option, it has )[\w, ]+", message)
     if options:
-        names = [flags[name].option_strings[-1] if name in flags else name for name in options[0].split(", ")]
+        names = [
+            flags[name].option_strings[-1] if name in flags else name
+            for name in options[0].split(", ")
+        ]
         message = message.replace(options[0], ", ".join(names))
     return message
 
@@ -603,11 +736,15 @@ def in_flags(message, parser, command):
 def as_typed(message, flags):
     """What was expected of a flag, in what can be typed: texts without quotes, and for None the flag's word if it has
     one. A class, and None where no word stands for it, are for scripts."""
-    found = re.search(rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+): expected (?P<what>.*)", message)
+    found = re.search(
+        rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+): expected (?P<what>.*)", message
+    )
     if not found:
         return message
     words = getattr(flags[found[1]], "words", {})
-    none = next((f" or {word}" for word, meant in words.items() if meant is None), ", or leave it out")
+    none = next(
+        (f" or {word}" for word, meant in words.items() if meant is None), ", or leave it out"
+    )
     what = re.sub(r",? or None\b", none, found["what"].replace(", or a class", ""))
     return message[: found.start("what")] + re.sub("'([^']*)'", r"\1", what)
 

@@ -20,7 +20,10 @@ ANOTHER = "name another file in the variable FLASH_TUTORIAL_PROGRESS"
 def progress_path() -> Path:
     """Where the file lies."""
     try:
-        return Path(os.environ.get("FLASH_TUTORIAL_PROGRESS") or Path.home() / ".flash-tutorial" / "progress.json")
+        return Path(
+            os.environ.get("FLASH_TUTORIAL_PROGRESS")
+            or Path.home() / ".flash-tutorial" / "progress.json"
+        )
     except RuntimeError:  # as in a container, of a user that the system does not know
         raise ValueError(f"there is no home folder for the progress file: {ANOTHER}") from None
 
@@ -37,11 +40,16 @@ def load_progress() -> dict:
 def _read(text, where):
     try:
         stored = json.loads(text)
-        tables = [*(stored[k] for k in ("guesses", "scoreboard", "verdicts")), stored.get("exercises", {})]
+        tables = [
+            *(stored[k] for k in ("guesses", "scoreboard", "verdicts")),
+            stored.get("exercises", {}),
+        ]
         if stored["format"] != FORMAT or not all(isinstance(table, dict) for table in tables):
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{where} is not a progress file of this course: move it away to start anew") from None
+        raise ValueError(
+            f"{where} is not a progress file of this course: move it away to start anew"
+        ) from None
     return stored
 
 
@@ -69,7 +77,9 @@ def predict(name, guess=None):
     try:
         value = float(guess)
     except (TypeError, ValueError):
-        print(f"{name}: {guess!r} is no number, so nothing is stored. A guess is a number, such as 8 or 0.5.")
+        print(
+            f"{name}: {guess!r} is no number, so nothing is stored. A guess is a number, such as 8 or 0.5."
+        )
         return
     progress = load_progress()
     progress["guesses"][name] = value
@@ -107,7 +117,10 @@ def your_line(name, function, *cases):
             print(f"{name}: write your line in place of the dots.")
             return
         try:
-            got, expected = (np.asarray(getattr(x, "detach", lambda x=x: x)(), dtype=float) for x in (got, expected))
+            got, expected = (
+                np.asarray(getattr(x, "detach", lambda x=x: x)(), dtype=float)
+                for x in (got, expected)
+            )
         except (TypeError, ValueError):
             print(f"{name}: a number or an array was expected, {type(got).__name__} came.")
             return
@@ -120,17 +133,25 @@ def your_line(name, function, *cases):
         if not (off <= 1e-9 + 1e-6 * np.abs(expected)).all():
             place = np.unravel_index(np.argmax(off), off.shape)
             where = f" at [{', '.join(map(str, map(int, place)))}]" if off.ndim else ""
-            print(f"{name}: not yet: {got[place]:.4g}{where} where {expected[place]:.4g} is expected.")
+            print(
+                f"{name}: not yet: {got[place]:.4g}{where} where {expected[place]:.4g} is expected."
+            )
             return
         worst = max(worst, float(off.max(initial=0)))
-    print(f"{name}: right in {len(cases)} case{'s' if len(cases) > 1 else ''}, off by at most {worst:.1g}.")
+    print(
+        f"{name}: right in {len(cases)} case{'s' if len(cases) > 1 else ''}, off by at most {worst:.1g}."
+    )
 
 
 def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):
     """Write one line of the scoreboard: the same tiny model with another mixer."""
     progress = load_progress()
     progress["scoreboard"][f"{lecture} {mixer}"] = dict(
-        lecture=lecture, mixer=mixer, bits_per_byte=bits_per_byte, step_ms=step_ms, state_numbers=state_numbers
+        lecture=lecture,
+        mixer=mixer,
+        bits_per_byte=bits_per_byte,
+        step_ms=step_ms,
+        state_numbers=state_numbers,
     )
     with or_a_line(f"{lecture} {mixer}: this line of the scoreboard is not stored"):
         store_progress(progress)
@@ -147,11 +168,16 @@ def verdict(claim, text):
 def report() -> str:
     """Scoreboard, guesses and verdicts as one page of text."""
     progress = load_progress()
-    lines = ["scoreboard", f"{'lecture':<8}{'mixer':<24}{'bits/byte':>10}{'ms a step':>11}{'state':>12}"]
+    lines = [
+        "scoreboard",
+        f"{'lecture':<8}{'mixer':<24}{'bits/byte':>10}{'ms a step':>11}{'state':>12}",
+    ]
     for row in progress["scoreboard"].values():
         step = "-" if row["step_ms"] is None else f"{row['step_ms']:.0f}"
         state = "-" if row["state_numbers"] is None else f"{row['state_numbers']:,}"
-        lines.append(f"{row['lecture']:<8}{row['mixer']:<24}{row['bits_per_byte']:>10.2f}{step:>11}{state:>12}")
+        lines.append(
+            f"{row['lecture']:<8}{row['mixer']:<24}{row['bits_per_byte']:>10.2f}{step:>11}{state:>12}"
+        )
     for title, table in (("guesses", progress["guesses"]), ("verdicts", progress["verdicts"])):
         lines += ["", title, *(f"{name}: {value}" for name, value in table.items())]
     return "\n".join(lines)

@@ -3,7 +3,14 @@
 import torch
 import torch.nn.functional as F
 
-from .successors import GatedDeltaRule, GatedLinearAttention, KimiDelta, Retention, ScalarGate, ThreeToOne
+from .successors import (
+    GatedDeltaRule,
+    GatedLinearAttention,
+    KimiDelta,
+    Retention,
+    ScalarGate,
+    ThreeToOne,
+)
 
 
 @torch.no_grad()
@@ -25,14 +32,18 @@ def in_chunks_and_by_token(unit, x, update):
 
 
 def has_delta_rule(unit):
-    return isinstance(unit, (GatedDeltaRule, KimiDelta)) and not isinstance(unit, ThreeToOne)  # whose quarter is exact
+    return isinstance(unit, (GatedDeltaRule, KimiDelta)) and not isinstance(
+        unit, ThreeToOne
+    )  # whose quarter is exact
 
 
 def gates(unit, h):
     """What a token leaves of the state, ``(T, 1)`` or ``(T, S)``, and how much it writes, ``(T, 1)``: ``h (T, D)``."""
     one = torch.ones(len(h), 1).to(h)
     if isinstance(unit, Retention):
-        return (1 - 2.0 ** -(5 + torch.arange(unit.qk_dim) * 8 // unit.qk_dim)).to(h).expand(len(h), -1), one
+        return (1 - 2.0 ** -(5 + torch.arange(unit.qk_dim) * 8 // unit.qk_dim)).to(h).expand(
+            len(h), -1
+        ), one
     if isinstance(unit, ScalarGate):
         width = F.softplus(unit.step_width(h))
         return (-unit.log_rate.exp() * width).exp(), width
@@ -40,4 +51,6 @@ def gates(unit, h):
         return unit.decay(h).sigmoid() ** (1 / 16), one
     if has_delta_rule(unit):
         return (-unit.log_rate.exp() * F.softplus(unit.decay(h))).exp(), unit.strength(h).sigmoid()
-    raise ValueError(f"{type(unit).__name__} cannot be run by such an update, give a unit with a gated linear state")
+    raise ValueError(
+        f"{type(unit).__name__} cannot be run by such an update, give a unit with a gated linear state"
+    )

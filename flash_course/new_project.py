@@ -38,13 +38,17 @@ def create_project(folder) -> Path:
                 for blank, value in blanks.items():
                     text = text.replace("{{" + blank + "}}", value)
                 write_text(path, text)
-        (part / "gitignore").rename(part / ".gitignore")  # in the package it would hide files of this repository
+        (part / "gitignore").rename(
+            part / ".gitignore"
+        )  # in the package it would hide files of this repository
         if folder.exists():
             folder.rmdir()
         os.replace(part, folder)
     except shutil.Error as error:  # copytree's list of all that it could not copy: (from, to, why)
         why = re.sub(r"\[Errno \d+\] |: '.*", "", str(error.args[0][0][-1]))
-        raise ValueError(f"{folder} could not be made ({why}): free some space or choose another folder") from error
+        raise ValueError(
+            f"{folder} could not be made ({why}): free some space or choose another folder"
+        ) from error
     except (OSError, ValueError) as error:
         raise refused(f"{folder} could not be made", error) from error
     finally:

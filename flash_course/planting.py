@@ -19,7 +19,9 @@ def planted(function, *edits):
     file, (lines, first) = function.__code__.co_filename, inspect.getsourcelines(function)
     before, last = linecache.getlines(file), first - 1 + len(lines)
     text = replace_once("".join(lines), *edits, where=function.__qualname__)
-    swaps = changed_code(file, "".join(before), "".join([*before[: first - 1], text, *before[last:]]))
+    swaps = changed_code(
+        file, "".join(before), "".join([*before[: first - 1], text, *before[last:]])
+    )
     with swapped(swaps, [function]):
         yield
 
@@ -41,28 +43,41 @@ def changed_in(module, *edits):
 
 def changed_code(file, before, after):
     """{code object: the edited one} of the functions in which two texts of a file differ. Line numbers do not count."""
-    changed, (old, new) = {}, (compile(text, file, "exec", dont_inherit=True) for text in (before, after))
+    changed, (old, new) = (
+        {},
+        (compile(text, file, "exec", dont_inherit=True) for text in (before, after)),
+    )
     pairs = [(old, new)]
     while pairs:
         old, new = pairs.pop()
-        inner = [[part for part in code.co_consts if isinstance(part, CodeType)] for code in (old, new)]
+        inner = [
+            [part for part in code.co_consts if isinstance(part, CodeType)] for code in (old, new)
+        ]
         pairs += zip(*inner)
         if old.co_flags & inspect.CO_NEWLOCALS and without_lines(old) != without_lines(new):
             changed[old] = new
     if not changed:
-        raise ValueError(f"{file}: the edit changes no function's body, so nothing that runs would change")
+        raise ValueError(
+            f"{file}: the edit changes no function's body, so nothing that runs would change"
+        )
     return changed
 
 
 def without_lines(code):
-    constants = (without_lines(part) if isinstance(part, CodeType) else part for part in code.co_consts)
+    constants = (
+        without_lines(part) if isinstance(part, CodeType) else part for part in code.co_consts
+    )
     return code.replace(co_firstlineno=1, co_linetable=b"", co_consts=tuple(constants))
 
 
 def functions_of(module):
     """All functions that live and come from a module's file: methods, decorated ones and closures too."""
     file = module.__file__
-    return [f for f in gc.get_objects() if isinstance(f, FunctionType) and f.__code__.co_filename == file]
+    return [
+        f
+        for f in gc.get_objects()
+        if isinstance(f, FunctionType) and f.__code__.co_filename == file
+    ]
 
 
 @contextmanager

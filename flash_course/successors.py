@@ -31,8 +31,15 @@ class Successor(nn.Module):
         super().__init__()
         check_counts(dim=dim, qk_dim=qk_dim, expansion=expansion, chunk_size=chunk_size)
         if not causal:
-            raise ValueError(f"causal={causal!r}: {type(self).__name__} reads from left to right only, leave it out")
-        self.dim, self.qk_dim, self.expanded, self.chunk_size = dim, qk_dim, expansion * dim, chunk_size
+            raise ValueError(
+                f"causal={causal!r}: {type(self).__name__} reads from left to right only, leave it out"
+            )
+        self.dim, self.qk_dim, self.expanded, self.chunk_size = (
+            dim,
+            qk_dim,
+            expansion * dim,
+            chunk_size,
+        )
         self.causal = True
         self.norm = LayerNorm(dim)
         self.in_proj = nn.Linear(dim, 2 * self.expanded + 2 * qk_dim)
@@ -42,11 +49,15 @@ class Successor(nn.Module):
         """``mask (B, T)`` bool, valid tokens first: what is behind them is read by none. Documents are refused."""
         check_input(x, self.dim, mask, segment_ids)
         if segment_ids is not None:
-            raise ValueError(f"segment_ids: {type(self).__name__} keeps one state for the whole row, leave them out")
+            raise ValueError(
+                f"segment_ids: {type(self).__name__} keeps one state for the whole row, leave them out"
+            )
         h = self.norm(x)
         if mask is not None:  # a weight of zero times a NaN would still be a NaN
             h = h.masked_fill(~mask[..., None], 0)
-        u, v, q, k = self.in_proj(h).split([self.expanded, self.expanded, self.qk_dim, self.qk_dim], -1)
+        u, v, q, k = self.in_proj(h).split(
+            [self.expanded, self.expanded, self.qk_dim, self.qk_dim], -1
+        )
         mixed = F.rms_norm(self.mix(q, k, v, h), (self.expanded,), eps=EPS)
         return x + self.out_proj(F.silu(u) * mixed)
 
@@ -95,7 +106,9 @@ class LinearAttention(Successor):
     def mix(self, q, k, v, h):
         q, k = F.elu(q) + 1, F.elu(k) + 1
         ones = torch.ones_like(v[..., :1])  # a column of ones makes z of S
-        sums = decayed_attention(q, k, torch.cat([v, ones], -1), torch.zeros_like(k), self.chunk_size)
+        sums = decayed_attention(
+            q, k, torch.cat([v, ones], -1), torch.zeros_like(k), self.chunk_size
+        )
         return sums[..., :-1] / (sums[..., -1:] + EPS)
 
     def state_numbers(self, length):
@@ -111,7 +124,9 @@ class Retention(Successor):
     """
 
     def mix(self, q, k, v, h):
-        scale = torch.arange(self.qk_dim, dtype=torch.float64, device=v.device) * 8 // self.qk_dim  # 0 to 7
+        scale = (
+            torch.arange(self.qk_dim, dtype=torch.float64, device=v.device) * 8 // self.qk_dim
+        )  # 0 to 7
         log_gamma = torch.log1p(-(2 ** -(5 + scale))).to(v.dtype)
         return decayed_attention(q, k, v, log_gamma.expand_as(k), self.chunk_size)
 
@@ -131,7 +146,9 @@ class ScalarGate(Successor):
 
     def mix(self, q, k, v, h):
         width = F.softplus(self.step_width(h))
-        return decayed_attention(q, width * k, v, (-self.log_rate.exp() * width).expand_as(k), self.chunk_size)
+        return decayed_attention(
+            q, width * k, v, (-self.log_rate.exp() * width).expand_as(k), self.chunk_size
+        )
 
 
 class GatedLinearAttention(Successor):
@@ -170,17 +187,30 @@ class GatedDeltaRule(Successor):
     def mix(self, q, k, v, h):
         T, C = v.shape[1], self.chunk_size
         q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
-        beta, log_alpha = self.strength(h).sigmoid(), -self.log_rate.exp() * F.softplus(self.decay(h))
-        q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))  # (B, G, C, S, E or 1)
+        beta, log_alpha = (
+            self.strength(h).sigmoid(),
+            -self.log_rate.exp() * F.softplus(self.decay(h)),
+        )
+        q, k, v, beta, log_alpha = (
+            to_chunks(t, C) for t in (q, k, v, beta, log_alpha)
+        )  # (B, G, C, S, E or 1)
         since = log_alpha.cumsum(2)
-        between = (since - since.mT).tril().exp().tril()  # decay from token j to token i, (B, G, C, C)
+        between = (
+            (since - since.mT).tril().exp().tril()
+        )  # decay from token j to token i, (B, G, C, C)
         system = beta * (between * (k @ k.mT)).tril(-1)
         solved = torch.linalg.solve_triangular(
             system, beta * torch.cat([v, since.exp() * k], -1), upper=False, unitriangular=True
         )
-        new, erase = solved.split([v.shape[-1], k.shape[-1]], -1)  # new_t is the first minus erase_t S
+        new, erase = solved.split(
+            [v.shape[-1], k.shape[-1]], -1
+        )  # new_t is the first minus erase_t S
         keep, weights = since[:, :, -1:].exp(), between * (q @ k.mT)
-        late, state, out = (since[:, :, -1:] - since).exp() * k, torch.zeros_like(k[:, 0].mT @ v[:, 0]), []
+        late, state, out = (
+            (since[:, :, -1:] - since).exp() * k,
+            torch.zeros_like(k[:, 0].mT @ v[:, 0]),
+            [],
+        )
         for g in range(v.shape[1]):
             rows = new[:, g] - erase[:, g] @ state
             out.append((since[:, g].exp() * q[:, g]) @ state + weights[:, g] @ rows)
@@ -208,12 +238,25 @@ class KimiDelta(Successor):
     def mix(self, q, k, v, h):
         T, C = v.shape[1], self.chunk_size
         q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
-        beta, log_alpha = self.strength(h).sigmoid(), -self.log_rate.exp() * F.softplus(self.decay(h))
-        q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))  # (B, G, C, S, E or 1)
+        beta, log_alpha = (
+            self.strength(h).sigmoid(),
+            -self.log_rate.exp() * F.softplus(self.decay(h)),
+        )
+        q, k, v, beta, log_alpha = (
+            to_chunks(t, C) for t in (q, k, v, beta, log_alpha)
+        )  # (B, G, C, S, E or 1)
         since = log_alpha.cumsum(2)
-        whole, q, ahead, behind = since[:, :, -1:], since.exp() * q, since.exp() * k, (-since).exp() * k
+        whole, q, ahead, behind = (
+            since[:, :, -1:],
+            since.exp() * q,
+            since.exp() * k,
+            (-since).exp() * k,
+        )
         new, erase = torch.linalg.solve_triangular(
-            beta * (ahead @ behind.mT).tril(-1), beta * torch.cat([v, ahead], -1), upper=False, unitriangular=True
+            beta * (ahead @ behind.mT).tril(-1),
+            beta * torch.cat([v, ahead], -1),
+            upper=False,
+            unitriangular=True,
         ).split([v.shape[-1], k.shape[-1]], -1)
         weights, late = (q @ behind.mT).tril(), (whole - since).exp() * k
         state, out = torch.zeros_like(k[:, 0].mT @ v[:, 0]), []
@@ -241,8 +284,12 @@ class WindowAttention(Successor):
         T = v.shape[1]
         w = min(self.window, T)
         q, k, v = (to_chunks(t, w) for t in (q, k, v))  # (B, G, w, S or E)
-        k, v = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (k, v))  # with the chunk before
-        distance = torch.arange(w, 2 * w, device=v.device)[:, None] - torch.arange(2 * w, device=v.device)
+        k, v = (
+            torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (k, v)
+        )  # with the chunk before
+        distance = torch.arange(w, 2 * w, device=v.device)[:, None] - torch.arange(
+            2 * w, device=v.device
+        )
         seen = ((distance >= 0) & (distance < w)).expand(q.shape[1], w, 2 * w).clone()
         seen[0, :, :w] = False  # before the first chunk there is none
         return from_chunks(F.scaled_dot_product_attention(q, k, v, attn_mask=seen), T)

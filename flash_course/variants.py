@@ -26,21 +26,30 @@ class ManyHeadGAU(GatedUnit):
 
     heads = 2  # q, k
 
-    def __init__(self, dim, *, n_heads, length_scale, expansion=2, qk_dim=32, causal=False, norm="layer"):
+    def __init__(
+        self, dim, *, n_heads, length_scale, expansion=2, qk_dim=32, causal=False, norm="layer"
+    ):
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
         self.n_heads, self.length_scale = n_heads, length_scale
         self.bias = ToeplitzBias(length_scale)  # one table for all heads
         self.reset_parameters()
 
     def read_heads(self, z, cos, sin):
-        parts = self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)  # (2, B, H, T, S / H)
+        parts = (
+            self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)
+        )  # (2, B, H, T, S / H)
         return rope(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):
         q, k = (part.flatten(0, 1) for part in heads)  # (B H, T, S / H)
         v = v.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, H, T, E / H)
         out = relu2_attention(
-            q, k, v.flatten(0, 1), scale=1 / self.length_scale, causal=self.causal, bias=self.bias(v.shape[2])
+            q,
+            k,
+            v.flatten(0, 1),
+            scale=1 / self.length_scale,
+            causal=self.causal,
+            bias=self.bias(v.shape[2]),
         )
         return out.view_as(v).transpose(1, 2).flatten(2)
 
@@ -85,7 +94,9 @@ class GatedBlock(TransformerBlock):
         nn.init.zeros_(self.gate.bias)
 
     def join(self, x, mixed):
-        return x + self.attn_out(F.silu(self.gate(self.norm1(x))) * mixed.transpose(1, 2).flatten(2))
+        return x + self.attn_out(
+            F.silu(self.gate(self.norm1(x))) * mixed.transpose(1, 2).flatten(2)
+        )
 
 
 # token by token: read the row again at each step, and not with the softmax of the class above
@@ -123,7 +134,10 @@ VARIANTS = {
     "GAU": (None, gau()),
     "GAU, softmax": ("GAU", gau(attention="softmax")),
     "GAU, 4 heads": ("GAU", own(ManyHeadGAU, 4, n_heads=HEADS, length_scale=T)),
-    "GAU, no gate": ("GAU", own(GAUWithoutGate, 4, qk_dim=32, bias_length=T, length_scale=T, norm="layer")),
+    "GAU, no gate": (
+        "GAU",
+        own(GAUWithoutGate, 4, qk_dim=32, bias_length=T, length_scale=T, norm="layer"),
+    ),
     "MHSA+MLP": (None, blocks()),
     "MHSA+MLP, relu^2": ("MHSA+MLP", own(Relu2Block, 2, heads=HEADS, length_scale=T)),
     "MHSA+MLP, 1 head": ("MHSA+MLP", blocks(heads=1)),

@@ -17,7 +17,10 @@ def writer(vocabulary, prompt):
             return decoder.decode(b"" if i is None else bytes([i]), final=i is None)
 
         return write
-    tokenizer, stream = vocabulary.library, import_tokenizers().decoders.DecodeStream(skip_special_tokens=False)
+    tokenizer, stream = (
+        vocabulary.library,
+        import_tokenizers().decoders.DecodeStream(skip_special_tokens=False),
+    )
     write = lambda i: "" if i is None or i >= vocabulary.tokens else stream.step(tokenizer, i) or ""  # noqa: E731
     for i in prompt:
         write(int(i))

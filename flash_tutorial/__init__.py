@@ -7,11 +7,19 @@ __version__ = "0.3.0"
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
 # torch, and `flash-tutorial doctor` can say that torch is missing.
-_HOMES = {name: home for home, names in {
-    "config": ("ModelConfig",), "corpora": ("load_corpus", "load_tokens"), "check": ("check_unit",),
-    "model": ("LanguageModel", "Stack", "count_parameters", "pool"),
-    "gau": ("GAU",), "flash": ("FLASH",), "transformer": ("MCTransformerBlock", "TransformerBlock"),
-}.items() for name in names}  # fmt: skip
+_HOMES = {
+    name: home
+    for home, names in {
+        "config": ("ModelConfig",),
+        "corpora": ("load_corpus", "load_tokens"),
+        "check": ("check_unit",),
+        "model": ("LanguageModel", "Stack", "count_parameters", "pool"),
+        "gau": ("GAU",),
+        "flash": ("FLASH",),
+        "transformer": ("MCTransformerBlock", "TransformerBlock"),
+    }.items()
+    for name in names
+}
 __all__ = sorted(_HOMES)
 
 

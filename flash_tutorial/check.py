@@ -26,7 +26,13 @@ BRANCH_STD = (0.1, 10.0)
 # ---------------------------------------------------------------- parameters of order one
 
 _KERNELS = (nn.Linear, nn.modules.conv._ConvNd)
-_NORMS = (ScaleNorm, LayerNorm, nn.LayerNorm, nn.GroupNorm, *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []))
+_NORMS = (
+    ScaleNorm,
+    LayerNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
+)
 
 
 def draw_order_one(module, generator):
@@ -55,9 +61,13 @@ def settle_branch(unit, x):
 
     Sums over many tokens of products of order one are large; the branch should be near the size of x. Returns the unit.
     """
-    for writer in [m for m in unit.modules() if isinstance(m, nn.Linear) and m.out_features == x.shape[-1]]:
+    for writer in [
+        m for m in unit.modules() if isinstance(m, nn.Linear) and m.out_features == x.shape[-1]
+    ]:
         stds = []
-        hook = writer.register_forward_hook(lambda module, args, y, stds=stds: stds.append(float(y.std())))
+        hook = writer.register_forward_hook(
+            lambda module, args, y, stds=stds: stds.append(float(y.std()))
+        )
         unit(x)
         hook.remove()
         if stds and 0 < stds[-1] < float("inf"):
@@ -88,13 +98,18 @@ def largest(t):
 
 
 def _noise_like(x):
-    generator = torch.Generator().manual_seed(2202_10447)  # a seed of its own: it must not be the caller's noise again
+    generator = torch.Generator().manual_seed(
+        2202_10447
+    )  # a seed of its own: it must not be the caller's noise again
     return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
 
 
 def _first(x, lengths):
     """``(B, T)`` bool: the first ``lengths``, a number or one for each row, of the tokens of ``x``."""
-    return torch.arange(x.shape[1], device=x.device) < torch.as_tensor(lengths, device=x.device).expand(len(x))[:, None]
+    return (
+        torch.arange(x.shape[1], device=x.device)
+        < torch.as_tensor(lengths, device=x.device).expand(len(x))[:, None]
+    )
 
 
 @torch.no_grad()
@@ -133,7 +148,9 @@ def padding_leak(unit, x, lengths, **kw):
 @torch.no_grad()
 def padding_error(unit, x, length):
     """The first ``length`` tokens with padding behind them, against the same tokens alone."""
-    return branch_error(unit(x, mask=_first(x, length))[:, :length], unit(x[:, :length]), x[:, :length])
+    return branch_error(
+        unit(x, mask=_first(x, length))[:, :length], unit(x[:, :length]), x[:, :length]
+    )
 
 
 def row_leak(unit, x, **kw):
@@ -162,10 +179,14 @@ def step_error(unit, x, prompts):
     A row with a longer prompt comes to its end first, and then reads up to ``max(prompts) - min(prompts)`` tokens more.
     """
     T = x.shape[1]
-    mask = None if bool((prompts == prompts[0]).all()) else _first(x, prompts)[:, : int(prompts.max())]
+    mask = (
+        None if bool((prompts == prompts[0]).all()) else _first(x, prompts)[:, : int(prompts.max())]
+    )
     y, state = states.prefill(unit, x[:, : int(prompts.max())], mask)
     outputs = [[y[b, t] for t in range(n)] for b, n in enumerate(prompts.tolist())]
-    for t in range(T - int(prompts.min())):  # a row that has come to its end reads its last token again
+    for t in range(
+        T - int(prompts.min())
+    ):  # a row that has come to its end reads its last token again
         places = (prompts + t).clamp(max=T - 1)
         y, state = states.step(unit, x[torch.arange(len(x), device=x.device), places], state)
         for b, row in enumerate(outputs):
@@ -184,7 +205,9 @@ class Report:
 
     def __str__(self):
         left = [name for name, value, *_ in self.rows if value is None]
-        held = f"NOT tested are {', '.join(left)}; the others hold" if left else "all properties hold"
+        held = (
+            f"NOT tested are {', '.join(left)}; the others hold" if left else "all properties hold"
+        )
         lines = [f"{self.unit}: {held}", f"{'property':<18} {'measured':>9}  {'limit':>7}  note"]
         for name, value, limit, note in self.rows:
             numbers = f"{'-':>9}  {'-':>7}" if value is None else f"{value:>9.1e}  {limit:>7.0e}"
@@ -204,7 +227,9 @@ def check_unit(unit, *, dim=None, seed=0):
     Returns a ``Report``. Raises ValueError with the property that fails, its place and its size.
     """
     if not isinstance(unit, nn.Module):
-        raise ValueError(f"the unit is {unit!r:.80}: expected an object of an nn.Module, as MyUnit(16)")
+        raise ValueError(
+            f"the unit is {unit!r:.80}: expected an object of an nn.Module, as MyUnit(16)"
+        )
     check_call(unit, unit.forward, "unit(x, mask=None)", None, mask=None)
     dim = _width(unit) if dim is None else dim
     generator = torch.Generator().manual_seed(seed)
@@ -216,10 +241,16 @@ def check_unit(unit, *, dim=None, seed=0):
     rows = [_branch_row(name, copied, x)]
     if not causal:
         reason = "reads both sides" if hasattr(unit, "causal") else "has no attribute causal"
-        rows += [(left, None, None, f"left out: the unit {reason}") for left in ("leak", "prefix", "step")]
+        rows += [
+            (left, None, None, f"left out: the unit {reason}")
+            for left in ("leak", "prefix", "step")
+        ]
     for said, limit, advice, measured in _properties(copied, x, C, causal):
         worst = 0.0
-        for place, value in measured:  # each is measured only now: the first above the limit is the last
+        for (
+            place,
+            value,
+        ) in measured:  # each is measured only now: the first above the limit is the last
             if not value <= limit:
                 found = f"{name} fails {said} at {place}: {value:.2e}"
                 raise ValueError(f"{found}, expected at most {limit:g}; {advice}")
@@ -233,22 +264,38 @@ def _branch_row(name, unit, x):
     given = x.clone()
     y = unit(given, mask=None)
     if not torch.equal(given, x):
-        raise ValueError(f"{name} fails input: it changes x in place; write x = x + branch, and not x += branch")
+        raise ValueError(
+            f"{name} fails input: it changes x in place; write x = x + branch, and not x += branch"
+        )
     if not isinstance(y, torch.Tensor) or y.shape != x.shape:
         found = f"it maps {tuple(x.shape)} to {tuple(getattr(y, 'shape', ()))}"
-        raise ValueError(f"{name} fails shape: {found}, expected the same shape; return x plus the branch")
+        raise ValueError(
+            f"{name} fails shape: {found}, expected the same shape; return x plus the branch"
+        )
     settle_branch(unit, x)
     std, (low, high) = branch_std(unit, x), BRANCH_STD
     if not low <= std <= high:
         found = f"y - x has a standard deviation of {std:.2e}, expected {low} to {high} with order-one parameters"
-        raise ValueError(f"{name} fails branch size: {found}; make kernels nn.Linear and divide sums by their length")
+        raise ValueError(
+            f"{name} fails branch size: {found}; make kernels nn.Linear and divide sums by their length"
+        )
     return "branch std", std, high, f"at least {low}; x {tuple(x.shape)}, float64"
 
 
 def _properties(unit, x, C, causal):
     """(property, limit, advice, (place, value) ...) of each, the values measured as they are asked for."""
     B, T, _ = x.shape
-    places = {1, 2, C - 1, C, C + 1, 2 * C, 2 * C + 1, 3 * C, T - 1}  # in the middle of chunks and around their borders
+    places = {
+        1,
+        2,
+        C - 1,
+        C,
+        C + 1,
+        2 * C,
+        2 * C + 1,
+        3 * C,
+        T - 1,
+    }  # in the middle of chunks and around their borders
     cuts = sorted(t for t in places if 0 < t < T)
 
     def at_each(measure, what="length"):
@@ -262,17 +309,26 @@ def _properties(unit, x, C, causal):
         yield "prefix", ROUNDING, advice, at_each(prefix_error)
     advice = "what stands in the padding reaches valid outputs; set it to zero after the activation"
     yield "padding content", EXACT, advice, at_each(padding_leak)
-    advice = "padding counts as tokens; divide by the valid tokens, and let no query read a masked key"
+    advice = (
+        "padding counts as tokens; divide by the valid tokens, and let no query read a masked key"
+    )
     yield "padding", ROUNDING, advice, at_each(padding_error)
     advice = "the rows of a batch are mixed; sum over tokens, never over the first axis"
     yield "batch rows", EXACT, advice, [("row 0", row_leak(unit, x))]
     ragged = torch.tensor([T - 1, max(1, T // 2), 1], device=x.device)
-    yield "ragged rows", ROUNDING, advice, [(f"lengths {ragged.tolist()}", row_error(unit, x, ragged))]
+    yield (
+        "ragged rows",
+        ROUNDING,
+        advice,
+        [(f"lengths {ragged.tolist()}", row_error(unit, x, ragged))],
+    )
     if causal:
         runs = [(torch.full((B,), t), min(T, t + C + 2)) for t in cuts]  # each goes over a border
         runs.append((torch.tensor([1, max(1, T // 4), max(1, T // 2)]), T - max(1, T // 2) + 1))
         advice = "token by token is not the parallel form; look at what prefill keeps and when a chunk is folded"
-        errors = ((f"prompts {p.tolist()}", step_error(unit, x[:, :n], p.to(x.device))) for p, n in runs)
+        errors = (
+            (f"prompts {p.tolist()}", step_error(unit, x[:, :n], p.to(x.device))) for p, n in runs
+        )
         yield "step", DECODING, advice, errors
 
 
@@ -282,7 +338,9 @@ def _width(unit):
     for part in unit.modules():
         if isinstance(part, nn.Linear):
             return part.in_features
-    raise ValueError(f"{type(unit).__name__} has neither an integer dim nor a Linear: hand its width in, dim=...")
+    raise ValueError(
+        f"{type(unit).__name__} has neither an integer dim nor a Linear: hand its width in, dim=..."
+    )
 
 
 def _sizes(unit):

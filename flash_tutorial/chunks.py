@@ -44,7 +44,11 @@ def chunk_means(k, v, *, at_least=torch.float32):
 def factor_of(count, C, combine, like):
     """What turns sums of k^T v / C into the bare sum of k^T v, or into the mean over ``count`` tokens; 0 / 0 is 0."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    return C / count.clamp(min=1).to(dtype) if combine == "mean" else torch.full_like(count, C, dtype=dtype)
+    return (
+        C / count.clamp(min=1).to(dtype)
+        if combine == "mean"
+        else torch.full_like(count, C, dtype=dtype)
+    )
 
 
 def goes_chunk_by_chunk(x):
@@ -76,7 +80,9 @@ def crossings(documents):
     joins = F.pad(first[:, 1:] == last[:, :-1], (1, 0))
     whole = first == last
     places = torch.arange(documents.shape[1], device=documents.device)
-    begun = torch.where(joins & whole, 0, places).cummax(1).values  # the chunk where a chunk's last document began
+    begun = (
+        torch.where(joins & whole, 0, places).cummax(1).values
+    )  # the chunk where a chunk's last document began
     return joins, whole, torch.where(joins, places - F.pad(begun[:, :-1], (1, 0)), 0)
 
 
@@ -93,14 +99,18 @@ def _sums_from_the_left(k, v, documents, counts):
     count = before.gather(1, places) - before.gather(1, places - earlier)
     k = k * (documents == documents[:, :, -1:])[..., None]  # of the document that leaves each chunk
     if not goes_chunk_by_chunk(k):
-        reads = (documents[:, :, None, 0] == documents[:, None, :, -1]) & (places[:, :, None] > places[:, None])
+        reads = (documents[:, :, None, 0] == documents[:, None, :, -1]) & (
+            places[:, :, None] > places[:, None]
+        )
         return read_chunks(k, v, reads, torch.ones_like(count), torch.float32), count
     tails, joins, whole = chunk_means(k, v), joins[..., None, None], whole[..., None, None]
     sums, all_sums = torch.zeros_like(tails[:, 0]), []
     for g in range(documents.shape[1]):
         sums = torch.where(joins[:, g], sums, 0)
         all_sums.append(sums)
-        sums = torch.where(whole[:, g], sums, 0) + tails[:, g]  # one document fills the chunk: what entered goes on
+        sums = (
+            torch.where(whole[:, g], sums, 0) + tails[:, g]
+        )  # one document fills the chunk: what entered goes on
     return torch.stack(all_sums, 1), count
 
 

@@ -46,7 +46,9 @@ def rounds_in_turn(functions, rounds, *, warmup=1, prepare=None, device="cpu", l
     for turn in range(-warmup, rounds):
         for name in list(seconds)[:: -1 if turn % 2 else 1]:
             try:
-                taken = _seconds(functions[name], () if prepare is None else (prepare(name),), device)
+                taken = _seconds(
+                    functions[name], () if prepare is None else (prepare(name),), device
+                )
             except Exception as error:
                 leave_out(name, error)
                 del seconds[name]
@@ -74,8 +76,11 @@ def time_in_turn(functions, rounds, **how):
 def summary(seconds):
     """Median and spread: ``{"median", "low", "high", "rounds"}``, low and high being the smallest and largest."""
     return {
-        "median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "rounds": len(seconds),
-    }  # fmt: skip
+        "median": statistics.median(seconds),
+        "low": min(seconds),
+        "high": max(seconds),
+        "rounds": len(seconds),
+    }
 
 
 def time_to_reach(goal, seconds, scores):
@@ -120,8 +125,12 @@ def peak_bytes(function, device="cpu"):
 
 def _cpu_allocations(function):
     """Bytes taken (positive) and given back (negative) on the CPU while ``function()`` ran, in order."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler may write lines of its own to the terminal
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+    os.environ.setdefault(
+        "KINETO_LOG_LEVEL", "99"
+    )  # else the profiler may write lines of its own to the terminal
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
         function()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
@@ -171,10 +180,16 @@ def _cpu_model():
     with contextlib.suppress(OSError, subprocess.SubprocessError, StopIteration):
         if platform.system() == "Linux":
             lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+            return next(
+                line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+            )
         if platform.system() == "Darwin":
             asked = subprocess.run(
-                ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=True, timeout=5
+                ["sysctl", "-n", "machdep.cpu.brand_string"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=5,
             )
             return asked.stdout.strip()
     return platform.processor() or platform.machine()

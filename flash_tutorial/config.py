@@ -18,7 +18,9 @@ BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
 FORMAT = 3  # of a stored configuration
-TOEPLITZ_BELOW = 512  # Code 4's condition: the table by distance below this length, the rotary form from it on
+TOEPLITZ_BELOW = (
+    512  # Code 4's condition: the table by distance below this length, the rotary form from it on
+)
 
 
 # ---------------------------------------------------------------- what a field may be
@@ -27,15 +29,21 @@ def check_options(**options):
     for name, value in options.items():
         rules(ModelConfig)[name].check(name, value)
     if options.get("qk_dim", 2) % 2:
-        raise ValueError(f"qk_dim={options['qk_dim']}: RoPE turns pairs of channels, so qk_dim must be even")
+        raise ValueError(
+            f"qk_dim={options['qk_dim']}: RoPE turns pairs of channels, so qk_dim must be even"
+        )
     if not (options.get("local", True) or options.get("global_", True)):
-        raise ValueError("local=False and global_=False leave nothing to mix: switch one of them on")
+        raise ValueError(
+            "local=False and global_=False leave nothing to mix: switch one of them on"
+        )
 
 
 def check_heads(dim, heads):
     """Refuse H heads that do not share D, or whose channels are not in pairs."""
     if dim % (2 * heads):
-        raise ValueError(f"dim={dim} and heads={heads}: expected heads to divide dim into even widths")
+        raise ValueError(
+            f"dim={dim} and heads={heads}: expected heads to divide dim into even widths"
+        )
 
 
 # ---------------------------------------------------------------- the model
@@ -50,51 +58,95 @@ class ModelConfig:
 
     architecture: str | type = setting("flash", "kind of model", choices=ARCHITECTURES)  # noqa: RUF009 (a field)
     vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
-    tokens: int | None = setting(None, "ids that a text holds, fewer than N (see flash_tutorial.corpora.vocabulary); "
-        "None: bytes", kind=int, flag=None)  # fmt: skip
+    tokens: int | None = setting(
+        None,
+        "ids that a text holds, fewer than N (see flash_tutorial.corpora.vocabulary); None: bytes",
+        kind=int,
+        flag=None,
+    )
     dim: int = setting(128, "width D")
-    depth: int | None = setting(None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int)
-    causal: bool = setting(True, "predict the next token, or read both sides (masked objective)", flag=None)
-    max_length: int = setting(512, "longest T of learnt positions and of a Toeplitz bias; n of FLASH-Quad", flag=None)
+    depth: int | None = setting(
+        None, "units (default: 4, and 2 of a Transformer, which weigh as much)", kind=int
+    )
+    causal: bool = setting(
+        True, "predict the next token, or read both sides (masked objective)", flag=None
+    )
+    max_length: int = setting(
+        512, "longest T of learnt positions and of a Toeplitz bias; n of FLASH-Quad", flag=None
+    )
     norm: str = setting("scale", "ScaleNorm or LayerNorm", choices=("scale", "layer"))
     positions: str | None = setting(
-        None, "added at the start (default: learnt in transformer, scaled_sin elsewhere, as in the paper)",
-        kind=str, choices=("scaled_sin", "learnt", "none"))  # fmt: skip
+        None,
+        "added at the start (default: learnt in transformer, scaled_sin elsewhere, as in the paper)",
+        kind=str,
+        choices=("scaled_sin", "learnt", "none"),
+    )
     # 1 / sqrt(D), the paper's, drowns an embedding of standard deviation 0.02 in a small model
     position_scale: float | None = setting(
-        0.02, "start of the sine table's scale; paper is 1 / sqrt(D)", words={"paper": None})  # fmt: skip
+        0.02, "start of the sine table's scale; paper is 1 / sqrt(D)", words={"paper": None}
+    )
     init_std: float = setting(0.02, "standard deviation of the kernels at the start")
     embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
-    dropout: float = setting(0.0, "share of the embedding and of each unit's branch that training puts to zero")
-    checkpoint: bool = setting(False, "keep only the units' inputs for backward, and compute them again (not files)")
-    tied: bool = setting(True, "a head that is the embedding again, as the paper's counts imply", flag="--untied")
+    dropout: float = setting(
+        0.0, "share of the embedding and of each unit's branch that training puts to zero"
+    )
+    checkpoint: bool = setting(
+        False, "keep only the units' inputs for backward, and compute them again (not files)"
+    )
+    tied: bool = setting(
+        True, "a head that is the embedding again, as the paper's counts imply", flag="--untied"
+    )
 
     expansion: int = setting(2, "E / D, how much wider gate and value are", of=GATED)
     qk_dim: int = setting(64, "width S of queries and keys, even", of=GATED)
     bias: str | None = setting(
-        "auto", "position bias; auto is the paper's rule by length", of=GATED,
-        choices=("auto", "toeplitz", "rotary"), words={"none": None})  # fmt: skip
+        "auto",
+        "position bias; auto is the paper's rule by length",
+        of=GATED,
+        choices=("auto", "toeplitz", "rotary"),
+        words={"none": None},
+    )
     chunk_size: int = setting(128, "tokens C in a chunk", of=("flash", "mc_transformer++"))
-    combine: str = setting("mean", "over the chunks: Code 8's mean, or the sum of equations 7, 8",
-        of=("flash",), choices=("mean", "sum"))  # fmt: skip
+    combine: str = setting(
+        "mean",
+        "over the chunks: Code 8's mean, or the sum of equations 7, 8",
+        of=("flash",),
+        choices=("mean", "sum"),
+    )
     local: bool = setting(True, "the part inside chunks", of=("flash",), flag="--no-local")
     global_: bool = setting(True, "the part across chunks", of=("flash",), flag="--no-global")
-    backend: str = setting("auto", "what computes a unit: torch, Triton's kernels, or these where they are faster",
-        of=("flash",), choices=("auto", "torch", "triton"))  # fmt: skip
-    attention: str = setting("relu2", "how scores become weights", of=("flash_quad",), choices=("relu2", "softmax"))
+    backend: str = setting(
+        "auto",
+        "what computes a unit: torch, Triton's kernels, or these where they are faster",
+        of=("flash",),
+        choices=("auto", "torch", "triton"),
+    )
+    attention: str = setting(
+        "relu2", "how scores become weights", of=("flash_quad",), choices=("relu2", "softmax")
+    )
     length_scale: int | str | None = setting(
-        None, "n, which divides the scores; current is the T at hand, as in Code 6 (default: max_length if causal, so "
-        "that a model can generate, else current)", kind=int, of=("flash_quad",), words={"current": "current"},
-    )  # fmt: skip
+        None,
+        "n, which divides the scores; current is the T at hand, as in Code 6 (default: max_length if causal, so "
+        "that a model can generate, else current)",
+        kind=int,
+        of=("flash_quad",),
+        words={"current": "current"},
+    )
     heads: int | None = setting(None, "H (default: D / 64)", kind=int, of=BLOCKS)
-    ff_dim: int | None = setting(None, "hidden width (default: 3 D with a gate, else 4.5 D, and 3.5 D in transformer)",
-        kind=int, of=BLOCKS)  # fmt: skip
+    ff_dim: int | None = setting(
+        None,
+        "hidden width (default: 3 D with a gate, else 4.5 D, and 3.5 D in transformer)",
+        kind=int,
+        of=BLOCKS,
+    )
     unit_options: dict = setting({}, "what your class is called with", of=(OWN,), flag=None)  # noqa: RUF009
 
     def __post_init__(self):
         if self.architecture not in ARCHITECTURES and not callable(self.architecture):
             names = ", ".join(ARCHITECTURES)
-            raise ValueError(f"architecture={self.architecture!r}: expected one of {names}, or a class")
+            raise ValueError(
+                f"architecture={self.architecture!r}: expected one of {names}, or a class"
+            )
         if self.depth is None:
             self.depth = 2 if self.kind in BLOCKS else 4
         own = options_of(self.architecture)
@@ -103,13 +155,21 @@ class ModelConfig:
             if name in own and value is ABSENT:
                 setattr(self, name, copy.copy(rule.default))
             elif rule.of and name not in own and value is not ABSENT:
-                there = ", ".join(own) + (", a dictionary of what the class takes" if self.kind == OWN else "")
-                raise ValueError(f"{name}={value!r}: {self.kind} has no such option, it has {there}")
+                there = ", ".join(own) + (
+                    ", a dictionary of what the class takes" if self.kind == OWN else ""
+                )
+                raise ValueError(
+                    f"{name}={value!r}: {self.kind} has no such option, it has {there}"
+                )
         given = {name: value for name, value in vars(self).items() if value is not ABSENT}
-        check_options(**given | {"architecture": "flash"})  # that it is one, or a class, was looked at first
+        check_options(
+            **given | {"architecture": "flash"}
+        )  # that it is one, or a class, was looked at first
         for name, why in self.inert().items():
             if getattr(self, name) != rules(self)[name].default:
-                raise ValueError(f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} has no effect, since {why}: leave it out"
+                )
         self._refuse_odd()
 
     @property
@@ -136,17 +196,31 @@ class ModelConfig:
         """With it a block weighs as much as two gated units. The paper's 4 D and 8 D / 3 do so where S is small
         beside D; here it is D / 2. The table of learnt positions counts as well: in two blocks it is D of this width.
         """
-        return self.ff_dim or int(self.dim * {"transformer": 3.5, "transformer+": 4.5}.get(self.architecture, 3))
+        return self.ff_dim or int(
+            self.dim * {"transformer": 3.5, "transformer+": 4.5}.get(self.architecture, 3)
+        )
 
     def inert(self):
         """Fields that have no effect beside the others: name -> why."""
-        return {name: why for name, why, so in (
-            ("position_scale", f"the positions are {self.positions_in_use}", self.positions_in_use != "scaled_sin"),
-            ("init_std", "your class starts itself and the head is tied", self.kind == OWN and self.tied),
-            ("combine", "global_=False", self.global_ is False),
-            ("bias", "local=False", self.local is False),
-            ("length_scale", "attention='softmax'", self.attention == "softmax"),
-        ) if so}  # fmt: skip
+        return {
+            name: why
+            for name, why, so in (
+                (
+                    "position_scale",
+                    f"the positions are {self.positions_in_use}",
+                    self.positions_in_use != "scaled_sin",
+                ),
+                (
+                    "init_std",
+                    "your class starts itself and the head is tied",
+                    self.kind == OWN and self.tied,
+                ),
+                ("combine", "global_=False", self.global_ is False),
+                ("bias", "local=False", self.local is False),
+                ("length_scale", "attention='softmax'", self.attention == "softmax"),
+            )
+            if so
+        }
 
     def bound_by_length(self):
         """Why a trained model of this kind cannot be given another ``max_length``; None if it has no part in it."""
@@ -179,7 +253,11 @@ class ModelConfig:
             check_heads(self.dim, self.heads_in_use)
 
     def __repr__(self):
-        shown = [f"{name}={getattr(self, name)!r}" for name in rules(self) if getattr(self, name) is not ABSENT]
+        shown = [
+            f"{name}={getattr(self, name)!r}"
+            for name in rules(self)
+            if getattr(self, name) is not ABSENT
+        ]
         return f"ModelConfig({', '.join(shown)})"
 
     @classmethod
@@ -191,14 +269,20 @@ class ModelConfig:
         if task not in ("c4", "wiki40b", "pg19"):
             raise ValueError(f"task={task!r} is unknown: the paper ran 'c4', 'wiki40b' and 'pg19'")
         if architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture={architecture!r} is unknown: expected one of {', '.join(ARCHITECTURES)}")
+            raise ValueError(
+                f"architecture={architecture!r} is unknown: expected one of {', '.join(ARCHITECTURES)}"
+            )
         large = task == "pg19"
         lengths = [512 * 2**i for i in range(large, 5)]
         context = lengths[0] if context is None else context
         if context not in lengths:
-            raise ValueError(f"context={context!r}: on {task} the paper ran {', '.join(map(str, lengths))}")
+            raise ValueError(
+                f"context={context!r}: on {task} the paper ran {', '.join(map(str, lengths))}"
+            )
         if large and architecture in ("transformer", "mc_transformer++"):
-            raise ValueError(f"the paper did not run {architecture} on PG-19: take 'c4' or 'wiki40b'")
+            raise ValueError(
+                f"the paper did not run {architecture} on PG-19: take 'c4' or 'wiki40b'"
+            )
         dim, blocks = (1024, 36) if large else (768, 12)
         options = {"position_scale": None} if architecture != "transformer" else {}
         if architecture in rules(cls)["chunk_size"].of:
@@ -207,20 +291,35 @@ class ModelConfig:
             options |= dict(depth=2 * blocks, qk_dim=128)
         else:  # a gate has 8 D / 3 hidden channels, rounded up to a multiple of 8: the parameters of 4 D without one
             gate = architecture.endswith("++")
-            options |= dict(depth=blocks, heads=dim // 64, ff_dim=-(-8 * dim // 24) * 8 if gate else 4 * dim)
+            options |= dict(
+                depth=blocks, heads=dim // 64, ff_dim=-(-8 * dim // 24) * 8 if gate else 4 * dim
+            )
         return cls(
-            architecture, vocab_size=32_000, dim=dim, causal=task != "c4", max_length=context,
-            norm="scale" if task == "c4" and architecture != "transformer" else "layer", **options,
-        )  # fmt: skip
+            architecture,
+            vocab_size=32_000,
+            dim=dim,
+            causal=task != "c4",
+            max_length=context,
+            norm="scale" if task == "c4" and architecture != "transformer" else "layer",
+            **options,
+        )
 
     def to_dict(self):
         """What has an effect, as plain values for JSON. A class is written as its qualified name, which is never
         imported back. An option that was added later is left out at the value in force before it."""
         values = {"format": FORMAT} | asdict(self)
         if self.kind == OWN:
-            named = self.architecture if hasattr(self.architecture, "__qualname__") else type(self.architecture)
+            named = (
+                self.architecture
+                if hasattr(self.architecture, "__qualname__")
+                else type(self.architecture)
+            )
             values["architecture"] = f"{named.__module__}.{named.__qualname__}"
-        values = {name: value for name, value in values.items() if value is not ABSENT and name not in self.inert()}
+        values = {
+            name: value
+            for name, value in values.items()
+            if value is not ABSENT and name not in self.inert()
+        }
         return stored(self, values)
 
     @classmethod
@@ -229,14 +328,19 @@ class ModelConfig:
         check_format(values, FORMAT, where)
         values = {name: value for name, value in values.items() if name != "format"}
         for name in sorted(set(values) - set(rules(cls))):
-            near = " or ".join(difflib.get_close_matches(name, rules(cls))) or "one of those of help(ModelConfig)"
+            near = (
+                " or ".join(difflib.get_close_matches(name, rules(cls)))
+                or "one of those of help(ModelConfig)"
+            )
             raise ValueError(f"{where} has the unknown key {name!r}: expected {near}")
         name = values.get("architecture", "flash")
         if architecture is not None:
             values["architecture"] = architecture
         elif name not in ARCHITECTURES and "." in str(name):
             back = f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
-            raise ValueError(f"this model was built from the class {name}: hand that class back, {back}")
+            raise ValueError(
+                f"this model was built from the class {name}: hand that class back, {back}"
+            )
         config = cls(**values)
         missing = before_they_existed(cls).keys() - values.keys() - config.inert().keys()
         missing = [name for name in missing if getattr(config, name) is not ABSENT]
@@ -270,22 +374,35 @@ class TrainConfig:
     length: int = setting(512, "bytes (or tokens) T in a window")
     learning_rate: float = setting(1e-2, "learning rate at its peak", above=0, flag="--lr")
     warmup: int | None = setting(
-        None, "updates until the peak (default: 100, in a short run half of it)", kind=int, least=0)  # fmt: skip
-    clip: float | None = setting(1.0, "largest norm of the gradient over all parameters", above=0, words={"none": None})
+        None, "updates until the peak (default: 100, in a short run half of it)", kind=int, least=0
+    )
+    clip: float | None = setting(
+        1.0, "largest norm of the gradient over all parameters", above=0, words={"none": None}
+    )
     accumulate: int = setting(1, "parts that a batch is computed in: more of them need less memory")
     weight_decay: float = setting(0.01, "of AdamW")
     seed: int = setting(0, "of the start and of all that is drawn", least=0)
     corpus: str = setting("austen", "austen, the name of an online corpus, or a UTF-8 text file")
-    dtype: str = setting("auto", "number format; auto takes what the device can do",
-        choices=("auto", "float32", "bfloat16", "float16"))  # fmt: skip
+    dtype: str = setting(
+        "auto",
+        "number format; auto takes what the device can do",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
     compile: bool = setting(False, "use torch.compile", flag="--compile")
     start_from: str | None = setting(
-        None, "a trained model, by folder or name, whose weights the run starts from", kind=str)  # fmt: skip
-    eval_bytes: int | None = setting(100_000, "bytes (or tokens) of the validation text for a score; 0: no score",
-        least=0, words={"all": None})  # fmt: skip
+        None, "a trained model, by folder or name, whose weights the run starts from", kind=str
+    )
+    eval_bytes: int | None = setting(
+        100_000,
+        "bytes (or tokens) of the validation text for a score; 0: no score",
+        least=0,
+        words={"all": None},
+    )
     eval_every: int | None = setting(
-        None, "updates between two scores, of which best/ keeps the best model (default: a score at the end)", kind=int,
-    )  # fmt: skip
+        None,
+        "updates between two scores, of which best/ keeps the best model (default: a score at the end)",
+        kind=int,
+    )
     checkpoint_every: int = setting(200, "updates between two checkpoints; the last two are kept")
 
     def __post_init__(self):
@@ -294,9 +411,13 @@ class TrainConfig:
         for name, rule in rules(self).items():
             rule.check(name, getattr(self, name))
         if self.seed >= 2**63:
-            raise ValueError(f"seed={self.seed}: expected an integer below 2**63, which torch can take")
+            raise ValueError(
+                f"seed={self.seed}: expected an integer below 2**63, which torch can take"
+            )
         if self.batch % self.accumulate:
-            raise ValueError(f"accumulate={self.accumulate}: expected a divisor of batch={self.batch}")
+            raise ValueError(
+                f"accumulate={self.accumulate}: expected a divisor of batch={self.batch}"
+            )
         if self.warmup >= self.steps and self.warmup:
             raise ValueError(f"warmup={self.warmup}: expected fewer than steps={self.steps}")
         if self.eval_every and self.eval_bytes == 0:
@@ -311,5 +432,7 @@ class TrainConfig:
     def from_dict(cls, values, *, where="the settings"):
         """The settings of ``to_dict``, where a missing key is the value in force before it existed."""
         for name in set(values) - set(rules(cls)):
-            raise ValueError(f"{where} has the unknown setting {name!r}: it was written by another version")
+            raise ValueError(
+                f"{where} has the unknown setting {name!r}: it was written by another version"
+            )
         return cls(**before_they_existed(cls) | values)

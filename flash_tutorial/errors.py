@@ -8,7 +8,11 @@ def described(value):
     import torch  # a text and its errors need none
 
     tensor = isinstance(value, torch.Tensor)
-    return f"of shape {tuple(value.shape)} and {value.dtype}" if tensor else f"a {type(value).__name__}"
+    return (
+        f"of shape {tuple(value.shape)} and {value.dtype}"
+        if tensor
+        else f"a {type(value).__name__}"
+    )
 
 
 def short(value):
@@ -36,7 +40,9 @@ def check_constructor(given, dim, **options):
     said = ", ".join(["dim", *(f"{name}={value!r:.30}" for name, value in options.items())])
     name = getattr(given, "__name__", type(given).__name__)
     if not inspect.isclass(given) and hasattr(given, "parameters"):
-        raise ValueError(f"the architecture is an object of {name}: give the class, which is built as {name}({said})")
+        raise ValueError(
+            f"the architecture is an object of {name}: give the class, which is built as {name}({said})"
+        )
     try:
         inspect.signature(given).bind(dim, **options)
     except TypeError as error:

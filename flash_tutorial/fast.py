@@ -21,7 +21,9 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
     Arguments as in ``mixing.relu2_attention``, of which this is the faster form.
     """
     if is_rewritten():  # a compiler fuses the plain form by itself, and torch.func takes no function with its gradient
-        return mixing.relu2_attention(q, k, v, scale=scale, causal=causal, bias=bias, visible=visible)
+        return mixing.relu2_attention(
+            q, k, v, scale=scale, causal=causal, bias=bias, visible=visible
+        )
     n = q.shape[1]
     if bias is None:
         bias = q.new_zeros(n, n)
@@ -30,13 +32,17 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
         bias = bias.masked_fill(future, float("-inf"))
     q, k, v = (t.to(product_dtype(q)) for t in (q, k, v))
     with without_autocast(q):
-        return _Relu2Attention.apply(q, k, v, bias, visible, scale, causal, goes_back(q, k, v, bias))
+        return _Relu2Attention.apply(
+            q, k, v, bias, visible, scale, causal, goes_back(q, k, v, bias)
+        )
 
 
 def _row_blocks(n, causal, device):
     """(first row, last row, keys they may read) of each block."""
     least = ROWS if device.type == "cpu" else ROWS_ON_A_GPU
-    step = max(least, n // 8) if causal else n  # at most eight blocks or so: many small products are slow on a GPU
+    step = (
+        max(least, n // 8) if causal else n
+    )  # at most eight blocks or so: many small products are slow on a GPU
     for first in range(0, n, step):
         last = min(first + step, n)
         yield first, last, (last if causal else n)
@@ -52,7 +58,8 @@ class _Relu2Attention(torch.autograd.Function):
     def forward(ctx, q, k, v, bias, visible, scale, causal, keep):
         outs, maps, table = [], [], bias.to(q.dtype)
         for a, b, m in _row_blocks(q.shape[1], causal, q.device):
-            r = torch.baddbmm(table[a:b, :m], q[:, a:b], k[:, :m].mT, alpha=scale).relu_()  # (B, rows, m)
+            rows, keys = q[:, a:b], k[:, :m].mT
+            r = torch.baddbmm(table[a:b, :m], rows, keys, alpha=scale).relu_()  # (B, rows, m)
             if visible is not None:
                 r.masked_fill_(~visible[:, a:b, :m], 0)
             outs.append((r * r) @ v[:, :m])
@@ -70,11 +77,17 @@ class _Relu2Attention(torch.autograd.Function):
         shape, dtype = ctx.bias
         dbias = torch.zeros(shape, dtype=dtype, device=q.device)
         blocks = list(zip(_row_blocks(q.shape[1], ctx.causal, q.device), maps))
-        for i, ((a, b, m), r) in enumerate(reversed(blocks)):  # the last block reads every key: it starts the sums
-            ds = (grad[:, a:b] @ v[:, :m].mT).mul_(r)  # d/ds relu(s)^2 = 2 relu(s); the 2 goes into the products
+        for i, ((a, b, m), r) in enumerate(
+            reversed(blocks)
+        ):  # the last block reads every key: it starts the sums
+            ds = (grad[:, a:b] @ v[:, :m].mT).mul_(
+                r
+            )  # d/ds relu(s)^2 = 2 relu(s); the 2 goes into the products
             dv[:, :m].baddbmm_((r * r).mT, grad[:, a:b], beta=min(i, 1))
             dk[:, :m].baddbmm_(ds.mT, q[:, a:b], beta=min(i, 1), alpha=2 * ctx.scale)
-            dqs.append(ds @ (k[:, :m] * (2 * ctx.scale)))  # scaled first: in fp16 the bare sum may overflow
+            dqs.append(
+                ds @ (k[:, :m] * (2 * ctx.scale))
+            )  # scaled first: in fp16 the bare sum may overflow
             dbias[a:b, :m] = ds.sum(0, dtype=dtype).mul_(2)
         return _joined(dqs[::-1]), dk, dv, dbias, None, None, None, None
 
@@ -110,7 +123,10 @@ class _ReadEarlierChunks(torch.autograd.Function):
     def forward(ctx, q, k, v, factor, keep):
         out, sums, read = torch.empty_like(v), 0, []
         out[:, 0] = 0
-        by_C, factor = k / k.shape[2], factor[..., None, None]  # divided first: in fp16 the bare sum may overflow
+        by_C, factor = (
+            k / k.shape[2],
+            factor[..., None, None],
+        )  # divided first: in fp16 the bare sum may overflow
         for g in range(1, k.shape[1]):
             sums = sums + (by_C[:, g - 1].mT @ v[:, g - 1]).to(factor.dtype)
             state = (sums * factor[:, g]).to(q.dtype)

@@ -10,7 +10,11 @@ from pathlib import Path
 ADVICE = {
     (errno.ENOSPC, errno.EDQUOT): "free some space or choose another folder",
     (errno.EACCES, errno.EPERM, errno.EROFS): "choose a folder that you may write to",
-    (errno.ENOTDIR, errno.EEXIST, errno.EISDIR): "a file of this name, or a folder, is in the way: choose another name",
+    (
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.EISDIR,
+    ): "a file of this name, or a folder, is in the way: choose another name",
     (errno.ENAMETOOLONG,): "choose a shorter name",
 }
 
@@ -48,7 +52,9 @@ def refused(said, error, then=""):
     """The error of what could not be written: the reason, from an OSError or what was made of one, and what to do."""
     reason = error if isinstance(error, OSError) else error.__cause__ or error
     number = getattr(reason, "errno", None)
-    advice = next((text for numbers, text in ADVICE.items() if number in numbers), "choose another folder")
+    advice = next(
+        (text for numbers, text in ADVICE.items() if number in numbers), "choose another folder"
+    )
     return ValueError(f"{said} ({getattr(reason, 'strerror', None) or reason}): {advice}{then}")
 
 

@@ -30,12 +30,30 @@ class FLASH(GatedUnit):
     heads = 4  # quad_q, quad_k, lin_q, lin_k
 
     def __init__(
-        self, dim, *, chunk_size=256, expansion=2, qk_dim=128, causal=False, norm="scale", bias="auto",
-        combine="mean", local=True, global_=True, backend="auto",
-    ):  # fmt: skip
+        self,
+        dim,
+        *,
+        chunk_size=256,
+        expansion=2,
+        qk_dim=128,
+        causal=False,
+        norm="scale",
+        bias="auto",
+        combine="mean",
+        local=True,
+        global_=True,
+        backend="auto",
+    ):
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
-        check_options(chunk_size=chunk_size, combine=combine, local=local, global_=global_, backend=backend)
-        self.chunk_size, self.combine, self.local, self.global_ = chunk_size, combine, local, global_
+        check_options(
+            chunk_size=chunk_size, combine=combine, local=local, global_=global_, backend=backend
+        )
+        self.chunk_size, self.combine, self.local, self.global_ = (
+            chunk_size,
+            combine,
+            local,
+            global_,
+        )
         self.backend = backend
         self.bias = make_bias(bias, chunk_size, qk_dim)
         self.reset_parameters()
@@ -45,7 +63,9 @@ class FLASH(GatedUnit):
         fused, why = self.fused_on(x) if isinstance(x, torch.Tensor) else (False, "x is no tensor")
         if not fused:
             if self.backend == "triton":
-                raise ValueError(f"backend='triton' cannot compute this unit: {why}; take backend='auto'")
+                raise ValueError(
+                    f"backend='triton' cannot compute this unit: {why}; take backend='auto'"
+                )
             return super().forward(x, mask, segment_ids, checked=checked)
         from .gpu.fused import fused_unit  # not every machine has Triton
 
@@ -58,7 +78,9 @@ class FLASH(GatedUnit):
     def fused_on(self, x):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
         why = self.gains_nothing(x) or self.cannot_be_fused(x)
-        if why is None and not is_rewritten():  # torch.compile follows what is called here, and no import
+        if (
+            why is None and not is_rewritten()
+        ):  # torch.compile follows what is called here, and no import
             why = floor.lacking()
         return why is None, why or "the card, the sizes and the type are what they are made for"
 
@@ -85,17 +107,27 @@ class FLASH(GatedUnit):
             "they compute both parts, local and global": not (self.local and self.global_),
             f"S={self.qk_dim}, and they hold at most 128": self.qk_dim > 128,
             f"C={self.chunk_size} is no multiple of 16": self.chunk_size % 16,
-            f"a row of {x.shape[1]} tokens outgrows their 32-bit addresses": x.shape[1] * width >= 2**31,
+            f"a row of {x.shape[1]} tokens outgrows their 32-bit addresses": x.shape[1] * width
+            >= 2**31,
             "float64 is torch's": product_dtype(x) == torch.float64,
         }
         return next((said for said, so in cannot.items() if so), None)
 
     def mix(self, heads, v, mask, segment_ids):
         return mixed_chunk_attention(
-            *heads, v, chunk_size=self.chunk_size, causal=self.causal, bias=self.bias, combine=self.combine,
-            local=self.local, global_=self.global_, mask=mask, segment_ids=segment_ids,
-            attend=relu2_attention, read=read_earlier_chunks,
-        )  # fmt: skip
+            *heads,
+            v,
+            chunk_size=self.chunk_size,
+            causal=self.causal,
+            bias=self.bias,
+            combine=self.combine,
+            local=self.local,
+            global_=self.global_,
+            mask=mask,
+            segment_ids=segment_ids,
+            attend=relu2_attention,
+            read=read_earlier_chunks,
+        )
 
     # ------------------------------------------------------------ token by token
     def remember(self, heads, v, rows):

@@ -9,14 +9,22 @@ from torch import nn
 def product_dtype(x):
     """The type of a matrix product of ``x``: autocast's, where that is on; it leaves float64 alone."""
     kind = x.device.type
-    on = x.dtype != torch.float64 and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    on = (
+        x.dtype != torch.float64
+        and torch.amp.is_autocast_available(kind)
+        and torch.is_autocast_enabled(kind)
+    )
     return torch.get_autocast_dtype(kind) if on else x.dtype
 
 
 def without_autocast(x):
     """A context in which products of ``x`` keep its type; ``meta`` has no autocast to switch off."""
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    return (
+        torch.autocast(kind, enabled=False)
+        if torch.amp.is_autocast_available(kind)
+        else nullcontext()
+    )
 
 
 def is_rewritten():

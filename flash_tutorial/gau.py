@@ -15,7 +15,17 @@ from torch.utils.checkpoint import checkpoint
 
 from .config import check_options
 from .fast import relu2_attention
-from .layers import ScaleOffset, arrays_of, check_input, cos_sin, cos_sin_at, gates_again, make_bias, make_norm, rope
+from .layers import (
+    ScaleOffset,
+    arrays_of,
+    check_input,
+    cos_sin,
+    cos_sin_at,
+    gates_again,
+    make_bias,
+    make_norm,
+    rope,
+)
 from .mixing import softmax_attention, visible_pairs
 from .settings import check_counts
 from .states import Cache, Rows, refuse_non_causal
@@ -25,13 +35,16 @@ class GatedUnit(nn.Module):
     """What GAU and FLASH share: everything but the mixing (Code 6, Code 8)."""
 
     heads: int  # how many query/key heads are made of the base z
+    remember = None  # (heads, v, rows) -> the state after a prompt: where a unit has none, each step reads again
 
     def __init__(self, dim, *, expansion, qk_dim, causal, norm):
         super().__init__()
         check_options(dim=dim, expansion=expansion, qk_dim=qk_dim)
         self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
         self.norm = make_norm(norm, dim)
-        self.in_proj = nn.Linear(dim, 2 * self.expanded + qk_dim)  # one product for gate, value and base
+        self.in_proj = nn.Linear(
+            dim, 2 * self.expanded + qk_dim
+        )  # one product for gate, value and base
         self.scale_offset = ScaleOffset(self.heads, qk_dim)
         self.out_proj = nn.Linear(self.expanded, dim)
         self.bias: nn.Module | None = None
@@ -89,7 +102,9 @@ class GatedUnit(nn.Module):
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         u, v, z = self.project(x)
-        heads = self.read_heads(z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used))  # (H, B, S)
+        heads = self.read_heads(
+            z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)
+        )  # (H, B, S)
         return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
 
     def to_numpy(self):
@@ -99,9 +114,18 @@ class GatedUnit(nn.Module):
         ``in_bias``, ``gamma`` and ``beta`` (H, S), ``bias_weights`` (2n-1) or ``bias_a`` and ``bias_b`` (S) or
         neither, ``out_weight`` (E, D), ``out_bias``.
         """
-        bias = {} if self.bias is None else {f"bias_{name}": p for name, p in self.bias.named_parameters()}
+        bias = (
+            {}
+            if self.bias is None
+            else {f"bias_{name}": p for name, p in self.bias.named_parameters()}
+        )
         heads = {"gamma": self.scale_offset.gamma, "beta": self.scale_offset.beta}
-        return arrays_of(norms={"norm": self.norm}, linears={"in": self.in_proj, "out": self.out_proj}, **heads, **bias)
+        return arrays_of(
+            norms={"norm": self.norm},
+            linears={"in": self.in_proj, "out": self.out_proj},
+            **heads,
+            **bias,
+        )
 
 
 class GAU(GatedUnit):
@@ -120,12 +144,23 @@ class GAU(GatedUnit):
     heads = 2  # q, k
 
     def __init__(
-        self, dim, *, expansion=2, qk_dim=128, causal=False, norm="scale", bias="auto", bias_length=512,
-        length_scale=None, attention="relu2",
-    ):  # fmt: skip
+        self,
+        dim,
+        *,
+        expansion=2,
+        qk_dim=128,
+        causal=False,
+        norm="scale",
+        bias="auto",
+        bias_length=512,
+        length_scale=None,
+        attention="relu2",
+    ):
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
         check_options(attention=attention)
-        check_counts(bias_length=bias_length, length_scale=1 if length_scale is None else length_scale)
+        check_counts(
+            bias_length=bias_length, length_scale=1 if length_scale is None else length_scale
+        )
         self.length_scale, self.attention = length_scale, attention
         self.bias = make_bias(bias, bias_length, qk_dim)
         self.reset_parameters()
@@ -141,7 +176,9 @@ class GAU(GatedUnit):
             q, k, v = q[:, None], k[:, None], v[:, None]  # one head: (B, 1, T, S or E)
             return softmax_attention(q, k, v, causal=self.causal, bias=bias, visible=visible)[:, 0]
         scale = 1 / (self.length_scale or T)
-        if self.length_scale is None and mask is not None:  # each row has its own number of valid tokens
+        if (
+            self.length_scale is None and mask is not None
+        ):  # each row has its own number of valid tokens
             root = mask.sum(1).clamp(min=1).to(q.dtype).rsqrt()[:, None, None]
             q, k, scale = q * root, k * root, 1.0
         visible = visible_pairs(None, segment_ids)
@@ -151,7 +188,9 @@ class GAU(GatedUnit):
     def remember(self, heads, v, rows):
         if self.attention == "relu2" and self.length_scale is None:
             why = "earlier outputs change with each new token and cannot be kept: fix it, for example length_scale=512"
-            raise ValueError(f"this GAU divides by the current length (length_scale=None), so {why}")
+            raise ValueError(
+                f"this GAU divides by the current length (length_scale=None), so {why}"
+            )
         return Cache((heads[1], v), rows)
 
     def mix_newest(self, heads, v, state):
@@ -161,7 +200,11 @@ class GAU(GatedUnit):
         keys, values = state.held()
         visible, n = state.visible(), state.rows.used
         scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
-        scores = scores * self.qk_dim**-0.5 if self.attention == "softmax" else scores / self.length_scale
+        scores = (
+            scores * self.qk_dim**-0.5
+            if self.attention == "softmax"
+            else scores / self.length_scale
+        )
         if self.bias is not None:
             scores = scores + self.bias.row(place, n)
         if visible is not None:  # relu makes of -inf an exact zero, as softmax does

@@ -12,9 +12,18 @@ from .settings import check_counts
 
 @torch.no_grad()
 def generate(
-    model, ids, max_new_tokens, *, mask=None, temperature=1.0, top_k=None, top_p=None, generator=None, on_token=None,
+    model,
+    ids,
+    max_new_tokens,
+    *,
+    mask=None,
+    temperature=1.0,
+    top_k=None,
+    top_p=None,
+    generator=None,
+    on_token=None,
     stop_id=None,
-):  # fmt: skip
+):
     """Go on from prompts ``ids (B, T)``: the new tokens, ``(B, max_new_tokens)``. A method of ``LanguageModel``.
 
     ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose
@@ -26,11 +35,17 @@ def generate(
     check_sampling(model.config.vocab_size, **how)
     check_counts(least=0, max_new_tokens=max_new_tokens)
     N = model.config.vocab_size
-    if stop_id is not None and (not isinstance(stop_id, int) or isinstance(stop_id, bool) or not 0 <= stop_id < N):
+    if stop_id is not None and (
+        not isinstance(stop_id, int) or isinstance(stop_id, bool) or not 0 <= stop_id < N
+    ):
         raise ValueError(f"stop_id={stop_id!r}: expected an id from 0 to {N - 1}, or None")
     logits, state = model.prefill(ids, mask)
-    new = ids.new_empty(len(ids), max_new_tokens, dtype=torch.long)  # a prompt's own type may hold too few
-    stopped = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # rows that have drawn stop_id
+    new = ids.new_empty(
+        len(ids), max_new_tokens, dtype=torch.long
+    )  # a prompt's own type may hold too few
+    stopped = torch.zeros(
+        len(ids), dtype=torch.bool, device=ids.device
+    )  # rows that have drawn stop_id
     for t in range(max_new_tokens):
         new[:, t] = draw(logits, generator=generator, **how)
         if stop_id is not None:
@@ -61,15 +76,23 @@ class RecordedStep:
     @torch.no_grad()
     def __init__(self, model, state, room):
         check_counts(room=room)
-        grown = [type(unit).__name__ for unit in state.units if not isinstance(unit, states.ChunkState)]
+        grown = [
+            type(unit).__name__ for unit in state.units if not isinstance(unit, states.ChunkState)
+        ]
         if grown:
             advice = "a step can be recorded where the state has one size, as in FLASH and MC-Transformer++"
-            raise ValueError(f"this model keeps a {grown[0]}, which grows with each token: {advice}")
+            raise ValueError(
+                f"this model keeps a {grown[0]}, which grows with each token: {advice}"
+            )
         if room < state.rows.used:
-            raise ValueError(f"room={room}: expected at least the {state.rows.used} tokens that were read already")
+            raise ValueError(
+                f"room={room}: expected at least the {state.rows.used} tokens that were read already"
+            )
         self.model, self.state, device = model, state, state.units[0].v.device
         self.rest, batch = room - state.rows.used, state.rows.batch
-        self.lengths = [state.rows.used] * batch if state.rows.behind is None else state.rows.lengths.tolist()
+        self.lengths = (
+            [state.rows.used] * batch if state.rows.behind is None else state.rows.lengths.tolist()
+        )
         state.rows = states.FixedRows.of(state.rows, room, device)
         for unit in state.units:
             unit.rows = states.FixedRows.of(unit.rows, room, device)
@@ -81,7 +104,9 @@ class RecordedStep:
     def __call__(self, ids):
         """Logits ``(B, N)`` behind one more token of each row, ``ids (B,)``."""
         if self.rest == 0:
-            raise ValueError(f"the room of {self.state.rows.used} tokens is full: give RecordedStep a larger one")
+            raise ValueError(
+                f"the room of {self.state.rows.used} tokens is full: give RecordedStep a larger one"
+            )
         self.ids.copy_(ids)
         if self.graph is None:
             self.logits, _ = self.model.step(self.ids, self.state)
@@ -102,7 +127,9 @@ class RecordedStep:
     def _record(self):
         """Capture one step. What a trial changes is put back each time, since there may be room for one token alone."""
         units = self.state.units
-        changed = [t for u in units for t in (u.quad_k, u.lin_k, u.v, u.rows.behind)] + [self.state.rows.behind]
+        changed = [t for u in units for t in (u.quad_k, u.lin_k, u.v, u.rows.behind)] + [
+            self.state.rows.behind
+        ]
         before = [t.clone() for t in changed]
 
         def step():

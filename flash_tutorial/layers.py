@@ -57,7 +57,9 @@ def _tables(positions, dim: int, device, dtype):
     Angles are made on the CPU where the device has no float64 (Apple's GPUs).
     """
     positions, half = positions.cpu() if device.type == "mps" else positions, dim // 2
-    frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=positions.device) / half)
+    frequency = 10000.0 ** (
+        -torch.arange(half, dtype=torch.float64, device=positions.device) / half
+    )
     angles = positions.to(torch.float64)[..., None] * frequency
     return tuple(table.to(dtype).to(device) for table in (angles.cos(), angles.sin()))
 
@@ -124,7 +126,9 @@ def rope(x, cos, sin):
     if is_rewritten():  # a compiler fuses the plain form by itself, and cannot write into halves
         x1, x2 = x.chunk(2, -1)
         return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
-    if not torch.is_grad_enabled():  # token by token, what autograd asks of a function costs as much as the function
+    if (
+        not torch.is_grad_enabled()
+    ):  # token by token, what autograd asks of a function costs as much as the function
         return _rotated(x.contiguous(), cos, sin)
     return _Rotate.apply(x.contiguous(), cos, sin)
 
@@ -195,13 +199,19 @@ class ToeplitzBias(nn.Module):
     def row(self, i, n: int):
         """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
         self._check_reach(n)
-        distance = torch.arange(n, device=self.weights.device) - (i if isinstance(i, int) else i[:, None])
+        distance = torch.arange(n, device=self.weights.device) - (
+            i if isinstance(i, int) else i[:, None]
+        )
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
     def _check_reach(self, n):
         if n > self.length:
-            advice = "raise bias_length (max_length of a model), or take bias='rotary', which has no end"
-            raise too_long(n, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}")
+            advice = (
+                "raise bias_length (max_length of a model), or take bias='rotary', which has no end"
+            )
+            raise too_long(
+                n, f"bias_length={self.length}, the reach of the Toeplitz bias: {advice}"
+            )
 
 
 class RotaryBias(nn.Module):
@@ -231,7 +241,13 @@ def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
     check_options(bias=kind)
     if kind == "auto":
         kind = "toeplitz" if length < TOEPLITZ_BELOW else "rotary"
-    return ToeplitzBias(length) if kind == "toeplitz" else RotaryBias(dim) if kind == "rotary" else None
+    return (
+        ToeplitzBias(length)
+        if kind == "toeplitz"
+        else RotaryBias(dim)
+        if kind == "rotary"
+        else None
+    )
 
 
 # ---------------------------------------------------------------- heads that cost almost nothing
@@ -243,7 +259,10 @@ class ScaleOffset(nn.Module):
 
     def __init__(self, heads: int, dim: int):
         super().__init__()
-        self.gamma, self.beta = nn.Parameter(torch.empty(heads, dim)), nn.Parameter(torch.zeros(heads, dim))
+        self.gamma, self.beta = (
+            nn.Parameter(torch.empty(heads, dim)),
+            nn.Parameter(torch.zeros(heads, dim)),
+        )
 
     def forward(self, z):
         shape = (-1,) + (1,) * (z.dim() - 1) + (z.shape[-1],)
@@ -271,11 +290,17 @@ def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False, checked
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"x is a {type(x).__name__}: expected a torch tensor (B, T, {dim})")
     if x.dim() != 3 or x.shape[-1] != dim:
-        raise ValueError(f"x has shape {tuple(x.shape)}: expected (B, T, {dim}), with the unit's dim={dim} last")
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}: expected (B, T, {dim}), with the unit's dim={dim} last"
+        )
     if x.shape[0] == 0 or x.shape[1] == 0:
-        raise ValueError(f"x has shape {tuple(x.shape)}: the sequence is empty, expected B >= 1 and T >= 1")
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}: the sequence is empty, expected B >= 1 and T >= 1"
+        )
     if not x.is_floating_point():
-        raise ValueError(f"x has dtype {x.dtype}: expected floating point features; embed token ids first")
+        raise ValueError(
+            f"x has dtype {x.dtype}: expected floating point features; embed token ids first"
+        )
     return check_reading(mask, segment_ids, x.shape[:2], every_row=every_row)
 
 
@@ -288,7 +313,9 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
         said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
         wrong[said] = mask[:, 1:] & ~mask[:, :-1]
         if every_row:
-            wrong["mask has a row without a valid token: every row of a prompt needs at least one"] = ~mask[:, :1]
+            wrong[
+                "mask has a row without a valid token: every row of a prompt needs at least one"
+            ] = ~mask[:, :1]
     if segment_ids is not None:
         if not is_integers(segment_ids) or segment_ids.shape != shape:
             expected = f"expected {tuple(shape)} integers, one document id for each token"
@@ -298,7 +325,9 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
             last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
             segment_ids = torch.where(mask, segment_ids, segment_ids.gather(1, last))
         falls = segment_ids[:, 1:] < segment_ids[:, :-1]
-        wrong["segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"] = falls
+        wrong[
+            "segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"
+        ] = falls
     if not wrong or is_followed(mask if segment_ids is None else segment_ids):
         return segment_ids
     if bool(torch.stack([w.any() for w in wrong.values()]).any()):

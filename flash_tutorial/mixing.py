@@ -113,7 +113,9 @@ def read_earlier_chunks(q, k, v, factor):
     if chunks.goes_chunk_by_chunk(k):
         return q @ (earlier_chunks(chunk_means(k, v)) * factor[..., None, None]).to(q.dtype)
     G = q.shape[1]
-    return q @ read_chunks(k, v, torch.ones(1, G, G, dtype=torch.bool, device=q.device).tril(-1), factor)
+    return q @ read_chunks(
+        k, v, torch.ones(1, G, G, dtype=torch.bool, device=q.device).tril(-1), factor
+    )
 
 
 def local_part(q, k, v, *, chunk_size, causal, bias=None, documents=None, attend=relu2_attention):
@@ -122,13 +124,17 @@ def local_part(q, k, v, *, chunk_size, causal, bias=None, documents=None, attend
     Scores are divided by ``chunk_size``; ``bias (C, C)`` is the same in every chunk, ``documents (B, G, C)`` are ids.
     """
     B = q.shape[0]
-    visible = None if documents is None else visible_pairs(None, documents.flatten(0, 1))  # (B G, C, C)
+    visible = None  # or (B G, C, C)
+    if documents is not None:
+        visible = visible_pairs(None, documents.flatten(0, 1))
     q, k, v = (t.flatten(0, 1) for t in (q, k, v))  # (B G, C, S) and (B G, C, E)
     near = attend(q, k, v, scale=1 / chunk_size, causal=causal, bias=bias, visible=visible)
     return near.unflatten(0, (B, -1))
 
 
-def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None, read=read_earlier_chunks):
+def global_part(
+    q, k, v, *, causal, combine="mean", counts=None, documents=None, read=read_earlier_chunks
+):
     """What a chunk reads of others, through sums of k^T v: ``(B, G, C, S)``, ``(B, G, C, E)`` -> ``(B, G, C, E)``.
 
     Causal: strictly earlier chunks (equation 8); otherwise all, its own included (equation 7). ``combine="sum"`` is the
@@ -147,9 +153,23 @@ def global_part(q, k, v, *, causal, combine="mean", counts=None, documents=None,
 
 
 def mixed_chunk_attention(
-    quad_q, quad_k, lin_q, lin_k, v, *, chunk_size, causal, bias=None, combine="mean", local=True, global_=True,
-    mask=None, segment_ids=None, attend=relu2_attention, read=read_earlier_chunks,
-):  # fmt: skip
+    quad_q,
+    quad_k,
+    lin_q,
+    lin_k,
+    v,
+    *,
+    chunk_size,
+    causal,
+    bias=None,
+    combine="mean",
+    local=True,
+    global_=True,
+    mask=None,
+    segment_ids=None,
+    attend=relu2_attention,
+    read=read_earlier_chunks,
+):
     """relu^2 attention inside chunks plus linear attention across them (Code 1; Code 8): ``(B, T, E)``.
 
     Heads ``(B, T, S)``, ``v (B, T, E)``; ``bias(n) -> (n, n)`` is the position bias of a chunk. ``mask (B, T)`` bool
@@ -157,13 +177,19 @@ def mixed_chunk_attention(
     ``attend`` and ``read`` compute local and causal global part: this module's own functions, or those of ``fast``.
     """
     T = v.shape[1]
-    C = min(chunk_size, T)  # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
-    quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, lin_k, v))  # (B, G, C, S or E)
+    C = min(
+        chunk_size, T
+    )  # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
+    quad_q, quad_k, lin_q, lin_k, v = (
+        to_chunks(t, C) for t in (quad_q, quad_k, lin_q, lin_k, v)
+    )  # (B, G, C, S or E)
     documents = None if segment_ids is None else chunk_documents(segment_ids, C)
     parts, how = [], dict(causal=causal, documents=documents)
     if local:
         table = None if bias is None else bias(C)
-        parts.append(local_part(quad_q, quad_k, v, chunk_size=chunk_size, bias=table, attend=attend, **how))
+        parts.append(
+            local_part(quad_q, quad_k, v, chunk_size=chunk_size, bias=table, attend=attend, **how)
+        )
     if global_:
         counts = chunk_counts(T, C, mask, v.device)
         parts.append(global_part(lin_q, lin_k, v, combine=combine, counts=counts, read=read, **how))

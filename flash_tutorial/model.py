@@ -43,9 +43,18 @@ def make_unit(config: ModelConfig) -> nn.Module:
     if not isinstance(c.architecture, str):
         check_constructor(c.architecture, c.dim, causal=c.causal, **c.unit_options)
         unit = c.architecture(c.dim, causal=c.causal, **c.unit_options)
-        check_call(unit, unit.forward, "unit(x, mask=None, segment_ids=None)", None, mask=None, segment_ids=None)
+        check_call(
+            unit,
+            unit.forward,
+            "unit(x, mask=None, segment_ids=None)",
+            None,
+            mask=None,
+            segment_ids=None,
+        )
         if c.causal and not getattr(unit, "causal", False):
-            raise ValueError(f"{type(unit).__name__} does not say that it is causal: set self.causal = causal in it")
+            raise ValueError(
+                f"{type(unit).__name__} does not say that it is causal: set self.causal = causal in it"
+            )
         return unit
     unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
     if c.architecture in GATED:
@@ -56,12 +65,18 @@ def make_unit(config: ModelConfig) -> nn.Module:
         parts = dict(combine=c.combine, local=c.local, global_=c.global_, backend=c.backend)
         return FLASH(chunk_size=c.chunk_size, **parts, **unit)
     if c.architecture == "flash_quad":
-        scale = c.length_scale if c.length_scale is not None else (c.max_length if c.causal else "current")
+        scale = (
+            c.length_scale
+            if c.length_scale is not None
+            else (c.max_length if c.causal else "current")
+        )
         scale = None if scale == "current" else scale
         return GAU(bias_length=c.max_length, length_scale=scale, attention=c.attention, **unit)
     if c.architecture == "mc_transformer++":
         return MCTransformerBlock(chunk_size=c.chunk_size, **unit)
-    return TransformerBlock(rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **unit)
+    return TransformerBlock(
+        rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **unit
+    )
 
 
 @dataclass
@@ -89,7 +104,9 @@ class Stack(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         kinds = {type(unit) for unit in self.units}
         self.checked_here = {kind for kind in kinds if takes_checked(kind.forward)}
-        self.prompt_checked_here = {kind for kind in kinds if takes_checked(getattr(kind, "prefill", None))}
+        self.prompt_checked_here = {
+            kind for kind in kinds if takes_checked(getattr(kind, "prefill", None))
+        }
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -109,7 +126,9 @@ class Stack(nn.Module):
         Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
         """
         segment_ids = check_input(x, self.config.dim, mask, segment_ids, checked=checked)
-        x = x if mask is None else x.masked_fill(~mask[..., None], 0)  # a NaN in the padding would reach the gradients
+        x = (
+            x if mask is None else x.masked_fill(~mask[..., None], 0)
+        )  # a NaN in the padding would reach the gradients
         if self.positions is not None:
             x = x + self.positions(x)
         x, dropping = self.drop(x), self.training and self.drop.p
@@ -139,11 +158,17 @@ class Stack(nn.Module):
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
-        if state.config is not self.config and state.config != self.config:  # equal is slow to say, for each token
-            raise ValueError("this state is of another model: give the one that this model's own prefill gave")
+        if (
+            state.config is not self.config and state.config != self.config
+        ):  # equal is slow to say, for each token
+            raise ValueError(
+                "this state is of another model: give the one that this model's own prefill gave"
+            )
         expected = (state.rows.batch, self.config.dim)
         if x.shape != expected:
-            raise ValueError(f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}")
+            raise ValueError(
+                f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}"
+            )
         if self.positions is not None:
             x = x + self.positions.at(state.rows.place, x, state.rows.used)
         for i, unit in enumerate(self.units):
@@ -165,7 +190,9 @@ def pool(features, mask=None):
     if mask is None:
         return features.mean(1)
     check_mask(mask, features.shape[:2])
-    total = features.masked_fill(~mask[..., None], 0).sum(1, dtype=torch.promote_types(features.dtype, torch.float32))
+    total = features.masked_fill(~mask[..., None], 0).sum(
+        1, dtype=torch.promote_types(features.dtype, torch.float32)
+    )
     return (total / mask.sum(1, keepdim=True).clamp(min=1)).to(features.dtype)
 
 
@@ -179,7 +206,9 @@ class LanguageModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         if not isinstance(config, ModelConfig):
-            raise ValueError(f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig(dim=64)")
+            raise ValueError(
+                f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig(dim=64)"
+            )
         self.config, self.vocabulary = config, Vocabulary(config.tokens)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
@@ -208,9 +237,13 @@ class LanguageModel(nn.Module):
             raise ValueError(f"targets are {described(targets)}: {expected}")
         logits, targets = logits.flatten(0, 1), targets.flatten().long()
         try:
-            return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), targets)
+            return F.cross_entropy(
+                logits.to(torch.promote_types(logits.dtype, torch.float32)), targets
+            )
         except IndexError:
-            raise self._no_id("targets", targets[targets != -100], ", and -100 where nothing is asked") from None
+            raise self._no_id(
+                "targets", targets[targets != -100], ", and -100 where nothing is asked"
+            ) from None
 
     @torch.no_grad()
     def prefill(self, ids, mask=None):
@@ -233,14 +266,20 @@ class LanguageModel(nn.Module):
 
     def _refuse_non_causal(self, what):
         if not self.config.causal:
-            raise ValueError(f"{what} needs a causal model: this one reads both sides (ModelConfig(causal=False))")
+            raise ValueError(
+                f"{what} needs a causal model: this one reads both sides (ModelConfig(causal=False))"
+            )
 
     def _check_ids(self, ids, dims):
         if not is_integers(ids) or ids.dim() != dims:
             shape = "(B, T)" if dims == 2 else "(B,)"
-            raise ValueError(f"ids are {described(ids)}: expected {shape} integer token ids, as a tensor")
+            raise ValueError(
+                f"ids are {described(ids)}: expected {shape} integer token ids, as a tensor"
+            )
         if ids.numel() == 0:
-            raise ValueError(f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token")
+            raise ValueError(
+                f"ids has shape {tuple(ids.shape)}: the sequence is empty, expected at least one token"
+            )
 
     def _embedded(self, ids):
         """``(..., D)``. A CPU finds an id that is none by itself; asking beforehand would make a GPU wait."""
@@ -261,11 +300,15 @@ class LanguageModel(nn.Module):
         config.json has the sha256 of the others and of its own values, which ``from_pretrained`` compares.
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise ValueError(f"dtype={dtype!r}: expected a floating point type of torch, as torch.bfloat16, or None")
+            raise ValueError(
+                f"dtype={dtype!r}: expected a floating point type of torch, as torch.bfloat16, or None"
+            )
         weights = {name: value.to(dtype or value.dtype) for name, value in weights_of(self).items()}
         tokenizer = self.vocabulary.tokenizer
         if tokenizer is None and self.config.tokens and (Path(folder) / "tokenizer.json").exists():
-            raise ValueError(f"{folder} has a tokenizer.json, but this model has none: choose another folder")
+            raise ValueError(
+                f"{folder} has a tokenizer.json, but this model has none: choose another folder"
+            )
         _write_model(folder, self.config.to_dict(), weights, tokenizer)
 
     @classmethod
@@ -289,7 +332,10 @@ def weights_of(model):
     """The tensors of a model by name, each once: of two names for one, as with a tied head, the first."""
     found = {}
     for name, value in sorted(model.state_dict().items()):
-        found.setdefault((value.data_ptr(), value.shape, value.stride()) if value.numel() else name, (name, value))
+        found.setdefault(
+            (value.data_ptr(), value.shape, value.stride()) if value.numel() else name,
+            (name, value),
+        )
     return {name: value.contiguous() for name, value in found.values()}
 
 
@@ -319,7 +365,9 @@ def _write_model(folder, values, weights, tokenizer=None):
         if tokenizer:
             parts[1].write_text(tokenizer, encoding="utf-8", newline="\n")
         sums = {name: files.file_sha256(part) for name, part in zip(names[:-1], parts)}
-        parts[-1].write_text(files.to_json(values | {"sha256": sums}), encoding="utf-8", newline="\n")
+        parts[-1].write_text(
+            files.to_json(values | {"sha256": sums}), encoding="utf-8", newline="\n"
+        )
 
 
 def save_model(model, folder):
@@ -336,15 +384,23 @@ def _find_model(folder_or_name):
 
     folder = Path(folder_or_name)
     if folder.is_dir():
-        if not (folder / "config.json").exists() and (found := last_checkpoint(folder, say=warnings.warn)):
+        if not (folder / "config.json").exists() and (
+            found := last_checkpoint(folder, say=warnings.warn)
+        ):
             folder, _ = found
             warnings.warn(f"this run has not ended: taking {folder}", stacklevel=3)
         return folder
     models = resources.files("flash_tutorial") / "models"
     if "/" not in str(folder_or_name) and (models / str(folder_or_name)).is_dir():
         return models / str(folder_or_name)
-    known = ", ".join(sorted(p.name for p in models.iterdir() if p.is_dir())) if models.is_dir() else "none"
-    raise ValueError(f"{str(folder_or_name)!r} is neither a folder nor a model of the package (which has: {known})")
+    known = (
+        ", ".join(sorted(p.name for p in models.iterdir() if p.is_dir()))
+        if models.is_dir()
+        else "none"
+    )
+    raise ValueError(
+        f"{str(folder_or_name)!r} is neither a folder nor a model of the package (which has: {known})"
+    )
 
 
 def find_config(folder_or_name):
@@ -365,13 +421,17 @@ def load_config(path, architecture=None):
     if "format" not in values:
         kind = values.get("model_type") or ", ".join(map(str, values.get("architectures") or ()))
         whose = f"of a Hugging Face model ({kind})" if kind else "no configuration of this package"
-        raise ValueError(f"{path} is {whose}: expected the folder that LanguageModel.save_pretrained wrote")
+        raise ValueError(
+            f"{path} is {whose}: expected the folder that LanguageModel.save_pretrained wrote"
+        )
     check_format(values, FORMAT, path)
     with files.advising(AGAIN):
         values = files.without_checksum(values, path)
     if "model_class" in values:
         how = f"build it, and call safetensors.torch.load_model(model, '{path.parent}/model.safetensors')"
-        raise ValueError(f"{path.parent} holds a {values['model_class']}, which is not of this package: {how}")
+        raise ValueError(
+            f"{path.parent} holds a {values['model_class']}, which is not of this package: {how}"
+        )
     sha256 = values.pop("sha256")
     return ModelConfig.from_dict(values, architecture=architecture, where=path), sha256
 

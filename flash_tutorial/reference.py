@@ -74,7 +74,9 @@ def norm(x, params, name="norm"):
 def frequencies(width):
     """10000^(-k / half), k = 0 .. half-1: the angles per position of ScaledSin and RoPE."""
     if width % 2:
-        raise ValueError(f"width {width} is odd, but positions rotate pairs of channels: choose an even width")
+        raise ValueError(
+            f"width {width} is odd, but positions rotate pairs of channels: choose an even width"
+        )
     half = width // 2
     return 10000.0 ** (-np.arange(half) / half)
 
@@ -160,17 +162,25 @@ def tokens_and_documents(T, mask, segment_ids):
         raise ValueError("the sequence is empty: give x of shape (T, D) with T >= 1")
     valid_T = np.ones(T, bool) if mask is None else np.asarray(mask, bool)
     if valid_T.shape != (T,):
-        raise ValueError(f"mask has shape {valid_T.shape}, but x has {T} tokens: give one flag for each token")
+        raise ValueError(
+            f"mask has shape {valid_T.shape}, but x has {T} tokens: give one flag for each token"
+        )
     if np.any(~valid_T[:-1] & valid_T[1:]):
-        raise ValueError(f"mask has a valid token at {np.flatnonzero(valid_T)[-1]} after padding: pad on the right")
+        raise ValueError(
+            f"mask has a valid token at {np.flatnonzero(valid_T)[-1]} after padding: pad on the right"
+        )
     if segment_ids is None:
         return valid_T, np.zeros(T, int)
     segment_ids = np.asarray(segment_ids)
     if segment_ids.shape != (T,):
-        raise ValueError(f"segment_ids has shape {segment_ids.shape}, but x has {T} tokens: give one id for each token")
+        raise ValueError(
+            f"segment_ids has shape {segment_ids.shape}, but x has {T} tokens: give one id for each token"
+        )
     own_ids = segment_ids[valid_T]
     if np.any(own_ids[1:] < own_ids[:-1]):
-        raise ValueError(f"segment_ids falls from {own_ids.max()} to a smaller id: number the documents in their order")
+        raise ValueError(
+            f"segment_ids falls from {own_ids.max()} to a smaller id: number the documents in their order"
+        )
     document_T = np.full(T, -1)
     document_T[valid_T] = np.unique(own_ids, return_inverse=True)[1]
     return valid_T, document_T
@@ -206,7 +216,9 @@ def softmax_attention(q, k, v, sees, bias=0.0):
     """softmax(q k^T / sqrt(S) + bias) v over the visible keys, `(..., T, S)`; a row that sees no key gives zero."""
     score = np.where(sees, q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + bias, -np.inf)
     weight = np.exp(score - score.max(-1, keepdims=True, initial=-1e30))
-    return weight / np.maximum(weight.sum(-1, keepdims=True), 1.0) @ v  # a row with a key holds exp(0) = 1
+    return (
+        weight / np.maximum(weight.sum(-1, keepdims=True), 1.0) @ v
+    )  # a row with a key holds exp(0) = 1
 
 
 def relu2_attention_loops(q_TS, k_TS, v_TE, n, sees_TT, bias_TT):
@@ -313,7 +325,9 @@ def global_part(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine):
         keys_GC = own_GC & valid_GC
         kv_GSE = np.einsum("gcs,gce->gse", k_GCS * keys_GC[..., None], v_GCE)
         tokens_G = valid_GC.sum(1) * keys_GC.any(1)
-        kv_GSE, tokens_G = (earlier_chunks(y) if causal else y.sum(0, keepdims=True) for y in (kv_GSE, tokens_G))
+        kv_GSE, tokens_G = (
+            earlier_chunks(y) if causal else y.sum(0, keepdims=True) for y in (kv_GSE, tokens_G)
+        )
         if combine == "mean":
             kv_GSE = kv_GSE / np.maximum(tokens_G, 1)[:, None, None]
         out_GCE += own_GC[..., None] * (q_GCS @ kv_GSE)
@@ -321,15 +335,30 @@ def global_part(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine):
 
 
 def mixed_chunk_attention_loops(heads_4TS, v_TE, *where, **how):
-    return mixed_chunk_attention(heads_4TS, v_TE, *where, **how, parts=(local_part_loops, global_part_loops))
+    return mixed_chunk_attention(
+        heads_4TS, v_TE, *where, **how, parts=(local_part_loops, global_part_loops)
+    )
 
 
 def mixed_chunk_attention(
-    heads_4TS, v_TE, valid_T, document_T, bias_CC, *, causal, chunk_size, combine="mean", local=True, global_=True,
+    heads_4TS,
+    v_TE,
+    valid_T,
+    document_T,
+    bias_CC,
+    *,
+    causal,
+    chunk_size,
+    combine="mean",
+    local=True,
+    global_=True,
     parts=(local_part, global_part),
-):  # fmt: skip
+):
     """Quadratic inside the chunk plus linear across chunks (Code 1). Heads: quad_q, quad_k, lin_q, lin_k."""
-    (quad_q_TS, quad_k_TS, lin_q_TS, lin_k_TS), where = heads_4TS, (valid_T, document_T, causal, chunk_size)
+    (quad_q_TS, quad_k_TS, lin_q_TS, lin_k_TS), where = (
+        heads_4TS,
+        (valid_T, document_T, causal, chunk_size),
+    )
     near, far = parts
     out_TE = np.zeros_like(v_TE)
     if local:
@@ -343,7 +372,9 @@ def mixed_chunk_attention(
 def float64(x, params):
     x_TD = np.asarray(x, np.float64)
     if x_TD.ndim != 2:
-        raise ValueError(f"x has shape {x_TD.shape}, expected (T, D): the reference takes one sequence without a batch")
+        raise ValueError(
+            f"x has shape {x_TD.shape}, expected (T, D): the reference takes one sequence without a batch"
+        )
     return x_TD, {name: np.asarray(value, np.float64) for name, value in params.items()}
 
 
@@ -377,7 +408,9 @@ def gate_and_out(x, u, mixed, p):
     return x + (u * mixed) @ p["out_weight"] + p["out_bias"]
 
 
-def gau_loops(x, params, *, causal, length_scale=None, attention="relu2", mask=None, segment_ids=None):
+def gau_loops(
+    x, params, *, causal, length_scale=None, attention="relu2", mask=None, segment_ids=None
+):
     x_TD, p = float64(x, params)
     valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     u_TE, v_TE, (q_TS, k_TS) = project_loops(x_TD, p, valid_T)
@@ -419,7 +452,18 @@ def flash_loops(x, params, *, chunk_size, mask=None, segment_ids=None, **how):
     return gate_and_out(x_TD, u_TE, mixed_TE, p)
 
 
-def flash(x, params, *, causal, chunk_size, combine="mean", local=True, global_=True, mask=None, segment_ids=None):
+def flash(
+    x,
+    params,
+    *,
+    causal,
+    chunk_size,
+    combine="mean",
+    local=True,
+    global_=True,
+    mask=None,
+    segment_ids=None,
+):
     """The FLASH layer, mixed chunk attention in a GAU (Code 8): x `(T, D)` -> `(T, D)`, any T >= 1.
 
     Chunks start at token 0. `local` and `global_` switch a part off; the rest as in `gau` and `global_part`.
@@ -428,7 +472,9 @@ def flash(x, params, *, causal, chunk_size, combine="mean", local=True, global_=
     valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     u_TE, v_TE, heads_4TS = project(x_TD, p, valid_T)
     how = dict(causal=causal, chunk_size=chunk_size, combine=combine, local=local, global_=global_)
-    mixed_TE = mixed_chunk_attention(heads_4TS, v_TE, valid_T, document_T, position_bias(p, chunk_size), **how)
+    mixed_TE = mixed_chunk_attention(
+        heads_4TS, v_TE, valid_T, document_T, position_bias(p, chunk_size), **how
+    )
     return gate_and_out(x_TD, u_TE, mixed_TE, p)
 
 
@@ -438,7 +484,9 @@ def segment_mask_by_overlap_loops(segment_ids_GC, causal):
     mask_GG = np.zeros((G, G))
     for g in range(G):
         for h in range(g if causal else G):
-            low_g, high_g, low_h, high_h = (f(segment_ids_GC[c]) for c in (g, h) for f in (min, max))
+            low_g, high_g, low_h, high_h = (
+                f(segment_ids_GC[c]) for c in (g, h) for f in (min, max)
+            )
             mask_GG[g, h] = low_g <= high_h and high_g >= low_h
         mask_GG[g] /= max(sum(mask_GG[g]), 1)
     return mask_GG
@@ -461,7 +509,9 @@ def flash_code8(x, params, *, causal, chunk_size, segment_ids):
     x_TD, p = float64(x, params)
     T, C = len(x_TD), chunk_size
     if T % C:
-        raise ValueError(f"length {T} is not a multiple of chunk_size {C}: Code 8 takes full chunks, use flash instead")
+        raise ValueError(
+            f"length {T} is not a multiple of chunk_size {C}: Code 8 takes full chunks, use flash instead"
+        )
     u_TE, v_TE, heads_HTS = project(x_TD, p, np.ones(T, bool))
     quad_q_GCS, quad_k_GCS, lin_q_GCS, lin_k_GCS = heads_HTS.reshape(4, T // C, C, -1)
     v_GCE = to_chunks(v_TE, C)
@@ -495,7 +545,9 @@ def split_heads(x_TD, heads, turned=False, first=0):
     """`(T, D)` -> `(H, T, d)`: each head takes d = D / H channels in a row, with RoPE if they are to be `turned`."""
     T, D = x_TD.shape
     if D % heads:
-        raise ValueError(f"width {D} does not split into {heads} heads: choose heads that divide it")
+        raise ValueError(
+            f"width {D} does not split into {heads} heads: choose heads that divide it"
+        )
     x_HTd = x_TD.reshape(T, heads, D // heads).swapaxes(0, 1)
     return rope(x_HTd, first) if turned else x_HTd
 
@@ -513,21 +565,34 @@ def linear_heads(q_TD, k_TD, p):
     return q_TD * p["gamma"][0] + p["beta"][0], k_TD * p["gamma"][1] + p["beta"][1]
 
 
-def transformer_block_loops(x, params, *, causal, heads, glu, rope, mask=None, segment_ids=None, chunk_size=None):
+def transformer_block_loops(
+    x, params, *, causal, heads, glu, rope, mask=None, segment_ids=None, chunk_size=None
+):
     x_TD, p = float64(x, params)
     valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     q_TD, k_TD, v_TD = query_key_value(x_TD, p)
     lin_TD = linear_heads(q_TD, k_TD, p) if chunk_size else ()
-    d, C, mixed_TD, out_TD = x_TD.shape[1] // heads, chunk_size or len(x_TD), np.zeros_like(x_TD), np.zeros_like(x_TD)
+    d, C, mixed_TD, out_TD = (
+        x_TD.shape[1] // heads,
+        chunk_size or len(x_TD),
+        np.zeros_like(x_TD),
+        np.zeros_like(x_TD),
+    )
     for head in range(heads):
         own = slice(head * d, (head + 1) * d)
-        q_Td, k_Td, *lin_Td = (rope_loops(y[:, own]) if rope else y[:, own] for y in (q_TD, k_TD, *lin_TD))
+        q_Td, k_Td, *lin_Td = (
+            rope_loops(y[:, own]) if rope else y[:, own] for y in (q_TD, k_TD, *lin_TD)
+        )
         for start in range(0, len(x_TD), C):
             c = slice(start, start + C)
             sees = visible_pairs_loops(valid_T[c], document_T[c], causal)
-            mixed_TD[c, own] = softmax_attention_loops(q_Td[c], k_Td[c], v_TD[c, own], sees, np.zeros_like(sees))
+            mixed_TD[c, own] = softmax_attention_loops(
+                q_Td[c], k_Td[c], v_TD[c, own], sees, np.zeros_like(sees)
+            )
         if chunk_size:
-            mixed_TD[:, own] += global_part_loops(*lin_Td, v_TD[:, own], valid_T, document_T, causal, C, "mean")
+            mixed_TD[:, own] += global_part_loops(
+                *lin_Td, v_TD[:, own], valid_T, document_T, causal, C, "mean"
+            )
     for i in range(len(x_TD)):
         out_TD[i] = block_out(x_TD[i], mixed_TD[i], p, glu)
     return out_TD
@@ -540,7 +605,9 @@ def transformer_block(x, params, *, causal, heads, glu, rope, mask=None, segment
     """
     x_TD, p = float64(x, params)
     sees_TT = visible_pairs(*tokens_and_documents(len(x_TD), mask, segment_ids), causal)
-    q_HTd, k_HTd, v_HTd = (split_heads(y, heads, r) for y, r in zip(query_key_value(x_TD, p), (rope, rope, False)))
+    q_HTd, k_HTd, v_HTd = (
+        split_heads(y, heads, r) for y, r in zip(query_key_value(x_TD, p), (rope, rope, False))
+    )
     mixed_HTd = softmax_attention(q_HTd, k_HTd, v_HTd, sees_TT)
     return block_out(x_TD, merge_heads(mixed_HTd), p, glu)
 
@@ -560,7 +627,9 @@ def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, seg
     sees_GCC = visible_pairs(*(to_chunks(y_T, C) for y_T in where), causal)
     q_TD, k_TD, v_TD = query_key_value(x_TD, p)
     v_HTd, mixed_HTd = split_heads(v_TD, heads), []
-    four_HTd = [split_heads(y_TD, heads, turned=True) for y_TD in (q_TD, k_TD, *linear_heads(q_TD, k_TD, p))]
+    four_HTd = [
+        split_heads(y_TD, heads, turned=True) for y_TD in (q_TD, k_TD, *linear_heads(q_TD, k_TD, p))
+    ]
     for q_Td, k_Td, lin_q_Td, lin_k_Td, v_Td in zip(*four_HTd, v_HTd):
         near_GCd = softmax_attention(*(to_chunks(y_Td, C) for y_Td in (q_Td, k_Td, v_Td)), sees_GCC)
         far_Td = global_part(lin_q_Td, lin_k_Td, v_Td, *where, causal, C, "mean")
@@ -586,7 +655,9 @@ def flash_step(x_D, params, state, *, chunk_size, combine="mean", local=True, gl
         state[name].append(new)
     mixed_E = np.zeros_like(v_1E[0])
     if local:
-        mixed_E += relu2(np.array(state["quad_k"]) @ quad_q_S / C + position_bias(p, i + 1)[i]) @ np.array(state["v"])
+        mixed_E += relu2(
+            np.array(state["quad_k"]) @ quad_q_S / C + position_bias(p, i + 1)[i]
+        ) @ np.array(state["v"])
     if global_ and g:
         mixed_E += lin_q_S @ state["kv_SE"] / (g * C if combine == "mean" else 1)
     if i == C - 1:  # only a finished chunk is seen from afar
@@ -599,7 +670,9 @@ def gau_step(x_D, params, state, *, length_scale=None, attention="relu2"):
     """Causal `gau` for the next token. `length_scale` is a number: the current length would change old outputs."""
     one_of("attention", attention, "relu2", "softmax")
     if attention == "relu2" and length_scale is None:
-        raise ValueError("length_scale None is the current length, which each token changes: give the training length")
+        raise ValueError(
+            "length_scale None is the current length, which each token changes: give the training length"
+        )
     x_1D, p = float64(np.asarray(x_D)[None], params)
     i = len(state["v"])
     u_1E, v_1E, (q_1S, k_1S) = project(x_1D, p, np.ones(1, bool), first=i)
@@ -617,7 +690,9 @@ def transformer_step(x_D, params, state, *, heads, glu, rope):
     """Causal `transformer_block` for the next token."""
     x_1D, p = float64(np.asarray(x_D)[None], params)
     i, turned = len(state["k"]), (rope, rope, False)
-    q_H1d, k_H1d, v_H1d = (split_heads(y, heads, r, i) for y, r in zip(query_key_value(x_1D, p), turned))
+    q_H1d, k_H1d, v_H1d = (
+        split_heads(y, heads, r, i) for y, r in zip(query_key_value(x_1D, p), turned)
+    )
     state["k"].append(k_H1d)
     state["v"].append(v_H1d)
     k_HTd, v_HTd = np.concatenate(state["k"], axis=1), np.concatenate(state["v"], axis=1)

@@ -13,7 +13,9 @@ def draw(logits, *, temperature=1.0, top_k=None, top_p=None, generator=None):
         return logits.argmax(-1)
     logits = logits.float() / temperature
     if top_k is not None:
-        kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.topk(top_k, -1).indices, True)
+        kept = torch.zeros_like(logits, dtype=torch.bool).scatter(
+            -1, logits.topk(top_k, -1).indices, True
+        )
         logits = logits.masked_fill(~kept, float("-inf"))
     if top_p is not None:
         logits = _keep_top_p(logits, top_p)
@@ -34,6 +36,10 @@ def check_sampling(vocab, temperature, top_k, top_p):
     if not isinstance(temperature, int | float) or not temperature >= 0:
         raise ValueError(f"temperature={temperature!r}: expected 0 (most likely token) or more")
     if top_k is not None and not (isinstance(top_k, int) and 1 <= top_k <= vocab):
-        raise ValueError(f"top_k={top_k!r}: expected an integer from 1 to {vocab}, or None for all tokens")
+        raise ValueError(
+            f"top_k={top_k!r}: expected an integer from 1 to {vocab}, or None for all tokens"
+        )
     if top_p is not None and not (isinstance(top_p, int | float) and 0 < top_p <= 1):
-        raise ValueError(f"top_p={top_p!r}: expected a number, more than 0 and at most 1, or None for all tokens")
+        raise ValueError(
+            f"top_p={top_p!r}: expected a number, more than 0 and at most 1, or None for all tokens"
+        )

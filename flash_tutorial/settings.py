@@ -48,14 +48,21 @@ class Rule:
         if isinstance(value, bool) or self.kind is bool:
             return isinstance(value, bool) and self.kind is bool
         if self.kind in (int, float):
-            number = isinstance(value, int if self.kind is int else int | float) and value < math.inf
+            number = (
+                isinstance(value, int if self.kind is int else int | float) and value < math.inf
+            )
             return number and (value >= self.least if self.above is None else value > self.above)
         return isinstance(value, self.kind)
 
     def expected(self):
         """What it may be, in words."""
         bound = f" of at least {self.least}" if self.above is None else f" above {self.above}"
-        kinds = {bool: "True or False", int: "an integer" + bound, float: "a number" + bound, str: "a text"}
+        kinds = {
+            bool: "True or False",
+            int: "an integer" + bound,
+            float: "a number" + bound,
+            str: "a text",
+        }
         these = list(map(repr, self.choices)) or [kinds.get(self.kind, f"a {self.kind.__name__}")]
         these += map(repr, self.words.values())
         if self.default is None and "None" not in these:
@@ -78,13 +85,19 @@ def rules(config):
 
 def before_they_existed(config):
     """What a missing key of a stored configuration means: option -> the value in force before it existed."""
-    return {name: rule.before for name, rule in rules(config).items() if rule.before is not FROM_THE_START}
+    return {
+        name: rule.before
+        for name, rule in rules(config).items()
+        if rule.before is not FROM_THE_START
+    }
 
 
 def stored(config, values):
     """``values`` as they are stored: without the options that have the value in force before they existed."""
     before = before_they_existed(config)
-    return {name: value for name, value in values.items() if name not in before or value != before[name]}
+    return {
+        name: value for name, value in values.items() if name not in before or value != before[name]
+    }
 
 
 def explained(cls):

@@ -45,11 +45,15 @@ class Rows:
     @property
     def lengths(self):
         """``(B,)`` tokens of each row."""
-        return torch.full((self.batch,), self.used) if self.behind is None else self.used - self.behind
+        return (
+            torch.full((self.batch,), self.used) if self.behind is None else self.used - self.behind
+        )
 
     def at(self, place):
         """The index of a token at ``place`` of each row."""
-        return (slice(None) if self.behind is None else torch.arange(self.batch, device=place.device)), place
+        return (
+            slice(None) if self.behind is None else torch.arange(self.batch, device=place.device)
+        ), place
 
     def ahead(self, C):
         """Tokens in the fullest of the rows' chunks of C."""
@@ -71,7 +75,9 @@ class FixedRows(Rows):
         return cls(rows.batch, room, room - rows.lengths.to(device))
 
     def ahead(self, C):
-        return -math.inf  # no chunk of a recorded step fills up by itself: ``decoding.RecordedStep`` counts
+        return (
+            -math.inf
+        )  # no chunk of a recorded step fills up by itself: ``decoding.RecordedStep`` counts
 
     def advance(self):
         self.behind.sub_(1)
@@ -102,7 +108,11 @@ class Cache:
     def visible(self):
         """``(B, used)`` bool: a row's own tokens, the newest included; None if that is all."""
         behind = self.rows.behind
-        return None if behind is None else torch.arange(self.rows.used, device=behind.device) < self.rows.place[:, None]
+        return (
+            None
+            if behind is None
+            else torch.arange(self.rows.used, device=behind.device) < self.rows.place[:, None]
+        )
 
     def numel(self):
         """Numbers in use."""
@@ -120,7 +130,9 @@ class ChunkState:
     rows: Rows
     bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
     # what changes only where a chunk ends, set by ``count_chunks``
-    chunks: int | torch.Tensor = field(init=False)  # the divisor of the mean: finished chunks, or (B, 1, 1), at least 1
+    chunks: int | torch.Tensor = field(
+        init=False
+    )  # the divisor of the mean: finished chunks, or (B, 1, 1), at least 1
     left: float = field(init=False)  # steps until some row's chunk is full
 
     def __post_init__(self):
@@ -140,7 +152,9 @@ class ChunkState:
         def open_chunk(t):
             return t.gather(2, places.expand(-1, t.shape[1], -1, t.shape[3])) * is_token
 
-        bias = torch.zeros(C, C, dtype=v.dtype, device=v.device) if bias is None else bias.to(v.dtype)
+        bias = (
+            torch.zeros(C, C, dtype=v.dtype, device=v.device) if bias is None else bias.to(v.dtype)
+        )
         future = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
         bias = bias.masked_fill(future, float("-inf"))
         return cls(sums, open_chunk(quad_k), open_chunk(lin_k), open_chunk(v), rows, bias)
@@ -202,16 +216,22 @@ def sum_of_chunks(lin_k, v, C, finished):
 def prefill(unit, x, mask=None, **door):
     """A unit over a prompt ``x (B, T, D)``: output ``(B, T, D)`` and the state after it."""
     refuse_non_causal(unit)
-    if getattr(unit, "prefill", None) is None:
+    if not remembers(unit):
         return unit(x, mask=mask), Cache((x,), Rows.after(x, mask))
     return unit.prefill(x, mask, **door)
 
 
 def step(unit, x, state):
     """One more token ``x (B, D)`` through a unit: output ``(B, D)`` and the state."""
-    if getattr(unit, "step", None) is None:
+    if not remembers(unit):
         return replay(unit, x, state), state
     return unit.step(x, state)
+
+
+def remembers(unit):
+    """Whether a unit says what it remembers. A mixing of your own in a GatedUnit has its methods, and no memory."""
+    methods = (getattr(unit, "prefill", None), getattr(unit, "step", None))
+    return None not in methods and getattr(unit, "remember", True) is not None
 
 
 def replay(unit, x, state):
@@ -224,4 +244,6 @@ def replay(unit, x, state):
 def refuse_non_causal(unit):
     if not getattr(unit, "causal", False):
         advice = "build it with causal=True (a unit of your own says so by self.causal)"
-        raise ValueError(f"this {type(unit).__name__} is not causal, so it cannot go token by token: {advice}")
+        raise ValueError(
+            f"this {type(unit).__name__} is not causal, so it cannot go token by token: {advice}"
+        )

@@ -27,19 +27,30 @@ class TransformerBlock(nn.Module):
         (what the paper's parameter counts ask for). glu: GELU(gate) * value instead of GELU. rope: rotate q and k.
     """
 
-    def __init__(self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"):
+    def __init__(
+        self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"
+    ):
         super().__init__()
         check_options(dim=dim, heads=heads, ff_dim=ff_dim)
         heads = max(1, dim // 64) if heads is None else heads
         ff_dim = ff_dim if ff_dim is not None else gated_width(dim) if glu else 4 * dim
         check_heads(dim, heads)
-        self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = dim, heads, ff_dim, causal, glu, rope
+        self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = (
+            dim,
+            heads,
+            ff_dim,
+            causal,
+            glu,
+            rope,
+        )
         self.norm1, self.norm2 = make_norm(norm, dim), make_norm(norm, dim)
         self.qkv_proj = nn.Linear(dim, 3 * dim)
         self.attn_out = nn.Linear(dim, dim)
         self.ff_in = nn.Linear(dim, 2 * ff_dim if glu else ff_dim)
         self.ff_out = nn.Linear(ff_dim, dim)
-        TransformerBlock.reset_parameters(self)  # a subclass starts what it adds when it has added it
+        TransformerBlock.reset_parameters(
+            self
+        )  # a subclass starts what it adds when it has added it
 
     def reset_parameters(self, std=0.02):
         """Kernels from N(0, std²), biases zero."""
@@ -50,7 +61,9 @@ class TransformerBlock(nn.Module):
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """``x (B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
         segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
-        return self.feed_forward(self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids)))
+        return self.feed_forward(
+            self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids))
+        )
 
     def read_heads(self, x, mask=None):
         """q, k, v, each ``(B, H, T, D / H)``, not yet rotated."""
@@ -63,10 +76,14 @@ class TransformerBlock(nn.Module):
         """What each token reads of the others: ``(B, H, T, D / H)``."""
         if self.rope:
             q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
-        if self.causal:  # padding on the right comes later than whatever counts: no T x T mask for that
+        if (
+            self.causal
+        ):  # padding on the right comes later than whatever counts: no T x T mask for that
             mask = None
         visible = visible_pairs(mask, segment_ids)
-        return softmax_attention(q, k, v, causal=self.causal, visible=None if visible is None else visible[:, None])
+        return softmax_attention(
+            q, k, v, causal=self.causal, visible=None if visible is None else visible[:, None]
+        )
 
     def join(self, x, mixed):
         """The heads ``(B, H, T, D / H)`` back into one width, projected, with the residual."""
@@ -92,7 +109,9 @@ class TransformerBlock(nn.Module):
     def remember(self, q, k, v, rows):
         if self.rope:
             k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
-        return Cache((k, v), rows)  # a head's tokens side by side in memory: read in half the time where they are many
+        return Cache(
+            (k, v), rows
+        )  # a head's tokens side by side in memory: read in half the time where they are many
 
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
@@ -119,7 +138,12 @@ class TransformerBlock(nn.Module):
         (D, D), ``attn_out_bias``, ``ff_in_weight`` (D, F), with a gate (D, 2F) with columns gate, value,
         ``ff_in_bias``, ``ff_out_weight`` (F, D), ``ff_out_bias``.
         """
-        linears = {"qkv": self.qkv_proj, "attn_out": self.attn_out, "ff_in": self.ff_in, "ff_out": self.ff_out}
+        linears = {
+            "qkv": self.qkv_proj,
+            "attn_out": self.attn_out,
+            "ff_in": self.ff_in,
+            "ff_out": self.ff_out,
+        }
         return arrays_of(norms={"norm1": self.norm1, "norm2": self.norm2}, linears=linears)
 
 
@@ -138,7 +162,9 @@ class MCTransformerBlock(TransformerBlock):
 
     def __init__(self, dim, *, chunk_size=256, heads=None, ff_dim=None, causal=False, norm="layer"):
         check_options(chunk_size=chunk_size)
-        super().__init__(dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm)
+        super().__init__(
+            dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm
+        )
         self.chunk_size = chunk_size
         self.gamma = nn.Parameter(torch.empty(2, dim))
         self.beta = nn.Parameter(torch.empty(2, dim))
@@ -167,17 +193,23 @@ class MCTransformerBlock(TransformerBlock):
         C = min(self.chunk_size, T)
         heads = self.rotate_heads(q, k, *cos_sin(T, d, v))
         if mask is None and not self.causal and T % C:
-            mask = torch.ones(B, T, dtype=torch.bool, device=v.device)  # the last chunk is filled up with empty keys
+            mask = torch.ones(
+                B, T, dtype=torch.bool, device=v.device
+            )  # the last chunk is filled up with empty keys
         documents = None if segment_ids is None else chunk_documents(segment_ids, C)  # (B, G, C)
         valid = None if mask is None else to_chunks(mask[..., None], C)[..., 0]  # (B, G, C)
-        q, k, lin_q, lin_k, v = (to_chunks(t.to(v.dtype), C) for t in (*heads, v))  # (B, H, G, C, d)
+        q, k, lin_q, lin_k, v = (
+            to_chunks(t.to(v.dtype), C) for t in (*heads, v)
+        )  # (B, H, G, C, d)
         near = self.local_part(q, k, v, valid, documents)
         counts = chunk_counts(T, C, mask, v.device)
         far = global_part(
-            *(t.flatten(0, 1) for t in (lin_q, lin_k, v)), causal=self.causal, read=read_earlier_chunks,
+            *(t.flatten(0, 1) for t in (lin_q, lin_k, v)),
+            causal=self.causal,
+            read=read_earlier_chunks,
             counts=counts.repeat_interleave(H, 0) if counts.shape[0] > 1 else counts,
             documents=None if documents is None else documents.repeat_interleave(H, 0),
-        )  # fmt: skip
+        )
         return from_chunks(near + far.unflatten(0, (B, H)), T)
 
     def local_part(self, q, k, v, valid, documents):
@@ -185,9 +217,15 @@ class MCTransformerBlock(TransformerBlock):
         B, _, G = q.shape[:3]
         valid = None if self.causal else valid
         q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (q, k, v))  # (B G, H, C, d)
-        visible = visible_pairs(*(None if t is None else t.flatten(0, 1) for t in (valid, documents)))
+        visible = visible_pairs(
+            *(None if t is None else t.flatten(0, 1) for t in (valid, documents))
+        )
         visible = None if visible is None else visible[:, None]
-        return softmax_attention(q, k, v, causal=self.causal, visible=visible).unflatten(0, (B, G)).transpose(1, 2)
+        return (
+            softmax_attention(q, k, v, causal=self.causal, visible=visible)
+            .unflatten(0, (B, G))
+            .transpose(1, 2)
+        )
 
     # ------------------------------------------------------------ token by token
     def remember(self, q, k, v, rows):
@@ -199,7 +237,9 @@ class MCTransformerBlock(TransformerBlock):
         q, k, lin_q, lin_k = self.rotate_heads(q, k, *_tables_at(state, k))
         place = state.append(k[:, :, 0], lin_k[:, :, 0], v[:, :, 0])
         row = _of_each_row(state.bias[place])  # nothing but which keys there are
-        near = F.scaled_dot_product_attention(q.to(state.v.dtype), state.quad_k, state.v, attn_mask=row)
+        near = F.scaled_dot_product_attention(
+            q.to(state.v.dtype), state.quad_k, state.v, attn_mask=row
+        )
         mixed = state.add_far(near[:, :, 0], lin_q[:, :, 0], "mean")[:, :, None]
         state.advance()
         return mixed

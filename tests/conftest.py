@@ -40,7 +40,14 @@ def card_library(tmp_path_factory):
     if torch.version.cuda:
         pytest.skip("torch was built with CUDA: it has a card's parts of its own")
     out, of_torch = tmp_path_factory.mktemp("card") / "card.so", Path(torch.__file__).parent
-    flags = ["-std=c++20", "-shared", "-fPIC", "-O0", f"-I{of_torch / 'include'}", f"-L{of_torch / 'lib'}"]
+    flags = [
+        "-std=c++20",
+        "-shared",
+        "-fPIC",
+        "-O0",
+        f"-I{of_torch / 'include'}",
+        f"-L{of_torch / 'lib'}",
+    ]
     source = Path(__file__).parent / "pretended_card" / "card.cpp"
     call = [compiler, *flags, str(source), "-o", str(out), "-lc10", "-ltorch_cpu"]
     done = subprocess.run(call, capture_output=True, text=True, timeout=300)
@@ -56,8 +63,13 @@ def with_card(card_library):
 
     here = Path(__file__).parent
     paths = [str(here / "pretended_card"), str(here.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRITON")}
-    return environment | {"PRETENDED_CARD": str(card_library), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("TRITON")
+    }
+    return environment | {
+        "PRETENDED_CARD": str(card_library),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +87,9 @@ def text(tmp_path_factory):
     rng = np.random.default_rng(0)
     words = ["Anne", "had", "been", "forced", "into", "prudence", "in", "her", "youth"]
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text("\0".join(" ".join(rng.choice(words, n)) for n in (300, 2, 2, 60, 60)), encoding="utf-8")
+    path.write_text(
+        "\0".join(" ".join(rng.choice(words, n)) for n in (300, 2, 2, 60, 60)), encoding="utf-8"
+    )
     return path
 
 

@@ -8,21 +8,29 @@ from submissions import FULL, source, to_chunks, with_body
 FAULTS = {
     "endless loop": ("while True:\n    pass", "stopped after 3 seconds"),
     "endless loop under except": (
-        "while True:\n    try:\n        pass\n    except Exception:\n        pass", "stopped after 3 seconds",
+        "while True:\n    try:\n        pass\n    except Exception:\n        pass",
+        "stopped after 3 seconds",
     ),
     "endless in C": ("import re\nre.match('(a+)+$', 'a' * 60 + 'b')", "stopped after 3 seconds"),
     "os._exit": ("import os\nos._exit(0)", "ended before the check was done"),
     "sys.exit": ("import sys\nsys.exit(0)", "SystemExit"),
     "segmentation fault": ("import ctypes\nctypes.string_at(0)", "crashed (SIGSEGV)"),
     "all memory": ("return np.ones((400_000_000_000,))", "MemoryError"),
-    "memory bit by bit": ("rows = []\nwhile True:\n    rows.append(bytearray(10_000_000))", "MemoryError"),
+    "memory bit by bit": (
+        "rows = []\nwhile True:\n    rows.append(bytearray(10_000_000))",
+        "MemoryError",
+    ),
     "100 MB of output": (
         "for _ in range(100):\n    print('x' * 1_000_000)\nreturn np.zeros((3, C, x_TD.shape[1]))",
         "Every value is zero",
     ),
-    "a fork": ("import os, time\nif os.fork() == 0:\n    time.sleep(60)\ntime.sleep(60)", "on the clock"),
+    "a fork": (
+        "import os, time\nif os.fork() == 0:\n    time.sleep(60)\ntime.sleep(60)",
+        "on the clock",
+    ),
     "files": (
-        "open('mine.txt', 'w').write('x')\nreturn np.zeros((3, C, x_TD.shape[1]))", "Every value is zero",
+        "open('mine.txt', 'w').write('x')\nreturn np.zeros((3, C, x_TD.shape[1]))",
+        "Every value is zero",
     ),
     "a huge file": ("open('mine.txt', 'w').write('x' * 60_000_000)\nreturn x_TD", "OSError"),
     "the checker": (
@@ -46,7 +54,7 @@ FAULTS = {
         "from flash_tutorial import reference\nreturn reference.to_chunks(x_TD, C)",
         "calls `flash_tutorial.reference.to_chunks`",
     ),
-}  # fmt: skip
+}
 
 
 # where the system lets no answer signal to others (Linux 6.12, and in the sandbox), and where it does
@@ -73,19 +81,25 @@ HOSTILE = {
         "        except OSError:\n            pass\n    time.sleep(0.01)",
         "on the clock",
     ),
-    "a closed pipe": ("import os, time\nos.closerange(3, 60)\ntime.sleep(60)", "ended before the check was done"),
+    "a closed pipe": (
+        "import os, time\nos.closerange(3, 60)\ntime.sleep(60)",
+        "ended before the check was done",
+    ),
     "an end of its parent": (
         "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos._exit(0)",
         (*ENDED, "Operation not permitted"),
     ),
     "an end of its parent, below Python": (
-        "import ctypes, os\nctypes.CDLL(None).kill(os.getppid(), 9)\nos._exit(0)", ENDED,
+        "import ctypes, os\nctypes.CDLL(None).kill(os.getppid(), 9)\nos._exit(0)",
+        ENDED,
     ),
     "an end of its parent, by a program": (
-        "import os, subprocess\nsubprocess.run(['kill', '-9', str(os.getppid())])\nos._exit(0)", ENDED,
+        "import os, subprocess\nsubprocess.run(['kill', '-9', str(os.getppid())])\nos._exit(0)",
+        ENDED,
     ),
     "a polite end of its parent": (
-        "import ctypes, os, time\nctypes.CDLL(None).kill(os.getppid(), 15)\ntime.sleep(1)\nos._exit(0)", ENDED,
+        "import ctypes, os, time\nctypes.CDLL(None).kill(os.getppid(), 15)\ntime.sleep(1)\nos._exit(0)",
+        ENDED,
     ),
     "an end from a thread": (
         "import os, threading, time\nthreading.Thread(target=os._exit, args=(0,)).start()\ntime.sleep(60)",
@@ -97,7 +111,8 @@ HOSTILE = {
         ENDED,
     ),
     "no descriptors for its parent": (
-        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))\nos._exit(0)", ENDED,
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))\nos._exit(0)",
+        ENDED,
     ),
     "a copy in a session of its own that writes": (
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    while True:\n        for fd in range(3, 60):\n"
@@ -114,7 +129,8 @@ HOSTILE = {
         ("did not answer", "on the clock"),
     ),
     "processes that double": (
-        "import os, time\nfor k in range(8):\n    os.fork()\ntime.sleep(60)", "more than 50 processes",
+        "import os, time\nfor k in range(8):\n    os.fork()\ntime.sleep(60)",
+        "more than 50 processes",
     ),
     "a caught signal of the clock": (
         "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True:\n    pass",
@@ -126,8 +142,11 @@ HOSTILE = {
         "stopped after 3 seconds of computing",
     ),
     "an error of a megabyte": ('raise ValueError("x" * 10**7)', "ValueError: xxx"),
-    "an error that forges a page": ('raise ValueError("\\r# Points: 100\\x1b[2J \\ud800 <b>")', "ValueError"),
-}  # fmt: skip
+    "an error that forges a page": (
+        'raise ValueError("\\r# Points: 100\\x1b[2J \\ud800 <b>")',
+        "ValueError",
+    ),
+}
 
 
 # ---------------------------------------------------------------- answers that want what is another exercise's
@@ -275,19 +294,36 @@ def odd_files(folder):
     (folder / "no unicode.py").write_bytes(b"# \xff\xfe\n")
     os.mknod(folder / "s.py", stat.S_IFSOCK | 0o600)
     return {
-        "pipe": "this is a pipe, not a file", "folder": "this is a folder", "s": "this is a socket",
-        "link": "this is a link", "broken": "this is a link", "device": "this is a link", ".dot": "begins with a dot",
-        "sparse": "has 100000 MB", "large": "kB of code", "deep": "is left out: too many nested parentheses",
-        "binary": "it is no notebook", "no unicode": "it is no text in UTF-8",
-    }  # fmt: skip
+        "pipe": "this is a pipe, not a file",
+        "folder": "this is a folder",
+        "s": "this is a socket",
+        "link": "this is a link",
+        "broken": "this is a link",
+        "device": "this is a link",
+        ".dot": "begins with a dot",
+        "sparse": "has 100000 MB",
+        "large": "kB of code",
+        "deep": "is left out: too many nested parentheses",
+        "binary": "it is no notebook",
+        "no unicode": "it is no text in UTF-8",
+    }
 
 
 # of an answer that does harm; with the odd files and seven honest submissions they are a class of thirty
 KINDS = (
-    "endless loop", "os._exit", "segmentation fault", "all memory", "a fork", "the checker", "a forged message",
-    "a flood", "an end of its parent, below Python", "many processes", "others that compute",
+    "endless loop",
+    "os._exit",
+    "segmentation fault",
+    "all memory",
+    "a fork",
+    "the checker",
+    "a forged message",
+    "a flood",
+    "an end of its parent, below Python",
+    "many processes",
+    "others that compute",
     "an error that forges a page",
-)  # fmt: skip
+)
 
 
 def make_class(folder, harmful=KINDS, honest=7):

@@ -30,7 +30,11 @@ class MyUnit(nn.Module):
 def config(architecture="flash", **options):
     """Small, with those of the small sizes that the architecture has."""
     sizes = dict(vocab_size=N, dim=12, depth=2, max_length=32)
-    own = {k: v for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items() if k in options_of(architecture)}
+    own = {
+        k: v
+        for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items()
+        if k in options_of(architecture)
+    }
     return ModelConfig(architecture, **sizes | own | options)
 
 
@@ -41,7 +45,9 @@ def model(architecture="flash", *, seed=0, dtype=torch.float64, **options):
     for unit in model.stack.units:
         settle_branch(unit, features(min(8, model.config.max_length), dtype=dtype))
     with torch.no_grad():
-        model.embedding.weight.copy_(torch.randn(N, 12, generator=torch.Generator().manual_seed(seed + 1)))
+        model.embedding.weight.copy_(
+            torch.randn(N, 12, generator=torch.Generator().manual_seed(seed + 1))
+        )
     return model.eval()
 
 

@@ -5,7 +5,10 @@ import pytest
 
 from flash_tutorial.corpora import load_tokens
 
-TEXT = "It is a truth universally acknowledged, that a single man — naïve as he is — must be in want of a wife. " * 30
+TEXT = (
+    "It is a truth universally acknowledged, that a single man — naïve as he is — must be in want of a wife. "
+    * 30
+)
 
 
 def tokenizer(size=300):
@@ -15,7 +18,9 @@ def tokenizer(size=300):
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = tokenizers.decoders.ByteLevel()
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=alphabet, show_progress=False
+    )
     made.train_from_iterator([TEXT], trainer)
     return made
 

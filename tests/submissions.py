@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOON = Limits(seconds=3)
 FULL = 95  # of set 05, whose last five points a person gives
 forks = pytest.mark.skipif(sys.platform == "win32", reason="grading needs Linux or macOS")
-needs_sandbox = pytest.mark.skipif(sandbox.trouble() is not None, reason=f"no sandbox: {sandbox.trouble()}")
+needs_sandbox = pytest.mark.skipif(
+    sandbox.trouble() is not None, reason=f"no sandbox: {sandbox.trouble()}"
+)
 MODES = ["none", pytest.param("bwrap", marks=needs_sandbox)]
 
 

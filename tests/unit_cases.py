@@ -15,7 +15,9 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)] if GPU else ["cpu
 
 
 def _gau(**options):
-    return lambda causal: GAU(D, qk_dim=S, causal=causal, **{"length_scale": T, "bias_length": 2 * T} | options)
+    return lambda causal: GAU(
+        D, qk_dim=S, causal=causal, **{"length_scale": T, "bias_length": 2 * T} | options
+    )
 
 
 def _flash(**options):
@@ -105,17 +107,31 @@ def run_reference(unit, x, mask=None, segment_ids=None):
         run, options = reference.gau, dict(length_scale=unit.length_scale, attention=unit.attention)
     elif isinstance(unit, FLASH):
         run = reference.flash
-        options = dict(chunk_size=unit.chunk_size, combine=unit.combine, local=unit.local, global_=unit.global_)
+        options = dict(
+            chunk_size=unit.chunk_size, combine=unit.combine, local=unit.local, global_=unit.global_
+        )
     elif isinstance(unit, MCTransformerBlock):
-        run, options = reference.mc_transformer_block, dict(heads=unit.heads, chunk_size=unit.chunk_size)
+        run, options = (
+            reference.mc_transformer_block,
+            dict(heads=unit.heads, chunk_size=unit.chunk_size),
+        )
     else:
-        run, options = reference.transformer_block, dict(heads=unit.heads, glu=unit.glu, rope=unit.rope)
-    x, mask, segment_ids = (None if t is None else t.cpu().numpy() for t in (x.double(), mask, segment_ids))
+        run, options = (
+            reference.transformer_block,
+            dict(heads=unit.heads, glu=unit.glu, rope=unit.rope),
+        )
+    x, mask, segment_ids = (
+        None if t is None else t.cpu().numpy() for t in (x.double(), mask, segment_ids)
+    )
     rows = [
         run(
-            x[b], params, causal=unit.causal, mask=None if mask is None else mask[b],
-            segment_ids=None if segment_ids is None else segment_ids[b], **options,
+            x[b],
+            params,
+            causal=unit.causal,
+            mask=None if mask is None else mask[b],
+            segment_ids=None if segment_ids is None else segment_ids[b],
+            **options,
         )
         for b in range(len(x))
-    ]  # fmt: skip
+    ]
     return torch.from_numpy(np.stack(rows))

@@ -27,9 +27,18 @@ NOVELS = [
     ("persuasion", "Persuasion"),
 ]
 PLAIN = {
-    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2011": "-", "\u2013": "-", "\u2014": "--",
-    "\u2022": "*", "\u00b0": " degrees", "\u00a0": " ", "\u00a320,000": "20,000 pounds",
-}  # fmt: skip
+    "\u2018": "'",
+    "\u2019": "'",
+    "\u201c": '"',
+    "\u201d": '"',
+    "\u2011": "-",
+    "\u2013": "-",
+    "\u2014": "--",
+    "\u2022": "*",
+    "\u00b0": " degrees",
+    "\u00a0": " ",
+    "\u00a320,000": "20,000 pounds",
+}
 
 
 class Serialized:
@@ -117,7 +126,9 @@ def novels(unpacked):
     for key, _ in NOVELS:
         text = "\n".join(data[key])
         if key == "northangerabbey":
-            text = text[: text.rindex("A NOTE ON THE TEXT")]  # a modern publisher's note after the end
+            text = text[
+                : text.rindex("A NOTE ON THE TEXT")
+            ]  # a modern publisher's note after the end
         yield clean(text).encode()
 
 
@@ -134,7 +145,12 @@ def main():
         for (key, title), text in zip(NOVELS, texts)
     ]
     sha256 = hashlib.sha256(whole).hexdigest()
-    manifest = {"bytes": len(whole), "bz2_bytes": len(packed), "sha256": sha256, "documents": documents}
+    manifest = {
+        "bytes": len(whole),
+        "bz2_bytes": len(packed),
+        "sha256": sha256,
+        "documents": documents,
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "austen.txt.bz2").write_bytes(packed)
     (args.out / "manifest.json").write_text(json.dumps({"austen": manifest}, indent=1) + "\n")

@@ -25,12 +25,25 @@ TEXT_SHA256 = "43515040de36aa34e827be952e11b16493e32880c26dd93a43db29d9fe6778b9"
 
 def fetch(folder):
     """The wheel, in ``folder``."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+    ]
     if subprocess.run([*pip, "--dest", str(folder), "networkx==3.4.2"]).returncode:
-        sys.exit("pip could not fetch networkx 3.4.2: is there a network, or a registry that pip knows?")
+        sys.exit(
+            "pip could not fetch networkx 3.4.2: is there a network, or a registry that pip knows?"
+        )
     path = folder / WHEEL
     if file_sha256(path) != WHEEL_SHA256:
-        sys.exit(f"{WHEEL} is not the file that was pinned (sha256 {WHEEL_SHA256}): nothing is written")
+        sys.exit(
+            f"{WHEEL} is not the file that was pinned (sha256 {WHEEL_SHA256}): nothing is written"
+        )
     return path
 
 

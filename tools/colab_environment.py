@@ -33,7 +33,17 @@ from notebooks import BuildError, code_hash, execute, read_source, sources, tags
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "colab_environment.json"
 PYTHON = "3.13"
-WANTED = ("numpy", "torch", "matplotlib", "safetensors", "tqdm", "ipython", "ipykernel", "jupyter_client", "pytest")
+WANTED = (
+    "numpy",
+    "torch",
+    "matplotlib",
+    "safetensors",
+    "tqdm",
+    "ipython",
+    "ipykernel",
+    "jupyter_client",
+    "pytest",
+)
 # Built for one CUDA or another; Colab's own builds are not in the registry.
 OTHER_BUILDS = ("torch", "triton", "nvidia", "cuda")
 
@@ -47,12 +57,18 @@ def colab_versions(path):
     """{name: version}, without what stands behind a + (Colab's own builds)."""
     lines = path.read_text(encoding="utf-8").splitlines()
     pairs = [line.split("==") for line in lines if "==" in line and not line.startswith("#")]
-    return {name.strip().lower().replace("_", "-"): version.split("+")[0] for name, version in pairs}
+    return {
+        name.strip().lower().replace("_", "-"): version.split("+")[0] for name, version in pairs
+    }
 
 
 def constraints(versions):
     """The lines that hold pip to Colab's versions."""
-    return [f"{name}=={version}" for name, version in versions.items() if not name.startswith(OTHER_BUILDS)]
+    return [
+        f"{name}=={version}"
+        for name, version in versions.items()
+        if not name.startswith(OTHER_BUILDS)
+    ]
 
 
 # ---------------------------------------------------------------- the environment
@@ -83,7 +99,9 @@ def pip(python, *arguments):
 
 def freeze(python):
     """What is installed, a line each, addresses left out."""
-    return sorted(line.split(" @ ")[0] for line in pip(python, "freeze", "--all").splitlines() if line)
+    return sorted(
+        line.split(" @ ")[0] for line in pip(python, "freeze", "--all").splitlines() if line
+    )
 
 
 def run_first_cell(python, root=ROOT):
@@ -92,10 +110,16 @@ def run_first_cell(python, root=ROOT):
     before = freeze(python)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "project.zip")
-        subprocess.run(["git", "archive", "--prefix=project/", "-o", archive, "HEAD"], cwd=root, check=True)
-        on_colab = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+        subprocess.run(
+            ["git", "archive", "--prefix=project/", "-o", archive, "HEAD"], cwd=root, check=True
+        )
+        on_colab = (
+            "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+        )
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        subprocess.run([python, "-c", on_colab + first_cell()], cwd=folder, env=environment, check=True)
+        subprocess.run(
+            [python, "-c", on_colab + first_cell()], cwd=folder, env=environment, check=True
+        )
     after = freeze(python)
     return sorted(set(after) - set(before)), sorted(set(before) - set(after))
 
@@ -134,14 +158,24 @@ def machine():
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NN", help="the start of a notebook's name; all without one")
-    parser.add_argument("--python", default=shutil.which(f"python{PYTHON}"), help=f"a Python {PYTHON}")
-    parser.add_argument("--folder", type=Path, help="where the environment is kept; a temporary folder without it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NN", help="the start of a notebook's name; all without one"
+    )
+    parser.add_argument(
+        "--python", default=shutil.which(f"python{PYTHON}"), help=f"a Python {PYTHON}"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where the environment is kept; a temporary folder without it"
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="the file that is written")
     args = parser.parse_args(arguments)
     if args.python is None:
-        parser.error(f"there is no python{PYTHON} on this machine: install one, or give its path by --python")
+        parser.error(
+            f"there is no python{PYTHON} on this machine: install one, or give its path by --python"
+        )
     chosen = sources(ROOT, args.names)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary, "environment")).resolve()
@@ -149,8 +183,14 @@ def main(arguments=None):
         versions = colab_versions(listed)
         python = make_environment(folder, args.python, versions)
         new, changed = run_first_cell(python)
-        print(f"installed: {', '.join(new)}; changed: {', '.join(changed) or 'nothing'}", flush=True)
-        done = json.loads(args.out.read_text(encoding="utf-8"))["notebooks"] if args.names and args.out.exists() else {}
+        print(
+            f"installed: {', '.join(new)}; changed: {', '.join(changed) or 'nothing'}", flush=True
+        )
+        done = (
+            json.loads(args.out.read_text(encoding="utf-8"))["notebooks"]
+            if args.names and args.out.exists()
+            else {}
+        )
         for source in chosen:
             name = source.relative_to(ROOT).with_suffix("").as_posix()
             done[name] = run_notebook(source, python)
@@ -165,7 +205,9 @@ def store(path, listed, python, new, changed, done, ok):
 
     installed = dict(line.split("==") for line in freeze(python) if "==" in line)
     lower = {name.lower().replace("_", "-"): version for name, version in installed.items()}
-    running = subprocess.run([python, "-V"], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout.split()[1]
+    running = subprocess.run(
+        [python, "-V"], check=True, stdout=subprocess.PIPE, encoding="utf-8"
+    ).stdout.split()[1]
     result = {
         "what": "simulated: Colab's versions in a virtual environment on another machine, not a run on Colab",
         "command": "python tools/colab_environment.py",

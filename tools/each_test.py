@@ -21,7 +21,9 @@ def pytest_configure(config):
     if path := config.getoption("--each-test"):
         of_worker = getattr(config, "workerinput", None)
         before = read(path) if of_worker is None else of_worker["each_test"]
-        config.pluginmanager.register(EachTest(path, before, writes=of_worker is None), "each-test-results")
+        config.pluginmanager.register(
+            EachTest(path, before, writes=of_worker is None), "each-test-results"
+        )
 
 
 def read(path):
@@ -69,7 +71,9 @@ class EachTest:
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.write(test=report.nodeid, outcome="not collected", why=str(report.longrepr)[-1500:])
+            self.write(
+                test=report.nodeid, outcome="not collected", why=str(report.longrepr)[-1500:]
+            )
 
     def pytest_runtest_logstart(self, nodeid, location):
         self.write(test=nodeid, outcome="begun")
@@ -86,4 +90,6 @@ class EachTest:
             return
         why = self.failed.pop(report.nodeid, None)
         outcome = "passed" if why is None else "skipped" if why == "skipped" else "failed"
-        self.write(test=report.nodeid, outcome=outcome, **({"why": why} if outcome == "failed" else {}))
+        self.write(
+            test=report.nodeid, outcome=outcome, **({"why": why} if outcome == "failed" else {})
+        )

@@ -49,7 +49,9 @@ def split_code(source):
         if mark == BEGIN and block is None:
             block, indent, stubs = [], line[: len(line) - len(line.lstrip())], []
         elif mark == END and block is not None:
-            kept += [indent + stub for stub in stubs or ['raise NotImplementedError("your code here")']]
+            kept += [
+                indent + stub for stub in stubs or ['raise NotImplementedError("your code here")']
+            ]
             answer += block
             block = None
         elif mark in (BEGIN, END):
@@ -93,7 +95,9 @@ def answer_lines(master):
         answers += answer
     text = "\n".join(open_text)
     lines = {line.strip() for line in answers}
-    return sorted(line for line in lines if len(re.sub(r"\W", "", line)) >= LETTERS and line not in text)
+    return sorted(
+        line for line in lines if len(re.sub(r"\W", "", line)) >= LETTERS and line not in text
+    )
 
 
 def text_of(notebook):
@@ -115,22 +119,32 @@ def check(root=ROOT, prefixes=()):
     found = check_rubrics(root)
     for master in masters(root, prefixes):
         path = student_file(master)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text_of(student_notebook(master)):
+        if not path.is_file() or path.read_text(encoding="utf-8") != text_of(
+            student_notebook(master)
+        ):
             found.append(f"{path.name} is out of step with {master.name}: build again")
         if path.is_file():
             cells = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
             found += [
-                f"{path.name} shows a line of the answer: {line}" for line in answer_lines(master) if line in cells
+                f"{path.name} shows a line of the answer: {line}"
+                for line in answer_lines(master)
+                if line in cells
             ]
     known = {student_file(master) for master in masters(root)}
     stray = sorted((Path(root) / "exercises").glob("*.ipynb"))
-    return found + [f"{path.name} has no master in solutions/" for path in stray if path not in known and not prefixes]
+    return found + [
+        f"{path.name} has no master in solutions/"
+        for path in stray
+        if path not in known and not prefixes
+    ]
 
 
 # ---------------------------------------------------------------- the rubrics
 
 
-QUOTED = re.compile(r"(<!-- (rubric|model answer): (\d\d\.\d) -->\n)(?:.+\n)*")  # it ends at the next empty line
+QUOTED = re.compile(
+    r"(<!-- (rubric|model answer): (\d\d\.\d) -->\n)(?:.+\n)*"
+)  # it ends at the next empty line
 
 
 def with_rubrics(page):
@@ -186,13 +200,19 @@ def kill_table(numbers=()):
     found = [kill_section(exercise) for exercise in with_wrong_answers(numbers)]
     survived = [name for _, names in found for name in names]
     count = sum(len(exercise.wrong) for exercise in with_wrong_answers(numbers))
-    return "\n".join([kill_head(count, len(survived)), *(text for text, _ in found)]), count, survived
+    return (
+        "\n".join([kill_head(count, len(survived)), *(text for text, _ in found)]),
+        count,
+        survived,
+    )
 
 
 def with_wrong_answers(numbers=()):
     from flash_course.checks.exercise import load_set, there
 
-    exercises = (exercise for number in numbers or there() for exercise in load_set(number).values())
+    exercises = (
+        exercise for number in numbers or there() for exercise in load_set(number).values()
+    )
     return [exercise for exercise in exercises if exercise.wrong]
 
 
@@ -213,7 +233,9 @@ def kill_section(exercise):
         if verdict.status == RIGHT or said not in " ".join([*verdict.likely, *verdict.lines]):
             survived.append(f"{exercise.id} {wrong.key}: {verdict}")
         of = f" (`{wrong.of}`)" if wrong.of else ""
-        blocks.append(f"**{wrong.key}**{of}, points left: {verdict.points:g}. {said}\n\n{shown(exercise, wrong)}\n")
+        blocks.append(
+            f"**{wrong.key}**{of}, points left: {verdict.points:g}. {said}\n\n{shown(exercise, wrong)}\n"
+        )
     return "\n".join(blocks), survived
 
 
@@ -223,9 +245,13 @@ def shown(exercise, wrong):
         return fenced("diff", edits_as_diff(wrong.edits))
     if exercise.kind == "predict":
         value = wrong.answer(exercise.numbers())
-        return f"Predicted: `{value if wrong.of or not isinstance(value, dict) else written(value)}`"
+        return (
+            f"Predicted: `{value if wrong.of or not isinstance(value, dict) else written(value)}`"
+        )
     if isinstance(wrong.answer, dict):
-        return "Functions: " + ", ".join(f"`{name}={written(answer)}`" for name, answer in wrong.answer.items())
+        return "Functions: " + ", ".join(
+            f"`{name}={written(answer)}`" for name, answer in wrong.answer.items()
+        )
     text = source_of(wrong.answer)
     if text and text.count("\n") < MOST_LINES:
         return fenced("python", text)
@@ -242,31 +268,45 @@ def edits_as_diff(edits):
     for old, new in zip(edits[::2], edits[1::2], strict=True):
         for mark, text in (("-", old), ("+", new)):
             margin = re.match(r"\s*", text.lstrip("\n"))[0]
-            lines += [f"{mark} {line.removeprefix(margin)}".rstrip() for line in text.strip().split("\n")]
+            lines += [
+                f"{mark} {line.removeprefix(margin)}".rstrip() for line in text.strip().split("\n")
+            ]
     return "\n".join(lines)
 
 
 def source_of(answer):
     """The text of a function or class; of a lambda where it is the only one of its line; else None."""
-    if not (inspect.isfunction(answer) or inspect.isclass(answer)) or "<locals>" in answer.__qualname__:
+    if (
+        not (inspect.isfunction(answer) or inspect.isclass(answer))
+        or "<locals>" in answer.__qualname__
+    ):
         return None  # what a function made has its text for all that it makes
     if answer.__name__ != "<lambda>":
         return textwrap.dedent(inspect.getsource(answer)).rstrip()
-    first, tree = answer.__code__.co_firstlineno, ast.parse(Path(inspect.getsourcefile(answer)).read_text("utf-8"))
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == first]
+    first, tree = (
+        answer.__code__.co_firstlineno,
+        ast.parse(Path(inspect.getsourcefile(answer)).read_text("utf-8")),
+    )
+    found = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == first
+    ]
     return ast.unparse(found[0]) if len(found) == 1 else None
 
 
 def written(value, depth=2):
     """A value in short, the same on every machine: functions by their names, made ones with what they were made of."""
     if isinstance(value, functools.partial):
-        named = [written(each, depth - 1) for each in value.args] + [written(value.keywords, depth - 1)]
+        named = [written(each, depth - 1) for each in value.args] + [
+            written(value.keywords, depth - 1)
+        ]
         return f"{written(value.func, depth - 1)}({', '.join(filter(None, named))})"
     if isinstance(value, dict):
         return ", ".join(f"{key}={written(each, depth - 1)}" for key, each in value.items())
     if depth and inspect.isfunction(value) and "<locals>" in value.__qualname__:
         of = inspect.getclosurevars(value).nonlocals.items()
-        named = [written({} if isinstance(each, dict) else {key: each}, depth - 1) for key, each in of]
+        named = [
+            written({} if isinstance(each, dict) else {key: each}, depth - 1) for key, each in of
+        ]
         named += [written(each, depth - 1) for _, each in of if isinstance(each, dict)]
         return f"{value.__qualname__.partition('.<locals>')[0]}({', '.join(filter(None, named))})"
     name = getattr(value, "__name__", None)
@@ -285,7 +325,9 @@ def handed_in(exercise, wrong, student="me"):
 
 
 def main(arguments=None, root=ROOT):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=("build", "check", "kill", "rubrics"))
     parser.add_argument("names", nargs="*", metavar="NN", help="numbers of sets; all without one")
     args = parser.parse_args(arguments)

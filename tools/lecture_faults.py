@@ -26,7 +26,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None  # on a Mac a fork of torch may crash
+FORK = (
+    multiprocessing.get_context("fork") if sys.platform == "linux" else None
+)  # on a Mac a fork of torch may crash
 SECONDS = 300  # of the cells that run with one fault
 
 
@@ -62,12 +64,16 @@ def run_lecture(notebook, faults=None, root=ROOT):
     """
     faults = faults or {}
     if FORK is None and len(faults) > 1:
-        raise ValueError(f"{len(faults)} faults at once need a system that can fork, as Linux can: give one")
+        raise ValueError(
+            f"{len(faults)} faults at once need a system that can fork, as Linux can: give one"
+        )
     with tempfile.TemporaryDirectory() as folder:
         cells = Path(folder, "cells")
         cells.mkdir()
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
             "FLASH_TUTORIAL_PROGRESS": str(Path(folder, "progress.json")),
             "IPYTHONDIR": str(Path(folder, "ipython")),
             "MPLBACKEND": "Agg",
@@ -78,12 +84,20 @@ def run_lecture(notebook, faults=None, root=ROOT):
         order = json.dumps([str(notebook), faults, str(root), str(answer)])
         run = subprocess.run(
             [sys.executable, __file__, "--cells", order],
-            cwd=cells, env=environment, capture_output=True, encoding="utf-8", timeout=SECONDS * (1 + len(faults)),
-        )  # fmt: skip
+            cwd=cells,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=SECONDS * (1 + len(faults)),
+        )
         if run.returncode:
-            raise RuntimeError(f"{Path(notebook).name} could not be run: {(run.stderr or run.stdout).strip()[-2000:]}")
+            raise RuntimeError(
+                f"{Path(notebook).name} could not be run: {(run.stderr or run.stdout).strip()[-2000:]}"
+            )
         as_it_is, found = json.loads(answer.read_text(encoding="utf-8"))
-    return as_it_is and Failure(**as_it_is), {name: one and Failure(**one) for name, one in found.items()}
+    return as_it_is and Failure(**as_it_is), {
+        name: one and Failure(**one) for name, one in found.items()
+    }
 
 
 # ---------------------------------------------------------------- in the process that runs the cells
@@ -105,12 +119,16 @@ def run_cells(notebook, faults, root):
 def with_faults(shell, cells, faults):
     from flash_course.planting import changed_in
 
-    faulty = {name: {*changed_in(module_of(file), old, new)} for name, (file, old, new) in faults.items()}
+    faulty = {
+        name: {*changed_in(module_of(file), old, new)} for name, (file, old, new) in faults.items()
+    }
     found, furthest = dict.fromkeys(faults), 0
     for position, cell in enumerate(cells):
         if not faulty and cell[0] > furthest:
             break
-        snapshot = Snapshot(lambda name, at=position: first_failure(shell, cells[at:], faults[name]))
+        snapshot = Snapshot(
+            lambda name, at=position: first_failure(shell, cells[at:], faults[name])
+        )
         with cProfile.Profile() as profile:
             as_it_is = failure_of(shell, *cell)
         called = {entry.code for entry in profile.getstats()}
@@ -148,7 +166,9 @@ class Snapshot:
             process.join(SECONDS)
             if process.exitcode != 0:
                 process.kill()
-                connection.send((name, {"cell": 0, "kind": "crash", "said": f"exit code {process.exitcode}"}))
+                connection.send(
+                    (name, {"cell": 0, "kind": "crash", "said": f"exit code {process.exitcode}"})
+                )
 
 
 def first_failure(shell, cells, fault=None):
@@ -172,7 +192,9 @@ def cells_of(notebook):
     return [
         (number, cell.source, cell.metadata.get("tags", []), stored_text(cell.outputs))
         for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells, 1)
-        if cell.cell_type == "code" and cell.source.strip() and "nbval-skip" not in cell.metadata.get("tags", [])
+        if cell.cell_type == "code"
+        and cell.source.strip()
+        and "nbval-skip" not in cell.metadata.get("tags", [])
     ]
 
 
@@ -211,14 +233,20 @@ def run_cell(shell, source):
 def stored_text(outputs):
     """What a notebook has stored of the same."""
     printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
-    values = [output.data["text/plain"] for output in outputs if output.output_type == "execute_result"]
+    values = [
+        output.data["text/plain"] for output in outputs if output.output_type == "execute_result"
+    ]
     return printed + "\n".join(values)
 
 
 def judge(error, printed, tags, stored):
     """(kind, text) of a failure, or (None, None)."""
     if "raises-exception" in tags:
-        return (None, None) if error is not None else ("no error", "the error that the cell shows did not come")
+        return (
+            (None, None)
+            if error is not None
+            else ("no error", "the error that the cell shows did not come")
+        )
     if error is not None:
         return type(error).__name__, str(error)
     if "nbval-check-output" in tags and printed.strip() != stored.strip():
@@ -237,16 +265,27 @@ def main(arguments=None):
         *order, answer = json.loads(arguments[1])
         Path(answer).write_text(json.dumps(run_cells(*order)), encoding="utf-8")
         return 0
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("lecture", help="the start of its name, as in 02")
-    parser.add_argument("fault", nargs="*", metavar="FILE OLD NEW", help="a file of the package, and what to replace")
+    parser.add_argument(
+        "fault",
+        nargs="*",
+        metavar="FILE OLD NEW",
+        help="a file of the package, and what to replace",
+    )
     args = parser.parse_args(arguments)
     notebook = notebook_of(args.lecture)
     if notebook is None or len(args.fault) not in (0, 3):
-        parser.error(f"no notebook {args.lecture}_*.ipynb" if notebook is None else "a fault is FILE OLD NEW")
+        parser.error(
+            f"no notebook {args.lecture}_*.ipynb" if notebook is None else "a fault is FILE OLD NEW"
+        )
     as_it_is, found = run_lecture(notebook, {"fault": args.fault} if args.fault else {})
     failure = found.get("fault") or as_it_is
-    print(f"{notebook.name}: every cell passes" if failure is None else f"{notebook.name}: {failure}")
+    print(
+        f"{notebook.name}: every cell passes" if failure is None else f"{notebook.name}: {failure}"
+    )
     return failure is not None
 
 

@@ -57,7 +57,9 @@ class BuildError(Exception):
 
 def sources(root=ROOT, prefixes=()):
     """The notebooks' sources, or those whose names start with one of ``prefixes``."""
-    found = [path for folder in FOLDERS for path in sorted((Path(root) / folder).glob("[0-9][0-9]_*.py"))]
+    found = [
+        path for folder in FOLDERS for path in sorted((Path(root) / folder).glob("[0-9][0-9]_*.py"))
+    ]
     for prefix in prefixes:
         if not any(path.name.startswith(prefix) for path in found):
             names = ", ".join(sorted({path.stem for path in found})) or "none"
@@ -67,7 +69,11 @@ def sources(root=ROOT, prefixes=()):
 
 def work_copy(source):
     """Where a lecture's copy without outputs lies; None for a solution."""
-    return source.parent / "work" / f"{source.stem}.ipynb" if source.parent.name == "notebooks" else None
+    return (
+        source.parent / "work" / f"{source.stem}.ipynb"
+        if source.parent.name == "notebooks"
+        else None
+    )
 
 
 def load_project(root=ROOT):
@@ -85,7 +91,9 @@ def read_source(path):
     seen = {}
     for cell in read.cells:
         new = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")(cell.source)
-        new.metadata = nbformat.from_dict({"tags": tags} if (tags := cell.metadata.get("tags")) else {})
+        new.metadata = nbformat.from_dict(
+            {"tags": tags} if (tags := cell.metadata.get("tags")) else {}
+        )
         text = f"{cell.cell_type}\n{cell.source}"
         seen[text] = seen.get(text, 0) + 1  # equal cells still need ids of their own
         new.id = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:12]
@@ -106,7 +114,9 @@ def tags_of(cell):
 
 def code_hash(notebook):
     """A hash of all that is executed, in order."""
-    return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()
+    return hashlib.sha256(
+        "\0".join(cell.source for cell in code_cells(notebook)).encode()
+    ).hexdigest()
 
 
 def outline(notebook):
@@ -116,8 +126,12 @@ def outline(notebook):
 
 # ---------------------------------------------------------------- reading time
 
-ADDRESS = re.compile(r" \(\[(in Colab|on GitHub)\]\([^)\s]*\)\)")  # what tools/stamp.py writes behind a link
-HEADER = re.compile(r"(?<=\*\*Time\*\* )(?P<minutes>\S+) minutes to read")  # in the first cell of a lecture
+ADDRESS = re.compile(
+    r" \(\[(in Colab|on GitHub)\]\([^)\s]*\)\)"
+)  # what tools/stamp.py writes behind a link
+HEADER = re.compile(
+    r"(?<=\*\*Time\*\* )(?P<minutes>\S+) minutes to read"
+)  # in the first cell of a lecture
 
 
 def reading_minutes(notebook):
@@ -125,7 +139,12 @@ def reading_minutes(notebook):
     lectures share and which only installs."""
     text = ADDRESS.sub("", markdown_of(notebook))
     words = len(re.findall(r"\w[\w'-]*", text))
-    code = [line for cell in code_cells(notebook)[1:] for line in cell.source.splitlines() if line.strip()]
+    code = [
+        line
+        for cell in code_cells(notebook)[1:]
+        for line in cell.source.splitlines()
+        if line.strip()
+    ]
     figures = sum("figures.show(" in line or "lab.show(" in line for line in code)
     return round(words / 180 + 3 * len(code) / 60 + 20 * figures / 60)
 
@@ -185,7 +204,11 @@ def pages(root=ROOT, prefixes=()):
         for path in sorted((Path(root) / folder).glob("*.ipynb")):
             if not prefixes or path.name.startswith(tuple(prefixes)):
                 yield path, markdown_of(nbformat.read(path, as_version=4))
-    for path in () if prefixes else [*sorted(Path(root).glob("*.md")), *sorted((Path(root) / "docs").glob("*.md"))]:
+    for path in (
+        ()
+        if prefixes
+        else [*sorted(Path(root).glob("*.md")), *sorted((Path(root) / "docs").glob("*.md"))]
+    ):
         yield path, path.read_text(encoding="utf-8")
 
 
@@ -223,7 +246,9 @@ def execute(notebook, python=sys.executable):
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
         environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         environment["IPYTHONDIR"] = os.path.join(folder, "ipython")
-        environment["FLASH_TUTORIAL_PROGRESS"] = os.path.join(folder, "progress.json")  # nobody's guesses and scores
+        environment["FLASH_TUTORIAL_PROGRESS"] = os.path.join(
+            folder, "progress.json"
+        )  # nobody's guesses and scores
         cells = os.path.join(folder, "cells")
         os.mkdir(cells)
         running = []
@@ -241,7 +266,9 @@ def execute(notebook, python=sys.executable):
         except DeadKernelError as error:
             log.seek(0)
             said = "".join(line for line in log if "Kernel is running over TCP" not in line)
-            raise BuildError(f"the kernel died in this cell:\n{running[-1]}\n{said}".strip()) from error
+            raise BuildError(
+                f"the kernel died in this cell:\n{running[-1]}\n{said}".strip()
+            ) from error
         for cell in code_cells(notebook):
             cell.outputs = settled(cell.outputs, folder)
 
@@ -265,7 +292,9 @@ def settled(outputs, folder):
         if same is not None:
             same.text += output.text
         elif output.name == "stdout" and (streams := trailing_streams(result)):
-            result.insert(len(result) - len(streams), output)  # which of the two came first is chance
+            result.insert(
+                len(result) - len(streams), output
+            )  # which of the two came first is chance
         else:
             result.append(output)
     return result
@@ -273,14 +302,18 @@ def settled(outputs, folder):
 
 def trailing_streams(outputs):
     """The streams since the last picture or value: at most one of each name."""
-    last = next((i for i in reversed(range(len(outputs))) if outputs[i].output_type != "stream"), -1)
+    last = next(
+        (i for i in reversed(range(len(outputs))) if outputs[i].output_type != "stream"), -1
+    )
     return outputs[last + 1 :]
 
 
 def shortened(text, folder):
     """Paths in warnings and tracebacks, without the part that only this machine has."""
     text = re.sub(r"\S*ipykernel_\d+[/\\]\d+\.py", "cell", text)
-    for place in sorted({folder, str(ROOT), sys.prefix, sys.base_prefix, str(Path.home())}, key=len, reverse=True):
+    for place in sorted(
+        {folder, str(ROOT), sys.prefix, sys.base_prefix, str(Path.home())}, key=len, reverse=True
+    ):
         text = text.replace(place + os.sep, "")
     return text
 
@@ -294,7 +327,9 @@ def build(source):
     notebook = read_source(source)
     blank = blank_copy(notebook)
     execute(notebook)
-    notebook.metadata = nbformat.from_dict(METADATA | {"flash_tutorial": {"executed_code": code_hash(notebook)}})
+    notebook.metadata = nbformat.from_dict(
+        METADATA | {"flash_tutorial": {"executed_code": code_hash(notebook)}}
+    )
     for result, path in ((notebook, source.with_suffix(".ipynb")), (blank, work_copy(source))):
         if path is not None:
             nbformat.validate(result)
@@ -316,12 +351,18 @@ def problems(source, project):
     wanted, stored = read_source(source), nbformat.read(path, as_version=4)
     found = [*pair_problems(wanted, stored), *output_problems(stored), *text_problems(wanted)]
     if (size := path.stat().st_size) > MAX_BYTES:
-        found.append(f"{size // 1000} KB: {MAX_BYTES // 1000} at most, so draw fewer or smaller figures")
+        found.append(
+            f"{size // 1000} KB: {MAX_BYTES // 1000} at most, so draw fewer or smaller figures"
+        )
     if project["with_addresses"](text := markdown_of(wanted), source.parent.name) != text:
-        found.append("the addresses behind its links are not those of the repository: run tools/stamp.py")
+        found.append(
+            "the addresses behind its links are not those of the repository: run tools/stamp.py"
+        )
     code = code_cells(wanted)
     if not code or code[0].source != project["first_cell"]():
-        found.append("the first code cell is not flash_course.addresses.first_cell(): copy that, or run tools/stamp.py")
+        found.append(
+            "the first code cell is not flash_course.addresses.first_cell(): copy that, or run tools/stamp.py"
+        )
     if source.parent.name == "notebooks":
         found += lecture_problems(source, wanted, stored, project)
     return found
@@ -330,7 +371,9 @@ def problems(source, project):
 def pair_problems(wanted, stored):
     found = []
     if outline(wanted) != outline(stored):
-        found.append(f"source and notebook differ from cell {first_difference(wanted, stored)} on: build again")
+        found.append(
+            f"source and notebook differ from cell {first_difference(wanted, stored)} on: build again"
+        )
     if stored.metadata.get("flash_tutorial", {}).get("executed_code") != code_hash(wanted):
         found.append("outputs are older than the code: build again")
     return found
@@ -352,7 +395,9 @@ def output_problems(stored):
         if cell.execution_count is None:  # nbval compares nothing with a cell that never ran
             found.append(f"cell {number} was never executed")
         elif errors and not expected:
-            found.append(f"cell {number} holds an error that is not expected (tag raises-exception)")
+            found.append(
+                f"cell {number} holds an error that is not expected (tag raises-exception)"
+            )
         elif expected and not errors:
             found.append(f"cell {number} is tagged raises-exception and raised nothing")
         found += [f"cell {number} {problem}" for problem in picture_problems(cell.outputs)]
@@ -371,7 +416,9 @@ def picture_problems(outputs):
                 continue
             alt = output.metadata.get(kind, {}).get("alt", "")
             if len(alt.strip()) < MIN_ALT:
-                found.append(f"shows a picture whose alt text has {len(alt.strip())} letters: use figures.show")
+                found.append(
+                    f"shows a picture whose alt text has {len(alt.strip())} letters: use figures.show"
+                )
             elif escape(alt) not in "".join(below.get("data", {}).get("text/html", "")):
                 found.append("shows a picture without its words below it: use figures.show")
     return found
@@ -392,10 +439,14 @@ def text_problems(notebook):
         if not all(alt.strip() for alt in pictures):
             found.append(f"cell {number} has a picture without alt text")
         if re.search(r"<h[1-6]\b|^(?![ \t]*[|#>*-]).*\S.*\n {0,3}(=+|-+)[ \t]*$", text, flags=re.M):
-            found.append(f"cell {number} has a heading that is not written with #, so its level is not checked")
+            found.append(
+                f"cell {number} has a heading that is not written with #, so its level is not checked"
+            )
         levels += [len(marks) for marks in re.findall(r"^ {0,3}(#{1,6})\s", text, flags=re.M)]
     if levels.count(1) != 1 or levels[0] != 1:
-        found.append(f"{levels.count(1)} headings of level 1: exactly one is needed, before all others")
+        found.append(
+            f"{levels.count(1)} headings of level 1: exactly one is needed, before all others"
+        )
     if any(after > before + 1 for before, after in pairwise(levels)):
         found.append("a heading skips a level")
     return found
@@ -408,11 +459,17 @@ def lecture_problems(source, wanted, stored, project):
     if any(not has_text(cell) for cell in compared):
         found.append("a cell tagged nbval-check-output prints nothing, so nothing is compared")
     if (number := sum(map(has_text, compared))) < MIN_COMPARED:
-        found.append(f"{number} compared cells: at least {MIN_COMPARED} need the tag nbval-check-output")
+        found.append(
+            f"{number} compared cells: at least {MIN_COMPARED} need the tag nbval-check-output"
+        )
     if any({"timing", "nbval-skip"} & {*tags_of(cell)} for cell in compared):
-        found.append("a compared cell is tagged timing or nbval-skip: its output cannot be compared")
+        found.append(
+            "a compared cell is tagged timing or nbval-skip: its output cannot be compared"
+        )
     if unknown := {tag for cell in wanted.cells for tag in tags_of(cell)} - TAGS:
-        found.append(f"unknown tags {', '.join(sorted(unknown))}: expected {', '.join(sorted(TAGS))}")
+        found.append(
+            f"unknown tags {', '.join(sorted(unknown))}: expected {', '.join(sorted(TAGS))}"
+        )
     head = relative_links(wanted.cells[0].source if wanted.cells else "")
     if missing := {source.with_suffix(".ipynb").name, f"work/{source.stem}.ipynb"} - {*head}:
         found.append(f"the first cell does not link to {', '.join(sorted(missing))}")
@@ -421,11 +478,16 @@ def lecture_problems(source, wanted, stored, project):
 
 
 def minutes_problems(wanted):
-    minutes, said = reading_minutes(wanted), HEADER.search(wanted.cells[0].source if wanted.cells else "")
+    minutes, said = (
+        reading_minutes(wanted),
+        HEADER.search(wanted.cells[0].source if wanted.cells else ""),
+    )
     if said is None:
         return ["the first cell has no line with **Time** NN minutes to read"]
     if said["minutes"] != str(minutes):
-        return [f"the header says {said['minutes']} minutes to read, and it is {minutes}: build again"]
+        return [
+            f"the header says {said['minutes']} minutes to read, and it is {minutes}: build again"
+        ]
     return [f"{minutes} minutes to read: {MAX_MINUTES} at most"] if minutes > MAX_MINUTES else []
 
 
@@ -443,19 +505,37 @@ def work_problems(path, wanted, stored):
         return [f"work/{path.name} is missing: build again"]
     blank, found = nbformat.read(path, as_version=4), []
     if outline(blank) != outline(wanted):
-        found.append(f"work copy and source differ from cell {first_difference(blank, wanted)} on: build again")
+        found.append(
+            f"work copy and source differ from cell {first_difference(blank, wanted)} on: build again"
+        )
     if [cell.id for cell in blank.cells] != [cell.id for cell in stored.cells]:
         found.append("work copy and notebook have other cell ids: build again")
-    if any(cell.outputs or cell.execution_count is not None for cell in blank.cells if cell.cell_type == "code"):
+    if any(
+        cell.outputs or cell.execution_count is not None
+        for cell in blank.cells
+        if cell.cell_type == "code"
+    ):
         found.append("the work copy holds outputs: build again")
     return found
 
 
 def orphans(root=ROOT):
     """Built notebooks without a source."""
-    have = {path for source in sources(root) for path in (source.with_suffix(".ipynb"), work_copy(source))}
-    built = [path for folder in (*FOLDERS, "notebooks/work") for path in (Path(root) / folder).glob("*.ipynb")]
-    return [f"{path.relative_to(root).as_posix()}: no source .py" for path in sorted(built) if path not in have]
+    have = {
+        path
+        for source in sources(root)
+        for path in (source.with_suffix(".ipynb"), work_copy(source))
+    }
+    built = [
+        path
+        for folder in (*FOLDERS, "notebooks/work")
+        for path in (Path(root) / folder).glob("*.ipynb")
+    ]
+    return [
+        f"{path.relative_to(root).as_posix()}: no source .py"
+        for path in sorted(built)
+        if path not in have
+    ]
 
 
 def check(root=ROOT, prefixes=()):
@@ -467,10 +547,14 @@ def check(root=ROOT, prefixes=()):
         for problem in problems(source, project)
     ]
     if not prefixes:
-        lectures = [path for path in sources(root) if path.parent.name == "notebooks" and path.name < "13"]
+        lectures = [
+            path for path in sources(root) if path.parent.name == "notebooks" and path.name < "13"
+        ]
         minutes = sum(reading_minutes(read_source(path)) for path in lectures)
         if minutes > MAX_COURSE_MINUTES:
-            found.append(f"lectures 00 to 12 take {minutes} minutes to read: {MAX_COURSE_MINUTES} at most")
+            found.append(
+                f"lectures 00 to 12 take {minutes} minutes to read: {MAX_COURSE_MINUTES} at most"
+            )
     return found + dead_links(root, prefixes) + ([] if prefixes else orphans(root))
 
 
@@ -478,9 +562,13 @@ def check(root=ROOT, prefixes=()):
 
 
 def main(arguments=None, root=ROOT):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=("build", "check"))
-    parser.add_argument("names", nargs="*", metavar="NN", help="the start of a notebook's name; all without one")
+    parser.add_argument(
+        "names", nargs="*", metavar="NN", help="the start of a notebook's name; all without one"
+    )
     args = parser.parse_args(arguments)
     failed = []
     try:

@@ -10,7 +10,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def main():
-    result = json.loads((ROOT / "flash_course" / "bench" / "results" / "bench_cpu.json").read_text())
+    result = json.loads(
+        (ROOT / "flash_course" / "bench" / "results" / "bench_cpu.json").read_text()
+    )
     figure, alt = figures.step_time(result)
     (ROOT / "docs" / "figures").mkdir(parents=True, exist_ok=True)
     with whole_file(ROOT / "docs" / "figures" / "step_time.png") as path:

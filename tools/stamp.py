@@ -18,8 +18,18 @@ CONSTANT = re.compile(r'^REPOSITORY, TAG = "[^"]*", "[^"]*"', flags=re.M)
 
 def stamped_files(root):
     """The files that may name the repository."""
-    patterns = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "docs/*.md", "notebooks/*.py", "solutions/*.py")
-    return [root / "flash_course" / "addresses.py", *(path for p in patterns for path in sorted(root.glob(p)))]
+    patterns = (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CITATION.cff",
+        "docs/*.md",
+        "notebooks/*.py",
+        "solutions/*.py",
+    )
+    return [
+        root / "flash_course" / "addresses.py",
+        *(path for p in patterns for path in sorted(root.glob(p))),
+    ]
 
 
 def project_of(text):
@@ -55,7 +65,11 @@ def restamped(text, folder, old, new):
 
 def cited(text, new):
     """CITATION.cff with the line that says where the code lies, or without it."""
-    line = f'repository-code: "https://github.com/{new["REPOSITORY"]}"\n' if new["is_stamped"]() else ""
+    line = (
+        f'repository-code: "https://github.com/{new["REPOSITORY"]}"\n'
+        if new["is_stamped"]()
+        else ""
+    )
     text = re.sub(r"^repository-code:.*\n", "", text, flags=re.M)
     return re.sub(r"^(?=license:)", lambda _: line, text, count=1, flags=re.M)
 
@@ -63,13 +77,19 @@ def cited(text, new):
 def folder_of(path, root):
     """The folder whose relative links get addresses, None for a page whose links do not."""
     folder = path.parent.relative_to(root).as_posix()
-    return {"notebooks": folder, "solutions": folder, ".": ""}.get(folder) if path.name != "CONTRIBUTING.md" else None
+    return (
+        {"notebooks": folder, "solutions": folder, ".": ""}.get(folder)
+        if path.name != "CONTRIBUTING.md"
+        else None
+    )
 
 
 def stamp(repository, tag, root=ROOT):
     """Rewrite all files; returns those that changed."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", repository):
-        raise ValueError(f"{repository!r}: expected the repository's name on GitHub as OWNER/REPO, such as ada/flash")
+        raise ValueError(
+            f"{repository!r}: expected the repository's name on GitHub as OWNER/REPO, such as ada/flash"
+        )
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._/-]*", tag):
         raise ValueError(f"{tag!r}: expected a tag or branch, such as v0.1.0 or main")
     text = (root / "flash_course" / "addresses.py").read_text(encoding="utf-8")
@@ -89,7 +109,9 @@ def stamp(repository, tag, root=ROOT):
 
 
 def main(arguments=None, root=ROOT):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("repository", metavar="OWNER/REPO", help="the name on GitHub")
     parser.add_argument("tag", metavar="TAG", help="a tag or branch that has been pushed there")
     args = parser.parse_args(arguments)
@@ -101,7 +123,11 @@ def main(arguments=None, root=ROOT):
         print(path.relative_to(root).as_posix())
     print(
         f"{len(changed)} files rewritten"
-        + ("; now run: python tools/exercises.py build, python tools/notebooks.py build" if changed else "")
+        + (
+            "; now run: python tools/exercises.py build, python tools/notebooks.py build"
+            if changed
+            else ""
+        )
     )
     return 0
 

@@ -23,13 +23,23 @@ ANSWERS_OF_TABLES = ("model_answer", "rubric")
 TEXTS = {
     "exercises/*.ipynb": [
         (r" At home[^\"]*?, you get a model answer and three questions to ask of yours\.", ""),
-        (r" At home you get a model answer and three questions to ask of yours, once you have written 30 words\.", ""),
-        (r"The causes stand in the stored file, but look at the curves first: in your own runs there will be no such"
-         r" file\.", "Look at the curves first."),
+        (
+            r" At home you get a model answer and three questions to ask of yours, once you have written 30 words\.",
+            "",
+        ),
+        (
+            r"The causes stand in the stored file, but look at the curves first: in your own runs there will be no such"
+            r" file\.",
+            "Look at the curves first.",
+        ),
     ],
-    "docs/paper_to_code.md": [("lecture 11 and STATUS have predicted times and counted bytes, and call them so",
-                               "lecture 11 has predicted times and counted bytes, and calls them so")],
-}  # fmt: skip
+    "docs/paper_to_code.md": [
+        (
+            "lecture 11 and STATUS have predicted times and counted bytes, and call them so",
+            "lecture 11 has predicted times and counted bytes, and calls them so",
+        )
+    ],
+}
 
 
 def strip(out, numbers=None):
@@ -38,7 +48,9 @@ def strip(out, numbers=None):
     (out / CHECKS / "expected").mkdir()
     for number in numbers or there():
         exercises = load_set(number)
-        expected.write_set(out / CHECKS / "expected" / f"set_{number}.npz", what_is_expected(exercises))
+        expected.write_set(
+            out / CHECKS / "expected" / f"set_{number}.npz", what_is_expected(exercises)
+        )
         module = out / CHECKS / "sets" / f"set_{number}.py"
         write(module, without_answers(number, module.read_text(encoding="utf-8"), exercises))
         table = module.with_suffix(".toml")
@@ -74,7 +86,9 @@ def outcomes_of(exercise):
     for case in cases:
         outcome = outcome_of(case, exercise.assemble(exercise.right, None))
         if not outcome.is_value:
-            raise ValueError(f"{exercise.id}: the right answer gives no value in the case {case.name!r}: {outcome}")
+            raise ValueError(
+                f"{exercise.id}: the right answer gives no value in the case {case.name!r}: {outcome}"
+            )
         right.append(outcome.value)
     for kept in exercise.wrong:
         answer = exercise.assemble(kept.answer, None, kept.of)
@@ -96,7 +110,9 @@ def without_answers(number, source, exercises):
     while open_names:
         name, root = open_names.pop()
         if name in answers:
-            raise ValueError(f"set_{number}.py: {root} needs the right answer {name}: ask for its value by `by_right`")
+            raise ValueError(
+                f"set_{number}.py: {root} needs the right answer {name}: ask for its value by `by_right`"
+            )
         if name in names or name not in holders:
             continue
         names.add(name)
@@ -156,7 +172,9 @@ def names_read(statement):
 def text_of(statement, lines, names):
     """The text of a statement; of an import the names that are needed."""
     if is_import(statement):
-        statement.names = [a for a in statement.names if (a.asname or a.name).partition(".")[0] in names]
+        statement.names = [
+            a for a in statement.names if (a.asname or a.name).partition(".")[0] in names
+        ]
         return ast.unparse(statement) + "\n"
     decorators = getattr(statement, "decorator_list", [])
     first = min(node.lineno for node in (statement, *decorators))
@@ -175,16 +193,24 @@ def without_edits(tables):
         kept[name] = {key: value for key, value in table.items() if key not in left_out}
         if "wrong" in kept[name]:
             rows = kept[name]["wrong"].items()
-            kept[name]["wrong"] = {key: row if isinstance(row, str) else row[0] for key, row in rows}
+            kept[name]["wrong"] = {
+                key: row if isinstance(row, str) else row[0] for key, row in rows
+            }
     return kept
 
 
 def as_toml(tables):
     """{exercise: table} as text, which reads as the same again."""
-    blocks = ["# What students read of this problem set. Its answers are not in this copy of the course.\n"]
+    blocks = [
+        "# What students read of this problem set. Its answers are not in this copy of the course.\n"
+    ]
     for name, table in tables.items():
         inner = [key for key in ("wrong", "says", "words") if key in table]
-        rows = [f"{quoted(key)} = {in_toml(value)}\n" for key, value in table.items() if key not in inner]
+        rows = [
+            f"{quoted(key)} = {in_toml(value)}\n"
+            for key, value in table.items()
+            if key not in inner
+        ]
         blocks.append(f"[{quoted(name)}]\n" + "".join(rows))
         for key in inner:
             rows = [f"{quoted(each)} = {in_toml(value)}\n" for each, value in table[key].items()]
@@ -201,7 +227,11 @@ def quoted(text):
 
 def in_toml(value):
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{quoted(key)} = {in_toml(each)}" for key, each in value.items()) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{quoted(key)} = {in_toml(each)}" for key, each in value.items())
+            + " }"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(map(in_toml, value)) + "]"
     return quoted(value)
@@ -220,7 +250,9 @@ def replace_texts(paths, pairs):
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
     for pattern, new in pairs:
         if not any(re.search(pattern, text) for text in texts.values()):
-            raise ValueError(f"no file says {pattern!r} any more: change TEXTS in tools/without_answers.py")
+            raise ValueError(
+                f"no file says {pattern!r} any more: change TEXTS in tools/without_answers.py"
+            )
         texts = {path: re.sub(pattern, new, text) for path, text in texts.items()}
     for path, text in texts.items():
         write(path, text)

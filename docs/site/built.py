@@ -6,7 +6,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}  # by the browser, unasked
+FETCHED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "link": "href",
+}  # by the browser, unasked
 FAR = re.compile(r"(?:https?:)?//", flags=re.I)
 FAR_STYLE = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])(?:https?:)?//""", flags=re.I)
 
@@ -27,16 +33,27 @@ class Page(HTMLParser):
         if tag == "img" and not (values.get("alt") or "").strip() and values.get("alt") != "":
             self.found.append(f"a picture without words: {values.get('src', '')[:60]}")
         address = values.get(FETCHED.get(tag)) or ""
-        is_style = tag != "link" or {"stylesheet", "icon", "preload"} & {*(values.get("rel") or "").split()}
+        is_style = tag != "link" or {"stylesheet", "icon", "preload"} & {
+            *(values.get("rel") or "").split()
+        }
         if FAR.match(address) and is_style:
             self.found.append(f"<{tag}> fetches from another host: {address}")
-        if FETCHED.get(tag) and address and not FAR.match(address) and not address.startswith("data:"):
+        if (
+            FETCHED.get(tag)
+            and address
+            and not FAR.match(address)
+            and not address.startswith("data:")
+        ):
             self.links.append(address)
 
 
 def html_pages(out):
     """The pages; the theme keeps templates beside its styles."""
-    return [path for path in sorted(Path(out).rglob("*.html")) if path.relative_to(out).parts[0] != "_static"]
+    return [
+        path
+        for path in sorted(Path(out).rglob("*.html"))
+        if path.relative_to(out).parts[0] != "_static"
+    ]
 
 
 def problems(out):
@@ -49,9 +66,13 @@ def problems(out):
         for problem in [*page.found, *dead_links(path, page, pages)]
     ]
     styles = [
-        path for path in out.rglob("*.css") if FAR_STYLE.search(path.read_text(encoding="utf-8", errors="replace"))
+        path
+        for path in out.rglob("*.css")
+        if FAR_STYLE.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
-    return found + [f"{path.relative_to(out).as_posix()}: fetches from another host" for path in styles]
+    return found + [
+        f"{path.relative_to(out).as_posix()}: fetches from another host" for path in styles
+    ]
 
 
 def dead_links(path, page, pages):

@@ -29,7 +29,9 @@ nb_execution_mode = "off"  # the notebooks are stored with what they printed
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 myst_heading_anchors = 4
-copybutton_selector = ".cell_input pre, div.highlight-python pre, div.highlight-bash pre, div.highlight-default pre"
+copybutton_selector = (
+    ".cell_input pre, div.highlight-python pre, div.highlight-bash pre, div.highlight-default pre"
+)
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "none"
 add_module_names = False
@@ -63,10 +65,14 @@ if address["is_stamped"]():  # until then there is no address, and no button tha
 
 mathjax_path = "tex-svg.js"
 mathjax4_config = {
-    "output": {"fontPath": "no-font-is-fetched"},  # what tex-svg.js does not hold is an error that the tests see
+    "output": {
+        "fontPath": "no-font-is-fetched"
+    },  # what tex-svg.js does not hold is an error that the tests see
     "options": {
         "enableMenu": False,
-        "menuOptions": {"settings": {"enrich": False, "speech": False, "braille": False, "assistiveMml": True}},
+        "menuOptions": {
+            "settings": {"enrich": False, "speech": False, "braille": False, "assistiveMml": True}
+        },
     },
 }
 

@@ -9,7 +9,10 @@ import nbformat
 
 HERE = Path(__file__).resolve().parent
 RESULT = "flash_course/bench/results/bench_cpu.json"
-MODELS = {"transformer++": ("Softmax attention", "softmax"), "flash": ("FLASH", "flash")}  # name, CSS class
+MODELS = {
+    "transformer++": ("Softmax attention", "softmax"),
+    "flash": ("FLASH", "flash"),
+}  # name, CSS class
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 280, 46, 24, 18, 44  # of a chart, and of its margins
 STEP = 4  # between two lines of the grid
 
@@ -18,8 +21,16 @@ def page(root, address):
     """The Markdown of the landing page."""
     result = json.loads((root / RESULT).read_text(encoding="utf-8"))
     text = (HERE / "index.md").read_text(encoding="utf-8")
-    parts = {"surprise": surprise(result), "start": start(root), "ways": ways(root), "lectures": lectures(root)}
-    parts |= {"colab": colab(address), "path": "docs/three_hours\n" if has_three_hours(root) else ""}
+    parts = {
+        "surprise": surprise(result),
+        "start": start(root),
+        "ways": ways(root),
+        "lectures": lectures(root),
+    }
+    parts |= {
+        "colab": colab(address),
+        "path": "docs/three_hours\n" if has_three_hours(root) else "",
+    }
     for name, part in parts.items():
         text = text.replace(f"@{name}@", part)
     return text
@@ -66,7 +77,11 @@ lecture 08 lets you find where they cross on your machine.</figcaption>
 def sentence(steps, length):
     """What the left chart says at one length; course.js says it again when the slider moves."""
     softmax, flash = (dict(steps[model])[length] for model in ("transformer++", "flash"))
-    ratio = f"{softmax / flash:.1f} times as long" if softmax > flash else f"{flash / softmax:.1f} times as fast"
+    ratio = (
+        f"{softmax / flash:.1f} times as long"
+        if softmax > flash
+        else f"{flash / softmax:.1f} times as fast"
+    )
     return (
         f"At <b>{length:,}</b> tokens a step takes <b class='softmax'>{softmax:.1f} s</b> with softmax attention and "
         f"<b class='flash'>{flash:.1f} s</b> with FLASH: {ratio}."
@@ -115,7 +130,10 @@ def chart(lines, title, below):
         f'<text x="{place(i, 0)[0]:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{short(x)}</text>'
         for i, x in enumerate(xs)
     )
-    drawn = "".join(line(model, [place(i, y) for i, (_, y) in enumerate(points)]) for model, points in lines.items())
+    drawn = "".join(
+        line(model, [place(i, y) for i, (_, y) in enumerate(points)])
+        for model, points in lines.items()
+    )
     return (
         f'<div class="chart"><p class="title">{title}</p><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(alt(lines, title))}">{grid}{ticks}{drawn}<line class="here" x1="0" x2="0" y1="{TOP}" '
@@ -133,13 +151,16 @@ def line(model, points):
     name, css = MODELS[model]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     marks = "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>' if css == "flash"
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+        if css == "flash"
         else f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"/>'
         for x, y in points
-    )  # fmt: skip
+    )
     x, y = points[-2] if css == "softmax" else points[-1]
     where = (x - 12, y - 6) if css == "softmax" else (x, y - 12)
-    label = f'<text class="name" x="{where[0]:.1f}" y="{where[1]:.1f}" text-anchor="end">{name}</text>'
+    label = (
+        f'<text class="name" x="{where[0]:.1f}" y="{where[1]:.1f}" text-anchor="end">{name}</text>'
+    )
     return f'<g class="{css}"><polyline points="{path}"/>{marks}{label}</g>'
 
 
@@ -151,7 +172,11 @@ def headers(root):
     for path in sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb")):
         text = nbformat.read(path, as_version=4).cells[0].source
         minutes = re.search(r"\*\*Time\*\*[^\n\d]*(\d+) minutes to read", text)
-        yield path.relative_to(root).as_posix(), re.match(r"# (.*)", text)[1], int(minutes[1]) if minutes else None
+        yield (
+            path.relative_to(root).as_posix(),
+            re.match(r"# (.*)", text)[1],
+            int(minutes[1]) if minutes else None,
+        )
 
 
 def has_three_hours(root):

@@ -52,7 +52,10 @@ def fetched(package, cache):
         )
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
-            [npm, "pack", package, "--silent", "--pack-destination", folder], capture_output=True, text=True, cwd=folder
+            [npm, "pack", package, "--silent", "--pack-destination", folder],
+            capture_output=True,
+            text=True,
+            cwd=folder,
         )
         archives = [*Path(folder).glob("*.tgz")]
         if run.returncode or len(archives) != 1:
@@ -66,4 +69,6 @@ def check_hash(archive, package, integrity):
     kind, _, expected = integrity.partition("-")
     got = base64.b64encode(hashlib.new(kind, archive).digest()).decode()
     if got != expected:
-        raise FetchError(f"{package} has the {kind} {got}, expected {expected}: it is not what was pinned")
+        raise FetchError(
+            f"{package} has the {kind} {got}, expected {expected}: it is not what was pinned"
+        )

@@ -26,7 +26,11 @@ PATTERNS = (
 )
 FOR_INSTRUCTORS = ("docs/rubrics.md", "docs/lesson_plans.md")
 NO_PAGES = ("docs/STATUS.md", *FOR_INSTRUCTORS)
-SECRET = ("solutions/", "flash_course/checks/", *FOR_INSTRUCTORS)  # they hold answers: not even to be downloaded
+SECRET = (
+    "solutions/",
+    "flash_course/checks/",
+    *FOR_INSTRUCTORS,
+)  # they hold answers: not even to be downloaded
 LINK = re.compile(
     r"^(?P<fence>```|~~~).*?^(?P=fence)|`[^`\n]*`"  # code holds no links
     r"|(?P<image>!?)\[(?P<text>(?:[^\[\]`]|`[^`\n]*`)*)\]\((?P<target>[^)\s]+)\)",
@@ -37,7 +41,11 @@ ELSEWHERE = re.compile(r"\w+:|//|#")
 
 def page_paths(root=ROOT):
     """The pages' paths in the repository; the landing page and the API pages are made here and not among them."""
-    found = [path.relative_to(root).as_posix() for pattern in PATTERNS for path in sorted(root.glob(pattern))]
+    found = [
+        path.relative_to(root).as_posix()
+        for pattern in PATTERNS
+        for path in sorted(root.glob(pattern))
+    ]
     return [path for path in found if path not in NO_PAGES]
 
 
@@ -68,21 +76,27 @@ class Stage:
             file.write_text(text, encoding="utf-8", newline="\n")
 
     def page(self, path):
-        return self.with_links((self.root / path).read_text(encoding="utf-8"), posixpath.dirname(path))
+        return self.with_links(
+            (self.root / path).read_text(encoding="utf-8"), posixpath.dirname(path)
+        )
 
     def notebook(self, path):
         """A notebook with its outputs as they are; its first code cell, which only installs, is folded."""
         notebook = nbformat.read(self.root / path, as_version=4)
         first = next(cell for cell in notebook.cells if cell.cell_type == "code")
         first.metadata["tags"] = [*first.metadata.get("tags", []), "hide-input"]
-        first.metadata["mystnb"] = {"code_prompt_show": "The first cell, which installs the course on Colab"}
+        first.metadata["mystnb"] = {
+            "code_prompt_show": "The first cell, which installs the course on Colab"
+        }
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = self.with_links(cell.source, posixpath.dirname(path))
         return nbformat.writes(notebook)
 
     def with_links(self, text, folder):
-        return LINK.sub(lambda match: match[0] if match["target"] is None else self.link(match, folder), text)
+        return LINK.sub(
+            lambda match: match[0] if match["target"] is None else self.link(match, folder), text
+        )
 
     def link(self, match, folder):
         target, _, place = match["target"].partition("#")
@@ -110,4 +124,6 @@ class Stage:
 
 def cache_folder():
     """Where MathJax is kept between builds: ``$FLASH_TUTORIAL_SITE_CACHE``, or build/site_cache."""
-    return Path(os.environ.get("FLASH_TUTORIAL_SITE_CACHE") or ROOT / "build" / "site_cache").absolute()
+    return Path(
+        os.environ.get("FLASH_TUTORIAL_SITE_CACHE") or ROOT / "build" / "site_cache"
+    ).absolute()

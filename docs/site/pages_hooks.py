@@ -15,7 +15,11 @@ def words_of_pictures(app, doctree):
     """A notebook's picture carries its alt text inside (figures.show); myst-nb does not look at the metadata."""
     for image in doctree.findall(nodes.image):
         if not image.get("alt") and image["uri"].endswith(".png"):
-            path = app.srcdir / image["uri"].lstrip("/") if image["uri"].startswith("/") else image["uri"]
+            path = (
+                app.srcdir / image["uri"].lstrip("/")
+                if image["uri"].startswith("/")
+                else image["uri"]
+            )
             image["alt"] = Image.open(app.srcdir / path).info.get("Description", "")
 
 
@@ -33,5 +37,7 @@ def plain_paragraph(text):
     text = "".join(parts)
     if not re.search(r"^\s", text, flags=re.M):
         return text
-    text = re.sub(r"\n\s+(?![\w, `]+:)", " ", text)  # an indented line that names nothing goes on with the one before
+    text = re.sub(
+        r"\n\s+(?![\w, `]+:)", " ", text
+    )  # an indented line that names nothing goes on with the one before
     return re.sub(r"^", "| ", text, flags=re.M)

@@ -64,7 +64,9 @@ for line in sys.stdin:
     (update if what == "update" else write)(models[name], name, what)
     print(time.process_time() - began, flush=True)
 """
-ASKED = [f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token", "far")]
+ASKED = [
+    f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token", "far")
+]
 
 
 def start(folder, far=FAR):
@@ -96,7 +98,9 @@ def measure(commit):
         each = 1 if line.endswith("update") else TOKENS
         quartiles = statistics.quantiles([now / before for before, now in pairs], n=4)
         found["now_to_before"][line] = [round(q, 3) for q in quartiles]
-        found["milliseconds"][line] = [round(1000 * statistics.median(side) / each, 3) for side in zip(*pairs)]
+        found["milliseconds"][line] = [
+            round(1000 * statistics.median(side) / each, 3) for side in zip(*pairs)
+        ]
     return found
 
 
@@ -104,27 +108,48 @@ def measure_pair(workers, taken):
     """Adds (seconds before, seconds now) of each round to what was ``taken``."""
     before, now = (" and ".join(workers[which].parameters) for which in ("before", "now"))
     if before != now:
-        sys.exit(f"the models had {before} parameters before and have {now} now: compare models of one size")
+        sys.exit(
+            f"the models had {before} parameters before and have {now} now: compare models of one size"
+        )
     for turn in range(ROUNDS + 2):
         for line in ASKED:
             order = list(workers) if turn % 2 else list(workers)[::-1]
             took = {which: ask(workers[which], line) for which in order}
-            taken[line] += [(took["before"], took["now"])] if turn >= 2 else []  # the first ones warm up
+            taken[line] += (
+                [(took["before"], took["now"])] if turn >= 2 else []
+            )  # the first ones warm up
     for worker in workers.values():
         worker.communicate()
 
 
 def run(commit):
     both = [
-        subprocess.run(["git", "rev-parse", "--short", name], cwd=ROOT, capture_output=True, text=True, check=True)
+        subprocess.run(
+            ["git", "rev-parse", "--short", name],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         for name in (commit, "HEAD")
     ]
     before, now = (done.stdout.strip() for done in both)
-    changed = subprocess.run(["git", "status", "--porcelain", "flash_tutorial"], cwd=ROOT,
-                             capture_output=True, text=True, check=True).stdout  # fmt: skip
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "flash_tutorial"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     if changed:
-        sys.exit(f"these files differ from {now}, whose name the result would have: commit them first\n{changed}")
-    row = {"before": before, "now": now, "pairs": PAIRS, "rounds": ROUNDS} | measure(before) | {"machine": machine()}
+        sys.exit(
+            f"these files differ from {now}, whose name the result would have: commit them first\n{changed}"
+        )
+    row = (
+        {"before": before, "now": now, "pairs": PAIRS, "rounds": ROUNDS}
+        | measure(before)
+        | {"machine": machine()}
+    )
     store([*load_stored("before_after")["runs"], row])
 
 
@@ -133,7 +158,8 @@ def store(rows):
     command = "python experiments/timings/before_after.py run COMMIT"
     lines = ",\n  ".join(map(json.dumps, rows))
     write_text(
-        RESULTS / "before_after.json", f'{{\n "command": {json.dumps(command)},\n "runs": [\n  {lines}\n ]\n}}\n'
+        RESULTS / "before_after.json",
+        f'{{\n "command": {json.dumps(command)},\n "runs": [\n  {lines}\n ]\n}}\n',
     )
 
 
@@ -152,7 +178,9 @@ def said_of(line, *milliseconds):
         return ""
     said = ", {:.3g} ms before and {:.3g} now".format(*milliseconds)
     return said + (
-        "" if line.endswith("update") else ", {:.0f} and {:.0f} a second".format(*(1e3 / t for t in milliseconds))
+        ""
+        if line.endswith("update")
+        else ", {:.0f} and {:.0f} a second".format(*(1e3 / t for t in milliseconds))
     )
 
 

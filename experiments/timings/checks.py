@@ -57,10 +57,16 @@ def check_seconds(exercise, names):
 def set_seconds(number):
     """A whole set, from the first cell to the last."""
     with tempfile.TemporaryDirectory() as temporary:
-        environment = os.environ | {"FLASH_TUTORIAL_PROGRESS": str(Path(temporary, "progress.json"))}
+        environment = os.environ | {
+            "FLASH_TUTORIAL_PROGRESS": str(Path(temporary, "progress.json"))
+        }
         begun = time.perf_counter()
         subprocess.run(
-            [sys.executable, master(number)], check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+            [sys.executable, master(number)],
+            check=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
         )
         return round(time.perf_counter() - begun, 1)
 
@@ -69,13 +75,22 @@ def main():
     checks = {}
     for number in model.there():
         names = answers(number)
-        checks |= {name: check_seconds(exercise, names) for name, exercise in model.load_set(number).items()}
+        checks |= {
+            name: check_seconds(exercise, names)
+            for name, exercise in model.load_set(number).items()
+        }
     sets = {number: set_seconds(number) for number in model.there()}
     slowest, longest = max(checks, key=checks.get), max(sets, key=sets.get)
     print(f"{len(checks)} checks: the slowest is {slowest} with {checks[slowest]:.2f} s")
-    print(f"{len(sets)} sets: the longest is {longest} with {sets[longest]:.1f} s, together {sum(sets.values()):.0f} s")
-    result = {"command": "python experiments/timings/checks.py", "machine": machine(), "check_seconds": checks,
-              "set_seconds": sets}  # fmt: skip
+    print(
+        f"{len(sets)} sets: the longest is {longest} with {sets[longest]:.1f} s, together {sum(sets.values()):.0f} s"
+    )
+    result = {
+        "command": "python experiments/timings/checks.py",
+        "machine": machine(),
+        "check_seconds": checks,
+        "set_seconds": sets,
+    }
     write_text(OUT, json.dumps(result, indent=1) + "\n")
     return 0 if checks[slowest] < 1 and sets[longest] < 60 else 1
 

@@ -39,16 +39,31 @@ class Graded:
         self.expected = make_class(self.folder)
 
     def start(self, out):
-        command = [sys.executable, "-m", "flash_course.cli", "grade", self.folder, "--out", out, "--workers", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "flash_course.cli",
+            "grade",
+            self.folder,
+            "--out",
+            out,
+            "--workers",
+            "2",
+        ]
         return subprocess.Popen(
-            [*map(str, command), "--sandbox", self.mode], cwd=ROOT, env=os.environ | {"TMPDIR": str(self.tmp)},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [*map(str, command), "--sandbox", self.mode],
+            cwd=ROOT,
+            env=os.environ | {"TMPDIR": str(self.tmp)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def exact(self, out):
         """Whether all points are those expected."""
         students = json.loads((out / "results.json").read_text(encoding="utf-8"))["students"]
-        return {s["name"]: s["points"] if s["exercises"] else None for s in students} == self.expected
+        return {
+            s["name"]: s["points"] if s["exercises"] else None for s in students
+        } == self.expected
 
     def left(self):
         """Processes and temporary folders that are still there a moment later."""
@@ -67,8 +82,13 @@ def measured(mode):
         begun, out = time.monotonic(), Path(top, "whole")
         code = graded.start(out).wait()
         seconds = time.monotonic() - begun
-        result = {"submissions": len(graded.expected), "seconds": round(seconds, 1), "exit": code,
-                  "exact": graded.exact(out), "left": graded.left()}  # fmt: skip
+        result = {
+            "submissions": len(graded.expected),
+            "seconds": round(seconds, 1),
+            "exit": code,
+            "exact": graded.exact(out),
+            "left": graded.left(),
+        }
         dice, out, done = random.Random(1), Path(top, "killed"), []
         for _ in range(KILLS):
             grader = graded.start(out)
@@ -78,8 +98,13 @@ def measured(mode):
             grader.wait()
             done.append(len(list(out.glob("students/*.json"))))
         code = graded.start(out).wait()
-        return result | {"kills": KILLS, "done at each": done, "exit after them": code,
-                         "exact after them": graded.exact(out), "left after them": graded.left()}  # fmt: skip
+        return result | {
+            "kills": KILLS,
+            "done at each": done,
+            "exit after them": code,
+            "exact after them": graded.exact(out),
+            "left after them": graded.left(),
+        }
 
 
 def main():
@@ -89,8 +114,13 @@ def main():
         results[mode] = measured(mode)
         print(mode, results[mode], flush=True)
     write_text(OUT, json.dumps(results, indent=1) + "\n")
-    right = (r["exact"] and r["exact after them"] and not r["left"] + r["left after them"] and r["exit"] == 0
-             for r in map(results.get, modes))  # fmt: skip
+    right = (
+        r["exact"]
+        and r["exact after them"]
+        and not r["left"] + r["left after them"]
+        and r["exit"] == 0
+        for r in map(results.get, modes)
+    )
     return 0 if all(right) else 1
 
 

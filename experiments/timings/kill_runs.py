@@ -68,24 +68,39 @@ class Trial:
     def killed(self, number, after):
         """Send a signal so many seconds after the first update. Gives the process's exit code, and what it left."""
         with subprocess.Popen(
-            [sys.executable, "-u", "-m", "flash_course.cli", *self.arguments], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell in the background ignores it
-        ) as process:  # fmt: skip
+            [sys.executable, "-u", "-m", "flash_course.cli", *self.arguments],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # a shell in the background ignores it
+        ) as process:
             for line in process.stdout:
                 if line.startswith("step "):
                     break
             time.sleep(after)
             process.send_signal(number)
             process.stdout.read()
-        left = [path.name for path in self.out.rglob(".*") if not path.name.startswith(".flash-tutorial")]
+        left = [
+            path.name
+            for path in self.out.rglob(".*")
+            if not path.name.startswith(".flash-tutorial")
+        ]
         return process.returncode, sorted(left)
 
     def bits(self):
         """What must be the same: bytes, and numbers as their text."""
         last = self.out / f"step_{STEPS:06d}"
-        rows = [{k: repr(v) for k, v in row.items() if k != "seconds"} for row in read_log(self.out / "log.csv")]
-        files = [self.out / "model.safetensors", self.out / "config.json", last / "optimizer.safetensors"]
+        rows = [
+            {k: repr(v) for k, v in row.items() if k != "seconds"}
+            for row in read_log(self.out / "log.csv")
+        ]
+        files = [
+            self.out / "model.safetensors",
+            self.out / "config.json",
+            last / "optimizer.safetensors",
+        ]
         score = read_json(self.out / "result.json")["validation_bits_per_byte"]
         names = sorted(path.name for path in self.out.iterdir())
         return [path.read_bytes() for path in files], rows, score, names
@@ -106,18 +121,43 @@ def main():
         seconds = whole.to_the_end()
         expected = whole.bits()
         for i in range(args.kills):
-            trial, number = Trial(folder / str(i), text), rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
+            trial, number = (
+                Trial(folder / str(i), text),
+                rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
+            )
             after = rng.uniform(0, seconds)
             code, left = trial.killed(number, after)
             there = sorted(path.name for path in trial.out.glob("step_*"))
             trial.to_the_end("--resume")
-            kills.append({"signal": number.name, "after_s": round(after, 3), "exit": code, "left": left,
-                "checkpoint": there[-1:], "same_bits": trial.bits() == expected})  # fmt: skip
-            print(f"{i + 1:3d}", *(f"{name} {value}" for name, value in kills[-1].items()), sep=", ", flush=True)
-    same, inside = sum(kill["same_bits"] for kill in kills), sum(bool(kill["left"]) for kill in kills)
+            kills.append(
+                {
+                    "signal": number.name,
+                    "after_s": round(after, 3),
+                    "exit": code,
+                    "left": left,
+                    "checkpoint": there[-1:],
+                    "same_bits": trial.bits() == expected,
+                }
+            )
+            print(
+                f"{i + 1:3d}",
+                *(f"{name} {value}" for name, value in kills[-1].items()),
+                sep=", ",
+                flush=True,
+            )
+    same, inside = (
+        sum(kill["same_bits"] for kill in kills),
+        sum(bool(kill["left"]) for kill in kills),
+    )
     print(f"{same} of {len(kills)} ended with the same bits; {inside} were killed inside a save")
     command = shlex.join(["python", "experiments/timings/kill_runs.py", *sys.argv[1:]])
-    facts = {"command": command, "machine": machine(), "run": TRAIN, "same_bits": same, "inside_a_save": inside}
+    facts = {
+        "command": command,
+        "machine": machine(),
+        "run": TRAIN,
+        "same_bits": same,
+        "inside_a_save": inside,
+    }
     lines = ",\n  ".join(json.dumps(kill) for kill in kills)
     write_text(args.out, json.dumps(facts, indent=1)[:-2] + f',\n "kills": [\n  {lines}\n ]\n}}\n')
     return same != len(kills)

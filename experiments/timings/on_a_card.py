@@ -51,13 +51,22 @@ SIZES = ((32, 64), (64, 32), (64, 64), (64, 128), (128, 64))  # of tiles: M toke
 WARPS, STAGES = (4, 8), (1, 2, 3, 4)
 LONGEST_OF_QUAD, LONGEST_OF_GUEST = 8192, 8192
 LENGTHS = tuple(2**n for n in range(9, 17))  # 512 to 65,536
-CODE = ("flash_tutorial", "flash_course/bench", "experiments/timings/on_a_card.py")  # what is measured
+CODE = (
+    "flash_tutorial",
+    "flash_course/bench",
+    "experiments/timings/on_a_card.py",
+)  # what is measured
 
 
 @cache
 def code_digest():
     """Of the text of all that is measured: rows of other code are not taken for this code's."""
-    paths = sorted(path for part in CODE for path in [ROOT / part, *(ROOT / part).rglob("*.py")] if path.is_file())
+    paths = sorted(
+        path
+        for part in CODE
+        for path in [ROOT / part, *(ROOT / part).rglob("*.py")]
+        if path.is_file()
+    )
     texts = (path.read_text(encoding="utf-8").encode() for path in paths)
     return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
 
@@ -81,12 +90,18 @@ class Card:
 
     def __init__(self, args):
         self.device = torch.device(args.device)
-        self.is_real = self.device.type == "cuda"  # else a try: without kernels, and without a compiler's minutes
+        self.is_real = (
+            self.device.type == "cuda"
+        )  # else a try: without kernels, and without a compiler's minutes
         self.small = args.small
-        self.name = (torch.cuda.get_device_name() if self.is_real else "no card") + (" as a T4" if args.t4 else "")
+        self.name = (torch.cuda.get_device_name() if self.is_real else "no card") + (
+            " as a T4" if args.t4 else ""
+        )
         self.settings = replace(sizes_of(args), device=str(self.device))
         self.out = args.out
-        no_units = args.t4 or (self.is_real and torch.cuda.get_device_capability(self.device) < (8, 0))
+        no_units = args.t4 or (
+            self.is_real and torch.cuda.get_device_capability(self.device) < (8, 0)
+        )
         halves = ("bfloat16", "float16") if self.is_real else ("bfloat16",)
         self.halves = tuple(name for name in halves if not (no_units and name == "bfloat16"))
         self.formats = (*self.halves, "float32")
@@ -98,7 +113,10 @@ class Card:
     def tiles_to_try(self):
         """The package's own first: a run that is stopped has them."""
         usual = [*tiles.LARGE, tiles.SMALL]
-        every = [tiles.Tile(*size, warps, stages) for size, warps, stages in product(SIZES, WARPS, STAGES)]
+        every = [
+            tiles.Tile(*size, warps, stages)
+            for size, warps, stages in product(SIZES, WARPS, STAGES)
+        ]
         return list(dict.fromkeys(usual if self.small else usual + every))
 
     def does_not_fit(self, tile, S, itemsize):
@@ -137,7 +155,9 @@ class Card:
                 found[name] = {"peak_bytes": self.first_call(steps[name], given[name])}
             except LeftOut as why:
                 found[name] = {"left_out": str(why)}
-            except Exception as error:  # of Triton, of the compiler or of the driver: the others go on
+            except (
+                Exception
+            ) as error:  # of Triton, of the compiler or of the driver: the others go on
                 found[name] = reason(error)
                 steps.pop(name, None)
                 self.check_alive(found[name] | {"begun": begun + 1})
@@ -203,7 +223,13 @@ def formats(card):
 
 def row_of_steps(card, name, T):
     settings = replace(card.settings, dtype=name)
-    key = {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim, "tile": list(card.tile(name))}
+    key = {
+        "format": name,
+        "T": T,
+        "tokens": settings.tokens,
+        "dim": settings.dim,
+        "tile": list(card.tile(name)),
+    }
     card.row("steps", key, partial(ways_of_a_step, card, settings, T))
 
 
@@ -218,7 +244,9 @@ def ways_of_a_step(card, settings, T):
     def step(architecture, backend="torch", compile=False):
         def make():
             units = with_backend(make_units(architecture, settings), backend)
-            for unit in units if compile else ():  # all units share what is compiled for the first one
+            for unit in (
+                units if compile else ()
+            ):  # all units share what is compiled for the first one
                 unit.compile(dynamic=False)
             return training_step(units, settings, batch, T), None
 
@@ -234,7 +262,9 @@ def ways_of_a_step(card, settings, T):
 
     def quadratic():
         if T > LONGEST_OF_QUAD:
-            raise LeftOut(f"timed up to T = {LONGEST_OF_QUAD} only: its matrices have T x T numbers")
+            raise LeftOut(
+                f"timed up to T = {LONGEST_OF_QUAD} only: its matrices have T x T numbers"
+            )
         return step("flash_quad")()
 
     ways = {}
@@ -258,14 +288,22 @@ def mixing(card):
     T = next((T for T in card.settings.lengths if T == 8192), card.settings.lengths[-1])
     for name in card.halves or ["float32"]:  # a try as a T4 has no half precision
         settings = replace(card.settings, dtype=name)
-        key = {"format": name, "T": T, "tokens": settings.tokens, "dim": settings.dim, "S": settings.qk_dim}
+        key = {
+            "format": name,
+            "T": T,
+            "tokens": settings.tokens,
+            "dim": settings.dim,
+            "S": settings.qk_dim,
+        }
         card.row("mixing", key, partial(ways_of_mixing, card, settings, T))
     store_fastest(card)
 
 
 def store_fastest(card):
     """The fastest tile of each complete row, as ``tiles.measured_tile`` reads it."""
-    for row in StoredRuns("card_mixing", __doc__, card.out).where(card=card.name, code=code_digest(), complete=True):
+    for row in StoredRuns("card_mixing", __doc__, card.out).where(
+        card=card.name, code=code_digest(), complete=True
+    ):
         timed = {}
         for tile in card.tiles_to_try():
             if seconds := row["ways"].get(f"kernels, {tile}", {}).get("seconds"):
@@ -282,7 +320,9 @@ def ways_of_mixing(card, settings, T):
     batch, E = s.tokens // T, 2 * s.dim
 
     def tensors(*shapes):
-        return [torch.randn(shape, dtype=dtype, device=device, requires_grad=True) for shape in shapes]
+        return [
+            torch.randn(shape, dtype=dtype, device=device, requires_grad=True) for shape in shapes
+        ]
 
     def back(function, inputs):
         def step():
@@ -296,7 +336,12 @@ def ways_of_mixing(card, settings, T):
         from flash_tutorial.mixing import mixed_chunk_attention
 
         def mix(quad_q, quad_k, lin_q, lin_k, v, u, table):
-            how = dict(chunk_size=s.chunk_size, causal=True, bias=lambda n: table[:n, :n], attend=relu2_attention)
+            how = dict(
+                chunk_size=s.chunk_size,
+                causal=True,
+                bias=lambda n: table[:n, :n],
+                attend=relu2_attention,
+            )
             return u * mixed_chunk_attention(quad_q, quad_k, lin_q, lin_k, v, **how)
 
         return lambda: back(torch.compile(mix, dynamic=False) if compile else mix, inputs())
@@ -324,7 +369,10 @@ def ways_of_mixing(card, settings, T):
 
     def attention():
         heads = tensors(*[(batch, max(1, s.dim // 64), T, min(64, s.dim))] * 3)
-        return back(lambda *qkv: torch.nn.functional.scaled_dot_product_attention(*qkv, is_causal=True), heads)
+        return back(
+            lambda *qkv: torch.nn.functional.scaled_dot_product_attention(*qkv, is_causal=True),
+            heads,
+        )
 
     ways = {"torch, not compiled": by_torch(), "fused attention of a block": attention}
     if card.is_real:
@@ -341,9 +389,17 @@ def decoding(card):
         for batch in (1, 64):
             for position in card.settings.positions:
                 settings = replace(card.settings, dtype=name)
-                key = {"format": name, "batch": batch, "position": position, "tokens": settings.chunk_size}
-                card.row("decoding", key | {"dim": settings.dim},
-                         partial(ways_of_decoding, settings, batch, position))  # fmt: skip
+                key = {
+                    "format": name,
+                    "batch": batch,
+                    "position": position,
+                    "tokens": settings.chunk_size,
+                }
+                card.row(
+                    "decoding",
+                    key | {"dim": settings.dim},
+                    partial(ways_of_decoding, settings, batch, position),
+                )
 
 
 def ways_of_decoding(settings, batch, position):
@@ -361,20 +417,30 @@ def ways_of_decoding(settings, batch, position):
 
     def recorded():
         model, C = model_of("flash"), settings.chunk_size
-        step = RecordedStep(model, state_at(model, position, batch), room=position + (settings.rounds + 4) * C)
+        step = RecordedStep(
+            model, state_at(model, position, batch), room=position + (settings.rounds + 4) * C
+        )
         ids = torch.zeros(batch, dtype=torch.long, device=settings.device)
 
-        def go_on(_=None):  # from where it was: a graph has one state, and the time does not depend on the position
+        def go_on(
+            _=None,
+        ):  # from where it was: a graph has one state, and the time does not depend on the position
             for _ in range(C):
                 step(ids)
 
         return go_on, None
 
-    return {"FLASH": steps("flash"), "FLASH, recorded": recorded, "Transformer++": steps("transformer++")}
+    return {
+        "FLASH": steps("flash"),
+        "FLASH, recorded": recorded,
+        "Transformer++": steps("transformer++"),
+    }
 
 
 # ---------------------------------------------------------------- a training run
-UPDATES = TrainConfig(steps=200, batch=8, length=256, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
+UPDATES = TrainConfig(
+    steps=200, batch=8, length=256, learning_rate=3e-3, warmup=20, eval_bytes=20_000
+)
 MODEL = dict(dim=128, depth=4, qk_dim=64, chunk_size=64)
 SMALL_UPDATES = replace(UPDATES, steps=3, batch=1, length=32, warmup=1, eval_bytes=500)
 SMALL_MODEL = dict(dim=16, depth=1, qk_dim=16, chunk_size=16)
@@ -391,8 +457,16 @@ def training(card):
 
 
 def row_of_training(card, name, backend):
-    key = {"card": card.name, "code": code_digest(), "format": name, "backend": backend, "small": card.small}
-    StoredRuns("card_training", __doc__, card.out).find_or_make(key, partial(train_and_compare, card, name, backend))
+    key = {
+        "card": card.name,
+        "code": code_digest(),
+        "format": name,
+        "backend": backend,
+        "small": card.small,
+    }
+    StoredRuns("card_training", __doc__, card.out).find_or_make(
+        key, partial(train_and_compare, card, name, backend)
+    )
 
 
 def train_and_compare(card, name, backend):
@@ -400,13 +474,17 @@ def train_and_compare(card, name, backend):
     config = replace(SMALL_UPDATES if card.small else UPDATES, dtype=name)
     model = ModelConfig("flash", backend=backend, **(SMALL_MODEL if card.small else MODEL))
     try:
-        done = train(model, config, corpus=load_corpus("austen"), device=card.device, progress=False)
+        done = train(
+            model, config, corpus=load_corpus("austen"), device=card.device, progress=False
+        )
     except Exception as error:  # of the kernels, or a loss that is not finite: the other runs go on
         return reason(error)
     losses = [row["loss"] for row in done.log]
     found = {"losses": losses, "bits_per_byte": done.evaluation.bits_per_byte}
     for folder in (card.out, RESULTS):
-        on_cpu = StoredRuns("card_training", __doc__, folder).where(card="no card", format="float32", small=card.small)
+        on_cpu = StoredRuns("card_training", __doc__, folder).where(
+            card="no card", format="float32", small=card.small
+        )
         if on_cpu:
             off = [abs(a / b - 1) for a, b in zip(losses, on_cpu[0]["losses"], strict=True)]
             return found | {"off": max(off), "off_in_the_first_50": max(off[:50])}
@@ -414,17 +492,30 @@ def train_and_compare(card, name, backend):
 
 
 def main():
-    jobs = {"mixing": mixing, "steps": steps, "decoding": decoding, "training": training, "formats": formats}
+    jobs = {
+        "mixing": mixing,
+        "steps": steps,
+        "decoding": decoding,
+        "training": training,
+        "formats": formats,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=jobs)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes for a try")
-    parser.add_argument("--t4", action="store_true", help="sizes and formats of a T4; rows have it in the card's name")
+    parser.add_argument(
+        "--t4",
+        action="store_true",
+        help="sizes and formats of a T4; rows have it in the card's name",
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         if not args.small:
-            parser.exit(2, "this benchmark needs a CUDA card, and torch sees none; --small tries the script\n")
+            parser.exit(
+                2,
+                "this benchmark needs a CUDA card, and torch sees none; --small tries the script\n",
+            )
         args.device = "cpu"
     with suppress(AttributeError):
         torch._dynamo.config.recompile_limit = 64  # each length compiles anew

@@ -26,7 +26,9 @@ class StoredRuns:
 
     def load(self):
         """All runs, in the order in which they were finished."""
-        return json.loads(self.path.read_text(encoding="utf-8"))["runs"] if self.path.exists() else []
+        return (
+            json.loads(self.path.read_text(encoding="utf-8"))["runs"] if self.path.exists() else []
+        )
 
     def where(self, **key):
         """The runs that agree with ``key``."""
@@ -66,14 +68,31 @@ class StoredRuns:
 
 def commands_in(doc):
     """The commands of a docstring, one in each line that is indented; but not the one that prints what is stored."""
-    lines = (line.split("#")[0].strip() for line in doc.splitlines() if line.startswith("    python "))
+    lines = (
+        line.split("#")[0].strip() for line in doc.splitlines() if line.startswith("    python ")
+    )
     return [line for line in lines if not line.endswith(" table")]
 
 
 def grid(runs):
     """{setting: the values that it has in the runs}, of those by which runs are told apart."""
-    settings = ("model", "corpus", "T", "size", "chunk_size", "bias", "start", "dtype", "steps", "budget", "after",
-                "learning_rate", "dropout", "weight_decay", "seed")  # fmt: skip
+    settings = (
+        "model",
+        "corpus",
+        "T",
+        "size",
+        "chunk_size",
+        "bias",
+        "start",
+        "dtype",
+        "steps",
+        "budget",
+        "after",
+        "learning_rate",
+        "dropout",
+        "weight_decay",
+        "seed",
+    )
     values = {name: {run[name] for run in runs if name in run} for name in settings}
     return {name: sorted(found) for name, found in values.items() if found}
 

@@ -71,7 +71,16 @@ class Settings:
 
     def __post_init__(self):
         pick_dtype(pick_device(self.device), self.dtype)
-        for name in ("dim", "qk_dim", "chunk_size", "blocks", "tokens", "unit_length", "decoding_blocks", "rounds"):
+        for name in (
+            "dim",
+            "qk_dim",
+            "chunk_size",
+            "blocks",
+            "tokens",
+            "unit_length",
+            "decoding_blocks",
+            "rounds",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
         if self.tokens < max(*self.lengths, self.unit_length):
@@ -85,21 +94,37 @@ class Settings:
 
 PRESETS = {
     "tiny": Settings(
-        dim=32, qk_dim=16, chunk_size=16, tokens=128, lengths=(64, 128), unit_length=128, positions=(32, 64),
-        decoding_blocks=1, rounds=2,
+        dim=32,
+        qk_dim=16,
+        chunk_size=16,
+        tokens=128,
+        lengths=(64, 128),
+        unit_length=128,
+        positions=(32, 64),
+        decoding_blocks=1,
+        rounds=2,
     ),
     "small": Settings(),
-    "paper-base": Settings(dim=768, blocks=12, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=60e9),
-    "t4": Settings(dim=768, blocks=4, tokens=8192, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=12e9),
-}  # fmt: skip
+    "paper-base": Settings(
+        dim=768, blocks=12, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=60e9
+    ),
+    "t4": Settings(
+        dim=768, blocks=4, tokens=8192, lengths=(512, 1024, 2048, 4096, 8192), memory_limit=12e9
+    ),
+}
 
 
 def quick(settings):
     """The same in about a minute: few tokens, short sequences."""
     return replace(
-        settings, tokens=4096, lengths=(512, 1024, 2048, 4096), positions=(512, 2048), blocks=1, rounds=3,
+        settings,
+        tokens=4096,
+        lengths=(512, 1024, 2048, 4096),
+        positions=(512, 2048),
+        blocks=1,
+        rounds=3,
         memory_limit=2e9,
-    )  # fmt: skip
+    )
 
 
 def config_of(architecture, settings, **more):
@@ -132,13 +157,20 @@ def make_guest(settings):
     if version != GUEST_VERSION:
         return None, f"{GUEST} is {version} here: expected {GUEST_VERSION}"
     s = settings
-    units = torch.nn.Sequential(*(
-        PublicFLASH(
-            dim=s.dim, group_size=s.chunk_size, query_key_dim=s.qk_dim, expansion_factor=2.0, causal=True,
-            dropout=0.0, shift_tokens=False,
+    units = torch.nn.Sequential(
+        *(
+            PublicFLASH(
+                dim=s.dim,
+                group_size=s.chunk_size,
+                query_key_dim=s.qk_dim,
+                expansion_factor=2.0,
+                causal=True,
+                dropout=0.0,
+                shift_tokens=False,
+            )
+            for _ in range(2 * s.blocks)
         )
-        for _ in range(2 * s.blocks)
-    ))  # fmt: skip
+    )
     return draw_order_one(units, torch.Generator().manual_seed(0)).to(s.device), None
 
 
@@ -167,7 +199,9 @@ def training_floor(config, settings, batch, T):
         products = [_operands(settings, *shape) for shape in flash_products(config, batch, T)]
         attend = None
     elif config.architecture == "transformer++":
-        products = [_operands(settings, *shape) for shape in transformer_products(config, batch * T)]
+        products = [
+            _operands(settings, *shape) for shape in transformer_products(config, batch * T)
+        ]
         attend = _attention(settings, batch, T)
     else:
         return None
@@ -208,11 +242,15 @@ def _operands(settings, batch, rows, inner, columns):
 
 def _attention(settings, batch, T):
     heads = max(1, settings.dim // 64)
-    q, k, v = (_noise(settings, batch, heads, T, settings.dim // heads).requires_grad_() for _ in range(3))
+    q, k, v = (
+        _noise(settings, batch, heads, T, settings.dim // heads).requires_grad_() for _ in range(3)
+    )
     grad = torch.randn_like(q)
 
     def attend():
-        torch.autograd.grad(F.scaled_dot_product_attention(q, k, v, is_causal=True), (q, k, v), grad)
+        torch.autograd.grad(
+            F.scaled_dot_product_attention(q, k, v, is_causal=True), (q, k, v), grad
+        )
 
     return attend
 
@@ -228,7 +266,9 @@ def measure_training(settings, say=print):
     """Rows (model, T) of the time of a step, its floor, tokens/s, peak memory and counted multiply-adds."""
     guest, no_guest = make_guest(settings)
     models = {"flash_pytorch": guest}
-    models |= {name: make_units(name, settings) for name in ("flash", "flash_quad", "transformer++")}
+    models |= {
+        name: make_units(name, settings) for name in ("flash", "flash_quad", "transformer++")
+    }
     say(f"\nTraining step, forward and backward, {settings.tokens} tokens\n{TRAINING_HEAD}")
     rows, before = [], {}
     for T in settings.lengths:
@@ -252,9 +292,13 @@ def _training_rows(models, T, settings, before, no_guest):
             rows[key]["reason"] = "out of memory"
 
     for name, model in models.items():
-        row = dict(model=name, T=T, batch=batch, seconds=None, floor=None, peak_bytes=None, reason=None)
+        row = dict(
+            model=name, T=T, batch=batch, seconds=None, floor=None, peak_bytes=None, reason=None
+        )
         rows[name] = row
-        config = config_of("flash" if name == "flash_pytorch" else name, settings)  # the guest computes the same
+        config = config_of(
+            "flash" if name == "flash_pytorch" else name, settings
+        )  # the guest computes the same
         row["multiply_adds"] = batch * counted_units(config, T)
         row["reason"] = no_guest if model is None else unreasonable(before.get(name), row, settings)
         if row["reason"]:
@@ -269,7 +313,9 @@ def _training_rows(models, T, settings, before, no_guest):
         floor = None if name == "flash_pytorch" else training_floor(config, settings, batch, T)
         if floor:
             timed[name, "floor"] = floor
-    for key, seconds in time_in_turn(timed, settings.rounds, device=settings.device, leave_out=leave_out).items():
+    for key, seconds in time_in_turn(
+        timed, settings.rounds, device=settings.device, leave_out=leave_out
+    ).items():
         name, field = (key, "seconds") if isinstance(key, str) else (key[0], "floor")
         rows[name][field] = every_round(seconds)
     for row in rows.values():
@@ -301,7 +347,11 @@ def unreasonable(before, row, settings):
 
 def _is_out_of_memory(error):
     words = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
+    return (
+        isinstance(error, MemoryError)
+        or "out of memory" in words
+        or "can't allocate memory" in words
+    )
 
 
 # ---------------------------------------------------------------- part 2: one unit against its floor
@@ -320,7 +370,9 @@ def measure_unit(settings, say=print):
             "floor": training_floor(config, settings, batch, T),
         }
         timed = time_in_turn(functions, 3 * settings.rounds, device=settings.device)
-        row = dict(T=T, batch=batch, **{name: every_round(seconds) for name, seconds in timed.items()})
+        row = dict(
+            T=T, batch=batch, **{name: every_round(seconds) for name, seconds in timed.items()}
+        )
         rows.append(row | {"over_floor": ratio_in_turn(row["seconds"], row["floor"])})
         say(unit_line(rows[-1]))
     return rows
@@ -363,7 +415,10 @@ def measure_decoding(settings, say=print):
                 timed[key, "floor"] = decoding_floor(config, settings, position)
                 rows.append(decoding_row(config, position, states[key], settings.chunk_size))
         seconds = time_in_turn(
-            timed, settings.rounds, prepare=lambda key: copy.deepcopy(states[key[0]]), device=settings.device
+            timed,
+            settings.rounds,
+            prepare=lambda key: copy.deepcopy(states[key[0]]),
+            device=settings.device,
         )
     for row in rows:
         for field in ("seconds", "floor"):
@@ -377,9 +432,12 @@ def decoding_row(config, position, state, C):
     """What a step costs at a position, counted: the mean over C steps, which are one chunk of FLASH."""
     after = count_multiply_adds(config, position + C) - count_multiply_adds(config, position)
     return dict(
-        model=config.architecture, position=position, state_numbers=state.numel(),
-        counted_state_numbers=count_state_numbers(config, position), multiply_adds=after / C,
-    )  # fmt: skip
+        model=config.architecture,
+        position=position,
+        state_numbers=state.numel(),
+        counted_state_numbers=count_state_numbers(config, position),
+        multiply_adds=after / C,
+    )
 
 
 def state_at(model, position, batch=1):
@@ -392,13 +450,17 @@ def state_at(model, position, batch=1):
     for unit in () if constant else state.units:
         fill(unit, position - 1)
     state.rows.used = position - 1
-    return model.step(ids[:, 0], state)[1]  # a cache that is full doubles its room now, and not while it is timed
+    return model.step(ids[:, 0], state)[
+        1
+    ]  # a cache that is full doubles its room now, and not while it is timed
 
 
 def fill(cache: states.Cache, length):
     """Make the rows of a cache ``length`` tokens long."""
     shapes = [(*t.shape[:-2], length, t.shape[-1]) for t in cache.tensors]
-    cache.tensors = tuple(torch.randn(s, dtype=t.dtype, device=t.device) for s, t in zip(shapes, cache.tensors))
+    cache.tensors = tuple(
+        torch.randn(s, dtype=t.dtype, device=t.device) for s, t in zip(shapes, cache.tensors)
+    )
     cache.rows.used = length
 
 
@@ -427,8 +489,10 @@ def decoding_floor(config, settings, position):
     else:
         H = max(1, D // 64)
         every_step = [
-            *transformer_products(config, 1), (H, 1, D // H, position), (H, 1, position, D // H),
-        ]  # fmt: skip
+            *transformer_products(config, 1),
+            (H, 1, D // H, position),
+            (H, 1, position, D // H),
+        ]
     # each unit has weights and a state of its own, which do not all fit into a cache
     units = [[_operands(settings, *shape)[:2] for shape in every_step] for _ in range(config.depth)]
     chunk = [_operands(settings, *shape)[:2] for shape in once]
@@ -462,12 +526,17 @@ def conclude(training, unit, decoding_rows, settings):
         counted = at["transformer++", T]["multiply_adds"] / at["flash", T]["multiply_adds"]
         speedups.append(
             dict(
-                T=T, measured=measured, counted=counted, fraction=measured / counted if measured else None,
+                T=T,
+                measured=measured,
+                counted=counted,
+                fraction=measured / counted if measured else None,
                 flash_over_floor=ratio_in_turn(time_of("flash", T), at["flash", T]["floor"]),
-                transformer_over_floor=ratio_in_turn(time_of("transformer++", T), at["transformer++", T]["floor"]),
+                transformer_over_floor=ratio_in_turn(
+                    time_of("transformer++", T), at["transformer++", T]["floor"]
+                ),
                 flash_over_public=ratio_in_turn(time_of("flash", T), time_of("flash_pytorch", T)),
             )
-        )  # fmt: skip
+        )
     short = 1024 if 1024 in settings.lengths else settings.lengths[0]
     long = settings.lengths[-1]
     steps = {(row["model"], row["position"]): row["seconds"] for row in decoding_rows}
@@ -477,10 +546,14 @@ def conclude(training, unit, decoding_rows, settings):
         crossover=dict(measured=measured_crossover(speedups), counted=counted_crossover(settings)),
         unit_over_floor={str(row["batch"]): row["over_floor"] for row in unit},
         constant_tokens=dict(
-            short=short, long=long, ratio=ratio_of_medians(time_of("flash", long), time_of("flash", short))
+            short=short,
+            long=long,
+            ratio=ratio_of_medians(time_of("flash", long), time_of("flash", short)),
         ),
         decoding={
-            name: dict(short=first, long=last, ratio=ratio_in_turn(steps[name, last], steps[name, first]))
+            name: dict(
+                short=first, long=last, ratio=ratio_in_turn(steps[name, last], steps[name, first])
+            )
             for name in ("flash", "flash_quad", "transformer++")
         },
     )
@@ -510,15 +583,21 @@ def counted_crossover(settings):
 
 
 NAMES = {
-    "flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++", "flash_pytorch": "FLASH-pytorch",
-}  # fmt: skip
+    "flash": "FLASH",
+    "flash_quad": "FLASH-Quad",
+    "transformer++": "Transformer++",
+    "flash_pytorch": "FLASH-pytorch",
+}
 TRAINING_HEAD = (
     f"{'model':<14}{'T':>7}{'B':>5}  {'seconds: median, low to high':<34}{'/floor':>7}{'tokens/s':>10}{'peak MB':>9}"
     f"{'GMAC':>9}"
 )
-UNIT_HEAD = f"{'B':>3}  {'seconds: median, low to high':<34}{'floor: median, low to high':<34}{'/floor':>7}"
+UNIT_HEAD = (
+    f"{'B':>3}  {'seconds: median, low to high':<34}{'floor: median, low to high':<34}{'/floor':>7}"
+)
 DECODING_HEAD = (
-    f"{'model':<14}{'position':>9}  {'ms: median, low to high':<34}{'/floor':>7}{'state numbers':>15}{'MMAC':>9}"
+    f"{'model':<14}{'position':>9}  {'ms: median, low to high':<34}{'/floor':>7}{'state numbers':>15}"
+    f"{'MMAC':>9}"
 )
 
 
@@ -559,17 +638,19 @@ def decoding_line(row):
 
 def conclusion_lines(end):
     """What follows, in words and one more table."""
-    head = (
-        f"\nFLASH against Transformer++\n{'T':>7}{'measured':>10}{'counted':>9}{'fraction':>10}{'against public':>16}"
-    )
-    lines = [head]
+    columns = f"{'T':>7}{'measured':>10}{'counted':>9}{'fraction':>10}{'against public':>16}"
+    lines = [f"\nFLASH against Transformer++\n{columns}"]
     for s in end["speedups"]:
         lines.append(
             f"{s['T']:>7}{_or_dash(s['measured'], '.2f'):>10}{s['counted']:>9.2f}{_or_dash(s['fraction'], '.2f'):>10}"
             f"{_or_dash(s['flash_over_public'], '.2f'):>16}"
         )
     cross, same = end["crossover"], end["constant_tokens"]
-    where = "nowhere between these lengths" if cross["measured"] is None else f"at about T={cross['measured']}"
+    where = (
+        "nowhere between these lengths"
+        if cross["measured"] is None
+        else f"at about T={cross['measured']}"
+    )
     lines.append(f"FLASH overtakes Transformer++ {where}, by the count at T={cross['counted']}.")
     lines.append(
         f"The same tokens at T={same['long']} cost {_or_dash(same['ratio'], '.2f')} times those at T={same['short']}."
@@ -589,7 +670,11 @@ def steady_processor():
     """The two settings without which a CPU times its memory and its denormals; yields what was switched on."""
     kept, flushed = keep_freed_memory(), torch.set_flush_denormal(True)
     try:
-        yield {"freed_memory_kept": kept, "denormals_flushed": flushed, "parameters": "of order one"}
+        yield {
+            "freed_memory_kept": kept,
+            "denormals_flushed": flushed,
+            "parameters": "of order one",
+        }
     finally:
         torch.set_flush_denormal(False)
 
@@ -606,9 +691,17 @@ def benchmark(settings, command="", say=print):
         say(line)
     sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
     return dict(
-        format=FORMAT, command=command, machine=machine(settings.device), settings=sizes, steady=steady,
-        method=METHOD, training=training, unit=unit, decoding=decoding_rows, conclusions=end,
-    )  # fmt: skip
+        format=FORMAT,
+        command=command,
+        machine=machine(settings.device),
+        settings=sizes,
+        steady=steady,
+        method=METHOD,
+        training=training,
+        unit=unit,
+        decoding=decoding_rows,
+        conclusions=end,
+    )
 
 
 def save(result, path, draw):
@@ -626,16 +719,30 @@ def add_arguments(parser):
     """The options of ``flash-tutorial bench``."""
     parser.description = __doc__.split("\n\n")[1].replace("\n", " ")
     parser.add_argument(
-        "--preset", choices=sorted(PRESETS), default="small",
+        "--preset",
+        choices=sorted(PRESETS),
+        default="small",
         help="small: D=256, one block, T to 32768. For a GPU: paper-base, D=768, 12 blocks, T to 8192; t4: 4 blocks, "
         "for 15 GB; tiny: seconds, to try the command (default: small)",
-    )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="short sequences only, about a minute; numbers are rough")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)")
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="short sequences only, about a minute; numbers are rough",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)"
+    )
+    parser.add_argument(
+        "--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)"
+    )
     parser.add_argument("--rounds", type=int, help="how often each is timed (default: 5; quick: 3)")
-    parser.add_argument("--tokens", type=int, help="tokens of a training step (default: 32768; quick: 4096)")
-    parser.add_argument("--out", help="JSON file; the plot lies beside it (default: bench_cpu.json, by the device)")
+    parser.add_argument(
+        "--tokens", type=int, help="tokens of a training step (default: 32768; quick: 4096)"
+    )
+    parser.add_argument(
+        "--out", help="JSON file; the plot lies beside it (default: bench_cpu.json, by the device)"
+    )
 
 
 def settings_from(args):
@@ -645,14 +752,22 @@ def settings_from(args):
         settings = quick(settings)
     device = pick_device(args.device)
     dtype, _ = pick_dtype(device, args.dtype)
-    asked = {name: getattr(args, name) for name in ("rounds", "tokens") if getattr(args, name) is not None}
+    asked = {
+        name: getattr(args, name)
+        for name in ("rounds", "tokens")
+        if getattr(args, name) is not None
+    }
     return replace(settings, device=str(device), dtype=str(dtype).removeprefix("torch."), **asked)
 
 
 def command_of(args):
     """The command that repeats this, without the place of the files."""
     words = ["flash-tutorial bench", f"--preset {args.preset}", "--quick" if args.quick else ""]
-    words += [f"--{k} {getattr(args, k)}" for k in ("device", "dtype", "rounds", "tokens") if getattr(args, k)]
+    words += [
+        f"--{k} {getattr(args, k)}"
+        for k in ("device", "dtype", "rounds", "tokens")
+        if getattr(args, k)
+    ]
     return " ".join(word for word in words if word)
 
 
@@ -661,9 +776,13 @@ def run(args, draw):
     settings = settings_from(args)
     path = Path(args.out or f"bench_{torch.device(settings.device).type}.json")
     if path.suffix != ".json":
-        raise ValueError(f"--out {path}: expected a name that ends in .json; the picture lies beside it as .png")
+        raise ValueError(
+            f"--out {path}: expected a name that ends in .json; the picture lies beside it as .png"
+        )
     if not path.parent.is_dir():
-        raise ValueError(f"--out {path}: the folder {path.parent} is not there; make it first, or choose another")
+        raise ValueError(
+            f"--out {path}: the folder {path.parent} is not there; make it first, or choose another"
+        )
     result = benchmark(settings, command_of(args), say=lambda line: print(line, flush=True))
     picture = save(result, path, draw)
     print(f"\n{path} and {picture} are written.")

@@ -64,7 +64,11 @@ def transformer_multiply_adds(T, D, F, causal, glu):
 
 def mc_transformer_multiply_adds(T, D, F, H, C, causal):
     """MC-Transformer++: softmax attention inside chunks, and H linear heads of a (D / H) x (D / H) state."""
-    return transformer_dense(T, D, F, glu=True) + chunk_pairs(T, C, causal) * 2 * D + 2 * T * D * (D // H)
+    return (
+        transformer_dense(T, D, F, glu=True)
+        + chunk_pairs(T, C, causal) * 2 * D
+        + 2 * T * D * (D // H)
+    )
 
 
 @singledispatch
@@ -93,7 +97,9 @@ def _(model: GAU, T):
 @count_multiply_adds.register
 def _(model: FLASH, T):
     u = model
-    return flash_multiply_adds(_length(T), u.dim, u.expanded, u.qk_dim, u.chunk_size, u.causal, u.local, u.global_)
+    return flash_multiply_adds(
+        _length(T), u.dim, u.expanded, u.qk_dim, u.chunk_size, u.causal, u.local, u.global_
+    )
 
 
 @count_multiply_adds.register
@@ -104,7 +110,9 @@ def _(model: TransformerBlock, T):
 @count_multiply_adds.register
 def _(model: MCTransformerBlock, T):
     u = model
-    return mc_transformer_multiply_adds(_length(T), u.dim, u.ff_dim, u.heads, u.chunk_size, u.causal)
+    return mc_transformer_multiply_adds(
+        _length(T), u.dim, u.ff_dim, u.heads, u.chunk_size, u.causal
+    )
 
 
 @count_multiply_adds.register
@@ -114,7 +122,10 @@ def _(model: Stack, T):
 
 @count_multiply_adds.register
 def _(model: LanguageModel, T):
-    return count_multiply_adds(model.stack, T) + _length(T) * model.config.dim * model.config.vocab_size
+    return (
+        count_multiply_adds(model.stack, T)
+        + _length(T) * model.config.dim * model.config.vocab_size
+    )
 
 
 @count_multiply_adds.register
@@ -147,7 +158,11 @@ def count_state_numbers(model, T):
     own answers by a method ``state_numbers(T)``, and is otherwise taken to keep all its inputs (T D), as decoding then
     does.
     """
-    return model.state_numbers(_length(T)) if hasattr(model, "state_numbers") else _length(T) * model.dim
+    return (
+        model.state_numbers(_length(T))
+        if hasattr(model, "state_numbers")
+        else _length(T) * model.dim
+    )
 
 
 @count_state_numbers.register

@@ -32,7 +32,11 @@ def tile_on(capability, S=128, itemsize=2):
     """The tile that ``tiles.tile_for`` takes in half precision on a card on which nothing was measured."""
     card = tuple(map(int, capability.split(".")))
     has = KIB * SHARED[card]
-    return SMALL if card < (8, 0) else next(t for t in LARGE if not does_not_fit(t, S, itemsize, card, has))
+    return (
+        SMALL
+        if card < (8, 0)
+        else next(t for t in LARGE if not does_not_fit(t, S, itemsize, card, has))
+    )
 
 
 def signature(kernel, half, S, tile, variant=""):
@@ -41,8 +45,19 @@ def signature(kernel, half, S, tile, variant=""):
     As it is called in training: with bias and gate, without documents, unless ``variant`` says otherwise; at the
     paper's sizes, where addresses and strides are multiples of 16.
     """
-    fixed = {"M": tile[0], "E_TILE": tile[1], "S_TILE": S, "HALF": S // 2, "R": kernels.ROWS, "WIDTH": 1024,
-             "SILU": True, "LATER": False, "documents": None, "joins": None, "whole": None}  # fmt: skip
+    fixed = {
+        "M": tile[0],
+        "E_TILE": tile[1],
+        "S_TILE": S,
+        "HALF": S // 2,
+        "R": kernels.ROWS,
+        "WIDTH": 1024,
+        "SILU": True,
+        "LATER": False,
+        "documents": None,
+        "joins": None,
+        "whole": None,
+    }
     if kernel is kernels.ungate_kernel:
         fixed |= {"R": 16, "WIDTH": 128}
     if variant == "documents":
@@ -67,9 +82,14 @@ def signature(kernel, half, S, tile, variant=""):
             kinds[name] = WHOLE[name]
         elif name in ("T", "C", "S", "E", "G", "N", "rows_end", "h_stride", "factor_stride"):
             kinds[name] = "i32"
-            aligned |= {(i,): [["tt.divisibility", 16]]} if name in ("S", "E", "N", "h_stride") else {}
+            aligned |= (
+                {(i,): [["tt.divisibility", 16]]} if name in ("S", "E", "N", "h_stride") else {}
+            )
         else:
-            kinds[name], aligned[(i,)] = "*fp32" if name in FLOATS else f"*{half}", [["tt.divisibility", 16]]
+            kinds[name], aligned[(i,)] = (
+                "*fp32" if name in FLOATS else f"*{half}",
+                [["tt.divisibility", 16]],
+            )
     return kinds, constants, aligned
 
 
@@ -81,7 +101,9 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None):
     memory that a thread keeps for it (its stack), and those that the code's spill stores and spill loads move.
     """
     if INTERPRETED:
-        raise ValueError("TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart")
+        raise ValueError(
+            "TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart"
+        )
     plain, _, variant = name.partition("_")
     tile = Tile(*tile) if tile else tile_on(capability, S)
     kernel = getattr(kernels, f"{plain}_kernel")
@@ -91,12 +113,17 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None):
     compiled = triton.compile(source, target=target, options=options)
     code = compiled.asm["ptx"]
     return {
-        "kernel": name, "capability": capability, "half": half, "tile": tile[:2],
-        "warps": tile.warps, "stages": tile.stages,
+        "kernel": name,
+        "capability": capability,
+        "half": half,
+        "tile": tile[:2],
+        "warps": tile.warps,
+        "stages": tile.stages,
         "matrix_instructions": len(re.findall(r"\bw?g?mma\.(?:mma_async\.)?sync", code)),
-        "multiply_adds": len(re.findall(r"\bfma\.rn\.f", code)), "shared_bytes": compiled.metadata.shared,
+        "multiply_adds": len(re.findall(r"\bfma\.rn\.f", code)),
+        "shared_bytes": compiled.metadata.shared,
         **registers_of(code),
-    }  # fmt: skip
+    }
 
 
 def registers_of(code):
@@ -109,7 +136,14 @@ def registers_of(code):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(code, encoding="utf-8")
-        call = [ptxas, "-v", f"--gpu-name={card[0].split()[1]}", str(path), "-o", str(Path(folder) / "kernel.cubin")]
+        call = [
+            ptxas,
+            "-v",
+            f"--gpu-name={card[0].split()[1]}",
+            str(path),
+            "-o",
+            str(Path(folder) / "kernel.cubin"),
+        ]
         said = subprocess.run(call, capture_output=True, text=True, check=True).stderr
     return read_ptxas(said)
 
@@ -117,9 +151,11 @@ def registers_of(code):
 def read_ptxas(said):
     """The numbers in what ``ptxas -v`` says of one kernel."""
     words = {
-        "registers": "Used (\\d+) registers", "stack_bytes": "(\\d+) bytes stack frame",
-        "spill_store_bytes": "(\\d+) bytes spill stores", "spill_load_bytes": "(\\d+) bytes spill loads",
-    }  # fmt: skip
+        "registers": "Used (\\d+) registers",
+        "stack_bytes": "(\\d+) bytes stack frame",
+        "spill_store_bytes": "(\\d+) bytes spill stores",
+        "spill_load_bytes": "(\\d+) bytes spill loads",
+    }
     return {name: int(re.search(word, said)[1]) for name, word in words.items()}
 
 
@@ -132,19 +168,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("capabilities", nargs="+", choices=CARDS)
     parser.add_argument("--kernel", nargs="+", choices=KERNELS + VARIANTS, default=KERNELS)
-    parser.add_argument("--tile", type=int, nargs="+", help="M E, powers of two from 16 on; warps; stages")
+    parser.add_argument(
+        "--tile", type=int, nargs="+", help="M E, powers of two from 16 on; warps; stages"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     halves = ("fp16", "bf16") if args.out else ("fp16",)
     wanted = [(c, name, half) for c in args.capabilities for name in args.kernel for half in halves]
     rows = []
     for capability, name, half in wanted:
-        if not (half == "bf16" and capability == "7.5"):  # a T4 has no bfloat16, and Triton refuses it
+        if not (
+            half == "bf16" and capability == "7.5"
+        ):  # a T4 has no bfloat16, and Triton refuses it
             rows.append(compile_for(capability, name, half=half, tile=args.tile))
             print(json.dumps(rows[-1]), flush=True)
     if args.out:
-        about = {"command": "python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out " + args.out.as_posix(),
-                 "triton": triton.__version__, "kernels_sha256": text_sha256(), "machine": machine()}  # fmt: skip
+        about = {
+            "command": "python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out "
+            + args.out.as_posix(),
+            "triton": triton.__version__,
+            "kernels_sha256": text_sha256(),
+            "machine": machine(),
+        }
         lines = ",\n  ".join(map(json.dumps, rows))
         write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
 

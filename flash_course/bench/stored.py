@@ -14,7 +14,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 NEAR = 0.01  # of a loss: how far a repeated run may be from the stored one
 # What lectures call the arms of an experiment; "model" otherwise.
 ARMS_ARE = {"ablations": "variant", "curves": "cause", "quality": "architecture"}
-OF_QUALITY = {"quality_flash": "flash", "quality_flash_quad": "flash_quad", "quality_transformerpp": "transformer++"}
+OF_QUALITY = {
+    "quality_flash": "flash",
+    "quality_flash_quad": "flash_quad",
+    "quality_transformerpp": "transformer++",
+}
 
 
 def load_stored(name: str) -> dict:
@@ -44,7 +48,12 @@ def flat(row: dict, arm: str) -> dict:
     """A row with its settings and measures at the top; one that times all arms in turn is of none
     of them.
     """
-    key = {arm: row["arm"], "learning_rate": row["rate"], "seed": row["seed"], "steps": row["steps"]}
+    key = {
+        arm: row["arm"],
+        "learning_rate": row["rate"],
+        "seed": row["seed"],
+        "steps": row["steps"],
+    }
     key = {name: value for name, value in key.items() if value is not None}
     if row["arm"] is None:
         key = {}
@@ -60,14 +69,24 @@ def with_best_rates(runs):
     first = [run for run in runs if run["seed"] == 0]
     best = {}
     for run in first:
-        if run["variant"] not in best or run["bits_per_byte"] < best[run["variant"]]["bits_per_byte"]:
+        if (
+            run["variant"] not in best
+            or run["bits_per_byte"] < best[run["variant"]]["bits_per_byte"]
+        ):
             best[run["variant"]] = run
-    return {"runs": runs, "best_rates": {variant: run["learning_rate"] for variant, run in best.items()}}
+    return {
+        "runs": runs,
+        "best_rates": {variant: run["learning_rate"] for variant, run in best.items()},
+    }
 
 
 def by_name(runs):
     """Of recall: {name: run}, the other seeds under names of their own."""
-    return {"runs": {run["model"] + (f" seed {run['seed']}" if run["seed"] else ""): run for run in runs}}
+    return {
+        "runs": {
+            run["model"] + (f" seed {run['seed']}" if run["seed"] else ""): run for run in runs
+        }
+    }
 
 
 def by_mixer(runs):
@@ -98,7 +117,9 @@ def timed_runs(T: int, budget: int = 600) -> dict:
         if (run.get("T"), run.get("budget")) == (T, budget):
             by_model.setdefault(run["model"], {}).setdefault(run["learning_rate"], []).append(run)
     for model, by_rate in by_model.items():
-        whole = [sorted(runs, key=lambda run: run["seed"]) for runs in by_rate.values() if len(runs) == 3]
+        whole = [
+            sorted(runs, key=lambda run: run["seed"]) for runs in by_rate.values() if len(runs) == 3
+        ]
         by_model[model] = min(whole, key=lambda runs: runs[0]["bits_per_byte"], default=[])
     return by_model
 
@@ -107,7 +128,10 @@ def timed_lines(T: int) -> dict:
     """{model by its name in figures: (seconds, bits per byte at each of them, a row for each seed)}
     of timed_runs.
     """
-    names, lines = {"flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++"}, {}
+    names, lines = (
+        {"flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++"},
+        {},
+    )
     for model, name in names.items():
         ways = [run["on_the_way"] for run in timed_runs(T)[model]]
         lines[name] = [second for second, _ in ways[0]], [[bits for _, bits in way] for way in ways]
@@ -152,7 +176,13 @@ def leads_at_equal_updates() -> dict:
 
     def mean(file, steps, learning_rate, **more):
         wanted = dict(steps=steps, learning_rate=learning_rate) | more
-        return np.mean([run["bits_per_byte"] for run in load_stored(file)["runs"] if wanted.items() <= run.items()])
+        return np.mean(
+            [
+                run["bits_per_byte"]
+                for run in load_stored(file)["runs"]
+                if wanted.items() <= run.items()
+            ]
+        )
 
     def of_card(name):
         card = resources.files("flash_tutorial") / "models" / name / "card.json"
@@ -161,7 +191,8 @@ def leads_at_equal_updates() -> dict:
     parts = {model: {"corpus": "austen", "model": model} for model in ("FLASH", "Transformer++")}
     return {
         "T = 2048, after 2,000 updates of both (lecture 10)": (
-            mean("parts", 2000, 0.005, **parts["Transformer++"]) - mean("parts", 2000, 0.005, **parts["FLASH"])
+            mean("parts", 2000, 0.005, **parts["Transformer++"])
+            - mean("parts", 2000, 0.005, **parts["FLASH"])
         ),
         "T = 1024, four times as large, after 11,000 updates of both (lecture 07)": (
             of_card("austen-transformer++") - of_card("austen-flash")
@@ -180,7 +211,10 @@ def longer_windows(stage: str) -> dict:
     for run in load_stored("longer")["runs"]:
         for T, both in run[stage].items():
             found.setdefault(run["model"], {}).setdefault(int(T), []).append(both)
-    return {model: {T: tuple(map(np.array, zip(*of))) for T, of in by_T.items()} for model, by_T in found.items()}
+    return {
+        model: {T: tuple(map(np.array, zip(*of))) for T, of in by_T.items()}
+        for model, by_T in found.items()
+    }
 
 
 def recalls(pairs: int) -> dict:
@@ -206,8 +240,14 @@ def recalls_at_best_rate(pairs: int) -> dict:
     """
     found = {}
     for model, by_entries in recalls(16).items():
-        whole = [{rate for rate, seeds in rates.items() if len(seeds) == 3} for rates in by_entries.values()]
-        shares = {rate: np.mean([rates[rate] for rates in by_entries.values()]) for rate in set.intersection(*whole)}
+        whole = [
+            {rate for rate, seeds in rates.items() if len(seeds) == 3}
+            for rates in by_entries.values()
+        ]
+        shares = {
+            rate: np.mean([rates[rate] for rates in by_entries.values()])
+            for rate in set.intersection(*whole)
+        }
         best = max(shares, key=shares.get)
         found[model] = {n: rates[best] for n, rates in recalls(pairs)[model].items()}
     return found
@@ -217,7 +257,9 @@ def is_stored_run(losses, stored_losses, updates: int) -> bool:
     """Whether the first ``updates`` losses are those of a stored run, each to 1%."""
     live, stored = np.array(losses[:updates]), np.array(stored_losses[:updates])
     if len(live) < updates or len(stored) < updates:
-        raise ValueError(f"{len(live)} live and {len(stored)} stored losses: {updates} of each are needed")
+        raise ValueError(
+            f"{len(live)} live and {len(stored)} stored losses: {updates} of each are needed"
+        )
     return bool(np.allclose(live, stored, rtol=NEAR, atol=0))
 
 
@@ -233,11 +275,18 @@ def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
         if f"{lecture} {name}" not in stored:
             print(f"{name}: no run of this name is stored")
             continue
-        losses, stored_losses = [row["loss"] for row in run.log], stored[f"{lecture} {name}"]["losses"]
+        losses, stored_losses = (
+            [row["loss"] for row in run.log],
+            stored[f"{lecture} {name}"]["losses"],
+        )
         if is_stored_run(losses, stored_losses, updates):
             same += 1
         else:
             off = np.abs(np.array(losses[:updates]) / np.array(stored_losses[:updates]) - 1).max()
-            print(f"{name}: the first {updates} losses differ from those of the stored run by up to {off:.1%}")
+            print(
+                f"{name}: the first {updates} losses differ from those of the stored run by up to {off:.1%}"
+            )
     if same:
-        print(f"{same} run{'s begin as their stored runs do' if same > 1 else ' begins as its stored run does'}")
+        print(
+            f"{same} run{'s begin as their stored runs do' if same > 1 else ' begins as its stored run does'}"
+        )

@@ -31,7 +31,9 @@ def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128, ques
     Needs 2 pairs <= chunk_size, pairs <= keys, pairs <= values and length >= chunk_size + pairs, and of questions
     pairs <= questions <= length - chunk_size; else ValueError.
     """
-    check_counts(batch=batch, length=length, chunk_size=chunk_size, pairs=pairs, keys=keys, values=values)
+    check_counts(
+        batch=batch, length=length, chunk_size=chunk_size, pairs=pairs, keys=keys, values=values
+    )
     questions = pairs if questions is None else questions
     check_counts(questions=questions)
     if 2 * pairs > chunk_size:
@@ -57,7 +59,9 @@ def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128, ques
     place = chunk_size + _choose(rng, batch, length - chunk_size, questions)
     asked = np.broadcast_to(np.arange(pairs), (batch, pairs))
     if questions > pairs:
-        asked = np.concatenate([asked, rng.integers(pairs, size=(batch, questions - pairs))], axis=1)
+        asked = np.concatenate(
+            [asked, rng.integers(pairs, size=(batch, questions - pairs))], axis=1
+        )
     ids, targets = _blank(batch, length)
     ids[:, 0 : 2 * pairs : 2] = key
     ids[:, 1 : 2 * pairs : 2] = value
@@ -108,9 +112,13 @@ def selective_copy(batch, length, rng, *, symbols=16, vocab_size=16):
     """
     check_counts(batch=batch, length=length, symbols=symbols, vocab_size=vocab_size)
     if length < 2 * symbols:
-        raise ValueError(f"{symbols} symbols and as many answers need length >= {2 * symbols}, got {length}")
+        raise ValueError(
+            f"{symbols} symbols and as many answers need length >= {2 * symbols}, got {length}"
+        )
     if vocab_size < 4:
-        raise ValueError(f"vocab_size must be at least 4 (filler, two symbols and the question), got {vocab_size}")
+        raise ValueError(
+            f"vocab_size must be at least 4 (filler, two symbols and the question), got {vocab_size}"
+        )
     ids, targets = _blank(batch, length)
     symbol = rng.integers(1, vocab_size - 1, size=(batch, symbols))
     place = np.sort(_choose(rng, batch, length - symbols, symbols), axis=1)

@@ -34,14 +34,44 @@ TOKENS, LENGTHS = 65_536, (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 
 # FLOPs and bytes a second that large products and long copies are assumed to reach. The data sheets have, for half
 # precision, T4 65e12 and 320e9, L4 121e12 and 300e9, A100 (40 GB) 312e12 and 1555e9, H100 (SXM) 989e12 and 3350e9.
-CARDS = {"T4": (28e12, 250e9), "L4": (72e12, 250e9), "A100": (190e12, 1.3e12), "H100": (600e12, 2.8e12)}
+CARDS = {
+    "T4": (28e12, 250e9),
+    "L4": (72e12, 250e9),
+    "A100": (190e12, 1.3e12),
+    "H100": (600e12, 2.8e12),
+}
 
 
 ELEMENTWISE = {  # what torch.compile merges with its neighbours; a norm is one kernel with those around it
-    "_to_copy", "add", "addcmul", "arange", "cat", "clamp", "clone", "copy", "cos", "div", "gelu", "gelu_backward",
-    "index", "masked_fill", "mul", "neg", "ones", "pow", "promote_types", "reciprocal", "relu", "rms_norm",
-    "rms_norm_backward", "silu", "silu_backward", "sin", "stack", "sub",
-}  # fmt: skip
+    "_to_copy",
+    "add",
+    "addcmul",
+    "arange",
+    "cat",
+    "clamp",
+    "clone",
+    "copy",
+    "cos",
+    "div",
+    "gelu",
+    "gelu_backward",
+    "index",
+    "masked_fill",
+    "mul",
+    "neg",
+    "ones",
+    "pow",
+    "promote_types",
+    "reciprocal",
+    "relu",
+    "rms_norm",
+    "rms_norm_backward",
+    "silu",
+    "silu_backward",
+    "sin",
+    "stack",
+    "sub",
+}
 
 
 @dataclass
@@ -49,9 +79,13 @@ class Traffic:
     """Of one unit, forward and backward: bytes and FLOPs by operation, in order, and bytes kept in between."""
 
     operations: list = field(default_factory=list)  # (name, bytes, FLOPs)
-    tensors: list = field(default_factory=list)  # of each operation: ({piece read: bytes}, {piece written: bytes})
+    tensors: list = field(
+        default_factory=list
+    )  # of each operation: ({piece read: bytes}, {piece written: bytes})
     kept: int = 0
-    plain: "Traffic | None" = None  # the same if nothing is computed again to save memory, where that differs
+    plain: "Traffic | None" = (
+        None  # the same if nothing is computed again to save memory, where that differs
+    )
 
     @property
     def moved(self):
@@ -61,7 +95,9 @@ class Traffic:
         """Bytes by what they are for, the keys being ``PURPOSES``."""
         found = Counter(dict.fromkeys(PURPOSES, 0))
         for (name, n, _), pieces in zip(self.operations, self.tensors, strict=True):
-            found[purpose_of(name, [shape for these in pieces for _, _, shape in these], config)] += n
+            found[
+                purpose_of(name, [shape for these in pieces for _, _, shape in these], config)
+            ] += n
         return dict(found)
 
     def seconds(self, card, slow=1):
@@ -72,7 +108,10 @@ class Traffic:
         flops_a_second, bytes_a_second = CARDS[card]
         rates = {True: flops_a_second / slow, False: flops_a_second}
         inside = ("mix", "maps", "values", "_scaled_dot_product")
-        return sum(max(n / bytes_a_second, f / rates[name.startswith(inside)]) for name, n, f in self.operations)
+        return sum(
+            max(n / bytes_a_second, f / rates[name.startswith(inside)])
+            for name, n, f in self.operations
+        )
 
     def merged(self):
         """The same with each run of element-wise operations as one kernel, as ``torch.compile`` makes them.
@@ -83,16 +122,23 @@ class Traffic:
             return self.plain.merged()
         last_read = {piece[0]: i for i, (read, _) in enumerate(self.tensors) for piece in read}
         found, end = Traffic(kept=self.kept), 0
-        for is_run, group in itertools.groupby(enumerate(self.operations), lambda one: one[1][0] in ELEMENTWISE):
+        for is_run, group in itertools.groupby(
+            enumerate(self.operations), lambda one: one[1][0] in ELEMENTWISE
+        ):
             group = list(group)
             start, end = end, end + len(group)
             if not is_run:
                 found.operations += [operation for _, operation in group]
                 continue
-            read, written = ({k: n for both in self.tensors[start:end] for k, n in both[i].items()} for i in (0, 1))
+            read, written = (
+                {k: n for both in self.tensors[start:end] for k, n in both[i].items()}
+                for i in (0, 1)
+            )
             inside = {storage for storage, *_ in written}
             moved = sum(n for (storage, *_), n in read.items() if storage not in inside)
-            moved += sum(n for (storage, *_), n in written.items() if last_read.get(storage, end) >= end)
+            moved += sum(
+                n for (storage, *_), n in written.items() if last_read.get(storage, end) >= end
+            )
             found.operations.append(("element-wise", moved, 0))
         return found
 
@@ -121,7 +167,9 @@ def purpose_of(name, shapes, config):
         return "dense layers"  # gradients of biases, and weights in half precision
     if width == config.dim or name.startswith("rms_norm"):
         return "norm and residual"
-    return "near + far" if name == "add" else "gate"  # backward, the gradients of v through both parts are added
+    return (
+        "near + far" if name == "add" else "gate"
+    )  # backward, the gradients of v through both parts are added
 
 
 # ---------------------------------------------------------------- a norm that is one kernel, as it is on a card
@@ -174,7 +222,11 @@ def own_flops(name, args):
         return (5 if name.endswith("backward") else 2) * q.numel() * q.shape[2]
     if name == "mix":
         quad_q, v, C = args[0], args[3], args[10]
-        return v.shape[0] * v.shape[1] * (C * (quad_q.shape[2] + v.shape[2]) + 2 * quad_q.shape[2] * v.shape[2])
+        return (
+            v.shape[0]
+            * v.shape[1]
+            * (C * (quad_q.shape[2] + v.shape[2]) + 2 * quad_q.shape[2] * v.shape[2])
+        )
     if name == "maps":
         quad_q, v, C = args[0], args[3], args[6]
         return v.shape[0] * v.shape[1] * C * (quad_q.shape[2] + v.shape[2])
@@ -195,18 +247,23 @@ class _Counting(TorchDispatchMode):
         kwargs = kwargs or {}
         out = function(*args, **kwargs)
         name = function._schema.name.split("::")[1]
-        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns)
+        is_view = any(
+            r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns
+        )
         if is_view or "empty" in name or name in ("detach", "_unsafe_view", "device"):
             return out
         read = args[1:] if kwargs.get("beta") == 0 else args  # beta = 0: the first is not read
         read, written = (
-            [t for t in tree_leaves(these) if isinstance(t, torch.Tensor)] for these in ((read, kwargs), out)
+            [t for t in tree_leaves(these) if isinstance(t, torch.Tensor)]
+            for these in ((read, kwargs), out)
         )
         name = name.rstrip("_")  # what is done in place costs as much
         counter = flop_registry.get(getattr(torch.ops.aten, name, None))
         flops = counter(*args, **kwargs, out_val=out) if counter else own_flops(name, args)
         self.found.operations.append((name, sum(map(size_of, read + written)), flops))
-        self.found.tensors.append(tuple({self.piece(t): size_of(t) for t in tensors} for tensors in (read, written)))
+        self.found.tensors.append(
+            tuple({self.piece(t): size_of(t) for t in tensors} for tensors in (read, written))
+        )
         return out
 
     def piece(self, tensor):
@@ -231,7 +288,9 @@ def _count(config, T, tokens, again):
         enter(mock.patch.object(chunks, "goes_chunk_by_chunk", lambda x: False))
         enter(mock.patch("flash_tutorial.gau.gates_again", lambda u: again))
         enter(mock.patch.object(fast, "ROWS", fast.ROWS_ON_A_GPU))
-        enter(mock.patch.object(layers, "_cached_tables", layers._cached_tables.__wrapped__))  # no fake table is kept
+        enter(
+            mock.patch.object(layers, "_cached_tables", layers._cached_tables.__wrapped__)
+        )  # no fake table is kept
         enter(mock.patch.object(F, "rms_norm", lambda x, shape, gain, eps: _RMSNorm.apply(x, gain)))
         unit, x = make_unit(config), torch.empty(tokens // T, T, config.dim, requires_grad=True)
         own = {p.untyped_storage()._cdata for p in unit.parameters()}
@@ -295,12 +354,16 @@ def predictions(lengths=LENGTHS, names=ROWS):
         for T in lengths:
             config, units = base(ROWS[name][0], T, ROWS[name][1])
             found = count_traffic(config, T)
-            rows.append({
-                "model": name, "T": T, "gigabytes_moved": round(units * found.moved / 1e9, 1),
-                "gigabytes_kept": round(units * found.kept / 1e9, 1),
-                "milliseconds": milliseconds(units, found),
-                "milliseconds_compiled": milliseconds(units, found.merged()),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": name,
+                    "T": T,
+                    "gigabytes_moved": round(units * found.moved / 1e9, 1),
+                    "gigabytes_kept": round(units * found.kept / 1e9, 1),
+                    "milliseconds": milliseconds(units, found),
+                    "milliseconds_compiled": milliseconds(units, found.merged()),
+                }
+            )
     return rows
 
 
@@ -312,9 +375,13 @@ def main():
     for row in rows:
         print(json.dumps(row))
     if args.out:
-        about = {"command": f"python -m flash_course.bench.traffic --out {args.out.as_posix()}", "tokens": TOKENS,
-                 "what": "predictions from counted bytes and FLOPs; nothing was measured", "cards": CARDS,
-                 "machine": machine()}  # fmt: skip
+        about = {
+            "command": f"python -m flash_course.bench.traffic --out {args.out.as_posix()}",
+            "tokens": TOKENS,
+            "what": "predictions from counted bytes and FLOPs; nothing was measured",
+            "cards": CARDS,
+            "machine": machine(),
+        }
         lines = ",\n  ".join(map(json.dumps, rows))
         write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
 

@@ -38,9 +38,19 @@ CLOSED = {str(Path(module.__file__).resolve()): module.__name__ for module in FO
 OWN = (f"{PACKAGE}{os.sep}", f"{COURSE}{os.sep}")
 F, A = torch.func, torch.autograd
 GRADIENTS = (
-    A.backward, A.grad, *(getattr(A.functional, name) for name in ("vjp", "jvp", "jacobian", "hessian", "vhp", "hvp")),
-    F.grad, F.grad_and_value, F.vjp, F.jvp, F.jacrev, F.jacfwd, F.hessian, F.linearize, A.forward_ad.make_dual,
-)  # fmt: skip
+    A.backward,
+    A.grad,
+    *(getattr(A.functional, name) for name in ("vjp", "jvp", "jacobian", "hessian", "vhp", "hvp")),
+    F.grad,
+    F.grad_and_value,
+    F.vjp,
+    F.jvp,
+    F.jacrev,
+    F.jacfwd,
+    F.hessian,
+    F.linearize,
+    A.forward_ad.make_dual,
+)
 ASKING = ("assemble", "judge", "outcome_of", "lent")  # functions of the checks that call an answer
 
 
@@ -65,7 +75,11 @@ def codes_of(thing):
     if isinstance(thing, functools.partial):
         return codes_of(thing.func)
     own = [thing.__code__] if hasattr(thing, "__code__") else []
-    if inspect.ismethod(thing) or inspect.isroutine(thing) or "__wrapped__" in getattr(thing, "__dict__", {}):
+    if (
+        inspect.ismethod(thing)
+        or inspect.isroutine(thing)
+        or "__wrapped__" in getattr(thing, "__dict__", {})
+    ):
         return own + codes_of(getattr(thing, "__wrapped__", None))
     if own or not callable(thing):
         return own
@@ -81,7 +95,9 @@ def is_ours(code):
 def module_shut(frame):
     """The module of a function that belongs to the closed forms, or to a set and is called from outside."""
     name, caller = frame.f_code.co_filename, frame.f_back
-    if frame.f_code in STARTS:  # a kernel's text is run in another form: it counts as where it was written
+    if (
+        frame.f_code in STARTS
+    ):  # a kernel's text is run in another form: it counts as where it was written
         name = frame.f_locals["self"].fn.__code__.co_filename
     if not name.startswith(CHECKS):
         return CLOSED.get(name)
@@ -90,7 +106,9 @@ def module_shut(frame):
         caller = caller.f_back
     if caller.f_code.co_filename.startswith(CHECKS):
         return None
-    module = Path(name.partition(".py")[0]).name  # an edited function's file name has more behind it
+    module = Path(
+        name.partition(".py")[0]
+    ).name  # an edited function's file name has more behind it
     return f"flash_course.checks.sets.{module}" if module.startswith("set_") else None
 
 
@@ -115,7 +133,9 @@ def watched_calls(name_shut):
     try:
         yield
     finally:
-        endless = isinstance(sys.exc_info()[1], RecursionError)  # if it ended within the hook, that is off now
+        endless = isinstance(
+            sys.exc_info()[1], RecursionError
+        )  # if it ended within the hook, that is off now
         if sys.getprofile() is not hook and not seen and not endless:
             seen.append("sys.setprofile")
         sys.setprofile(before[0])
@@ -132,7 +152,11 @@ def package_shut(shut=True, answers=()):
         if not shut and frame.f_code not in codes:  # the exercise hands over objects of its set
             return None
         module = module_shut(frame)
-        return f"{module}.{frame.f_code.co_name}" if module and frame.f_code.co_name != "<module>" else None
+        return (
+            f"{module}.{frame.f_code.co_name}"
+            if module and frame.f_code.co_name != "<module>"
+            else None
+        )
 
     return watched_calls(name_shut)
 
@@ -178,7 +202,11 @@ def without_autograd(case):
             with torch.inference_mode(), functions_shut(*GRADIENTS):
                 return case.run(answer)
         except (PackageShut, RuntimeError) as error:
-            signs = ("torch.",) if isinstance(error, PackageShut) else ("does not require grad", "nference")
+            signs = (
+                ("torch.",)
+                if isinstance(error, PackageShut)
+                else ("does not require grad", "nference")
+            )
             reject_if(any(sign in str(error) for sign in signs), "all", "autograd")
             raise
 

@@ -14,7 +14,13 @@ import numpy as np
 from .texts import say
 
 SINGLE = 1e-5  # relative error below which right values have passed through float32
-FORMATS = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32", "fp64": "float64"}
+FORMATS = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "fp64": "float64",
+}
 
 
 def difference(expected, got, tolerance):
@@ -22,7 +28,12 @@ def difference(expected, got, tolerance):
     try:
         return compared(expected, got, tolerance)
     except Exception as error:  # of an object of the student's own
-        return say("all", "type", expected=type_of(expected), got=f"{type(got).__name__} ({type(error).__name__})")
+        return say(
+            "all",
+            "type",
+            expected=type_of(expected),
+            got=f"{type(got).__name__} ({type(error).__name__})",
+        )
 
 
 def compared(expected, got, tolerance):
@@ -35,7 +46,11 @@ def compared(expected, got, tolerance):
     if isinstance(expected, tuple | list):
         return of_sequences(expected, got, tolerance)
     if isinstance(expected, str | bool | np.bool_ | type(None)):
-        return None if is_plain(got, expected) else say("all", "value", expected=repr(expected), got=repr_of(got))
+        return (
+            None
+            if is_plain(got, expected)
+            else say("all", "value", expected=repr(expected), got=repr_of(got))
+        )
     return of_numbers(expected, got, tolerance)
 
 
@@ -45,7 +60,11 @@ def is_plain(got, expected):
         return isinstance(got, str) and str(got) == expected
     if expected is None:
         return got is None
-    flag = as_array(got) if isinstance(got, np.generic | np.ndarray) or is_torch(got) else np.array(got, dtype=object)
+    flag = (
+        as_array(got)
+        if isinstance(got, np.generic | np.ndarray) or is_torch(got)
+        else np.array(got, dtype=object)
+    )
     return flag.ndim == 0 and isinstance(flag.item(), bool) and flag.item() == bool(expected)
 
 
@@ -84,7 +103,9 @@ def of_dictionaries(expected, got, tolerance):
 
 def is_sequence(value):
     """A tuple, a list, or an array or tensor with a first axis."""
-    return isinstance(value, tuple | list) or ((isinstance(value, np.ndarray) or is_torch(value)) and value.ndim > 0)
+    return isinstance(value, tuple | list) or (
+        (isinstance(value, np.ndarray) or is_torch(value)) and value.ndim > 0
+    )
 
 
 def held(value):
@@ -106,7 +127,9 @@ def as_array(value):
         value = value.detach().cpu()
         return value.double().numpy() if value.is_floating_point() else value.numpy()
     array = np.asarray(value)
-    if array.dtype.kind == "O" and all(isinstance(each, numbers.Real | Decimal) for each in array.flat):
+    if array.dtype.kind == "O" and all(
+        isinstance(each, numbers.Real | Decimal) for each in array.flat
+    ):
         array = array.astype(float)  # Fraction, Decimal, and whole numbers beyond 64 bits
     return array
 
@@ -130,7 +153,9 @@ def of_numbers(expected, got, tolerance):
         want, have = as_array(expected), as_array(got)
     except (TypeError, ValueError, RuntimeError):
         return wrong_type
-    if have.dtype.kind not in "biufc" or (is_torch(expected) != is_torch(got) and want.ndim + have.ndim > 0):
+    if have.dtype.kind not in "biufc" or (
+        is_torch(expected) != is_torch(got) and want.ndim + have.ndim > 0
+    ):
         return wrong_type
     if want.shape != have.shape:
         return say("all", "shape", expected=want.shape, got=have.shape)
@@ -182,5 +207,7 @@ def first_difference(want, have, bad):
     where = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.ndim else ()
     place = f" [{', '.join(map(str, where))}]" if where else ""
     digits = 6 if f"{want[where]:.6g}" != f"{have[where]:.6g}" else 12
-    a, b = (f"{x[where]:.{digits}g}" if x.dtype.kind in "fc" else str(x[where]) for x in (want, have))
+    a, b = (
+        f"{x[where]:.{digits}g}" if x.dtype.kind in "fc" else str(x[where]) for x in (want, have)
+    )
     return say("all", "first", place=place, expected=a, got=b, bad=int(bad.sum()), of=bad.size)

@@ -7,14 +7,18 @@ import textwrap
 from functools import cache
 from types import FunctionType
 
-NUMBERS = itertools.count(1)  # each text has a file name of its own: Triton reads a kernel's when it first starts
+NUMBERS = itertools.count(
+    1
+)  # each text has a file name of its own: Triton reads a kernel's when it first starts
 
 
 def replace_once(text, *edits, where):
     """``text`` after edits ``old, new, old, new, ...``. ValueError: an old text that is not there exactly once."""
     for old, new in pairs_of(edits):
         if (times := text.count(old)) != 1:
-            raise ValueError(f"{where} holds {times} times {old!r}: the code was rewritten, so write the edit anew")
+            raise ValueError(
+                f"{where} holds {times} times {old!r}: the code was rewritten, so write the edit anew"
+            )
         text = text.replace(old, new)
     return text
 
@@ -29,7 +33,9 @@ def edited(right, *edits, name):
     for old, new in pairs_of(edits):
         holders = [key for key, text in sources.items() if old in text] or [right.__name__]
         if len(holders) > 1:
-            raise ValueError(f"{name}: {old!r} stands in {' and '.join(holders)}: take a longer piece of text")
+            raise ValueError(
+                f"{name}: {old!r} stands in {' and '.join(holders)}: take a longer piece of text"
+            )
         sources[holders[0]] = replace_once(sources[holders[0]], old, new, where=holders[0])
     module = inspect.getmodule(right)
     place = dict(vars(module))
@@ -45,7 +51,11 @@ def sources_of(right):
     while open_names:
         key = open_names.pop()
         thing = inspect.unwrap(vars(module).get(key))
-        if key in found or not isinstance(thing, FunctionType | type) or thing.__module__ != module.__name__:
+        if (
+            key in found
+            or not isinstance(thing, FunctionType | type)
+            or thing.__module__ != module.__name__
+        ):
             continue
         found[key] = textwrap.dedent(inspect.getsource(thing))
         open_names += sorted(names_in(compile(found[key], key, "exec")))

@@ -57,8 +57,12 @@ class Case:
     part: str  # the part of the points that it belongs to
     run: Callable
     sizes: str = ""  # "T = 14, C = 4"
-    say: str | None = None  # what the case is about: said if the answer fails here and no kept wrong answer fits
-    truth: bool | None = None  # of a version that a student's test is asked about: whether it is right
+    say: str | None = (
+        None  # what the case is about: said if the answer fails here and no kept wrong answer fits
+    )
+    truth: bool | None = (
+        None  # of a version that a student's test is asked about: whether it is right
+    )
     held_out: bool = False  # only `grade` has it; nothing of it is shown but its part
 
 
@@ -97,17 +101,27 @@ class Exercise:
     model_answer: str = ""
     given: object = None  # of a mend exercise: what the notebook gives, "not attempted"; {name: object} for more
     beside: tuple = ()  # (part, other): "no loop" shows nothing of an answer whose "values" are wrong
-    stored: object = None  # in a copy without answers, in place of `right` and the answers of `wrong`
+    stored: object = (
+        None  # in a copy without answers, in place of `right` and the answers of `wrong`
+    )
 
     def __post_init__(self):
-        if self.kind not in KINDS or sum(self.parts.values()) != self.points or len(self.hints) != 3:
-            raise ValueError(f"{self.id}: kind {self.kind!r}, parts {self.parts}, {len(self.hints)} hints")
+        if (
+            self.kind not in KINDS
+            or sum(self.parts.values()) != self.points
+            or len(self.hints) != 3
+        ):
+            raise ValueError(
+                f"{self.id}: kind {self.kind!r}, parts {self.parts}, {len(self.hints)} hints"
+            )
         for part in (part for pair in self.beside for part in pair):
             self.must_have(part, "beside")
 
     def assemble(self, answer, numbers, of=None):
         """An answer as cases take it: an object, a namespace, a table of predictions. ``of``: all that it replaces."""
-        if self.kind == "predict" and callable(answer):  # a kept one is a function of the personal numbers
+        if self.kind == "predict" and callable(
+            answer
+        ):  # a kept one is a function of the personal numbers
             return answer(numbers) if of is None else {**self.right(numbers), of: answer(numbers)}
         if len(self.names) == 1:
             return answer
@@ -133,7 +147,9 @@ class Exercise:
         for case in cases:
             self.must_have(case.part, f"the case {case.name!r}")
         if empty := {*self.parts} - {case.part for case in cases}:
-            raise ValueError(f"{self.id}: no case belongs to the parts {', '.join(sorted(empty))}: anything earns them")
+            raise ValueError(
+                f"{self.id}: no case belongs to the parts {', '.join(sorted(empty))}: anything earns them"
+            )
         return cases
 
     def list_held_out(self, cases):
@@ -145,7 +161,9 @@ class Exercise:
     def must_have(self, part, where):
         if part not in self.parts:
             parts = ", ".join(map(repr, self.parts))
-            raise ValueError(f"{self.id}, {where}: there is no part {part!r}: expected one of {parts}")
+            raise ValueError(
+                f"{self.id}, {where}: there is no part {part!r}: expected one of {parts}"
+            )
 
 
 # ---------------------------------------------------------------- an exercise from its table and its code
@@ -157,14 +175,19 @@ def load_set(number):
     prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one.
     """
     if number not in there():
-        raise ValueError(f"there is no problem set {number!r}: expected one of {', '.join(there())}")
+        raise ValueError(
+            f"there is no problem set {number!r}: expected one of {', '.join(there())}"
+        )
     module = vars(importlib.import_module(f".sets.set_{number}", __package__))
     tables = read(f"set_{number}").items()
     return {name: exercise_of(name, table, **named(name, table, module)) for name, table in tables}
 
 
 def named(name, table, module):
-    parts = {key: f"{key}_{name.partition('.')[2]}" for key in ("cases", "right", "wrong", "draw", "given")}
+    parts = {
+        key: f"{key}_{name.partition('.')[2]}"
+        for key in ("cases", "right", "wrong", "draw", "given")
+    }
     found = {key: module[place] for key, place in parts.items() if place in module}
     names = [] if "right" in found or expected.is_copy() else table.get("names", [])
     right = {each: module[each] for each in names}
@@ -177,7 +200,10 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     facts["beside"] = tuple(table.get("beside", {}).items())
     kind, number = facts["kind"], name.replace(".", "_")
     names = table.get("names", [f"{'text' if kind == 'explain' else 'answer'}_{number}"])
-    shown = {"title": fact(name, "title", ", ".join(names)), "model_answer": fact(name, "model_answer", "")}
+    shown = {
+        "title": fact(name, "title", ", ".join(names)),
+        "model_answer": fact(name, "model_answer", ""),
+    }
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
     if kind == "explain":
         cases, right = functools.partial(cases_of_text, name), shown["model_answer"]
@@ -189,10 +215,17 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     else:
         answers = wrong_answers(name, right, table.get("wrong", {}), wrong)
     return Exercise(
-        id=name, points=round(sum(facts["parts"].values())), names=tuple(names), right=right, wrong=answers,
-        cases=cases or (lambda rng, numbers: [*map(predicted, facts["parts"])]), stored=stored, **facts, **shown,
+        id=name,
+        points=round(sum(facts["parts"].values())),
+        names=tuple(names),
+        right=right,
+        wrong=answers,
+        cases=cases or (lambda rng, numbers: [*map(predicted, facts["parts"])]),
+        stored=stored,
+        **facts,
+        **shown,
         **more,
-    )  # fmt: skip
+    )
 
 
 def wrong_answers(name, right, rows, functions):
@@ -203,7 +236,9 @@ def wrong_answers(name, right, rows, functions):
         answers += [wrong_by_edits(name, key, right, edits) for edits in lists]
         answers += [wrong for wrong in functions if wrong.key == key]
         if not any(answer.key == key for answer in answers):
-            raise ValueError(f"{name} {key!r} has a sentence and no wrong answer: give edits in its row, or a function")
+            raise ValueError(
+                f"{name} {key!r} has a sentence and no wrong answer: give edits in its row, or a function"
+            )
     rest = [wrong for wrong in functions if wrong.key not in rows]
     if unknown := {wrong.key for wrong in rest} - {*read("general")}:
         raise ValueError(f"{name} has no row for the wrong answers {', '.join(sorted(unknown))}")
@@ -220,13 +255,21 @@ def wrong_by_edits(name, key, right, edits):
         place = of or holder_of(f"{name} {key!r}", right, pair[0], place)
         parts.setdefault(place, []).extend(pair)
     made = {part: edited(right[part], *own, name=f"{name} {key}") for part, own in parts.items()}
-    return Wrong(key, *((made[place], place) if len(made) == 1 else ({**right, **made}, None)), tuple(edits))
+    return Wrong(
+        key, *((made[place], place) if len(made) == 1 else ({**right, **made}, None)), tuple(edits)
+    )
 
 
 def holder_of(row, right, text, before):
     """The name of the function that a text is edited in: the one that holds it, or that of the edit ``before``."""
-    functions = {name: function for name, function in right.items() if callable(function)}  # not a table of words
-    holders = [name for name, function in functions.items() if any(text in part for _, part in sources_of(function))]
+    functions = {
+        name: function for name, function in right.items() if callable(function)
+    }  # not a table of words
+    holders = [
+        name
+        for name, function in functions.items()
+        if any(text in part for _, part in sources_of(function))
+    ]
     if len(holders) == 1:
         return holders[0]
     if before is None or (holders and before not in holders):
@@ -236,7 +279,9 @@ def holder_of(row, right, text, before):
 
 def there():
     """The numbers of the sets that this version has."""
-    return [number for number in SETS if importlib.util.find_spec(f"{__package__}.sets.set_{number}")]
+    return [
+        number for number in SETS if importlib.util.find_spec(f"{__package__}.sets.set_{number}")
+    ]
 
 
 def load_exercise(name):
@@ -259,7 +304,9 @@ def personal(name, student="me"):
 
 def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: value, **kwargs):
     """A case that calls the answer with these arguments."""
-    shown = ", ".join([*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())])
+    shown = ", ".join(
+        [*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())]
+    )
 
     def run(answer):
         return then(asked(answer if of is None else getattr(answer, of), *args, **kwargs))
@@ -274,7 +321,10 @@ def asked(function, *args, **kwargs):
     code = getattr(function, "__code__", None)  # a module has none: its arguments are counted
     names = code.co_varnames[: code.co_argcount] if code else ()
     places = *names, *range(len(names) + 1, len(args) + 1)
-    for key, before, after in (*zip(places, args, given), *((k, kwargs[k], named[k]) for k in kwargs)):
+    for key, before, after in (
+        *zip(places, args, given),
+        *((k, kwargs[k], named[k]) for k in kwargs),
+    ):
         reject_if(not unchanged(before, after), "all", "changed", argument=key)
     return value
 
@@ -282,7 +332,13 @@ def asked(function, *args, **kwargs):
 def several(values, expected):
     """The values that an answer returned, if there are as many as expected: a tuple, a list, or an array of them."""
     reject_if(values is None, "all", "none")
-    reject_if(not is_sequence(values) or len(values) != expected, "all", "several", expected=expected, got=held(values))
+    reject_if(
+        not is_sequence(values) or len(values) != expected,
+        "all",
+        "several",
+        expected=expected,
+        got=held(values),
+    )
     return values
 
 
@@ -336,7 +392,9 @@ def cases_of_text(name, rng, numbers):
     def content(text):
         text = re.sub(r"(?<=\d),(?=\d{3})", "", str(text))  # 8,192 is 8192
         for pattern, what in fact(name, "needs"):
-            reject_if(not re.search(pattern, text, re.IGNORECASE | re.DOTALL), "all", "needs", what=what)
+            reject_if(
+                not re.search(pattern, text, re.IGNORECASE | re.DOTALL), "all", "needs", what=what
+            )
 
     return [Case("length", "text", length), Case("content", "text", content)]
 

@@ -18,7 +18,10 @@ from .compare import as_array, is_torch
 from .texts import say
 
 FOLDER = Path(__file__).resolve().parent / "expected"
-BY_INSTRUCTOR = ("prove", "predict")  # kinds of exercises that the copy records, and the instructor's checkout grades
+BY_INSTRUCTOR = (
+    "prove",
+    "predict",
+)  # kinds of exercises that the copy records, and the instructor's checkout grades
 SEED = 0  # of `check`: for its cases values are stored
 SAME = 1e-9  # difference of two marks up to which they are those of the same values
 heard = None  # a dictionary while a copy is made: {exercise: {key: what `by_right` gave}}
@@ -59,7 +62,11 @@ class Stored:
 
     def wrong(self):
         """{(number of a wrong answer, number of a case): mark of what it gives there}"""
-        return {(k, i): mark for k, (_, marks) in enumerate(self.row["wrong"]) for i, mark in enumerate(marks)}
+        return {
+            (k, i): mark
+            for k, (_, marks) in enumerate(self.row["wrong"])
+            for i, mark in enumerate(marks)
+        }
 
 
 @functools.cache
@@ -83,15 +90,28 @@ def write_set(path, exercises):
         asked = {key: packed(value, arrays) for key, value in row["by right"].items()}
         right = [packed(value, arrays) for value in row["right"]]
         rows[name] = {"right": right, "wrong": row["wrong"], "by right": asked}
-    table = {"numpy": np.__version__, "torch": torch.__version__, "drawn": drawn(), "exercises": rows}
+    table = {
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "drawn": drawn(),
+        "exercises": rows,
+    }
     np.savez_compressed(path, table=json.dumps(table), **arrays)
 
 
 def drawn():
     """Some draws: where they are others, so are the inputs of the cases, and nothing stored is comparable."""
     rng, torchs = np.random.default_rng(5), torch.Generator().manual_seed(5)
-    numbers = [*rng.normal(size=3), *rng.uniform(size=3), *torch.randn(3, generator=torchs).tolist()]
-    whole = [*rng.integers(1000, size=3), *rng.permutation(9), *rng.choice(50, size=3, replace=False)]
+    numbers = [
+        *rng.normal(size=3),
+        *rng.uniform(size=3),
+        *torch.randn(3, generator=torchs).tolist(),
+    ]
+    whole = [
+        *rng.integers(1000, size=3),
+        *rng.permutation(9),
+        *rng.choice(50, size=3, replace=False),
+    ]
     return [round(float(x), 5) for x in [*numbers, *whole]]
 
 
@@ -154,7 +174,9 @@ def same_mark(a, b):
     """Whether two marks are those of the same outcome, up to rounding."""
     if a is None or b is None or a[0] != b[0]:
         return False
-    return a[1] == b[1] if isinstance(a[1], str) or isinstance(b[1], str) else abs(a[1] - b[1]) <= SAME
+    return (
+        a[1] == b[1] if isinstance(a[1], str) or isinstance(b[1], str) else abs(a[1] - b[1]) <= SAME
+    )
 
 
 def short(text):
@@ -182,7 +204,11 @@ def form_of(value, found):
     if array.dtype.kind == "b" and not array.ndim:
         return [bool(array)]
     found.append(array)
-    return *array.shape, "flags" if array.dtype.kind == "b" else "numbers", is_torch(value) and array.ndim > 0
+    return (
+        *array.shape,
+        "flags" if array.dtype.kind == "b" else "numbers",
+        is_torch(value) and array.ndim > 0,
+    )
 
 
 def on_one_scale(array):
@@ -194,5 +220,7 @@ def on_one_scale(array):
     finite = np.isfinite(numbers)
     scale = max(1.0, np.max(np.abs(numbers[finite]), initial=0) * 1e-3)
     spread = np.where(finite, np.arcsinh(np.where(finite, numbers, 0) / scale), 0)
-    spread += np.where(np.isnan(numbers), 900, 0) + 800 * (np.isposinf(numbers) * 1.0 - np.isneginf(numbers))
+    spread += np.where(np.isnan(numbers), 900, 0) + 800 * (
+        np.isposinf(numbers) * 1.0 - np.isneginf(numbers)
+    )
     return np.append(spread, np.log(scale))

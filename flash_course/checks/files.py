@@ -17,14 +17,22 @@ watching = []  # the watches that are on: an audit hook can be set, and never be
 
 @cache
 def set_hook():
-    sys.addaudithook(lambda event, arguments: [watch.look(event, arguments) for watch in tuple(watching)])
+    sys.addaudithook(
+        lambda event, arguments: [watch.look(event, arguments) for watch in tuple(watching)]
+    )
 
 
 class Watch:
     """Notes what happens to a file while it is on: moves to it, whether it was removed, whether a pickle was read."""
 
     def __init__(self, path):
-        self.path, self.moves, self.removed, self.unpickled, self.busy = Path(path), [], False, False, False
+        self.path, self.moves, self.removed, self.unpickled, self.busy = (
+            Path(path),
+            [],
+            False,
+            False,
+            False,
+        )
 
     @contextmanager
     def on(self):
@@ -77,7 +85,10 @@ def no_pickle(error):
     def refuse(*args, **kwargs):
         raise error
 
-    kinds = {kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse}) for kind in ("Pickler", "Unpickler")}
+    kinds = {
+        kind: type(kind, (getattr(pickle, kind),), {"__init__": refuse})
+        for kind in ("Pickler", "Unpickler")
+    }
     with mock.patch.multiple(pickle, dump=refuse, dumps=refuse, load=refuse, loads=refuse, **kinds):
         yield
 

@@ -35,7 +35,9 @@ def by_differences(outputs, count, step, summed, *given, **how):
                 x[place] = before + side * step
                 moved.append(outputs(*arrays, *given[count:-1], **how))
             up, down = moved
-            change = (up * d_out).sum() - (down * d_out).sum() if summed else ((up - down) * d_out).sum()
+            change = (
+                (up * d_out).sum() - (down * d_out).sum() if summed else ((up - down) * d_out).sum()
+            )
             slope[place], x[place] = (change / (2 * step)).real, before
     return slopes
 
@@ -43,4 +45,6 @@ def by_differences(outputs, count, step, summed, *given, **how):
 def not_derived(outputs, count, *moves):
     """The kept wrong answers of an exercise; differences are tried with some (step, whether of the sum)."""
     derived = [Wrong("autograd", partial(by, outputs, count)) for by in (by_autograd, by_vjp)]
-    return *derived, *(Wrong("differences", partial(by_differences, outputs, count, *move)) for move in moves)
+    return *derived, *(
+        Wrong("differences", partial(by_differences, outputs, count, *move)) for move in moves
+    )

@@ -18,7 +18,9 @@ def check(name, *answers, student="me"):
     """
     exercise = load_exercise(name)
     if len(answers) != len(exercise.names):
-        raise ValueError(f"answers given: {len(answers)}; expected: check({name!r}, {', '.join(exercise.names)})")
+        raise ValueError(
+            f"answers given: {len(answers)}; expected: check({name!r}, {', '.join(exercise.names)})"
+        )
     answer = answers[0] if len(answers) == 1 else dict(zip(exercise.names, answers))
     begun = time.process_time()
     verdict = judge(exercise, answer, student=student)
@@ -38,8 +40,13 @@ def keep(verdict):
     stored = load_progress()
     table = stored.setdefault("exercises", {})
     before = table.get(verdict.exercise, {})
-    best = {"points": max(0 if verdict.by_person else verdict.points, before.get("points", 0)), "of": verdict.of}
-    table[verdict.exercise] = before | best | {"last": verdict.status, "checks": before.get("checks", 0) + 1}
+    best = {
+        "points": max(0 if verdict.by_person else verdict.points, before.get("points", 0)),
+        "of": verdict.of,
+    }
+    table[verdict.exercise] = (
+        before | best | {"last": verdict.status, "checks": before.get("checks", 0) + 1}
+    )
     store_progress(stored)
 
 
@@ -49,7 +56,10 @@ def hint(name):
     stored = load_progress()
     row = stored.setdefault("exercises", {}).setdefault(name, {})
     seen = min(row.get("hints", 0), len(exercise.hints) - 1)
-    print(say("all", "hint", exercise=name, number=seen + 1, of=len(exercise.hints)), exercise.hints[seen])
+    print(
+        say("all", "hint", exercise=name, number=seen + 1, of=len(exercise.hints)),
+        exercise.hints[seen],
+    )
     if seen + 1 == len(exercise.hints):
         print(say("all", "no more hints"))
     row["hints"] = min(seen + 1, len(exercise.hints))
@@ -71,8 +81,12 @@ def progress(number=None):
         print(say("all", "set", number=each, points=say("all", "points", got=f"{total:g}", of=of)))
         for name, row in rows.items():
             exercise, last = exercises[name], row.get("last", "not attempted")
-            last = say("all", "recorded" if exercise.kind == "explain" and last == "right" else last)
+            last = say(
+                "all", "recorded" if exercise.kind == "explain" and last == "right" else last
+            )
             if row.get("points") == exercise.points and row["last"] != "right":
                 last = say("all", "right before", last=last)
             core = f" {say('all', 'core')}" if exercise.core else ""
-            print(f"  {name} {exercise.title:34}{row.get('points', 0):5g} / {exercise.points:<4}{last}{core}")
+            print(
+                f"  {name} {exercise.title:34}{row.get('points', 0):5g} / {exercise.points:<4}{last}{core}"
+            )

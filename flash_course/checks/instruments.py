@@ -37,7 +37,10 @@ class Factor:
 def multiplications(function, *arrays):
     """How many multiplications a function needs, or None where it cannot be counted: its way of writing is free."""
     count = [0]
-    factors = [np.array([[Factor(x, count) for x in row] for row in array], dtype=object) for array in arrays]
+    factors = [
+        np.array([[Factor(x, count) for x in row] for row in array], dtype=object)
+        for array in arrays
+    ]
     try:
         function(*factors)
     except Exception:
@@ -176,7 +179,9 @@ def megabytes(function, *args):
             tracemalloc.stop()
 
 
-BY_ENTRIES = np.vectorize.__call__.__code__  # NumPy's own loop over all entries, of which nothing is seen
+BY_ENTRIES = (
+    np.vectorize.__call__.__code__
+)  # NumPy's own loop over all entries, of which nothing is seen
 
 
 def lines_run(function, *args):
@@ -201,7 +206,10 @@ def lines_run(function, *args):
 
 def steps(function, *args):
     """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
-    given = [following(Followed, arg.copy(), {"calls": 0}) if isinstance(arg, np.ndarray) else arg for arg in args]
+    given = [
+        following(Followed, arg.copy(), {"calls": 0}) if isinstance(arg, np.ndarray) else arg
+        for arg in args
+    ]
     try:
         with Dispatched():  # torch's operations run through Python, and count as lines
             return lines_run(function, *given)
@@ -239,7 +247,9 @@ class Watched(Followed):
             self.note(np.size(result) * np.shape(args[0])[-1], result, *args[:2])
         elif function is np.einsum and isinstance(args[0], str):
             sizes = {}
-            for names, array in zip(args[0].replace(" ", "").partition("->")[0].split(","), args[1:]):
+            for names, array in zip(
+                args[0].replace(" ", "").partition("->")[0].split(","), args[1:]
+            ):
                 sizes |= dict(zip(names, np.shape(array)))
             self.note(math.prod(sizes.values()), result, *args[1:])
         elif isinstance(result, np.ndarray):
@@ -287,7 +297,11 @@ class Operations(Dispatched):
         out = function(*args, **(kwargs or {}))
         name = function.overloadpacket.__name__
         self.calls[name] = self.calls.get(name, 0) + 1
-        tensors = [t for t in (out if isinstance(out, tuple | list) else [out]) if isinstance(t, torch.Tensor)]
+        tensors = [
+            t
+            for t in (out if isinstance(out, tuple | list) else [out])
+            if isinstance(t, torch.Tensor)
+        ]
         self.double += any(t.dtype == torch.float64 for t in tensors)
         if name in ("mm", "bmm", "addmm", "baddbmm", "mv", "dot"):
             left = args[1] if name in ("addmm", "baddbmm") else args[0]

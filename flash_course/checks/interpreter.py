@@ -31,7 +31,12 @@ watching = []  # the innermost Memory that sees what kernels touch
 def interpreted():
     """Within it, a kernel is interpreted, and so are Triton's own functions written in Triton, such as tl.zeros."""
     modules = [tl, tl.standard]
-    old = [(m, name, f) for m in modules for name, f in vars(m).items() if isinstance(f, triton.JITFunction)]
+    old = [
+        (m, name, f)
+        for m in modules
+        for name, f in vars(m).items()
+        if isinstance(f, triton.JITFunction)
+    ]
     with mock.patch.dict(os.environ, TRITON_INTERPRET="1"):
         try:
             for module, name, function in old:
@@ -76,7 +81,9 @@ class Kernel:
         """Run the kernel for each place of the grid."""
         memory = watching[-1] if watching else Memory()
         memory.started += 1
-        quiet = np.errstate(over="ignore", invalid="ignore")  # NaN, and what follows, is for the check to tell
+        quiet = np.errstate(
+            over="ignore", invalid="ignore"
+        )  # NaN, and what follows, is for the check to tell
         with interpreted(), memory.seen_from_inside(), quiet:
             try:
                 with unwatched(self.interpreted.rewrite(), (grid, args, *kwargs.values())):
@@ -90,7 +97,10 @@ STARTS = {Kernel.__call__.__code__, Kernel.start.__code__}  # the two ways in
 
 # ---------------------------------------------------------------- what a kernel can call
 HARMLESS = {"range", "min", "max", "abs", "len"}  # functions of Python
-PUT_IN = {"interpreter_semantic", "_InterpreterComparison"}  # by Triton's interpreter, in the form that it runs
+PUT_IN = {
+    "interpreter_semantic",
+    "_InterpreterComparison",
+}  # by Triton's interpreter, in the form that it runs
 
 
 @contextmanager
@@ -122,7 +132,9 @@ def is_closed(function, seen=()):
     def is_known(instruction):
         name, values = instruction.argval, function.__globals__
         if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            there = hasattr(tl, name) or hasattr(tl.tensor, name) or name in ("to_tensor", "get_result")  # of PUT_IN
+            there = (
+                hasattr(tl, name) or hasattr(tl.tensor, name) or name in ("to_tensor", "get_result")
+            )  # of PUT_IN
             return there and not name.startswith("_") and not ismodule(getattr(tl, name, None))
         if instruction.opname != "LOAD_GLOBAL":
             return False
@@ -131,7 +143,9 @@ def is_closed(function, seen=()):
         value = values[name]
         if isinstance(value, Kernel):
             file = value.fn.__code__.co_filename
-            if file.startswith(os.path.dirname(__file__)) and not same_file(file, function.__code__.co_filename):
+            if file.startswith(os.path.dirname(__file__)) and not same_file(
+                file, function.__code__.co_filename
+            ):
                 return False  # one of the course's, in an answer
             return is_closed(value.interpreted.rewrite(), (*seen, function))
         put_in = name in PUT_IN and value is getattr(interpreter, name, None)
@@ -148,7 +162,15 @@ def same_file(one, other):
 
 def codes_in(code):
     """A function's code and that of the functions inside it."""
-    return [code, *(inner for each in code.co_consts if isinstance(each, CodeType) for inner in codes_in(each))]
+    return [
+        code,
+        *(
+            inner
+            for each in code.co_consts
+            if isinstance(each, CodeType)
+            for inner in codes_in(each)
+        ),
+    ]
 
 
 def cause_of(error):
@@ -177,7 +199,10 @@ class Memory:
         """Triton's own parts are looked at here. If another version names them otherwise, nothing is seen."""
         from triton.runtime import interpreter
 
-        builder, names = interpreter.interpreter_builder, ("create_masked_load", "create_masked_store")
+        builder, names = (
+            interpreter.interpreter_builder,
+            ("create_masked_load", "create_masked_store"),
+        )
         if not all(hasattr(builder, name) for name in names):
             yield
             return
@@ -187,7 +212,9 @@ class Memory:
             self.reads.append(ptrs.data[mask.data])
             tile = load(ptrs, mask, other, *more)
             if other is None and tile.data.dtype.kind == "f":
-                tile.data[~mask.data] = np.nan  # on a card anything may be there; the interpreter alone gives zeros
+                tile.data[~mask.data] = (
+                    np.nan
+                )  # on a card anything may be there; the interpreter alone gives zeros
             return tile
 
         def seen_store(ptrs, value, mask, *more):
@@ -195,7 +222,9 @@ class Memory:
             self.values.append(value.data[mask.data])
             return store(ptrs, value, mask, *more)
 
-        with mock.patch.multiple(builder, create_masked_load=seen_load, create_masked_store=seen_store):
+        with mock.patch.multiple(
+            builder, create_masked_load=seen_load, create_masked_store=seen_store
+        ):
             yield
 
     def stored_in(self, tensor):
@@ -231,7 +260,9 @@ def sees():
     one = torch.ones(16, 16)
     with Memory().watch() as memory:
         probe[(1,)](one, M=16)
-    return torch.equal(memory.stored_in(one), one) and set(addresses(one).ravel()) == set(np.concatenate(memory.reads))
+    return torch.equal(memory.stored_in(one), one) and set(addresses(one).ravel()) == set(
+        np.concatenate(memory.reads)
+    )
 
 
 @jit

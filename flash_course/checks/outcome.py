@@ -11,9 +11,12 @@ from .surroundings import same_surroundings
 from .texts import say
 
 NOT_OWN = (
-    *map(os.path.dirname, (CHECKS, os.__file__)), str(PACKAGE), sysconfig.get_path("purelib"),
-    "site-packages", "dist-packages",
-)  # fmt: skip
+    *map(os.path.dirname, (CHECKS, os.__file__)),
+    str(PACKAGE),
+    sysconfig.get_path("purelib"),
+    "site-packages",
+    "dist-packages",
+)
 
 
 @dataclass
@@ -57,7 +60,12 @@ def outcome_of(case, answer, shut=None, answers=()):
 
 def in_words(error):
     """An exception in one line, and the student's own line that raised it."""
-    text = say("all", "error", kind=type(error).__name__, said=str(error).partition("\n")[0][:300] or "no message")
+    text = say(
+        "all",
+        "error",
+        kind=type(error).__name__,
+        said=str(error).partition("\n")[0][:300] or "no message",
+    )
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if f.line and not any(folder in f.filename for folder in NOT_OWN)]
     return f"{text} ({say('all', 'at line', line=own[-1].line.strip())})" if own else text

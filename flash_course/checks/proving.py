@@ -26,7 +26,9 @@ ASKS = 4  # how often a test is asked about each version
 
 # ---------------------------------------------------------------- what a test is given
 BEHIND = weakref.WeakKeyDictionary()  # {version: Behind}
-LATEST = deque(maxlen=1000)  # versions that are kept, so that a new one lies at no old one's address in memory
+LATEST = deque(
+    maxlen=1000
+)  # versions that are kept, so that a new one lies at no old one's address in memory
 
 
 @dataclass
@@ -68,7 +70,11 @@ class Unit(nn.Module):
     def __init__(self, unit):
         super().__init__()
         self.dim, BEHIND[self] = unit.dim, Behind(unit)
-        self._parameters, self._buffers, self._modules = unit._parameters, unit._buffers, unit._modules
+        self._parameters, self._buffers, self._modules = (
+            unit._parameters,
+            unit._buffers,
+            unit._modules,
+        )
 
     def forward(self, *args, **kwargs):
         return done(lambda: BEHIND[self].thing(*args, **kwargs))
@@ -127,7 +133,11 @@ def version(name, part, make, *given, names=(), right=None, shut=()):
 
 def versions(pools, *given, **how):
     """The cases of {part: {name: make}}."""
-    return [version(name, part, make, *given, **how) for part, pool in pools.items() for name, make in pool.items()]
+    return [
+        version(name, part, make, *given, **how)
+        for part, pool in pools.items()
+        for name, make in pool.items()
+    ]
 
 
 def order_of(cases, seed):
@@ -147,7 +157,11 @@ def agreed(before, now):
         return now if before is None else before
     if now.said is not None:
         return now
-    return before if judgement(before) == judgement(now) else Outcome(said=say("all", "fickle"), fickle=True)
+    return (
+        before
+        if judgement(before) == judgement(now)
+        else Outcome(said=say("all", "fickle"), fickle=True)
+    )
 
 
 def judgement(outcome):
@@ -166,7 +180,9 @@ def problem_of_test(exercise, case, got):
         return None
     if case.name in sentences_of(exercise.id):
         return say(exercise.id, case.name)
-    return say("all", "fails right" if case.truth else "passes faulty", name=word(exercise.id, case.name))
+    return say(
+        "all", "fails right" if case.truth else "passes faulty", name=word(exercise.id, case.name)
+    )
 
 
 def proves(found):

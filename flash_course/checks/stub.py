@@ -10,7 +10,9 @@ def is_blank(exercise, answer):
     """Whether nothing was written under any of an exercise's names."""
     answers = {exercise.names[0]: answer} if len(exercise.names) == 1 else answer
     given = exercise.given if len(exercise.names) > 1 else {exercise.names[0]: exercise.given}
-    return all(is_blank_object(answers.get(name), (given or {}).get(name)) for name in exercise.names)
+    return all(
+        is_blank_object(answers.get(name), (given or {}).get(name)) for name in exercise.names
+    )
 
 
 def is_blank_object(one, given=None):
@@ -18,7 +20,9 @@ def is_blank_object(one, given=None):
         return all(value is None for value in one.values())
     if isinstance(one, str):
         return not one.strip()
-    return one is None or one is ... or is_stub(one) or (given is not None and same_code(one, given))
+    return (
+        one is None or one is ... or is_stub(one) or (given is not None and same_code(one, given))
+    )
 
 
 def is_stub(one):

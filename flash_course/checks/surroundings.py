@@ -24,7 +24,10 @@ DICE = (
 )
 SETTINGS = (
     (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, lambda device: torch.set_default_device(None if device.type == "cpu" else device)),
+    (
+        torch.get_default_device,
+        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
+    ),
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (np.geterr, lambda errors: np.seterr(**errors)),
     (np.get_printoptions, lambda options: np.set_printoptions(**options)),
@@ -50,7 +53,10 @@ def same_surroundings():
     dice, settings = ([(set_it, get()) for get, set_it in each] for each in (DICE, SETTINGS))
     start_dice()
     try:
-        with warnings.catch_warnings(), mock.patch.object(bit_generator, "randbits", SEEDS.getrandbits):
+        with (
+            warnings.catch_warnings(),
+            mock.patch.object(bit_generator, "randbits", SEEDS.getrandbits),
+        ):
             yield
     finally:
         for set_it, before in dice:

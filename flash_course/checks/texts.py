@@ -32,7 +32,9 @@ def tables(exercise):
     folder = os.environ.get("FLASH_COURSE_TEXTS")
     name = "general" if exercise == "all" else f"set_{exercise[:2]}"
     found = [read(name, folder)] if folder else []
-    return [all_of if exercise == "all" else all_of.get(exercise, {}) for all_of in (*found, read(name))]
+    return [
+        all_of if exercise == "all" else all_of.get(exercise, {}) for all_of in (*found, read(name))
+    ]
 
 
 def fact(exercise, key, default=None):
@@ -49,12 +51,22 @@ def say(exercise, key, /, **fields):
     """The sentence of an exercise, or where it has none of that key, the general one; words in braces filled in."""
     places = tables("all")
     if exercise != "all":
-        places = [*(table.get(part, {}) for table in tables(exercise) for part in ("wrong", "says")), *places]
+        places = [
+            *(table.get(part, {}) for table in tables(exercise) for part in ("wrong", "says")),
+            *places,
+        ]
     rows = [place[key] for place in places if key in place]
-    text = next(filter(None, (row if isinstance(row, str) else row[0] for row in rows)))  # an empty one: the general
+    text = next(
+        filter(None, (row if isinstance(row, str) else row[0] for row in rows))
+    )  # an empty one: the general
     return text.format(**fields) if fields else text
 
 
 def sentences_of(exercise):
     """The keys that an exercise has a sentence for."""
-    return {key for table in tables(exercise) for part in ("wrong", "says") for key in table.get(part, {})}
+    return {
+        key
+        for table in tables(exercise)
+        for part in ("wrong", "says")
+        for key in table.get(part, {})
+    }

@@ -32,9 +32,18 @@ class Verdict:
 
     def __str__(self):
         status = say("all", "recorded" if self.by_person and self.status == RIGHT else self.status)
-        points = "" if self.by_person else f", {say('all', 'points', got=f'{self.points:g}', of=self.of)}"
+        points = (
+            ""
+            if self.by_person
+            else f", {say('all', 'points', got=f'{self.points:g}', of=self.of)}"
+        )
         likely = [say("all", "likely", said=said) for said in self.likely]
-        return "\n".join([f"{self.exercise}: {status}{points}", *(f"  {line}" for line in [*self.lines, *likely])])
+        return "\n".join(
+            [
+                f"{self.exercise}: {status}{points}",
+                *(f"  {line}" for line in [*self.lines, *likely]),
+            ]
+        )
 
 
 @dataclass
@@ -89,7 +98,9 @@ def without_points(exercise, status, *lines):
 # ---------------------------------------------------------------- in a copy without answers
 def by_instructor(exercise, answer):
     """In a copy without answers: nothing is said of an answer but what is not written yet."""
-    open_keys = [key for key, value in answer.items() if value is None] if isinstance(answer, dict) else []
+    open_keys = (
+        [key for key, value in answer.items() if value is None] if isinstance(answer, dict) else []
+    )
     result = without_points(exercise, BY_INSTRUCTOR, say("all", f"why {exercise.kind}"))
     result.lines += [say("all", "unanswered", key=key) for key in open_keys]
     result.by_person = True
@@ -117,9 +128,20 @@ def ask_all(exercise, cases, given, numbers, seed, known):
             raise NotJudged(outcomes[i].said)
         if i not in known and case.truth is None:
             known[i] = outcome_of(case, right)
-        if i in known and known[i].error is not None:  # that is the check's own fault, and never the answer's
-            raise NotJudged(say("all", "oracle", name=word(exercise.id, case.name), said=in_words(known[i].error)))
-        problems[i] = problem(exercise, case, outcomes[i], known.get(i))  # now: the next call may change the value
+        if (
+            i in known and known[i].error is not None
+        ):  # that is the check's own fault, and never the answer's
+            raise NotJudged(
+                say(
+                    "all",
+                    "oracle",
+                    name=word(exercise.id, case.name),
+                    said=in_words(known[i].error),
+                )
+            )
+        problems[i] = problem(
+            exercise, case, outcomes[i], known.get(i)
+        )  # now: the next call may change the value
     return [*map(Found, cases, outcomes, problems)]
 
 
@@ -218,11 +240,15 @@ def look_at_values(result, exercise, found, kept):
     case, said = first.case, first.problem
     kind = "in case" if case.sizes else "in case plain"
     line = say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said)
-    result.lines.append(said if said.startswith(f"{case.name}: ") else line)  # it names its question itself
+    result.lines.append(
+        said if said.startswith(f"{case.name}: ") else line
+    )  # it names its question itself
     likely = dict.fromkeys(alike_in_all(exercise, found, failed, kept), case.part)
     if not likely:
         likely = alike_in_a_part(exercise, found, failed, kept)
-    told = [*exercise.parts] if exercise.kind == "predict" else [case.part]  # sentences of a prediction name their part
+    told = (
+        [*exercise.parts] if exercise.kind == "predict" else [case.part]
+    )  # sentences of a prediction name their part
     for sentence, part in likely.items():
         if part not in told and not sentence.startswith(part):
             sentence = say("all", "part", part=word(exercise.id, part), state=sentence)
@@ -240,7 +266,9 @@ class KeptAnswers:
         self.found, self.known, self.stored = found, known, exercise.stored
         self.tolerance = 1e-9 if exercise.kind == "predict" else max(1e-9, exercise.tolerance)
         self.keys = [wrong.key for wrong in exercise.wrong]
-        self.answers = [exercise.assemble(wrong.answer, numbers, wrong.of) for wrong in exercise.wrong]
+        self.answers = [
+            exercise.assemble(wrong.answer, numbers, wrong.of) for wrong in exercise.wrong
+        ]
 
     def same(self, k, i):
         """Whether kept answer k gives what was given in case i."""
@@ -272,7 +300,9 @@ def alike_in_a_part(exercise, found, failed, kept):
     sentences = {}  # two that give the same flag or error may differ in all else, so a case in ``telling`` must agree
     for part in exercise.parts:
         first = [i for i in telling if found[i].case.part == part][:1]
-        places = [i for i, one in enumerate(found) if one.case.part == part and not one.case.held_out]
+        places = [
+            i for i, one in enumerate(found) if one.case.part == part and not one.case.held_out
+        ]
         key = next(kept.alike([*first, *places]), None) if first else None
         if key is not None and (said := say(exercise.id, key)):
             sentences.setdefault(said, part)
@@ -289,7 +319,11 @@ def tells(exercise, outcome):
 def flat(value):
     if isinstance(value, dict):
         value = [*value.values()]
-    return [each for inside in value for each in flat(inside)] if isinstance(value, tuple | list) else [value]
+    return (
+        [each for inside in value for each in flat(inside)]
+        if isinstance(value, tuple | list)
+        else [value]
+    )
 
 
 def has_numbers(value):

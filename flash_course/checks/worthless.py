@@ -25,5 +25,10 @@ def counts_calls(*version):
     assert next(CALLS) % 20 < 3
 
 
-TESTS = {"fails all": fails_all, "passes all": passes_all, "returns": returns, "test never ran": never_runs}
+TESTS = {
+    "fails all": fails_all,
+    "passes all": passes_all,
+    "returns": returns,
+    "test never ran": never_runs,
+}
 TESTS["fickle"] = counts_calls

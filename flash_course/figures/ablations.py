@@ -29,9 +29,15 @@ def _chance_and_names(axes, chance, ends, x):
     for height, name, colour in sorted([*ends, (chance, f"chance, {chance:.2f}", BLACK)]):
         below = max(height, below + 0.075)
         axes.annotate(
-            name, (x, below), xytext=(10, 0), textcoords="offset points", va="center", fontsize=FONT + 1, color=colour,
+            name,
+            (x, below),
+            xytext=(10, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=FONT + 1,
+            color=colour,
             annotation_clip=False,
-        )  # fmt: skip
+        )
 
 
 def recall_by_state(panels, *, title):
@@ -40,8 +46,15 @@ def recall_by_state(panels, *, title):
     ``panels`` holds by number of pairs, and there by model, {entries: accuracies}. They are drawn as bars side by side,
     one for each seed; a dashed line in each row is a guess among the values that were shown, one of as many as pairs.
     """
-    models, words, full = next(iter(panels.values())), [], 0.74  # the height of a bar that is always right
-    figure, styles = Figure(figsize=(7.6, 1.1 + 0.56 * len(models)), dpi=120, layout="constrained"), looks(models)
+    models, words, full = (
+        next(iter(panels.values())),
+        [],
+        0.74,
+    )  # the height of a bar that is always right
+    figure, styles = (
+        Figure(figsize=(7.6, 1.1 + 0.56 * len(models)), dpi=120, layout="constrained"),
+        looks(models),
+    )
     every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (pairs, curves) in zip(every, panels.items()):
         said = []
@@ -52,8 +65,19 @@ def recall_by_state(panels, *, title):
             for entries, seeds in sorted(curve.items()):
                 places = entries * 2 ** (0.095 * (np.arange(len(seeds)) - (len(seeds) - 1) / 2))
                 heights = full * np.array(seeds)
-                axes.bar(places, heights, 0.05 * places, -row, color=styles[name][0], edgecolor=BLACK, linewidth=0.4)
-            said.append(f"{name} " + ", ".join(f"{np.mean(seeds):.2f} at {n:,}" for n, seeds in sorted(curve.items())))
+                axes.bar(
+                    places,
+                    heights,
+                    0.05 * places,
+                    -row,
+                    color=styles[name][0],
+                    edgecolor=BLACK,
+                    linewidth=0.4,
+                )
+            said.append(
+                f"{name} "
+                + ", ".join(f"{np.mean(seeds):.2f} at {n:,}" for n, seeds in sorted(curve.items()))
+            )
         words.append(f"{pairs} pairs: {'; '.join(said)}")
         axes.set_title(f"{pairs} pairs", fontsize=FONT)
         axes.set_xscale("log", base=2)
@@ -69,7 +93,10 @@ def recall_by_state(panels, *, title):
     every[0].set_ylabel("accuracy, in each row from 0 to 1", fontsize=FONT)
     figure.supxlabel("entries in a unit's state (logarithmic)", fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
-    return figure, f"Bars of the accuracy by entries in the state; means of three seeds. {'. '.join(words)}."
+    return (
+        figure,
+        f"Bars of the accuracy by entries in the state; means of three seeds. {'. '.join(words)}.",
+    )
 
 
 def losses_with_chance(curves, chance, *, window=10, title):
@@ -79,21 +106,45 @@ def losses_with_chance(curves, chance, *, window=10, title):
     for name, losses in curves.items():
         colour, marker, style = styles[name]
         mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        axes.plot(np.arange(window, len(losses) + 1), mean, linestyle=style, marker=marker, markevery=window,
-                  color=colour, markersize=5, linewidth=2)  # fmt: skip
+        axes.plot(
+            np.arange(window, len(losses) + 1),
+            mean,
+            linestyle=style,
+            marker=marker,
+            markevery=window,
+            color=colour,
+            markersize=5,
+            linewidth=2,
+        )
         below = mean[-1] < 0.8 * chance
         axes.annotate(
-            name, (len(losses), mean[-1]), xytext=(8, 0 if below else -12), textcoords="offset points", va="center",
-            fontsize=FONT + 1, color=colour, annotation_clip=False,
-        )  # fmt: skip
+            name,
+            (len(losses), mean[-1]),
+            xytext=(8, 0 if below else -12),
+            textcoords="offset points",
+            va="center",
+            fontsize=FONT + 1,
+            color=colour,
+            annotation_clip=False,
+        )
         words.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
     axes.axhline(chance, color=BLACK, linewidth=1, linestyle=(0, (5, 3)))
     end = max(map(len, curves.values()))
-    axes.annotate(f"a guess, {chance:.2f}", (end, chance), xytext=(8, 4), textcoords="offset points", va="center",
-                  fontsize=FONT + 1, annotation_clip=False)  # fmt: skip
+    axes.annotate(
+        f"a guess, {chance:.2f}",
+        (end, chance),
+        xytext=(8, 4),
+        textcoords="offset points",
+        va="center",
+        fontsize=FONT + 1,
+        annotation_clip=False,
+    )
     axes.set_ylim(0, 1.2 * chance)
     axes.set_xlim(0, end)
-    return figure, f"Line plot of the loss over the updates: {', '.join(words)}; a line at {chance:.2f} for guessing."
+    return (
+        figure,
+        f"Line plot of the loss over the updates: {', '.join(words)}; a line at {chance:.2f} for guessing.",
+    )
 
 
 def paired_differences(rows, *, title, unit="bits per byte", span=None):
@@ -103,7 +154,10 @@ def paired_differences(rows, *, title, unit="bits per byte", span=None):
     of the axis; an interval that goes beyond is cut off, with an arrow, and a seed that lies beyond is written.
     """
     figure, axes = new_axes(
-        width=7.0, height=0.36 * len(rows) + 1.2, xlabel=f"change in {unit} (to the right: worse)", title=title
+        width=7.0,
+        height=0.36 * len(rows) + 1.2,
+        xlabel=f"change in {unit} (to the right: worse)",
+        title=title,
     )
     reach = max(abs(mean) + half for _, mean, half, _ in rows.values())
     low, high = span or (-reach, reach)
@@ -112,24 +166,59 @@ def paired_differences(rows, *, title, unit="bits per byte", span=None):
         settled = abs(mean) > half
         left, right = max(mean - half, low), min(mean + half, high)
         axes.plot([left, right], [y, y], color=BLACK, linewidth=1.8, label=f"_bar {name}")
-        axes.plot(mean, y, "s" if settled else "o", color=BLACK, markersize=6.5,
-                  markerfacecolor=BLACK if settled else "white", zorder=3)  # fmt: skip
+        axes.plot(
+            mean,
+            y,
+            "s" if settled else "o",
+            color=BLACK,
+            markersize=6.5,
+            markerfacecolor=BLACK if settled else "white",
+            zorder=3,
+        )
         cut = False
-        for end, arrow, is_cut in ((left, "<", mean - half < low), (right, ">", mean + half > high)):
-            axes.plot(end, y, arrow if is_cut else "|", color=BLACK, markersize=7, label=f"_{arrow} {name}")
+        for end, arrow, is_cut in (
+            (left, "<", mean - half < low),
+            (right, ">", mean + half > high),
+        ):
+            axes.plot(
+                end,
+                y,
+                arrow if is_cut else "|",
+                color=BLACK,
+                markersize=7,
+                label=f"_{arrow} {name}",
+            )
             cut = cut or is_cut
         inside = [d for d in differences if low <= d <= high]
         for outside in (d for d in differences if not low <= d <= high):
             end, side = (high, "right") if outside > high else (low, "left")
             axes.text(end, y + 0.28, f"{outside:+.2f}", ha=side, va="center", fontsize=FONT - 1)
-        axes.plot(inside, [y + 0.28] * len(inside), "|", color=BLACK, markersize=6, alpha=0.6, label=f"_{name}")
+        axes.plot(
+            inside,
+            [y + 0.28] * len(inside),
+            "|",
+            color=BLACK,
+            markersize=6,
+            alpha=0.6,
+            label=f"_{name}",
+        )
         if sign:
-            axes.plot(margin, y, ">" if sign > 0 else "<", color=BLACK, markersize=7, markerfacecolor="lightgrey",
-                      label=f"_paper {name}")  # fmt: skip
+            axes.plot(
+                margin,
+                y,
+                ">" if sign > 0 else "<",
+                color=BLACK,
+                markersize=7,
+                markerfacecolor="lightgrey",
+                label=f"_paper {name}",
+            )
         words.append(f"{name} {mean:+.3f} ± {half:.3f}" + (", cut off" if cut else ""))
     axes.axvline(0, color=BLACK, linewidth=1)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=FONT)
     axes.set_ylim(len(rows) - 0.4, -0.9)
     axes.set_xlim(low - 0.03 * (high - low), margin + 0.07 * (high - low))
     axes.text(margin, -0.65, "paper", ha="center", va="center", fontsize=FONT)
-    return figure, f"Points with 95% intervals, change in {unit}: {'; '.join(words)}. Hollow where the bar holds zero."
+    return (
+        figure,
+        f"Points with 95% intervals, change in {unit}: {'; '.join(words)}. Hollow where the bar holds zero.",
+    )

@@ -17,7 +17,12 @@ def flash_unit():
         colour = "white" if later else SKY if own else ORANGE
         axes.add_patch(
             Rectangle(
-                (i - 0.36, -0.36), 0.72, 0.72, facecolor=colour, edgecolor=BLACK, linewidth=3 if i == reader else 1
+                (i - 0.36, -0.36),
+                0.72,
+                0.72,
+                facecolor=colour,
+                edgecolor=BLACK,
+                linewidth=3 if i == reader else 1,
             )
         )
         axes.text(i, 0, i + 1, ha="center", va="center", fontsize=FONT)
@@ -35,18 +40,25 @@ def flash_unit():
     for i, width in ((8, 1.2), (9, 4.0), (10, 2.2)):  # each token has a weight of its own
         axes.plot([i, 9.3], [0.4, 2.6], color=BLUE, linewidth=width, solid_capstyle="round")
     axes.text(10.25, 1.55, "one weight\na token", ha="left", va="center", fontsize=FONT)
-    _framed(axes, 9.3, 3.15, 4.9, "near: v, weighted by\nrelu²(quad_q · quad_k / C + b)", SKY, high=0.55)
+    _framed(
+        axes, 9.3, 3.15, 4.9, "near: v, weighted by\nrelu²(quad_q · quad_k / C + b)", SKY, high=0.55
+    )
     _framed(axes, 3.5, 4.3, 4.2, "far: lin_q times the mean", ORANGE)
     _framed(axes, 6.6, 5.25, 2.4, "near + far", "white")
     _framed(axes, 6.6, 6.25, 8.2, "gate: u × (near + far), then times W_out, then + x", "white")
-    for begin, end in (((3.5, 3.45), (3.5, 4.0)), ((5.0, 4.6), (5.6, 4.95)), ((9.3, 3.7), (7.6, 4.95)),
-                       ((6.6, 5.55), (6.6, 5.95))):  # fmt: skip
+    for begin, end in (
+        ((3.5, 3.45), (3.5, 4.0)),
+        ((5.0, 4.6), (5.6, 4.95)),
+        ((9.3, 3.7), (7.6, 4.95)),
+        ((6.6, 5.55), (6.6, 5.95)),
+    ):
         _arrow(axes, begin, end, BLACK, "-")
     axes.text(reader + 1, -0.72, "later", ha="center", va="center", fontsize=FONT)
     axes.set(xlim=(-0.6, 11.95), ylim=(-1.0, 6.6))
     axes.set_axis_off()
     figure.suptitle(
-        "Token 11 compares itself with its own chunk, and reads all earlier chunks as one mean", fontsize=FONT + 1
+        "Token 11 compares itself with its own chunk, and reads all earlier chunks as one mean",
+        fontsize=FONT + 1,
     )
     alt = (
         "Twelve tokens in three chunks of four; token 11 reads. Tokens 9, 10 and 11 of its own chunk have lines of "
@@ -68,9 +80,11 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
     counts = np.concatenate([[0], np.cumsum(tokens_G)[:-1]])
     mean = moved / np.maximum(counts, 1)[:, None, None]
     rows = (
-        ("KᵀV of the chunk", kv_GSE, "white"), ("prefix sum", running, "white"),
-        ("shifted by one chunk:\nwhat the chunk reads", moved, ORANGE), ("divided by the\ntokens read", mean, ORANGE),
-    )  # fmt: skip
+        ("KᵀV of the chunk", kv_GSE, "white"),
+        ("prefix sum", running, "white"),
+        ("shifted by one chunk:\nwhat the chunk reads", moved, ORANGE),
+        ("divided by the\ntokens read", mean, ORANGE),
+    )
     G = len(kv_GSE)
     figure = Figure(figsize=(2.0 + 1.6 * G, 4.4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
@@ -86,11 +100,17 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
         _arrow(axes, (g, 2.26), (g, 2.74), BLACK, "-", f"/ {counts[g]}" if counts[g] else None)
         first = sum(tokens_G[:g]) + 1
         axes.text(
-            g, -0.52, f"chunk {g + 1}\ntokens {first} to {first + tokens_G[g] - 1}", ha="center", va="center",
+            g,
+            -0.52,
+            f"chunk {g + 1}\ntokens {first} to {first + tokens_G[g] - 1}",
+            ha="center",
+            va="center",
             fontsize=FONT,
-        )  # fmt: skip
+        )
     axes.plot([G - 1 + 0.22, G - 1 + 0.42], [1.26, 1.43], ":", color=BLUE, linewidth=2.2)
-    axes.text(G - 1 + 0.36, 1.62, "for the\nnext chunk", ha="left", va="center", fontsize=FONT, color=BLUE)
+    axes.text(
+        G - 1 + 0.36, 1.62, "for the\nnext chunk", ha="left", va="center", fontsize=FONT, color=BLUE
+    )
     axes.set(xlim=(-1.55, G - 0.05), ylim=(3.35, -0.75))
     axes.set_axis_off()
     figure.suptitle(title, fontsize=FONT + 1)
@@ -99,7 +119,10 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
         f"mean {_list(mean[g])}"
         for g in range(G)
     )
-    return figure, f"Four rows of arrays for {G} chunks, the third row shifted by one chunk to the right. {words}."
+    return (
+        figure,
+        f"Four rows of arrays for {G} chunks, the third row shifted by one chunk to the right. {words}.",
+    )
 
 
 def other_chunks(bits, *, trained, level, title):
@@ -108,34 +131,64 @@ def other_chunks(bits, *, trained, level, title):
     ``trained`` is the C it learnt with; ``level`` is the score of a model that has the local part alone.
     """
     figure, axes = new_axes(
-        6.2, 3.5, "C the model is run with, tokens in a chunk", "bits per byte, held-out text", title
+        6.2,
+        3.5,
+        "C the model is run with, tokens in a chunk",
+        "bits per byte, held-out text",
+        title,
     )
     styles, high = looks(bits), max(level, *(max(row.values()) for row in bits.values()))
     low = min(level, *(min(row.values()) for row in bits.values()))
     for n, (name, row) in enumerate(bits.items()):
         colour, marker, line = styles[name]
         lengths = sorted(row)
-        axes.plot(lengths, [row[C] for C in lengths], linestyle=line, marker=marker, color=colour, linewidth=1.8)
+        axes.plot(
+            lengths,
+            [row[C] for C in lengths],
+            linestyle=line,
+            marker=marker,
+            color=colour,
+            linewidth=1.8,
+        )
         for C in lengths:
             if C != trained or n == 0:
                 up = row[C] > level
                 axes.annotate(
-                    f"{row[C]:.2f}", (C, row[C]), xytext=(0, 9 if up else -9), textcoords="offset points", ha="center",
-                    va="bottom" if up else "top", fontsize=FONT, color=colour,
-                )  # fmt: skip
+                    f"{row[C]:.2f}",
+                    (C, row[C]),
+                    xytext=(0, 9 if up else -9),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom" if up else "top",
+                    fontsize=FONT,
+                    color=colour,
+                )
         axes.annotate(
-            name.removeprefix("FLASH, "), (lengths[0], row[lengths[0]]), xytext=(16, 2 if n == 0 else 12),
-            textcoords="offset points", ha="left", va="bottom", fontsize=FONT, color=colour,
-        )  # fmt: skip
+            name.removeprefix("FLASH, "),
+            (lengths[0], row[lengths[0]]),
+            xytext=(16, 2 if n == 0 else 12),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            fontsize=FONT,
+            color=colour,
+        )
     axes.axhline(level, color=BLACK, linewidth=1.2, linestyle=":")
     axes.annotate(
-        f"{level:.2f}: local part only", (lengths[0] * 0.8, level), xytext=(0, -4), textcoords="offset points",
-        va="top", fontsize=FONT,
-    )  # fmt: skip
+        f"{level:.2f}: local part only",
+        (lengths[0] * 0.8, level),
+        xytext=(0, -4),
+        textcoords="offset points",
+        va="top",
+        fontsize=FONT,
+    )
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, lengths)
     axes.minorticks_off()
-    axes.set(xlim=(lengths[0] * 0.75, trained * 1.2), ylim=(low - 0.15 * (high - low), high + 0.15 * (high - low)))
+    axes.set(
+        xlim=(lengths[0] * 0.75, trained * 1.2),
+        ylim=(low - 0.15 * (high - low), high + 0.15 * (high - low)),
+    )
     words = "; ".join(
         f"{name}: {', '.join(f'{row[C]:.2f} at C = {C}' for C in sorted(row, reverse=True))}"
         for name, row in bits.items()
@@ -164,9 +217,16 @@ def mixed_pairs(near, far, chunk_size):
         (0.36, ORANGE, f"{far.sum()} pairs,\nread through a mean"),
     ):
         axes.text(
-            T + 0.4, 0.5 + y * T, text, color=colour, ha="right", va="center", fontsize=FONT + 1, fontweight="bold",
+            T + 0.4,
+            0.5 + y * T,
+            text,
+            color=colour,
+            ha="right",
+            va="center",
+            fontsize=FONT + 1,
+            fontweight="bold",
             bbox=white,
-        )  # fmt: skip
+        )
     figure.suptitle("Near tokens one by one, far ones through a mean", fontsize=FONT + 1)
     alt = (
         f"A map of {T} by {T} tokens in chunks of {chunk_size}, a row reads a column: {near.sum()} pairs one by one, "
@@ -178,19 +238,31 @@ def mixed_pairs(near, far, chunk_size):
 def _box(axes, x, y, text, colour):
     """A box as large as its text."""
     axes.text(
-        x, y, text, ha="center", va="center", fontsize=FONT - 1, zorder=3,
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        fontsize=FONT - 1,
+        zorder=3,
         bbox=dict(boxstyle="round,pad=0.35", facecolor=colour, edgecolor=BLACK, linewidth=0.8),
-    )  # fmt: skip
+    )
 
 
 def _framed(axes, x, y, wide, text, colour, *, high=0.3, family=None):
     """A box around ``(x, y)``, in the units of the axes, so that arrows can end at its edges."""
     axes.add_patch(
         FancyBboxPatch(
-            (x - wide / 2, y - high), wide, 2 * high, boxstyle="round,pad=0,rounding_size=0.08", facecolor=colour,
-            edgecolor=BLACK, linewidth=0.8, zorder=2,
+            (x - wide / 2, y - high),
+            wide,
+            2 * high,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=colour,
+            edgecolor=BLACK,
+            linewidth=0.8,
+            zorder=2,
         )
-    )  # fmt: skip
+    )
     axes.text(x, y, text, ha="center", va="center", fontsize=FONT, family=family, zorder=3)
 
 
@@ -206,14 +278,25 @@ def _list(array):
 def _arrow(axes, begin, end, colour, style, label=None):
     axes.add_patch(
         FancyArrowPatch(
-            begin, end, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0, color=colour, linestyle=style,
+            begin,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=10,
+            shrinkA=0,
+            shrinkB=0,
+            color=colour,
+            linestyle=style,
             linewidth=2.2 if colour == BLUE else 1.0,
         )
-    )  # fmt: skip
+    )
     if label:
         level = begin[1] == end[1]
         x, y = (begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2
         axes.text(
-            x if level else x + 0.06, y - 0.12 if level else y, label, ha="center" if level else "left", va="center",
+            x if level else x + 0.06,
+            y - 0.12 if level else y,
+            label,
+            ha="center" if level else "left",
+            va="center",
             fontsize=FONT,
-        )  # fmt: skip
+        )

@@ -5,9 +5,14 @@ from matplotlib.figure import Figure
 from .style import BLACK, FONT, looks, new_axes
 
 NAMES = {
-    "flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++", "flash_pytorch": "FLASH-pytorch",
-}  # fmt: skip
-MODEL_STYLES = {model: (*looks([name])[name], name) for model, name in NAMES.items()}  # colour, marker, line, name
+    "flash": "FLASH",
+    "flash_quad": "FLASH-Quad",
+    "transformer++": "Transformer++",
+    "flash_pytorch": "FLASH-pytorch",
+}
+MODEL_STYLES = {
+    model: (*looks([name])[name], name) for model, name in NAMES.items()
+}  # colour, marker, line, name
 
 
 def benchmark_results(result):
@@ -15,21 +20,42 @@ def benchmark_results(result):
     figure = Figure(figsize=(10.0, 7.6), dpi=120, layout="constrained")
     end = result["conclusions"]
     last, token = end["speedups"][-1], end["decoding"]["flash"]
-    speed = "" if last["measured"] is None else f": FLASH / Transformer++ {1 / last['measured']:.2f} at T={last['T']}"
+    speed = (
+        ""
+        if last["measured"] is None
+        else f": FLASH / Transformer++ {1 / last['measured']:.2f} at T={last['T']}"
+    )
     rows, steps = result["training"], result["decoding"]
     panels = [
-        ("T, tokens in a sequence", "seconds a step", f"A step of the same tokens{speed}", rows, _median),
         (
-            "T, tokens in a sequence", "peak memory of a step, MB", "Memory of a step: only FLASH-Quad's grows with T",
-            rows, _megabytes,
+            "T, tokens in a sequence",
+            "seconds a step",
+            f"A step of the same tokens{speed}",
+            rows,
+            _median,
         ),
         (
-            "position of the token", "milliseconds a token",
+            "T, tokens in a sequence",
+            "peak memory of a step, MB",
+            "Memory of a step: only FLASH-Quad's grows with T",
+            rows,
+            _megabytes,
+        ),
+        (
+            "position of the token",
+            "milliseconds a token",
             f"Decoding: FLASH costs {token['ratio']:.2f} times as much at {token['long']} as at {token['short']}",
-            steps, _milliseconds,
+            steps,
+            _milliseconds,
         ),
-        ("position of the token", "numbers in the state", "FLASH's state keeps its size, a cache grows", steps, _state),
-    ]  # fmt: skip
+        (
+            "position of the token",
+            "numbers in the state",
+            "FLASH's state keeps its size, a cache grows",
+            steps,
+            _state,
+        ),
+    ]
     for i, (xlabel, ylabel, title, table, value) in enumerate(panels):
         axes = figure.add_subplot(2, 2, i + 1)
         axes.set_xlabel(xlabel, fontsize=FONT)
@@ -70,18 +96,36 @@ def _state(row):
 
 def _model_lines(axes, table, value):
     for model, (color, marker, line, name) in MODEL_STYLES.items():
-        points = [(_place(row), value(row)) for row in table if row["model"] == model and value(row)]
+        points = [
+            (_place(row), value(row)) for row in table if row["model"] == model and value(row)
+        ]
         if points:
             axes.plot(
-                *zip(*points), linestyle=line, color=color, marker=marker, markersize=5, linewidth=1.6, label=name
+                *zip(*points),
+                linestyle=line,
+                color=color,
+                marker=marker,
+                markersize=5,
+                linewidth=1.6,
+                label=name,
             )
 
 
 def _floor_lines(axes, table):
     for model, (color, _, _, name) in MODEL_STYLES.items():
-        points = [(_place(row), row["floor"]["median"]) for row in table if row["model"] == model and row["floor"]]
+        points = [
+            (_place(row), row["floor"]["median"])
+            for row in table
+            if row["model"] == model and row["floor"]
+        ]
         if points:
-            axes.plot(*zip(*points), linestyle=(0, (1, 3)), color=color, linewidth=1.4, label=f"{name}, products alone")
+            axes.plot(
+                *zip(*points),
+                linestyle=(0, (1, 3)),
+                color=color,
+                linewidth=1.4,
+                label=f"{name}, products alone",
+            )
 
 
 def _benchmark_alt(result):
@@ -108,9 +152,13 @@ def operations_and_time(rows):
     for axes, place, (label, factor, hatch) in zip((left, right), (0, 1), units):
         values = [rows[name][place] * factor for name in names]
         axes.barh(
-            [name.replace(", ", ",\n") for name in names], values, color=[styles[name][0] for name in names],
-            hatch=hatch, edgecolor=BLACK, linewidth=0.6,
-        )  # fmt: skip
+            [name.replace(", ", ",\n") for name in names],
+            values,
+            color=[styles[name][0] for name in names],
+            hatch=hatch,
+            edgecolor=BLACK,
+            linewidth=0.6,
+        )
         for y, value in enumerate(values):
             axes.text(value, y, f" {value:.3g}", va="center", fontsize=FONT - 1)
         axes.set_xlim(0, 1.25 * max(values))
@@ -125,8 +173,13 @@ def operations_and_time(rows):
         f"{other_time / time:.3g} times the time"
     )
     figure.suptitle(message, fontsize=FONT + 1)
-    numbers = "; ".join(f"{name}: {f * 1e-6:.3g} million, {ms:.3g} ms" for name, (f, ms) in rows.items())
-    return figure, f"Bars of the multiply-adds and of the time of two ways to mix tokens. {numbers}."
+    numbers = "; ".join(
+        f"{name}: {f * 1e-6:.3g} million, {ms:.3g} ms" for name, (f, ms) in rows.items()
+    )
+    return (
+        figure,
+        f"Bars of the multiply-adds and of the time of two ways to mix tokens. {numbers}.",
+    )
 
 
 def step_time(result):
@@ -136,13 +189,27 @@ def step_time(result):
     names = ("flash", "transformer++")
     for model in names:
         color, marker, line, name = MODEL_STYLES[model]
-        points = [(row["T"], 1e6 * _median(row) / tokens) for row in result["training"] if row["model"] == model]
-        axes.plot(*zip(*points), linestyle=line, color=color, marker=marker, markersize=5, linewidth=1.8, label=name)
+        points = [
+            (row["T"], 1e6 * _median(row) / tokens)
+            for row in result["training"]
+            if row["model"] == model
+        ]
+        axes.plot(
+            *zip(*points),
+            linestyle=line,
+            color=color,
+            marker=marker,
+            markersize=5,
+            linewidth=1.8,
+            label=name,
+        )
     cross = result["conclusions"]["crossover"]["measured"]
     last = result["conclusions"]["speedups"][-1]
     if cross:
         axes.axvline(cross, color=BLACK, linewidth=1, linestyle=":")
-        axes.annotate(f" even at T = {cross:,}", (cross, axes.get_ylim()[1]), va="top", fontsize=FONT - 1)
+        axes.annotate(
+            f" even at T = {cross:,}", (cross, axes.get_ylim()[1]), va="top", fontsize=FONT - 1
+        )
     title = f"FLASH costs the same at any length: {last['measured']:.1f} times as fast at T = {last['T']:,}"
     axes.set_title(title, fontsize=FONT + 1)
     axes.set_xscale("log", base=2)

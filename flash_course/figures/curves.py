@@ -16,7 +16,10 @@ def training_curve(rows, score=None, *, window=25, title="Training"):
     window = max(1, min(window, len(rows) // 10))
     steps = np.array([row["step"] for row in rows])
     unit = "byte" if "bits_per_byte" in rows[0] else "token"
-    bits, scored = np.array([row[f"bits_per_{unit}"] for row in rows]), f"validation_bits_per_{unit}"
+    bits, scored = (
+        np.array([row[f"bits_per_{unit}"] for row in rows]),
+        f"validation_bits_per_{unit}",
+    )
     sums = np.cumsum(np.concatenate([[0.0], bits]))
     first = np.maximum(np.arange(1, len(bits) + 1) - window, 0)
     mean = (sums[1:] - sums[first]) / (np.arange(1, len(bits) + 1) - first)
@@ -25,10 +28,14 @@ def training_curve(rows, score=None, *, window=25, title="Training"):
     axes.plot(steps, bits, ".", color=SKY, markersize=3, label="one batch")
     axes.plot(steps, mean, "-", color=BLUE, linewidth=1.8, label=f"mean over {window} batches")
     if score is not None:
-        axes.plot(steps[-1], score, "D", color=VERMILION, markersize=7, label=f"validation: {score:.3f}")
+        axes.plot(
+            steps[-1], score, "D", color=VERMILION, markersize=7, label=f"validation: {score:.3f}"
+        )
     on_the_way = [(row["step"], row[scored]) for row in rows if scored in row]
     if on_the_way:
-        axes.plot(*zip(*on_the_way), "--", color=VERMILION, linewidth=1.2, label="validation on the way")
+        axes.plot(
+            *zip(*on_the_way), "--", color=VERMILION, linewidth=1.2, label="validation on the way"
+        )
     late = bits[len(bits) // 20 :]  # the first few are far above all the others
     axes.set_ylim(min(late.min(), score or np.inf) - 0.1, late.max() + 0.1)
     axes.legend(fontsize=FONT - 1, frameon=False)
@@ -38,9 +45,8 @@ def training_curve(rows, score=None, *, window=25, title="Training"):
     )
     if on_the_way:
         best = min(value for _, value in on_the_way)
-        alt += (
-            f" A dashed line has the {len(on_the_way)} validation scores on the way, of which the best is {best:.3f}."
-        )
+        alt += f" A dashed line has the {len(on_the_way)} validation scores on the way, "
+        alt += f"of which the best is {best:.3f}."
     if score is not None:
         alt += f" A diamond at the end marks the validation score, {score:.3f}."
     return figure, alt
@@ -55,28 +61,43 @@ def loss_curves(curves, *, window=20, unit="byte", title):
         raise ValueError(f"{len(curves)} curves: expected one to four, none of them empty")
     window = max(1, min(window, min(map(len, curves.values())) // 2))
     figure, axes = new_axes(
-        xlabel="update", ylabel=f"training loss, bits per {unit}\n(mean over {window} updates)", title=title
+        xlabel="update",
+        ylabel=f"training loss, bits per {unit}\n(mean over {window} updates)",
+        title=title,
     )
     styles, ends, labels = looks(curves), [], []
     for name, bits in curves.items():
         colour, _, style = styles[name]
         mean = np.convolve(bits, np.full(window, 1 / window), mode="valid")
-        axes.plot(np.arange(window, len(bits) + 1), mean, linestyle=style, color=colour, linewidth=2)
+        axes.plot(
+            np.arange(window, len(bits) + 1), mean, linestyle=style, color=colour, linewidth=2
+        )
         labels.append((mean[-1], len(bits), f"{name} {mean[-1]:.2f}", colour))
         ends.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
     low, high = axes.get_ylim()
     below = -np.inf
-    for end, place, label, colour in sorted(labels):  # from the lowest on, each one lifted off the one below it
+    for end, place, label, colour in sorted(
+        labels
+    ):  # from the lowest on, each one lifted off the one below it
         height = max(end, below + 0.055 * (high - low))
         axes.annotate(
-            label, (place, height), xytext=(5, 0), textcoords="offset points", fontsize=FONT, va="center", color=colour
+            label,
+            (place, height),
+            xytext=(5, 0),
+            textcoords="offset points",
+            fontsize=FONT,
+            va="center",
+            color=colour,
         )
         below = height
     room = 1.05 + 0.022 * max(len(label) for _, _, label, _ in labels)
     axes.set_xlim(0, room * max(map(len, curves.values())))
     axes.set_xticks([tick for tick in axes.get_xticks() if tick <= max(map(len, curves.values()))])
     axes.spines["bottom"].set_bounds(0, max(map(len, curves.values())))
-    return figure, f"Line plot of bits per byte over the updates of a training run: {', '.join(ends)}."
+    return (
+        figure,
+        f"Line plot of bits per byte over the updates of a training run: {', '.join(ends)}.",
+    )
 
 
 def bits_ladder(rows, *, title, marked=None):
@@ -84,18 +105,24 @@ def bits_ladder(rows, *, title, marked=None):
 
     ``marked`` names the models, whose bars are hatched and have their colour; without it, the last one.
     """
-    figure, axes = new_axes(width=6.2, height=3.0, xlabel="bits per byte (lower is better)", title=title)
+    figure, axes = new_axes(
+        width=6.2, height=3.0, xlabel="bits per byte (lower is better)", title=title
+    )
     names, bits = list(rows), list(rows.values())
     marked = names[-1:] if marked is None else marked
     styles = looks(marked)  # a model has its own colour; what is no model is grey
-    colours, hatches = zip(*((styles[name][0], "//") if name in marked else ("lightgrey", "") for name in names))
+    colours, hatches = zip(
+        *((styles[name][0], "//") if name in marked else ("lightgrey", "") for name in names)
+    )
     axes.barh(names, bits, color=colours, edgecolor=BLACK, linewidth=0.6, hatch=hatches)
     for y, value in enumerate(bits):
         axes.text(value, y, f" {value:.2f}", va="center", fontsize=FONT - 1)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 1.1 * max(bits))
-    return figure, "Bars of bits per byte: " + ", ".join(f"{n} {b:.2f}" for n, b in rows.items()) + "."
+    return figure, "Bars of bits per byte: " + ", ".join(
+        f"{n} {b:.2f}" for n, b in rows.items()
+    ) + "."
 
 
 def loss_by_position(by_position, *, title):
@@ -111,11 +138,17 @@ def loss_by_position(by_position, *, title):
     axes.plot(places, bits, "o-", color=BLUE, linewidth=1.8)
     axes.set_xticks(places, [str(a) if a == b else f"{a}\nto {b}" for a, b, _ in rows])
     for x, value, after in zip(places, bits, [*bits[1:], bits[-1]]):
-        up = value >= after  # the line goes down or ends here, so there is room above it to the right
+        up = (
+            value >= after
+        )  # the line goes down or ends here, so there is room above it to the right
         axes.annotate(
-            f"{value:.2f}", (x, value), xytext=(2, 6) if up else (0, -15), textcoords="offset points",
-            ha="left" if value > after + 0.3 else "center", fontsize=9,
-        )  # fmt: skip
+            f"{value:.2f}",
+            (x, value),
+            xytext=(2, 6) if up else (0, -15),
+            textcoords="offset points",
+            ha="left" if value > after + 0.3 else "center",
+            fontsize=9,
+        )
     axes.set_ylim(0, 1.15 * max(bits))
     alt = f"Line plot of bits per byte by place in a window of {T}: " + ", ".join(
         f"{value:.2f} at {a if a == b else f'{a} to {b}'}" for a, b, value in rows

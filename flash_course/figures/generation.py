@@ -17,7 +17,12 @@ def chunk_state_by_token(sums_TSE, waiting, C, outputs):
     T, S, E = sums_TSE.shape
     figure = Figure(figsize=(7.0, 2.9), dpi=110, layout="constrained")
     columns = figure.subplots(1, T)
-    rows = (("reads near", -1.25), ("reads far", -0.55), ("sum\nafter it", S / 2), ("tokens\nthat wait", S + 0.92))
+    rows = (
+        ("reads near", -1.25),
+        ("reads far", -0.55),
+        ("sum\nafter it", S / 2),
+        ("tokens\nthat wait", S + 0.92),
+    )
     for said, y in rows:
         columns[0].text(-0.4, y, said, ha="right", va="center", fontsize=FONT)
     before, words = np.zeros((S, E)), []
@@ -28,28 +33,58 @@ def chunk_state_by_token(sums_TSE, waiting, C, outputs):
         for (s, e), value in np.ndenumerate(sums_TSE[t]):
             changed = value != before[s, e]
             axes.add_patch(
-                Rectangle((e, s), 1, 1, facecolor=YELLOW if changed else "white", edgecolor=BLACK, linewidth=0.8)
+                Rectangle(
+                    (e, s),
+                    1,
+                    1,
+                    facecolor=YELLOW if changed else "white",
+                    edgecolor=BLACK,
+                    linewidth=0.8,
+                )
             )
             weight = "bold" if changed else "normal"
-            axes.text(e + 0.5, s + 0.5, f"{value:g}", ha="center", va="center", fontsize=FONT, fontweight=weight)
+            axes.text(
+                e + 0.5,
+                s + 0.5,
+                f"{value:g}",
+                ha="center",
+                va="center",
+                fontsize=FONT,
+                fontweight=weight,
+            )
         before = sums_TSE[t]
         for place in range(C):
             at, filled = (E - C) / 2 + place, place < len(waiting[t])
             axes.add_patch(
                 Rectangle(
-                    (at + 0.08, S + 0.5), 0.84, 0.84, facecolor=SKY if filled else "white", edgecolor=BLACK,
-                    linewidth=0.8, linestyle="-" if filled else ":",
+                    (at + 0.08, S + 0.5),
+                    0.84,
+                    0.84,
+                    facecolor=SKY if filled else "white",
+                    edgecolor=BLACK,
+                    linewidth=0.8,
+                    linestyle="-" if filled else ":",
                 )
-            )  # fmt: skip
+            )
             if filled:
-                axes.text(at + 0.5, S + 0.92, str(waiting[t][place]), ha="center", va="center", fontsize=FONT)
+                axes.text(
+                    at + 0.5,
+                    S + 0.92,
+                    str(waiting[t][place]),
+                    ha="center",
+                    va="center",
+                    fontsize=FONT,
+                )
         axes.set(xlim=(-0.1, max(E, C) + 0.1), ylim=(S + 1.5, -1.7), aspect="equal")
         axes.set_axis_off()
         axes.set_title(f"token {t + 1}", fontsize=FONT)
         kept = f"waiting {', '.join(map(str, waiting[t]))}" if waiting[t] else "nobody waits"
-        words.append(f"token {t + 1} reads near {near}, far {far}, then sum {sums_TSE[t].tolist()}, {kept}")
+        words.append(
+            f"token {t + 1} reads near {near}, far {far}, then sum {sums_TSE[t].tolist()}, {kept}"
+        )
     figure.suptitle(
-        "Each token reads; then the last of a chunk folds it into the sum (bold: changed)", fontsize=FONT + 1
+        "Each token reads; then the last of a chunk folds it into the sum (bold: changed)",
+        fontsize=FONT + 1,
     )
     alt = (
         f"{T} columns, one for each token: what it reads, then a table of {S} by {E} entries, the sum after it, and "
@@ -76,17 +111,31 @@ def decoding_by_position(stored, *, title):
             if not points:
                 continue
             axes.plot(
-                *zip(*points), linestyle=line, color=color, marker=marker, markersize=5, linewidth=1.7, label=name
+                *zip(*points),
+                linestyle=line,
+                color=color,
+                marker=marker,
+                markersize=5,
+                linewidth=1.7,
+                label=name,
             )
             axes.annotate(
-                name, points[-1], xytext=(8, 0), textcoords="offset points", fontsize=FONT, va="center", color=color
+                name,
+                points[-1],
+                xytext=(8, 0),
+                textcoords="offset points",
+                fontsize=FONT,
+                va="center",
+                color=color,
             )
             words.append(
                 f"{label}, {name}: {points[0][1]:.3g} at {points[0][0]} to {points[-1][1]:.3g} at {points[-1][0]}"
             )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xlim(0.85 * positions[0], 1.1 * positions[-1] * (positions[-1] / positions[0]) ** 0.32)
+        axes.set_xlim(
+            0.85 * positions[0], 1.1 * positions[-1] * (positions[-1] / positions[0]) ** 0.32
+        )
         axes.set_xticks(positions, [f"{p:,}" for p in positions])
         low, high = axes.get_ylim()
         axes.set_yticks([t for t in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high])
@@ -99,7 +148,10 @@ def decoding_by_position(stored, *, title):
         axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("position of the token", fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
-    return figure, f"Two line plots on logarithmic axes against the position of a token. {'; '.join(words)}."
+    return (
+        figure,
+        f"Two line plots on logarithmic axes against the position of a token. {'; '.join(words)}.",
+    )
 
 
 def temperatures(probabilities, names, *, title):
@@ -118,4 +170,7 @@ def temperatures(probabilities, names, *, title):
     panels[0].set_ylabel("probability", fontsize=FONT)
     figure.supxlabel("next byte", fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
-    return figure, f"Bars of the probabilities of {len(names)} tokens, {', '.join(names)}. {'; '.join(words)}."
+    return (
+        figure,
+        f"Bars of the probabilities of {len(names)} tokens, {', '.join(names)}. {'; '.join(words)}.",
+    )

@@ -17,15 +17,24 @@ def shares_of_a_step(parts, *, title):
     looks = (("of the multiply-adds, counted", SKY, "//"), ("of the time, measured", ORANGE, ".."))
     for shift, (label, colour, hatch), shares in zip((-0.2, 0.2), looks, zip(*parts.values())):
         percent = 100 * np.array(shares)
-        axes.barh(places + shift, percent, 0.38, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
+        axes.barh(
+            places + shift, percent, 0.38, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6
+        )
         for i, (y, value) in enumerate(zip(places + shift, percent)):
             said = f" {value:.{int(0 < value < 1)}f}" + (f"% {label}" if i == 0 else "")
             axes.text(value, y, said, va="center", fontsize=FONT)
     axes.set_yticks(places, parts, fontsize=FONT)
     axes.invert_yaxis()
-    most, first = (100 * max(max(shares) for shares in some) for some in (parts.values(), [*parts.values()][:1]))
-    axes.set_xlim(right=max(1.15 * most, first + 1.0 * most))  # room for the words beside the first part's bars
-    said = "; ".join(f"{name}: {100 * count:.0f}%, {100 * time:.0f}%" for name, (count, time) in parts.items())
+    most, first = (
+        100 * max(max(shares) for shares in some)
+        for some in (parts.values(), [*parts.values()][:1])
+    )
+    axes.set_xlim(
+        right=max(1.15 * most, first + 1.0 * most)
+    )  # room for the words beside the first part's bars
+    said = "; ".join(
+        f"{name}: {100 * count:.0f}%, {100 * time:.0f}%" for name, (count, time) in parts.items()
+    )
     return (
         figure,
         f"For each part of a step one bar for its share of multiply-adds and one for that of the time. {said}.",
@@ -60,22 +69,52 @@ def rooflines(machines, *, title, moves=(), left=None):
             done = min(intensity * rate, peak) if speed is None else speed
             places[label] = (intensity, done)
             axes.plot(
-                intensity, done, marker, color=colour, fillstyle="none" if speed is None else "full", markersize=8,
-                markeredgewidth=1.8, linestyle="none",
-            )  # fmt: skip
-            axes.annotate(label, (intensity, done), (9, -12), textcoords="offset points", fontsize=FONT, color=BLACK)
+                intensity,
+                done,
+                marker,
+                color=colour,
+                fillstyle="none" if speed is None else "full",
+                markersize=8,
+                markeredgewidth=1.8,
+                linestyle="none",
+            )
+            axes.annotate(
+                label,
+                (intensity, done),
+                (9, -12),
+                textcoords="offset points",
+                fontsize=FONT,
+                color=BLACK,
+            )
         for start, end in moves:
             if start in places and end in places:
                 axes.annotate(
-                    "", places[end], places[start],
-                    arrowprops={"arrowstyle": "-|>", "color": BLACK, "linewidth": 2.2, "shrinkA": 5, "shrinkB": 5},
-                )  # fmt: skip
+                    "",
+                    places[end],
+                    places[start],
+                    arrowprops={
+                        "arrowstyle": "-|>",
+                        "color": BLACK,
+                        "linewidth": 2.2,
+                        "shrinkA": 5,
+                        "shrinkB": 5,
+                    },
+                )
         lowest = min(min(y for _, y in places.values()), begin * rate)
         axes.set(xscale="log", yscale="log", xlim=(begin, right), ylim=(lowest / 1.5, peak * 2.6))
-        for x, side, word in ((ridge / 1.08, "right", "waits for memory"), (ridge * 1.08, "left", "for arithmetic")):
+        for x, side, word in (
+            (ridge / 1.08, "right", "waits for memory"),
+            (ridge * 1.08, "left", "for arithmetic"),
+        ):
             axes.annotate(word, (x, peak * 1.5), ha=side, fontsize=FONT)
         if beyond:
-            axes.text(0.02, 0.03, f"$\\leftarrow$ {', '.join(beyond)}", fontsize=FONT, transform=axes.transAxes)
+            axes.text(
+                0.02,
+                0.03,
+                f"$\\leftarrow$ {', '.join(beyond)}",
+                fontsize=FONT,
+                transform=axes.transAxes,
+            )
         axes.set_xlabel("FLOPs per byte moved", fontsize=FONT)
         axes.set_ylabel("FLOP/s", fontsize=FONT)
         axes.set_title(f"{name}: ridge point at {ridge:.0f}", fontsize=FONT)
@@ -84,7 +123,10 @@ def rooflines(machines, *, title, moves=(), left=None):
         axes.spines[["top", "right"]].set_visible(False)
         words[-1] += f" ({name}, roof {peak / 1e9:.3g} GFLOP/s from {ridge:.0f} FLOPs per byte on)"
     figure.suptitle(title, fontsize=FONT + 1)
-    return figure, f"Log-log plots of a roof that rises, then is flat, with a mark for each part. {'; '.join(words)}."
+    return (
+        figure,
+        f"Log-log plots of a roof that rises, then is flat, with a mark for each part. {'; '.join(words)}.",
+    )
 
 
 def squares_in_tiles(panels, M, *, row, title):
@@ -95,11 +137,24 @@ def squares_in_tiles(panels, M, *, row, title):
         for top in range(0, n, M):
             for left in range(0, n, M):
                 size = (min(M, n - left), min(M, n - top))
-                axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=BLUE, linewidth=2.6))
+                axes.add_patch(
+                    Rectangle((left, top), *size, fill=False, edgecolor=BLUE, linewidth=2.6)
+                )
                 if left > top:
                     at = (left + size[0] / 2, top + size[1] / 2)
-                    axes.text(*at, "never made", color=BLUE, fontsize=9, ha="center", va="center", bbox=WHITE)
-    return figure, f"{alt} Thick lines cut each into tiles of {M} by {M}; those above the diagonal are never made."
+                    axes.text(
+                        *at,
+                        "never made",
+                        color=BLUE,
+                        fontsize=9,
+                        ha="center",
+                        va="center",
+                        bbox=WHITE,
+                    )
+    return (
+        figure,
+        f"{alt} Thick lines cut each into tiles of {M} by {M}; those above the diagonal are never made.",
+    )
 
 
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
@@ -115,16 +170,37 @@ def tiles_of_a_chunk(C, M):
         for column in range(tiles):
             kind = list(looks)[(column >= row) + (column > row)]
             colour, hatch = looks[kind]
-            axes.add_patch(Rectangle(
-                (column * M, row * M), M, M, facecolor=colour, hatch=hatch, edgecolor="#777777", linewidth=0.8,
-            ))  # fmt: skip
-            at, ground = ((column + 0.5) * M, (row + 0.27) * M), WHITE | {"facecolor": "white" if hatch else colour}
+            axes.add_patch(
+                Rectangle(
+                    (column * M, row * M),
+                    M,
+                    M,
+                    facecolor=colour,
+                    hatch=hatch,
+                    edgecolor="#777777",
+                    linewidth=0.8,
+                )
+            )
+            at, ground = (
+                ((column + 0.5) * M, (row + 0.27) * M),
+                WHITE | {"facecolor": "white" if hatch else colour},
+            )
             axes.text(*at, kind, ha="center", va="center", fontsize=FONT, bbox=ground)
             if kind == "half masked":
-                axes.plot([column * M, (column + 1) * M], [row * M, (row + 1) * M], ":", color=BLACK, linewidth=1.2)
+                axes.plot(
+                    [column * M, (column + 1) * M],
+                    [row * M, (row + 1) * M],
+                    ":",
+                    color=BLACK,
+                    linewidth=1.2,
+                )
         axes.text(tiles * M + 1, (row + 0.5) * M, f"program {row}", va="center", fontsize=FONT)
-    axes.add_patch(Rectangle((0, 0), C, C, fill=False, edgecolor=BLACK, linewidth=2.6, linestyle="--"))
-    axes.text(C / 2, -0.02 * C, f"the chunk, C = {C} (dashed)", ha="center", va="bottom", fontsize=FONT)
+    axes.add_patch(
+        Rectangle((0, 0), C, C, fill=False, edgecolor=BLACK, linewidth=2.6, linestyle="--")
+    )
+    axes.text(
+        C / 2, -0.02 * C, f"the chunk, C = {C} (dashed)", ha="center", va="bottom", fontsize=FONT
+    )
     axes.set(xlim=(0, tiles * M + 16), ylim=(tiles * M, -3), aspect="equal")
     edges = sorted({*range(0, tiles * M + 1, M), C})
     axes.set_xticks(edges)
@@ -134,7 +210,9 @@ def tiles_of_a_chunk(C, M):
     axes.set_ylabel("token that reads", fontsize=FONT)
     axes.spines[:].set_visible(False)
     done = tiles * (tiles + 1) // 2
-    axes.set_title(f"{done} of {tiles * tiles} tiles are computed; the last ones stick out", fontsize=FONT + 1)
+    axes.set_title(
+        f"{done} of {tiles * tiles} tiles are computed; the last ones stick out", fontsize=FONT + 1
+    )
     return figure, (
         f"The {C} by {C} attention matrix of a chunk, covered by {tiles} by {tiles} tiles of {M}. Each row of tiles is "
         f"one program. {done} tiles on and left of the diagonal are computed, {tiles * tiles - done} right of it are "
@@ -155,42 +233,68 @@ def tiles_of_the_kernels(tiles=4, wide=6):
     i, j, e = tiles - 2, 1, 3
     kernels = {  # name: what is read and what is written, by name (rows, columns, tiles touched)
         f"mix_kernel, forward: query tile {i}, column tile {e} (without bias and gate)": (
-            {"quad_q, lin_q": (tiles, 1, [(i, 0)]), "quad_k": (tiles, 1, [(r, 0) for r in rows if r <= i]),
-             "v": (tiles, wide, [(r, e) for r in rows if r <= i]), "state": (1, wide, [(0, e)])},
+            {
+                "quad_q, lin_q": (tiles, 1, [(i, 0)]),
+                "quad_k": (tiles, 1, [(r, 0) for r in rows if r <= i]),
+                "v": (tiles, wide, [(r, e) for r in rows if r <= i]),
+                "state": (1, wide, [(0, e)]),
+            },
             {"out": (tiles, wide, [(i, e)])},
         ),
         f"maps_kernel: query tile {i}, key tile {j}": (
-            {"quad_q": (tiles, 1, [(i, 0)]), "quad_k": (tiles, 1, [(j, 0)]),
-             "dy": (tiles, wide, [(i, c) for c in columns]), "v": (tiles, wide, [(j, c) for c in columns])},
+            {
+                "quad_q": (tiles, 1, [(i, 0)]),
+                "quad_k": (tiles, 1, [(j, 0)]),
+                "dy": (tiles, wide, [(i, c) for c in columns]),
+                "v": (tiles, wide, [(j, c) for c in columns]),
+            },
             {"A and ds": (tiles, tiles, [(i, j)])},
         ),
         f"values_kernel: key tile {j}, column tile {e}": (
-            {"A": (tiles, tiles, [(r, j) for r in rows if r >= j]), "lin_k": (tiles, 1, [(j, 0)]),
-             "dy": (tiles, wide, [(r, e) for r in rows if r >= j]), "d state": (1, wide, [(0, e)])},
+            {
+                "A": (tiles, tiles, [(r, j) for r in rows if r >= j]),
+                "lin_k": (tiles, 1, [(j, 0)]),
+                "dy": (tiles, wide, [(r, e) for r in rows if r >= j]),
+                "d state": (1, wide, [(0, e)]),
+            },
             {"dv": (tiles, wide, [(j, e)])},
         ),
-    }  # fmt: skip
+    }
     figure = Figure(figsize=(8.0, 6.4), dpi=100, layout="constrained")
     words = []
     for axes, (kernel, (reads, writes)) in zip(figure.subplots(len(kernels), 1), kernels.items()):
         left, said = 0.0, []
         for arrays, look, verb in ((reads, READ, "reads"), (writes, WRITTEN, "writes")):
             for name, (height, width, touched) in arrays.items():
-                _tiled_array(axes, left, name, height, width, set(touched), look, hidden=name.startswith("A"))
+                _tiled_array(
+                    axes, left, name, height, width, set(touched), look, hidden=name.startswith("A")
+                )
                 left += max(width, 3.2 if width == 1 else 0) + 0.8
                 said.append(f"{verb} {len(touched)} of {height * width} tiles of {name}")
             if arrays is reads:
                 arrow = {"arrowstyle": "-|>", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
-                axes.annotate("", (left + 0.9, tiles / 2), (left - 0.7, tiles / 2), arrowprops=arrow)
+                axes.annotate(
+                    "", (left + 0.9, tiles / 2), (left - 0.7, tiles / 2), arrowprops=arrow
+                )
                 left += 1.0
         axes.set(xlim=(-0.3, 30.4), ylim=(tiles + 0.1, -1.0), aspect="equal")
         axes.set_axis_off()
         axes.set_title(kernel, fontsize=FONT + 3, loc="left")
         words.append(f"{kernel}: {', '.join(said)}")
-    marks = [Patch(facecolor=c, hatch=h, edgecolor=BLACK, label=name) for name, (c, h) in
-             {"read": READ, "written": WRITTEN, "zero, never read": ("#DDDDDD", "xx")}.items()]  # fmt: skip
-    figure.legend(handles=marks, fontsize=FONT + 2, frameon=False, loc="outside lower center", ncols=3)
-    figure.suptitle("Forward, a program walks along a row of A; for dv, down a column of it", fontsize=FONT + 3)
+    marks = [
+        Patch(facecolor=c, hatch=h, edgecolor=BLACK, label=name)
+        for name, (c, h) in {
+            "read": READ,
+            "written": WRITTEN,
+            "zero, never read": ("#DDDDDD", "xx"),
+        }.items()
+    ]
+    figure.legend(
+        handles=marks, fontsize=FONT + 2, frameon=False, loc="outside lower center", ncols=3
+    )
+    figure.suptitle(
+        "Forward, a program walks along a row of A; for dv, down a column of it", fontsize=FONT + 3
+    )
     return figure, f"Arrays of one chunk cut into tiles, for three kernels. {'. '.join(words)}."
 
 
@@ -198,10 +302,20 @@ def _tiled_array(axes, left, name, height, width, touched, look, hidden):
     """One array as a grid of tiles; ``hidden``: it is a square whose tiles above the diagonal are zero."""
     shift = (width == 1) * 1.1
     for r, c in np.ndindex(height, width):
-        colour, hatch = look if (r, c) in touched else ("#DDDDDD", "xx") if hidden and c > r else ("white", "")
-        axes.add_patch(Rectangle(
-            (left + shift + c, r), 1, 1, facecolor=colour, hatch=hatch, edgecolor="#777777", linewidth=0.8,
-        ))  # fmt: skip
+        colour, hatch = (
+            look if (r, c) in touched else ("#DDDDDD", "xx") if hidden and c > r else ("white", "")
+        )
+        axes.add_patch(
+            Rectangle(
+                (left + shift + c, r),
+                1,
+                1,
+                facecolor=colour,
+                hatch=hatch,
+                edgecolor="#777777",
+                linewidth=0.8,
+            )
+        )
     axes.text(left + shift + width / 2, -0.2, name, ha="center", va="bottom", fontsize=FONT + 2)
 
 
@@ -230,20 +344,32 @@ def bytes_of_a_step(models, compiled, *, title):
             axes.barh(y, size, 0.5, left, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
             middle, is_wide = left + size / 2, size > 0.04 * widest
             if is_wide:
-                axes.text(middle, y, f"{size:.0f}", ha="center", va="center", fontsize=FONT, bbox=WHITE)
+                axes.text(
+                    middle, y, f"{size:.0f}", ha="center", va="center", fontsize=FONT, bbox=WHITE
+                )
             if y == 0 and size > 0:  # of narrow neighbours the words stand one line higher
                 up = 0 if size > 0.1 * widest else 0.2
-                axes.text(middle, -0.28 - up, word + f" {size:.0f}" * (not is_wide), ha="center", fontsize=FONT)
+                axes.text(
+                    middle,
+                    -0.28 - up,
+                    word + f" {size:.0f}" * (not is_wide),
+                    ha="center",
+                    fontsize=FONT,
+                )
             elif size > 0.02 * widest and not is_wide:
                 axes.text(middle, y - 0.28, f"{size:.0f}", ha="center", fontsize=FONT)
             left += size
         axes.text(left, y, f" {left:.0f}", va="center", fontsize=FONT + 1)
         axes.barh(y + 0.33, compiled[name], 0.12, color="#777777")
-        axes.text(compiled[name], y + 0.38, f" {compiled[name]:.0f} compiled", va="center", fontsize=FONT)
+        axes.text(
+            compiled[name], y + 0.38, f" {compiled[name]:.0f} compiled", va="center", fontsize=FONT
+        )
         said = ", ".join(f"{group} {size:.0f}" for group, size in sizes.items())
         words.append(f"{name}: {said}; together {left:.0f}, compiled {compiled[name]:.0f}")
     axes.set_yticks(range(len(models)), models, fontsize=FONT)
     axes.set(xlim=(0, 1.1 * widest), ylim=(len(models) - 0.45, -0.75))
     axes.grid(axis="y", visible=False)
-    about = "Bars of the gigabytes that a training step moves, and below each those of a compiled one."
+    about = (
+        "Bars of the gigabytes that a training step moves, and below each those of a compiled one."
+    )
     return figure, f"{about} {'. '.join(words)}."

@@ -11,17 +11,26 @@ MARKS = {  # kind: what is said of it, and its marks
     "one": ("read one by one", [("s", 6, dict(color=BLUE, linestyle="none"))]),
     "sum": ("read through the sum", [("o", 5, dict(color=ORANGE, linestyle="none"))]),
     "twice": (
-        "read twice", [("s", 7, dict(color=BLUE, linestyle="none")), ("o", 4, dict(color=ORANGE, linestyle="none"))],
+        "read twice",
+        [
+            ("s", 7, dict(color=BLUE, linestyle="none")),
+            ("o", 4, dict(color=ORANGE, linestyle="none")),
+        ],
     ),
     "missing": ("missing", [("s", 6, HOLLOW)]),
-    "leak": ("leak: a later token is read", [("x", 6, dict(color=VERMILION, markeredgewidth=2, linestyle="none"))]),
-}  # fmt: skip
+    "leak": (
+        "leak: a later token is read",
+        [("x", 6, dict(color=VERMILION, markeredgewidth=2, linestyle="none"))],
+    ),
+}
 
 
 def faults_of_mixing(maps, chunk_size):
     """Who reads whom with faults: ``maps`` holds by name a ``(T, T)`` array of "" and the keys of ``MARKS``."""
     figure = Figure(figsize=(2.55 * max(len(maps), 2), 3.9), dpi=110, layout="constrained")
-    for axes, (name, kinds) in zip(figure.subplots(1, len(maps), sharey=True, squeeze=False)[0], maps.items()):
+    for axes, (name, kinds) in zip(
+        figure.subplots(1, len(maps), sharey=True, squeeze=False)[0], maps.items()
+    ):
         T = len(kinds)
         for kind, (_, marks) in MARKS.items():
             rows, columns = np.nonzero(kinds == kind)
@@ -33,15 +42,25 @@ def faults_of_mixing(maps, chunk_size):
     figure.axes[0].set_ylabel("token that reads", fontsize=FONT)
     seen = [kind for kind in MARKS if any((kinds == kind).any() for kinds in maps.values())]
     handles = [
-        tuple(Line2D([], [], marker=marker, markersize=size, **look) for marker, size, look in MARKS[kind][1])
+        tuple(
+            Line2D([], [], marker=marker, markersize=size, **look)
+            for marker, size, look in MARKS[kind][1]
+        )
         for kind in seen
     ]
     figure.legend(
-        handles, [MARKS[kind][0] for kind in seen], loc="outside lower center", ncols=3, fontsize=FONT - 1,
+        handles,
+        [MARKS[kind][0] for kind in seen],
+        loc="outside lower center",
+        ncols=3,
+        fontsize=FONT - 1,
         frameon=False,
-    )  # fmt: skip
+    )
     words = "; ".join(
-        f"{name}: " + ", ".join(f"{(kinds == kind).sum()} {MARKS[kind][0]}" for kind in seen if (kinds == kind).any())
+        f"{name}: "
+        + ", ".join(
+            f"{(kinds == kind).sum()} {MARKS[kind][0]}" for kind in seen if (kinds == kind).any()
+        )
         for name, kinds in maps.items()
     )
     alt = f"Who reads whom of {T} tokens in chunks of {chunk_size}, a row reads a column, counted in pairs. {words}."
@@ -52,13 +71,21 @@ def numbers_beside_a_cache(state_T, cache_T, *, title):
     """Entries that decoding keeps after each token: FLASH's state ``state_T`` and a cache of keys and values."""
     figure, axes = new_axes(6.2, 3.0, "tokens read", "entries kept", title)
     tokens, words = np.arange(1, len(state_T) + 1), []
-    names = {"flash": "FLASH: sum and\nunfinished chunk", "gau": "a GAU's cache of\nkeys and values"}
+    names = {
+        "flash": "FLASH: sum and\nunfinished chunk",
+        "gau": "a GAU's cache of\nkeys and values",
+    }
     for (key, (colour, marker, line)), numbers in zip(looks(names).items(), (state_T, cache_T)):
         axes.plot(tokens, numbers, linestyle=line, marker=marker, color=colour, label=names[key])
         axes.annotate(
-            names[key], (tokens[-1], numbers[-1]), xytext=(8, 0), textcoords="offset points", va="center",
-            fontsize=FONT, color=colour,
-        )  # fmt: skip
+            names[key],
+            (tokens[-1], numbers[-1]),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=FONT,
+            color=colour,
+        )
         said = names[key].replace("\n", " ")
         words.append(f"{said} from {numbers[0]} to {numbers[-1]}, at most {max(numbers)}")
     axes.set_ylim(0, 1.14 * max(*state_T, *cache_T))

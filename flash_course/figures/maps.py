@@ -25,21 +25,31 @@ def who_reads_whom(maps, chunk_size):
         mark = 40 * (size - 0.7) / T  # points: more than half of a cell
         for kind, colour, marker in ((DIRECT, BLUE, "s"), (SUMMED, ORANGE, "o")):
             rows, columns = np.nonzero(who == kind)
-            axes.plot(columns + 1, rows + 1, marker, color=colour, markersize=mark, linestyle="none")
+            axes.plot(
+                columns + 1, rows + 1, marker, color=colour, markersize=mark, linestyle="none"
+            )
         frame_pairs(axes, T, chunk_size, FONT - 1)
         axes.set_title(name, fontsize=FONT)
     for axes in panels[-1]:
         axes.set_xlabel("token that is read", fontsize=FONT)
     for axes in panels[:, 0]:
         axes.set_ylabel("token that reads", fontsize=FONT)
-    figure.suptitle("Mixed chunk attention: near tokens pair by pair, far ones through the state", fontsize=FONT + 1)
+    figure.suptitle(
+        "Mixed chunk attention: near tokens pair by pair, far ones through the state",
+        fontsize=FONT + 1,
+    )
     marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none") for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
+        Line2D([], [], color=colour, marker=marker, linestyle="none")
+        for colour, marker in ((BLUE, "s"), (ORANGE, "o"))
     ]
     figure.legend(
-        marks, ["read pair by pair", "read through the state, a sum"], loc="outside lower center", ncols=2,
-        fontsize=FONT - 1, frameon=False,
-    )  # fmt: skip
+        marks,
+        ["read pair by pair", "read through the state, a sum"],
+        loc="outside lower center",
+        ncols=2,
+        fontsize=FONT - 1,
+        frameon=False,
+    )
     counts = "; ".join(
         f"{name}: {(who == DIRECT).sum()} pairs one by one, {(who == SUMMED).sum()} through a sum"
         for name, who in maps.items()
@@ -51,23 +61,33 @@ def who_reads_whom(maps, chunk_size):
     return figure, alt
 
 
-def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", "token j that is read"), width=7.6):
+def numbers_in_squares(
+    panels, *, row, title, axis_names=("token i that reads", "token j that is read"), width=7.6
+):
     """Small arrays side by side, each number in its square; ``row`` (from 1) has a frame, nan is hidden.
 
     ``axis_names`` say what a row and a column are.
     """
     tall, wide = (max(values.shape[axis] for values in panels.values()) for axis in (0, 1))
-    square = min(0.55, ((width - 0.5) / len(panels) - 0.15) / wide)  # inches, so that no strip stays empty
+    square = min(
+        0.55, ((width - 0.5) / len(panels) - 0.15) / wide
+    )  # inches, so that no strip stays empty
     size = (min(width, 0.5 + len(panels) * (square * wide + 0.15)), 1.15 + square * tall)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
-    for axes, (name, values) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
+    for axes, (name, values) in zip(
+        figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True
+    ):
         rows, columns = values.shape
         size = np.nanmax(np.abs(values)) * 1.6  # light enough for black numbers
-        axes.pcolormesh(np.ma.masked_invalid(values), cmap="PuOr_r", vmin=-size, vmax=size, edgecolors="#CCCCCC")
+        axes.pcolormesh(
+            np.ma.masked_invalid(values), cmap="PuOr_r", vmin=-size, vmax=size, edgecolors="#CCCCCC"
+        )
         for (i, j), value in np.ndenumerate(values):
             text = "·" if np.isnan(value) else f"{value:g}"
             axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9)
-        axes.add_patch(Rectangle((0, row - 1), columns, 1, fill=False, edgecolor=BLACK, linewidth=2.2))
+        axes.add_patch(
+            Rectangle((0, row - 1), columns, 1, fill=False, edgecolor=BLACK, linewidth=2.2)
+        )
         axes.set(xlim=(-0.05, columns + 0.05), ylim=(rows + 0.05, -0.05), aspect="equal")
         axes.set_xticks(np.arange(columns) + 0.5, range(1, columns + 1))
         axes.set_yticks(np.arange(rows) + 0.5, range(1, rows + 1))
@@ -81,7 +101,10 @@ def numbers_in_squares(panels, *, row, title, axis_names=("token i that reads", 
         f"{name}: {', '.join('hidden' if np.isnan(v) else f'{v:g}' for v in values[row - 1])}"
         for name, values in panels.items()
     )
-    return figure, f"{len(panels)} squares of {rows} by {columns} numbers. Row {row}, in a frame: {framed}."
+    return (
+        figure,
+        f"{len(panels)} squares of {rows} by {columns} numbers. Row {row}, in a frame: {framed}.",
+    )
 
 
 def attention_maps(maps, letters, *, title):
@@ -92,14 +115,27 @@ def attention_maps(maps, letters, *, title):
     allowed = np.tri(T, dtype=bool)
     for axes, (name, weights) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
         zero = allowed & (weights == 0)
-        axes.imshow(np.ma.masked_where(~zero, zero), cmap="Greys", vmin=0, vmax=4, extent=(0, T, T, 0))
+        axes.imshow(
+            np.ma.masked_where(~zero, zero), cmap="Greys", vmin=0, vmax=4, extent=(0, T, T, 0)
+        )
         image = axes.imshow(
-            np.ma.masked_where(~allowed | zero, weights), cmap="Blues", vmin=0, vmax=top, extent=(0, T, T, 0),
+            np.ma.masked_where(~allowed | zero, weights),
+            cmap="Blues",
+            vmin=0,
+            vmax=top,
+            extent=(0, T, T, 0),
             interpolation="nearest",
-        )  # fmt: skip
+        )
         rows, columns = np.nonzero(zero)
         axes.plot(columns + 0.5, rows + 0.5, ".", color=BLACK, markersize=2)
-        axes.text(0.96 * T, 0.05 * T, "masked\n(grey, dotted: exactly 0)", ha="right", va="top", fontsize=FONT)
+        axes.text(
+            0.96 * T,
+            0.05 * T,
+            "masked\n(grey, dotted: exactly 0)",
+            ha="right",
+            va="top",
+            fontsize=FONT,
+        )
         axes.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
         places = np.arange(T) + 0.5
         axes.set_xticks(places, [c.replace(" ", "_") for c in letters], fontfamily="monospace")
@@ -107,7 +143,9 @@ def attention_maps(maps, letters, *, title):
         axes.tick_params(labelsize=FONT - 1, length=0)
         axes.set_title(name, fontsize=FONT)
         axes.set_xlabel("byte that is read", fontsize=FONT)
-        words.append(f"{name}: {zero.sum() / allowed.sum():.0%} of the allowed places are exactly 0")
+        words.append(
+            f"{name}: {zero.sum() / allowed.sum():.0%} of the allowed places are exactly 0"
+        )
     figure.axes[0].set_ylabel("byte that reads", fontsize=FONT)
     figure.colorbar(image, ax=figure.axes, shrink=0.8, pad=0.02).set_label("weight", fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
@@ -134,7 +172,9 @@ def attention_by_hand(tokens, counts):
         top = numbers.max()
         for (i, j), number in np.ndenumerate(numbers):
             shade = 0.75 * number / top  # of blue; dark text stays readable on it
-            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=BLUE, alpha=shade, linewidth=0))
+            axes.add_patch(
+                Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=BLUE, alpha=shade, linewidth=0)
+            )
             axes.text(j, i, form.format(number), ha="center", va="center", fontsize=FONT)
         names = [f"{name}\n{t + 1}" for t, name in enumerate(tokens)]
         axes.set_xticks(range(len(tokens)), names)
@@ -144,7 +184,9 @@ def attention_by_hand(tokens, counts):
         axes.set_title(title, fontsize=FONT)
         axes.set_xlabel("token j that is read", fontsize=FONT)
     figure.axes[0].set_ylabel("token i that reads", fontsize=FONT)
-    figure.suptitle("A row of the attention matrix: how one token divides its attention", fontsize=FONT + 1)
+    figure.suptitle(
+        "A row of the attention matrix: how one token divides its attention", fontsize=FONT + 1
+    )
     last = ", ".join(f"{weight:.2f}" for weight in weights[-1])
     alt = (
         f"Two tables of {len(tokens)} by {len(tokens)} numbers for the tokens {' '.join(tokens)}. On the left "
@@ -158,13 +200,24 @@ def who_sees_whom(maps, title):
     sees a later one."""
     figure = Figure(figsize=(8.6, 1.2 + 8.6 / len(maps)), dpi=100, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # inches between title, names and legend
-    for axes, (name, sees) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+    for axes, (name, sees) in zip(
+        figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True
+    ):
         T = len(sees)
-        for part, colour, marker in ((np.tril(sees), BLUE, "s"), (np.triu(sees, 1), VERMILION, "x")):
+        for part, colour, marker in (
+            (np.tril(sees), BLUE, "s"),
+            (np.triu(sees, 1), VERMILION, "x"),
+        ):
             rows, columns = np.nonzero(part)
             axes.plot(
-                columns + 1, rows + 1, marker, color=colour, markersize=8, markeredgewidth=2, linestyle="none"
-            )  # fmt: skip
+                columns + 1,
+                rows + 1,
+                marker,
+                color=colour,
+                markersize=8,
+                markeredgewidth=2,
+                linestyle="none",
+            )
         axes.plot([0.5, T + 0.5], [0.5, T + 0.5], "-", color=BLACK, linewidth=0.8, alpha=0.4)
         axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
         axes.set_xticks(range(1, T + 1))
@@ -175,15 +228,24 @@ def who_sees_whom(maps, title):
     figure.axes[0].set_ylabel("token whose output changes", fontsize=FONT)
     figure.suptitle(title, fontsize=FONT + 1)
     marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=8, markeredgewidth=2)
+        Line2D(
+            [], [], color=colour, marker=marker, linestyle="none", markersize=8, markeredgewidth=2
+        )
         for colour, marker in ((BLUE, "s"), (VERMILION, "x"))
     ]
     figure.legend(
-        marks, ["sees itself or an earlier token", "sees a later token"], loc="outside lower center", ncols=2,
-        fontsize=FONT - 1, frameon=False,
-    )  # fmt: skip
+        marks,
+        ["sees itself or an earlier token", "sees a later token"],
+        loc="outside lower center",
+        ncols=2,
+        fontsize=FONT - 1,
+        frameon=False,
+    )
     found = "; ".join(
         f"{name}: {np.tril(sees).sum()} pairs on or below the diagonal, {np.triu(sees, 1).sum()} above it"
         for name, sees in maps.items()
     )
-    return figure, f"{len(maps)} maps of {T} by {T} tokens, found by changing one token at a time. {found}."
+    return (
+        figure,
+        f"{len(maps)} maps of {T} by {T} tokens, found by changing one token at a time. {found}.",
+    )

@@ -13,9 +13,13 @@ _COLUMNS = {  # name: width in inches, projections, the mixing, the gate, the wi
     "GLU": (1.3, ("U\n(T, F)", "V\n(T, F)"), "nothing", "U × V", "F"),
     "GAU": (1.95, ("U\n(T, E)", "V\n(T, E)", "Z\n(T, S)"), "A from Z (T, T)\nA V", "U × A V", "E"),
     "FLASH": (
-        2.25, ("U\n(T, E)", "V\n(T, E)", "Z\n(T, S)"), "near: A (G, C, C)\nfar: KᵀV (G, S, E)", "U × (near + far)", "E",
+        2.25,
+        ("U\n(T, E)", "V\n(T, E)", "Z\n(T, S)"),
+        "near: A (G, C, C)\nfar: KᵀV (G, S, E)",
+        "U × (near + far)",
+        "E",
     ),
-}  # fmt: skip
+}
 
 
 def four_units():
@@ -42,9 +46,13 @@ def four_units():
             for place in places[1:]:
                 _line(axes, (place, project + 0.21), (middle + 0.6 * (place - middle), mix - 0.21))
             edge = 2.4 if name == "FLASH" else 0.8
-            _unit_box(axes, middle, mix, mixing, "white" if name == "GLU" else ORANGE, span, 0.42, edge)
+            _unit_box(
+                axes, middle, mix, mixing, "white" if name == "GLU" else ORANGE, span, 0.42, edge
+            )
             _line(axes, (middle, mix + 0.21), (middle, gate - 0.13))
-            _line(axes, (places[0], project + 0.21), (places[0], gate - 0.13))  # U goes past the mixing
+            _line(
+                axes, (places[0], project + 0.21), (places[0], gate - 0.13)
+            )  # U goes past the mixing
         else:
             _line(axes, (x, project + 0.21), (x, gate - 0.13))
         _unit_box(axes, x, gate, gated, YELLOW, wide - 0.32 if mixing else 0.6, 0.26)
@@ -53,15 +61,21 @@ def four_units():
         _line(axes, (x, back + 0.13), (x, end - 0.13))
         _unit_box(axes, x, end, "+ x", "white", 0.4, 0.26)
         side = left + wide - 0.04  # the skip connection
-        axes.plot([x + 0.33, side, side], [0.75, 0.75, end], color=BLACK, linewidth=1.2, linestyle="--")
+        axes.plot(
+            [x + 0.33, side, side], [0.75, 0.75, end], color=BLACK, linewidth=1.2, linestyle="--"
+        )
         _line(axes, (side, end), (x + 0.2, end))
         left += wide
     axes.set(xlim=(0, width), ylim=(height - 0.1, 0))
     axes.set_axis_off()
     axes.text(
-        width / 2, 0.15, "Four layers, one plan: FLASH exchanges only how the tokens are mixed (thick frame)",
-        ha="center", va="center", fontsize=FONT + 1,
-    )  # fmt: skip
+        width / 2,
+        0.15,
+        "Four layers, one plan: FLASH exchanges only how the tokens are mixed (thick frame)",
+        ha="center",
+        va="center",
+        fontsize=FONT + 1,
+    )
     alt = (
         "Four drawings from x (T, D) down to + x, with a dashed line that carries x past the layer. MLP has one "
         "projection and no mixing. GLU has U and V, multiplied element by element. GAU has U, V and Z: Z gives an "
@@ -74,7 +88,14 @@ def four_units():
 
 def _unit_box(axes, x, y, text, colour, width, height, edge=0.8):
     axes.add_patch(
-        Rectangle((x - width / 2, y - height / 2), width, height, facecolor=colour, edgecolor=BLACK, linewidth=edge)
+        Rectangle(
+            (x - width / 2, y - height / 2),
+            width,
+            height,
+            facecolor=colour,
+            edgecolor=BLACK,
+            linewidth=edge,
+        )
     )
     axes.text(x, y, text, ha="center", va="center", fontsize=FONT)
 
@@ -82,7 +103,16 @@ def _unit_box(axes, x, y, text, colour, width, height, edge=0.8):
 def _line(axes, begin, end):
     """An arrow that touches what it leads to."""
     axes.add_patch(
-        FancyArrowPatch(begin, end, arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color=BLACK, linewidth=1)
+        FancyArrowPatch(
+            begin,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=9,
+            shrinkA=0,
+            shrinkB=0,
+            color=BLACK,
+            linewidth=1,
+        )
     )
 
 
@@ -94,12 +124,16 @@ def documents_read(maps, documents, chunk_size, *, title):
     figure = Figure(figsize=(7.2, 4.6), dpi=110, layout="constrained")
     documents = np.asarray(documents)
     T, crosses = len(documents), documents[:, None] != documents[None, :]
-    for axes, (name, who) in zip(figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True):
+    for axes, (name, who) in zip(
+        figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True
+    ):
         for kind, colour, marker in ((DIRECT, BLUE, "s"), (SUMMED, ORANGE, "o")):
             rows, columns = np.nonzero((who == kind) & ~crosses)
             axes.plot(columns, rows, marker, color=colour, markersize=6.5, linestyle="none")
         rows, columns = np.nonzero((who > 0) & crosses)
-        axes.plot(columns, rows, "x", color=VERMILION, markersize=6.5, markeredgewidth=2, linestyle="none")
+        axes.plot(
+            columns, rows, "x", color=VERMILION, markersize=6.5, markeredgewidth=2, linestyle="none"
+        )
         for border in np.arange(chunk_size, T, chunk_size) - 0.5:
             axes.axhline(border, color=BLACK, linewidth=0.7, alpha=0.5)
             axes.axvline(border, color=BLACK, linewidth=0.7, alpha=0.5)
@@ -122,12 +156,18 @@ def documents_read(maps, documents, chunk_size, *, title):
         ("x", VERMILION, "read across documents"),
     )
     marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", markeredgewidth=2) for marker, colour, _ in kinds
+        Line2D([], [], color=colour, marker=marker, linestyle="none", markeredgewidth=2)
+        for marker, colour, _ in kinds
     ]
     figure.legend(
-        marks, [name for *_, name in kinds], loc="outside lower center", ncols=3, fontsize=FONT, frameon=False,
+        marks,
+        [name for *_, name in kinds],
+        loc="outside lower center",
+        ncols=3,
+        fontsize=FONT,
+        frameon=False,
         handletextpad=0.1,
-    )  # fmt: skip
+    )
     counts = "; ".join(
         f"{name}: {(who > 0).sum()} pairs, {((who > 0) & crosses).sum()} of them across documents"
         for name, who in maps.items()

@@ -6,7 +6,11 @@ from matplotlib.patches import Patch, Rectangle
 
 from .style import BLACK, BLUE, FONT, SKY, looks, new_axes
 
-CROSSINGS = {"plain": (0, (6, 2)), "fused": (0, (4, 2, 1, 2)), "": (0, (1, 1))}  # vertical lines, by a word of the name
+CROSSINGS = {
+    "plain": (0, (6, 2)),
+    "fused": (0, (4, 2, 1, 2)),
+    "": (0, (1, 1)),
+}  # vertical lines, by a word of the name
 
 
 def _number(value):
@@ -41,9 +45,14 @@ def _name_lines(axes, ends):
     for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
         below = max(np.log(y / low) / tall, below + 0.07)
         axes.annotate(
-            name, (x, low * np.exp(below * tall)), xytext=(8, 0), textcoords="offset points", fontsize=FONT,
-            va="center", color=colour,
-        )  # fmt: skip
+            name,
+            (x, low * np.exp(below * tall)),
+            xytext=(8, 0),
+            textcoords="offset points",
+            fontsize=FONT,
+            va="center",
+            color=colour,
+        )
     ticks = axes.get_xticks()
     axes.set_xlim(first, last * (last / first) ** (0.028 * max(map(len, ends))))
     axes.set_ylim(low, high)
@@ -59,49 +68,91 @@ def cost_against_length(panels, *, ylabel, title):
     """
     figure = Figure(figsize=(6.2 * len(panels), 3.7), dpi=110, layout="constrained")
     words, styles = [], looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
-    for axes, (panel, (lines, crossings)) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
-        highest = max(value for points in lines.values() for _, value in points if value is not None)
+    for axes, (panel, (lines, crossings)) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items()
+    ):
+        highest = max(
+            value for points in lines.values() for _, value in points if value is not None
+        )
         said, ends, lost = [], {}, []
         for name, points in lines.items():
             colour, marker, line = styles[name]
             known = [(T, value) for T, value in points if value is not None]
             axes.plot(
-                *zip(*known), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name
+                *zip(*known),
+                linestyle=line,
+                marker=marker,
+                color=colour,
+                linewidth=1.8,
+                markersize=6,
+                label=name,
             )
             if known[-1][0] == points[-1][0]:
                 ends[name] = (*known[-1], colour)
             else:
                 axes.annotate(
-                    name, known[-1], xytext=(-6, 6), textcoords="offset points", ha="right", fontsize=FONT, color=colour
+                    name,
+                    known[-1],
+                    xytext=(-6, 6),
+                    textcoords="offset points",
+                    ha="right",
+                    fontsize=FONT,
+                    color=colour,
                 )
             missing = [T for T, value in points if value is None]
             if missing:
                 lost.append((missing[0], 1.25 * highest))
                 axes.plot(
-                    missing, [1.25 * highest] * len(missing), marker="x", linestyle="none", color=colour,
-                    markersize=9, markeredgewidth=2,
-                )  # fmt: skip
+                    missing,
+                    [1.25 * highest] * len(missing),
+                    marker="x",
+                    linestyle="none",
+                    color=colour,
+                    markersize=9,
+                    markeredgewidth=2,
+                )
+            (first, low), (last, high) = known[0], known[-1]
             first_and_last = (
-                f"{name} from {_number(known[0][1])} at T = {known[0][0]} to {_number(known[-1][1])} at {known[-1][0]}"
+                f"{name} from {_number(low)} at T = {first} to {_number(high)} at {last}"
             )
-            said.append(first_and_last + (f", does not fit at {', '.join(map(str, missing))}" if missing else ""))
+            said.append(
+                first_and_last
+                + (f", does not fit at {', '.join(map(str, missing))}" if missing else "")
+            )
         _logarithmic(axes, {T for points in lines.values() for T, _ in points})
         for place in lost[:1]:
             axes.annotate(
-                "does not fit", place, xytext=(-8, 0), textcoords="offset points", fontsize=FONT, ha="right",
+                "does not fit",
+                place,
+                xytext=(-8, 0),
+                textcoords="offset points",
+                fontsize=FONT,
+                ha="right",
                 va="center",
-            )  # fmt: skip
+            )
         for name, T in crossings.items():
             look = next(look for word, look in CROSSINGS.items() if word in name)
             if T is not None:
-                axes.axvline(T, color=BLACK, linewidth=1.2, linestyle=look, label=f"{name}: {T:,.0f}", zorder=1)
+                axes.axvline(
+                    T,
+                    color=BLACK,
+                    linewidth=1.2,
+                    linestyle=look,
+                    label=f"{name}: {T:,.0f}",
+                    zorder=1,
+                )
             said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
         upright = [line for line in axes.lines if line.get_label().partition(":")[0] in crossings]
         if upright:  # their names stand below the axis, since those of lines near each other would cover a curve
             axes.legend(
-                handles=upright, fontsize=FONT - 1, frameon=False, ncols=len(upright), handlelength=3,
-                loc="upper center", bbox_to_anchor=(0.5, -0.17),
-            )  # fmt: skip
+                handles=upright,
+                fontsize=FONT - 1,
+                frameon=False,
+                ncols=len(upright),
+                handlelength=3,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.17),
+            )
         _name_lines(axes, ends)
         axes.set_xlabel("T, tokens in a sequence", fontsize=FONT)
         axes.set_ylabel(ylabel, fontsize=FONT)
@@ -124,14 +175,26 @@ def speedups(curves, *, title):
     for y, points in enumerate(curves.values()):
         for T, ratio in points:
             x, faster = lengths.index(T), ratio >= 1
-            axes.add_patch(Rectangle(
-                (x, y), 1, 1, facecolor=SKY if faster else "white", hatch="" if faster else "///",
-                edgecolor="#AAAAAA", linewidth=1,
-            ))  # fmt: skip
+            axes.add_patch(
+                Rectangle(
+                    (x, y),
+                    1,
+                    1,
+                    facecolor=SKY if faster else "white",
+                    hatch="" if faster else "///",
+                    edgecolor="#AAAAAA",
+                    linewidth=1,
+                )
+            )
             axes.text(
-                x + 0.5, y + 0.5, f"{ratio:.2f}", ha="center", va="center", fontsize=FONT + 1,
+                x + 0.5,
+                y + 0.5,
+                f"{ratio:.2f}",
+                ha="center",
+                va="center",
+                fontsize=FONT + 1,
                 bbox=None if faster else {"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-            )  # fmt: skip
+            )
     axes.set(xlim=(0, len(lengths)), ylim=(len(curves), 0))
     axes.set_xticks(np.arange(len(lengths)) + 0.5, [f"{T:,}" for T in lengths])
     axes.set_yticks(np.arange(len(curves)) + 0.5, curves)
@@ -140,13 +203,21 @@ def speedups(curves, *, title):
     axes.spines[:].set_visible(False)
     figure.suptitle(title, fontsize=FONT + 1)
     kinds = {"FLASH is faster": (SKY, ""), "FLASH is slower": ("white", "///")}
-    marks = [Patch(facecolor=c, hatch=h, edgecolor="#AAAAAA", label=name) for name, (c, h) in kinds.items()]
-    figure.legend(handles=marks, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=2)
+    marks = [
+        Patch(facecolor=c, hatch=h, edgecolor="#AAAAAA", label=name)
+        for name, (c, h) in kinds.items()
+    ]
+    figure.legend(
+        handles=marks, fontsize=FONT - 1, frameon=False, loc="outside lower center", ncols=2
+    )
     said = "; ".join(
         f"{name} from {points[0][1]:.2f} at T = {points[0][0]} to {points[-1][1]:.2f} at {points[-1][0]}"
         for name, points in curves.items()
     )
-    return figure, f"Table of the baseline's time over FLASH's, blue where it is 1 or more, against T: {said}."
+    return (
+        figure,
+        f"Table of the baseline's time over FLASH's, blue where it is 1 or more, against T: {said}.",
+    )
 
 
 def chunk_costs(sizes, counts, milliseconds, *, title):
@@ -157,14 +228,26 @@ def chunk_costs(sizes, counts, milliseconds, *, title):
     for name, values in lines.items():
         colour, marker, line = styles[name]
         ratio = np.asarray(values, float) / min(values)
-        axes.plot(sizes, ratio, linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=6, label=name)
+        axes.plot(
+            sizes,
+            ratio,
+            linestyle=line,
+            marker=marker,
+            color=colour,
+            linewidth=1.8,
+            markersize=6,
+            label=name,
+        )
         ends[name] = (sizes[-1], ratio[-1], colour)
         words.append(
             f"{name} is least at C = {sizes[int(np.argmin(ratio))]}, largest {_number(ratio.max())} times that"
         )
     _logarithmic(axes, sizes)
     _name_lines(axes, ends)
-    return figure, f"Line plot, both axes logarithmic, against C from {sizes[0]} to {sizes[-1]}: {'; '.join(words)}."
+    return (
+        figure,
+        f"Line plot, both axes logarithmic, against C from {sizes[0]} to {sizes[-1]}: {'; '.join(words)}.",
+    )
 
 
 def flattering_choices(choices, *, title):
@@ -175,19 +258,40 @@ def flattering_choices(choices, *, title):
     figure, axes = new_axes(6.2, 1.2 + 0.5 * len(choices), "speed-up of FLASH (logarithmic)")
     figure.suptitle(title, fontsize=FONT + 1)
     for y, (honest, reported, _) in enumerate(choices.values()):
-        axes.annotate("", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": BLUE, "linewidth": 1.4})
-        for ratio, fill, side in ((honest, "none", reported >= honest), (reported, "full", reported < honest)):
-            axes.plot([ratio], [y], linestyle="none", marker="o", color=BLUE, markersize=8, fillstyle=fill)
+        axes.annotate(
+            "",
+            (reported, y),
+            (honest, y),
+            arrowprops={"arrowstyle": "->", "color": BLUE, "linewidth": 1.4},
+        )
+        for ratio, fill, side in (
+            (honest, "none", reported >= honest),
+            (reported, "full", reported < honest),
+        ):
+            axes.plot(
+                [ratio], [y], linestyle="none", marker="o", color=BLUE, markersize=8, fillstyle=fill
+            )
             axes.annotate(
-                f"{ratio:.2f}", (ratio, y), xytext=(-8 if side else 8, 0), textcoords="offset points", va="center",
-                ha="right" if side else "left", fontsize=FONT,
-            )  # fmt: skip
+                f"{ratio:.2f}",
+                (ratio, y),
+                xytext=(-8 if side else 8, 0),
+                textcoords="offset points",
+                va="center",
+                ha="right" if side else "left",
+                fontsize=FONT,
+            )
             if not y:  # above the first row, where no number stands
                 axes.annotate(
-                    "honest" if fill == "none" else "reported", (ratio, y), xytext=(0, 9), textcoords="offset points",
-                    ha="center", fontsize=FONT,
-                )  # fmt: skip
-    axes.set_yticks(range(len(choices)), [f"{name}\n({kind})" for name, (_, _, kind) in choices.items()])
+                    "honest" if fill == "none" else "reported",
+                    (ratio, y),
+                    xytext=(0, 9),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=FONT,
+                )
+    axes.set_yticks(
+        range(len(choices)), [f"{name}\n({kind})" for name, (_, _, kind) in choices.items()]
+    )
     axes.set_ylim(len(choices) - 0.5, -0.7)
     axes.set_xscale("log")
     every = [ratio for both in choices.values() for ratio in both[:2]]
@@ -198,6 +302,10 @@ def flattering_choices(choices, *, title):
     axes.minorticks_off()
     axes.tick_params(labelsize=FONT - 1)
     said = "; ".join(
-        f"{name}: {reported:.2f} for {honest:.2f} ({kind})" for name, (honest, reported, kind) in choices.items()
+        f"{name}: {reported:.2f} for {honest:.2f} ({kind})"
+        for name, (honest, reported, kind) in choices.items()
     )
-    return figure, f"Arrows on a logarithmic axis, from the honest speed-up to the reported one. {said}."
+    return (
+        figure,
+        f"Arrows on a logarithmic axis, from the honest speed-up to the reported one. {said}.",
+    )

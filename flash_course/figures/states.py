@@ -7,9 +7,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from .style import BLACK, BLUE, FONT, GREEN, ORANGE, PURPLE, SKY, YELLOW, looks, new_axes
 
 STYLES = {  # of a form, by the first word of its name: the same in all figures, and no model's look in style.LOOKS
-    "running": (BLACK, "*", (0, (1, 2))), "all": (BLACK, "*", (0, (1, 2))), "token": (GREEN, "8", (0, (6, 1))),
-    "attention": (PURPLE, "p", (0, (4, 1, 1, 1))), "chunks": (ORANGE, "X", "-"), "one": (SKY, "H", (0, (2, 1))),
-}  # fmt: skip
+    "running": (BLACK, "*", (0, (1, 2))),
+    "all": (BLACK, "*", (0, (1, 2))),
+    "token": (GREEN, "8", (0, (6, 1))),
+    "attention": (PURPLE, "p", (0, (4, 1, 1, 1))),
+    "chunks": (ORANGE, "X", "-"),
+    "one": (SKY, "H", (0, (2, 1))),
+}
 
 
 def state_by_token(q, k, v, states, outputs):
@@ -24,12 +28,24 @@ def state_by_token(q, k, v, states, outputs):
         for (s, e), value in np.ndenumerate(states[t]):
             changed = value != before[s, e]
             axes.add_patch(
-                Rectangle((e, s), 1, 1, facecolor=YELLOW if changed else "white", edgecolor=BLACK, linewidth=0.8)
+                Rectangle(
+                    (e, s),
+                    1,
+                    1,
+                    facecolor=YELLOW if changed else "white",
+                    edgecolor=BLACK,
+                    linewidth=0.8,
+                )
             )
             axes.text(
-                e + 0.5, s + 0.5, f"{value:g}", ha="center", va="center", fontsize=FONT + 1,
+                e + 0.5,
+                s + 0.5,
+                f"{value:g}",
+                ha="center",
+                va="center",
+                fontsize=FONT + 1,
                 fontweight="bold" if changed else "normal",
-            )  # fmt: skip
+            )
         before = states[t]
         axes.set(xlim=(-0.05, E + 0.05), ylim=(S + 0.05, -0.05), aspect="equal")
         axes.set_xticks([])
@@ -37,8 +53,13 @@ def state_by_token(q, k, v, states, outputs):
         axes.spines[:].set_visible(False)
         axes.set_title(f"token {t + 1}\nk = {_row(k[t])}\nv = {_row(v[t])}", fontsize=FONT)
         axes.set_xlabel(f"q = {_row(q[t])} reads\n{_row(outputs[t])}", fontsize=FONT)
-    figure.suptitle(f"Each token adds k vᵀ (yellow: what it changed), and the state stays {S} × {E}", fontsize=FONT + 1)
-    rows = "; ".join(f"after token {t + 1} {' / '.join(_row(row) for row in states[t])}" for t in range(T))
+    figure.suptitle(
+        f"Each token adds k vᵀ (yellow: what it changed), and the state stays {S} × {E}",
+        fontsize=FONT + 1,
+    )
+    rows = "; ".join(
+        f"after token {t + 1} {' / '.join(_row(row) for row in states[t])}" for t in range(T)
+    )
     alt = (
         f"{T} small tables of {S} by {E} numbers, the state after each token, changed numbers bold on yellow: {rows}. "
         f"Token {T} reads {_row(outputs[-1])}."
@@ -72,16 +93,23 @@ def chunk_schedule(T, C):
     white = dict(facecolor="white", edgecolor="none", pad=1)
     named = dict(fontsize=FONT, ha="right", va="center", xycoords="data", textcoords="data")
     for text, colour, at, place in (
-        ("pair by pair,\nin its own chunk", BLUE, (C, 1.2), 0.16), ("through\nthe state", ORANGE, (C, C + 1), 0.42),
-    ):  # fmt: skip
+        ("pair by pair,\nin its own chunk", BLUE, (C, 1.2), 0.16),
+        ("through\nthe state", ORANGE, (C, C + 1), 0.42),
+    ):
         left.annotate(
-            text, at, xytext=(T + 0.4, 0.3 + place * T), color=colour, fontweight="bold", bbox=white, **named,
-        )  # fmt: skip
+            text,
+            at,
+            xytext=(T + 0.4, 0.3 + place * T),
+            color=colour,
+            fontweight="bold",
+            bbox=white,
+            **named,
+        )
     _draw_chain(right, starts, C, T)
     figure.suptitle(
         f"Pairs inside a chunk, a state between chunks: {len(starts)} sequential steps for {T} tokens",
         fontsize=FONT + 1,
-    )  # fmt: skip
+    )
     alt = (
         f"Left, the pairs of {T} tokens in chunks of {C}: {inside.sum()} pairs inside chunks are read pair by pair, "
         f"{(~inside).sum()} pairs of earlier chunks through the state. Right, {len(starts)} chunks in order: each "
@@ -97,15 +125,22 @@ def _draw_chain(axes, starts, C, T):
     def put(x, y, text, colour):
         axes.add_patch(
             FancyBboxPatch(
-                (x - half, y - high), 2 * half, 2 * high, boxstyle="round,pad=0,rounding_size=0.12", facecolor=colour,
-                edgecolor=BLACK, linewidth=0.8,
+                (x - half, y - high),
+                2 * half,
+                2 * high,
+                boxstyle="round,pad=0,rounding_size=0.12",
+                facecolor=colour,
+                edgecolor=BLACK,
+                linewidth=0.8,
             )
-        )  # fmt: skip
+        )
         axes.text(x, y, text, ha="center", va="center", fontsize=FONT)
 
     def arrow(begin, end):
         axes.add_patch(
-            FancyArrowPatch(begin, end, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0, color=BLACK)
+            FancyArrowPatch(
+                begin, end, arrowstyle="-|>", mutation_scale=10, shrinkA=0, shrinkB=0, color=BLACK
+            )
         )
 
     for g, start in enumerate(starts):
@@ -119,7 +154,9 @@ def _draw_chain(axes, starts, C, T):
             axes.text(x + 0.82, 1.72, "+ kᵀv", ha="left", va="center", fontsize=FONT)
             arrow((x + half, 0.0), (x + 2 - half, 0.0))
     axes.text(-half, 3.25, "tokens of a chunk, all at once", fontsize=FONT, va="center")
-    axes.text(-half, -0.65, "the state that enters the chunk (S × E entries)", fontsize=FONT, va="center")
+    axes.text(
+        -half, -0.65, "the state that enters the chunk (S × E entries)", fontsize=FONT, va="center"
+    )
     axes.set(xlim=(-0.9, 2 * len(starts) - 1.1), ylim=(-1.0, 3.6))
     axes.set_axis_off()
     axes.set_title("what waits for what", fontsize=FONT)
@@ -137,28 +174,47 @@ def forms_by_length(lengths, forms, *, ylabel, title):
     for name, values in forms.items():
         colour, marker, line = STYLES[name.split()[0]]
         points = [(T, value) for T, value in zip(lengths, values, strict=True) if value is not None]
-        axes.plot(*zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=7)
+        axes.plot(
+            *zip(*points), linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=7
+        )
         ends.append((points[-1][1], points[-1][0], f"{name}, {_short(points[-1][1])}", colour))
         missing = [T for T, value in zip(lengths, values) if value is None]
         if missing:
-            axes.plot(missing, [highest] * len(missing), "x", color=colour, markersize=9, markeredgewidth=2)
+            axes.plot(
+                missing,
+                [highest] * len(missing),
+                "x",
+                color=colour,
+                markersize=9,
+                markeredgewidth=2,
+            )
         words.append(
             f"{name} from {_short(points[0][1])} to {_short(points[-1][1])}{', then no memory' if missing else ''}"
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlim(lengths[0] * 0.85, lengths[-1] * (lengths[-1] / lengths[0]) ** 0.5)  # room for the names
+    axes.set_xlim(
+        lengths[0] * 0.85, lengths[-1] * (lengths[-1] / lengths[0]) ** 0.5
+    )  # room for the names
     axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.tick_params(which="both", labelsize=FONT - 1)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.06)  # and above the highest of them
     below = 0
-    for value, T, text, colour in sorted(ends):  # from the lowest on, each one lifted off the one below it
+    for value, T, text, colour in sorted(
+        ends
+    ):  # from the lowest on, each one lifted off the one below it
         below = max(value, below * (high / low) ** 0.06)
         axes.annotate(
-            text, (T, below), xytext=(8, 0), textcoords="offset points", va="center", fontsize=FONT, color=colour
-        )  # fmt: skip
+            text,
+            (T, below),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=FONT,
+            color=colour,
+        )
     alt = f"Line plot, both axes logarithmic, of {ylabel} against T from {lengths[0]} to {lengths[-1]}: "
     return figure, alt + "; ".join(words) + "."
 
@@ -173,7 +229,9 @@ def chunk_sizes(sizes, milliseconds, multiply_adds):
     best = sizes[int(np.argmin(milliseconds))]
     fewest = sizes[int(np.argmin(multiply_adds))]
     title = f"The fewest multiply-adds are at C = {fewest}, the least time at C = {best}"
-    figure, axes = new_axes(6.2, 3.4, "C, tokens in a chunk (logarithmic)", "times the smallest value", title)
+    figure, axes = new_axes(
+        6.2, 3.4, "C, tokens in a chunk (logarithmic)", "times the smallest value", title
+    )
     lines = {"time, measured": milliseconds, "multiply-adds, counted": multiply_adds}
     words, styles = [], looks(lines)
     axes.axvline(best, color="#AAAAAA", linewidth=1.2)
@@ -182,10 +240,16 @@ def chunk_sizes(sizes, milliseconds, multiply_adds):
         ratio = np.asarray(values, float) / min(values)
         axes.plot(sizes, ratio, linestyle=line, marker=marker, color=colour, linewidth=1.8)
         axes.annotate(
-            name, (sizes[place], ratio[place]), xytext=(-12, 2) if place else (12, 2), textcoords="offset points",
-            ha="right" if place else "left", va="bottom" if place else "center", fontsize=FONT + 1, color=colour,
+            name,
+            (sizes[place], ratio[place]),
+            xytext=(-12, 2) if place else (12, 2),
+            textcoords="offset points",
+            ha="right" if place else "left",
+            va="bottom" if place else "center",
+            fontsize=FONT + 1,
+            color=colour,
             bbox=dict(facecolor="white", edgecolor="none", pad=1),
-        )  # fmt: skip
+        )
         words.append(f"{name} {', '.join(f'{r:.3g}' for r in ratio)}")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

@@ -10,25 +10,45 @@ from PIL.PngImagePlugin import PngInfo
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
 FONT = 10  # points; nothing smaller than 9
 COLOURS = 128  # of a stored picture
 
 # Colour, marker and line of each model, the same in every figure; a name has the longest key that it holds.
 DASHES = (0, (5, 1))
 LOOKS = {
-    "flash": (BLUE, "o", "-"), "flash-quad": (GREEN, "^", "-."), "gau": (GREEN, "^", "-."),
-    "transformer++": (VERMILION, "s", "--"), "softmax": (VERMILION, "s", "--"),
-    "transformer": (BLACK, "P", (0, (3, 1, 1, 1))), "linear": (ORANGE, "D", ":"),
-    "local only": (SKY, "v", (0, (1, 1))), "global only": (PURPLE, "X", DASHES), "flash-pytorch": (PURPLE, "h", DASHES),
-    "window": (VERMILION, "d", (0, (5, 2))), "retnet": (BLACK, "<", DASHES), "gla": (SKY, ">", (0, (3, 1, 1, 1))),
-    "delta": (PURPLE, "P", "-"), "hybrid": (GREEN, "X", "--"),
-}  # fmt: skip
+    "flash": (BLUE, "o", "-"),
+    "flash-quad": (GREEN, "^", "-."),
+    "gau": (GREEN, "^", "-."),
+    "transformer++": (VERMILION, "s", "--"),
+    "softmax": (VERMILION, "s", "--"),
+    "transformer": (BLACK, "P", (0, (3, 1, 1, 1))),
+    "linear": (ORANGE, "D", ":"),
+    "local only": (SKY, "v", (0, (1, 1))),
+    "global only": (PURPLE, "X", DASHES),
+    "flash-pytorch": (PURPLE, "h", DASHES),
+    "window": (VERMILION, "d", (0, (5, 2))),
+    "retnet": (BLACK, "<", DASHES),
+    "gla": (SKY, ">", (0, (3, 1, 1, 1))),
+    "delta": (PURPLE, "P", "-"),
+    "hybrid": (GREEN, "X", "--"),
+}
 SPARE = (
-    (BLACK, "*", (0, (1, 2))), (PURPLE, "p", (0, (4, 1, 1, 1))), (SKY, "H", (0, (2, 1))), (GREEN, "8", (0, (6, 1))),
-    (ORANGE, "X", (0, (7, 2, 1, 2))), (YELLOW, "P", "-"),
-)  # fmt: skip
+    (BLACK, "*", (0, (1, 2))),
+    (PURPLE, "p", (0, (4, 1, 1, 1))),
+    (SKY, "H", (0, (2, 1))),
+    (GREEN, "8", (0, (6, 1))),
+    (ORANGE, "X", (0, (7, 2, 1, 2))),
+    (YELLOW, "P", "-"),
+)
 
 
 def looks(names):
@@ -79,7 +99,9 @@ def show(figure, alt, table=None):
 
     # by metadata, and not alt=, which the IPython 7 of Colab does not take
     display.display(display.Image(data=small_png(figure, alt), format="png", metadata={"alt": alt}))
-    text = f"<p>{escape(alt)}</p>" + ("" if table is None else f"<pre>{escape(text_table(table))}</pre>")
+    text = f"<p>{escape(alt)}</p>" + (
+        "" if table is None else f"<pre>{escape(text_table(table))}</pre>"
+    )
     fold = f"<details><summary>The picture in words{' and numbers' if table else ''}</summary>{text}</details>"
     display.display(display.HTML(fold))
 
@@ -90,7 +112,9 @@ def small_png(figure, alt):
     figure.savefig(full, format="png", facecolor="white")
     text = PngInfo()
     text.add_itxt("Description", alt)
-    Image.open(full).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True, pnginfo=text)
+    Image.open(full).convert("RGB").quantize(COLOURS).save(
+        small, format="png", optimize=True, pnginfo=text
+    )
     return small.getvalue()
 
 
@@ -99,7 +123,10 @@ def text_table(rows):
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
-        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
+        )
         for row in cells
     ]
     return "\n".join(line.rstrip() for line in lines)

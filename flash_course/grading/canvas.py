@@ -6,7 +6,9 @@ from collections import Counter
 
 from .spreadsheet import read_rows, written_rows
 
-CANVAS_FILE = re.compile(r"_(\d+)_\d+_")  # lovelaceada_LATE_1001_20345_05.ipynb: the student's ID, then the file's
+CANVAS_FILE = re.compile(
+    r"_(\d+)_\d+_"
+)  # lovelaceada_LATE_1001_20345_05.ipynb: the student's ID, then the file's
 
 
 def fill_gradebook(results, path, column=None):
@@ -19,7 +21,10 @@ def fill_gradebook(results, path, column=None):
     head = rows[0] if rows else []
     target, number = target_of(head, results, column, path)
     by_key, by_id = students_of(head, rows[1:])
-    places, left = {}, {"not in the gradebook": [], "not read": [], "of another set": [], "fits two students": []}
+    places, left = (
+        {},
+        {"not in the gradebook": [], "not read": [], "of another set": [], "fits two students": []},
+    )
     for result in results:
         name = result["name"]
         file = CANVAS_FILE.search(name)
@@ -33,14 +38,26 @@ def fill_gradebook(results, path, column=None):
         else:
             left["fits two students" if found else "not in the gradebook"].append(name)
     filled = {place: same[0] for place, same in places.items() if len(same) == 1}
-    left["two files of one student"] = [r["name"] for same in places.values() if len(same) > 1 for r in same]
+    left["two files of one student"] = [
+        r["name"] for same in places.values() if len(same) > 1 for r in same
+    ]
     for place, result in filled.items():
         rows[place][target] = f"{result['points']:g}"
-    said = [f"{kind}: {', '.join(names) or 'nobody'}" for kind, names in left.items() if names or "gradebook" in kind]
+    said = [
+        f"{kind}: {', '.join(names) or 'nobody'}"
+        for kind, names in left.items()
+        if names or "gradebook" in kind
+    ]
     for row in rows[1:]:
         most = row[target] if row[:1] and row[0].strip() == "Points Possible" else ""
-        if filled and most.strip() and most.strip() != (of := f"{next(iter(filled.values()))['of']:g}"):
-            said.append(f"the gradebook has {most.strip()} points for it, here are {of}: nothing was scaled")
+        if (
+            filled
+            and most.strip()
+            and most.strip() != (of := f"{next(iter(filled.values()))['of']:g}")
+        ):
+            said.append(
+                f"the gradebook has {most.strip()} points for it, here are {of}: nothing was scaled"
+            )
     return written_rows(rows, (head.index("Student"),) if "Student" in head else ()), [
         f"{len(filled)} of {len(results)} submissions filled in",
         *said,
@@ -50,9 +67,16 @@ def fill_gradebook(results, path, column=None):
 def target_of(head, results, column, path):
     """Which column of a gradebook to fill in, and for which problem set."""
     sets = Counter(r["set"] for r in results if r["set"])
-    numbered = {n: [i for i, h in enumerate(head) if re.search(rf"(?<!\d){n}(?!\d)", h.split("(")[0])] for n in sets}
-    found = [i for i, h in enumerate(head) if h == column] or [i for i, h in enumerate(head) if column and column in h]
-    if not column:  # the set that most submissions are of; a stray one does not make the column doubtful
+    numbered = {
+        n: [i for i, h in enumerate(head) if re.search(rf"(?<!\d){n}(?!\d)", h.split("(")[0])]
+        for n in sets
+    }
+    found = [i for i, h in enumerate(head) if h == column] or [
+        i for i, h in enumerate(head) if column and column in h
+    ]
+    if (
+        not column
+    ):  # the set that most submissions are of; a stray one does not make the column doubtful
         most = [n for n, count in sets.items() if count == max(sets.values())]
         found = sorted({i for n in most for i in numbered[n]})
     if len(found) != 1:
@@ -62,14 +86,18 @@ def target_of(head, results, column, path):
         )
     of_sets = [n for n, columns in numbered.items() if found[0] in columns] or list(sets)
     if len(of_sets) > 1:
-        raise ValueError(f"{path}: is {head[found[0]]!r} for set {' or '.join(sorted(of_sets))}? Say it by --set")
+        raise ValueError(
+            f"{path}: is {head[found[0]]!r} for set {' or '.join(sorted(of_sets))}? Say it by --set"
+        )
     return found[0], of_sets[0] if of_sets else None
 
 
 def students_of(head, rows):
     """{ID, login or name: places of rows} and {ID: places of rows}; rows are filled up to the length of the head."""
     by_key, by_id = {}, {}
-    keys = [i for i, name in enumerate(head) if name in ("Student", "ID", "SIS User ID", "SIS Login ID")]
+    keys = [
+        i for i, name in enumerate(head) if name in ("Student", "ID", "SIS User ID", "SIS Login ID")
+    ]
     for place, row in enumerate(rows, 1):
         row += [""] * (len(head) - len(row))
         if row[:1] and row[0].strip() == "Points Possible":

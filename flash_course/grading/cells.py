@@ -7,12 +7,54 @@ how nbconvert writes it into a .py file, and such a call counts as None.
 import ast
 from itertools import pairwise
 
-PYTHON_CELLS = ("time", "capture", "prun", "debug", "wandb", "snakeviz", "scalene")  # the others hand the cell away
+PYTHON_CELLS = (
+    "time",
+    "capture",
+    "prun",
+    "debug",
+    "wandb",
+    "snakeviz",
+    "scalene",
+)  # the others hand the cell away
 COMMANDS = {  # a line may begin with them without a %
-    "apt", "apt-get", "autoreload", "cat", "cd", "clear", "conda", "config", "cp", "curl", "env", "git", "load_ext",
-    "ls", "mamba", "man", "matplotlib", "mkdir", "mv", "pip", "pip3", "pwd", "pylab", "python", "python3", "reset",
-    "rm", "rmdir", "run", "time", "timeit", "unzip", "uv", "wget", "who", "whos", "writefile",
-}  # fmt: skip
+    "apt",
+    "apt-get",
+    "autoreload",
+    "cat",
+    "cd",
+    "clear",
+    "conda",
+    "config",
+    "cp",
+    "curl",
+    "env",
+    "git",
+    "load_ext",
+    "ls",
+    "mamba",
+    "man",
+    "matplotlib",
+    "mkdir",
+    "mv",
+    "pip",
+    "pip3",
+    "pwd",
+    "pylab",
+    "python",
+    "python3",
+    "reset",
+    "rm",
+    "rmdir",
+    "run",
+    "time",
+    "timeit",
+    "unzip",
+    "uv",
+    "wget",
+    "who",
+    "whos",
+    "writefile",
+}
 
 
 def python_of(cell):
@@ -63,17 +105,25 @@ def translated(text):
     try:
         from IPython.core.inputtransformer2 import TransformerManager, make_tokens_by_line
     except ImportError:
-        raise ValueError("it has a line of Jupyter's own, which IPython reads: pip install ipython") from None
+        raise ValueError(
+            "it has a line of Jupyter's own, which IPython reads: pip install ipython"
+        ) from None
     text = text.replace("\f", "")  # a page break, at which IPython would take a new line to begin
     blank = len(text) - len(text.lstrip())
     manager, lines = TransformerManager(), f"{text}\n".splitlines(keepends=True)
     for transform in [*manager.cleanup_transforms, *manager.line_transforms]:
         lines = transform(lines)
-    starts = sorted({tokens[0].start[0] - 1 for tokens in make_tokens_by_line(lines) if tokens} | {0, len(lines)})
+    starts = sorted(
+        {tokens[0].start[0] - 1 for tokens in make_tokens_by_line(lines) if tokens}
+        | {0, len(lines)}
+    )
     found = ["\n"] * text[:blank].count("\n")
     for start, end in pairwise(starts):
         after = manager.do_token_transforms(lines[start:end])
-        found += [*after, *["\n"] * (end - start - len(after))]  # a command that went on behind a backslash
+        found += [
+            *after,
+            *["\n"] * (end - start - len(after)),
+        ]  # a command that went on behind a backslash
     return "".join(found)
 
 
@@ -114,7 +164,11 @@ class WithoutJupyter(ast.NodeTransformer):
 
     def timed(self, call):
         """The statements that a magic runs in the notebook's own names; none of most."""
-        given = [one.value for one in call.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        given = [
+            one.value
+            for one in call.args
+            if isinstance(one, ast.Constant) and isinstance(one.value, str)
+        ]
         magic, *texts = given or [""]
         of_cell = getattr(call.func, "attr", None) == "run_cell_magic"
         if magic not in (PYTHON_CELLS if of_cell else ("time",)) or not texts:

@@ -147,7 +147,9 @@ def settle(folder, limits):
     resource.setrlimit(resource.RLIMIT_CPU, (seconds + 1, seconds + 2))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing too much is an OSError in the answer
+    signal.signal(
+        signal.SIGXFSZ, signal.SIG_IGN
+    )  # then writing too much is an OSError in the answer
     np.random.seed(0)
     torch.manual_seed(0)
 
@@ -163,7 +165,11 @@ def line_of(pipe):
 
 def own_limits():
     """The limits of this process, which a child can change."""
-    return [resource.getrlimit(one) for name, one in vars(resource).items() if name.startswith("RLIMIT_")]
+    return [
+        resource.getrlimit(one)
+        for name, one in vars(resource).items()
+        if name.startswith("RLIMIT_")
+    ]
 
 
 def addresses_used():
@@ -195,7 +201,11 @@ def supervise(pid, pipe, limits, begun):
             continue
         why, stopped = limit_met(pid, limits, begun)
         if why or stopped:
-            while len(data) <= MESSAGE_BYTES and take(pipe, data, 0) and select.select([pipe], [], [], 0)[0]:
+            while (
+                len(data) <= MESSAGE_BYTES
+                and take(pipe, data, 0)
+                and select.select([pipe], [], [], 0)[0]
+            ):
                 pass  # a message may have come in the last moment
             line, too_much = outcome_of(data)
             return (line, too_much, False) if line or too_much else (None, *(why, stopped))

@@ -21,7 +21,9 @@ def seed(text):
     """An argument type: a seed that NumPy, which takes none below 0, and torch can take."""
     value = int(text)
     if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{value}: expected an integer of at least 0 and below 2**63")
+        raise argparse.ArgumentTypeError(
+            f"{value}: expected an integer of at least 0 and below 2**63"
+        )
     return value
 
 
@@ -32,27 +34,58 @@ def add_commands(commands, raw):
     check.set_defaults(run=run_check)
 
     grade = commands.add_parser(
-        "grade", help="points for one submission or a class", formatter_class=raw, epilog=EXAMPLES,
+        "grade",
+        help="points for one submission or a class",
+        formatter_class=raw,
+        epilog=EXAMPLES,
         description="Grade notebooks or .py files. Each exercise runs in a process of its own with limits of time and\n"
         "memory. Writes results.json, results.csv, texts.csv and a page for each student. Run it again to go on.",
-    )  # fmt: skip
+    )
     grade.add_argument("paths", nargs="+", metavar="PATH", help="files, or folders of them")
-    grade.add_argument("--out", required=True, metavar="FOLDER", help="folder of the results, one for each problem set")
     grade.add_argument(
-        "--set", dest="number", metavar="NN", help="number of the problem set (default: seen in each file)"
-    )
-    grade.add_argument("--only", metavar="EXERCISES", help="what counts: core, or 05.1,05.3 (default: all of the set)")
-    grade.add_argument("--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)")
-    grade.add_argument(
-        "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="folder of the results, one for each problem set",
     )
     grade.add_argument(
-        "--marks", metavar="TEXTS.csv", help="more points that a person gave (those in --out always count)"
+        "--set",
+        dest="number",
+        metavar="NN",
+        help="number of the problem set (default: seen in each file)",
     )
-    grade.add_argument("--canvas", metavar="GRADEBOOK.csv", help="your own export; filled in as canvas.csv in --out")
-    grade.add_argument("--column", help="the gradebook's column (default: the one with the set's number)")
-    grade.add_argument("--seconds", type=float, default=10.0, help="of computing, for each exercise (default: 10)")
-    grade.add_argument("--workers", type=int, help="submissions at a time (default: one for each core)")
+    grade.add_argument(
+        "--only",
+        metavar="EXERCISES",
+        help="what counts: core, or 05.1,05.3 (default: all of the set)",
+    )
+    grade.add_argument(
+        "--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)"
+    )
+    grade.add_argument(
+        "--held-out",
+        metavar="FOLDER",
+        help="folder with the held-out faults (default: solutions/ of this checkout)",
+    )
+    grade.add_argument(
+        "--marks",
+        metavar="TEXTS.csv",
+        help="more points that a person gave (those in --out always count)",
+    )
+    grade.add_argument(
+        "--canvas",
+        metavar="GRADEBOOK.csv",
+        help="your own export; filled in as canvas.csv in --out",
+    )
+    grade.add_argument(
+        "--column", help="the gradebook's column (default: the one with the set's number)"
+    )
+    grade.add_argument(
+        "--seconds", type=float, default=10.0, help="of computing, for each exercise (default: 10)"
+    )
+    grade.add_argument(
+        "--workers", type=int, help="submissions at a time (default: one for each core)"
+    )
     grade.add_argument(
         "--sandbox",
         choices=MODES,
@@ -61,14 +94,24 @@ def add_commands(commands, raw):
     )
     grade.set_defaults(run=run_grade)
 
-    export = commands.add_parser("export", help="a problem set for another grader", formatter_class=raw)
+    export = commands.add_parser(
+        "export", help="a problem set for another grader", formatter_class=raw
+    )
     export.add_argument("form", choices=("gradescope",))
     export.add_argument("number", metavar="NN", help="number of the problem set")
-    export.add_argument("--only", metavar="EXERCISES", help="what counts: core, or 05.1,05.3 (default: all of the set)")
-    export.add_argument("--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)")
+    export.add_argument(
+        "--only",
+        metavar="EXERCISES",
+        help="what counts: core, or 05.1,05.3 (default: all of the set)",
+    )
+    export.add_argument(
+        "--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)"
+    )
     export.add_argument("--out", help="the zip (default: gradescope_NN.zip)")
     export.add_argument(
-        "--held-out", metavar="FOLDER", help="folder with the held-out faults (default: solutions/ of this checkout)"
+        "--held-out",
+        metavar="FOLDER",
+        help="folder with the held-out faults (default: solutions/ of this checkout)",
     )
     export.set_defaults(run=run_export)
 
@@ -121,7 +164,9 @@ def run_grade(args):
 
     needs_answers()
     if args.seconds <= 0 or (args.workers is not None and args.workers < 1):
-        raise ValueError(f"--seconds {args.seconds:g}, --workers {args.workers}: both must be positive")
+        raise ValueError(
+            f"--seconds {args.seconds:g}, --workers {args.workers}: both must be positive"
+        )
     if args.number:
         load_set(args.number)  # or an error that names the sets
     pool = Pool(args.held_out) if args.held_out else default_pool()
@@ -132,9 +177,15 @@ def run_grade(args):
     changes_path = Path(args.out) / CHANGES
     changes = read_changes(changes_path)
     results = grade(
-        args.paths, args.out, number=args.number, seed=args.seed, pool=pool, limits=limits, workers=args.workers,
+        args.paths,
+        args.out,
+        number=args.number,
+        seed=args.seed,
+        pool=pool,
+        limits=limits,
+        workers=args.workers,
         mode=args.sandbox,
-    )  # fmt: skip
+    )
     results = due(results, only)
     print(isolation(results, None if args.sandbox == "none" else sandbox.trouble()))
     marked = merge_marks(results, marks, args.marks or own)

@@ -10,7 +10,9 @@ def read_due(text, number=None):
     if text is None or text == CORE:
         return text
     names, sets = [name.strip() for name in text.split(",")], SETS if number is None else (number,)
-    if unknown := [name for name in names if name[:2] not in sets or name not in load_set(name[:2])]:
+    if unknown := [
+        name for name in names if name[:2] not in sets or name not in load_set(name[:2])
+    ]:
         raise ValueError(
             f"--only {text}: there is no exercise {unknown[0]!r} here. Expected {CORE}, or exercises such as 05.1,05.3"
         )
@@ -23,7 +25,10 @@ def is_due(name, only):
 
 def due(results, only):
     """The results with the exercises that count, and the points of these. A set of which none is named stays whole."""
-    return [counted(r, {name: row for name, row in r["exercises"].items() if is_due(name, only)}) for r in results]
+    return [
+        counted(r, {name: row for name, row in r["exercises"].items() if is_due(name, only)})
+        for r in results
+    ]
 
 
 def counted(result, rows):

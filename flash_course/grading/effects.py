@@ -9,13 +9,54 @@ import dis
 import inspect
 
 PLAIN_CALLS = {
-    "dict", "list", "tuple", "set", "frozenset", "float", "int", "str", "bool", "complex", "range", "round", "len",
-    "min", "max", "sum", "abs", "personal", "sorted", "zip", "enumerate", "map", "filter", "reversed", "divmod", "pow",
-}  # fmt: skip
+    "dict",
+    "list",
+    "tuple",
+    "set",
+    "frozenset",
+    "float",
+    "int",
+    "str",
+    "bool",
+    "complex",
+    "range",
+    "round",
+    "len",
+    "min",
+    "max",
+    "sum",
+    "abs",
+    "personal",
+    "sorted",
+    "zip",
+    "enumerate",
+    "map",
+    "filter",
+    "reversed",
+    "divmod",
+    "pow",
+}
 PLAIN_MODULES = {"math", "np", "numpy", "torch"}
-SETTINGS = PLAIN_MODULES | {"random", "warnings", "sys", "locale", "logging"}  # a call such as np.seterr(...) alone
-SHOWS = {"print", "display", "exit", "quit", "plt", "flash_course", "check", "hint", "progress", "predict",
-         "reveal"}  # fmt: skip
+SETTINGS = PLAIN_MODULES | {
+    "random",
+    "warnings",
+    "sys",
+    "locale",
+    "logging",
+}  # a call such as np.seterr(...) alone
+SHOWS = {
+    "print",
+    "display",
+    "exit",
+    "quit",
+    "plt",
+    "flash_course",
+    "check",
+    "hint",
+    "progress",
+    "predict",
+    "reveal",
+}
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 IMPORT = ast.Import | ast.ImportFrom
 IN_PLACE = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}  # code that runs where it stands
@@ -33,13 +74,17 @@ def is_definition(tree):
     if isinstance(tree, ast.Expr):
         setting = isinstance(tree.value, ast.Call) and is_of(tree.value.func, SETTINGS)
         return setting and tree.value.func.attr != "exit" and all(map(is_plain, calls[1:]))
-    return isinstance(tree, ast.Assign | ast.AnnAssign | ast.AugAssign) and all(map(is_plain, calls))
+    return isinstance(tree, ast.Assign | ast.AnnAssign | ast.AugAssign) and all(
+        map(is_plain, calls)
+    )
 
 
 def is_plain(function):
     if isinstance(function, ast.Name):
         return function.id in PLAIN_CALLS
-    return is_of(function, PLAIN_MODULES) or isinstance(getattr(function, "value", None), ast.Constant)  # "a b".split()
+    return is_of(function, PLAIN_MODULES) or isinstance(
+        getattr(function, "value", None), ast.Constant
+    )  # "a b".split()
 
 
 def is_of(function, modules):
@@ -56,7 +101,9 @@ def base(node):
 def only_shows(tree):
     """Whether nothing comes of a statement but what a person sees; also what a notebook's first cell installs."""
     if isinstance(tree, ast.Expr):
-        acts = any(isinstance(node, ast.Call | ast.Await | ast.NamedExpr) for node in ast.walk(tree.value))
+        acts = any(
+            isinstance(node, ast.Call | ast.Await | ast.NamedExpr) for node in ast.walk(tree.value)
+        )
         return not acts or base(tree.value) in SHOWS
     installs = isinstance(tree, ast.If) and "google.colab" in ast.unparse(tree.test)
     return installs or isinstance(tree, ast.Assert | ast.Pass)
@@ -113,7 +160,9 @@ class Effects:
         nodes = [node for tree in trees for node in ast.walk(tree)]
         functions = [node for node in nodes if isinstance(node, FUNCTION)]
         imported = [alias for node in nodes if isinstance(node, IMPORT) for alias in node.names]
-        self.fixed = {node.name for node in nodes if isinstance(node, FUNCTION | ast.ClassDef)} | SHOWS
+        self.fixed = {
+            node.name for node in nodes if isinstance(node, FUNCTION | ast.ClassDef)
+        } | SHOWS
         self.fixed |= {(alias.asname or alias.name).partition(".")[0] for alias in imported}
         inside = [code for outer in codes for code in codes_in(outer)]
         declared = by_name(inside, lambda code: names_with(code, "STORE_GLOBAL"))
@@ -121,7 +170,8 @@ class Effects:
         self.effects = {}  # {function: global names that a call of it changes}
         for _ in range(ROUNDS):
             self.effects = {
-                node.name: declared[node.name] | self.changed(node) & known[node.name] for node in functions
+                node.name: declared[node.name] | self.changed(node) & known[node.name]
+                for node in functions
             }
 
     def of(self, tree, code):
@@ -135,7 +185,9 @@ class Effects:
         """The names whose value changes in place."""
         found = set()
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(
+                node.ctx, ast.Load
+            ):
                 found.add(base(node))
             if isinstance(node, ast.Call):
                 found |= self.effects.get(base(node.func), set())

@@ -40,7 +40,11 @@ export PYTHONPATH="$SOURCE" OMP_NUM_THREADS=1
 "$SOURCE/venv/bin/python" -m flash_course.grading.gradescope \\
   NUMBER "$HERE/submission" "$SOURCE/pool" "$HERE/results" SEED
 """
-AS_TEXT = {"output_format": "text", "test_output_format": "text", "test_name_format": "text"}  # no HTML, no Markdown
+AS_TEXT = {
+    "output_format": "text",
+    "test_output_format": "text",
+    "test_name_format": "text",
+}  # no HTML, no Markdown
 NO_DATA = ("models", "corpora")  # no exercise needs what lies there, but the code is imported
 
 
@@ -49,11 +53,16 @@ def export_gradescope(number, path, pool=None, seed=1, only=None):
     load_set(number)
     pool = default_pool() if pool is None else pool
     what = " ".join(map(str, [seed, *([only.replace(" ", "")] if only else [])]))
-    files = {"setup.sh": SETUP, "run_autograder": RUN.replace("NUMBER", number).replace("SEED", what)}
+    files = {
+        "setup.sh": SETUP,
+        "run_autograder": RUN.replace("NUMBER", number).replace("SEED", what),
+    }
     for package in PACKAGES:
         for source in sorted(package.rglob("*")):
             inside = source.relative_to(package.parent)
-            if source.suffix in (".py", ".toml") or (source.suffix == ".json" and not set(inside.parts) & {*NO_DATA}):
+            if source.suffix in (".py", ".toml") or (
+                source.suffix == ".json" and not set(inside.parts) & {*NO_DATA}
+            ):
                 files[inside.as_posix()] = source.read_text(encoding="utf-8")
     if pool:
         files[f"pool/right_{number}.py"] = "\n".join(pool.sources(number).values())
@@ -80,17 +89,25 @@ def gradescope_form(result, seconds):
     facts = load_set(result["set"]) if result["set"] else {}
     tests = [
         {
-            "name": f"{name} {facts[name].title}", "score": row["points"], "max_score": row["of"],
-            "output": "\n".join([state(row), *row["said"], *own_notes(row, shared)]), "visibility": "visible",
-            "name_format": "text", "output_format": "text",
+            "name": f"{name} {facts[name].title}",
+            "score": row["points"],
+            "max_score": row["of"],
+            "output": "\n".join([state(row), *row["said"], *own_notes(row, shared)]),
+            "visibility": "visible",
+            "name_format": "text",
+            "output_format": "text",
         }
         for name, row in result["exercises"].items()
-    ]  # fmt: skip
+    ]
     return {
-        "score": result["points"], "execution_time": round(seconds, 1),
-        "output": "\n".join([*result["notes"], *shared]), "visibility": "visible",
-        "stdout_visibility": "hidden", "tests": tests, **AS_TEXT,
-    }  # fmt: skip
+        "score": result["points"],
+        "execution_time": round(seconds, 1),
+        "output": "\n".join([*result["notes"], *shared]),
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+        "tests": tests,
+        **AS_TEXT,
+    }
 
 
 def pool_of(folder):

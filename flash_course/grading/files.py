@@ -17,7 +17,9 @@ JUNK = (
     ".ipynb_checkpoints",
     ".git",
 )  # of systems, beside students' files
-NAME_BYTES = 150  # of a name in the results: a file system takes 255, and some of them are for endings
+NAME_BYTES = (
+    150  # of a name in the results: a file system takes 255, and some of them are for endings
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ def find_submissions(paths):
     files, others = [], []
     for top in map(Path, paths):
         if not os.path.lexists(top):
-            raise ValueError(f"{top} does not exist: give a notebook, a .py file, or a folder of them")
+            raise ValueError(
+                f"{top} does not exist: give a notebook, a .py file, or a folder of them"
+            )
         if not top.is_dir():
             files.append(Found(top, name_of(top.stem)))
             continue

@@ -16,12 +16,30 @@ from ..checks import exercise
 from ..checks.edits import names_in
 
 NAMES = (
-    "verdict", "outcome", "compare", "proving", "stub", "surroundings", "texts", "exercise", "closed_book", "edits",
-    "instruments", "gradients", "worthless", "sizes", "files", "expected",
-)  # fmt: skip
+    "verdict",
+    "outcome",
+    "compare",
+    "proving",
+    "stub",
+    "surroundings",
+    "texts",
+    "exercise",
+    "closed_book",
+    "edits",
+    "instruments",
+    "gradients",
+    "worthless",
+    "sizes",
+    "files",
+    "expected",
+)
 CHECKERS = tuple(import_module(f"{exercise.__package__}.{name}") for name in NAMES)
 WRAPPER = torch._disable_dynamo(len).__code__
-FREE = {"print", "input", "open"}  # an answer may want them otherwise, and no verdict depends on them
+FREE = {
+    "print",
+    "input",
+    "open",
+}  # an answer may want them otherwise, and no verdict depends on them
 
 
 class Fingerprint:
@@ -45,15 +63,27 @@ class Fingerprint:
             for function in functions_of(module):
                 names |= names_in(function.__code__)
         for place in read:
-            found |= {f"{place.__name__}.{name}": state(vars(place)[name]) for name in names & {*vars(place)} - FREE}
-        fields = {f"exercise {self.judged.id}, {name}": state(thing) for name, thing in vars(self.judged).items()}
+            found |= {
+                f"{place.__name__}.{name}": state(vars(place)[name])
+                for name in names & {*vars(place)} - FREE
+            }
+        fields = {
+            f"exercise {self.judged.id}, {name}": state(thing)
+            for name, thing in vars(self.judged).items()
+        }
         return found | fields | {"points of the parts": tuple(self.judged.parts.values())}
 
     def changed(self):
         """None, or the name of something that is no longer what it was."""
         after, own = self.now(), tuple(f"{module.__name__}." for module in self.checkers)
-        gone = [name for name, thing in self.before.items() if name not in after or not same(thing, after[name])]
-        new = [name for name in after if name not in self.before and name.startswith(own)]  # it hides a builtin
+        gone = [
+            name
+            for name, thing in self.before.items()
+            if name not in after or not same(thing, after[name])
+        ]
+        new = [
+            name for name in after if name not in self.before and name.startswith(own)
+        ]  # it hides a builtin
         return next(iter([*gone, *new]), None)
 
 
@@ -62,13 +92,21 @@ def state(thing):
 
     Torch wraps some functions of its own when its compiler is first imported: then what is inside counts.
     """
-    while isinstance(thing, FunctionType) and thing.__code__ is WRAPPER and hasattr(thing, "__wrapped__"):
+    while (
+        isinstance(thing, FunctionType)
+        and thing.__code__ is WRAPPER
+        and hasattr(thing, "__wrapped__")
+    ):
         thing = thing.__wrapped__
     parts = [thing]
     if isinstance(thing, FunctionType):
         parts += [thing.__code__, thing.__defaults__, *(thing.__kwdefaults__ or {}).values()]
     if isinstance(thing, type) and thing.__module__.startswith(exercise.__package__):
-        parts += [getattr(method, "__code__", method) for method in vars(thing).values() if callable(method)]
+        parts += [
+            getattr(method, "__code__", method)
+            for method in vars(thing).values()
+            if callable(method)
+        ]
     return tuple(parts)
 
 

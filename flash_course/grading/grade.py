@@ -28,7 +28,9 @@ from .statements import needed_text
 from .submission import Submission, read_submission
 
 COURSE = Path(__file__).resolve().parent.parent
-HELD_OUT = re.compile(r"^def held_out_(\d)\(", re.MULTILINE)  # of exercise 05.4: ``held_out_4`` in right_05.py
+HELD_OUT = re.compile(
+    r"^def held_out_(\d)\(", re.MULTILINE
+)  # of exercise 05.4: ``held_out_4`` in right_05.py
 
 
 class Pool:
@@ -45,7 +47,9 @@ class Pool:
     def path(self, number):
         path = self.folder / f"right_{number}.py"
         if not path.is_file():
-            raise ValueError(f"{self.folder} has no right_{number}.py, the held-out pool of set {number}")
+            raise ValueError(
+                f"{self.folder} has no right_{number}.py, the held-out pool of set {number}"
+            )
         return path
 
     def sources(self, number):
@@ -55,7 +59,9 @@ class Pool:
         text = self.path(number).read_text(encoding="utf-8")
         found = HELD_OUT.findall(text)
         if not found:
-            raise ValueError(f"{self.path(number)} has no held-out cases: expected functions such as held_out_4(rng)")
+            raise ValueError(
+                f"{self.path(number)} has no held-out cases: expected functions such as held_out_4(rng)"
+            )
         texts = {f"{number}.{one}": needed_text(text, [f"held_out_{one}"]) for one in found}
         self.check(number, texts)
         return texts
@@ -66,7 +72,9 @@ class Pool:
         for name, text in texts.items():
             if name not in exercises:
                 expected = ", ".join(exercises)
-                raise ValueError(f"{self.path(number)} has cases of {name}: expected some of {expected}")
+                raise ValueError(
+                    f"{self.path(number)} has cases of {name}: expected some of {expected}"
+                )
             exercises[name].list_held_out(held_out_cases(exercises[name], text, seed=0))
 
 
@@ -80,7 +88,18 @@ class Stopped(KeyboardInterrupt):
     """The grader was asked to end: SIGTERM or SIGHUP."""
 
 
-def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), workers=None, quiet=False, mode="auto"):  # noqa: B008
+def grade(
+    paths,
+    out,
+    *,
+    number=None,
+    seed=0,
+    pool=None,
+    limits=Limits(),  # noqa: B008 (it never changes)
+    workers=None,
+    quiet=False,
+    mode="auto",
+):
     """Grade files and folders; returns the list of students' results, which lie in ``out`` as well.
 
     ``mode``: "bwrap" for the sandbox, "none" for processes without it, "auto" for the sandbox where it works.
@@ -95,7 +114,9 @@ def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), worker
         sources = {n: pool.sources(n) for n in sorted({s.number for s in submissions if s.number})}
         keys = {n: state_of(n, seed, source, limits) for n, source in sources.items()}
         results = {s.name: kept.load(s, keys.get(s.number)) for s in submissions}
-        for done in (s for s in submissions if results[s.name]):  # a grader may end between a result and its journal
+        for done in (
+            s for s in submissions if results[s.name]
+        ):  # a grader may end between a result and its journal
             Journal(out, done.name, done.digest).finish()
         undone = [s for s in submissions if results[s.name] is None]
         desks = [Desk(s, sources.get(s.number), seed, limits, in_sandbox, out) for s in undone]
@@ -109,14 +130,19 @@ def grade(paths, out, *, number=None, seed=0, pool=None, limits=Limits(), worker
 
 def read(file, number):
     return (
-        Submission(file.name, notes=[file.refused]) if file.refused else read_submission(file.path, file.name, number)
+        Submission(file.name, notes=[file.refused])
+        if file.refused
+        else read_submission(file.path, file.name, number)
     )
 
 
 def state_of(number, seed, held_out, limits):
     """A hash of all that a result depends on, besides the submission: checker, language, set, held-out cases."""
     code = [*(COURSE / "checks").glob("*.*"), *(COURSE / "grading").glob("*.py")]
-    code += [*(COURSE / "checks" / "sets").glob(f"set_{number}.*"), COURSE / "checks" / "sets" / "general.toml"]
+    code += [
+        *(COURSE / "checks" / "sets").glob(f"set_{number}.*"),
+        COURSE / "checks" / "sets" / "general.toml",
+    ]
     files = sorted(path for path in code if path.suffix in (".py", ".toml"))
     texts = [path.name + path.read_text(encoding="utf-8") for path in files]
     parts = [str(seed), str(limits), str(held_out), language(), *texts]
@@ -131,11 +157,18 @@ class Desk:
         self.exercises = load_set(submission.number) if submission.number else {}
         self.journal = Journal(out, submission.name, submission.digest)
         self.rows = {}
-        aside = {} if in_sandbox else self.journal.set_aside()  # nothing in the sandbox can end the grader
+        aside = (
+            {} if in_sandbox else self.journal.set_aside()
+        )  # nothing in the sandbox can end the grader
         for name, times in aside.items():
             row = failed(self.exercises[name], say("all", "set aside", times=times))
             self.rows[name] = row | {"seconds": 0, "set_aside": True}
-        given = {"name": submission.name, "cells": submission.cells, "seed": seed, "seconds": limits.seconds}
+        given = {
+            "name": submission.name,
+            "cells": submission.cells,
+            "seed": seed,
+            "seconds": limits.seconds,
+        }
         self.tasks = {
             name: given | {"exercise": name, "held_out": held_out.get(name)}
             for name in self.exercises
@@ -150,7 +183,9 @@ class Desk:
 
     def begin(self):
         at = (lambda name: None) if self.in_sandbox else self.journal.begin
-        self.judge = Judge(self.submission.number, self.tasks, self.exercises, self.limits, self.in_sandbox, at)
+        self.judge = Judge(
+            self.submission.number, self.tasks, self.exercises, self.limits, self.in_sandbox, at
+        )
 
     def take(self):
         """What has come from the judge; how many exercises are done by it."""
@@ -166,7 +201,9 @@ def graded(desks, workers, quiet, others=()):
     """
     waiting, running = desks[::-1], []
     count = sum(len(desk.tasks) for desk in desks)
-    bar = tqdm(total=count, unit="exercise", disable=True if quiet else None)  # None: not into a file
+    bar = tqdm(
+        total=count, unit="exercise", disable=True if quiet else None
+    )  # None: not into a file
     try:
         while waiting or running:
             while waiting and may_begin(waiting[-1], running, workers):
@@ -180,7 +217,9 @@ def graded(desks, workers, quiet, others=()):
             for desk in [*running]:
                 bar.update(desk.take())
                 if desk.judge.gave_up:
-                    processes.kill_below(os.getpid(), [*others, *(desk.judge.process.pid for desk in running)])
+                    processes.kill_below(
+                        os.getpid(), [*others, *(desk.judge.process.pid for desk in running)]
+                    )
                 if not desk.judge.todo:
                     running.remove(desk)
                     bar.set_postfix_str(desk.submission.name)
@@ -207,10 +246,17 @@ def result_of(desk, key, in_sandbox):
     submission, rows = desk.submission, {name: desk.rows[name] for name in desk.exercises}
     points, most = (sum(row[what] for row in rows.values()) for what in ("points", "of"))
     return {
-        "name": submission.name, "set": submission.number, "points": points, "of": most,
-        "student": student_of(desk.exercises, rows), "notes": submission.notes, "exercises": rows,
-        "digest": submission.digest, "key": key, "sandbox": in_sandbox,
-    }  # fmt: skip
+        "name": submission.name,
+        "set": submission.number,
+        "points": points,
+        "of": most,
+        "student": student_of(desk.exercises, rows),
+        "notes": submission.notes,
+        "exercises": rows,
+        "digest": submission.digest,
+        "key": key,
+        "sandbox": in_sandbox,
+    }
 
 
 # ---------------------------------------------------------------- the grader's own process
@@ -223,7 +269,11 @@ def stopped_by_signals():
     def stop(*_):
         raise Stopped
 
-    ours = [signal.SIGTERM, signal.SIGHUP] if threading.current_thread() is threading.main_thread() else []
+    ours = (
+        [signal.SIGTERM, signal.SIGHUP]
+        if threading.current_thread() is threading.main_thread()
+        else []
+    )
     before = {number: signal.signal(number, stop) for number in ours}
     try:
         yield

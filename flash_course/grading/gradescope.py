@@ -20,11 +20,25 @@ def main(number, submission, pool, results, seed, only=None):
     Path(results).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as out:
         try:
-            found = grade([submission], out, number=number, seed=int(seed), pool=pool_of(pool), workers=1, quiet=True)
+            found = grade(
+                [submission],
+                out,
+                number=number,
+                seed=int(seed),
+                pool=pool_of(pool),
+                workers=1,
+                quiet=True,
+            )
             best = max(due(found, read_due(only)), key=lambda result: result["points"])
             form = gradescope_form(best, time.monotonic() - begun)
         except ValueError as error:
-            form = {"score": 0, "output": clean(str(error)), **AS_TEXT, "visibility": "visible", "tests": []}
+            form = {
+                "score": 0,
+                "output": clean(str(error)),
+                **AS_TEXT,
+                "visibility": "visible",
+                "tests": [],
+            }
     write_json(Path(results) / "results.json", form)
 
 

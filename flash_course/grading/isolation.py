@@ -19,7 +19,9 @@ from .child import MESSAGE_BYTES, Ended, strict_json, take
 from .judging import BELL, READY
 from .messages import failed, row_of
 
-START = 120  # seconds on the clock until Python and torch are there, on a machine that has much to do
+START = (
+    120  # seconds on the clock until Python and torch are there, on a machine that has much to do
+)
 STARTS = 3
 GRACE = 3  # seconds to clear away
 LAG = 15  # seconds more, of a machine that has much to do
@@ -41,7 +43,9 @@ class Judge:
     def begin(self):
         """Start a process for what is still to do."""
         arguments = [self.number, json.dumps(asdict(self.limits)), str(os.getpid())]
-        line, environment = sandbox.python(self.in_sandbox, "-P", "-m", "flash_course.grading.judging", *arguments)
+        line, environment = sandbox.python(
+            self.in_sandbox, "-P", "-m", "flash_course.grading.judging", *arguments
+        )
         self.process = subprocess.Popen(
             line,
             bufsize=0,
@@ -88,7 +92,10 @@ class Judge:
     def send(self):
         """Begin with the exercise at hand."""
         self.at(self.todo[0])
-        self.unsent, self.since = BELL + json.dumps(self.tasks[self.todo[0]]).encode() + b"\n", time.monotonic()
+        self.unsent, self.since = (
+            BELL + json.dumps(self.tasks[self.todo[0]]).encode() + b"\n",
+            time.monotonic(),
+        )
         self.give()
 
     def give(self):
@@ -109,7 +116,9 @@ class Judge:
         if ended is None:
             return False
         self.tries += 1
-        if ended.stopped and self.tries < TRIES and busy() and ended.used > 0.01 * ended.seconds:  # it did not sleep
+        if (
+            ended.stopped and self.tries < TRIES and busy() and ended.used > 0.01 * ended.seconds
+        ):  # it did not sleep
             self.send()
             return True
         said = {"failed": ended.why} if ended.why else ended.message
@@ -119,7 +128,9 @@ class Judge:
         return True
 
     def keep(self, row, seconds, stopped=False):
-        self.rows[self.todo.pop(0)] = row | {"seconds": round(seconds, 2)} | ({"stopped": True} if stopped else {})
+        self.rows[self.todo.pop(0)] = (
+            row | {"seconds": round(seconds, 2)} | ({"stopped": True} if stopped else {})
+        )
         self.tries = 0
 
     def give_up(self, why):
@@ -127,11 +138,15 @@ class Judge:
         self.gave_up = True
         self.end()
         if self.ready:
-            self.keep(failed(self.exercises[self.todo[0]], say("all", why)), time.monotonic() - self.since)
+            self.keep(
+                failed(self.exercises[self.todo[0]], say("all", why)), time.monotonic() - self.since
+            )
         else:
             self.failed_starts += 1
         if self.failed_starts == STARTS:
-            raise ValueError("the process that judges ends before it has begun: is there enough memory?")
+            raise ValueError(
+                "the process that judges ends before it has begun: is there enough memory?"
+            )
         if self.todo:
             self.begin()
 

@@ -37,11 +37,17 @@ BELL = b"\n"  # goes before each task
 def serve(number, limits, grader, tasks, lines):
     """Judge exercises of a set as tasks come in; ``tasks`` and ``lines`` are pipes from the grader and to it."""
     guard()
-    signal.signal(signal.SIGTERM, stop)  # also when the grader has died: then what was begun is cleared away
-    torch.set_num_threads(1)  # a forked child cannot use a pool of threads that its parent has begun
+    signal.signal(
+        signal.SIGTERM, stop
+    )  # also when the grader has died: then what was begun is cleared away
+    torch.set_num_threads(
+        1
+    )  # a forked child cannot use a pool of threads that its parent has begun
     exercises = load_set(number)
     for name in ("all", *exercises):
-        texts.tables(name)  # read here: the folder of a translation may be named from where the grader was started
+        texts.tables(
+            name
+        )  # read here: the folder of a translation may be named from where the grader was started
     folder, own = processes.new_folder(grader), own_limits()
     try:
         tell(lines, READY)
@@ -97,7 +103,10 @@ def judge(exercises, task):
     if what := checker.changed():
         return {"failed": say("all", "tampered", what=what)}
     if found.status == verdict.NOT_ATTEMPTED:
-        notes = [*(say("all", "missing", name=name) for name in exercise.names if name not in names), *notes]
+        notes = [
+            *(say("all", "missing", name=name) for name in exercise.names if name not in names),
+            *notes,
+        ]
     text = answer[: TEXT + 1] if exercise.kind == "explain" and isinstance(answer, str) else None
     return {
         "status": found.status,
@@ -124,7 +133,9 @@ def answer_of(exercise, names):
 
 def main(number, limits, grader):
     """The process that ``isolation.Judge`` starts, with the grader's pipes as standard input and output."""
-    processes.control(processes.READABLE, 0)  # nobody looks into this process, or at what it has open
+    processes.control(
+        processes.READABLE, 0
+    )  # nobody looks into this process, or at what it has open
     if os.getpid() != 1:  # with a number of its own in the sandbox, bubblewrap sees to it
         processes.die_with(int(grader), signal.SIGTERM)
     tasks, lines, nothing = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)

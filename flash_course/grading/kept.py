@@ -66,7 +66,10 @@ class Results:
         return result if facts == (key, submission.digest) else None
 
     def store(self, result):
-        write_text(self.path(result["name"]), json.dumps(result | {"seal": self.seal(result)}, indent=1) + "\n")
+        write_text(
+            self.path(result["name"]),
+            json.dumps(result | {"seal": self.seal(result)}, indent=1) + "\n",
+        )
 
 
 class Journal:

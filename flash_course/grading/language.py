@@ -19,7 +19,9 @@ def language():
             f"{folder}: the course has no {unknown[0]}. Expected general.toml, or files such as set_05.toml"
         )
     if not paths:
-        raise ValueError(f"FLASH_COURSE_TEXTS: {folder} has no general.toml and no set_05.toml or such")
+        raise ValueError(
+            f"FLASH_COURSE_TEXTS: {folder} has no general.toml and no set_05.toml or such"
+        )
     for path in paths:
         compare(path, dict(sentences(read(path.stem, folder))), dict(sentences(read(path.stem))))
     return "\0".join(path.read_text(encoding="utf-8") for path in paths)
@@ -29,7 +31,9 @@ def compare(path, translated, english):
     """Each sentence is one of the course's, and has no words in braces that are not filled in."""
     for place, text in translated.items():
         if place not in english:
-            raise ValueError(f"{path}: {' '.join(place)!r} is nothing that the course says: keep the keys as they are")
+            raise ValueError(
+                f"{path}: {' '.join(place)!r} is nothing that the course says: keep the keys as they are"
+            )
         if more := in_braces(text) - in_braces(english[place]):
             raise ValueError(
                 f"{path}: {' '.join(place)!r} has {', '.join(sorted(more))}, expected no words in braces but "

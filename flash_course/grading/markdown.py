@@ -34,7 +34,9 @@ def escaped(found):
 def course_text(said):
     """A sentence of the course's own: what stands between backticks is code, the rest is text."""
     pieces = CODE.split(" ".join(said.split()))
-    return "".join(f"`{piece}`" if place % 2 else text_within(piece) for place, piece in enumerate(pieces))
+    return "".join(
+        f"`{piece}`" if place % 2 else text_within(piece) for place, piece in enumerate(pieces)
+    )
 
 
 def text_within(piece):

@@ -37,9 +37,13 @@ def read_marks(path):
     """{code: row} of the filled rows of a ``texts.csv``, as a spreadsheet may have saved it."""
     head, *rows = read_rows(path) or [[]]
     if not {"code", "points"} <= set(head):
-        raise ValueError(f"{path} has no columns code and points: fill in the texts.csv of an earlier run")
+        raise ValueError(
+            f"{path} has no columns code and points: fill in the texts.csv of an earlier run"
+        )
     found = [
-        whole_row(row, ("code",), where) for where, row in filled(head, rows, path) if row.get("points", "").strip()
+        whole_row(row, ("code",), where)
+        for where, row in filled(head, rows, path)
+        if row.get("points", "").strip()
     ]
     return {row["code"]: row for row in found}
 
@@ -53,7 +57,9 @@ def filled(head, rows, path):
         where = f"{path}, row {number} ({','.join(row[:3])})"
         if any(cell.strip() for cell in row[len(head) :]):
             advice = "name each column there, and put a cell that holds a comma or a semicolon into quotes"
-            raise ValueError(f"{where} has {len(row)} cells and the first row {len(head)}: {advice}")
+            raise ValueError(
+                f"{where} has {len(row)} cells and the first row {len(head)}: {advice}"
+            )
         if any(cell.strip() for cell in row):
             yield where, dict(zip(head, row))
 
@@ -62,7 +68,9 @@ def whole_row(row, needed, where):
     """The row, if it has all cells without which it cannot count."""
     lacking = [column for column in needed if not row.get(column, "").strip()]
     if lacking:
-        raise ValueError(f"{where} has no {' and no '.join(lacking)}: fill it in, or delete the row")
+        raise ValueError(
+            f"{where} has no {' and no '.join(lacking)}: fill it in, or delete the row"
+        )
     return row
 
 
@@ -102,7 +110,9 @@ def read_changes(path):
         return []
     head, *rows = read_rows(path) or [[]]
     if not {"name", "exercise", "points"} <= set(head):
-        raise ValueError(f"{path}: expected the columns name, exercise, points and reason, got {', '.join(head)}")
+        raise ValueError(
+            f"{path}: expected the columns name, exercise, points and reason, got {', '.join(head)}"
+        )
     needed = ("name", "exercise", "points")
     return [whole_row(row, needed, where) for where, row in filled(head, rows, path)]
 
@@ -114,7 +124,9 @@ def composed(name):
 
 def merge_changes(results, changes, path):
     """Put the points of ``read_changes`` in place of the grader's; returns what to say about it, a line each."""
-    by_name = {composed(r["name"]): r for r in results} | {r["name"]: r for r in results}  # first as it is written
+    by_name = {composed(r["name"]): r for r in results} | {
+        r["name"]: r for r in results
+    }  # first as it is written
     done, left = [], []
     for change in changes:
         name, exercise = change["name"].strip(), change["exercise"].strip()
@@ -124,7 +136,10 @@ def merge_changes(results, changes, path):
             left.append(f"{name} {exercise}")
             continue
         done.append(f"{name} {exercise} from {row['points']:g} to {change['points'].strip()}")
-        row["points"], row["changed"] = within(change["points"].strip(), row["of"], exercise, path), True
+        row["points"], row["changed"] = (
+            within(change["points"].strip(), row["of"], exercise, path),
+            True,
+        )
         row["said"] = [*row["said"], *filter(None, [change.get("reason", "").strip()])]
         add_up(result)
     said = [f"points changed by a person: {', '.join(done)}"] if done else []

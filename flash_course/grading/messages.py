@@ -17,14 +17,24 @@ LISTS = ("said", "notes")  # on the answer, on the file
 
 def row_of(exercise, message):
     """What is stored of an exercise; a message of another form costs all its points."""
-    if isinstance(message, dict) and message.keys() == {"failed"} and isinstance(message["failed"], str):
+    if (
+        isinstance(message, dict)
+        and message.keys() == {"failed"}
+        and isinstance(message["failed"], str)
+    ):
         return failed(exercise, message["failed"])
     if not well_formed(exercise, message):
         return failed(exercise, say("all", "malformed"))
     got = sum(exercise.parts[part] for part, passed in message["parts"].items() if passed)
-    row = {"status": message["status"], "points": 0 if exercise.kind == "explain" else got, "of": exercise.points}
+    row = {
+        "status": message["status"],
+        "points": 0 if exercise.kind == "explain" else got,
+        "of": exercise.points,
+    }
     row |= {name: bounded(message[name]) for name in LISTS}
-    row["student"] = message["student"][:LINE].encode(errors="replace").decode()  # its numbers are drawn from it again
+    row["student"] = (
+        message["student"][:LINE].encode(errors="replace").decode()
+    )  # its numbers are drawn from it again
     return row | by_person(exercise, message["text"])
 
 
@@ -59,7 +69,13 @@ def by_person(exercise, text):
 
 def well_formed(exercise, message):
     """Whether a message has the fields of a verdict, with values that fit each other."""
-    if not isinstance(message, dict) or message.keys() != {"status", "parts", "text", "student", *LISTS}:
+    if not isinstance(message, dict) or message.keys() != {
+        "status",
+        "parts",
+        "text",
+        "student",
+        *LISTS,
+    }:
         return False
     parts, lists, text = message["parts"], [message[name] for name in LISTS], message["text"]
     if not isinstance(parts, dict) or parts.keys() != exercise.parts.keys():
@@ -68,7 +84,10 @@ def well_formed(exercise, message):
     return (
         message["status"] in STATES
         and all(type(one) is bool for one in passed)
-        and all(isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in lists)
+        and all(
+            isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+            for lines in lists
+        )
         and (text is None or isinstance(text, str))
         and isinstance(message["student"], str)
         and (message["status"] == RIGHT) == all(passed)

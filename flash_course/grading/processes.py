@@ -15,7 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-DIE_WITH_PARENT, READABLE, ADOPT_ORPHANS = 1, 4, 36  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER
+DIE_WITH_PARENT, READABLE, ADOPT_ORPHANS = (
+    1,
+    4,
+    36,
+)  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER
 NO_NEW_PRIVILEGES = 38
 NEW_RULES, APPLY_RULES = 444, 446  # system calls of Landlock, the same on all machines
 BLOCK_DEVICES, SIGNALS = 1 << 11, 1 << 1  # what a rule can be about
@@ -47,7 +51,9 @@ def confine():
     version = call(NEW_RULES, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return
-    facts = (ctypes.c_uint64 * 3)(BLOCK_DEVICES, 0, SIGNALS if version >= 6 else 0)  # it must forbid some files, too
+    facts = (ctypes.c_uint64 * 3)(
+        BLOCK_DEVICES, 0, SIGNALS if version >= 6 else 0
+    )  # it must forbid some files, too
     rules = call(NEW_RULES, facts, ctypes.c_size_t(ctypes.sizeof(facts)), 0)
     control(NO_NEW_PRIVILEGES, 1)
     call(APPLY_RULES, rules, 0)
@@ -70,7 +76,9 @@ def below(pid, known=None, besides=()):
     """The processes that descend from ``pid``, but not those in ``besides`` and what descends from them."""
     known, found = table() if known is None else known, [pid]
     for one in found:
-        found += [child for child, (parent, _) in known.items() if parent == one and child not in besides]
+        found += [
+            child for child, (parent, _) in known.items() if parent == one and child not in besides
+        ]
     return found[1:]
 
 
@@ -117,7 +125,11 @@ def remove_folders(owner=None):
     """Remove the folders of ``owner``, and those of graders that were killed: by their own names only."""
     for path in Path(tempfile.gettempdir()).glob("flash-grading-*"):
         name = FOLDER.fullmatch(path.name)
-        if name and (int(name[1]) == owner or not alive(int(name[1]))) and path.lstat().st_uid == os.getuid():
+        if (
+            name
+            and (int(name[1]) == owner or not alive(int(name[1])))
+            and path.lstat().st_uid == os.getuid()
+        ):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -148,7 +160,10 @@ def at_most(seconds):
     def stop(*_):
         raise TimeIsUp
 
-    timers = [(signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, 3 * seconds)]
+    timers = [
+        (signal.ITIMER_PROF, signal.SIGPROF, seconds),
+        (signal.ITIMER_REAL, signal.SIGALRM, 3 * seconds),
+    ]
     before = [signal.signal(number, stop) for _, number, _ in timers]
     try:
         for timer, _, after in timers:

@@ -18,7 +18,11 @@ from .spreadsheet import written_rows
 def write_reports(results, out, pool, seed, marks=None):
     """All files of a graded class; each is written whole or not at all. ``marks``: what a person has given so far."""
     out = Path(out)
-    facts = {"seed": seed, "held_out_faults": bool(pool), "note": say("all", "with pool" if pool else "without pool")}
+    facts = {
+        "seed": seed,
+        "held_out_faults": bool(pool),
+        "note": say("all", "with pool" if pool else "without pool"),
+    }
     facts["isolation"] = isolation(results)
     hidden = ("key", "digest", "seal")
     rows = [{k: v for k, v in result.items() if k not in hidden} for result in results]
@@ -35,7 +39,13 @@ def isolation(results, why=None):
     outside = [r["name"] for r in results if r["exercises"] and not r["sandbox"]]
     if not outside:
         return say("all", "in the sandbox")
-    return say("all", "without the sandbox", count=len(outside), of=len(results), why=f" ({why})" if why else "")
+    return say(
+        "all",
+        "without the sandbox",
+        count=len(outside),
+        of=len(results),
+        why=f" ({why})" if why else "",
+    )
 
 
 def exercises_of(results):
@@ -48,7 +58,16 @@ def table(results):
     rows = [["name", "set", "points", "of", *names, "STUDENT"]]
     for r in results:
         points = [cell(r["exercises"].get(name)) for name in names]
-        rows.append([r["name"], r["set"], number(r["points"]), r["of"], *points, clean(r.get("student") or "", 100)])
+        rows.append(
+            [
+                r["name"],
+                r["set"],
+                number(r["points"]),
+                r["of"],
+                *points,
+                clean(r.get("student") or "", 100),
+            ]
+        )
     return written_rows(rows)
 
 
@@ -68,7 +87,9 @@ def page(result):
     for name, row in result["exercises"].items():
         help_lines = help_with(facts[name], row, student_in(row, result))
         lines += [f"## {name} {markdown.course_text(facts[name].title)}: {state(row)}", ""]
-        lines += listed([*row["said"], *own_notes(row, shared)], map(markdown.course_text, help_lines))
+        lines += listed(
+            [*row["said"], *own_notes(row, shared)], map(markdown.course_text, help_lines)
+        )
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -97,9 +118,18 @@ def help_with(exercise, row, student):
     """What a page has besides the verdict: the numbers that were drawn, and for what went wrong a hint."""
     said, numbers = [], exercise.numbers(student)
     if numbers:
-        said.append(say("all", "drawn", numbers=", ".join(f"{name} = {value}" for name, value in numbers.items())))
+        said.append(
+            say(
+                "all",
+                "drawn",
+                numbers=", ".join(f"{name} = {value}" for name, value in numbers.items()),
+            )
+        )
     if row["status"] in ("wrong", "raises") and not row.get("changed"):
-        said += [f"{say('all', 'first hint')} {exercise.hints[0]}", say("all", "lecture", number=exercise.id[:2])]
+        said += [
+            f"{say('all', 'first hint')} {exercise.hints[0]}",
+            say("all", "lecture", number=exercise.id[:2]),
+        ]
     return said
 
 
@@ -124,7 +154,9 @@ def state(row):
 
 def waits(row):
     """Whether a person has still to mark a text."""
-    return bool(row.get("by_person") and row["status"] == "right" and not {"marked", "changed"} & {*row})
+    return bool(
+        row.get("by_person") and row["status"] == "right" and not {"marked", "changed"} & {*row}
+    )
 
 
 def lacks_a_name(exercise, row):
@@ -137,7 +169,9 @@ def lacks_a_name(exercise, row):
 
 def summary(results, limits):
     """What an instructor should look at before the points count, a line each."""
-    found = [f"{r['name']}: not read: {' '.join(r['notes'])}" for r in results if not r["exercises"]]
+    found = [
+        f"{r['name']}: not read: {' '.join(r['notes'])}" for r in results if not r["exercises"]
+    ]
     sets = Counter(r["set"] for r in results if r["exercises"]).most_common()
     for number, _ in sets[1:]:
         names = ", ".join(r["name"] for r in results if r["set"] == number)
@@ -150,9 +184,13 @@ def summary(results, limits):
         if (names := [name for name, row in r["exercises"].items() if lacks_a_name(name, row)])
     ]
     if lacking:
-        found.append(f"a name is missing, so a cell may be gone, renamed or unreadable: {', '.join(lacking)}")
+        found.append(
+            f"a name is missing, so a cell may be gone, renamed or unreadable: {', '.join(lacking)}"
+        )
     if refused := [
-        name for name, row in rows if row.get("text") and row["status"] == "wrong" and not row.get("changed")
+        name
+        for name, row in rows
+        if row.get("text") and row["status"] == "wrong" and not row.get("changed")
     ]:
         found.append(f"texts that the check turned down, with 0 points: {', '.join(refused)}")
     if slow := [name for name, row in rows if row.get("stopped")]:

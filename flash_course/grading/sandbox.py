@@ -26,12 +26,18 @@ def python(in_sandbox, *arguments):
     if in_sandbox:
         return command(*arguments), {"PATH": os.environ.get("PATH", os.defpath)}
     paths = [imports()["PYTHONPATH"], *filter(None, [os.environ.get("PYTHONPATH")])]
-    return [sys.executable, *arguments], os.environ | imports() | {"PYTHONPATH": os.pathsep.join(paths)}
+    return [sys.executable, *arguments], os.environ | imports() | {
+        "PYTHONPATH": os.pathsep.join(paths)
+    }
 
 
 def command(*arguments):
     """The command line that runs Python with some arguments in the sandbox."""
-    system = [path for path in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin") if os.path.lexists(path)]
+    system = [
+        path
+        for path in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin")
+        if os.path.lexists(path)
+    ]
     line = [
         "bwrap",
         "--unshare-all",
@@ -44,25 +50,51 @@ def command(*arguments):
         "--clearenv",
     ]
     for path in system:
-        line += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
+        line += (
+            ["--symlink", os.readlink(path), path]
+            if os.path.islink(path)
+            else ["--ro-bind", path, path]
+        )
     for path in ("/etc/ld.so.cache", "/etc/alternatives"):  # where the system's libraries are
         line += ["--ro-bind-try", path, path]
     line += ["--proc", "/proc", "--dev", "/dev"]
     for path in ("/tmp", "/dev/shm"):
         line += ["--size", str(TMP_BYTES), "--tmpfs", path]
-    for path in (*python_folders(), *map(str, PACKAGES), *texts()):  # last, since they may lie in /tmp
+    for path in (
+        *python_folders(),
+        *map(str, PACKAGES),
+        *texts(),
+    ):  # last, since they may lie in /tmp
         line += ["--ro-bind", path, path]
     for name, value in environment().items():
         line += ["--setenv", name, value]
-    return [*line, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--", sys.executable, *arguments]
+    return [
+        *line,
+        "--remount-ro",
+        "/dev",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/tmp",
+        "--",
+        sys.executable,
+        *arguments,
+    ]
 
 
 def python_folders():
     """Where Python and its libraries lie, outer folders only."""
     libraries = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    found = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, *libraries)} | {sys.prefix, sys.base_prefix}
+    found = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, *libraries)} | {
+        sys.prefix,
+        sys.base_prefix,
+    }
     found = sorted(path for path in found if os.path.isdir(path) and not path.startswith("/usr/"))
-    return [path for path in found if path != "/usr" and not any(Path(other) in Path(path).parents for other in found)]
+    return [
+        path
+        for path in found
+        if path != "/usr" and not any(Path(other) in Path(path).parents for other in found)
+    ]
 
 
 def texts():

@@ -22,7 +22,9 @@ def read_rows(path):
         semicolons = first.count(";") > first.count(",")
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=";" if semicolons else ","))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no table in UTF-8 (byte {error.start} is none of its letters): {advice}") from None
+        raise ValueError(
+            f"{path} is no table in UTF-8 (byte {error.start} is none of its letters): {advice}"
+        ) from None
     except csv.Error as error:
         raise ValueError(f"{path} is no table ({error}): {advice}") from None
 
@@ -32,7 +34,9 @@ def written_rows(rows, students_own=None):
     lines = []
     for row in rows:
         free = [students_own is not None and place not in students_own for place in range(len(row))]
-        lines.append(",".join(quoted(cell if own else shown(cell)) for cell, own in zip(row, free)) + "\n")
+        lines.append(
+            ",".join(quoted(cell if own else shown(cell)) for cell, own in zip(row, free)) + "\n"
+        )
     return "".join(lines)
 
 

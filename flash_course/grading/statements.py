@@ -61,15 +61,24 @@ class Statements:
         """Take a cell's statements; returns its Python."""
         try:
             source = python_of(cell)
-            found = [Statement(tree, compiled(tree, filename), filename) for tree in tree_of(source).body]
+            found = [
+                Statement(tree, compiled(tree, filename), filename) for tree in tree_of(source).body
+            ]
         except UNREADABLE as error:
             text = getattr(error, "text", None)
             where = f" in its line {error.lineno}: `{text.strip()[:80]}`" if text else ""
-            said = getattr(error, "msg", None) or (str(error) if type(error) is ValueError else type(error).__name__)
+            said = getattr(error, "msg", None) or (
+                str(error) if type(error) is ValueError else type(error).__name__
+            )
             self.notes.append(f"{filename.rpartition(', ')[2]} is left out: {said}{where}")
             return ""
         lines = [f"{line}\n" for line in source.split("\n")]
-        linecache.cache[filename] = (len(source), None, lines, filename)  # tracebacks show its lines
+        linecache.cache[filename] = (
+            len(source),
+            None,
+            lines,
+            filename,
+        )  # tracebacks show its lines
         self.all += found
         return source
 
@@ -103,7 +112,9 @@ class Statements:
         if not missing:
             return names, notes
         with harmless():
-            more, notes_on_all = self.execute([one for one in self.all if not only_shows(one.tree)], seconds)
+            more, notes_on_all = self.execute(
+                [one for one in self.all if not only_shows(one.tree)], seconds
+            )
         if self.missing(wanted, more) < missing:
             return more, notes_on_all[:MORE]
         new = [note for note in notes_on_all if note not in notes]
@@ -136,8 +147,12 @@ def compiled(tree, filename, flags=0):
 
 def future_flags(trees):
     """What ``from __future__ import annotations`` asks of the compiler, in a notebook for all cells behind it too."""
-    imports = [tree for tree in trees if isinstance(tree, ast.ImportFrom) and tree.module == "__future__"]
-    features = {getattr(__future__, alias.name, None) for one in imports for alias in one.names} - {None}
+    imports = [
+        tree for tree in trees if isinstance(tree, ast.ImportFrom) and tree.module == "__future__"
+    ]
+    features = {getattr(__future__, alias.name, None) for one in imports for alias in one.names} - {
+        None
+    }
     return sum(feature.compiler_flag for feature in features)
 
 

@@ -21,8 +21,14 @@ from .statements import Statements
 FILE_BYTES = 20_000_000
 CODE_BYTES = 500_000
 READING = Limits(seconds=20, bytes=1_000_000_000, clock=120)
-KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link",
-         stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}  # fmt: skip
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass
@@ -69,7 +75,9 @@ def read_file(path, name, number=None):
     elif result.number is None:
         result.notes.append('no call such as check("05.1", ...) shows which problem set it is')
     elif seen not in (None, result.number):
-        result.notes.append(f"this looks like problem set {seen}; it was graded as set {result.number}")
+        result.notes.append(
+            f"this looks like problem set {seen}; it was graded as set {result.number}"
+        )
     found = Statements(result.cells, name)
     result.notes += found.notes[:20]
     result.cells = found.cells  # Python from here on: what judges it needs no IPython
@@ -97,7 +105,11 @@ def read_cells(path, raw):
     try:
         cells = cells_in(raw.decode("utf-8-sig"), notebook)
     except (ValueError, KeyError, TypeError, RecursionError):
-        saved = "notebook. Open it in Jupyter, save it as .ipynb" if notebook else "text in UTF-8. Save it as that"
+        saved = (
+            "notebook. Open it in Jupyter, save it as .ipynb"
+            if notebook
+            else "text in UTF-8. Save it as that"
+        )
         raise ValueError(f"it is no {saved}, and hand it in again") from None
     if (size := len(json.dumps(cells))) > CODE_BYTES:
         raise ValueError(
@@ -109,7 +121,9 @@ def read_cells(path, raw):
 def cells_in(text, notebook):
     if not notebook:
         return re.split(r"^# %%.*$", text, flags=re.M)
-    return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return [
+        "".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"
+    ]
 
 
 def number_of(text):

@@ -9,7 +9,9 @@ from .page import Page
 C = 2
 Z = np.array([(1, 0), (0, 1), (2, 1), (1, 1), (0, 2), (2, 0)])
 V = np.array([(0, -4), (8, 0), (4, 8), (4, 4), (0, 4), (-4, 0)])
-GAMMA = np.array([(0, -2), (-1, 1), (1, 1), (1, 2)])  # a row for each of quad_q, quad_k, lin_q, lin_k
+GAMMA = np.array(
+    [(0, -2), (-1, 1), (1, 1), (1, 2)]
+)  # a row for each of quad_q, quad_k, lin_q, lin_k
 BETA = np.array([(-2, 2), (-1, -1), (1, 0), (-1, -1)])
 BIAS = np.array([(0, 1), (-1, 0)])
 HEADS = ("quad_q", "quad_k", "lin_q", "lin_k")
@@ -18,7 +20,9 @@ HEADS = ("quad_q", "quad_k", "lin_q", "lin_k")
 def numbers():
     """All arrays by name: heads (T, S), score and weight (G, C, C), kv and mean (G, S, E), near, far and out (T, E)."""
     heads = dict(zip(HEADS, Z * GAMMA[:, None] + BETA[:, None]))
-    quad_q, quad_k, lin_k = (heads[name].reshape(-1, C, 2) for name in ("quad_q", "quad_k", "lin_k"))
+    quad_q, quad_k, lin_k = (
+        heads[name].reshape(-1, C, 2) for name in ("quad_q", "quad_k", "lin_k")
+    )
     v = V.reshape(-1, C, 2)
     score = np.tril(quad_q @ quad_k.swapaxes(1, 2) / C + BIAS)  # above the diagonal nobody looks
     weight = np.maximum(score, 0) ** 2
@@ -28,7 +32,9 @@ def numbers():
     near, far = weight @ v, heads["lin_q"].reshape(-1, C, 2) @ mean
     arrays = {"z": Z, "v": V, "gamma": GAMMA, "beta": BETA, "bias": BIAS} | heads
     arrays |= {"score": score, "weight": weight, "kv": kv, "mean": mean}
-    return arrays | {name: x.reshape(-1, 2) for name, x in (("near", near), ("far", far), ("out", near + far))}
+    return arrays | {
+        name: x.reshape(-1, 2) for name, x in (("near", near), ("far", far), ("out", near + far))
+    }
 
 
 def six_tokens():
@@ -43,5 +49,15 @@ def six_tokens():
     }
     title = "Each pair is read in one of the two ways, never in both"
     figure, alt = figures.numbers_in_squares(panels, row=6, title=title)
-    data = {"C": C, "heads": HEADS, "arrays": {name: array.tolist() for name, array in arrays.items()}}
-    return Page("six_tokens", "Six tokens, every number traced: mixed chunk attention by hand", alt, figure, data)
+    data = {
+        "C": C,
+        "heads": HEADS,
+        "arrays": {name: array.tolist() for name, array in arrays.items()},
+    }
+    return Page(
+        "six_tokens",
+        "Six tokens, every number traced: mixed chunk attention by hand",
+        alt,
+        figure,
+        data,
+    )

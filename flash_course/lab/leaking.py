@@ -28,7 +28,9 @@ class Measured:
         allowed = np.tri(len(self.one), dtype=bool)
         one, far = self.one | self.keyless, self.sum
         return np.select(
-            [~allowed & (one | far), ~allowed, one & far, one, far], ["leak", "", "twice", "one", "sum"], "missing"
+            [~allowed & (one | far), ~allowed, one & far, one, far],
+            ["leak", "", "twice", "one", "sum"],
+            "missing",
         )
 
     @property
@@ -41,7 +43,11 @@ class Measured:
             "missing": "earlier tokens are never read",
             "twice": "are read twice",
         }
-        counts = ", ".join(f"{(kinds == kind).sum()} {said}" for kind, said in words.items() if (kinds == kind).any())
+        counts = ", ".join(
+            f"{(kinds == kind).sum()} {said}"
+            for kind, said in words.items()
+            if (kinds == kind).any()
+        )
         return [*names, f"In all: {counts}."] if counts else names
 
     @property
@@ -70,7 +76,9 @@ class Measured:
         if np.array_equal(seen, own & ~later):
             return ""
         if np.array_equal(seen, own):
-            return mixing.CHOICES["mask"]["before" if np.array_equal(self.keyless, later) else "none"][2]
+            return mixing.CHOICES["mask"][
+                "before" if np.array_equal(self.keyless, later) else "none"
+            ][2]
         return "One by one, other tokens are read than those of the chunk up to the token itself."
 
 
@@ -78,9 +86,15 @@ def chunks_read(choice, G):
     """(G, G) bool, [g, h]: chunk g reads chunk h through the sum."""
     g, h = np.indices((G, G))
     return {
-        "shift": h < g, "inclusive": h <= g, "subtract": (h <= g) & (g > 0), "roll": (h < g) | (g == 0),
-        "late": h < g - 1, "previous": h == g - 1, "all": h >= 0, "none": h < 0,
-    }[choice]  # fmt: skip
+        "shift": h < g,
+        "inclusive": h <= g,
+        "subtract": (h <= g) & (g > 0),
+        "roll": (h < g) | (g == 0),
+        "late": h < g - 1,
+        "previous": h == g - 1,
+        "all": h >= 0,
+        "none": h < 0,
+    }[choice]
 
 
 def _spread(by_chunk, C, T):
@@ -121,7 +135,9 @@ def measure(mix, T=14, C=4, seed=0):
         w[j] += 1
 
     one, far = moves(quad_key), moves(lin_key)
-    heads[2] = 0  # nothing is read through the sum now, so that a value which moves an output is read one by one
+    heads[2] = (
+        0  # nothing is read through the sum now, so that a value which moves an output is read one by one
+    )
     before = mix(heads.copy(), v.copy())
     return Measured(one, far, moves(value) & ~one, C)
 
@@ -158,10 +174,23 @@ def _page(T, C):
     panels = {
         name: by_choice(choices, T, C).kinds
         for name, choices in {
-            "exclusive sum": {}, "inclusive sum": {"sum": "inclusive"}, "shifted by two": {"sum": "late"},
+            "exclusive sum": {},
+            "inclusive sum": {"sum": "inclusive"},
+            "shifted by two": {"sum": "late"},
         }.items()
-    }  # fmt: skip
+    }
     figure, alt = figures.faults_of_mixing(panels, C)
-    figure.suptitle("A sum that is not shifted leaks, and one shifted too far forgets", fontsize=figures.style.FONT + 1)
-    data = {"T": T, "C": C, "lines": mixing.LINES, "choices": mixing.CHOICES, "questions": mixing.QUESTIONS}
-    return Page("leaks", "The leak laboratory: edit the mixing, and see who reads whom", alt, figure, data)
+    figure.suptitle(
+        "A sum that is not shifted leaks, and one shifted too far forgets",
+        fontsize=figures.style.FONT + 1,
+    )
+    data = {
+        "T": T,
+        "C": C,
+        "lines": mixing.LINES,
+        "choices": mixing.CHOICES,
+        "questions": mixing.QUESTIONS,
+    }
+    return Page(
+        "leaks", "The leak laboratory: edit the mixing, and see who reads whom", alt, figure, data
+    )

@@ -51,9 +51,13 @@ class Page:
     def _script(self):
         """The page in one function of its own, so that several pages can stand in one notebook."""
         page = {
-            "title": escape(self.title), "alt": self.alt, "still": list(_size(self.png)), "data": self.data,
-            "css": _asset("base.css") + _asset(f"{self.name}.css"), "html": _asset(f"{self.name}.html"),
-        }  # fmt: skip
+            "title": escape(self.title),
+            "alt": self.alt,
+            "still": list(_size(self.png)),
+            "data": self.data,
+            "css": _asset("base.css") + _asset(f"{self.name}.css"),
+            "html": _asset(f"{self.name}.html"),
+        }
         text = json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
         lines = ["(() => {", '"use strict";', _asset("base.js") + _asset(f"{self.name}.js")]
         return "\n".join([*lines, f'mount("@PLACE@", {text}, start);', "})();", ""])
@@ -79,7 +83,12 @@ def show(page):
     from IPython import display
 
     if not isinstance(page, Page):
-        print("\n".join(page.faults or ["no fault: every token reads itself and all earlier ones, each in one way"]))
+        print(
+            "\n".join(
+                page.faults
+                or ["no fault: every token reads itself and all earlier ones, each in one way"]
+            )
+        )
         return style.show(page.figure, page.alt)
     display.display(display.Image(data=page.png, format="png", metadata={"alt": page.alt}))
     display.display(display.HTML(page.html))

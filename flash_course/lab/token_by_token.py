@@ -31,7 +31,9 @@ def decoding(prompt=PROMPT, C=4, *, seed=0):
     """The page: ``prompt`` is read word by word, with S = 2 and E = 3 and small whole numbers."""
     words, S, E = prompt.split(), 2, 3
     if not 2 <= len(words) <= 32 or not 1 <= C <= 8:
-        raise ValueError(f"{len(words)} words, C={C}: expected 2 to 32 words and 1 to 8 tokens in a chunk")
+        raise ValueError(
+            f"{len(words)} words, C={C}: expected 2 to 32 words and 1 to 8 tokens in a chunk"
+        )
     rng = np.random.default_rng(seed)
     lin_k_TS, v_TE = rng.integers(-2, 3, (len(words), S)), rng.integers(-2, 3, (len(words), E))
     state = [state_numbers(t, C, S, E) for t in range(1, len(words) + 1)]
@@ -42,7 +44,19 @@ def decoding(prompt=PROMPT, C=4, *, seed=0):
     paper = BASE | {"T": 8192, "room": base, "cache": 8192 * (BASE["S"] + BASE["E"])}
     paper["from"] = base // (BASE["S"] + BASE["E"]) + 1
     data = {
-        "words": words, "C": C, "S": S, "E": E, "t": min(6, len(words)), "pause": PAUSE_MS,
-        "sums": sums_by_token(lin_k_TS, v_TE, C).tolist(), "paper": paper,
-    }  # fmt: skip
-    return Page("decoding", "Token by token: a state that keeps its size, and a cache that grows", alt, figure, data)
+        "words": words,
+        "C": C,
+        "S": S,
+        "E": E,
+        "t": min(6, len(words)),
+        "pause": PAUSE_MS,
+        "sums": sums_by_token(lin_k_TS, v_TE, C).tolist(),
+        "paper": paper,
+    }
+    return Page(
+        "decoding",
+        "Token by token: a state that keeps its size, and a cache that grows",
+        alt,
+        figure,
+        data,
+    )

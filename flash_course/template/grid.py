@@ -37,7 +37,11 @@ def corpus():
 def settings_of(steps, budget=None):
     """TRAIN for so many updates; a shorter run warms up for the same share of it."""
     values = asdict(replace(TRAIN, steps=steps, warmup=TRAIN.warmup * steps // TRAIN.steps))
-    return {name: value for name, value in values.items() if name not in ("steps", "seed", "learning_rate")}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in ("steps", "seed", "learning_rate")
+    }
 
 
 def declaration():
@@ -46,11 +50,15 @@ def declaration():
     return Experiment(
         "project",
         "What does the layer change?",
-        arms=tuple(Arm(name, config, tuple(RATES[name]), corpus=corpus) for name, config in MODELS.items()),
+        arms=tuple(
+            Arm(name, config, tuple(RATES[name]), corpus=corpus) for name, config in MODELS.items()
+        ),
         train=settings_of,
         steps=(TRAIN.steps,),
         seeds=tuple(SEEDS),
-        search=Search(steps=TUNING_STEPS, seeds=(0,), score=score_of, most=max(map(len, RATES.values()))),
+        search=Search(
+            steps=TUNING_STEPS, seeds=(0,), score=score_of, most=max(map(len, RATES.values()))
+        ),
         score="bits_per_byte" if corpus().validation.n_bytes else "bits_per_token",
         compare=tuple(Compare(name, first) for name in others),
         anew=True,
@@ -72,7 +80,9 @@ def refuse_without_prediction():
     """A guess that is written after the result is none."""
     left = (HERE / "PREDICTION.md").read_text(encoding="utf-8").count(BLANK)
     if left:
-        raise ValueError(f"PREDICTION.md still has {left} blanks {BLANK}: fill them in before the first run")
+        raise ValueError(
+            f"PREDICTION.md still has {left} blanks {BLANK}: fill them in before the first run"
+        )
 
 
 def check_settings():
@@ -82,21 +92,32 @@ def check_settings():
             given = f"TRAIN has {name}={getattr(TRAIN, name)!r} in settings.py"
             raise ValueError(f"{given}: RATES and SEEDS say it, leave it out")
     if TRAIN.eval_bytes == 0:
-        raise ValueError("TRAIN has eval_bytes=0 in settings.py, so no run would have a score: give some bytes")
+        raise ValueError(
+            "TRAIN has eval_bytes=0 in settings.py, so no run would have a score: give some bytes"
+        )
     for name, config in MODELS.items():
         layer = config.architecture
-        if not isinstance(layer, str) and not inspect.isclass(layer) and not inspect.isfunction(layer):
-            given = (
-                f"MODELS in settings.py has {layer!r:.60} for {name!r}, whose code and options no run would be known by"
-            )
+        if (
+            not isinstance(layer, str)
+            and not inspect.isclass(layer)
+            and not inspect.isfunction(layer)
+        ):
+            given = f"MODELS in settings.py has {layer!r:.60} for {name!r}"
+            given += ", whose code and options no run would be known by"
             raise ValueError(f"{given}: give the class, and its options in unit_options")
     if set(RATES) != set(MODELS) or not all(RATES.values()):
-        raise ValueError(f"RATES in settings.py has {sorted(RATES)}: expected rates for each of {sorted(MODELS)}")
+        raise ValueError(
+            f"RATES in settings.py has {sorted(RATES)}: expected rates for each of {sorted(MODELS)}"
+        )
     if not SEEDS or len(set(SEEDS)) < len(SEEDS):
-        raise ValueError(f"SEEDS in settings.py is {SEEDS}: expected one seed or more, all different")
+        raise ValueError(
+            f"SEEDS in settings.py is {SEEDS}: expected one seed or more, all different"
+        )
     for name in MODELS:
         for rate in RATES[name]:
-            TrainConfig(**settings_of(TRAIN.steps), learning_rate=rate, steps=TRAIN.steps, seed=min(SEEDS))
+            TrainConfig(
+                **settings_of(TRAIN.steps), learning_rate=rate, steps=TRAIN.steps, seed=min(SEEDS)
+            )
     replace(TRAIN, steps=TUNING_STEPS, warmup=0)
 
 
@@ -104,10 +125,22 @@ def check_settings():
 def table(experiment, rows):
     """Markdown: a row for each model, and its difference from the first."""
     unit = experiment.score.removeprefix("bits_per_")
-    head = ["model", "parameters", "multiply-adds a token", "rate", f"bits per {unit}", "mean", "minus the first"]
+    head = [
+        "model",
+        "parameters",
+        "multiply-adds a token",
+        "rate",
+        f"bits per {unit}",
+        "mean",
+        "minus the first",
+    ]
     lines, missing = [], []
     for arm in experiment.arms:
-        runs = [(rate, found) for (name, _, _, rate), found in reported(experiment, rows).items() if name == arm.label]
+        runs = [
+            (rate, found)
+            for (name, _, _, rate), found in reported(experiment, rows).items()
+            if name == arm.label
+        ]
         if not runs or len(runs[0][1]) < len(SEEDS):
             missing.append(arm.name)
             continue
@@ -117,7 +150,11 @@ def table(experiment, rows):
         lines.append([arm.name, *counts, f"{rate:g}", *scores, difference(experiment, rows, arm)])
     if missing:
         raise ValueError(f"missing: runs of {', '.join(missing)}: `python grid.py` makes them")
-    seeds = "1 seed, no interval" if len(SEEDS) == 1 else f"{len(SEEDS)} seeds; ± is half of a 95% interval (Welch)"
+    seeds = (
+        "1 seed, no interval"
+        if len(SEEDS) == 1
+        else f"{len(SEEDS)} seeds; ± is half of a 95% interval (Welch)"
+    )
     return markdown(head, lines) + f"\n{TRAIN.steps} updates, {seeds}."
 
 
@@ -148,7 +185,9 @@ def write_table(experiment):
     made, path = table(experiment, finished()), HERE / "README.md"
     text = path.read_text(encoding="utf-8")
     if not 0 <= text.find(START) < text.find(END):
-        raise ValueError(f"README.md has lost the marks of the table, {START} and {END}: put them back")
+        raise ValueError(
+            f"README.md has lost the marks of the table, {START} and {END}: put them back"
+        )
     before, after = text.split(START)[0], text.split(END)[-1]
     write_text(path, f"{before}{START}\n{made}\n{END}{after}")
     print("the table is in README.md")
@@ -165,7 +204,9 @@ def main():
     experiment = declaration()
     stored = StoredRows(experiment, RESULTS)
     if others := len(stored.whole()["runs"]) - len(stored.load()):
-        print(f"{others} stored runs are not used, since they were made by other code, settings or text")
+        print(
+            f"{others} stored runs are not used, since they were made by other code, settings or text"
+        )
     if sys.argv[1:] == ["table"]:
         write_table(experiment)
         return

@@ -24,4 +24,6 @@ def test_each_model_of_the_project_takes_a_window_and_learns_from_it():
         model = LanguageModel(config)
         loss = model.loss(ids[:, :-1], ids[:, 1:])
         loss.backward()
-        assert loss.isfinite() and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        assert loss.isfinite() and all(
+            p.grad is None or p.grad.isfinite().all() for p in model.parameters()
+        )

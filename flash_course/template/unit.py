@@ -17,7 +17,9 @@ class MyUnit(nn.Module):
     def forward(self, x, mask=None, segment_ids=None):
         """``mask (B, T)`` is True for valid tokens. This unit does not tell documents apart."""
         if segment_ids is not None:
-            raise ValueError("segment_ids were given: MyUnit reads across documents, so give each its own row")
+            raise ValueError(
+                "segment_ids were given: MyUnit reads across documents, so give each its own row"
+            )
         u, v = F.silu(self.in_proj(self.norm(x))).chunk(2, dim=-1)
         return x + self.out_proj(u * self.mix(v, mask))
 

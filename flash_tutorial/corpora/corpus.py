@@ -47,13 +47,21 @@ class Split:
     def from_documents(cls, documents, titles=None, vocabulary=BYTES):
         """Join documents (bytes, or arrays of ids); an empty one is left out. A split of nothing is a ValueError."""
         titles = ("",) * len(documents) if titles is None else titles
-        kept = [(document, title) for document, title in zip(documents, titles, strict=True) if len(document)]
+        kept = [
+            (document, title)
+            for document, title in zip(documents, titles, strict=True)
+            if len(document)
+        ]
         if not kept:
             raise ValueError("a split needs at least one document with text, got none")
         documents, titles = zip(*kept)
         offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
-        arrays = [np.frombuffer(ids, np.uint8) if isinstance(ids, bytes) else ids for ids in documents]
-        return cls(np.concatenate(arrays).astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary)
+        arrays = [
+            np.frombuffer(ids, np.uint8) if isinstance(ids, bytes) else ids for ids in documents
+        ]
+        return cls(
+            np.concatenate(arrays).astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary
+        )
 
     @property
     def n_documents(self):
@@ -62,7 +70,9 @@ class Split:
     def document(self, i):
         """The tokens of document i, (n,), in bytes uint8."""
         if not 0 <= i < self.n_documents:
-            raise ValueError(f"document {i} does not exist: this split has documents 0 to {self.n_documents - 1}")
+            raise ValueError(
+                f"document {i} does not exist: this split has documents 0 to {self.n_documents - 1}"
+            )
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
     @property
@@ -72,7 +82,9 @@ class Split:
             return len(self.tokens)
         if not self.vocabulary.readable:
             return None
-        return sum(len(self.vocabulary.decode(self.document(i)).encode()) for i in range(self.n_documents))
+        return sum(
+            len(self.vocabulary.decode(self.document(i)).encode()) for i in range(self.n_documents)
+        )
 
     @property
     def sha256(self):
@@ -83,10 +95,14 @@ class Split:
 
     def encoded(self, vocabulary):
         """The same documents, of bytes, in another vocabulary; one that becomes no token at all is left out."""
-        texts = (self.document(i).tobytes().decode(errors="replace") for i in range(self.n_documents))
+        texts = (
+            self.document(i).tobytes().decode(errors="replace") for i in range(self.n_documents)
+        )
         documents = list(map(vocabulary.encode, texts))
         if not any(map(len, documents)):
-            raise ValueError("the tokenizer makes no token of this text: was it made for another language?")
+            raise ValueError(
+                "the tokenizer makes no token of this text: was it made for another language?"
+            )
         return Split.from_documents(documents, self.titles, vocabulary)
 
 
@@ -138,11 +154,18 @@ def load_austen(folder=None):
             raise ValueError("the text as a whole is altered")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         advice = "install the package again, or restore flash_tutorial/corpora/ from its repository"
-        raise ValueError(f"the embedded corpus 'austen' is damaged ({one_line(error)}); {advice}") from error
-    return Corpus("austen", **{
-        name: Split.from_documents([novels[i] for i in places], [expected[i]["title"] for i in places])
-        for name, places in AUSTEN_SPLITS.items()
-    })  # fmt: skip
+        raise ValueError(
+            f"the embedded corpus 'austen' is damaged ({one_line(error)}); {advice}"
+        ) from error
+    return Corpus(
+        "austen",
+        **{
+            name: Split.from_documents(
+                [novels[i] for i in places], [expected[i]["title"] for i in places]
+            )
+            for name, places in AUSTEN_SPLITS.items()
+        },
+    )
 
 
 def load_file(path, *, max_bytes=None):
@@ -156,9 +179,13 @@ def load_file(path, *, max_bytes=None):
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            raw = file.read() if max_bytes is None else cut_text(file.read(max_bytes + 1), max_bytes)
+            raw = (
+                file.read() if max_bytes is None else cut_text(file.read(max_bytes + 1), max_bytes)
+            )
     except OSError as error:
-        raise ValueError(f"cannot read {str(path)!r} ({error.strerror}); give the path of a UTF-8 text file") from error
+        raise ValueError(
+            f"cannot read {str(path)!r} ({error.strerror}); give the path of a UTF-8 text file"
+        ) from error
     raw = raw.removeprefix(codecs.BOM_UTF8)
     check_text(raw, path)
     documents = [document for document in raw.split(b"\0") if document]
@@ -184,7 +211,9 @@ def check_text(raw, path):
         found = f"{controls} control characters of {len(raw)} bytes"
         raise ValueError(f"{str(path)!r} looks like UTF-16 or binary data ({found}); {SAVE_AGAIN}")
     if len(raw) < SMALLEST:
-        raise ValueError(f"{str(path)!r} has {len(raw)} bytes, too few for three splits; give at least {SMALLEST}")
+        raise ValueError(
+            f"{str(path)!r} has {len(raw)} bytes, too few for three splits; give at least {SMALLEST}"
+        )
 
 
 def cut_text(text, limit):
@@ -217,12 +246,18 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
     if not isinstance(array, dict):
         whole = split_of(array, offsets, vocabulary, "the array")
         if len(whole.tokens) < SMALLEST and whole.n_documents < 3:
-            raise ValueError(f"{len(whole.tokens)} tokens are too few for three splits: give at least {SMALLEST}")
+            raise ValueError(
+                f"{len(whole.tokens)} tokens are too few for three splits: give at least {SMALLEST}"
+            )
         return Corpus(name, **three_splits(whole))
     offsets = {} if offsets is None else offsets
     if set(array) != set(SPLITS) or not isinstance(offsets, dict) or set(offsets) - set(SPLITS):
-        raise ValueError(f"the keys are {', '.join(map(str, array))}: expected {', '.join(SPLITS)}, in offsets too")
-    return Corpus(name, **{key: split_of(array[key], offsets.get(key), vocabulary, key) for key in SPLITS})
+        raise ValueError(
+            f"the keys are {', '.join(map(str, array))}: expected {', '.join(SPLITS)}, in offsets too"
+        )
+    return Corpus(
+        name, **{key: split_of(array[key], offsets.get(key), vocabulary, key) for key in SPLITS}
+    )
 
 
 def split_of(array, offsets, vocabulary, what):
@@ -230,11 +265,20 @@ def split_of(array, offsets, vocabulary, what):
     tokens = integers(array, what)
     low, high, N = int(tokens.min()), int(tokens.max()), vocabulary.tokens
     if low < 0 or high >= N:
-        raise ValueError(f"{what} holds the id {low if low < 0 else high}: expected 0 to {N - 1} (vocab_size={N})")
+        raise ValueError(
+            f"{what} holds the id {low if low < 0 else high}: expected 0 to {N - 1} (vocab_size={N})"
+        )
     tokens = tokens.astype(vocabulary.dtype, copy=False)
     offsets = integers([0, len(tokens)] if offsets is None else offsets, "offsets")
-    if offsets[0] != 0 or offsets[-1] != len(tokens) or len(offsets) < 2 or (offsets[1:] <= offsets[:-1]).any():
-        raise ValueError(f"offsets do not rise from 0 to {len(tokens)}, the number of tokens in {what}")
+    if (
+        offsets[0] != 0
+        or offsets[-1] != len(tokens)
+        or len(offsets) < 2
+        or (offsets[1:] <= offsets[:-1]).any()
+    ):
+        raise ValueError(
+            f"offsets do not rise from 0 to {len(tokens)}, the number of tokens in {what}"
+        )
     return Split(tokens, offsets.astype(np.int64), ("",) * (len(offsets) - 1), vocabulary)
 
 
@@ -243,7 +287,9 @@ def integers(array, what):
     try:
         array = np.asarray(array)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{what} is no array ({str(error).splitlines()[0]}): expected one row of ids") from None
+        raise ValueError(
+            f"{what} is no array ({str(error).splitlines()[0]}): expected one row of ids"
+        ) from None
     if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
         found = "empty" if not array.size else f"of shape {array.shape} and {array.dtype}"
         raise ValueError(f"{what} is {found}: expected one row of integer ids, (n,)")
@@ -272,5 +318,7 @@ def cut_at(whole, borders):
     splits = {}
     for name, first, last in zip(SPLITS, borders, borders[1:]):
         offsets = np.unique(np.clip(whole.offsets, first, last)) - first
-        splits[name] = Split(whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1), whole.vocabulary)
+        splits[name] = Split(
+            whole.tokens[first:last], offsets, ("",) * (len(offsets) - 1), whole.vocabulary
+        )
     return splits

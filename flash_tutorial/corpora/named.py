@@ -22,7 +22,9 @@ def load_corpus(name, *, max_bytes=None, cache_dir=None):
         raise ValueError(f"a corpus is given by its name or a path, got {name!r}")
     if name == "austen":
         if max_bytes is not None:
-            raise ValueError(f"max_bytes={max_bytes!r}: 'austen' is always whole, this is for files and online corpora")
+            raise ValueError(
+                f"max_bytes={max_bytes!r}: 'austen' is always whole, this is for files and online corpora"
+            )
         return load_austen()
     if name in SOURCES:
         return load_online(name, max_bytes=max_bytes, cache_dir=cache_dir)

@@ -79,9 +79,13 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
         corpus = _fetch(name, source, max_bytes)
     except FETCH_ERRORS as error:
         address = urlsplit(next(iter(source.urls.values()))[0])
-        what = f"the online corpus {name!r} could not be fetched from {address.netloc or address.path}"
+        what = (
+            f"the online corpus {name!r} could not be fetched from {address.netloc or address.path}"
+        )
         other = "use the corpus 'austen', which is inside the package and needs none"
-        raise ValueError(f"{what} ({one_line(error)}): check the network and try again, or {other}") from error
+        raise ValueError(
+            f"{what} ({one_line(error)}): check the network and try again, or {other}"
+        ) from error
     _write_cache(corpus, source, max_bytes, text_path, record_path)
     return corpus
 
@@ -91,7 +95,14 @@ class BadContent(Exception):
 
 
 # All that a dead address, a broken line or a wrong answer can raise; a ValueError of our own passes through.
-FETCH_ERRORS = (OSError, http.client.HTTPException, EOFError, zlib.error, zipfile.BadZipFile, BadContent)
+FETCH_ERRORS = (
+    OSError,
+    http.client.HTTPException,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    BadContent,
+)
 
 
 def _fetch(name, source, max_bytes):
@@ -103,7 +114,10 @@ def _fetch(name, source, max_bytes):
             return Corpus(name, **split_by_position(whole))
         held = round(HELD_OUT * max_bytes)
         limits = {"train": max_bytes - 2 * held, "validation": held, "test": held}
-        splits = {split: _take(source.documents(source.urls[split], n), n, bar) for split, n in limits.items()}
+        splits = {
+            split: _take(source.documents(source.urls[split], n), n, bar)
+            for split, n in limits.items()
+        }
         return Corpus(name, **splits)
 
 
@@ -111,7 +125,9 @@ def _take(documents, limit, bar):
     """Documents from the beginning, at most `limit` bytes; NUL bytes are dropped."""
     kept, titles = [], []
     for title, text in documents:
-        text = (text.encode("utf-8", "replace") if isinstance(text, str) else text).replace(b"\0", b"")
+        text = (text.encode("utf-8", "replace") if isinstance(text, str) else text).replace(
+            b"\0", b""
+        )
         piece = cut_text(text, limit)
         kept.append(piece)
         titles.append(title)
@@ -166,7 +182,9 @@ def parquet_rows(url, columns):
         how = 'pip install "flash-tutorial[online]" (or pip install pyarrow)'
         what = "this corpus is stored as parquet, which needs pyarrow"
         raise ValueError(f"{what}: {how}; the corpus 'austen' needs nothing") from error
-    local = url.startswith("file:")  # a parquet file's table of contents stands at its end, so the reader has to seek
+    local = url.startswith(
+        "file:"
+    )  # a parquet file's table of contents stands at its end, so the reader has to seek
     with open_url(url) if local else io.BufferedReader(RangeFile(url), PIECE) as file:
         try:
             table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE, pre_buffer=False)
@@ -202,7 +220,9 @@ class RangeFile(io.RawIOBase):
     seekable = readable
 
     def seek(self, offset, whence=io.SEEK_SET):
-        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        self.position = (
+            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        )
         return self.position
 
     def readinto(self, buffer):
@@ -233,7 +253,9 @@ def listed_urls(listings):
 
 # --- from rows to documents ---
 
-WIKITEXT_TITLE = re.compile(r" = ([^=\s](?:.*[^=\s])?) = ")  # one = each side; sections have two and more
+WIKITEXT_TITLE = re.compile(
+    r" = ([^=\s](?:.*[^=\s])?) = "
+)  # one = each side; sections have two and more
 WIKI40B_BREAK = re.compile(r"\n*_START_(?:ARTICLE|SECTION|PARAGRAPH)_\n*")
 
 
@@ -267,30 +289,48 @@ def wiki40b_documents(urls, limit):
 
 
 def _listing(dataset, config):
-    return {split: (f"{LISTING}?dataset={dataset}&config={config}&split={split}",) for split in SPLITS}
+    return {
+        split: (f"{LISTING}?dataset={dataset}&config={config}&split={split}",) for split in SPLITS
+    }
 
 
 _WIKITEXT = f"{HUB}/Salesforce/wikitext/resolve/main/wikitext-103-raw-v1"
 _C4 = f"{HUB}/allenai/c4/resolve/main/en"
 
 SOURCES = {
-    "enwik8": Source({"all": ("https://mattmahoney.net/dc/enwik8.zip",)}, partial(
-        zip_text, member="enwik8", sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc"
-    ), 100_000_000),
-    "text8": Source({"all": ("https://mattmahoney.net/dc/text8.zip",)}, partial(zip_text, member="text8"), 100_000_000),
-    "wikitext-103": Source({
-        "train": tuple(f"{_WIKITEXT}/train-0000{i}-of-00002.parquet" for i in range(2)),
-        "validation": (f"{_WIKITEXT}/validation-00000-of-00001.parquet",),
-        "test": (f"{_WIKITEXT}/test-00000-of-00001.parquet",),
-    }, wikitext_documents),
+    "enwik8": Source(
+        {"all": ("https://mattmahoney.net/dc/enwik8.zip",)},
+        partial(
+            zip_text,
+            member="enwik8",
+            sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
+        ),
+        100_000_000,
+    ),
+    "text8": Source(
+        {"all": ("https://mattmahoney.net/dc/text8.zip",)},
+        partial(zip_text, member="text8"),
+        100_000_000,
+    ),
+    "wikitext-103": Source(
+        {
+            "train": tuple(f"{_WIKITEXT}/train-0000{i}-of-00002.parquet" for i in range(2)),
+            "validation": (f"{_WIKITEXT}/validation-00000-of-00001.parquet",),
+            "test": (f"{_WIKITEXT}/test-00000-of-00001.parquet",),
+        },
+        wikitext_documents,
+    ),
     "pg19": Source(_listing("emozilla/pg19", "default"), pg19_documents),
     "wiki40b": Source(_listing("google/wiki40b", "en"), wiki40b_documents),
-    "c4": Source({
-        "train": tuple(f"{_C4}/c4-train.{i:05d}-of-01024.json.gz" for i in range(1024)),
-        "validation": (f"{_C4}/c4-validation.00000-of-00008.json.gz",),
-        "test": (f"{_C4}/c4-validation.00001-of-00008.json.gz",),
-    }, json_documents),
-}  # fmt: skip
+    "c4": Source(
+        {
+            "train": tuple(f"{_C4}/c4-train.{i:05d}-of-01024.json.gz" for i in range(1024)),
+            "validation": (f"{_C4}/c4-validation.00000-of-00008.json.gz",),
+            "test": (f"{_C4}/c4-validation.00001-of-00008.json.gz",),
+        },
+        json_documents,
+    ),
+}
 
 
 # --- the cache ---
@@ -301,20 +341,30 @@ def _read_cache(name, text_path, record_path):
         check_sha256(text_path.parent, record["sha256"])
     documents = iter(text_path.read_bytes().split(b"\0"))
     titles = record["titles"].items()
-    return Corpus(name, **{split: Split.from_documents(list(islice(documents, len(of))), of) for split, of in titles})
+    return Corpus(
+        name,
+        **{
+            split: Split.from_documents(list(islice(documents, len(of))), of)
+            for split, of in titles
+        },
+    )
 
 
 def _write_cache(corpus, source, max_bytes, text_path, record_path):
     """Write text and record whole or not at all."""
     splits = {name: getattr(corpus, name) for name in SPLITS}
-    text = b"\0".join(split.document(i).tobytes() for split in splits.values() for i in range(split.n_documents))
+    text = b"\0".join(
+        split.document(i).tobytes() for split in splits.values() for i in range(split.n_documents)
+    )
     record = {
-        "name": corpus.name, "max_bytes": max_bytes, "bytes": len(text),
+        "name": corpus.name,
+        "max_bytes": max_bytes,
+        "bytes": len(text),
         "sha256": {text_path.name: hashlib.sha256(text).hexdigest()},
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         "from": {split: urls[0] for split, urls in source.urls.items()},
         "titles": {name: list(split.titles) for name, split in splits.items()},
-    }  # fmt: skip
+    }
     try:
         make_folder(text_path.parent)
         with whole_files(text_path, record_path) as (text_part, record_part):
@@ -322,5 +372,7 @@ def _write_cache(corpus, source, max_bytes, text_path, record_path):
             record_part.write_text(to_json(record), encoding="utf-8")
             record_path.unlink(missing_ok=True)  # an old record must not vouch for the new text
     except ValueError as error:
-        what = f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r}"
+        what = (
+            f"{corpus.name!r} ({len(text):,} bytes) could not be kept in {str(text_path.parent)!r}"
+        )
         raise refused(what, error, ", by cache_dir") from error

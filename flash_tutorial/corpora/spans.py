@@ -17,13 +17,17 @@ def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=ST
     """
     ids = np.asarray(ids)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"ids must be integers of shape (B, T), got shape {ids.shape} of {ids.dtype}")
+        raise ValueError(
+            f"ids must be integers of shape (B, T), got shape {ids.shape} of {ids.dtype}"
+        )
     if not 0 < rate <= 0.5:
         raise ValueError(f"rate must lie in (0, 0.5], got {rate!r}: the usual share is 0.15")
     if mean_span < 1:
         raise ValueError(f"mean_span must be at least 1 position, got {mean_span!r}")
     if (ids == mask_id).any():
-        raise ValueError(f"the ids already hold mask_id={mask_id}; take an id that is not in the vocabulary")
+        raise ValueError(
+            f"the ids already hold mask_id={mask_id}; take an id that is not in the vocabulary"
+        )
     inputs, targets = ids.astype(np.int64), np.full(ids.shape, IGNORE, np.int64)
     pool = ids[ids != start_id]
     for row in range(len(ids)):
@@ -42,7 +46,9 @@ def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=ST
 def hide_spans(text, rng, vocabulary=BYTES):
     """Inputs and targets of the masked objective, from windows (B, T) of tokens with -100 behind a short text."""
     start_id, mask_id = vocabulary.start_id, vocabulary.mask_id
-    return mask_spans(np.where(text == IGNORE, start_id, text), rng, mask_id=mask_id, start_id=start_id)
+    return mask_spans(
+        np.where(text == IGNORE, start_id, text), rng, mask_id=mask_id, start_id=start_id
+    )
 
 
 def _spans(n, rate, mean_span, rng):

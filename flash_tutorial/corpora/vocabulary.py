@@ -52,9 +52,19 @@ class Vocabulary:
     def check(self, vocab_size, causal):
         """Refuse a model that has too few ids."""
         if vocab_size < self.ids(causal):
-            what = "bytes" if self.tokens is None else f"{self.tokens} tokens and the start of a document"
-            what += "" if causal else f"{',' * (self.tokens is not None)} and the mask of the masked objective"
-            raise ValueError(f"vocab_size={vocab_size}: expected at least {self.ids(causal)}, for {what}")
+            what = (
+                "bytes"
+                if self.tokens is None
+                else f"{self.tokens} tokens and the start of a document"
+            )
+            what += (
+                ""
+                if causal
+                else f"{',' * (self.tokens is not None)} and the mask of the masked objective"
+            )
+            raise ValueError(
+                f"vocab_size={vocab_size}: expected at least {self.ids(causal)}, for {what}"
+            )
 
     @property
     def dtype(self):
@@ -70,8 +80,12 @@ class Vocabulary:
     def library(self):
         """The `tokenizers.Tokenizer`; a ValueError where it, or its library, is missing."""
         if self.tokenizer is None:
-            how = "give load_tokens its tokenizer, or put its tokenizer.json into the model's folder"
-            raise ValueError(f"these are {self.tokens} tokens without a tokenizer, so their text is not known: {how}")
+            how = (
+                "give load_tokens its tokenizer, or put its tokenizer.json into the model's folder"
+            )
+            raise ValueError(
+                f"these are {self.tokens} tokens without a tokenizer, so their text is not known: {how}"
+            )
         library = import_tokenizers()
         try:
             tokenizer = library.Tokenizer.from_str(self.tokenizer)
@@ -80,7 +94,9 @@ class Vocabulary:
             return tokenizer
         except Exception as error:  # the library raises no class of its own
             said = " ".join(str(error).split())
-            raise ValueError(f"the tokenizer cannot be read ({said}): expected the library's tokenizer.json") from None
+            raise ValueError(
+                f"the tokenizer cannot be read ({said}): expected the library's tokenizer.json"
+            ) from None
 
     def encode(self, text):
         """str -> (T,) int64."""
@@ -90,7 +106,11 @@ class Vocabulary:
 
     def decode(self, ids):
         """(T,) integers -> str. Tokens that stand for no text (`<|endoftext|>`) give none."""
-        return ByteTokenizer(masked=True).decode(ids) if self.tokens is None else self.library.decode(list(ids))
+        return (
+            ByteTokenizer(masked=True).decode(ids)
+            if self.tokens is None
+            else self.library.decode(list(ids))
+        )
 
 
 BYTES = Vocabulary()
@@ -116,10 +136,14 @@ class ByteTokenizer:
         """(T,) integers -> str. Bytes that are not UTF-8 show as U+FFFD, a masked position as U+2423 (open box)."""
         ids = np.asarray(ids)
         if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or ids.size == 0):
-            raise ValueError(f"decode takes one row of integer ids, got shape {ids.shape} of {ids.dtype}")
+            raise ValueError(
+                f"decode takes one row of integer ids, got shape {ids.shape} of {ids.dtype}"
+            )
         if ids.size and not 0 <= ids.min() <= ids.max() < self.vocab_size:
             asked = "is this the tokenizer that the model was trained with?"
-            raise ValueError(f"ids must lie in 0..{self.vocab_size - 1}, got {ids.min()}..{ids.max()}; {asked}")
+            raise ValueError(
+                f"ids must lie in 0..{self.vocab_size - 1}, got {ids.min()}..{ids.max()}; {asked}"
+            )
         raw = b"".join(b"\xe2\x90\xa3" if i == MASK_ID else bytes((i,)) for i in ids.tolist())
         return raw.decode("utf-8", errors="replace")
 
@@ -131,7 +155,9 @@ def import_tokenizers():
         import tokenizers
         import tokenizers.decoders
     except ImportError:
-        raise ValueError("text of tokens needs the package tokenizers: pip install tokenizers") from None
+        raise ValueError(
+            "text of tokens needs the package tokenizers: pip install tokenizers"
+        ) from None
     return tokenizers
 
 
@@ -149,7 +175,9 @@ def text_of(tokenizer):
     try:
         return json.dumps(json.loads(Path(tokenizer).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise ValueError(f"tokenizer={str(tokenizer)!r} cannot be read ({error}): give a tokenizer.json") from None
+        raise ValueError(
+            f"tokenizer={str(tokenizer)!r} cannot be read ({error}): give a tokenizer.json"
+        ) from None
 
 
 def vocabulary_of(tokenizer, tokens=None):
@@ -159,5 +187,7 @@ def vocabulary_of(tokenizer, tokens=None):
         return vocabulary
     needed = 1 + max(vocabulary.library.get_vocab().values(), default=0)
     if tokens is not None and needed > tokens:
-        raise ValueError(f"vocab_size={tokens}: the tokenizer has ids up to {needed - 1}, so expected {needed} or more")
+        raise ValueError(
+            f"vocab_size={tokens}: the tokenizer has ids up to {needed - 1}, so expected {needed} or more"
+        )
     return Vocabulary(tokens or needed, vocabulary.tokenizer)

@@ -42,7 +42,14 @@ def digest(experiment, arm):
     """
     found = made_of(experiment, arm) if experiment.anew else {"library": library()}
     architecture = getattr(arm.model, "architecture", None)
-    for thing in (arm.model, architecture, arm.corpus, experiment.measure, experiment.at_start, experiment.make):
+    for thing in (
+        arm.model,
+        architecture,
+        arm.corpus,
+        experiment.measure,
+        experiment.at_start,
+        experiment.make,
+    ):
         follow(thing, found)
     return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:8]
 
@@ -126,7 +133,11 @@ def is_own(module):
     if path is None:
         return False
     path = Path(path).resolve()
-    return LIBRARY not in path.parents and "site-packages" not in path.parts and not in_standard_library(path)
+    return (
+        LIBRARY not in path.parents
+        and "site-packages" not in path.parts
+        and not in_standard_library(path)
+    )
 
 
 def in_standard_library(path):

@@ -23,7 +23,9 @@ class Search:
     steps: int | None = None
     seconds: float | None = None
     seeds: tuple = (0,)
-    score: str | Callable = "bits_per_byte"  # a measure, or a function of a row; the lowest is the best
+    score: str | Callable = (
+        "bits_per_byte"  # a measure, or a function of a row; the lowest is the best
+    )
     factor: float = 2.0
     most: int = 7
     measure: Callable | None = None  # in place of the experiment's, for these runs
@@ -69,7 +71,11 @@ class Arm:
 
     def owns(self, row):
         """Whether a row is a run of this arm; a budget is the run's and not the arm's."""
-        settings = {name: value for name, value in row["settings"].items() if name in self.settings or name != "budget"}
+        settings = {
+            name: value
+            for name, value in row["settings"].items()
+            if name in self.settings or name != "budget"
+        }
         return (row["arm"], settings) == (self.name, self.settings)
 
 
@@ -140,7 +146,9 @@ class Experiment:
     def __post_init__(self):
         labels = [arm.label for arm in self.arms]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"{self.name} has two arms {twice[0]!r}: tell them apart by name or settings")
+            raise ValueError(
+                f"{self.name} has two arms {twice[0]!r}: tell them apart by name or settings"
+            )
         named = {other for arm in self.arms for other in arm.rates_of}
         named |= {label for compare in self.compare for label in (compare.arm, compare.other)}
         if unknown := sorted(named - {*labels}):

@@ -22,7 +22,11 @@ def trials(experiment, arm, stored):
     """{rate: mean score of the runs that choose a rate}, by rate."""
     search, scores = experiment.search_of(arm), {}
     for row in stored:
-        counts = arm.owns(row) and row["settings"].get("budget") == search.seconds and row["seed"] in search.seeds
+        counts = (
+            arm.owns(row)
+            and row["settings"].get("budget") == search.seconds
+            and row["seed"] in search.seeds
+        )
         if counts and (search.steps is None or row["steps"] == search.steps):
             scores.setdefault(row["rate"], []).append(search.of_row(row))
     return {rate: statistics.mean(found) for rate, found in sorted(scores.items())}

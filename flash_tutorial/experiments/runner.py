@@ -88,7 +88,9 @@ def lengths(experiment, arm, rows, budget):
     steps = list(arm.steps or experiment.steps)
     first = experiment.equal_time
     if first and arm.label != first and not arm.steps:
-        ratio = seconds_of(experiment, experiment.arm(first), rows) / seconds_of(experiment, arm, rows)
+        ratio = seconds_of(experiment, experiment.arm(first), rows) / seconds_of(
+            experiment, arm, rows
+        )
         steps += [round(steps[0] * ratio)]
     return steps
 
@@ -165,7 +167,9 @@ def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
         model.zero_grad(set_to_none=True)
     began = time.process_time()
     try:
-        done = train(model, settings, corpus=corpus, out=folder, resume=folder is not None, progress=False)
+        done = train(
+            model, settings, corpus=corpus, out=folder, resume=folder is not None, progress=False
+        )
     except Diverged as error:  # it has ended too, and is not tried again
         return measures | {"diverged_at_step": error.step}
     processor = time.process_time() - began
@@ -210,7 +214,8 @@ def of_log(log, budget=None):
     if len(scored) > 1:
         share = 1 if budget is None else budget / len(log)
         found["on_the_way"] = [
-            [round(row["step"] * share), round(row["validation_bits_per_byte"], 4)] for row in scored
+            [round(row["step"] * share), round(row["validation_bits_per_byte"], 4)]
+            for row in scored
         ]
     last = [row["bits_per_byte"] for row in log[-100:] if "bits_per_byte" in row]
     if last:
@@ -233,7 +238,9 @@ def repeated(experiment, row, updates=50):
         progress=False,
     )
     every = row["measures"]["every"]
-    pairs = zip((each["loss"] for each in done.log[::every]), row["measures"]["losses"], strict=False)
+    pairs = zip(
+        (each["loss"] for each in done.log[::every]), row["measures"]["losses"], strict=False
+    )
     return max(abs(now / stored - 1) for now, stored in pairs)
 
 
@@ -259,7 +266,9 @@ def time_updates(experiment, rows):
     labels = {arm.timed_as or arm.label for arm in experiment.arms}
     if labels <= {label for seconds in stored for label in seconds}:
         return
-    updates = {arm.label: update_of(experiment, arm) for arm in experiment.arms if arm.timed_as is None}
+    updates = {
+        arm.label: update_of(experiment, arm) for arm in experiment.arms if arm.timed_as is None
+    }
     *_, taken = rounds_in_turn(updates, ROUNDS, warmup=2)
     medians = {label: round(statistics.median(seconds), 4) for label, seconds in taken.items()}
     key = dict(arm=None, settings=TIMED, rate=None, seed=None, steps=0)

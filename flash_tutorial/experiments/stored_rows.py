@@ -54,7 +54,9 @@ class StoredRows:
 
     def find(self, **key):
         """The row of a key, or None."""
-        return next((row for row in self.load() if all(row[name] == key[name] for name in KEY)), None)
+        return next(
+            (row for row in self.load() if all(row[name] == key[name] for name in KEY)), None
+        )
 
     # ------------------------------------------------------------ adding
     def make_once(self, make, wait=True, **key):
@@ -92,10 +94,14 @@ class StoredRows:
 
     def write(self, whole):
         """One line for each arm and each run, so that a new one is a new line."""
-        arms = ",\n  ".join(f"{json.dumps(label)}: {json.dumps(of)}" for label, of in whole["arms"].items())
+        arms = ",\n  ".join(
+            f"{json.dumps(label)}: {json.dumps(of)}" for label, of in whole["arms"].items()
+        )
         runs = ",\n  ".join(json.dumps(row) for row in whole["runs"])
         head = f' "experiment": {json.dumps(whole["experiment"])},\n "about": {json.dumps(whole["about"])},\n'
-        write_text(self.path, f'{{\n{head} "arms": {{\n  {arms}\n }},\n "runs": [\n  {runs}\n ]\n}}\n')
+        write_text(
+            self.path, f'{{\n{head} "arms": {{\n  {arms}\n }},\n "runs": [\n  {runs}\n ]\n}}\n'
+        )
 
     def arm_of(self, key):
         """The arm of a row; None for a row of all arms, or of one that is no longer declared."""
@@ -110,7 +116,9 @@ class StoredRows:
             return
         whole = self.whole()
         for arm in self.experiment.arms:
-            refuse_settings(self.path.name, arm, whole["arms"].get(arm.label), settings_of(self.experiment, arm))
+            refuse_settings(
+                self.path.name, arm, whole["arms"].get(arm.label), settings_of(self.experiment, arm)
+            )
         others = [row for row in whole["runs"] if not self.is_todays(row)]
         if others:
             label = self.arm_of(others[0]).label
@@ -125,8 +133,19 @@ class StoredRows:
 def settings_of(experiment, arm):
     """All settings that an arm's rows share, as plain values: of the model, and of its training."""
     steps = max(arm.steps or experiment.steps or (1000,))
-    train = experiment.settings_of(arm, 1.0, 0, max(steps, 1)).to_dict() if experiment.make is None else {}
-    for name in ("learning_rate", "seed", "steps", "warmup", "eval_every", "checkpoint_every"):  # of the single run
+    train = (
+        experiment.settings_of(arm, 1.0, 0, max(steps, 1)).to_dict()
+        if experiment.make is None
+        else {}
+    )
+    for name in (
+        "learning_rate",
+        "seed",
+        "steps",
+        "warmup",
+        "eval_every",
+        "checkpoint_every",
+    ):  # of the single run
         train.pop(name, None)
     model = arm.model.to_dict() if isinstance(arm.model, ModelConfig) else {}
     model = {name: named(value, experiment) for name, value in model.items()}

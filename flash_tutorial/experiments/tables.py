@@ -23,7 +23,12 @@ def report(experiment, rows):
     if not rows:
         return "Nothing is stored yet.\n"
     shown = experiment.tables(rows) if experiment.tables else runs_table(experiment, rows)
-    parts = [shown, rates_table(experiment, rows), comparisons_table(experiment, rows), made_by(rows)]
+    parts = [
+        shown,
+        rates_table(experiment, rows),
+        comparisons_table(experiment, rows),
+        made_by(rows),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -34,8 +39,14 @@ def runs_table(experiment, rows):
         measures = [by_seed[seed]["measures"] for seed in sorted(by_seed, key=str)]
         if all(experiment.score in found or "diverged_at_step" in found for found in measures):
             length = f"{steps:,}" if budget is None else f"{steps:,} ({budget:g} s)"
-            lines.append([label, "" if rate is None else f"{rate:g}", length, *cells(experiment, measures)])
-    return markdown(["arm", "rate", "updates", f"{words(experiment.score)} by seed", "mean"], lines) if lines else ""
+            lines.append(
+                [label, "" if rate is None else f"{rate:g}", length, *cells(experiment, measures)]
+            )
+    return (
+        markdown(["arm", "rate", "updates", f"{words(experiment.score)} by seed", "mean"], lines)
+        if lines
+        else ""
+    )
 
 
 def cells(experiment, measures):
@@ -69,7 +80,9 @@ def rates_table(experiment, rows):
         if experiment.search_of(arm) and (found := trials(experiment, arm, rows)):
             best = min(found, key=found.get)
             shown = ", ".join(f"{rate:g}: {score:.3f}" for rate, score in found.items())
-            lines.append([arm.label, shown, f"{best:g}" + (" (at the edge)" if best in edges(found) else "")])
+            lines.append(
+                [arm.label, shown, f"{best:g}" + (" (at the edge)" if best in edges(found) else "")]
+            )
     return markdown(["arm", "rates tried: score", "taken"], lines) if lines else ""
 
 

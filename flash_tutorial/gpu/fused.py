@@ -27,9 +27,13 @@ class Chunking(NamedTuple):
     C: int
     scale: float  # of the scores
     tile: tuple[int, ...]  # M, numbers of E, and if they are not the usual ones warps and stages
-    factor: Tensor  # (B or 1, G) float32: by what the sum of the earlier chunks' means is multiplied
+    factor: (
+        Tensor  # (B or 1, G) float32: by what the sum of the earlier chunks' means is multiplied
+    )
     documents: Tensor | None = None  # (B, T) int32, sorted
-    joins: Tensor | None = None  # (B, G) int8: a document crosses from the chunk before into this one
+    joins: Tensor | None = (
+        None  # (B, G) int8: a document crosses from the chunk before into this one
+    )
     whole: Tensor | None = None  # (B, G) int8: one document fills the chunk
     entered: Tensor | None = None  # (B, T, 1) bool: the token's document is the first of its chunk
     leaves: Tensor | None = None  # (B, T, 1) bool: it is the last of its chunk
@@ -44,14 +48,21 @@ def chunking(T, chunk_size, combine, segment_ids, device, tile=SMALL):
         ids = chunk_documents(segment_ids, C)  # (B, G, C)
         joins, whole, earlier = crossings(ids)
         of_tokens = [from_chunks((ids == ids[:, :, edge, None])[..., None], T) for edge in (0, -1)]
-        parts = (segment_ids.to(torch.int32).contiguous(), joins.to(torch.int8), whole.to(torch.int8), *of_tokens)
+        parts = (
+            segment_ids.to(torch.int32).contiguous(),
+            joins.to(torch.int8),
+            whole.to(torch.int8),
+            *of_tokens,
+        )
     factor = factor_of(C * earlier, C, combine, torch.empty(0)).contiguous()
     return Chunking(C, 1 / chunk_size, tuple(tile), factor, *parts)
 
 
 # ---------------------------------------------------------------- the kernels as operators
 @torch.library.custom_op("flash_tutorial::scan", mutates_args=())
-def scan(x: Tensor, factor: Tensor, joins: Tensor | None, whole: Tensor | None, later: bool) -> Tensor:
+def scan(
+    x: Tensor, factor: Tensor, joins: Tensor | None, whole: Tensor | None, later: bool
+) -> Tensor:
     """Sums of ``x (B, G, S, E)`` over the earlier chunks, times ``factor``; ``later``: the transpose of that."""
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     kernels.run_scan(x.contiguous(), out, factor, joins, whole, later)
@@ -60,22 +71,42 @@ def scan(x: Tensor, factor: Tensor, joins: Tensor | None, whole: Tensor | None, 
 
 @torch.library.custom_op("flash_tutorial::mix", mutates_args=())
 def mix(
-    quad_q: Tensor, quad_k: Tensor, lin_q: Tensor, v: Tensor, state: Tensor, table: Tensor | None,
-    documents: Tensor | None, u: Tensor | None, silu: bool, keep: bool, C: int, scale: float, tile: list[int],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    quad_q: Tensor,
+    quad_k: Tensor,
+    lin_q: Tensor,
+    v: Tensor,
+    state: Tensor,
+    table: Tensor | None,
+    documents: Tensor | None,
+    u: Tensor | None,
+    silu: bool,
+    keep: bool,
+    C: int,
+    scale: float,
+    tile: list[int],
+) -> tuple[Tensor, Tensor]:
     """``out`` and, if it is to be kept, ``y``, both ``(B, T, E)``: what each token reads, with and without its gate."""
     out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     y = torch.empty_like(out) if keep else out.new_empty(0)
     places = y if keep else None
-    kernels.run_mix(quad_q, quad_k, lin_q, v, state, table, documents, u, places, out, C, scale, tile, silu)
+    kernels.run_mix(
+        quad_q, quad_k, lin_q, v, state, table, documents, u, places, out, C, scale, tile, silu
+    )
     return out, y
 
 
 @torch.library.custom_op("flash_tutorial::maps", mutates_args=())
 def maps(
-    quad_q: Tensor, quad_k: Tensor, dy: Tensor, v: Tensor, table: Tensor | None, documents: Tensor | None,
-    C: int, scale: float, tile: list[int],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    quad_q: Tensor,
+    quad_k: Tensor,
+    dy: Tensor,
+    v: Tensor,
+    table: Tensor | None,
+    documents: Tensor | None,
+    C: int,
+    scale: float,
+    tile: list[int],
+) -> tuple[Tensor, Tensor]:
     """Local attention weights, gradient of the scores, each ``(B, G, C, C)``: the backward pass multiplies by them."""
     a, ds = (v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2))
     kernels.run_maps(quad_q, quad_k, dy, v, table, documents, a, ds, C, scale, tile)
@@ -84,7 +115,14 @@ def maps(
 
 @torch.library.custom_op("flash_tutorial::values", mutates_args=("out",))
 def values(
-    lin_k: Tensor, dsums: Tensor, a: Tensor, dy: Tensor, h: Tensor | None, out: Tensor, C: int, tile: list[int]
+    lin_k: Tensor,
+    dsums: Tensor,
+    a: Tensor,
+    dy: Tensor,
+    h: Tensor | None,
+    out: Tensor,
+    C: int,
+    tile: list[int],
 ) -> None:
     """The gradient of v, or with ``h`` that of h, where v = SiLU(h), into ``out (B, T, E)``."""
     kernels.run_values(lin_k, dsums, a, dy, h, out, C, tile)
@@ -99,9 +137,13 @@ def make_heads(h: Tensor, gamma: Tensor, beta: Tensor, cos: Tensor, sin: Tensor)
 
 
 @torch.library.custom_op("flash_tutorial::unheads", mutates_args=("dh",))
-def unmake_heads(h: Tensor, gamma: Tensor, cos: Tensor, sin: Tensor, dheads: list[Tensor], dh: Tensor) -> Tensor:
+def unmake_heads(
+    h: Tensor, gamma: Tensor, cos: Tensor, sin: Tensor, dheads: list[Tensor], dh: Tensor
+) -> Tensor:
     """The gradients of gamma and beta ``(2, 4, S)``, float32; that of ``h`` goes into ``dh``, in place."""
-    sums = gamma.new_empty(-(-h[..., 0].numel() // kernels.ROWS), 2, *gamma.shape, dtype=torch.float32)
+    sums = gamma.new_empty(
+        -(-h[..., 0].numel() // kernels.ROWS), 2, *gamma.shape, dtype=torch.float32
+    )
     kernels.run_unheads(h, gamma, cos, sin, tuple(dheads), dh, sums)
     return sums.sum(0)
 
@@ -116,21 +158,34 @@ def ungate(h: Tensor, y: Tensor, dout: Tensor, dh: Tensor) -> tuple[Tensor, Tens
 
 # What a fake tensor gets: shape and type of the results.
 scan.register_fake(lambda x, *_: torch.empty(x.shape, dtype=x.dtype, device=x.device))
-mix.register_fake(lambda quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_: (
-    v.new_empty(v.shape), v.new_empty(v.shape if keep else 0)))  # fmt: skip
-maps.register_fake(lambda quad_q, quad_k, dy, v, table, documents, C, *_: tuple(
-    v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2)))  # fmt: skip
+mix.register_fake(
+    lambda quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_: (
+        v.new_empty(v.shape),
+        v.new_empty(v.shape if keep else 0),
+    )
+)
+maps.register_fake(
+    lambda quad_q, quad_k, dy, v, table, documents, C, *_: tuple(
+        v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2)
+    )
+)
 values.register_fake(lambda *_: None)
 make_heads.register_fake(lambda h, gamma, *_: h.new_empty(len(gamma), *h.shape))
-unmake_heads.register_fake(lambda h, gamma, *_: gamma.new_empty(2, *gamma.shape, dtype=torch.float32))
+unmake_heads.register_fake(
+    lambda h, gamma, *_: gamma.new_empty(2, *gamma.shape, dtype=torch.float32)
+)
 ungate.register_fake(lambda h, y, *_: (torch.empty_like(y), torch.empty_like(y)))
 
 
 # ---------------------------------------------------------------- forward and backward of the mixing
 def scaled_product(scale, a, b):
     """scale a b of matrices ``(B, G, m, k)``, ``(B, G, k, n)``, scaled while the sums are still in float32."""
-    nothing = torch.zeros((), dtype=a.dtype, device=a.device).expand(a[:, :, 0, 0].numel(), a.shape[2], b.shape[3])
-    return torch.baddbmm(nothing, a.flatten(0, 1), b.flatten(0, 1), beta=0, alpha=scale).unflatten(0, a.shape[:2])
+    nothing = torch.zeros((), dtype=a.dtype, device=a.device).expand(
+        a[:, :, 0, 0].numel(), a.shape[2], b.shape[3]
+    )
+    return torch.baddbmm(nothing, a.flatten(0, 1), b.flatten(0, 1), beta=0, alpha=scale).unflatten(
+        0, a.shape[:2]
+    )
 
 
 def read(heads, v, u, table, how, *, silu=False, keep=False):
@@ -144,7 +199,21 @@ def read(heads, v, u, table, how, *, silu=False, keep=False):
         lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
     means = scaled_product(1 / how.C, to_chunks(lin_k, how.C).mT, to_chunks(v, how.C))
     state = scan(means, how.factor, how.joins, how.whole, False)
-    out, y = mix(quad_q, quad_k, lin_q, v, state, table, how.documents, u, silu, keep, how.C, how.scale, how.tile)
+    out, y = mix(
+        quad_q,
+        quad_k,
+        lin_q,
+        v,
+        state,
+        table,
+        how.documents,
+        u,
+        silu,
+        keep,
+        how.C,
+        how.scale,
+        how.tile,
+    )
     return out, y, state
 
 
@@ -158,12 +227,21 @@ def unread(dy, heads, v, state, table, how, dv, h=None):
     if how.documents is not None:
         lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
     a, ds = maps(quad_q, quad_k, dy, v, table, how.documents, C, how.scale, how.tile)
-    quad_q, quad_k, lin_q, v_chunks, dy_chunks = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, v, dy))
-    wishes = scaled_product(1 / C, lin_q.mT, dy_chunks)  # (B, G, S, E): what each chunk asks of the state that it reads
-    dsums = scan(wishes, how.factor, how.joins, how.whole, True)  # of later chunks: the gradient of a chunk's k^T v
+    quad_q, quad_k, lin_q, v_chunks, dy_chunks = (
+        to_chunks(t, C) for t in (quad_q, quad_k, lin_q, v, dy)
+    )
+    wishes = scaled_product(
+        1 / C, lin_q.mT, dy_chunks
+    )  # (B, G, S, E): what each chunk asks of the state that it reads
+    dsums = scan(
+        wishes, how.factor, how.joins, how.whole, True
+    )  # of later chunks: the gradient of a chunk's k^T v
     values(lin_k, dsums, a, dy, h, dv, C, how.tile)
     dlin_q, dlin_k = dy_chunks @ state.mT, v_chunks @ dsums.mT  # (B, G, C, S)
-    dquad_q, dquad_k = scaled_product(how.scale, ds, quad_k), scaled_product(how.scale, ds.mT, quad_q)
+    dquad_q, dquad_k = (
+        scaled_product(how.scale, ds, quad_k),
+        scaled_product(how.scale, ds.mT, quad_q),
+    )
     dtable = None if table is None else ds.sum((0, 1), dtype=torch.float32).to(table.dtype)
     dheads = [from_chunks(t, T) for t in (dquad_q, dquad_k, dlin_q, dlin_k)]
     if how.documents is not None:
@@ -193,7 +271,18 @@ class _MixedChunk(torch.autograd.Function):
 
 
 def fused_mixed_chunk(
-    quad_q, quad_k, lin_q, lin_k, v, *, chunk_size, bias=None, combine="mean", gate=None, segment_ids=None, tile=SMALL
+    quad_q,
+    quad_k,
+    lin_q,
+    lin_k,
+    v,
+    *,
+    chunk_size,
+    bias=None,
+    combine="mean",
+    gate=None,
+    segment_ids=None,
+    tile=SMALL,
 ):
     """``mixing.mixed_chunk_attention``, causal and gated, by the kernels: ``(B, T, E)``.
 
@@ -215,16 +304,26 @@ def fused_mixed_chunk(
 def _check(tensors, gate, table, C, tile):
     heads, v = tensors[:4], tensors[-1]
     if any(t.dim() != 3 or t.shape[:2] != v.shape[:2] or t.shape != heads[0].shape for t in heads):
-        raise ValueError(f"heads have shapes {[tuple(t.shape) for t in heads]}, v {tuple(v.shape)}: expected (B, T, S)")
+        raise ValueError(
+            f"heads have shapes {[tuple(t.shape) for t in heads]}, v {tuple(v.shape)}: expected (B, T, S)"
+        )
     if gate is not None and gate.shape != v.shape:
-        raise ValueError(f"gate has shape {tuple(gate.shape)}: expected that of v, {tuple(v.shape)}")
+        raise ValueError(
+            f"gate has shape {tuple(gate.shape)}: expected that of v, {tuple(v.shape)}"
+        )
     if table is not None and table.shape != (C, C):
-        raise ValueError(f"bias({C}) has shape {tuple(table.shape)}: expected {(C, C)}, a number for each pair")
+        raise ValueError(
+            f"bias({C}) has shape {tuple(table.shape)}: expected {(C, C)}, a number for each pair"
+        )
     tensors = tensors if gate is None else [*tensors, gate]
     if v.dtype not in kernels.DTYPES or any(t.dtype != v.dtype for t in tensors):
-        raise ValueError(f"dtypes {[t.dtype for t in tensors]}: expected one of {kernels.DTYPES} for all")
+        raise ValueError(
+            f"dtypes {[t.dtype for t in tensors]}: expected one of {kernels.DTYPES} for all"
+        )
     if any(size < 16 or size & (size - 1) for size in tile[:2]):
-        raise ValueError(f"tile={tile}: expected powers of two, at least 16, since Triton's dot takes no smaller ones")
+        raise ValueError(
+            f"tile={tile}: expected powers of two, at least 16, since Triton's dot takes no smaller ones"
+        )
     kernels.check_device(v.device, v.dtype)
 
 
@@ -260,7 +359,9 @@ class _MixAndProject(torch.autograd.Function):
         out, dy = ungate(h[..., :E], y, (grad @ weight).contiguous(), dh[..., :E])
         dheads, dtable = unread(dy, heads, v, state, table, ctx.how, dh[..., of_v], h[..., of_v])
         dheads = [t.contiguous() for t in dheads]
-        dgamma, dbeta = unmake_heads(h[..., of_z], gamma, *angles, dheads, dh[..., of_z]).to(gamma.dtype)
+        dgamma, dbeta = unmake_heads(h[..., of_z], gamma, *angles, dheads, dh[..., of_z]).to(
+            gamma.dtype
+        )
         dweight = grad.flatten(0, 1).mT @ out.flatten(0, 1)
         return dh, dgamma, dbeta, dtable, dweight, grad.sum((0, 1)), None, None
 

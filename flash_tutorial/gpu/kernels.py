@@ -30,7 +30,9 @@ from flash_tutorial.gpu.floor import too_old
 from flash_tutorial.gpu.tiles import SMALL, Tile
 
 if why := too_old(triton.__version__):
-    raise ImportError(f"the kernels cannot be used: {why}; pip install --upgrade triton, or take backend='torch'")
+    raise ImportError(
+        f"the kernels cannot be used: {why}; pip install --upgrade triton, or take backend='torch'"
+    )
 
 
 # ---------------------------------------------------------------- pieces of kernels
@@ -55,7 +57,9 @@ def add(a, b):
 def load_tile(x, strides, rows, columns, row_end, column_end):
     """x[rows, columns]. Addresses at row_end or column_end and beyond are not touched; zeros stand for them."""
     inside = (rows < row_end)[:, None] & (columns < column_end)[None, :]
-    return tl.load(x + rows[:, None] * strides[0] + columns[None, :] * strides[1], mask=inside, other=0.0)
+    return tl.load(
+        x + rows[:, None] * strides[0] + columns[None, :] * strides[1], mask=inside, other=0.0
+    )
 
 
 @triton.jit
@@ -64,7 +68,9 @@ def local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, sc
     r = tl.dot(q, tl.trans(k), input_precision="ieee") * scale  # float32, whatever the inputs are
     if bias is not None:
         r += load_tile(bias, bias_strides, rows - chunk, keys - chunk, C, C)
-    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[:, None]  # positions in the sequence, not in the tile
+    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[
+        :, None
+    ]  # positions in the sequence, not in the tile
     if documents is not None:
         mine = tl.load(documents + rows, mask=rows < end, other=0)
         theirs = tl.load(documents + keys, mask=keys < end, other=0)
@@ -75,15 +81,31 @@ def local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, sc
 # ---------------------------------------------------------------- the kernels
 @triton.jit
 def heads_kernel(
-    h, gamma, beta, cos, sin, out,  # (B T, S) before its SiLU; twice (4, S); twice (T, S / 2); (4, B T, S)
-    h_stride, rows_end, T, S, R: tl.constexpr, HALF: tl.constexpr,
-):  # fmt: skip
+    h,
+    gamma,
+    beta,
+    cos,
+    sin,
+    out,  # (B T, S) before its SiLU; twice (4, S); twice (T, S / 2); (4, B T, S)
+    h_stride,
+    rows_end,
+    T,
+    S,
+    R: tl.constexpr,
+    HALF: tl.constexpr,
+):
     """One program makes all heads of R tokens: of z = SiLU(h) the pairs (k, k + S / 2) of z gamma + beta, turned."""
     rows, k = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R), tl.arange(0, HALF)
     table = (rows % T)[:, None] * (S // 2) + k[None, :]
     inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
-    c, s = tl.load(cos + table, mask=inside, other=0.0), tl.load(sin + table, mask=inside, other=0.0)  # (R, HALF)
-    low, high = silu_of(h, h_stride, rows, k, inside), silu_of(h + S // 2, h_stride, rows, k, inside)
+    c, s = (
+        tl.load(cos + table, mask=inside, other=0.0),
+        tl.load(sin + table, mask=inside, other=0.0),
+    )  # (R, HALF)
+    low, high = (
+        silu_of(h, h_stride, rows, k, inside),
+        silu_of(h + S // 2, h_stride, rows, k, inside),
+    )
     for head in tl.static_range(4):
         x, y = low * weights(gamma, head, k, S), high * weights(gamma + S // 2, head, k, S)
         x, y = x + weights(beta, head, k, S), y + weights(beta + S // 2, head, k, S)
@@ -114,16 +136,26 @@ def weights(x, head, k, S):
 
 @triton.jit
 def scan_kernel(
-    x, out, factor, joins, whole,  # (B, G, N), (B, G, N), (B or 1, G), and (B, G) each or None
-    factor_stride, G, N,
-    LATER: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+    x,
+    out,
+    factor,
+    joins,
+    whole,  # (B, G, N), (B, G, N), (B or 1, G), and (B, G) each or None
+    factor_stride,
+    G,
+    N,
+    LATER: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     """One program sums WIDTH of the N numbers over the chunks of one row, in float32.
 
     out[g] = factor[g] * (x[0] + ... + x[g - 1]); LATER is its transpose: factor[g + 1] x[g + 1] + factor[g + 2] ...
     With documents the sum starts anew where none crosses from chunk to chunk (joins), or fills one (whole).
     """
-    b, n = tl.program_id(0).to(tl.int64), tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)  # 64 bits: B G N may be large
+    b, n = (
+        tl.program_id(0).to(tl.int64),
+        tl.program_id(1) * WIDTH + tl.arange(0, WIDTH),
+    )  # 64 bits: B G N may be large
     total = tl.full((WIDTH,), 0.0, tl.float32)
     for i in range(G):
         g = G - 1 - i if LATER else i
@@ -142,20 +174,47 @@ def scan_kernel(
 
 @triton.jit
 def mix_kernel(
-    quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out,  # addresses; bias, documents, u and y may be None
-    quad_q_strides, quad_k_strides, lin_q_strides, v_strides, state_strides, bias_strides, u_strides, out_strides,
-    T, C, S, E, scale,
+    quad_q,
+    quad_k,
+    lin_q,
+    v,
+    state,
+    bias,
+    documents,
+    u,
+    y,
+    out,  # addresses; bias, documents, u and y may be None
+    quad_q_strides,
+    quad_k_strides,
+    lin_q_strides,
+    v_strides,
+    state_strides,
+    bias_strides,
+    u_strides,
+    out_strides,
+    T,
+    C,
+    S,
+    E,
+    scale,
     SILU: tl.constexpr,  # whether the gate is SiLU(u)
-    M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,  # powers of two, known when the kernel is compiled
-):  # fmt: skip
+    M: tl.constexpr,
+    S_TILE: tl.constexpr,
+    E_TILE: tl.constexpr,  # powers of two, known when the kernel is compiled
+):
     """One program makes one tile of the output: M tokens of one chunk, E_TILE of their E numbers.
 
     y = lin_q @ state + (relu(scale quad_q @ quad_k^T + bias)^2, later keys 0) @ v, and out = u * y
     """
     G, tiles, columns_of_tiles = cdiv(T, C), cdiv(C, M), cdiv(E, E_TILE)
-    program = tl.program_id(0)  # the tiles of a chunk are neighbours: they read the same values, keys and state
+    program = tl.program_id(
+        0
+    )  # the tiles of a chunk are neighbours: they read the same values, keys and state
     m, e = program % tiles, program // tiles % columns_of_tiles
-    b, g = (program // (tiles * columns_of_tiles) // G).to(tl.int64), program // (tiles * columns_of_tiles) % G
+    b, g = (
+        (program // (tiles * columns_of_tiles) // G).to(tl.int64),
+        program // (tiles * columns_of_tiles) % G,
+    )
     chunk, end = g * C, tl.minimum(g * C + C, T)  # the last chunk may be short
     rows = chunk + m * M + tl.arange(0, M)  # those from `end` on are never read and never written
     columns = e * E_TILE + tl.arange(0, E_TILE)
@@ -165,17 +224,25 @@ def mix_kernel(
 
     # Global part: one product with the state that holds all earlier chunks. Its sum is where the local part goes on.
     q = load_tile(lin_q + b * lin_q_strides[0], lin_q_strides[1:], rows, s, end, S)  # (M, S_TILE)
-    before = load_tile(state + b * state_strides[0] + g * state_strides[1], state_strides[2:], s, columns, S, E)
+    before = load_tile(
+        state + b * state_strides[0] + g * state_strides[1], state_strides[2:], s, columns, S, E
+    )
     total = tl.dot(q, before.to(q.dtype), input_precision="ieee")  # (M, E_TILE), float32
 
     # Local part: M keys at a time, up to the reader's own tile. Tiles further right hold later keys only.
     q = load_tile(quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S)
     for first in range(chunk, chunk + (m + 1) * M, M):
         keys = first + tl.arange(0, M)
-        k = load_tile(quad_k + b * quad_k_strides[0], quad_k_strides[1:], keys, s, end, S)  # (M, S_TILE)
-        r = local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale)  # (M, M)
+        k = load_tile(
+            quad_k + b * quad_k_strides[0], quad_k_strides[1:], keys, s, end, S
+        )  # (M, S_TILE)
+        r = local_map(
+            q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale
+        )  # (M, M)
         value = load_tile(v + b * v_strides[0], v_strides[1:], keys, columns, end, E)  # (M, E_TILE)
-        total += tl.dot((r * r).to(value.dtype), value, input_precision="ieee")  # no running maximum: tiles add up
+        total += tl.dot(
+            (r * r).to(value.dtype), value, input_precision="ieee"
+        )  # no running maximum: tiles add up
 
     inside = (rows < end)[:, None] & (columns < E)[None, :]
     place = b * out_strides[0] + rows[:, None] * out_strides[1] + columns[None, :] * out_strides[2]
@@ -189,11 +256,28 @@ def mix_kernel(
 
 @triton.jit
 def maps_kernel(
-    quad_q, quad_k, dy, v, bias, documents, a, ds,  # a, ds (B, G, C, C), contiguous
-    quad_q_strides, quad_k_strides, dy_strides, v_strides, bias_strides,
-    T, C, S, E, scale,
-    M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,
-):  # fmt: skip
+    quad_q,
+    quad_k,
+    dy,
+    v,
+    bias,
+    documents,
+    a,
+    ds,  # a, ds (B, G, C, C), contiguous
+    quad_q_strides,
+    quad_k_strides,
+    dy_strides,
+    v_strides,
+    bias_strides,
+    T,
+    C,
+    S,
+    E,
+    scale,
+    M: tl.constexpr,
+    S_TILE: tl.constexpr,
+    E_TILE: tl.constexpr,
+):
     """One program makes one tile, M queries by M keys, of the weights a = r^2 and the scores' gradient 2 r (dy v^T)."""
     G, tiles = cdiv(T, C), cdiv(C, M)
     program = tl.program_id(0)
@@ -207,12 +291,16 @@ def maps_kernel(
 
     r, da = tl.full((M, M), 0.0, tl.float32), tl.full((M, M), 0.0, tl.float32)
     if j <= i:  # tiles above the diagonal hold later keys only, and stay zero
-        q = load_tile(quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S)  # (M, S_TILE)
+        q = load_tile(
+            quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S
+        )  # (M, S_TILE)
         k = load_tile(quad_k + b * quad_k_strides[0], quad_k_strides[1:], keys, s, end, S)
         r = local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale)
         for first in range(0, E, E_TILE):
             columns = first + tl.arange(0, E_TILE)
-            grad = load_tile(dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E)  # (M, E_TILE)
+            grad = load_tile(
+                dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E
+            )  # (M, E_TILE)
             value = load_tile(v + b * v_strides[0], v_strides[1:], keys, columns, end, E)
             da += tl.dot(grad, tl.trans(value), input_precision="ieee")
     row, column = rows - chunk, keys - chunk
@@ -224,11 +312,25 @@ def maps_kernel(
 
 @triton.jit
 def values_kernel(
-    lin_k, dsums, a, dy, h, out,  # a (B, G, C, C), contiguous; h may be None
-    lin_k_strides, dsums_strides, dy_strides, h_strides, out_strides,
-    T, C, S, E,
-    M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,
-):  # fmt: skip
+    lin_k,
+    dsums,
+    a,
+    dy,
+    h,
+    out,  # a (B, G, C, C), contiguous; h may be None
+    lin_k_strides,
+    dsums_strides,
+    dy_strides,
+    h_strides,
+    out_strides,
+    T,
+    C,
+    S,
+    E,
+    M: tl.constexpr,
+    S_TILE: tl.constexpr,
+    E_TILE: tl.constexpr,
+):
     """One program makes the gradient of v for M tokens, E_TILE numbers: a^T dy + lin_k dsums.
 
     With h it is that of h, where v = SiLU(h).
@@ -236,27 +338,49 @@ def values_kernel(
     G, tiles, columns_of_tiles = cdiv(T, C), cdiv(C, M), cdiv(E, E_TILE)
     program = tl.program_id(0)
     j, e = program % tiles, program // tiles % columns_of_tiles
-    b, g = (program // (tiles * columns_of_tiles) // G).to(tl.int64), program // (tiles * columns_of_tiles) % G
+    b, g = (
+        (program // (tiles * columns_of_tiles) // G).to(tl.int64),
+        program // (tiles * columns_of_tiles) % G,
+    )
     chunk, end = g * C, tl.minimum(g * C + C, T)
-    keys, columns, s = chunk + j * M + tl.arange(0, M), e * E_TILE + tl.arange(0, E_TILE), tl.arange(0, S_TILE)
+    keys, columns, s = (
+        chunk + j * M + tl.arange(0, M),
+        e * E_TILE + tl.arange(0, E_TILE),
+        tl.arange(0, S_TILE),
+    )
 
     k = load_tile(lin_k + b * lin_k_strides[0], lin_k_strides[1:], keys, s, end, S)  # (M, S_TILE)
-    asked = load_tile(dsums + b * dsums_strides[0] + g * dsums_strides[1], dsums_strides[2:], s, columns, S, E)
+    asked = load_tile(
+        dsums + b * dsums_strides[0] + g * dsums_strides[1], dsums_strides[2:], s, columns, S, E
+    )
     total = tl.dot(k, asked, input_precision="ieee")  # (M, E_TILE), float32
     for first in range(chunk + j * M, end, M):  # queries from the key's own tile on
         rows = first + tl.arange(0, M)
         places = a + (b * G + g) * C * C  # the chunk's weights, queries down and keys across
         weight = load_tile(places, (C, 1), rows - chunk, keys - chunk, C, C)  # (M, M)
-        grad = load_tile(dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E)  # (M, E_TILE)
+        grad = load_tile(
+            dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E
+        )  # (M, E_TILE)
         total += tl.dot(tl.trans(weight), grad, input_precision="ieee")
     if h is not None:
-        total *= silu_slope(load_tile(h + b * h_strides[0], h_strides[1:], keys, columns, end, E).to(tl.float32))
-    place = out + b * out_strides[0] + keys[:, None] * out_strides[1] + columns[None, :] * out_strides[2]
-    tl.store(place, total.to(out.dtype.element_ty), mask=(keys < end)[:, None] & (columns < E)[None, :])
+        total *= silu_slope(
+            load_tile(h + b * h_strides[0], h_strides[1:], keys, columns, end, E).to(tl.float32)
+        )
+    place = (
+        out
+        + b * out_strides[0]
+        + keys[:, None] * out_strides[1]
+        + columns[None, :] * out_strides[2]
+    )
+    tl.store(
+        place, total.to(out.dtype.element_ty), mask=(keys < end)[:, None] & (columns < E)[None, :]
+    )
 
 
 @triton.jit
-def ungate_kernel(h, y, dout, out, dy, dh, h_stride, rows_end, E, R: tl.constexpr, WIDTH: tl.constexpr):
+def ungate_kernel(
+    h, y, dout, out, dy, dh, h_stride, rows_end, E, R: tl.constexpr, WIDTH: tl.constexpr
+):
     """Backward through out = SiLU(h) y, R tokens and WIDTH numbers; out again, for the product that comes after it.
 
     y, dout, out, dy (B T, E) are contiguous; rows of h and dh are h_stride numbers apart.
@@ -276,15 +400,32 @@ def ungate_kernel(h, y, dout, out, dy, dh, h_stride, rows_end, E, R: tl.constexp
 
 @triton.jit
 def unheads_kernel(
-    h, gamma, cos, sin, dheads, dh, sums,  # dheads: four times (B T, S); sums (programs, 2, 4, S), float32
-    h_stride, rows_end, T, S, R: tl.constexpr, HALF: tl.constexpr,
-):  # fmt: skip
+    h,
+    gamma,
+    cos,
+    sin,
+    dheads,
+    dh,
+    sums,  # dheads: four times (B T, S); sums (programs, 2, 4, S), float32
+    h_stride,
+    rows_end,
+    T,
+    S,
+    R: tl.constexpr,
+    HALF: tl.constexpr,
+):
     """Backward through the heads of R tokens: the gradient of h, and the program's share of gamma's and beta's."""
     rows, k = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R), tl.arange(0, HALF)
     table = (rows % T)[:, None] * (S // 2) + k[None, :]
     inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
-    c, s = tl.load(cos + table, mask=inside, other=0.0), tl.load(sin + table, mask=inside, other=0.0)  # (R, HALF)
-    low, high = silu_of(h, h_stride, rows, k, inside), silu_of(h + S // 2, h_stride, rows, k, inside)
+    c, s = (
+        tl.load(cos + table, mask=inside, other=0.0),
+        tl.load(sin + table, mask=inside, other=0.0),
+    )  # (R, HALF)
+    low, high = (
+        silu_of(h, h_stride, rows, k, inside),
+        silu_of(h + S // 2, h_stride, rows, k, inside),
+    )
     dlow, dhigh = tl.full((R, HALF), 0.0, tl.float32), tl.full((R, HALF), 0.0, tl.float32)
     for head in tl.static_range(4):
         place = dheads[head] + rows[:, None] * S + k[None, :]
@@ -317,7 +458,18 @@ def run_heads(h, gamma, beta, cos, sin, out):
     (B, T, S), R = h.shape, ROWS
     with torch.cuda.device_of(h):
         heads_kernel[(triton.cdiv(B * T, R),)](
-            h, gamma, beta, cos, sin, out, h.stride(1), B * T, T, S, R=R, HALF=triton.next_power_of_2(S // 2)
+            h,
+            gamma,
+            beta,
+            cos,
+            sin,
+            out,
+            h.stride(1),
+            B * T,
+            T,
+            S,
+            R=R,
+            HALF=triton.next_power_of_2(S // 2),
         )
 
 
@@ -326,7 +478,19 @@ def run_unheads(h, gamma, cos, sin, dheads, dh, sums):
     (B, T, S), R = h.shape, ROWS
     with torch.cuda.device_of(h):
         unheads_kernel[(triton.cdiv(B * T, R),)](
-            h, gamma, cos, sin, dheads, dh, sums, h.stride(1), B * T, T, S, R=R, HALF=triton.next_power_of_2(S // 2)
+            h,
+            gamma,
+            cos,
+            sin,
+            dheads,
+            dh,
+            sums,
+            h.stride(1),
+            B * T,
+            T,
+            S,
+            R=R,
+            HALF=triton.next_power_of_2(S // 2),
         )
 
 
@@ -335,19 +499,45 @@ def run_scan(x, out, factor, joins, whole, later):
     B, G, N, width = *x.shape[:2], x[0, 0].numel(), 1024
     stride = G if factor.shape[0] > 1 else 0
     with torch.cuda.device_of(x):
-        scan_kernel[(B, triton.cdiv(N, width))](x, out, factor, joins, whole, stride, G, N, LATER=later, WIDTH=width)
+        scan_kernel[(B, triton.cdiv(N, width))](
+            x, out, factor, joins, whole, stride, G, N, LATER=later, WIDTH=width
+        )
 
 
-def run_mix(quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out, C, scale, tile=SMALL, silu=False):
+def run_mix(
+    quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out, C, scale, tile=SMALL, silu=False
+):
     """Start one program for each tile of ``out``; tensors may have any strides, ``y`` has those of ``out``."""
     (B, T, E), S, (M, E_tile, warps, stages) = v.shape, quad_q.shape[2], Tile(*tile)
-    programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)  # the last tiles may stick out
+    programs = (
+        B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
+    )  # the last tiles may stick out
     strides = _strides(quad_q, quad_k, lin_q, v, state, bias, u, out)
     with torch.cuda.device_of(v):
         mix_kernel[(programs,)](
-            quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out, *strides, T, C, S, E, scale,
-            SILU=silu, M=M, S_TILE=_power_of_two(S), E_TILE=E_tile, num_warps=warps, num_stages=stages,
-        )  # fmt: skip
+            quad_q,
+            quad_k,
+            lin_q,
+            v,
+            state,
+            bias,
+            documents,
+            u,
+            y,
+            out,
+            *strides,
+            T,
+            C,
+            S,
+            E,
+            scale,
+            SILU=silu,
+            M=M,
+            S_TILE=_power_of_two(S),
+            E_TILE=E_tile,
+            num_warps=warps,
+            num_stages=stages,
+        )
 
 
 def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=SMALL):
@@ -356,9 +546,26 @@ def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=SMALL
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) ** 2
     with torch.cuda.device_of(v):
         maps_kernel[(programs,)](
-            quad_q, quad_k, dy, v, bias, documents, a, ds, *_strides(quad_q, quad_k, dy, v, bias), T, C, S, E, scale,
-            M=M, S_TILE=_power_of_two(S), E_TILE=E_tile, num_warps=warps, num_stages=stages,
-        )  # fmt: skip
+            quad_q,
+            quad_k,
+            dy,
+            v,
+            bias,
+            documents,
+            a,
+            ds,
+            *_strides(quad_q, quad_k, dy, v, bias),
+            T,
+            C,
+            S,
+            E,
+            scale,
+            M=M,
+            S_TILE=_power_of_two(S),
+            E_TILE=E_tile,
+            num_warps=warps,
+            num_stages=stages,
+        )
 
 
 def run_values(lin_k, dsums, a, dy, h, out, C, tile=SMALL):
@@ -367,9 +574,23 @@ def run_values(lin_k, dsums, a, dy, h, out, C, tile=SMALL):
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
     with torch.cuda.device_of(dy):
         values_kernel[(programs,)](
-            lin_k, dsums, a, dy, h, out, *_strides(lin_k, dsums, dy, h, out), T, C, S, E,
-            M=M, S_TILE=_power_of_two(S), E_TILE=E_tile, num_warps=warps, num_stages=stages,
-        )  # fmt: skip
+            lin_k,
+            dsums,
+            a,
+            dy,
+            h,
+            out,
+            *_strides(lin_k, dsums, dy, h, out),
+            T,
+            C,
+            S,
+            E,
+            M=M,
+            S_TILE=_power_of_two(S),
+            E_TILE=E_tile,
+            num_warps=warps,
+            num_stages=stages,
+        )
 
 
 def run_ungate(h, y, dout, out, dy, dh):
@@ -392,8 +613,12 @@ def _power_of_two(n):
 def check_device(device, dtype):
     """A ValueError where the kernels cannot run, interpreted or compiled."""
     if INTERPRETED and (device.type != "cpu" or dtype == torch.bfloat16):
-        advice = "the interpreter is for float32 and float16 on a CPU; unset it and restart for a GPU"
-        raise ValueError(f"TRITON_INTERPRET was set, and the tensors are {dtype} on {device}: {advice}")
+        advice = (
+            "the interpreter is for float32 and float16 on a CPU; unset it and restart for a GPU"
+        )
+        raise ValueError(
+            f"TRITON_INTERPRET was set, and the tensors are {dtype} on {device}: {advice}"
+        )
     if not INTERPRETED and device.type != "cuda":
         advice = "set TRITON_INTERPRET=1 before flash_tutorial.gpu.kernels is imported, or move them to a CUDA card"
         raise ValueError(f"the tensors lie on {device}: {advice}")

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-MEASURED = Path(__file__).with_name("tiles.json")  # written by tools/gpu_evidence; not there before a card ran it
+MEASURED = Path(__file__).with_name(
+    "tiles.json"
+)  # written by tools/gpu_evidence; not there before a card ran it
 KIB = 1024
 
 # KiB of shared memory that one program may have, by compute capability.
@@ -30,7 +32,12 @@ class Tile(NamedTuple):
 
 
 SMALL = Tile(32, 64)  # where products have no matrix units to feed
-LARGE = (Tile(64, 64), Tile(64, 64, stages=2), Tile(32, 64, stages=2), Tile(32, 32, stages=1))  # the best first
+LARGE = (
+    Tile(64, 64),
+    Tile(64, 64, stages=2),
+    Tile(32, 64, stages=2),
+    Tile(32, 32, stages=1),
+)  # the best first
 
 
 def shared_bytes(tile, S, itemsize, capability):
@@ -66,7 +73,11 @@ def shared_memory(device):
 def does_not_fit(tile, S, itemsize, capability, has):
     """Why a tile cannot be tried where a program ``has`` so many bytes of shared memory; None if it can."""
     takes = shared_bytes(tile, S, itemsize, capability)
-    return f"it takes {takes / KIB:.0f} KiB of shared memory, and there are {has / KIB:.0f}" if takes > has else None
+    return (
+        f"it takes {takes / KIB:.0f} KiB of shared memory, and there are {has / KIB:.0f}"
+        if takes > has
+        else None
+    )
 
 
 def tile_for(device, dtype, S):

@@ -30,4 +30,7 @@ def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it
     size = config.batch // (config.accumulate * group.size)
     for first in range(group.rank * size, config.batch, group.size * size):
         rows = slice(first, first + size)
-        yield *to_device(ids[rows], targets[rows], valid[rows], device), float(chosen[rows].sum() / chosen.sum())
+        yield (
+            *to_device(ids[rows], targets[rows], valid[rows], device),
+            float(chosen[rows].sum() / chosen.sum()),
+        )

@@ -36,7 +36,10 @@ class Scores:
     def take(self, model, step):
         """The score of the model as it stands after an update."""
         if step is None or self.last[0] != step:
-            self.last = step, self.evaluate(model, self.split, self.config.length, self.config.batch)
+            self.last = (
+                step,
+                self.evaluate(model, self.split, self.config.length, self.config.batch),
+            )
         return self.last[1]
 
     def keep_best(self, model, step):
@@ -51,12 +54,20 @@ class Scores:
     def values(self, score):
         """What result.json says of them; ``score`` is that of the end."""
         unit = "byte" if self.split is None else self.split.vocabulary.unit
-        values = {f"validation_bits_per_{unit}": score and score.bits_per_token,
-            f"validation_{unit}s": 0 if score is None else score.n_tokens}  # fmt: skip
+        values = {
+            f"validation_bits_per_{unit}": score and score.bits_per_token,
+            f"validation_{unit}s": 0 if score is None else score.n_tokens,
+        }
         if unit == "token" and score is not None:
-            values |= {"validation_bits_per_byte": score.bits_per_byte, "validation_bytes": score.n_bytes}
+            values |= {
+                "validation_bits_per_byte": score.bits_per_byte,
+                "validation_bytes": score.n_bytes,
+            }
         if self.best:
-            values |= {f"best_validation_bits_per_{unit}": self.best["score"], "best_step": self.best["step"]}
+            values |= {
+                f"best_validation_bits_per_{unit}": self.best["score"],
+                "best_step": self.best["step"],
+            }
         return values
 
 

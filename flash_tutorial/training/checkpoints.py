@@ -22,7 +22,9 @@ KEEP = 2  # checkpoints left after each new one
 FILES = ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
 NAMES = (*FILES, "tokenizer.json", "training.json")
 # What a checkpoint's folder may hold: its files, half written ones, and those that safetensors once wrote itself.
-OURS = re.compile("|".join([*(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES), r"\.tmp\w{6}"]))
+OURS = re.compile(
+    "|".join([*(rf"\.?{re.escape(name)}(\.\d+\.part)?" for name in NAMES), r"\.tmp\w{6}"])
+)
 STEP = re.compile(r"step_\d{6,}")
 HALF = re.compile(r"\.(step_\d{6,}|best)\.(part|old)")  # half written and half removed
 
@@ -36,7 +38,9 @@ def save_checkpoint(folder, step, save_model, tensors, log, facts):
     """
     folder = Path(folder)
     record = {"step": step} | facts
-    with whole_folder(folder / f"step_{step:06d}", f"the checkpoint of step {step}", record) as part:
+    with whole_folder(
+        folder / f"step_{step:06d}", f"the checkpoint of step {step}", record
+    ) as part:
         save_model(part)
         with files.whole_file(part / "optimizer.safetensors") as temporary:
             files.save_tensors(tensors, temporary)
@@ -61,7 +65,9 @@ def whole_folder(target, what, record):
         yield part
         sums = {path.name: files.file_sha256(path) for path in sorted(part.iterdir())}
         files.write_json(part / "training.json", record | {"sha256": sums})
-        put_aside(target)  # a damaged one of the same step, which nobody resumed from, or a best one no longer
+        put_aside(
+            target
+        )  # a damaged one of the same step, which nobody resumed from, or a best one no longer
         os.replace(part, target)
         _sync(target.parent)
     except (OSError, ValueError) as error:
@@ -76,7 +82,11 @@ def optimizer_tensors(model, optimizer):
     """AdamW's numbers by parameter name: ``embedding.weight.exp_avg`` and so on."""
     names = [name for name, _ in model.named_parameters()]
     entries = optimizer.state_dict()["state"].items()
-    return {f"{names[i]}.{key}": t.detach().cpu().contiguous() for i, entry in entries for key, t in entry.items()}
+    return {
+        f"{names[i]}.{key}": t.detach().cpu().contiguous()
+        for i, entry in entries
+        for key, t in entry.items()
+    }
 
 
 def _keep_last(folder, step):
@@ -119,9 +129,13 @@ def remove(path):
 def refuse_foreign(path, whole=False):
     """A folder of a checkpoint's name may be somebody else's, and then it is not touched; a ``whole`` one says so."""
     foreign = None if path.is_dir() and not path.is_symlink() else path
-    foreign = foreign or next((p for p in path.iterdir() if not OURS.fullmatch(p.name) or p.is_dir()), None)
+    foreign = foreign or next(
+        (p for p in path.iterdir() if not OURS.fullmatch(p.name) or p.is_dir()), None
+    )
     if foreign or (whole and not is_ours(path)):
-        raise ValueError(f"{foreign or path} is in the way and not of this program: move it, or choose another folder")
+        raise ValueError(
+            f"{foreign or path} is in the way and not of this program: move it, or choose another folder"
+        )
 
 
 # ---------------------------------------------------------------- reading
@@ -133,7 +147,9 @@ def checkpoint_folders(folder):
 def named_as_ours(folder):
     """What has the name of a checkpoint, oldest first, or of the best model, whoever wrote it."""
     steps = [path for path in folder.glob("step_*") if STEP.fullmatch(path.name)]
-    return sorted(steps, key=step_of) + [path for path in [folder / "best"] if os.path.lexists(path)]
+    return sorted(steps, key=step_of) + [
+        path for path in [folder / "best"] if os.path.lexists(path)
+    ]
 
 
 def is_ours(path):
@@ -169,7 +185,9 @@ def last_checkpoint(folder, say=print):
             return path, read_checkpoint(path)
         except ValueError as error:
             if path == folders[0]:
-                raise ValueError(f"{error} and no earlier checkpoint is whole: start again in another folder") from None
+                raise ValueError(
+                    f"{error} and no earlier checkpoint is whole: start again in another folder"
+                ) from None
             say(f"{error}: trying the checkpoint before it")
     return None
 
@@ -181,4 +199,6 @@ def load_optimizer(path, model, optimizer):
         name, _, what = key.rpartition(".")
         # a copy has torch's own alignment in memory: where a tensor starts can change the last bit of a sum
         state.setdefault(places[name], {})[what] = tensor.clone()
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )

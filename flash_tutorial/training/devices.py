@@ -40,7 +40,9 @@ def pick_device(name="auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"device={name!r} is unknown: expected 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'") from None
+        raise ValueError(
+            f"device={name!r} is unknown: expected 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'"
+        ) from None
     cards = torch.cuda.device_count()
     if not {"cpu": True, "cuda": (device.index or 0) < cards, "mps": has_mps}.get(device.type):
         seen = f"torch {torch.__version__} sees {cards} CUDA cards and {'an' if has_mps else 'no'} MPS device"
@@ -57,9 +59,13 @@ def pick_dtype(device, name="auto", parameters=0) -> tuple[torch.dtype, str]:
     device = torch.device(device)
     if name not in (None, "auto"):
         if name not in DTYPES:
-            raise ValueError(f"dtype={name!r} is unknown: expected 'auto', {', '.join(map(repr, DTYPES))}")
+            raise ValueError(
+                f"dtype={name!r} is unknown: expected 'auto', {', '.join(map(repr, DTYPES))}"
+            )
         if name == "float16" and device.type != "cuda":
-            raise ValueError(f"dtype='float16' on {device.type}: its loss scaling needs a CUDA card; choose 'auto'")
+            raise ValueError(
+                f"dtype='float16' on {device.type}: its loss scaling needs a CUDA card; choose 'auto'"
+            )
         return DTYPES[name], "asked for"
     if device.type == "cpu" and parameters >= LARGE:
         if bfloat16_gain(torch.get_num_threads()) >= PAYS:
@@ -71,7 +77,10 @@ def pick_dtype(device, name="auto", parameters=0) -> tuple[torch.dtype, str]:
     if major >= 8:
         return torch.bfloat16, f"compute capability {major}.{minor} has bfloat16 units"
     if major >= 7:
-        return torch.float16, f"compute capability {major}.{minor} has float16 but no bfloat16 units; loss is scaled"
+        return (
+            torch.float16,
+            f"compute capability {major}.{minor} has float16 but no bfloat16 units; loss is scaled",
+        )
     return torch.float32, f"compute capability {major}.{minor} has no half-precision matrix units"
 
 
@@ -197,19 +206,29 @@ class Engine:
     def __init__(self, model, dtype="auto", group=Group(), compile=False):
         self.group, self.device = group, next(model.parameters()).device
         dtype, _ = pick_dtype(self.device, dtype, sum(p.numel() for p in model.parameters()))
-        self.half = torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
+        self.half = (
+            torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
+        )
         # float16 gradients underflow
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
         self.model_loss = model.loss
-        if group.size > 1:  # a unit of a learner's own may have parameters that a mixing does not use
-            self.model_loss = nn.parallel.DistributedDataParallel(_Loss(model), find_unused_parameters=True)
+        if (
+            group.size > 1
+        ):  # a unit of a learner's own may have parameters that a mixing does not use
+            self.model_loss = nn.parallel.DistributedDataParallel(
+                _Loss(model), find_unused_parameters=True
+            )
         self.call = compiled(self.model_loss) if compile else self.model_loss
 
     def each(self, parts):
         """The parts of a batch; processes exchange gradients in the last one only."""
         parts = list(parts)
         for i, part in enumerate(parts, 1):
-            with nullcontext() if i == len(parts) or self.group.size == 1 else self.model_loss.no_sync():
+            with (
+                nullcontext()
+                if i == len(parts) or self.group.size == 1
+                else self.model_loss.no_sync()
+            ):
                 yield part
 
     def loss(self, ids, targets, mask):
@@ -240,7 +259,9 @@ def compiled(function):
             return fast(*args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"torch.compile does not work here ({reason}): leave compile off") from error
+            raise ValueError(
+                f"torch.compile does not work here ({reason}): leave compile off"
+            ) from error
 
     return call
 

@@ -107,14 +107,22 @@ class Job:
             return Run(self.model, rows, None, self.scores.best)
         score = self.score(rows)
         if self.out:
-            save_results(self.out, partial(save_model, self.model), rows, self.scores.values(score), self.facts)
+            save_results(
+                self.out,
+                partial(save_model, self.model),
+                rows,
+                self.scores.values(score),
+                self.facts,
+            )
             self.session.say(f"model and log are in {self.out}")
         return Run(self.model, rows, score, self.scores.best)
 
     def engine(self):
         """What computes losses and gradients, in the run's number format."""
         self.model.to(self.session.device).train()
-        return Engine(self.model, self.facts["number_format"], self.session.group, self.config.compile)
+        return Engine(
+            self.model, self.facts["number_format"], self.session.group, self.config.compile
+        )
 
     def make_updates(self, engine, keeper, until, show, callback):
         """Updates with what comes after each: a row in the log, a score, a checkpoint. Gives the rows."""
@@ -131,7 +139,9 @@ class Job:
             row["seconds"] = round(seconds, 3)
             if group.speaks and self.scores.due(step):
                 row |= self.scores.keep_best(self.model, step)
-                began = time.perf_counter() - seconds  # the seconds of training, without those of scores
+                began = (
+                    time.perf_counter() - seconds
+                )  # the seconds of training, without those of scores
             keeper.log.append(**row)
             show(keeper.log.rows)
             asked = group.largest(stop.asked)
@@ -163,7 +173,9 @@ class Job:
         unit = self.scores.split.vocabulary.unit
         self.session.say(f"validation: {in_words(score, unit)} over {score.n_tokens:,} {unit}s")
         if self.scores.best:
-            self.session.say(f"the best was {self.scores.best['score']:.4f}, after update {self.scores.best['step']}")
+            self.session.say(
+                f"the best was {self.scores.best['score']:.4f}, after update {self.scores.best['step']}"
+            )
         return score
 
 

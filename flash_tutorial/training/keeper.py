@@ -38,4 +38,6 @@ class Keeper:
             more = {"seconds": seconds, "scaler": self.scaler.state_dict()}
             tensors = optimizer_tensors(self.model, self.optimizer)
             write_model = partial(self.save_model, self.model)
-            save_checkpoint(self.out, step, write_model, tensors, self.log.text(), self.facts | more)
+            save_checkpoint(
+                self.out, step, write_model, tensors, self.log.text(), self.facts | more
+            )

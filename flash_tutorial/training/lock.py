@@ -29,10 +29,18 @@ def locked(folder, say=print):
             raise refused(f"{folder} cannot be locked", error) from error
         owner = _owner(folder)
         if not held:
-            raise ValueError(f"{folder} is in use by {_named(owner)}: wait for it, stop it, or choose another folder")
+            raise ValueError(
+                f"{folder} is in use by {_named(owner)}: wait for it, stop it, or choose another folder"
+            )
         if owner and owner.get("host") != socket.gethostname():
-            say(f"{_named(owner)} did not end in order: if it still runs there, stop it: two would write into {folder}")
-        us = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+            say(
+                f"{_named(owner)} did not end in order: if it still runs there, stop it: two would write into {folder}"
+            )
+        us = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+        }
         write_text(folder / OWNER, json.dumps(us) + "\n")
         stack.callback(_remove, folder / OWNER)
         yield
@@ -48,7 +56,9 @@ def _take(path, stack, say):
             os.close(handle)
             path.unlink(missing_ok=True)
             return _take_soft(path.with_name(SOFT_LOCK), stack, say)
-        if not held or os.fstat(handle).st_nlink:  # without a link: its last owner removed it in this very moment
+        if (
+            not held or os.fstat(handle).st_nlink
+        ):  # without a link: its last owner removed it in this very moment
             stack.callback(os.close, handle)
             if held:
                 stack.callback(_remove, path)
@@ -61,7 +71,9 @@ def _take_soft(path, stack, say):
     try:
         stack.enter_context(SoftFileLock(path, timeout=0))
     except Timeout:
-        say(f"this file system has no locks: if that process is gone, remove {path} and start again")
+        say(
+            f"this file system has no locks: if that process is gone, remove {path} and start again"
+        )
         return False
     return True
 

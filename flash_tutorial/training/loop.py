@@ -14,9 +14,17 @@ from .session import open_session
 
 
 def train(
-    model_or_config=None, train_config=None, *, corpus=None, out=None, resume=False, stop_at=None, device="auto",
-    progress=True, callback=None,
-) -> Run:  # fmt: skip
+    model_or_config=None,
+    train_config=None,
+    *,
+    corpus=None,
+    out=None,
+    resume=False,
+    stop_at=None,
+    device="auto",
+    progress=True,
+    callback=None,
+) -> Run:
     """Train a model; a causal one learns the next byte (or token), any other those of hidden spans.
 
     Args:
@@ -53,7 +61,9 @@ def train(
     start.check_arguments(given, config, out, callback)
     with open_session(device, progress) as session:
         job = prepare(given, config, corpus, session)
-        with run_folder(out, resume, job.facts, session.group, session.say, start.earlier_values()) as found:
+        with run_folder(
+            out, resume, job.facts, session.group, session.say, start.earlier_values()
+        ) as found:
             until = start.last_update(stop_at, config, found)
             job.take_up(found, out)
             if found and found.finished:

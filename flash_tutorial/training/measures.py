@@ -15,10 +15,12 @@ from ..layers import cos_sin
 
 NAMES = {
     "austen": re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}"),  # a capital inside a sentence
-    "code": re.compile(rb"(?<![\w.])(?!(?:None|True|False|from|import|return|with|while|else|elif|pass|yield|raise|"
-                       rb"assert|lambda|class|break|continue|except|finally|global|nonlocal|async|await)\b)"
-                       rb"[A-Za-z_]\w{3,}"),  # an identifier
-}  # fmt: skip
+    "code": re.compile(
+        rb"(?<![\w.])(?!(?:None|True|False|from|import|return|with|while|else|elif|pass|yield|raise|"
+        rb"assert|lambda|class|break|continue|except|finally|global|nonlocal|async|await)\b)"
+        rb"[A-Za-z_]\w{3,}"
+    ),  # an identifier
+}
 
 
 @torch.no_grad()
@@ -51,10 +53,16 @@ def by_mention(bits, valid, targets, distances, kind="austen"):
         for found in NAMES[kind].finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
             start, end, word = found.start(), found.end(), found.group()
             away = start - last[word] if word in last else None
-            key = "first" if away is None else next(said for (a, b), said in bins.items() if a < away <= b)
+            key = (
+                "first"
+                if away is None
+                else next(said for (a, b), said in bins.items() if a < away <= b)
+            )
             names[key].append(row[start:end].sum())
             last[word] = start
-    return {key: [round(float(np.mean(found)), 3), len(found)] for key, found in names.items() if found}
+    return {
+        key: [round(float(np.mean(found)), 3), len(found)] for key, found in names.items() if found
+    }
 
 
 # ---------------------------------------------------------------- the same name, with its mentions and without
@@ -78,7 +86,11 @@ def worth_of_mentions(model, split, T, distances, kind, each=100):
             row, start, end, mentions = names[i]
             free = [name for name in others[end - start] if name not in texts[row]]
             if free:
-                saved.append(bits_saved(model, ids[row], texts[row][start:end], start, mentions, rng.choice(free)))
+                saved.append(
+                    bits_saved(
+                        model, ids[row], texts[row][start:end], start, mentions, rng.choice(free)
+                    )
+                )
         if saved:
             error = float(np.std(saved) / len(saved) ** 0.5)
             found[distance] = [round(float(np.mean(saved)), 3), round(error, 3), len(saved)]
@@ -92,9 +104,13 @@ def mentioned_names(texts, distances, kind):
     found = {(a, b): [] for a, b in itertools.pairwise(distances)}
     for row, text in enumerate(texts):
         seen = {}
-        for word in re.finditer(rb"(?<!\w)[A-Za-z_]\w+", text):  # mentions of every form, also behind a point
+        for word in re.finditer(
+            rb"(?<!\w)[A-Za-z_]\w+", text
+        ):  # mentions of every form, also behind a point
             before = seen.setdefault(word.group(), [])
-            key = next((k for k in found if before and k[0] < word.start() - before[-1] <= k[1]), None)
+            key = next(
+                (k for k in found if before and k[0] < word.start() - before[-1] <= k[1]), None
+            )
             name = key and NAMES[kind].match(text, word.start())
             if name and name.end() == word.end():
                 found[key].append((row, word.start(), word.end(), tuple(before)))

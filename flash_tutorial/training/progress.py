@@ -22,9 +22,13 @@ def progress_of(config, first, unit, on):
 
     began, tokens = time.perf_counter(), config.batch * config.length
     with tqdm(
-        total=config.steps, initial=first, unit="step", disable=None if on else True, dynamic_ncols=True,
+        total=config.steps,
+        initial=first,
+        unit="step",
+        disable=None if on else True,
+        dynamic_ncols=True,
         bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]{postfix}",
-    ) as bar:  # fmt: skip
+    ) as bar:
 
         def show(rows):
             step, recent = rows[-1]["step"], [row["loss"] for row in rows[-20:]]
@@ -33,7 +37,10 @@ def progress_of(config, first, unit, on):
             text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {speed:,.0f} tokens/s"
             bar.set_postfix_str(text, refresh=False)
             bar.update()
-            now_and_then = step % max(1, config.steps // 20) == 0 or step in (first + 1, config.steps)
+            now_and_then = step % max(1, config.steps // 20) == 0 or step in (
+                first + 1,
+                config.steps,
+            )
             if on and bar.disable and now_and_then:
                 left = (config.steps - step) * tokens / speed
                 print(f"step {step}/{config.steps}: {text}, {left:.0f} s left", flush=True)

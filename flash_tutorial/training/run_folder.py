@@ -17,13 +17,32 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import advising, altered, check_sha256, file_sha256, read_json, reading, refused, write_json, write_text
+from ..files import (
+    advising,
+    altered,
+    check_sha256,
+    file_sha256,
+    read_json,
+    reading,
+    refused,
+    write_json,
+    write_text,
+)
 from ..settings import check_format
 from .checkpoints import HALF, is_ours, last_checkpoint, named_as_ours, remove
 from .lock import locked
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "result.json", "log.csv", "training.png")
-LEFT = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part")  # half written, of a process that was killed
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "result.json",
+    "log.csv",
+    "training.png",
+)
+LEFT = re.compile(
+    rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part"
+)  # half written, of a process that was killed
 # settings that may change when a run goes on: they have no part in the weights, show elsewhere (the text's hash), or
 # are dealt with where they change (steps)
 MAY_DIFFER = {"corpus", "compile", "eval_bytes", "checkpoint_every", "steps"}
@@ -51,7 +70,9 @@ def run_folder(out, resume, facts, group, say, before=None):
         def enter():
             if out is None:
                 if resume:
-                    raise ValueError("resume=True without out: name the folder of the run that is to go on")
+                    raise ValueError(
+                        "resume=True without out: name the folder of the run that is to go on"
+                    )
                 return None
             if not str(out):
                 raise ValueError("out='': expected the name of a folder")
@@ -86,7 +107,9 @@ def open_folder(out, resume, facts, say, before):
         return Found(out, result, finished=True)
     if not found:
         rest = f"take its model as a start in another folder (--start-from {out})"
-        raise ValueError(f"steps={asked}: {out} has no checkpoint to go on from, it ended at {result['step']}: {rest}")
+        raise ValueError(
+            f"steps={asked}: {out} has no checkpoint to go on from, it ended at {result['step']}: {rest}"
+        )
     refuse_fewer_steps(asked, found.values["step"])
     if found.values["machine"] != facts["machine"]:
         elsewhere = f"this run began elsewhere ({found.values['machine']})"
@@ -108,7 +131,9 @@ def clear_up(out):
 # ---------------------------------------------------------------- what is refused
 def refuse_occupied(out, why):
     """A run is not written over, and neither is a file that has a name of a run's."""
-    there = [name for name in FILES if os.path.lexists(out / name)] + [path.name for path in named_as_ours(out)]
+    there = [name for name in FILES if os.path.lexists(out / name)] + [
+        path.name for path in named_as_ours(out)
+    ]
     if there:
         others = f" and {len(there) - 1} more" if there[1:] else ""
         go_on = "go on with --resume (resume=True), or choose another folder (--out)"
@@ -119,7 +144,9 @@ def refuse_foreign_steps(out):
     """A folder that only has the name of a checkpoint would be in the way at that step."""
     for path in named_as_ours(out):
         if not is_ours(path):
-            raise ValueError(f"{path} is no checkpoint of this program: move it, or choose another folder (--out)")
+            raise ValueError(
+                f"{path} is no checkpoint of this program: move it, or choose another folder (--out)"
+            )
 
 
 def refuse_another_run(path, saved, facts, earlier):
@@ -128,14 +155,20 @@ def refuse_another_run(path, saved, facts, earlier):
     for part in ("model_config", "train_config"):
         missing = earlier.get(part, {})
         for key in sorted({*saved[part], *facts[part]} - MAY_DIFFER):
-            before, now = (values[part].get(key, missing.get(key, "absent")) for values in (saved, facts))
+            before, now = (
+                values[part].get(key, missing.get(key, "absent")) for values in (saved, facts)
+            )
             if before != now:
                 advice = "give the same value to go on, or choose another folder for a new run"
-                raise ValueError(f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: {advice}")
+                raise ValueError(
+                    f"{path} was trained with {key}={before!r}, now {key}={now!r} is asked for: {advice}"
+                )
     before, now = (values["text"] | {"corpus": "any name"} for values in (saved, facts))
     if before != now:
         names = f"{saved['text']['corpus']!r} as it was then, and {facts['text']['corpus']!r} has other bytes"
-        raise ValueError(f"{path} was trained on the text {names}: give that text (--corpus), or choose another folder")
+        raise ValueError(
+            f"{path} was trained on the text {names}: give that text (--corpus), or choose another folder"
+        )
 
 
 def refuse_altered(out, found, result):
@@ -147,9 +180,13 @@ def refuse_altered(out, found, result):
     if found:
         anew = f"move it away, and --resume writes it anew from {found.path}"
     with advising(anew), reading(out / "log.csv"):
-        if (out / "config.json").exists() and read_json(out / "config.json")["sha256"]["model.safetensors"] not in ours:
+        if (out / "config.json").exists() and read_json(out / "config.json")["sha256"][
+            "model.safetensors"
+        ] not in ours:
             raise altered(out / "config.json", "it is not of this run")
-        if (out / "model.safetensors").exists() and file_sha256(out / "model.safetensors") not in ours:
+        if (out / "model.safetensors").exists() and file_sha256(
+            out / "model.safetensors"
+        ) not in ours:
             raise altered(out / "model.safetensors")
         if (out / "log.csv").exists():
             if found:
@@ -164,7 +201,9 @@ def refuse_altered(out, found, result):
 def refuse_fewer_steps(asked, done):
     """What is done is done."""
     if asked < done:
-        raise ValueError(f"steps={asked}: {done} updates are done already, expected at least so many")
+        raise ValueError(
+            f"steps={asked}: {done} updates are done already, expected at least so many"
+        )
 
 
 # ---------------------------------------------------------------- its end
@@ -175,7 +214,9 @@ def save_results(out, save_model, rows, scores, facts):
     last = [row[bits] for row in rows[-25:]]
     result = {"step": rows[-1]["step"]} | facts | {f"train_{bits}": sum(last) / len(last)} | scores
     result |= {key: rows[-1][key] for key in ("seconds", "tokens")}
-    sums = {name: file_sha256(out / name) for name in ("config.json", "model.safetensors", "log.csv")}
+    sums = {
+        name: file_sha256(out / name) for name in ("config.json", "model.safetensors", "log.csv")
+    }
     write_json(out / "result.json", result | {"sha256": sums})
 
 
@@ -193,7 +234,9 @@ def read_result(out):
 def is_finished(out, result):
     """Whether the model is there that ``result`` is about."""
     try:
-        check_sha256(out, {name: result["sha256"][name] for name in ("config.json", "model.safetensors")})
+        check_sha256(
+            out, {name: result["sha256"][name] for name in ("config.json", "model.safetensors")}
+        )
     except ValueError:
         return False
     return True
@@ -209,7 +252,15 @@ class Log:
     def __init__(self, rows=(), unit="byte", scored=False):
         """``unit`` is what a bit is counted by, a byte or a token; ``scored``: some rows have a score."""
         self.path, self.rows = None, list(rows)
-        self.columns = ["step", "loss", f"bits_per_{unit}", "learning_rate", "gradient_norm", "tokens", "seconds"]
+        self.columns = [
+            "step",
+            "loss",
+            f"bits_per_{unit}",
+            "learning_rate",
+            "gradient_norm",
+            "tokens",
+            "seconds",
+        ]
         self.columns += [f"validation_bits_per_{unit}"] if scored else []
 
     def text(self):
@@ -233,7 +284,9 @@ class Log:
                 with open(self.path, "a", encoding="utf-8", newline="\n") as file:
                     file.write(self.line(row) + "\n")
             except OSError as error:
-                raise refused(f"{self.path} could not be written", error, "; then go on with --resume") from error
+                raise refused(
+                    f"{self.path} could not be written", error, "; then go on with --resume"
+                ) from error
 
 
 def read_log(path):
@@ -241,7 +294,13 @@ def read_log(path):
     text, rows = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "", []
     for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
         try:
-            rows.append({key: (int if key in WHOLE else float)(cell) for key, cell in values.items() if cell != ""})
+            rows.append(
+                {
+                    key: (int if key in WHOLE else float)(cell)
+                    for key, cell in values.items()
+                    if cell != ""
+                }
+            )
         except (TypeError, ValueError):
             break
     return rows

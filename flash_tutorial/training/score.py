@@ -42,7 +42,9 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     to.
     """
     if not isinstance(split, Split):
-        raise ValueError(f"the text is a {type(split).__name__}: expected a split, as load_corpus('austen').validation")
+        raise ValueError(
+            f"the text is a {type(split).__name__}: expected a split, as load_corpus('austen').validation"
+        )
     check_vocabulary(model, split.vocabulary)
     check_counts(batch=batch)
     ids, targets, valid = evaluation_windows(split, length)
@@ -57,12 +59,18 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
         x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
         logits = model(x, mask=mask)
         check_logits(logits, x, model)
-        losses = F.cross_entropy(logits.float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
+        losses = F.cross_entropy(
+            logits.float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none"
+        )
         nats += losses.cpu().double().sum(0).numpy()
         counts += (y != IGNORE).sum(0).cpu().numpy()
     model.train(was_training)
-    by_position = np.divide(nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0)
-    score = Evaluation(float(nats.sum() / math.log(2) / counts.sum()), by_position, int(counts.sum()))
+    by_position = np.divide(
+        nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0
+    )
+    score = Evaluation(
+        float(nats.sum() / math.log(2) / counts.sum()), by_position, int(counts.sum())
+    )
     if causal or split.vocabulary.tokens is None:
         score.n_bytes = split.n_bytes if causal else score.n_tokens
     return score
@@ -84,7 +92,10 @@ def check_vocabulary(model, vocabulary):
     """Refuse a text whose ids mean something else than the model's, or are too many for it."""
     config = getattr(model, "config", None)
     if hasattr(config, "tokens") and config.tokens != vocabulary.tokens:
-        ours, theirs = (f"{v.tokens} tokens" if v.tokens else "bytes" for v in (Vocabulary(config.tokens), vocabulary))
+        ours, theirs = (
+            f"{v.tokens} tokens" if v.tokens else "bytes"
+            for v in (Vocabulary(config.tokens), vocabulary)
+        )
         fit = f"give it a text of {ours}, or build it with ModelConfig(tokens={vocabulary.tokens})"
         raise ValueError(f"the model reads {ours}, the text holds {theirs}: {fit}")
     if isinstance(getattr(config, "vocab_size", None), int):
@@ -94,4 +105,8 @@ def check_vocabulary(model, vocabulary):
 def in_words(score, unit):
     """Bits per token, and per byte where that is another number; ``unit`` is what is counted, a byte or a token."""
     text = f"{score.bits_per_token:.4f} bits per {unit}"
-    return text if score.n_bytes in (None, score.n_tokens) else f"{text}, {score.bits_per_byte:.4f} bits per byte"
+    return (
+        text
+        if score.n_bytes in (None, score.n_tokens)
+        else f"{text}, {score.bits_per_byte:.4f} bits per byte"
+    )

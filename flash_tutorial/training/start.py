@@ -23,12 +23,18 @@ def check_arguments(given, config, out, callback):
     """Refuse what is of another kind than ``train`` asks for."""
     if isinstance(given, type):
         name = given.__name__
-        raise ValueError(f"the model is the class {name}: give an object of it, or ModelConfig({name}) if it is a unit")
+        raise ValueError(
+            f"the model is the class {name}: give an object of it, or ModelConfig({name}) if it is a unit"
+        )
     if not isinstance(given, ModelConfig | nn.Module):
         example = repr(given) if isinstance(given, str) and given in ARCHITECTURES else "'flash'"
-        raise ValueError(f"the model is {short(given)}: expected a ModelConfig, as ModelConfig({example}), or a model")
+        raise ValueError(
+            f"the model is {short(given)}: expected a ModelConfig, as ModelConfig({example}), or a model"
+        )
     if not isinstance(config, TrainConfig):
-        raise ValueError(f"the settings are {short(config)}: expected a TrainConfig, as TrainConfig(steps=300)")
+        raise ValueError(
+            f"the settings are {short(config)}: expected a TrainConfig, as TrainConfig(steps=300)"
+        )
     if out is not None and not isinstance(out, str | os.PathLike):
         raise ValueError(f"out={short(out)}: expected the path of a folder, or None")
     if callback is not None and not callable(callback):
@@ -41,14 +47,22 @@ def check_model(model, config):
     """Refuse a module that cannot be trained, or settings that do not go with a model that is there already."""
     name = type(model).__name__
     if not callable(getattr(model, "loss", None)):
-        asked = "loss(ids, targets, mask=None) and a call (ids, mask=None) that gives logits (B, T, N)"
-        raise ValueError(f"{name} has no method loss: expected a LanguageModel, or a model of your own with {asked}")
+        asked = (
+            "loss(ids, targets, mask=None) and a call (ids, mask=None) that gives logits (B, T, N)"
+        )
+        raise ValueError(
+            f"{name} has no method loss: expected a LanguageModel, or a model of your own with {asked}"
+        )
     check_call(model, model.loss, "loss(ids, targets, mask=None)", None, None, mask=None)
     check_call(model, model.forward, "a call (ids, mask=None)", None, mask=None)
     if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError(f"{name} has no parameter that requires a gradient: there is nothing to train")
+        raise ValueError(
+            f"{name} has no parameter that requires a gradient: there is nothing to train"
+        )
     if config.start_from:
-        raise ValueError(f"start_from={config.start_from!r} beside a model, which starts as it is: give one of the two")
+        raise ValueError(
+            f"start_from={config.start_from!r} beside a model, which starts as it is: give one of the two"
+        )
 
 
 def last_update(stop_at, config, found):
@@ -56,9 +70,15 @@ def last_update(stop_at, config, found):
     if stop_at is None:
         return config.steps
     done = found.values["step"] if found else 0
-    if not isinstance(stop_at, int) or isinstance(stop_at, bool) or not max(1, done) <= stop_at <= config.steps:
+    if (
+        not isinstance(stop_at, int)
+        or isinstance(stop_at, bool)
+        or not max(1, done) <= stop_at <= config.steps
+    ):
         why = f", since {done} updates are done already" if done else ""
-        raise ValueError(f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}")
+        raise ValueError(
+            f"stop_at={stop_at!r}: expected an integer from {max(1, done)} to {config.steps}{why}"
+        )
     return stop_at
 
 
@@ -69,7 +89,9 @@ def find_corpus(corpus, config):
         return corpus
     if not isinstance(corpus, str | Path | None):
         made = "load_tokens(array, vocab_size) makes one of an array of ids"
-        raise ValueError(f"corpus is a {type(corpus).__name__}: expected a Corpus, or the name or path of one; {made}")
+        raise ValueError(
+            f"corpus is a {type(corpus).__name__}: expected a Corpus, or the name or path of one; {made}"
+        )
     return load_corpus(config.corpus if corpus is None else corpus)
 
 
@@ -82,7 +104,11 @@ def agree(given, corpus, start_from):
     if corpus.vocabulary.tokens is None:
         vocabulary = getattr(given, "vocabulary", None)
         if vocabulary is None:
-            vocabulary = find_vocabulary(start_from, config.tokens) if start_from else Vocabulary(config.tokens)
+            vocabulary = (
+                find_vocabulary(start_from, config.tokens)
+                if start_from
+                else Vocabulary(config.tokens)
+            )
         return given, corpus.encoded(vocabulary)
     if config.tokens is None:
         config = replace(config, tokens=corpus.vocabulary.tokens)
@@ -96,7 +122,9 @@ def share_tokenizer(model, corpus):
     if isinstance(model, LanguageModel):
         ours, theirs = model.vocabulary.tokenizer, corpus.vocabulary.tokenizer
         if ours and theirs and ours != theirs:
-            raise ValueError("the corpus has another tokenizer than the model: encode the text with the model's own")
+            raise ValueError(
+                "the corpus has another tokenizer than the model: encode the text with the model's own"
+            )
         model.vocabulary = Vocabulary(model.config.tokens, theirs or ours)
 
 
@@ -112,21 +140,29 @@ def describe_model(model):
 def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
     """What decides the weights and the score, as plain values."""
     parameters = count_parameters(model)
-    dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))  # each would measure for itself
+    dtype = group.share(
+        str(pick_dtype(device, config.dtype, parameters)[0])
+    )  # each would measure for itself
     return {
         "model_config": describe_config(model),
         "train_config": config.to_dict(),
-        "text": {"corpus": corpus.name, "train_sha256": corpus.train.sha256,
-            "validation_sha256": corpus.validation.sha256},
+        "text": {
+            "corpus": corpus.name,
+            "train_sha256": corpus.train.sha256,
+            "validation_sha256": corpus.validation.sha256,
+        },
         "number_format": dtype.removeprefix("torch."),
         "machine": describe_device(device, config.dtype, parameters)
-            + (f", {group.size} processes" if group.size > 1 else ""),
-    }  # fmt: skip
+        + (f", {group.size} processes" if group.size > 1 else ""),
+    }
 
 
 def earlier_values():
     """What a key means that is missing in a run's files, since the option did not exist yet."""
-    return {"model_config": before_they_existed(ModelConfig), "train_config": before_they_existed(TrainConfig)}
+    return {
+        "model_config": before_they_existed(ModelConfig),
+        "train_config": before_they_existed(TrainConfig),
+    }
 
 
 def describe_config(model):
@@ -134,7 +170,11 @@ def describe_config(model):
     if isinstance(getattr(model, "config", None), ModelConfig):
         return json.loads(json.dumps(model.config.to_dict()))
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
-    return {"format": FORMAT, "model_class": f"{type(model).__module__}.{type(model).__qualname__}", "weights": shapes}
+    return {
+        "format": FORMAT,
+        "model_class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "weights": shapes,
+    }
 
 
 def restored(given, start):
@@ -166,6 +206,10 @@ def say_if_short(corpus, config, say):
     unit, longest = corpus.vocabulary.unit, int(np.diff(corpus.train.offsets).max())
     n = len(corpus.validation.tokens)
     if longest < config.length:
-        say(f"the longest document has {longest:,} {unit}s, fewer than a window of {config.length}: the rest is empty")
+        say(
+            f"the longest document has {longest:,} {unit}s, fewer than a window of {config.length}: the rest is empty"
+        )
     if config.eval_bytes != 0 and n < FEW:
-        say(f"the validation text has {n:,} {unit}s: a score over fewer than {FEW:,} says little, give a longer text")
+        say(
+            f"the validation text has {n:,} {unit}s: a score over fewer than {FEW:,} says little, give a longer text"
+        )

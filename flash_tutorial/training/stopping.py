@@ -7,8 +7,13 @@ import signal
 import threading
 from contextlib import contextmanager
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-PYTHONS_OWN = (signal.SIG_DFL, signal.default_int_handler)  # a caller's own handler, or nohup's, stays
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+PYTHONS_OWN = (
+    signal.SIG_DFL,
+    signal.default_int_handler,
+)  # a caller's own handler, or nohup's, stays
 
 
 class Stopped(KeyboardInterrupt):
@@ -45,7 +50,9 @@ def stoppable(say):
         number, line = end.args
         if number == signal.SIGINT:
             raise KeyboardInterrupt(line) from None
-        say(f"{signal.Signals(number).name}: {line or 'stopped at once, --resume goes on from the last checkpoint'}")
+        say(
+            f"{signal.Signals(number).name}: {line or 'stopped at once, --resume goes on from the last checkpoint'}"
+        )
         raise SystemExit(128 + number) from None
     finally:
         for number, handler in before.items():

@@ -42,8 +42,13 @@ def check_finite(loss, norm, step, config, scaled):
     if not math.isfinite(loss) or not (math.isfinite(norm) or scaled):
         where = f"step {step + 1}, learning rate {learning_rate_at(step, config):.3g}"
         found = f"the loss is {loss:.4g} and its gradient's norm {norm:.4g}"
-        advice = f"try a lower peak ({config.learning_rate / 3:.1g}), a longer warm-up or a smaller clip"
-        raise Diverged(f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched", step + 1)
+        advice = (
+            f"try a lower peak ({config.learning_rate / 3:.1g}), a longer warm-up or a smaller clip"
+        )
+        raise Diverged(
+            f"training stopped at {where}: {found}; {advice}; the last checkpoint is untouched",
+            step + 1,
+        )
 
 
 class Diverged(ValueError):
@@ -56,6 +61,9 @@ class Diverged(ValueError):
 
 def new_optimizer(model, config):
     """AdamW with the paper's betas and eps."""
-    fused, paper = next(model.parameters()).device.type in ("cpu", "cuda"), dict(betas=(0.9, 0.999), eps=1e-6)
+    fused, paper = (
+        next(model.parameters()).device.type in ("cpu", "cuda"),
+        dict(betas=(0.9, 0.999), eps=1e-6),
+    )
     rates = dict(lr=config.learning_rate, weight_decay=config.weight_decay)
     return torch.optim.AdamW(model.parameters(), **rates, **paper, fused=fused)

@@ -19,11 +19,18 @@ pytestmark = pytest.mark.quick
 def tiny(**more):
     return bench.Settings(
         **dict(
-            dim=16, qk_dim=8, chunk_size=8, tokens=64, lengths=(16, 32, 64), unit_length=32, positions=(16, 40),
-            decoding_blocks=1, rounds=1,
+            dim=16,
+            qk_dim=8,
+            chunk_size=8,
+            tokens=64,
+            lengths=(16, 32, 64),
+            unit_length=32,
+            positions=(16, 40),
+            decoding_blocks=1,
+            rounds=1,
         )
         | more
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +41,51 @@ def result():
 def test_smoke_benchmark_has_all_rows_of_one_form(result):
     result = json.loads(json.dumps(result))
     assert set(result) == {
-        "format", "command", "machine", "settings", "steady", "method", "training", "unit", "decoding", "conclusions",
-    }  # fmt: skip
+        "format",
+        "command",
+        "machine",
+        "settings",
+        "steady",
+        "method",
+        "training",
+        "unit",
+        "decoding",
+        "conclusions",
+    }
     models = ("flash_pytorch", "flash", "flash_quad", "transformer++")
-    assert [(r["T"], r["model"]) for r in result["training"]] == [(T, m) for T in (16, 32, 64) for m in models]
+    assert [(r["T"], r["model"]) for r in result["training"]] == [
+        (T, m) for T in (16, 32, 64) for m in models
+    ]
     for row in result["training"]:
         assert set(row) == {
-            "model", "T", "batch", "seconds", "floor", "peak_bytes", "reason", "multiply_adds", "tokens_per_second",
-        }  # fmt: skip
+            "model",
+            "T",
+            "batch",
+            "seconds",
+            "floor",
+            "peak_bytes",
+            "reason",
+            "multiply_adds",
+            "tokens_per_second",
+        }
         assert row["batch"] * row["T"] == 64
-        assert (row["seconds"] is None) == (row["reason"] is not None)  # a missing number has a reason
+        assert (row["seconds"] is None) == (
+            row["reason"] is not None
+        )  # a missing number has a reason
         if row["seconds"]:
-            assert set(row["seconds"]) == {"median", "low", "high", "rounds", "each"} and row["peak_bytes"] > 0
+            assert (
+                set(row["seconds"]) == {"median", "low", "high", "rounds", "each"}
+                and row["peak_bytes"] > 0
+            )
             assert (row["floor"] is not None) == (row["model"] in ("flash", "transformer++"))
     assert [(r["T"], r["batch"]) for r in result["unit"]] == [(32, 1), (32, 2)]
     assert set(result["conclusions"]) == {
-        "speedups", "crossover", "unit_over_floor", "constant_tokens", "decoding",
-    }  # fmt: skip
+        "speedups",
+        "crossover",
+        "unit_over_floor",
+        "constant_tokens",
+        "decoding",
+    }
 
 
 def test_smoke_benchmark_decodes_from_states_of_the_counted_size(result):
@@ -74,7 +109,9 @@ def test_smoke_saved_files_are_json_and_a_picture(result, tmp_path):
 def test_what_slows_the_machine_for_some_rounds_does_not_change_a_ratio():
     slower = [1.0, 1.0, 1.0, 3.0, 3.0]  # from the fourth round on
     a = bench.every_round([1.1 * s for s in slower])
-    b = bench.every_round([1.0, 1.0, 3.0, 3.0, 3.0])  # of another order: its third round was slow already
+    b = bench.every_round(
+        [1.0, 1.0, 3.0, 3.0, 3.0]
+    )  # of another order: its third round was slow already
     assert bench.ratio_in_turn(a, bench.every_round(slower)) == pytest.approx(1.1)
     assert bench.ratio_in_turn(a, b) == pytest.approx(1.1)
     assert bench.ratio_of_medians(a, b) < 0.4  # what one unlucky round makes of it
@@ -87,7 +124,11 @@ def test_all_ratios_of_things_timed_in_turn_are_of_their_rounds():
     def timed(*each):
         return bench.every_round(list(each))
 
-    steps = {"flash": timed(1.0, 10.0, 10.0), "transformer++": timed(2.0, 2.0, 20.0), "flash_pytorch": None}
+    steps = {
+        "flash": timed(1.0, 10.0, 10.0),
+        "transformer++": timed(2.0, 2.0, 20.0),
+        "flash_pytorch": None,
+    }
     training = [
         dict(model=name, T=T, seconds=seconds, floor=timed(1.0, 1.0, 10.0), multiply_adds=1)
         for T in (16, 32, 64)
@@ -100,7 +141,11 @@ def test_all_ratios_of_things_timed_in_turn_are_of_their_rounds():
     ]
     end = bench.conclude(training, [], decoding, tiny())
     first = end["speedups"][0]
-    assert (first["measured"], first["flash_over_floor"], first["transformer_over_floor"]) == (2.0, 1.0, 2.0)
+    assert (first["measured"], first["flash_over_floor"], first["transformer_over_floor"]) == (
+        2.0,
+        1.0,
+        2.0,
+    )
     assert first["flash_over_public"] is None
     assert end["decoding"]["flash"]["ratio"] == 2.0 and end["constant_tokens"]["ratio"] == 1.0
 
@@ -120,7 +165,9 @@ def test_a_training_step_of_twice_the_tokens_holds_about_twice_the_bytes():
     settings = tiny()
     model = bench.make_units("flash", settings)
     bytes_at = [peak_bytes(bench.training_step(model, settings, batch, 32)) for batch in (8, 16)]
-    weights = 4 * sum(p.numel() for p in model.parameters())  # their gradients are held at either size
+    weights = 4 * sum(
+        p.numel() for p in model.parameters()
+    )  # their gradients are held at either size
     assert 1.8 < (bytes_at[1] - weights) / (bytes_at[0] - weights) < 2.2
 
 
@@ -129,11 +176,16 @@ def test_model_and_floor_multiply_the_same_shapes():
     # chunk's sum, which nobody reads, and one chunk that reads no sum
     settings, T = tiny(), 32
     c = bench.config_of("flash", settings)
-    floor = sum(b * rows * inner * columns for b, rows, inner, columns in bench.flash_products(c, 2, T))
+    floor = sum(
+        b * rows * inner * columns for b, rows, inner, columns in bench.flash_products(c, 2, T)
+    )
     unit = FLASH(c.dim, qk_dim=c.qk_dim, chunk_size=c.chunk_size, causal=False)
     assert floor == 2 * (count_multiply_adds(unit, T) - 2 * c.chunk_size * c.qk_dim * unit.expanded)
     plus = bench.config_of("transformer++", settings)
-    dense = sum(b * rows * inner * columns for b, rows, inner, columns in bench.transformer_products(plus, T))
+    dense = sum(
+        b * rows * inner * columns
+        for b, rows, inner, columns in bench.transformer_products(plus, T)
+    )
     attention = attention_pairs(T, True) * 2 * c.dim
     assert dense + attention == bench.counted_units(plus, T)
 
@@ -142,7 +194,9 @@ def test_the_floor_runs_three_products_for_each_of_the_forward_pass():
     settings = tiny()
     c = bench.config_of("flash", settings)
     floor = bench.training_floor(c, settings, 2, 32)
-    forward = sum(b * rows * inner * columns for b, rows, inner, columns in bench.flash_products(c, 2, 32))
+    forward = sum(
+        b * rows * inner * columns for b, rows, inner, columns in bench.flash_products(c, 2, 32)
+    )
     assert executed(floor) == 3 * c.depth * forward
 
 
@@ -166,7 +220,9 @@ def test_a_quadratic_model_stops_with_a_reason():
     assert bench.unreasonable(before, row | {"model": "flash"}, tiny(step_limit=0.1)) is None
 
 
-@pytest.mark.parametrize("call", [1, 2, 3])  # for its memory, in the warm-up, and in the round that is timed
+@pytest.mark.parametrize(
+    "call", [1, 2, 3]
+)  # for its memory, in the warm-up, and in the round that is timed
 def test_too_little_memory_at_any_call_is_a_row_and_the_others_go_on(call, monkeypatch):
     make = bench.training_step
 
@@ -183,11 +239,15 @@ def test_too_little_memory_at_any_call_is_a_row_and_the_others_go_on(call, monke
 
     monkeypatch.setattr(bench, "training_step", with_little_memory)
     settings = tiny()
-    models = {name: bench.make_units(name, settings) for name in ("flash", "flash_quad", "transformer++")}
+    models = {
+        name: bench.make_units(name, settings) for name in ("flash", "flash_quad", "transformer++")
+    }
     rows = {row["model"]: row for row in bench._training_rows(models, 16, settings, {}, None)}
     assert {name: row["reason"] for name, row in rows.items()} == {
-        "flash": None, "flash_quad": "out of memory", "transformer++": None,
-    }  # fmt: skip
+        "flash": None,
+        "flash_quad": "out of memory",
+        "transformer++": None,
+    }
     assert [row["seconds"] is None for row in rows.values()] == [False, True, False]
     assert "out of memory" in bench.training_line(rows["flash_quad"])
 
@@ -222,7 +282,12 @@ def test_options_become_settings_and_the_command_hides_the_place_of_files(tmp_pa
     words = ["--quick", "--device", "cpu", "--rounds", "2", "--out", str(tmp_path / "x.json")]
     args = parser.parse_args(words)
     settings = bench.settings_from(args)
-    assert (settings.rounds, settings.tokens, settings.device, settings.dtype) == (2, 4096, "cpu", "float32")
+    assert (settings.rounds, settings.tokens, settings.device, settings.dtype) == (
+        2,
+        4096,
+        "cpu",
+        "float32",
+    )
     command = bench.command_of(args)
     assert "--quick" in command and str(tmp_path) not in command
     again = parser.parse_args(command.split()[2:])

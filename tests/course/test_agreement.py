@@ -12,7 +12,17 @@ from flash_course.checks.texts import say
 from flash_course.grading import judging
 
 ROOT = Path(__file__).resolve().parents[2]
-JUDGED = ("01.1", "02.3", "03.5", "04.2", "05.2", "06.3", "07.7", "08.2", "10.2")  # one of each kind
+JUDGED = (
+    "01.1",
+    "02.3",
+    "03.5",
+    "04.2",
+    "05.2",
+    "06.3",
+    "07.7",
+    "08.2",
+    "10.2",
+)  # one of each kind
 TASK = {"cells": [], "name": "ada", "seed": 0, "held_out": None, "seconds": 10}
 
 
@@ -47,8 +57,12 @@ def made_up(exercise, answer, **how):
     """A verdict that differs from answer to answer."""
     number = len(repr(answer))
     status = (verdict.RIGHT, verdict.WRONG, verdict.RAISES, verdict.NOT_ATTEMPTED)[number % 4]
-    by_part = {part: of * (number + i) % 3 and of for i, (part, of) in enumerate(exercise.parts.items())}
-    return verdict.Verdict(exercise.id, status, sum(by_part.values()), exercise.points, by_part=by_part)
+    by_part = {
+        part: of * (number + i) % 3 and of for i, (part, of) in enumerate(exercise.parts.items())
+    }
+    return verdict.Verdict(
+        exercise.id, status, sum(by_part.values()), exercise.points, by_part=by_part
+    )
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -60,7 +74,9 @@ def test_check_and_grade_give_the_same_points_for_every_kept_answer(name, handed
     """
     skip_without_triton(name)
     exercise, asked, kept = EXERCISES[name], [], []
-    monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)  # both would refuse what lies in the package
+    monkeypatch.setattr(
+        verdict, "refusal", lambda exercise, answer: None
+    )  # both would refuse what lies in the package
     monkeypatch.setattr(verdict, "alike_in_all", lambda *looks: [])
     monkeypatch.setattr(verdict, "alike_in_a_part", lambda *looks: {})
     judge = verdict.judge if name in JUDGED else made_up
@@ -85,19 +101,28 @@ def test_check_and_grade_give_the_same_points_for_every_kept_answer(name, handed
         (first, second), checked = asked[-2:], kept[-1]
         assert first == second or repr(first) == repr(second)
         assert graded["status"] == checked.status, answer
-        assert graded["parts"] == {part: checked.by_part[part] == of for part, of in exercise.parts.items()}, answer
+        assert graded["parts"] == {
+            part: checked.by_part[part] == of for part, of in exercise.parts.items()
+        }, answer
 
 
 @pytest.mark.parametrize("name", ["01.1", "03.2", "05.4", "05.5"])
 def test_both_refuse_the_courses_own_answer_with_one_sentence(name, handed_in):
     exercise = EXERCISES[name]
     said = say("all", "taken", name=exercise.names[0])
-    checked, graded = verdict.judge(exercise, exercise.right), of_grade(exercise, exercise.right, handed_in)
+    checked, graded = (
+        verdict.judge(exercise, exercise.right),
+        of_grade(exercise, exercise.right, handed_in),
+    )
     assert checked.points == 0 and checked.lines == [said]
-    assert graded.get("failed") == said or (graded["said"] == [said] and not any(graded["parts"].values()))
+    assert graded.get("failed") == said or (
+        graded["said"] == [said] and not any(graded["parts"].values())
+    )
 
 
 def test_where_both_ask_nothing_else_refuses():
     """One list of reasons: grading looks at an answer through `judge` alone."""
-    source = Path(importlib.util.find_spec("flash_course.grading.judging").origin).read_text(encoding="utf-8")
+    source = Path(importlib.util.find_spec("flash_course.grading.judging").origin).read_text(
+        encoding="utf-8"
+    )
     assert "from_the_package" not in source and "verdict.judge" in source

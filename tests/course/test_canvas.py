@@ -34,7 +34,13 @@ def booked(tmp_path, rows, column=None, **names):
     book = tmp_path / "book.csv"
     book.write_text(HEAD + rows, encoding="utf-8-sig")
     results = [
-        {"name": name, "set": number, "points": 7, "of": 100, "exercises": {"05.1": {}} if number else {}}
+        {
+            "name": name,
+            "set": number,
+            "points": 7,
+            "of": 100,
+            "exercises": {"05.1": {}} if number else {},
+        }
         for name, number in names.items()
     ]
     text, said = fill_gradebook(results, book, column)
@@ -44,7 +50,11 @@ def booked(tmp_path, rows, column=None, **names):
 @pytest.mark.quick
 def test_a_file_as_canvas_names_it_and_other_spellings_are_found(tmp_path):
     rows = '"Lovelace, Ada",101,S1,al\n"Wei, Li",102,S2,lw,,,\n"Ö, Dörte",103,S3,do,,,\n"Test",104,S4,te,,,50\n'
-    names = {"lovelaceada_LATE_101_5501_05_mixed": "05", "Li Wei": "05", "do\u0308rte o\u0308": "05"}
+    names = {
+        "lovelaceada_LATE_101_5501_05_mixed": "05",
+        "Li Wei": "05",
+        "do\u0308rte o\u0308": "05",
+    }
     found, said = booked(tmp_path, rows, **names)
     assert found == {"101": "7", "102": "7", "103": "7", "104": "50"}
     assert said[:2] == ["3 of 3 submissions filled in", "not in the gradebook: nobody"]
@@ -68,8 +78,11 @@ def test_a_doubtful_grade_is_not_filled_in(tmp_path):
     found, said = booked(tmp_path, rows, "Set 05", **names)
     assert found == {"1": "", "2": "", "3": "60", "4": "", "5": ""}
     for line in (
-        "not read: fay", "of another set: ida", "fits two students: Wei, Li", "two files of one student: al, S5",
-    ):  # fmt: skip
+        "not read: fay",
+        "of another set: ida",
+        "fits two students: Wei, Li",
+        "two files of one student: al, S5",
+    ):
         assert line in said
 
 

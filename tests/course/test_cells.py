@@ -105,14 +105,23 @@ WHOLE = {
     "a command that goes on, without a %": ("pip install tqdm \\\n    numpy\nx = 1", "pass\nx = 1"),
     "a cell that is timed": ("\n%%time\nx = 1\n!ls\n", "x = 1\npass"),
     "a cell that is captured and timed": ("%%capture out\n%%time\nx = 1", "x = 1"),
-    "a cell as nbconvert writes it": ("get_ipython().run_cell_magic('time', '', 'x = 1\\n%pwd\\n')", "x = 1\npass"),
-    "a cell of another program, as nbconvert writes it": ("get_ipython().run_cell_magic('bash', '', 'x')", "pass"),
+    "a cell as nbconvert writes it": (
+        "get_ipython().run_cell_magic('time', '', 'x = 1\\n%pwd\\n')",
+        "x = 1\npass",
+    ),
+    "a cell of another program, as nbconvert writes it": (
+        "get_ipython().run_cell_magic('bash', '', 'x')",
+        "pass",
+    ),
     "a prompt": (">>> x = 1\n>>> y = 2", "x = 1\ny = 2"),
     "an indented cell": ("    x = 1\n    y = 2", "x = 1\ny = 2"),
     "a byte order mark": ("\ufeffx = 1", "x = 1"),
     "a form feed": ("x = 1\n\x0c\n!ls\ny = 2", "x = 1\npass\ny = 2"),
     "old line ends": ("x = 1\r!ls\ry = 2", "x = 1\npass\ny = 2"),
-    "many": ("%load_ext autoreload\n%autoreload 2\n!ls\n\n?x\nx = 1", "pass\npass\npass\npass\nx = 1"),
+    "many": (
+        "%load_ext autoreload\n%autoreload 2\n!ls\n\n?x\nx = 1",
+        "pass\npass\npass\npass\nx = 1",
+    ),
     "more than IPython takes at once": ("!ls\n" * 600, "\n".join(["pass"] * 600)),
     "nothing but a magic": ("%%", ""),
 }
@@ -128,15 +137,32 @@ def test_a_cell_as_a_notebook_has_it(name):
 @pytest.mark.quick
 def test_what_looks_like_jupyters_own_stays_in_a_text_and_where_it_is_python():
     text = '"""\n!ls\n%time x\n%%bash\nwhat?\npip install x\n    cd ..\nx = !pwd\n"""'
-    for around in ("answer = {}", "{}", "answer = f({})", "answer = f{}", "!ls\nanswer = {}\n?x\npip list"):
+    for around in (
+        "answer = {}",
+        "{}",
+        "answer = f({})",
+        "answer = f{}",
+        "!ls\nanswer = {}\n?x\npip list",
+    ):
         tree = tree_of(python_of(around.format(text)))
-        assert ast.literal_eval(text) in [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    for python in ("x = (a\n%b)", "x = a \\\n% b", "x = [1,\n    -b]", "pip = ls - l", "time = 3\nx = time", "a != b"):
+        assert ast.literal_eval(text) in [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
+        ]
+    for python in (
+        "x = (a\n%b)",
+        "x = a \\\n% b",
+        "x = [1,\n    -b]",
+        "pip = ls - l",
+        "time = 3\nx = time",
+        "a != b",
+    ):
         assert python_of(python) == python
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("cell", ["x = = 3", "time = = 3", "retrun x", "x = (1,\n!ls", "pip = install tqdm"])
+@pytest.mark.parametrize(
+    "cell", ["x = = 3", "time = = 3", "retrun x", "x = (1,\n!ls", "pip = install tqdm"]
+)
 def test_what_is_no_line_of_jupyters_either_is_said(cell):
     (note,) = Statements([cell, "y = 1"], "a").notes
     assert note.startswith("code cell 1 is left out: ")
@@ -157,14 +183,19 @@ COMPILED = {
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_cell_that_python_refuses_later_costs_only_itself(name):
     found = Statements(["x = 1", COMPILED[name], "y = 2"], "a")
-    assert [ast.unparse(one.tree) for one in found.all] == ["x = 1", "y = 2"] and len(found.notes) == 1
+    assert [ast.unparse(one.tree) for one in found.all] == ["x = 1", "y = 2"] and len(
+        found.notes
+    ) == 1
 
 
 @pytest.mark.quick
 def test_a_note_names_the_line_that_it_is_in():
     cells = ["\n\n!pip install \\\n  tqdm\n%time x = 1 / 0\n", "%%time\n\ny = 1 / 0"]
     _, notes = Statements(cells, "a").run(["x", "y"])
-    assert [note.partition(":")[0] for note in notes] == ["line 5 of code cell 1", "line 3 of code cell 2"]
+    assert [note.partition(":")[0] for note in notes] == [
+        "line 5 of code cell 1",
+        "line 3 of code cell 2",
+    ]
 
 
 @pytest.mark.quick
@@ -179,7 +210,9 @@ def test_what_is_judged_is_python_already(tmp_path, monkeypatch):
     """So the process that judges needs no IPython, which takes time to import."""
     path = tmp_path / "ada.ipynb"
     cells = ["!ls\nx = 1", "x = = 3", "check('05.1', x)"]
-    path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]}))
+    path.write_text(
+        json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]})
+    )
     found = read_file(path, "ada")
     monkeypatch.setitem(sys.modules, "IPython.core.inputtransformer2", None)
     again = Statements(found.cells, "ada")

@@ -21,7 +21,9 @@ from flash_tutorial.settings import rules
 
 pytestmark = pytest.mark.quick
 
-SIZES = "--dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 --steps 6 --eval-bytes 200"
+SIZES = (
+    "--dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 --steps 6 --eval-bytes 200"
+)
 TINY = SIZES.split()
 
 
@@ -41,7 +43,12 @@ def no_picture(monkeypatch):
 def folder(text, tmp_path, capsys):
     """A run that has ended."""
     out = tmp_path / "run"
-    assert cli.main(["train", "--out", str(out), "--corpus", str(text), *TINY, "--checkpoint-every", "2"]) == 0
+    assert (
+        cli.main(
+            ["train", "--out", str(out), "--corpus", str(text), *TINY, "--checkpoint-every", "2"]
+        )
+        == 0
+    )
     capsys.readouterr()
     return out
 
@@ -91,14 +98,29 @@ def test_help_groups_the_options_by_architecture():
     assert "dim" in groups["the model"] and "steps" in groups["training"]
 
 
-@pytest.mark.parametrize("argv, parts", [
-    ("--heads 7", ("--heads 7: flash has no such option", "--chunk-size, --combine, --no-local")),
-    ("--architecture transformer++ --chunk-size 64", ("--chunk-size 64: transformer++ has no such option", "--ff-dim")),
-    ("--architecture transformer --no-global", ("--no-global: transformer has no such option", "--heads")),
-    ("--no-global --combine sum", ("--combine sum has no effect, since --no-global: leave it out",)),
-    ("--architecture flsh", ("--architecture flsh: expected one of", "flash_quad")),
-    ("--start-from austen-flash --heads 3", ("--heads 3: flash has no such option",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "argv, parts",
+    [
+        (
+            "--heads 7",
+            ("--heads 7: flash has no such option", "--chunk-size, --combine, --no-local"),
+        ),
+        (
+            "--architecture transformer++ --chunk-size 64",
+            ("--chunk-size 64: transformer++ has no such option", "--ff-dim"),
+        ),
+        (
+            "--architecture transformer --no-global",
+            ("--no-global: transformer has no such option", "--heads"),
+        ),
+        (
+            "--no-global --combine sum",
+            ("--combine sum has no effect, since --no-global: leave it out",),
+        ),
+        ("--architecture flsh", ("--architecture flsh: expected one of", "flash_quad")),
+        ("--start-from austen-flash --heads 3", ("--heads 3: flash has no such option",)),
+    ],
+)
 def test_an_option_of_another_architecture_is_one_line(argv, parts, capsys, tmp_path):
     assert cli.main(["train", "--out", str(tmp_path / "run"), *argv.split()]) == 2
     line = one_line_error(capsys)
@@ -122,27 +144,64 @@ def test_an_old_run_is_one_line(folder, capsys):
 def test_no_option_gives_the_defaults(tmp_path):
     model, train = cli.read_configs(parsed("train", "--out", str(tmp_path)))
     assert model == ModelConfig() and train == TrainConfig()
-    assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (4096, 1700, 0.01, 100)
+    assert (train.batch * train.length, train.steps, train.learning_rate, train.warmup) == (
+        4096,
+        1700,
+        0.01,
+        100,
+    )
 
 
 COMMON = "--dim 32 --depth 3 --norm layer --init-std 0.1 --embedding-std 0.2 --untied --objective masked --length 64"
 SIZES_OF_COMMON = dict(
-    vocab_size=257, dim=32, depth=3, causal=False, max_length=64, norm="layer", init_std=0.1, embedding_std=0.2,
+    vocab_size=257,
+    dim=32,
+    depth=3,
+    causal=False,
+    max_length=64,
+    norm="layer",
+    init_std=0.1,
+    embedding_std=0.2,
     tied=False,
-)  # fmt: skip
+)
 
 
-@pytest.mark.parametrize("argv, model", [
-    ("--architecture flash --expansion 3 --qk-dim 16 --bias none --chunk-size 64 --combine sum --position-scale 0.5",
-     dict(architecture="flash", expansion=3, qk_dim=16, bias=None, chunk_size=64, combine="sum", position_scale=0.5)),
-    ("--no-local --position-scale paper", dict(local=False, position_scale=None)),
-    ("--no-global --positions none", dict(global_=False, positions="none")),
-    ("--architecture flash_quad --length-scale current", dict(architecture="flash_quad", length_scale="current")),
-    ("--architecture flash_quad --length-scale 9", dict(architecture="flash_quad", length_scale=9)),
-    ("--architecture flash_quad --attention softmax", dict(architecture="flash_quad", attention="softmax")),
-    ("--architecture mc_transformer++ --heads 2 --ff-dim 48 --chunk-size 8",
-     dict(architecture="mc_transformer++", heads=2, ff_dim=48, chunk_size=8)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "argv, model",
+    [
+        (
+            "--architecture flash --expansion 3 --qk-dim 16 --bias none --chunk-size 64 --combine sum"
+            " --position-scale 0.5",
+            dict(
+                architecture="flash",
+                expansion=3,
+                qk_dim=16,
+                bias=None,
+                chunk_size=64,
+                combine="sum",
+                position_scale=0.5,
+            ),
+        ),
+        ("--no-local --position-scale paper", dict(local=False, position_scale=None)),
+        ("--no-global --positions none", dict(global_=False, positions="none")),
+        (
+            "--architecture flash_quad --length-scale current",
+            dict(architecture="flash_quad", length_scale="current"),
+        ),
+        (
+            "--architecture flash_quad --length-scale 9",
+            dict(architecture="flash_quad", length_scale=9),
+        ),
+        (
+            "--architecture flash_quad --attention softmax",
+            dict(architecture="flash_quad", attention="softmax"),
+        ),
+        (
+            "--architecture mc_transformer++ --heads 2 --ff-dim 48 --chunk-size 8",
+            dict(architecture="mc_transformer++", heads=2, ff_dim=48, chunk_size=8),
+        ),
+    ],
+)
 def test_each_option_of_a_model_reaches_it(tmp_path, argv, model):
     args = parsed("train", "--out", str(tmp_path), *COMMON.split(), *argv.split())
     assert cli.read_configs(args)[0] == ModelConfig(**SIZES_OF_COMMON | model)
@@ -153,20 +212,40 @@ def test_each_option_of_training_reaches_it(tmp_path):
         "--steps 50 --batch 6 --length 64 --lr 0.5 --warmup 3 --clip none --accumulate 2 --weight-decay 0.3 --seed 9 "
         "--corpus text8 --dtype float32 --eval-bytes all --checkpoint-every 7 --compile --start-from austen-flash"
     )
-    assert cli.read_configs(parsed("train", "--out", str(tmp_path), *argv.split()))[1] == TrainConfig(
-        steps=50, batch=6, length=64, learning_rate=0.5, warmup=3, clip=None, accumulate=2, weight_decay=0.3, seed=9,
-        corpus="text8", dtype="float32", compile=True, eval_bytes=None, checkpoint_every=7, start_from="austen-flash",
-    )  # fmt: skip
+    assert cli.read_configs(parsed("train", "--out", str(tmp_path), *argv.split()))[
+        1
+    ] == TrainConfig(
+        steps=50,
+        batch=6,
+        length=64,
+        learning_rate=0.5,
+        warmup=3,
+        clip=None,
+        accumulate=2,
+        weight_decay=0.3,
+        seed=9,
+        corpus="text8",
+        dtype="float32",
+        compile=True,
+        eval_bytes=None,
+        checkpoint_every=7,
+        start_from="austen-flash",
+    )
 
 
 def test_a_short_run_warms_up_over_half_of_its_steps_at_most(tmp_path):
-    assert cli.read_configs(parsed("train", "--out", str(tmp_path), "--steps", "30"))[1].warmup == 15
+    assert (
+        cli.read_configs(parsed("train", "--out", str(tmp_path), "--steps", "30"))[1].warmup == 15
+    )
 
 
 def test_the_version_can_be_asked_for(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--version"])
-    assert stop.value.code == 0 and capsys.readouterr().out == f"flash-tutorial {flash_tutorial.__version__}\n"
+    assert (
+        stop.value.code == 0
+        and capsys.readouterr().out == f"flash-tutorial {flash_tutorial.__version__}\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["", "train", "evaluate", "generate", "doctor"])
@@ -179,13 +258,23 @@ def test_help_explains_every_option(command, capsys):
         assert "examples:" in out
     parser = cli.build_parser()
     if command:
-        parser = next(action for action in parser._actions if action.dest == "command").choices[command]
-    unexplained = [action.option_strings for action in parser._actions if not action.help and not action.choices]
+        parser = next(action for action in parser._actions if action.dest == "command").choices[
+            command
+        ]
+    unexplained = [
+        action.option_strings
+        for action in parser._actions
+        if not action.help and not action.choices
+    ]
     assert not unexplained
 
 
 def test_every_example_can_be_parsed():
-    lines = [line for line in (cli.EXAMPLES + cli.TRAIN_EXAMPLES).splitlines() if line.startswith("  flash-tutorial")]
+    lines = [
+        line
+        for line in (cli.EXAMPLES + cli.TRAIN_EXAMPLES).splitlines()
+        if line.startswith("  flash-tutorial")
+    ]
     assert len(lines) >= 8
     for line in lines:
         argv = line.split("   ")[0].replace('"Anne had"', "Anne").split()[1:]
@@ -241,36 +330,53 @@ def test_an_error_is_one_line(argv, word, capsys, tmp_path):
         code = stop.code
     assert code == 2
     error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1 and error.startswith("flash-tutorial: error: ") and word in error
+    assert (
+        len(error.splitlines()) == 1
+        and error.startswith("flash-tutorial: error: ")
+        and word in error
+    )
     assert not re.search(r"\b[a-z_]+=", error), "fields are called by their flags"
 
 
-@pytest.mark.parametrize("argv, said", [
-    ("--bias foo", "--bias foo: expected auto, toeplitz, rotary or none"),
-    ("--bias None", "--bias None: expected auto, toeplitz, rotary or none"),
-    ("--clip -1", "--clip -1.0: expected a number above 0 or none"),
-    ("--eval-bytes -1", "--eval-bytes -1: expected an integer of at least 0 or all"),
-    ("--position-scale -1", "--position-scale -1.0: expected a number of at least 0 or paper"),
-    ("--depth 0", "--depth 0: expected an integer of at least 1, or leave it out"),
-    ("--warmup -1", "--warmup -1: expected an integer of at least 0, or leave it out"),
-    ("--positions up", "--positions up: expected scaled_sin, learnt, none, or leave it out"),
-    ("--architecture flash_quad --length-scale 0",
-     "--length-scale 0: expected an integer of at least 1, current, or leave it out"),
-    ("--architecture flsh",
-     "--architecture flsh: expected one of flash, flash_quad, transformer, transformer+, transformer++, "
-     "mc_transformer++"),
-    ("--norm batch", "--norm batch: expected scale or layer"),
-    ("--accumulate 3", "--accumulate 3: expected a divisor of --batch 8"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        ("--bias foo", "--bias foo: expected auto, toeplitz, rotary or none"),
+        ("--bias None", "--bias None: expected auto, toeplitz, rotary or none"),
+        ("--clip -1", "--clip -1.0: expected a number above 0 or none"),
+        ("--eval-bytes -1", "--eval-bytes -1: expected an integer of at least 0 or all"),
+        ("--position-scale -1", "--position-scale -1.0: expected a number of at least 0 or paper"),
+        ("--depth 0", "--depth 0: expected an integer of at least 1, or leave it out"),
+        ("--warmup -1", "--warmup -1: expected an integer of at least 0, or leave it out"),
+        ("--positions up", "--positions up: expected scaled_sin, learnt, none, or leave it out"),
+        (
+            "--architecture flash_quad --length-scale 0",
+            "--length-scale 0: expected an integer of at least 1, current, or leave it out",
+        ),
+        (
+            "--architecture flsh",
+            "--architecture flsh: expected one of flash, flash_quad, transformer, transformer+, transformer++, "
+            "mc_transformer++",
+        ),
+        ("--norm batch", "--norm batch: expected scale or layer"),
+        ("--accumulate 3", "--accumulate 3: expected a divisor of --batch 8"),
+    ],
+)
 def test_what_is_expected_of_a_flag_can_be_typed(argv, said, capsys, tmp_path):
     assert cli.main(["train", "--out", str(tmp_path / "run"), *argv.split()]) == 2
     assert one_line_error(capsys) == f"flash-tutorial: error: {said}"
 
 
-@pytest.mark.parametrize("flag, said", [
-    ("--top-k", "--top-k 0: expected an integer from 1 to 256, or leave it out for all tokens"),
-    ("--top-p", "--top-p 0.0: expected a number, more than 0 and at most 1, or leave it out for all tokens"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flag, said",
+    [
+        ("--top-k", "--top-k 0: expected an integer from 1 to 256, or leave it out for all tokens"),
+        (
+            "--top-p",
+            "--top-p 0.0: expected a number, more than 0 and at most 1, or leave it out for all tokens",
+        ),
+    ],
+)
 def test_what_is_expected_of_drawing_can_be_typed(flag, said, capsys):
     assert cli.main(["generate", flag, "0"]) == 2
     assert one_line_error(capsys) == f"flash-tutorial: error: {said}"
@@ -286,13 +392,18 @@ def test_no_flag_is_said_to_take_none_unless_that_is_its_word(name, rule):
 
 def test_a_folder_that_cannot_be_is_one_line(text, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
-    assert cli.main(["train", "--out", str(tmp_path / "file" / "run"), "--corpus", str(text), *TINY]) == 2
+    assert (
+        cli.main(["train", "--out", str(tmp_path / "file" / "run"), "--corpus", str(text), *TINY])
+        == 2
+    )
     assert "a file of this name, or a folder, is in the way" in one_line_error(capsys)
 
 
 def test_out_of_memory_is_one_line(monkeypatch, capsys, tmp_path):
     def broken(*args, **kwargs):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 1e15 bytes")
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 1e15 bytes"
+        )
 
     monkeypatch.setattr(training, "train", broken)
     assert cli.main(["train", "--out", str(tmp_path)]) == 2
@@ -305,7 +416,12 @@ def test_out_of_memory_is_one_line(monkeypatch, capsys, tmp_path):
 def test_what_comes_next_is_what_the_model_can_do(text, tmp_path, capsys):
     for objective, command in (("causal", "generate"), ("masked", "evaluate")):
         out = str(tmp_path / objective)
-        assert cli.main(["train", "--out", out, "--corpus", str(text), *TINY, "--objective", objective]) == 0
+        assert (
+            cli.main(
+                ["train", "--out", out, "--corpus", str(text), *TINY, "--objective", objective]
+            )
+            == 0
+        )
         assert f"next: flash-tutorial {command} {out}\n" in capsys.readouterr().out
 
 
@@ -336,10 +452,14 @@ def test_ctrl_c_while_torch_is_loaded_is_one_line(tmp_path, command, number, cod
     (tmp_path / "torch.py").write_text(SLOW)
     path = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[1])])
     with subprocess.Popen(
-        [sys.executable, "-m", "flash_course.cli", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path},
+        [sys.executable, "-m", "flash_course.cli", command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:  # fmt: skip
+    ) as process:
         assert process.stdout.readline() == "importing\n"
         process.send_signal(getattr(signal, number))
         assert process.stderr.read().strip() == "flash-tutorial: stopped before anything was done"
@@ -349,7 +469,9 @@ def test_ctrl_c_while_torch_is_loaded_is_one_line(tmp_path, command, number, cod
 def test_no_folder_is_no_folder(text, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", "--out", "", "--corpus", str(text), *TINY]) == 2
-    assert one_line_error(capsys) == "flash-tutorial: error: --out '': expected the name of a folder"
+    assert (
+        one_line_error(capsys) == "flash-tutorial: error: --out '': expected the name of a folder"
+    )
     assert not list(tmp_path.iterdir())
     assert cli.main(["train", "--out", ".", "--corpus", str(text), *TINY]) == 0  # this is one
 
@@ -357,11 +479,24 @@ def test_no_folder_is_no_folder(text, capsys, tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems take names in UTF-8 only")
 def test_a_run_into_a_folder_whose_name_is_not_utf8_can_be_used(text, tmp_path, capsys):
     out = str(tmp_path / os.fsdecode(b"caf\xe9"))
-    assert cli.main(["train", "--out", out, "--corpus", str(text), *TINY, "--checkpoint-every", "2"]) == 0
+    assert (
+        cli.main(["train", "--out", out, "--corpus", str(text), *TINY, "--checkpoint-every", "2"])
+        == 0
+    )
     assert cli.main(["evaluate", out, "--corpus", str(text)]) == 0
     assert cli.main(["generate", out, "--bytes", "5"]) == 0
     assert cli.main(["train", "--out", out, "--resume", "--steps", "8"]) == 0
-    tuned = ["train", "--out", str(tmp_path / "tuned"), "--start-from", out, "--corpus", str(text), "--steps", "2"]
+    tuned = [
+        "train",
+        "--out",
+        str(tmp_path / "tuned"),
+        "--start-from",
+        out,
+        "--corpus",
+        str(text),
+        "--steps",
+        "2",
+    ]
     assert cli.main(tuned) == 0 and cli.main([*tuned[:3], "--resume", "--steps", "3"]) == 0
 
 
@@ -386,7 +521,9 @@ def test_a_finished_run_keeps_its_settings_without_checkpoints(folder, capsys, g
         for path in folder.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
-    assert "is finished: its 6 updates are done (more of them with --steps)" in capsys.readouterr().out
+    assert (
+        "is finished: its 6 updates are done (more of them with --steps)" in capsys.readouterr().out
+    )
     assert (folder / "model.safetensors").read_bytes() == before
     assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "9"]) == 2
     assert f"--steps 9: {folder} has no checkpoint to go on from" in one_line_error(capsys)
@@ -394,7 +531,10 @@ def test_a_finished_run_keeps_its_settings_without_checkpoints(folder, capsys, g
 
 def test_more_steps_go_on_from_the_end(folder, capsys):
     assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "9"]) == 0
-    assert "6 updates become 9: the rate of the next one is 0.005 instead of 0" in capsys.readouterr().out
+    assert (
+        "6 updates become 9: the rate of the next one is 0.005 instead of 0"
+        in capsys.readouterr().out
+    )
     assert json.loads((folder / "result.json").read_text())["step"] == 9
     assert cli.main(["train", "--out", str(folder), "--resume", "--steps", "3"]) == 2
     assert "--steps 3: 9 updates are done already" in one_line_error(capsys)
@@ -409,7 +549,10 @@ def test_resume_needs_no_other_option(folder, capsys):
         path.rename(folder / "away")
     (folder / "model.safetensors").unlink()
     assert cli.main(["train", "--out", str(folder), "--resume", "--corpus", "austen"]) == 2
-    assert "trained on the text 'text.txt' as it was then, and 'austen' has other bytes" in one_line_error(capsys)
+    assert (
+        "trained on the text 'text.txt' as it was then, and 'austen' has other bytes"
+        in one_line_error(capsys)
+    )
     assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
     assert "going on after step 4" in capsys.readouterr().out
     assert (folder / "model.safetensors").read_bytes() == before
@@ -429,7 +572,9 @@ def test_evaluate_prints_the_score_and_positions(folder, text, capsys):
     assert "100 of 100 bytes, windows of 20" in lines[0] and len(lines) == 2 + 8
     for asked in ([], ["--bytes", "all"]):
         assert cli.main(["evaluate", str(folder), "--corpus", str(text), *asked]) == 0
-        assert capsys.readouterr().out.startswith(f"{expected['validation_bits_per_byte']:.4f} bits per byte")
+        assert capsys.readouterr().out.startswith(
+            f"{expected['validation_bits_per_byte']:.4f} bits per byte"
+        )
 
 
 def test_a_run_that_has_not_ended_is_read_from_its_last_checkpoint(folder, text, capsys):
@@ -450,7 +595,10 @@ def test_an_altered_checkpoint_is_not_used(folder, text, capsys):
 def test_generate_repeats_with_a_seed(folder, capsys):
     texts = []
     for seed in ("1", "1", "2"):
-        assert cli.main(["generate", str(folder), "--prompt", "Anne", "--bytes", "60", "--seed", seed]) == 0
+        assert (
+            cli.main(["generate", str(folder), "--prompt", "Anne", "--bytes", "60", "--seed", seed])
+            == 0
+        )
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1] != texts[2] and texts[0].startswith("Anne")
 
@@ -493,31 +641,66 @@ def of_tokens(tmp_path):
     config = ModelConfig(vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
     for name, made in {"with": tokenizer(), "without": None}.items():
         corpus = load_tokens(tokenizer().encode(TEXT).ids, 300, made)
-        train(config, TrainConfig(steps=2, batch=2, length=20), corpus=corpus, out=tmp_path / name, progress=False)
+        train(
+            config,
+            TrainConfig(steps=2, batch=2, length=20),
+            corpus=corpus,
+            out=tmp_path / name,
+            progress=False,
+        )
     return tmp_path
 
 
 def test_a_model_of_tokens_is_scored_and_writes(of_tokens, text, capsys):
     """Per token and per byte of the text, which it encodes itself; what it writes goes on from the prompt."""
-    assert cli.main(["evaluate", str(of_tokens / "with"), "--corpus", str(text), "--bytes", "100"]) == 0
+    assert (
+        cli.main(["evaluate", str(of_tokens / "with"), "--corpus", str(text), "--bytes", "100"])
+        == 0
+    )
     first, second, *_ = capsys.readouterr().out.splitlines()
     found = re.match(
-        r"([\d.]+) bits per token, ([\d.]+) bits per byte: .*, (\d+) tokens in 100 bytes, windows of 20", first
+        r"([\d.]+) bits per token, ([\d.]+) bits per byte: .*, (\d+) tokens in 100 bytes, windows of 20",
+        first,
     )
     per_token, per_byte, n = map(float, found.groups())
-    assert n < 100 and per_byte == pytest.approx(per_token * n / 100, abs=1e-3) and "bits per token" in second
-    command = ["generate", str(of_tokens / "with"), "--prompt", "It is ", "--bytes", "20", "--seed", "0"]
+    assert (
+        n < 100
+        and per_byte == pytest.approx(per_token * n / 100, abs=1e-3)
+        and "bits per token" in second
+    )
+    command = [
+        "generate",
+        str(of_tokens / "with"),
+        "--prompt",
+        "It is ",
+        "--bytes",
+        "20",
+        "--seed",
+        "0",
+    ]
     assert cli.main(command) == 0
     written = capsys.readouterr().out
     assert written.startswith("It is ") and len(written) > 10
-    assert cli.main(["generate", str(of_tokens / "with"), "--bytes", "5"]) == 0 and len(capsys.readouterr().out) > 1
+    assert (
+        cli.main(["generate", str(of_tokens / "with"), "--bytes", "5"]) == 0
+        and len(capsys.readouterr().out) > 1
+    )
 
 
 @pytest.mark.parametrize("command", ["evaluate", "generate"])
-def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(of_tokens, text, capsys, monkeypatch, command):
+def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(
+    of_tokens, text, capsys, monkeypatch, command
+):
     def refused(name):
         assert (
-            cli.main([command, str(of_tokens / name), *(["--corpus", str(text)] if command == "evaluate" else [])]) == 1
+            cli.main(
+                [
+                    command,
+                    str(of_tokens / name),
+                    *(["--corpus", str(text)] if command == "evaluate" else []),
+                ]
+            )
+            == 1
         )
         said = capsys.readouterr()
         assert said.out == "" and said.err.count("\n") == 1 and str(of_tokens / name) in said.err
@@ -536,26 +719,66 @@ def test_a_run_of_tokens_goes_on_with_its_own_tokenizer(text, tmp_path, capsys):
     from flash_tutorial.training import train
 
     config = ModelConfig(vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=8, max_length=20)
-    settings, corpus = TrainConfig(steps=2, batch=2, length=20), load_file(text).encoded(tokenizer())
+    settings, corpus = (
+        TrainConfig(steps=2, batch=2, length=20),
+        load_file(text).encoded(tokenizer()),
+    )
     for name in ("script", "command"):
         train(config, settings, corpus=corpus, out=tmp_path / name, progress=False)
-    train(config, TrainConfig(steps=4, batch=2, length=20, warmup=settings.warmup), corpus=corpus, resume=True,
-        out=tmp_path / "script", progress=False)  # fmt: skip
-    go_on = ["train", "--out", str(tmp_path / "command"), "--resume", "--corpus", str(text), "--steps", "4"]
+    train(
+        config,
+        TrainConfig(steps=4, batch=2, length=20, warmup=settings.warmup),
+        corpus=corpus,
+        resume=True,
+        out=tmp_path / "script",
+        progress=False,
+    )
+    go_on = [
+        "train",
+        "--out",
+        str(tmp_path / "command"),
+        "--resume",
+        "--corpus",
+        str(text),
+        "--steps",
+        "4",
+    ]
     assert cli.main(go_on) == 0 and "going on after step 2" in capsys.readouterr().out
-    shutil.rmtree(tmp_path / "command" / "step_000004"), shutil.rmtree(tmp_path / "command" / "step_000002")
-    assert cli.main(go_on) == 0 and "is finished" in capsys.readouterr().out  # its tokenizer is that of the end
+    (
+        shutil.rmtree(tmp_path / "command" / "step_000004"),
+        shutil.rmtree(tmp_path / "command" / "step_000002"),
+    )
+    assert (
+        cli.main(go_on) == 0 and "is finished" in capsys.readouterr().out
+    )  # its tokenizer is that of the end
     ours, theirs = (tmp_path / name / "model.safetensors" for name in ("command", "script"))
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-@pytest.mark.parametrize("name, why", [
-    ("with", "other tokens than its tokenizer makes of 'text.txt': give their text (--corpus), or "),
-    ("without", "tokens without a tokenizer, so no text gives them: "),
-])  # fmt: skip
-def test_a_run_of_tokens_that_no_text_gives_goes_on_by_its_script(of_tokens, name, why, text, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        (
+            "with",
+            "other tokens than its tokenizer makes of 'text.txt': give their text (--corpus), or ",
+        ),
+        ("without", "tokens without a tokenizer, so no text gives them: "),
+    ],
+)
+def test_a_run_of_tokens_that_no_text_gives_goes_on_by_its_script(
+    of_tokens, name, why, text, capsys, monkeypatch
+):
     monkeypatch.chdir(text.parent)
-    go_on = ["train", "--out", str(of_tokens / name), "--resume", "--corpus", text.name, "--steps", "4"]
+    go_on = [
+        "train",
+        "--out",
+        str(of_tokens / name),
+        "--resume",
+        "--corpus",
+        text.name,
+        "--steps",
+        "4",
+    ]
     assert cli.main(go_on) == 2
     line = one_line_error(capsys)
     assert f"step_000002 was trained on {why}go on from the script that began the run" in line
@@ -577,7 +800,10 @@ def test_a_run_of_a_class_of_ones_own_goes_on_by_its_script(own, text, tmp_path,
             shutil.rmtree(tmp_path / "run" / gone)
         assert cli.main(["train", "--out", str(tmp_path / "run"), "--resume", "--steps", "4"]) == 2
         line = one_line_error(capsys)
-        assert f"of a run of your own class {name}, which the command cannot build: go on from the script" in line
+        assert (
+            f"of a run of your own class {name}, which the command cannot build: go on from the script"
+            in line
+        )
 
 
 def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
@@ -585,7 +811,19 @@ def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
     from flash_tutorial import LanguageModel
 
     long = str(tmp_path / "long")
-    tune = ["train", "--out", long, "--corpus", str(text), "--start-from", str(folder), "--steps", "2", "--batch", "2"]
+    tune = [
+        "train",
+        "--out",
+        long,
+        "--corpus",
+        str(text),
+        "--start-from",
+        str(folder),
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+    ]
     assert cli.main([*tune, "--length", "160", "--checkpoint-every", "1"]) == 0
     capsys.readouterr()
     short, tuned = (LanguageModel.from_pretrained(path) for path in (folder, long))
@@ -599,24 +837,40 @@ def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
     # a shorter one keeps what the model is built for
     assert cli.main([*tune[:2], str(tmp_path / "shorter"), *tune[3:], "--length", "10"]) == 0
     assert LanguageModel.from_pretrained(tmp_path / "shorter").config.max_length == 20
-    assert cli.main(["train", "--out", str(tmp_path / "shorter"), "--resume", "--length", "10"]) == 0
+    assert (
+        cli.main(["train", "--out", str(tmp_path / "shorter"), "--resume", "--length", "10"]) == 0
+    )
 
 
 def test_a_model_that_is_bound_to_its_length_says_why(text, tmp_path, capsys):
     from flash_tutorial import LanguageModel, ModelConfig
 
-    LanguageModel(ModelConfig("transformer", dim=16, depth=1, heads=2, max_length=20)).save_pretrained(
-        tmp_path / "bound"
-    )
-    tune = ["train", "--out", str(tmp_path / "run"), "--corpus", str(text), "--start-from", str(tmp_path / "bound")]
+    LanguageModel(
+        ModelConfig("transformer", dim=16, depth=1, heads=2, max_length=20)
+    ).save_pretrained(tmp_path / "bound")
+    tune = [
+        "train",
+        "--out",
+        str(tmp_path / "run"),
+        "--corpus",
+        str(text),
+        "--start-from",
+        str(tmp_path / "bound"),
+    ]
     assert cli.main([*tune, "--steps", "2", "--length", "40"]) == 2
     said = capsys.readouterr().err
-    assert "has --length 20, but --length 40 is asked for" in said and "learnt positions end there" in said
+    assert (
+        "has --length 20, but --length 40 is asked for" in said
+        and "learnt positions end there" in said
+    )
 
 
 def test_scores_on_the_way_and_the_best_model_from_the_command(text, tmp_path, capsys):
     out = tmp_path / "run"
-    assert cli.main(["train", "--out", str(out), "--corpus", str(text), *TINY, "--eval-every", "2"]) == 0
+    assert (
+        cli.main(["train", "--out", str(out), "--corpus", str(text), *TINY, "--eval-every", "2"])
+        == 0
+    )
     assert "the best was" in capsys.readouterr().out
     assert cli.main(["evaluate", str(out / "best"), "--corpus", str(text), "--bytes", "100"]) == 0
 
@@ -625,13 +879,18 @@ def test_help_says_how_a_file_is_split(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "at 90% and 95%" in said and "NUL" in said and "three documents or more the last 5%" in said
+    assert (
+        "at 90% and 95%" in said and "NUL" in said and "three documents or more the last 5%" in said
+    )
 
 
 def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert torch.cuda.is_available() or "FLASH: computed by torch, since it is not on a CUDA card" in out
+    assert (
+        torch.cuda.is_available()
+        or "FLASH: computed by torch, since it is not on a CUDA card" in out
+    )
     assert torch.__version__ in out and "corpus austen: whole" in out and "float32 (" in out
     version = cli.metadata.version
 

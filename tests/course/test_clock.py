@@ -5,7 +5,14 @@ import platform
 import pytest
 import torch
 
-from flash_course.bench.clock import machine, peak_bytes, rounds_in_turn, summary, time_in_turn, time_to_reach
+from flash_course.bench.clock import (
+    machine,
+    peak_bytes,
+    rounds_in_turn,
+    summary,
+    time_in_turn,
+    time_to_reach,
+)
 
 pytestmark = pytest.mark.quick
 
@@ -13,10 +20,16 @@ pytestmark = pytest.mark.quick
 def test_functions_take_turns_and_every_second_round_goes_backwards():
     calls = []
     seconds = time_in_turn(
-        {"a": lambda x: calls.append(x), "b": lambda x: calls.append(x)}, 3, warmup=1, prepare=str.upper
+        {"a": lambda x: calls.append(x), "b": lambda x: calls.append(x)},
+        3,
+        warmup=1,
+        prepare=str.upper,
     )
     assert "".join(calls) == "BA" + "AB" + "BA" + "AB"
-    assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}  # the warm-up is not kept
+    assert {name: len(s) for name, s in seconds.items()} == {
+        "a": 3,
+        "b": 3,
+    }  # the warm-up is not kept
     with pytest.raises(ValueError, match="rounds=0"):
         time_in_turn({}, 0)
 
@@ -35,7 +48,9 @@ def test_a_function_that_fails_is_left_out_and_the_others_go_on(call):
             raise MemoryError("full")
 
     functions = {"fails": fail, "fine": lambda: None}
-    seconds = time_in_turn(functions, 3, leave_out=lambda name, error: told.append((name, str(error))))
+    seconds = time_in_turn(
+        functions, 3, leave_out=lambda name, error: told.append((name, str(error)))
+    )
     assert told == [("fails", "full")] and len(calls) == call
     assert {name: len(s) for name, s in seconds.items()} == {"fine": 3}
     calls.clear()
@@ -63,13 +78,24 @@ def test_peak_is_the_most_held_at_once_and_not_the_sum():
         return b, c
 
     assert peak_bytes(work) == 4 * 150_000
-    assert peak_bytes(work) == 4 * 150_000  # a high-water mark of the process would not know the second
+    assert (
+        peak_bytes(work) == 4 * 150_000
+    )  # a high-water mark of the process would not know the second
 
 
 def test_machine_says_all_that_a_result_needs_and_names_nobody():
     facts = machine()
     assert set(facts) == {
-        "cpu", "cores", "threads", "os", "device", "python", "torch", "numpy", "flash_tutorial", "date",
-    }  # fmt: skip
+        "cpu",
+        "cores",
+        "threads",
+        "os",
+        "device",
+        "python",
+        "torch",
+        "numpy",
+        "flash_tutorial",
+        "date",
+    }
     assert not any(platform.node() == str(value) or "/" in str(value) for value in facts.values())
     assert facts["cores"] >= 1 and len(facts["date"]) == 10

@@ -75,13 +75,20 @@ def oracle_forms():
             return to_chunks(x, C)
 
     return {
-        "itself": to_chunks, "partial": functools.partial(to_chunks), "a partial of a partial":
-        functools.partial(functools.partial(to_chunks)), "cached": functools.lru_cache(to_chunks),
-        "wrapped": functools.wraps(to_chunks)(lambda x, C: to_chunks(x, C)), "a lambda": lambda x, C: to_chunks(x, C),
-        "a thread": in_a_thread, "behind an except": behind_an_except, "renamed": renamed, "an object": Chunker(),
-        "of the package": reference.to_chunks, "of what lies below it": cut_text,
+        "itself": to_chunks,
+        "partial": functools.partial(to_chunks),
+        "a partial of a partial": functools.partial(functools.partial(to_chunks)),
+        "cached": functools.lru_cache(to_chunks),
+        "wrapped": functools.wraps(to_chunks)(lambda x, C: to_chunks(x, C)),
+        "a lambda": lambda x, C: to_chunks(x, C),
+        "a thread": in_a_thread,
+        "behind an except": behind_an_except,
+        "renamed": renamed,
+        "an object": Chunker(),
+        "of the package": reference.to_chunks,
+        "of what lies below it": cut_text,
         "without the watch": without_the_watch,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", oracle_forms())
@@ -109,7 +116,9 @@ def test_a_recursion_without_an_end_is_named_and_does_not_hide_a_call_behind_it(
         return load_exercise("05.1").right(x, C)
 
     said = str(judge(load_exercise("05.1"), endless))
-    assert "RecursionError: maximum recursion depth exceeded" in said and "sys.setprofile" not in said
+    assert (
+        "RecursionError: maximum recursion depth exceeded" in said and "sys.setprofile" not in said
+    )
     assert judge(load_exercise("05.1"), unwatched).points == 0
 
 
@@ -123,8 +132,16 @@ def test_a_students_own_code_is_never_taken_for_the_packages():
 
         __wrapped__ = None
 
-    forms = (doubled, functools.partial(doubled), functools.cache(doubled), Doubler(), Doubler().method,
-             np.vectorize(doubled), functools.partial(np.multiply, 2), lambda x: 2 * x)  # fmt: skip
+    forms = (
+        doubled,
+        functools.partial(doubled),
+        functools.cache(doubled),
+        Doubler(),
+        Doubler().method,
+        np.vectorize(doubled),
+        functools.partial(np.multiply, 2),
+        lambda x: 2 * x,
+    )
     for form in forms:
         assert refusal(exercise(CASES), form) is None
         if not isinstance(form, functools._lru_cache_wrapper):  # an array is no key
@@ -136,12 +153,15 @@ def test_a_students_own_code_is_never_taken_for_the_packages():
     [
         lambda f, x: torch.autograd.grad(f(x.requires_grad_()), x)[0],
         lambda f, x: (f(x.requires_grad_()).backward(), x.grad)[1],
-        lambda f, x: torch.func.grad(f)(x), lambda f, x: torch.func.vjp(f, x)[1](torch.tensor(1.0))[0],
-        lambda f, x: torch.func.jacrev(f)(x), lambda f, x: torch.func.jacfwd(f)(x),
-        lambda f, x: torch.func.jvp(f, (x,), (x,))[1], lambda f, x: torch.autograd.functional.jacobian(f, x),
+        lambda f, x: torch.func.grad(f)(x),
+        lambda f, x: torch.func.vjp(f, x)[1](torch.tensor(1.0))[0],
+        lambda f, x: torch.func.jacrev(f)(x),
+        lambda f, x: torch.func.jacfwd(f)(x),
+        lambda f, x: torch.func.jvp(f, (x,), (x,))[1],
+        lambda f, x: torch.autograd.functional.jacobian(f, x),
         lambda f, x: torch.func.linearize(f, x)[1](x),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("again", [False, True])
 def test_no_gradient_of_torch_passes_where_it_is_to_be_derived(gradient, again):
     def answer(x):
@@ -154,7 +174,12 @@ def test_no_gradient_of_torch_passes_where_it_is_to_be_derived(gradient, again):
     case = without_autograd(model.call("slope", "small", np.array([2.0, 3.0])))
     verdict = judge(exercise([case], right=lambda x: 2 * x), answer)
     assert say("all", "autograd") in str(verdict), verdict
-    assert judge(exercise([case], right=lambda x: 2 * x), lambda x: 2 * torch.from_numpy(x).numpy()).points == 10
+    assert (
+        judge(
+            exercise([case], right=lambda x: 2 * x), lambda x: 2 * torch.from_numpy(x).numpy()
+        ).points
+        == 10
+    )
 
 
 @pytest.mark.parametrize("number, name", [("11.3", "launch_local"), ("11.6", "launch_gated")])

@@ -5,7 +5,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from flash_course.bench.counts import attention_pairs, chunk_pairs, count_multiply_adds, count_state_numbers
+from flash_course.bench.counts import (
+    attention_pairs,
+    chunk_pairs,
+    count_multiply_adds,
+    count_state_numbers,
+)
 from flash_tutorial import (
     FLASH,
     GAU,
@@ -29,13 +34,23 @@ E, FF = 2 * D, 20
 
 UNITS = {  # with a Toeplitz bias: the product that makes a rotary one is shared by the batch and not counted
     "gau": lambda causal: GAU(D, qk_dim=S, causal=causal, length_scale=9, bias_length=64),
-    "gau, expansion 3": lambda causal: GAU(D, qk_dim=S, causal=causal, expansion=3, length_scale=9, bias_length=64),
+    "gau, expansion 3": lambda causal: GAU(
+        D, qk_dim=S, causal=causal, expansion=3, length_scale=9, bias_length=64
+    ),
     "flash": lambda causal: FLASH(D, qk_dim=S, chunk_size=C, causal=causal),
-    "flash, local only": lambda causal: FLASH(D, qk_dim=S, chunk_size=C, causal=causal, global_=False),
-    "flash, global only": lambda causal: FLASH(D, qk_dim=S, chunk_size=C, causal=causal, local=False),
+    "flash, local only": lambda causal: FLASH(
+        D, qk_dim=S, chunk_size=C, causal=causal, global_=False
+    ),
+    "flash, global only": lambda causal: FLASH(
+        D, qk_dim=S, chunk_size=C, causal=causal, local=False
+    ),
     "transformer": lambda causal: TransformerBlock(D, heads=H, ff_dim=FF, causal=causal),
-    "transformer++": lambda causal: TransformerBlock(D, heads=H, ff_dim=FF, glu=True, rope=True, causal=causal),
-    "mc_transformer++": lambda causal: MCTransformerBlock(D, heads=H, ff_dim=FF, chunk_size=C, causal=causal),
+    "transformer++": lambda causal: TransformerBlock(
+        D, heads=H, ff_dim=FF, glu=True, rope=True, causal=causal
+    ),
+    "mc_transformer++": lambda causal: MCTransformerBlock(
+        D, heads=H, ff_dim=FF, chunk_size=C, causal=causal
+    ),
 }
 
 
@@ -50,7 +65,11 @@ def executed(model, *inputs):
 
 
 def config(architecture, **more):
-    small = {k: v for k, v in dict(qk_dim=S, chunk_size=C, heads=H).items() if k in options_of(architecture)}
+    small = {
+        k: v
+        for k, v in dict(qk_dim=S, chunk_size=C, heads=H).items()
+        if k in options_of(architecture)
+    }
     return ModelConfig(architecture, vocab_size=11, dim=D, depth=2, max_length=64, **small, **more)
 
 
@@ -73,7 +92,9 @@ def test_a_unit_that_reads_both_sides_counts_what_torch_executes(name):
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_a_causal_unit_counts_what_torch_executes_where_no_masked_pair_is_multiplied(name, monkeypatch):
+def test_a_causal_unit_counts_what_torch_executes_where_no_masked_pair_is_multiplied(
+    name, monkeypatch
+):
     monkeypatch.setattr(fast, "ROWS", 1)  # row by row the code multiplies the causal pairs alone
     T = 3 * C
     unit = UNITS[name](True)
@@ -115,7 +136,9 @@ def test_config_and_model_count_the_same_and_the_head_once(architecture, causal)
 
 def test_a_whole_model_counts_what_torch_executes():
     c, T = config("flash", causal=False), 3 * C
-    assert count_multiply_adds(c, T) == executed(LanguageModel(c), torch.zeros(1, T, dtype=torch.long))
+    assert count_multiply_adds(c, T) == executed(
+        LanguageModel(c), torch.zeros(1, T, dtype=torch.long)
+    )
 
 
 @pytest.mark.parametrize("name", [*GATED, "transformer++", "mc_transformer++"])
@@ -130,9 +153,15 @@ def test_the_papers_sizes_are_counted_without_their_weights():
     T = 8192
     dense_flash = T * 1024 * (2 * 2048 + 128) + T * 2048 * 1024
     near = 16 * (512 * 513 // 2) * (128 + 2048)
-    assert count_multiply_adds(flash, T) == 72 * (dense_flash + near + 2 * T * 128 * 2048) + T * 1024 * 32_000
+    assert (
+        count_multiply_adds(flash, T)
+        == 72 * (dense_flash + near + 2 * T * 128 * 2048) + T * 1024 * 32_000
+    )
     dense_plus = 4 * T * 1024**2 + 3 * T * 1024 * 2736
-    assert count_multiply_adds(plus, T) == 36 * (dense_plus + T * (T + 1) // 2 * 2048) + T * 1024 * 32_000
+    assert (
+        count_multiply_adds(plus, T)
+        == 36 * (dense_plus + T * (T + 1) // 2 * 2048) + T * 1024 * 32_000
+    )
 
 
 class OwnUnit(torch.nn.Module):
@@ -157,7 +186,11 @@ def test_a_unit_of_your_own_is_asked():
 
 @pytest.mark.parametrize(
     "model, T, words",
-    [(torch.nn.Linear(2, 2), 5, "multiply_adds"), (UNITS["gau"](True), 0, "T=0"), (UNITS["gau"](True), 2.5, "T=2.5")],
+    [
+        (torch.nn.Linear(2, 2), 5, "multiply_adds"),
+        (UNITS["gau"](True), 0, "T=0"),
+        (UNITS["gau"](True), 2.5, "T=2.5"),
+    ],
 )
 def test_what_cannot_be_counted_is_refused_in_one_line(model, T, words):
     with pytest.raises(ValueError, match=words) as error:
@@ -186,7 +219,9 @@ def test_a_unit_of_your_own_keeps_its_inputs():
     assert count_state_numbers(model, 6) == state.numel()
 
 
-@pytest.mark.parametrize("architecture, constant", [("flash", True), ("mc_transformer++", True), ("flash_quad", False)])
+@pytest.mark.parametrize(
+    "architecture, constant", [("flash", True), ("mc_transformer++", True), ("flash_quad", False)]
+)
 def test_which_states_keep_their_size(architecture, constant):
     c = config(architecture)
     assert (count_state_numbers(c, 8) == count_state_numbers(c, 16_000)) == constant
@@ -197,4 +232,6 @@ def test_a_narrow_model_loses_more_below_the_crossover(dim, ratio):
     """As lecture 08 says in section 12, at T = 512: one block against two FLASH units."""
     flash = FLASH(dim, chunk_size=256, qk_dim=128, causal=True)
     block = TransformerBlock(dim, glu=True, rope=True, causal=True)
-    assert round(count_multiply_adds(block, 512) / (2 * count_multiply_adds(flash, 512)), 2) == ratio
+    assert (
+        round(count_multiply_adds(block, 512) / (2 * count_multiply_adds(flash, 512)), 2) == ratio
+    )

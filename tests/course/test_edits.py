@@ -94,5 +94,8 @@ def test_a_fault_in_a_module_finds_methods_decorated_functions_and_closures_that
 
 
 def test_what_changes_no_function_is_refused(module):
-    with pytest.raises(ValueError, match="changes no function's body"), planted_in(module, "HALF = 0.5", "HALF = 0.4"):
+    with (
+        pytest.raises(ValueError, match="changes no function's body"),
+        planted_in(module, "HALF = 0.5", "HALF = 0.4"),
+    ):
         pass

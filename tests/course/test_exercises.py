@@ -23,7 +23,11 @@ from flash_course.checks.verdict import judge
 ROOT = Path(__file__).resolve().parents[2]
 SETS = model.there()
 EXERCISES = {name: exercise for number in SETS for name, exercise in model.load_set(number).items()}
-CODE = {name: exercise for name, exercise in EXERCISES.items() if exercise.kind not in ("predict", "explain")}
+CODE = {
+    name: exercise
+    for name, exercise in EXERCISES.items()
+    if exercise.kind not in ("predict", "explain")
+}
 SEEDS = (0, 1, 2)
 
 
@@ -60,7 +64,12 @@ def run_cells(cells):
         for number, cell in enumerate(cells, 1):
             if cell.cell_type == "code":
                 name = f"cell {number} of {id(names)}"
-                linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)  # as IPython does
+                linecache.cache[name] = (
+                    len(cell.source),
+                    None,
+                    cell.source.splitlines(True),
+                    name,
+                )  # as IPython does
                 exec(compile(cell.source, name, "exec"), names)
     return names, printed.getvalue()
 
@@ -73,7 +82,11 @@ def solved(number):
 
 
 def answer_of(exercise, names):
-    return names[exercise.names[0]] if len(exercise.names) == 1 else {name: names[name] for name in exercise.names}
+    return (
+        names[exercise.names[0]]
+        if len(exercise.names) == 1
+        else {name: names[name] for name in exercise.names}
+    )
 
 
 def fixed_answer(*args, **kwargs):
@@ -97,9 +110,15 @@ def test_the_oracle_gets_all_points(name):
     exercise = EXERCISES[name]
     for seed in SEEDS:
         student = f"student {seed}"
-        right = exercise.right(exercise.numbers(student)) if exercise.kind == "predict" else exercise.right
+        right = (
+            exercise.right(exercise.numbers(student))
+            if exercise.kind == "predict"
+            else exercise.right
+        )
         verdict = judge(exercise, right, seed=seed, student=student, kept=True)
-        assert (verdict.status, verdict.points) == ("right", exercise.points), f"seed {seed}: {verdict}"
+        assert (verdict.status, verdict.points) == ("right", exercise.points), (
+            f"seed {seed}: {verdict}"
+        )
 
 
 @pytest.mark.parametrize("name", CODE)
@@ -121,7 +140,10 @@ def test_a_set_has_its_form(number):
     assert sum(exercise.points for exercise in listed) == 100
     assert 60 <= sum(exercise.points for exercise in listed if exercise.core) <= 70
     for exercise in listed:
-        assert all(1 <= x <= 5 for x in (exercise.difficulty, exercise.importance)) and exercise.minutes > 0
+        assert (
+            all(1 <= x <= 5 for x in (exercise.difficulty, exercise.importance))
+            and exercise.minutes > 0
+        )
         assert exercise.kind == "explain" or exercise.wrong, exercise.id
         assert all(say(exercise.id, wrong.key) for wrong in exercise.wrong), exercise.id
         assert all(len(hint) > 20 for hint in exercise.hints), exercise.id

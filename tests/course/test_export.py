@@ -24,16 +24,24 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
         names = archive.namelist()
         pool = archive.read("pool/right_05.py").decode()
         archive.extractall(home / "source")
-    assert {"setup.sh", "run_autograder", "pool/right_05.py", "flash_course/grading/grade.py"} <= set(names)
+    assert {
+        "setup.sh",
+        "run_autograder",
+        "pool/right_05.py",
+        "flash_course/grading/grade.py",
+    } <= set(names)
     assert "def held_out" in pool and "RIGHT" not in pool and "to_chunks_by_rows" not in pool
     assert not [name for name in names if "models/" in name or name.endswith(".ipynb")]
     (home / "submission").mkdir()
     (home / "submission" / "ada.py").write_text(with_body("chunks = x_TD"), encoding="utf-8")
     environment = {
-        **os.environ, "AUTOGRADER_HOME": str(home), "AUTOGRADER_SOURCE": str(home / "source"),
-        "AUTOGRADER_VENV_OPTIONS": "--system-site-packages", "PYTHONNOUSERSITE": "1",
+        **os.environ,
+        "AUTOGRADER_HOME": str(home),
+        "AUTOGRADER_SOURCE": str(home / "source"),
+        "AUTOGRADER_VENV_OPTIONS": "--system-site-packages",
+        "PYTHONNOUSERSITE": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }  # fmt: skip
+    }
     # a venv of a venv sees the packages of the outermost one, so this interpreter stands in for it
     (home / "source" / "venv" / "bin").mkdir(parents=True)
     (home / "source" / "venv" / "bin" / "python").symlink_to(sys.executable)
@@ -43,7 +51,11 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     python.chmod(0o755)
     subprocess.run(["bash", "-n", home / "source" / "setup.sh"], check=True)
     done = subprocess.run(
-        ["bash", home / "source" / "run_autograder"], env=environment, cwd=tmp_path, capture_output=True, text=True
+        ["bash", home / "source" / "run_autograder"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     form = json.loads((home / "results" / "results.json").read_text())
@@ -52,7 +64,11 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     first = form["tests"][0]
     assert form["tests"][1]["output"] == "right, 15 of 15 points"  # its imports work as well
     assert form["tests"][6]["output"] == "recorded: marked by a person"
-    assert first["name"] == "05.1 to_chunks" and first["score"] == 0 and "`return` missing" in first["output"]
+    assert (
+        first["name"] == "05.1 to_chunks"
+        and first["score"] == 0
+        and "`return` missing" in first["output"]
+    )
 
 
 @pytest.mark.quick
@@ -80,11 +96,16 @@ def test_gradescope_gets_a_python_that_is_new_enough(tmp_path):
     fake = tmp_path / "bin"
     fake.mkdir()
     for name, code in {"python3": 1, "python3.11": 0, "apt-get": 0}.items():
-        (fake / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/calls"\nexit {code}\n')
+        (fake / name).write_text(
+            f'#!/bin/sh\necho {name} "$@" >> "{tmp_path}/calls"\nexit {code}\n'
+        )
         (fake / name).chmod(0o755)
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     (tmp_path / "venv" / "bin" / "python").symlink_to("/bin/true")
-    environment = os.environ | {"PATH": f"{fake}{os.pathsep}{os.environ['PATH']}", "AUTOGRADER_SOURCE": str(tmp_path)}
+    environment = os.environ | {
+        "PATH": f"{fake}{os.pathsep}{os.environ['PATH']}",
+        "AUTOGRADER_SOURCE": str(tmp_path),
+    }
     subprocess.run(["bash", "-c", export.SETUP], env=environment, check=True)
     calls = (tmp_path / "calls").read_text().splitlines()
     assert "apt-get install -y -qq python3.11 python3.11-venv" in calls

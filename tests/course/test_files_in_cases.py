@@ -27,7 +27,9 @@ def test_moves_are_seen_with_what_came_and_from_where(tmp_path):
     assert [move["came"].read_text() for move in watch.moves] == ["new", "new"]
     assert [move["beside"] for move in watch.moves] == [True, False]
     assert all(move["old there"] for move in watch.moves) and not watch.removed
-    assert (tmp_path / "kept").read_text() == "old"  # it took the old one's place, and did not write into it
+    assert (
+        tmp_path / "kept"
+    ).read_text() == "old"  # it took the old one's place, and did not write into it
 
 
 @pytest.mark.parametrize("act", [remove, lambda path: rename(path, path.with_name("away"))])
@@ -59,7 +61,9 @@ def test_a_pickle_by_imported_names_loses_the_points_of_no_code():
         part.write_bytes(dumps(run))
         replace(part, path)
 
-    verdict = judge(load_exercise("07.4"), {"save": save, "load": lambda path: loads(path.read_bytes())})
+    verdict = judge(
+        load_exercise("07.4"), {"save": save, "load": lambda path: loads(path.read_bytes())}
+    )
     assert verdict.by_part == {"goes on": 12, "whole file": 5, "no code": 0}
     assert "You use a pickle" in str(verdict)
 
@@ -71,7 +75,8 @@ def test_a_run_that_lost_its_last_digits_is_told_so():
     def load_rounded(path):
         run = load(path)
         run.weights = {
-            name: np.array([float(f"{x:.15g}") for x in p.flat]).reshape(p.shape) for name, p in run.weights.items()
+            name: np.array([float(f"{x:.15g}") for x in p.flat]).reshape(p.shape)
+            for name, p in run.weights.items()
         }
         return run
 
@@ -86,7 +91,8 @@ def test_an_array_that_lost_its_axes_is_named():
     def load_lists(path):
         state = load(path)
         state["layers"] = [
-            {k: v if np.size(v) else np.array([]) for k, v in layer.items()} for layer in state["layers"]
+            {k: v if np.size(v) else np.array([]) for k, v in layer.items()}
+            for layer in state["layers"]
         ]
         return state
 

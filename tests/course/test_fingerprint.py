@@ -87,8 +87,15 @@ def of_grade(text):
 
 def test_forty_honest_answers_that_do_something_odd_are_right_in_grade(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some of them leave a file
-    found = {name: in_child(lambda text=text: of_grade(text), Limits(seconds=20)) for name, text in ODD.items()}
-    wrong = {name: ended for name, ended in found.items() if (ended.message or {}).get("status") != "right"}
+    found = {
+        name: in_child(lambda text=text: of_grade(text), Limits(seconds=20))
+        for name, text in ODD.items()
+    }
+    wrong = {
+        name: ended
+        for name, ended in found.items()
+        if (ended.message or {}).get("status") != "right"
+    }
     assert wrong == {} and len(found) >= 40
 
 
@@ -100,7 +107,10 @@ def test_they_are_right_in_check(tmp_path, monkeypatch):
         exec(text, names)
         return verdict.judge(load_exercise("05.1"), names["to_chunks"]).status
 
-    said = {name: in_child(lambda text=text: status(text), Limits(seconds=20)).message for name, text in ODD.items()}
+    said = {
+        name: in_child(lambda text=text: status(text), Limits(seconds=20)).message
+        for name, text in ODD.items()
+    }
     assert {name: status for name, status in said.items() if status != "right"} == {}
 
 

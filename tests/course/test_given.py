@@ -23,6 +23,8 @@ def test_a_changed_argument_is_seen(name):
         asked(change, given)
 
 
-@pytest.mark.parametrize("given", [np.array([np.nan]), [float("nan"), 1], {"E": 4, "word": "a", "none": None}, "abc"])
+@pytest.mark.parametrize(
+    "given", [np.array([np.nan]), [float("nan"), 1], {"E": 4, "word": "a", "none": None}, "abc"]
+)
 def test_what_is_left_alone_is_no_change(given):
     asked(lambda x: None, given)

@@ -31,7 +31,15 @@ pytestmark = forks
 @needs_solutions
 def test_the_solution_gets_all_points_that_a_program_gives(tmp_path):
     result = graded(tmp_path, source(), pool=default_pool(), seed=7)
-    assert points(result) == {"05.1": 10, "05.2": 15, "05.3": 25, "05.4": 20, "05.5": 15, "05.6": 10, "05.7": 0}
+    assert points(result) == {
+        "05.1": 10,
+        "05.2": 15,
+        "05.3": 25,
+        "05.4": 20,
+        "05.5": 15,
+        "05.6": 10,
+        "05.7": 0,
+    }
     assert result["points"] == FULL and result["of"] == 100 and result["notes"] == []
 
 
@@ -62,7 +70,10 @@ def test_a_pool_without_the_set_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"staff has no right_05\.py"):
         graded(tmp_path, source(), pool=Pool(staff))
     (staff / "right_05.py").write_text("def held_out(rng):\n    return {}\n")
-    with pytest.raises(ValueError, match=r"right_05\.py has no held-out cases: expected functions such as held_out_4"):
+    with pytest.raises(
+        ValueError,
+        match=r"right_05\.py has no held-out cases: expected functions such as held_out_4",
+    ):
         graded(tmp_path, source(), pool=Pool(staff))
 
 
@@ -72,7 +83,11 @@ def test_the_text_of_an_exercises_held_out_cases_has_no_others():
     texts = default_pool().sources("05")
     assert set(texts) == {"05.4", "05.5"}
     assert "forgets_chunk_zero" in texts["05.4"] and "forgets_chunk_zero" not in texts["05.5"]
-    assert "suspect_one" in texts["05.5"] and "suspect_one" not in texts["05.4"] and "RIGHT" not in texts["05.4"]
+    assert (
+        "suspect_one" in texts["05.5"]
+        and "suspect_one" not in texts["05.4"]
+        and "RIGHT" not in texts["05.4"]
+    )
 
 
 @needs_solutions
@@ -111,9 +126,17 @@ def test_grade_writes_its_files_and_says_what_happened(classroom, tmp_path, caps
     stored = json.loads((out / "results.json").read_text())
     assert stored["held_out_faults"] and [s["points"] for s in stored["students"]] == [95, 25, 0]
     rows = list(csv.reader(io.StringIO((out / "results.csv").read_text())))
-    assert rows[0][:5] == ["name", "set", "points", "of", "05.1"] and rows[2][2:6] == ["25", "100", "10", "15"]
+    assert rows[0][:5] == ["name", "set", "points", "of", "05.1"] and rows[2][2:6] == [
+        "25",
+        "100",
+        "10",
+        "15",
+    ]
     page = (out / "feedback" / "bob.md").read_text()
-    assert page.startswith("# bob: set 05, 25 of 100 points") and "## 05.3 mixed_chunk: not attempted, 0 of 25" in page
+    assert (
+        page.startswith("# bob: set 05, 25 of 100 points")
+        and "## 05.3 mixed_chunk: not attempted, 0 of 25" in page
+    )
 
 
 @needs_solutions
@@ -124,7 +147,9 @@ def test_a_second_run_takes_what_is_there_and_grades_what_changed(classroom, tmp
     (classroom / "bob.py").write_text(source(), encoding="utf-8")
     results = grade([classroom], out, quiet=True, pool=Pool(), mode="none")
     assert [result["points"] for result in results] == [95, 95, 0]
-    changed = {p.name for p in (out / "students").iterdir() if p.stat().st_mtime_ns != times[p.name]}
+    changed = {
+        p.name for p in (out / "students").iterdir() if p.stat().st_mtime_ns != times[p.name]
+    }
     assert changed == {"bob.json"}
     grade([classroom], out, quiet=True, pool=Pool(), mode="none", seed=5)
     assert all(p.stat().st_mtime_ns != times[p.name] for p in (out / "students").iterdir())
@@ -152,13 +177,18 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
     assert said[1:5] == ["ada: 95 of 100", "bob: 25 of 100", "cleo: 0 of 100", "eve: 100 of 100"]
     assert said[5].startswith("dan: not read: the file cannot be read: it is no notebook.")
     assert said[6] == "most submissions are of set 05, but of set 02: eve"
-    assert said[7].startswith("a name is missing") and said[7].endswith(": bob 05.3 05.4 05.5 05.6 05.7")
+    assert said[7].startswith("a name is missing") and said[7].endswith(
+        ": bob 05.3 05.4 05.5 05.6 05.7"
+    )
     assert said[8] == "the same STUDENT = 'me', and so the same numbers in set 05: ada, bob, cleo"
     assert said[10] == f"left out, neither .ipynb nor .py: {classroom / 'notes.pdf'}"
     assert said[11].startswith("5 submissions")
     assert (out / "feedback" / "dan.md").read_text().startswith("# dan: not read\n")
     run("grade", classroom / "ada.py", "--out", out, "--set", "02")
-    assert "looks like problem set 05; it was graded as set 02" in (out / "feedback" / "ada.md").read_text()
+    assert (
+        "looks like problem set 05; it was graded as set 02"
+        in (out / "feedback" / "ada.md").read_text()
+    )
 
 
 @pytest.mark.quick
@@ -168,7 +198,10 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
         (["check", "."], ". is a folder: give one notebook or .py file"),
         (["grade", "no/such/folder", "--out", "o"], "no/such/folder does not exist"),
         (["grade", ".", "--out", "o", "--seconds", "0"], "must be positive"),
-        (["grade", ".", "--out", "o", "--set", "5"], "there is no problem set '5': expected one of 01, 02"),
+        (
+            ["grade", ".", "--out", "o", "--set", "5"],
+            "there is no problem set '5': expected one of 01, 02",
+        ),
         (["grade", ".", "--out", "o", "--only", "05.9"], "there is no exercise '05.9' here"),
         (["export", "gradescope", "99"], "there is no problem set '99'"),
     ],
@@ -189,7 +222,9 @@ def test_check_prints_the_verdicts_of_a_file(tmp_path, capsys):
     assert "mine: set 05, 95 of 100 points" in said and "05.3: right, 25 of 25 points" in said
 
 
-def test_what_a_grader_was_at_is_gone_too_if_it_ended_between_a_result_and_its_journal(tmp_path, monkeypatch):
+def test_what_a_grader_was_at_is_gone_too_if_it_ended_between_a_result_and_its_journal(
+    tmp_path, monkeypatch
+):
     path = tmp_path / "ada.py"
     path.write_text(source(solved=False), encoding="utf-8")
 
@@ -199,14 +234,22 @@ def test_what_a_grader_was_at_is_gone_too_if_it_ended_between_a_result_and_its_j
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Journal, "finish", ended)
         grade([path], tmp_path / "out", quiet=True, mode="none")
-    assert (tmp_path / "out" / "unfinished" / "ada").exists() and (tmp_path / "out" / "students" / "ada.json").exists()
+    assert (tmp_path / "out" / "unfinished" / "ada").exists() and (
+        tmp_path / "out" / "students" / "ada.json"
+    ).exists()
     grade([path], tmp_path / "out", quiet=True, mode="none")
     assert not (tmp_path / "out" / "unfinished").exists()
 
 
 # ---------------------------------------------------------------- a class with some of each kind
 
-HARMFUL = ("endless loop", "os._exit", "all memory", "a forged message", "an end of its parent, below Python")
+HARMFUL = (
+    "endless loop",
+    "os._exit",
+    "all memory",
+    "a forged message",
+    "an end of its parent, below Python",
+)
 
 
 def points_in(out):
@@ -216,7 +259,18 @@ def points_in(out):
 
 
 def command(folder, out, mode):
-    arguments = ["grade", folder, "--out", out, "--sandbox", mode, "--workers", "2", "--seconds", "3"]
+    arguments = [
+        "grade",
+        folder,
+        "--out",
+        out,
+        "--sandbox",
+        mode,
+        "--workers",
+        "2",
+        "--seconds",
+        "3",
+    ]
     return [sys.executable, "-m", "flash_course.cli", *map(str, arguments)]
 
 
@@ -230,18 +284,26 @@ def test_a_class_gets_exactly_its_points_also_when_the_grader_is_killed(mode, tm
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
     for number, done in ((signal.SIGKILL, 3), (signal.SIGTERM, 6)):
-        grader = subprocess.Popen(command(folder, out, mode), env=environment, stdout=subprocess.DEVNULL)
+        grader = subprocess.Popen(
+            command(folder, out, mode), env=environment, stdout=subprocess.DEVNULL
+        )
         while len(list(out.glob("students/*.json"))) < done and grader.poll() is None:
             time.sleep(0.05)
         grader.send_signal(number)
         grader.wait()
-    last = subprocess.run(command(folder, out, mode), env=environment, capture_output=True, text=True)
+    last = subprocess.run(
+        command(folder, out, mode), env=environment, capture_output=True, text=True
+    )
     assert last.returncode == 0, last.stderr
     assert points_in(out) == expected
     until = time.monotonic() + 10
     while (left := processes_of(tmp_path)) and time.monotonic() < until:
         time.sleep(0.1)
-    assert left == [] and not list((tmp_path / "tmp").glob("flash-grading-*")) and not (out / "unfinished").exists()
+    assert (
+        left == []
+        and not list((tmp_path / "tmp").glob("flash-grading-*"))
+        and not (out / "unfinished").exists()
+    )
 
 
 def processes_of(tmp_path):
@@ -249,5 +311,7 @@ def processes_of(tmp_path):
     found = []
     for pid in processes.table():
         with contextlib.suppress(OSError):
-            found += [pid] if str(tmp_path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes() else []
+            found += (
+                [pid] if str(tmp_path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes() else []
+            )
     return found

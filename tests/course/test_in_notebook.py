@@ -24,7 +24,9 @@ def test_check_hint_and_progress_speak_to_a_student(capsys):
     flash_course.check("05.1", lambda x_TD, C: x_TD)
     said = capsys.readouterr().out
     assert said.startswith("05.1: wrong, 0 of 10 points") and 'hint("05.1") gives a hint' in said
-    flash_course.check("05.1", lambda x, C: np.pad(x, ((0, -len(x) % C), (0, 0))).reshape(-1, C, x.shape[1]))
+    flash_course.check(
+        "05.1", lambda x, C: np.pad(x, ((0, -len(x) % C), (0, 0))).reshape(-1, C, x.shape[1])
+    )
     flash_course.check("05.1", lambda x_TD, C: x_TD)
     for number in (1, 2, 3, 3):
         flash_course.hint("05.1")
@@ -34,7 +36,13 @@ def test_check_hint_and_progress_speak_to_a_student(capsys):
     assert "set 05: 10 of 100 points" in table  # the best is kept
     assert re.search(r"05.1 to_chunks +10 / 10 +right; the last try: wrong core", table)
     stored = json.loads(learner.progress_path().read_text(encoding="utf-8"))
-    assert stored["exercises"]["05.1"] == {"points": 10, "of": 10, "last": "wrong", "checks": 3, "hints": 3}
+    assert stored["exercises"]["05.1"] == {
+        "points": 10,
+        "of": 10,
+        "last": "wrong",
+        "checks": 3,
+        "hints": 3,
+    }
 
 
 def nowhere(tmp_path):
@@ -51,16 +59,25 @@ def damaged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "made, why", [(nowhere, "could not be made"), (damaged, "is not a progress file of this course: move it away")]
+    "made, why",
+    [
+        (nowhere, "could not be made"),
+        (damaged, "is not a progress file of this course: move it away"),
+    ],
 )
-def test_the_verdict_stands_also_where_nothing_can_be_stored(made, why, tmp_path, monkeypatch, capsys):
+def test_the_verdict_stands_also_where_nothing_can_be_stored(
+    made, why, tmp_path, monkeypatch, capsys
+):
     path = made(tmp_path)
     before = path.read_bytes() if path.exists() else None
     monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(path))
     flash_course.check("05.1", lambda x_TD, C: x_TD)
     lines = capsys.readouterr().out.splitlines()
     (said,) = (line for line in lines if "not stored" in line)
-    assert lines[0].startswith("05.1: wrong, 0 of 10 points") and 'hint("05.1") gives a hint' in lines[-1]
+    assert (
+        lines[0].startswith("05.1: wrong, 0 of 10 points")
+        and 'hint("05.1") gives a hint' in lines[-1]
+    )
     assert said.startswith("your points are not stored: ") and str(tmp_path) in said and why in said
     assert (path.read_bytes() if path.exists() else None) == before
 
@@ -69,8 +86,12 @@ def test_a_hint_stands_also_where_nothing_can_be_stored(tmp_path, monkeypatch, c
     monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(nowhere(tmp_path)))
     flash_course.hint("05.1")
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("05.1, hint 1 of 3: ") and second.startswith("which hint you have seen is not stored: ")
-    with pytest.raises(ValueError, match="there is no exercise"):  # what is wrong in the call is still an error
+    assert first.startswith("05.1, hint 1 of 3: ") and second.startswith(
+        "which hint you have seen is not stored: "
+    )
+    with pytest.raises(
+        ValueError, match="there is no exercise"
+    ):  # what is wrong in the call is still an error
         flash_course.hint("05.9")
 
 
@@ -78,7 +99,9 @@ def test_a_right_answer_that_grading_may_stop_is_told_so(capsys, monkeypatch):
     kept = say("all", "slow", seconds=7).partition("7")[2]
     for clock, told in (([0, 7], True), ([0, 1], False)):
         monkeypatch.setattr(in_notebook.time, "process_time", iter(clock).__next__)
-        flash_course.check("05.1", lambda x, C: np.pad(x, ((0, -len(x) % C), (0, 0))).reshape(-1, C, x.shape[1]))
+        flash_course.check(
+            "05.1", lambda x, C: np.pad(x, ((0, -len(x) % C), (0, 0))).reshape(-1, C, x.shape[1])
+        )
         assert (kept in capsys.readouterr().out) == told
 
 
@@ -88,15 +111,23 @@ def test_a_text_counts_no_points_before_a_person_has_read_it(capsys):
     assert capsys.readouterr().out.startswith("05.7: recorded: marked by a person")
     flash_course.progress("05")
     table = capsys.readouterr().out
-    assert "set 05: 0 of 100 points" in table and re.search(r"05.7 .* +0 / 5 +recorded: marked by a person", table)
+    assert "set 05: 0 of 100 points" in table and re.search(
+        r"05.7 .* +0 / 5 +recorded: marked by a person", table
+    )
 
 
 @pytest.mark.parametrize(
     "call, said",
     [
-        (lambda: flash_course.check("05.9", 1), "there is no exercise '05.9': expected one of 05.1, 05.2"),
+        (
+            lambda: flash_course.check("05.9", 1),
+            "there is no exercise '05.9': expected one of 05.1, 05.2",
+        ),
         (lambda: flash_course.check("99.1", 1), "there is no problem set '99': expected one of"),
-        (lambda: flash_course.check("05.5", 1), "answers given: 1; expected: check.'05.5', suspect_one, .*, found"),
+        (
+            lambda: flash_course.check("05.5", 1),
+            "answers given: 1; expected: check.'05.5', suspect_one, .*, found",
+        ),
         (lambda: flash_course.personal("05.1"), "has no personal numbers"),
     ],
 )
@@ -127,7 +158,10 @@ def test_a_wrong_guess_is_not_told_the_right_one(capsys):
 def test_a_guess_of_another_type_is_not_told_the_right_one_either(key, got, kind, capsys):
     exercise = model.load_exercise("05.6")
     flash_course.check("05.6", exercise.right(exercise.numbers("me")) | {key: got})
-    assert f'in the case "{key}": {say("all", f"guess a {kind}", got=repr(got))}' in capsys.readouterr().out
+    assert (
+        f'in the case "{key}": {say("all", f"guess a {kind}", got=repr(got))}'
+        in capsys.readouterr().out
+    )
 
 
 def test_the_letter_of_a_question_stands_once(capsys):
@@ -140,7 +174,10 @@ def test_the_letter_of_a_question_stands_once(capsys):
 
 def test_a_table_that_is_none_is_named(capsys):
     flash_course.check("05.6", (1, 2, 3))
-    assert 'in the case "a": expected a dictionary, such as dict(a=...), got a tuple.' in capsys.readouterr().out
+    assert (
+        'in the case "a": expected a dictionary, such as dict(a=...), got a tuple.'
+        in capsys.readouterr().out
+    )
 
 
 def test_a_guess_that_is_missing_is_named(capsys):

@@ -26,7 +26,9 @@ LOOPS = {
     "a list": lambda x: [row * 2 for row in x],
     "a generator": lambda x: sum(row * 2 for row in x),
     "map": lambda x: list(map(lambda row: row * 2, x)),
-    "map of an operator": lambda x: list(map(float, x[:, 0])) if isinstance(x, torch.Tensor) else sum(x),
+    "map of an operator": lambda x: (
+        list(map(float, x[:, 0])) if isinstance(x, torch.Tensor) else sum(x)
+    ),
     "sum": sum,
     "accumulate": lambda x: list(itertools.accumulate(x)),
     "reduce": lambda x: functools.reduce(np.add if isinstance(x, np.ndarray) else torch.add, x),
@@ -53,9 +55,12 @@ def test_a_loop_is_a_loop_however_it_is_written(name, kind):
 
 
 def test_instruments_do_not_wait_for_torchs_compiler():
-    source = "import sys, torch; from flash_course.checks.instruments import *; x = torch.ones(8, 3); " + (
-        "loops(torch.sum, [x], [x]); megabytes(torch.sum, x)\nwith Operations(): x @ x.T\n"
-        "assert 'torch._dynamo' not in sys.modules"
+    source = (
+        "import sys, torch; from flash_course.checks.instruments import *; x = torch.ones(8, 3); "
+        + (
+            "loops(torch.sum, [x], [x]); megabytes(torch.sum, x)\nwith Operations(): x @ x.T\n"
+            "assert 'torch._dynamo' not in sys.modules"
+        )
     )
     assert subprocess.run([sys.executable, "-c", source], capture_output=True).returncode == 0
 

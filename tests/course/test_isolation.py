@@ -62,14 +62,26 @@ def test_nobody_forges_a_verdict_on_another_exercise(name, mode, tmp_path):
 def test_nobody_sees_what_is_another_exercises_or_anothers(mode, tmp_path, two_exercises):
     (tmp_path / "bob.py").write_text("TEXT = 'of another student'\n# %%\ncheck('05.1', 0)")
     (tmp_path / "ada.py").write_text(that_wants("raise LookupError(f'seen: {seen()}')"))
-    ada, bob = grade([tmp_path / "ada.py", tmp_path / "bob.py"], tmp_path / "out", quiet=True, mode=mode, workers=1)
-    assert "LookupError: seen: []" in " ".join(ada["exercises"]["05.1"]["said"]), ada["exercises"]["05.1"]
+    ada, bob = grade(
+        [tmp_path / "ada.py", tmp_path / "bob.py"],
+        tmp_path / "out",
+        quiet=True,
+        mode=mode,
+        workers=1,
+    )
+    assert "LookupError: seen: []" in " ".join(ada["exercises"]["05.1"]["said"]), ada["exercises"][
+        "05.1"
+    ]
     assert bob["exercises"]["05.1"]["status"] == "not attempted"
 
 
 def left_over():
     """Processes and temporary folders that grading has left."""
-    below = [pid for pid in processes.below(os.getpid()) if "sleep" in command_of(pid) or "judging" in command_of(pid)]
+    below = [
+        pid
+        for pid in processes.below(os.getpid())
+        if "sleep" in command_of(pid) or "judging" in command_of(pid)
+    ]
     return [*below, *Path(tempfile.gettempdir()).glob(f"flash-grading-{os.getpid()}-*")]
 
 
@@ -97,7 +109,9 @@ def test_what_a_killed_judge_has_started_ends_before_the_others_go_on(tmp_path):
     mine = f"4322.{os.getpid()}"
     body = f"import subprocess, time\nsubprocess.Popen(['sleep', {mine!r}], start_new_session=True)\ntime.sleep(60)"
     with grading.own_processes() as others:
-        desk = grading.Desk(Submission("ada", "05", [to_chunks(body)]), {}, 0, SOON, False, tmp_path)
+        desk = grading.Desk(
+            Submission("ada", "05", [to_chunks(body)]), {}, 0, SOON, False, tmp_path
+        )
         take, killed = desk.take, []
 
         def take_and_kill():
@@ -198,10 +212,17 @@ ORACLES = {
 @pytest.mark.parametrize("name", ORACLES)
 def test_an_answer_that_is_the_oracle_by_whatever_way_is_refused(name, tmp_path):
     result = graded(tmp_path, f"{source()}\n\n# %%\n{ORACLES[name]}\n")
-    assert points(result)["05.1"] == 0 and (points(result)["05.3"] == 25 or "__module__ =" in ORACLES[name])
+    assert points(result)["05.1"] == 0 and (
+        points(result)["05.3"] == 25 or "__module__ =" in ORACLES[name]
+    )
     said = result["exercises"]["05.1"]["said"][-1]
     assert any(
-        text in said for text in ("an object of the package", "calls `flash_course.checks", "changes the checker")
+        text in said
+        for text in (
+            "an object of the package",
+            "calls `flash_course.checks",
+            "changes the checker",
+        )
     )
 
 
@@ -217,7 +238,10 @@ def test_an_answer_that_is_the_oracle_by_whatever_way_is_refused(name, tmp_path)
 def test_a_prediction_that_the_oracle_makes_is_refused(code, tmp_path):
     text = "from flash_course.checks.exercise import load_exercise\nSTUDENT = 'ada'\n# %%\n"
     result = graded(tmp_path, f"{text}{code}\n# %%\ncheck('08.2', answer_08_2)\n")
-    assert result["points"] == 0 and "calls `flash_course.checks" in result["exercises"]["08.2"]["said"][0]
+    assert (
+        result["points"] == 0
+        and "calls `flash_course.checks" in result["exercises"]["08.2"]["said"][0]
+    )
 
 
 def burn():
@@ -278,15 +302,26 @@ def test_a_judge_that_is_killed_or_stopped_costs_its_exercise_and_no_time(number
     judge.process.send_signal(number)
     look(judge, lambda: not judge.todo)
     assert judge.rows["05.1"]["points"] == 0 and judge.rows["05.1"]["seconds"] < SOON.on_the_clock
-    assert "judges" in judge.rows["05.1"]["said"][0] and judge.rows["05.2"]["status"] == "not attempted"
+    assert (
+        "judges" in judge.rows["05.1"]["said"][0]
+        and judge.rows["05.2"]["status"] == "not attempted"
+    )
 
 
 @pytest.mark.parametrize("busy, tries", [(True, 2), (False, 1)])
-def test_on_a_busy_machine_an_answer_that_was_stopped_is_tried_again(busy, tries, tmp_path, judging, monkeypatch):
+def test_on_a_busy_machine_an_answer_that_was_stopped_is_tried_again(
+    busy, tries, tmp_path, judging, monkeypatch
+):
     monkeypatch.setattr(isolation, "busy", lambda: busy)
-    judge = judging(f"open({str(tmp_path / 'log')!r}, 'a').write('x')\nwhile True:\n    pass", Limits(seconds=0.5))
+    judge = judging(
+        f"open({str(tmp_path / 'log')!r}, 'a').write('x')\nwhile True:\n    pass",
+        Limits(seconds=0.5),
+    )
     look(judge, lambda: "05.1" in judge.rows)
-    assert "of computing" in judge.rows["05.1"]["said"][0] and (tmp_path / "log").read_text() == "x" * tries
+    assert (
+        "of computing" in judge.rows["05.1"]["said"][0]
+        and (tmp_path / "log").read_text() == "x" * tries
+    )
 
 
 @pytest.mark.quick

@@ -8,7 +8,13 @@ from flash_course.grading.kept import DEATHS, Journal, Results, key_path
 from flash_course.grading.submission import Submission
 
 ADA = Submission("ada", "05", digest="d")
-RESULT = {"name": "ada", "points": 3, "key": "k", "digest": "d", "exercises": {"05.1": {"points": 3}}}
+RESULT = {
+    "name": "ada",
+    "points": 3,
+    "key": "k",
+    "digest": "d",
+    "exercises": {"05.1": {"points": 3}},
+}
 
 
 @pytest.fixture
@@ -21,13 +27,23 @@ def results(tmp_path, monkeypatch):
 def test_a_result_comes_back_for_the_same_file_and_checker_only(results):
     results.store(RESULT)
     assert results.load(ADA, "k") == RESULT | {"seal": results.seal(RESULT)}
-    assert results.load(ADA, "another") is None and results.load(Submission("ada", "05", digest="e"), "k") is None
+    assert (
+        results.load(ADA, "another") is None
+        and results.load(Submission("ada", "05", digest="e"), "k") is None
+    )
     assert results.changed == []
 
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    "text", ['{"points": 100', "[]", "7", '{"key": "k", "digest": "d"}', '{"key": "k", "digest": "d", "seal": 3}']
+    "text",
+    [
+        '{"points": 100',
+        "[]",
+        "7",
+        '{"key": "k", "digest": "d"}',
+        '{"key": "k", "digest": "d", "seal": 3}',
+    ],
 )
 def test_what_is_no_result_is_not_taken(text, results):
     results.path("ada").write_text(text)
@@ -60,7 +76,10 @@ def test_an_exercise_at_which_graders_end_is_set_aside(tmp_path):
         assert Journal(tmp_path, "ada", "d").set_aside() == {}, times
         end(tmp_path, "05.3")
     journal = Journal(tmp_path, "ada", "d")
-    assert journal.set_aside() == {"05.3": DEATHS} and Journal(tmp_path, "ada", "another").set_aside() == {}
+    assert (
+        journal.set_aside() == {"05.3": DEATHS}
+        and Journal(tmp_path, "ada", "another").set_aside() == {}
+    )
     journal.finish()
     assert Journal(tmp_path, "ada", "d").set_aside() == {} and not list(tmp_path.iterdir())
 
@@ -73,7 +92,9 @@ def test_who_kills_a_grader_twice_or_at_several_exercises_sets_no_honest_one_asi
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("text", ["", "[]", '{"at": 3}', '{"digest": "d", "at": "05.1", "ended": 7}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"at": 3}', '{"digest": "d", "at": "05.1", "ended": 7}']
+)
 def test_a_journal_that_cannot_be_read_says_nothing(text, tmp_path):
     end(tmp_path, "05.1")
     (tmp_path / "unfinished" / "ada" / "at.json").write_text(text)

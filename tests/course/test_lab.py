@@ -17,8 +17,11 @@ from flash_course.lab import by_hand, leaking, mixing, token_by_token
 from flash_tutorial import FLASH, GAU, reference
 
 PAGES = {
-    "cost": lab.cost, "leaks": lab.leaks, "decoding": lab.decoding, "six_tokens": lab.six_tokens,
-}  # fmt: skip
+    "cost": lab.cost,
+    "leaks": lab.leaks,
+    "decoding": lab.decoding,
+    "six_tokens": lab.six_tokens,
+}
 LARGEST = 40_000  # bytes of a page in a notebook, its still picture in base64 included
 
 pages = pytest.mark.parametrize("make", PAGES.values(), ids=PAGES)
@@ -33,9 +36,17 @@ def data_of(page):
 @pages
 def test_a_page_loads_nothing(make, tmp_path):
     make().save(tmp_path / "page.html")
-    text = (tmp_path / "page.html").read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-    assert not re.findall(r"https?:|//[\w-]+\.\w|\bimport\b\s*[({\"']|\bfetch\(|XMLHttpRequest|@import", text)
-    assert all(source.startswith("data:") for source in re.findall(r"(?:src|href)=\"([^\"]*)\"", text))
+    text = (
+        (tmp_path / "page.html")
+        .read_text(encoding="utf-8")
+        .replace("http://www.w3.org/2000/svg", "")
+    )
+    assert not re.findall(
+        r"https?:|//[\w-]+\.\w|\bimport\b\s*[({\"']|\bfetch\(|XMLHttpRequest|@import", text
+    )
+    assert all(
+        source.startswith("data:") for source in re.findall(r"(?:src|href)=\"([^\"]*)\"", text)
+    )
     assert not re.findall(r"url\((?!#)", text)
     assert text.count("<script>") == text.count("</script>") == 1
 
@@ -59,15 +70,23 @@ def test_the_still_picture_says_its_words(make, monkeypatch):
     lab.show(page := make())
     picture, html = shown
     assert picture.metadata["alt"] == page.alt and len(page.alt) > 60
-    assert html.data.startswith("<details data-flash-lab-still>") and f"<p>{escape(page.alt)}</p>" in html.data
+    assert (
+        html.data.startswith("<details data-flash-lab-still>")
+        and f"<p>{escape(page.alt)}</p>" in html.data
+    )
     assert data_of(page)["still"] == list(Image.open(BytesIO(picture.data)).size)
 
 
 def test_wrong_arguments_are_refused_in_a_line():
     for make in (
-        lambda: lab.cost(T=0), lambda: lab.cost(widths="none"), lambda: lab.decoding("one"), lambda: lab.leaks("a = b"),
-        lambda: lab.leaks("earlier"), lambda: lab.leaks(C=0), lambda: lab.leaks(lambda heads, v: v[1:]),
-    ):  # fmt: skip
+        lambda: lab.cost(T=0),
+        lambda: lab.cost(widths="none"),
+        lambda: lab.decoding("one"),
+        lambda: lab.leaks("a = b"),
+        lambda: lab.leaks("earlier"),
+        lambda: lab.leaks(C=0),
+        lambda: lab.leaks(lambda heads, v: v[1:]),
+    ):
         with pytest.raises(ValueError, match="expected"):
             make()
 
@@ -80,8 +99,13 @@ def test_the_six_tokens_are_those_of_the_package():
     heads = by_hand.Z * by_hand.GAMMA[:, None] + by_hand.BETA[:, None]
     everybody = np.ones(6, bool), np.zeros(6, int)
     how = dict(chunk_size=2, causal=True, combine="mean")
-    for part, name in (({"local": True, "global_": True}, "out"), ({"local": True, "global_": False}, "near")):
-        right = reference.mixed_chunk_attention(heads, by_hand.V.astype(float), *everybody, by_hand.BIAS, **how, **part)
+    for part, name in (
+        ({"local": True, "global_": True}, "out"),
+        ({"local": True, "global_": False}, "near"),
+    ):
+        right = reference.mixed_chunk_attention(
+            heads, by_hand.V.astype(float), *everybody, by_hand.BIAS, **how, **part
+        )
         np.testing.assert_allclose(found[name], right)
     assert found["near"][5] == [-16, 4] and found["far"][5] == [-3, 6]  # as lecture 05 finds them
     assert [found[name] for name in ("quad_q", "quad_k", "lin_q", "lin_k")] == heads.tolist()
@@ -91,7 +115,9 @@ def test_the_sums_are_those_of_decoding():
     page = data_of(lab.decoding())["data"]
     sums = np.array(page["sums"])
     T, C = len(page["words"]), page["C"]
-    assert all((sums[t] == sums[t - 1]).all() for t in range(1, T + 1) if t % C)  # it changes at borders alone
+    assert all(
+        (sums[t] == sums[t - 1]).all() for t in range(1, T + 1) if t % C
+    )  # it changes at borders alone
     rng = np.random.default_rng(0)
     lin_k, v = rng.integers(-2, 3, (T, page["S"])), rng.integers(-2, 3, (T, page["E"]))
     for t in range(0, T + 1, C):
@@ -104,8 +130,14 @@ def test_the_state_is_counted_as_the_package_counts_it():
         flash = FLASH(base["E"] // 2, qk_dim=base["S"], chunk_size=base["C"], causal=True)
         gau = GAU(base["E"] // 2, qk_dim=base["S"], causal=True)
     paper = data_of(lab.decoding())["data"]["paper"]
-    assert paper["room"] == count_state_numbers(flash, 8192) and paper["cache"] == count_state_numbers(gau, 8192)
-    assert count_state_numbers(gau, paper["from"]) > paper["room"] >= count_state_numbers(gau, paper["from"] - 1)
+    assert paper["room"] == count_state_numbers(flash, 8192) and paper[
+        "cache"
+    ] == count_state_numbers(gau, 8192)
+    assert (
+        count_state_numbers(gau, paper["from"])
+        > paper["room"]
+        >= count_state_numbers(gau, paper["from"] - 1)
+    )
 
 
 # ---------------------------------------------------------------- leaks
@@ -125,27 +157,45 @@ def test_the_lines_compute_mixed_chunk_attention():
     for combine in ("mean", "sum"):
         how = dict(chunk_size=4, causal=True, combine=combine)
         right = reference.mixed_chunk_attention(reference.rope(heads), v, *everybody, bias, **how)
-        np.testing.assert_allclose(mixing.run(mixing.chosen({"combine": combine}), heads, v, 4, bias), right)
+        np.testing.assert_allclose(
+            mixing.run(mixing.chosen({"combine": combine}), heads, v, 4, bias), right
+        )
 
 
 @pytest.mark.parametrize("T, C", [(14, 4), (12, 3)])
 def test_each_choice_is_measured_and_gets_its_name(T, C):
     """The mean and the positions change numbers and no pair, so that no fault is measured of them."""
-    for choices in combinations() if C == 4 else ({"sum": s, "mask": m} for s, m in itertools.product(*FAR_AND_NEAR)):
+    for choices in (
+        combinations()
+        if C == 4
+        else ({"sum": s, "mask": m} for s, m in itertools.product(*FAR_AND_NEAR))
+    ):
         names = [mixing.CHOICES[question][choices[question]][2] for question in ("sum", "mask")]
-        faults = [fault for fault in leaking.by_choice(choices, T, C).faults if not fault.startswith("In all")]
+        faults = [
+            fault
+            for fault in leaking.by_choice(choices, T, C).faults
+            if not fault.startswith("In all")
+        ]
         assert faults == [name for name in names if name], choices
 
 
 def test_a_function_of_the_readers_is_measured():
     def right(heads, v):
         how = dict(chunk_size=4, causal=True)
-        return reference.mixed_chunk_attention(heads, v, np.ones(14, bool), np.zeros(14, int), np.zeros((4, 4)), **how)
+        return reference.mixed_chunk_attention(
+            heads, v, np.ones(14, bool), np.zeros(14, int), np.zeros((4, 4)), **how
+        )
 
     found = lab.leaks(right)
-    assert found.faults == [] and (found.kinds == "one").sum() == 33 and (found.kinds == "sum").sum() == 72
+    assert (
+        found.faults == []
+        and (found.kinds == "one").sum() == 33
+        and (found.kinds == "sum").sum() == 72
+    )
     later = lab.leaks(lambda heads, v: right(heads, v) + v[::-1])  # token 1 reads token 14
-    assert later.kinds[0, 13] == "leak" and any("In all: 7 pairs" in fault for fault in later.faults)
+    assert later.kinds[0, 13] == "leak" and any(
+        "In all: 7 pairs" in fault for fault in later.faults
+    )
 
 
 def test_a_line_of_the_readers_is_measured_and_shown(monkeypatch, capsys):

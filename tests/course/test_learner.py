@@ -21,7 +21,11 @@ def test_a_guess_is_kept_and_compared(capsys):
     learner.predict("05.a", 8)
     learner.reveal("05.a", 2.0, "times")
     out = capsys.readouterr().out.splitlines()
-    assert out == ["05.a: it is 2.", "05.a: your guess is stored.", "05.a: you guessed 8; it is 2 times."]
+    assert out == [
+        "05.a: it is 2.",
+        "05.a: your guess is stored.",
+        "05.a: you guessed 8; it is 2 times.",
+    ]
     assert learner.load_progress()["guesses"] == {"05.a": 8.0}
 
 
@@ -35,7 +39,9 @@ def test_a_finished_page_does_not_scold(capsys):
 def test_a_guess_that_is_no_number_is_refused_in_one_line(guess, capsys):
     learner.predict("05.a", guess)
     out = capsys.readouterr().out
-    assert "is no number" in out and out.count("\n") == 1 and learner.load_progress()["guesses"] == {}
+    assert (
+        "is no number" in out and out.count("\n") == 1 and learner.load_progress()["guesses"] == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,13 +91,21 @@ def test_export_and_restore(own_file):
 
 def test_a_guess_that_cannot_be_stored_is_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("x")
-    monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(tmp_path / "file" / "folder" / "progress.json"))
+    monkeypatch.setenv(
+        "FLASH_TUTORIAL_PROGRESS", str(tmp_path / "file" / "folder" / "progress.json")
+    )
     learner.predict("05.a", 8)
     learner.score("01", "softmax", bits_per_byte=2.5)
     learner.verdict("quality", "not shown")
     lines = capsys.readouterr().out.splitlines()
-    starts = ("05.a: your guess is", "01 softmax: this line of the scoreboard is", "quality: your verdict is")
-    assert len(lines) == 3 and all(map(str.startswith, lines, [f"{start} not stored: " for start in starts]))
+    starts = (
+        "05.a: your guess is",
+        "01 softmax: this line of the scoreboard is",
+        "quality: your verdict is",
+    )
+    assert len(lines) == 3 and all(
+        map(str.startswith, lines, [f"{start} not stored: " for start in starts])
+    )
     assert all("could not be made" in line and "FLASH_TUTORIAL_PROGRESS" in line for line in lines)
     with pytest.raises(ValueError, match="could not be made"):
         learner.restore_progress(learner.export_progress())
@@ -115,11 +129,20 @@ def test_a_result_is_shown_beside_a_damaged_file(own_file, capsys):
     assert first.startswith("05.a: your guess cannot be read: ") and second == "05.a: it is 2."
 
 
-@pytest.mark.parametrize("content", [
-    "{", "[]", "{}", '{"format": 2}', '{"format": 1, "guesses": []}',
-    pytest.param("[" * 100_000, id="deep"), b"\xff\xfe", b"\0\x80 no text",
-    '{"format": 1, "guesses": {}, "scoreboard": {}, "verdicts": {}, "exercises": []}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"format": 2}',
+        '{"format": 1, "guesses": []}',
+        pytest.param("[" * 100_000, id="deep"),
+        b"\xff\xfe",
+        b"\0\x80 no text",
+        '{"format": 1, "guesses": {}, "scoreboard": {}, "verdicts": {}, "exercises": []}',
+    ],
+)
 def test_a_damaged_file_is_refused_and_kept(own_file, content):
     own_file.parent.mkdir()
     own_file.write_bytes(raw := content.encode() if isinstance(content, str) else content)

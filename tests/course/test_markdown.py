@@ -15,23 +15,131 @@ from flash_course.grading import markdown, reports
 from flash_course.grading.grade import Pool, grade
 
 PIECES = [
-    "\\", "`", "``", "```", "*", "**", "_", "__", "[", "](", "]", "!", "<", "<b>", ">", "#", "# ", "## ", "- ", "---",
-    "+ ", "===", "==", "++", "1. ", "2) ", "1234. ", "|", "|-|", "~~", "~~~", "&", "&amp;", "&lt;", "&#60;", "&copy;",
-    "http://x.de", "www.x.de", "https://", "a@b.de", "$", "$$", "$x$", "\\(", "\\[", "<!--", "-->", "<?", "<![CDATA[",
-    "[a]: b", "[^1]: x", ":smile:", "::: x", ".. image:: x", "^", "{", "}", "{.a}", "[x] ", "%", "x_y", "_x_", "'",
-    '"', "</li>", "</h1>", "<img src=x onerror=alert(1)>", "<a href=javascript:1>", "javascript:alert(1)", "é", "漢",
-    "word", "a", "1", " ", "    ", "\t", "\n", "\n\n", "\r\n", "\u00a0", "\u2028",
-]  # fmt: skip
+    "\\",
+    "`",
+    "``",
+    "```",
+    "*",
+    "**",
+    "_",
+    "__",
+    "[",
+    "](",
+    "]",
+    "!",
+    "<",
+    "<b>",
+    ">",
+    "#",
+    "# ",
+    "## ",
+    "- ",
+    "---",
+    "+ ",
+    "===",
+    "==",
+    "++",
+    "1. ",
+    "2) ",
+    "1234. ",
+    "|",
+    "|-|",
+    "~~",
+    "~~~",
+    "&",
+    "&amp;",
+    "&lt;",
+    "&#60;",
+    "&copy;",
+    "http://x.de",
+    "www.x.de",
+    "https://",
+    "a@b.de",
+    "$",
+    "$$",
+    "$x$",
+    "\\(",
+    "\\[",
+    "<!--",
+    "-->",
+    "<?",
+    "<![CDATA[",
+    "[a]: b",
+    "[^1]: x",
+    ":smile:",
+    "::: x",
+    ".. image:: x",
+    "^",
+    "{",
+    "}",
+    "{.a}",
+    "[x] ",
+    "%",
+    "x_y",
+    "_x_",
+    "'",
+    '"',
+    "</li>",
+    "</h1>",
+    "<img src=x onerror=alert(1)>",
+    "<a href=javascript:1>",
+    "javascript:alert(1)",
+    "é",
+    "漢",
+    "word",
+    "a",
+    "1",
+    " ",
+    "    ",
+    "\t",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\u00a0",
+    "\u2028",
+]
 WHOLE = [
-    "\\<img src=x onerror=alert(1)>", "\\\\<b>", "[r]", "# 05.1: right", "> quoted", "![x](http://x.de/a.png)",
-    "<http://x.de>", "`<b>`", "``a`b``", "a\n===", "a\n---", "| a |\n|---|\n| b |", "[a]: http://x.de\n[a]",
-    "***", "___", "    indented", "1.", "- [ ] a", "&lt;b&gt;", "\\&lt;", "$\\href{javascript:1}{a}$", "_a_b_ __c__",
-    "no_such_name is x**2 - 3*y < 4 and a[0] != b", "ada_lovelace_05",
-]  # fmt: skip
+    "\\<img src=x onerror=alert(1)>",
+    "\\\\<b>",
+    "[r]",
+    "# 05.1: right",
+    "> quoted",
+    "![x](http://x.de/a.png)",
+    "<http://x.de>",
+    "`<b>`",
+    "``a`b``",
+    "a\n===",
+    "a\n---",
+    "| a |\n|---|\n| b |",
+    "[a]: http://x.de\n[a]",
+    "***",
+    "___",
+    "    indented",
+    "1.",
+    "- [ ] a",
+    "&lt;b&gt;",
+    "\\&lt;",
+    "$\\href{javascript:1}{a}$",
+    "_a_b_ __c__",
+    "no_such_name is x**2 - 3*y < 4 and a[0] != b",
+    "ada_lovelace_05",
+]
 PLUGINS = [
-    "abbr", "def_list", "footnotes", "insert", "mark", "math", "ruby", "spoiler", "strikethrough", "subscript",
-    "superscript", "table", "task_lists", "url",
-]  # fmt: skip
+    "abbr",
+    "def_list",
+    "footnotes",
+    "insert",
+    "mark",
+    "math",
+    "ruby",
+    "spoiler",
+    "strikethrough",
+    "subscript",
+    "superscript",
+    "table",
+    "task_lists",
+    "url",
+]
 RENDERERS = {
     "commonmark": MarkdownIt("commonmark", {"html": True}).render,
     "tables": MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render,
@@ -92,15 +200,33 @@ def test_a_text_is_no_markup_and_is_shown_as_it_was_written(renderer):
     for said in hostile():
         seen, given = Seen(render(page(said))), words(said)
         assert seen.tags == skeleton, (said, page(said))
-        assert seen.text == words(f"{given}: not read {given} b 05.1 a: {given} {given}"), (said, page(said))
+        assert seen.text == words(f"{given}: not read {given} b 05.1 a: {given} {given}"), (
+            said,
+            page(said),
+        )
 
 
 def result_with(said):
     """What is stored of somebody who has written one text wherever a student can."""
     names = [*load_set("05")]
-    row = {"status": "wrong", "points": 0, "of": 10, "student": said, "said": [said], "notes": [f"own {said}"]}
+    row = {
+        "status": "wrong",
+        "points": 0,
+        "of": 10,
+        "student": said,
+        "said": [said],
+        "notes": [f"own {said}"],
+    }
     rows = {names[0]: row, names[1]: row | {"notes": [f"own {said}", said]}, names[5]: row}
-    return {"name": said, "set": "05", "points": 0, "of": 100, "student": said, "notes": [said], "exercises": rows}
+    return {
+        "name": said,
+        "set": "05",
+        "points": 0,
+        "of": 100,
+        "student": said,
+        "notes": [said],
+        "exercises": rows,
+    }
 
 
 @pytest.mark.quick
@@ -114,7 +240,9 @@ def test_nothing_that_a_student_writes_changes_the_form_of_their_page(renderer):
 
 @pytest.mark.quick
 def test_a_text_can_be_read_without_a_renderer():
-    plain = "ModuleNotFoundError: No module named 'no_such_name' (in line 3 of a-b.py, 2.5 or 1,000)"
+    plain = (
+        "ModuleNotFoundError: No module named 'no_such_name' (in line 3 of a-b.py, 2.5 or 1,000)"
+    )
     assert markdown.text(plain) == plain
 
 
@@ -144,7 +272,9 @@ def test_no_student_writes_markup_on_a_page_by_way_of_a_submission(tmp_path):
     for render in RENDERERS.values():
         seen = Seen(render(page))
         assert seen.tags == Seen(render(plain)).tags
-        assert "[r] **a** <b>: \\<img src=x onerror=alert(1)> ![a](http://x.de) [r] `<b>`" in seen.text
+        assert (
+            "[r] **a** <b>: \\<img src=x onerror=alert(1)> ![a](http://x.de) [r] `<b>`" in seen.text
+        )
 
 
 def pages_without(result):

@@ -11,7 +11,14 @@ from flash_tutorial.shown import clean
 
 EXERCISE = exercise([])
 PARTS = {"small": True, "large": False}
-GOOD = {"status": "wrong", "parts": PARTS, "text": None, "student": "me", "said": ["no"], "notes": []}
+GOOD = {
+    "status": "wrong",
+    "parts": PARTS,
+    "text": None,
+    "student": "me",
+    "said": ["no"],
+    "notes": [],
+}
 
 
 @pytest.mark.quick
@@ -19,20 +26,33 @@ def test_points_are_those_of_the_parts_that_passed():
     assert row_of(EXERCISE, GOOD)["points"] == 4
     right = GOOD | {"status": "right", "parts": {"small": True, "large": True}}
     assert row_of(EXERCISE, right) == {
-        "status": "right", "points": 10, "of": 10, "said": ["no"], "notes": [], "student": "me",
-    }  # fmt: skip
+        "status": "right",
+        "points": 10,
+        "of": 10,
+        "said": ["no"],
+        "notes": [],
+        "student": "me",
+    }
 
 
 BAD = {
-    "a number": 7, "a list": [1], "nothing": None, "a word": "right", "another key": {"a": 1},
-    "no status": GOOD | {"status": "best"}, "points": GOOD | {"points": 1000},
-    "a part too many": GOOD | {"parts": PARTS | {"huge": True}}, "a part too few": GOOD | {"parts": {"small": True}},
+    "a number": 7,
+    "a list": [1],
+    "nothing": None,
+    "a word": "right",
+    "another key": {"a": 1},
+    "no status": GOOD | {"status": "best"},
+    "points": GOOD | {"points": 1000},
+    "a part too many": GOOD | {"parts": PARTS | {"huge": True}},
+    "a part too few": GOOD | {"parts": {"small": True}},
     "no truth value": GOOD | {"parts": {"small": 1, "large": 0}},
     "right with a part that failed": GOOD | {"status": "right"},
     "wrong with all parts": GOOD | {"parts": PARTS | {"large": True}},
-    "points without an attempt": GOOD | {"status": "not attempted"}, "lines that are none": GOOD | {"said": "abc"},
-    "a line that is none": GOOD | {"notes": [1]}, "a text that is none": GOOD | {"text": ["a"]},
-}  # fmt: skip
+    "points without an attempt": GOOD | {"status": "not attempted"},
+    "lines that are none": GOOD | {"said": "abc"},
+    "a line that is none": GOOD | {"notes": [1]},
+    "a text that is none": GOOD | {"text": ["a"]},
+}
 
 
 @pytest.mark.quick
@@ -45,7 +65,9 @@ def test_what_is_no_verdict_costs_the_exercise(name):
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("data", [b"", b"{", b'{"a": NaN}', b"[Infinity]", b"[" * 100_000, b"\xff\xfe", b"9" * 5000])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b'{"a": NaN}', b"[Infinity]", b"[" * 100_000, b"\xff\xfe", b"9" * 5000]
+)
 def test_what_is_no_json_is_no_message(data):
     assert message_in(b"key" + data, b"key") is None
 
@@ -63,17 +85,24 @@ def test_texts_can_be_written_shown_and_do_not_turn_into_something_else():
     shown = clean(odd)
     assert shown == "a\ufffdb\ufffd[2Jc  # Heading\ufffd\ufffd" and shown.encode()
     assert clean("x" * 2000) == "x" * 1000 + " ..." and clean("a\nb", keep="\n") == "a\nb"
-    assert clean("a\u200bda \ufeff\u2066x\u2069 \U000e0041\xad") == "a\ufffdda \ufffd\ufffdx\ufffd \ufffd\ufffd"
+    assert (
+        clean("a\u200bda \ufeff\u2066x\u2069 \U000e0041\xad")
+        == "a\ufffdda \ufffd\ufffdx\ufffd \ufffd\ufffd"
+    )
     assert clean("Ä é 漢 👩\u200d🔬 नमस्\u200dते") == "Ä é 漢 👩\u200d🔬 नमस्\u200dते"
     assert json.dumps(row_of(EXERCISE, GOOD | {"said": [odd]})).encode()
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("lines", [["y" * 10**5], ["y" * 100] * 500, ["y"] * 5000, [*"abc", "y" * 10**5]])
+@pytest.mark.parametrize(
+    "lines", [["y" * 10**5], ["y" * 100] * 500, ["y"] * 5000, [*"abc", "y" * 10**5]]
+)
 def test_what_comes_back_is_no_more_than_a_few_lines(lines):
     """Else a class reads the held-out cases in its notes."""
     row = row_of(EXERCISE, GOOD | {"said": lines, "notes": lines})
-    assert all(0 < len("".join(row[name])) < 710 and len(row[name]) <= 30 for name in ("said", "notes"))
+    assert all(
+        0 < len("".join(row[name])) < 710 and len(row[name]) <= 30 for name in ("said", "notes")
+    )
     assert row["said"][0].startswith(lines[0][:700])
 
 

@@ -33,9 +33,18 @@ def project(tmp_path):
 
 
 def run(project, *command, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # it needs none
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }  # it needs none
     return subprocess.run(
-        [sys.executable, *command], cwd=project, capture_output=True, text=True, timeout=300, env=environment, **options
+        [sys.executable, *command],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        **options,
     )
 
 
@@ -46,15 +55,26 @@ def shrink(project):
 
 def fill_in(project):
     page = project / "PREDICTION.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("(write here)", "0.01"), encoding="utf-8")
+    page.write_text(
+        page.read_text(encoding="utf-8").replace("(write here)", "0.01"), encoding="utf-8"
+    )
 
 
 def test_the_folder_has_what_a_project_hands_in(project):
     names = {path.name for path in project.iterdir()}
     assert names == {
-        ".gitignore", "CITATION.cff", "PREDICTION.md", "QUESTIONS.md", "README.md", "analysis.ipynb", "grid.py",
-        "requirements.txt", "settings.py", "test_unit.py", "unit.py",
-    }  # fmt: skip
+        ".gitignore",
+        "CITATION.cff",
+        "PREDICTION.md",
+        "QUESTIONS.md",
+        "README.md",
+        "analysis.ipynb",
+        "grid.py",
+        "requirements.txt",
+        "settings.py",
+        "test_unit.py",
+        "unit.py",
+    }
     for path in project.iterdir():
         assert "{{" not in path.read_text(encoding="utf-8").replace("{{'", ""), path.name
     assert (project / "README.md").read_text(encoding="utf-8").startswith("# my-project\n")
@@ -62,13 +82,21 @@ def test_the_folder_has_what_a_project_hands_in(project):
 
 def test_git_takes_the_finished_runs_and_not_their_checkpoints(project):
     """Who marks a project sees machine, settings and losses of each run, and makes the table from them."""
-    for name in ("results/project.json", "results/project.lock", "runs/project/mine-0.01/step_4/model.safetensors"):
+    for name in (
+        "results/project.json",
+        "results/project.lock",
+        "runs/project/mine-0.01/step_4/model.safetensors",
+    ):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("")
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=project, check=True)
     listed = subprocess.run(
-        ["git", "ls-files", "runs", "results"], cwd=project, check=True, capture_output=True, text=True
+        ["git", "ls-files", "runs", "results"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert listed.stdout.split() == ["results/project.json"]
 
@@ -83,7 +111,10 @@ def test_the_questions_have_marks_that_sum_to_a_hundred(project):
 def test_an_existing_folder_is_left_alone(project, capsys):
     (project / "unit.py").write_text("mine", encoding="utf-8")
     assert cli.main(["new", str(project)]) == 2
-    assert "is not an empty folder" in capsys.readouterr().err and (project / "unit.py").read_text() == "mine"
+    assert (
+        "is not an empty folder" in capsys.readouterr().err
+        and (project / "unit.py").read_text() == "mine"
+    )
 
 
 def test_a_name_that_is_none_is_refused(tmp_path, capsys):
@@ -92,14 +123,19 @@ def test_a_name_that_is_none_is_refused(tmp_path, capsys):
 
 
 def test_a_stop_while_copying_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(new_project, "write_text", lambda *_: (_ for _ in ()).throw(ValueError("disk full")))
+    monkeypatch.setattr(
+        new_project, "write_text", lambda *_: (_ for _ in ()).throw(ValueError("disk full"))
+    )
     with pytest.raises(ValueError, match="disk full"):
         new_project.create_project(tmp_path / "my-project")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_says_what_is_next(tmp_path, capsys):
-    assert cli.main(["new", str(tmp_path / "p1")]) == 0 and "fill in PREDICTION.md" in capsys.readouterr().out
+    assert (
+        cli.main(["new", str(tmp_path / "p1")]) == 0
+        and "fill in PREDICTION.md" in capsys.readouterr().out
+    )
 
 
 def test_its_own_test_passes_and_notices_a_layer_that_reads_the_future(project):
@@ -107,7 +143,9 @@ def test_its_own_test_passes_and_notices_a_layer_that_reads_the_future(project):
     done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
     unit = project / "unit.py"
-    unit.write_text(unit.read_text(encoding="utf-8").replace("if self.causal:", "if False:"), encoding="utf-8")
+    unit.write_text(
+        unit.read_text(encoding="utf-8").replace("if self.causal:", "if False:"), encoding="utf-8"
+    )
     done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 1 and "later" in done.stdout, done.stdout
 
@@ -118,7 +156,9 @@ def test_its_own_test_is_of_the_layer_that_runs_and_asks_whether_it_is_causal(pr
     unit = project / "unit.py"
     text = unit.read_text(encoding="utf-8")
     unit.write_text(
-        text.replace("self.dim, self.causal = dim, causal", "self.dim = dim").replace("self.causal", "True")
+        text.replace("self.dim, self.causal = dim, causal", "self.dim = dim").replace(
+            "self.causal", "True"
+        )
     )
     done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 1 and "self.causal = causal" in done.stdout, done.stdout
@@ -126,11 +166,15 @@ def test_its_own_test_is_of_the_layer_that_runs_and_asks_whether_it_is_causal(pr
         "expansion=2", "expansion=2, look=0"
     )
     unit.write_text(
-        text.replace("super().__init__()", "super().__init__()\n        self.look = look"), encoding="utf-8"
+        text.replace("super().__init__()", "super().__init__()\n        self.look = look"),
+        encoding="utf-8",
     )
     settings = project / "settings.py"
-    settings.write_text(settings.read_text(encoding="utf-8")
-        + "MODELS['mine'] = replace(MODELS['mine'], unit_options={'look': True})\n", encoding="utf-8")  # fmt: skip
+    settings.write_text(
+        settings.read_text(encoding="utf-8")
+        + "MODELS['mine'] = replace(MODELS['mine'], unit_options={'look': True})\n",
+        encoding="utf-8",
+    )
     done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 1 and "later" in done.stdout, done.stdout
 
@@ -151,7 +195,10 @@ def rows_of(project):
 def test_a_killed_grid_goes_on_and_writes_the_table(project, grid_of, monkeypatch):
     grid = grid_of()
     first = subprocess.Popen(
-        [sys.executable, "grid.py"], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "grid.py"],
+        cwd=project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 120
     while not rows_of(project) and time.time() < deadline:
@@ -250,7 +297,9 @@ def test_a_changed_layer_model_or_training_begins_new_runs(project, grid_of, mon
     grid = grid_of("SEEDS, RATES = [0], {'baseline': [5e-3], 'mine': [5e-3]}")
     assert call(grid, monkeypatch) is None and len(rows_of(project)) == 2
     assert call(grid, monkeypatch, "table") is None and "not used" not in capsys.readouterr().out
-    (project / "unit.py").write_text("# a comment\n" + (project / "unit.py").read_text(encoding="utf-8"))
+    (project / "unit.py").write_text(
+        "# a comment\n" + (project / "unit.py").read_text(encoding="utf-8")
+    )
     assert call(grid_of(), monkeypatch, "table") is None
 
     changes = {
@@ -258,13 +307,20 @@ def test_a_changed_layer_model_or_training_begins_new_runs(project, grid_of, mon
         "the model": lambda: edit(project, "dim=16", "dim=18", "settings.py"),
         "the training": lambda: edit(project, "batch=2", "batch=3", "settings.py"),
     }
-    wanted = {"the layer": 3, "the model": 5, "the training": 7}  # the baseline only where it was changed too
+    wanted = {
+        "the layer": 3,
+        "the model": 5,
+        "the training": 7,
+    }  # the baseline only where it was changed too
     for what, change in changes.items():
         change()
         table = (project / "README.md").read_text(encoding="utf-8")
         assert str(call(grid_of(), monkeypatch, "table")).startswith("missing: runs of "), what
         assert (project / "README.md").read_text(encoding="utf-8") == table, what
-        assert "stored runs are not used, since they were made by other code" in capsys.readouterr().out, what
+        assert (
+            "stored runs are not used, since they were made by other code"
+            in capsys.readouterr().out
+        ), what
         assert call(grid_of(), monkeypatch) is None and len(rows_of(project)) == wanted[what], what
 
 
@@ -303,13 +359,17 @@ def test_a_layer_in_a_package_is_known_by_all_that_it_uses(project, grid_of, lin
     (project / "mylayers" / "deep").mkdir(parents=True)
     text = (project / "unit.py").read_text(encoding="utf-8")
     text = text.replace("from torch import nn\n", f"from torch import nn\n\n{line}\n")
-    (project / "mylayers" / "layer.py").write_text(text.replace("return total", f"return {name} * total"))
+    (project / "mylayers" / "layer.py").write_text(
+        text.replace("return total", f"return {name} * total")
+    )
     (project / "mylayers" / "__init__.py").write_text("")
     (project / "mylayers" / "deep" / "__init__.py").write_text("")
     (project / "mylayers" / "deep" / "below.py").write_text("from mylayers import helper\n")
     found = []
     for factor in (1, 2):
-        (project / "mylayers" / "helper.py").write_text(f"FACTOR = {factor}\n\n\ndef scaled():\n    return FACTOR\n")
+        (project / "mylayers" / "helper.py").write_text(
+            f"FACTOR = {factor}\n\n\ndef scaled():\n    return FACTOR\n"
+        )
         shutil.rmtree(project / "mylayers" / "__pycache__", ignore_errors=True)
         grid = grid_of(
             "from mylayers.layer import MyUnit; MODELS['mine'] = replace(MODELS['mine'], architecture=MyUnit)"
@@ -319,25 +379,34 @@ def test_a_layer_in_a_package_is_known_by_all_that_it_uses(project, grid_of, lin
 
 
 def test_a_layer_whose_options_no_run_is_known_by_is_refused(project, grid_of, monkeypatch):
-    grid = grid_of("from functools import partial; from unit import MyUnit;"
-                   "MODELS['mine'] = replace(MODELS['mine'], architecture=partial(MyUnit, expansion=3))")  # fmt: skip
+    grid = grid_of(
+        "from functools import partial; from unit import MyUnit;"
+        "MODELS['mine'] = replace(MODELS['mine'], architecture=partial(MyUnit, expansion=3))"
+    )
     said = call(grid, monkeypatch)
     assert "functools.partial" in said and "give the class, and its options in unit_options" in said
 
 
 def test_a_text_of_tokens_alone_is_scored_per_token(project, grid_of, monkeypatch, capsys):
     path = project / "grid.py"
-    text = path.read_text(encoding="utf-8").replace("from settings import", "import numpy as np\n"
-        "from flash_tutorial.corpora import load_tokens\nfrom settings import", 1)  # fmt: skip
+    text = path.read_text(encoding="utf-8").replace(
+        "from settings import",
+        "import numpy as np\nfrom flash_tutorial.corpora import load_tokens\nfrom settings import",
+        1,
+    )
     tokens = "load_tokens(np.random.default_rng(0).integers(0, 65, 20_000), 65)"
     path.write_text(text.replace("load_corpus(TRAIN.corpus)", tokens), encoding="utf-8")
-    grid = grid_of("MODELS = {name: replace(config, vocab_size=66, tokens=65) for name, config in MODELS.items()};"
-                   "SEEDS, RATES = [0], {'baseline': [5e-3], 'mine': [5e-3]}")  # fmt: skip
+    grid = grid_of(
+        "MODELS = {name: replace(config, vocab_size=66, tokens=65) for name, config in MODELS.items()};"
+        "SEEDS, RATES = [0], {'baseline': [5e-3], 'mine': [5e-3]}"
+    )
     assert call(grid, monkeypatch) is None and call(grid, monkeypatch, "table") is None
     page = (project / "README.md").read_text(encoding="utf-8")
     assert "| bits per token |" in page and "| mine | " in page
     shown, names = [], {}
-    monkeypatch.setattr("flash_course.figures.show", lambda figure, alt: shown.append(figure.axes[0].get_ylabel()))
+    monkeypatch.setattr(
+        "flash_course.figures.show", lambda figure, alt: shown.append(figure.axes[0].get_ylabel())
+    )
     for cell in json.loads((project / "analysis.ipynb").read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
@@ -348,11 +417,17 @@ def test_two_layers_of_one_file_and_a_new_name_are_told_apart(project, grid_of):
     unit = project / "unit.py"
     text = unit.read_text(encoding="utf-8")
     unit.write_text(text + "\n\nclass Other(MyUnit):\n    pass\n", encoding="utf-8")
-    before = codes(grid_of("from unit import Other; MODELS['other'] = replace(MODELS['mine'], architecture=Other);"
-                           "RATES['other'] = [5e-3]"))  # fmt: skip
+    before = codes(
+        grid_of(
+            "from unit import Other; MODELS['other'] = replace(MODELS['mine'], architecture=Other);"
+            "RATES['other'] = [5e-3]"
+        )
+    )
     assert len({*before.values()}) == 3
     for path in (unit, project / "settings.py"):
-        path.write_text(path.read_text(encoding="utf-8").replace("MyUnit", "Renamed"), encoding="utf-8")
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("MyUnit", "Renamed"), encoding="utf-8"
+        )
     assert codes(grid_of())["mine"] != before["mine"]
 
 
@@ -367,7 +442,13 @@ def test_a_stopped_run_whose_code_was_edited_is_not_gone_on_with(project, grid_o
     for new in ("clamp(min=1)", "clamp(min=2)", "clamp(min=1)"):
         text = (project / "unit.py").read_text(encoding="utf-8")
         (project / "unit.py").write_text(re.sub(r"clamp\(min=\d\)", new, text), encoding="utf-8")
-        assert call(grid_of("MODELS.pop('baseline'); RATES.pop('baseline')" if not begun else ""), monkeypatch) == 130
+        assert (
+            call(
+                grid_of("MODELS.pop('baseline'); RATES.pop('baseline')" if not begun else ""),
+                monkeypatch,
+            )
+            == 130
+        )
     assert begun[0] == begun[2] != begun[1]
 
 
@@ -384,10 +465,23 @@ def test_files_that_are_edited_while_a_grid_runs_do_not_change_its_code(project,
 
 # of each field of TrainConfig a value that is not the project's
 OTHERS = dict(
-    batch=4, length=31, warmup=1, clip=0.5, accumulate=2, weight_decay=0.5, dtype="float32", compile=True, steps=6,
-    eval_bytes=400, eval_every=2, checkpoint_every=2, corpus="README.md", start_from="austen-flash", learning_rate=0.1,
+    batch=4,
+    length=31,
+    warmup=1,
+    clip=0.5,
+    accumulate=2,
+    weight_decay=0.5,
+    dtype="float32",
+    compile=True,
+    steps=6,
+    eval_bytes=400,
+    eval_every=2,
+    checkpoint_every=2,
+    corpus="README.md",
+    start_from="austen-flash",
+    learning_rate=0.1,
     seed=3,
-)  # fmt: skip
+)
 
 
 def test_no_field_of_TRAIN_is_forgotten():
@@ -395,14 +489,19 @@ def test_no_field_of_TRAIN_is_forgotten():
 
 
 @pytest.mark.parametrize("name, value", OTHERS.items(), ids=OTHERS)
-def test_every_field_of_TRAIN_has_an_effect_or_is_refused(project, grid_of, monkeypatch, name, value):
+def test_every_field_of_TRAIN_has_an_effect_or_is_refused(
+    project, grid_of, monkeypatch, name, value
+):
     """It is what the runs are trained with, and the runs of another value are others."""
     before = grid_of()
     codes_before, steps_before = codes(before), before.declaration().steps
     grid = grid_of(f"TRAIN = replace(TRAIN, {name}={value!r})")
     if name in ("learning_rate", "seed"):
         said = call(grid, monkeypatch)
-        assert said == f"TRAIN has {name}={value!r} in settings.py: RATES and SEEDS say it, leave it out"
+        assert (
+            said
+            == f"TRAIN has {name}={value!r} in settings.py: RATES and SEEDS say it, leave it out"
+        )
         return
     assert (codes(grid), grid.declaration().steps) != (codes_before, steps_before)
     experiment = grid.declaration()
@@ -417,20 +516,33 @@ def test_a_shorter_run_warms_up_for_the_same_share(grid_of):
 
 def test_the_other_settings_have_effects_too(grid_of):
     """MODELS, RATES, SEEDS and TUNING_STEPS: the runs that the grid asks for."""
-    grid = grid_of("SEEDS, TUNING_STEPS = [4, 6], 3; RATES = {'baseline': [1e-3], 'mine': [2e-3, 3e-3]}")
+    grid = grid_of(
+        "SEEDS, TUNING_STEPS = [4, 6], 3; RATES = {'baseline': [1e-3], 'mine': [2e-3, 3e-3]}"
+    )
     experiment = grid.declaration()
     assert experiment.seeds == (4, 6) and experiment.search.steps == 3
-    assert [(arm.name, arm.rates) for arm in experiment.arms] == [("baseline", (1e-3,)), ("mine", (2e-3, 3e-3))]
+    assert [(arm.name, arm.rates) for arm in experiment.arms] == [
+        ("baseline", (1e-3,)),
+        ("mine", (2e-3, 3e-3)),
+    ]
 
 
-@pytest.mark.parametrize("lines, words", [
-    ("RATES.pop('mine')", r"RATES in settings.py has \['baseline'\]: expected rates for each of"),
-    ("RATES['mine'] = []", "RATES in settings.py"), ("SEEDS = []", r"SEEDS in settings.py is \[\]"),
-    ("SEEDS = [1, 1]", "all different"), ("TUNING_STEPS = 0", "steps=0: expected"),
-    ("SEEDS = [-1]", "seed=-1: expected"),
-    ("RATES['mine'] = [-1.0]", "learning_rate=-1.0: expected"),
-    ("TRAIN = replace(TRAIN, eval_bytes=0)", "eval_bytes=0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "lines, words",
+    [
+        (
+            "RATES.pop('mine')",
+            r"RATES in settings.py has \['baseline'\]: expected rates for each of",
+        ),
+        ("RATES['mine'] = []", "RATES in settings.py"),
+        ("SEEDS = []", r"SEEDS in settings.py is \[\]"),
+        ("SEEDS = [1, 1]", "all different"),
+        ("TUNING_STEPS = 0", "steps=0: expected"),
+        ("SEEDS = [-1]", "seed=-1: expected"),
+        ("RATES['mine'] = [-1.0]", "learning_rate=-1.0: expected"),
+        ("TRAIN = replace(TRAIN, eval_bytes=0)", "eval_bytes=0"),
+    ],
+)
 def test_settings_that_cannot_be_are_one_line(grid_of, monkeypatch, lines, words):
     said = call(grid_of(lines), monkeypatch)
     assert re.match(f".*{words}", said) and "\n" not in said
@@ -441,7 +553,9 @@ def test_settings_that_cannot_be_are_one_line(grid_of, monkeypatch, lines, words
 
 def test_a_run_that_diverges_is_a_row_and_is_not_tried_again(project, grid_of, monkeypatch, capsys):
     """A layer whose loss is no number with seed 1, and one that never has any."""
-    broken = "        if torch.initial_seed() == self.breaks_at:\n            x = x * float('nan')\n"
+    broken = (
+        "        if torch.initial_seed() == self.breaks_at:\n            x = x * float('nan')\n"
+    )
     edit(project, "        u, v = F.silu(", broken + "        u, v = F.silu(")
     edit(project, "import torch.nn.functional", "import torch\nimport torch.nn.functional")
     edit(project, "causal=True, expansion=2):", "causal=True, expansion=2, breaks_at=-1):")
@@ -457,7 +571,11 @@ def test_a_run_that_diverges_is_a_row_and_is_not_tried_again(project, grid_of, m
     assert "'diverged_at_step': 1" in capsys.readouterr().out
     readme = project / "README.md"
     assert call(grid, monkeypatch, "table") is None
-    rows = {line.split("|")[1].strip(): line for line in readme.read_text(encoding="utf-8").splitlines() if "|" in line}
+    rows = {
+        line.split("|")[1].strip(): line
+        for line in readme.read_text(encoding="utf-8").splitlines()
+        if "|" in line
+    }
     assert ", diverged at step 4 |  | - |" in rows["one"]
     assert "diverged at step 1, 7." in rows["all"]
     assert "±" in rows["fine"] and "diverged" not in rows["fine"]
@@ -470,8 +588,14 @@ def test_one_seed_is_a_table_without_intervals(project, grid_of, monkeypatch):
     assert call(grid, monkeypatch) is None and call(grid, monkeypatch, "table") is None
     readme = (project / "README.md").read_text(encoding="utf-8")
     rows = [line for line in readme.splitlines() if line.startswith(("| baseline", "| mine"))]
-    assert len(rows) == 2 and "±" not in readme.split("<!-- table")[1] and "1 seed, no interval" in readme
-    assert "(not settled)" in rows[1] and re.search(r"\| [+-]\d\.\d{3} \(not settled\) \|$", rows[1])
+    assert (
+        len(rows) == 2
+        and "±" not in readme.split("<!-- table")[1]
+        and "1 seed, no interval" in readme
+    )
+    assert "(not settled)" in rows[1] and re.search(
+        r"\| [+-]\d\.\d{3} \(not settled\) \|$", rows[1]
+    )
 
 
 def test_the_table_keeps_the_rest_of_the_page_and_misses_its_marks(project, grid_of, monkeypatch):
@@ -507,7 +631,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsy
         raise full
 
     if where == "copy":
-        monkeypatch.setattr(new_project.shutil, "copytree", lambda a, b, ignore: _copytree_that_fails(b, full))
+        monkeypatch.setattr(
+            new_project.shutil, "copytree", lambda a, b, ignore: _copytree_that_fails(b, full)
+        )
     elif where == "text":
         monkeypatch.setattr("flash_tutorial.files.os.fsync", refuse)
     else:
@@ -520,4 +646,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsy
 
 def _copytree_that_fails(target, error):
     target.mkdir()
-    raise shutil.Error([("a.py", str(target / "a.py"), str(error)), ("b.py", str(target / "b.py"), str(error))])
+    raise shutil.Error(
+        [("a.py", str(target / "a.py"), str(error)), ("b.py", str(target / "b.py"), str(error))]
+    )

@@ -44,10 +44,19 @@ def test_a_part_without_a_case_is_an_error():
         judge(exercise(CASES[:1]), lambda x: 2 * x)
 
 
-@pytest.mark.parametrize("function, said", [
-    ("held_out_9(rng):\n    return []", r"right_05\.py has cases of 05\.9: expected some of 05\.1, 05\.2"),
-    ("held_out_1(rng):\n    return [call('a secret', 'held out', 17.0)]", "there is no part 'held out'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "function, said",
+    [
+        (
+            "held_out_9(rng):\n    return []",
+            r"right_05\.py has cases of 05\.9: expected some of 05\.1, 05\.2",
+        ),
+        (
+            "held_out_1(rng):\n    return [call('a secret', 'held out', 17.0)]",
+            "there is no part 'held out'",
+        ),
+    ],
+)
 def test_a_pool_is_checked_when_it_is_loaded(function, said, tmp_path):
     head = "from flash_course.checks.exercise import call\n\n\ndef "
     (tmp_path / "right_05.py").write_text(head + function + "\n", encoding="utf-8")
@@ -81,19 +90,34 @@ def test_held_out_cases_take_no_part_from_a_kept_wrong_answer_that_practice_leav
 
 
 ONE_FAULT = {
-    ("01.5", "precision left"): ["precision"], ("01.5", "neighbours"): ["pairing"],
-    ("02.5", "bias left"): ["the bias"], ("02.5", "residual left"): ["the residual"],
-    ("02.5", "mask left"): ["the mask"], ("02.5", "bias and mask left"): ["the bias", "the mask"],
-    ("04.6", "default argument"): ["answer_one"], ("04.6", "kept by size"): ["answer_batch"],
-    ("06.4", "swapped"): ["report"], ("06.4", "ratio"): ["mended"],
-    ("07.3", "not divided"): ["accumulation"], ("07.3", "all in memory"): ["accumulation"],
-    ("07.3", "no clipping"): ["clipping"], ("07.3", "optimizer's step"): ["overflow"],
-    ("07.3", "moves early"): ["schedule"], ("07.3", "waits"): ["schedule"],
-    ("08.4", "batch"): ["batch"], ("08.4", "one reading"): ["clock"], ("08.4", "written out"): ["rival"],
-    ("10.5", "twice"): ["size"], ("10.5", "one rate"): ["rates"], ("10.5", "sign"): ["differences"],
-    ("11.4", "tables left"): ["tables"], ("11.4", "waiting left"): ["waiting"], ("11.4", "half left"): ["half"],
-    ("11.4", "double left"): ["double"], ("11.4", "joined left"): ["joined"],
-}  # fmt: skip
+    ("01.5", "precision left"): ["precision"],
+    ("01.5", "neighbours"): ["pairing"],
+    ("02.5", "bias left"): ["the bias"],
+    ("02.5", "residual left"): ["the residual"],
+    ("02.5", "mask left"): ["the mask"],
+    ("02.5", "bias and mask left"): ["the bias", "the mask"],
+    ("04.6", "default argument"): ["answer_one"],
+    ("04.6", "kept by size"): ["answer_batch"],
+    ("06.4", "swapped"): ["report"],
+    ("06.4", "ratio"): ["mended"],
+    ("07.3", "not divided"): ["accumulation"],
+    ("07.3", "all in memory"): ["accumulation"],
+    ("07.3", "no clipping"): ["clipping"],
+    ("07.3", "optimizer's step"): ["overflow"],
+    ("07.3", "moves early"): ["schedule"],
+    ("07.3", "waits"): ["schedule"],
+    ("08.4", "batch"): ["batch"],
+    ("08.4", "one reading"): ["clock"],
+    ("08.4", "written out"): ["rival"],
+    ("10.5", "twice"): ["size"],
+    ("10.5", "one rate"): ["rates"],
+    ("10.5", "sign"): ["differences"],
+    ("11.4", "tables left"): ["tables"],
+    ("11.4", "waiting left"): ["waiting"],
+    ("11.4", "half left"): ["half"],
+    ("11.4", "double left"): ["double"],
+    ("11.4", "joined left"): ["joined"],
+}
 
 
 @pytest.mark.parametrize(("name", "key"), ONE_FAULT)
@@ -101,7 +125,9 @@ def test_who_leaves_one_fault_loses_its_part_alone(name, key):
     """With the test above: with a pool as well."""
     one = EXERCISES[name]
     for wrong in (wrong for wrong in one.wrong if wrong.key == key):
-        found = ask_all(one, one.list_cases(None), one.assemble(tool.handed_in(one, wrong), None), None, 0, {})
+        found = ask_all(
+            one, one.list_cases(None), one.assemble(tool.handed_in(one, wrong), None), None, 0, {}
+        )
         by_part = count_points(one, found).by_part
         assert [part for part, points in by_part.items() if not points] == ONE_FAULT[name, key]
 
@@ -156,7 +182,9 @@ def test_a_worthless_answer_earns_no_part(name):
         answer = {key: made_worthless(each, make) for key, each in right.items()}
         given = one.assemble(answer if len(one.names) > 1 else answer[one.names[0]], None)
         found = ask_all(one, one.list_cases(None), given, None, 0, known)
-        earned = {part: points for part, points in count_points(one, found).by_part.items() if points}
+        earned = {
+            part: points for part, points in count_points(one, found).by_part.items() if points
+        }
         assert not earned, label
 
 

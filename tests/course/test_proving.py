@@ -27,7 +27,12 @@ from flash_course.checks.verdict import ask_all, count_points, judge
 
 pytestmark = pytest.mark.quick
 
-PROVE = {name: e for number in model.there() for name, e in model.load_set(number).items() if e.kind == "prove"}
+PROVE = {
+    name: e
+    for number in model.there()
+    for name, e in model.load_set(number).items()
+    if e.kind == "prove"
+}
 SOME = ("05.4", "09.4")  # those that are asked quickly
 
 
@@ -86,16 +91,24 @@ class Countdown:
 @pytest.mark.parametrize(
     "test, said",
     [
-        (raises_always, "fails all"), (raises_at_last, "fails all"), (functools.partial(raises_always), "fails all"),
-        (lambda *version: 1 / 1 and None, "passes all"), (returns_false, "returns"), (returns_a_numpy_flag, "returns"),
-        (yields, "test never ran"), (is_async, "test never ran"), (value_error, "no assertion"),
+        (raises_always, "fails all"),
+        (raises_at_last, "fails all"),
+        (functools.partial(raises_always), "fails all"),
+        (lambda *version: 1 / 1 and None, "passes all"),
+        (returns_false, "returns"),
+        (returns_a_numpy_flag, "returns"),
+        (yields, "test never ran"),
+        (is_async, "test never ran"),
+        (value_error, "no assertion"),
         (leaves, "no assertion"),
     ],
-)  # fmt: skip
+)
 def test_a_test_that_says_the_same_of_all_earns_nothing_and_hears_why(name, test, said):
     verdict = judged(name, test)
     assert verdict.points == 0 and verdict.status in ("wrong", "raises")
-    assert say("all", said) in str(verdict) and say("all", "proves nothing") in str(verdict), verdict
+    assert say("all", said) in str(verdict) and say("all", "proves nothing") in str(verdict), (
+        verdict
+    )
 
 
 def random_coin(dice):
@@ -136,12 +149,16 @@ HASTY = {
     "by the clock": lambda: random_coin(lambda: time.time_ns() // 100 % 7 / 7),
     "by the address": lambda: by_address(lambda place: place // 16 % 2),
     "by more of the address": lambda: by_address(lambda place: place // 64 % 3),
-    "by the hash": lambda: lambda *version: exec("assert hash(version[0]) % 5 < 3", {"version": version}),
+    "by the hash": lambda: (
+        lambda *version: exec("assert hash(version[0]) % 5 < 3", {"version": version})
+    ),
 }
 DICE = {
-    "Python's dice": random.random, "NumPy's dice": np.random.rand, "torch's dice": lambda: float(torch.rand(())),
+    "Python's dice": random.random,
+    "NumPy's dice": np.random.rand,
+    "torch's dice": lambda: float(torch.rand(())),
     "a new generator": lambda: np.random.default_rng().random(),
-}  # fmt: skip
+}
 HASTY |= {name: functools.partial(random_coin, dice) for name, dice in DICE.items()}
 
 
@@ -153,7 +170,9 @@ def points_of(exercise, test, seed=0, more=()):
 
 def without_versions(exercise):
     """The exercise with the same cases, of which nothing has to be made: for a test that ignores what it is given."""
-    cases = [proving.version(case.name, case.part, lambda: len) for case in exercise.list_cases(None)]
+    cases = [
+        proving.version(case.name, case.part, lambda: len) for case in exercise.list_cases(None)
+    ]
     return dataclasses.replace(exercise, cases=lambda rng, numbers: cases, right=None, shut=False)
 
 
@@ -211,7 +230,11 @@ def test_who_says_both_of_one_version_is_told_so_and_earns_nothing(name):
             right(*version)
 
     verdict = judge(exercise, moody, more_cases=[secret])
-    assert verdict.points == 0 and say("all", "fickle") in verdict.lines and "secret" not in str(verdict)
+    assert (
+        verdict.points == 0
+        and say("all", "fickle") in verdict.lines
+        and "secret" not in str(verdict)
+    )
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -241,7 +264,12 @@ def test_a_test_whose_dice_do_not_matter_keeps_its_points(name):
 def looks_of(version):
     """All that a test could read of a version without using it."""
     thing = version[0]
-    found = [type(thing).__name__, type(thing).__qualname__, type(thing).__module__, getattr(thing, "__name__", None)]
+    found = [
+        type(thing).__name__,
+        type(thing).__qualname__,
+        type(thing).__module__,
+        getattr(thing, "__name__", None),
+    ]
     found += [getattr(thing, "__doc__", None), getattr(thing, "__qualname__", None)]
     found += [sorted(name for name in dir(thing)), str(inspect.signature(thing))]
     found += [repr(thing).partition(" at 0x")[0], str(thing).partition(" at 0x")[0]]
@@ -257,17 +285,30 @@ def looks_of(version):
         pickle.dumps(thing)
     except Exception as error:
         found.append(type(error).__name__)
-    for name in ("C", "D", "dim", "causal", "length_scale", "_fault", "_far", "_combine", "seed", "C_"):
+    for name in (
+        "C",
+        "D",
+        "dim",
+        "causal",
+        "length_scale",
+        "_fault",
+        "_far",
+        "_combine",
+        "seed",
+        "C_",
+    ):
         found.append(getattr(thing, name, "none"))
     return found
 
 
 NARROW = np.zeros((5, 3))  # raises an error inside of a version
 BAD = {
-    "03.5": lambda unit: unit(torch.zeros(2, 5, 3)), "05.4": lambda fn: fn(NARROW),
-    "06.3": lambda unit: unit(NARROW, np.ones(5)), "07.6": lambda loader: loader(0, 0, 5),
+    "03.5": lambda unit: unit(torch.zeros(2, 5, 3)),
+    "05.4": lambda fn: fn(NARROW),
+    "06.3": lambda unit: unit(NARROW, np.ones(5)),
+    "07.6": lambda loader: loader(0, 0, 5),
     "09.4": lambda decoder: decoder.parallel(NARROW),
-}  # fmt: skip
+}
 
 
 def error_of(call):
@@ -276,7 +317,12 @@ def error_of(call):
         call()
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        return type(error).__name__, [(f.filename, f.name, f.line) for f in frames], error.__cause__, error.__context__
+        return (
+            type(error).__name__,
+            [(f.filename, f.name, f.line) for f in frames],
+            error.__cause__,
+            error.__context__,
+        )
     return None
 
 
@@ -286,7 +332,9 @@ def test_no_attribute_name_source_or_error_tells_which_version_it_is(name):
 
     def says(*version):
         if name == "03.5":  # a GAU shows the parameters of a GAU, right or not
-            seen.append(repr([(n, tuple(p.shape)) for n, p in version[0].named_parameters()]) and "unit")
+            seen.append(
+                repr([(n, tuple(p.shape)) for n, p in version[0].named_parameters()]) and "unit"
+            )
             kept = looks_of(version)
             kept = [x for x in kept if not isinstance(x, list | str | dict)]
         else:
@@ -307,7 +355,12 @@ def test_a_unit_shows_parameters_and_parts_alone_and_is_copied_whole():
 
     def says(unit):
         parameters = tuple((n, tuple(p.shape)) for n, p in unit.named_parameters())
-        looks = (tuple(sorted(vars(unit))), repr(unit), tuple(unit.state_dict()), type(unit).__mro__)
+        looks = (
+            tuple(sorted(vars(unit))),
+            repr(unit),
+            tuple(unit.state_dict()),
+            type(unit).__mro__,
+        )
         seen.setdefault(parameters, set()).add(looks)
         twin = copy.deepcopy(unit).double()
         x = torch.randn(1, 9, unit.dim)
@@ -370,4 +423,6 @@ def test_the_sentence_on_a_held_out_version_names_its_part_alone(name):
 
     verdict = judge(exercise, says, more_cases=[secret])
     assert verdict.points == PROVE[name].points - PROVE[name].parts[part]
-    assert verdict.lines[-1] == say("all", "held out versions", part=part) and "secret" not in str(verdict)
+    assert verdict.lines[-1] == say("all", "held out versions", part=part) and "secret" not in str(
+        verdict
+    )

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from marks import needs_solutions
 from submissions import ROOT, forks
-from test_exercises import EXERCISES, SEEDS, SETS, answer_of, right_answers, skip_without_triton, solved
+from test_exercises import (
+    EXERCISES,
+    SEEDS,
+    SETS,
+    answer_of,
+    right_answers,
+    skip_without_triton,
+    solved,
+)
 
 from flash_course.checks.edits import edited, replace_once
 from flash_course.checks.sets import set_01, set_03, set_04, set_11
@@ -21,7 +29,9 @@ pytestmark = forks
 
 @needs_solutions
 def test_there_are_a_hundred_and_more_and_each_exercise_has_one():
-    answers = {name: found for number in SETS for name, found in right_answers(number).RIGHT.items()}
+    answers = {
+        name: found for number in SETS for name, found in right_answers(number).RIGHT.items()
+    }
     assert answers.keys() == EXERCISES.keys()
     assert sum(map(len, answers.values())) >= 190
 
@@ -54,7 +64,9 @@ def kernels(name, edits):
     """The kernel of set 11 and its launches as a student would have them, edited; 11.6 has names of its own."""
     source = inspect.getsource(set_11)
     text = source[source.index("def tile_for(") : source.index("GAP = 40")]
-    head = "import torch\nfrom flash_course.checks.interpreter import jit, tl\nlocal_part = None\n\n\n"
+    head = (
+        "import torch\nfrom flash_course.checks.interpreter import jit, tl\nlocal_part = None\n\n\n"
+    )
     text = head + replace_once(text, *edits, where="set_11")
     return text if name == "11.3" else re.sub(r"\b(kernel|load_tile|launch_local)\b", r"\1_6", text)
 
@@ -67,21 +79,39 @@ def test_grade_gives_all_points(number, tmp_path):
     for place in range(count):
         (tmp_path / f"answers_{place}.py").write_text(submission(number, place), encoding="utf-8")
     files = [tmp_path / f"answers_{place}.py" for place in range(count)]
-    how = dict(number=number, seed=3, pool=default_pool(), limits=Limits(seconds=60), quiet=True, mode="none")
+    how = dict(
+        number=number,
+        seed=3,
+        pool=default_pool(),
+        limits=Limits(seconds=60),
+        quiet=True,
+        mode="none",
+    )
     for result in grade(files, tmp_path / "out", **how):
         place = int(result["name"].removeprefix("answers_"))
-        given = [name for name, answers in right_answers(number).RIGHT.items() if place < len(answers)]
+        given = [
+            name for name, answers in right_answers(number).RIGHT.items() if place < len(answers)
+        ]
         assert given
         for name in given:
             row = result["exercises"][name]
             points = 0 if row.get("by_person") else EXERCISES[name].points
-            assert (row["status"], row["points"]) == ("right", points), f"{result['name']} {name}: {row}"
+            assert (row["status"], row["points"]) == ("right", points), (
+                f"{result['name']} {name}: {row}"
+            )
 
 
 HALVES = {
     "01.5": (
-        {"rope": edited(set_01.rope, "cos(angle_TS, dtype=np.float64)", "cos(angle_TS).astype(np.float32)", name="a"),
-         "shown_01_5": set_01.SHOWN},
+        {
+            "rope": edited(
+                set_01.rope,
+                "cos(angle_TS, dtype=np.float64)",
+                "cos(angle_TS).astype(np.float32)",
+                name="a",
+            ),
+            "shown_01_5": set_01.SHOWN,
+        },
         {"pairing": 7, "properties": 1, "precision": 0},
     ),
     "03.2": (  # what goes beyond the reach is a matter of numbers, and the parameters are as they should be
@@ -89,12 +119,20 @@ HALVES = {
         {"parameters": 5, "numbers": 0, "start": 4, "device": 3},
     ),
     "04.6": (
-        {"answer_one": set_04.given_6["answer_one"],  # it fills the zeros that the other one starts from
-         "answer_batch": edited(set_04.answer_batch, "np.zeros((len(q_BTS), 4, 3))", "[ZEROS.copy() for _ in q_BTS]",
-                                name="b")},
+        {
+            "answer_one": set_04.given_6[
+                "answer_one"
+            ],  # it fills the zeros that the other one starts from
+            "answer_batch": edited(
+                set_04.answer_batch,
+                "np.zeros((len(q_BTS), 4, 3))",
+                "[ZEROS.copy() for _ in q_BTS]",
+                name="b",
+            ),
+        },
         {"answer_one": 0, "answer_batch": 5},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HALVES)
@@ -124,4 +162,6 @@ def test_the_solution_and_other_right_answers_get_all_points(name):
         more = held_out(np.random.default_rng(seed))
         student = solved(number)[0].get("STUDENT", "me")
         verdict = judge(exercise, answer, seed=seed, student=student, more_cases=more, kept=True)
-        assert (verdict.status, verdict.points) == ("right", exercise.points), f"{answer}, seed {seed}: {verdict}"
+        assert (verdict.status, verdict.points) == ("right", exercise.points), (
+            f"{answer}, seed {seed}: {verdict}"
+        )

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from flash_course.checks.exercise import Said, holder_of, load_exercise, load_set, there, wrong_answers, wrong_by_edits
+from flash_course.checks.exercise import (
+    Said,
+    holder_of,
+    load_exercise,
+    load_set,
+    there,
+    wrong_answers,
+    wrong_by_edits,
+)
 from flash_course.checks.verdict import RIGHT, judge
 
 pytestmark = pytest.mark.quick
@@ -44,12 +52,22 @@ def test_a_function_needs_a_row_or_a_general_sentence():
 
 
 def test_names_and_titles_follow_where_a_table_leaves_them_out():
-    assert (load_exercise("01.1").title, load_exercise("01.1").names) == ("causal_softmax", ("causal_softmax",))
-    assert load_exercise("01.4").names == ("answer_01_4",) and load_exercise("05.7").names == ("text_05_7",)
+    assert (load_exercise("01.1").title, load_exercise("01.1").names) == (
+        "causal_softmax",
+        ("causal_softmax",),
+    )
+    assert load_exercise("01.4").names == ("answer_01_4",) and load_exercise("05.7").names == (
+        "text_05_7",
+    )
     assert load_exercise("03.1").title == "toeplitz_bias, rotary_bias"
 
 
-TEXTS = [exercise for number in there() for exercise in load_set(number).values() if exercise.kind == "explain"]
+TEXTS = [
+    exercise
+    for number in there()
+    for exercise in load_set(number).values()
+    if exercise.kind == "explain"
+]
 
 
 @pytest.mark.parametrize("exercise", TEXTS, ids=lambda exercise: exercise.id)
@@ -64,9 +82,15 @@ def test_a_text_must_have_its_length_and_name_what_the_question_asks_for(exercis
 def test_a_kept_pickle_loses_the_points_of_no_code_alone():
     exercise = load_exercise("07.4")
     (wrong,) = (wrong for wrong in exercise.wrong if wrong.key == "pickle")
-    assert judge(exercise, wrong.answer, kept=True).by_part == {"goes on": 12, "whole file": 5, "no code": 0}
+    assert judge(exercise, wrong.answer, kept=True).by_part == {
+        "goes on": 12,
+        "whole file": 5,
+        "no code": 0,
+    }
 
 
 def test_cases_are_drawn_anew_with_each_seed():
-    one, same, other = ([case.sizes for case in load_exercise("05.3").list_cases(None, seed)] for seed in (0, 0, 1))
+    one, same, other = (
+        [case.sizes for case in load_exercise("05.3").list_cases(None, seed)] for seed in (0, 0, 1)
+    )
     assert one == same != other and len(np.unique(one)) > 5

@@ -51,7 +51,11 @@ def test_the_sandbox_shows_python_and_the_packages_alone(monkeypatch):
     done = subprocess.run(sandbox.command("-c", code), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     seen = eval(done.stdout)
-    inside = Path(sys.prefix).relative_to(ROOT).parts[:1] if Path(sys.prefix).is_relative_to(ROOT) else ()
+    inside = (
+        Path(sys.prefix).relative_to(ROOT).parts[:1]
+        if Path(sys.prefix).is_relative_to(ROOT)
+        else ()
+    )
     packages = {"flash_course", "flash_tutorial"}
     assert set(seen["checkout"]) == packages | {*inside}  # an environment may lie in it
     assert seen["solutions"] == "FileNotFoundError" and seen["etc"] == "FileNotFoundError"
@@ -68,10 +72,11 @@ def test_the_sandbox_shows_python_and_the_packages_alone(monkeypatch):
 
 @needs_sandbox
 def test_the_sandbox_and_all_in_it_die_with_who_started_it(tmp_path):
-    inside = f"import subprocess; subprocess.Popen(['sleep', {MINE!r}], start_new_session=True).wait()"
-    code = (
-        f"import subprocess\nfrom flash_course.grading import sandbox as s\nsubprocess.run(s.command('-c', {inside!r}))"
+    inside = (
+        f"import subprocess; subprocess.Popen(['sleep', {MINE!r}], start_new_session=True).wait()"
     )
+    code = "import subprocess\nfrom flash_course.grading import sandbox as s\n"
+    code += f"subprocess.run(s.command('-c', {inside!r}))"
     outer = subprocess.Popen([sys.executable, "-c", code])
     wait_for(lambda: sleeping(MINE))
     assert sleeping(MINE)
@@ -127,7 +132,9 @@ def test_a_sandbox_that_does_not_work_is_said(tmp_path, monkeypatch, capsys):
     assert "--sandbox bwrap: bubblewrap is not installed; --sandbox none" in capsys.readouterr().err
     assert run("grade", tmp_path / "ada.py", "--out", tmp_path / "out", "--sandbox", "auto") == 0
     said = capsys.readouterr().out.splitlines()[0]
-    assert said.startswith("1 of 1 submissions were graded without the sandbox (bubblewrap is not installed): ")
+    assert said.startswith(
+        "1 of 1 submissions were graded without the sandbox (bubblewrap is not installed): "
+    )
 
 
 @pytest.mark.quick
@@ -138,4 +145,7 @@ def test_why_it_does_not_work_is_asked_of_the_program(tmp_path, monkeypatch):
     fake.write_text("#!/bin/sh\necho 'bwrap: no permission to create new namespaces' >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    assert sandbox.trouble.__wrapped__() == "bubblewrap is refused: bwrap: no permission to create new namespaces"
+    assert (
+        sandbox.trouble.__wrapped__()
+        == "bubblewrap is refused: bwrap: no permission to create new namespaces"
+    )

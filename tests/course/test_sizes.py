@@ -15,17 +15,30 @@ from flash_course.checks.sets.tiny_run import Run
 from flash_course.checks.sizes import chunked, grown
 from flash_course.checks.verdict import judge
 
-CODE = [e for number in there() for e in load_set(number).values() if e.kind not in ("predict", "explain", "prove")]
+CODE = [
+    e
+    for number in there()
+    for e in load_set(number).values()
+    if e.kind not in ("predict", "explain", "prove")
+]
 ALIKE = {  # exercise: parts that have no sizes, such as words, or whose sizes only make an object
-    "01.5": ["properties"], "03.1": ["toeplitz: no loop"], "03.2": ["parameters", "start", "device"],
+    "01.5": ["properties"],
+    "03.1": ["toeplitz: no loop"],
+    "03.2": ["parameters", "start", "device"],
     "06.1": ["published sizes"],
     "05.2": ["no loop"],
     "05.3": ["no loop"],
     "05.5": ["what finds them"],
-}  # fmt: skip
+}
 
 
-SILENT = (set_07.training_step, set_07.save, set_09.save_state, set_11.launch_local, set_11.launch_gated)
+SILENT = (
+    set_07.training_step,
+    set_07.save,
+    set_09.save_state,
+    set_11.launch_local,
+    set_11.launch_gated,
+)
 
 
 def shape_of(value):
@@ -36,7 +49,13 @@ def shape_of(value):
         return tuple(map(shape_of, value))
     if dataclasses.is_dataclass(value) or isinstance(value, Run):
         return shape_of(vars(value))
-    return tuple(value.shape) if hasattr(value, "shape") else value if isinstance(value, int | float | str) else None
+    return (
+        tuple(value.shape)
+        if hasattr(value, "shape")
+        else value
+        if isinstance(value, int | float | str)
+        else None
+    )
 
 
 def zeros_like(value):
@@ -73,7 +92,8 @@ def knowing(exercise, seen, learns):
     right = exercise.right
     if isinstance(right, dict):
         return {
-            name: knows_sizes(part, seen, learns) if inspect.isroutine(part) else part for name, part in right.items()
+            name: knows_sizes(part, seen, learns) if inspect.isroutine(part) else part
+            for name, part in right.items()
         }
     return knows_sizes(right, seen, learns)
 
@@ -81,11 +101,18 @@ def knowing(exercise, seen, learns):
 @pytest.mark.parametrize("exercise", CODE, ids=lambda exercise: exercise.id)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_who_knows_the_sizes_of_one_seed_has_none_of_another(exercise, seed):
-    seen, exercise = set(), dataclasses.replace(exercise, shut=None)  # the set's own answer runs, wrapped
+    seen, exercise = (
+        set(),
+        dataclasses.replace(exercise, shut=None),
+    )  # the set's own answer runs, wrapped
     verdict = judge(exercise, knowing(exercise, seen, learns=True), kept=True)
     assert verdict.status == "right", verdict
     verdict = judge(exercise, knowing(exercise, seen, learns=False), seed=seed, kept=True)
-    left = [part for part, points in verdict.by_part.items() if points and part not in ALIKE.get(exercise.id, ())]
+    left = [
+        part
+        for part, points in verdict.by_part.items()
+        if points and part not in ALIKE.get(exercise.id, ())
+    ]
     assert not left, f"{exercise.id}, seed {seed}: the sizes of {left} are those of seed 0"
 
 

@@ -11,13 +11,27 @@ from flash_course.grading.spreadsheet import read_rows, written_rows
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "  =1", "=cmd|'/c calc'!A0"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "  =1", "=cmd|'/c calc'!A0"]
+)
 def test_a_cell_is_no_formula(text):
     (row,) = csv.reader(io.StringIO(written_rows([[text, 3, -2.5, "plain"]]), newline=""))
     assert row == ["'" + text.replace("\r", " "), "3", "-2.5", "plain"]
 
 
-WITHIN = ["a;=1+1", "a ; +1", 'a;"=1+1"', "a;\t=1", "a\n=1+1", "a\n\n-1", "a;@x;=y", "a\t=1", 'say "=1"', "a,=1", "＝1"]
+WITHIN = [
+    "a;=1+1",
+    "a ; +1",
+    'a;"=1+1"',
+    "a;\t=1",
+    "a\n=1+1",
+    "a\n\n-1",
+    "a;@x;=y",
+    "a\t=1",
+    'say "=1"',
+    "a,=1",
+    "＝1",
+]
 
 
 @pytest.mark.quick
@@ -27,9 +41,13 @@ def test_a_cell_stays_whole_where_semicolons_and_tabs_part_cells_too(text):
     rows = [["05.7", text, "last"], [text, "05.7", "last"]]
     for separators in (",", ",;\t|"):
         same = re.compile(
-            f'(?:^|(?<=[{separators}]))("(?:[^"]|"")*"|[^{separators}\n"]*)(?=[{separators}\n])', re.MULTILINE
+            f'(?:^|(?<=[{separators}]))("(?:[^"]|"")*"|[^{separators}\n"]*)(?=[{separators}\n])',
+            re.MULTILINE,
         )
-        cells = [cell.strip('"').replace('""', '"').replace("'", "") for cell in same.findall(written_rows(rows))]
+        cells = [
+            cell.strip('"').replace('""', '"').replace("'", "")
+            for cell in same.findall(written_rows(rows))
+        ]
         assert cells == [cell.strip('"') for row in rows for cell in row]
 
 

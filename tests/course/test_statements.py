@@ -17,7 +17,10 @@ pytestmark = forks
 
 @needs_solutions
 def test_code_outside_functions_is_not_run_again(tmp_path):
-    text = source() + "\n\n# %%\nimport time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x\n"
+    text = (
+        source()
+        + "\n\n# %%\nimport time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x\n"
+    )
     assert graded(tmp_path, text)["points"] == FULL
 
 
@@ -33,7 +36,10 @@ def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
 def test_an_import_that_fails_is_said_and_the_rest_counts(tmp_path):
     result = graded(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
     assert result["points"] == FULL
-    assert "ModuleNotFoundError: No module named 'no_such_package'" in result["exercises"]["05.1"]["notes"][0]
+    assert (
+        "ModuleNotFoundError: No module named 'no_such_package'"
+        in result["exercises"]["05.1"]["notes"][0]
+    )
 
 
 @needs_solutions
@@ -116,20 +122,26 @@ AS_IN_A_NOTEBOOK = {
     "an import of all": f"from numpy import *\n{cut().replace('np.', '')}",
     "an await": "import asyncio\nasync def one():\n    await asyncio.sleep(0)\n    return 1\n"
     f"AXIS = await one()\n{cut('AXIS')}",
-    "an async for": "async def count():\n    yield 1\nasync for AXIS in count():\n    pass\n" + cut("AXIS"),
-    "an async comprehension": "async def count():\n    yield 1\nAXES = [k async for k in count()]\n" + cut("AXES[0]"),
+    "an async for": "async def count():\n    yield 1\nasync for AXIS in count():\n    pass\n"
+    + cut("AXIS"),
+    "an async comprehension": "async def count():\n    yield 1\nAXES = [k async for k in count()]\n"
+    + cut("AXES[0]"),
     "a later __future__": f"AXIS = 1\nfrom __future__ import annotations\n{cut('AXIS')}",
     "a long sum": f"TEXT = {' + '.join(['1'] * 400)}\n{cut('TEXT // 400')}",
     "display": cut().replace("    return", "    display(x)\n    return"),
     "with a magic in it": f"import contextlib\nwith contextlib.suppress(ValueError):\n    %pwd\n{cut(indent='    ')}",
-}  # fmt: skip
+}
 
 
 def to_chunks_of(code):
-    names, notes = Statements(["import numpy as np", code, "check('05.1', to_chunks)\nprint(to_chunks)"], "a").run(
-        ["to_chunks"]
-    )
-    return (names["to_chunks"](np.arange(10.0).reshape(5, 2), 3).tolist() if "to_chunks" in names else None), notes
+    names, notes = Statements(
+        ["import numpy as np", code, "check('05.1', to_chunks)\nprint(to_chunks)"], "a"
+    ).run(["to_chunks"])
+    return (
+        names["to_chunks"](np.arange(10.0).reshape(5, 2), 3).tolist()
+        if "to_chunks" in names
+        else None
+    ), notes
 
 
 @pytest.mark.quick
@@ -141,7 +153,8 @@ def test_what_an_answer_depends_on_runs_as_it_did_for_check(name):
 
 @pytest.mark.quick
 @pytest.mark.parametrize(
-    "first", ["%%script bash", "%%writefile mine.py", "%%bash", "%%html", "%%javascript", "%%timeit"]
+    "first",
+    ["%%script bash", "%%writefile mine.py", "%%bash", "%%html", "%%javascript", "%%timeit"],
 )
 def test_a_cell_for_another_program_is_no_code(first):
     assert Statements([f"{first}\nto_chunks = 3"], "a").all == []
@@ -165,11 +178,14 @@ def test_what_failed_on_the_way_to_a_missing_name_is_said():
 
 @pytest.mark.quick
 def test_what_ends_a_cell_ends_no_notebook():
-    code = f"import sys\nexec('AXIS = 1')\nif AXIS:\n    sys.exit()\nraise SystemExit\n{cut('AXIS')}"
+    code = (
+        f"import sys\nexec('AXIS = 1')\nif AXIS:\n    sys.exit()\nraise SystemExit\n{cut('AXIS')}"
+    )
     value, notes = in_child(lambda: to_chunks_of(code), Limits()).message
     assert value is not None and [note.partition(":")[0] for note in notes] == [
-        "line 3 of code cell 2", "line 5 of code cell 2",
-    ]  # fmt: skip
+        "line 3 of code cell 2",
+        "line 5 of code cell 2",
+    ]
 
 
 @pytest.mark.quick

@@ -73,7 +73,9 @@ def of_a_library(x):
     return Base().go() if np.ndim(x) else 2 * x
 
 
-@pytest.mark.parametrize("answer", [stub, begun, ellipsis, passes, None, ..., "", {"a": None}, Stub])
+@pytest.mark.parametrize(
+    "answer", [stub, begun, ellipsis, passes, None, ..., "", {"a": None}, Stub]
+)
 def test_a_stub_is_not_attempted(answer):
     assert judge(exercise(CASES), answer).status == "not attempted"
 
@@ -81,20 +83,30 @@ def test_a_stub_is_not_attempted(answer):
 @pytest.mark.parametrize("answer", [half, half_with_the_stubs_words, of_a_library])
 def test_an_error_of_that_kind_elsewhere_is_an_error_like_any_other(answer):
     verdict = judge(exercise(CASES), answer)
-    assert (verdict.status, verdict.points) == ("raises", 4) and "NotImplementedError: " in str(verdict)
+    assert (verdict.status, verdict.points) == ("raises", 4) and "NotImplementedError: " in str(
+        verdict
+    )
 
 
 def test_what_does_something_is_no_stub():
     assert judge(exercise(CASES), other_words).status == "raises"
-    assert not any(map(is_stub, (half, other_words, Begun, np.sum, 3, lambda x: None, type("Empty", (), {}))))
+    assert not any(
+        map(is_stub, (half, other_words, Begun, np.sum, 3, lambda x: None, type("Empty", (), {})))
+    )
 
 
 def test_one_of_two_names_may_stay_a_stub():
-    two = exercise([case_of("two", "small", 2.0, of="double"), case_of("four", "large", 4.0, of="half")],
-                   names=("double", "half"), wrong=(),
-                   right={"double": lambda x: 2 * x, "half": lambda x: x / 2})  # fmt: skip
+    two = exercise(
+        [case_of("two", "small", 2.0, of="double"), case_of("four", "large", 4.0, of="half")],
+        names=("double", "half"),
+        wrong=(),
+        right={"double": lambda x: 2 * x, "half": lambda x: x / 2},
+    )
     verdict = judge(two, {"double": lambda x: 2 * x, "half": stub})
-    assert (verdict.status, verdict.points) == ("raises", 4) and "NotImplementedError: your code here" in str(verdict)
+    assert (verdict.status, verdict.points) == (
+        "raises",
+        4,
+    ) and "NotImplementedError: your code here" in str(verdict)
     assert judge(two, {"double": stub, "half": ellipsis}).status == "not attempted"
 
 
@@ -103,14 +115,18 @@ def test_what_a_machine_cannot_run_is_not_attempted_and_says_why():
         raise Unable("11.3", "needs Linux")
 
     verdict = judge(
-        exercise([case_of("two", "small", 2.0), CASES[1].__class__("three", "large", run)]), lambda x: 2 * x
+        exercise([case_of("two", "small", 2.0), CASES[1].__class__("three", "large", run)]),
+        lambda x: 2 * x,
     )
     assert verdict.status == "not attempted" and verdict.lines and verdict.points == 0
 
 
 def test_same_code_looks_at_the_text_only():
     one, two, three = {}, {}, {}
-    exec("import torch\ndef f(x):\n    for i in range(3):\n        x = torch.relu(x)\n    return x", one)
+    exec(
+        "import torch\ndef f(x):\n    for i in range(3):\n        x = torch.relu(x)\n    return x",
+        one,
+    )
     exec("def f(x):\n\n    for i in range(3):\n        x = torch.relu(x)\n    return x", two)
     exec("def f(x):\n    for i in range(4):\n        x = torch.relu(x)\n    return x", three)
     assert same_code(one["f"], two["f"]) and not same_code(one["f"], three["f"])

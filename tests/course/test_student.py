@@ -50,9 +50,9 @@ def students():
     """What each of them makes of STUDENT, in a notebook that asks for it."""
     found = {}
     for name, code in WRITTEN.items():
-        names, _ = Statements([*code.split("# %%"), "check('05.6', answer_05_6, student=STUDENT)"], "a").run(
-            ["STUDENT"]
-        )
+        names, _ = Statements(
+            [*code.split("# %%"), "check('05.6', answer_05_6, student=STUDENT)"], "a"
+        ).run(["STUDENT"])
         found[name] = student_in(names)
     return found
 
@@ -73,20 +73,30 @@ def test_numbers_tables_and_pages_have_the_same_student(tmp_path, capsys):
         text = f"# %%\n{WRITTEN[name]}\n# %%\nimport numpy as np\n{answer}\ncheck('05.6', answer_05_6)\n"
         (folder / f"{name}.py").write_text(text)
     assert run("grade", folder, "--out", out, "--only", "05.6") == 0
-    shared = f"the same STUDENT = 'ada', and so the same numbers in set 05: {', '.join(sorted(names))}"
+    shared = (
+        f"the same STUDENT = 'ada', and so the same numbers in set 05: {', '.join(sorted(names))}"
+    )
     assert shared in capsys.readouterr().out
     for row in csv.DictReader(io.StringIO((out / "results.csv").read_text())):
         assert (row["STUDENT"], float(row["05.6"])) == ("ada", exercise.points)
         page = (out / "feedback" / f"{row['name']}.md").read_text()
-        assert all(f"{number} = {value}" in page for number, value in personal("05.6", "ada").items())
+        assert all(
+            f"{number} = {value}" in page for number, value in personal("05.6", "ada").items()
+        )
 
 
 @pytest.mark.quick
 def test_the_student_that_is_told_is_the_one_whose_numbers_were_drawn():
     exercises = load_set("05")
-    rows = {name: {"student": "bob"} for name in exercises} | {"05.1": {}, "05.6": {"student": "ada"}}
+    rows = {name: {"student": "bob"} for name in exercises} | {
+        "05.1": {},
+        "05.6": {"student": "ada"},
+    }
     assert student_of(exercises, rows) == "ada"
-    assert student_of(exercises, rows | {"05.6": {}}) == "bob" and student_of(exercises, {"05.1": {}}) is None
+    assert (
+        student_of(exercises, rows | {"05.6": {}}) == "bob"
+        and student_of(exercises, {"05.1": {}}) is None
+    )
 
 
 @pytest.mark.quick

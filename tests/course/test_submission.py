@@ -29,11 +29,14 @@ def test_a_py_file_in_another_encoding_is_told_which_one_to_take(tmp_path):
 @pytest.mark.parametrize(
     "data, said",
     [
-        (b"{]", "it is no notebook"), (bytes(range(256)), "it is no notebook"), (b"[" * 100_000, "it is no notebook"),
-        (b" \n", "it is empty"), (b'{"cells": []}', "there is no code in it"),
+        (b"{]", "it is no notebook"),
+        (bytes(range(256)), "it is no notebook"),
+        (b"[" * 100_000, "it is no notebook"),
+        (b" \n", "it is empty"),
+        (b'{"cells": []}', "there is no code in it"),
         (b'{"cells": [{"cell_type": "code", "source": "a = 1"}]}', "no call such as check"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_notebook_is_said(data, said, tmp_path):
     path = tmp_path / "ada.ipynb"
     path.write_bytes(data)
@@ -43,7 +46,12 @@ def test_a_file_that_is_no_notebook_is_said(data, said, tmp_path):
     assert result["points"] == 0 and result["exercises"] == {}
     assert reports.page(result).startswith("# ada: not read")
     if "it is" in said:  # no points by --set either
-        assert grade([path], tmp_path / "out", number="05", quiet=True, pool=Pool(), mode="none")[0]["exercises"] == {}
+        assert (
+            grade([path], tmp_path / "out", number="05", quiet=True, pool=Pool(), mode="none")[0][
+                "exercises"
+            ]
+            == {}
+        )
 
 
 @pytest.mark.quick
@@ -51,7 +59,11 @@ def test_two_files_of_one_name_are_named_and_cost_nobody_else(tmp_path):
     for name in ("a.py", "a.ipynb", "b.py"):
         (tmp_path / name).write_text("x = 1")
     first, second, other = find_submissions([tmp_path]).files
-    assert {first.name, second.name} == {"a, file 1", "a, file 2"} and other.name == "b" and other.refused is None
+    assert (
+        {first.name, second.name} == {"a, file 1", "a, file 2"}
+        and other.name == "b"
+        and other.refused is None
+    )
     assert "a.py has the same name: hand in one file" in first.refused
 
 
@@ -75,7 +87,9 @@ def test_each_odd_file_has_a_line_and_costs_nobody_else(tmp_path):
     assert len(list((out / "feedback").iterdir())) == len(students) == len(expected) + 3
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
 def test_a_file_that_may_not_be_read_is_said(tmp_path):
     path = tmp_path / "shut.py"
     path.write_text("a = 1")
@@ -85,7 +99,9 @@ def test_a_file_that_may_not_be_read_is_said(tmp_path):
 
 @pytest.mark.quick
 def test_a_file_that_is_gone_is_said(tmp_path):
-    assert read_submission(tmp_path / "gone.py", "gone").notes == ["the file cannot be read: No such file or directory"]
+    assert read_submission(tmp_path / "gone.py", "gone").notes == [
+        "the file cannot be read: No such file or directory"
+    ]
 
 
 def test_reading_takes_its_memory_and_time_in_a_child(tmp_path):
@@ -116,9 +132,14 @@ def test_names_of_others_beside_the_submissions_are_listed_or_are_junk(tmp_path)
 
 @pytest.mark.quick
 def test_half_a_letter_in_a_name_or_in_student_stops_nothing(tmp_path):
-    cells = [{"cell_type": "code", "source": 'STUDENT = "a\\ud800b"\nx = "\ud800"\ncheck("05.1", 0)'}]
+    cells = [
+        {"cell_type": "code", "source": 'STUDENT = "a\\ud800b"\nx = "\ud800"\ncheck("05.1", 0)'}
+    ]
     path = tmp_path / "ada.ipynb"
     path.write_text(json.dumps({"cells": cells}))
     out = tmp_path / "out"
     assert run("grade", path, "--out", out) == 0
-    assert "ada: 0 of 100" not in (out / "results.csv").read_text() and (out / "feedback" / "ada.md").is_file()
+    assert (
+        "ada: 0 of 100" not in (out / "results.csv").read_text()
+        and (out / "feedback" / "ada.md").is_file()
+    )

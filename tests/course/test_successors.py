@@ -51,7 +51,9 @@ def scalar_gate(unit, q, k, v, h):
     width = torch.log1p(torch.exp(h @ unit.step_width.weight[0] + unit.step_width.bias))  # softplus
     state, out = torch.zeros(S, v.shape[1]).to(v), []
     for t in range(len(v)):
-        state = torch.exp(-unit.log_rate.exp() * width[t]) * state + width[t] * torch.outer(k[t], v[t])
+        state = torch.exp(-unit.log_rate.exp() * width[t]) * state + width[t] * torch.outer(
+            k[t], v[t]
+        )
         out.append(q[t] @ state)
     return torch.stack(out), state.numel()
 
@@ -70,7 +72,9 @@ def gated_delta_rule(unit, q, k, v, h):
     q, k = (t * torch.sigmoid(t) for t in (q, k))  # SiLU
     q, k = (t / t.norm(dim=1, keepdim=True) for t in (q, k))
     beta = torch.sigmoid(h @ unit.strength.weight[0] + unit.strength.bias)
-    alpha = torch.exp(-unit.log_rate.exp() * torch.log1p(torch.exp(h @ unit.decay.weight[0] + unit.decay.bias)))
+    alpha = torch.exp(
+        -unit.log_rate.exp() * torch.log1p(torch.exp(h @ unit.decay.weight[0] + unit.decay.bias))
+    )
     state, out = torch.zeros(S, v.shape[1]).to(v), []
     for t in range(len(v)):
         erase = torch.eye(S).to(v) - beta[t] * torch.outer(k[t], k[t])
@@ -97,7 +101,9 @@ def kimi_delta(unit, q, k, v, h):
 def window_attention(unit, q, k, v, h, window=None):
     keys, values, out = [], [], []
     for t in range(len(v)):
-        keys, values = ([*kept, new[t]][-(window or unit.window) :] for kept, new in ((keys, k), (values, v)))
+        keys, values = (
+            [*kept, new[t]][-(window or unit.window) :] for kept, new in ((keys, k), (values, v))
+        )
         weights = torch.exp(torch.stack(keys) @ q[t] / S**0.5)
         out.append(weights / weights.sum() @ torch.stack(values))
     return torch.stack(out), sum(kept.numel() for kept in (*keys, *values))
@@ -125,7 +131,9 @@ UNITS = {  # the unit, and its equation
 
 
 def features(length=T, dtype=torch.float64):
-    return torch.randn(B, length, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        B, length, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    ).to(dtype)
 
 
 def make(name, dtype=torch.float64, chunk_size=C):
@@ -141,12 +149,22 @@ def by_token(name, unit, x):
     E, outputs, numbers = 2 * D, [], set()
     for row in x:
         centred = row - row.mean(1, keepdim=True)
-        h = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * unit.norm.gain + unit.norm.offset
+        h = (
+            centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * unit.norm.gain
+            + unit.norm.offset
+        )
         projected = h @ unit.in_proj.weight.T + unit.in_proj.bias
-        u, v, q, k = projected[:, :E], projected[:, E : 2 * E], projected[:, 2 * E : -S], projected[:, -S:]
+        u, v, q, k = (
+            projected[:, :E],
+            projected[:, E : 2 * E],
+            projected[:, 2 * E : -S],
+            projected[:, -S:],
+        )
         mixed, count = UNITS[name][2](unit, q, k, v, h)
         mixed = mixed / (mixed.square().mean(1, keepdim=True) + 1e-5).sqrt()
-        outputs.append(row + (u * torch.sigmoid(u) * mixed) @ unit.out_proj.weight.T + unit.out_proj.bias)
+        outputs.append(
+            row + (u * torch.sigmoid(u) * mixed) @ unit.out_proj.weight.T + unit.out_proj.bias
+        )
         numbers.add(count)
     (count,) = numbers
     return torch.stack(outputs), count
@@ -239,13 +257,17 @@ def test_a_window_reads_its_last_tokens_and_no_other():
     unit, x = make("window of 5"), features().requires_grad_()
     for t in range(T):
         (gradient,) = torch.autograd.grad(unit(x)[0, t].sum(), x)
-        assert gradient[0].abs().sum(1).nonzero()[:, 0].tolist() == list(range(max(0, t - 4), t + 1))
+        assert gradient[0].abs().sum(1).nonzero()[:, 0].tolist() == list(
+            range(max(0, t - 4), t + 1)
+        )
 
 
 # ---------------------------------------------------------------- what they are for
 def test_the_delta_rule_replaces_what_a_key_had_and_a_sum_does_not():
     """Two values under one key, then the question: with beta = 1 and no decay the second alone comes back."""
-    first, second, k = (torch.randn(n, generator=torch.Generator().manual_seed(n)).double() for n in (12, 12, S))
+    first, second, k = (
+        torch.randn(n, generator=torch.Generator().manual_seed(n)).double() for n in (12, 12, S)
+    )
     q = k.expand(1, 3, S)
     v = torch.stack([first, second, torch.zeros_like(first)])[None]
     delta, gla = make("gated delta rule"), make("gated linear attention")
@@ -265,10 +287,14 @@ def test_the_delta_rule_replaces_what_a_key_had_and_a_sum_does_not():
 
 def test_float32_holds_where_decay_is_strong():
     """Division by the decay since a chunk's beginning must not overflow at the strongest decay that an init reaches."""
-    q, k, v = (torch.randn(1, 64, n, generator=torch.Generator().manual_seed(n)) for n in (S, S + 1, 12))
+    q, k, v = (
+        torch.randn(1, 64, n, generator=torch.Generator().manual_seed(n)) for n in (S, S + 1, 12)
+    )
     k, log_decay = k[..., :S], torch.full((1, 64, S), -4.0)
     exact = successors.decayed_attention(q.double(), k.double(), v.double(), log_decay.double(), 1)
-    assert largest(successors.decayed_attention(q, k, v, log_decay, 16).double() - exact) < 1e-4 * largest(exact)
+    assert largest(
+        successors.decayed_attention(q, k, v, log_decay, 16).double() - exact
+    ) < 1e-4 * largest(exact)
 
 
 @pytest.mark.parametrize("name", UNITS)
@@ -283,13 +309,18 @@ def test_each_is_an_architecture_of_a_language_model(name):
 
 def test_each_says_its_source_and_fits_on_a_page():
     for kind in {kind for kind, _, _ in UNITS.values()}:
-        assert "arXiv" in kind.__doc__ and len(inspect.getsource(kind).splitlines()) <= 40, kind.__name__
+        assert "arXiv" in kind.__doc__ and len(inspect.getsource(kind).splitlines()) <= 40, (
+            kind.__name__
+        )
 
 
 @pytest.mark.parametrize(
     "build, match",
     [
-        (lambda: GatedDeltaRule(D, causal=False), "causal=False: GatedDeltaRule reads from left to right only"),
+        (
+            lambda: GatedDeltaRule(D, causal=False),
+            "causal=False: GatedDeltaRule reads from left to right only",
+        ),
         (lambda: Retention(D, qk_dim=0), "qk_dim=0: expected an integer of at least 1"),
         (lambda: WindowAttention(D, window=0), "window=0: expected an integer of at least 1"),
         (lambda: LinearAttention(D)(torch.zeros(1, 3, D + 1)), "with the unit's dim=6 last"),

@@ -18,11 +18,20 @@ pytestmark = pytest.mark.quick
 
 def settings():
     return (
-        np.geterr(), np.get_printoptions(), torch.get_default_dtype(), torch.get_default_device(),
-        torch.is_grad_enabled(), sys.getrecursionlimit(), os.getcwd(), random.getstate(),
+        np.geterr(),
+        np.get_printoptions(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_grad_enabled(),
+        sys.getrecursionlimit(),
+        os.getcwd(),
+        random.getstate(),
         np.random.get_state()[1].tolist(),
-        torch.get_rng_state().tolist(), list(warnings.filters), sys.getprofile(), sys.gettrace(),
-    )  # fmt: skip
+        torch.get_rng_state().tolist(),
+        list(warnings.filters),
+        sys.getprofile(),
+        sys.gettrace(),
+    )
 
 
 def disturbing(x):
@@ -42,7 +51,10 @@ def disturbing(x):
 
 def test_an_answer_leaves_nothing_behind():
     before = settings()
-    assert judge(exercise([call("one", "small", 1.0), call("two", "large", 2.0)]), disturbing).points == 10
+    assert (
+        judge(exercise([call("one", "small", 1.0), call("two", "large", 2.0)]), disturbing).points
+        == 10
+    )
     assert settings() == before
 
 
@@ -50,8 +62,15 @@ def test_a_case_does_not_see_what_the_case_before_has_done():
     seen = []
 
     def answer(x):
-        seen.append((np.geterr()["over"], torch.get_default_dtype(), np.random.rand(), random.random(),
-                     float(torch.rand(()))))  # fmt: skip
+        seen.append(
+            (
+                np.geterr()["over"],
+                torch.get_default_dtype(),
+                np.random.rand(),
+                random.random(),
+                float(torch.rand(())),
+            )
+        )
         return disturbing(x)
 
     judge(exercise([call("one", "small", 1.0), call("two", "large", 2.0)]), answer)

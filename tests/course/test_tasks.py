@@ -16,7 +16,9 @@ TASKS = [(mqar, 96, MQAR), (induction, 50, {}), (selective_copy, 60, dict(symbol
 
 @pytest.mark.parametrize("task, length, options", TASKS)
 def test_shapes_and_repeatability(task, length, options):
-    first, again, other = (task(30, length, np.random.default_rng(seed), **options) for seed in (1, 1, 2))
+    first, again, other = (
+        task(30, length, np.random.default_rng(seed), **options) for seed in (1, 1, 2)
+    )
     for a, b, c in zip(first, again, other):
         assert a.shape == (30, length) and a.dtype == np.int64
         assert np.array_equal(a, b) and not np.array_equal(a, c)
@@ -56,7 +58,9 @@ def test_mqar_takes_its_limits():
 
 
 def test_mqar_may_ask_at_every_later_place():
-    ids, targets = mqar(300, 40, np.random.default_rng(0), **MQAR | dict(chunk_size=24, questions=16))
+    ids, targets = mqar(
+        300, 40, np.random.default_rng(0), **MQAR | dict(chunk_size=24, questions=16)
+    )
     assert (targets[:, :24] == IGNORE).all() and (targets[:, 24:] != IGNORE).all()
     for row, answers in zip(ids, targets):
         bound = dict(zip(row[:24:2], row[1:24:2]))
@@ -89,7 +93,9 @@ def test_selective_copy_repeats_the_symbols_in_order():
 
 
 def docstring_rows(task):
-    lines = [re.search(rf"{name} (.*)", inspect.getdoc(task))[1] for name in ("ids     ", "targets ")]
+    lines = [
+        re.search(rf"{name} (.*)", inspect.getdoc(task))[1] for name in ("ids     ", "targets ")
+    ]
     ids, targets = (line.replace("|", "").split() for line in lines)
     return [[IGNORE if x == "." else int(x) for x in row] for row in (ids, targets)]
 
@@ -112,7 +118,12 @@ def test_docstring_rows_are_rows_of_the_task():
 @pytest.mark.parametrize(
     "task, length, options, match",
     [
-        (mqar, 96, MQAR | dict(pairs=17), "17 pairs take 34 positions, more than the first chunk's 32"),
+        (
+            mqar,
+            96,
+            MQAR | dict(pairs=17),
+            "17 pairs take 34 positions, more than the first chunk's 32",
+        ),
         (mqar, 96, MQAR | dict(keys=11), "as many different keys and values, got keys=11"),
         (mqar, 96, MQAR | dict(values=11), "got keys=40, values=11"),
         (mqar, 43, MQAR, "leaves 11 positions .* at least 44"),

@@ -34,7 +34,9 @@ def order_one(unit, seed=0):
 
 
 def x_of(seed=1):
-    return torch.randn(2, 14, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        2, 14, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def same(a, b):
@@ -60,8 +62,12 @@ def test_a_unit_without_gate_is_a_gau_whose_gate_is_one():
     gau = GAU(16, expansion=3, **options).double()
     weights = bare.state_dict()
     one = 1.2784645427610738  # silu(one) = 1
-    weights["in_proj.weight"] = torch.cat([torch.zeros(48, 16, dtype=torch.float64), weights["in_proj.weight"]])
-    weights["in_proj.bias"] = torch.cat([torch.full((48,), one, dtype=torch.float64), weights["in_proj.bias"]])
+    weights["in_proj.weight"] = torch.cat(
+        [torch.zeros(48, 16, dtype=torch.float64), weights["in_proj.weight"]]
+    )
+    weights["in_proj.bias"] = torch.cat(
+        [torch.full((48,), one, dtype=torch.float64), weights["in_proj.bias"]]
+    )
     gau.load_state_dict(weights)
     assert same(bare(x_of()), gau(x_of()))
 
@@ -71,11 +77,15 @@ def test_relu2_in_a_block_is_relu2_of_the_softmax_scores():
     unit = order_one(variants.Relu2Block(16, heads=2, length_scale=24, causal=True))
     plain = TransformerBlock(16, heads=2, rope=True, causal=True).double()
     plain.load_state_dict(unit.state_dict())
-    q, k = torch.randn(2, 1, 2, 14, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    q, k = torch.randn(
+        2, 1, 2, 14, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     compared = 0
     weights = []
     for block in (unit, plain):  # with the identity as values, the mix is the map
-        weights.append(block.mix(q, k, torch.eye(14, dtype=torch.float64).expand(1, 2, -1, -1), None, None))
+        weights.append(
+            block.mix(q, k, torch.eye(14, dtype=torch.float64).expand(1, 2, -1, -1), None, None)
+        )
     scores = weights[1].log()  # of softmax: the scores up to a constant in each row
     raw = (weights[0] * 24).sqrt()  # of relu^2: the scores where they are positive
     for i in range(1, 14):
@@ -100,7 +110,10 @@ def test_an_open_gate_in_a_block_is_the_block():
 
 
 def test_variants_are_matched_in_size():
-    counts = {name: count_parameters(LanguageModel(config)) for name, (_, config) in variants.VARIANTS.items()}
+    counts = {
+        name: count_parameters(LanguageModel(config))
+        for name, (_, config) in variants.VARIANTS.items()
+    }
     for name, (other, _) in variants.VARIANTS.items():
         assert other is None or abs(counts[name] / counts[other] - 1) < 0.011, name
 
@@ -108,16 +121,24 @@ def test_variants_are_matched_in_size():
 # ---------------------------------------------------------------- the models of lecture 10
 
 
-@pytest.mark.parametrize("part, low, high", [("flash", 0.98, 1.0), ("local", 0.04, 0.085), ("global", 0.2, 0.3)])
+@pytest.mark.parametrize(
+    "part, low, high", [("flash", 0.98, 1.0), ("local", 0.04, 0.085), ("global", 0.2, 0.3)]
+)
 @torch.no_grad()
 def test_a_stored_model_recalls_or_does_not(part, low, high):
     """On rows of their task that they never saw."""
     folder = resources.files("flash_tutorial") / "models" / f"recall-{part}"
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    model, task, C = LanguageModel.from_pretrained(f"recall-{part}"), card["task"], card["chunk_size"]
+    model, task, C = (
+        LanguageModel.from_pretrained(f"recall-{part}"),
+        card["task"],
+        card["chunk_size"],
+    )
     length, rng = task["lengths"][-1], np.random.default_rng(10**6)
     options = dict(chunk_size=C, pairs=task["pairs"][-1], keys=task["keys"], values=task["values"])
     ids, targets = mqar(512, length, rng, questions=length - C, **options)
     right = (model(torch.from_numpy(ids)).argmax(-1).numpy() == targets)[targets != IGNORE]
     assert low <= right.mean() <= high and abs(card["accuracy"] - right.mean()) < 0.002
-    assert [(unit.local, unit.global_) for unit in model.stack.units] == [(part != "global", part != "local")] * 2
+    assert [(unit.local, unit.global_) for unit in model.stack.units] == [
+        (part != "global", part != "local")
+    ] * 2

@@ -29,7 +29,12 @@ def own_progress(tmp_path, monkeypatch):
         (lambda x: x * x, "wrong", 4, say("05.1", "strided")),  # right at 2
         (lambda x: None, "wrong", 0, "is a `return` missing?"),
         (lambda x: 1 / 0, "raises", 0, "ZeroDivisionError: division by zero"),
-        (lambda x: np.float32(2) * np.float32(x) * np.float32(1.000001), "wrong", 0, "numbers of float32"),
+        (
+            lambda x: np.float32(2) * np.float32(x) * np.float32(1.000001),
+            "wrong",
+            0,
+            "numbers of float32",
+        ),
         (
             lambda x: np.multiply(x, 2, out=x if isinstance(x, np.ndarray) else None),
             "wrong",
@@ -50,10 +55,14 @@ def test_verdicts(answer, status, points, said):
 
 def test_the_line_that_is_shown_is_the_students_own(tmp_path):
     path = tmp_path / "answer.py"
-    path.write_text("import json\n\ndef double(x):\n    return json.loads('{')  # mine\n", encoding="utf-8")
+    path.write_text(
+        "import json\n\ndef double(x):\n    return json.loads('{')  # mine\n", encoding="utf-8"
+    )
     names = {}
     exec(compile(path.read_text(), str(path), "exec"), names)
-    assert "(in your line: return json.loads('{')  # mine)" in str(judge(exercise(CASES), names["double"]))
+    assert "(in your line: return json.loads('{')  # mine)" in str(
+        judge(exercise(CASES), names["double"])
+    )
 
 
 def test_a_line_of_the_package_is_not_shown_as_the_students_own():
@@ -69,12 +78,17 @@ def test_a_line_of_the_package_is_not_shown_as_the_students_own():
 def test_an_error_of_the_oracle_is_not_laid_at_the_students_door():
     verdict = judge(exercise(CASES, right=lambda x: 1 / 0), lambda x: 2 * x)
     assert (verdict.status, verdict.points) == ("not attempted", 0)
-    assert 'The check itself fails in the case "' in str(verdict) and "ZeroDivisionError" in str(verdict)
+    assert 'The check itself fails in the case "' in str(verdict) and "ZeroDivisionError" in str(
+        verdict
+    )
 
 
 def test_personal_numbers_are_drawn_from_the_id():
     drawn = {name: flash_course.personal("05.6", name) for name in ("ada", "me", "grace")}
-    assert drawn["ada"] == flash_course.personal("05.6", "ada") and len({str(n) for n in drawn.values()}) == 3
+    assert (
+        drawn["ada"] == flash_course.personal("05.6", "ada")
+        and len({str(n) for n in drawn.values()}) == 3
+    )
 
 
 # ---------------------------------------------------------------- what is said is true
@@ -88,7 +102,10 @@ def cases_of(*pairs):
     return [model.call(f"case {i}", part, value) for i, (part, value) in enumerate(pairs)]
 
 
-SQUARE, PLUS = say("05.1", "strided"), say("05.1", "front")  # what the kept answers x * x and x + 2 are told
+SQUARE, PLUS = (
+    say("05.1", "strided"),
+    say("05.1", "front"),
+)  # what the kept answers x * x and x + 2 are told
 
 
 def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
@@ -96,7 +113,9 @@ def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
     assert likely(lambda x: x * x, cases) == [SQUARE]
     assert likely(lambda x: x * x if x < 4 else 2 * x, cases) == [SQUARE]  # all of one part
     assert likely(lambda x: x * x if x == 3 else 2 * x + 0.1 * (x > 4), cases) == [SQUARE]
-    assert likely(lambda x: x * x if x == 5 else 2 * x, cases) == []  # one case of two: it may be chance
+    assert (
+        likely(lambda x: x * x if x == 5 else 2 * x, cases) == []
+    )  # one case of two: it may be chance
     assert likely(lambda x: 2 * x + 0.5, cases) == []
 
 
@@ -148,18 +167,30 @@ def test_float32_is_said_only_where_the_numbers_are_of_float32():
     x = [model.call("many", "small", np.array([0.1, 0.7, 1.3])), CASES[1]]
     assert single in str(judge(exercise(x), lambda x: (2 * x).astype(np.float32)))
     assert single in str(judge(exercise(x), lambda x: (2 * x).astype(np.float32).astype(float)))
-    for answer in (lambda x: 2 * x + 1e-6, lambda x: 2 * x * (1 + 1e-6), lambda x: np.round(2 * x, 6) + 1e-6):
+    for answer in (
+        lambda x: 2 * x + 1e-6,
+        lambda x: 2 * x * (1 + 1e-6),
+        lambda x: np.round(2 * x, 6) + 1e-6,
+    ):
         said = str(judge(exercise(x), answer))
         assert close in said and single not in said
 
 
 def test_of_a_held_out_case_only_the_part_is_shown():
     secret = model.call("a secret", "small", 17.25, sizes="T = 99")
-    verdict = judge(exercise(CASES), lambda x: 2 * x + (np.ndim(x) == 0 and x == 17.25), more_cases=[secret])
+    verdict = judge(
+        exercise(CASES), lambda x: 2 * x + (np.ndim(x) == 0 and x == 17.25), more_cases=[secret]
+    )
     assert (verdict.status, verdict.points) == ("wrong", 6)
     assert verdict.lines == ["small: wrong", "large: right", say("all", "held out", part="small")]
-    error = judge(exercise(CASES), lambda x: 2 * x if np.ndim(x) or x != 17.25 else int("17.25"), more_cases=[secret])
-    assert error.points == 6 and not any(word in str(error) for word in ("17", "99", "secret", "ValueError"))
+    error = judge(
+        exercise(CASES),
+        lambda x: 2 * x if np.ndim(x) or x != 17.25 else int("17.25"),
+        more_cases=[secret],
+    )
+    assert error.points == 6 and not any(
+        word in str(error) for word in ("17", "99", "secret", "ValueError")
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +205,10 @@ def test_of_a_held_out_case_only_the_part_is_shown():
         (lambda x: str(2 * x), "expected a value of type float, got str"),
         (lambda x: 2 * x + 1j, "expected numbers of type float64, got complex128"),
         (lambda x: np.array([object()])[0], "expected a value of type float, got object"),
-        (lambda x: x.setflags(write=True), "AttributeError: 'float' object has no attribute 'setflags'"),
+        (
+            lambda x: x.setflags(write=True),
+            "AttributeError: 'float' object has no attribute 'setflags'",
+        ),
         (lambda x: [2 * x], "expected the shape (), got (1,)"),
         (lambda: 1, "TypeError: "),
         (lambda x: Unspeakable(), "expected a value of type float, got Unspeakable"),
@@ -226,8 +260,10 @@ def read_only(x):
         lambda x: np.array(4, np.uint8) if np.ndim(x) == 0 else (2 * x).astype(np.uint8),
         lambda x: 4 if np.ndim(x) == 0 else (2 * x).astype(int),
         lambda x: complex(4) if np.ndim(x) == 0 else 2 * x + 0j,
-        read_only, always_the_same_array, lambda x: np.ma.masked_array(2 * x),
+        read_only,
+        always_the_same_array,
+        lambda x: np.ma.masked_array(2 * x),
     ],
-)  # fmt: skip
+)
 def test_numbers_that_are_equal_are_right(answer):
     assert judge(exercise(CASES), answer).points == 10, judge(exercise(CASES), answer)

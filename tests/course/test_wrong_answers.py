@@ -28,7 +28,9 @@ def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
     exercise, seed, student = EXERCISES[name], SEEDS[2], "student 2"
     numbers = exercise.numbers(student)
     right, cases = exercise.assemble(exercise.right, numbers), exercise.list_cases(numbers, seed)
-    expected = functools.cache(lambda i: None if cases[i].truth is not None else outcome_of(cases[i], right))
+    expected = functools.cache(
+        lambda i: None if cases[i].truth is not None else outcome_of(cases[i], right)
+    )
     for wrong in exercise.wrong:
         given = exercise.assemble(tool.handed_in(exercise, wrong, student), numbers)
         assert is_rejected(exercise, given, expected, cases, seed), f"{wrong.key}, seed {seed}"
@@ -45,7 +47,10 @@ def is_rejected(exercise, given, expected, cases, seed):
 
 
 def test_the_kill_table_shows_what_a_wrong_answer_is():
-    assert tool.edits_as_diff(("    a = 1\n    b = 2", "    a = 2", "c", "")) == "- a = 1\n- b = 2\n+ a = 2\n- c\n+"
+    assert (
+        tool.edits_as_diff(("    a = 1\n    b = 2", "    a = 2", "c", ""))
+        == "- a = 1\n- b = 2\n+ a = 2\n- c\n+"
+    )
     made = functools.partial(max, 1, key=len)
     assert tool.written(made) == "max(1, key=len)"
     assert tool.source_of(fixed_answer) == "def fixed_answer(*args, **kwargs):\n    return 0"

@@ -15,7 +15,13 @@ from types import SimpleNamespace
 
 NAME = "pretended card"
 BYTES = 80 * 2**30
-SHARED = {(7, 5): 64, (8, 0): 163, (8, 6): 99, (8, 9): 99, (9, 0): 227}  # KiB that one program may have
+SHARED = {
+    (7, 5): 64,
+    (8, 0): 163,
+    (8, 6): 99,
+    (8, 9): 99,
+    (9, 0): 227,
+}  # KiB that one program may have
 
 
 def install(library, capability):
@@ -60,7 +66,10 @@ def give_torch(cuda, card, capability, properties):
         "get_device_capability": capability,
         "get_device_properties": properties,
     }
-    for name, answer in answers.items():  # each a function of its own: torch.compile keeps a table of them
+    for (
+        name,
+        answer,
+    ) in answers.items():  # each a function of its own: torch.compile keeps a table of them
         setattr(cuda, name, lambda *args, answer=answer, **options: answer)
     cuda.mem_get_info = lambda *args: (BYTES - card.card_held(), BYTES)
     cuda.memory_allocated = lambda *args: card.card_held()
@@ -142,7 +151,9 @@ class Interpreted:
 
     def __getitem__(self, programs):
         def start(*arguments, num_warps=4, num_stages=3, **options):
-            os.environ["TRITON_INTERPRET"] = "1"  # its own functions ask for it when they are called
+            os.environ["TRITON_INTERPRET"] = (
+                "1"  # its own functions ask for it when they are called
+            )
             try:
                 self.kernel[programs](*map(on_cpu, arguments), **options)
             finally:
@@ -159,7 +170,9 @@ def on_cpu(value):
     if not isinstance(value, torch.Tensor) or not value.is_cuda:
         return value
     storage = value.untyped_storage()
-    memory = (ctypes.c_char * max(1, storage.nbytes())).from_address(storage.data_ptr() or ctypes.addressof(EMPTY))
+    memory = (ctypes.c_char * max(1, storage.nbytes())).from_address(
+        storage.data_ptr() or ctypes.addressof(EMPTY)
+    )
     whole = torch.frombuffer(memory, dtype=torch.uint8)[: storage.nbytes()].view(value.dtype)
     return whole.as_strided(value.shape, value.stride(), value.storage_offset())
 
@@ -174,7 +187,11 @@ class Without:
         self.finder, self.names = finder, names
 
     def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
+        return (
+            None
+            if name.partition(".")[0] in self.names
+            else self.finder.find_spec(name, path, target)
+        )
 
     def __getattr__(self, name):
         return getattr(self.finder, name)

@@ -15,7 +15,9 @@ sys.path.insert(0, copy)
 
 from flash_course.checks import exercise, expected, interpreter, verdict  # noqa: E402
 
-BESIDE_THE_POINT = re.compile(r" \(in your line: .*\)|/\S*/tmp\w+")  # answers of a checkout are no lines of a student's
+BESIDE_THE_POINT = re.compile(
+    r" \(in your line: .*\)|/\S*/tmp\w+"
+)  # answers of a checkout are no lines of a student's
 
 
 def load_whole_course():
@@ -38,7 +40,10 @@ def answers_of(whole):
         return
     yield "right", whole.right
     for wrong in whole.wrong:
-        yield wrong.key, wrong.answer if wrong.of is None else {**whole.right, wrong.of: wrong.answer}
+        yield (
+            wrong.key,
+            wrong.answer if wrong.of is None else {**whole.right, wrong.of: wrong.answer},
+        )
 
 
 def main():

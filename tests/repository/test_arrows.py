@@ -30,16 +30,33 @@ COURSE = {
     "successors": set(),
     "variants": set(),
     "writing": set(),
-    "template": {"bench.counts", "figures"},  # a project counts and draws; all else of the course stays behind
+    "template": {
+        "bench.counts",
+        "figures",
+    },  # a project counts and draws; all else of the course stays behind
     "new_project": {"addresses", "template"},
     "bench": set(),
     "figures": set(),
     "lab": {"figures", "bench.counts"},
-    "checks": {"learner", "bench.counts", "bench.stored", "bench.tasks"},  # nothing that has a clock
+    "checks": {
+        "learner",
+        "bench.counts",
+        "bench.stored",
+        "bench.tasks",
+    },  # nothing that has a clock
     "planting": {"checks.edits"},
     "grading": {"checks", "learner"},
     "__init__": {"checks", "learner"},
-    "cli": {"addresses", "learner", "writing", "new_project", "bench", "figures", "checks", "grading"},
+    "cli": {
+        "addresses",
+        "learner",
+        "writing",
+        "new_project",
+        "bench",
+        "figures",
+        "checks",
+        "grading",
+    },
 }
 
 
@@ -52,7 +69,9 @@ def module_name(path, root=ROOT):
 def full_name(node, path, root=ROOT):
     """The module that ``from ... import`` in a file names, also by dots."""
     package = path.relative_to(root).parent.parts if node.level else ()
-    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+    return ".".join(
+        [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]
+    )
 
 
 def imports(path, root=ROOT):
@@ -69,9 +88,16 @@ def imports(path, root=ROOT):
 
 def graph(package, root=ROOT):
     """{module: the modules of the same package that it imports}, ``__init__`` left out: it imports at first use."""
-    paths = [path for path in sorted((root / package).rglob("*.py")) if path != root / package / "__init__.py"]
+    paths = [
+        path
+        for path in sorted((root / package).rglob("*.py"))
+        if path != root / package / "__init__.py"
+    ]
     names = {module_name(path, root) for path in paths}
-    return {module_name(path, root): imports(path, root) & names - {module_name(path, root)} for path in paths}
+    return {
+        module_name(path, root): imports(path, root) & names - {module_name(path, root)}
+        for path in paths
+    }
 
 
 def reached(module, arrows):
@@ -102,7 +128,9 @@ def test_the_library_never_imports_the_course():
 def test_the_reference_imports_nothing_and_no_module_takes_a_tool_from_it():
     assert ARROWS["flash_tutorial.reference"] == set()
     taken = {name for name, targets in ARROWS.items() if "flash_tutorial.reference" in targets}
-    assert taken == set(), "the torch code and its twin in NumPy share no line, so that one can test the other"
+    assert taken == set(), (
+        "the torch code and its twin in NumPy share no line, so that one can test the other"
+    )
 
 
 @pytest.mark.parametrize("floor", range(len(FLOORS)), ids=lambda floor: FLOORS[floor][-1])
@@ -118,7 +146,8 @@ def test_no_module_imports_itself_through_others(package):
     arrows = graph(package)
     # a package's own page, such as flash_tutorial.corpora, is imported with each of its modules
     arrows = {
-        name: {target for target in targets if not name.startswith(f"{target}.")} for name, targets in arrows.items()
+        name: {target for target in targets if not name.startswith(f"{target}.")}
+        for name, targets in arrows.items()
     }
     assert [name for name in arrows if name in reached(name, arrows)] == []
 
@@ -126,20 +155,31 @@ def test_no_module_imports_itself_through_others(package):
 def below(name, target):
     """Whether a part of the course may import a name: ``bench.tasks``, what is in it, and the page ``bench`` above."""
     inner = target.removeprefix("flash_course.") + "."
-    return any(inner.startswith(f"{known}.") or f"{known}.".startswith(inner) for known in {name, *COURSE[name]})
+    return any(
+        inner.startswith(f"{known}.") or f"{known}.".startswith(inner)
+        for known in {name, *COURSE[name]}
+    )
 
 
 @pytest.mark.parametrize("name", COURSE)
 def test_a_part_of_the_course_imports_what_lies_below_it(name):
     folder = ROOT / "flash_course"
     paths = sorted((folder / name).rglob("*.py")) or [folder / f"{name}.py"]
-    found = {f"{path.name}: {target}" for path in paths for target in imports(path)
-             if target.startswith("flash_course.") and not below(name, target)}  # fmt: skip
+    found = {
+        f"{path.name}: {target}"
+        for path in paths
+        for target in imports(path)
+        if target.startswith("flash_course.") and not below(name, target)
+    }
     assert found == set()
 
 
 def test_each_part_of_the_course_has_its_place():
-    there = {path.stem for path in (ROOT / "flash_course").iterdir() if path.suffix == ".py" or list(path.glob("*.py"))}
+    there = {
+        path.stem
+        for path in (ROOT / "flash_course").iterdir()
+        if path.suffix == ".py" or list(path.glob("*.py"))
+    }
     assert there == set(COURSE)
 
 
@@ -149,12 +189,20 @@ def test_each_part_of_the_course_has_its_place():
 def names_in(path):
     """What a module defines or imports, at any depth: text enough to miss no misspelt or moved name."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    found |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    found = {
+        node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+    found |= {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     return found | {
         (alias.asname or alias.name).split(".")[0]
-        for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names
-    }  # fmt: skip
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
 
 
 def missing_imports(path, root=ROOT):
@@ -175,7 +223,15 @@ def missing_imports(path, root=ROOT):
     return missing
 
 
-FOLDERS = ("notebooks", "solutions", "experiments", "tools", "tests", "flash_tutorial", "flash_course")
+FOLDERS = (
+    "notebooks",
+    "solutions",
+    "experiments",
+    "tools",
+    "tests",
+    "flash_tutorial",
+    "flash_course",
+)
 USERS = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -188,7 +244,8 @@ def test_what_is_imported_of_ours_is_there(path):
 def test_a_moved_name_is_found(tmp_path):
     path = tmp_path / "page.py"
     path.write_text(
-        "try:\n    from flash_tutorial import fused\nexcept ImportError:\n    fused = None\n", encoding="utf-8"
+        "try:\n    from flash_tutorial import fused\nexcept ImportError:\n    fused = None\n",
+        encoding="utf-8",
     )
     assert missing_imports(path) == ["flash_tutorial: fused"]
 
@@ -199,17 +256,23 @@ def test_a_moved_name_is_found(tmp_path):
 def known_packages():
     """What Python itself has and what requirements.txt installs."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    listed = {re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines if re.match(r"\w", line)}
+    listed = {
+        re.match(r"[\w-]+", line)[0].replace("-", "_") for line in lines if re.match(r"\w", line)
+    }
     return {*sys.stdlib_module_names, *listed, "flash_tutorial", "flash_course", "IPython"}
 
 
-NOTEBOOKS = [path for folder in ("notebooks", "solutions") for path in sorted((ROOT / folder).glob("*.py"))]
+NOTEBOOKS = [
+    path for folder in ("notebooks", "solutions") for path in sorted((ROOT / folder).glob("*.py"))
+]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_notebook_imports_packages_alone(path):
     assert {name.split(".")[0] for name in imports(path)} <= known_packages()
-    assert not re.search(r"\bsys\.path\b|\bPYTHONPATH\b|\b__file__\b", path.read_text(encoding="utf-8"))
+    assert not re.search(
+        r"\bsys\.path\b|\bPYTHONPATH\b|\b__file__\b", path.read_text(encoding="utf-8")
+    )
 
 
 # ---------------------------------------------------------------- the readers of arrows
@@ -229,10 +292,16 @@ def test_imports_inside_functions_are_read(tmp_path):
         middle="def f():\n    from .low import x\n    import torch.nn",
         high="from . import middle\nfrom house import low",
     )
-    assert arrows == {"house.low": set(), "house.middle": {"house.low"}, "house.high": {"house.middle", "house.low"}}
+    assert arrows == {
+        "house.low": set(),
+        "house.middle": {"house.low"},
+        "house.high": {"house.middle", "house.low"},
+    }
     assert reached("house.high", arrows) == {"house.middle", "house.low"}
 
 
 def test_a_circle_is_found(tmp_path):
-    arrows = small_package(tmp_path, a="from .b import x", b="def f():\n    from . import c", c="import house.a")
+    arrows = small_package(
+        tmp_path, a="from .b import x", b="def f():\n    from . import c", c="import house.a"
+    )
     assert all(name in reached(name, arrows) for name in arrows)

@@ -81,18 +81,36 @@ def jupyterlab(home, folder, *options):
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
-    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
-               "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-               "IPYTHONDIR": "ipython"}  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "MPLBACKEND")}
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("JUPYTER_PATH", "MPLBACKEND")
+    }
     environment |= {name: str(home / folder) for name, folder in folders.items()}
     environment["FLASH_TUTORIAL_PROGRESS"] = str(home / "progress.json")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-               f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
-               *options]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        *options,
+    ]
     address = f"http://127.0.0.1:{port}"
     with open(home / "server.log", "w+") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -143,7 +161,9 @@ def page(chromium, server, notebook):
 @pytest.fixture(scope="module")
 def seen(page, notebook):
     """What is on the page after Run > Run All Cells."""
-    page.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)  # what runs earlier is lost
+    page.wait_for_selector(
+        "#jp-bottom-panel :text('| Idle')", timeout=60_000
+    )  # what runs earlier is lost
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
     page.wait_for_function(OVER, arg=meant_errors(notebook), timeout=300_000)
@@ -172,7 +192,9 @@ def photograph(page, folder):
 
 def test_all_cells_ran_in_this_python(seen):
     assert f"ran to the end in {sys.executable}" in " ".join(seen["printed"])
-    numbers = [f"[{i}]:" for i in range(2, len(seen["prompts"]) + 2)]  # the first cell is folded, number and all
+    numbers = [
+        f"[{i}]:" for i in range(2, len(seen["prompts"]) + 2)
+    ]  # the first cell is folded, number and all
     assert [prompt.strip() for prompt in seen["prompts"]] == numbers
 
 
@@ -212,7 +234,9 @@ def test_each_exercise_says_that_it_is_not_attempted(seen):
 def options_of_the_first_command():
     """What the README's first command hands to JupyterLab, the same on each system."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = {tuple(shlex.split(line)) for line in re.findall(r"\bjupyter lab\b(.*)$", readme, flags=re.M)}
+    found = {
+        tuple(shlex.split(line)) for line in re.findall(r"\bjupyter lab\b(.*)$", readme, flags=re.M)
+    }
     assert len(found) == 1, f"README starts JupyterLab in {len(found)} ways"
     return found.pop()
 
@@ -228,17 +252,26 @@ def shown(page, title):
 def test_links_lead_from_the_first_command_to_a_problem_set_and_back(chromium, tmp_path):
     course = tmp_path / "course"
     for name in ("notebooks", "exercises", "docs"):
-        shutil.copytree(ROOT / name, course / name, ignore=shutil.ignore_patterns("*.py", ".ipynb_checkpoints"))
-    walk = [("05 mixed chunk attention", "05 Mixed chunk attention"), ("problem set 05", "Problem set 05"),
-            ("Lecture 05", "05 Mixed chunk attention"), ("without, to work in", "05 Mixed chunk attention"),
-            ("With results", "05 Mixed chunk attention"), ("Lecture 06", "06 ")]  # fmt: skip
+        shutil.copytree(
+            ROOT / name, course / name, ignore=shutil.ignore_patterns("*.py", ".ipynb_checkpoints")
+        )
+    walk = [
+        ("05 mixed chunk attention", "05 Mixed chunk attention"),
+        ("problem set 05", "Problem set 05"),
+        ("Lecture 05", "05 Mixed chunk attention"),
+        ("without, to work in", "05 Mixed chunk attention"),
+        ("With results", "05 Mixed chunk attention"),
+        ("Lecture 06", "06 "),
+    ]
     with (
         jupyterlab(tmp_path, course, *options_of_the_first_command()) as address,
         tab_at(chromium, address, 900) as page,
     ):
         panel = shown(page, "00 Start here")
         folders = page.locator("#filebrowser .jp-DirListing-itemText").all_inner_texts()
-        assert {"docs", "exercises", "notebooks"} <= {*folders}, "the file browser does not show the whole repository"
+        assert {"docs", "exercises", "notebooks"} <= {*folders}, (
+            "the file browser does not show the whole repository"
+        )
         page.screenshot(path=tmp_path / "0.png")
         for number, (link, title) in enumerate(walk, 1):
             link = panel.get_by_role("link", name=link, exact=True).first
@@ -246,11 +279,16 @@ def test_links_lead_from_the_first_command_to_a_problem_set_and_back(chromium, t
             link.click()
             panel = shown(page, title)
             page.screenshot(path=tmp_path / f"{number}.png")
-        open_tabs = page.locator("#jp-main-dock-panel .lm-TabBar-tab").evaluate_all("all => all.map(tab => tab.title)")
+        open_tabs = page.locator("#jp-main-dock-panel .lm-TabBar-tab").evaluate_all(
+            "all => all.map(tab => tab.title)"
+        )
     paths = {re.search(r"Path: (\S+)", title)[1] for title in open_tabs if "Path: " in title}
     name = "05_mixed_chunk_attention.ipynb"
     assert paths == {
-        "notebooks/00_start_here.ipynb", f"notebooks/{name}", f"notebooks/work/{name}", f"exercises/{name}",
+        "notebooks/00_start_here.ipynb",
+        f"notebooks/{name}",
+        f"notebooks/work/{name}",
+        f"exercises/{name}",
         "notebooks/06_flash_model.ipynb",
-    }  # fmt: skip
+    }
     print("screenshots are in", tmp_path)

@@ -13,15 +13,25 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.fork,
-    pytest.mark.skipif(not (ROOT / "solutions").is_dir(), reason="this is a fork: it has no solutions/ to leave out"),
-    pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: what belongs to it is not known"),
+    pytest.mark.skipif(
+        not (ROOT / "solutions").is_dir(),
+        reason="this is a fork: it has no solutions/ to leave out",
+    ),
+    pytest.mark.skipif(
+        not (ROOT / ".git").exists(), reason="not a git checkout: what belongs to it is not known"
+    ),
 ]
 
 
 def tool():
-    loader = importlib.machinery.SourceFileLoader("course_fork", str(ROOT / "tools" / "course_fork"))
+    loader = importlib.machinery.SourceFileLoader(
+        "course_fork", str(ROOT / "tools" / "course_fork")
+    )
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("course_fork", loader))
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it has no .py: bytecode would lie beside it
+    before, sys.dont_write_bytecode = (
+        sys.dont_write_bytecode,
+        True,
+    )  # it has no .py: bytecode would lie beside it
     try:
         loader.exec_module(module)
     finally:
@@ -48,19 +58,33 @@ def test_it_has_no_answer(fork):
 
 def test_addresses_and_install_line_are_the_courses(fork):
     own = "ada/flash-2027/blob/fall"
-    for path in [fork / "README.md", *fork.glob("exercises/*.ipynb"), *fork.glob("notebooks/**/*.ipynb")]:
+    for path in [
+        fork / "README.md",
+        *fork.glob("exercises/*.ipynb"),
+        *fork.glob("notebooks/**/*.ipynb"),
+    ]:
         text = path.read_text(encoding="utf-8")
         assert "ada/flash-2027" in text and "OWNER/REPO" not in text, path.name
     name = "05_mixed_chunk_attention.ipynb"
-    for folder, address in (("notebooks", f"{own}/notebooks/work"), ("notebooks/work", f"{own}/notebooks"),
-                            ("exercises", f"{own}/notebooks")):  # fmt: skip
+    for folder, address in (
+        ("notebooks", f"{own}/notebooks/work"),
+        ("notebooks/work", f"{own}/notebooks"),
+        ("exercises", f"{own}/notebooks"),
+    ):
         assert f"{address}/{name})" in (fork / folder / name).read_text(encoding="utf-8"), folder
-    assert 'REPOSITORY, TAG = "ada/flash-2027", "fall"' in (fork / "flash_course" / "addresses.py").read_text()
+    assert (
+        'REPOSITORY, TAG = "ada/flash-2027", "fall"'
+        in (fork / "flash_course" / "addresses.py").read_text()
+    )
 
 
 def test_assistants_are_told_what_they_may_do(fork):
     text = (fork / "AGENTS.md").read_text(encoding="utf-8")
-    assert "You may:" in text and "You may not:" in text and "write, complete, translate or mend code" in text
+    assert (
+        "You may:" in text
+        and "You may not:" in text
+        and "write, complete, translate or mend code" in text
+    )
 
 
 def test_a_link_to_a_page_that_is_left_out_is_plain_text(fork):
@@ -78,7 +102,11 @@ def test_a_folder_that_is_there_is_refused(fork, capsys):
 def test_its_readme_speaks_to_students(fork):
     text = (fork / "README.md").read_text(encoding="utf-8")
     assert "flash-tutorial check exercises/05" in text
-    assert not [word for word in ("solutions", "kill_table", "exercises.py kill", "instructors.md") if word in text]
+    assert not [
+        word
+        for word in ("solutions", "kill_table", "exercises.py kill", "instructors.md")
+        if word in text
+    ]
 
 
 def test_a_readme_that_says_something_else_is_refused(tmp_path, monkeypatch):
@@ -92,7 +120,9 @@ def test_a_readme_that_says_something_else_is_refused(tmp_path, monkeypatch):
 def test_a_wrong_name_leaves_nothing_behind(tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool().main([str(tmp_path / "course"), "--repository", "course"])
-    assert "expected the repository's name" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert "expected the repository's name" in capsys.readouterr().err and not list(
+        tmp_path.iterdir()
+    )
 
 
 def test_a_python_without_the_courses_packages_is_said(tmp_path, capsys, monkeypatch):
@@ -100,7 +130,9 @@ def test_a_python_without_the_courses_packages_is_said(tmp_path, capsys, monkeyp
     monkeypatch.setitem(sys.modules, "nbformat", None)
     with pytest.raises(SystemExit):
         fork_tool.main([str(tmp_path / "course"), "--repository", "ada/course"])
-    assert "nbformat is missing: activate the environment" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert "nbformat is missing: activate the environment" in capsys.readouterr().err and not list(
+        tmp_path.iterdir()
+    )
 
 
 def test_a_folder_without_git_is_refused_and_what_git_does_not_know_is_named(tmp_path):
@@ -116,12 +148,31 @@ def test_a_folder_without_git_is_refused_and_what_git_does_not_know_is_named(tmp
 @pytest.mark.nightly
 def test_its_own_tests_pass_or_are_skipped_with_a_sentence(fork):
     """Those that look at what a fork changes, told by their mark; the others would do the same as here."""
-    files = [path for path in sorted((fork / "tests").rglob("test_*.py")) if "mark.fork" in path.read_text("utf-8")]
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-n", "0", "-p", "no:cacheprovider", "-m", "fork", *files]
+    files = [
+        path
+        for path in sorted((fork / "tests").rglob("test_*.py"))
+        if "mark.fork" in path.read_text("utf-8")
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "fork",
+        *files,
+    ]
     environment = os.environ | {"PYTHONPATH": str(fork), "PYTHONDONTWRITEBYTECODE": "1"}
     run = subprocess.run(command, cwd=fork, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:]
-    passed, skipped = (int(re.search(rf"(\d+) {word}", run.stdout)[1]) for word in ("passed", "skipped"))
+    passed, skipped = (
+        int(re.search(rf"(\d+) {word}", run.stdout)[1]) for word in ("passed", "skipped")
+    )
     assert passed >= 30 and skipped >= 10, run.stdout[-3000:]
     for reason in re.findall(r"^SKIPPED .*?: (?:\d+: )?(.*)$", run.stdout, flags=re.M):
         assert "fork" in reason or "not a git checkout" in reason, reason

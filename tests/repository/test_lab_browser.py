@@ -14,13 +14,24 @@ import pytest
 from repository.test_browser import jupyterlab, tab_at
 
 from flash_course import lab
-from flash_course.bench.counts import causal_pairs, chunk_pairs, flash_multiply_adds, gated_dense, gau_multiply_adds
+from flash_course.bench.counts import (
+    causal_pairs,
+    chunk_pairs,
+    flash_multiply_adds,
+    gated_dense,
+    gau_multiply_adds,
+)
 from flash_course.lab import by_hand, costs, leaking, mixing, token_by_token
 from flash_course.lab.page import ASSETS
 
 pytestmark = [pytest.mark.browser, pytest.mark.nightly, pytest.mark.timeout(420)]
 
-PAGES = {"cost": lab.cost, "leaks": lab.leaks, "decoding": lab.decoding, "six_tokens": lab.six_tokens}
+PAGES = {
+    "cost": lab.cost,
+    "leaks": lab.leaks,
+    "decoding": lab.decoding,
+    "six_tokens": lab.six_tokens,
+}
 SHADOW = "document.querySelector('[data-flash-lab]').shadowRoot"
 STARTED = "document.querySelectorAll('[data-flash-lab][data-started]')"
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
@@ -36,7 +47,9 @@ def test_pages_stand_in_an_executed_notebook(chromium, tmp_path):
     """Two pages and a second copy of one: still pictures hidden, keys are the page's own, no request leaves."""
     notebook = nbformat.v4.new_notebook(metadata=KERNEL)
     calls = ("lab.show(lab.cost())", "lab.show(lab.leaks())", "lab.show(lab.cost())")
-    notebook.cells = [nbformat.v4.new_code_cell(f"from flash_course import lab\n{call}") for call in calls]
+    notebook.cells = [
+        nbformat.v4.new_code_cell(f"from flash_course import lab\n{call}") for call in calls
+    ]
     (tmp_path / "course").mkdir()
     nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
     with jupyterlab(tmp_path, tmp_path / "course") as address:
@@ -48,32 +61,48 @@ def test_pages_stand_in_an_executed_notebook(chromium, tmp_path):
             page.click(".lm-MenuBar-itemLabel:text-is('Run')")
             page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
             page.wait_for_function(
-                "document.querySelectorAll('[data-flash-lab][data-started]').length === 3", timeout=90_000
+                "document.querySelectorAll('[data-flash-lab][data-started]').length === 3",
+                timeout=90_000,
             )
             page.wait_for_function(
                 "[...document.querySelectorAll('.jp-OutputArea-output img')].filter(i => i.offsetParent).length === 0"
             )
             page.screenshot(path=tmp_path / "lab.png")
-            assert page.evaluate("document.querySelectorAll('.jp-OutputArea-output img').length") == 3
+            assert (
+                page.evaluate("document.querySelectorAll('.jp-OutputArea-output img').length") == 3
+            )
             slider = page.get_by_label("T, tokens").first
             slider.focus()
             for key in ("ArrowRight", "ArrowDown", "ArrowUp"):
                 page.keyboard.press(key)
             first, second, third = page.evaluate(BESIDE, "say")
-            assert first.startswith("T = 24, C = 4") and third.startswith("T = 16, C = 4") and "No fault" in second
+            assert (
+                first.startswith("T = 24, C = 4")
+                and third.startswith("T = 16, C = 4")
+                and "No fault" in second
+            )
             assert page.locator(".jp-Cell").count() == len(calls), "a key was taken by JupyterLab"
             page.locator("input[name=sum][value=roll]").check()
             assert "np.roll" in page.evaluate(BESIDE, "say")[1]
-        assert all(re.match(r"(https?|wss?)://127\.0\.0\.1|data:|blob:", url) for url in asked) and not complaints
+        assert (
+            all(re.match(r"(https?|wss?)://127\.0\.0\.1|data:|blob:", url) for url in asked)
+            and not complaints
+        )
     print("a screenshot is", tmp_path / "lab.png")
 
 
 def test_a_notebook_that_is_not_trusted_shows_the_still_picture(chromium, tmp_path):
     """As GitHub does too: the script is not run, and not shown as text."""
     page, notebook = lab.leaks(), nbformat.v4.new_notebook(metadata=KERNEL)
-    picture = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(page.png).decode()})
+    picture = nbformat.v4.new_output(
+        "display_data", {"image/png": base64.b64encode(page.png).decode()}
+    )
     html = nbformat.v4.new_output("display_data", {"text/html": page.html})
-    notebook.cells = [nbformat.v4.new_code_cell("lab.show(lab.leaks())", execution_count=1, outputs=[picture, html])]
+    notebook.cells = [
+        nbformat.v4.new_code_cell(
+            "lab.show(lab.leaks())", execution_count=1, outputs=[picture, html]
+        )
+    ]
     (tmp_path / "course").mkdir()
     nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
     with (
@@ -84,7 +113,9 @@ def test_a_notebook_that_is_not_trusted_shows_the_still_picture(chromium, tmp_pa
         tab.locator(".jp-OutputArea-output img").wait_for(timeout=60_000)
         tab.get_by_text("The picture in words").wait_for()
         text = " ".join(tab.locator(".jp-OutputArea-output").all_inner_texts())
-        assert tab.locator("[data-started]").count() == 0 and "mount(" not in text and "{" not in text
+        assert (
+            tab.locator("[data-started]").count() == 0 and "mount(" not in text and "{" not in text
+        )
 
 
 # ---------------------------------------------------------------- as files
@@ -139,7 +170,10 @@ def test_the_still_picture_and_its_words_are_hidden(opened, name):
 @pytest.mark.parametrize("name", PAGES)
 def test_without_scripts_the_still_picture_stands_there(opened, name):
     tab = opened(PAGES[name](), java_script_enabled=False)
-    assert tab.locator("img[data-flash-lab-still]").is_visible() and tab.locator("summary").is_visible()
+    assert (
+        tab.locator("img[data-flash-lab-still]").is_visible()
+        and tab.locator("summary").is_visible()
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -153,9 +187,13 @@ def test_the_page_follows_the_system_and_what_it_stands_on(opened, scheme):
     tab = opened(lab.cost(), color_scheme=scheme)
     host = tab.locator("[data-flash-lab]")
     assert host.get_attribute("data-theme") == scheme
-    other = {"light": "rgb(250, 250, 250)", "dark": "rgb(20, 20, 20)"}[scheme]  # the text of a site's other theme
+    other = {"light": "rgb(250, 250, 250)", "dark": "rgb(20, 20, 20)"}[
+        scheme
+    ]  # the text of a site's other theme
     tab.evaluate(f"document.body.style.color = '{other}'")
-    tab.wait_for_function(f"document.querySelector('[data-flash-lab]').dataset.theme !== '{scheme}'")
+    tab.wait_for_function(
+        f"document.querySelector('[data-flash-lab]').dataset.theme !== '{scheme}'"
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -176,14 +214,27 @@ def test_each_control_has_a_name_and_what_changes_is_announced(opened, name):
 
 def test_the_scripts_counts_are_the_packages(chromium):
     cases = [
-        (T, C, S, E) for T in (1, 7, 16, 100, 1023, 8192) for C in (1, 4, 48, 256, 9000) for S, E, _ in costs.WIDTHS
+        (T, C, S, E)
+        for T in (1, 7, 16, 100, 1023, 8192)
+        for C in (1, 4, 48, 256, 9000)
+        for S, E, _ in costs.WIDTHS
     ]
-    found = evaluate(chromium, "cost.js", expression=f"{json.dumps(cases)}.map(each => costs(...each))")
+    found = evaluate(
+        chromium, "cost.js", expression=f"{json.dumps(cases)}.map(each => costs(...each))"
+    )
     for (T, C, S, E), cost in zip(cases, found):
         dense = gated_dense(T, E // 2, E, S)
-        assert cost["flash"] == flash_multiply_adds(T, E // 2, E, S, C, causal=True) - dense, (T, C, S, E)
+        assert cost["flash"] == flash_multiply_adds(T, E // 2, E, S, C, causal=True) - dense, (
+            T,
+            C,
+            S,
+            E,
+        )
         assert cost["full"] == gau_multiply_adds(T, E // 2, E, S, causal=True) - dense
-        assert cost["local"] == flash_multiply_adds(T, E // 2, E, S, C, causal=True, global_=False) - dense
+        assert (
+            cost["local"]
+            == flash_multiply_adds(T, E // 2, E, S, C, causal=True, global_=False) - dense
+        )
         near, all_pairs = chunk_pairs(T, C, causal=True), causal_pairs(T)
         assert cost["pairs"] == {"local": near, "global": all_pairs - near, "full": all_pairs}
         if T % C == 0:  # the formula of lecture 05
@@ -194,7 +245,8 @@ def test_the_script_finds_where_flash_becomes_cheaper(chromium):
     for C, (S, E, _) in itertools.product((1, 16, 256), costs.WIDTHS):
         found = evaluate(chromium, "cost.js", expression=f"cheaperFrom({C}, {S}, {E})")
         dearer = [
-            flash_multiply_adds(T, 1, E, S, C, causal=True) >= gau_multiply_adds(T, 1, E, S, causal=True)
+            flash_multiply_adds(T, 1, E, S, C, causal=True)
+            >= gau_multiply_adds(T, 1, E, S, causal=True)
             for T in range(1, 3000)
         ]
         assert dearer.index(False) + 1 == found and not any(dearer[found:])
@@ -210,7 +262,9 @@ def test_the_sliders_redraw_the_picture_and_the_costs(opened):
     tab.get_by_label("T, tokens").focus()
     for _ in range(3):
         tab.keyboard.press("ArrowRight")
-    assert "T = 48" in said(tab) and tab.locator("#mixed pattern").count() == 1  # too many for single marks
+    assert (
+        "T = 48" in said(tab) and tab.locator("#mixed pattern").count() == 1
+    )  # too many for single marks
     assert tab.get_by_label("T, tokens").get_attribute("aria-valuetext") == "48 tokens"
     before = said(tab)
     tab.get_by_label("widths").select_option(index=0)
@@ -222,9 +276,13 @@ def test_the_sliders_redraw_the_picture_and_the_costs(opened):
 
 @pytest.mark.parametrize("T, C", [(14, 4)])
 def test_the_pictures_of_all_choices_are_what_numpy_measures(chromium, T, C):
-    combinations = [dict(zip(mixing.CHOICES, each)) for each in itertools.product(*mixing.CHOICES.values())]
+    combinations = [
+        dict(zip(mixing.CHOICES, each)) for each in itertools.product(*mixing.CHOICES.values())
+    ]
     call = f"{json.dumps(combinations)}.map(choices => kindsOf(choices, {T}, {C}))"
-    for choices, kinds in zip(combinations, evaluate(chromium, "leaks.js", expression=call), strict=True):
+    for choices, kinds in zip(
+        combinations, evaluate(chromium, "leaks.js", expression=call), strict=True
+    ):
         assert (np.array(kinds) == leaking.by_choice(choices, T, C).kinds).all(), choices
 
 
@@ -245,7 +303,8 @@ def test_a_leak_is_marked_and_told_by_keyboard(opened):
     tab.keyboard.press("ArrowDown")
     assert tab.locator("#picture .leak").count() == 19
     assert (
-        said(tab, "row") == "Token 9 reads 1 to 8 through the sum; 9 twice, in both ways; 10 to 12 though later (leak)."
+        said(tab, "row")
+        == "Token 9 reads 1 to 8 through the sum; 9 twice, in both ways; 10 to 12 though later (leak)."
     )
     tab.get_by_label("the token that reads").focus()
     tab.keyboard.press("Home")
@@ -262,8 +321,14 @@ def test_the_buttons_step_through_the_prompt(opened):
     tab.get_by_role("button", name="Next token").focus()
     for key in ("Enter", "Space"):  # tokens 7 and 8
         tab.keyboard.press(key)
-    assert "Token 8" in said(tab) and "folded" in said(tab) and "2 finished chunks" in said(tab, "chunks")
-    assert tab.locator("#open li:not(.empty)").count() == 0 and tab.locator("#cache li").count() == 8
+    assert (
+        "Token 8" in said(tab)
+        and "folded" in said(tab)
+        and "2 finished chunks" in said(tab, "chunks")
+    )
+    assert (
+        tab.locator("#open li:not(.empty)").count() == 0 and tab.locator("#cache li").count() == 8
+    )
     tab.get_by_role("button", name="Back").click()
     assert "Token 7" in said(tab) and tab.locator("#open li:not(.empty)").count() == 3
     tab.locator("#t").focus()
@@ -279,7 +344,9 @@ def test_what_the_page_counts_and_shows_is_numpys(opened):
         tab.locator("#t").fill(str(t))
         numbers = [[int(x) for x in row.split("\t")] for row in said(tab, "sum").split("\n")]
         assert numbers == page.data["sums"][t]
-        assert said(tab, "flash-is").startswith(f"{token_by_token.state_numbers(t, 4, 2, 3)} (room for 34)")
+        assert said(tab, "flash-is").startswith(
+            f"{token_by_token.state_numbers(t, 4, 2, 3)} (room for 34)"
+        )
         assert said(tab, "cache-is") == str(5 * t)
 
 
@@ -303,15 +370,31 @@ def test_every_calculation_gives_its_number(opened):
     tab, arrays, traced = opened(lab.six_tokens()), by_hand.numbers(), 0
     for button in tab.get_by_role("button").all():
         button.focus()
-        label, calculation, _ = said(tab).split("\n\n") if "\n\n" in said(tab) else said(tab).split("\n")
+        label, calculation, _ = (
+            said(tab).split("\n\n") if "\n\n" in said(tab) else said(tab).split("\n")
+        )
         assert label == button.get_attribute("aria-label").rsplit(":", 1)[0]
-        *left, right = calculation.replace("−", "-").replace("×", "*").replace("²", "**2").split(" = ")
+        *left, right = (
+            calculation.replace("−", "-").replace("×", "*").replace("²", "**2").split(" = ")
+        )
         if left:
             assert eval(left[0]) == float(right), label
             assert float(right) == float(button.inner_text().replace("−", "-"))
             traced += 1
     masked = 2 * 3  # a score and a weight in each chunk that nobody looks at
-    made = ("quad_q", "quad_k", "lin_q", "lin_k", "score", "weight", "near", "kv", "mean", "far", "out")
+    made = (
+        "quad_q",
+        "quad_k",
+        "lin_q",
+        "lin_k",
+        "score",
+        "weight",
+        "near",
+        "kv",
+        "mean",
+        "far",
+        "out",
+    )
     assert traced == sum(arrays[name].size for name in made) - masked
 
 
@@ -321,9 +404,11 @@ def test_a_number_lights_what_it_is_made_of(opened):
     lit = lambda: [b.get_attribute("aria-label") for b in tab.locator("button.part").all()]  # noqa: E731
     near.focus()
     assert lit() == [
-        "value: token 5, number 1: 0", "value: token 6, number 1: −4", "weight of token 6 for token 5: 1",
+        "value: token 5, number 1: 0",
+        "value: token 6, number 1: −4",
+        "weight of token 6 for token 5: 1",
         "weight of token 6 for token 6: 4",
-    ]  # fmt: skip
+    ]
     assert "1 × 0 + 4 × (−4) = −16" in said(tab) and "tokens 5 and 6 one by one" in said(tab)
     tab.get_by_role("button", name="far of token 6, number 2").hover()
     assert "lin_q times the mean" in said(tab) and len(lit()) == 4
@@ -334,8 +419,13 @@ def test_a_number_lights_what_it_is_made_of(opened):
 def test_arrow_keys_move_inside_a_table_and_tab_leaves_it(opened):
     tab = opened(lab.six_tokens())
     tab.get_by_role("button", name="base: token 1, number 1").focus()
-    for key, label in (("ArrowDown", "base: token 2, number 1"), ("ArrowRight", "base: token 2, number 2"),
-                       ("End", "base: token 6, number 2"), ("Tab", "value: token 1, number 1"),
-                       ("Shift+Tab", "base: token 6, number 2"), ("Home", "base: token 1, number 1")):  # fmt: skip
+    for key, label in (
+        ("ArrowDown", "base: token 2, number 1"),
+        ("ArrowRight", "base: token 2, number 2"),
+        ("End", "base: token 6, number 2"),
+        ("Tab", "value: token 1, number 1"),
+        ("Shift+Tab", "base: token 6, number 2"),
+        ("Home", "base: token 1, number 1"),
+    ):
         tab.keyboard.press(key)
         assert label in said(tab), key

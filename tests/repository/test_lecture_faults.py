@@ -17,7 +17,9 @@ from flash_course.planting import changed_in
 from flash_tutorial import reference
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("lecture_faults", ROOT / "tools" / "lecture_faults.py")
+spec = importlib.util.spec_from_file_location(
+    "lecture_faults", ROOT / "tools" / "lecture_faults.py"
+)
 lecture_faults = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lecture_faults)
 
@@ -28,58 +30,83 @@ FAULTS = {
     "missing 1/n": ("reference.py", "/ n + bias) * sees @ v", "+ bias) * sees @ v"),
     "mask before the bias": ("reference.py", "/ n + bias) * sees @ v", "/ n * sees + bias) @ v"),
     "bias transposed": (
-        "reference.py", "position[None, :] - position[:, None]", "position[:, None] - position[None, :]",
+        "reference.py",
+        "position[None, :] - position[:, None]",
+        "position[:, None] - position[None, :]",
     ),
     "RoPE before scale and offset": (
-        "reference.py", 'rope(z_TS * p["gamma"][:, None] + p["beta"][:, None], first)',
+        "reference.py",
+        'rope(z_TS * p["gamma"][:, None] + p["beta"][:, None], first)',
         'rope(z_TS, first) * p["gamma"][:, None] + p["beta"][:, None]',
     ),
     # NumPy: linear attention and mixed chunk attention
     "state without the own token": (
-        "reference.py", "np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0)",
+        "reference.py",
+        "np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0)",
         "np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0) - k_TS[:, :, None] * v_TE[:, None, :]",
     ),
     "step that reads before it writes": (
-        "reference.py", "return q_S @ state_SE, state_SE", "return q_S @ (state_SE - np.outer(k_S, v_E)), state_SE",
+        "reference.py",
+        "return q_S @ state_SE, state_SE",
+        "return q_S @ (state_SE - np.outer(k_S, v_E)), state_SE",
     ),
     "inclusive sum": (
-        "reference.py", "np.concatenate([np.zeros_like(x_G[:1]), np.cumsum(x_G, axis=0)[:-1]])",
+        "reference.py",
+        "np.concatenate([np.zeros_like(x_G[:1]), np.cumsum(x_G, axis=0)[:-1]])",
         "np.cumsum(x_G, axis=0)",
     ),
     "missing 1/C": (
-        "reference.py", "relu2_attention(q_GCS, k_GCS, v_GCE, C,", "relu2_attention(q_GCS, k_GCS, v_GCE, 1,",
+        "reference.py",
+        "relu2_attention(q_GCS, k_GCS, v_GCE, C,",
+        "relu2_attention(q_GCS, k_GCS, v_GCE, 1,",
     ),
     "local RoPE positions": (
-        "reference.py", "heads_4TS = project(x_TD, p, valid_T)",
+        "reference.py",
+        "heads_4TS = project(x_TD, p, valid_T)",
         "heads_4TS = project(x_TD, p, valid_T, -(np.arange(len(x_TD)) // chunk_size * chunk_size))",
     ),
     "mean that counts the own chunk": (
-        "reference.py", "(earlier_chunks(y) if causal else",
-        "((earlier_chunks(y) if y.ndim > 1 else np.cumsum(y)) if causal else",
+        "reference.py",
+        "earlier_chunks(y) if causal else",
+        "(earlier_chunks(y) if y.ndim > 1 else np.cumsum(y)) if causal else",
     ),
     "linear heads swapped": (
-        "reference.py", "out_TE += far(lin_q_TS, lin_k_TS,", "out_TE += far(lin_k_TS, lin_q_TS,",
+        "reference.py",
+        "out_TE += far(lin_q_TS, lin_k_TS,",
+        "out_TE += far(lin_k_TS, lin_q_TS,",
     ),
     # torch
     "missing 1/n in torch": ("gau.py", "scale = 1 / (self.length_scale or T)", "scale = 1.0"),
-    "mask before the bias in torch": ("fast.py", 'bias = bias.masked_fill(future, float("-inf"))', "pass"),
+    "mask before the bias in torch": (
+        "fast.py",
+        'bias = bias.masked_fill(future, float("-inf"))',
+        "pass",
+    ),
     "bias transposed in torch": (
-        "layers.py", "self.weights[rows[None, :] - rows[:, None] +", "self.weights[rows[:, None] - rows[None, :] +",
+        "layers.py",
+        "self.weights[rows[None, :] - rows[:, None] +",
+        "self.weights[rows[:, None] - rows[None, :] +",
     ),
     "gradient without its 2": ("fast.py", ".mul_(2 * ctx.scale)", ".mul_(ctx.scale)"),
     "gamma that starts at one": (
-        "gau.py", "nn.init.normal_(self.scale_offset.gamma, std=std)", "nn.init.ones_(self.scale_offset.gamma)",
+        "gau.py",
+        "nn.init.normal_(self.scale_offset.gamma, std=std)",
+        "nn.init.ones_(self.scale_offset.gamma)",
     ),
     "state without the own token in torch": (
-        "mixing.py", "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1)",
+        "mixing.py",
+        "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1)",
         "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1) - k[..., :, None] * v[..., None, :]",
     ),
     "inclusive sum in torch": (
-        "fast.py", "by_C[:, g - 1].mT @ v[:, g - 1]", "by_C[:, g].mT @ v[:, g]",
+        "fast.py",
+        "by_C[:, g - 1].mT @ v[:, g - 1]",
+        "by_C[:, g].mT @ v[:, g]",
     ),
     "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
     "local RoPE positions in torch": (
-        "gau.py", "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))",
+        "gau.py",
+        "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))",
         "n = getattr(self, 'chunk_size', x.shape[1])  # GAU has none\n"
         "        at = [i % n for i in range(x.shape[1])]\n"
         "        heads = self.read_heads(z, *(t[at] for t in cos_sin(x.shape[1], self.qk_dim, x)))",
@@ -87,82 +114,165 @@ FAULTS = {
     # models
     "gated layer of 4 D": ("transformer.py", "return -(-8 * dim // 24) * 8", "return 4 * dim"),
     "gate of 4 D, paper": ("config.py", "-(-8 * dim // 24) * 8 if gate", "4 * dim if gate"),
-    "documents kept from the units": ("model.py", '"segment_ids": segment_ids', '"segment_ids": None'),
+    "documents kept from the units": (
+        "model.py",
+        '"segment_ids": segment_ids',
+        '"segment_ids": None',
+    ),
     "padding not zeroed": (
-        "gau.py", "h = h.masked_fill(~mask[..., None], 0)\n        return h.split", "pass\n        return h.split",
+        "gau.py",
+        "h = h.masked_fill(~mask[..., None], 0)\n        return h.split",
+        "pass\n        return h.split",
     ),
     # counts and times
-    "linear part counted once": ("flash_course/bench/counts.py", "far = 2 * T * S * E if", "far = T * S * E if"),
+    "linear part counted once": (
+        "flash_course/bench/counts.py",
+        "far = 2 * T * S * E if",
+        "far = T * S * E if",
+    ),
     "last chunk not counted": (
-        "flash_course/bench/counts.py", "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
+        "flash_course/bench/counts.py",
+        "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
         "T // C * attention_pairs(C, causal)",
     ),
-    "fused attention without its mask": ("mixing.py", "v, is_causal=causal, scale", "v, is_causal=False, scale"),
+    "fused attention without its mask": (
+        "mixing.py",
+        "v, is_causal=causal, scale",
+        "v, is_causal=False, scale",
+    ),
     "crossover from the wrong end": (
-        "flash_course/bench/against_length.py", "(-low / (high - low))", "(high / (high - low))",
+        "flash_course/bench/against_length.py",
+        "(-low / (high - low))",
+        "(high / (high - low))",
     ),
     # token by token
     "missing 1/C in decoding": ("states.py", "alpha=1 / self.chunk_size", "alpha=1.0"),
     "full chunk not folded": ("states.py", "self.left == 0", "self.left == 1"),
     "mean in decoding counts one chunk more": (
-        "states.py", "max(finished, 1)", "finished + 1",
+        "states.py",
+        "max(finished, 1)",
+        "finished + 1",
     ),
     "positions in decoding one too late": (
-        "states.py", "cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)",
+        "states.py",
+        "cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)",
         "cos_sin_at(state.rows.place + 1, self.qk_dim, x, state.rows.used + 1)",
     ),
     # what came after
     "decay that begins one token late": (
-        "flash_course/successors.py", "since = log_decay.cumsum(2)", "since = log_decay.cumsum(2) - log_decay",
+        "flash_course/successors.py",
+        "since = log_decay.cumsum(2)",
+        "since = log_decay.cumsum(2) - log_decay",
     ),
     "no decay between chunks": (
-        "flash_course/successors.py", "state = keep[:, g] * state + add[:, g]", "state = state + add[:, g]",
+        "flash_course/successors.py",
+        "state = keep[:, g] * state + add[:, g]",
+        "state = state + add[:, g]",
     ),
     "delta rule that erases nothing from before the chunk": (
-        "flash_course/successors.py", "rows = new[:, g] - erase[:, g] @ state\n            out.append((since",
+        "flash_course/successors.py",
+        "rows = new[:, g] - erase[:, g] @ state\n            out.append((since",
         "rows = new[:, g]\n            out.append((since",
     ),
     "Kimi's erasing without decay": (
-        "flash_course/successors.py", "beta * torch.cat([v, ahead], -1)", "beta * torch.cat([v, k], -1)",
+        "flash_course/successors.py",
+        "beta * torch.cat([v, ahead], -1)",
+        "beta * torch.cat([v, k], -1)",
     ),
-    "step width that only forgets": ("flash_course/successors.py", "(q, width * k, v,", "(q, k, v,"),
+    "step width that only forgets": (
+        "flash_course/successors.py",
+        "(q, width * k, v,",
+        "(q, k, v,",
+    ),
     "window of one more": ("flash_course/successors.py", "(distance < w)", "(distance <= w)"),
     "hybrid whose quarter is not counted": (
-        "flash_course/successors.py", "+ length * (self.qk_dim + quarter)", "+ length * self.qk_dim",
+        "flash_course/successors.py",
+        "+ length * (self.qk_dim + quarter)",
+        "+ length * self.qk_dim",
     ),
     # training
     "rate that falls one update early": (
-        "training.py", "* (config.steps - step) / (config.steps - config.warmup)",
+        "training.py",
+        "* (config.steps - step) / (config.steps - config.warmup)",
         "* (config.steps - step - 1) / (config.steps - config.warmup)",
     ),
     "score as a mean over places": (
-        "score.py", "float(nats.sum() / math.log(2) / counts.sum())", "float(np.nanmean(by_position))",
+        "score.py",
+        "float(nats.sum() / math.log(2) / counts.sum())",
+        "float(np.nanmean(by_position))",
     ),
     "no decay of weights": ("training.py", "weight_decay=config.weight_decay", "weight_decay=0.0"),
-}  # fmt: skip
+}
 LECTURES = {
-    "02": ["missing 1/n", "mask before the bias", "bias transposed", "RoPE before scale and offset",
-           "mask before the bias in torch"],
-    "03": ["missing 1/n in torch", "bias transposed in torch", "gradient without its 2", "gamma that starts at one"],
-    "04": ["state without the own token", "step that reads before it writes", "state without the own token in torch"],
-    "05": ["inclusive sum", "missing 1/C", "local RoPE positions", "mean that counts the own chunk",
-           "linear heads swapped", "inclusive sum in torch"],
-    "06": ["inclusive sum in torch", "missing 1/C in torch", "local RoPE positions in torch", "gate of 4 D, paper",
-           "documents kept from the units", "padding not zeroed"],
-    "07": ["rate that falls one update early", "score as a mean over places", "no decay of weights"],
-    "08": ["linear part counted once", "last chunk not counted", "gated layer of 4 D",
-           "fused attention without its mask", "crossover from the wrong end"],
-    "09": ["missing 1/C in decoding", "full chunk not folded", "mean in decoding counts one chunk more",
-           "positions in decoding one too late"],
+    "02": [
+        "missing 1/n",
+        "mask before the bias",
+        "bias transposed",
+        "RoPE before scale and offset",
+        "mask before the bias in torch",
+    ],
+    "03": [
+        "missing 1/n in torch",
+        "bias transposed in torch",
+        "gradient without its 2",
+        "gamma that starts at one",
+    ],
+    "04": [
+        "state without the own token",
+        "step that reads before it writes",
+        "state without the own token in torch",
+    ],
+    "05": [
+        "inclusive sum",
+        "missing 1/C",
+        "local RoPE positions",
+        "mean that counts the own chunk",
+        "linear heads swapped",
+        "inclusive sum in torch",
+    ],
+    "06": [
+        "inclusive sum in torch",
+        "missing 1/C in torch",
+        "local RoPE positions in torch",
+        "gate of 4 D, paper",
+        "documents kept from the units",
+        "padding not zeroed",
+    ],
+    "07": [
+        "rate that falls one update early",
+        "score as a mean over places",
+        "no decay of weights",
+    ],
+    "08": [
+        "linear part counted once",
+        "last chunk not counted",
+        "gated layer of 4 D",
+        "fused attention without its mask",
+        "crossover from the wrong end",
+    ],
+    "09": [
+        "missing 1/C in decoding",
+        "full chunk not folded",
+        "mean in decoding counts one chunk more",
+        "positions in decoding one too late",
+    ],
     "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
     "11": ["inclusive sum in torch", "missing 1/C in torch"],
-    "13": ["decay that begins one token late", "no decay between chunks",
-           "delta rule that erases nothing from before the chunk", "Kimi's erasing without decay",
-           "step width that only forgets", "window of one more", "hybrid whose quarter is not counted",
-           "inclusive sum in torch"],
-}  # fmt: skip
+    "13": [
+        "decay that begins one token late",
+        "no decay between chunks",
+        "delta rule that erases nothing from before the chunk",
+        "Kimi's erasing without decay",
+        "step width that only forgets",
+        "window of one more",
+        "hybrid whose quarter is not counted",
+        "inclusive sum in torch",
+    ],
+}
 PAIRS = [(lecture, fault) for lecture, faults in LECTURES.items() for fault in faults]
-needs_fork = pytest.mark.skipif(lecture_faults.FORK is None, reason="many faults at once need a fork, as Linux has it")
+needs_fork = pytest.mark.skipif(
+    lecture_faults.FORK is None, reason="many faults at once need a fork, as Linux has it"
+)
 
 
 @cache
@@ -183,7 +293,9 @@ def test_a_lecture_notices(lecture, fault):
     print(f"lecture {lecture}, {fault}: {found[fault]}")
     assert as_it_is is None, "the same cells must pass without a fault"
     assert found[fault] is not None, "every cell passes"
-    assert found[fault].is_a_finding, "a crash is no finding: plant the fault so that the code still computes"
+    assert found[fault].is_a_finding, (
+        "a crash is no finding: plant the fault so that the code still computes"
+    )
 
 
 # ---------------------------------------------------------------- the runner itself
@@ -196,7 +308,11 @@ def test_every_fault_is_planted_and_every_text_is_there_once():
 
 
 CELLS = (
-    ("from flash_tutorial.reference import gelu, relu2, silu\nprint(1)", "2\n", "timing"),  # not compared
+    (
+        "from flash_tutorial.reference import gelu, relu2, silu\nprint(1)",
+        "2\n",
+        "timing",
+    ),  # not compared
     ("print(6 * 7)\nfloat(relu2(3))", "42\n9.0", "nbval-check-output"),
     ("1 / 0", "", "raises-exception"),
     ("assert silu(0.0) == 0", "", "timing"),
@@ -219,7 +335,9 @@ def small_notebook(tmp_path):
         cell = nbformat.v4.new_code_cell(source, metadata={"tags": [tag]})
         printed, _, value = stored.partition("\n")
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{printed}\n")]
-        cell.outputs += [nbformat.v4.new_output("execute_result", {"text/plain": value})] if value else []
+        cell.outputs += (
+            [nbformat.v4.new_output("execute_result", {"text/plain": value})] if value else []
+        )
         notebook.cells.append(cell)
     nbformat.write(notebook, tmp_path / "01_small.ipynb")
     return tmp_path / "01_small.ipynb"
@@ -231,7 +349,9 @@ def brief(failure):
 
 @needs_fork
 def test_each_fault_meets_the_first_cell_that_disagrees(small_notebook):
-    faults = {function.__name__: fault_of(function) for function in (reference.relu2, reference.silu)}
+    faults = {
+        function.__name__: fault_of(function) for function in (reference.relu2, reference.silu)
+    }
     as_it_is, found = lecture_faults.run_lecture(small_notebook, faults)
     assert {name: brief(failure) for name, failure in found.items()} == {
         "relu2": (3, "output", True),
@@ -242,7 +362,9 @@ def test_each_fault_meets_the_first_cell_that_disagrees(small_notebook):
 
 @needs_fork
 def test_a_crash_is_no_finding_and_what_no_cell_calls_is_not_noticed(small_notebook):
-    faults = {function.__name__: fault_of(function) for function in (reference.gelu, reference.scaled_sin)}
+    faults = {
+        function.__name__: fault_of(function) for function in (reference.gelu, reference.scaled_sin)
+    }
     as_it_is, found = lecture_faults.run_lecture(small_notebook, faults)
     assert brief(found["gelu"]) == (6, "ZeroDivisionError", False) and found["scaled_sin"] is None
     assert brief(as_it_is) == (7, "output", True)

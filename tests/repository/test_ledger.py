@@ -46,7 +46,10 @@ LEDGER = ROOT / "docs" / "paper_to_code.md"
 
 ITEMS = {"Equation": 8, "Code": 8, "Table": 12, "Figure": 8}
 FILE_ENDINGS = ("py", "md", "json", "txt", "toml", "csv", "png", "ipynb", "bz2", "safetensors")
-UNDER_TEST = ("Readings", "Deviations")  # in the tables of these sections each row names a test, or says there is none
+UNDER_TEST = (
+    "Readings",
+    "Deviations",
+)  # in the tables of these sections each row names a test, or says there is none
 
 
 def spans(text):
@@ -65,7 +68,9 @@ TAGGED = [(kind, n) for kind in ("Equation", "Code") for n in range(1, 9)]
 @pytest.mark.parametrize("kind, n", TAGGED, ids=[f"{kind} {n}" for kind, n in TAGGED])
 def test_a_search_for_the_tag_leads_to_both_twins(kind, n):
     """`grep -rn "quation 8" flash_tutorial/*.py` finds what the ledger lists, in NumPy and in torch."""
-    (cells,) = (cells for _, cells in rows(LEDGER.read_text(encoding="utf-8")) if cells[0] == f"{kind} {n}")
+    (cells,) = (
+        cells for _, cells in rows(LEDGER.read_text(encoding="utf-8")) if cells[0] == f"{kind} {n}"
+    )
     listed = [span for span in spans(cells[2]) if is_name(span)]
     tag = re.compile(rf"{kind.replace('Equation', '[Ee]quation')} {n}(?!\d)")
     without = [name for name in listed if not tag.search(inspect.getsource(resolve(name)))]
@@ -133,14 +138,20 @@ def problems(text, folder=LEDGER.parent):
             continue
         if path and not (folder / path).exists():
             found.append(f"no file {target}")
-        elif anchor and anchor not in anchors((folder / path).read_text(encoding="utf-8") if path else text):
+        elif anchor and anchor not in anchors(
+            (folder / path).read_text(encoding="utf-8") if path else text
+        ):
             found.append(f"no heading {target}")
     there = {item for _, cells in rows(text) for item in numbers(cells[0])}
     wanted = {(kind, n) for kind, last in ITEMS.items() for n in range(1, last + 1)}
     found += [f"no row {kind} {n}" for kind, n in sorted(wanted - there)]
     found += [f"unknown row {kind} {n}" for kind, n in sorted(there - wanted)]
     for heading, cells in rows(text):
-        if any(word in heading for word in UNDER_TEST) and "::" not in cells[-1] and "No test" not in cells[-1]:
+        if (
+            any(word in heading for word in UNDER_TEST)
+            and "::" not in cells[-1]
+            and "No test" not in cells[-1]
+        ):
             found.append(f"no test in the row {cells[0]}")
     return found
 
@@ -151,7 +162,9 @@ CELL = re.compile(r"\[(\d\d), section (\d+)\]\(\.\./notebooks/(\w+)\.ipynb\)")
 def mentioned(text):
     """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8", "Figure 5 (a)"."""
     text = re.sub(r"(?<=\d) \([a-f]\)", "", text)  # panels of a figure
-    for kind, listed in re.findall(rf"\b({'|'.join(ITEMS)})s? (\d+(?:(?:, | and | to |-)\d+)*)", text, flags=re.I):
+    for kind, listed in re.findall(
+        rf"\b({'|'.join(ITEMS)})s? (\d+(?:(?:, | and | to |-)\d+)*)", text, flags=re.I
+    ):
         for first, last in re.findall(r"(\d+)(?:(?: to |-)(\d+))?", listed):
             yield from ((kind.capitalize(), n) for n in range(int(first), int(last or first) + 1))
 
@@ -159,7 +172,9 @@ def mentioned(text):
 @cache
 def sections(lecture):
     """{number of a section: its text} of a lecture's source, code included."""
-    text = re.sub(r"^# ?", "", (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8"), flags=re.M)
+    text = re.sub(
+        r"^# ?", "", (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8"), flags=re.M
+    )
     parts = re.split(r"^## (\d+)\. ", text, flags=re.M)
     return dict(zip(parts[1::2], parts[2::2]))
 
@@ -172,7 +187,11 @@ def unmet(text):
             continue
         named = set()
         for number, section, lecture in CELL.findall(cells[-1]):
-            here = items & {*mentioned(sections(lecture).get(section, ""))} if lecture.startswith(number) else set()
+            here = (
+                items & {*mentioned(sections(lecture).get(section, ""))}
+                if lecture.startswith(number)
+                else set()
+            )
             named |= here
             if not here:
                 found.append(f"{cells[0]}: not in section {section} of {lecture}")
@@ -195,20 +214,41 @@ def test_the_ledger_has_its_parts():
     assert len(re.findall(r"^\| (?:Equation|Code|Table|Figure)s? \d", text, flags=re.M)) >= 34
     assert sum(is_name(span) is not None for span in spans(text)) > 60
     assert sum("::" in span for span in spans(text)) > 80
-    assert {word for heading, _ in rows(text) for word in UNDER_TEST if word in heading} == set(UNDER_TEST)
+    assert {word for heading, _ in rows(text) for word in UNDER_TEST if word in heading} == set(
+        UNDER_TEST
+    )
 
 
-@pytest.mark.parametrize("old, new, expected", [
-    ("`reference.gau`", "`reference.gua`", "no name reference.gua"),
-    ("`units.FLASH`", "`unit.FLASH`", "no name unit.FLASH"),
-    ("`units.GatedUnit.forward`", "`units.GatedUnit.forwards`", "no name units.GatedUnit.forwards"),
-    ("::test_float64_is_the_reference`", "::test_float64`", "no test tests/tutorial/test_units.py::test_float64"),
-    ("`tests/tutorial/test_units.py::", "`tests/unit.py::", "no test tests/unit.py::test_float64_is_the_reference"),
-    ("| Equation 4 |", "| Eq. 4 |", "no row Equation 4"),
-    ("| Figure 8 |", "| Figures 8-9 |", "unknown row Figure 9"),
-    ("](../flash_tutorial/", "](../flash_tutorials/", "no file ../flash_tutorials/reference.py"),
-    ("](#", "](#never-", "no heading #never-numbers-that-were-recomputed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        ("`reference.gau`", "`reference.gua`", "no name reference.gua"),
+        ("`units.FLASH`", "`unit.FLASH`", "no name unit.FLASH"),
+        (
+            "`units.GatedUnit.forward`",
+            "`units.GatedUnit.forwards`",
+            "no name units.GatedUnit.forwards",
+        ),
+        (
+            "::test_float64_is_the_reference`",
+            "::test_float64`",
+            "no test tests/tutorial/test_units.py::test_float64",
+        ),
+        (
+            "`tests/tutorial/test_units.py::",
+            "`tests/unit.py::",
+            "no test tests/unit.py::test_float64_is_the_reference",
+        ),
+        ("| Equation 4 |", "| Eq. 4 |", "no row Equation 4"),
+        ("| Figure 8 |", "| Figures 8-9 |", "unknown row Figure 9"),
+        (
+            "](../flash_tutorial/",
+            "](../flash_tutorials/",
+            "no file ../flash_tutorials/reference.py",
+        ),
+        ("](#", "](#never-", "no heading #never-numbers-that-were-recomputed"),
+    ],
+)
 def test_a_wrong_pointer_is_found(old, new, expected):
     assert old in ledger()
     assert expected in problems(ledger().replace(old, new))
@@ -227,8 +267,13 @@ def test_a_piece_that_its_lecture_does_not_name_is_found():
     assert "Table 9: no lecture" in unmet(row.format("Table 9", 4))
     assert unmet("| a | b |\n| --- | --- |\n| Code 1 | none |\n") == ["Code 1: no lecture"]
     assert [*mentioned("Codes 4 to 6, table 3 and equations 7 and 8")] == [
-        ("Code", 4), ("Code", 5), ("Code", 6), ("Table", 3), ("Equation", 7), ("Equation", 8),
-    ]  # fmt: skip
+        ("Code", 4),
+        ("Code", 5),
+        ("Code", 6),
+        ("Table", 3),
+        ("Equation", 7),
+        ("Equation", 8),
+    ]
     assert [*mentioned("Its Figures 5 (a) and 6 (a) draw")] == [("Figure", 5), ("Figure", 6)]
 
 
@@ -252,7 +297,10 @@ def test_the_counts_in_the_ledger_are_those_of_the_models():
     stated = re.findall(r"^\| `(\w+)` \| `([\w+]+)` \| ([\d,]+) \|", ledger(), flags=re.M)
     assert len(stated) == 16
     for task, architecture, number in stated:
-        assert count(ModelConfig.paper(task, architecture)) == int(number.replace(",", "")), (task, architecture)
+        assert count(ModelConfig.paper(task, architecture)) == int(number.replace(",", "")), (
+            task,
+            architecture,
+        )
 
 
 def test_a_gated_layer_of_4_d_would_not_give_the_counts_of_the_paper():
@@ -265,9 +313,16 @@ def test_a_gated_layer_of_4_d_would_not_give_the_counts_of_the_paper():
 
 def test_46_layers_are_one_block_too_many_in_figure_3():
     base = ModelConfig.paper("wiki40b", "flash_quad")
-    counts = {depth: count(replace(base, depth=depth, dim=dim)) / 1e6
-              for depth, dim in ((15, 512), (22, 768), (44, 1024), (46, 1024))}  # fmt: skip
-    assert {depth: round(millions) for depth, millions in counts.items()} == {15: 41, 22: 105, 44: 316, 46: 329}
+    counts = {
+        depth: count(replace(base, depth=depth, dim=dim)) / 1e6
+        for depth, dim in ((15, 512), (22, 768), (44, 1024), (46, 1024))
+    }
+    assert {depth: round(millions) for depth, millions in counts.items()} == {
+        15: 41,
+        22: 105,
+        44: 316,
+        46: 329,
+    }
 
 
 def test_an_untied_head_would_not_give_the_counts_of_the_paper():
@@ -278,9 +333,15 @@ def test_an_untied_head_would_not_give_the_counts_of_the_paper():
 
 def test_arithmetic_on_the_numbers_of_the_paper():
     """Table 3: PG-19 at 8192. Tables 11 and 12 against the FLASH rows of Table 4."""
-    assert 12.12 / 1.21 == pytest.approx(10.0, abs=0.05)  # over Transformer++, which itself is 1.21x over Transformer+
-    assert 125_000 * 1292 / (250 * 12.12) == pytest.approx(53_300, abs=100)  # steps that 12.12x stands for; text: 55K
-    flash = np.array([[4.172, 4.015, 3.928, 3.902, 3.897], [16.581, 15.935, 15.525, 15.259, 15.109]])
+    assert 12.12 / 1.21 == pytest.approx(
+        10.0, abs=0.05
+    )  # over Transformer++, which itself is 1.21x over Transformer+
+    assert 125_000 * 1292 / (250 * 12.12) == pytest.approx(
+        53_300, abs=100
+    )  # steps that 12.12x stands for; text: 55K
+    flash = np.array(
+        [[4.172, 4.015, 3.928, 3.902, 3.897], [16.581, 15.935, 15.525, 15.259, 15.109]]
+    )
     quad = np.array([[4.176, 3.964, 3.864, 3.828, 3.830], [16.633, 15.879, 15.305, 14.955, 14.998]])
     table_4 = np.array([[0.0, 0.05, 0.06, 0.07, 0.07], [-0.05, 0.06, 0.22, 0.30, 0.11]])
     assert np.abs(flash - quad - table_4).max() <= 0.0051
@@ -327,7 +388,9 @@ def test_figure_2_has_no_activation_on_the_dense_layer_and_code_6_has_silu(monke
 
 def test_both_forms_of_the_bias_exist_at_512():
     """Code 4 tests for n < 512, its comment speaks of lengths over 512; at 512 itself the code decides here."""
-    auto, table = (FLASH(D, qk_dim=S, chunk_size=512, bias=bias).double() for bias in ("auto", "toeplitz"))
+    auto, table = (
+        FLASH(D, qk_dim=S, chunk_size=512, bias=bias).double() for bias in ("auto", "toeplitz")
+    )
     assert isinstance(auto.bias, layers.RotaryBias) and isinstance(table.bias, layers.ToeplitzBias)
     assert table.bias.weights.shape == (1023,)
     x = features()
@@ -371,7 +434,9 @@ def test_lin_v_of_code_8_is_v():
         once = mixing.global_part(q, k, chunks.to_chunks(v, C), causal=True)
         twice = mixing.global_part(q, k, once, causal=True)
         y = unit(x)
-        with_v, with_output = (x + unit.out_proj(u * far.flatten(1, 2)[:, :T]) for far in (once, twice))
+        with_v, with_output = (
+            x + unit.out_proj(u * far.flatten(1, 2)[:, :T]) for far in (once, twice)
+        )
     assert branch_error(y, with_v, x) <= 1e-12
     assert branch_error(y, with_output, x) > 0.1
 
@@ -380,7 +445,10 @@ def test_global_only_with_smaller_chunks_is_another_function_if_causal():
     """The paper ran GlobalOnly with C = 64 in place of 256. Reading both sides, the mean over all chunks has no C."""
     x = features(300)
     for causal in (True, False):
-        units = [FLASH(D, qk_dim=S, chunk_size=c, causal=causal, local=False, bias=None).double() for c in (64, 256)]
+        units = [
+            FLASH(D, qk_dim=S, chunk_size=c, causal=causal, local=False, bias=None).double()
+            for c in (64, 256)
+        ]
         draw_order_one(units[0], torch.Generator().manual_seed(0))
         settle_branch(units[0], x)
         units[1].load_state_dict(units[0].state_dict())
@@ -406,7 +474,10 @@ def test_documents_take_time_linear_in_the_length():
 def test_the_running_sum_is_kept_in_float32():
     """600 chunks of one token: a sum that is kept in bfloat16 stops at 256, where adding one is rounded away."""
     one = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
-    kept, state = torch.zeros_like(one), states.ChunkState.after(one, one, one, 1, states.Rows(1, 0, None))
+    kept, state = (
+        torch.zeros_like(one),
+        states.ChunkState.after(one, one, one, 1, states.Rows(1, 0, None)),
+    )
     state.lin_k = state.v = one  # every token's
     for _ in range(600):
         kept = kept + one
@@ -414,8 +485,15 @@ def test_the_running_sum_is_kept_in_float32():
     assert kept == 256 and state.sums == 600 and state.sums.dtype == torch.float32
     unit, x = make("flash", True, dtype=torch.bfloat16), features(dtype=torch.bfloat16)
     assert states.prefill(unit, x)[1].sums.dtype == torch.float32
-    for given, expected in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
-        assert mixing.chunk_means(*(torch.ones(1, 1, 2, 3, dtype=given) for _ in "kv")).dtype == expected
+    for given, expected in (
+        (torch.float16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64,) * 2,
+    ):
+        assert (
+            mixing.chunk_means(*(torch.ones(1, 1, 2, 3, dtype=given) for _ in "kv")).dtype
+            == expected
+        )
 
 
 # ---------------------------------------------------------------- the backward pass written by hand
@@ -425,14 +503,19 @@ def test_the_running_sum_is_kept_in_float32():
 def test_relu2_attention_is_its_plain_form(causal):
     n = 2 * fast.ROWS + 3
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(2, n, w, generator=generator, dtype=torch.float64).requires_grad_() for w in (3, 3, 5))
+    q, k, v = (
+        torch.randn(2, n, w, generator=generator, dtype=torch.float64).requires_grad_()
+        for w in (3, 3, 5)
+    )
     bias = torch.randn(n, n, generator=generator, dtype=torch.float64).requires_grad_()
     weights = torch.relu(0.2 * (q @ k.mT) + bias) ** 2
     plain = (weights.tril() if causal else weights) @ v
     y = mixing.relu2_attention(q, k, v, scale=0.2, causal=causal, bias=bias)
     torch.testing.assert_close(y, plain, rtol=1e-12, atol=1e-10)
     weight = torch.randn(y.shape, generator=generator, dtype=torch.float64)
-    gradients, expected = (torch.autograd.grad((t * weight).sum(), (q, k, v, bias)) for t in (y, plain))
+    gradients, expected = (
+        torch.autograd.grad((t * weight).sum(), (q, k, v, bias)) for t in (y, plain)
+    )
     for a, b in zip(gradients, expected):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-8)
 
@@ -483,7 +566,10 @@ def test_gradients_are_clipped_over_all_parameters_and_every_one_decays(tmp_path
     """ "Local" clipping may mean each variable by itself: then the direction of the step changes, and its size is not
     bounded by the limit. Here it is one norm over all."""
     text = tmp_path / "text.txt"
-    text.write_text("\0".join("It is a truth universally acknowledged. " * 5 for _ in range(5)), encoding="utf-8")
+    text.write_text(
+        "\0".join("It is a truth universally acknowledged. " * 5 for _ in range(5)),
+        encoding="utf-8",
+    )
     limit, seen, optimizers = 0.1, [], []
 
     def spy(parameters, most, real=torch.nn.utils.clip_grad_norm_):
@@ -501,28 +587,41 @@ def test_gradients_are_clipped_over_all_parameters_and_every_one_decays(tmp_path
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
     model = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
-    config = TrainConfig(steps=2, batch=2, length=20, warmup=0, eval_bytes=0, clip=limit, corpus=str(text))
+    config = TrainConfig(
+        steps=2, batch=2, length=20, warmup=0, eval_bytes=0, clip=limit, corpus=str(text)
+    )
     run = train(model, config, progress=False)
     assert len(seen) == 2 and all(most == limit for _, _, most in seen)
     (group,) = optimizers[0].param_groups
     assert (group["betas"], group["eps"]) == ((0.9, 0.999), 1e-6)  # Tables 5 and 6
-    assert group["weight_decay"] == 0.01 and len(group["params"]) == len(list(run.model.parameters()))
+    assert group["weight_decay"] == 0.01 and len(group["params"]) == len(
+        list(run.model.parameters())
+    )
 
     for raw, clipped, _ in seen:
         assert len(raw) == len(group["params"])
-        flat, over_all = (torch.cat([g.flatten() for g in gradients]) for gradients in (raw, clipped))
-        one_by_one = torch.cat([(g * min(1.0, limit / float(g.norm() + 1e-6))).flatten() for g in raw])
+        flat, over_all = (
+            torch.cat([g.flatten() for g in gradients]) for gradients in (raw, clipped)
+        )
+        one_by_one = torch.cat(
+            [(g * min(1.0, limit / float(g.norm() + 1e-6))).flatten() for g in raw]
+        )
         assert float(flat.norm()) > 2 * limit  # there was something to cut
         assert float(over_all.norm()) == pytest.approx(limit, rel=1e-3)
         assert float(one_by_one.norm()) > 1.2 * limit
-        along = [float(torch.nn.functional.cosine_similarity(flat, g, dim=0)) for g in (over_all, one_by_one)]
+        along = [
+            float(torch.nn.functional.cosine_similarity(flat, g, dim=0))
+            for g in (over_all, one_by_one)
+        ]
         assert along[0] > 0.9999 > 0.99 > along[1]
 
 
 def test_three_readings_of_the_sum_over_chunks():
     """Mean over chunks of K^T V / C (Code 8), bare sum (equations 7, 8, Code 1), sum of K^T V / C (a public port)."""
-    q, k, v = (torch.randn(B, 4, C, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
-               for n in (S, S + 1, D))  # fmt: skip
+    q, k, v = (
+        torch.randn(B, 4, C, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+        for n in (S, S + 1, D)
+    )
     k = k[..., :S]
     summaries = torch.einsum("bgcs,bgce->bgse", k, v)
     for g in range(1, 4):

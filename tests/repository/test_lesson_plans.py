@@ -13,12 +13,16 @@ PAGE = ROOT / "docs" / "lesson_plans.md"
 pytestmark = [
     pytest.mark.quick,
     pytest.mark.fork,
-    pytest.mark.skipif(not PAGE.is_file(), reason="there are no lesson plans here: a course's fork has none"),
+    pytest.mark.skipif(
+        not PAGE.is_file(), reason="there are no lesson plans here: a course's fork has none"
+    ),
 ]
 
 TEXT = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
 LESSONS = re.split(r"^(?=## Lesson )", TEXT, flags=re.M)[1:]
-every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson[3:12].strip(" :"))
+every_lesson = pytest.mark.parametrize(
+    "lesson", LESSONS, ids=lambda lesson: lesson[3:12].strip(" :")
+)
 HOMEWORK = r"(\d\d\.\d) \((\d+) points, (\d+) min\)"
 
 
@@ -47,7 +51,9 @@ def test_the_sections_and_guesses_that_a_lesson_shows_are_in_its_lecture(lesson)
     headings = set(re.findall(r"^##+ (?:\d+\. )?(.*)$", text, flags=re.M))
     assert set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", in_one_line(lesson))) <= headings
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    assert set(re.findall(r"guess (\d\d\.[a-z])", in_one_line(lesson))) <= set(re.findall(r'reveal\("(.*?)"', code))
+    assert set(re.findall(r"guess (\d\d\.[a-z])", in_one_line(lesson))) <= set(
+        re.findall(r'reveal\("(.*?)"', code)
+    )
 
 
 @every_lesson
@@ -62,9 +68,17 @@ def test_homework_is_said_with_its_points_and_minutes_and_sorted_into_core_and_r
     for part, is_core in ((core, True), (rest, False)):
         for name, points, minutes in re.findall(HOMEWORK, part):
             exercise = load_exercise(name)
-            assert (exercise.points, exercise.minutes, exercise.core) == (int(points), int(minutes), is_core), name
+            assert (exercise.points, exercise.minutes, exercise.core) == (
+                int(points),
+                int(minutes),
+                is_core,
+            ), name
 
 
 def test_each_exercise_of_the_sets_01_to_10_is_homework_once():
-    given = [name for name, *_ in re.findall(HOMEWORK, in_one_line(TEXT)) if not name.startswith("11")]
-    assert sorted(given) == [name for number in there() if number != "11" for name in load_set(number)]
+    given = [
+        name for name, *_ in re.findall(HOMEWORK, in_one_line(TEXT)) if not name.startswith("11")
+    ]
+    assert sorted(given) == [
+        name for number in there() if number != "11" for name in load_set(number)
+    ]

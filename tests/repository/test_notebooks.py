@@ -35,7 +35,9 @@ notebooks, stamp = tool("notebooks"), tool("stamp")
 
 @pytest.mark.fork
 def test_all_notebooks_are_in_order():
-    assert [path for path in notebooks.sources() if path.parent.name == "notebooks"], "notebooks/ holds no NN_topic.py"
+    assert [path for path in notebooks.sources() if path.parent.name == "notebooks"], (
+        "notebooks/ holds no NN_topic.py"
+    )
     assert notebooks.check() == []
 
 
@@ -48,8 +50,13 @@ def test_addresses_of_the_repository_come_from_the_constant(path):
         r"(github\.com|research\.google\.com/github)/([\w.-]+/[\w.-]+)/(?:blob|tree|raw)/([^/\s]+)/([^\s)\"#]+)",
         path.read_text(encoding="utf-8"),
     ):
-        if file.startswith(("notebooks/", "exercises/", "solutions/")) or repository == project.REPOSITORY:
-            assert (repository, tag) == (project.REPOSITORY, project.TAG), f"{host}: run tools/stamp.py"
+        if (
+            file.startswith(("notebooks/", "exercises/", "solutions/"))
+            or repository == project.REPOSITORY
+        ):
+            assert (repository, tag) == (project.REPOSITORY, project.TAG), (
+                f"{host}: run tools/stamp.py"
+            )
             assert (ROOT / file).exists(), f"{file} is linked and not there"
 
 
@@ -104,7 +111,9 @@ print(6 * 7)
 def small_project(root):
     """A project with one lecture, whose first cell needs no package, and the two files that it shows or links to."""
     own = (ROOT / "flash_course" / "addresses.py").read_text(encoding="utf-8")
-    without_name = f"REPOSITORY = {project.PLACEHOLDER!r}\n\n\ndef first_cell():\n    return {FIRST_CELL!r}\n"
+    without_name = (
+        f"REPOSITORY = {project.PLACEHOLDER!r}\n\n\ndef first_cell():\n    return {FIRST_CELL!r}\n"
+    )
     files = {
         "flash_course/addresses.py": f"{own}\n\n{without_name}",
         "notebooks/01_small.py": SOURCE,
@@ -132,7 +141,11 @@ def built(tmp_path_factory):
 def broken_kernelspec(folder):
     """A kernelspec named python3 that starts another program, as a machine with several Pythons may have."""
     (folder / "kernels" / "python3").mkdir(parents=True)
-    spec = {"argv": ["no-such-python", "{connection_file}"], "display_name": "other", "language": "python"}
+    spec = {
+        "argv": ["no-such-python", "{connection_file}"],
+        "display_name": "other",
+        "language": "python",
+    }
     (folder / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
     return folder
 
@@ -175,9 +188,19 @@ def test_what_is_stored(built):
     assert setup.metadata == notebooks.FOLDED, "the cell that installs is folded"
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells if cell is not setup)
     printed = next(cell for cell in notebook.cells if "out again" in cell.source)
-    assert [(o.name, o.text) for o in printed.outputs] == [("stdout", "out\nout again\n"), ("stderr", "err\n")]
-    assert "image/png" in next(cell for cell in notebook.cells if "figures.show" in cell.source).outputs[0].data
-    assert not re.search(r"ipykernel_\d|over TCP", text) and str(ROOT) not in text and sys.prefix not in text
+    assert [(o.name, o.text) for o in printed.outputs] == [
+        ("stdout", "out\nout again\n"),
+        ("stderr", "err\n"),
+    ]
+    assert (
+        "image/png"
+        in next(cell for cell in notebook.cells if "figures.show" in cell.source).outputs[0].data
+    )
+    assert (
+        not re.search(r"ipykernel_\d|over TCP", text)
+        and str(ROOT) not in text
+        and sys.prefix not in text
+    )
 
 
 def test_streams_are_merged_between_pictures():
@@ -185,7 +208,13 @@ def test_streams_are_merged_between_pictures():
         return nbformat.v4.new_output("stream", name=name, text=text)
 
     picture = nbformat.v4.new_output("display_data", data={"image/png": ""})
-    outputs = [stream("stderr", "a"), stream("stdout", "b"), stream("stdout", "c"), picture, stream("stdout", "d")]
+    outputs = [
+        stream("stderr", "a"),
+        stream("stdout", "b"),
+        stream("stdout", "c"),
+        picture,
+        stream("stdout", "d"),
+    ]
     settled = notebooks.settled(outputs, "nowhere")
     assert [o.get("text") for o in settled] == ["bc", "a", None, "d"]
 
@@ -194,9 +223,15 @@ def test_paths_of_this_machine_are_cut_from_warnings_and_tracebacks(tmp_path):
     def error(*lines):
         return nbformat.v4.new_output("error", ename="E", evalue="", traceback=list(lines))
 
-    places = [ROOT / "flash_tutorial" / "units.py", Path(sys.prefix, "lib", "torch.py"), tmp_path / "cells" / "a.txt"]
+    places = [
+        ROOT / "flash_tutorial" / "units.py",
+        Path(sys.prefix, "lib", "torch.py"),
+        tmp_path / "cells" / "a.txt",
+    ]
     warning = nbformat.v4.new_output("stream", name="stderr", text=f"{places[0]}:7: odd\n")
-    outputs = notebooks.settled([warning, error(*(f"File {place}:3" for place in places))], str(tmp_path))
+    outputs = notebooks.settled(
+        [warning, error(*(f"File {place}:3" for place in places))], str(tmp_path)
+    )
     assert outputs[0].text.replace("\\", "/") == "flash_tutorial/units.py:7: odd\n"
     lines = [line.replace("\\", "/") for line in outputs[1].traceback]
     assert lines == ["File flash_tutorial/units.py:3", "File lib/torch.py:3", "File cells/a.txt:3"]
@@ -208,10 +243,15 @@ def test_cells_run_in_this_interpreter_and_an_empty_folder(tmp_path, monkeypatch
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
         nbformat.v4.new_code_cell("import os, sys\nprint(sys.executable)\nprint(os.listdir())"),
-        nbformat.v4.new_code_cell("print(os.environ['OMP_NUM_THREADS'], os.environ.get('MPLBACKEND') == 'Agg')"),
+        nbformat.v4.new_code_cell(
+            "print(os.environ['OMP_NUM_THREADS'], os.environ.get('MPLBACKEND') == 'Agg')"
+        ),
     ]
     notebooks.execute(notebook)
-    assert [cell.outputs[0].text for cell in notebook.cells] == [f"{sys.executable}\n[]\n", "1 False\n"]
+    assert [cell.outputs[0].text for cell in notebook.cells] == [
+        f"{sys.executable}\n[]\n",
+        "1 False\n",
+    ]
 
 
 @pytest.mark.parametrize("fault", ["raise KeyError('lost')", "import os; os._exit(3)"])
@@ -238,7 +278,10 @@ def test_solutions_have_no_work_copy(tmp_path):
 def test_an_unknown_name_is_an_error(built, capsys):
     with pytest.raises(SystemExit) as stop:
         notebooks.main(["check", "77"], built)
-    assert stop.value.code == 2 and "no notebook starts with '77': there are 01_small" in capsys.readouterr().err
+    assert (
+        stop.value.code == 2
+        and "no notebook starts with '77': there are 01_small" in capsys.readouterr().err
+    )
 
 
 # ---------------------------------------------------------------- check: each fault is found
@@ -260,7 +303,10 @@ def in_source_and_notebooks(old, new):
     def spoil(root):
         in_source(f"# {old}", f"# {new}")(root)
         for path in root.rglob("*.ipynb"):
-            edit(path, lambda nb: [cell.update(source=cell.source.replace(old, new)) for cell in nb.cells])
+            edit(
+                path,
+                lambda nb: [cell.update(source=cell.source.replace(old, new)) for cell in nb.cells],
+            )
 
     return spoil
 
@@ -289,7 +335,10 @@ def untag(tag):
 def retag(old, new):
     def spoil(root):
         for path in [*root.rglob("*.ipynb"), root / "notebooks" / "01_small.py"]:
-            path.write_text(path.read_text(encoding="utf-8").replace(f'"{old}"', f'"{new}"', 1), encoding="utf-8")
+            path.write_text(
+                path.read_text(encoding="utf-8").replace(f'"{old}"', f'"{new}"', 1),
+                encoding="utf-8",
+            )
 
     return spoil
 
@@ -304,7 +353,9 @@ def silent(notebook):
 
 
 def no_error(notebook):
-    next(cell for cell in notebook.cells if cell.metadata.get("tags") == ["raises-exception"]).outputs = []
+    next(
+        cell for cell in notebook.cells if cell.metadata.get("tags") == ["raises-exception"]
+    ).outputs = []
 
 
 def picture(notebook):
@@ -315,37 +366,76 @@ def picture(notebook):
 FAULTS = {
     "stale output": (in_source("6 * 7", "6 * 8"), "outputs are older than the code"),
     "code drift": (in_source("6 * 7", "6 * 8"), "source and notebook differ from cell 8 on"),
-    "prose drift": (in_source("# ## A picture", "# ## A drawing"), "source and notebook differ from cell 4 on"),
-    "tag drift": (in_source('tags=["raises-exception"]', ""), "source and notebook differ from cell 6 on"),
-    "cell added": (in_source("# %% [markdown]\n# ##", "# %%\n2\n\n# %% [markdown]\n# ##"), "differ from cell 4 on"),
+    "prose drift": (
+        in_source("# ## A picture", "# ## A drawing"),
+        "source and notebook differ from cell 4 on",
+    ),
+    "tag drift": (
+        in_source('tags=["raises-exception"]', ""),
+        "source and notebook differ from cell 6 on",
+    ),
+    "cell added": (
+        in_source("# %% [markdown]\n# ##", "# %%\n2\n\n# %% [markdown]\n# ##"),
+        "differ from cell 4 on",
+    ),
     "never built": (lambda root: (root / "notebooks/01_small.ipynb").unlink(), "never built"),
     "never executed": (in_notebook(never_run), "cell 9 was never executed"),
     "unexpected error": (untag("raises-exception"), "cell 6 holds an error that is not expected"),
-    "expected error missing": (in_notebook(no_error), "cell 6 is tagged raises-exception and raised nothing"),
-    "no alt text": (in_source_and_notebooks("![a line that rises]", "![ ]"), "cell 4 has a picture without alt text"),
+    "expected error missing": (
+        in_notebook(no_error),
+        "cell 6 is tagged raises-exception and raised nothing",
+    ),
+    "no alt text": (
+        in_source_and_notebooks("![a line that rises]", "![ ]"),
+        "cell 4 has a picture without alt text",
+    ),
     "no alt in HTML": (
         in_source_and_notebooks("![a line that rises](line.png)", "<img src='a.png'>"),
         "without alt text",
     ),
-    "no alt of an output": (in_notebook(lambda nb: picture(nb)[0].metadata.clear()), "alt text has 0 letters"),
+    "no alt of an output": (
+        in_notebook(lambda nb: picture(nb)[0].metadata.clear()),
+        "alt text has 0 letters",
+    ),
     "alt that says nothing": (
         in_notebook(lambda nb: picture(nb)[0].metadata["image/png"].update(alt="a plot")),
         "cell 5 shows a picture whose alt text has 6 letters",
     ),
-    "no words below": (in_notebook(lambda nb: picture(nb).pop()), "cell 5 shows a picture without its words below it"),
+    "no words below": (
+        in_notebook(lambda nb: picture(nb).pop()),
+        "cell 5 shows a picture without its words below it",
+    ),
     "other words below": (
         in_notebook(lambda nb: picture(nb)[1].data.update({"text/html": "<p>A line.</p>"})),
         "cell 5 shows a picture without its words below it",
     ),
-    "underlined heading": (in_source_and_notebooks("## A picture", "A picture\n# ---------"), "not written with #"),
-    "heading in HTML": (in_source_and_notebooks("## A picture", "<h2>A picture</h2>"), "not written with #"),
+    "underlined heading": (
+        in_source_and_notebooks("## A picture", "A picture\n# ---------"),
+        "not written with #",
+    ),
+    "heading in HTML": (
+        in_source_and_notebooks("## A picture", "<h2>A picture</h2>"),
+        "not written with #",
+    ),
     "too few compared": (untag("nbval-check-output"), "2 compared cells: at least 3"),
     "compares nothing": (in_notebook(silent), "prints nothing, so nothing is compared"),
-    "compares a time": (retag("nbval-check-output", 'timing", "nbval-check-output'), "cannot be compared"),
-    "misspelt tag": (retag("nbval-check-output", "nbval-chek-output"), "unknown tags nbval-chek-output"),
+    "compares a time": (
+        retag("nbval-check-output", 'timing", "nbval-check-output'),
+        "cannot be compared",
+    ),
+    "misspelt tag": (
+        retag("nbval-check-output", "nbval-chek-output"),
+        "unknown tags nbval-chek-output",
+    ),
     "two titles": (in_source_and_notebooks("## A picture", "# A picture"), "2 headings of level 1"),
-    "no title": (in_source_and_notebooks("# A small lecture", "## A small lecture"), "0 headings of level 1"),
-    "skipped level": (in_source_and_notebooks("## A picture", "### A picture"), "a heading skips a level"),
+    "no title": (
+        in_source_and_notebooks("# A small lecture", "## A small lecture"),
+        "0 headings of level 1",
+    ),
+    "skipped level": (
+        in_source_and_notebooks("## A picture", "### A picture"),
+        "a heading skips a level",
+    ),
     "other first cell": (in_source(FIRST_CELL, "ready = 1"), "the first code cell is not"),
     "no way to the work copy": (
         in_source("work/01_small", "../notebooks/work/01_small"),
@@ -360,28 +450,43 @@ FAULTS = {
         "no line with **Time** NN minutes",
     ),
     "too long": (
-        in_source_and_notebooks("**Time** 1 minutes to read.", "**Time** 91 minutes to read." + 16_200 * " word"),
+        in_source_and_notebooks(
+            "**Time** 1 minutes to read.", "**Time** 91 minutes to read." + 16_200 * " word"
+        ),
         "91 minutes to read: 45 at most",
     ),
     "addresses without a name": (
-        in_source("(01_small.ipynb)", "(01_small.ipynb) ([on GitHub](https://github.com/a/b/blob/c/d.ipynb))"),
+        in_source(
+            "(01_small.ipynb)",
+            "(01_small.ipynb) ([on GitHub](https://github.com/a/b/blob/c/d.ipynb))",
+        ),
         "the addresses behind its links are not those of the repository",
     ),
-    "dead link": (in_source("../docs/words.md", "docs/words.md"), "notebooks/01_small.py: dead link docs/words.md#map"),
+    "dead link": (
+        in_source("../docs/words.md", "docs/words.md"),
+        "notebooks/01_small.py: dead link docs/words.md#map",
+    ),
     "dead picture": (lambda root: (root / "notebooks/line.png").unlink(), "dead link ../line.png"),
     "dead link of the work copy": (
-        in_notebook(lambda nb: nb.cells[0].update(source="# One\n[a](../02.ipynb)"), "work/01_small.ipynb"),
+        in_notebook(
+            lambda nb: nb.cells[0].update(source="# One\n[a](../02.ipynb)"), "work/01_small.ipynb"
+        ),
         "notebooks/work/01_small.ipynb: dead link ../02.ipynb",
     ),
     "dead link of a page": (
-        lambda root: (root / "docs/words.md").write_text("[a](../notebooks/02.ipynb)", encoding="utf-8"),
+        lambda root: (root / "docs/words.md").write_text(
+            "[a](../notebooks/02.ipynb)", encoding="utf-8"
+        ),
         "docs/words.md: dead link ../notebooks/02.ipynb",
     ),
     "link out of the project": (
         lambda root: (root / "docs/words.md").write_text("[a](../..)", encoding="utf-8"),
         "docs/words.md: dead link ../..",
     ),
-    "too large": (in_notebook(lambda nb: nb.cells[2].outputs[0].update(text="x" * 500_000)), "500 at most"),
+    "too large": (
+        in_notebook(lambda nb: nb.cells[2].outputs[0].update(text="x" * 500_000)),
+        "500 at most",
+    ),
     "work copy missing": (
         lambda root: (root / "notebooks/work/01_small.ipynb").unlink(),
         "work/01_small.ipynb is missing",
@@ -390,13 +495,20 @@ FAULTS = {
         in_notebook(lambda nb: nb.cells[7].update(source="print(43)"), "work/01_small.ipynb"),
         "work copy and source differ from cell 8 on",
     ),
-    "work copy ids": (in_notebook(lambda nb: nb.cells[7].update(id="other"), "work/01_small.ipynb"), "other cell ids"),
+    "work copy ids": (
+        in_notebook(lambda nb: nb.cells[7].update(id="other"), "work/01_small.ipynb"),
+        "other cell ids",
+    ),
     "work copy with outputs": (
-        lambda root: shutil.copy(root / "notebooks/01_small.ipynb", root / "notebooks/work/01_small.ipynb"),
+        lambda root: shutil.copy(
+            root / "notebooks/01_small.ipynb", root / "notebooks/work/01_small.ipynb"
+        ),
         "the work copy holds outputs",
     ),
     "no source": (
-        lambda root: shutil.copy(root / "notebooks/01_small.ipynb", root / "notebooks/02_old.ipynb"),
+        lambda root: shutil.copy(
+            root / "notebooks/01_small.ipynb", root / "notebooks/02_old.ipynb"
+        ),
         "notebooks/02_old.ipynb: no source .py",
     ),
 }
@@ -412,7 +524,9 @@ def test_check_finds(name, root, capsys):
 
 
 def test_no_lecture_takes_its_preset_from_the_description_of_the_device():
-    for source in notebooks.sources(ROOT):  # it has the card's name, such as "Tesla T4", and no "cuda"
+    for source in notebooks.sources(
+        ROOT
+    ):  # it has the card's name, such as "Tesla T4", and no "cuda"
         assert "in describe_device()" not in source.read_text(encoding="utf-8"), source.name
 
 
@@ -425,13 +539,20 @@ def test_a_notebook_without_headings_is_found():
 
 def test_code_in_a_fence_is_neither_heading_nor_picture():
     table = "| a | b |\n| - | - |\n| 1 | 2 |\n\n---\n\n- item\n- other\n\nText.\n\n---"
-    cell = nbformat.v4.new_markdown_cell(f"# Title\n\n```\n# comment\n![](x)\n```\n`![](y)`\n\n{table}")
+    cell = nbformat.v4.new_markdown_cell(
+        f"# Title\n\n```\n# comment\n![](x)\n```\n`![](y)`\n\n{table}"
+    )
     assert notebooks.text_problems(nbformat.v4.new_notebook(cells=[cell])) == []
 
 
 def test_links_of_the_work_copy_lead_where_those_of_the_lecture_lead(built):
-    text = notebooks.markdown_of(nbformat.read(built / "notebooks" / "work" / "01_small.ipynb", as_version=4))
-    assert "[With results](../01_small.ipynb) · [without](01_small.ipynb) · [words](../../docs/words.md#map)" in text
+    text = notebooks.markdown_of(
+        nbformat.read(built / "notebooks" / "work" / "01_small.ipynb", as_version=4)
+    )
+    assert (
+        "[With results](../01_small.ipynb) · [without](01_small.ipynb) · [words](../../docs/words.md#map)"
+        in text
+    )
     assert "![a line that rises](../line.png)" in text
 
 
@@ -439,7 +560,10 @@ def test_what_is_no_relative_link_stays_as_it_is():
     text = "[a](https://x.y/z) ![b](attachment:c.png) [d](#e)\n```\n[f](g)\n```\n`h[i](j)` <a href='mailto:k'>"
     cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("kernel[grid](x)")]
     copied = notebooks.moved(nbformat.v4.new_notebook(cells=cells), "notebooks", "notebooks/work")
-    assert [cell.source for cell in copied.cells] == [text, "kernel[grid](x)"] and not notebooks.relative_links(text)
+    assert [cell.source for cell in copied.cells] == [
+        text,
+        "kernel[grid](x)",
+    ] and not notebooks.relative_links(text)
     assert notebooks.relative_links("<img src='a.png'> [b `c`](d.md)") == ["a.png", "d.md"]
 
 
@@ -448,19 +572,27 @@ def chain(page, *targets):
     for target in targets:
         text = notebooks.markdown_of(notebooks.read_source(ROOT / page))
         links = [
-            notebooks.posixpath.normpath(f"{page.rpartition('/')[0]}/{link}") for link in notebooks.relative_links(text)
+            notebooks.posixpath.normpath(f"{page.rpartition('/')[0]}/{link}")
+            for link in notebooks.relative_links(text)
         ]
         assert target in links, f"{page} does not link to {target}"
-        page = re.sub(r"^exercises/(.*)\.ipynb$", r"solutions/\1.py", target).replace(".ipynb", ".py")
+        page = re.sub(r"^exercises/(.*)\.ipynb$", r"solutions/\1.py", target).replace(
+            ".ipynb", ".py"
+        )
         if page.endswith(".md"):
             break
 
 
 def test_links_lead_from_the_tour_through_the_course():
-    lectures = [source.stem for source in notebooks.sources(ROOT) if source.parent.name == "notebooks"]
+    lectures = [
+        source.stem for source in notebooks.sources(ROOT) if source.parent.name == "notebooks"
+    ]
     sets = {path.stem for path in (ROOT / "exercises").glob("*.ipynb")}
     for name, after in zip(lectures, [*lectures[1:-1], None, None]):
-        chain("notebooks/00_start_here.py", *([] if name == lectures[0] else [f"notebooks/{name}.ipynb"]))
+        chain(
+            "notebooks/00_start_here.py",
+            *([] if name == lectures[0] else [f"notebooks/{name}.ipynb"]),
+        )
         chain(f"notebooks/{name}.py", "docs/glossary.md")
         if after:
             chain(f"notebooks/{name}.py", f"notebooks/{after}.ipynb")
@@ -481,11 +613,17 @@ def first_cell(monkeypatch, tmp_path):
 
     def run(colab, installed, repository="ada/flash", tag="v1"):  # installed: a version, or None
         commands = []
-        devices = types.SimpleNamespace(describe_device=lambda: "flash_tutorial 0, Python 3, torch 2, cpu, float32")
+        devices = types.SimpleNamespace(
+            describe_device=lambda: "flash_tutorial 0, Python 3, torch 2, cpu, float32"
+        )
         monkeypatch.setitem(sys.modules, "flash_tutorial.training.devices", devices)
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: object() if installed else None
+        )
         monkeypatch.setattr(importlib.metadata, "version", lambda name: installed)
-        monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: commands.append((args[0], kwargs)))
+        monkeypatch.setattr(
+            subprocess, "run", lambda *args, **kwargs: commands.append((args[0], kwargs))
+        )
         if colab:
             monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
         monkeypatch.setattr(project, "REPOSITORY", repository)
@@ -508,25 +646,33 @@ def test_on_colab_the_first_cell_installs_the_package_alone(first_cell, capsys):
 
 @pytest.mark.fork
 @pytest.mark.parametrize("form", ["folder", "folder above", "folder inside", "zip"])
-def test_on_colab_the_first_cell_takes_a_copy_that_lies_there(first_cell, form, tmp_path, monkeypatch, capsys):
+def test_on_colab_the_first_cell_takes_a_copy_that_lies_there(
+    first_cell, form, tmp_path, monkeypatch, capsys
+):
     """A clone whose notebook is open, one beside it, or a zip as GitHub makes it; a broken zip is passed over."""
     inside = tmp_path / "flash-main" / "flash_tutorial"
     inside.mkdir(parents=True)
     (inside / "__init__.py").touch()
     (inside.parent / "notebooks").mkdir()
-    here = {"folder": inside.parent, "folder above": inside.parent / "notebooks"}.get(form, tmp_path)
+    here = {"folder": inside.parent, "folder above": inside.parent / "notebooks"}.get(
+        form, tmp_path
+    )
     expected = inside.parent
     if form == "zip":
         here = tmp_path / "content"
         here.mkdir()
         (here / "a.zip").write_text("no archive", encoding="utf-8")
-        expected = Path(shutil.make_archive(str(here / "flash-main"), "zip", tmp_path, "flash-main"))
+        expected = Path(
+            shutil.make_archive(str(here / "flash-main"), "zip", tmp_path, "flash-main")
+        )
     monkeypatch.chdir(here)
     if form == "folder inside":  # Colab's own folders are looked into
         cell = project._FIRST_CELL.replace("/content/drive/MyDrive", str(tmp_path))
         monkeypatch.setattr(project, "_FIRST_CELL", cell)
         monkeypatch.chdir(tmp_path.parent)
-    [(command, _)] = first_cell(colab=True, installed=None, repository=project.PLACEHOLDER, tag="main")
+    [(command, _)] = first_cell(
+        colab=True, installed=None, repository=project.PLACEHOLDER, tag="main"
+    )
     assert command[-1] == str(expected)
     assert f"installing {expected}" in capsys.readouterr().out
 
@@ -546,7 +692,9 @@ def test_the_first_cell_installs_nothing_elsewhere_nor_twice(first_cell, colab, 
 
 @pytest.mark.fork
 def test_before_stamping_the_first_cell_says_what_to_set(first_cell):
-    with pytest.raises(RuntimeError, match="upload the project's zip to Colab's files, or set REPOSITORY above"):
+    with pytest.raises(
+        RuntimeError, match="upload the project's zip to Colab's files, or set REPOSITORY above"
+    ):
         first_cell(colab=True, installed=None, repository=project.PLACEHOLDER, tag="main")
     assert first_cell(colab=True, installed="1", repository=project.PLACEHOLDER, tag="main") == []
 
@@ -603,9 +751,18 @@ def test_stamp_writes_constant_addresses_and_install_line(tmp_path):
     ]
     assert readme[2] == "git clone https://github.com/ada/flash-fork.git"
     assert readme[3] == f'pip install "{new.install_address()}"'
-    assert readme[4] == "See https://github.com/ada/flash-fork/issues and https://github.com/ada/flash-fork."
-    assert f"{project.REPOSITORY}-other/blob/{project.TAG}/x" in readme[5] and "lucidrains/FLASH-pytorch" in readme[5]
-    assert 'repository-code: "https://github.com/ada/flash-fork"\nlicense' in (root / "CITATION.cff").read_text()
+    assert (
+        readme[4]
+        == "See https://github.com/ada/flash-fork/issues and https://github.com/ada/flash-fork."
+    )
+    assert (
+        f"{project.REPOSITORY}-other/blob/{project.TAG}/x" in readme[5]
+        and "lucidrains/FLASH-pytorch" in readme[5]
+    )
+    assert (
+        'repository-code: "https://github.com/ada/flash-fork"\nlicense'
+        in (root / "CITATION.cff").read_text()
+    )
     text = (root / "notebooks" / "01_one.py").read_text(encoding="utf-8")
     assert new.first_cell() in text and "[words](../docs/glossary.md)\n" in text
     assert f"[With results](01_one.ipynb) ([on GitHub]({github}/notebooks/01_one.ipynb)) ·" in text
@@ -658,7 +815,8 @@ def test_stamp_says_to_rebuild(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "repository, tag", [("flash", "main"), ("a/b/c", "main"), ('a/b"', "main"), ("a/b", "-x"), ("a/b", "")]
+    "repository, tag",
+    [("flash", "main"), ("a/b/c", "main"), ('a/b"', "main"), ("a/b", "-x"), ("a/b", "")],
 )
 def test_stamp_refuses_what_is_no_name(repository, tag, tmp_path):
     root = stamped_copy(tmp_path)
@@ -672,8 +830,17 @@ def test_every_file_with_an_address_is_one_that_stamp_rewrites():
     pattern = re.compile(rf"github(\.com)?/{re.escape(project.REPOSITORY)}")
     written = set(stamp.stamped_files(ROOT))
     texts = [path for ending in ("md", "py", "toml", "txt") for path in ROOT.glob(f"**/*.{ending}")]
-    texts = [path for path in texts if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)]
+    texts = [
+        path
+        for path in texts
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    ]
     assert (
         texts
-        and [path for path in texts if pattern.search(path.read_text(encoding="utf-8")) and path not in written] == []
+        and [
+            path
+            for path in texts
+            if pattern.search(path.read_text(encoding="utf-8")) and path not in written
+        ]
+        == []
     )

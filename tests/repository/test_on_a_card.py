@@ -61,7 +61,11 @@ def test_too_little_memory_at_any_call_is_stored_and_the_others_go_on(card, tmp_
     }
     card.row("try", {"T": 8}, lambda: ways)
     (row,) = rows(tmp_path)
-    assert row["complete"] and (row["card"], row["T"]) == ("no card", 8) and list(row["ways"]) == list(ways)
+    assert (
+        row["complete"]
+        and (row["card"], row["T"]) == ("no card", 8)
+        and list(row["ways"]) == list(ways)
+    )
     assert row["ways"]["large"] == {"out_of_memory": True}
     assert row["ways"]["wrong"] == {"failed": "ValueError: so not"}
     assert row["ways"]["fine"]["seconds"]["rounds"] == 2
@@ -78,7 +82,9 @@ def test_what_was_measured_stays_where_the_run_is_stopped_and_is_measured_anew(c
             card.row("try", {"T": 8}, ways(call))
         other, row = rows(tmp_path)
         assert other["T"] == 4 and other["complete"] and not row["complete"]
-        found.append({name: way.get("seconds", {}).get("rounds") for name, way in row["ways"].items()})
+        found.append(
+            {name: way.get("seconds", {}).get("rounds") for name, way in row["ways"].items()}
+        )
     assert found == [{"fine": None, "last": None}, {"fine": 1, "last": 1}]
     card.row("try", {"T": 8}, ways(0))
     card.row("try", {"T": 8}, lambda: pytest.fail("a complete row was measured again"))
@@ -102,7 +108,10 @@ def test_a_card_that_does_nothing_more_ends_the_process(on_a_card, card, tmp_pat
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(on_a_card, "synchronize", dead)
-    ways = {"illegal": failing(1, RuntimeError("an illegal memory access")), "next": failing(0, None)}
+    ways = {
+        "illegal": failing(1, RuntimeError("an illegal memory access")),
+        "next": failing(0, None),
+    }
     with pytest.raises(SystemExit, match="illegal memory access"):
         card.row("try", {"T": 8}, lambda: ways)
     (row,) = rows(tmp_path)
@@ -113,7 +122,9 @@ def test_a_card_that_does_nothing_more_ends_the_process(on_a_card, card, tmp_pat
 
 
 @pytest.mark.parametrize("t4, name", [(False, "A card"), (True, "A card as a T4")])
-def test_what_is_measured_as_a_t4_has_another_card_and_no_bfloat16(on_a_card, t4, name, monkeypatch, tmp_path):
+def test_what_is_measured_as_a_t4_has_another_card_and_no_bfloat16(
+    on_a_card, t4, name, monkeypatch, tmp_path
+):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A card")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
@@ -121,7 +132,9 @@ def test_what_is_measured_as_a_t4_has_another_card_and_no_bfloat16(on_a_card, t4
     assert card.name == name and card.settings.tokens == (8192 if t4 else 65_536)
     monkeypatch.setattr(card, "tile", lambda name: on_a_card.tiles.SMALL)
     measured = []
-    monkeypatch.setattr(card, "row", lambda what, key, ways: measured.append((what, key["format"], key["T"])))
+    monkeypatch.setattr(
+        card, "row", lambda what, key, ways: measured.append((what, key["format"], key["T"]))
+    )
     for job in (on_a_card.mixing, on_a_card.steps, on_a_card.formats):
         job(card)
     halves = {"float16"} if t4 else {"bfloat16", "float16"}
@@ -146,7 +159,11 @@ def test_a_name_says_whether_it_was_compiled(on_a_card, with_kernels, what, monk
         with suppress(on_a_card.LeftOut):
             make()
         assert bool(compiled) == name.endswith(", compiled"), name
-        said = name.endswith("compiled") or name.startswith("kernels, ") or name == "fused attention of a block"
+        said = (
+            name.endswith("compiled")
+            or name.startswith("kernels, ")
+            or name == "fused attention of a block"
+        )
         assert said, f"{name} leaves open whether it was compiled"
 
 
@@ -177,7 +194,9 @@ def started(with_kernels, monkeypatch):
     return found
 
 
-def test_each_tile_that_fits_is_timed_with_its_warps_and_stages(on_a_card, with_kernels, started, monkeypatch):
+def test_each_tile_that_fits_is_timed_with_its_warps_and_stages(
+    on_a_card, with_kernels, started, monkeypatch
+):
     with_kernels.settings = replace(with_kernels.settings, qk_dim=128, dtype="bfloat16")
     ways = on_a_card.ways_of_mixing(with_kernels, with_kernels.settings, 64)
     tried, left_out = [], []
@@ -191,25 +210,44 @@ def test_each_tile_that_fits_is_timed_with_its_warps_and_stages(on_a_card, with_
         step()
         assert started == {tuple(tile)}
         tried.append(tile)
-    assert {tile.stages for tile in tried} == {1, 2, 3, 4} and {tile.warps for tile in tried} == {4, 8}
-    assert (on_a_card.tiles.Tile(128, 64), "it takes 384 KiB of shared memory, and there are 227") in left_out
+    assert {tile.stages for tile in tried} == {1, 2, 3, 4} and {tile.warps for tile in tried} == {
+        4,
+        8,
+    }
+    assert (
+        on_a_card.tiles.Tile(128, 64),
+        "it takes 384 KiB of shared memory, and there are 227",
+    ) in left_out
 
 
 def test_out_of_resources_is_a_row_that_says_so(card, tmp_path):
     OutOfResources = type("OutOfResources", (Exception,), {})
-    error = OutOfResources("out of resource: shared memory, Required: 360448, Hardware limit: 232448")
+    error = OutOfResources(
+        "out of resource: shared memory, Required: 360448, Hardware limit: 232448"
+    )
     card.row("try", {"T": 8}, lambda: {"large": failing(1, error), "fine": failing(0, None)})
     (row,) = rows(tmp_path)
-    assert "Required: 360448" in row["ways"]["large"]["out_of_resources"] and "seconds" in row["ways"]["fine"]
+    assert (
+        "Required: 360448" in row["ways"]["large"]["out_of_resources"]
+        and "seconds" in row["ways"]["fine"]
+    )
 
 
-def test_the_tile_that_was_fastest_is_the_one_that_the_package_takes(on_a_card, with_kernels, tmp_path, monkeypatch):
+def test_the_tile_that_was_fastest_is_the_one_that_the_package_takes(
+    on_a_card, with_kernels, tmp_path, monkeypatch
+):
     tiles = on_a_card.tiles
     tried = with_kernels.tiles_to_try()
     seconds = {f"kernels, {tile}": {"seconds": {"median": 9.0 - i}} for i, tile in enumerate(tried)}
     failed, torch_alone = {"out_of_resources": "so"}, {"seconds": {"median": 0.1}}
     ways = seconds | {f"kernels, {tried[-1]}": failed, "torch, compiled": torch_alone}
-    row = {"card": "no card", "code": on_a_card.code_digest(), "format": "float16", "S": 128, "complete": True}
+    row = {
+        "card": "no card",
+        "code": on_a_card.code_digest(),
+        "format": "float16",
+        "S": 128,
+        "complete": True,
+    }
     on_a_card.StoredRuns("card_mixing", "", tmp_path).put(row, row | {"ways": ways})
     on_a_card.store_fastest(with_kernels)
     monkeypatch.setattr(tiles, "MEASURED", tmp_path / "card_tiles.json")

@@ -36,16 +36,24 @@ def by_name(lines):
 
 REQUIRED = by_name(PROJECT["dependencies"])
 EXTRAS = {extra: by_name(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
-EXTRAS.pop("site")  # the makers' tools, with exact versions: tests/repository/test_site.py looks at them
+EXTRAS.pop(
+    "site"
+)  # the makers' tools, with exact versions: tests/repository/test_site.py looks at them
 DEVELOPER = by_name(requirements())
-BOUNDS = [*REQUIRED.values(), *(r for extra in EXTRAS.values() for r in extra.values()), *DEVELOPER.values()]
+BOUNDS = [
+    *REQUIRED.values(),
+    *(r for extra in EXTRAS.values() for r in extra.values()),
+    *DEVELOPER.values(),
+]
 
 # ---------------------------------------------------------------- bounds
 
 
 def colab_versions():
     """{name: version} of the packages on Colab."""
-    pairs = [line.split("==") for line in COLAB.splitlines() if "==" in line and not line.startswith("#")]
+    pairs = [
+        line.split("==") for line in COLAB.splitlines() if "==" in line and not line.startswith("#")
+    ]
     return {canonicalize_name(name): version for name, version in pairs}
 
 
@@ -53,7 +61,9 @@ def colab_versions():
 def test_colab_satisfies_the_bound(requirement):
     version = colab_versions().get(canonicalize_name(requirement.name))
     if version is None:
-        assert canonicalize_name(requirement.name) not in REQUIRED, "the package would have to be installed on Colab"
+        assert canonicalize_name(requirement.name) not in REQUIRED, (
+            "the package would have to be installed on Colab"
+        )
     else:
         assert requirement.specifier.contains(version, prereleases=True)
 
@@ -104,7 +114,9 @@ def test_the_citation_names_this_version_and_these_licences():
     assert f"\nversion: {flash_tutorial.__version__}\n" in text
     assert re.findall(r"^  - ([\w.-]+)$", text, flags=re.M) == PROJECT["license"].split(" AND ")
     assert "arXiv:2202.10447" in text and 'name: "The flash-tutorial authors"' in text
-    changes = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)
+    changes = re.findall(
+        r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M
+    )
     assert changes[0] == flash_tutorial.__version__
 
 
@@ -112,7 +124,9 @@ def test_the_citation_names_this_version_and_these_licences():
 
 
 def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
 
 
 PUBLIC = "import flash_tutorial; [getattr(flash_tutorial, name) for name in flash_tutorial.__all__]"
@@ -136,18 +150,33 @@ def loaded_by(code, before="import sys"):
 
 # torch itself loads tqdm: it is taken out again, so that it is seen who asks for it
 TORCH = (
-    "import sys, torch\nfor name in [name for name in sys.modules if name.startswith('tqdm')]: del sys.modules[name]"
+    "import sys, torch\nfor name in [name for name in sys.modules if name.startswith('tqdm')]:\n"
 )
+TORCH += "    del sys.modules[name]"
 
 
 @pytest.mark.parametrize(
-    "code", ["import flash_tutorial", "import flash_tutorial; flash_tutorial.GAU; flash_tutorial.LanguageModel", PUBLIC]
+    "code",
+    [
+        "import flash_tutorial",
+        "import flash_tutorial; flash_tutorial.GAU; flash_tutorial.LanguageModel",
+        PUBLIC,
+    ],
 )
 def test_import_loads_nothing_that_is_needed_later_only(code):
     loaded = loaded_by(code, before=TORCH)
     packages = {name.split(".")[0] for name in loaded}
     assert "flash_tutorial" in packages and "torch._dynamo" not in loaded
-    later = {"flash_course", "matplotlib", "tqdm", "pyarrow", "IPython", "jupytext", "triton", "transformers"}
+    later = {
+        "flash_course",
+        "matplotlib",
+        "tqdm",
+        "pyarrow",
+        "IPython",
+        "jupytext",
+        "triton",
+        "transformers",
+    }
     assert not later & packages
 
 
@@ -182,7 +211,13 @@ def test_readme_says_how_to_test():
 # ---------------------------------------------------------------- the tree
 
 # Put together here, so that this file does not hold what it looks for.
-REGISTRIES = ["pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "deb." + "debian", "conda." + "anaconda"]
+REGISTRIES = [
+    "pypi" + ".org",
+    "python" + "hosted",
+    "registry." + "npmjs",
+    "deb." + "debian",
+    "conda." + "anaconda",
+]
 FOLDERS = "|".join(("work", "root", "home", "Users", "opt", "tmp", "private"))
 ABSOLUTE = re.compile(rf"(?<![\w.~$)}}\]/])/(?:{FOLDERS})/\w|\b[A-Z]:\\+Users")
 TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ".yaml", ".cfg", ""}
@@ -193,7 +228,9 @@ def tree():
     """All files of the checkout that git does not ignore."""
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     try:
-        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+        names = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout: there is no list of the project's files")
     return [ROOT / name for name in names if name and (ROOT / name).is_file()]
@@ -208,7 +245,9 @@ def untidy(text):
 def test_no_file_names_a_registry_or_a_folder_of_one_machine():
     texts = [path for path in tree() if path.suffix in TEXTS]
     assert len(texts) > 20
-    found = {path.name: untidy(path.read_text(encoding="utf-8", errors="replace")) for path in texts}
+    found = {
+        path.name: untidy(path.read_text(encoding="utf-8", errors="replace")) for path in texts
+    }
     assert {name: words for name, words in found.items() if words} == {}
 
 
@@ -220,7 +259,9 @@ def test_no_file_is_too_large():
 # ---------------------------------------------------------------- code that runs everywhere
 
 
-POSIX_ONLY = re.compile(r"\b(SIGALRM|SIGKILL|RLIMIT_\w+|setitimer|setrlimit|fork|forkpty|forkserver|getrusage)\b")
+POSIX_ONLY = re.compile(
+    r"\b(SIGALRM|SIGKILL|RLIMIT_\w+|setitimer|setrlimit|fork|forkpty|forkserver|getrusage)\b"
+)
 
 
 NAMES = ("flash_tutorial", "flash_course")
@@ -232,7 +273,9 @@ def unguarded(source):
     found = []
 
     def visit(node, guarded):
-        name = getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "value", None)
+        name = (
+            getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "value", None)
+        )
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None)]
             if {"resource", "fcntl", "pwd"} & set(names) and not guarded:
@@ -240,10 +283,16 @@ def unguarded(source):
         elif isinstance(name, str) and POSIX_ONLY.fullmatch(name) and not guarded:
             found.append(f"line {node.lineno}: {name}")
         if isinstance(node, ast.If | ast.IfExp):
-            guarded = guarded or bool(re.search(r"platform|os\.name|hasattr|\bis (not )?None", ast.unparse(node.test)))
+            guarded = guarded or bool(
+                re.search(r"platform|os\.name|hasattr|\bis (not )?None", ast.unparse(node.test))
+            )
         if isinstance(node, ast.Try):
-            caught = " ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type)
-            guarded = guarded or bool(re.search(r"ImportError|ModuleNotFoundError|AttributeError", caught))
+            caught = " ".join(
+                ast.unparse(handler.type) for handler in node.handlers if handler.type
+            )
+            guarded = guarded or bool(
+                re.search(r"ImportError|ModuleNotFoundError|AttributeError", caught)
+            )
         for child in ast.iter_child_nodes(node):
             visit(child, guarded)
 
@@ -251,7 +300,11 @@ def unguarded(source):
     return found
 
 
-NEEDS_FORK = ("isolation.py", "child.py", "processes.py")  # `grade` refuses before it calls what lies there
+NEEDS_FORK = (
+    "isolation.py",
+    "child.py",
+    "processes.py",
+)  # `grade` refuses before it calls what lies there
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,10 @@ def test_every_row_belongs_to_an_arm_and_stands_once(page):
         stored = StoredRows(experiment, RESULTS)
         rows = [row for row in stored.load() if row["arm"] is not None]
         assert all(stored.arm_of(row) for row in rows), experiment.name
-        keys = [json.dumps([row[name] for name in ("arm", "settings", "rate", "seed", "steps")]) for row in rows]
+        keys = [
+            json.dumps([row[name] for name in ("arm", "settings", "rate", "seed", "steps")])
+            for row in rows
+        ]
         assert len(set(keys)) == len(keys), experiment.name
 
 
@@ -66,5 +69,7 @@ def test_every_file_of_results_says_on_what_it_was_made():
         about = stored.get("about", stored)
         runs = stored.get("runs", [])
         machines = [run["machine"] for run in runs if "machine" in run] or [about.get("machine")]
-        assert all(machine and machine["cpu"] and machine["date"] for machine in machines), path.name
+        assert all(machine and machine["cpu"] and machine["date"] for machine in machines), (
+            path.name
+        )
         assert load_stored(path.stem)

@@ -14,7 +14,9 @@ PAGE = ROOT / "docs" / "rubrics.md"
 pytestmark = [
     pytest.mark.quick,
     pytest.mark.fork,
-    pytest.mark.skipif(not PAGE.is_file(), reason="there are no rubrics here: a course's fork has none"),
+    pytest.mark.skipif(
+        not PAGE.is_file(), reason="there are no rubrics here: a course's fork has none"
+    ),
 ]
 
 
@@ -30,7 +32,12 @@ def section(name):
     return re.search(rf"^## {re.escape(name)} .*?(?=^## )", text, flags=re.M | re.S)[0]
 
 
-TEXTS = [name for number in there() for name, exercise in load_set(number).items() if exercise.kind == "explain"]
+TEXTS = [
+    name
+    for number in there()
+    for name, exercise in load_set(number).items()
+    if exercise.kind == "explain"
+]
 
 
 def test_the_page_quotes_the_sets_and_a_line_by_hand_is_found(tmp_path):
@@ -38,7 +45,9 @@ def test_the_page_quotes_the_sets_and_a_line_by_hand_is_found(tmp_path):
     assert exercises.check_rubrics(ROOT) == []
     (tmp_path / "docs").mkdir()
     copy = tmp_path / "docs" / PAGE.name
-    copy.write_text(text.replace(load_exercise("05.7").rubric[1], "A line of one's own."), encoding="utf-8")
+    copy.write_text(
+        text.replace(load_exercise("05.7").rubric[1], "A line of one's own."), encoding="utf-8"
+    )
     assert exercises.check_rubrics(tmp_path)
     exercises.build_rubrics(tmp_path)
     assert copy.read_text(encoding="utf-8") == text

@@ -22,9 +22,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SITE, TOOLS = ROOT / "docs" / "site", ROOT / "tools"
 AXE = (
-    "axe-core@4.14.1", ("axe.min.js",),
+    "axe-core@4.14.1",
+    ("axe.min.js",),
     "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +53,9 @@ def table_of_contents(stage):
     """What the landing page's tables of contents name, patterns included."""
     text = (stage.folder / "index.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```\{toctree\}\n(.*?)^```", text, flags=re.M | re.S)
-    return [line for block in blocks for line in block.splitlines() if line and not line.startswith(":")]
+    return [
+        line for block in blocks for line in block.splitlines() if line and not line.startswith(":")
+    ]
 
 
 def text_of(path):
@@ -70,11 +73,17 @@ def test_every_lecture_problem_set_and_doc_is_in_the_table_of_contents(stage):
     from pages import NO_PAGES
 
     entries = table_of_contents(stage)
-    wanted = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("exercises/*.ipynb"), *ROOT.glob("docs/*.md")]
+    wanted = [
+        *ROOT.glob("notebooks/*.ipynb"),
+        *ROOT.glob("exercises/*.ipynb"),
+        *ROOT.glob("docs/*.md"),
+    ]
     names = {path.relative_to(ROOT).as_posix() for path in wanted} - {*NO_PAGES}
     names = {name.rpartition(".")[0] for name in names}
     assert len(names) > 30
-    missing = [name for name in sorted(names) if not any(fnmatch.fnmatch(name, entry) for entry in entries)]
+    missing = [
+        name for name in sorted(names) if not any(fnmatch.fnmatch(name, entry) for entry in entries)
+    ]
     assert not missing, "add to docs/site/index.md"
     assert all((stage.folder / f"{entry}.md").is_file() for entry in entries if "*" not in entry)
 
@@ -83,7 +92,11 @@ def test_every_lecture_problem_set_and_doc_is_in_the_table_of_contents(stage):
 def test_no_solution_is_laid_out(stage):
     from pages import SECRET
 
-    laid_out = [path.relative_to(stage.folder).as_posix() for path in stage.folder.rglob("*") if path.is_file()]
+    laid_out = [
+        path.relative_to(stage.folder).as_posix()
+        for path in stage.folder.rglob("*")
+        if path.is_file()
+    ]
     assert len(laid_out) > 40
     assert not [path for path in laid_out if path.startswith(SECRET) or "right_" in path]
 
@@ -94,9 +107,16 @@ def test_no_page_shows_an_answer(stage):
     masters = exercises.masters(ROOT)
     if not masters:
         pytest.skip("this is a fork: it has no solutions to compare with")
-    pages = {path.relative_to(stage.folder).as_posix(): text_of(path) for path in stage.folder.rglob("*.*")
-             if path.suffix in (".ipynb", ".md")}  # fmt: skip
-    assert {name: found for name, text in pages.items() if (found := answers_in(name, text, masters, exercises))} == {}
+    pages = {
+        path.relative_to(stage.folder).as_posix(): text_of(path)
+        for path in stage.folder.rglob("*.*")
+        if path.suffix in (".ipynb", ".md")
+    }
+    assert {
+        name: found
+        for name, text in pages.items()
+        if (found := answers_in(name, text, masters, exercises))
+    } == {}
 
 
 def answers_in(name, text, masters, exercises):
@@ -120,7 +140,9 @@ def test_an_answer_would_be_found(stage):
     if not masters:
         pytest.skip("this is a fork: it has no solutions to compare with")
     line, block = exercises.answer_lines(masters[0])[0], whole_answers(masters[0])[0]
-    assert answers_in(f"exercises/{masters[0].stem}.ipynb", f"before\n{line}\nafter", masters, exercises) == [line]
+    assert answers_in(
+        f"exercises/{masters[0].stem}.ipynb", f"before\n{line}\nafter", masters, exercises
+    ) == [line]
     assert answers_in("docs/glossary.md", f"before\n{block}\nafter", masters, exercises) == [block]
 
 
@@ -134,7 +156,10 @@ def test_an_answer_would_be_found(stage):
         ("[sets](../flash_course/checks/sets/set_01.toml)", "sets"),
         ("[table](kill_table.md), [gone](no_such.md)", "table, gone"),
         ("[home](../README.md)", "[home](../index.md)"),
-        ("[far](https://arxiv.org/abs/2202.10447) [here](#x)", "[far](https://arxiv.org/abs/2202.10447) [here](#x)"),
+        (
+            "[far](https://arxiv.org/abs/2202.10447) [here](#x)",
+            "[far](https://arxiv.org/abs/2202.10447) [here](#x)",
+        ),
         (
             "`[a](../solutions/x.py)`\n```\n[a](../solutions/x.py)\n```",
             "`[a](../solutions/x.py)`\n```\n[a](../solutions/x.py)\n```",
@@ -144,7 +169,8 @@ def test_an_answer_would_be_found(stage):
 def test_links_to_what_is_no_page(stage, text, expected):
     if stage.address["is_stamped"]():
         expected = expected.replace(
-            "path:../flash_tutorial/units.py", stage.address["read_address"]("flash_tutorial/units.py")
+            "path:../flash_tutorial/units.py",
+            stage.address["read_address"]("flash_tutorial/units.py"),
         )
     assert stage.with_links(text, "docs") == expected
 
@@ -152,14 +178,20 @@ def test_links_to_what_is_no_page(stage, text, expected):
 @pytest.mark.quick
 def test_notebooks_keep_their_outputs(stage):
     for path in sorted(ROOT.glob("notebooks/*.ipynb")):
-        stored, laid_out = (nbformat.read(p, as_version=4) for p in (path, stage.folder / "notebooks" / path.name))
-        assert [cell.get("outputs") for cell in stored.cells] == [cell.get("outputs") for cell in laid_out.cells]
+        stored, laid_out = (
+            nbformat.read(p, as_version=4) for p in (path, stage.folder / "notebooks" / path.name)
+        )
+        assert [cell.get("outputs") for cell in stored.cells] == [
+            cell.get("outputs") for cell in laid_out.cells
+        ]
 
 
 @pytest.mark.quick
 def test_the_landing_page_says_the_stored_numbers(stage):
     text = (stage.folder / "index.md").read_text(encoding="utf-8")
-    result = json.loads((ROOT / "flash_course/bench/results/bench_cpu.json").read_text(encoding="utf-8"))
+    result = json.loads(
+        (ROOT / "flash_course/bench/results/bench_cpu.json").read_text(encoding="utf-8")
+    )
     last = {row["model"]: row["seconds"] for row in result["training"] if row["T"] == 32768}
     for model, css in (("transformer++", "softmax"), ("flash", "flash")):
         assert f"<b class='{css}'>{last[model]['median']:.1f} s</b>" in text
@@ -204,7 +236,9 @@ def test_without_npm_the_message_says_what_to_do(tmp_path, monkeypatch):
 def test_a_fault_of_a_built_page_is_found(tmp_path):
     from built import problems
 
-    (tmp_path / "a.html").write_text('<h1 id="top">a</h1><a href="b.html#there">b</a><img alt="a tree" src="tree.png">')
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top">a</h1><a href="b.html#there">b</a><img alt="a tree" src="tree.png">'
+    )
     (tmp_path / "b.html").write_text('<p id="there"></p>')
     (tmp_path / "tree.png").touch()
     assert problems(tmp_path) == []
@@ -212,8 +246,14 @@ def test_a_fault_of_a_built_page_is_found(tmp_path):
         '<a href="c.html"></a><a href="a.html#bottom"></a><img src="tree.png"><script src="https://x.y/z.js"></script>'
     )
     (tmp_path / "s.css").write_text("@font-face { src: url(https://x.y/z.woff) }")
-    words = ("no such place b.html#there", "dead link c.html", "no such place a.html#bottom", "a picture without words",
-             "fetches from another host: https://x.y/z.js", "s.css: fetches from another host")  # fmt: skip
+    words = (
+        "no such place b.html#there",
+        "dead link c.html",
+        "no such place a.html#bottom",
+        "a picture without words",
+        "fetches from another host: https://x.y/z.js",
+        "s.css: fetches from another host",
+    )
     found = "\n".join(problems(tmp_path))
     assert all(word in found for word in words) and found.count("\n") == len(words) - 1, found
 
@@ -243,10 +283,16 @@ THEMES = {"light": {"resultTypes": ["violations"]}, "dark": {"runOnly": ["color-
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """The folder of a fresh build."""
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed, so no browser can be driven")
-    pytest.importorskip("sphinx_book_theme", reason="the site's tools are not installed: pip install -e '.[site]'")
+    pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed, so no browser can be driven"
+    )
+    pytest.importorskip(
+        "sphinx_book_theme", reason="the site's tools are not installed: pip install -e '.[site]'"
+    )
     out = tmp_path_factory.mktemp("site") / "out"
-    run = subprocess.run([sys.executable, TOOLS / "site", "build", "--out", out], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, TOOLS / "site", "build", "--out", out], capture_output=True, text=True
+    )
     if "install Node.js" in run.stderr or "within reach" in run.stderr:
         pytest.skip(run.stderr)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -286,10 +332,21 @@ def page(chromium, address):
     page.trouble = []
     page.on("console", lambda m: m.type == "error" and page.trouble.append(m.text))
     page.on("pageerror", lambda error: page.trouble.append(str(error)))
-    page.on("response", lambda answer: answer.status >= 400 and page.trouble.append(f"{answer.status}: {answer.url}"))
-    page.on("requestfailed", lambda r: r.failure == LEFT or page.trouble.append(f"{r.failure}: {r.url}"))
     page.on(
-        "request", lambda r: r.url.startswith((address, "data:", "blob:")) or page.trouble.append(f"elsewhere: {r.url}")
+        "response",
+        lambda answer: (
+            answer.status >= 400 and page.trouble.append(f"{answer.status}: {answer.url}")
+        ),
+    )
+    page.on(
+        "requestfailed", lambda r: r.failure == LEFT or page.trouble.append(f"{r.failure}: {r.url}")
+    )
+    page.on(
+        "request",
+        lambda r: (
+            r.url.startswith((address, "data:", "blob:"))
+            or page.trouble.append(f"elsewhere: {r.url}")
+        ),
     )
     yield page
     page.close()
@@ -324,7 +381,9 @@ def test_each_page_is_whole(page, address, out):
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_links_pictures_and_places(out):
-    run = subprocess.run([sys.executable, TOOLS / "site", "check", "--out", out], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, TOOLS / "site", "check", "--out", out], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
 
 
@@ -381,8 +440,12 @@ def test_dark_mode_can_be_switched_on(page, address):
 def test_search_finds_mixed_chunk(page, address):
     page.goto(f"{address}/search.html?q=mixed+chunk")
     page.wait_for_selector("#search-results li a", timeout=30_000)
-    page.wait_for_function("() => /found|matching/i.test(document.querySelector('#search-results').innerText)")
-    found = page.locator("#search-results li > a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    page.wait_for_function(
+        "() => /found|matching/i.test(document.querySelector('#search-results').innerText)"
+    )
+    found = page.locator("#search-results li > a").evaluate_all(
+        "all => all.map(a => a.getAttribute('href'))"
+    )
     assert any("05_mixed_chunk_attention" in link for link in found) and not page.trouble, found
 
 
@@ -405,9 +468,16 @@ def test_a_lecture_has_its_pictures_copy_buttons_download_and_neighbours(page, a
     name = "05_mixed_chunk_attention"
     stored = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
-    words = [output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})]
+    words = [
+        output.metadata["image/png"]["alt"]
+        for output in outputs
+        if "image/png" in output.get("data", {})
+    ]
     read(page, address, f"notebooks/{name}.html")
-    assert page.locator("article .cell_output img").evaluate_all("all => all.map(img => img.alt)") == words
+    assert (
+        page.locator("article .cell_output img").evaluate_all("all => all.map(img => img.alt)")
+        == words
+    )
     assert page.locator("button.copybtn").count() > 10
     assert page.locator(f"a[href$='_sources/notebooks/{name}.ipynb']").count() >= 1
     assert page.locator(".prev-next-footer a").count() == 2
@@ -421,4 +491,6 @@ def test_html_of_an_output_reaches_the_page_unchanged(out):
         html = (out / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         cells = nbformat.read(path, as_version=4).cells
         data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-        assert all(page["text/html"].strip() in html for page in data if "text/html" in page), path.name
+        assert all(page["text/html"].strip() in html for page in data if "text/html" in page), (
+            path.name
+        )

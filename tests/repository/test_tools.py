@@ -41,7 +41,9 @@ run_on_gpu, colab = tool("run_on_gpu"), tool("colab_environment.py")
 def project(root, **lectures):
     (root / "notebooks").mkdir()
     for name, code in lectures.items():
-        (root / "notebooks" / f"{name.strip('_')}.py").write_text(f"# %%\n{code}\n", encoding="utf-8")
+        (root / "notebooks" / f"{name.strip('_')}.py").write_text(
+            f"# %%\n{code}\n", encoding="utf-8"
+        )
     return root
 
 
@@ -52,7 +54,9 @@ def run(root, *arguments):
     return code, stored
 
 
-OUT_OF_MEMORY = "import torch\nraise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GB')"
+OUT_OF_MEMORY = (
+    "import torch\nraise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GB')"
+)
 
 
 def test_lectures_are_run_and_stored_and_not_run_again(tmp_path, capsys, monkeypatch):
@@ -63,10 +67,16 @@ def test_lectures_are_run_and_stored_and_not_run_again(tmp_path, capsys, monkeyp
     assert code == 1 and [line.split()[0] for line in said] == ["01_full", "02_fine", "03_wrong"]
     assert "out of memory" in said[0] and " s" in said[1] and "not so" in said[2]
     assert [(row["ok"], row.get("out_of_memory")) for row in stored.values()] == [
-        (False, True), (True, None), (False, False),
-    ]  # fmt: skip
+        (False, True),
+        (True, None),
+        (False, False),
+    ]
     fine = stored["02_fine"]
-    assert fine["torch"] == torch.__version__ and fine["card"].startswith("CPU") and fine["date"].startswith("2")
+    assert (
+        fine["torch"] == torch.__version__
+        and fine["card"].startswith("CPU")
+        and fine["date"].startswith("2")
+    )
     assert fine["seconds"] > 0 and fine["peak_gb"] is None
 
     (tmp_path / "notebooks" / "01_full.py").write_text("# %%\nx = 2\n", encoding="utf-8")
@@ -99,7 +109,9 @@ def test_within_the_limits_of_another_card_its_name_says_so(tmp_path, monkeypatc
 
 
 @pytest.mark.quick
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, so nothing is missing")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="there is a CUDA device, so nothing is missing"
+)
 def test_without_a_gpu_one_line_says_so(tmp_path, capsys):
     assert run_on_gpu.main([], project(tmp_path, _01_a="x = 1")) == 2
     said = capsys.readouterr()
@@ -108,7 +120,9 @@ def test_without_a_gpu_one_line_says_so(tmp_path, capsys):
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("arguments, said", [(["--device", "cpu"], "needs --out"), (["77"], "no notebook starts")])
+@pytest.mark.parametrize(
+    "arguments, said", [(["--device", "cpu"], "needs --out"), (["77"], "no notebook starts")]
+)
 def test_wrong_arguments(arguments, said, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -123,10 +137,12 @@ def test_a_peak_is_kept_when_a_lecture_resets_it(monkeypatch):
     memory = types.SimpleNamespace()
     fake = types.SimpleNamespace(
         cuda=types.SimpleNamespace(
-            memory=memory, is_available=lambda: True, max_memory_allocated=lambda *_: peak[0],
+            memory=memory,
+            is_available=lambda: True,
+            max_memory_allocated=lambda *_: peak[0],
             reset_peak_memory_stats=lambda *_: peak.__setitem__(0, 1),
         )
-    )  # fmt: skip
+    )
     monkeypatch.setitem(sys.modules, "torch", fake)
     names = {}
     exec(run_on_gpu.PRELUDE, names)
@@ -141,7 +157,9 @@ def test_a_peak_is_kept_when_a_lecture_resets_it(monkeypatch):
 
 @pytest.mark.quick
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: peak memory cannot be measured")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device: peak memory cannot be measured"
+)
 def test_peak_memory_on_a_gpu(tmp_path):
     code = "import torch\nx = torch.zeros(250_000_000, device='cuda')\ndel x\ntorch.cuda.reset_peak_memory_stats()"
     out = tmp_path / "out.json"
@@ -156,7 +174,11 @@ def test_peak_memory_on_a_gpu(tmp_path):
 @pytest.mark.quick
 def test_pip_is_held_to_colabs_versions():
     versions = colab.colab_versions(colab.colab_list())
-    assert versions["numpy"] == "2.1.3" and versions["ipython"] == "7.34.0" and versions["torch"] == "2.11.0"
+    assert (
+        versions["numpy"] == "2.1.3"
+        and versions["ipython"] == "7.34.0"
+        and versions["torch"] == "2.11.0"
+    )
     lines = colab.constraints(versions)
     assert "numpy==2.1.3" in lines and "typing-extensions" in " ".join(lines)
     assert not [line for line in lines if line.startswith(("torch=", "triton", "nvidia"))]
@@ -167,7 +189,10 @@ def test_pip_is_held_to_colabs_versions():
     "after, expected",
     [
         (["flash-tutorial @ file", "numpy==2.1.3"], (["flash-tutorial"], [])),
-        (["flash-tutorial @ file", "numpy==2.5.5"], (["flash-tutorial", "numpy==2.5.5"], ["numpy==2.1.3"])),
+        (
+            ["flash-tutorial @ file", "numpy==2.5.5"],
+            (["flash-tutorial", "numpy==2.5.5"], ["numpy==2.1.3"]),
+        ),
         (["flash-tutorial @ file"], (["flash-tutorial"], ["numpy==2.1.3"])),
     ],
 )
@@ -190,10 +215,21 @@ def test_pictures_are_shown_by_what_colabs_ipython_has(monkeypatch):
 
     class Image(display.Image):  # as in IPython 7.34
         def __init__(
-            self, data=None, url=None, filename=None, format=None, embed=None, width=None, height=None,
-            retina=False, unconfined=False, metadata=None,
-        ):  # fmt: skip
-            super().__init__(data, url, filename, format, embed, width, height, retina, unconfined, metadata)
+            self,
+            data=None,
+            url=None,
+            filename=None,
+            format=None,
+            embed=None,
+            width=None,
+            height=None,
+            retina=False,
+            unconfined=False,
+            metadata=None,
+        ):
+            super().__init__(
+                data, url, filename, format, embed, width, height, retina, unconfined, metadata
+            )
 
     shown = []
     monkeypatch.setattr(display, "Image", Image)
@@ -204,7 +240,10 @@ def test_pictures_are_shown_by_what_colabs_ipython_has(monkeypatch):
 
 @pytest.mark.quick
 def test_other_outputs_are_found(tmp_path, monkeypatch):
-    source = project(tmp_path, _01_a='print(42)\n\n# %% tags=["nbval-check-output"]\nprint(43)') / "notebooks/01_a.py"
+    source = (
+        project(tmp_path, _01_a='print(42)\n\n# %% tags=["nbval-check-output"]\nprint(43)')
+        / "notebooks/01_a.py"
+    )
     notebook = colab.read_source(source)
     for cell, text in zip(notebook.cells, ("other, not compared", "43")):
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]

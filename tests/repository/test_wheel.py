@@ -18,7 +18,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(*command, **options):
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, **options)
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=300, **options
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
@@ -29,10 +31,23 @@ def wheel(tmp_path_factory):
     pytest.importorskip("hatchling", reason="hatchling is not installed, so no wheel can be built")
     folder = tmp_path_factory.mktemp("wheel")
     for name in run("git", "ls-files", "-z", cwd=ROOT).split("\0"):
-        if name.startswith((*PACKAGES, "pyproject", "README", "LICENSE", ".gitignore")) and (ROOT / name).is_file():
+        if (
+            name.startswith((*PACKAGES, "pyproject", "README", "LICENSE", ".gitignore"))
+            and (ROOT / name).is_file()
+        ):
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=folder / "source")
+    run(
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "wheel",
+        "-d",
+        folder,
+        cwd=folder / "source",
+    )
     (path,) = folder.glob("*.whl")
     return path
 
@@ -45,7 +60,9 @@ def test_the_wheel_holds_every_file_of_the_packages_and_the_licences(wheel):
     kinds = {(Path(name).parts[0], Path(name).suffix) for name in wanted}
     assert {("flash_course", ".toml"), ("flash_course", ".json")} <= kinds
     assert {("flash_tutorial", ".safetensors"), ("flash_tutorial", ".bz2")} <= kinds
-    assert "flash_course/template/README.md" in held and "flash_course/template/analysis.ipynb" in held
+    assert (
+        "flash_course/template/README.md" in held and "flash_course/template/analysis.ipynb" in held
+    )
     assert len([name for name in held if "/licenses/" in name]) == 3
     assert {name.split("/")[0] for name in held if ".dist-info" not in name} == {*PACKAGES}
 
@@ -71,9 +88,25 @@ def test_it_works_alone_beside_torch(wheel, tmp_path):
     venv.create(tmp_path / "env", with_pip=False)
     scripts = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
     python = scripts / ("python.exe" if os.name == "nt" else "python")
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
-    place = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    libraries = {str(Path(__import__(name).__file__).parent.parent) for name in ("numpy", "torch", "matplotlib")}
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        wheel,
+    )
+    place = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    )
+    libraries = {
+        str(Path(__import__(name).__file__).parent.parent)
+        for name in ("numpy", "torch", "matplotlib")
+    }
     (place / "libraries.pth").write_text("\n".join(libraries) + "\n")
     said = run(python, "-I", "-c", TRY, cwd=tmp_path).splitlines()
     assert all(line.startswith(str(place)) for line in said[:3]), said[:3]

@@ -22,7 +22,9 @@ LEAST = 25  # characters of a line that tells something
 WHOLE = pytest.mark.nightly
 
 
-@pytest.fixture(scope="module", params=[SETS, pytest.param(there(), marks=WHOLE)], ids=["one set", "all sets"])
+@pytest.fixture(
+    scope="module", params=[SETS, pytest.param(there(), marks=WHOLE)], ids=["one set", "all sets"]
+)
 def numbers(request):
     return request.param
 
@@ -78,21 +80,33 @@ def answers_of(numbers):
                     yield inspect.getsource(function)
         yield code_of(ROOT / "solutions" / f"right_{number}.py")
         (master,) = ROOT.glob(f"solutions/{number}_*.py")
-        yield "\n".join(re.findall(r"^# BEGIN SOLUTION$(.*?)^# END SOLUTION$", master.read_text("utf-8"), re.S | re.M))
+        yield "\n".join(
+            re.findall(
+                r"^# BEGIN SOLUTION$(.*?)^# END SOLUTION$", master.read_text("utf-8"), re.S | re.M
+            )
+        )
 
 
 def telling_lines(text):
     """Its lines that say something: no comments, imports, heads of blocks or lines of a docstring."""
     dull = ("#", "import ", "from ", "with ", "for ", "def ", "class ", '"""')
     lines = [line.strip() for line in text.splitlines()]
-    return {squeezed(line) for line in lines if not line.startswith(dull) and len(squeezed(line)) >= LEAST}
+    return {
+        squeezed(line)
+        for line in lines
+        if not line.startswith(dull) and len(squeezed(line)) >= LEAST
+    }
 
 
 def open_text():
     """What students may read in any case: the package, lectures, problem sets, hints, what is to be mended."""
     paths = [path for path in (ROOT / "flash_tutorial").rglob("*.py")]
     paths += [path for path in (ROOT / "flash_course").rglob("*.py") if "checks" not in path.parts]
-    paths += [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("exercises/*.ipynb"), *ROOT.glob("experiments/**/*.py")]
+    paths += [
+        *ROOT.glob("notebooks/*.ipynb"),
+        *ROOT.glob("exercises/*.ipynb"),
+        *ROOT.glob("experiments/**/*.py"),
+    ]
     paths += [*ROOT.glob("tests/tutorial/*.py")]
     texts = [*map(code_of, paths)]
     for exercise in (exercise for number in there() for exercise in load_set(number).values()):
@@ -163,7 +177,9 @@ def test_no_object_of_the_package_is_a_right_answer(copy, numbers):
 # ---------------------------------------------------------------- verdicts
 def test_verdicts_are_those_of_the_checkout(copy, numbers):
     names = QUICK if numbers == SETS else numbers
-    run = run_in(copy, Path(__file__).parent / "same_verdicts.py", ROOT, copy, *names, cwd=copy.parent)
+    run = run_in(
+        copy, Path(__file__).parent / "same_verdicts.py", ROOT, copy, *names, cwd=copy.parent
+    )
     assert not run.returncode, run.stderr
     last = run.stdout.splitlines()[-1]
     assert run.stdout == f"{last}\n" and int(last.split()[0]) > 20 * len(numbers), run.stdout
@@ -178,7 +194,10 @@ def checked(copy, path):
 def test_a_problem_set_is_checked(copy, numbers):
     """The untouched file is not attempted; the solution is right, or recorded (nightly)."""
     for number in numbers:
-        (blank,), (solved,) = copy.glob(f"exercises/{number}_*"), ROOT.glob(f"solutions/{number}_*.ipynb")
+        (blank,), (solved,) = (
+            copy.glob(f"exercises/{number}_*"),
+            ROOT.glob(f"solutions/{number}_*.ipynb"),
+        )
         assert all(said.startswith("not attempted") for said in checked(copy, blank).values())
         if numbers == SETS:
             continue
@@ -188,15 +207,22 @@ def test_a_problem_set_is_checked(copy, numbers):
 
 
 def test_grading_asks_for_the_instructors_copy(copy):
-    run = run_in(copy, "-m", "flash_course.cli", "grade", "exercises", "--out", copy.parent / "graded")
+    run = run_in(
+        copy, "-m", "flash_course.cli", "grade", "exercises", "--out", copy.parent / "graded"
+    )
     assert run.returncode == 2 and "grading needs the instructor's copy" in run.stderr
 
 
 def test_predictions_are_recorded_and_open_ones_named(copy, numbers):
     if "05" in numbers:
-        ask = "from flash_course import check, hint; check('05.6', {'a': 3, 'b': None}); hint('05.6')"
+        ask = (
+            "from flash_course import check, hint; check('05.6', {'a': 3, 'b': None}); hint('05.6')"
+        )
         run = run_in(copy, "-c", ask)
-        assert run.stdout.startswith("05.6: recorded: ") and "nothing is written under b." in run.stdout
+        assert (
+            run.stdout.startswith("05.6: recorded: ")
+            and "nothing is written under b." in run.stdout
+        )
         assert "05.6, hint 1 of 3" in run.stdout
 
 
@@ -204,7 +230,8 @@ def test_predictions_are_recorded_and_open_ones_named(copy, numbers):
 def test_a_case_that_names_a_right_answer_is_refused():
     source = (ROOT / "flash_course" / "checks" / "sets" / "set_05.py").read_text(encoding="utf-8")
     source = source.replace(
-        '    yield no_loop("no loop", "chunks"', '    earlier_chunks(own)\n    yield no_loop("no loop", "chunks"'
+        '    yield no_loop("no loop", "chunks"',
+        '    earlier_chunks(own)\n    yield no_loop("no loop", "chunks"',
     )
     with pytest.raises(ValueError, match=r"cases_2 needs the right answer earlier_chunks"):
         tool().load("without_answers").without_answers("05", source, load_set("05"))
@@ -214,7 +241,9 @@ def test_other_draws_are_said(copy, numbers, tmp_path):
     other = tmp_path / "course"
     shutil.copytree(copy / "flash_course", other / "flash_course")
     path = other / "flash_course" / "checks" / "expected.py"
-    path.write_text(path.read_text("utf-8").replace("default_rng(5)", "default_rng(6)"), encoding="utf-8")
+    path.write_text(
+        path.read_text("utf-8").replace("default_rng(5)", "default_rng(6)"), encoding="utf-8"
+    )
     ask = f"from flash_course.checks.exercise import load_set; load_set('{numbers[0]}')"
     environment = os.environ | {"PYTHONPATH": f"{other}:{copy}"}
     run = run_in(copy, "-c", ask, env=environment, cwd=tmp_path)

@@ -23,7 +23,10 @@ KEY = "validation_bits_per_byte"
 @pytest.fixture(scope="module")
 def corpus(text):
     """Learning the words of the one text makes the other, with its strange characters, the more surprising."""
-    learnt, strange = load_file(text), Split.from_documents([b"Anne had XYZ been 123 forced QQ into 77 prudence " * 5])
+    learnt, strange = (
+        load_file(text),
+        Split.from_documents([b"Anne had XYZ been 123 forced QQ into 77 prudence " * 5]),
+    )
     return Corpus("strange", learnt.train, strange, learnt.test)
 
 
@@ -61,7 +64,9 @@ def test_scores_change_no_weight(corpus, scored):
 def test_rarer_than_the_updates_it_is_one_score_at_the_end(corpus, tmp_path, every):
     result = run(corpus, tmp_path / "run", config=replace(SCORED, eval_every=every))
     assert [row["step"] for row in result.log if KEY in row] == [24] and result.best["step"] == 24
-    assert weights(LanguageModel.from_pretrained(tmp_path / "run" / "best")) == weights(result.model)
+    assert weights(LanguageModel.from_pretrained(tmp_path / "run" / "best")) == weights(
+        result.model
+    )
 
 
 def files_of(folder):
@@ -72,10 +77,16 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def test_killed_at_any_write_of_the_best_it_ends_with_the_same(corpus, tmp_path, scored, monkeypatch):
+def test_killed_at_any_write_of_the_best_it_ends_with_the_same(
+    corpus, tmp_path, scored, monkeypatch
+):
     """Before, inside and after each save of a best model."""
     result, out = scored
-    points = [(name, count) for name in ("save_best", "put_aside", "replace", "after") for count in (1, 2, 3)]
+    points = [
+        (name, count)
+        for name in ("save_best", "put_aside", "replace", "after")
+        for count in (1, 2, 3)
+    ]
     replace_file = checkpoints.os.replace
     for name, count in points:
         folder, calls = tmp_path / f"{name}{count}", []
@@ -116,10 +127,14 @@ def test_resumed_from_before_the_best_it_is_the_same(corpus, tmp_path, scored):
     result, out = scored
     run(corpus, tmp_path / "run", config=SCORED, stop_at=3)
     shutil.copytree(tmp_path / "run", tmp_path / "later")
-    shutil.copytree(out / "best", tmp_path / "later" / "best")  # written just before the process died
+    shutil.copytree(
+        out / "best", tmp_path / "later" / "best"
+    )  # written just before the process died
     for folder in ("run", "later"):
         again = run(corpus, tmp_path / folder, config=SCORED, resume=True)
-        assert again.best == result.best and files_of(tmp_path / folder / "best") == files_of(out / "best")
+        assert again.best == result.best and files_of(tmp_path / folder / "best") == files_of(
+            out / "best"
+        )
 
 
 def test_an_altered_best_is_named_and_another_run_is_not_written_over(corpus, tmp_path, scored):
@@ -129,7 +144,9 @@ def test_an_altered_best_is_named_and_another_run_is_not_written_over(corpus, tm
         shutil.rmtree(path)
     record = tmp_path / "run" / "best" / "model.safetensors"
     record.write_bytes(record.read_bytes()[:-1] + b"\x01")
-    message = assert_refused("altered", run, corpus, tmp_path / "run", config=replace(SCORED, steps=30), resume=True)
+    message = assert_refused(
+        "altered", run, corpus, tmp_path / "run", config=replace(SCORED, steps=30), resume=True
+    )
     assert "best" in message and "move" in message
     (tmp_path / "foreign" / "best").mkdir(parents=True)
     (tmp_path / "foreign" / "best" / "novel.txt").write_text("mine")
@@ -141,7 +158,9 @@ def test_settings_of_scores_that_cannot_be_are_named():
     assert_refused("eval_every=10 with eval_bytes=0", TrainConfig, eval_every=10, eval_bytes=0)
     for wrong in (0, -1, 2.0, True):
         assert_refused(
-            f"eval_every={wrong!r}: expected an integer of at least 1 or None", TrainConfig, eval_every=wrong
+            f"eval_every={wrong!r}: expected an integer of at least 1 or None",
+            TrainConfig,
+            eval_every=wrong,
         )
 
 
@@ -152,7 +171,12 @@ def test_a_callback_gets_the_log_row_by_row(corpus, tmp_path):
     seen = []
 
     def callback(row):
-        assert (tmp_path / "run" / "log.csv").read_text().splitlines()[-1].startswith(f"{row['step']},")
+        assert (
+            (tmp_path / "run" / "log.csv")
+            .read_text()
+            .splitlines()[-1]
+            .startswith(f"{row['step']},")
+        )
         seen.append(dict(row))
         row.clear()  # its own copy
 
@@ -164,9 +188,18 @@ def test_a_callback_stops_the_run_and_it_goes_on(corpus, tmp_path, scored):
     result, _ = scored
     cut = run(corpus, tmp_path / "run", config=SCORED, callback=lambda row: row["step"] < 10)
     assert len(cut.log) == 10 and cut.evaluation is None and cut.best["step"] in (4, 8)
-    assert [path.name for path in checkpoint_folders(tmp_path / "run")] == ["step_000009", "step_000010"]
+    assert [path.name for path in checkpoint_folders(tmp_path / "run")] == [
+        "step_000009",
+        "step_000010",
+    ]
     seen = []
-    again = run(corpus, tmp_path / "run", config=SCORED, resume=True, callback=lambda row: seen.append(row["step"]))
+    again = run(
+        corpus,
+        tmp_path / "run",
+        config=SCORED,
+        resume=True,
+        callback=lambda row: seen.append(row["step"]),
+    )
     assert seen == list(range(11, 25)) and weights(again.model) == weights(result.model)
     assert again.best == result.best
 
@@ -180,8 +213,13 @@ def test_what_a_callback_raises_loses_nothing(corpus, tmp_path, scored):
 
     with pytest.raises(RuntimeError, match="mine"):
         run(corpus, tmp_path / "run", config=SCORED, callback=callback)
-    assert json.loads((checkpoint_folders(tmp_path / "run")[-1] / "training.json").read_text())["step"] == 9
-    assert weights(run(corpus, tmp_path / "run", config=SCORED, resume=True).model) == weights(result.model)
+    assert (
+        json.loads((checkpoint_folders(tmp_path / "run")[-1] / "training.json").read_text())["step"]
+        == 9
+    )
+    assert weights(run(corpus, tmp_path / "run", config=SCORED, resume=True).model) == weights(
+        result.model
+    )
 
 
 def test_seconds_are_those_of_training(corpus, monkeypatch):

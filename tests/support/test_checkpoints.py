@@ -31,13 +31,25 @@ def without_seconds(rows):
 def test_folder_of_a_run(corpus, tmp_path, whole):
     result = run(corpus, tmp_path / "new" / "run")
     out = tmp_path / "new" / "run"
-    assert [path.name for path in checkpoint_folders(out)] == ["step_000009", "step_000010"]  # the last two
+    assert [path.name for path in checkpoint_folders(out)] == [
+        "step_000009",
+        "step_000010",
+    ]  # the last two
     assert not list(out.glob(".*"))
-    assert weights(LanguageModel.from_pretrained(out)) == weights(result.model) == weights(whole.model)
+    assert (
+        weights(LanguageModel.from_pretrained(out)) == weights(result.model) == weights(whole.model)
+    )
     assert weights(LanguageModel.from_pretrained(out / "step_000010")) == weights(result.model)
     assert read_log(out / "log.csv") == result.log and len(result.log) == 10
-    assert json.loads((out / "result.json").read_text())["validation_bits_per_byte"] == result.evaluation.bits_per_byte
-    assert {path.suffix for path in out.rglob("*") if path.is_file()} == {".json", ".safetensors", ".csv"}
+    assert (
+        json.loads((out / "result.json").read_text())["validation_bits_per_byte"]
+        == result.evaluation.bits_per_byte
+    )
+    assert {path.suffix for path in out.rglob("*") if path.is_file()} == {
+        ".json",
+        ".safetensors",
+        ".csv",
+    }
 
 
 @pytest.mark.parametrize("gone", ["model.safetensors", "step_*"])
@@ -68,9 +80,16 @@ def kill_at(monkeypatch, count):
         monkeypatch.setattr(module, name, call)
 
     for module, name in (
-        (files, "save_tensors"), (files, "write_text"), (run_folder.Log, "append"), (run_folder, "write_json"),
-        (os, "replace"), (os, "fsync"), (os, "rmdir"), (os, "unlink"), (Path, "write_bytes"),
-    ):  # fmt: skip
+        (files, "save_tensors"),
+        (files, "write_text"),
+        (run_folder.Log, "append"),
+        (run_folder, "write_json"),
+        (os, "replace"),
+        (os, "fsync"),
+        (os, "rmdir"),
+        (os, "unlink"),
+        (Path, "write_bytes"),
+    ):
         watch(module, name)
     return calls
 
@@ -119,7 +138,9 @@ def test_damaged_checkpoint_is_passed_over_and_named(corpus, tmp_path, whole, na
     said = []
     assert last_checkpoint(tmp_path, said.append)[1]["step"] == 9
     if (name, how) == ("training.json", "gone"):  # whose folder is it? It is named, and not touched
-        with pytest.raises(ValueError, match=r"step_000010 is no checkpoint of this program: move it"):
+        with pytest.raises(
+            ValueError, match=r"step_000010 is no checkpoint of this program: move it"
+        ):
             run(corpus, tmp_path, resume=True)
         (tmp_path / "step_000010").rename(tmp_path / "away")
     else:
@@ -134,7 +155,9 @@ def test_no_whole_checkpoint_is_one_line(corpus, tmp_path):
     run_all_but_the_end(corpus, tmp_path)
     for path in checkpoint_folders(tmp_path):
         damage(path / "optimizer.safetensors", "altered")
-    with pytest.raises(ValueError, match=r"step_000009.*altered.*no earlier checkpoint is whole") as error:
+    with pytest.raises(
+        ValueError, match=r"step_000009.*altered.*no earlier checkpoint is whole"
+    ) as error:
         last_checkpoint(tmp_path, lambda line: None)
     assert "\n" not in str(error.value)
 
@@ -150,7 +173,9 @@ def test_a_later_damaged_checkpoint_does_not_push_a_whole_one_out(corpus, tmp_pa
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000009", "step_000010"]
 
 
-@pytest.mark.parametrize("where", ["model.safetensors", "optimizer.safetensors", "training.json", "log.csv"])
+@pytest.mark.parametrize(
+    "where", ["model.safetensors", "optimizer.safetensors", "training.json", "log.csv"]
+)
 def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, whole, where):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -168,7 +193,9 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, 
 
         def refuse(self, **row):
             if row["step"] == 6:
-                monkeypatch.setattr("builtins.open", lambda *args, **kwargs: (_ for _ in ()).throw(full))
+                monkeypatch.setattr(
+                    "builtins.open", lambda *args, **kwargs: (_ for _ in ()).throw(full)
+                )
             return append(self, **row)
 
         monkeypatch.setattr(run_folder.Log, "append", refuse)
@@ -186,11 +213,21 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    "key, value", [("learning_rate", 0.02), ("batch", 8), ("warmup", 3), ("seed", 1), ("clip", None), ("accumulate", 2)]
+    "key, value",
+    [
+        ("learning_rate", 0.02),
+        ("batch", 8),
+        ("warmup", 3),
+        ("seed", 1),
+        ("clip", None),
+        ("accumulate", 2),
+    ],
 )
 def test_resume_with_another_setting_names_it(corpus, tmp_path, key, value):
     run(corpus, tmp_path)
-    with pytest.raises(ValueError, match=f"{key}={getattr(CONFIG, key)!r}, now {key}={value!r}") as error:
+    with pytest.raises(
+        ValueError, match=f"{key}={getattr(CONFIG, key)!r}, now {key}={value!r}"
+    ) as error:
         run(corpus, tmp_path, config=replace(CONFIG, **{key: value}), resume=True)
     assert "\n" not in str(error.value)
 
@@ -200,15 +237,23 @@ def test_resume_with_another_model_or_text_names_it(corpus, tmp_path):
     with pytest.raises(ValueError, match="dim=16, now dim=32"):
         run(corpus, tmp_path, replace(MODEL, dim=32), resume=True)
     other = corpus.__class__(corpus.name, corpus.validation, corpus.train, corpus.test)
-    with pytest.raises(ValueError, match=r"trained on the text 'text.txt' as it was then.*has other bytes"):
+    with pytest.raises(
+        ValueError, match=r"trained on the text 'text.txt' as it was then.*has other bytes"
+    ):
         run(other, tmp_path, resume=True)
-    run(corpus, tmp_path, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True)  # no part in it
+    run(
+        corpus, tmp_path, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True
+    )  # no part in it
 
 
 def test_a_run_cut_short_is_the_first_part_of_the_whole_one(corpus, tmp_path, whole):
     """Its rates fall as if nothing were cut, and it goes on to the same weights; another run is refused as before."""
     cut = run(corpus, tmp_path, stop_at=4)
-    assert without_seconds(cut.log) == without_seconds(whole.log[:4]) == without_seconds(run(corpus, stop_at=4).log)
+    assert (
+        without_seconds(cut.log)
+        == without_seconds(whole.log[:4])
+        == without_seconds(run(corpus, stop_at=4).log)
+    )
     assert cut.evaluation is None and not (tmp_path / "model.safetensors").exists()
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000003", "step_000004"]
     run(corpus, tmp_path, resume=True, stop_at=7)
@@ -223,7 +268,9 @@ def test_a_run_cut_short_is_the_first_part_of_the_whole_one(corpus, tmp_path, wh
 @pytest.mark.parametrize("stop_at", [0, 11, 2.0, True, 3])
 def test_a_stop_that_cannot_be_is_named(corpus, tmp_path, stop_at):
     run(corpus, tmp_path, stop_at=4)
-    with pytest.raises(ValueError, match=f"stop_at={stop_at!r}: expected an integer from 4 to 10, since 4 updates"):
+    with pytest.raises(
+        ValueError, match=f"stop_at={stop_at!r}: expected an integer from 4 to 10, since 4 updates"
+    ):
         run(corpus, tmp_path, resume=True, stop_at=stop_at)
     with pytest.raises(ValueError, match=r"stop_at=0: expected an integer from 1 to 10$"):
         run(corpus, stop_at=0)

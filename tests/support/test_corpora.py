@@ -22,7 +22,12 @@ CORPUS_FOLDER = Path(corpora.__file__).parent
 
 
 def test_austen_is_split_by_novel(austen):
-    assert austen.train.titles == ("Sense and Sensibility", "Pride and Prejudice", "Mansfield Park", "Emma")
+    assert austen.train.titles == (
+        "Sense and Sensibility",
+        "Pride and Prejudice",
+        "Mansfield Park",
+        "Emma",
+    )
     assert austen.validation.titles == ("Persuasion",)
     assert austen.test.titles == ("Northanger Abbey",)
     assert [len(split.tokens) for split in (austen.train, austen.validation, austen.test)] == [
@@ -30,7 +35,11 @@ def test_austen_is_split_by_novel(austen):
         466_828,
         432_914,
     ]
-    assert hashlib.sha256(austen.validation.tokens.tobytes()).hexdigest().startswith("c1d91381ade659d3")
+    assert (
+        hashlib.sha256(austen.validation.tokens.tobytes())
+        .hexdigest()
+        .startswith("c1d91381ade659d3")
+    )
     assert austen.train.tokens.dtype == np.uint8 and austen.train.offsets.dtype == np.int64
     assert austen.train.document(1).tobytes().lstrip().upper().startswith(b"PRIDE AND PREJUDICE")
     for split in (austen.train, austen.validation, austen.test):
@@ -47,7 +56,9 @@ def austen_copy(tmp_path):
 def test_austen_truncated(austen_copy):
     packed = austen_copy / "austen.txt.bz2"
     packed.write_bytes(packed.read_bytes()[:-1000])
-    assert_refused("'austen' is damaged .*install the package again", corpora.load_austen, austen_copy)
+    assert_refused(
+        "'austen' is damaged .*install the package again", corpora.load_austen, austen_copy
+    )
 
 
 def test_austen_altered_by_one_letter(austen_copy):
@@ -74,7 +85,9 @@ def test_austen_without_its_file(austen_copy):
 
 
 def test_unknown_name_lists_what_is_known():
-    message = assert_refused("'shakespear' is neither a corpus nor a file", load_corpus, "shakespear")
+    message = assert_refused(
+        "'shakespear' is neither a corpus nor a file", load_corpus, "shakespear"
+    )
     assert all(name in message for name in ("austen", *online.SOURCES))
     assert_refused("by its name or a path, got 3", load_corpus, 3)
     assert_refused("'austen' is always whole", load_corpus, "austen", max_bytes=1000)
@@ -97,7 +110,8 @@ def test_own_file_with_documents_is_split_by_document(tmp_path):
     (tmp_path / "own.txt").write_bytes(b"\0".join(documents) + b"\0\0")
     corpus = load_corpus(str(tmp_path / "own.txt"))
     got = [
-        [s.document(i).tobytes() for i in range(s.n_documents)] for s in (corpus.train, corpus.validation, corpus.test)
+        [s.document(i).tobytes() for i in range(s.n_documents)]
+        for s in (corpus.train, corpus.validation, corpus.test)
     ]
     assert got == [documents[:36], documents[36:38], documents[38:]]
 
@@ -123,8 +137,14 @@ def test_own_file_is_cut_between_characters(tmp_path):
         ("café, and more text".encode("latin-1"), "not UTF-8 .byte 0xe9 at position 3"),
         ("plain text, wide letters".encode("utf-16"), "not UTF-8 .byte 0xff at position 0"),
         ("plain text, wide letters".encode("utf-16-le"), "looks like UTF-16"),
-        ("простой русский текст".encode("utf-16-le"), "looks like UTF-16 or binary data .* control characters"),
-        ("простой русский текст".encode("utf-16-be"), "looks like UTF-16 or binary data .* control characters"),
+        (
+            "простой русский текст".encode("utf-16-le"),
+            "looks like UTF-16 or binary data .* control characters",
+        ),
+        (
+            "простой русский текст".encode("utf-16-be"),
+            "looks like UTF-16 or binary data .* control characters",
+        ),
     ],
 )
 def test_files_that_are_no_text(tmp_path, raw, match):

@@ -9,7 +9,12 @@ from flash_tutorial.training import devices
 
 pytestmark = pytest.mark.quick
 
-CAPABILITIES = [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")]
+CAPABILITIES = [
+    ((9, 0), "bfloat16"),
+    ((8, 0), "bfloat16"),
+    ((7, 5), "float16"),
+    ((6, 1), "float32"),
+]
 
 
 @pytest.mark.parametrize("capability, dtype", CAPABILITIES)
@@ -31,18 +36,27 @@ def test_a_large_model_on_a_cpu_follows_a_measurement(monkeypatch, gain, dtype):
     monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: gain)
     chosen, _ = devices.pick_dtype("cpu", parameters=devices.LARGE)
     assert chosen == getattr(torch, dtype)
-    assert f"{gain:.1f} times as fast in bfloat16" in devices.measured_gain(torch.device("cpu"), "auto", devices.LARGE)
+    assert f"{gain:.1f} times as fast in bfloat16" in devices.measured_gain(
+        torch.device("cpu"), "auto", devices.LARGE
+    )
     asked, _ = devices.pick_dtype("cpu", "float32", devices.LARGE)
-    assert asked == torch.float32 and not devices.measured_gain(torch.device("cpu"), "float32", devices.LARGE)
+    assert asked == torch.float32 and not devices.measured_gain(
+        torch.device("cpu"), "float32", devices.LARGE
+    )
 
 
 def test_the_measurement_is_short_and_made_once():
     devices.bfloat16_gain.cache_clear()
     began = time.process_time()
     gain = devices.bfloat16_gain(torch.get_num_threads())
-    assert gain > 0 and time.process_time() - began < 3  # a processor that emulates bfloat16 takes longer for a pair
+    assert (
+        gain > 0 and time.process_time() - began < 3
+    )  # a processor that emulates bfloat16 takes longer for a pair
     began = time.process_time()
-    assert devices.bfloat16_gain(torch.get_num_threads()) == gain and time.process_time() - began < 0.01
+    assert (
+        devices.bfloat16_gain(torch.get_num_threads()) == gain
+        and time.process_time() - began < 0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +81,9 @@ def test_description_is_one_line():
 
 
 def test_freed_memory_is_reused_without_page_faults():
-    resource = pytest.importorskip("resource", reason="counts page faults, which Windows does not tell")
+    resource = pytest.importorskip(
+        "resource", reason="counts page faults, which Windows does not tell"
+    )
     if not devices.keep_freed_memory():
         pytest.skip("only glibc on Linux hands freed memory back at once")
     x = torch.randn(1, 2048, 1152)
@@ -81,7 +97,9 @@ def test_freed_memory_is_reused_without_page_faults():
     assert faults() < 200  # 9.4 MB are 2304 pages
 
 
-@pytest.mark.parametrize("system, libc", [("Darwin", ("", "")), ("Windows", ("", "")), ("Linux", ("musl", "1"))])
+@pytest.mark.parametrize(
+    "system, libc", [("Darwin", ("", "")), ("Windows", ("", "")), ("Linux", ("musl", "1"))]
+)
 def test_other_systems_are_left_alone(monkeypatch, system, libc):
     monkeypatch.setattr(devices.platform, "system", lambda: system)
     monkeypatch.setattr(devices.platform, "libc_ver", lambda: libc)

@@ -23,7 +23,9 @@ from flash_tutorial.training.devices import Group
 from flash_tutorial.training.run_folder import read_log
 
 MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)
-TRAIN = dict(steps=6, batch=8, length=40, learning_rate=1e-2, warmup=2, eval_bytes=500, checkpoint_every=2)
+TRAIN = dict(
+    steps=6, batch=8, length=40, learning_rate=1e-2, warmup=2, eval_bytes=500, checkpoint_every=2
+)
 SCRIPT = """
 import json, os, sys, time
 from flash_tutorial import ModelConfig
@@ -52,11 +54,22 @@ def torchrun(tmp_path):
         (tmp_path / "script.py").write_text(script, encoding="utf-8")
         model = MODEL | {k: v for k, v in changed.items() if k in ModelConfig.__dataclass_fields__}
         settings = TRAIN | {k: v for k, v in changed.items() if k not in model}
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            str(processes),
+        ]
         done = subprocess.run(
             [*command, "script.py", json.dumps([model, settings, str(out), resume, stop_at])],
-            capture_output=True, text=True, timeout=240, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
         return done.returncode, done.stdout + done.stderr
 
     return start
@@ -104,7 +117,9 @@ def test_a_batch_that_cannot_be_shared_is_refused(corpus, monkeypatch):
         yield Group(0, 3), torch.device("cpu")
 
     monkeypatch.setattr("flash_tutorial.training.session.training_group", three)
-    with pytest.raises(ValueError, match="batch=8 on 3 processes in accumulate=1 parts: expected a multiple of 3"):
+    with pytest.raises(
+        ValueError, match="batch=8 on 3 processes in accumulate=1 parts: expected a multiple of 3"
+    ):
         train(ModelConfig(**MODEL), TrainConfig(**TRAIN), corpus=corpus, progress=False)
 
 
@@ -116,7 +131,10 @@ def test_two_processes_are_one(torchrun, corpus, tmp_path):
 
     And none leaves before rank 0 has written.
     """
-    for name, changed in {"causal": {}, "masked": dict(causal=False, vocab_size=257, accumulate=2)}.items():
+    for name, changed in {
+        "causal": {},
+        "masked": dict(causal=False, vocab_size=257, accumulate=2),
+    }.items():
         code, said = torchrun(2, tmp_path / name, **changed)
         assert code == 0, said
         assert set(re.findall(r"rank \d: scored (?:True|False)", said)) == {
@@ -125,16 +143,32 @@ def test_two_processes_are_one(torchrun, corpus, tmp_path):
         }, said
         left = [float(at) for at in re.findall(r"rank \d: scored \w+, left at ([\d.]+)", said)]
         # one that ends badly before rank 0 has written would stop it: torchrun ends all with the first that fails
-        assert len(left) == 2 and min(left) > (tmp_path / name / "model.safetensors").stat().st_mtime
+        assert (
+            len(left) == 2 and min(left) > (tmp_path / name / "model.safetensors").stat().st_mtime
+        )
         assert said.count("validation:") == 1 and "2 processes" in said
         model = MODEL | {k: v for k, v in changed.items() if k != "accumulate"}
-        train(ModelConfig(**model), TrainConfig(**TRAIN), corpus=corpus, out=tmp_path / f"{name} alone", progress=False)
+        train(
+            ModelConfig(**model),
+            TrainConfig(**TRAIN),
+            corpus=corpus,
+            out=tmp_path / f"{name} alone",
+            progress=False,
+        )
         same_run(tmp_path / name, tmp_path / f"{name} alone")
-        assert {p.name for p in (tmp_path / name).iterdir()} == {p.name for p in (tmp_path / f"{name} alone").iterdir()}
+        assert {p.name for p in (tmp_path / name).iterdir()} == {
+            p.name for p in (tmp_path / f"{name} alone").iterdir()
+        }
 
 
 def test_a_run_goes_on_with_another_number_of_processes(torchrun, corpus, tmp_path):
-    train(ModelConfig(**MODEL), TrainConfig(**TRAIN), corpus=corpus, out=tmp_path / "whole", progress=False)
+    train(
+        ModelConfig(**MODEL),
+        TrainConfig(**TRAIN),
+        corpus=corpus,
+        out=tmp_path / "whole",
+        progress=False,
+    )
     out = tmp_path / "parts"
     settings = dict(corpus=corpus, out=out, progress=False)
     train(ModelConfig(**MODEL), TrainConfig(**TRAIN), stop_at=2, **settings)
@@ -169,18 +203,31 @@ def test_scores_on_the_way_and_a_callback_are_rank_0s(torchrun, corpus, tmp_path
     scored = {"eval_every": 2, "checkpoint_every": 4}
     code, said = torchrun(2, tmp_path / "two", script=WATCHED, **scored)
     assert code == 0, said
-    assert "rank 0: saw [1, 2, 3, 4, 5], ended at 5" in said and "rank 1: saw [], ended at 5" in said
+    assert (
+        "rank 0: saw [1, 2, 3, 4, 5], ended at 5" in said and "rank 1: saw [], ended at 5" in said
+    )
     alone = train(
-        ModelConfig(**MODEL), TrainConfig(**TRAIN | scored), corpus=corpus, out=tmp_path / "one", progress=False,
+        ModelConfig(**MODEL),
+        TrainConfig(**TRAIN | scored),
+        corpus=corpus,
+        out=tmp_path / "one",
+        progress=False,
         callback=lambda row: row["step"] < 5,
-    )  # fmt: skip
-    ours, theirs = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("two", "one"))
+    )
+    ours, theirs = (
+        load_file(tmp_path / name / "best" / "model.safetensors") for name in ("two", "one")
+    )
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
     rows = read_log(tmp_path / "two" / "log.csv")
     scores = [row["validation_bits_per_byte"] for row in rows if "validation_bits_per_byte" in row]
-    assert scores == pytest.approx([r["validation_bits_per_byte"] for r in alone.log if len(r) == 8], rel=1e-4)
-    assert [path.name for path in checkpoint_folders(tmp_path / "two")] == ["step_000004", "step_000005"]
+    assert scores == pytest.approx(
+        [r["validation_bits_per_byte"] for r in alone.log if len(r) == 8], rel=1e-4
+    )
+    assert [path.name for path in checkpoint_folders(tmp_path / "two")] == [
+        "step_000004",
+        "step_000005",
+    ]
 
 
 def test_an_error_of_the_user_ends_all_processes(torchrun, tmp_path):
@@ -197,8 +244,20 @@ SMALL = "--dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 --ev
 def command(*argv, signal_at=None):
     """The command on two processes; a signal after the update that is named."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-u", "-m", "flash_course.cli", "train", "--processes", "2", *SMALL.split(), *argv]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "flash_course.cli",
+        "train",
+        "--processes",
+        "2",
+        *SMALL.split(),
+        *argv,
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as process:
         if signal_at:
             for line in process.stdout:
                 if line.startswith(f"step {signal_at[0]}/"):
@@ -211,7 +270,10 @@ def command(*argv, signal_at=None):
 def test_an_error_of_the_user_is_one_line_of_several_processes(tmp_path):
     """Of all of them, and of the first alone, which looks at the folder."""
     out = ["--out", str(tmp_path / "run")]
-    assert command(*out, "--lr", "0")[::2] == (2, ["flash-tutorial: error: --lr 0.0: expected a number above 0"])
+    assert command(*out, "--lr", "0")[::2] == (
+        2,
+        ["flash-tutorial: error: --lr 0.0: expected a number above 0"],
+    )
     assert cli.main(["train", *SMALL.split(), *out, "--steps", "4"]) == 0  # in this process
     code, _, lines = command(*out, "--steps", "4")
     assert code == 2 and len(lines) == 1 and "already holds a run" in lines[0]
@@ -224,6 +286,10 @@ def test_a_signal_stops_all_processes_with_one_checkpoint(tmp_path):
     step = int(re.search(r"SIGTERM: stopped after update (\d+) of 400, with a checkpoint", said)[1])
     assert code == 143 and not lines and 20 <= step < 400
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "log.csv", "step_000000", f"step_{step:06d}"
-    ]  # fmt: skip
-    assert cli.main(["train", *SMALL.split(), *out, "--resume"]) == 0  # the one process that is here goes on
+        "log.csv",
+        "step_000000",
+        f"step_{step:06d}",
+    ]
+    assert (
+        cli.main(["train", *SMALL.split(), *out, "--resume"]) == 0
+    )  # the one process that is here goes on

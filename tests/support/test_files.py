@@ -13,19 +13,30 @@ from flash_tutorial import files
 pytestmark = pytest.mark.quick
 
 ADVICE = {
-    "ENOSPC": "free some space", "EDQUOT": "free some space", "EROFS": "choose a folder that you may write to",
-    "EACCES": "choose a folder that you may write to", "ENOTDIR": "in the way: choose another name",
-    "EEXIST": "in the way: choose another name", "ENAMETOOLONG": "choose a shorter name", "EIO": "another folder",
-}  # fmt: skip
+    "ENOSPC": "free some space",
+    "EDQUOT": "free some space",
+    "EROFS": "choose a folder that you may write to",
+    "EACCES": "choose a folder that you may write to",
+    "ENOTDIR": "in the way: choose another name",
+    "EEXIST": "in the way: choose another name",
+    "ENAMETOOLONG": "choose a shorter name",
+    "EIO": "another folder",
+}
 
 
 @pytest.mark.parametrize("name", ADVICE)
 @pytest.mark.parametrize("where", ["replace", "fsync"])
 def test_the_advice_is_for_what_is_wrong(tmp_path, monkeypatch, name, where):
     number = getattr(errno, name)
-    monkeypatch.setattr(os, where, lambda *_: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
-    message = assert_one_line(lambda: files.write_text(tmp_path / "a", "text"), "a could not be written", ADVICE[name])
-    assert os.strerror(number) in message and ("free some space" in message) == (name in ("ENOSPC", "EDQUOT"))
+    monkeypatch.setattr(
+        os, where, lambda *_: (_ for _ in ()).throw(OSError(number, os.strerror(number)))
+    )
+    message = assert_one_line(
+        lambda: files.write_text(tmp_path / "a", "text"), "a could not be written", ADVICE[name]
+    )
+    assert os.strerror(number) in message and ("free some space" in message) == (
+        name in ("ENOSPC", "EDQUOT")
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -35,7 +46,9 @@ def test_a_file_where_a_folder_should_be(tmp_path):
     assert_one_line(lambda: files.make_folder(tmp_path / "file"), "in the way")
     (tmp_path / "folder").mkdir()
     assert_one_line(lambda: files.write_text(tmp_path / "folder", "text"), "in the way")
-    assert_one_line(lambda: files.write_text(tmp_path / ("x" * 300), "text"), "choose a shorter name")
+    assert_one_line(
+        lambda: files.write_text(tmp_path / ("x" * 300), "text"), "choose a shorter name"
+    )
 
 
 def test_files_that_belong_together_change_together(tmp_path, monkeypatch):
@@ -59,7 +72,9 @@ def test_files_that_belong_together_change_together(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "fsync", fail)
         calls.clear()
         assert_one_line(lambda: write("second"), "a and ", "c could not be written", "untouched")
-        assert sorted(tmp_path.iterdir()) == paths and {path.read_text() for path in paths} == {"first"}
+        assert sorted(tmp_path.iterdir()) == paths and {path.read_text() for path in paths} == {
+            "first"
+        }
 
 
 def test_any_altered_byte_of_plain_values_is_noticed(tmp_path):
@@ -90,13 +105,23 @@ def odd_name(tmp_path):
 
 
 def test_tensors_are_read_from_a_folder_whose_name_is_not_utf8(odd_name):
-    tensors = {"a": torch.arange(6.0).reshape(2, 3), "none": torch.zeros(0, 2), "half": torch.ones(3).bfloat16()}
+    tensors = {
+        "a": torch.arange(6.0).reshape(2, 3),
+        "none": torch.zeros(0, 2),
+        "half": torch.ones(3).bfloat16(),
+    }
     with files.whole_file(odd_name / "a.safetensors") as temporary:
         files.save_tensors(tensors, temporary)
     found = files.load_tensors(odd_name / "a.safetensors")
     assert found.keys() == tensors.keys()
-    assert all(torch.equal(found[name], t) and found[name].dtype == t.dtype for name, t in tensors.items())
+    assert all(
+        torch.equal(found[name], t) and found[name].dtype == t.dtype for name, t in tensors.items()
+    )
     found["a"] += 1  # it is not the bytes of the file
     (odd_name / "a.safetensors").write_bytes(b"no tensors")
-    assert_one_line(lambda: files.load_tensors(odd_name / "a.safetensors"), "a.safetensors cannot be read")
-    assert_one_line(lambda: files.load_tensors(odd_name / "b.safetensors"), "b.safetensors cannot be read")
+    assert_one_line(
+        lambda: files.load_tensors(odd_name / "a.safetensors"), "a.safetensors cannot be read"
+    )
+    assert_one_line(
+        lambda: files.load_tensors(odd_name / "b.safetensors"), "b.safetensors cannot be read"
+    )

@@ -49,7 +49,9 @@ for changes in ({}, {"leak": 0.3}, {"cooling": 0.7}):
 def later(tmp_path_factory):
     """A version of the package with one more option in each configuration: what a program there prints."""
     root = tmp_path_factory.mktemp("later")
-    shutil.copytree(PACKAGE, root / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "models"))
+    shutil.copytree(
+        PACKAGE, root / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__", "models")
+    )
     path = root / "flash_tutorial" / "config.py"
     text = path.read_text(encoding="utf-8")
     for place, line in LATER.items():
@@ -57,13 +59,20 @@ def later(tmp_path_factory):
         text = text.replace(place, line + place)
     path.write_text(text, encoding="utf-8")
     # behind it the repository, for flash_course
-    return lambda program, folder: printed(program, folder, root, Path(__file__).parents[1], PACKAGE.parent)
+    return lambda program, folder: printed(
+        program, folder, root, Path(__file__).parents[1], PACKAGE.parent
+    )
 
 
 def printed(program, folder, *paths):
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
+    variables = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "OMP_NUM_THREADS": "1",
+    }
     line = [sys.executable, "-c", program]
-    done = subprocess.run(line, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        line, cwd=folder, env=variables, capture_output=True, text=True, timeout=120
+    )
     return (done.stdout + done.stderr).splitlines()
 
 
@@ -80,12 +89,20 @@ def test_a_model_and_a_run_from_before_go_on(text, corpus, tmp_path, later):
 def test_the_result_of_a_project_from_before_is_found(tmp_path, later):
     project = create_project(tmp_path / "mine")
     page = project / "PREDICTION.md"
-    page.write_text(page.read_text(encoding="utf-8").replace("(write here)", "0.01"), encoding="utf-8")
+    page.write_text(
+        page.read_text(encoding="utf-8").replace("(write here)", "0.01"), encoding="utf-8"
+    )
     settings = project / "settings.py"
     settings.write_text(SETTINGS.replace(" LEAK", "").replace(" COOLING", ""), encoding="utf-8")
     trained = printed("import grid; grid.main()", project, project, PACKAGE.parent)
     look = "import grid; print(len(grid.finished()))"
-    settings.write_text(SETTINGS.replace(" LEAK", ", leak=0.1").replace(" COOLING", ", cooling=0.0"), encoding="utf-8")
+    settings.write_text(
+        SETTINGS.replace(" LEAK", ", leak=0.1").replace(" COOLING", ", cooling=0.0"),
+        encoding="utf-8",
+    )
     assert later(look, project) == ["1"], trained
-    settings.write_text(SETTINGS.replace(" LEAK", ", leak=0.3").replace(" COOLING", ", cooling=0.0"), encoding="utf-8")
+    settings.write_text(
+        SETTINGS.replace(" LEAK", ", leak=0.3").replace(" COOLING", ", cooling=0.0"),
+        encoding="utf-8",
+    )
     assert later(look, project) == ["0"]

@@ -53,11 +53,18 @@ def holder(tmp_path):
 def refused(folder, *words):
     with pytest.raises(ValueError) as error, locked(folder):
         pytest.fail("two of them")
-    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), (
+        error.value
+    )
 
 
 def test_a_second_process_is_refused_in_a_line_that_names_the_first(tmp_path, holder, corpus):
-    refused(tmp_path, f"{tmp_path} is in use by process {holder.pid} on ", "which began at 20", "choose another folder")
+    refused(
+        tmp_path,
+        f"{tmp_path} is in use by process {holder.pid} on ",
+        "which began at 20",
+        "choose another folder",
+    )
     for resume in (False, True):
         with pytest.raises(ValueError, match=f"in use by process {holder.pid}"):
             run(corpus, tmp_path, resume=resume)
@@ -77,7 +84,9 @@ def test_a_dead_process_holds_nothing(tmp_path, holder, end):
 def test_a_process_number_that_is_used_again_holds_nothing(tmp_path):
     """After a new start of the machine it may be anybody's, here our own."""
     (tmp_path / LOCK).touch()
-    (tmp_path / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": lock.socket.gethostname(), "since": "then"}))
+    (tmp_path / OWNER).write_text(
+        json.dumps({"pid": os.getpid(), "host": lock.socket.gethostname(), "since": "then"})
+    )
     with locked(tmp_path, pytest.fail):
         pass
     assert not list(tmp_path.iterdir())
@@ -88,7 +97,10 @@ def test_one_that_died_on_another_machine_is_named(tmp_path):
     said = []
     with locked(tmp_path, said.append):
         pass
-    assert len(said) == 1 and "process 7 on elsewhere, which began at yesterday did not end in order" in said[0]
+    assert (
+        len(said) == 1
+        and "process 7 on elsewhere, which began at yesterday did not end in order" in said[0]
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00", '{"pid": '])
@@ -102,7 +114,9 @@ def test_of_those_that_begin_in_the_same_moment_one_gets_it(tmp_path):
     command = [sys.executable, "-c", RACER, str(tmp_path / "new" / "folder")]
     with ExitStack() as stack:
         racers = [
-            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
             for _ in range(4)
         ]
         assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 4
@@ -142,7 +156,10 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     said = []
     with locked(tmp_path):
         assert (tmp_path / SOFT_LOCK).exists()
-        with pytest.raises(ValueError, match=f"in use by process {os.getpid()}"), locked(tmp_path, said.append):
+        with (
+            pytest.raises(ValueError, match=f"in use by process {os.getpid()}"),
+            locked(tmp_path, said.append),
+        ):
             pytest.fail("two of them")
     assert said == [
         f"this file system has no locks: if that process is gone, remove {tmp_path / SOFT_LOCK} and start again"
@@ -157,9 +174,14 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     assert len(said) == 1 and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("number, advice", [
-    (errno.ENOSPC, "free some space"), (errno.EROFS, "folder that you may write to"), (errno.EACCES, "may write to"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "number, advice",
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EROFS, "folder that you may write to"),
+        (errno.EACCES, "may write to"),
+    ],
+)
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path, monkeypatch, number, advice):
     def fail(*args, **options):
         raise OSError(number, os.strerror(number))
@@ -175,7 +197,11 @@ def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path, monkeypatch, numbe
 
 
 def test_a_disk_that_is_full_when_the_owner_is_written_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")),
+    )
     with pytest.raises(ValueError, match="free some space"), locked(tmp_path):
         pytest.fail("not locked")
     assert not list(tmp_path.iterdir())

@@ -30,8 +30,13 @@ def offer(tmp_path, monkeypatch):
     """offer("c4", {"train": paths, ...}) makes a corpus come from local files."""
 
     def offer(name, files, **changes):
-        urls = {split: tuple(Path(path).resolve().as_uri() for path in paths) for split, paths in files.items()}
-        monkeypatch.setitem(online.SOURCES, name, replace(online.SOURCES[name], urls=urls, **changes))
+        urls = {
+            split: tuple(Path(path).resolve().as_uri() for path in paths)
+            for split, paths in files.items()
+        }
+        monkeypatch.setitem(
+            online.SOURCES, name, replace(online.SOURCES[name], urls=urls, **changes)
+        )
 
     return offer
 
@@ -68,7 +73,10 @@ def parquet_file(path, **columns):
 
 def c4_files(folder):
     return {
-        "train": [json_file(folder / f"t{i}.json.gz", [f"train {i} {j} " * 20 for j in range(5)]) for i in range(2)],
+        "train": [
+            json_file(folder / f"t{i}.json.gz", [f"train {i} {j} " * 20 for j in range(5)])
+            for i in range(2)
+        ],
         "validation": [json_file(folder / "v.json.gz", ["välid " * 20] * 3)],
         "test": [json_file(folder / "s.json.gz", ["te\0st " * 20])],
     }
@@ -81,7 +89,11 @@ def test_zip_corpus_is_cut_and_split_by_position(tmp_path, offer):
     data = bytes(range(97, 123)) * 100
     path = zip_file(tmp_path / "e.zip", "enwik8", data)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    offer("enwik8", {"all": [path]}, documents=partial(online.zip_text, member="enwik8", sha256=digest))
+    offer(
+        "enwik8",
+        {"all": [path]},
+        documents=partial(online.zip_text, member="enwik8", sha256=digest),
+    )
     corpus = load_corpus("enwik8", max_bytes=1000, cache_dir=tmp_path / "cache")
     parts = [corpus.train, corpus.validation, corpus.test]
     assert [len(part.tokens) for part in parts] == [900, 50, 50]
@@ -93,11 +105,18 @@ def test_zip_corpus_is_cut_and_split_by_position(tmp_path, offer):
 def test_zip_with_another_checksum_member_or_cut_short(tmp_path, offer):
     path = zip_file(tmp_path / "e.zip", "enwik8", b"not the real one" * 10)
     offer("enwik8", {"all": [path]})
-    assert_refused("'enwik8' could not be fetched .*sha256", load_corpus, "enwik8", cache_dir=tmp_path / "cache")
+    assert_refused(
+        "'enwik8' could not be fetched .*sha256",
+        load_corpus,
+        "enwik8",
+        cache_dir=tmp_path / "cache",
+    )
     offer("text8", {"all": [path]})
     assert_refused("no 'text8' in the zip", load_corpus, "text8", cache_dir=tmp_path / "cache")
     path.write_bytes(path.read_bytes()[:-30])
-    assert_refused("'text8' could not be fetched", load_corpus, "text8", cache_dir=tmp_path / "cache")
+    assert_refused(
+        "'text8' could not be fetched", load_corpus, "text8", cache_dir=tmp_path / "cache"
+    )
     assert not (tmp_path / "cache").exists()
 
 
@@ -120,7 +139,20 @@ def test_max_bytes_is_shared_over_the_splits_and_cuts_between_characters(tmp_pat
 
 def test_cut_text():
     text = "aé€\N{GRINNING FACE}".encode()
-    assert [len(corpora.cut_text(text, n)) for n in range(12)] == [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10]
+    assert [len(corpora.cut_text(text, n)) for n in range(12)] == [
+        0,
+        1,
+        1,
+        3,
+        3,
+        3,
+        6,
+        6,
+        6,
+        6,
+        10,
+        10,
+    ]
 
 
 def test_broken_json_and_gzip(tmp_path, offer):
@@ -137,8 +169,22 @@ def test_broken_json_and_gzip(tmp_path, offer):
     assert_refused("no text in it", load_corpus, "c4", cache_dir=tmp_path / "cache")
 
 
-WIKITEXT_ROWS = ["", " = Valkyria = \n", "", " First words . \n", " = not a title = \n", "", " = = Section = = \n", "",
-                 " More . \n", "", "", " = 1 + 1 = 2 = \n", "", " Sums . \n"]  # fmt: skip
+WIKITEXT_ROWS = [
+    "",
+    " = Valkyria = \n",
+    "",
+    " First words . \n",
+    " = not a title = \n",
+    "",
+    " = = Section = = \n",
+    "",
+    " More . \n",
+    "",
+    "",
+    " = 1 + 1 = 2 = \n",
+    "",
+    " Sums . \n",
+]
 
 
 def test_wikitext_lines_are_regrouped_into_articles(tmp_path, offer):
@@ -154,14 +200,21 @@ def test_wikitext_lines_are_regrouped_into_articles(tmp_path, offer):
 
 
 def listing(path, *entries):
-    files = [{"config": config, "split": split, "url": Path(url).resolve().as_uri()} for config, split, url in entries]
+    files = [
+        {"config": config, "split": split, "url": Path(url).resolve().as_uri()}
+        for config, split, url in entries
+    ]
     path.write_text(json.dumps({"parquet_files": files}))
     return path
 
 
 def test_pg19_comes_by_the_hubs_list(tmp_path, offer):
-    books = parquet_file(tmp_path / "b.parquet", short_book_title=["One", "Two"], publication_date=[1, 2],
-                         text=["First book", "Second book, longer"])  # fmt: skip
+    books = parquet_file(
+        tmp_path / "b.parquet",
+        short_book_title=["One", "Two"],
+        publication_date=[1, 2],
+        text=["First book", "Second book, longer"],
+    )
     held = parquet_file(tmp_path / "h.parquet", short_book_title=["Three"], text=["Third book"])
     offer(
         "pg19",
@@ -196,12 +249,19 @@ def test_parquet_without_the_column_or_no_parquet(tmp_path, offer):
     offer("wikitext-103", {"train": [other], "validation": [other], "test": [other]})
     assert_refused("no column 'text'", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
     other.write_bytes(b"<html>Too many requests</html>")
-    assert_refused("'wikitext-103' could not be fetched", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    assert_refused(
+        "'wikitext-103' could not be fetched",
+        load_corpus,
+        "wikitext-103",
+        cache_dir=tmp_path / "cache",
+    )
 
 
 def test_without_pyarrow_the_error_gives_the_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    message = assert_refused("needs pyarrow", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    message = assert_refused(
+        "needs pyarrow", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache"
+    )
     assert 'pip install "flash-tutorial[online]"' in message and "austen" in message
 
 
@@ -209,10 +269,14 @@ def test_without_pyarrow_the_error_gives_the_install_command(tmp_path, monkeypat
 def test_a_dead_address_names_the_offline_corpus(name, tmp_path, monkeypatch):
     pytest.importorskip("pyarrow", reason="parquet corpora need pyarrow")
     source = online.SOURCES[name]
-    dead = {split: tuple(re.sub("https://[^/]*", "http://127.0.0.1:9", url) for url in urls[:1])
-            for split, urls in source.urls.items()}  # fmt: skip
+    dead = {
+        split: tuple(re.sub("https://[^/]*", "http://127.0.0.1:9", url) for url in urls[:1])
+        for split, urls in source.urls.items()
+    }
     monkeypatch.setitem(online.SOURCES, name, replace(source, urls=dead))
-    message = assert_refused(f"'{name}' could not be fetched", load_corpus, name, cache_dir=tmp_path / "cache")
+    message = assert_refused(
+        f"'{name}' could not be fetched", load_corpus, name, cache_dir=tmp_path / "cache"
+    )
     assert "check the network" in message and "'austen'" in message and "127.0.0.1:9" in message
     assert not (tmp_path / "cache").exists()
 
@@ -228,8 +292,13 @@ def test_cache_is_used_and_needs_no_source(tmp_path, offer):
         path.unlink()
     again = load_corpus("c4", cache_dir=tmp_path / "cache")
     assert texts(again) == texts(first)
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["c4-50000000.json", "c4-50000000.txt"]
-    assert_refused("could not be fetched", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path / "cache")
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [
+        "c4-50000000.json",
+        "c4-50000000.txt",
+    ]
+    assert_refused(
+        "could not be fetched", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path / "cache"
+    )
 
 
 def test_cache_folder_from_the_environment(tmp_path, offer, monkeypatch):
@@ -251,8 +320,16 @@ def test_altered_cache_is_refused(tmp_path, offer, damage):
     elif damage == "record":
         record.write_text(record.read_text()[:-20])
     else:
-        record.write_text(re.sub(r'"titles": {\s*"train": \[', r'\g<0>"one more", ', record.read_text()))
-    assert_refused("altered .* delete it and load it again", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path)
+        record.write_text(
+            re.sub(r'"titles": {\s*"train": \[', r'\g<0>"one more", ', record.read_text())
+        )
+    assert_refused(
+        "altered .* delete it and load it again",
+        load_corpus,
+        "c4",
+        max_bytes=500,
+        cache_dir=tmp_path,
+    )
     text.unlink()
     load_corpus("c4", max_bytes=500, cache_dir=tmp_path)
     load_corpus("c4", max_bytes=500, cache_dir=tmp_path)
@@ -302,7 +379,9 @@ def test_an_interruption_leaves_no_half(tmp_path, offer, monkeypatch):
 def test_cache_folder_that_cannot_be_made(tmp_path, offer):
     offer("c4", c4_files(tmp_path))
     (tmp_path / "cache").write_text("a file, no folder")
-    assert_refused("could not be kept in .*cache_dir", load_corpus, "c4", cache_dir=tmp_path / "cache")
+    assert_refused(
+        "could not be kept in .*cache_dir", load_corpus, "c4", cache_dir=tmp_path / "cache"
+    )
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -353,14 +432,20 @@ def test_parquet_from_a_server_is_read_in_parts(tmp_path, server, monkeypatch):
 
 def test_a_server_that_sends_no_parts(tmp_path, server, monkeypatch):
     server.data, server.ranges = b"x" * 1000, False
-    source = replace(online.SOURCES["wikitext-103"], urls={split: (server.url,) for split in corpora.SPLITS})
+    source = replace(
+        online.SOURCES["wikitext-103"], urls={split: (server.url,) for split in corpora.SPLITS}
+    )
     monkeypatch.setitem(online.SOURCES, "wikitext-103", source)
     pytest.importorskip("pyarrow", reason="parquet corpora need pyarrow")
     assert_refused("does not send parts", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
 
 
 def test_the_hubs_list_is_filtered_by_split(server, monkeypatch):
-    entries = [{"config": c, "split": s, "url": f"{c}/{s}"} for c in ("en", "de") for s in ("train", "test")]
+    entries = [
+        {"config": c, "split": s, "url": f"{c}/{s}"}
+        for c in ("en", "de")
+        for s in ("train", "test")
+    ]
     answer = json.dumps({"parquet_files": entries}).encode()
     monkeypatch.setattr(online, "open_url", lambda url: io.BytesIO(answer))
     assert list(online.listed_urls(online.SOURCES["wiki40b"].urls["test"])) == ["en/test"]

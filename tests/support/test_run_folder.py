@@ -33,18 +33,31 @@ def contents(folder):
 
 
 FOREIGN = (
-    ".bashrc.old", ".vim.old/vimrc", ".x.part", ".step_000003.part/mine", ".step_000003.old/config.json/mine",
-    ".model.safetensors.part", ".notes.12.part", ".step_3.old", "step_one/mine", "step_000003.txt", "notes.txt",
-)  # fmt: skip
+    ".bashrc.old",
+    ".vim.old/vimrc",
+    ".x.part",
+    ".step_000003.part/mine",
+    ".step_000003.old/config.json/mine",
+    ".model.safetensors.part",
+    ".notes.12.part",
+    ".step_3.old",
+    "step_one/mine",
+    "step_000003.txt",
+    "notes.txt",
+)
 
 
 @quick
 def test_resume_removes_what_it_left_and_nothing_else(corpus, tmp_path, whole):
     run(corpus, tmp_path, stop_at=4)
     ours = (
-        ".step_000006.part/model.safetensors", ".step_000006.part/.log.csv.77.part", ".step_000003.old/config.json",
-        ".model.safetensors.77.part", ".result.json.8.part", ".step_000006.part/.tmpThy1Wt",  # of safetensors, the last
-    )  # fmt: skip
+        ".step_000006.part/model.safetensors",
+        ".step_000006.part/.log.csv.77.part",
+        ".step_000003.old/config.json",
+        ".model.safetensors.77.part",
+        ".result.json.8.part",
+        ".step_000006.part/.tmpThy1Wt",  # of safetensors, the last
+    )
     shutil.rmtree(tmp_path / "step_000003")
     for name in FOREIGN + ours[:2] + ours[3:]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +68,9 @@ def test_resume_removes_what_it_left_and_nothing_else(corpus, tmp_path, whole):
 
 
 @quick
-@pytest.mark.parametrize("name", [*run_folder.FILES, "best", "step_000100/notes.txt", "step_1000000"])
+@pytest.mark.parametrize(
+    "name", [*run_folder.FILES, "best", "step_000100/notes.txt", "step_1000000"]
+)
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_with_a_file_of_a_run_s_names_is_refused(corpus, tmp_path, name, resume):
     (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -70,10 +85,17 @@ def test_a_folder_in_the_way_of_a_checkpoint_is_named_before_the_run_goes_on(cor
     run(corpus, tmp_path, stop_at=4)
     (tmp_path / "step_000009").mkdir()
     (tmp_path / "step_000009" / "model.safetensors").write_text("mine")
-    assert_one_line(lambda: run(corpus, tmp_path, resume=True), "step_000009 is no checkpoint of this program: move it")
+    assert_one_line(
+        lambda: run(corpus, tmp_path, resume=True),
+        "step_000009 is no checkpoint of this program: move it",
+    )
     assert (tmp_path / "step_000009" / "model.safetensors").read_text() == "mine"
-    (tmp_path / "step_000009").rename(tmp_path / "best")  # where a run with scores on the way keeps its best model
-    assert_one_line(lambda: run(corpus, tmp_path, resume=True), "best is no checkpoint of this program: move it")
+    (tmp_path / "step_000009").rename(
+        tmp_path / "best"
+    )  # where a run with scores on the way keeps its best model
+    assert_one_line(
+        lambda: run(corpus, tmp_path, resume=True), "best is no checkpoint of this program: move it"
+    )
     assert (tmp_path / "best" / "model.safetensors").read_text() == "mine"
 
 
@@ -98,9 +120,13 @@ def test_one_that_comes_later_is_not_replaced(corpus, tmp_path, monkeypatch, kin
 
     monkeypatch.setattr(run_folder.Log, "append", foreign)
     assert_one_line(
-        lambda: run(corpus, out), "checkpoint of step 6 could not be written", "in the way and not of this program"
+        lambda: run(corpus, out),
+        "checkpoint of step 6 could not be written",
+        "in the way and not of this program",
     )
-    assert target.is_symlink() == (kind == "link") and (target.is_dir() or target.read_text() == "mine")
+    assert target.is_symlink() == (kind == "link") and (
+        target.is_dir() or target.read_text() == "mine"
+    )
     assert (out / "step_000000" / "notes.txt").read_text() == "mine"
 
 
@@ -135,18 +161,25 @@ def test_a_copy_of_a_folder_goes_on_by_itself(corpus, tmp_path, whole):
 @pytest.mark.parametrize("checkpoints_there", [True, False])
 @pytest.mark.parametrize("how", ["altered", "cut"])
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "result.json", "log.csv"])
-def test_an_altered_file_of_a_finished_run_is_named_and_kept(corpus, tmp_path, name, how, checkpoints_there):
+def test_an_altered_file_of_a_finished_run_is_named_and_kept(
+    corpus, tmp_path, name, how, checkpoints_there
+):
     run(corpus, tmp_path)
     path, whole = tmp_path / name, contents(tmp_path)
     raw = path.read_bytes()
     # a log that is only too short is mended from the checkpoint: so this one is cut at its head
-    path.write_bytes(raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:] if how == "altered" else raw[len(raw) // 2 :])
+    path.write_bytes(
+        raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:] if how == "altered" else raw[len(raw) // 2 :]
+    )
     if not checkpoints_there:
         for folder in checkpoint_folders(tmp_path):
             shutil.rmtree(folder)
     before = contents(tmp_path)
     assert_one_line(
-        lambda: run(corpus, tmp_path, resume=True), str(path), "altered", "move it" if checkpoints_there else ""
+        lambda: run(corpus, tmp_path, resume=True),
+        str(path),
+        "altered",
+        "move it" if checkpoints_there else "",
     )
     assert contents(tmp_path) == before
     if checkpoints_there:
@@ -201,7 +234,10 @@ def test_more_steps_without_a_checkpoint_are_refused(corpus, tmp_path):
         shutil.rmtree(path)
     before = contents(tmp_path)
     assert_one_line(
-        lambda: run(corpus, tmp_path, config=LONGER, resume=True), "steps=16", "no checkpoint", "--start-from"
+        lambda: run(corpus, tmp_path, config=LONGER, resume=True),
+        "steps=16",
+        "no checkpoint",
+        "--start-from",
     )
     assert contents(tmp_path) == before
 
@@ -221,18 +257,28 @@ def test_a_longer_run_is_the_same_however_often_it_stops(corpus, tmp_path, first
     rates = [row["learning_rate"] for row in whole.log]
     was = 0 if first == 10 else 0.01 * 3 / 8
     now = 0.01 * (16 - first) / 14
-    assert f"10 updates become 16: the rate of the next one is {now:.3g} instead of {was:.3g}" in said
-    assert rates[first] == pytest.approx(now) and rates[-1] == pytest.approx(0.01 / 14) and len(rates) == 16
+    assert (
+        f"10 updates become 16: the rate of the next one is {now:.3g} instead of {was:.3g}" in said
+    )
+    assert (
+        rates[first] == pytest.approx(now)
+        and rates[-1] == pytest.approx(0.01 / 14)
+        and len(rates) == 16
+    )
     run(corpus, tmp_path / "two", config=LONGER, resume=True, stop_at=first + 1)
     run(corpus, tmp_path / "two", config=LONGER, resume=True, stop_at=first + 4)
     parts = run(corpus, tmp_path / "two", config=LONGER, resume=True)
     assert weights(parts.model) == weights(whole.model)
     for name in ("one", "two"):
-        assert json.loads((tmp_path / name / "result.json").read_text())["train_config"]["steps"] == 16
+        assert (
+            json.loads((tmp_path / name / "result.json").read_text())["train_config"]["steps"] == 16
+        )
 
 
 @quick
-def test_a_process_that_dies_before_the_first_longer_update_has_said_it_for_good(corpus, tmp_path, monkeypatch):
+def test_a_process_that_dies_before_the_first_longer_update_has_said_it_for_good(
+    corpus, tmp_path, monkeypatch
+):
     run(corpus, tmp_path / "one", stop_at=7)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     whole = run(corpus, tmp_path / "one", config=LONGER, resume=True)
@@ -240,8 +286,13 @@ def test_a_process_that_dies_before_the_first_longer_update_has_said_it_for_good
         patch.setattr(run_folder.Log, "append", lambda *_, **__: sys.exit(9))
         with pytest.raises(SystemExit):
             run(corpus, tmp_path / "two", config=LONGER, resume=True)
-    assert files.read_json(tmp_path / "two" / "step_000007" / "training.json")["train_config"]["steps"] == 16
-    assert weights(run(corpus, tmp_path / "two", config=LONGER, resume=True).model) == weights(whole.model)
+    assert (
+        files.read_json(tmp_path / "two" / "step_000007" / "training.json")["train_config"]["steps"]
+        == 16
+    )
+    assert weights(run(corpus, tmp_path / "two", config=LONGER, resume=True).model) == weights(
+        whole.model
+    )
 
 
 @quick
@@ -251,7 +302,8 @@ def test_fewer_steps_than_are_done_are_refused(corpus, tmp_path, steps):
     before = contents(tmp_path)
     config = replace(CONFIG, steps=steps)
     assert_one_line(
-        lambda: run(corpus, tmp_path, config=config, resume=True), f"steps={steps}: 7 updates are done already"
+        lambda: run(corpus, tmp_path, config=config, resume=True),
+        f"steps={steps}: 7 updates are done already",
     )
     assert contents(tmp_path) == before
 
@@ -266,7 +318,10 @@ def test_a_text_is_known_by_its_bytes(corpus, text, tmp_path, whole):
     assert weights(run(load_file(renamed), tmp_path / "run", resume=True, stop_at=6).model)
     raw = bytearray(renamed.read_bytes())
     validation = raw.find(corpus.validation.tokens.tobytes())
-    for place in (20, validation + 5):  # in the text to learn from, and in the one that gives the score
+    for place in (
+        20,
+        validation + 5,
+    ):  # in the text to learn from, and in the one that gives the score
         altered = bytearray(raw)
         altered[place] ^= 1
         renamed.write_bytes(altered)
@@ -290,7 +345,9 @@ def test_the_newest_checkpoint_is_the_model_of_a_run_that_has_not_ended(corpus, 
         path = tmp_path / "step_000007" / name
         raw = path.read_bytes()
         path.write_bytes(raw[:-20] + bytes([raw[-20] ^ 1]) + raw[-19:])
-        assert_one_line(lambda: LanguageModel.from_pretrained(tmp_path / "step_000007"), name, "altered")
+        assert_one_line(
+            lambda: LanguageModel.from_pretrained(tmp_path / "step_000007"), name, "altered"
+        )
         path.write_bytes(raw)
 
 
@@ -306,39 +363,69 @@ def test_a_finished_model_that_lacks_its_file_is_no_other_one(corpus, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_at_five_random_moments_it_ends_with_the_same_bits(tmp_path):
-    command = [sys.executable, ROOT / "experiments" / "timings" / "kill_runs.py", "--kills", "5", "--seed", "4"]
-    done = subprocess.run([*command, "--out", tmp_path / "result.json"], capture_output=True, text=True)
-    result = json.loads((tmp_path / "result.json").read_text()) if not done.returncode else done.stdout + done.stderr
+    command = [
+        sys.executable,
+        ROOT / "experiments" / "timings" / "kill_runs.py",
+        "--kills",
+        "5",
+        "--seed",
+        "4",
+    ]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "result.json"], capture_output=True, text=True
+    )
+    result = (
+        json.loads((tmp_path / "result.json").read_text())
+        if not done.returncode
+        else done.stdout + done.stderr
+    )
     assert not done.returncode, result
     assert [kill["same_bits"] for kill in result["kills"]] == [True] * 5
     assert {kill["signal"] for kill in result["kills"]} >= {"SIGKILL", "SIGTERM"}
 
 
 @pytest.mark.parametrize("gain", [2.4, 1.0])
-def test_a_run_keeps_its_number_format_whatever_a_later_measurement_says(corpus, tmp_path, monkeypatch, gain):
+def test_a_run_keeps_its_number_format_whatever_a_later_measurement_says(
+    corpus, tmp_path, monkeypatch, gain
+):
     monkeypatch.setattr(devices, "LARGE", 0)
     monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: gain)
     whole = weights(run(corpus).model)
     run(corpus, tmp_path / "run", stop_at=4)
-    monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: 3.4 - gain)  # the other one of the two
+    monkeypatch.setattr(
+        devices, "bfloat16_gain", lambda threads: 3.4 - gain
+    )  # the other one of the two
     assert weights(run(corpus).model) != whole
     assert weights(run(corpus, tmp_path / "run", resume=True).model) == whole
-    assert files.read_json(tmp_path / "run" / "result.json")["number_format"] == ("bfloat16" if gain > 2 else "float32")
+    assert files.read_json(tmp_path / "run" / "result.json")["number_format"] == (
+        "bfloat16" if gain > 2 else "float32"
+    )
 
 
 def test_the_log_is_read_back_bit_by_bit(corpus, tmp_path):
     result = run(corpus, tmp_path)
     assert read_log(tmp_path / "log.csv") == result.log
-    assert (checkpoint_folders(tmp_path)[-1] / "log.csv").read_bytes() == (tmp_path / "log.csv").read_bytes()
-    assert checkpoints.FILES == ("config.json", "model.safetensors", "optimizer.safetensors", "log.csv")
+    assert (checkpoint_folders(tmp_path)[-1] / "log.csv").read_bytes() == (
+        tmp_path / "log.csv"
+    ).read_bytes()
+    assert checkpoints.FILES == (
+        "config.json",
+        "model.safetensors",
+        "optimizer.safetensors",
+        "log.csv",
+    )
 
 
 # ---------------------------------------------------------------- a name that not every console can show
 
 
 @quick
-@pytest.mark.parametrize("name, encoding", [(b"caf\xe9", "utf-8"), ("Elinor_\u2665".encode(), "cp1252")])
-def test_a_name_that_the_console_cannot_show_ends_no_run(corpus, tmp_path, whole, monkeypatch, name, encoding):
+@pytest.mark.parametrize(
+    "name, encoding", [(b"caf\xe9", "utf-8"), ("Elinor_\u2665".encode(), "cp1252")]
+)
+def test_a_name_that_the_console_cannot_show_ends_no_run(
+    corpus, tmp_path, whole, monkeypatch, name, encoding
+):
     out = tmp_path / os.fsdecode(name)
     try:
         out.mkdir()
@@ -346,8 +433,12 @@ def test_a_name_that_the_console_cannot_show_ends_no_run(corpus, tmp_path, whole
         pytest.skip("this system takes names in UTF-8 only")
     for options in ({"stop_at": 4}, {"resume": True}):
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdout", console := io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+            patch.setattr(
+                sys, "stdout", console := io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+            )
             ended = run(corpus, out, say=True, **options)
         console.flush()
         assert out.name.encode(encoding, "replace") in console.buffer.getvalue()
-    assert weights(ended.model) == weights(LanguageModel.from_pretrained(out)) == weights(whole.model)
+    assert (
+        weights(ended.model) == weights(LanguageModel.from_pretrained(out)) == weights(whole.model)
+    )

@@ -40,7 +40,10 @@ def send(*numbers):
 def handlers():
     """Those that Python starts with, also where ``nohup`` runs the suite; each test leaves them as they were."""
     found = [signal.getsignal(number) for number in stopping.SIGNALS]
-    usual = [signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL for number in stopping.SIGNALS]
+    usual = [
+        signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        for number in stopping.SIGNALS
+    ]
     for number, handler in zip(stopping.SIGNALS, usual):
         signal.signal(number, handler)
     yield
@@ -66,10 +69,15 @@ def stopped(code, call, capsys):
 @posix
 @pytest.mark.parametrize("name", CODES)
 @pytest.mark.parametrize("step", [1, 5, 10])
-def test_a_signal_ends_the_update_and_leaves_a_checkpoint(corpus, tmp_path, capsys, name, step, whole):
+def test_a_signal_ends_the_update_and_leaves_a_checkpoint(
+    corpus, tmp_path, capsys, name, step, whole
+):
     with in_update(step, send(getattr(signal, name))):
         line = stopped(CODES[name], lambda: run(corpus, tmp_path, say=True), capsys)
-    assert f"stopped after update {step} of 10, with a checkpoint; go on with --resume (resume=True)" in line
+    assert (
+        f"stopped after update {step} of 10, with a checkpoint; go on with --resume (resume=True)"
+        in line
+    )
     assert line.startswith(name) == bool(CODES[name])
     assert checkpoint_folders(tmp_path)[-1].name == f"step_{step:06d}"
     assert {path.name[0] for path in tmp_path.iterdir()} <= {"s", "l"}  # no lock, nothing hidden
@@ -99,9 +107,14 @@ def test_a_signal_in_the_score_stops_at_once_and_the_score_is_taken_on_resume(
     corpus, tmp_path, monkeypatch, whole, name
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("flash_tutorial.training.job.evaluate", lambda *_: send(getattr(signal, name))())
+        patch.setattr(
+            "flash_tutorial.training.job.evaluate", lambda *_: send(getattr(signal, name))()
+        )
         ends(CODES[name], lambda: run(corpus, tmp_path))
-    assert run(corpus, tmp_path, resume=True).evaluation.bits_per_byte == whole.evaluation.bits_per_byte
+    assert (
+        run(corpus, tmp_path, resume=True).evaluation.bits_per_byte
+        == whole.evaluation.bits_per_byte
+    )
 
 
 @posix

@@ -8,21 +8,37 @@ from refusals import assert_refused
 from small_tokens import TEXT, tokenizer
 
 from flash_tutorial.corpora import load_tokens
-from flash_tutorial.corpora.vocabulary import BYTES, MASK_ID, ByteTokenizer, Vocabulary, text_of, vocabulary_of
+from flash_tutorial.corpora.vocabulary import (
+    BYTES,
+    MASK_ID,
+    ByteTokenizer,
+    Vocabulary,
+    text_of,
+    vocabulary_of,
+)
 
 pytestmark = pytest.mark.quick
 
 
 @pytest.mark.parametrize(
     "vocabulary, start, mask, causal, masked",
-    [(BYTES, 0, 256, 256, 257), (Vocabulary(65), 65, 66, 66, 67), (Vocabulary(50_257), 50_257, 50_258, 50_258, 50_259)],
+    [
+        (BYTES, 0, 256, 256, 257),
+        (Vocabulary(65), 65, 66, 66, 67),
+        (Vocabulary(50_257), 50_257, 50_258, 50_258, 50_259),
+    ],
 )
 def test_the_ids_beyond_a_text(vocabulary, start, mask, causal, masked):
     assert (vocabulary.start_id, vocabulary.mask_id) == (start, mask)
     for least, reads_left in ((causal, True), (masked, False)):
         assert vocabulary.ids(reads_left) == least
         vocabulary.check(least, reads_left)
-        assert_refused(f"vocab_size={least - 1}: expected at least {least}", vocabulary.check, least - 1, reads_left)
+        assert_refused(
+            f"vocab_size={least - 1}: expected at least {least}",
+            vocabulary.check,
+            least - 1,
+            reads_left,
+        )
 
 
 def test_text_becomes_tokens_and_text_again(tmp_path):
@@ -32,7 +48,11 @@ def test_text_becomes_tokens_and_text_again(tmp_path):
         vocabulary = vocabulary_of(kind)
         assert vocabulary.tokens == 300 and vocabulary == vocabulary_of(made)
         ids = vocabulary.encode(TEXT)
-        assert ids.dtype == np.int64 and ids.tolist() == made.encode(TEXT).ids and len(ids) < len(TEXT.encode()) / 2
+        assert (
+            ids.dtype == np.int64
+            and ids.tolist() == made.encode(TEXT).ids
+            and len(ids) < len(TEXT.encode()) / 2
+        )
         assert vocabulary.decode(ids) == TEXT
 
 
@@ -47,10 +67,13 @@ def test_a_corpus_of_text_becomes_one_of_tokens(corpus):
     of_tokens = corpus.encoded(tokenizer())
     for here, there in ((corpus.train, of_tokens.train), (corpus.test, of_tokens.test)):
         assert there.vocabulary.tokens == 300 and there.tokens.dtype == np.uint16
-        assert there.n_bytes == len(here.tokens) > len(there.tokens) and there.n_documents == here.n_documents
-        assert [there.vocabulary.decode(there.document(i)).encode() for i in range(there.n_documents)] == [
-            here.document(i).tobytes() for i in range(here.n_documents)
-        ]
+        assert (
+            there.n_bytes == len(here.tokens) > len(there.tokens)
+            and there.n_documents == here.n_documents
+        )
+        assert [
+            there.vocabulary.decode(there.document(i)).encode() for i in range(there.n_documents)
+        ] == [here.document(i).tobytes() for i in range(here.n_documents)]
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path):
@@ -61,7 +84,9 @@ def test_what_is_no_tokenizer_is_named(tmp_path):
     assert_refused("cannot be read", text_of, tmp_path / "text.json")
     pytest.importorskip("tokenizers")
     assert_refused("the tokenizer cannot be read", vocabulary_of, tmp_path / "tokenizer.json")
-    assert_refused("vocab_size=299: the tokenizer has ids up to 299", load_tokens, range(100), 299, tokenizer())
+    assert_refused(
+        "vocab_size=299: the tokenizer has ids up to 299", load_tokens, range(100), 299, tokenizer()
+    )
 
 
 def test_without_its_library_a_tokenizer_is_one_line_and_bytes_need_none(monkeypatch):

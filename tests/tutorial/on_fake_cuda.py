@@ -44,7 +44,11 @@ UNITS = {
     "transformer++": lambda: TransformerBlock(32, heads=2, rope=True, glu=True, causal=True),
     "transformer, both sides": lambda: TransformerBlock(32, heads=2),
     "mc_transformer++": lambda: MCTransformerBlock(32, heads=2, chunk_size=16, causal=True),
-} | ({"flash, triton": lambda: FLASH(32, qk_dim=8, chunk_size=16, causal=True, backend="triton")} if HAS_TRITON else {})
+} | (
+    {"flash, triton": lambda: FLASH(32, qk_dim=8, chunk_size=16, causal=True, backend="triton")}
+    if HAS_TRITON
+    else {}
+)
 
 
 def pretending():
@@ -52,15 +56,24 @@ def pretending():
     stack = ExitStack()
     stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
     for name, answer in {
-        "torch.cuda.is_available": True, "torch.cuda.is_bf16_supported": True, "torch.cuda.device_count": 1,
-        "torch.cuda.amp.common.amp_definitely_not_available": False, "torch.cuda.get_device_capability": (8, 0),
-    }.items():  # fmt: skip
+        "torch.cuda.is_available": True,
+        "torch.cuda.is_bf16_supported": True,
+        "torch.cuda.device_count": 1,
+        "torch.cuda.amp.common.amp_definitely_not_available": False,
+        "torch.cuda.get_device_capability": (8, 0),
+    }.items():
         stack.enter_context(mock.patch(name, lambda *args, answer=answer, **options: answer))
     for module in (layers, model):  # the door looks at numbers
-        stack.enter_context(mock.patch.object(module, "check_reading", lambda mask, ids, *args, **options: ids))
+        stack.enter_context(
+            mock.patch.object(module, "check_reading", lambda mask, ids, *args, **options: ids)
+        )
     stack.enter_context(mock.patch("torch.cuda.device_of", lambda tensor: nullcontext()))
-    stack.enter_context(mock.patch.object(torch.Tensor, "__int__", lambda tensor: 50))  # a prompt's longest row
-    stack.enter_context(mock.patch.object(decoding.RecordedStep, "_record", lambda step: None))  # no card, no graph
+    stack.enter_context(
+        mock.patch.object(torch.Tensor, "__int__", lambda tensor: 50)
+    )  # a prompt's longest row
+    stack.enter_context(
+        mock.patch.object(decoding.RecordedStep, "_record", lambda step: None)
+    )  # no card, no graph
     return stack
 
 
@@ -86,8 +99,12 @@ def run_units():
                 with autocast(dtype):
                     y = unit(x, **how)
                 y.sum().backward()
-                assert y.device.type == "cuda" and x.grad.shape == x.shape and y.dtype == torch.float32
-                assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in unit.parameters())
+                assert (
+                    y.device.type == "cuda" and x.grad.shape == x.shape and y.dtype == torch.float32
+                )
+                assert all(
+                    p.grad is not None and p.grad.dtype == torch.float32 for p in unit.parameters()
+                )
                 done += 1
     return done
 
@@ -95,7 +112,14 @@ def run_units():
 def run_models():
     """A training step and three steps of decoding in every reading, of every architecture, and a recorded step."""
     done = 0
-    for architecture in ("flash", "flash_quad", "transformer", "transformer+", "transformer++", "mc_transformer++"):
+    for architecture in (
+        "flash",
+        "flash_quad",
+        "transformer",
+        "transformer+",
+        "transformer++",
+        "mc_transformer++",
+    ):
         for dtype in FORMATS:
             with torch.device("cuda"):
                 net = LanguageModel(ModelConfig(architecture, dim=32, depth=2, max_length=64))

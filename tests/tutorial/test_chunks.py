@@ -39,7 +39,11 @@ def test_sums_of_half_precision_are_kept_in_float32():
     """C products of 200 x 200 overflow float16 unless they are divided first."""
     k = torch.full((1, 1, C, S), 200.0, dtype=torch.float16)
     means = chunks.chunk_means(k, k[..., :2])
-    assert means.dtype == torch.float32 and torch.isfinite(means).all() and means[0, 0, 0, 0] == 200.0**2
+    assert (
+        means.dtype == torch.float32
+        and torch.isfinite(means).all()
+        and means[0, 0, 0, 0] == 200.0**2
+    )
 
 
 def by_pairs(q, k, v, documents, causal, combine):
@@ -68,4 +72,6 @@ def test_documents_read_their_own_chunks_only(causal, combine):
     documents = ids.unflatten(1, (-1, C))
     q, k, v = (draw(B, 5, C, n, seed=i) for i, n in enumerate((S, S, E)))
     got = mixing.global_part(q, k, v, causal=causal, combine=combine, documents=documents)
-    torch.testing.assert_close(got, by_pairs(q, k, v, documents, causal, combine), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        got, by_pairs(q, k, v, documents, causal, combine), rtol=1e-12, atol=1e-12
+    )

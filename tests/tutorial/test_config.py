@@ -19,9 +19,20 @@ pytestmark = pytest.mark.quick
 
 # a value other than the default for each option, which some architecture takes
 OTHER = dict(
-    expansion=3, qk_dim=8, bias="rotary", chunk_size=16, combine="sum", local=False, global_=False, backend="torch",
-    attention="softmax", length_scale=7, heads=1, ff_dim=24, unit_options={"expansion": 3},
-)  # fmt: skip
+    expansion=3,
+    qk_dim=8,
+    bias="rotary",
+    chunk_size=16,
+    combine="sum",
+    local=False,
+    global_=False,
+    backend="torch",
+    attention="softmax",
+    length_scale=7,
+    heads=1,
+    ff_dim=24,
+    unit_options={"expansion": 3},
+)
 EVERY = [*ARCHITECTURES, FLASH]
 NAMES = [a if isinstance(a, str) else a.__name__ for a in EVERY]
 
@@ -45,67 +56,96 @@ def test_an_option_is_taken_or_refused_with_those_that_there_are(architecture, n
         return
     there = options_of(architecture)
     assert_short_line(
-        lambda: ModelConfig(architecture, **{name: OTHER[name]}), f"{name}={OTHER[name]!r}", ", ".join(there)
+        lambda: ModelConfig(architecture, **{name: OTHER[name]}),
+        f"{name}={OTHER[name]!r}",
+        ", ".join(there),
     )
     default = rules(ModelConfig)[name].default  # also where it says nothing new
-    assert_short_line(lambda: ModelConfig(architecture, **{name: default}), f"{name}={default!r}", ", ".join(there))
+    assert_short_line(
+        lambda: ModelConfig(architecture, **{name: default}),
+        f"{name}={default!r}",
+        ", ".join(there),
+    )
     assert getattr(ModelConfig(architecture), name) is ABSENT
 
 
-@pytest.mark.parametrize("options", [
-    dict(positions="none", position_scale=0.5), dict(positions="learnt", position_scale=None),
-    dict(architecture="transformer", position_scale=0.5), dict(global_=False, combine="sum"),
-    dict(local=False, bias="rotary"), dict(architecture="flash_quad", attention="softmax", length_scale=7),
-    dict(architecture=FLASH, init_std=0.1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(positions="none", position_scale=0.5),
+        dict(positions="learnt", position_scale=None),
+        dict(architecture="transformer", position_scale=0.5),
+        dict(global_=False, combine="sum"),
+        dict(local=False, bias="rotary"),
+        dict(architecture="flash_quad", attention="softmax", length_scale=7),
+        dict(architecture=FLASH, init_std=0.1),
+    ],
+)
 def test_what_has_no_effect_is_refused(options):
     name = list(options)[-1]
-    assert_short_line(lambda: ModelConfig(**options), f"{name}={options[name]!r} has no effect, since", "leave it out")
+    assert_short_line(
+        lambda: ModelConfig(**options),
+        f"{name}={options[name]!r} has no effect, since",
+        "leave it out",
+    )
     default = rules(ModelConfig)[name].default
-    plain = ModelConfig(**options | {name: default})  # so that replace(config, global_=False) hands combine on
+    plain = ModelConfig(
+        **options | {name: default}
+    )  # so that replace(config, global_=False) hands combine on
     assert plain == ModelConfig(**{k: v for k, v in options.items() if k != name})
     assert name not in plain.to_dict()
 
 
-@pytest.mark.parametrize("options, parts", [
-    (dict(architecture="flsh"), ("'flsh'", "flash_quad", "or a class")),
-    (dict(architecture=3), ("architecture=3", "flash_quad")),
-    (dict(vocab_size=0), ("vocab_size=0", "at least 1")),
-    (dict(dim=12.0), ("dim=12.0", "integer")),
-    (dict(dim=13), ("dim=13", "even")),
-    (dict(depth=True), ("depth=True", "integer")),
-    (dict(max_length=-5), ("max_length=-5", "at least 1")),
-    (dict(causal="false"), ("causal='false'", "True or False")),
-    (dict(norm="batch"), ("norm='batch'", "'scale' or 'layer'")),
-    (dict(positions="rope"), ("'rope'", "'scaled_sin', 'learnt', 'none' or None")),
-    (dict(position_scale="x"), ("position_scale='x'", "a number")),
-    (dict(init_std=-1.0), ("init_std=-1.0", "at least 0")),
-    (dict(embedding_std=float("nan")), ("embedding_std=nan", "at least 0")),
-    (dict(tied=None), ("tied=None", "True or False")),
-    (dict(expansion=0), ("expansion=0", "at least 1")),
-    (dict(qk_dim=7), ("qk_dim=7", "even")),
-    (dict(bias="t5"), ("bias='t5'", "'rotary' or None")),
-    (dict(chunk_size=0), ("chunk_size=0", "at least 1")),
-    (dict(combine="max"), ("combine='max'", "'mean' or 'sum'")),
-    (dict(local=1), ("local=1", "True or False")),
-    (dict(local=False, global_=False), ("local=False", "switch one of them on")),
-    (dict(architecture="flash_quad", attention="nonsense"), ("attention='nonsense'", "'relu2' or 'softmax'")),
-    (dict(architecture="flash_quad", length_scale="now"), ("length_scale='now'", "'current'")),
-    (dict(architecture="flash_quad", length_scale=0), ("length_scale=0", "at least 1")),
-    (dict(architecture="transformer", heads=5), ("dim=128", "heads=5", "divide")),
-    (dict(architecture="transformer", dim=200), ("dim=200", "heads=3", "divide")),
-    (dict(architecture="mc_transformer++", dim=12, heads=4), ("heads=4", "even")),
-    (dict(architecture="transformer++", ff_dim=1.5), ("ff_dim=1.5", "integer")),
-    (dict(architecture=FLASH, unit_options=[3]), ("unit_options=[3]", "dict")),
-    (dict(architecture=FLASH, unit_options={"norm": object}), ("unit_options=", "plain values", "config.json")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, parts",
+    [
+        (dict(architecture="flsh"), ("'flsh'", "flash_quad", "or a class")),
+        (dict(architecture=3), ("architecture=3", "flash_quad")),
+        (dict(vocab_size=0), ("vocab_size=0", "at least 1")),
+        (dict(dim=12.0), ("dim=12.0", "integer")),
+        (dict(dim=13), ("dim=13", "even")),
+        (dict(depth=True), ("depth=True", "integer")),
+        (dict(max_length=-5), ("max_length=-5", "at least 1")),
+        (dict(causal="false"), ("causal='false'", "True or False")),
+        (dict(norm="batch"), ("norm='batch'", "'scale' or 'layer'")),
+        (dict(positions="rope"), ("'rope'", "'scaled_sin', 'learnt', 'none' or None")),
+        (dict(position_scale="x"), ("position_scale='x'", "a number")),
+        (dict(init_std=-1.0), ("init_std=-1.0", "at least 0")),
+        (dict(embedding_std=float("nan")), ("embedding_std=nan", "at least 0")),
+        (dict(tied=None), ("tied=None", "True or False")),
+        (dict(expansion=0), ("expansion=0", "at least 1")),
+        (dict(qk_dim=7), ("qk_dim=7", "even")),
+        (dict(bias="t5"), ("bias='t5'", "'rotary' or None")),
+        (dict(chunk_size=0), ("chunk_size=0", "at least 1")),
+        (dict(combine="max"), ("combine='max'", "'mean' or 'sum'")),
+        (dict(local=1), ("local=1", "True or False")),
+        (dict(local=False, global_=False), ("local=False", "switch one of them on")),
+        (
+            dict(architecture="flash_quad", attention="nonsense"),
+            ("attention='nonsense'", "'relu2' or 'softmax'"),
+        ),
+        (dict(architecture="flash_quad", length_scale="now"), ("length_scale='now'", "'current'")),
+        (dict(architecture="flash_quad", length_scale=0), ("length_scale=0", "at least 1")),
+        (dict(architecture="transformer", heads=5), ("dim=128", "heads=5", "divide")),
+        (dict(architecture="transformer", dim=200), ("dim=200", "heads=3", "divide")),
+        (dict(architecture="mc_transformer++", dim=12, heads=4), ("heads=4", "even")),
+        (dict(architecture="transformer++", ff_dim=1.5), ("ff_dim=1.5", "integer")),
+        (dict(architecture=FLASH, unit_options=[3]), ("unit_options=[3]", "dict")),
+        (
+            dict(architecture=FLASH, unit_options={"norm": object}),
+            ("unit_options=", "plain values", "config.json"),
+        ),
+    ],
+)
 def test_a_wrong_value_is_refused_before_a_model_is_built(options, parts):
     assert_short_line(lambda: ModelConfig(**options), *parts)
 
 
 def test_replace_changes_one_thing():
     base = ModelConfig("flash", dim=64, chunk_size=16)
-    assert replace(base, global_=False) == ModelConfig("flash", dim=64, chunk_size=16, global_=False)
+    assert replace(base, global_=False) == ModelConfig(
+        "flash", dim=64, chunk_size=16, global_=False
+    )
     assert replace(base, dim=32).dim == 32
     assert_short_line(lambda: replace(base, heads=2), "heads=2", "flash has no such option")
     own = ModelConfig(FLASH, unit_options={"qk_dim": 8})
@@ -120,7 +160,11 @@ def test_classes_do_not_share_their_options():
 
 def test_a_configuration_shows_what_it_has():
     shown = repr(ModelConfig("transformer++"))
-    assert "ff_dim=None" in shown and "chunk_size" not in shown and eval(shown) == ModelConfig("transformer++")
+    assert (
+        "ff_dim=None" in shown
+        and "chunk_size" not in shown
+        and eval(shown) == ModelConfig("transformer++")
+    )
     for name, rule in rules(ModelConfig).items():
         assert f"    {name} = {rule.default!r}: {rule.text}" in ModelConfig.__doc__
 
@@ -131,7 +175,9 @@ def test_a_configuration_shows_what_it_has():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_default_models_have_the_size_of_flash(architecture):
     """Within 2%: four gated units, or two blocks; the learnt positions of the plain Transformer are counted."""
-    flash, other = (count_parameters(LanguageModel(ModelConfig(name))) for name in ("flash", architecture))
+    flash, other = (
+        count_parameters(LanguageModel(ModelConfig(name))) for name in ("flash", architecture)
+    )
     print(f"{architecture}: {other:,} parameters, {other / flash - 1:+.2%}")
     assert abs(other / flash - 1) <= 0.02
     assert ModelConfig(architecture).depth == (2 if architecture in BLOCKS else 4)
@@ -142,7 +188,9 @@ def test_a_block_weighs_as_much_as_two_gated_units_at_other_widths_too(dim):
     """With S = D / 2, as in the default model; the plain Transformer's table is left out, which made it narrower."""
     pair = 2 * count_parameters(make_unit(ModelConfig("flash", dim=dim, qk_dim=dim // 2)))
     for architecture in BLOCKS[1:]:
-        assert count_parameters(make_unit(ModelConfig(architecture, dim=dim))) == pytest.approx(pair, rel=0.03)
+        assert count_parameters(make_unit(ModelConfig(architecture, dim=dim))) == pytest.approx(
+            pair, rel=0.03
+        )
 
 
 def test_train_says_the_size_first(capsys):
@@ -160,7 +208,12 @@ def test_train_says_the_size_first(capsys):
 def test_only_what_matters_is_written_and_all_of_it_comes_back(architecture):
     one = ModelConfig(architecture, dim=64, tied=False)
     values = json.loads(json.dumps(one.to_dict()))
-    assert ModelConfig.from_dict(values, architecture=None if isinstance(architecture, str) else architecture) == one
+    assert (
+        ModelConfig.from_dict(
+            values, architecture=None if isinstance(architecture, str) else architecture
+        )
+        == one
+    )
     common = {name for name, rule in rules(ModelConfig).items() if not rule.of}
     expected = {"format", *common, *options_of(architecture)} - one.inert().keys()
     assert set(values) == expected and values["format"] == FORMAT
@@ -168,8 +221,12 @@ def test_only_what_matters_is_written_and_all_of_it_comes_back(architecture):
 
 def test_what_does_not_fit_is_named():
     values = ModelConfig().to_dict()
-    assert_short_line(lambda: ModelConfig.from_dict(values | {"chunk": 3}), "unknown key 'chunk'", "chunk_size")
-    assert_short_line(lambda: ModelConfig.from_dict(values | {"heads": 3}), "heads=3", "flash has no such option")
+    assert_short_line(
+        lambda: ModelConfig.from_dict(values | {"chunk": 3}), "unknown key 'chunk'", "chunk_size"
+    )
+    assert_short_line(
+        lambda: ModelConfig.from_dict(values | {"heads": 3}), "heads=3", "flash has no such option"
+    )
 
 
 @pytest.mark.parametrize("version", [None, 1, 2, 4])
@@ -179,12 +236,15 @@ def test_another_format_is_one_line(version):
     if version is None:
         del values["format"]
     assert_short_line(
-        lambda: ModelConfig.from_dict(values), f"format {version or 1}, expected {FORMAT}", "another version"
+        lambda: ModelConfig.from_dict(values),
+        f"format {version or 1}, expected {FORMAT}",
+        "another version",
     )
 
 
 @pytest.mark.parametrize(
-    "name", ["austen-flash", "austen-transformer++", "recall-flash", "recall-global", "recall-local"]
+    "name",
+    ["austen-flash", "austen-transformer++", "recall-flash", "recall-global", "recall-local"],
 )
 def test_models_of_the_package_have_this_format(name):
     assert ModelConfig.from_dict(find_config(name).to_dict()) == find_config(name)
@@ -193,14 +253,18 @@ def test_models_of_the_package_have_this_format(name):
 def test_an_old_run_is_not_gone_on_with(tmp_path):
     from flash_tutorial.files import read_json, write_json
 
-    small, settings = ModelConfig(dim=16, depth=1), TrainConfig(steps=2, batch=1, length=8, eval_bytes=0)
+    small, settings = (
+        ModelConfig(dim=16, depth=1),
+        TrainConfig(steps=2, batch=1, length=8, eval_bytes=0),
+    )
     train(small, settings, out=tmp_path, progress=False)
     path = tmp_path / "step_000002" / "training.json"
     values = read_json(path)
     del values["model_config"]["format"]
     write_json(path, values)
     assert_short_line(
-        lambda: train(small, settings, out=tmp_path, resume=True, progress=False), "step_000002 has format 1"
+        lambda: train(small, settings, out=tmp_path, resume=True, progress=False),
+        "step_000002 has format 1",
     )
 
 

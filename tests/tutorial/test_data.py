@@ -61,7 +61,8 @@ def test_random_windows_are_uniform_over_valid_starts():
 
 def test_random_windows_come_from_the_generator_alone(austen):
     first, again, other = (
-        random_windows(austen.train, 4, 64, np.random.default_rng(seed)) for seed in ((7, 3), (7, 3), (7, 4))
+        random_windows(austen.train, 4, 64, np.random.default_rng(seed))
+        for seed in ((7, 3), (7, 3), (7, 4))
     )
     assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
@@ -91,6 +92,10 @@ def test_evaluation_windows_on_persuasion(austen):
 @pytest.mark.parametrize("length", [0, -1, 2.5, None])
 def test_window_lengths_are_checked(length):
     split, rng = marked_split(), np.random.default_rng(0)
-    assert_refused(f"length={length}: expected an integer of at least 1", random_windows, split, 2, length, rng)
-    assert_refused(f"length={length}: expected an integer of at least 1", evaluation_windows, split, length)
+    assert_refused(
+        f"length={length}: expected an integer of at least 1", random_windows, split, 2, length, rng
+    )
+    assert_refused(
+        f"length={length}: expected an integer of at least 1", evaluation_windows, split, length
+    )
     assert_refused("batch=0: expected an integer of at least 1", random_windows, split, 0, 4, rng)

@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unit_cases import DEVICES
 
 from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.check import draw_order_one
+from flash_tutorial.gau import GatedUnit
 from flash_tutorial.generate import RecordedStep
 from flash_tutorial.sampling import draw
 
@@ -49,7 +51,9 @@ def test_ragged_prompts_are_as_if_alone(architecture):
 
 def test_generation_is_repeatable_with_a_generator():
     m, prompt = model(), ids(2, 5)
-    runs = [m.generate(prompt, 20, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    runs = [
+        m.generate(prompt, 20, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    ]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
     seen = []
     m.generate(prompt, 4, on_token=lambda token: seen.append(token.clone()))
@@ -76,17 +80,22 @@ def test_draws_follow_the_probabilities():
     close(frequencies(top_p=0.3), [1.0, 0.0, 0.0, 0.0])
     close(frequencies(top_k=4), probabilities.tolist())
     close(frequencies(temperature=1e-40), [1.0, 0.0, 0.0, 0.0])
-    assert draw(torch.zeros(100, 4), top_k=1).unique().numel() == 1, "one of several equals is kept, not all"
+    assert draw(torch.zeros(100, 4), top_k=1).unique().numel() == 1, (
+        "one of several equals is kept, not all"
+    )
 
 
-@pytest.mark.parametrize("how, parts", [
-    (dict(temperature=-1.0), ("temperature=-1.0", "0 (most likely")),
-    (dict(temperature=float("nan")), ("temperature=nan", "expected")),
-    (dict(top_k=0), ("top_k=0", f"1 to {N}")),
-    (dict(top_k=N + 1), (f"top_k={N + 1}", f"1 to {N}")),
-    (dict(top_p=0.0), ("top_p=0.0", "at most 1")),
-    (dict(top_p=1.5), ("top_p=1.5", "at most 1")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "how, parts",
+    [
+        (dict(temperature=-1.0), ("temperature=-1.0", "0 (most likely")),
+        (dict(temperature=float("nan")), ("temperature=nan", "expected")),
+        (dict(top_k=0), ("top_k=0", f"1 to {N}")),
+        (dict(top_k=N + 1), (f"top_k={N + 1}", f"1 to {N}")),
+        (dict(top_p=0.0), ("top_p=0.0", "at most 1")),
+        (dict(top_p=1.5), ("top_p=1.5", "at most 1")),
+    ],
+)
 def test_generation_refuses(how, parts):
     assert_one_line(lambda: model().generate(ids(), 1, **how), *parts)
 
@@ -109,12 +118,18 @@ def test_rows_that_drew_the_stop_id_are_filled_with_it_and_the_last_ends_the_loo
     one = m.generate(prompt[:1], 12, temperature=0, stop_id=stop)
     assert one.tolist() == [free[0, : first[0] + 1].tolist()]
     for wrong in (-1, N, 2.0, True):
-        assert_one_line(lambda: m.generate(prompt, 1, stop_id=wrong), f"stop_id={wrong!r}", f"0 to {N - 1}")  # noqa: B023
+        assert_one_line(
+            lambda: m.generate(prompt, 1, stop_id=wrong),  # noqa: B023
+            f"stop_id={wrong!r}",
+            f"0 to {N - 1}",
+        )
 
 
 def test_generation_refuses_a_row_without_a_token():
     mask = torch.tensor([[True] * 14, [False] * 14])
-    assert_one_line(lambda: model().prefill(ids(), mask), "row without a valid token", "at least one")
+    assert_one_line(
+        lambda: model().prefill(ids(), mask), "row without a valid token", "at least one"
+    )
 
 
 @torch.no_grad()
@@ -138,7 +153,11 @@ class HostReads(TorchDispatchMode):
         self.asked = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.asked += function._schema.name in ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal")
+        self.asked += function._schema.name in (
+            "aten::_local_scalar_dense",
+            "aten::is_nonzero",
+            "aten::equal",
+        )
         return function(*args, **(kwargs or {}))
 
 
@@ -153,14 +172,18 @@ def test_a_recorded_step_is_the_step(architecture, lengths, device):
     _, plain = m.prefill(prompt, mask)
     _, state = m.prefill(prompt, mask)
     recorded, tokens = RecordedStep(m, state, room=64), ids(15, 3, seed=4).to(device)
-    where = [[t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units]
+    where = [
+        [t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units
+    ]
     for token in tokens:
         expected, plain = m.step(token, plain)
         with HostReads() as host:
             logits = recorded(token)
         assert host.asked == 0
         torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
-    assert where == [[t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units]
+    assert where == [
+        [t.data_ptr() for t in (u.sums, u.chunks, u.quad_k, u.lin_k, u.v)] for u in state.units
+    ]
 
 
 @pytest.mark.parametrize("room", [14, 15, 20])
@@ -172,7 +195,10 @@ def test_a_recording_leaves_no_trace(room, lengths):
     mask = None if lengths == [14, 14] else torch.arange(14)[None] < torch.tensor(lengths)[:, None]
     _, plain = m.prefill(prompt, mask)
     _, state = m.prefill(prompt, mask)
-    pretended = {name: mock.MagicMock() for name in ("Stream", "current_stream", "stream", "CUDAGraph", "graph")}
+    pretended = {
+        name: mock.MagicMock()
+        for name in ("Stream", "current_stream", "stream", "CUDAGraph", "graph")
+    }
     with mock.patch.multiple("torch.cuda", **pretended):
         recorded = RecordedStep(m, state, room)
         if recorded.rest:
@@ -193,7 +219,9 @@ def test_a_plain_step_asks_the_device_for_nothing():
 
 def test_a_step_that_cannot_be_recorded_says_so():
     _, state = model("transformer++").prefill(ids(1, 5))
-    assert_one_line(lambda: RecordedStep(model("transformer++"), state, room=9), "keeps a Cache, which grows")
+    assert_one_line(
+        lambda: RecordedStep(model("transformer++"), state, room=9), "keeps a Cache, which grows"
+    )
     m = model("flash")
     _, state = m.prefill(ids(1, 5))
     assert_one_line(lambda: RecordedStep(m, state, room=4), "room=4", "at least the 5 tokens")
@@ -205,6 +233,34 @@ def test_a_step_that_cannot_be_recorded_says_so():
 def test_new_tokens_are_whole_whatever_type_the_prompt_has():
     """An id of 256 or more does not fit into the bytes of a text."""
     m = LanguageModel(ModelConfig(vocab_size=300, dim=12, depth=1, qk_dim=8, chunk_size=4))
-    prompt, draws = torch.zeros(1, 1, dtype=torch.long), [torch.Generator().manual_seed(0) for _ in range(2)]
+    prompt, draws = (
+        torch.zeros(1, 1, dtype=torch.long),
+        [torch.Generator().manual_seed(0) for _ in range(2)],
+    )
     new = m.generate(prompt, 40, generator=draws[0])
-    assert new.max() > 255 and torch.equal(m.generate(prompt.to(torch.uint8), 40, generator=draws[1]), new)
+    assert new.max() > 255 and torch.equal(
+        m.generate(prompt.to(torch.uint8), 40, generator=draws[1]), new
+    )
+
+
+class OwnMixing(GatedUnit):
+    """A unit that says how tokens are mixed, and nothing of what it remembers."""
+
+    heads = 1
+
+    def __init__(self, dim, causal=True):
+        super().__init__(dim, expansion=2, qk_dim=4, causal=causal, norm="scale")
+        self.reset_parameters()
+
+    def mix(self, heads, v, mask, segment_ids):
+        return v.cumsum(1)
+
+
+def test_a_mixing_of_ones_own_is_read_again_at_each_step():
+    model = LanguageModel(ModelConfig(OwnMixing, dim=8, depth=2, vocab_size=N))
+    draw_order_one(model)
+    ids = torch.arange(7)[None] % N
+    logits, state = model.prefill(ids[:, :4])
+    for t in range(4, 7):
+        logits, state = model.step(ids[:, t], state)
+    assert torch.allclose(logits, model(ids)[:, -1], atol=1e-5)

@@ -100,7 +100,10 @@ def test_a_finished_run_is_stored_at_once_and_never_made_again():
         run(pretended(fails_at_last, same_code=("x",)), "results", silent)
     before = list(made.runs)
     path = Path("results/tried.json")
-    path.write_text(path.read_text(encoding="utf-8").replace('"code": "', '"code": "x", "was": "'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"code": "', '"code": "x", "was": "'),
+        encoding="utf-8",
+    )
     run(pretended(made, same_code=("x",)), "results", silent)
     assert made.runs == [*before, ("theirs", 2e-2, 1, 100)]
 
@@ -120,21 +123,32 @@ def test_trials_are_not_reported(steps):
     found = compared(experiment, rows, experiment.compare[0])
     assert found.welch.mean == 0 and found.by_seed.half == 0
     said = report(experiment, rows)
-    assert "| ours | 0.02 | 100 | 2.000, 2.010 | 2.005 |" in said and "| ours | 0.02 | 10 |" not in said
+    assert (
+        "| ours | 0.02 | 100 | 2.000, 2.010 | 2.005 |" in said
+        and "| ours | 0.02 | 10 |" not in said
+    )
     assert numbers(experiment, rows)["tried.gain.size"] == "0.000"
 
 
 def test_a_budget_holds_as_many_updates_as_were_timed(monkeypatch):
     seconds = {"ours": 0.5, "theirs": 2.0}
     monkeypatch.setattr(runner, "update_of", lambda experiment, arm: arm.label)
-    monkeypatch.setattr(runner, "rounds_in_turn", lambda updates, *_, **__: [{u: [seconds[u]] for u in updates}])
+    monkeypatch.setattr(
+        runner, "rounds_in_turn", lambda updates, *_, **__: [{u: [seconds[u]] for u in updates}]
+    )
     made = Made(best=2e-2)
     experiment = pretended(made, steps=(), seconds=(60,), search=Search(seconds=10, seeds=(7,)))
     run(experiment, "results", silent)
-    assert {(name, steps) for name, _, seed, steps in made.runs if seed != 7} == {("ours", 120), ("theirs", 30)}
+    assert {(name, steps) for name, _, seed, steps in made.runs if seed != 7} == {
+        ("ours", 120),
+        ("theirs", 30),
+    }
     assert {steps for _, _, seed, steps in made.runs if seed == 7} == {20}
     rows = StoredRows(experiment, "results").load()
-    assert len(matching(rows, budget=60)) == 4 and len(matching(rows, what="seconds of an update, in turn")) == 1
+    assert (
+        len(matching(rows, budget=60)) == 4
+        and len(matching(rows, what="seconds of an update, in turn")) == 1
+    )
 
 
 def test_in_equal_time_the_others_have_the_updates_that_the_time_of_one_holds(monkeypatch):
@@ -142,7 +156,9 @@ def test_in_equal_time_the_others_have_the_updates_that_the_time_of_one_holds(mo
     timed = [{"ours": [0.5], "theirs": [0.8]}]
     monkeypatch.setattr(runner, "rounds_in_turn", lambda updates, *_, **__: timed)
     made = Made(best=2e-2)
-    experiment = pretended(made, equal_time="ours", compare=(Compare("theirs", "ours", equal_time=True),))
+    experiment = pretended(
+        made, equal_time="ours", compare=(Compare("theirs", "ours", equal_time=True),)
+    )
     run(experiment, "results", silent)
     lengths = {(name, steps) for name, _, seed, steps in made.runs if seed != 7}
     assert lengths == {("ours", 100), ("theirs", 100), ("theirs", 62)}
@@ -156,8 +172,14 @@ def test_several_processes_may_add_to_one_file():
     experiment = pretended(Made(best=2e-2))
     keys = [dict(arm="ours", settings={}, rate=1e-2, seed=seed, steps=100) for seed in range(12)]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda key: StoredRows(experiment, "results").add(key, {"bits_per_byte": 1.0}), keys))
-    assert sorted(row["seed"] for row in StoredRows(experiment, "results").load()) == list(range(12))
+        list(
+            pool.map(
+                lambda key: StoredRows(experiment, "results").add(key, {"bits_per_byte": 1.0}), keys
+            )
+        )
+    assert sorted(row["seed"] for row in StoredRows(experiment, "results").load()) == list(
+        range(12)
+    )
 
 
 def test_a_run_that_another_process_makes_is_not_made_twice():
@@ -166,7 +188,9 @@ def test_a_run_that_another_process_makes_is_not_made_twice():
     rows.locks.mkdir(parents=True)
     with FileLock(rows.locks / "ours_0.01_0_100.lock"):
         assert rows.make_once(lambda: pytest.fail("made"), wait=False, **key) is None
-    assert rows.make_once(lambda: {"bits_per_byte": 1.0}, wait=False, **key)["measures"] == {"bits_per_byte": 1.0}
+    assert rows.make_once(lambda: {"bits_per_byte": 1.0}, wait=False, **key)["measures"] == {
+        "bits_per_byte": 1.0
+    }
 
 
 def test_a_search_goes_on_with_other_trials_while_another_process_makes_one():
@@ -259,10 +283,14 @@ def test_rows_of_other_code_are_refused_until_their_code_is_named(monkeypatch):
     run(experiment, "results", silent)
     monkeypatch.setattr(stored_rows, "digest", lambda *_: "99999999")
     code = StoredRows(experiment, "results").load()[0]["code"]
-    with pytest.raises(ValueError, match=rf"tried\.json holds runs of ours .* other code \({code}; here 99999999\)"):
+    with pytest.raises(
+        ValueError, match=rf"tried\.json holds runs of ours .* other code \({code}; here 99999999\)"
+    ):
         run(experiment, "results", silent)
     run(replace(experiment, same_code=(code,)), "results", silent)
-    assert code in report(experiment, StoredRows(experiment, "results").load()), "a table needs no permission"
+    assert code in report(experiment, StoredRows(experiment, "results").load()), (
+        "a table needs no permission"
+    )
 
 
 # ---------------------------------------------------------------- settings, and a run that is trained
@@ -271,7 +299,9 @@ def trained(**more):
     Path("text.txt").write_text(TEXT, encoding="utf-8")
     options = dict(
         arms=(Arm("tiny", ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),),
-        train=dict(batch=2, length=20, warmup=0, corpus="text.txt", eval_bytes=200, dtype="float32"),
+        train=dict(
+            batch=2, length=20, warmup=0, corpus="text.txt", eval_bytes=200, dtype="float32"
+        ),
         steps=(6,),
         seeds=(0,),
     )
@@ -279,7 +309,9 @@ def trained(**more):
 
 
 def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
-    experiment = trained(at_start=lambda model, corpus: {"before": 1}, measure=lambda model, corpus: {"after": 2})
+    experiment = trained(
+        at_start=lambda model, corpus: {"before": 1}, measure=lambda model, corpus: {"after": 2}
+    )
     run(experiment, "results", silent)
     (row,) = StoredRows(experiment, "results").load()
     measures = row["measures"]
@@ -306,14 +338,23 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(monkeypatch):
 
     monkeypatch.setattr(runner, "train", goes_on)
     run(experiment, "parted", silent)
-    whole, parted = (StoredRows(experiment, folder).load()[0]["measures"] for folder in ("whole", "parted"))
+    whole, parted = (
+        StoredRows(experiment, folder).load()[0]["measures"] for folder in ("whole", "parted")
+    )
     assert started == [5, 6] and whole["bits_per_byte"] == parted["bits_per_byte"]
 
 
-def test_an_arm_whose_settings_changed_is_refused_and_a_later_option_has_its_earlier_value(monkeypatch):
+def test_an_arm_whose_settings_changed_is_refused_and_a_later_option_has_its_earlier_value(
+    monkeypatch,
+):
     run(trained(), "results", silent)
-    wider = trained(arms=(Arm("tiny", ModelConfig(dim=32, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),))
-    with pytest.raises(ValueError, match=r"holds tiny with dim=16, and dim=32 is declared: give the arm another name"):
+    wider = trained(
+        arms=(Arm("tiny", ModelConfig(dim=32, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),)
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"holds tiny with dim=16, and dim=32 is declared: give the arm another name",
+    ):
         run(wider, "results", silent)
     with pytest.raises(ValueError, match=r"with batch=2, and batch=4 is declared"):
         run(trained(train=trained().train | {"batch": 4}), "results", silent)
@@ -358,7 +399,10 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        (dict(arms=(Arm("ours"), Arm("ours"))), r"two arms 'ours': tell them apart by name or settings"),
+        (
+            dict(arms=(Arm("ours"), Arm("ours"))),
+            r"two arms 'ours': tell them apart by name or settings",
+        ),
         (dict(compare=(Compare("ours", "others"),)), r"no arm 'others': it has ours, theirs"),
     ],
 )
@@ -379,7 +423,11 @@ def test_welch_is_the_interval_by_hand():
     freedom = sum(errors) ** 2 / (errors[0] ** 2 / 2 + errors[1] ** 2 / 3)
     assert found.mean == pytest.approx(2.4) and 2 < freedom < 4
     assert found.half == pytest.approx(student_t(freedom) * sum(errors) ** 0.5)
-    same = [1.0, 3.0, 5.0]  # of the same size and spread it is Student's, with twice the degrees of freedom of one
+    same = [
+        1.0,
+        3.0,
+        5.0,
+    ]  # of the same size and spread it is Student's, with twice the degrees of freedom of one
     assert welch(same, same).half == pytest.approx(2.776 * (2 * 4 / 3) ** 0.5, rel=1e-3)
 
 

@@ -12,7 +12,9 @@ def run(library, edit=lambda text: text, tmp_path=None):
     path = HERE / "on_fake_cuda.py"
     if tmp_path:
         path = tmp_path / "edited.py"
-        path.write_text(edit((HERE / "on_fake_cuda.py").read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(
+            edit((HERE / "on_fake_cuda.py").read_text(encoding="utf-8")), encoding="utf-8"
+        )
     command = [sys.executable, "-W", "ignore", str(path), str(library)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
@@ -29,8 +31,10 @@ def test_a_tensor_on_the_wrong_device_is_noticed(card_library, tmp_path):
     """A table that a unit forgets on the CPU."""
 
     def edit(text):
-        return text.replace("with pretending():\n", "layers.ToeplitzBias.forward = lambda self, n: torch.zeros(n, n)\n"
-                            "with pretending():\n")  # fmt: skip
+        return text.replace(
+            "with pretending():\n",
+            "layers.ToeplitzBias.forward = lambda self, n: torch.zeros(n, n)\nwith pretending():\n",
+        )
 
     done = run(card_library, edit, tmp_path)
     assert done.returncode == 1 and "device" in done.stderr

@@ -20,7 +20,10 @@ def test_it_is_the_plain_formula_with_its_gradients(causal, n):
     """Scores, bias and values of order one; some pairs are not visible."""
     generator = torch.Generator().manual_seed(0)
     shapes = (2, n, 3), (2, n, 3), (2, n, 5), (n, n)
-    inputs = [torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    inputs = [
+        torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in shapes
+    ]
     visible = torch.rand(2, n, n, generator=generator) < 0.7
     weight = torch.randn(2, n, 5, generator=generator, dtype=torch.float64)
     found = []
@@ -33,10 +36,15 @@ def test_it_is_the_plain_formula_with_its_gradients(causal, n):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("make_unit", [
-    lambda n, causal: GAU(4, expansion=1, qk_dim=4, causal=causal, bias_length=n, length_scale=4),
-    lambda n, causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=n - 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make_unit",
+    [
+        lambda n, causal: GAU(
+            4, expansion=1, qk_dim=4, causal=causal, bias_length=n, length_scale=4
+        ),
+        lambda n, causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=n - 5),
+    ],
+)
 def test_maps_longer_than_a_block_of_rows(make_unit, causal):
     """A causal map is computed block by block of rows; more than two blocks here, values and gradients."""
     n = 2 * fast.ROWS + 7
@@ -47,7 +55,9 @@ def test_maps_longer_than_a_block_of_rows(make_unit, causal):
     for kw in ({}, {"segment_ids": segments}):
         assert branch_error(unit(x, **kw), run_reference(unit, x, **kw), x) <= 1e-10
         torch.manual_seed(0)
-        assert torch.autograd.gradcheck(lambda x, kw=kw: unit(x, **kw), x.requires_grad_(), fast_mode=True, atol=1e-6)
+        assert torch.autograd.gradcheck(
+            lambda x, kw=kw: unit(x, **kw), x.requires_grad_(), fast_mode=True, atol=1e-6
+        )
         x = x.detach()
 
 
@@ -57,7 +67,9 @@ def test_maps_longer_than_a_block_of_rows(make_unit, causal):
 def chunks_of_order_one(G, dtype, combine="mean"):
     """q, k, v of two rows, the factor of each chunk read, other in each row, and a gradient."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v, grad = (torch.randn(2, G, 4, n, generator=generator, dtype=torch.float64) for n in (3, 3, 5, 5))
+    q, k, v, grad = (
+        torch.randn(2, G, 4, n, generator=generator, dtype=torch.float64) for n in (3, 3, 5, 5)
+    )
     counts = torch.tensor([[1] + [4] * (G - 1), [4] * G])
     factor = factor_of(counts.cumsum(1) - counts, 4, combine, q.to(dtype))
     return [t.to(dtype).requires_grad_() for t in (q, k, v)], factor, grad.to(dtype)
@@ -65,9 +77,15 @@ def chunks_of_order_one(G, dtype, combine="mean"):
 
 @pytest.mark.parametrize("G", [1, 2, 3, 7])
 @pytest.mark.parametrize("combine", ["mean", "sum"])
-@pytest.mark.parametrize("dtype, tolerance", [
-    (torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 5e-2), (torch.float16, 5e-3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype, tolerance",
+    [
+        (torch.float64, 1e-12),
+        (torch.float32, 1e-5),
+        (torch.bfloat16, 5e-2),
+        (torch.float16, 5e-3),
+    ],
+)
 def test_earlier_chunks_are_the_plain_formula_with_its_gradients(dtype, tolerance, combine, G):
     """Against the formula in float64; half precision up to its own rounding."""
     exact, factor, grad = chunks_of_order_one(G, torch.float64, combine)
@@ -76,7 +94,8 @@ def test_earlier_chunks_are_the_plain_formula_with_its_gradients(dtype, toleranc
     y = fast.read_earlier_chunks(*inputs, factor)
     found = [y, *torch.autograd.grad((y * grad.to(dtype)).sum(), inputs)]
     for got, plain in zip(
-        found, [expected, *torch.autograd.grad((expected * grad).sum(), exact, materialize_grads=True)]
+        found,
+        [expected, *torch.autograd.grad((expected * grad).sum(), exact, materialize_grads=True)],
     ):
         assert got.dtype == dtype
         assert (got.double() - plain).abs().max() <= tolerance * plain.abs().max()
@@ -96,10 +115,16 @@ def test_earlier_chunks_under_autocast_give_its_type():
 def test_sums_over_many_chunks_are_not_kept_in_half_precision(dtype, tolerance):
     """512 chunks, all numbers of one sign: a sum in half precision would stop growing; values and gradients."""
     generator = torch.Generator().manual_seed(0)
-    drawn = (torch.rand(1, 512, 4, n, generator=generator) * size for n, size in ((3, 0.1), (3, 1), (5, 1), (5, 1)))
+    drawn = (
+        torch.rand(1, 512, 4, n, generator=generator) * size
+        for n, size in ((3, 0.1), (3, 1), (5, 1), (5, 1))
+    )
     q, k, v, grad = (t.to(dtype) for t in drawn)
     counts, found = torch.arange(512)[None] * 4, []
-    for read, kind in ((mixing.read_earlier_chunks, torch.float64), (fast.read_earlier_chunks, dtype)):
+    for read, kind in (
+        (mixing.read_earlier_chunks, torch.float64),
+        (fast.read_earlier_chunks, dtype),
+    ):
         inputs = [t.to(kind).requires_grad_() for t in (q, k, v)]
         y = read(*inputs, factor_of(counts, 4, "mean", inputs[0]))
         found.append([y, *torch.autograd.grad(y, inputs, grad.to(kind))])
@@ -118,7 +143,8 @@ def test_autocast_leaves_float64_alone():
 def test_one_row_for_all_is_read_by_all():
     (q, k, v), factor, _ = chunks_of_order_one(3, torch.float64)
     torch.testing.assert_close(
-        fast.read_earlier_chunks(q, k, v[:1], factor[:1]), mixing.read_earlier_chunks(q, k, v[:1], factor[:1])
+        fast.read_earlier_chunks(q, k, v[:1], factor[:1]),
+        mixing.read_earlier_chunks(q, k, v[:1], factor[:1]),
     )
 
 
@@ -158,12 +184,16 @@ def test_gradients_of_earlier_chunks_whose_bare_sums_overflow_half_precision():
 
     def gradients(read, q, k, v):
         chunks = [t.expand(3, -1, -1)[None] for t in (q, k, v)]
-        y = read(*chunks, torch.tensor([[0.0, 1.0, 0.5]], dtype=torch.promote_types(q.dtype, torch.float32)))
+        y = read(
+            *chunks,
+            torch.tensor([[0.0, 1.0, 0.5]], dtype=torch.promote_types(q.dtype, torch.float32)),
+        )
         return torch.autograd.grad(y, (q, k, v), torch.full_like(y, 32.0))
 
     halves, doubles = full(16.0, 1 / 16, 1 / 64)
     for got, wanted in zip(
-        gradients(fast.read_earlier_chunks, *halves), gradients(mixing.read_earlier_chunks, *doubles)
+        gradients(fast.read_earlier_chunks, *halves),
+        gradients(mixing.read_earlier_chunks, *doubles),
     ):
         assert (got.double() - wanted).norm() <= 1e-3 * wanted.norm()
 

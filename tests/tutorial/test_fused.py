@@ -11,7 +11,14 @@ from unittest import mock
 
 import pytest
 import torch
-from test_kernels import DEVICE, FORMATS, GPU, error, guarded, kernels  # it asks for the interpreter where it must
+from test_kernels import (
+    DEVICE,
+    FORMATS,
+    GPU,
+    error,
+    guarded,
+    kernels,
+)  # it asks for the interpreter where it must
 
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.check import draw_order_one
@@ -47,7 +54,9 @@ def inputs(sizes, dtype, device, combine="mean", transposed=False):
     kinds = dict(dtype=dtype, device=device, transposed=transposed)
     heads = [guarded(2, T, S, seed=seed, **kinds) for seed in range(4)]
     heads[0].mul_(C / S**0.5)  # so that scores / C are of order one
-    heads[2].mul_(8 if combine == "mean" else 0.2)  # a mean over many tokens is small, and a sum is not
+    heads[2].mul_(
+        8 if combine == "mean" else 0.2
+    )  # a mean over many tokens is small, and a sum is not
     v, gate = (guarded(2, T, E, seed=seed, **kinds) for seed in (4, 5))
     table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})
     grad = torch.randn(2, T, E, generator=torch.Generator().manual_seed(6)).to(device, dtype)
@@ -61,13 +70,26 @@ def documents(T, device):
 
 
 def gradients(mixed, tensors, grad):
-    leaves = [t.detach().clone(memory_format=torch.preserve_format).requires_grad_() for t in tensors]
+    leaves = [
+        t.detach().clone(memory_format=torch.preserve_format).requires_grad_() for t in tensors
+    ]
     out = mixed(*leaves)
     found = torch.autograd.grad(out, leaves, grad, allow_unused=True)
     return out.detach(), dict(zip(NAMES, found))
 
 
-def errors(module, sizes, dtype, device, *, bias=True, gate=True, combine="mean", ids=None, transposed=False):
+def errors(
+    module,
+    sizes,
+    dtype,
+    device,
+    *,
+    bias=True,
+    gate=True,
+    combine="mean",
+    ids=None,
+    transposed=False,
+):
     """The relative error of the output and of each gradient, against ``mixing`` in float64."""
     tensors, grad = inputs(sizes, dtype, device, combine, transposed)
 
@@ -87,7 +109,9 @@ def errors(module, sizes, dtype, device, *, bias=True, gate=True, combine="mean"
     wanted, expected = gradients(by_mixing, [t.double() for t in tensors], grad.double())
     result = {"out": error(got, wanted)}
     for name in NAMES:
-        if expected[name] is None or not expected[name].any():  # no gradient, as of the far heads in a single chunk
+        if (
+            expected[name] is None or not expected[name].any()
+        ):  # no gradient, as of the far heads in a single chunk
             assert found[name] is None or not found[name].any(), name
         else:
             result[name] = error(found[name], expected[name])
@@ -107,9 +131,11 @@ def test_values_and_gradients_are_those_of_mixing(name, dtype, limit, device):
 
 
 OPTIONS = {
-    "no bias": {"bias": False}, "no gate": {"gate": False}, "sum": {"combine": "sum"},
+    "no bias": {"bias": False},
+    "no gate": {"gate": False},
+    "sum": {"combine": "sum"},
     "any strides": {"transposed": True},
-}  # fmt: skip
+}
 
 
 @quick
@@ -136,7 +162,9 @@ def test_padding_on_the_right_needs_no_mask(device):
     heads = [torch.randn(3, 70, 16, device=device) for _ in range(4)]
     v = torch.randn(3, 70, 32, device=device)
     mask = torch.arange(70, device=device) < torch.tensor([[70], [53], [9]], device=device)
-    wanted = mixed_chunk_attention(*heads, v * mask[..., None], chunk_size=20, causal=True, mask=mask)
+    wanted = mixed_chunk_attention(
+        *heads, v * mask[..., None], chunk_size=20, causal=True, mask=mask
+    )
     got = fused.fused_mixed_chunk(*heads, v.masked_fill(~mask[..., None], 100.0), chunk_size=20)
     assert error(got[mask], wanted[mask].double()) < 1e-5
 
@@ -145,18 +173,23 @@ def test_padding_on_the_right_needs_no_mask(device):
 def test_the_slope_along_a_line_is_the_gradient(device):
     """Of a sum of squares, between two points a little before and a little behind, for all inputs at once."""
     tensors, _ = inputs(USUAL, torch.float32, device)
-    lines = [torch.randn(t.shape, generator=torch.Generator().manual_seed(7)).to(device) for t in tensors]
+    lines = [
+        torch.randn(t.shape, generator=torch.Generator().manual_seed(7)).to(device) for t in tensors
+    ]
 
     def value(tensors):
         *five, u, table = tensors
-        return fused.fused_mixed_chunk(*five, chunk_size=USUAL[1], bias=lambda n: table, gate=u, tile=(32, 32)).square()
+        return fused.fused_mixed_chunk(
+            *five, chunk_size=USUAL[1], bias=lambda n: table, gate=u, tile=(32, 32)
+        ).square()
 
     leaves = [t.clone().requires_grad_() for t in tensors]
     value(leaves).sum().backward()
     slope = sum(float((leaf.grad.double() * line).sum()) for leaf, line in zip(leaves, lines))
     with torch.no_grad():
         after, before = (
-            value([t + step * line for t, line in zip(tensors, lines)]).double().sum() for step in (1e-3, -1e-3)
+            value([t + step * line for t, line in zip(tensors, lines)]).double().sum()
+            for step in (1e-3, -1e-3)
         )
     assert abs(float(after - before) / 2e-3 - slope) < 2e-3 * abs(slope)
 
@@ -168,12 +201,17 @@ def test_a_gradient_whose_bare_sums_overflow_half_precision(device):
 
     def gradients(mixed, dtype):
         numbers = (0.0, 0.0, 32.0, 1 / 16, 1 / 64)  # quad_q, quad_k, lin_q, lin_k, v
-        inputs = [torch.full((1, 192, 16), x, dtype=dtype, device=device, requires_grad=True) for x in numbers]
+        inputs = [
+            torch.full((1, 192, 16), x, dtype=dtype, device=device, requires_grad=True)
+            for x in numbers
+        ]
         y = mixed(*inputs, chunk_size=64)
         return torch.autograd.grad(y, inputs[2:], torch.full_like(y, 64.0))
 
     found = gradients(partial(fused.fused_mixed_chunk, tile=(64, 16)), torch.float16)
-    for got, wanted in zip(found, gradients(partial(mixed_chunk_attention, causal=True), torch.float64)):
+    for got, wanted in zip(
+        found, gradients(partial(mixed_chunk_attention, causal=True), torch.float64)
+    ):
         assert error(got, wanted) < 2e-3
 
 
@@ -192,7 +230,9 @@ def kept_for_backward():
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(kernels, "run_mix", noted))
-        stack.enter_context(mock.patch.object(torch.autograd.function.FunctionCtx, "save_for_backward", save))
+        stack.enter_context(
+            mock.patch.object(torch.autograd.function.FunctionCtx, "save_for_backward", save)
+        )
         yield kept
 
 
@@ -218,24 +258,42 @@ def test_without_a_backward_pass_nothing_is_kept_or_written_for_it(way, device):
 FAULTS = {  # pairs of texts of fused.py; all are noticed with documents
     "means not divided": ("scaled_product(1 / how.C, ", "scaled_product(1.0, "),
     "wishes not divided": ("scaled_product(1 / C, ", "scaled_product(1.0, "),
-    "queries of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    means",
-        "lin_q, lin_k * how.leaves\n    means"),
-    "keys of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    means",
-        "lin_q * how.entered, lin_k\n    means"),
+    "queries of other documents": (
+        "lin_q * how.entered, lin_k * how.leaves\n    means",
+        "lin_q, lin_k * how.leaves\n    means",
+    ),
+    "keys of other documents": (
+        "lin_q * how.entered, lin_k * how.leaves\n    means",
+        "lin_q * how.entered, lin_k\n    means",
+    ),
     "queries' gradient of other documents": ("dheads[2] * how.entered", "dheads[2]"),
     "keys' gradient of other documents": ("dheads[3] * how.leaves", "dheads[3]"),
-    "wishes of other documents": ("lin_q * how.entered, lin_k * how.leaves\n    a, ds",
-        "lin_q, lin_k * how.leaves\n    a, ds"),
+    "wishes of other documents": (
+        "lin_q * how.entered, lin_k * how.leaves\n    a, ds",
+        "lin_q, lin_k * how.leaves\n    a, ds",
+    ),
     "chunks before documents counted": ("factor_of(C * earlier", "factor_of(0 * earlier"),
     "wishes of earlier chunks": ("how.joins, how.whole, True)", "how.joins, how.whole, False)"),
-    "keys and queries exchanged": ("scaled_product(how.scale, ds.mT, quad_q)", "scaled_product(how.scale, ds, quad_q)"),
-    "scores' gradient not divided": ("scaled_product(how.scale, ds, quad_k)", "scaled_product(1.0, ds, quad_k)"),
+    "keys and queries exchanged": (
+        "scaled_product(how.scale, ds.mT, quad_q)",
+        "scaled_product(how.scale, ds, quad_q)",
+    ),
+    "scores' gradient not divided": (
+        "scaled_product(how.scale, ds, quad_k)",
+        "scaled_product(1.0, ds, quad_k)",
+    ),
     "gate left out of the gradient": ("(grad * gate, grad * y)", "(grad, grad * y)"),
     "gated twice": ("(grad * gate, grad * y)", "(grad * gate, grad * y * gate)"),
-    "gradient that is no number": ("(grad * gate, grad * y)", "(grad * gate, grad * y * float('nan'))"),
-    "table's gradient of one row": ("ds.sum((0, 1), dtype=torch.float32)", "ds[0].sum(0, dtype=torch.float32)"),
+    "gradient that is no number": (
+        "(grad * gate, grad * y)",
+        "(grad * gate, grad * y * float('nan'))",
+    ),
+    "table's gradient of one row": (
+        "ds.sum((0, 1), dtype=torch.float32)",
+        "ds[0].sum(0, dtype=torch.float32)",
+    ),
     "state not transposed by its chunk": ("dy_chunks @ state.mT", "dy_chunks @ state.mT.flip(1)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.skipif(GPU, reason="a faulty kernel may stop a card: the interpreter runs them")
@@ -246,7 +304,9 @@ def test_a_fault_is_noticed(name, tmp_path):
     assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in fused.py"
     path = tmp_path / "faulty.py"
     name = f"flash_tutorial_faulty_{list(FAULTS).index(name)}"  # operators of one name may not be there twice
-    path.write_text(text.replace(old, new).replace('"flash_tutorial::', f'"{name}::'), encoding="utf-8")
+    path.write_text(
+        text.replace(old, new).replace('"flash_tutorial::', f'"{name}::'), encoding="utf-8"
+    )
     spec = importlib.util.spec_from_file_location("flash_tutorial.gpu.faulty", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -290,9 +350,10 @@ def unit_errors(unit, other, x, mask=None, ids=None):
 
 
 UNITS = {
-    "Toeplitz, mean": {}, "rotary, sum": {"bias": "rotary", "combine": "sum"},
+    "Toeplitz, mean": {},
+    "rotary, sum": {"bias": "rotary", "combine": "sum"},
     "no bias, LayerNorm": {"bias": None, "norm": "layer"},
-}  # fmt: skip
+}
 
 
 @quick
@@ -307,7 +368,11 @@ def test_a_unit_is_that_of_torch(name, device):
 @pytest.mark.parametrize("padded, in_documents", [(True, False), (False, True), (True, True)])
 def test_a_unit_with_padding_and_documents(padded, in_documents, device):
     x = drawn(device)
-    mask = torch.arange(70, device=device) < torch.tensor([[70], [43]], device=device) if padded else None
+    mask = (
+        torch.arange(70, device=device) < torch.tensor([[70], [43]], device=device)
+        if padded
+        else None
+    )
     if padded:
         x[~mask] = float("nan")  # whatever stands there
     ids = documents(70, device) if in_documents else None
@@ -429,7 +494,8 @@ def test_auto_takes_the_kernels_on_a_card_where_they_gain(capability, dtype, wor
 
 @quick
 @pytest.mark.parametrize(
-    "version, taken", [("3.1.0", False), ("3.2.0", False), ("3.3.0", True), ("3.10.1+git5", True), ("4.0", True)]
+    "version, taken",
+    [("3.1.0", False), ("3.2.0", False), ("3.3.0", True), ("3.10.1+git5", True), ("4.0", True)],
 )
 def test_auto_takes_torch_where_triton_is_too_old_and_says_so(version, taken, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
@@ -445,7 +511,9 @@ def test_auto_takes_torch_where_triton_is_too_old_and_says_so(version, taken, mo
 
 
 @quick
-@pytest.mark.parametrize("qk_dim, numbers", [(8, 72), (128, 256)], ids=["first layer", "state"])  # of one token
+@pytest.mark.parametrize(
+    "qk_dim, numbers", [(8, 72), (128, 256)], ids=["first layer", "state"]
+)  # of one token
 def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels(qk_dim, numbers):
     unit = FLASH(16, chunk_size=16, qk_dim=qk_dim, causal=True, backend="triton")
     longest = (2**31 - 1) // numbers

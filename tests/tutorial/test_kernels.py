@@ -25,7 +25,10 @@ quick = pytest.mark.quick  # without the faults, and what starts a process
 # On Linux x86_64 requirements.txt asks for Triton: there a missing one is an error, and nothing is skipped.
 HAS_WHEELS = sys.platform == "linux" and platform.machine() == "x86_64"
 if not HAS_WHEELS and importlib.util.find_spec("triton") is None:
-    pytest.skip("Triton has no wheel for this system: the kernel is tested on Linux x86_64", allow_module_level=True)
+    pytest.skip(
+        "Triton has no wheel for this system: the kernel is tested on Linux x86_64",
+        allow_module_level=True,
+    )
 
 GPU = torch.cuda.is_available()
 if not GPU:
@@ -42,11 +45,20 @@ def interpreter(monkeypatch):
         monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
-FORMATS = {"float32": (torch.float32, 1e-5), "float16": (torch.float16, 2e-3)}  # and the largest relative error
-if GPU and torch.cuda.get_device_capability() >= (8, 0):  # the interpreter gets bfloat16 wrong, so kernels refuses it
+FORMATS = {
+    "float32": (torch.float32, 1e-5),
+    "float16": (torch.float16, 2e-3),
+}  # and the largest relative error
+if GPU and torch.cuda.get_device_capability() >= (
+    8,
+    0,
+):  # the interpreter gets bfloat16 wrong, so kernels refuses it
     FORMATS["bfloat16"] = (torch.bfloat16, 2e-2)
 DEVICE = pytest.param("cuda", marks=pytest.mark.gpu) if GPU else "cpu"
-ODD = {"dtype": torch.float32, "device": "cuda" if GPU else "cpu"}  # what is tried in one format alone
+ODD = {
+    "dtype": torch.float32,
+    "device": "cuda" if GPU else "cpu",
+}  # what is tried in one format alone
 NAN = float("nan")
 GAP = 64  # tokens or numbers of NaN on each side of a tensor: more than a tile can stick out
 FAR = 8192  # numbers of NaN before and behind one without gaps: more than the programs of a kernel can stick out
@@ -110,12 +122,16 @@ def reads_of_nan():
         yield found
 
 
-def run(module, sizes, *, dtype, device, out_dtype=None, bias=True, gate=True, transposed=False, B=2):
+def run(
+    module, sizes, *, dtype, device, out_dtype=None, bias=True, gate=True, transposed=False, B=2
+):
     """The kernel's output, the inputs, and whether the memory around the output is still NaN."""
     T, C, S, E, tile = sizes
     kinds = dict(dtype=dtype, device=device, transposed=transposed)
     heads = [guarded(B, T, S, seed=seed, **kinds) for seed in range(4)]
-    heads[0].mul_(C / S**0.5)  # so that scores / C are of order one, and the local part shows without its bias
+    heads[0].mul_(
+        C / S**0.5
+    )  # so that scores / C are of order one, and the local part shows without its bias
     heads[2].mul_(8)  # a mean over many tokens is small
     v, u = (guarded(B, T, E, seed=seed, **kinds) for seed in (4, 5))
     C_now = min(C, T)
@@ -137,7 +153,10 @@ def states_of(lin_k, v, C):
 def expected(inputs, C):
     """The same by ``mixing``, in float64. Each part is large enough that a fault in it shows."""
     heads, v, table, u = inputs
-    tensors, bias = [t.double() for t in (*heads, v)], None if table is None else lambda n: table.double()
+    tensors, bias = (
+        [t.double() for t in (*heads, v)],
+        None if table is None else lambda n: table.double(),
+    )
     near, far = (
         mixed_chunk_attention(*tensors, chunk_size=C, causal=True, bias=bias, **{other: False})
         for other in ("global_", "local")
@@ -164,13 +183,17 @@ def is_right(module, sizes, limit, **options):
 @pytest.mark.parametrize("dtype, limit", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("name", SIZES)
 def test_kernel_is_torch(name, dtype, limit, device):
-    assert kernels.INTERPRETED != GPU, "flash_tutorial.gpu.kernels was imported before this file, in the other mode"
+    assert kernels.INTERPRETED != GPU, (
+        "flash_tutorial.gpu.kernels was imported before this file, in the other mode"
+    )
     assert is_right(kernels, SIZES[name], limit, dtype=dtype, device=device)
 
 
 @quick
 @pytest.mark.parametrize("device", [DEVICE])
-@pytest.mark.parametrize("options", [{"bias": False}, {"gate": False}, {"transposed": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"bias": False}, {"gate": False}, {"transposed": True}], ids=str
+)
 def test_options(options, device):
     sizes = SIZES["three chunks and a tail"]
     assert is_right(kernels, sizes, 1e-5, dtype=torch.float32, device=device, B=1, **options)
@@ -201,12 +224,18 @@ def scan_case(module, later):
     """Three rows of five chunks; documents cross the borders of the second row, and join none of the third."""
     x, out = flat(torch.randn(3, 5, 6, 7, device=ODD["device"])), flat((3, 5, 6, 7))
     factor = torch.rand(3, 5, device=ODD["device"]) + 0.5
-    joins = torch.tensor([[0, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.int8, device=ODD["device"])
-    whole = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 1, 0], [1, 0, 1, 0, 1]], dtype=torch.int8, device=ODD["device"])
+    joins = torch.tensor(
+        [[0, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.int8, device=ODD["device"]
+    )
+    whole = torch.tensor(
+        [[1, 1, 1, 1, 1], [1, 1, 0, 1, 0], [1, 0, 1, 0, 1]], dtype=torch.int8, device=ODD["device"]
+    )
     reads = torch.zeros(3, 5, 5, device=ODD["device"])
     for b in range(3):
         for g in range(5):
-            for h in range(g):  # chunk g reads h: one document leaves h, fills all between, and enters g
+            for h in range(
+                g
+            ):  # chunk g reads h: one document leaves h, fills all between, and enters g
                 inner = whole[b, h + 1 : g].bool().all()
                 reads[b, g, h] = bool(joins[b, h + 1 : g + 1].bool().all() and inner)
     weights = factor[:, :, None] * reads
@@ -225,7 +254,9 @@ def heads_case(module):
 
 
 def heads_inputs(B, T, S):
-    h = flat(torch.randn(B, T, S, device=ODD["device"]), parts=3)  # rows of h are parts of longer ones
+    h = flat(
+        torch.randn(B, T, S, device=ODD["device"]), parts=3
+    )  # rows of h are parts of longer ones
     gamma, beta = map(flat, torch.randn(2, 4, S, device=ODD["device"]))
     return h, gamma, beta, [*map(flat, cos_sin(T, S, gamma))]
 
@@ -234,7 +265,10 @@ def unheads_case(module):
     B, T, S = 2, 70, 12
     h, gamma, beta, angles = heads_inputs(B, T, S)
     leaves = [t.detach().requires_grad_() for t in (h, gamma, beta)]
-    out = rope(torch.addcmul(leaves[2][:, None, None], F.silu(leaves[0]), leaves[1][:, None, None]), *angles)
+    out = rope(
+        torch.addcmul(leaves[2][:, None, None], F.silu(leaves[0]), leaves[1][:, None, None]),
+        *angles,
+    )
     grads = torch.randn(4, B, T, S, device=ODD["device"])
     wanted = torch.autograd.grad(out, leaves, grads)
     dh, sums = flat((B, T, S), parts=3), flat((-(-B * T // module.ROWS), 2, 4, S))
@@ -255,12 +289,20 @@ def chunk_inputs(sizes, seed=0):
 def maps_case(module, sizes=(150, 40, 24, 40, (16, 32)), documents=True):
     T, C, _, _, tile = sizes
     quad_q, quad_k, _, table, v, dy, _ = chunk_inputs(sizes)
-    ids = torch.tensor([[0], [1]], device=ODD["device"]) * (torch.arange(T, device=ODD["device"]) // 27)
+    ids = torch.tensor([[0], [1]], device=ODD["device"]) * (
+        torch.arange(T, device=ODD["device"]) // 27
+    )
     q, k, values, grads = (to_chunks(t, C) for t in (quad_q, quad_k, v, dy))
     owners = to_chunks(ids[..., None], C)
-    seen = (owners == owners.mT).tril() if documents else torch.ones(C, C, device=ODD["device"]).tril().bool()
+    seen = (
+        (owners == owners.mT).tril()
+        if documents
+        else torch.ones(C, C, device=ODD["device"]).tril().bool()
+    )
     r = (q @ k.mT / C + table).relu() * seen
-    inside = to_chunks(torch.ones_like(ids[..., None]), C).bool()  # queries behind the end of the text have no map
+    inside = to_chunks(
+        torch.ones_like(ids[..., None]), C
+    ).bool()  # queries behind the end of the text have no map
     wanted = [r.square() * inside, 2 * r * (grads @ values.mT) * inside]
     G = -(-T // C)
     a, ds = flat((2, G, C, C)), flat((2, G, C, C))
@@ -296,20 +338,30 @@ def ungate_case(module):
 
 
 CASES = {
-    "scan": lambda m: scan_case(m, False), "scan back": lambda m: scan_case(m, True), "heads": heads_case,
-    "unheads": unheads_case, "maps": maps_case, "maps, one document": lambda m: maps_case(m, documents=False),
+    "scan": lambda m: scan_case(m, False),
+    "scan back": lambda m: scan_case(m, True),
+    "heads": heads_case,
+    "unheads": unheads_case,
+    "maps": maps_case,
+    "maps, one document": lambda m: maps_case(m, documents=False),
     "maps, whole tiles": lambda m: maps_case(m, (101, 32, 16, 16, (16, 16))),
-    "values": lambda m: values_case(m, False), "values of h": lambda m: values_case(m, True),
+    "values": lambda m: values_case(m, False),
+    "values of h": lambda m: values_case(m, True),
     "values, whole tiles": lambda m: values_case(m, False, (101, 32, 16, 16, (16, 16))),
-    "values, no tail": lambda m: values_case(m, False, (48, 24, 8, 20, (16, 16))), "ungate": ungate_case,
-}  # fmt: skip
+    "values, no tail": lambda m: values_case(m, False, (48, 24, 8, 20, (16, 16))),
+    "ungate": ungate_case,
+}
 
 
 def case_is_right(module, name, limit):
     torch.manual_seed(0)
     with reads_of_nan() as found:
         got, wanted, free = CASES[name](module)
-    return free and not found and all(error(a, b.double()) < limit for a, b in zip(got, wanted, strict=True))
+    return (
+        free
+        and not found
+        and all(error(a, b.double()) < limit for a, b in zip(got, wanted, strict=True))
+    )
 
 
 @pytest.mark.parametrize("device", [DEVICE])
@@ -320,51 +372,133 @@ def test_backward_kernels_are_torch(name, device):
 
 # ---------------------------------------------------------------- planted faults
 
-FAULTY = (80, 24, 8, 20, (16, 16))  # three full chunks of one and a half tiles, and a tail; few programs, so quick
+FAULTY = (
+    80,
+    24,
+    8,
+    20,
+    (16, 16),
+)  # three full chunks of one and a half tiles, and a tail; few programs, so quick
 MASK = "mask=inside, other=0.0"
 GATE = "load_tile(u + b * u_strides[0], u_strides[1:], rows, columns, end, E)"
 FAULTS = {  # of the forward pass: the function that is edited, and pairs of texts
     "load without mask": ("load_tile", MASK, ""),
-    "columns masked, rows not": ("load_tile", "(rows < row_end)[:, None]", "(rows < row_end + 99)[:, None]"),
-    "rows masked, columns not": ("load_tile", "(columns < column_end)[None", "(columns < column_end + 99)[None"),
+    "columns masked, rows not": (
+        "load_tile",
+        "(rows < row_end)[:, None]",
+        "(rows < row_end + 99)[:, None]",
+    ),
+    "rows masked, columns not": (
+        "load_tile",
+        "(columns < column_end)[None",
+        "(columns < column_end + 99)[None",
+    ),
     "multiplied by a mask": ("load_tile", f", {MASK})", ") * inside"),
-    "store without mask": ("mix_kernel", "tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)",
-                           "tl.store(out + place, total.to(out.dtype.element_ty))"),
-    "store masked by the chunk, not by the text": ("mix_kernel", "inside = (rows < end)",
-        "inside = (rows < chunk + C)"),
-    "contiguous strides assumed": ("load_tile", "columns[None, :] * strides[1]", "columns[None, :]"),
-    "output's strides assumed": ("mix_kernel", "columns[None, :] * out_strides[2]", "columns[None, :]"),
+    "store without mask": (
+        "mix_kernel",
+        "tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)",
+        "tl.store(out + place, total.to(out.dtype.element_ty))",
+    ),
+    "store masked by the chunk, not by the text": (
+        "mix_kernel",
+        "inside = (rows < end)",
+        "inside = (rows < chunk + C)",
+    ),
+    "contiguous strides assumed": (
+        "load_tile",
+        "columns[None, :] * strides[1]",
+        "columns[None, :]",
+    ),
+    "output's strides assumed": (
+        "mix_kernel",
+        "columns[None, :] * out_strides[2]",
+        "columns[None, :]",
+    ),
     "one block a chunk assumed": ("run_mix", "triton.cdiv(C, M)", "1"),
     "tiles rounded down": ("run_mix", "triton.cdiv(E, E_tile)", "(E // E_tile)"),
     "own tile left out": ("mix_kernel", "(m + 1) * M", "m * M"),
     "no causal mask": ("local_map", "rows[:, None] >= keys[None, :]", "rows[:, None] > -1"),
-    "own token left out": ("local_map", "rows[:, None] >= keys[None, :]", "rows[:, None] > keys[None, :]"),
-    "mask in tile coordinates": ("mix_kernel", "documents, rows, keys, chunk",
-        "documents, rows, keys - first + chunk, chunk"),
-    "bias from the table's corner": ("local_map", "rows - chunk, keys - chunk, C, C",
-        "rows - chunk, keys - chunk - 1, C, C"),
-    "bias transposed": ("local_map", "rows - chunk, keys - chunk, C, C)", "keys - chunk, rows - chunk, C, C).T"),
-    "bias divided too": ("local_map", "rows - chunk, keys - chunk, C, C)", "rows - chunk, keys - chunk, C, C) * scale"),
+    "own token left out": (
+        "local_map",
+        "rows[:, None] >= keys[None, :]",
+        "rows[:, None] > keys[None, :]",
+    ),
+    "mask in tile coordinates": (
+        "mix_kernel",
+        "documents, rows, keys, chunk",
+        "documents, rows, keys - first + chunk, chunk",
+    ),
+    "bias from the table's corner": (
+        "local_map",
+        "rows - chunk, keys - chunk, C, C",
+        "rows - chunk, keys - chunk - 1, C, C",
+    ),
+    "bias transposed": (
+        "local_map",
+        "rows - chunk, keys - chunk, C, C)",
+        "keys - chunk, rows - chunk, C, C).T",
+    ),
+    "bias divided too": (
+        "local_map",
+        "rows - chunk, keys - chunk, C, C)",
+        "rows - chunk, keys - chunk, C, C) * scale",
+    ),
     "divided by the tile": ("local_map", ") * scale", ") / 16"),
     "only the last tile counts": ("mix_kernel", "total += tl.dot", "total = tl.dot"),
     "not squared": ("mix_kernel", "(r * r)", "r"),
-    "state of the next chunk": ("mix_kernel", "g * state_strides[1], ", "(g + 1) * state_strides[1], "),
+    "state of the next chunk": (
+        "mix_kernel",
+        "g * state_strides[1], ",
+        "(g + 1) * state_strides[1], ",
+    ),
     "no global part": ("mix_kernel", "before.to(q.dtype)", "(before * 0).to(q.dtype)"),
     "gate on the local part only": (
-        "mix_kernel", "total += tl.dot(", f"total += {GATE} * tl.dot(", "    if u is not None:", "    if False:",
+        "mix_kernel",
+        "total += tl.dot(",
+        f"total += {GATE} * tl.dot(",
+        "    if u is not None:",
+        "    if False:",
     ),
-    "gate of another token": ("mix_kernel", "u_strides[1:], rows, columns", "u_strides[1:], rows - 1, columns"),
+    "gate of another token": (
+        "mix_kernel",
+        "u_strides[1:], rows, columns",
+        "u_strides[1:], rows - 1, columns",
+    ),
     "first sequence for all": ("mix_kernel", "b * v_strides[0]", "0 * v_strides[0]"),
-}  # fmt: skip
+}
 BACKWARD = {  # and of the other kernels: the case that is to notice it, the function, and pairs of texts
-    "inclusive state": ("scan", "scan_kernel", "(total if LATER else f * total)",
-        "(total if LATER else f * (total + new))"),
+    "inclusive state": (
+        "scan",
+        "scan_kernel",
+        "(total if LATER else f * total)",
+        "(total if LATER else f * (total + new))",
+    ),
     "factor forgotten": ("scan", "scan_kernel", "f * total)", "total)"),
-    "factor of the reader in the transpose": ("scan back", "scan_kernel", "f * new if LATER else new", "new"),
-    "transpose in the order of the text": ("scan back", "scan_kernel", "G - 1 - i if LATER else i", "i"),
-    "document goes on over its end": ("scan", "scan_kernel", "tl.where(joined, total, 0.0)", "total"),
+    "factor of the reader in the transpose": (
+        "scan back",
+        "scan_kernel",
+        "f * new if LATER else new",
+        "new",
+    ),
+    "transpose in the order of the text": (
+        "scan back",
+        "scan_kernel",
+        "G - 1 - i if LATER else i",
+        "i",
+    ),
+    "document goes on over its end": (
+        "scan",
+        "scan_kernel",
+        "tl.where(joined, total, 0.0)",
+        "total",
+    ),
     "border of the wrong side": ("scan back", "scan_kernel", "g + 1 if LATER else g", "g"),
-    "document in one chunk alone goes on": ("scan", "scan_kernel", "tl.load(whole + b * G + g) != 0", "True"),
+    "document in one chunk alone goes on": (
+        "scan",
+        "scan_kernel",
+        "tl.load(whole + b * G + g) != 0",
+        "True",
+    ),
     "first row's factor for all": ("scan", "run_scan", "G if factor", "0 if factor"),
     "scan reads without mask": ("scan", "scan_kernel", "mask=n < N, other=0.0)", "mask=None)"),
     "scan without mask": ("scan", "scan_kernel", "element_ty), mask=n < N)", "element_ty))"),
@@ -373,51 +507,109 @@ BACKWARD = {  # and of the other kernels: the case that is to notice it, the fun
     "base read without mask": ("unheads", "silu_of", ", mask=inside, other=0.0", ""),
     "base before its SiLU": ("heads", "silu_of", "x * sigmoid(x)", "x"),
     "beta forgotten": ("heads", "heads_kernel", "x + weights(beta, head, k, S)", "x"),
-    "turned the same way in the gradient": ("unheads", "unheads_kernel", "x * c + y * s, y * c - x * s",
-                                            "x * c - y * s, y * c + x * s"),
+    "turned the same way in the gradient": (
+        "unheads",
+        "unheads_kernel",
+        "x * c + y * s, y * c - x * s",
+        "x * c - y * s, y * c + x * s",
+    ),
     "slope of SiLU forgotten": ("unheads", "unheads_kernel", "dlow * silu_slope(x)", "dlow"),
     "slope of SiLU is SiLU": ("ungate", "silu_slope", "half * (1 + x * (1 - half))", "x * half"),
-    "gamma's share without z": ("unheads", "unheads_kernel", "tl.reduce(x * low, 0, add)", "tl.reduce(x, 0, add)"),
+    "gamma's share without z": (
+        "unheads",
+        "unheads_kernel",
+        "tl.reduce(x * low, 0, add)",
+        "tl.reduce(x, 0, add)",
+    ),
     "shares in one place": ("unheads", "unheads_kernel", "tl.program_id(0) * 8 + head", "head"),
-    "shares without mask": ("unheads", "unheads_kernel", "tl.reduce(y, 0, add), mask=k < S // 2)",
-        "tl.reduce(y, 0, add))"),
+    "shares without mask": (
+        "unheads",
+        "unheads_kernel",
+        "tl.reduce(y, 0, add), mask=k < S // 2)",
+        "tl.reduce(y, 0, add))",
+    ),
     "only the last head counts": ("unheads", "unheads_kernel", "dlow += x", "dlow = x"),
     "map not squared": ("maps", "maps_kernel", "(r * r)", "r"),
     "two forgotten": ("maps", "maps_kernel", "2 * r * da", "r * da"),
     "gradient where the map is empty": ("maps", "maps_kernel", "2 * r * da", "2 * (r + 1) * da"),
     "only the last tile of E counts": ("maps", "maps_kernel", "da += tl.dot", "da = tl.dot"),
     "tiles on the diagonal left out": ("maps", "maps_kernel", "if j <= i:", "if j < i:"),
-    "map of the keys": ("maps", "maps_kernel", "dy + b * dy_strides[0], dy_strides[1:], rows",
-                        "dy + b * dy_strides[0], dy_strides[1:], keys"),
+    "map of the keys": (
+        "maps",
+        "maps_kernel",
+        "dy + b * dy_strides[0], dy_strides[1:], rows",
+        "dy + b * dy_strides[0], dy_strides[1:], keys",
+    ),
     "other documents": ("maps", "local_map", "seen & (mine[:, None] == theirs[None, :])", "seen"),
     "documents of the first row": ("maps", "maps_kernel", "documents += b * T", "documents += 0"),
     "queries beyond the text": ("maps", "local_map", " & (rows < end)[:, None]", ""),
-    "maps without mask": ("maps", "maps_kernel", "(column < C)[None, :]", "(column < C + M)[None, :]"),
+    "maps without mask": (
+        "maps",
+        "maps_kernel",
+        "(column < C)[None, :]",
+        "(column < C + M)[None, :]",
+    ),
     "map not transposed": ("values", "values_kernel", "tl.trans(weight)", "weight"),
-    "earlier queries": ("values", "values_kernel", "chunk + j * M, end, M)", "chunk, chunk + j * M + M, M)"),
+    "earlier queries": (
+        "values",
+        "values_kernel",
+        "chunk + j * M, end, M)",
+        "chunk, chunk + j * M + M, M)",
+    ),
     "state's part left out": ("values", "values_kernel", "total += tl.dot", "total = tl.dot"),
     "map of the first row": ("values", "values_kernel", "(b * G + g) * C * C", "g * C * C"),
-    "map read beyond its keys": ("values, no tail", "values_kernel", "C, C)  # (M, M)", "C, C + M)  # (M, M)"),
-    "map read beyond its queries": ("values, no tail", "values_kernel", "C, C)  # (M, M)", "C + M, C)  # (M, M)"),
+    "map read beyond its keys": (
+        "values, no tail",
+        "values_kernel",
+        "C, C)  # (M, M)",
+        "C, C + M)  # (M, M)",
+    ),
+    "map read beyond its queries": (
+        "values, no tail",
+        "values_kernel",
+        "C, C)  # (M, M)",
+        "C + M, C)  # (M, M)",
+    ),
     "value's SiLU forgotten": ("values of h", "values_kernel", "if h is not None", "if False"),
-    "values without mask": ("values", "values_kernel", "mask=(keys < end)[:, None] & ",
-        "mask=(keys < end + M)[:, None] & "),
-    "gate read without mask": ("ungate", "ungate_kernel", "tl.load(h + wide, mask=inside, other=0.0)",
-        "tl.load(h + wide)"),
+    "values without mask": (
+        "values",
+        "values_kernel",
+        "mask=(keys < end)[:, None] & ",
+        "mask=(keys < end + M)[:, None] & ",
+    ),
+    "gate read without mask": (
+        "ungate",
+        "ungate_kernel",
+        "tl.load(h + wide, mask=inside, other=0.0)",
+        "tl.load(h + wide)",
+    ),
     "gate before its SiLU": ("ungate", "ungate_kernel", "gate = x * sigmoid(x)", "gate = x"),
-    "gradients of gate and value exchanged": ("ungate", "ungate_kernel", "(gate * grad)", "(gate * mixed)"),
-    "gate's gradient without what was mixed": ("ungate", "ungate_kernel", "silu_slope(x) * mixed * grad",
-        "silu_slope(x) * grad"),
+    "gradients of gate and value exchanged": (
+        "ungate",
+        "ungate_kernel",
+        "(gate * grad)",
+        "(gate * mixed)",
+    ),
+    "gate's gradient without what was mixed": (
+        "ungate",
+        "ungate_kernel",
+        "silu_slope(x) * mixed * grad",
+        "silu_slope(x) * grad",
+    ),
     "one program a row assumed": ("ungate", "run_ungate", "triton.cdiv(E, width)", "1"),
     "one program for all tokens": ("ungate", "run_ungate", "triton.cdiv(B * T, R)", "1"),
-}  # fmt: skip
+}
 
 
 def planted(tmp_path, function, *pairs):
     """The kernels' module with some of the text of one function exchanged."""
     text = Path(kernels.__file__).read_text(encoding="utf-8")
     start = text.index(f"def {function}(")
-    end = min(i for mark in ("\n@triton.jit", "\n\n\ndef ", "\n# ---") if (i := text.find(mark, start)) > 0)
+    end = min(
+        i
+        for mark in ("\n@triton.jit", "\n\n\ndef ", "\n# ---")
+        if (i := text.find(mark, start)) > 0
+    )
     part = text[start:end]
     for old, new in zip(pairs[::2], pairs[1::2]):
         assert part.count(old) == 1, f"{old!r} stands {part.count(old)} times in {function}"
@@ -430,7 +622,9 @@ def planted(tmp_path, function, *pairs):
     return module
 
 
-no_faults_on_a_card = pytest.mark.skipif(GPU, reason="a faulty kernel may stop a card: the interpreter runs them")
+no_faults_on_a_card = pytest.mark.skipif(
+    GPU, reason="a faulty kernel may stop a card: the interpreter runs them"
+)
 
 
 @no_faults_on_a_card
@@ -455,7 +649,21 @@ def writes_its_own_chunk_only(module, device):
     head, v, state = (torch.ones(1, n, 16, device=device) for n in (60, 60, 3 * 16))
     out = torch.full_like(v, NAN)
     first = v[:, :20]  # one chunk of text: its programs alone
-    module.run_mix(head, head, head, first, state.view(1, 3, 16, 16), None, None, None, None, out, 20, 1 / 20, (16, 16))
+    module.run_mix(
+        head,
+        head,
+        head,
+        first,
+        state.view(1, 3, 16, 16),
+        None,
+        None,
+        None,
+        None,
+        out,
+        20,
+        1 / 20,
+        (16, 16),
+    )
     return bool(out[:, :20].isfinite().all() and out[:, 20:].isnan().all())
 
 
@@ -469,7 +677,10 @@ def writes_its_own_share_only(module, device):
     """And the tokens of one program of ``unheads``: the next program would write over what was wrong in its share."""
     T, S = module.ROWS, 12
     h, gamma, _, angles = heads_inputs(1, T, S)
-    dheads, sums = tuple(flat(torch.ones(1, T, S, device=device)) for _ in range(4)), flat((2, 2, 4, S))
+    dheads, sums = (
+        tuple(flat(torch.ones(1, T, S, device=device)) for _ in range(4)),
+        flat((2, 2, 4, S)),
+    )
     module.run_unheads(h, gamma, *angles, dheads, flat((1, T, S), parts=3), sums)
     return bool(sums[0].isfinite().all()) and untouched(sums[0])
 
@@ -482,7 +693,9 @@ def test_a_program_writes_its_own_share_only(device):
 
 @no_faults_on_a_card
 def test_shares_of_the_next_program_are_noticed(tmp_path):
-    assert not writes_its_own_share_only(planted(tmp_path, *BACKWARD["shares without mask"][1:]), "cpu")
+    assert not writes_its_own_share_only(
+        planted(tmp_path, *BACKWARD["shares without mask"][1:]), "cpu"
+    )
 
 
 @no_faults_on_a_card
@@ -493,7 +706,9 @@ def test_rows_of_the_next_chunk_are_noticed(tmp_path):
 
 @no_faults_on_a_card
 def test_sums_in_float16_are_noticed(tmp_path):
-    module = planted(tmp_path, "mix_kernel", "total += tl.dot(", "total = total.to(tl.float16) + tl.dot(")
+    module = planted(
+        tmp_path, "mix_kernel", "total += tl.dot(", "total = total.to(tl.float16) + tl.dot("
+    )
     assert half_error(module, "cpu") > 1e-4
 
 
@@ -501,21 +716,26 @@ def test_sums_in_float16_are_noticed(tmp_path):
 
 
 def run_python(*arguments):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRITON")}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, env=environment)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("TRITON")
+    }
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=300, env=environment
+    )
 
 
 def test_without_triton_one_line_says_what_is_missing():
-    done = run_python("-c", "import sys; sys.modules['triton'] = None; import flash_tutorial.gpu.kernels")
+    done = run_python(
+        "-c", "import sys; sys.modules['triton'] = None; import flash_tutorial.gpu.kernels"
+    )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: this kernel needs Triton") and "pip install triton" in last
 
 
 def test_without_interpreter_and_card_one_line_says_what_to_set():
-    code = (
-        "import torch; from flash_tutorial.gpu.fused import *; x = torch.ones(1, 9, 16); print(kernels.INTERPRETED); "
-    )
+    code = "import torch; from flash_tutorial.gpu.fused import *; x = torch.ones(1, 9, 16); "
+    code += "print(kernels.INTERPRETED); "
     done = run_python("-c", code + "fused_mixed_chunk(x, x, x, x, x, chunk_size=4)")
     assert done.stdout == "False\n" and done.returncode == 1
     assert "set TRITON_INTERPRET=1 before" in done.stderr.strip().splitlines()[-1]
@@ -530,7 +750,10 @@ def compiled(*arguments):
 def fits(row):
     """Matrix instructions where there are products, nothing spilled, and no more fast memory than the card has."""
     counts = {"8.0": 163, "8.9": 99, "9.0": 227}
-    busy = row["kernel"].partition("_")[0] not in ("mix", "maps", "values") or row["matrix_instructions"] > 0
+    busy = (
+        row["kernel"].partition("_")[0] not in ("mix", "maps", "values")
+        or row["matrix_instructions"] > 0
+    )
     kept = row["stack_bytes"] == row["spill_store_bytes"] == row["spill_load_bytes"] == 0
     return busy and kept and row["shared_bytes"] <= 1024 * counts[row["capability"]]
 
@@ -543,12 +766,16 @@ def test_compiled_for_an_a100_and_an_h100_every_kernel_fits():
 def test_compiled_for_an_a100_mix_fits_with_documents_and_without_bias():
     rows = compiled("8.0", "--kernel", "mix", "mix_documents", "mix_no_bias")
     assert all(map(fits, rows)), rows
-    assert len({(row["registers"], row["shared_bytes"]) for row in rows}) == 3, rows  # none is compiled twice
+    assert len({(row["registers"], row["shared_bytes"]) for row in rows}) == 3, (
+        rows
+    )  # none is compiled twice
 
 
 def test_compiled_for_a_t4_there_are_no_matrix_instructions():
     (row,) = compiled("7.5", "--kernel", "mix")
-    assert row["matrix_instructions"] == 0 and row["multiply_adds"] > 1000 and row["stack_bytes"] > 0
+    assert (
+        row["matrix_instructions"] == 0 and row["multiply_adds"] > 1000 and row["stack_bytes"] > 0
+    )
     assert row["shared_bytes"] <= 64 * 1024  # what a T4 has; and why ``auto`` takes torch there
 
 
@@ -559,7 +786,12 @@ def test_stack_spill_stores_and_spill_loads_are_told_apart():
     said = """ptxas info    : Function properties for mix_kernel
     1280 bytes stack frame, 1260 bytes spill stores, 1240 bytes spill loads
 ptxas info    : Used 255 registers, used 1 barriers, 1280 bytes cumulative stack size, 528 bytes cmem[0]"""
-    found = {"registers": 255, "stack_bytes": 1280, "spill_store_bytes": 1260, "spill_load_bytes": 1240}
+    found = {
+        "registers": 255,
+        "stack_bytes": 1280,
+        "spill_store_bytes": 1260,
+        "spill_load_bytes": 1240,
+    }
     assert read_ptxas(said) == found
 
 
@@ -567,7 +799,9 @@ ptxas info    : Used 255 registers, used 1 barriers, 1280 bytes cumulative stack
 def test_what_is_stored_of_the_compiler_is_of_these_kernels_and_fits_in_both_formats():
     from flash_course.bench.kernels import text_sha256
 
-    path = Path(kernels.__file__).parents[2] / "flash_course" / "bench" / "results" / "compiled.json"
+    path = (
+        Path(kernels.__file__).parents[2] / "flash_course" / "bench" / "results" / "compiled.json"
+    )
     stored = json.loads(path.read_text(encoding="utf-8"))
     again = f"kernels.py has changed: {stored['about']['command']}"
     assert stored["about"]["kernels_sha256"] == text_sha256(), again

@@ -32,8 +32,12 @@ def test_scaled_sin_is_the_reference():
     module, x = ScaledSin(12).double(), features(50)
     with torch.no_grad():
         module.scale.fill_(1.7)
-    torch.testing.assert_close(module(x), 1.7 * torch.from_numpy(reference.scaled_sin(50, 12)), rtol=1e-14, atol=1e-14)
-    torch.testing.assert_close(module.at(torch.tensor([3, 49]), x), module(x)[[3, 49]], rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(
+        module(x), 1.7 * torch.from_numpy(reference.scaled_sin(50, 12)), rtol=1e-14, atol=1e-14
+    )
+    torch.testing.assert_close(
+        module.at(torch.tensor([3, 49]), x), module(x)[[3, 49]], rtol=1e-14, atol=1e-14
+    )
 
 
 def test_tables_made_in_inference_mode_serve_training():
@@ -54,4 +58,6 @@ def test_a_table_of_a_fake_tensor_is_not_kept():
 def test_ids_of_documents_may_be_of_any_integer_type():
     documents = torch.tensor([[0, 0, 3]])
     for dtype in (torch.uint8, torch.uint16, torch.int32):
-        assert torch.equal(check_input(torch.zeros(1, 3, 4), 4, None, documents.to(dtype)), documents)
+        assert torch.equal(
+            check_input(torch.zeros(1, 3, 4), 4, None, documents.to(dtype)), documents
+        )

@@ -41,14 +41,24 @@ def test_names_are_found_by_the_distance_of_their_last_mention_with_all_earlier_
     at = [i for i in range(len(text)) if text.startswith(b"Marlow", i)]
     assert [len(names) for names in found.values()] == [1, 1, 0]
     (row, start, end, before), *_ = found["50 to 80"]
-    assert (row, text[start:end]) == (0, b"Marlow") and before == tuple(i for i in at if i < start) and len(before) == 2
+    assert (
+        (row, text[start:end]) == (0, b"Marlow")
+        and before == tuple(i for i in at if i < start)
+        and len(before) == 2
+    )
 
 
 def test_a_mention_is_worth_the_letters_that_it_gives_to_a_copier_and_nothing_to_a_blind_model():
     split = Split.from_documents([TEXT, OTHER])
-    worth = lambda model: measures.worth_of_mentions(model, split, len(TEXT), DISTANCES, "austen")["50 to 128"]  # noqa: E731
+
+    def worth(model):
+        found = measures.worth_of_mentions(model, split, len(TEXT), DISTANCES, "austen")
+        return found["50 to 128"]
+
     bits, _, names = worth(copier)
-    assert names == 1 and 8 * 4 - 1 < bits < 8 * 6  # the first letters also follow other places with the same two bytes
+    assert (
+        names == 1 and 8 * 4 - 1 < bits < 8 * 6
+    )  # the first letters also follow other places with the same two bytes
     assert worth(blind)[:2] == [0.0, 0.0]
 
 
@@ -56,7 +66,12 @@ def test_every_earlier_mention_goes_and_the_name_itself_stays():
     ids, seen = np.array([0, *TEXT[:-1]]), []
     start = TEXT.rindex(b"Marlow")
     measures.bits_saved(
-        lambda ids: seen.append(ids) or blind(ids), ids, b"Marlow", start, [TEXT.index(b"Marlow")], b"Aldous"
+        lambda ids: seen.append(ids) or blind(ids),
+        ids,
+        b"Marlow",
+        start,
+        [TEXT.index(b"Marlow")],
+        b"Aldous",
     )
     whole, without = (bytes(row.tolist()) for row in seen[0])
     assert whole == bytes([0]) + TEXT[:-1] and without == whole.replace(b"Marlow", b"Aldous", 1)
@@ -66,7 +81,9 @@ def test_every_earlier_mention_goes_and_the_name_itself_stays():
 @pytest.fixture
 def gau():
     """Four GAU units of order one, and a batch of ids."""
-    model = LanguageModel(ModelConfig("flash_quad", dim=16, depth=4, qk_dim=8, max_length=24)).eval()
+    model = LanguageModel(
+        ModelConfig("flash_quad", dim=16, depth=4, qk_dim=8, max_length=24)
+    ).eval()
     generator = torch.Generator().manual_seed(1)
     for unit in model.stack.units:
         draw_order_one(unit, generator)
@@ -80,7 +97,9 @@ def test_a_unit_is_dead_where_no_weight_is_above_zero(gau, closed):
         for i in closed:
             model.stack.units[i].bias.weights.fill_(-1e6)
     assert measures.dead_units(model, ids) == len(closed)
-    assert [i for i, share in enumerate(measures.open_shares(model, ids)) if share == 0] == list(closed)
+    assert [i for i, share in enumerate(measures.open_shares(model, ids)) if share == 0] == list(
+        closed
+    )
 
 
 def test_a_branch_is_as_large_as_what_it_adds(gau):
@@ -96,5 +115,7 @@ def test_a_branch_is_as_large_as_what_it_adds(gau):
 def test_gradients_are_taken_by_kind_of_parameter_and_left_behind_by_none(gau):
     model, ids = gau
     norms = measures.gradient_norms(model, ids, ids)
-    assert {"in_proj.weight", "embedding.weight"} <= norms.keys() and all(norm > 0 for norm in norms.values())
+    assert {"in_proj.weight", "embedding.weight"} <= norms.keys() and all(
+        norm > 0 for norm in norms.values()
+    )
     assert all(parameter.grad is None for parameter in model.parameters())

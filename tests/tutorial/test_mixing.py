@@ -29,11 +29,15 @@ def test_attention_is_its_twin(causal):
     visible = torch.rand(B, T, T, generator=torch.Generator().manual_seed(4)) < 0.5
     visible[:, 5] = False
     sees = row(visible) & (np.tri(T, dtype=bool) if causal else True)
-    squared = mixing.relu2_attention(q, k, v, scale=1 / 7, causal=causal, bias=bias, visible=visible)
+    squared = mixing.relu2_attention(
+        q, k, v, scale=1 / 7, causal=causal, bias=bias, visible=visible
+    )
     expected = reference.relu2_attention(row(q), row(k), row(v), 7, sees, bias.numpy())
     np.testing.assert_allclose(row(squared), expected, **TOLERANCE)
     heads = [t[:, None] for t in (q, k, v)]
-    softmax = mixing.softmax_attention(*heads, causal=causal, bias=bias, visible=visible[:, None])[:, 0]
+    softmax = mixing.softmax_attention(*heads, causal=causal, bias=bias, visible=visible[:, None])[
+        :, 0
+    ]
     expected = reference.softmax_attention(row(q), row(k), row(v), sees, bias.numpy())
     np.testing.assert_allclose(row(softmax), expected, **TOLERANCE)
     assert not softmax[:, 5].any() and not squared[:, 5].any() and softmax.any() and squared.any()
@@ -43,7 +47,9 @@ def test_a_bias_that_is_none_is_a_bias_of_zeros():
     q, k, v = draw(B, T, S), draw(B, T, S, seed=1), draw(B, T, D, seed=2)
     for causal in (True, False):
         for attend in (mixing.relu2_attention, mixing.softmax_attention):
-            without, zeros = (attend(q, k, v, scale=0.3, causal=causal, bias=b) for b in (None, torch.zeros(T, T)))
+            without, zeros = (
+                attend(q, k, v, scale=0.3, causal=causal, bias=b) for b in (None, torch.zeros(T, T))
+            )
             torch.testing.assert_close(without, zeros, **TOLERANCE)
 
 
@@ -51,7 +57,9 @@ def test_a_bias_that_is_none_is_a_bias_of_zeros():
 def test_linear_attention_is_its_twin(causal):
     q, k, v = draw(B, T, S), draw(B, T, S, seed=1), draw(B, T, D, seed=2)
     expected = reference.linear_attention(row(q), row(k), row(v), causal=causal)
-    np.testing.assert_allclose(row(mixing.linear_attention(q, k, v, causal=causal)), expected, **TOLERANCE)
+    np.testing.assert_allclose(
+        row(mixing.linear_attention(q, k, v, causal=causal)), expected, **TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("combine", ["mean", "sum"])
@@ -62,14 +70,26 @@ def test_mixed_chunks_are_their_twin(causal, combine):
     documents = torch.tensor([0] * (C + 1) + [3] * C + [4] * (T - 2 * C - 1)).expand(B, T)
     bias = draw(C, C, seed=5)
     got = mixing.mixed_chunk_attention(
-        *heads, v * mask[..., None], chunk_size=C, causal=causal, bias=lambda n: bias[:n, :n], combine=combine,
-        mask=mask, segment_ids=documents,
-    )  # fmt: skip
+        *heads,
+        v * mask[..., None],
+        chunk_size=C,
+        causal=causal,
+        bias=lambda n: bias[:n, :n],
+        combine=combine,
+        mask=mask,
+        segment_ids=documents,
+    )
     for b in range(B):
         expected = reference.mixed_chunk_attention(
-            [h[b].numpy() for h in heads], (v * mask[..., None])[b].numpy(), mask[b].numpy(), documents[b].numpy(),
-            bias.numpy(), causal=causal, chunk_size=C, combine=combine,
-        )  # fmt: skip
+            [h[b].numpy() for h in heads],
+            (v * mask[..., None])[b].numpy(),
+            mask[b].numpy(),
+            documents[b].numpy(),
+            bias.numpy(),
+            causal=causal,
+            chunk_size=C,
+            combine=combine,
+        )
         np.testing.assert_allclose(got[b][mask[b]].numpy(), expected[mask[b].numpy()], **TOLERANCE)
 
 
@@ -77,7 +97,9 @@ def test_mean_and_sum_differ_by_the_tokens_read():
     """Code 8 against equations 7 and 8: the factor is the number of valid tokens in the visible chunks."""
     q, k, v = (torch.randn(B, 4, C, n, dtype=torch.float64) for n in (S, S, D))
     for causal, tokens in ((True, [0, C, 2 * C, 3 * C]), (False, [4 * C] * 4)):
-        mean, bare = (mixing.global_part(q, k, v, causal=causal, combine=c) for c in ("mean", "sum"))
+        mean, bare = (
+            mixing.global_part(q, k, v, causal=causal, combine=c) for c in ("mean", "sum")
+        )
         factor = torch.tensor(tokens, dtype=torch.float64)[:, None, None]
         torch.testing.assert_close(mean * factor, bare, rtol=1e-12, atol=1e-12)
 
@@ -86,8 +108,12 @@ def test_chunks_of_one_token_are_linear_attention():
     """Section 3.2's other end, up to the own token, which the exclusive sum leaves out."""
     q, k, v = (torch.randn(B, T, n, dtype=torch.float64) for n in (S, S, D))
     whole = mixing.linear_attention(q, k, v, causal=True)
-    chunks = mixing.global_part(*(t[:, :, None] for t in (q, k, v)), causal=True, combine="sum")[:, :, 0]
-    torch.testing.assert_close(chunks + (q * k).sum(-1, keepdim=True) * v, whole, rtol=1e-12, atol=1e-12)
+    chunks = mixing.global_part(*(t[:, :, None] for t in (q, k, v)), causal=True, combine="sum")[
+        :, :, 0
+    ]
+    torch.testing.assert_close(
+        chunks + (q * k).sum(-1, keepdim=True) * v, whole, rtol=1e-12, atol=1e-12
+    )
     state, rows = torch.zeros(B, S, D, dtype=torch.float64), []
     for t in range(T):
         y, state = mixing.linear_attention_step(state, q[:, t], k[:, t], v[:, t])
@@ -110,6 +136,8 @@ def test_what_a_gpu_computes_is_the_same(causal, reading, combine, monkeypatch):
             monkeypatch.setattr(fast, "ROWS", fast.ROWS_ON_A_GPU)
         leaf = x.clone().requires_grad_()
         branch = unit(leaf, **how) - leaf
-        found.append([branch, *torch.autograd.grad(branch.square().sum(), [leaf, *unit.parameters()])])
+        found.append(
+            [branch, *torch.autograd.grad(branch.square().sum(), [leaf, *unit.parameters()])]
+        )
     for one, other in zip(*found):
         torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)

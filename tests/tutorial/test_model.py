@@ -41,12 +41,25 @@ pytestmark = pytest.mark.quick
 # ---------------------------------------------------------------- sizes
 
 
-@pytest.mark.parametrize("task, architecture, millions", [
-    ("wiki40b", "flash", 112), ("wiki40b", "flash_quad", 112), ("c4", "flash", 112), ("c4", "flash_quad", 112),
-    ("wiki40b", "transformer", 110), ("wiki40b", "transformer+", 110), ("wiki40b", "transformer++", 110),
-    ("c4", "transformer", 110), ("c4", "transformer+", 110), ("c4", "transformer++", 110),
-    ("pg19", "flash", 496), ("pg19", "flash_quad", 496), ("pg19", "transformer+", 486), ("pg19", "transformer++", 486),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "task, architecture, millions",
+    [
+        ("wiki40b", "flash", 112),
+        ("wiki40b", "flash_quad", 112),
+        ("c4", "flash", 112),
+        ("c4", "flash_quad", 112),
+        ("wiki40b", "transformer", 110),
+        ("wiki40b", "transformer+", 110),
+        ("wiki40b", "transformer++", 110),
+        ("c4", "transformer", 110),
+        ("c4", "transformer+", 110),
+        ("c4", "transformer++", 110),
+        ("pg19", "flash", 496),
+        ("pg19", "flash_quad", 496),
+        ("pg19", "transformer+", 486),
+        ("pg19", "transformer++", 486),
+    ],
+)
 def test_parameter_counts_of_the_paper(task, architecture, millions):
     """Tables 5 to 9, with a tied vocabulary of 32,000; the plain Transformer's learnt table at 512 positions."""
     with torch.device("meta"):
@@ -57,10 +70,15 @@ def test_parameter_counts_of_the_paper(task, architecture, millions):
 
 def test_the_learnt_table_at_8192_positions():
     with torch.device("meta"):
-        tables, counts = zip(*[
-            (model.stack.positions.table.numel(), count_parameters(model))
-            for model in (LanguageModel(ModelConfig.paper("wiki40b", "transformer", context=n)) for n in (512, 8192))
-        ])  # fmt: skip
+        tables, counts = zip(
+            *[
+                (model.stack.positions.table.numel(), count_parameters(model))
+                for model in (
+                    LanguageModel(ModelConfig.paper("wiki40b", "transformer", context=n))
+                    for n in (512, 8192)
+                )
+            ]
+        )
     print(f"learnt positions: {tables[0] / 1e6:.2f}M at 512, {tables[1] / 1e6:.2f}M at 8192")
     assert tables == (512 * 768, 8192 * 768)
     assert counts[1] - counts[0] == tables[1] - tables[0]
@@ -70,7 +88,9 @@ def test_the_learnt_table_at_8192_positions():
 def test_two_gaus_for_one_block(dim):
     """6 D^2 + 128 D each, small terms aside, against 12 D^2 (Section 2.2)."""
     with torch.device("meta"):
-        gau = sum(p.numel() for p in GAU(dim, bias=None).parameters() if p.dim() == 2 and p.shape[0] > 2)
+        gau = sum(
+            p.numel() for p in GAU(dim, bias=None).parameters() if p.dim() == 2 and p.shape[0] > 2
+        )
         block = sum(p.numel() for p in TransformerBlock(dim).parameters() if p.dim() == 2)
         gated = sum(p.numel() for p in TransformerBlock(dim, glu=True).parameters() if p.dim() == 2)
     assert gau == 6 * dim**2 + 128 * dim
@@ -81,12 +101,20 @@ def test_two_gaus_for_one_block(dim):
 def test_what_the_paper_ran():
     c4, pg19 = ModelConfig.paper("c4"), ModelConfig.paper("pg19")
     assert (c4.causal, c4.norm, c4.chunk_size, c4.dim, c4.depth) == (False, "scale", 256, 768, 24)
-    assert (pg19.causal, pg19.norm, pg19.chunk_size, pg19.dim, pg19.depth) == (True, "layer", 512, 1024, 72)
+    assert (pg19.causal, pg19.norm, pg19.chunk_size, pg19.dim, pg19.depth) == (
+        True,
+        "layer",
+        512,
+        1024,
+        72,
+    )
     assert ModelConfig.paper("wiki40b", "transformer++").heads == 12
     assert ModelConfig.paper("pg19", "transformer++").heads == 16
     assert ModelConfig.paper("c4", "transformer").norm == "layer"  # alone of all on C4
     assert_one_line(
-        lambda: ModelConfig.paper("pg19", "transformer"), "did not run transformer on PG-19", "'c4' or 'wiki40b'"
+        lambda: ModelConfig.paper("pg19", "transformer"),
+        "did not run transformer on PG-19",
+        "'c4' or 'wiki40b'",
     )
     assert_one_line(lambda: ModelConfig.paper("enwik8"), "'enwik8'", "'c4', 'wiki40b' and 'pg19'")
     assert_one_line(lambda: ModelConfig.paper("c4", "performer"), "'performer'", "transformer++")
@@ -97,8 +125,12 @@ def test_position_bias_by_length():
     with torch.device("meta"):
         assert Stack(ModelConfig.paper("wiki40b")).units[0].bias.weights.shape == (511,)
         assert Stack(ModelConfig.paper("pg19")).units[0].bias.a.shape == (128,)
-        assert Stack(ModelConfig.paper("wiki40b", "flash_quad")).units[0].bias.weights.shape == (1023,)
-        assert Stack(ModelConfig.paper("wiki40b", "flash_quad", context=1024)).units[0].bias.a.shape == (128,)
+        assert Stack(ModelConfig.paper("wiki40b", "flash_quad")).units[0].bias.weights.shape == (
+            1023,
+        )
+        assert Stack(ModelConfig.paper("wiki40b", "flash_quad", context=1024)).units[
+            0
+        ].bias.a.shape == (128,)
         assert Stack(ModelConfig("flash_quad", max_length=513)).units[0].bias.a.shape == (64,)
         assert Stack(ModelConfig("flash_quad", bias="rotary")).units[0].bias.a.shape == (64,)
 
@@ -131,10 +163,14 @@ def test_the_start_of_the_gated_units(architecture, chunk):
         assert (unit.norm.gain == 1).all()
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "transformer+", "transformer++", "mc_transformer++"])
+@pytest.mark.parametrize(
+    "architecture", ["transformer", "transformer+", "transformer++", "mc_transformer++"]
+)
 def test_the_start_of_the_blocks(architecture):
     torch.manual_seed(0)
-    whole = LanguageModel(config(architecture, dim=96, init_std=0.05, embedding_std=0.03, max_length=64))
+    whole = LanguageModel(
+        config(architecture, dim=96, init_std=0.05, embedding_std=0.03, max_length=64)
+    )
     near(whole.embedding.weight, 0.03)
     for unit in whole.stack.units:
         for linear in (unit.qkv_proj, unit.attn_out, unit.ff_in, unit.ff_out):
@@ -150,7 +186,9 @@ def test_the_start_of_the_blocks(architecture):
 def test_the_start_of_the_sine_table():
     """The paper's 1 / sqrt(D) in its own models, near the embedding's size by default."""
     assert float(Stack(config()).positions.scale.detach()) == pytest.approx(0.02)
-    assert float(Stack(config(position_scale=None)).positions.scale.detach()) == pytest.approx(12**-0.5)
+    assert float(Stack(config(position_scale=None)).positions.scale.detach()) == pytest.approx(
+        12**-0.5
+    )
     assert ModelConfig.paper("c4").position_scale is None
 
 
@@ -165,7 +203,9 @@ def test_at_the_start_a_unit_is_almost_the_identity(unit):
         q, k = layer.read_heads(layer.project(x)[2], *cos_sin(512, 128, x))[:2]
         n = 512 if unit is GAU else layer.chunk_size
         content = (q @ k.mT / n).abs().mean()
-    print(f"{unit.__name__}: branch / x = {float(branch.norm() / x.norm()):.1e}, |q k| / n = {float(content):.1e}")
+    print(
+        f"{unit.__name__}: branch / x = {float(branch.norm() / x.norm()):.1e}, |q k| / n = {float(content):.1e}"
+    )
     assert branch.norm() / x.norm() < 0.01
     assert 1e-7 < content < 1e-5
     assert layer.bias(n).std() > 1000 * content
@@ -202,7 +242,9 @@ def test_the_loss_is_the_mean_in_nats_over_the_wanted_targets():
     assert_one_line(lambda: m.loss(batch, targets.float()), "targets", "float32", "integers")
     for wrong in (N, -1):  # -1 is what other packages leave out
         targets[0, 0] = wrong
-        assert_one_line(lambda: m.loss(batch, targets), f"targets hold {wrong}", f"0 to {N - 1}", "-100")
+        assert_one_line(
+            lambda: m.loss(batch, targets), f"targets hold {wrong}", f"0 to {N - 1}", "-100"
+        )
 
 
 def test_positions_run_over_the_row_and_do_not_start_again_at_a_document():
@@ -222,7 +264,9 @@ def test_mask_and_documents_reach_the_whole_model(architecture, causal):
     assert (m(batch, mask=mask)[1, :9] - m(batch[1:, :9])[0]).abs().max() < 1e-9
     other = batch.clone()
     other[:, :6] = (batch[:, :6] + 1) % N
-    assert torch.equal(m(other, segment_ids=documents)[:, 6:], m(batch, segment_ids=documents)[:, 6:])
+    assert torch.equal(
+        m(other, segment_ids=documents)[:, 6:], m(batch, segment_ids=documents)[:, 6:]
+    )
     assert not torch.equal(m(other)[:, 6:], m(batch)[:, 6:])
     loss = m.loss(batch, batch.masked_fill(~mask, -100), mask, documents)
     assert loss.isfinite()
@@ -273,12 +317,27 @@ class NeverSaysIt(torch.nn.Module):
         return x
 
 
-@pytest.mark.parametrize("architecture, options, words", [
-    (WithoutCausal, {}, ("WithoutCausal cannot be built as WithoutCausal(dim, causal=True)", "'causal'")),
-    (FLASH, {"chunks": 8}, ("FLASH cannot be built as FLASH(dim, causal=True, chunks=8)", "unit_options")),
-    (FLASH(8), {}, ("the architecture is an object of FLASH", "give the class")),
-    (NeverSaysIt, {"look": 1}, ("NeverSaysIt does not say that it is causal", "self.causal = causal")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "architecture, options, words",
+    [
+        (
+            WithoutCausal,
+            {},
+            ("WithoutCausal cannot be built as WithoutCausal(dim, causal=True)", "'causal'"),
+        ),
+        (
+            FLASH,
+            {"chunks": 8},
+            ("FLASH cannot be built as FLASH(dim, causal=True, chunks=8)", "unit_options"),
+        ),
+        (FLASH(8), {}, ("the architecture is an object of FLASH", "give the class")),
+        (
+            NeverSaysIt,
+            {"look": 1},
+            ("NeverSaysIt does not say that it is causal", "self.causal = causal"),
+        ),
+    ],
+)
 def test_what_makes_no_unit_is_one_line(architecture, options, words):
     assert_one_line(lambda: Stack(ModelConfig(architecture, dim=8, unit_options=options)), *words)
 
@@ -326,7 +385,9 @@ def test_causal_flash_quad_fixes_its_length_scale():
 
 def test_a_class_of_ones_own_trains_and_generates():
     torch.manual_seed(0)
-    mine = LanguageModel(ModelConfig(MyUnit, vocab_size=N, dim=12, depth=2, unit_options={"power": 3}))
+    mine = LanguageModel(
+        ModelConfig(MyUnit, vocab_size=N, dim=12, depth=2, unit_options={"power": 3})
+    )
     assert mine.stack.units[0].power == 3
     mine.loss(ids(), ids()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in mine.parameters())
@@ -355,15 +416,24 @@ def test_a_class_that_cannot_be_called_as_a_unit_is_one_line_before_it_is():
             return super().forward(x, mask)
 
     own = ModelConfig(OneDocument, vocab_size=N, dim=12)
-    assert_one_line(lambda: LanguageModel(own), "OneDocument", "unit(x, mask=None, segment_ids=None)", "'segment_ids'")
+    assert_one_line(
+        lambda: LanguageModel(own),
+        "OneDocument",
+        "unit(x, mask=None, segment_ids=None)",
+        "'segment_ids'",
+    )
 
 
 def test_a_call_that_builds_units_is_saved_as_what_it_is(tmp_path):
     build = partial(MyUnit, power=2)
     mine = LanguageModel(ModelConfig(build, vocab_size=N, dim=12, depth=1))
     mine.save_pretrained(tmp_path)
-    assert_one_line(lambda: LanguageModel.from_pretrained(tmp_path), "functools.partial", "architecture=partial")
-    assert torch.equal(LanguageModel.from_pretrained(tmp_path, architecture=build)(ids()), mine(ids()))
+    assert_one_line(
+        lambda: LanguageModel.from_pretrained(tmp_path), "functools.partial", "architecture=partial"
+    )
+    assert torch.equal(
+        LanguageModel.from_pretrained(tmp_path, architecture=build)(ids()), mine(ids())
+    )
 
 
 def test_a_subclass_of_our_units_starts_by_its_own_method():
@@ -390,7 +460,9 @@ def test_torch_func_gives_what_autograd_gives(architecture):
     name = next(name for name in weights if name.endswith(("0.norm.gain", "0.norm1.gain")))
     gradients = vmap(grad(loss), (None, 0, 0, 0))(weights, batch, mask, documents)[name]
     for row, gradient in zip(zip(batch, mask, documents), gradients):
-        (alone,) = torch.autograd.grad(loss(dict(m.named_parameters()), *row), m.get_parameter(name))
+        (alone,) = torch.autograd.grad(
+            loss(dict(m.named_parameters()), *row), m.get_parameter(name)
+        )
         torch.testing.assert_close(gradient, alone, rtol=1e-9, atol=1e-12)
 
 
@@ -402,11 +474,18 @@ def test_a_model_without_numbers_reads_masks_and_documents():
 
 
 def test_a_class_of_ones_own_has_to_be_handed_back(tmp_path):
-    mine = LanguageModel(ModelConfig(MyUnit, vocab_size=N, dim=12, depth=1, unit_options={"power": 3}))
+    mine = LanguageModel(
+        ModelConfig(MyUnit, vocab_size=N, dim=12, depth=1, unit_options={"power": 3})
+    )
     mine.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["architecture"].endswith("small_model.MyUnit")
+    assert json.loads((tmp_path / "config.json").read_text())["architecture"].endswith(
+        "small_model.MyUnit"
+    )
     assert_one_line(
-        lambda: LanguageModel.from_pretrained(tmp_path), "MyUnit", "hand that class back", "architecture=MyUnit"
+        lambda: LanguageModel.from_pretrained(tmp_path),
+        "MyUnit",
+        "hand that class back",
+        "architecture=MyUnit",
     )
     loaded = LanguageModel.from_pretrained(tmp_path, architecture=MyUnit)
     assert torch.equal(loaded(ids()), mine(ids()))
@@ -426,7 +505,10 @@ def test_save_and_load_give_the_same_bits(architecture, tied, tmp_path):
     for (name, a), (_, b) in zip(saved.state_dict().items(), loaded.state_dict().items()):
         assert torch.equal(a, b), name
     assert torch.equal(saved(ids()), loaded(ids()))
-    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
     if tied:
         assert loaded.head.weight is loaded.embedding.weight
 
@@ -455,7 +537,9 @@ def load(folder):
 
 
 def test_missing_files(folder, tmp_path):
-    assert_one_line(load(tmp_path / "nowhere"), "nowhere", "neither a folder nor a model of the package")
+    assert_one_line(
+        load(tmp_path / "nowhere"), "nowhere", "neither a folder nor a model of the package"
+    )
     (folder / "model.safetensors").unlink()
     assert_one_line(load(folder), "model.safetensors is missing", "save_pretrained")
     (folder / "config.json").unlink()
@@ -466,7 +550,9 @@ def test_missing_files(folder, tmp_path):
 def test_weights_cut_off(folder, keep):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    assert_one_line(load(folder), "model.safetensors is cut off or altered", "copy again", "or train again")
+    assert_one_line(
+        load(folder), "model.safetensors is cut off or altered", "copy again", "or train again"
+    )
 
 
 def test_weights_with_an_altered_head(folder):
@@ -477,17 +563,28 @@ def test_weights_with_an_altered_head(folder):
     assert_one_line(load(folder), "model.safetensors is cut off or altered")
 
 
-@pytest.mark.parametrize("text", ["", '{"format": 1, "dim"', "[]", "{}", "\x00\x01", '"text"', "null", "3"])
+@pytest.mark.parametrize(
+    "text", ["", '{"format": 1, "dim"', "[]", "{}", "\x00\x01", '"text"', "null", "3"]
+)
 def test_config_cut_off_or_altered(folder, text):
     (folder / "config.json").write_text(text)
     assert_one_line(
-        load(folder), "config.json is", "no configuration" if text == "{}" else "cut off or altered", "save_pretrained"
+        load(folder),
+        "config.json is",
+        "no configuration" if text == "{}" else "cut off or altered",
+        "save_pretrained",
     )
 
 
 def test_a_hugging_face_folder_is_called_so(folder):
-    (folder / "config.json").write_text('{"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 16}')
-    assert_one_line(load(folder), "config.json is of a Hugging Face model (bert)", "LanguageModel.save_pretrained")
+    (folder / "config.json").write_text(
+        '{"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 16}'
+    )
+    assert_one_line(
+        load(folder),
+        "config.json is of a Hugging Face model (bert)",
+        "LanguageModel.save_pretrained",
+    )
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -503,7 +600,11 @@ def test_any_altered_byte_is_noticed(folder, name):
 
 
 def test_models_of_the_package_have_digests():
-    models = sorted(path for path in (Path(flash_tutorial.__file__).parent / "models").iterdir() if path.is_dir())
+    models = sorted(
+        path
+        for path in (Path(flash_tutorial.__file__).parent / "models").iterdir()
+        if path.is_dir()
+    )
     assert len(models) == 5
     for path in models:
         files.check_sha256(path, files.read_json(path / "config.json")["sha256"])
@@ -518,18 +619,26 @@ def change(folder, **values):
 
 def test_config_that_does_not_fit(folder):
     before = (folder / "config.json").read_text()
-    assert_one_line(change(folder, format=1), "config.json has format 1", "expected 3", "another version")
+    assert_one_line(
+        change(folder, format=1), "config.json has format 1", "expected 3", "another version"
+    )
     (folder / "config.json").write_text(before)
     assert_one_line(change(folder, vocabsize=3), "unknown key 'vocabsize'", "expected vocab_size")
     (folder / "config.json").write_text(before)
     assert_one_line(change(folder, heigth=3), "unknown key 'heigth'", "help(ModelConfig)")
     (folder / "config.json").write_text(before)
-    assert_one_line(change(folder, dim=24), "has shape", "config.json asks for", "do not belong together")
-    (folder / "config.json").write_text(before)
-    assert_one_line(change(folder, depth=3), "lacks weight 'stack.units.2", "does not belong to its config.json")
+    assert_one_line(
+        change(folder, dim=24), "has shape", "config.json asks for", "do not belong together"
+    )
     (folder / "config.json").write_text(before)
     assert_one_line(
-        change(folder, depth=1), "has the unknown weight 'stack.units.1", "does not belong to its config.json"
+        change(folder, depth=3), "lacks weight 'stack.units.2", "does not belong to its config.json"
+    )
+    (folder / "config.json").write_text(before)
+    assert_one_line(
+        change(folder, depth=1),
+        "has the unknown weight 'stack.units.1",
+        "does not belong to its config.json",
     )
     (folder / "config.json").write_text(before)
     assert_one_line(change(folder, dim=-1), "dim=-1", "at least 1")
@@ -550,12 +659,17 @@ def no_space(*args, **kw):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("where, what", [(os, "replace"), (os, "fsync"), (Path, "write_bytes"), (Path, "write_text")])
+@pytest.mark.parametrize(
+    "where, what", [(os, "replace"), (os, "fsync"), (Path, "write_bytes"), (Path, "write_text")]
+)
 def test_a_full_disk_loses_nothing(where, what, folder, monkeypatch):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     monkeypatch.setattr(where, what, no_space)
     message = assert_one_line(
-        lambda: model(seed=5).save_pretrained(folder), "could not be written", "No space left", "untouched"
+        lambda: model(seed=5).save_pretrained(folder),
+        "could not be written",
+        "No space left",
+        "untouched",
     )
     assert "free some space" in message
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
@@ -567,9 +681,15 @@ def test_a_full_disk_while_text_is_written(folder, monkeypatch):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     monkeypatch.setattr(type(folder), "write_text", no_space)
     assert_one_line(
-        lambda: files.write_text(folder / "config.json", "{}"), "config.json could not be written", "untouched"
+        lambda: files.write_text(folder / "config.json", "{}"),
+        "config.json could not be written",
+        "untouched",
     )
-    assert_one_line(lambda: model(seed=5).save_pretrained(folder), "config.json could not be written", "untouched")
+    assert_one_line(
+        lambda: model(seed=5).save_pretrained(folder),
+        "config.json could not be written",
+        "untouched",
+    )
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
@@ -597,12 +717,18 @@ BAD = {
     "mask of integers": (dict(x=X, mask=MASK.long()), ("torch.int64", "torch.bool")),
     "mask of a wrong shape": (dict(x=X, mask=MASK[:, :5]), ("(2, 5)", "(2, 6)")),
     "padding on the left": (dict(x=X, mask=LEFT), ("valid tokens come first", "pad on the right")),
-    "a hole in the mask": (dict(x=X, mask=~FALLING.bool()), ("valid tokens come first", "pad on the right")),
+    "a hole in the mask": (
+        dict(x=X, mask=~FALLING.bool()),
+        ("valid tokens come first", "pad on the right"),
+    ),
     "documents as floats": (dict(x=X, segment_ids=SEGMENTS.float()), ("torch.float32", "integers")),
     "documents as bools": (dict(x=X, segment_ids=SEGMENTS.bool()), ("torch.bool", "integers")),
     "documents of a wrong shape": (dict(x=X, segment_ids=SEGMENTS[:1]), ("(1, 6)", "(2, 6)")),
-    "unsorted documents": (dict(x=X, segment_ids=FALLING), ("sorted ids", "number documents in order")),
-}  # fmt: skip
+    "unsorted documents": (
+        dict(x=X, segment_ids=FALLING),
+        ("sorted ids", "number documents in order"),
+    ),
+}
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -613,16 +739,25 @@ def test_units_refuse(unit, bad):
 
 
 BAD_IDS = {
-    "too high": (dict(ids=torch.full((1, 3), N)), (f"{N}:", f"0 to {N - 1}", f"vocab_size={N}", "tokenizer")),
+    "too high": (
+        dict(ids=torch.full((1, 3), N)),
+        (f"{N}:", f"0 to {N - 1}", f"vocab_size={N}", "tokenizer"),
+    ),
     "negative": (dict(ids=torch.full((1, 3), -1)), ("-1:", f"0 to {N - 1}", "tokenizer")),
     "floats": (dict(ids=torch.zeros(1, 3)), ("torch.float32", "(B, T) integer")),
     "bools": (dict(ids=torch.zeros(1, 3, dtype=torch.bool)), ("torch.bool", "(B, T) integer")),
     "one axis": (dict(ids=torch.zeros(3, dtype=torch.long)), ("(3,)", "(B, T) integer")),
     "empty": (dict(ids=torch.zeros(1, 0, dtype=torch.long)), ("(1, 0)", "empty", "at least one")),
     "mask": (dict(ids=SEGMENTS, mask=MASK.long()), ("torch.int64", "torch.bool")),
-    "left padding": (dict(ids=SEGMENTS, mask=LEFT), ("valid tokens come first", "pad on the right")),
-    "documents": (dict(ids=SEGMENTS, segment_ids=FALLING), ("sorted ids", "number documents in order")),
-}  # fmt: skip
+    "left padding": (
+        dict(ids=SEGMENTS, mask=LEFT),
+        ("valid tokens come first", "pad on the right"),
+    ),
+    "documents": (
+        dict(ids=SEGMENTS, segment_ids=FALLING),
+        ("sorted ids", "number documents in order"),
+    ),
+}
 
 
 @pytest.mark.parametrize("bad", BAD_IDS)
@@ -630,7 +765,9 @@ BAD_IDS = {
 def test_models_refuse(architecture, bad):
     """Also with a unit of one's own, which checks nothing."""
     kw, parts = BAD_IDS[bad]
-    m = LanguageModel(config(architecture) if isinstance(architecture, str) else ModelConfig(MyUnit, vocab_size=N))
+    m = LanguageModel(
+        config(architecture) if isinstance(architecture, str) else ModelConfig(MyUnit, vocab_size=N)
+    )
     assert_one_line(lambda: m(**kw), *parts)
     if "segment_ids" not in kw:
         assert_one_line(lambda: m.prefill(**kw), *parts)
@@ -641,7 +778,9 @@ def test_a_step_refuses_ids_it_does_not_know():
     m = model()
     _, state = m.prefill(ids())
     assert_one_line(lambda: m.step(torch.tensor([0, N]), state), f"{N}:", f"0 to {N - 1}")
-    assert_one_line(lambda: m.step(torch.zeros(2, 1, dtype=torch.long), state), "(2, 1)", "(B,) integer")
+    assert_one_line(
+        lambda: m.step(torch.zeros(2, 1, dtype=torch.long), state), "(2, 1)", "(B,) integer"
+    )
 
 
 def test_what_is_longer_than_its_positions_is_refused():
@@ -654,30 +793,35 @@ def test_what_is_longer_than_its_positions_is_refused():
     assert_one_line(lambda: quad.generate(ids(1, 6), 4), "length 9", "bias_length=8")
 
 
-@pytest.mark.parametrize("build, parts", [
-    (lambda: GAU(0), ("dim=0", "at least 1")),
-    (lambda: GAU(12, qk_dim=7), ("qk_dim=7", "even")),
-    (lambda: GAU(12, expansion=0), ("expansion=0", "at least 1")),
-    (lambda: GAU(12, norm="batch"), ("'batch'", "scale")),
-    (lambda: GAU(12, bias="t5"), ("'t5'", "'rotary'")),
-    (lambda: GAU(12, bias_length=0), ("bias_length=0", "at least 1")),
-    (lambda: GAU(12, length_scale=0), ("length_scale=0", "at least 1")),
-    (lambda: GAU(12, attention="laplace"), ("'laplace'", "'softmax'")),
-    (lambda: FLASH(12, chunk_size=0), ("chunk_size=0", "at least 1")),
-    (lambda: FLASH(12, combine="max"), ("'max'", "'sum'")),
-    (lambda: FLASH(12, local=False, global_=False), ("local=False", "switch one of them on")),
-    (lambda: TransformerBlock(12, heads=5), ("dim=12", "heads=5", "divide")),
-    (lambda: TransformerBlock(12, heads=4), ("dim=12", "heads=4", "even")),
-    (lambda: MCTransformerBlock(12, heads=3, chunk_size=0), ("chunk_size=0", "at least 1")),
-    (lambda: ScaledSin(12) and Stack(config("transformer", heads=5)), ("heads=5",)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "build, parts",
+    [
+        (lambda: GAU(0), ("dim=0", "at least 1")),
+        (lambda: GAU(12, qk_dim=7), ("qk_dim=7", "even")),
+        (lambda: GAU(12, expansion=0), ("expansion=0", "at least 1")),
+        (lambda: GAU(12, norm="batch"), ("'batch'", "scale")),
+        (lambda: GAU(12, bias="t5"), ("'t5'", "'rotary'")),
+        (lambda: GAU(12, bias_length=0), ("bias_length=0", "at least 1")),
+        (lambda: GAU(12, length_scale=0), ("length_scale=0", "at least 1")),
+        (lambda: GAU(12, attention="laplace"), ("'laplace'", "'softmax'")),
+        (lambda: FLASH(12, chunk_size=0), ("chunk_size=0", "at least 1")),
+        (lambda: FLASH(12, combine="max"), ("'max'", "'sum'")),
+        (lambda: FLASH(12, local=False, global_=False), ("local=False", "switch one of them on")),
+        (lambda: TransformerBlock(12, heads=5), ("dim=12", "heads=5", "divide")),
+        (lambda: TransformerBlock(12, heads=4), ("dim=12", "heads=4", "even")),
+        (lambda: MCTransformerBlock(12, heads=3, chunk_size=0), ("chunk_size=0", "at least 1")),
+        (lambda: ScaledSin(12) and Stack(config("transformer", heads=5)), ("heads=5",)),
+    ],
+)
 def test_units_that_are_refused(build, parts):
     assert_one_line(build, *parts)
 
 
 def test_names_of_the_package():
     missing = "austen-nothing"
-    message = assert_one_line(lambda: LanguageModel.from_pretrained(missing), missing, "neither a folder nor a model")
+    message = assert_one_line(
+        lambda: LanguageModel.from_pretrained(missing), missing, "neither a folder nor a model"
+    )
     assert "(which has: " in message
 
 
@@ -687,7 +831,9 @@ def test_names_of_the_package():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nan_in_the_padding_reaches_no_valid_token(architecture):
     torch.manual_seed(0)
-    stack = Stack(config(architecture, dim=16, **({"heads": 2} if "transformer" in architecture else {})))
+    stack = Stack(
+        config(architecture, dim=16, **({"heads": 2} if "transformer" in architecture else {}))
+    )
     x, mask = torch.randn(2, 10, 16), torch.arange(10) < torch.tensor([[6], [9]])
     poisoned = x.masked_fill(~mask[..., None], float("nan"))
     assert torch.equal(stack(poisoned, mask)[mask], stack(x, mask)[mask])
@@ -706,7 +852,9 @@ def test_a_step_takes_one_token_for_each_row():
             model.step(ids(1, n)[0], state)
 
 
-@pytest.mark.parametrize("other", [dict(depth=1), dict(chunk_size=8), dict(qk_dim=6), dict(max_length=5)])
+@pytest.mark.parametrize(
+    "other", [dict(depth=1), dict(chunk_size=8), dict(qk_dim=6), dict(max_length=5)]
+)
 def test_a_step_refuses_the_state_of_another_model(other):
     ours, theirs = model(), model(**other)
     _, state = theirs.prefill(ids())
@@ -738,7 +886,9 @@ def test_a_stack_refuses_another_width(width):
             run(torch.randn(2, 10, width))
 
 
-@pytest.mark.parametrize("task, context", [("pg19", 512), ("c4", 0), ("wiki40b", 700), ("c4", 16384)])
+@pytest.mark.parametrize(
+    "task, context", [("pg19", 512), ("c4", 0), ("wiki40b", 700), ("c4", 16384)]
+)
 def test_the_paper_did_not_run_this_length(task, context):
     with pytest.raises(ValueError, match=f"context={context}: on {task} the paper ran"):
         ModelConfig.paper(task, "flash", context=context)
@@ -761,7 +911,14 @@ class HostReads(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        names = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique_dim", "_unique2")
+        names = (
+            "_local_scalar_dense",
+            "nonzero",
+            "equal",
+            "masked_select",
+            "unique_dim",
+            "_unique2",
+        )
         self.count += function.overloadpacket.__name__ in names
         return function(*args, **(kwargs or {}))
 
@@ -824,7 +981,9 @@ def test_a_unit_that_is_computed_again_keeps_less_and_changes_nothing():
     ids, kept, found = torch.arange(80).view(2, 40) % 50, [], []
     for each in (model, again):
         numbers = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, n=numbers: n.append(t.numel()) or t, lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, n=numbers: n.append(t.numel()) or t, lambda t: t
+        ):
             loss = each.loss(ids, ids)
         loss.backward()
         kept.append(sum(numbers))
@@ -842,7 +1001,9 @@ def test_dropout_of_everything_is_refused(share):
 def test_weights_are_saved_in_a_floating_point_type_only(tmp_path):
     for dtype in (torch.int8, "bfloat16"):
         assert_one_line(
-            lambda dtype=dtype: model().save_pretrained(tmp_path, dtype=dtype), repr(dtype), "floating point"
+            lambda dtype=dtype: model().save_pretrained(tmp_path, dtype=dtype),
+            repr(dtype),
+            "floating point",
         )
     assert not list(tmp_path.iterdir())
 

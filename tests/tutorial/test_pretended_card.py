@@ -12,7 +12,12 @@ pytestmark = pytest.mark.nightly
 
 def run(environment, *arguments):
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=3000
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=3000,
     )
 
 
@@ -48,7 +53,17 @@ print(torch.allclose((a @ b).cpu(), a.cpu() @ b.cpu()))
 def test_the_gpu_tests_pass_on_the_pretended_card(with_card):
     """In float32 and float16, whose kernels Triton interprets."""
     done = run(
-        with_card, "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-q", "-m", "gpu", "tests/tutorial"
+        with_card,
+        "-m",
+        "pytest",
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-m",
+        "gpu",
+        "tests/tutorial",
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout

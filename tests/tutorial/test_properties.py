@@ -67,7 +67,10 @@ in_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not GPU, reason="no CUDA device here; where there is one, the tests that take a device run on it")
+@pytest.mark.skipif(
+    not GPU,
+    reason="no CUDA device here; where there is one, the tests that take a device run on it",
+)
 def test_the_gpu_is_among_the_devices():
     assert len(DEVICES) == 2
 
@@ -92,7 +95,10 @@ def test_no_output_changes_with_a_later_input(name, dtype, device):
             valid = ragged_mask().to(device)[:, :cut, None]
             kw = to(device, how_to_read(which))
             changed = torch.cat([x[:, :cut], LOUD * x[:, cut:].flip(0)], 1)
-            assert largest((unit(changed, **kw) - unit(x, **kw))[:, :cut] * valid) == 0, (which, cut)
+            assert largest((unit(changed, **kw) - unit(x, **kw))[:, :cut] * valid) == 0, (
+                which,
+                cut,
+            )
 
 
 @on_devices
@@ -121,14 +127,28 @@ def test_a_unit_that_reads_both_sides_does_read_later_inputs(name):
 def test_no_rounding_leaks_from_loud_chunks(which, dtype, device):
     """Inside a unit the norm takes loudness away, so the mixing itself is asked: later chunks 30 times larger change
     nothing. The running sum minus the own chunk would fail here (5% of the output in bfloat16)."""
-    heads = [torch.randn(B, T, n, generator=torch.Generator().manual_seed(n)).to(device, dtype) for n in (6, 7, 8, 9)]
+    heads = [
+        torch.randn(B, T, n, generator=torch.Generator().manual_seed(n)).to(device, dtype)
+        for n in (6, 7, 8, 9)
+    ]
     heads = [t[..., :6] for t in heads]
-    kw = dict(chunk_size=C, causal=True, segment_ids=documents().to(device) if which == "documents" else None)
+    kw = dict(
+        chunk_size=C,
+        causal=True,
+        segment_ids=documents().to(device) if which == "documents" else None,
+    )
     v = torch.randn(B, T, D, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     y = mixing.mixed_chunk_attention(*heads, v, **kw)
     for cut in CUTS:
         loud = torch.where(torch.arange(T, device=device)[:, None] < cut, 1, LOUD).to(dtype)
-        assert largest((mixing.mixed_chunk_attention(*(t * loud for t in heads), v * loud, **kw) - y)[:, :cut]) == 0
+        assert (
+            largest(
+                (mixing.mixed_chunk_attention(*(t * loud for t in heads), v * loud, **kw) - y)[
+                    :, :cut
+                ]
+            )
+            == 0
+        )
 
 
 @on_devices
@@ -184,7 +204,11 @@ def test_rows_are_independent(name, causal, device):
 @in_dtypes
 @pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
 def test_documents_do_not_read_each_other(name, causal, dtype, device):
-    unit, x, ids = make(name, causal, dtype=dtype, device=device), features(dtype=dtype, device=device), documents()
+    unit, x, ids = (
+        make(name, causal, dtype=dtype, device=device),
+        features(dtype=dtype, device=device),
+        documents(),
+    )
     for document in ids.unique().tolist():
         assert document_leak(unit, x, ids.to(device), document) == 0, document
 
@@ -214,7 +238,10 @@ def test_a_document_is_as_if_it_stood_alone(name, causal):
 
 def test_the_mean_counts_whole_chunks_that_hold_the_document():
     """A document that starts inside a chunk divides by all valid tokens of that chunk, those of others too."""
-    v, ones = torch.ones(1, 3, C, 1, dtype=torch.float64), torch.ones(1, 3, C, 1, dtype=torch.float64)
+    v, ones = (
+        torch.ones(1, 3, C, 1, dtype=torch.float64),
+        torch.ones(1, 3, C, 1, dtype=torch.float64),
+    )
     ids = torch.tensor([[[0] * (C - 1) + [1], [1] * C, [1] * C]])
     y = mixing.global_part(ones, ones, v, causal=True, documents=ids)[0, :, 0, 0]
     assert y.tolist() == [0, 1 / C, (1 + C) / (2 * C)]
@@ -242,7 +269,7 @@ OPTIONS = [
     ("block", dict(rope=True), dict(rope=False)),
     ("block", dict(norm="scale"), dict(norm="layer")),
     ("block", dict(heads=2), dict(heads=3)),
-]  # fmt: skip
+]
 
 
 def build(kind, options):
@@ -260,7 +287,11 @@ def test_each_option_changes_something_at_equal_parameters(kind, one, other):
     draw_order_one(a, torch.Generator().manual_seed(0))
     settle_branch(a, x)
     draw_order_one(b, torch.Generator().manual_seed(1))
-    shared = {n: p for n, p in a.state_dict().items() if n in b.state_dict() and p.shape == b.state_dict()[n].shape}
+    shared = {
+        n: p
+        for n, p in a.state_dict().items()
+        if n in b.state_dict() and p.shape == b.state_dict()[n].shape
+    }
     b.load_state_dict(shared, strict=False)
     with torch.no_grad():
         if "norm" in one:  # equal parameters mean equal gains here
@@ -273,11 +304,15 @@ def test_each_option_changes_something_at_equal_parameters(kind, one, other):
 @pytest.mark.parametrize("option, value", [("expansion", 3), ("qk_dim", 6)])
 @pytest.mark.parametrize("unit", [GAU, FLASH])
 def test_each_size_changes_the_parameters(unit, option, value):
-    numbers = {sum(p.numel() for p in unit(D, **options).parameters()) for options in ({}, {option: value})}
+    numbers = {
+        sum(p.numel() for p in unit(D, **options).parameters()) for options in ({}, {option: value})
+    }
     assert len(numbers) == 2
 
 
-@pytest.mark.parametrize("unit, lengths", [(GAU, ("bias_length", 511, 512)), (FLASH, ("chunk_size", 511, 512))])
+@pytest.mark.parametrize(
+    "unit, lengths", [(GAU, ("bias_length", 511, 512)), (FLASH, ("chunk_size", 511, 512))]
+)
 def test_auto_bias_is_the_rule_of_the_paper(unit, lengths):
     """Code 4: a table by distance below 512, the rotary form from 512 on."""
     option, short, long = lengths
@@ -290,15 +325,21 @@ def test_auto_bias_is_the_rule_of_the_paper(unit, lengths):
 
 def same_heads(flash, length_scale):
     """A GAU with the parameters of a FLASH and its quadratic heads."""
-    gau = GAU(D, qk_dim=S, causal=flash.causal, bias_length=flash.chunk_size, length_scale=length_scale).double()
+    gau = GAU(
+        D, qk_dim=S, causal=flash.causal, bias_length=flash.chunk_size, length_scale=length_scale
+    ).double()
     state = flash.state_dict()
-    gau.load_state_dict(state | {f"scale_offset.{n}": state[f"scale_offset.{n}"][:2] for n in ("gamma", "beta")})
+    gau.load_state_dict(
+        state | {f"scale_offset.{n}": state[f"scale_offset.{n}"][:2] for n in ("gamma", "beta")}
+    )
     return gau
 
 
 @pytest.mark.parametrize("length", [T, T - 5])
 def test_causal_flash_with_one_chunk_is_gau(length):
-    unit = draw_order_one(FLASH(D, qk_dim=S, chunk_size=T, causal=True).double(), torch.Generator().manual_seed(0))
+    unit = draw_order_one(
+        FLASH(D, qk_dim=S, chunk_size=T, causal=True).double(), torch.Generator().manual_seed(0)
+    )
     x = features(length)
     settle_branch(unit, x)
     assert branch_error(unit(x), same_heads(unit, T)(x), x) <= 1e-12
@@ -306,7 +347,9 @@ def test_causal_flash_with_one_chunk_is_gau(length):
 
 def test_flash_with_one_chunk_that_reads_both_sides_is_not_gau():
     """Its own chunk is in the linear sum too."""
-    unit = draw_order_one(FLASH(D, qk_dim=S, chunk_size=T).double(), torch.Generator().manual_seed(0))
+    unit = draw_order_one(
+        FLASH(D, qk_dim=S, chunk_size=T).double(), torch.Generator().manual_seed(0)
+    )
     x = features()
     settle_branch(unit, x)
     assert branch_error(unit(x), same_heads(unit, T)(x), x) > 0.1
@@ -333,7 +376,9 @@ def test_autocast_stays_finite_and_near(name, causal, dtype, device):
         with torch.autocast(device, dtype):
             y = unit(x, **kw)
             loss = y.float().square().mean()
-        gradients = torch.autograd.grad(loss, list(unit.parameters()), allow_unused=True)  # global only has no bias
+        gradients = torch.autograd.grad(
+            loss, list(unit.parameters()), allow_unused=True
+        )  # global only has no bias
         assert y.isfinite().all()
         assert all(g.isfinite().all() for g in gradients if g is not None)
         error = float((y - exact).norm() / (exact - x).norm())
@@ -371,12 +416,20 @@ def test_long_sums_in_half_precision(chunk_by_chunk, dtype, device, monkeypatch)
 
 
 @on_devices
-@pytest.mark.parametrize("architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"])
+@pytest.mark.parametrize(
+    "architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"]
+)
 def test_a_whole_model_in_half_precision(architecture, device):
     """Finite; how far it is from float32 is printed, not bounded."""
     torch.manual_seed(0)
-    small = {k: v for k, v in dict(qk_dim=16, chunk_size=8, heads=2).items() if k in options_of(architecture)}
-    config = ModelConfig(architecture, vocab_size=31, dim=32, depth=4, max_length=64, embedding_std=1.0, **small)
+    small = {
+        k: v
+        for k, v in dict(qk_dim=16, chunk_size=8, heads=2).items()
+        if k in options_of(architecture)
+    }
+    config = ModelConfig(
+        architecture, vocab_size=31, dim=32, depth=4, max_length=64, embedding_std=1.0, **small
+    )
     model, ids = LanguageModel(config).to(device), torch.randint(31, (2, 30), device=device)
     exact = model(ids)
     for dtype in HALF:
@@ -386,7 +439,9 @@ def test_a_whole_model_in_half_precision(architecture, device):
         loss.backward()
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
         assert logits.isfinite().all()
-        print(f"{architecture}, {dtype}: {float((logits - exact).norm() / exact.norm()):.1e} of the logits")
+        print(
+            f"{architecture}, {dtype}: {float((logits - exact).norm() / exact.norm()):.1e} of the logits"
+        )
         whole = LanguageModel(config).to(device, dtype)
         whole.load_state_dict(model.state_dict())
         assert whole(ids).isfinite().all() and whole(ids).dtype == dtype
@@ -415,7 +470,11 @@ class Averager(nn.Module):
         if self.fault == "leak at the border":
             total = total + nn.functional.pad(v, (0, 0, -1, 1)) * 1e-9
         if self.fault == "leak of gradients":
-            total = total + nn.functional.pad(v, (0, 0, -1, 1)) * 0 + (v - v.detach()).mean(1, keepdim=True)
+            total = (
+                total
+                + nn.functional.pad(v, (0, 0, -1, 1)) * 0
+                + (v - v.detach()).mean(1, keepdim=True)
+            )
         count = torch.arange(1, x.shape[1] + 1).to(x)[:, None]
         if self.fault == "prefix":
             count = count * x.shape[1]
@@ -444,25 +503,35 @@ def test_check_unit_passes_a_right_unit_and_leaves_it_alone():
     before = {n: p.clone() for n, p in unit.state_dict().items()}
     report = check_unit(unit)
     assert [row[0] for row in report.rows] == [
-        "branch std", "leak of values", "leak of gradients", "prefix", "padding content", "padding", "batch rows",
-        "ragged rows", "step",
-    ]  # fmt: skip
+        "branch std",
+        "leak of values",
+        "leak of gradients",
+        "prefix",
+        "padding content",
+        "padding",
+        "batch rows",
+        "ragged rows",
+        "step",
+    ]
     assert "Averager: all properties hold" in str(report) and len(str(report).splitlines()) == 11
     assert all(torch.equal(p, before[n]) for n, p in unit.state_dict().items())
     assert unit.training and next(unit.parameters()).dtype == torch.float32
 
 
-@pytest.mark.parametrize("fault, said", [
-    ("leak", "fails leak of values at position 1: "),
-    ("leak at the border", "fails leak of values at position"),
-    ("leak of gradients", "fails leak of gradients at position 1: "),
-    ("prefix", "fails prefix at length 1: "),
-    ("padding count", "fails padding at length 1: "),
-    ("rows", "fails batch rows at row 0: "),
-    ("step", "fails step at prompts [1, 1, 1]: "),
-    ("vanishes", "fails branch size: "),
-    ("shape", "fails shape: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        ("leak", "fails leak of values at position 1: "),
+        ("leak at the border", "fails leak of values at position"),
+        ("leak of gradients", "fails leak of gradients at position 1: "),
+        ("prefix", "fails prefix at length 1: "),
+        ("padding count", "fails padding at length 1: "),
+        ("rows", "fails batch rows at row 0: "),
+        ("step", "fails step at prompts [1, 1, 1]: "),
+        ("vanishes", "fails branch size: "),
+        ("shape", "fails shape: "),
+    ],
+)
 def test_check_unit_names_what_fails(fault, said):
     with pytest.raises(ValueError) as error:
         check_unit(Averager(10, fault=fault))
@@ -526,11 +595,14 @@ class InPlace(nn.Linear):
         return x
 
 
-@pytest.mark.parametrize("unit, said", [
-    (FLASH, "expected an object of an nn.Module"),
-    (nn.Linear(8, 8), r"Linear cannot be called as unit\(x, mask=None\)"),
-    (InPlace(8, 8), "changes x in place"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "unit, said",
+    [
+        (FLASH, "expected an object of an nn.Module"),
+        (nn.Linear(8, 8), r"Linear cannot be called as unit\(x, mask=None\)"),
+        (InPlace(8, 8), "changes x in place"),
+    ],
+)
 def test_check_unit_says_what_is_no_unit(unit, said):
     with pytest.raises(ValueError, match=said):
         check_unit(unit)
@@ -540,10 +612,15 @@ def test_order_one_parameters_have_the_stated_spread():
     unit = FLASH(256, qk_dim=64, chunk_size=256, norm="layer")
     draw_order_one(unit, torch.Generator().manual_seed(0))
     for p, std in [
-        (unit.in_proj.weight, 256**-0.5), (unit.out_proj.weight, 512**-0.5), (unit.in_proj.bias, 1),
-        (unit.scale_offset.gamma, 1), (unit.scale_offset.beta, 1), (unit.norm.offset, 1), (unit.norm.gain - 1, 0.5),
+        (unit.in_proj.weight, 256**-0.5),
+        (unit.out_proj.weight, 512**-0.5),
+        (unit.in_proj.bias, 1),
+        (unit.scale_offset.gamma, 1),
+        (unit.scale_offset.beta, 1),
+        (unit.norm.offset, 1),
+        (unit.norm.gain - 1, 0.5),
         (unit.bias.weights, 1),
-    ]:  # fmt: skip
+    ]:
         assert abs(float(p.std()) / std - 1) < 4 / math.sqrt(2 * p.numel())
 
 

@@ -11,7 +11,9 @@ from flash_tutorial import reference as ref
 pytestmark = pytest.mark.quick
 
 D, E, S, HEADS = 6, 10, 4, 3
-DOCUMENTS = [3] * 6 + [5] * 3 + [9] * 12  # borders inside chunks, at chunk borders, and a document over several chunks
+DOCUMENTS = (
+    [3] * 6 + [5] * 3 + [9] * 12
+)  # borders inside chunks, at chunk borders, and a document over several chunks
 
 
 def dense(rng, rows, columns):
@@ -45,18 +47,22 @@ def unit_params(heads, bias="toeplitz", n=21, norm="scale", seed=11):
 def block_params(glu, norm="scale", seed=0, width=12):
     """Order-one parameters of the Transformer blocks, gamma and beta of MC-Transformer++ included."""
     rng = np.random.default_rng(seed)
-    return norm_params(rng, norm, "norm1") | norm_params(rng, norm, "norm2") | {
-        "qkv_weight": dense(rng, D, 3 * D),
-        "qkv_bias": rng.normal(size=3 * D),
-        "attn_out_weight": dense(rng, D, D),
-        "attn_out_bias": rng.normal(size=D),
-        "ff_in_weight": dense(rng, D, width * (1 + glu)),
-        "ff_in_bias": rng.normal(size=width * (1 + glu)),
-        "ff_out_weight": dense(rng, width, D),
-        "ff_out_bias": rng.normal(size=D),
-        "gamma": rng.normal(size=(2, D)),
-        "beta": rng.normal(size=(2, D)),
-    }  # fmt: skip
+    return (
+        norm_params(rng, norm, "norm1")
+        | norm_params(rng, norm, "norm2")
+        | {
+            "qkv_weight": dense(rng, D, 3 * D),
+            "qkv_bias": rng.normal(size=3 * D),
+            "attn_out_weight": dense(rng, D, D),
+            "attn_out_bias": rng.normal(size=D),
+            "ff_in_weight": dense(rng, D, width * (1 + glu)),
+            "ff_in_bias": rng.normal(size=width * (1 + glu)),
+            "ff_out_weight": dense(rng, width, D),
+            "ff_out_bias": rng.normal(size=D),
+            "gamma": rng.normal(size=(2, D)),
+            "beta": rng.normal(size=(2, D)),
+        }
+    )
 
 
 def sequence(T, seed=1):
@@ -80,12 +86,24 @@ def close(a, b, bound=1e-12):
 # Every unit of the module as f(x, **mask and ids), causal or not, with all options that change what a token reads.
 UNITS = {
     "gau": lambda x, causal, **k: ref.gau(x, unit_params(2), causal=causal, length_scale=8, **k),
-    "gau softmax": lambda x, causal, **k: ref.gau(x, unit_params(2), causal=causal, attention="softmax", **k),
-    "flash mean": lambda x, causal, **k: ref.flash(x, unit_params(4), causal=causal, chunk_size=4, **k),
-    "flash sum": lambda x, causal, **k: ref.flash(x, unit_params(4), causal=causal, chunk_size=4, combine="sum", **k),
-    "flash rotary": lambda x, causal, **k: ref.flash(x, unit_params(4, "rotary"), causal=causal, chunk_size=4, **k),
-    "local": lambda x, causal, **k: ref.flash(x, unit_params(4), causal=causal, chunk_size=4, global_=False, **k),
-    "global": lambda x, causal, **k: ref.flash(x, unit_params(4), causal=causal, chunk_size=4, local=False, **k),
+    "gau softmax": lambda x, causal, **k: ref.gau(
+        x, unit_params(2), causal=causal, attention="softmax", **k
+    ),
+    "flash mean": lambda x, causal, **k: ref.flash(
+        x, unit_params(4), causal=causal, chunk_size=4, **k
+    ),
+    "flash sum": lambda x, causal, **k: ref.flash(
+        x, unit_params(4), causal=causal, chunk_size=4, combine="sum", **k
+    ),
+    "flash rotary": lambda x, causal, **k: ref.flash(
+        x, unit_params(4, "rotary"), causal=causal, chunk_size=4, **k
+    ),
+    "local": lambda x, causal, **k: ref.flash(
+        x, unit_params(4), causal=causal, chunk_size=4, global_=False, **k
+    ),
+    "global": lambda x, causal, **k: ref.flash(
+        x, unit_params(4), causal=causal, chunk_size=4, local=False, **k
+    ),
     "transformer": lambda x, causal, **k: ref.transformer_block(
         x, block_params(False), causal=causal, heads=HEADS, glu=False, rope=False, **k
     ),
@@ -126,7 +144,10 @@ def test_norms_equal_their_loops_and_keep_eps_under_the_root():
     close(ref.layer_norm(x, gain, offset), ref.layer_norm_loops(x, gain, offset))
     small = np.array([0.003, -0.001])  # mean square 5e-6, half of eps
     close(ref.scale_norm(small, 2.0), 2 * small / math.sqrt(1.5e-5))
-    close(ref.layer_norm(small, np.ones(2), np.zeros(2)), np.array([0.002, -0.002]) / math.sqrt(1.4e-5))
+    close(
+        ref.layer_norm(small, np.ones(2), np.zeros(2)),
+        np.array([0.002, -0.002]) / math.sqrt(1.4e-5),
+    )
 
 
 def test_scaled_sin_holds_sines_then_cosines():
@@ -156,7 +177,9 @@ def test_rope_pairs_halves_and_keeps_only_distances():
 def test_toeplitz_bias_equals_the_papers_pad_tile_slice(n):
     weights = np.random.default_rng(n).normal(size=2 * n - 1)
     bent = np.tile(np.pad(weights, (0, n)), n)[:-n].reshape(n, 3 * n - 2)
-    close(ref.toeplitz_bias(weights, n), bent[:, n - 1 : -(n - 1)])  # Code 4 with r = (2n-1)//2 = n-1
+    close(
+        ref.toeplitz_bias(weights, n), bent[:, n - 1 : -(n - 1)]
+    )  # Code 4 with r = (2n-1)//2 = n-1
     close(ref.toeplitz_bias(weights, n), ref.toeplitz_bias_loops(weights, n))
 
 
@@ -191,13 +214,23 @@ def test_rotary_bias_depends_on_the_distance_only():
 @both_ways
 def test_attention_functions_equal_their_loops(causal):
     rng = np.random.default_rng(0)
-    q, k, v, bias = rng.normal(size=(7, S)), rng.normal(size=(7, S)), rng.normal(size=(7, E)), rng.normal(size=(7, 7))
+    q, k, v, bias = (
+        rng.normal(size=(7, S)),
+        rng.normal(size=(7, S)),
+        rng.normal(size=(7, E)),
+        rng.normal(size=(7, 7)),
+    )
     who = ref.tokens_and_documents(7, right_padded(7, 2), [0, 0, 1, 1, 1, 7, 7])
     sees = ref.visible_pairs(*who, causal)
     assert np.array_equal(sees, ref.visible_pairs_loops(*who, causal))
     assert not sees[5:].any()  # padding has no document
-    close(ref.softmax_attention(q, k, v, sees, bias), ref.softmax_attention_loops(q, k, v, sees, bias))
-    close(ref.relu2_attention(q, k, v, 3, sees, bias), ref.relu2_attention_loops(q, k, v, 3, sees, bias))
+    close(
+        ref.softmax_attention(q, k, v, sees, bias), ref.softmax_attention_loops(q, k, v, sees, bias)
+    )
+    close(
+        ref.relu2_attention(q, k, v, 3, sees, bias),
+        ref.relu2_attention_loops(q, k, v, 3, sees, bias),
+    )
     assert not ref.softmax_attention(q, k, v, sees)[5:].any()  # no key: zero, not NaN
     close(ref.softmax_attention(q, k, np.ones((7, 1)), sees, 100 * bias)[:5], np.ones((5, 1)))
 
@@ -206,7 +239,10 @@ def test_linear_attention_parallel_equals_loops_and_rnn():
     rng = np.random.default_rng(0)
     q, k, v = rng.normal(size=(9, S)), rng.normal(size=(9, S)), rng.normal(size=(9, E))
     for causal in (True, False):
-        close(ref.linear_attention(q, k, v, causal=causal), ref.linear_attention_loops(q, k, v, causal=causal))
+        close(
+            ref.linear_attention(q, k, v, causal=causal),
+            ref.linear_attention_loops(q, k, v, causal=causal),
+        )
     state, steps = np.zeros((S, E)), []
     for t in range(9):
         out, state = ref.linear_attention_step(state, q[t], k[t], v[t])
@@ -232,7 +268,11 @@ def context(T, padding=0, documents=False):
 @pytest.mark.parametrize("bias,norm", [("toeplitz", "scale"), ("rotary", "layer"), (None, "scale")])
 def test_gau_equals_its_loops(causal, kind, options, bias, norm):
     for T in (1, 9):
-        x, params, options_T = sequence(T), unit_params(2, bias, norm=norm), options | context(T, **kind)
+        x, params, options_T = (
+            sequence(T),
+            unit_params(2, bias, norm=norm),
+            options | context(T, **kind),
+        )
         y = ref.gau(x, params, causal=causal, **options_T)
         assert relative(ref.gau_loops(x, params, causal=causal, **options_T), y, x) < 1e-12
 
@@ -246,7 +286,10 @@ def test_flash_equals_its_loops(causal, kind, options, T, C):
     for bias, norm in (("toeplitz", "layer"), ("rotary", "scale")):
         params = unit_params(4, bias, C, norm)
         y = ref.flash(x, params, causal=causal, chunk_size=C, **options)
-        assert relative(ref.flash_loops(x, params, causal=causal, chunk_size=C, **options), y, x) < 1e-12
+        assert (
+            relative(ref.flash_loops(x, params, causal=causal, chunk_size=C, **options), y, x)
+            < 1e-12
+        )
 
 
 @both_ways
@@ -313,15 +356,22 @@ def test_transformer_blocks_of_one_token_by_hand():
 def test_relu2_divides_by_valid_tokens_and_softmax_ignores_the_length_scale():
     x, params, mask = sequence(9), unit_params(2), right_padded(9, 4)
     close(ref.gau(x, params, causal=False), ref.gau(x, params, causal=False, length_scale=9))
-    close(ref.gau(x, params, causal=False, mask=mask), ref.gau(x, params, causal=False, mask=mask, length_scale=5))
-    softmax = [ref.gau(x, params, causal=False, attention="softmax", length_scale=n) for n in (None, 3)]
+    close(
+        ref.gau(x, params, causal=False, mask=mask),
+        ref.gau(x, params, causal=False, mask=mask, length_scale=5),
+    )
+    softmax = [
+        ref.gau(x, params, causal=False, attention="softmax", length_scale=n) for n in (None, 3)
+    ]
     assert np.array_equal(*softmax)
 
 
 def ones_global(T, C, causal, combine, mask=None, segment_ids=None):
     """The global part where q = k = v = 1: the number of tokens read, over the divisor."""
     one = np.ones((T, 1))
-    return ref.global_part(one, one, one, *ref.tokens_and_documents(T, mask, segment_ids), causal, C, combine)[:, 0]
+    return ref.global_part(
+        one, one, one, *ref.tokens_and_documents(T, mask, segment_ids), causal, C, combine
+    )[:, 0]
 
 
 def test_global_part_counts():
@@ -329,11 +379,18 @@ def test_global_part_counts():
     close(ones_global(10, 4, True, "mean"), [0] * 4 + [1] * 6)
     close(ones_global(10, 4, False, "sum"), [10] * 10)
     close(ones_global(10, 4, False, "mean"), [1] * 10)  # the short tail counts its own length
-    close(ones_global(10, 4, False, "mean", right_padded(10, 3))[:7], [1] * 7)  # padding is not in the divisor
+    close(
+        ones_global(10, 4, False, "mean", right_padded(10, 3))[:7], [1] * 7
+    )  # padding is not in the divisor
     ids = [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 2]
     close(ones_global(12, 4, True, "sum", segment_ids=ids), [0] * 4 + [1] * 4 + [5, 5, 0, 0])
-    close(ones_global(12, 4, True, "mean", segment_ids=ids), [0] * 4 + [1 / 4] * 4 + [5 / 8, 5 / 8, 0, 0])
-    close(ones_global(12, 4, False, "mean", segment_ids=ids), [3 / 4] * 3 + [7 / 12] * 7 + [2 / 4] * 2)
+    close(
+        ones_global(12, 4, True, "mean", segment_ids=ids),
+        [0] * 4 + [1 / 4] * 4 + [5 / 8, 5 / 8, 0, 0],
+    )
+    close(
+        ones_global(12, 4, False, "mean", segment_ids=ids), [3 / 4] * 3 + [7 / 12] * 7 + [2 / 4] * 2
+    )
     padded = ones_global(12, 4, False, "mean", right_padded(12, 1), ids)
     close(padded[:11], [3 / 4] * 3 + [7 / 11] * 7 + [1 / 3])
 
@@ -342,7 +399,9 @@ def test_sum_and_mean_differ_by_the_tokens_seen():
     C, x = 4, sequence(15)
     params = unit_params(4, n=C)
     mean, total = (
-        ref.flash(x, params, causal=True, chunk_size=C, local=False, combine=c) - x - params["out_bias"]
+        ref.flash(x, params, causal=True, chunk_size=C, local=False, combine=c)
+        - x
+        - params["out_bias"]
         for c in ("mean", "sum")
     )
     tokens_before = np.arange(15) // C * C
@@ -377,7 +436,9 @@ def test_gau_over_the_current_length_is_not_prefix_consistent():
     x, params = sequence(16), unit_params(2)
     half, whole = ref.gau(x[:8], params, causal=True), ref.gau(x, params, causal=True)[:8]
     difference = relative(half, whole, x[:8])
-    assert difference == pytest.approx(0.0798, abs=1e-4)  # 8% of the branch where T grows from 8 to 16
+    assert difference == pytest.approx(
+        0.0798, abs=1e-4
+    )  # 8% of the branch where T grows from 8 to 16
 
 
 @every_unit
@@ -456,12 +517,22 @@ def test_chunks_of_one_are_linear_attention():
 def test_segment_mask_by_overlap():
     ids = np.array([[0, 0, 0], [0, 0, 1], [1, 1, 2], [3, 3, 3]])
     mask = ref.segment_mask_by_overlap(ids, False)
-    close(mask, np.array([[1 / 2, 1 / 2, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0, 1 / 2, 1 / 2, 0], [0, 0, 0, 1]]))
-    close(ref.segment_mask_by_overlap(ids, True), [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
+    close(
+        mask,
+        np.array(
+            [[1 / 2, 1 / 2, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0, 1 / 2, 1 / 2, 0], [0, 0, 0, 1]]
+        ),
+    )
+    close(
+        ref.segment_mask_by_overlap(ids, True),
+        [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]],
+    )
     rng = np.random.default_rng(0)
     ids = np.sort(rng.integers(0, 5, size=21)).reshape(7, 3)
     for causal in (True, False):
-        close(ref.segment_mask_by_overlap(ids, causal), ref.segment_mask_by_overlap_loops(ids, causal))
+        close(
+            ref.segment_mask_by_overlap(ids, causal), ref.segment_mask_by_overlap_loops(ids, causal)
+        )
 
 
 @both_ways
@@ -482,7 +553,12 @@ def test_code_8_equals_flash_for_one_document_and_links_documents_at_a_border(ca
 def test_code_8_is_flash_where_documents_end_with_chunks(causal):
     x, params, ids = sequence(20), unit_params(4, n=5), np.repeat([0, 1], 10)
     strict = ref.flash(x, params, causal=causal, chunk_size=5, segment_ids=ids)
-    assert relative(ref.flash_code8(x, params, causal=causal, chunk_size=5, segment_ids=ids), strict, x) < 1e-12
+    assert (
+        relative(
+            ref.flash_code8(x, params, causal=causal, chunk_size=5, segment_ids=ids), strict, x
+        )
+        < 1e-12
+    )
 
 
 # ---- one token at a time ----
@@ -500,7 +576,10 @@ def test_flash_steps_equal_the_parallel_form(C, options):
             largest = max(largest, *(len(state[name]) for name in ("quad_k", "lin_k", "v")))
         assert largest < C or C == 1
         assert state["chunks"] == 15 // C and state["kv_SE"].shape == (S, E)
-        assert relative(np.array(steps), ref.flash(x, params, causal=True, chunk_size=C, **options), x) < 1e-12
+        assert (
+            relative(np.array(steps), ref.flash(x, params, causal=True, chunk_size=C, **options), x)
+            < 1e-12
+        )
 
 
 def test_gau_steps_equal_the_parallel_form_at_a_fixed_length_scale():
@@ -516,7 +595,11 @@ def test_gau_steps_equal_the_parallel_form_at_a_fixed_length_scale():
 def test_transformer_steps_equal_the_parallel_form():
     x = sequence(15)
     for glu, rope in ((False, False), (True, True)):
-        params, state, how = block_params(glu), {"k": [], "v": []}, dict(heads=HEADS, glu=glu, rope=rope)
+        params, state, how = (
+            block_params(glu),
+            {"k": [], "v": []},
+            dict(heads=HEADS, glu=glu, rope=rope),
+        )
         steps = np.array([ref.transformer_step(x_D, params, state, **how) for x_D in x])
         assert relative(steps, ref.transformer_block(x, params, causal=True, **how), x) < 1e-12
 

@@ -11,7 +11,14 @@ from small_tokens import TEXT, counting, tokenizer
 
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.corpora import Split, load_file, load_tokens
-from flash_tutorial.training.score import Evaluation, check_vocabulary, evaluate, first_bytes, in_words, is_causal
+from flash_tutorial.training.score import (
+    Evaluation,
+    check_vocabulary,
+    evaluate,
+    first_bytes,
+    in_words,
+    is_causal,
+)
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
 
@@ -51,13 +58,19 @@ def test_score_counts_every_byte_once_whatever_the_batch():
         score = evaluate(model, split, 20, batch)
         assert score.n_bytes == 90
         assert abs(score.bits_per_byte - nats / np.log(2) / 90) < 1e-5
-        assert np.allclose(score.by_position, by_position[0] / by_position[1] / np.log(2), atol=1e-5)
+        assert np.allclose(
+            score.by_position, by_position[0] / by_position[1] / np.log(2), atol=1e-5
+        )
 
 
 def test_first_bytes_cuts_the_last_document():
     split = Split.from_documents([b"abc", b"defg", b"hi"], ("x", "y", "z"))
     cut = first_bytes(split, 5)
-    assert cut.tokens.tobytes() == b"abcde" and cut.offsets.tolist() == [0, 3, 5] and cut.titles == ("x", "y")
+    assert (
+        cut.tokens.tobytes() == b"abcde"
+        and cut.offsets.tolist() == [0, 3, 5]
+        and cut.titles == ("x", "y")
+    )
     assert first_bytes(split, 3).offsets.tolist() == [0, 3]
     assert first_bytes(split, None) is split and first_bytes(split, 100) is split
     with pytest.raises(ValueError, match="n=0"):
@@ -88,7 +101,9 @@ def test_bits_per_byte_are_all_bits_over_all_bytes():
     assert score.n_tokens == len(ids) and score.n_bytes == len(TEXT.encode())
     assert score.bits_per_token == pytest.approx(np.log2(301))
     assert score.bits_per_byte == pytest.approx(np.log2(301) * len(ids) / len(TEXT.encode()))
-    assert "bits per token" in in_words(score, "token") and "bits per byte" in in_words(score, "token")
+    assert "bits per token" in in_words(score, "token") and "bits per byte" in in_words(
+        score, "token"
+    )
     whole = first_bytes(corpus.test, 50)
     assert whole.n_bytes == len(made.decode(ids[:50]).encode())
 
@@ -111,25 +126,44 @@ def test_of_bytes_both_are_one_number(corpus):
 def test_small_vocabularies_train_and_are_scored(vocab_size, causal):
     corpus = counting(2000, vocab_size)
     model = replace(MODEL, vocab_size=vocab_size + 1 + (not causal), causal=causal)
-    result = run(corpus, model=model, config=replace(CONFIG, steps=150, warmup=8, learning_rate=0.02, eval_bytes=None))
+    result = run(
+        corpus,
+        model=model,
+        config=replace(CONFIG, steps=150, warmup=8, learning_rate=0.02, eval_bytes=None),
+    )
     assert result.model.config.tokens == vocab_size
-    assert result.evaluation.bits_per_token < 0.3 * np.log2(vocab_size), "the next token follows from the last one"
+    assert result.evaluation.bits_per_token < 0.3 * np.log2(vocab_size), (
+        "the next token follows from the last one"
+    )
     assert "bits_per_token" in result.log[-1] and "bits_per_byte" not in result.log[-1]
 
 
 def test_a_text_that_means_something_else_is_refused(corpus):
     bytes_model, tokens_model = LanguageModel(MODEL), knows_nothing(vocab_size=6, tokens=5)
-    assert_refused("model reads bytes, the text holds 5 tokens", evaluate, bytes_model, counting().test, 20)
-    assert_refused("model reads 5 tokens, the text holds bytes", evaluate, tokens_model, corpus.test, 20)
     assert_refused(
-        "model reads 5 tokens, the text holds 7 tokens", check_vocabulary, tokens_model, counting(400, 7).vocabulary
+        "model reads bytes, the text holds 5 tokens", evaluate, bytes_model, counting().test, 20
     )
-    assert_refused("vocab_size=5: expected at least 6, for 5 tokens", ModelConfig, vocab_size=5, tokens=5)
-    assert_refused("vocab_size=6: expected at least 7", ModelConfig, vocab_size=6, tokens=5, causal=False)
+    assert_refused(
+        "model reads 5 tokens, the text holds bytes", evaluate, tokens_model, corpus.test, 20
+    )
+    assert_refused(
+        "model reads 5 tokens, the text holds 7 tokens",
+        check_vocabulary,
+        tokens_model,
+        counting(400, 7).vocabulary,
+    )
+    assert_refused(
+        "vocab_size=5: expected at least 6, for 5 tokens", ModelConfig, vocab_size=5, tokens=5
+    )
+    assert_refused(
+        "vocab_size=6: expected at least 7", ModelConfig, vocab_size=6, tokens=5, causal=False
+    )
 
 
 def test_who_reads_both_sides_says_so():
-    assert is_causal(LanguageModel(MODEL)) and not is_causal(LanguageModel(replace(MODEL, causal=False)))
+    assert is_causal(LanguageModel(MODEL)) and not is_causal(
+        LanguageModel(replace(MODEL, causal=False))
+    )
     module = torch.nn.Linear(2, 2)
     assert is_causal(module)
     module.causal = False
@@ -137,7 +171,9 @@ def test_who_reads_both_sides_says_so():
 
 
 def test_documents_of_one_token_are_scored(tmp_path):
-    (tmp_path / "text.txt").write_text("a\0bcdefgh\0d\0efghijklmnopqrst\0g\0hijklmnop\0q\0rs", encoding="utf-8")
+    (tmp_path / "text.txt").write_text(
+        "a\0bcdefgh\0d\0efghijklmnopqrst\0g\0hijklmnop\0q\0rs", encoding="utf-8"
+    )
     corpus = load_file(tmp_path / "text.txt")
     score = evaluate(LanguageModel(MODEL), corpus.train, 20)
     assert score.n_bytes == len(corpus.train.tokens)

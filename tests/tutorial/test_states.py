@@ -18,7 +18,10 @@ def test_token_by_token_is_the_parallel_form(name, dtype, limit, device):
     x = features(dtype=dtype, device=device)
     for prompt in (1, C - 1, C, C + 1, 2 * C, T - 1):
         assert step_error(unit, x, torch.full((B,), prompt, device=device)) <= limit, prompt
-    for prompts in ([1, C, 2 * C + 1], [C + 1, C - 1, 3 * C]):  # padded on the right, each row at its own position
+    for prompts in (
+        [1, C, 2 * C + 1],
+        [C + 1, C - 1, 3 * C],
+    ):  # padded on the right, each row at its own position
         assert step_error(unit, x, torch.tensor(prompts, device=device)) <= limit, prompts
 
 
@@ -29,7 +32,9 @@ def test_the_state_of_mixed_chunks_does_not_grow(name):
     assert len(sizes) == 1
     if isinstance(unit, FLASH):
         E = unit.expanded
-        assert sizes == {B * (S * E + C * (2 * S + E))}  # section (h) of the fact sheet: s e + C (2 s + e)
+        assert sizes == {
+            B * (S * E + C * (2 * S + E))
+        }  # section (h) of the fact sheet: s e + C (2 s + e)
 
 
 @pytest.mark.parametrize("name, numbers", [("gau", S + 2 * D), ("transformer++", 2 * D)])
@@ -52,10 +57,16 @@ def test_decoding_refuses_a_unit_that_reads_both_sides(name):
         states.prefill(make(name, False), features())
 
 
-@pytest.mark.parametrize("architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"])
+@pytest.mark.parametrize(
+    "architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"]
+)
 def test_a_model_that_reads_both_sides_does_not_generate(architecture):
     model = LanguageModel(ModelConfig(architecture, vocab_size=11, dim=8, depth=1, causal=False))
     ids = torch.zeros(1, 3, dtype=torch.long)
-    for call in (lambda: model.prefill(ids), lambda: model.step(ids[:, 0], None), lambda: model.generate(ids, 1)):
+    for call in (
+        lambda: model.prefill(ids),
+        lambda: model.step(ids[:, 0], None),
+        lambda: model.generate(ids, 1),
+    ):
         with pytest.raises(ValueError, match="causal model"):
             call()

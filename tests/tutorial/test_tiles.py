@@ -33,7 +33,9 @@ def on_card(monkeypatch):
 
 
 @quick
-@pytest.mark.parametrize("asked", [True, False], ids=["the card says how much it has", "the data sheet does"])
+@pytest.mark.parametrize(
+    "asked", [True, False], ids=["the card says how much it has", "the data sheet does"]
+)
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 @pytest.mark.parametrize("S", [64, 128])
 @pytest.mark.parametrize("capability", SHARED)
@@ -72,11 +74,22 @@ for capability, *tile in json.loads(sys.argv[1]):
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 @pytest.mark.parametrize("capability", [c for c in SHARED if c >= (8, 0)], ids=str)
 def test_the_count_is_never_below_what_the_compiler_takes(capability):
-    tried = [(64, 64, 4, 3), (64, 64, 8, 2), (32, 64, 4, 2), (64, 128, 4, 2), (128, 64, 4, 3), (64, 64, 4, 1)]
+    tried = [
+        (64, 64, 4, 3),
+        (64, 64, 8, 2),
+        (32, 64, 4, 2),
+        (64, 128, 4, 2),
+        (128, 64, 4, 3),
+        (64, 64, 4, 1),
+    ]
     asked = [("{}.{}".format(*capability), *tile) for tile in tried]
-    done = subprocess.run([sys.executable, "-c", COMPILE, json.dumps(asked)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, json.dumps(asked)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     counted = [shared_bytes(Tile(*tile), 128, 2, capability) for tile in tried for _ in range(3)]
     compiled = [int(line) for line in done.stdout.split()]
     assert all(a <= b for a, b in zip(compiled, counted, strict=True)), list(zip(compiled, counted))
-    assert max(a / b for a, b in zip(compiled, counted)) == 1  # and not far above it for the tile that is taken
+    assert (
+        max(a / b for a, b in zip(compiled, counted)) == 1
+    )  # and not far above it for the tile that is taken

@@ -22,9 +22,14 @@ def memmap(tmp_path):
 
 
 KINDS = {
-    "uint16": IDS.astype(np.uint16), "int64": IDS, "big-endian": IDS.astype(">u4"), "uint64": IDS.astype(np.uint64),
-    "a list": IDS.tolist(), "a tensor": torch.from_numpy(IDS), "every second": np.repeat(IDS, 2)[::2],
-}  # fmt: skip
+    "uint16": IDS.astype(np.uint16),
+    "int64": IDS,
+    "big-endian": IDS.astype(">u4"),
+    "uint64": IDS.astype(np.uint64),
+    "a list": IDS.tolist(),
+    "a tensor": torch.from_numpy(IDS),
+    "every second": np.repeat(IDS, 2)[::2],
+}
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "memmap"])
@@ -61,13 +66,19 @@ def test_token_0_is_a_token():
     """For bytes id 0 is the start; a vocabulary of one's own uses it, so the start and the padding are an id beyond."""
     corpus = load_tokens(np.zeros(40, np.uint8), 2)
     ids, targets, mask = evaluation_windows(corpus.train, 50)
-    assert ids[0].tolist() == [2] + [0] * 35 + [2] * 14 and targets[0, :36].tolist() == [0] * 36 and mask.sum() == 36
+    assert (
+        ids[0].tolist() == [2] + [0] * 35 + [2] * 14
+        and targets[0, :36].tolist() == [0] * 36
+        and mask.sum() == 36
+    )
     _, hidden = hide_spans(targets, np.random.default_rng(0), corpus.vocabulary)
     assert (hidden != IGNORE).sum() == int(0.15 * 36) and set(hidden[hidden != IGNORE]) == {0}
 
 
-@pytest.mark.parametrize("vocab_size, dtype", [(2, np.uint8), (65, np.uint8), (256, np.uint8), (257, np.uint16),
-                                               (65_537, np.uint32)])  # fmt: skip
+@pytest.mark.parametrize(
+    "vocab_size, dtype",
+    [(2, np.uint8), (65, np.uint8), (256, np.uint8), (257, np.uint16), (65_537, np.uint32)],
+)
 def test_the_type_holds_the_largest_id(vocab_size, dtype):
     tokens = load_tokens(np.full(100, vocab_size - 1), vocab_size).train.tokens
     assert tokens.dtype == dtype and set(tokens.tolist()) == {vocab_size - 1}
@@ -80,11 +91,15 @@ def test_a_vocabulary_may_be_counted_by_numpy():
 def test_documents_are_split_whole_as_those_of_a_file():
     corpus = counting(100, offsets=[0, 1, 40, 60, 99, 100])
     assert [split.offsets.tolist() for split in (corpus.train, corpus.validation, corpus.test)] == [
-        [0, 1, 40, 60], [0, 39], [0, 1],
-    ]  # fmt: skip
+        [0, 1, 40, 60],
+        [0, 39],
+        [0, 1],
+    ]
     assert corpus.test.tokens.tolist() == [99 % 5] and corpus.vocabulary.tokens == 5
     ids, _, mask = evaluation_windows(corpus.train, 50)
-    assert mask.sum() == 60 and (ids[:, 0] == 5).all(), "a document of one token is a target as any other"
+    assert mask.sum() == 60 and (ids[:, 0] == 5).all(), (
+        "a document of one token is a target as any other"
+    )
     cut = first_bytes(corpus.train, 41)
     assert cut.offsets.tolist() == [0, 1, 40, 41] and cut.vocabulary == corpus.vocabulary
 
@@ -101,23 +116,39 @@ def test_three_arrays_are_three_splits():
     [
         (IDS - 60_000, "holds the id -[0-9]+: expected 0 to 50256"),
         (IDS + 50_257, r"holds the id 100\d\d\d: expected"),
-        (IDS.astype(float), r"float64: expected one row of integer ids"), (IDS > 5, "bool: expected one row"),
-        (IDS.reshape(10, 100), r"shape \(10, 100\)"), ([], "is empty"), (np.int64(3), r"shape \(\)"),
-        ([[1], [2, 3]], "no array"), (["a", "b"], "<U1: expected"), (None, "expected one row"),
+        (IDS.astype(float), r"float64: expected one row of integer ids"),
+        (IDS > 5, "bool: expected one row"),
+        (IDS.reshape(10, 100), r"shape \(10, 100\)"),
+        ([], "is empty"),
+        (np.int64(3), r"shape \(\)"),
+        ([[1], [2, 3]], "no array"),
+        (["a", "b"], "<U1: expected"),
+        (None, "expected one row"),
         (IDS[:19], "19 tokens are too few"),
-        ({"train": IDS, "validation": IDS}, "keys are train, validation: expected train, validation, test"),
-        ({"train": IDS, "validation": IDS, "test": []}, "test is empty"), (b"bytes", "expected one row"),
+        (
+            {"train": IDS, "validation": IDS},
+            "keys are train, validation: expected train, validation, test",
+        ),
+        ({"train": IDS, "validation": IDS, "test": []}, "test is empty"),
+        (b"bytes", "expected one row"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_row_of_ids_is_named(array, words):
     assert_refused(words, load_tokens, array, 50_257)
 
 
-@pytest.mark.parametrize("offsets", [[0, 10], [1, 1000], [0, 500, 500, 1000], [0, 600, 500, 1000], [0.0, 1000.0], [0]])
+@pytest.mark.parametrize(
+    "offsets", [[0, 10], [1, 1000], [0, 500, 500, 1000], [0, 600, 500, 1000], [0.0, 1000.0], [0]]
+)
 def test_offsets_that_are_none_are_named(offsets):
     assert_refused("offsets", load_tokens, IDS, 50_257, offsets=offsets)
 
 
 @pytest.mark.parametrize("vocab_size", [0, -1, 2.0, True, None])
 def test_a_vocabulary_that_cannot_be_is_named(vocab_size):
-    assert_refused(f"vocab_size={vocab_size!r}: expected an integer of at least 1", load_tokens, IDS, vocab_size)
+    assert_refused(
+        f"vocab_size={vocab_size!r}: expected an integer of at least 1",
+        load_tokens,
+        IDS,
+        vocab_size,
+    )

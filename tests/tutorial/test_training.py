@@ -49,10 +49,14 @@ def test_loss_falls_and_the_log_says_so(corpus):
 
 
 def test_updates_are_those_of_a_loop_by_hand(corpus):
-    result = run(corpus, config=replace(CONFIG, weight_decay=2.0))  # enough to be seen after ten updates
+    result = run(
+        corpus, config=replace(CONFIG, weight_decay=2.0)
+    )  # enough to be seen after ten updates
     torch.manual_seed(CONFIG.seed)
     model = LanguageModel(MODEL)
-    moments = {name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in model.named_parameters()}
+    moments = {
+        name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in model.named_parameters()
+    }
     for step in range(CONFIG.steps):
         ids, targets = (torch.from_numpy(t) for t in draw_batch(corpus.train, CONFIG, step, True))
         model.zero_grad()
@@ -87,7 +91,9 @@ def test_one_step_called_by_hand_is_that_of_the_loop(corpus, whole):
 def test_accumulation_changes_only_rounding(corpus, causal):
     """With short documents: parts of a batch hold different numbers of targets, and weigh by them."""
     model = replace(MODEL, causal=causal, vocab_size=257)
-    short = corpus.__class__("short", *[Split.from_documents([b"Anne had " * n for n in (1, 5, 1)])] * 3)
+    short = corpus.__class__(
+        "short", *[Split.from_documents([b"Anne had " * n for n in (1, 5, 1)])] * 3
+    )
     one, four = (run(short, model=model, config=replace(CONFIG, accumulate=n)) for n in (1, 4))
     for name, value in one.model.state_dict().items():
         assert torch.allclose(value, four.model.state_dict()[name], rtol=1e-3, atol=2e-5), name
@@ -112,20 +118,30 @@ def test_masked_objective_learns_and_scores_hidden_bytes_only(corpus):
     assert np.mean([row["bits_per_byte"] for row in result.log[-5:]]) < 5
     share = result.evaluation.n_bytes / len(corpus.validation.tokens)
     assert 0.1 < share < 0.2
-    assert evaluate(result.model, corpus.validation, 20).bits_per_byte == result.evaluation.bits_per_byte
+    assert (
+        evaluate(result.model, corpus.validation, 20).bits_per_byte
+        == result.evaluation.bits_per_byte
+    )
 
 
 @pytest.mark.parametrize(
     "options, word",
     [
-        (dict(steps=0), "steps=0"), (dict(batch=2.5), "batch=2.5"), (dict(learning_rate=0), "learning_rate=0"),
-        (dict(learning_rate=float("nan")), "learning_rate=nan"), (dict(clip=0), "clip=0"),
-        (dict(batch=8, accumulate=3), "accumulate=3"), (dict(steps=50, warmup=50), "warmup=50"),
-        (dict(weight_decay=-1), "weight_decay=-1"), (dict(eval_bytes=-1), "eval_bytes=-1"),
-        (dict(dtype="int8"), "dtype='int8'"), (dict(corpus=3), "corpus=3"), (dict(compile="yes"), "compile='yes'"),
+        (dict(steps=0), "steps=0"),
+        (dict(batch=2.5), "batch=2.5"),
+        (dict(learning_rate=0), "learning_rate=0"),
+        (dict(learning_rate=float("nan")), "learning_rate=nan"),
+        (dict(clip=0), "clip=0"),
+        (dict(batch=8, accumulate=3), "accumulate=3"),
+        (dict(steps=50, warmup=50), "warmup=50"),
+        (dict(weight_decay=-1), "weight_decay=-1"),
+        (dict(eval_bytes=-1), "eval_bytes=-1"),
+        (dict(dtype="int8"), "dtype='int8'"),
+        (dict(corpus=3), "corpus=3"),
+        (dict(compile="yes"), "compile='yes'"),
         (dict(seed=2**63), "seed=9223372036854775808"),
     ],
-)  # fmt: skip
+)
 def test_wrong_settings_are_named(options, word):
     with pytest.raises(ValueError, match=word) as error:
         TrainConfig(**options)
@@ -147,7 +163,9 @@ def test_loss_that_is_not_finite_stops_before_the_weights_are_spoilt(corpus, tmp
         return loss(self, *args, **kwargs) * (float("nan") if len(calls) == 8 else 1)
 
     monkeypatch.setattr(LanguageModel, "loss", broken)
-    with pytest.raises(ValueError, match=r"step 8, learning rate 0\.00375.*loss is nan.*lower") as error:
+    with pytest.raises(
+        ValueError, match=r"step 8, learning rate 0\.00375.*loss is nan.*lower"
+    ) as error:
         run(corpus, tmp_path)
     assert "\n" not in str(error.value)
     assert last_checkpoint(tmp_path)[1]["step"] == 6
@@ -172,9 +190,13 @@ def test_a_machine_without_a_compiler_gets_one_line(corpus, monkeypatch):
 def test_a_user_s_unit_with_dropout_goes_on_bit_by_bit(corpus, tmp_path):
     class Dropping(FLASH):
         def forward(self, x, mask=None, segment_ids=None):
-            return torch.nn.functional.dropout(super().forward(x, mask, segment_ids), 0.1, self.training)
+            return torch.nn.functional.dropout(
+                super().forward(x, mask, segment_ids), 0.1, self.training
+            )
 
-    model = ModelConfig(Dropping, dim=16, depth=1, max_length=20, unit_options=dict(qk_dim=8, chunk_size=8))
+    model = ModelConfig(
+        Dropping, dim=16, depth=1, max_length=20, unit_options=dict(qk_dim=8, chunk_size=8)
+    )
     expected = run(corpus, model=model)
     run(corpus, tmp_path, model, stop_at=7)
     resumed = run(corpus, tmp_path, model, resume=True)
@@ -190,7 +212,13 @@ def test_curve_shows_the_log_and_says_it_in_words(whole):
     drawn = axes.get_lines()[0].get_xydata()
     assert np.allclose(drawn, [(row["step"], row["bits_per_byte"]) for row in whole.log])
     assert "10 updates" in alt and "3.21" in alt
-    words = [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_legend().get_texts()]
+    words = [
+        axes.title,
+        axes.xaxis.label,
+        axes.yaxis.label,
+        *axes.get_xticklabels(),
+        *axes.get_legend().get_texts(),
+    ]
     assert min(word.get_fontsize() for word in words) >= 9
     with pytest.raises(ValueError, match="empty"):
         training_curve([])
@@ -201,9 +229,13 @@ def test_curve_of_tokens_shows_the_scores_on_the_way():
     for step, score in ((2, 7.5), (4, 6.25), (6, 6.5)):
         rows[step - 1]["validation_bits_per_token"] = score
     figure, alt = training_curve(rows, 6.5)
-    (line,) = [line for line in figure.axes[0].get_lines() if line.get_label() == "validation on the way"]
+    (line,) = [
+        line for line in figure.axes[0].get_lines() if line.get_label() == "validation on the way"
+    ]
     assert line.get_xydata().tolist() == [[2, 7.5], [4, 6.25], [6, 6.5]]
-    assert figure.axes[0].get_ylabel() == "bits per token" and "bits per token over 6 updates" in alt
+    assert (
+        figure.axes[0].get_ylabel() == "bits per token" and "bits per token over 6 updates" in alt
+    )
     assert "3 validation scores on the way, of which the best is 6.250" in alt
 
 
@@ -226,14 +258,22 @@ def test_a_run_starts_from_trained_weights(whole, corpus, tmp_path):
     config = replace(CONFIG, steps=4, start_from=str(tmp_path / "trained"))
     tuned = run(corpus, tmp_path / "tuned", config=config)
     ids, targets = (torch.from_numpy(a) for a in draw_batch(corpus.train, config, 0, True))
-    expected = float(whole.model.loss(ids, targets, mask=None if (targets != -100).all() else targets != -100))
-    assert abs(tuned.log[0]["loss"] - expected) < 1e-5 < abs(tuned.log[0]["loss"] - run(corpus).log[0]["loss"])
+    expected = float(
+        whole.model.loss(ids, targets, mask=None if (targets != -100).all() else targets != -100)
+    )
+    assert (
+        abs(tuned.log[0]["loss"] - expected)
+        < 1e-5
+        < abs(tuned.log[0]["loss"] - run(corpus).log[0]["loss"])
+    )
     with pytest.raises(ValueError, match="has dim=16, but dim=32 is asked for"):
         run(corpus, model=replace(MODEL, dim=32), config=config)
     (tmp_path / "tuned" / "model.safetensors").unlink()
     shutil.rmtree(tmp_path / "tuned" / "step_000004")
     again = run(corpus, tmp_path / "tuned", config=config, resume=True)
-    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), tuned.model.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.model.parameters(), tuned.model.parameters())
+    )
 
 
 # ---------------------------------------------------------------- a text of a few lines

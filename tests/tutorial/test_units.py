@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import torch
 from refusals import assert_one_line
-from unit_cases import BOTH_WAYS, CASES, DEVICES, IDS, B, T, features, how_to_read, make, run_reference
+from unit_cases import (
+    BOTH_WAYS,
+    CASES,
+    DEVICES,
+    IDS,
+    B,
+    T,
+    features,
+    how_to_read,
+    make,
+    run_reference,
+)
 
 from flash_tutorial import (
     FLASH,
@@ -18,7 +29,12 @@ from flash_tutorial.check import branch_error, branch_std, draw_order_one
 pytestmark = pytest.mark.quick
 
 READINGS = ("all", "mask", "documents", "both")
-LENGTHS = (T, 12, 3, 1)  # three chunks and a tail, chunks that are full, shorter than a chunk, one token
+LENGTHS = (
+    T,
+    12,
+    3,
+    1,
+)  # three chunks and a tail, chunks that are full, shorter than a chunk, one token
 
 
 def error_against_numpy(unit, length, which, dtype, device):
@@ -93,7 +109,9 @@ def test_gradients(name, causal, which):
     """Of x and of every parameter, by finite differences along random directions."""
     unit, x, kw = make(name, causal), features(), how_to_read(which)
     valid = kw.get("mask", torch.ones(B, T, dtype=torch.bool))
-    names, params = zip(*[(n, p.detach().clone().requires_grad_()) for n, p in unit.named_parameters()])
+    names, params = zip(
+        *[(n, p.detach().clone().requires_grad_()) for n, p in unit.named_parameters()]
+    )
 
     def run(x, *params):
         return torch.func.functional_call(unit, dict(zip(names, params)), (x,), kw)[valid]
@@ -102,22 +120,33 @@ def test_gradients(name, causal, which):
     assert torch.autograd.gradcheck(run, (x.requires_grad_(), *params), fast_mode=True, atol=1e-6)
 
 
-@pytest.mark.parametrize("make_unit", [
-    lambda causal: GAU(4, expansion=1, qk_dim=2, causal=causal, bias_length=8, length_scale=5),
-    lambda causal: GAU(4, expansion=1, qk_dim=2, causal=causal, bias="rotary", attention="softmax"),
-    lambda causal: FLASH(4, expansion=1, qk_dim=2, causal=causal, chunk_size=2),
-    lambda causal: FLASH(4, expansion=1, qk_dim=2, causal=causal, chunk_size=2, combine="sum", bias="rotary"),
-    lambda causal: TransformerBlock(4, heads=1, ff_dim=4, causal=causal, rope=True, glu=True),
-    lambda causal: MCTransformerBlock(4, heads=1, ff_dim=4, causal=causal, chunk_size=2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make_unit",
+    [
+        lambda causal: GAU(4, expansion=1, qk_dim=2, causal=causal, bias_length=8, length_scale=5),
+        lambda causal: GAU(
+            4, expansion=1, qk_dim=2, causal=causal, bias="rotary", attention="softmax"
+        ),
+        lambda causal: FLASH(4, expansion=1, qk_dim=2, causal=causal, chunk_size=2),
+        lambda causal: FLASH(
+            4, expansion=1, qk_dim=2, causal=causal, chunk_size=2, combine="sum", bias="rotary"
+        ),
+        lambda causal: TransformerBlock(4, heads=1, ff_dim=4, causal=causal, rope=True, glu=True),
+        lambda causal: MCTransformerBlock(4, heads=1, ff_dim=4, causal=causal, chunk_size=2),
+    ],
+)
 @pytest.mark.parametrize("causal", [True, False])
 def test_gradients_entry_by_entry(make_unit, causal):
     """The whole Jacobian, at a size where that is quick; padding and documents at once."""
     unit = draw_order_one(make_unit(causal).double(), torch.Generator().manual_seed(0))
-    x = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+    x = torch.randn(
+        2, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True
+    )
     mask = torch.arange(5)[None] < torch.tensor([[5], [4]])
     segments = torch.tensor([[0, 0, 0, 1, 1], [0, 1, 1, 1, 2]])
-    names, params = zip(*[(n, p.detach().clone().requires_grad_()) for n, p in unit.named_parameters()])
+    names, params = zip(
+        *[(n, p.detach().clone().requires_grad_()) for n, p in unit.named_parameters()]
+    )
 
     def run(x, *params):
         return torch.func.functional_call(unit, dict(zip(names, params)), (x, mask, segments))[mask]
@@ -138,13 +167,21 @@ def test_to_numpy_is_a_copy_in_float64(name, causal):
     assert torch.equal(unit(x), before)
 
 
-@pytest.mark.parametrize("make_block", [
-    lambda: TransformerBlock(8, heads=2, glu=True, rope=True, causal=True),
-    lambda: MCTransformerBlock(8, heads=2, chunk_size=4, causal=True),
-], ids=["transformer++", "mc_transformer++"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make_block",
+    [
+        lambda: TransformerBlock(8, heads=2, glu=True, rope=True, causal=True),
+        lambda: MCTransformerBlock(8, heads=2, chunk_size=4, causal=True),
+    ],
+    ids=["transformer++", "mc_transformer++"],
+)
 def test_a_causal_block_needs_no_mask_for_padding_on_the_right(make_block, monkeypatch):
     """torch's fused attention then runs without a T x T mask; what is padding comes later than all that counts."""
-    block, x, mask = make_block().double(), torch.randn(2, 11, 8, dtype=torch.float64), torch.ones(2, 11).bool()
+    block, x, mask = (
+        make_block().double(),
+        torch.randn(2, 11, 8, dtype=torch.float64),
+        torch.ones(2, 11).bool(),
+    )
     mask[1, 6:] = False
     given, attention = [], torch.nn.functional.scaled_dot_product_attention
 
@@ -158,11 +195,16 @@ def test_a_causal_block_needs_no_mask_for_padding_on_the_right(make_block, monke
     assert given == [None] * len(given) and given
 
 
-@pytest.mark.parametrize("name, causal", [("gau", False), ("flash", True), ("flash, layer norm", False)])
+@pytest.mark.parametrize(
+    "name, causal", [("gau", False), ("flash", True), ("flash, layer norm", False)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_was_gated_may_be_computed_again(name, causal, dtype, monkeypatch):
     """As on a card: the same outputs and gradients, bit for bit, and one array of the width E less is kept."""
-    unit, (x, reading) = make(name, causal, dtype=dtype), (features(T, dtype=dtype), how_to_read("both", T))
+    unit, (x, reading) = (
+        make(name, causal, dtype=dtype),
+        (features(T, dtype=dtype), how_to_read("both", T)),
+    )
     found, kept, own = [], [], {p.data_ptr() for p in unit.parameters()}
     for again in (False, True):
         monkeypatch.setattr(gau, "gates_again", lambda u, again=again: again)
@@ -191,8 +233,14 @@ def test_it_is_computed_again_on_a_card_alone():
     assert asked == [False]
 
 
-@pytest.mark.parametrize("given", [np.zeros((2, 5, 8)), [[1.0]], None], ids=["array", "list", "nothing"])
+@pytest.mark.parametrize(
+    "given", [np.zeros((2, 5, 8)), [[1.0]], None], ids=["array", "list", "nothing"]
+)
 def test_what_is_no_tensor_is_one_line(given):
-    for unit in (FLASH(8, qk_dim=4, chunk_size=4), GAU(8, qk_dim=4), TransformerBlock(8, heads=2),
-                 MCTransformerBlock(8, heads=2, chunk_size=4)):  # fmt: skip
+    for unit in (
+        FLASH(8, qk_dim=4, chunk_size=4),
+        GAU(8, qk_dim=4),
+        TransformerBlock(8, heads=2),
+        MCTransformerBlock(8, heads=2, chunk_size=4),
+    ):
         assert_one_line(lambda: unit(given), "expected a torch tensor (B, T, 8)")  # noqa: B023

@@ -74,7 +74,13 @@ def cases_2(rng, numbers):
     def case(name, part, make, *sizes, say=None):
         T, D, E = grown(rng, *sizes)
         fn, seed = make(T, D, E), int(rng.integers(1 << 30))
-        return Case(name, part, lambda answer: answer(fn, T, D, np.random.default_rng(seed)), f"{T = }, {D = }", say)
+        return Case(
+            name,
+            part,
+            lambda answer: answer(fn, T, D, np.random.default_rng(seed)),
+            f"{T = }, {D = }",
+            say,
+        )
 
     def plain(condition=causal, **how):
         return lambda T, D, E: reader(rng, table_of(T, condition), D, E, **how)
@@ -86,7 +92,9 @@ def cases_2(rng, numbers):
     def one_output_channel(T, D, E):
         """Output i reads others in its channel i % E, and no others in the rest."""
         own, all_ = reader(rng, np.eye(T, dtype=bool), D, E), reader(rng, table_of(T, causal), D, E)
-        return lambda x_TD: np.where(table_of(max(T, E), lambda i, e: i % E == e)[:T, :E], all_(x_TD), own(x_TD))
+        return lambda x_TD: np.where(
+            table_of(max(T, E), lambda i, e: i % E == e)[:T, :E], all_(x_TD), own(x_TD)
+        )
 
     def one_hot(T, D, E):
         """A 1 in one channel, and 0 in the others; what is read decides in which."""
@@ -100,13 +108,41 @@ def cases_2(rng, numbers):
 
     who, weak, channel = "who sees whom", "weak and closed", "channels"
     yield case("a causal function", who, plain(), 6, 3, 4)
-    yield case("3 tokens back, 1 ahead", who, plain(lambda i, j: (j >= i - 3) & (j <= i + 1)), 9, 4, 2)
+    yield case(
+        "3 tokens back, 1 ahead", who, plain(lambda i, j: (j >= i - 3) & (j <= i + 1)), 9, 4, 2
+    )
     yield case("earlier tokens only", who, plain(lambda i, j: j < i), 5, 2, 3)
     yield case("one token", who, plain(), 1, 3, 2)
-    yield case("others count for 0.0000000001", weak, plain(own=1e4, far=1e-10), 7, 3, 5, say="allclose")
-    yield case("a relu that is closed for small numbers", weak, plain(message=closed), 40, 4, 3, say="one step")
-    yield case("channel 0 is not read", channel, plain(message=lambda x_TD: x_TD[:, 1:]), 6, 4, 3, say="channel 0")
-    yield case("one channel of an output reads others", channel, one_output_channel, 8, 3, 5, say="all channels")
+    yield case(
+        "others count for 0.0000000001", weak, plain(own=1e4, far=1e-10), 7, 3, 5, say="allclose"
+    )
+    yield case(
+        "a relu that is closed for small numbers",
+        weak,
+        plain(message=closed),
+        40,
+        4,
+        3,
+        say="one step",
+    )
+    yield case(
+        "channel 0 is not read",
+        channel,
+        plain(message=lambda x_TD: x_TD[:, 1:]),
+        6,
+        4,
+        3,
+        say="channel 0",
+    )
+    yield case(
+        "one channel of an output reads others",
+        channel,
+        one_output_channel,
+        8,
+        3,
+        5,
+        say="all channels",
+    )
     yield case(
         "the largest channel counts",
         channel,
@@ -168,7 +204,9 @@ def rope(x_TS, positions):
     angle = np.multiply.outer(positions, frequency)
     angle_TS = np.tile(angle, 2)
     turned_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)
-    return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
+    cos_TS = np.cos(angle_TS, dtype=np.float64)
+    sin_TS = np.sin(angle_TS, dtype=np.float64)
+    return x_TS * cos_TS + turned_TS * sin_TS
 
 
 def given_rope(x_TS, positions):
@@ -178,7 +216,9 @@ def given_rope(x_TS, positions):
     angle = np.multiply.outer(positions, frequency).astype(np.float16)
     angle_TS = np.repeat(angle, 2, axis=1)
     turned_TS = np.concatenate([-x_TS[:, half:], x_TS[:, :half]], axis=1)
-    return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(angle_TS, dtype=np.float64)
+    return x_TS * np.cos(angle_TS, dtype=np.float64) + turned_TS * np.sin(
+        angle_TS, dtype=np.float64
+    )
 
 
 PROPERTIES = ("norm", "distance", "both")
@@ -210,7 +250,9 @@ def pairing_case(name, x_TS, positions):
     """For positions whose angles float16 holds exactly, so that only a fault of the pairing shows."""
     sizes = "T = {}, S = {}".format(*x_TS.shape)
     right = by_right("01.5", name, "rope", x_TS, positions)
-    return call(name, "pairing", x_TS, positions, of="rope", sizes=sizes, say="pairing", then=about(right))
+    return call(
+        name, "pairing", x_TS, positions, of="rope", sizes=sizes, say="pairing", then=about(right)
+    )
 
 
 def cases_5(rng, numbers):
@@ -223,10 +265,14 @@ def cases_5(rng, numbers):
     def far(name, draw, T, S, then=lambda value: value):
         (T,) = grown(rng, T, more=20)
         given = draw(rng, T, S), rng.integers(2048, 4096, size=T) * 2 + 1
-        return call(name, angles, *given, of="rope", sizes=f"{T = }, {S = }", then=then, say="precision")
+        return call(
+            name, angles, *given, of="rope", sizes=f"{T = }, {S = }", then=then, say="precision"
+        )
 
     def norms(answers):
-        return about(np.linalg.norm(x, axis=1))(np.linalg.norm(answers.rope(x.copy(), places.copy()), axis=1))
+        return about(np.linalg.norm(x, axis=1))(
+            np.linalg.norm(answers.rope(x.copy(), places.copy()), axis=1)
+        )
 
     def names(key):
         right = by_right("01.5", key, "shows", key)
@@ -243,8 +289,16 @@ def cases_5(rng, numbers):
     yield exact("small angles", 5, 4, 100)
     yield exact("four pairs", 3, 8, 1000)
     yield Case("lengths of the rows", tables, norms, f"{T = }, S = {2 * pairs}", say="pairing")
-    yield far("one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2)
-    yield far("the slowest pair, positions of 4096 to 8192", outer_channels, 9, 2 * grown(rng, 3)[0], keep_outer)
+    yield far(
+        "one pair, positions of 4096 to 8192", lambda rng, T, S: rng.normal(size=(T, S)), 6, 2
+    )
+    yield far(
+        "the slowest pair, positions of 4096 to 8192",
+        outer_channels,
+        9,
+        2 * grown(rng, 3)[0],
+        keep_outer,
+    )
     yield names("pairing")
     yield names("precision")
 

@@ -27,7 +27,9 @@ def cases_1(rng, numbers):
         "three axes, large numbers": rng.normal(size=grown(rng, 2, 3, 4)) * 300,
         "one number, negative": -1 - np.abs(rng.normal(size=1)),
     }
-    return [call(name, of, s, of=of) for of in ("relu2", "relu2_slope") for name, s in given.items()]
+    return [
+        call(name, of, s, of=of) for of in ("relu2", "relu2_slope") for name, s in given.items()
+    ]
 
 
 # ---------------------------------------------------------------- 02.2 gated_unit
@@ -39,7 +41,8 @@ def gated_unit(x_TD, params, mix):
     """The oracle."""
     E = len(params["out_weight"])
     size_T1 = np.sqrt(x_TD.var(1, keepdims=True) + EPS)
-    normed = (x_TD - x_TD.mean(1, keepdims=True)) / size_T1 * params["norm_gain"] + params["norm_offset"]
+    normed = (x_TD - x_TD.mean(1, keepdims=True)) / size_T1
+    normed = normed * params["norm_gain"] + params["norm_offset"]
     h = normed @ params["in_weight"] + params["in_bias"]
     u, v, z = np.split(silu(h), [E, 2 * E], axis=1)
     read = u * mix(z, v)
@@ -52,7 +55,9 @@ def both_sides(z_TS):
 
 MIXES = {
     "identity": lambda z_TS, v_TE: v_TE,
-    "one_before": lambda z_TS, v_TE: np.concatenate([0 * v_TE[:1], v_TE[:-1]]),  # the first one reads nothing
+    "one_before": lambda z_TS, v_TE: np.concatenate(
+        [0 * v_TE[:1], v_TE[:-1]]
+    ),  # the first one reads nothing
     "causal_map": lambda z_TS, v_TE: np.tril(z_TS @ np.roll(z_TS, 1, axis=1).T) @ v_TE,
     "both_sides": lambda z_TS, v_TE: both_sides(z_TS) @ v_TE,
 }
@@ -60,9 +65,11 @@ MIXES = {
 
 def draw_layers(rng, D, E, S):
     return {
-        "in_weight": rng.normal(size=(D, 2 * E + S)) / math.sqrt(D), "in_bias": rng.normal(size=2 * E + S),
-        "out_weight": rng.normal(size=(E, D)) / math.sqrt(E), "out_bias": rng.normal(size=D) + 1,
-    }  # fmt: skip
+        "in_weight": rng.normal(size=(D, 2 * E + S)) / math.sqrt(D),
+        "in_bias": rng.normal(size=2 * E + S),
+        "out_weight": rng.normal(size=(E, D)) / math.sqrt(E),
+        "out_bias": rng.normal(size=D) + 1,
+    }
 
 
 def cases_2(rng, numbers):
@@ -74,14 +81,27 @@ def cases_2(rng, numbers):
         x_TD = size * (rng.normal(size=(T, D)) + rng.normal(size=(T, 1)))
         for key, columns in zeros.items():
             params[key][..., : {"D": D, "E": E}[columns]] = 0
-        return call(name, part, x_TD, params, lent(MIXES[mix]), sizes=f"{T = }, {D = }, {E = }, {S = }, mix: {mix}")
+        return call(
+            name,
+            part,
+            x_TD,
+            params,
+            lent(MIXES[mix]),
+            sizes=f"{T = }, {D = }, {E = }, {S = }, mix: {mix}",
+        )
 
     yield case("each token reads itself, small x", "no mixing", "identity", 5, 4, 3, 2, size=0.003)
     yield case("each token reads itself", "no mixing", "identity", 6, 4, 5, 3)
     yield case("each token reads itself, large x", "no mixing", "identity", 7, 3, 4, 2, size=10.0)
-    yield case("each token reads the one before", "with an attention matrix", "one_before", 5, 4, 6, 3)
-    yield case("causal, an attention matrix of z", "with an attention matrix", "causal_map", 8, 5, 3, 4)
-    yield case("both sides, an attention matrix of z", "with an attention matrix", "both_sides", 4, 6, 7, 3)
+    yield case(
+        "each token reads the one before", "with an attention matrix", "one_before", 5, 4, 6, 3
+    )
+    yield case(
+        "causal, an attention matrix of z", "with an attention matrix", "causal_map", 8, 5, 3, 4
+    )
+    yield case(
+        "both sides, an attention matrix of z", "with an attention matrix", "both_sides", 4, 6, 7, 3
+    )
     yield case("out_weight is zero", "limits", "causal_map", 6, 5, 4, 3, out_weight="D")
     yield case("u is zero", "limits", "causal_map", 5, 3, 4, 2, in_weight="E", in_bias="E")
     yield case("one token", "limits", "both_sides", 1, 5, 6, 2)
@@ -108,7 +128,14 @@ def cases_3(rng, numbers):
     def case(name, part, T, S, n, causal, heads=1.0, bias=1.0):
         (T, n), S = grown(rng, T, n), S + 2 * int(rng.integers(3))
         gamma, beta = heads * rng.normal(size=(2, 2, S))
-        given = rng.normal(size=(T, S)), gamma, beta, bias * (rng.normal(size=(T, T)) + 0.5), n, causal
+        given = (
+            rng.normal(size=(T, S)),
+            gamma,
+            beta,
+            bias * (rng.normal(size=(T, T)) + 0.5),
+            n,
+            causal,
+        )
         return call(name, part, *given, sizes=f"{T = }, {S = }, length_scale = {n}, {causal = }")
 
     yield case("both sides", "both sides", 5, 4, 3, False)
@@ -124,7 +151,11 @@ def cases_3(rng, numbers):
 
 # ---------------------------------------------------------------- 02.4 what relu^2 is not
 def draw_4(rng):
-    return {"r": int(rng.integers(3, 10)), "D": 64 * int(rng.integers(5, 16)), "S": 16 * int(rng.integers(3, 11))}
+    return {
+        "r": int(rng.integers(3, 10)),
+        "D": 64 * int(rng.integers(5, 16)),
+        "S": 16 * int(rng.integers(3, 11)),
+    }
 
 
 def right_4(n):
@@ -156,8 +187,16 @@ def mended(x_TD, params, bias_TT, n):
 
 def draw_port(rng, T, D, E, S):
     """(x, parameters, bias) of order one."""
-    heads = {"norm_gain": np.array(1.6), "gamma": rng.normal(size=(2, S)), "beta": rng.normal(size=(2, S))}
-    return 3 * rng.normal(size=(T, D)), heads | draw_layers(rng, D, E, S), rng.normal(size=(T, T)) + 0.5
+    heads = {
+        "norm_gain": np.array(1.6),
+        "gamma": rng.normal(size=(2, S)),
+        "beta": rng.normal(size=(2, S)),
+    }
+    return (
+        3 * rng.normal(size=(T, D)),
+        heads | draw_layers(rng, D, E, S),
+        rng.normal(size=(T, T)) + 0.5,
+    )
 
 
 def port_case(name, part, x_TD, params, bias_TT, n, zero=()):
@@ -167,7 +206,9 @@ def port_case(name, part, x_TD, params, bias_TT, n, zero=()):
     """
     params = params | {key: 0 * params[key] for key in zero}
     (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
-    if part == "the bias":  # it leaves nothing at later places, so that a fault of the mask there shows nothing
+    if (
+        part == "the bias"
+    ):  # it leaves nothing at later places, so that a fault of the mask there shows nothing
         bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -9 - np.abs(bias_TT))
     bare = params | {"out_weight": 0 * params["out_weight"]}
 
@@ -185,7 +226,14 @@ def cases_5(rng, numbers):
     yield case("the bias alone: gamma and beta are zero", "the bias", *x, 3, ("gamma", "beta"))
     yield case("bias and product", "the bias", *y, 5)
     yield case("the residual alone: out_weight is zero", "the residual", *y, 3, ("out_weight",))
-    yield case("the residual alone: all weights are zero", "the residual", *w, -np.abs(ahead), 5, ("gamma", "beta"))
+    yield case(
+        "the residual alone: all weights are zero",
+        "the residual",
+        *w,
+        -np.abs(ahead),
+        5,
+        ("gamma", "beta"),
+    )
     yield case("a positive bias, length_scale is 1", "the mask", *w, 1 + np.abs(ahead), 1)
     yield case("any bias, length_scale is 1", "the mask", *x, 1)
     yield case("one token, length_scale is 1", "the mask", *one, 1)
@@ -229,7 +277,10 @@ def cases_6(rng, numbers):
     def case(name, f, T, S, n, seen=lambda T: True, say=None):
         T, S, n = grown(rng, T, S, n)
         q, k, bias = *rng.normal(size=(2, T, S)), rng.normal(size=(T, T)) * 0.7 + 0.3
-        given, sizes = (q, k, bias, n, np.tri(T, dtype=bool) & seen(T)), f"{T = }, {S = }, length_scale = {n}"
+        given, sizes = (
+            (q, k, bias, n, np.tri(T, dtype=bool) & seen(T)),
+            f"{T = }, {S = }, length_scale = {n}",
+        )
         return call(name, "matrix_with", lent(f), *given, of="matrix_with", sizes=sizes, say=say)
 
     values = {
@@ -240,7 +291,9 @@ def cases_6(rng, numbers):
     yield from (call(name, "laplace", x, of="laplace") for name, x in values.items())
     yield case("causal, a smooth step", smooth_step, 6, 3, 4)
     yield case("causal, exp", np.exp, 5, 4, 3)
-    yield case("the last two tokens are padding", smooth_step, 7, 2, 5, lambda T: np.arange(T) < T - 2)
+    yield case(
+        "the last two tokens are padding", smooth_step, 7, 2, 5, lambda T: np.arange(T) < T - 2
+    )
     yield case("a window of three", logistic, 8, 5, 3, lambda T: ~np.tri(T, k=-3, dtype=bool))
     yield case("a row that sees nothing", np.exp, 4, 3, 2.5, lambda T: np.arange(T)[:, None] != 2)
     yield case("a function that falls slowly", slow, 5, 3, 2, say="minus thousand")

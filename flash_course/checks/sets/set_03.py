@@ -35,7 +35,9 @@ def turned(vector, places):
     """A row of S numbers for each place: the vector, its pairs turned by their angles there."""
     one, two = vector.chunk(2)
     angle = places[:, None] * 10000.0 ** (-torch.arange(len(one), dtype=vector.dtype) / len(one))
-    return torch.cat([one * angle.cos() - two * angle.sin(), two * angle.cos() + one * angle.sin()], dim=1)
+    return torch.cat(
+        [one * angle.cos() - two * angle.sin(), two * angle.cos() + one * angle.sin()], dim=1
+    )
 
 
 def rotary_bias(a, b, n, first=0):
@@ -59,7 +61,9 @@ def cases_1(rng, numbers):
 
     def waves(name, n, S, first=None):
         (n, how, sizes), S = first_of(n, first), S + 2 * int(rng.integers(4))
-        return call(name, "rotary", draw(S), draw(S), n, **how, of="rotary_bias", sizes=f"{S = }, {sizes}")
+        return call(
+            name, "rotary", draw(S), draw(S), n, **how, of="rotary_bias", sizes=f"{S = }, {sizes}"
+        )
 
     (n,) = grown(rng, 5)
     w, weights = draw(2 * n - 1), draw(n - 2, n)
@@ -90,7 +94,12 @@ def cases_1(rng, numbers):
 class SmallGAU(nn.Module):
     def __init__(self, dim, expanded, qk_dim, *, reach, n, causal):
         super().__init__()
-        self.widths, self.reach, self.n, self.causal = [expanded, expanded, qk_dim], reach, n, causal
+        self.widths, self.reach, self.n, self.causal = (
+            [expanded, expanded, qk_dim],
+            reach,
+            n,
+            causal,
+        )
         self.gain = nn.Parameter(torch.ones(()))
         self.in_proj, self.out_proj = nn.Linear(dim, sum(self.widths)), nn.Linear(expanded, dim)
         for linear in (self.in_proj, self.out_proj):
@@ -127,7 +136,9 @@ def shapes_of(unit):
 
 def filled(unit, drawn):
     """The unit in float64, with these parameters."""
-    reject_if(shapes_of(unit) != {name: tuple(p.shape) for name, p in drawn.items()}, "03.2", "names")
+    reject_if(
+        shapes_of(unit) != {name: tuple(p.shape) for name, p in drawn.items()}, "03.2", "names"
+    )
     unit.double().load_state_dict(drawn, strict=False)
     return unit
 
@@ -153,8 +164,14 @@ def cases_2(rng, numbers):
 
     def order_one(**how):
         shapes = by_right("03.2", f"shapes of {how}", "shapes_with", widths, how).items()
-        drawn = {name: draw(*shape) / (shape[1] if name.endswith("weight") else 1) ** 0.5 for name, shape in shapes}
-        return drawn | {"gain": torch.tensor(1.3), "table": drawn["table"] + 1}  # no draw closes the whole map
+        drawn = {
+            name: draw(*shape) / (shape[1] if name.endswith("weight") else 1) ** 0.5
+            for name, shape in shapes
+        }
+        return drawn | {
+            "gain": torch.tensor(1.3),
+            "table": drawn["table"] + 1,
+        }  # no draw closes the whole map
 
     def values(name, B, T, *, reach=4, n=5, causal=True):
         (B, n), more = grown(rng, B, n), int(rng.integers(5)) * (T > 1)
@@ -167,10 +184,16 @@ def cases_2(rng, numbers):
             result = branch(unit, x)
             with torch.no_grad():
                 unit.table += 10
-                reject_if(isinstance(result, torch.Tensor) and not (unit(x) - x - result).any(), "03.2", "stale")
+                reject_if(
+                    isinstance(result, torch.Tensor) and not (unit(x) - x - result).any(),
+                    "03.2",
+                    "stale",
+                )
             return result
 
-        return Case(name, "numbers", run, f"{B = }, {T = }, {shown}, {reach = }, {n = }, {causal = }")
+        return Case(
+            name, "numbers", run, f"{B = }, {T = }, {shown}, {reach = }, {n = }, {causal = }"
+        )
 
     (B, T), drawn = grown(rng, 2, 7), order_one()
     x, wide, sizes = draw(B, T, D), grown(rng, 128, 256, 400, 200), f"{B = }, {T = }, {shown}"
@@ -186,7 +209,9 @@ def cases_2(rng, numbers):
     def gradients(answer):
         unit = filled(build(answer, widths), drawn)
         (unit(x.clone()) * torch.arange(1.0, D + 1)).sum().backward()
-        reject_if(any(p.grad is None or not p.grad.any() for p in unit.parameters()), "03.2", "detached")
+        reject_if(
+            any(p.grad is None or not p.grad.any() for p in unit.parameters()), "03.2", "detached"
+        )
 
     def starts(answer):
         unit = build(answer, wide[:3], seed=3, reach=wide[3])
@@ -196,9 +221,15 @@ def cases_2(rng, numbers):
         for name in ("in_proj.weight", "out_proj.weight", "gamma", "table"):
             p = found[name].detach().double()
             if abs(float(p.std()) - 0.02) > 0.004 or abs(float(p.mean())) > 0.01:
-                raise Said("03.2", {"gamma": "gamma one", "table": "table start"}.get(name, "linear start"))
+                raise Said(
+                    "03.2", {"gamma": "gamma one", "table": "table start"}.get(name, "linear start")
+                )
             reject_if((p.abs() <= 0.04).all(), "03.2", "not normal")
-        reject_if(any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")), "03.2", "not zero")
+        reject_if(
+            any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")),
+            "03.2",
+            "not zero",
+        )
 
     def on_meta(answer, causal=True):
         unit, text = build(answer, widths, causal=causal), torch.zeros(B, T, D)
@@ -222,7 +253,9 @@ def cases_2(rng, numbers):
     yield Case("gradients", "parameters", gradients, sizes)
     yield Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide))
     yield Case("causal, on torch's device meta", "device", on_meta, sizes)
-    yield Case("not causal, on torch's device meta", "device", partial(on_meta, causal=False), sizes)
+    yield Case(
+        "not causal, on torch's device meta", "device", partial(on_meta, causal=False), sizes
+    )
 
 
 # ---------------------------------------------------------------- 03.3 numeric_gradient
@@ -242,7 +275,11 @@ def numeric_gradient(f, x):
 def likely_step(points, x, got, right):
     """The sentence for a gradient that is not exact, from the points at which the function was asked; or None."""
     got = np.asarray(got)
-    if got.shape != x.shape or got.dtype.kind not in "iuf" or np.abs(got - right).max(initial=0) <= 1e-7:
+    if (
+        got.shape != x.shape
+        or got.dtype.kind not in "iuf"
+        or np.abs(got - right).max(initial=0) <= 1e-7
+    ):
         return None
     points = [p for p in points if p.shape == x.shape]
     offsets = [p.astype(float) - x for p in points]
@@ -287,7 +324,9 @@ def cases_3(rng, numbers):
     def curve(shape):
         # quick enough that a step of 3e-4 is too large, large enough (30) that 1e-8 is too small
         pace = 2 + rng.uniform(size=shape)
-        return lambda x: float(30 + np.sin(pace * x).sum() + (x * np.roll(x, 1)).sum() + np.exp(x.mean()))
+        return lambda x: float(
+            30 + np.sin(pace * x).sum() + (x * np.roll(x, 1)).sum() + np.exp(x.mean())
+        )
 
     def curved(name, part, *shape):
         shape = grown(rng, *shape)
@@ -305,7 +344,9 @@ def cases_3(rng, numbers):
     yield curved("a matrix", "more axes", 3, 4)
     yield curved("three axes", "more axes", 2, 3, 4)
     yield case("a loss of relu² attention, by its bias", "more axes", bias, attention_loss)
-    yield case("x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole))
+    yield case(
+        "x holds whole numbers", "whole numbers", rng.integers(-2, 3, size=whole), curve(whole)
+    )
 
 
 # ---------------------------------------------------------------- 03.4 quadratic_backward
@@ -354,7 +395,9 @@ DIM, CHUNK = 12, 8
 
 
 def gau(kind=GAU, **how):
-    return kind(DIM, qk_dim=6, bias="toeplitz", bias_length=64, **dict(causal=True, length_scale=48) | how)
+    return kind(
+        DIM, qk_dim=6, bias="toeplitz", bias_length=64, **dict(causal=True, length_scale=48) | how
+    )
 
 
 def flash(kind=FLASH, combine="mean"):
@@ -367,7 +410,9 @@ class OverTheText(FLASH):
     def mix(self, heads, v, mask, segment_ids):
         how = dict(chunk_size=self.chunk_size, causal=True, bias=self.bias)
         near = mixed_chunk_attention(*heads, v, **how, global_=False)
-        return near + mixed_chunk_attention(*heads, v, **how, local=False, combine="sum") / v.shape[1]
+        return (
+            near + mixed_chunk_attention(*heads, v, **how, local=False, combine="sum") / v.shape[1]
+        )
 
 
 class FromTheEnd(GAU):
@@ -375,7 +420,9 @@ class FromTheEnd(GAU):
 
     def project(self, x, mask=None):
         left = torch.arange(x.shape[1], 0, -1, device=x.device)[:, None]
-        return super().project(x + torch.sin(left / (1 + torch.arange(self.dim, device=x.device))), mask)
+        return super().project(
+            x + torch.sin(left / (1 + torch.arange(self.dim, device=x.device))), mask
+        )
 
 
 def bent(kind, bend):
@@ -402,21 +449,27 @@ def tail_by_its_length(added):
 
 UNITS_5 = {
     "passes what is right": {
-        "a GAU with n fixed": gau, "FLASH with the mean": flash, "FLASH with the sum": lambda: flash(combine="sum"),
+        "a GAU with n fixed": gau,
+        "FLASH with the mean": flash,
+        "FLASH with the sum": lambda: flash(combine="sum"),
     },
     "the length": {
         "divides by the current length": lambda: gau(length_scale=None),
         "divides by all tokens of the text": lambda: flash(OverTheText),
         "counts positions from the end": lambda: gau(FromTheEnd),
         "scales an unfinished chunk": lambda: flash(bent(FLASH, tail_by_its_length)),
-        "a drift of 0.1% when the length doubles": lambda: gau(bent(GAU, lambda y: y * y.shape[1] ** 0.0015)),
+        "a drift of 0.1% when the length doubles": lambda: gau(
+            bent(GAU, lambda y: y * y.shape[1] ** 0.0015)
+        ),
     },
     "other faults": {
         "reads both sides": lambda: gau(causal=False),
-        "the first token reads the last": lambda: gau(bent(GAU, lambda y: (y + y.roll(1, dims=1)) / 2)),
+        "the first token reads the last": lambda: gau(
+            bent(GAU, lambda y: (y + y.roll(1, dims=1)) / 2)
+        ),
         "noise": lambda: gau(bent(GAU, noise())),
     },
-}  # fmt: skip
+}
 SHUT_5 = (properties.prefix_error, properties.check_unit, properties.step_error)
 
 
@@ -428,7 +481,9 @@ def cases_5(rng, numbers):
 def assert_prefix_consistent(unit):
     unit = copy.deepcopy(unit).double()
     properties.draw_order_one(unit, torch.Generator().manual_seed(0))
-    x = torch.randn(2, 45, unit.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.randn(
+        2, 45, unit.dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     whole = unit(x)
     for t in range(1, 44, 3):
         alone, same = unit(x[:, :t]), whole[:, :t]

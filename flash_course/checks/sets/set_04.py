@@ -8,7 +8,15 @@ import numpy as np
 
 from ..compare import difference
 from ..exercise import Case, Said, call, given_back, predicted, reject_if, values_at
-from ..instruments import Operations, Watched, following, lines_run, megabytes, multiplications, numpy_calls
+from ..instruments import (
+    Operations,
+    Watched,
+    following,
+    lines_run,
+    megabytes,
+    multiplications,
+    numpy_calls,
+)
 from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- what an answer costs
@@ -34,7 +42,9 @@ def drawing(rng, *rows, reads=1):
     seed = int(rng.integers(1 << 30))
 
     def draw(T):
-        widths = {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}  # a long text is narrow, for speed
+        widths = (
+            {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}
+        )  # a long text is narrow, for speed
         return texts(np.random.default_rng(seed), *rows, T, **widths, reads=reads)
 
     return draw
@@ -83,17 +93,30 @@ def cases_1(rng, numbers):
     small, draw = texts(rng, T, S=2, E=3), drawing(rng)
 
     def cost(f, *lengths):
-        count = multiplications(f, *small) or products(f, small)  # some ways of writing do not bear such numbers
+        count = multiplications(f, *small) or products(
+            f, small
+        )  # some ways of writing do not bear such numbers
         if count > 3 * 2 * T * 2 * 3:
-            _, taken = megabytes(f, *(array[:, :1] for array in draw(long)))  # what takes all pairs takes long
+            _, taken = megabytes(
+                f, *(array[:, :1] for array in draw(long))
+            )  # what takes all pairs takes long
             raise Said("04.1", "map" if taken > MEGABYTES * long else "pairs")
-        return within_limits("04.1", "states" if count else "map", f, draw, lengths=(long, *lengths))[-3:]
+        return within_limits(
+            "04.1", "states" if count else "map", f, draw, lengths=(long, *lengths)
+        )[-3:]
 
     yield case("one sequence", "values", 11, 3, 5)
     yield case("wide keys", "values", 9, 7, 4)
     yield case("one token", "values", 1, 2, 3)
-    yield Case("multiplications and memory", "cost", cost, f"{T = }, S = 2, E = 3; T = {long:,}, S = 24, E = 40")
-    yield Case("a long sequence", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5")
+    yield Case(
+        "multiplications and memory",
+        "cost",
+        cost,
+        f"{T = }, S = 2, E = 3; T = {long:,}, S = 24, E = 40",
+    )
+    yield Case(
+        "a long sequence", "cost", lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5"
+    )
 
 
 # ---------------------------------------------------------------- 04.2 recurrent
@@ -166,7 +189,12 @@ def in_chunks(exercise, part, rng, *decay):
     wide = f"T = {long:,}, S = 24, E = 40, {C = }"
     return case, [
         Case("steps and memory", part, cost, f"T = {40 * tenth}, C = {10 * tenth}; {wide}"),
-        Case("a long sequence", part, lambda f: cost(f, longer), f"T = {longer:,}, S = 3, E = 5, {C = }"),
+        Case(
+            "a long sequence",
+            part,
+            lambda f: cost(f, longer),
+            f"T = {longer:,}, S = 3, E = 5, {C = }",
+        ),
     ]
 
 
@@ -185,12 +213,24 @@ def cases_3(rng, numbers):
 def draw_4(rng):
     C, G = int(rng.integers(20, 60)), int(rng.integers(21, 50))
     S = int(rng.integers(5, 11)) * 8
-    return {"T": G * C + int(rng.integers(1, C)), "S": S, "E": S * 2 + int(rng.integers(1, 9)) * 16, "C": C}
+    return {
+        "T": G * C + int(rng.integers(1, C)),
+        "S": S,
+        "E": S * 2 + int(rng.integers(1, 9)) * 16,
+        "C": C,
+    }
 
 
 def right_4(n):
     T, S, E, C = (n[name] for name in "TSEC")
-    return {"a": T, "b": -(-T // C), "c": T * S * E, "d": S * E, "e": round(2 * S * E / (S + E)), "f": "operations"}
+    return {
+        "a": T,
+        "b": -(-T // C),
+        "c": T * S * E,
+        "d": S * E,
+        "e": round(2 * S * E / (S + E)),
+        "f": "operations",
+    }
 
 
 def cases_4(rng, numbers):
@@ -223,7 +263,13 @@ def cases_5(rng, numbers):
         T, S, E = grown(rng, T, S, E)
         given, sizes = texts(rng, T, S=S, E=E, reads=2), f"{T = }, {S = }, {E = }"
         for i, d in enumerate(("dq", "dk", "dv")):
-            yield call(f"{d} of {name}", "dk and dv" if i else "dq", *given, sizes=sizes, then=values_at(i, 3))
+            yield call(
+                f"{d} of {name}",
+                "dk and dv" if i else "dq",
+                *given,
+                sizes=sizes,
+                then=values_at(i, 3),
+            )
 
     (T,) = grown(rng, 1_000, more=60)
     memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(T,))
@@ -285,7 +331,10 @@ def equal(a, b):
 
 def arrays_of(function):
     """The arrays that a function has as globals or defaults."""
-    values = *getattr(function, "__globals__", {}).values(), *(getattr(function, "__defaults__", None) or ())
+    values = (
+        *getattr(function, "__globals__", {}).values(),
+        *(getattr(function, "__defaults__", None) or ()),
+    )
     return [x for x in values if isinstance(x, np.ndarray) and x.flags.writeable]
 
 
@@ -337,7 +386,11 @@ def list_6(rng):
     def two_ways_on(answers):
         kept = state.copy()
         first = copy.deepcopy(one(answers, request, kept))
-        reject_if(not equal(kept, state) or not equal(first, one(answers, request, kept)), "04.6", "given state moved")
+        reject_if(
+            not equal(kept, state) or not equal(first, one(answers, request, kept)),
+            "04.6",
+            "given state moved",
+        )
 
     def batch_twice(answers):
         first = copy.deepcopy(batch(answers, rows))
@@ -348,17 +401,30 @@ def list_6(rng):
         for row in range(B):
             others = np.arange(B) != row
             louder = [np.where(others[:, None, None], array, 3 * array) for array in rows]
-            reject_if(not equal(before[others], batch(answers, louder)[others]), "04.6", "shared rows")
+            reject_if(
+                not equal(before[others], batch(answers, louder)[others]), "04.6", "shared rows"
+            )
 
     yield Case("the same request twice", "answer_one", twice, f"{T = }")
     yield Case("one state, two ways to go on", "answer_one", two_ways_on, f"{T = }")
-    yield Case("another request comes in between", "answer_one", keeps_its_state, f"{T = }, then {T_later}")
+    yield Case(
+        "another request comes in between", "answer_one", keeps_its_state, f"{T = }, then {T_later}"
+    )
     yield call("a request", "answer_one", *request, of="answer_one", sizes=f"{T = }")
-    yield call("a request that goes on", "answer_one", *prompt, state, of="answer_one", sizes=f"T = {T_prompt}")
+    yield call(
+        "a request that goes on",
+        "answer_one",
+        *prompt,
+        state,
+        of="answer_one",
+        sizes=f"T = {T_prompt}",
+    )
     yield Case("the same batch twice", "answer_batch", batch_twice, shown)
     yield Case("one row gets louder", "answer_batch", quiet_rows, shown)
     yield call("a batch", "answer_batch", *rows, of="answer_batch", sizes=shown)
-    yield call("one row", "answer_batch", *draw(1, T_one), of="answer_batch", sizes=f"B = 1, T = {T_one}")
+    yield call(
+        "one row", "answer_batch", *draw(1, T_one), of="answer_batch", sizes=f"B = 1, T = {T_one}"
+    )
 
 
 # ---------------------------------------------------------------- 04.7 decayed

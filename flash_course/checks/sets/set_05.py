@@ -54,8 +54,14 @@ def what_moves(exercise, f, given, louder, chunk, places):
 def cases_2(rng, numbers):
     def case(name, part, G, S, E, lag=1, **how):
         (S, E), more = grown(rng, S, E), int(rng.integers(3))
-        G, lag = G + more if G > 1 else G, lag + more if lag > G else lag  # a lag beyond the text stays beyond it
-        kv, how = torch.from_numpy(rng.normal(size=(G, S, E))), how | ({"lag": lag} if lag > 1 else {})
+        G, lag = (
+            G + more if G > 1 else G,
+            lag + more if lag > G else lag,
+        )  # a lag beyond the text stays beyond it
+        kv, how = (
+            torch.from_numpy(rng.normal(size=(G, S, E))),
+            how | ({"lag": lag} if lag > 1 else {}),
+        )
         return call(name, part, kv, **how, sizes=f"{G = }, {S = }, {E = }, {lag = }")
 
     G, S, E = grown(rng, 6, 4, 3)
@@ -66,7 +72,13 @@ def cases_2(rng, numbers):
         loud = kv.clone()
         loud[3] *= 30
         name = f"output 3 moves with its own chunk, {str(dtype)[6:]}"
-        return Case(name, "rounding", lambda f: what_moves("05.2", f, [kv], [loud], 3, 3), f"{G = }", say=key)
+        return Case(
+            name,
+            "rounding",
+            lambda f: what_moves("05.2", f, [kv], [loud], 3, 3),
+            f"{G = }",
+            say=key,
+        )
 
     yield case("mean over the chunks before", "values", 5, 2, 3)
     yield case("sum", "values", 6, 3, 2, mean=False)
@@ -102,14 +114,39 @@ def cases_3(rng, numbers):
         said = ", ".join(f"{key} = {value}" for key, value in how.items())
         return call(name, part, *given, **how, sizes=f"{T = }, {S = }, {E = }, {C = }, {said}")
 
-    short, long = ((*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C) for C in (3, 30))
-    yield case("causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean")
+    short, long = (
+        (*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C)
+        for C in (3, 30)
+    )
+    yield case(
+        "causal, three chunks and a tail", "causal", 14, 3, 5, 4, causal=True, combine="mean"
+    )
     yield case("causal, the sum", "causal", 17, 4, 3, 5, causal=True, combine="sum")
     yield case("not causal", "not causal", 15, 5, 3, 4, causal=False, combine="mean")
     yield case("not causal, the sum", "not causal", 10, 3, 4, 3, causal=False, combine="sum")
-    yield case("not causal, a lag that does not count", "not causal", 11, 3, 2, 4, causal=False, combine="mean", lag=2)
+    yield case(
+        "not causal, a lag that does not count",
+        "not causal",
+        11,
+        3,
+        2,
+        4,
+        causal=False,
+        combine="mean",
+        lag=2,
+    )
     yield case("a lag of 2", "lag and edge sizes", 18, 3, 4, 4, causal=True, combine="mean", lag=2)
-    yield case("a lag beyond the text", "lag and edge sizes", 15, 2, 4, 4, causal=True, combine="sum", lag=9)
+    yield case(
+        "a lag beyond the text",
+        "lag and edge sizes",
+        15,
+        2,
+        4,
+        4,
+        causal=True,
+        combine="sum",
+        lag=9,
+    )
     yield case("fewer tokens than C", "lag and edge sizes", 3, 4, 5, 7, causal=True, combine="mean")
     yield case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean")
     yield case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean")
@@ -137,38 +174,59 @@ def layer(C):
 
 
 def layers(edits):
-    return {name: edited(layer, old, new, name=f"05.4, {name}") for name, (old, new) in edits.items()}
+    return {
+        name: edited(layer, old, new, name=f"05.4, {name}") for name, (old, new) in edits.items()
+    }
 
 
-RIGHT_4 = {"the mean over earlier chunks": layer} | layers({
-    "the bare sum": (" / np.maximum(far.sum(1, keepdims=True), 1)", ""),
-    "small weights": ("return weights", "return 1e-3 * weights"),
-})  # fmt: skip
-LEAKS_4 = layers({
-    "inclusive sum": ("h < g", "h <= g"),
-    "no local mask": (" & (j <= i)", ""),
-    "a leak in the last partial chunk only": ("(j <= i)", "((j <= i) | (i >= len(x_TD) // C * C))"),
-    "an inclusive sum with weights of 0.0001": ("h < g\n", "1e-4 * (h <= g)\n"),
-    "subtraction instead of a shift":
-        ("weights @ v", "near_TT @ v + (((h < g) * far_TT + (g == h) * 1e3) @ v - ((g == h) * 1e3) @ v)"),
-    "one output reads over a border": ("h < g", "(h < g) + 1e-6 * ((i == 1) & (j == C))"),
-    "divided by the length of the text": ("weights @ v", "weights @ v / len(x_TD)"),
-    "one channel of later tokens is read": ("weights @ v", "weights @ v + 1e-3 * ((g == h) & (j > i)) @ x_TD[:, 5:6]"),
-    "one channel of the outputs leaks": ("weights @ v", "weights @ v + 1e-3 * ((g == h) @ v) * (np.arange(8) == 3)"),
-})  # fmt: skip
-GAPS_4 = layers({
-    "one output forgets a chunk": ("h < g", "(h < g) & ~((i == 2 * C) & (h == 0))"),
-    "one chunk too far back": ("h < g", "h < g - 1"),
-    "local only": ("weights = near_TT + far", "weights = near_TT + 0"),
-    "global only": ("near_TT + far", "far"),
-    "diagonal hidden": ("j <= i", "j < i"),
-    "rolled": ("h < g", "(h < g) | (g == 0)"),
-})  # fmt: skip
+RIGHT_4 = {"the mean over earlier chunks": layer} | layers(
+    {
+        "the bare sum": (" / np.maximum(far.sum(1, keepdims=True), 1)", ""),
+        "small weights": ("return weights", "return 1e-3 * weights"),
+    }
+)
+LEAKS_4 = layers(
+    {
+        "inclusive sum": ("h < g", "h <= g"),
+        "no local mask": (" & (j <= i)", ""),
+        "a leak in the last partial chunk only": (
+            "(j <= i)",
+            "((j <= i) | (i >= len(x_TD) // C * C))",
+        ),
+        "an inclusive sum with weights of 0.0001": ("h < g\n", "1e-4 * (h <= g)\n"),
+        "subtraction instead of a shift": (
+            "weights @ v",
+            "near_TT @ v + (((h < g) * far_TT + (g == h) * 1e3) @ v - ((g == h) * 1e3) @ v)",
+        ),
+        "one output reads over a border": ("h < g", "(h < g) + 1e-6 * ((i == 1) & (j == C))"),
+        "divided by the length of the text": ("weights @ v", "weights @ v / len(x_TD)"),
+        "one channel of later tokens is read": (
+            "weights @ v",
+            "weights @ v + 1e-3 * ((g == h) & (j > i)) @ x_TD[:, 5:6]",
+        ),
+        "one channel of the outputs leaks": (
+            "weights @ v",
+            "weights @ v + 1e-3 * ((g == h) @ v) * (np.arange(8) == 3)",
+        ),
+    }
+)
+GAPS_4 = layers(
+    {
+        "one output forgets a chunk": ("h < g", "(h < g) & ~((i == 2 * C) & (h == 0))"),
+        "one chunk too far back": ("h < g", "h < g - 1"),
+        "local only": ("weights = near_TT + far", "weights = near_TT + 0"),
+        "global only": ("near_TT + far", "far"),
+        "diagonal hidden": ("j <= i", "j < i"),
+        "rolled": ("h < g", "(h < g) | (g == 0)"),
+    }
+)
 
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 6))
-    return versions({"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}, C)
+    return versions(
+        {"passes what is right": RIGHT_4, "finds leaks": LEAKS_4, "finds gaps": GAPS_4}, C
+    )
 
 
 def table_of(fn, T):
@@ -189,7 +247,9 @@ def same_at_each_length(fn, T):
     """Whether the beginning of a text gives the same alone, up to rounding."""
     x_TD = np.random.default_rng(1).normal(size=(T, 8))
     whole, alone = fn(x_TD), [fn(x_TD[:n]) for n in range(1, T)]
-    return max(np.abs(part - whole[: len(part)]).max() for part in alone) < 1e-10 * np.abs(whole).max()
+    return (
+        max(np.abs(part - whole[: len(part)]).max() for part in alone) < 1e-10 * np.abs(whole).max()
+    )
 
 
 # ---------------------------------------------------------------- 05.5 three suspects
@@ -253,7 +313,13 @@ def cases_5(rng, numbers):
             return what_moves("05.5", getattr(answers, of), given, [q, k, louder], 3, earlier)
 
         say = f"{of} left" if dtype == torch.bfloat16 else "in float64 and back"
-        return Case(f"outputs move with a later token, {str(dtype)[6:]}", of, run, f"{G = }, {C = }", say=say)
+        return Case(
+            f"outputs move with a later token, {str(dtype)[6:]}",
+            of,
+            run,
+            f"{G = }, {C = }",
+            say=say,
+        )
 
     q, k, v = heads(4, 4)
 
@@ -282,25 +348,54 @@ def cases_5(rng, numbers):
         cases += [case("one chunk", of, 1, 5), case("C = 1", of, 6, 1)]
         cases += [own_chunk_moves(of, torch.bfloat16), own_chunk_moves(of, torch.float64)]
     # behind the values, which say more about an answer that is None or zero
-    return [*cases, Case("an output has a gradient by later tokens", "suspect_one", gradient_leaks, "G = 4, C = 4")]
+    return [
+        *cases,
+        Case(
+            "an output has a gradient by later tokens",
+            "suspect_one",
+            gradient_leaks,
+            "G = 4, C = 4",
+        ),
+    ]
 
 
 right_5 = dict.fromkeys(SUSPECTS, mended) | {"found_05_5": FOUND}
 wrong_5 = [Wrong(f"{of} left", suspect, of) for of, suspect in SUSPECTS.items()]
 wrong_5 += [Wrong("by subtraction", SUSPECTS["suspect_two"], "suspect_one")]
-wrong_5 += [Wrong("by subtraction", right_5 | dict.fromkeys(["suspect_one", "suspect_two"], SUSPECTS["suspect_two"]))]
-wrong_5 += [Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
-            for key in FOUND for look in sorted({*FOUND.values()} - {FOUND[key]})]  # fmt: skip
+wrong_5 += [
+    Wrong(
+        "by subtraction",
+        right_5 | dict.fromkeys(["suspect_one", "suspect_two"], SUSPECTS["suspect_two"]),
+    )
+]
+wrong_5 += [
+    Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
+    for key in FOUND
+    for look in sorted({*FOUND.values()} - {FOUND[key]})
+]
 wrong_5 += [Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5")]
 
 
 # ---------------------------------------------------------------- 05.6 what the chunk decides
 def draw_6(rng):
     C, G = int(rng.integers(5, 12)), int(rng.integers(5, 9))
-    return {"T": G * C, "C": C, "t": int(rng.integers(2, G - 1)) * C + int(rng.integers(1, C - 1)), "S": 128, "E": 1536}
+    return {
+        "T": G * C,
+        "C": C,
+        "t": int(rng.integers(2, G - 1)) * C + int(rng.integers(1, C - 1)),
+        "S": 128,
+        "E": 1536,
+    }
 
 
 def right_6(n):
     C, t, S, E = (n[key] for key in "CtSE")
     last = "linear attention and the token itself"
-    return {"a": t % C + 1, "b": t // C, "c": round(2 * S * E / (S + E)), "d": True, "e": False, "f": last}
+    return {
+        "a": t % C + 1,
+        "b": t // C,
+        "c": round(2 * S * E / (S + E)),
+        "d": True,
+        "e": False,
+        "f": last,
+    }

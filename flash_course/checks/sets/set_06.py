@@ -41,8 +41,12 @@ def cases_1(rng, numbers):
         how = dict(qk_dim=S, chunk_size=C, norm=norm, expansion=expansion, max_length=1024)
         return ModelConfig("flash", vocab_size=N, dim=D, depth=depth, **how)
 
-    yield case("short chunks, ScaleNorm", "short chunks", small(int(rng.integers(5, 20)), "scale", 2))
-    yield case("short chunks, LayerNorm", "short chunks", small(int(rng.integers(60, 90)), "layer", 3))
+    yield case(
+        "short chunks, ScaleNorm", "short chunks", small(int(rng.integers(5, 20)), "scale", 2)
+    )
+    yield case(
+        "short chunks, LayerNorm", "short chunks", small(int(rng.integers(60, 90)), "layer", 3)
+    )
     yield case("just below 512", "short chunks", small(511, "scale", 2))
     yield case("C = 512", "long chunks", small(512, "layer", 2))
     yield case("long chunks", "long chunks", small(int(rng.integers(600, 900)), "scale", 3))
@@ -74,11 +78,15 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
     """The project's layer runs with the adopted weights, after a look at their shapes."""
     (T, C), (D, E), S = chunked(rng, T, C), grown(rng, D, E), S + 2 * int(rng.integers(4))
     port = {
-        "norm_gain": np.array(1 + rng.random()), "in_weight": rng.normal(size=(2 * E + S, D)) / D**0.5,
-        "in_bias": rng.normal(size=2 * E + S), "gamma": rng.normal(size=(4, S)), "beta": rng.normal(size=(4, S)),
-        "bias_weights": rng.normal(size=2 * C - 1), "out_weight": rng.normal(size=(D, E)) / E**0.5,
+        "norm_gain": np.array(1 + rng.random()),
+        "in_weight": rng.normal(size=(2 * E + S, D)) / D**0.5,
+        "in_bias": rng.normal(size=2 * E + S),
+        "gamma": rng.normal(size=(4, S)),
+        "beta": rng.normal(size=(4, S)),
+        "bias_weights": rng.normal(size=2 * C - 1),
+        "out_weight": rng.normal(size=(D, E)) / E**0.5,
         "out_bias": rng.normal(size=D),
-    }  # fmt: skip
+    }
     x_TD = rng.normal(size=(T, D))
     shapes = by_right("06.2", name, "shapes_for", port)
 
@@ -93,14 +101,18 @@ def port_case(name, part, rng, T, D, E, S, C, causal):
             reject_if(got != shape, "06.2", "shape of", name=key, expected=shape, got=got)
         return flash(x_TD, params, causal=causal, chunk_size=C)
 
-    return call(name, part, port, then=layer, sizes=f"{T = }, {D = }, {E = }, {S = }, {C = }, {causal = }")
+    return call(
+        name, part, port, then=layer, sizes=f"{T = }, {D = }, {E = }, {S = }, {C = }, {causal = }"
+    )
 
 
 def cases_2(rng, numbers):
     yield port_case("one token", "one token", rng, 1, 5, 8, 6, 3, False)
     yield port_case("three chunks and a tail", "causal", rng, 14, 5, 9, 6, 4, True)
     yield port_case("fewer tokens than C", "causal", rng, 6, 4, 7, 8, 9, True)
-    yield port_case("three chunks and a tail, both sides", "both sides", rng, 11, 7, 10, 6, 3, False)
+    yield port_case(
+        "three chunks and a tail, both sides", "both sides", rng, 11, 7, 10, 6, 3, False
+    )
     yield port_case("C = 1, both sides", "both sides", rng, 5, 3, 8, 10, 1, False)
 
 
@@ -117,7 +129,10 @@ def padded_unit(C):
         u, v, z = np.split(silu(scale_norm(x_TD) @ in_weight + bias), [E, 2 * E], axis=1)
         quad_q, quad_k, lin_q, lin_k = z * gamma[:, None] + beta[:, None]
         i, j = np.indices((T, T))
-        own, reads = (i // C == j // C) & ((j <= i) | (not causal)), (j // C < i // C) | (not causal)
+        own, reads = (
+            (i // C == j // C) & ((j <= i) | (not causal)),
+            (j // C < i // C) | (not causal),
+        )
         count = (reads * valid_T).sum(1)
         near = own * np.maximum(quad_q @ quad_k.T / C + table[i % C, j % C], 0) ** 2 / 40
         far = reads * (lin_q @ lin_k.T) / np.maximum(count, 1)[:, None]
@@ -128,13 +143,23 @@ def padded_unit(C):
     return unit
 
 
-COUNT, BOTH, X = "(reads * valid_T).sum(1)", "near * valid_T + far * valid_T", "(x_TD) @"  # what edits replace
+COUNT, BOTH, X = (
+    "(reads * valid_T).sum(1)",
+    "near * valid_T + far * valid_T",
+    "(x_TD) @",
+)  # what edits replace
 HELD = "np.repeat(np.maximum.reduceat(valid_T, range(0, T, C)), C)[:T]"  # places of chunks that hold a token
 RIGHT_3 = {
     "the mean over valid tokens": (),
-    "the mean over the positions of chunks that hold a token": (COUNT, f"C * (reads * (j % C == 0) * {HELD}).sum(1)"),
+    "the mean over the positions of chunks that hold a token": (
+        COUNT,
+        f"C * (reads * (j % C == 0) * {HELD}).sum(1)",
+    ),
     "the bare sum": (COUNT, "np.ones(T)"),
-    "anything in the rows of the padding": ("return out", "return np.where(valid_T[:, None] > 0, out, T + 7 * x_TD)"),
+    "anything in the rows of the padding": (
+        "return out",
+        "return np.where(valid_T[:, None] > 0, out, T + 7 * x_TD)",
+    ),
     "zeros in the rows of the padding": ("return out", "return out * valid_T[:, None]"),
     "other rounding at another length": ("weights @ v", "weights / T @ v * T"),
 }
@@ -142,23 +167,39 @@ READS_3 = {
     "the local part sees padding": ("near * valid_T", "near"),
     "the global part sees padding": ("far * valid_T", "far"),
     "zero before the projection": (X, "(x_TD * valid_T[:, None]) @", BOTH, "near + far"),
-    "padding is read with a hundredth of its weight": ("far * valid_T", "far * np.maximum(valid_T, 0.01)"),
-    "what the padding holds is added to each output": ("return out", "return out + (1 - valid_T) @ x_TD"),
+    "padding is read with a hundredth of its weight": (
+        "far * valid_T",
+        "far * np.maximum(valid_T, 0.01)",
+    ),
+    "what the padding holds is added to each output": (
+        "return out",
+        "return out + (1 - valid_T) @ x_TD",
+    ),
     "the first token alone reads padding": ("far * valid_T", "far * np.where(i == 0, 1, valid_T)"),
 }
 COUNTS_3 = {
     "chunks of padding are counted in the mean": (COUNT, "C * (reads * (j % C == 0)).sum(1)"),
     "divided by the padded length": (COUNT, "reads.sum(1)"),
     "the mean over the row is taken off": (X, "(x_TD - x_TD.mean(0)) @"),
-    "divided by the padded length, where causal": (COUNT, f"(np.full(T, T) if causal else {COUNT})"),
+    "divided by the padded length, where causal": (
+        COUNT,
+        f"(np.full(T, T) if causal else {COUNT})",
+    ),
 }
-POOLS_3 = {"passes what is right": RIGHT_3, "finds padding that is read": READS_3, "finds wrong counts": COUNTS_3}
+POOLS_3 = {
+    "passes what is right": RIGHT_3,
+    "finds padding that is read": READS_3,
+    "finds wrong counts": COUNTS_3,
+}
 
 
 def cases_3(rng, numbers):
     C = int(rng.integers(3, 6))
     for part, pool in POOLS_3.items():
-        yield from versions({part: {name: edited(padded_unit, *edits, name=name) for name, edits in pool.items()}}, C)
+        yield from versions(
+            {part: {name: edited(padded_unit, *edits, name=name) for name, edits in pool.items()}},
+            C,
+        )
 
 
 def assert_padding_inert(unit, C):
@@ -204,7 +245,9 @@ def start_case(name, look, say, N, D, T):
 
 
 def look_at_ratio(embedding_ND, position_TD):
-    embedding, position = (np.linalg.norm(table) / np.size(table) ** 0.5 for table in (embedding_ND, position_TD))
+    embedding, position = (
+        np.linalg.norm(table) / np.size(table) ** 0.5 for table in (embedding_ND, position_TD)
+    )
     sizes = {"embedding": f"{embedding:.2g}", "position": f"{position:.2g}"}
     reject_if(not 0.5 * position <= embedding <= 4 * position, "06.4", "ratio is", **sizes)
 
@@ -217,7 +260,9 @@ def look_at_form(table, embedding_ND, position_TD):
     """Each sine and cosine of the table is a column, wherever it stands."""
     columns = position_TD * np.linalg.norm(table) / max(np.linalg.norm(position_TD), 1e-300)
     apart = np.abs(table[:, :, None] - columns[:, None]).max(0)
-    reject_if(apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < len(apart), "06.4", "not sines")
+    reject_if(
+        apart.min(1).max() > 1e-3 or len({*apart.argmin(1)}) < len(apart), "06.4", "not sines"
+    )
 
 
 def look_at_logits(embedding_ND, position_TD):
@@ -237,24 +282,35 @@ def cases_4(rng, numbers):
         return tuple(value) if isinstance(value, np.ndarray) and value.shape == (2,) else value
 
     how = dict(of="report_sizes", then=two)
-    yield call("the tables as they are", "report", *drowned, sizes=f"{N = }, D = {wide}, {T = }", **how)
+    yield call(
+        "the tables as they are", "report", *drowned, sizes=f"{N = }, D = {wide}, {T = }", **how
+    )
     yield call("other tables", "report", *other, sizes=f"N = {rows}, {D = }, T = {places}", **how)
     yield start_case("positions differ", look_at_places, "alike", N, wide, T)
-    yield start_case("sines and cosines", partial(look_at_form, scaled_sin(T, wide)), "not sines", N, wide, T)
+    yield start_case(
+        "sines and cosines", partial(look_at_form, scaled_sin(T, wide)), "not sines", N, wide, T
+    )
     yield start_case("the ratio", look_at_ratio, "ratio", N, wide, T)
     yield start_case("the ratio in a smaller model", look_at_ratio, "ratio at small D", N, small, T)
-    yield start_case("the ratio in the smallest model", look_at_ratio, "ratio at small D", N, least, T)
+    yield start_case(
+        "the ratio in the smallest model", look_at_ratio, "ratio at small D", N, least, T
+    )
     yield start_case("the first logits", look_at_logits, "logits", N, wide, T)
 
 
-given_4 = {"report_sizes": lambda embedding_ND, position_TD: (0.0, 0.0), "start_tables": start_tables}
+given_4 = {
+    "report_sizes": lambda embedding_ND, position_TD: (0.0, 0.0),
+    "start_tables": start_tables,
+}
 right_4 = {"report_sizes": report_sizes, "start_tables": mended_tables}
 
 
 # ---------------------------------------------------------------- 06.5 mixed_chunk_backward
 def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     """Pair by pair."""
-    dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias = (np.zeros_like(x) for x in (q_quad, k_quad, q_lin, k_lin, v, bias_CC))
+    dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias = (
+        np.zeros_like(x) for x in (q_quad, k_quad, q_lin, k_lin, v, bias_CC)
+    )
     for i, j in np.ndindex(len(v), len(v)):
         g, h, place = i // C, j // C, (i % C, j % C)
         d_weight = d_out[i] @ v[j]
@@ -277,13 +333,20 @@ def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
 def outputs(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C):
     """What the gradients are of: the forward pass by one map of T x T."""
     i, j = torch.arange(len(v))[:, None], torch.arange(len(v))
-    near, far = (i // C == j // C) & (j <= i), (j // C < i // C) / (i // C * C).clamp(min=1).to(v.dtype)
+    near, far = (
+        (i // C == j // C) & (j <= i),
+        (j // C < i // C) / (i // C * C).clamp(min=1).to(v.dtype),
+    )
     scores = q_quad @ k_quad.T / C + bias_CC[i % C, j % C]
     return (near * (scores.real > 0) * scores**2 + far * (q_lin @ k_lin.T)) @ v
 
 
 wrong_5 = not_derived(outputs, 6, (1e-5, True), (1e-30j, False))
-PARTS = {"q_quad, k_quad, bias": ["dq_quad", "dk_quad", "dbias_CC"], "q_lin, k_lin": ["dq_lin", "dk_lin"], "v": ["dv"]}
+PARTS = {
+    "q_quad, k_quad, bias": ["dq_quad", "dk_quad", "dbias_CC"],
+    "q_lin, k_lin": ["dq_lin", "dk_lin"],
+    "v": ["dv"],
+}
 
 
 def some_of(names):
@@ -295,13 +358,26 @@ def some_of(names):
 def cases_5(rng, numbers):
     def cases(name, T, S, E, C, lost=False):
         (T, C), (S, E) = chunked(rng, T, C), grown(rng, S, E)
-        heads, v, bias_CC, d_out = (rng.normal(size=size) for size in ((4, T, S), (T, E), (C, C), (T, E)))
+        heads, v, bias_CC, d_out = (
+            rng.normal(size=size) for size in ((4, T, S), (T, E), (C, C), (T, E))
+        )
         biases = dict.fromkeys(PARTS, bias_CC)
         if lost:  # next to such numbers a step is lost, be it imaginary
-            heads[::2], v, d_out, biases["v"] = 1e-295 * heads[::2], 1e5 * v, 1e295 * d_out, 1e-147 * bias_CC
+            heads[::2], v, d_out, biases["v"] = (
+                1e-295 * heads[::2],
+                1e5 * v,
+                1e295 * d_out,
+                1e-147 * bias_CC,
+            )
         sizes = f"{T = }, {S = }, {E = }, {C = }"
-        return [without_autograd(call(name, part, *heads, v, biases[part], C, d_out, then=some_of(names), sizes=sizes))
-                for part, names in PARTS.items()]  # fmt: skip
+        return [
+            without_autograd(
+                call(
+                    name, part, *heads, v, biases[part], C, d_out, then=some_of(names), sizes=sizes
+                )
+            )
+            for part, names in PARTS.items()
+        ]
 
     drawn = [
         cases("three chunks and a tail", 14, 3, 5, 4),
@@ -326,10 +402,18 @@ def document_states(kv_GSE, doc_G):
 
 def cases_6(rng, numbers):
     def case(name, part, S, E, lengths, ids):
-        (S, E), lengths = grown(rng, S, E), [n + int(rng.integers(5)) if n > 1 else n for n in lengths]
+        (S, E), lengths = (
+            grown(rng, S, E),
+            [n + int(rng.integers(5)) if n > 1 else n for n in lengths],
+        )
         doc_G = np.repeat(ids, lengths)
-        return call(name, part, rng.normal(size=(len(doc_G), S, E)), doc_G,
-                    sizes=f"G = {len(doc_G)}, {S = }, {E = }, doc_G = {doc_G.tolist()}")  # fmt: skip
+        return call(
+            name,
+            part,
+            rng.normal(size=(len(doc_G), S, E)),
+            doc_G,
+            sizes=f"G = {len(doc_G)}, {S = }, {E = }, doc_G = {doc_G.tolist()}",
+        )
 
     first, second, S, E = grown(rng, 5, 7, 2, 3)
     kv_loud = rng.normal(size=(first + second, S, E)).astype(np.float32)
@@ -339,7 +423,11 @@ def cases_6(rng, numbers):
 
     def in_float32(f):
         got = np.asarray(f(kv_loud.copy(), docs_loud.copy()))
-        return np.where(np.isclose(got, exact, rtol=1e-3, atol=1e-4), exact, got) if got.shape == exact.shape else got
+        return (
+            np.where(np.isclose(got, exact, rtol=1e-3, atol=1e-4), exact, got)
+            if got.shape == exact.shape
+            else got
+        )
 
     (many,), short = grown(rng, 4), f"G = {first + second}"
     lengths = grown(rng, 700, 120, 180, more=30)
@@ -349,7 +437,9 @@ def cases_6(rng, numbers):
     def in_little_memory(f):
         for key, ids in (("table", (0, 1, 2)), ("ids", (0, 400_000, 1_000_000))):
             value, peak = megabytes(f, kv_long.copy(), np.repeat(ids, lengths))
-            reject_if(peak > G * G / 2e6, "06.6", key)  # a table of flags, one byte each, is twice this
+            reject_if(
+                peak > G * G / 2e6, "06.6", key
+            )  # a table of flags, one byte each, is twice this
         return value
 
     def in_little_time(f):
@@ -362,7 +452,17 @@ def cases_6(rng, numbers):
     yield case("ids that skip", "values", 2, 4, (4, 1, 5), (3, 7, 8))
     yield case("documents of one chunk", "edge sizes", 3, 4, [1] * many, range(many))
     yield case("one chunk", "edge sizes", 4, 2, (1,), (5,))
-    yield case("one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6))
-    yield Case("a first document 100,000 times larger, float32", "float32", in_float32, short, say="subtraction")
+    yield case(
+        "one document has more than one chunk", "edge sizes", 5, 3, (1, 2, 1, 1), (2, 3, 4, 6)
+    )
+    yield Case(
+        "a first document 100,000 times larger, float32",
+        "float32",
+        in_float32,
+        short,
+        say="subtraction",
+    )
     yield Case("many chunks, memory", "time and memory", in_little_memory, f"{G = }", say="table")
-    yield Case("many chunks, numbers read", "time and memory", in_little_time, f"{G = }", say="again")
+    yield Case(
+        "many chunks, numbers read", "time and memory", in_little_time, f"{G = }", say="again"
+    )

@@ -9,7 +9,14 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from flash_tutorial.corpora import IGNORE, START_ID, Split, evaluation_windows, mask_spans, random_windows
+from flash_tutorial.corpora import (
+    IGNORE,
+    START_ID,
+    Split,
+    evaluation_windows,
+    mask_spans,
+    random_windows,
+)
 
 from ...bench.stored import load_stored
 from ..compare import as_word
@@ -51,7 +58,9 @@ def learning_rate(step, peak, warmup, total):
 
 def clip_each(grads, max_norm):
     norms = [torch.linalg.vector_norm(g) for g in grads]
-    return [g * (max_norm / norm) if norm > max_norm else g.clone() for g, norm in zip(grads, norms)]
+    return [
+        g * (max_norm / norm) if norm > max_norm else g.clone() for g, norm in zip(grads, norms)
+    ]
 
 
 def cases_2(rng, numbers):
@@ -60,7 +69,9 @@ def cases_2(rng, numbers):
         warmup, total = warmup + more * (warmup == total), total + more
 
         def run(answers):
-            found = [answers.learning_rate(n, peak, warmup, total) for n in range(1, total + beyond + 1)]
+            found = [
+                answers.learning_rate(n, peak, warmup, total) for n in range(1, total + beyond + 1)
+            ]
             reject_if(any(rate is None for rate in found), "all", "none")
             return np.array([float(rate) for rate in found])
 
@@ -149,7 +160,9 @@ class Schedule:
 RATE, USED = "rate of the next update", "rate of this update"
 
 
-def session_case(rng, name, part, n_parts, n_steps, seen, max_norm=1e9, rates=(0.05,), wild=(), stale=0.0):
+def session_case(
+    rng, name, part, n_parts, n_steps, seen, max_norm=1e9, rates=(0.05,), wild=(), stale=0.0
+):
     """A case of some updates with a student's function: what is ``seen`` after each.
 
     ``wild``: the (update, part) that overflow. ``stale``: what stands in the gradients before the first update.
@@ -157,19 +170,30 @@ def session_case(rng, name, part, n_parts, n_steps, seen, max_norm=1e9, rates=(0
     n_steps += int(rng.integers(2)) * (n_steps > 1)
     weights = [rng.normal(size=shape) for shape in (grown(rng, 3), grown(rng, 2, 4))]
     batches = [  # of each update its parts: targets of each weight, and a factor
-        [(*(torch.from_numpy(rng.normal(size=w.shape)) for w in weights), 1e6 if (step, i) in wild else 1.0)
-         for i in range(n_parts)]
+        [
+            (
+                *(torch.from_numpy(rng.normal(size=w.shape)) for w in weights),
+                1e6 if (step, i) in wild else 1.0,
+            )
+            for i in range(n_parts)
+        ]
         for step in range(n_steps)
-    ]  # fmt: skip
+    ]
     factor = 2.0 ** int(rng.integers(6, 10))
 
     def run(training_step):
         parameters = [torch.from_numpy(w.copy()).requires_grad_() for w in weights]
         for p in parameters:
-            p.register_hook(lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g))  # as in float16
+            p.register_hook(
+                lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g)
+            )  # as in float16
             p.grad = torch.full_like(p, stale) if stale else None
         optimizer, scaler = Optimizer(parameters, rates[0]), Scaler(factor)
-        schedule, graphs, rows = Schedule(optimizer, rates), [], []  # graphs of losses that had no backward pass yet
+        schedule, graphs, rows = (
+            Schedule(optimizer, rates),
+            [],
+            [],
+        )  # graphs of losses that had no backward pass yet
 
         def loss_of(targets):
             reject_if(graphs and part == "accumulation", "07.3", "all in memory")
@@ -183,7 +207,11 @@ def session_case(rng, name, part, n_parts, n_steps, seen, max_norm=1e9, rates=(0
             given, before = copy.deepcopy(parts), [p.detach().clone() for p in parameters]
             training_step(loss_of, given, parameters, optimizer, scaler, schedule, max_norm)
             reject_if(not unchanged(parts, given), "all", "changed", argument=2)
-            now = {"weights": [p.detach().clone() for p in parameters], "scale": scaler.factor, RATE: optimizer.rate}
+            now = {
+                "weights": [p.detach().clone() for p in parameters],
+                "scale": scaler.factor,
+                RATE: optimizer.rate,
+            }
             now[USED] = optimizer.used
             now["moves"] = not all(map(torch.equal, before, now["weights"]))
             rows.append({name: now[name] for name in seen})
@@ -193,17 +221,32 @@ def session_case(rng, name, part, n_parts, n_steps, seen, max_norm=1e9, rates=(0
 
 
 def cases_3(rng, numbers):
-    case, warmup = partial(session_case, rng), (0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.29, 0.37, 0.46, 0.56, 0.67)
+    case, warmup = (
+        partial(session_case, rng),
+        (0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.29, 0.37, 0.46, 0.56, 0.67),
+    )
     yield case("four parts", "accumulation", 4, 2, ("weights",))
     yield case("three parts", "accumulation", 3, 3, ("weights",))
     yield case("a gradient over the limit", "clipping", 1, 1, ("weights",), max_norm=0.7)
     yield case("a gradient under the limit", "clipping", 1, 1, ("weights",), max_norm=90.0)
     yield case("the second update overflows", "overflow", 1, 3, ("scale", "moves"), wild=[(1, 0)])
-    yield case("a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9)
+    yield case(
+        "a gradient over the limit, three parts", "clipping", 3, 1, ("weights",), max_norm=0.9
+    )
     yield case("a warm-up, parts", "schedule", 3, 2, (RATE,), rates=warmup)
     yield case("a warm-up, one part", "schedule", 1, 3, (USED, RATE), rates=warmup)
-    yield case("a warm-up, and an update that is skipped", "schedule", 1, 3, (RATE,), rates=warmup, wild=[(1, 0)])
-    yield case("gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0)
+    yield case(
+        "a warm-up, and an update that is skipped",
+        "schedule",
+        1,
+        3,
+        (RATE,),
+        rates=warmup,
+        wild=[(1, 0)],
+    )
+    yield case(
+        "gradients are there before the first update", "accumulation", 2, 1, ("weights",), stale=3.0
+    )
 
 
 def given_3(loss_of, parts, parameters, optimizer, scaler, schedule, max_norm):
@@ -234,7 +277,9 @@ KINDS = ("weights", "m", "v")
 
 
 def save(path, run):
-    arrays = {f"{kind} {name}": array for kind in KINDS for name, array in getattr(run, kind).items()}
+    arrays = {
+        f"{kind} {name}": array for kind in KINDS for name, array in getattr(run, kind).items()
+    }
     plain = [run.step, run.position, run.rng.bit_generator.state]
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as file:
@@ -248,7 +293,9 @@ def load(path):
         for kind in KINDS:
             for name, array in getattr(loaded, kind).items():
                 array[...] = file[f"{kind} {name}"]
-        loaded.step, loaded.position, loaded.rng.bit_generator.state = json.loads(str(file["plain"]))
+        loaded.step, loaded.position, loaded.rng.bit_generator.state = json.loads(
+            str(file["plain"])
+        )
     return loaded
 
 
@@ -286,17 +333,23 @@ def cases_4(rng, numbers):
     case = partial(in_folder, "run.npz")
 
     def from_its_file(name, seed, updates, more, look=after):
-        return case(name, "goes on", partial(goes_on, seed, updates, look), f"{updates} + {more} updates")
+        return case(
+            name, "goes on", partial(goes_on, seed, updates, look), f"{updates} + {more} updates"
+        )
 
     def same_bits(loaded):
         there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
-        reject_if(not all(np.array_equal(there[name], here[name]) for name in there), "07.4", "last bit")
+        reject_if(
+            not all(np.array_equal(there[name], here[name]) for name in there), "07.4", "last bit"
+        )
 
     def itself(answers, path):
         run = advanced(seeds[3], few)
         answers.save(path, run)
         found = after(run)
-        reject_if(not unchanged(after(advanced(seeds[3], few)), found), "all", "changed", argument=2)
+        reject_if(
+            not unchanged(after(advanced(seeds[3], few)), found), "all", "changed", argument=2
+        )
         return found
 
     def twice(answers, path):
@@ -325,7 +378,15 @@ def cases_4(rng, numbers):
 
 
 # ---------------------------------------------------------------- 07.5 read the curve
-CHOICES = "healthy", "inclusive sum", "local only", "overfit", "rate too high", "rate too low", "targets not shifted"
+CHOICES = (
+    "healthy",
+    "inclusive sum",
+    "local only",
+    "overfit",
+    "rate too high",
+    "rate too low",
+    "targets not shifted",
+)
 CAUSES = [run["cause"] for run in load_stored("curves")["runs"]]
 
 
@@ -360,7 +421,11 @@ def cases_5(rng, numbers):
     return [case(letter, cause) for letter, cause in right_5(numbers).items()]
 
 
-wrong_5 = [Wrong(f"inclusive sum: {leak}", partial(right_5, leak=leak)) for leak in CHOICES if "sum" not in leak]
+wrong_5 = [
+    Wrong(f"inclusive sum: {leak}", partial(right_5, leak=leak))
+    for leak in CHOICES
+    if "sum" not in leak
+]
 
 
 # ---------------------------------------------------------------- 07.6 assert_honest_loader
@@ -393,7 +458,9 @@ class Loader:
 
     def masked(self, update):
         _, targets = self.batch(update)
-        return self.hide(np.where(targets == IGNORE, START_ID, targets), self.rng(update + 1_000_000))
+        return self.hide(
+            np.where(targets == IGNORE, START_ID, targets), self.rng(update + 1_000_000)
+        )
 
     def hide(self, text, rng):
         return mask_spans(text, rng, mask_id=MASK)
@@ -418,7 +485,8 @@ class Shuffled(Loader):
 
     @cached_property
     def windows(self):
-        return np.array(sorted(windows_of(map(self.train.document, range(self.train.n_documents)), self.T)))
+        documents = map(self.train.document, range(self.train.n_documents))
+        return np.array(sorted(windows_of(documents, self.T)))
 
     def batch(self, update):
         turns, numbers = np.divmod(update * ROWS + np.arange(ROWS), len(self.windows))
@@ -433,31 +501,57 @@ def windows_of(books, T):
     for book in books:
         for first in range(max(len(book) - T, 0) + 1):
             target = book[first : first + T].tolist()
-            before, fill = [int(book[first - 1]) if first else START_ID, *target[:-1]], T - len(target)
+            before, fill = (
+                [int(book[first - 1]) if first else START_ID, *target[:-1]],
+                T - len(target),
+            )
             found.add((*before, *[START_ID] * fill, *target, *[IGNORE] * fill))
     return found
 
 
-RIGHT_6 = {"the package's own": Loader, "spans of five": FixedSpans, "every window once in a pass": Shuffled}
+RIGHT_6 = {
+    "the package's own": Loader,
+    "spans of five": FixedSpans,
+    "every window once in a pass": Shuffled,
+}
 EDITS_6 = {
-    "targets equal to inputs":
-        ("return ids, targets", "return np.where(targets == IGNORE, START_ID, targets), targets"),
-    "targets equal to inputs, but for the first":
-        ("return ids, targets", "return ids, np.append(targets[:, :1], ids[:, 1:], axis=1)",
-         "= self.batch(update)", "= random_windows(self.train, ROWS, self.T, self.rng(update))"),
-    "windows across a book's end": ("random_windows(self.train,", "random_windows(split_of([self.train.tokens]),"),
+    "targets equal to inputs": (
+        "return ids, targets",
+        "return np.where(targets == IGNORE, START_ID, targets), targets",
+    ),
+    "targets equal to inputs, but for the first": (
+        "return ids, targets",
+        "return ids, np.append(targets[:, :1], ids[:, 1:], axis=1)",
+        "= self.batch(update)",
+        "= random_windows(self.train, ROWS, self.T, self.rng(update))",
+    ),
+    "windows across a book's end": (
+        "random_windows(self.train,",
+        "random_windows(split_of([self.train.tokens]),",
+    ),
     "trained on the validation text": ("split_of(train)", "split_of([*train, *validation])"),
     "single hidden tokens": ("mask_id=MASK", "mask_id=MASK, mean_span=1"),
     "nothing is hidden": ("return mask_spans", "return text, mask_spans", "=MASK)", "=MASK)[1]"),
     "the same windows at every update": ("self.T, self.rng(update)", "self.T, self.rng(0)"),
-    "the last token of a window is never a target":
-        ("return ids, targets", "targets[:, -1] = IGNORE\n        return ids, targets"),
-    "a window is scored twice":
-        ("return eval", "return [np.concatenate([part, part[-1:]]) for part in eval", "[:2]", "[:2]]"),
-    "the same number gives another batch": ("ids, targets = ", "self.seed += 1\n        ids, targets = "),
-}  # fmt: skip
+    "the last token of a window is never a target": (
+        "return ids, targets",
+        "targets[:, -1] = IGNORE\n        return ids, targets",
+    ),
+    "a window is scored twice": (
+        "return eval",
+        "return [np.concatenate([part, part[-1:]]) for part in eval",
+        "[:2]",
+        "[:2]]",
+    ),
+    "the same number gives another batch": (
+        "ids, targets = ",
+        "self.seed += 1\n        ids, targets = ",
+    ),
+}
 FAULTS_6 = {name: edited(Loader, *edits, name=f"07.6, {name}") for name, edits in EDITS_6.items()}
-FAULTS_6["some windows never come"] = edited(Shuffled, "self.T)))", "self.T)))[::2]", name="07.6, some windows")
+FAULTS_6["some windows never come"] = edited(
+    Shuffled, "self.T)))", "self.T)))[::2]", name="07.6, some windows"
+)
 
 
 def loader_case(name, part, make):
@@ -469,7 +563,10 @@ def loader_case(name, part, make):
 
 def cases_6(rng, numbers):
     parts = ["passes what is right"] * 3 + ["finds leaks"] * 6 + ["finds gaps"] * 5
-    return [loader_case(name, part, make) for part, (name, make) in zip(parts, (RIGHT_6 | FAULTS_6).items())]
+    return [
+        loader_case(name, part, make)
+        for part, (name, make) in zip(parts, (RIGHT_6 | FAULTS_6).items())
+    ]
 
 
 def numbered(lengths, start):

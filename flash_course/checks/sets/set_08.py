@@ -31,16 +31,35 @@ def cases_1(rng, numbers):
     def case(name, part, model, T, causal=True, C=None):
         D, S, E, H, F = (int(n) for n in rng.permutation(np.arange(5, 30))[:5])
         C = int(rng.integers(31, 36)) if C is None else C
-        config = {"model": model, "blocks": int(rng.integers(2, 6)), "D": D, "S": S, "E": E, "F": F, "H": H, "C": C}
+        config = {
+            "model": model,
+            "blocks": int(rng.integers(2, 6)),
+            "D": D,
+            "S": S,
+            "E": E,
+            "F": F,
+            "H": H,
+            "C": C,
+        }
         return call(name, part, config, T, causal, sizes=f"{T = }, {causal = }, {config}")
 
     tail = int(rng.integers(3, 12))
     yield case("a causal Transformer++", "Transformer++", "transformer++", 50 + tail)
-    yield case("a Transformer++ that is not causal", "Transformer++", "transformer++", 60 + tail, causal=False)
+    yield case(
+        "a Transformer++ that is not causal",
+        "Transformer++",
+        "transformer++",
+        60 + tail,
+        causal=False,
+    )
     yield case("causal FLASH, four full chunks", "FLASH", "flash", 4 * 13, C=13)
-    yield case("FLASH that is not causal, three full chunks", "FLASH", "flash", 3 * 17, causal=False, C=17)
+    yield case(
+        "FLASH that is not causal, three full chunks", "FLASH", "flash", 3 * 17, causal=False, C=17
+    )
     yield case("causal FLASH, a short last chunk", "edge sizes", "flash", 3 * 13 + tail, C=13)
-    yield case("not causal, a short last chunk", "edge sizes", "flash", 4 * 14 + tail, causal=False, C=14)
+    yield case(
+        "not causal, a short last chunk", "edge sizes", "flash", 4 * 14 + tail, causal=False, C=14
+    )
     yield case("fewer tokens than C", "edge sizes", "flash", 20 + tail)
     yield case("C = 1", "edge sizes", "flash", 9 + tail, C=1)
     yield case("one token, FLASH", "edge sizes", "flash", 1)
@@ -63,7 +82,10 @@ def right_2(n):
     b = more + 2 * (2 * S * E + (C + 1) / 2 * (S + E))
     c = more + 2 * (2 * S * E + C * (S + E))
     a, b, c = (max(T, 1) for T in (a / (2 * D), b / D - 1, c / D - 1))
-    flash, block = 2 * (unit + 2 * S * E + (S + E) * (C + 1) / 2), 4 * D * D + 3 * D * F + D * (512 + 1)
+    flash, block = (
+        2 * (unit + 2 * S * E + (S + E) * (C + 1) / 2),
+        4 * D * D + 3 * D * F + D * (512 + 1),
+    )
     return {"a": math.ceil(a), "b": math.ceil(b), "c": math.ceil(c), "d": flash / block}
 
 
@@ -95,13 +117,26 @@ class Machine:
 
 
 def quiet(f, g):
-    return {"f": f, "g": g, "waiting": 700.0, "slower": 0, "noise": np.ones(1000), "jobs": np.zeros(1000)}
+    return {
+        "f": f,
+        "g": g,
+        "waiting": 700.0,
+        "slower": 0,
+        "noise": np.ones(1000),
+        "jobs": np.zeros(1000),
+    }
 
 
 def busy(rng, f, g, repeats):
     jobs = np.zeros(1000)
-    jobs[np.arange(0, 1000, 8) + rng.integers(0, 8, 125)] = np.exp(rng.uniform(np.log(400), np.log(3000), 125))
-    return quiet(f, g) | {"slower": 0.065 / (2 * repeats), "noise": 1 + rng.normal(size=1000) * 0.002, "jobs": jobs}
+    jobs[np.arange(0, 1000, 8) + rng.integers(0, 8, 125)] = np.exp(
+        rng.uniform(np.log(400), np.log(3000), 125)
+    )
+    return quiet(f, g) | {
+        "slower": 0.065 / (2 * repeats),
+        "noise": 1 + rng.normal(size=1000) * 0.002,
+        "jobs": jobs,
+    }
 
 
 def is_near(a, b):
@@ -120,7 +155,9 @@ def readings_of(answer, facts, repeats):
         raise Said("08.3", "form") from None
     reject_if(not machine.reads, "08.3", "own clock")
     if len(f) != repeats or len(g) != repeats:
-        raise Said("08.3", "first kept" if (len(f), len(g)) == (repeats + 1, repeats + 1) else "count")
+        raise Said(
+            "08.3", "first kept" if (len(f), len(g)) == (repeats + 1, repeats + 1) else "count"
+        )
     reject_if(min(f + g) >= 0 and max(f[0], g[0]) >= COMPILING, "08.3", "first kept")
     reject_if(0 < statistics.median(f + g) < ASKING / 2, "08.3", "other unit")
     of_f, of_g = statistics.median(f), statistics.median(g)
@@ -134,10 +171,16 @@ def on_quiet(name, part, facts, repeats):
 
     def run(answer):
         _, ratio, f, g = readings_of(answer, facts, repeats)
-        swapped = is_near(statistics.median(f), truth[1]) and is_near(statistics.median(g), truth[0])
+        swapped = is_near(statistics.median(f), truth[1]) and is_near(
+            statistics.median(g), truth[0]
+        )
         reject_if(swapped, "08.3", "lists swapped")
         reject_if(max(f) > 1.02 * truth[0] or max(g) > 1.02 * truth[1], "08.3", "left over")
-        reject_if(is_near(ratio, truth[1] / truth[0]) and not is_near(ratio, truth[0] / truth[1]), "08.3", "inverted")
+        reject_if(
+            is_near(ratio, truth[1] / truth[0]) and not is_near(ratio, truth[0] / truth[1]),
+            "08.3",
+            "inverted",
+        )
         return {"ratio": ratio, "readings of f": np.array(f), "readings of g": np.array(g)}
 
     return Case(name, part, run, f"{repeats = }")
@@ -173,7 +216,10 @@ def cases_3(rng, numbers):
         on_quiet("a quiet machine, f is the faster one", "quiet", quiet(g, f), even),
         on_quiet("a quiet machine, one reading of each", "quiet", quiet(*works()), 1),
     ]
-    return cases + [on_busy(f"a busy machine, {n}", "busy", busy(rng, *works(), many), many) for n in range(1, 5)]
+    return cases + [
+        on_busy(f"a busy machine, {n}", "busy", busy(rng, *works(), many), many)
+        for n in range(1, 5)
+    ]
 
 
 def time_pair(f, g, clock, synchronize, repeats):
@@ -194,35 +240,76 @@ def time_pair(f, g, clock, synchronize, repeats):
 # ---------------------------------------------------------------- 08.4 a benchmark that flatters
 def given_4(lengths, tokens):
     """What is to be timed: a list of dictionaries, one for each model at each length."""
-    rival = {"model": "transformer++", "layers": 15, "attention": "written out", "passes": ["forward", "backward"],
-             "format": "float32", "untimed calls": 0, "timed calls": 9}  # fmt: skip
-    ours = rival | {"model": "flash", "layers": 22, "attention": "mixed chunk", "passes": ["forward"],
-                    "format": "float16", "untimed calls": 1}  # fmt: skip
+    rival = {
+        "model": "transformer++",
+        "layers": 15,
+        "attention": "written out",
+        "passes": ["forward", "backward"],
+        "format": "float32",
+        "untimed calls": 0,
+        "timed calls": 9,
+    }
+    ours = rival | {
+        "model": "flash",
+        "layers": 22,
+        "attention": "mixed chunk",
+        "passes": ["forward"],
+        "format": "float16",
+        "untimed calls": 1,
+    }
     batch = tokens // lengths[0]
     return [row | {"T": T, "batch": batch} for T in lengths for row in (rival, ours)]
 
 
 def benchmark_plan(lengths, tokens):
     """The oracle."""
-    fair = {"passes": ["forward", "backward"], "format": "float32", "untimed calls": 1, "timed calls": 9}
+    fair = {
+        "passes": ["forward", "backward"],
+        "format": "float32",
+        "untimed calls": 1,
+        "timed calls": 9,
+    }
     rival = fair | {"model": "transformer++", "layers": 12, "attention": "fused"}
     ours = fair | {"model": "flash", "layers": 24, "attention": "mixed chunk"}
     return [row | {"T": T, "batch": tokens // T} for T in lengths for row in (rival, ours)]
 
 
-MILLIONS = {"transformer++": 7.077888, "flash": 3.637248}  # parameters of a block, of a unit: D = 768, S = 128
+MILLIONS = {
+    "transformer++": 7.077888,
+    "flash": 3.637248,
+}  # parameters of a block, of a unit: D = 768, S = 128
 EMBEDDING = 24.576
-KEYS = {"model", "T", "batch", "layers", "attention", "passes", "format", "untimed calls", "timed calls"}
+KEYS = {
+    "model",
+    "T",
+    "batch",
+    "layers",
+    "attention",
+    "passes",
+    "format",
+    "untimed calls",
+    "timed calls",
+}
 
 
 def rows_of(plan, lengths):
     """{(model, T): row}, once the plan has its form."""
     reject_if(plan is None, "all", "none")
-    reject_if(not isinstance(plan, list | tuple) or not all(isinstance(row, dict) for row in plan), "08.4", "form")
-    plan = [{"timed calls": 0} | row for row in plan]  # who leaves it out loses the part of the clock alone
+    reject_if(
+        not isinstance(plan, list | tuple) or not all(isinstance(row, dict) for row in plan),
+        "08.4",
+        "form",
+    )
+    plan = [
+        {"timed calls": 0} | row for row in plan
+    ]  # who leaves it out loses the part of the clock alone
     reject_if(any(set(row) != KEYS for row in plan), "08.4", "keys")
     rows = {(row["model"], row["T"]): row for row in plan}
-    reject_if(len(plan) != 2 * len(lengths) or set(rows) != {(m, T) for m in MILLIONS for T in lengths}, "08.4", "rows")
+    reject_if(
+        len(plan) != 2 * len(lengths) or set(rows) != {(m, T) for m in MILLIONS for T in lengths},
+        "08.4",
+        "rows",
+    )
     return rows
 
 
@@ -246,13 +333,24 @@ def look_for(sin, rival, ours, tokens):
         yield "no format", rival["format"] not in ("float32", "float16", "bfloat16")
     elif sin == "parameters":
         yield "part of a layer", any(row["layers"] % 1 for row in both)
-        layers, sizes = zip(*((row["layers"], EMBEDDING + row["layers"] * MILLIONS[row["model"]]) for row in both))
-        yield "sizes left" if layers == (15, 22) else "sizes", min(layers) < 1 or abs(sizes[1] / sizes[0] - 1) > 0.05
+        layers, sizes = zip(
+            *((row["layers"], EMBEDDING + row["layers"] * MILLIONS[row["model"]]) for row in both)
+        )
+        yield (
+            "sizes left" if layers == (15, 22) else "sizes",
+            min(layers) < 1 or abs(sizes[1] / sizes[0] - 1) > 0.05,
+        )
     else:
         yield "compilation", min(row["untimed calls"] for row in both) < 1
         yield "untimed apart", rival["untimed calls"] != ours["untimed calls"]
-        yield "one reading", rival["timed calls"] == ours["timed calls"] and rival["timed calls"] in (0, 1)
-        yield "few readings", rival["timed calls"] != ours["timed calls"] or rival["timed calls"] < 3
+        yield (
+            "one reading",
+            rival["timed calls"] == ours["timed calls"] and rival["timed calls"] in (0, 1),
+        )
+        yield (
+            "few readings",
+            rival["timed calls"] != ours["timed calls"] or rival["timed calls"] < 3,
+        )
 
 
 def plan_case(name, sin, lengths, tokens):
@@ -269,7 +367,10 @@ def plan_case(name, sin, lengths, tokens):
 def cases_4(rng, numbers):
     many = 8192 * int(rng.integers(4, 9))
     few = 2048 * int(rng.integers(9, 14))
-    pools = ("five lengths", (512, 1024, 2048, 4096, 8192), many), ("three lengths", (256, 1024, 2048), few)
+    pools = (
+        ("five lengths", (512, 1024, 2048, 4096, 8192), many),
+        ("three lengths", (256, 1024, 2048), few),
+    )
     return [plan_case(f"{sin}: {name}", sin, *pool) for sin in SINS for name, *pool in pools]
 
 
@@ -336,19 +437,44 @@ def cases_5(rng, numbers):
         (S, E), lengths = grown(rng, 3, 5), [4 * n for n in grown(rng, 2, 6, 10)]
         inputs = [(draw(T, S), draw(T, S), draw(T, E)) for T in lengths]
         name, sizes = fn.__name__.replace("_", " "), f"T = {lengths}, {S = }, {E = }, C = 4"
-        return Case(name, "mixing", lambda answer: [answer(lent(fn), *heads) for heads in inputs], sizes)
+        return Case(
+            name, "mixing", lambda answer: [answer(lent(fn), *heads) for heads in inputs], sizes
+        )
 
-    yield case("a function that takes a gradient on the way", "what is kept", looks_at_its_gradient, draw(T, D))
+    yield case(
+        "a function that takes a gradient on the way",
+        "what is kept",
+        looks_at_its_gradient,
+        draw(T, D),
+    )
     yield case("a * b", "what is kept", lambda a, b: a * b, draw(T, D), draw(T, D))
     yield case("a + b: nothing is kept", "what is kept", lambda a, b: a + b, draw(T, D), draw(T, D))
     yield case("a sum after a square", "what is kept", lambda x: x.square().sum(), draw(T, D))
-    yield case("a product with a weight that is no input", "what is kept", lambda x: x @ weight, draw(T, D))
-    yield case("the square of relu, twice", "what is kept", lambda x: torch.relu(torch.relu(x).square()), draw(T, D))
+    yield case(
+        "a product with a weight that is no input", "what is kept", lambda x: x @ weight, draw(T, D)
+    )
+    yield case(
+        "the square of relu, twice",
+        "what is kept",
+        lambda x: torch.relu(torch.relu(x).square()),
+        draw(T, D),
+    )
     yield case("float64", "formats", lambda x: torch.exp(x) * x, draw(T, D, dtype=torch.float64))
     yield case("bfloat16", "formats", lambda x: torch.exp(x) * x, draw(T, E, dtype=torch.bfloat16))
-    yield case("rows by their numbers", "formats", lambda x: x.gather(0, places[:, None]).exp(), draw(T, 1))
-    yield case("a mask of True and False", "formats", lambda x: torch.where(hidden, x, 0 * x).tanh(), draw(T, D))
+    yield case(
+        "rows by their numbers", "formats", lambda x: x.gather(0, places[:, None]).exp(), draw(T, 1)
+    )
+    yield case(
+        "a mask of True and False",
+        "formats",
+        lambda x: torch.where(hidden, x, 0 * x).tanh(),
+        draw(T, D),
+    )
     yield case("a slice", "storages", lambda x, y: x[:, 1:3] * y, draw(T, D), draw(T, 2))
-    yield case("two slices of one tensor", "storages", lambda x: x[: T // 2] * x[T - T // 2 :], draw(T, D))
-    yield case("one row for all", "storages", lambda x, y: x * y.expand(T, D), draw(T, D), draw(1, D))
+    yield case(
+        "two slices of one tensor", "storages", lambda x: x[: T // 2] * x[T - T // 2 :], draw(T, D)
+    )
+    yield case(
+        "one row for all", "storages", lambda x, y: x * y.expand(T, D), draw(T, D), draw(1, D)
+    )
     yield from map(mixing, (quadratic, mixed_chunk, recurrent))

@@ -18,7 +18,11 @@ from ..sizes import chunked, grown
 
 # ---------------------------------------------------------------- 09.1 what must be kept
 def draw_1(rng):
-    heads, S, C = int(rng.integers(8, 17)), int(rng.choice([64, 96, 128])), 64 * int(rng.integers(2, 6))
+    heads, S, C = (
+        int(rng.integers(8, 17)),
+        int(rng.choice([64, 96, 128])),
+        64 * int(rng.integers(2, 6)),
+    )
     return {"D": 64 * heads, "heads": heads, "S": S, "E": 128 * heads, "C": C}
 
 
@@ -36,19 +40,32 @@ def turn(x, position):
     """RoPE of (..., S): pair (k, k + S/2) is turned by the angle of its position, one or (...)."""
     a, b = np.split(x, 2, -1)
     angles = np.multiply.outer(position, 10000.0 ** (-np.arange(a.shape[-1]) / a.shape[-1]))
-    return np.concatenate([a * np.cos(angles) - b * np.sin(angles), a * np.sin(angles) + b * np.cos(angles)], -1)
+    return np.concatenate(
+        [a * np.cos(angles) - b * np.sin(angles), a * np.sin(angles) + b * np.cos(angles)], -1
+    )
 
 
 def empty_state(S, E):
     rows = {name: np.zeros((0, width)) for name, width in zip(ROWS, (S, S, E))}
-    return {"position": 0, "kv": np.zeros((S, E)), "chunks": 0, "waiting": np.zeros((0, S, E)), **rows}
+    return {
+        "position": 0,
+        "kv": np.zeros((S, E)),
+        "chunks": 0,
+        "waiting": np.zeros((0, S, E)),
+        **rows,
+    }
 
 
 def step(z_S, v_E, state, layer):
     C, lag, t, new = len(layer["bias_CC"]), layer["lag"], state["position"], dict(state)
-    heads = (turn(z_S * g + b, at) for g, b, at in zip(layer["gamma_4S"], layer["beta_4S"], [t] * 4))
+    heads = (
+        turn(z_S * g + b, at) for g, b, at in zip(layer["gamma_4S"], layer["beta_4S"], [t] * 4)
+    )
     quad_q, quad_k, lin_q, lin_k = heads
-    new |= {name: np.concatenate([new[name], row[None]]) for name, row in zip(ROWS, (quad_k, lin_k, v_E))}
+    new |= {
+        name: np.concatenate([new[name], row[None]])
+        for name, row in zip(ROWS, (quad_k, lin_k, v_E))
+    }
     i, near, kv, chunks = len(new["v"]) - 1, np.zeros(len(v_E)), new["kv"], new["chunks"]
     for j in range(i + 1):
         score = quad_q @ new["quad_k"][j] / C + layer["bias_CC"][i, j]
@@ -63,7 +80,9 @@ def fold_in(new, C, lag):
     waiting = [*new["waiting"], new["lin_k"].T @ new["v"]]
     while len(waiting) >= lag:
         new["kv"] = new["kv"] + waiting.pop(0)
-        new["chunks"] = new["chunks"] + 1  # an array of no axes, as a file may give it, would change in place
+        new["chunks"] = (
+            new["chunks"] + 1
+        )  # an array of no axes, as a file may give it, would change in place
     new["waiting"] = np.array(waiting).reshape(-1, *new["kv"].shape)
     new |= {name: new[name][:0] for name in ROWS}
 
@@ -90,7 +109,11 @@ def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, lag=1, read=0, look=None):
         (T, C), S, (E,) = chunked(rng, T, C), S + 2 * int(rng.integers(4)), grown(rng, E)
         layer = draw_layer(rng, S, C, lag)
-        begin, z_TS, v_TE = drawn_state(read, rng, layer, S, E), rng.normal(size=(T, S)), rng.normal(size=(T, E))
+        begin, z_TS, v_TE = (
+            drawn_state(read, rng, layer, S, E),
+            rng.normal(size=(T, S)),
+            rng.normal(size=(T, E)),
+        )
 
         def run(f):
             state, out = copy.deepcopy(begin), []
@@ -102,7 +125,9 @@ def cases_2(rng, numbers):
                 out.append(out_E)
             return True if look == "stays" else state if look == "state" else np.array(out)
 
-        return Case(name, part, run, f"{T = }, {S = }, {E = }, {C = }, {lag = }, {read} tokens read before")
+        return Case(
+            name, part, run, f"{T = }, {S = }, {E = }, {C = }, {lag = }, {read} tokens read before"
+        )
 
     yield case("three chunks and a tail", "values", 15, 4, 5, 4)
     yield case("four chunks and a tail", "values", 23, 6, 3, 5)
@@ -149,10 +174,14 @@ def nucleus(candidates, p, top_p):
 def cases_3(rng, numbers):
     def case(name, part, N, **how):
         (N,) = grown(rng, N, more=30)
-        return call(name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"{N = }, {how}", **how)
+        return call(
+            name, part, rng.permutation(rng.normal(size=N) * 1.5), sizes=f"{N = }, {how}", **how
+        )
 
     def fixed(name, part, p, **how):
-        rare = [0.02 / n] * n if (n := int(rng.integers(9))) else []  # more tokens, of which none is kept
+        rare = (
+            [0.02 / n] * n if (n := int(rng.integers(9))) else []
+        )  # more tokens, of which none is kept
         p = [round(float(x), 4) for x in rng.permutation([x * (1 - sum(rare)) for x in p] + rare)]
         return call(name, part, np.log(np.array(p)), sizes=f"probabilities {p}, {how}", **how)
 
@@ -173,7 +202,9 @@ def cases_3(rng, numbers):
     yield fixed("the third crosses p", "top-p", [0.08, 0.3, 0.12, 0.4, 0.1], top_p=0.75)
     yield fixed("hot, top-p", "top-p", [0.1, 0.02, 0.7, 0.05, 0.13], top_p=0.72, temperature=1.5)
     yield fixed("top-k, then top-p", "both", [0.06, 0.36, 0.12, 0.2, 0.1, 0.16], top_k=3, top_p=0.6)
-    yield fixed("all three", "both", [0.3, 0.06, 0.1, 0.36, 0.18], temperature=1.3, top_k=4, top_p=0.65)
+    yield fixed(
+        "all three", "both", [0.3, 0.06, 0.1, 0.36, 0.18], temperature=1.3, top_k=4, top_p=0.65
+    )
 
 
 # ---------------------------------------------------------------- 09.4 assert_steps_equal_parallel
@@ -196,7 +227,9 @@ class Decoder:
         T, C = len(x_TD), self.C
         quad_q, quad_k, lin_q, lin_k = self._turned(x_TD, 0)
         i, j = np.indices((T, T))
-        near = np.maximum(quad_q @ quad_k.T / C + self._bias[i % C, j % C], 0) ** 2 * ((i // C == j // C) & (j <= i))
+        near = np.maximum(quad_q @ quad_k.T / C + self._bias[i % C, j % C], 0) ** 2 * (
+            (i // C == j // C) & (j <= i)
+        )
         chunks = np.maximum(i // C, 1) if self._combine == "mean" else 1
         far = self._far * (lin_q @ lin_k.T) * (j // C < i // C) / (C * chunks)
         return (near + far) @ (x_TD @ self._value)
@@ -237,23 +270,46 @@ def faulty(*edits):
     return edited(Decoder, *edits, name="a faulty decoder")
 
 
-RIGHT_4 = {"the mean": Decoder, "the sum": partial(Decoder, combine="sum"), "reads all again": Rereader}
-FAULTS_4 = {name: faulty(*edits) for name, edits in {
-    "scores over the position + 1": ("quad_q / C", "quad_q / (i + 1)"),
-    "folds before it reads": ("read = max", 'kv, chunks = new["kv"], new["chunks"]; read = max'),
-    "mean over one chunk more": ("read * C", "(read + 1) * C"),
-    "mean over one chunk more, far part small": ("read * C", "(read + 1) * C", "far=1.0", "far=1e-3"),
-    "sum of means": ("read * C", "C"),
-    "RoPE of the far part starts again in each chunk": (
-        'new["rows"].append', 'lin_q, lin_k = self._turned(x_D[None], new["t"] % C)[2:, 0]; new["rows"].append'),
-    "forgets the older chunks when a step folds": ('"kv": kv + ', '"kv": '),
-    "forgets a chunk after a prompt that ends on a border": ("state =", "full -= (n == full > 0) * self.C; state ="),
-    "counts from 0 after a prompt": ('"t": n', '"t": 0'),
-    "forgets the unfinished chunk of a prompt": ('"rows": rows', '"rows": []'),
-    "outputs of the prompt are wrong": ("self.parallel(x_nD)", "np.r_[self.parallel(x_nD)[: self.C], v[self.C :]]"),
-    "counts an empty prompt as a chunk": ("full // self.C,", "full // self.C + (not n),"),
-    "changes the state it was given": ('{**state, "rows": [*state["rows"]]}', "state"),
-}.items()}  # fmt: skip
+RIGHT_4 = {
+    "the mean": Decoder,
+    "the sum": partial(Decoder, combine="sum"),
+    "reads all again": Rereader,
+}
+FAULTS_4 = {
+    name: faulty(*edits)
+    for name, edits in {
+        "scores over the position + 1": ("quad_q / C", "quad_q / (i + 1)"),
+        "folds before it reads": (
+            "read = max",
+            'kv, chunks = new["kv"], new["chunks"]; read = max',
+        ),
+        "mean over one chunk more": ("read * C", "(read + 1) * C"),
+        "mean over one chunk more, far part small": (
+            "read * C",
+            "(read + 1) * C",
+            "far=1.0",
+            "far=1e-3",
+        ),
+        "sum of means": ("read * C", "C"),
+        "RoPE of the far part starts again in each chunk": (
+            'new["rows"].append',
+            'lin_q, lin_k = self._turned(x_D[None], new["t"] % C)[2:, 0]; new["rows"].append',
+        ),
+        "forgets the older chunks when a step folds": ('"kv": kv + ', '"kv": '),
+        "forgets a chunk after a prompt that ends on a border": (
+            "state =",
+            "full -= (n == full > 0) * self.C; state =",
+        ),
+        "counts from 0 after a prompt": ('"t": n', '"t": 0'),
+        "forgets the unfinished chunk of a prompt": ('"rows": rows', '"rows": []'),
+        "outputs of the prompt are wrong": (
+            "self.parallel(x_nD)",
+            "np.r_[self.parallel(x_nD)[: self.C], v[self.C :]]",
+        ),
+        "counts an empty prompt as a chunk": ("full // self.C,", "full // self.C + (not n),"),
+        "changes the state it was given": ('{**state, "rows": [*state["rows"]]}', "state"),
+    }.items()
+}
 
 
 def decoder_case(name, part, make, C):
@@ -262,8 +318,15 @@ def decoder_case(name, part, make, C):
 
 def cases_4(rng, numbers):
     C = int(rng.integers(3, 5))
-    parts = ["passes what is right"] * 3 + ["finds wrong steps"] * 7 + ["finds wrong prompts and states"] * 6
-    return [decoder_case(name, part, make, C) for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())]
+    parts = (
+        ["passes what is right"] * 3
+        + ["finds wrong steps"] * 7
+        + ["finds wrong prompts and states"] * 6
+    )
+    return [
+        decoder_case(name, part, make, C)
+        for part, (name, make) in zip(parts, (RIGHT_4 | FAULTS_4).items())
+    ]
 
 
 def assert_steps_equal_parallel(decoder):
@@ -289,8 +352,14 @@ def little_model():
     """Two layers, the second with a lag of 2."""
     rng, S, E, N = np.random.default_rng(95), SIZES_5["S"], SIZES_5["E"], SIZES_5["N"]
     layers = [
-        {"base": rng.normal(size=(E, S)), "value": rng.normal(size=(E, E)), "out": rng.normal(size=(E, E)) / 6,
-         "layer": draw_layer(rng, S, SIZES_5["C"], lag)} for lag in (1, 2)]  # fmt: skip
+        {
+            "base": rng.normal(size=(E, S)),
+            "value": rng.normal(size=(E, E)),
+            "out": rng.normal(size=(E, E)) / 6,
+            "layer": draw_layer(rng, S, SIZES_5["C"], lag),
+        }
+        for lag in (1, 2)
+    ]
     return rng.normal(size=(N, E)), layers
 
 
@@ -298,7 +367,11 @@ def read_all(z_S, v_E, state):
     """A make-believe token in place of 09.2: what it gives and writes depends on each entry of the state."""
     kv, new = state["kv"] + state["waiting"].sum(0) / 2, dict(state)
     keys = turn(state["quad_k"] + 2 * state["lin_k"], state["position"])
-    out = z_S @ kv / (state["chunks"] + 1) + np.tanh(keys @ z_S) @ state["v"] + z_S @ turn(z_S, state["position"])
+    out = (
+        z_S @ kv / (state["chunks"] + 1)
+        + np.tanh(keys @ z_S) @ state["v"]
+        + z_S @ turn(z_S, state["position"])
+    )
     new |= {"position": state["position"] + 1, "kv": state["kv"] + np.outer(z_S, v_E)}
     return out / (1 + np.abs(out).max()), new
 
@@ -338,11 +411,24 @@ def text_of(state, n=12):
     look_at(state, ("layers", "last", "rng"))
     whole = np.asarray(state["last"]).dtype.kind in "iu" and not np.ndim(state["last"])
     reject_if(not whole, "09.5", "no whole number", got=repr(state["last"])[:40])
-    reject_if(len(state["layers"]) != LAYERS_5, "09.5", "layers", expected=LAYERS_5, got=len(state["layers"]))
+    reject_if(
+        len(state["layers"]) != LAYERS_5,
+        "09.5",
+        "layers",
+        expected=LAYERS_5,
+        got=len(state["layers"]),
+    )
     for layer in state["layers"]:
         look_at(layer, empty_state(1, 1))
         for name, axes in ((name, np.ndim(value)) for name, value in empty_state(1, 1).items()):
-            reject_if(np.ndim(layer[name]) != axes, "09.5", "axes", name=name, expected=axes, got=np.ndim(layer[name]))
+            reject_if(
+                np.ndim(layer[name]) != axes,
+                "09.5",
+                "axes",
+                name=name,
+                expected=axes,
+                got=np.ndim(layer[name]),
+            )
     return go_on(state, n)[:2]
 
 
@@ -388,31 +474,45 @@ def cases_5(rng, numbers):
         save(answers, path, one)
         loaded = answers.load_state(path)
         text_of(loaded, 1)
-        drawn, want = (state["rng"].integers(1000, size=9) for state in (loaded, copy.deepcopy(one)))
+        drawn, want = (
+            state["rng"].integers(1000, size=9) for state in (loaded, copy.deepcopy(one))
+        )
         reject_if((drawn != want).any(), "09.5", "dice")
         return drawn
 
     def overwritten_later(answers, path):
         given = save(answers, path, one)
-        for value in (v for layer in given["layers"] for v in layer.values() if isinstance(v, np.ndarray)):
+        for value in (
+            v for layer in given["layers"] for v in layer.values() if isinstance(v, np.ndarray)
+        ):
             value[...] = 1  # as a decoder does that writes into one buffer
         given["rng"].random(5)
         return text_in(answers, path)
 
     def another(answers, path):
         save(answers, path, one)
-        return saved_over("09.5", path, partial(save, answers, path, other), partial(text_in, answers))
+        return saved_over(
+            "09.5", path, partial(save, answers, path, other), partial(text_in, answers)
+        )
 
     yield case("the next dice", "the dice", dice)
     yield there_and_back("in the middle of a chunk", in_chunk)
     yield there_and_back("on a border", border)
     yield there_and_back("before the first border", 3)
     yield case("overwritten after it was saved", "the file", overwritten_later)
-    yield case("saved over an older state", "the file", another, f"{first} and {second} tokens read, {C = }")
+    yield case(
+        "saved over an older state",
+        "the file",
+        another,
+        f"{first} and {second} tokens read, {C = }",
+    )
 
 
 def save_state(path, state):
-    entries = {"last": np.array(state["last"]), "dice": np.array(json.dumps(state["rng"].bit_generator.state))}
+    entries = {
+        "last": np.array(state["last"]),
+        "dice": np.array(json.dumps(state["rng"].bit_generator.state)),
+    }
     for number, layer in enumerate(state["layers"]):
         entries |= {f"{number} {name}": np.asarray(value) for name, value in layer.items()}
     part = path.with_name(path.name + ".part")
@@ -427,7 +527,10 @@ def load_state(path):
     layers = [empty_state(SIZES_5["S"], SIZES_5["E"]) for _ in range(LAYERS_5)]
     for number, layer in enumerate(layers):
         values = {name: found[f"{number} {name}"] for name in layer}
-        layer |= {name: value.astype(float) if value.ndim else int(value) for name, value in values.items()}
+        layer |= {
+            name: value.astype(float) if value.ndim else int(value)
+            for name, value in values.items()
+        }
     rng = np.random.default_rng(0)
     rng.bit_generator.state = json.loads(str(found["dice"]))
     return {"layers": layers, "last": int(found["last"]), "rng": rng}
@@ -449,7 +552,12 @@ def is_raised_by_hand(error):
 
 def cases_6(rng, numbers):
     def case(name, n, S, E, C, k, lag=1):
-        (full, own), S, (E,), more = divmod(n, C), S + 2 * int(rng.integers(4)), grown(rng, E), int(rng.integers(5))
+        (full, own), S, (E,), more = (
+            divmod(n, C),
+            S + 2 * int(rng.integers(4)),
+            grown(rng, E),
+            int(rng.integers(5)),
+        )
         C, k = C + more, k + more * (k >= C)
         n = full * C + own
         state = drawn_state(n, rng, draw_layer(rng, S, C, lag), S, E)
@@ -462,7 +570,9 @@ def cases_6(rng, numbers):
             except ValueError as error:
                 reject_if(is_raised_by_hand(error), "09.6", "too careful")
                 raise
-            reject("09.6", [("changed", not same_state(state, given)), ("given back", back is given)])
+            reject(
+                "09.6", [("changed", not same_state(state, given)), ("given back", back is given)]
+            )
             return back
 
         def refused(f):

@@ -10,7 +10,18 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word, is_sequence
-from ..exercise import Case, asked, call, given_back, lent, predicted, reject, reject_if, several, values_at
+from ..exercise import (
+    Case,
+    asked,
+    call,
+    given_back,
+    lent,
+    predicted,
+    reject,
+    reject_if,
+    several,
+    values_at,
+)
 from ..sizes import grown
 
 
@@ -34,7 +45,10 @@ def choose(rng, B, n, k):
 
 def look_at_form(batch, B, T):
     batch = several(batch, 2)
-    whole = [isinstance(array, np.ndarray) and array.shape == (B, T) and array.dtype.kind in "iu" for array in batch]
+    whole = [
+        isinstance(array, np.ndarray) and array.shape == (B, T) and array.dtype.kind in "iu"
+        for array in batch
+    ]
     reject_if(not all(whole), "10.1", "form")
     return [array.astype(np.int64) for array in batch]  # unsigned ids have no difference below 0
 
@@ -44,7 +58,10 @@ def the_rows(ids, targets, C, pairs, n):
     key, value, later = ids[:, 0 : 2 * pairs : 2], ids[:, 1 : 2 * pairs : 2], ids[:, C:]
     asks = later[:, :, None] == key[:, None]
     yield "pairs first", (ids[:, : 2 * pairs] == 0).any()
-    yield "one range", (key < 1).any() or (key > n).any() or (value <= n).any() or (value > 2 * n).any()
+    yield (
+        "one range",
+        (key < 1).any() or (key > n).any() or (value <= n).any() or (value > 2 * n).any(),
+    )
     yield "key twice", (np.diff(np.sort(key, 1), axis=1) == 0).any()
     yield "in chunk 0", ids[:, 2 * pairs : C].any()
     yield "written", (later > n).any()
@@ -86,8 +103,13 @@ def the_draws(ids, targets, C, pairs, n):
     yield "by place", any(map(tells, place.T, value.T)) or any(map(tells, place.T, key.T))
     yield "same places", (np.sort(place, 1) == np.sort(place[0])).all()
     yield "law", abs(place.mean() - (T - C - 1) / 2) > 6 * (T - C) / math.sqrt(12 * B * pairs)
-    yield "block", far_from(np.ptp(place, axis=1) == pairs - 1, (T - C - pairs + 1) / math.comb(T - C, pairs))
-    one_chunk = sum(size * (size - 1) for size in np.bincount(np.arange(T - C) // C)) / ((T - C) * (T - C - 1))
+    yield (
+        "block",
+        far_from(np.ptp(place, axis=1) == pairs - 1, (T - C - pairs + 1) / math.comb(T - C, pairs)),
+    )
+    one_chunk = sum(size * (size - 1) for size in np.bincount(np.arange(T - C) // C)) / (
+        (T - C) * (T - C - 1)
+    )
     two = [*itertools.combinations(range(pairs), 2)]
     for i, j in two:
         early, differ = place[:, i] < place[:, j], value[:, i] != value[:, j]
@@ -100,7 +122,10 @@ def the_draws(ids, targets, C, pairs, n):
         yield "values differ", (~differ).mean() < 1 / n and far_from(~differ, 1 / n)
         yield "values agree", far_from(~differ, 1 / n)
     yield "spread", any(far_from(place[:, i] // C == place[:, j] // C, one_chunk) for i, j in two)
-    yield "never", len(np.unique(place)) < T - C or len(np.unique(key)) < n or len(np.unique(value)) < n
+    yield (
+        "never",
+        len(np.unique(place)) < T - C or len(np.unique(key)) < n or len(np.unique(value)) < n,
+    )
 
 
 def cases_1(rng, numbers):
@@ -117,13 +142,20 @@ def cases_1(rng, numbers):
             reject("10.1", itertools.chain(*(look(ids, targets, C, pairs, n) for look in looks)))
             if not looks:
                 one, two = (batch(answer, again)[0] for again in [np.random.default_rng(seed)] * 2)
-                reject("10.1", [("own generator", (one != ids).any()), ("seeded anew", (two == ids).all())])
+                reject(
+                    "10.1",
+                    [("own generator", (one != ids).any()), ("seeded anew", (two == ids).all())],
+                )
 
         return Case(name, part, run, f"{B = }, {T = }, {C = }, {pairs = }, vocab = {2 * n + 1}")
 
     def batches():
         """{name: (B, T, C, pairs, n)}, drawn anew at each call."""
-        C, (B, T, pairs), (rows,) = int(rng.integers(7, 10)), grown(rng, 40, 17, 4), grown(rng, 500, more=40)
+        C, (B, T, pairs), (rows,) = (
+            int(rng.integers(7, 10)),
+            grown(rng, 40, 17, 4),
+            grown(rng, 500, more=40),
+        )
         return {
             "three chunks and a tail": (B + 20, 3 * C + 4, C, 3, 6),
             "chunk 0 is full, each key is used": (B, T, 6, 3, 3),
@@ -150,8 +182,15 @@ def draw_2(rng):
     far = ((g + 1) * C - int(rng.integers(2, 4)), (g + 1) * C + int(rng.integers(0, 3)))
     near = (h * C + int(rng.integers(0, 2)), h * C + C - 1 - int(rng.integers(0, 2)))
     A, B = (far, near) if rng.random() < 0.5 else (near, far)
-    return {"C": C, "A: key at": A[0], "A: asked at": A[1], "B: key at": B[0], "B: asked at": B[1],
-            "pairs": int(rng.integers(3, 8)), "values": int(rng.choice([16, 20, 24, 32]))}  # fmt: skip
+    return {
+        "C": C,
+        "A: key at": A[0],
+        "A: asked at": A[1],
+        "B: key at": B[0],
+        "B: asked at": B[1],
+        "pairs": int(rng.integers(3, 8)),
+        "values": int(rng.choice([16, 20, 24, 32])),
+    }
 
 
 def is_near(n, question):
@@ -163,7 +202,9 @@ def right_2(n):
     for question in "AB":
         near = is_near(n, question)
         reads = {"local only": near, "global only": not near, "FLASH": True, "FLASH-Quad": True}
-        table |= {f"{model}, {question}": "path" if path else "chance" for model, path in reads.items()}
+        table |= {
+            f"{model}, {question}": "path" if path else "chance" for model, path in reads.items()
+        }
     table |= {"blind": 1 / n["values"], "whose": 1 / n["pairs"]}
     return table | {"text, local only": 17.7, "text, global only": 78}
 
@@ -212,9 +253,14 @@ def cases_3(rng, numbers):
         seeds = rng.integers(2**31, size=count).tolist()
 
         def run(answers):
-            return [answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed)) for seed in seeds]
+            return [
+                answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed))
+                for seed in seeds
+            ]
 
-        return Case(name, "memory_accuracy", run, f"{count} memories, {S = }, {pairs = }, {values = }")
+        return Case(
+            name, "memory_accuracy", run, f"{count} memories, {S = }, {pairs = }, {values = }"
+        )
 
     def search(name, share, limit, *rows):
         """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; each as often as is drawn."""
@@ -228,7 +274,9 @@ def cases_3(rng, numbers):
                 call_number = calls[pairs] = calls.get(pairs, -1) + 1
                 found = {"no limit": pairs > limit, "one by one": pairs < 1 or math.log2(pairs) % 1}
                 reject("10.3", [*found.items(), ("never ends", call_number > 1000)])
-                return rows[min(int(math.log2(pairs)), len(rows) - 1)][call_number % len(rows[0])] / 4
+                return (
+                    rows[min(int(math.log2(pairs)), len(rows) - 1)][call_number % len(rows[0])] / 4
+                )
 
             return answers.most_pairs(lent(accuracy), share, len(rows[0]), limit)
 
@@ -242,16 +290,30 @@ def cases_3(rng, numbers):
     yield memories("one pair", 5, 1, 3, 4)
     yield search("by the mean", 0.7, 64, good, (4, 2, 4, 2), (2, 4, 4, 4), (0, 3, 4, 4), none)
     yield search("exactly the share", 0.75, 64, good, (2, 4, 4, 2), (4, 2, 2, 3), none)
-    yield search("up to the limit", 0.6, 8, good, good, (3, 3, 4, 3), (3, 3, 4, 2), (4, 2, 3, 4), none)
+    yield search(
+        "up to the limit", 0.6, 8, good, good, (3, 3, 4, 3), (3, 3, 4, 2), (4, 2, 3, 4), none
+    )
     yield search("a limit between two counts", 0.6, 11, good, good, good, good, good, none)
     yield search("not even one pair", 0.9, 32, (4, 3, 3, 3), good, none)
     yield search("good again later", 0.8, 64, good, good, (3, 3, 4, 2), good, none)
-    yield search("two memories, the first one poor", 0.7, 32, (2, 4), (2, 4), (2, 4), (2, 3), (0, 0))
+    yield search(
+        "two memories, the first one poor", 0.7, 32, (2, 4), (2, 4), (2, 4), (2, 3), (0, 0)
+    )
 
 
 # ---------------------------------------------------------------- 10.4 compare_runs
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-T_95 = {1: 6.314, 2: 2.920, 3: 2.353, 4: 2.132, 5: 2.015, 6: 1.943, 7: 1.895, 8: 1.860, 9: 1.833}  # for one side
+T_95 = {
+    1: 6.314,
+    2: 2.920,
+    3: 2.353,
+    4: 2.132,
+    5: 2.015,
+    6: 1.943,
+    7: 1.895,
+    8: 1.860,
+    9: 1.833,
+}  # for one side
 
 
 def compare_runs(a, b):
@@ -271,13 +333,17 @@ def cases_4(rng, numbers):
         drawn = [gap + spread * rng.normal() for _ in seeds_a]
         a = {seed: float(base[seed] + d) for seed, d in zip(seeds_a, differences or drawn)}
         b = {seed: base[seed] for seed in seeds_b}
-        then = values_at(3 if part == "verdict" else slice(3), 4)  # the verdict, or the mean and the two ends
+        then = values_at(
+            3 if part == "verdict" else slice(3), 4
+        )  # the verdict, or the mean and the two ends
         return call(name, part, a, b, sizes=f"seeds {list(a)} and {list(b)}", say=say, then=then)
 
     def refused(name, seeds_a, seeds_b):
         def run(answer):
             try:
-                return answer(*({seed: 3.0 + seed / 10 for seed in seeds} for seeds in (seeds_a, seeds_b)))
+                return answer(
+                    *({seed: 3.0 + seed / 10 for seed in seeds} for seeds in (seeds_a, seeds_b))
+                )
             except ValueError:
                 return "refuses"
 
@@ -289,14 +355,26 @@ def cases_4(rng, numbers):
     yield case(f"{n} seeds", "interval", many[:n], many[:n], -0.8)
     yield case("two seeds", "interval", three[:2], three[:2], 0.4)
     yield case("another order", "seeds", [2, 0, 1, 3], [0, 1, 3, 2], -0.6, say="order")
-    yield case("some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7, say="partner")
+    yield case(
+        "some seeds in one of them only", "seeds", many[: n + 1], many[2:], 0.7, say="partner"
+    )
     yield refused("one shared seed", [0, 1, 2], [2, 3])
     yield refused("no shared seed", [0, 1], [2, 3])
-    yield case("a gap of 0.03, three seeds, deviation 0.02", "verdict", three, three, 0, 0, [0.01, 0.03, 0.05])
+    yield case(
+        "a gap of 0.03, three seeds, deviation 0.02",
+        "verdict",
+        three,
+        three,
+        0,
+        0,
+        [0.01, 0.03, 0.05],
+    )
     yield case("all of one sign", "verdict", three, three, 0, 0, [-0.1, -0.2, -0.9])
     yield case("a settled loss", "verdict", three, three, 0, 0, [-0.8, -0.7, -0.75])
     yield case("a settled gain", "verdict", three, three, 0, 0, [0.8, 0.7, 0.75])
-    yield case("five seeds, one of another sign", "verdict", five, five, 0, 0, [0.9, 0.7, 1.1, 0.8, -0.02])
+    yield case(
+        "five seeds, one of another sign", "verdict", five, five, 0, 0, [0.9, 0.7, 1.1, 0.8, -0.02]
+    )
 
 
 # ---------------------------------------------------------------- 10.5 an ablation that changes two things
@@ -311,7 +389,11 @@ def parameters(model):
 def given_5(config, train, rates, seeds):
     """As the notebook gives it."""
     gated = dict(config)
-    no_gate = {**config, "gate": False, "E": 2 * config["E"]}  # the columns of the gate go into the values
+    no_gate = {
+        **config,
+        "gate": False,
+        "E": 2 * config["E"],
+    }  # the columns of the gate go into the values
     rate = min(rates, key=lambda r: train(gated, r, seeds[0]))
     differences = [train(no_gate, rate, seed) - train(gated, rate, seed) for seed in seeds]
     return {"models": (gated, no_gate), "rates": (rate, rate), "differences": differences}
@@ -332,16 +414,25 @@ def ablation(config, train, rates, seeds):
 
 def best_rates(bits, rates, seeds):
     """Of the gated model, and of the one without a gate."""
-    return [min(rates, key=lambda rate: sum(bits[gate, rate, seed] for seed in seeds)) for gate in (True, False)]
+    return [
+        min(rates, key=lambda rate: sum(bits[gate, rate, seed] for seed in seeds))
+        for gate in (True, False)
+    ]
 
 
 def draw_bits(rng, rates, seeds):
     """Bits of each (gate, rate, seed), such that other ways to choose the rates choose others, and seeds fall apart."""
     while True:
-        bits = {key: float(rng.uniform(2.5, 4)) for key in itertools.product((True, False), rates, seeds)}
+        bits = {
+            key: float(rng.uniform(2.5, 4))
+            for key in itertools.product((True, False), rates, seeds)
+        }
         ways = [tuple(best_rates(bits, rates, over)) for over in (seeds[:1], seeds[1:], seeds)]
         both = min(rates, key=lambda rate: bits[True, rate, seeds[0]] + bits[False, rate, seeds[0]])
-        first, second = (sorted(seeds[1:], key=lambda s: bits[g, rate, s]) for g, rate in zip((True, False), ways[0]))
+        first, second = (
+            sorted(seeds[1:], key=lambda s: bits[g, rate, s])
+            for g, rate in zip((True, False), ways[0])
+        )
         mixed = first != second or len(seeds) == 2
         if len({*ways}) == 3 and len({*ways[0], both}) == 3 and rates[0] not in ways[0] and mixed:
             return bits
@@ -360,10 +451,15 @@ def ablation_case(rng, name, look, config, rates, seeds):
 
         result = given_back(asked(answer, config, lent(train), rates, seeds))
         reject_if(not has_form(result), "10.5", "form")
-        models, chosen, differences = (list(result[key]) for key in ("models", "rates", "differences"))
+        models, chosen, differences = (
+            list(result[key]) for key in ("models", "rates", "differences")
+        )
         reject_if(all(model.get("gate") for model in models), "10.5", "gate left")
-        found = {"size": the_models(config, models, trained), "rates": the_rates(chosen, rates, seeds, bits),
-                 "differences": the_differences(differences, chosen, seeds, bits)}  # fmt: skip
+        found = {
+            "size": the_models(config, models, trained),
+            "rates": the_rates(chosen, rates, seeds, bits),
+            "differences": the_differences(differences, chosen, seeds, bits),
+        }
         reject("10.5", found[look])
         return True
 
@@ -374,7 +470,10 @@ def ablation_case(rng, name, look, config, rates, seeds):
 def has_form(result):
     if not isinstance(result, dict) or set(result) != {"models", "rates", "differences"}:
         return False
-    two = all(map(is_sequence, result.values())) and len(result["models"]) == len(result["rates"]) == 2
+    two = (
+        all(map(is_sequence, result.values()))
+        and len(result["models"]) == len(result["rates"]) == 2
+    )
     return two and all(isinstance(model, dict) for model in result["models"])
 
 
@@ -404,13 +503,18 @@ def the_rates(chosen, rates, seeds, bits):
 
 def the_differences(differences, chosen, seeds, bits):
     """For the rates that the answer names, right or wrong."""
-    yield "rates", any((gate, rate, seeds[0]) not in bits for gate, rate in zip((True, False), chosen))
+    yield (
+        "rates",
+        any((gate, rate, seeds[0]) not in bits for gate, rate in zip((True, False), chosen)),
+    )
 
     def of(without, gated):
         return [bits[False, without, seed] - bits[True, gated, seed] for seed in seeds[1:]]
 
     def same(want):
-        return len(differences) == len(want) and np.allclose(np.array(differences, float), want, rtol=0, atol=1e-9)
+        return len(differences) == len(want) and np.allclose(
+            np.array(differences, float), want, rtol=0, atol=1e-9
+        )
 
     if same(by_seed := of(chosen[1], chosen[0])):
         return
@@ -426,8 +530,15 @@ def draw_config(rng, depth=None, vocab=256):
     """Sizes for which no multiple of D matches."""
     while True:
         D = 16 * int(rng.integers(4, 12))
-        config = {"gate": True, "vocab": vocab, "depth": depth or int(rng.integers(3, 9)), "D": D,
-                  "E": int(rng.integers(D, 2 * D)), "S": 8 * int(rng.integers(3, 9)), "T": 128}  # fmt: skip
+        config = {
+            "gate": True,
+            "vocab": vocab,
+            "depth": depth or int(rng.integers(3, 9)),
+            "D": D,
+            "E": int(rng.integers(D, 2 * D)),
+            "S": 8 * int(rng.integers(3, 9)),
+            "T": 128,
+        }
         if min(apart(config, {**config, "gate": False, "E": E}) for E in (D, 2 * D, 3 * D)) > 0.015:
             return config
 
@@ -467,11 +578,27 @@ def cases_6(rng, numbers):
     def case(name, part, G, C, S, E, bias=0.3):
         G, C, S, E = grown(rng, G, C, S, E)
         q, lin_q = rng.normal(size=(2, G, C, S))
-        k, kv, b = rng.normal(size=(G, S)), rng.normal(size=(G, S, E)), rng.normal(size=(G, G)) + bias
-        return call(name, part, q, k, b, lin_q, kv, of="weighted_far", sizes=f"{G = }, {C = }, {S = }, {E = }")
+        k, kv, b = (
+            rng.normal(size=(G, S)),
+            rng.normal(size=(G, S, E)),
+            rng.normal(size=(G, G)) + bias,
+        )
+        return call(
+            name,
+            part,
+            q,
+            k,
+            b,
+            lin_q,
+            kv,
+            of="weighted_far",
+            sizes=f"{G = }, {C = }, {S = }, {E = }",
+        )
 
     def cost(name, t, C, S, E):
-        return call(name, "far_cost", t, C, S, E, of="far_cost", sizes=f"{t = }, {C = }, {S = }, {E = }")
+        return call(
+            name, "far_cost", t, C, S, E, of="far_cost", sizes=f"{t = }, {C = }, {S = }, {E = }"
+        )
 
     C, S, E = (int(n) for n in rng.permutation(np.arange(5, 14))[:3])
     yield case("five chunks", "values", 5, 3, 4, 6)

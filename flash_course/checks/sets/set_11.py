@@ -20,7 +20,11 @@ T4 = 203  # FLOPs in the time of a byte, in float16
 
 def draw_1(rng):
     """From C = 416 on the local part in one kernel no longer waits for memory."""
-    return {"C": 32 * int(rng.integers(6, 20)), "S": 32 * int(rng.integers(2, 7)), "E": 256 * int(rng.integers(3, 13))}
+    return {
+        "C": 32 * int(rng.integers(6, 20)),
+        "S": 32 * int(rng.integers(2, 7)),
+        "E": 256 * int(rng.integers(3, 13)),
+    }
 
 
 def right_1(n):
@@ -43,7 +47,9 @@ def cases_1(rng, numbers):
 def letters(e):
     """The letters of e, in whatever way they are written down."""
     given = e if isinstance(e, str) else " ".join(map(str, e))
-    return "".join(sorted({*"".join(re.findall(r"\b[abcd]+\b", given.lower()))}))  # the d of "and" is none of them
+    return "".join(
+        sorted({*"".join(re.findall(r"\b[abcd]+\b", given.lower()))})
+    )  # the d of "and" is none of them
 
 
 # ---------------------------------------------------------------- 11.2 tiled_local
@@ -72,12 +78,16 @@ def work_case(rng, name, C, M, width, T):
 
     def run(answer):
         seen = {"products": 0, "largest": 0}
-        value = np.asarray(answer(*(following(Watched, array.copy(), seen) for array in arrays), C, M)).view(np.ndarray)
+        value = np.asarray(
+            answer(*(following(Watched, array.copy(), seen) for array in arrays), C, M)
+        ).view(np.ndarray)
         reject_if(seen["largest"] >= C * C, "11.2", "map")
         reject_if(seen["largest"] > max(M * M, 2 * T * width), "11.2", "strip")
         right = difference(expected, value, 1e-9) is None
         reject_if(right and width >= M and seen["products"] > 1.35 * needed, "11.2", "twice")
-        reject_if(right and seen["products"] < 0.25 * needed, "11.2", "unseen")  # nobody needs so few
+        reject_if(
+            right and seen["products"] < 0.25 * needed, "11.2", "unseen"
+        )  # nobody needs so few
         return value
 
     return Case(name, "work", run, f"{T = }, {C = }, {M = }")
@@ -86,7 +96,13 @@ def work_case(rng, name, C, M, width, T):
 def cases_2(rng, numbers):
     def case(name, part, T, S, E, C, M):
         S, E = grown(rng, S, E)
-        given = (*rng.normal(size=(2, T, S)), rng.normal(size=(T, E)), rng.normal(size=(C, C)), C, M)
+        given = (
+            *rng.normal(size=(2, T, S)),
+            rng.normal(size=(T, E)),
+            rng.normal(size=(C, C)),
+            C,
+            M,
+        )
         return call(name, part, *given, sizes=f"{T = }, {S = }, {E = }, {C = }, {M = }")
 
     tail, M = int(rng.integers(1, 4)), int(rng.integers(3, 6))
@@ -110,15 +126,36 @@ def tile_for(n):
 @jit
 def load_tile(x, strides, rows, columns, row_end, column_end):
     inside = (rows < row_end)[:, None] & (columns < column_end)[None, :]
-    return tl.load(x + rows[:, None] * strides[0] + columns[None, :] * strides[1], mask=inside, other=0.0)
+    places = rows[:, None] * strides[0] + columns[None, :] * strides[1]
+    return tl.load(x + places, mask=inside, other=0.0)
 
 
 @jit
 def kernel(
-    q, k, v, bias, out, q_strides, k_strides, v_strides, bias_strides, out_strides, T, C, S, E,
-    M: tl.constexpr, S_TILE: tl.constexpr, E_TILE: tl.constexpr,
-    lin_q=None, state=None, u=None, lin_q_strides=None, state_strides=None, u_strides=None,
-):  # fmt: skip
+    q,
+    k,
+    v,
+    bias,
+    out,
+    q_strides,
+    k_strides,
+    v_strides,
+    bias_strides,
+    out_strides,
+    T,
+    C,
+    S,
+    E,
+    M: tl.constexpr,
+    S_TILE: tl.constexpr,
+    E_TILE: tl.constexpr,
+    lin_q=None,
+    state=None,
+    u=None,
+    lin_q_strides=None,
+    state_strides=None,
+    u_strides=None,
+):
     """One program: M rows of one chunk. What has None for a default is there in 11.6 alone."""
     g = tl.program_id(0)
     chunk = g * C
@@ -150,7 +187,8 @@ def launch_local(q, k, v, bias_CC, out, C, M, **more):
     tensors = {"q": q, "k": k, "v": v, "bias": bias_CC, "out": out, **more}
     strides = {f"{name}_strides": x.stride() for name, x in tensors.items()}
     grid = (-(-T // C), -(-C // M))
-    kernel[grid](**tensors, **strides, T=T, C=C, S=S, E=E, M=M, S_TILE=tile_for(S), E_TILE=tile_for(E))
+    tiles = {"S_TILE": tile_for(S), "E_TILE": tile_for(E)}
+    kernel[grid](**tensors, **strides, T=T, C=C, S=S, E=E, M=M, **tiles)
 
 
 def launch_gated(quad_q, quad_k, lin_q, lin_k, v, u, bias_CC, out, C, M):
@@ -195,8 +233,13 @@ def remembered(answer, run, *inputs):
 @contextmanager
 def nan_in_new_memory():
     """Within it, torch.empty gives NaN."""
-    before, fill = torch.get_deterministic_debug_mode(), torch.utils.deterministic.fill_uninitialized_memory
-    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import torch's compiler
+    before, fill = (
+        torch.get_deterministic_debug_mode(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+    torch.set_deterministic_debug_mode(
+        "warn"
+    )  # use_deterministic_algorithms would import torch's compiler
     torch.utils.deterministic.fill_uninitialized_memory = True
     try:
         yield
@@ -205,7 +248,19 @@ def nan_in_new_memory():
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
-def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=False, memory_too=False, prepared=0):
+def kernel_case(
+    exercise,
+    right,
+    oracle,
+    name,
+    part,
+    tensors,
+    C,
+    M,
+    transposed=False,
+    memory_too=False,
+    prepared=0,
+):
     """Start an answer between guard zones, and see to it that its kernel made the result out of the arrays.
 
     ``right`` and ``oracle`` are names: the right answer is not started, the oracle is exact, and needs no Triton.
@@ -226,36 +281,57 @@ def kernel_case(exercise, right, oracle, name, part, tensors, C, M, transposed=F
 
     def started(answer):
         empty = torch.full((T, E), float("nan"))
-        layouts = [(i % 2 == 0, GAP + i) if transposed else (False, GAP) for i in range(len(tensors) + 1)]
-        *pairs, (out, around) = [guarded(x, *layout) for x, layout in zip((*tensors, empty), layouts, strict=True)]
+        layouts = [
+            (i % 2 == 0, GAP + i) if transposed else (False, GAP) for i in range(len(tensors) + 1)
+        ]
+        *pairs, (out, around) = [
+            guarded(x, *layout) for x, layout in zip((*tensors, empty), layouts, strict=True)
+        ]
         before = [memory.clone() for _, memory in pairs]
         with interpreter.Memory().watch() as seen, nan_in_new_memory():
             answer(*(view for view, _ in pairs), out, C, M)
         value, stored = out.clone(), seen.stored_in(out)
-        stored_all = not interpreter.sees() or torch.equal(value.nan_to_num(7.5), stored.nan_to_num(7.5))
+        stored_all = not interpreter.sees() or torch.equal(
+            value.nan_to_num(7.5), stored.nan_to_num(7.5)
+        )
         reject_if(not seen.started or not stored_all, exercise, "own kernel")
         out.fill_(float("nan"))
         reject_if(not around.isnan().all(), exercise, "behind")
         for place, (old, (_, memory)) in enumerate(zip(before, pairs), 1):
-            reject_if(not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)), "all", "changed", argument=place)
+            reject_if(
+                not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)),
+                "all",
+                "changed",
+                argument=place,
+            )
         if interpreter.sees() and value.isfinite().all():
             look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
         return value
 
-    return Case(name, part, run, f"{T = }, {S = }, {E = }, {C = }, {M = }, {str(tensors[0].dtype)[6:]}")
+    return Case(
+        name, part, run, f"{T = }, {S = }, {E = }, {C = }, {M = }, {str(tensors[0].dtype)[6:]}"
+    )
 
 
 def look_at_memory(exercise, seen, pairs, prepared, memory_too):
     """A kernel that reads what torch has made: copies without gaps, or the result itself, be it in `out`."""
-    read, written = (np.concatenate([*found, np.zeros(0, np.uint64)]) for found in (seen.reads, seen.writes))
+    read, written = (
+        np.concatenate([*found, np.zeros(0, np.uint64)]) for found in (seen.reads, seen.writes)
+    )
     made = read
     for _, memory in pairs[:-1]:
         made = made[(made < memory.data_ptr()) | (made >= memory.data_ptr() + memory.nbytes)]
     reject_if(len(np.unique(made)) > prepared, exercise, "elsewhere")
     for view, memory in pairs if memory_too else ():
         inside = interpreter.addresses(view).ravel()
-        reject_if(np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any(), exercise, "outside")
-    times = np.unique(written[np.isin(written, interpreter.addresses(pairs[-1][0]).ravel())], return_counts=True)[1]
+        reject_if(
+            np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any(),
+            exercise,
+            "outside",
+        )
+    times = np.unique(
+        written[np.isin(written, interpreter.addresses(pairs[-1][0]).ravel())], return_counts=True
+    )[1]
     reject_if(memory_too and (times > 1).any(), exercise, "twice")
 
 
@@ -353,7 +429,8 @@ def look_for(part, seen, x, W_q, W_v, C):
         "waiting": seen.count(seen.WAITS),
         "half": seen.multiply_adds > 1.1 * needed,
         "double": x.dtype != torch.float64 and seen.double,
-        "joined": seen.joined > 4 * T * S + 2 * (T * E + T // C * S * E),  # each turn joins two halves
+        "joined": seen.joined
+        > 4 * T * S + 2 * (T * E + T // C * S * E),  # each turn joins two halves
     }
     reject_if(found[part], "11.4", f"{part} left")
 
@@ -362,8 +439,10 @@ WASTES = ("tables", "waiting", "half", "double", "joined")
 
 
 def layer_inputs(rng, T, D=5, S=6, E=11):
-    return [torch.from_numpy(rng.normal(size=shape)) / scale for shape, scale in
-            (((T, D), 1), ((D, S), D**0.5), ((D, S), D**0.5), ((D, E), D**0.5))]  # fmt: skip
+    return [
+        torch.from_numpy(rng.normal(size=shape)) / scale
+        for shape, scale in (((T, D), 1), ((D, S), D**0.5), ((D, S), D**0.5), ((D, E), D**0.5))
+    ]
 
 
 def layer_case(rng, name, part, G, C):
@@ -393,7 +472,9 @@ def layer_case(rng, name, part, G, C):
 
 def cases_4(rng, numbers):
     for part in WASTES:
-        yield layer_case(rng, f"{part}, many chunks", part, *map(int, rng.integers([12, 7], [20, 10])))
+        yield layer_case(
+            rng, f"{part}, many chunks", part, *map(int, rng.integers([12, 7], [20, 10]))
+        )
     yield layer_case(rng, "waiting, one chunk", "waiting", 1, 7)
     yield layer_case(rng, "half, chunks of one token", "half", 9, 1)
 
@@ -405,7 +486,10 @@ def bytes_of(M, S, E_tile, size):
 
 def largest_tile(S, E_tile, bytes_per_number, shared_bytes):
     """The oracle."""
-    M = max((2**n for n in range(12) if bytes_of(2**n, S, E_tile, bytes_per_number) <= shared_bytes), default=0)
+    M = max(
+        (2**n for n in range(12) if bytes_of(2**n, S, E_tile, bytes_per_number) <= shared_bytes),
+        default=0,
+    )
     if M < 16:
         raise ValueError("no tile of at least 16 fits")
     return M
@@ -423,17 +507,34 @@ def cases_5(rng, numbers):
             except ValueError:
                 return "a ValueError"
 
-        return Case(name, part, run, f"{S = }, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}")
+        return Case(
+            name,
+            part,
+            run,
+            f"{S = }, E_tile = {E}, bytes_per_number = {size}, shared_bytes = {shared}",
+        )
 
     yield case("a T4, float16, the lecture's sizes", "values", 128, 64, 2, 64 * 1024)
     yield case("a T4, float32", "values", 128, 64, 4, 64 * 1024)
     yield case("a tile fits, with some room", "values", S, E, size, room + size * S)
-    yield case("the tile of the attention matrix is too much", "values", S, E, size, room - size * M * M // 2)
+    yield case(
+        "the tile of the attention matrix is too much",
+        "values",
+        S,
+        E,
+        size,
+        room - size * M * M // 2,
+    )
     yield case("the keys are too much", "values", S, E, size, room - size * M * S // 2)
     yield case("the values are too much", "values", S, E, size, room - size * M * E // 2)
     yield case("one byte a number", "values", S, E, 1, bytes_of(M, S, E, 1) + 5)
     sizes = 8, 16, size  # M x M is nearly all that lies there
-    yield case("a large tile of narrow arrays nearly fits", "values", *sizes, bytes_of(256, *sizes) - 5000 * size)
+    yield case(
+        "a large tile of narrow arrays nearly fits",
+        "values",
+        *sizes,
+        bytes_of(256, *sizes) - 5000 * size,
+    )
     yield case("much memory", "values", S, E, size, bytes_of(1024, S, E, size) + 5)
     yield case("it fits exactly", "limits", S, E, size, room)
     yield case("one byte is missing", "limits", S, E, size, room - 1)
@@ -457,8 +558,13 @@ def cases_6(rng, numbers):
     def case(name, part, T, S, E, C, M, **how):
         heads = [drawn(rng, T, S) for _ in range(4)]
         heads[2] *= 4  # a mean over many tokens is small
-        tensors, state = (*heads, drawn(rng, T, E), drawn(rng, T, E), drawn(rng, C, C)), -(-T // C) * S * E
-        return kernel_case("11.6", "launch_gated", "gated", name, part, tensors, C, M, prepared=state, **how)
+        tensors, state = (
+            (*heads, drawn(rng, T, E), drawn(rng, T, E), drawn(rng, C, C)),
+            -(-T // C) * S * E,
+        )
+        return kernel_case(
+            "11.6", "launch_gated", "gated", name, part, tensors, C, M, prepared=state, **how
+        )
 
     a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
     yield case("three chunks and a tail", "values", 3 * 11 + a, 5 + b, 6 + a, 11, 16)
@@ -466,11 +572,19 @@ def cases_6(rng, numbers):
     yield case("fewer tokens than C", "values", 12 + a, 8, 9 + a, 20 + b, 16)
     yield case("one token", "values", 1, 6 + a, 5 + b, 4, 16)
     views = {"memory_too": True, "transposed": True}
-    yield case("every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, **views)
+    yield case(
+        "every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, **views
+    )
     # every token has the same lin_k and v: each mean is exact in float16, the sum of a chunk is not
     S, E, T, C = 5 + a, 6 + b, 6 * 31, 31
     lin_k, v = (drawn(rng, 1, n, low=9, high=16, step=1 / 8).expand(T, n) for n in (S, E))
     lin_q, u = drawn(rng, T, S, low=-3, high=4), drawn(rng, T, E, low=1, high=9, step=0.25)
-    exact = [torch.zeros(T, S)] * 2 + [lin_q, lin_k, v, u, drawn(rng, C, C, low=-2, high=4, step=0.5)]
+    exact = [torch.zeros(T, S)] * 2 + [
+        lin_q,
+        lin_k,
+        v,
+        u,
+        drawn(rng, C, C, low=-2, high=4, step=0.5),
+    ]
     given = "float16, sums of a chunk", "float16", [x.half() for x in exact], C, 32
     yield kernel_case("11.6", "launch_gated", "gated", *given, prepared=6 * S * E)
