@@ -77,17 +77,14 @@ class _Relu2Attention(torch.autograd.Function):
         shape, dtype = ctx.bias
         dbias = torch.zeros(shape, dtype=dtype, device=q.device)
         blocks = list(zip(_row_blocks(q.shape[1], ctx.causal, q.device), maps))
-        for i, ((a, b, m), r) in enumerate(
-            reversed(blocks)
-        ):  # the last block reads every key: it starts the sums
-            ds = (grad[:, a:b] @ v[:, :m].mT).mul_(
-                r
-            )  # d/ds relu(s)^2 = 2 relu(s); the 2 goes into the products
+        # the last block reads every key: it starts the sums
+        for i, ((a, b, m), r) in enumerate(reversed(blocks)):
+            # d/ds relu(s)^2 = 2 relu(s); the 2 goes into the products
+            ds = (grad[:, a:b] @ v[:, :m].mT).mul_(r)
             dv[:, :m].baddbmm_((r * r).mT, grad[:, a:b], beta=min(i, 1))
             dk[:, :m].baddbmm_(ds.mT, q[:, a:b], beta=min(i, 1), alpha=2 * ctx.scale)
-            dqs.append(
-                ds @ (k[:, :m] * (2 * ctx.scale))
-            )  # scaled first: in fp16 the bare sum may overflow
+            # scaled first: in fp16 the bare sum may overflow
+            dqs.append(ds @ (k[:, :m] * (2 * ctx.scale)))
             dbias[a:b, :m] = ds.sum(0, dtype=dtype).mul_(2)
         return _joined(dqs[::-1]), dk, dv, dbias, None, None, None, None
 

@@ -87,7 +87,11 @@ FAULTS = {
         "self.weights[rows[None, :] - rows[:, None] +",
         "self.weights[rows[:, None] - rows[None, :] +",
     ),
-    "gradient without its 2": ("fast.py", ".mul_(2 * ctx.scale)", ".mul_(ctx.scale)"),
+    "gradient without its 2": (
+        "fast.py",
+        "ds @ (k[:, :m] * (2 * ctx.scale))",
+        "ds @ (k[:, :m] * ctx.scale)",
+    ),
     "gamma that starts at one": (
         "gau.py",
         "nn.init.normal_(self.scale_offset.gamma, std=std)",
@@ -106,10 +110,11 @@ FAULTS = {
     "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
     "local RoPE positions in torch": (
         "gau.py",
-        "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))",
+        "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))\n        return",
         "n = getattr(self, 'chunk_size', x.shape[1])  # GAU has none\n"
         "        at = [i % n for i in range(x.shape[1])]\n"
-        "        heads = self.read_heads(z, *(t[at] for t in cos_sin(x.shape[1], self.qk_dim, x)))",
+        "        heads = self.read_heads(z, *(t[at] for t in cos_sin(x.shape[1], self.qk_dim, x)))\n"
+        "        return",
     ),
     # models
     "gated layer of 4 D": ("transformer.py", "return -(-8 * dim // 24) * 8", "return 4 * dim"),
@@ -146,7 +151,7 @@ FAULTS = {
         "(high / (high - low))",
     ),
     # token by token
-    "missing 1/C in decoding": ("states.py", "alpha=1 / self.chunk_size", "alpha=1.0"),
+    "missing 1/C in decoding": ("flash.py", "alpha=1 / self.chunk_size", "alpha=1.0"),
     "full chunk not folded": ("states.py", "self.left == 0", "self.left == 1"),
     "mean in decoding counts one chunk more": (
         "states.py",
@@ -154,7 +159,7 @@ FAULTS = {
         "finished + 1",
     ),
     "positions in decoding one too late": (
-        "states.py",
+        "gau.py",
         "cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)",
         "cos_sin_at(state.rows.place + 1, self.qk_dim, x, state.rows.used + 1)",
     ),
@@ -181,8 +186,8 @@ FAULTS = {
     ),
     "step width that only forgets": (
         "flash_course/successors.py",
-        "(q, width * k, v,",
-        "(q, k, v,",
+        "q, width * k, v,",
+        "q, k, v,",
     ),
     "window of one more": ("flash_course/successors.py", "(distance < w)", "(distance <= w)"),
     "hybrid whose quarter is not counted": (
@@ -192,16 +197,20 @@ FAULTS = {
     ),
     # training
     "rate that falls one update early": (
-        "training.py",
+        "flash_tutorial/training/update.py",
         "* (config.steps - step) / (config.steps - config.warmup)",
         "* (config.steps - step - 1) / (config.steps - config.warmup)",
     ),
     "score as a mean over places": (
-        "score.py",
+        "flash_tutorial/training/score.py",
         "float(nats.sum() / math.log(2) / counts.sum())",
         "float(np.nanmean(by_position))",
     ),
-    "no decay of weights": ("training.py", "weight_decay=config.weight_decay", "weight_decay=0.0"),
+    "no decay of weights": (
+        "flash_tutorial/training/update.py",
+        "weight_decay=config.weight_decay",
+        "weight_decay=0.0",
+    ),
 }
 LECTURES = {
     "02": [
