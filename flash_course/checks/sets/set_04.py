@@ -238,10 +238,15 @@ def cases_4(rng, numbers):
         reject_if(a == numbers["T"] - 1, "04.4", "a: one less")
         return a
 
+    def steps(b):
+        reject_if(b == numbers["T"] / numbers["C"], "04.4", "b: not rounded")
+        return b
+
     def rounded(e):  # 56.47 is as good an answer as 56
         return np.round(e) if isinstance(e, float) else e
 
-    return [predicted("a", then=updates), *map(predicted, "bcdf"), predicted("e", then=rounded)]
+    looks = {"a": updates, "b": steps, "e": rounded}
+    return [predicted(key, then=looks[key]) if key in looks else predicted(key) for key in "abcdfe"]
 
 
 # ---------------------------------------------------------------- 04.5 linear_backward
