@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from refusals import assert_refused
 
-from flash_tutorial import corpora
+from flash_tutorial.corpora import corpus as corpora
 from flash_tutorial.corpora import load_corpus, online
 
 pytestmark = pytest.mark.quick
