@@ -83,7 +83,7 @@ def give_torch(cuda, card, capability, properties):
     cuda.Stream = Stream
     cuda.current_stream = lambda *args: Stream()
     cuda.CUDAGraph = Graph
-    cuda.graph = lambda graph, **options: recorded(card)
+    cuda.graph = lambda graph, **options: recorded(card, graph)
 
 
 def copy_of_storage(storage, memo):
@@ -107,17 +107,35 @@ class Stream:
 
 
 class Graph:
-    """It replays nothing: what was recorded ran once, while it was recorded."""
+    """The operations of one recording, which are done again, into the same tensors, when it is replayed."""
+
+    def __init__(self):
+        self.operations = []
 
     def replay(self):
-        pass
+        from torch.utils._pytree import tree_leaves
+
+        for function, args, options, out in self.operations:
+            again = function(*args, **options)
+            for old, new in zip(tree_leaves(out), tree_leaves(again)):
+                if hasattr(old, "data_ptr") and old.data_ptr() != new.data_ptr():  # else a view, or done in place
+                    old.copy_(new)
 
 
 @contextmanager
-def recorded(card):
+def recorded(card, graph):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Recording(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), options=None):
+            out = function(*args, **(options or {}))
+            graph.operations.append((function, args, options or {}, out))
+            return out
+
     card.card_record(True)
     try:
-        yield
+        with Recording():
+            yield
     finally:
         card.card_record(False)
 
