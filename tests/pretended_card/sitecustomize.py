@@ -118,7 +118,9 @@ class Graph:
         for function, args, options, out in self.operations:
             again = function(*args, **options)
             for old, new in zip(tree_leaves(out), tree_leaves(again)):
-                if hasattr(old, "data_ptr") and old.data_ptr() != new.data_ptr():  # else a view, or done in place
+                if (
+                    hasattr(old, "data_ptr") and old.data_ptr() != new.data_ptr()
+                ):  # else a view, or done in place
                     old.copy_(new)
 
 
