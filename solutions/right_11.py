@@ -197,8 +197,9 @@ def tile_by_recursion(S, E_tile, bytes_per_number, shared_bytes, M=16):
 
 BY_WHERE = (  # the mask of causality by arithmetic on places; pointers of columns first; a while loop
     "a = tl.where(rows[:, None] >= keys[None, :], a * a, 0.0)", "a = a * a * ((rows[:, None] - keys[None, :]) >= 0)",
-    "return tl.load(x + rows[:, None] * strides[0] + columns[None, :] * strides[1], mask=inside, other=0.0)",
-    "places = columns[None, :] * strides[1] + rows[:, None] * strides[0]\n    return tl.load(x + places, inside, 0.0)",
+    "places = rows[:, None] * strides[0] + columns[None, :] * strides[1]",
+    "places = columns[None, :] * strides[1] + rows[:, None] * strides[0]",
+    "return tl.load(x + places, mask=inside, other=0.0)", "return tl.load(x + places, inside, 0.0)",
     "tl.maximum(a, 0.0)", "tl.where(a > 0, a, 0.0)",
 )  # fmt: skip
 _n = personal("11.1")

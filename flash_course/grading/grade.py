@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..checks import exercise
 from ..checks.exercise import load_set
 from ..checks.texts import say
 from . import processes, sandbox
@@ -68,7 +69,7 @@ class Pool:
 
     def check(self, number, texts):
         """Refuse cases of another set's exercise, and cases that belong to no part of theirs."""
-        exercises = load_set(number)
+        exercises = exercise.load_set(number)
         for name, text in texts.items():
             if name not in exercises:
                 expected = ", ".join(exercises)

@@ -230,12 +230,10 @@ def unread(dy, heads, v, state, table, how, dv, h=None):
     quad_q, quad_k, lin_q, v_chunks, dy_chunks = (
         to_chunks(t, C) for t in (quad_q, quad_k, lin_q, v, dy)
     )
-    wishes = scaled_product(
-        1 / C, lin_q.mT, dy_chunks
-    )  # (B, G, S, E): what each chunk asks of the state that it reads
-    dsums = scan(
-        wishes, how.factor, how.joins, how.whole, True
-    )  # of later chunks: the gradient of a chunk's k^T v
+    # (B, G, S, E): what each chunk asks of the state that it reads
+    wishes = scaled_product(1 / C, lin_q.mT, dy_chunks)
+    # of later chunks: the gradient of a chunk's k^T v
+    dsums = scan(wishes, how.factor, how.joins, how.whole, True)
     values(lin_k, dsums, a, dy, h, dv, C, how.tile)
     dlin_q, dlin_k = dy_chunks @ state.mT, v_chunks @ dsums.mT  # (B, G, C, S)
     dquad_q, dquad_k = (

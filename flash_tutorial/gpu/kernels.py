@@ -57,9 +57,8 @@ def add(a, b):
 def load_tile(x, strides, rows, columns, row_end, column_end):
     """x[rows, columns]. Addresses at row_end or column_end and beyond are not touched; zeros stand for them."""
     inside = (rows < row_end)[:, None] & (columns < column_end)[None, :]
-    return tl.load(
-        x + rows[:, None] * strides[0] + columns[None, :] * strides[1], mask=inside, other=0.0
-    )
+    places = rows[:, None] * strides[0] + columns[None, :] * strides[1]
+    return tl.load(x + places, mask=inside, other=0.0)
 
 
 @triton.jit
@@ -68,9 +67,8 @@ def local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, sc
     r = tl.dot(q, tl.trans(k), input_precision="ieee") * scale  # float32, whatever the inputs are
     if bias is not None:
         r += load_tile(bias, bias_strides, rows - chunk, keys - chunk, C, C)
-    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[
-        :, None
-    ]  # positions in the sequence, not in the tile
+    # positions in the sequence, not in the tile
+    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[:, None]
     if documents is not None:
         mine = tl.load(documents + rows, mask=rows < end, other=0)
         theirs = tl.load(documents + keys, mask=keys < end, other=0)

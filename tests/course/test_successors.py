@@ -1,7 +1,5 @@
 """The units of ``successors.py`` in chunks are their published equations token by token, and read nothing later."""
 
-import inspect
-
 import pytest
 import torch
 
@@ -307,11 +305,9 @@ def test_each_is_an_architecture_of_a_language_model(name):
     assert 1 < loss < 4
 
 
-def test_each_says_its_source_and_fits_on_a_page():
+def test_each_says_its_source():
     for kind in {kind for kind, _, _ in UNITS.values()}:
-        assert "arXiv" in kind.__doc__ and len(inspect.getsource(kind).splitlines()) <= 40, (
-            kind.__name__
-        )
+        assert "arXiv" in kind.__doc__, kind.__name__
 
 
 @pytest.mark.parametrize(

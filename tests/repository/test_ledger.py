@@ -223,11 +223,11 @@ def test_the_ledger_has_its_parts():
     "old, new, expected",
     [
         ("`reference.gau`", "`reference.gua`", "no name reference.gua"),
-        ("`units.FLASH`", "`unit.FLASH`", "no name unit.FLASH"),
+        ("`flash.FLASH`", "`unit.FLASH`", "no name unit.FLASH"),
         (
-            "`units.GatedUnit.forward`",
-            "`units.GatedUnit.forwards`",
-            "no name units.GatedUnit.forwards",
+            "`gau.GatedUnit.forward`",
+            "`gau.GatedUnit.forwards`",
+            "no name gau.GatedUnit.forwards",
         ),
         (
             "::test_float64_is_the_reference`",

@@ -151,7 +151,7 @@ def test_an_answer_would_be_found(stage):
     "text, expected",
     [
         ("[a](../notebooks/01_attention.ipynb#x)", "[a](../notebooks/01_attention.ipynb#x)"),
-        ("[`u`](../flash_tutorial/units.py)", "[`u`](path:../flash_tutorial/units.py)"),
+        ("[`u`](../flash_tutorial/gau.py)", "[`u`](path:../flash_tutorial/gau.py)"),
         ("[key](../solutions/01_attention.py)", "key"),
         ("[sets](../flash_course/checks/sets/set_01.toml)", "sets"),
         ("[table](kill_table.md), [gone](no_such.md)", "table, gone"),
@@ -169,8 +169,8 @@ def test_an_answer_would_be_found(stage):
 def test_links_to_what_is_no_page(stage, text, expected):
     if stage.address["is_stamped"]():
         expected = expected.replace(
-            "path:../flash_tutorial/units.py",
-            stage.address["read_address"]("flash_tutorial/units.py"),
+            "path:../flash_tutorial/gau.py",
+            stage.address["read_address"]("flash_tutorial/gau.py"),
         )
     assert stage.with_links(text, "docs") == expected
 

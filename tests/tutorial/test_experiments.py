@@ -309,9 +309,13 @@ def trained(**more):
 
 
 def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
-    experiment = trained(
-        at_start=lambda model, corpus: {"before": 1}, measure=lambda model, corpus: {"after": 2}
-    )
+    def before(model, corpus):
+        return {"before": 1}
+
+    def after(model, corpus):
+        return {"after": 2}
+
+    experiment = trained(at_start=before, measure=after)
     run(experiment, "results", silent)
     (row,) = StoredRows(experiment, "results").load()
     measures = row["measures"]
