@@ -172,14 +172,10 @@ def test_no_gradient_of_torch_passes_where_it_is_to_be_derived(gradient, again):
             return gradient(lambda t: (t * t).sum(), torch.from_numpy(x.copy()).float()).numpy()
 
     case = without_autograd(model.call("slope", "small", np.array([2.0, 3.0])))
-    verdict = judge(exercise([case], right=lambda x: 2 * x), answer)
+    doubled = exercise([case], right=lambda x: 2 * x, parts={"small": 10})
+    verdict = judge(doubled, answer)
     assert say("all", "autograd") in str(verdict), verdict
-    assert (
-        judge(
-            exercise([case], right=lambda x: 2 * x), lambda x: 2 * torch.from_numpy(x).numpy()
-        ).points
-        == 10
-    )
+    assert judge(doubled, lambda x: 2 * torch.from_numpy(x).numpy()).points == 10
 
 
 @pytest.mark.parametrize("number, name", [("11.3", "launch_local"), ("11.6", "launch_gated")])
