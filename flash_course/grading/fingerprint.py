@@ -5,6 +5,8 @@ itself writes beside them (a registry of warnings), a cache that fills, and what
 """
 
 import builtins
+import dis
+import functools
 import sys
 from importlib import import_module
 from types import FunctionType, ModuleType
@@ -53,7 +55,8 @@ class Fingerprint:
     def now(self):
         """{name: object, or a tuple of objects} of all that the verdict depends on."""
         found = {module.__name__: sys.modules.get(module.__name__) for module in self.checkers}
-        names, read = set(), {builtins, np.linalg, np.random, torch.nn.functional, torch.Tensor}
+        read = {np.linalg, np.random, torch.nn.functional, torch.Tensor}
+        names, attributes = set(), set()
         for module in self.checkers:
             for name, thing in vars(module).items():
                 if not name.startswith("__"):
@@ -62,10 +65,11 @@ class Fingerprint:
                     read.add(thing)
             for function in functions_of(module):
                 names |= names_in(function.__code__)
-        for place in read:
+                attributes |= attributes_in(function.__code__)
+        for place, wanted in [(builtins, names), *((place, attributes) for place in read)]:
             found |= {
                 f"{place.__name__}.{name}": state(vars(place)[name])
-                for name in names & {*vars(place)} - FREE
+                for name in wanted & {*vars(place)} - FREE
             }
         fields = {
             f"exercise {self.judged.id}, {name}": state(thing)
@@ -85,6 +89,15 @@ class Fingerprint:
             name for name in after if name not in self.before and name.startswith(own)
         ]  # it hides a builtin
         return next(iter([*gone, *new]), None)
+
+
+@functools.cache
+def attributes_in(code):
+    """The names that code reads of something, behind a dot: `bool` alone is Python's, and no matter of ``np.bool``."""
+    steps = dis.get_instructions(code)
+    own = {step.argval for step in steps if step.opname.startswith(("LOAD_ATTR", "LOAD_METHOD"))}
+    inner = [constant for constant in code.co_consts if hasattr(constant, "co_code")]
+    return own.union(*map(attributes_in, inner))
 
 
 def state(thing):

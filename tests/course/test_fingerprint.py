@@ -64,6 +64,8 @@ INSIDE = {
     "imports of much": "import sqlite3, unittest.mock, json, http.client",
     "more of NumPy": "import numpy.ma, numpy.polynomial, torch.fft, torch.nn.utils",
     "a name added to NumPy": "np.mine = 3",
+    "old names of NumPy": "np.bool, np.int, np.float, np.object = bool, int, float, object",
+    "no warnings": "import warnings; warnings.warn = lambda *a, **k: None",
     "an array that is another class": "x_TD = x_TD.view(type('Mine', (np.ndarray,), {}))",
     "what somebody looks at": "import inspect, traceback; inspect.stack(0); traceback.format_stack()",
 }
