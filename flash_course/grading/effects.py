@@ -59,6 +59,9 @@ SHOWS = {
 }
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 IMPORT = ast.Import | ast.ImportFrom
+COMPUTES = (
+    ast.Expr | ast.Assign | ast.AnnAssign | ast.AugAssign
+)  # what it calls may change what it is given
 IN_PLACE = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}  # code that runs where it stands
 ROUNDS = 3  # a function that calls one that calls one
 
@@ -191,7 +194,7 @@ class Effects:
                 found.add(base(node))
             if isinstance(node, ast.Call):
                 found |= self.effects.get(base(node.func), set())
-            if isinstance(node, ast.Expr) and base(node.value) not in SHOWS:
+            if isinstance(node, COMPUTES) and node.value and base(node.value) not in SHOWS:
                 found |= self.touched(node.value)
         return found - {None}
 

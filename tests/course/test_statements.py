@@ -95,6 +95,10 @@ AS_IN_A_NOTEBOOK = {
     "a line that is timed": f"%time AXIS = 1\n{cut('AXIS')}",
     "a cell that is timed": f"%%time\n{cut()}",
     "a list that a comprehension fills": f"AXES = []\n[AXES.append(1) for k in range(2)]\n{cut('AXES[0]')}",
+    "a list that a comprehension fills, kept": f"AXES = []\n_ = [AXES.append(1) for k in range(2)]\n{cut('AXES[0]')}",
+    "a list of which the last is taken": f"AXES = [1, 2]\nlast = AXES.pop()\n{cut('AXES[-1]')}",
+    "a table that a function fills and counts": "AXES = []\ndef fill(a):\n    a.append(1)\n    return len(a)\n"
+    f"count: int = fill(AXES)\n{cut('AXES[0]')}",
     "text that is run": f"exec({cut()!r})",
     "text that is run, beside a function": f"exec('AXIS = 1')\n{cut('AXIS')}",
     "globals": f"globals()['to_chunks'] = lambda x, C: {CUT}",
