@@ -20,6 +20,8 @@ from .statements import Statements
 
 FILE_BYTES = 20_000_000
 CODE_BYTES = 500_000
+# where a cell of a .py file begins: as Jupytext and editors mark it, and as Jupyter exports it
+CELL = re.compile(r"^#[ \t]*(?:%%|In ?\[[\d ]*\]:).*$", re.MULTILINE)
 READING = Limits(seconds=20, bytes=1_000_000_000, clock=120)
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -120,7 +122,7 @@ def read_cells(path, raw):
 
 def cells_in(text, notebook):
     if not notebook:
-        return re.split(r"^# %%.*$", text, flags=re.M)
+        return CELL.split(text)
     return [
         "".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"
     ]

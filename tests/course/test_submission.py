@@ -12,7 +12,7 @@ from submissions import forks, run
 from flash_course.grading import reports
 from flash_course.grading.files import find_submissions
 from flash_course.grading.grade import Pool, grade
-from flash_course.grading.submission import read_submission
+from flash_course.grading.submission import read_file, read_submission
 
 pytestmark = forks
 
@@ -143,3 +143,10 @@ def test_half_a_letter_in_a_name_or_in_student_stops_nothing(tmp_path):
         "ada: 0 of 100" not in (out / "results.csv").read_text()
         and (out / "feedback" / "ada.md").is_file()
     )
+
+
+@pytest.mark.parametrize("mark", ["# %%", "#%%", "# In[3]:", "# In[ ]:"])
+def test_a_cell_of_a_script_begins_where_an_editor_or_jupyters_export_says_so(mark, tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text(f'check("05.1", 0)\n{mark}\ndef to_chunks(:\n{mark}\nvalue = 1\n')
+    assert len(read_file(path, "a").cells) == 3
