@@ -61,6 +61,10 @@ FAULTS = {
 ENDED = ("ended the process that judges", "ended before the check was done")
 
 HOSTILE = {
+    "folders in folders": (
+        "import os\nfor k in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\nreturn x_TD",
+        "expected the shape",
+    ),
     "a forged message": (
         'import os\nfor fd in range(3, 60):\n    try:\n        os.write(fd, b\'{"status": "right"}\\n\')\n'
         "    except OSError:\n        pass\nreturn x_TD",
@@ -108,11 +112,11 @@ HOSTILE = {
     "limits for its parent": (
         "import os, resource, time\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))\n"
         "time.sleep(2)\nos._exit(0)",
-        ENDED,
+        (*ENDED, "Operation not permitted"),
     ),
     "no descriptors for its parent": (
         "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))\nos._exit(0)",
-        ENDED,
+        (*ENDED, "Operation not permitted"),
     ),
     "a copy in a session of its own that writes": (
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    while True:\n        for fd in range(3, 60):\n"

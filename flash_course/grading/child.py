@@ -147,6 +147,7 @@ def settle(folder, limits):
     resource.setrlimit(resource.RLIMIT_CPU, (seconds + 1, seconds + 2))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    processes.keep_off_limits()
     signal.signal(
         signal.SIGXFSZ, signal.SIG_IGN
     )  # then writing too much is an OSError in the answer

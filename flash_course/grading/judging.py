@@ -8,7 +8,6 @@ child reads its own one, with the cells of the submission and the held-out cases
 import json
 import os
 import select
-import shutil
 import signal
 import sys
 import tempfile
@@ -52,15 +51,16 @@ def serve(number, limits, grader, tasks, lines):
     try:
         tell(lines, READY)
         while os.read(tasks, 1) == BELL:
-            with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
-                ended = in_child(partial(judge, exercises), limits, place, given=tasks)
+            place = tempfile.mkdtemp(dir=folder)
+            ended = in_child(partial(judge, exercises), limits, place, given=tasks)
+            processes.remove_folder(place)
             if own_limits() != own:
                 return  # the next child would have what this one has set
             if select.select([tasks], [], [], 0)[0]:
                 return  # the child ended before it had read its task, or the grader is gone
             tell(lines, asdict(ended))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        processes.remove_folder(folder)
 
 
 def tell(lines, message):

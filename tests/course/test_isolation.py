@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -332,3 +333,26 @@ def test_a_judge_that_cannot_begin_is_said(monkeypatch):
         for _ in range(100):
             time.sleep(0.05)
             judge.look()
+
+
+@pytest.mark.skipif(not processes.LINUX, reason="limits of others are Linux's")
+def test_an_answer_sets_no_limits_of_others():
+    import resource
+
+    def tried(pid):
+        try:
+            resource.prlimit(
+                pid, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)
+            )
+        except PermissionError:
+            return "refused"
+        return "done"
+
+    def all_tried():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its own it may set
+        return [tried(0), tried(os.getppid()), tried(beside.pid)]
+
+    with subprocess.Popen(["sleep", "20"]) as beside:
+        ended = in_child(all_tried, Limits())
+        beside.kill()
+    assert ended.message == ["done", "refused", "refused"], ended
