@@ -90,7 +90,8 @@ def reason(path):
 def name_of(text):
     """A name that a file system, a table and a terminal can take; a long or odd one ends in a digest of what it was."""
     shown = clean(text, 1000).replace("/", "_").strip() or "no name"
-    if shown == text and len(shown.encode()) <= NAME_BYTES:
+    a_folder = shown in (os.curdir, os.pardir)  # a folder of that name would be another one
+    if shown == text and not a_folder and len(shown.encode()) <= NAME_BYTES:
         return shown
     digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
     return f"{shown.encode()[: NAME_BYTES - 9].decode(errors='ignore')}~{digest}"

@@ -150,3 +150,16 @@ def test_a_cell_of_a_script_begins_where_an_editor_or_jupyters_export_says_so(ma
     path = tmp_path / "a.py"
     path.write_text(f'check("05.1", 0)\n{mark}\ndef to_chunks(:\n{mark}\nvalue = 1\n')
     assert len(read_file(path, "a").cells) == 3
+
+
+@pytest.mark.parametrize("name", ["...py", "..ipynb"])
+def test_a_file_named_like_a_folder_removes_none(name, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_text('check("05.1", 0)')
+    written = [tmp_path / "out" / place / "kept.txt" for place in ("", "unfinished", "students")]
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("points by a person")
+    (result,) = grade([tmp_path / "in"], tmp_path / "out", pool=Pool(), quiet=True, mode="none")
+    assert "begins with a dot" in result["notes"][0]
+    assert all(path.is_file() for path in written)
