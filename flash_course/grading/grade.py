@@ -168,7 +168,6 @@ class Desk:
             "name": submission.name,
             "cells": submission.cells,
             "seed": seed,
-            "seconds": limits.seconds,
         }
         self.tasks = {
             name: given | {"exercise": name, "held_out": held_out.get(name)}

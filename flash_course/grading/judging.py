@@ -52,7 +52,7 @@ def serve(number, limits, grader, tasks, lines):
         tell(lines, READY)
         while os.read(tasks, 1) == BELL:
             place = tempfile.mkdtemp(dir=folder)
-            ended = in_child(partial(judge, exercises), limits, place, given=tasks)
+            ended = in_child(partial(judge, exercises, limits.seconds), limits, place, given=tasks)
             processes.remove_folder(place)
             if own_limits() != own:
                 return  # the next child would have what this one has set
@@ -85,8 +85,11 @@ def held_out_cases(exercise, source, seed):
 # ---------------------------------------------------------------- in the child
 
 
-def judge(exercises, task):
-    """Run what the exercise needs of the submission, judge, and see to it that the checker is still the checker."""
+def judge(exercises, seconds, task):
+    """Run what the exercise needs of the submission, judge, and see to it that the checker is still the checker.
+
+    ``seconds`` of computing are there for it all; half of them, where the whole notebook has to run.
+    """
     exercise, seed = exercises[task["exercise"]], task["seed"]
     more_cases = held_out_cases(exercise, task["held_out"], seed)
     judge_answer, checker = verdict.judge, Fingerprint(exercise)
@@ -94,7 +97,7 @@ def judge(exercises, task):
     try:
         with closed_book.oracle_shut():
             wanted = [*exercise.names, *(["STUDENT"] if exercise.draw else [])]
-            names, notes = statements.run(wanted, task["seconds"] / 2)
+            names, notes = statements.run(wanted, seconds / 2)
             student = student_in(names)
     except closed_book.PackageShut as error:
         return {"failed": say("all", "shut", function=error.function)}

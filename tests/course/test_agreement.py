@@ -23,7 +23,7 @@ JUDGED = (
     "08.2",
     "10.2",
 )  # one of each kind
-TASK = {"cells": [], "name": "ada", "seed": 0, "held_out": None, "seconds": 10}
+TASK = {"cells": [], "name": "ada", "seed": 0, "held_out": None}
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def named(exercise, answer):
 def of_grade(exercise, answer, handed_in):
     handed_in.clear()
     handed_in.update(named(exercise, answer))
-    return judging.judge({exercise.id: exercise}, TASK | {"exercise": exercise.id})
+    return judging.judge({exercise.id: exercise}, 10, TASK | {"exercise": exercise.id})
 
 
 def made_up(exercise, answer, **how):

@@ -84,8 +84,7 @@ ODD |= {name: RIGHT.format(before=code, inside="pass") for name, code in BEFORE.
 
 def of_grade(text):
     task = {"exercise": "05.1", "cells": [text], "name": "ada", "seed": 1, "held_out": None}
-    task["seconds"] = 10
-    return judge({"05.1": load_exercise("05.1")}, task)
+    return judge({"05.1": load_exercise("05.1")}, 10, task)
 
 
 def test_forty_honest_answers_that_do_something_odd_are_right_in_grade(tmp_path, monkeypatch):
