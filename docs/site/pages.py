@@ -25,7 +25,7 @@ PATTERNS = (
     "CONTRIBUTING.md",
 )
 FOR_INSTRUCTORS = ("docs/rubrics.md", "docs/lesson_plans.md")
-NO_PAGES = ("docs/STATUS.md", "docs/authors.md", *FOR_INSTRUCTORS)
+NO_PAGES = ("docs/STATUS.md", *FOR_INSTRUCTORS)
 SECRET = (
     "solutions/",
     "flash_course/checks/",
