@@ -23,6 +23,7 @@ from .grading.command import add_commands as add_grading
 from .grading.command import seed
 
 PROGRAM = "flash-tutorial"
+RAW = argparse.RawDescriptionHelpFormatter  # descriptions keep their line ends
 EXAMPLES = """\
 examples:
   flash-tutorial doctor                       is everything there?
@@ -61,13 +62,12 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def build_parser(command=None):
-    """All commands. ``command`` is the one that will run: ``bench`` brings its own options, which load torch."""
-    raw = argparse.RawDescriptionHelpFormatter
+    """All commands. ``command`` is the one that will run."""
     parser = OneLineParser(
         prog=PROGRAM,
         description="Train, score and run the models of the FLASH paper.",
         epilog=EXAMPLES,
-        formatter_class=raw,
+        formatter_class=RAW,
     )
     parser.add_argument(
         "--version",
@@ -76,11 +76,22 @@ def build_parser(command=None):
         help="which version this is",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_train(commands)
+    add_evaluate(commands)
+    add_generate(commands)
+    add_doctor(commands)
+    add_bench(commands, with_options=command == "bench")
+    add_new(commands)
+    add_report(commands)
+    add_grading(commands, RAW)
+    return parser
 
+
+def add_train(commands):
     train = commands.add_parser(
         "train",
         help="train a model",
-        formatter_class=raw,
+        formatter_class=RAW,
         epilog=TRAIN_EXAMPLES,
         description="Train a language model on bytes. Without any option: a FLASH model on four novels of Jane\n"
         "Austen, scored on a part of a fifth. The folder then has the model, a log, and the curve as a picture.\n"
@@ -114,10 +125,12 @@ def build_parser(command=None):
     add_settings(train, ModelConfig, "the model")
     train.set_defaults(run=run_train)
 
+
+def add_evaluate(commands):
     evaluate = commands.add_parser(
         "evaluate",
         help="bits per byte of a model on a text",
-        formatter_class=raw,
+        formatter_class=RAW,
         description="Bits per byte over a text, and by the position in the window: what a longer context is worth.\n"
         "A model of tokens encodes the text with its own tokenizer, and is scored per token and per byte.",
     )
@@ -138,10 +151,12 @@ def build_parser(command=None):
     add_machine(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
+
+def add_generate(commands):
     generate = commands.add_parser(
         "generate",
         help="let a model write",
-        formatter_class=raw,
+        formatter_class=RAW,
         description="Go on from a prompt, byte by byte, or token by token where the model has a tokenizer.",
     )
     add_model(generate)
@@ -162,33 +177,39 @@ def build_parser(command=None):
     add_machine(generate)
     generate.set_defaults(run=run_generate)
 
+
+def add_doctor(commands):
     doctor = commands.add_parser("doctor", help="versions, device, what is missing")
     add_machine(doctor)
     doctor.set_defaults(run=run_doctor)
 
+
+def add_bench(commands, *, with_options):
+    """Its options need torch, which ``--help`` of another command should not wait for."""
     bench = commands.add_parser("bench", help="time, memory and counted work against the length")
-    if command == "bench":  # its options need torch, which `--help` should not wait for
+    if with_options:
         from .bench import against_length
         from .figures import benchmark_results
 
         against_length.add_arguments(bench)
         bench.set_defaults(run=lambda args: against_length.run(args, draw=benchmark_results))
 
+
+def add_new(commands):
     new = commands.add_parser(
         "new",
         help="a folder to start a project from",
-        formatter_class=raw,
+        formatter_class=RAW,
         description="A project of your own: a layer with its test, settings, a grid of runs over rates and seeds that\n"
         "can be stopped, a page for your prediction, and a table of results.",
     )
     new.add_argument("folder", help="the new folder, as my-project")
     new.set_defaults(run=run_new)
 
+
+def add_report(commands):
     report = commands.add_parser("report", help="your scoreboard, guesses and verdicts on one page")
     report.set_defaults(run=run_report)
-
-    add_grading(commands, raw)
-    return parser
 
 
 def add_settings(parser, config, title):

@@ -29,10 +29,18 @@ def seed(text):
 
 def add_commands(commands, raw):
     """Put the three commands into the parser."""
+    add_check(commands)
+    add_grade(commands, raw)
+    add_export(commands, raw)
+
+
+def add_check(commands):
     check = commands.add_parser("check", help="the verdicts on a problem set that you work on")
     check.add_argument("file", help="your notebook or .py file")
     check.set_defaults(run=run_check)
 
+
+def add_grade(commands, raw):
     grade = commands.add_parser(
         "grade",
         help="points for one submission or a class",
@@ -54,19 +62,7 @@ def add_commands(commands, raw):
         metavar="NN",
         help="number of the problem set (default: seen in each file)",
     )
-    grade.add_argument(
-        "--only",
-        metavar="EXERCISES",
-        help="what counts: core, or 05.1,05.3 (default: all of the set)",
-    )
-    grade.add_argument(
-        "--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)"
-    )
-    grade.add_argument(
-        "--held-out",
-        metavar="FOLDER",
-        help="folder with the held-out faults (default: solutions/ of this checkout)",
-    )
+    add_what_counts(grade)
     grade.add_argument(
         "--marks",
         metavar="TEXTS.csv",
@@ -94,26 +90,33 @@ def add_commands(commands, raw):
     )
     grade.set_defaults(run=run_grade)
 
+
+def add_export(commands, raw):
     export = commands.add_parser(
         "export", help="a problem set for another grader", formatter_class=raw
     )
     export.add_argument("form", choices=("gradescope",))
     export.add_argument("number", metavar="NN", help="number of the problem set")
-    export.add_argument(
+    export.add_argument("--out", help="the zip (default: gradescope_NN.zip)")
+    add_what_counts(export)
+    export.set_defaults(run=run_export)
+
+
+def add_what_counts(parser):
+    """What a grading and an exported grader have in common."""
+    parser.add_argument(
         "--only",
         metavar="EXERCISES",
         help="what counts: core, or 05.1,05.3 (default: all of the set)",
     )
-    export.add_argument(
+    parser.add_argument(
         "--seed", type=seed, default=1, help="of sizes and values; `check` has 0 (default: 1)"
     )
-    export.add_argument("--out", help="the zip (default: gradescope_NN.zip)")
-    export.add_argument(
+    parser.add_argument(
         "--held-out",
         metavar="FOLDER",
         help="folder with the held-out faults (default: solutions/ of this checkout)",
     )
-    export.set_defaults(run=run_export)
 
 
 def needs_answers():
