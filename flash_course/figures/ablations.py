@@ -147,6 +147,64 @@ def losses_with_chance(curves, chance, *, window=10, title):
     )
 
 
+def _interval(axes, y, name, mean, half, low, high):
+    """A mean with its interval, cut off at ``low`` and ``high`` with an arrow; whether that was needed."""
+    settled = abs(mean) > half
+    left = max(mean - half, low)
+    right = min(mean + half, high)
+    axes.plot([left, right], [y, y], color=BLACK, linewidth=1.8, label=f"_bar {name}")
+    axes.plot(
+        mean,
+        y,
+        "s" if settled else "o",
+        color=BLACK,
+        markersize=6.5,
+        markerfacecolor=BLACK if settled else "white",
+        zorder=3,
+    )
+    cut_left = mean - half < low
+    cut_right = mean + half > high
+    for end, arrow, is_cut in ((left, "<", cut_left), (right, ">", cut_right)):
+        axes.plot(
+            end,
+            y,
+            arrow if is_cut else "|",
+            color=BLACK,
+            markersize=7,
+            label=f"_{arrow} {name}",
+        )
+    return cut_left or cut_right
+
+
+def _seeds(axes, y, name, differences, low, high):
+    """A stroke for each seed above the interval; a seed that lies beyond the axis is written at its end."""
+    inside = [d for d in differences if low <= d <= high]
+    for outside in (d for d in differences if not low <= d <= high):
+        end, side = (high, "right") if outside > high else (low, "left")
+        axes.text(end, y + 0.28, f"{outside:+.2f}", ha=side, va="center", fontsize=FONT - 1)
+    axes.plot(
+        inside,
+        [y + 0.28] * len(inside),
+        "|",
+        color=BLACK,
+        markersize=6,
+        alpha=0.6,
+        label=f"_{name}",
+    )
+
+
+def _papers_direction(axes, x, y, name, sign):
+    axes.plot(
+        x,
+        y,
+        ">" if sign > 0 else "<",
+        color=BLACK,
+        markersize=7,
+        markerfacecolor="lightgrey",
+        label=f"_paper {name}",
+    )
+
+
 def paired_differences(rows, *, title, unit="bits per byte", span=None):
     """What each change costs: ``rows`` holds by name (three differences, their mean, half of the 95% interval, sign).
 
@@ -163,55 +221,10 @@ def paired_differences(rows, *, title, unit="bits per byte", span=None):
     low, high = span or (-reach, reach)
     margin, words = high + 0.1 * (high - low), []
     for y, (name, (differences, mean, half, sign)) in enumerate(rows.items()):
-        settled = abs(mean) > half
-        left, right = max(mean - half, low), min(mean + half, high)
-        axes.plot([left, right], [y, y], color=BLACK, linewidth=1.8, label=f"_bar {name}")
-        axes.plot(
-            mean,
-            y,
-            "s" if settled else "o",
-            color=BLACK,
-            markersize=6.5,
-            markerfacecolor=BLACK if settled else "white",
-            zorder=3,
-        )
-        cut = False
-        for end, arrow, is_cut in (
-            (left, "<", mean - half < low),
-            (right, ">", mean + half > high),
-        ):
-            axes.plot(
-                end,
-                y,
-                arrow if is_cut else "|",
-                color=BLACK,
-                markersize=7,
-                label=f"_{arrow} {name}",
-            )
-            cut = cut or is_cut
-        inside = [d for d in differences if low <= d <= high]
-        for outside in (d for d in differences if not low <= d <= high):
-            end, side = (high, "right") if outside > high else (low, "left")
-            axes.text(end, y + 0.28, f"{outside:+.2f}", ha=side, va="center", fontsize=FONT - 1)
-        axes.plot(
-            inside,
-            [y + 0.28] * len(inside),
-            "|",
-            color=BLACK,
-            markersize=6,
-            alpha=0.6,
-            label=f"_{name}",
-        )
+        cut = _interval(axes, y, name, mean, half, low, high)
+        _seeds(axes, y, name, differences, low, high)
         if sign:
-            axes.plot(
-                margin,
-                y,
-                ">" if sign > 0 else "<",
-                color=BLACK,
-                markersize=7,
-                markerfacecolor="lightgrey",
-                label=f"_paper {name}",
-            )
+            _papers_direction(axes, margin, y, name, sign)
         words.append(f"{name} {mean:+.3f} ± {half:.3f}" + (", cut off" if cut else ""))
     axes.axvline(0, color=BLACK, linewidth=1)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=FONT)

@@ -18,6 +18,34 @@ def _style(axes, xlabel, ylabel, title):
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _score_beyond(axes, place, top, text, colour):
+    axes.annotate(
+        text,
+        (place, top),
+        xytext=(0, -26),
+        fontsize=FONT - 1,
+        textcoords="offset points",
+        ha="center",
+        color=colour,
+        arrowprops=dict(arrowstyle="-|>", color=colour),
+    )
+
+
+def _score_of_a_seed(axes, place, score, marker, colour):
+    axes.plot(place, score, marker, color=colour, markersize=6, zorder=3)
+    text = axes.annotate(
+        f"{score:.3f}",
+        (place, score),
+        xytext=(7, 0),
+        fontsize=FONT - 1,
+        textcoords="offset points",
+        ha="left",
+        va="center",
+        zorder=2,
+    )
+    text.set_bbox(dict(facecolor="white", edgecolor="none", pad=0.8))
+
+
 def training_of_seeds(runs, *, xlabel, title):
     """Left, training of several models: the mean of the seeds in a band from the best to the worst. Right, the scores.
 
@@ -37,29 +65,9 @@ def training_of_seeds(runs, *, xlabel, title):
         left.plot(x, bits.mean(0), linestyle=line, color=colour, linewidth=1.8, label=name)
         for seed, score in enumerate(scores[name]):
             if score > top:
-                right.annotate(
-                    f"seed {seed}: {score:.3f}",
-                    (place, top),
-                    xytext=(0, -26),
-                    fontsize=FONT - 1,
-                    textcoords="offset points",
-                    ha="center",
-                    color=colour,
-                    arrowprops=dict(arrowstyle="-|>", color=colour),
-                )
-                continue
-            right.plot(place, score, marker, color=colour, markersize=6, zorder=3)
-            text = right.annotate(
-                f"{score:.3f}",
-                (place, score),
-                xytext=(7, 0),
-                fontsize=FONT - 1,
-                textcoords="offset points",
-                ha="left",
-                va="center",
-                zorder=2,
-            )
-            text.set_bbox(dict(facecolor="white", edgecolor="none", pad=0.8))
+                _score_beyond(right, place, top, f"seed {seed}: {score:.3f}", colour)
+            else:
+                _score_of_a_seed(right, place, score, marker, colour)
         ends = ", ".join(f"{score:.3f}" for score in scores[name])
         words.append(f"{name} trains down to {bits[:, -1].mean():.2f} and scores {ends}")
     for of_a_seed in zip(*scores.values()):
