@@ -125,6 +125,19 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
     )
 
 
+def _score_at(axes, C, score, *, above, colour):
+    axes.annotate(
+        f"{score:.2f}",
+        (C, score),
+        xytext=(0, 9 if above else -9),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if above else "top",
+        fontsize=FONT,
+        color=colour,
+    )
+
+
 def other_chunks(bits, *, trained, level, title):
     """Bits per byte of one trained model that is run with other chunk lengths: ``bits`` by name and by C.
 
@@ -137,8 +150,9 @@ def other_chunks(bits, *, trained, level, title):
         "bits per byte, held-out text",
         title,
     )
-    styles, high = looks(bits), max(level, *(max(row.values()) for row in bits.values()))
+    styles = looks(bits)
     low = min(level, *(min(row.values()) for row in bits.values()))
+    high = max(level, *(max(row.values()) for row in bits.values()))
     for n, (name, row) in enumerate(bits.items()):
         colour, marker, line = styles[name]
         lengths = sorted(row)
@@ -152,17 +166,7 @@ def other_chunks(bits, *, trained, level, title):
         )
         for C in lengths:
             if C != trained or n == 0:
-                up = row[C] > level
-                axes.annotate(
-                    f"{row[C]:.2f}",
-                    (C, row[C]),
-                    xytext=(0, 9 if up else -9),
-                    textcoords="offset points",
-                    ha="center",
-                    va="bottom" if up else "top",
-                    fontsize=FONT,
-                    color=colour,
-                )
+                _score_at(axes, C, row[C], above=row[C] > level, colour=colour)
         axes.annotate(
             name.removeprefix("FLASH, "),
             (lengths[0], row[lengths[0]]),

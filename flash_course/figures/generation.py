@@ -8,6 +8,57 @@ from .costs import MODEL_STYLES
 from .style import BLACK, FONT, SKY, YELLOW
 
 
+def _table_of_the_sum(axes, sum_SE, before_SE):
+    """The entries, in yellow and bold where they are no longer those of ``before_SE``."""
+    for (s, e), value in np.ndenumerate(sum_SE):
+        changed = value != before_SE[s, e]
+        axes.add_patch(
+            Rectangle(
+                (e, s),
+                1,
+                1,
+                facecolor=YELLOW if changed else "white",
+                edgecolor=BLACK,
+                linewidth=0.8,
+            )
+        )
+        axes.text(
+            e + 0.5,
+            s + 0.5,
+            f"{value:g}",
+            ha="center",
+            va="center",
+            fontsize=FONT,
+            fontweight="bold" if changed else "normal",
+        )
+
+
+def _places_of_those_that_wait(axes, waiting, C, *, left, top):
+    """C boxes in a row, the first ones filled with the numbers of the tokens that wait."""
+    for place in range(C):
+        filled = place < len(waiting)
+        axes.add_patch(
+            Rectangle(
+                (left + place + 0.08, top),
+                0.84,
+                0.84,
+                facecolor=SKY if filled else "white",
+                edgecolor=BLACK,
+                linewidth=0.8,
+                linestyle="-" if filled else ":",
+            )
+        )
+        if filled:
+            axes.text(
+                left + place + 0.5,
+                top + 0.42,
+                str(waiting[place]),
+                ha="center",
+                va="center",
+                fontsize=FONT,
+            )
+
+
 def chunk_state_by_token(sums_TSE, waiting, C, outputs):
     """FLASH's state after each of T tokens: the sum ``(S, E)`` with its entries, and the tokens that wait.
 
@@ -30,51 +81,9 @@ def chunk_state_by_token(sums_TSE, waiting, C, outputs):
         near, far = (_row(x) for x in outputs[t])
         for text, y in ((near, -1.25), (far, -0.55)):
             axes.text(E / 2, y, text, ha="center", va="center", fontsize=FONT)
-        for (s, e), value in np.ndenumerate(sums_TSE[t]):
-            changed = value != before[s, e]
-            axes.add_patch(
-                Rectangle(
-                    (e, s),
-                    1,
-                    1,
-                    facecolor=YELLOW if changed else "white",
-                    edgecolor=BLACK,
-                    linewidth=0.8,
-                )
-            )
-            weight = "bold" if changed else "normal"
-            axes.text(
-                e + 0.5,
-                s + 0.5,
-                f"{value:g}",
-                ha="center",
-                va="center",
-                fontsize=FONT,
-                fontweight=weight,
-            )
+        _table_of_the_sum(axes, sums_TSE[t], before)
         before = sums_TSE[t]
-        for place in range(C):
-            at, filled = (E - C) / 2 + place, place < len(waiting[t])
-            axes.add_patch(
-                Rectangle(
-                    (at + 0.08, S + 0.5),
-                    0.84,
-                    0.84,
-                    facecolor=SKY if filled else "white",
-                    edgecolor=BLACK,
-                    linewidth=0.8,
-                    linestyle="-" if filled else ":",
-                )
-            )
-            if filled:
-                axes.text(
-                    at + 0.5,
-                    S + 0.92,
-                    str(waiting[t][place]),
-                    ha="center",
-                    va="center",
-                    fontsize=FONT,
-                )
+        _places_of_those_that_wait(axes, waiting[t], C, left=(E - C) / 2, top=S + 0.5)
         axes.set(xlim=(-0.1, max(E, C) + 0.1), ylim=(S + 1.5, -1.7), aspect="equal")
         axes.set_axis_off()
         axes.set_title(f"token {t + 1}", fontsize=FONT)

@@ -41,6 +41,59 @@ def shares_of_a_step(parts, *, title):
     )
 
 
+def _part(axes, label, intensity, speed, colour, marker, *, is_measured):
+    """A mark with its name, hollow where it only stands on the roof."""
+    axes.plot(
+        intensity,
+        speed,
+        marker,
+        color=colour,
+        fillstyle="full" if is_measured else "none",
+        markersize=8,
+        markeredgewidth=1.8,
+        linestyle="none",
+    )
+    axes.annotate(
+        label,
+        (intensity, speed),
+        (9, -12),
+        textcoords="offset points",
+        fontsize=FONT,
+        color=BLACK,
+    )
+
+
+def _move(axes, start, end):
+    look = {
+        "arrowstyle": "-|>",
+        "color": BLACK,
+        "linewidth": 2.2,
+        "shrinkA": 5,
+        "shrinkB": 5,
+    }
+    axes.annotate("", end, start, arrowprops=look)
+
+
+def _sides_of_the_ridge(axes, ridge, y):
+    axes.annotate("waits for memory", (ridge / 1.08, y), ha="right", fontsize=FONT)
+    axes.annotate("for arithmetic", (ridge * 1.08, y), ha="left", fontsize=FONT)
+
+
+def _beyond(axes, notes):
+    """Points left of where the drawing begins."""
+    text = f"$\\leftarrow$ {', '.join(notes)}"
+    axes.text(0.02, 0.03, text, fontsize=FONT, transform=axes.transAxes)
+
+
+def _style_of_a_roof(axes, title):
+    axes.set_xlabel("FLOPs per byte moved", fontsize=FONT)
+    axes.set_ylabel("FLOP/s", fontsize=FONT)
+    axes.set_title(title, fontsize=FONT)
+    axes.tick_params(which="both", labelsize=FONT - 1)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def rooflines(machines, *, title, moves=(), left=None):
     """FLOPs a second against FLOPs per byte: ``machines`` holds by name (peak FLOPs/s, bytes/s, points), and
     ``points`` by name (FLOPs per byte, FLOPs/s), the latter None where nothing was measured: the mark is on the roof.
@@ -68,59 +121,16 @@ def rooflines(machines, *, title, moves=(), left=None):
                 continue
             done = min(intensity * rate, peak) if speed is None else speed
             places[label] = (intensity, done)
-            axes.plot(
-                intensity,
-                done,
-                marker,
-                color=colour,
-                fillstyle="none" if speed is None else "full",
-                markersize=8,
-                markeredgewidth=1.8,
-                linestyle="none",
-            )
-            axes.annotate(
-                label,
-                (intensity, done),
-                (9, -12),
-                textcoords="offset points",
-                fontsize=FONT,
-                color=BLACK,
-            )
+            _part(axes, label, intensity, done, colour, marker, is_measured=speed is not None)
         for start, end in moves:
             if start in places and end in places:
-                axes.annotate(
-                    "",
-                    places[end],
-                    places[start],
-                    arrowprops={
-                        "arrowstyle": "-|>",
-                        "color": BLACK,
-                        "linewidth": 2.2,
-                        "shrinkA": 5,
-                        "shrinkB": 5,
-                    },
-                )
+                _move(axes, places[start], places[end])
         lowest = min(min(y for _, y in places.values()), begin * rate)
         axes.set(xscale="log", yscale="log", xlim=(begin, right), ylim=(lowest / 1.5, peak * 2.6))
-        for x, side, word in (
-            (ridge / 1.08, "right", "waits for memory"),
-            (ridge * 1.08, "left", "for arithmetic"),
-        ):
-            axes.annotate(word, (x, peak * 1.5), ha=side, fontsize=FONT)
+        _sides_of_the_ridge(axes, ridge, peak * 1.5)
         if beyond:
-            axes.text(
-                0.02,
-                0.03,
-                f"$\\leftarrow$ {', '.join(beyond)}",
-                fontsize=FONT,
-                transform=axes.transAxes,
-            )
-        axes.set_xlabel("FLOPs per byte moved", fontsize=FONT)
-        axes.set_ylabel("FLOP/s", fontsize=FONT)
-        axes.set_title(f"{name}: ridge point at {ridge:.0f}", fontsize=FONT)
-        axes.tick_params(which="both", labelsize=FONT - 1)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+            _beyond(axes, beyond)
+        _style_of_a_roof(axes, f"{name}: ridge point at {ridge:.0f}")
         words[-1] += f" ({name}, roof {peak / 1e9:.3g} GFLOP/s from {ridge:.0f} FLOPs per byte on)"
     figure.suptitle(title, fontsize=FONT + 1)
     return (
@@ -224,6 +234,27 @@ def tiles_of_a_chunk(C, M):
 READ, WRITTEN = (SKY, ""), (ORANGE, "///")
 
 
+def _row_of_arrays(axes, reads, writes, tiles):
+    """What is read, an arrow, what is written; the same in words."""
+    left, said = _arrays(axes, 0.0, reads, READ, "reads")
+    arrow = {"arrowstyle": "-|>", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (left + 0.9, tiles / 2), (left - 0.7, tiles / 2), arrowprops=arrow)
+    _, also_said = _arrays(axes, left + 1.0, writes, WRITTEN, "writes")
+    return said + also_said
+
+
+def _arrays(axes, left, arrays, look, verb):
+    """Arrays side by side from ``left`` on; where the next one begins, and what each does in words."""
+    said = []
+    for name, (height, width, touched) in arrays.items():
+        _tiled_array(
+            axes, left, name, height, width, set(touched), look, hidden=name.startswith("A")
+        )
+        left += max(width, 3.2 if width == 1 else 0) + 0.8
+        said.append(f"{verb} {len(touched)} of {height * width} tiles of {name}")
+    return left, said
+
+
 def tiles_of_the_kernels(tiles=4, wide=6):
     """Which tiles one program instance reads and writes: the forward kernel, and those of the backward pass.
 
@@ -263,20 +294,7 @@ def tiles_of_the_kernels(tiles=4, wide=6):
     figure = Figure(figsize=(8.0, 6.4), dpi=100, layout="constrained")
     words = []
     for axes, (kernel, (reads, writes)) in zip(figure.subplots(len(kernels), 1), kernels.items()):
-        left, said = 0.0, []
-        for arrays, look, verb in ((reads, READ, "reads"), (writes, WRITTEN, "writes")):
-            for name, (height, width, touched) in arrays.items():
-                _tiled_array(
-                    axes, left, name, height, width, set(touched), look, hidden=name.startswith("A")
-                )
-                left += max(width, 3.2 if width == 1 else 0) + 0.8
-                said.append(f"{verb} {len(touched)} of {height * width} tiles of {name}")
-            if arrays is reads:
-                arrow = {"arrowstyle": "-|>", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
-                axes.annotate(
-                    "", (left + 0.9, tiles / 2), (left - 0.7, tiles / 2), arrowprops=arrow
-                )
-                left += 1.0
+        said = _row_of_arrays(axes, reads, writes, tiles)
         axes.set(xlim=(-0.3, 30.4), ylim=(tiles + 0.1, -1.0), aspect="equal")
         axes.set_axis_off()
         axes.set_title(kernel, fontsize=FONT + 3, loc="left")

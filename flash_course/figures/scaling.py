@@ -59,6 +59,91 @@ def _name_lines(axes, ends):
     axes.spines["bottom"].set_bounds(first, ticks[-1])
 
 
+def _line_of_a_model(axes, name, points, style):
+    colour, marker, line = style
+    axes.plot(
+        *zip(*points),
+        linestyle=line,
+        marker=marker,
+        color=colour,
+        linewidth=1.8,
+        markersize=6,
+        label=name,
+    )
+
+
+def _name_inside(axes, name, place, colour):
+    """The name of a line that ends before the others."""
+    axes.annotate(
+        name,
+        place,
+        xytext=(-6, 6),
+        textcoords="offset points",
+        ha="right",
+        fontsize=FONT,
+        color=colour,
+    )
+
+
+def _crosses(axes, lengths, y, colour):
+    axes.plot(
+        lengths,
+        [y] * len(lengths),
+        marker="x",
+        linestyle="none",
+        color=colour,
+        markersize=9,
+        markeredgewidth=2,
+    )
+
+
+def _does_not_fit(axes, place):
+    axes.annotate(
+        "does not fit",
+        place,
+        xytext=(-8, 0),
+        textcoords="offset points",
+        fontsize=FONT,
+        ha="right",
+        va="center",
+    )
+
+
+def _first_and_last(name, known, missing):
+    (first, low), (last, high) = known[0], known[-1]
+    said = f"{name} from {_number(low)} at T = {first} to {_number(high)} at {last}"
+    return said + (f", does not fit at {', '.join(map(str, missing))}" if missing else "")
+
+
+def _lines_of_crossings(axes, crossings):
+    """An upright line at each crossing, named in a legend; each in words."""
+    said = []
+    for name, T in crossings.items():
+        look = next(look for word, look in CROSSINGS.items() if word in name)
+        if T is not None:
+            axes.axvline(
+                T,
+                color=BLACK,
+                linewidth=1.2,
+                linestyle=look,
+                label=f"{name}: {T:,.0f}",
+                zorder=1,
+            )
+        said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
+    upright = [line for line in axes.lines if line.get_label().partition(":")[0] in crossings]
+    if upright:  # below the axis, since names of lines near each other would cover a curve
+        axes.legend(
+            handles=upright,
+            fontsize=FONT - 1,
+            frameon=False,
+            ncols=len(upright),
+            handlelength=3,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.17),
+        )
+    return said
+
+
 def cost_against_length(panels, *, ylabel, title):
     """One panel for each machine or count: a line a model against T, vertical lines where two of them meet.
 
@@ -76,83 +161,21 @@ def cost_against_length(panels, *, ylabel, title):
         )
         said, ends, lost = [], {}, []
         for name, points in lines.items():
-            colour, marker, line = styles[name]
             known = [(T, value) for T, value in points if value is not None]
-            axes.plot(
-                *zip(*known),
-                linestyle=line,
-                marker=marker,
-                color=colour,
-                linewidth=1.8,
-                markersize=6,
-                label=name,
-            )
-            if known[-1][0] == points[-1][0]:
-                ends[name] = (*known[-1], colour)
-            else:
-                axes.annotate(
-                    name,
-                    known[-1],
-                    xytext=(-6, 6),
-                    textcoords="offset points",
-                    ha="right",
-                    fontsize=FONT,
-                    color=colour,
-                )
             missing = [T for T, value in points if value is None]
+            _line_of_a_model(axes, name, known, styles[name])
+            if known[-1][0] == points[-1][0]:
+                ends[name] = (*known[-1], styles[name][0])
+            else:
+                _name_inside(axes, name, known[-1], styles[name][0])
             if missing:
                 lost.append((missing[0], 1.25 * highest))
-                axes.plot(
-                    missing,
-                    [1.25 * highest] * len(missing),
-                    marker="x",
-                    linestyle="none",
-                    color=colour,
-                    markersize=9,
-                    markeredgewidth=2,
-                )
-            (first, low), (last, high) = known[0], known[-1]
-            first_and_last = (
-                f"{name} from {_number(low)} at T = {first} to {_number(high)} at {last}"
-            )
-            said.append(
-                first_and_last
-                + (f", does not fit at {', '.join(map(str, missing))}" if missing else "")
-            )
+                _crosses(axes, missing, 1.25 * highest, styles[name][0])
+            said.append(_first_and_last(name, known, missing))
         _logarithmic(axes, {T for points in lines.values() for T, _ in points})
         for place in lost[:1]:
-            axes.annotate(
-                "does not fit",
-                place,
-                xytext=(-8, 0),
-                textcoords="offset points",
-                fontsize=FONT,
-                ha="right",
-                va="center",
-            )
-        for name, T in crossings.items():
-            look = next(look for word, look in CROSSINGS.items() if word in name)
-            if T is not None:
-                axes.axvline(
-                    T,
-                    color=BLACK,
-                    linewidth=1.2,
-                    linestyle=look,
-                    label=f"{name}: {T:,.0f}",
-                    zorder=1,
-                )
-            said.append(f"{name}: {'none here' if T is None else f'T = {T:.0f}'}")
-        upright = [line for line in axes.lines if line.get_label().partition(":")[0] in crossings]
-        if upright:  # their names stand below the axis, since those of lines near each other would cover a curve
-            axes.legend(
-                handles=upright,
-                fontsize=FONT - 1,
-                frameon=False,
-                ncols=len(upright),
-                handlelength=3,
-                loc="upper center",
-                bbox_to_anchor=(0.5, -0.17),
-            )
+            _does_not_fit(axes, place)
+        said += _lines_of_crossings(axes, crossings)
         _name_lines(axes, ends)
         axes.set_xlabel("T, tokens in a sequence", fontsize=FONT)
         axes.set_ylabel(ylabel, fontsize=FONT)
