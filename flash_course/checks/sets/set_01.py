@@ -70,10 +70,41 @@ def causal(i, j):
     return j <= i
 
 
+def closed(x_TD):
+    """A message that is zero unless three channels are large at once."""
+    return np.maximum(np.abs(x_TD[:, :3]).min(1, keepdims=True) - 2, 0)
+
+
+def plain(condition=causal, **how):
+    return lambda rng, T, D, E: reader(rng, table_of(T, condition), D, E, **how)
+
+
+def one_output_channel(rng, T, D, E):
+    """Output i reads others in its channel i % E, and no others in the rest."""
+    own = reader(rng, np.eye(T, dtype=bool), D, E)
+    all_ = reader(rng, table_of(T, causal), D, E)
+    reads_others = table_of(max(T, E), lambda i, e: i % E == e)[:T, :E]
+    return lambda x_TD: np.where(reads_others, all_(x_TD), own(x_TD))
+
+
+def one_hot(rng, T, D, E):
+    """A 1 in one channel, and 0 in the others; what is read decides in which."""
+    read = reader(rng, table_of(T, causal), D, 1)
+    return lambda x_TD: np.eye(E)[np.floor(read(x_TD)[:, 0]).astype(int) % E]
+
+
+def gated(rng, T, D, E):
+    """What token i reads, times a number that token i itself makes: zero if token i is."""
+    direction = rng.normal(size=D)
+    read = reader(rng, table_of(T, causal), D, E)
+    return lambda x_TD: (x_TD @ direction)[:, None] * read(x_TD)
+
+
 def cases_2(rng, numbers):
-    def case(name, part, make, *sizes, say=None):
+    def case(name, part, make, sizes, say=None):
         T, D, E = grown(rng, *sizes)
-        fn, seed = make(T, D, E), int(rng.integers(1 << 30))
+        fn = make(rng, T, D, E)
+        seed = int(rng.integers(1 << 30))
         return Case(
             name,
             part,
@@ -82,78 +113,28 @@ def cases_2(rng, numbers):
             say,
         )
 
-    def plain(condition=causal, **how):
-        return lambda T, D, E: reader(rng, table_of(T, condition), D, E, **how)
+    near = plain(lambda i, j: (j >= i - 3) & (j <= i + 1))
+    earlier = plain(lambda i, j: j < i)
+    weak = plain(own=1e4, far=1e-10)
+    relu = plain(message=closed)
+    not_channel_0 = plain(message=lambda x_TD: x_TD[:, 1:])
+    largest = plain(message=lambda x_TD: x_TD.argmax(1)[:, None])
 
-    def closed(x_TD):
-        """Zero unless three channels are large at once."""
-        return np.maximum(np.abs(x_TD[:, :3]).min(1, keepdims=True) - 2, 0)
-
-    def one_output_channel(T, D, E):
-        """Output i reads others in its channel i % E, and no others in the rest."""
-        own, all_ = reader(rng, np.eye(T, dtype=bool), D, E), reader(rng, table_of(T, causal), D, E)
-        return lambda x_TD: np.where(
-            table_of(max(T, E), lambda i, e: i % E == e)[:T, :E], all_(x_TD), own(x_TD)
-        )
-
-    def one_hot(T, D, E):
-        """A 1 in one channel, and 0 in the others; what is read decides in which."""
-        read = reader(rng, table_of(T, causal), D, 1)
-        return lambda x_TD: np.eye(E)[np.floor(read(x_TD)[:, 0]).astype(int) % E]
-
-    def gated(T, D, E):
-        """What token i reads, times a number that token i itself makes: zero if token i is."""
-        direction, read = rng.normal(size=D), reader(rng, table_of(T, causal), D, E)
-        return lambda x_TD: (x_TD @ direction)[:, None] * read(x_TD)
-
-    who, weak, channel = "who sees whom", "weak and closed", "channels"
-    yield case("a causal function", who, plain(), 6, 3, 4)
-    yield case(
-        "3 tokens back, 1 ahead", who, plain(lambda i, j: (j >= i - 3) & (j <= i + 1)), 9, 4, 2
-    )
-    yield case("earlier tokens only", who, plain(lambda i, j: j < i), 5, 2, 3)
-    yield case("one token", who, plain(), 1, 3, 2)
-    yield case(
-        "others count for 0.0000000001", weak, plain(own=1e4, far=1e-10), 7, 3, 5, say="allclose"
-    )
-    yield case(
-        "a relu that is closed for small numbers",
-        weak,
-        plain(message=closed),
-        40,
-        4,
-        3,
-        say="one step",
-    )
-    yield case(
-        "channel 0 is not read",
-        channel,
-        plain(message=lambda x_TD: x_TD[:, 1:]),
-        6,
-        4,
-        3,
-        say="channel 0",
-    )
-    yield case(
-        "one channel of an output reads others",
-        channel,
-        one_output_channel,
-        8,
-        3,
-        5,
-        say="all channels",
-    )
-    yield case(
-        "the largest channel counts",
-        channel,
-        plain(message=lambda x_TD: x_TD.argmax(1)[:, None]),
-        9,
-        5,
-        2,
-        say="largest",
-    )
-    yield case("outputs of one sum and one length", channel, one_hot, 6, 3, 4, say="sums")
-    yield case("each output is a product", weak, gated, 6, 4, 3, say="zero start")
+    part = "who sees whom"
+    yield case("a causal function", part, plain(), (6, 3, 4))
+    yield case("3 tokens back, 1 ahead", part, near, (9, 4, 2))
+    yield case("earlier tokens only", part, earlier, (5, 2, 3))
+    yield case("one token", part, plain(), (1, 3, 2))
+    part = "weak and closed"
+    yield case("others count for 0.0000000001", part, weak, (7, 3, 5), "allclose")
+    yield case("a relu that is closed for small numbers", part, relu, (40, 4, 3), "one step")
+    part = "channels"
+    yield case("channel 0 is not read", part, not_channel_0, (6, 4, 3), "channel 0")
+    name = "one channel of an output reads others"
+    yield case(name, part, one_output_channel, (8, 3, 5), "all channels")
+    yield case("the largest channel counts", part, largest, (9, 5, 2), "largest")
+    yield case("outputs of one sum and one length", part, one_hot, (6, 3, 4), "sums")
+    yield case("each output is a product", "weak and closed", gated, (6, 4, 3), "zero start")
 
 
 # ---------------------------------------------------------------- 01.3 multi_head

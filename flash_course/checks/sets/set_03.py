@@ -155,6 +155,38 @@ def shapes_with(widths, how):
     return shapes_of(build(SmallGAU, widths, **how))
 
 
+def starts_as_said(unit, names):
+    """Every number of a fresh unit is drawn as the text says; ``names`` are those of its parameters."""
+    found = dict(unit.named_parameters())
+    reject_if(found.keys() != names, "03.2", "names")
+    reject_if((found["gain"] != 1).any(), "03.2", "gain start")
+    for name in ("in_proj.weight", "out_proj.weight", "gamma", "table"):
+        p = found[name].detach().double()
+        if abs(float(p.std()) - 0.02) > 0.004 or abs(float(p.mean())) > 0.01:
+            raise Said(
+                "03.2", {"gamma": "gamma one", "table": "table start"}.get(name, "linear start")
+            )
+        reject_if((p.abs() <= 0.04).all(), "03.2", "not normal")
+    reject_if(
+        any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")),
+        "03.2",
+        "not zero",
+    )
+
+
+def shape_on_meta(unit, text):
+    """The shape of what comes out where tensors have no numbers, as a sign that the device is kept."""
+    with torch.no_grad():
+        unit(text)  # what fails here fails for another reason
+        try:
+            y = unit.to("meta")(text.to("meta"))
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            reads = any(word in str(error) for word in (".item()", "Cannot copy out", "numpy"))
+            raise Said("03.2", "reads numbers" if reads else "device") from None
+    reject_if(y.device.type != "meta", "03.2", "device")
+    return tuple(y.shape)
+
+
 def cases_2(rng, numbers):
     def draw(*shape):
         return torch.as_tensor(rng.normal(size=shape))
@@ -195,8 +227,11 @@ def cases_2(rng, numbers):
             name, "numbers", run, f"{B = }, {T = }, {shown}, {reach = }, {n = }, {causal = }"
         )
 
-    (B, T), drawn = grown(rng, 2, 7), order_one()
-    x, wide, sizes = draw(B, T, D), grown(rng, 128, 256, 400, 200), f"{B = }, {T = }, {shown}"
+    B, T = grown(rng, 2, 7)
+    drawn = order_one()
+    x = draw(B, T, D)
+    wide = grown(rng, 128, 256, 400, 200)  # D, E, S and reach of a unit whose start can be measured
+    sizes = f"{B = }, {T = }, {shown}"
 
     def names(answer):
         return {name: str(shape) for name, shape in shapes_of(build(answer, widths)).items()}
@@ -214,34 +249,10 @@ def cases_2(rng, numbers):
         )
 
     def starts(answer):
-        unit = build(answer, wide[:3], seed=3, reach=wide[3])
-        found = dict(unit.named_parameters())
-        reject_if(found.keys() != drawn.keys(), "03.2", "names")
-        reject_if((found["gain"] != 1).any(), "03.2", "gain start")
-        for name in ("in_proj.weight", "out_proj.weight", "gamma", "table"):
-            p = found[name].detach().double()
-            if abs(float(p.std()) - 0.02) > 0.004 or abs(float(p.mean())) > 0.01:
-                raise Said(
-                    "03.2", {"gamma": "gamma one", "table": "table start"}.get(name, "linear start")
-                )
-            reject_if((p.abs() <= 0.04).all(), "03.2", "not normal")
-        reject_if(
-            any(found[name].any() for name in ("in_proj.bias", "out_proj.bias", "beta")),
-            "03.2",
-            "not zero",
-        )
+        starts_as_said(build(answer, wide[:3], seed=3, reach=wide[3]), drawn.keys())
 
     def on_meta(answer, causal=True):
-        unit, text = build(answer, widths, causal=causal), torch.zeros(B, T, D)
-        with torch.no_grad():
-            unit(text)  # what fails here fails for another reason
-            try:
-                y = unit.to("meta")(text.to("meta"))
-            except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-                reads = any(word in str(error) for word in (".item()", "Cannot copy out", "numpy"))
-                raise Said("03.2", "reads numbers" if reads else "device") from None
-        reject_if(y.device.type != "meta", "03.2", "device")
-        return tuple(y.shape)
+        return shape_on_meta(build(answer, widths, causal=causal), torch.zeros(B, T, D))
 
     yield Case("names and shapes", "parameters", names, f"{shown}, reach = 12", say="names")
     yield values("one text, causal", 1, 5, reach=6)
