@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+LAMBDA = (lambda: None).__name__
 LIBRARY = Path(__file__).resolve().parent.parent
 # What cannot change a number that is trained and measured on a CPU: files, words, the twins in NumPy, kernels.
 NOT_COUNTED = (
@@ -100,10 +101,10 @@ def follow_module(module, found):
 
 
 def follow_names(thing, found):
-    name = thing.__qualname__
+    source = source_of(thing)
+    name = source if thing.__name__ == LAMBDA else thing.__qualname__
     if name in found:
         return
-    source = textwrap.dedent(inspect.getsource(thing))
     found[name] = bare(source)
     around = vars(sys.modules[thing.__module__])
     for node in ast.walk(ast.parse(source)):
@@ -112,6 +113,18 @@ def follow_names(thing, found):
             if isinstance(value, (int, float, str, bytes, tuple, list, dict, set, frozenset)):
                 found[node.id] = plain(value)
             follow(value, found)
+
+
+def source_of(thing):
+    """Its own lines; of a lambda, which has none, all lambdas that begin in its line."""
+    if thing.__name__ != LAMBDA:
+        return textwrap.dedent(inspect.getsource(thing))
+    lines, _ = inspect.findsource(thing)
+    nodes = ast.walk(ast.parse("".join(lines)))
+    lambdas = [node for node in nodes if isinstance(node, ast.Lambda)]
+    return "\n".join(
+        ast.unparse(node) for node in lambdas if node.lineno == thing.__code__.co_firstlineno
+    )
 
 
 def plain(value):

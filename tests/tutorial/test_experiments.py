@@ -278,6 +278,24 @@ def test_a_digest_is_that_of_the_code_that_decides_the_numbers(edit, changed):
     assert [a != b for a, b in zip(digests(), digests(edit), strict=True)] == changed
 
 
+SAYS_LENGTH = (
+    '{"score": helper(model)}',
+    '{"score": helper(model) * OF["a"](1)}',
+)
+LAMBDAS = (
+    "SCALE = 1.0",
+    'SCALE = 1.0\nOF = {\n    "a": lambda n: n + 1,\n    "b": lambda n: n - 1,\n}',
+)
+
+
+def test_a_lambda_counts_in_a_digest_and_each_by_itself():
+    before = digests(SAYS_LENGTH, LAMBDAS)
+    for old, new in (("n + 1", "n + 2"), ("n - 1", "n - 2")):
+        assert all(a != b for a, b in zip(before, digests(SAYS_LENGTH, LAMBDAS, (old, new))))
+    moved = digests(SAYS_LENGTH, LAMBDAS, ("SCALE = 1.0", "\n\nSCALE = 1.0"))
+    assert moved == before
+
+
 def test_rows_of_other_code_are_refused_until_their_code_is_named(monkeypatch):
     experiment = pretended(Made(best=2e-2))
     run(experiment, "results", silent)
