@@ -19,12 +19,13 @@ from flash_tutorial.experiments import Arm, Experiment, command
 from flash_tutorial.experiments.tables import markdown
 
 ORDERS = (0, 1, 2, 3, 5)
+# one window of eight is scored: each reads the novels
 PPMD_ORDER, PPMD_MEMORY, WINDOW, EVERY = (
     8,
     512 << 20,
     1024,
     8,
-)  # one window of eight is scored: each reads the novels
+)
 SHORT = 100_000
 
 

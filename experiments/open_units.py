@@ -27,9 +27,8 @@ def build(bias, start, seed):
                 if isinstance(unit.bias, ToeplitzBias):
                     unit.bias.weights.abs_()
                 else:
-                    unit.bias.b.copy_(
-                        unit.bias.a
-                    )  # a product with itself is positive, and falls with the distance
+                    # a product with itself is positive, and falls with the distance
+                    unit.bias.b.copy_(unit.bias.a)
     return model
 
 

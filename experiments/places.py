@@ -85,16 +85,15 @@ class OverlapFLASH(OtherChunks):
 
     def mix_row(self, heads, v):
         C, length = self.chunk_size, v.shape[1]
-        quad_q, quad_k, lin_q, lin_k, v = (
-            to_chunks(t, C) for t in (*heads, v)
-        )  # (B, G, C, S or E)
+        # (B, G, C, S or E)
+        quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (*heads, v))
+        # (B, G, 2C, ..)
         k_two, v_two = (
             torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (quad_k, v)
-        )  # (B, G, 2C, ..)
+        )
         future = torch.ones(C, 2 * C, dtype=torch.bool, device=v.device).triu(C + 1)
-        bias = self.bias(2 * C)[C:].masked_fill(
-            future, float("-inf")
-        )  # relu makes of it an exact zero
+        # relu makes of it an exact zero
+        bias = self.bias(2 * C)[C:].masked_fill(future, float("-inf"))
         near = relu2_attention(
             quad_q, k_two, v_two, scale=self.share / C, causal=False, bias=bias.to(v.dtype)
         )

@@ -57,9 +57,8 @@ def make_model(task, part, recipe=RECIPE, seed=0):
     )
     with torch.no_grad():
         if recipe["read_previous"] is not None:
-            model.stack.units[0].bias.weights[C - 2] = recipe[
-                "read_previous"
-            ]  # distance 0 is at C - 1
+            # distance 0 is at C - 1
+            model.stack.units[0].bias.weights[C - 2] = recipe["read_previous"]
         if recipe["gamma"] is not None:
             for unit in model.stack.units:
                 unit.scale_offset.gamma[2:] = recipe["gamma"]  # lin_q, lin_k

@@ -30,6 +30,7 @@ from flash_tutorial.experiments import Arm, Experiment, Search, command, matchin
 from flash_tutorial.experiments.tables import markdown
 from flash_tutorial.training import TrainConfig, learning_rate_at
 
+# pairs lie in the first FIRST tokens
 D, T, FIRST, C, KEYS, PAIRS = (
     64,
     64,
@@ -37,13 +38,14 @@ D, T, FIRST, C, KEYS, PAIRS = (
     8,
     16,
     (1, 2, 4, 8, 16),
-)  # pairs lie in the first FIRST tokens
+)
 UPDATES, BATCH, SEEDS = 1000, 32, (0, 1, 2)
 SIZES = (4, 8, 16, 32)  # S; of a window its length, with S = WINDOW_S
+# the size at which rates are chosen: at S = 16 four of the models make no mistake at any rate
 TUNED, WINDOW_S = (
     8,
     16,
-)  # the size at which rates are chosen: at S = 16 four of the models make no mistake at any rate
+)
 KINDS = {
     "FLASH": FLASH,
     "linear attention": LinearAttention,
@@ -106,14 +108,14 @@ def plant(unit):
     own, before = weight[:, : D // 2], weight[:, D // 2 :]
     if isinstance(unit, FLASH):  # one base for both, so it reads the two alike
         before[-S:] = own[-S:]
-        turn = (
-            10000.0 ** -(torch.arange(S // 2) / (S // 2)) * T
-        )  # RoPE over a row: it scatters what a channel says
+        # RoPE over a row: it scatters what a channel says
+        turn = 10000.0 ** -(torch.arange(S // 2) / (S // 2)) * T
         gamma = torch.where(turn < 1, 1.0, 0.1).repeat(2)  # if it turns by more than a radian
+        # 0.2: the mean of SiLU
         unit.scale_offset.gamma[2:], unit.scale_offset.beta[2:] = (
             gamma,
             -0.2 * gamma,
-        )  # 0.2: the mean of SiLU
+        )
     else:
         before[-S:] = own[-2 * S : -S]
         own[-S:] = before[-2 * S : -S] = 0

@@ -30,9 +30,8 @@ LECTURES = {
     "06": ("FLASH, mean", "FLASH, bare sum"),
     "12": ("FLASH", "mean so far"),
 }
-SETTINGS = dict(
-    steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000
-)  # the lectures'
+# the lectures'
+SETTINGS = dict(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
 
 
 class LinearWithBias(GatedUnit):

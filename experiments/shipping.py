@@ -14,12 +14,13 @@ MODELS = {
     "transformer++": dict(dim=192, depth=4, max_length=1024, heads=3, ff_dim=560),
 }
 RATES = {"flash": (2.5e-3, 5e-3, 1e-2, 2e-2), "transformer++": (5e-4, 1e-3, 2e-3, 4e-3)}
+# the last: after the long run, at LOWER times its rate
 SHORT, MIDDLE, LONG, MORE = (
     600,
     2000,
     7000,
     4000,
-)  # the last: after the long run, at LOWER times its rate
+)
 LOWER, T = 0.4, 1024
 # (dropout, decay) of the runs of middle length and of the long ones, and which of the long ones went on
 TRIED = {

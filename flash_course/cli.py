@@ -245,9 +245,8 @@ def reader(rule):
     def read(text):
         return rule.words[text] if text in rule.words else rule.kind(text)
 
-    read.__name__ = " or ".join(
-        [rule.kind.__name__, *map(repr, rule.words)]
-    )  # argparse shows this name
+    # argparse shows this name
+    read.__name__ = " or ".join([rule.kind.__name__, *map(repr, rule.words)])
     return read
 
 
@@ -375,18 +374,16 @@ def read_configs(args):
         path, saved = found
         refuse_own(path, saved["model_config"])
         model, train = saved["model_config"] | model, saved["train_config"] | train
-        refuse_fewer_steps(
-            train["steps"], saved["step"]
-        )  # before a warm-up that fits into none so few
+        # before a warm-up that fits into none so few
+        refuse_fewer_steps(train["steps"], saved["step"])
         return ModelConfig.from_dict(model, where=path), TrainConfig.from_dict(train, where=path)
     if not train.get("start_from"):
         start = {"max_length": train.get("length", TrainConfig.length)}
         return ModelConfig(**start | model), TrainConfig(**train)
     start = find_config(train["start_from"]).to_dict()
     length = train.setdefault("length", start["max_length"])
-    start["max_length"] = max(
-        length, start["max_length"]
-    )  # a shorter length takes nothing from the model
+    # a shorter length takes nothing from the model
+    start["max_length"] = max(length, start["max_length"])
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
@@ -433,12 +430,10 @@ def saved_settings(out):
     out = Path(out)
     if not out.is_dir():
         return None
-    alone = (
-        "WORLD_SIZE" not in os.environ
-    )  # else a process that is quicker may begin the run already
-    with (
-        locked(out, say=lambda _: None) if alone else nullcontext()
-    ):  # another run would change what is read
+    # else a process that is quicker may begin the run already
+    alone = "WORLD_SIZE" not in os.environ
+    # another run would change what is read
+    with locked(out, say=lambda _: None) if alone else nullcontext():
         found = last_checkpoint(out, say=lambda _: None)
         result = None if found else read_result(out)
     return found or (result and (out / "result.json", result))
@@ -510,10 +505,11 @@ def run_generate(args):
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
+    # it waits for the first token: a refusal stands alone
     write, waiting = (
         writer(vocabulary, prompt),
         [args.prompt],
-    )  # it waits for the first token: a refusal stands alone
+    )
 
     def show(token):
         if waiting:
@@ -625,9 +621,8 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="replace"
-            )  # a console that lacks a character shows a question mark
+            # a console that lacks a character shows a question mark
+            stream.reconfigure(errors="replace")
     parser = build_parser(argv[0] if argv else None)
     args = parser.parse_args(argv)
     with warnings.catch_warnings():

@@ -32,9 +32,8 @@ def in_chunks_and_by_token(unit, x, update):
 
 
 def has_delta_rule(unit):
-    return isinstance(unit, (GatedDeltaRule, KimiDelta)) and not isinstance(
-        unit, ThreeToOne
-    )  # whose quarter is exact
+    # whose quarter is exact
+    return isinstance(unit, (GatedDeltaRule, KimiDelta)) and not isinstance(unit, ThreeToOne)
 
 
 def gates(unit, h):

@@ -38,9 +38,8 @@ def create_project(folder) -> Path:
                 for blank, value in blanks.items():
                     text = text.replace("{{" + blank + "}}", value)
                 write_text(path, text)
-        (part / "gitignore").rename(
-            part / ".gitignore"
-        )  # in the package it would hide files of this repository
+        # in the package it would hide files of this repository
+        (part / "gitignore").rename(part / ".gitignore")
         if folder.exists():
             folder.rmdir()
         os.replace(part, folder)

@@ -124,9 +124,8 @@ class Retention(Successor):
     """
 
     def mix(self, q, k, v, h):
-        scale = (
-            torch.arange(self.qk_dim, dtype=torch.float64, device=v.device) * 8 // self.qk_dim
-        )  # 0 to 7
+        # 0 to 7
+        scale = torch.arange(self.qk_dim, dtype=torch.float64, device=v.device) * 8 // self.qk_dim
         log_gamma = torch.log1p(-(2 ** -(5 + scale))).to(v.dtype)
         return decayed_attention(q, k, v, log_gamma.expand_as(k), self.chunk_size)
 
@@ -191,20 +190,17 @@ class GatedDeltaRule(Successor):
             self.strength(h).sigmoid(),
             -self.log_rate.exp() * F.softplus(self.decay(h)),
         )
-        q, k, v, beta, log_alpha = (
-            to_chunks(t, C) for t in (q, k, v, beta, log_alpha)
-        )  # (B, G, C, S, E or 1)
+        # (B, G, C, S, E or 1)
+        q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))
         since = log_alpha.cumsum(2)
-        between = (
-            (since - since.mT).tril().exp().tril()
-        )  # decay from token j to token i, (B, G, C, C)
+        # decay from token j to token i, (B, G, C, C)
+        between = (since - since.mT).tril().exp().tril()
         system = beta * (between * (k @ k.mT)).tril(-1)
         solved = torch.linalg.solve_triangular(
             system, beta * torch.cat([v, since.exp() * k], -1), upper=False, unitriangular=True
         )
-        new, erase = solved.split(
-            [v.shape[-1], k.shape[-1]], -1
-        )  # new_t is the first minus erase_t S
+        # new_t is the first minus erase_t S
+        new, erase = solved.split([v.shape[-1], k.shape[-1]], -1)
         keep, weights = since[:, :, -1:].exp(), between * (q @ k.mT)
         late, state, out = (
             (since[:, :, -1:] - since).exp() * k,
@@ -242,9 +238,8 @@ class KimiDelta(Successor):
             self.strength(h).sigmoid(),
             -self.log_rate.exp() * F.softplus(self.decay(h)),
         )
-        q, k, v, beta, log_alpha = (
-            to_chunks(t, C) for t in (q, k, v, beta, log_alpha)
-        )  # (B, G, C, S, E or 1)
+        # (B, G, C, S, E or 1)
+        q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))
         since = log_alpha.cumsum(2)
         whole, q, ahead, behind = (
             since[:, :, -1:],
@@ -284,9 +279,8 @@ class WindowAttention(Successor):
         T = v.shape[1]
         w = min(self.window, T)
         q, k, v = (to_chunks(t, w) for t in (q, k, v))  # (B, G, w, S or E)
-        k, v = (
-            torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (k, v)
-        )  # with the chunk before
+        # with the chunk before
+        k, v = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :-1], t], 2) for t in (k, v))
         distance = torch.arange(w, 2 * w, device=v.device)[:, None] - torch.arange(
             2 * w, device=v.device
         )

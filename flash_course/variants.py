@@ -35,9 +35,8 @@ class ManyHeadGAU(GatedUnit):
         self.reset_parameters()
 
     def read_heads(self, z, cos, sin):
-        parts = (
-            self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)
-        )  # (2, B, H, T, S / H)
+        # (2, B, H, T, S / H)
+        parts = self.scale_offset(z).unflatten(-1, (self.n_heads, -1)).transpose(2, 3)
         return rope(parts, *cos_sin(z.shape[1], parts.shape[-1], z)).to(z.dtype)
 
     def mix(self, heads, v, mask, segment_ids):

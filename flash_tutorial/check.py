@@ -98,9 +98,8 @@ def largest(t):
 
 
 def _noise_like(x):
-    generator = torch.Generator().manual_seed(
-        2202_10447
-    )  # a seed of its own: it must not be the caller's noise again
+    # a seed of its own: it must not be the caller's noise again
+    generator = torch.Generator().manual_seed(2202_10447)
     return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
 
 
@@ -184,9 +183,8 @@ def step_error(unit, x, prompts):
     )
     y, state = states.prefill(unit, x[:, : int(prompts.max())], mask)
     outputs = [[y[b, t] for t in range(n)] for b, n in enumerate(prompts.tolist())]
-    for t in range(
-        T - int(prompts.min())
-    ):  # a row that has come to its end reads its last token again
+    # a row that has come to its end reads its last token again
+    for t in range(T - int(prompts.min())):
         places = (prompts + t).clamp(max=T - 1)
         y, state = states.step(unit, x[torch.arange(len(x), device=x.device), places], state)
         for b, row in enumerate(outputs):
@@ -285,6 +283,7 @@ def _branch_row(name, unit, x):
 def _properties(unit, x, C, causal):
     """(property, limit, advice, (place, value) ...) of each, the values measured as they are asked for."""
     B, T, _ = x.shape
+    # in the middle of chunks and around their borders
     places = {
         1,
         2,
@@ -295,7 +294,7 @@ def _properties(unit, x, C, causal):
         2 * C + 1,
         3 * C,
         T - 1,
-    }  # in the middle of chunks and around their borders
+    }
     cuts = sorted(t for t in places if 0 < t < T)
 
     def at_each(measure, what="length"):

@@ -80,9 +80,8 @@ def crossings(documents):
     joins = F.pad(first[:, 1:] == last[:, :-1], (1, 0))
     whole = first == last
     places = torch.arange(documents.shape[1], device=documents.device)
-    begun = (
-        torch.where(joins & whole, 0, places).cummax(1).values
-    )  # the chunk where a chunk's last document began
+    # the chunk where a chunk's last document began
+    begun = torch.where(joins & whole, 0, places).cummax(1).values
     return joins, whole, torch.where(joins, places - F.pad(begun[:, :-1], (1, 0)), 0)
 
 
@@ -108,9 +107,8 @@ def _sums_from_the_left(k, v, documents, counts):
     for g in range(documents.shape[1]):
         sums = torch.where(joins[:, g], sums, 0)
         all_sums.append(sums)
-        sums = (
-            torch.where(whole[:, g], sums, 0) + tails[:, g]
-        )  # one document fills the chunk: what entered goes on
+        # one document fills the chunk: what entered goes on
+        sums = torch.where(whole[:, g], sums, 0) + tails[:, g]
     return torch.stack(all_sums, 1), count
 
 

@@ -125,9 +125,8 @@ def peak_bytes(function, device="cpu"):
 
 def _cpu_allocations(function):
     """Bytes taken (positive) and given back (negative) on the CPU while ``function()`` ran, in order."""
-    os.environ.setdefault(
-        "KINETO_LOG_LEVEL", "99"
-    )  # else the profiler may write lines of its own to the terminal
+    # else the profiler may write lines of its own to the terminal
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profiler:

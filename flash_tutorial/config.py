@@ -162,9 +162,8 @@ class ModelConfig:
                     f"{name}={value!r}: {self.kind} has no such option, it has {there}"
                 )
         given = {name: value for name, value in vars(self).items() if value is not ABSENT}
-        check_options(
-            **given | {"architecture": "flash"}
-        )  # that it is one, or a class, was looked at first
+        # that it is one, or a class, was looked at first
+        check_options(**given | {"architecture": "flash"})
         for name, why in self.inert().items():
             if getattr(self, name) != rules(self)[name].default:
                 raise ValueError(

@@ -40,9 +40,8 @@ def relu2_attention(q, k, v, *, scale, causal, bias=None, visible=None):
 def _row_blocks(n, causal, device):
     """(first row, last row, keys they may read) of each block."""
     least = ROWS if device.type == "cpu" else ROWS_ON_A_GPU
-    step = (
-        max(least, n // 8) if causal else n
-    )  # at most eight blocks or so: many small products are slow on a GPU
+    # at most eight blocks or so: many small products are slow on a GPU
+    step = max(least, n // 8) if causal else n
     for first in range(0, n, step):
         last = min(first + step, n)
         yield first, last, (last if causal else n)
@@ -120,10 +119,11 @@ class _ReadEarlierChunks(torch.autograd.Function):
     def forward(ctx, q, k, v, factor, keep):
         out, sums, read = torch.empty_like(v), 0, []
         out[:, 0] = 0
+        # divided first: in fp16 the bare sum may overflow
         by_C, factor = (
             k / k.shape[2],
             factor[..., None, None],
-        )  # divided first: in fp16 the bare sum may overflow
+        )
         for g in range(1, k.shape[1]):
             sums = sums + (by_C[:, g - 1].mT @ v[:, g - 1]).to(factor.dtype)
             state = (sums * factor[:, g]).to(q.dtype)

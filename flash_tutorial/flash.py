@@ -78,9 +78,8 @@ class FLASH(GatedUnit):
     def fused_on(self, x):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
         why = self.gains_nothing(x) or self.cannot_be_fused(x)
-        if (
-            why is None and not is_rewritten()
-        ):  # torch.compile follows what is called here, and no import
+        # torch.compile follows what is called here, and no import
+        if why is None and not is_rewritten():
             why = floor.lacking()
         return why is None, why or "the card, the sizes and the type are what they are made for"
 

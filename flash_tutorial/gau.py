@@ -42,9 +42,8 @@ class GatedUnit(nn.Module):
         check_options(dim=dim, expansion=expansion, qk_dim=qk_dim)
         self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
         self.norm = make_norm(norm, dim)
-        self.in_proj = nn.Linear(
-            dim, 2 * self.expanded + qk_dim
-        )  # one product for gate, value and base
+        # one product for gate, value and base
+        self.in_proj = nn.Linear(dim, 2 * self.expanded + qk_dim)
         self.scale_offset = ScaleOffset(self.heads, qk_dim)
         self.out_proj = nn.Linear(self.expanded, dim)
         self.bias: nn.Module | None = None
@@ -102,9 +101,8 @@ class GatedUnit(nn.Module):
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         u, v, z = self.project(x)
-        heads = self.read_heads(
-            z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)
-        )  # (H, B, S)
+        # (H, B, S)
+        heads = self.read_heads(z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used))
         return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
 
     def to_numpy(self):
@@ -176,9 +174,8 @@ class GAU(GatedUnit):
             q, k, v = q[:, None], k[:, None], v[:, None]  # one head: (B, 1, T, S or E)
             return softmax_attention(q, k, v, causal=self.causal, bias=bias, visible=visible)[:, 0]
         scale = 1 / (self.length_scale or T)
-        if (
-            self.length_scale is None and mask is not None
-        ):  # each row has its own number of valid tokens
+        # each row has its own number of valid tokens
+        if self.length_scale is None and mask is not None:
             root = mask.sum(1).clamp(min=1).to(q.dtype).rsqrt()[:, None, None]
             q, k, scale = q * root, k * root, 1.0
         visible = visible_pairs(None, segment_ids)

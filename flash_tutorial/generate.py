@@ -40,12 +40,10 @@ def generate(
     ):
         raise ValueError(f"stop_id={stop_id!r}: expected an id from 0 to {N - 1}, or None")
     logits, state = model.prefill(ids, mask)
-    new = ids.new_empty(
-        len(ids), max_new_tokens, dtype=torch.long
-    )  # a prompt's own type may hold too few
-    stopped = torch.zeros(
-        len(ids), dtype=torch.bool, device=ids.device
-    )  # rows that have drawn stop_id
+    # a prompt's own type may hold too few
+    new = ids.new_empty(len(ids), max_new_tokens, dtype=torch.long)
+    # rows that have drawn stop_id
+    stopped = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     for t in range(max_new_tokens):
         new[:, t] = draw(logits, generator=generator, **how)
         if stop_id is not None:

@@ -126,9 +126,8 @@ def rope(x, cos, sin):
     if is_rewritten():  # a compiler fuses the plain form by itself, and cannot write into halves
         x1, x2 = x.chunk(2, -1)
         return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
-    if (
-        not torch.is_grad_enabled()
-    ):  # token by token, what autograd asks of a function costs as much as the function
+    # token by token, what autograd asks of a function costs as much as the function
+    if not torch.is_grad_enabled():
         return _rotated(x.contiguous(), cos, sin)
     return _Rotate.apply(x.contiguous(), cos, sin)
 

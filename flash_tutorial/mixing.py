@@ -177,12 +177,10 @@ def mixed_chunk_attention(
     ``attend`` and ``read`` compute local and causal global part: this module's own functions, or those of ``fast``.
     """
     T = v.shape[1]
-    C = min(
-        chunk_size, T
-    )  # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
-    quad_q, quad_k, lin_q, lin_k, v = (
-        to_chunks(t, C) for t in (quad_q, quad_k, lin_q, lin_k, v)
-    )  # (B, G, C, S or E)
+    # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
+    C = min(chunk_size, T)
+    # (B, G, C, S or E)
+    quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, lin_k, v))
     documents = None if segment_ids is None else chunk_documents(segment_ids, C)
     parts, how = [], dict(causal=causal, documents=documents)
     if local:

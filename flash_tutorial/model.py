@@ -126,9 +126,8 @@ class Stack(nn.Module):
         Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
         """
         segment_ids = check_input(x, self.config.dim, mask, segment_ids, checked=checked)
-        x = (
-            x if mask is None else x.masked_fill(~mask[..., None], 0)
-        )  # a NaN in the padding would reach the gradients
+        # a NaN in the padding would reach the gradients
+        x = x if mask is None else x.masked_fill(~mask[..., None], 0)
         if self.positions is not None:
             x = x + self.positions(x)
         x, dropping = self.drop(x), self.training and self.drop.p
@@ -158,9 +157,8 @@ class Stack(nn.Module):
 
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
-        if (
-            state.config is not self.config and state.config != self.config
-        ):  # equal is slow to say, for each token
+        # equal is slow to say, for each token
+        if state.config is not self.config and state.config != self.config:
             raise ValueError(
                 "this state is of another model: give the one that this model's own prefill gave"
             )

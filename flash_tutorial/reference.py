@@ -216,9 +216,8 @@ def softmax_attention(q, k, v, sees, bias=0.0):
     """softmax(q k^T / sqrt(S) + bias) v over the visible keys, `(..., T, S)`; a row that sees no key gives zero."""
     score = np.where(sees, q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + bias, -np.inf)
     weight = np.exp(score - score.max(-1, keepdims=True, initial=-1e30))
-    return (
-        weight / np.maximum(weight.sum(-1, keepdims=True), 1.0) @ v
-    )  # a row with a key holds exp(0) = 1
+    # a row with a key holds exp(0) = 1
+    return weight / np.maximum(weight.sum(-1, keepdims=True), 1.0) @ v
 
 
 def relu2_attention_loops(q_TS, k_TS, v_TE, n, sees_TT, bias_TT):

@@ -5,12 +5,10 @@ import unicodedata
 LINE = 1000  # characters
 BLANK = {*"\n\r\t\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
 TURNS = {*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}  # of the direction of writing
-INVISIBLE = {
-    *"\u00ad\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\ufff9\ufffa\ufffb"
-}  # joiners of letters stay
-INVISIBLE |= {
-    chr(number) for number in range(0xE0000, 0xE0080)
-}  # a second alphabet that nobody sees
+# joiners of letters stay
+INVISIBLE = {*"\u00ad\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff\ufff9\ufffa\ufffb"}
+# a second alphabet that nobody sees
+INVISIBLE |= {chr(number) for number in range(0xE0000, 0xE0080)}
 
 
 def clean(text, most=LINE, keep=""):

@@ -75,9 +75,8 @@ class FixedRows(Rows):
         return cls(rows.batch, room, room - rows.lengths.to(device))
 
     def ahead(self, C):
-        return (
-            -math.inf
-        )  # no chunk of a recorded step fills up by itself: ``decoding.RecordedStep`` counts
+        # no chunk of a recorded step fills up by itself: ``decoding.RecordedStep`` counts
+        return -math.inf
 
     def advance(self):
         self.behind.sub_(1)
@@ -130,9 +129,8 @@ class ChunkState:
     rows: Rows
     bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
     # what changes only where a chunk ends, set by ``count_chunks``
-    chunks: int | torch.Tensor = field(
-        init=False
-    )  # the divisor of the mean: finished chunks, or (B, 1, 1), at least 1
+    # the divisor of the mean: finished chunks, or (B, 1, 1), at least 1
+    chunks: int | torch.Tensor = field(init=False)
     left: float = field(init=False)  # steps until some row's chunk is full
 
     def __post_init__(self):

@@ -48,9 +48,8 @@ class TransformerBlock(nn.Module):
         self.attn_out = nn.Linear(dim, dim)
         self.ff_in = nn.Linear(dim, 2 * ff_dim if glu else ff_dim)
         self.ff_out = nn.Linear(ff_dim, dim)
-        TransformerBlock.reset_parameters(
-            self
-        )  # a subclass starts what it adds when it has added it
+        # a subclass starts what it adds when it has added it
+        TransformerBlock.reset_parameters(self)
 
     def reset_parameters(self, std=0.02):
         """Kernels from N(0, std²), biases zero."""
@@ -76,9 +75,8 @@ class TransformerBlock(nn.Module):
         """What each token reads of the others: ``(B, H, T, D / H)``."""
         if self.rope:
             q, k = (rope(t, *cos_sin(t.shape[-2], t.shape[-1], v)).to(v.dtype) for t in (q, k))
-        if (
-            self.causal
-        ):  # padding on the right comes later than whatever counts: no T x T mask for that
+        # padding on the right comes later than whatever counts: no T x T mask for that
+        if self.causal:
             mask = None
         visible = visible_pairs(mask, segment_ids)
         return softmax_attention(
@@ -109,9 +107,8 @@ class TransformerBlock(nn.Module):
     def remember(self, q, k, v, rows):
         if self.rope:
             k = rope(k, *cos_sin(k.shape[2], k.shape[3], k)).to(v.dtype)
-        return Cache(
-            (k, v), rows
-        )  # a head's tokens side by side in memory: read in half the time where they are many
+        # a head's tokens side by side in memory: read in half the time where they are many
+        return Cache((k, v), rows)
 
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
@@ -193,14 +190,12 @@ class MCTransformerBlock(TransformerBlock):
         C = min(self.chunk_size, T)
         heads = self.rotate_heads(q, k, *cos_sin(T, d, v))
         if mask is None and not self.causal and T % C:
-            mask = torch.ones(
-                B, T, dtype=torch.bool, device=v.device
-            )  # the last chunk is filled up with empty keys
+            # the last chunk is filled up with empty keys
+            mask = torch.ones(B, T, dtype=torch.bool, device=v.device)
         documents = None if segment_ids is None else chunk_documents(segment_ids, C)  # (B, G, C)
         valid = None if mask is None else to_chunks(mask[..., None], C)[..., 0]  # (B, G, C)
-        q, k, lin_q, lin_k, v = (
-            to_chunks(t.to(v.dtype), C) for t in (*heads, v)
-        )  # (B, H, G, C, d)
+        # (B, H, G, C, d)
+        q, k, lin_q, lin_k, v = (to_chunks(t.to(v.dtype), C) for t in (*heads, v))
         near = self.local_part(q, k, v, valid, documents)
         counts = chunk_counts(T, C, mask, v.device)
         far = global_part(

@@ -126,9 +126,8 @@ def novels(unpacked):
     for key, _ in NOVELS:
         text = "\n".join(data[key])
         if key == "northangerabbey":
-            text = text[
-                : text.rindex("A NOTE ON THE TEXT")
-            ]  # a modern publisher's note after the end
+            # a modern publisher's note after the end
+            text = text[: text.rindex("A NOTE ON THE TEXT")]
         yield clean(text).encode()
 
 

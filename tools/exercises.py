@@ -142,9 +142,8 @@ def check(root=ROOT, prefixes=()):
 # ---------------------------------------------------------------- the rubrics
 
 
-QUOTED = re.compile(
-    r"(<!-- (rubric|model answer): (\d\d\.\d) -->\n)(?:.+\n)*"
-)  # it ends at the next empty line
+# it ends at the next empty line
+QUOTED = re.compile(r"(<!-- (rubric|model answer): (\d\d\.\d) -->\n)(?:.+\n)*")
 
 
 def with_rubrics(page):

@@ -26,9 +26,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FORK = (
-    multiprocessing.get_context("fork") if sys.platform == "linux" else None
-)  # on a Mac a fork of torch may crash
+# on a Mac a fork of torch may crash
+FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None
 SECONDS = 300  # of the cells that run with one fault
 
 

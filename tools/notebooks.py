@@ -126,12 +126,10 @@ def outline(notebook):
 
 # ---------------------------------------------------------------- reading time
 
-ADDRESS = re.compile(
-    r" \(\[(in Colab|on GitHub)\]\([^)\s]*\)\)"
-)  # what tools/stamp.py writes behind a link
-HEADER = re.compile(
-    r"(?<=\*\*Time\*\* )(?P<minutes>\S+) minutes to read"
-)  # in the first cell of a lecture
+# what tools/stamp.py writes behind a link
+ADDRESS = re.compile(r" \(\[(in Colab|on GitHub)\]\([^)\s]*\)\)")
+# in the first cell of a lecture
+HEADER = re.compile(r"(?<=\*\*Time\*\* )(?P<minutes>\S+) minutes to read")
 
 
 def reading_minutes(notebook):
@@ -246,9 +244,8 @@ def execute(notebook, python=sys.executable):
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
         environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         environment["IPYTHONDIR"] = os.path.join(folder, "ipython")
-        environment["FLASH_TUTORIAL_PROGRESS"] = os.path.join(
-            folder, "progress.json"
-        )  # nobody's guesses and scores
+        # nobody's guesses and scores
+        environment["FLASH_TUTORIAL_PROGRESS"] = os.path.join(folder, "progress.json")
         cells = os.path.join(folder, "cells")
         os.mkdir(cells)
         running = []
@@ -292,9 +289,8 @@ def settled(outputs, folder):
         if same is not None:
             same.text += output.text
         elif output.name == "stdout" and (streams := trailing_streams(result)):
-            result.insert(
-                len(result) - len(streams), output
-            )  # which of the two came first is chance
+            # which of the two came first is chance
+            result.insert(len(result) - len(streams), output)
         else:
             result.append(output)
     return result

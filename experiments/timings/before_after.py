@@ -115,9 +115,8 @@ def measure_pair(workers, taken):
         for line in ASKED:
             order = list(workers) if turn % 2 else list(workers)[::-1]
             took = {which: ask(workers[which], line) for which in order}
-            taken[line] += (
-                [(took["before"], took["now"])] if turn >= 2 else []
-            )  # the first ones warm up
+            # the first ones warm up
+            taken[line] += [(took["before"], took["now"])] if turn >= 2 else []
     for worker in workers.values():
         worker.communicate()
 

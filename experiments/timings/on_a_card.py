@@ -51,11 +51,12 @@ SIZES = ((32, 64), (64, 32), (64, 64), (64, 128), (128, 64))  # of tiles: M toke
 WARPS, STAGES = (4, 8), (1, 2, 3, 4)
 LONGEST_OF_QUAD, LONGEST_OF_GUEST = 8192, 8192
 LENGTHS = tuple(2**n for n in range(9, 17))  # 512 to 65,536
+# what is measured
 CODE = (
     "flash_tutorial",
     "flash_course/bench",
     "experiments/timings/on_a_card.py",
-)  # what is measured
+)
 
 
 @cache
@@ -90,9 +91,8 @@ class Card:
 
     def __init__(self, args):
         self.device = torch.device(args.device)
-        self.is_real = (
-            self.device.type == "cuda"
-        )  # else a try: without kernels, and without a compiler's minutes
+        # else a try: without kernels, and without a compiler's minutes
+        self.is_real = self.device.type == "cuda"
         self.small = args.small
         self.name = (torch.cuda.get_device_name() if self.is_real else "no card") + (
             " as a T4" if args.t4 else ""
@@ -244,9 +244,8 @@ def ways_of_a_step(card, settings, T):
     def step(architecture, backend="torch", compile=False):
         def make():
             units = with_backend(make_units(architecture, settings), backend)
-            for unit in (
-                units if compile else ()
-            ):  # all units share what is compiled for the first one
+            # all units share what is compiled for the first one
+            for unit in units if compile else ():
                 unit.compile(dynamic=False)
             return training_step(units, settings, batch, T), None
 
@@ -424,7 +423,8 @@ def ways_of_decoding(settings, batch, position):
 
         def go_on(
             _=None,
-        ):  # from where it was: a graph has one state, and the time does not depend on the position
+        ):
+            # from where it was: a graph has one state, and the time does not depend on the position
             for _ in range(C):
                 step(ids)
 

@@ -296,9 +296,8 @@ def _training_rows(models, T, settings, before, no_guest):
             model=name, T=T, batch=batch, seconds=None, floor=None, peak_bytes=None, reason=None
         )
         rows[name] = row
-        config = config_of(
-            "flash" if name == "flash_pytorch" else name, settings
-        )  # the guest computes the same
+        # the guest computes the same
+        config = config_of("flash" if name == "flash_pytorch" else name, settings)
         row["multiply_adds"] = batch * counted_units(config, T)
         row["reason"] = no_guest if model is None else unreasonable(before.get(name), row, settings)
         if row["reason"]:
@@ -450,9 +449,8 @@ def state_at(model, position, batch=1):
     for unit in () if constant else state.units:
         fill(unit, position - 1)
     state.rows.used = position - 1
-    return model.step(ids[:, 0], state)[
-        1
-    ]  # a cache that is full doubles its room now, and not while it is timed
+    # a cache that is full doubles its room now, and not while it is timed
+    return model.step(ids[:, 0], state)[1]
 
 
 def fill(cache: states.Cache, length):

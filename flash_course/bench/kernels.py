@@ -177,9 +177,8 @@ def main():
     wanted = [(c, name, half) for c in args.capabilities for name in args.kernel for half in halves]
     rows = []
     for capability, name, half in wanted:
-        if not (
-            half == "bf16" and capability == "7.5"
-        ):  # a T4 has no bfloat16, and Triton refuses it
+        # a T4 has no bfloat16, and Triton refuses it
+        if not (half == "bf16" and capability == "7.5"):
             rows.append(compile_for(capability, name, half=half, tile=args.tile))
             print(json.dumps(rows[-1]), flush=True)
     if args.out:

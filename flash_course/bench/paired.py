@@ -9,9 +9,8 @@ from flash_tutorial.experiments import paired
 from .stored import load_stored
 
 TRIALS = (100, 101)  # seeds of runs that chose a rate, and are not scored
-FOUR = (
-    3.111 / 2.262
-)  # how much wider four intervals of ten seeds are that hold together, by Bonferroni's rule
+# how much wider four intervals of ten seeds are that hold together, by Bonferroni's rule
+FOUR = 3.111 / 2.262
 
 
 def ten_seeds():

@@ -79,9 +79,8 @@ class Traffic:
     """Of one unit, forward and backward: bytes and FLOPs by operation, in order, and bytes kept in between."""
 
     operations: list = field(default_factory=list)  # (name, bytes, FLOPs)
-    tensors: list = field(
-        default_factory=list
-    )  # of each operation: ({piece read: bytes}, {piece written: bytes})
+    # of each operation: ({piece read: bytes}, {piece written: bytes})
+    tensors: list = field(default_factory=list)
     kept: int = 0
     plain: "Traffic | None" = (
         None  # the same if nothing is computed again to save memory, where that differs
@@ -167,9 +166,8 @@ def purpose_of(name, shapes, config):
         return "dense layers"  # gradients of biases, and weights in half precision
     if width == config.dim or name.startswith("rms_norm"):
         return "norm and residual"
-    return (
-        "near + far" if name == "add" else "gate"
-    )  # backward, the gradients of v through both parts are added
+    # backward, the gradients of v through both parts are added
+    return "near + far" if name == "add" else "gate"
 
 
 # ---------------------------------------------------------------- a norm that is one kernel, as it is on a card
@@ -288,9 +286,8 @@ def _count(config, T, tokens, again):
         enter(mock.patch.object(chunks, "goes_chunk_by_chunk", lambda x: False))
         enter(mock.patch("flash_tutorial.gau.gates_again", lambda u: again))
         enter(mock.patch.object(fast, "ROWS", fast.ROWS_ON_A_GPU))
-        enter(
-            mock.patch.object(layers, "_cached_tables", layers._cached_tables.__wrapped__)
-        )  # no fake table is kept
+        # no fake table is kept
+        enter(mock.patch.object(layers, "_cached_tables", layers._cached_tables.__wrapped__))
         enter(mock.patch.object(F, "rms_norm", lambda x, shape, gain, eps: _RMSNorm.apply(x, gain)))
         unit, x = make_unit(config), torch.empty(tokens // T, T, config.dim, requires_grad=True)
         own = {p.untyped_storage()._cdata for p in unit.parameters()}

@@ -95,9 +95,8 @@ def is_ours(code):
 def module_shut(frame):
     """The module of a function that belongs to the closed forms, or to a set and is called from outside."""
     name, caller = frame.f_code.co_filename, frame.f_back
-    if (
-        frame.f_code in STARTS
-    ):  # a kernel's text is run in another form: it counts as where it was written
+    # a kernel's text is run in another form: it counts as where it was written
+    if frame.f_code in STARTS:
         name = frame.f_locals["self"].fn.__code__.co_filename
     if not name.startswith(CHECKS):
         return CLOSED.get(name)
@@ -133,9 +132,8 @@ def watched_calls(name_shut):
     try:
         yield
     finally:
-        endless = isinstance(
-            sys.exc_info()[1], RecursionError
-        )  # if it ended within the hook, that is off now
+        # if it ended within the hook, that is off now
+        endless = isinstance(sys.exc_info()[1], RecursionError)
         if sys.getprofile() is not hook and not seen and not endless:
             seen.append("sys.setprofile")
         sys.setprofile(before[0])

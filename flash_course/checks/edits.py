@@ -7,9 +7,8 @@ import textwrap
 from functools import cache
 from types import FunctionType
 
-NUMBERS = itertools.count(
-    1
-)  # each text has a file name of its own: Triton reads a kernel's when it first starts
+# each text has a file name of its own: Triton reads a kernel's when it first starts
+NUMBERS = itertools.count(1)
 
 
 def replace_once(text, *edits, where):

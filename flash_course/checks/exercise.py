@@ -119,9 +119,8 @@ class Exercise:
 
     def assemble(self, answer, numbers, of=None):
         """An answer as cases take it: an object, a namespace, a table of predictions. ``of``: all that it replaces."""
-        if self.kind == "predict" and callable(
-            answer
-        ):  # a kept one is a function of the personal numbers
+        # a kept one is a function of the personal numbers
+        if self.kind == "predict" and callable(answer):
             return answer(numbers) if of is None else {**self.right(numbers), of: answer(numbers)}
         if len(self.names) == 1:
             return answer
@@ -262,9 +261,8 @@ def wrong_by_edits(name, key, right, edits):
 
 def holder_of(row, right, text, before):
     """The name of the function that a text is edited in: the one that holds it, or that of the edit ``before``."""
-    functions = {
-        name: function for name, function in right.items() if callable(function)
-    }  # not a table of words
+    # not a table of words
+    functions = {name: function for name, function in right.items() if callable(function)}
     holders = [
         name
         for name, function in functions.items()

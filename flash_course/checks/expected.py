@@ -18,10 +18,11 @@ from .compare import as_array, is_torch
 from .texts import say
 
 FOLDER = Path(__file__).resolve().parent / "expected"
+# kinds of exercises that the copy records, and the instructor's checkout grades
 BY_INSTRUCTOR = (
     "prove",
     "predict",
-)  # kinds of exercises that the copy records, and the instructor's checkout grades
+)
 SEED = 0  # of `check`: for its cases values are stored
 SAME = 1e-9  # difference of two marks up to which they are those of the same values
 heard = None  # a dictionary while a copy is made: {exercise: {key: what `by_right` gave}}

@@ -179,9 +179,8 @@ def megabytes(function, *args):
             tracemalloc.stop()
 
 
-BY_ENTRIES = (
-    np.vectorize.__call__.__code__
-)  # NumPy's own loop over all entries, of which nothing is seen
+# NumPy's own loop over all entries, of which nothing is seen
+BY_ENTRIES = np.vectorize.__call__.__code__
 
 
 def lines_run(function, *args):

@@ -81,9 +81,8 @@ class Kernel:
         """Run the kernel for each place of the grid."""
         memory = watching[-1] if watching else Memory()
         memory.started += 1
-        quiet = np.errstate(
-            over="ignore", invalid="ignore"
-        )  # NaN, and what follows, is for the check to tell
+        # NaN, and what follows, is for the check to tell
+        quiet = np.errstate(over="ignore", invalid="ignore")
         with interpreted(), memory.seen_from_inside(), quiet:
             try:
                 with unwatched(self.interpreted.rewrite(), (grid, args, *kwargs.values())):
@@ -97,10 +96,11 @@ STARTS = {Kernel.__call__.__code__, Kernel.start.__code__}  # the two ways in
 
 # ---------------------------------------------------------------- what a kernel can call
 HARMLESS = {"range", "min", "max", "abs", "len"}  # functions of Python
+# by Triton's interpreter, in the form that it runs
 PUT_IN = {
     "interpreter_semantic",
     "_InterpreterComparison",
-}  # by Triton's interpreter, in the form that it runs
+}
 
 
 @contextmanager
@@ -132,9 +132,10 @@ def is_closed(function, seen=()):
     def is_known(instruction):
         name, values = instruction.argval, function.__globals__
         if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            # of PUT_IN
             there = (
                 hasattr(tl, name) or hasattr(tl.tensor, name) or name in ("to_tensor", "get_result")
-            )  # of PUT_IN
+            )
             return there and not name.startswith("_") and not ismodule(getattr(tl, name, None))
         if instruction.opname != "LOAD_GLOBAL":
             return False
@@ -212,9 +213,8 @@ class Memory:
             self.reads.append(ptrs.data[mask.data])
             tile = load(ptrs, mask, other, *more)
             if other is None and tile.data.dtype.kind == "f":
-                tile.data[~mask.data] = (
-                    np.nan
-                )  # on a card anything may be there; the interpreter alone gives zeros
+                # on a card anything may be there; the interpreter alone gives zeros
+                tile.data[~mask.data] = np.nan
             return tile
 
         def seen_store(ptrs, value, mask, *more):

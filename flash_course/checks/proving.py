@@ -26,9 +26,8 @@ ASKS = 4  # how often a test is asked about each version
 
 # ---------------------------------------------------------------- what a test is given
 BEHIND = weakref.WeakKeyDictionary()  # {version: Behind}
-LATEST = deque(
-    maxlen=1000
-)  # versions that are kept, so that a new one lies at no old one's address in memory
+# versions that are kept, so that a new one lies at no old one's address in memory
+LATEST = deque(maxlen=1000)
 
 
 @dataclass

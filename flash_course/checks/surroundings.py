@@ -22,6 +22,7 @@ DICE = (
     (np.random.get_state, np.random.set_state),
     (torch.get_rng_state, torch.set_rng_state),
 )
+# each as (what it is, how it is set)
 SETTINGS = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (
@@ -33,7 +34,7 @@ SETTINGS = (
     (np.get_printoptions, lambda options: np.set_printoptions(**options)),
     (sys.getrecursionlimit, sys.setrecursionlimit),
     (folder, lambda path: path and os.chdir(path)),
-)  # each as (what it is, how it is set)
+)
 
 
 SEEDS = random.Random()  # where NumPy's new generators get their seed, if they are given none

@@ -56,9 +56,8 @@ def say(exercise, key, /, **fields):
             *places,
         ]
     rows = [place[key] for place in places if key in place]
-    text = next(
-        filter(None, (row if isinstance(row, str) else row[0] for row in rows))
-    )  # an empty one: the general
+    # an empty one: the general
+    text = next(filter(None, (row if isinstance(row, str) else row[0] for row in rows)))
     return text.format(**fields) if fields else text
 
 

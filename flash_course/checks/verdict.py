@@ -128,9 +128,8 @@ def ask_all(exercise, cases, given, numbers, seed, known):
             raise NotJudged(outcomes[i].said)
         if i not in known and case.truth is None:
             known[i] = outcome_of(case, right)
-        if (
-            i in known and known[i].error is not None
-        ):  # that is the check's own fault, and never the answer's
+        # that is the check's own fault, and never the answer's
+        if i in known and known[i].error is not None:
             raise NotJudged(
                 say(
                     "all",
@@ -139,9 +138,8 @@ def ask_all(exercise, cases, given, numbers, seed, known):
                     said=in_words(known[i].error),
                 )
             )
-        problems[i] = problem(
-            exercise, case, outcomes[i], known.get(i)
-        )  # now: the next call may change the value
+        # now: the next call may change the value
+        problems[i] = problem(exercise, case, outcomes[i], known.get(i))
     return [*map(Found, cases, outcomes, problems)]
 
 
@@ -240,15 +238,13 @@ def look_at_values(result, exercise, found, kept):
     case, said = first.case, first.problem
     kind = "in case" if case.sizes else "in case plain"
     line = say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said)
-    result.lines.append(
-        said if said.startswith(f"{case.name}: ") else line
-    )  # it names its question itself
+    # it names its question itself
+    result.lines.append(said if said.startswith(f"{case.name}: ") else line)
     likely = dict.fromkeys(alike_in_all(exercise, found, failed, kept), case.part)
     if not likely:
         likely = alike_in_a_part(exercise, found, failed, kept)
-    told = (
-        [*exercise.parts] if exercise.kind == "predict" else [case.part]
-    )  # sentences of a prediction name their part
+    # sentences of a prediction name their part
+    told = [*exercise.parts] if exercise.kind == "predict" else [case.part]
     for sentence, part in likely.items():
         if part not in told and not sentence.startswith(part):
             sentence = say("all", "part", part=word(exercise.id, part), state=sentence)

@@ -46,11 +46,12 @@ def recall_by_state(panels, *, title):
     ``panels`` holds by number of pairs, and there by model, {entries: accuracies}. They are drawn as bars side by side,
     one for each seed; a dashed line in each row is a guess among the values that were shown, one of as many as pairs.
     """
+    # the height of a bar that is always right
     models, words, full = (
         next(iter(panels.values())),
         [],
         0.74,
-    )  # the height of a bar that is always right
+    )
     figure, styles = (
         Figure(figsize=(7.6, 1.1 + 0.56 * len(models)), dpi=120, layout="constrained"),
         looks(models),

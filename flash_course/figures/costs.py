@@ -10,9 +10,8 @@ NAMES = {
     "transformer++": "Transformer++",
     "flash_pytorch": "FLASH-pytorch",
 }
-MODEL_STYLES = {
-    model: (*looks([name])[name], name) for model, name in NAMES.items()
-}  # colour, marker, line, name
+# colour, marker, line, name
+MODEL_STYLES = {model: (*looks([name])[name], name) for model, name in NAMES.items()}
 
 
 def benchmark_results(result):

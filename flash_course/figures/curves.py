@@ -76,9 +76,8 @@ def loss_curves(curves, *, window=20, unit="byte", title):
         ends.append(f"{name} from {mean[0]:.2f} to {mean[-1]:.2f}")
     low, high = axes.get_ylim()
     below = -np.inf
-    for end, place, label, colour in sorted(
-        labels
-    ):  # from the lowest on, each one lifted off the one below it
+    # from the lowest on, each one lifted off the one below it
+    for end, place, label, colour in sorted(labels):
         height = max(end, below + 0.055 * (high - low))
         axes.annotate(
             label,
@@ -138,9 +137,8 @@ def loss_by_position(by_position, *, title):
     axes.plot(places, bits, "o-", color=BLUE, linewidth=1.8)
     axes.set_xticks(places, [str(a) if a == b else f"{a}\nto {b}" for a, b, _ in rows])
     for x, value, after in zip(places, bits, [*bits[1:], bits[-1]]):
-        up = (
-            value >= after
-        )  # the line goes down or ends here, so there is room above it to the right
+        # the line goes down or ends here, so there is room above it to the right
+        up = value >= after
         axes.annotate(
             f"{value:.2f}",
             (x, value),

@@ -29,9 +29,8 @@ def shares_of_a_step(parts, *, title):
         100 * max(max(shares) for shares in some)
         for some in (parts.values(), [*parts.values()][:1])
     )
-    axes.set_xlim(
-        right=max(1.15 * most, first + 1.0 * most)
-    )  # room for the words beside the first part's bars
+    # room for the words beside the first part's bars
+    axes.set_xlim(right=max(1.15 * most, first + 1.0 * most))
     said = "; ".join(
         f"{name}: {100 * count:.0f}%, {100 * time:.0f}%" for name, (count, time) in parts.items()
     )

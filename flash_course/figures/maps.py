@@ -69,9 +69,8 @@ def numbers_in_squares(
     ``axis_names`` say what a row and a column are.
     """
     tall, wide = (max(values.shape[axis] for values in panels.values()) for axis in (0, 1))
-    square = min(
-        0.55, ((width - 0.5) / len(panels) - 0.15) / wide
-    )  # inches, so that no strip stays empty
+    # inches, so that no strip stays empty
+    square = min(0.55, ((width - 0.5) / len(panels) - 0.15) / wide)
     size = (min(width, 0.5 + len(panels) * (square * wide + 0.15)), 1.15 + square * tall)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     for axes, (name, values) in zip(

@@ -50,9 +50,8 @@ def four_units():
                 axes, middle, mix, mixing, "white" if name == "GLU" else ORANGE, span, 0.42, edge
             )
             _line(axes, (middle, mix + 0.21), (middle, gate - 0.13))
-            _line(
-                axes, (places[0], project + 0.21), (places[0], gate - 0.13)
-            )  # U goes past the mixing
+            # U goes past the mixing
+            _line(axes, (places[0], project + 0.21), (places[0], gate - 0.13))
         else:
             _line(axes, (x, project + 0.21), (x, gate - 0.13))
         _unit_box(axes, x, gate, gated, YELLOW, wide - 0.32 if mixing else 0.6, 0.26)

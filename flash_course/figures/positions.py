@@ -94,9 +94,8 @@ def scores_by_places(tables):
         bar.ax.tick_params(labelsize=FONT - 1)
         bar.locator = MaxNLocator(4, integer=True)
         bar.update_ticks()
-        axes.plot(
-            [0, T - 4], [3, T - 1], color=VERMILION, linewidth=2, zorder=4
-        )  # the diagonal of distance 3
+        # the diagonal of distance 3
+        axes.plot([0, T - 4], [3, T - 1], color=VERMILION, linewidth=2, zorder=4)
         axes.set_xticks(range(0, T, 5))
         axes.set_yticks(range(0, T, 5))
         axes.tick_params(labelsize=FONT - 1)

@@ -6,11 +6,12 @@ from matplotlib.patches import Patch, Rectangle
 
 from .style import BLACK, BLUE, FONT, SKY, looks, new_axes
 
+# vertical lines, by a word of the name
 CROSSINGS = {
     "plain": (0, (6, 2)),
     "fused": (0, (4, 2, 1, 2)),
     "": (0, (1, 1)),
-}  # vertical lines, by a word of the name
+}
 
 
 def _number(value):

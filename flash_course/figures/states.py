@@ -193,18 +193,16 @@ def forms_by_length(lengths, forms, *, ylabel, title):
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlim(
-        lengths[0] * 0.85, lengths[-1] * (lengths[-1] / lengths[0]) ** 0.5
-    )  # room for the names
+    # room for the names
+    axes.set_xlim(lengths[0] * 0.85, lengths[-1] * (lengths[-1] / lengths[0]) ** 0.5)
     axes.set_xticks(lengths, [f"{T:,}" for T in lengths])
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.tick_params(which="both", labelsize=FONT - 1)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.06)  # and above the highest of them
     below = 0
-    for value, T, text, colour in sorted(
-        ends
-    ):  # from the lowest on, each one lifted off the one below it
+    # from the lowest on, each one lifted off the one below it
+    for value, T, text, colour in sorted(ends):
         below = max(value, below * (high / low) ** 0.06)
         axes.annotate(
             text,

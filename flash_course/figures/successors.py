@@ -128,7 +128,6 @@ def _labelled(axes, x, curves, form):
         words.append(
             f"{name} from {form.format(y[0])} at {x[0]:,} to {form.format(y[-1])} at {x[-1]:,}"
         )
-    axes.set_xlim(
-        x[0] / 1.08, x[-1] * 1.08
-    )  # before the axis is logarithmic: a limit of its own would be below zero
+    # before the axis is logarithmic: a limit of its own would be below zero
+    axes.set_xlim(x[0] / 1.08, x[-1] * 1.08)
     return words

@@ -6,9 +6,8 @@ from collections import Counter
 
 from .spreadsheet import read_rows, written_rows
 
-CANVAS_FILE = re.compile(
-    r"_(\d+)_\d+_"
-)  # lovelaceada_LATE_1001_20345_05.ipynb: the student's ID, then the file's
+# lovelaceada_LATE_1001_20345_05.ipynb: the student's ID, then the file's
+CANVAS_FILE = re.compile(r"_(\d+)_\d+_")
 
 
 def fill_gradebook(results, path, column=None):
@@ -74,9 +73,8 @@ def target_of(head, results, column, path):
     found = [i for i, h in enumerate(head) if h == column] or [
         i for i, h in enumerate(head) if column and column in h
     ]
-    if (
-        not column
-    ):  # the set that most submissions are of; a stray one does not make the column doubtful
+    # the set that most submissions are of; a stray one does not make the column doubtful
+    if not column:
         most = [n for n, count in sets.items() if count == max(sets.values())]
         found = sorted({i for n in most for i in numbered[n]})
     if len(found) != 1:

@@ -7,6 +7,7 @@ how nbconvert writes it into a .py file, and such a call counts as None.
 import ast
 from itertools import pairwise
 
+# the others hand the cell away
 PYTHON_CELLS = (
     "time",
     "capture",
@@ -15,7 +16,7 @@ PYTHON_CELLS = (
     "wandb",
     "snakeviz",
     "scalene",
-)  # the others hand the cell away
+)
 COMMANDS = {  # a line may begin with them without a %
     "apt",
     "apt-get",
@@ -120,10 +121,11 @@ def translated(text):
     found = ["\n"] * text[:blank].count("\n")
     for start, end in pairwise(starts):
         after = manager.do_token_transforms(lines[start:end])
+        # a command that went on behind a backslash
         found += [
             *after,
             *["\n"] * (end - start - len(after)),
-        ]  # a command that went on behind a backslash
+        ]
     return "".join(found)
 
 

@@ -148,9 +148,8 @@ def settle(folder, limits):
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     processes.keep_off_limits()
-    signal.signal(
-        signal.SIGXFSZ, signal.SIG_IGN
-    )  # then writing too much is an OSError in the answer
+    # then writing too much is an OSError in the answer
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     np.random.seed(0)
     torch.manual_seed(0)
 

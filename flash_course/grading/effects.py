@@ -37,13 +37,14 @@ PLAIN_CALLS = {
     "pow",
 }
 PLAIN_MODULES = {"math", "np", "numpy", "torch"}
+# a call such as np.seterr(...) alone
 SETTINGS = PLAIN_MODULES | {
     "random",
     "warnings",
     "sys",
     "locale",
     "logging",
-}  # a call such as np.seterr(...) alone
+}
 SHOWS = {
     "print",
     "display",
@@ -59,9 +60,8 @@ SHOWS = {
 }
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 IMPORT = ast.Import | ast.ImportFrom
-COMPUTES = (
-    ast.Expr | ast.Assign | ast.AnnAssign | ast.AugAssign
-)  # what it calls may change what it is given
+# what it calls may change what it is given
+COMPUTES = ast.Expr | ast.Assign | ast.AnnAssign | ast.AugAssign
 IN_PLACE = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}  # code that runs where it stands
 ROUNDS = 3  # a function that calls one that calls one
 
@@ -85,9 +85,10 @@ def is_definition(tree):
 def is_plain(function):
     if isinstance(function, ast.Name):
         return function.id in PLAIN_CALLS
+    # "a b".split()
     return is_of(function, PLAIN_MODULES) or isinstance(
         getattr(function, "value", None), ast.Constant
-    )  # "a b".split()
+    )
 
 
 def is_of(function, modules):

@@ -40,11 +40,12 @@ export PYTHONPATH="$SOURCE" OMP_NUM_THREADS=1
 "$SOURCE/venv/bin/python" -m flash_course.grading.gradescope \\
   NUMBER "$HERE/submission" "$SOURCE/pool" "$HERE/results" SEED
 """
+# no HTML, no Markdown
 AS_TEXT = {
     "output_format": "text",
     "test_output_format": "text",
     "test_name_format": "text",
-}  # no HTML, no Markdown
+}
 NO_DATA = ("models", "corpora")  # no exercise needs what lies there, but the code is imported
 
 

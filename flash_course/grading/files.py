@@ -9,6 +9,7 @@ from pathlib import Path
 from flash_tutorial.shown import clean
 
 ENDINGS = (".ipynb", ".py")
+# of systems, beside students' files
 JUNK = (
     "._",
     ".DS_Store",
@@ -16,7 +17,7 @@ JUNK = (
     "__pycache__",
     ".ipynb_checkpoints",
     ".git",
-)  # of systems, beside students' files
+)
 NAME_BYTES = (
     150  # of a name in the results: a file system takes 255, and some of them are for endings
 )

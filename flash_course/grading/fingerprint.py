@@ -37,11 +37,12 @@ NAMES = (
 )
 CHECKERS = tuple(import_module(f"{exercise.__package__}.{name}") for name in NAMES)
 WRAPPER = torch._disable_dynamo(len).__code__
+# an answer may want them otherwise, and no verdict depends on them
 FREE = {
     "print",
     "input",
     "open",
-}  # an answer may want them otherwise, and no verdict depends on them
+}
 
 
 class Fingerprint:
@@ -85,9 +86,8 @@ class Fingerprint:
             for name, thing in self.before.items()
             if name not in after or not same(thing, after[name])
         ]
-        new = [
-            name for name in after if name not in self.before and name.startswith(own)
-        ]  # it hides a builtin
+        # it hides a builtin
+        new = [name for name in after if name not in self.before and name.startswith(own)]
         return next(iter([*gone, *new]), None)
 
 

@@ -29,9 +29,8 @@ from .statements import needed_text
 from .submission import Submission, read_submission
 
 COURSE = Path(__file__).resolve().parent.parent
-HELD_OUT = re.compile(
-    r"^def held_out_(\d)\(", re.MULTILINE
-)  # of exercise 05.4: ``held_out_4`` in right_05.py
+# of exercise 05.4: ``held_out_4`` in right_05.py
+HELD_OUT = re.compile(r"^def held_out_(\d)\(", re.MULTILINE)
 
 
 class Pool:
@@ -115,9 +114,8 @@ def grade(
         sources = {n: pool.sources(n) for n in sorted({s.number for s in submissions if s.number})}
         keys = {n: state_of(n, seed, source, limits) for n, source in sources.items()}
         results = {s.name: kept.load(s, keys.get(s.number)) for s in submissions}
-        for done in (
-            s for s in submissions if results[s.name]
-        ):  # a grader may end between a result and its journal
+        # a grader may end between a result and its journal
+        for done in (s for s in submissions if results[s.name]):
             Journal(out, done.name, done.digest).finish()
         undone = [s for s in submissions if results[s.name] is None]
         desks = [Desk(s, sources.get(s.number), seed, limits, in_sandbox, out) for s in undone]
@@ -158,9 +156,8 @@ class Desk:
         self.exercises = load_set(submission.number) if submission.number else {}
         self.journal = Journal(out, submission.name, submission.digest)
         self.rows = {}
-        aside = (
-            {} if in_sandbox else self.journal.set_aside()
-        )  # nothing in the sandbox can end the grader
+        # nothing in the sandbox can end the grader
+        aside = {} if in_sandbox else self.journal.set_aside()
         for name, times in aside.items():
             row = failed(self.exercises[name], say("all", "set aside", times=times))
             self.rows[name] = row | {"seconds": 0, "set_aside": True}
@@ -201,9 +198,8 @@ def graded(desks, workers, quiet, others=()):
     """
     waiting, running = desks[::-1], []
     count = sum(len(desk.tasks) for desk in desks)
-    bar = tqdm(
-        total=count, unit="exercise", disable=True if quiet else None
-    )  # None: not into a file
+    # None: not into a file
+    bar = tqdm(total=count, unit="exercise", disable=True if quiet else None)
     try:
         while waiting or running:
             while waiting and may_begin(waiting[-1], running, workers):

@@ -116,9 +116,8 @@ class Judge:
         if ended is None:
             return False
         self.tries += 1
-        if (
-            ended.stopped and self.tries < TRIES and busy() and ended.used > 0.01 * ended.seconds
-        ):  # it did not sleep
+        # it did not sleep
+        if ended.stopped and self.tries < TRIES and busy() and ended.used > 0.01 * ended.seconds:
             self.send()
             return True
         said = {"failed": ended.why} if ended.why else ended.message

@@ -36,17 +36,14 @@ BELL = b"\n"  # goes before each task
 def serve(number, limits, grader, tasks, lines):
     """Judge exercises of a set as tasks come in; ``tasks`` and ``lines`` are pipes from the grader and to it."""
     guard()
-    signal.signal(
-        signal.SIGTERM, stop
-    )  # also when the grader has died: then what was begun is cleared away
-    torch.set_num_threads(
-        1
-    )  # a forked child cannot use a pool of threads that its parent has begun
+    # also when the grader has died: then what was begun is cleared away
+    signal.signal(signal.SIGTERM, stop)
+    # a forked child cannot use a pool of threads that its parent has begun
+    torch.set_num_threads(1)
     exercises = load_set(number)
     for name in ("all", *exercises):
-        texts.tables(
-            name
-        )  # read here: the folder of a translation may be named from where the grader was started
+        # read here: the folder of a translation may be named from where the grader was started
+        texts.tables(name)
     folder, own = processes.new_folder(grader), own_limits()
     try:
         tell(lines, READY)
@@ -136,9 +133,8 @@ def answer_of(exercise, names):
 
 def main(number, limits, grader):
     """The process that ``isolation.Judge`` starts, with the grader's pipes as standard input and output."""
-    processes.control(
-        processes.READABLE, 0
-    )  # nobody looks into this process, or at what it has open
+    # nobody looks into this process, or at what it has open
+    processes.control(processes.READABLE, 0)
     if os.getpid() != 1:  # with a number of its own in the sandbox, bubblewrap sees to it
         processes.die_with(int(grader), signal.SIGTERM)
     tasks, lines, nothing = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)

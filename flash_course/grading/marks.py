@@ -124,9 +124,8 @@ def composed(name):
 
 def merge_changes(results, changes, path):
     """Put the points of ``read_changes`` in place of the grader's; returns what to say about it, a line each."""
-    by_name = {composed(r["name"]): r for r in results} | {
-        r["name"]: r for r in results
-    }  # first as it is written
+    # first as it is written
+    by_name = {composed(r["name"]): r for r in results} | {r["name"]: r for r in results}
     done, left = [], []
     for change in changes:
         name, exercise = change["name"].strip(), change["exercise"].strip()

@@ -32,9 +32,8 @@ def row_of(exercise, message):
         "of": exercise.points,
     }
     row |= {name: bounded(message[name]) for name in LISTS}
-    row["student"] = (
-        message["student"][:LINE].encode(errors="replace").decode()
-    )  # its numbers are drawn from it again
+    # its numbers are drawn from it again
+    row["student"] = message["student"][:LINE].encode(errors="replace").decode()
     return row | by_person(exercise, message["text"])
 
 

@@ -18,16 +18,18 @@ import tempfile
 import time
 from pathlib import Path
 
+# PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER
 DIE_WITH_PARENT, READABLE, ADOPT_ORPHANS = (
     1,
     4,
     36,
-)  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER
+)
 FILTER_CALLS, NO_NEW_PRIVILEGES = 22, 38
+# whose calls, number of prlimit64
 SET_LIMITS = {
     "x86_64": (0xC000003E, 302),
     "aarch64": (0xC00000B7, 261),
-}  # whose calls, number of prlimit64
+}
 NEW_RULES, APPLY_RULES = 444, 446  # system calls of Landlock, the same on all machines
 BLOCK_DEVICES, SIGNALS = 1 << 11, 1 << 1  # what a rule can be about
 LINUX = sys.platform == "linux"
@@ -58,9 +60,8 @@ def confine():
     version = call(NEW_RULES, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return
-    facts = (ctypes.c_uint64 * 3)(
-        BLOCK_DEVICES, 0, SIGNALS if version >= 6 else 0
-    )  # it must forbid some files, too
+    # it must forbid some files, too
+    facts = (ctypes.c_uint64 * 3)(BLOCK_DEVICES, 0, SIGNALS if version >= 6 else 0)
     rules = call(NEW_RULES, facts, ctypes.c_size_t(ctypes.sizeof(facts)), 0)
     control(NO_NEW_PRIVILEGES, 1)
     call(APPLY_RULES, rules, 0)

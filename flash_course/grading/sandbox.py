@@ -60,11 +60,12 @@ def command(*arguments):
     line += ["--proc", "/proc", "--dev", "/dev"]
     for path in ("/tmp", "/dev/shm"):
         line += ["--size", str(TMP_BYTES), "--tmpfs", path]
+    # last, since they may lie in /tmp
     for path in (
         *python_folders(),
         *map(str, PACKAGES),
         *texts(),
-    ):  # last, since they may lie in /tmp
+    ):
         line += ["--ro-bind", path, path]
     for name, value in environment().items():
         line += ["--setenv", name, value]

@@ -73,12 +73,13 @@ class Statements:
             self.notes.append(f"{filename.rpartition(', ')[2]} is left out: {said}{where}")
             return ""
         lines = [f"{line}\n" for line in source.split("\n")]
+        # tracebacks show its lines
         linecache.cache[filename] = (
             len(source),
             None,
             lines,
             filename,
-        )  # tracebacks show its lines
+        )
         self.all += found
         return source
 

@@ -9,9 +9,8 @@ from .page import Page
 C = 2
 Z = np.array([(1, 0), (0, 1), (2, 1), (1, 1), (0, 2), (2, 0)])
 V = np.array([(0, -4), (8, 0), (4, 8), (4, 4), (0, 4), (-4, 0)])
-GAMMA = np.array(
-    [(0, -2), (-1, 1), (1, 1), (1, 2)]
-)  # a row for each of quad_q, quad_k, lin_q, lin_k
+# a row for each of quad_q, quad_k, lin_q, lin_k
+GAMMA = np.array([(0, -2), (-1, 1), (1, 1), (1, 2)])
 BETA = np.array([(-2, 2), (-1, -1), (1, 0), (-1, -1)])
 BIAS = np.array([(0, 1), (-1, 0)])
 HEADS = ("quad_q", "quad_k", "lin_q", "lin_k")

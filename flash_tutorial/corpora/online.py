@@ -182,9 +182,8 @@ def parquet_rows(url, columns):
         how = 'pip install "flash-tutorial[online]" (or pip install pyarrow)'
         what = "this corpus is stored as parquet, which needs pyarrow"
         raise ValueError(f"{what}: {how}; the corpus 'austen' needs nothing") from error
-    local = url.startswith(
-        "file:"
-    )  # a parquet file's table of contents stands at its end, so the reader has to seek
+    # a parquet file's table of contents stands at its end, so the reader has to seek
+    local = url.startswith("file:")
     with open_url(url) if local else io.BufferedReader(RangeFile(url), PIECE) as file:
         try:
             table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE, pre_buffer=False)
@@ -253,9 +252,8 @@ def listed_urls(listings):
 
 # --- from rows to documents ---
 
-WIKITEXT_TITLE = re.compile(
-    r" = ([^=\s](?:.*[^=\s])?) = "
-)  # one = each side; sections have two and more
+# one = each side; sections have two and more
+WIKITEXT_TITLE = re.compile(r" = ([^=\s](?:.*[^=\s])?) = ")
 WIKI40B_BREAK = re.compile(r"\n*_START_(?:ARTICLE|SECTION|PARAGRAPH)_\n*")
 
 

@@ -138,6 +138,7 @@ def settings_of(experiment, arm):
         if experiment.make is None
         else {}
     )
+    # of the single run
     for name in (
         "learning_rate",
         "seed",
@@ -145,7 +146,7 @@ def settings_of(experiment, arm):
         "warmup",
         "eval_every",
         "checkpoint_every",
-    ):  # of the single run
+    ):
         train.pop(name, None)
     model = arm.model.to_dict() if isinstance(arm.model, ModelConfig) else {}
     model = {name: named(value, experiment) for name, value in model.items()}

@@ -96,10 +96,11 @@ def heads_kernel(
     rows, k = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R), tl.arange(0, HALF)
     table = (rows % T)[:, None] * (S // 2) + k[None, :]
     inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
+    # (R, HALF)
     c, s = (
         tl.load(cos + table, mask=inside, other=0.0),
         tl.load(sin + table, mask=inside, other=0.0),
-    )  # (R, HALF)
+    )
     low, high = (
         silu_of(h, h_stride, rows, k, inside),
         silu_of(h + S // 2, h_stride, rows, k, inside),
@@ -150,10 +151,11 @@ def scan_kernel(
     out[g] = factor[g] * (x[0] + ... + x[g - 1]); LATER is its transpose: factor[g + 1] x[g + 1] + factor[g + 2] ...
     With documents the sum starts anew where none crosses from chunk to chunk (joins), or fills one (whole).
     """
+    # 64 bits: B G N may be large
     b, n = (
         tl.program_id(0).to(tl.int64),
         tl.program_id(1) * WIDTH + tl.arange(0, WIDTH),
-    )  # 64 bits: B G N may be large
+    )
     total = tl.full((WIDTH,), 0.0, tl.float32)
     for i in range(G):
         g = G - 1 - i if LATER else i
@@ -205,9 +207,8 @@ def mix_kernel(
     y = lin_q @ state + (relu(scale quad_q @ quad_k^T + bias)^2, later keys 0) @ v, and out = u * y
     """
     G, tiles, columns_of_tiles = cdiv(T, C), cdiv(C, M), cdiv(E, E_TILE)
-    program = tl.program_id(
-        0
-    )  # the tiles of a chunk are neighbours: they read the same values, keys and state
+    # the tiles of a chunk are neighbours: they read the same values, keys and state
+    program = tl.program_id(0)
     m, e = program % tiles, program // tiles % columns_of_tiles
     b, g = (
         (program // (tiles * columns_of_tiles) // G).to(tl.int64),
@@ -231,16 +232,14 @@ def mix_kernel(
     q = load_tile(quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S)
     for first in range(chunk, chunk + (m + 1) * M, M):
         keys = first + tl.arange(0, M)
-        k = load_tile(
-            quad_k + b * quad_k_strides[0], quad_k_strides[1:], keys, s, end, S
-        )  # (M, S_TILE)
+        # (M, S_TILE)
+        k = load_tile(quad_k + b * quad_k_strides[0], quad_k_strides[1:], keys, s, end, S)
         r = local_map(
             q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale
         )  # (M, M)
         value = load_tile(v + b * v_strides[0], v_strides[1:], keys, columns, end, E)  # (M, E_TILE)
-        total += tl.dot(
-            (r * r).to(value.dtype), value, input_precision="ieee"
-        )  # no running maximum: tiles add up
+        # no running maximum: tiles add up
+        total += tl.dot((r * r).to(value.dtype), value, input_precision="ieee")
 
     inside = (rows < end)[:, None] & (columns < E)[None, :]
     place = b * out_strides[0] + rows[:, None] * out_strides[1] + columns[None, :] * out_strides[2]
@@ -289,16 +288,14 @@ def maps_kernel(
 
     r, da = tl.full((M, M), 0.0, tl.float32), tl.full((M, M), 0.0, tl.float32)
     if j <= i:  # tiles above the diagonal hold later keys only, and stay zero
-        q = load_tile(
-            quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S
-        )  # (M, S_TILE)
+        # (M, S_TILE)
+        q = load_tile(quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S)
         k = load_tile(quad_k + b * quad_k_strides[0], quad_k_strides[1:], keys, s, end, S)
         r = local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale)
         for first in range(0, E, E_TILE):
             columns = first + tl.arange(0, E_TILE)
-            grad = load_tile(
-                dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E
-            )  # (M, E_TILE)
+            # (M, E_TILE)
+            grad = load_tile(dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E)
             value = load_tile(v + b * v_strides[0], v_strides[1:], keys, columns, end, E)
             da += tl.dot(grad, tl.trans(value), input_precision="ieee")
     row, column = rows - chunk, keys - chunk
@@ -356,9 +353,8 @@ def values_kernel(
         rows = first + tl.arange(0, M)
         places = a + (b * G + g) * C * C  # the chunk's weights, queries down and keys across
         weight = load_tile(places, (C, 1), rows - chunk, keys - chunk, C, C)  # (M, M)
-        grad = load_tile(
-            dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E
-        )  # (M, E_TILE)
+        # (M, E_TILE)
+        grad = load_tile(dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E)
         total += tl.dot(tl.trans(weight), grad, input_precision="ieee")
     if h is not None:
         total *= silu_slope(
@@ -416,10 +412,11 @@ def unheads_kernel(
     rows, k = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R), tl.arange(0, HALF)
     table = (rows % T)[:, None] * (S // 2) + k[None, :]
     inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
+    # (R, HALF)
     c, s = (
         tl.load(cos + table, mask=inside, other=0.0),
         tl.load(sin + table, mask=inside, other=0.0),
-    )  # (R, HALF)
+    )
     low, high = (
         silu_of(h, h_stride, rows, k, inside),
         silu_of(h + S // 2, h_stride, rows, k, inside),
@@ -507,9 +504,8 @@ def run_mix(
 ):
     """Start one program for each tile of ``out``; tensors may have any strides, ``y`` has those of ``out``."""
     (B, T, E), S, (M, E_tile, warps, stages) = v.shape, quad_q.shape[2], Tile(*tile)
-    programs = (
-        B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
-    )  # the last tiles may stick out
+    # the last tiles may stick out
+    programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
     strides = _strides(quad_q, quad_k, lin_q, v, state, bias, u, out)
     with torch.cuda.device_of(v):
         mix_kernel[(programs,)](

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-MEASURED = Path(__file__).with_name(
-    "tiles.json"
-)  # written by tools/gpu_evidence; not there before a card ran it
+# written by tools/gpu_evidence; not there before a card ran it
+MEASURED = Path(__file__).with_name("tiles.json")
 KIB = 1024
 
 # KiB of shared memory that one program may have, by compute capability.
@@ -32,12 +31,13 @@ class Tile(NamedTuple):
 
 
 SMALL = Tile(32, 64)  # where products have no matrix units to feed
+# the best first
 LARGE = (
     Tile(64, 64),
     Tile(64, 64, stages=2),
     Tile(32, 64, stages=2),
     Tile(32, 32, stages=1),
-)  # the best first
+)
 
 
 def shared_bytes(tile, S, itemsize, capability):

@@ -65,9 +65,8 @@ def whole_folder(target, what, record):
         yield part
         sums = {path.name: files.file_sha256(path) for path in sorted(part.iterdir())}
         files.write_json(part / "training.json", record | {"sha256": sums})
-        put_aside(
-            target
-        )  # a damaged one of the same step, which nobody resumed from, or a best one no longer
+        # a damaged one of the same step, which nobody resumed from, or a best one no longer
+        put_aside(target)
         os.replace(part, target)
         _sync(target.parent)
     except (OSError, ValueError) as error:

@@ -212,9 +212,8 @@ class Engine:
         # float16 gradients underflow
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
         self.model_loss = model.loss
-        if (
-            group.size > 1
-        ):  # a unit of a learner's own may have parameters that a mixing does not use
+        # a unit of a learner's own may have parameters that a mixing does not use
+        if group.size > 1:
             self.model_loss = nn.parallel.DistributedDataParallel(
                 _Loss(model), find_unused_parameters=True
             )

@@ -139,9 +139,8 @@ class Job:
             row["seconds"] = round(seconds, 3)
             if group.speaks and self.scores.due(step):
                 row |= self.scores.keep_best(self.model, step)
-                began = (
-                    time.perf_counter() - seconds
-                )  # the seconds of training, without those of scores
+                # the seconds of training, without those of scores
+                began = time.perf_counter() - seconds
             keeper.log.append(**row)
             show(keeper.log.rows)
             asked = group.largest(stop.asked)

@@ -56,9 +56,8 @@ def _take(path, stack, say):
             os.close(handle)
             path.unlink(missing_ok=True)
             return _take_soft(path.with_name(SOFT_LOCK), stack, say)
-        if (
-            not held or os.fstat(handle).st_nlink
-        ):  # without a link: its last owner removed it in this very moment
+        # without a link: its last owner removed it in this very moment
+        if not held or os.fstat(handle).st_nlink:
             stack.callback(os.close, handle)
             if held:
                 stack.callback(_remove, path)

@@ -15,11 +15,12 @@ from ..layers import cos_sin
 
 NAMES = {
     "austen": re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}"),  # a capital inside a sentence
+    # an identifier
     "code": re.compile(
         rb"(?<![\w.])(?!(?:None|True|False|from|import|return|with|while|else|elif|pass|yield|raise|"
         rb"assert|lambda|class|break|continue|except|finally|global|nonlocal|async|await)\b)"
         rb"[A-Za-z_]\w{3,}"
-    ),  # an identifier
+    ),
 }
 
 
@@ -104,9 +105,8 @@ def mentioned_names(texts, distances, kind):
     found = {(a, b): [] for a, b in itertools.pairwise(distances)}
     for row, text in enumerate(texts):
         seen = {}
-        for word in re.finditer(
-            rb"(?<!\w)[A-Za-z_]\w+", text
-        ):  # mentions of every form, also behind a point
+        # mentions of every form, also behind a point
+        for word in re.finditer(rb"(?<!\w)[A-Za-z_]\w+", text):
             before = seen.setdefault(word.group(), [])
             key = next(
                 (k for k in found if before and k[0] < word.start() - before[-1] <= k[1]), None

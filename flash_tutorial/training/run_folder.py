@@ -40,9 +40,8 @@ FILES = (
     "log.csv",
     "training.png",
 )
-LEFT = re.compile(
-    rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part"
-)  # half written, of a process that was killed
+# half written, of a process that was killed
+LEFT = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.\d+\.part")
 # settings that may change when a run goes on: they have no part in the weights, show elsewhere (the text's hash), or
 # are dealt with where they change (steps)
 MAY_DIFFER = {"corpus", "compile", "eval_bytes", "checkpoint_every", "steps"}

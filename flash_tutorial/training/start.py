@@ -140,9 +140,8 @@ def describe_model(model):
 def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (it never changes)
     """What decides the weights and the score, as plain values."""
     parameters = count_parameters(model)
-    dtype = group.share(
-        str(pick_dtype(device, config.dtype, parameters)[0])
-    )  # each would measure for itself
+    # each would measure for itself
+    dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))
     return {
         "model_config": describe_config(model),
         "train_config": config.to_dict(),

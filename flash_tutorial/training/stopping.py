@@ -10,10 +10,11 @@ from contextlib import contextmanager
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+# a caller's own handler, or nohup's, stays
 PYTHONS_OWN = (
     signal.SIG_DFL,
     signal.default_int_handler,
-)  # a caller's own handler, or nohup's, stays
+)
 
 
 class Stopped(KeyboardInterrupt):

@@ -69,9 +69,8 @@ def test_smoke_benchmark_has_all_rows_of_one_form(result):
             "tokens_per_second",
         }
         assert row["batch"] * row["T"] == 64
-        assert (row["seconds"] is None) == (
-            row["reason"] is not None
-        )  # a missing number has a reason
+        # a missing number has a reason
+        assert (row["seconds"] is None) == (row["reason"] is not None)
         if row["seconds"]:
             assert (
                 set(row["seconds"]) == {"median", "low", "high", "rounds", "each"}
@@ -109,9 +108,8 @@ def test_smoke_saved_files_are_json_and_a_picture(result, tmp_path):
 def test_what_slows_the_machine_for_some_rounds_does_not_change_a_ratio():
     slower = [1.0, 1.0, 1.0, 3.0, 3.0]  # from the fourth round on
     a = bench.every_round([1.1 * s for s in slower])
-    b = bench.every_round(
-        [1.0, 1.0, 3.0, 3.0, 3.0]
-    )  # of another order: its third round was slow already
+    # of another order: its third round was slow already
+    b = bench.every_round([1.0, 1.0, 3.0, 3.0, 3.0])
     assert bench.ratio_in_turn(a, bench.every_round(slower)) == pytest.approx(1.1)
     assert bench.ratio_in_turn(a, b) == pytest.approx(1.1)
     assert bench.ratio_of_medians(a, b) < 0.4  # what one unlucky round makes of it
@@ -165,9 +163,8 @@ def test_a_training_step_of_twice_the_tokens_holds_about_twice_the_bytes():
     settings = tiny()
     model = bench.make_units("flash", settings)
     bytes_at = [peak_bytes(bench.training_step(model, settings, batch, 32)) for batch in (8, 16)]
-    weights = 4 * sum(
-        p.numel() for p in model.parameters()
-    )  # their gradients are held at either size
+    # their gradients are held at either size
+    weights = 4 * sum(p.numel() for p in model.parameters())
     assert 1.8 < (bytes_at[1] - weights) / (bytes_at[0] - weights) < 2.2
 
 
@@ -220,9 +217,8 @@ def test_a_quadratic_model_stops_with_a_reason():
     assert bench.unreasonable(before, row | {"model": "flash"}, tiny(step_limit=0.1)) is None
 
 
-@pytest.mark.parametrize(
-    "call", [1, 2, 3]
-)  # for its memory, in the warm-up, and in the round that is timed
+# for its memory, in the warm-up, and in the round that is timed
+@pytest.mark.parametrize("call", [1, 2, 3])
 def test_too_little_memory_at_any_call_is_a_row_and_the_others_go_on(call, monkeypatch):
     make = bench.training_step
 

@@ -12,6 +12,7 @@ from flash_course.checks.texts import say
 from flash_course.grading import judging
 
 ROOT = Path(__file__).resolve().parents[2]
+# one of each kind
 JUDGED = (
     "01.1",
     "02.3",
@@ -22,7 +23,7 @@ JUDGED = (
     "07.7",
     "08.2",
     "10.2",
-)  # one of each kind
+)
 TASK = {"cells": [], "name": "ada", "seed": 0, "held_out": None}
 
 
@@ -74,9 +75,8 @@ def test_check_and_grade_give_the_same_points_for_every_kept_answer(name, handed
     """
     skip_without_triton(name)
     exercise, asked, kept = EXERCISES[name], [], []
-    monkeypatch.setattr(
-        verdict, "refusal", lambda exercise, answer: None
-    )  # both would refuse what lies in the package
+    # both would refuse what lies in the package
+    monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)
     monkeypatch.setattr(verdict, "alike_in_all", lambda *looks: [])
     monkeypatch.setattr(verdict, "alike_in_a_part", lambda *looks: {})
     judge = verdict.judge if name in JUDGED else made_up

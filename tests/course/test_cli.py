@@ -748,9 +748,8 @@ def test_a_run_of_tokens_goes_on_with_its_own_tokenizer(text, tmp_path, capsys):
         shutil.rmtree(tmp_path / "command" / "step_000004"),
         shutil.rmtree(tmp_path / "command" / "step_000002"),
     )
-    assert (
-        cli.main(go_on) == 0 and "is finished" in capsys.readouterr().out
-    )  # its tokenizer is that of the end
+    # its tokenizer is that of the end
+    assert cli.main(go_on) == 0 and "is finished" in capsys.readouterr().out
     ours, theirs = (tmp_path / name / "model.safetensors" for name in ("command", "script"))
     assert ours.read_bytes() == theirs.read_bytes()
 

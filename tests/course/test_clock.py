@@ -26,10 +26,11 @@ def test_functions_take_turns_and_every_second_round_goes_backwards():
         prepare=str.upper,
     )
     assert "".join(calls) == "BA" + "AB" + "BA" + "AB"
+    # the warm-up is not kept
     assert {name: len(s) for name, s in seconds.items()} == {
         "a": 3,
         "b": 3,
-    }  # the warm-up is not kept
+    }
     with pytest.raises(ValueError, match="rounds=0"):
         time_in_turn({}, 0)
 
@@ -78,9 +79,8 @@ def test_peak_is_the_most_held_at_once_and_not_the_sum():
         return b, c
 
     assert peak_bytes(work) == 4 * 150_000
-    assert (
-        peak_bytes(work) == 4 * 150_000
-    )  # a high-water mark of the process would not know the second
+    # a high-water mark of the process would not know the second
+    assert peak_bytes(work) == 4 * 150_000
 
 
 def test_machine_says_all_that_a_result_needs_and_names_nobody():

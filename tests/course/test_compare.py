@@ -26,9 +26,8 @@ def test_values_are_compared_by_shape_type_and_number():
     assert difference(a * np.nan, a * np.nan, 1e-9) is None
     assert "expected inf, got 1" in difference(np.array(np.inf), np.array(1.0), 1e-9)
     assert "expected 2 values, got 1" in difference((a, a), a[0, 0], 1e-9)
-    assert "expected 2 values, got 1" in difference(
-        (a, a), np.stack([a, a, a]), 1e-9
-    )  # an array of axes is no list
+    # an array of axes is no list
+    assert "expected 2 values, got 1" in difference((a, a), np.stack([a, a, a]), 1e-9)
     assert "value 2: " in difference((a, a), (a, b), 1e-9)
     assert "expected the keys x, got y" in difference({"x": 1}, {"y": 1}, 1e-9)
     assert difference(True, np.True_, 1e-9) is None and difference(True, 1, 1e-9)

@@ -33,9 +33,8 @@ def test_points_are_those_of_what_counts():
     assert [*core["exercises"]] == ["05.1", "05.2"] and (core["points"], core["of"]) == (6, 20)
     assert (unread["points"], unread["of"], unread["exercises"]) == (0, 0, {})
     named, other, _ = due(results, read_due("05.2, 05.7"))
-    assert [*named["exercises"]] == ["05.2", "05.7"] and other == results[
-        1
-    ]  # of set 04 nothing is named
+    # of set 04 nothing is named
+    assert [*named["exercises"]] == ["05.2", "05.7"] and other == results[1]
     assert due(results, read_due(None)) == results
     assert (results[0]["points"], results[0]["of"]) == (12, 40)  # what is stored stays whole
 

@@ -64,12 +64,13 @@ def run_cells(cells):
         for number, cell in enumerate(cells, 1):
             if cell.cell_type == "code":
                 name = f"cell {number} of {id(names)}"
+                # as IPython does
                 linecache.cache[name] = (
                     len(cell.source),
                     None,
                     cell.source.splitlines(True),
                     name,
-                )  # as IPython does
+                )
                 exec(compile(cell.source, name, "exec"), names)
     return names, printed.getvalue()
 

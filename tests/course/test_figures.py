@@ -362,9 +362,8 @@ def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
         name for name in vars(figures) if name[0].islower() and callable(getattr(figures, name))
     }
     helpers = {"frame_pairs", "looks", "new_axes", "show", "text_table"}
-    assert drawing - helpers - {"benchmark_results"} == set(
-        DRAWN
-    )  # that one is drawn in test_measure.py
+    # that one is drawn in test_measure.py
+    assert drawing - helpers - {"benchmark_results"} == set(DRAWN)
 
 
 @pytest.mark.quick

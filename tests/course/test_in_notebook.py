@@ -89,9 +89,8 @@ def test_a_hint_stands_also_where_nothing_can_be_stored(tmp_path, monkeypatch, c
     assert first.startswith("05.1, hint 1 of 3: ") and second.startswith(
         "which hint you have seen is not stored: "
     )
-    with pytest.raises(
-        ValueError, match="there is no exercise"
-    ):  # what is wrong in the call is still an error
+    # what is wrong in the call is still an error
+    with pytest.raises(ValueError, match="there is no exercise"):
         flash_course.hint("05.9")
 
 

@@ -115,9 +115,8 @@ def test_the_sums_are_those_of_decoding():
     page = data_of(lab.decoding())["data"]
     sums = np.array(page["sums"])
     T, C = len(page["words"]), page["C"]
-    assert all(
-        (sums[t] == sums[t - 1]).all() for t in range(1, T + 1) if t % C
-    )  # it changes at borders alone
+    # it changes at borders alone
+    assert all((sums[t] == sums[t - 1]).all() for t in range(1, T + 1) if t % C)
     rng = np.random.default_rng(0)
     lin_k, v = rng.integers(-2, 3, (T, page["S"])), rng.integers(-2, 3, (T, page["E"]))
     for t in range(0, T + 1, C):

@@ -44,9 +44,8 @@ def test_marks_count_and_stay_in_every_later_run(classroom, tmp_path, capsys):
     assert "1 texts wait for a person's points" in capsys.readouterr().out
     code = next(csv.DictReader(io.StringIO((out / "texts.csv").read_text())))["code"]
     assert code.startswith("t")  # 1234567890 and 12345e6789 are numbers to a spreadsheet
-    (out / "texts.csv").write_text(
-        f"code;exercise;of;points;text\n{code};05.7;5;3,5;mine\n"
-    )  # as Excel may save it
+    # as Excel may save it
+    (out / "texts.csv").write_text(f"code;exercise;of;points;text\n{code};05.7;5;3,5;mine\n")
     for _ in range(2):
         assert run("grade", classroom, "--out", out) == 0
         said = capsys.readouterr().out
@@ -54,9 +53,8 @@ def test_marks_count_and_stay_in_every_later_run(classroom, tmp_path, capsys):
     assert (
         "recorded: marked by a person, 3.5 of 5 points" in (out / "feedback" / "ada.md").read_text()
     )
-    (classroom / "ada.py").write_text(
-        source() + "\nmore = 1\n", encoding="utf-8"
-    )  # the text is the same
+    # the text is the same
+    (classroom / "ada.py").write_text(source() + "\nmore = 1\n", encoding="utf-8")
     run("grade", classroom / "bob.py", "--out", out)
     run("grade", classroom, "--out", out)
     assert "ada: 98.5 of 100" in capsys.readouterr().out

@@ -33,10 +33,11 @@ def project(tmp_path):
 
 
 def run(project, *command, **options):
+    # it needs none
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    }  # it needs none
+    }
     return subprocess.run(
         [sys.executable, *command],
         cwd=project,
@@ -307,11 +308,12 @@ def test_a_changed_layer_model_or_training_begins_new_runs(project, grid_of, mon
         "the model": lambda: edit(project, "dim=16", "dim=18", "settings.py"),
         "the training": lambda: edit(project, "batch=2", "batch=3", "settings.py"),
     }
+    # the baseline only where it was changed too
     wanted = {
         "the layer": 3,
         "the model": 5,
         "the training": 7,
-    }  # the baseline only where it was changed too
+    }
     for what, change in changes.items():
         change()
         table = (project / "README.md").read_text(encoding="utf-8")

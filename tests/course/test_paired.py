@@ -14,9 +14,8 @@ def run(model, rate, seed, bits):
 RUNS = [
     *(run("a", *row) for row in ((1, 100, 5.0), (1, 101, 3.0), (2, 100, 4.0), (2, 101, 3.0))),
     run("b", 1, 100, 1.0),
-    *(
-        run("a", 1, seed, 0.0) for seed in range(3)
-    ),  # better, and at a rate that the trials did not choose
+    # better, and at a rate that the trials did not choose
+    *(run("a", 1, seed, 0.0) for seed in range(3)),
     *(run("a", 2, seed, bits) for seed, bits in enumerate((14, 16, 15))),
     *(run("b", 1, seed, 10) for seed in (2, 1, 0)),
 ]

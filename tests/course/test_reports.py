@@ -97,9 +97,8 @@ def test_what_every_exercise_has_met_is_said_once():
     form = gradescope_form(result_of("05", **rows), 1.0)
     assert form["output"] == shared and form["tests"][1]["output"].endswith(own)
     alone = result_of("05", e1={"status": "right", "points": 10, "notes": [own]})
-    assert (
-        own not in reports.page(alone).split("\n## ")[0]
-    )  # the one exercise may be what it is about
+    # the one exercise may be what it is about
+    assert own not in reports.page(alone).split("\n## ")[0]
 
 
 @pytest.mark.quick

@@ -120,9 +120,8 @@ HALVES = {
     ),
     "04.6": (
         {
-            "answer_one": set_04.given_6[
-                "answer_one"
-            ],  # it fills the zeros that the other one starts from
+            # it fills the zeros that the other one starts from
+            "answer_one": set_04.given_6["answer_one"],
             "answer_batch": edited(
                 set_04.answer_batch,
                 "np.zeros((len(q_BTS), 4, 3))",

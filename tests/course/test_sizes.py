@@ -101,10 +101,11 @@ def knowing(exercise, seen, learns):
 @pytest.mark.parametrize("exercise", CODE, ids=lambda exercise: exercise.id)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_who_knows_the_sizes_of_one_seed_has_none_of_another(exercise, seed):
+    # the set's own answer runs, wrapped
     seen, exercise = (
         set(),
         dataclasses.replace(exercise, shut=None),
-    )  # the set's own answer runs, wrapped
+    )
     verdict = judge(exercise, knowing(exercise, seen, learns=True), kept=True)
     assert verdict.status == "right", verdict
     verdict = judge(exercise, knowing(exercise, seen, learns=False), seed=seed, kept=True)

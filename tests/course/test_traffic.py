@@ -59,9 +59,8 @@ def test_torch_keeps_what_derivatives_ask_for_and_little_more():
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
-@pytest.mark.parametrize(
-    "T", [512, 2048, 8192]
-)  # the tables of RoPE grow with T: at 16,384 it is 300.3 GB
+# the tables of RoPE grow with T: at 16,384 it is 300.3 GB
+@pytest.mark.parametrize("T", [512, 2048, 8192])
 def test_a_step_of_the_base_model_by_the_kernels(T):
     found, units = counted("flash", T, "triton")
     assert units * found.moved < 300 * GB
@@ -73,10 +72,11 @@ def test_a_dense_layer_is_counted_as_on_paper():
     found, _ = counted("flash", 8192, "torch")
     D, E, S, C, tokens = 768, 1536, 128, 256, 65_536
     dense = 2 * tokens * (D * (2 * E + S) + E * D)
+    # torch multiplies whole maps of a chunk
     near, far = (
         2 * tokens * C * (S + E),
         2 * tokens * 2 * S * E,
-    )  # torch multiplies whole maps of a chunk
+    )
     state = 2 * tokens // C * (8192 // C) * S * E  # the triangular product that sums over chunks
     flops = sum(n for _, _, n in found.operations)
     assert flops == pytest.approx(3 * (dense + near + far + state), rel=1e-2)
@@ -99,23 +99,22 @@ def test_bytes_by_purpose_are_those_of_the_operations_in_the_unit():
     purposes = found.by_purpose(base("flash", 8192, "torch")[0])
     assert sum(purposes.values()) == found.moved and [*purposes] == [*PURPOSES] == [*GROUPS]
     rows = {name: n / (2 * tokens) for name, n in purposes.items()}  # numbers a token, of two bytes
-    assert rows["near + far"] == pytest.approx(
-        6 * E
-    )  # near + far, and the gradients of v through both
+    # near + far, and the gradients of v through both
+    assert rows["near + far"] == pytest.approx(6 * E)
     silu, back, split, products = 2 * (2 * E + S), 3 * (2 * E + S), 2 * (2 * E + S), 4 * 3 * E
     assert rows["gate"] == pytest.approx(silu + back + split + products, rel=1e-3)
-    assert rows["relu²"] == pytest.approx(
-        (2 + 3 + 3 + 3 + 1) * C, rel=0.03
-    )  # relu, square, its slope, 1 / C, bias
+    # relu, square, its slope, 1 / C, bias
+    assert rows["relu²"] == pytest.approx((2 + 3 + 3 + 3 + 1) * C, rel=0.03)
     # heads, by the four of them in float32: from z; RoPE, forward and backward; to half precision and back; gradients
     # put together; scale and offset backward; five times one head in half precision
     heads = 1.125 + 8 * 1.5 + 2 * 1.5 + 1 + (2 + 2.125 + 1 + 1.25 + 0.375 + 1) + 5 * 0.25
     assert rows["heads"] == pytest.approx(heads * 4 * S * 2, rel=0.02)  # and tables of RoPE
+    # x and its gradient are float32; from and to half precision
     copies, norm, residual = (
         3 * 3,
         4 + 6,
         5 + 6,
-    )  # x and its gradient are float32; from and to half precision
+    )
     assert rows["norm and residual"] == pytest.approx((copies + norm + residual) * D, rel=2e-3)
 
 
@@ -180,9 +179,8 @@ def test_slow_products_are_those_inside_attention():
     assert found.seconds("H100") == pytest.approx(3) and found.seconds(
         "H100", slow=2
     ) == pytest.approx(5)
-    assert Traffic([("mix", 2 * 2.8e12, 600e12)]).seconds("H100", slow=2) == pytest.approx(
-        2
-    )  # bytes hide it
+    # bytes hide it
+    assert Traffic([("mix", 2 * 2.8e12, 600e12)]).seconds("H100", slow=2) == pytest.approx(2)
 
 
 def test_products_of_a_kernel_are_counted_tile_by_tile():

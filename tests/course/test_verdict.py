@@ -102,10 +102,11 @@ def cases_of(*pairs):
     return [model.call(f"case {i}", part, value) for i, (part, value) in enumerate(pairs)]
 
 
+# what the kept answers x * x and x + 2 are told
 SQUARE, PLUS = (
     say("05.1", "strided"),
     say("05.1", "front"),
-)  # what the kept answers x * x and x + 2 are told
+)
 
 
 def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
@@ -113,9 +114,8 @@ def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
     assert likely(lambda x: x * x, cases) == [SQUARE]
     assert likely(lambda x: x * x if x < 4 else 2 * x, cases) == [SQUARE]  # all of one part
     assert likely(lambda x: x * x if x == 3 else 2 * x + 0.1 * (x > 4), cases) == [SQUARE]
-    assert (
-        likely(lambda x: x * x if x == 5 else 2 * x, cases) == []
-    )  # one case of two: it may be chance
+    # one case of two: it may be chance
+    assert likely(lambda x: x * x if x == 5 else 2 * x, cases) == []
     assert likely(lambda x: 2 * x + 0.5, cases) == []
 
 

@@ -19,7 +19,8 @@ def test_a_writer_gives_whole_characters_and_nothing_twice(kind):
         pieces
     )
     write = writer(vocabulary, [])
+    # an id that no text holds ends nothing
     assert write(vocabulary.mask_id) in (
         "",
         "\N{REPLACEMENT CHARACTER}",
-    )  # an id that no text holds ends nothing
+    )

@@ -15,13 +15,14 @@ from types import SimpleNamespace
 
 NAME = "pretended card"
 BYTES = 80 * 2**30
+# KiB that one program may have
 SHARED = {
     (7, 5): 64,
     (8, 0): 163,
     (8, 6): 99,
     (8, 9): 99,
     (9, 0): 227,
-}  # KiB that one program may have
+}
 
 
 def install(library, capability):
@@ -118,9 +119,8 @@ class Graph:
         for function, args, options, out in self.operations:
             again = function(*args, **options)
             for old, new in zip(tree_leaves(out), tree_leaves(again)):
-                if (
-                    hasattr(old, "data_ptr") and old.data_ptr() != new.data_ptr()
-                ):  # else a view, or done in place
+                # else a view, or done in place
+                if hasattr(old, "data_ptr") and old.data_ptr() != new.data_ptr():
                     old.copy_(new)
 
 

@@ -15,9 +15,8 @@ sys.path.insert(0, copy)
 
 from flash_course.checks import exercise, expected, interpreter, verdict  # noqa: E402
 
-BESIDE_THE_POINT = re.compile(
-    r" \(in your line: .*\)|/\S*/tmp\w+"
-)  # answers of a checkout are no lines of a student's
+# answers of a checkout are no lines of a student's
+BESIDE_THE_POINT = re.compile(r" \(in your line: .*\)|/\S*/tmp\w+")
 
 
 def load_whole_course():

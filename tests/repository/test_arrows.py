@@ -30,20 +30,22 @@ COURSE = {
     "successors": set(),
     "variants": set(),
     "writing": set(),
+    # a project counts and draws; all else of the course stays behind
     "template": {
         "bench.counts",
         "figures",
-    },  # a project counts and draws; all else of the course stays behind
+    },
     "new_project": {"addresses", "template"},
     "bench": set(),
     "figures": set(),
     "lab": {"figures", "bench.counts"},
+    # nothing that has a clock
     "checks": {
         "learner",
         "bench.counts",
         "bench.stored",
         "bench.tasks",
-    },  # nothing that has a clock
+    },
     "planting": {"checks.edits"},
     "grading": {"checks", "learner"},
     "__init__": {"checks", "learner"},

@@ -161,9 +161,8 @@ def page(chromium, server, notebook):
 @pytest.fixture(scope="module")
 def seen(page, notebook):
     """What is on the page after Run > Run All Cells."""
-    page.wait_for_selector(
-        "#jp-bottom-panel :text('| Idle')", timeout=60_000
-    )  # what runs earlier is lost
+    # what runs earlier is lost
+    page.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
     page.wait_for_function(OVER, arg=meant_errors(notebook), timeout=300_000)
@@ -192,9 +191,8 @@ def photograph(page, folder):
 
 def test_all_cells_ran_in_this_python(seen):
     assert f"ran to the end in {sys.executable}" in " ".join(seen["printed"])
-    numbers = [
-        f"[{i}]:" for i in range(2, len(seen["prompts"]) + 2)
-    ]  # the first cell is folded, number and all
+    # the first cell is folded, number and all
+    numbers = [f"[{i}]:" for i in range(2, len(seen["prompts"]) + 2)]
     assert [prompt.strip() for prompt in seen["prompts"]] == numbers
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from flash_tutorial import check as properties
 
+# they read the README and the docs, which a fork rewrites
 pytestmark = [
     pytest.mark.quick,
     pytest.mark.fork,
-]  # they read the README and the docs, which a fork rewrites
+]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -69,9 +70,8 @@ def test_three_hours_are_those_of_its_sections():
     if not (DOCS.parent / "tools" / "notebooks.py").is_file():
         pytest.skip("there are no tools here: a course's fork has none")
     tools, table = runpy.run_path(DOCS.parent / "tools" / "notebooks.py"), rows("three_hours.md")
-    nothing = nbformat.v4.new_code_cell(
-        ""
-    )  # where the cell that installs would be, which is not counted
+    # where the cell that installs would be, which is not counted
+    nothing = nbformat.v4.new_code_cell("")
     for _, read, _, stated in table:
         lecture, text = re.match(r"\[(\d\d) .*?\]\(.*?\)(.*)", read).groups()
         ranges = re.findall(r"(\d+)(?: to (\d+))?", text)

@@ -28,10 +28,11 @@ def tool():
         "course_fork", str(ROOT / "tools" / "course_fork")
     )
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("course_fork", loader))
+    # it has no .py: bytecode would lie beside it
     before, sys.dont_write_bytecode = (
         sys.dont_write_bytecode,
         True,
-    )  # it has no .py: bytecode would lie beside it
+    )
     try:
         loader.exec_module(module)
     finally:

@@ -187,9 +187,8 @@ def test_the_page_follows_the_system_and_what_it_stands_on(opened, scheme):
     tab = opened(lab.cost(), color_scheme=scheme)
     host = tab.locator("[data-flash-lab]")
     assert host.get_attribute("data-theme") == scheme
-    other = {"light": "rgb(250, 250, 250)", "dark": "rgb(20, 20, 20)"}[
-        scheme
-    ]  # the text of a site's other theme
+    # the text of a site's other theme
+    other = {"light": "rgb(250, 250, 250)", "dark": "rgb(20, 20, 20)"}[scheme]
     tab.evaluate(f"document.body.style.color = '{other}'")
     tab.wait_for_function(
         f"document.querySelector('[data-flash-lab]').dataset.theme !== '{scheme}'"
@@ -262,9 +261,8 @@ def test_the_sliders_redraw_the_picture_and_the_costs(opened):
     tab.get_by_label("T, tokens").focus()
     for _ in range(3):
         tab.keyboard.press("ArrowRight")
-    assert (
-        "T = 48" in said(tab) and tab.locator("#mixed pattern").count() == 1
-    )  # too many for single marks
+    # too many for single marks
+    assert "T = 48" in said(tab) and tab.locator("#mixed pattern").count() == 1
     assert tab.get_by_label("T, tokens").get_attribute("aria-valuetext") == "48 tokens"
     before = said(tab)
     tab.get_by_label("widths").select_option(index=0)

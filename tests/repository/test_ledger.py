@@ -46,10 +46,11 @@ LEDGER = ROOT / "docs" / "paper_to_code.md"
 
 ITEMS = {"Equation": 8, "Code": 8, "Table": 12, "Figure": 8}
 FILE_ENDINGS = ("py", "md", "json", "txt", "toml", "csv", "png", "ipynb", "bz2", "safetensors")
+# in the tables of these sections each row names a test, or says there is none
 UNDER_TEST = (
     "Readings",
     "Deviations",
-)  # in the tables of these sections each row names a test, or says there is none
+)
 
 
 def spans(text):
@@ -333,12 +334,10 @@ def test_an_untied_head_would_not_give_the_counts_of_the_paper():
 
 def test_arithmetic_on_the_numbers_of_the_paper():
     """Table 3: PG-19 at 8192. Tables 11 and 12 against the FLASH rows of Table 4."""
-    assert 12.12 / 1.21 == pytest.approx(
-        10.0, abs=0.05
-    )  # over Transformer++, which itself is 1.21x over Transformer+
-    assert 125_000 * 1292 / (250 * 12.12) == pytest.approx(
-        53_300, abs=100
-    )  # steps that 12.12x stands for; text: 55K
+    # over Transformer++, which itself is 1.21x over Transformer+
+    assert 12.12 / 1.21 == pytest.approx(10.0, abs=0.05)
+    # steps that 12.12x stands for; text: 55K
+    assert 125_000 * 1292 / (250 * 12.12) == pytest.approx(53_300, abs=100)
     flash = np.array(
         [[4.172, 4.015, 3.928, 3.902, 3.897], [16.581, 15.935, 15.525, 15.259, 15.109]]
     )

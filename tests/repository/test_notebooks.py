@@ -524,9 +524,8 @@ def test_check_finds(name, root, capsys):
 
 
 def test_no_lecture_takes_its_preset_from_the_description_of_the_device():
-    for source in notebooks.sources(
-        ROOT
-    ):  # it has the card's name, such as "Tesla T4", and no "cuda"
+    # it has the card's name, such as "Tesla T4", and no "cuda"
+    for source in notebooks.sources(ROOT):
         assert "in describe_device()" not in source.read_text(encoding="utf-8"), source.name
 
 

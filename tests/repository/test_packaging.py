@@ -36,9 +36,8 @@ def by_name(lines):
 
 REQUIRED = by_name(PROJECT["dependencies"])
 EXTRAS = {extra: by_name(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
-EXTRAS.pop(
-    "site"
-)  # the makers' tools, with exact versions: tests/repository/test_site.py looks at them
+# the makers' tools, with exact versions: tests/repository/test_site.py looks at them
+EXTRAS.pop("site")
 DEVELOPER = by_name(requirements())
 BOUNDS = [
     *REQUIRED.values(),
@@ -300,11 +299,12 @@ def unguarded(source):
     return found
 
 
+# `grade` refuses before it calls what lies there
 NEEDS_FORK = (
     "isolation.py",
     "child.py",
     "processes.py",
-)  # `grade` refuses before it calls what lies there
+)
 
 
 @pytest.mark.parametrize(

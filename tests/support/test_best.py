@@ -127,9 +127,8 @@ def test_resumed_from_before_the_best_it_is_the_same(corpus, tmp_path, scored):
     result, out = scored
     run(corpus, tmp_path / "run", config=SCORED, stop_at=3)
     shutil.copytree(tmp_path / "run", tmp_path / "later")
-    shutil.copytree(
-        out / "best", tmp_path / "later" / "best"
-    )  # written just before the process died
+    # written just before the process died
+    shutil.copytree(out / "best", tmp_path / "later" / "best")
     for folder in ("run", "later"):
         again = run(corpus, tmp_path / folder, config=SCORED, resume=True)
         assert again.best == result.best and files_of(tmp_path / folder / "best") == files_of(

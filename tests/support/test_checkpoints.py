@@ -31,10 +31,11 @@ def without_seconds(rows):
 def test_folder_of_a_run(corpus, tmp_path, whole):
     result = run(corpus, tmp_path / "new" / "run")
     out = tmp_path / "new" / "run"
+    # the last two
     assert [path.name for path in checkpoint_folders(out)] == [
         "step_000009",
         "step_000010",
-    ]  # the last two
+    ]
     assert not list(out.glob(".*"))
     assert (
         weights(LanguageModel.from_pretrained(out)) == weights(result.model) == weights(whole.model)
@@ -241,9 +242,8 @@ def test_resume_with_another_model_or_text_names_it(corpus, tmp_path):
         ValueError, match=r"trained on the text 'text.txt' as it was then.*has other bytes"
     ):
         run(other, tmp_path, resume=True)
-    run(
-        corpus, tmp_path, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True
-    )  # no part in it
+    # no part in it
+    run(corpus, tmp_path, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True)
 
 
 def test_a_run_cut_short_is_the_first_part_of_the_whole_one(corpus, tmp_path, whole):

@@ -49,9 +49,8 @@ def test_the_measurement_is_short_and_made_once():
     devices.bfloat16_gain.cache_clear()
     began = time.process_time()
     gain = devices.bfloat16_gain(torch.get_num_threads())
-    assert (
-        gain > 0 and time.process_time() - began < 3
-    )  # a processor that emulates bfloat16 takes longer for a pair
+    # a processor that emulates bfloat16 takes longer for a pair
+    assert gain > 0 and time.process_time() - began < 3
     began = time.process_time()
     assert (
         devices.bfloat16_gain(torch.get_num_threads()) == gain

@@ -290,6 +290,5 @@ def test_a_signal_stops_all_processes_with_one_checkpoint(tmp_path):
         "step_000000",
         f"step_{step:06d}",
     ]
-    assert (
-        cli.main(["train", *SMALL.split(), *out, "--resume"]) == 0
-    )  # the one process that is here goes on
+    # the one process that is here goes on
+    assert cli.main(["train", *SMALL.split(), *out, "--resume"]) == 0

@@ -90,9 +90,8 @@ def test_a_folder_in_the_way_of_a_checkpoint_is_named_before_the_run_goes_on(cor
         "step_000009 is no checkpoint of this program: move it",
     )
     assert (tmp_path / "step_000009" / "model.safetensors").read_text() == "mine"
-    (tmp_path / "step_000009").rename(
-        tmp_path / "best"
-    )  # where a run with scores on the way keeps its best model
+    # where a run with scores on the way keeps its best model
+    (tmp_path / "step_000009").rename(tmp_path / "best")
     assert_one_line(
         lambda: run(corpus, tmp_path, resume=True), "best is no checkpoint of this program: move it"
     )
@@ -318,10 +317,11 @@ def test_a_text_is_known_by_its_bytes(corpus, text, tmp_path, whole):
     assert weights(run(load_file(renamed), tmp_path / "run", resume=True, stop_at=6).model)
     raw = bytearray(renamed.read_bytes())
     validation = raw.find(corpus.validation.tokens.tobytes())
+    # in the text to learn from, and in the one that gives the score
     for place in (
         20,
         validation + 5,
-    ):  # in the text to learn from, and in the one that gives the score
+    ):
         altered = bytearray(raw)
         altered[place] ^= 1
         renamed.write_bytes(altered)
@@ -392,9 +392,8 @@ def test_a_run_keeps_its_number_format_whatever_a_later_measurement_says(
     monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: gain)
     whole = weights(run(corpus).model)
     run(corpus, tmp_path / "run", stop_at=4)
-    monkeypatch.setattr(
-        devices, "bfloat16_gain", lambda threads: 3.4 - gain
-    )  # the other one of the two
+    # the other one of the two
+    monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: 3.4 - gain)
     assert weights(run(corpus).model) != whole
     assert weights(run(corpus, tmp_path / "run", resume=True).model) == whole
     assert files.read_json(tmp_path / "run" / "result.json")["number_format"] == (

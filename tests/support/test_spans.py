@@ -40,9 +40,8 @@ def test_targets_are_the_original_ids(masked):
 
 def test_span_lengths_are_geometric_with_mean_five(masked):
     lengths = np.concatenate([runs(row != IGNORE) for row in masked[2]])
-    assert (
-        abs(lengths.mean() - 5) < 0.35
-    )  # some 3,600 spans of standard deviation 4.5: four standard errors
+    # some 3,600 spans of standard deviation 4.5: four standard errors
+    assert abs(lengths.mean() - 5) < 0.35
     assert abs((lengths == 1).mean() - 1 / 5) < 0.03
     assert abs((lengths > 10).mean() - 0.8**10) < 0.03
 

@@ -70,12 +70,10 @@ def pretending():
             mock.patch.object(module, "check_reading", lambda mask, ids, *args, **options: ids)
         )
     stack.enter_context(mock.patch("torch.cuda.device_of", lambda tensor: nullcontext()))
-    stack.enter_context(
-        mock.patch.object(torch.Tensor, "__int__", lambda tensor: 50)
-    )  # a prompt's longest row
-    stack.enter_context(
-        mock.patch.object(decoding.RecordedStep, "_record", lambda step: None)
-    )  # no card, no graph
+    # a prompt's longest row
+    stack.enter_context(mock.patch.object(torch.Tensor, "__int__", lambda tensor: 50))
+    # no card, no graph
+    stack.enter_context(mock.patch.object(decoding.RecordedStep, "_record", lambda step: None))
     return stack
 
 

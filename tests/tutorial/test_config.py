@@ -89,9 +89,8 @@ def test_what_has_no_effect_is_refused(options):
         "leave it out",
     )
     default = rules(ModelConfig)[name].default
-    plain = ModelConfig(
-        **options | {name: default}
-    )  # so that replace(config, global_=False) hands combine on
+    # so that replace(config, global_=False) hands combine on
+    plain = ModelConfig(**options | {name: default})
     assert plain == ModelConfig(**{k: v for k, v in options.items() if k != name})
     assert name not in plain.to_dict()
 

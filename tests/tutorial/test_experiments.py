@@ -445,11 +445,12 @@ def test_welch_is_the_interval_by_hand():
     freedom = sum(errors) ** 2 / (errors[0] ** 2 / 2 + errors[1] ** 2 / 3)
     assert found.mean == pytest.approx(2.4) and 2 < freedom < 4
     assert found.half == pytest.approx(student_t(freedom) * sum(errors) ** 0.5)
+    # of the same size and spread it is Student's, with twice the degrees of freedom of one
     same = [
         1.0,
         3.0,
         5.0,
-    ]  # of the same size and spread it is Student's, with twice the degrees of freedom of one
+    ]
     assert welch(same, same).half == pytest.approx(2.776 * (2 * 4 / 3) ** 0.5, rel=1e-3)
 
 

@@ -11,6 +11,8 @@ from unittest import mock
 
 import pytest
 import torch
+
+# it asks for the interpreter where it must
 from test_kernels import (
     DEVICE,
     FORMATS,
@@ -18,7 +20,7 @@ from test_kernels import (
     error,
     guarded,
     kernels,
-)  # it asks for the interpreter where it must
+)
 
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.check import draw_order_one
@@ -54,9 +56,8 @@ def inputs(sizes, dtype, device, combine="mean", transposed=False):
     kinds = dict(dtype=dtype, device=device, transposed=transposed)
     heads = [guarded(2, T, S, seed=seed, **kinds) for seed in range(4)]
     heads[0].mul_(C / S**0.5)  # so that scores / C are of order one
-    heads[2].mul_(
-        8 if combine == "mean" else 0.2
-    )  # a mean over many tokens is small, and a sum is not
+    # a mean over many tokens is small, and a sum is not
+    heads[2].mul_(8 if combine == "mean" else 0.2)
     v, gate = (guarded(2, T, E, seed=seed, **kinds) for seed in (4, 5))
     table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})
     grad = torch.randn(2, T, E, generator=torch.Generator().manual_seed(6)).to(device, dtype)
@@ -109,9 +110,8 @@ def errors(
     wanted, expected = gradients(by_mixing, [t.double() for t in tensors], grad.double())
     result = {"out": error(got, wanted)}
     for name in NAMES:
-        if (
-            expected[name] is None or not expected[name].any()
-        ):  # no gradient, as of the far heads in a single chunk
+        # no gradient, as of the far heads in a single chunk
+        if expected[name] is None or not expected[name].any():
             assert found[name] is None or not found[name].any(), name
         else:
             result[name] = error(found[name], expected[name])
@@ -511,9 +511,8 @@ def test_auto_takes_torch_where_triton_is_too_old_and_says_so(version, taken, mo
 
 
 @quick
-@pytest.mark.parametrize(
-    "qk_dim, numbers", [(8, 72), (128, 256)], ids=["first layer", "state"]
-)  # of one token
+# of one token
+@pytest.mark.parametrize("qk_dim, numbers", [(8, 72), (128, 256)], ids=["first layer", "state"])
 def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels(qk_dim, numbers):
     unit = FLASH(16, chunk_size=16, qk_dim=qk_dim, causal=True, backend="triton")
     longest = (2**31 - 1) // numbers

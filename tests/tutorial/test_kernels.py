@@ -45,20 +45,23 @@ def interpreter(monkeypatch):
         monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
+# and the largest relative error
 FORMATS = {
     "float32": (torch.float32, 1e-5),
     "float16": (torch.float16, 2e-3),
-}  # and the largest relative error
+}
+# the interpreter gets bfloat16 wrong, so kernels refuses it
 if GPU and torch.cuda.get_device_capability() >= (
     8,
     0,
-):  # the interpreter gets bfloat16 wrong, so kernels refuses it
+):
     FORMATS["bfloat16"] = (torch.bfloat16, 2e-2)
 DEVICE = pytest.param("cuda", marks=pytest.mark.gpu) if GPU else "cpu"
+# what is tried in one format alone
 ODD = {
     "dtype": torch.float32,
     "device": "cuda" if GPU else "cpu",
-}  # what is tried in one format alone
+}
 NAN = float("nan")
 GAP = 64  # tokens or numbers of NaN on each side of a tensor: more than a tile can stick out
 FAR = 8192  # numbers of NaN before and behind one without gaps: more than the programs of a kernel can stick out
@@ -129,9 +132,8 @@ def run(
     T, C, S, E, tile = sizes
     kinds = dict(dtype=dtype, device=device, transposed=transposed)
     heads = [guarded(B, T, S, seed=seed, **kinds) for seed in range(4)]
-    heads[0].mul_(
-        C / S**0.5
-    )  # so that scores / C are of order one, and the local part shows without its bias
+    # so that scores / C are of order one, and the local part shows without its bias
+    heads[0].mul_(C / S**0.5)
     heads[2].mul_(8)  # a mean over many tokens is small
     v, u = (guarded(B, T, E, seed=seed, **kinds) for seed in (4, 5))
     C_now = min(C, T)
@@ -233,9 +235,8 @@ def scan_case(module, later):
     reads = torch.zeros(3, 5, 5, device=ODD["device"])
     for b in range(3):
         for g in range(5):
-            for h in range(
-                g
-            ):  # chunk g reads h: one document leaves h, fills all between, and enters g
+            # chunk g reads h: one document leaves h, fills all between, and enters g
+            for h in range(g):
                 inner = whole[b, h + 1 : g].bool().all()
                 reads[b, g, h] = bool(joins[b, h + 1 : g + 1].bool().all() and inner)
     weights = factor[:, :, None] * reads
@@ -254,9 +255,8 @@ def heads_case(module):
 
 
 def heads_inputs(B, T, S):
-    h = flat(
-        torch.randn(B, T, S, device=ODD["device"]), parts=3
-    )  # rows of h are parts of longer ones
+    # rows of h are parts of longer ones
+    h = flat(torch.randn(B, T, S, device=ODD["device"]), parts=3)
     gamma, beta = map(flat, torch.randn(2, 4, S, device=ODD["device"]))
     return h, gamma, beta, [*map(flat, cos_sin(T, S, gamma))]
 
@@ -372,13 +372,14 @@ def test_backward_kernels_are_torch(name, device):
 
 # ---------------------------------------------------------------- planted faults
 
+# three full chunks of one and a half tiles, and a tail; few programs, so quick
 FAULTY = (
     80,
     24,
     8,
     20,
     (16, 16),
-)  # three full chunks of one and a half tiles, and a tail; few programs, so quick
+)
 MASK = "mask=inside, other=0.0"
 GATE = "load_tile(u + b * u_strides[0], u_strides[1:], rows, columns, end, E)"
 FAULTS = {  # of the forward pass: the function that is edited, and pairs of texts
@@ -766,9 +767,8 @@ def test_compiled_for_an_a100_and_an_h100_every_kernel_fits():
 def test_compiled_for_an_a100_mix_fits_with_documents_and_without_bias():
     rows = compiled("8.0", "--kernel", "mix", "mix_documents", "mix_no_bias")
     assert all(map(fits, rows)), rows
-    assert len({(row["registers"], row["shared_bytes"]) for row in rows}) == 3, (
-        rows
-    )  # none is compiled twice
+    # none is compiled twice
+    assert len({(row["registers"], row["shared_bytes"]) for row in rows}) == 3, rows
 
 
 def test_compiled_for_a_t4_there_are_no_matrix_instructions():

@@ -56,9 +56,8 @@ def test_a_mention_is_worth_the_letters_that_it_gives_to_a_copier_and_nothing_to
         return found["50 to 128"]
 
     bits, _, names = worth(copier)
-    assert (
-        names == 1 and 8 * 4 - 1 < bits < 8 * 6
-    )  # the first letters also follow other places with the same two bytes
+    # the first letters also follow other places with the same two bytes
+    assert names == 1 and 8 * 4 - 1 < bits < 8 * 6
     assert worth(blind)[:2] == [0.0, 0.0]
 
 

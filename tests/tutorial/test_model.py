@@ -235,9 +235,8 @@ def test_the_loss_is_the_mean_in_nats_over_the_wanted_targets():
     targets[:, 5:] = -100
     logits = m(batch).log_softmax(-1)
     expected = -logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0][:, :5].mean()
-    torch.testing.assert_close(
-        m.loss(batch, targets), expected, rtol=1e-13, atol=0
-    )  # a model in float64 has a loss in it
+    # a model in float64 has a loss in it
+    torch.testing.assert_close(m.loss(batch, targets), expected, rtol=1e-13, atol=0)
     assert_one_line(lambda: m.loss(batch, targets[:, :3]), "targets", "(2, 3)", "(2, 14)")
     assert_one_line(lambda: m.loss(batch, targets.float()), "targets", "float32", "integers")
     for wrong in (N, -1):  # -1 is what other packages leave out

@@ -376,9 +376,8 @@ def test_autocast_stays_finite_and_near(name, causal, dtype, device):
         with torch.autocast(device, dtype):
             y = unit(x, **kw)
             loss = y.float().square().mean()
-        gradients = torch.autograd.grad(
-            loss, list(unit.parameters()), allow_unused=True
-        )  # global only has no bias
+        # global only has no bias
+        gradients = torch.autograd.grad(loss, list(unit.parameters()), allow_unused=True)
         assert y.isfinite().all()
         assert all(g.isfinite().all() for g in gradients if g is not None)
         error = float((y - exact).norm() / (exact - x).norm())

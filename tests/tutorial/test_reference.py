@@ -11,9 +11,8 @@ from flash_tutorial import reference as ref
 pytestmark = pytest.mark.quick
 
 D, E, S, HEADS = 6, 10, 4, 3
-DOCUMENTS = (
-    [3] * 6 + [5] * 3 + [9] * 12
-)  # borders inside chunks, at chunk borders, and a document over several chunks
+# borders inside chunks, at chunk borders, and a document over several chunks
+DOCUMENTS = [3] * 6 + [5] * 3 + [9] * 12
 
 
 def dense(rng, rows, columns):
@@ -177,9 +176,8 @@ def test_rope_pairs_halves_and_keeps_only_distances():
 def test_toeplitz_bias_equals_the_papers_pad_tile_slice(n):
     weights = np.random.default_rng(n).normal(size=2 * n - 1)
     bent = np.tile(np.pad(weights, (0, n)), n)[:-n].reshape(n, 3 * n - 2)
-    close(
-        ref.toeplitz_bias(weights, n), bent[:, n - 1 : -(n - 1)]
-    )  # Code 4 with r = (2n-1)//2 = n-1
+    # Code 4 with r = (2n-1)//2 = n-1
+    close(ref.toeplitz_bias(weights, n), bent[:, n - 1 : -(n - 1)])
     close(ref.toeplitz_bias(weights, n), ref.toeplitz_bias_loops(weights, n))
 
 
@@ -379,9 +377,8 @@ def test_global_part_counts():
     close(ones_global(10, 4, True, "mean"), [0] * 4 + [1] * 6)
     close(ones_global(10, 4, False, "sum"), [10] * 10)
     close(ones_global(10, 4, False, "mean"), [1] * 10)  # the short tail counts its own length
-    close(
-        ones_global(10, 4, False, "mean", right_padded(10, 3))[:7], [1] * 7
-    )  # padding is not in the divisor
+    # padding is not in the divisor
+    close(ones_global(10, 4, False, "mean", right_padded(10, 3))[:7], [1] * 7)
     ids = [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 2]
     close(ones_global(12, 4, True, "sum", segment_ids=ids), [0] * 4 + [1] * 4 + [5, 5, 0, 0])
     close(
@@ -436,9 +433,8 @@ def test_gau_over_the_current_length_is_not_prefix_consistent():
     x, params = sequence(16), unit_params(2)
     half, whole = ref.gau(x[:8], params, causal=True), ref.gau(x, params, causal=True)[:8]
     difference = relative(half, whole, x[:8])
-    assert difference == pytest.approx(
-        0.0798, abs=1e-4
-    )  # 8% of the branch where T grows from 8 to 16
+    # 8% of the branch where T grows from 8 to 16
+    assert difference == pytest.approx(0.0798, abs=1e-4)
 
 
 @every_unit

@@ -105,9 +105,8 @@ def test_a_model_of_ones_own_goes_on_bit_by_bit(corpus, tmp_path, make):
     resumed = run(corpus, tmp_path / "cut", make(9), config, resume=True)
     assert weights(resumed.model) == weights(expected.model) and resumed.best == expected.best
     assert resumed.evaluation.bits_per_byte == expected.evaluation.bits_per_byte < 8
-    again = run(
-        corpus, tmp_path / "cut", make(9), config, resume=True
-    )  # it is finished: what is there is given
+    # it is finished: what is there is given
+    again = run(corpus, tmp_path / "cut", make(9), config, resume=True)
     assert weights(again.model) == weights(expected.model) and len(again.log) == 10
 
 

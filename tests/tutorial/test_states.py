@@ -18,10 +18,11 @@ def test_token_by_token_is_the_parallel_form(name, dtype, limit, device):
     x = features(dtype=dtype, device=device)
     for prompt in (1, C - 1, C, C + 1, 2 * C, T - 1):
         assert step_error(unit, x, torch.full((B,), prompt, device=device)) <= limit, prompt
+    # padded on the right, each row at its own position
     for prompts in (
         [1, C, 2 * C + 1],
         [C + 1, C - 1, 3 * C],
-    ):  # padded on the right, each row at its own position
+    ):
         assert step_error(unit, x, torch.tensor(prompts, device=device)) <= limit, prompts
 
 
@@ -32,9 +33,8 @@ def test_the_state_of_mixed_chunks_does_not_grow(name):
     assert len(sizes) == 1
     if isinstance(unit, FLASH):
         E = unit.expanded
-        assert sizes == {
-            B * (S * E + C * (2 * S + E))
-        }  # section (h) of the fact sheet: s e + C (2 s + e)
+        # section (h) of the fact sheet: s e + C (2 s + e)
+        assert sizes == {B * (S * E + C * (2 * S + E))}
 
 
 @pytest.mark.parametrize("name, numbers", [("gau", S + 2 * D), ("transformer++", 2 * D)])

@@ -90,6 +90,5 @@ def test_the_count_is_never_below_what_the_compiler_takes(capability):
     counted = [shared_bytes(Tile(*tile), 128, 2, capability) for tile in tried for _ in range(3)]
     compiled = [int(line) for line in done.stdout.split()]
     assert all(a <= b for a, b in zip(compiled, counted, strict=True)), list(zip(compiled, counted))
-    assert (
-        max(a / b for a, b in zip(compiled, counted)) == 1
-    )  # and not far above it for the tile that is taken
+    # and not far above it for the tile that is taken
+    assert max(a / b for a, b in zip(compiled, counted)) == 1

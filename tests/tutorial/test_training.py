@@ -49,9 +49,8 @@ def test_loss_falls_and_the_log_says_so(corpus):
 
 
 def test_updates_are_those_of_a_loop_by_hand(corpus):
-    result = run(
-        corpus, config=replace(CONFIG, weight_decay=2.0)
-    )  # enough to be seen after ten updates
+    # enough to be seen after ten updates
+    result = run(corpus, config=replace(CONFIG, weight_decay=2.0))
     torch.manual_seed(CONFIG.seed)
     model = LanguageModel(MODEL)
     moments = {

@@ -29,12 +29,13 @@ from flash_tutorial.check import branch_error, branch_std, draw_order_one
 pytestmark = pytest.mark.quick
 
 READINGS = ("all", "mask", "documents", "both")
+# three chunks and a tail, chunks that are full, shorter than a chunk, one token
 LENGTHS = (
     T,
     12,
     3,
     1,
-)  # three chunks and a tail, chunks that are full, shorter than a chunk, one token
+)
 
 
 def error_against_numpy(unit, length, which, dtype, device):

@@ -55,9 +55,8 @@ def both_sides(z_TS):
 
 MIXES = {
     "identity": lambda z_TS, v_TE: v_TE,
-    "one_before": lambda z_TS, v_TE: np.concatenate(
-        [0 * v_TE[:1], v_TE[:-1]]
-    ),  # the first one reads nothing
+    # the first one reads nothing
+    "one_before": lambda z_TS, v_TE: np.concatenate([0 * v_TE[:1], v_TE[:-1]]),
     "causal_map": lambda z_TS, v_TE: np.tril(z_TS @ np.roll(z_TS, 1, axis=1).T) @ v_TE,
     "both_sides": lambda z_TS, v_TE: both_sides(z_TS) @ v_TE,
 }
@@ -206,9 +205,8 @@ def port_case(name, part, x_TD, params, bias_TT, n, zero=()):
     """
     params = params | {key: 0 * params[key] for key in zero}
     (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
-    if (
-        part == "the bias"
-    ):  # it leaves nothing at later places, so that a fault of the mask there shows nothing
+    # it leaves nothing at later places, so that a fault of the mask there shows nothing
+    if part == "the bias":
         bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -9 - np.abs(bias_TT))
     bare = params | {"out_weight": 0 * params["out_weight"]}
 

@@ -200,10 +200,11 @@ def cases_2(rng, numbers):
             name: draw(*shape) / (shape[1] if name.endswith("weight") else 1) ** 0.5
             for name, shape in shapes
         }
+        # no draw closes the whole map
         return drawn | {
             "gain": torch.tensor(1.3),
             "table": drawn["table"] + 1,
-        }  # no draw closes the whole map
+        }
 
     def values(name, B, T, *, reach=4, n=5, causal=True):
         (B, n), more = grown(rng, B, n), int(rng.integers(5)) * (T > 1)

@@ -42,9 +42,8 @@ def drawing(rng, *rows, reads=1):
     seed = int(rng.integers(1 << 30))
 
     def draw(T):
-        widths = (
-            {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}
-        )  # a long text is narrow, for speed
+        # a long text is narrow, for speed
+        widths = {"S": 24, "E": 40} if T < LONGER else {"S": 3, "E": 5}
         return texts(np.random.default_rng(seed), *rows, T, **widths, reads=reads)
 
     return draw
@@ -93,13 +92,11 @@ def cases_1(rng, numbers):
     small, draw = texts(rng, T, S=2, E=3), drawing(rng)
 
     def cost(f, *lengths):
-        count = multiplications(f, *small) or products(
-            f, small
-        )  # some ways of writing do not bear such numbers
+        # some ways of writing do not bear such numbers
+        count = multiplications(f, *small) or products(f, small)
         if count > 3 * 2 * T * 2 * 3:
-            _, taken = megabytes(
-                f, *(array[:, :1] for array in draw(long))
-            )  # what takes all pairs takes long
+            # what takes all pairs takes long
+            _, taken = megabytes(f, *(array[:, :1] for array in draw(long)))
             raise Said("04.1", "map" if taken > MEGABYTES * long else "pairs")
         return within_limits(
             "04.1", "states" if count else "map", f, draw, lengths=(long, *lengths)

@@ -54,10 +54,11 @@ def what_moves(exercise, f, given, louder, chunk, places):
 def cases_2(rng, numbers):
     def case(name, part, G, S, E, lag=1, **how):
         (S, E), more = grown(rng, S, E), int(rng.integers(3))
+        # a lag beyond the text stays beyond it
         G, lag = (
             G + more if G > 1 else G,
             lag + more if lag > G else lag,
-        )  # a lag beyond the text stays beyond it
+        )
         kv, how = (
             torch.from_numpy(rng.normal(size=(G, S, E))),
             how | ({"lag": lag} if lag > 1 else {}),

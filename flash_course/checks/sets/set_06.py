@@ -143,11 +143,12 @@ def padded_unit(C):
     return unit
 
 
+# what edits replace
 COUNT, BOTH, X = (
     "(reads * valid_T).sum(1)",
     "near * valid_T + far * valid_T",
     "(x_TD) @",
-)  # what edits replace
+)
 HELD = "np.repeat(np.maximum.reduceat(valid_T, range(0, T, C)), C)[:T]"  # places of chunks that hold a token
 RIGHT_3 = {
     "the mean over valid tokens": (),
@@ -437,9 +438,8 @@ def cases_6(rng, numbers):
     def in_little_memory(f):
         for key, ids in (("table", (0, 1, 2)), ("ids", (0, 400_000, 1_000_000))):
             value, peak = megabytes(f, kv_long.copy(), np.repeat(ids, lengths))
-            reject_if(
-                peak > G * G / 2e6, "06.6", key
-            )  # a table of flags, one byte each, is twice this
+            # a table of flags, one byte each, is twice this
+            reject_if(peak > G * G / 2e6, "06.6", key)
         return value
 
     def in_little_time(f):

@@ -184,16 +184,16 @@ def session_case(
     def run(training_step):
         parameters = [torch.from_numpy(w.copy()).requires_grad_() for w in weights]
         for p in parameters:
-            p.register_hook(
-                lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g)
-            )  # as in float16
+            # as in float16
+            p.register_hook(lambda g: torch.where(g.abs() > 65504, g.sign() * math.inf, g))
             p.grad = torch.full_like(p, stale) if stale else None
         optimizer, scaler = Optimizer(parameters, rates[0]), Scaler(factor)
+        # graphs of losses that had no backward pass yet
         schedule, graphs, rows = (
             Schedule(optimizer, rates),
             [],
             [],
-        )  # graphs of losses that had no backward pass yet
+        )
 
         def loss_of(targets):
             reject_if(graphs and part == "accumulation", "07.3", "all in memory")

@@ -274,10 +274,11 @@ def benchmark_plan(lengths, tokens):
     return [row | {"T": T, "batch": tokens // T} for T in lengths for row in (rival, ours)]
 
 
+# parameters of a block, of a unit: D = 768, S = 128
 MILLIONS = {
     "transformer++": 7.077888,
     "flash": 3.637248,
-}  # parameters of a block, of a unit: D = 768, S = 128
+}
 EMBEDDING = 24.576
 KEYS = {
     "model",
@@ -300,9 +301,8 @@ def rows_of(plan, lengths):
         "08.4",
         "form",
     )
-    plan = [
-        {"timed calls": 0} | row for row in plan
-    ]  # who leaves it out loses the part of the clock alone
+    # who leaves it out loses the part of the clock alone
+    plan = [{"timed calls": 0} | row for row in plan]
     reject_if(any(set(row) != KEYS for row in plan), "08.4", "keys")
     rows = {(row["model"], row["T"]): row for row in plan}
     reject_if(

@@ -80,9 +80,8 @@ def fold_in(new, C, lag):
     waiting = [*new["waiting"], new["lin_k"].T @ new["v"]]
     while len(waiting) >= lag:
         new["kv"] = new["kv"] + waiting.pop(0)
-        new["chunks"] = (
-            new["chunks"] + 1
-        )  # an array of no axes, as a file may give it, would change in place
+        # an array of no axes, as a file may give it, would change in place
+        new["chunks"] = new["chunks"] + 1
     new["waiting"] = np.array(waiting).reshape(-1, *new["kv"].shape)
     new |= {name: new[name][:0] for name in ROWS}
 
@@ -179,9 +178,8 @@ def cases_3(rng, numbers):
         )
 
     def fixed(name, part, p, **how):
-        rare = (
-            [0.02 / n] * n if (n := int(rng.integers(9))) else []
-        )  # more tokens, of which none is kept
+        # more tokens, of which none is kept
+        rare = [0.02 / n] * n if (n := int(rng.integers(9))) else []
         p = [round(float(x), 4) for x in rng.permutation([x * (1 - sum(rare)) for x in p] + rare)]
         return call(name, part, np.log(np.array(p)), sizes=f"probabilities {p}, {how}", **how)
 

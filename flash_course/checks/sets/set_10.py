@@ -303,6 +303,7 @@ def cases_3(rng, numbers):
 
 # ---------------------------------------------------------------- 10.4 compare_runs
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+# for one side
 T_95 = {
     1: 6.314,
     2: 2.920,
@@ -313,7 +314,7 @@ T_95 = {
     7: 1.895,
     8: 1.860,
     9: 1.833,
-}  # for one side
+}
 
 
 def compare_runs(a, b):
@@ -333,9 +334,8 @@ def cases_4(rng, numbers):
         drawn = [gap + spread * rng.normal() for _ in seeds_a]
         a = {seed: float(base[seed] + d) for seed, d in zip(seeds_a, differences or drawn)}
         b = {seed: base[seed] for seed in seeds_b}
-        then = values_at(
-            3 if part == "verdict" else slice(3), 4
-        )  # the verdict, or the mean and the two ends
+        # the verdict, or the mean and the two ends
+        then = values_at(3 if part == "verdict" else slice(3), 4)
         return call(name, part, a, b, sizes=f"seeds {list(a)} and {list(b)}", say=say, then=then)
 
     def refused(name, seeds_a, seeds_b):
@@ -389,11 +389,12 @@ def parameters(model):
 def given_5(config, train, rates, seeds):
     """As the notebook gives it."""
     gated = dict(config)
+    # the columns of the gate go into the values
     no_gate = {
         **config,
         "gate": False,
         "E": 2 * config["E"],
-    }  # the columns of the gate go into the values
+    }
     rate = min(rates, key=lambda r: train(gated, r, seeds[0]))
     differences = [train(no_gate, rate, seed) - train(gated, rate, seed) for seed in seeds]
     return {"models": (gated, no_gate), "rates": (rate, rate), "differences": differences}

@@ -47,9 +47,8 @@ def cases_1(rng, numbers):
 def letters(e):
     """The letters of e, in whatever way they are written down."""
     given = e if isinstance(e, str) else " ".join(map(str, e))
-    return "".join(
-        sorted({*"".join(re.findall(r"\b[abcd]+\b", given.lower()))})
-    )  # the d of "and" is none of them
+    # the d of "and" is none of them
+    return "".join(sorted({*"".join(re.findall(r"\b[abcd]+\b", given.lower()))}))
 
 
 # ---------------------------------------------------------------- 11.2 tiled_local
@@ -85,9 +84,8 @@ def work_case(rng, name, C, M, width, T):
         reject_if(seen["largest"] > max(M * M, 2 * T * width), "11.2", "strip")
         right = difference(expected, value, 1e-9) is None
         reject_if(right and width >= M and seen["products"] > 1.35 * needed, "11.2", "twice")
-        reject_if(
-            right and seen["products"] < 0.25 * needed, "11.2", "unseen"
-        )  # nobody needs so few
+        # nobody needs so few
+        reject_if(right and seen["products"] < 0.25 * needed, "11.2", "unseen")
         return value
 
     return Case(name, "work", run, f"{T = }, {C = }, {M = }")
@@ -237,9 +235,8 @@ def nan_in_new_memory():
         torch.get_deterministic_debug_mode(),
         torch.utils.deterministic.fill_uninitialized_memory,
     )
-    torch.set_deterministic_debug_mode(
-        "warn"
-    )  # use_deterministic_algorithms would import torch's compiler
+    # use_deterministic_algorithms would import torch's compiler
+    torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = True
     try:
         yield

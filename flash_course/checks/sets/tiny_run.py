@@ -30,9 +30,8 @@ class Run:
         x = EXAMPLES[rows] * (self.rng.random((count, 3)) > 0.2)
         error = x @ self.weights["matrix"] + self.weights["offset"] - TARGETS[rows]
         gradients = {"matrix": x.T @ error / count, "offset": error.mean(0)}
-        self.step = (
-            int(self.step) + 1
-        )  # a power with a whole number of NumPy's has another last bit
+        # a power with a whole number of NumPy's has another last bit
+        self.step = int(self.step) + 1
         rate = PEAK * min(1, self.step / WARMUP)
         for name, g in gradients.items():
             self.m[name] = 0.9 * self.m[name] + 0.1 * g
