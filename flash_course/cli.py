@@ -373,7 +373,8 @@ def read_configs(args):
     if found:
         path, saved = found
         refuse_own(path, saved["model_config"])
-        model, train = saved["model_config"] | model, saved["train_config"] | train
+        model = saved["model_config"] | model
+        train = saved["train_config"] | train
         # before a warm-up that fits into none so few
         refuse_fewer_steps(train["steps"], saved["step"])
         return ModelConfig.from_dict(model, where=path), TrainConfig.from_dict(train, where=path)
@@ -500,16 +501,15 @@ def run_generate(args):
         raise ValueError(
             f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model"
         )
-    device, vocabulary = next(model.parameters()).device, model.vocabulary
+    device = next(model.parameters()).device
+    vocabulary = model.vocabulary
     generator = torch.Generator(device)
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
     # it waits for the first token: a refusal stands alone
-    write, waiting = (
-        writer(vocabulary, prompt),
-        [args.prompt],
-    )
+    write = writer(vocabulary, prompt)
+    waiting = [args.prompt]
 
     def show(token):
         if waiting:

@@ -24,7 +24,8 @@ def in_chunks_and_by_token(unit, x, update):
     chunks = unit.mix(q, k, v, h)[0]
     if has_delta_rule(unit):
         q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
-    state, rows = torch.zeros(unit.qk_dim, unit.expanded).to(v), []
+    state = torch.zeros(unit.qk_dim, unit.expanded).to(v)
+    rows = []
     for q_t, k_t, v_t, alpha, beta in zip(q[0], k[0], v[0], *gates(unit, h[0]), strict=True):
         state = update(state, k_t, v_t, alpha, beta)
         rows.append(q_t @ state)

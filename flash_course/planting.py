@@ -16,8 +16,10 @@ from .checks.edits import replace_once
 def planted(function, *edits):
     """Within it, the function itself is the edited one, whoever holds a reference to it: its code object is swapped."""
     function = inspect.unwrap(function)
-    file, (lines, first) = function.__code__.co_filename, inspect.getsourcelines(function)
-    before, last = linecache.getlines(file), first - 1 + len(lines)
+    file = function.__code__.co_filename
+    lines, first = inspect.getsourcelines(function)
+    before = linecache.getlines(file)
+    last = first - 1 + len(lines)
     text = replace_once("".join(lines), *edits, where=function.__qualname__)
     swaps = changed_code(
         file, "".join(before), "".join([*before[: first - 1], text, *before[last:]])
@@ -43,10 +45,8 @@ def changed_in(module, *edits):
 
 def changed_code(file, before, after):
     """{code object: the edited one} of the functions in which two texts of a file differ. Line numbers do not count."""
-    changed, (old, new) = (
-        {},
-        (compile(text, file, "exec", dont_inherit=True) for text in (before, after)),
-    )
+    changed = {}
+    old, new = (compile(text, file, "exec", dont_inherit=True) for text in (before, after))
     pairs = [(old, new)]
     while pairs:
         old, new = pairs.pop()

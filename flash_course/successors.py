@@ -34,12 +34,10 @@ class Successor(nn.Module):
             raise ValueError(
                 f"causal={causal!r}: {type(self).__name__} reads from left to right only, leave it out"
             )
-        self.dim, self.qk_dim, self.expanded, self.chunk_size = (
-            dim,
-            qk_dim,
-            expansion * dim,
-            chunk_size,
-        )
+        self.dim = dim
+        self.qk_dim = qk_dim
+        self.expanded = expansion * dim
+        self.chunk_size = chunk_size
         self.causal = True
         self.norm = LayerNorm(dim)
         self.in_proj = nn.Linear(dim, 2 * self.expanded + 2 * qk_dim)
@@ -72,7 +70,8 @@ class Successor(nn.Module):
 
 def states_before(keep, add):
     """The state before each chunk, of S_g = keep_g S_{g-1} + add_g with ``add (B, G, S, E)``: G steps in a row."""
-    state, before = torch.zeros_like(add[:, 0]), []
+    state = torch.zeros_like(add[:, 0])
+    before = []
     for g in range(add.shape[1]):
         before.append(state)
         state = keep[:, g] * state + add[:, g]
@@ -104,7 +103,8 @@ class LinearAttention(Successor):
     """
 
     def mix(self, q, k, v, h):
-        q, k = F.elu(q) + 1, F.elu(k) + 1
+        q = F.elu(q) + 1
+        k = F.elu(k) + 1
         ones = torch.ones_like(v[..., :1])  # a column of ones makes z of S
         sums = decayed_attention(
             q, k, torch.cat([v, ones], -1), torch.zeros_like(k), self.chunk_size
@@ -186,10 +186,8 @@ class GatedDeltaRule(Successor):
     def mix(self, q, k, v, h):
         T, C = v.shape[1], self.chunk_size
         q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
-        beta, log_alpha = (
-            self.strength(h).sigmoid(),
-            -self.log_rate.exp() * F.softplus(self.decay(h)),
-        )
+        beta = self.strength(h).sigmoid()
+        log_alpha = -self.log_rate.exp() * F.softplus(self.decay(h))
         # (B, G, C, S, E or 1)
         q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))
         since = log_alpha.cumsum(2)
@@ -201,12 +199,11 @@ class GatedDeltaRule(Successor):
         )
         # new_t is the first minus erase_t S
         new, erase = solved.split([v.shape[-1], k.shape[-1]], -1)
-        keep, weights = since[:, :, -1:].exp(), between * (q @ k.mT)
-        late, state, out = (
-            (since[:, :, -1:] - since).exp() * k,
-            torch.zeros_like(k[:, 0].mT @ v[:, 0]),
-            [],
-        )
+        keep = since[:, :, -1:].exp()
+        weights = between * (q @ k.mT)
+        late = (since[:, :, -1:] - since).exp() * k
+        state = torch.zeros_like(k[:, 0].mT @ v[:, 0])
+        out = []
         for g in range(v.shape[1]):
             rows = new[:, g] - erase[:, g] @ state
             out.append((since[:, g].exp() * q[:, g]) @ state + weights[:, g] @ rows)
@@ -234,27 +231,25 @@ class KimiDelta(Successor):
     def mix(self, q, k, v, h):
         T, C = v.shape[1], self.chunk_size
         q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
-        beta, log_alpha = (
-            self.strength(h).sigmoid(),
-            -self.log_rate.exp() * F.softplus(self.decay(h)),
-        )
+        beta = self.strength(h).sigmoid()
+        log_alpha = -self.log_rate.exp() * F.softplus(self.decay(h))
         # (B, G, C, S, E or 1)
         q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))
         since = log_alpha.cumsum(2)
-        whole, q, ahead, behind = (
-            since[:, :, -1:],
-            since.exp() * q,
-            since.exp() * k,
-            (-since).exp() * k,
-        )
+        whole = since[:, :, -1:]
+        q = since.exp() * q
+        ahead = since.exp() * k
+        behind = (-since).exp() * k
         new, erase = torch.linalg.solve_triangular(
             beta * (ahead @ behind.mT).tril(-1),
             beta * torch.cat([v, ahead], -1),
             upper=False,
             unitriangular=True,
         ).split([v.shape[-1], k.shape[-1]], -1)
-        weights, late = (q @ behind.mT).tril(), (whole - since).exp() * k
-        state, out = torch.zeros_like(k[:, 0].mT @ v[:, 0]), []
+        weights = (q @ behind.mT).tril()
+        late = (whole - since).exp() * k
+        state = torch.zeros_like(k[:, 0].mT @ v[:, 0])
+        out = []
         for g in range(v.shape[1]):
             rows = new[:, g] - erase[:, g] @ state
             out.append(q[:, g] @ state + weights[:, g] @ rows)

@@ -271,7 +271,8 @@ def _branch_row(name, unit, x):
             f"{name} fails shape: {found}, expected the same shape; return x plus the branch"
         )
     settle_branch(unit, x)
-    std, (low, high) = branch_std(unit, x), BRANCH_STD
+    std = branch_std(unit, x)
+    low, high = BRANCH_STD
     if not low <= std <= high:
         found = f"y - x has a standard deviation of {std:.2e}, expected {low} to {high} with order-one parameters"
         raise ValueError(

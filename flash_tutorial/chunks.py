@@ -76,7 +76,8 @@ def crossings(documents):
     joins: a document crosses from the chunk before into this one. whole: one document fills the chunk. earlier: how
     many earlier chunks hold the document that enters, 0 where none does.
     """
-    first, last = documents[:, :, 0], documents[:, :, -1]
+    first = documents[:, :, 0]
+    last = documents[:, :, -1]
     joins = F.pad(first[:, 1:] == last[:, :-1], (1, 0))
     whole = first == last
     places = torch.arange(documents.shape[1], device=documents.device)
@@ -102,8 +103,11 @@ def _sums_from_the_left(k, v, documents, counts):
             places[:, :, None] > places[:, None]
         )
         return read_chunks(k, v, reads, torch.ones_like(count), torch.float32), count
-    tails, joins, whole = chunk_means(k, v), joins[..., None, None], whole[..., None, None]
-    sums, all_sums = torch.zeros_like(tails[:, 0]), []
+    tails = chunk_means(k, v)
+    joins = joins[..., None, None]
+    whole = whole[..., None, None]
+    sums = torch.zeros_like(tails[:, 0])
+    all_sums = []
     for g in range(documents.shape[1]):
         sums = torch.where(joins[:, g], sums, 0)
         all_sums.append(sums)

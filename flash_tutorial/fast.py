@@ -55,9 +55,12 @@ class _Relu2Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, bias, visible, scale, causal, keep):
-        outs, maps, table = [], [], bias.to(q.dtype)
+        outs = []
+        maps = []
+        table = bias.to(q.dtype)
         for a, b, m in _row_blocks(q.shape[1], causal, q.device):
-            rows, keys = q[:, a:b], k[:, :m].mT
+            rows = q[:, a:b]
+            keys = k[:, :m].mT
             r = torch.baddbmm(table[a:b, :m], rows, keys, alpha=scale).relu_()  # (B, rows, m)
             if visible is not None:
                 r.masked_fill_(~visible[:, a:b, :m], 0)
@@ -65,14 +68,18 @@ class _Relu2Attention(torch.autograd.Function):
             if keep:
                 maps.append(r)
         ctx.save_for_backward(q, k, v, *maps)
-        ctx.scale, ctx.causal, ctx.bias = scale, causal, (bias.shape, bias.dtype)
+        ctx.scale = scale
+        ctx.causal = causal
+        ctx.bias = (bias.shape, bias.dtype)
         return _joined(outs)
 
     @staticmethod
     def backward(ctx, grad):
         _refuse_second_derivative("relu2_attention")
         q, k, v, *maps = ctx.saved_tensors
-        dk, dv, dqs = torch.empty_like(k), torch.empty_like(v), []
+        dk = torch.empty_like(k)
+        dv = torch.empty_like(v)
+        dqs = []
         shape, dtype = ctx.bias
         dbias = torch.zeros(shape, dtype=dtype, device=q.device)
         blocks = list(zip(_row_blocks(q.shape[1], ctx.causal, q.device), maps))
@@ -117,13 +124,13 @@ class _ReadEarlierChunks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, factor, keep):
-        out, sums, read = torch.empty_like(v), 0, []
+        out = torch.empty_like(v)
+        sums = 0
+        read = []
         out[:, 0] = 0
         # divided first: in fp16 the bare sum may overflow
-        by_C, factor = (
-            k / k.shape[2],
-            factor[..., None, None],
-        )
+        by_C = k / k.shape[2]
+        factor = factor[..., None, None]
         for g in range(1, k.shape[1]):
             sums = sums + (by_C[:, g - 1].mT @ v[:, g - 1]).to(factor.dtype)
             state = (sums * factor[:, g]).to(q.dtype)

@@ -138,7 +138,8 @@ class FLASH(GatedUnit):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""
         quad_q, quad_k, lin_q, lin_k = heads[:, :, None]  # (B, 1, S)
         v = v[:, None]
-        place, mixed = state.append(quad_k, lin_k, v), torch.zeros_like(v)
+        place = state.append(quad_k, lin_k, v)
+        mixed = torch.zeros_like(v)
         if self.local:
             keys, values = state.quad_k[:, 0], state.v[:, 0]  # (B, C, S or E)
             row = state.bias[place][..., None, :]  # (B, 1, C), or (1, C) for all rows

@@ -40,7 +40,10 @@ class GatedUnit(nn.Module):
     def __init__(self, dim, *, expansion, qk_dim, causal, norm):
         super().__init__()
         check_options(dim=dim, expansion=expansion, qk_dim=qk_dim)
-        self.dim, self.expanded, self.qk_dim, self.causal = dim, expansion * dim, qk_dim, causal
+        self.dim = dim
+        self.expanded = expansion * dim
+        self.qk_dim = qk_dim
+        self.causal = causal
         self.norm = make_norm(norm, dim)
         # one product for gate, value and base
         self.in_proj = nn.Linear(dim, 2 * self.expanded + qk_dim)
@@ -171,13 +174,18 @@ class GAU(GatedUnit):
         if self.attention == "softmax":
             visible = visible_pairs(mask, segment_ids)
             visible = None if visible is None else visible[:, None]
-            q, k, v = q[:, None], k[:, None], v[:, None]  # one head: (B, 1, T, S or E)
+            # one head: (B, 1, T, S or E)
+            q = q[:, None]
+            k = k[:, None]
+            v = v[:, None]
             return softmax_attention(q, k, v, causal=self.causal, bias=bias, visible=visible)[:, 0]
         scale = 1 / (self.length_scale or T)
         # each row has its own number of valid tokens
         if self.length_scale is None and mask is not None:
             root = mask.sum(1).clamp(min=1).to(q.dtype).rsqrt()[:, None, None]
-            q, k, scale = q * root, k * root, 1.0
+            q = q * root
+            k = k * root
+            scale = 1.0
         visible = visible_pairs(None, segment_ids)
         return relu2_attention(q, k, v, scale=scale, causal=self.causal, bias=bias, visible=visible)
 
@@ -195,7 +203,8 @@ class GAU(GatedUnit):
         q, k = heads  # (B, S)
         place = state.append(k, v)
         keys, values = state.held()
-        visible, n = state.visible(), state.rows.used
+        visible = state.visible()
+        n = state.rows.used
         scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
         scores = (
             scores * self.qk_dim**-0.5

@@ -87,7 +87,8 @@ class RecordedStep:
                 f"room={room}: expected at least the {state.rows.used} tokens that were read already"
             )
         self.model, self.state, device = model, state, state.units[0].v.device
-        self.rest, batch = room - state.rows.used, state.rows.batch
+        self.rest = room - state.rows.used
+        batch = state.rows.batch
         self.lengths = (
             [state.rows.used] * batch if state.rows.behind is None else state.rows.lengths.tolist()
         )

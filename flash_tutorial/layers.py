@@ -56,7 +56,8 @@ def _tables(positions, dim: int, device, dtype):
 
     Angles are made on the CPU where the device has no float64 (Apple's GPUs).
     """
-    positions, half = positions.cpu() if device.type == "mps" else positions, dim // 2
+    positions = positions.cpu() if device.type == "mps" else positions
+    half = dim // 2
     frequency = 10000.0 ** (
         -torch.arange(half, dtype=torch.float64, device=positions.device) / half
     )

@@ -130,7 +130,8 @@ class Stack(nn.Module):
         x = x if mask is None else x.masked_fill(~mask[..., None], 0)
         if self.positions is not None:
             x = x + self.positions(x)
-        x, dropping = self.drop(x), self.training and self.drop.p
+        x = self.drop(x)
+        dropping = self.training and self.drop.p
         for unit in self.units:
             how = {"mask": mask, "segment_ids": segment_ids}
             if type(unit) in self.checked_here:
@@ -145,7 +146,8 @@ class Stack(nn.Module):
         check_input(x, self.config.dim, mask, every_row=True, checked=checked)
         if mask is not None:  # what is padding in every row is no position
             longest = int(mask.sum(1).max())
-            x, mask = x[:, :longest], mask[:, :longest]
+            x = x[:, :longest]
+            mask = mask[:, :longest]
         if self.positions is not None:
             x = x + self.positions(x)
         of_units = []
@@ -233,7 +235,8 @@ class LanguageModel(nn.Module):
         if not is_integers(targets) or targets.shape != ids.shape:
             expected = f"expected {tuple(ids.shape)} integers, -100 where nothing is asked"
             raise ValueError(f"targets are {described(targets)}: {expected}")
-        logits, targets = logits.flatten(0, 1), targets.flatten().long()
+        logits = logits.flatten(0, 1)
+        targets = targets.flatten().long()
         try:
             return F.cross_entropy(
                 logits.to(torch.promote_types(logits.dtype, torch.float32)), targets
@@ -287,7 +290,8 @@ class LanguageModel(nn.Module):
             raise self._no_id("ids", ids, "; was another tokenizer used?") from None
 
     def _no_id(self, what, ids, then):
-        wrong, N = int(ids.min()) if ids.min() < 0 else int(ids.max()), self.config.vocab_size
+        wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
+        N = self.config.vocab_size
         return ValueError(f"{what} hold {wrong}: expected 0 to {N - 1} (vocab_size={N}){then}")
 
     # ------------------------------------------------------------ save and load

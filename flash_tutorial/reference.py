@@ -100,16 +100,20 @@ def rope_loops(x_TS, first=0):
     half = x_TS.shape[1] // 2
     for t in range(len(x_TS)):
         for k, freq in enumerate(frequencies(x_TS.shape[1])):
-            sin, cos = math.sin((first + t) * freq), math.cos((first + t) * freq)
-            x1, x2 = x_TS[t, k], x_TS[t, half + k]
-            out_TS[t, k], out_TS[t, half + k] = x1 * cos - x2 * sin, x2 * cos + x1 * sin
+            sin = math.sin((first + t) * freq)
+            cos = math.cos((first + t) * freq)
+            x1 = x_TS[t, k]
+            x2 = x_TS[t, half + k]
+            out_TS[t, k] = x1 * cos - x2 * sin
+            out_TS[t, half + k] = x2 * cos + x1 * sin
     return out_TS
 
 
 def rope(x, first=0):
     """Rotate x `(..., T, S)` by position (Code 3): channel k is paired with k + S/2, row 0 stands at `first`."""
     angle_Tk = (first + np.arange(x.shape[-2]))[:, None] * frequencies(x.shape[-1])
-    sin, cos = np.sin(angle_Tk), np.cos(angle_Tk)
+    sin = np.sin(angle_Tk)
+    cos = np.cos(angle_Tk)
     x1, x2 = np.split(x, 2, axis=-1)
     return np.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1)
 
@@ -292,7 +296,8 @@ def local_part(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, bias_CC):
 
 
 def global_part_loops(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine):
-    T, out_TE = len(q_TS), np.zeros_like(v_TE)
+    T = len(q_TS)
+    out_TE = np.zeros_like(v_TE)
     for i in range(T):
         sum_SE, tokens = np.zeros((k_TS.shape[1], v_TE.shape[1])), 0
         for start in range(0, i // C * C if causal else T, C):
@@ -317,7 +322,8 @@ def global_part(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine):
     """
     one_of("combine", combine, "mean", "sum")
     q_GCS, k_GCS, v_GCE = (to_chunks(x, C) for x in (q_TS, k_TS, v_TE))
-    valid_GC, document_GC = to_chunks(valid_T, C), to_chunks(document_T, C)
+    valid_GC = to_chunks(valid_T, C)
+    document_GC = to_chunks(document_T, C)
     out_GCE = np.zeros_like(v_GCE)
     for document in np.unique(document_T):
         own_GC = document_GC == document
@@ -354,10 +360,8 @@ def mixed_chunk_attention(
     parts=(local_part, global_part),
 ):
     """Quadratic inside the chunk plus linear across chunks (Code 1). Heads: quad_q, quad_k, lin_q, lin_k."""
-    (quad_q_TS, quad_k_TS, lin_q_TS, lin_k_TS), where = (
-        heads_4TS,
-        (valid_T, document_T, causal, chunk_size),
-    )
+    quad_q_TS, quad_k_TS, lin_q_TS, lin_k_TS = heads_4TS
+    where = (valid_T, document_T, causal, chunk_size)
     near, far = parts
     out_TE = np.zeros_like(v_TE)
     if local:
@@ -378,13 +382,18 @@ def float64(x, params):
 
 
 def project_loops(x_TD, p, valid_T):
-    E, S, T, H = p["out_weight"].shape[0], p["gamma"].shape[1], len(x_TD), len(p["gamma"])
+    E = p["out_weight"].shape[0]
+    S = p["gamma"].shape[1]
+    T = len(x_TD)
+    H = len(p["gamma"])
     u_TE, v_TE, heads_HTS = np.zeros((T, E)), np.zeros((T, E)), np.zeros((H, T, S))
     for i in range(T):
         z_S = np.zeros(S)
         if valid_T[i]:
             uvz = silu(norm(x_TD[i], p) @ p["in_weight"] + p["in_bias"])
-            u_TE[i], v_TE[i], z_S = uvz[:E], uvz[E : 2 * E], uvz[2 * E :]
+            u_TE[i] = uvz[:E]
+            v_TE[i] = uvz[E : 2 * E]
+            z_S = uvz[2 * E :]
         for head in range(H):
             head_S = z_S * p["gamma"][head] + p["beta"][head]
             heads_HTS[head, i] = rope_loops(head_S[None], first=i)[0]
@@ -413,7 +422,8 @@ def gau_loops(
     x_TD, p = float64(x, params)
     valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     u_TE, v_TE, (q_TS, k_TS) = project_loops(x_TD, p, valid_T)
-    sees_TT, bias_TT = visible_pairs_loops(valid_T, document_T, causal), position_bias(p, len(x_TD))
+    sees_TT = visible_pairs_loops(valid_T, document_T, causal)
+    bias_TT = position_bias(p, len(x_TD))
     if attention == "softmax":
         mixed_TE = softmax_attention_loops(q_TS, k_TS, v_TE, sees_TT, bias_TT)
     else:
@@ -433,7 +443,8 @@ def gau(x, params, *, causal, length_scale=None, attention="relu2", mask=None, s
     x_TD, p = float64(x, params)
     valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     u_TE, v_TE, (q_TS, k_TS) = project(x_TD, p, valid_T)
-    sees_TT, bias_TT = visible_pairs(valid_T, document_T, causal), position_bias(p, len(x_TD))
+    sees_TT = visible_pairs(valid_T, document_T, causal)
+    bias_TT = position_bias(p, len(x_TD))
     if attention == "softmax":
         mixed_TE = softmax_attention(q_TS, k_TS, v_TE, sees_TT, bias_TT)
     else:
@@ -493,7 +504,8 @@ def segment_mask_by_overlap_loops(segment_ids_GC, causal):
 
 def segment_mask_by_overlap(segment_ids_GC, causal):
     """Chunk g reads chunk h where their ranges of ids overlap (Code 7): `(G, G)`, rows sum to 1, or to 0 if empty."""
-    low_G, high_G = np.min(segment_ids_GC, axis=1), np.max(segment_ids_GC, axis=1)
+    low_G = np.min(segment_ids_GC, axis=1)
+    high_G = np.max(segment_ids_GC, axis=1)
     mask_GG = ((low_G[:, None] <= high_G) & (high_G[:, None] >= low_G)).astype(np.float64)
     if causal:
         mask_GG = np.tril(mask_GG, -1)
@@ -506,7 +518,8 @@ def flash_code8(x, params, *, causal, chunk_size, segment_ids):
     The local part knows no documents, and a chunk that holds a border links both sides. `flash` is the strict form.
     """
     x_TD, p = float64(x, params)
-    T, C = len(x_TD), chunk_size
+    T = len(x_TD)
+    C = chunk_size
     if T % C:
         raise ValueError(
             f"length {T} is not a multiple of chunk_size {C}: Code 8 takes full chunks, use flash instead"
@@ -571,12 +584,10 @@ def transformer_block_loops(
     valid_T, document_T = tokens_and_documents(len(x_TD), mask, segment_ids)
     q_TD, k_TD, v_TD = query_key_value(x_TD, p)
     lin_TD = linear_heads(q_TD, k_TD, p) if chunk_size else ()
-    d, C, mixed_TD, out_TD = (
-        x_TD.shape[1] // heads,
-        chunk_size or len(x_TD),
-        np.zeros_like(x_TD),
-        np.zeros_like(x_TD),
-    )
+    d = x_TD.shape[1] // heads
+    C = chunk_size or len(x_TD)
+    mixed_TD = np.zeros_like(x_TD)
+    out_TD = np.zeros_like(x_TD)
     for head in range(heads):
         own = slice(head * d, (head + 1) * d)
         q_Td, k_Td, *lin_Td = (
@@ -621,11 +632,13 @@ def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, seg
     As `transformer_block` with glu and rope, and `gamma`, `beta` `(2, D)` for `linear_heads`; x `(T, D)` -> `(T, D)`.
     """
     x_TD, p = float64(x, params)
-    T, C = len(x_TD), chunk_size
+    T = len(x_TD)
+    C = chunk_size
     where = tokens_and_documents(T, mask, segment_ids)
     sees_GCC = visible_pairs(*(to_chunks(y_T, C) for y_T in where), causal)
     q_TD, k_TD, v_TD = query_key_value(x_TD, p)
-    v_HTd, mixed_HTd = split_heads(v_TD, heads), []
+    v_HTd = split_heads(v_TD, heads)
+    mixed_HTd = []
     four_HTd = [
         split_heads(y_TD, heads, turned=True) for y_TD in (q_TD, k_TD, *linear_heads(q_TD, k_TD, p))
     ]
@@ -639,7 +652,8 @@ def mc_transformer_block(x, params, *, causal, heads, chunk_size, mask=None, seg
 # ---- one token at a time: a step changes `state` in place and returns y_D; a cache starts as {"k": [], "v": []} ----
 def flash_state(params):
     """Nothing read yet: the sum of K^T V over finished chunks, their number, and the caches of the unfinished chunk."""
-    S, E = np.shape(params["gamma"])[1], np.shape(params["out_weight"])[0]
+    S = np.shape(params["gamma"])[1]
+    E = np.shape(params["out_weight"])[0]
     return {"kv_SE": np.zeros((S, E)), "chunks": 0, "quad_k": [], "lin_k": [], "v": []}
 
 
@@ -647,7 +661,9 @@ def flash_step(x_D, params, state, *, chunk_size, combine="mean", local=True, gl
     """Causal `flash` for the next token, from a state of S E + C (2 S + E) numbers at most, whatever its position."""
     one_of("combine", combine, "mean", "sum")
     x_1D, p = float64(np.asarray(x_D)[None], params)
-    C, g, i = chunk_size, state["chunks"], len(state["v"])
+    C = chunk_size
+    g = state["chunks"]
+    i = len(state["v"])
     u_1E, v_1E, heads_H1S = project(x_1D, p, np.ones(1, bool), first=g * C + i)
     quad_q_S, quad_k_S, lin_q_S, lin_k_S = heads_H1S[:, 0]
     for name, new in (("quad_k", quad_k_S), ("lin_k", lin_k_S), ("v", v_1E[0])):
@@ -677,7 +693,9 @@ def gau_step(x_D, params, state, *, length_scale=None, attention="relu2"):
     u_1E, v_1E, (q_1S, k_1S) = project(x_1D, p, np.ones(1, bool), first=i)
     state["k"].append(k_1S[0])
     state["v"].append(v_1E[0])
-    k_TS, v_TE, bias_1T = np.array(state["k"]), np.array(state["v"]), position_bias(p, i + 1)[i:]
+    k_TS = np.array(state["k"])
+    v_TE = np.array(state["v"])
+    bias_1T = position_bias(p, i + 1)[i:]
     if attention == "softmax":
         mixed_1E = softmax_attention(q_1S, k_TS, v_TE, True, bias_1T)
     else:
@@ -688,12 +706,14 @@ def gau_step(x_D, params, state, *, length_scale=None, attention="relu2"):
 def transformer_step(x_D, params, state, *, heads, glu, rope):
     """Causal `transformer_block` for the next token."""
     x_1D, p = float64(np.asarray(x_D)[None], params)
-    i, turned = len(state["k"]), (rope, rope, False)
+    i = len(state["k"])
+    turned = (rope, rope, False)
     q_H1d, k_H1d, v_H1d = (
         split_heads(y, heads, r, i) for y, r in zip(query_key_value(x_1D, p), turned)
     )
     state["k"].append(k_H1d)
     state["v"].append(v_H1d)
-    k_HTd, v_HTd = np.concatenate(state["k"], axis=1), np.concatenate(state["v"], axis=1)
+    k_HTd = np.concatenate(state["k"], axis=1)
+    v_HTd = np.concatenate(state["v"], axis=1)
     mixed_H1d = softmax_attention(q_H1d, k_HTd, v_HTd, True)
     return block_out(x_1D, merge_heads(mixed_H1d), p, glu)[0]

@@ -177,7 +177,8 @@ class ChunkState:
 
     def add_far(self, near, q, combine):
         """``near (B, H, E)`` plus what ``q (B, H, S)`` reads in the sums of the finished chunks, by one product."""
-        q, sums = q.to(self.sums.dtype), self.sums.flatten(0, 1)
+        q = q.to(self.sums.dtype)
+        sums = self.sums.flatten(0, 1)
         q = q / self.chunks if combine == "mean" else q * self.v.shape[2]
         rows = (t.to(sums.dtype).reshape(len(sums), 1, -1) for t in (near, q))
         return torch.baddbmm(*rows, sums).view(near.shape).to(near.dtype)

@@ -221,8 +221,13 @@ def flash_products(config, batch, T):
 
     The first chunk reads no earlier one, and nobody reads the last: one fewer of each global product.
     """
-    D, S, C = config.dim, config.qk_dim, min(config.chunk_size, T)
-    E, N, near, far = config.expansion * D, batch * T, batch * (T // C), batch * (T // C - 1)
+    D = config.dim
+    S = config.qk_dim
+    C = min(config.chunk_size, T)
+    E = config.expansion * D
+    N = batch * T
+    near = batch * (T // C)
+    far = batch * (T // C - 1)
     dense = [(1, N, D, 2 * E + S), (1, N, E, D)]
     return [*dense, (near, C, S, C), (near, C, C, E), (far, S, C, E), (far, C, S, E)]
 
@@ -477,7 +482,8 @@ def decoding_floor(config, settings, position):
     """A function: the matrix products of C steps alone."""
     D, C, once = config.dim, settings.chunk_size, []
     if config.architecture in GATED:
-        S, E = config.qk_dim, config.expansion * D
+        S = config.qk_dim
+        E = config.expansion * D
         every_step = [(1, 1, D, 2 * E + S), (1, 1, E, D)]
         if config.architecture == "flash":
             every_step += [(1, 1, S, C), (1, 1, C, E), (1, 1, S, E)]
@@ -562,7 +568,8 @@ def measured_crossover(speedups):
     known = [s for s in speedups if s["measured"]]
     for a, b in pairwise(known):
         if a["measured"] < 1 <= b["measured"]:
-            low, high = math.log(a["measured"]), math.log(b["measured"])
+            low = math.log(a["measured"])
+            high = math.log(b["measured"])
             return round(a["T"] * (b["T"] / a["T"]) ** (-low / (high - low)))
     return None
 

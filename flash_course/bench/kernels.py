@@ -86,10 +86,8 @@ def signature(kernel, half, S, tile, variant=""):
                 {(i,): [["tt.divisibility", 16]]} if name in ("S", "E", "N", "h_stride") else {}
             )
         else:
-            kinds[name], aligned[(i,)] = (
-                "*fp32" if name in FLOATS else f"*{half}",
-                [["tt.divisibility", 16]],
-            )
+            kinds[name] = "*fp32" if name in FLOATS else f"*{half}"
+            aligned[(i,)] = [["tt.divisibility", 16]]
     return kinds, constants, aligned
 
 

@@ -46,6 +46,7 @@ def difference(runs, name, other):
     """Mean of a model's paired differences from another one, half of its 95% interval, and the
     differences.
     """
-    ours, theirs = scores(runs, name), scores(runs, other)
+    ours = scores(runs, name)
+    theirs = scores(runs, other)
     gaps = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs)]
     return *interval(gaps), gaps

@@ -255,7 +255,8 @@ def recalls_at_best_rate(pairs: int) -> dict:
 
 def is_stored_run(losses, stored_losses, updates: int) -> bool:
     """Whether the first ``updates`` losses are those of a stored run, each to 1%."""
-    live, stored = np.array(losses[:updates]), np.array(stored_losses[:updates])
+    live = np.array(losses[:updates])
+    stored = np.array(stored_losses[:updates])
     if len(live) < updates or len(stored) < updates:
         raise ValueError(
             f"{len(live)} live and {len(stored)} stored losses: {updates} of each are needed"
@@ -270,15 +271,14 @@ def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
     ``runs``: {mixer: what ``training.train`` returned}. The stored runs have the same seed and
     settings: ``python experiments/scoreboard.py run``.
     """
-    stored, same = load_stored("scoreboard")["runs"], 0
+    stored = load_stored("scoreboard")["runs"]
+    same = 0
     for name, run in runs.items():
         if f"{lecture} {name}" not in stored:
             print(f"{name}: no run of this name is stored")
             continue
-        losses, stored_losses = (
-            [row["loss"] for row in run.log],
-            stored[f"{lecture} {name}"]["losses"],
-        )
+        losses = [row["loss"] for row in run.log]
+        stored_losses = stored[f"{lecture} {name}"]["losses"]
         if is_stored_run(losses, stored_losses, updates):
             same += 1
         else:

@@ -91,7 +91,8 @@ def induction(batch, length, rng, *, vocab_size=20):
         )
     _, targets = _blank(batch, length)
     ids = rng.integers(vocab_size - 1, size=(batch, length))
-    row, place = np.arange(batch), rng.integers(length - 2, size=batch)
+    row = np.arange(batch)
+    place = rng.integers(length - 2, size=batch)
     ids[row, place] = ids[:, -1] = vocab_size - 1
     targets[:, -1] = ids[row, place + 1]
     return ids, targets

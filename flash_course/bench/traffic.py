@@ -30,7 +30,8 @@ from flash_tutorial import ModelConfig, chunks, fast, layers
 from flash_tutorial.files import write_text
 from flash_tutorial.model import make_unit
 
-TOKENS, LENGTHS = 65_536, (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
+TOKENS = 65_536
+LENGTHS = (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 
 # FLOPs and bytes a second that large products and long copies are assumed to reach. The data sheets have, for half
 # precision, T4 65e12 and 320e9, L4 121e12 and 300e9, A100 (40 GB) 312e12 and 1555e9, H100 (SXM) 989e12 and 3350e9.
@@ -120,12 +121,14 @@ class Traffic:
         if self.plain:  # a compiler decides by itself what it keeps
             return self.plain.merged()
         last_read = {piece[0]: i for i, (read, _) in enumerate(self.tensors) for piece in read}
-        found, end = Traffic(kept=self.kept), 0
+        found = Traffic(kept=self.kept)
+        end = 0
         for is_run, group in itertools.groupby(
             enumerate(self.operations), lambda one: one[1][0] in ELEMENTWISE
         ):
             group = list(group)
-            start, end = end, end + len(group)
+            start = end
+            end = end + len(group)
             if not is_run:
                 found.operations += [operation for _, operation in group]
                 continue
@@ -279,7 +282,8 @@ def count_traffic(config, T, tokens=TOKENS):
 
 
 def _count(config, T, tokens, again):
-    found, kept = Traffic(), {}
+    found = Traffic()
+    kept = {}
     with ExitStack() as stack:
         enter = stack.enter_context
         enter(FakeTensorMode(allow_non_fake_inputs=True))
@@ -289,7 +293,8 @@ def _count(config, T, tokens, again):
         # no fake table is kept
         enter(mock.patch.object(layers, "_cached_tables", layers._cached_tables.__wrapped__))
         enter(mock.patch.object(F, "rms_norm", lambda x, shape, gain, eps: _RMSNorm.apply(x, gain)))
-        unit, x = make_unit(config), torch.empty(tokens // T, T, config.dim, requires_grad=True)
+        unit = make_unit(config)
+        x = torch.empty(tokens // T, T, config.dim, requires_grad=True)
         own = {p.untyped_storage()._cdata for p in unit.parameters()}
 
         def keep(tensor):

@@ -21,7 +21,8 @@ def words_across(model, pages, border, *, before=8, behind=16, temperature=0.8, 
     pages: (B, T) ids of bytes, T >= border. A word that goes on for ``behind`` bytes is left out, since it may not be
     whole. Gives pairs of bytes, a word's letters on either side of the border.
     """
-    begun, generator = pages[:, : border - before], torch.Generator(pages.device).manual_seed(seed)
+    begun = pages[:, : border - before]
+    generator = torch.Generator(pages.device).manual_seed(seed)
     new = model.generate(begun, before + behind, temperature=temperature, generator=generator)
     found = []
     for row in torch.cat([begun, new], 1).to(torch.uint8).tolist():

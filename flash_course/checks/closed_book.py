@@ -114,7 +114,8 @@ def module_shut(frame):
 @contextmanager
 def watched_calls(name_shut):
     """Within it a call raises PackageShut if ``name_shut(frame)`` gives a name, and behind it for who caught that."""
-    before, seen = (sys.getprofile(), threading.getprofile()), []
+    before = (sys.getprofile(), threading.getprofile())
+    seen = []
 
     def hook(frame, event, argument):
         if event == "call" and (name := name_shut(frame)):

@@ -150,7 +150,8 @@ def type_of(value):
 def of_numbers(expected, got, tolerance):
     wrong_type = say("all", "type", expected=type_of(expected), got=type_of(got))
     try:
-        want, have = as_array(expected), as_array(got)
+        want = as_array(expected)
+        have = as_array(got)
     except (TypeError, ValueError, RuntimeError):
         return wrong_type
     if have.dtype.kind not in "biufc" or (
@@ -168,7 +169,8 @@ def of_numbers(expected, got, tolerance):
             return say("all", "dtype", expected=want.dtype, got=have.dtype)
         have = have.real
     kind = complex if want.dtype.kind == "c" else float
-    want, have = want.astype(kind), have.astype(kind)
+    want = want.astype(kind)
+    have = have.astype(kind)
     bad = ~near(want, have, tolerance)
     if not bad.any():
         return None

@@ -46,7 +46,9 @@ def edited(right, *edits, name):
 @cache
 def sources_of(right):
     """(name, text), with decorators, of a function or class and of those of its module that it names, and they name."""
-    module, found, open_names = inspect.getmodule(right), {}, [right.__name__]
+    module = inspect.getmodule(right)
+    found = {}
+    open_names = [right.__name__]
     while open_names:
         key = open_names.pop()
         thing = inspect.unwrap(vars(module).get(key))

@@ -197,7 +197,8 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     """What a table leaves out: the ``names`` of a prediction or a text follow from the id, a ``title`` is the names."""
     facts = table["facts"] | {"parts": table["parts"]}
     facts["beside"] = tuple(table.get("beside", {}).items())
-    kind, number = facts["kind"], name.replace(".", "_")
+    kind = facts["kind"]
+    number = name.replace(".", "_")
     names = table.get("names", [f"{'text' if kind == 'explain' else 'answer'}_{number}"])
     shown = {
         "title": fact(name, "title", ", ".join(names)),
@@ -205,7 +206,8 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     }
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
     if kind == "explain":
-        cases, right = functools.partial(cases_of_text, name), shown["model_answer"]
+        cases = functools.partial(cases_of_text, name)
+        right = shown["model_answer"]
     if kind == "prove":
         wrong = (*wrong, *(Wrong(key, test) for key, test in worthless.TESTS.items()))
     if stored := expected.of_set(name[:2]).get(name):

@@ -27,7 +27,8 @@ def by_vjp(outputs, count, *given, **how):
 def by_differences(outputs, count, step, summed, *given, **how):
     """Each number is moved up and down by a step, which may be imaginary. Outputs are compared, or their sum."""
     arrays = [torch.from_numpy(x.astype(type(step))) for x in given[:count]]
-    slopes, d_out = [np.zeros_like(x) for x in given[:count]], torch.from_numpy(given[-1])
+    slopes = [np.zeros_like(x) for x in given[:count]]
+    d_out = torch.from_numpy(given[-1])
     for x, slope in zip(arrays, slopes):
         for place in np.ndindex(slope.shape):
             before, moved = x[place].item(), []
@@ -38,7 +39,8 @@ def by_differences(outputs, count, step, summed, *given, **how):
             change = (
                 (up * d_out).sum() - (down * d_out).sum() if summed else ((up - down) * d_out).sum()
             )
-            slope[place], x[place] = (change / (2 * step)).real, before
+            slope[place] = (change / (2 * step)).real
+            x[place] = before
     return slopes
 
 

@@ -80,7 +80,8 @@ def progress(number=None):
         of = sum(e.points for e in exercises.values())
         print(say("all", "set", number=each, points=say("all", "points", got=f"{total:g}", of=of)))
         for name, row in rows.items():
-            exercise, last = exercises[name], row.get("last", "not attempted")
+            exercise = exercises[name]
+            last = row.get("last", "not attempted")
             last = say(
                 "all", "recorded" if exercise.kind == "explain" and last == "right" else last
             )

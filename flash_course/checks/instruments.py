@@ -144,7 +144,8 @@ class Held(Dispatched):
         if tensor.layout is not torch.strided or tensor.device.type == "meta":
             return
         memory = tensor.untyped_storage()
-        place, size = memory.data_ptr(), memory.nbytes() * new
+        place = memory.data_ptr()
+        size = memory.nbytes() * new
         if place not in self.owners:
             self.owners[place] = [0, size]
             self.now += size
@@ -164,7 +165,8 @@ def tensors_in(value):
 
 def megabytes(function, *args):
     """(what a function returns, the most that NumPy, Python and torch took meanwhile); again, if it had to import."""
-    running, modules = tracemalloc.is_tracing(), len(sys.modules)
+    running = tracemalloc.is_tracing()
+    modules = len(sys.modules)
     if not running:
         tracemalloc.start()
     try:

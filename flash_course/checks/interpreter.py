@@ -22,7 +22,8 @@ try:
     import triton
     import triton.language as tl
 except ImportError:
-    triton, tl = None, SimpleNamespace(constexpr=int)
+    triton = None
+    tl = SimpleNamespace(constexpr=int)
 
 watching = []  # the innermost Memory that sees what kernels touch
 
@@ -200,10 +201,8 @@ class Memory:
         """Triton's own parts are looked at here. If another version names them otherwise, nothing is seen."""
         from triton.runtime import interpreter
 
-        builder, names = (
-            interpreter.interpreter_builder,
-            ("create_masked_load", "create_masked_store"),
-        )
+        builder = interpreter.interpreter_builder
+        names = ("create_masked_load", "create_masked_store")
         if not all(hasattr(builder, name) for name in names):
             yield
             return
@@ -268,7 +267,8 @@ def sees():
 @jit
 def probe(x, M: tl.constexpr):
     """What a check needs of an interpreter: a product, a sum, a mask."""
-    row, column = tl.arange(0, M)[:, None], tl.arange(0, M)[None, :]
+    row = tl.arange(0, M)[:, None]
+    column = tl.arange(0, M)[None, :]
     place = x + row * M + column
     tile = tl.load(place, mask=row < M, other=0.0)
     tl.store(place, tl.zeros((M, M), tl.float32) + tl.dot(tile, tl.trans(tile)) + tile)

@@ -144,7 +144,8 @@ def order_of(cases, seed):
     places = [*range(len(cases))]
     if any(case.truth is None for case in cases):
         return places
-    rng, order = np.random.default_rng([seed, len(places)]), np.repeat(places, ASKS)
+    rng = np.random.default_rng([seed, len(places)])
+    order = np.repeat(places, ASKS)
     while len(places) > 1 and (np.diff(order) == 0).any():
         rng.shuffle(order)
     return order.tolist()

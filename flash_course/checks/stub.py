@@ -46,7 +46,8 @@ def same_code(a, b):
     if isinstance(a, type) and isinstance(b, type):
         a, b = ({n: f for n, f in vars(each).items() if hasattr(f, "__code__")} for each in (a, b))
         return a.keys() == b.keys() and all(same_code(f, b[n]) for n, f in a.items())
-    a, b = getattr(a, "__code__", a), getattr(b, "__code__", b)
+    a = getattr(a, "__code__", a)
+    b = getattr(b, "__code__", b)
     if not (hasattr(a, "co_code") and hasattr(b, "co_code")):
         return type(a) is type(b) and a == b
     return instructions(a) == instructions(b) and all(map(same_code, inner(a), inner(b)))

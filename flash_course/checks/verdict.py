@@ -75,7 +75,8 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
         if exercise.kind in expected.BY_INSTRUCTOR:
             return by_instructor(exercise, answer)
         known = stored_outcomes(exercise, seed)
-    numbers, known = exercise.numbers(student), {} if known is None else known
+    numbers = exercise.numbers(student)
+    known = {} if known is None else known
     cases = [*exercise.list_cases(numbers, seed), *more_cases]
     try:
         found = ask_all(exercise, cases, exercise.assemble(answer, numbers), numbers, seed, known)
@@ -193,7 +194,9 @@ def lines_on_parts(exercise, found):
     """A line for each part, where there are several: right, wrong, or not counted without the part it stands beside."""
     if len(exercise.parts) == 1:
         return []
-    wrong, beside, lines = wrong_parts(found), dict(exercise.beside), []
+    wrong = wrong_parts(found)
+    beside = dict(exercise.beside)
+    lines = []
     for part in exercise.parts:
         state = say("all", WRONG if part in wrong else RIGHT)
         if part not in wrong and beside.get(part) in wrong:

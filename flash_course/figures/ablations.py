@@ -9,10 +9,13 @@ from .style import BLACK, FONT, looks, new_axes
 def recall_by_distance(curves, chance, *, title, xlabel="tokens between key and question"):
     """Accuracy of several models: ``curves`` holds by name {distance: share}; ``chance`` is drawn as a line."""
     figure, axes = new_axes(6.6, 3.6, xlabel, "accuracy", title)
-    styles, words, ends = looks(curves), [], []
+    styles = looks(curves)
+    words = []
+    ends = []
     for name, curve in curves.items():
         colour, marker, style = styles[name]
-        x, y = list(curve), list(curve.values())
+        x = list(curve)
+        y = list(curve.values())
         axes.plot(x, y, linestyle=style, marker=marker, color=colour, markersize=5, linewidth=1.8)
         ends.append((y[-1], name, colour))
         words.append(f"{name} from {y[0]:.2f} at {x[0]:g} to {y[-1]:.2f} at {x[-1]:g}")
@@ -47,15 +50,11 @@ def recall_by_state(panels, *, title):
     one for each seed; a dashed line in each row is a guess among the values that were shown, one of as many as pairs.
     """
     # the height of a bar that is always right
-    models, words, full = (
-        next(iter(panels.values())),
-        [],
-        0.74,
-    )
-    figure, styles = (
-        Figure(figsize=(7.6, 1.1 + 0.56 * len(models)), dpi=120, layout="constrained"),
-        looks(models),
-    )
+    models = next(iter(panels.values()))
+    words = []
+    full = 0.74
+    figure = Figure(figsize=(7.6, 1.1 + 0.56 * len(models)), dpi=120, layout="constrained")
+    styles = looks(models)
     every = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (pairs, curves) in zip(every, panels.items()):
         said = []
@@ -103,7 +102,8 @@ def recall_by_state(panels, *, title):
 def losses_with_chance(curves, chance, *, window=10, title):
     """Cross-entropy in bits of several training runs, smoothed, and the loss of a model that guesses."""
     figure, axes = new_axes(6.2, 3.0, "update", "training loss, bits per answer", title)
-    styles, words = looks(curves), []
+    styles = looks(curves)
+    words = []
     for name, losses in curves.items():
         colour, marker, style = styles[name]
         mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
@@ -220,7 +220,8 @@ def paired_differences(rows, *, title, unit="bits per byte", span=None):
     )
     reach = max(abs(mean) + half for _, mean, half, _ in rows.values())
     low, high = span or (-reach, reach)
-    margin, words = high + 0.1 * (high - low), []
+    margin = high + 0.1 * (high - low)
+    words = []
     for y, (name, (differences, mean, half, sign)) in enumerate(rows.items()):
         cut = _interval(axes, y, name, mean, half, low, high)
         _seeds(axes, y, name, differences, low, high)

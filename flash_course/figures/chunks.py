@@ -13,7 +13,8 @@ def flash_unit():
     axes = figure.add_subplot()
     C, G, reader = 4, 3, 10  # tokens are counted from 0 here, and from 1 on the page
     for i in range(C * G):
-        own, later = i // C == reader // C, i > reader
+        own = i // C == reader // C
+        later = i > reader
         colour = "white" if later else SKY if own else ORANGE
         axes.add_patch(
             Rectangle(
@@ -31,7 +32,8 @@ def flash_unit():
     axes.text(8.5, -0.72, "chunk 3", ha="center", va="center", fontsize=FONT)
     axes.text(reader, -0.72, "reads", ha="center", va="center", fontsize=FONT, fontweight="bold")
     for g in range(G - 1):  # a chunk is squeezed into one array
-        left, middle = C * g - 0.36, C * g + 1.5
+        left = C * g - 0.36
+        middle = C * g + 1.5
         corners = [(left, 0.4), (left + 3.72, 0.4), (middle + 0.9, 1.45), (middle - 0.9, 1.45)]
         axes.add_patch(Polygon(corners, facecolor=ORANGE, alpha=0.35, linewidth=0))
         _framed(axes, middle, 1.75, 1.9, "lin_kᵀ v", ORANGE)
@@ -74,7 +76,8 @@ def exclusive_sum(kv_GSE, tokens_G, *, title):
 
     Four rows of small arrays: the chunk's own product, the prefix sum, the prefix sum shifted by one chunk, the mean.
     """
-    kv_GSE, tokens_G = np.asarray(kv_GSE), np.asarray(tokens_G)
+    kv_GSE = np.asarray(kv_GSE)
+    tokens_G = np.asarray(tokens_G)
     running = np.cumsum(kv_GSE, axis=0)
     moved = np.concatenate([0 * running[:1], running[:-1]])
     counts = np.concatenate([[0], np.cumsum(tokens_G)[:-1]])
@@ -295,7 +298,8 @@ def _arrow(axes, begin, end, colour, style, label=None):
     )
     if label:
         level = begin[1] == end[1]
-        x, y = (begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2
+        x = (begin[0] + end[0]) / 2
+        y = (begin[1] + end[1]) / 2
         axes.text(
             x if level else x + 0.06,
             y - 0.12 if level else y,

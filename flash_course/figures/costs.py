@@ -144,7 +144,8 @@ def _benchmark_alt(result):
 
 def operations_and_time(rows):
     """Two bars a method: ``rows`` holds by name ``(multiply-adds, milliseconds)``, the first the base."""
-    names, styles = list(rows), looks(rows)
+    names = list(rows)
+    styles = looks(rows)
     figure = Figure(figsize=(6.2, 2.3), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     units = (("multiply-adds in millions", 1e-6, "//"), ("time in milliseconds", 1.0, ".."))

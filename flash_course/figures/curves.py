@@ -16,10 +16,8 @@ def training_curve(rows, score=None, *, window=25, title="Training"):
     window = max(1, min(window, len(rows) // 10))
     steps = np.array([row["step"] for row in rows])
     unit = "byte" if "bits_per_byte" in rows[0] else "token"
-    bits, scored = (
-        np.array([row[f"bits_per_{unit}"] for row in rows]),
-        f"validation_bits_per_{unit}",
-    )
+    bits = np.array([row[f"bits_per_{unit}"] for row in rows])
+    scored = f"validation_bits_per_{unit}"
     sums = np.cumsum(np.concatenate([[0.0], bits]))
     first = np.maximum(np.arange(1, len(bits) + 1) - window, 0)
     mean = (sums[1:] - sums[first]) / (np.arange(1, len(bits) + 1) - first)
@@ -65,7 +63,9 @@ def loss_curves(curves, *, window=20, unit="byte", title):
         ylabel=f"training loss, bits per {unit}\n(mean over {window} updates)",
         title=title,
     )
-    styles, ends, labels = looks(curves), [], []
+    styles = looks(curves)
+    ends = []
+    labels = []
     for name, bits in curves.items():
         colour, _, style = styles[name]
         mean = np.convolve(bits, np.full(window, 1 / window), mode="valid")
@@ -107,7 +107,8 @@ def bits_ladder(rows, *, title, marked=None):
     figure, axes = new_axes(
         width=6.2, height=3.0, xlabel="bits per byte (lower is better)", title=title
     )
-    names, bits = list(rows), list(rows.values())
+    names = list(rows)
+    bits = list(rows.values())
     marked = names[-1:] if marked is None else marked
     styles = looks(marked)  # a model has its own colour; what is no model is grey
     colours, hatches = zip(
@@ -133,7 +134,8 @@ def loss_by_position(by_position, *, title):
     figure, axes = new_axes(
         height=3.4, xlabel="position of the byte in its window", ylabel="bits per byte", title=title
     )
-    places, bits = range(len(rows)), [row[2] for row in rows]
+    places = range(len(rows))
+    bits = [row[2] for row in rows]
     axes.plot(places, bits, "o-", color=BLUE, linewidth=1.8)
     axes.set_xticks(places, [str(a) if a == b else f"{a}\nto {b}" for a, b, _ in rows])
     for x, value, after in zip(places, bits, [*bits[1:], bits[-1]]):

@@ -76,7 +76,8 @@ def chunk_state_by_token(sums_TSE, waiting, C, outputs):
     )
     for said, y in rows:
         columns[0].text(-0.4, y, said, ha="right", va="center", fontsize=FONT)
-    before, words = np.zeros((S, E)), []
+    before = np.zeros((S, E))
+    words = []
     for t, axes in enumerate(columns):
         near, far = (_row(x) for x in outputs[t])
         for text, y in ((near, -1.25), (far, -0.55)):
@@ -113,7 +114,8 @@ def decoding_by_position(stored, *, title):
         ("entries kept, millions\n(FLASH: room)", lambda row: row["state_numbers"] / 1e6),
         ("milliseconds for a token", lambda row: 1e3 * row["seconds"]["median"]),
     )
-    positions, words = sorted({row["position"] for row in stored}), []
+    positions = sorted({row["position"] for row in stored})
+    words = []
     for axes, (label, value) in zip(figure.subplots(2, 1, sharex=True), panels):
         for model, (color, marker, line, name) in MODEL_STYLES.items():
             points = [(row["position"], value(row)) for row in stored if row["model"] == model]
@@ -166,7 +168,8 @@ def decoding_by_position(stored, *, title):
 def temperatures(probabilities, names, *, title):
     """A panel of bars for each temperature, one bar for each of a few tokens: ``probabilities`` by panel's name."""
     figure = Figure(figsize=(6.2, 2.6), dpi=120, layout="constrained")
-    words, panels = [], figure.subplots(1, len(probabilities), sharey=True, squeeze=False)[0]
+    words = []
+    panels = figure.subplots(1, len(probabilities), sharey=True, squeeze=False)[0]
     for axes, (label, p) in zip(panels, probabilities.items()):
         axes.bar(range(len(names)), p, 0.8, color=SKY, edgecolor=BLACK, linewidth=0.6)
         axes.set_title(label, fontsize=FONT)

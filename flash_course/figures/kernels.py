@@ -190,10 +190,8 @@ def tiles_of_a_chunk(C, M):
                     linewidth=0.8,
                 )
             )
-            at, ground = (
-                ((column + 0.5) * M, (row + 0.27) * M),
-                WHITE | {"facecolor": "white" if hatch else colour},
-            )
+            at = ((column + 0.5) * M, (row + 0.27) * M)
+            ground = WHITE | {"facecolor": "white" if hatch else colour}
             axes.text(*at, kind, ha="center", va="center", fontsize=FONT, bbox=ground)
             if kind == "half masked":
                 axes.plot(
@@ -230,7 +228,8 @@ def tiles_of_a_chunk(C, M):
     )
 
 
-READ, WRITTEN = (SKY, ""), (ORANGE, "///")
+READ = (SKY, "")
+WRITTEN = (ORANGE, "///")
 
 
 def _row_of_arrays(axes, reads, writes, tiles):
@@ -259,8 +258,11 @@ def tiles_of_the_kernels(tiles=4, wide=6):
 
     A chunk is ``tiles`` tiles long, E is ``wide`` tiles wide, S is one.
     """
-    rows, columns = range(tiles), range(wide)
-    i, j, e = tiles - 2, 1, 3
+    rows = range(tiles)
+    columns = range(wide)
+    i = tiles - 2
+    j = 1
+    e = 3
     kernels = {  # name: what is read and what is written, by name (rows, columns, tiles touched)
         f"mix_kernel, forward: query tile {i}, column tile {e} (without bias and gate)": (
             {
@@ -353,13 +355,15 @@ def bytes_of_a_step(models, compiled, *, title):
     ``compiled``: by name the gigabytes of the same step with element-wise operations merged, a thin bar below.
     """
     figure, axes = new_axes(7.2, 1.3 + 0.75 * len(models), "gigabytes moved in a step", "", title)
-    words, widest = [], max(sum(sizes.values()) for sizes in models.values())
+    words = []
+    widest = max(sum(sizes.values()) for sizes in models.values())
     for y, (name, sizes) in enumerate(models.items()):
         left = 0.0
         for group, (word, colour, hatch) in GROUPS.items():
             size = sizes.get(group, 0.0)
             axes.barh(y, size, 0.5, left, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.6)
-            middle, is_wide = left + size / 2, size > 0.04 * widest
+            middle = left + size / 2
+            is_wide = size > 0.04 * widest
             if is_wide:
                 axes.text(
                     middle, y, f"{size:.0f}", ha="center", va="center", fontsize=FONT, bbox=WHITE

@@ -70,7 +70,8 @@ def faults_of_mixing(maps, chunk_size):
 def numbers_beside_a_cache(state_T, cache_T, *, title):
     """Entries that decoding keeps after each token: FLASH's state ``state_T`` and a cache of keys and values."""
     figure, axes = new_axes(6.2, 3.0, "tokens read", "entries kept", title)
-    tokens, words = np.arange(1, len(state_T) + 1), []
+    tokens = np.arange(1, len(state_T) + 1)
+    words = []
     names = {
         "flash": "FLASH: sum and\nunfinished chunk",
         "gau": "a GAU's cache of\nkeys and values",

@@ -110,7 +110,9 @@ def attention_maps(maps, letters, *, title):
     """Causal attention matrices side by side, on one scale: rows read columns, both named by their ``letters``. What
     the mask hides stays white; a weight of exactly 0 where it may read is a grey cell with a dot."""
     figure = Figure(figsize=(7.6, 4.2), dpi=110, layout="constrained")
-    words, T, top = [], len(letters), max(weights.max() for weights in maps.values())
+    words = []
+    T = len(letters)
+    top = max(weights.max() for weights in maps.values())
     allowed = np.tri(T, dtype=bool)
     for axes, (name, weights) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
         zero = allowed & (weights == 0)

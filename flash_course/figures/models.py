@@ -122,7 +122,8 @@ def documents_read(maps, documents, chunk_size, *, title):
     """
     figure = Figure(figsize=(7.2, 4.6), dpi=110, layout="constrained")
     documents = np.asarray(documents)
-    T, crosses = len(documents), documents[:, None] != documents[None, :]
+    T = len(documents)
+    crosses = documents[:, None] != documents[None, :]
     for axes, (name, who) in zip(
         figure.subplots(1, len(maps), sharey=True), maps.items(), strict=True
     ):

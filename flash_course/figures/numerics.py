@@ -68,7 +68,8 @@ def squares_in_formats(scores, errors):
     """Relative error of relu^2 against the score: ``errors`` holds by format a number for each, nan if infinite."""
     title = "float16 loses small and large squares; bfloat16 keeps all, to fewer digits"
     figure, axes = new_axes(6.6, 3.5, "score s", "largest relative error of relu²(s)", title)
-    words, styles = [], looks(errors)
+    words = []
+    styles = looks(errors)
     for name, row in errors.items():
         colour, marker, line = styles[name]
         row = np.asarray(row)

@@ -61,7 +61,9 @@ def _arc(start, end, radius=1.0):
 
 
 def _turn(vector, angle):
-    (x, y), cos, sin = vector, np.cos(angle), np.sin(angle)
+    x, y = vector
+    cos = np.cos(angle)
+    sin = np.sin(angle)
     return np.array([x * cos - y * sin, y * cos + x * sin])
 
 

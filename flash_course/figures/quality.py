@@ -55,12 +55,14 @@ def training_of_seeds(runs, *, xlabel, title):
     figure = Figure(figsize=(7.4, 3.8), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     figure.suptitle(title, fontsize=FONT + 1)
-    styles, words = looks(runs), []
+    styles = looks(runs)
+    words = []
     scores = {name: np.array([score for _, _, score in each]) for name, each in runs.items()}
     top = min(map(min, scores.values())) + 0.24  # a score beyond is an arrow at the top
     for place, (name, each) in enumerate(runs.items()):
         colour, marker, line = styles[name]
-        x, bits = each[0][0], np.array([bits for _, bits, _ in each])
+        x = each[0][0]
+        bits = np.array([bits for _, bits, _ in each])
         left.fill_between(x, bits.min(0), bits.max(0), color=colour, alpha=0.2, linewidth=0)
         left.plot(x, bits.mean(0), linestyle=line, color=colour, linewidth=1.8, label=name)
         for seed, score in enumerate(scores[name]):
@@ -110,7 +112,8 @@ def quality_by_time(panels, *, baseline, title):
     figure.suptitle(title, fontsize=FONT + 1)
     words = []
     for axes, (name, models) in zip(every, panels.items()):
-        goal, said = np.mean(models[baseline][1], 0)[-1], []
+        goal = np.mean(models[baseline][1], 0)[-1]
+        said = []
         axes.axhline(goal, color=BLACK, linestyle=":", linewidth=1, alpha=0.7, label="_")
         for model, (colour, marker, line) in looks(models).items():
             seconds, rows, there = models[model]
@@ -154,9 +157,11 @@ def scores_by_rate(grids, *, title, taken=None):
         ylabel="bits per byte after the short run",
         title=title,
     )
-    styles, words = looks(grids), []
+    styles = looks(grids)
+    words = []
     for name, grid in grids.items():
-        (colour, marker, line), rates = styles[name], sorted(grid)
+        colour, marker, line = styles[name]
+        rates = sorted(grid)
         axes.plot(
             rates,
             [grid[r] for r in rates],
@@ -209,7 +214,9 @@ def loss_in_chunks(curves, C, *, title):
     figure, axes = new_axes(
         height=3.6, xlabel="position in the window, in bytes", ylabel="bits per byte", title=title
     )
-    words, styles, T = [], looks(curves), max(length for length, _ in curves.values())
+    words = []
+    styles = looks(curves)
+    T = max(length for length, _ in curves.values())
     for border in range(C, T, C):
         axes.axvline(border, color=BLACK, linewidth=0.7, linestyle=":", label="_")
     for name, (length, bits) in curves.items():
@@ -226,7 +233,8 @@ def loss_in_chunks(curves, C, *, title):
             linewidth=1.4,
             label=name,
         )
-        place, later = middle % C, middle > C
+        place = middle % C
+        later = middle > C
         first, second = (bits[later & part].mean() for part in (place < C / 2, place >= C / 2))
         words.append(f"{name} has {first:.2f} in first halves and {second:.2f} in second halves")
     axes.legend(fontsize=FONT - 1, frameon=False)
@@ -243,11 +251,9 @@ def bits_along_window(panels, T, *, level, title):
     line, and by name a row for each seed of means over equal stretches. ``level``: name and height of a level line.
     """
     figure = Figure(figsize=(7.4, 3.9), dpi=120, layout="constrained")
-    every, words, (mark, height) = (
-        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0],
-        [],
-        level,
-    )
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    words = []
+    mark, height = level
     figure.suptitle(title, fontsize=FONT + 1)
     for axes, (panel, (border, lines)) in zip(every, panels.items()):
         axes.axvline(border, color=BLACK, linewidth=1, linestyle=":", label="_")
@@ -309,11 +315,15 @@ def bits_in_chunk(profiles, ends, *, title):
         ylabel="bits per byte",
         title=title,
     )
-    styles, words, places = looks(profiles), [], np.arange(len(ends) - 1)
+    styles = looks(profiles)
+    words = []
+    places = np.arange(len(ends) - 1)
     names = [f"{b}" if b == a + 1 else f"{a + 1}-{b}" for a, b in pairwise(ends)]
     means = {name: np.atleast_2d(rows).mean(0) for name, rows in profiles.items()}
     for name, rows in profiles.items():
-        (colour, marker, line), rows, bits = styles[name], np.atleast_2d(rows), means[name]
+        colour, marker, line = styles[name]
+        rows = np.atleast_2d(rows)
+        bits = means[name]
         axes.fill_between(places, rows.min(0), rows.max(0), color=colour, alpha=0.2, linewidth=0)
         axes.plot(
             places,

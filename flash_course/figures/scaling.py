@@ -41,8 +41,10 @@ def _name_lines(axes, ends):
 
     Both axes are logarithmic, and are made wider for the names.
     """
-    (first, last), (low, high) = axes.get_xlim(), axes.get_ylim()
-    tall, below = np.log(high / low), -np.inf
+    first, last = axes.get_xlim()
+    low, high = axes.get_ylim()
+    tall = np.log(high / low)
+    below = -np.inf
     for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
         below = max(np.log(y / low) / tall, below + 0.07)
         axes.annotate(
@@ -153,7 +155,8 @@ def cost_against_length(panels, *, ylabel, title):
     at the lines.
     """
     figure = Figure(figsize=(6.2 * len(panels), 3.7), dpi=110, layout="constrained")
-    words, styles = [], looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
+    words = []
+    styles = looks(dict.fromkeys(name for lines, _ in panels.values() for name in lines))
     for axes, (panel, (lines, crossings)) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items()
     ):
@@ -198,7 +201,8 @@ def speedups(curves, *, title):
     axes = figure.add_subplot()
     for y, points in enumerate(curves.values()):
         for T, ratio in points:
-            x, faster = lengths.index(T), ratio >= 1
+            x = lengths.index(T)
+            faster = ratio >= 1
             axes.add_patch(
                 Rectangle(
                     (x, y),
@@ -248,7 +252,9 @@ def chunk_costs(sizes, counts, milliseconds, *, title):
     """Against C, each over its own smallest value: counts (by name a number for each C), and the measured time."""
     figure, axes = new_axes(6.2, 3.5, "C, tokens in a chunk", "times the smallest value", title)
     lines = {"time, measured": milliseconds} | counts
-    styles, words, ends = looks(lines), [], {}
+    styles = looks(lines)
+    words = []
+    ends = {}
     for name, values in lines.items():
         colour, marker, line = styles[name]
         ratio = np.asarray(values, float) / min(values)
@@ -319,7 +325,8 @@ def flattering_choices(choices, *, title):
     axes.set_ylim(len(choices) - 0.5, -0.7)
     axes.set_xscale("log")
     every = [ratio for both in choices.values() for ratio in both[:2]]
-    low, high = min(every) / 2, max(every) * 1.7
+    low = min(every) / 2
+    high = max(every) * 1.7
     axes.set_xlim(low, high)
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])

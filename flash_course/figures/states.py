@@ -231,7 +231,8 @@ def chunk_sizes(sizes, milliseconds, multiply_adds):
         6.2, 3.4, "C, tokens in a chunk (logarithmic)", "times the smallest value", title
     )
     lines = {"time, measured": milliseconds, "multiply-adds, counted": multiply_adds}
-    words, styles = [], looks(lines)
+    words = []
+    styles = looks(lines)
     axes.axvline(best, color="#AAAAAA", linewidth=1.2)
     for (name, values), place in zip(lines.items(), (0, -1)):
         colour, marker, line = styles[name]

@@ -53,7 +53,8 @@ SPARE = (
 
 def looks(names):
     """Colour, marker and line by name: the model's own; where two names are of one model, both have its colour."""
-    given, spare = {}, iter(SPARE)
+    given = {}
+    spare = iter(SPARE)
     for name in names:
         plain = name.lower().replace("_", "-")
         key = max((key for key in LOOKS if key in plain), key=len, default=None)
@@ -108,7 +109,8 @@ def show(figure, alt, table=None):
 
 def small_png(figure, alt):
     """The figure as the bytes of a PNG with a palette: a quarter of the size, and drawings need few colours."""
-    full, small = io.BytesIO(), io.BytesIO()
+    full = io.BytesIO()
+    small = io.BytesIO()
     figure.savefig(full, format="png", facecolor="white")
     text = PngInfo()
     text.add_itxt("Description", alt)

@@ -53,7 +53,8 @@ def state_updates(panels, key, wanted, *, title):
     if len(panels) < len(grid):  # what the colours say, where the last panel would be
         told = "left: the state before\nright: the state after\nyellow: has changed\n"
         told += f"bold: reads {wanted:g}, as it should"
-        x, y = (columns - 0.93) / columns, 0.42 / count
+        x = (columns - 0.93) / columns
+        y = 0.42 / count
         figure.text(x, y, told, va="center", fontsize=FONT + 1, linespacing=1.7)
     figure.suptitle(title, fontsize=FONT + 2)
     alt = f"The state of {len(panels)} layers before and after a token with k = {_list(key)} and the value {wanted:g}"
@@ -111,7 +112,8 @@ def numbers_kept(lengths, numbers, *, title):
 
 def _labelled(axes, x, curves, form):
     """A line for each name, the name at its right end; what each says in words."""
-    styles, words = looks(curves), []
+    styles = looks(curves)
+    words = []
     for name, y in curves.items():
         colour, marker, line = styles[name]
         axes.plot(x, y, linestyle=line, marker=marker, color=colour, linewidth=1.8, markersize=5)

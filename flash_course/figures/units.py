@@ -6,11 +6,9 @@ from matplotlib.lines import Line2D
 from .style import BLACK, FONT, ORANGE, SKY, YELLOW
 
 # kinds of box: colour, width of the frame
-_DENSE, _SINGLE, _MIXING = (
-    (SKY, 0.8),
-    (YELLOW, 0.8),
-    (ORANGE, 2.6),
-)
+_DENSE = (SKY, 0.8)
+_SINGLE = (YELLOW, 0.8)
+_MIXING = (ORANGE, 2.6)
 
 _FLOWS = {  # name: boxes (text, x, y, kind), then arrows between them
     "MLP": (

@@ -20,10 +20,13 @@ def fill_gradebook(results, path, column=None):
     head = rows[0] if rows else []
     target, number = target_of(head, results, column, path)
     by_key, by_id = students_of(head, rows[1:])
-    places, left = (
-        {},
-        {"not in the gradebook": [], "not read": [], "of another set": [], "fits two students": []},
-    )
+    places = {}
+    left = {
+        "not in the gradebook": [],
+        "not read": [],
+        "of another set": [],
+        "fits two students": [],
+    }
     for result in results:
         name = result["name"]
         file = CANVAS_FILE.search(name)

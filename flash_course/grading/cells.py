@@ -111,7 +111,8 @@ def translated(text):
         ) from None
     text = text.replace("\f", "")  # a page break, at which IPython would take a new line to begin
     blank = len(text) - len(text.lstrip())
-    manager, lines = TransformerManager(), f"{text}\n".splitlines(keepends=True)
+    manager = TransformerManager()
+    lines = f"{text}\n".splitlines(keepends=True)
     for transform in [*manager.cleanup_transforms, *manager.line_transforms]:
         lines = transform(lines)
     starts = sorted(

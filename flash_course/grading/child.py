@@ -65,7 +65,8 @@ def in_child(function, limits, folder=None, given=None):
     key = secrets.token_hex(8).encode()
     read, write = os.pipe()
     sys.stdout.flush()
-    parent, begun = os.getpid(), time.monotonic()
+    parent = os.getpid()
+    begun = time.monotonic()
     pid = os.fork()
     if pid == 0:
         be_the_child(function, limits, folder, given, key, write, parent)
@@ -192,7 +193,8 @@ def send(pipe, key, message):
 
 def supervise(pid, pipe, limits, begun):
     """(line, why there is none, whether a limit of time was met); both are None where the child just ended."""
-    data, looked = bytearray(), time.monotonic()
+    data = bytearray()
+    looked = time.monotonic()
     while True:
         going = take(pipe, data, LOOK)
         if b"\n" in data or len(data) > MESSAGE_BYTES or not going:
@@ -237,7 +239,8 @@ def limit_met(pid, limits, begun):
     everything = everything_of(pid, known)
     if len(everything) > MANY:
         return say("all", "too many", most=MANY), False
-    used, passed = processes.computed({pid, *everything}, known), time.monotonic() - begun
+    used = processes.computed({pid, *everything}, known)
+    passed = time.monotonic() - begun
     if used >= limits.seconds:
         return say("all", "too slow", seconds=f"{limits.seconds:g}"), True
     if passed >= limits.on_the_clock:

@@ -173,7 +173,8 @@ def run_grade(args):
     if args.number:
         load_set(args.number)  # or an error that names the sets
     pool = Pool(args.held_out) if args.held_out else default_pool()
-    limits, only = Limits(seconds=args.seconds), read_due(args.only, args.number)
+    limits = Limits(seconds=args.seconds)
+    only = read_due(args.only, args.number)
     own = Path(args.out) / "texts.csv"
     files = [path for path in (own if own.is_file() else None, args.marks) if path]
     marks = {code: row for path in files for code, row in read_marks(path).items()}

@@ -9,7 +9,8 @@ def read_due(text, number=None):
     """What ``--only`` says, of one set or any: None for all, ``"core"``, or the list of names in ``"05.1,05.3"``."""
     if text is None or text == CORE:
         return text
-    names, sets = [name.strip() for name in text.split(",")], SETS if number is None else (number,)
+    names = [name.strip() for name in text.split(",")]
+    sets = SETS if number is None else (number,)
     if unknown := [
         name for name in names if name[:2] not in sets or name not in load_set(name[:2])
     ]:

@@ -57,7 +57,8 @@ class Fingerprint:
         """{name: object, or a tuple of objects} of all that the verdict depends on."""
         found = {module.__name__: sys.modules.get(module.__name__) for module in self.checkers}
         read = {np.linalg, np.random, torch.nn.functional, torch.Tensor}
-        names, attributes = set(), set()
+        names = set()
+        attributes = set()
         for module in self.checkers:
             for name, thing in vars(module).items():
                 if not name.startswith("__"):
@@ -80,7 +81,8 @@ class Fingerprint:
 
     def changed(self):
         """None, or the name of something that is no longer what it was."""
-        after, own = self.now(), tuple(f"{module.__name__}." for module in self.checkers)
+        after = self.now()
+        own = tuple(f"{module.__name__}." for module in self.checkers)
         gone = [
             name
             for name, thing in self.before.items()

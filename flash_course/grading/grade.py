@@ -107,7 +107,8 @@ def grade(
     if not hasattr(os, "fork"):
         raise ValueError("grading needs Linux or macOS: use WSL, Colab or the container on Windows")
     pool = default_pool() if pool is None else pool
-    handed, in_sandbox = find_submissions(paths), sandbox.chosen(mode)
+    handed = find_submissions(paths)
+    in_sandbox = sandbox.chosen(mode)
     kept = Results(out)
     with stopped_by_signals(), own_processes() as others:
         submissions = [read(file, number) for file in handed.files]
@@ -196,7 +197,8 @@ def graded(desks, workers, quiet, others=()):
 
     What a process that judges leaves behind when it is ended goes too, but not ``others``.
     """
-    waiting, running = desks[::-1], []
+    waiting = desks[::-1]
+    running = []
     count = sum(len(desk.tasks) for desk in desks)
     # None: not into a file
     bar = tqdm(total=count, unit="exercise", disable=True if quiet else None)
@@ -239,7 +241,8 @@ def wait_for(judges):
 
 
 def result_of(desk, key, in_sandbox):
-    submission, rows = desk.submission, {name: desk.rows[name] for name in desk.exercises}
+    submission = desk.submission
+    rows = {name: desk.rows[name] for name in desk.exercises}
     points, most = (sum(row[what] for row in rows.values()) for what in ("points", "of"))
     return {
         "name": submission.name,

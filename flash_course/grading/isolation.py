@@ -35,7 +35,8 @@ class Judge:
         self.number, self.tasks, self.exercises = number, tasks, exercises
         self.limits, self.in_sandbox = limits, in_sandbox
         self.at = at  # is called with the name of an exercise before it begins
-        self.todo, self.rows = [*tasks], {}
+        self.todo = [*tasks]
+        self.rows = {}
         self.failed_starts = self.tries = 0
         self.gave_up = False  # in the last look: then something may be left that it had started
         self.begin()

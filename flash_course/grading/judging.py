@@ -44,7 +44,8 @@ def serve(number, limits, grader, tasks, lines):
     for name in ("all", *exercises):
         # read here: the folder of a translation may be named from where the grader was started
         texts.tables(name)
-    folder, own = processes.new_folder(grader), own_limits()
+    folder = processes.new_folder(grader)
+    own = own_limits()
     try:
         tell(lines, READY)
         while os.read(tasks, 1) == BELL:
@@ -89,7 +90,8 @@ def judge(exercises, seconds, task):
     """
     exercise, seed = exercises[task["exercise"]], task["seed"]
     more_cases = held_out_cases(exercise, task["held_out"], seed)
-    judge_answer, checker = verdict.judge, Fingerprint(exercise)
+    judge_answer = verdict.judge
+    checker = Fingerprint(exercise)
     statements = Statements(task["cells"], task["name"])  # read only: nothing of it runs yet
     try:
         with closed_book.oracle_shut():
@@ -137,7 +139,9 @@ def main(number, limits, grader):
     processes.control(processes.READABLE, 0)
     if os.getpid() != 1:  # with a number of its own in the sandbox, bubblewrap sees to it
         processes.die_with(int(grader), signal.SIGTERM)
-    tasks, lines, nothing = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDWR)
+    tasks = os.dup(0)
+    lines = os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
         os.dup2(nothing, stream)
     serve(number, Limits(**json.loads(limits)), int(grader), tasks, lines)

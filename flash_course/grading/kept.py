@@ -57,7 +57,8 @@ class Results:
         """The result of an earlier run on the same file, or None."""
         try:
             result = json.loads(self.path(submission.name).read_text(encoding="utf-8"))
-            facts, seal = (result["key"], result["digest"]), str(result["seal"])
+            facts = (result["key"], result["digest"])
+            seal = str(result["seal"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if not hmac.compare_digest(seal.encode(), self.seal(result).encode()):

@@ -27,7 +27,8 @@ def text(said):
 
 
 def escaped(found):
-    before, sign = found[0][:-1], found[0][-1]
+    before = found[0][:-1]
+    sign = found[0][-1]
     return before + NUMBERED.get(sign, f"\\{sign}")
 
 

@@ -128,7 +128,8 @@ def merge_changes(results, changes, path):
     by_name = {composed(r["name"]): r for r in results} | {r["name"]: r for r in results}
     done, left = [], []
     for change in changes:
-        name, exercise = change["name"].strip(), change["exercise"].strip()
+        name = change["name"].strip()
+        exercise = change["exercise"].strip()
         result = by_name.get(name) or by_name.get(composed(name))
         row = result and result["exercises"].get(exercise)
         if row is None:

@@ -76,7 +76,9 @@ def well_formed(exercise, message):
         *LISTS,
     }:
         return False
-    parts, lists, text = message["parts"], [message[name] for name in LISTS], message["text"]
+    parts = message["parts"]
+    lists = [message[name] for name in LISTS]
+    text = message["text"]
     if not isinstance(parts, dict) or parts.keys() != exercise.parts.keys():
         return False
     passed = [*parts.values()]

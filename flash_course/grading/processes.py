@@ -31,7 +31,9 @@ SET_LIMITS = {
     "aarch64": (0xC00000B7, 261),
 }
 NEW_RULES, APPLY_RULES = 444, 446  # system calls of Landlock, the same on all machines
-BLOCK_DEVICES, SIGNALS = 1 << 11, 1 << 1  # what a rule can be about
+# what a rule can be about
+BLOCK_DEVICES = 1 << 11
+SIGNALS = 1 << 1
 LINUX = sys.platform == "linux"
 
 
@@ -102,7 +104,8 @@ def keep_off_limits():
 
 def table():
     """{process: (its parent, seconds that it and its ended children have computed)}; empty where nobody tells."""
-    found, tick = {}, os.sysconf("SC_CLK_TCK")
+    found = {}
+    tick = os.sysconf("SC_CLK_TCK")
     for name in filter(str.isdigit, os.listdir("/proc") if LINUX else ()):
         with contextlib.suppress(OSError, ValueError, IndexError):  # it has just ended
             with open(f"/proc/{name}/stat") as file:
@@ -114,7 +117,8 @@ def table():
 
 def below(pid, known=None, besides=()):
     """The processes that descend from ``pid``, but not those in ``besides`` and what descends from them."""
-    known, found = table() if known is None else known, [pid]
+    known = table() if known is None else known
+    found = [pid]
     for one in found:
         found += [
             child for child, (parent, _) in known.items() if parent == one and child not in besides

@@ -116,7 +116,8 @@ def student_in(row, result):
 
 def help_with(exercise, row, student):
     """What a page has besides the verdict: the numbers that were drawn, and for what went wrong a hint."""
-    said, numbers = [], exercise.numbers(student)
+    said = []
+    numbers = exercise.numbers(student)
     if numbers:
         said.append(
             say(

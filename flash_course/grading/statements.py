@@ -87,7 +87,8 @@ class Statements:
 
     def give(self, wanted):
         """The statements that give some names and all that these depend on, and the names of all that."""
-        names, before = {*wanted}, None
+        names = {*wanted}
+        before = None
         while names != before:
             before = {*names}
             for one in self.all:
@@ -129,7 +130,8 @@ class Statements:
     def execute(self, statements, seconds=None):
         """The names that some statements define in a new module, and what failed."""
         module = sys.modules["__main__"] = ModuleType("__main__")
-        names, notes = vars(module), []
+        names = vars(module)
+        notes = []
         names["display"] = nothing  # every notebook has it
         with closing(asyncio.Runner()) as runner, at_most(seconds):
             for one in statements:

@@ -28,7 +28,8 @@ def numbers():
     kv = lin_k.swapaxes(1, 2) @ v
     earlier = np.concatenate([0 * kv[:1], np.cumsum(kv, axis=0)[:-1]])
     mean = earlier / np.maximum(C * np.arange(len(kv)), 1)[:, None, None]
-    near, far = weight @ v, heads["lin_q"].reshape(-1, C, 2) @ mean
+    near = weight @ v
+    far = heads["lin_q"].reshape(-1, C, 2) @ mean
     arrays = {"z": Z, "v": V, "gamma": GAMMA, "beta": BETA, "bias": BIAS} | heads
     arrays |= {"score": score, "weight": weight, "kv": kv, "mean": mean}
     return arrays | {

@@ -26,7 +26,8 @@ class Measured:
     def kinds(self):
         """(T, T) of "", "one", "sum", "twice", "missing", "leak": what the picture shows."""
         allowed = np.tri(len(self.one), dtype=bool)
-        one, far = self.one | self.keyless, self.sum
+        one = self.one | self.keyless
+        far = self.sum
         return np.select(
             [~allowed & (one | far), ~allowed, one & far, one, far],
             ["leak", "", "twice", "one", "sum"],
@@ -120,7 +121,8 @@ def measure(mix, T=14, C=4, seed=0):
     def moves(change):  # of the heads and the output as they are when it is called
         moved = np.zeros((T, T), bool)
         for j in range(T):
-            h, w = heads.copy(), v.copy()
+            h = heads.copy()
+            w = v.copy()
             change(h, w, j)
             moved[:, j] = (mix(h, w) != before).any(1)
         return moved
@@ -134,7 +136,8 @@ def measure(mix, T=14, C=4, seed=0):
     def value(h, w, j):
         w[j] += 1
 
-    one, far = moves(quad_key), moves(lin_key)
+    one = moves(quad_key)
+    far = moves(lin_key)
     heads[2] = (
         0  # nothing is read through the sum now, so that a value which moves an output is read one by one
     )

@@ -29,13 +29,16 @@ def room(C, S, E):
 
 def decoding(prompt=PROMPT, C=4, *, seed=0):
     """The page: ``prompt`` is read word by word, with S = 2 and E = 3 and small whole numbers."""
-    words, S, E = prompt.split(), 2, 3
+    words = prompt.split()
+    S = 2
+    E = 3
     if not 2 <= len(words) <= 32 or not 1 <= C <= 8:
         raise ValueError(
             f"{len(words)} words, C={C}: expected 2 to 32 words and 1 to 8 tokens in a chunk"
         )
     rng = np.random.default_rng(seed)
-    lin_k_TS, v_TE = rng.integers(-2, 3, (len(words), S)), rng.integers(-2, 3, (len(words), E))
+    lin_k_TS = rng.integers(-2, 3, (len(words), S))
+    v_TE = rng.integers(-2, 3, (len(words), E))
     state = [state_numbers(t, C, S, E) for t in range(1, len(words) + 1)]
     cache = [t * (S + E) for t in range(1, len(words) + 1)]
     title = f"FLASH empties its unfinished chunk every {C} tokens; a cache grows"

@@ -182,13 +182,15 @@ def cost(config):
 
 def write_table(experiment):
     """Put the table between the two marks of README.md."""
-    made, path = table(experiment, finished()), HERE / "README.md"
+    made = table(experiment, finished())
+    path = HERE / "README.md"
     text = path.read_text(encoding="utf-8")
     if not 0 <= text.find(START) < text.find(END):
         raise ValueError(
             f"README.md has lost the marks of the table, {START} and {END}: put them back"
         )
-    before, after = text.split(START)[0], text.split(END)[-1]
+    before = text.split(START)[0]
+    after = text.split(END)[-1]
     write_text(path, f"{before}{START}\n{made}\n{END}{after}")
     print("the table is in README.md")
 

@@ -28,7 +28,9 @@ class MyUnit(nn.Module):
         valid = v.new_ones(v.shape[:2]) if mask is None else mask.to(v.dtype)
         v = v if mask is None else v.masked_fill(~mask[..., None], 0)
         if self.causal:
-            total, count = v.cumsum(1), valid.cumsum(1)
+            total = v.cumsum(1)
+            count = valid.cumsum(1)
         else:
-            total, count = v.sum(1, keepdim=True).expand_as(v), valid.sum(1, keepdim=True)
+            total = v.sum(1, keepdim=True).expand_as(v)
+            count = valid.sum(1, keepdim=True)
         return total / count.clamp(min=1)[..., None]

@@ -144,7 +144,8 @@ def load_austen(folder=None):
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))["austen"]
         text = bz2.decompress((folder / "austen.txt.bz2").read_bytes())
-        novels, expected = text.split(b"\0"), manifest["documents"]
+        novels = text.split(b"\0")
+        expected = manifest["documents"]
         if len(novels) != len(expected):
             raise ValueError(f"{len(novels)} novels, not {len(expected)}")
         for novel, entry in zip(novels, expected):
@@ -263,7 +264,9 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
 def split_of(array, offsets, vocabulary, what):
     """One split, its ids in the smallest type that holds them: equal tokens are equal bytes, whatever they came as."""
     tokens = integers(array, what)
-    low, high, N = int(tokens.min()), int(tokens.max()), vocabulary.tokens
+    low = int(tokens.min())
+    high = int(tokens.max())
+    N = vocabulary.tokens
     if low < 0 or high >= N:
         raise ValueError(
             f"{what} holds the id {low if low < 0 else high}: expected 0 to {N - 1} (vocab_size={N})"

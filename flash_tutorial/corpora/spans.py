@@ -28,7 +28,8 @@ def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=ST
         raise ValueError(
             f"the ids already hold mask_id={mask_id}; take an id that is not in the vocabulary"
         )
-    inputs, targets = ids.astype(np.int64), np.full(ids.shape, IGNORE, np.int64)
+    inputs = ids.astype(np.int64)
+    targets = np.full(ids.shape, IGNORE, np.int64)
     pool = ids[ids != start_id]
     for row in range(len(ids)):
         may_hide = np.flatnonzero(ids[row] != start_id)

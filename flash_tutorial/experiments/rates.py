@@ -20,7 +20,8 @@ def best_rate(experiment, arm, stored):
 
 def trials(experiment, arm, stored):
     """{rate: mean score of the runs that choose a rate}, by rate."""
-    search, scores = experiment.search_of(arm), {}
+    search = experiment.search_of(arm)
+    scores = {}
     for row in stored:
         counts = (
             arm.owns(row)

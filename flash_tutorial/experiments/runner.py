@@ -161,7 +161,8 @@ def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
     """Train a model, going on from the last checkpoint in ``folder``, and measure it."""
     corpus = experiment.corpus_of(arm)
     settings = experiment.settings_of(arm, rate, seed, steps, budget)
-    model, measures = built(arm, seed), {"parameters": None}
+    model = built(arm, seed)
+    measures = {"parameters": None}
     if experiment.at_start:
         measures |= experiment.at_start(model, corpus)
         model.zero_grad(set_to_none=True)
@@ -209,7 +210,8 @@ def of_log(log, budget=None):
     """Of a run's log the scores on the way, by update or by second of the budget, the loss at even
     distances, and the mean of the last hundred.
     """
-    found, every = {}, max(1, len(log) // CURVE)
+    found = {}
+    every = max(1, len(log) // CURVE)
     scored = [row for row in log if "validation_bits_per_byte" in row]
     if len(scored) > 1:
         share = 1 if budget is None else budget / len(log)
@@ -279,6 +281,7 @@ def update_of(experiment, arm):
     """A function that makes an update, again and again the same one."""
     settings = experiment.settings_of(arm, 1e-3, 0, 1000)
     model: nn.Module = built(arm, 0)
-    optimizer, engine = new_optimizer(model, settings), Engine(model, settings.dtype)
+    optimizer = new_optimizer(model, settings)
+    engine = Engine(model, settings.dtype)
     batch = list(parts(experiment.corpus_of(arm).train, settings, 0, True, engine.device))
     return lambda: train_step(model, optimizer, batch, 0, settings, engine)

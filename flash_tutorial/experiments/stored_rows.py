@@ -164,7 +164,8 @@ def refuse_settings(file, arm, stored, asked):
         return
     for part, config in (("model", ModelConfig), ("train", TrainConfig)):
         before = before_they_existed(config)
-        was, now = before | stored[part], before | asked[part]
+        was = before | stored[part]
+        now = before | asked[part]
         changed = [name for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
         if changed and stored[part]:
             name = changed[0]

@@ -151,7 +151,8 @@ def unmake_heads(
 @torch.library.custom_op("flash_tutorial::ungate", mutates_args=("dh",))
 def ungate(h: Tensor, y: Tensor, dout: Tensor, dh: Tensor) -> tuple[Tensor, Tensor]:
     """SiLU(h) y, and the gradient of y, ``(B, T, E)``; the gradient of the gate's part of ``h`` goes into ``dh``."""
-    out, dy = torch.empty_like(y), torch.empty_like(y)
+    out = torch.empty_like(y)
+    dy = torch.empty_like(y)
     kernels.run_ungate(h, y, dout, out, dy, dh)
     return out, dy
 
@@ -300,7 +301,8 @@ def fused_mixed_chunk(
 
 
 def _check(tensors, gate, table, C, tile):
-    heads, v = tensors[:4], tensors[-1]
+    heads = tensors[:4]
+    v = tensors[-1]
     if any(t.dim() != 3 or t.shape[:2] != v.shape[:2] or t.shape != heads[0].shape for t in heads):
         raise ValueError(
             f"heads have shapes {[tuple(t.shape) for t in heads]}, v {tuple(v.shape)}: expected (B, T, S)"
@@ -351,9 +353,12 @@ class _MixAndProject(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         h, gamma, beta, table, weight, state, y, *angles = ctx.saved_tensors
-        E, dh = weight.shape[1], torch.empty_like(h)
-        of_v, of_z = slice(E, 2 * E), slice(2 * E, None)
-        heads, v = make_heads(h[..., of_z], gamma, beta, *angles), F.silu(h[..., of_v])
+        E = weight.shape[1]
+        dh = torch.empty_like(h)
+        of_v = slice(E, 2 * E)
+        of_z = slice(2 * E, None)
+        heads = make_heads(h[..., of_z], gamma, beta, *angles)
+        v = F.silu(h[..., of_v])
         out, dy = ungate(h[..., :E], y, (grad @ weight).contiguous(), dh[..., :E])
         dheads, dtable = unread(dy, heads, v, state, table, ctx.how, dh[..., of_v], h[..., of_v])
         dheads = [t.contiguous() for t in dheads]
@@ -372,8 +377,10 @@ def fused_unit(unit, h, angles, segment_ids=None):
     tile = tile_for(h.device, h.dtype, unit.qk_dim)
     how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, tile)
     table = None if unit.bias is None else unit.bias(how.C)
-    weight, offset = unit.out_proj.weight.to(h.dtype), unit.out_proj.bias.to(h.dtype)
-    gamma, beta = unit.scale_offset.gamma.contiguous(), unit.scale_offset.beta.contiguous()
+    weight = unit.out_proj.weight.to(h.dtype)
+    offset = unit.out_proj.bias.to(h.dtype)
+    gamma = unit.scale_offset.gamma.contiguous()
+    beta = unit.scale_offset.beta.contiguous()
     h = h.contiguous()
     if goes_back(h, gamma, beta, table, weight, offset):
         return _MixAndProject.apply(h, gamma, beta, table, weight, offset, angles, how)

@@ -93,7 +93,8 @@ def heads_kernel(
     HALF: tl.constexpr,
 ):
     """One program makes all heads of R tokens: of z = SiLU(h) the pairs (k, k + S / 2) of z gamma + beta, turned."""
-    rows, k = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R), tl.arange(0, HALF)
+    rows = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
+    k = tl.arange(0, HALF)
     table = (rows % T)[:, None] * (S // 2) + k[None, :]
     inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
     # (R, HALF)
@@ -101,12 +102,11 @@ def heads_kernel(
         tl.load(cos + table, mask=inside, other=0.0),
         tl.load(sin + table, mask=inside, other=0.0),
     )
-    low, high = (
-        silu_of(h, h_stride, rows, k, inside),
-        silu_of(h + S // 2, h_stride, rows, k, inside),
-    )
+    low = silu_of(h, h_stride, rows, k, inside)
+    high = silu_of(h + S // 2, h_stride, rows, k, inside)
     for head in tl.static_range(4):
-        x, y = low * weights(gamma, head, k, S), high * weights(gamma + S // 2, head, k, S)
+        x = low * weights(gamma, head, k, S)
+        y = high * weights(gamma + S // 2, head, k, S)
         x, y = x + weights(beta, head, k, S), y + weights(beta + S // 2, head, k, S)
         place = out + (head * rows_end + rows)[:, None] * S + k[None, :]
         tl.store(place, (x * c - y * s).to(out.dtype.element_ty), mask=inside)
@@ -152,10 +152,8 @@ def scan_kernel(
     With documents the sum starts anew where none crosses from chunk to chunk (joins), or fills one (whole).
     """
     # 64 bits: B G N may be large
-    b, n = (
-        tl.program_id(0).to(tl.int64),
-        tl.program_id(1) * WIDTH + tl.arange(0, WIDTH),
-    )
+    b = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     total = tl.full((WIDTH,), 0.0, tl.float32)
     for i in range(G):
         g = G - 1 - i if LATER else i
@@ -206,15 +204,19 @@ def mix_kernel(
 
     y = lin_q @ state + (relu(scale quad_q @ quad_k^T + bias)^2, later keys 0) @ v, and out = u * y
     """
-    G, tiles, columns_of_tiles = cdiv(T, C), cdiv(C, M), cdiv(E, E_TILE)
+    G = cdiv(T, C)
+    tiles = cdiv(C, M)
+    columns_of_tiles = cdiv(E, E_TILE)
     # the tiles of a chunk are neighbours: they read the same values, keys and state
     program = tl.program_id(0)
-    m, e = program % tiles, program // tiles % columns_of_tiles
-    b, g = (
-        (program // (tiles * columns_of_tiles) // G).to(tl.int64),
-        program // (tiles * columns_of_tiles) % G,
-    )
-    chunk, end = g * C, tl.minimum(g * C + C, T)  # the last chunk may be short
+    m = program % tiles
+    e = program // tiles % columns_of_tiles
+    chunks_before = program // (tiles * columns_of_tiles)
+    b = (chunks_before // G).to(tl.int64)
+    g = chunks_before % G
+    chunk = g * C
+    # the last chunk may be short
+    end = tl.minimum(g * C + C, T)
     rows = chunk + m * M + tl.arange(0, M)  # those from `end` on are never read and never written
     columns = e * E_TILE + tl.arange(0, E_TILE)
     s = tl.arange(0, S_TILE)
@@ -276,17 +278,24 @@ def maps_kernel(
     E_TILE: tl.constexpr,
 ):
     """One program makes one tile, M queries by M keys, of the weights a = r^2 and the scores' gradient 2 r (dy v^T)."""
-    G, tiles = cdiv(T, C), cdiv(C, M)
+    G = cdiv(T, C)
+    tiles = cdiv(C, M)
     program = tl.program_id(0)
-    i, j = program // tiles % tiles, program % tiles
-    b, g = (program // (tiles * tiles) // G).to(tl.int64), program // (tiles * tiles) % G
-    chunk, end = g * C, tl.minimum(g * C + C, T)
-    rows, keys = chunk + i * M + tl.arange(0, M), chunk + j * M + tl.arange(0, M)
+    i = program // tiles % tiles
+    j = program % tiles
+    chunks_before = program // (tiles * tiles)
+    b = (chunks_before // G).to(tl.int64)
+    g = chunks_before % G
+    chunk = g * C
+    end = tl.minimum(g * C + C, T)
+    rows = chunk + i * M + tl.arange(0, M)
+    keys = chunk + j * M + tl.arange(0, M)
     s = tl.arange(0, S_TILE)
     if documents is not None:
         documents += b * T
 
-    r, da = tl.full((M, M), 0.0, tl.float32), tl.full((M, M), 0.0, tl.float32)
+    r = tl.full((M, M), 0.0, tl.float32)
+    da = tl.full((M, M), 0.0, tl.float32)
     if j <= i:  # tiles above the diagonal hold later keys only, and stay zero
         # (M, S_TILE)
         q = load_tile(quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S)
@@ -298,7 +307,8 @@ def maps_kernel(
             grad = load_tile(dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E)
             value = load_tile(v + b * v_strides[0], v_strides[1:], keys, columns, end, E)
             da += tl.dot(grad, tl.trans(value), input_precision="ieee")
-    row, column = rows - chunk, keys - chunk
+    row = rows - chunk
+    column = keys - chunk
     place = ((b * G + g) * C + row[:, None]) * C + column[None, :]
     inside = (row < C)[:, None] & (column < C)[None, :]
     tl.store(a + place, (r * r).to(a.dtype.element_ty), mask=inside)
@@ -330,19 +340,20 @@ def values_kernel(
 
     With h it is that of h, where v = SiLU(h).
     """
-    G, tiles, columns_of_tiles = cdiv(T, C), cdiv(C, M), cdiv(E, E_TILE)
+    G = cdiv(T, C)
+    tiles = cdiv(C, M)
+    columns_of_tiles = cdiv(E, E_TILE)
     program = tl.program_id(0)
-    j, e = program % tiles, program // tiles % columns_of_tiles
-    b, g = (
-        (program // (tiles * columns_of_tiles) // G).to(tl.int64),
-        program // (tiles * columns_of_tiles) % G,
-    )
-    chunk, end = g * C, tl.minimum(g * C + C, T)
-    keys, columns, s = (
-        chunk + j * M + tl.arange(0, M),
-        e * E_TILE + tl.arange(0, E_TILE),
-        tl.arange(0, S_TILE),
-    )
+    j = program % tiles
+    e = program // tiles % columns_of_tiles
+    chunks_before = program // (tiles * columns_of_tiles)
+    b = (chunks_before // G).to(tl.int64)
+    g = chunks_before % G
+    chunk = g * C
+    end = tl.minimum(g * C + C, T)
+    keys = chunk + j * M + tl.arange(0, M)
+    columns = e * E_TILE + tl.arange(0, E_TILE)
+    s = tl.arange(0, S_TILE)
 
     k = load_tile(lin_k + b * lin_k_strides[0], lin_k_strides[1:], keys, s, end, S)  # (M, S_TILE)
     asked = load_tile(
@@ -409,7 +420,8 @@ def unheads_kernel(
     HALF: tl.constexpr,
 ):
     """Backward through the heads of R tokens: the gradient of h, and the program's share of gamma's and beta's."""
-    rows, k = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R), tl.arange(0, HALF)
+    rows = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
+    k = tl.arange(0, HALF)
     table = (rows % T)[:, None] * (S // 2) + k[None, :]
     inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
     # (R, HALF)
@@ -417,11 +429,10 @@ def unheads_kernel(
         tl.load(cos + table, mask=inside, other=0.0),
         tl.load(sin + table, mask=inside, other=0.0),
     )
-    low, high = (
-        silu_of(h, h_stride, rows, k, inside),
-        silu_of(h + S // 2, h_stride, rows, k, inside),
-    )
-    dlow, dhigh = tl.full((R, HALF), 0.0, tl.float32), tl.full((R, HALF), 0.0, tl.float32)
+    low = silu_of(h, h_stride, rows, k, inside)
+    high = silu_of(h + S // 2, h_stride, rows, k, inside)
+    dlow = tl.full((R, HALF), 0.0, tl.float32)
+    dhigh = tl.full((R, HALF), 0.0, tl.float32)
     for head in tl.static_range(4):
         place = dheads[head] + rows[:, None] * S + k[None, :]
         x = tl.load(place, mask=inside, other=0.0).to(tl.float32)
@@ -503,7 +514,9 @@ def run_mix(
     quad_q, quad_k, lin_q, v, state, bias, documents, u, y, out, C, scale, tile=SMALL, silu=False
 ):
     """Start one program for each tile of ``out``; tensors may have any strides, ``y`` has those of ``out``."""
-    (B, T, E), S, (M, E_tile, warps, stages) = v.shape, quad_q.shape[2], Tile(*tile)
+    B, T, E = v.shape
+    S = quad_q.shape[2]
+    M, E_tile, warps, stages = Tile(*tile)
     # the last tiles may stick out
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
     strides = _strides(quad_q, quad_k, lin_q, v, state, bias, u, out)
@@ -536,7 +549,9 @@ def run_mix(
 
 def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=SMALL):
     """Start one program for each tile of ``a`` and ``ds (B, G, C, C)``, which are contiguous."""
-    (B, T, E), S, (M, E_tile, warps, stages) = v.shape, quad_q.shape[2], Tile(*tile)
+    B, T, E = v.shape
+    S = quad_q.shape[2]
+    M, E_tile, warps, stages = Tile(*tile)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) ** 2
     with torch.cuda.device_of(v):
         maps_kernel[(programs,)](
@@ -564,7 +579,9 @@ def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=SMALL
 
 def run_values(lin_k, dsums, a, dy, h, out, C, tile=SMALL):
     """Start one program for each tile of ``out (B, T, E)``; ``a`` is contiguous, the others may have any strides."""
-    (B, T, E), S, (M, E_tile, warps, stages) = dy.shape, lin_k.shape[2], Tile(*tile)
+    B, T, E = dy.shape
+    S = lin_k.shape[2]
+    M, E_tile, warps, stages = Tile(*tile)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
     with torch.cuda.device_of(dy):
         values_kernel[(programs,)](

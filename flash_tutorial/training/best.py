@@ -20,7 +20,10 @@ class Scores:
     """
 
     def __init__(self, split, config, out, found, evaluate, save_model):
-        self.split, self.config, self.out, self.last = split, config, out, (None, None)
+        self.split = split
+        self.config = config
+        self.out = out
+        self.last = (None, None)
         self.evaluate, self.save_model = evaluate, save_model
         self.best = read_best(out / "best") if out and found else None
 

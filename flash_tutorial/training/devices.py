@@ -91,9 +91,11 @@ def bfloat16_gain(threads) -> float:
     Measured in a tenth of a second of the processor's time, in turn, by the shortest times, so that a busy machine
     comes to the same answer.
     """
-    a, b = torch.randn(2048, 128), torch.randn(128, 576)
+    a = torch.randn(2048, 128)
+    b = torch.randn(128, 576)
     pairs = {torch.float32: (a, b), torch.bfloat16: (a.bfloat16(), b.bfloat16())}
-    shortest, end = dict.fromkeys(pairs, float("inf")), time.process_time() + 0.1
+    shortest = dict.fromkeys(pairs, float("inf"))
+    end = time.process_time() + 0.1
     while time.process_time() < end or max(shortest.values()) == float("inf"):
         for dtype, (left, right) in pairs.items():
             began = time.process_time()
@@ -282,7 +284,8 @@ def training_group(device="auto"):
 
     Under torchrun it is set up and taken down here: NCCL on CUDA cards, one for each rank, and gloo elsewhere.
     """
-    size, device = int(os.environ.get("WORLD_SIZE", 1)), pick_device(device)
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    device = pick_device(device)
     if size == 1:
         yield Group(), device
         return

@@ -95,7 +95,8 @@ class Job:
 
     def run(self, until, callback):
         """Make the updates up to ``until``; where they are all made, score the model and leave the result."""
-        engine, unit = self.engine(), self.corpus.vocabulary.unit
+        engine = self.engine()
+        unit = self.corpus.vocabulary.unit
         keeper = Keeper(self.out, self.found, self.facts, save_model, unit, self.scores.on_the_way)
         with progress_of(self.config, keeper.done, unit, self.session.shows) as show:
             rows = self.make_updates(engine, keeper, until, show, callback)
@@ -135,7 +136,8 @@ class Job:
         stop.patient = group.size > 1
         steps = range(keeper.done, until)
         for row in updates(self.model, engine, optimizer, self.corpus.train, self.config, steps):
-            step, seconds = row["step"], time.perf_counter() - began
+            step = row["step"]
+            seconds = time.perf_counter() - began
             row["seconds"] = round(seconds, 3)
             if group.speaks and self.scores.due(step):
                 row |= self.scores.keep_best(self.model, step)
@@ -180,7 +182,9 @@ class Job:
 
 def updates(model, engine, optimizer, split, config, steps):
     """Make one update after the other; each gives its row of the log, but for the seconds."""
-    unit, causal, rank = split.vocabulary.unit, is_causal(model), engine.group.rank
+    unit = split.vocabulary.unit
+    causal = is_causal(model)
+    rank = engine.group.rank
     for step in steps:
         # for a unit of your own that draws, such as dropout: other numbers in each step and rank
         torch.manual_seed(config.seed + step + 1 + 1_000_003 * rank)

@@ -39,7 +39,8 @@ def bits_of(model, split, T, batch=4):
 def by_place(bits, valid, C):
     """Mean bits at places 1, 2, 3 to 4, 5 to 8, ... of chunks of C, from the second chunk on."""
     chunks = np.where(valid, bits, np.nan).reshape(len(bits), -1, C)[:, 1:]
-    places, edges = np.nanmean(chunks, axis=(0, 1)), [0, *(2**i for i in range(C.bit_length()))]
+    places = np.nanmean(chunks, axis=(0, 1))
+    edges = [0, *(2**i for i in range(C.bit_length()))]
     return [round(float(places[a:b].mean()), 3) for a, b in itertools.pairwise(edges)]
 
 
@@ -52,7 +53,9 @@ def by_mention(bits, valid, targets, distances, kind="austen"):
     for row, ok, text in zip(bits, valid, targets):
         last = {}
         for found in NAMES[kind].finditer(np.where(ok, text, 0).astype(np.uint8).tobytes()):
-            start, end, word = found.start(), found.end(), found.group()
+            start = found.start()
+            end = found.end()
+            word = found.group()
             away = start - last[word] if word in last else None
             key = (
                 "first"
@@ -78,7 +81,9 @@ def worth_of_mentions(model, split, T, distances, kind, each=100):
     """
     ids, targets, valid = evaluation_windows(split, T)
     texts = [np.where(ok, text, 0).astype(np.uint8).tobytes() for ok, text in zip(valid, targets)]
-    others, found, rng = {}, {}, np.random.default_rng(0)
+    others = {}
+    found = {}
+    rng = np.random.default_rng(0)
     for name in sorted({name for text in texts for name in NAMES[kind].findall(text)}):
         others.setdefault(len(name), []).append(name)
     for distance, names in mentioned_names(texts, distances, kind).items():

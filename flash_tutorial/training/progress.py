@@ -31,7 +31,8 @@ def progress_of(config, first, unit, on):
     ) as bar:
 
         def show(rows):
-            step, recent = rows[-1]["step"], [row["loss"] for row in rows[-20:]]
+            step = rows[-1]["step"]
+            recent = [row["loss"] for row in rows[-20:]]
             loss = sum(recent) / len(recent)
             speed = (step - first) * tokens / (time.perf_counter() - began)
             text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {speed:,.0f} tokens/s"

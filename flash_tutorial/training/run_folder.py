@@ -189,7 +189,8 @@ def refuse_altered(out, found, result):
             raise altered(out / "model.safetensors")
         if (out / "log.csv").exists():
             if found:
-                there, saved = (out / "log.csv").read_bytes(), (found.path / "log.csv").read_bytes()
+                there = (out / "log.csv").read_bytes()
+                saved = (found.path / "log.csv").read_bytes()
                 whole = there.startswith(saved) or saved.startswith(there)
             else:
                 whole = file_sha256(out / "log.csv") == result["sha256"]["log.csv"]
@@ -290,7 +291,8 @@ class Log:
 
 def read_log(path):
     """The rows of a log as numbers, none of a log that is not there; without empty cells and a line that is cut off."""
-    text, rows = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "", []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    rows = []
     for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
         try:
             rows.append(

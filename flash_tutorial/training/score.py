@@ -51,9 +51,11 @@ def evaluate(model, split, length, batch=8) -> Evaluation:
     causal = is_causal(model)
     if not causal:
         ids, targets = hide_spans(targets, np.random.default_rng(0), split.vocabulary)
-    device, was_training = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
+    was_training = model.training
     model.eval()
-    nats, counts = np.zeros(length), np.zeros(length, np.int64)
+    nats = np.zeros(length)
+    counts = np.zeros(length, np.int64)
     for first in range(0, len(ids), batch):
         rows = slice(first, first + batch)
         x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)

@@ -190,7 +190,9 @@ def load_model(start, config):
     ``max_length`` may be another one where nothing in it depends on that, dropout and checkpoint always."""
     custom = None if isinstance(config.architecture, str) else config.architecture
     model = LanguageModel.from_pretrained(start, architecture=custom)
-    there, asked, bound = model.config.to_dict(), config.to_dict(), model.config.bound_by_length()
+    there = model.config.to_dict()
+    asked = config.to_dict()
+    bound = model.config.bound_by_length()
     for name in sorted({*asked, *there} - {"dropout", "checkpoint"}):  # which no weight depends on
         if there.get(name) != asked.get(name) and (name != "max_length" or bound):
             why = f", since {bound}" if name == "max_length" else ""
@@ -202,7 +204,8 @@ def load_model(start, config):
 
 def say_if_short(corpus, config, say):
     """A text of a few lines trains and is scored like any other, and that says nothing."""
-    unit, longest = corpus.vocabulary.unit, int(np.diff(corpus.train.offsets).max())
+    unit = corpus.vocabulary.unit
+    longest = int(np.diff(corpus.train.offsets).max())
     n = len(corpus.validation.tokens)
     if longest < config.length:
         say(

@@ -41,7 +41,8 @@ def stoppable(say):
     The block ends in KeyboardInterrupt after Ctrl-C, and otherwise in SystemExit with the code that a shell expects,
     128 and the signal's number.
     """
-    stop, before = Stop(), {}
+    stop = Stop()
+    before = {}
     try:
         if threading.current_thread() is threading.main_thread():
             mine = [number for number in SIGNALS if signal.getsignal(number) in PYTHONS_OWN]

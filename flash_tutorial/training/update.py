@@ -23,7 +23,8 @@ def train_step(model, optimizer, batch, step, config, engine=None):
         loss += part.detach()
     engine.scaler.unscale_(optimizer)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or math.inf)
-    loss, norm = float(engine.group.total(loss)), float(norm)
+    loss = float(engine.group.total(loss))
+    norm = float(norm)
     check_finite(loss, norm, step, config, engine.scaler.is_enabled())
     engine.step(optimizer)
     optimizer.zero_grad()
@@ -61,9 +62,7 @@ class Diverged(ValueError):
 
 def new_optimizer(model, config):
     """AdamW with the paper's betas and eps."""
-    fused, paper = (
-        next(model.parameters()).device.type in ("cpu", "cuda"),
-        dict(betas=(0.9, 0.999), eps=1e-6),
-    )
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    paper = dict(betas=(0.9, 0.999), eps=1e-6)
     rates = dict(lr=config.learning_rate, weight_decay=config.weight_decay)
     return torch.optim.AdamW(model.parameters(), **rates, **paper, fused=fused)

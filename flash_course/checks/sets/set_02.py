@@ -204,7 +204,9 @@ def port_case(name, part, x_TD, params, bias_TT, n, zero=()):
     What ``zero`` names is zero. A case of the mask needs n = 1, so that a fault of the bias shows nothing.
     """
     params = params | {key: 0 * params[key] for key in zero}
-    (T, D), E, S = x_TD.shape, len(params["out_weight"]), params["gamma"].shape[1]
+    T, D = x_TD.shape
+    E = len(params["out_weight"])
+    S = params["gamma"].shape[1]
     # it leaves nothing at later places, so that a fault of the mask there shows nothing
     if part == "the bias":
         bias_TT = np.where(np.tri(T, dtype=bool), bias_TT, -9 - np.abs(bias_TT))

@@ -76,7 +76,8 @@ def cases_1(rng, numbers):
         reject_if(leaf.grad is None, "03.1", "detached")
         return leaf.grad
 
-    lengths, edges = grown(rng, 8, 40), "toeplitz: edges and gradient"
+    lengths = grown(rng, 8, 40)
+    edges = "toeplitz: edges and gradient"
     tables = [[torch.ones(2 * size - 1)] for size in lengths]
     yield table("all rows", "toeplitz: values", 5)
     yield table("rows from 2", "toeplitz: values", 7, first=2)
@@ -94,12 +95,10 @@ def cases_1(rng, numbers):
 class SmallGAU(nn.Module):
     def __init__(self, dim, expanded, qk_dim, *, reach, n, causal):
         super().__init__()
-        self.widths, self.reach, self.n, self.causal = (
-            [expanded, expanded, qk_dim],
-            reach,
-            n,
-            causal,
-        )
+        self.widths = [expanded, expanded, qk_dim]
+        self.reach = reach
+        self.n = n
+        self.causal = causal
         self.gain = nn.Parameter(torch.ones(()))
         self.in_proj, self.out_proj = nn.Linear(dim, sum(self.widths)), nn.Linear(expanded, dim)
         for linear in (self.in_proj, self.out_proj):
@@ -207,7 +206,8 @@ def cases_2(rng, numbers):
         }
 
     def values(name, B, T, *, reach=4, n=5, causal=True):
-        (B, n), more = grown(rng, B, n), int(rng.integers(5)) * (T > 1)
+        B, n = grown(rng, B, n)
+        more = int(rng.integers(5)) * (T > 1)
         T, reach = T + more, reach + more  # the longer one stays the longer one
         how = dict(reach=reach, n=n, causal=causal)
         drawn, x = order_one(**how), draw(B, T, D)
@@ -238,7 +238,8 @@ def cases_2(rng, numbers):
         return {name: str(shape) for name, shape in shapes_of(build(answer, widths)).items()}
 
     def round_trip(answer):
-        one, other = filled(build(answer, widths), drawn), build(answer, widths, seed=1).double()
+        one = filled(build(answer, widths), drawn)
+        other = build(answer, widths, seed=1).double()
         other.load_state_dict(one.state_dict())
         reject_if(difference(one(x.clone()), other(x.clone()), 1e-9), "03.2", "stale")
 

@@ -51,7 +51,9 @@ def drawing(rng, *rows, reads=1):
 
 def few_steps(exercise, function, arrays, *more):
     """Said where a function calls NumPy more often than once for two tokens. The last of ``more`` is C."""
-    calls, T, C = numpy_calls(function, arrays, *more), arrays[0].shape[1], more[-1]
+    calls = numpy_calls(function, arrays, *more)
+    T = arrays[0].shape[1]
+    C = more[-1]
     if calls:
         many = calls > T // 2
     else:  # they cannot be counted, as after `np.asarray`: lines of Python, with chunks ten times as long
@@ -130,7 +132,8 @@ def recurrent(q, k, v, state=None):
 
 def cases_2(rng, numbers):
     def case(name, part, B, T, S, E, given=False):
-        (B, S, E), T = grown(rng, B, S, E), T and grown(rng, T)[0]
+        B, S, E = grown(rng, B, S, E)
+        T = T and grown(rng, T)[0]
         arrays = texts(rng, B, T, S=S, E=E)
         arrays += [rng.normal(size=(B, S, E))] if given else []
         return call(name, part, *arrays, sizes=f"{B = }, {T = }, {S = }, {E = }")
@@ -208,7 +211,8 @@ def cases_3(rng, numbers):
 
 # ---------------------------------------------------------------- 04.4 fewer operations, more traffic
 def draw_4(rng):
-    C, G = int(rng.integers(20, 60)), int(rng.integers(21, 50))
+    C = int(rng.integers(20, 60))
+    G = int(rng.integers(21, 50))
     S = int(rng.integers(5, 11)) * 8
     return {
         "T": G * C + int(rng.integers(1, C)),
@@ -263,7 +267,8 @@ def linear_backward(q, k, v, d_out):
 def cases_5(rng, numbers):
     def each(name, T, S, E):
         T, S, E = grown(rng, T, S, E)
-        given, sizes = texts(rng, T, S=S, E=E, reads=2), f"{T = }, {S = }, {E = }"
+        given = texts(rng, T, S=S, E=E, reads=2)
+        sizes = f"{T = }, {S = }, {E = }"
         for i, d in enumerate(("dq", "dk", "dv")):
             yield call(
                 f"{d} of {name}",

@@ -46,7 +46,8 @@ def moved(x_GSE, lag):
 
 def what_moves(exercise, f, given, louder, chunk, places):
     """Whether outputs at some places move with what must be unread there; and whether those of the next chunk do."""
-    before, after = f(*given), f(*louder)
+    before = f(*given)
+    after = f(*louder)
     reject_if(before.dtype != given[0].dtype, exercise, "other format")
     return tuple(bool((before != after)[place].any()) for place in (places, slice(chunk + 1, None)))
 
@@ -379,7 +380,8 @@ wrong_5 += [Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5")]
 
 # ---------------------------------------------------------------- 05.6 what the chunk decides
 def draw_6(rng):
-    C, G = int(rng.integers(5, 12)), int(rng.integers(5, 9))
+    C = int(rng.integers(5, 12))
+    G = int(rng.integers(5, 9))
     return {
         "T": G * C,
         "C": C,

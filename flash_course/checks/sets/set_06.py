@@ -37,7 +37,8 @@ def cases_1(rng, numbers):
 
     def small(C, norm, expansion):
         D, S = 2 * int(rng.integers(4, 9)), 2 * int(rng.integers(9, 13))
-        N, depth = int(rng.integers(30, 50)), int(rng.integers(3, 6))
+        N = int(rng.integers(30, 50))
+        depth = int(rng.integers(3, 6))
         how = dict(qk_dim=S, chunk_size=C, norm=norm, expansion=expansion, max_length=1024)
         return ModelConfig("flash", vocab_size=N, dim=D, depth=depth, **how)
 
@@ -119,7 +120,10 @@ def cases_2(rng, numbers):
 # ---------------------------------------------------------------- 06.3 assert_padding_inert
 def padded_unit(C):
     """A unit(x (T, 8), valid (T,), causal=True, bias=0.0), as a map of T x T; local weights are never closed."""
-    rng, D, E, S = np.random.default_rng(11), 8, 10, 4
+    rng = np.random.default_rng(11)
+    D = 8
+    E = 10
+    S = 4
     in_weight = rng.normal(size=(D, 2 * E + S)) / D**0.5
     gamma, beta = rng.normal(size=(2, 4, S)) / 2
     out_weight, table = rng.normal(size=(E, D)) / E**0.5, 6 + np.abs(rng.normal(size=(C, C)))
@@ -333,7 +337,8 @@ def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
 
 def outputs(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C):
     """What the gradients are of: the forward pass by one map of T x T."""
-    i, j = torch.arange(len(v))[:, None], torch.arange(len(v))
+    i = torch.arange(len(v))[:, None]
+    j = torch.arange(len(v))
     near, far = (
         (i // C == j // C) & (j <= i),
         (j // C < i // C) / (i // C * C).clamp(min=1).to(v.dtype),
@@ -364,12 +369,10 @@ def cases_5(rng, numbers):
         )
         biases = dict.fromkeys(PARTS, bias_CC)
         if lost:  # next to such numbers a step is lost, be it imaginary
-            heads[::2], v, d_out, biases["v"] = (
-                1e-295 * heads[::2],
-                1e5 * v,
-                1e295 * d_out,
-                1e-147 * bias_CC,
-            )
+            heads[::2] = 1e-295 * heads[::2]
+            v = 1e5 * v
+            d_out = 1e295 * d_out
+            biases["v"] = 1e-147 * bias_CC
         sizes = f"{T = }, {S = }, {E = }, {C = }"
         return [
             without_autograd(
@@ -430,7 +433,8 @@ def cases_6(rng, numbers):
             else got
         )
 
-    (many,), short = grown(rng, 4), f"G = {first + second}"
+    (many,) = grown(rng, 4)
+    short = f"G = {first + second}"
     lengths = grown(rng, 700, 120, 180, more=30)
     G = sum(lengths)
     kv_long, doc_long = rng.normal(size=(G, 2, 3)), np.repeat((0, 1, 2), lengths)

@@ -189,11 +189,9 @@ def session_case(
             p.grad = torch.full_like(p, stale) if stale else None
         optimizer, scaler = Optimizer(parameters, rates[0]), Scaler(factor)
         # graphs of losses that had no backward pass yet
-        schedule, graphs, rows = (
-            Schedule(optimizer, rates),
-            [],
-            [],
-        )
+        schedule = Schedule(optimizer, rates)
+        graphs = []
+        rows = []
 
         def loss_of(targets):
             reject_if(graphs and part == "accumulation", "07.3", "all in memory")
@@ -204,7 +202,8 @@ def session_case(
             return loss
 
         for parts in batches:
-            given, before = copy.deepcopy(parts), [p.detach().clone() for p in parameters]
+            given = copy.deepcopy(parts)
+            before = [p.detach().clone() for p in parameters]
             training_step(loss_of, given, parameters, optimizer, scaler, schedule, max_norm)
             reject_if(not unchanged(parts, given), "all", "changed", argument=2)
             now = {
@@ -338,7 +337,8 @@ def cases_4(rng, numbers):
         )
 
     def same_bits(loaded):
-        there, here = after(advanced(seeds[0], exact), 20), after(loaded, 20)
+        there = after(advanced(seeds[0], exact), 20)
+        here = after(loaded, 20)
         reject_if(
             not all(np.array_equal(there[name], here[name]) for name in there), "07.4", "last bit"
         )
@@ -501,10 +501,8 @@ def windows_of(books, T):
     for book in books:
         for first in range(max(len(book) - T, 0) + 1):
             target = book[first : first + T].tolist()
-            before, fill = (
-                [int(book[first - 1]) if first else START_ID, *target[:-1]],
-                T - len(target),
-            )
+            before = [int(book[first - 1]) if first else START_ID, *target[:-1]]
+            fill = T - len(target)
             found.add((*before, *[START_ID] * fill, *target, *[IGNORE] * fill))
     return found
 
@@ -575,7 +573,8 @@ def numbered(lengths, start):
 
 def assert_honest_loader(loader):
     T, train, validation = 11, numbered((31, 19, 7), 1), numbered((25, 14), 50_001)
-    made, met = loader(train, validation, T), set()
+    made = loader(train, validation, T)
+    met = set()
     for update in range(200):
         batch = made.batch(update)
         assert all(map(np.array_equal, batch, made.batch(update)))

@@ -150,7 +150,9 @@ def readings_of(answer, facts, repeats):
     result = given_back(answer(*asks, lent(machine.clock), lent(machine.synchronize), repeats))
     try:
         ratio, f, g = result
-        ratio, f, g = float(ratio), [float(x) for x in f], [float(x) for x in g]
+        ratio = float(ratio)
+        f = [float(x) for x in f]
+        g = [float(x) for x in g]
     except (TypeError, ValueError):
         raise Said("08.3", "form") from None
     reject_if(not machine.reads, "08.3", "own clock")

@@ -66,7 +66,10 @@ def step(z_S, v_E, state, layer):
         name: np.concatenate([new[name], row[None]])
         for name, row in zip(ROWS, (quad_k, lin_k, v_E))
     }
-    i, near, kv, chunks = len(new["v"]) - 1, np.zeros(len(v_E)), new["kv"], new["chunks"]
+    i = len(new["v"]) - 1
+    near = np.zeros(len(v_E))
+    kv = new["kv"]
+    chunks = new["chunks"]
     for j in range(i + 1):
         score = quad_q @ new["quad_k"][j] / C + layer["bias_CC"][i, j]
         near += max(score, 0) ** 2 * new["v"][j]
@@ -117,7 +120,8 @@ def cases_2(rng, numbers):
         def run(f):
             state, out = copy.deepcopy(begin), []
             for z_S, v_E in zip(z_TS, v_TE):
-                before, given = copy.deepcopy(state), state
+                before = copy.deepcopy(state)
+                given = state
                 answer = asked(lambda z, v, layer: f(z, v, given, layer), z_S, v_E, layer=layer)  # noqa: B023
                 out_E, state = several(answer, 2)
                 reject_if(look == "stays" and not same_state(before, given), "09.2", "in place")
@@ -147,7 +151,8 @@ def filter_logits(logits_N, temperature=1.0, top_k=None, top_p=None):
     if temperature == 0:
         return np.eye(N)[np.argmax(logits_N)]
     with np.errstate(all="ignore"):  # of wrong answers
-        p_N, out_N = softmax(logits_N / temperature), np.zeros(N)
+        p_N = softmax(logits_N / temperature)
+        out_N = np.zeros(N)
         kept = sorted(range(N), key=lambda i: -p_N[i])[:top_k]
         if top_p is not None:
             kept = nucleus(kept, p_N / p_N[kept].sum(), top_p)
@@ -222,7 +227,8 @@ class Decoder:
         return turn(x_TD @ self._heads, first + np.arange(len(x_TD)))  # (4, T, S)
 
     def parallel(self, x_TD):
-        T, C = len(x_TD), self.C
+        T = len(x_TD)
+        C = self.C
         quad_q, quad_k, lin_q, lin_k = self._turned(x_TD, 0)
         i, j = np.indices((T, T))
         near = np.maximum(quad_q @ quad_k.T / C + self._bias[i % C, j % C], 0) ** 2 * (
@@ -233,15 +239,20 @@ class Decoder:
         return (near + far) @ (x_TD @ self._value)
 
     def prefill(self, x_nD):
-        n, full = len(x_nD), len(x_nD) // self.C * self.C
-        (_, quad_k, _, lin_k), v = self._turned(x_nD, 0), x_nD @ self._value
+        n = len(x_nD)
+        full = len(x_nD) // self.C * self.C
+        _, quad_k, _, lin_k = self._turned(x_nD, 0)
+        v = x_nD @ self._value
         rows = [*zip(quad_k[full:], lin_k[full:], v[full:])]
         state = {"t": n, "kv": lin_k[:full].T @ v[:full], "chunks": full // self.C, "rows": rows}
         return self.parallel(x_nD), state
 
     def step(self, x_D, state):
         new = {**state, "rows": [*state["rows"]]}
-        C, kv, chunks, i = self.C, state["kv"], state["chunks"], len(state["rows"])
+        C = self.C
+        kv = state["kv"]
+        chunks = state["chunks"]
+        i = len(state["rows"])
         quad_q, quad_k, lin_q, lin_k = self._turned(x_D[None], new["t"])[:, 0]
         new["rows"].append((quad_k, lin_k, x_D @ self._value))
         new["t"] += 1
@@ -342,13 +353,17 @@ def assert_steps_equal_parallel(decoder):
 
 
 # ---------------------------------------------------------------- 09.5 save_state, load_state
-LAYERS_5, SIZES_5 = 2, {"S": 4, "E": 6, "C": 5, "N": 11}
+LAYERS_5 = 2
+SIZES_5 = {"S": 4, "E": 6, "C": 5, "N": 11}
 SHELF = {}  # of the wrong answer that stores a reference
 
 
 def little_model():
     """Two layers, the second with a lag of 2."""
-    rng, S, E, N = np.random.default_rng(95), SIZES_5["S"], SIZES_5["E"], SIZES_5["N"]
+    rng = np.random.default_rng(95)
+    S = SIZES_5["S"]
+    E = SIZES_5["E"]
+    N = SIZES_5["N"]
     layers = [
         {
             "base": rng.normal(size=(E, S)),
@@ -377,13 +392,16 @@ def read_all(z_S, v_E, state):
 def go_on(state, n):
     """n more tokens: (their logits, the tokens, the state). The state given stays as it is."""
     embedding, layers = little_model()
-    state, tokens, all_logits = copy.deepcopy(state), [], []
+    state = copy.deepcopy(state)
+    tokens = []
+    all_logits = []
     for _ in range(n):
         x = embedding[int(state["last"])]
         for number, one in enumerate(layers):
             y = x / np.abs(x).max()
             out, new = read_all(y @ one["base"], y @ one["value"], state["layers"][number])
-            state["layers"][number], x = new, x + out @ one["out"]
+            state["layers"][number] = new
+            x = x + out @ one["out"]
         all_logits.append(embedding @ x / (1 + np.abs(x).max()))
         state["last"] = int(state["rng"].choice(len(embedding), p=softmax(all_logits[-1])))
         tokens.append(state["last"])
@@ -392,7 +410,8 @@ def go_on(state, n):
 
 def written(n, seed):
     """The session after n tokens."""
-    rng, (_, layers) = np.random.default_rng(seed), little_model()
+    rng = np.random.default_rng(seed)
+    _, layers = little_model()
     states = [drawn_state(n, rng, one["layer"], SIZES_5["S"], SIZES_5["E"]) for one in layers]
     return {"layers": states, "last": seed % SIZES_5["N"], "rng": rng}
 

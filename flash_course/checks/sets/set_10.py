@@ -165,7 +165,9 @@ def cases_1(rng, numbers):
             "the generator": (B - 20, T + 8, 6, 3, 5),
         }
 
-    one, two, rest = [*batches().items()], [*batches().items()], batches()
+    one = [*batches().items()]
+    two = [*batches().items()]
+    rest = batches()
     yield from (case(name, "the rows", sizes, the_rows) for name, sizes in one[:4])
     yield from (case(name, "the targets", sizes, the_targets) for name, sizes in two[:3])
     yield case("many rows", "the draws", rest["many rows"], the_rows, the_draws)
@@ -322,9 +324,11 @@ def compare_runs(a, b):
     if len(shared) < 2:
         raise ValueError("too few shared seeds")
     d, n = [a[seed] - b[seed] for seed in shared], len(shared)
-    mean, spread = fmean(d), stdev(d)
+    mean = fmean(d)
+    spread = stdev(d)
     half = T_975[n - 1] * spread / math.sqrt(n)
-    low, high = mean - half, mean + half
+    low = mean - half
+    high = mean + half
     return mean, low, high, not low <= 0 <= high
 
 
@@ -349,7 +353,9 @@ def cases_4(rng, numbers):
 
         return Case(name, "seeds", run, f"seeds {seeds_a} and {seeds_b}", say="one seed")
 
-    three, five, n = rng.permutation(30)[:3].tolist(), [*range(5)], int(rng.integers(5, 8))
+    three = rng.permutation(30)[:3].tolist()
+    five = [*range(5)]
+    n = int(rng.integers(5, 8))
     many = [int(s) for s in rng.permutation(20)[: n + 3]]
     yield case("three seeds", "interval", three, three, 0.5)
     yield case(f"{n} seeds", "interval", many[:n], many[:n], -0.8)

@@ -70,7 +70,9 @@ def tiled_local(q_TS, k_TS, v_TE, bias_CC, C, M):
 def work_case(rng, name, C, M, width, T):
     """Values once more, and what was done for them. Wide arrays show the products best, narrow ones a row of tiles."""
     arrays = [rng.normal(size=(T, width)) for _ in range(3)] + [rng.normal(size=(C, C))]
-    side, rest = C // M, (T % C) // M  # C and the tail are multiples of M here
+    # C and the tail are multiples of M here
+    side = C // M
+    rest = (T % C) // M
     tiles = T // C * side * (side + 1) // 2 + rest * (rest + 1) // 2
     needed = tiles * M * M * 2 * width
     expected = by_right("11.2", name, "tiled_local", *arrays, C, M)
@@ -103,9 +105,11 @@ def cases_2(rng, numbers):
         )
         return call(name, part, *given, sizes=f"{T = }, {S = }, {E = }, {C = }, {M = }")
 
-    tail, M = int(rng.integers(1, 4)), int(rng.integers(3, 6))
+    tail = int(rng.integers(1, 4))
+    M = int(rng.integers(3, 6))
     wide, narrow = int(rng.integers(14, 19)), 2
-    chunk, rest = 8 * int(rng.integers(5, 8)), 8 * int(rng.integers(3, 5))
+    chunk = 8 * int(rng.integers(5, 8))
+    rest = 8 * int(rng.integers(3, 5))
     yield case("M divides C, three chunks", "values", 9 * M, 3, 5, 3 * M, M)
     yield case("M does not divide C, a tail", "values", 6 * M + 4 + tail, 5, 4, 3 * M - 1, M)
     yield case("one tile holds a chunk", "edge sizes", 15 + tail, 4, 3, 7, 8)
@@ -159,7 +163,8 @@ def kernel(
     chunk = g * C
     end = tl.minimum(chunk + C, T)
     rows = chunk + tl.program_id(1) * M + tl.arange(0, M)
-    s, e = tl.arange(0, S_TILE), tl.arange(0, E_TILE)
+    s = tl.arange(0, S_TILE)
+    e = tl.arange(0, E_TILE)
     q_tile = load_tile(q, q_strides, rows, s, end, S)
     y = tl.zeros((M, E_TILE), tl.float32)
     for first in range(chunk, chunk + (tl.program_id(1) + 1) * M, M):
@@ -231,10 +236,8 @@ def remembered(answer, run, *inputs):
 @contextmanager
 def nan_in_new_memory():
     """Within it, torch.empty gives NaN."""
-    before, fill = (
-        torch.get_deterministic_debug_mode(),
-        torch.utils.deterministic.fill_uninitialized_memory,
-    )
+    before = torch.get_deterministic_debug_mode()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     # use_deterministic_algorithms would import torch's compiler
     torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = True
@@ -287,7 +290,8 @@ def kernel_case(
         before = [memory.clone() for _, memory in pairs]
         with interpreter.Memory().watch() as seen, nan_in_new_memory():
             answer(*(view for view, _ in pairs), out, C, M)
-        value, stored = out.clone(), seen.stored_in(out)
+        value = out.clone()
+        stored = seen.stored_in(out)
         stored_all = not interpreter.sees() or torch.equal(
             value.nan_to_num(7.5), stored.nan_to_num(7.5)
         )
@@ -349,7 +353,8 @@ def cases_3(rng, numbers):
         tensors = drawn(rng, T, S), drawn(rng, T, S), drawn(rng, T, E), drawn(rng, C, C)
         return kernel_case("11.3", "launch_local", "local_part", name, part, tensors, C, M, **how)
 
-    a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    a = int(rng.integers(1, 5))
+    b = int(rng.integers(1, 5))
     yield case("one tile holds a chunk", "values", 12 + a, 3 + b, 17 + b, 12, 16)
     yield case("M does not divide C, a tail", "values", 20 + a, 9 + b, 17 + a, 20, 16)
     yield case("two tiles a chunk, no tail", "values", 32, 16 + a, 16 + b, 32, 16)
@@ -378,7 +383,9 @@ def turn(x_nS, cos, sin):
 
 
 def given_4(x_TD, W_q, W_k, W_v, C):
-    T, S, E = len(x_TD), W_q.shape[1], W_v.shape[1]
+    T = len(x_TD)
+    S = W_q.shape[1]
+    E = W_v.shape[1]
     q_TS, k_TS, v_TE = x_TD @ W_q, x_TD @ W_k, x_TD @ W_v
     places = torch.arange(T, device=x_TD.device)
     state_SE = torch.zeros(S, E, dtype=torch.float64, device=x_TD.device)
@@ -404,7 +411,9 @@ def given_4(x_TD, W_q, W_k, W_v, C):
 
 def chunk_layer(x_TD, W_q, W_k, W_v, C):
     """The oracle."""
-    T, S, E = len(x_TD), W_q.shape[1], W_v.shape[1]
+    T = len(x_TD)
+    S = W_q.shape[1]
+    E = W_v.shape[1]
     cos, sin = cos_sin(T, S, x_TD)
     q_TS, k_TS, v_TE = x_TD @ W_q, x_TD @ W_k, x_TD @ W_v
     state_SE, out_TE = x_TD.new_zeros(S, E), x_TD.new_zeros(T, E)
@@ -493,7 +502,8 @@ def largest_tile(S, E_tile, bytes_per_number, shared_bytes):
 
 
 def cases_5(rng, numbers):
-    S, E = 8 * int(rng.integers(5, 14)), 16 * int(rng.integers(3, 9))
+    S = 8 * int(rng.integers(5, 14))
+    E = 16 * int(rng.integers(3, 9))
     M, size = 2 ** int(rng.integers(5, 8)), int(rng.choice([2, 4]))
     room = bytes_of(M, S, E, size)
 
@@ -563,7 +573,8 @@ def cases_6(rng, numbers):
             "11.6", "launch_gated", "gated", name, part, tensors, C, M, prepared=state, **how
         )
 
-    a, b = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+    a = int(rng.integers(1, 5))
+    b = int(rng.integers(1, 5))
     yield case("three chunks and a tail", "values", 3 * 11 + a, 5 + b, 6 + a, 11, 16)
     yield case("M does not divide C", "values", 2 * 18 + b, 4 + a, 17 + b, 18, 16)
     yield case("fewer tokens than C", "values", 12 + a, 8, 9 + a, 20 + b, 16)
@@ -573,7 +584,10 @@ def cases_6(rng, numbers):
         "every address, transposed views", "memory", 2 * 18 + a, 5 + b, 17 + a, 18, 16, **views
     )
     # every token has the same lin_k and v: each mean is exact in float16, the sum of a chunk is not
-    S, E, T, C = 5 + a, 6 + b, 6 * 31, 31
+    S = 5 + a
+    E = 6 + b
+    T = 6 * 31
+    C = 31
     lin_k, v = (drawn(rng, 1, n, low=9, high=16, step=1 / 8).expand(T, n) for n in (S, E))
     lin_q, u = drawn(rng, T, S, low=-3, high=4), drawn(rng, T, E, low=1, high=9, step=0.25)
     exact = [torch.zeros(T, S)] * 2 + [

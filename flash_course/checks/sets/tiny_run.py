@@ -36,6 +36,7 @@ class Run:
         for name, g in gradients.items():
             self.m[name] = 0.9 * self.m[name] + 0.1 * g
             self.v[name] = 0.99 * self.v[name] + 0.01 * g**2
-            m, v = self.m[name] / (1 - 0.9**self.step), self.v[name] / (1 - 0.99**self.step)
+            m = self.m[name] / (1 - 0.9**self.step)
+            v = self.v[name] / (1 - 0.99**self.step)
             self.weights[name] = self.weights[name] - rate * m / (np.sqrt(v) + 1e-6)
         return float((error**2).mean())
