@@ -36,7 +36,7 @@ def by_name(lines):
 
 REQUIRED = by_name(PROJECT["dependencies"])
 EXTRAS = {extra: by_name(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
-# the makers' tools, with exact versions: tests/repository/test_site.py looks at them
+# the makers' tools, with exact versions: tests/house/test_site.py looks at them
 EXTRAS.pop("site")
 DEVELOPER = by_name(requirements())
 BOUNDS = [

@@ -364,8 +364,8 @@ def test_a_machine_with_torch_triton_and_pytest_alone(with_card, tmp_path):
     assert found["tests"]["outcomes"]["passed"] >= 3
     # others may need what is missing
     kernels = (
-        "tests/tutorial/test_fused.py",
-        "tests/tutorial/test_kernels.py",
+        "tests/library/test_fused.py",
+        "tests/library/test_kernels.py",
     )
     assert not [test for test in found["tests"]["not_passed"] if test.startswith(kernels)]
     assert "bench: left out, since matplotlib cannot be imported here" in done.stdout

@@ -107,7 +107,7 @@ def open_text():
         *ROOT.glob("exercises/*.ipynb"),
         *ROOT.glob("experiments/**/*.py"),
     ]
-    paths += [*ROOT.glob("tests/tutorial/*.py")]
+    paths += [*ROOT.glob("tests/library/*.py")]
     texts = [*map(code_of, paths)]
     for exercise in (exercise for number in there() for exercise in load_set(number).values()):
         texts += exercise.hints

@@ -1,6 +1,6 @@
 """Units, models, a training step and decoding on fake CUDA tensors; started by test_fake_cuda.py.
 
-    python tests/tutorial/on_fake_cuda.py LIBRARY       prints how many cases there were
+    python tests/library/on_fake_cuda.py LIBRARY       prints how many cases there were
 
 Fake tensors have a device and a type and no numbers. What mixes devices or types that do not go together raises.
 """

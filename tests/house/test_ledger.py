@@ -233,10 +233,10 @@ def test_the_ledger_has_its_parts():
         (
             "::test_float64_is_the_reference`",
             "::test_float64`",
-            "no test tests/tutorial/test_units.py::test_float64",
+            "no test tests/library/test_units.py::test_float64",
         ),
         (
-            "`tests/tutorial/test_units.py::",
+            "`tests/library/test_units.py::",
             "`tests/unit.py::",
             "no test tests/unit.py::test_float64_is_the_reference",
         ),

@@ -63,7 +63,7 @@ def test_the_gpu_tests_pass_on_the_pretended_card(with_card):
         "-q",
         "-m",
         "gpu",
-        "tests/tutorial",
+        "tests/library",
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
