@@ -11,7 +11,7 @@ import re
 import nbformat
 import numpy as np
 import pytest
-from repository.test_browser import jupyterlab, tab_at
+from house.test_browser import jupyterlab, tab_at
 
 from flash_course import lab
 from flash_course.bench.counts import (
