@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Run a lecture with one line of the package wrong, and say which cell notices.
+"""Run a lecture with one fault planted in the package, and say which cell notices.
 
-    python tools/lecture_faults.py 02                                      as it is: every cell must pass
-    python tools/lecture_faults.py 02 reference.py OLD NEW                 OLD, found once in that file, becomes NEW
+    python tools/lecture_faults.py 02                              as it is: every cell must pass
+    python tools/lecture_faults.py 02 "reference: missing 1/n"     with a fault of the tables in faults/
+    python tools/lecture_faults.py 02 flash_tutorial.reference.gelu OLD NEW
+                                                                   OLD, found once in that function, becomes NEW
 
 Cells run one after the other, as plain `pytest` runs them: an error fails, and so does the printed output of a cell
 tagged ``nbval-check-output`` that is not the stored one. The first failure ends the run.
@@ -13,7 +15,6 @@ of it (a fork) stands still. A fault is planted in the copy before the first cel
 
 import argparse
 import cProfile
-import importlib
 import json
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # for faults.planter
 # on a Mac a fork of torch may crash
 FORK = multiprocessing.get_context("fork") if sys.platform == "linux" else None
 SECONDS = 300  # of the cells that run with one fault
@@ -50,16 +52,10 @@ def notebook_of(lecture, root=ROOT):
     return next(iter(sorted((Path(root) / "notebooks").glob(f"{lecture}_*.ipynb"))), None)
 
 
-def module_of(file):
-    """The module of a file: ``gau.py`` of the library, or the file's path from the repository on."""
-    path = file if "/" in file else f"flash_tutorial/{file}"
-    return importlib.import_module(path.removesuffix(".py").replace("/", "."))
-
-
 def run_lecture(notebook, faults=None, root=ROOT):
     """What fails first in a notebook: (as it is, {name: with this fault}), each a ``Failure`` or None.
 
-    ``faults``: {name: (file, old, new)}. With some, the cells as they are run only so far as a fault needs them.
+    ``faults``: {name: fault of the planter}. With some, the cells as they are run only so far as a fault needs them.
     """
     faults = faults or {}
     if FORK is None and len(faults) > 1:
@@ -80,7 +76,8 @@ def run_lecture(notebook, faults=None, root=ROOT):
             "PYTHONIOENCODING": "utf-8",
         }
         answer = Path(folder, "answer.json")
-        order = json.dumps([str(notebook), faults, str(root), str(answer)])
+        entries = {name: [fault.breaks, fault.edit] for name, fault in faults.items()}
+        order = json.dumps([str(notebook), entries, str(root), str(answer)])
         run = subprocess.run(
             [sys.executable, __file__, "--cells", order],
             cwd=cells,
@@ -102,12 +99,14 @@ def run_lecture(notebook, faults=None, root=ROOT):
 # ---------------------------------------------------------------- in the process that runs the cells
 
 
-def run_cells(notebook, faults, root):
+def run_cells(notebook, entries, root):
     """The two answers of ``run_lecture``, failures as dictionaries."""
     import flash_tutorial
+    from faults.planter import Fault
 
     if Path(flash_tutorial.__file__).resolve().parent.parent != Path(root).resolve():
         raise RuntimeError(f"flash_tutorial comes from {flash_tutorial.__file__}, not from {root}")
+    faults = {name: Fault(breaks, tuple(edit)) for name, (breaks, edit) in entries.items()}
     shell, cells = new_shell(), cells_of(notebook)
     if FORK is None or not faults:
         found = {name: first_failure(shell, cells, fault) for name, fault in faults.items()}
@@ -116,11 +115,9 @@ def run_cells(notebook, faults, root):
 
 
 def with_faults(shell, cells, faults):
-    from flash_course.planting import changed_in
+    from faults.planter import changed_code
 
-    faulty = {
-        name: {*changed_in(module_of(file), old, new)} for name, (file, old, new) in faults.items()
-    }
+    faulty = {name: {*changed_code(fault)} for name, fault in faults.items()}
     found, furthest = dict.fromkeys(faults), 0
     for position, cell in enumerate(cells):
         if not faulty and cell[0] > furthest:
@@ -172,9 +169,9 @@ class Snapshot:
 
 def first_failure(shell, cells, fault=None):
     """The first failure of cells, with a fault in the package, or None."""
-    from flash_course.planting import planted_in
+    from faults.planter import planted
 
-    with planted_in(module_of(fault[0]), *fault[1:]) if fault else nullcontext():
+    with planted(fault) if fault else nullcontext():
         return next(filter(None, (failure_of(shell, *cell) for cell in cells)), None)
 
 
@@ -271,21 +268,34 @@ def main(arguments=None):
     parser.add_argument(
         "fault",
         nargs="*",
-        metavar="FILE OLD NEW",
-        help="a file of the package, and what to replace",
+        help='nothing, a fault of the tables ("units: no residual"), or FUNCTION OLD NEW',
     )
     args = parser.parse_args(arguments)
     notebook = notebook_of(args.lecture)
-    if notebook is None or len(args.fault) not in (0, 3):
-        parser.error(
-            f"no notebook {args.lecture}_*.ipynb" if notebook is None else "a fault is FILE OLD NEW"
-        )
-    as_it_is, found = run_lecture(notebook, {"fault": args.fault} if args.fault else {})
+    if notebook is None:
+        parser.error(f"no notebook {args.lecture}_*.ipynb")
+    fault = fault_of(args.fault, parser)
+    as_it_is, found = run_lecture(notebook, {"fault": fault} if fault else {})
     failure = found.get("fault") or as_it_is
-    print(
-        f"{notebook.name}: every cell passes" if failure is None else f"{notebook.name}: {failure}"
-    )
+    said = "every cell passes" if failure is None else str(failure)
+    print(f"{notebook.name}: {said}")
     return failure is not None
+
+
+def fault_of(given, parser):
+    """The fault that the command line names, or None."""
+    from faults.planter import Fault, all_faults
+
+    if not given:
+        return None
+    if len(given) == 3:
+        return Fault(given[0], tuple(given[1:]))
+    if len(given) > 1:
+        parser.error(f"a fault is a name or FUNCTION OLD NEW, and {len(given)} words were given")
+    known = all_faults()
+    if given[0] not in known:
+        parser.error(f"no fault is called {given[0]!r}: faults/*.toml name {len(known)}")
+    return known[given[0]]
 
 
 if __name__ == "__main__":

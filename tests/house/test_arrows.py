@@ -46,7 +46,6 @@ COURSE = {
         "bench.stored",
         "bench.tasks",
     },
-    "planting": {"checks.edits"},
     "grading": {"checks", "learner"},
     "__init__": {"checks", "learner"},
     "cli": {

@@ -1,8 +1,7 @@
 """The lectures can fail: with one line of the package wrong, some cell of the lecture must disagree.
 
 A lecture that passes all the same would show a reader outputs that prove nothing. A run stops at its first failing
-cell; the same cells must pass with the package as it is. A text that is no longer there means that the code was
-rewritten: then plant the fault anew for the new code.
+cell; the same cells must pass with the package as it is. The faults stand in the tables of ``faults/``.
 """
 
 import importlib.util
@@ -13,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from flash_course.planting import changed_in
+from faults.planter import Fault, all_faults
 from flash_tutorial import reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,262 +22,8 @@ spec = importlib.util.spec_from_file_location(
 lecture_faults = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lecture_faults)
 
-# ---------------------------------------------------------------- the faults: file, old text, new text
-
-FAULTS = {
-    # NumPy: the gated attention unit
-    "missing 1/n": ("reference.py", "/ n + bias) * sees @ v", "+ bias) * sees @ v"),
-    "mask before the bias": ("reference.py", "/ n + bias) * sees @ v", "/ n * sees + bias) @ v"),
-    "bias transposed": (
-        "reference.py",
-        "position[None, :] - position[:, None]",
-        "position[:, None] - position[None, :]",
-    ),
-    "RoPE before scale and offset": (
-        "reference.py",
-        'rope(z_TS * p["gamma"][:, None] + p["beta"][:, None], first)',
-        'rope(z_TS, first) * p["gamma"][:, None] + p["beta"][:, None]',
-    ),
-    # NumPy: linear attention and mixed chunk attention
-    "state without the own token": (
-        "reference.py",
-        "np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0)",
-        "np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0) - k_TS[:, :, None] * v_TE[:, None, :]",
-    ),
-    "step that reads before it writes": (
-        "reference.py",
-        "return q_S @ state_SE, state_SE",
-        "return q_S @ (state_SE - np.outer(k_S, v_E)), state_SE",
-    ),
-    "inclusive sum": (
-        "reference.py",
-        "np.concatenate([np.zeros_like(x_G[:1]), np.cumsum(x_G, axis=0)[:-1]])",
-        "np.cumsum(x_G, axis=0)",
-    ),
-    "missing 1/C": (
-        "reference.py",
-        "relu2_attention(q_GCS, k_GCS, v_GCE, C,",
-        "relu2_attention(q_GCS, k_GCS, v_GCE, 1,",
-    ),
-    "local RoPE positions": (
-        "reference.py",
-        "heads_4TS = project(x_TD, p, valid_T)",
-        "heads_4TS = project(x_TD, p, valid_T, -(np.arange(len(x_TD)) // chunk_size * chunk_size))",
-    ),
-    "mean that counts the own chunk": (
-        "reference.py",
-        "earlier_chunks(y) if causal else",
-        "(earlier_chunks(y) if y.ndim > 1 else np.cumsum(y)) if causal else",
-    ),
-    "linear heads swapped": (
-        "reference.py",
-        "out_TE += far(lin_q_TS, lin_k_TS,",
-        "out_TE += far(lin_k_TS, lin_q_TS,",
-    ),
-    # torch
-    "missing 1/n in torch": ("gau.py", "scale = 1 / (self.length_scale or T)", "scale = 1.0"),
-    "mask before the bias in torch": (
-        "fast.py",
-        'bias = bias.masked_fill(future, float("-inf"))',
-        "pass",
-    ),
-    "bias transposed in torch": (
-        "layers.py",
-        "self.weights[rows[None, :] - rows[:, None] +",
-        "self.weights[rows[:, None] - rows[None, :] +",
-    ),
-    "gradient without its 2": (
-        "fast.py",
-        "ds @ (k[:, :m] * (2 * ctx.scale))",
-        "ds @ (k[:, :m] * ctx.scale)",
-    ),
-    "gamma that starts at one": (
-        "gau.py",
-        "nn.init.normal_(self.scale_offset.gamma, std=std)",
-        "nn.init.ones_(self.scale_offset.gamma)",
-    ),
-    "state without the own token in torch": (
-        "mixing.py",
-        "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1)",
-        "states = torch.cumsum(k[..., :, None] * v[..., None, :], dim=1) - k[..., :, None] * v[..., None, :]",
-    ),
-    "inclusive sum in torch": (
-        "fast.py",
-        "by_C[:, g - 1].mT @ v[:, g - 1]",
-        "by_C[:, g].mT @ v[:, g]",
-    ),
-    "missing 1/C in torch": ("mixing.py", "scale=1 / chunk_size", "scale=1.0"),
-    "local RoPE positions in torch": (
-        "gau.py",
-        "heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))\n        return",
-        "n = getattr(self, 'chunk_size', x.shape[1])  # GAU has none\n"
-        "        at = [i % n for i in range(x.shape[1])]\n"
-        "        heads = self.read_heads(z, *(t[at] for t in cos_sin(x.shape[1], self.qk_dim, x)))\n"
-        "        return",
-    ),
-    # models
-    "gated layer of 4 D": ("transformer.py", "return -(-8 * dim // 24) * 8", "return 4 * dim"),
-    "gate of 4 D, paper": ("config.py", "-(-8 * dim // 24) * 8 if gate", "4 * dim if gate"),
-    "documents kept from the units": (
-        "model.py",
-        '"segment_ids": segment_ids',
-        '"segment_ids": None',
-    ),
-    "padding not zeroed": (
-        "gau.py",
-        "h = h.masked_fill(~mask[..., None], 0)\n        return h.split",
-        "pass\n        return h.split",
-    ),
-    # counts and times
-    "linear part counted once": (
-        "flash_course/bench/counts.py",
-        "far = 2 * T * S * E if",
-        "far = T * S * E if",
-    ),
-    "last chunk not counted": (
-        "flash_course/bench/counts.py",
-        "T // C * attention_pairs(C, causal) + attention_pairs(T % C, causal)",
-        "T // C * attention_pairs(C, causal)",
-    ),
-    "fused attention without its mask": (
-        "mixing.py",
-        "v, is_causal=causal, scale",
-        "v, is_causal=False, scale",
-    ),
-    "crossover from the wrong end": (
-        "flash_course/bench/against_length.py",
-        "(-low / (high - low))",
-        "(high / (high - low))",
-    ),
-    # token by token
-    "missing 1/C in decoding": ("flash.py", "alpha=1 / self.chunk_size", "alpha=1.0"),
-    "full chunk not folded": ("states.py", "self.left == 0", "self.left == 1"),
-    "mean in decoding counts one chunk more": (
-        "states.py",
-        "max(finished, 1)",
-        "finished + 1",
-    ),
-    "positions in decoding one too late": (
-        "gau.py",
-        "cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used)",
-        "cos_sin_at(state.rows.place + 1, self.qk_dim, x, state.rows.used + 1)",
-    ),
-    # what came after
-    "decay that begins one token late": (
-        "flash_course/successors.py",
-        "since = log_decay.cumsum(2)",
-        "since = log_decay.cumsum(2) - log_decay",
-    ),
-    "no decay between chunks": (
-        "flash_course/successors.py",
-        "state = keep[:, g] * state + add[:, g]",
-        "state = state + add[:, g]",
-    ),
-    "delta rule that erases nothing from before the chunk": (
-        "flash_course/successors.py",
-        "rows = new[:, g] - erase[:, g] @ state\n            out.append((since",
-        "rows = new[:, g]\n            out.append((since",
-    ),
-    "Kimi's erasing without decay": (
-        "flash_course/successors.py",
-        "beta * torch.cat([v, ahead], -1)",
-        "beta * torch.cat([v, k], -1)",
-    ),
-    "step width that only forgets": (
-        "flash_course/successors.py",
-        "q, width * k, v,",
-        "q, k, v,",
-    ),
-    "window of one more": ("flash_course/successors.py", "(distance < w)", "(distance <= w)"),
-    "hybrid whose quarter is not counted": (
-        "flash_course/successors.py",
-        "+ length * (self.qk_dim + quarter)",
-        "+ length * self.qk_dim",
-    ),
-    # training
-    "rate that falls one update early": (
-        "flash_tutorial/training/update.py",
-        "* (config.steps - step) / (config.steps - config.warmup)",
-        "* (config.steps - step - 1) / (config.steps - config.warmup)",
-    ),
-    "score as a mean over places": (
-        "flash_tutorial/training/score.py",
-        "float(nats.sum() / math.log(2) / counts.sum())",
-        "float(np.nanmean(by_position))",
-    ),
-    "no decay of weights": (
-        "flash_tutorial/training/update.py",
-        "weight_decay=config.weight_decay",
-        "weight_decay=0.0",
-    ),
-}
-LECTURES = {
-    "02": [
-        "missing 1/n",
-        "mask before the bias",
-        "bias transposed",
-        "RoPE before scale and offset",
-        "mask before the bias in torch",
-    ],
-    "03": [
-        "missing 1/n in torch",
-        "bias transposed in torch",
-        "gradient without its 2",
-        "gamma that starts at one",
-    ],
-    "04": [
-        "state without the own token",
-        "step that reads before it writes",
-        "state without the own token in torch",
-    ],
-    "05": [
-        "inclusive sum",
-        "missing 1/C",
-        "local RoPE positions",
-        "mean that counts the own chunk",
-        "linear heads swapped",
-        "inclusive sum in torch",
-    ],
-    "06": [
-        "inclusive sum in torch",
-        "missing 1/C in torch",
-        "local RoPE positions in torch",
-        "gate of 4 D, paper",
-        "documents kept from the units",
-        "padding not zeroed",
-    ],
-    "07": [
-        "rate that falls one update early",
-        "score as a mean over places",
-        "no decay of weights",
-    ],
-    "08": [
-        "linear part counted once",
-        "last chunk not counted",
-        "gated layer of 4 D",
-        "fused attention without its mask",
-        "crossover from the wrong end",
-    ],
-    "09": [
-        "missing 1/C in decoding",
-        "full chunk not folded",
-        "mean in decoding counts one chunk more",
-        "positions in decoding one too late",
-    ],
-    "10": ["inclusive sum in torch", "missing 1/C in torch", "gradient without its 2"],
-    "11": ["inclusive sum in torch", "missing 1/C in torch"],
-    "13": [
-        "decay that begins one token late",
-        "no decay between chunks",
-        "delta rule that erases nothing from before the chunk",
-        "Kimi's erasing without decay",
-        "step width that only forgets",
-        "window of one more",
-        "hybrid whose quarter is not counted",
-        "inclusive sum in torch",
-    ],
-}
-PAIRS = [(lecture, fault) for lecture, faults in LECTURES.items() for fault in faults]
+FAULTS = {name: fault for name, fault in all_faults().items() if fault.lectures}
+PAIRS = sorted((lecture, name) for name, fault in FAULTS.items() for lecture in fault.lectures)
 needs_fork = pytest.mark.skipif(
     lecture_faults.FORK is None, reason="many faults at once need a fork, as Linux has it"
 )
@@ -290,7 +35,7 @@ def run_of(lecture):
     notebook = lecture_faults.notebook_of(lecture)
     if notebook is None:
         pytest.skip(f"lecture {lecture} is not built yet")
-    faults = {fault: FAULTS[fault] for fault in LECTURES[lecture]}
+    faults = {name: fault for name, fault in FAULTS.items() if lecture in fault.lectures}
     return lecture_faults.run_lecture(notebook, faults)
 
 
@@ -310,12 +55,6 @@ def test_a_lecture_notices(lecture, fault):
 # ---------------------------------------------------------------- the runner itself
 
 
-def test_every_fault_is_planted_and_every_text_is_there_once():
-    assert {fault for faults in LECTURES.values() for fault in faults} == set(FAULTS)
-    for file, old, new in FAULTS.values():
-        assert changed_in(lecture_faults.module_of(file), old, new)
-
-
 CELLS = (
     # not compared
     (
@@ -333,9 +72,9 @@ CELLS = (
 
 def fault_of(function):
     """A fault of a small function of reference.py: one more than it should be; ``gelu`` ends with an error."""
-    lines, _ = inspect.getsourcelines(function)
-    wrong = "    return 1 / 0" if function is reference.gelu else lines[-1].rstrip() + " + 1"
-    return "reference.py", "".join(lines).rstrip(), "".join([*lines[:-1], wrong])
+    last = inspect.getsource(function).rstrip().splitlines()[-1]
+    wrong = "    return 1 / 0" if function is reference.gelu else last + " + 1"
+    return Fault(f"flash_tutorial.reference.{function.__name__}", (last, wrong))
 
 
 @pytest.fixture
@@ -388,5 +127,9 @@ def test_an_error_that_a_cell_shows_must_come():
 
 def test_a_fault_is_tried_on_the_command_line(small_notebook, monkeypatch, capsys):
     monkeypatch.setattr(lecture_faults, "notebook_of", lambda lecture: small_notebook)
-    assert lecture_faults.main(["01", *fault_of(reference.relu2)])
+    fault = fault_of(reference.relu2)
+    assert lecture_faults.main(["01", fault.breaks, *fault.edit])
     assert "01_small.ipynb: Failure(cell=3, kind='output'" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        lecture_faults.main(["01", "units: no such fault"])
+    assert "no fault is called 'units: no such fault'" in capsys.readouterr().err

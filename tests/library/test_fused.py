@@ -1,11 +1,9 @@
 """FLASH by Triton's kernels, forward and backward, against ``mixing`` and the unit in float64."""
 
 import copy
-import importlib.util
 import os
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
@@ -22,6 +20,7 @@ from test_kernels import (
     kernels,
 )
 
+from faults.planter import faults_of, faulty_copy
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.check import draw_order_one
 from flash_tutorial.corpora import load_corpus
@@ -255,61 +254,15 @@ def test_without_a_backward_pass_nothing_is_kept_or_written_for_it(way, device):
 
 
 # ---------------------------------------------------------------- planted faults
-FAULTS = {  # pairs of texts of fused.py; all are noticed with documents
-    "means not divided": ("scaled_product(1 / how.C, ", "scaled_product(1.0, "),
-    "wishes not divided": ("scaled_product(1 / C, ", "scaled_product(1.0, "),
-    "queries of other documents": (
-        "lin_q * how.entered, lin_k * how.leaves\n    means",
-        "lin_q, lin_k * how.leaves\n    means",
-    ),
-    "keys of other documents": (
-        "lin_q * how.entered, lin_k * how.leaves\n    means",
-        "lin_q * how.entered, lin_k\n    means",
-    ),
-    "queries' gradient of other documents": ("dheads[2] * how.entered", "dheads[2]"),
-    "keys' gradient of other documents": ("dheads[3] * how.leaves", "dheads[3]"),
-    "wishes of other documents": (
-        "lin_q * how.entered, lin_k * how.leaves\n    a, ds",
-        "lin_q, lin_k * how.leaves\n    a, ds",
-    ),
-    "chunks before documents counted": ("factor_of(C * earlier", "factor_of(0 * earlier"),
-    "wishes of earlier chunks": ("how.joins, how.whole, True)", "how.joins, how.whole, False)"),
-    "keys and queries exchanged": (
-        "scaled_product(how.scale, ds.mT, quad_q)",
-        "scaled_product(how.scale, ds, quad_q)",
-    ),
-    "scores' gradient not divided": (
-        "scaled_product(how.scale, ds, quad_k)",
-        "scaled_product(1.0, ds, quad_k)",
-    ),
-    "gate left out of the gradient": ("(grad * gate, grad * y)", "(grad, grad * y)"),
-    "gated twice": ("(grad * gate, grad * y)", "(grad * gate, grad * y * gate)"),
-    "gradient that is no number": (
-        "(grad * gate, grad * y)",
-        "(grad * gate, grad * y * float('nan'))",
-    ),
-    "table's gradient of one row": (
-        "ds.sum((0, 1), dtype=torch.float32)",
-        "ds[0].sum(0, dtype=torch.float32)",
-    ),
-    "state not transposed by its chunk": ("dy_chunks @ state.mT", "dy_chunks @ state.mT.flip(1)"),
-}
+FAULTS = faults_of("fused")
 
 
 @pytest.mark.skipif(GPU, reason="a faulty kernel may stop a card: the interpreter runs them")
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_noticed(name, tmp_path):
-    old, new = FAULTS[name]
-    text = Path(fused.__file__).read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in fused.py"
-    path = tmp_path / "faulty.py"
-    name = f"flash_tutorial_faulty_{list(FAULTS).index(name)}"  # operators of one name may not be there twice
-    path.write_text(
-        text.replace(old, new).replace('"flash_tutorial::', f'"{name}::'), encoding="utf-8"
-    )
-    spec = importlib.util.spec_from_file_location("flash_tutorial.gpu.faulty", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_a_fault_is_noticed(name):
+    # operators of one name may not be there twice
+    namespace = f"flash_tutorial_faulty_{list(FAULTS).index(name)}"
+    module = faulty_copy(FAULTS[name], ('"flash_tutorial::', f'"{namespace}::'))
     found = errors(module, USUAL, torch.float32, "cpu", ids=documents(USUAL[0], "cpu"))
     assert not all_below(found, 1e-3), found
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from faults.planter import faults_of, faulty_copy
 from flash_tutorial.chunks import from_chunks, to_chunks
 from flash_tutorial.layers import cos_sin, rope
 from flash_tutorial.mixing import earlier_chunks, mixed_chunk_attention
@@ -380,268 +381,9 @@ FAULTY = (
     20,
     (16, 16),
 )
-MASK = "mask=inside, other=0.0"
-GATE = "load_tile(u + b * u_strides[0], u_strides[1:], rows, columns, end, E)"
-FAULTS = {  # of the forward pass: the function that is edited, and pairs of texts
-    "load without mask": ("load_tile", MASK, ""),
-    "columns masked, rows not": (
-        "load_tile",
-        "(rows < row_end)[:, None]",
-        "(rows < row_end + 99)[:, None]",
-    ),
-    "rows masked, columns not": (
-        "load_tile",
-        "(columns < column_end)[None",
-        "(columns < column_end + 99)[None",
-    ),
-    "multiplied by a mask": ("load_tile", f", {MASK})", ") * inside"),
-    "store without mask": (
-        "mix_kernel",
-        "tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)",
-        "tl.store(out + place, total.to(out.dtype.element_ty))",
-    ),
-    "store masked by the chunk, not by the text": (
-        "mix_kernel",
-        "inside = (rows < end)",
-        "inside = (rows < chunk + C)",
-    ),
-    "contiguous strides assumed": (
-        "load_tile",
-        "columns[None, :] * strides[1]",
-        "columns[None, :]",
-    ),
-    "output's strides assumed": (
-        "mix_kernel",
-        "columns[None, :] * out_strides[2]",
-        "columns[None, :]",
-    ),
-    "one block a chunk assumed": ("run_mix", "triton.cdiv(C, M)", "1"),
-    "tiles rounded down": ("run_mix", "triton.cdiv(E, E_tile)", "(E // E_tile)"),
-    "own tile left out": ("mix_kernel", "(m + 1) * M", "m * M"),
-    "no causal mask": ("local_map", "rows[:, None] >= keys[None, :]", "rows[:, None] > -1"),
-    "own token left out": (
-        "local_map",
-        "rows[:, None] >= keys[None, :]",
-        "rows[:, None] > keys[None, :]",
-    ),
-    "mask in tile coordinates": (
-        "mix_kernel",
-        "documents, rows, keys, chunk",
-        "documents, rows, keys - first + chunk, chunk",
-    ),
-    "bias from the table's corner": (
-        "local_map",
-        "rows - chunk, keys - chunk, C, C",
-        "rows - chunk, keys - chunk - 1, C, C",
-    ),
-    "bias transposed": (
-        "local_map",
-        "rows - chunk, keys - chunk, C, C)",
-        "keys - chunk, rows - chunk, C, C).T",
-    ),
-    "bias divided too": (
-        "local_map",
-        "rows - chunk, keys - chunk, C, C)",
-        "rows - chunk, keys - chunk, C, C) * scale",
-    ),
-    "divided by the tile": ("local_map", ") * scale", ") / 16"),
-    "only the last tile counts": ("mix_kernel", "total += tl.dot", "total = tl.dot"),
-    "not squared": ("mix_kernel", "(r * r)", "r"),
-    "state of the next chunk": (
-        "mix_kernel",
-        "g * state_strides[1], ",
-        "(g + 1) * state_strides[1], ",
-    ),
-    "no global part": ("mix_kernel", "before.to(q.dtype)", "(before * 0).to(q.dtype)"),
-    "gate on the local part only": (
-        "mix_kernel",
-        "total += tl.dot(",
-        f"total += {GATE} * tl.dot(",
-        "    if u is not None:",
-        "    if False:",
-    ),
-    "gate of another token": (
-        "mix_kernel",
-        "u_strides[1:], rows, columns",
-        "u_strides[1:], rows - 1, columns",
-    ),
-    "first sequence for all": ("mix_kernel", "b * v_strides[0]", "0 * v_strides[0]"),
-}
-BACKWARD = {  # and of the other kernels: the case that is to notice it, the function, and pairs of texts
-    "inclusive state": (
-        "scan",
-        "scan_kernel",
-        "(total if LATER else f * total)",
-        "(total if LATER else f * (total + new))",
-    ),
-    "factor forgotten": ("scan", "scan_kernel", "f * total)", "total)"),
-    "factor of the reader in the transpose": (
-        "scan back",
-        "scan_kernel",
-        "f * new if LATER else new",
-        "new",
-    ),
-    "transpose in the order of the text": (
-        "scan back",
-        "scan_kernel",
-        "G - 1 - i if LATER else i",
-        "i",
-    ),
-    "document goes on over its end": (
-        "scan",
-        "scan_kernel",
-        "tl.where(joined, total, 0.0)",
-        "total",
-    ),
-    "border of the wrong side": ("scan back", "scan_kernel", "g + 1 if LATER else g", "g"),
-    "document in one chunk alone goes on": (
-        "scan",
-        "scan_kernel",
-        "tl.load(whole + b * G + g) != 0",
-        "True",
-    ),
-    "first row's factor for all": ("scan", "run_scan", "G if factor", "0 if factor"),
-    "scan reads without mask": ("scan", "scan_kernel", "mask=n < N, other=0.0)", "mask=None)"),
-    "scan without mask": ("scan", "scan_kernel", "element_ty), mask=n < N)", "element_ty))"),
-    "turned the other way": ("heads", "heads_kernel", "x * c - y * s", "x * c + y * s"),
-    "position of the row, not of the token": ("heads", "heads_kernel", "rows % T", "rows"),
-    "base read without mask": ("unheads", "silu_of", ", mask=inside, other=0.0", ""),
-    "base before its SiLU": ("heads", "silu_of", "x * sigmoid(x)", "x"),
-    "beta forgotten": ("heads", "heads_kernel", "x + weights(beta, head, k, S)", "x"),
-    "turned the same way in the gradient": (
-        "unheads",
-        "unheads_kernel",
-        "x * c + y * s, y * c - x * s",
-        "x * c - y * s, y * c + x * s",
-    ),
-    "slope of SiLU forgotten": ("unheads", "unheads_kernel", "dlow * silu_slope(x)", "dlow"),
-    "slope of SiLU is SiLU": ("ungate", "silu_slope", "half * (1 + x * (1 - half))", "x * half"),
-    "gamma's share without z": (
-        "unheads",
-        "unheads_kernel",
-        "tl.reduce(x * low, 0, add)",
-        "tl.reduce(x, 0, add)",
-    ),
-    "shares in one place": ("unheads", "unheads_kernel", "tl.program_id(0) * 8 + head", "head"),
-    "shares without mask": (
-        "unheads",
-        "unheads_kernel",
-        "tl.reduce(y, 0, add), mask=k < S // 2)",
-        "tl.reduce(y, 0, add))",
-    ),
-    "only the last head counts": ("unheads", "unheads_kernel", "dlow += x", "dlow = x"),
-    "map not squared": ("maps", "maps_kernel", "(r * r)", "r"),
-    "two forgotten": ("maps", "maps_kernel", "2 * r * da", "r * da"),
-    "gradient where the map is empty": ("maps", "maps_kernel", "2 * r * da", "2 * (r + 1) * da"),
-    "only the last tile of E counts": ("maps", "maps_kernel", "da += tl.dot", "da = tl.dot"),
-    "tiles on the diagonal left out": ("maps", "maps_kernel", "if j <= i:", "if j < i:"),
-    "map of the keys": (
-        "maps",
-        "maps_kernel",
-        "dy + b * dy_strides[0], dy_strides[1:], rows",
-        "dy + b * dy_strides[0], dy_strides[1:], keys",
-    ),
-    "other documents": ("maps", "local_map", "seen & (mine[:, None] == theirs[None, :])", "seen"),
-    "documents of the first row": ("maps", "maps_kernel", "documents += b * T", "documents += 0"),
-    "queries beyond the text": ("maps", "local_map", " & (rows < end)[:, None]", ""),
-    "maps without mask": (
-        "maps",
-        "maps_kernel",
-        "(column < C)[None, :]",
-        "(column < C + M)[None, :]",
-    ),
-    "map not transposed": ("values", "values_kernel", "tl.trans(weight)", "weight"),
-    "earlier queries": (
-        "values",
-        "values_kernel",
-        "chunk + j * M, end, M)",
-        "chunk, chunk + j * M + M, M)",
-    ),
-    "state's part left out": ("values", "values_kernel", "total += tl.dot", "total = tl.dot"),
-    "map of the first row": ("values", "values_kernel", "(b * G + g) * C * C", "g * C * C"),
-    "map read beyond its keys": (
-        "values, no tail",
-        "values_kernel",
-        "C, C)  # (M, M)",
-        "C, C + M)  # (M, M)",
-    ),
-    "map read beyond its queries": (
-        "values, no tail",
-        "values_kernel",
-        "C, C)  # (M, M)",
-        "C + M, C)  # (M, M)",
-    ),
-    "value's SiLU forgotten": ("values of h", "values_kernel", "if h is not None", "if False"),
-    "values without mask": (
-        "values",
-        "values_kernel",
-        "mask=(keys < end)[:, None] & ",
-        "mask=(keys < end + M)[:, None] & ",
-    ),
-    "gate read without mask": (
-        "ungate",
-        "ungate_kernel",
-        "tl.load(h + wide, mask=inside, other=0.0)",
-        "tl.load(h + wide)",
-    ),
-    "gate before its SiLU": ("ungate", "ungate_kernel", "gate = x * sigmoid(x)", "gate = x"),
-    "gradients of gate and value exchanged": (
-        "ungate",
-        "ungate_kernel",
-        "(gate * grad)",
-        "(gate * mixed)",
-    ),
-    "gate's gradient without what was mixed": (
-        "ungate",
-        "ungate_kernel",
-        "silu_slope(x) * mixed * grad",
-        "silu_slope(x) * grad",
-    ),
-    "one program a row assumed": ("ungate", "run_ungate", "triton.cdiv(E, width)", "1"),
-    "one program for all tokens": ("ungate", "run_ungate", "triton.cdiv(B * T, R)", "1"),
-}
-
-
-def planted(tmp_path, function, *pairs):
-    """The kernels' module with some of the text of one function exchanged."""
-    text = Path(kernels.__file__).read_text(encoding="utf-8")
-    start = text.index(f"def {function}(")
-    end = min(
-        i
-        for mark in ("\n@triton.jit", "\n\n\ndef ", "\n# ---")
-        if (i := text.find(mark, start)) > 0
-    )
-    part = text[start:end]
-    for old, new in zip(pairs[::2], pairs[1::2]):
-        assert part.count(old) == 1, f"{old!r} stands {part.count(old)} times in {function}"
-        part = part.replace(old, new)
-    path = tmp_path / "faulty.py"
-    path.write_text(text[:start] + part + text[end:], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("flash_tutorial.faulty", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 no_faults_on_a_card = pytest.mark.skipif(
     GPU, reason="a faulty kernel may stop a card: the interpreter runs them"
 )
-
-
-@no_faults_on_a_card
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_noticed(name, tmp_path):
-    module = planted(tmp_path, *FAULTS[name])
-    options = {"dtype": torch.float32, "device": "cpu", "transposed": "strides" in name}
-    assert is_right(kernels, FAULTY, 1e-5, **options)
-    assert not is_right(module, FAULTY, 1e-3, **options)
-
-
-@no_faults_on_a_card
-@pytest.mark.parametrize("name", BACKWARD)
-def test_a_fault_of_the_other_kernels_is_noticed(name, tmp_path):
-    case, function, *pairs = BACKWARD[name]
-    assert not case_is_right(planted(tmp_path, function, *pairs), case, 1e-3)
 
 
 def writes_its_own_chunk_only(module, device):
@@ -692,25 +434,36 @@ def test_a_program_writes_its_own_share_only(device):
     assert writes_its_own_share_only(kernels, device)
 
 
-@no_faults_on_a_card
-def test_shares_of_the_next_program_are_noticed(tmp_path):
-    assert not writes_its_own_share_only(
-        planted(tmp_path, *BACKWARD["shares without mask"][1:]), "cpu"
-    )
+def is_wrong(module, fault):
+    """Whether the case that must notice a fault does."""
+    case = fault.noticed_by["case"]
+    if case == "mix":
+        transposed = fault.noticed_by.get("transposed", False)
+        options = {"dtype": torch.float32, "device": "cpu", "transposed": transposed}
+        return not is_right(module, FAULTY, 1e-3, **options)
+    if case == "own chunk":
+        return not writes_its_own_chunk_only(module, "cpu")
+    if case == "own share":
+        return not writes_its_own_share_only(module, "cpu")
+    if case == "half precision":
+        return half_error(module, "cpu") > 1e-4
+    return not case_is_right(module, case, 1e-3)
+
+
+FAULTS = faults_of("kernels")
 
 
 @no_faults_on_a_card
-def test_rows_of_the_next_chunk_are_noticed(tmp_path):
-    module = planted(tmp_path, "mix_kernel", "inside = (rows < end)", "inside = (rows < T + C)")
-    assert not writes_its_own_chunk_only(module, "cpu")
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_noticed(name):
+    assert is_wrong(faulty_copy(FAULTS[name]), FAULTS[name])
 
 
 @no_faults_on_a_card
-def test_sums_in_float16_are_noticed(tmp_path):
-    module = planted(
-        tmp_path, "mix_kernel", "total += tl.dot(", "total = total.to(tl.float16) + tl.dot("
-    )
-    assert half_error(module, "cpu") > 1e-4
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_case_of_the_faults_is_right_without_one(transposed):
+    options = {"dtype": torch.float32, "device": "cpu", "transposed": transposed}
+    assert is_right(kernels, FAULTY, 1e-5, **options)
 
 
 # ---------------------------------------------------------------- without a card
