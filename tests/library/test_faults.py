@@ -160,7 +160,7 @@ SEEN_BY_TESTS = [name for name, fault in MODEL_FAULTS.items() if "test" in fault
 CLASSES = {"GAU": GAU, "MyUnit": MyUnit}
 
 
-def test_of(fault):
+def noticing(fault):
     """The test that must notice, with its arguments; a class stands there by its name."""
     module, name = fault.noticed_by["test"].split(".")
     arguments = [CLASSES.get(each, each) for each in fault.noticed_by.get("arguments", [])]
@@ -170,7 +170,7 @@ def test_of(fault):
 @pytest.mark.parametrize("name", SEEN_BY_TESTS)
 def test_a_fault_planted_in_the_model_is_noticed(name):
     fault = MODEL_FAULTS[name]
-    test = test_of(fault)
+    test = noticing(fault)
     test()
     with planted(fault), pytest.raises((AssertionError, RuntimeError)):
         test()
