@@ -118,29 +118,33 @@ def test_both_parts_of_flash_carry_weight(causal, name):
 def test_gradients(name, causal):
     """Of x and of every parameter at once: the slope along random directions, against a central difference."""
     unit, x = unit_and_x(name, causal)
-    there = {"x": x} | {n: p.detach() for n, p in unit.named_parameters()}
+    leaves = [x.requires_grad_(), *unit.parameters()]
     generator = torch.Generator().manual_seed(2)
+    weights, *directions = (
+        torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in (x, *leaves)
+    )
 
-    def noise(t):
-        return torch.randn(t.shape, generator=generator, dtype=t.dtype)
+    @torch.no_grad()
+    def moved(step, value):
+        """The value with all leaves a step away."""
+        for leaf, direction in zip(leaves, directions):
+            leaf.add_(step * direction)
+        found = float(value())
+        for leaf, direction in zip(leaves, directions):
+            leaf.sub_(step * direction)
+        return found
 
-    directions, weights = {n: noise(t) for n, t in there.items()}, noise(x)
     for which in READINGS:
         how = how_to_read(which)
         valid = how.get("mask", torch.ones(B, T, dtype=torch.bool))
 
-        def run(values, how=how, valid=valid):
-            parameters = {n: t for n, t in values.items() if n != "x"}
-            y = torch.func.functional_call(unit, parameters, (values["x"],), how)
-            return (y * weights)[valid].sum()
+        def value(how=how, valid=valid):
+            return (unit(x, **how) * weights)[valid].sum()
 
-        gradients = torch.func.grad(run)(there)
-        slope = sum(float((gradients[n] * directions[n]).sum()) for n in there)
-        ahead, behind = (
-            float(run({n: t + step * directions[n] for n, t in there.items()}))
-            for step in (1e-6, -1e-6)
-        )
-        assert slope == pytest.approx((ahead - behind) / 2e-6, rel=1e-6, abs=1e-5), which
+        gradients = torch.autograd.grad(value(), leaves, materialize_grads=True, allow_unused=True)
+        slope = sum(float((g * d).sum()) for g, d in zip(gradients, directions))
+        expected = (moved(1e-6, value) - moved(-1e-6, value)) / 2e-6
+        assert slope == pytest.approx(expected, rel=1e-6, abs=1e-5), which
 
 
 @causal_units
@@ -164,7 +168,7 @@ def test_to_numpy_is_a_copy_in_float64(name):
 def test_no_output_changes_with_a_later_input(name, dtype, device):
     """Exactly: a later input 30 times larger would show a leak that is only rounding."""
     unit, x = unit_and_x(name, True, dtype, device)
-    for cut in CUTS:
+    for cut in CUTS if dtype == torch.float64 else AROUND_CHUNKS:
         assert value_leak(unit, x, cut) == 0, cut
     for cut, which in product(AROUND_CHUNKS, READINGS[1:]):
         assert value_leak(unit, x, cut, **how_to_read(which, device=device)) == 0, (cut, which)
