@@ -13,8 +13,6 @@ from refusals import assert_refused
 from flash_tutorial import corpora
 from flash_tutorial.corpora import load_corpus, online
 
-pytestmark = pytest.mark.quick
-
 CORPUS_FOLDER = Path(corpora.__file__).parent
 
 

@@ -6,8 +6,6 @@ from refusals import assert_refused
 
 from flash_tutorial.corpora import IGNORE, START_ID, Split, evaluation_windows, random_windows
 
-pytestmark = pytest.mark.quick
-
 # Documents whose bytes name them: document i holds bytes 32 i + 1 .. 32 i + 31, so a crossing is seen at once
 LENGTHS = (70, 1, 33, 32, 5, 150)
 

@@ -7,8 +7,6 @@ import torch
 
 from flash_tutorial.training import devices
 
-pytestmark = pytest.mark.quick
-
 CAPABILITIES = [
     ((9, 0), "bfloat16"),
     ((8, 0), "bfloat16"),

@@ -34,7 +34,6 @@ from flash_tutorial.experiments.intervals import student_t
 from flash_tutorial.experiments.tables import numbers
 from flash_tutorial.training import Diverged, train
 
-pytestmark = pytest.mark.quick
 TEXT = "\0".join("It is a truth universally acknowledged. " * 8 for _ in range(6))
 
 

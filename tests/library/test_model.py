@@ -434,11 +434,13 @@ def test_torch_func_gives_what_autograd_gives(architecture):
         torch.testing.assert_close(gradient, alone, rtol=1e-9, atol=1e-12)
 
 
-def test_a_model_without_numbers_reads_masks_and_documents():
+@every_architecture
+def test_a_model_without_numbers_reads_masks_and_documents(architecture):
     """On ``meta``, where a tensor made without ``device=`` shows: nothing but that may fail there."""
-    m, batch = model(), ids().to("meta")
+    m, batch = model(architecture).to("meta"), ids().to("meta")
     mask, documents = torch.ones_like(batch, dtype=torch.bool), torch.zeros_like(batch)
-    assert m.to("meta")(batch, mask=mask, segment_ids=documents).shape == (2, 14, N)
+    m.loss(batch, batch, mask=mask, segment_ids=documents).backward()
+    assert all(p.grad.device.type == "meta" for p in m.parameters())
 
 
 # ---------------------------------------------------------------- bad input

@@ -10,8 +10,6 @@ from flash_tutorial.corpora import IGNORE, evaluation_windows, load_tokens, rand
 from flash_tutorial.corpora.spans import hide_spans
 from flash_tutorial.training import first_bytes
 
-pytestmark = pytest.mark.quick
-
 IDS = np.random.default_rng(0).integers(0, 50_257, 1000)
 
 

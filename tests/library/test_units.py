@@ -99,6 +99,15 @@ def test_autocast_stays_finite_and_near(name, causal, dtype, device):
 
 
 @every_unit
+def test_every_tensor_is_made_on_the_device_of_the_features(name, causal):
+    """On ``meta`` one that is made elsewhere is an error, as it would be on a card."""
+    unit, x = make(name, causal).to("meta"), features(device="meta").requires_grad_()
+    for which in READINGS:
+        unit(x, **how_to_read(which, device="meta")).sum().backward()
+    assert x.grad.device.type == "meta"
+
+
+@every_unit
 def test_the_branch_is_of_order_one(name, causal):
     """Otherwise the comparisons above would see little of it."""
     assert 0.1 <= branch_std(*unit_and_x(name, causal)) <= 10

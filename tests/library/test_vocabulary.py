@@ -17,8 +17,6 @@ from flash_tutorial.corpora.vocabulary import (
     vocabulary_of,
 )
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.mark.parametrize(
     "vocabulary, start, mask, causal, masked",
