@@ -92,13 +92,14 @@ def kill_at(monkeypatch, count):
     return calls
 
 
-def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, whole):
+@pytest.mark.parametrize("every", [17, pytest.param(3, marks=pytest.mark.nightly)])
+def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, whole, every):
     with pytest.MonkeyPatch.context() as patch:
         calls = kill_at(patch, 0)
         run(corpus, tmp_path / "count")
         writes = len(calls)
     assert writes > 60
-    for count in range(1, writes + 1, 7):
+    for count in range(1, writes + 1, every):
         out = tmp_path / str(count)
         with pytest.MonkeyPatch.context() as patch:
             kill_at(patch, count)
