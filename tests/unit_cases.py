@@ -1,5 +1,7 @@
 """The units that the tests run through: every option once, small, with parameters of order one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -125,13 +127,19 @@ def _options_of_reference(unit):
     return reference.transformer_block, ("heads", "glu", "rope")
 
 
-def run_reference(unit, x, mask=None, segment_ids=None):
-    """The NumPy form of the unit on a batch, row by row."""
+def reference_of(unit, loops=False):
+    """The NumPy form of the unit, vectorised or in loops, as a function of one row and of how it is read."""
     run, names = _options_of_reference(unit)
     options = {name: getattr(unit, name) for name in ("causal", *names)}
-    rows = []
+    run = getattr(reference, f"{run.__name__}_loops") if loops else run
+    return partial(run, params=unit.to_numpy(), **options)
+
+
+def run_reference(unit, x, mask=None, segment_ids=None, loops=False):
+    """The same on a batch, row by row."""
+    run, rows = reference_of(unit, loops), []
+    reading = {"mask": mask, "segment_ids": segment_ids}
     for b in range(len(x)):
-        reading = {"mask": mask, "segment_ids": segment_ids}
         own = {k: v[b].cpu().numpy() for k, v in reading.items() if v is not None}
-        rows.append(run(x[b].cpu().double().numpy(), unit.to_numpy(), **own, **options))
+        rows.append(run(x[b].cpu().double().numpy(), **own))
     return torch.from_numpy(np.stack(rows))
