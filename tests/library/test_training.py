@@ -175,27 +175,20 @@ def test_a_machine_without_a_compiler_gets_one_line(corpus, monkeypatch):
 # ---------------------------------------------------------------- the figure
 
 
-def test_curve_shows_the_log_and_says_it_in_words(whole):
-    figure, alt = training_curve(whole.log, 3.21)
-    axes = figure.axes[0]
-    drawn = axes.get_lines()[0].get_xydata()
-    assert np.allclose(drawn, [(row["step"], row["bits_per_byte"]) for row in whole.log])
-    assert "10 updates" in alt and "3.21" in alt
-    with pytest.raises(ValueError, match="empty"):
-        training_curve([])
-
-
-def test_curve_of_tokens_shows_the_scores_on_the_way():
+def test_the_curve_shows_the_log_and_the_scores_on_the_way():
     rows = [{"step": step, "bits_per_token": 9.0 - step} for step in range(1, 7)]
     for step, score in ((2, 7.5), (4, 6.25), (6, 6.5)):
         rows[step - 1]["validation_bits_per_token"] = score
     figure, alt = training_curve(rows, 6.5)
-    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    drawn = lines["validation on the way"].get_xydata().tolist()
-    assert drawn == [[2, 7.5], [4, 6.25], [6, 6.5]]
+    first, *others = figure.axes[0].get_lines()
+    assert first.get_xydata().tolist() == [[step, 9.0 - step] for step in range(1, 7)]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in others}
+    assert drawn["validation on the way"] == [[2, 7.5], [4, 6.25], [6, 6.5]]
     assert figure.axes[0].get_ylabel() == "bits per token"
     assert "bits per token over 6 updates" in alt
     assert "3 validation scores on the way, of which the best is 6.250" in alt
+    with pytest.raises(ValueError, match="empty"):
+        training_curve([])
 
 
 @pytest.mark.gpu

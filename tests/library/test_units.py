@@ -1,6 +1,6 @@
 """Every unit with every option: the numbers of the NumPy reference, and what holds whatever the numbers are."""
 
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import pytest
