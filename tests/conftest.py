@@ -107,3 +107,30 @@ def whole(corpus):
 
     with threads(1):
         return run(corpus)
+
+
+@pytest.fixture(scope="session")
+def whole_folder(corpus, tmp_path_factory):
+    """The folder of that run, to be copied."""
+    from small_run import run
+
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with threads(1):
+        run(corpus, out)
+    return out
+
+
+@pytest.fixture
+def finished(whole_folder, tmp_path):
+    """The folder of a run that has ended, to do with as one likes."""
+    import shutil
+
+    return shutil.copytree(whole_folder, tmp_path / "finished")
+
+
+@pytest.fixture
+def unfinished(finished):
+    """All updates with their checkpoints, as if the process had died before it wrote the model."""
+    for name in ("config.json", "model.safetensors", "result.json"):
+        (finished / name).unlink()
+    return finished

@@ -1,5 +1,7 @@
 """The units that the tests run through: every option once, small, with parameters of order one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -25,8 +27,10 @@ def _flash(**options):
 
 
 def _block(**options):
-    return lambda causal: TransformerBlock(D, heads=3, causal=causal, **options)
+    return lambda causal: TransformerBlock(D, causal=causal, **{"heads": 3} | options)
 
+
+BUILDERS = {"gau": _gau, "flash": _flash, "block": _block}
 
 # At their defaults the small sizes give the Toeplitz bias, ScaleNorm and relu^2.
 CASES = {
@@ -59,6 +63,13 @@ CURRENT = "gau, current length"  # divides by T: neither prefix-consistent nor f
 STEADY = [name for name in CASES if name != CURRENT]
 BOTH_WAYS = [(name, causal) for name in CASES for causal in (True, False)]
 IDS = [f"{name}, {'causal' if causal else 'both sides'}" for name, causal in BOTH_WAYS]
+READINGS = ("all", "mask", "documents", "both")
+
+every_unit = pytest.mark.parametrize("name, causal", BOTH_WAYS, ids=IDS)
+causal_units = pytest.mark.parametrize("name", CASES)
+steady_units = pytest.mark.parametrize("name", STEADY)
+on_devices = pytest.mark.parametrize("device", DEVICES)
+in_dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 
 
 def make(name, causal, *, seed=0, dtype=torch.float64, device="cpu"):
@@ -66,6 +77,11 @@ def make(name, causal, *, seed=0, dtype=torch.float64, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     unit = draw_order_one(CASES[name](causal).double(), generator)
     return settle_branch(unit, features()).to(device, dtype)
+
+
+def unit_and_x(name, causal, dtype=torch.float64, device="cpu"):
+    """A unit, and features that it reads."""
+    return make(name, causal, dtype=dtype, device=device), features(dtype=dtype, device=device)
 
 
 def features(length=T, *, batch=B, seed=1, dtype=torch.float64, device="cpu"):
@@ -88,7 +104,7 @@ def documents(length=T):
     return torch.tensor(rows)[:, :length]
 
 
-def how_to_read(which, length=T):
+def how_to_read(which, length=T, device="cpu"):
     """Keyword arguments: nothing, a mask, documents, or both (then padding holds ids that would fall)."""
     kw = {}
     if which in ("mask", "both"):
@@ -97,41 +113,33 @@ def how_to_read(which, length=T):
         kw["segment_ids"] = documents(length)
     if which == "both":
         kw["segment_ids"] = kw["segment_ids"].masked_fill(~kw["mask"], 0)
-    return kw
+    return {name: value.to(device) for name, value in kw.items()}
 
 
-def run_reference(unit, x, mask=None, segment_ids=None):
-    """The NumPy form of the unit on a batch, row by row."""
-    params = unit.to_numpy()
+def _options_of_reference(unit):
+    """The function of the reference that is this unit's twin, and its options."""
     if isinstance(unit, GAU):
-        run, options = reference.gau, dict(length_scale=unit.length_scale, attention=unit.attention)
-    elif isinstance(unit, FLASH):
-        run = reference.flash
-        options = dict(
-            chunk_size=unit.chunk_size, combine=unit.combine, local=unit.local, global_=unit.global_
-        )
-    elif isinstance(unit, MCTransformerBlock):
-        run, options = (
-            reference.mc_transformer_block,
-            dict(heads=unit.heads, chunk_size=unit.chunk_size),
-        )
-    else:
-        run, options = (
-            reference.transformer_block,
-            dict(heads=unit.heads, glu=unit.glu, rope=unit.rope),
-        )
-    x, mask, segment_ids = (
-        None if t is None else t.cpu().numpy() for t in (x.double(), mask, segment_ids)
-    )
-    rows = [
-        run(
-            x[b],
-            params,
-            causal=unit.causal,
-            mask=None if mask is None else mask[b],
-            segment_ids=None if segment_ids is None else segment_ids[b],
-            **options,
-        )
-        for b in range(len(x))
-    ]
+        return reference.gau, ("length_scale", "attention")
+    if isinstance(unit, FLASH):
+        return reference.flash, ("chunk_size", "combine", "local", "global_")
+    if isinstance(unit, MCTransformerBlock):
+        return reference.mc_transformer_block, ("heads", "chunk_size")
+    return reference.transformer_block, ("heads", "glu", "rope")
+
+
+def reference_of(unit, loops=False):
+    """The NumPy form of the unit, vectorised or in loops, as a function of one row and of how it is read."""
+    run, names = _options_of_reference(unit)
+    options = {name: getattr(unit, name) for name in ("causal", *names)}
+    run = getattr(reference, f"{run.__name__}_loops") if loops else run
+    return partial(run, params=unit.to_numpy(), **options)
+
+
+def run_reference(unit, x, mask=None, segment_ids=None, loops=False):
+    """The same on a batch, row by row."""
+    run, rows = reference_of(unit, loops), []
+    reading = {"mask": mask, "segment_ids": segment_ids}
+    for b in range(len(x)):
+        own = {k: v[b].cpu().numpy() for k, v in reading.items() if v is not None}
+        rows.append(run(x[b].cpu().double().numpy(), **own))
     return torch.from_numpy(np.stack(rows))

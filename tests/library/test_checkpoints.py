@@ -8,61 +8,58 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_run import CONFIG, MODEL, run, run_all_but_the_end, weights
+from refusals import assert_one_line
+from small_run import CONFIG, MODEL, Killed, contents, run, weights
 
 from flash_tutorial import LanguageModel, files
 from flash_tutorial.training import checkpoints, run_folder
 from flash_tutorial.training.checkpoints import checkpoint_folders, last_checkpoint
 from flash_tutorial.training.run_folder import read_log
 
-pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FILES = ("training.json", *checkpoints.FILES)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: no handler of the package catches it."""
 
 
 def without_seconds(rows):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+def names_of_checkpoints(folder):
+    return [path.name for path in checkpoint_folders(folder)]
+
+
+# ---------------------------------------------------------------- what is written
+
+
 def test_folder_of_a_run(corpus, tmp_path, whole):
-    result = run(corpus, tmp_path / "new" / "run")
     out = tmp_path / "new" / "run"
-    # the last two
-    assert [path.name for path in checkpoint_folders(out)] == [
-        "step_000009",
-        "step_000010",
-    ]
+    result = run(corpus, out)
+    assert names_of_checkpoints(out) == ["step_000009", "step_000010"]  # the last two
     assert not list(out.glob(".*"))
-    assert (
-        weights(LanguageModel.from_pretrained(out)) == weights(result.model) == weights(whole.model)
-    )
-    assert weights(LanguageModel.from_pretrained(out / "step_000010")) == weights(result.model)
+    assert weights(result.model) == weights(whole.model)
+    for folder in (out, out / "step_000010"):
+        assert weights(LanguageModel.from_pretrained(folder)) == weights(whole.model)
     assert read_log(out / "log.csv") == result.log and len(result.log) == 10
-    assert (
-        json.loads((out / "result.json").read_text())["validation_bits_per_byte"]
-        == result.evaluation.bits_per_byte
-    )
-    assert {path.suffix for path in out.rglob("*") if path.is_file()} == {
-        ".json",
-        ".safetensors",
-        ".csv",
-    }
+    assert (out / "step_000010" / "log.csv").read_bytes() == (out / "log.csv").read_bytes()
+    saved = json.loads((out / "result.json").read_text())
+    assert saved["validation_bits_per_byte"] == result.evaluation.bits_per_byte
+    kinds = {path.suffix for path in out.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".safetensors", ".csv"}
 
 
 @pytest.mark.parametrize("gone", ["model.safetensors", "step_*"])
-def test_a_run_is_not_written_over(corpus, tmp_path, gone):
+def test_a_run_is_not_written_over(corpus, finished, gone):
     """Neither one that was stopped nor the model of one that has ended."""
-    run(corpus, tmp_path)
-    for path in tmp_path.glob(gone):
+    for path in finished.glob(gone):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(finished)
     with pytest.raises(ValueError, match="already holds a run"):
-        run(corpus, tmp_path)
-    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        run(corpus, finished)
+    assert before == contents(finished)
+
+
+# ---------------------------------------------------------------- killed
 
 
 def kill_at(monkeypatch, count):
@@ -95,13 +92,14 @@ def kill_at(monkeypatch, count):
     return calls
 
 
-def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, whole):
+@pytest.mark.parametrize("every", [17, pytest.param(3, marks=pytest.mark.nightly)])
+def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, whole, every):
     with pytest.MonkeyPatch.context() as patch:
         calls = kill_at(patch, 0)
         run(corpus, tmp_path / "count")
         writes = len(calls)
     assert writes > 60
-    for count in range(1, writes + 1, 5):
+    for count in range(1, writes + 1, every):
         out = tmp_path / str(count)
         with pytest.MonkeyPatch.context() as patch:
             kill_at(patch, count)
@@ -111,9 +109,44 @@ def test_killed_at_any_write_it_goes_on_to_the_same_weights(corpus, tmp_path, wh
             checkpoints.read_checkpoint(path)  # whole, or not there
         result = run(corpus, out, resume=True)
         assert weights(result.model) == weights(whole.model), count
-        assert without_seconds(result.log) == without_seconds(whole.log), count
-        assert without_seconds(read_log(out / "log.csv")) == without_seconds(whole.log), count
+        for log in (result.log, read_log(out / "log.csv")):
+            assert without_seconds(log) == without_seconds(whole.log), count
         assert not list(out.glob(".*")), count
+
+
+def test_a_run_cut_short_is_the_first_part_of_the_whole_one(corpus, tmp_path, whole):
+    """Its rates fall as if nothing were cut, and it goes on to the same weights; another run is refused as before."""
+    cut = run(corpus, tmp_path, stop_at=4)
+    for log in (cut.log, run(corpus, stop_at=4).log):
+        assert without_seconds(log) == without_seconds(whole.log[:4])
+    assert cut.evaluation is None and not (tmp_path / "model.safetensors").exists()
+    assert names_of_checkpoints(tmp_path) == ["step_000003", "step_000004"]
+    run(corpus, tmp_path, resume=True, stop_at=7)
+    with pytest.raises(ValueError, match="already holds a run"):
+        run(corpus, tmp_path, stop_at=9)
+    resumed = run(corpus, tmp_path, resume=True, stop_at=10)
+    assert weights(resumed.model) == weights(whole.model) != weights(cut.model)
+    assert without_seconds(resumed.log) == without_seconds(whole.log)
+    assert resumed.evaluation.bits_per_byte == whole.evaluation.bits_per_byte
+
+
+def test_a_stop_that_cannot_be_is_named(corpus, tmp_path):
+    run(corpus, tmp_path, stop_at=4)
+    for stop_at in (0, 11, 2.0, True, 3):
+        expected = f"stop_at={stop_at!r}: expected an integer from 4 to 10, since 4 updates"
+        with pytest.raises(ValueError, match=expected):
+            run(corpus, tmp_path, resume=True, stop_at=stop_at)
+    with pytest.raises(ValueError, match=r"stop_at=0: expected an integer from 1 to 10$"):
+        run(corpus, stop_at=0)
+
+
+def test_resume_without_a_checkpoint_starts(corpus, tmp_path, whole):
+    assert weights(run(corpus, tmp_path, resume=True).model) == weights(whole.model)
+    with pytest.raises(ValueError, match="resume=True without out"):
+        run(corpus, resume=True)
+
+
+# ---------------------------------------------------------------- damaged
 
 
 def damage(path, how):
@@ -133,150 +166,106 @@ def damage(path, how):
 
 @pytest.mark.parametrize("how", ["cut", "altered", "gone"])
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_checkpoint_is_passed_over_and_named(corpus, tmp_path, whole, name, how, capsys):
-    run_all_but_the_end(corpus, tmp_path)
-    damage(tmp_path / "step_000010" / name, how)
+def test_a_damaged_checkpoint_is_passed_over_and_named(unfinished, name, how):
+    damage(unfinished / "step_000010" / name, how)
     said = []
-    assert last_checkpoint(tmp_path, said.append)[1]["step"] == 9
-    if (name, how) == ("training.json", "gone"):  # whose folder is it? It is named, and not touched
-        with pytest.raises(
-            ValueError, match=r"step_000010 is no checkpoint of this program: move it"
-        ):
-            run(corpus, tmp_path, resume=True)
-        (tmp_path / "step_000010").rename(tmp_path / "away")
-    else:
+    assert last_checkpoint(unfinished, said.append)[1]["step"] == 9
+    if (name, how) != ("training.json", "gone"):  # whose folder is it?
         assert len(said) == 1 and f"step_000010/{name}" in said[0] and "\n" not in said[0]
-    result = run(corpus, tmp_path, resume=True)
-    assert weights(result.model) == weights(whole.model)
-    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000009", "step_000010"]
-    assert last_checkpoint(tmp_path, pytest.fail)[1]["step"] == 10
 
 
-def test_no_whole_checkpoint_is_one_line(corpus, tmp_path):
-    run_all_but_the_end(corpus, tmp_path)
-    for path in checkpoint_folders(tmp_path):
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(corpus, unfinished, whole):
+    damage(unfinished / "step_000010" / "model.safetensors", "altered")
+    assert weights(run(corpus, unfinished, resume=True).model) == weights(whole.model)
+    assert names_of_checkpoints(unfinished) == ["step_000009", "step_000010"]
+    assert last_checkpoint(unfinished, pytest.fail)[1]["step"] == 10
+
+
+def test_a_checkpoint_without_its_record_is_named_and_not_touched(corpus, unfinished):
+    damage(unfinished / "step_000010" / "training.json", "gone")
+    before, said = contents(unfinished), "step_000010 is no checkpoint of this program: move it"
+    assert_one_line(lambda: run(corpus, unfinished, resume=True), said)
+    assert contents(unfinished) == before
+
+
+def test_no_whole_checkpoint_is_one_line(unfinished):
+    for path in checkpoint_folders(unfinished):
         damage(path / "optimizer.safetensors", "altered")
-    with pytest.raises(
-        ValueError, match=r"step_000009.*altered.*no earlier checkpoint is whole"
-    ) as error:
-        last_checkpoint(tmp_path, lambda line: None)
-    assert "\n" not in str(error.value)
+    said = ("step_000009", "altered", "no earlier checkpoint is whole")
+    assert_one_line(lambda: last_checkpoint(unfinished, lambda line: None), *said)
 
 
-def test_a_later_damaged_checkpoint_does_not_push_a_whole_one_out(corpus, tmp_path):
-    run_all_but_the_end(corpus, tmp_path)
-    shutil.copytree(tmp_path / "step_000010", tmp_path / "step_000011")
+def test_a_later_damaged_checkpoint_does_not_push_a_whole_one_out(corpus, unfinished):
+    shutil.copytree(unfinished / "step_000010", unfinished / "step_000011")
     for step in (10, 11):
-        path = tmp_path / f"step_{step:06d}" / "training.json"
+        path = unfinished / f"step_{step:06d}" / "training.json"
         path.write_text(path.read_text().replace('"step": 10', f'"step": {step}'))
         damage(path, "cut")
-    run(corpus, tmp_path, resume=True)
-    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000009", "step_000010"]
+    run(corpus, unfinished, resume=True)
+    assert names_of_checkpoints(unfinished) == ["step_000009", "step_000010"]
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full_at(monkeypatch, module, function, name, place):
+    """``function(..., path, ...)`` fails where the path, its argument at ``place``, is that file of step 6."""
+    original = getattr(module, function)
+
+    def call(*args, **kwargs):
+        if name in Path(args[place]).name and "step_000006" in str(args[place]):
+            raise FULL
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, function, call)
+
+
+def full_at_the_log(monkeypatch):
+    append = run_folder.Log.append
+
+    def no_file(*args, **kwargs):
+        raise FULL
+
+    def refuse(self, **row):
+        if row["step"] == 6:
+            monkeypatch.setattr("builtins.open", no_file)
+        return append(self, **row)
+
+    monkeypatch.setattr(run_folder.Log, "append", refuse)
 
 
 @pytest.mark.parametrize(
     "where", ["model.safetensors", "optimizer.safetensors", "training.json", "log.csv"]
 )
-def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, monkeypatch, whole, where):
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def on(name, original, module):
-        def call(first, second, *args, **kwargs):
-            path = Path(second if name == "save_tensors" else first)
-            if where in path.name and ("step_000006" in str(path) or where == "log.csv"):
-                raise full
-            return original(first, second, *args, **kwargs)
-
-        monkeypatch.setattr(module, name, call)
-
-    if where == "log.csv":
-        append = run_folder.Log.append
-
-        def refuse(self, **row):
-            if row["step"] == 6:
-                monkeypatch.setattr(
-                    "builtins.open", lambda *args, **kwargs: (_ for _ in ()).throw(full)
-                )
-            return append(self, **row)
-
-        monkeypatch.setattr(run_folder.Log, "append", refuse)
-    elif where == "training.json":
-        on("write_json", files.write_json, files)
-    else:
-        on("save_tensors", files.save_tensors, files)
-    with pytest.raises(ValueError, match=r"No space left on device.*free some space") as error:
-        run(corpus, tmp_path)
-    monkeypatch.undo()
-    assert "\n" not in str(error.value)
-    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000000", "step_000003"]
+def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, whole, where):
+    with pytest.MonkeyPatch.context() as patch:
+        if where == "log.csv":
+            full_at_the_log(patch)
+        elif where == "training.json":
+            full_at(patch, files, "write_json", where, 0)
+        else:
+            full_at(patch, files, "save_tensors", where, 1)
+        said = ("No space left on device", "free some space")
+        assert_one_line(lambda: run(corpus, tmp_path), *said)
+    assert names_of_checkpoints(tmp_path) == ["step_000000", "step_000003"]
     assert not list(tmp_path.glob(".step*"))
     assert weights(run(corpus, tmp_path, resume=True).model) == weights(whole.model)
 
 
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("learning_rate", 0.02),
-        ("batch", 8),
-        ("warmup", 3),
-        ("seed", 1),
-        ("clip", None),
-        ("accumulate", 2),
-    ],
-)
-def test_resume_with_another_setting_names_it(corpus, tmp_path, key, value):
-    run(corpus, tmp_path)
-    with pytest.raises(
-        ValueError, match=f"{key}={getattr(CONFIG, key)!r}, now {key}={value!r}"
-    ) as error:
-        run(corpus, tmp_path, config=replace(CONFIG, **{key: value}), resume=True)
-    assert "\n" not in str(error.value)
+# ---------------------------------------------------------------- another run
 
 
-def test_resume_with_another_model_or_text_names_it(corpus, tmp_path):
-    run(corpus, tmp_path)
-    with pytest.raises(ValueError, match="dim=16, now dim=32"):
-        run(corpus, tmp_path, replace(MODEL, dim=32), resume=True)
+def test_resume_with_another_setting_model_or_text_names_it(corpus, unfinished):
+    for key, value in dict(
+        learning_rate=0.02, batch=8, warmup=3, seed=1, clip=None, accumulate=2
+    ).items():
+        said = f"{key}={getattr(CONFIG, key)!r}, now {key}={value!r}"
+        config = replace(CONFIG, **{key: value})
+        assert_one_line(lambda: run(corpus, unfinished, config=config, resume=True), said)  # noqa: B023
+    wider = replace(MODEL, dim=32)
+    assert_one_line(lambda: run(corpus, unfinished, wider, resume=True), "dim=16, now dim=32")
     other = corpus.__class__(corpus.name, corpus.validation, corpus.train, corpus.test)
-    with pytest.raises(
-        ValueError, match=r"trained on the text 'text.txt' as it was then.*has other bytes"
-    ):
-        run(other, tmp_path, resume=True)
+    said = ("trained on the text 'text.txt' as it was then", "has other bytes")
+    assert_one_line(lambda: run(other, unfinished, resume=True), *said)
     # no part in it
-    run(corpus, tmp_path, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True)
-
-
-def test_a_run_cut_short_is_the_first_part_of_the_whole_one(corpus, tmp_path, whole):
-    """Its rates fall as if nothing were cut, and it goes on to the same weights; another run is refused as before."""
-    cut = run(corpus, tmp_path, stop_at=4)
-    assert (
-        without_seconds(cut.log)
-        == without_seconds(whole.log[:4])
-        == without_seconds(run(corpus, stop_at=4).log)
-    )
-    assert cut.evaluation is None and not (tmp_path / "model.safetensors").exists()
-    assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_000003", "step_000004"]
-    run(corpus, tmp_path, resume=True, stop_at=7)
-    with pytest.raises(ValueError, match="already holds a run"):
-        run(corpus, tmp_path, stop_at=9)
-    resumed = run(corpus, tmp_path, resume=True, stop_at=10)
-    assert weights(resumed.model) == weights(whole.model) != weights(cut.model)
-    assert without_seconds(resumed.log) == without_seconds(whole.log)
-    assert resumed.evaluation.bits_per_byte == whole.evaluation.bits_per_byte
-
-
-@pytest.mark.parametrize("stop_at", [0, 11, 2.0, True, 3])
-def test_a_stop_that_cannot_be_is_named(corpus, tmp_path, stop_at):
-    run(corpus, tmp_path, stop_at=4)
-    with pytest.raises(
-        ValueError, match=f"stop_at={stop_at!r}: expected an integer from 4 to 10, since 4 updates"
-    ):
-        run(corpus, tmp_path, resume=True, stop_at=stop_at)
-    with pytest.raises(ValueError, match=r"stop_at=0: expected an integer from 1 to 10$"):
-        run(corpus, stop_at=0)
-
-
-def test_resume_without_a_checkpoint_starts(corpus, tmp_path, whole):
-    assert weights(run(corpus, tmp_path, resume=True).model) == weights(whole.model)
-    with pytest.raises(ValueError, match="resume=True without out"):
-        run(corpus, resume=True)
+    run(corpus, unfinished, config=replace(CONFIG, eval_bytes=100, checkpoint_every=5), resume=True)

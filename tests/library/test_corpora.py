@@ -13,8 +13,6 @@ from refusals import assert_refused
 from flash_tutorial import corpora
 from flash_tutorial.corpora import load_corpus, online
 
-pytestmark = pytest.mark.quick
-
 CORPUS_FOLDER = Path(corpora.__file__).parent
 
 
@@ -35,11 +33,8 @@ def test_austen_is_split_by_novel(austen):
         466_828,
         432_914,
     ]
-    assert (
-        hashlib.sha256(austen.validation.tokens.tobytes())
-        .hexdigest()
-        .startswith("c1d91381ade659d3")
-    )
+    digest = hashlib.sha256(austen.validation.tokens.tobytes()).hexdigest()
+    assert digest.startswith("c1d91381ade659d3")
     assert austen.train.tokens.dtype == np.uint8 and austen.train.offsets.dtype == np.int64
     assert austen.train.document(1).tobytes().lstrip().upper().startswith(b"PRIDE AND PREJUDICE")
     for split in (austen.train, austen.validation, austen.test):
@@ -53,32 +48,26 @@ def austen_copy(tmp_path):
     return tmp_path
 
 
-def test_austen_truncated(austen_copy):
-    packed = austen_copy / "austen.txt.bz2"
-    packed.write_bytes(packed.read_bytes()[:-1000])
-    assert_refused(
-        "'austen' is damaged .*install the package again", corpora.load_austen, austen_copy
-    )
+def test_austen_cut_off_altered_or_gone(austen_copy):
+    packed, manifest = austen_copy / "austen.txt.bz2", austen_copy / "manifest.json"
+    raw = packed.read_bytes()
 
+    def refuses(match):
+        assert_refused(match, corpora.load_austen, austen_copy)
 
-def test_austen_altered_by_one_letter(austen_copy):
-    packed = austen_copy / "austen.txt.bz2"
-    text = bytearray(bz2.decompress(packed.read_bytes()))
+    packed.write_bytes(raw[:-1000])
+    refuses("'austen' is damaged .*install the package again")
+    text = bytearray(bz2.decompress(raw))
     text[2_500_000] ^= 1
     packed.write_bytes(bz2.compress(bytes(text), 1))
-    assert_refused("the text of Emma is altered", corpora.load_austen, austen_copy)
-
-
-def test_austen_whole_is_checked_beside_its_novels(austen_copy):
-    manifest = json.loads((austen_copy / "manifest.json").read_text())
-    manifest["austen"]["sha256"] = "0" * 64
-    (austen_copy / "manifest.json").write_text(json.dumps(manifest))
-    assert_refused("as a whole is altered", corpora.load_austen, austen_copy)
-
-
-def test_austen_without_its_file(austen_copy):
-    (austen_copy / "austen.txt.bz2").unlink()
-    assert_refused("'austen' is damaged .*restore", corpora.load_austen, austen_copy)
+    refuses("the text of Emma is altered")
+    packed.write_bytes(raw)
+    facts = json.loads(manifest.read_text())
+    facts["austen"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(facts))
+    refuses("as a whole is altered")  # which is checked beside its novels
+    packed.unlink()
+    refuses("'austen' is damaged .*restore")
 
 
 # ---------------------------------------------------------------- names and files of the reader's own
@@ -137,14 +126,8 @@ def test_own_file_is_cut_between_characters(tmp_path):
         ("café, and more text".encode("latin-1"), "not UTF-8 .byte 0xe9 at position 3"),
         ("plain text, wide letters".encode("utf-16"), "not UTF-8 .byte 0xff at position 0"),
         ("plain text, wide letters".encode("utf-16-le"), "looks like UTF-16"),
-        (
-            "простой русский текст".encode("utf-16-le"),
-            "looks like UTF-16 or binary data .* control characters",
-        ),
-        (
-            "простой русский текст".encode("utf-16-be"),
-            "looks like UTF-16 or binary data .* control characters",
-        ),
+        ("простой русский текст".encode("utf-16-le"), "UTF-16 or binary data .* control"),
+        ("простой русский текст".encode("utf-16-be"), "UTF-16 or binary data .* control"),
     ],
 )
 def test_files_that_are_no_text(tmp_path, raw, match):
@@ -155,11 +138,7 @@ def test_files_that_are_no_text(tmp_path, raw, match):
 def test_missing_file_folder_and_wrong_limit(tmp_path):
     assert_refused("neither a corpus nor a file", load_corpus, tmp_path / "absent.txt")
     assert_refused("cannot read .* give the path", load_corpus, tmp_path)
-    (tmp_path / "own.txt").write_text("some text to be cut into splits")
+    own, said = tmp_path / "own.txt", "max_bytes=.*: expected an integer of at least 20 or None"
+    own.write_text("some text to be cut into splits")
     for limit in (0, -5, 19, 1e6):
-        assert_refused(
-            "max_bytes=.*: expected an integer of at least 20 or None",
-            load_corpus,
-            tmp_path / "own.txt",
-            max_bytes=limit,
-        )
+        assert_refused(said, load_corpus, own, max_bytes=limit)

@@ -6,8 +6,6 @@ from refusals import assert_refused
 
 from flash_tutorial.corpora import IGNORE, START_ID, Split, evaluation_windows, random_windows
 
-pytestmark = pytest.mark.quick
-
 # Documents whose bytes name them: document i holds bytes 32 i + 1 .. 32 i + 31, so a crossing is seen at once
 LENGTHS = (70, 1, 33, 32, 5, 150)
 
@@ -92,10 +90,7 @@ def test_evaluation_windows_on_persuasion(austen):
 @pytest.mark.parametrize("length", [0, -1, 2.5, None])
 def test_window_lengths_are_checked(length):
     split, rng = marked_split(), np.random.default_rng(0)
-    assert_refused(
-        f"length={length}: expected an integer of at least 1", random_windows, split, 2, length, rng
-    )
-    assert_refused(
-        f"length={length}: expected an integer of at least 1", evaluation_windows, split, length
-    )
+    said = f"length={length}: expected an integer of at least 1"
+    assert_refused(said, random_windows, split, 2, length, rng)
+    assert_refused(said, evaluation_windows, split, length)
     assert_refused("batch=0: expected an integer of at least 1", random_windows, split, 0, 4, rng)

@@ -7,17 +7,11 @@ import torch
 
 from flash_tutorial.training import devices
 
-pytestmark = pytest.mark.quick
 
-CAPABILITIES = [
-    ((9, 0), "bfloat16"),
-    ((8, 0), "bfloat16"),
-    ((7, 5), "float16"),
-    ((6, 1), "float32"),
-]
-
-
-@pytest.mark.parametrize("capability, dtype", CAPABILITIES)
+@pytest.mark.parametrize(
+    "capability, dtype",
+    [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")],
+)
 def test_number_format_follows_the_compute_capability(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     chosen, why = devices.pick_dtype("cuda")
@@ -34,15 +28,12 @@ def test_mps_and_small_models_on_a_cpu_take_float32(monkeypatch):
 @pytest.mark.parametrize("gain, dtype", [(2.4, "bfloat16"), (1.2, "float32"), (0.1, "float32")])
 def test_a_large_model_on_a_cpu_follows_a_measurement(monkeypatch, gain, dtype):
     monkeypatch.setattr(devices, "bfloat16_gain", lambda threads: gain)
-    chosen, _ = devices.pick_dtype("cpu", parameters=devices.LARGE)
-    assert chosen == getattr(torch, dtype)
-    assert f"{gain:.1f} times as fast in bfloat16" in devices.measured_gain(
-        torch.device("cpu"), "auto", devices.LARGE
-    )
-    asked, _ = devices.pick_dtype("cpu", "float32", devices.LARGE)
-    assert asked == torch.float32 and not devices.measured_gain(
-        torch.device("cpu"), "float32", devices.LARGE
-    )
+    cpu, large = torch.device("cpu"), devices.LARGE
+    assert devices.pick_dtype("cpu", parameters=large)[0] == getattr(torch, dtype)
+    said = devices.measured_gain(cpu, "auto", large)
+    assert f"{gain:.1f} times as fast in bfloat16" in said
+    assert devices.pick_dtype("cpu", "float32", large)[0] == torch.float32
+    assert not devices.measured_gain(cpu, "float32", large)
 
 
 def test_the_measurement_is_short_and_made_once():
@@ -52,10 +43,8 @@ def test_the_measurement_is_short_and_made_once():
     # a processor that emulates bfloat16 takes longer for a pair
     assert gain > 0 and time.process_time() - began < 3
     began = time.process_time()
-    assert (
-        devices.bfloat16_gain(torch.get_num_threads()) == gain
-        and time.process_time() - began < 0.01
-    )
+    assert devices.bfloat16_gain(torch.get_num_threads()) == gain
+    assert time.process_time() - began < 0.01
 
 
 @pytest.mark.parametrize(

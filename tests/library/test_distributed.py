@@ -1,13 +1,13 @@
 """Training on two processes, as torchrun starts them: the same losses as one, files written once, resume with another
 number of processes."""
 
-import csv
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -26,14 +26,21 @@ MODEL = dict(dim=16, depth=2, qk_dim=8, chunk_size=8, max_length=40)
 TRAIN = dict(
     steps=6, batch=8, length=40, learning_rate=1e-2, warmup=2, eval_bytes=500, checkpoint_every=2
 )
-SCRIPT = """
+PROGRAM = """
 import json, os, sys, time
 from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig, train
 
-model, settings, out, resume, stop_at = json.loads(sys.argv[1])
-run = train(ModelConfig(**model), TrainConfig(**settings), out=out, resume=resume, stop_at=stop_at)
+model, settings, out, options, last = json.loads(sys.argv[1])
+seen = []
+
+def callback(row):
+    seen.append(row["step"])
+    return row["step"] < last
+
+run = train(ModelConfig(**model), TrainConfig(**settings), out=out, callback=callback, **options)
 print(f"rank {os.environ['RANK']}: scored {run.evaluation is not None}, left at {time.time()}", flush=True)
+print(f"rank {os.environ['RANK']}: saw {seen}, ended at {run.log[-1]['step']}", flush=True)
 os._exit(0)
 """
 # DistributedDataParallel keeps gloo's threads alive beyond the end of its group. One that still lets go of a tensor
@@ -47,23 +54,26 @@ def corpus():
 
 
 @pytest.fixture
-def torchrun(tmp_path):
-    """Run ``train`` on several processes; gives what they said."""
+def alone(corpus):
+    """Train on this one process."""
 
-    def start(processes, out, resume=False, stop_at=None, script=SCRIPT, **changed):
-        (tmp_path / "script.py").write_text(script, encoding="utf-8")
-        model = MODEL | {k: v for k, v in changed.items() if k in ModelConfig.__dataclass_fields__}
-        settings = TRAIN | {k: v for k, v in changed.items() if k not in model}
-        command = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node",
-            str(processes),
-        ]
+    def train_alone(out, model=MODEL, settings=TRAIN, **options):
+        configs = ModelConfig(**model), TrainConfig(**settings)
+        return train(*configs, corpus=corpus, out=out, progress=False, **options)
+
+    return train_alone
+
+
+@pytest.fixture
+def torchrun(tmp_path):
+    """Train on several processes, until a callback ends it after the ``last`` update; gives what they said."""
+
+    def start(processes, out, model=MODEL, settings=TRAIN, last=99, **options):
+        (tmp_path / "script.py").write_text(PROGRAM, encoding="utf-8")
+        run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+        given = json.dumps([model, settings, str(out), options, last])
         done = subprocess.run(
-            [*command, "script.py", json.dumps([model, settings, str(out), resume, stop_at])],
+            [*run, str(processes), "script.py", given],
             capture_output=True,
             text=True,
             timeout=240,
@@ -75,25 +85,24 @@ def torchrun(tmp_path):
     return start
 
 
-def log_of(out):
-    with open(out / "log.csv", newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+def same_weights(ours, theirs):
+    """The models of two folders, up to rounding."""
+    other = load_file(theirs / "model.safetensors")
+    for name, value in load_file(ours / "model.safetensors").items():
+        torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def same_run(out, other):
     """Losses, gradient norms and weights of two folders, up to rounding."""
-    for a, b in zip(log_of(out), log_of(other), strict=True):
+    for a, b in zip(read_log(out / "log.csv"), read_log(other / "log.csv"), strict=True):
         for key in ("step", "loss", "gradient_norm", "tokens"):
             assert a[key] == pytest.approx(b[key], rel=1e-4), (a["step"], key)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (out, other))
-    for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    same_weights(out, other)
 
 
 # ---------------------------------------------------------------- rows
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("causal", [True, False])
 def test_ranks_see_different_windows_of_the_same_batch(corpus, causal):
     config = TrainConfig(**TRAIN | {"accumulate": 2})
@@ -108,130 +117,83 @@ def test_ranks_see_different_windows_of_the_same_batch(corpus, causal):
     assert share == pytest.approx(1)
 
 
-@pytest.mark.quick
-def test_a_batch_that_cannot_be_shared_is_refused(corpus, monkeypatch):
-    from contextlib import contextmanager
-
+def test_a_batch_that_cannot_be_shared_is_refused(alone, monkeypatch):
     @contextmanager
     def three(device):
         yield Group(0, 3), torch.device("cpu")
 
     monkeypatch.setattr("flash_tutorial.training.session.training_group", three)
-    with pytest.raises(
-        ValueError, match="batch=8 on 3 processes in accumulate=1 parts: expected a multiple of 3"
-    ):
-        train(ModelConfig(**MODEL), TrainConfig(**TRAIN), corpus=corpus, progress=False)
+    said = "batch=8 on 3 processes in accumulate=1 parts: expected a multiple of 3"
+    with pytest.raises(ValueError, match=said):
+        alone(None)
 
 
 # ---------------------------------------------------------------- whole runs
 
 
-def test_two_processes_are_one(torchrun, corpus, tmp_path):
-    """Also with parts, and in the masked objective, where the windows have unequal numbers of targets.
-
-    And none leaves before rank 0 has written.
-    """
-    for name, changed in {
-        "causal": {},
-        "masked": dict(causal=False, vocab_size=257, accumulate=2),
-    }.items():
-        code, said = torchrun(2, tmp_path / name, **changed)
-        assert code == 0, said
-        assert set(re.findall(r"rank \d: scored (?:True|False)", said)) == {
-            "rank 0: scored True",
-            "rank 1: scored False",
-        }, said
-        left = [float(at) for at in re.findall(r"rank \d: scored \w+, left at ([\d.]+)", said)]
-        # one that ends badly before rank 0 has written would stop it: torchrun ends all with the first that fails
-        assert (
-            len(left) == 2 and min(left) > (tmp_path / name / "model.safetensors").stat().st_mtime
-        )
-        assert said.count("validation:") == 1 and "2 processes" in said
-        model = MODEL | {k: v for k, v in changed.items() if k != "accumulate"}
-        train(
-            ModelConfig(**model),
-            TrainConfig(**TRAIN),
-            corpus=corpus,
-            out=tmp_path / f"{name} alone",
-            progress=False,
-        )
-        same_run(tmp_path / name, tmp_path / f"{name} alone")
-        assert {p.name for p in (tmp_path / name).iterdir()} == {
-            p.name for p in (tmp_path / f"{name} alone").iterdir()
-        }
+@pytest.mark.parametrize(
+    "model, settings",
+    [
+        (MODEL, TRAIN),
+        # parts, and windows with unequal numbers of targets
+        pytest.param(
+            MODEL | dict(causal=False, vocab_size=257),
+            TRAIN | dict(accumulate=2),
+            marks=pytest.mark.nightly,
+        ),
+    ],
+    ids=["causal", "masked"],
+)
+def test_two_processes_are_one(torchrun, alone, tmp_path, model, settings):
+    """And none leaves before rank 0 has written."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    code, said = torchrun(2, two, model, settings)
+    assert code == 0, said
+    assert said.count("validation:") == 1 and "2 processes" in said
+    assert "rank 0: scored True" in said and "rank 1: scored False" in said
+    left = [float(at) for at in re.findall(r"left at ([\d.]+)", said)]
+    # one that ends badly before rank 0 has written would stop it: torchrun ends all with the first that fails
+    assert len(left) == 2 and min(left) > (two / "model.safetensors").stat().st_mtime
+    alone(one, model)
+    same_run(two, one)
+    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
 
 
-def test_a_run_goes_on_with_another_number_of_processes(torchrun, corpus, tmp_path):
-    train(
-        ModelConfig(**MODEL),
-        TrainConfig(**TRAIN),
-        corpus=corpus,
-        out=tmp_path / "whole",
-        progress=False,
-    )
+@pytest.mark.nightly
+def test_a_run_goes_on_with_another_number_of_processes(torchrun, alone, tmp_path):
     out = tmp_path / "parts"
-    settings = dict(corpus=corpus, out=out, progress=False)
-    train(ModelConfig(**MODEL), TrainConfig(**TRAIN), stop_at=2, **settings)
+    alone(tmp_path / "whole")
+    alone(out, stop_at=2)
     code, said = torchrun(4, out, resume=True, stop_at=4)
     assert code == 0 and "going on after step 2" in said and "began elsewhere" in said, said
-    train(ModelConfig(**MODEL), TrainConfig(**TRAIN), resume=True, **settings)
-    assert [row["step"] for row in log_of(out)] == [1, 2, 3, 4, 5, 6]
+    resumed = alone(out, resume=True)
+    assert [row["step"] for row in read_log(out / "log.csv")] == [1, 2, 3, 4, 5, 6]
     same_run(out, tmp_path / "whole")
-    assert np.isfinite(json.loads((out / "result.json").read_text())["validation_bits_per_byte"])
+    assert np.isfinite(resumed.evaluation.bits_per_byte)
 
 
-WATCHED = """
-import json, os, sys
-from flash_tutorial import ModelConfig
-from flash_tutorial.training import TrainConfig, train
-
-model, settings, out, *_ = json.loads(sys.argv[1])
-seen = []
-
-def callback(row):
-    seen.append(row["step"])
-    return row["step"] < 5
-
-run = train(ModelConfig(**model), TrainConfig(**settings), out=out, callback=callback, progress=False)
-print(f"rank {os.environ['RANK']}: saw {seen}, ended at {run.log[-1]['step']}", flush=True)
-os._exit(0)
-"""
-
-
-def test_scores_on_the_way_and_a_callback_are_rank_0s(torchrun, corpus, tmp_path):
+@pytest.mark.nightly
+def test_scores_on_the_way_and_a_callback_are_rank_0s(torchrun, alone, tmp_path):
     """It alone scores, keeps the best and calls back; where the callback ends the run, it ends for all."""
-    scored = {"eval_every": 2, "checkpoint_every": 4}
-    code, said = torchrun(2, tmp_path / "two", script=WATCHED, **scored)
+    scored = TRAIN | {"eval_every": 2, "checkpoint_every": 4}
+    two, key = tmp_path / "two", "validation_bits_per_byte"
+    code, said = torchrun(2, two, settings=scored, last=5)
     assert code == 0, said
-    assert (
-        "rank 0: saw [1, 2, 3, 4, 5], ended at 5" in said and "rank 1: saw [], ended at 5" in said
-    )
-    alone = train(
-        ModelConfig(**MODEL),
-        TrainConfig(**TRAIN | scored),
-        corpus=corpus,
-        out=tmp_path / "one",
-        progress=False,
-        callback=lambda row: row["step"] < 5,
-    )
+    assert "rank 0: saw [1, 2, 3, 4, 5], ended at 5" in said
+    assert "rank 1: saw [], ended at 5" in said
+    expected = alone(tmp_path / "one", settings=scored, callback=lambda row: row["step"] < 5)
+    same_weights(two / "best", tmp_path / "one" / "best")
     ours, theirs = (
-        load_file(tmp_path / name / "best" / "model.safetensors") for name in ("two", "one")
+        [row[key] for row in rows if key in row]
+        for rows in (read_log(two / "log.csv"), expected.log)
     )
-    for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
-    rows = read_log(tmp_path / "two" / "log.csv")
-    scores = [row["validation_bits_per_byte"] for row in rows if "validation_bits_per_byte" in row]
-    assert scores == pytest.approx(
-        [r["validation_bits_per_byte"] for r in alone.log if len(r) == 8], rel=1e-4
-    )
-    assert [path.name for path in checkpoint_folders(tmp_path / "two")] == [
-        "step_000004",
-        "step_000005",
-    ]
+    assert ours == pytest.approx(theirs, rel=1e-4) and len(ours) == 2
+    assert [path.name for path in checkpoint_folders(two)] == ["step_000004", "step_000005"]
 
 
+@pytest.mark.nightly
 def test_an_error_of_the_user_ends_all_processes(torchrun, tmp_path):
-    code, said = torchrun(2, tmp_path / "out", batch=3)
+    code, said = torchrun(2, tmp_path / "out", settings=TRAIN | {"batch": 3})
     assert code != 0 and "batch=3 on 2 processes" in said
 
 
@@ -244,17 +206,8 @@ SMALL = "--dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 --ev
 def command(*argv, signal_at=None):
     """The command on two processes; a signal after the update that is named."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-u",
-        "-m",
-        "flash_course.cli",
-        "train",
-        "--processes",
-        "2",
-        *SMALL.split(),
-        *argv,
-    ]
+    program = [sys.executable, "-u", "-m", "flash_course.cli", "train", "--processes", "2"]
+    command = [*program, *SMALL.split(), *argv]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
     ) as process:
@@ -267,6 +220,7 @@ def command(*argv, signal_at=None):
     return process.returncode, out, err.strip().splitlines()
 
 
+@pytest.mark.nightly
 def test_an_error_of_the_user_is_one_line_of_several_processes(tmp_path):
     """Of all of them, and of the first alone, which looks at the folder."""
     out = ["--out", str(tmp_path / "run")]
@@ -279,6 +233,7 @@ def test_an_error_of_the_user_is_one_line_of_several_processes(tmp_path):
     assert code == 2 and len(lines) == 1 and "already holds a run" in lines[0]
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal")
 def test_a_signal_stops_all_processes_with_one_checkpoint(tmp_path):
     out = ["--out", str(tmp_path / "run"), "--steps", "400"]

@@ -34,7 +34,6 @@ from flash_tutorial.experiments.intervals import student_t
 from flash_tutorial.experiments.tables import numbers
 from flash_tutorial.training import Diverged, train
 
-pytestmark = pytest.mark.quick
 TEXT = "\0".join("It is a truth universally acknowledged. " * 8 for _ in range(6))
 
 
@@ -45,6 +44,12 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 def silent(*_, **__):
     pass
+
+
+def go(experiment, folder="results"):
+    """Make the runs that are missing; all rows that are stored then."""
+    run(experiment, folder, silent)
+    return StoredRows(experiment, folder).load()
 
 
 class Made:
@@ -76,7 +81,7 @@ def pretended(made, **more):
 # ---------------------------------------------------------------- which runs are made
 def test_the_grid_is_widened_until_the_best_rate_lies_inside():
     made = Made(best=8e-2)
-    run(pretended(made), "results", silent)
+    go(pretended(made))
     assert [rate for _, rate, seed, _ in made.runs if seed == 7] == [1e-2, 2e-2, 4e-2, 8e-2, 0.16]
     assert {rate for _, rate, seed, _ in made.runs if seed != 7} == {8e-2}
 
@@ -97,100 +102,86 @@ def test_a_finished_run_is_stored_at_once_and_never_made_again():
         return made(arm, rate, seed, steps)
 
     with pytest.raises(RuntimeError):
-        run(pretended(fails_at_last, same_code=("x",)), "results", silent)
+        go(pretended(fails_at_last, same_code=("x",)))
     before = list(made.runs)
     path = Path("results/tried.json")
-    path.write_text(
-        path.read_text(encoding="utf-8").replace('"code": "', '"code": "x", "was": "'),
-        encoding="utf-8",
-    )
-    run(pretended(made, same_code=("x",)), "results", silent)
+    text = path.read_text(encoding="utf-8").replace('"code": "', '"code": "x", "was": "')
+    path.write_text(text, encoding="utf-8")
+    go(pretended(made, same_code=("x",)))
     assert made.runs == [*before, ("theirs", 2e-2, 1, 100)]
-
-
-def test_a_row_has_its_key_its_measures_its_machine_and_its_code():
-    run(pretended(Made(best=2e-2)), "results", silent)
-    row = StoredRows(pretended(None), "results").load()[-1]
-    assert row.keys() == {"arm", "settings", "rate", "seed", "steps", "measures", "machine", "code"}
-    assert {"cpu", "python", "torch", "date"} <= row["machine"].keys() and len(row["code"]) == 8
 
 
 @pytest.mark.parametrize("steps", [10, 100], ids=["short trials", "trials of the whole length"])
 def test_trials_are_not_reported(steps):
     experiment = pretended(Made(best=2e-2), search=Search(steps=steps, seeds=(7,)))
-    run(experiment, "results", silent)
-    rows = StoredRows(experiment, "results").load()
+    rows = go(experiment)
     found = compared(experiment, rows, experiment.compare[0])
     assert found.welch.mean == 0 and found.by_seed.half == 0
     said = report(experiment, rows)
-    assert (
-        "| ours | 0.02 | 100 | 2.000, 2.010 | 2.005 |" in said
-        and "| ours | 0.02 | 10 |" not in said
-    )
+    assert "| ours | 0.02 | 100 | 2.000, 2.010 | 2.005 |" in said
+    assert "| ours | 0.02 | 10 |" not in said
     assert numbers(experiment, rows)["tried.gain.size"] == "0.000"
 
 
-def test_a_budget_holds_as_many_updates_as_were_timed(monkeypatch):
-    seconds = {"ours": 0.5, "theirs": 2.0}
-    monkeypatch.setattr(runner, "update_of", lambda experiment, arm: arm.label)
-    monkeypatch.setattr(
-        runner, "rounds_in_turn", lambda updates, *_, **__: [{u: [seconds[u]] for u in updates}]
-    )
+@pytest.fixture
+def seconds_of_an_update(monkeypatch):
+    """Updates take what they are said to take."""
+
+    def timed(**seconds):
+        found = [{name: [taken] for name, taken in seconds.items()}]
+        monkeypatch.setattr(runner, "update_of", lambda experiment, arm: arm.label)
+        monkeypatch.setattr(runner, "rounds_in_turn", lambda updates, *_, **__: found)
+
+    return timed
+
+
+def test_a_budget_holds_as_many_updates_as_were_timed(seconds_of_an_update):
+    seconds_of_an_update(ours=0.5, theirs=2.0)
     made = Made(best=2e-2)
-    experiment = pretended(made, steps=(), seconds=(60,), search=Search(seconds=10, seeds=(7,)))
-    run(experiment, "results", silent)
-    assert {(name, steps) for name, _, seed, steps in made.runs if seed != 7} == {
-        ("ours", 120),
-        ("theirs", 30),
-    }
+    search = Search(seconds=10, seeds=(7,))
+    rows = go(pretended(made, steps=(), seconds=(60,), search=search))
+    lengths = {(name, steps) for name, _, seed, steps in made.runs if seed != 7}
+    assert lengths == {("ours", 120), ("theirs", 30)}
     assert {steps for _, _, seed, steps in made.runs if seed == 7} == {20}
-    rows = StoredRows(experiment, "results").load()
-    assert (
-        len(matching(rows, budget=60)) == 4
-        and len(matching(rows, what="seconds of an update, in turn")) == 1
-    )
+    assert len(matching(rows, budget=60)) == 4
+    assert len(matching(rows, what="seconds of an update, in turn")) == 1
 
 
-def test_in_equal_time_the_others_have_the_updates_that_the_time_of_one_holds(monkeypatch):
-    monkeypatch.setattr(runner, "update_of", lambda experiment, arm: arm.label)
-    timed = [{"ours": [0.5], "theirs": [0.8]}]
-    monkeypatch.setattr(runner, "rounds_in_turn", lambda updates, *_, **__: timed)
-    made = Made(best=2e-2)
-    experiment = pretended(
-        made, equal_time="ours", compare=(Compare("theirs", "ours", equal_time=True),)
-    )
-    run(experiment, "results", silent)
+def test_in_equal_time_the_others_have_the_updates_that_the_time_of_one_holds(
+    seconds_of_an_update,
+):
+    seconds_of_an_update(ours=0.5, theirs=0.8)
+    made, compare = Made(best=2e-2), Compare("theirs", "ours", equal_time=True)
+    experiment = pretended(made, equal_time="ours", compare=(compare,))
+    rows = go(experiment)
     lengths = {(name, steps) for name, _, seed, steps in made.runs if seed != 7}
     assert lengths == {("ours", 100), ("theirs", 100), ("theirs", 62)}
-    assert "| theirs minus ours (in equal time) | +0.000" in report(
-        experiment, StoredRows(experiment, "results").load()
-    )
+    assert "| theirs minus ours (in equal time) | +0.000" in report(experiment, rows)
 
 
 # ---------------------------------------------------------------- several processes
+KEY = dict(arm="ours", settings={}, rate=1e-2, seed=0, steps=100)
+MEASURED = {"bits_per_byte": 1.0}
+
+
 def test_several_processes_may_add_to_one_file():
     experiment = pretended(Made(best=2e-2))
-    keys = [dict(arm="ours", settings={}, rate=1e-2, seed=seed, steps=100) for seed in range(12)]
+
+    def add(seed):
+        StoredRows(experiment, "results").add(KEY | {"seed": seed}, MEASURED)
+
     with ThreadPoolExecutor(6) as pool:
-        list(
-            pool.map(
-                lambda key: StoredRows(experiment, "results").add(key, {"bits_per_byte": 1.0}), keys
-            )
-        )
-    assert sorted(row["seed"] for row in StoredRows(experiment, "results").load()) == list(
-        range(12)
-    )
+        list(pool.map(add, range(12)))
+    seeds = [row["seed"] for row in StoredRows(experiment, "results").load()]
+    assert sorted(seeds) == list(range(12))
 
 
 def test_a_run_that_another_process_makes_is_not_made_twice():
     rows = StoredRows(pretended(Made(best=2e-2)), "results")
-    key = dict(arm="ours", settings={}, rate=1e-2, seed=0, steps=100)
     rows.locks.mkdir(parents=True)
     with FileLock(rows.locks / "ours_0.01_0_100.lock"):
-        assert rows.make_once(lambda: pytest.fail("made"), wait=False, **key) is None
-    assert rows.make_once(lambda: {"bits_per_byte": 1.0}, wait=False, **key)["measures"] == {
-        "bits_per_byte": 1.0
-    }
+        assert rows.make_once(lambda: pytest.fail("made"), wait=False, **KEY) is None
+    assert rows.make_once(lambda: MEASURED, wait=False, **KEY)["measures"] == MEASURED
 
 
 def test_a_search_goes_on_with_other_trials_while_another_process_makes_one():
@@ -205,16 +196,15 @@ def test_a_search_goes_on_with_other_trials_while_another_process_makes_one():
 
 def test_who_waits_for_a_run_of_another_process_does_not_make_it_again():
     rows = [StoredRows(pretended(Made(best=2e-2)), "results") for _ in range(4)]
-    key = dict(arm="ours", settings={}, rate=1e-2, seed=0, steps=100)
     made = []
 
     def make():
         made.append(1)
         time.sleep(0.2)
-        return {"bits_per_byte": 1.0}
+        return MEASURED
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda each: each.make_once(make, **key), rows))
+        found = list(pool.map(lambda each: each.make_once(make, **KEY), rows))
     assert len(made) == 1 and all(row == found[0] for row in found)
 
 
@@ -278,10 +268,7 @@ def test_a_digest_is_that_of_the_code_that_decides_the_numbers(edit, changed):
     assert [a != b for a, b in zip(digests(), digests(edit), strict=True)] == changed
 
 
-SAYS_LENGTH = (
-    '{"score": helper(model)}',
-    '{"score": helper(model) * OF["a"](1)}',
-)
+SAYS_LENGTH = ("helper(model)}", 'helper(model) * OF["a"](1)}')
 LAMBDAS = (
     "SCALE = 1.0",
     'SCALE = 1.0\nOF = {\n    "a": lambda n: n + 1,\n    "b": lambda n: n - 1,\n}',
@@ -298,31 +285,26 @@ def test_a_lambda_counts_in_a_digest_and_each_by_itself():
 
 def test_rows_of_other_code_are_refused_until_their_code_is_named(monkeypatch):
     experiment = pretended(Made(best=2e-2))
-    run(experiment, "results", silent)
+    rows = go(experiment)
+    code = rows[0]["code"]
     monkeypatch.setattr(stored_rows, "digest", lambda *_: "99999999")
-    code = StoredRows(experiment, "results").load()[0]["code"]
-    with pytest.raises(
-        ValueError, match=rf"tried\.json holds runs of ours .* other code \({code}; here 99999999\)"
-    ):
-        run(experiment, "results", silent)
-    run(replace(experiment, same_code=(code,)), "results", silent)
-    assert code in report(experiment, StoredRows(experiment, "results").load()), (
-        "a table needs no permission"
-    )
+    said = rf"tried\.json holds runs of ours .* other code \({code}; here 99999999\)"
+    with pytest.raises(ValueError, match=said):
+        go(experiment)
+    go(replace(experiment, same_code=(code,)))
+    assert code in report(experiment, rows), "a table needs no permission"
 
 
 # ---------------------------------------------------------------- settings, and a run that is trained
+def tiny(dim):
+    return (Arm("tiny", ModelConfig(dim=dim, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),)
+
+
 def trained(**more):
     """A tiny model on a text of a few lines."""
     Path("text.txt").write_text(TEXT, encoding="utf-8")
-    options = dict(
-        arms=(Arm("tiny", ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),),
-        train=dict(
-            batch=2, length=20, warmup=0, corpus="text.txt", eval_bytes=200, dtype="float32"
-        ),
-        steps=(6,),
-        seeds=(0,),
-    )
+    settings = dict(batch=2, length=20, warmup=0, eval_bytes=200, dtype="float32")
+    options = dict(arms=tiny(16), train=settings | {"corpus": "text.txt"}, steps=(6,), seeds=(0,))
     return Experiment("trained", "Does it?", **options | more)
 
 
@@ -334,8 +316,7 @@ def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
         return {"after": 2}
 
     experiment = trained(at_start=before, measure=after)
-    run(experiment, "results", silent)
-    (row,) = StoredRows(experiment, "results").load()
+    (row,) = go(experiment)
     measures = row["measures"]
     assert measures["before"] == 1 and measures["after"] == 2 and measures["bits_per_byte"] > 0
     assert len(measures["losses"]) == 6 and repeated(experiment, row) < 1e-4
@@ -344,7 +325,7 @@ def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
 
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(monkeypatch):
     experiment = trained()
-    run(experiment, "whole", silent)
+    (whole,) = go(experiment, "whole")
 
     def stops(*args, **options):
         train(*args, **options, stop_at=4)
@@ -352,34 +333,28 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(monkeypatch):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(runner, "train", stops)
-        run(experiment, "parted", silent)
+        go(experiment, "parted")
     started = []
 
     def goes_on(*args, **options):
         return train(*args, **options, callback=lambda row: started.append(row["step"]))
 
     monkeypatch.setattr(runner, "train", goes_on)
-    run(experiment, "parted", silent)
-    whole, parted = (
-        StoredRows(experiment, folder).load()[0]["measures"] for folder in ("whole", "parted")
-    )
-    assert started == [5, 6] and whole["bits_per_byte"] == parted["bits_per_byte"]
+    (parted,) = go(experiment, "parted")
+    assert started == [5, 6]
+    assert whole["measures"]["bits_per_byte"] == parted["measures"]["bits_per_byte"]
 
 
 def test_an_arm_whose_settings_changed_is_refused_and_a_later_option_has_its_earlier_value(
     monkeypatch,
 ):
-    run(trained(), "results", silent)
-    wider = trained(
-        arms=(Arm("tiny", ModelConfig(dim=32, depth=1, qk_dim=8, chunk_size=8), rates=(1e-2,)),)
-    )
-    with pytest.raises(
-        ValueError,
-        match=r"holds tiny with dim=16, and dim=32 is declared: give the arm another name",
+    go(trained())
+    for changed, said in (
+        (dict(arms=tiny(32)), "holds tiny with dim=16, and dim=32 is declared: give the arm"),
+        (dict(train=trained().train | {"batch": 4}), "with batch=2, and batch=4 is declared"),
     ):
-        run(wider, "results", silent)
-    with pytest.raises(ValueError, match=r"with batch=2, and batch=4 is declared"):
-        run(trained(train=trained().train | {"batch": 4}), "results", silent)
+        with pytest.raises(ValueError, match=said):
+            go(trained(**changed))
     real = stored_rows.settings_of
 
     def with_new(value):
@@ -391,10 +366,10 @@ def test_an_arm_whose_settings_changed_is_refused_and_a_later_option_has_its_ear
 
     monkeypatch.setattr(stored_rows, "before_they_existed", lambda config: {"new": "before"})
     monkeypatch.setattr(stored_rows, "settings_of", with_new("before"))
-    run(trained(), "results", silent)
+    go(trained())
     monkeypatch.setattr(stored_rows, "settings_of", with_new("after"))
     with pytest.raises(ValueError, match="with new='before', and new='after' is declared"):
-        run(trained(), "results", silent)
+        go(trained())
 
 
 def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
@@ -411,7 +386,7 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
 
     monkeypatch.setattr(runner, "train", diverges)
     for _ in range(2):
-        run(experiment, "results", silent)
+        go(experiment)
     assert tried == [(1e-2, 7), (2e-2, 7), (2e-2, 0)], "none is tried again"
     said = report(experiment, StoredRows(experiment, "results").load())
     assert "| tiny | 0.02 | 6 | diverged at step 3 |  |" in said and "0.01: inf" in said

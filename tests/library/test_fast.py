@@ -5,13 +5,9 @@ from unittest import mock
 
 import pytest
 import torch
-from unit_cases import run_reference
 
-from flash_tutorial import FLASH, GAU, fast, mixing
-from flash_tutorial.check import branch_error, draw_order_one, settle_branch
+from flash_tutorial import fast, mixing
 from flash_tutorial.chunks import factor_of
-
-pytestmark = pytest.mark.quick
 
 
 @pytest.mark.parametrize("n", [1, fast.ROWS, 3 * fast.ROWS + 5])
@@ -35,32 +31,6 @@ def test_it_is_the_plain_formula_with_its_gradients(causal, n):
         torch.testing.assert_close(by_hand, plain, rtol=1e-12, atol=1e-10)
 
 
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize(
-    "make_unit",
-    [
-        lambda n, causal: GAU(
-            4, expansion=1, qk_dim=4, causal=causal, bias_length=n, length_scale=4
-        ),
-        lambda n, causal: FLASH(4, expansion=1, qk_dim=4, causal=causal, chunk_size=n - 5),
-    ],
-)
-def test_maps_longer_than_a_block_of_rows(make_unit, causal):
-    """A causal map is computed block by block of rows; more than two blocks here, values and gradients."""
-    n = 2 * fast.ROWS + 7
-    unit = draw_order_one(make_unit(n, causal).double(), torch.Generator().manual_seed(0))
-    x = torch.randn(2, n, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    settle_branch(unit, x)
-    segments = (torch.arange(n) // 50).expand(2, -1)
-    for kw in ({}, {"segment_ids": segments}):
-        assert branch_error(unit(x, **kw), run_reference(unit, x, **kw), x) <= 1e-10
-        torch.manual_seed(0)
-        assert torch.autograd.gradcheck(
-            lambda x, kw=kw: unit(x, **kw), x.requires_grad_(), fast_mode=True, atol=1e-6
-        )
-        x = x.detach()
-
-
 # ---------------------------------------------------------------- the sum over earlier chunks
 
 
@@ -75,7 +45,7 @@ def chunks_of_order_one(G, dtype, combine="mean"):
     return [t.to(dtype).requires_grad_() for t in (q, k, v)], factor, grad.to(dtype)
 
 
-@pytest.mark.parametrize("G", [1, 2, 3, 7])
+@pytest.mark.parametrize("G", [1, 2, 7])
 @pytest.mark.parametrize("combine", ["mean", "sum"])
 @pytest.mark.parametrize(
     "dtype, tolerance",
@@ -161,40 +131,26 @@ def test_nothing_of_a_later_chunk_is_looked_at():
         assert gradient[:, 2].isfinite().all() and gradient[:, 2].any() and not gradient[:, 3].any()
 
 
-def full(*numbers):
-    """float16 tensors of one chunk of 256 tokens, and the same in float64."""
-    halves = [torch.full((1, 256, 16), x, dtype=torch.float16, requires_grad=True) for x in numbers]
-    return halves, [t.detach().double().requires_grad_() for t in halves]
+def attention(module, q, k, v):
+    """The gradient of queries, ds k summed over 256 keys, is 131,072 before it is divided by C."""
+    y = module.relu2_attention(q, k, v, scale=1 / 256, causal=False)
+    return torch.autograd.grad(y, q, torch.full_like(y, 8.0))
 
 
-def test_a_gradient_whose_bare_sums_overflow_half_precision():
-    """Of queries: ds k, summed over 256 keys, is 131,072 before it is divided by C."""
-
-    def gradient(attend, q, k, v):
-        y = attend(q, k, v, scale=1 / 256, causal=False)
-        return torch.autograd.grad(y, q, torch.full_like(y, 8.0))[0].double()
-
-    halves, doubles = full(4.0, 4.0, 1.0)
-    wanted = gradient(mixing.relu2_attention, *doubles)
-    assert (gradient(fast.relu2_attention, *halves) - wanted).norm() <= 1e-3 * wanted.norm()
-
-
-def test_gradients_of_earlier_chunks_whose_bare_sums_overflow_half_precision():
+def earlier_chunks(module, q, k, v):
     """q^T grad, summed over 256 tokens, is 131,072 before it is divided by C."""
+    factor = torch.tensor([[0, 1, 0.5]], dtype=torch.promote_types(q.dtype, torch.float32))
+    y = module.read_earlier_chunks(*(t.expand(3, -1, -1)[None] for t in (q, k, v)), factor)
+    return torch.autograd.grad(y, (q, k, v), torch.full_like(y, 32.0))
 
-    def gradients(read, q, k, v):
-        chunks = [t.expand(3, -1, -1)[None] for t in (q, k, v)]
-        y = read(
-            *chunks,
-            torch.tensor([[0.0, 1.0, 0.5]], dtype=torch.promote_types(q.dtype, torch.float32)),
-        )
-        return torch.autograd.grad(y, (q, k, v), torch.full_like(y, 32.0))
 
-    halves, doubles = full(16.0, 1 / 16, 1 / 64)
-    for got, wanted in zip(
-        gradients(fast.read_earlier_chunks, *halves),
-        gradients(mixing.read_earlier_chunks, *doubles),
-    ):
+@pytest.mark.parametrize(
+    "gradients, numbers", [(attention, (4.0, 4.0, 1.0)), (earlier_chunks, (16.0, 1 / 16, 1 / 64))]
+)
+def test_gradients_whose_bare_sums_overflow_half_precision(gradients, numbers):
+    halves = [torch.full((1, 256, 16), x, dtype=torch.float16, requires_grad=True) for x in numbers]
+    doubles = [t.detach().double().requires_grad_() for t in halves]
+    for got, wanted in zip(gradients(fast, *halves), gradients(mixing, *doubles)):
         assert (got.double() - wanted).norm() <= 1e-3 * wanted.norm()
 
 
@@ -218,9 +174,9 @@ def test_without_a_backward_pass_nothing_is_kept_for_it(way):
 @pytest.mark.parametrize("function", ["relu2_attention", "read_earlier_chunks"])
 def test_a_second_derivative_is_refused_by_name(function):
     (q, k, v), factor, _ = chunks_of_order_one(3, torch.float64)
-    if function == "relu2_attention":
-        y = fast.relu2_attention(q[0], k[0], v[0], scale=1.0, causal=True)
-    else:
-        y = fast.read_earlier_chunks(q, k, v, factor)
+    y = {
+        "relu2_attention": fast.relu2_attention(q[0], k[0], v[0], scale=1.0, causal=True),
+        "read_earlier_chunks": fast.read_earlier_chunks(q, k, v, factor),
+    }[function]
     with pytest.raises(RuntimeError, match=f"{function} has no second derivative"):
         torch.autograd.grad(y.square().sum(), q, create_graph=True)

@@ -10,8 +10,6 @@ from refusals import assert_one_line
 
 from flash_tutorial import files
 
-pytestmark = pytest.mark.quick
-
 ADVICE = {
     "ENOSPC": "free some space",
     "EDQUOT": "free some space",
@@ -28,27 +26,27 @@ ADVICE = {
 @pytest.mark.parametrize("where", ["replace", "fsync"])
 def test_the_advice_is_for_what_is_wrong(tmp_path, monkeypatch, name, where):
     number = getattr(errno, name)
-    monkeypatch.setattr(
-        os, where, lambda *_: (_ for _ in ()).throw(OSError(number, os.strerror(number)))
-    )
-    message = assert_one_line(
-        lambda: files.write_text(tmp_path / "a", "text"), "a could not be written", ADVICE[name]
-    )
-    assert os.strerror(number) in message and ("free some space" in message) == (
-        name in ("ENOSPC", "EDQUOT")
-    )
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, where, fail)
+    said = ("a could not be written", os.strerror(number), ADVICE[name])
+    message = assert_one_line(lambda: files.write_text(tmp_path / "a", "text"), *said)
+    assert ("free some space" in message) == (ADVICE[name] == "free some space")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "file").write_text("x")
-    assert_one_line(lambda: files.write_text(tmp_path / "file" / "a", "text"), "in the way")
-    assert_one_line(lambda: files.make_folder(tmp_path / "file"), "in the way")
     (tmp_path / "folder").mkdir()
-    assert_one_line(lambda: files.write_text(tmp_path / "folder", "text"), "in the way")
-    assert_one_line(
-        lambda: files.write_text(tmp_path / ("x" * 300), "text"), "choose a shorter name"
-    )
+    assert_one_line(lambda: files.make_folder(tmp_path / "file"), "in the way")
+    for name, advice in (
+        ("file/a", "in the way"),
+        ("folder", "in the way"),
+        ("x" * 300, "choose a shorter name"),
+    ):
+        assert_one_line(lambda: files.write_text(tmp_path / name, "text"), advice)  # noqa: B023
 
 
 def test_files_that_belong_together_change_together(tmp_path, monkeypatch):
@@ -119,9 +117,5 @@ def test_tensors_are_read_from_a_folder_whose_name_is_not_utf8(odd_name):
     )
     found["a"] += 1  # it is not the bytes of the file
     (odd_name / "a.safetensors").write_bytes(b"no tensors")
-    assert_one_line(
-        lambda: files.load_tensors(odd_name / "a.safetensors"), "a.safetensors cannot be read"
-    )
-    assert_one_line(
-        lambda: files.load_tensors(odd_name / "b.safetensors"), "b.safetensors cannot be read"
-    )
+    for name in ("a.safetensors", "b.safetensors"):  # of which there is none
+        assert_one_line(lambda: files.load_tensors(odd_name / name), f"{name} cannot be read")  # noqa: B023

@@ -86,23 +86,21 @@ def test_a_model_and_a_run_from_before_go_on(text, corpus, tmp_path, later):
     assert "was trained with cooling=0.0, now cooling=0.7" in other_training
 
 
+@pytest.mark.nightly
 def test_the_result_of_a_project_from_before_is_found(tmp_path, later):
     project = create_project(tmp_path / "mine")
     page = project / "PREDICTION.md"
     page.write_text(
         page.read_text(encoding="utf-8").replace("(write here)", "0.01"), encoding="utf-8"
     )
-    settings = project / "settings.py"
-    settings.write_text(SETTINGS.replace(" LEAK", "").replace(" COOLING", ""), encoding="utf-8")
+
+    def settings(leak, cooling):
+        text = SETTINGS.replace(" LEAK", leak).replace(" COOLING", cooling)
+        (project / "settings.py").write_text(text, encoding="utf-8")
+
+    settings("", "")
     trained = printed("import grid; grid.main()", project, project, PACKAGE.parent)
     look = "import grid; print(len(grid.finished()))"
-    settings.write_text(
-        SETTINGS.replace(" LEAK", ", leak=0.1").replace(" COOLING", ", cooling=0.0"),
-        encoding="utf-8",
-    )
-    assert later(look, project) == ["1"], trained
-    settings.write_text(
-        SETTINGS.replace(" LEAK", ", leak=0.3").replace(" COOLING", ", cooling=0.0"),
-        encoding="utf-8",
-    )
-    assert later(look, project) == ["0"]
+    for leak, found in ((", leak=0.1", ["1"]), (", leak=0.3", ["0"])):
+        settings(leak, ", cooling=0.0")
+        assert later(look, project) == found, trained

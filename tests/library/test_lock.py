@@ -2,10 +2,8 @@
 
 import errno
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
-from contextlib import ExitStack
 
 import pytest
 from small_run import run
@@ -14,40 +12,37 @@ from flash_tutorial import files
 from flash_tutorial.training import lock
 from flash_tutorial.training.lock import LOCK, OWNER, SOFT_LOCK, locked
 
-pytestmark = pytest.mark.quick
+METHOD = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+PROCESSES = multiprocessing.get_context(METHOD)
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from flash_tutorial.training.lock import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-RACER = """
-import sys
-from pathlib import Path
-from flash_tutorial.training.lock import locked
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    with locked(Path(sys.argv[1])):
-        print("has it", flush=True)
-        sys.stdin.readline()
-except ValueError as error:
-    print(error, flush=True)
-    sys.stdin.readline()
-"""
+
+def hold(folder, pipe):
+    with locked(folder):
+        pipe.send("held")
+        pipe.recv()
+
+
+def race(folder, barrier, pipe):
+    barrier.wait()
+    try:
+        with locked(folder):
+            pipe.send("has it")
+            barrier.wait()  # it keeps it until all have tried
+    except ValueError as error:
+        pipe.send(str(error))
+        barrier.wait()
 
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the folder."""
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+    ours, theirs = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=hold, args=(tmp_path, theirs))
+    process.start()
+    assert ours.recv() == "held"
+    yield process
+    process.kill()
+    process.join()
 
 
 def refused(folder, *words):
@@ -74,7 +69,7 @@ def test_a_second_process_is_refused_in_a_line_that_names_the_first(tmp_path, ho
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_a_dead_process_holds_nothing(tmp_path, holder, end):
     getattr(holder, end)()
-    holder.wait()
+    holder.join()
     said = []
     with locked(tmp_path, said.append):
         assert (tmp_path / OWNER).exists()
@@ -111,26 +106,16 @@ def test_an_owner_s_file_may_hold_anything(tmp_path, text):
 
 
 def test_of_those_that_begin_in_the_same_moment_one_gets_it(tmp_path):
-    command = [sys.executable, "-c", RACER, str(tmp_path / "new" / "folder")]
-    with ExitStack() as stack:
-        racers = [
-            stack.enter_context(
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            )
-            for _ in range(4)
-        ]
-        assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 4
-
-        def go():
-            for racer in racers:
-                racer.stdin.write("go\n")
-                racer.stdin.flush()
-
-        go()
-        said = [racer.stdout.readline() for racer in racers]
-        go()  # the one that has it keeps it until all have tried
-    assert said.count("has it\n") == 1 and sum("in use by" in line for line in said) == 3, said
-    assert not list((tmp_path / "new" / "folder").iterdir())
+    folder, barrier = tmp_path / "new" / "folder", PROCESSES.Barrier(4)
+    pipes = [PROCESSES.Pipe() for _ in range(4)]
+    racers = [PROCESSES.Process(target=race, args=(folder, barrier, theirs)) for _, theirs in pipes]
+    for racer in racers:
+        racer.start()
+    said = [ours.recv() for ours, _ in pipes]
+    for racer in racers:
+        racer.join()
+    assert said.count("has it") == 1 and sum("in use by" in line for line in said) == 3, said
+    assert not list(folder.iterdir())
 
 
 def test_one_that_goes_takes_no_other_s_lock_along(tmp_path, monkeypatch):
@@ -165,8 +150,9 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         f"this file system has no locks: if that process is gone, remove {tmp_path / SOFT_LOCK} and start again"
     ]
     assert not list(tmp_path.iterdir())
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        dead.wait()
+    dead = PROCESSES.Process()
+    dead.start()
+    dead.join()
     (tmp_path / SOFT_LOCK).write_text(f"{dead.pid}\n{lock.socket.gethostname()}\n")
     os.utime(tmp_path / SOFT_LOCK, (0, 0))
     with locked(tmp_path, said.append):
@@ -182,26 +168,15 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         (errno.EACCES, "may write to"),
     ],
 )
-def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path, monkeypatch, number, advice):
+@pytest.mark.parametrize("owner, name", [(os, "open"), (os, "fsync"), (files.Path, "mkdir")])
+def test_a_folder_that_cannot_be_locked_is_one_line(
+    tmp_path, monkeypatch, number, advice, owner, name
+):
     def fail(*args, **options):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "open", fail)
-    with pytest.raises(ValueError, match=advice) as error, locked(tmp_path):
-        pytest.fail("not locked")
-    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
-    monkeypatch.undo()
-    monkeypatch.setattr(files.Path, "mkdir", fail)
-    with pytest.raises(ValueError, match=advice), locked(tmp_path / "new"):
-        pytest.fail("not made")
-
-
-def test_a_disk_that_is_full_when_the_owner_is_written_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        os,
-        "fsync",
-        lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")),
-    )
-    with pytest.raises(ValueError, match="free some space"), locked(tmp_path):
-        pytest.fail("not locked")
-    assert not list(tmp_path.iterdir())
+    folder = tmp_path / "new" if name == "mkdir" else tmp_path
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        refused(folder, advice, str(folder))
+    assert not list(tmp_path.glob("**/*.json"))

@@ -11,7 +11,6 @@ from flash_tutorial.check import draw_order_one
 from flash_tutorial.corpora import Split
 from flash_tutorial.training import measures
 
-pytestmark = pytest.mark.quick
 FILL = b"this is some text of small words and so on and on with no name in it at all "
 TEXT = FILL[:30] + b" then Marlow went" + FILL + b"and Marlow came." + FILL[:20]
 OTHER = b"and so they went to Aldous. " + FILL

@@ -22,8 +22,6 @@ from refusals import assert_refused
 from flash_tutorial.corpora import corpus as corpora
 from flash_tutorial.corpora import load_corpus, online
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture
 def offer(tmp_path, monkeypatch):
@@ -39,6 +37,22 @@ def offer(tmp_path, monkeypatch):
         )
 
     return offer
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def load(cache):
+    return partial(load_corpus, cache_dir=cache)
+
+
+@pytest.fixture
+def refuses(load):
+    """refuses("c4", match): it cannot be loaded, and the line says why."""
+    return lambda name, match, **options: assert_refused(match, load, name, **options)
 
 
 def titles(corpus):
@@ -82,191 +96,139 @@ def c4_files(folder):
     }
 
 
-# ---------------------------------------------------------------- online corpora, from files that the tests make
+# ---------------------------------------------------------------- forms
 
 
-def test_zip_corpus_is_cut_and_split_by_position(tmp_path, offer):
+def test_zip_corpus_is_cut_and_split_by_position(tmp_path, offer, load):
     data = bytes(range(97, 123)) * 100
     path = zip_file(tmp_path / "e.zip", "enwik8", data)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    offer(
-        "enwik8",
-        {"all": [path]},
-        documents=partial(online.zip_text, member="enwik8", sha256=digest),
-    )
-    corpus = load_corpus("enwik8", max_bytes=1000, cache_dir=tmp_path / "cache")
+    read = partial(online.zip_text, member="enwik8", sha256=digest)
+    offer("enwik8", {"all": [path]}, documents=read)
+    corpus = load("enwik8", max_bytes=1000)
     parts = [corpus.train, corpus.validation, corpus.test]
     assert [len(part.tokens) for part in parts] == [900, 50, 50]
     assert b"".join(part.tokens.tobytes() for part in parts) == data[:1000]
-    whole = load_corpus("enwik8", cache_dir=tmp_path / "cache")
+    whole = load("enwik8")
     assert sum(len(s.tokens) for s in (whole.train, whole.validation, whole.test)) == len(data)
 
 
-def test_zip_with_another_checksum_member_or_cut_short(tmp_path, offer):
+def test_zip_with_another_checksum_member_or_cut_short(tmp_path, offer, refuses, cache):
     path = zip_file(tmp_path / "e.zip", "enwik8", b"not the real one" * 10)
     offer("enwik8", {"all": [path]})
-    assert_refused(
-        "'enwik8' could not be fetched .*sha256",
-        load_corpus,
-        "enwik8",
-        cache_dir=tmp_path / "cache",
-    )
+    refuses("enwik8", "'enwik8' could not be fetched .*sha256")
     offer("text8", {"all": [path]})
-    assert_refused("no 'text8' in the zip", load_corpus, "text8", cache_dir=tmp_path / "cache")
+    refuses("text8", "no 'text8' in the zip")
     path.write_bytes(path.read_bytes()[:-30])
-    assert_refused(
-        "'text8' could not be fetched", load_corpus, "text8", cache_dir=tmp_path / "cache"
-    )
-    assert not (tmp_path / "cache").exists()
+    refuses("text8", "'text8' could not be fetched")
+    assert not cache.exists()
 
 
-def test_json_corpus_reads_on_into_the_next_file_and_drops_nul(tmp_path, offer):
+def test_json_corpus_reads_on_into_the_next_file_and_drops_nul(tmp_path, offer, load):
     offer("c4", c4_files(tmp_path))
-    got = texts(load_corpus("c4", cache_dir=tmp_path / "cache"))
+    got = texts(load("c4"))
     assert got["train"] == [f"train {i} {j} " * 20 for i in range(2) for j in range(5)]
     assert got["validation"] == ["välid " * 20] * 3
     assert got["test"] == ["test " * 20]
 
 
-def test_max_bytes_is_shared_over_the_splits_and_cuts_between_characters(tmp_path, offer):
+def test_max_bytes_is_shared_over_the_splits_and_cuts_between_characters(tmp_path, offer, load):
     offer("c4", c4_files(tmp_path))
-    corpus = load_corpus("c4", max_bytes=1040, cache_dir=tmp_path / "cache")
+    corpus = load("c4", max_bytes=1040)
     assert [len(s.tokens) for s in (corpus.train, corpus.validation, corpus.test)] == [936, 52, 52]
-    corpus = load_corpus("c4", max_bytes=1020, cache_dir=tmp_path / "cache")
+    corpus = load("c4", max_bytes=1020)
     assert len(corpus.validation.tokens) == 50, "51 would cut an ä in two"
     texts(corpus)
 
 
-def test_cut_text():
-    text = "aé€\N{GRINNING FACE}".encode()
-    assert [len(corpora.cut_text(text, n)) for n in range(12)] == [
-        0,
-        1,
-        1,
-        3,
-        3,
-        3,
-        6,
-        6,
-        6,
-        6,
-        10,
-        10,
-    ]
-
-
-def test_broken_json_and_gzip(tmp_path, offer):
+def test_broken_json_and_gzip(tmp_path, offer, refuses):
     files = c4_files(tmp_path)
     offer("c4", files)
-    whole = files["train"][0].read_bytes()
-    files["train"][0].write_bytes(whole[:-20])
-    assert_refused("'c4' could not be fetched", load_corpus, "c4", cache_dir=tmp_path / "cache")
-    files["train"][0].write_bytes(gzip.compress(b'{"url": "no text"}\n'))
-    assert_refused("not a JSON object with a text", load_corpus, "c4", cache_dir=tmp_path / "cache")
-    files["train"][0].write_bytes(gzip.compress(b""))
-    files["train"].pop()
-    offer("c4", files)
-    assert_refused("no text in it", load_corpus, "c4", cache_dir=tmp_path / "cache")
+    first = files["train"][0]
+    for raw, match in (
+        (first.read_bytes()[:-20], "'c4' could not be fetched"),
+        (gzip.compress(b'{"url": "no text"}\n'), "not a JSON object with a text"),
+    ):
+        first.write_bytes(raw)
+        refuses("c4", match)
+    first.write_bytes(gzip.compress(b""))
+    offer("c4", files | {"train": [first]})
+    refuses("c4", "no text in it")
 
 
-WIKITEXT_ROWS = [
-    "",
-    " = Valkyria = \n",
-    "",
-    " First words . \n",
-    " = not a title = \n",
-    "",
-    " = = Section = = \n",
-    "",
-    " More . \n",
-    "",
-    "",
-    " = 1 + 1 = 2 = \n",
-    "",
-    " Sums . \n",
-]
+FIRST = ["", " = Valkyria = \n", "", " First words . \n"]
+ITS_END = [" = not a title = \n", "", " = = Section = = \n", "", " More . \n", "", ""]
+SECOND = [" = 1 + 1 = 2 = \n", "", " Sums . \n"]
 
 
-def test_wikitext_lines_are_regrouped_into_articles(tmp_path, offer):
+def test_wikitext_lines_are_regrouped_into_articles(tmp_path, offer, load):
     # an article may go on in the next file
-    first = parquet_file(tmp_path / "a.parquet", text=WIKITEXT_ROWS[:4])
-    second = parquet_file(tmp_path / "b.parquet", text=WIKITEXT_ROWS[4:])
-    held = parquet_file(tmp_path / "c.parquet", text=WIKITEXT_ROWS[11:])
+    first = parquet_file(tmp_path / "a.parquet", text=FIRST)
+    second = parquet_file(tmp_path / "b.parquet", text=ITS_END + SECOND)
+    held = parquet_file(tmp_path / "c.parquet", text=SECOND)
     offer("wikitext-103", {"train": [first, second], "validation": [held], "test": [held]})
-    corpus = load_corpus("wikitext-103", cache_dir=tmp_path / "cache")
+    corpus = load("wikitext-103")
     assert corpus.train.titles == ("Valkyria", "1 + 1 = 2")
     first_article = "= Valkyria = \n First words . \n = not a title = \n = = Section = = \n More ."
     assert texts(corpus)["train"] == [first_article, "= 1 + 1 = 2 = \n Sums ."]
 
 
-def listing(path, *entries):
-    files = [
-        {"config": config, "split": split, "url": Path(url).resolve().as_uri()}
-        for config, split, url in entries
-    ]
+def listing(path, config, split, url):
+    """The list of a data set's files, as the hub gives it."""
+    files = [{"config": config, "split": split, "url": Path(url).resolve().as_uri()}]
     path.write_text(json.dumps({"parquet_files": files}))
-    return path
+    return [path]
 
 
-def test_pg19_comes_by_the_hubs_list(tmp_path, offer):
-    books = parquet_file(
-        tmp_path / "b.parquet",
-        short_book_title=["One", "Two"],
-        publication_date=[1, 2],
-        text=["First book", "Second book, longer"],
-    )
+def test_pg19_comes_by_the_hubs_list(tmp_path, offer, load):
+    texts_of_train = ["First book", "Second book, longer"]
+    train = dict(short_book_title=["One", "Two"], publication_date=[1, 2], text=texts_of_train)
+    books = parquet_file(tmp_path / "b.parquet", **train)
     held = parquet_file(tmp_path / "h.parquet", short_book_title=["Three"], text=["Third book"])
+    of_split = {"train": books, "validation": held, "test": held}
     offer(
         "pg19",
         {
-            "train": [listing(tmp_path / "t.json", ("default", "train", books))],
-            "validation": [listing(tmp_path / "v.json", ("default", "validation", held))],
-            "test": [listing(tmp_path / "s.json", ("default", "test", held))],
+            split: listing(tmp_path / f"{split}.json", "default", split, path)
+            for split, path in of_split.items()
         },
     )
-    corpus = load_corpus("pg19", cache_dir=tmp_path / "cache")
-    assert texts(corpus)["train"] == ["First book", "Second book, longer"]
+    corpus = load("pg19")
+    assert texts(corpus)["train"] == texts_of_train
     assert titles(corpus) == {"train": ("One", "Two"), "validation": ("Three",), "test": ("Three",)}
-    again = load_corpus("pg19", cache_dir=tmp_path / "cache")
+    again = load("pg19")
     assert titles(again) == titles(corpus) and texts(again) == texts(corpus)
 
 
-def test_wiki40b_markers_become_line_ends(tmp_path, offer):
+def test_wiki40b_markers_become_line_ends(tmp_path, offer, load):
     text = (
         "\n_START_ARTICLE_\nMonte Rosa\n_START_SECTION_\nName\n_START_PARAGRAPH_\nIts name_NEWLINE_is old."
         "\n_START_PARAGRAPH_\nAnd so on."
     )
-    articles = parquet_file(tmp_path / "a.parquet", text=[text, text.encode("utf-8").decode()])
-    source = [listing(tmp_path / "l.json", ("en", "train", articles))]
+    articles = parquet_file(tmp_path / "a.parquet", text=[text, text])
+    source = listing(tmp_path / "l.json", "en", "train", articles)
     offer("wiki40b", {"train": source, "validation": source, "test": source})
-    corpus = load_corpus("wiki40b", cache_dir=tmp_path / "cache")
+    corpus = load("wiki40b")
     assert texts(corpus)["train"] == ["Monte Rosa\n\nName\n\nIts name\nis old.\n\nAnd so on."] * 2
     assert corpus.train.titles == ("Monte Rosa",) * 2
 
 
-def test_parquet_without_the_column_or_no_parquet(tmp_path, offer):
+def test_parquet_without_the_column_or_no_parquet(tmp_path, offer, refuses):
     other = parquet_file(tmp_path / "a.parquet", words=["x"])
     offer("wikitext-103", {"train": [other], "validation": [other], "test": [other]})
-    assert_refused("no column 'text'", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    refuses("wikitext-103", "no column 'text'")
     other.write_bytes(b"<html>Too many requests</html>")
-    assert_refused(
-        "'wikitext-103' could not be fetched",
-        load_corpus,
-        "wikitext-103",
-        cache_dir=tmp_path / "cache",
-    )
+    refuses("wikitext-103", "'wikitext-103' could not be fetched")
 
 
-def test_without_pyarrow_the_error_gives_the_install_command(tmp_path, monkeypatch):
+def test_without_pyarrow_the_error_gives_the_install_command(refuses, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    message = assert_refused(
-        "needs pyarrow", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache"
-    )
+    message = refuses("wikitext-103", "needs pyarrow")
     assert 'pip install "flash-tutorial[online]"' in message and "austen" in message
 
 
 @pytest.mark.parametrize("name", sorted(online.SOURCES))
-def test_a_dead_address_names_the_offline_corpus(name, tmp_path, monkeypatch):
+def test_a_dead_address_names_the_offline_corpus(name, refuses, cache, monkeypatch):
     pytest.importorskip("pyarrow", reason="parquet corpora need pyarrow")
     source = online.SOURCES[name]
     dead = {
@@ -274,31 +236,23 @@ def test_a_dead_address_names_the_offline_corpus(name, tmp_path, monkeypatch):
         for split, urls in source.urls.items()
     }
     monkeypatch.setitem(online.SOURCES, name, replace(source, urls=dead))
-    message = assert_refused(
-        f"'{name}' could not be fetched", load_corpus, name, cache_dir=tmp_path / "cache"
-    )
+    message = refuses(name, f"'{name}' could not be fetched")
     assert "check the network" in message and "'austen'" in message and "127.0.0.1:9" in message
-    assert not (tmp_path / "cache").exists()
+    assert not cache.exists()
 
 
 # ---------------------------------------------------------------- the cache
 
 
-def test_cache_is_used_and_needs_no_source(tmp_path, offer):
+def test_cache_is_used_and_needs_no_source(tmp_path, offer, load, refuses, cache):
     files = c4_files(tmp_path)
     offer("c4", files)
-    first = load_corpus("c4", cache_dir=tmp_path / "cache")
+    first = load("c4")
     for path in [path for paths in files.values() for path in paths]:
         path.unlink()
-    again = load_corpus("c4", cache_dir=tmp_path / "cache")
-    assert texts(again) == texts(first)
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [
-        "c4-50000000.json",
-        "c4-50000000.txt",
-    ]
-    assert_refused(
-        "could not be fetched", load_corpus, "c4", max_bytes=500, cache_dir=tmp_path / "cache"
-    )
+    assert texts(load("c4")) == texts(first)
+    assert {path.name for path in cache.iterdir()} == {"c4-50000000.json", "c4-50000000.txt"}
+    refuses("c4", "could not be fetched", max_bytes=500)
 
 
 def test_cache_folder_from_the_environment(tmp_path, offer, monkeypatch):
@@ -309,10 +263,10 @@ def test_cache_folder_from_the_environment(tmp_path, offer, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["letter", "short", "record", "count"])
-def test_altered_cache_is_refused(tmp_path, offer, damage):
+def test_altered_cache_is_refused(tmp_path, offer, load, refuses, cache, damage):
     offer("c4", c4_files(tmp_path))
-    load_corpus("c4", max_bytes=500, cache_dir=tmp_path)
-    text, record = tmp_path / "c4-500.txt", tmp_path / "c4-500.json"
+    load("c4", max_bytes=500)
+    text, record = cache / "c4-500.txt", cache / "c4-500.json"
     if damage == "letter":
         text.write_bytes(text.read_bytes().replace(b"train", b"traim", 1))
     elif damage == "short":
@@ -320,23 +274,16 @@ def test_altered_cache_is_refused(tmp_path, offer, damage):
     elif damage == "record":
         record.write_text(record.read_text()[:-20])
     else:
-        record.write_text(
-            re.sub(r'"titles": {\s*"train": \[', r'\g<0>"one more", ', record.read_text())
-        )
-    assert_refused(
-        "altered .* delete it and load it again",
-        load_corpus,
-        "c4",
-        max_bytes=500,
-        cache_dir=tmp_path,
-    )
+        more = re.sub(r'"titles": {\s*"train": \[', r'\g<0>"one more", ', record.read_text())
+        record.write_text(more)
+    refuses("c4", "altered .* delete it and load it again", max_bytes=500)
     text.unlink()
-    load_corpus("c4", max_bytes=500, cache_dir=tmp_path)
-    load_corpus("c4", max_bytes=500, cache_dir=tmp_path)
+    for _ in range(2):
+        load("c4", max_bytes=500)
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_full_disk_leaves_nothing(tmp_path, offer, monkeypatch, call):
+def test_a_full_disk_leaves_nothing(tmp_path, offer, refuses, cache, monkeypatch, call):
     calls = []
 
     def full(_):
@@ -346,19 +293,14 @@ def test_a_full_disk_leaves_nothing(tmp_path, offer, monkeypatch, call):
 
     offer("c4", c4_files(tmp_path))
     monkeypatch.setattr(online.os, "fsync", full)
-    assert_refused(
-        "could not be kept in .*No space left on device.*free some space",
-        load_corpus,
-        "c4",
-        cache_dir=tmp_path / "cache",
-    )
-    assert list((tmp_path / "cache").iterdir()) == []
+    refuses("c4", "could not be kept in .*No space left on device.*free some space")
+    assert list(cache.iterdir()) == []
 
 
-def test_an_interruption_leaves_no_half(tmp_path, offer, monkeypatch):
+def test_an_interruption_leaves_no_half(tmp_path, offer, load, cache, monkeypatch):
     offer("c4", c4_files(tmp_path))
-    load_corpus("c4", cache_dir=tmp_path / "cache")
-    (tmp_path / "cache" / "c4-50000000.txt").unlink()
+    load("c4")
+    (cache / "c4-50000000.txt").unlink()
     replaced = []
 
     def interrupted(source, target):
@@ -366,22 +308,22 @@ def test_an_interruption_leaves_no_half(tmp_path, offer, monkeypatch):
             raise KeyboardInterrupt
         replaced.append(shutil.move(source, target))
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(online.os, "replace", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            load_corpus("c4", cache_dir=tmp_path / "cache")
+        load("c4")
     # a text without its record counts as nothing; the old record must not vouch for it
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["c4-50000000.txt"]
-    (tmp_path / "cache" / "c4-50000000.txt").write_bytes(b"half")
-    assert texts(load_corpus("c4", cache_dir=tmp_path / "cache"))["test"] == ["test " * 20]
+    assert [path.name for path in cache.iterdir()] == ["c4-50000000.txt"]
+    (cache / "c4-50000000.txt").write_bytes(b"half")
+    assert texts(load("c4"))["test"] == ["test " * 20]
 
 
-def test_cache_folder_that_cannot_be_made(tmp_path, offer):
+def test_cache_folder_that_cannot_be_made(tmp_path, offer, refuses, cache):
     offer("c4", c4_files(tmp_path))
-    (tmp_path / "cache").write_text("a file, no folder")
-    assert_refused(
-        "could not be kept in .*cache_dir", load_corpus, "c4", cache_dir=tmp_path / "cache"
-    )
+    cache.write_text("a file, no folder")
+    refuses("c4", "could not be kept in .*cache_dir")
+
+
+# ---------------------------------------------------------------- reading parts of a file from a server
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -415,9 +357,6 @@ def server(monkeypatch):
         thread.join()
 
 
-# ---------------------------------------------------------------- reading parts of a file from a server
-
-
 def test_parquet_from_a_server_is_read_in_parts(tmp_path, server, monkeypatch):
     rng = np.random.default_rng(0)
     rows = [rng.bytes(2000).hex() for _ in range(300)]
@@ -430,14 +369,13 @@ def test_parquet_from_a_server_is_read_in_parts(tmp_path, server, monkeypatch):
     assert [row for (row,) in online.parquet_rows(server.url, ("text",))] == rows
 
 
-def test_a_server_that_sends_no_parts(tmp_path, server, monkeypatch):
+def test_a_server_that_sends_no_parts(server, refuses, monkeypatch):
     server.data, server.ranges = b"x" * 1000, False
-    source = replace(
-        online.SOURCES["wikitext-103"], urls={split: (server.url,) for split in corpora.SPLITS}
-    )
+    urls = {split: (server.url,) for split in corpora.SPLITS}
+    source = replace(online.SOURCES["wikitext-103"], urls=urls)
     monkeypatch.setitem(online.SOURCES, "wikitext-103", source)
     pytest.importorskip("pyarrow", reason="parquet corpora need pyarrow")
-    assert_refused("does not send parts", load_corpus, "wikitext-103", cache_dir=tmp_path / "cache")
+    refuses("wikitext-103", "does not send parts")
 
 
 def test_the_hubs_list_is_filtered_by_split(server, monkeypatch):

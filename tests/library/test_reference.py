@@ -5,67 +5,36 @@ import math
 
 import numpy as np
 import pytest
+from unit_cases import (
+    READINGS,
+    STEADY,
+    C,
+    T,
+    causal_units,
+    documents,
+    every_unit,
+    features,
+    how_to_read,
+    make,
+    reference_of,
+    run_reference,
+)
 
 from flash_tutorial import reference as ref
+from flash_tutorial.check import branch_error
 
 pytestmark = pytest.mark.quick
 
-D, E, S, HEADS = 6, 10, 4, 3
-# borders inside chunks, at chunk borders, and a document over several chunks
-DOCUMENTS = [3] * 6 + [5] * 3 + [9] * 12
+D, E, S = 6, 10, 4  # of the parts
+STEPS = {
+    ref.gau: ref.gau_step,
+    ref.flash: ref.flash_step,
+    ref.transformer_block: ref.transformer_step,
+}
 
 
-def dense(rng, rows, columns):
-    return rng.normal(size=(rows, columns)) / math.sqrt(rows)
-
-
-def norm_params(rng, kind, name):
-    if kind == "scale":
-        return {f"{name}_gain": np.array({"norm": 1.3, "norm1": 1.2, "norm2": 0.8}[name])}
-    return {f"{name}_gain": rng.normal(size=D), f"{name}_offset": rng.normal(size=D)}
-
-
-def unit_params(heads, bias="toeplitz", n=21, norm="scale", seed=11):
-    """Order-one parameters of GAU (2 heads) or FLASH (4 heads)."""
-    rng = np.random.default_rng(seed)
-    params = norm_params(rng, norm, "norm") | {
-        "in_weight": dense(rng, D, 2 * E + S),
-        "in_bias": rng.normal(size=2 * E + S),
-        "gamma": rng.normal(size=(heads, S)),
-        "beta": rng.normal(size=(heads, S)),
-        "out_weight": dense(rng, E, D),
-        "out_bias": rng.normal(size=D),
-    }
-    if bias == "toeplitz":
-        params["bias_weights"] = rng.normal(size=2 * n - 1)
-    elif bias == "rotary":
-        params |= {"bias_a": rng.normal(size=S), "bias_b": rng.normal(size=S)}
-    return params
-
-
-def block_params(glu, norm="scale", seed=0, width=12):
-    """Order-one parameters of the Transformer blocks, gamma and beta of MC-Transformer++ included."""
-    rng = np.random.default_rng(seed)
-    return (
-        norm_params(rng, norm, "norm1")
-        | norm_params(rng, norm, "norm2")
-        | {
-            "qkv_weight": dense(rng, D, 3 * D),
-            "qkv_bias": rng.normal(size=3 * D),
-            "attn_out_weight": dense(rng, D, D),
-            "attn_out_bias": rng.normal(size=D),
-            "ff_in_weight": dense(rng, D, width * (1 + glu)),
-            "ff_in_bias": rng.normal(size=width * (1 + glu)),
-            "ff_out_weight": dense(rng, width, D),
-            "ff_out_bias": rng.normal(size=D),
-            "gamma": rng.normal(size=(2, D)),
-            "beta": rng.normal(size=(2, D)),
-        }
-    )
-
-
-def sequence(T, seed=1):
-    return np.random.default_rng(seed).normal(size=(T, D))
+def sequence(length, seed=1):
+    return features(length, batch=1, seed=seed)[0].numpy()
 
 
 def right_padded(T, padding):
@@ -82,38 +51,6 @@ def close(a, b, bound=1e-12):
     np.testing.assert_allclose(a, b, rtol=bound, atol=bound * max(np.abs(b).max(), 1e-30))
 
 
-# Every unit of the module as f(x, **mask and ids), causal or not, with all options that change what a token reads.
-UNITS = {
-    "gau": lambda x, causal, **k: ref.gau(x, unit_params(2), causal=causal, length_scale=8, **k),
-    "gau softmax": lambda x, causal, **k: ref.gau(
-        x, unit_params(2), causal=causal, attention="softmax", **k
-    ),
-    "flash mean": lambda x, causal, **k: ref.flash(
-        x, unit_params(4), causal=causal, chunk_size=4, **k
-    ),
-    "flash sum": lambda x, causal, **k: ref.flash(
-        x, unit_params(4), causal=causal, chunk_size=4, combine="sum", **k
-    ),
-    "flash rotary": lambda x, causal, **k: ref.flash(
-        x, unit_params(4, "rotary"), causal=causal, chunk_size=4, **k
-    ),
-    "local": lambda x, causal, **k: ref.flash(
-        x, unit_params(4), causal=causal, chunk_size=4, global_=False, **k
-    ),
-    "global": lambda x, causal, **k: ref.flash(
-        x, unit_params(4), causal=causal, chunk_size=4, local=False, **k
-    ),
-    "transformer": lambda x, causal, **k: ref.transformer_block(
-        x, block_params(False), causal=causal, heads=HEADS, glu=False, rope=False, **k
-    ),
-    "transformer++": lambda x, causal, **k: ref.transformer_block(
-        x, block_params(True), causal=causal, heads=HEADS, glu=True, rope=True, **k
-    ),
-    "mc_transformer++": lambda x, causal, **k: ref.mc_transformer_block(
-        x, block_params(True), causal=causal, heads=HEADS, chunk_size=4, **k
-    ),
-}
-every_unit = pytest.mark.parametrize("unit", UNITS)
 both_ways = pytest.mark.parametrize("causal", [True, False])
 
 
@@ -190,7 +127,7 @@ def test_toeplitz_bias_keeps_distances_at_a_shorter_length_and_refuses_a_longer(
         with pytest.raises(ValueError, match=r"length 6 .* 5 positions.*rotary"):
             call(weights, 6)
     with pytest.raises(ValueError, match="rotary"):
-        ref.gau(sequence(6), unit_params(2, n=5), causal=True)
+        reference_of(make("gau", True))(sequence(2 * T + 1))
 
 
 def test_rotary_bias_depends_on_the_distance_only():
@@ -251,361 +188,174 @@ def test_linear_attention_parallel_equals_loops_and_rnn():
 
 # ---- loops = vectorised, over every option ----
 
-CONTEXTS = [{}, {"padding": 4}, {"documents": True}, {"padding": 4, "documents": True}]
 
-
-def context(T, padding=0, documents=False):
-    """Keyword arguments: `padding` tokens on the right (at least one stays valid), the ids of DOCUMENTS."""
-    options = {"mask": right_padded(T, min(padding, T - 1))} if padding else {}
-    return options | ({"segment_ids": DOCUMENTS[:T]} if documents else {})
-
-
-@both_ways
-@pytest.mark.parametrize("kind", CONTEXTS)
-@pytest.mark.parametrize("options", [{}, {"length_scale": 7}, {"attention": "softmax"}])
-@pytest.mark.parametrize("bias,norm", [("toeplitz", "scale"), ("rotary", "layer"), (None, "scale")])
-def test_gau_equals_its_loops(causal, kind, options, bias, norm):
-    for T in (1, 9):
-        x, params, options_T = (
-            sequence(T),
-            unit_params(2, bias, norm=norm),
-            options | context(T, **kind),
-        )
-        y = ref.gau(x, params, causal=causal, **options_T)
-        assert relative(ref.gau_loops(x, params, causal=causal, **options_T), y, x) < 1e-12
-
-
-@both_ways
-@pytest.mark.parametrize("kind", CONTEXTS)
-@pytest.mark.parametrize("options", [{}, {"combine": "sum"}, {"local": False}, {"global_": False}])
-@pytest.mark.parametrize("T,C", [(1, 4), (3, 5), (13, 4), (15, 5), (6, 1), (21, 6)])
-def test_flash_equals_its_loops(causal, kind, options, T, C):
-    x, options = sequence(T), options | context(T, **kind)
-    for bias, norm in (("toeplitz", "layer"), ("rotary", "scale")):
-        params = unit_params(4, bias, C, norm)
-        y = ref.flash(x, params, causal=causal, chunk_size=C, **options)
-        assert (
-            relative(ref.flash_loops(x, params, causal=causal, chunk_size=C, **options), y, x)
-            < 1e-12
-        )
-
-
-@both_ways
-@pytest.mark.parametrize("kind", CONTEXTS)
-@pytest.mark.parametrize("norm", ["scale", "layer"])
-def test_transformer_blocks_equal_their_loops(causal, kind, norm):
-    for glu, rope in ((False, False), (False, True), (True, True)):
-        x, params = sequence(13), block_params(glu, norm)
-        options = dict(causal=causal, heads=HEADS, glu=glu, rope=rope, **context(13, **kind))
-        y = ref.transformer_block(x, params, **options)
-        assert relative(ref.transformer_block_loops(x, params, **options), y, x) < 1e-12
-    for T, C in ((13, 4), (3, 5), (5, 1)):
-        x, params = sequence(T), block_params(True, norm)
-        options = dict(causal=causal, heads=HEADS, chunk_size=C, **context(T, **kind))
-        y = ref.mc_transformer_block(x, params, **options)
-        assert relative(ref.mc_transformer_block_loops(x, params, **options), y, x) < 1e-12
+@every_unit
+def test_every_unit_equals_its_loops(name, causal):
+    unit = make(name, causal)
+    for length, which in (*((T, which) for which in READINGS), (C - 1, "both"), (1, "all")):
+        x, how = features(length), how_to_read(which, length)
+        y, loops = run_reference(unit, x, **how), run_reference(unit, x, **how, loops=True)
+        assert branch_error(loops, y, x) <= 1e-12, (length, which)
 
 
 # ---- values by hand: loops and vectorised share norm, activation, the dense layers and the order of columns ----
 
 
-def test_gau_and_flash_of_one_token_by_hand():
-    x, C = sequence(1), 4
-    for heads in (2, 4):
-        p = unit_params(heads, n=C)
-        normed = x[0] / math.sqrt(np.mean(x[0] ** 2) + 1e-5) * 1.3
-        pre = normed @ p["in_weight"] + p["in_bias"]
-        u, v, z = (lambda h: (h[:E], h[E : 2 * E], h[2 * E :]))(pre / (1 + np.exp(-pre)))
-        head = [z * p["gamma"][i] + p["beta"][i] for i in range(heads)]  # position 0 does not turn
-        weight = max(head[0] @ head[1] / C + p["bias_weights"][C - 1], 0) ** 2
-        own = {2: 0, 4: head[-2] @ head[-1]}[heads]
-        if heads == 2:
-            y = ref.gau(x, p, causal=False, length_scale=C)
-        else:
-            y = ref.flash(x, p, causal=False, chunk_size=C)
-        close(y[0], x[0] + (u * (weight + own) * v) @ p["out_weight"] + p["out_bias"])
-    alone = ref.flash(x, p, causal=True, chunk_size=C, local=False)
-    close(alone, x + p["out_bias"])  # strictly earlier chunks: none
+def normed(y, p, name):
+    """ScaleNorm, or LayerNorm where there is an offset."""
+    y = y - y.mean() if f"{name}_offset" in p else y
+    return y / math.sqrt(np.mean(y**2) + 1e-5) * p[f"{name}_gain"] + p.get(f"{name}_offset", 0)
 
 
-def block_by_hand(x, p, glu, linear=False):
-    """One token: softmax over itself gives v; with `linear` each head adds (lin_q . lin_k) v."""
-    rms_norm = lambda y, gain: y / math.sqrt(np.mean(y**2) + 1e-5) * gain  # noqa: E731
-    q, k, v = np.split(rms_norm(x, 1.2) @ p["qkv_weight"] + p["qkv_bias"], 3)
-    match = (q * p["gamma"][0] + p["beta"][0]) * (k * p["gamma"][1] + p["beta"][1]) * linear
-    mixed = v + np.repeat(match.reshape(HEADS, -1).sum(1), D // HEADS) * v
+@pytest.mark.parametrize("name", ["gau", "flash"])
+def test_gau_and_flash_of_one_token_by_hand(name):
+    x, unit = sequence(1), make(name, False)
+    p = unit.to_numpy()
+    pre = normed(x[0], p, "norm") @ p["in_weight"] + p["in_bias"]
+    u, v, z = np.split(pre / (1 + np.exp(-pre)), [unit.expanded, 2 * unit.expanded])
+    heads = z * p["gamma"] + p["beta"]  # position 0 does not turn
+    n = C if name == "flash" else T
+    bias = p["bias_weights"][len(p["bias_weights"]) // 2]
+    weight = max(heads[0] @ heads[1] / n + bias, 0) ** 2
+    own = heads[2] @ heads[3] if name == "flash" else 0
+    expected = x[0] + (u * (weight + own) * v) @ p["out_weight"] + p["out_bias"]
+    close(reference_of(unit)(x)[0], expected)
+
+
+def test_the_first_chunk_reads_no_earlier_one():
+    unit, x = make("flash, global only", True), sequence(1)
+    close(reference_of(unit)(x), x + unit.to_numpy()["out_bias"])
+
+
+@pytest.mark.parametrize(
+    "name, causal", [("transformer", True), ("transformer++", True), ("mc_transformer++", False)]
+)
+def test_transformer_blocks_of_one_token_by_hand(name, causal):
+    """Softmax over itself gives v; the linear part of each head adds (lin_q . lin_k) v."""
+    unit, x = make(name, causal), sequence(1)[0]
+    p = unit.to_numpy()
+    q, k, v = np.split(normed(x, p, "norm1") @ p["qkv_weight"] + p["qkv_bias"], 3)
+    mixed = v
+    if "mc" in name:
+        match = (q * p["gamma"][0] + p["beta"][0]) * (k * p["gamma"][1] + p["beta"][1])
+        own = match.reshape(unit.heads, -1).sum(1)
+        mixed = v + np.repeat(own, len(v) // unit.heads) * v
     y = x + mixed @ p["attn_out_weight"] + p["attn_out_bias"]
-    h = rms_norm(y, 0.8) @ p["ff_in_weight"] + p["ff_in_bias"]
-    h = ref.gelu(h[:12]) * h[12:] if glu else ref.gelu(h)
-    return y + h @ p["ff_out_weight"] + p["ff_out_bias"]
-
-
-def test_transformer_blocks_of_one_token_by_hand():
-    x = sequence(1)
-    for glu in (False, True):
-        p = block_params(glu)
-        y = ref.transformer_block(x, p, causal=True, heads=HEADS, glu=glu, rope=True)
-        close(y[0], block_by_hand(x[0], p, glu))
-    close(ref.mc_transformer_block(x, p, causal=True, heads=HEADS, chunk_size=4), y)
-    both_parts = ref.mc_transformer_block(x, p, causal=False, heads=HEADS, chunk_size=4)
-    close(both_parts[0], block_by_hand(x[0], p, True, linear=True))
+    h = normed(y, p, "norm2") @ p["ff_in_weight"] + p["ff_in_bias"]
+    gate, value = (h, 1) if name == "transformer" else np.split(h, 2)
+    expected = y + (ref.gelu(gate) * value) @ p["ff_out_weight"] + p["ff_out_bias"]
+    close(reference_of(unit)(x[None])[0], expected)
 
 
 def test_relu2_divides_by_valid_tokens_and_softmax_ignores_the_length_scale():
-    x, params, mask = sequence(9), unit_params(2), right_padded(9, 4)
-    close(ref.gau(x, params, causal=False), ref.gau(x, params, causal=False, length_scale=9))
-    close(
-        ref.gau(x, params, causal=False, mask=mask),
-        ref.gau(x, params, causal=False, mask=mask, length_scale=5),
-    )
-    softmax = [
-        ref.gau(x, params, causal=False, attention="softmax", length_scale=n) for n in (None, 3)
-    ]
-    assert np.array_equal(*softmax)
-
-
-def ones_global(T, C, causal, combine, mask=None, segment_ids=None):
-    """The global part where q = k = v = 1: the number of tokens read, over the divisor."""
-    one = np.ones((T, 1))
-    return ref.global_part(
-        one, one, one, *ref.tokens_and_documents(T, mask, segment_ids), causal, C, combine
-    )[:, 0]
+    x, p, mask = sequence(9), make("gau", False).to_numpy(), right_padded(9, 4)
+    for how, n in (({}, 9), ({"mask": mask}, 5)):
+        close(
+            ref.gau(x, p, causal=False, **how), ref.gau(x, p, causal=False, length_scale=n, **how)
+        )
+    softmax = dict(causal=False, attention="softmax")
+    assert np.array_equal(ref.gau(x, p, **softmax), ref.gau(x, p, length_scale=3, **softmax))
 
 
 def test_global_part_counts():
-    close(ones_global(10, 4, True, "sum"), [0] * 4 + [4] * 4 + [8] * 2)
-    close(ones_global(10, 4, True, "mean"), [0] * 4 + [1] * 6)
-    close(ones_global(10, 4, False, "sum"), [10] * 10)
-    close(ones_global(10, 4, False, "mean"), [1] * 10)  # the short tail counts its own length
-    # padding is not in the divisor
-    close(ones_global(10, 4, False, "mean", right_padded(10, 3))[:7], [1] * 7)
+    """Where q = k = v = 1 it is the number of tokens read, over the divisor."""
+
+    def close_to(expected, *how, mask=None, ids=None):
+        one = np.ones((len(expected), 1))
+        where = ref.tokens_and_documents(len(one), mask, ids)
+        got = ref.global_part(one, one, one, *where, *how)[:, 0]
+        valid = slice(None) if mask is None else mask
+        close(got[valid], np.array(expected)[valid])
+
+    close_to([0] * 4 + [4] * 4 + [8] * 2, True, 4, "sum")
+    close_to([0] * 4 + [1] * 6, True, 4, "mean")
+    close_to([10] * 10, False, 4, "sum")
+    close_to([1] * 10, False, 4, "mean")  # the short tail counts its own length
+    close_to([1] * 10, False, 4, "mean", mask=right_padded(10, 3))  # padding is not in the divisor
     ids = [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 2]
-    close(ones_global(12, 4, True, "sum", segment_ids=ids), [0] * 4 + [1] * 4 + [5, 5, 0, 0])
-    close(
-        ones_global(12, 4, True, "mean", segment_ids=ids),
-        [0] * 4 + [1 / 4] * 4 + [5 / 8, 5 / 8, 0, 0],
-    )
-    close(
-        ones_global(12, 4, False, "mean", segment_ids=ids), [3 / 4] * 3 + [7 / 12] * 7 + [2 / 4] * 2
-    )
-    padded = ones_global(12, 4, False, "mean", right_padded(12, 1), ids)
-    close(padded[:11], [3 / 4] * 3 + [7 / 11] * 7 + [1 / 3])
+    close_to([0] * 4 + [1] * 4 + [5, 5, 0, 0], True, 4, "sum", ids=ids)
+    close_to([0] * 4 + [1 / 4] * 4 + [5 / 8, 5 / 8, 0, 0], True, 4, "mean", ids=ids)
+    close_to([3 / 4] * 3 + [7 / 12] * 7 + [2 / 4] * 2, False, 4, "mean", ids=ids)
+    padded = [3 / 4] * 3 + [7 / 11] * 7 + [1 / 3] * 2
+    close_to(padded, False, 4, "mean", mask=right_padded(12, 1), ids=ids)
 
 
-def test_sum_and_mean_differ_by_the_tokens_seen():
-    C, x = 4, sequence(15)
-    params = unit_params(4, n=C)
-    mean, total = (
-        ref.flash(x, params, causal=True, chunk_size=C, local=False, combine=c)
-        - x
-        - params["out_bias"]
-        for c in ("mean", "sum")
-    )
-    tokens_before = np.arange(15) // C * C
-    close(total, mean * tokens_before[:, None])
-    assert np.std(mean[C:]) > 0.1
+# ---- padding: other properties are those of the torch units, which are held to these numbers ----
 
 
-# ---- properties of every unit ----
-
-
-@every_unit
-def test_no_output_depends_on_a_later_input(unit):
-    x = sequence(15)
-    y = UNITS[unit](x, True)
-    for t in (1, 4, 6, 13):
-        later = x.copy()
-        later[t:] += 30 * sequence(15 - t, seed=5)
-        changed = UNITS[unit](later, True)
-        assert relative(changed[:t], y[:t], x[:t]) < 1e-12
-    assert relative(UNITS[unit](later, False)[:13], UNITS[unit](x, False)[:13], x[:13]) > 1e-3
-
-
-@every_unit
-def test_causal_units_are_prefix_consistent(unit):
-    x = sequence(15)
-    y = UNITS[unit](x, True)
-    for t in (3, 4, 9, 14):
-        assert relative(UNITS[unit](x[:t], True), y[:t], x[:t]) < 1e-12
-
-
-def test_gau_over_the_current_length_is_not_prefix_consistent():
-    x, params = sequence(16), unit_params(2)
-    half, whole = ref.gau(x[:8], params, causal=True), ref.gau(x, params, causal=True)[:8]
-    difference = relative(half, whole, x[:8])
-    # 8% of the branch where T grows from 8 to 16
-    assert difference == pytest.approx(0.0798, abs=1e-4)
-
-
-@every_unit
-@both_ways
-def test_padding_changes_nothing(unit, causal):
-    x = sequence(13)
-    y = UNITS[unit](x, causal)
-    for padding in (1, 3, 7):
-        padded = np.concatenate([x, 50 * sequence(padding, seed=8)])
-        mask = right_padded(13 + padding, padding)
-        out = UNITS[unit](padded, causal, mask=mask)
-        assert relative(out[:13], y, x) < 1e-12
-        assert np.isfinite(out).all()
-        if "transformer" not in unit:
-            close(out[13:], padded[13:] + unit_params(4 - 2 * ("gau" in unit))["out_bias"])
-
-
-@every_unit
-@both_ways
-def test_a_token_reads_its_own_document_only(unit, causal):
-    x, ids = sequence(21), np.array(DOCUMENTS)
-    y = UNITS[unit](x, causal, segment_ids=ids)
-    for document in np.unique(ids):
-        own = ids == document
-        other = np.where(own[:, None], x, x + 30 * sequence(21, seed=5))
-        assert relative(UNITS[unit](other, causal, segment_ids=ids)[own], y[own], x[own]) < 1e-12
-    assert relative(y[6:], UNITS[unit](x, causal)[6:], x[6:]) > 1e-3
-    renamed = UNITS[unit](x, causal, segment_ids=ids - 40)
-    assert np.array_equal(renamed, y)
-
-
-@every_unit
-@both_ways
-def test_a_document_of_whole_chunks_is_as_if_alone(unit, causal):
-    x, ids = sequence(21), np.array([0] * 8 + [1] * 13)
-    together = UNITS[unit](x, causal, segment_ids=ids)
-    alone = np.concatenate([UNITS[unit](x[:8], causal), UNITS[unit](x[8:], causal)])
-    assert relative(together, alone, x) < 1e-11  # positions differ, distances do not
-
-
-@every_unit
-def test_ids_of_padding_are_never_looked_at(unit):
-    x, mask = sequence(15), right_padded(15, 4)
-    ids = np.array(DOCUMENTS[:15])
-    other = np.where(mask, ids, [-7, 5, 3, 8, 1] * 3)
-    y = UNITS[unit](x, False, mask=mask, segment_ids=ids)
-    assert np.array_equal(UNITS[unit](x, False, mask=mask, segment_ids=other), y)
-
-
-@every_unit
-def test_a_row_of_padding_only_is_finite(unit):
-    assert np.isfinite(UNITS[unit](sequence(5), False, mask=np.zeros(5, bool))).all()
+@causal_units
+def test_ids_of_padding_are_never_looked_at_and_padding_alone_is_finite(name):
+    run, x, mask = reference_of(make(name, False)), sequence(T), right_padded(T, 4)
+    ids = documents()[0].numpy()
+    other = np.where(mask, ids, np.resize([-7, 5, 3, 8, 1], T))
+    y = run(x, mask=mask, segment_ids=ids)
+    assert np.array_equal(run(x, mask=mask, segment_ids=other), y)
+    assert np.isfinite(run(x, mask=np.zeros(T, bool))).all()
 
 
 # ---- FLASH against its relatives ----
 
 
-@pytest.mark.parametrize("bias", ["toeplitz", "rotary"])
-def test_causal_flash_of_one_chunk_is_gau_and_non_causal_is_not(bias):
-    x, four = sequence(9), unit_params(4, bias, n=9)
-    two = four | {"gamma": four["gamma"][:2], "beta": four["beta"][:2]}
-    quadratic = ref.gau(x, two, causal=True, length_scale=9)
-    assert relative(ref.flash(x, four, causal=True, chunk_size=9), quadratic, x) < 1e-12
-    whole = ref.gau(x, two, causal=False, length_scale=9)
-    assert relative(ref.flash(x, four, causal=False, chunk_size=9), whole, x) > 0.05
-
-
-def test_chunks_of_one_are_linear_attention():
-    x, params = sequence(9), unit_params(4, n=1)
-    out = ref.flash(x, params, causal=True, chunk_size=1, local=False, combine="sum")
-    u, v, (_, _, q, k) = ref.project(x, params, np.ones(9, bool))
-    before = ref.linear_attention(q, k, v, causal=True) - (q * k).sum(1, keepdims=True) * v
-    assert relative(out, x + (u * before) @ params["out_weight"] + params["out_bias"], x) < 1e-12
-
-
 def test_segment_mask_by_overlap():
     ids = np.array([[0, 0, 0], [0, 0, 1], [1, 1, 2], [3, 3, 3]])
-    mask = ref.segment_mask_by_overlap(ids, False)
-    close(
-        mask,
-        np.array(
-            [[1 / 2, 1 / 2, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0, 1 / 2, 1 / 2, 0], [0, 0, 0, 1]]
-        ),
-    )
-    close(
-        ref.segment_mask_by_overlap(ids, True),
-        [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]],
-    )
+    both = [[1 / 2, 1 / 2, 0, 0], [1 / 3, 1 / 3, 1 / 3, 0], [0, 1 / 2, 1 / 2, 0], [0, 0, 0, 1]]
+    close(ref.segment_mask_by_overlap(ids, False), np.array(both))
+    earlier = [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    close(ref.segment_mask_by_overlap(ids, True), earlier)
     rng = np.random.default_rng(0)
     ids = np.sort(rng.integers(0, 5, size=21)).reshape(7, 3)
     for causal in (True, False):
-        close(
-            ref.segment_mask_by_overlap(ids, causal), ref.segment_mask_by_overlap_loops(ids, causal)
-        )
+        loops = ref.segment_mask_by_overlap_loops(ids, causal)
+        close(ref.segment_mask_by_overlap(ids, causal), loops)
 
 
 @both_ways
-def test_code_8_equals_flash_for_one_document_and_links_documents_at_a_border(causal):
-    x, params, C = sequence(20), unit_params(4, n=5), 5
-    code8 = ref.flash_code8(x, params, causal=causal, chunk_size=C, segment_ids=np.zeros(20, int))
-    assert relative(code8, ref.flash(x, params, causal=causal, chunk_size=C), x) < 1e-12
-    ids = np.array([0] * 7 + [1] * 13)
-    code8 = ref.flash_code8(x, params, causal=causal, chunk_size=C, segment_ids=ids)
-    other = np.where(ids[:, None] == 0, x + sequence(20, seed=5), x)
-    linked = ref.flash_code8(other, params, causal=causal, chunk_size=C, segment_ids=ids)
-    assert relative(linked[10:], code8[10:], x[10:]) > 1e-3  # document 1 has read document 0
+def test_code_8_is_flash_where_documents_end_with_chunks_and_links_them_elsewhere(causal):
+    p = make("flash", causal).to_numpy()
+    x, how = sequence(5 * C), dict(params=p, causal=causal, chunk_size=C)
+    for ids in (np.zeros(5 * C, int), np.repeat([0, 1], [2 * C, 3 * C])):
+        strict = ref.flash(x, segment_ids=ids, **how)
+        assert relative(ref.flash_code8(x, segment_ids=ids, **how), strict, x) < 1e-12
+    ids = np.repeat([0, 1], [2 * C - 1, 3 * C + 1])
+    code8 = ref.flash_code8(x, segment_ids=ids, **how)
+    other = np.where(ids[:, None] == 0, x + sequence(5 * C, seed=5), x)
+    linked = ref.flash_code8(other, segment_ids=ids, **how)
+    rest = slice(2 * C, None)
+    assert relative(linked[rest], code8[rest], x[rest]) > 1e-3  # document 1 has read document 0
     with pytest.raises(ValueError, match="20 is not a multiple of chunk_size 6"):
-        ref.flash_code8(x, params, causal=causal, chunk_size=6, segment_ids=ids)
-
-
-@both_ways
-def test_code_8_is_flash_where_documents_end_with_chunks(causal):
-    x, params, ids = sequence(20), unit_params(4, n=5), np.repeat([0, 1], 10)
-    strict = ref.flash(x, params, causal=causal, chunk_size=5, segment_ids=ids)
-    assert (
-        relative(
-            ref.flash_code8(x, params, causal=causal, chunk_size=5, segment_ids=ids), strict, x
-        )
-        < 1e-12
-    )
+        ref.flash_code8(x, segment_ids=ids, **how | {"chunk_size": 6})
 
 
 # ---- one token at a time ----
 
 
-@pytest.mark.parametrize("C", [1, 4, 20])
-@pytest.mark.parametrize("options", [{}, {"combine": "sum"}, {"local": False}, {"global_": False}])
-def test_flash_steps_equal_the_parallel_form(C, options):
-    x = sequence(15)
-    for bias in ("toeplitz", "rotary"):
-        params, largest = unit_params(4, bias, n=C), 0
-        state, steps = ref.flash_state(params), []
-        for x_D in x:
-            steps.append(ref.flash_step(x_D, params, state, chunk_size=C, **options))
-            largest = max(largest, *(len(state[name]) for name in ("quad_k", "lin_k", "v")))
-        assert largest < C or C == 1
-        assert state["chunks"] == 15 // C and state["kv_SE"].shape == (S, E)
-        assert (
-            relative(np.array(steps), ref.flash(x, params, causal=True, chunk_size=C, **options), x)
-            < 1e-12
-        )
+@pytest.mark.parametrize("name", [name for name in STEADY if "mc" not in name])
+def test_steps_equal_the_parallel_form(name):
+    unit, x = make(name, True), sequence(T)
+    parallel = reference_of(unit)
+    options = {k: v for k, v in parallel.keywords.items() if k != "causal"}
+    state = {"k": [], "v": []}
+    if parallel.func is ref.flash:
+        state = ref.flash_state(options["params"])
+    steps = []
+    for x_D in x:
+        steps.append(STEPS[parallel.func](x_D, state=state, **options))
+        if parallel.func is ref.flash:
+            assert max(len(state[name]) for name in ("quad_k", "lin_k", "v")) < unit.chunk_size
+    assert relative(np.array(steps), parallel(x), x) < 1e-12
 
 
-def test_gau_steps_equal_the_parallel_form_at_a_fixed_length_scale():
-    x = sequence(15)
-    for bias, options in (("toeplitz", {"length_scale": 9}), ("rotary", {"attention": "softmax"})):
-        params, state = unit_params(2, bias), {"k": [], "v": []}
-        steps = np.array([ref.gau_step(x_D, params, state, **options) for x_D in x])
-        assert relative(steps, ref.gau(x, params, causal=True, **options), x) < 1e-12
+def test_a_step_needs_a_fixed_length_scale():
     with pytest.raises(ValueError, match="length_scale None"):
-        ref.gau_step(x[0], params, {"k": [], "v": []})
-
-
-def test_transformer_steps_equal_the_parallel_form():
-    x = sequence(15)
-    for glu, rope in ((False, False), (True, True)):
-        params, state, how = (
-            block_params(glu),
-            {"k": [], "v": []},
-            dict(heads=HEADS, glu=glu, rope=rope),
-        )
-        steps = np.array([ref.transformer_step(x_D, params, state, **how) for x_D in x])
-        assert relative(steps, ref.transformer_block(x, params, causal=True, **how), x) < 1e-12
+        ref.gau_step(sequence(1)[0], make("gau", True).to_numpy(), {"k": [], "v": []})
 
 
 # ---- what is wrong is said ----
 
 
-@every_unit
-def test_bad_masks_and_ids_are_refused(unit):
-    x, run = sequence(6), UNITS[unit]
+@pytest.mark.parametrize("name", ["gau", "flash", "transformer", "mc_transformer++"])
+def test_bad_masks_and_ids_are_refused(name):
+    x, run = sequence(6), reference_of(make(name, False))
     bad = {
         "after padding": {"mask": [False, True, True, True, True, True]},
         "token at 5 after padding": {"mask": [True, True, False, True, True, True]},
@@ -615,20 +365,22 @@ def test_bad_masks_and_ids_are_refused(unit):
     }
     for message, options in bad.items():
         with pytest.raises(ValueError, match=message):
-            run(x, False, **options)
+            run(x, **options)
     with pytest.raises(ValueError, match="empty"):
-        run(x[:0], False)
-    with pytest.raises(ValueError, match=r"shape \(1, 6, 6\), expected \(T, D\)"):
-        run(x[None], False)
+        run(x[:0])
+    with pytest.raises(ValueError, match=r"shape \(1, 6, 12\), expected \(T, D\)"):
+        run(x[None])
 
 
-def test_unknown_options_are_refused():
-    x = sequence(6)
-    with pytest.raises(ValueError, match="combine 'average' is unknown: give one of mean, sum"):
-        ref.flash(x, unit_params(4), causal=True, chunk_size=4, combine="average")
-    with pytest.raises(ValueError, match="attention 'relu' is unknown"):
-        ref.gau(x, unit_params(2), causal=True, attention="relu")
-    with pytest.raises(ValueError, match="chunk_size 0"):
-        ref.flash(x, unit_params(4, None), causal=True, chunk_size=0)
-    with pytest.raises(ValueError, match="width 6 does not split into 4 heads"):
-        ref.transformer_block(x, block_params(False), causal=True, heads=4, glu=False, rope=False)
+@pytest.mark.parametrize(
+    "name, options, said",
+    [
+        ("flash", dict(combine="average"), "combine 'average' is unknown: give one of mean, sum"),
+        ("gau", dict(attention="relu"), "attention 'relu' is unknown"),
+        ("flash, no bias", dict(chunk_size=0), "chunk_size 0"),
+        ("transformer", dict(heads=5), "width 12 does not split into 5 heads"),
+    ],
+)
+def test_unknown_options_are_refused(name, options, said):
+    with pytest.raises(ValueError, match=said):
+        reference_of(make(name, True))(sequence(6), **options)

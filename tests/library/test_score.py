@@ -9,8 +9,9 @@ from refusals import assert_refused
 from small_run import CONFIG, MODEL, run
 from small_tokens import TEXT, counting, tokenizer
 
-from flash_tutorial import LanguageModel, ModelConfig
-from flash_tutorial.corpora import Split, load_file, load_tokens
+from flash_tutorial import LanguageModel
+from flash_tutorial.check import draw_order_one
+from flash_tutorial.corpora import Split, load_tokens
 from flash_tutorial.training.score import (
     Evaluation,
     check_vocabulary,
@@ -20,31 +21,27 @@ from flash_tutorial.training.score import (
     is_causal,
 )
 
-pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def knows_nothing(**options):
+    model = LanguageModel(replace(MODEL, **options))
+    torch.nn.init.zeros_(model.embedding.weight)
+    return model
 
 
 def test_model_that_knows_nothing_scores_eight_bits(corpus):
-    model = LanguageModel(MODEL)
-    torch.nn.init.zeros_(model.embedding.weight)
-    score = evaluate(model, corpus.validation, 20)
+    score = evaluate(knows_nothing(), corpus.validation, 20)
     assert abs(score.bits_per_byte - 8) < 1e-6 and np.allclose(score.by_position, 8)
     assert score.n_bytes == len(corpus.validation.tokens)
-
-
-def order_one(model):
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        fan = parameter.shape[-1] if parameter.dim() > 1 else 1
-        torch.nn.init.normal_(parameter, std=fan**-0.5, generator=generator)
-    return model
 
 
 def test_score_counts_every_byte_once_whatever_the_batch():
     """Against a loop over single windows; documents end inside a window."""
     rng = np.random.default_rng(1)
-    documents = [bytes(rng.integers(97, 123, n).tolist()) for n in (7, 63, 20)]
+    documents = [bytes(rng.integers(97, 123, n).tolist()) for n in (6, 63, 1, 20)]
     split = Split.from_documents(documents)
-    model = order_one(LanguageModel(MODEL))
+    model = draw_order_one(LanguageModel(MODEL), torch.Generator().manual_seed(0))
     nats, by_position = 0.0, np.zeros((2, 20))
     for document in documents:
         for start in range(0, len(document), 20):
@@ -86,12 +83,6 @@ def test_evaluation_leaves_the_model_as_it_was(corpus):
 # ---------------------------------------------------------------- tokens
 
 
-def knows_nothing(**options):
-    model = LanguageModel(replace(MODEL, **options))
-    torch.nn.init.zeros_(model.embedding.weight)
-    return model
-
-
 def test_bits_per_byte_are_all_bits_over_all_bytes():
     """A model that knows nothing pays log2 N for each token, of which the text has fewer than bytes."""
     made = tokenizer()
@@ -122,14 +113,14 @@ def test_of_bytes_both_are_one_number(corpus):
     assert Evaluation(2.0, None, 10, 0).bits_per_byte is None
 
 
-@pytest.mark.parametrize("vocab_size, causal", [(2, True), (65, True), (2, False)])
+@pytest.mark.parametrize("vocab_size, causal", [(65, True), (2, False)])
 def test_small_vocabularies_train_and_are_scored(vocab_size, causal):
     corpus = counting(2000, vocab_size)
     model = replace(MODEL, vocab_size=vocab_size + 1 + (not causal), causal=causal)
     result = run(
         corpus,
         model=model,
-        config=replace(CONFIG, steps=150, warmup=8, learning_rate=0.02, eval_bytes=None),
+        config=replace(CONFIG, steps=100, warmup=8, learning_rate=0.03, eval_bytes=None),
     )
     assert result.model.config.tokens == vocab_size
     assert result.evaluation.bits_per_token < 0.3 * np.log2(vocab_size), (
@@ -140,24 +131,12 @@ def test_small_vocabularies_train_and_are_scored(vocab_size, causal):
 
 def test_a_text_that_means_something_else_is_refused(corpus):
     bytes_model, tokens_model = LanguageModel(MODEL), knows_nothing(vocab_size=6, tokens=5)
-    assert_refused(
-        "model reads bytes, the text holds 5 tokens", evaluate, bytes_model, counting().test, 20
-    )
-    assert_refused(
-        "model reads 5 tokens, the text holds bytes", evaluate, tokens_model, corpus.test, 20
-    )
-    assert_refused(
-        "model reads 5 tokens, the text holds 7 tokens",
-        check_vocabulary,
-        tokens_model,
-        counting(400, 7).vocabulary,
-    )
-    assert_refused(
-        "vocab_size=5: expected at least 6, for 5 tokens", ModelConfig, vocab_size=5, tokens=5
-    )
-    assert_refused(
-        "vocab_size=6: expected at least 7", ModelConfig, vocab_size=6, tokens=5, causal=False
-    )
+    said = "model reads bytes, the text holds 5 tokens"
+    assert_refused(said, evaluate, bytes_model, counting().test, 20)
+    said = "model reads 5 tokens, the text holds bytes"
+    assert_refused(said, evaluate, tokens_model, corpus.test, 20)
+    said = "model reads 5 tokens, the text holds 7 tokens"
+    assert_refused(said, check_vocabulary, tokens_model, counting(400, 7).vocabulary)
 
 
 def test_who_reads_both_sides_says_so():
@@ -168,15 +147,6 @@ def test_who_reads_both_sides_says_so():
     assert is_causal(module)
     module.causal = False
     assert not is_causal(module)
-
-
-def test_documents_of_one_token_are_scored(tmp_path):
-    (tmp_path / "text.txt").write_text(
-        "a\0bcdefgh\0d\0efghijklmnopqrst\0g\0hijklmnop\0q\0rs", encoding="utf-8"
-    )
-    corpus = load_file(tmp_path / "text.txt")
-    score = evaluate(LanguageModel(MODEL), corpus.train, 20)
-    assert score.n_bytes == len(corpus.train.tokens)
 
 
 def test_a_whole_corpus_is_no_split(corpus):

@@ -7,8 +7,6 @@ from refusals import assert_refused
 from flash_tutorial.corpora.spans import IGNORE, mask_spans
 from flash_tutorial.corpora.vocabulary import MASK_ID, START_ID
 
-pytestmark = pytest.mark.quick
-
 
 def runs(chosen):
     """Lengths of the runs of True in a row."""

@@ -2,28 +2,40 @@
 
 import pytest
 import torch
-from unit_cases import CURRENT, DEVICES, STEADY, B, C, D, S, T, features, make
+from small_model import config
+from unit_cases import CURRENT, B, C, D, S, T, features, make, on_devices, steady_units, unit_and_x
 
-from flash_tutorial import FLASH, LanguageModel, ModelConfig, states
+from flash_tutorial import FLASH, LanguageModel, states
 from flash_tutorial.check import step_error
+from flash_tutorial.config import ARCHITECTURES
 
 pytestmark = pytest.mark.quick
 
+# the last two are padded on the right, each row at its own position
+PROMPTS = [[n] * B for n in (1, C, C + 1, 2 * C, T - 1)]
+RAGGED = [[1, C, 2 * C + 1], [C + 1, C - 1, 3 * C]]
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype, limit", [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=str)
-@pytest.mark.parametrize("name", STEADY)
-def test_token_by_token_is_the_parallel_form(name, dtype, limit, device):
-    unit = make(name, True, dtype=dtype, device=device)
-    x = features(dtype=dtype, device=device)
-    for prompt in (1, C - 1, C, C + 1, 2 * C, T - 1):
-        assert step_error(unit, x, torch.full((B,), prompt, device=device)) <= limit, prompt
-    # padded on the right, each row at its own position
-    for prompts in (
-        [1, C, 2 * C + 1],
-        [C + 1, C - 1, 3 * C],
-    ):
-        assert step_error(unit, x, torch.tensor(prompts, device=device)) <= limit, prompts
+
+@on_devices
+@steady_units
+def test_token_by_token_is_the_parallel_form(name, device):
+    unit, x = unit_and_x(name, True, device=device)
+    for prompts in PROMPTS + RAGGED:
+        assert step_error(unit, x, torch.tensor(prompts, device=device)) <= 1e-10, prompts
+
+
+@on_devices
+@pytest.mark.parametrize(
+    "dtype, limit",
+    [(torch.float32, 1e-5), (torch.bfloat16, 0.1), (torch.float16, 0.1)],
+    ids=str,
+)
+@steady_units
+def test_in_other_number_formats_too(name, dtype, limit, device):
+    """A model loaded in half precision runs as such, in parallel and token by token."""
+    unit, x = unit_and_x(name, True, dtype, device)
+    assert unit(x).dtype == dtype
+    assert step_error(unit, x, torch.tensor(RAGGED[0], device=device)) <= limit
 
 
 @pytest.mark.parametrize("name", ["flash", "flash, global only, sum", "mc_transformer++"])
@@ -39,7 +51,7 @@ def test_the_state_of_mixed_chunks_does_not_grow(name):
 
 @pytest.mark.parametrize("name, numbers", [("gau", S + 2 * D), ("transformer++", 2 * D)])
 def test_a_cache_grows_by_one_token_a_step(name, numbers):
-    unit, x = make(name, True), features()
+    unit, x = unit_and_x(name, True)
     _, state = states.prefill(unit, x[:, :5])
     assert state.numel() == B * 5 * numbers
     _, state = states.step(unit, x[:, 5], state)
@@ -51,17 +63,15 @@ def test_decoding_refuses_the_current_length():
         states.prefill(make(CURRENT, True), features())
 
 
-@pytest.mark.parametrize("name", STEADY)
+@steady_units
 def test_decoding_refuses_a_unit_that_reads_both_sides(name):
     with pytest.raises(ValueError, match="causal=True"):
         states.prefill(make(name, False), features())
 
 
-@pytest.mark.parametrize(
-    "architecture", ["flash", "flash_quad", "transformer", "transformer++", "mc_transformer++"]
-)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_model_that_reads_both_sides_does_not_generate(architecture):
-    model = LanguageModel(ModelConfig(architecture, vocab_size=11, dim=8, depth=1, causal=False))
+    model = LanguageModel(config(architecture, causal=False))
     ids = torch.zeros(1, 3, dtype=torch.long)
     for call in (
         lambda: model.prefill(ids),

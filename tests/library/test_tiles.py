@@ -13,7 +13,6 @@ from flash_tutorial.gpu import tiles
 from flash_tutorial.gpu.tiles import KIB, SHARED, SMALL, Tile, shared_bytes, tile_for
 
 HALVES = (torch.float16, torch.bfloat16)
-quick = pytest.mark.quick
 
 
 @pytest.fixture
@@ -32,7 +31,6 @@ def on_card(monkeypatch):
     return pretend
 
 
-@quick
 @pytest.mark.parametrize(
     "asked", [True, False], ids=["the card says how much it has", "the data sheet does"]
 )
@@ -47,7 +45,6 @@ def test_the_tile_fits_the_card(capability, S, dtype, asked, on_card):
     assert tile == (Tile(64, 64) if large else SMALL)
 
 
-@quick
 def test_a_card_with_little_shared_memory_gets_a_smaller_tile(on_card):
     found = []
     for has in (160, 120, 60, 20):
@@ -56,7 +53,6 @@ def test_a_card_with_little_shared_memory_gets_a_smaller_tile(on_card):
     assert found == list(tiles.LARGE)
 
 
-@quick
 def test_on_a_cpu_it_is_the_small_one():
     assert tile_for("cpu", torch.float16, 128) == SMALL
 

@@ -10,8 +10,6 @@ from flash_tutorial.corpora import IGNORE, evaluation_windows, load_tokens, rand
 from flash_tutorial.corpora.spans import hide_spans
 from flash_tutorial.training import first_bytes
 
-pytestmark = pytest.mark.quick
-
 IDS = np.random.default_rng(0).integers(0, 50_257, 1000)
 
 
@@ -66,11 +64,8 @@ def test_token_0_is_a_token():
     """For bytes id 0 is the start; a vocabulary of one's own uses it, so the start and the padding are an id beyond."""
     corpus = load_tokens(np.zeros(40, np.uint8), 2)
     ids, targets, mask = evaluation_windows(corpus.train, 50)
-    assert (
-        ids[0].tolist() == [2] + [0] * 35 + [2] * 14
-        and targets[0, :36].tolist() == [0] * 36
-        and mask.sum() == 36
-    )
+    assert ids[0].tolist() == [2] + [0] * 35 + [2] * 14
+    assert targets[0, :36].tolist() == [0] * 36 and mask.sum() == 36
     _, hidden = hide_spans(targets, np.random.default_rng(0), corpus.vocabulary)
     assert (hidden != IGNORE).sum() == int(0.15 * 36) and set(hidden[hidden != IGNORE]) == {0}
 
@@ -80,26 +75,18 @@ def test_token_0_is_a_token():
     [(2, np.uint8), (65, np.uint8), (256, np.uint8), (257, np.uint16), (65_537, np.uint32)],
 )
 def test_the_type_holds_the_largest_id(vocab_size, dtype):
-    tokens = load_tokens(np.full(100, vocab_size - 1), vocab_size).train.tokens
+    tokens = load_tokens(np.full(100, vocab_size - 1), np.int64(vocab_size)).train.tokens
     assert tokens.dtype == dtype and set(tokens.tolist()) == {vocab_size - 1}
-
-
-def test_a_vocabulary_may_be_counted_by_numpy():
-    assert load_tokens(IDS, IDS.max() + 1).vocabulary.tokens == int(IDS.max()) + 1
 
 
 def test_documents_are_split_whole_as_those_of_a_file():
     corpus = counting(100, offsets=[0, 1, 40, 60, 99, 100])
-    assert [split.offsets.tolist() for split in (corpus.train, corpus.validation, corpus.test)] == [
-        [0, 1, 40, 60],
-        [0, 39],
-        [0, 1],
-    ]
+    offsets = [s.offsets.tolist() for s in (corpus.train, corpus.validation, corpus.test)]
+    assert offsets == [[0, 1, 40, 60], [0, 39], [0, 1]]
     assert corpus.test.tokens.tolist() == [99 % 5] and corpus.vocabulary.tokens == 5
     ids, _, mask = evaluation_windows(corpus.train, 50)
-    assert mask.sum() == 60 and (ids[:, 0] == 5).all(), (
-        "a document of one token is a target as any other"
-    )
+    # a document of one token is a target as any other
+    assert mask.sum() == 60 and (ids[:, 0] == 5).all()
     cut = first_bytes(corpus.train, 41)
     assert cut.offsets.tolist() == [0, 1, 40, 41] and cut.vocabulary == corpus.vocabulary
 
@@ -125,10 +112,7 @@ def test_three_arrays_are_three_splits():
         (["a", "b"], "<U1: expected"),
         (None, "expected one row"),
         (IDS[:19], "19 tokens are too few"),
-        (
-            {"train": IDS, "validation": IDS},
-            "keys are train, validation: expected train, validation, test",
-        ),
+        ({"train": IDS, "validation": IDS}, "validation: expected train, validation, test"),
         ({"train": IDS, "validation": IDS, "test": []}, "test is empty"),
         (b"bytes", "expected one row"),
     ],
@@ -146,9 +130,5 @@ def test_offsets_that_are_none_are_named(offsets):
 
 @pytest.mark.parametrize("vocab_size", [0, -1, 2.0, True, None])
 def test_a_vocabulary_that_cannot_be_is_named(vocab_size):
-    assert_refused(
-        f"vocab_size={vocab_size!r}: expected an integer of at least 1",
-        load_tokens,
-        IDS,
-        vocab_size,
-    )
+    said = f"vocab_size={vocab_size!r}: expected an integer of at least 1"
+    assert_refused(said, load_tokens, IDS, vocab_size)

@@ -9,13 +9,19 @@ import torch
 from small_run import CONFIG, MODEL, run, weights
 
 from flash_course.figures import training_curve
-from flash_tutorial import FLASH, LanguageModel, ModelConfig, training
-from flash_tutorial.corpora import Split, load_corpus, load_file
+from flash_tutorial import LanguageModel
+from flash_tutorial.corpora import Corpus, Split, load_corpus, load_file
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at
 from flash_tutorial.training.checkpoints import last_checkpoint
 from flash_tutorial.training.run_folder import read_log
 
-pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def same_weights(one, other, atol):
+    for name, value in one.state_dict().items():
+        assert torch.allclose(value, other.state_dict()[name], rtol=1e-3, atol=atol), name
+
 
 # ---------------------------------------------------------------- the loop
 
@@ -29,14 +35,11 @@ def test_rate_rises_to_its_peak_and_falls_to_zero_in_a_line():
 
 def test_batches_depend_on_seed_and_step_alone(corpus):
     first = draw_batch(corpus.train, CONFIG, 5, True)
-    draw_batch(corpus.train, CONFIG, 6, True)
+    later = draw_batch(corpus.train, CONFIG, 6, True)
+    other = draw_batch(corpus.train, replace(CONFIG, seed=1), 5, True)
     again = draw_batch(corpus.train, CONFIG, 5, True)
     assert all((a == b).all() for a, b in zip(first, again))
-    for other in (
-        draw_batch(corpus.train, CONFIG, 6, True),
-        draw_batch(corpus.train, replace(CONFIG, seed=1), 5, True),
-    ):
-        assert (first[0] != other[0]).any()
+    assert (first[0] != later[0]).any() and (first[0] != other[0]).any()
 
 
 def test_loss_falls_and_the_log_says_so(corpus):
@@ -49,65 +52,48 @@ def test_loss_falls_and_the_log_says_so(corpus):
 
 
 def test_updates_are_those_of_a_loop_by_hand(corpus):
-    # enough to be seen after ten updates
+    """And the log has their losses, norms and rates."""
+    # enough decay to be seen after ten updates
     result = run(corpus, config=replace(CONFIG, weight_decay=2.0))
     torch.manual_seed(CONFIG.seed)
     model = LanguageModel(MODEL)
     moments = {
         name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in model.named_parameters()
     }
-    for step in range(CONFIG.steps):
+    for step, row in enumerate(result.log):
         ids, targets = (torch.from_numpy(t) for t in draw_batch(corpus.train, CONFIG, step, True))
         model.zero_grad()
-        model.loss(ids, targets, mask=None if (targets >= 0).all() else targets >= 0).backward()
+        loss = model.loss(ids, targets, mask=targets >= 0)
+        loss.backward()
         norm = sum(float(p.grad.square().sum()) for p in model.parameters()) ** 0.5
         rate = learning_rate_at(step, CONFIG)
+        logged = (row["loss"], row["gradient_norm"], row["learning_rate"])
+        assert logged == pytest.approx((float(loss), norm, rate), rel=1e-4)
         for name, p in model.named_parameters():
             grad, (m, v) = p.grad * min(1, 1 / norm), moments[name]
             m += (1 - 0.9) * (grad - m)
             v += (1 - 0.999) * (grad**2 - v)
             m_hat, v_hat = m / (1 - 0.9 ** (step + 1)), v / (1 - 0.999 ** (step + 1))
             p.data -= rate * (2.0 * p.data + m_hat / (v_hat.sqrt() + 1e-6))
-    for name, value in result.model.state_dict().items():
-        assert torch.allclose(value, model.state_dict()[name], rtol=1e-3, atol=1e-4), name
-
-
-def test_one_step_called_by_hand_is_that_of_the_loop(corpus, whole):
-    """``train_step`` needs no more than a model, an optimizer and a batch, and fits on a page."""
-    torch.manual_seed(CONFIG.seed)
-    model = LanguageModel(MODEL)
-    optimizer = training.new_optimizer(model, CONFIG)
-    for row in whole.log:
-        step = row["step"] - 1
-        batch = training.parts(corpus.train, CONFIG, step, True, "cpu")
-        loss, norm = training.train_step(model, optimizer, batch, step, CONFIG)
-        assert (loss, norm) == (row["loss"], row["gradient_norm"])
-        assert optimizer.param_groups[0]["lr"] == row["learning_rate"]
-    assert weights(model) == weights(whole.model)
+    same_weights(result.model, model, atol=1e-4)
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_accumulation_changes_only_rounding(corpus, causal):
+def test_accumulation_changes_only_rounding(causal):
     """With short documents: parts of a batch hold different numbers of targets, and weigh by them."""
     model = replace(MODEL, causal=causal, vocab_size=257)
-    short = corpus.__class__(
-        "short", *[Split.from_documents([b"Anne had " * n for n in (1, 5, 1)])] * 3
-    )
+    split = Split.from_documents([b"Anne had " * n for n in (1, 5, 1)])
+    short = Corpus("short", split, split, split)
     one, four = (run(short, model=model, config=replace(CONFIG, accumulate=n)) for n in (1, 4))
-    for name, value in one.model.state_dict().items():
-        assert torch.allclose(value, four.model.state_dict()[name], rtol=1e-3, atol=2e-5), name
+    same_weights(one.model, four.model, atol=2e-5)
 
 
-def test_clip_bounds_the_update(corpus, whole):
+def test_clip_and_seed_decide(corpus, whole):
     norms = [row["gradient_norm"] for row in whole.log]
     assert max(norms) > 1  # something was cut
     free = run(corpus, config=replace(CONFIG, clip=None))
     assert free.log[0]["gradient_norm"] == norms[0]
-    assert weights(free.model) != weights(whole.model)
-
-
-def test_seed_decides(corpus, whole):
-    assert weights(run(corpus).model) == weights(whole.model)
+    assert weights(free.model) != weights(whole.model) == weights(run(corpus).model)
     assert weights(run(corpus, config=replace(CONFIG, seed=1)).model) != weights(whole.model)
 
 
@@ -117,10 +103,8 @@ def test_masked_objective_learns_and_scores_hidden_bytes_only(corpus):
     assert np.mean([row["bits_per_byte"] for row in result.log[-5:]]) < 5
     share = result.evaluation.n_bytes / len(corpus.validation.tokens)
     assert 0.1 < share < 0.2
-    assert (
-        evaluate(result.model, corpus.validation, 20).bits_per_byte
-        == result.evaluation.bits_per_byte
-    )
+    again = evaluate(result.model, corpus.validation, 20)
+    assert again.bits_per_byte == result.evaluation.bits_per_byte
 
 
 @pytest.mark.parametrize(
@@ -148,10 +132,12 @@ def test_wrong_settings_are_named(options, word):
 
 
 def test_too_small_a_vocabulary_is_named(corpus):
-    with pytest.raises(ValueError, match="vocab_size=256: expected at least 257"):
-        run(corpus, model=replace(MODEL, causal=False))
-    with pytest.raises(ValueError, match="vocab_size=100: expected at least 256"):
-        run(corpus, model=replace(MODEL, vocab_size=100))
+    for options, said in (
+        (dict(causal=False), "vocab_size=256: expected at least 257"),
+        (dict(vocab_size=100), "vocab_size=100: expected at least 256"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            run(corpus, model=replace(MODEL, **options))
 
 
 def test_loss_that_is_not_finite_stops_before_the_weights_are_spoilt(corpus, tmp_path, monkeypatch):
@@ -186,56 +172,23 @@ def test_a_machine_without_a_compiler_gets_one_line(corpus, monkeypatch):
         run(corpus, config=replace(CONFIG, compile=True))
 
 
-def test_a_user_s_unit_with_dropout_goes_on_bit_by_bit(corpus, tmp_path):
-    class Dropping(FLASH):
-        def forward(self, x, mask=None, segment_ids=None):
-            return torch.nn.functional.dropout(
-                super().forward(x, mask, segment_ids), 0.1, self.training
-            )
-
-    model = ModelConfig(
-        Dropping, dim=16, depth=1, max_length=20, unit_options=dict(qk_dim=8, chunk_size=8)
-    )
-    expected = run(corpus, model=model)
-    run(corpus, tmp_path, model, stop_at=7)
-    resumed = run(corpus, tmp_path, model, resume=True)
-    assert weights(resumed.model) == weights(expected.model)
+# ---------------------------------------------------------------- the figure
 
 
-# ---------------------------------------------------------------- devices, memory, figure
-
-
-def test_curve_shows_the_log_and_says_it_in_words(whole):
-    figure, alt = training_curve(whole.log, 3.21)
-    axes = figure.axes[0]
-    drawn = axes.get_lines()[0].get_xydata()
-    assert np.allclose(drawn, [(row["step"], row["bits_per_byte"]) for row in whole.log])
-    assert "10 updates" in alt and "3.21" in alt
-    words = [
-        axes.title,
-        axes.xaxis.label,
-        axes.yaxis.label,
-        *axes.get_xticklabels(),
-        *axes.get_legend().get_texts(),
-    ]
-    assert min(word.get_fontsize() for word in words) >= 9
-    with pytest.raises(ValueError, match="empty"):
-        training_curve([])
-
-
-def test_curve_of_tokens_shows_the_scores_on_the_way():
+def test_the_curve_shows_the_log_and_the_scores_on_the_way():
     rows = [{"step": step, "bits_per_token": 9.0 - step} for step in range(1, 7)]
     for step, score in ((2, 7.5), (4, 6.25), (6, 6.5)):
         rows[step - 1]["validation_bits_per_token"] = score
     figure, alt = training_curve(rows, 6.5)
-    (line,) = [
-        line for line in figure.axes[0].get_lines() if line.get_label() == "validation on the way"
-    ]
-    assert line.get_xydata().tolist() == [[2, 7.5], [4, 6.25], [6, 6.5]]
-    assert (
-        figure.axes[0].get_ylabel() == "bits per token" and "bits per token over 6 updates" in alt
-    )
+    first, *others = figure.axes[0].get_lines()
+    assert first.get_xydata().tolist() == [[step, 9.0 - step] for step in range(1, 7)]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in others}
+    assert drawn["validation on the way"] == [[2, 7.5], [4, 6.25], [6, 6.5]]
+    assert figure.axes[0].get_ylabel() == "bits per token"
+    assert "bits per token over 6 updates" in alt
     assert "3 validation scores on the way, of which the best is 6.250" in alt
+    with pytest.raises(ValueError, match="empty"):
+        training_curve([])
 
 
 @pytest.mark.gpu
@@ -251,28 +204,20 @@ def test_training_on_a_gpu_learns_and_goes_on(corpus, tmp_path, dtype):
     assert LanguageModel.from_pretrained(tmp_path).config == MODEL
 
 
-def test_a_run_starts_from_trained_weights(whole, corpus, tmp_path):
+def test_a_run_starts_from_trained_weights(whole, whole_folder, corpus, tmp_path):
     """Its first loss is that of the trained model, another shape is refused, and it goes on after a stop as it is."""
-    whole.model.save_pretrained(tmp_path / "trained")
-    config = replace(CONFIG, steps=4, start_from=str(tmp_path / "trained"))
+    config = replace(CONFIG, steps=4, start_from=str(whole_folder))
     tuned = run(corpus, tmp_path / "tuned", config=config)
     ids, targets = (torch.from_numpy(a) for a in draw_batch(corpus.train, config, 0, True))
-    expected = float(
-        whole.model.loss(ids, targets, mask=None if (targets != -100).all() else targets != -100)
-    )
-    assert (
-        abs(tuned.log[0]["loss"] - expected)
-        < 1e-5
-        < abs(tuned.log[0]["loss"] - run(corpus).log[0]["loss"])
-    )
+    expected = float(whole.model.loss(ids, targets, mask=targets != -100))
+    assert abs(tuned.log[0]["loss"] - expected) < 1e-5
+    assert abs(whole.log[0]["loss"] - expected) > 1e-5
     with pytest.raises(ValueError, match="has dim=16, but dim=32 is asked for"):
         run(corpus, model=replace(MODEL, dim=32), config=config)
     (tmp_path / "tuned" / "model.safetensors").unlink()
     shutil.rmtree(tmp_path / "tuned" / "step_000004")
     again = run(corpus, tmp_path / "tuned", config=config, resume=True)
-    assert all(
-        torch.equal(a, b) for a, b in zip(again.model.parameters(), tuned.model.parameters())
-    )
+    assert weights(again.model) == weights(tuned.model)
 
 
 # ---------------------------------------------------------------- a text of a few lines
