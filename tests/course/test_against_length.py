@@ -13,8 +13,6 @@ from flash_course.bench.clock import peak_bytes
 from flash_course.bench.counts import attention_pairs, count_multiply_adds
 from flash_tutorial import FLASH
 
-pytestmark = pytest.mark.quick
-
 
 def tiny(**more):
     return bench.Settings(

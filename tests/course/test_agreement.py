@@ -13,17 +13,7 @@ from flash_course.grading import judging
 
 ROOT = Path(__file__).resolve().parents[2]
 # one of each kind
-JUDGED = (
-    "01.1",
-    "02.3",
-    "03.5",
-    "04.2",
-    "05.2",
-    "06.3",
-    "07.7",
-    "08.2",
-    "10.2",
-)
+JUDGED = ("01.1", "02.3", "03.5", "04.2", "05.2", "06.3", "07.7", "08.2", "10.2")
 TASK = {"cells": [], "name": "ada", "seed": 0, "held_out": None}
 
 

@@ -14,8 +14,6 @@ from flash_course.bench.clock import (
     time_to_reach,
 )
 
-pytestmark = pytest.mark.quick
-
 
 def test_functions_take_turns_and_every_second_round_goes_backwards():
     calls = []
@@ -27,10 +25,7 @@ def test_functions_take_turns_and_every_second_round_goes_backwards():
     )
     assert "".join(calls) == "BA" + "AB" + "BA" + "AB"
     # the warm-up is not kept
-    assert {name: len(s) for name, s in seconds.items()} == {
-        "a": 3,
-        "b": 3,
-    }
+    assert {name: len(s) for name, s in seconds.items()} == {"a": 3, "b": 3}
     with pytest.raises(ValueError, match="rounds=0"):
         time_in_turn({}, 0)
 

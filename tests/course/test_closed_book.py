@@ -20,8 +20,6 @@ from flash_course.checks.verdict import judge
 from flash_tutorial import reference
 from flash_tutorial.corpora.corpus import cut_text
 
-pytestmark = pytest.mark.quick
-
 
 def test_a_call_into_the_package_is_seen_even_behind_except():
     def double(x):

@@ -23,9 +23,6 @@ from flash_tutorial import (
 )
 from flash_tutorial.config import ARCHITECTURES, options_of
 
-pytestmark = pytest.mark.quick
-
-
 D, S, C, H = 12, 8, 4, 3
 
 

@@ -22,7 +22,6 @@ def result_of(number, *exercises):
     }
 
 
-@pytest.mark.quick
 def test_points_are_those_of_what_counts():
     results = [
         result_of("05", 1, 2, 6, 7),
@@ -39,7 +38,6 @@ def test_points_are_those_of_what_counts():
     assert (results[0]["points"], results[0]["of"]) == (12, 40)  # what is stored stays whole
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "text, number, named",
     [
@@ -70,7 +68,6 @@ def test_the_core_alone_is_graded_and_reported(classroom, tmp_path, capsys):
     assert "ada: 95 of 100" in capsys.readouterr().out
 
 
-@pytest.mark.quick
 @pytest.mark.fork
 def test_gradescope_gets_it_too(tmp_path):
     path = tmp_path / "a.zip"

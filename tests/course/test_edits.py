@@ -8,8 +8,6 @@ import pytest
 from flash_course.checks.edits import edited, replace_once
 from flash_course.planting import planted, planted_in
 
-pytestmark = pytest.mark.quick
-
 SOURCE = '''
 import functools
 

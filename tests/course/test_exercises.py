@@ -65,12 +65,7 @@ def run_cells(cells):
             if cell.cell_type == "code":
                 name = f"cell {number} of {id(names)}"
                 # as IPython does
-                linecache.cache[name] = (
-                    len(cell.source),
-                    None,
-                    cell.source.splitlines(True),
-                    name,
-                )
+                linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)
                 exec(compile(cell.source, name, "exec"), names)
     return names, printed.getvalue()
 

@@ -71,7 +71,6 @@ def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     )
 
 
-@pytest.mark.quick
 @pytest.mark.fork
 def test_the_same_set_gives_the_same_zip(tmp_path):
     for name in ("a.zip", "b.zip"):
@@ -79,7 +78,6 @@ def test_the_same_set_gives_the_same_zip(tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-@pytest.mark.quick
 @pytest.mark.fork
 def test_the_zip_has_the_seed_of_grading_or_the_one_that_is_given(tmp_path, capsys):
     for arguments, seed in (([], 1), (["--seed", 2027], 2027)):
@@ -90,7 +88,6 @@ def test_the_zip_has_the_seed_of_grading_or_the_one_that_is_given(tmp_path, caps
             assert archive.read("run_autograder").decode().endswith(f'"$HERE/results" {seed}\n')
 
 
-@pytest.mark.quick
 def test_gradescope_gets_a_python_that_is_new_enough(tmp_path):
     """The script, with an old `python3` and an `apt-get` that only write down what they are called with."""
     fake = tmp_path / "bin"

@@ -356,7 +356,6 @@ DRAWN = {  # the figure, and a number that its alt text must hold
 }
 
 
-@pytest.mark.quick
 def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
     drawing = {
         name for name in vars(figures) if name[0].islower() and callable(getattr(figures, name))
@@ -366,7 +365,6 @@ def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
     assert drawing - helpers - {"benchmark_results"} == set(DRAWN)
 
 
-@pytest.mark.quick
 def test_each_public_function_of_the_modules_can_be_reached():
     for module in pkgutil.iter_modules(figures.__path__):
         module = importlib.import_module(f"flash_course.figures.{module.name}")
@@ -381,7 +379,6 @@ def test_each_public_function_of_the_modules_can_be_reached():
         )
 
 
-@pytest.mark.quick
 def test_a_stored_picture_is_small_and_carries_its_alt_text():
     figure, alt = figures.loss_curves({"a": np.full(40, 3.5)}, title="one")
     small = style.small_png(figure, alt + " \N{GREEK SMALL LETTER GAMMA}")
@@ -439,7 +436,6 @@ def test_a_figure(name):
     assert pages[0] == pages[1] and len(pages[0]) > 5000
 
 
-@pytest.mark.quick
 def test_a_figure_in_words_and_numbers():
     assert (
         figures.text_table([("name", "ms"), ("a", 12), ("long", 3)])
@@ -447,7 +443,6 @@ def test_a_figure_in_words_and_numbers():
     )
 
 
-@pytest.mark.quick
 def test_loss_curves_of_short_runs_and_of_too_many():
     _, alt = figures.loss_curves({"a": [4.0, 2.0, 2.0, 2.0]}, title="short")
     assert "from 3.00 to 2.00" in alt  # the mean of two

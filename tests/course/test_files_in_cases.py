@@ -12,8 +12,6 @@ from flash_course.checks.files import Watch, no_pickle, second_name
 from flash_course.checks.texts import say
 from flash_course.checks.verdict import judge
 
-pytestmark = pytest.mark.quick
-
 
 def test_moves_are_seen_with_what_came_and_from_where(tmp_path):
     path, new, far = tmp_path / "run", tmp_path / "run.new", tmp_path / "far"

@@ -43,7 +43,6 @@ def test_the_solution_gets_all_points_that_a_program_gives(tmp_path):
     assert result["points"] == FULL and result["of"] == 100 and result["notes"] == []
 
 
-@pytest.mark.quick
 @pytest.mark.fork
 def test_an_untouched_file_gets_none(tmp_path):
     result = graded(tmp_path, source(solved=False))
@@ -77,7 +76,6 @@ def test_a_pool_without_the_set_is_refused(tmp_path):
         graded(tmp_path, source(), pool=Pool(staff))
 
 
-@pytest.mark.quick
 @needs_solutions
 def test_the_text_of_an_exercises_held_out_cases_has_no_others():
     texts = default_pool().sources("05")
@@ -106,7 +104,6 @@ def test_only_the_held_out_pool_finds_what_was_fitted_to_the_practice_pool(tmp_p
     assert with_pool["points"] <= without["points"]
 
 
-@pytest.mark.quick
 def test_a_folder_without_a_pool_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no held-out pool"):
         Pool(tmp_path)
@@ -191,7 +188,6 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
     )
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "arguments, said",
     [

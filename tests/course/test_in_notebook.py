@@ -12,8 +12,6 @@ from flash_course.checks import exercise as model
 from flash_course.checks import in_notebook
 from flash_course.checks.texts import say
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture(autouse=True)
 def own_progress(tmp_path, monkeypatch):

@@ -11,8 +11,6 @@ import torch
 
 from flash_course.checks.instruments import Held, loops, megabytes
 
-pytestmark = pytest.mark.quick
-
 
 def append_rows(x):
     rows = []

@@ -145,7 +145,6 @@ def test_the_packages_own_text_earns_the_same_in_both_modes(mode, tmp_path, two_
     assert points(graded(tmp_path, with_body(OWN_TEXT), mode=mode))["05.1"] == 10
 
 
-@pytest.mark.quick
 def test_who_was_there_when_a_grader_ended_is_judged_alone():
     suspect, other = SimpleNamespace(suspect=True), SimpleNamespace(suspect=False)
     may_begin = grading.may_begin
@@ -325,7 +324,6 @@ def test_on_a_busy_machine_an_answer_that_was_stopped_is_tried_again(
     )
 
 
-@pytest.mark.quick
 def test_a_judge_that_cannot_begin_is_said(monkeypatch):
     monkeypatch.setattr(isolation.sandbox, "python", lambda *_: (["false"], {}))
     judge = isolation.Judge("05", {"05.1": {}}, {}, Limits(), False)

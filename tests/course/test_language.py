@@ -46,7 +46,6 @@ def test_what_is_translated_is_said_and_the_rest_in_english(french, tmp_path, ca
     ).startswith("Chunk 0 holds")
 
 
-@pytest.mark.quick
 def test_another_language_is_another_result(french, monkeypatch):
     """A result holds sentences: one in French is none for a class in English."""
     keys = [state_of("05", 1, None, None)]
@@ -57,7 +56,6 @@ def test_another_language_is_another_result(french, monkeypatch):
     assert len({*keys}) == 3
 
 
-@pytest.mark.quick
 def test_a_general_sentence_that_was_changed_is_another_result(tmp_path, monkeypatch):
     for part in ("checks", "grading"):
         shutil.copytree(grade.COURSE / part, tmp_path / part)
@@ -71,7 +69,6 @@ def test_a_general_sentence_that_was_changed_is_another_result(tmp_path, monkeyp
     assert grade.state_of("05", 1, None, None) != before
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "name, text, said",
     [
@@ -99,7 +96,6 @@ def test_a_slip_in_a_translation_is_one_line(french, name, text, said, tmp_path)
         graded(tmp_path, source(solved=False))
 
 
-@pytest.mark.quick
 def test_a_folder_that_is_not_there_is_said_in_check_and_in_grade(french, tmp_path, monkeypatch):
     monkeypatch.setenv("FLASH_COURSE_TEXTS", str(tmp_path / "freench"))
     with pytest.raises(ValueError, match=r"there is no folder .*freench"):

@@ -187,7 +187,6 @@ def hostile(count=250):
     return [said for said in [*PIECES, *WHOLE, *drawn] if said.strip()]
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_a_text_is_no_markup_and_is_shown_as_it_was_written(renderer):
     render = RENDERERS[renderer]
@@ -229,7 +228,6 @@ def result_with(said):
     }
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_nothing_that_a_student_writes_changes_the_form_of_their_page(renderer):
     render = RENDERERS[renderer]
@@ -238,7 +236,6 @@ def test_nothing_that_a_student_writes_changes_the_form_of_their_page(renderer):
         assert Seen(render(reports.page(result_with(said)))).tags == skeleton, said
 
 
-@pytest.mark.quick
 def test_a_text_can_be_read_without_a_renderer():
     plain = (
         "ModuleNotFoundError: No module named 'no_such_name' (in line 3 of a-b.py, 2.5 or 1,000)"
@@ -246,7 +243,6 @@ def test_a_text_can_be_read_without_a_renderer():
     assert markdown.text(plain) == plain
 
 
-@pytest.mark.quick
 def test_code_in_a_sentence_of_the_courses_own_is_shown_as_code():
     said = "Use `x[:, None] <= y` and **not** `a_b`: <i> is 3 * 4"
     seen = Seen(RENDERERS["commonmark"](markdown.course_text(said)))

@@ -85,7 +85,6 @@ def test_points_after_an_appeal_take_the_place_of_the_graders_in_every_later_run
     assert "bob: 25 of 100" in capsys.readouterr().out  # the grader's own points were kept
 
 
-@pytest.mark.quick
 def test_changes_are_read_as_a_spreadsheet_saves_them_and_refused_where_they_are_none(tmp_path):
     path, row = tmp_path / "changes.csv", {"points": 0, "of": 10, "said": [], "status": "wrong"}
     assert read_changes(path) == []
@@ -104,7 +103,6 @@ def test_changes_are_read_as_a_spreadsheet_saves_them_and_refused_where_they_are
         read_changes(path)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "row, said",
     [
@@ -132,7 +130,6 @@ def test_a_row_of_changes_that_cannot_count_is_named_before_anything_is_graded(
     assert said in error and [each.name for each in path.parent.iterdir()] == ["changes.csv"]
 
 
-@pytest.mark.quick
 def test_a_row_of_marks_that_cannot_count_is_named(tmp_path):
     path = tmp_path / "texts.csv"
     path.write_text("points,code\n,t1\n,\n3,t2\n\n4\n")
@@ -146,7 +143,6 @@ def test_a_row_of_marks_that_cannot_count_is_named(tmp_path):
     assert read_marks(path) == {"t2": {"points": "3", "code": "t2"}}
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_an_appeal_finds_a_name_whose_letters_a_mac_wrote_in_parts(tmp_path, form, other):
     path = tmp_path / "changes.csv"

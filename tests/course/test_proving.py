@@ -25,8 +25,6 @@ from flash_course.checks import outcome, proving
 from flash_course.checks.texts import say
 from flash_course.checks.verdict import ask_all, count_points, judge
 
-pytestmark = pytest.mark.quick
-
 PROVE = {
     name: e
     for number in model.there()

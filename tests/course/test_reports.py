@@ -1,6 +1,5 @@
 """What is written about a class."""
 
-import pytest
 from submissions import SOON
 
 from flash_course.checks import texts
@@ -10,7 +9,6 @@ from flash_course.grading.export import gradescope_form
 from flash_course.grading.markdown import course_text
 
 
-@pytest.mark.quick
 def test_what_was_stopped_by_the_clock_is_listed():
     row = {"points": 0, "of": 5, "status": "wrong", "seconds": 3.01, "stopped": True}
     result = {
@@ -24,7 +22,6 @@ def test_what_was_stopped_by_the_clock_is_listed():
     ]
 
 
-@pytest.mark.quick
 def test_a_page_is_in_the_language_of_the_messages(monkeypatch):
     monkeypatch.setitem(texts.read("general"), "right", "richtig")
     monkeypatch.setitem(texts.read("general"), "points", "{got} von {of}")
@@ -49,7 +46,6 @@ def result_of(number, **rows):
     }
 
 
-@pytest.mark.quick
 def test_a_text_without_marks_is_blank_and_a_marked_one_has_its_points():
     """Blank in a spreadsheet is "not yet", a zero would be a grade."""
     text = {"status": "right", "points": 0, "by_person": True, "text": "why"}
@@ -61,7 +57,6 @@ def test_a_text_without_marks_is_blank_and_a_marked_one_has_its_points():
     assert reports.table([marked]).splitlines()[1] == "ada,05,2.5,100,2.5,0,ada"
 
 
-@pytest.mark.quick
 def test_a_page_has_the_numbers_that_were_drawn_and_help_where_something_is_wrong():
     exercises = load_set("05")
     drawn = next(name for name, exercise in exercises.items() if exercise.draw)
@@ -78,7 +73,6 @@ def test_a_page_has_the_numbers_that_were_drawn_and_help_where_something_is_wron
     assert exercises[right].hints[0] not in parts[right]
 
 
-@pytest.mark.quick
 def test_what_every_exercise_has_met_is_said_once():
     shared, own = "line 1 of code cell 2: ModuleNotFoundError", "line 9 of code cell 5: ValueError"
     rows = {
@@ -101,7 +95,6 @@ def test_what_every_exercise_has_met_is_said_once():
     assert own not in reports.page(alone).split("\n## ")[0]
 
 
-@pytest.mark.quick
 def test_the_head_of_a_page_says_what_a_person_has_still_to_give():
     text = {"status": "right", "points": 0, "by_person": True, "text": "why"}
     result = result_of("05", e1={"status": "right", "points": 2.5}, e7=text)
@@ -113,7 +106,6 @@ def test_the_head_of_a_page_says_what_a_person_has_still_to_give():
     assert reports.heading(result) == "ada: set 05, 2.5 of 100 points"
 
 
-@pytest.mark.quick
 def test_what_may_have_gone_wrong_with_a_file_is_listed():
     """A cell that cannot be read, an import that was deleted, a function with another name, a text turned down."""
     rows = {

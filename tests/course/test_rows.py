@@ -14,8 +14,6 @@ from flash_course.checks.exercise import (
 )
 from flash_course.checks.verdict import RIGHT, judge
 
-pytestmark = pytest.mark.quick
-
 
 def write(path):
     text = "one"

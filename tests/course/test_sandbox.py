@@ -124,7 +124,6 @@ def test_what_it_does_in_the_sandbox_costs_one_exercise(name, tmp_path):
     assert not sleeping(MINE)
 
 
-@pytest.mark.quick
 def test_a_sandbox_that_does_not_work_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sandbox, "trouble", lambda: "bubblewrap is not installed")
     (tmp_path / "ada.py").write_text("check('05.1', 0)")
@@ -137,7 +136,6 @@ def test_a_sandbox_that_does_not_work_is_said(tmp_path, monkeypatch, capsys):
     )
 
 
-@pytest.mark.quick
 def test_why_it_does_not_work_is_asked_of_the_program(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert sandbox.trouble.__wrapped__() == "bubblewrap is not installed"

@@ -102,10 +102,7 @@ def knowing(exercise, seen, learns):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_who_knows_the_sizes_of_one_seed_has_none_of_another(exercise, seed):
     # the set's own answer runs, wrapped
-    seen, exercise = (
-        set(),
-        dataclasses.replace(exercise, shut=None),
-    )
+    seen, exercise = (set(), dataclasses.replace(exercise, shut=None))
     verdict = judge(exercise, knowing(exercise, seen, learns=True), kept=True)
     assert verdict.status == "right", verdict
     verdict = judge(exercise, knowing(exercise, seen, learns=False), seed=seed, kept=True)
@@ -117,7 +114,6 @@ def test_who_knows_the_sizes_of_one_seed_has_none_of_another(exercise, seed):
     assert not left, f"{exercise.id}, seed {seed}: the sizes of {left} are those of seed 0"
 
 
-@pytest.mark.quick
 def test_sizes_grow_and_keep_their_kind():
     rng = np.random.default_rng(0)
     for _ in range(200):

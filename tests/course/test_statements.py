@@ -148,14 +148,12 @@ def to_chunks_of(code):
     ), notes
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("name", AS_IN_A_NOTEBOOK)
 def test_what_an_answer_depends_on_runs_as_it_did_for_check(name):
     ended = in_child(lambda: to_chunks_of(AS_IN_A_NOTEBOOK[name]), Limits())
     assert ended.message == [[[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [0, 0]]], []], ended
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "first",
     ["%%script bash", "%%writefile mine.py", "%%bash", "%%html", "%%javascript", "%%timeit"],
@@ -164,7 +162,6 @@ def test_a_cell_for_another_program_is_no_code(first):
     assert Statements([f"{first}\nto_chunks = 3"], "a").all == []
 
 
-@pytest.mark.quick
 def test_plots_training_and_checks_do_not_run():
     code = (
         "def f(x):\n    return x\ndef train(steps):\n    raise SystemExit\ncheck('05.1', f)\nplt.plot(f(1))\n"
@@ -174,13 +171,11 @@ def test_plots_training_and_checks_do_not_run():
     assert [one.tree.name for one in needed] == ["f", "train"]
 
 
-@pytest.mark.quick
 def test_what_failed_on_the_way_to_a_missing_name_is_said():
     found = in_child(lambda: to_chunks_of("exec('to_chunks = 1 / 0')"), Limits())
     assert found.message == [None, ["line 1 of code cell 2: ZeroDivisionError: division by zero"]]
 
 
-@pytest.mark.quick
 def test_what_ends_a_cell_ends_no_notebook():
     code = (
         f"import sys\nexec('AXIS = 1')\nif AXIS:\n    sys.exit()\nraise SystemExit\n{cut('AXIS')}"
@@ -192,7 +187,6 @@ def test_what_ends_a_cell_ends_no_notebook():
     ]
 
 
-@pytest.mark.quick
 def test_what_lasts_too_long_is_left_where_a_name_is_missing():
     code = "import time\nexec('to_chunks = lambda x, C: np.ones(1)')\ntime.sleep(60)\nwhile True:\n    pass"
     statements = Statements(["import numpy as np", code], "a")
@@ -207,7 +201,6 @@ def counted(code):
     return [Path("log").read_text(), "to_chunks" in names]
 
 
-@pytest.mark.quick
 def test_where_a_name_is_missing_all_statements_run_once_in_new_names(tmp_path):
     code = (
         "def count(what):\n    with open(LOG, 'a') as file:\n        file.write(what)\nSEEN = []\n"
@@ -217,7 +210,6 @@ def test_where_a_name_is_missing_all_statements_run_once_in_new_names(tmp_path):
     assert in_child(lambda: counted(code), Limits(), str(tmp_path)).message == ["abb", True]
 
 
-@pytest.mark.quick
 def test_nothing_is_checked_stored_or_shown_where_all_statements_run(tmp_path, monkeypatch):
     monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(tmp_path / "progress.json"))
     code = (
@@ -230,7 +222,6 @@ def test_nothing_is_checked_stored_or_shown_where_all_statements_run(tmp_path, m
     assert flash_course.check.__name__ == "check"
 
 
-@pytest.mark.quick
 def test_a_pool_without_what_its_cases_do_not_need():
     text = "import numpy as np\ndef right(x):\n    return x\nRIGHT = {'a': right}\ndef size(rng):\n    return 3\n"
     text += "def held_out(rng):\n    return {'05.1': [size(rng)]}\n"

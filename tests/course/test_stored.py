@@ -7,8 +7,6 @@ import pytest
 
 from flash_course.bench import stored
 
-pytestmark = pytest.mark.quick
-
 RUNS = {"runs": {"05 FLASH": {"losses": [4.0, 3.0, 2.0]}}}
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 
-import pytest
 from submissions import forks, run
 
 from flash_course import personal
@@ -57,7 +56,6 @@ def students():
     return found
 
 
-@pytest.mark.quick
 def test_the_student_is_found_however_it_is_written():
     assert in_child(students, Limits()).message == dict.fromkeys(WRITTEN, "ada")
 
@@ -85,7 +83,6 @@ def test_numbers_tables_and_pages_have_the_same_student(tmp_path, capsys):
         )
 
 
-@pytest.mark.quick
 def test_the_student_that_is_told_is_the_one_whose_numbers_were_drawn():
     exercises = load_set("05")
     rows = {name: {"student": "bob"} for name in exercises} | {
@@ -99,7 +96,6 @@ def test_the_student_that_is_told_is_the_one_whose_numbers_were_drawn():
     )
 
 
-@pytest.mark.quick
 def test_a_page_has_the_numbers_that_each_exercise_was_judged_with():
     exercise = load_set("05")["05.6"]
     row = {"status": "right", "points": 5, "of": 5, "said": [], "notes": []}

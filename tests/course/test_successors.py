@@ -18,8 +18,6 @@ from flash_course.successors import (
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.check import branch_error, check_unit, draw_order_one, largest, settle_branch
 
-pytestmark = pytest.mark.quick
-
 D, S, C, B = 6, 12, 4, 2
 T = 3 * C + 3  # three full chunks and a tail
 

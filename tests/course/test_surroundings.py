@@ -6,14 +6,11 @@ import sys
 import warnings
 
 import numpy as np
-import pytest
 import torch
 from small_exercise import exercise
 
 from flash_course.checks.exercise import call
 from flash_course.checks.verdict import judge
-
-pytestmark = pytest.mark.quick
 
 
 def settings():

@@ -8,8 +8,6 @@ import pytest
 
 from flash_course.bench.tasks import IGNORE, induction, mqar, selective_copy
 
-pytestmark = pytest.mark.quick
-
 MQAR = dict(chunk_size=32, pairs=12, keys=40, values=30)
 TASKS = [(mqar, 96, MQAR), (induction, 50, {}), (selective_copy, 60, dict(symbols=9))]
 

@@ -17,8 +17,6 @@ from flash_course.bench.traffic import (
 from flash_course.figures.kernels import GROUPS
 from flash_tutorial import ModelConfig
 
-pytestmark = pytest.mark.quick
-
 GB = 1e9
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -73,10 +71,7 @@ def test_a_dense_layer_is_counted_as_on_paper():
     D, E, S, C, tokens = 768, 1536, 128, 256, 65_536
     dense = 2 * tokens * (D * (2 * E + S) + E * D)
     # torch multiplies whole maps of a chunk
-    near, far = (
-        2 * tokens * C * (S + E),
-        2 * tokens * 2 * S * E,
-    )
+    near, far = (2 * tokens * C * (S + E), 2 * tokens * 2 * S * E)
     state = 2 * tokens // C * (8192 // C) * S * E  # the triangular product that sums over chunks
     flops = sum(n for _, _, n in found.operations)
     assert flops == pytest.approx(3 * (dense + near + far + state), rel=1e-2)
@@ -110,11 +105,7 @@ def test_bytes_by_purpose_are_those_of_the_operations_in_the_unit():
     heads = 1.125 + 8 * 1.5 + 2 * 1.5 + 1 + (2 + 2.125 + 1 + 1.25 + 0.375 + 1) + 5 * 0.25
     assert rows["heads"] == pytest.approx(heads * 4 * S * 2, rel=0.02)  # and tables of RoPE
     # x and its gradient are float32; from and to half precision
-    copies, norm, residual = (
-        3 * 3,
-        4 + 6,
-        5 + 6,
-    )
+    copies, norm, residual = (3 * 3, 4 + 6, 5 + 6)
     assert rows["norm and residual"] == pytest.approx((copies + norm + residual) * D, rel=2e-3)
 
 

@@ -12,8 +12,6 @@ from flash_course.bench.tasks import IGNORE, mqar
 from flash_tutorial import GAU, LanguageModel, TransformerBlock, count_parameters
 from flash_tutorial.check import check_unit, draw_order_one
 
-pytestmark = pytest.mark.quick
-
 # ---------------------------------------------------------------- the variants
 
 OWN = {

@@ -5,7 +5,6 @@ import torch
 
 from flash_course.bench.words import beginnings_of, words_across, words_of
 
-pytestmark = pytest.mark.quick
 PAGE = b"The party had been to Bath. She was distressed, and spoke no more of it"
 
 

@@ -6,8 +6,6 @@ from small_tokens import tokenizer
 from flash_course.writing import writer
 from flash_tutorial.corpora.vocabulary import BYTES, vocabulary_of
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.mark.parametrize("kind", ["bytes", "tokens"])
 def test_a_writer_gives_whole_characters_and_nothing_twice(kind):
@@ -20,7 +18,4 @@ def test_a_writer_gives_whole_characters_and_nothing_twice(kind):
     )
     write = writer(vocabulary, [])
     # an id that no text holds ends nothing
-    assert write(vocabulary.mask_id) in (
-        "",
-        "\N{REPLACEMENT CHARACTER}",
-    )
+    assert write(vocabulary.mask_id) in ("", "\N{REPLACEMENT CHARACTER}")
