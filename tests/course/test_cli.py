@@ -466,7 +466,7 @@ def test_a_run_of_tokens_goes_on_with_its_own_tokenizer(text, tmp_path, capsys):
 @pytest.mark.parametrize(
     "name, why",
     [
-        ("with", "other tokens than its tokenizer makes of 'text.txt': give their text"),
+        ("with", "other tokens than its tokenizer makes of"),
         ("without", "tokens without a tokenizer, so no text gives them: "),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from marks import needs_solutions
-from submissions import FULL, forks, graded, points, source
+from submissions import forks, graded, judged, points, source
 
 import flash_course
 from flash_course.grading.child import Limits, in_child
@@ -16,12 +16,17 @@ pytestmark = forks
 
 
 @needs_solutions
-def test_code_outside_functions_is_not_run_again(tmp_path):
-    text = (
-        source()
-        + "\n\n# %%\nimport time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x\n"
-    )
-    assert graded(tmp_path, text)["points"] == FULL
+@pytest.mark.parametrize(
+    "more",
+    [
+        "import time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x",
+        # an answer that the student's own function computes is run for its exercise
+        "import time\ndef same(x):\n    return x\ndef slow():\n    time.sleep(100)\n"
+        "model = slow()\nkept, to_chunks = to_chunks, None\nto_chunks = same(kept)",
+    ],
+)
+def test_code_that_the_answer_does_not_need_is_not_run_again(more, tmp_path):
+    assert judged(tmp_path, f"{source()}\n\n# %%\n{more}\n")["status"] == "right"
 
 
 @needs_solutions
@@ -33,29 +38,14 @@ def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
 
 
 @needs_solutions
-def test_an_import_that_fails_is_said_and_the_rest_counts(tmp_path):
-    result = graded(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
-    assert result["points"] == FULL
-    assert (
-        "ModuleNotFoundError: No module named 'no_such_package'"
-        in result["exercises"]["05.1"]["notes"][0]
-    )
-
-
-@needs_solutions
-def test_an_answer_that_the_students_own_function_computes_is_run_for_its_exercise(tmp_path):
-    text = source() + (
-        "\n\n# %%\nimport time\n\ndef same(x):\n    return x\n\ndef slow():\n    time.sleep(100)\n\nmodel = slow()\n"
-        "kept, answer_05_6 = answer_05_6, None\nanswer_05_6 = same(kept)\nto_chunks = same(to_chunks)\n"
-    )
-    assert graded(tmp_path, text)["points"] == FULL
-
-
-@needs_solutions
-def test_a_name_that_is_missing_is_said(tmp_path):
-    result = graded(tmp_path, source().replace("def earlier_chunks(", "def somewhere_else("))
-    assert result["exercises"]["05.2"]["notes"] == ["earlier_chunks is not defined."]
-    assert result["exercises"]["05.1"]["notes"] == []
+def test_an_import_that_fails_and_a_name_that_is_missing_are_said(tmp_path):
+    found = judged(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
+    assert found["status"] == "right"
+    assert "ModuleNotFoundError: No module named 'no_such_package'" in found["notes"][0]
+    text = source().replace("def earlier_chunks(", "def somewhere_else(")
+    found = judged(tmp_path, text, "05.2")
+    assert found["status"] == "not attempted"
+    assert found["notes"] == ["earlier_chunks is not defined."]
 
 
 CUT = "np.concatenate([x, np.zeros((-len(x) % C, x.shape[1]))]).reshape(-1, C, x.shape[1])"
@@ -138,14 +128,12 @@ AS_IN_A_NOTEBOOK = {
 
 
 def to_chunks_of(code):
-    names, notes = Statements(
-        ["import numpy as np", code, "check('05.1', to_chunks)\nprint(to_chunks)"], "a"
-    ).run(["to_chunks"])
-    return (
-        names["to_chunks"](np.arange(10.0).reshape(5, 2), 3).tolist()
-        if "to_chunks" in names
-        else None
-    ), notes
+    """What the answer of a notebook gives, and what is noted."""
+    cells = ["import numpy as np", code, "check('05.1', to_chunks)\nprint(to_chunks)"]
+    names, notes = Statements(cells, "a").run(["to_chunks"])
+    if "to_chunks" not in names:
+        return None, notes
+    return names["to_chunks"](np.arange(10.0).reshape(5, 2), 3).tolist(), notes
 
 
 @pytest.mark.parametrize("name", AS_IN_A_NOTEBOOK)
@@ -181,10 +169,8 @@ def test_what_ends_a_cell_ends_no_notebook():
         f"import sys\nexec('AXIS = 1')\nif AXIS:\n    sys.exit()\nraise SystemExit\n{cut('AXIS')}"
     )
     value, notes = in_child(lambda: to_chunks_of(code), Limits()).message
-    assert value is not None and [note.partition(":")[0] for note in notes] == [
-        "line 3 of code cell 2",
-        "line 5 of code cell 2",
-    ]
+    lines = [note.partition(":")[0] for note in notes]
+    assert value is not None and lines == ["line 3 of code cell 2", "line 5 of code cell 2"]
 
 
 def test_what_lasts_too_long_is_left_where_a_name_is_missing():
