@@ -72,10 +72,6 @@ def test_who_does_not_bear_to_be_watched_is_seen_by_lines():
     assert loops(lambda x: [picky(row) for row in x], [np.ones((8, 2))], [np.ones((80, 2))])
 
 
-def test_numpys_own_loop_over_entries_counts():
-    assert loops(np.vectorize(abs), [np.ones(8)], [np.ones(80)])
-
-
 @pytest.mark.parametrize("make", [np.ones, torch.ones])
 def test_memory_of_numpy_and_of_torch_is_metered(make):
     """Two arrays of a million numbers for a moment."""

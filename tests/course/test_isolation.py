@@ -1,11 +1,8 @@
 """What one exercise of a submission does costs that exercise alone."""
 
-import contextlib
 import itertools
-import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +29,7 @@ from submissions import (
 from flash_course.checks.exercise import load_set
 from flash_course.grading import grade as grading
 from flash_course.grading import isolation, processes
-from flash_course.grading.child import Limits, in_child
+from flash_course.grading.child import Limits
 from flash_course.grading.grade import grade
 from flash_course.grading.submission import Submission
 
@@ -172,27 +169,6 @@ def test_a_fork_that_both_go_on_hurts_nobody(tmp_path):
     assert judged(tmp_path, f"{source()}\n# %%\n{twice}\n")["status"] == "right"
 
 
-def test_of_two_copies_the_first_one_speaks():
-    def answer():
-        if os.fork() == 0:
-            return "a copy"
-        time.sleep(1)
-        return "the answer"
-
-    assert in_child(answer, Limits()).message == "the answer"
-
-
-def test_a_flood_ends_long_before_the_limits():
-    def answer():
-        while True:
-            for pipe in range(3, 60):
-                with contextlib.suppress(OSError):
-                    os.write(pipe, b"x" * 65536)
-
-    ended = in_child(answer, Limits(seconds=60))
-    assert ended.why.startswith("It sent more than a verdict") and ended.seconds < 20
-
-
 @needs_solutions
 def test_a_text_of_forty_megabytes_costs_itself(tmp_path):
     text = source() + "\n\n# %%\nanswer_05_7 = 'word ' * 8_000_000\n"
@@ -203,16 +179,9 @@ def test_a_text_of_forty_megabytes_costs_itself(tmp_path):
 SET = "from flash_course.checks.sets import set_05 as s\n"
 ASK = "from flash_course.checks.exercise import lent, load_exercise\n"
 ORACLES = {
-    "itself": "from flash_course.checks.sets.set_05 import to_chunks",
-    "a partial": f"{SET}import functools\nto_chunks = functools.partial(s.to_chunks)",
     "another module's name": f"{SET}to_chunks = s.to_chunks\nto_chunks.__module__ = '__main__'",
-    "a wrapper": f"{SET}def to_chunks(x, C):\n    return s.to_chunks(x, C)",
     "a wrapper of the course": f"{SET}{ASK}to_chunks = lent(s.to_chunks)",
     "a method": f"{SET}class A:\n    to_chunks = staticmethod(s.to_chunks)\nto_chunks = A().to_chunks",
-    "a thread": f"{SET}import threading\ndef to_chunks(x, C):\n    kept = []\n    def put():\n"
-    "        kept.append(s.to_chunks(x, C))\n    t = threading.Thread(target=put)\n    t.start()\n    t.join()\n"
-    "    return kept[0]",
-    "by map": f"{SET}def to_chunks(x, C):\n    return [*map(s.to_chunks, [x], [C])][0]",
     "its code": f"{SET}import types\nto_chunks = types.FunctionType(s.to_chunks.__code__, vars(s))",
     "the exercise's own": f"{ASK}to_chunks = load_exercise('05.1').right",
 }
@@ -245,31 +214,6 @@ LOAD = "from flash_course.checks.exercise import load_exercise\nSTUDENT = 'ada'\
 def test_a_prediction_that_the_oracle_makes_is_refused(code, tmp_path):
     found = judged(tmp_path, f"{LOAD}{code}\n", "08.2")
     assert "calls `flash_course.checks" in found["failed"]
-
-
-def burn():
-    while True:
-        pass
-
-
-def compute(seconds):
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        pass
-    return True
-
-
-@pytest.mark.nightly
-def test_a_second_of_computing_on_a_machine_with_much_to_do_is_in_time():
-    others = [multiprocessing.Process(target=burn, daemon=True) for _ in range(8)]
-    for other in others:
-        other.start()
-    try:
-        ended = in_child(lambda: compute(1.0), Limits(seconds=3))
-    finally:
-        for other in others:
-            other.kill()
-    assert ended.message is True, ended
 
 
 SLEEPS = "import time\ntime.sleep(60)"
@@ -330,22 +274,3 @@ def test_a_judge_that_cannot_begin_is_said(monkeypatch):
         for _ in range(100):
             time.sleep(0.05)
             judge.look()
-
-
-@pytest.mark.skipif(not processes.LINUX, reason="limits of others are Linux's")
-def test_an_answer_sets_no_limits_of_others():
-    import resource
-
-    def tried(pid):
-        same = resource.getrlimit(resource.RLIMIT_NOFILE)
-        try:
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, same)
-        except PermissionError:
-            return "refused"
-        return "done"
-
-    with subprocess.Popen(["sleep", "20"]) as beside:
-        # its own it may set
-        ended = in_child(lambda: [*map(tried, (0, os.getppid(), beside.pid))], Limits())
-        beside.kill()
-    assert ended.message == ["done", "refused", "refused"], ended

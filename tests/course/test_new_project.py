@@ -350,8 +350,6 @@ USED = {  # how a layer brings a factor with it, and what it calls it
     "from helper import FACTOR": "FACTOR",
     "from mylayers.helper import FACTOR": "FACTOR",
     "from .helper import FACTOR": "FACTOR",
-    "from . import helper": "helper.FACTOR",
-    "import mylayers.helper": "mylayers.helper.FACTOR",
     "from mylayers.helper import scaled": "scaled()",
     "from mylayers.deep import below": "below.helper.FACTOR",
 }
@@ -376,16 +374,6 @@ def test_a_layer_is_known_by_all_that_it_uses(project, grid_of, line, name):
         shutil.rmtree(layers / "__pycache__", ignore_errors=True)
         found.append(codes(grid_of()))
     assert found[0]["mine"] != found[1]["mine"] and found[0]["baseline"] == found[1]["baseline"]
-
-
-def test_two_layers_of_one_file_and_a_new_name_are_told_apart(project, grid_of):
-    write(project, "unit.py", read(project, "unit.py") + "\n\nclass Other(MyUnit):\n    pass\n")
-    other = "MODELS['other'] = replace(MODELS['mine'], architecture=Other)"
-    before = codes(grid_of(f"from unit import Other; {other}; RATES['other'] = [5e-3]"))
-    assert len({*before.values()}) == 3
-    for name in ("unit.py", "settings.py"):
-        write(project, name, read(project, name).replace("MyUnit", "Renamed"))
-    assert codes(grid_of())["mine"] != before["mine"]
 
 
 # ---------------------------------------------------------------- every setting has an effect

@@ -128,14 +128,9 @@ def by_address(fails):
 
 HASTY = {
     "at the first call": lambda: by_calls(lambda n: n == 0),
-    "at the first four calls": lambda: by_calls(lambda n: n < 4),
-    "after some calls": lambda: by_calls(lambda n: n > 30),
-    "at each third call": lambda: by_calls(lambda n: n % 3 == 0),
     "once in a round": lambda: by_calls(lambda n: n % 11 == 0),
-    "at listed calls": lambda: by_calls(lambda n: n in (2, 9, 17, 30)),
     "by a counter in an attribute": Countdown,
     "by the system's dice": lambda: random_coin(random.SystemRandom().random),
-    "by unfair dice": lambda: random_coin(lambda: 0.7 * random.SystemRandom().random()),
     "by the clock": lambda: random_coin(lambda: time.time_ns() // 100 % 7 / 7),
     "by the address": lambda: by_address(lambda place: place // 16 % 2),
     "by the hash": lambda: (

@@ -190,12 +190,6 @@ def test_the_loop_of_lecture_13_is_the_equation(name):
         assert largest(mixed - equation) < 1e-12 * max(1, largest(equation))
 
 
-@pytest.mark.parametrize("name", ("linear attention", "three to one", "window of 5"))
-def test_the_loop_refuses_a_unit_without_a_linear_state(name):
-    with pytest.raises(ValueError, match="gated linear state"):
-        in_chunks_and_by_token(make(name), features()[:1], decay_and_write)
-
-
 @pytest.mark.parametrize("name", UNITS)
 def test_neither_chunk_length_nor_float32_changes_what_is_computed(name):
     x = features()

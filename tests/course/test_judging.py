@@ -1,13 +1,17 @@
-"""STUDENT is what the notebook's own code makes of it: in the numbers, in the tables, on the pages."""
+"""What is judged is what `check` judges, and STUDENT is what the notebook's own code makes of it."""
 
 import csv
 import io
 
+import pytest
 from submissions import forks, run
+from test_exercises import EXERCISES, tool
 
 from flash_course import personal
+from flash_course.checks import in_notebook, verdict
 from flash_course.checks.exercise import load_set
-from flash_course.grading import reports
+from flash_course.checks.texts import say
+from flash_course.grading import judging, reports
 from flash_course.grading.child import Limits, in_child
 from flash_course.grading.judging import student_in
 from flash_course.grading.messages import student_of
@@ -15,6 +19,56 @@ from flash_course.grading.statements import Statements
 
 pytestmark = forks
 
+# ---------------------------------------------------------------- check and grade say the same
+KINDS = ("01.1", "02.3", "03.5", "04.2", "05.2", "06.3", "07.7", "08.2", "10.2")  # some of each
+TASK = {"cells": [], "name": "ada", "seed": 0, "held_out": None}
+
+
+@pytest.fixture
+def of_grade(monkeypatch):
+    """What grading finds of an answer: of a submission that defines it."""
+    names = {}
+    monkeypatch.setattr(judging.Statements, "run", lambda self, wanted, seconds: (dict(names), []))
+
+    def found(exercise, answer):
+        names.clear()
+        names.update({exercise.names[0]: answer} if len(exercise.names) == 1 else answer)
+        return judging.judge({exercise.id: exercise}, 10, TASK | {"exercise": exercise.id})
+
+    return found
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_check_and_grade_find_the_same_in_a_right_and_in_wrong_answers(name, of_grade, monkeypatch):
+    exercise, kept = EXERCISES[name], []
+    # both would refuse what lies in the package
+    monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)
+    monkeypatch.setattr(in_notebook, "keep", kept.append)
+    right = exercise.right(exercise.numbers()) if exercise.kind == "predict" else exercise.right
+    wrong = [tool.handed_in(exercise, wrong) for wrong in exercise.wrong[:2]]
+    for answer in (right, *wrong):
+        several = [answer[one] for one in exercise.names] if len(exercise.names) > 1 else [answer]
+        in_notebook.check(name, *several)
+        graded, checked = of_grade(exercise, answer), kept[-1]
+        assert graded["status"] == checked.status
+        earned = {part: checked.by_part[part] == of for part, of in exercise.parts.items()}
+        assert graded["parts"] == earned
+        lines = " ".join([*checked.lines, *checked.likely])
+        assert all(line in lines for line in graded["said"])
+
+
+@pytest.mark.parametrize("name", ["03.2", "05.5"])
+def test_both_refuse_the_courses_own_answer_with_one_sentence(name, of_grade):
+    exercise = EXERCISES[name]
+    said = say("all", "taken", name=exercise.names[0])
+    checked = verdict.judge(exercise, exercise.right)
+    assert checked.points == 0 and checked.lines == [said]
+    graded = of_grade(exercise, exercise.right)
+    assert said in (graded.get("failed"), *graded.get("said", ()))
+    assert not any(graded.get("parts", {}).values())
+
+
+# ---------------------------------------------------------------- who the student is
 WRITTEN = {
     "plain": 'STUDENT = "ada"',
     "annotated": 'STUDENT: str = "ada"',
