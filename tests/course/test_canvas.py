@@ -33,14 +33,9 @@ def booked(tmp_path, rows, column=None, **names):
     """{ID: what a gradebook has for set 05}, and what is said; ``names``: {submission: set or None}."""
     book = tmp_path / "book.csv"
     book.write_text(HEAD + rows, encoding="utf-8-sig")
+    result = dict(points=7, of=100)
     results = [
-        {
-            "name": name,
-            "set": number,
-            "points": 7,
-            "of": 100,
-            "exercises": {"05.1": {}} if number else {},
-        }
+        result | {"name": name, "set": number, "exercises": {"05.1": {}} if number else {}}
         for name, number in names.items()
     ]
     text, said = fill_gradebook(results, book, column)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from marks import needs_solutions
-from submissions import FULL, forks, graded, source
+from submissions import forks, judged, source
 
 from flash_course.grading.cells import python_of, tree_of
 from flash_course.grading.statements import Statements
@@ -212,5 +212,5 @@ def test_a_solved_notebook_keeps_its_points_with_every_line_that_jupyter_knows(t
     lines = "\n".join(f"    {line}" for line in LINES if "f(" not in line and "own" not in line)
     lines += "\n    !pip install \\\n        -q tqdm"
     text = f"{head}import sys\nif 'google.colab' in sys.modules:\n{lines}\n{imports}{rest}"
-    result = graded(tmp_path, text)
-    assert result["points"] == FULL and result["notes"] == []
+    found = judged(tmp_path, text)
+    assert found["status"] == "right" and found["notes"] == []

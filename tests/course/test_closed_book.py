@@ -113,9 +113,8 @@ def test_a_recursion_without_an_end_is_named_and_does_not_hide_a_call_behind_it(
         return load_exercise("05.1").right(x, C)
 
     said = str(judge(load_exercise("05.1"), endless))
-    assert (
-        "RecursionError: maximum recursion depth exceeded" in said and "sys.setprofile" not in said
-    )
+    assert "RecursionError: maximum recursion depth exceeded" in said
+    assert "sys.setprofile" not in said
     assert judge(load_exercise("05.1"), unwatched).points == 0
 
 

@@ -95,6 +95,5 @@ def test_an_array_that_lost_its_axes_is_named():
         return state
 
     verdict = judge(exercise, {"save_state": save, "load_state": load_lists}, kept=True)
-    assert verdict.status == "wrong" and any(
-        "`waiting` has 3 axes, and came back with 1" in line for line in verdict.lines
-    )
+    assert verdict.status == "wrong"
+    assert any("`waiting` has 3 axes, and came back with 1" in line for line in verdict.lines)

@@ -70,8 +70,9 @@ def held_out_1(rng):
 def test_only_the_held_out_pool_finds_what_was_fitted_to_the_practice_pool(tmp_path):
     (tmp_path / "right_05.py").write_text(POOL)
     fitted = "def to_chunks(x, C):\n    return (x[0, 0] != 17.25) * kept(x, C)"
-    text = f"{source()}\n# %%\nkept = to_chunks\n{fitted}\n"
-    for pool, earned in ((Pool(), 10), (Pool(tmp_path), 0)):
+    answer = source().partition("# ## 05.2")[0]
+    text = f"{answer}\n# %%\nkept = to_chunks\n{fitted}\n"
+    for pool, earned in ((Pool(), 10), (Pool(tmp_path), 4)):
         assert points(graded(tmp_path, text, pool=pool))["05.1"] == earned
 
 
@@ -90,10 +91,9 @@ def test_the_text_of_an_exercises_held_out_cases_has_no_others():
 
 
 @needs_solutions
-def test_grade_writes_its_files_and_says_what_happened(classroom, tmp_path, capsys):
-    out = tmp_path / "graded"
-    assert run("grade", classroom, "--out", out) == 0
-    said = capsys.readouterr().out.splitlines()
+def test_grade_writes_its_files_and_says_what_happened(graded_once):
+    top, said = graded_once
+    out = top / "graded"
     assert said[0].startswith("3 of 3 submissions were graded without the sandbox: ")
     assert said[1:4] == ["ada: 95 of 100", "bob: 25 of 100", "cleo: 0 of 100"]
     assert said[-1] == f"3 submissions in {out}, graded with the held-out faults."
@@ -107,33 +107,33 @@ def test_grade_writes_its_files_and_says_what_happened(classroom, tmp_path, caps
     assert "## 05.3 mixed_chunk: not attempted, 0 of 25" in page
 
 
-@needs_solutions
-def test_a_second_run_takes_what_is_there_and_grades_what_changed(classroom, tmp_path):
-    out = tmp_path / "graded"
-    for name in ("ada", "bob"):
-        (classroom / f"{name}.py").write_text(f"answer_05_7 = '{name}'\ncheck('05.7', answer_05_7)")
+def test_a_second_run_takes_what_is_there_and_grades_what_changed(tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "graded"
+    folder.mkdir()
+
+    def hand_in(name, text):
+        (folder / f"{name}.py").write_text(f"answer_05_6 = {text!r}\ncheck('05.6', answer_05_6)\n")
 
     def regraded(**options):
         """The results that a run of the grader writes anew."""
         before = {path: path.stat().st_mtime_ns for path in out.glob("students/*")}
-        grade([classroom], out, quiet=True, pool=Pool(), mode="none", **options)
-        return {
-            path.stem
-            for path in out.glob("students/*")
-            if path.stat().st_mtime_ns != before.get(path)
-        }
+        grade([folder], out, quiet=True, pool=Pool(), mode="none", **options)
+        after = {path: path.stat().st_mtime_ns for path in out.glob("students/*")}
+        return {path.stem for path in after if after[path] != before.get(path)}
 
-    assert regraded() == {"ada", "bob", "cleo"}
-    (classroom / "bob.py").write_text(source(solved=False), encoding="utf-8")
+    hand_in("ada", "one")
+    hand_in("bob", "one")
+    assert regraded() == {"ada", "bob"}
+    hand_in("bob", "another")
     assert regraded() == {"bob"}
-    assert regraded(seed=5) == {"ada", "bob", "cleo"}
+    assert regraded(seed=5) == {"ada", "bob"}
 
 
-@needs_solutions
-def test_without_a_pool_it_says_so(classroom, tmp_path, capsys, monkeypatch):
+def test_without_a_pool_it_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("flash_course.grading.grade.default_pool", Pool)
+    (tmp_path / "ada.py").write_text("check('05.1', 0)")
     out = tmp_path / "graded"
-    assert run("grade", classroom / "ada.py", "--out", out) == 0
+    assert run("grade", tmp_path / "ada.py", "--out", out) == 0
     assert "practice pool only" in capsys.readouterr().out.splitlines()[-1]
     assert "practice pool only" in json.loads((out / "results.json").read_text())["note"]
 
@@ -143,13 +143,13 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
     (classroom / "__MACOSX").mkdir()
     for name in ("__MACOSX/._ada.ipynb", ".DS_Store", "notes.pdf", "dan.ipynb"):
         (classroom / name).write_bytes(b"\0\5\26\xff")
-    (master,) = (ROOT / "solutions").glob("02_*.ipynb")
-    shutil.copy(master, classroom / "eve.IPYNB")
+    (untouched,) = (ROOT / "exercises").glob("02_*.ipynb")
+    shutil.copy(untouched, classroom / "eve.IPYNB")
     out = tmp_path / "graded"
     assert run("grade", classroom, "--out", out) == 0
     said = capsys.readouterr().out
     for line in (
-        "eve: 100 of 100",
+        "eve: 0 of 100",
         "dan: not read: the file cannot be read: it is no notebook.",
         "most submissions are of set 05, but of set 02: eve",
         ": bob 05.3 05.4 05.5 05.6 05.7",
@@ -167,10 +167,10 @@ def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
 @needs_solutions
 def test_check_prints_the_verdicts_of_a_file(tmp_path, capsys):
     path = tmp_path / "mine.py"
-    path.write_text(source(), encoding="utf-8")
+    path.write_text(source().partition("# ## 05.3")[0], encoding="utf-8")
     assert run("check", path) == 0
     said = capsys.readouterr().out
-    assert "mine: set 05, 95 of 100 points" in said and "05.3: right, 25 of 25 points" in said
+    assert "mine: set 05, 25 of 100 points" in said and "05.2: right, 15 of 15 points" in said
 
 
 def test_what_a_grader_was_at_is_gone_too_if_it_ended_between_a_result_and_its_journal(

@@ -176,8 +176,12 @@ def test_no_student_writes_markup_on_a_page_by_way_of_a_submission(tmp_path):
 
 
 def without_texts(result):
-    """The same result with a word in the place of each text."""
-    rows = {}
+    """The same result with a word of its own in the place of each text."""
+    words, rows = {}, {}
+
+    def word_for(texts):
+        return [words.setdefault(text, f"word {len(words)}") for text in texts]
+
     for name, row in result["exercises"].items():
-        rows[name] = row | {kind: ["word"] * len(row[kind]) for kind in ("said", "notes")}
-    return result | {"name": "word", "notes": ["word"] * len(result["notes"]), "exercises": rows}
+        rows[name] = row | {kind: word_for(row[kind]) for kind in ("said", "notes")}
+    return result | {"name": "word", "notes": word_for(result["notes"]), "exercises": rows}

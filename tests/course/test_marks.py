@@ -114,10 +114,8 @@ def test_a_row_of_changes_that_cannot_count_is_named_before_anything_is_graded(
     (tmp_path / "ada.py").write_text("")
     assert run("grade", tmp_path / "ada.py", "--out", path.parent) == 2
     error = capsys.readouterr().err
-    assert (
-        error.count("\n") == 1
-        and f"changes.csv, row 4 ({','.join(row.split(',')[:3])}) has" in error
-    )
+    assert error.count("\n") == 1
+    assert f"changes.csv, row 4 ({','.join(row.split(',')[:3])}) has" in error
     assert said in error and [each.name for each in path.parent.iterdir()] == ["changes.csv"]
 
 
