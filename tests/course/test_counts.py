@@ -1,5 +1,6 @@
 """Counts against what torch really multiplies, and against the states that are really kept."""
 
+import itertools
 from functools import partial
 
 import pytest
@@ -85,6 +86,16 @@ def test_a_causal_unit_counts_what_torch_executes_where_no_masked_pair_is_multip
     # the first chunk's reading of nothing, and the last chunk's sum, which nobody reads, are counted and never made
     idle = 2 * C * S * E if getattr(unit, "global_", False) else 0
     assert count_multiply_adds(unit, T) - idle == executed(unit, torch.randn(1, T, D))
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer++", "mc_transformer++"])
+def test_a_causal_transformer_saves_the_later_pairs_and_nothing_else(name):
+    T = 14
+    both, causal = (count_multiply_adds(UNITS[name](causal=c), T) for c in (False, True))
+    later = [*itertools.combinations(range(T), 2)]
+    if name == "mc_transformer++":
+        later = [(i, j) for i, j in later if i // C == j // C]
+    assert both - causal == len(later) * 2 * D  # each pair costs D for q k^T and D for A v
 
 
 @pytest.mark.parametrize("causal", [True, False])

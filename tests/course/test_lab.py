@@ -85,13 +85,9 @@ def test_the_six_tokens_are_those_of_the_package():
     heads = by_hand.Z * by_hand.GAMMA[:, None] + by_hand.BETA[:, None]
     everybody = np.ones(6, bool), np.zeros(6, int)
     how = dict(chunk_size=2, causal=True, combine="mean")
-    for part, name in (
-        ({"local": True, "global_": True}, "out"),
-        ({"local": True, "global_": False}, "near"),
-    ):
-        right = reference.mixed_chunk_attention(
-            heads, by_hand.V.astype(float), *everybody, by_hand.BIAS, **how, **part
-        )
+    heads_and_v = (heads, by_hand.V.astype(float), *everybody, by_hand.BIAS)
+    for name, far in (("out", True), ("near", False)):
+        right = reference.mixed_chunk_attention(*heads_and_v, local=True, global_=far, **how)
         np.testing.assert_allclose(found[name], right)
     assert found["near"][5] == [-16, 4] and found["far"][5] == [-3, 6]  # as lecture 05 finds them
     assert [found[name] for name in ("quad_q", "quad_k", "lin_q", "lin_k")] == heads.tolist()
@@ -131,9 +127,8 @@ def test_the_lines_compute_mixed_chunk_attention():
     for combine in ("mean", "sum"):
         how = dict(chunk_size=4, causal=True, combine=combine)
         right = reference.mixed_chunk_attention(reference.rope(heads), v, *everybody, bias, **how)
-        np.testing.assert_allclose(
-            mixing.run(mixing.chosen({"combine": combine}), heads, v, 4, bias), right
-        )
+        found = mixing.run(mixing.chosen({"combine": combine}), heads, v, 4, bias)
+        np.testing.assert_allclose(found, right)
 
 
 @pytest.mark.parametrize("T, C", [(14, 4), (12, 3)])

@@ -14,7 +14,7 @@ from flash_course.grading.files import find_submissions
 from flash_course.grading.grade import Pool, grade
 from flash_course.grading.submission import read_file, read_submission
 
-pytestmark = [forks, pytest.mark.quick]
+pytestmark = forks
 
 
 @pytest.mark.parametrize(
