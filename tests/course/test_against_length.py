@@ -49,9 +49,11 @@ def test_what_is_saved_is_json_and_a_picture(result, tmp_path):
 
 def test_a_ratio_of_things_timed_in_turn_is_that_of_their_rounds():
     """The second of two rounds is ten times as slow for one of the two."""
-    flash, plus = bench.every_round([1.0, 10.0, 10.0]), bench.every_round([2.0, 2.0, 20.0])
+    flash = bench.every_round([1.0, 10.0, 10.0])
+    plus = bench.every_round([2.0, 2.0, 20.0])
     floor = bench.every_round([1.0, 1.0, 10.0])
-    training, decoding = [], []
+    training = []
+    decoding = []
     for T in (16, 32, 64):
         row = dict(T=T, floor=floor, multiply_adds=1)
         training.append(row | dict(model="flash", seconds=flash))
@@ -85,7 +87,8 @@ def multiply_adds(products):
 def test_model_and_floor_multiply_the_same_shapes():
     """Full chunks, so that the floor's local part is whole: what the unit that reads both sides counts,
     but for one chunk's sum, which nobody reads, and one chunk that reads no sum."""
-    settings, T = tiny(), 32
+    settings = tiny()
+    T = 32
     c = bench.config_of("flash", settings)
     unit = FLASH(c.dim, qk_dim=c.qk_dim, chunk_size=c.chunk_size, causal=False)
     unread = 2 * c.chunk_size * c.qk_dim * unit.expanded
@@ -117,7 +120,8 @@ def test_too_little_memory_at_any_call_is_a_row_and_the_others_go_on(call, monke
     make = bench.training_step
 
     def with_little_memory(model, *sizes):
-        step, calls = make(model, *sizes), []
+        step = make(model, *sizes)
+        calls = []
 
         def limited():
             calls.append(1)
@@ -145,7 +149,8 @@ def test_the_crossover_is_where_the_speed_up_passes_one():
     rows = [dict(T=T, measured=m) for T, m in ((512, 0.5), (1024, 0.5), (2048, 2.0), (4096, 3.0))]
     assert bench.measured_crossover(rows) == 1448  # half way between, in logarithms
     assert bench.measured_crossover(rows[:2]) is None
-    counted, settings = bench.counted_crossover(bench.Settings()), bench.Settings()
+    counted = bench.counted_crossover(bench.Settings())
+    settings = bench.Settings()
     flash, plus = (bench.config_of(name, settings) for name in ("flash", "transformer++"))
     assert bench.counted_units(flash, counted) < bench.counted_units(plus, counted)
     assert bench.counted_units(flash, counted - 256) >= bench.counted_units(plus, counted - 256)

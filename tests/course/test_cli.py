@@ -401,7 +401,8 @@ def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(
 
 def test_a_run_of_tokens_goes_on_with_its_own_tokenizer(text, tmp_path, capsys):
     """It lies in the run, so that nobody has to name it again."""
-    out, corpus = tmp_path / "run", load_file(text).encoded(tokenizer())
+    out = tmp_path / "run"
+    corpus = load_file(text).encoded(tokenizer())
     train(SMALL, TWO_STEPS, corpus=corpus, out=out, progress=False)
     go_on = ("--out", out, "--corpus", text)
     assert command("train --resume --steps 4", *go_on) == 0
@@ -441,7 +442,8 @@ def test_a_run_that_the_command_cannot_build_goes_on_by_its_script(
 
 def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
     """The run starts from the very weights, reads longer windows, and goes on without being told again."""
-    long, tune = tmp_path / "long", ("--start-from", folder, "--corpus", text)
+    long = tmp_path / "long"
+    tune = ("--start-from", folder, "--corpus", text)
     line = "train --steps 2 --batch 2 --checkpoint-every 1 --length 160 --out"
     assert command(line, long, *tune) == 0
     shutil.rmtree(long / "step_000002")

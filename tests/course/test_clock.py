@@ -23,7 +23,8 @@ def test_functions_take_turns_and_every_second_round_goes_backwards():
 
 @pytest.mark.parametrize("call", [1, 3])  # in the warm-up, and in the second of three rounds
 def test_a_function_that_fails_is_left_out_and_the_others_go_on(call):
-    calls, told = [], []
+    calls = []
+    told = []
 
     def fail():
         calls.append(1)
@@ -42,7 +43,8 @@ def test_a_function_that_fails_is_left_out_and_the_others_go_on(call):
 
 
 def test_time_to_reach_is_on_straight_lines():
-    seconds, scores = (10, 20, 40), (4.0, 3.0, 2.0)
+    seconds = (10, 20, 40)
+    scores = (4.0, 3.0, 2.0)
     found = [time_to_reach(goal, seconds, scores) for goal in (4.5, 4.0, 3.25, 2.5, 2.0, 1.9)]
     assert found == [10, 10, 17.5, 30, 40, None]
     assert time_to_reach(2.5, seconds, (4.0, 2.0, 3.0)) == 17.5  # the first time counts

@@ -27,7 +27,8 @@ from flash_tutorial import (
 from flash_tutorial.config import ARCHITECTURES, options_of
 
 D, S, C, H = 12, 8, 4, 3
-E, FF = 2 * D, 20
+E = 2 * D
+FF = 20
 # with a Toeplitz bias: the product that makes a rotary one is shared by the batch and not counted
 GAU_OF = dict(qk_dim=S, length_scale=9, bias_length=64)
 FLASH_OF = dict(qk_dim=S, chunk_size=C)
@@ -64,7 +65,8 @@ def config(architecture, **more):
 @pytest.mark.parametrize("T", [1, 3, 4, 14])
 @pytest.mark.parametrize("causal", [True, False])
 def test_pairs_are_those_that_a_loop_finds(T, causal):
-    pairs = [(i, j) for i in range(T) for j in range(T) if not (causal and j > i)]
+    pairs = itertools.product(range(T), repeat=2)
+    pairs = [(i, j) for i, j in pairs if not (causal and j > i)]
     assert attention_pairs(T, causal) == len(pairs)
     assert chunk_pairs(T, C, causal) == sum(i // C == j // C for i, j in pairs)
 
@@ -111,7 +113,8 @@ def test_a_tail_counts_its_own_pairs_and_not_a_full_chunk(causal):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("causal", [True, False])
 def test_config_and_model_count_the_same_and_the_head_once(architecture, causal):
-    c, T = config(architecture, causal=causal), 10
+    c = config(architecture, causal=causal)
+    T = 10
     model = LanguageModel(c)
     stack = 2 * count_multiply_adds(model.stack.units[0], T)
     assert count_multiply_adds(Stack(c), T) == stack
@@ -120,7 +123,8 @@ def test_config_and_model_count_the_same_and_the_head_once(architecture, causal)
 
 @pytest.mark.parametrize("name", [*GATED, "transformer++", "mc_transformer++"])
 def test_only_quadratic_units_grow_faster_than_the_length(name):
-    unit, T = UNITS[name](causal=True), 16 * C
+    unit = UNITS[name](causal=True)
+    T = 16 * C
     grown = count_multiply_adds(unit, 2 * T) - 2 * count_multiply_adds(unit, T)
     assert (grown == 0) == (name.startswith("flash") or name == "mc_transformer++")
 
@@ -130,7 +134,8 @@ class OwnUnit(torch.nn.Module):
 
     def __init__(self, dim, causal=True):
         super().__init__()
-        self.dim, self.causal = dim, causal
+        self.dim = dim
+        self.causal = causal
 
     def forward(self, x, mask=None, segment_ids=None):
         return x

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from test_exercises import EXERCISES
 
 from flash_course.checks.exercise import (
     Said,
     asked,
     holder_of,
-    load_set,
-    there,
     wrong_answers,
     wrong_by_edits,
 )
@@ -49,12 +48,7 @@ def test_a_function_needs_a_row_or_a_general_sentence():
         wrong_answers("1", write, {}, [Wrong("strange", read)])
 
 
-TEXTS = [
-    exercise
-    for number in there()
-    for exercise in load_set(number).values()
-    if exercise.kind == "explain"
-]
+TEXTS = [exercise for exercise in EXERCISES.values() if exercise.kind == "explain"]
 
 
 @pytest.mark.parametrize("exercise", TEXTS, ids=lambda exercise: exercise.id)

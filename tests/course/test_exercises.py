@@ -22,7 +22,9 @@ from flash_course.checks.verdict import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = model.there()
-EXERCISES = {name: exercise for number in SETS for name, exercise in model.load_set(number).items()}
+EXERCISES = {}
+for number in SETS:
+    EXERCISES |= model.load_set(number)
 CODE = {
     name: exercise
     for name, exercise in EXERCISES.items()
@@ -59,7 +61,8 @@ def master(number):
 
 def run_cells(cells):
     """The names that a notebook's code cells define, and what they printed."""
-    names, printed = {"__name__": "__main__"}, io.StringIO()
+    names = {"__name__": "__main__"}
+    printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         for number, cell in enumerate(cells, 1):
             if cell.cell_type == "code":

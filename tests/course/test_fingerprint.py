@@ -85,7 +85,8 @@ CHANGED = {
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_changed_checker_is_seen(name):
     def seen():
-        names, before = {"np": np}, Fingerprint(load_exercise("05.1"))
+        names = {"np": np}
+        before = Fingerprint(load_exercise("05.1"))
         exec(f"import torch\ndef change():\n    {CHANGED[name]}\n", names)
         names["change"]()
         return before.changed()

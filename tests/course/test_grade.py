@@ -108,7 +108,8 @@ def test_grade_writes_its_files_and_says_what_happened(graded_once):
 
 
 def test_a_second_run_takes_what_is_there_and_grades_what_changed(tmp_path):
-    folder, out = tmp_path / "class", tmp_path / "graded"
+    folder = tmp_path / "class"
+    out = tmp_path / "graded"
     folder.mkdir()
 
     def hand_in(name, text):
@@ -176,7 +177,8 @@ def test_check_prints_the_verdicts_of_a_file(tmp_path, capsys):
 def test_what_a_grader_was_at_is_gone_too_if_it_ended_between_a_result_and_its_journal(
     tmp_path, monkeypatch
 ):
-    path, out = tmp_path / "ada.py", tmp_path / "out"
+    path = tmp_path / "ada.py"
+    out = tmp_path / "out"
     path.write_text("check('05.7', answer_05_7)", encoding="utf-8")
 
     def ended(journal):

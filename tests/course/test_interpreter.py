@@ -125,7 +125,8 @@ def test_a_kernel_of_the_course_within_an_answer_s_is_seen():
 
 def test_a_kernel_that_names_triton_alone_is_not_slowed_by_the_watch():
     skip_without_triton("11.3")
-    seen, x = [], torch.ones(M)
+    seen = []
+    x = torch.ones(M)
 
     def hook(frame, event, argument):
         seen.append(frame.f_code.co_filename)

@@ -40,7 +40,8 @@ def of_grade(monkeypatch):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_check_and_grade_find_the_same_in_a_right_and_in_wrong_answers(name, of_grade, monkeypatch):
-    exercise, kept = EXERCISES[name], []
+    exercise = EXERCISES[name]
+    kept = []
     # both would refuse what lies in the package
     monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)
     monkeypatch.setattr(in_notebook, "keep", kept.append)
@@ -49,7 +50,8 @@ def test_check_and_grade_find_the_same_in_a_right_and_in_wrong_answers(name, of_
     for answer in (right, *wrong):
         several = [answer[one] for one in exercise.names] if len(exercise.names) > 1 else [answer]
         in_notebook.check(name, *several)
-        graded, checked = of_grade(exercise, answer), kept[-1]
+        graded = of_grade(exercise, answer)
+        checked = kept[-1]
         assert graded["status"] == checked.status
         earned = {part: checked.by_part[part] == of for part, of in exercise.parts.items()}
         assert graded["parts"] == earned
@@ -101,7 +103,8 @@ WRITTEN = {
 
 def students():
     """What each of them makes of STUDENT, in a notebook that asks for it."""
-    found, asks = {}, "check('05.6', answer_05_6, student=STUDENT)"
+    found = {}
+    asks = "check('05.6', answer_05_6, student=STUDENT)"
     for name, code in WRITTEN.items():
         names, _ = Statements([*code.split("# %%"), asks], "a").run(["STUDENT"])
         found[name] = student_in(names)
@@ -114,7 +117,8 @@ def test_the_student_is_found_however_it_is_written():
 
 def test_numbers_tables_and_pages_have_the_same_student(tmp_path, capsys):
     """The numbers are those that the student saw, so a prediction made from them is right."""
-    folder, out = tmp_path / "class", tmp_path / "out"
+    folder = tmp_path / "class"
+    out = tmp_path / "out"
     folder.mkdir()
     exercise = load_set("05")["05.6"]
     answer = f"answer_05_6 = {exercise.right(exercise.numbers('ada'))!r}"

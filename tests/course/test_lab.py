@@ -46,7 +46,9 @@ def test_a_page_loads_nothing(make, tmp_path):
 
 @pages
 def test_a_page_has_the_same_bytes_each_time_is_small_and_says_its_words(make, monkeypatch):
-    shown, page, again = [], make(), make()
+    shown = []
+    page = make()
+    again = make()
     assert (page.html, page.png) == (again.html, again.png)
     assert len(page.html.encode()) + 4 * len(page.png) / 3 <= LARGEST
     monkeypatch.setattr("IPython.display.display", shown.append)
@@ -96,11 +98,13 @@ def test_the_six_tokens_are_those_of_the_package():
 def test_the_sums_are_those_of_decoding():
     page = data_of(lab.decoding())["data"]
     sums = np.array(page["sums"])
-    T, C = len(page["words"]), page["C"]
+    T = len(page["words"])
+    C = page["C"]
     # it changes at borders alone
     assert all((sums[t] == sums[t - 1]).all() for t in range(1, T + 1) if t % C)
     rng = np.random.default_rng(0)
-    lin_k, v = rng.integers(-2, 3, (T, page["S"])), rng.integers(-2, 3, (T, page["E"]))
+    lin_k = rng.integers(-2, 3, (T, page["S"]))
+    v = rng.integers(-2, 3, (T, page["E"]))
     for t in range(0, T + 1, C):
         assert (sums[t] == lin_k[:t].T @ v[:t]).all()
 
@@ -122,7 +126,9 @@ def test_the_state_is_counted_as_the_package_counts_it():
 
 def test_the_lines_compute_mixed_chunk_attention():
     rng = np.random.default_rng(1)
-    heads, v, bias = rng.normal(size=(4, 14, 4)), rng.normal(size=(14, 6)), rng.normal(size=(4, 4))
+    heads = rng.normal(size=(4, 14, 4))
+    v = rng.normal(size=(14, 6))
+    bias = rng.normal(size=(4, 4))
     everybody = np.ones(14, bool), np.zeros(14, int)
     for combine in ("mean", "sum"):
         how = dict(chunk_size=4, causal=True, combine=combine)

@@ -68,7 +68,8 @@ class Seen(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.texts = [], []
+        self.tags = []
+        self.texts = []
         self.feed(html)
         self.close()
 
@@ -112,7 +113,8 @@ def test_a_text_is_no_markup_and_is_shown_as_it_was_written(renderer):
 
     skeleton = Seen(render(page("word"))).tags
     for said in hostile():
-        seen, given = Seen(render(page(said))), words(said)
+        seen = Seen(render(page(said)))
+        given = words(said)
         assert seen.tags == skeleton, (said, page(said))
         assert seen.text == words(f"{given}: not read {given} b 05.1 a: {given} {given}"), (
             said,
@@ -177,7 +179,8 @@ def test_no_student_writes_markup_on_a_page_by_way_of_a_submission(tmp_path):
 
 def without_texts(result):
     """The same result with a word of its own in the place of each text."""
-    words, rows = {}, {}
+    words = {}
+    rows = {}
 
     def word_for(texts):
         return [words.setdefault(text, f"word {len(words)}") for text in texts]

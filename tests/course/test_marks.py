@@ -17,7 +17,8 @@ pytestmark = forks
 @pytest.fixture
 def texts(tmp_path):
     """A class of one, who has written a text; the folder of submissions, and that of what grading writes."""
-    folder, out = tmp_path / "class", tmp_path / "graded"
+    folder = tmp_path / "class"
+    out = tmp_path / "graded"
     folder.mkdir()
     text = f"text_05_7 = {load_exercise('05.7').model_answer!r}\ncheck('05.7', text_05_7)\n"
     (folder / "ada.py").write_text(text, encoding="utf-8")
@@ -32,7 +33,8 @@ def test_texts_go_out_without_names_and_come_back_with_points(texts, tmp_path, c
     (row,) = csv.DictReader(io.StringIO(text))
     assert "ada" not in text and row["exercise"] == "05.7" and row["points"] == ""
     assert row["code"].startswith("t")  # 1234567890 and 12345e6789 are numbers to a spreadsheet
-    filled, blank = tmp_path / "filled.csv", f"{row['code']},05.7,5,,"
+    filled = tmp_path / "filled.csv"
+    blank = f"{row['code']},05.7,5,,"
     filled.write_text(text.replace(blank, f"{blank[:-1]}4,"))
     assert run("grade", folder, "--out", out, "--marks", filled) == 0
     said = capsys.readouterr().out
@@ -80,7 +82,8 @@ def test_points_after_an_appeal_take_the_place_of_the_graders_in_every_later_run
 
 
 def test_changes_are_read_as_a_spreadsheet_saves_them_and_refused_where_they_are_none(tmp_path):
-    path, row = tmp_path / "changes.csv", {"points": 0, "of": 10, "said": [], "status": "wrong"}
+    path = tmp_path / "changes.csv"
+    row = {"points": 0, "of": 10, "said": [], "status": "wrong"}
     assert read_changes(path) == []
     path.write_text("\ufeffname;exercise;points;reason\nada;05.1;3,5;why\n;;;\n", encoding="utf-8")
     result = {"name": "ada", "points": 0, "exercises": {"05.1": row, "05.2": {"points": 2}}}

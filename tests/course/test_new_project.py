@@ -339,7 +339,8 @@ def test_a_changed_layer_model_or_training_begins_new_runs(
 
 
 def test_a_changed_text_begins_new_runs(grid_of, tmp_path):
-    text, found = tmp_path / "text.txt", []
+    text = tmp_path / "text.txt"
+    found = []
     for name in ("had", "hat"):
         text.write_text(f"Anne {name} been " * 100)
         found.append(codes(grid_of(f"TRAIN = replace(TRAIN, corpus={str(text)!r})")))
@@ -387,8 +388,10 @@ OTHERS |= dict(corpus="README.md", start_from="austen-flash", learning_rate=0.1,
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(TrainConfig)])
 def test_every_field_of_TRAIN_has_an_effect_or_is_refused(project, grid_of, monkeypatch, name):
     """It is what the runs are trained with, and the runs of another value are others."""
-    value, before = OTHERS[name], grid_of()
-    codes_before, steps_before = codes(before), before.declaration().steps
+    value = OTHERS[name]
+    before = grid_of()
+    codes_before = codes(before)
+    steps_before = before.declaration().steps
     grid = grid_of(f"TRAIN = replace(TRAIN, {name}={value!r})")
     if name in ("learning_rate", "seed"):
         said = call(grid, monkeypatch)

@@ -109,7 +109,9 @@ def parts_left(one, found):
 @pytest.mark.parametrize("name", MEND)
 def test_who_leaves_one_fault_loses_its_part_alone(name):
     """And held-out cases take no part from a kept wrong answer that practice leaves it."""
-    one, known, seen = EXERCISES[name], {}, set()
+    one = EXERCISES[name]
+    known = {}
+    seen = set()
     cases = [*one.list_cases(None), *one.list_held_out(held_out(name[:2])[name])]
     for wrong in one.wrong:
         given = one.assemble(tool.handed_in(one, wrong), None)
@@ -151,7 +153,8 @@ WORTHLESS = {
 def made_worthless(right, make):
     """In place of a function, a class of torch, or a table of words."""
     if isinstance(right, type):
-        parent, answer = right.__mro__[1], make(None)
+        parent = right.__mro__[1]
+        answer = make(None)
         init = {"__init__": lambda self, *args, **more: parent.__init__(self)}
         return type("Worthless", (parent,), init | {"forward": lambda self, *args: answer(*args)})
     return make(right) if callable(right) else dict.fromkeys(right, "both")
@@ -163,7 +166,8 @@ BUILT = [name for name, one in EXERCISES.items() if one.kind in ("build", "mend"
 @pytest.mark.parametrize("name", BUILT)
 def test_a_worthless_answer_earns_no_part(name):
     skip_without_triton(name)
-    one, known = EXERCISES[name], {}
+    one = EXERCISES[name]
+    known = {}
     right = one.right if isinstance(one.right, dict) else {one.names[0]: one.right}
     for label, make in WORTHLESS.items():
         if label == "zeros" and any(isinstance(each, type) for each in right.values()):

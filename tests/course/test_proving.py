@@ -18,19 +18,14 @@ import numpy as np
 import pytest
 import torch
 from marks import needs_solutions
+from test_exercises import EXERCISES
 from test_parts import held_out
 
-from flash_course.checks import exercise as model
 from flash_course.checks import outcome, proving
 from flash_course.checks.texts import say
 from flash_course.checks.verdict import ask_all, count_points, judge
 
-PROVE = {
-    name: e
-    for number in model.there()
-    for name, e in model.load_set(number).items()
-    if e.kind == "prove"
-}
+PROVE = {name: e for name, e in EXERCISES.items() if e.kind == "prove"}
 QUICK = PROVE["05.4"]  # it is asked quickly; the others are judged by the same code
 
 
@@ -176,7 +171,8 @@ def test_a_test_that_ignores_what_it_is_given_earns_nothing_with_any_of_100_seed
 @pytest.mark.parametrize("name", PROVE)
 def test_nothing_that_a_test_is_given_beside_a_version_tells_right_from_faulty(name):
     """Else `assert C != 4` would pass what is right and fail what is held out."""
-    right, faulty = set(), set()
+    right = set()
+    faulty = set()
     for seed in range(3):
         held = held_out(name[:2])[name]
         for case in (*PROVE[name].list_cases(None, seed), *held):
@@ -239,7 +235,8 @@ def test_no_version_lies_where_another_one_lay():
 
 @pytest.mark.parametrize("name", ["05.4", "03.5"])
 def test_a_test_whose_dice_do_not_matter_keeps_its_points(name):
-    right, exercise = PROVE[name].right, dataclasses.replace(PROVE[name], right=None)
+    right = PROVE[name].right
+    exercise = dataclasses.replace(PROVE[name], right=None)
     thrown = []  # the same for all versions: making a FLASH throws more of torch's than making a GAU
 
     def honest(*version):
@@ -296,7 +293,8 @@ def error_of(call):
 
 @pytest.mark.parametrize("name", PROVE)
 def test_no_attribute_name_source_or_error_tells_which_version_it_is(name):
-    seen, errors = [], []
+    seen = []
+    errors = []
 
     def says(*version):
         looks = looks_of(version[0])

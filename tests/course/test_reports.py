@@ -43,7 +43,8 @@ def test_a_text_without_marks_is_blank_and_a_marked_one_has_its_points():
 def test_a_page_has_the_numbers_that_were_drawn_and_help_where_something_is_wrong():
     exercises = load_set("05")
     drawn = next(name for name, exercise in exercises.items() if exercise.draw)
-    wrong, right = "05.2", "05.1"
+    wrong = "05.2"
+    right = "05.1"
     rows = {f"e{name[3:]}": {"status": "right", "points": 10} for name in (right, drawn)}
     page = reports.page(result_of("05", **rows, e2={"status": "wrong", "points": 0}))
     parts = {part.split()[0]: part for part in page.split("\n## ")[1:]}
@@ -55,7 +56,8 @@ def test_a_page_has_the_numbers_that_were_drawn_and_help_where_something_is_wron
 
 
 def test_what_every_exercise_has_met_is_said_once():
-    shared, own = "line 1 of code cell 2: ModuleNotFoundError", "line 9 of code cell 5: ValueError"
+    shared = "line 1 of code cell 2: ModuleNotFoundError"
+    own = "line 9 of code cell 5: ValueError"
     first, second = (RIGHT | {"notes": notes} for notes in ([shared], [shared, own]))
     pages = reports.page(result_of("05", e1=first, e2=second)).split("\n## ")
     assert [shared in page for page in pages] == [True, False, False]

@@ -133,7 +133,8 @@ def test_a_length_needs_no_rounding_whoever_asks():
 def test_the_solution_and_other_right_answers_get_all_points(name):
     """And the course's own answer, which others are compared with."""
     skip_without_triton(name)
-    exercise, module = EXERCISES[name], right_answers(name[:2])
+    exercise = EXERCISES[name]
+    module = right_answers(name[:2])
     names, _ = solved(name[:2])
     student = names.get("STUDENT", "me")
     own = (

@@ -59,7 +59,8 @@ def test_longer_windows_are_the_stored_runs_by_model_length_and_seed():
 
 
 def test_a_layers_recall_is_that_of_the_rate_with_all_seeds_that_recalls_most():
-    rates, best = stored.recalls(16)["FLASH"], stored.recalls_at_best_rate(16)["FLASH"]
+    rates = stored.recalls(16)["FLASH"]
+    best = stored.recalls_at_best_rate(16)["FLASH"]
     whole = [seeds for seeds in rates[2176].values() if len(seeds) == 3]
     assert len(whole) == 2 and best[2176] == max(whole, key=np.mean)
 

@@ -26,7 +26,8 @@ T = 3 * C + 3  # three full chunks and a tail
 # Each takes the rows of one sequence, q, k (T, S), v (T, E), h (T, D): o (T, E), and how many numbers it carried along.
 def carried(q, v, step):
     """A state S × E from token to token, which each reads: ``step(t, state)`` is the next one."""
-    state, out = torch.zeros(S, v.shape[1]).to(v), []
+    state = torch.zeros(S, v.shape[1]).to(v)
+    out = []
     for t in range(len(v)):
         state = step(t, state)
         out.append(q[t] @ state)
@@ -89,7 +90,9 @@ def kimi_delta(unit, q, k, v, h):
 
 
 def window_attention(unit, q, k, v, h, window=None):
-    keys, values, out = [], [], []
+    keys = []
+    values = []
+    out = []
     for t in range(len(v)):
         keys, values = (
             [*kept, new[t]][-(window or unit.window) :] for kept, new in ((keys, k), (values, v))
@@ -136,7 +139,8 @@ def make(name, dtype=torch.float64, chunk_size=C):
 
 def by_token(name, unit, x):
     """The skeleton written out, with the mixing by its equation: the output, and the numbers carried along a row."""
-    outputs, numbers = [], set()
+    outputs = []
+    numbers = set()
     for row in x:
         centred = row - row.mean(1, keepdim=True)
         scale = (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
@@ -180,7 +184,8 @@ LOOPS |= {name: decay_erase_and_write for name in ("gated delta rule", "Kimi del
 @pytest.mark.parametrize("name", LOOPS)
 @torch.no_grad()
 def test_the_loop_of_lecture_13_is_the_equation(name):
-    unit, x = make(name), features()[:1]
+    unit = make(name)
+    x = features()[:1]
     chunks, loop = in_chunks_and_by_token(unit, x, LOOPS[name])
     h = unit.norm(x)
     _, v, q, k = unit.in_proj(h)[0].split([2 * D, 2 * D, S, S], -1)
@@ -204,7 +209,8 @@ def test_neither_chunk_length_nor_float32_changes_what_is_computed(name):
 
 @pytest.mark.parametrize("name", UNITS)
 def test_gradients_are_those_of_the_equation(name):
-    unit, x = make(name), features().requires_grad_()
+    unit = make(name)
+    x = features().requires_grad_()
     weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
     wanted = {"x": x, **dict(unit.named_parameters())}
     ours, theirs = (
@@ -220,7 +226,8 @@ def test_gradients_are_those_of_the_equation(name):
 def test_nothing_later_and_no_padding_is_read(name):
     kind, options, _ = UNITS[name]
     check_unit(kind(D, qk_dim=S, chunk_size=C, **options))
-    unit, x = make(name), features()
+    unit = make(name)
+    x = features()
     mask = (torch.arange(T) < torch.tensor([[T], [6]]))[..., None]
     broken = torch.where(mask, x, float("nan"))
     with torch.no_grad():
@@ -228,7 +235,8 @@ def test_nothing_later_and_no_padding_is_read(name):
 
 
 def test_a_window_reads_its_last_tokens_and_no_other():
-    unit, x = make("window of 5"), features().requires_grad_()
+    unit = make("window of 5")
+    x = features().requires_grad_()
     for t in range(T):
         (gradient,) = torch.autograd.grad(unit(x)[0, t].sum(), x)
         assert gradient[0].abs().sum(1).nonzero()[:, 0].tolist() == list(
@@ -241,7 +249,8 @@ def test_float32_holds_where_decay_is_strong():
     q, k, v = (
         torch.randn(1, 64, n, generator=torch.Generator().manual_seed(n)) for n in (S, S + 1, 12)
     )
-    k, log_decay = k[..., :S], torch.full((1, 64, S), -4.0)
+    k = k[..., :S]
+    log_decay = torch.full((1, 64, S), -4.0)
     exact = successors.decayed_attention(q.double(), k.double(), v.double(), log_decay.double(), 1)
     assert largest(
         successors.decayed_attention(q, k, v, log_decay, 16).double() - exact

@@ -130,7 +130,9 @@ def test_a_stored_model_recalls_or_does_not(part, low, high):
     folder = resources.files("flash_tutorial") / "models" / f"recall-{part}"
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     model = LanguageModel.from_pretrained(f"recall-{part}")
-    task, C, rng = card["task"], card["chunk_size"], np.random.default_rng(10**6)
+    task = card["task"]
+    C = card["chunk_size"]
+    rng = np.random.default_rng(10**6)
     length = task["lengths"][-1]
     options = dict(chunk_size=C, pairs=task["pairs"][-1], keys=task["keys"], values=task["values"])
     ids, targets = mqar(512, length, rng, questions=length - C, **options)

@@ -137,7 +137,8 @@ def test_what_a_case_is_about_is_not_called_a_cause():
 
 
 def test_float32_is_said_only_where_the_numbers_are_of_float32():
-    single, close = say("all", "single"), say("all", "close")
+    single = say("all", "single")
+    close = say("all", "close")
     x = [model.call("many", "small", np.array([0.1, 0.7, 1.3])), CASES[1]]
     assert single in str(judge(exercise(x), lambda x: (2 * x).astype(np.float32)))
     assert single in str(judge(exercise(x), lambda x: (2 * x).astype(np.float32).astype(float)))

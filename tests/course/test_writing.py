@@ -10,7 +10,8 @@ from flash_tutorial.corpora.vocabulary import BYTES, vocabulary_of
 @pytest.mark.parametrize("kind", ["bytes", "tokens"])
 def test_a_writer_gives_whole_characters_and_nothing_twice(kind):
     vocabulary = BYTES if kind == "bytes" else vocabulary_of(tokenizer())
-    prompt, rest = "It is a ", "truth — naïve \N{GRINNING FACE} as he is"
+    prompt = "It is a "
+    rest = "truth — naïve \N{GRINNING FACE} as he is"
     write = writer(vocabulary, vocabulary.encode(prompt))
     pieces = [write(int(i)) for i in vocabulary.encode(rest)]
     assert "".join(pieces) + write(None) == rest

@@ -25,9 +25,12 @@ def test_every_wrong_answer_is_rejected_with_its_sentence(name):
 def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
     """As ``grade`` draws them. Which sentence it gets is not asked: that takes most of the time."""
     skip_without_triton(name)
-    exercise, seed, student = EXERCISES[name], SEEDS[2], "student 2"
+    exercise = EXERCISES[name]
+    seed = SEEDS[2]
+    student = "student 2"
     numbers = exercise.numbers(student)
-    right, cases = exercise.assemble(exercise.right, numbers), exercise.list_cases(numbers, seed)
+    right = exercise.assemble(exercise.right, numbers)
+    cases = exercise.list_cases(numbers, seed)
     expected = functools.cache(
         lambda i: None if cases[i].truth is not None else outcome_of(cases[i], right)
     )
