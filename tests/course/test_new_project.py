@@ -338,15 +338,6 @@ def test_a_changed_layer_model_or_training_begins_new_runs(
     assert {model for model in BOTH if before[model] != after[model]} == changed
 
 
-def test_a_changed_text_begins_new_runs(grid_of, tmp_path):
-    text = tmp_path / "text.txt"
-    found = []
-    for name in ("had", "hat"):
-        text.write_text(f"Anne {name} been " * 100)
-        found.append(codes(grid_of(f"TRAIN = replace(TRAIN, corpus={str(text)!r})")))
-    assert not {*found[0].values()} & {*found[1].values()}
-
-
 USED = {  # how a layer brings a factor with it, and what it calls it
     "from helper import FACTOR": "FACTOR",
     "from mylayers.helper import FACTOR": "FACTOR",
