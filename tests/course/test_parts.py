@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from marks import needs_solutions
 from small_exercise import CASES, exercise
-from test_exercises import EXERCISES, ROOT, skip_without_triton, tool
+from test_exercises import EXERCISES, ROOT, by_exercise, skip_without_triton, tool
 
 from flash_course.checks import exercise as model
 from flash_course.checks.texts import say
@@ -106,7 +106,7 @@ def parts_left(one, found):
 
 
 @needs_solutions
-@pytest.mark.parametrize("name", MEND)
+@pytest.mark.parametrize("name", by_exercise(MEND))
 def test_who_leaves_one_fault_loses_its_part_alone(name):
     """And held-out cases take no part from a kept wrong answer that practice leaves it."""
     one = EXERCISES[name]
@@ -153,7 +153,7 @@ def made_worthless(right, make):
 BUILT = [name for name, one in EXERCISES.items() if one.kind in ("build", "mend", "extend")]
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", by_exercise(BUILT))
 def test_a_worthless_answer_earns_no_part(name):
     """Zeros in the right form: test_sizes.py."""
     skip_without_triton(name)

@@ -13,6 +13,7 @@ from test_exercises import (
     SEEDS,
     SETS,
     answer_of,
+    by_exercise,
     right_answers,
     skip_without_triton,
     solved,
@@ -129,7 +130,7 @@ def test_a_length_needs_no_rounding_whoever_asks():
 
 
 @needs_solutions
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", by_exercise(EXERCISES))
 def test_the_solution_and_other_right_answers_get_all_points(name):
     """And the course's own answer, which others are compared with."""
     skip_without_triton(name)

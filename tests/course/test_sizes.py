@@ -8,14 +8,13 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from test_exercises import EXERCISES
+from test_exercises import CODE, by_exercise
 
 from flash_course.checks.sets import set_07, set_09, set_11
 from flash_course.checks.sets.tiny_run import Run
 from flash_course.checks.sizes import chunked, grown
 from flash_course.checks.verdict import judge
 
-CODE = [e for e in EXERCISES.values() if e.kind not in ("predict", "explain", "prove")]
 ALIKE = {  # exercise: parts that have no sizes, such as words, or whose sizes only make an object
     "01.5": ["properties"],
     "03.1": ["toeplitz: no loop"],
@@ -84,10 +83,13 @@ def knowing(exercise, seen, learns):
     return knows_sizes(right, seen, learns)
 
 
-@pytest.mark.parametrize("exercise", CODE, ids=lambda exercise: exercise.id)
-def test_who_knows_the_sizes_of_one_seed_has_none_of_another(exercise, seed=1):
+SIZED = [name for name, exercise in CODE.items() if exercise.kind != "prove"]
+
+
+@pytest.mark.parametrize("name", by_exercise(SIZED))
+def test_who_knows_the_sizes_of_one_seed_has_none_of_another(name, seed=1):
     seen = set()
-    exercise = dataclasses.replace(exercise, shut=None)  # its own answer runs, wrapped
+    exercise = dataclasses.replace(CODE[name], shut=None)  # its own answer runs, wrapped
     verdict = judge(exercise, knowing(exercise, seen, learns=True), kept=True)
     assert verdict.status == "right", verdict
     verdict = judge(exercise, knowing(exercise, seen, learns=False), seed=seed, kept=True)

@@ -3,7 +3,7 @@
 import functools
 
 import pytest
-from test_exercises import EXERCISES, SEEDS, skip_without_triton, tool
+from test_exercises import EXERCISES, SEEDS, by_exercise, skip_without_triton, tool
 
 from flash_course.checks import exercise as model
 from flash_course.checks.outcome import outcome_of
@@ -13,7 +13,7 @@ from flash_course.checks.verdict import problem
 WITH_WRONG = [name for name, exercise in EXERCISES.items() if exercise.wrong]
 
 
-@pytest.mark.parametrize("name", WITH_WRONG)
+@pytest.mark.parametrize("name", by_exercise(WITH_WRONG))
 def test_every_wrong_answer_is_rejected_with_its_sentence(name):
     skip_without_triton(name)
     _, survived = tool.kill_section(EXERCISES[name])
