@@ -123,6 +123,7 @@ def test_a_set_has_its_form(number):
         for number in (exercise.difficulty, exercise.importance):
             assert 1 <= number <= 5 and exercise.minutes > 0
         assert exercise.kind == "explain" or exercise.wrong, exercise.id
+        assert exercise.id not in CODE or len({wrong.key for wrong in exercise.wrong}) >= 5
         assert all(say(exercise.id, wrong.key) for wrong in exercise.wrong), exercise.id
         assert all(len(hint) > 20 for hint in exercise.hints), exercise.id
 
